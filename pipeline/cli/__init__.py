@@ -1,0 +1,16 @@
+"""The `driftloop` command. One file per command: it loads, calls, prints."""
+
+import sys
+
+
+def main() -> None:
+    """Entry point of `driftloop`."""
+    try:
+        from pipeline.cli.root import root
+    except ModuleNotFoundError as error:
+        sys.exit(
+            f"error: the command line needs the module `{error.name}`\n\nhint: install it with `pip install 'driftloop[cli,local]'`"
+        )
+    from pipeline.cli.lazy import run
+
+    run(root)

@@ -1,0 +1,35 @@
+"""The table of commands, in the order a user meets them."""
+
+import click
+
+from pipeline import __version__
+from pipeline.cli.lazy import LazyGroup
+
+COMMANDS = {
+    "init": ("pipeline.cli.init", "Write a new model project to start from"),
+    "validate": ("pipeline.cli.validate", "Check a spec and the code it names"),
+    "plan": ("pipeline.cli.plan", "Show what a commit would change"),
+    "render": ("pipeline.cli.render", "Write the Kubernetes objects of a spec into a folder"),
+    "commit": ("pipeline.cli.commit", "Render a spec and commit it to the cluster repository"),
+    "up": ("pipeline.cli.up", "Run the cluster repository on this machine"),
+    "down": ("pipeline.cli.down", "Stop everything `up` started"),
+    "status": ("pipeline.cli.status", "What runs, which release, which weights, last verdicts, last run"),
+    "logs": ("pipeline.cli.logs", "Print the log of one part, or the timeline"),
+    "trigger": ("pipeline.cli.trigger", "Ask for a training run through the webhook"),
+    "promote": ("pipeline.cli.promote", "Promote the candidate by one commit"),
+    "rollback": ("pipeline.cli.rollback", "Restore the previous release by one commit"),
+    "remove": ("pipeline.cli.remove", "Take a pipeline out of the cluster repository, in order"),
+    "demo": ("pipeline.cli.demo", "The whole story on this machine"),
+    "step": ("pipeline.cli.steps", "What workflow containers run"),
+}
+
+
+@click.group(
+    cls=LazyGroup,
+    lazy=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog="\b\nExamples:\n  driftloop validate pipeline.yaml\n  driftloop up pipeline.yaml\n  driftloop status --output json",
+)
+@click.version_option(__version__, prog_name="driftloop")
+def root() -> None:
+    """One YAML file per model; the loop from traffic to drift to retraining, every step a git commit."""
