@@ -8,9 +8,8 @@ def main() -> None:
     try:
         from pipeline.cli.root import root
     except ModuleNotFoundError as error:
-        sys.exit(
-            f"error: the command line needs the module `{error.name}`\n\nhint: install it with `pip install 'driftloop[cli,local]'`"
-        )
+        hint = "install it with `pip install 'driftloop[cli,local]'`"
+        sys.exit(f"error: the command line needs the module `{error.name}`\n\nhint: {hint}")
     from pipeline.cli.lazy import run
 
     run(root)

@@ -11,7 +11,7 @@ from pipeline.errors import PipelineError
 
 
 class LazyGroup(click.Group):
-    """`commands` maps a command's name to (module, one-line help); the module's `command` attribute is the click command."""
+    """`lazy` maps a name to (module, one-line help); the module holds the click command as `command`."""
 
     def __init__(self, *args: Any, lazy: Mapping[str, tuple[str, str]], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -23,12 +23,18 @@ COMMANDS = {
     "step": ("pipeline.cli.steps", "What workflow containers run"),
 }
 
+EXAMPLES = """\b
+Examples:
+  driftloop validate pipeline.yaml
+  driftloop up pipeline.yaml
+  driftloop status --output json"""
+
 
 @click.group(
     cls=LazyGroup,
     lazy=COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
-    epilog="\b\nExamples:\n  driftloop validate pipeline.yaml\n  driftloop up pipeline.yaml\n  driftloop status --output json",
+    epilog=EXAMPLES,
 )
 @click.version_option(__version__, prog_name="driftloop")
 def root() -> None:
