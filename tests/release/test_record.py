@@ -1,0 +1,193 @@
+import hashlib
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from pipeline.errors import ReleaseError
+from pipeline.release import record
+from pipeline.release.record import Release, Version
+
+
+def version(run: str, **changes: object) -> Version:
+    fields = {
+        "id": record.release_id(run),
+        "run": run,
+        "model": f"s3://driftloop/runs/{run}/release/model",
+        "model_digest": "sha256:" + "0" * 64,
+        "detectors": f"s3://driftloop/runs/{run}/release/detectors",
+        "data_digest": "sha256:" + "1" * 64,
+        "metrics": {"accuracy": 0.97},
+    }
+    return Version.model_validate(fields | changes)
+
+
+class Moves(RuleBasedStateMachine):
+    """Any order of moves: the allowed ones keep the rules, the others raise and change nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.release = record.empty("digits", "digits")
+        self.runs = 0
+
+    def next_version(self) -> Version:
+        self.runs += 1
+        return version(f"digits-{self.runs}")
+
+    @rule()
+    def first(self) -> None:
+        self._try("first", {"empty"}, lambda: record.first(self.release, self.next_version()))
+
+    @rule()
+    def shadow(self) -> None:
+        before = self.release
+        if self._try("shadow", {"stable"}, lambda: record.shadow(self.release, self.next_version())):
+            assert self.release.weights == before.weights
+            assert record.reject(self.release) == before
+
+    @rule(percent=st.integers(-5, 120))
+    def canary(self, percent: int) -> None:
+        phases = {"shadow", "canary"} if 1 <= percent <= 99 else set()
+        before = self.release
+        if self._try("canary", phases, lambda: record.canary(self.release, percent)):
+            assert self.release.candidate is not None
+            assert self.release.weights[self.release.candidate.id] == percent
+            back = record.reject(self.release)
+            assert (back.production, back.previous) == (before.production, before.previous)
+
+    @rule()
+    def promote(self) -> None:
+        before = self.release
+        if self._try("promote", {"shadow", "canary"}, lambda: record.promote(self.release)):
+            assert self.release.production == before.candidate
+            assert self.release.previous == before.production
+            assert record.rollback(self.release).production == before.production
+
+    @rule()
+    def reject(self) -> None:
+        self._try("reject", {"shadow", "canary"}, lambda: record.reject(self.release))
+
+    @rule()
+    def rollback(self) -> None:
+        phases = {"stable"} if self.release.previous else set()
+        self._try("rollback", phases, lambda: record.rollback(self.release))
+
+    def _try(self, move, phases, do) -> bool:
+        before = self.release
+        if before.phase in phases:
+            self.release = do()
+            return True
+        with pytest.raises(ReleaseError) as caught:
+            do()
+        assert caught.value.hint
+        assert self.release == before
+        return False
+
+    @invariant()
+    def weights_sum_to_100(self) -> None:
+        if self.release.production:
+            assert sum(self.release.weights.values()) == 100
+            assert self.release.production.id in self.release.weights
+
+    @invariant()
+    def survives_the_file(self) -> None:
+        text = record.dump(self.release)
+        assert record.load(text) == self.release
+        assert record.dump(record.load(text)) == text
+
+
+Moves.TestCase.settings = settings(max_examples=40, stateful_step_count=20, deadline=None)
+TestMoves = Moves.TestCase
+
+
+def canary_text() -> str:
+    stable = record.first(record.empty("digits", "digits"), version("a"))
+    return record.dump(record.canary(record.shadow(stable, version("b")), 10))
+
+
+def test_the_file_reads_as_documented():
+    a, b = record.release_id("a"), record.release_id("b")
+    text = canary_text()
+    assert text.startswith(
+        "apiVersion: driftloop.dev/v1alpha1\nkind: Release\nmetadata:\n  name: digits\n  namespace: digits\n"
+        "spec:\n  phase: canary\n  production:\n"
+    )
+    assert "modelDigest: sha256:" in text
+    assert text.endswith(f"  previous: null\n  weights:\n    {a}: 90\n    {b}: 10\n")
+
+
+def test_an_empty_release_reads_as_documented():
+    assert record.dump(record.empty("digits", "ml")) == (
+        "apiVersion: driftloop.dev/v1alpha1\nkind: Release\nmetadata:\n  name: digits\n  namespace: ml\nspec:\n"
+        "  phase: empty\n  production: null\n  candidate: null\n  previous: null\n  weights: {}\n"
+    )
+
+
+def test_weights_changed_by_hand_load():
+    b = record.release_id("b")
+    text = canary_text().replace(": 90\n", ": 70\n").replace(": 10\n", ": 30\n")
+    assert record.load(text).weights[b] == 30
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (": 90\n", ": 80\n", "weights sum to 90"),
+        ("phase: canary", "phase: canaries", ":7: spec.phase: is 'canaries'"),
+        ("  previous: null", "  previous: null\n  previuos: null", "spec.previuos"),
+        (": 90\n", ": ninety\n", "spec.weights"),
+        ("phase: canary", "phase: stable", "phase `stable` has no candidate"),
+        ("phase: canary", "phase: shadow", "weights name"),
+        ("kind: Release", "kind: Release\nkind: Release", ":3: `kind` stands here twice"),
+        ("kind: Release", "kind: [", "not YAML"),
+        ("name: digits", "name: &a digits", None),
+        ("namespace: digits", "namespace: *nope", "not YAML"),
+        ("accuracy: 0.97", "accuracy: .nan", "metrics"),
+        ("sha256:00", "sha1:00", "spec.production.modelDigest"),
+    ],
+)
+def test_a_wrong_file_is_refused_with_its_place(old, new, said):
+    text = canary_text()
+    assert old in text
+    changed = text.replace(old, new, 1)
+    if said is None:
+        record.load(changed)
+        return
+    with pytest.raises(ReleaseError) as caught:
+        record.load(changed, path="deployments/digits/release.yaml")
+    assert "deployments/digits/release.yaml:" in caught.value.message
+    assert said in caught.value.message
+    assert caught.value.hint
+
+
+def test_a_huge_file_is_refused():
+    with pytest.raises(ReleaseError, match="at most"):
+        record.load("#" * 300_000)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "42", "a: b"])
+def test_something_else_is_refused(text):
+    with pytest.raises(ReleaseError, match=r"release\.yaml:1"):
+        record.load(text)
+
+
+def test_a_version_is_shadowed_once():
+    stable = record.first(record.empty("digits", "digits"), version("a"))
+    with pytest.raises(ReleaseError, match="already production"):
+        record.shadow(stable, version("a"))
+
+
+def test_a_release_id_comes_from_its_run():
+    assert record.release_id("digits-1") == "r" + hashlib.sha256(b"digits-1").hexdigest()[:8]
+    assert len({record.release_id(f"digits-{n}") for n in range(500)}) == 500
+
+
+def test_a_release_cannot_be_changed_in_place():
+    with pytest.raises(ValueError, match="frozen"):
+        record.empty("digits", "digits").phase = "stable"  # type: ignore[misc]
+
+
+def test_a_release_is_not_built_inconsistent():
+    with pytest.raises(ValueError, match="needs production"):
+        Release(name="digits", namespace="digits", phase="stable")
