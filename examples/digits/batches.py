@@ -8,7 +8,8 @@
     uv run batches.py labelled --kind rotated --to ./batches
     uv run batches.py traffic  --kind rotated --to ./rotated.jsonl
 
-The 1,797 real digits of scikit-learn are split once: 1,000 may appear in labelled batches, the other 797 only in traffic.
+The 1,797 real digits of scikit-learn are split once: 1,000 may appear in labelled batches, the other 797
+only in traffic.
 S3 takes its address and keys from AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
 """
 
@@ -59,7 +60,7 @@ def digits(*, labelled: bool) -> tuple[np.ndarray, np.ndarray]:
 
 
 def batches(kind: str, size: int) -> dict[str, bytes]:
-    """File name -> npz, of all labelled digits as `kind`. `shuffled` has rotated images whose labels are dealt out at random."""
+    """File name -> npz, of all labelled digits as `kind`; `shuffled` has rotated images with random labels."""
     x, y = digits(labelled=True)
     x = KINDS[kind](x)
     if kind == "shuffled":

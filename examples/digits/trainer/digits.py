@@ -10,7 +10,7 @@ BRIGHTEST = 16.0
 
 
 def read(file: Path) -> tuple[np.ndarray, np.ndarray]:
-    """One batch: images (n, 64) float32 and labels (n,) int64. Raises ValueError when it is not a labelled batch of digits."""
+    """One batch: images (n, 64) float32 and labels (n,) int64. ValueError when it is no labelled batch of digits."""
     with np.load(file, allow_pickle=False) as batch:
         missing = {"x", "y"} - set(batch.files)
         if missing:
