@@ -1,0 +1,140 @@
+"""NATS JetStream as everything here uses it: connections that last, streams that may exist, publishes that are kept."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import nats
+import nats.errors
+import nats.js.errors
+from nats.aio.client import Client
+from nats.js import JetStreamContext
+from nats.js.api import DiscardPolicy, PubAck, RetentionPolicy, StorageType, StreamConfig
+
+from pipeline.errors import StoreError
+
+DUPLICATE_WINDOW = 600.0
+"""Seconds in which a message id is recognised; longer than a Trigger's whole back-off."""
+
+HINT = "is NATS running, and does NATS_URL point at it?"
+
+
+class WrongLastSequenceError(StoreError):
+    """Somebody else wrote to the subject first."""
+
+
+async def connect(url: str, *, name: str, wait: float = 30.0) -> Client:
+    """A connection that outlives restarts of the server; StoreError when it can't be made within `wait` seconds."""
+
+    async def said(error: Exception) -> None:
+        """nats-py prints a traceback for each failed attempt to reconnect unless told otherwise."""
+
+    try:
+        return await asyncio.wait_for(
+            nats.connect(
+                url,
+                name=name,
+                max_reconnect_attempts=-1,
+                reconnect_time_wait=0.2,
+                connect_timeout=2,
+                max_outstanding_pings=3,
+                ping_interval=10,
+                error_cb=said,
+            ),
+            wait,
+        )
+    except (TimeoutError, OSError, nats.errors.Error) as error:
+        raise StoreError(f"no connection to NATS at {url} within {wait:g} s", hint=HINT) from error
+
+
+@contextlib.asynccontextmanager
+async def connection(url: str, *, name: str, wait: float = 30.0) -> AsyncIterator[JetStreamContext]:
+    """`connect` for the length of a `with`, as a JetStream context."""
+    client = await connect(url, name=name, wait=wait)
+    try:
+        yield client.jetstream()
+    finally:
+        await client.close()
+
+
+async def ensure_stream(
+    js: JetStreamContext,
+    name: str,
+    subjects: list[str],
+    *,
+    max_age: float = 0.0,
+    max_bytes: int = -1,
+    max_msgs_per_subject: int = -1,
+    duplicate_window: float = DUPLICATE_WINDOW,
+    discard: DiscardPolicy = DiscardPolicy.OLD,
+) -> None:
+    """The stream exists with these settings afterwards (seconds, bytes); limits retention, file storage."""
+    config = StreamConfig(
+        name=name,
+        subjects=subjects,
+        max_age=max_age,
+        max_bytes=max_bytes,
+        max_msgs_per_subject=max_msgs_per_subject,
+        duplicate_window=min(duplicate_window, max_age) if max_age else duplicate_window,
+        storage=StorageType.FILE,
+        retention=RetentionPolicy.LIMITS,
+        discard=discard,
+        allow_direct=True,
+    )
+    try:
+        try:
+            await js.add_stream(config)
+        except nats.js.errors.BadRequestError:
+            await js.update_stream(config)
+    except nats.js.errors.APIError as error:
+        raise StoreError(f"stream {name}: {error.description}", hint=_advice(error)) from error
+    except (nats.errors.Error, TimeoutError) as error:
+        raise StoreError(f"stream {name} can't be made: {error or type(error).__name__}", hint=HINT) from error
+
+
+async def publish(
+    js: JetStreamContext,
+    subject: str,
+    payload: bytes,
+    *,
+    message_id: str | None = None,
+    expected_last: int | None = None,
+    timeout: float = 5.0,  # noqa: ASYNC109
+) -> PubAck:
+    """Publish and wait until the message is stored.
+
+    `message_id` swallows repeats inside the duplicate window (`PubAck.duplicate`). `expected_last` is the stream
+    sequence of the subject's last message (0: none); WrongLastSequenceError when it is another. StoreError when NATS is
+    away or refuses.
+    """
+    headers: dict[str, str] = {}
+    if message_id is not None:
+        headers["Nats-Msg-Id"] = message_id
+    if expected_last is not None:
+        headers["Nats-Expected-Last-Subject-Sequence"] = str(expected_last)
+    if not js._nc.is_connected:
+        raise StoreError("NATS is away", hint=HINT)
+    try:
+        return await js.publish(subject, payload, timeout=timeout, headers=headers or None)
+    except nats.js.errors.APIError as error:
+        if error.err_code == 10071:
+            raise WrongLastSequenceError(f"{subject}: {error.description}") from error
+        raise StoreError(f"{subject}: {error.description}", hint=_advice(error)) from error
+    except nats.js.errors.NoStreamResponseError as error:
+        raise StoreError(f"no stream takes {subject}", hint=HINT) from error
+    except (nats.errors.Error, TimeoutError) as error:
+        raise StoreError(f"{subject}: NATS did not confirm: {error or type(error).__name__}", hint=HINT) from error
+
+
+def token(text: str) -> str:
+    """A name as one stream-name part: upper case, everything but letters and digits becomes `_`."""
+    return "".join(c if c.isascii() and c.isalnum() else "_" for c in text).upper()
+
+
+def _advice(error: nats.js.errors.APIError) -> str:
+    match error.err_code:
+        case 10047 | 10028 | 10023:
+            return "the disk or the JetStream limit is full: free space, or lower the streams' maxBytes"
+        case 10077:
+            return "the stream is full: its reader is behind or stopped"
+    return HINT
