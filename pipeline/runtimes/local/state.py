@@ -138,7 +138,7 @@ class State:
         return self.run / "platform.json"
 
     def create(self) -> None:
-        """Make the folders; LocalError when the folder is another version's, not a folder, not writable, or the disk is full."""
+        """Make the folders; LocalError when they are another version's, can't be written, or the disk is full."""
         version = self.root / "version"
         try:
             if self.root.exists() and not self.root.is_dir():
@@ -302,7 +302,7 @@ def _holder(port: int) -> str:
 
     try:
         for connection in psutil.net_connections("tcp"):
-            if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
+            if connection.status == psutil.CONN_LISTEN and connection.laddr[1:] == (port,) and connection.pid:
                 return _as_process(connection.pid)
     except psutil.Error:
         pass
