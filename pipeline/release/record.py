@@ -1,6 +1,6 @@
 """release.yaml: which versions of a model exist in which role, the traffic weights and the phase.
 
-The only state automation writes. A move is a pure function from one Release to the next, so a `git revert` of its commit
+The only state automation writes. A move is a pure function from one Release to the next, so `git revert` of its commit
 is its undo, and no move depends on anything that is not in the file.
 
     empty -first-> stable -shadow-> shadow -canary-> canary (again and again) -promote-> stable
