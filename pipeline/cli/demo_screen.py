@@ -1,0 +1,95 @@
+"""What the demo prints: a timeline as things happen, claims held or not, and the summary."""
+
+import asyncio
+import json
+import math
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import click
+
+POLL = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One sentence that must be true at the end, what was seen, and whether it held."""
+
+    text: str
+    held: bool
+    seen: str
+
+
+@dataclass(slots=True)
+class Screen:
+    """Talk goes to stderr while the story runs; the summary is the output and goes to stdout."""
+
+    started: float = field(default_factory=time.monotonic)
+    claims: list[Claim] = field(default_factory=list)
+    figures: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.started
+
+    def act(self, title: str) -> None:
+        """A heading."""
+        click.secho(f"\n{title}", bold=True, err=True)
+
+    def say(self, what: str, why: str = "", commit: str = "", *, mark: str = " ") -> None:
+        """One line of the timeline: when, what, why, commit."""
+        minutes, seconds = divmod(int(self.seconds), 60)
+        line = f"{minutes:02}:{seconds:02} {mark} {what}"
+        if why:
+            line += click.style(f"  ({why})", dim=True)
+        if commit:
+            line += click.style(f"  {commit[:10]}", fg="yellow")
+        click.echo(line, err=True)
+
+    def claim(self, text: str, held: bool, seen: str) -> bool:
+        """Record a claim and print it; returns whether it held."""
+        self.claims.append(Claim(text, held, seen))
+        self.say(f"{text}: {seen}", mark=click.style("+", fg="green") if held else click.style("x", fg="red"))
+        return held
+
+    def figure(self, name: str, value: str) -> None:
+        """A number for the summary."""
+        self.figures.append((name, value))
+
+    async def follow(self, timeline: Path) -> None:
+        """Print every line that is added to a timeline.jsonl, for ever."""
+        position = timeline.stat().st_size if timeline.exists() else 0
+        while True:
+            if timeline.exists():
+                with timeline.open("rb") as lines:
+                    lines.seek(position)
+                    for line in lines:
+                        if not line.endswith(b"\n"):
+                            break
+                        position += len(line)
+                        self._happened(json.loads(line))
+            await asyncio.sleep(POLL)
+
+    def _happened(self, line: dict[str, Any]) -> None:
+        self.say(str(line.get("what", "")), str(line.get("why") or ""), str(line.get("commit") or ""), mark="|")
+
+    def summary(self, log: str) -> bool:
+        """Print figures, claims and the log of the cluster repository; returns whether every claim held."""
+        click.secho(f"\nSummary after {self.seconds / 60:.1f} minutes", bold=True)
+        width = max((len(name) for name, _ in self.figures), default=0)
+        for name, value in self.figures:
+            click.echo(f"  {name:<{width}}  {value}")
+        click.secho("\nClaims", bold=True)
+        for claim in self.claims:
+            click.echo(f"  {'held  ' if claim.held else 'FAILED'}  {claim.text}: {claim.seen}")
+        click.secho("\nThe record: git log of the cluster repository, oldest first", bold=True)
+        for line in log.splitlines():
+            click.echo(f"  {line}")
+        return bool(self.claims) and all(claim.held for claim in self.claims)
+
+
+def percent(share: float) -> str:
+    """`96.4 %`, or `-` for no answer at all."""
+    return "-" if math.isnan(share) else f"{100 * share:.1f} %"

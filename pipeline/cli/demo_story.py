@@ -1,0 +1,315 @@
+"""The story the demo tells, act by act. Waits are the spec's; nothing here knows a short cut."""
+
+import asyncio
+import contextlib
+import json
+import secrets
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from uv import find_uv_bin
+
+from pipeline.cli.demo_platform import Platform, answers, output
+from pipeline.cli.demo_screen import Screen, percent
+from pipeline.cli.demo_traffic import Row, Tally, Traffic, read_rows
+from pipeline.errors import LocalError
+from pipeline.release.record import Release
+
+KINDS = ("clean", "rotated", "noise")
+CLEAN_WINDOWS = 3
+NOISE_IMAGES = 12
+"""6 % of a window: many for the outlier detector, few for the drift detector."""
+DRIFTED_BELOW = 0.6
+RECOVERED_ABOVE = 0.9
+SETTLED_REQUESTS = 400
+PROOF_REQUESTS = 150
+RUN = 300.0
+ROLLOUT = 300.0
+SOON = 60.0
+
+
+class Story:
+    """One telling: the platform it happens on, the screen it is told to, and what has been seen so far."""
+
+    def __init__(self, project: Path, platform: Platform, screen: Screen, *, rate: float, window: int) -> None:
+        self._project = project
+        self._platform = platform
+        self._screen = screen
+        self._rate = rate
+        self._window = window
+        self._rows: dict[str, tuple[Row, ...]] = {}
+
+    async def tell(self) -> None:
+        """All acts; LocalError as soon as one can't go on."""
+        await self._prepare()
+        first = await self._first_release()
+        async with self._traffic() as traffic:
+            await self._clean(traffic, first)
+            second = await self._drift(traffic, first)
+            await self._bad_candidate(traffic, second)
+            await self._rollback(traffic, first, second)
+
+    async def _prepare(self) -> None:
+        self._screen.act("1  A model project, and an empty git repository that becomes the cluster repository")
+        folder = self._platform.state.root / "demo"
+        await self._platform.until(self._platform.state.platform.exists, "the state folder", within=SOON)
+        folder.mkdir(exist_ok=True)
+        for kind in KINDS:
+            file = folder / f"{kind}.jsonl"
+            await self._batches("traffic", kind, str(file))
+            self._rows[kind] = read_rows(file)
+        self._rows["noise"] = tuple(Row(row.pixels, None) for row in self._rows["noise"])
+        commit = await self._platform.until(self._is_applied, "the first commit to be applied", within=1800)
+        self._screen.say("the rendered tree is applied", "the reconciler follows the branch", commit)
+
+    async def _first_release(self) -> Release:
+        self._screen.act("2  The first model: an authenticated request to the webhook starts a run")
+        await self._deliver("clean")
+        run = await self._trigger("first model")
+        release = await self._released_by(run)
+        version = release.production
+        assert version is not None  # noqa: S101 - phase stable has one
+        metrics = ", ".join(f"{name} {value:.3f}" for name, value in version.metrics.items())
+        self._screen.say(f"release {version.id} is in git", metrics, self._platform.head())
+        await self._platform.until(self._is_applied, "the release to be applied", within=SOON)
+        url = self._platform.predictions
+        for _ in range(100):
+            if await answers(url, {"data": {"ndarray": [self._rows["clean"][0].pixels]}}):
+                break
+            await asyncio.sleep(0.3)
+        else:
+            raise LocalError(f"no prediction from {url}", hint="see `driftloop logs`")
+        self._screen.say("the model answers", url)
+        self._screen.figure("first release", f"{version.id}  {metrics}")
+        return release
+
+    async def _clean(self, traffic: Traffic, release: Release) -> None:
+        self._screen.act("3  Clean traffic: every request and answer becomes an event, no alarm is raised")
+        model = _production(release)
+        tally = traffic.turn("clean")
+        await self._windows("drift", model, CLEAN_WINDOWS)
+        seen = self._platform.said("drift", model)
+        alarms = [verdict for verdict in seen if verdict["alarm"]]
+        self._screen.say(str(tally))
+        self._screen.claim(
+            "clean traffic raises no drift alarm", not alarms, f"{len(alarms)} alarms in {len(seen)} windows"
+        )
+        self._screen.claim("clean digits are answered right", tally.accuracy > RECOVERED_ABOVE, percent(tally.accuracy))
+        self._screen.figure("accuracy on clean digits", percent(tally.accuracy))
+        self._screen.figure("traffic", str(tally))
+        await self._noise(traffic, model)
+
+    async def _noise(self, traffic: Traffic, model: str) -> None:
+        tally = traffic.turn("noise")
+        while tally.sent < NOISE_IMAGES:
+            await asyncio.sleep(0.02)
+        traffic.turn("clean")
+        await asyncio.sleep(1)
+        noise = set(tally.ids)
+
+        def flagged() -> set[str] | None:
+            alarms = [verdict for verdict in self._platform.said("outlier", model) if verdict["alarm"]]
+            found = {id for verdict in alarms for id in verdict["requests"]} & noise
+            return found if len(found) > NOISE_IMAGES // 2 else None
+
+        try:
+            found = await self._platform.until(flagged, "the outlier event", within=SOON)
+        except LocalError:
+            found = set()
+        self._screen.claim(
+            "noise images raise an outlier event that names them",
+            len(found) > NOISE_IMAGES // 2,
+            f"{len(found)} of {tally.sent} noise requests named",
+        )
+
+    async def _drift(self, traffic: Traffic, before: Release) -> Release:
+        self._screen.act("4  The digits arrive turned by a quarter; labelled ones land in the data bucket")
+        model = _production(before)
+        runs = await self._platform.runs()
+        drifted = traffic.turn("rotated")
+        await self._deliver("rotated")
+
+        started = await self._new_run(runs)
+        self._screen.say(f"the alarms started run {started}", str(drifted))
+
+        self._screen.act("5  The new model: gate, shadow, canary, promotion, one commit each")
+        middle: Tally | None = None
+        candidate: str | None = None
+        end = asyncio.get_running_loop().time() + RUN + ROLLOUT
+        while True:
+            release = await asyncio.to_thread(self._platform.release)
+            if release.candidate is not None:
+                candidate = release.candidate.id
+            if release.phase == "canary" and middle is None:
+                middle = traffic.turn("rotated")
+            if release.phase == "stable" and _production(release) != model:
+                break
+            if release.phase == "stable" and candidate is not None:
+                raise LocalError(f"candidate {candidate} was rejected", hint=self._platform.head())
+            ended = await asyncio.to_thread(self._platform.ended, started)
+            if ended not in (None, "Succeeded") or asyncio.get_running_loop().time() > end:
+                raise LocalError(f"run {started} ended as {ended or 'unfinished'}", hint=self._logs(started))
+            await asyncio.sleep(0.2)
+        traffic.turn("rotated")
+        await self._platform.until(self._is_applied, "the promotion to be applied", within=SOON)
+        after = traffic.turn("rotated")
+        self._screen.say(f"release {_production(release)} is production", "promoted", self._platform.head())
+        while after.answered < SETTLED_REQUESTS:
+            await asyncio.sleep(0.2)
+        self._screen.say(f"before: {drifted}")
+        if middle is not None:
+            self._screen.say(f"canary: {middle}")
+        self._screen.say(f"after:  {after}")
+        await self._windows("drift", _production(release), 2)
+        quiet = self._platform.said("drift", _production(release))[-2:]
+        self._judge_drift(drifted, middle, after, [bool(verdict["alarm"]) for verdict in quiet])
+        new = [run for run in await self._platform.runs() if run not in runs]
+        alarms = sum(bool(verdict["alarm"]) for verdict in self._platform.said("drift", model))
+        self._screen.claim(
+            "the alarms started exactly one run", new == [started], f"{len(new)} run(s) from {alarms} drift alarms"
+        )
+        return release
+
+    def _judge_drift(self, before: Tally, middle: Tally | None, after: Tally, quiet: list[bool]) -> None:
+        screen = self._screen
+        screen.claim(
+            "the first model fails on turned digits", before.accuracy < DRIFTED_BELOW, percent(before.accuracy)
+        )
+        screen.claim("the new model does not", after.accuracy > RECOVERED_ABOVE, percent(after.accuracy))
+        failed = before.failed + (middle.failed if middle else 0) + after.failed
+        screen.claim("no request failed on the way", failed == 0, f"{failed} failed")
+        screen.claim(
+            "the new model's own detector is quiet", not any(quiet), f"{sum(quiet)} alarms in {len(quiet)} windows"
+        )
+        screen.figure("accuracy on turned digits, before", percent(before.accuracy))
+        if middle is not None:
+            screen.figure("  … during the canary", percent(middle.accuracy))
+        screen.figure("accuracy on turned digits, after", percent(after.accuracy))
+
+    async def _bad_candidate(self, traffic: Traffic, release: Release) -> None:
+        self._screen.act("6  A bad candidate: batches whose labels were shuffled")
+        await self._deliver("shuffled")
+        await self._cooled_down()
+        tip = self._platform.head()
+        tally = traffic.turn("rotated")
+        run = await self._trigger("new batches")
+        ended = await self._platform.until(lambda: self._platform.ended(run), f"run {run} to end", within=RUN)
+        self._screen.say(str(tally))
+        now = self._platform.release()
+        self._screen.claim(
+            "the gate refuses it and production is untouched",
+            now == release and self._platform.head() == tip,
+            f"run {run} {ended.lower()}, production {_production(now)}, tip {tip[:10]} unchanged"
+            if self._platform.head() == tip
+            else f"tip moved from {tip[:10]} to {self._platform.head()[:10]}",
+        )
+        self._screen.claim("production still answers right", tally.accuracy > RECOVERED_ABOVE, percent(tally.accuracy))
+
+    async def _rollback(self, traffic: Traffic, first: Release, second: Release) -> None:
+        self._screen.act("7  Rollback: the previous release comes back by one commit")
+        before = int((await self._platform.git("rev-list", "--count", "main")).strip())
+        await self._platform.call("rollback", self._platform.name, "--state", str(self._platform.state.root))
+        commits = int((await self._platform.git("rev-list", "--count", "main")).strip()) - before
+        await self._platform.until(self._is_applied, "the rollback to be applied", within=SOON)
+        tally = traffic.turn("rotated")
+        while tally.answered < PROOF_REQUESTS:
+            await asyncio.sleep(0.1)
+        traffic.pause()
+        self._screen.say(str(tally))
+        now = _production(self._platform.release())
+        self._screen.claim(
+            "one commit restores the previous release",
+            commits == 1 and now == _production(first) != _production(second),
+            f"{commits} commit, production {now}",
+        )
+        self._screen.claim(
+            "the previous model answers again (turned digits puzzle it)",
+            tally.accuracy < DRIFTED_BELOW,
+            percent(tally.accuracy),
+        )
+
+    # Pieces of acts
+
+    @contextlib.asynccontextmanager
+    async def _traffic(self) -> AsyncIterator[Traffic]:
+        verdicts = asyncio.create_task(self._platform.follow_verdicts())
+        prefix = f"demo-{secrets.token_hex(3)}"
+        url = self._platform.predictions
+        try:
+            async with Traffic.open(url, self._rows, rate=self._rate, prefix=prefix) as traffic:
+                yield traffic
+        finally:
+            verdicts.cancel()
+            await asyncio.gather(verdicts, return_exceptions=True)
+
+    async def _batches(self, what: str, kind: str, to: str) -> None:
+        """Run the project's own batches.py, in an environment that uv makes for it."""
+        command = [find_uv_bin(), "run", "--quiet", "--no-project", str(self._project / "batches.py"), what]
+        await output([*command, "--kind", kind, "--to", to], env=self._platform.store())
+
+    async def _deliver(self, kind: str) -> None:
+        await self._batches("labelled", kind, "s3://digits/batches")
+        self._screen.say(f"labelled {kind} digits are in the data bucket", "s3://digits/batches")
+
+    async def _trigger(self, cause: str) -> str:
+        """Start a run as a person would; its name."""
+        said = await self._platform.call(
+            *("trigger", self._platform.name, "--state", str(self._platform.state.root)),
+            *("--cause", cause, "--output", "json"),
+        )
+        return str(json.loads(said)["run"])
+
+    def _is_applied(self) -> str | None:
+        try:
+            return self._platform.applied()
+        except LocalError:
+            return None
+
+    async def _released_by(self, run: str) -> Release:
+        """The release a run made production."""
+
+        def released() -> Release | None:
+            release = self._platform.release()
+            if release.production is not None and release.production.run == run:
+                return release
+            ended = self._platform.ended(run)
+            if ended not in (None, "Succeeded"):
+                raise LocalError(f"run {run} {ended}", hint=self._logs(run))
+            return None
+
+        return await self._platform.until(released, f"run {run} to release a model", within=RUN)
+
+    async def _new_run(self, known: tuple[str, ...]) -> str:
+        end = asyncio.get_running_loop().time() + SOON
+        while asyncio.get_running_loop().time() < end:
+            new = [run for run in await self._platform.runs() if run not in known]
+            if new:
+                return new[0]
+            await asyncio.sleep(0.5)
+        raise LocalError(f"no run started within {SOON:g} s of drifted traffic", hint=self._logs("decision"))
+
+    async def _windows(self, detector: str, release: str, more: int) -> None:
+        """Wait until the detector judged `more` windows from now on."""
+        last = max((verdict["window"] for verdict in self._platform.said(detector, release)), default=0)
+
+        def judged() -> bool | None:
+            return len(self._platform.said(detector, release, after=last)) >= more or None
+
+        expected = more * self._window / self._rate
+        await self._platform.until(judged, f"{more} windows of the {detector} detector", within=3 * expected + SOON)
+
+    async def _cooled_down(self) -> None:
+        end = asyncio.get_running_loop().time() + SOON
+        while (phase := await self._platform.decision()) != "idle":
+            if asyncio.get_running_loop().time() > end:
+                raise LocalError(f"the retrain decision is still `{phase}`", hint=self._logs("decision"))
+            await asyncio.sleep(0.5)
+
+    def _logs(self, name: str) -> str:
+        return f"see `driftloop logs {name} --state {self._platform.state.root}`"
+
+
+def _production(release: Release) -> str:
+    if release.production is None:
+        raise LocalError(f"`{release.name}` has no production release")
+    return release.production.id
