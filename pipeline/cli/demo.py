@@ -31,7 +31,7 @@ RECORD = ("log", "--reverse", "--date=format:%H:%M:%S", "--format=%h  %cd  %s", 
     "--spec",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     default=None,
-    help="The digits spec to use [default: pipeline.yaml of examples/digits; plain.yaml there needs no Seldon operator].",
+    help="The digits spec; plain.yaml serves without Seldon's operator.  [default: examples/digits/pipeline.yaml]",
 )
 @click.option("--envs", type=click.Path(file_okay=False, path_type=Path), help="Folder of environments to share.")
 @click.option("--rate", type=click.FloatRange(1, 500), default=40.0, show_default=True, help="Requests a second.")

@@ -93,11 +93,11 @@ class Platform:
             await self.call("down", "--state", str(self.state.root))
 
     async def until(self, found: Callable[[], T | None], what: str, *, within: float, every: float = 0.3) -> T:
-        """Ask again and again until there is an answer; LocalError after `within` seconds or when the platform ends."""
+        """Ask until the answer is something true; LocalError after `within` seconds or when the platform ends."""
         end = time.monotonic() + within
         while True:
             value = await asyncio.to_thread(found)
-            if value is not None and value is not False:
+            if value:
                 return value
             if self._process is not None and self._process.returncode is not None:
                 raise LocalError(

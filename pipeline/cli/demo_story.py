@@ -101,8 +101,7 @@ class Story:
 
     async def _noise(self, traffic: Traffic, model: str) -> None:
         tally = traffic.turn("noise")
-        while tally.sent < NOISE_IMAGES:
-            await asyncio.sleep(0.02)
+        await self._platform.until(lambda: tally.sent >= NOISE_IMAGES, "the noise to be sent", within=SOON, every=0.02)
         traffic.turn("clean")
         await asyncio.sleep(1)
         noise = set(tally.ids)
@@ -154,8 +153,7 @@ class Story:
         await self._platform.until(self._is_applied, "the promotion to be applied", within=SOON)
         after = traffic.turn("rotated")
         self._screen.say(f"release {_production(release)} is production", "promoted", self._platform.head())
-        while after.answered < SETTLED_REQUESTS:
-            await asyncio.sleep(0.2)
+        await self._answered(after, SETTLED_REQUESTS)
         self._screen.say(f"before: {drifted}")
         if middle is not None:
             self._screen.say(f"canary: {middle}")
@@ -212,8 +210,7 @@ class Story:
         commits = int((await self._platform.git("rev-list", "--count", "main")).strip()) - before
         await self._platform.until(self._is_applied, "the rollback to be applied", within=SOON)
         tally = traffic.turn("rotated")
-        while tally.answered < PROOF_REQUESTS:
-            await asyncio.sleep(0.1)
+        await self._answered(tally, PROOF_REQUESTS)
         traffic.pause()
         self._screen.say(str(tally))
         now = _production(self._platform.release())
@@ -292,11 +289,15 @@ class Story:
         """Wait until the detector judged `more` windows from now on."""
         last = max((verdict["window"] for verdict in self._platform.said(detector, release)), default=0)
 
-        def judged() -> bool | None:
-            return len(self._platform.said(detector, release, after=last)) >= more or None
+        def judged() -> bool:
+            return len(self._platform.said(detector, release, after=last)) >= more
 
         expected = more * self._window / self._rate
         await self._platform.until(judged, f"{more} windows of the {detector} detector", within=3 * expected + SOON)
+
+    async def _answered(self, tally: Tally, number: int) -> None:
+        within = 3 * number / self._rate + SOON
+        await self._platform.until(lambda: tally.answered >= number, f"{number} answers", within=within)
 
     async def _cooled_down(self) -> None:
         end = asyncio.get_running_loop().time() + SOON
