@@ -1,0 +1,162 @@
+"""The S3 client against a real S3 server (rclone's)."""
+
+import hashlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline.clients.s3 import (
+    Location,
+    MissingObjectError,
+    Store,
+    file_digest,
+    folder_digest,
+    location,
+)
+from pipeline.errors import StoreError
+
+RCLONE = Path(sys.executable).parent / "rclone"
+
+
+@pytest.fixture(scope="module")
+def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("s3")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [RCLONE, "serve", "s3", f"--addr=127.0.0.1:{port}", "--auth-key=user,secret", folder]
+    process = subprocess.Popen(
+        command, env={"PATH": os.environ["PATH"], "RCLONE_CONFIG": "/dev/null"}, stderr=subprocess.DEVNULL
+    )
+    try:
+        for _ in range(100):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.05)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.kill()
+        process.wait()
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def store(endpoint: str) -> Store:
+    made = Store.at(endpoint, access_key="user", secret_key="secret")
+    made.create_bucket("models")
+    made.create_bucket("models")
+    return made
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    root = tmp_path / "folder"
+    (root / "deep" / "er").mkdir(parents=True)
+    (root / "a.txt").write_bytes(b"a" * 10)
+    (root / "deep" / "er" / "b ü.bin").write_bytes(os.urandom(100_000))
+    (root / "empty").write_bytes(b"")
+    return root
+
+
+def test_a_folder_comes_back_as_it_went(store: Store, folder: Path, tmp_path: Path) -> None:
+    at = Location("models", "runs/one/model")
+    assert store.put_folder(folder, at) == 3
+    assert store.get_folder(at, tmp_path / "back") == 3
+    assert folder_digest(tmp_path / "back") == folder_digest(folder) == store.digest(at)
+    assert {o.key for o in store.folder(at)} == {f"runs/one/model/{n}" for n in ("a.txt", "deep/er/b ü.bin", "empty")}
+
+
+def test_a_neighbour_that_starts_alike_is_not_in_the_folder(store: Store, folder: Path) -> None:
+    store.put_folder(folder, Location("models", "alike/trial/1"))
+    store.write(Location("models", "alike/trial/10/x"), b"other")
+    assert len(store.folder(Location("models", "alike/trial/1"))) == 3
+
+
+def test_mirror_removes_what_an_earlier_try_left(store: Store, folder: Path) -> None:
+    at = Location("models", "mirror")
+    store.put_folder(folder, at)
+    (folder / "a.txt").unlink()
+    store.put_folder(folder, at, mirror=True)
+    assert store.digest(at) == folder_digest(folder)
+
+
+def test_many_objects_need_several_pages(store: Store) -> None:
+    for number in range(1010):
+        store.client.put_object(Bucket="models", Key=f"many/{number:04}", Body=b"x")
+    assert [o.key for o in store.objects(Location("models", "many/"))] == [f"many/{n:04}" for n in range(1010)]
+
+
+def test_copies_inside_the_store(store: Store, folder: Path) -> None:
+    store.put_folder(folder, Location("models", "from"))
+    assert store.copy_folder(Location("models", "from"), Location("models", "to")) == 3
+    assert store.digest(Location("models", "to")) == folder_digest(folder)
+
+
+def test_what_is_not_there(store: Store, tmp_path: Path) -> None:
+    with pytest.raises(MissingObjectError, match="s3://models/none does not exist"):
+        store.read(Location("models", "none"))
+    with pytest.raises(MissingObjectError, match="s3://models/none does not exist"):
+        store.get_file(Location("models", "none"), tmp_path / "none")
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(MissingObjectError, match="nothing is stored below s3://models/none/"):
+        store.get_folder(Location("models", "none"), tmp_path / "none")
+    with pytest.raises(MissingObjectError, match="no-bucket"):
+        store.folder(Location("no-bucket", "x"))
+    with pytest.raises(MissingObjectError):
+        store.put_folder(Path(__file__).parent, Location("no-bucket", "x"))
+    assert not store.exists(Location("models", "none"))
+
+
+def test_files_and_digests(store: Store, tmp_path: Path) -> None:
+    content = os.urandom(9 * 1024 * 1024)
+    (tmp_path / "large").write_bytes(content)
+    at = Location("models", "large")
+    store.put_file(tmp_path / "large", at)
+    assert store.exists(at)
+    assert store.sha256(at) == hashlib.sha256(content).hexdigest() == file_digest(tmp_path / "large")
+    assert store.get_file(at, tmp_path / "x" / "back") == hashlib.sha256(content).hexdigest()
+    with pytest.raises(StoreError, match="at most 1000 are read here"):
+        store.read(at, limit=1000)
+
+
+def test_json(store: Store) -> None:
+    store.write_json(Location("models", "j.json"), {"b": 1, "a": [None, "ü"]})
+    assert store.read_json(Location("models", "j.json")) == {"b": 1, "a": [None, "ü"]}
+    store.write(Location("models", "j.json"), b"{")
+    with pytest.raises(StoreError, match=r"s3://models/j.json is not JSON"):
+        store.read_json(Location("models", "j.json"))
+
+
+def test_a_wrong_key_and_no_server_say_so(endpoint: str) -> None:
+    with pytest.raises(StoreError, match="refuses access"):
+        Store.at(endpoint, access_key="user", secret_key="wrong").read(Location("models", "x"))
+    with pytest.raises(StoreError, match="no answer from S3"):
+        Store.at("http://127.0.0.1:9", access_key="u", secret_key="s", attempts=1).read(Location("models", "x"))
+
+
+def test_addresses() -> None:
+    assert location("s3://digits/batches/x") == Location("digits", "batches/x")
+    assert location("s3://digits") / "x" == Location("digits", "x")
+    assert str(Location("b", "k/") / "x") == "s3://b/k/x"
+    with pytest.raises(StoreError, match="no S3 address"):
+        location("gs://x/y")
+
+
+def test_from_environment() -> None:
+    with pytest.raises(StoreError, match="AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY not set"):
+        Store.from_environment({"AWS_ENDPOINT_URL": "http://x"})
+
+
+def test_a_key_that_climbs_out_is_refused() -> None:
+    from pipeline.clients import s3
+
+    with pytest.raises(StoreError, match="no path inside a folder"):
+        s3._inside("a/../../x", Location("models", "x"))
