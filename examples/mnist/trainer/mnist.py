@@ -1,0 +1,30 @@
+"""Batches of labelled MNIST images: `x` is (n, 784) uint8, 0 to 255 row by row; `y` is (n,) with the labels 0 to 9."""
+
+from pathlib import Path
+
+import numpy as np
+
+SIDE = 28
+PIXELS = SIDE * SIDE
+CLASSES = 10
+BRIGHTEST = 255.0
+
+
+def read(file: Path) -> tuple[np.ndarray, np.ndarray]:
+    """One batch: images (n, 784) float32 and labels (n,) int64. ValueError when it is no labelled batch of images."""
+    with np.load(file, allow_pickle=False) as batch:
+        missing = {"x", "y"} - set(batch.files)
+        if missing:
+            raise ValueError(f"{file.name}: array `{sorted(missing)[0]}` is missing, found {sorted(batch.files)}")
+        x, y = batch["x"], batch["y"]
+    if x.ndim != 2 or x.shape[1] != PIXELS or y.shape != (len(x),):
+        raise ValueError(f"{file.name}: x is {x.shape} and y is {y.shape}, must be (n, {PIXELS}) and (n,)")
+    return x.astype(np.float32), y.astype(np.int64)
+
+
+def read_all(folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """All batches below a folder, in the order of their names."""
+    batches = [read(file) for file in sorted(folder.rglob("*.npz"))]
+    if not batches:
+        raise ValueError(f"no .npz batch in {folder}")
+    return np.concatenate([x for x, _ in batches]), np.concatenate([y for _, y in batches])
