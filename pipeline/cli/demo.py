@@ -13,7 +13,7 @@ from pipeline.cli.demo_screen import Screen
 from pipeline.cli.demo_story import Story
 from pipeline.errors import LocalError
 from pipeline.runtimes.local.state import State
-from pipeline.spec import load
+from pipeline.spec.load import load
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "digits"
 RECORD = ("log", "--reverse", "--date=format:%H:%M:%S", "--format=%h  %cd  %s", "main")
@@ -57,7 +57,7 @@ async def _demo(place: State, spec: Path, screen: Screen, *, envs: Path | None, 
     drift = pipeline.spec.monitors.drift
     if drift is None:
         raise LocalError(f"{spec} has no drift monitor", hint="the demo's story is about one")
-    platform = Platform(place, pipeline.metadata.name, pipeline.metadata.namespace)
+    platform = Platform(place, pipeline.metadata.name, pipeline.metadata.namespace or pipeline.metadata.name)
     story = Story(spec.parent, platform, screen, rate=rate, window=drift.window)
     task = asyncio.current_task()
     assert task is not None  # noqa: S101 - we are inside one
