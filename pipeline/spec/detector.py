@@ -1,0 +1,73 @@
+"""The detectors a spec can name, one model each. A new one joins the union; the type checker names what is missing."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic.alias_generators import to_camel
+
+
+class _Detector(BaseModel):
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        populate_by_name=True,
+        alias_generator=to_camel,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+    )
+
+    on: Literal["request", "response"] = "request"
+    """Which events it looks at."""
+    window: Annotated[int, Field(ge=10, le=100_000)] = 200
+    """Rows that are judged together."""
+    alarm_rate: Annotated[float, Field(gt=0, lt=1)] = 0.01
+    """False alarms it may raise on traffic that has not changed, as a share of windows."""
+
+
+class KolmogorovSmirnov(_Detector):
+    """Compares each feature's distribution by the two-sample Kolmogorov-Smirnov test (Bonferroni corrected)."""
+
+    detector: Literal["ks"] = "ks"
+    """The algorithm."""
+
+
+class CramerVonMises(_Detector):
+    """Compares each feature's distribution by the two-sample Cramér-von Mises test (Bonferroni corrected)."""
+
+    detector: Literal["cvm"] = "cvm"
+    """The algorithm."""
+
+
+class IsolationForest(_Detector):
+    """Scores each row by how quickly random splits isolate it."""
+
+    detector: Literal["iforest"] = "iforest"
+    """The algorithm."""
+
+
+class Mahalanobis(_Detector):
+    """Scores each row by its distance from the training data, in units of its spread."""
+
+    detector: Literal["mahalanobis"] = "mahalanobis"
+    """The algorithm."""
+
+
+def _named(default: str) -> Discriminator:
+    def which(value: Any) -> str:
+        found = value.get("detector", default) if isinstance(value, dict) else getattr(value, "detector", default)
+        return found if isinstance(found, str) else repr(found)
+
+    return Discriminator(which)
+
+
+DriftDetector = Annotated[Annotated[KolmogorovSmirnov, Tag("ks")] | Annotated[CramerVonMises, Tag("cvm")], _named("ks")]
+"""Judges whole windows: do they still look like the training data?"""
+
+OutlierDetector = Annotated[
+    Annotated[IsolationForest, Tag("iforest")] | Annotated[Mahalanobis, Tag("mahalanobis")], _named("iforest")
+]
+"""Judges single rows: does one look like nothing in the training data?"""
+
+Detector = KolmogorovSmirnov | CramerVonMises | IsolationForest | Mahalanobis
+"""Any of them."""

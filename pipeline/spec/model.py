@@ -1,0 +1,321 @@
+"""What a user writes. Every field but the names, the images and the functions has a default.
+
+The reference and the JSON Schema for editors are generated from these models: each field's docstring is its text.
+"""
+
+from datetime import timedelta
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic.alias_generators import to_camel
+
+from pipeline.spec.detector import DriftDetector, OutlierDetector
+from pipeline.spec.values import (
+    ArrayName,
+    Budget,
+    ContextFolder,
+    Cpu,
+    Cron,
+    Duration,
+    Function,
+    ImageName,
+    ImageRef,
+    Memory,
+    MetricName,
+    ModelClass,
+    NamespaceName,
+    ParameterName,
+    PipelineName,
+    PositiveDuration,
+    RunBudget,
+    S3Uri,
+    Scalar,
+    StepName,
+)
+
+API_VERSION = "driftloop.dev/v1alpha1"
+
+Share = Annotated[float, Field(ge=0, le=1)]
+"""A part of the whole, 0 to 1."""
+
+
+class SpecModel(BaseModel):
+    """Frozen, strict, and closed: an unknown key is an error."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        populate_by_name=True,
+        alias_generator=to_camel,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+    )
+
+
+class Image(SpecModel):
+    """A container image and the folder it is built from."""
+
+    ref: ImageRef
+    """Image reference with a tag or digest; what it names never changes."""
+    context: ContextFolder | None = None
+    """Folder beside the spec with Dockerfile, requirements.txt and code; needed to run it without a cluster."""
+
+
+class Resources(SpecModel):
+    """What a container asks for."""
+
+    cpu: Cpu = "500m"
+    """Cores: "1", "0.5" or 500m."""
+    memory: Memory = "512Mi"
+    """Memory, request and limit: 512Mi, 2Gi."""
+    gpu: Annotated[int, Field(ge=0, le=64)] = 0
+    """Whole GPUs."""
+
+
+class DataStep(SpecModel):
+    """One step between the raw batches and the training data."""
+
+    name: StepName
+    """Name of the step, unique in this list."""
+    image: ImageName = "trainer"
+    """Name of an image under spec.images."""
+    run: Function | None = None
+    """`module:function`, called with the folders `data` and `out`."""
+    command: Annotated[tuple[Annotated[str, Field(min_length=1, max_length=2000)], ...], Field(max_length=100)] = ()
+    """Instead of `run`: a command that reads /work/in/data and writes /work/out/data."""
+    timeout: PositiveDuration = timedelta(minutes=30)
+    """The step is stopped and fails after this time."""
+    resources: Resources = Resources()
+    """What the step's container asks for."""
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if (self.run is None) == (not self.command):
+            raise ValueError("must have either `run` or `command`")
+        return self
+
+
+class Data(SpecModel):
+    """Where labelled batches come from and what happens to them before training."""
+
+    uri: S3Uri
+    """Folder of labelled batches (.npz, .csv or .jsonl files of rows)."""
+    steps: Annotated[tuple[DataStep, ...], Field(max_length=20)] = ()
+    """Run in this order; each reads what the one before wrote."""
+    heldout: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """Share of rows kept from training and used to evaluate; chosen by the row's hash."""
+    features: ArrayName = "x"
+    """Array (.npz) or column prefix that holds the features."""
+    target: ArrayName = "y"
+    """Array (.npz) or column that holds the target."""
+
+
+class Best(SpecModel):
+    """How the best trial of a search is chosen."""
+
+    metric: MetricName
+    """A metric that the training function returns."""
+    goal: Literal["maximize", "minimize"] = "maximize"
+    """Whether more or less of it is better."""
+
+
+class Search(SpecModel):
+    """A grid of trials over some of the parameters."""
+
+    over: Annotated[
+        dict[ParameterName, Annotated[tuple[Scalar, ...], Field(min_length=1, max_length=50)]], Field(min_length=1)
+    ]
+    """Parameter to the values it takes; every combination is one trial."""
+    best: Best
+    """How the best trial is chosen."""
+    parallelism: Annotated[int, Field(ge=1, le=100)] = 1
+    """Trials that run at the same time."""
+
+
+class Train(SpecModel):
+    """The training function and how it is called."""
+
+    image: ImageName = "trainer"
+    """Name of an image under spec.images."""
+    run: Function
+    """`module:function`: takes the parameters and the folders `data` and `out`, writes the model, returns metrics."""
+    parameters: dict[ParameterName, Scalar] = Field(default_factory=dict)
+    """Keyword arguments of the function."""
+    search: Search | None = None
+    """Trials over some parameters; the best one goes on."""
+    resources: Resources = Resources(cpu="1", memory="2Gi")
+    """What one trial's container asks for."""
+    timeout: PositiveDuration = timedelta(hours=1)
+    """A trial is stopped and fails after this time."""
+    schedule: Cron | None = None
+    """Train at these times as well (UTC): five cron fields."""
+
+
+class Gate(SpecModel):
+    """A bar the candidate must clear before any traffic reaches it."""
+
+    metric: MetricName
+    """A metric that the evaluation function returns."""
+    on: Literal["all", "recent"] = "all"
+    """All held-out rows, or only those that production has not been trained on."""
+    min: float | None = None
+    """The candidate's value is at least this."""
+    max: float | None = None
+    """The candidate's value is at most this."""
+    production_minus: Annotated[float, Field(ge=0)] | None = None
+    """The candidate is at most this much below production on the same rows."""
+    production_plus: Annotated[float, Field(ge=0)] | None = None
+    """The candidate is at most this much above production on the same rows (for errors and losses)."""
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Self:
+        if self.min is self.max is self.production_minus is self.production_plus is None:
+            raise ValueError("must have at least one of `min`, `max`, `productionMinus` and `productionPlus`")
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError("must have a `min` that is not above its `max`")
+        return self
+
+
+class Evaluate(SpecModel):
+    """The evaluation function and the gates."""
+
+    image: ImageName | None = None
+    """Name of an image under spec.images; the trainer's when left out."""
+    run: Function
+    """`module:function`: takes the folders `model` and `data`, returns metrics."""
+    gates: Annotated[tuple[Gate, ...], Field(max_length=50)] = ()
+    """All must hold."""
+    timeout: PositiveDuration = timedelta(minutes=30)
+    """Evaluation is stopped and fails after this time."""
+    resources: Resources = Resources(cpu="500m", memory="1Gi")
+    """What the container asks for."""
+
+
+class Serve(SpecModel):
+    """How the model answers requests."""
+
+    server: Literal["python"] = "python"
+    """A Python class behind seldon-core's microservice."""
+    image: ImageName = "server"
+    """Name of an image under spec.images."""
+    model: ModelClass
+    """The class: `Digits` in Digits.py; it gets the keyword argument `model_uri`."""
+    protocol: Literal["seldon"] = "seldon"
+    """The payload's protocol."""
+    replicas: Annotated[int, Field(ge=1, le=100)] = 1
+    """Pods per version."""
+    backend: Literal["seldon", "plain"] = "seldon"
+    """`seldon` commits a SeldonDeployment; `plain` what its operator would make of it."""
+    resources: Resources = Resources(cpu="200m", memory="512Mi")
+    """What a model server asks for."""
+
+
+class Monitors(SpecModel):
+    """Detectors that watch the traffic; each is fitted on the data its model was trained on."""
+
+    drift: DriftDetector | None = None
+    """Do the requests still look like the training data?"""
+    outlier: OutlierDetector | None = None
+    """Which single requests look like nothing in the training data?"""
+
+
+class Retrain(SpecModel):
+    """When alarms start a training run."""
+
+    on: Annotated[tuple[Literal["drift", "outlier"], ...], Field(max_length=2)] | None = None
+    """Detectors whose alarms count; drift when there is a drift detector."""
+    consecutive: Annotated[int, Field(ge=1, le=100)] = 2
+    """Windows in a row that must alarm before it counts."""
+    cooldown: Duration = timedelta(minutes=30)
+    """No alarm counts for this long after a run has ended, however it ended."""
+    while_running: Literal["drop", "remember"] = "drop"
+    """What becomes of alarms while a run is on."""
+    budget: RunBudget = Budget(4, timedelta(days=1))
+    """Runs that alarms may start; schedules and people are not counted."""
+
+
+class Shadow(SpecModel):
+    """The candidate sees a copy of the traffic; nobody sees its answers."""
+
+    for_: Annotated[PositiveDuration, Field(alias="for")] = timedelta(minutes=10)
+    """At least this long."""
+    requests: Annotated[int, Field(ge=1)] = 500
+    """At least so many requests seen by both."""
+    agreement: Share = 0.9
+    """Share of requests that both answer alike."""
+
+
+class Canary(SpecModel):
+    """The candidate answers a growing share of the traffic."""
+
+    steps: Annotated[tuple[Annotated[int, Field(ge=1, le=99)], ...], Field(max_length=20)] = (10, 50)
+    """Percent of the traffic, rising; empty goes from shadow straight to promotion."""
+    every: PositiveDuration = timedelta(minutes=5)
+    """Each step lasts at least this long."""
+    requests: Annotated[int, Field(ge=1)] = 50
+    """At least so many requests answered by the candidate in each step."""
+    error_rate: Share = 0.01
+    """Largest share of failed requests of the candidate."""
+    p99: PositiveDuration | None = None
+    """Longest time that 99 of 100 requests to the candidate take; not judged when left out."""
+
+    @model_validator(mode="after")
+    def _rising(self) -> Self:
+        if any(b <= a for a, b in zip(self.steps, self.steps[1:], strict=False)):
+            raise ValueError("must have `steps` that rise")
+        return self
+
+
+class Rollout(SpecModel):
+    """How a candidate becomes production."""
+
+    shadow: Shadow = Shadow()
+    """First: a copy of the traffic."""
+    canary: Canary = Canary()
+    """Then: a growing share of it."""
+    promote: Literal["auto", "manual"] = "auto"
+    """After the last step: promote at once, or wait for `driftloop promote`."""
+
+
+class Spec(SpecModel):
+    """One model, from its data to its traffic."""
+
+    images: Annotated[dict[ImageName, Image], Field(min_length=1)]
+    """Name to image; other fields refer to these names."""
+    data: Data
+    """Where labelled batches come from."""
+    train: Train
+    """How a model is trained."""
+    evaluate: Evaluate
+    """How a model is measured, and the bars it must clear."""
+    serve: Serve
+    """How the model answers requests."""
+    monitors: Monitors = Monitors()
+    """What watches the traffic."""
+    retrain: Retrain = Retrain()
+    """When alarms start a training run."""
+    rollout: Rollout = Rollout()
+    """How a candidate becomes production."""
+
+
+class Metadata(SpecModel):
+    """The pipeline's name and home."""
+
+    name: PipelineName
+    """Name of the pipeline; every object is named after it."""
+    namespace: NamespaceName | None = None
+    """Kubernetes namespace; the pipeline's name when left out."""
+
+
+class Pipeline(SpecModel):
+    """A spec file: `apiVersion`, `kind`, `metadata`, `spec`."""
+
+    api_version: Literal["driftloop.dev/v1alpha1"]
+    """The version of this format."""
+    kind: Literal["Pipeline"]
+    """What the file holds."""
+    metadata: Metadata
+    """Name and namespace."""
+    spec: Spec
+    """The pipeline itself."""

@@ -1,0 +1,214 @@
+"""The small values a spec is written in: durations, budgets, functions, addresses, quantities.
+
+Every validator says what the value must be; the loader puts file, line, field and the value found in front.
+"""
+
+import re
+from dataclasses import dataclass
+from datetime import timedelta
+from keyword import iskeyword
+from math import isfinite
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, PlainSerializer, PlainValidator, WithJsonSchema
+
+_UNITS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+_DURATION = r"^[0-9]{1,9}(ms|s|m|h|d)$"
+_BUDGET = r"^[0-9]{1,6}/(hour|day)$"
+_LONGEST = timedelta(days=365)
+
+
+def duration(text: object) -> timedelta:
+    """`250ms`, `30s`, `10m`, `6h` or `7d` as a timedelta."""
+    if isinstance(text, timedelta):
+        return text
+    found = re.fullmatch(r"([0-9]{1,9})(ms|s|m|h|d)", text) if isinstance(text, str) else None
+    if found is None:
+        raise ValueError("must be a number with a unit, such as 250ms, 30s, 10m, 6h or 7d")
+    value = timedelta(milliseconds=int(found[1]) * _UNITS[found[2]])
+    if value > _LONGEST:
+        raise ValueError("must be at most 365d")
+    return value
+
+
+def written(value: timedelta) -> str:
+    """The shortest way to write a duration: the largest unit that divides it."""
+    milliseconds = value // timedelta(milliseconds=1)
+    for unit, size in sorted(_UNITS.items(), key=lambda item: -item[1]):
+        if milliseconds % size == 0 and (milliseconds >= size or unit == "ms"):
+            return f"{milliseconds // size}{unit}"
+    raise AssertionError(value)
+
+
+def _positive(value: timedelta) -> timedelta:
+    if not value:
+        raise ValueError("must be longer than 0s")
+    return value
+
+
+@dataclass(frozen=True)
+class Budget:
+    """At most `count` in any period of this length."""
+
+    count: int
+    per: timedelta
+
+    def __str__(self) -> str:
+        return f"{self.count}/{'day' if self.per == timedelta(days=1) else 'hour'}"
+
+
+def budget(text: object) -> Budget:
+    """`4/day` or `1/hour` as a Budget."""
+    if isinstance(text, Budget):
+        return text
+    found = re.fullmatch(r"([0-9]{1,6})/(hour|day)", text) if isinstance(text, str) else None
+    if found is None:
+        raise ValueError("must be a number per day or hour, such as 4/day or 1/hour")
+    return Budget(int(found[1]), timedelta(days=1) if found[2] == "day" else timedelta(hours=1))
+
+
+def _function(text: str) -> str:
+    module, colon, name = text.partition(":")
+    parts = [*module.split("."), name]
+    if not colon or not all(part.isidentifier() and part.isascii() and not iskeyword(part) for part in parts):
+        raise ValueError("must be a module and a function in it, such as train:train or model.train:run")
+    if parts[0] == "pipeline":
+        raise ValueError("must not be in a module named `pipeline`: that name is driftloop's own; rename the file")
+    return text
+
+
+def _class(text: str) -> str:
+    parts = text.split(".")
+    if not all(part.isidentifier() and part.isascii() and not iskeyword(part) for part in parts):
+        raise ValueError("must be a Python class, such as Digits (in Digits.py) or models.digits.Digits")
+    return text
+
+
+def _parameter(text: str) -> str:
+    if not text.isidentifier() or not text.isascii() or iskeyword(text):
+        raise ValueError("must be the name of a Python parameter, such as learning_rate")
+    if text in {"data", "out"}:
+        raise ValueError("must not be `data` or `out`: those two are folders that every function gets")
+    return text
+
+
+def _s3(text: str) -> str:
+    if not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9!_.*'()=@,+-]+)*/?", text):
+        raise ValueError("must be a bucket and a folder in it, such as s3://digits/batches")
+    if any(part in {".", ".."} for part in text.removeprefix("s3://").split("/")):
+        raise ValueError("must not contain . or .. as a folder")
+    return text.rstrip("/")
+
+
+def _image(text: str) -> str:
+    name, _, digest = text.partition("@")
+    last = name.rsplit("/", 1)[-1]
+    tag = last.partition(":")[2]
+    if not re.fullmatch(r"[a-z0-9.-]+(:[0-9]+)?(/[a-z0-9._-]+)*(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?", name) or (
+        digest and not re.fullmatch(r"sha256:[0-9a-f]{64}", digest)
+    ):
+        raise ValueError("must be an image reference, such as ghcr.io/acme/digits-trainer:1.0.0")
+    if not digest and not tag:
+        raise ValueError("must have a tag or a digest, such as :1.0.0: what it names must never change")
+    if not digest and tag == "latest":
+        raise ValueError("must not have the tag `latest`: what a reference names must never change; use :1.0.0")
+    return text
+
+
+def _context(text: str) -> str:
+    parts = text.split("/")
+    if text.startswith("/") or ".." in parts or "\\" in text or not text or any(part == "" for part in parts[:-1]):
+        raise ValueError("must be a folder beside the spec, such as trainer")
+    return text.rstrip("/")
+
+
+def _cron(text: str) -> str:
+    allowed = r"(\*|[0-9A-Za-z]+(-[0-9A-Za-z]+)?)(/[0-9]+)?"
+    fields = text.split()
+    if text in {"@hourly", "@daily", "@weekly", "@monthly", "@yearly"}:
+        return text
+    if len(fields) != 5 or not all(re.fullmatch(f"{allowed}(,{allowed})*", field) for field in fields):
+        raise ValueError('must be five cron fields, such as "0 3 * * 1" (minute hour day month weekday)')
+    for field, (low, high) in zip(fields, ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7)), strict=True):
+        for number in re.findall(r"(?<![/0-9])[0-9]+", field):
+            if not low <= int(number) <= high:
+                raise ValueError(f"must be five cron fields in their ranges; {number} is not between {low} and {high}")
+    return " ".join(fields)
+
+
+def _scalar(value: object) -> bool | int | float | str:
+    if not isinstance(value, bool | int | float | str) or (isinstance(value, float) and not isfinite(value)):
+        raise ValueError("must be text, a finite number, true or false")
+    return value
+
+
+def _cpu(text: object) -> str:
+    if isinstance(text, bool) or not re.fullmatch(r"[1-9][0-9]*m|[0-9]{1,4}(\.[0-9]{1,3})?", str(text)):
+        raise ValueError('must be a number of cores, such as "1", "0.5" or 500m')
+    if not float(str(text).rstrip("m")):
+        raise ValueError("must be more than 0")
+    return str(text)
+
+
+def _memory(text: str) -> str:
+    if not re.fullmatch(r"[1-9][0-9]{0,8}(Ki|Mi|Gi|Ti|k|M|G|T)", text):
+        raise ValueError("must be an amount of memory, such as 512Mi or 2Gi")
+    return text
+
+
+def _name(longest: int) -> AfterValidator:
+    def check(text: str) -> str:
+        if not re.fullmatch(r"[a-z]([-a-z0-9]*[a-z0-9])?", text) or len(text) > longest:
+            raise ValueError(
+                f"must be at most {longest} lower-case letters, digits and hyphens, beginning with a letter"
+            )
+        return text
+
+    return AfterValidator(check)
+
+
+Duration = Annotated[
+    timedelta,
+    PlainValidator(duration),
+    PlainSerializer(written, return_type=str),
+    WithJsonSchema({"type": "string", "pattern": _DURATION, "examples": ["250ms", "30s", "10m", "6h"]}),
+]
+"""A length of time with a unit: `250ms`, `30s`, `10m`, `6h`, `7d`."""
+
+PositiveDuration = Annotated[Duration, AfterValidator(_positive)]
+"""A length of time above zero."""
+
+RunBudget = Annotated[
+    Budget,
+    PlainValidator(budget),
+    PlainSerializer(str, return_type=str),
+    WithJsonSchema({"type": "string", "pattern": _BUDGET, "examples": ["4/day"]}),
+]
+"""At most so many in a period: `4/day`, `1/hour`."""
+
+PipelineName = Annotated[str, _name(34), Field(max_length=64)]
+"""Short enough that every object named after it stays within 52 characters."""
+NamespaceName = Annotated[str, _name(63), Field(max_length=64)]
+StepName = Annotated[str, _name(40), Field(max_length=64)]
+ImageName = Annotated[str, _name(40), Field(max_length=64)]
+Function = Annotated[str, AfterValidator(_function), Field(max_length=200)]
+ModelClass = Annotated[str, AfterValidator(_class), Field(max_length=200)]
+ParameterName = Annotated[str, AfterValidator(_parameter), Field(max_length=100)]
+S3Uri = Annotated[str, AfterValidator(_s3), Field(max_length=500)]
+ImageRef = Annotated[str, AfterValidator(_image), Field(max_length=500)]
+ContextFolder = Annotated[str, AfterValidator(_context), Field(max_length=300)]
+Cron = Annotated[str, AfterValidator(_cron), Field(max_length=100)]
+Cpu = Annotated[
+    str, PlainValidator(_cpu), WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "number"}], "examples": ["500m"]})
+]
+Memory = Annotated[str, AfterValidator(_memory), Field(max_length=20)]
+Scalar = Annotated[
+    bool | int | float | str,
+    PlainValidator(_scalar),
+    WithJsonSchema({"type": ["boolean", "number", "string"]}),
+]
+"""A value that a training function takes as a parameter."""
+MetricName = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z][A-Za-z0-9_.-]*$")]
+"""As the user's function returns it."""
+ArrayName = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*$")]
+"""A name in an .npz file or a column of a .csv or .jsonl file."""
