@@ -13,7 +13,7 @@ from pipeline.cli.demo_screen import Screen
 from pipeline.cli.demo_story import Story
 from pipeline.errors import LocalError
 from pipeline.runtimes.local.state import State
-from pipeline.spec.load import load
+from pipeline.spec import load
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "digits"
 RECORD = ("log", "--reverse", "--date=format:%H:%M:%S", "--format=%h  %cd  %s", "main")
