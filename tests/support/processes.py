@@ -1,0 +1,108 @@
+"""Real servers for tests: a NATS server on a free port, and the programs under test as child processes."""
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import ProxyHandler, build_opener
+
+NATS_SERVER = Path(sys.executable).with_name("nats-server")
+
+
+def free_port() -> int:
+    """A port nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class Process:
+    """A child that can be killed and started again with the same arguments."""
+
+    argv: list[str]
+    log: Path
+    port: int
+    health: str | None = None
+    """Path that answers 200 when it is ready; None: an open port is enough."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    _child: "subprocess.Popen[bytes] | None" = None
+
+    @property
+    def pid(self) -> int:
+        assert self._child is not None
+        return self._child.pid
+
+    def start(self, wait: float = 30.0) -> "Process":
+        with self.log.open("ab") as log:
+            self._child = subprocess.Popen(
+                self.argv,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **self.environment},
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + wait
+        while not self._ready():
+            if self._child.poll() is not None or time.monotonic() > deadline:
+                self.kill()
+                raise AssertionError(f"{self.argv} did not start:\n{self.log.read_text()[-2000:]}")
+            time.sleep(0.05)
+        return self
+
+    def kill(self) -> None:
+        """kill -9, and wait until it is gone."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        """SIGTERM, and wait until it is gone."""
+        self._end(signal.SIGTERM)
+
+    def _end(self, number: int) -> None:
+        if self._child is not None and self._child.poll() is None:
+            os.killpg(self._child.pid, number)
+            self._child.wait(10)
+
+    def _ready(self) -> bool:
+        if self.health is None:
+            with socket.socket() as probe:
+                return probe.connect_ex(("127.0.0.1", self.port)) == 0
+        try:
+            opener = build_opener(ProxyHandler({}))
+            with opener.open(f"http://127.0.0.1:{self.port}{self.health}", timeout=2) as answer:
+                return bool(answer.status == 200)
+        except (URLError, OSError):
+            return False
+
+
+def nats(folder: Path) -> Process:
+    """A NATS server with JetStream whose store survives its restarts; `url(process)` is its address."""
+    folder.mkdir(parents=True, exist_ok=True)
+    port = free_port()
+    argv = [str(NATS_SERVER), "-js", "-sd", str(folder / "store"), "-a", "127.0.0.1", "-p", str(port)]
+    return Process(argv, folder / "nats.log", port)
+
+
+def url(server: Process) -> str:
+    """Where a NATS server is."""
+    return f"nats://127.0.0.1:{server.port}"
+
+
+async def until(condition, *, within: float = 10.0, every: float = 0.02, what: str = "it") -> None:  # type: ignore[no-untyped-def]
+    """Wait until `condition()` (plain or async) is true."""
+    deadline = time.monotonic() + within
+    while True:
+        answer = condition()
+        if asyncio.iscoroutine(answer):
+            answer = await answer
+        if answer:
+            return
+        assert time.monotonic() < deadline, f"{what} did not happen within {within} s"
+        await asyncio.sleep(every)
