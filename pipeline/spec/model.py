@@ -12,7 +12,6 @@ from pydantic.alias_generators import to_camel
 from pipeline.spec.detector import DriftDetector, OutlierDetector
 from pipeline.spec.values import (
     ArrayName,
-    Budget,
     ContextFolder,
     Cpu,
     Cron,
@@ -231,8 +230,8 @@ class Retrain(SpecModel):
     """No alarm counts for this long after a run has ended, however it ended."""
     while_running: Literal["drop", "remember"] = "drop"
     """What becomes of alarms while a run is on."""
-    budget: RunBudget = Budget(4, timedelta(days=1))
-    """Runs that alarms may start; schedules and people are not counted."""
+    budget: RunBudget = 4
+    """Runs that alarms may start in 24 hours; schedules and people are not counted."""
 
 
 class Shadow(SpecModel):

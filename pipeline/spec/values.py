@@ -4,7 +4,6 @@ Every validator says what the value must be; the loader puts file, line, field a
 """
 
 import re
-from dataclasses import dataclass
 from datetime import timedelta
 from keyword import iskeyword
 from math import isfinite
@@ -14,7 +13,7 @@ from pydantic import AfterValidator, Field, PlainSerializer, PlainValidator, Wit
 
 _UNITS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _DURATION = r"^[0-9]{1,9}(ms|s|m|h|d)$"
-_BUDGET = r"^[0-9]{1,6}/(hour|day)$"
+_BUDGET = r"^[0-9]{1,6}/day$"
 _LONGEST = timedelta(days=365)
 
 
@@ -46,25 +45,12 @@ def _positive(value: timedelta) -> timedelta:
     return value
 
 
-@dataclass(frozen=True)
-class Budget:
-    """At most `count` in any period of this length."""
-
-    count: int
-    per: timedelta
-
-    def __str__(self) -> str:
-        return f"{self.count}/{'day' if self.per == timedelta(days=1) else 'hour'}"
-
-
-def budget(text: object) -> Budget:
-    """`4/day` or `1/hour` as a Budget."""
-    if isinstance(text, Budget):
-        return text
-    found = re.fullmatch(r"([0-9]{1,6})/(hour|day)", text) if isinstance(text, str) else None
+def budget(text: object) -> int:
+    """`4/day` as 4."""
+    found = re.fullmatch(r"([0-9]{1,6})/day", text) if isinstance(text, str) else None
     if found is None:
-        raise ValueError("must be a number per day or hour, such as 4/day or 1/hour")
-    return Budget(int(found[1]), timedelta(days=1) if found[2] == "day" else timedelta(hours=1))
+        raise ValueError("must be a number per day, such as 4/day")
+    return int(found[1])
 
 
 def _function(text: str) -> str:
@@ -179,12 +165,12 @@ PositiveDuration = Annotated[Duration, AfterValidator(_positive)]
 """A length of time above zero."""
 
 RunBudget = Annotated[
-    Budget,
+    int,
     PlainValidator(budget),
-    PlainSerializer(str, return_type=str),
+    PlainSerializer(lambda count: f"{count}/day", return_type=str),
     WithJsonSchema({"type": "string", "pattern": _BUDGET, "examples": ["4/day"]}),
 ]
-"""At most so many in a period: `4/day`, `1/hour`."""
+"""At most so many in 24 hours: `4/day`."""
 
 PipelineName = Annotated[str, _name(34), Field(max_length=64)]
 """Short enough that every object named after it stays within 52 characters."""

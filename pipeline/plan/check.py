@@ -1,0 +1,119 @@
+"""The references inside a spec: images, parameters, monitors, step names. Each one must lead somewhere."""
+
+import difflib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from math import prod
+
+from pipeline.spec import Pipeline
+
+MAX_TRIALS = 100
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A reference that leads nowhere, and where it stands in the file."""
+
+    location: tuple[str | int, ...]
+    message: str
+    hint: str | None = None
+    key: bool = False
+    """The place is the key, not the value."""
+
+
+def check(pipeline: Pipeline) -> tuple[Finding, ...]:
+    """Everything in a valid spec that does not fit together."""
+    return (*_images(pipeline), *_steps(pipeline), *_search(pipeline), *_retrain(pipeline), *_names(pipeline))
+
+
+def _images(pipeline: Pipeline) -> Iterator[Finding]:
+    spec = pipeline.spec
+    used: list[tuple[tuple[str | int, ...], str | None]] = [
+        *(((("spec", "data", "steps", i, "image")), step.image) for i, step in enumerate(spec.data.steps)),
+        (("spec", "train", "image"), spec.train.image),
+        (("spec", "evaluate", "image"), spec.evaluate.image),
+        (("spec", "serve", "image"), spec.serve.image),
+    ]
+    for location, name in used:
+        if name is not None and name not in spec.images:
+            yield Finding(location, *_unknown(location, name, spec.images))
+    refs: dict[str, str] = {}
+    for name, image in spec.images.items():
+        other = refs.setdefault(image.ref, name)
+        if other != name and spec.images[other].context != image.context:
+            yield Finding(
+                ("spec", "images", name, "ref"),
+                f"spec.images.{name}.ref is `{image.ref}`, must not be that of `{other}` with another context",
+                "give each folder's image its own name or tag",
+            )
+
+
+def _steps(pipeline: Pipeline) -> Iterator[Finding]:
+    first: dict[str, int] = {}
+    for index, step in enumerate(pipeline.spec.data.steps):
+        earlier = first.setdefault(step.name, index)
+        if earlier != index:
+            yield Finding(
+                ("spec", "data", "steps", index, "name"),
+                f"spec.data.steps[{index}].name is `{step.name}`, must not be that of spec.data.steps[{earlier}]",
+            )
+
+
+def _search(pipeline: Pipeline) -> Iterator[Finding]:
+    train = pipeline.spec.train
+    if train.search is None:
+        return
+    trials = prod(len(values) for values in train.search.over.values())
+    if trials > MAX_TRIALS:
+        yield Finding(
+            ("spec", "train", "search", "over"),
+            f"spec.train.search.over has {trials} combinations, must have at most {MAX_TRIALS}",
+        )
+    for name in train.search.over:
+        if name not in train.parameters:
+            location = ("spec", "train", "search", "over", name)
+            message, hint = _unknown(location, name, train.parameters, of="the parameters under spec.train.parameters")
+            yield Finding(location, message, hint or "a parameter that is searched needs a default there", key=True)
+
+
+def _retrain(pipeline: Pipeline) -> Iterator[Finding]:
+    spec = pipeline.spec
+    declared = [name for name in ("drift", "outlier") if getattr(spec.monitors, name) is not None]
+    seen: set[str] = set()
+    for index, name in enumerate(spec.retrain.on or ()):
+        location = ("spec", "retrain", "on", index)
+        if name not in declared:
+            message, hint = _unknown(location, name, declared, of="the detectors under spec.monitors")
+            yield Finding(location, message, hint or f"declare it: `monitors: {{{name}: {{}}}}`")
+        if name in seen:
+            yield Finding(location, f"{_dotted(location)} is `{name}`, must stand there once")
+        seen.add(name)
+
+
+def _names(pipeline: Pipeline) -> Iterator[Finding]:
+    namespace = pipeline.metadata.namespace or pipeline.metadata.name
+    taken = {"default", "flux-system", "istio-system", "knative-eventing", "argo", "argo-events", "nats-io", "storage"}
+    if namespace in taken or namespace.startswith("kube-"):
+        location = ("metadata", "namespace" if pipeline.metadata.namespace else "name")
+        yield Finding(
+            location,
+            f"{_dotted(location)} is `{namespace}`, must not be a namespace of the platform",
+            "set `metadata.namespace` to one of the pipeline's own",
+        )
+
+
+def _unknown(
+    location: tuple[str | int, ...], name: str, known: Iterable[str], *, of: str = "the images under spec.images"
+) -> tuple[str, str | None]:
+    names = sorted(known)
+    listed = ", ".join(f"`{one}`" for one in names) or "none is declared"
+    close = difflib.get_close_matches(name, names, n=1)
+    hint = f"did you mean `{close[0]}`?" if close else None
+    return f"{_dotted(location)} is `{name}`, must be one of {of}: {listed}", hint
+
+
+def _dotted(location: tuple[str | int, ...]) -> str:
+    text = ""
+    for step in location:
+        text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else step
+    return text

@@ -1,0 +1,173 @@
+"""Pipeline -> Plan: defaults filled, names chosen, references checked, the search spread out into trials."""
+
+import itertools
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pipeline.errors import SpecError
+from pipeline.plan.check import check
+from pipeline.plan.names import Names
+from pipeline.spec import Document, InvalidSpec, Pipeline
+from pipeline.spec.detector import Detector
+from pipeline.spec.model import Evaluate, Resources, Rollout, Serve, Train
+from pipeline.spec.values import S3Uri
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of the data, its image resolved."""
+
+    name: str
+    image: str
+    run: str | None
+    command: tuple[str, ...]
+    seconds: int
+    resources: Resources
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One point of the search; without a search there is exactly one."""
+
+    number: int
+    parameters: Mapping[str, bool | int | float | str]
+
+    @property
+    def text(self) -> str:
+        """The parameters as JSON, keys in the spec's order."""
+        return json.dumps(dict(self.parameters))
+
+
+@dataclass(frozen=True)
+class Monitor:
+    """One detector service."""
+
+    name: str
+    """drift | outlier"""
+    detector: Detector
+
+    @property
+    def config(self) -> str:
+        """What the service and `fit` are given: JSON with `kind` and the detector's settings."""
+        settings = self.detector.model_dump(mode="json", by_alias=True)
+        return json.dumps({"kind": settings.pop("detector"), **settings, "seed": 0})
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything the resources need to know about a pipeline."""
+
+    names: Names
+    cluster: str
+    images: Mapping[str, str]
+    """Image name in the spec -> ref."""
+    data: S3Uri
+    heldout: float
+    features: str
+    target: str
+    steps: tuple[Step, ...]
+    train: Train
+    train_image: str
+    trials: tuple[Trial, ...]
+    evaluate: Evaluate
+    evaluate_image: str
+    serve: Serve
+    serve_image: str
+    monitors: tuple[Monitor, ...]
+    retrain_on: tuple[str, ...]
+    policy: str
+    """The retrain policy as JSON: consecutive, cooldown (seconds), whileRunning, budget (runs a day), on."""
+    rollout: Rollout = field(default_factory=Rollout)
+
+    @property
+    def gates(self) -> str:
+        """The gates as JSON, fields as in the spec."""
+        return json.dumps(
+            [gate.model_dump(mode="json", by_alias=True, exclude_none=True) for gate in self.evaluate.gates]
+        )
+
+
+def plan(pipeline: Pipeline | Document, *, cluster: str = "dev") -> Plan:
+    """The plan of a pipeline. References that lead nowhere raise InvalidSpec, with places when given a Document."""
+    document = pipeline if isinstance(pipeline, Document) else None
+    pipeline = pipeline.pipeline if isinstance(pipeline, Document) else pipeline
+    findings = check(pipeline)
+    if findings and document is not None:
+        raise InvalidSpec([document.source.problem(f.location, f.message, hint=f.hint, key=f.key) for f in findings])
+    if findings:
+        raise SpecError("\n".join(f.message for f in findings), hint=findings[0].hint)
+    spec = pipeline.spec
+    images = {name: image.ref for name, image in spec.images.items()}
+    name = pipeline.metadata.name
+    on = retrain_on(pipeline)
+    return Plan(
+        names=Names(name, pipeline.metadata.namespace or name),
+        cluster=cluster,
+        images=images,
+        data=spec.data.uri,
+        heldout=spec.data.heldout,
+        features=spec.data.features,
+        target=spec.data.target,
+        steps=tuple(
+            Step(
+                step.name,
+                images[step.image],
+                step.run,
+                step.command,
+                int(step.timeout.total_seconds()) or 1,
+                step.resources,
+            )
+            for step in spec.data.steps
+        ),
+        train=spec.train,
+        train_image=images[spec.train.image],
+        trials=_trials(spec.train),
+        evaluate=spec.evaluate,
+        evaluate_image=images[spec.evaluate.image or spec.train.image],
+        serve=spec.serve,
+        serve_image=images[spec.serve.image],
+        monitors=_monitors(pipeline),
+        retrain_on=on,
+        policy=_policy(pipeline, on),
+        rollout=spec.rollout,
+    )
+
+
+def retrain_on(pipeline: Pipeline) -> tuple[str, ...]:
+    """The detectors whose alarms count: as written, or drift when there is a drift detector."""
+    spec = pipeline.spec
+    if spec.retrain.on is not None:
+        return tuple(spec.retrain.on)
+    return ("drift",) if spec.monitors.drift is not None else ()
+
+
+def _trials(train: Train) -> tuple[Trial, ...]:
+    if train.search is None:
+        return (Trial(0, dict(train.parameters)),)
+    names, values = list(train.search.over), list(train.search.over.values())
+    points: Sequence[tuple[Any, ...]] = list(itertools.product(*values))
+    return tuple(
+        Trial(number, {**train.parameters, **dict(zip(names, point, strict=True))})
+        for number, point in enumerate(points)
+    )
+
+
+def _monitors(pipeline: Pipeline) -> tuple[Monitor, ...]:
+    monitors = pipeline.spec.monitors
+    found: tuple[tuple[str, Detector | None], ...] = (("drift", monitors.drift), ("outlier", monitors.outlier))
+    return tuple(Monitor(name, detector) for name, detector in found if detector is not None)
+
+
+def _policy(pipeline: Pipeline, on: tuple[str, ...]) -> str:
+    retrain = pipeline.spec.retrain
+    return json.dumps(
+        {
+            "consecutive": retrain.consecutive,
+            "cooldown": retrain.cooldown.total_seconds(),
+            "whileRunning": retrain.while_running,
+            "budget": retrain.budget,
+            "on": list(on),
+        }
+    )
