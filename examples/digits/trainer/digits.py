@@ -1,6 +1,7 @@
 """Batches of labelled digits: `x` is (n, 64) float32, pixels 0 to 16 row by row; `y` is (n,) with the labels 0 to 9."""
 
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -11,11 +12,15 @@ BRIGHTEST = 16.0
 
 def read(file: Path) -> tuple[np.ndarray, np.ndarray]:
     """One batch: images (n, 64) float32 and labels (n,) int64. ValueError when it is no labelled batch of digits."""
-    with np.load(file, allow_pickle=False) as batch:
-        missing = {"x", "y"} - set(batch.files)
-        if missing:
-            raise ValueError(f"{file.name}: array `{sorted(missing)[0]}` is missing, found {sorted(batch.files)}")
-        x, y = batch["x"], batch["y"]
+    try:
+        with np.load(file, allow_pickle=False) as batch:
+            arrays = {name: batch[name] for name in batch.files}
+    except (OSError, EOFError, ValueError, BadZipFile) as error:
+        raise ValueError(f"{file.name} is not a readable .npz file: {error}") from error
+    missing = {"x", "y"} - arrays.keys()
+    if missing:
+        raise ValueError(f"{file.name}: array `{sorted(missing)[0]}` is missing, found {sorted(arrays)}")
+    x, y = arrays["x"], arrays["y"]
     if x.ndim != 2 or x.shape[1] != PIXELS or y.shape != (len(x),):
         raise ValueError(f"{file.name}: x is {x.shape} and y is {y.shape}, must be (n, {PIXELS}) and (n,)")
     if not np.issubdtype(y.dtype, np.integer):
