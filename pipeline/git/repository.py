@@ -61,6 +61,14 @@ class Commit:
     subject: str
 
 
+@dataclass(frozen=True)
+class Found:
+    """A commit in the history, and its trailers."""
+
+    commit: Commit
+    trailers: Mapping[str, str]
+
+
 class Tree(Mapping[str, str]):
     """The regular files of one commit, path -> text, read folder by folder when asked for."""
 
@@ -156,6 +164,19 @@ class Repository:
         line = self._git("log", "-1", "--format=%H %s", commit, "--", path).strip()
         sha, _, subject = line.partition(" ")
         return Commit(sha, subject) if sha else None
+
+    def find(self, commit: str, trailer: str, value: str) -> Found | None:
+        """The newest commit in the history of `commit` that carries a trailer, with all its trailers."""
+        form = "%H%x00%s%x00%(trailers:only,unfold)%x01"
+        pattern = f"{trailer}: {value}"
+        log = self._git("log", "-20", "--fixed-strings", f"--grep={pattern}", f"--format={form}", commit)
+        for entry in log.split("\1"):
+            sha, _, rest = entry.strip("\n").partition("\0")
+            subject, _, lines = rest.partition("\0")
+            trailers = dict(line.split(": ", 1) for line in lines.splitlines() if ": " in line)
+            if trailers.get(trailer) == value:
+                return Found(Commit(sha, subject), trailers)
+        return None
 
     def change(self, build: Callable[[Tree], Change | None]) -> Commit | None:
         """Lay a change over the branch's tip and push it; None when there is nothing to change.

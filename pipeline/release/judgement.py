@@ -6,7 +6,8 @@ it fails at once. The errors that count are those the candidate adds: what fails
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from pipeline.errors import ReleaseError
 
@@ -86,6 +87,29 @@ class Measured:
     """Requests that both answered, joined by request id."""
     agreed: int = 0
     """Of those, the ones they answered alike."""
+
+    def to_json(self) -> dict[str, Any]:
+        """As the judge service answers; bucket bounds become text (`+Inf` for all)."""
+        document = asdict(self)
+        for side in ("production", "candidate"):
+            buckets = document[side]["buckets"]
+            document[side]["buckets"] = {("+Inf" if math.isinf(b) else repr(b)): n for b, n in buckets.items()}
+        return document
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> "Measured":
+        """The inverse of `to_json`; other keys are ignored."""
+
+        def answers(side: Mapping[str, Any]) -> Answers:
+            return Answers(side["requests"], side["errors"], {float(b): n for b, n in side["buckets"].items()})
+
+        return cls(
+            document["seconds"],
+            answers(document["production"]),
+            answers(document["candidate"]),
+            document["joined"],
+            document["agreed"],
+        )
 
 
 @dataclass(frozen=True)

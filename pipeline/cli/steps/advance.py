@@ -1,0 +1,239 @@
+"""`driftloop step advance`: one step of a rollout: commit it, wait until it runs, judge it on real traffic.
+
+The release in git says at every moment how far the walk is, so a step that is started again finds what it did. Whoever
+else changes phase or candidate there takes the release out of the walk's hands, and the walk stops.
+"""
+
+import json
+import time
+from dataclasses import dataclass
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlencode
+from urllib.request import urlopen
+
+import click
+
+from pipeline.cli import applied
+from pipeline.cli.applied import Applied
+from pipeline.cli.steps import options
+from pipeline.cli.steps.settings import Settings
+from pipeline.errors import StepError
+from pipeline.git import pipelines
+from pipeline.git.pipelines import Message, Moved
+from pipeline.git.repository import Commit, Repository
+from pipeline.plan.names import Names
+from pipeline.release import judgement, record
+from pipeline.release.judgement import Fail, Limits, Pass, Verdict
+from pipeline.release.record import Release, Version
+
+POLL = 1.0
+"""Seconds between two questions to the judge."""
+
+
+@click.command()
+@options.pipeline
+@options.namespace
+@options.run
+@click.option("--release", required=True, help="Release id of the candidate.")
+@click.option("--to", required=True, metavar="shadow|PERCENT|promote", help="Where this step goes.")
+@click.option("--limits", default="{}", help="What the judge asks for (JSON).")
+@click.option("--timeout", default=86_400.0, show_default=True, help="Seconds after which the candidate is rejected.")
+def command(*, pipeline: str, namespace: str, run: str, release: str, to: str, limits: str, timeout: float) -> None:
+    """Move the rollout one step: commit, wait until applied, judge. A failed judgement commits `reject`."""
+    settings = Settings.here()
+    walk = Walk(Names(pipeline, namespace), run, release, settings.repository())
+    asked = _limits(limits)
+    deadline = time.monotonic() + timeout
+    try:
+        commit = walk.step(to)
+        if commit is None:
+            return
+        look = Applied(settings.kubernetes, walk.repository, walk.names)
+        walk.wait_until_applied(look, commit, deadline)
+        if to != "promote":
+            walk.wait_until_judged(asked, deadline)
+    except RejectedError as error:
+        walk.reject(error)
+        raise
+
+
+class RejectedError(StepError):
+    """The candidate may not go on; `reasons` go into the commit that takes it out."""
+
+    def __init__(self, reasons: tuple[str, ...]) -> None:
+        super().__init__(f"the candidate is rejected: {'; '.join(reasons)}", hint="production is as it was before")
+        self.reasons = reasons
+
+
+@dataclass(frozen=True)
+class Walk:
+    """One candidate's way through the rollout."""
+
+    names: Names
+    run: str
+    release: str
+    repository: Repository
+
+    def step(self, to: str) -> str | None:
+        """Commit the step; the commit to wait for, or None when the candidate is production already."""
+        percent = int(to) if to.isdecimal() else None
+        if percent is None and to not in ("shadow", "promote"):
+            raise StepError(f"--to is `{to}`, must be `shadow`, a percentage or `promote`")
+        self._mine()
+
+        def move(release: Release) -> Release:
+            if release.production is not None and release.production.id == self.release:
+                return release
+            self._candidate(release)
+            if to == "shadow":
+                return release
+            return record.promote(release) if percent is None else record.canary(release, percent)
+
+        moved = pipelines.move(self.repository, self.names.pipeline, move, self._message)
+        if moved.release.candidate is None and to != "promote":
+            options.say(f"{self.release} is production already")
+            return None
+        commit = moved.commit.sha if moved.commit is not None else self._last(moved)
+        options.say(f"{self.release}: {to}, commit {commit}")
+        return commit
+
+    def wait_until_applied(self, look: Applied, commit: str, deadline: float) -> None:
+        """Until what was committed runs; RejectedError when it never does."""
+
+        def missing() -> str:
+            self._mine()
+            return look.missing(commit, releases=(self.release,))
+
+        try:
+            for reason in applied.wait(missing, seconds=max(0.0, deadline - time.monotonic()), what=commit[:12]):
+                options.say(f"waiting: {reason}")
+        except InterferenceError:
+            raise
+        except StepError as error:
+            raise RejectedError((error.message,)) from error
+
+    def wait_until_judged(self, limits: Limits, deadline: float) -> None:
+        """Until the judge's numbers pass; RejectedError when they fail, or when there was too little traffic for too long."""
+        production = self._mine().production
+        if production is None:
+            raise StepError(f"`{self.names.pipeline}` has no production to compare with")
+        judge = Judge(self.names.judge_url, production.id, self.release)
+        last: Verdict | None = None
+        since: float | None = None
+        while True:
+            verdict, since = judge.ask(limits, since)
+            if verdict is not None and verdict != last:
+                options.say(f"{type(verdict).__name__.lower()}: {'; '.join(verdict.reasons)}")
+                last = verdict
+            if isinstance(verdict, Fail):
+                raise RejectedError(verdict.reasons)
+            if isinstance(verdict, Pass):
+                return
+            if time.monotonic() > deadline:
+                said = last.reasons if last is not None else ("the judge never answered",)
+                raise RejectedError(("out of time", *said))
+            time.sleep(POLL)
+            self._mine()
+
+    def reject(self, error: RejectedError) -> None:
+        """Commit that production has all traffic again."""
+
+        def move(release: Release) -> Release:
+            self._candidate(release)
+            return record.reject(release)
+
+        def message(before: Release, after: Release) -> Message:
+            subject = f"Reject {self.release} of {self.names.pipeline}"
+            return Message(subject, self._candidate(before), self._cause(), "\n".join(error.reasons))
+
+        pipelines.move(self.repository, self.names.pipeline, move, message)
+
+    def _mine(self) -> Release:
+        """The release at the tip; InterferenceError when somebody else has changed phase or candidate."""
+        tip = self.repository.tip()
+        if tip is None:
+            raise StepError(f"{self.repository.url} is empty")
+        foreign = pipelines.interference(self.repository, tip, self.names.pipeline, self.run)
+        release = pipelines.read(self.repository.tree(tip), self.names.pipeline).release
+        if foreign is not None and not (release.production is not None and release.production.id == self.release):
+            raise InterferenceError(self.release, foreign)
+        return release
+
+    def _candidate(self, release: Release) -> Version:
+        if release.candidate is None or release.candidate.id != self.release:
+            raise StepError(
+                f"{self.release} is no longer the candidate of {self.names.pipeline}",
+                hint="somebody else moved the release; `git log` of release.yaml says who",
+            )
+        return release.candidate
+
+    def _last(self, moved: Moved) -> str:
+        """Nothing to commit: the step was done before, and its commit is the last that touched the release."""
+        tip = self.repository.tip()
+        found = self.repository.last_touching(tip, pipelines.release_path(moved.release.name)) if tip else None
+        if found is None:
+            raise StepError(f"release.yaml of {moved.release.name} is in no commit")
+        return found.sha
+
+    def _message(self, before: Release, after: Release) -> Message:
+        version = self._candidate(before)
+        name = self.names.pipeline
+        if after.phase == "stable":
+            return Message(f"Promote {version.id} of {name}", version, self._cause())
+        return Message(f"Send {after.weights[version.id]} % to {version.id} of {name}", version, self._cause())
+
+    def _cause(self) -> str:
+        tip = self.repository.tip()
+        found = self.repository.find(tip, "Driftloop-Run", self.run) if tip is not None else None
+        return found.trailers.get("Driftloop-Cause", "") if found is not None else ""
+
+
+class InterferenceError(StepError):
+    """Somebody else moved the release; the walk leaves it as it is."""
+
+    def __init__(self, release: str, commit: Commit) -> None:
+        super().__init__(
+            f"{release} is out of this walk's hands since {commit.sha[:12]} ({commit.subject})",
+            hint="nothing is changed; `driftloop promote` or `driftloop rollback` ends a rollout by hand",
+        )
+
+
+@dataclass(frozen=True)
+class Judge:
+    """The judge service's numbers about two releases."""
+
+    url: str
+    production: str
+    candidate: str
+
+    def ask(self, limits: Limits, since: float | None) -> tuple[Verdict | None, float | None]:
+        """The verdict on what happened since then (by the judge's clock); without `since` only its time is taken.
+
+        None when the judge does not answer: it may be restarting.
+        """
+        question = {"production": self.production, "candidate": self.candidate}
+        if since is not None:
+            question["since"] = repr(since)
+        try:
+            with urlopen(f"{self.url}/judgement?{urlencode(question)}", timeout=10) as answer:  # noqa: S310
+                said: dict[str, Any] = json.load(answer)
+        except HTTPError as error:
+            if error.code < 500 and error.code != 404:
+                raise StepError(f"the judge answered {error.code}: {error.read(200)!r}") from error
+            return None, since
+        except (URLError, OSError, ValueError):
+            return None, since
+        if since is None:
+            return None, float(said["now"])
+        return judgement.judge(judgement.Measured.from_json(said), limits), since
+
+
+def _limits(text: str) -> Limits:
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise StepError(f"--limits can't be read as JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise StepError(f"--limits is a {type(value).__name__}, must be an object")
+    return Limits.from_json(value)

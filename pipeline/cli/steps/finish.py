@@ -1,0 +1,146 @@
+"""`driftloop step finish`: how a run ended, told to the decision and to everybody who listens.
+
+What git holds says more than the Workflow's phase: a run whose version is the candidate goes on in its rollout; a run that
+succeeded without a commit was refused by the gate.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from pipeline.cli.steps import options
+from pipeline.cli.steps.settings import Settings, run_folder
+from pipeline.clients import decisions, events
+from pipeline.clients.events import EventRefusedError
+from pipeline.clients.kubernetes import KubernetesUnreachableError
+from pipeline.clients.s3 import MissingObjectError
+from pipeline.errors import PipelineError
+from pipeline.git import pipelines
+from pipeline.git.pipelines import Message
+from pipeline.git.repository import Repository
+from pipeline.plan.names import Names
+from pipeline.release import record
+from pipeline.release.decision import End, Move, Outcome
+from pipeline.release.record import Release, Version
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A run is over."""
+
+    outcome: Outcome
+    reason: str
+
+
+@dataclass(frozen=True)
+class RollingOut:
+    """A run goes on in the Workflow of its rollout."""
+
+    workflow: str
+
+
+@click.command()
+@options.pipeline
+@options.namespace
+@options.run
+@click.option("--status", required=True, help="{{workflow.status}}")
+@click.option("--release", default=None, help="Release id, when a rollout ends.")
+@click.option("--decision", default="", help="Decision id that asked for the run.")
+def command(*, pipeline: str, namespace: str, run: str, status: str, release: str | None, decision: str) -> None:
+    """Report how a run ended: moves the decision on and emits `dev.driftloop.run.finished`."""
+    settings = Settings.here()
+    names = Names(pipeline, namespace)
+    where = standing(settings, names, run, status, rollout=release is not None)
+    if isinstance(where, RollingOut):
+        decisions.apply_once(settings.nats_url, namespace, pipeline, Move(run, "rolling-out", where.workflow))
+        options.say(f"{run} goes on in {where.workflow}")
+        return
+    state = decisions.apply_once(settings.nats_url, namespace, pipeline, End(run, where.outcome, where.reason))
+    options.say(f"{run}: {where.outcome}" + (f" ({where.reason})" if where.reason else ""))
+    if run not in state.ended:
+        options.say("it had not been claimed; nobody is told")
+        return
+    told = events.make(
+        "dev.driftloop.run.finished",
+        f"driftloop/{namespace}/{pipeline}",
+        {"pipeline": pipeline, "run": run, "decision": decision, "outcome": where.outcome, "reason": where.reason},
+        id=events.run_id(namespace, pipeline, run, "finished"),
+        inferenceservicename=pipeline,
+        namespace=namespace,
+        endpoint=record.release_id(run),
+    )
+    try:
+        events.send(names.broker_url, told)
+    except EventRefusedError as error:
+        options.say(f"the event was not taken: {error.message}")
+
+
+def standing(settings: Settings, names: Names, run: str, status: str, *, rollout: bool) -> Ended | RollingOut:
+    """Where a run stands, from git first; a rollout that broke off without anybody's doing is rejected here."""
+    id = record.release_id(run)
+    repository = settings.repository()
+    tip = repository.tip()
+    release = pipelines.read(repository.tree(tip), names.pipeline).release
+    if release.production is not None and release.production.id == id:
+        return Ended("released", "")
+    if release.candidate is not None and release.candidate.id == id:
+        if not rollout and status == "Succeeded":
+            return RollingOut(f"{names.release}-{id}")
+        if rollout and status == "Succeeded":
+            return Ended("released", f"{id} waits for `driftloop promote {names.pipeline}`")
+        if tip is not None and pipelines.interference(repository, tip, names.pipeline, run) is None:
+            _reject(repository, names, run, release.candidate, f"its workflow ended as {status}")
+        return Ended("rejected", f"the rollout ended as {status}")
+    committed = tip is not None and repository.find(tip, "Driftloop-Run", run) is not None
+    if committed:
+        return Ended("rejected", _rejection(repository, tip, run))
+    if status != "Succeeded":
+        return Ended("failed", _failure(settings, names, run))
+    return Ended("refused", _refusal(settings, run))
+
+
+def _reject(repository: Repository, names: Names, run: str, version: Version, reason: str) -> None:
+    def move(release: Release) -> Release:
+        still = release.candidate is not None and release.candidate.id == version.id
+        return record.reject(release) if still else release
+
+    subject = f"Reject {version.id} of {names.pipeline}"
+    cause = _trailer(repository, run, "Driftloop-Cause")
+    pipelines.move(repository, names.pipeline, move, lambda before, after: Message(subject, version, cause, reason))
+
+
+def _rejection(repository: Repository, tip: str | None, run: str) -> str:
+    found = repository.find(tip, "Driftloop-Run", run) if tip is not None else None
+    return f"{found.commit.subject} ({found.commit.sha[:12]})" if found is not None else ""
+
+
+def _trailer(repository: Repository, run: str, trailer: str) -> str:
+    tip = repository.tip()
+    found = repository.find(tip, "Driftloop-Run", run) if tip is not None else None
+    return found.trailers.get(trailer, "") if found is not None else ""
+
+
+def _refusal(settings: Settings, run: str) -> str:
+    at = run_folder(settings.bucket, run) / "verdict" / "verdict.json"
+    try:
+        verdict = settings.store.read_json(at)
+    except MissingObjectError:
+        return ""
+    return "; ".join(verdict.get("reasons", []))
+
+
+def _failure(settings: Settings, names: Names, run: str) -> str:
+    """Which step failed, in its own words; empty when the Workflow can't be read: how it ended is known all the same."""
+    try:
+        workflow = settings.kubernetes.workflow(names.namespace, run)
+    except (KubernetesUnreachableError, PipelineError) as error:
+        options.say(f"the workflow can't be read: {error.message}")
+        return ""
+    nodes: dict[str, Any] = ((workflow or {}).get("status") or {}).get("nodes") or {}
+    failed = [
+        f"{node.get('displayName')}: {node.get('message') or node.get('phase')}"
+        for node in nodes.values()
+        if node.get("type") == "Pod" and node.get("phase") in ("Failed", "Error")
+    ]
+    return "; ".join(failed)[:500]
