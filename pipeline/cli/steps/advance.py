@@ -83,7 +83,7 @@ class Walk:
         self._mine()
 
         def move(release: Release) -> Release:
-            if release.production is not None and release.production.id == self.release:
+            if self._won(release):
                 return release
             self._candidate(release)
             if to == "shadow":
@@ -111,11 +111,16 @@ class Walk:
         except InterferenceError:
             raise
         except StepError as error:
+            if self._won(self._mine()):
+                raise
             raise RejectedError((error.message,)) from error
 
     def wait_until_judged(self, limits: Limits, deadline: float) -> None:
-        """Until the judge's numbers pass; RejectedError when they fail, or when there was too little traffic for too long."""
-        production = self._mine().production
+        """Until the judge's numbers pass; RejectedError when they fail, or when too little traffic came for too long."""
+        release = self._mine()
+        if self._won(release):
+            return
+        production = release.production
         if production is None:
             raise StepError(f"`{self.names.pipeline}` has no production to compare with")
         judge = Judge(self.names.judge_url, production.id, self.release)
@@ -134,7 +139,8 @@ class Walk:
                 said = last.reasons if last is not None else ("the judge never answered",)
                 raise RejectedError(("out of time", *said))
             time.sleep(POLL)
-            self._mine()
+            if self._won(self._mine()):
+                return
 
     def reject(self, error: RejectedError) -> None:
         """Commit that production has all traffic again."""
@@ -150,15 +156,23 @@ class Walk:
         pipelines.move(self.repository, self.names.pipeline, move, message)
 
     def _mine(self) -> Release:
-        """The release at the tip; InterferenceError when somebody else has changed phase or candidate."""
+        """The release at the tip; InterferenceError when somebody else has taken it out of the walk's hands."""
         tip = self.repository.tip()
         if tip is None:
             raise StepError(f"{self.repository.url} is empty")
         foreign = pipelines.interference(self.repository, tip, self.names.pipeline, self.run)
         release = pipelines.read(self.repository.tree(tip), self.names.pipeline).release
-        if foreign is not None and not (release.production is not None and release.production.id == self.release):
+        if self._won(release):
+            return release
+        if foreign is None and (release.candidate is None or release.candidate.id != self.release):
+            # a person's promote or rollback carries this run's trailer too
+            foreign = self.repository.last_touching(tip, pipelines.release_path(self.names.pipeline))
+        if foreign is not None:
             raise InterferenceError(self.release, foreign)
         return release
+
+    def _won(self, release: Release) -> bool:
+        return release.production is not None and release.production.id == self.release
 
     def _candidate(self, release: Release) -> Version:
         if release.candidate is None or release.candidate.id != self.release:

@@ -1,7 +1,7 @@
 """`driftloop step finish`: how a run ended, told to the decision and to everybody who listens.
 
-What git holds says more than the Workflow's phase: a run whose version is the candidate goes on in its rollout; a run that
-succeeded without a commit was refused by the gate.
+What git holds says more than the Workflow's phase: a run whose version is the candidate goes on in its rollout; a run
+that succeeded without a commit was refused by the gate.
 """
 
 from dataclasses import dataclass
@@ -131,7 +131,7 @@ def _refusal(settings: Settings, run: str) -> str:
 
 
 def _failure(settings: Settings, names: Names, run: str) -> str:
-    """Which step failed, in its own words; empty when the Workflow can't be read: how it ended is known all the same."""
+    """Which step failed, in its own words; empty when the Workflow can't be read."""
     try:
         workflow = settings.kubernetes.workflow(names.namespace, run)
     except (KubernetesUnreachableError, PipelineError) as error:

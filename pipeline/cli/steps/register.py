@@ -1,4 +1,4 @@
-"""`driftloop step register`: the trained version enters the release: as production the first time, as shadow after that."""
+"""`driftloop step register`: the trained version enters the release, as production the first time, then as shadow."""
 
 import json
 from pathlib import Path
@@ -60,8 +60,10 @@ def command(
 
 
 def entered(release: Release, version: Version) -> Release:
-    """The release with a new version in it; unchanged when it is there already. A candidate nobody walks any more (its
-    run is over, or the claim would not have been given) makes room."""
+    """The release with a new version in it; unchanged when it is there already.
+
+    A candidate that is still there makes room: its run is over, or this one would not have been given the claim.
+    """
     if any(_holds(there, version) for there in (release.production, release.candidate, release.previous)):
         return release
     if release.phase == "empty":
