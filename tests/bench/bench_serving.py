@@ -1,0 +1,313 @@
+"""What the way through the gateway costs a prediction, and what logging every request and answer costs on top.
+
+    python tests/bench/bench_serving.py [--seconds 6] [--clients 8] [--rounds 3]
+
+One run, three ways to the same real model (the digits example, seldon-core-microservice), in turns, so that a busy
+machine is busy for all: direct; through Envoy; through Envoy with the logger, which posts both bodies as CloudEvents to
+the broker, which stores them on JetStream. Nothing may be lost: the stored events are counted at the end. Prints
+predictions/s, p50, p99 and the ratios.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvloop
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "tests"))
+
+from support.processes import Process, free_port, nats, url  # noqa: E402
+
+from pipeline.clients.nats import connection  # noqa: E402
+from pipeline.resources.logger import Logger, bootstrap  # noqa: E402
+from pipeline.runtimes.local import binaries, envoy  # noqa: E402
+from pipeline.runtimes.local.environments import build  # noqa: E402
+
+DIGITS = ROOT / "examples" / "digits"
+BENCH = ROOT / ".driftloop" / "bench"
+TARGET = 0.7
+HOST = "digits-bench.bench.svc.cluster.local"
+BROKER = "broker-ingress.knative-eventing.svc.cluster.local"
+ENVS = ROOT / ".driftloop" / "envs"
+STREAM = "KN_BENCH__DEFAULT"
+
+
+@dataclass(frozen=True)
+class Round:
+    """One way, measured once: latencies in seconds of all answers, and how long it took."""
+
+    latencies: tuple[float, ...]
+    seconds: float
+
+    @property
+    def rate(self) -> float:
+        return len(self.latencies) / self.seconds
+
+    def quantile(self, q: float) -> float:
+        return sorted(self.latencies)[int(q * (len(self.latencies) - 1))]
+
+
+def model() -> Path:
+    """A folder with a really trained model.onnx, made on first use."""
+    out = BENCH / "model"
+    if not (out / "model.onnx").exists():
+        out.mkdir(parents=True, exist_ok=True)
+        data = BENCH / "batches"
+        uv = Path(sys.executable).with_name("uv")
+        command = [uv, "run", "--quiet", "--no-project", DIGITS / "batches.py", "labelled", "--to", data]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        env = build(ENVS, [DIGITS / "trainer" / "requirements.txt"], python="3.11", name="trainer")
+        code = (
+            "from pathlib import Path; import sys, train; train.train(12, 0.001, Path(sys.argv[1]), Path(sys.argv[2]))"
+        )
+        with (BENCH / "train.log").open("wb") as log:
+            command = [env / "bin" / "python", "-c", code, data, out]
+            subprocess.run(command, check=True, cwd=DIGITS / "trainer", stdout=log, stderr=log)
+    return out
+
+
+@contextlib.contextmanager
+def platform(folder: Path) -> Iterator[dict[str, str]]:
+    """Everything running; yields the URL of each way and of NATS."""
+    server = build(ENVS, [DIGITS / "server" / "requirements.txt"], python="3.11", name="server")
+    parameters = [{"name": "model_uri", "value": str(model()), "type": "STRING"}]
+    ports = {name: free_port() for name in ("model", "metrics", "broker", "gateway", "proxy", "admin", "logger")}
+    stream = nats(folder / "nats")
+    (folder / "run").mkdir()
+    write(folder / "run" / "ports.json", {"nats": stream.port, "broker": ports["broker"]})
+    write(folder / "run" / "addresses.json", {})
+    broker = {
+        "apiVersion": "eventing.knative.dev/v1",
+        "kind": "Broker",
+        "metadata": {"name": "default", "namespace": "bench"},
+    }
+    write(folder / "run" / "objects.json", {"revision": "bench", "objects": [broker]})
+    configure(folder, ports)
+    parts = [
+        stream,
+        Process(
+            [str(server / "bin" / "seldon-core-microservice"), "Digits", "--service-type", "MODEL"],
+            folder / "model.log",
+            ports["model"],
+            "/health/status",
+            {
+                "PYTHONPATH": str(DIGITS / "server"),
+                "GRPC_WORKERS": "0",
+                "SELDON_LOG_LEVEL": "WARNING",
+                "PREDICTIVE_UNIT_HTTP_SERVICE_PORT": str(ports["model"]),
+                "PREDICTIVE_UNIT_METRICS_SERVICE_PORT": str(ports["metrics"]),
+                "PREDICTIVE_UNIT_PARAMETERS": json.dumps(parameters),
+            },
+        ),
+        Process(
+            [sys.executable, "-m", "pipeline.runtimes.local.broker", "--state", str(folder)],
+            folder / "broker.log",
+            ports["broker"],
+        ),
+        Process(
+            [
+                *(binaries.envoy(), "-c", str(folder / "envoy.json"), "-l", "warning", "--use-dynamic-base-id"),
+                *("--concurrency", str(min(2, os.cpu_count() or 1))),
+            ],
+            folder / "envoy.log",
+            ports["admin"],
+            "/ready",
+        ),
+    ]
+    with contextlib.ExitStack() as stack:
+        for part in parts:
+            part.start()
+            stack.callback(part.stop)
+        gateway = f"http://127.0.0.1:{ports['gateway']}"
+        yield {
+            "direct": f"http://127.0.0.1:{ports['model']}/api/v1.0/predictions",
+            "envoy": f"{gateway}/plain/api/v1.0/predictions",
+            "logged": f"{gateway}/logged/api/v1.0/predictions",
+            "nats": url(stream),
+        }
+
+
+def configure(folder: Path, ports: dict[str, int]) -> None:
+    """The runtime's own Envoy configuration, with one route to the model and one to the logger before it."""
+    logger = Logger(
+        service="digits-bench",
+        namespace="bench",
+        deployment="digits",
+        predictor="bench",
+        node="model",
+        protocol="seldon",
+        broker_host=BROKER,
+        broker_port=80,
+        broker_path="/bench/default",
+        port=8000,
+        model_port=9000,
+    )
+    routes = envoy.Routes(
+        services=(
+            envoy.Endpoints(HOST, 8000, (ports["logger"],)),
+            envoy.Endpoints(HOST, 9000, (ports["model"],)),
+        ),
+        virtual_services=(route("plain", 9000), route("logged", 8000)),
+        loggers=(envoy.Logger("bench/digits-bench", bootstrap(logger), ports["logger"], {9000: (ports["model"],)}),),
+        aliases={f"{BROKER}:80": ports["broker"]},
+    )
+    xds = folder / "xds"
+    xds.mkdir()
+    for name, resources in envoy.files(routes, admin=ports["admin"]).items():
+        (xds / f"{name}.json").write_text(envoy.document(resources)[0])
+    found = envoy.bootstrap(str(xds), gateway=ports["gateway"], proxy=ports["proxy"], admin=ports["admin"])
+    write(folder / "envoy.json", found)
+
+
+def route(name: str, port: int) -> dict[str, object]:
+    """A VirtualService for one way."""
+    destination = {"destination": {"host": HOST, "port": {"number": port}}}
+    http = {"match": [{"uri": {"prefix": f"/{name}/"}}], "rewrite": {"uri": "/"}, "route": [destination]}
+    return {"metadata": {"name": name, "namespace": "bench"}, "spec": {"hosts": ["*"], "http": [http]}}
+
+
+def write(file: Path, value: object) -> None:
+    file.write_text(json.dumps(value))
+
+
+class Client(asyncio.Protocol):
+    """One connection that sends the same request again as soon as it is answered; as cheap as asyncio allows."""
+
+    def __init__(self, request: bytes, until: float, latencies: list[float], done: asyncio.Future[None]) -> None:
+        self._request, self._until, self._latencies, self._done = request, until, latencies, done
+        self._buffer = b""
+        self._sent = 0.0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._send()
+
+    def _send(self) -> None:
+        self._sent = time.perf_counter()
+        self._transport.write(self._request)
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        head, found, body = self._buffer.partition(b"\r\n\r\n")
+        if not found:
+            return
+        length = next(int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
+        if len(body) < length:
+            return
+        if not head.startswith(b"HTTP/1.1 200"):
+            self._done.set_exception(RuntimeError(f"answered {self._buffer[:200]!r}"))
+            return
+        self._buffer = b""
+        now = time.perf_counter()
+        self._latencies.append(now - self._sent)
+        if now < self._until:
+            self._send()
+        else:
+            self._transport.close()
+            self._done.set_result(None)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self._done.done():
+            self._done.set_exception(exc or ConnectionError("closed by the server"))
+
+
+async def measure(address: str, body: bytes, *, clients: int, seconds: float) -> Round:
+    """`clients` connections, each with one request in flight, for `seconds`."""
+    host, _, path = address.removeprefix("http://").partition("/")
+    name, _, port = host.partition(":")
+    head = f"POST /{path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+    request = head.encode() + b"\r\n\r\n" + body
+    latencies: list[float] = []
+    loop = asyncio.get_running_loop()
+    started = time.perf_counter()
+    ends: list[asyncio.Future[None]] = [loop.create_future() for _ in range(clients)]
+    for end in ends:
+        client = Client(request, started + seconds, latencies, end)
+        await loop.create_connection(lambda client=client: client, name, int(port))
+    await asyncio.gather(*ends)
+    return Round(tuple(latencies), time.perf_counter() - started)
+
+
+async def stored(address: str) -> int:
+    """Events on the broker's stream."""
+    async with connection(address, name="bench") as js:
+        return (await js.stream_info(STREAM)).state.messages
+
+
+def one_row() -> list[float]:
+    """The pixels of a real digit."""
+    rows = BENCH / "clean.jsonl"
+    if not rows.exists():
+        BENCH.mkdir(parents=True, exist_ok=True)
+        command = [Path(sys.executable).with_name("uv"), "run", "--quiet", "--no-project", DIGITS / "batches.py"]
+        subprocess.run([*command, "traffic", "--to", rows], check=True, stdout=subprocess.DEVNULL)
+    pixels: list[float] = json.loads(rows.read_text().splitlines()[0])["x"]
+    return pixels
+
+
+async def run(seconds: float, clients: int, rounds: int) -> bool:
+    """Measure, print, and say whether the target was met and nothing was lost."""
+    pixels = await asyncio.to_thread(one_row)
+    body = json.dumps({"data": {"ndarray": [pixels]}}).encode()
+    ways = ("direct", "envoy", "logged")
+    found: dict[str, list[Round]] = {way: [] for way in ways}
+    with tempfile.TemporaryDirectory(prefix="driftloop-bench-") as folder, platform(Path(folder)) as addresses:
+        for way in ways:
+            await measure(addresses[way], body, clients=clients, seconds=1)
+        await asyncio.sleep(1)
+        before = await stored(addresses["nats"])
+        for _ in range(rounds):
+            for way in ways:
+                found[way].append(await measure(addresses[way], body, clients=clients, seconds=seconds))
+        expected = 2 * sum(len(measured.latencies) for measured in found["logged"])
+        arrived = 0
+        for _ in range(50):
+            arrived = await stored(addresses["nats"]) - before
+            if arrived >= expected:
+                break
+            await asyncio.sleep(0.1)
+    return show(found, expected=expected, arrived=arrived, clients=clients, seconds=seconds)
+
+
+def show(found: dict[str, list[Round]], *, expected: int, arrived: int, clients: int, seconds: float) -> bool:
+    """The table; medians of the rounds."""
+    rates = {way: statistics.median(measured.rate for measured in rounds) for way, rounds in found.items()}
+    rounds = len(next(iter(found.values())))
+    print(
+        f"serving: digits model, {clients} clients, medians of {rounds} rounds of {seconds:g} s, {os.cpu_count()} cores"
+    )
+    names = {"direct": "direct to the model server", "envoy": "through Envoy", "logged": "through Envoy, events logged"}
+    for way, name in names.items():
+        p50 = 1000 * statistics.median(measured.quantile(0.5) for measured in found[way])
+        p99 = 1000 * statistics.median(measured.quantile(0.99) for measured in found[way])
+        print(f"  {name:<30} {rates[way]:7.0f} predictions/s   p50 {p50:5.1f} ms   p99 {p99:5.1f} ms")
+    kept = rates["logged"] / rates["envoy"]
+    print(f"  Envoy keeps {rates['envoy'] / rates['direct']:.0%} of direct")
+    print(f"  logging keeps {kept:.0%} of Envoy (target {TARGET:.0%})")
+    print(f"  events: {arrived} stored of {expected} expected")
+    return kept >= TARGET and arrived == expected
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=6)
+    parser.add_argument("--clients", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=3)
+    args = parser.parse_args()
+    sys.exit(0 if uvloop.run(run(args.seconds, args.clients, args.rounds)) else 1)
+
+
+if __name__ == "__main__":
+    main()
