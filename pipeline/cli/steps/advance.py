@@ -116,7 +116,7 @@ class Walk:
             raise RejectedError((error.message,)) from error
 
     def wait_until_judged(self, limits: Limits, deadline: float) -> None:
-        """Until the judge's numbers pass; RejectedError when they fail, or when too little traffic came for too long."""
+        """Until the judge's numbers pass; RejectedError when they fail, or too little traffic came for too long."""
         release = self._mine()
         if self._won(release):
             return

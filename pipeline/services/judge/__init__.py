@@ -1,0 +1,1 @@
+"""Measures a rollout: errors and answer times from each predictor's own metrics, agreement from joined responses."""

@@ -1,0 +1,73 @@
+"""Joins what two versions answered to the same request. Memory is bounded by age and by number."""
+
+from collections import OrderedDict, deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from pipeline.services.judge.answers import Answer, alike
+
+TTL = 120.0
+"""Seconds that a response waits for its partner, and that a joined request is remembered."""
+OPEN = 20_000
+"""Responses that wait at most; the oldest go first."""
+KEPT = 20_000
+"""Joined requests kept for each pair of versions."""
+
+
+@dataclass
+class _Open:
+    time: float
+    answers: dict[str, tuple[Answer, ...]] = field(default_factory=dict)
+    joined: bool = False
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How many requests both versions answered, and how many of them alike."""
+
+    joined: int
+    agreed: int
+
+
+class Join:
+    """Takes responses in any order; each version's first answer to a request counts."""
+
+    def __init__(self, *, ttl: float = TTL, open: int = OPEN, kept: int = KEPT) -> None:
+        self._ttl, self._limit, self._kept = ttl, open, kept
+        self._open: OrderedDict[str, _Open] = OrderedDict()
+        self._pairs: dict[frozenset[str], deque[tuple[float, bool]]] = {}
+
+    def add(self, request: str, release: str, answers: Sequence[Answer], time: float) -> None:
+        """A version's answer to a request at a time (seconds). A repeat changes nothing."""
+        entry = self._open.get(request)
+        if entry is None:
+            entry = self._open[request] = _Open(time)
+        if release in entry.answers or entry.joined:
+            return
+        for other, theirs in entry.answers.items():
+            pair = self._pairs.setdefault(frozenset((release, other)), deque(maxlen=self._kept))
+            pair.append((time, alike(tuple(answers), theirs)))
+            entry.joined = True
+        entry.answers[release] = tuple(answers) if not entry.joined else ()
+        if entry.joined:
+            entry.answers = dict.fromkeys(entry.answers, ())
+        self._forget(time)
+
+    def agreement(self, production: str, candidate: str, since: float) -> Agreement:
+        """Of the requests joined since a time."""
+        pair = self._pairs.get(frozenset((production, candidate)), ())
+        seen = [agreed for time, agreed in pair if time >= since]
+        return Agreement(len(seen), sum(seen))
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def _forget(self, now: float) -> None:
+        while self._open:
+            request, entry = next(iter(self._open.items()))
+            if len(self._open) <= self._limit and entry.time >= now - self._ttl:
+                break
+            del self._open[request]
+        if len(self._pairs) > 8:
+            oldest = min(self._pairs, key=lambda pair: self._pairs[pair][-1][0])
+            del self._pairs[oldest]

@@ -1,0 +1,234 @@
+"""The judge's doors. Responses come from the broker and are stored before they are acknowledged; numbers go out on
+`GET /judgement?production=&candidate=&since=`, where `since` is a `now` that the judge has given."""
+
+import asyncio
+import json
+import time
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import aiohttp
+import nats.errors
+import nats.js.errors
+from aiohttp import web
+from nats.js import JetStreamContext
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+
+from pipeline.clients import events
+from pipeline.clients import nats as jetstream
+from pipeline.clients.events import MalformedEventError
+from pipeline.errors import StoreError
+from pipeline.release.judgement import Measured
+from pipeline.services.judge import metrics
+from pipeline.services.judge.answers import Answer, answers
+from pipeline.services.judge.join import Join
+
+RESPONSE = "io.seldon.serving.inference.response"
+LIMIT = 2 * 1024 * 1024
+"""Bytes of one event at most."""
+MAX_AGE = 3600.0
+MAX_BYTES = 64 * 1024 * 1024
+QUESTIONS = 8
+"""Questions (production, candidate, since) that are counted for at the same time."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Whose rollout is judged, and where its parts are."""
+
+    pipeline: str
+    namespace: str
+    nats_url: str
+    predictor: str = "http://{pipeline}-{release}.{namespace}.svc.cluster.local:8000/prometheus"
+    """Address of a predictor's metrics."""
+
+    @property
+    def stream(self) -> str:
+        return f"DRIFTLOOP_{jetstream.token(self.namespace)}_{jetstream.token(self.pipeline)}_JUDGE"
+
+    @property
+    def subject(self) -> str:
+        return f"driftloop.events.{self.namespace}.{self.pipeline}.judge"
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What is kept of a response event."""
+
+    request: str
+    release: str
+    answers: tuple[Answer, ...]
+    time: float
+
+    def to_json(self) -> bytes:
+        return json.dumps([self.request, self.release, self.answers, self.time], separators=(",", ":")).encode()
+
+    @classmethod
+    def from_json(cls, text: bytes) -> "Response":
+        request, release, found, when = json.loads(text)
+        return cls(request, release, tuple(found), when)
+
+
+@dataclass
+class _Question:
+    production: metrics.Counting
+    candidate: metrics.Counting
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+class Judge:
+    """The service; `application()` is what aiohttp runs."""
+
+    def __init__(self, settings: Settings, js: JetStreamContext) -> None:
+        self._settings = settings
+        self._js = js
+        self._join = Join()
+        self._questions: OrderedDict[tuple[str, str, float], _Question] = OrderedDict()
+        self._session: aiohttp.ClientSession | None = None
+        self._registry = CollectorRegistry()
+        self._taken = Counter("driftloop_judge_responses", "Response events", ["what"], registry=self._registry)
+        Gauge("driftloop_judge_waiting", "Responses without partner", registry=self._registry).set_function(
+            lambda: float(len(self._join))
+        )
+
+    def application(self) -> web.Application:
+        """The HTTP application; its start-up makes the stream and reads back what it holds."""
+        application = web.Application(client_max_size=LIMIT)
+        application.router.add_post("/", self._event)
+        application.router.add_get("/judgement", self._judgement)
+        application.router.add_get("/healthz", self._health)
+        application.router.add_get("/metrics", self._metrics)
+        application.on_startup.append(self._start)
+        application.on_cleanup.append(self._stop)
+        return application
+
+    async def _start(self, _: web.Application) -> None:
+        self._session = aiohttp.ClientSession(trust_env=True, timeout=aiohttp.ClientTimeout(total=5))
+        await jetstream.ensure_stream(
+            self._js,
+            self._settings.stream,
+            [f"{self._settings.subject}.*"],
+            max_age=MAX_AGE,
+            max_bytes=MAX_BYTES,
+        )
+        await self._replay()
+
+    async def _stop(self, _: web.Application) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def _replay(self) -> None:
+        """Join again what was stored before this process started."""
+        config = ConsumerConfig(
+            deliver_policy=DeliverPolicy.ALL, ack_policy=AckPolicy.NONE, inactive_threshold=30, mem_storage=True
+        )
+        try:
+            left = (await self._js.stream_info(self._settings.stream)).state.messages
+            read = await self._js.pull_subscribe(f"{self._settings.subject}.*", config=config)
+            while left > 0:
+                batch = await read.fetch(min(left, 512), timeout=5)
+                left -= len(batch)
+                for message in batch:
+                    self._take(Response.from_json(message.data))
+            await read.unsubscribe()
+        except nats.errors.TimeoutError:
+            return  # the rest aged out meanwhile
+        except (nats.errors.Error, nats.js.errors.APIError) as error:
+            raise StoreError(f"stream {self._settings.stream} can't be read: {error}", hint=jetstream.HINT) from error
+
+    def _take(self, response: Response) -> None:
+        self._join.add(response.request, response.release, response.answers, response.time)
+
+    async def _event(self, request: web.Request) -> web.Response:
+        try:
+            event = events.from_http(request.headers, await request.read())
+        except MalformedEventError as error:
+            # 202 all the same: sent again it would be no better
+            self._taken.labels("malformed").inc()
+            return web.Response(status=202, text=error.message)
+        release, id = event.get("endpoint"), event.get("requestid")
+        wanted = event.type == RESPONSE and event.get("inferenceservicename") == self._settings.pipeline
+        if not wanted or not release or not id or not _token(release):
+            self._taken.labels("foreign").inc()
+            return web.Response(status=202)
+        response = Response(id[:200], release, answers(event.body), time.time())
+        try:
+            ack = await jetstream.publish(
+                self._js,
+                f"{self._settings.subject}.{release}",
+                response.to_json(),
+                message_id=f"judge/{event.id}",
+            )
+        except StoreError as error:
+            self._taken.labels("refused").inc()
+            return web.Response(status=503, text=error.message)
+        self._taken.labels("duplicate" if ack.duplicate else "stored").inc()
+        self._take(response)
+        return web.Response(status=202)
+
+    async def _judgement(self, request: web.Request) -> web.Response:
+        """Numbers since a time; without `since` only the judge's clock."""
+        now = time.time()
+        names = {name: request.query.get(name, "") for name in ("production", "candidate")}
+        for name, release in names.items():
+            if not _token(release):
+                return web.json_response({"error": f"`{name}` must be a release id"}, status=400)
+        text = request.query.get("since")
+        if text is None:
+            return web.json_response({"now": now, **names})
+        try:
+            since = float(text)
+        except ValueError:
+            return web.json_response({"error": "`since` must be seconds since 1970"}, status=400)
+        measured = await self._measured(names["production"], names["candidate"], since, now)
+        return web.json_response({"now": now, "since": since, "releases": names, **measured.to_json()})
+
+    async def _measured(self, production: str, candidate: str, since: float, now: float) -> Measured:
+        key = (production, candidate, since)
+        question = self._questions.setdefault(key, _Question(metrics.Counting(since), metrics.Counting(since)))
+        self._questions.move_to_end(key)
+        while len(self._questions) > QUESTIONS:
+            self._questions.popitem(last=False)
+        async with question.lock:
+            scrapes = await asyncio.gather(self._scrape(production, now), self._scrape(candidate, now))
+            for counting, scrape in zip((question.production, question.candidate), scrapes, strict=True):
+                if scrape is not None:
+                    counting.add(scrape)
+        agreement = self._join.agreement(production, candidate, since)
+        return Measured(
+            max(0.0, now - since),
+            question.production.total,
+            question.candidate.total,
+            agreement.joined,
+            agreement.agreed,
+        )
+
+    async def _scrape(self, release: str, now: float) -> metrics.Scrape | None:
+        """None when the predictor does not show its metrics now: it may be starting."""
+        settings = self._settings
+        url = settings.predictor.format(pipeline=settings.pipeline, namespace=settings.namespace, release=release)
+        assert self._session is not None  # noqa: S101 - made at start-up
+        try:
+            async with self._session.get(url) as answer:
+                if answer.status != 200:
+                    return None
+                text = await answer.text(errors="replace")
+            return metrics.parse(text, f"{settings.pipeline}-{release}", now=now)
+        except (aiohttp.ClientError, TimeoutError, ValueError):
+            self._taken.labels("unscraped").inc()
+            return None
+
+    async def _health(self, _: web.Request) -> web.Response:
+        """Ready while NATS answers: without it no event could be stored."""
+        connected: bool = self._js._nc.is_connected
+        return web.Response(status=200 if connected else 503, text="ok" if connected else "NATS is away")
+
+    async def _metrics(self, _: web.Request) -> web.Response:
+        headers: Mapping[str, str] = {"Content-Type": "text/plain; version=0.0.4"}
+        return web.Response(body=generate_latest(self._registry), headers=headers)
+
+
+def _token(text: str) -> bool:
+    return bool(text) and len(text) <= 63 and all(c.isascii() and (c.isalnum() or c == "-") for c in text)
