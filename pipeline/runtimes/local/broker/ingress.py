@@ -66,7 +66,7 @@ class Ingress:
         """The HTTP server of this ingress, without the router and middlewares it does not need."""
 
         request = functools.partial(web.BaseRequest, loop=asyncio.get_running_loop(), client_max_size=self._limit)
-        return web.Server(self._handle, request_factory=request)
+        return web.Server(self._handle, request_factory=request, access_log=None)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         path = request.path

@@ -162,7 +162,7 @@ async def serve(
     connector = aiohttp.TCPConnector(limit=0, limit_per_host=WORKERS)
     session = aiohttp.ClientSession(connector=connector, auto_decompress=True)
     service = Service(run, js, session, ingress, Counters(registry))
-    runner = web.ServerRunner(ingress.server(), access_log=None)
+    runner = web.ServerRunner(ingress.server())
     try:
         await runner.setup()
         try:

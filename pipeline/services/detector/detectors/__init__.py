@@ -1,0 +1,52 @@
+"""The table of detectors. To add one: a file here with a class that has `judge`, its kind in `config.Kind`, a case
+below."""
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol, assert_never
+
+from pipeline.services.detector.config import Config
+from pipeline.services.detector.payload import Rows
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What a detector says of a window. It alarms when `score` is beyond `threshold`; which side is the detector's
+    business."""
+
+    alarm: bool
+    score: float
+    threshold: float
+    details: dict[str, Any] = field(default_factory=dict)
+    outliers: tuple[int, ...] = ()
+    """Indices of the rows that are outliers, for detectors that judge rows."""
+
+
+class Detector(Protocol):
+    """The smallest thing a window can be judged by."""
+
+    def judge(self, rows: Rows) -> Judgement:
+        """Judge a window (n x width); the same rows always get the same judgement."""
+        ...
+
+
+def fitted(config: Config, reference: Rows) -> Detector:
+    """The detector of this kind, fitted to the reference rows with the configured seed."""
+    match config.kind:
+        case "ks":
+            from pipeline.services.detector.detectors.ks import KolmogorovSmirnov
+
+            return KolmogorovSmirnov(config, reference)
+        case "cvm":
+            from pipeline.services.detector.detectors.cvm import CramerVonMises
+
+            return CramerVonMises(config, reference)
+        case "iforest":
+            from pipeline.services.detector.detectors.iforest import IsolationForest
+
+            return IsolationForest(config, reference)
+        case "mahalanobis":
+            from pipeline.services.detector.detectors.mahalanobis import MahalanobisDistance
+
+            return MahalanobisDistance(config, reference)
+        case _:
+            assert_never(config.kind)

@@ -1,0 +1,62 @@
+"""POST /: keep the event and answer 202. Nothing is judged here, so the answer is fast and a restart loses nothing."""
+
+from aiohttp import web
+from nats.js import JetStreamContext
+from prometheus_client import CollectorRegistry, Counter, generate_latest
+
+from pipeline.clients import events
+from pipeline.clients.nats import publish
+from pipeline.errors import StoreError
+from pipeline.services.detector.names import Names, is_release
+
+LIMIT = 4 * 1024 * 1024
+
+
+class Door:
+    """The detector's HTTP side."""
+
+    def __init__(self, js: JetStreamContext, names: Names, registry: CollectorRegistry) -> None:
+        self._js = js
+        self._names = names
+        self._registry = registry
+        self._events = Counter(
+            "detector_events", "Events that came to the door, by what became of them", ["result"], registry=registry
+        )
+        self.ready = False
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request."""
+        if request.method == "POST":
+            return web.Response(status=await self._take(request))
+        match request.path:
+            case "/healthz":
+                return web.Response(status=200 if self.ready and self._js._nc.is_connected else 503)
+            case "/metrics":
+                return web.Response(body=generate_latest(self._registry), content_type="text/plain")
+        return web.Response(status=404 if request.method == "GET" else 405)
+
+    async def _take(self, request: web.BaseRequest) -> int:
+        """202 also for what can't be an event of ours: any other answer would have it sent again, or dropped unseen."""
+        try:
+            event = events.from_http(request.headers, await request.read())
+        except (events.MalformedEventError, web.HTTPRequestEntityTooLarge):
+            return self._count("malformed", 202)
+        release = event.get("endpoint")
+        if release is None or not is_release(release):
+            return self._count("malformed", 202)
+        if event.get("inferenceservicename") != self._names.pipeline:
+            return self._count("foreign", 202)
+        try:
+            kept = await publish(
+                self._js,
+                self._names.events(release),
+                events.pack(event),
+                message_id=f"{self._names.detector}/{event.id}",
+            )
+        except StoreError:
+            return self._count("refused", 503)
+        return self._count("repeated" if kept.duplicate else "stored", 202)
+
+    def _count(self, result: str, status: int) -> int:
+        self._events.labels(result).inc()
+        return status
