@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -58,8 +58,8 @@ class Platform:
             program(),
             *("up", str(spec), "--state", str(self.state.root), *shared),
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            stdout=subprocess.DEVNULL,  # the timeline, which is read from its file
+            stderr=subprocess.PIPE,
             start_new_session=True,  # Ctrl-C is for the demo, which then stops the platform in order
         )
         talk = asyncio.create_task(self._listen(say))
@@ -74,8 +74,8 @@ class Platform:
             await asyncio.gather(talk, return_exceptions=True)
 
     async def _listen(self, say: Callable[[str], None]) -> None:
-        assert self._process is not None and self._process.stdout is not None  # noqa: S101, PT018
-        async for line in self._process.stdout:
+        assert self._process is not None and self._process.stderr is not None  # noqa: S101, PT018
+        async for line in self._process.stderr:
             text = line.decode(errors="replace").rstrip()
             self.talk.append(text)
             say(text)
@@ -92,11 +92,17 @@ class Platform:
             await process.wait()
             await self.call("down", "--state", str(self.state.root))
 
-    async def until(self, found: Callable[[], T | None], what: str, *, within: float, every: float = 0.3) -> T:
-        """Ask until the answer is something true; LocalError after `within` seconds or when the platform ends."""
+    async def until(
+        self, found: Callable[[], T | None | Awaitable[T | None]], what: str, *, within: float, every: float = 0.3
+    ) -> T:
+        """Ask until the answer is something true; LocalError after `within` seconds or when the platform ends.
+
+        A plain function is asked in a thread, so it may block.
+        """
         end = time.monotonic() + within
         while True:
-            value = await asyncio.to_thread(found)
+            answer = await asyncio.to_thread(found)
+            value = await answer if isinstance(answer, Awaitable) else answer
             if value:
                 return value
             if self._process is not None and self._process.returncode is not None:

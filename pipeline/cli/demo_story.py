@@ -17,8 +17,8 @@ from pipeline.release.record import Release
 
 KINDS = ("clean", "rotated", "noise")
 CLEAN_WINDOWS = 3
-NOISE_IMAGES = 12
-"""6 % of a window: many for the outlier detector, few for the drift detector."""
+NOISE_IMAGES = 16
+"""8 % of a window: many for the outlier detector, few for the drift detector."""
 DRIFTED_BELOW = 0.6
 RECOVERED_ABOVE = 0.9
 SETTLED_REQUESTS = 400
@@ -73,12 +73,8 @@ class Story:
         self._screen.say(f"release {version.id} is in git", metrics, self._platform.head())
         await self._platform.until(self._is_applied, "the release to be applied", within=SOON)
         url = self._platform.predictions
-        for _ in range(100):
-            if await answers(url, {"data": {"ndarray": [self._rows["clean"][0].pixels]}}):
-                break
-            await asyncio.sleep(0.3)
-        else:
-            raise LocalError(f"no prediction from {url}", hint="see `driftloop logs`")
+        body = {"data": {"ndarray": [self._rows["clean"][0].pixels]}}
+        await self._platform.until(lambda: answers(url, body), f"a prediction from {url}", within=SOON)
         self._screen.say("the model answers", url)
         self._screen.figure("first release", f"{version.id}  {metrics}")
         return release
@@ -100,6 +96,7 @@ class Story:
         await self._noise(traffic, model)
 
     async def _noise(self, traffic: Traffic, model: str) -> None:
+        await self._windows("outlier", model, 1)  # so that all of the noise lies in one window
         tally = traffic.turn("noise")
         await self._platform.until(lambda: tally.sent >= NOISE_IMAGES, "the noise to be sent", within=SOON, every=0.02)
         traffic.turn("clean")
@@ -277,13 +274,10 @@ class Story:
         return await self._platform.until(released, f"run {run} to release a model", within=RUN)
 
     async def _new_run(self, known: tuple[str, ...]) -> str:
-        end = asyncio.get_running_loop().time() + SOON
-        while asyncio.get_running_loop().time() < end:
-            new = [run for run in await self._platform.runs() if run not in known]
-            if new:
-                return new[0]
-            await asyncio.sleep(0.5)
-        raise LocalError(f"no run started within {SOON:g} s of drifted traffic", hint=self._logs("decision"))
+        async def new() -> str | None:
+            return next(iter(run for run in await self._platform.runs() if run not in known), None)
+
+        return await self._platform.until(new, "drifted traffic to start a run", within=SOON)
 
     async def _windows(self, detector: str, release: str, more: int) -> None:
         """Wait until the detector judged `more` windows from now on."""
@@ -300,11 +294,10 @@ class Story:
         await self._platform.until(lambda: tally.answered >= number, f"{number} answers", within=within)
 
     async def _cooled_down(self) -> None:
-        end = asyncio.get_running_loop().time() + SOON
-        while (phase := await self._platform.decision()) != "idle":
-            if asyncio.get_running_loop().time() > end:
-                raise LocalError(f"the retrain decision is still `{phase}`", hint=self._logs("decision"))
-            await asyncio.sleep(0.5)
+        async def idle() -> bool:
+            return await self._platform.decision() == "idle"
+
+        await self._platform.until(idle, "the cooldown to end", within=SOON)
 
     def _logs(self, name: str) -> str:
         return f"see `driftloop logs {name} --state {self._platform.state.root}`"

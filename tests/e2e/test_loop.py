@@ -1,4 +1,4 @@
-"""The loop turned for real, as `driftloop demo` tells it, with each serving back end; then the second spec, which retrains from outliers."""
+"""The loop turned for real, as `driftloop demo` tells it, with each back end; and the spec that retrains from outliers."""
 
 import asyncio
 import json
@@ -65,8 +65,8 @@ async def test_outliers_start_a_run(envs, tmp_path):
             file = tmp_path / f"{kind}.jsonl"
             await batches("traffic", kind, str(file), {})
             rows[kind] = read_rows(file)
-        while not await answers(platform.predictions, {"data": {"ndarray": [rows["clean"][0].pixels]}}):
-            await asyncio.sleep(0.3)
+        body = {"data": {"ndarray": [rows["clean"][0].pixels]}}
+        await platform.until(lambda: answers(platform.predictions, body), "a prediction", within=60)
         production = platform.release().production
         assert production is not None
         verdicts = asyncio.create_task(platform.follow_verdicts())
@@ -79,7 +79,8 @@ async def test_outliers_start_a_run(envs, tmp_path):
                 tally = traffic.turn("noise")
                 await platform.until(lambda: tally.answered >= 150, "noise to be answered", within=60)
                 traffic.turn("clean")
-                runs = await appears(platform, 2)
+                await platform.until(lambda: two(platform), "a second run", within=60)
+                runs = await platform.runs()
                 (second,) = set(runs) - {first}
                 ended = await platform.until(lambda: platform.ended(second), f"run {second} to end", within=300)
                 assert ended == "Succeeded"
@@ -104,11 +105,8 @@ async def trigger(platform: Platform) -> str:
     return await platform.call("trigger", platform.name, "--state", str(platform.state.root), "--output", "json")
 
 
-async def appears(platform: Platform, number: int) -> tuple[str, ...]:
-    async with asyncio.timeout(60):
-        while len(runs := await platform.runs()) < number:
-            await asyncio.sleep(0.5)
-    return runs
+async def two(platform: Platform) -> bool:
+    return len(await platform.runs()) == 2
 
 
 async def batches(what: str, kind: str, to: str, environment: dict[str, str]) -> None:
