@@ -1,6 +1,7 @@
 """Joins what two versions answered to the same request. Memory is bounded by age and by number."""
 
-from collections import OrderedDict, deque
+import math
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -12,13 +13,14 @@ OPEN = 20_000
 """Responses that wait at most; the oldest go first."""
 KEPT = 20_000
 """Joined requests kept for each pair of versions."""
+SECONDS = 7200
+"""Seconds for which the number of responses is kept."""
 
 
 @dataclass
 class _Open:
     time: float
     answers: dict[str, tuple[Answer, ...]] = field(default_factory=dict)
-    joined: bool = False
 
 
 @dataclass(frozen=True)
@@ -36,21 +38,20 @@ class Join:
         self._ttl, self._limit, self._kept = ttl, open, kept
         self._open: OrderedDict[str, _Open] = OrderedDict()
         self._pairs: dict[frozenset[str], deque[tuple[float, bool]]] = {}
+        self._counts: defaultdict[str, OrderedDict[int, int]] = defaultdict(OrderedDict)
 
     def add(self, request: str, release: str, answers: Sequence[Answer], time: float) -> None:
         """A version's answer to a request at a time (seconds). A repeat changes nothing."""
         entry = self._open.get(request)
         if entry is None:
             entry = self._open[request] = _Open(time)
-        if release in entry.answers or entry.joined:
+        if release in entry.answers:
             return
         for other, theirs in entry.answers.items():
             pair = self._pairs.setdefault(frozenset((release, other)), deque(maxlen=self._kept))
             pair.append((time, alike(tuple(answers), theirs)))
-            entry.joined = True
-        entry.answers[release] = tuple(answers) if not entry.joined else ()
-        if entry.joined:
-            entry.answers = dict.fromkeys(entry.answers, ())
+        entry.answers[release] = tuple(answers)
+        self._count(release, math.floor(time))
         self._forget(time)
 
     def agreement(self, production: str, candidate: str, since: float) -> Agreement:
@@ -59,8 +60,20 @@ class Join:
         seen = [agreed for time, agreed in pair if time >= since]
         return Agreement(len(seen), sum(seen))
 
+    def responses(self, release: str, since: float) -> int:
+        """Requests that a version answered since a time; the second in which it begins is left out."""
+        return sum(count for second, count in self._counts.get(release, {}).items() if second >= since)
+
     def __len__(self) -> int:
         return len(self._open)
+
+    def _count(self, release: str, second: int) -> None:
+        counts = self._counts[release]
+        counts[second] = counts.get(second, 0) + 1
+        while len(counts) > SECONDS:
+            counts.popitem(last=False)
+        while len(self._counts) > 8:
+            del self._counts[min(self._counts, key=lambda name: max(self._counts[name]))]
 
     def _forget(self, now: float) -> None:
         while self._open:
@@ -68,6 +81,5 @@ class Join:
             if len(self._open) <= self._limit and entry.time >= now - self._ttl:
                 break
             del self._open[request]
-        if len(self._pairs) > 8:
-            oldest = min(self._pairs, key=lambda pair: self._pairs[pair][-1][0])
-            del self._pairs[oldest]
+        while len(self._pairs) > 8:
+            del self._pairs[min(self._pairs, key=lambda pair: self._pairs[pair][-1][0])]

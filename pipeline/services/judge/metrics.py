@@ -64,7 +64,8 @@ def _envoy(samples: list[Sample], predictor: str) -> Answers | None:
 
 
 def _about(cluster: str, predictor: str) -> bool:
-    return cluster == "model" or (predictor in cluster and "broker" not in cluster)
+    """The logger's cluster of the model is `<namespace>/<predictor>/model`."""
+    return cluster.endswith(f"/{predictor}/model")
 
 
 def _buckets(samples: Iterator[Sample], *, scale: float) -> dict[float, int]:

@@ -6,7 +6,7 @@ import json
 import time
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import aiohttp
 import nats.errors
@@ -20,7 +20,7 @@ from pipeline.clients import events
 from pipeline.clients import nats as jetstream
 from pipeline.clients.events import MalformedEventError
 from pipeline.errors import StoreError
-from pipeline.release.judgement import Measured
+from pipeline.release.judgement import Answers, Measured
 from pipeline.services.judge import metrics
 from pipeline.services.judge.answers import Answer, answers
 from pipeline.services.judge.join import Join
@@ -199,11 +199,15 @@ class Judge:
         agreement = self._join.agreement(production, candidate, since)
         return Measured(
             max(0.0, now - since),
-            question.production.total,
-            question.candidate.total,
+            self._answered(production, question.production.total, since),
+            self._answered(candidate, question.candidate.total, since),
             agreement.joined,
             agreement.agreed,
         )
+
+    def _answered(self, release: str, counted: Answers, since: float) -> Answers:
+        """A predictor's metrics count probes as requests too, its events don't; failed requests have no event."""
+        return replace(counted, requests=self._join.responses(release, since) + counted.errors)
 
     async def _scrape(self, release: str, now: float) -> metrics.Scrape | None:
         """None when the predictor does not show its metrics now: it may be starting."""

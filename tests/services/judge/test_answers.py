@@ -1,0 +1,76 @@
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.services.judge.answers import alike, answers
+
+
+def body(value: object) -> bytes:
+    return json.dumps(value).encode()
+
+
+@pytest.mark.parametrize(
+    ("document", "expected"),
+    [
+        ({"data": {"names": [], "ndarray": [[0.1, 0.7, 0.2], [0.9, 0.1, 0.0]]}}, (1, 0)),
+        ({"data": {"tensor": {"shape": [2, 3], "values": [0.1, 0.7, 0.2, 0.9, 0.1, 0.0]}}}, (1, 0)),
+        ({"predictions": [[1, 2], [2, 1]]}, (1, 0)),
+        ({"outputs": [{"name": "o", "shape": [2, 2], "datatype": "FP32", "data": [1, 2, 2, 1]}]}, (1, 0)),
+        ({"data": {"ndarray": [3.7]}}, (3.7,)),
+        ({"data": {"ndarray": [[4.0]]}}, (4,)),
+        ({"data": {"ndarray": ["cat", "dog"]}}, ("cat", "dog")),
+        ({"strData": "cat"}, ("cat",)),
+        ({"predictions": []}, ()),
+    ],
+)
+def test_rows_of_each_protocol(document, expected):
+    assert answers(body(document)) == expected
+
+
+def test_what_is_unknown_is_compared_as_it_is():
+    for unknown in (b"\xff\x00binary", b"{}", b"[1]", body({"data": {"tensor": {}}}), b"[" * 100_000):
+        (fingerprint,) = answers(unknown)
+        assert fingerprint.startswith("#")
+        assert alike(answers(unknown), answers(unknown))
+    assert not alike(answers(b"a"), answers(b"b"))
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "same"),
+    [
+        ((1,), (1,), True),
+        ((1,), (2,), False),
+        ((100,), (101,), False),
+        ((1.01,), (1.02,), True),
+        ((10.5,), (12.5,), False),
+        ((2,), (2.04,), True),
+        (("cat",), ("dog",), False),
+        ((1, 2), (1,), False),
+        ((), (), True),
+        ((1,), ("1",), False),
+    ],
+)
+def test_alike(ours, theirs, same):
+    assert alike(ours, theirs) is same
+    assert alike(theirs, ours) is same
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
+    max_leaves=12,
+)
+keys = st.sampled_from(["data", "predictions", "outputs", "ndarray", "tensor", "strData", "jsonData"])
+
+
+@given(st.dictionaries(keys, json_values | st.dictionaries(keys, json_values, max_size=2), max_size=2) | json_values)
+def test_any_json_has_an_answer_that_survives_the_stream(document):
+    found = answers(body(document))
+    assert json.loads(json.dumps(found, allow_nan=True)) == pytest.approx(list(found), nan_ok=True) or not found
+
+
+@given(st.binary(max_size=50))
+def test_any_bytes_have_an_answer(data):
+    assert isinstance(answers(data), tuple)
