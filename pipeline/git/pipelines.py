@@ -191,12 +191,13 @@ def interference(repository: Repository, tip: str, name: str, run: str) -> Commi
 
 @dataclass(frozen=True)
 class Stage:
-    """One commit of a removal: what goes, and the Flux Kustomizations to wait for before the next."""
+    """One commit of a removal: what goes, and the trees that must have applied it before the next."""
 
     subject: str
     gone: tuple[str, ...]
     """Paths, or folders that end in `/`."""
     wait: tuple[str, ...]
+    """Trees (workflows, …); none: the pipeline's Kustomizations must be gone."""
 
 
 def removal(name: str) -> tuple[Stage, ...]:
@@ -206,7 +207,7 @@ def removal(name: str) -> tuple[Stage, ...]:
         Stage(
             f"Stop the triggers of {name}",
             (f"{workflows}/retrain.sensor.yaml", f"{workflows}/retrain.eventsource.yaml"),
-            (f"{name}-workflows",),
+            ("workflows",),
         ),
         Stage(f"Remove the event bus of {name}", (f"{workflows}/default.eventbus.yaml",), (f"{name}-workflows",)),
         Stage(f"Remove {name} from Flux", (f"cluster/*/pipelines/{name}.yaml",), ()),
@@ -219,7 +220,7 @@ def remove_stage(repository: Repository, name: str, stage: Stage, *, cause: str 
 
     def build(tree: Tree) -> Change | None:
         files = _files(tree, name)
-        gone = [path for path in files if any(_matches(path, pattern) for pattern in stage.gone)]
+        gone = [path for path in files if any(matches(path, pattern) for pattern in stage.gone)]
         changes: dict[str, str | None] = dict.fromkeys(gone)
         for path in gone:
             folder, _, file = path.rpartition("/")
@@ -233,7 +234,8 @@ def remove_stage(repository: Repository, name: str, stage: Stage, *, cause: str 
     return repository.change(build)
 
 
-def _matches(path: str, pattern: str) -> bool:
+def matches(path: str, pattern: str) -> bool:
+    """Whether a path is meant by a stage's `gone`: the path itself, `*` for one folder, or below a folder."""
     if pattern.endswith("/"):
         return path.startswith(pattern)
     return re.fullmatch(re.escape(pattern).replace(r"\*", "[^/]+"), path) is not None

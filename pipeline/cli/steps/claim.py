@@ -16,12 +16,13 @@ from pipeline.release.decision import Claim, State, claimed
 @options.pipeline
 @options.namespace
 @options.run
-@click.option("--decision", required=True, help="Decision id that asked for the run.")
+@click.option("--decision", required=True, help="Decision id that asked for the run; empty for a schedule.")
 @click.option("--cause", required=True, help="Why: `alarm <event id>`, `webhook <id>`, `schedule`, `person <name>`.")
 @options.out
 def command(*, pipeline: str, namespace: str, run: str, decision: str, cause: str, out: Path) -> None:
     """Claim the pipeline's one run; writes `claimed` (true or false)."""
     settings = Settings.here()
+    decision = decision or run.removeprefix(f"{pipeline}-")
     state = decisions.apply_once(settings.nats_url, namespace, pipeline, Claim(run, decision, cause))
     won = claimed(state, run)
     write_parameters(out, claimed="true" if won else "false")

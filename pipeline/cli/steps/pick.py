@@ -15,7 +15,7 @@ from pipeline.errors import StepError
 
 @click.command()
 @click.option("--trials", required=True, help="The train steps' outputs as Argo lists them (JSON).")
-@click.option("--metric", required=True, help="Metric to compare; empty when there is one trial.")
+@click.option("--metric", default="", help="Metric to compare; may be left out when there is one trial.")
 @click.option("--goal", type=click.Choice(["maximize", "minimize"]), default="maximize", show_default=True)
 @options.out
 def command(*, trials: str, metric: str, goal: str, out: Path) -> None:

@@ -1,6 +1,8 @@
 """What a step reads from its environment, once at its top: the platform's addresses and credentials."""
 
+import atexit
 import os
+import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -67,9 +69,19 @@ class Settings:
         return Repository(
             self._value("DRIFTLOOP_GIT_URL"),
             branch=self.environment.get("DRIFTLOOP_GIT_BRANCH") or "main",
-            workdir=Path(tempfile.mkdtemp(prefix="driftloop-git-")),
+            workdir=_scratch(self.environment.get("HOME")),
             credentials=Credentials(username, password) if password else None,
         )
+
+
+def _scratch(home: str | None) -> Path:
+    """A folder for this process's life: where temporary files go, or in HOME when the file system is read-only."""
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="driftloop-git-"))
+    except OSError:
+        folder = Path(tempfile.mkdtemp(prefix=".driftloop-git-", dir=home))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def write_parameters(folder: Path, **values: str) -> None:

@@ -1,0 +1,35 @@
+"""`driftloop commit`: a spec becomes its files in the cluster repository, by one commit."""
+
+from pathlib import Path
+
+import click
+
+from pipeline import spec as specs
+from pipeline.cli import target
+from pipeline.errors import SpecError
+from pipeline.git import pipelines
+
+
+@click.command()
+@click.argument("spec", type=click.Path(path_type=Path))
+@target.options
+@click.option("--cluster", default="dev", show_default=True, help="Folder below cluster/ that Flux reads first.")
+@target.output
+def command(*, spec: Path, repository: str | None, branch: str, state: Path, cluster: str, output: str) -> None:
+    """Render SPEC and commit it to the cluster repository; a release that is there stays as it is."""
+    text = _read(spec)
+    name = specs.load(text, path=str(spec)).metadata.name
+    with target.opened(repository, branch, state) as to:
+        commit = pipelines.commit_spec(to.repository, text, path=str(spec), cluster=cluster, cause=to.cause)
+    target.print_commit(commit, name, output)
+
+
+def _read(spec: Path) -> str:
+    try:
+        return spec.read_text()
+    except UnicodeDecodeError as error:
+        raise SpecError(f"{spec} is not UTF-8 text") from error
+    except OSError as error:
+        raise SpecError(
+            f"{spec} can't be read: {error.strerror}", hint="`driftloop init` writes one to start from"
+        ) from error

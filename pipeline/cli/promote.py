@@ -1,0 +1,28 @@
+"""`driftloop promote`: the candidate becomes production by one commit."""
+
+from pathlib import Path
+
+import click
+
+from pipeline.cli import target
+from pipeline.git import pipelines
+from pipeline.git.pipelines import Message
+from pipeline.release import record
+from pipeline.release.record import Release
+
+
+@click.command()
+@click.argument("name")
+@target.options
+@target.output
+def command(*, name: str, repository: str | None, branch: str, state: Path, output: str) -> None:
+    """Promote the candidate of pipeline NAME, whatever the judge has seen so far."""
+    with target.opened(repository, branch, state) as to:
+
+        def message(before: Release, after: Release) -> Message:
+            assert before.candidate is not None  # noqa: S101 - promotion needs one
+            return Message(f"Promote {before.candidate.id} of {name}", before.candidate, to.cause)
+
+        moved = pipelines.move(to.repository, name, record.promote, message)
+    production = moved.release.production
+    target.print_commit(moved.commit, name, output, production=production.id if production else None)

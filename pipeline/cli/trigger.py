@@ -1,0 +1,136 @@
+"""`driftloop trigger`: ask for a training run as the decision service would: through the authenticated webhook."""
+
+import getpass
+import json
+import os
+import secrets
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.request import ProxyHandler, Request, build_opener
+
+import click
+
+from pipeline.cli import target
+from pipeline.clients.kubernetes import workflow_ended
+from pipeline.errors import LocalError, StepError
+from pipeline.plan.names import WEBHOOK_PORT
+from pipeline.runtimes.local.state import State
+
+GONE_AFTER = 30.0
+"""Seconds after which a run that nobody sees is given up."""
+
+
+@dataclass(frozen=True)
+class Door:
+    """The webhook of one pipeline."""
+
+    url: str
+    token: str
+    namespace: str
+
+
+@click.command()
+@click.argument("name")
+@click.option(
+    "--state", default=target.STATE, type=click.Path(path_type=Path), show_default=True, help="State folder of `up`."
+)
+@click.option("--url", help="Webhook of a cluster (port-forward P-retrain); the token is DRIFTLOOP_WEBHOOK_TOKEN.")
+@click.option("--namespace", help="Namespace of the pipeline, with --url; NAME by default.")
+@click.option("--cause", default="", help="Why, in a few words; it goes into the commits.")
+@click.option("--wait", is_flag=True, help="Wait until the run has ended; exit 1 when it failed.")
+@target.output
+def command(
+    *, name: str, state: Path, url: str | None, namespace: str | None, cause: str, wait: bool, output: str
+) -> None:
+    """Ask for a training run of pipeline NAME; prints its name. A run that is already on goes first: then this one ends
+    before it trains."""
+    door = _cluster(url, namespace or name) if url else _local(State.at(state), name)
+    decision = secrets.token_hex(6)
+    who = f"person {getpass.getuser()}"
+    reason = " ".join(cause.split())[:200]
+    ask(door, {"pipeline": name, "decision": decision, "cause": f"{who}: {reason}" if reason else who})
+    run = f"{name}-{decision}"
+    phase = _wait(state, door.namespace, run) if wait else None
+    if output == "json":
+        click.echo(json.dumps({"pipeline": name, "run": run, "phase": phase}))
+    else:
+        click.echo(run)
+    if phase not in (None, "Succeeded"):
+        raise StepError(f"run {run} ended as {phase}", hint=f"see `driftloop logs {run}`")
+
+
+def ask(door: Door, body: dict[str, str]) -> None:
+    """POST to the webhook; LocalError says what it means when it is not taken."""
+    request = Request(  # noqa: S310 - http by design
+        door.url,
+        data=json.dumps(body).encode(),
+        headers={"Authorization": f"Bearer {door.token}", "Content-Type": "application/json"},
+        method="POST",
+    )
+    try:
+        # a proxy of the user's has no business between him and his own machine
+        with build_opener(ProxyHandler({})).open(request, timeout=10):
+            return
+    except HTTPError as error:
+        text = error.read(200).decode(errors="replace").strip()
+        if error.code in (401, 403):
+            hint = "the token is `webhook-token` in the Secret `driftloop-platform`"
+            raise LocalError(f"the webhook refuses the token ({error.code})", hint=hint) from error
+        raise LocalError(f"the webhook answered {error.code}: {text}", hint="see `driftloop logs argo`") from error
+    except (URLError, OSError) as error:
+        raise LocalError(f"{door.url} can't be reached: {error}", hint="is `driftloop up` running?") from error
+
+
+def _cluster(url: str, namespace: str) -> Door:
+    token = os.environ.get("DRIFTLOOP_WEBHOOK_TOKEN", "")
+    if not token:
+        raise LocalError(
+            "DRIFTLOOP_WEBHOOK_TOKEN is not set", hint="it is `webhook-token` in the Secret `driftloop-platform`"
+        )
+    return Door(url, token, namespace)
+
+
+def _local(state: State, name: str) -> Door:
+    addresses = _json(state.addresses, state)
+    hosts = [address.removesuffix(f":{WEBHOOK_PORT}") for address in addresses if address.endswith(f":{WEBHOOK_PORT}")]
+    known = {host.split(".")[0].removesuffix("-retrain"): host for host in hosts}
+    host = known.get(name)
+    if host is None:
+        listed = ", ".join(sorted(known)) or "none yet"
+        raise LocalError(
+            f"no pipeline `{name}` runs in {state.root}, there is: {listed}",
+            hint="`driftloop up SPEC` runs one; right after a commit it may take a moment",
+        )
+    token = str(_json(state.platform, state)["secret"]["webhook-token"])
+    return Door(f"http://{addresses[f'{host}:{WEBHOOK_PORT}']}/retrain", token, host.split(".")[1])
+
+
+def _json(file: Path, state: State) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        raise LocalError(
+            f"nothing runs in {state.root}", hint="start it with `driftloop up SPEC`, or name the folder with --state"
+        ) from error
+    return found
+
+
+def _wait(state: Path, namespace: str, run: str) -> str:
+    api = target.runtime(state)
+    if api is None:
+        raise LocalError(
+            "the runtime can't be seen from here", hint="leave out --wait, or set DRIFTLOOP_KUBERNETES_URL"
+        )
+    seen = False
+    patience = time.monotonic() + GONE_AFTER
+    while True:
+        workflow = api.workflow(namespace, run)
+        seen = seen or workflow is not None
+        if workflow is not None and workflow_ended(workflow):
+            return str(workflow["status"]["phase"])
+        if workflow is None and (seen or time.monotonic() > patience):
+            raise LocalError(f"run {run} is not there", hint="see `driftloop logs argo`")
+        time.sleep(1)
