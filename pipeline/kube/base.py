@@ -11,7 +11,7 @@ class Model(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, alias_generator=to_camel)
 
-    def data(self) -> dict[str, Any]:
+    def dump(self) -> dict[str, Any]:
         """Plain data in the order of the fields, ready for YAML."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 

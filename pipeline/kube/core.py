@@ -2,36 +2,7 @@
 
 from typing import Literal
 
-from pipeline.kube.base import LabelSelector, Model, Object, ObjectMeta, Protocol
-
-__all__ = [
-    "Capabilities",
-    "ConfigMap",
-    "ConfigMapVolume",
-    "Container",
-    "ContainerPort",
-    "EmptyDir",
-    "EnvVar",
-    "EnvVarSource",
-    "HTTPGet",
-    "KeySelector",
-    "LabelSelector",
-    "Namespace",
-    "PodSecurityContext",
-    "PodSpec",
-    "PodTemplate",
-    "Probe",
-    "Resources",
-    "SeccompProfile",
-    "SecurityContext",
-    "Service",
-    "ServiceAccount",
-    "ServicePort",
-    "ServiceSpec",
-    "TCPSocket",
-    "Volume",
-    "VolumeMount",
-]
+from pipeline.kube.base import Model, Object, Protocol
 
 
 class Namespace(Object):
@@ -242,6 +213,3 @@ class PodTemplate(Model):
 
     metadata: TemplateMeta
     spec: PodSpec
-
-
-Meta = ObjectMeta

@@ -1,6 +1,8 @@
 """argoproj.io/v1alpha1 of Argo Events: EventBus, EventSource, Sensor."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from pipeline.kube.base import Model, Object
 from pipeline.kube.core import KeySelector, PodSecurityContext, Resources, SecurityContext
@@ -139,7 +141,7 @@ class TriggerTemplate(Model):
 
     name: str
     conditions: str
-    k8s: KubernetesTrigger
+    k8s: Annotated[KubernetesTrigger, Field(alias="k8s")]
 
 
 class RetryStrategy(Model):

@@ -1,0 +1,170 @@
+"""(Plan, Release) -> Manifests: which object goes to which file, in the order in which a reader meets them."""
+
+from collections.abc import Callable, Mapping
+
+from pydantic import BaseModel
+
+from pipeline.plan import Plan
+from pipeline.release.record import Release
+from pipeline.resources import access, broker, decision, detector, flux, judge, plain, retrain, serving
+from pipeline.resources.manifest import Manifest
+
+__all__ = ["OUTPUTS", "Manifest", "manifests"]
+
+Output = Callable[[Plan, Release], tuple[Manifest, ...]]
+
+
+def manifests(plan: Plan, release: Release) -> tuple[Manifest, ...]:
+    """Every object of a pipeline in this release, each with its file."""
+    return tuple(manifest for output in OUTPUTS for manifest in output(plan, release))
+
+
+def flux_kustomizations(plan: Plan, release: Release) -> tuple[Manifest, ...]:
+    """cluster/<cluster>/pipelines/P.yaml: one file, three objects."""
+    path = f"cluster/{plan.cluster}/pipelines/{plan.names.pipeline}.yaml"
+    return tuple(Manifest(path, found(plan)) for found in (flux.workflows, flux.deployments, flux.monitors))
+
+
+def workflow_access(plan: Plan, release: Release) -> tuple[Manifest, ...]:
+    """Namespace and accounts of training."""
+    return _files(
+        plan,
+        "workflows",
+        {
+            f"{plan.names.namespace}.namespace": access.namespace(plan),
+            "train.serviceaccount": access.train_account(plan),
+            "train.role": access.train_role(plan),
+            "train.rolebinding": access.train_binding(plan),
+            "train-applied.role": access.applied_role(plan),
+            "train-applied.rolebinding": access.applied_binding(plan),
+            "sensor.serviceaccount": access.sensor_account(plan),
+            "sensor.role": access.sensor_role(plan),
+            "sensor.rolebinding": access.sensor_binding(plan),
+        },
+    )
+
+
+def workflow_templates(plan: Plan, release: Release) -> tuple[Manifest, ...]:
+    """Training, rollout, schedule."""
+    # Hera takes over a second to import; only rendering pays for it.
+    from pipeline.resources import workflow
+
+    return _files(
+        plan,
+        "workflows",
+        {
+            "train.workflowtemplate": workflow.train(plan),
+            "release.workflowtemplate": workflow.release(plan),
+            "train.cronworkflow": workflow.cron(plan),
+        },
+    )
+
+
+def webhook(plan: Plan, release: Release) -> tuple[Manifest, ...]:
+    """How a run is asked for."""
+    return _files(
+        plan,
+        "workflows",
+        {
+            "default.eventbus": retrain.event_bus(plan),
+            "retrain.eventsource": retrain.event_source(plan),
+            "retrain.service": retrain.service(plan),
+            "retrain.sensor": retrain.sensor(plan),
+        },
+    )
+
+
+def model(plan: Plan, release: Release) -> tuple[Manifest, ...]:
+    """What serves the release, by the back end of the spec."""
+    found: dict[str, BaseModel | None] = {"model.serviceaccount": access.model_account(plan)}
+    deployed = serving.seldon_deployment(plan, release)
+    if plan.serve.backend == "seldon" or deployed is None:
+        found["model.seldondeployment"] = deployed
+        return _files(plan, "deployments", found)
+    written = plain.serving(deployed)
+    for predictor in written.predictors:
+        found[f"{predictor.name}-logger.configmap"] = predictor.logger
+        found[f"{predictor.name}.deployment"] = predictor.deployment
+        found[f"{predictor.name}.service"] = predictor.service
+    found["traffic.virtualservice"] = written.traffic
+    return _files(plan, "deployments", found)
+
+
+def events(plan: Plan, release: Release) -> tuple[Manifest, ...]:
+    """Broker and channel."""
+    return _files(
+        plan,
+        "monitors",
+        {"default-broker.configmap": broker.config(plan), "default.broker": broker.broker(plan)},
+    )
+
+
+def decision_service(plan: Plan, release: Release) -> tuple[Manifest, ...]:
+    """Who decides to retrain, and by what."""
+    return _files(
+        plan,
+        "monitors",
+        {
+            "decision.serviceaccount": access.decision_account(plan),
+            "decision.role": access.decision_role(plan),
+            "decision.rolebinding": access.decision_binding(plan),
+            "decision.deployment": decision.deployment(plan),
+            "decision.service": decision.service(plan),
+            **{f"decision-{name}.trigger": found for name, found in decision.on_alarms(plan)},
+            "decision-runs.trigger": decision.on_runs(plan),
+        },
+    )
+
+
+def judge_service(plan: Plan, release: Release) -> tuple[Manifest, ...]:
+    """Who measures a rollout."""
+    return _files(
+        plan,
+        "monitors",
+        {
+            "judge.serviceaccount": judge.account(plan),
+            "judge.deployment": judge.deployment(plan),
+            "judge.service": judge.service(plan),
+            "judge.trigger": judge.on_responses(plan),
+        },
+    )
+
+
+def detectors(plan: Plan, release: Release) -> tuple[Manifest, ...]:
+    """Production's detectors; none before the first release, and none that were not fitted with it."""
+    version = release.production
+    if version is None or version.detectors is None:
+        return ()
+    return tuple(
+        manifest
+        for monitor in plan.monitors
+        for manifest in _files(
+            plan,
+            "monitors",
+            {
+                f"{monitor.name}.serviceaccount": detector.account(plan, monitor),
+                f"{monitor.name}.deployment": detector.deployment(plan, monitor, version),
+                f"{monitor.name}.service": detector.service(plan, monitor),
+                f"{monitor.name}.trigger": detector.on_traffic(plan, monitor, version),
+            },
+        )
+    )
+
+
+OUTPUTS: tuple[Output, ...] = (
+    flux_kustomizations,
+    workflow_access,
+    workflow_templates,
+    webhook,
+    model,
+    events,
+    decision_service,
+    judge_service,
+    detectors,
+)
+"""The table of contents: one function per part of the tree."""
+
+
+def _files(plan: Plan, tree: str, objects: Mapping[str, BaseModel | None]) -> tuple[Manifest, ...]:
+    folder = f"{tree}/{plan.names.pipeline}"
+    return tuple(Manifest(f"{folder}/{name}.yaml", found) for name, found in objects.items() if found is not None)

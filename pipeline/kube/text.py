@@ -1,0 +1,42 @@
+"""Plain data to YAML: the only dumper, for the files of a tree and for documents inside ConfigMaps.
+
+Its representers are its own: importing Hera changes how PyYAML's SafeDumper writes strings for the whole process, and a
+tree must not depend on who imported what.
+"""
+
+import re
+from typing import Any
+
+import yaml
+
+# What YAML 1.1 or Go's YAML would read as something else than text, and PyYAML leaves bare.
+_AMBIGUOUS = re.compile(
+    r"[yYnN]|[-+]?\.?[0-9][0-9_]*(\.[0-9_]*)?([eE][-+]?[0-9]+)?|[-+]?0[xobXOB][0-9a-fA-F_]+|[-+]?[0-9][0-9_]*(:[0-9.]+)+"
+)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Strings plain where that is safe, long ones as blocks, no anchors."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
+        super().increase_indent(flow, indentless)
+
+
+def _text(dumper: yaml.SafeDumper, value: str) -> yaml.Node:
+    style = None
+    if "\n" in value:
+        style = "|"
+    elif _AMBIGUOUS.fullmatch(value):
+        style = "'"
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+
+_Dumper.add_representer(str, _text)
+
+
+def text(data: Any) -> str:
+    """One YAML document; keys in the order of the data, lines never folded."""
+    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, width=1_000_000, allow_unicode=True)

@@ -1,0 +1,134 @@
+"""How a training run is asked for: an authenticated webhook, and the Sensor that makes a Workflow of each decision."""
+
+from pipeline.kube import core, events
+from pipeline.plan import Plan
+from pipeline.plan.names import EVENT_BUS, PLATFORM, WEBHOOK_PORT
+from pipeline.resources import parts
+
+COMPONENT = "retrain"
+EVENT = "retrain"
+MAX_PAYLOAD = 64 * 1024
+
+_SMALL = events.ContainerTemplate(resources=parts.small("20m", "64Mi", limit="128Mi"), security_context=parts.HARDENED)
+
+
+def event_bus(plan: Plan) -> events.EventBus:
+    """The namespace's own bus; one replica needs streams of one replica, or none are made."""
+    return events.EventBus(
+        metadata=parts.meta(plan.names, EVENT_BUS, COMPONENT),
+        spec=events.EventBusSpec(
+            jetstream=events.JetStreamBus(
+                version="latest",
+                replicas=1,
+                stream_config="replicas: 1\nmaxMsgs: 50000\nmaxAge: 168h\nmaxBytes: 268435456\nduplicates: 300s\n",
+                persistence=events.Persistence(volume_size="1Gi"),
+                container_template=_SMALL,
+                reloader_container_template=_SMALL,
+                metrics_container_template=_SMALL,
+                security_context=parts.POD,
+            )
+        ),
+    )
+
+
+def event_source(plan: Plan) -> events.EventSource:
+    """The webhook; its callers send the token of `driftloop-platform`."""
+    return events.EventSource(
+        metadata=parts.meta(plan.names, plan.names.retrain, COMPONENT),
+        spec=events.EventSourceSpec(
+            event_bus_name=EVENT_BUS,
+            replicas=1,
+            template=events.PodTemplate(container=_SMALL, security_context=parts.POD),
+            webhook={
+                EVENT: events.Webhook(
+                    port=str(WEBHOOK_PORT),
+                    endpoint="/retrain",
+                    method="POST",
+                    auth_secret=core.KeySelector(name=PLATFORM, key="webhook-token"),
+                    max_payload_size=MAX_PAYLOAD,
+                )
+            },
+        ),
+    )
+
+
+def service(plan: Plan) -> core.Service:
+    """The Service before the webhook; the one that Argo Events can make is meant for tests only."""
+    return core.Service(
+        metadata=parts.meta(plan.names, plan.names.retrain, COMPONENT),
+        spec=core.ServiceSpec(
+            selector={"eventsource-name": plan.names.retrain},
+            ports=(core.ServicePort(name="http", port=WEBHOOK_PORT, target_port=WEBHOOK_PORT),),
+        ),
+    )
+
+
+def sensor(plan: Plan) -> events.Sensor:
+    """Names the Workflow after the decision, so that a second delivery meets "already exists"."""
+    names = plan.names
+
+    def copied(key: str, dest: str, *, append: bool = False) -> events.TriggerParameter:
+        source = events.ParameterSource(dependency_name="decided", data_key=f"body.{key}")
+        return events.TriggerParameter(src=source, dest=dest, operation="append" if append else None)
+
+    def matches(path: str, pattern: str) -> events.DataFilter:
+        return events.DataFilter(path=path, type="string", value=(pattern,))
+
+    workflow = {
+        "apiVersion": "argoproj.io/v1alpha1",
+        "kind": "Workflow",
+        "metadata": {
+            "name": f"{names.pipeline}-",
+            "namespace": names.namespace,
+            "labels": parts.labels(names, "workflows"),
+        },
+        "spec": {
+            "workflowTemplateRef": {"name": names.train},
+            "arguments": {
+                "parameters": [{"name": "decision", "value": ""}, {"name": "cause", "value": ""}],
+            },
+        },
+    }
+    return events.Sensor(
+        metadata=parts.meta(names, names.retrain, COMPONENT),
+        spec=events.SensorSpec(
+            event_bus_name=EVENT_BUS,
+            template=events.PodTemplate(
+                service_account_name=names.sensor, container=_SMALL, security_context=parts.POD
+            ),
+            dependencies=(
+                events.Dependency(
+                    name="decided",
+                    event_source_name=names.retrain,
+                    event_name=EVENT,
+                    # Text is matched as a regular expression, unanchored unless it says so.
+                    filters=events.Filters(
+                        data=(
+                            matches("body.pipeline", f"^{names.pipeline}$"),
+                            matches("body.decision", "^[0-9a-f]{12}$"),
+                            matches("body.cause", "^.{1,300}$"),
+                        )
+                    ),
+                ),
+            ),
+            triggers=(
+                events.Trigger(
+                    template=events.TriggerTemplate(
+                        name="train",
+                        conditions="decided",
+                        k8s=events.KubernetesTrigger(
+                            operation="create",
+                            source=events.ArtifactLocation(resource=workflow),
+                            parameters=(
+                                copied("decision", "metadata.name", append=True),
+                                copied("decision", "spec.arguments.parameters.0.value"),
+                                copied("cause", "spec.arguments.parameters.1.value"),
+                            ),
+                        ),
+                    ),
+                    retry_strategy=events.RetryStrategy(steps=3, duration="10s", factor=2, jitter=0.1),
+                    at_least_once=True,
+                ),
+            ),
+        ),
+    )
