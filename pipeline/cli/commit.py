@@ -30,6 +30,5 @@ def _read(spec: Path) -> str:
     except UnicodeDecodeError as error:
         raise SpecError(f"{spec} is not UTF-8 text") from error
     except OSError as error:
-        raise SpecError(
-            f"{spec} can't be read: {error.strerror}", hint="`driftloop init` writes one to start from"
-        ) from error
+        hint = "`driftloop init` writes one to start from"
+        raise SpecError(f"{spec} can't be read: {error.strerror}", hint=hint) from error

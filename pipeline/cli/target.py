@@ -23,22 +23,19 @@ F = TypeVar("F", bound=Callable[..., Any])
 STATE = Path(".driftloop")
 
 
+state = click.option(
+    "--state", default=STATE, type=click.Path(path_type=Path), show_default=True, help="State folder of `up`."
+)
+output = click.option("--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
+
+
 def options(command: F) -> F:
     """`--repository`, `--branch`, `--state`: where the cluster repository is."""
-    for option in (
-        click.option(
-            "--state", default=STATE, type=click.Path(path_type=Path), show_default=True, help="State folder of `up`."
-        ),
-        click.option("--branch", default="main", show_default=True, help="Branch that Flux follows."),
-        click.option(
-            "--repository", envvar="DRIFTLOOP_GIT_URL", help="Cluster repository; that of the state folder by default."
-        ),
-    ):
-        command = option(command)
-    return command
-
-
-output = click.option("--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
+    branch = click.option("--branch", default="main", show_default=True, help="Branch that Flux follows.")
+    repository = click.option(
+        "--repository", envvar="DRIFTLOOP_GIT_URL", help="Cluster repository; that of the state folder by default."
+    )
+    return repository(branch(state(command)))
 
 
 @dataclass(frozen=True)
@@ -55,9 +52,9 @@ class Target:
 
 
 @contextmanager
-def opened(repository: str | None, branch: str, state: Path) -> Iterator[Target]:
+def opened(repository: str | None, branch: str, folder: Path) -> Iterator[Target]:
     """The repository named on the command line, or the state folder's. Credentials come from the environment."""
-    local = State.at(state)
+    local = State.at(folder)
     url = repository or (local.repository_url if local.repository.exists() else None)
     if url is None:
         raise GitError(
@@ -76,9 +73,9 @@ def opened(repository: str | None, branch: str, state: Path) -> Iterator[Target]
         )
 
 
-def runtime(state: Path) -> Kubernetes | None:
+def runtime(folder: Path) -> Kubernetes | None:
     """The API that shows what is applied: the local stand-in while `up` runs, or DRIFTLOOP_KUBERNETES_URL."""
-    local = State.at(state)
+    local = State.at(folder)
     port = local.known_ports().get("api")
     if port is not None and local.holder() is not None:
         return Kubernetes.at(f"http://127.0.0.1:{port}")

@@ -34,9 +34,7 @@ class Door:
 
 @click.command()
 @click.argument("name")
-@click.option(
-    "--state", default=target.STATE, type=click.Path(path_type=Path), show_default=True, help="State folder of `up`."
-)
+@target.state
 @click.option("--url", help="Webhook of a cluster (port-forward P-retrain); the token is DRIFTLOOP_WEBHOOK_TOKEN.")
 @click.option("--namespace", help="Namespace of the pipeline, with --url; NAME by default.")
 @click.option("--cause", default="", help="Why, in a few words; it goes into the commits.")
@@ -45,8 +43,10 @@ class Door:
 def command(
     *, name: str, state: Path, url: str | None, namespace: str | None, cause: str, wait: bool, output: str
 ) -> None:
-    """Ask for a training run of pipeline NAME; prints its name. A run that is already on goes first: then this one ends
-    before it trains."""
+    """Ask for a training run of pipeline NAME; prints its name.
+
+    A run that is already on goes first: this one then ends before it trains.
+    """
     door = _cluster(url, namespace or name) if url else _local(State.at(state), name)
     decision = secrets.token_hex(6)
     who = f"person {getpass.getuser()}"
@@ -121,9 +121,8 @@ def _json(file: Path, state: State) -> dict[str, Any]:
 def _wait(state: Path, namespace: str, run: str) -> str:
     api = target.runtime(state)
     if api is None:
-        raise LocalError(
-            "the runtime can't be seen from here", hint="leave out --wait, or set DRIFTLOOP_KUBERNETES_URL"
-        )
+        hint = "leave out --wait, or set DRIFTLOOP_KUBERNETES_URL"
+        raise LocalError("the runtime can't be seen from here", hint=hint)
     seen = False
     patience = time.monotonic() + GONE_AFTER
     while True:
