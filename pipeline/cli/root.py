@@ -19,6 +19,9 @@ COMMANDS = {
     "promote": ("pipeline.cli.promote", "Promote the candidate by one commit"),
     "rollback": ("pipeline.cli.rollback", "Restore the previous release by one commit"),
     "remove": ("pipeline.cli.remove", "Take a pipeline out of the cluster repository, in order"),
+    "seal": ("pipeline.cli.seal", "Seal a Secret for a cluster, offline"),
+    "secrets": ("pipeline.cli.secrets", "Make the platform's settings and credentials, sealed"),
+    "doctor": ("pipeline.cli.doctor", "What is wrong with a cluster, and what to do about it"),
     "demo": ("pipeline.cli.demo", "The whole story on this machine"),
     "step": ("pipeline.cli.steps", "What workflow containers run"),
 }
