@@ -1,4 +1,4 @@
-"""The cluster repository as Flux reads it: a branch tip, the Kustomizations of one cluster, the objects at their paths."""
+"""The cluster repository as Flux reads it: a branch tip, the Kustomizations of one cluster, the objects they hold."""
 
 import hashlib
 import io
@@ -27,8 +27,8 @@ _INFRASTRUCTURE = "infra"
 _ACTED = frozenset({"path", "prune", "sourceRef", "dependsOn", "suspend"})
 _NO_EFFECT = frozenset(
     {
-        "interval", "retryInterval", "timeout", "wait", "healthChecks", "healthCheckExprs", "force", "serviceAccountName",
-        "deletionPolicy",
+        "interval", "retryInterval", "timeout", "wait", "healthChecks", "healthCheckExprs", "force", "deletionPolicy",
+        "serviceAccountName",
     }
 )  # fmt: skip
 
@@ -76,7 +76,7 @@ def _mapping(loader: Loader, node: yaml.MappingNode, deep: bool = False) -> dict
         if isinstance(name, yaml.ScalarNode) and name.value in seen:
             raise yaml.constructor.ConstructorError(None, None, f"key `{name.value}` stands twice", name.start_mark)
         seen.add(name.value)
-    return dict(yaml.SafeLoader.construct_mapping(loader, node, deep=True))  # type: ignore[arg-type]
+    return dict(yaml.constructor.SafeConstructor.construct_mapping(loader, node, deep=True))
 
 
 Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
@@ -98,8 +98,15 @@ class Repository:
             return loose.read_text().strip() or None
         except (FileNotFoundError, NotADirectoryError):
             pass
-        result = self._run("rev-parse", "--verify", "--quiet", f"refs/heads/{self._branch}", check=False)
-        return result.decode().strip() or None
+        try:
+            packed = (self._folder / "packed-refs").read_text()
+        except FileNotFoundError:
+            return None
+        for line in packed.splitlines():
+            sha, _, name = line.partition(" ")
+            if name == f"refs/heads/{self._branch}":
+                return sha
+        return None
 
     def commit(self, sha: str) -> Commit:
         """Subject and trailers of a commit."""
@@ -170,17 +177,14 @@ def read(tree: Path, cluster: str) -> tuple[Found, ...]:
             note = f"Kustomization {kustomization.name}: the local platform stands for it"
             found.append(Found(kustomization, notes=(note,)))
             continue
-        try:
-            one = _objects(kustomization, tree)
-            for item in one.objects:
-                identity = kinds.identity(item)
-                if (owner := owners.setdefault(identity, kustomization.name)) != kustomization.name:
-                    raise LocalError(
-                        f"{kustomization.path}: {kinds.named(item)} also belongs to Kustomization {owner}",
-                        hint="two Kustomizations must not hold the same object",
-                    )
-        except LocalError as error:
-            one = Found(kustomization, error=error)
+        one = _objects_or_error(kustomization, tree)
+        for item in one.objects:
+            if (owner := owners.setdefault(kinds.identity(item), kustomization.name)) != kustomization.name:
+                error = LocalError(
+                    f"{kustomization.path}: {kinds.named(item)} also belongs to Kustomization {owner}",
+                    hint="two Kustomizations must not hold the same object",
+                )
+                one = Found(kustomization, error=error)
         found.append(one)
     return tuple(found)
 
@@ -241,6 +245,13 @@ def _ordered(kustomizations: Mapping[str, Kustomization]) -> list[Kustomization]
     for name in sorted(kustomizations):
         visit(name, ())
     return list(ordered.values())
+
+
+def _objects_or_error(kustomization: Kustomization, tree: Path) -> Found:
+    try:
+        return _objects(kustomization, tree)
+    except LocalError as error:
+        return Found(kustomization, error=error)
 
 
 def _objects(kustomization: Kustomization, tree: Path) -> Found:
