@@ -1,0 +1,385 @@
+"""One step as a process: its folder, environment and artifacts, its end, and what it leaves behind."""
+
+import asyncio
+import ctypes
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipeline.clients.s3 import Location, MissingObjectError, Store
+from pipeline.errors import LocalError, StoreError
+from pipeline.runtimes.local import images
+from pipeline.runtimes.local.argo.configuration import Configuration
+from pipeline.runtimes.local.argo.model import Artifact, Container, Env, FieldRef, NotUnderstoodError, Template, Volume
+from pipeline.runtimes.local.argo.nodes import Outputs, Phase
+from pipeline.runtimes.local.process import bound_log, group_members
+from pipeline.runtimes.local.state import MARK, State, unwritable
+
+NODE_MARK = "DRIFTLOOP_NODE"
+"""Environment variable on every step's process: `<namespace>/<workflow>/<node id>`."""
+
+GRACE = 5.0
+"""Seconds between SIGTERM and SIGKILL."""
+
+LARGEST_PARAMETER = 256 * 1024
+"""Bytes of an output parameter, as in Argo."""
+
+_REFERENCE = re.compile(r"\$\(([A-Za-z_][A-Za-z0-9_]*)\)")
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one pod is: a container template with all its tags filled in."""
+
+    namespace: str
+    workflow: str
+    workflow_uid: str
+    node_id: str
+    template: Template
+    container: Container
+    volumes: tuple[Volume, ...]
+    service_account: str
+    inputs: Mapping[str, Location]
+    """Where each input artifact is stored; an optional one may be missing."""
+    outputs: Mapping[str, Location]
+    """Where each output artifact goes."""
+    log: Path
+
+    @property
+    def mark(self) -> str:
+        """The value of NODE_MARK."""
+        return f"{self.namespace}/{self.workflow}/{self.node_id}"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a pod ended."""
+
+    phase: Phase
+    message: str = ""
+    outputs: Outputs = field(default_factory=Outputs)
+
+
+async def run(
+    step: Step, *, state: State, configuration: Configuration, store: Store | None, environment: Mapping[str, str]
+) -> Outcome:
+    """Run a step to its end. Cancelling kills all it started. What is wrong with it or around it is in the Outcome."""
+    folder = state.work / "steps" / f"{step.namespace}.{step.workflow}" / step.node_id
+    try:
+        container = step.container
+        image = images.resolve(state, container.image)
+        mounts = _folders(step, folder)
+        env = _environment(container.env, step, configuration)
+        await asyncio.to_thread(_fetch, step, mounts, store)
+        argv = [_expanded(word, env) for word in (*container.command, *container.args)]
+        argv = [local(word, mounts) for word in argv]
+        temporary = folder / "tmp"
+        temporary.mkdir(exist_ok=True)
+        base = {**image.environ(), "TMPDIR": str(temporary), **environment}
+        process = _start(
+            [image.program(argv[0]), *argv[1:]],
+            env={
+                **base,
+                **{name: local(value, mounts) for name, value in env.items()},
+                MARK: str(state.root),
+                NODE_MARK: step.mark,
+            },
+            cwd=Path(local(container.working_dir, mounts)) if container.working_dir else image.app,
+            log=step.log,
+        )
+        seconds = _deadline(step.template)
+        try:
+            code = await _wait(process, step.log, seconds)
+        finally:
+            await asyncio.shield(end_group(process))
+        if code is None:
+            return Outcome("Failed", f"Pod was active on the node longer than the specified deadline ({seconds:g} s)")
+        if code != 0:
+            return Outcome("Failed", _failure(code, step.log), Outputs(exit_code=_exit_code(code)))
+        parameters = _parameters(step, mounts)
+        await asyncio.to_thread(_send, step, mounts, store)
+        return Outcome("Succeeded", outputs=Outputs(parameters, dict(step.outputs), 0))
+    except (LocalError, StoreError) as error:
+        return Outcome("Error", error.message if error.hint is None else f"{error.message} ({error.hint})")
+    except OSError as error:
+        return Outcome("Error", unwritable(folder, error).message)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def kill_leftovers(state: State) -> int:
+    """Kill the steps an earlier runner left behind; returns how many processes there were."""
+    state_mark, node_mark = f"{MARK}={state.root}".encode(), f"{NODE_MARK}=".encode()
+    killed = 0
+    for entry in os.scandir("/proc"):
+        if not entry.name.isdigit():
+            continue
+        try:
+            variables = Path(entry.path, "environ").read_bytes().split(b"\0")
+            if state_mark in variables and any(variable.startswith(node_mark) for variable in variables):
+                os.kill(int(entry.name), signal.SIGKILL)
+                killed += 1
+        except OSError:
+            # gone, or another user's
+            continue
+    return killed
+
+
+async def end_group(process: asyncio.subprocess.Process | subprocess.Popen[bytes]) -> None:
+    """Stop a process and all in its session: politely, then not."""
+    deadline = time.monotonic() + GRACE
+    asked: set[int] = set()
+    while members := group_members(process.pid):
+        for pid in members:
+            late = time.monotonic() > deadline
+            if pid in asked and not late:
+                continue
+            asked.add(pid)
+            try:
+                os.kill(pid, signal.SIGKILL if late else signal.SIGTERM)
+            except ProcessLookupError:
+                continue
+        await asyncio.sleep(0.02)
+        if isinstance(process, subprocess.Popen):
+            process.poll()
+
+
+def local(text: str, mounts: Mapping[str, Path]) -> str:
+    """A text with every mount path, where it stands as a path, replaced by the folder that stands for it."""
+    for path, folder in mounts.items():
+        text = re.sub(rf"(?<![\w./-]){re.escape(path)}(?![\w.-])", str(folder).replace("\\", r"\\"), text)
+    return text
+
+
+def _folders(step: Step, folder: Path) -> dict[str, Path]:
+    """Mount path -> a new, empty folder; the longest paths first."""
+    shutil.rmtree(folder, ignore_errors=True)
+    volumes = {volume.name for volume in step.volumes}
+    found: dict[str, Path] = {}
+    for mount in step.container.volume_mounts:
+        if mount.name not in volumes:
+            raise NotUnderstoodError(f"volume `{mount.name}` of {mount.mount_path} is not declared")
+        target = folder / "volumes" / mount.name / mount.sub_path
+        target.mkdir(parents=True, exist_ok=True)
+        found[mount.mount_path.rstrip("/")] = target
+    folder.mkdir(parents=True, exist_ok=True)
+    return dict(sorted(found.items(), key=lambda item: -len(item[0])))
+
+
+def _place(path: str, mounts: Mapping[str, Path], what: str) -> Path:
+    """The local path of one in the container."""
+    mapped = local(path, mounts)
+    if mapped == path or ".." in Path(path).parts:
+        raise NotUnderstoodError(
+            f"{what}: path {path} is in no mounted volume", hint="mount an emptyDir there, for example at /work"
+        )
+    return Path(mapped)
+
+
+def _fetch(step: Step, mounts: Mapping[str, Path], store: Store | None) -> None:
+    """Put the input artifacts where the template wants them, and make the folders of the outputs."""
+    for artifact in step.template.inputs.artifacts:
+        at = step.inputs.get(artifact.name)
+        if at is None:
+            continue
+        target = _place(_path(artifact), mounts, f"input artifact {artifact.name}")
+        if store is None:
+            raise NotUnderstoodError(f"input artifact {artifact.name}: there is no artifact repository")
+        try:
+            if at.key.endswith("/") or not store.exists(at):
+                store.get_folder(at, target)
+            else:
+                store.get_file(at, target)
+        except MissingObjectError:
+            if not artifact.optional:
+                raise
+    for artifact in step.template.outputs.artifacts:
+        _place(_path(artifact), mounts, f"output artifact {artifact.name}").parent.mkdir(parents=True, exist_ok=True)
+    for parameter in step.template.outputs.parameters:
+        if parameter.value_from is not None and parameter.value_from.path is not None:
+            place = _place(parameter.value_from.path, mounts, f"output parameter {parameter.name}")
+            place.parent.mkdir(parents=True, exist_ok=True)
+
+
+def _send(step: Step, mounts: Mapping[str, Path], store: Store | None) -> None:
+    """Store the output artifacts, over what an earlier try of this step stored."""
+    for artifact in step.template.outputs.artifacts:
+        source = _place(_path(artifact), mounts, f"output artifact {artifact.name}")
+        at = step.outputs[artifact.name]
+        if store is None:
+            raise NotUnderstoodError(f"output artifact {artifact.name}: there is no artifact repository")
+        if source.is_dir():
+            store.put_folder(source, at, mirror=True)
+        elif source.is_file():
+            store.put_file(source, at)
+        elif not artifact.optional:
+            raise LocalError(
+                f"output artifact {artifact.name}: the step left nothing at {artifact.path}",
+                hint="does the program write to its --out?",
+            )
+
+
+def _parameters(step: Step, mounts: Mapping[str, Path]) -> dict[str, str]:
+    values: dict[str, str] = {}
+    for parameter in step.template.outputs.parameters:
+        source = parameter.value_from
+        if source is None or source.path is None:
+            raise NotUnderstoodError(f"output parameter {parameter.name} has no valueFrom.path")
+        file = _place(source.path, mounts, f"output parameter {parameter.name}")
+        if file.is_file():
+            if file.stat().st_size > LARGEST_PARAMETER:
+                raise LocalError(
+                    f"output parameter {parameter.name} has more than {LARGEST_PARAMETER // 1024} KiB",
+                    hint="pass it as an artifact",
+                )
+            values[parameter.name] = file.read_text().removesuffix("\n")
+        elif source.default is not None:
+            values[parameter.name] = source.default
+        else:
+            raise LocalError(f"output parameter {parameter.name}: the step did not write {source.path}")
+    return values
+
+
+def _path(artifact: Artifact) -> str:
+    if artifact.path is None:
+        raise NotUnderstoodError(f"artifact `{artifact.name}` has no path")
+    return artifact.path
+
+
+def _environment(entries: Iterable[Env], step: Step, configuration: Configuration) -> dict[str, str]:
+    env: dict[str, str] = {}
+    for source in step.container.env_from:
+        if source.config_map_ref is not None:
+            values = configuration.config_maps(source.config_map_ref.name)
+        elif source.secret_ref is not None:
+            values = configuration.secrets(source.secret_ref.name)
+        else:
+            continue
+        env |= {f"{source.prefix}{key}": value for key, value in values.items() if re.fullmatch(r"[A-Za-z_]\w*", key)}
+    for entry in entries:
+        value = _value(entry, step, configuration)
+        if value is not None:
+            env[entry.name] = _expanded(value, env)
+    return env
+
+
+def _value(entry: Env, step: Step, configuration: Configuration) -> str | None:
+    source = entry.value_from
+    if source is None:
+        return entry.value
+    if source.config_map_key_ref is not None:
+        return configuration.config_key(source.config_map_key_ref)
+    if source.secret_key_ref is not None:
+        return configuration.secret_key(source.secret_key_ref)
+    match source.field_ref:
+        case FieldRef(field_path="metadata.name"):
+            return step.node_id
+        case FieldRef(field_path="metadata.namespace"):
+            return step.namespace
+        case FieldRef(field_path="metadata.uid"):
+            return f"{step.workflow_uid}-{step.node_id}"
+        case FieldRef(field_path="spec.serviceAccountName"):
+            return step.service_account
+        case _:
+            raise NotUnderstoodError(f"env {entry.name}: valueFrom is empty")
+
+
+def _expanded(text: str, env: Mapping[str, str]) -> str:
+    """`$(NAME)` replaced as Kubernetes does; an unknown name stays as it is."""
+    return _REFERENCE.sub(lambda found: env.get(found[1], found[0]), text)
+
+
+def _start(argv: list[str], *, env: Mapping[str, str], cwd: Path, log: Path) -> subprocess.Popen[bytes]:
+    log.parent.mkdir(parents=True, exist_ok=True)
+    parent = os.getpid()
+
+    def die_with_parent() -> None:
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    with log.open("ab") as out:
+        try:
+            return subprocess.Popen(
+                argv,
+                env=env,
+                cwd=cwd,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=die_with_parent,  # noqa: PLW1509 - it takes no locks
+            )
+        except OSError as error:
+            raise LocalError(f"{argv[0]} can't be started: {error.strerror or error}") from error
+
+
+async def _wait(process: subprocess.Popen[bytes], log: Path, seconds: float | None) -> int | None:
+    """The exit code (negative: the signal), or None when `seconds` are over first."""
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+    descriptor = os.pidfd_open(process.pid)
+    loop.add_reader(descriptor, ended.set)
+    deadline = None if seconds is None else loop.time() + seconds
+    try:
+        while True:
+            rest = 5.0 if deadline is None else min(5.0, deadline - loop.time())
+            try:
+                async with asyncio.timeout(rest):
+                    await ended.wait()
+                return process.wait()
+            except TimeoutError:
+                if deadline is not None and loop.time() >= deadline:
+                    return None
+                bound_log(log)
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
+
+
+def _deadline(template: Template) -> float | None:
+    """Seconds a pod may run: the smaller of activeDeadlineSeconds and timeout."""
+    found = [duration(text) for text in (template.active_deadline_seconds, template.timeout) if text is not None]
+    return min(found, default=None)
+
+
+def duration(text: str) -> float:
+    """Seconds of a Go duration (`1h30m`, `250ms`) or a plain number of seconds."""
+    units = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+    try:
+        return float(text)
+    except ValueError:
+        parts = re.findall(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", text)
+        if not parts or "".join(number + unit for number, unit in parts) != text:
+            raise NotUnderstoodError(f"`{text}` is no duration", hint="write it as 90s, 5m or 1h30m") from None
+        return sum(float(number) * units[unit] for number, unit in parts)
+
+
+def _failure(code: int, log: Path) -> str:
+    """Argo's message, with the last line the step wrote where a pod would have its termination message."""
+    last = last_line(log)
+    if code < 0:
+        name = signal.Signals(-code).name
+        return f"Error (exit code {_exit_code(code)}): killed by {name}" + (f" after: {last}" if last else "")
+    return f"Error (exit code {code})" + (f": {last}" if last else "")
+
+
+def _exit_code(code: int) -> int:
+    return code if code >= 0 else 128 - code
+
+
+def last_line(log: Path) -> str:
+    """The last line of a log that says something (our programs follow it by a hint), at most 500 characters."""
+    with log.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - 4096))
+        lines = [line.strip() for line in file.read().decode(errors="replace").splitlines()]
+    return next((line[:500] for line in reversed(lines) if line and not line.startswith("hint:")), "")

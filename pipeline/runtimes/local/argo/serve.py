@@ -1,0 +1,71 @@
+"""All of the stand-in in one process: webhooks, sensors, schedules and the runner of Workflows."""
+
+import asyncio
+import json
+import logging
+
+from pipeline.clients.nats import connect
+from pipeline.errors import LocalError
+from pipeline.runtimes.local.argo import objects, pod
+from pipeline.runtimes.local.argo.controller import Controller
+from pipeline.runtimes.local.argo.cron import Schedules
+from pipeline.runtimes.local.argo.eventsource import EventSources
+from pipeline.runtimes.local.argo.locks import Mutexes
+from pipeline.runtimes.local.argo.run import World
+from pipeline.runtimes.local.argo.sensor import Sensors
+from pipeline.runtimes.local.argo.store import Workflows
+from pipeline.runtimes.local.platform import proxies
+from pipeline.runtimes.local.state import State
+
+LOG = logging.getLogger("argo")
+
+
+async def serve(state: State) -> None:
+    """Until cancelled. LocalError when the state folder is not set up; StoreError without NATS."""
+    try:
+        ports = json.loads(state.ports_file.read_text())
+        platform = json.loads(state.platform.read_text())
+    except FileNotFoundError as error:
+        raise LocalError(f"{error.filename} is missing", hint="`driftloop up` writes it") from None
+    if killed := pod.kill_leftovers(state):
+        LOG.info("stopped %d processes of steps that an earlier runner left", killed)
+    client = await connect(platform["configMap"]["nats-url"], name="argo")
+    try:
+        js = client.jetstream()
+        workflows = await Workflows.open(js)
+        applied = Applied()
+        world = World(state, workflows, applied.find, Mutexes(), proxies(ports))
+        sources = EventSources(js, platform["secret"])
+        sensors = Sensors(js, workflows)
+        schedules = Schedules(js, workflows)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_follow(state, applied, sources, sensors, schedules))
+            group.create_task(sources.run(ports["webhook"]))
+            group.create_task(sensors.run())
+            group.create_task(schedules.run())
+            group.create_task(Controller(world).run())
+    finally:
+        await client.close()
+
+
+class Applied:
+    """The objects of the commit that is applied now."""
+
+    def __init__(self) -> None:
+        self.now = objects.Objects()
+
+    def find(self, kind: str, namespace: str, name: str) -> objects.Json | None:
+        """One object of the applied commit."""
+        return self.now.find(kind, namespace, name)
+
+
+async def _follow(
+    state: State, applied: Applied, sources: EventSources, sensors: Sensors, schedules: Schedules
+) -> None:
+    """Hand every new commit's objects on: first those who listen, last those who let events in."""
+    async for found in objects.watch(state.objects):
+        applied.now = found
+        await sensors.apply(found)
+        await schedules.apply(found)
+        await sources.apply(found)
+        LOG.info("applied %s: %d objects", found.revision or "nothing yet", len(found.by_key))
