@@ -1,0 +1,255 @@
+"""The hand-written tree below cluster/: it builds, it is valid, it can converge, and it fits on one node."""
+
+import os
+import re
+import shutil
+import subprocess
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+CLUSTER = ROOT / "cluster"
+INFRASTRUCTURE = CLUSTER / "infrastructure"
+VALIDATOR = Path(os.environ.get("VALIDATE_MANIFESTS", ROOT.parent / "shared" / "bin" / "validate-manifests"))
+KUBECTL = shutil.which("kubectl")
+BUILTIN = {"", "apps", "batch", "networking.k8s.io", "rbac.authorization.k8s.io", "policy", "autoscaling"}
+# what `flux bootstrap` brings before anything of ours is read
+FLUX = {"kustomize.toolkit.fluxcd.io", "helm.toolkit.fluxcd.io", "source.toolkit.fluxcd.io"}
+# requests of Flux's own controllers, from its install manifest
+FLUX_REQUESTS = {"cpu": 350, "memory": 256}
+PROFILES = ("lite", "standard")
+
+needs_kubectl = pytest.mark.skipif(KUBECTL is None, reason="kubectl is not on this machine")
+
+
+def documents(text):
+    return [d for d in yaml.safe_load_all(text) if d]
+
+
+def build(folder):
+    result = subprocess.run([KUBECTL, "kustomize", folder], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, f"{folder}: {result.stderr}"
+    return documents(result.stdout)
+
+
+def stages(profile):
+    """Flux's own objects of cluster/dev, with the profile's paths instead of lite's: name -> Kustomization."""
+    found = documents((CLUSTER / "dev" / "infrastructure.yaml").read_text().replace("/lite/", f"/{profile}/"))
+    return {d["metadata"]["name"]: d for d in found}
+
+
+def group(document):
+    version = document["apiVersion"]
+    return version.rsplit("/", 1)[0] if "/" in version else ""
+
+
+def installs(document):
+    text = document["metadata"].get("annotations", {}).get("driftloop.dev/installs", "")
+    return set(filter(None, text.split(",")))
+
+
+def extras(document):
+    """Objects that a chart applies for us."""
+    return document.get("spec", {}).get("values", {}).get("extraResources", []) if group(document) else []
+
+
+def wanted(document):
+    return {d["name"] for d in document["spec"].get("dependsOn", [])}
+
+
+FOLDERS = sorted(p.parent for p in CLUSTER.rglob("kustomization.yaml"))
+
+
+@needs_kubectl
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda p: str(p.relative_to(CLUSTER)))
+def test_every_folder_builds(folder):
+    if "https://" in (folder / "kustomization.yaml").read_text():
+        pytest.skip("lists upstream's release files: builds with a network only")
+    if yaml.safe_load((folder / "kustomization.yaml").read_text())["kind"] != "Component":
+        assert build(folder)
+
+
+@pytest.mark.skipif(not VALIDATOR.exists(), reason="the schema validator is not on this machine")
+def test_every_file_is_valid():
+    result = subprocess.run([VALIDATOR, CLUSTER], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+@needs_kubectl
+@pytest.mark.skipif(not VALIDATOR.exists(), reason="the schema validator is not on this machine")
+@pytest.mark.parametrize("profile", PROFILES)
+def test_what_is_built_is_valid(profile, tmp_path):
+    for part in ("controllers", "configs"):
+        built = build(INFRASTRUCTURE / "profiles" / profile / part)
+        (tmp_path / f"{part}.yaml").write_text(yaml.safe_dump_all(built))
+    result = subprocess.run([VALIDATOR, tmp_path], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_nothing_but_flux_objects_in_a_cluster_s_own_folder():
+    for path in (CLUSTER / "dev").rglob("*.yaml"):
+        if "flux-system" in path.parts:
+            continue
+        for document in documents(path.read_text()):
+            assert group(document) in FLUX, path
+
+
+def test_every_file_is_listed_in_its_folder():
+    for folder in FOLDERS:
+        text = (folder / "kustomization.yaml").read_text()
+        for path in folder.iterdir():
+            if path.is_file() and path.name != "kustomization.yaml":
+                assert path.name in text, f"{path} is listed nowhere"
+
+
+@needs_kubectl
+@pytest.mark.parametrize("profile", PROFILES)
+def test_the_order_converges(profile):
+    """No cycle, no missing node, and each custom resource comes after what installs its CRD."""
+    order = stages(profile)
+    graph = TopologicalSorter({name: wanted(d) for name, d in order.items()})
+    names = list(graph.static_order())
+    assert set(names) == set(order), "a stage waits for one that does not exist"
+
+    known, sources = BUILTIN | FLUX, set()
+    for name in names:
+        stage = order[name]
+        assert stage["spec"]["wait"], f"{name} must wait: what follows needs it ready"
+        assert {"timeout", "prune", "retryInterval"} <= set(stage["spec"])
+        built = build(ROOT / stage["spec"]["path"])
+        by_kind = {}
+        for document in built:
+            by_kind.setdefault(document["kind"], {})[document["metadata"]["name"]] = document
+        for kind in ("HelmRelease", "Kustomization"):
+            members = by_kind.get(kind, {})
+            inner = list(TopologicalSorter({n: wanted(d) for n, d in members.items()}).static_order())
+            assert set(inner) == set(members), f"{name}: a {kind} waits for one that is not in the same stage"
+        sources |= {(d["kind"], d["metadata"]["name"]) for d in built if group(d) == "source.toolkit.fluxcd.io"}
+        for document in [*built, *(e for d in built for e in extras(d))]:
+            what = f"{document['kind']} {document['metadata']['name']} in {name}"
+            assert group(document) in known, f"{what}: nothing before it installs {group(document)}"
+        for document in built:
+            known |= installs(document)
+            if document["kind"] == "HelmRelease":
+                spec = document["spec"]
+                source = spec.get("chartRef") or spec["chart"]["spec"]["sourceRef"]
+                assert (source["kind"], source["name"]) in sources, f"{document['metadata']['name']} has no source"
+
+
+def rendered_groups():
+    for tree in ("workflows", "deployments", "monitors"):
+        for path in (ROOT / tree).rglob("*.yaml"):
+            for document in documents(path.read_text()):
+                if path.name not in ("kustomization.yaml", "pipeline.yaml", "release.yaml"):
+                    yield path, group(document)
+
+
+@needs_kubectl
+def test_what_pipelines_consist_of_is_installed_before_them():
+    known = BUILTIN | FLUX
+    for stage in stages("lite").values():
+        for document in build(ROOT / stage["spec"]["path"]):
+            known |= installs(document)
+    for path, found in rendered_groups():
+        assert found in known, path
+
+
+@needs_kubectl
+@pytest.mark.parametrize("profile", PROFILES)
+def test_every_version_is_put_in_and_stated_once(profile):
+    versions = yaml.safe_load((INFRASTRUCTURE / "versions" / "versions.yaml").read_text())["data"]
+    for stage in stages(profile).values():
+        assert "see-versions" not in yaml.safe_dump_all(build(ROOT / stage["spec"]["path"]))
+    elsewhere = [p for p in CLUSTER.rglob("*.yaml") if p.name != "versions.yaml" and "platform" not in p.parts]
+    for path in elsewhere:
+        text = re.sub(r"#.*", "", path.read_text())
+        for name, version in versions.items():
+            assert not re.search(rf"(?<![\d.]){re.escape(version)}(?![\d.])", text), f"{path} states {name}'s again"
+        # a version anywhere else would be a second place; Knative's are upstream's URLs
+        for line in text.splitlines():
+            if re.search(r"\b(version|tag|newTag|image):\s*[\"']?\S*\d", line):
+                pytest.fail(f"{path} states a version: {line.strip()}")
+
+
+def quantity(text, kind):
+    """Milli-CPU or MiB."""
+    if kind == "cpu":
+        return int(text[:-1]) if str(text).endswith("m") else int(float(text) * 1000)
+    number, unit = re.fullmatch(r"([\d.]+)(\w*)", str(text)).groups()
+    return float(number) * {"Mi": 1, "Gi": 1024, "Ki": 1 / 1024}[unit]
+
+
+def requests(node, found):
+    """Every `requests` below a node, and Seldon's own spelling of them."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            if key == "requests" and isinstance(value, dict) and "storage" not in value:
+                found.append((value.get("cpu", "0"), value.get("memory", "0Mi")))
+            elif key == "cpuRequest" and "executor" not in node:
+                found.append((value, node["memoryRequest"]))
+            elif key == "patch" and isinstance(value, str) and "path: /data" not in value:
+                requests(yaml.safe_load(value), found)
+            elif key != "executor":  # an executor is counted with the pipeline that has it
+                requests(value, found)
+    elif isinstance(node, list):
+        for value in node:
+            requests(value, found)
+    return found
+
+
+def pods(document):
+    spec = document["spec"]
+    template = spec["template"]["spec"]
+    replicas = spec.get("replicas", 1)
+    total = {}
+    for kind in ("cpu", "memory"):
+        one = sum(
+            quantity(c.get("resources", {}).get("requests", {}).get(kind, "0" if kind == "cpu" else "0Mi"), kind)
+            for c in template["containers"]
+        )
+        first = max(
+            (
+                quantity(c.get("resources", {}).get("requests", {}).get(kind, "0" if kind == "cpu" else "0Mi"), kind)
+                for c in template.get("initContainers", [])
+            ),
+            default=0,
+        )
+        total[kind] = replicas * max(one, first)
+    return total
+
+
+@needs_kubectl
+def test_profile_lite_fits_on_a_small_node(capsys):
+    """Below 2 CPU and 4 GiB of requests, Flux and one released pipeline included."""
+    rows = [("flux", FLUX_REQUESTS["cpu"], FLUX_REQUESTS["memory"])]
+    for stage in stages("lite").values():
+        for document in build(ROOT / stage["spec"]["path"]):
+            if document["kind"] not in ("HelmRelease", "Kustomization"):
+                continue
+            name = document["metadata"]["name"]
+            if name == "istio-base":  # CRDs, no pod
+                continue
+            if name == "knative-eventing":
+                # five Deployments patched to 20m/64Mi, the channel's controller and its dispatcher ask for nothing
+                rows.append((name, 5 * 20, 5 * 64))
+                continue
+            found = requests(document["spec"], [])
+            assert found, f"{name} says nothing about its requests"
+            rows.append((name, sum(quantity(c, "cpu") for c, _ in found), sum(quantity(m, "memory") for _, m in found)))
+    released = sorted((ROOT / "tests" / "golden").glob("*/expected/released/**/*.deployment.yaml"))
+    for path in released:
+        if "plain" in str(path):
+            (document,) = documents(path.read_text())
+            total = pods(document)
+            rows.append((document["metadata"]["name"], total["cpu"], total["memory"]))
+    cpu, memory = sum(r[1] for r in rows), sum(r[2] for r in rows)
+    with capsys.disabled():
+        print()
+        for name, c, m in rows:
+            print(f"  {name:24} {c:6.0f}m {m:6.0f}Mi")
+        print(f"  {'sum':24} {cpu:6.0f}m {memory:6.0f}Mi")
+    assert cpu < 2000
+    assert memory < 4096
