@@ -83,7 +83,21 @@ def _belongs(plan: Plan, release: Release) -> None:
 def _document(found: BaseModel) -> dict[str, Any]:
     if isinstance(found, Model):
         return found.dump()
-    dumped = found.model_dump(mode="json", by_alias=True, exclude_none=True)
-    # Hera's fields come in the order of the alphabet.
-    first: dict[str, Any] = {key: dumped[key] for key in ("apiVersion", "kind", "metadata", "spec") if key in dumped}
-    return {**first, **dumped}
+    dumped: dict[str, Any] = _ordered(found.model_dump(mode="json", by_alias=True, exclude_none=True))
+    return {key: dumped[key] for key in ("apiVersion", "kind", "metadata", "spec")} | dumped
+
+
+def _ordered(value: Any) -> Any:
+    """Hera's fields come in the order of the alphabet; a reader wants the name, then what is short."""
+    if isinstance(value, list):
+        return [_ordered(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    return {key: _ordered(value[key]) for key in sorted(value, key=lambda key: _rank(key, value[key]))}
+
+
+def _rank(key: str, value: Any) -> tuple[int, int]:
+    first = ("name", "namespace", "image", "command", "args")
+    if key in first:
+        return (0, first.index(key))
+    return (1, 0) if not isinstance(value, dict | list) else (2, 0)

@@ -195,7 +195,8 @@ def _main() -> DAG:
 
 
 def _loop(plan: Plan) -> DAG:
-    data, tasks = "snapshot", [Task(name="snapshot", template="snapshot")]
+    data = "snapshot"
+    tasks: list[Any] = [Task(name="snapshot", template="snapshot")]
     for step in plan.steps:
         name = _step_name(step.name)
         tasks.append(_after(data, name, artifacts=[_from(data, "data")]))
@@ -633,7 +634,7 @@ def _after(
     )
 
 
-def _chain(tasks: list[Task]) -> list[Task]:
+def _chain(tasks: list[Any]) -> list[Any]:
     for earlier, later in itertools.pairwise(tasks):
         later.depends = f"{earlier.name}.Succeeded"
     return tasks
