@@ -37,7 +37,7 @@ def _explain(context: click.Context, _parameter: click.Parameter, value: bool) -
 @click.option("--detach", is_flag=True, help="Go on in the background once everything is up")
 @click.option("--explain", is_flag=True, is_eager=True, expose_value=False, callback=_explain,
               help="Print what runs here, what has no effect, what is refused")  # fmt: skip
-def command(
+def command(  # noqa: PLR0917 - click passes by name
     spec: Path | None, folder: Path | None, envs: Path | None, cluster: str, gateway_port: int | None, detach: bool
 ) -> None:
     """Run the cluster repository on this machine, without Docker or Kubernetes.
@@ -86,16 +86,16 @@ async def _run(state: State, options: Options) -> int:
     started = time.monotonic()
     events = Timeline(state.timeline, lambda entry: click.echo(timeline.line(entry)))
     supervisor = Supervisor(state, options, timeline=events, say=_say)
-    task = asyncio.current_task()
-    assert task is not None
     loop = asyncio.get_running_loop()
     stopped: list[signal.Signals] = []
+    tasks = asyncio.all_tasks()
 
     def stop(number: signal.Signals) -> None:
         if stopped:
             return
         stopped.append(number)
-        task.cancel()
+        for task in tasks:
+            task.cancel()
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, stop, number)

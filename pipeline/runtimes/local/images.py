@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import LocalError
+from pipeline.plan import images as refs
 from pipeline.runtimes.local import roles
 from pipeline.runtimes.local.environments import build
 from pipeline.runtimes.local.state import State, unwritable, write_json
@@ -131,14 +132,14 @@ def register(
 def register_driftloop(state: State) -> Image:
     """Our own image `driftloop` is the environment this program runs in; it changes with the package."""
     content = f"{sys.prefix}\n{roles.package_digest()}"
-    return _write(state, roles.DRIFTLOOP, env=Path(sys.prefix), context=None, content=content, scripts={})
+    return _write(state, refs.DRIFTLOOP, env=Path(sys.prefix), context=None, content=content, scripts={})
 
 
 def register_monitor(state: State, *, envs: Path | None = None, say: Say = print) -> Image:
     """Our own image `monitor`: alibi-detect's environment and a snapshot of this package."""
     role = roles.DETECTOR
-    env = build(envs or state.envs, [role.requirements], python="3.11", name=roles.MONITOR, say=say)
-    return _write(state, roles.MONITOR, env=env, context=None, content=str(env), scripts=role.scripts)
+    env = build(envs or state.envs, [role.requirements], python="3.11", name=refs.MONITOR, say=say)
+    return _write(state, refs.MONITOR, env=env, context=None, content=str(env), scripts=role.scripts)
 
 
 def _write(

@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from pipeline.errors import LocalError
-from pipeline.runtimes.local import binaries, images, platform, roles
+from pipeline.plan import images as refs
+from pipeline.runtimes.local import binaries, images, platform
 from pipeline.runtimes.local.state import State
 
 
@@ -35,8 +36,8 @@ def register(
 def register_own(state: State, *, envs: Path | None, say: Callable[[str], None]) -> None:
     """Register our own images as far as the branch names them or they were registered before."""
     images.register_driftloop(state)
-    known = any(image.ref == roles.MONITOR for image in images.registered(state))
-    if known or _named(state, roles.MONITOR):
+    known = any(image.ref == refs.MONITOR for image in images.registered(state))
+    if known or _named(state, refs.MONITOR):
         images.register_monitor(state, envs=envs, say=say)
 
 

@@ -173,7 +173,7 @@ class Reconciler:
         else:
             self.refused = None
 
-    def _refuse(self, tip: str, errors: Sequence[LocalError]) -> None:
+    def _refuse(self, tip: str, errors: Sequence[PipelineError]) -> None:
         self.refused = "\n".join(map(str, errors))
         for error in errors:
             self._timeline.add("commit", f"refused: {error.message}", error.hint or "", commit=tip)
@@ -203,7 +203,7 @@ class Reconciler:
                 services=tuple(item for item in expanded if kinds.key(item) == ("", "Service")),
                 virtual_services=virtual,
             )
-        except LocalError as error:
+        except PipelineError as error:
             return Found(found.kustomization, error=error)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             # shapes the API server would refuse; nothing here may take the supervisor down

@@ -8,12 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pipeline
-from pipeline import __version__
 
 PACKAGE = Path(pipeline.__file__).parent
-
-DRIFTLOOP = f"ghcr.io/driftloop/driftloop:{__version__}"
-MONITOR = f"ghcr.io/driftloop/monitor:{__version__}"
 
 
 @dataclass(frozen=True)

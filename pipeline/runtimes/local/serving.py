@@ -2,11 +2,12 @@
 
 from typing import Any
 
+from pipeline.resources import plain
 from pipeline.runtimes.local import kinds
 
 
 def expanded(item: dict[str, Any]) -> list[dict[str, Any]]:
-    """The objects that run for one object: itself, except for a SeldonDeployment."""
+    """The objects that run for one object: itself, except for a SeldonDeployment; PipelineError otherwise."""
     if kinds.key(item) != ("machinelearning.seldon.io", "SeldonDeployment"):
         return [item]
-    raise NotImplementedError
+    return [found.dump() for found in plain.serving(plain.parse(item)).objects]

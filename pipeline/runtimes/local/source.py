@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from pipeline.errors import LocalError
+from pipeline.errors import LocalError, PipelineError
 from pipeline.runtimes.local import binaries, kinds
 
 KUSTOMIZE = "kustomize.toolkit.fluxcd.io"
@@ -53,7 +53,7 @@ class Found:
     objects: tuple[dict[str, Any], ...] = ()
     notes: tuple[str, ...] = ()
     """Objects that were accepted without effect."""
-    error: LocalError | None = None
+    error: PipelineError | None = None
 
 
 @dataclass(frozen=True)

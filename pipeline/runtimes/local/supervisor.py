@@ -166,9 +166,10 @@ class Supervisor:
             try:
                 await asyncio.wait_for(process.wait_ready(), START)
             except TimeoutError:
+                why = process.last_exit or "it runs but does not answer"
                 raise LocalError(
-                    f"{process.program.name} did not come up within {START:.0f} s "
-                    f"({process.last_exit or 'it runs but does not answer'}); its log ends:\n{_tail(process.program.log)}",
+                    f"{process.program.name} did not come up within {START:.0f} s ({why}); its log ends:\n"
+                    + _tail(process.program.log),
                     hint=f"the whole log is {process.program.log}",
                 ) from None
 

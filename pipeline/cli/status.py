@@ -1,0 +1,129 @@
+"""`driftloop status`: what runs, which release, which weights, last verdicts, last run, applied commit."""
+
+import json
+import subprocess
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import click
+import yaml
+
+from pipeline.errors import LocalError
+from pipeline.runtimes.local import binaries, memory, platform
+from pipeline.runtimes.local.state import State
+
+Json = dict[str, Any]
+
+
+@click.command()
+@click.option("--state", "folder", type=click.Path(path_type=Path), default=Path(".driftloop"), show_default=True)
+@click.option("--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+def command(folder: Path, output: str) -> None:
+    """Tell what runs from this state folder. Exit code 1 when nothing does."""
+    state = State.at(folder)
+    if not state.exists():
+        raise LocalError(f"{state.root} is no state folder", hint="name the one `up` used with --state")
+    found = _asked(state)
+    if found is None:
+        raise LocalError(f"nothing runs in {state.root}", hint="start it with `driftloop up`")
+    pids = [found["pid"], *(process["pid"] for process in found["processes"] if process["pid"])]
+    sizes = memory.shares(pids)
+    found["memory"] = {"up": sizes.get(found["pid"], 0.0), "total": memory.total(state)}
+    for process in found["processes"]:
+        process["memory"] = sizes.get(process["pid"], 0.0)
+    found["releases"] = _releases(state)
+    click.echo(json.dumps(found, indent=1) if output == "json" else _table(found))
+
+
+def _asked(state: State) -> Json | None:
+    """What the running supervisor says, or None when there is none."""
+    if (pid := state.holder()) is None:
+        return None
+    url = f"http://127.0.0.1:{state.known_ports().get('api', 0)}/status"
+    try:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=5) as answer:
+            found: Json = json.load(answer)
+            return found
+    except (OSError, ValueError) as error:
+        raise LocalError(
+            f"process {pid} runs {state.root}, but does not answer yet ({error})", hint="try again in a moment"
+        ) from error
+
+
+def _releases(state: State) -> dict[str, Json]:
+    """Phase, releases and weights of each pipeline at the branch's tip."""
+    git = [binaries.git(), f"--git-dir={state.repository}"]
+    names = subprocess.run(
+        [*git, "ls-tree", "-r", "--name-only", platform.BRANCH, "deployments/"],
+        capture_output=True, text=True, check=False,
+    ).stdout.split()  # fmt: skip
+    found: dict[str, Json] = {}
+    for name in names:
+        if name.endswith("/release.yaml"):
+            text = subprocess.run(
+                [*git, "show", f"{platform.BRANCH}:{name}"], capture_output=True, text=True, check=True
+            )
+            spec = (yaml.safe_load(text.stdout) or {}).get("spec") or {}
+            found[name.split("/")[1]] = {
+                "phase": spec.get("phase"),
+                "production": (spec.get("production") or {}).get("id"),
+                "candidate": (spec.get("candidate") or {}).get("id"),
+                "weights": spec.get("weights") or {},
+            }
+    return found
+
+
+def _table(found: Json) -> str:
+    applied, tip = found["applied"], found["tip"]
+    lines = [
+        f"state    {found['state']}",
+        f"gateway  http://127.0.0.1:{found['ports']['gateway']}",
+        f"commit   {(applied or 'none')[:12]} applied"
+        + ("" if applied == tip else f", {(tip or '')[:12]} is the branch's tip"),
+    ]
+    lines += [f"refused  {line}" for line in (found["refused"] or "").splitlines()]
+    lines += [f"waiting  {line}" for line in found["waiting"]]
+    if found["stuck"]:
+        lines.append(f"stuck    {found['stuck']}")
+    for name, release in found["releases"].items():
+        weights = ", ".join(f"{key} {value}%" for key, value in release["weights"].items())
+        parts = [f"production {release['production'] or 'none'}"]
+        if release["candidate"]:
+            parts.append(f"candidate {release['candidate']}")
+        if weights:
+            parts.append(f"weights {weights}")
+        lines.append(f"release  {name}: {release['phase']}; {'; '.join(parts)}")
+    for name, verdict in sorted(found["verdicts"].items()):
+        word = "ALARM" if verdict.get("alarm") else "quiet"
+        lines.append(f"verdict  {name}: {word}, window {verdict.get('window')} of {verdict.get('release')}, "
+                     f"score {verdict.get('score')}, threshold {verdict.get('threshold')}")  # fmt: skip
+    for name, phase in sorted(found["decisions"].items()):
+        lines.append(f"decision {name}: {phase}")
+    for name, run in sorted(found["runs"].items()):
+        end = f", {run['finishedAt']}" if run.get("finishedAt") else ""
+        lines.append(f"run      {name}: {run['name']} {run['phase']}{end}")
+    rows = [("PROCESS", "PID", "PHASE", "UP", "RESTARTS", "MB")]
+    rows.append(("up", str(found["pid"]), "ready", _span(found["uptime"]), "0", f"{found['memory']['up']:.0f}"))
+    rows += [
+        (
+            process["name"],
+            str(process["pid"] or "-"),
+            process["phase"],
+            _span(process["uptime"]),
+            str(process["restarts"]),
+            f"{process['memory']:.0f}",
+        )
+        for process in found["processes"]
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines.append("")
+    lines += ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    lines.append(f"total {found['memory']['total']:.0f} MB (proportional set size of everything it started)")
+    return "\n".join(lines)
+
+
+def _span(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f}s"
+    return f"{seconds / 60:.0f}m" if seconds < 7200 else f"{seconds / 3600:.1f}h"
