@@ -12,7 +12,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 import aiohttp
 import nats.errors
@@ -92,9 +92,15 @@ class Platform:
             await process.wait()
             await self.call("down", "--state", str(self.state.root))
 
+    @overload
     async def until(
-        self, found: Callable[[], T | None | Awaitable[T | None]], what: str, *, within: float, every: float = 0.3
-    ) -> T:
+        self, found: Callable[[], Awaitable[T | None]], what: str, *, within: float, every: float = 0.3
+    ) -> T: ...
+
+    @overload
+    async def until(self, found: Callable[[], T | None], what: str, *, within: float, every: float = 0.3) -> T: ...
+
+    async def until(self, found: Callable[[], Any], what: str, *, within: float, every: float = 0.3) -> Any:
         """Ask until the answer is something true; LocalError after `within` seconds or when the platform ends.
 
         A plain function is asked in a thread, so it may block.
