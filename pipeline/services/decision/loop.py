@@ -1,0 +1,140 @@
+"""Stepping the decision and carrying it out: apply under compare-and-set, fire the webhook, look after the lease."""
+
+import asyncio
+import logging
+import time
+from typing import get_args
+
+import aiohttp
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from pipeline.clients.decisions import Applied, DecisionStore
+from pipeline.clients.kubernetes import Kubernetes, KubernetesUnreachableError, workflow_ended
+from pipeline.errors import StoreError
+from pipeline.release.decision import Event, Fire, Lost, Phase, Policy, State, Tick, watched
+
+log = logging.getLogger("decision")
+
+TICK = 0.5
+LEASE = 2.0
+GRACE = 6.0
+"""Seconds a Workflow must be seen gone or ended before its run counts as lost; its last step may be reporting right
+now."""
+
+
+class Loop:
+    """One pipeline's decision."""
+
+    def __init__(
+        self,
+        store: DecisionStore,
+        policy: Policy,
+        *,
+        namespace: str,
+        pipeline: str,
+        session: aiohttp.ClientSession,
+        webhook: str,
+        token: str,
+        kubernetes: Kubernetes | None,
+        registry: CollectorRegistry,
+        grace: float = GRACE,
+    ) -> None:
+        self._store = store
+        self._policy = policy
+        self._namespace = namespace
+        self._pipeline = pipeline
+        self._session = session
+        self._webhook = webhook
+        self._token = token
+        self._kubernetes = kubernetes
+        self._grace = grace
+        self._one_at_a_time = asyncio.Lock()
+        self._firing: set[asyncio.Task[None]] = set()
+        self._missing: tuple[str, float] | None = None
+        self._fires = Counter("decision_fires", "Webhook calls, by result", ["result"], registry=registry)
+        self._phase = Gauge("decision_phase", "1 for the phase it is in", ["phase"], registry=registry)
+        self._suppressed = Gauge("decision_suppressed", "Causes dropped or over budget, ever", registry=registry)
+        self._show(State(f"{namespace}.{pipeline}"))
+
+    async def state(self) -> State:
+        """The state now. StoreError when NATS is away."""
+        return await self._store.read()
+
+    async def apply(self, event: Event) -> State:
+        """Step by one event and start what follows. StoreError: nothing is known to be stored, send it again."""
+        async with self._one_at_a_time:
+            applied = await self._store.apply(event, self._policy)
+        self._note(applied, event)
+        for effect in applied.effects:
+            task = asyncio.create_task(self._fire(effect))
+            self._firing.add(task)
+            task.add_done_callback(self._firing.discard)
+        return applied.state
+
+    async def run(self) -> None:
+        """Tick for ever."""
+        looked = 0.0
+        while True:
+            try:
+                state = await self.apply(Tick())
+                if time.monotonic() - looked >= LEASE:
+                    looked = time.monotonic()
+                    await self._look(state)
+            except StoreError as error:
+                log.warning("%s; again in %g s", error.message, TICK)
+            await asyncio.sleep(TICK)
+
+    async def _look(self, state: State) -> None:
+        """Is the run that holds the lease, or that should take it, still there?"""
+        name = watched(state, self._pipeline)
+        if name is None or self._kubernetes is None:
+            self._missing = None
+            return
+        try:
+            workflow = await asyncio.to_thread(self._kubernetes.workflow, self._namespace, name)
+        except KubernetesUnreachableError as error:
+            log.warning("the lease of %s can't be checked: %s", name, error.message)
+            return
+        # a decision that is pending has no Workflow yet; only one that ended without a claim is a sign
+        if not workflow_ended(workflow) or (workflow is None and not state.live):
+            self._missing = None
+            return
+        if self._missing is None or self._missing[0] != name:
+            self._missing = (name, time.monotonic())
+            return
+        if time.monotonic() - self._missing[1] >= self._grace:
+            how = "is gone" if workflow is None else f"ended as {workflow['status']['phase']} without a word"
+            await self.apply(Lost(name, f"workflow {name} {how}"))
+            self._missing = None
+
+    async def _fire(self, effect: Fire) -> None:
+        """POST the webhook once; the state machine asks again until the decision is claimed."""
+        body = {"pipeline": self._pipeline, "decision": effect.decision, "cause": effect.cause}
+        headers = {"Authorization": f"Bearer {self._token}"}
+        timeout = aiohttp.ClientTimeout(total=10)
+        try:
+            async with self._session.post(self._webhook, json=body, headers=headers, timeout=timeout) as answer:
+                await answer.read()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            self._fires.labels("unreachable").inc()
+            log.warning("webhook %s can't be reached: %s", self._webhook, error or type(error).__name__)
+            return
+        good = 200 <= answer.status < 300
+        self._fires.labels("accepted" if good else "refused").inc()
+        if good:
+            log.info("decision %s asked for (attempt %d)", effect.decision, effect.attempt)
+        elif answer.status == 401:
+            log.error("webhook %s refused the token", self._webhook)
+        else:
+            log.warning("webhook %s answered %d", self._webhook, answer.status)
+
+    def _note(self, applied: Applied, event: Event) -> None:
+        if applied.changed:
+            self._show(applied.state)
+            if not isinstance(event, Tick):
+                log.info("%s -> %s", event, applied.state.phase)
+
+    def _show(self, state: State) -> None:
+        for phase in get_args(Phase):
+            self._phase.labels(phase).set(float(phase == state.phase))
+        self._suppressed.set(state.suppressed)

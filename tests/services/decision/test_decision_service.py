@@ -1,0 +1,242 @@
+"""The decision service as a process: a real NATS server, real events, a webhook and an API that answer."""
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+from support.processes import Process, free_port, nats, until, url
+
+from pipeline.clients import events
+from pipeline.clients.decisions import DecisionStore, apply_once
+from pipeline.clients.nats import connection
+from pipeline.release.decision import Claim, End, Move, State, claimed
+
+TOKEN = "s3cret"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    process = nats(tmp_path_factory.mktemp("nats")).start()
+    yield process
+    process.kill()
+
+
+class World:
+    """What surrounds the service: the EventSource's webhook and the Kubernetes API."""
+
+    def __init__(self) -> None:
+        self.fired: list[dict[str, Any]] = []
+        self.workflows: dict[str, dict[str, Any]] = {}
+        self.refuse = 0
+        self.port = 0
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        if request.method == "GET":
+            found = self.workflows.get(request.path.rsplit("/", 1)[-1])
+            return web.json_response(found) if found else web.Response(status=404)
+        if request.headers.get("Authorization") != f"Bearer {TOKEN}":
+            return web.Response(status=401)
+        if self.refuse:
+            self.refuse -= 1
+            return web.Response(status=503)
+        self.fired.append(json.loads(await request.read()))
+        return web.Response(text="success")
+
+
+class Service:
+    """The service under test and what a Trigger would do to it."""
+
+    def __init__(self, process: Process, world: World, server: Process, pipeline: str) -> None:
+        self.process = process
+        self.world = world
+        self.server = server
+        self.pipeline = pipeline
+        self.session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True))
+
+    async def post(self, event: events.Event, path: str = "/") -> int:
+        address = f"http://127.0.0.1:{self.process.port}{path}"
+        async with self.session.post(address, data=event.body, headers=events.to_http(event)) as answer:
+            return answer.status
+
+    def verdict(self, window: int, *, alarm: bool = True, detector: str = "drift", **other: Any) -> events.Event:
+        data = {"detector": detector, "release": "r1", "window": window, "alarm": alarm, **other}
+        id = events.verdict_id("n", self.pipeline, detector, "r1", window)
+        return events.make(f"dev.driftloop.{detector}", "test", data, id=id, inferenceservicename=self.pipeline)
+
+    async def state(self) -> State:
+        async with connection(url(self.server), name="test") as js:
+            return await (await DecisionStore.open(js, "n", self.pipeline)).read()
+
+    async def apply(self, event: Any) -> State:
+        return await asyncio.to_thread(apply_once, url(self.server), "n", self.pipeline, event)
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    it = World()
+    runner = web.ServerRunner(web.Server(it.handle))
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    it.port = runner.addresses[0][1]
+    yield it
+    await runner.cleanup()
+
+
+@pytest.fixture
+async def service(
+    server: Process, world: World, tmp_path: Path, request: pytest.FixtureRequest
+) -> AsyncIterator[Service]:
+    pipeline = "p" + str(abs(hash(request.node.name)) % 10**8)
+    port = free_port()
+    policy = {"consecutive": 2, "cooldown": 0, "whileRunning": "drop", "budget": 4, "on": ["drift"]}
+    policy |= getattr(request, "param", {})
+    argv = [sys.executable, "-m", "pipeline.services.decision", "--port", str(port), "--namespace", "n"]
+    argv += ["--pipeline", pipeline, "--policy", json.dumps(policy)]
+    argv += ["--webhook", f"http://127.0.0.1:{world.port}/retrain"]
+    environment = {
+        "NATS_URL": url(server),
+        "DRIFTLOOP_WEBHOOK_TOKEN": TOKEN,
+        "DRIFTLOOP_KUBERNETES_URL": f"http://127.0.0.1:{world.port}",
+        "NO_PROXY": "127.0.0.1",
+    }
+    process = Process(argv, tmp_path / "decision.log", port, "/healthz", environment).start()
+    it = Service(process, world, server, pipeline)
+    yield it
+    await it.session.close()
+    process.kill()
+
+
+async def test_two_alarms_in_a_row_fire_the_webhook_once(service: Service) -> None:
+    assert await service.post(service.verdict(1)) == 202
+    assert await service.post(service.verdict(2)) == 202
+    await until(lambda: len(service.world.fired) == 1)
+    body = service.world.fired[0]
+    assert body["pipeline"] == service.pipeline
+    assert body["cause"] == f"alarm {service.verdict(2).id}"
+    state = await service.apply(Claim(f"{service.pipeline}-{body['decision']}", body["decision"], body["cause"]))
+    assert state.live
+    statuses = await asyncio.gather(*(service.post(service.verdict(n)) for n in range(3, 103)))
+    assert set(statuses) == {202}
+    await asyncio.sleep(3)
+    assert {one["decision"] for one in service.world.fired} == {body["decision"]}
+
+
+async def test_a_hundred_alarms_at_once_are_one_decision(service: Service) -> None:
+    order = [(n * 37) % 100 + 1 for n in range(100)] * 2
+    await asyncio.gather(*(service.post(service.verdict(n)) for n in order))
+    await asyncio.sleep(1)
+    assert len({one["decision"] for one in service.world.fired}) == 1
+
+
+async def test_an_unclaimed_decision_is_fired_again(service: Service) -> None:
+    service.world.refuse = 1
+    await service.post(service.verdict(1))
+    await service.post(service.verdict(2))
+    await until(lambda: len(service.world.fired) >= 2, within=15)
+    assert len({one["decision"] for one in service.world.fired}) == 1
+
+
+async def test_a_killed_service_goes_on(service: Service) -> None:
+    service.world.refuse = 10**6
+    await service.post(service.verdict(1))
+    service.process.kill()
+    service.process.start()
+    await service.post(service.verdict(2))
+    await until(lambda: service.world.refuse < 10**6)
+    service.process.kill()
+    service.world.refuse = 0
+    decision = (await service.state()).decision
+    service.process.start()
+    await until(lambda: service.world.fired != [], within=15)
+    assert service.world.fired[0]["decision"] == decision
+
+
+async def test_a_run_that_vanishes_loses_the_lease(service: Service) -> None:
+    run = f"{service.pipeline}-person"
+    service.world.workflows[run] = {"status": {"phase": "Running"}}
+    await service.apply(Claim(run, "person", "person"))
+    await asyncio.sleep(3)
+    assert claimed(await service.state(), run)
+    del service.world.workflows[run]
+    await until(lambda: _phase_is(service, "idle", "cooling"), within=20, every=0.5)
+    state = await service.state()
+    assert (state.outcome, state.reason) == ("lost", f"workflow {run} is gone")
+
+
+async def _phase_is(service: Service, *phases: str) -> bool:
+    return (await service.state()).phase in phases
+
+
+async def test_the_end_of_a_run_comes_as_an_event(service: Service) -> None:
+    run = f"{service.pipeline}-x"
+    await service.apply(Claim(run, "x", "person"))
+    await service.apply(Move(run, "rolling-out", "other"))
+    data = {"pipeline": service.pipeline, "run": run, "decision": "x", "outcome": "released", "reason": ""}
+    ended = events.make("dev.driftloop.run.finished", "test", data, inferenceservicename=service.pipeline)
+    assert await service.post(ended) == 202
+    assert await service.post(ended) == 202
+    assert (await service.state()).outcome == "released"
+    assert run in (await service.apply(End(run, "lost"))).ended
+
+
+async def test_what_is_malformed_or_not_for_it_changes_nothing(service: Service) -> None:
+    before = await service.state()
+    verdict = service.verdict(1)
+    assert await service.post(events.Event({}, b"nothing")) == 202
+    assert await service.post(events.Event(verdict.attributes, b"\xff{")) == 202
+    assert await service.post(service.verdict(0)) == 202
+    assert await service.post(service.verdict(1, alarm=1)) == 202  # type: ignore[arg-type]
+    assert await service.post(service.verdict(1, detector="outlier")) == 202
+    assert await service.post(verdict.extended(inferenceservicename="another")) == 202
+    assert await service.state() == before
+    async with service.session.get(f"http://127.0.0.1:{service.process.port}/metrics") as answer:
+        text = await answer.text()
+    assert 'decision_events_total{kind="malformed"} 4.0' in text
+    assert 'decision_phase{phase="idle"} 1.0' in text
+
+
+async def test_dead_letters_are_kept(service: Service) -> None:
+    letter = service.verdict(1).extended(knativeerrordest="http://somewhere/")
+    assert await service.post(letter, "/deadletter") == 202
+    assert await service.post(letter, "/deadletter") == 202
+    async with connection(url(service.server), name="test") as js:
+        kept = await js.get_last_msg("DRIFTLOOP_DEADLETTERS", f"driftloop.deadletters.n.{service.pipeline}")
+        assert events.unpack(kept.data or b"") == letter
+
+
+async def test_a_person_halts_and_resumes_with_the_token(service: Service) -> None:
+    address = f"http://127.0.0.1:{service.process.port}"
+    async with service.session.post(f"{address}/halt", data="look first") as answer:
+        assert answer.status == 401
+    good = {"Authorization": f"Bearer {TOKEN}"}
+    async with service.session.post(f"{address}/halt", data="look first", headers=good) as answer:
+        assert await answer.json() == {"phase": "halted", "halt": "look first"}
+    await service.post(service.verdict(1))
+    await service.post(service.verdict(2))
+    async with service.session.get(f"{address}/state") as answer:
+        assert (await answer.json())["phase"] == "halted"
+    async with service.session.post(f"{address}/resume", headers=good) as answer:
+        assert (await answer.json())["phase"] == "idle"
+    assert service.world.fired == []
+
+
+@pytest.mark.parametrize(
+    ("policy", "says"),
+    [
+        ('{"consecutive": 0}', "consecutive is 0, must be from 1 to 100"),
+        ('{"whileRuning": "drop"}', "a policy has no `whileRuning`, must be one of"),
+        ("[]", "must be a JSON object"),
+        ("{", "not JSON"),
+    ],
+)
+def test_a_wrong_policy_is_a_clear_error(policy: str, says: str) -> None:
+    from pipeline.services.decision.settings import Settings, SettingsError
+
+    with pytest.raises(SettingsError, match=says):
+        Settings.parse(policy)
