@@ -6,7 +6,7 @@
 
     uv run batches.py labelled --kind clean   --to s3://digits/batches
     uv run batches.py labelled --kind rotated --to ./batches
-    uv run batches.py traffic  --kind rotated --to ./rotated.jsonl
+    uv run batches.py traffic  --kind clean rotated noise --to ./traffic
 
 The 1,797 real digits of scikit-learn are split once: 1,000 may appear in labelled batches, the other 797
 only in traffic.
@@ -20,7 +20,6 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import boto3
 import numpy as np
 from sklearn.datasets import load_digits
 
@@ -73,6 +72,13 @@ def batches(kind: str, size: int) -> dict[str, bytes]:
     return files
 
 
+def traffic(kind: str) -> bytes:
+    """All other digits as `kind`, one JSON object a line: `{"x": [64 pixels], "y": label}`."""
+    x, y = digits(labelled=False)
+    rows = zip(KINDS[kind](x).tolist(), y.tolist(), strict=True)
+    return "".join(json.dumps({"x": row, "y": label}) + "\n" for row, label in rows).encode()
+
+
 def put(files: dict[str, bytes], to: str) -> None:
     """Into a folder, or below s3://bucket/prefix (the bucket is made when it is missing)."""
     if not to.startswith("s3://"):
@@ -81,6 +87,8 @@ def put(files: dict[str, bytes], to: str) -> None:
             (Path(to) / name).write_bytes(content)
         return
     bucket, prefix = urlsplit(to).netloc, urlsplit(to).path.strip("/")
+    import boto3  # takes a second, which writing to a folder need not
+
     client = boto3.client("s3")
     if bucket not in {found["Name"] for found in client.list_buckets()["Buckets"]}:
         client.create_bucket(Bucket=bucket)
@@ -91,22 +99,15 @@ def put(files: dict[str, bytes], to: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["labelled", "traffic"])
-    parser.add_argument("--kind", choices=KINDS, default="clean")
-    parser.add_argument("--to", required=True, help="a folder or s3://bucket/prefix; a .jsonl file for traffic")
+    parser.add_argument("--kind", choices=KINDS, nargs="+", default=["clean"])
+    parser.add_argument("--to", required=True, help="a folder, or for labelled batches s3://bucket/prefix")
     parser.add_argument("--size", type=int, default=250, help="rows in one labelled batch (default: 250)")
     args = parser.parse_args()
-    if args.what == "labelled":
-        files = batches(args.kind, args.size)
-        put(files, args.to)
-        print(json.dumps({"kind": args.kind, "files": sorted(files), "to": args.to}))
-        return
-    x, y = digits(labelled=False)
-    lines = [
-        json.dumps({"x": [float(p) for p in row], "y": int(label)})
-        for row, label in zip(KINDS[args.kind](x), y, strict=True)
-    ]
-    Path(args.to).write_text("\n".join(lines) + "\n")
-    print(json.dumps({"kind": args.kind, "rows": len(lines), "to": args.to}))
+    files: dict[str, bytes] = {}
+    for kind in args.kind:
+        files |= batches(kind, args.size) if args.what == "labelled" else {f"{kind}.jsonl": traffic(kind)}
+    put(files, args.to)
+    print(json.dumps({"files": sorted(files), "to": args.to}))
 
 
 if __name__ == "__main__":

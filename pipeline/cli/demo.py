@@ -47,6 +47,7 @@ def command(state: Path, spec: Path | None, envs: Path | None, rate: float, keep
         raise LocalError(f"there is no {spec}", hint=hint)
     place = State.at(state)
     _empty(place)
+    envs = envs.resolve() if envs is not None else None
     screen = Screen()
     held = asyncio.run(_demo(place, spec, screen, envs=envs, rate=rate, keep=keep))
     return 0 if held else 1

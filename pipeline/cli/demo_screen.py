@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 POLL = 0.2
+WITHOUT_EFFECT = "has no effect here: everything runs as you"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,8 @@ class Screen:
     started: float = field(default_factory=time.monotonic)
     claims: list[Claim] = field(default_factory=list)
     figures: list[tuple[str, str]] = field(default_factory=list)
+    without_effect: int = 0
+    """Objects the timeline said this of since the last other line; accounts and roles mostly."""
 
     @property
     def seconds(self) -> float:
@@ -73,6 +76,12 @@ class Screen:
             await asyncio.sleep(POLL)
 
     def _happened(self, line: dict[str, Any]) -> None:
+        if str(line.get("what", "")).endswith(WITHOUT_EFFECT):
+            self.without_effect += 1
+            return
+        if self.without_effect:
+            self.say(f"{self.without_effect} objects have no effect on one machine", "driftloop up --explain", mark="|")
+            self.without_effect = 0
         self.say(str(line.get("what", "")), str(line.get("why") or ""), str(line.get("commit") or ""), mark="|")
 
     def summary(self, log: str) -> bool:

@@ -54,10 +54,9 @@ class Story:
         folder = self._platform.state.root / "demo"
         await self._platform.until(self._platform.state.platform.exists, "the state folder", within=SOON)
         folder.mkdir(exist_ok=True)
+        await self._batches("traffic", *KINDS, to=str(folder))
         for kind in KINDS:
-            file = folder / f"{kind}.jsonl"
-            await self._batches("traffic", kind, str(file))
-            self._rows[kind] = read_rows(file)
+            self._rows[kind] = read_rows(folder / f"{kind}.jsonl")
         self._rows["noise"] = tuple(Row(row.pixels, None) for row in self._rows["noise"])
         commit = await self._platform.until(self._is_applied, "the first commit to be applied", within=1800)
         self._screen.say("the rendered tree is applied", "the reconciler follows the branch", commit)
@@ -236,13 +235,13 @@ class Story:
             verdicts.cancel()
             await asyncio.gather(verdicts, return_exceptions=True)
 
-    async def _batches(self, what: str, kind: str, to: str) -> None:
+    async def _batches(self, what: str, *kinds: str, to: str) -> None:
         """Run the project's own batches.py, in an environment that uv makes for it."""
         command = [find_uv_bin(), "run", "--quiet", "--no-project", str(self._project / "batches.py"), what]
-        await output([*command, "--kind", kind, "--to", to], env=self._platform.store())
+        await output([*command, "--to", to, "--kind", *kinds], env=self._platform.store())
 
     async def _deliver(self, kind: str) -> None:
-        await self._batches("labelled", kind, "s3://digits/batches")
+        await self._batches("labelled", kind, to="s3://digits/batches")
         self._screen.say(f"labelled {kind} digits are in the data bucket", "s3://digits/batches")
 
     async def _trigger(self, cause: str) -> str:

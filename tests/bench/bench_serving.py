@@ -252,7 +252,7 @@ def one_row() -> list[float]:
     if not rows.exists():
         BENCH.mkdir(parents=True, exist_ok=True)
         command = [Path(sys.executable).with_name("uv"), "run", "--quiet", "--no-project", DIGITS / "batches.py"]
-        subprocess.run([*command, "traffic", "--to", rows], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([*command, "traffic", "--to", BENCH], check=True, stdout=subprocess.DEVNULL)
     pixels: list[float] = json.loads(rows.read_text().splitlines()[0])["x"]
     return pixels
 

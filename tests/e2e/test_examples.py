@@ -120,9 +120,10 @@ def test_the_digits_project_trains_evaluates_and_forgets_nothing(data, envs, tmp
 def test_traffic_and_labelled_rows_share_no_image(data, tmp_path):
     import numpy as np
 
-    said = batches("traffic", "clean", tmp_path / "clean.jsonl")
+    said = batches("traffic", "clean", tmp_path)
     rows = [json.loads(line) for line in (tmp_path / "clean.jsonl").read_text().splitlines()]
-    assert said["rows"] == len(rows) == 797
+    assert said["files"] == ["clean.jsonl"]
+    assert len(rows) == 797
     traffic = {tuple(row["x"]) for row in rows}
     labelled = np.concatenate([np.load(file)["x"] for file in sorted((data / "clean").glob("*.npz"))])
     assert len(labelled) == 1000

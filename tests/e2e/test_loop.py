@@ -1,4 +1,4 @@
-"""The loop turned for real, as `driftloop demo` tells it, with each back end; and the spec that retrains from outliers."""
+"""The loop turned for real: as `driftloop demo` tells it, with each back end; and a spec that retrains from outliers."""
 
 import asyncio
 import json
@@ -62,9 +62,8 @@ async def test_outliers_start_a_run(envs, tmp_path):
         await platform.until(lambda: quiet(platform.applied), "the release to be applied", within=60)
         rows: dict[str, tuple[Row, ...]] = {}
         for kind in ("clean", "noise"):
-            file = tmp_path / f"{kind}.jsonl"
-            await batches("traffic", kind, str(file), {})
-            rows[kind] = read_rows(file)
+            await batches("traffic", kind, str(tmp_path), {})
+            rows[kind] = read_rows(tmp_path / f"{kind}.jsonl")
         body = {"data": {"ndarray": [rows["clean"][0].pixels]}}
         await platform.until(lambda: answers(platform.predictions, body), "a prediction", within=60)
         production = platform.release().production
