@@ -87,13 +87,14 @@ def small(cpu: str, memory: str, *, limit: str | None = None) -> core.Resources:
     return core.Resources(requests={"cpu": cpu, "memory": memory}, limits={"memory": limit or memory})
 
 
-def fetch(name: str, uri: str, path: str, volume: str) -> core.Container:
-    """An init container that copies a folder of the object store to `path`."""
+def fetch(name: str, uri: str, path: str, volume: str, *, digest: str | None = None) -> core.Container:
+    """An init container that copies a folder of the object store to `path`, and checks its digest when there is one."""
+    checked = ("--digest", digest) if digest is not None else ()
     return core.Container(
         name=name,
         image=images.DRIFTLOOP,
         command=("driftloop", "step", "fetch"),
-        args=("--uri", uri, "--out", path),
+        args=("--uri", uri, *checked, "--out", path),
         env=environment(*S3),
         resources=small("50m", "128Mi", limit="256Mi"),
         volume_mounts=(core.VolumeMount(name=volume, mount_path=path),),

@@ -16,6 +16,7 @@ from pipeline.kube.text import text
 from pipeline.plan import images
 from pipeline.plan.names import GATEWAY, MODEL_PORT, PREDICTOR_PORT
 from pipeline.resources import logger, parts
+from pipeline.resources.serving import DIGEST, MODEL_URI
 
 METRICS_PORT = 6000
 
@@ -198,7 +199,7 @@ def _pod(deployment: seldon.SeldonDeployment, predictor: seldon.Predictor, logge
     pod = predictor.component_specs[0].spec
     graph = predictor.graph
     (model,) = pod.containers
-    models = core.VolumeMount(name="model", mount_path="/mnt/models")
+    models = core.VolumeMount(name="model", mount_path=MODEL_URI)
     mounts = (*(model.volume_mounts or ()), models) if graph.model_uri else model.volume_mounts
     port = MODEL_PORT if logged is not None else PREDICTOR_PORT
     # What the operator sets, so that the microservice and its metrics know who they are.
@@ -242,7 +243,8 @@ def _pod(deployment: seldon.SeldonDeployment, predictor: seldon.Predictor, logge
     )
     fetched: tuple[core.Container, ...] = ()
     if graph.model_uri:
-        fetched = (parts.fetch(f"{graph.name}-fetch", graph.model_uri, "/mnt/models", "model"),)
+        digest = (predictor.annotations or {}).get(DIGEST)
+        fetched = (parts.fetch(f"{graph.name}-fetch", graph.model_uri, MODEL_URI, "model", digest=digest),)
     volumes = [*(pod.volumes or ())]
     if graph.model_uri:
         volumes.append(core.Volume(name="model", empty_dir=core.EmptyDir()))

@@ -9,6 +9,8 @@ from pipeline.spec.model import Resources
 
 MODEL_URI = "/mnt/models"
 COMPONENT = "serving"
+DIGEST = "driftloop.dev/model-digest"
+"""Annotation of a predictor: what its model's files must add up to."""
 
 
 def seldon_deployment(plan: Plan, release: Release) -> seldon.SeldonDeployment | None:
@@ -36,7 +38,7 @@ def _predictor(plan: Plan, release: Release, version: Version) -> seldon.Predict
         traffic=None if shadow else release.weights.get(version.id, 0),
         shadow=True if shadow else None,
         # The executor's metrics take `predictor_version` from here, not from the labels.
-        annotations={"version": version.id},
+        annotations={"version": version.id, DIGEST: version.model_digest},
         labels={"version": version.id},
         graph=seldon.Node(
             name=NODE,

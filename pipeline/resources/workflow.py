@@ -62,7 +62,7 @@ def train(plan: Plan) -> BaseModel:
         _store(plan),
         _register(plan),
         _rollout(plan),
-        _finish(plan, "finish", "{{workflow.name}}", ()),
+        _finish(plan, "finish", "{{workflow.name}}", ("--decision", DECISION)),
     ]
     return _template(
         plan,
@@ -505,7 +505,7 @@ def _finish(plan: Plan, name: str, run: str, more: tuple[str, ...]) -> Container
             *("finish", "--pipeline", names.pipeline, "--namespace", names.namespace, "--run", run),
             *("--status", "{{workflow.status}}", *more),
         ],
-        env=(*parts.NATS, *parts.S3, *parts.GIT),
+        env=(*parts.NATS, *parts.S3, *parts.GIT, *parts.KUBERNETES),
         retries=3,
     )
 

@@ -1,0 +1,1 @@
+"""The files of `driftloop init`; data, no code of ours."""

@@ -1,0 +1,22 @@
+"""The model as Seldon serves it: rows of features in, a probability for each class out."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+class Model:
+    """`model_uri` is the folder the model was fetched into."""
+
+    def __init__(self, model_uri: str = "/mnt/models") -> None:
+        with np.load(Path(model_uri) / "model.npz") as found:
+            self.parts = {name: found[name] for name in found.files}
+
+    def predict(
+        self, rows: np.ndarray, names: list[str] | None = None, meta: dict[str, Any] | None = None
+    ) -> np.ndarray:
+        rows = (np.asarray(rows, dtype=float) - self.parts["mean"]) / self.parts["spread"]
+        scores = rows @ self.parts["weights"] + self.parts["bias"]
+        powers: np.ndarray = np.exp(scores - scores.max(axis=1, keepdims=True))
+        return powers / powers.sum(axis=1, keepdims=True)
