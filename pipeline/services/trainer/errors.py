@@ -1,0 +1,11 @@
+"""What the wrapper says when the user's function, or what it was given, is at fault."""
+
+
+class TrainerError(Exception):
+    """One sentence, a hint, and the lines of the user's own code that led there."""
+
+    def __init__(self, message: str, *, hint: str | None = None, trace: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.trace = trace

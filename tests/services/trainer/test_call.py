@@ -1,0 +1,254 @@
+"""The user's functions as the wrapper runs them, and what it says when they are at fault."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.clients.s3 import folder_digest
+from pipeline.services.trainer.errors import TrainerError
+from pipeline.services.trainer.function import typed
+
+Run = Callable[..., Any]
+
+TRAIN = """
+import json, random
+from pathlib import Path
+def train(epochs: int, learning_rate: float, data: Path, out: Path, seed: int, shuffle: bool = True) -> dict:
+    print("not json")
+    for epoch in range(epochs):
+        print(json.dumps({"epoch": epoch, "loss": 1 / (epoch + 1)}))
+    (out / "model.txt").write_text(str(random.random()))
+    return {"accuracy": 0.5 + learning_rate, "rows": len(list(data.iterdir()))}
+"""
+
+
+def user(folder: Path, text: str, name: str = "train") -> None:
+    (folder / "code" / f"{name}.py").write_text(text)
+
+
+def training(folder: Path, parameters: dict[str, Any] | None = None, run: str = "train:train") -> list[Any]:
+    return [
+        *("call", run, "--parameters", json.dumps(parameters or {}), "--data", folder / "data"),
+        *("--out", folder / "out", "--metadata", folder / "trial" / "metadata.yaml", "--metrics", folder / "p"),
+        *("--trial", "1"),
+    ]
+
+
+def test_training_leaves_metadata_and_metrics(run: Run, folder: Path) -> None:
+    user(folder, TRAIN)
+    (folder / "data" / "rows").write_text("x")
+    done = run(*training(folder, {"epochs": 3, "learning_rate": 0.25}), "--seed", "7")
+    assert done.code == 0, done.err
+    assert json.loads((folder / "p" / "metrics").read_text()) == {"accuracy": 0.75, "rows": 1}
+    assert (folder / "p" / "trial").read_text() == "1"
+    metadata = yaml.safe_load((folder / "trial" / "metadata.yaml").read_text())
+    assert metadata["parameters"] == {"epochs": 3, "learning_rate": 0.25, "shuffle": True}
+    assert metadata["metrics"] == {"accuracy": 0.75, "rows": 1}
+    assert [line["epoch"] for line in metadata["log"]] == [0, 1, 2]
+    assert metadata["seed"] == 7
+    assert metadata["dataDigest"] == folder_digest(folder / "data")
+    assert metadata["code"]["digest"].startswith("sha256:")
+    assert metadata["hardware"]["cores"] >= 1
+    assert "PyYAML" in metadata["libraries"]
+    assert metadata["duration"] >= 0
+    assert "not json" in done.out
+
+
+def test_the_same_seed_gives_the_same_model(run: Run, folder: Path) -> None:
+    user(folder, TRAIN)
+    models = []
+    for seed in (1, 1, 2):
+        assert run(*training(folder, {"epochs": 1, "learning_rate": 0}), "--seed", seed).code == 0
+        models.append((folder / "out" / "model.txt").read_text())
+    assert models[0] == models[1] != models[2]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "error", "hint"),
+    [
+        ({"epochs": 1}, "`train:train` needs the parameter `learning_rate`", "train.parameters"),
+        ({"epochs": 1, "learning_rate": 1, "epoch": 2}, "takes no parameter `epoch`", "did you mean `epochs`?"),
+        ({"epochs": 1, "learning_rate": 1, "zzz": 2}, "takes no parameter `zzz`", "epochs, learning_rate, shuffle"),
+        ({"epochs": "3", "learning_rate": 1}, "parameter `epochs` is '3', must be a whole number", ""),
+        ({"epochs": 1.5, "learning_rate": 1}, "parameter `epochs` is 1.5, must be a whole number", ""),
+        ({"epochs": True, "learning_rate": 1}, "parameter `epochs` is True, must be a whole number", ""),
+        ({"epochs": 1, "learning_rate": "fast"}, "parameter `learning_rate` is 'fast', must be a number", ""),
+        ({"epochs": 1, "learning_rate": 1, "shuffle": 1}, "parameter `shuffle` is 1, must be true or false", ""),
+        ({"epochs": 1, "learning_rate": 1, "data": "/"}, "parameter `data` is given by driftloop", ""),
+    ],
+)
+def test_parameters_at_fault(run: Run, folder: Path, parameters: dict[str, Any], error: str, hint: str) -> None:
+    user(folder, TRAIN)
+    done = run(*training(folder, parameters))
+    assert done.code == 1
+    assert f"error: {error}" in done.err or error in done.err
+    assert hint in done.err
+    assert "Traceback" not in done.err
+
+
+@pytest.mark.parametrize(
+    ("body", "error"),
+    [
+        ("return {'accuracy': 0.5}", "`train:train` wrote no model"),
+        ("(out / 'm').write_text('x')", "`train:train` returned no metric"),
+        ("(out / 'm').write_text('x'); return {}", "`train:train` returned no metric"),
+        ("(out / 'm').write_text('x'); return 0.5", "`train:train` returned float, must be a dict of metrics"),
+        ("(out / 'm').write_text('x'); return {'loss': float('nan')}", "metric `loss` of `train:train` is nan"),
+        ("(out / 'm').write_text('x'); return {'loss': float('-inf')}", "metric `loss` of `train:train` is -inf"),
+        (
+            "(out / 'm').write_text('x'); return {'loss': 'low'}",
+            "metric `loss` of `train:train` is 'low', must be",
+        ),
+        ("raise SystemExit(0)", "`train:train` failed: SystemExit: 0 (train.py, line 3)"),
+        ("return missing", "`train:train` failed: NameError: name 'missing' is not defined (train.py, line 3)"),
+    ],
+)
+def test_functions_at_fault(run: Run, folder: Path, body: str, error: str) -> None:
+    user(folder, f"from pathlib import Path\ndef train(data: Path, out: Path):\n    {body}\n")
+    done = run(*training(folder))
+    assert done.code == 1
+    assert f"error: {error}" in done.err
+    assert not (folder / "p" / "metrics").exists()
+
+
+def test_the_traceback_shows_the_users_lines_only(run: Run, folder: Path) -> None:
+    user(folder, "def load(text):\n    return json.loads(text)\nimport json\n", name="helper")
+    user(folder, "from helper import load\ndef train(data, out):\n    return load('{')\n")
+    done = run(*training(folder))
+    assert done.code == 1
+    lines = done.err.splitlines()
+    assert lines[0] == "Traceback (most recent call last):"
+    shown = [line for line in lines if line.startswith("  File")]
+    assert [Path(line.split('"')[1]).name for line in shown] == ["train.py", "helper.py"]
+    assert lines[-1].startswith("error: `train:train` failed: JSONDecodeError: Expecting")
+    assert lines[-1].endswith("(helper.py, line 2)")
+
+
+def test_a_function_that_hangs_is_stopped(run: Run, folder: Path) -> None:
+    user(folder, "import time\ndef train(data, out):\n    while True:\n        time.sleep(0.05)\n")
+    done = run(*training(folder), "--timeout", "0.5")
+    assert done.code == 1
+    assert "error: `train:train` was stopped after 0.5 s, last seen in train.py, line 4" in done.err
+    assert "hint: raise the step's timeout" in done.err
+
+
+def test_code_that_is_not_there(run: Run, folder: Path) -> None:
+    user(folder, TRAIN)
+    user(folder, "import not_installed\n", name="needs")
+    user(folder, "def broken(:\n", name="broken")
+    for name, said in {
+        "trian:train": "there is no module `trian`",
+        "train:trian": "did you mean `train`?",
+        "train": "`train` is no function",
+        "needs:x": "add the package that brings `not_installed` to the image's requirements.txt",
+        "broken:x": "importing `broken` failed: SyntaxError",
+    }.items():
+        done = run(*training(folder, run=name))
+        assert done.code == 1, name
+        assert said in done.err, (name, done.err)
+
+
+def test_a_data_step_passes_on_what_it_does_not_change(run: Run, folder: Path) -> None:
+    (folder / "data" / "recent").mkdir()
+    (folder / "data" / "recent" / "a.csv").write_text("x\n1\n")
+    user(
+        folder,
+        "def validate(data): pass\n"
+        "def clean(data, out):\n    (out / 'recent').mkdir()\n    (out / 'recent' / 'b.csv').write_text('x\\n2\\n')\n",
+        name="etl",
+    )
+    assert run("call", "etl:validate", "--data", folder / "data", "--out", folder / "one").code == 0
+    assert (folder / "one" / "recent" / "a.csv").read_text() == "x\n1\n"
+    assert run("call", "etl:clean", "--data", folder / "data", "--out", folder / "two").code == 0
+    assert [p.name for p in (folder / "two" / "recent").iterdir()] == ["b.csv"]
+
+
+EVALUATE = """
+def evaluate(model, data):
+    rows = [line for file in data.rglob("*.txt") for line in file.read_text().split()]
+    return {"accuracy": sum(line == (model / "m").read_text() for line in rows) / len(rows)}
+"""
+
+
+def evaluation(folder: Path) -> list[Any]:
+    return [
+        *("evaluate", "evaluate:evaluate", "--model", folder / "model", "--production", folder / "production"),
+        *("--data", folder / "data", "--out", folder / "out"),
+    ]
+
+
+def rows(folder: Path, **parts: str) -> None:
+    for part, text in parts.items():
+        (folder / "data" / part).mkdir(exist_ok=True)
+        if text:
+            (folder / "data" / part / "rows.txt").write_text(text)
+
+
+def test_both_models_on_all_and_recent_rows(run: Run, folder: Path) -> None:
+    user(folder, EVALUATE, name="evaluate")
+    rows(folder, earlier="a a a", recent="b")
+    (folder / "model" / "m").write_text("b")
+    (folder / "production" / "release.json").write_text('{"id": "r1"}')
+    (folder / "production" / "model").mkdir()
+    (folder / "production" / "model" / "m").write_text("a")
+    done = run(*evaluation(folder))
+    assert done.code == 0, done.err
+    assert json.loads((folder / "out" / "metrics.json").read_text()) == {
+        "candidate": {"all": {"accuracy": 0.25}, "recent": {"accuracy": 1.0}},
+        "production": {"all": {"accuracy": 0.75}, "recent": {"accuracy": 0.0}},
+    }
+
+
+def test_the_first_run_has_no_production_and_only_recent_rows(run: Run, folder: Path) -> None:
+    user(folder, EVALUATE, name="evaluate")
+    rows(folder, earlier="", recent="b a")
+    (folder / "model" / "m").write_text("b")
+    (folder / "production" / "release.json").write_text("{}")
+    done = run(*evaluation(folder))
+    assert done.code == 0, done.err
+    assert json.loads((folder / "out" / "metrics.json").read_text()) == {
+        "candidate": {"all": {"accuracy": 0.5}, "recent": {"accuracy": 0.5}},
+        "production": None,
+    }
+
+
+def test_an_evaluation_at_fault_says_which_model(run: Run, folder: Path) -> None:
+    user(folder, EVALUATE, name="evaluate")
+    rows(folder, earlier="a", recent="b")
+    done = run(*evaluation(folder))
+    assert done.code == 1
+    assert "error: the candidate on all rows: `evaluate:evaluate` failed: FileNotFoundError" in done.err
+    (folder / "model" / "m").write_text("b")
+    (folder / "production" / "release.json").write_text('{"id": "r1"}')
+    done = run(*evaluation(folder))
+    assert done.code == 1
+    assert "names a release but holds no model" in done.err
+
+
+@given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), st.lists, max_leaves=5))
+def test_typed_values_have_the_annotated_type(value: Any) -> None:
+    for wanted in (int, float, str, bool):
+        try:
+            found = typed(value, wanted, "x")
+        except TrainerError:
+            continue
+        assert type(found) is wanted
+        assert found == value or found != found
+
+
+def test_compound_annotations() -> None:
+    assert typed([1, 2], list[float], "x") == [1.0, 2.0]
+    assert typed([1, "a"], tuple[int, str], "x") == (1, "a")
+    assert typed({"a": 1}, dict[str, float], "x") == {"a": 1.0}
+    assert typed(None, int | None, "x") is None
+    assert typed("a/b", Path, "x") == Path("a/b")
+    with pytest.raises(TrainerError, match=r"x\[1\] is 'a', must be a number"):
+        typed([1, "a"], list[float], "x")
+    with pytest.raises(TrainerError, match="x is 'a', must be a whole number or empty"):
+        typed("a", int | None, "x")
