@@ -52,11 +52,9 @@ def test_csv_and_jsonl_lose_and_double_nothing(tmp_path_factory: pytest.TempPath
     (folder / "data" / "earlier" / "a.csv").write_text("n,t\n" + "".join(f"{n},x{t}\n" for n, t in rows))
     (folder / "data" / "recent" / "b.csv").write_text("t,n\n" + "".join(f"x{t},{n}\n" for n, t in rows))
     (folder / "data" / "recent" / "c.jsonl").write_text("".join(json.dumps({"n": n}) + "\n" for n, _ in rows))
-    try:
-        counts = split(folder / "data", folder / "out", 0.5)
-    except TrainerError as error:
-        assert "none came to" in error.message
-        return
+    if len(set(rows)) < 20:
+        return  # so few different rows may all come to one side
+    counts = split(folder / "data", folder / "out", 0.5)
     assert sum(counts.values()) == 3 * len(rows)
 
     def csv_rows(side: str, name: str) -> list[tuple[str, str]]:
@@ -103,7 +101,7 @@ def test_arrays_that_are_no_rows(tmp_path: Path) -> None:
     with pytest.raises(TrainerError, match=r"found: x \(3, 2\), y \(2,\)"):
         split(tmp_path / "data", tmp_path / "out", 0.5)
     np.savez(file, x=np.array([{"a": 1}], dtype=object))
-    with pytest.raises(TrainerError, match="no .npz of plain arrays"):
+    with pytest.raises(TrainerError, match=r"no \.npz of plain arrays"):
         split(tmp_path / "data", tmp_path / "out", 0.5)
     with pytest.raises(TrainerError, match="no data in"):
         split(tmp_path / "out", tmp_path / "other", 0.5)
