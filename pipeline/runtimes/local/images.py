@@ -142,6 +142,21 @@ def register_monitor(state: State, *, envs: Path | None = None, say: Say = print
     return _write(state, refs.MONITOR, env=env, context=None, content=str(env), scripts=role.scripts)
 
 
+def refresh(state: State) -> None:
+    """Give users' images that hold our scripts this version's; their own content stays as it was registered."""
+    for record in state.images.glob("*/image.json"):
+        fields = json.loads(record.read_text())
+        if fields["scripts"] and fields["ref"] not in (refs.DRIFTLOOP, refs.MONITOR):
+            _write(
+                state,
+                fields["ref"],
+                env=Path(fields["env"]),
+                context=Path(fields["app"]),
+                content=fields["content"],
+                scripts=fields["scripts"],
+            )
+
+
 def _write(
     state: State, ref: str, *, env: Path, context: Path | None, content: str, scripts: Mapping[str, str]
 ) -> Image:
@@ -175,6 +190,7 @@ def _write(
                 "env": str(env),
                 "app": str(app),
                 "bin": [str(folder / "bin")] if scripts else [],
+                "scripts": dict(scripts),
             },
         )
     except OSError as error:

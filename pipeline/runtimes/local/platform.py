@@ -133,7 +133,7 @@ def _s3(state: State, ports: Mapping[str, int]) -> Program:
             f"127.0.0.1:{ports['s3']}",
             # other processes (and people) put files into the folder too
             "--dir-cache-time",
-            "0s",
+            "2s",
             "--no-cleanup",
             str(state.s3),
         ),

@@ -36,6 +36,7 @@ def register(
 def register_own(state: State, *, envs: Path | None, say: Callable[[str], None]) -> None:
     """Register our own images as far as the branch names them or they were registered before."""
     images.register_driftloop(state)
+    images.refresh(state)
     known = any(image.ref == refs.MONITOR for image in images.registered(state))
     if known or _named(state, refs.MONITOR):
         images.register_monitor(state, envs=envs, say=say)

@@ -81,6 +81,7 @@ class Reconciler:
         self._used: frozenset[Key] = frozenset()
         self._logger_ports: dict[str, int] = {}
         self._objects_text = ""
+        self._told: set[str] = set()
         self._complete: str | None = None
         self.refused: str | None = None
         """Why the tip, or a part of it, is not applied."""
@@ -166,7 +167,9 @@ class Reconciler:
         self._wanted, self._goal = wanted, tip
         for one in found:
             for note in one.notes:
-                self._timeline.add("platform", note, commit=tip)
+                if note not in self._told:
+                    self._told.add(note)
+                    self._timeline.add("platform", note)
         errors = [part.error for part in wanted.values() if isinstance(part, Found) and part.error is not None]
         if errors:
             self._refuse(tip, errors)

@@ -52,7 +52,7 @@ class Found:
     kustomization: Kustomization
     objects: tuple[dict[str, Any], ...] = ()
     notes: tuple[str, ...] = ()
-    """Objects that were accepted without effect."""
+    """Kinds that were accepted without effect, and why."""
     error: PipelineError | None = None
 
 
@@ -272,8 +272,8 @@ def _objects(kustomization: Kustomization, tree: Path) -> Found:
             if why is None:
                 objects.append(item)
             else:
-                notes.append(f"{name}: {kinds.named(item)} has no effect here: {why}")
-    return Found(kustomization, tuple(objects), tuple(notes))
+                notes.append(f"{item['kind']} has no effect here: {why}")
+    return Found(kustomization, tuple(objects), tuple(dict.fromkeys(notes)))
 
 
 def _files(folder: Path, tree: Path) -> list[Path]:
