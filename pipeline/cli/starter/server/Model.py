@@ -18,5 +18,6 @@ class Model:
     ) -> np.ndarray:
         rows = (np.asarray(rows, dtype=float) - self.parts["mean"]) / self.parts["spread"]
         scores = rows @ self.parts["weights"] + self.parts["bias"]
-        powers: np.ndarray = np.exp(scores - scores.max(axis=1, keepdims=True))
-        return powers / powers.sum(axis=1, keepdims=True)
+        powers = np.exp(scores - scores.max(axis=1, keepdims=True))
+        shares: np.ndarray = powers / powers.sum(axis=1, keepdims=True)
+        return shares

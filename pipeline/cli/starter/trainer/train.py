@@ -34,7 +34,8 @@ def evaluate(model: Path, data: Path) -> dict[str, float]:
 def softmax(scores: np.ndarray) -> np.ndarray:
     """Rows of scores to rows of probabilities."""
     powers = np.exp(scores - scores.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)
+    shares: np.ndarray = powers / powers.sum(axis=1, keepdims=True)
+    return shares
 
 
 def accuracy(probabilities: np.ndarray, y: np.ndarray) -> float:

@@ -1,0 +1,200 @@
+"""Whole trees, one idea each: <name>/pipeline.yaml [+ release.yaml] -> <name>/expected/. `--update` rewrites them."""
+
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pipeline.kube import apps, core, events, flux, istio, knative, kustomize, nats, rbac, seldon
+from pipeline.kube.base import Model
+from pipeline.render import rendered
+
+HERE = Path(__file__).parent
+GOLDENS = sorted(file.parent.name for file in HERE.glob("*/pipeline.yaml"))
+VALIDATOR = HERE.parents[2] / "shared" / "bin" / "validate-manifests"
+
+TYPED: dict[str, type[Model]] = {
+    kind.__name__: kind
+    for kind in (
+        apps.Deployment, core.ConfigMap, core.Namespace, core.Service, core.ServiceAccount, events.EventBus,
+        events.EventSource, events.Sensor, istio.VirtualService, knative.Broker, knative.Trigger, rbac.Role,
+        rbac.RoleBinding, seldon.SeldonDeployment,
+    )
+}  # fmt: skip
+
+
+@cache
+def tree(name: str) -> dict[str, str]:
+    folder = HERE / name
+    release = folder / "release.yaml"
+    return rendered((folder / "pipeline.yaml").read_text(), release.read_text() if release.exists() else None)
+
+
+@cache
+def objects(name: str) -> tuple[tuple[str, dict[str, Any]], ...]:
+    """(path, object) of everything but the spec and the release."""
+    return tuple(
+        (path, document)
+        for path, content in tree(name).items()
+        if not path.endswith(("/pipeline.yaml", "/release.yaml"))
+        for document in yaml.load_all(content, yaml.CSafeLoader)
+    )
+
+
+def expected(name: str) -> dict[str, str]:
+    root = HERE / name / "expected"
+    return {file.relative_to(root).as_posix(): file.read_text() for file in sorted(root.rglob("*")) if file.is_file()}
+
+
+@pytest.mark.parametrize("name", GOLDENS)
+def test_tree_is_as_expected(name: str, update: bool) -> None:
+    found = tree(name)
+    if update:
+        root = HERE / name / "expected"
+        for path in expected(name).keys() - found.keys():
+            (root / path).unlink()
+        for path, content in found.items():
+            (root / path).parent.mkdir(parents=True, exist_ok=True)
+            (root / path).write_text(content)
+    assert found == expected(name)
+
+
+@pytest.mark.parametrize("name", GOLDENS)
+def test_objects_survive_a_round_trip_through_their_types(name: str) -> None:
+    from hera.workflows import models
+
+    for path, document in objects(name):
+        kind = document["kind"]
+        if kind == "Kustomization":
+            typed = kustomize if document["apiVersion"].startswith("kustomize.config") else flux
+            assert typed.Kustomization.model_validate(document).dump() == document, path
+        elif kind in ("WorkflowTemplate", "CronWorkflow"):
+            found = getattr(models, kind).model_validate(document)
+            assert found.model_dump(mode="json", by_alias=True, exclude_none=True) == document, path
+        else:
+            assert TYPED[kind].model_validate(document).dump() == document, path
+
+
+@pytest.mark.parametrize("name", GOLDENS)
+def test_each_folder_lists_exactly_its_objects(name: str) -> None:
+    found = tree(name)
+    for path, content in found.items():
+        if path.endswith("/kustomization.yaml"):
+            folder = path.rpartition("/")[0]
+            listed = yaml.safe_load(content)["resources"]
+            here = [other.rpartition("/")[2] for other in found if other.startswith(f"{folder}/")]
+            unlisted = {"kustomization.yaml", "pipeline.yaml", "release.yaml"}
+            assert sorted(listed) == sorted(set(here) - unlisted)
+            for file in listed:
+                kind = yaml.safe_load(found[f"{folder}/{file}"])["kind"]
+                assert file.endswith(f".{kind.lower()}.yaml")
+
+
+@pytest.mark.parametrize("name", GOLDENS)
+def test_references_between_objects_lead_somewhere(name: str) -> None:
+    found = [item for _, item in objects(name) if not item["apiVersion"].startswith("kustomize")]
+    there = {(item["kind"], item["metadata"].get("namespace", ""), item["metadata"]["name"]) for item in found}
+    assert len(there) == len(found), "two objects have the same name"
+    namespaces = {name for kind, _, name in there if kind == "Namespace"} | {"flux-system"}
+    for item in found:
+        kind, metadata, spec = item["kind"], item["metadata"], item.get("spec", {})
+        home = metadata.get("namespace", "")
+        assert kind == "Namespace" or home in namespaces
+        assert len(metadata["name"]) <= 52
+        assert metadata["labels"]["app.kubernetes.io/managed-by"] == "driftloop"
+        wanted: list[tuple[str, str]] = []
+        match kind:
+            case "Trigger":
+                wanted = [("Broker", spec["broker"]), ("Service", spec["subscriber"]["ref"]["name"])]
+                wanted.append(("Service", spec["delivery"]["deadLetterSink"]["ref"]["name"]))
+                assert {"retry", "backoffPolicy", "backoffDelay", "timeout"} <= spec["delivery"].keys()
+            case "Broker":
+                wanted = [("ConfigMap", spec["config"]["name"])]
+                assert {"retry", "backoffPolicy", "backoffDelay"} <= spec["delivery"].keys()
+            case "Deployment":
+                pod = spec["template"]["spec"]
+                wanted = [("ServiceAccount", pod["serviceAccountName"])]
+                wanted += [("ConfigMap", v["configMap"]["name"]) for v in pod["volumes"] if "configMap" in v]
+                assert spec["selector"]["matchLabels"].items() <= spec["template"]["metadata"]["labels"].items()
+                mounted = {m["name"] for c in pod["containers"] for m in c.get("volumeMounts", [])}
+                assert mounted <= {volume["name"] for volume in pod["volumes"]}
+                assert all("readinessProbe" in container for container in pod["containers"])
+            case "RoleBinding":
+                wanted = [("Role", item["roleRef"]["name"])]
+                assert ("ServiceAccount", item["subjects"][0]["namespace"], item["subjects"][0]["name"]) in there
+            case "Sensor":
+                created = spec["triggers"][0]["template"]["k8s"]["source"]["resource"]["spec"]
+                wanted = [
+                    ("ServiceAccount", spec["template"]["serviceAccountName"]),
+                    ("EventSource", spec["dependencies"][0]["eventSourceName"]),
+                    ("WorkflowTemplate", created["workflowTemplateRef"]["name"]),
+                    ("EventBus", spec["eventBusName"]),
+                ]
+            case "CronWorkflow":
+                wanted = [("WorkflowTemplate", spec["workflowSpec"]["workflowTemplateRef"]["name"])]
+            case "WorkflowTemplate":
+                wanted = [("ServiceAccount", spec["serviceAccountName"])]
+            case "VirtualService":
+                route = spec["http"][0]
+                hosts = [r["destination"]["host"] for r in route["route"]]
+                hosts += [route["mirror"]["host"]] if "mirror" in route else []
+                wanted = [("Service", host.split(".")[0]) for host in hosts]
+                assert sum(r["weight"] for r in route["route"]) == 100
+        for other in wanted:
+            assert (other[0], home, other[1]) in there, f"{kind} {metadata['name']} needs {other}"
+
+
+@pytest.mark.parametrize("name", GOLDENS)
+def test_every_container_is_restricted_and_spells_its_command(name: str) -> None:
+    def containers(value: Any) -> list[dict[str, Any]]:
+        if isinstance(value, list):
+            return [found for item in value for found in containers(item)]
+        if not isinstance(value, dict):
+            return []
+        own = [value] if ("image" in value and "command" in value) or "image" in value else []
+        return own + [found for item in value.values() for found in containers(item)]
+
+    for path, document in objects(name):
+        for container in containers(document):
+            assert container.get("command"), (path, container["image"])
+            security = container["securityContext"]
+            assert security["allowPrivilegeEscalation"] is False
+            assert security["capabilities"] == {"drop": ["ALL"]}
+            assert security["runAsNonRoot"] is True
+            assert {"cpu", "memory"} <= container["resources"]["requests"].keys()
+
+
+def test_no_tree_holds_a_secret_or_a_run() -> None:
+    for name in GOLDENS:
+        for path, document in objects(name):
+            assert document["kind"] not in ("Secret", "Workflow"), path
+            assert "generateName" not in document.get("metadata", {}), path
+
+
+@pytest.mark.skipif(not VALIDATOR.exists(), reason="the schemas of a real API server are not here")
+def test_every_golden_object_fits_the_schemas_of_a_real_cluster() -> None:
+    done = subprocess.run(
+        [sys.executable, str(VALIDATOR), *(str(HERE / name / "expected") for name in GOLDENS)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_channel_template_is_the_type_it_was_made_from() -> None:
+    content = yaml.safe_load(tree("minimal")["monitors/minimal/default-broker.configmap.yaml"])
+    document = yaml.safe_load(content["data"]["channelTemplateSpec"])
+    assert nats.ChannelTemplate.model_validate(document).dump() == document
+    assert document["spec"]["consumerConfigTemplate"] == {"deliverPolicy": "New"}
+
+
+def test_the_trees_of_the_repository_are_what_the_example_renders_to() -> None:
+    root = HERE.parents[1]
+    spec = root / "examples" / "digits" / "pipeline.yaml"
+    for path, content in rendered(spec.read_text(), None).items():
+        assert (root / path).read_text() == content, f"{path}: run `driftloop render {spec} --into .`"
