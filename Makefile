@@ -1,7 +1,7 @@
 # Everything the README names. Each target creates what it needs with uv; nothing outside this folder and uv's cache is written.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
-.PHONY: help setup demo test lint bench render clean
+.PHONY: help setup demo test lint bench render clean images cluster-test
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -26,3 +26,9 @@ render: setup ## render the example into workflows/, deployments/, monitors/ and
 
 clean: ## remove the environment and the demo's state
 	rm -rf .venv .driftloop
+
+images: setup ## build the images of the roles and of the digits example (docker, podman or buildah)
+	@scripts/images examples/digits
+
+cluster-test: setup ## the loop on the cluster that KUBECONFIG points at (docs/guides/cluster.md)
+	@.venv/bin/pytest -q -s tests/cluster/test_cluster.py

@@ -1,0 +1,203 @@
+"""A cluster repository with the digits example in it, served to Flux as `flux bootstrap` would have set it up."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+import uuid
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.request import Request, urlopen
+
+import yaml
+from cluster.git_server import serving
+from cluster.kube import Kube, node_facing_address
+
+ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "examples" / "digits"
+STAND_IN = Path(__file__).parent / "stand_in"
+N = P = "digits"
+KUSTOMIZATIONS = ("flux-system", "infra-base", "platform", "infra-controllers", "infra-configs")
+PIPELINE = (f"{P}-workflows", f"{P}-deployments", f"{P}-monitors")
+
+
+class World:
+    """The repository, the cluster, and a timeline of what was done and seen."""
+
+    def __init__(self, folder, port, passwords):
+        self.kube = Kube()
+        self.folder = folder
+        self.passwords = passwords
+        self.url = f"http://{node_facing_address()}:{port}/cluster.git"
+        self.bare = folder / "git" / "cluster.git"
+        self.started = time.monotonic()
+        self.timeline = folder / "timeline.txt"
+
+    def say(self, text):
+        line = f"{time.monotonic() - self.started:7.1f} s  {text}"
+        print(line, flush=True)
+        with self.timeline.open("a") as file:
+            file.write(line + "\n")
+
+    def git(self, *args, cwd=None):
+        identity = ("-c", "user.name=platform", "-c", "user.email=platform@cluster.test")
+        command = ["git", *identity, *(() if cwd else ("--git-dir", str(self.bare))), *args]
+        return subprocess.run(command, capture_output=True, text=True, check=True, cwd=cwd).stdout.strip()
+
+    def driftloop(self, *args, **env):
+        command = [sys.executable, "-m", "pipeline.cli", *map(str, args)]
+        full = {**os.environ, "DRIFTLOOP_GIT_USERNAME": "bot", "DRIFTLOOP_GIT_PASSWORD": self.passwords["bot"], **env}
+        result = subprocess.run(command, capture_output=True, text=True, check=False, env=full)
+        assert result.returncode == 0, f"driftloop {' '.join(map(str, args))}: {result.stderr}"
+        return result.stdout
+
+    def tip(self):
+        return self.git("rev-parse", "main")
+
+    def file(self, path, revision="main"):
+        return self.git("show", f"{revision}:{path}")
+
+    def release(self, revision="main"):
+        return yaml.safe_load(self.file(f"deployments/{P}/release.yaml", revision))["spec"]
+
+    def lay_out(self):
+        """The repository as a platform engineer commits it once, before any pipeline."""
+        work = self.folder / "work"
+        self.git("init", "-q", "--bare", "-b", "main", self.bare, cwd=self.folder)
+        self.git("init", "-q", "-b", "main", work, cwd=self.folder)
+        shutil.copytree(ROOT / "cluster" / "infrastructure", work / "cluster" / "infrastructure")
+        for part in ("base", "store"):
+            shutil.copytree(STAND_IN / part, work / "cluster" / "stand_in" / part)
+        (work / "cluster" / "dev").mkdir()
+        shutil.copy(STAND_IN / "infrastructure.yaml", work / "cluster" / "dev")
+        certificate = self.folder / "cluster.pem"
+        certificate.write_text(self.certificate())
+        self.driftloop(
+            "secrets", "init", "--namespace", N, "--cert", certificate, "--git-url", self.url, "--into", work
+        )  # fmt: skip
+        self.git("add", "-A", cwd=work)
+        self.git("commit", "-q", "-m", "Lay out the cluster", cwd=work)
+        self.git("push", "-q", str(self.bare), "main", cwd=work)
+        shutil.rmtree(work)
+
+    def certificate(self):
+        """The Sealed Secrets controller's newest, by the way `kubeseal --fetch-cert` takes."""
+        path = "/api/v1/namespaces/kube-system/services/http:sealed-secrets-controller:8080/proxy/v1/cert.pem"
+        return self.kube.run("get", "--raw", path)
+
+    def bootstrap(self):
+        """What `flux bootstrap` leaves in a cluster: a source that can only read, and a Kustomization on cluster/dev."""
+        objects = [
+            {
+                "apiVersion": "v1",
+                "kind": "Secret",
+                "metadata": {"name": "flux-system", "namespace": "flux-system"},
+                "stringData": {"username": "flux", "password": self.passwords["flux"]},
+            },
+            {
+                "apiVersion": "source.toolkit.fluxcd.io/v1",
+                "kind": "GitRepository",
+                "metadata": {"name": "flux-system", "namespace": "flux-system"},
+                "spec": {
+                    "interval": "5s",
+                    "url": self.url,
+                    "ref": {"branch": "main"},
+                    "secretRef": {"name": "flux-system"},
+                },
+            },
+            {
+                "apiVersion": "kustomize.toolkit.fluxcd.io/v1",
+                "kind": "Kustomization",
+                "metadata": {"name": "flux-system", "namespace": "flux-system"},
+                "spec": {
+                    "interval": "1m",
+                    "path": "./cluster/dev",
+                    "prune": True,
+                    "sourceRef": {"kind": "GitRepository", "name": "flux-system"},
+                },
+            },
+        ]
+        self.kube.run("apply", "-f", "-", stdin=yaml.safe_dump_all(objects))
+
+    def ready(self, names, *, timeout):
+        """Wait until these Kustomizations are ready at the tip."""
+        tip = self.tip()
+        for name in names:
+            self.kube.wait(
+                f"Kustomization {name} ready at {tip[:8]} ({self.kube.state('kustomization', name)})",
+                lambda name=name: self.kube.ready("kustomization", name) and tip in self.applied(name),
+                timeout=timeout,
+            )
+            self.say(f"{name} is ready at {tip[:8]}")
+
+    def applied(self, name):
+        return (
+            (self.kube.get("kustomization", name, "flux-system") or {}).get("status", {}).get("lastAppliedRevision", "")
+        )
+
+    def secret(self, key):
+        import base64
+
+        return base64.b64decode(self.kube.get("secret", "driftloop-platform", N)["data"][key]).decode()
+
+    def s3(self):
+        """Environment for whoever talks to the object store from here."""
+        return {
+            "AWS_ENDPOINT_URL": f"http://{self.kube.address('storage', 'seaweedfs-s3', 8333)}",
+            "AWS_ACCESS_KEY_ID": self.secret("accesskey"),
+            "AWS_SECRET_ACCESS_KEY": self.secret("secretkey"),
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }
+
+    def batches(self, kind):
+        """Labelled batches of `kind` into the data bucket."""
+        script = EXAMPLE / "batches.py"
+        env = {**os.environ, **self.s3()}
+        command = ["uv", "run", "-q", script, "labelled", "--kind", kind, "--to", "s3://digits/batches"]
+        subprocess.run(command, env=env, check=True, capture_output=True)
+        self.say(f"{kind} batches lie in s3://digits/batches")
+
+    def rows(self, kind):
+        """Unlabelled traffic: [(pixels, label)]."""
+        file = self.folder / f"{kind}.jsonl"
+        if not file.exists():
+            command = ["uv", "run", "-q", EXAMPLE / "batches.py", "traffic", "--kind", kind, "--to", file]
+            subprocess.run(command, check=True, capture_output=True)
+        return [(row["x"], row["y"]) for row in map(json.loads, file.read_text().splitlines())]
+
+    def hook(self, body, *, token):
+        """Status of a POST to the EventSource."""
+        from urllib.error import HTTPError
+
+        url = f"http://{self.kube.address(N, f'{P}-retrain', 12000)}/retrain"
+        headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {token}"} if token else {})}
+        try:
+            with urlopen(Request(url, json.dumps(body).encode(), headers), timeout=10) as answer:
+                return answer.status
+        except HTTPError as error:
+            return error.code
+
+    def workflows(self):
+        return {w["metadata"]["name"]: w for w in self.kube.get("workflow", namespace=N)}
+
+    def predict(self, pixels, *, id=None):
+        """The digit that the model sees, through the gateway."""
+        url = f"http://{self.kube.address('istio-system', 'istio-ingressgateway', 80)}/seldon/{N}/{P}/api/v1.0/predictions"
+        headers = {"Content-Type": "application/json", **({"Seldon-Puid": id} if id else {})}
+        with urlopen(Request(url, json.dumps({"data": {"ndarray": [pixels]}}).encode(), headers), timeout=10) as answer:
+            return json.load(answer), dict(answer.headers)
+
+
+@contextmanager
+def world(folder):
+    passwords = {"bot": uuid.uuid4().hex, "flux": uuid.uuid4().hex}
+    (folder / "git").mkdir()
+    who = {"user": "bot", "password": passwords["bot"]}
+    with serving(folder / "git", **who, read_only_user="flux", read_only_password=passwords["flux"]) as port:
+        found = World(folder, port, passwords)
+        try:
+            yield found
+        finally:
+            found.kube.close()
