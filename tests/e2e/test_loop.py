@@ -1,4 +1,4 @@
-"""The loop turned for real: as `driftloop demo` tells it, with each back end; and a spec that retrains from outliers."""
+"""The loop turned for real: `driftloop demo` with each back end, and a spec that retrains from outliers."""
 
 import asyncio
 import json
