@@ -2,8 +2,9 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import nats
 import nats.errors
@@ -89,7 +90,7 @@ async def ensure_stream(
         except nats.js.errors.BadRequestError:
             await js.update_stream(config)
     except nats.js.errors.APIError as error:
-        raise StoreError(f"stream {name}: {error.description}", hint=_advice(error)) from error
+        raise _refused(f"stream {name}", error) from error
     except (nats.errors.Error, TimeoutError) as error:
         raise StoreError(f"stream {name} can't be made: {error or type(error).__name__}", hint=HINT) from error
 
@@ -119,9 +120,7 @@ async def publish(
     try:
         return await js.publish(subject, payload, timeout=timeout, headers=headers or None)
     except nats.js.errors.APIError as error:
-        if error.err_code == 10071:
-            raise WrongLastSequenceError(f"{subject}: {error.description}") from error
-        raise StoreError(f"{subject}: {error.description}", hint=_advice(error)) from error
+        raise _refused(subject, error) from error
     except nats.js.errors.NoStreamResponseError as error:
         raise StoreError(f"no stream takes {subject}", hint=HINT) from error
     except (nats.errors.Error, TimeoutError) as error:
@@ -153,10 +152,21 @@ def token(text: str) -> str:
     return "".join(c if c.isascii() and c.isalnum() else "_" for c in text).upper()
 
 
-def _advice(error: nats.js.errors.APIError) -> str:
-    match error.err_code:
+def refusal(error: Mapping[str, Any]) -> StoreError:
+    """What JetStream's error answer means."""
+    text, code = str(error.get("description", "refused")), error.get("err_code")
+    if code == 10071:
+        return WrongLastSequenceError(text)
+    match code:
         case 10047 | 10028 | 10023:
-            return "the disk or the JetStream limit is full: free space, or lower the streams' maxBytes"
+            hint = "the disk or the JetStream limit is full: free space, or lower the streams' maxBytes"
         case 10077:
-            return "the stream is full: its reader is behind or stopped"
-    return HINT
+            hint = "the stream is full: its reader is behind or stopped"
+        case _:
+            hint = HINT
+    return StoreError(text, hint=hint)
+
+
+def _refused(what: str, error: nats.js.errors.APIError) -> StoreError:
+    found = refusal({"description": error.description, "err_code": error.err_code})
+    return type(found)(f"{what}: {found.message}", hint=found.hint)

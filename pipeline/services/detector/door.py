@@ -1,11 +1,12 @@
 """POST /: keep the event and answer 202. Nothing is judged here, so the answer is fast and a restart loses nothing."""
 
+from collections.abc import Callable
+
 from aiohttp import web
-from nats.js import JetStreamContext
 from prometheus_client import CollectorRegistry, Counter, generate_latest
 
 from pipeline.clients import events
-from pipeline.clients.nats import publish
+from pipeline.clients.jetstream import Publisher
 from pipeline.errors import StoreError
 from pipeline.services.detector.names import Names, is_release
 
@@ -15,8 +16,11 @@ LIMIT = 4 * 1024 * 1024
 class Door:
     """The detector's HTTP side."""
 
-    def __init__(self, js: JetStreamContext, names: Names, registry: CollectorRegistry) -> None:
-        self._js = js
+    def __init__(
+        self, publisher: Publisher, connected: Callable[[], bool], names: Names, registry: CollectorRegistry
+    ) -> None:
+        self._publisher = publisher
+        self._connected = connected
         self._names = names
         self._registry = registry
         self._events = Counter(
@@ -30,7 +34,7 @@ class Door:
             return web.Response(status=await self._take(request))
         match request.path:
             case "/healthz":
-                return web.Response(status=200 if self.ready and self._js._nc.is_connected else 503)
+                return web.Response(status=200 if self.ready and self._connected() else 503)
             case "/metrics":
                 return web.Response(body=generate_latest(self._registry), content_type="text/plain")
         return web.Response(status=404 if request.method == "GET" else 405)
@@ -47,15 +51,12 @@ class Door:
         if event.get("inferenceservicename") != self._names.pipeline:
             return self._count("foreign", 202)
         try:
-            kept = await publish(
-                self._js,
-                self._names.events(release),
-                events.pack(event),
-                message_id=f"{self._names.detector}/{event.id}",
+            new = await self._publisher.publish(
+                self._names.events(release), events.pack(event), message_id=f"{self._names.detector}/{event.id}"
             )
         except StoreError:
             return self._count("refused", 503)
-        return self._count("repeated" if kept.duplicate else "stored", 202)
+        return self._count("stored" if new else "repeated", 202)
 
     def _count(self, result: str, status: int) -> int:
         self._events.labels(result).inc()

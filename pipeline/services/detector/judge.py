@@ -6,9 +6,9 @@ and starts over from what the other has stored.
 """
 
 import asyncio
-import contextlib
 import json
 import logging
+import secrets
 import time
 from collections import deque
 from collections.abc import AsyncIterator
@@ -23,6 +23,7 @@ from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from pipeline.clients import events
+from pipeline.clients.jetstream import Puller
 from pipeline.clients.nats import DUPLICATE_WINDOW, WrongLastSequenceError, position, publish
 from pipeline.errors import StoreError
 from pipeline.services.detector.config import Config
@@ -34,7 +35,8 @@ from pipeline.services.detector.windows import Cutter, Window
 log = logging.getLogger("detector")
 
 BATCH = 500
-PATIENCE = 2.0
+QUIET = 12
+"""Empty answers in a row after which the consumer is made anew, in case the server has lost it."""
 MOST_REQUESTS = 100
 
 
@@ -114,10 +116,11 @@ class Judge:
         missing.
         """
         while True:
-            subscription = await self._js.pull_subscribe(
-                self._names.events(self._names.release),
-                stream=self._names.stream,
-                config=ConsumerConfig(
+            consumer = await self._js.add_consumer(
+                self._names.stream,
+                ConsumerConfig(
+                    name=f"judge_{secrets.token_hex(8)}",
+                    filter_subject=self._names.events(self._names.release),
                     deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
                     opt_start_seq=after + 1,
                     ack_policy=AckPolicy.NONE,
@@ -125,36 +128,26 @@ class Judge:
                     mem_storage=True,
                 ),
             )
-            expected = 1
+            puller = await Puller(self._js._nc, self._names.stream, consumer.name, batch=BATCH).start()
+            expected, quiet = 1, 0
             try:
-                while True:
-                    try:
-                        messages = await subscription.fetch(BATCH, timeout=PATIENCE)
-                    except TimeoutError:
-                        if not await self._alive(subscription):
-                            break
-                        continue
+                while quiet < QUIET:
+                    messages = await puller.next()
+                    quiet = 0 if messages else quiet + 1
                     for message in messages:
                         where = position(message)
                         if where.consumer != expected:
+                            quiet = QUIET
                             break
                         expected += 1
                         after = where.stream
                         yield message
-                    else:
-                        continue
-                    break
+            except StoreError as error:
+                log.warning("%s", error.message)
+                await asyncio.sleep(0.2)
             finally:
-                with contextlib.suppress(nats.errors.Error, TimeoutError):
-                    await subscription.unsubscribe()
+                await puller.stop()
             log.info("reading the stream again from event %d", after + 1)
-
-    async def _alive(self, subscription: Any) -> bool:
-        try:
-            await subscription.consumer_info()
-        except (nats.errors.Error, TimeoutError):
-            return False
-        return True
 
     def _read(self, message: Msg) -> tuple[str, Decoded]:
         """The request id and the rows of an event; of another type (a Trigger that lets too much through): no rows."""

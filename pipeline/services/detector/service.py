@@ -10,6 +10,7 @@ from aiohttp import web
 from nats.js.api import DiscardPolicy
 from prometheus_client import CollectorRegistry
 
+from pipeline.clients.jetstream import Publisher
 from pipeline.clients.nats import connect, ensure_stream
 from pipeline.errors import PipelineError
 from pipeline.services.detector import artifact
@@ -39,7 +40,8 @@ async def serve(names: Names, config: Config, folder: Path, *, nats_url: str, br
     client = await connect(nats_url, name=f"{names.pipeline}-{names.detector}", wait=60)
     js = client.jetstream(timeout=5)
     registry = CollectorRegistry()
-    door = Door(js, names, registry)
+    publisher = await Publisher(client).start()
+    door = Door(publisher, lambda: client.is_connected, names, registry)
     loop = asyncio.get_running_loop()
     factory = functools.partial(web.BaseRequest, loop=loop, client_max_size=LIMIT)
     runner = web.ServerRunner(web.Server(door.handle, request_factory=factory, access_log=None))
@@ -72,4 +74,5 @@ async def serve(names: Names, config: Config, folder: Path, *, nats_url: str, br
                 group.create_task(emitter.run())
     finally:
         await runner.cleanup()
+        await publisher.stop()
         await client.close()

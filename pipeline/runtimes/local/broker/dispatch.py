@@ -7,9 +7,8 @@ takes neither timers nor counts with it: the next one goes on where it was.
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
-import aiohttp
 import nats.errors
 import nats.js.errors
 from nats.aio.msg import Msg
@@ -18,9 +17,11 @@ from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from prometheus_client import CollectorRegistry, Counter
 
 from pipeline.clients import events
+from pipeline.clients.jetstream import Puller
 from pipeline.clients.nats import position
 from pipeline.errors import StoreError
 from pipeline.runtimes.local.broker import filters
+from pipeline.runtimes.local.broker.courier import Courier, UnreachableError
 from pipeline.runtimes.local.broker.ingress import TTL, Ingress, type_token
 from pipeline.runtimes.local.broker.objects import Broker, Trigger
 
@@ -63,7 +64,7 @@ class Dispatcher:
         self,
         *,
         js: JetStreamContext,
-        session: aiohttp.ClientSession,
+        courier: Courier,
         ingress: Ingress,
         broker: Broker,
         trigger: Trigger,
@@ -71,7 +72,7 @@ class Dispatcher:
         counters: Counters,
     ) -> None:
         self._js = js
-        self._session = session
+        self._courier = courier
         self._ingress = ingress
         self._broker = broker
         self.trigger = trigger
@@ -116,18 +117,13 @@ class Dispatcher:
             await asyncio.gather(*workers, return_exceptions=True)
 
     async def _feed(self) -> None:
-        subscription = await self._js.pull_subscribe_bind(consumer=self.trigger.durable, stream=self._broker.stream)
+        puller = await Puller(self._js._nc, self._broker.stream, self.trigger.durable, batch=BATCH).start()
         try:
             while True:
-                try:
-                    messages = await subscription.fetch(BATCH, timeout=2)
-                except TimeoutError:
-                    continue
-                for message in messages:
+                for message in await puller.next():
                     await self._queue.put(message)
         finally:
-            if self._js._nc.is_connected:
-                await subscription.unsubscribe()
+            await puller.stop()
 
     async def _work(self) -> None:
         while True:
@@ -204,21 +200,22 @@ class Dispatcher:
 
     async def _deliver(self, url: str, event: events.Event) -> None:
         """POST it; a CloudEvent in the answer goes back into the broker. Failed otherwise."""
-        target = self._target(url)
+        address, path, host = self._target(url)
         hops = event.get(TTL)
         headers = events.to_http(event)
         headers.pop(f"ce-{TTL}", None)
         headers["Prefer"] = "reply"
-        timeout = aiohttp.ClientTimeout(total=self.trigger.delivery.timeout)
+        headers["Host"] = host
         try:
-            async with self._session.post(target, data=event.body, headers=headers, timeout=timeout) as answer:
-                body = await answer.read()
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise Failed(None, str(error or type(error).__name__).encode()) from error
+            answer = await self._courier.post(
+                address, path, headers, event.body, patience=self.trigger.delivery.timeout
+            )
+        except UnreachableError as error:
+            raise Failed(None, str(error).encode()) from error
         if not 200 <= answer.status < 300:
-            raise Failed(answer.status, body)
-        if body or "ce-id" in answer.headers:
-            await self._reply(answer.headers, body, int(hops or 1) - 1)
+            raise Failed(answer.status, answer.body)
+        if answer.body or "ce-id" in answer.headers:
+            await self._reply(answer.headers, answer.body, int(hops or 1) - 1)
 
     async def _reply(self, headers: Mapping[str, str], body: bytes, hops: int) -> None:
         try:
@@ -230,9 +227,11 @@ class Dispatcher:
         except StoreError as error:
             raise Failed(503, error.message.encode()) from error
 
-    def _target(self, url: str) -> str:
+    def _target(self, url: str) -> tuple[str, str, str]:
+        """Address on this machine, path with query, and host as the cluster knows it."""
         parts = urlsplit(url)
         address = self._resolve(f"{parts.hostname}:{parts.port or 80}")
         if address is None:
             raise Failed(None, f"nothing answers for {parts.netloc}".encode())
-        return urlunsplit((parts.scheme, address, parts.path or "/", parts.query, ""))
+        path = parts.path or "/"
+        return address, f"{path}?{parts.query}" if parts.query else path, parts.netloc

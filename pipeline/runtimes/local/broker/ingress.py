@@ -4,15 +4,14 @@ import asyncio
 import functools
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
 from aiohttp import web
-from nats.js import JetStreamContext
 from prometheus_client import CollectorRegistry, Counter, generate_latest
 
 from pipeline.clients import events
-from pipeline.clients.nats import publish
+from pipeline.clients.jetstream import Publisher
 from pipeline.errors import StoreError
 from pipeline.runtimes.local.broker.objects import Broker
 
@@ -35,8 +34,11 @@ def type_token(type: str) -> str:
 class Ingress:
     """Stores events for the Brokers it knows."""
 
-    def __init__(self, js: JetStreamContext, registry: CollectorRegistry, *, limit: int = LIMIT) -> None:
-        self._js = js
+    def __init__(
+        self, publisher: Publisher, connected: Callable[[], bool], registry: CollectorRegistry, *, limit: int = LIMIT
+    ) -> None:
+        self._publisher = publisher
+        self._connected = connected
         self._limit = limit
         self._registry = registry
         self._answers = Counter(
@@ -55,8 +57,7 @@ class Ingress:
             raise LoopError(f"event {event.id} went through the broker {HOPS} times")
         attributes[TTL] = str(hops)
         attributes["knativearrivaltime"] = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-        await publish(
-            self._js,
+        await self._publisher.publish(
             f"{broker.subject}.{type_token(event.type)}",
             events.pack(events.Event(attributes, event.body)),
             message_id=event.id,
@@ -73,7 +74,7 @@ class Ingress:
         if request.method == "GET" and path == "/metrics":
             return web.Response(body=generate_latest(self._registry), content_type="text/plain")
         if request.method == "GET" and path == "/healthz":
-            ready = self._js._nc.is_connected
+            ready = self._connected()
             return web.Response(status=200 if ready else 503)
         status, text = await self._take(request, path)
         name = path.strip("/") if status != 404 else "unknown"

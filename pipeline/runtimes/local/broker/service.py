@@ -6,17 +6,18 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-import aiohttp
 import nats.errors
 import nats.js.errors
 from aiohttp import web
 from nats.js import JetStreamContext
 from prometheus_client import CollectorRegistry
 
+from pipeline.clients.jetstream import Publisher
 from pipeline.clients.nats import connect, ensure_stream
 from pipeline.errors import LocalError, StoreError
 from pipeline.runtimes.local.broker import objects
-from pipeline.runtimes.local.broker.dispatch import WORKERS, Counters, Dispatcher
+from pipeline.runtimes.local.broker.courier import Courier
+from pipeline.runtimes.local.broker.dispatch import Counters, Dispatcher
 from pipeline.runtimes.local.broker.ingress import LIMIT, Ingress
 
 log = logging.getLogger("broker")
@@ -54,14 +55,12 @@ class Addresses:
 class Service:
     """Everything the broker process does."""
 
-    def __init__(
-        self, run: Path, js: JetStreamContext, session: aiohttp.ClientSession, ingress: Ingress, counters: Counters
-    ) -> None:
+    def __init__(self, run: Path, js: JetStreamContext, courier: Courier, ingress: Ingress, counters: Counters) -> None:
         self._objects = run / "objects.json"
         self._addresses = Addresses(run / "addresses.json")
         self._report = run / "broker.json"
         self._js = js
-        self._session = session
+        self._courier = courier
         self._ingress = ingress
         self._counters = counters
         self._running: dict[tuple[str, str], tuple[Dispatcher, asyncio.Task[None]]] = {}
@@ -121,7 +120,7 @@ class Service:
         broker = self._brokers[trigger.namespace, trigger.broker]
         dispatcher = Dispatcher(
             js=self._js,
-            session=self._session,
+            courier=self._courier,
             ingress=self._ingress,
             broker=broker,
             trigger=trigger,
@@ -158,10 +157,10 @@ async def serve(
     client = await connect(nats_url, name="broker", wait=60)
     js = client.jetstream(timeout=5)
     registry = CollectorRegistry()
-    ingress = Ingress(js, registry, limit=limit)
-    connector = aiohttp.TCPConnector(limit=0, limit_per_host=WORKERS)
-    session = aiohttp.ClientSession(connector=connector, auto_decompress=True)
-    service = Service(run, js, session, ingress, Counters(registry))
+    publisher = await Publisher(client).start()
+    ingress = Ingress(publisher, lambda: client.is_connected, registry, limit=limit)
+    courier = Courier()
+    service = Service(run, js, courier, ingress, Counters(registry))
     runner = web.ServerRunner(ingress.server())
     try:
         await runner.setup()
@@ -173,7 +172,8 @@ async def serve(
         await service.watch()
     finally:
         await runner.cleanup()
-        await session.close()
+        courier.close()
+        await publisher.stop()
         await client.close()
 
 

@@ -1,0 +1,173 @@
+"""POSTs to subscribers, over connections that stay open.
+
+A general HTTP client costs more CPU than the rest of the broker's way together; a broker only ever posts small bodies
+to a few addresses and reads short answers. The parsing is llhttp's (httptools).
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import httptools
+
+MOST_ANSWER = 1024 * 1024
+
+
+class UnreachableError(Exception):
+    """No answer: refused, broken off, too late, or not HTTP."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a subscriber said; header names in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Courier:
+    """Keeps idle connections per address, as many as were ever needed at once."""
+
+    def __init__(self) -> None:
+        self._idle: dict[str, list[_Connection]] = defaultdict(list)
+
+    def close(self) -> None:
+        """Close what is idle."""
+        for connections in self._idle.values():
+            for connection in connections:
+                connection.close()
+        self._idle.clear()
+
+    async def post(
+        self, address: str, path: str, headers: Mapping[str, str], body: bytes, *, patience: float
+    ) -> Answer:
+        """Post to `host:port` and wait for the whole answer, at most `patience` seconds; UnreachableError otherwise."""
+        lines = [f"POST {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
+        head = "\r\n".join([*lines, f"content-length: {len(body)}", "", ""])
+        message = head.encode("latin-1", "replace") + body
+        idle = self._idle[address]
+        while idle:
+            connection = idle.pop()
+            if connection.closed:
+                continue
+            try:
+                return await self._exchange(address, connection, message, patience)
+            except _StaleError:
+                # the subscriber closed it while it was idle; the event was not looked at
+                continue
+        connection = await self._connect(address, patience)
+        try:
+            return await self._exchange(address, connection, message, patience)
+        except _StaleError as error:
+            raise UnreachableError("the connection was closed without an answer") from error
+
+    async def _exchange(self, address: str, connection: "_Connection", message: bytes, patience: float) -> Answer:
+        answer = await connection.exchange(message, patience)
+        if connection.reusable:
+            self._idle[address].append(connection)
+        else:
+            connection.close()
+        return answer
+
+    async def _connect(self, address: str, patience: float) -> "_Connection":
+        host, _, port = address.rpartition(":")
+        try:
+            async with asyncio.timeout(patience):
+                _, connection = await asyncio.get_running_loop().create_connection(_Connection, host, int(port))
+        except (OSError, TimeoutError) as error:
+            raise UnreachableError(f"{address}: {error or type(error).__name__}") from error
+        return connection
+
+
+class _StaleError(Exception):
+    """The other side had closed the connection before this request."""
+
+
+class _Connection(asyncio.Protocol):
+    """One connection, one exchange at a time. The methods in the middle are what httptools calls."""
+
+    def __init__(self) -> None:
+        self.closed = False
+        self.reusable = False
+        self._transport: asyncio.Transport | None = None
+        self._waiter: asyncio.Future[Answer] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._started = False
+        self._headers: dict[str, str] = {}
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    def exchange(self, message: bytes, patience: float) -> asyncio.Future[Answer]:
+        """Send a request; the future is its answer."""
+        loop = asyncio.get_running_loop()
+        self._waiter = loop.create_future()
+        self._timer = loop.call_later(patience, self._late)
+        self._parser = httptools.HttpResponseParser(self)
+        self._started = self.reusable = False
+        if self._transport is None or self.closed:
+            self._fail(_StaleError())
+        else:
+            self._transport.write(message)
+        return self._waiter
+
+    def close(self) -> None:
+        """Close it now."""
+        self.closed = True
+        if self._transport is not None:
+            self._transport.close()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport) or hasattr(transport, "write")  # noqa: S101
+        self._transport = transport  # type: ignore[assignment]
+
+    def data_received(self, data: bytes) -> None:
+        if self._waiter is None or self._waiter.done():
+            self.close()
+            return
+        self._started = True
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError as error:
+            self._fail(UnreachableError(f"the answer is not HTTP: {error}"))
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.closed = True
+        self._fail(UnreachableError("broken off in the middle of the answer") if self._started else _StaleError())
+
+    def on_message_begin(self) -> None:
+        self._headers, self._parts, self._size = {}, [], 0
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+
+    def on_body(self, body: bytes) -> None:
+        self._size += len(body)
+        if self._size > MOST_ANSWER:
+            self._fail(UnreachableError("the answer is too large"))
+        else:
+            self._parts.append(body)
+
+    def on_message_complete(self) -> None:
+        status = self._parser.get_status_code()
+        if status < 200:
+            return
+        self.reusable = self._parser.should_keep_alive()
+        self._end()
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(Answer(status, self._headers, b"".join(self._parts)))
+
+    def _late(self) -> None:
+        self._fail(UnreachableError("no answer in time"))
+
+    def _fail(self, error: Exception) -> None:
+        self._end()
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_exception(error)
+            self.close()
+
+    def _end(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
