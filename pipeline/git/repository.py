@@ -132,6 +132,7 @@ class Repository:
         self._workdir = workdir
         self._credentials = credentials
         self._author = author or Author()
+        self._held = False
         self._ref = f"refs/driftloop/{branch}"
         if self._run("check-ref-format", "--branch", branch, bare=False).returncode != 0:
             raise GitError(
@@ -277,6 +278,10 @@ class Repository:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
+        """One process at a time in `workdir`; again inside itself, so that a `build` may look at the repository."""
+        if self._held:
+            yield
+            return
         try:
             self._workdir.mkdir(parents=True, exist_ok=True)
             lock: IO[str] = (self._workdir / "lock").open("w")
@@ -291,7 +296,11 @@ class Repository:
                 and not (self._workdir / "objects" / "config").exists()
             ):
                 self._checked(self._run("init", "--quiet", "--bare", "--template=", str(self._gitdir), bare=False))
-            yield
+            self._held = True
+            try:
+                yield
+            finally:
+                self._held = False
 
     @property
     def _gitdir(self) -> Path:

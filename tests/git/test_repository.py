@@ -273,6 +273,12 @@ def test_a_surrounding_git_is_not_heard(repository, monkeypatch, tmp_path):
     assert repository.change(lambda tree: put("a", "a")) is not None
 
 
+def test_a_build_may_look_at_the_repository(repository):
+    first = repository.change(lambda tree: put("a", "1"))
+    second = repository.change(lambda tree: put("b", repository.tip()))
+    assert repository.tree(second.sha)["b"] == first.sha
+
+
 def test_history(repository):
     first = repository.change(lambda tree: put("a", "1"))
     second = repository.change(lambda tree: put("b", "1"))
