@@ -137,7 +137,7 @@ class World:
     def step(self, name: str, *arguments: str, code: int = 0, **environment: str) -> "subprocess.CompletedProcess[str]":
         """Run `driftloop step NAME …` to its end."""
         done = self.begin(name, *arguments, **environment)
-        out, err = done.communicate(timeout=90)
+        out, err = done.communicate(timeout=60)
         assert done.returncode == code, err
         assert "Traceback" not in err, err
         return subprocess.CompletedProcess(done.args, done.returncode, out, err)

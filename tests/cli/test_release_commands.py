@@ -1,0 +1,183 @@
+"""commit, promote, rollback, remove: a person's commits, run as the command they are typed as."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from pipeline.git import pipelines
+from pipeline.git.pipelines import Message
+from pipeline.git.repository import Repository
+from pipeline.release import record
+from tests.pipelines import SPEC, version
+
+A, B = version("digits-a"), version("digits-b")
+
+
+class Person:
+    """A person at a terminal, in a folder with a spec and beside an empty cluster repository."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.remote = folder, folder / "cluster.git"
+        subprocess.run(["git", "init", "-q", "--bare", "--initial-branch=main", self.remote], check=True)
+        (folder / "pipeline.yaml").write_text(SPEC)
+        (folder / ".gitconfig").write_text("[user]\n\tname = Eve\n\temail = eve@example.org\n")
+        self.environment = {k: v for k, v in os.environ.items() if not k.startswith("DRIFTLOOP_")}
+        self.environment |= {"HOME": str(folder), "XDG_CONFIG_HOME": str(folder)}
+
+    def types(self, *arguments: str, code: int = 0, **environment: str) -> "subprocess.CompletedProcess[str]":
+        done = subprocess.run(
+            [sys.executable, "-m", "pipeline.cli", *arguments],
+            cwd=self.folder,
+            env=self.environment | environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=90,
+        )
+        assert done.returncode == code, done.stderr
+        assert "Traceback" not in done.stderr
+        return done
+
+    def git(self, *arguments: str) -> str:
+        done = subprocess.run(["git", "-C", self.remote, *arguments], check=True, capture_output=True, text=True)
+        return done.stdout.rstrip("\n")
+
+    @property
+    def repository(self) -> Repository:
+        return Repository(str(self.remote), workdir=self.folder / "cache")
+
+    def release(self) -> record.Release:
+        return pipelines.read(self.repository.tree(self.repository.tip()), "digits").release
+
+    def moves(self, *steps) -> None:
+        for step in steps:
+            pipelines.move(
+                self.repository, "digits", step, lambda before, after: Message("Move", after.candidate or A, "x")
+            )
+
+
+@pytest.fixture
+def person(tmp_path):
+    return Person(tmp_path)
+
+
+WHERE = ("--repository", "cluster.git")
+
+
+def test_commit(person):
+    done = person.types("commit", "pipeline.yaml", *WHERE)
+    assert done.stdout.strip() == person.git("rev-parse", "main")
+    assert person.git("log", "-1", "--format=%an <%ae>|%s", "main") == "Eve <eve@example.org>|Add pipeline digits"
+    assert "Driftloop-Cause: person Eve" in person.git("log", "-1", "--format=%B", "main")
+    done = person.types("commit", "pipeline.yaml", *WHERE)
+    assert (done.stdout, "nothing to change" in done.stderr) == ("", True)
+    done = person.types("commit", "pipeline.yaml", *WHERE, "--output", "json")
+    assert json.loads(done.stdout) == {"pipeline": "digits", "commit": None}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("commit", "none.yaml", *WHERE), "none.yaml can't be read: No such file"),
+        (("commit", "pipeline.yaml"), "no cluster repository"),
+        (("commit", "pipeline.yaml", "--repository", "nowhere.git"), "there is no such repository"),
+        (("promote", "digits", *WHERE), "the cluster repository has no pipeline `digits`, it has: none"),
+        (("remove", "digits", *WHERE), "the cluster repository has no pipeline `digits`, it has: none"),
+        (("trigger", "digits"), "nothing runs in"),
+        (("trigger", "digits", "--url", "http://127.0.0.1:9/retrain"), "DRIFTLOOP_WEBHOOK_TOKEN is not set"),
+    ],
+)
+def test_what_is_missing_is_said(person, arguments, said):
+    done = person.types(*arguments, code=1)
+    assert said in done.stderr
+    assert "hint:" in done.stderr or arguments[0] == "remove"
+
+
+def test_a_broken_spec_says_where(person):
+    (person.folder / "pipeline.yaml").write_text(SPEC.replace("evaluate:", "evalute:"))
+    assert "pipeline.yaml:10:" in person.types("commit", "pipeline.yaml", *WHERE, code=1).stderr
+
+
+def test_promote_and_back(person):
+    person.types("commit", "pipeline.yaml", *WHERE)
+    assert "needs phase" in person.types("promote", "digits", *WHERE, code=1).stderr
+    person.moves(lambda release: record.first(release, A), lambda release: record.shadow(release, B))
+    done = person.types("promote", "digits", *WHERE, "--output", "json")
+    assert json.loads(done.stdout)["production"] == B.id
+    assert person.release().previous == A
+    done = person.types("rollback", "digits", *WHERE)
+    assert done.stdout.strip() == person.git("rev-parse", "main")
+    assert person.git("log", "-1", "--format=%s", "main") == f"Roll digits back to {A.id}"
+    assert (person.release().production, person.release().weights) == (A, {A.id: 100})
+    assert "no previous release" in person.types("rollback", "digits", *WHERE, code=1).stderr
+
+
+def test_rollback_during_a_rollout_takes_the_candidate_out(person):
+    person.types("commit", "pipeline.yaml", *WHERE)
+    person.moves(
+        lambda release: record.first(release, A),
+        lambda release: record.shadow(release, B),
+        lambda release: record.canary(release, 10),
+    )
+    person.types("rollback", "digits", *WHERE)
+    assert person.git("log", "-1", "--format=%s", "main") == f"Take {B.id} of digits out of its rollout"
+    assert person.release().weights == {A.id: 100}
+
+
+def test_remove_without_a_runtime_goes_one_commit_at_a_time(person):
+    person.types("commit", "pipeline.yaml", *WHERE)
+    subjects = []
+    for n in range(4):
+        done = json.loads(person.types("remove", "digits", *WHERE, "--output", "json").stdout)
+        assert done["done"] is (n == 3)
+        subjects.append(person.git("log", "-1", "--format=%s", "main"))
+    assert subjects == [
+        "Stop the triggers of digits",
+        "Remove the event bus of digits",
+        "Remove digits from Flux",
+        "Remove the files of digits",
+    ]
+    assert person.git("ls-tree", "-r", "--name-only", "main") == ""
+    person.types("remove", "digits", *WHERE, code=1)
+
+
+def test_remove_waits_for_each_commit(person):
+    person.types("commit", "pipeline.yaml", *WHERE)
+    asked = []
+
+    class Flux(BaseHTTPRequestHandler):
+        """Applies the tip at the second look, and prunes what is no longer named."""
+
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            there = bool(person.git("ls-tree", "-r", "--name-only", "main", "cluster/dev/pipelines/digits.yaml"))
+            tip = person.git("rev-parse", "main" if asked.count(self.path) % 2 == 0 else "main~1")
+            status = {"lastAppliedRevision": f"main@sha1:{tip}", "conditions": [{"type": "Ready", "status": "True"}]}
+            self.send_response(200 if there else 404)
+            self.end_headers()
+            self.wfile.write(json.dumps({"status": status}).encode())
+
+        def log_message(self, format: str, *arguments: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Flux)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    url = f"http://127.0.0.1:{server.server_port}"
+    try:
+        done = person.types("remove", "digits", *WHERE, DRIFTLOOP_KUBERNETES_URL=url)
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    assert person.git("ls-tree", "-r", "--name-only", "main") == ""
+    assert int(person.git("rev-list", "--count", "main")) == 5
+    assert "not yet" in done.stderr
+    assert done.stderr.count("applied after") == 3
+    assert any(path.endswith("/kustomizations/digits-monitors") for path in asked)

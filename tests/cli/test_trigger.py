@@ -1,0 +1,127 @@
+"""`driftloop trigger` against a webhook that answers as the local EventSource does."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+
+class Webhook:
+    def __init__(self) -> None:
+        self.bodies: list[dict[str, str]] = []
+        self.status = 200
+        self.phase = "Succeeded"
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                right = self.headers["Authorization"] == "Bearer tttttt" and self.path == "/retrain"
+                if right:
+                    outer.bodies.append(json.loads(body))
+                self.send_response(outer.status if right else 401)
+                self.end_headers()
+                self.wfile.write(b"success" if right else b"wrong token")
+
+            def do_GET(self) -> None:
+                found = self.path.rpartition("/")[2] == f"digits-{outer.bodies[0]['decision']}"
+                self.send_response(200 if found else 404)
+                self.end_headers()
+                self.wfile.write(json.dumps({"status": {"phase": outer.phase}}).encode())
+
+            def log_message(self, format: str, *arguments: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+
+
+@pytest.fixture
+def webhook():
+    found = Webhook()
+    thread = threading.Thread(target=found.server.serve_forever, args=(0.05,))
+    thread.start()
+    yield found
+    found.server.shutdown()
+    thread.join()
+    found.server.server_close()
+
+
+@pytest.fixture
+def state(tmp_path, webhook):
+    """The part of a state folder that a running platform shows."""
+    run = tmp_path / "state" / "run"
+    run.mkdir(parents=True)
+    port = webhook.server.server_port
+    addresses = {
+        "digits-retrain.ml.svc.cluster.local:12000": f"127.0.0.1:{port}",
+        "digits-judge.ml.svc.cluster.local:8080": "127.0.0.1:9",
+    }
+    (run / "addresses.json").write_text(json.dumps(addresses))
+    (run / "platform.json").write_text(json.dumps({"configMap": {}, "secret": {"webhook-token": "tttttt"}}))
+    return run.parent
+
+
+def trigger(*arguments, code=0, **environment):
+    # a proxy in the user's environment must not come between
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("DRIFTLOOP_")}
+    environment = clean | {"HTTP_PROXY": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9"} | environment
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline.cli", "trigger", *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == code, done.stderr
+    return done
+
+
+def test_it_asks_and_prints_the_run(state, webhook):
+    done = trigger("digits", "--state", str(state), "--cause", "new\nbatches")
+    (body,) = webhook.bodies
+    assert done.stdout.strip() == f"digits-{body['decision']}"
+    assert body["pipeline"] == "digits"
+    assert body["cause"].startswith("person ")
+    assert body["cause"].endswith(": new batches")
+    said = json.loads(trigger("digits", "--state", str(state), "--output", "json").stdout)
+    assert said["run"] == f"digits-{webhook.bodies[1]['decision']}"
+    assert len({body["decision"] for body in webhook.bodies}) == 2
+
+
+@pytest.mark.parametrize(("phase", "code"), [("Succeeded", 0), ("Failed", 1)])
+def test_it_waits_for_the_end(state, webhook, phase, code):
+    webhook.phase = phase
+    environment = {"DRIFTLOOP_KUBERNETES_URL": webhook.url, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
+    done = trigger("digits", "--state", str(state), "--wait", code=code, **environment)
+    assert ("ended as Failed" in done.stderr) is bool(code)
+
+
+def test_an_unknown_pipeline_lists_those_that_run(state):
+    assert "no pipeline `letters` runs" in trigger("letters", "--state", str(state), code=1).stderr
+    assert "there is: digits" in trigger("letters", "--state", str(state), code=1).stderr
+
+
+def test_a_cluster_is_reached_by_its_address(webhook):
+    trigger("digits", "--url", f"{webhook.url}/retrain", DRIFTLOOP_WEBHOOK_TOKEN="tttttt")
+    assert len(webhook.bodies) == 1
+
+
+@pytest.mark.parametrize(
+    ("token", "status", "said"), [("wrong", 200, "refuses the token"), ("tttttt", 503, "the webhook answered 503")]
+)
+def test_a_refusal_says_why(webhook, token, status, said):
+    webhook.status = status
+    done = trigger("digits", "--url", f"{webhook.url}/retrain", DRIFTLOOP_WEBHOOK_TOKEN=token, code=1)
+    assert said in done.stderr
+    assert "tttttt" not in done.stderr
+
+
+def test_nobody_there():
+    done = trigger("digits", "--url", "http://127.0.0.1:9/retrain", DRIFTLOOP_WEBHOOK_TOKEN="x", code=1)
+    assert "can't be reached" in done.stderr
