@@ -165,7 +165,7 @@ class Run:
         scheduled = (metadata.get("annotations") or {}).get("workflows.argoproj.io/scheduled-time")
         if scheduled is not None:
             self._globals["workflow.scheduledTime"] = scheduled
-        filled = read(Arguments, tags.fill(spec.arguments.raw(), self._globals), what=what)
+        filled = read(Arguments, tags.fill_known(spec.arguments.raw(), self._globals), what=what)
         if filled.artifacts:
             raise NotUnderstoodError(f"{what}: arguments.artifacts is not understood by the local runtime")
         values = merge.parameters(filled, what)

@@ -5,6 +5,7 @@ that once, because the second creation meets "already exists".
 """
 
 import asyncio
+import contextlib
 import json
 import logging
 import random
@@ -42,6 +43,9 @@ LOG = logging.getLogger("argo.sensor")
 
 BUCKET = "driftloop-sensors"
 """Events of conditions that are only half met, by `<namespace>.<sensor>.<trigger>`."""
+
+ACK_WAIT = 10.0
+"""Seconds after which an event that was not acknowledged comes again, as after a kill."""
 
 _SECONDS = {"Second": 1.0, "Minute": 60.0, "Hour": 3600.0}
 
@@ -132,7 +136,7 @@ class Listener:
             durable_name=durable,
             deliver_policy=DeliverPolicy.NEW,
             ack_policy=AckPolicy.EXPLICIT,
-            ack_wait=60,
+            ack_wait=ACK_WAIT,
             max_ack_pending=1,
             filter_subjects=sorted(set(subjects)),
         )
@@ -154,6 +158,14 @@ class Listener:
 
     async def run(self) -> None:
         """Until cancelled."""
+        try:
+            await self._listen()
+        finally:
+            # a request for messages that nobody waits for any more would swallow the next event
+            with contextlib.suppress(nats.errors.Error):
+                await self._subscription.unsubscribe()
+
+    async def _listen(self) -> None:
         while True:
             try:
                 messages = await self._subscription.fetch(1, timeout=5)
@@ -230,9 +242,8 @@ class Listener:
             except StoreError:
                 if attempt == tries - 1:
                     raise
-                await message.in_progress()
                 jitter = float(retry.jitter) if retry else 0.0
-                await asyncio.sleep(wait * (1 + jitter * random.random()))  # noqa: S311
+                await _pause(message, wait * (1 + jitter * random.random()))  # noqa: S311
                 wait *= float(retry.factor) if retry else 1.0
             else:
                 LOG.info("%s: workflow %s %s", self._where, name, "created" if new else "already exists")
@@ -250,8 +261,7 @@ class Listener:
             if len(self._fired) < rate.requests_per_unit:
                 self._fired.append(now)
                 return
-            await message.in_progress()
-            await asyncio.sleep(min(20.0, unit - (now - self._fired[0])))
+            await _pause(message, unit - (now - self._fired[0]))
 
     async def _held(self) -> dict[str, Json]:
         if len(self._names) < 2:
@@ -369,6 +379,17 @@ def _check_filter(data: DataFilter, what: str) -> None:
             raise NotUnderstoodError(f"{what}: filter on {data.path}: `{value}` is no {data.type}: {error}") from error
     if data.type != "number" and data.comparator not in ("", "=", "!="):
         raise NotUnderstoodError(f"{what}: filter on {data.path}: a {data.type} can't be compared by {data.comparator}")
+
+
+async def _pause(message: Msg, seconds: float) -> None:
+    """Wait, telling the server now and then that the event is being worked on."""
+    until = time.monotonic() + seconds
+    while (rest := until - time.monotonic()) > 0:
+        try:
+            await message.in_progress()
+        except bus.Errors as error:
+            LOG.debug("no sign of life to NATS: %s", bus.describe(error))
+        await asyncio.sleep(min(rest, ACK_WAIT / 2))
 
 
 async def _forget(js: JetStreamContext, namespace: str, sensor: str, trigger: str) -> None:

@@ -39,6 +39,19 @@ def fill_text(text: str, scope: Scope) -> str:
     return _TAG.sub(lambda found: _value(found[1], scope), text) if "{{" in text else text
 
 
+def fill_known(value: Any, scope: Scope) -> Any:
+    """`fill` for text that is not ours, like a webhook's: what is no tag of the scope stays as it is."""
+    match value:
+        case str():
+            return _TAG.sub(lambda found: scope.get(found[1].strip(), found[0]), value)
+        case dict():
+            return {key: fill_known(item, scope) for key, item in value.items()}
+        case list():
+            return [fill_known(item, scope) for item in value]
+        case _:
+            return value
+
+
 def tags(value: Any) -> set[str]:
     """Every simple tag in the strings of a JSON value."""
     match value:
