@@ -59,7 +59,7 @@ async def _demo(place: State, spec: Path, screen: Screen, *, envs: Path | None, 
     if drift is None:
         raise LocalError(f"{spec} has no drift monitor", hint="the demo's story is about one")
     platform = Platform(place, pipeline.metadata.name, pipeline.metadata.namespace or pipeline.metadata.name)
-    story = Story(spec.parent, platform, screen, rate=rate, window=drift.window)
+    story = Story(spec.parent, platform, screen, rate=rate, window=drift.window, data=pipeline.spec.data.uri)
     task = asyncio.current_task()
     assert task is not None  # noqa: S101 - we are inside one
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)

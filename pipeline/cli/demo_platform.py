@@ -21,6 +21,7 @@ import nats.js.errors
 from pipeline.clients.decisions import DecisionStore
 from pipeline.clients.kubernetes import Kubernetes, KubernetesUnreachableError
 from pipeline.clients.nats import connection
+from pipeline.clients.s3 import Store, location
 from pipeline.errors import LocalError, StoreError
 from pipeline.release import record
 from pipeline.release.record import Release
@@ -166,6 +167,12 @@ class Platform:
             "AWS_ACCESS_KEY_ID": secret["accesskey"],
             "AWS_SECRET_ACCESS_KEY": secret["secretkey"],
         }
+
+    def upload(self, files: Sequence[Path], uri: str) -> None:
+        """Put files below `uri`, as any S3 client would."""
+        store, folder = Store.from_environment(self.store()), location(uri)
+        for file in files:
+            store.put_file(file, folder / file.name)
 
     # The API and the streams
 

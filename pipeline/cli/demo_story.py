@@ -16,6 +16,7 @@ from pipeline.errors import LocalError
 from pipeline.release.record import Release
 
 KINDS = ("clean", "rotated", "noise")
+LABELLED = ("clean", "rotated", "shuffled")
 CLEAN_WINDOWS = 3
 NOISE_IMAGES = 16
 """8 % of a window: many for the outlier detector, few for the drift detector."""
@@ -29,14 +30,17 @@ SOON = 60.0
 
 
 class Story:
-    """One telling: the platform it happens on, the screen it is told to, and what has been seen so far."""
+    """One telling: the platform it happens on, the screen it is told to, and the spec's window and data bucket."""
 
-    def __init__(self, project: Path, platform: Platform, screen: Screen, *, rate: float, window: int) -> None:
+    def __init__(
+        self, project: Path, platform: Platform, screen: Screen, *, rate: float, window: int, data: str
+    ) -> None:
         self._project = project
         self._platform = platform
         self._screen = screen
         self._rate = rate
         self._window = window
+        self._data = data
         self._rows: dict[str, tuple[Row, ...]] = {}
 
     async def tell(self) -> None:
@@ -54,9 +58,12 @@ class Story:
         folder = self._platform.state.root / "demo"
         await self._platform.until(self._platform.state.platform.exists, "the state folder", within=SOON)
         folder.mkdir(exist_ok=True)
-        await self._batches("traffic", *KINDS, to=str(folder))
+        await asyncio.gather(
+            self._batches("traffic", *KINDS, to=folder / "traffic"),
+            self._batches("labelled", *LABELLED, to=folder / "labelled"),
+        )
         for kind in KINDS:
-            self._rows[kind] = read_rows(folder / f"{kind}.jsonl")
+            self._rows[kind] = read_rows(folder / "traffic" / f"{kind}.jsonl")
         self._rows["noise"] = tuple(Row(row.pixels, None) for row in self._rows["noise"])
         commit = await self._platform.until(self._is_applied, "the first commit to be applied", within=1800)
         self._screen.say("the rendered tree is applied", "the reconciler follows the branch", commit)
@@ -121,8 +128,8 @@ class Story:
         self._screen.act("4  The digits arrive turned by a quarter; labelled ones land in the data bucket")
         model = _production(before)
         runs = await self._platform.runs()
-        drifted = traffic.turn("rotated")
         await self._deliver("rotated")
+        drifted = traffic.turn("rotated")
 
         started = await self._new_run(runs)
         self._screen.say(f"the alarms started run {started}", str(drifted))
@@ -235,14 +242,15 @@ class Story:
             verdicts.cancel()
             await asyncio.gather(verdicts, return_exceptions=True)
 
-    async def _batches(self, what: str, *kinds: str, to: str) -> None:
+    async def _batches(self, what: str, *kinds: str, to: Path) -> None:
         """Run the project's own batches.py, in an environment that uv makes for it."""
         command = [find_uv_bin(), "run", "--quiet", "--no-project", str(self._project / "batches.py"), what]
-        await output([*command, "--to", to, "--kind", *kinds], env=self._platform.store())
+        await output([*command, "--to", str(to), "--kind", *kinds])
 
     async def _deliver(self, kind: str) -> None:
-        await self._batches("labelled", kind, to="s3://digits/batches")
-        self._screen.say(f"labelled {kind} digits are in the data bucket", "s3://digits/batches")
+        folder = self._platform.state.root / "demo" / "labelled"
+        await asyncio.to_thread(self._platform.upload, sorted(folder.glob(f"{kind}-*.npz")), self._data)
+        self._screen.say(f"labelled {kind} digits are in the data bucket", self._data)
 
     async def _trigger(self, cause: str) -> str:
         """Start a run as a person would; its name."""

@@ -56,13 +56,14 @@ async def test_outliers_start_a_run(envs, tmp_path):
     said: list[str] = []
     async with platform.running(spec, said.append, envs=envs):
         await platform.until(lambda: quiet(platform.applied), "the first commit", within=900)
-        await batches("labelled", "clean", pipeline.spec.data.uri, platform.store())
+        await batches("labelled", "clean", tmp_path / "labelled")
+        platform.upload(sorted((tmp_path / "labelled").iterdir()), pipeline.spec.data.uri)
         first = json.loads(await trigger(platform))["run"]
         await platform.until(lambda: platform.release().production is not None, "the first release", within=300)
         await platform.until(lambda: quiet(platform.applied), "the release to be applied", within=60)
         rows: dict[str, tuple[Row, ...]] = {}
         for kind in ("clean", "noise"):
-            await batches("traffic", kind, str(tmp_path), {})
+            await batches("traffic", kind, tmp_path)
             rows[kind] = read_rows(tmp_path / f"{kind}.jsonl")
         body = {"data": {"ndarray": [rows["clean"][0].pixels]}}
         await platform.until(lambda: answers(platform.predictions, body), "a prediction", within=60)
@@ -108,13 +109,13 @@ async def two(platform: Platform) -> bool:
     return len(await platform.runs()) == 2
 
 
-async def batches(what: str, kind: str, to: str, environment: dict[str, str]) -> None:
+async def batches(what: str, kind: str, to: Path) -> None:
     from uv import find_uv_bin
 
     from pipeline.cli.demo_platform import output
 
     command = [find_uv_bin(), "run", "--quiet", "--no-project", str(DIGITS / "batches.py"), what, "--kind", kind]
-    await output([*command, "--to", to], env=environment)
+    await output([*command, "--to", str(to)])
 
 
 def processes_of(state: Path) -> list[str]:
