@@ -4,6 +4,7 @@ import asyncio
 import json
 import math
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ from typing import Any
 import click
 
 POLL = 0.2
-WITHOUT_EFFECT = "has no effect here: everything runs as you"
+SHOWN_ALARMS = 3
+"""Of one detector about one release: alarms go on as long as the traffic stays drifted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +32,8 @@ class Screen:
     started: float = field(default_factory=time.monotonic)
     claims: list[Claim] = field(default_factory=list)
     figures: list[tuple[str, str]] = field(default_factory=list)
-    without_effect: int = 0
-    """Objects the timeline said this of since the last other line; accounts and roles mostly."""
+    alarms: Counter[str] = field(default_factory=Counter)
+    """Alarms of the timeline by detector and release."""
 
     @property
     def seconds(self) -> float:
@@ -76,13 +78,14 @@ class Screen:
             await asyncio.sleep(POLL)
 
     def _happened(self, line: dict[str, Any]) -> None:
-        if str(line.get("what", "")).endswith(WITHOUT_EFFECT):
-            self.without_effect += 1
-            return
-        if self.without_effect:
-            self.say(f"{self.without_effect} objects have no effect on one machine", "driftloop up --explain", mark="|")
-            self.without_effect = 0
-        self.say(str(line.get("what", "")), str(line.get("why") or ""), str(line.get("commit") or ""), mark="|")
+        what, why, commit = (str(line.get(field) or "") for field in ("what", "why", "commit"))
+        if line.get("kind") == "verdict":
+            source = f"{what} {why.partition(',')[0]}"
+            self.alarms[source] += 1
+            if self.alarms[source] > SHOWN_ALARMS:
+                return
+            why += "; further ones are not shown" if self.alarms[source] == SHOWN_ALARMS else ""
+        self.say(what, why, commit, mark="|")
 
     def summary(self, log: str) -> bool:
         """Print figures, claims and the log of the cluster repository; returns whether every claim held."""
