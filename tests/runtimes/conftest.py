@@ -18,27 +18,32 @@ import yaml
 from pipeline.runtimes.local import images, prepare
 from pipeline.runtimes.local.state import State
 
-ECHO = '''
+ECHO = """
 import json, os, sys, time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     def _answer(self):
-        body = self.rfile.read(int(self.headers.get("content-length") or 0))
+        self.rfile.read(int(self.headers.get("content-length") or 0))
         if os.environ.get("RECORD") and self.path != "/ready":
+            headers = {k.lower(): v for k, v in self.headers.items()}
             with open(os.environ["RECORD"], "a") as stream:
-                stream.write(json.dumps({"name": os.environ.get("NAME"), "path": self.path, "headers": {k.lower(): v for k, v in self.headers.items()}}) + "\\n")
+                stream.write(json.dumps({"name": os.environ.get("NAME"), "headers": headers}) + "\\n")
         if self.path.startswith("/slow"):
             time.sleep(float(os.environ.get("SLOW", "0.3")))
-        out = json.dumps({"name": os.environ.get("NAME"), "path": self.path, "pid": os.getpid(), "env": dict(os.environ), "body": body.decode("latin-1")}).encode()
-        self.send_response(200); self.send_header("content-length", str(len(out))); self.end_headers(); self.wfile.write(out)
+        answer = {"name": os.environ.get("NAME"), "path": self.path, "env": dict(os.environ)}
+        out = json.dumps(answer).encode()
+        self.send_response(200)
+        self.send_header("content-length", str(len(out)))
+        self.end_headers()
+        self.wfile.write(out)
     do_GET = do_POST = _answer
     def log_message(self, *_): pass
 
 print("listening", sys.argv, flush=True)
 ThreadingHTTPServer(("127.0.0.1", int(sys.argv[sys.argv.index("--port") + 1])), Handler).serve_forever()
-'''
+"""
 
 REF = "example.org/echo:1"
 
@@ -96,9 +101,8 @@ class Git:
                 path.unlink()
                 continue
             path.parent.mkdir(parents=True, exist_ok=True)
-            if not isinstance(content, str):
-                content = yaml.safe_dump_all(content if isinstance(content, list) else [content], sort_keys=False)
-            path.write_text(content)
+            objects = content if isinstance(content, list) else [content]
+            path.write_text(content if isinstance(content, str) else yaml.safe_dump_all(objects, sort_keys=False))
         self("add", "-A")
         self("commit", "-q", "-m", subject)
         self("push", "-q", "origin", "main")
@@ -166,7 +170,9 @@ def service(name: str, *, namespace: str = "shop", port: int = 8000) -> dict[str
     }
 
 
-def virtual_service(weights: Mapping[str, int], mirror: str | None = None, *, namespace: str = "shop") -> dict[str, Any]:
+def virtual_service(
+    weights: Mapping[str, int], mirror: str | None = None, *, namespace: str = "shop"
+) -> dict[str, Any]:
     """Gateway routes to Services by weight."""
 
     def destination(name: str) -> dict[str, Any]:
@@ -216,7 +222,17 @@ class Up:
     def __init__(self, state: State, envs: Path, *arguments: str) -> None:
         self.state = state
         self.log = state.root.parent / "up.log"
-        command = [sys.executable, "-m", "pipeline.cli", "up", "--state", str(state.root), "--envs", str(envs), *arguments]
+        command = [
+            sys.executable,
+            "-m",
+            "pipeline.cli",
+            "up",
+            "--state",
+            str(state.root),
+            "--envs",
+            str(envs),
+            *arguments,
+        ]
         with self.log.open("ab") as stream:
             self.process = subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True)
 

@@ -79,6 +79,7 @@ class Reconciler:
         self._revisions: dict[str, str] = {}
         self._routes: envoy.Routes | None = None
         self._used: frozenset[Key] = frozenset()
+        self._routed: dict[Key, str] = {}
         self._logger_ports: dict[str, int] = {}
         self._objects_text = ""
         self._told: set[str] = set()
@@ -239,6 +240,8 @@ class Reconciler:
 
     async def _route(self) -> None:
         """Give Envoy the routes that are right now; a VirtualService moves only when all it names is current."""
+        # Envoy is waited for below; what becomes ready meanwhile has no routes yet
+        current = {key: pod.digest for key, pod in self.deployments().items() if self._fleet.current(key)}
         services = {(one.host, one.port): one for one in self._endpoints()}
         loggers = {logger.name: logger for logger in self._loggers()}
         used: set[Key] = set()
@@ -276,9 +279,10 @@ class Reconciler:
         )
         self._used = frozenset(used)
         if routes == self._routes:
+            self._routed = current
             return
         await self._front.apply(routes)
-        self._routes = routes
+        self._routes, self._routed = routes, current
         addresses = {f"{one.host}:{one.port}": f"127.0.0.1:{one.ports[0]}" for one in routes.services if one.ports}
         addresses |= {name: f"127.0.0.1:{port}" for name, port in routes.aliases.items()}
         addresses[platform.NATS_ADDRESS] = f"127.0.0.1:{self._ports['nats']}"
@@ -383,7 +387,7 @@ class Reconciler:
         if self._active.get(name) is not wanted:
             return f"waits for {', '.join(wanted.kustomization.depends_on)}"
         for pod in wanted.pods:
-            if not self._fleet.current(pod.key):
+            if not self._fleet.current(pod.key) or self._routed.get(pod.key) != pod.digest:
                 return self._fleet.failures.get(pod.key) or f"Deployment {pod.namespace}/{pod.deployment} is not ready"
         routed = self._routes.virtual_services if self._routes else ()
         for item in wanted.virtual_services:
