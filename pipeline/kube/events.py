@@ -15,29 +15,17 @@ class ContainerTemplate(Model):
     security_context: SecurityContext | None = None
 
 
-class Persistence(Model):
-    """A volume for the bus."""
+class SharedJetStream(Model):
+    """A NATS that is there already; Argo Events insists on TLS."""
 
-    volume_size: str
-
-
-class JetStreamBus(Model):
-    """A NATS of the bus's own."""
-
-    version: str
-    replicas: int
+    url: str
     stream_config: str
-    persistence: Persistence | None = None
-    container_template: ContainerTemplate | None = None
-    reloader_container_template: ContainerTemplate | None = None
-    metrics_container_template: ContainerTemplate | None = None
-    security_context: PodSecurityContext | None = None
 
 
 class EventBusSpec(Model):
     """How events travel from sources to sensors."""
 
-    jetstream: JetStreamBus
+    jetstream_exotic: SharedJetStream
 
 
 class EventBus(Object):

@@ -27,7 +27,9 @@ class _Dumper(yaml.SafeDumper):
 
 def _text(dumper: yaml.SafeDumper, value: str) -> yaml.Node:
     style = None
-    if "\n" in value:
+    if any(character in value for character in "\r\x85\u2028\u2029\ufeff"):
+        style = '"'
+    elif "\n" in value:
         style = "|"
     elif _AMBIGUOUS.fullmatch(value):
         style = "'"

@@ -132,7 +132,7 @@ def _connections(logger: Logger) -> Config:
 
 def _metrics(logger: Logger) -> Config:
     """`/prometheus`: this predictor's own metrics, also where several loggers share an Envoy."""
-    mine = f"^(cluster|http)\\.{re.escape(logger.name)}(/[a-z]+)?\\."
+    mine = f"^(server\\.uptime$|(cluster|http)\\.{re.escape(logger.name)}(/[a-z]+)?\\.)"
     return {
         "match": {"path": "/prometheus"},
         "route": {

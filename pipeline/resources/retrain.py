@@ -7,25 +7,20 @@ from pipeline.resources import parts
 
 COMPONENT = "retrain"
 EVENT = "retrain"
+NATS = "nats://nats.nats-io.svc.cluster.local:4222"
 MAX_PAYLOAD = 64 * 1024
 
 _SMALL = events.ContainerTemplate(resources=parts.small("20m", "64Mi", limit="128Mi"), security_context=parts.HARDENED)
 
 
 def event_bus(plan: Plan) -> events.EventBus:
-    """The namespace's own bus; one replica needs streams of one replica, or none are made."""
+    """The namespace's bus, on the platform's own NATS; streams of one replica, or a single server makes none."""
     return events.EventBus(
         metadata=parts.meta(plan.names, EVENT_BUS, COMPONENT),
         spec=events.EventBusSpec(
-            jetstream=events.JetStreamBus(
-                version="latest",
-                replicas=1,
+            jetstream_exotic=events.SharedJetStream(
+                url=NATS,
                 stream_config="replicas: 1\nmaxMsgs: 50000\nmaxAge: 168h\nmaxBytes: 268435456\nduplicates: 300s\n",
-                persistence=events.Persistence(volume_size="1Gi"),
-                container_template=_SMALL,
-                reloader_container_template=_SMALL,
-                metrics_container_template=_SMALL,
-                security_context=parts.POD,
             )
         ),
     )

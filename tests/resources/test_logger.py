@@ -311,3 +311,8 @@ async def test_the_text_in_a_config_map_is_what_envoy_reads(tmp_path: Path, rele
     async with standing(tmp_path, releases=(release,)) as places:
         config = places[release].config
         assert yaml.safe_load(text(config)) == config
+
+
+async def test_the_metrics_say_how_long_the_process_has_run(tmp_path: Path) -> None:
+    async with standing(tmp_path) as places, places["r1"].http.get(places["r1"].url + "/prometheus") as answer:
+        assert "envoy_server_uptime" in await answer.text()

@@ -1,0 +1,140 @@
+"""References inside a spec, and what a plan says about a spec that fits together."""
+
+import json
+
+import pytest
+
+from pipeline.errors import SpecError
+from pipeline.plan import Names, plan
+from pipeline.spec import InvalidSpec, load, read
+from tests.spec.specs import MINIMAL, changed
+
+
+def problems(text: str) -> tuple[str, str | None]:
+    with pytest.raises(InvalidSpec) as caught:
+        plan(read(text, path="p.yaml"))
+    return caught.value.message, caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message", "hint"),
+    [
+        ("{model: Digits}", "{model: Digits, image: sever}",
+         "p.yaml:11:33: spec.serve.image is `sever`, must be one of the images under spec.images: `server`, `trainer`",
+         "did you mean `server`?"),
+        ("    server:", "    api:", "p.yaml:11:10: spec.serve.image is `server`, must be one of the images", None),
+        ("batches}", "batches, steps: [{name: a, run: 'e:a'}, {name: a, run: 'e:b'}]}",
+         "spec.data.steps[1].name is `a`, must not be that of spec.data.steps[0]", None),
+        ('"train:train"', '"train:train", parameters: {rate: 1}, search: {over: {rte: [1]}, best: {metric: a}}',
+         "spec.train.search.over.rte is `rte`, must be one of the parameters under", "did you mean `rate`?"),
+        ("  serve:", "  retrain: {on: [drift]}\n  serve:",
+         "spec.retrain.on[0] is `drift`, must be one of the detectors under spec.monitors: none is declared",
+         "declare it: `monitors: {drift: {}}`"),
+        ("  serve:", "  monitors: {drift: {}}\n  retrain: {on: [drift, drift]}\n  serve:",
+         "must stand there once", None),
+        ("{name: digits}", "{name: argo}", "metadata.name is `argo`, must not be a namespace of the platform", "set"),
+        ("{name: digits}", "{name: a, namespace: kube-system}", "metadata.namespace is `kube-system`", "set"),
+    ],
+)  # fmt: skip
+def test_a_reference_that_leads_nowhere(old: str, new: str, message: str, hint: str | None) -> None:
+    found, advice = problems(changed(old, new))
+    assert message in found
+    if hint is not None:
+        assert hint in (advice or "")
+
+
+def test_without_places_the_message_is_the_same() -> None:
+    with pytest.raises(SpecError, match=r"spec.serve.image is `x`, must be one of"):
+        plan(load(changed("{model: Digits}", "{model: Digits, image: x}"), path="p.yaml"))
+
+
+def test_two_images_may_not_share_a_ref_with_other_contexts() -> None:
+    text = MINIMAL.replace("digits-trainer:1.0.0}", "digits:1.0.0, context: a}")
+    message, _ = problems(text.replace("digits-server:1.0.0}", "digits:1.0.0, context: b}"))
+    assert "must not be that of `trainer` with another context" in message
+
+
+def test_a_search_is_spread_out_into_trials() -> None:
+    over = "{learning_rate: [0.1, 0.2], optimizer: [adam, sgd]}"
+    text = changed(
+        '"train:train"',
+        '"train:train", parameters: {epochs: 4, learning_rate: 0.3, optimizer: adam}, '
+        f"search: {{over: {over}, best: {{metric: accuracy}}}}",
+    )
+    found = plan(read(text, path="p.yaml"))
+    assert [trial.number for trial in found.trials] == [0, 1, 2, 3]
+    assert [json.loads(trial.text) for trial in found.trials] == [
+        {"epochs": 4, "learning_rate": rate, "optimizer": optimizer}
+        for rate in (0.1, 0.2)
+        for optimizer in ("adam", "sgd")
+    ]
+
+
+def test_without_a_search_there_is_one_trial() -> None:
+    (trial,) = plan(load(changed('"train:train"', '"train:train", parameters: {a: 1}'), path="p.yaml")).trials
+    assert (trial.number, trial.text) == (0, '{"a": 1}')
+
+
+def test_too_many_trials_are_refused() -> None:
+    values = list(range(50))
+    search = f"{{over: {{a: {values}, b: {values}}}, best: {{metric: m}}}}"
+    text = changed('"train:train"', f'"train:train", parameters: {{a: 1, b: 1}}, search: {search}')
+    assert "has 2500 combinations, must have at most 100" in problems(text)[0]
+
+
+@pytest.mark.parametrize(
+    ("monitors", "on", "expected"),
+    [
+        ("{}", None, ()),
+        ("{drift: {}}", None, ("drift",)),
+        ("{outlier: {}}", None, ()),
+        ("{drift: {}, outlier: {}}", None, ("drift",)),
+        ("{drift: {}, outlier: {}}", "[outlier]", ("outlier",)),
+        ("{drift: {}}", "[]", ()),
+    ],
+)
+def test_which_alarms_count(monitors: str, on: str | None, expected: tuple[str, ...]) -> None:
+    retrain = f"  retrain: {{on: {on}}}\n" if on is not None else ""
+    found = plan(load(f"{MINIMAL}  monitors: {monitors}\n{retrain}", path="p.yaml"))
+    assert found.retrain_on == expected
+    assert json.loads(found.policy)["on"] == list(expected)
+
+
+def test_the_policy_and_the_detectors_are_what_the_services_read() -> None:
+    from pipeline.release.decision import Policy
+
+    text = MINIMAL + (
+        "  monitors: {drift: {window: 300, alarmRate: 0.002}}\n"
+        "  retrain: {consecutive: 3, cooldown: 90s, whileRunning: remember, budget: 2/day}\n"
+    )
+    found = plan(load(text, path="p.yaml"))
+    policy = json.loads(found.policy)
+    assert policy == {
+        "consecutive": 3, "cooldown": 90.0, "whileRunning": "remember", "budget": 2, "on": ["drift"],
+    }  # fmt: skip
+    assert Policy(
+        consecutive=policy["consecutive"],
+        cooldown=policy["cooldown"],
+        while_running=policy["whileRunning"],
+        budget=policy["budget"],
+    )
+    (monitor,) = found.monitors
+    assert json.loads(monitor.config) == {
+        "kind": "ks", "on": "request", "window": 300, "alarmRate": 0.002, "seed": 0,
+    }  # fmt: skip
+
+
+def test_names_stay_within_their_bounds() -> None:
+    names = Names("d" * 34, "n")
+    for name in (
+        names.train, names.release, names.cron, names.sensor, names.retrain, names.model, names.decision, names.judge,
+        names.detector("outlier"), names.predictor("r01234567"), f"{names.predictor('r01234567')}-logger",
+        names.flux("deployments"), f"{names.decision}-outlier", f"{names.release}-r01234567", f"{names.decision}-runs",
+    ):  # fmt: skip
+        assert len(name) <= 52, name
+
+
+def test_the_namespace_is_the_name_unless_it_is_given() -> None:
+    assert plan(load(MINIMAL, path="p.yaml")).names == Names("digits", "digits")
+    text = changed("{name: digits}", "{name: digits, namespace: team-a}")
+    assert plan(load(text, path="p.yaml")).names == Names("digits", "team-a")

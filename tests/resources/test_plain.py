@@ -1,0 +1,145 @@
+"""A SeldonDeployment written out: roles don't touch pods, weights and mirrors are right, graphs are refused by name."""
+
+import json
+
+import pytest
+import yaml
+
+from pipeline.kube import seldon
+from pipeline.plan import plan
+from pipeline.release import record
+from pipeline.release.record import Release, Version
+from pipeline.resources import plain
+from pipeline.resources.serving import seldon_deployment
+from pipeline.spec import load
+from tests.spec.specs import MINIMAL
+
+PLAN = plan(load(MINIMAL, path="p.yaml"))
+
+
+def version(run: str) -> Version:
+    return Version(
+        id=record.release_id(run),
+        run=run,
+        model=f"s3://driftloop/runs/{run}/release/model",
+        model_digest="sha256:" + "a" * 64,
+        data_digest="sha256:" + "b" * 64,
+    )
+
+
+ONE, TWO = version("digits-000000000001"), version("digits-000000000002")
+STABLE = record.first(record.empty("digits", "digits"), ONE)
+SHADOW = record.shadow(STABLE, TWO)
+CANARY = record.canary(SHADOW, 10)
+PROMOTED = record.promote(CANARY)
+
+
+def deployed(release: Release) -> seldon.SeldonDeployment:
+    found = seldon_deployment(PLAN, release)
+    assert found is not None
+    return found
+
+
+def served(release: Release) -> plain.Serving:
+    return plain.serving(deployed(release))
+
+
+def test_nothing_is_served_before_the_first_release() -> None:
+    assert seldon_deployment(PLAN, record.empty("digits", "digits")) is None
+
+
+def test_a_versions_objects_are_the_same_in_every_role() -> None:
+    found = [
+        next(predictor for predictor in served(release).predictors if predictor.name == TWO.id)
+        for release in (SHADOW, CANARY, record.canary(CANARY, 50), PROMOTED)
+    ]
+    assert all(predictor == found[0] for predictor in found)
+    pods = [
+        next(predictor for predictor in deployed(release).spec.predictors if predictor.name == TWO.id)
+        for release in (SHADOW, CANARY, PROMOTED)
+    ]
+    assert len({pod.model_copy(update={"traffic": None, "shadow": None}).model_dump_json() for pod in pods}) == 1
+
+
+@pytest.mark.parametrize(
+    ("release", "weights", "mirror"),
+    [
+        (STABLE, {ONE.id: 100}, None),
+        (SHADOW, {ONE.id: 100}, TWO.id),
+        (CANARY, {ONE.id: 90, TWO.id: 10}, None),
+        (PROMOTED, {TWO.id: 100}, None),
+    ],
+)
+def test_weights_and_mirror_follow_the_release(release: Release, weights: dict[str, int], mirror: str | None) -> None:
+    (route,) = served(release).traffic.spec.http
+    host = "digits-{}.digits.svc.cluster.local".format
+    assert {r.destination.host: r.weight for r in route.route} == {host(id): n for id, n in weights.items()}
+    assert (route.mirror.host if route.mirror else None) == (host(mirror) if mirror else None)
+    assert route.match is not None
+    assert route.match[0].uri is not None
+    assert route.match[0].uri.prefix == "/seldon/digits/digits/"
+    for predictor in deployed(release).spec.predictors:
+        assert predictor.traffic == weights.get(predictor.name)
+        assert (predictor.shadow or False) == (predictor.name == mirror)
+
+
+def test_yaml_of_a_seldon_deployment_is_read_back_to_the_same_objects() -> None:
+    document = yaml.safe_load(json.dumps(deployed(SHADOW).dump()))
+    assert plain.serving(plain.parse(document)) == served(SHADOW)
+
+
+def test_the_model_is_fetched_and_its_digest_checked() -> None:
+    pod = served(STABLE).predictors[0].deployment.spec.template.spec
+    assert pod.init_containers is not None
+    (fetch,) = pod.init_containers
+    assert fetch.args == ("--uri", ONE.model, "--digest", ONE.model_digest, "--out", "/mnt/models")
+    model, logger = pod.containers
+    assert (model.name, logger.name) == ("model", "logger")
+    env = {variable.name: variable.value for variable in model.env or ()}
+    assert json.loads(env["PREDICTIVE_UNIT_PARAMETERS"] or "") == [
+        {"name": "model_uri", "type": "STRING", "value": "/mnt/models"}
+    ]
+    assert env["PREDICTIVE_UNIT_HTTP_SERVICE_PORT"] == "9000"
+    assert env["GRPC_WORKERS"] == "0"
+    assert env["PREDICTOR_ID"] == ONE.id
+
+
+def edited(**changes: object) -> seldon.SeldonDeployment:
+    found = deployed(STABLE)
+    predictor = found.spec.predictors[0]
+    node = {key: value for key, value in changes.items() if key in seldon.Node.model_fields and key != "name"}
+    rest = {key: value for key, value in changes.items() if key not in node}
+    new = predictor.model_copy(update={"graph": predictor.graph.model_copy(update=node), **rest})
+    return found.model_copy(update={"spec": found.spec.model_copy(update={"predictors": (new,)})})
+
+
+@pytest.mark.parametrize(
+    ("deployment", "said"),
+    [
+        (edited(implementation="SKLEARN_SERVER"), "uses the prepackaged server SKLEARN_SERVER"),
+        (edited(children=(seldon.Node(name="x"),)), "has a graph of several nodes"),
+        (edited(type="ROUTER"), "has a node of type ROUTER"),
+        (edited(shadow=True), "0 live predictors and 1 shadows"),
+        (edited(traffic=50), "traffic sums to 50, must be 100"),
+        (edited(component_specs=()), "has 0 componentSpecs, must be 1"),
+        (edited(logger=seldon.Logger(mode="request", url="http://b/")), "logs only requests"),
+    ],
+)
+def test_what_only_the_operator_can_do_is_refused_by_name(deployment: seldon.SeldonDeployment, said: str) -> None:
+    with pytest.raises(plain.UnsupportedServing, match=said):
+        plain.serving(deployment)
+
+
+def test_a_field_without_meaning_here_is_named() -> None:
+    document = deployed(STABLE).dump()
+    document["spec"]["predictors"][0]["explainer"] = {"type": "AnchorImages"}
+    with pytest.raises(plain.UnsupportedServing, match=r"SeldonDeployment digits: spec.predictors.0.explainer"):
+        plain.parse(document)
+
+
+def test_without_logger_the_model_has_the_port_to_itself() -> None:
+    (predictor,) = plain.serving(edited(logger=None)).predictors
+    assert predictor.logger is None
+    (model,) = predictor.deployment.spec.template.spec.containers
+    env = {variable.name: variable.value for variable in model.env or ()}
+    assert env["PREDICTIVE_UNIT_HTTP_SERVICE_PORT"] == "8000"

@@ -1,0 +1,234 @@
+"""What the loader accepts, and what it says about everything else."""
+
+import json
+import time
+from datetime import timedelta
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.spec import InvalidSpec, load, read, schema
+from tests.spec.specs import MINIMAL, changed
+
+SETTINGS = settings(max_examples=25, deadline=None)
+
+
+def problems(text: str) -> list[str]:
+    with pytest.raises(InvalidSpec) as caught:
+        load(text, path="p.yaml")
+    return caught.value.message.splitlines()
+
+
+def hint(text: str) -> str | None:
+    with pytest.raises(InvalidSpec) as caught:
+        load(text, path="p.yaml")
+    return caught.value.hint
+
+
+def test_everything_has_a_default_but_names_images_and_functions() -> None:
+    spec = load(MINIMAL, path="p.yaml").spec
+    assert spec.serve.backend == "seldon"
+    assert spec.train.image == "trainer"
+    assert spec.data.heldout == 0.2
+    assert (spec.data.features, spec.data.target) == ("x", "y")
+    assert spec.monitors.drift is None
+    assert spec.rollout.canary.steps == (10, 50)
+    assert spec.rollout.shadow.for_ == timedelta(minutes=10)
+    assert (spec.retrain.consecutive, spec.retrain.cooldown, spec.retrain.budget) == (2, timedelta(minutes=30), 4)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("train: {run", "trian: {run", "p.yaml:9:3: spec.trian is not a known key, must be one of: `data`,"),
+        ("kind: Pipeline", "kind: Pipe", "p.yaml:2:7: kind is `Pipe`, must be `Pipeline`"),
+        ("{name: digits}", "{name: Digits}", "p.yaml:3:18: metadata.name is `Digits`, must be at most 34 lower-case"),
+        ("{name: digits}", "{name: " + "d" * 35 + "}", "p.yaml:3:18: metadata.name is `ddddd"),
+        (":1.0.0}\n    server", "}\n    server", "spec.images.trainer.ref is `ghcr.io/acme/digits-trainer`, must have"),
+        (":1.0.0}\n    server", ":latest}\n    server", "must not have the tag `latest`"),
+        ("s3://digits/batches", "digits", "p.yaml:8:15: spec.data.uri is `digits`, must be a bucket and a folder"),
+        ("train:train", "train", "spec.train.run is `train`, must be a module and a function"),
+        ("train:train", "pipeline:train", "must not be in a module named `pipeline`"),
+        ("{model: Digits}", "{}", "p.yaml:11:3: spec.serve.model is missing, must be given"),
+        ("{model: Digits}", "{model: Digits, replicas: '1'}", "spec.serve.replicas is `1`, must be a whole number"),
+        ("{model: Digits}", "{model: Digits, replicas: 0}", "spec.serve.replicas is 0, must be at least 1"),
+        ("{model: Digits}", "{model: Digits, replicas: true}", "spec.serve.replicas is true, must be a whole number"),
+        ("{model: Digits}", "{model: Digits, backend: kserve}", "must be one of: `seldon`, `plain`"),
+        ("{model: Digits}", "{model: 5}", "spec.serve.model is 5, must be text"),
+        ("{model: Digits}", "[Digits]", "p.yaml:11:10: spec.serve is a list, must be a mapping"),
+        ("{model: Digits}", "", "p.yaml:11:9: spec.serve is empty, must be a mapping"),
+        ("  serve:", "  monitors: {drift: {detector: kss}}\n  serve:",
+         "spec.monitors.drift.detector is `kss`, must be one of: `ks`"),
+        ("  serve:", "  monitors: {drift: {detector: 1}}\n  serve:",
+         "spec.monitors.drift.detector is `1`, must be one of"),
+        ("  serve:", "  monitors: {drift: {windw: 9}}\n  serve:", "spec.monitors.drift.windw is not a known key"),
+        ("  serve:", "  monitors: {drift: {window: 9}}\n  serve:",
+         "spec.monitors.drift.window is 9, must be at least 10"),
+        ("  serve:", "  monitors: {drift: {alarmRate: .nan}}\n  serve:",
+         "spec.monitors.drift.alarmRate is nan, must be"),
+        ("  serve:", "  retrain: {cooldown: 30}\n  serve:",
+         "spec.retrain.cooldown is 30, must be a number with a unit"),
+        ("  serve:", "  retrain: {budget: 4}\n  serve:", "spec.retrain.budget is 4, must be a number per day"),
+        ("  serve:", "  rollout: {canary: {steps: [50, 10]}}\n  serve:", "must have `steps` that rise"),
+        ("  serve:", "  rollout: {shadow: {for: 0s}}\n  serve:",
+         "spec.rollout.shadow.for is `0s`, must be longer than 0s"),
+        ("  serve:", "  rollout: {shadow: {for_: 5s}}\n  serve:", "spec.rollout.shadow.for_ is not a known key"),
+        ('"train:train"', '"train:train", schedule: "61 3 * * 1"', "61 is not between 0 and 59"),
+        ('"train:train"', '"train:train", parameters: {data: 1}', "must not be `data` or `out`"),
+        ('"train:train"', '"train:train", parameters: {a: [1]}', "spec.train.parameters.a is a list, must be text"),
+        ('"evaluate:evaluate"', '"evaluate:evaluate", gates: [{metric: a}]', "must have at least one of `min`"),
+        ("batches}", "batches, steps: [{name: a}]}", "spec.data.steps[0] is a mapping, must have either"),
+    ],
+)  # fmt: skip
+def test_each_mistake_is_named_with_its_place(old: str, new: str, expected: str) -> None:
+    found = problems(changed(old, new))
+    assert any(expected in line for line in found), found
+    assert all(line.startswith("p.yaml:") for line in found)
+
+
+def test_all_problems_are_listed_in_the_order_of_the_file() -> None:
+    text = changed("s3://digits/batches", "x").replace("{model: Digits}", "{modell: D}").replace("train:train", "t")
+    found = problems(text)
+    lines = [int(line.split(":")[1]) for line in found]
+    assert lines == sorted(lines)
+    assert lines == [8, 9, 11, 11]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("train: {run", "trian: {run", "did you mean `train`?"),
+        ("{model: Digits}", "{model: Digits, back_end: plain}", "did you mean `backend`?"),
+        ("{model: Digits}", "{model: Digits, backend: pain}", "did you mean `plain`?"),
+        ("{model: Digits}", "{model: 5}", 'put it in quotes: "5"'),
+        ("apiVersion: driftloop.dev/v1alpha1\n", "", "the file begins with `apiVersion: driftloop.dev/v1alpha1`"),
+    ],
+)
+def test_hints(old: str, new: str, expected: str) -> None:
+    assert expected in (hint(changed(old, new)) or "")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", "p.yaml:1:1: the file is empty"),
+        ("- 1", "the file is a list, must be a mapping"),
+        ("a: 1\na: 2", "p.yaml:2:1: `a` stands here twice, first in line 1"),
+        ("a: [1, {b: 1, b: 2}]", "`b` stands here twice"),
+        ("a: [", "not YAML"),
+        ("a: \tb: c", "not YAML"),
+        ("a: 1\n---\nb: 2", "not YAML: but found another document"),
+        ("1: x", "p.yaml:1:1: the key `1` is not text"),
+        ("[a]: x", "a key is a list or a mapping, must be text"),
+        ("a: !!python/object:os.system x", "the tag `tag:yaml.org,2002:python/object:os.system` is not allowed"),
+        ("a: !!binary aGk=", "is not allowed"),
+        ("a: &x [*x]", "an alias refers to itself"),
+        ("a: \x07", "not YAML: the character '\\x07' is not allowed"),
+        ('a: "\\ud800"', "half a surrogate pair"),
+        ("x" * (1024 * 1024 + 1), "must have at most 1048576"),
+        ("[" * 50_000, "nested too deeply"),
+        ("a: " + "9" * 5000, "is not a number that can be read"),
+    ],
+)
+def test_what_is_no_spec_at_all(text: str, expected: str) -> None:
+    assert any(expected in line for line in problems(text)), problems(text)
+
+
+def test_aliases_expand_to_a_bounded_number_of_values() -> None:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12)]
+    started = time.monotonic()
+    assert any("more values than a spec may hold" in line for line in problems("\n".join(lines)))
+    assert time.monotonic() - started < 10
+
+
+def test_an_alias_may_be_used_as_shorthand() -> None:
+    text = changed('{run: "train:train"}', '&t {run: "train:train"}').replace('{run: "evaluate:evaluate"}', "*t")
+    assert load(text, path="p.yaml").spec.evaluate.run == "train:train"
+
+
+def test_the_key_on_needs_no_quotes() -> None:
+    text = MINIMAL + "  monitors: {drift: {on: response}}\n  retrain: {on: [drift]}\n"
+    spec = load(text, path="p.yaml").spec
+    assert spec.monitors.drift is not None
+    assert spec.monitors.drift.on == "response"
+    assert spec.retrain.on == ("drift",)
+
+
+@pytest.mark.parametrize("written", ["1e-3", "1E-3", "1.0e-3", "0.001", ".001"])
+def test_a_learning_rate_is_a_number_however_it_is_written(written: str) -> None:
+    text = changed('"train:train"', f'"train:train", parameters: {{learning_rate: {written}}}')
+    assert load(text, path="p.yaml").spec.train.parameters == {"learning_rate": 0.001}
+
+
+def test_places_survive_for_later_checks() -> None:
+    document = read(MINIMAL, path="p.yaml")
+    assert str(document.source.problem(("spec", "serve", "model"), "x")) == "p.yaml:11:18: x"
+    assert str(document.source.problem(("spec", "serve", "model"), "x", key=True)) == "p.yaml:11:11: x"
+    assert str(document.source.problem(("spec", "serve", "image"), "x")) == "p.yaml:11:10: x"
+
+
+durations = st.builds(lambda n, unit: f"{n}{unit}", st.integers(1, 999), st.sampled_from(["ms", "s", "m", "h"]))
+
+
+@SETTINGS
+@given(st.lists(st.integers(1, 99), unique=True, max_size=8), durations, st.integers(1, 100), st.floats(0.0, 1.0))
+def test_a_spec_survives_writing_and_reading(steps: list[int], every: str, replicas: int, share: float) -> None:
+    document = yaml.safe_load(MINIMAL)
+    document["spec"]["serve"]["replicas"] = replicas
+    document["spec"]["rollout"] = {"canary": {"steps": sorted(steps), "every": every, "errorRate": share}}
+    once = load(yaml.safe_dump(document), path="p.yaml")
+    again = load(json.dumps(once.model_dump(mode="json", by_alias=True, exclude_none=True)), path="p.yaml")
+    assert again == once
+    assert once.spec.rollout.canary.steps == tuple(sorted(steps))
+
+
+@SETTINGS
+@given(st.data())
+def test_any_key_in_any_place_is_refused_or_means_what_it_says(data: st.DataObject) -> None:
+    document = yaml.safe_load(MINIMAL)
+    places = [document, document["metadata"], document["spec"], *document["spec"].values()]
+    place = data.draw(st.sampled_from(places))
+    key = data.draw(st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"]), max_size=12))
+    if key in place or key in {"namespace", "monitors", "retrain", "rollout"}:
+        return
+    place[key] = data.draw(st.sampled_from([None, 1, "x", [], {}]))
+    text = yaml.safe_dump(document, allow_unicode=True)
+    try:
+        found = load(text, path="p.yaml")
+    except InvalidSpec as error:
+        places = [(problem.line, problem.column) for problem in error.problems]
+    else:
+        assert key in json.dumps(found.model_dump(mode="json", by_alias=True), ensure_ascii=False)
+        return
+    assert places
+    assert min(places) >= (1, 1)
+
+
+@SETTINGS
+@given(st.text(max_size=300))
+def test_no_text_makes_the_loader_fall_over(text: str) -> None:
+    with pytest.raises(InvalidSpec):
+        load(text, path="p.yaml")
+
+
+@SETTINGS
+@given(st.integers(0, len(MINIMAL) - 1), st.characters(codec="utf-8"))
+def test_one_changed_character_is_accepted_or_reported(at: int, character: str) -> None:
+    text = MINIMAL[:at] + character + MINIMAL[at + 1 :]
+    try:
+        found: object = load(text, path="p.yaml")
+    except InvalidSpec as error:
+        found = error.problems
+    assert found
+
+
+def test_the_schema_documents_every_field() -> None:
+    found = schema()
+    for name, definition in [("Pipeline", found), *found["$defs"].items()]:
+        assert definition.get("description"), name
+        for field, described in definition["properties"].items():
+            assert described.get("description") or "$ref" in described or "const" in described, f"{name}.{field}"
+        assert definition["additionalProperties"] is False, name
