@@ -21,6 +21,12 @@ from pipeline.clients.nats import HINT, refusal
 from pipeline.errors import StoreError
 
 SWEEP = 0.5
+HEADERS = 1024
+"""Bytes of a message that its headers may need."""
+
+
+class TooLargeError(StoreError):
+    """NATS takes no message of this size; sending it again will not help."""
 
 
 class Publisher:
@@ -50,9 +56,14 @@ class Publisher:
                 future.set_exception(StoreError("the publisher was stopped"))
 
     async def publish(self, subject: str, payload: bytes, *, message_id: str) -> bool:
-        """Whether it was stored now; False: it had been stored before. StoreError: NATS is away, full or refuses."""
+        """Whether it was stored now; False: it had been stored before. StoreError: NATS is away, full or refuses.
+
+        TooLargeError, one of them, is for good.
+        """
         if not self._client.is_connected:
             raise StoreError("NATS is away", hint=HINT)
+        if len(payload) > self._client.max_payload - HEADERS:
+            raise TooLargeError(f"{len(payload)} bytes are more than NATS takes ({self._client.max_payload})")
         token = str(next(self._tokens))
         future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._waiting[token] = (time.monotonic() + self._timeout, future)

@@ -168,6 +168,7 @@ async def test_what_the_ingress_answers(platform: Platform) -> None:
     assert (await platform.post(b"{}", **{**good, "ce-specversion": "0.3"}))[0] == 400
     assert (await platform.post(b"x" * (1024 * 1024 + 1), **good))[0] == 413
     assert (await platform.post(b"x" * (1024 * 1024 - 10_000), **{**good, "ce-id": "big"}))[0] == 202
+    assert (await platform.post(b"x" * (1024 * 1024 - 100), **{**good, "ce-id": "bigger"}))[0] == 413
     structured = json.dumps({"specversion": "1.0", "id": "s1", "source": "s", "type": "t", "data": {"a": 1}}).encode()
     assert (await platform.post(structured, Content_Type="application/cloudevents+json"))[0] == 202
     assert (await platform.post(b"{", Content_Type="application/cloudevents+json; charset=utf-8"))[0] == 400

@@ -6,7 +6,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry, Counter, generate_latest
 
 from pipeline.clients import events
-from pipeline.clients.jetstream import Publisher
+from pipeline.clients.jetstream import Publisher, TooLargeError
 from pipeline.errors import StoreError
 from pipeline.services.detector.names import Names, is_release
 
@@ -54,6 +54,8 @@ class Door:
             new = await self._publisher.publish(
                 self._names.events(release), events.pack(event), message_id=f"{self._names.detector}/{event.id}"
             )
+        except TooLargeError:
+            return self._count("malformed", 202)
         except StoreError:
             return self._count("refused", 503)
         return self._count("stored" if new else "repeated", 202)

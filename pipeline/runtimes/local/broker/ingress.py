@@ -11,7 +11,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry, Counter, generate_latest
 
 from pipeline.clients import events
-from pipeline.clients.jetstream import Publisher
+from pipeline.clients.jetstream import Publisher, TooLargeError
 from pipeline.errors import StoreError
 from pipeline.runtimes.local.broker.objects import Broker
 
@@ -99,6 +99,8 @@ class Ingress:
             await self.store(broker, event)
         except (events.MalformedEventError, LoopError) as error:
             return 400, error.message
+        except TooLargeError as error:
+            return 413, error.message
         except StoreError as error:
             return 503, error.message
         return 202, ""

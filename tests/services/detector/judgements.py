@@ -1,0 +1,69 @@
+"""Run in the monitor environment by test_detectors.py: recorded streams in, judgements out, as JSON."""
+
+import json
+import sys
+
+import numpy as np
+
+from pipeline.services.detector.config import Config
+from pipeline.services.detector.detectors import fitted
+from pipeline.services.detector.detectors.alibi import load
+
+
+def streams() -> dict[str, list[np.ndarray]]:
+    """Windows of 200 rows x 6: forty clean; ten each whose last four changed in one way."""
+    random = np.random.default_rng(3)
+
+    def window(shift: float = 0.0, noisy: int = 0) -> np.ndarray:
+        rows = random.normal(size=(200, 6)).astype(np.float32)
+        rows[:, 2] += np.float32(shift)
+        rows[:noisy] = random.uniform(-9, 9, size=(noisy, 6))
+        return rows
+
+    return {
+        "clean": [window() for _ in range(40)],
+        "shift": [window(shift=1.0 if n >= 6 else 0.0) for n in range(10)],
+        "noise": [window(noisy=40 if n >= 6 else 0) for n in range(10)],
+    }
+
+
+def main() -> None:
+    found: dict[str, object] = {}
+    reference = np.random.default_rng(1).normal(size=(1000, 6)).astype(np.float32)
+    for kind in ("ks", "cvm", "iforest", "mahalanobis"):
+        config = Config(kind, window=200, alarm_rate=0.01)  # type: ignore[arg-type]
+        detector, again = fitted(config, reference), fitted(config, reference)
+        fires = {}
+        for name, windows in streams().items():
+            first = [detector.judge(rows) for rows in windows]
+            second = [again.judge(rows) for rows in reversed(windows)][::-1]
+            assert first == second, f"{kind} depends on what it judged before"
+            fires[name] = [n for n, judgement in enumerate(first) if judgement.alarm]
+            if kind in ("iforest", "mahalanobis") and name == "noise":
+                found[f"{kind} outliers"] = sum(1 for i in first[-1].outliers if i < 40)
+        found[kind] = fires
+    found["same as alibi"] = same_as_alibi()
+    found["loaded"] = [name for name in ("transformers", "numba", "tensorflow", "torch", "cv2") if name in sys.modules]
+    json.dump(found, sys.stdout)
+
+
+def same_as_alibi() -> bool:
+    """Whether our Kolmogorov-Smirnov scores are KSDrift's own, ties included, for several sizes."""
+    random = np.random.default_rng(5)
+    for rows, size, width in ((1000, 200, 8), (300, 500, 5), (50, 50, 3), (60, 2, 1)):
+        reference = random.normal(size=(rows, width)).astype(np.float32)
+        window = (random.normal(size=(size, width)) + random.uniform(0, 0.5, width)).astype(np.float32)
+        reference[:, 0], window[:, 0] = np.round(reference[:, 0]), np.round(window[:, 0])
+        ours = fitted(Config("ks", alarm_rate=0.05), reference)
+        theirs = load("cd.ks", "KSDrift")(reference, p_val=0.05)
+        p_values, distances = ours._feature_score(reference, window)  # type: ignore[attr-defined]
+        expected_p, expected_d = theirs.feature_score(reference, window)
+        if not (np.array_equal(p_values, expected_p) and np.array_equal(distances, expected_d)):
+            return False
+        if ours.judge(window).alarm != bool(theirs.predict(window)["data"]["is_drift"]):
+            return False
+    return True
+
+
+if __name__ == "__main__":
+    main()

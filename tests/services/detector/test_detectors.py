@@ -1,0 +1,126 @@
+"""The detectors on recorded streams, run where they run: in the monitor image's environment."""
+
+import json
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from support.detector import ROOT, WIDTH, Settings, reference, run
+
+from pipeline.services.detector import artifact
+from pipeline.services.detector.config import Config, ConfigError
+
+
+@pytest.fixture(scope="module")
+def judgements(monitor_python: Path) -> Any:
+    done = subprocess.run(
+        [str(monitor_python), str(Path(__file__).with_name("judgements.py"))],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize(
+    ("kind", "stream", "fires"),
+    [
+        ("ks", "shift", [6, 7, 8, 9]),
+        ("cvm", "shift", [6, 7, 8, 9]),
+        ("iforest", "noise", [6, 7, 8, 9]),
+        ("mahalanobis", "noise", [6, 7, 8, 9]),
+    ],
+)
+def test_fires_at_the_change_and_not_before(judgements: Any, kind: str, stream: str, fires: list[int]) -> None:
+    assert judgements[kind][stream] == fires
+
+
+@pytest.mark.parametrize("kind", ["ks", "cvm", "iforest", "mahalanobis"])
+def test_clean_windows_hardly_ever_alarm(judgements: Any, kind: str) -> None:
+    assert len(judgements[kind]["clean"]) <= 2
+
+
+@pytest.mark.parametrize("kind", ["iforest", "mahalanobis"])
+def test_the_noisy_rows_are_the_outliers(judgements: Any, kind: str) -> None:
+    assert judgements[f"{kind} outliers"] >= 30
+
+
+def test_the_fast_scores_are_alibi_detects_own(judgements: Any) -> None:
+    assert judgements["same as alibi"] is True
+
+
+def test_only_what_is_needed_is_loaded(judgements: Any) -> None:
+    assert judgements["loaded"] == []
+
+
+@pytest.mark.parametrize("kind", ["ks", "iforest"])
+def test_fit_writes_what_serve_reads(kind: str, monitor_python: Path, tmp_path: Path) -> None:
+    settings = Settings(kind=kind).json
+    folder = reference(tmp_path / "reference")
+    done = run(monitor_python, "fit", "--detector", settings, "--reference", str(folder), "--out", str(tmp_path / "o"))
+    assert done.returncode == 0, done.stderr
+    assert sorted(file.name for file in (tmp_path / "o").iterdir()) == ["detector.json", "reference.npz"]
+    found = artifact.load(tmp_path / "o")
+    assert found.config == Config.parse(settings)
+    assert found.reference.shape == (600, WIDTH)
+
+
+@pytest.mark.parametrize(
+    ("detector", "files", "says"),
+    [
+        ('{"kind": "mmd"}', {}, 'kind is "mmd", must be one of: ks, cvm, iforest, mahalanobis'),
+        ('{"kind": "ks", "windov": 3}', {}, "no setting `windov`"),
+        ('{"kind": "ks", "alarmRate": 2}', {}, "alarmRate is 2, must be between 0 and 1"),
+        ('{"kind": "ks"}', {}, "no .npz, .csv or .jsonl file"),
+        ('{"kind": "ks"}', {"a.csv": "a,b\n1,x\n"}, "can't be read as rows of numbers"),
+        ('{"kind": "ks"}', {"a.csv": "a,b,y\n1,2,0\n2,3,0\n", "b.csv": "a\n1\n"}, "different widths"),
+        ('{"kind": "ks"}', {"a.npz": "not a zip"}, "can't be read as rows of numbers"),
+    ],
+)
+def test_fit_says_what_is_wrong(detector: str, files: dict[str, str], says: str, tmp_path: Path) -> None:
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    done = run(
+        Path(sys.executable), "fit", "--detector", detector, "--reference", str(tmp_path), "--out", str(tmp_path / "o")
+    )
+    assert done.returncode == 1
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_rows_come_from_every_format_and_are_bounded(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", x=np.ones((3000, 1, 2)), y=np.zeros(3000))
+    (tmp_path / "b.csv").write_text("p,q,y\n1,2,0\n3,4,1\n")
+    (tmp_path / "c.jsonl").write_text('{"x": [[5, 6]], "y": 0}\n\n{"p": 7, "q": 8, "y": 1}\n{"x": [9, NaN]}\n')
+    found = artifact.gather(tmp_path, "x", Config("ks"))
+    assert found.reference.shape == (artifact.MOST_ROWS, 2)
+    artifact.save(found, tmp_path / "o")
+    assert np.array_equal(artifact.load(tmp_path / "o").reference, found.reference)
+
+
+def test_a_pickle_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "detector.json").write_text('{"version": 1, "kind": "ks"}')
+    np.savez(tmp_path / "reference.npz", rows=np.array([object()], dtype=object))
+    with pytest.raises(artifact.ArtifactError, match="can't be read"):
+        artifact.load(tmp_path)
+
+
+def test_settings_read_back() -> None:
+    config = Config("cvm", 70, 0.02, "response", 3)
+    assert Config.of(config.document()) == config
+    with pytest.raises(ConfigError, match="window is true"):
+        Config.of({"kind": "ks", "window": True})
+
+
+def test_image_and_extra_name_the_same_requirements() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    lines = (ROOT / "pipeline/images/monitor/requirements.txt").read_text().splitlines()
+    assert [line for line in lines if line and not line.startswith("#")] == extras["monitor"]

@@ -1,0 +1,153 @@
+"""kill -9 of broker, NATS and detector during traffic: every acknowledged event is in exactly one verdict."""
+
+import asyncio
+import json
+import random
+import sys
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from nats.js.errors import NotFoundError
+from support.detector import WIDTH
+from support.processes import Process, free_port, nats, until, url
+
+from pipeline.clients import events
+from pipeline.clients.nats import connection
+
+SUBJECT = "driftloop.verdicts.n.digits.drift.r1"
+WINDOW = 50
+
+
+def objects() -> list[dict[str, Any]]:
+    delivery = {"retry": 50, "backoffPolicy": "linear", "backoffDelay": "PT0.1S", "timeout": "PT5S"}
+    return [
+        {
+            "apiVersion": "eventing.knative.dev/v1",
+            "kind": "Broker",
+            "metadata": {"name": "default", "namespace": "n"},
+            "spec": {},
+        },
+        {
+            "apiVersion": "eventing.knative.dev/v1",
+            "kind": "Trigger",
+            "metadata": {"name": "digits-drift", "namespace": "n"},
+            "spec": {
+                "broker": "default",
+                "filter": {"attributes": {"type": "io.seldon.serving.inference.request", "endpoint": "r1"}},
+                "subscriber": {"ref": {"apiVersion": "v1", "kind": "Service", "name": "digits-drift"}},
+                "delivery": delivery,
+            },
+        },
+    ]
+
+
+class Chain:
+    """NATS, broker and detector as processes, and a logger that posts until it has its 202."""
+
+    def __init__(self, folder: Path, start: Callable[..., Process]) -> None:
+        self.server = nats(folder / "nats").start()
+        broker = free_port()
+        self.detector = start(self.server, window=WINDOW, broker=f"http://127.0.0.1:{broker}/n/default")
+        run = folder / "run"
+        run.mkdir()
+        (run / "ports.json").write_text(json.dumps({"nats": self.server.port, "broker": broker}))
+        addresses = {"digits-drift.n.svc.cluster.local:80": f"127.0.0.1:{self.detector.port}"}
+        (run / "addresses.json").write_text(json.dumps(addresses))
+        (run / "objects.json").write_text(json.dumps({"revision": "1", "objects": objects()}))
+        argv = [sys.executable, "-m", "pipeline.runtimes.local.broker", "--state", str(folder)]
+        self.broker = Process(argv, folder / "broker.log", broker, "/healthz").start()
+        self.report = run / "broker.json"
+        self.acknowledged = 0
+        self.random = random.Random(7)
+
+    def kill(self) -> None:
+        for process in (self.broker, self.detector, self.server):
+            process.kill()
+
+    async def post(self, session: aiohttp.ClientSession) -> None:
+        """One event until it is acknowledged: the same id again and again, as a logger with patience would."""
+        row = [self.random.gauss(0, 1) for _ in range(WIDTH)]
+        event = events.make(
+            "io.seldon.serving.inference.request",
+            "test",
+            {"data": {"ndarray": [row]}},
+            inferenceservicename="digits",
+            endpoint="r1",
+            requestid=str(uuid.uuid4()),
+        )
+        while True:
+            try:
+                await events.post(session, f"http://127.0.0.1:{self.broker.port}/n/default", event, timeout=8)
+            except events.EventRefusedError:
+                await asyncio.sleep(0.1)
+                continue
+            self.acknowledged += 1
+            return
+
+    async def traffic(self, total: int, senders: int = 8) -> None:
+        left = iter(range(total))
+        async with aiohttp.ClientSession() as session:
+
+            async def sender() -> None:
+                for _ in left:
+                    await self.post(session)
+                    await asyncio.sleep(0.01)
+
+            await asyncio.gather(*(sender() for _ in range(senders)))
+
+    async def verdicts(self) -> list[dict[str, Any]]:
+        async with connection(url(self.server), name="test") as js:
+            found = []
+            try:
+                info = await js.stream_info("DRIFTLOOP_VERDICTS")
+            except NotFoundError:
+                return []
+            for sequence in range(info.state.first_seq, info.state.last_seq + 1):
+                message = await js.get_msg("DRIFTLOOP_VERDICTS", sequence)
+                if message.subject == SUBJECT:
+                    found.append(json.loads(message.data or b"{}"))
+            return found
+
+    async def stored(self) -> int:
+        async with connection(url(self.server), name="test") as js:
+            return (await js.stream_info("DRIFTLOOP_N_DIGITS_DRIFT")).state.messages
+
+
+async def covered(chain: Chain, events: int) -> bool:
+    return sum(verdict["size"] for verdict in await chain.verdicts()) >= events
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("victims", [["broker"], ["detector"], ["server"], ["server", "detector", "broker"]])
+async def test_every_acknowledged_event_is_judged_exactly_once(
+    victims: list[str], tmp_path: Path, start: Callable[..., Process]
+) -> None:
+    chain = Chain(tmp_path, start)
+    try:
+        await until(chain.report.exists)
+        total = 12 * WINDOW
+        sending = asyncio.create_task(chain.traffic(total))
+        for victim in victims * (2 if len(victims) == 1 else 1):
+            await asyncio.sleep(0.7)
+            process: Process = getattr(chain, victim)
+            process.kill()
+            await asyncio.sleep(0.3)
+            await asyncio.to_thread(process.start, 60)
+        await asyncio.wait_for(sending, 120)
+        assert chain.acknowledged == total
+        await until(lambda: covered(chain, total), within=60, every=0.5, what="the last verdict")
+        verdicts = await chain.verdicts()
+        assert await chain.stored() == total
+        assert [verdict["window"] for verdict in verdicts] == list(range(1, 13))
+        assert sum(verdict["details"]["events"] for verdict in verdicts) == total
+        expected = 1
+        for verdict in verdicts:
+            assert verdict["firstSequence"] == expected
+            expected = verdict["lastSequence"] + 1
+        assert expected == total + 1
+    finally:
+        chain.kill()

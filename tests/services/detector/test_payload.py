@@ -1,0 +1,92 @@
+"""Rows out of payloads: each protocol's shapes, and what is not usable is counted, never lost, never an exception."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.services.detector.payload import decode
+
+GOOD = {
+    "seldon ndarray": {"data": {"names": ["a", "b"], "ndarray": [[1, 2], [3, 4]]}},
+    "seldon tensor": {"data": {"tensor": {"shape": [2, 2], "values": [1, 2, 3, 4]}}},
+    "seldon jsonData": {"jsonData": {"instances": [[1, 2], [3, 4]]}},
+    "tensorflow rows": {"instances": [[1, 2], [3, 4]]},
+    "tensorflow answer": {"predictions": [[1, 2], [3, 4]]},
+    "v2 one tensor": {"inputs": [{"name": "x", "shape": [2, 2], "datatype": "FP32", "data": [1, 2, 3, 4]}]},
+    "v2 nested data": {"inputs": [{"name": "x", "shape": [2, 2], "datatype": "FP32", "data": [[1, 2], [3, 4]]}]},
+    "v2 a tensor a column": {
+        "outputs": [
+            {"name": "a", "shape": [2, 1], "datatype": "FP32", "data": [1, 3]},
+            {"name": "b", "shape": [2], "datatype": "INT64", "data": [2, 4]},
+        ]
+    },
+    "bare": [[1, 2], [3, 4]],
+}
+
+
+@pytest.mark.parametrize("payload", GOOD.values(), ids=GOOD.keys())
+def test_every_protocol_gives_the_same_rows(payload: object) -> None:
+    found = decode(json.dumps(payload).encode(), 2)
+    assert found.rows.tolist() == [[1, 2], [3, 4]]
+    assert found.rows.dtype == np.float32
+    assert found.rejected == 0
+
+
+def test_images_are_flattened_and_one_row_may_be_bare() -> None:
+    image = np.arange(64).reshape(1, 8, 8)
+    assert decode(json.dumps({"data": {"ndarray": image.tolist()}}).encode(), 64).rows.tolist() == [list(range(64))]
+    assert decode(b'{"data": {"ndarray": [1, 2, 3]}}', 3).rows.tolist() == [[1, 2, 3]]
+
+
+@pytest.mark.parametrize(
+    ("body", "rows", "rejected"),
+    [
+        (b'{"data": {"ndarray": [[1, 2], [3], [5, 6]]}}', [[1, 2], [5, 6]], 1),
+        (b'{"data": {"ndarray": [[1, 2], [3, "x"], [5, null]]}}', [[1, 2]], 2),
+        (b'{"data": {"ndarray": [[1, NaN], [3, 4], [Infinity, 0]]}}', [[3, 4]], 2),
+        (b'{"data": {"ndarray": [[1, 1e300], [3, 4]]}}', [[3, 4]], 1),
+        (b'{"data": {"ndarray": [[1, 2, 3]]}}', [], 1),
+        (b'{"data": {"ndarray": [["1", "2"]]}}', [], 1),
+        (b'{"data": {"ndarray": []}}', [], 1),
+        (b'{"data": {"tensor": {"shape": [3, 2], "values": [1, 2]}}}', [], 1),
+        (b'{"inputs": [{"name": "x", "shape": [9, 2], "data": [1, 2]}]}', [], 1),
+        (b'{"inputs": [{"name": "x", "shape": [1, 1], "datatype": "BYTES", "data": ["a"]}]}', [], 1),
+        (b'{"strData": "hello"}', [], 1),
+        (b'"text"', [], 1),
+        (b"7", [], 1),
+        (b"null", [], 1),
+        (b"", [], 1),
+        (b"\xff\xfe\x00", [], 1),
+        (b"[" * 100_000, [], 1),
+    ],
+)
+def test_what_can_not_be_used_is_counted(body: bytes, rows: list[list[float]], rejected: int) -> None:
+    found = decode(body, 2)
+    assert found.rows.tolist() == rows
+    assert found.rejected == rejected
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.sampled_from(["data", "ndarray", "tensor", "shape", "values", "inputs", "instances", "jsonData", "x"]),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=20,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(JSON, st.integers(1, 4))
+def test_no_json_breaks_it(document: object, width: int) -> None:
+    found = decode(json.dumps(document).encode(), width)
+    assert found.rows.shape == (len(found.rows), width)
+    assert np.isfinite(found.rows).all()
+    assert len(found.rows) + found.rejected >= 1

@@ -1,0 +1,184 @@
+"""The detector as a process: what its door answers, what its verdicts say, and that two of them are as good as one."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import aiohttp
+import numpy as np
+import pytest
+from aiohttp import web
+from support.detector import WIDTH
+from support.processes import Process, free_port, until
+
+from pipeline.clients import events
+
+
+class Broker:
+    """Takes verdicts; refuses while it is told to."""
+
+    def __init__(self) -> None:
+        self.got: list[events.Event] = []
+        self.refuse = False
+        self.port = 0
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        body = await request.read()
+        if self.refuse:
+            return web.Response(status=503)
+        self.got.append(events.from_http(request.headers, body))
+        return web.Response(status=202)
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.port}/n/default"
+
+    def verdicts(self) -> list[Any]:
+        return [event.json() for event in self.got]
+
+
+@pytest.fixture
+async def broker() -> AsyncIterator[Broker]:
+    it = Broker()
+    runner = web.ServerRunner(web.Server(it.handle))
+    await runner.setup()
+    it.port = free_port()
+    await web.TCPSite(runner, "127.0.0.1", it.port).start()
+    yield it
+    await runner.cleanup()
+
+
+def request(rows: Any, *, pipeline: str, release: str = "r1", id: str | None = None) -> events.Event:
+    return events.make(
+        "io.seldon.serving.inference.request",
+        "test",
+        {"data": {"ndarray": rows}},
+        id=id,
+        inferenceservicename=pipeline,
+        endpoint=release,
+        requestid=str(uuid.uuid4()),
+    )
+
+
+async def post(port: int, *sent: events.Event) -> list[int]:
+    async with aiohttp.ClientSession() as session:
+
+        async def one(event: events.Event) -> int:
+            address = f"http://127.0.0.1:{port}/"
+            async with session.post(address, data=event.body, headers=events.to_http(event)) as answer:
+                return answer.status
+
+        return list(await asyncio.gather(*(one(event) for event in sent)))
+
+
+async def metrics(port: int) -> str:
+    async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{port}/metrics") as answer:
+        return await answer.text()
+
+
+def clean(count: int, seed: int = 0) -> list[list[float]]:
+    return np.random.default_rng(seed).normal(size=(count, WIDTH)).tolist()  # type: ignore[no-any-return]
+
+
+async def test_verdicts_come_in_order_and_say_what_they_cover(
+    server: Process, start: Callable[..., Process], broker: Broker
+) -> None:
+    detector = start(server, pipeline="order", window=50, broker=broker.address)
+    await post(detector.port, *(request([row], pipeline="order") for row in clean(50)))
+    await post(detector.port, request((np.array(clean(70, 1)) + 3).tolist(), pipeline="order"))
+    await until(lambda: len(broker.got) == 2)
+    first, second = broker.verdicts()
+    assert (first["window"], first["size"], first["firstSequence"], first["lastSequence"]) == (1, 50, 1, 50)
+    assert first["alarm"] is False
+    assert (second["window"], second["size"], second["firstSequence"], second["lastSequence"]) == (2, 70, 51, 51)
+    assert second["alarm"] is True
+    assert second["score"] < second["threshold"]
+    event = broker.got[1]
+    assert event.type == "dev.driftloop.drift"
+    assert event.id == events.verdict_id("n", "order", "drift", "r1", 2)
+    assert (event.get("inferenceservicename"), event.get("endpoint")) == ("order", "r1")
+
+
+async def test_outliers_are_named_by_request(server: Process, start: Callable[..., Process], broker: Broker) -> None:
+    detector = start(server, pipeline="noise", detector="outlier", kind="iforest", window=40, broker=broker.address)
+    odd = request([[50.0] * WIDTH] * 20, pipeline="noise")
+    await post(detector.port, request(clean(20), pipeline="noise"), odd)
+    await until(lambda: broker.got != [])
+    verdict = broker.verdicts()[0]
+    assert verdict["alarm"] is True
+    assert odd.get("requestid") in verdict["requests"]
+    assert broker.got[0].type == "dev.driftloop.outlier"
+
+
+async def test_malformed_foreign_and_repeated_are_answered_and_counted(
+    server: Process, start: Callable[..., Process], broker: Broker
+) -> None:
+    detector = start(server, pipeline="odd", window=3, broker=broker.address)
+    good = request(clean(1), pipeline="odd")
+    bodies = [b"", b"\xff\xfe", b'{"data": {"ndarray": [[1, 2]]}}', b"x" * 2_000_000]
+    bad = [events.Event(good.extended(id=f"bad{n}").attributes, body) for n, body in enumerate(bodies)]
+    statuses = await post(
+        detector.port,
+        good,
+        good,
+        *bad,
+        events.Event({"id": "1"}, b"{}"),
+        request(clean(1), pipeline="another"),
+        request(clean(1), pipeline="odd", release="no.release >"),
+        events.Event({}, b"x" * 5_000_000),
+    )
+    assert set(statuses) == {202}
+    text = await metrics(detector.port)
+    for line in ('"stored"} 4.0', '"repeated"} 1.0', '"malformed"} 4.0', '"foreign"} 1.0'):
+        assert f"detector_events_total{{result={line}" in text
+    await post(detector.port, request(clean(2), pipeline="odd"))
+    await until(lambda: broker.got != [])
+    verdict = broker.verdicts()[0]
+    assert (verdict["size"], verdict["details"]["events"], verdict["details"]["rejected"]) == (3, 5, 3)
+
+
+async def test_only_its_own_release_is_judged(server: Process, start: Callable[..., Process], broker: Broker) -> None:
+    detector = start(server, pipeline="two", window=10, broker=broker.address, release="r1")
+    mixed = [request([row], pipeline="two", release=f"r{n % 2 + 1}") for n, row in enumerate(clean(20))]
+    await post(detector.port, *mixed)
+    await until(lambda: broker.got != [])
+    other = start(server, pipeline="two", window=10, broker=broker.address, release="r2")
+    await until(lambda: len(broker.got) == 2)
+    assert [verdict["release"] for verdict in broker.verdicts()] == ["r1", "r2"]
+    assert [verdict["window"] for verdict in broker.verdicts()] == [1, 1]
+    assert detector.pid != other.pid
+
+
+async def test_two_processes_judge_each_window_once(
+    server: Process, start: Callable[..., Process], broker: Broker
+) -> None:
+    one = start(server, pipeline="both", window=20, broker=broker.address)
+    two = start(server, pipeline="both", window=20, broker=broker.address)
+    for _ in range(10):
+        await post(one.port, *(request([row], pipeline="both") for row in clean(10)))
+        await post(two.port, *(request([row], pipeline="both") for row in clean(10)))
+    await until(lambda: len({event.id for event in broker.got}) == 10, within=20)
+    by_window = {verdict["window"]: verdict for verdict in broker.verdicts()}
+    assert sorted(by_window) == list(range(1, 11))
+    assert [by_window[n]["firstSequence"] for n in sorted(by_window)] == list(range(1, 200, 20))
+
+
+async def test_a_verdict_is_told_again_until_it_is_taken_even_after_a_crash(
+    server: Process, start: Callable[..., Process], broker: Broker
+) -> None:
+    broker.refuse = True
+    detector = start(server, pipeline="told", window=10, broker=broker.address)
+    await post(detector.port, *(request([row], pipeline="told") for row in clean(30)))
+    await until_metric(detector, 'detector_windows_total{alarm="false"} 3.0')
+    detector.kill()
+    broker.refuse = False
+    detector.start(60)
+    await until(lambda: {verdict["window"] for verdict in broker.verdicts()} == {1, 2, 3}, within=90)
+
+
+async def until_metric(detector: Process, line: str) -> None:
+    async def there() -> bool:
+        return line in await metrics(detector.port)
+
+    await until(there, within=20, every=0.1)

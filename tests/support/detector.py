@@ -1,0 +1,48 @@
+"""How the tests prepare and start a detector."""
+
+import json
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).parents[2]
+WIDTH = 6
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a detector of the tests is started."""
+
+    namespace: str = "n"
+    pipeline: str = "digits"
+    detector: str = "drift"
+    release: str = "r1"
+    kind: str = "ks"
+    window: int = 50
+    broker: str = "http://127.0.0.1:9/n/default"
+
+    @property
+    def json(self) -> str:
+        return json.dumps({"kind": self.kind, "window": self.window, "alarmRate": 0.001, "on": "request"})
+
+
+def reference(folder: Path, rows: int = 600) -> Path:
+    """A training run's reference data: standard normal rows."""
+    folder.mkdir(parents=True, exist_ok=True)
+    np.savez(folder / "part.npz", x=np.random.default_rng(0).normal(size=(rows, WIDTH)), y=np.zeros(rows))
+    return folder
+
+
+def run(python: Path, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """`driftloop-detector` with these arguments."""
+    return subprocess.run(
+        [str(python), "-m", "pipeline.services.detector", *arguments],
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
