@@ -182,62 +182,86 @@ def write(file: Path, value: object) -> None:
 
 
 class Client(asyncio.Protocol):
-    """One connection that sends the same request again as soon as it is answered; as cheap as asyncio allows."""
+    """One request in flight, the next one as soon as it is answered; as cheap as asyncio allows.
 
-    def __init__(self, request: bytes, until: float, latencies: list[float], done: asyncio.Future[None]) -> None:
-        self._request, self._until, self._latencies, self._done = request, until, latencies, done
+    A sync gunicorn closes each connection after its answer; a new one is then part of what the next request costs.
+    """
+
+    def __init__(self, address: tuple[str, int], request: bytes, until: float) -> None:
+        self.latencies: list[float] = []
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._address, self._request, self._until = address, request, until
         self._buffer = b""
         self._sent = 0.0
+        self._task: asyncio.Task[object] | None = None
+
+    def begin(self) -> None:
+        """Connect; the request follows at once."""
+        self._buffer = b""
+        self._sent = time.perf_counter()
+        loop = asyncio.get_running_loop()
+        self._task = loop.create_task(loop.create_connection(lambda: self, *self._address))
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        self._send()
-
-    def _send(self) -> None:
-        self._sent = time.perf_counter()
-        self._transport.write(self._request)
+        transport.write(self._request)
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
         head, found, body = self._buffer.partition(b"\r\n\r\n")
         if not found:
             return
-        length = next(int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
-        if len(body) < length:
+        fields = dict(line.split(b": ", 1) for line in head.lower().split(b"\r\n")[1:])
+        if not _whole(fields, body):
             return
+        now = time.perf_counter()
         if not head.startswith(b"HTTP/1.1 200"):
-            self._done.set_exception(RuntimeError(f"answered {self._buffer[:200]!r}"))
+            self._end(RuntimeError(f"answered {self._buffer[:200]!r}"))
             return
         self._buffer = b""
-        now = time.perf_counter()
-        self._latencies.append(now - self._sent)
-        if now < self._until:
-            self._send()
+        self.latencies.append(now - self._sent)
+        if now >= self._until:
+            self._end(None)
+        elif fields.get(b"connection") == b"close":
+            self._transport.abort()
+            self.begin()
         else:
-            self._transport.close()
-            self._done.set_result(None)
+            self._sent = now
+            self._transport.write(self._request)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if not self._done.done():
-            self._done.set_exception(exc or ConnectionError("closed by the server"))
+        if self._buffer and not self.done.done():
+            self._end(exc or ConnectionError("closed in the middle of an answer"))
+
+    def _end(self, error: Exception | None) -> None:
+        self._transport.abort()
+        if error is None:
+            self.done.set_result(None)
+        else:
+            self.done.set_exception(error)
+
+
+def _whole(fields: dict[bytes, bytes], body: bytes) -> bool:
+    if fields.get(b"transfer-encoding") == b"chunked":
+        return body.endswith(b"0\r\n\r\n")
+    return len(body) >= int(fields[b"content-length"])
 
 
 async def measure(address: str, body: bytes, *, clients: int, seconds: float) -> Round:
-    """`clients` connections, each with one request in flight, for `seconds`."""
+    """`clients` callers, each with one request in flight, for `seconds`."""
     host, _, path = address.removeprefix("http://").partition("/")
     name, _, port = host.partition(":")
     head = f"POST /{path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
     request = head.encode() + b"\r\n\r\n" + body
-    latencies: list[float] = []
-    loop = asyncio.get_running_loop()
     started = time.perf_counter()
-    ends: list[asyncio.Future[None]] = [loop.create_future() for _ in range(clients)]
-    for end in ends:
-        client = Client(request, started + seconds, latencies, end)
-        await loop.create_connection(lambda client=client: client, name, int(port))
-    await asyncio.gather(*ends)
-    return Round(tuple(latencies), time.perf_counter() - started)
+    callers = [Client((name, int(port)), request, started + seconds) for _ in range(clients)]
+    for caller in callers:
+        caller.begin()
+    async with asyncio.timeout(seconds + 30):
+        await asyncio.gather(*(caller.done for caller in callers))
+    latencies = tuple(latency for caller in callers for latency in caller.latencies)
+    return Round(latencies, time.perf_counter() - started)
 
 
 async def stored(address: str) -> int:
