@@ -88,6 +88,17 @@ class Measured:
     agreed: int = 0
     """Of those, the ones they answered alike."""
 
+    @property
+    def said(self) -> str:
+        """The candidate's numbers as a person would read them in a commit."""
+        candidate = self.candidate
+        parts = [f"{candidate.requests} requests", f"error rate {candidate.error_rate:.2%}"]
+        if (p99 := candidate.p99) is not None:
+            parts.append(f"p99 {p99 * 1000:.0f} ms")
+        if self.joined:
+            parts.append(f"{self.agreed / self.joined:.1%} of {self.joined} answers like production's")
+        return ", ".join(parts)
+
     def to_json(self) -> dict[str, Any]:
         """As the judge service answers; bucket bounds become text (`+Inf` for all)."""
         document = asdict(self)

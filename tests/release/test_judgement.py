@@ -1,3 +1,4 @@
+import json
 import math
 
 import pytest
@@ -89,6 +90,18 @@ def test_a_quantile_lies_in_the_right_bucket(times):
     upper = next(bound for bound in bounds if exact <= bound)
     lower = max([0.0, *(bound for bound in bounds if bound < upper)])
     assert lower - 1e-9 <= found <= min(upper, max(upper, lower)) + 1e-9
+
+
+def test_numbers_in_words():
+    assert measured(candidate=answers(200, 2), joined=50, agreed=49).said == (
+        "200 requests, error rate 1.00%, p99 99 ms, 98.0% of 50 answers like production's"
+    )
+    assert Measured(1.0, Answers(), Answers()).said == "0 requests, error rate 0.00%"
+
+
+def test_measured_survives_json():
+    seen = measured(candidate=answers(200, 2), joined=50, agreed=49)
+    assert Measured.from_json(json.loads(json.dumps(seen.to_json()))) == seen
 
 
 def test_no_requests_no_quantile():

@@ -6,6 +6,7 @@ else changes phase or candidate there takes the release out of the walk's hands,
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 from urllib.error import HTTPError, URLError
@@ -18,17 +19,19 @@ from pipeline.cli import applied
 from pipeline.cli.applied import Applied
 from pipeline.cli.steps import options
 from pipeline.cli.steps.settings import Settings
-from pipeline.errors import StepError
+from pipeline.errors import GitError, StepError
 from pipeline.git import pipelines
 from pipeline.git.pipelines import Message, Moved
 from pipeline.git.repository import Commit, Repository
 from pipeline.plan.names import Names
 from pipeline.release import judgement, record
-from pipeline.release.judgement import Fail, Limits, Pass, Verdict
+from pipeline.release.judgement import Fail, Limits, Measured, Pass, Verdict
 from pipeline.release.record import Release, Version
 
 POLL = 1.0
 """Seconds between two questions to the judge."""
+LOOK = 3.0
+"""Seconds between two looks at the repository."""
 
 
 @click.command()
@@ -66,7 +69,7 @@ class RejectedError(StepError):
         self.reasons = reasons
 
 
-@dataclass(frozen=True)
+@dataclass
 class Walk:
     """One candidate's way through the rollout."""
 
@@ -74,13 +77,16 @@ class Walk:
     run: str
     release: str
     repository: Repository
+    looked: float = 0.0
+    """When git was last asked whether the release is still the walk's own."""
 
     def step(self, to: str) -> str | None:
         """Commit the step; the commit to wait for, or None when the candidate is production already."""
         percent = int(to) if to.isdecimal() else None
         if percent is None and to not in ("shadow", "promote"):
             raise StepError(f"--to is `{to}`, must be `shadow`, a percentage or `promote`")
-        self._mine()
+        standing = self._mine().production
+        seen = Judge(self.names.judge_url, standing.id, self.release).last() if standing is not None else ""
 
         def move(release: Release) -> Release:
             if self._won(release):
@@ -90,7 +96,7 @@ class Walk:
                 return release
             return record.promote(release) if percent is None else record.canary(release, percent)
 
-        moved = pipelines.move(self.repository, self.names.pipeline, move, self._message)
+        moved = pipelines.move(self.repository, self.names.pipeline, move, self._message(seen))
         if moved.release.candidate is None and to != "promote":
             options.say(f"{self.release} is production already")
             return None
@@ -102,7 +108,7 @@ class Walk:
         """Until what was committed runs; RejectedError when it never does."""
 
         def missing() -> str:
-            self._mine()
+            self._look()
             return look.missing(commit, releases=(self.release,))
 
         try:
@@ -139,11 +145,13 @@ class Walk:
                 said = last.reasons if last is not None else ("the judge never answered",)
                 raise RejectedError(("out of time", *said))
             time.sleep(POLL)
-            if self._won(self._mine()):
+            release = self._look() or release
+            if self._won(release):
                 return
 
     def reject(self, error: RejectedError) -> None:
-        """Commit that production has all traffic again."""
+        """Commit that production has all traffic again, unless the release is in other hands by now."""
+        self._mine()
 
         def move(release: Release) -> Release:
             self._candidate(release)
@@ -171,6 +179,17 @@ class Walk:
             raise InterferenceError(self.release, foreign)
         return release
 
+    def _look(self) -> Release | None:
+        """`_mine` every few seconds; a repository that can't be reached right now is asked again later."""
+        if time.monotonic() - self.looked < LOOK:
+            return None
+        self.looked = time.monotonic()
+        try:
+            return self._mine()
+        except GitError as error:
+            options.say(f"waiting: {error.message}")
+            return None
+
     def _won(self, release: Release) -> bool:
         return release.production is not None and release.production.id == self.release
 
@@ -190,12 +209,17 @@ class Walk:
             raise StepError(f"release.yaml of {moved.release.name} is in no commit")
         return found.sha
 
-    def _message(self, before: Release, after: Release) -> Message:
-        version = self._candidate(before)
-        name = self.names.pipeline
-        if after.phase == "stable":
-            return Message(f"Promote {version.id} of {name}", version, self._cause())
-        return Message(f"Send {after.weights[version.id]} % to {version.id} of {name}", version, self._cause())
+    def _message(self, seen: str) -> Callable[[Release, Release], Message]:
+        body = f"In the step before: {seen}." if seen else ""
+
+        def message(before: Release, after: Release) -> Message:
+            version = self._candidate(before)
+            name = self.names.pipeline
+            promoted = after.phase == "stable"
+            subject = f"Promote {version.id}" if promoted else f"Send {after.weights[version.id]} % to {version.id}"
+            return Message(f"{subject} of {name}", version, self._cause(), body)
+
+        return message
 
     def _cause(self) -> str:
         tip = self.repository.tip()
@@ -226,21 +250,30 @@ class Judge:
 
         None when the judge does not answer: it may be restarting.
         """
-        question = {"production": self.production, "candidate": self.candidate}
-        if since is not None:
-            question["since"] = repr(since)
+        said = self._ask({} if since is None else {"since": repr(since)})
+        if said is None:
+            return None, since
+        if since is None:
+            return None, float(said["now"])
+        return judgement.judge(Measured.from_json(said), limits), since
+
+    def last(self) -> str:
+        """The numbers it gave last, in words; empty when it does not answer or has given none."""
+        said = (self._ask({}) or {}).get("last")
+        return Measured.from_json(said).said if said else ""
+
+    def _ask(self, more: dict[str, str]) -> dict[str, Any] | None:
+        question = {"production": self.production, "candidate": self.candidate, **more}
         try:
             with urlopen(f"{self.url}/judgement?{urlencode(question)}", timeout=10) as answer:  # noqa: S310
                 said: dict[str, Any] = json.load(answer)
         except HTTPError as error:
             if error.code < 500 and error.code != 404:
                 raise StepError(f"the judge answered {error.code}: {error.read(200)!r}") from error
-            return None, since
+            return None
         except (URLError, OSError, ValueError):
-            return None, since
-        if since is None:
-            return None, float(said["now"])
-        return judgement.judge(judgement.Measured.from_json(said), limits), since
+            return None
+        return said
 
 
 def _limits(text: str) -> Limits:

@@ -50,6 +50,7 @@ class RollingOut:
 def command(*, pipeline: str, namespace: str, run: str, status: str, release: str | None, decision: str) -> None:
     """Report how a run ended: moves the decision on and emits `dev.driftloop.run.finished`."""
     settings = Settings.here()
+    decision = decision or run.removeprefix(f"{pipeline}-")
     names = Names(pipeline, namespace)
     where = standing(settings, names, run, status, rollout=release is not None)
     if isinstance(where, RollingOut):

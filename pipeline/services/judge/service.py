@@ -86,6 +86,7 @@ class Judge:
         self._js = js
         self._join = Join()
         self._questions: OrderedDict[tuple[str, str, float], _Question] = OrderedDict()
+        self._last: dict[tuple[str, str], Measured] = {}
         self._session: aiohttp.ClientSession | None = None
         self._registry = CollectorRegistry()
         self._taken = Counter("driftloop_judge_responses", "Response events", ["what"], registry=self._registry)
@@ -169,7 +170,7 @@ class Judge:
         return web.Response(status=202)
 
     async def _judgement(self, request: web.Request) -> web.Response:
-        """Numbers since a time; without `since` only the judge's clock."""
+        """Numbers since a time; without `since` the judge's clock, and the numbers it gave last."""
         now = time.time()
         names = {name: request.query.get(name, "") for name in ("production", "candidate")}
         for name, release in names.items():
@@ -177,12 +178,16 @@ class Judge:
                 return web.json_response({"error": f"`{name}` must be a release id"}, status=400)
         text = request.query.get("since")
         if text is None:
-            return web.json_response({"now": now, **names})
+            last = self._last.get((names["production"], names["candidate"]))
+            return web.json_response({"now": now, **names, "last": last.to_json() if last is not None else None})
         try:
             since = float(text)
         except ValueError:
             return web.json_response({"error": "`since` must be seconds since 1970"}, status=400)
         measured = await self._measured(names["production"], names["candidate"], since, now)
+        self._last[names["production"], names["candidate"]] = measured
+        while len(self._last) > QUESTIONS:
+            self._last.pop(next(iter(self._last)))
         return web.json_response({"now": now, "since": since, "releases": names, **measured.to_json()})
 
     async def _measured(self, production: str, candidate: str, since: float, now: float) -> Measured:

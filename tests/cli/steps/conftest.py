@@ -1,9 +1,11 @@
-"""Steps run as the processes they are, against a real nats-server, a real S3 server and a real git repository.
+"""Steps run as the command they are, against a real nats-server, a real S3 server and a real git repository.
 
 What is not of this test (broker, judge, Kubernetes API) is one small HTTP server that answers, at the address of
 HTTP_PROXY as the local runtime's Envoy does.
 """
 
+import contextlib
+import io
 import json
 import os
 import signal
@@ -18,9 +20,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+from urllib.request import install_opener
 
 import pytest
 
+from pipeline.cli.lazy import run
+from pipeline.cli.root import root
 from pipeline.clients.s3 import Location, Store
 from pipeline.git import pipelines
 from pipeline.git.pipelines import Base
@@ -88,6 +93,8 @@ class Around:
     objects: dict[str, Any] = field(default_factory=dict)
     """`<plural>/<name>` -> object of the Kubernetes API, or a function that makes it."""
     judgement: Callable[[dict[str, str]], Any] = lambda question: None
+    last: Any = None
+    """What the judge says it has said last."""
     questions: list[dict[str, str]] = field(default_factory=list)
     broker_status: int = 202
 
@@ -103,9 +110,10 @@ def serve(around: Around) -> ThreadingHTTPServer:
         def do_GET(self) -> None:
             parts = urlsplit(self.path)
             if parts.path == "/judgement":
+                last = around.last
                 question = {name: values[0] for name, values in parse_qs(parts.query).items()} | {"host": parts.netloc}
                 around.questions.append(question)
-                said = around.judgement(question) if "since" in question else {"now": time.time()}
+                said = around.judgement(question) if "since" in question else {"now": time.time(), "last": last}
                 self.answer(503 if said is None else 200, said)
                 return
             found = around.objects.get("/".join(parts.path.split("/")[-2:]))
@@ -135,12 +143,17 @@ class World:
     namespace: str
 
     def step(self, name: str, *arguments: str, code: int = 0, **environment: str) -> "subprocess.CompletedProcess[str]":
-        """Run `driftloop step NAME …` to its end."""
-        done = self.begin(name, *arguments, **environment)
-        out, err = done.communicate(timeout=60)
-        assert done.returncode == code, err
-        assert "Traceback" not in err, err
-        return subprocess.CompletedProcess(done.args, done.returncode, out, err)
+        """Run `driftloop step NAME …` to its end, in this process: the libraries load once for all tests."""
+        out, err = io.StringIO(), io.StringIO()
+        with pytest.MonkeyPatch.context() as patch:
+            for key, value in (self.environment | environment).items():
+                patch.setenv(key, value)
+            patch.setattr(sys, "argv", ["driftloop", "step", name, *arguments])
+            install_opener(None)  # urllib keeps the proxies of its first call
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as ended:
+                run(root)
+        assert ended.value.code == code, err.getvalue()
+        return subprocess.CompletedProcess(sys.argv, code, out.getvalue(), err.getvalue())
 
     def begin(self, name: str, *arguments: str, **environment: str) -> "subprocess.Popen[str]":
         """Start a step and go on."""

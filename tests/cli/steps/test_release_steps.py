@@ -138,8 +138,12 @@ def test_what_is_not_in_the_store_as_computed_is_not_registered(world):
 def test_the_whole_walk_one_commit_each(shadowed):
     before = int(shadowed.git("rev-list", "--count", "main"))
     walk(shadowed, "shadow", limits=SHADOW)
+    shadowed.around.last = measured()({})
     walk(shadowed, "10", limits=CANARY)
     assert shadowed.base().release.weights == {A: 90, B: 10}
+    assert shadowed.git("log", "-1", "--format=%b", "main").startswith(
+        "In the step before: 100 requests, error rate 0.00%, p99 99 ms, 95.0% of 100 answers like production's."
+    )
     walk(shadowed, "50", limits=CANARY)
     walk(shadowed, "promote")
     release = shadowed.base().release

@@ -166,6 +166,7 @@ async def test_agreement_of_joined_responses(judge):
     said = await judge.judgement(**BOTH, since=since)
     assert (said["joined"], said["agreed"]) == (20, 15)
     assert said["candidate"]["requests"] == 20
+    assert (await judge.judgement(**BOTH))["last"]["joined"] == 20
     assert (await judge.judgement(**BOTH, since=said["now"] + 60))["joined"] == 0
 
 
