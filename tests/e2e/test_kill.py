@@ -1,4 +1,4 @@
-"""kill -9 of every part while the loop turns: each is restarted, each stored event is judged once, no run starts twice."""
+"""kill -9 of every part while the loop turns: all come back, each stored event is judged once, no run starts twice."""
 
 import asyncio
 import json
