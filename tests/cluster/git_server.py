@@ -9,13 +9,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 @contextmanager
-def serving(folder, *, user, password, read_only_user, read_only_password):
-    """Serve `folder` on every address of this machine, on a free port, which is yielded.
+def serving(folder, *, port, user, password, reader, reader_password):
+    """Serve `folder` on every address of this machine; the port (a free one for 0) is yielded.
 
     Two people may come in: one may push, the other may only read, as a deploy key may.
     """
-    writer = "Basic " + b64encode(f"{user}:{password}".encode()).decode()
-    reader = "Basic " + b64encode(f"{read_only_user}:{read_only_password}".encode()).decode()
+    may_write = "Basic " + b64encode(f"{user}:{password}".encode()).decode()
+    may_read = "Basic " + b64encode(f"{reader}:{reader_password}".encode()).decode()
 
     class Backend(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -28,8 +28,8 @@ def serving(folder, *, user, password, read_only_user, read_only_password):
             pushes = "git-receive-pack" in self.path
             given = self.headers.get("Authorization")
             body = self.body()
-            if given not in ((writer,) if pushes else (writer, reader)):
-                self.send_response(403 if given == reader else 401)
+            if given not in ((may_write,) if pushes else (may_write, may_read)):
+                self.send_response(403 if given == may_read else 401)
                 self.send_header("WWW-Authenticate", 'Basic realm="git"')
                 self.send_header("Content-Length", "0")
                 self.end_headers()
@@ -72,7 +72,7 @@ def serving(folder, *, user, password, read_only_user, read_only_password):
 
         do_GET = do_POST = serve
 
-    server = ThreadingHTTPServer(("", 0), Backend)
+    server = ThreadingHTTPServer(("", port), Backend)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield server.server_port

@@ -84,6 +84,6 @@ class Kube:
 
 
 def node_facing_address():
-    """This machine's address as pods see it; CLUSTER_TEST_HOST says it where guessing fails (kind: the bridge's gateway)."""
+    """This machine's address as pods see it; CLUSTER_TEST_HOST where guessing fails (kind: its bridge's gateway)."""
     given = os.environ.get("CLUSTER_TEST_HOST")
     return given or subprocess.run(["hostname", "-I"], capture_output=True, text=True, check=True).stdout.split()[0]

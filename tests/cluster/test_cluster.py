@@ -1,4 +1,4 @@
-"""The loop on a real cluster, whichever KUBECONFIG points at: `make cluster-test`. docs/guides/cluster.md says what it needs."""
+"""The loop on the cluster that KUBECONFIG points at: `make cluster-test`; docs/guides/cluster.md says what it needs."""
 
 import os
 import shutil
@@ -43,6 +43,8 @@ def it(tmp_path_factory):
 
 
 def test_1_flux_applies_everything_from_git_and_takes_back_what_a_hand_changes(it):
+    if it.bare.exists():
+        pytest.skip("goes on with the world in CLUSTER_TEST_OUT")
     assert it.kube.get("kustomization", "flux-system", "flux-system") is None, "the cluster follows another repository"
     it.lay_out()
     it.bootstrap()

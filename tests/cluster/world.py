@@ -1,5 +1,6 @@
 """A cluster repository with the digits example in it, served to Flux as `flux bootstrap` would have set it up."""
 
+import base64
 import json
 import os
 import shutil
@@ -21,6 +22,38 @@ STAND_IN = Path(__file__).parent / "stand_in"
 N = P = "digits"
 KUSTOMIZATIONS = ("flux-system", "infra-base", "platform", "infra-controllers", "infra-configs")
 PIPELINE = (f"{P}-workflows", f"{P}-deployments", f"{P}-monitors")
+
+# TEMPORARY
+SHARED_BUS = {
+    "target": {"kind": "Kustomization", "name": f"{P}-workflows"},
+    "patch": yaml.safe_dump(
+        [
+            {
+                "op": "add",
+                "path": "/spec/patches",
+                "value": [
+                    {
+                        "target": {"kind": "EventBus"},
+                        "patch": yaml.safe_dump(
+                            [
+                                {
+                                    "op": "replace",
+                                    "path": "/spec",
+                                    "value": {
+                                        "jetstreamExotic": {
+                                            "url": "nats://nats.nats-io.svc.cluster.local:4222",
+                                            "streamConfig": "replicas: 1\nmaxAge: 168h\nmaxBytes: 268435456\n",
+                                        }
+                                    },
+                                }
+                            ]
+                        ),
+                    }
+                ],
+            }
+        ]
+    ),
+}
 
 
 class World:
@@ -88,7 +121,7 @@ class World:
         return self.kube.run("get", "--raw", path)
 
     def bootstrap(self):
-        """What `flux bootstrap` leaves in a cluster: a source that can only read, and a Kustomization on cluster/dev."""
+        """What `flux bootstrap` leaves in a cluster: a source that can only read, a Kustomization on cluster/dev."""
         objects = [
             {
                 "apiVersion": "v1",
@@ -115,6 +148,7 @@ class World:
                     "interval": "1m",
                     "path": "./cluster/dev",
                     "prune": True,
+                    "patches": [SHARED_BUS],
                     "sourceRef": {"kind": "GitRepository", "name": "flux-system"},
                 },
             },
@@ -138,8 +172,6 @@ class World:
         )
 
     def secret(self, key):
-        import base64
-
         return base64.b64decode(self.kube.get("secret", "driftloop-platform", N)["data"][key]).decode()
 
     def s3(self):
@@ -184,7 +216,8 @@ class World:
 
     def predict(self, pixels, *, id=None):
         """The digit that the model sees, through the gateway."""
-        url = f"http://{self.kube.address('istio-system', 'istio-ingressgateway', 80)}/seldon/{N}/{P}/api/v1.0/predictions"
+        gateway = self.kube.address("istio-system", "istio-ingressgateway", 80)
+        url = f"http://{gateway}/seldon/{N}/{P}/api/v1.0/predictions"
         headers = {"Content-Type": "application/json", **({"Seldon-Puid": id} if id else {})}
         with urlopen(Request(url, json.dumps({"data": {"ndarray": [pixels]}}).encode(), headers), timeout=10) as answer:
             return json.load(answer), dict(answer.headers)
@@ -192,10 +225,14 @@ class World:
 
 @contextmanager
 def world(folder):
-    passwords = {"bot": uuid.uuid4().hex, "flux": uuid.uuid4().hex}
-    (folder / "git").mkdir()
-    who = {"user": "bot", "password": passwords["bot"]}
-    with serving(folder / "git", **who, read_only_user="flux", read_only_password=passwords["flux"]) as port:
+    """A new world in an empty folder; the one that lies there otherwise, so that a stopped test can go on."""
+    remembered = folder / "world.json"
+    known = json.loads(remembered.read_text()) if remembered.exists() else {}
+    passwords = known.get("passwords") or {"bot": uuid.uuid4().hex, "flux": uuid.uuid4().hex}
+    (folder / "git").mkdir(exist_ok=True)
+    people = {"user": "bot", "password": passwords["bot"], "reader": "flux", "reader_password": passwords["flux"]}
+    with serving(folder / "git", port=known.get("port", 0), **people) as port:
+        remembered.write_text(json.dumps({"port": port, "passwords": passwords}))
         found = World(folder, port, passwords)
         try:
             yield found

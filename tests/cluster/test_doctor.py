@@ -1,0 +1,143 @@
+import base64
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from cluster.authority import pair
+
+from pipeline.runtimes.cluster import doctor
+from pipeline.runtimes.cluster.doctor import Level
+from pipeline.runtimes.cluster.reader import ClusterError, ForbiddenError
+
+
+class Answers:
+    """A cluster that holds these paths and nothing else; a path may also be forbidden."""
+
+    def __init__(self, paths, forbidden=()):
+        self.paths, self.forbidden, self.asked = paths, forbidden, []
+
+    def get(self, path):
+        self.asked.append(path)
+        if any(path.startswith(one) for one in self.forbidden):
+            raise ForbiddenError(f"{path}: Forbidden")
+        return self.paths.get(path)
+
+
+def condition(kind, status, message="because"):
+    return {"type": kind, "status": status, "message": message}
+
+
+def object_(name, *conditions, namespace="digits", **spec):
+    return {"metadata": {"name": name, "namespace": namespace}, "spec": spec, "status": {"conditions": [*conditions]}}
+
+
+def texts(findings, level=Level.WRONG):
+    return [f.what for f in findings if f.level is level]
+
+
+def test_an_empty_cluster_lacks_everything_and_nothing_breaks():
+    findings = list(doctor.examine(Answers({"/version": {"major": "1", "minor": "35", "gitVersion": "v1.35.4"}})))
+    wrong = texts(findings)
+    for component in ("Flux", "Sealed Secrets", "Argo Workflows", "Argo Events", "Knative Eventing", "Istio"):
+        assert any(text.startswith(f"{component} is not installed") for text in wrong)
+    assert all(f.fix for f in findings if f.level is Level.WRONG)
+
+
+@pytest.mark.parametrize(("minor", "level"), [("34", Level.OK), ("33", Level.WRONG), ("35+", Level.OK)])
+def test_the_server_s_version(minor, level):
+    (finding,) = doctor.version(Answers({"/version": {"major": "1", "minor": minor}}))
+    assert finding.level is level
+
+
+def test_flux_speaks_for_itself():
+    path = "/apis/kustomize.toolkit.fluxcd.io/v1/kustomizations"
+    ill = object_("infra-configs", condition("Ready", "False", "no matches for kind"), namespace="flux-system")
+    well = object_("infra-base", condition("Ready", "True"))
+    off = object_("digits-workflows", condition("Ready", "False"), suspend=True)
+    unseen = object_("digits-monitors")
+    findings = list(doctor.flux(Answers({path: {"items": [ill, well, off, unseen]}})))
+    wrong = texts(findings)
+    assert wrong[0].endswith("flux-system/infra-configs: no matches for kind")
+    assert wrong[1].endswith("digits/digits-monitors: no controller has looked at it")
+    assert texts(findings, Level.NOTE)[0].endswith("digits/digits-workflows is suspended")
+    assert len(findings) == 3
+
+
+def test_a_sealed_secret_that_stays_shut():
+    shut = object_("driftloop-platform", condition("Synced", "False", "no key could decrypt secret (token)"))
+    (finding,) = doctor.secrets(Answers({"/apis/bitnami.com/v1alpha1/sealedsecrets": {"items": [shut]}}))
+    assert "no key could decrypt" in finding.what
+    assert "driftloop seal" in finding.fix
+
+
+def platform(config, secret):
+    base = "/api/v1/namespaces/digits"
+    return Answers(
+        {
+            "/api/v1/namespaces?labelSelector=app.kubernetes.io/managed-by%3Ddriftloop": {
+                "items": [{"metadata": {"name": "digits"}}]
+            },
+            **({f"{base}/configmaps/driftloop-platform": {"data": config}} if config is not None else {}),
+            **({f"{base}/secrets/driftloop-platform": {"data": secret}} if secret is not None else {}),
+        }
+    )
+
+
+def complete():
+    keys = dict.fromkeys(doctor._CONFIG_KEYS, "x")
+    return {**keys, "artifact-repository": "s3: {endpoint: host:8333}"}, dict.fromkeys(doctor._SECRET_KEYS, "eA==")
+
+
+def test_the_platform_s_settings_key_by_key():
+    config, secret = complete()
+    assert texts(doctor.platform(platform(config, secret))) == []
+    assert texts(doctor.platform(platform(None, secret))) == ["digits has no ConfigMap driftloop-platform"]
+    del secret["webhook-token"]
+    assert texts(doctor.platform(platform(config, secret))) == [
+        "Secret driftloop-platform in digits lacks webhook-token"
+    ]
+
+
+def test_an_endpoint_with_a_scheme_is_what_argo_can_t_use():
+    config, secret = complete()
+    config["artifact-repository"] = "s3: {endpoint: 'http://host:8333'}"
+    (text,) = texts(doctor.platform(platform(config, secret)))
+    assert "http://host:8333" in text
+
+
+@pytest.mark.parametrize(("days", "levels"), [(400, []), (7, [Level.NOTE]), (-1, [Level.WRONG])])
+def test_a_webhook_s_certificate(days, levels):
+    bundle = base64.b64encode(pair(days=days)[0]).decode()
+    hook = {"metadata": {"name": "seldon"}, "webhooks": [{"clientConfig": {"caBundle": bundle}}] * 2}
+    path = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
+    assert [f.level for f in doctor.webhooks(Answers({path: {"items": [hook]}}))] == levels
+
+
+def test_a_deployment_that_does_not_come_up():
+    ill = object_("digits-judge", condition("Available", "False", "does not have minimum availability"), replicas=1)
+    (finding,) = doctor.deployments(Answers({"/apis/apps/v1/deployments": {"items": [ill]}}))
+    assert finding.what.startswith("Deployment digits/digits-judge has 0 of 1")
+
+
+def test_what_may_not_be_read_is_said_and_the_rest_goes_on():
+    answers = Answers({"/version": {"major": "1", "minor": "35"}}, forbidden=["/api/v1/nodes", "/apis/apps"])
+    findings = list(doctor.examine(answers))
+    notes = [text for text in texts(findings, Level.NOTE) if text.startswith("not allowed to read")]
+    assert len(notes) == 2
+
+
+def test_an_api_that_breaks_is_an_error_not_a_finding():
+    class Broken:
+        def get(self, path):
+            raise ClusterError(f"{path} answered 500")
+
+    with pytest.raises(ClusterError, match="500"):
+        list(doctor.examine(Broken()))
+
+
+def test_now_is_the_moment_of_asking():
+    bundle = base64.b64encode(pair(days=365)[0]).decode()
+    hook = {"metadata": {"name": "seldon"}, "webhooks": [{"clientConfig": {"caBundle": bundle}}]}
+    path = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
+    later = datetime.now(UTC) + timedelta(days=366)
+    (finding,) = doctor.webhooks(Answers({path: {"items": [hook]}}), later)
+    assert finding.level is Level.WRONG
