@@ -52,6 +52,11 @@ def command(  # noqa: PLR0917 - click passes by name
         )
     state.create()
     ports = {"gateway": gateway_port} if gateway_port else {}
+    if (pid := state.holder()) is not None and spec is not None:
+        # what runs takes up new images and the new commit by itself
+        _commit(state, spec, envs)
+        _say(f"already running in {state.root} by process {pid}, which applies the commit; see `driftloop status`")
+        return
     if detach:
         _detached(state, sys.argv[1:])
         return

@@ -9,7 +9,7 @@ from pathlib import Path
 from pipeline.errors import LocalError
 from pipeline.runtimes.local.pods import Pod, place
 from pipeline.runtimes.local.process import Process
-from pipeline.runtimes.local.state import State, free_port
+from pipeline.runtimes.local.state import State, free_port, unwritable
 
 DRAIN = 1.0
 """Seconds between the last route to a replica and its SIGTERM: requests under way end, their events are posted."""
@@ -190,6 +190,9 @@ class Fleet:
             )
         except LocalError as error:
             self.failures[key] = error.message
+            return
+        except OSError as error:
+            self.failures[key] = unwritable(self._state.work, error).message
             return
         self.failures.pop(key, None)
         self._replicas[key].append(replica)

@@ -5,6 +5,7 @@ Messages are fetched one by one by sequence: that survives restarts of NATS with
 
 import asyncio
 import base64
+import contextlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +15,7 @@ import nats.errors
 import nats.js.errors
 from nats.js import JetStreamContext
 
-from pipeline.errors import StoreError
+from pipeline.errors import LocalError, StoreError
 from pipeline.runtimes.local.state import write_json
 from pipeline.runtimes.local.timeline import Timeline
 
@@ -59,11 +60,17 @@ class History:
             ):
                 while (found := await _next(js, stream, self._cursors.get(stream, 0) + 1)) is not None:
                     sequence, subject, payload = found
-                    tell(subject, payload)
+                    try:
+                        tell(subject, payload)
+                    except (ValueError, KeyError, TypeError, AttributeError) as error:
+                        why = f"{type(error).__name__}: {error}"
+                        self._timeline.add("platform", f"message {sequence} of {stream} is not understood", why)
                     self._cursors[stream] = sequence
                     news = True
             if news:
-                self._save()
+                # when the disk is full, the next news saves it
+                with contextlib.suppress(LocalError):
+                    self._save()
             await asyncio.sleep(POLL)
 
     def _save(self) -> None:

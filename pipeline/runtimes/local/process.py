@@ -1,6 +1,7 @@
 """One child process: in its own session and marked, probed, restarted when it dies, stopped with all it started."""
 
 import asyncio
+import contextlib
 import ctypes
 import os
 import random
@@ -206,7 +207,9 @@ def bound_log(log: Path) -> None:
     """Move a log that has grown too large aside; a writer that appends goes on in the emptied file."""
     try:
         if log.stat().st_size > LARGEST_LOG:
-            shutil.copyfile(log, log.with_suffix(log.suffix + ".1"))
+            # on a full disk the old half is not worth keeping
+            with contextlib.suppress(OSError):
+                shutil.copyfile(log, log.with_suffix(log.suffix + ".1"))
             os.truncate(log, 0)
     except FileNotFoundError:
         pass

@@ -6,6 +6,8 @@ leaves everything as it was; a new commit is looked at in the next turn, also wh
 
 import asyncio
 import json
+import time
+import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,6 +23,9 @@ from pipeline.runtimes.local.xds import Front
 
 TURN = 0.2
 """Seconds between two looks at the branch and the processes."""
+
+AGAIN = 5.0
+"""Seconds until a refused commit is looked at again: what it misses (an image) may have come."""
 
 Object = Mapping[str, Any]
 Address = tuple[str, int]
@@ -83,9 +88,11 @@ class Reconciler:
         self._logger_ports: dict[str, int] = {}
         self._objects_text = ""
         self._told: set[str] = set()
+        self._looked_at = 0.0
         self._complete: str | None = None
         self.refused: str | None = None
         """Why the tip, or a part of it, is not applied."""
+        self._refused_tip: str | None = None
         self.stuck: str | None = None
         """Why Envoy or a file does not follow."""
         self.looked = False
@@ -117,12 +124,18 @@ class Reconciler:
                 if self.stuck != str(error):
                     self.stuck = str(error)
                     self._timeline.add("platform", error.message, error.hint or "")
+            except Exception as error:
+                # a bug here must not stop the models that run; it is told once, with its traceback
+                if self.stuck != repr(error):
+                    self.stuck = repr(error)
+                    traceback.print_exc()
             await asyncio.sleep(TURN)
 
     async def turn(self) -> None:
         """One step towards the tip."""
         tip = self._repository.tip()
-        if tip is not None and tip != self._tip:
+        again = self.refused is not None and time.monotonic() > self._looked_at + AGAIN
+        if tip is not None and (tip != self._tip or again):
             await self._look(tip)
         self.looked = True
         if self._goal is None:
@@ -155,7 +168,7 @@ class Reconciler:
 
     async def _look(self, tip: str) -> None:
         """Read and plan a commit; on any refusal what was there stays."""
-        self._tip = tip
+        self._tip, self._looked_at = tip, time.monotonic()
         try:
             tree = await asyncio.to_thread(self._repository.tree, tip)
             found = await asyncio.to_thread(source.read, tree, self._cluster)
@@ -178,7 +191,9 @@ class Reconciler:
             self.refused = None
 
     def _refuse(self, tip: str, errors: Sequence[PipelineError]) -> None:
-        self.refused = "\n".join(map(str, errors))
+        if self.refused == (text := "\n".join(map(str, errors))) and self._refused_tip == tip:
+            return
+        self.refused, self._refused_tip = text, tip
         for error in errors:
             self._timeline.add("commit", f"refused: {error.message}", error.hint or "", commit=tip)
 
@@ -196,6 +211,9 @@ class Reconciler:
             virtual = tuple(item for item in expanded if kinds.key(item) == ("networking.istio.io", "VirtualService"))
             for item in virtual:
                 envoy.check(item)
+            services = tuple(item for item in expanded if kinds.key(item) == ("", "Service"))
+            for item in services:
+                _check_service(item)
             return Part(
                 kustomization=found.kustomization,
                 objects=found.objects,
@@ -204,18 +222,13 @@ class Reconciler:
                     for item in expanded
                     if kinds.key(item) == ("apps", "Deployment")
                 ),
-                services=tuple(item for item in expanded if kinds.key(item) == ("", "Service")),
+                services=services,
                 virtual_services=virtual,
             )
         except PipelineError as error:
             return Found(found.kustomization, error=error)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            # shapes the API server would refuse; nothing here may take the supervisor down
-            problem = LocalError(
-                f"{found.kustomization.path}: an object is not as its API wants it: {type(error).__name__}: {error}",
-                hint="check the tree with the API's schemas",
-            )
-            return Found(found.kustomization, error=problem)
+        except source.MALFORMED as error:
+            return Found(found.kustomization, error=source.misshapen(found.kustomization.path, error))
 
     def _activate(self) -> None:
         """Let each Kustomization's new objects count once those it depends on are current."""
@@ -442,6 +455,16 @@ def _config_maps(found: Iterable[Found]) -> dict[tuple[str, str], Mapping[str, s
         for item in one.objects
         if kinds.key(item) == ("", "ConfigMap")
     }
+
+
+def _check_service(service: Object) -> None:
+    """What is read of a Service later, looked at before anything starts; raises what a wrong shape raises."""
+    dict(service["spec"].get("selector") or {})
+    for port in service["spec"].get("ports") or ():
+        target = port.get("targetPort", port["port"])
+        int(port["port"]), target if isinstance(target, str) else int(target)
+    if service["spec"].get("type") == "ExternalName":
+        raise LocalError(f"{kinds.named(service)}: type ExternalName is not supported here", hint="use a selector")
 
 
 def _identity(item: Object) -> tuple[str, str, str, str]:

@@ -14,12 +14,16 @@ import yaml
 
 from pipeline.errors import LocalError, PipelineError
 from pipeline.runtimes.local import binaries, kinds
+from pipeline.runtimes.local.state import unwritable
 
 KUSTOMIZE = "kustomize.toolkit.fluxcd.io"
 SOURCE = "source.toolkit.fluxcd.io"
 
 KEPT_TREES = 5
 """Checkouts that stay on disk."""
+
+MALFORMED = (KeyError, TypeError, ValueError, AttributeError, RecursionError)
+"""What reading an object of an impossible shape raises."""
 
 # What the platform itself stands for: Kustomizations of the cluster's own parts have nothing to do here.
 _INFRASTRUCTURE = "infra"
@@ -129,18 +133,21 @@ class Repository:
             archive = self._run("archive", "--format=tar", sha)
             temporary = self._trees / f".{sha}"
             shutil.rmtree(temporary, ignore_errors=True)
-            with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-                tar.extractall(temporary, filter="data")
-            temporary.rename(folder)
+            try:
+                with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+                    tar.extractall(temporary, filter="data")
+                temporary.rename(folder)
+            except tarfile.FilterError as error:
+                raise LocalError(f"commit {sha[:12]}: {error}", hint="links must stay inside the repository") from error
+            except OSError as error:
+                raise unwritable(folder, error) from error
         for old in sorted(self._trees.glob("[0-9a-f]*"), key=lambda path: path.stat().st_mtime)[:-KEPT_TREES]:
             if old != folder:
                 shutil.rmtree(old, ignore_errors=True)
         return folder
 
     def _run(self, *arguments: str, check: bool = True) -> bytes:
-        result = subprocess.run(
-            [self._git, f"--git-dir={self._folder}", *arguments], capture_output=True, check=False, timeout=60
-        )
+        result = subprocess.run([self._git, f"--git-dir={self._folder}", *arguments], capture_output=True, check=False)
         if check and result.returncode != 0:
             words = result.stderr.decode(errors="replace").strip()
             raise LocalError(f"git {arguments[0]} in {self._folder}: {words}", hint="is the repository whole?")
@@ -152,6 +159,21 @@ def read(tree: Path, cluster: str) -> tuple[Found, ...]:
 
     LocalError when the cluster's own folder can't be read: then nothing of the commit counts.
     """
+    try:
+        return _read(tree, cluster)
+    except MALFORMED as error:
+        raise misshapen(f"cluster/{cluster}", error) from error
+
+
+def misshapen(where: str, error: Exception) -> LocalError:
+    """A shape that an API server would have refused, met while reading it."""
+    return LocalError(
+        f"{where}: an object is not as its API wants it: {type(error).__name__}: {error}",
+        hint="check the tree with the API's schemas",
+    )
+
+
+def _read(tree: Path, cluster: str) -> tuple[Found, ...]:
     root = tree / "cluster" / cluster
     if not root.is_dir():
         raise LocalError(f"cluster/{cluster}: no such folder in this commit", hint="`driftloop commit SPEC` writes it")
@@ -252,6 +274,8 @@ def _objects_or_error(kustomization: Kustomization, tree: Path) -> Found:
         return _objects(kustomization, tree)
     except LocalError as error:
         return Found(kustomization, error=error)
+    except MALFORMED as error:
+        return Found(kustomization, error=misshapen(kustomization.path, error))
 
 
 def _objects(kustomization: Kustomization, tree: Path) -> Found:

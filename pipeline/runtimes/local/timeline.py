@@ -28,7 +28,8 @@ class Timeline:
             with self._file.open("a") as stream:
                 stream.write(json.dumps(entry) + "\n")
         except OSError as error:
-            raise unwritable(self._file, error) from error
+            # a full disk must not stop what runs; the listener still hears of it
+            entry["why"] = f"{entry['why']}; not recorded: {unwritable(self._file, error).message}".removeprefix("; ")
         if self._listener is not None:
             self._listener(entry)
 
