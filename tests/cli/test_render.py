@@ -1,0 +1,265 @@
+"""render, plan, validate, init: arguments in; files, exit status and words out."""
+
+import importlib.util
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from pipeline.cli.lazy import run
+from pipeline.cli.root import root
+from pipeline.release import record
+from tests.spec.specs import MINIMAL
+
+Result = tuple[int, str, str]
+Driftloop = Callable[..., Result]
+
+
+@pytest.fixture
+def driftloop(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Driftloop:
+    """Run a command in this process: (exit status, stdout, stderr)."""
+
+    def call(*args: object) -> Result:
+        monkeypatch.setattr(sys, "argv", ["driftloop", *map(str, args)])
+        monkeypatch.delenv("DRIFTLOOP_GIT_URL", raising=False)
+        with pytest.raises(SystemExit) as caught:
+            run(root)
+        said = capsys.readouterr()
+        return int(caught.value.code or 0), said.out, said.err
+
+    return call
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> Path:
+    file = tmp_path / "project" / "pipeline.yaml"
+    file.parent.mkdir()
+    file.write_text(MINIMAL)
+    return file
+
+
+def files(folder: Path) -> dict[str, str]:
+    return {f.relative_to(folder).as_posix(): f.read_text() for f in sorted(folder.rglob("*")) if f.is_file()}
+
+
+def test_render_writes_a_tree_once(driftloop: Driftloop, spec: Path, tmp_path: Path) -> None:
+    out = tmp_path / "tree"
+    code, stdout, stderr = driftloop("render", spec, "--into", out)
+    assert (code, stdout) == (0, "")
+    first = files(out)
+    assert f"digits: {len(first)} files in {out} ({len(first)} added, 0 changed, 0 removed)" in stderr
+    assert first["workflows/digits/pipeline.yaml"] == MINIMAL
+    assert driftloop("render", spec, "--into", out, "--check")[0] == 0
+    code, stdout, _ = driftloop("render", spec, "--into", out, "--output", "json")
+    assert json.loads(stdout)["changes"] == []
+    assert files(out) == first
+
+
+def test_render_keeps_the_release_and_what_is_not_its_own(driftloop: Driftloop, spec: Path, tmp_path: Path) -> None:
+    out = tmp_path / "tree"
+    driftloop("render", spec, "--into", out)
+    version = record.Version(
+        id="r00000001", run="digits-1", model="s3://b/m", model_digest="sha256:" + "a" * 64,
+        data_digest="sha256:" + "b" * 64,
+    )  # fmt: skip
+    release = record.dump(record.first(record.empty("digits", "digits"), version))
+    (out / "deployments/digits/release.yaml").write_text(release)
+    (out / "deployments/digits/by-hand.yaml").write_text("a: 1\n")
+    (out / "README.md").write_text("mine\n")
+    assert driftloop("render", spec, "--into", out)[0] == 0
+    found = files(out)
+    assert found["deployments/digits/release.yaml"] == release
+    assert "s3://b/m" in found["deployments/digits/model.seldondeployment.yaml"]
+    assert (found["deployments/digits/by-hand.yaml"], found["README.md"]) == ("a: 1\n", "mine\n")
+    spec.write_text(MINIMAL.replace("{model: Digits}", "{model: Digits, backend: plain}"))
+    assert driftloop("render", spec, "--into", out)[0] == 0
+    assert not (out / "deployments/digits/model.seldondeployment.yaml").exists()
+    assert (out / "deployments/digits/r00000001.deployment.yaml").exists()
+
+
+def test_render_stops_at_a_hand_written_file(driftloop: Driftloop, spec: Path, tmp_path: Path) -> None:
+    target = tmp_path / "tree/workflows/digits/retrain.sensor.yaml"
+    target.parent.mkdir(parents=True)
+    target.write_text("by: hand\n")
+    code, _, stderr = driftloop("render", spec, "--into", tmp_path / "tree")
+    assert code == 1
+    assert "workflows/digits/retrain.sensor.yaml was not written by `driftloop render`" in stderr
+    assert "hint: move it away" in stderr
+    assert files(tmp_path / "tree") == {"workflows/digits/retrain.sensor.yaml": "by: hand\n"}
+
+
+def test_check_names_what_differs_and_writes_nothing(driftloop: Driftloop, spec: Path, tmp_path: Path) -> None:
+    out = tmp_path / "tree"
+    driftloop("render", spec, "--into", out)
+    edited = out / "workflows/digits/retrain.service.yaml"
+    edited.write_text(edited.read_text() + "# edited\n")
+    code, _, stderr = driftloop("render", spec, "--into", out, "--check")
+    assert code == 1
+    assert "changed  workflows/digits/retrain.service.yaml" in stderr
+    assert edited.read_text().endswith("# edited\n")
+
+
+def test_a_spec_that_is_wrong_or_missing(driftloop: Driftloop, spec: Path, tmp_path: Path) -> None:
+    spec.write_text(MINIMAL.replace("serve: {model", "serve: {modell"))
+    code, _, stderr = driftloop("render", spec, "--into", tmp_path / "tree")
+    assert code == 1
+    assert f"error: {spec}:11:3: spec.serve.model is missing" in stderr
+    assert "did you mean `model`?" in stderr
+    assert not (tmp_path / "tree").exists()
+    code, _, stderr = driftloop("render", tmp_path / "none.yaml", "--into", tmp_path)
+    assert code == 1
+    assert "can't be read: No such file or directory" in stderr
+    spec.write_bytes(b"\xff\xfe")
+    assert "is not UTF-8 text" in driftloop("validate", spec)[2]
+    assert driftloop("render", spec)[0] == 2
+
+
+def test_plan_shows_a_diff(driftloop: Driftloop, spec: Path, tmp_path: Path) -> None:
+    out = tmp_path / "tree"
+    driftloop("render", spec, "--into", out)
+    before = files(out)
+    assert driftloop("plan", spec, "--into", out)[2].strip() == "digits: nothing changes"
+    spec.write_text(MINIMAL.replace("train:train", "train:other"))
+    code, stdout, stderr = driftloop("plan", spec, "--into", out)
+    assert code == 0
+    assert "-      - train:train\n+      - train:other\n" in stdout
+    assert stderr.strip() == "digits: 2 changed"
+    code, stdout, _ = driftloop("plan", spec, "--state", tmp_path / "none", "--output", "json")
+    assert {change["change"] for change in json.loads(stdout)["changes"]} == {"added"}
+    assert files(out) == before
+
+
+def project(folder: Path, *, train: str, server: str = "class Digits:\n    pass\n") -> Path:
+    for name, module, code in (("trainer", "train.py", train), ("server", "Digits.py", server)):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "Dockerfile").write_text("FROM scratch\n")
+        (folder / name / "requirements.txt").write_text("")
+        (folder / name / module).write_text(code)
+    (folder / "trainer/evaluate.py").write_text("def evaluate(model, data):\n    return {}\n")
+    file = folder / "pipeline.yaml"
+    text = MINIMAL.replace("trainer:1.0.0}", "trainer:1.0.0, context: trainer}")
+    text = text.replace("server:1.0.0}", "server:1.0.0, context: server}")
+    file.write_text(text.replace('"train:train"', '"train:train", parameters: {epochs: 1}'))
+    return file
+
+
+GOOD = "def train(epochs, data, out, *, seed=0):\n    return {}\n"
+
+
+def test_a_project_that_fits(driftloop: Driftloop, tmp_path: Path) -> None:
+    file = project(tmp_path / "p", train=GOOD)
+    code, stdout, stderr = driftloop("validate", file)
+    assert (code, stdout) == (0, "")
+    assert "digits in namespace digits" in stderr
+    assert json.loads(driftloop("validate", file, "--output", "json")[1]) == {"valid": True, "problems": []}
+
+
+@pytest.mark.parametrize(
+    ("train", "said"),
+    [
+        (
+            "def trian(epochs, data, out): ...\n",
+            "pipeline.yaml:9:16: spec.train.run is `train:train`, must be a function in",
+        ),
+        ("train = 5\nclass A: ...\n", None),
+        ("class train: ...\n", "must be a function;"),
+        ("async def train(epochs, data, out): ...\n", "must be a plain function;"),
+        ("def train(epoch, data, out): ...\n", "spec.train.parameters.epochs is no argument of `train`"),
+        ("def train(epochs, out): ...\n", "must take the folder `data`"),
+        ("def train(epochs, data, out, rate): ...\n", "its argument `rate`"),
+        ("def train(epochs, data, out, *, rate): ...\n", "its argument `rate`"),
+        ("def train(**anything): ...\n", None),
+        ("from elsewhere import train\n", None),
+        ("try:\n    import x\nexcept ImportError:\n    x = None\n" + GOOD, None),
+        ("raise RuntimeError('never imported')\n" + GOOD, None),
+        ("def train(:\n", "train.py:1:11: not Python: invalid syntax"),
+        ("\x00", "not Python"),
+    ],
+)
+def test_the_function_is_looked_up_without_running_it(
+    driftloop: Driftloop, tmp_path: Path, train: str, said: str | None
+) -> None:
+    code, _, stderr = driftloop("validate", project(tmp_path / "p", train=train))
+    assert code == (0 if said is None else 1), stderr
+    assert said is None or said in stderr
+
+
+def test_folders_that_do_not_fit(driftloop: Driftloop, tmp_path: Path) -> None:
+    file = project(tmp_path / "p", train=GOOD, server="def Digits(): ...\n")
+    (tmp_path / "p/trainer/Dockerfile").unlink()
+    (tmp_path / "p/server/requirements.txt").unlink()
+    (tmp_path / "p/trainer/pipeline.py").write_text("")
+    code, stdout, _ = driftloop("validate", file, "--output", "json")
+    assert code == 1
+    said = "\n".join(problem["message"] for problem in json.loads(stdout)["problems"])
+    assert "must hold Dockerfile" in said
+    assert "must hold requirements.txt" in said
+    assert "must not hold a module named `pipeline`" in said
+    assert "spec.serve.model is `Digits`, must be a class" in said
+    file.write_text(file.read_text().replace("context: server", "context: sever").replace("train:train", "trane:train"))
+    _, stdout, _ = driftloop("validate", file, "--output", "json")
+    said = "\n".join(problem["message"] for problem in json.loads(stdout)["problems"])
+    assert "spec.images.server.context is `sever`, must be a folder beside the spec" in said
+    assert "it has `evaluate`, `pipeline`, `train`" in said
+
+
+@pytest.mark.parametrize(
+    "example", ["digits/pipeline.yaml", "digits/plain.yaml", "digits/outlier.yaml", "mnist/pipeline.yaml"]
+)
+def test_the_examples_are_valid(driftloop: Driftloop, example: str) -> None:
+    assert driftloop("validate", Path(__file__).parents[2] / "examples" / example)[0] == 0
+
+
+def module(file: Path) -> ModuleType:
+    found = importlib.util.spec_from_file_location(file.stem, file)
+    assert found is not None
+    assert found.loader is not None
+    loaded = importlib.util.module_from_spec(found)
+    found.loader.exec_module(loaded)
+    return loaded
+
+
+def test_init_writes_a_project_that_trains_and_serves(driftloop: Driftloop, tmp_path: Path) -> None:
+    folder = tmp_path / "Credit Risk"
+    code, stdout, _ = driftloop("init", folder)
+    assert code == 0
+    assert len(stdout.splitlines()) == len(files(folder))
+    assert "metadata: {name: credit-risk}" in (folder / "pipeline.yaml").read_text()
+    assert driftloop("validate", folder / "pipeline.yaml")[0] == 0
+    assert driftloop("render", folder / "pipeline.yaml", "--into", tmp_path / "tree")[0] == 0
+
+    random = np.random.default_rng(0)
+    y = random.integers(0, 3, 600)
+    x = random.normal(size=(600, 5)) + y[:, None]
+    (tmp_path / "data/recent").mkdir(parents=True)
+    (tmp_path / "model").mkdir()
+    np.savez(tmp_path / "data/recent/a.npz", x=x, y=y)
+    trainer = module(folder / "trainer/train.py")
+    metrics = trainer.train(epochs=200, learning_rate=0.5, data=tmp_path / "data", out=tmp_path / "model")
+    assert metrics["train_accuracy"] > 0.8
+    assert trainer.evaluate(model=tmp_path / "model", data=tmp_path / "data")["accuracy"] > 0.8
+    answers = module(folder / "server/Model.py").Model(str(tmp_path / "model")).predict(x, ["a"])
+    assert answers.shape == (600, 3)
+    assert (answers.argmax(axis=1) == y).mean() > 0.8
+
+
+def test_init_never_overwrites(driftloop: Driftloop, tmp_path: Path) -> None:
+    (tmp_path / "pipeline.yaml").write_text("mine")
+    code, _, stderr = driftloop("init", tmp_path, "--name", "x")
+    assert code == 1
+    assert "exists, must not be overwritten" in stderr
+    assert files(tmp_path) == {"pipeline.yaml": "mine"}
+    code, _, stderr = driftloop("init", tmp_path / "new", "--name", "No Good")
+    assert code == 1
+    assert "--name is `No Good`, must be at most 34 lower-case letters" in stderr
+
+
+@pytest.mark.parametrize("name", ["render", "plan", "validate", "init"])
+def test_help_says_what_it_does(driftloop: Driftloop, name: str) -> None:
+    code, stdout, _ = driftloop(name, "--help")
+    assert code == 0
+    assert stdout.startswith("Usage: ")

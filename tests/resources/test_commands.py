@@ -1,0 +1,83 @@
+"""Every rendered command is understood by the program it names: options exist, required ones are given."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+import yaml
+
+from pipeline.cli.root import root
+from pipeline.render import rendered
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+NAMES = sorted(file.parent.name for file in GOLDEN.glob("*/pipeline.yaml"))
+PROGRAMS = {"driftloop", "driftloop-train", "driftloop-detector", "driftloop-decision", "driftloop-judge"}
+
+
+def commands(value: Any) -> Iterator[list[str]]:
+    """The argument vectors of all containers in an object."""
+    if isinstance(value, list):
+        for item in value:
+            yield from commands(item)
+    elif isinstance(value, dict):
+        if "image" in value and "command" in value:
+            yield [*value["command"], *value.get("args", [])]
+        for item in value.values():
+            yield from commands(item)
+
+
+def all_commands() -> list[list[str]]:
+    found: dict[tuple[str, ...], None] = {}
+    for name in NAMES:
+        release = GOLDEN / name / "release.yaml"
+        tree = rendered(
+            (GOLDEN / name / "pipeline.yaml").read_text(), release.read_text() if release.exists() else None
+        )
+        for path, content in tree.items():
+            if not path.endswith(("/pipeline.yaml", "/release.yaml", "/kustomization.yaml")):
+                for document in yaml.load_all(content, yaml.CSafeLoader):
+                    found.update(dict.fromkeys(tuple(argv) for argv in commands(document)))
+    return [list(argv) for argv in found]
+
+
+ALL = all_commands()
+
+
+def test_the_programs_are_ours_the_users_or_the_servers() -> None:
+    assert {argv[0] for argv in ALL} == {*PROGRAMS, "seldon-core-microservice", "envoy", "clean"}
+
+
+@pytest.mark.parametrize("step", sorted({argv[2] for argv in ALL if argv[:2] == ["driftloop", "step"]}))
+def test_steps_are_understood(step: str) -> None:
+    command: click.Command = root
+    context = click.Context(root)
+    for name in ("step", step):
+        assert isinstance(command, click.Group)
+        found = command.get_command(context, name)
+        assert found is not None
+        command = found
+    for argv in ALL:
+        if argv[:3] == ["driftloop", "step", step]:
+            made = command.make_context(step, argv[3:])
+            assert made.params, argv
+
+
+def test_every_step_there_is_gets_used() -> None:
+    from pipeline.cli.steps import STEPS
+
+    assert {argv[2] for argv in ALL if argv[:2] == ["driftloop", "step"]} == set(STEPS)
+
+
+@pytest.mark.parametrize(
+    "argv", [argv for argv in ALL if argv[0] in PROGRAMS - {"driftloop"}], ids=lambda v: " ".join(v[:3])
+)
+def test_services_name_only_known_options(argv: list[str]) -> None:
+    # They run in images of their own, so their parsers are read, not imported.
+    folder = Path("pipeline/services") / {"driftloop-train": "trainer"}.get(argv[0], argv[0].removeprefix("driftloop-"))
+    source = (Path(__file__).parents[2] / folder / "__main__.py").read_text()
+    for word in argv[1:]:
+        if word.startswith("--"):
+            known = f'"{word}"' in source or f'"{word.removeprefix("--")}"' in source
+            assert known, f"{argv[0]} has no {word}"
