@@ -1,0 +1,82 @@
+"""Reads of the API: found, missing, refused, not there."""
+
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+
+from pipeline.clients.kubernetes import Kubernetes, KubernetesUnreachableError, workflow_ended
+
+
+class Api(BaseHTTPRequestHandler):
+    """Answers by name; remembers what was asked."""
+
+    asked: list[tuple[str, str | None]] = []  # noqa: RUF012
+
+    def do_GET(self) -> None:
+        Api.asked.append((self.path, self.headers.get("Authorization")))
+        name = self.path.rsplit("/", 1)[-1]
+        status = {"missing": 404, "secret": 403, "broken": 500}.get(name, 200)
+        self.send_response(status)
+        self.end_headers()
+        self.wfile.write(b'{"status": {"phase": "Running"}}' if name != "garbage" else b"<html>")
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Silence."""
+
+
+@pytest.fixture
+def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    Api.asked = []
+    server = HTTPServer(("127.0.0.1", 0), Api)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_what_is_there_and_what_is_not(api: str, tmp_path: Path) -> None:
+    kubernetes = Kubernetes.at(api + "/", service_account=tmp_path)
+    assert kubernetes.workflow("n", "w") == {"status": {"phase": "Running"}}
+    assert kubernetes.workflow("n", "missing") is None
+    assert Api.asked[0] == ("/apis/argoproj.io/v1alpha1/namespaces/n/workflows/w", None)
+
+
+def test_the_token_is_read_each_time(api: str, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("one\n")
+    kubernetes = Kubernetes.at(api, service_account=tmp_path)
+    kubernetes.deployment("n", "d")
+    (tmp_path / "token").write_text("two\n")
+    kubernetes.kustomization("flux-system", "k")
+    assert [token for _, token in Api.asked] == ["Bearer one", "Bearer two"]
+    assert Api.asked[1][0] == "/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/flux-system/kustomizations/k"
+
+
+@pytest.mark.parametrize("name", ["secret", "broken", "garbage"])
+def test_what_can_not_be_known_is_an_error(api: str, tmp_path: Path, name: str) -> None:
+    with pytest.raises(KubernetesUnreachableError):
+        Kubernetes.at(api, service_account=tmp_path).workflow("n", name)
+
+
+def test_nobody_there(tmp_path: Path) -> None:
+    with pytest.raises(KubernetesUnreachableError, match="can't be read"):
+        Kubernetes.at("http://127.0.0.1:1", service_account=tmp_path).workflow("n", "w")
+
+
+@pytest.mark.parametrize(
+    ("workflow", "over"),
+    [
+        (None, True),
+        ({}, False),
+        ({"status": {"phase": "Running"}}, False),
+        ({"status": {"phase": "Failed"}}, True),
+        ({"status": {"phase": "Succeeded"}}, True),
+    ],
+)
+def test_when_a_workflow_is_over(workflow: dict[str, object] | None, over: bool) -> None:
+    assert workflow_ended(workflow) is over

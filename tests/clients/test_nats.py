@@ -1,0 +1,185 @@
+"""The NATS clients against a real server: races, restarts, repeats, and a consumer that vanishes."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+
+import nats as nats_py
+import pytest
+from nats.aio.client import Client
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
+from support.processes import Process, nats, until, url
+
+from pipeline.clients.decisions import DecisionStore, apply_once
+from pipeline.clients.jetstream import Publisher, Puller, TooLargeError
+from pipeline.clients.nats import WrongLastSequenceError, connect, connection, ensure_stream, position, publish, token
+from pipeline.errors import StoreError
+from pipeline.release.decision import Alarm, Claim, End, Policy, State, claimed
+
+
+@pytest.fixture
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    process = nats(tmp_path_factory.mktemp("nats")).start()
+    yield process
+    process.kill()
+
+
+@pytest.fixture
+async def client(server: Process) -> AsyncIterator[Client]:
+    it = await connect(url(server), name="test")
+    yield it
+    await it.close()
+
+
+async def test_nobody_there_is_a_clear_error() -> None:
+    with pytest.raises(StoreError, match=r"no connection to NATS at nats://127\.0\.0\.1:1"):
+        await connect("nats://127.0.0.1:1", name="test", wait=1)
+
+
+async def test_streams_are_made_and_changed(client: Client) -> None:
+    js = client.jetstream()
+    await ensure_stream(js, "S", ["s.>"], max_age=60)
+    await ensure_stream(js, "S", ["s.>"], max_age=120, max_msgs_per_subject=3)
+    config = (await js.stream_info("S")).config
+    assert (config.max_age, config.max_msgs_per_subject, config.duplicate_window) == (120, 3, 120)
+    with pytest.raises(StoreError, match="stream T"):
+        await ensure_stream(js, "T", ["s.x"])
+
+
+async def test_publish_recognises_repeats_and_lost_races(client: Client) -> None:
+    js = client.jetstream()
+    with pytest.raises(StoreError, match="no stream"):
+        await publish(js, "s.a", b"1")
+    await ensure_stream(js, "S", ["s.>"])
+    first = await publish(js, "s.a", b"1", message_id="one", expected_last=0)
+    assert (await publish(js, "s.a", b"1", message_id="one")).duplicate
+    with pytest.raises(WrongLastSequenceError):
+        await publish(js, "s.a", b"2", expected_last=0)
+    await publish(js, "s.a", b"2", expected_last=first.seq)
+
+
+async def test_many_publishes_at_once_are_all_stored_once(client: Client) -> None:
+    js = client.jetstream()
+    await ensure_stream(js, "S", ["s.>"])
+    publisher = await Publisher(client).start()
+    fresh = await asyncio.gather(*(publisher.publish("s.a", b"x", message_id=f"{n % 500}") for n in range(1000)))
+    assert sum(fresh) == 500
+    assert (await js.stream_info("S")).state.messages == 500
+    with pytest.raises(TooLargeError):
+        await publisher.publish("s.a", b"x" * 2_000_000, message_id="big")
+    with pytest.raises(StoreError):
+        await publisher.publish("nowhere", b"x", message_id="lost")
+    await publisher.stop()
+
+
+async def test_a_full_stream_refuses_with_the_reason(client: Client) -> None:
+    from nats.js.api import DiscardPolicy
+
+    js = client.jetstream()
+    await ensure_stream(js, "S", ["s.>"], max_bytes=2000, discard=DiscardPolicy.NEW)
+    publisher = await Publisher(client).start()
+
+    async def fill() -> None:
+        for number in range(20):
+            await publisher.publish("s.a", b"x" * 200, message_id=str(number))
+
+    with pytest.raises(StoreError) as error:
+        await fill()
+    assert "full" in (error.value.hint or "")
+    await publisher.stop()
+
+
+async def test_a_puller_outlives_the_server_and_notices_a_lost_consumer(server: Process, client: Client) -> None:
+    js = client.jetstream()
+    await ensure_stream(js, "S", ["s.>"])
+    config = ConsumerConfig(durable_name="c", ack_policy=AckPolicy.EXPLICIT, deliver_policy=DeliverPolicy.ALL)
+    await js.add_consumer("S", config)
+    puller = await Puller(client, "S", "c", batch=10, expires=1.0).start()
+    assert await puller.next() == []
+    for number in range(25):
+        await publish(js, "s.a", str(number).encode())
+    got: list[int] = []
+
+    async def take(count: int) -> None:
+        while len(got) < count:
+            try:
+                messages = await puller.next()
+            except StoreError:
+                await asyncio.sleep(0.1)
+                continue
+            for message in messages:
+                assert position(message).stream == int(message.data) + 1
+                got.append(int(message.data))
+                await message.ack()
+
+    await asyncio.wait_for(take(25), 10)
+    assert got == list(range(25))
+    server.kill()
+    server.start()
+
+    async def published() -> bool:
+        try:
+            await publish(js, "s.a", b"25", message_id="25", timeout=1)
+        except StoreError:
+            return False
+        return True
+
+    await until(published)
+    await asyncio.wait_for(take(26), 10)
+    await js.delete_consumer("S", "c")
+
+    async def empty() -> None:
+        for _ in range(5):
+            await puller.next()
+
+    with pytest.raises(StoreError, match="consumer c of S"):
+        await empty()
+    await puller.stop()
+
+
+async def test_racing_claims_have_one_winner(server: Process) -> None:
+    async def claim(number: int) -> bool:
+        async with connection(url(server), name=f"racer-{number}") as js:
+            store = await DecisionStore.open(js, "n", "race")
+            applied = await store.apply(Claim(f"run-{number}", f"d{number}", "person"), Policy())
+            return claimed(applied.state, f"run-{number}")
+
+    assert sum(await asyncio.gather(*(claim(number) for number in range(12)))) == 1
+
+
+async def test_racing_alarms_are_all_counted(server: Process) -> None:
+    policy = Policy(consecutive=20)
+
+    async def alarms(part: int) -> None:
+        async with connection(url(server), name=f"racer-{part}") as js:
+            store = await DecisionStore.open(js, "n", "alarms")
+            for window in range(part, 20, 4):
+                await store.apply(Alarm("drift", "r1", window + 1, True, f"e{window}"), policy)
+
+    await asyncio.gather(*(alarms(part) for part in range(4)))
+    async with connection(url(server), name="reader") as js:
+        assert (await (await DecisionStore.open(js, "n", "alarms")).read()).phase == "pending"
+
+
+async def test_steps_claim_and_end_from_outside_a_loop(server: Process) -> None:
+    def steps() -> list[State]:
+        where = url(server), "n", "digits"
+        return [
+            apply_once(*where, Claim("run-1", "d1", "person")),
+            apply_once(*where, Claim("run-2", "d2", "person")),
+            apply_once(*where, End("run-1", "released")),
+            apply_once(*where, Claim("run-1", "d1", "person")),
+        ]
+
+    first, second, ended, again = await asyncio.to_thread(steps)
+    assert claimed(first, "run-1")
+    assert not claimed(second, "run-2")
+    assert ended.phase == "cooling"
+    assert not claimed(again, "run-1")
+
+
+def test_names_become_tokens() -> None:
+    assert token("my-ns.x") == "MY_NS_X"
+
+
+def test_the_library_is_the_one_it_was_written_for() -> None:
+    assert hasattr(nats_py, "connect")
