@@ -66,7 +66,6 @@ class Plan:
     data: S3Uri
     heldout: float
     features: str
-    target: str
     steps: tuple[Step, ...]
     train: Train
     train_image: str
@@ -109,7 +108,6 @@ def plan(pipeline: Pipeline | Document, *, cluster: str = "dev") -> Plan:
         data=spec.data.uri,
         heldout=spec.data.heldout,
         features=spec.data.features,
-        target=spec.data.target,
         steps=tuple(
             Step(
                 step.name,

@@ -105,9 +105,7 @@ class Data(SpecModel):
     heldout: Annotated[float, Field(gt=0, lt=1)] = 0.2
     """Share of rows kept from training and used to evaluate; chosen by the row's hash."""
     features: ArrayName = "x"
-    """Array (.npz) or column prefix that holds the features."""
-    target: ArrayName = "y"
-    """Array (.npz) or column that holds the target."""
+    """Array (.npz) that holds the features, for the detectors; the training function reads what it likes."""
 
 
 class Best(SpecModel):

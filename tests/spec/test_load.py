@@ -32,7 +32,7 @@ def test_everything_has_a_default_but_names_images_and_functions() -> None:
     assert spec.serve.backend == "seldon"
     assert spec.train.image == "trainer"
     assert spec.data.heldout == 0.2
-    assert (spec.data.features, spec.data.target) == ("x", "y")
+    assert spec.data.features == "x"
     assert spec.monitors.drift is None
     assert spec.rollout.canary.steps == (10, 50)
     assert spec.rollout.shadow.for_ == timedelta(minutes=10)
