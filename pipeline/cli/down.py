@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import click
+import psutil
 
 from pipeline.errors import LocalError
 from pipeline.runtimes.local import leftovers
@@ -27,9 +28,9 @@ def command(folder: Path) -> None:
         click.echo(f"stopping process {pid} and its children", err=True)
         os.kill(pid, signal.SIGTERM)
         deadline = time.monotonic() + PATIENCE
-        while state.holder() == pid and time.monotonic() < deadline:
+        while _lives(pid) and time.monotonic() < deadline:
             time.sleep(0.1)
-        if state.holder() == pid:
+        if _lives(pid):
             click.echo(f"process {pid} did not stop within {PATIENCE:.0f} s; killing it", err=True)
             os.kill(pid, signal.SIGKILL)
     left = leftovers.stop(state)
@@ -37,3 +38,10 @@ def command(folder: Path) -> None:
         click.echo(f"stopped {left} processes that were left behind", err=True)
     if pid is None and not left:
         click.echo("nothing was running", err=True)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

@@ -123,7 +123,7 @@ def test_mount_paths_become_folders_wherever_they_stand(image: Image, tmp_path: 
         ),
         ({"volumeMounts": [{"name": "gone", "mountPath": "/x"}]}, "no volume gone"),
         ({"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}]}, "persistentVolumeClaim is not"),
-        ({"readinessProbe": {"exec": {"command": ["true"]}}}, "readiness probe exec is not supported"),
+        ({"readinessProbe": {"exec": {"command": ["true"]}}}, "probe exec is not supported"),
         ({"command": ["missing"]}, "has no program `missing`"),
     ],
 )

@@ -298,6 +298,61 @@ def test_a_pod_that_does_not_come_up_keeps_the_old_one(start: Start, git: Git) -
     eventually(lambda: all(one["phase"] == "ready" for one in up.status()["processes"]), what="the bad pod is gone")
 
 
+def test_replicas_init_containers_and_recreate(start: Start, git: Git) -> None:
+    item = deployment("a")
+    pod = item["spec"]["template"]["spec"]
+    pod["volumes"] = [{"name": "model", "emptyDir": {}}]
+    mount = [{"name": "model", "mountPath": "/mnt/models"}]
+    write = "import pathlib, sys; pathlib.Path(sys.argv[1]).write_text('fetched')"
+    fetch = {"name": "fetch", "image": pod["containers"][0]["image"], "command": ["python", "-c", write]}
+    pod["initContainers"] = [fetch | {"args": ["/mnt/models/model.bin"], "volumeMounts": mount}]
+    pod["containers"][0] |= {"volumeMounts": mount}
+    pod["containers"][0]["env"].append({"name": "MODEL", "value": "/mnt/models/model.bin"})
+    item["spec"] |= {"replicas": 2, "strategy": {"type": "Recreate"}}
+    files = BASE | {"deployments/shop/a.yaml": [item, service("a")]}
+    up = start().wait_up()
+    up.wait_applied(git.commit(files))
+    models = {get(up.url(MODEL))[1]["env"]["MODEL"] for _ in range(20)}
+    assert len(models) == 2, "each replica has its own folder, and both answer"
+    assert {Path(model).read_text() for model in models} == {"fetched"}
+    item["spec"]["replicas"] = 1
+    up.wait_applied(git.commit({"deployments/shop/a.yaml": [item, service("a")]}))
+    eventually(lambda: [one["name"] for one in up.status()["processes"]].count("shop/a") == 1)
+    item["spec"]["template"]["spec"]["containers"][0]["env"].append({"name": "VERSION", "value": "2"})
+    up.wait_applied(git.commit({"deployments/shop/a.yaml": [item, service("a")]}))
+    assert get(up.url(MODEL))[1]["env"]["VERSION"] == "2"
+    assert not any(Path(model).exists() for model in models)
+
+
+def test_a_server_that_hangs_is_killed_and_started_again(start: Start, git: Git) -> None:
+    item = deployment("a")
+    code = (
+        "import http.server, os, pathlib, sys, time\n"
+        "class H(http.server.BaseHTTPRequestHandler):\n"
+        "    def do_GET(self):\n"
+        "        mark = pathlib.Path(os.environ['WORK'], 'hung')\n"
+        "        if self.path == '/live' and mark.exists(): mark.unlink(); time.sleep(3600)\n"
+        "        if self.path == '/hang': mark.touch()\n"
+        "        self.send_response(200); self.send_header('content-length', '2'); self.end_headers()\n"
+        "        self.wfile.write(b'{}')\n"
+        "http.server.HTTPServer(('127.0.0.1', int(sys.argv[-1])), H).serve_forever()\n"
+    )
+    pod = item["spec"]["template"]["spec"]
+    pod["volumes"] = [{"name": "work", "emptyDir": {}}]
+    pod["containers"][0] |= {
+        "command": ["python", "-c", code],
+        "env": [{"name": "WORK", "value": "/work"}],
+        "volumeMounts": [{"name": "work", "mountPath": "/work"}],
+        "livenessProbe": {"httpGet": {"path": "/live", "port": 8080}, "periodSeconds": 1, "failureThreshold": 1},
+    }
+    up = start().wait_up()
+    up.wait_applied(git.commit(BASE | {"deployments/shop/a.yaml": [item, service("a")]}))
+    assert get(up.url("/seldon/shop/model/hang"))[0] == 200
+    eventually(lambda: any(one["restarts"] for one in up.status()["processes"]), 30, "it is killed")
+    eventually(lambda: get(up.url("/seldon/shop/model/x"))[0] == 200, what="it answers again")
+    assert "does not answer any more" in up.state.timeline.read_text()
+
+
 @pytest.mark.parametrize("part", ["gateway"])
 def test_a_chosen_port_in_use_is_an_error(start: Start, state: State, part: str) -> None:
     import socket

@@ -8,7 +8,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import yaml
 from pipeline.errors import LocalError
 from pipeline.runtimes.local import kinds
 from pipeline.runtimes.local.images import Image
-from pipeline.runtimes.local.process import HttpProbe, Probe, Program, TcpProbe
+from pipeline.runtimes.local.process import HttpProbe, Liveness, Probe, Program, TcpProbe
 
 PLATFORM = "driftloop-platform"
 ENVOY_IMAGES = ("docker.io/envoyproxy/envoy", "envoyproxy/envoy")
@@ -69,6 +69,7 @@ class Container:
     """(mount path, volume), longest path first."""
     cwd: str | None
     probe: Mapping[str, Any] | None
+    liveness: Mapping[str, Any] | None
 
 
 @dataclass(frozen=True)
@@ -151,8 +152,8 @@ def plan(deployment: Mapping[str, Any], values: Values, images: Images) -> Pod:
             ports.add(int(port["containerPort"]))
             if "name" in port:
                 named[port["name"]] = int(port["containerPort"])
-        if (probe := item.get("readinessProbe")) and (number := _probe_port(where, probe, named)):
-            ports.add(number)
+        probes = [item[kind] for kind in ("readinessProbe", "livenessProbe") if item.get(kind)]
+        ports |= {_probe_port(where, probe, named) for probe in probes}
     found_init = tuple(container(item) for item in pod.get("initContainers") or ())
     found = tuple(container(item) for item in mains)
     for port in sorted(ports):
@@ -165,7 +166,18 @@ def plan(deployment: Mapping[str, Any], values: Values, images: Images) -> Pod:
     digest = hashlib.sha256(
         json.dumps(
             [
-                [(item.name, item.image.digest, item.argv, sorted(item.env.items()), item.mounts, item.cwd, item.probe)]
+                [
+                    (
+                        item.name,
+                        item.image.digest,
+                        item.argv,
+                        sorted(item.env.items()),
+                        item.mounts,
+                        item.cwd,
+                        item.probe,
+                        item.liveness,
+                    )
+                ]
                 for item in (*found_init, *found)
             ]
             + [{name: dict(content) for name, content in files.items() if _is_mounted(name, (*found_init, *found))}],
@@ -229,7 +241,8 @@ def place(
             log=logs / pod.namespace / f"{name}.log",
             cwd=cwd,
             env={**base, **env},
-            probe=None if once else _probe(pod, container, ports),
+            probe=None if once else _probe(pod, container.probe, ports),
+            liveness=None if once else _liveness(pod, container.liveness, ports),
             once=once,
             grace=min(pod.grace, 30.0),
         )
@@ -279,6 +292,7 @@ def _container(
         mounts=tuple(sorted(mounts, key=lambda mount: -len(mount[0]))),
         cwd=item.get("workingDir"),
         probe=item.get("readinessProbe"),
+        liveness=item.get("livenessProbe"),
     )
 
 
@@ -377,28 +391,33 @@ def _is_mounted(volume: str, containers: Iterable[Container]) -> bool:
     return any(volume == name for container in containers for _, name in container.mounts)
 
 
-def _probe_port(where: str, probe: Mapping[str, Any], named: Mapping[str, int]) -> int | None:
+def _probe_port(where: str, probe: Mapping[str, Any], named: Mapping[str, int]) -> int:
     for kind in ("httpGet", "tcpSocket"):
         if kind in probe:
             port = probe[kind]["port"]
             if isinstance(port, str) and port not in named:
                 raise LocalError(f"{where}: no container port is named {port}", hint="name it in `ports`")
             return named[port] if isinstance(port, str) else int(port)
-    raise LocalError(
-        f"{where}: readiness probe {sorted(probe)[0]} is not supported here", hint="use httpGet or tcpSocket"
+    raise LocalError(f"{where}: probe {sorted(probe)[0]} is not supported here", hint="use httpGet or tcpSocket")
+
+
+def _probe(pod: Pod, probe: Mapping[str, Any] | None, ports: Mapping[int, int]) -> Probe | None:
+    if probe is None:
+        return None
+    port = ports[_probe_port(pod.deployment, probe, pod.named_ports)]
+    timeout = max(2.0, float(probe.get("timeoutSeconds", 1)))
+    return (
+        HttpProbe(port, probe["httpGet"].get("path", "/"), timeout) if "httpGet" in probe else TcpProbe(port, timeout)
     )
 
 
-def _probe(pod: Pod, container: Container, ports: Mapping[int, int]) -> Probe | None:
-    if container.probe is None:
+def _liveness(pod: Pod, probe: Mapping[str, Any] | None, ports: Mapping[int, int]) -> Liveness | None:
+    found = _probe(pod, probe, ports)
+    if probe is None or found is None:
         return None
-    number = _probe_port(pod.deployment, container.probe, pod.named_ports)
-    if number is None:
-        return None
-    timeout = max(2.0, float(container.probe.get("timeoutSeconds", 1)))
-    if "httpGet" in container.probe:
-        return HttpProbe(ports[number], container.probe["httpGet"].get("path", "/"), timeout)
-    return TcpProbe(ports[number], timeout)
+    # a busy laptop is no dead server: the answer may take longer than a cluster would allow
+    found = replace(found, timeout=max(10.0, found.timeout))
+    return Liveness(found, float(probe.get("periodSeconds", 10)), int(probe.get("failureThreshold", 3)))
 
 
 def _require_told(where: str, port: int, containers: Iterable[Container]) -> None:

@@ -47,6 +47,17 @@ Probe = HttpProbe | TcpProbe
 
 
 @dataclass(frozen=True)
+class Liveness:
+    """A program that answers no more, though it runs, is killed and started again."""
+
+    probe: Probe
+    period: float = 10.0
+    """Seconds between two questions."""
+    failures: int = 3
+    """Unanswered ones in a row until it counts as dead."""
+
+
+@dataclass(frozen=True)
 class Program:
     """What to run. `once` is a program that ends (an init container): ready when it has ended with 0."""
 
@@ -56,6 +67,7 @@ class Program:
     cwd: Path
     env: Mapping[str, str] = field(default_factory=dict)
     probe: Probe | None = None
+    liveness: Liveness | None = None
     once: bool = False
     grace: float = 10.0
     """Seconds between SIGTERM and SIGKILL."""
@@ -179,6 +191,15 @@ class Process:
         self.phase = "ready"
         self._ready.set()
         self._on_event(self.program.name, f"ready after {time.monotonic() - self._started:.1f} s")
+        if (liveness := self.program.liveness) is None:
+            return
+        failures = 0
+        while failures < liveness.failures:
+            await asyncio.sleep(liveness.period)
+            failures = 0 if await answers(liveness.probe) else failures + 1
+        if self._popen is not None:
+            self._on_event(self.program.name, f"does not answer any more; killed after {failures} questions")
+            self._popen.kill()
 
 
 async def answers(probe: Probe) -> bool:

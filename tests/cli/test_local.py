@@ -1,0 +1,95 @@
+"""`up`, `down`, `status`, `logs` as a user runs them."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from pipeline.runtimes.local import leftovers
+from pipeline.runtimes.local.state import State
+from tests.runtimes.conftest import Git, context, deployment, envs, git, kustomization, service, state, virtual_service
+
+__all__ = ["context", "envs", "git", "state"]
+
+
+def driftloop(*arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+    """Run a command; its exit code must be `code`."""
+    command = [sys.executable, "-m", "pipeline.cli", *arguments]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
+    assert result.returncode == code, result.stderr + result.stdout
+    return result
+
+
+def test_the_whole_life_of_a_platform(state: State, git: Git, envs: Path) -> None:
+    release = {
+        "spec": {
+            "phase": "canary",
+            "production": {"id": "r1"},
+            "candidate": {"id": "r2"},
+            "weights": {"r1": 90, "r2": 10},
+        }
+    }
+    sha = git.commit(
+        {
+            "cluster/dev/pipelines/shop.yaml": kustomization("shop-deployments", "deployments/shop"),
+            "deployments/shop/kustomization.yaml": {"resources": ["a.yaml", "traffic.yaml"]},
+            "deployments/shop/a.yaml": [deployment("a"), service("a")],
+            "deployments/shop/traffic.yaml": virtual_service({"a": 100}),
+            "deployments/shop/release.yaml": release,
+        },
+        "Open the shop",
+    )
+    folder = ("--state", str(state.root))
+    try:
+        up = driftloop("up", *folder, "--envs", str(envs), "--detach")
+        assert "up after" in up.stderr
+        assert f"already running in {state.root}" in driftloop("up", *folder, "--detach", code=1).stderr
+        found = json.loads(driftloop("status", *folder, "--output", "json").stdout)
+        assert found["applied"] == sha
+        names = {process["name"]: process for process in found["processes"]}
+        assert {"nats", "s3", "envoy", "broker", "argo", "shop/a"} == set(names)
+        assert all(process["phase"] == "ready" and process["memory"] > 1 for process in names.values())
+        parts = found["memory"]["up"] + sum(process["memory"] for process in names.values())
+        assert found["memory"]["total"] == pytest.approx(parts, rel=0.2)
+        assert found["releases"]["shop"]["weights"] == {"r1": 90, "r2": 10}
+        table = driftloop("status", *folder).stdout
+        assert "release  shop: canary; production r1; candidate r2; weights r1 90%, r2 10%" in table
+        assert f"commit   {sha[:12]} applied" in table
+        assert "Open the shop" in driftloop("logs", *folder).stdout
+        assert "listening" in driftloop("logs", "shop/a", *folder).stdout
+        assert driftloop("logs", "a", *folder, code=1).stderr.count("shop/a") == 1
+        assert "no logs have `nobody`" in driftloop("logs", "nobody", *folder, code=1).stderr
+        pid = state.holder()
+        assert pid is not None
+        assert "stopping process" in driftloop("down", *folder).stderr
+        assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+        assert leftovers.find(state) == []
+        assert "nothing was running" in driftloop("down", *folder).stderr
+        assert "nothing runs" in driftloop("status", *folder, code=1).stderr
+    finally:
+        if (holder := state.holder()) is not None:
+            os.kill(holder, 9)
+        leftovers.stop(state)
+
+
+def test_explain_prints_the_three_lists() -> None:
+    text = driftloop("up", "--explain").stdout
+    assert "Acts on" in text
+    assert "Accepts without local effect" in text
+    assert "Refuses" in text
+
+
+@pytest.mark.parametrize("command", ["down", "status", "logs"])
+def test_a_folder_that_is_no_state_folder(tmp_path: Path, command: str) -> None:
+    assert "is no state folder" in driftloop(command, "--state", str(tmp_path), code=1).stderr
+
+
+def test_up_without_anything_to_run(tmp_path: Path) -> None:
+    result = driftloop("up", "--state", str(tmp_path / "none"), code=1)
+    assert "nothing to run" in result.stderr
+    assert "driftloop up pipeline.yaml" in result.stderr
+    assert not (tmp_path / "none").exists()
