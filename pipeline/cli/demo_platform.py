@@ -24,6 +24,7 @@ from pipeline.clients.nats import connection
 from pipeline.clients.s3 import Store, location
 from pipeline.errors import LocalError, StoreError
 from pipeline.release import record
+from pipeline.release.decision import State as Decision
 from pipeline.release.record import Release
 from pipeline.runtimes.local.state import State
 
@@ -212,11 +213,11 @@ class Platform:
         names = (key.removeprefix(prefix) for key in keys if key.startswith(prefix))
         return tuple(sorted(name for name in names if not name.startswith(f"{self.name}-release-")))
 
-    async def decision(self) -> str:
-        """The state of the retrain decision: idle, pending, running …"""
+    async def decision(self) -> Decision:
+        """The retrain decision: its phase, and how the last run ended and why."""
         async with connection(f"nats://127.0.0.1:{self.port('nats')}", name="demo") as js:
             store = await DecisionStore.open(js, self.namespace, self.name)
-            return str((await store.read()).phase)
+            return await store.read()
 
     async def follow_verdicts(self) -> None:
         """Keep `verdicts` up to date, for ever."""

@@ -197,22 +197,27 @@ class Story:
         ended = await self._platform.until(lambda: self._platform.ended(run), f"run {run} to end", within=RUN)
         self._screen.say(str(tally))
         now = self._platform.release()
+        decision = await self._platform.decision()
         self._screen.claim(
-            "the gate refuses it and production is untouched",
-            now == release and self._platform.head() == tip,
-            f"run {run} {ended.lower()}, production {_production(now)}, tip {tip[:10]} unchanged"
-            if self._platform.head() == tip
-            else f"tip moved from {tip[:10]} to {self._platform.head()[:10]}",
+            "the gate refuses a bad candidate", decision.outcome == "refused", f"run {ended.lower()}: {decision.reason}"
+        )
+        tip_now = self._platform.head()
+        self._screen.claim(
+            "production is untouched by it",
+            now == release and tip_now == tip,
+            f"production {_production(now)}, tip of the repository {tip_now[:10]}, before {tip[:10]}",
         )
         self._screen.claim("production still answers right", tally.accuracy > RECOVERED_ABOVE, percent(tally.accuracy))
 
     async def _rollback(self, traffic: Traffic, first: Release, second: Release) -> None:
         self._screen.act("7  Rollback: the previous release comes back by one commit")
+        traffic.pause()
         before = int((await self._platform.git("rev-list", "--count", "main")).strip())
         await self._platform.call("rollback", self._platform.name, "--state", str(self._platform.state.root))
         commits = int((await self._platform.git("rev-list", "--count", "main")).strip()) - before
         await self._platform.until(self._is_applied, "the rollback to be applied", within=SOON)
-        tally = traffic.turn("rotated")
+        # Unlogged, so that no detector counts them: the old model's would rightly ask for a new run at once.
+        tally = traffic.turn("rotated", logged=False)
         await self._answered(tally, PROOF_REQUESTS)
         traffic.pause()
         self._screen.say(str(tally))
@@ -302,7 +307,7 @@ class Story:
 
     async def _cooled_down(self) -> None:
         async def idle() -> bool:
-            return await self._platform.decision() == "idle"
+            return (await self._platform.decision()).phase == "idle"
 
         await self._platform.until(idle, "the cooldown to end", within=SOON)
 

@@ -39,6 +39,8 @@ class Tally:
     """What came of the requests of one stretch of traffic."""
 
     kind: str
+    logged: bool = True
+    """Whether the platform is to make events of them."""
     started: float = field(default_factory=time.monotonic)
     ended: float | None = None
     ids: list[str] = field(default_factory=list)
@@ -114,11 +116,11 @@ class Traffic:
                 sender.cancel()
                 await asyncio.gather(sender, *traffic._requests, return_exceptions=True)
 
-    def turn(self, kind: str) -> Tally:
+    def turn(self, kind: str, *, logged: bool = True) -> Tally:
         """From now on send rows of this kind, counted in the tally returned; the tally before it is closed."""
         if self._tally is not None:
             self._tally.ended = time.monotonic()
-        self._tally = Tally(kind)
+        self._tally = Tally(kind, logged)
         return self._tally
 
     def pause(self) -> None:
@@ -148,7 +150,7 @@ class Traffic:
     async def _ask(self, session: aiohttp.ClientSession, id: str, row: Row, tally: Tally) -> None:
         sent = time.monotonic()
         try:
-            answer = await ask(session, self.url, row, id=id)
+            answer = await ask(session, self.url, row, id=id, logged=tally.logged)
         except (aiohttp.ClientError, TimeoutError, LocalError) as error:
             reason = str(error) or type(error).__name__
             tally.errors[reason] = tally.errors.get(reason, 0) + 1
@@ -162,10 +164,11 @@ class Traffic:
             tally.right += answer == row.label
 
 
-async def ask(session: aiohttp.ClientSession, url: str, row: Row, *, id: str) -> int:
+async def ask(session: aiohttp.ClientSession, url: str, row: Row, *, id: str, logged: bool = True) -> int:
     """The class a model gives a row; LocalError when the answer is no prediction, aiohttp's when none came."""
     body = {"data": {"ndarray": [row.pixels]}}
-    async with session.post(url, json=body, headers={"Seldon-Puid": id}) as response:
+    headers = {"Seldon-Puid": id} if logged else {"Seldon-Puid": id, "Seldon-Skip-Logging": "true"}
+    async with session.post(url, json=body, headers=headers) as response:
         if response.status != 200:
             raise LocalError(f"HTTP {response.status}")
         answer = await response.json(content_type=None)
