@@ -195,7 +195,7 @@ def test_a_candidate_that_never_gets_ready_is_rejected(shadowed):
     done = walk(shadowed, "shadow", limits=SHADOW, timeout=3, code=1)
     assert f"Deployment digits-{B} is not ready" in done.stderr
     assert shadowed.base().release.candidate is None
-    assert shadowed.around.questions == []
+    assert not any("since" in question for question in shadowed.around.questions)
 
 
 def test_a_judge_or_an_api_that_is_away_is_waited_for(shadowed):
