@@ -27,6 +27,7 @@ REQUIRED = ("id", "source", "type", "specversion")
 _NAME = re.compile(r"[a-z0-9]+\Z")
 _JSON_TYPE = re.compile(r"(application|text)/([\w.\-]+\+)?json\s*(;|\Z)", re.IGNORECASE)
 _HEADER_SAFE = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in '"%')
+_PLAIN = re.compile(r"[!#$&-~]*\Z")
 _VERDICTS = uuid.UUID("6f6b0e1c-8a4f-5f0e-9d5c-3d1f6a1c7b11")
 
 
@@ -160,7 +161,7 @@ def to_http(event: Event) -> dict[str, str]:
         if name == "datacontenttype":
             headers["Content-Type"] = value
         else:
-            headers["ce-" + name] = value if value.isascii() and value.isalnum() else quote(value, safe=_HEADER_SAFE)
+            headers["ce-" + name] = value if _PLAIN.match(value) else quote(value, safe=_HEADER_SAFE)
     return headers
 
 

@@ -79,6 +79,7 @@ class Dispatcher:
         self._resolve = resolve
         self._counters = counters.deliveries
         self._label = f"{trigger.namespace}/{trigger.name}"
+        self._delivered = self._counters.labels(self._label, "delivered")
         self._wants = filters.compiled(trigger.spec)
         self._queue: asyncio.Queue[Msg] = asyncio.Queue(maxsize=BATCH)
         self._troubled = False
@@ -163,7 +164,7 @@ class Dispatcher:
                 await self._bury(message, event, failure)
                 return
             self._troubled = False
-            self._counters.labels(self._label, "delivered").inc()
+            self._delivered.inc()
             await message.ack()
             return
         await self._bury(message, event, Failed(None, b"a broker died while it delivered this event"))

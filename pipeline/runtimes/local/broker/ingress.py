@@ -1,18 +1,15 @@
 """The door: POST /<namespace>/<broker> takes one CloudEvent and answers 202 once it is stored."""
 
-import asyncio
-import functools
 import re
-import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
-from aiohttp import web
 from prometheus_client import CollectorRegistry, Counter, generate_latest
 
 from pipeline.clients import events
 from pipeline.clients.jetstream import Publisher, TooLargeError
 from pipeline.errors import StoreError
+from pipeline.runtimes.local.broker.http import Answer, Request
 from pipeline.runtimes.local.broker.objects import Broker
 
 HOPS = 255
@@ -44,6 +41,7 @@ class Ingress:
         self._answers = Counter(
             "broker_ingress_events", "Events that reached the ingress, by answer", ["broker", "code"], registry=registry
         )
+        self._counted: dict[tuple[str, int], Counter] = {}
         self.brokers: Mapping[tuple[str, str], Broker] = {}
 
     async def store(self, broker: Broker, event: events.Event) -> None:
@@ -63,39 +61,27 @@ class Ingress:
             message_id=event.id,
         )
 
-    def server(self) -> web.Server:
-        """The HTTP server of this ingress, without the router and middlewares it does not need."""
+    async def handle(self, request: Request) -> Answer:
+        """Answer one request."""
+        if request.method == "GET" and request.path == "/metrics":
+            return Answer(200, generate_latest(self._registry))
+        if request.method == "GET" and request.path == "/healthz":
+            return Answer(200 if self._connected() else 503)
+        status, text = await self._take(request)
+        self._count(request.path.strip("/") if status != 404 else "unknown", status)
+        return Answer(status, text.encode())
 
-        request = functools.partial(web.BaseRequest, loop=asyncio.get_running_loop(), client_max_size=self._limit)
-        return web.Server(self._handle, request_factory=request, access_log=None)
-
-    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        path = request.path
-        if request.method == "GET" and path == "/metrics":
-            return web.Response(body=generate_latest(self._registry), content_type="text/plain")
-        if request.method == "GET" and path == "/healthz":
-            ready = self._connected()
-            return web.Response(status=200 if ready else 503)
-        status, text = await self._take(request, path)
-        name = path.strip("/") if status != 404 else "unknown"
-        self._answers.labels(name, str(status)).inc()
-        return web.Response(status=status, text=text or None)
-
-    async def _take(self, request: web.BaseRequest, path: str) -> tuple[int, str]:
-        parts = path.strip("/").split("/")
+    async def _take(self, request: Request) -> tuple[int, str]:
+        parts = request.path.strip("/").split("/")
         broker = self.brokers.get((parts[0], parts[1])) if len(parts) == 2 else None
         if request.method != "POST":
             return 405, "only POST"
         if broker is None:
-            return 404, f"no broker at {path}"
-        if (request.content_length or 0) > self._limit:
+            return 404, f"no broker at {request.path}"
+        if request.body is None:
             return 413, f"the event is larger than {self._limit} bytes"
         try:
-            body = await request.read()
-        except web.HTTPRequestEntityTooLarge:
-            return 413, f"the event is larger than {self._limit} bytes"
-        try:
-            event = events.from_http(request.headers, body)
+            event = events.from_http(request.headers, request.body)
             await self.store(broker, event)
         except (events.MalformedEventError, LoopError) as error:
             return 400, error.message
@@ -105,8 +91,8 @@ class Ingress:
             return 503, error.message
         return 202, ""
 
-
-def arrived(event: events.Event) -> float:
-    """When the event reached its broker, seconds since 1970; now when it does not say."""
-    text = event.get("knativearrivaltime")
-    return datetime.fromisoformat(text).timestamp() if text else time.time()
+    def _count(self, broker: str, status: int) -> None:
+        counter = self._counted.get((broker, status))
+        if counter is None:
+            counter = self._counted[broker, status] = self._answers.labels(broker, str(status))
+        counter.inc()

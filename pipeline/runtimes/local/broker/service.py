@@ -8,7 +8,6 @@ from pathlib import Path
 
 import nats.errors
 import nats.js.errors
-from aiohttp import web
 from nats.js import JetStreamContext
 from prometheus_client import CollectorRegistry
 
@@ -18,6 +17,7 @@ from pipeline.errors import LocalError, StoreError
 from pipeline.runtimes.local.broker import objects
 from pipeline.runtimes.local.broker.courier import Courier
 from pipeline.runtimes.local.broker.dispatch import Counters, Dispatcher
+from pipeline.runtimes.local.broker.http import Server
 from pipeline.runtimes.local.broker.ingress import LIMIT, Ingress
 
 log = logging.getLogger("broker")
@@ -161,17 +161,16 @@ async def serve(
     ingress = Ingress(publisher, lambda: client.is_connected, registry, limit=limit)
     courier = Courier()
     service = Service(run, js, courier, ingress, Counters(registry))
-    runner = web.ServerRunner(ingress.server())
+    server = Server(ingress.handle, limit=limit)
     try:
-        await runner.setup()
         try:
-            await web.TCPSite(runner, "127.0.0.1", port, backlog=1024).start()
+            await server.start("127.0.0.1", port)
         except OSError as error:
             raise LocalError(f"the broker can't listen on port {port}: {error.strerror}") from error
         ready()
         await service.watch()
     finally:
-        await runner.cleanup()
+        await server.close()
         courier.close()
         await publisher.stop()
         await client.close()
