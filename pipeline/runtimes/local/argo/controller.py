@@ -2,11 +2,10 @@
 
 import asyncio
 import logging
-import os
 import shutil
 
 from pipeline.runtimes.local.argo.run import Run, World
-from pipeline.runtimes.local.argo.store import Change, GoneError
+from pipeline.runtimes.local.argo.store import Change, GoneError, until_stored
 
 LOG = logging.getLogger("argo.workflows")
 
@@ -38,7 +37,7 @@ class Controller:
         uid, task = self._running.get(key, ("", None))
         if change.workflow is None:
             # an old message after a restart may speak of what was made anew since
-            if task is not None and await self._world.workflows.get(*key) is None:
+            if task is not None and await until_stored(lambda: self._world.workflows.get(*key)) is None:
                 await self._stop(key, task, "deleted")
             return
         found = change.workflow["metadata"]["uid"]
@@ -48,7 +47,7 @@ class Controller:
             if uid == found:
                 return
             await self._stop(key, task, "made anew")
-        now = await self._world.workflows.get(*key)
+        now = await until_stored(lambda: self._world.workflows.get(*key))
         if now is None or (now[0].get("status") or {}).get("phase") in ENDED:
             return
         run = Run(now[0], now[1], self._world)
@@ -87,8 +86,3 @@ class Controller:
         _, task = self._running.get(key, ("", None))
         if task is asyncio.current_task():
             del self._running[key]
-
-
-def environment(proxies: dict[str, str]) -> dict[str, str]:
-    """What every step's process gets besides its own: the proxy that resolves cluster names."""
-    return {**proxies, "TZ": os.environ.get("TZ", "UTC")}

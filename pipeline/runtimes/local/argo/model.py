@@ -238,20 +238,26 @@ class Resource(Part):
     manifest: str
 
 
+_DURATION = r"^(\d+(\.\d+)?|(\d+(\.\d+)?(ms|s|m|h|d))+)$"
+Duration = Annotated[str, BeforeValidator(_any_string), Field(pattern=_DURATION)]
+Whole = Annotated[str, BeforeValidator(_any_string), Field(pattern=r"^\d+$")]
+Number = Annotated[str, BeforeValidator(_any_string), Field(pattern=r"^\d+(\.\d+)?$")]
+
+
 class Backoff(Part):
     """Growing waits between retries."""
 
-    duration: Text = "0"
-    factor: Text = "1"
-    max_duration: Text | None = None
-    cap: Text | None = None
+    duration: Duration = "0"
+    factor: Number = "1"
+    max_duration: Duration | None = None
+    cap: Duration | None = None
 
 
 class RetryStrategy(Part):
     """How often a failed pod is tried again; no limit means for ever."""
 
     ACCEPTED = frozenset({"affinity"})
-    limit: Text | None = None
+    limit: Whole | None = None
     retry_policy: Literal["Always", "OnFailure", "OnError"] = "OnFailure"
     backoff: Backoff | None = None
 
@@ -473,10 +479,10 @@ class TriggerTemplate(Part):
 class TriggerRetry(Part):
     """Growing waits between tries."""
 
-    steps: Text = "1"
-    duration: Text = "1s"
-    factor: Text = "1"
-    jitter: Text = "0"
+    steps: Whole = "1"
+    duration: Duration = "1s"
+    factor: Number = "1"
+    jitter: Number = "0"
 
 
 class RateLimit(Part):

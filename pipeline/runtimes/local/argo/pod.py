@@ -1,12 +1,12 @@
 """One step as a process: its folder, environment and artifacts, its end, and what it leaves behind."""
 
 import asyncio
-import ctypes
 import os
 import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +15,7 @@ from pathlib import Path
 from pipeline.clients.s3 import Location, MissingObjectError, Store
 from pipeline.errors import LocalError, StoreError
 from pipeline.runtimes.local import images
+from pipeline.runtimes.local.argo import tether
 from pipeline.runtimes.local.argo.configuration import Configuration
 from pipeline.runtimes.local.argo.model import Artifact, Container, Env, FieldRef, NotUnderstoodError, Template, Volume
 from pipeline.runtimes.local.argo.nodes import Outputs, Phase
@@ -31,8 +32,6 @@ LARGEST_PARAMETER = 256 * 1024
 """Bytes of an output parameter, as in Argo."""
 
 _REFERENCE = re.compile(r"\$\(([A-Za-z_][A-Za-z0-9_]*)\)")
-_PR_SET_PDEATHSIG = 1
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 @dataclass(frozen=True)
@@ -299,24 +298,16 @@ def _expanded(text: str, env: Mapping[str, str]) -> str:
 
 def _start(argv: list[str], *, env: Mapping[str, str], cwd: Path, log: Path) -> subprocess.Popen[bytes]:
     log.parent.mkdir(parents=True, exist_ok=True)
-    parent = os.getpid()
-
-    def die_with_parent() -> None:
-        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() != parent:
-            os._exit(1)
-
     with log.open("ab") as out:
         try:
             return subprocess.Popen(
-                argv,
+                [sys.executable, "-I", "-S", tether.__file__, str(os.getpid()), *argv],
                 env=env,
                 cwd=cwd,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=die_with_parent,  # noqa: PLW1509 - it takes no locks
             )
         except OSError as error:
             raise LocalError(f"{argv[0]} can't be started: {error.strerror or error}") from error

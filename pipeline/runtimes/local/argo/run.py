@@ -3,13 +3,14 @@
 import asyncio
 import contextlib
 import json
+import logging
 import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import yaml
 
@@ -31,13 +32,13 @@ from pipeline.runtimes.local.argo.model import (
     read,
 )
 from pipeline.runtimes.local.argo.nodes import BAD, Node, Outputs, Phase, Type, node_id
-from pipeline.runtimes.local.argo.store import GoneError, Json, OvertakenError, Workflows, now
+from pipeline.runtimes.local.argo.store import GoneError, Json, OvertakenError, Workflows, now, until_stored
 from pipeline.runtimes.local.state import State
+
+LOG = logging.getLogger("argo.workflows")
 
 CREATED_BY = "driftloop.dev/created-by"
 """Annotation on a Workflow made by a resource template: the node, so that a repeat knows its own."""
-
-T = TypeVar("T")
 
 _FROM = re.compile(r"\{\{\s*(.+?)\s*\}\}")
 
@@ -175,10 +176,13 @@ class Run:
     async def _main(self) -> tuple[Phase, str]:
         seconds = self._spec.active_deadline_seconds
         rest = None if seconds is None else seconds - _age(self._status["startedAt"])
+        limit = asyncio.timeout(rest)
         try:
-            async with asyncio.timeout(rest):
+            async with limit:
                 node = await self._call(Site(self.name, self.name), self._spec.entrypoint or "", Call())
         except TimeoutError:
+            if not limit.expired():
+                raise
             message = f"workflow exceeded its deadline (activeDeadlineSeconds: {seconds})"
             for node in [node for node in self._nodes.values() if not node.fulfilled]:
                 self._nodes[node.id] = node.ended("Failed", message)
@@ -318,9 +322,9 @@ class Run:
         metadata = manifest.setdefault("metadata", {})
         metadata["annotations"] = {**(metadata.get("annotations") or {}), CREATED_BY: maker}
         namespace = metadata.get("namespace") or self.namespace
-        name, new = await _until_stored(lambda: self._world.workflows.create(manifest, namespace=namespace))
+        name, new = await until_stored(lambda: self._world.workflows.create(manifest, namespace=namespace))
         if not new:
-            there = await _until_stored(lambda: self._world.workflows.get(namespace, name))
+            there = await until_stored(lambda: self._world.workflows.get(namespace, name))
             annotations = (there[0]["metadata"].get("annotations") or {}) if there else {}
             if annotations.get(CREATED_BY) != maker:
                 return node.ended("Failed", f'workflows.argoproj.io "{name}" already exists')
@@ -693,7 +697,9 @@ class Run:
                     raise
                 except OvertakenError:
                     await self._reload()
-                except StoreError:
+                except StoreError as error:
+                    # whether it was stored is not known: the next try finds out
+                    LOG.warning("%s/%s: %s; trying again", self.namespace, self.name, error.message)
                     await asyncio.sleep(0.5)
                     await self._reload()
                 else:
@@ -702,7 +708,7 @@ class Run:
 
     async def _reload(self) -> None:
         """Take what others wrote (metadata, spec); the status is ours."""
-        found = await _until_stored(lambda: self._world.workflows.get(self.namespace, self.name))
+        found = await until_stored(lambda: self._world.workflows.get(self.namespace, self.name))
         if found is None or found[0]["metadata"]["uid"] != self.workflow["metadata"]["uid"]:
             raise GoneError(f"workflow {self.name} was deleted")
         theirs, self.revision = found
@@ -726,15 +732,6 @@ class Run:
                     await waiting(f"Waiting for {key} lock. Lock status: 0/1")
                 await stack.enter_async_context(lock)
             yield
-
-
-async def _until_stored(call: Callable[[], Awaitable[T]]) -> T:
-    """Repeat a call while NATS is away."""
-    while True:
-        try:
-            return await call()
-        except StoreError:
-            await asyncio.sleep(0.5)
 
 
 def _first_message(nodes: Iterable[Node]) -> str:

@@ -34,6 +34,8 @@ async def serve(state: State) -> None:
         js = client.jetstream()
         workflows = await Workflows.open(js)
         applied = Applied()
+        # an interrupted Workflow may need its template before the first look at the file
+        applied.now = objects.Objects.read(state.objects)
         world = World(state, workflows, applied.find, Mutexes(), proxies(ports))
         sources = EventSources(js, platform["secret"])
         sensors = Sensors(js, workflows)

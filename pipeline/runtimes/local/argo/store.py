@@ -2,13 +2,14 @@
 
 import asyncio
 import json
+import logging
 import random
 import string
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import nats.errors
 import nats.js.errors
@@ -25,7 +26,10 @@ BUCKET = "driftloop-workflows"
 STREAM = f"KV_{BUCKET}"
 CONSUMER = "argo-runner"
 
+LOG = logging.getLogger("argo.store")
+
 Json = dict[str, Any]
+T = TypeVar("T")
 
 
 class GoneError(StoreError):
@@ -136,6 +140,21 @@ class Workflows:
                 except nats.errors.Error:
                     # it comes again
                     continue
+
+
+async def until_stored(call: Callable[[], Awaitable[T]]) -> T:
+    """Repeat a call while NATS is away; what it says about the Workflow itself (GoneError, OvertakenError) passes."""
+    told = False
+    while True:
+        try:
+            return await call()
+        except (GoneError, OvertakenError):
+            raise
+        except StoreError as error:
+            if not told:
+                LOG.warning("%s; trying again until it works", error.message)
+                told = True
+            await asyncio.sleep(0.5)
 
 
 def admitted(manifest: Json, *, namespace: str) -> Json:
