@@ -16,7 +16,7 @@ from pipeline.runtimes.local.state import State
 from pipeline.runtimes.local.supervisor import Options, Supervisor, record
 from pipeline.runtimes.local.timeline import Timeline
 
-CURRENT = 900.0
+CURRENT = 300.0
 """Seconds after which `up` says what is still missing, and goes on."""
 
 

@@ -100,6 +100,10 @@ def test_services_are_found_by_name_through_the_proxy(start: Start, git: Git) ->
         status, answer = get(f"http://{host}:8000/hello", proxy=proxy)
         assert (status, answer["name"], answer["path"]) == (200, "b", "/hello")
     assert get("http://nobody.shop.svc.cluster.local:8000/", proxy=proxy)[0] == 502
+    assert get("http://b.shop.svc:8001/", proxy=proxy)[0] == 502
+    outside = get(f"http://localhost.localdomain:{up.ports['api']}/status", proxy=proxy)
+    assert outside[0] in (200, 503), "looked up like any other name; not every machine knows this one"
+    assert get(f"http://127.0.0.1:{up.ports['api']}/status", proxy=proxy)[1]["tip"]
     environment = get("http://b.shop:8000/", proxy=proxy)[1]["env"]
     assert environment["HTTP_PROXY"] == proxy
     assert "127.0.0.1" in environment["NO_PROXY"]
@@ -256,6 +260,24 @@ def test_refused_commits_leave_everything_running(start: Start, git: Git, tmp_pa
     eventually(lambda: not any(name.startswith("shop/") for name in children(up)), what="pods are gone")
     assert get(up.url(MODEL))[0] == 404
     assert get(url + name)[0] == 404
+
+
+def test_a_suspended_kustomization_stays_as_it_is(start: Start, git: Git) -> None:
+    up = start().wait_up()
+    up.wait_applied(git.commit(BASE))
+    suspended = kustomization("shop-deployments", "deployments/shop")
+    suspended["spec"]["suspend"] = True
+    changes = {
+        "cluster/dev/pipelines/shop.yaml": suspended,
+        "deployments/shop/a.yaml": [deployment("a", V="2"), service("a")],
+    }
+    before = children(up)
+    up.wait_applied(git.commit(changes))
+    assert children(up) == before
+    assert up.status()["waiting"] == []
+    suspended["spec"]["suspend"] = False
+    up.wait_applied(git.commit({"cluster/dev/pipelines/shop.yaml": suspended}))
+    assert get(up.url(MODEL))[1]["env"]["V"] == "2"
 
 
 def test_one_broken_pipeline_does_not_stop_another(start: Start, git: Git) -> None:

@@ -18,6 +18,17 @@ _TYPE = "type.googleapis.com/envoy"
 _HCM = f"{_TYPE}.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 _ROUTER = {"name": "router", "typed_config": {"@type": f"{_TYPE}.extensions.filters.http.router.v3.Router"}}
 
+# Hosts that are no Service are looked up, as a pod's DNS would.
+_OUTSIDE_DNS = {"name": "outside", "dns_lookup_family": "V4_PREFERRED"}
+_OUTSIDE_FILTER = {
+    "name": "outside",
+    "typed_config": {
+        "@type": f"{_TYPE}.extensions.filters.http.dynamic_forward_proxy.v3.FilterConfig",
+        "dns_cache_config": _OUTSIDE_DNS,
+    },
+}
+_OUTSIDE = {"match": {"prefix": "/"}, "route": {"cluster": "outside", "timeout": "0s"}}
+
 # The same header-only filter as cluster/infrastructure/configs: one id per request, set before any mirror.
 _REQUEST_ID = """function envoy_on_request(h)
   if not h:headers():get("seldon-puid") then h:headers():add("seldon-puid", h:headers():get("x-request-id")) end
@@ -80,8 +91,22 @@ def bootstrap(folder: str, *, gateway: int, proxy: int, admin: int) -> Resource:
         "static_resources": {
             "listeners": [
                 _front("gateway", gateway, file("gateway"), filters=[_lua(_REQUEST_ID), _ROUTER]),
-                _front("proxy", proxy, file("proxy"), filters=[_ROUTER]),
-            ]
+                _front("proxy", proxy, file("proxy"), filters=[_OUTSIDE_FILTER, _ROUTER]),
+            ],
+            "clusters": [
+                {
+                    "name": "outside",
+                    "lb_policy": "CLUSTER_PROVIDED",
+                    "connect_timeout": "10s",
+                    "cluster_type": {
+                        "name": "envoy.clusters.dynamic_forward_proxy",
+                        "typed_config": {
+                            "@type": f"{_TYPE}.extensions.clusters.dynamic_forward_proxy.v3.ClusterConfig",
+                            "dns_cache_config": _OUTSIDE_DNS,
+                        },
+                    },
+                }
+            ],
         },
         "layered_runtime": {
             "layers": [
@@ -123,7 +148,7 @@ def files(routes: Routes, *, admin: int) -> dict[str, list[Resource]]:
         "name": "proxy",
         "virtual_hosts": [
             *(_host(service) for service in services),
-            {"name": "unknown", "domains": ["*"], "routes": [_absent("no Service of that name\n", 502)]},
+            {"name": "others", "domains": ["*"], "routes": [_UNKNOWN, _OUTSIDE]},
         ],
     }
     return {"cds": list(clusters.values()), "lds": listeners, "gateway": [gateway], "proxy": [proxy]}
@@ -344,6 +369,17 @@ def _host(service: Endpoints) -> Resource:
         domains += list(names)
     route = {"match": {"prefix": "/"}, "route": {"cluster": service.cluster, "timeout": "0s"}}
     return {"name": service.cluster, "domains": domains, "routes": [route]}
+
+
+_UNKNOWN: Resource = {
+    "match": {
+        "prefix": "/",
+        "headers": [
+            {"name": ":authority", "string_match": {"safe_regex": {"regex": r".*\.svc(\.cluster\.local)?(:\d+)?"}}}
+        ],
+    },
+    "direct_response": {"status": 502, "body": {"inline_string": "no Service of that name and port\n"}},
+}
 
 
 def _absent(text: str, status: int) -> Resource:

@@ -164,7 +164,10 @@ class Reconciler:
 
     def waiting(self) -> list[str]:
         """What is not as wanted at this moment, one line each; empty when everything is current."""
-        return [f"{name}: {why}" for name in self._wanted if (why := self._waiting_for(name))]
+        return [f"{name}: {why}" for name in self._unsuspended() if (why := self._waiting_for(name))]
+
+    def _unsuspended(self) -> list[str]:
+        return [name for name, one in self._wanted.items() if isinstance(one, Found) or not one.kustomization.suspended]
 
     async def _look(self, tip: str) -> None:
         """Read and plan a commit; on any refusal what was there stays."""
@@ -379,7 +382,7 @@ class Reconciler:
             if isinstance(part, Part) and self._revisions.get(name) != goal and self._waiting_for(name) == ""
         ]
         self._revisions.update(dict.fromkeys(settled, goal))
-        complete = all(self._revisions.get(name) == goal for name in self._wanted)
+        complete = all(self._revisions.get(name) == goal for name in self._unsuspended())
         news = complete and self._complete != goal
         if news:
             for sha in self._repository.since(self._complete, goal):
