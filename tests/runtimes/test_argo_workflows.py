@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.clients.s3 import Location
 from tests.runtimes import argo_world
 from tests.runtimes.argo_world import Json, World, artifact, container, out_parameter, spec, until
 
@@ -625,3 +626,27 @@ def _read(file: Path) -> bytes:
         return file.read_bytes()
     except OSError:
         return b""
+
+
+def test_many_steps_and_transfers_at_once(world: World) -> None:
+    """Processes are started while other steps' folders travel: nothing may stand still."""
+    world.submit(
+        spec(
+            dag(task("each", withItems=[str(n) for n in range(24)], arguments=given(n="{{item}}"))),
+            {
+                "name": "each",
+                "inputs": {"parameters": [{"name": "n"}]},
+                "container": container(
+                    "-c",
+                    "import pathlib;f=pathlib.Path('/work/out/x');f.mkdir(parents=True);"
+                    "[(f/str(i)).write_bytes(bytes(20000)) for i in range(15)]",
+                ),
+                "outputs": {"artifacts": [artifact("x", "many/{{inputs.parameters.n}}")]},
+            },
+            parallelism=8,
+        ),
+        name="many",
+    )
+    done = world.finished("many", seconds=90)
+    assert done["status"]["phase"] == "Succeeded", done["status"]["message"]
+    assert len(list(world.store.objects(Location("driftloop", "many/")))) == 24 * 15
