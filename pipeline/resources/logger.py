@@ -17,12 +17,18 @@ Config = dict[str, Any]
 ADMIN_PORT = 9901
 MAX_LOGGED = 1024 * 1024
 """Bytes of a body that are still posted."""
-POST_TIMEOUT = 10_000
-"""Milliseconds until a post is given up."""
+POST_TIMEOUT = 30_000
+"""Milliseconds until a post is given up, all its retries included."""
 QUEUE = 10_000
 """Posts under way or waiting before further ones are dropped, as in Seldon's executor."""
 
 _TYPE = "type.googleapis.com/envoy"
+_RETRY: Config = {
+    "retry_on": "5xx,reset,connect-failure,refused-stream",
+    "num_retries": 10,
+    "retry_back_off": {"base_interval": "0.2s", "max_interval": "5s"},
+}
+"""A broker that restarts; the event's id makes a repeat harmless."""
 _PATHS = {
     "/api/v1.0/feedback": "/send-feedback",
     "/api/v1.0/health/status": "/health/status",
@@ -85,7 +91,13 @@ def bootstrap(logger: Logger) -> Config:
                     logger.broker_port,
                     kind="STRICT_DNS",
                     idle="20s",
-                    limits={"max_connections": 64, "max_pending_requests": QUEUE, "max_requests": QUEUE},
+                    limits={
+                        "max_connections": 64,
+                        "max_pending_requests": QUEUE,
+                        "max_requests": QUEUE,
+                        "max_retries": QUEUE,
+                    },
+                    retry=_RETRY,
                 ),
                 _cluster(f"{logger.name}/admin", "127.0.0.1", ADMIN_PORT, kind="STATIC", idle="20s"),
                 {
@@ -158,7 +170,16 @@ def _renamed(logger: Logger, path: str, known: str) -> Config:
     return {"match": {"path": path}, "route": {**_model(logger), "prefix_rewrite": known}}
 
 
-def _cluster(name: str, host: str, port: int, *, kind: str, idle: str, limits: dict[str, int] | None = None) -> Config:
+def _cluster(
+    name: str,
+    host: str,
+    port: int,
+    *,
+    kind: str,
+    idle: str,
+    limits: dict[str, int] | None = None,
+    retry: Config | None = None,
+) -> Config:
     breakers = {"circuit_breakers": {"thresholds": [limits]}} if limits else {}
     return {
         "name": name,
@@ -170,6 +191,7 @@ def _cluster(name: str, host: str, port: int, *, kind: str, idle: str, limits: d
                 "@type": f"{_TYPE}.extensions.upstreams.http.v3.HttpProtocolOptions",
                 "common_http_protocol_options": {"idle_timeout": idle},
                 "explicit_http_config": {"http_protocol_options": {}},
+                **({"retry_policy": retry} if retry else {}),
             }
         },
         "load_assignment": {

@@ -11,7 +11,7 @@ from pydantic.alias_generators import to_camel
 
 from pipeline.spec.detector import DriftDetector, OutlierDetector
 from pipeline.spec.values import (
-    ArrayName,
+    ColumnNames,
     ContextFolder,
     Cpu,
     Cron,
@@ -104,8 +104,8 @@ class Data(SpecModel):
     """Run in this order; each reads what the one before wrote."""
     heldout: Annotated[float, Field(gt=0, lt=1)] = 0.2
     """Share of rows kept from training and used to evaluate; chosen by the row's hash."""
-    features: ArrayName = "x"
-    """Array (.npz) that holds the features, for the detectors; the training function reads what it likes."""
+    features: ColumnNames = "x"
+    """What detectors look at: an array (.npz), or columns separated by commas; `x`: all columns but `y`."""
 
 
 class Best(SpecModel):

@@ -196,5 +196,7 @@ Scalar = Annotated[
 """A value that a training function takes as a parameter."""
 MetricName = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z][A-Za-z0-9_.-]*$")]
 """As the user's function returns it."""
-ArrayName = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*$")]
-"""A name in an .npz file or a column of a .csv or .jsonl file."""
+ColumnNames = Annotated[
+    str, Field(min_length=1, max_length=2000, pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*(,[A-Za-z_][A-Za-z0-9_.-]*)*$")
+]
+"""A name in an .npz file, or columns of a .csv or .jsonl file, separated by commas."""

@@ -5,7 +5,7 @@ import gzip
 import json
 import os
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,14 +31,19 @@ class Event:
 
 @dataclass
 class Broker:
-    """Takes events; `delay` makes it slow."""
+    """Takes events; `delay` makes it slow, and it refuses the first few."""
 
     events: list[Event] = field(default_factory=list)
     delay: float = 0.0
+    refusals: int = 0
+    start: Callable[[], Awaitable[None]] | None = None
 
     async def take(self, request: web.Request) -> web.Response:
         body = await request.read()
         await asyncio.sleep(self.delay)
+        if self.refusals:
+            self.refusals -= 1
+            return web.Response(status=503)
         self.events.append(Event({k.lower(): v for k, v in request.headers.items()} | {"path": request.path}, body))
         return web.Response(status=202)
 
@@ -100,9 +105,18 @@ def local(config: dict[str, Any], *, broker: int, admin: int) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def standing(folder: Path, *, releases: tuple[str, ...] = ("r1",)) -> AsyncIterator[dict[str, Place]]:
+async def standing(
+    folder: Path, *, releases: tuple[str, ...] = ("r1",), broker_away: bool = False
+) -> AsyncIterator[dict[str, Place]]:
     broker, broker_port, admin = Broker(), free_port(), free_port()
-    runners = [await serve(broker.take, broker_port)]
+    runners: list[web.AppRunner] = []
+
+    async def start_broker() -> None:
+        runners.append(await serve(broker.take, broker_port))
+
+    broker.start = start_broker
+    if not broker_away:
+        await start_broker()
     http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20))
     places: dict[str, Place] = {}
     merged: dict[str, Any] = {}
@@ -316,3 +330,25 @@ async def test_the_text_in_a_config_map_is_what_envoy_reads(tmp_path: Path, rele
 async def test_the_metrics_say_how_long_the_process_has_run(tmp_path: Path) -> None:
     async with standing(tmp_path) as places, places["r1"].http.get(places["r1"].url + "/prometheus") as answer:
         assert "envoy_server_uptime" in await answer.text()
+
+
+async def test_a_broker_that_refuses_for_a_while_gets_each_event_once(tmp_path: Path) -> None:
+    async with standing(tmp_path) as places:
+        place = places["r1"]
+        place.broker.refusals = 5
+        for index in range(10):
+            assert (await ask(place, b"{}", seldon_puid=str(index)))[0] == 200
+        events = await place.broker.until(20)
+        assert len({event.headers["ce-id"] for event in events}) == len(events) == 20
+
+
+async def test_a_broker_that_is_away_for_a_second_gets_what_it_missed(tmp_path: Path) -> None:
+    async with standing(tmp_path, broker_away=True) as places:
+        place = places["r1"]
+        for index in range(10):
+            assert (await ask(place, b"{}", seldon_puid=str(index)))[0] == 200
+        await asyncio.sleep(1)
+        assert place.broker.start is not None
+        await place.broker.start()
+        events = await place.broker.until(20)
+        assert len({event.headers["ce-id"] for event in events}) == len(events) == 20
