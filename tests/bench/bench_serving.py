@@ -128,7 +128,7 @@ def platform(folder: Path) -> Iterator[dict[str, str]]:
     with contextlib.ExitStack() as stack:
         for part in parts:
             part.start()
-            stack.callback(part.stop)
+            stack.callback(part.kill)
         gateway = f"http://127.0.0.1:{ports['gateway']}"
         yield {
             "direct": f"http://127.0.0.1:{ports['model']}/api/v1.0/predictions",
