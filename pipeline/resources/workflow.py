@@ -40,6 +40,9 @@ COMPONENT = "workflows"
 JUDGEMENT = 6 * 3600
 """Seconds a step of the rollout may wait for traffic before the candidate is rejected."""
 
+QUEUEING = 6 * 3600
+"""Seconds a run may spend beside its users' functions: our own steps, and pods waiting for room."""
+
 _SMALL = Resources(cpu="50m", memory="256Mi")
 _FIT = Resources(cpu="250m", memory="1Gi")
 
@@ -73,6 +76,7 @@ def train(plan: Plan) -> BaseModel:
             Parameter(name="cause", value="schedule", description="Why this run was started"),
         ],
         on_exit="finish",
+        deadline=_whole_run(plan),
     )
 
 
@@ -115,6 +119,7 @@ def release(plan: Plan) -> BaseModel:
             Parameter(name="run", description="Run that trained it"),
         ],
         on_exit="settle",
+        deadline=len(steps) * (JUDGEMENT + 600) + QUEUEING,
     )
 
 
@@ -150,6 +155,7 @@ def _template(
     *,
     arguments: list[Parameter],
     on_exit: str,
+    deadline: int,
     entrypoint: str = "main",
 ) -> BaseModel:
     names = plan.names
@@ -160,6 +166,7 @@ def _template(
             labels=parts.labels(names, COMPONENT),
             entrypoint=entrypoint,
             on_exit=on_exit,
+            active_deadline_seconds=deadline,
             arguments=arguments,
             templates=list(templates),
             service_account_name=names.train,
@@ -211,7 +218,8 @@ def _loop(plan: Plan) -> DAG:
             Parameter(name="parameters", value="{{item.parameters}}"),
         ],
     )
-    train.with_items = [{"trial": str(trial.number), "parameters": trial.text} for trial in plan.trials]
+    # an object, not its text: Argo pastes a text item with its quotes escaped once too often
+    train.with_items = [{"trial": str(trial.number), "parameters": dict(trial.parameters)} for trial in plan.trials]
     tasks.append(train)
     tasks.append(
         _after("train", "pick", parameters=[Parameter(name="trials", value="{{tasks.train.outputs.parameters}}")])
@@ -262,6 +270,17 @@ def _loop(plan: Plan) -> DAG:
 
 def _step_name(name: str) -> str:
     return f"data-{name}"
+
+
+def _whole_run(plan: Plan) -> int:
+    """Seconds after which a run is given up: its steps' own limits, and time for pods that wait for room.
+
+    A pod's limit counts from its start, so one that never finds a node would keep the run, and its lease, for good.
+    """
+    parallel = plan.train.search.parallelism if plan.train.search is not None else 1
+    rounds = -(-len(plan.trials) // parallel)
+    users = sum(step.seconds for step in plan.steps) + 2 * int(plan.evaluate.timeout.total_seconds())
+    return int(rounds * plan.train.timeout.total_seconds()) + users + QUEUEING
 
 
 # The steps of training

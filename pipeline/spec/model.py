@@ -141,7 +141,7 @@ class Train(SpecModel):
     """Keyword arguments of the function."""
     search: Search | None = None
     """Trials over some parameters; the best one goes on."""
-    resources: Resources = Resources(cpu="1", memory="2Gi")
+    resources: Resources = Resources(cpu="500m", memory="2Gi")
     """What one trial's container asks for."""
     timeout: PositiveDuration = timedelta(hours=1)
     """A trial is stopped and fails after this time."""
