@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 CHUNK = 1024 * 1024
 
+IN_PARTS = 8 * CHUNK
+"""Bytes above which a file is sent in parts."""
+
 T = TypeVar("T")
 
 
@@ -175,7 +178,17 @@ class Store:
 
     def put_file(self, file: Path, at: Location) -> None:
         """Send a file to a key; large files go in parts."""
-        self._ask(at, lambda: self.client.upload_file(str(file), at.bucket, at.key))
+        from boto3.s3.transfer import TransferConfig
+
+        def send() -> None:
+            if file.stat().st_size <= IN_PARTS:
+                with file.open("rb") as body:
+                    self.client.put_object(Bucket=at.bucket, Key=at.key, Body=body)
+                return
+            # without its own threads: many steps send at once
+            self.client.upload_file(str(file), at.bucket, at.key, Config=TransferConfig(use_threads=False))
+
+        self._ask(at, send)
 
     def get_folder(self, prefix: Location, folder: Path) -> int:
         """Fetch everything below `<prefix>/` into a folder; returns the number of files. Missing when there is none."""

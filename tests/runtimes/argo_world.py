@@ -49,7 +49,7 @@ class World:
             "s3",
             [
                 *(BIN / "rclone", "serve", "s3", f"--addr=127.0.0.1:{self.ports['s3']}", "--auth-key=user,secret"),
-                *("--dir-cache-time=0s", self.state.s3),
+                self.state.s3,
             ],
             self.ports["s3"],
         )

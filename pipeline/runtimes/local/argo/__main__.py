@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import contextlib
+import faulthandler
 import logging
 import signal
 import sys
@@ -18,6 +19,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="argo", description="The local stand-in for Argo Events and Argo Workflows.")
     parser.add_argument("--state", type=Path, required=True, help="the state folder of `driftloop up`")
     options = parser.parse_args(arguments)
+    # `kill -USR1` prints where every thread is, into the log
+    faulthandler.register(signal.SIGUSR1)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s", stream=sys.stderr)
     try:
         asyncio.run(_until_stopped(State.at(options.state)))
