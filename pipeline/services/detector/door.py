@@ -2,15 +2,16 @@
 
 from collections.abc import Callable
 
-from aiohttp import web
 from prometheus_client import CollectorRegistry, Counter, generate_latest
 
 from pipeline.clients import events
+from pipeline.clients.http import Answer, Request
 from pipeline.clients.jetstream import Publisher, TooLargeError
 from pipeline.errors import StoreError
 from pipeline.services.detector.names import Names, is_release
 
 LIMIT = 4 * 1024 * 1024
+RESULTS = ("stored", "repeated", "malformed", "foreign", "refused")
 
 
 class Door:
@@ -26,24 +27,27 @@ class Door:
         self._events = Counter(
             "detector_events", "Events that came to the door, by what became of them", ["result"], registry=registry
         )
+        self._counters = {name: self._events.labels(name) for name in RESULTS}
         self.ready = False
 
-    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def handle(self, request: Request) -> Answer:
         """Answer one request."""
         if request.method == "POST":
-            return web.Response(status=await self._take(request))
+            return Answer(await self._take(request))
         match request.path:
             case "/healthz":
-                return web.Response(status=200 if self.ready and self._connected() else 503)
+                return Answer(200 if self.ready and self._connected() else 503)
             case "/metrics":
-                return web.Response(body=generate_latest(self._registry), content_type="text/plain")
-        return web.Response(status=404 if request.method == "GET" else 405)
+                return Answer(200, generate_latest(self._registry))
+        return Answer(404 if request.method == "GET" else 405)
 
-    async def _take(self, request: web.BaseRequest) -> int:
+    async def _take(self, request: Request) -> int:
         """202 also for what can't be an event of ours: any other answer would have it sent again, or dropped unseen."""
+        if request.body is None:
+            return self._count("malformed", 202)
         try:
-            event = events.from_http(request.headers, await request.read())
-        except (events.MalformedEventError, web.HTTPRequestEntityTooLarge):
+            event = events.from_http(request.headers, request.body)
+        except events.MalformedEventError:
             return self._count("malformed", 202)
         release = event.get("endpoint")
         if release is None or not is_release(release):
@@ -61,5 +65,5 @@ class Door:
         return self._count("stored" if new else "repeated", 202)
 
     def _count(self, result: str, status: int) -> int:
-        self._events.labels(result).inc()
+        self._counters[result].inc()
         return status

@@ -1,15 +1,14 @@
 """Putting the detector together: streams, door, judge, emitter."""
 
 import asyncio
-import functools
 import logging
 from pathlib import Path
 
 import aiohttp
-from aiohttp import web
 from nats.js.api import DiscardPolicy
 from prometheus_client import CollectorRegistry
 
+from pipeline.clients.http import Server
 from pipeline.clients.jetstream import Publisher
 from pipeline.clients.nats import connect, ensure_stream
 from pipeline.errors import PipelineError
@@ -42,9 +41,7 @@ async def serve(names: Names, config: Config, folder: Path, *, nats_url: str, br
     registry = CollectorRegistry()
     publisher = await Publisher(client).start()
     door = Door(publisher, lambda: client.is_connected, names, registry)
-    loop = asyncio.get_running_loop()
-    factory = functools.partial(web.BaseRequest, loop=loop, client_max_size=LIMIT)
-    runner = web.ServerRunner(web.Server(door.handle, request_factory=factory, access_log=None))
+    server = Server(door.handle, limit=LIMIT)
     try:
         # what is not judged yet must never be thrown away: a full stream refuses, and the broker tries again later
         await ensure_stream(
@@ -60,9 +57,8 @@ async def serve(names: Names, config: Config, folder: Path, *, nats_url: str, br
             judge = Judge(js, names, config, detector, width=reference.shape[1], registry=registry)
             emitter = Emitter(js, names, session, broker, registry)
             await emitter.ensure()
-            await runner.setup()
             try:
-                await web.TCPSite(runner, "0.0.0.0", port, backlog=1024).start()  # noqa: S104
+                await server.start("0.0.0.0", port)  # noqa: S104
             except OSError as error:
                 raise DetectorError(
                     f"port {port} can't be used: {error.strerror}", hint="choose another --port"
@@ -73,6 +69,6 @@ async def serve(names: Names, config: Config, folder: Path, *, nats_url: str, br
                 group.create_task(judge.run())
                 group.create_task(emitter.run())
     finally:
-        await runner.cleanup()
+        await server.close()
         await publisher.stop()
         await client.close()

@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from prometheus_client import CollectorRegistry, Counter, generate_latest
 
 from pipeline.clients import events
+from pipeline.clients.http import Answer, Request
 from pipeline.clients.jetstream import Publisher, TooLargeError
 from pipeline.errors import StoreError
-from pipeline.runtimes.local.broker.http import Answer, Request
 from pipeline.runtimes.local.broker.objects import Broker
 
 HOPS = 255

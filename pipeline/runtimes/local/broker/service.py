@@ -11,13 +11,13 @@ import nats.js.errors
 from nats.js import JetStreamContext
 from prometheus_client import CollectorRegistry
 
+from pipeline.clients.http import Server
 from pipeline.clients.jetstream import Publisher
 from pipeline.clients.nats import connect, ensure_stream
 from pipeline.errors import LocalError, StoreError
 from pipeline.runtimes.local.broker import objects
 from pipeline.runtimes.local.broker.courier import Courier
 from pipeline.runtimes.local.broker.dispatch import Counters, Dispatcher
-from pipeline.runtimes.local.broker.http import Server
 from pipeline.runtimes.local.broker.ingress import LIMIT, Ingress
 
 log = logging.getLogger("broker")

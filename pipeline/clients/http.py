@@ -1,6 +1,6 @@
-"""The ingress's HTTP/1.1 server: requests in, short answers out, connections kept open.
+"""An HTTP/1.1 server for doors that take events: requests in, short answers out, connections kept open.
 
-It does what an ingress needs and no more (no routing, no streaming, no upgrade), at a third of a general server's
+It does what such a door needs and no more (no routing, no streaming, no upgrade), at a third of a general server's
 CPU. The parsing is llhttp's (httptools).
 """
 

@@ -1,0 +1,112 @@
+"""The door's HTTP server, spoken to byte by byte."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import aiohttp
+import pytest
+from support.processes import free_port
+
+from pipeline.clients.http import Answer, Request, Server
+
+LIMIT = 1000
+
+
+class Door:
+    """Echoes the size of what it got."""
+
+    def __init__(self) -> None:
+        self.got: list[Request] = []
+        self.port = free_port()
+
+    async def handle(self, request: Request) -> Answer:
+        self.got.append(request)
+        if request.path == "/slow":
+            await asyncio.sleep(0.1)
+        return Answer(413 if request.body is None else 200, str(len(self.got)).encode())
+
+    async def say(self, data: bytes) -> bytes:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        writer.write(data)
+        try:
+            return await asyncio.wait_for(reader.read(), 3)
+        finally:
+            writer.close()
+
+
+@pytest.fixture
+async def door() -> AsyncIterator[Door]:
+    it = Door()
+    server = Server(it.handle, limit=LIMIT)
+    await server.start("127.0.0.1", it.port)
+    yield it
+    await server.close()
+
+
+async def test_a_client_keeps_its_connection(door: Door) -> None:
+    connector = aiohttp.TCPConnector(limit=1)
+    async with aiohttp.ClientSession(connector=connector) as session:
+        for number in range(5):
+            address = f"http://127.0.0.1:{door.port}/a/b?x=1"
+            async with session.post(address, data=b"x" * number, headers={"Ce-Id": "1"}) as answer:
+                assert (answer.status, await answer.text()) == (200, str(number + 1))
+    assert [len(request.body or b"") for request in door.got] == [0, 1, 2, 3, 4]
+    assert {(request.path, request.method, request.headers["ce-id"]) for request in door.got} == {("/a/b", "POST", "1")}
+
+
+async def test_pipelined_requests_are_answered_in_order(door: Door) -> None:
+    one = b"POST /slow HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\nhi"
+    last = b"POST / HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+    answer = await door.say(one + one + last)
+    assert answer.count(b"HTTP/1.1 200 OK") == 3
+    assert [part[:1] for part in answer.split(b"\r\n\r\n")[1:]] == [b"1", b"2", b"3"]
+
+
+async def test_chunked_bodies_and_expectations(door: Door) -> None:
+    head = (
+        b"POST / HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n"
+    )
+    answer = await door.say(head + b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK")
+    assert door.got[0].body == b"abcde"
+
+
+async def test_a_body_over_the_limit_is_not_kept(door: Door) -> None:
+    length = LIMIT + 1
+    head = f"POST / HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n".encode()
+    assert (await door.say(head + b"x" * length)).startswith(b"HTTP/1.1 413")
+    assert door.got[0].body is None
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (b"nonsense\r\n\r\n", b"400"),
+        (b"\x16\x03\x01\x02\x00", b"400"),
+        (b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: -1\r\n\r\n", b"400"),
+        (b"GET / HTTP/1.1\r\nhost: x\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n", b"400"),
+        (b"POST / HTTP/1.1\r\nx: " + b"y" * 100_000 + b"\r\n\r\n", b"431"),
+    ],
+)
+async def test_what_is_not_acceptable_ends_the_connection(door: Door, data: bytes, status: bytes) -> None:
+    assert (await door.say(data)).split(b" ")[1] == status
+
+
+async def test_a_client_that_hangs_up_leaves_nothing(door: Door) -> None:
+    for _ in range(20):
+        _, writer = await asyncio.open_connection("127.0.0.1", door.port)
+        writer.write(b"POST /slow HTTP/1.1\r\ncontent-length: 0\r\n\r\n")
+        await writer.drain()
+        writer.close()
+    await asyncio.sleep(0.3)
+    async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{door.port}/") as answer:
+        assert answer.status == 200
+
+
+async def test_a_body_without_end_is_cut_off(door: Door) -> None:
+    try:
+        answer = await door.say(b"POST / HTTP/1.1\r\ncontent-length: 10000000\r\n\r\n" + b"z" * 200_000)
+        assert answer.startswith(b"HTTP/1.1 413")
+    except ConnectionResetError:
+        pass  # it hung up while we were still sending; what it said is lost on the way
+    assert door.got == []
