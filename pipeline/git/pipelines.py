@@ -209,7 +209,7 @@ def removal(name: str) -> tuple[Stage, ...]:
             (f"{workflows}/retrain.sensor.yaml", f"{workflows}/retrain.eventsource.yaml"),
             ("workflows",),
         ),
-        Stage(f"Remove the event bus of {name}", (f"{workflows}/default.eventbus.yaml",), (f"{name}-workflows",)),
+        Stage(f"Remove the event bus of {name}", (f"{workflows}/default.eventbus.yaml",), ("workflows",)),
         Stage(f"Remove {name} from Flux", (f"cluster/*/pipelines/{name}.yaml",), ()),
         Stage(f"Remove the files of {name}", (f"{workflows}/", f"deployments/{name}/", f"monitors/{name}/"), ()),
     )
@@ -229,9 +229,17 @@ def remove_stage(repository: Repository, name: str, stage: Stage, *, cause: str 
                 changes[listing] = _unlisted(changes.get(listing) or files[listing], file)
         if not changes:
             return None
+        changes |= _kept_folders(tree, gone)
         return Change(changes, stage.subject, trailers={"Driftloop-Pipeline": name, "Driftloop-Cause": cause})
 
     return repository.change(build)
+
+
+def _kept_folders(tree: Tree, gone: list[str]) -> dict[str, str | None]:
+    """A cluster's folder outlives its last pipeline: Flux would report a missing path and prune nothing."""
+    clusters = {"/".join(path.split("/")[:2]) for path in gone if path.startswith("cluster/")}
+    left = {path for path in tree if path not in gone}
+    return {f"{c}/.gitkeep": "" for c in clusters if not any(path.startswith(f"{c}/") for path in left)}
 
 
 def matches(path: str, pattern: str) -> bool:

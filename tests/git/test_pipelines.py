@@ -240,7 +240,9 @@ def test_removal_goes_in_the_order_a_cluster_needs(released, git):
     first, second, third, last = (files for _, files in seen)
     assert "workflows/digits/default.eventbus.yaml" in first - second
     assert second - third == {"cluster/dev/pipelines/digits.yaml"}
-    assert last == {"README.md"}
+    assert last == {"README.md", "cluster/dev/.gitkeep"}
+    pipelines.commit_spec(released, SPEC)
+    assert here(released).release.phase == "empty"
 
 
 def test_removal_stops_at_a_hand_written_file(released):

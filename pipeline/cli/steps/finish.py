@@ -139,9 +139,10 @@ def _failure(settings: Settings, names: Names, run: str) -> str:
         options.say(f"the workflow can't be read: {error.message}")
         return ""
     nodes: dict[str, Any] = ((workflow or {}).get("status") or {}).get("nodes") or {}
-    failed = [
-        f"{node.get('displayName')}: {node.get('message') or node.get('phase')}"
+    failed = {
+        # tries of one step are called `step(0)`, `step(1)`; the last one's words are enough
+        str(node.get("displayName")).partition("(")[0]: str(node.get("message") or node.get("phase"))
         for node in nodes.values()
         if node.get("type") == "Pod" and node.get("phase") in ("Failed", "Error")
-    ]
-    return "; ".join(failed)[:500]
+    }
+    return "; ".join(f"{step}: {message}" for step, message in failed.items())[:500]

@@ -339,12 +339,13 @@ def test_a_refused_candidate_is_told_with_the_gates_reason(world):
 def test_a_failed_run_says_which_step(world):
     claim(world, "digits-a")
     nodes = {
-        "1": {"type": "Pod", "phase": "Failed", "displayName": "train(0)", "message": "Error (exit code 1)"},
+        "0": {"type": "Pod", "phase": "Failed", "displayName": "train(0)", "message": "Error (exit code 3)"},
+        "1": {"type": "Pod", "phase": "Failed", "displayName": "train(1)", "message": "Error (exit code 1)"},
         "2": {"type": "DAG", "phase": "Failed", "displayName": "loop"},
     }
     world.around.objects = {"workflows/digits-a": {"status": {"phase": "Running", "nodes": nodes}}}
     finish(world, "digits-a", "Failed")
-    assert (state(world).outcome, state(world).reason) == ("failed", "train(0): Error (exit code 1)")
+    assert (state(world).outcome, state(world).reason) == ("failed", "train: Error (exit code 1)")
 
 
 def test_a_run_goes_on_in_its_rollout_and_ends_there(shadowed):
