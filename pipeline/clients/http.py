@@ -155,6 +155,9 @@ class _Connection(asyncio.Protocol):
                 if not keep:
                     self._transport.close()
                     return
+        except BaseException:
+            self._transport.close()
+            raise
         finally:
             self._task = None
             if not self._transport.is_closing():

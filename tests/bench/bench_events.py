@@ -96,19 +96,19 @@ class Platform:
                 self.folder / "broker.log",
                 ports["broker"],
                 "/healthz",
-            ).start()
+            ).start(120)
             started.append(self.broker)
             who = ["--namespace", NAMESPACE, "--pipeline", NAME]
             argv = [str(monitor_python()), "-m", "pipeline.services.detector", "serve", "--port", str(detector), *who]
             argv += ["--detector", "drift", "--release", RELEASE, "--config", self._config()]
             argv += ["--artifact", str(self.folder / "detector")]
             argv += ["--broker", f"http://127.0.0.1:{ports['broker']}/{NAMESPACE}/default"]
-            self.detector = Process(argv, self.folder / "detector.log", detector, "/healthz", environment).start()
+            self.detector = Process(argv, self.folder / "detector.log", detector, "/healthz", environment).start(120)
             started.append(self.detector)
             argv = [sys.executable, "-m", "pipeline.services.decision", "--port", str(decision), *who]
             argv += ["--policy", json.dumps({"consecutive": 2, "on": ["drift"]})]
             argv += ["--webhook", f"http://127.0.0.1:{webhook}/retrain"]
-            self.decision = Process(argv, self.folder / "decision.log", decision, "/healthz", environment).start()
+            self.decision = Process(argv, self.folder / "decision.log", decision, "/healthz", environment).start(120)
             started.append(self.decision)
             deadline = time.monotonic() + 10
             while not (run / "broker.json").exists() and time.monotonic() < deadline:

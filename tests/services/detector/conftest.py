@@ -43,7 +43,7 @@ def start(monitor_python: Path, tmp_path: Path) -> Iterator[Callable[..., Proces
         argv += ["--release", chosen.release, "--config", chosen.json, "--artifact", str(artifact)]
         argv += ["--broker", chosen.broker]
         environment = {"NATS_URL": url(server), "PYTHONPATH": str(ROOT), "NO_PROXY": "127.0.0.1"}
-        process = Process(argv, tmp_path / f"detector-{port}.log", port, "/healthz", environment).start(60)
+        process = Process(argv, tmp_path / f"detector-{port}.log", port, "/healthz", environment).start(100)
         started.append(process)
         return process
 
