@@ -108,11 +108,6 @@ def bootstrap(folder: str, *, gateway: int, proxy: int, admin: int) -> Resource:
                 }
             ],
         },
-        "layered_runtime": {
-            "layers": [
-                {"name": "static", "static_layer": {"overload.global_downstream_max_connections": 20000}},
-            ]
-        },
     }
 
 

@@ -110,10 +110,10 @@ class Fleet:
         pod = self._wanted.get(key)
         if pod is None:
             return False
-        ready = [
-            replica for replica in self._replicas.get(key, ()) if replica.pod.digest == pod.digest and replica.ready
-        ]
-        return len(ready) >= pod.replicas
+        # `was_ready` comes a moment after `ready`, and only then requests go there
+        running = self._replicas.get(key, ())
+        good = [one for one in running if one.pod.digest == pod.digest and one.was_ready and one.ready]
+        return len(good) >= pod.replicas
 
     def serving(self, key: Key) -> tuple[Replica, ...]:
         """The replicas that requests go to: the wanted ones once all have been ready, until then the old ones."""
