@@ -7,7 +7,7 @@ import uuid
 from pathlib import Path
 
 import pytest
-from cluster.world import EXAMPLE, KUSTOMIZATIONS, PIPELINE, N, P, world
+from cluster.world import KUSTOMIZATIONS, PIPELINE, N, P, world
 
 CRDS = (
     "kustomizations.kustomize.toolkit.fluxcd.io",
@@ -50,7 +50,7 @@ def test_1_flux_applies_everything_from_git_and_takes_back_what_a_hand_changes(i
     it.bootstrap()
     it.say("the source and the first Kustomization are applied; nothing else will be by hand")
     it.ready(KUSTOMIZATIONS, timeout=240)
-    it.driftloop("commit", EXAMPLE / "plain.yaml", "--repository", it.url)
+    it.driftloop("commit", it.spec(), "--repository", it.url)
     it.say("the pipeline is committed")
     it.ready((*KUSTOMIZATIONS, *PIPELINE), timeout=300)
 

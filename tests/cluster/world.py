@@ -23,38 +23,6 @@ N = P = "digits"
 KUSTOMIZATIONS = ("flux-system", "infra-base", "platform", "infra-controllers", "infra-configs")
 PIPELINE = (f"{P}-workflows", f"{P}-deployments", f"{P}-monitors")
 
-# TEMPORARY
-SHARED_BUS = {
-    "target": {"kind": "Kustomization", "name": f"{P}-workflows"},
-    "patch": yaml.safe_dump(
-        [
-            {
-                "op": "add",
-                "path": "/spec/patches",
-                "value": [
-                    {
-                        "target": {"kind": "EventBus"},
-                        "patch": yaml.safe_dump(
-                            [
-                                {
-                                    "op": "replace",
-                                    "path": "/spec",
-                                    "value": {
-                                        "jetstreamExotic": {
-                                            "url": "nats://nats.nats-io.svc.cluster.local:4222",
-                                            "streamConfig": "replicas: 1\nmaxAge: 168h\nmaxBytes: 268435456\n",
-                                        }
-                                    },
-                                }
-                            ]
-                        ),
-                    }
-                ],
-            }
-        ]
-    ),
-}
-
 
 class World:
     """The repository, the cluster, and a timeline of what was done and seen."""
@@ -116,6 +84,15 @@ class World:
         self.git("push", "-q", str(self.bare), "main", cwd=work)
         shutil.rmtree(work)
 
+    def spec(self):
+        """The example with the plain back end; both trials fit beside the platform on 2 CPU."""
+        text = (EXAMPLE / "plain.yaml").read_text()
+        line = '    run: "train:train"\n'
+        assert text.count(line) == 1
+        file = self.folder / "pipeline.yaml"
+        file.write_text(text.replace(line, f"{line}    resources: {{cpu: 300m, memory: 1Gi}}\n"))
+        return file
+
     def certificate(self):
         """The Sealed Secrets controller's newest, by the way `kubeseal --fetch-cert` takes."""
         path = "/api/v1/namespaces/kube-system/services/http:sealed-secrets-controller:8080/proxy/v1/cert.pem"
@@ -149,7 +126,6 @@ class World:
                     "interval": "1m",
                     "path": "./cluster/dev",
                     "prune": True,
-                    "patches": [SHARED_BUS],
                     "sourceRef": {"kind": "GitRepository", "name": "flux-system"},
                 },
             },
