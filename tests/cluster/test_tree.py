@@ -239,12 +239,23 @@ def test_profile_lite_fits_on_a_small_node(capsys):
             found = requests(document["spec"], [])
             assert found, f"{name} says nothing about its requests"
             rows.append((name, sum(quantity(c, "cpu") for c, _ in found), sum(quantity(m, "memory") for _, m in found)))
-    released = sorted((ROOT / "tests" / "golden").glob("*/expected/released/**/*.deployment.yaml"))
+    # a production release and a candidate in shadow, with the detectors of the digits example
+    golden = ROOT / "tests" / "golden"
+    released = sorted((golden / "plain-shadow" / "expected").rglob("*.deployment.yaml"))
+    released += sorted(
+        p
+        for name in ("drift", "outlier")
+        for p in (golden / "digits-released" / "expected").rglob(f"{name}.deployment.yaml")
+    )
+    assert released, "the golden tree of a released pipeline has moved"
     for path in released:
-        if "plain" in str(path):
-            (document,) = documents(path.read_text())
-            total = pods(document)
-            rows.append((document["metadata"]["name"], total["cpu"], total["memory"]))
+        (document,) = documents(path.read_text())
+        total = pods(document)
+        rows.append((document["metadata"]["name"], total["cpu"], total["memory"]))
+    # EventSource and Sensor become one pod each
+    for path in sorted((golden / "plain-shadow" / "expected" / "workflows").rglob("retrain.*.yaml")):
+        found = requests(documents(path.read_text())[0].get("spec", {}).get("template", {}), [])
+        rows += [(path.stem, quantity(c, "cpu"), quantity(m, "memory")) for c, m in found]
     cpu, memory = sum(r[1] for r in rows), sum(r[2] for r in rows)
     with capsys.disabled():
         print()
