@@ -181,71 +181,35 @@ def write(file: Path, value: object) -> None:
     file.write_text(json.dumps(value))
 
 
-class Client(asyncio.Protocol):
-    """One request in flight, the next one as soon as it is answered; as cheap as asyncio allows.
+class Caller:
+    """One request in flight, the next one as soon as it is answered.
 
     A sync gunicorn closes each connection after its answer; a new one is then part of what the next request costs.
     """
 
     def __init__(self, address: tuple[str, int], request: bytes, until: float) -> None:
         self.latencies: list[float] = []
-        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._address, self._request, self._until = address, request, until
-        self._buffer = b""
-        self._sent = 0.0
-        self._task: asyncio.Task[object] | None = None
 
-    def begin(self) -> None:
-        """Connect; the request follows at once."""
-        self._buffer = b""
-        self._sent = time.perf_counter()
-        loop = asyncio.get_running_loop()
-        self._task = loop.create_task(loop.create_connection(lambda: self, *self._address))
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        transport.write(self._request)
-
-    def data_received(self, data: bytes) -> None:
-        self._buffer += data
-        head, found, body = self._buffer.partition(b"\r\n\r\n")
-        if not found:
-            return
-        fields = dict(line.split(b": ", 1) for line in head.lower().split(b"\r\n")[1:])
-        if not _whole(fields, body):
-            return
-        now = time.perf_counter()
-        if not head.startswith(b"HTTP/1.1 200"):
-            self._end(RuntimeError(f"answered {self._buffer[:200]!r}"))
-            return
-        self._buffer = b""
-        self.latencies.append(now - self._sent)
-        if now >= self._until:
-            self._end(None)
-        elif fields.get(b"connection") == b"close":
-            self._transport.abort()
-            self.begin()
-        else:
-            self._sent = now
-            self._transport.write(self._request)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if self._buffer and not self.done.done():
-            self._end(exc or ConnectionError("closed in the middle of an answer"))
-
-    def _end(self, error: Exception | None) -> None:
-        self._transport.abort()
-        if error is None:
-            self.done.set_result(None)
-        else:
-            self.done.set_exception(error)
-
-
-def _whole(fields: dict[bytes, bytes], body: bytes) -> bool:
-    if fields.get(b"transfer-encoding") == b"chunked":
-        return body.endswith(b"0\r\n\r\n")
-    return len(body) >= int(fields[b"content-length"])
+    async def run(self) -> None:
+        """Call until the time is over; RuntimeError on an answer that is not 200."""
+        reader: asyncio.StreamReader | None = None
+        writer: asyncio.StreamWriter | None = None
+        while (sent := time.perf_counter()) < self._until:
+            if reader is None or writer is None:
+                reader, writer = await asyncio.open_connection(*self._address)
+            writer.write(self._request)
+            head = await reader.readuntil(b"\r\n\r\n")
+            if not head.startswith(b"HTTP/1.1 200"):
+                raise RuntimeError(f"answered {head[:200]!r}")
+            fields = dict(line.split(b": ", 1) for line in head.lower().rstrip().split(b"\r\n")[1:])
+            await reader.readexactly(int(fields[b"content-length"]))
+            self.latencies.append(time.perf_counter() - sent)
+            if fields.get(b"connection") == b"close":
+                writer.close()
+                reader = writer = None
+        if writer is not None:
+            writer.close()
 
 
 async def measure(address: str, body: bytes, *, clients: int, seconds: float) -> Round:
@@ -255,11 +219,9 @@ async def measure(address: str, body: bytes, *, clients: int, seconds: float) ->
     head = f"POST /{path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
     request = head.encode() + b"\r\n\r\n" + body
     started = time.perf_counter()
-    callers = [Client((name, int(port)), request, started + seconds) for _ in range(clients)]
-    for caller in callers:
-        caller.begin()
+    callers = [Caller((name, int(port)), request, started + seconds) for _ in range(clients)]
     async with asyncio.timeout(seconds + 30):
-        await asyncio.gather(*(caller.done for caller in callers))
+        await asyncio.gather(*(caller.run() for caller in callers))
     latencies = tuple(latency for caller in callers for latency in caller.latencies)
     return Round(latencies, time.perf_counter() - started)
 
