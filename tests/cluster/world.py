@@ -174,9 +174,10 @@ class World:
 
     def rows(self, kind):
         """Unlabelled traffic: [(pixels, label)]."""
-        file = self.folder / f"{kind}.jsonl"
+        folder = self.folder / "traffic"
+        file = folder / f"{kind}.jsonl"
         if not file.exists():
-            command = ["uv", "run", "-q", EXAMPLE / "batches.py", "traffic", "--kind", kind, "--to", file]
+            command = ["uv", "run", "-q", EXAMPLE / "batches.py", "traffic", "--kind", kind, "--to", folder]
             subprocess.run(command, check=True, capture_output=True)
         return [(row["x"], row["y"]) for row in map(json.loads, file.read_text().splitlines())]
 
