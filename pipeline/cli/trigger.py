@@ -30,6 +30,8 @@ class Door:
     url: str
     token: str
     namespace: str
+    host: str | None = None
+    """Host header: what tells the webhooks of several pipelines apart behind one local port."""
 
 
 @click.command()
@@ -67,7 +69,11 @@ def ask(door: Door, body: dict[str, str]) -> None:
     request = Request(  # noqa: S310 - http by design
         door.url,
         data=json.dumps(body).encode(),
-        headers={"Authorization": f"Bearer {door.token}", "Content-Type": "application/json"},
+        headers={
+            "Authorization": f"Bearer {door.token}",
+            "Content-Type": "application/json",
+            **({"Host": door.host} if door.host else {}),
+        },
         method="POST",
     )
     try:
@@ -105,7 +111,8 @@ def _local(state: State, name: str) -> Door:
             hint="`driftloop up SPEC` runs one; right after a commit it may take a moment",
         )
     token = str(_json(state.platform, state)["secret"]["webhook-token"])
-    return Door(f"http://{addresses[f'{host}:{WEBHOOK_PORT}']}/retrain", token, host.split(".")[1])
+    named = f"{host}:{WEBHOOK_PORT}"
+    return Door(f"http://{addresses[named]}/retrain", token, host.split(".")[1], named)
 
 
 def _json(file: Path, state: State) -> dict[str, Any]:

@@ -31,7 +31,11 @@ def _explain(context: click.Context, _parameter: click.Parameter, value: bool) -
 @click.option(
     "--state", "folder", type=click.Path(path_type=Path), help="State folder [default: .driftloop beside SPEC]"
 )
-@click.option("--envs", type=click.Path(path_type=Path), help="Folder of the Python environments [default: STATE/envs]")
+@click.option(
+    "--envs",
+    type=click.Path(path_type=Path, resolve_path=True),
+    help="Folder of the Python environments [default: STATE/envs]",
+)
 @click.option("--cluster", default="dev", show_default=True, help="Which folder under cluster/ is applied")
 @click.option("--gateway-port", type=click.IntRange(1, 65535), help="Port of the gateway [default: a free one, kept]")
 @click.option("--detach", is_flag=True, help="Go on in the background once everything is up")

@@ -124,13 +124,13 @@ def _supported(deployment: seldon.SeldonDeployment) -> None:
 def _predictor(deployment: seldon.SeldonDeployment, predictor: seldon.Predictor) -> Predictor:
     name = f"{deployment.metadata.name}-{predictor.name}"
     namespace = deployment.metadata.namespace or "default"
-    own = {**(deployment.metadata.labels or {}), "driftloop.dev/release": predictor.name}
+    selector = {"app.kubernetes.io/name": deployment.metadata.name, "driftloop.dev/release": predictor.name}
+    own = {**(deployment.metadata.labels or {}), **selector}
 
     def meta(named: str) -> ObjectMeta:
         return ObjectMeta(name=named, namespace=namespace, labels=own)
 
     config = _logger(deployment, predictor, name, namespace)
-    selector = {"app.kubernetes.io/name": deployment.metadata.name, "driftloop.dev/release": predictor.name}
     logged = f"{name}-logger"
     return Predictor(
         name=predictor.name,

@@ -86,6 +86,8 @@ def bootstrap(folder: str, *, gateway: int, proxy: int, admin: int) -> Resource:
 
     return {
         "node": {"id": "driftloop", "cluster": "driftloop"},
+        # as in the loggers' own bootstrap: the judge reads latencies from these
+        "stats_flush_interval": "1s",
         "admin": {"address": _address(admin)},
         "dynamic_resources": {"lds_config": file("lds"), "cds_config": file("cds")},
         "static_resources": {
