@@ -158,7 +158,7 @@ def document(resources: Sequence[Resource]) -> tuple[str, str]:
 
 
 def joined(new: Sequence[Resource], old: Sequence[Resource]) -> list[Resource]:
-    """Clusters during a change: all new ones, and old ones that routes may still point at."""
+    """Clusters or listeners during a change: all new ones, and old ones that may still be in use."""
     names = {resource["name"] for resource in new}
     return [*new, *(resource for resource in old if resource["name"] not in names)]
 

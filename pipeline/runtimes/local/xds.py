@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import aiohttp
@@ -19,6 +20,11 @@ _SCOPES = {
 }
 """Where the statistics of each file stand."""
 
+DRAIN = 10.0
+"""Seconds that requests under way get before what they use is taken away."""
+CALM = 3
+"""Looks in a row that must find nothing under way; they are a tenth of a second apart."""
+
 
 class Front:
     """The one Envoy's configuration. `apply` returns when Envoy answers from it."""
@@ -28,6 +34,7 @@ class Front:
         self._admin = admin
         self._taken: dict[str, str] = {}
         self._clusters: list[envoy.Resource] = []
+        self._listeners: list[envoy.Resource] = []
         self.bootstrap = folder / "bootstrap.json"
         folder.mkdir(parents=True, exist_ok=True)
         replace(
@@ -38,32 +45,57 @@ class Front:
             replace(folder / f"{name}.json", envoy.document(resources)[0])
 
     async def apply(self, routes: envoy.Routes, *, timeout: float = 20.0) -> None:  # noqa: ASYNC109
-        """Make before break: new clusters, then listeners and routes, then the clusters nobody names any more.
+        """Make before break: new clusters and listeners, then routes; what nobody names any more goes once it is quiet.
 
         LocalError when Envoy rejects it (the previous routes stay) or does not answer in time.
         """
         files = envoy.files(routes, admin=self._admin)
         deadline = time.monotonic() + timeout
-        for name, resources in (
-            ("cds", envoy.joined(files["cds"], self._clusters)),
-            ("lds", files["lds"]),
-            ("gateway", files["gateway"]),
-            ("proxy", files["proxy"]),
-            ("cds", files["cds"]),
-        ):
-            text, version = envoy.document(resources)
-            if self._taken.get(name) == version:
-                continue
-            rejected = _counter(await self._stats(name), name)
-            replace(self._folder / f"{name}.json", text)
-            await self._wait(name, version, deadline, rejected)
-            self._taken[name] = version
-        self._clusters = files["cds"]
+        await self._take("cds", envoy.joined(files["cds"], self._clusters), deadline)
+        await self._take("lds", envoy.joined(files["lds"], self._listeners), deadline)
+        await self._take("gateway", files["gateway"], deadline)
+        await self._take("proxy", files["proxy"], deadline)
+        leaving = {cluster["name"] for cluster in self._clusters} - {cluster["name"] for cluster in files["cds"]}
+        if leaving:
+            await self._quiet(leaving)
+        deadline = max(deadline, time.monotonic() + timeout / 2)
+        await self._take("lds", files["lds"], deadline)
+        await self._take("cds", files["cds"], deadline)
+        self._clusters, self._listeners = files["cds"], files["lds"]
+
+    async def _take(self, name: str, resources: Sequence[envoy.Resource], deadline: float) -> None:
+        text, version = envoy.document(resources)
+        if self._taken.get(name) == version:
+            return
+        rejected = _counter(await self._get("stats", filter=f"^{_SCOPES[name]}"), name)
+        replace(self._folder / f"{name}.json", text)
+        await self._wait(name, version, deadline, rejected)
+        self._taken[name] = version
+
+    async def _quiet(self, clusters: Collection[str]) -> None:
+        """Wait until no request is under way to `clusters`, at most DRAIN: a logger posts an answer after it was given,
+        and could not once its broker's cluster is gone."""
+        deadline = time.monotonic() + DRAIN
+        calm = 0
+        while calm < CALM and time.monotonic() < deadline:
+            await asyncio.sleep(0.1)
+            text = await self._get("clusters", format="json")
+            if not text:
+                return
+            active = sum(
+                int(stat.get("value", 0))
+                for cluster in json.loads(text).get("cluster_statuses", ())
+                if cluster["name"] in clusters
+                for host in cluster.get("host_statuses", ())
+                for stat in host.get("stats", ())
+                if stat["name"] == "rq_active"
+            )
+            calm = calm + 1 if active == 0 else 0
 
     async def _wait(self, name: str, version: str, deadline: float, rejected: int) -> None:
         text = ""
         while time.monotonic() < deadline:
-            text = await self._stats(name)
+            text = await self._get("stats", filter=f"^{_SCOPES[name]}")
             if f'{_SCOPES[name]}.version_text: "{version}"' in text:
                 return
             if _counter(text, name) > rejected:
@@ -74,12 +106,13 @@ class Front:
             hint="see `driftloop logs envoy`; old routes stay",
         )
 
-    async def _stats(self, name: str) -> str:
-        url = f"http://127.0.0.1:{self._admin}/stats"
+    async def _get(self, page: str, **params: str) -> str:
+        """A page of Envoy's admin interface; empty when it does not answer."""
+        url = f"http://127.0.0.1:{self._admin}/{page}"
         try:
             async with (
                 aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(5)) as session,
-                session.get(url, params={"filter": f"^{_SCOPES[name]}"}) as answer,
+                session.get(url, params=params) as answer,
             ):
                 return await answer.text() if answer.status == 200 else ""
         except (aiohttp.ClientError, OSError, TimeoutError):

@@ -19,7 +19,7 @@ def answers(body: bytes) -> tuple[Answer, ...]:
     """The answer of every row in a response (Seldon, TensorFlow or v2 protocol); of unknown bodies a fingerprint."""
     try:
         rows = _rows(json.loads(body))
-    except (ValueError, RecursionError, TypeError, AttributeError, KeyError):
+    except (ValueError, RecursionError, TypeError, AttributeError, KeyError, IndexError):
         rows = None
     if rows is None:
         return (_fingerprint(body),)
