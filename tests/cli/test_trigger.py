@@ -13,6 +13,7 @@ import pytest
 class Webhook:
     def __init__(self) -> None:
         self.bodies: list[dict[str, str]] = []
+        self.hosts: list[str] = []
         self.status = 200
         self.phase = "Succeeded"
         outer = self
@@ -23,6 +24,7 @@ class Webhook:
                 right = self.headers["Authorization"] == "Bearer tttttt" and self.path == "/retrain"
                 if right:
                     outer.bodies.append(json.loads(body))
+                    outer.hosts.append(self.headers["Host"])
                 self.send_response(outer.status if right else 401)
                 self.end_headers()
                 self.wfile.write(b"success" if right else b"wrong token")
@@ -92,6 +94,16 @@ def test_it_asks_and_prints_the_run(state, webhook):
     said = json.loads(trigger("digits", "--state", str(state), "--output", "json").stdout)
     assert said["run"] == f"digits-{webhook.bodies[1]['decision']}"
     assert len({body["decision"] for body in webhook.bodies}) == 2
+
+
+def test_several_pipelines_behind_one_port_are_told_apart_by_host(state, webhook):
+    file = state / "run" / "addresses.json"
+    other = {"letters-retrain.text.svc.cluster.local:12000": f"127.0.0.1:{webhook.server.server_port}"}
+    file.write_text(json.dumps(json.loads(file.read_text()) | other))
+    trigger("digits", "--state", str(state))
+    trigger("letters", "--state", str(state))
+    expected = ["digits-retrain.ml.svc.cluster.local:12000", "letters-retrain.text.svc.cluster.local:12000"]
+    assert webhook.hosts == expected
 
 
 @pytest.mark.parametrize(("phase", "code"), [("Succeeded", 0), ("Failed", 1)])
