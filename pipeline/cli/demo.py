@@ -49,7 +49,10 @@ def command(state: Path, spec: Path | None, envs: Path | None, rate: float, keep
     _empty(place)
     envs = envs.resolve() if envs is not None else None
     screen = Screen()
-    held = asyncio.run(_demo(place, spec, screen, envs=envs, rate=rate, keep=keep))
+    try:
+        held = asyncio.run(_demo(place, spec, screen, envs=envs, rate=rate, keep=keep))
+    except asyncio.CancelledError:  # SIGTERM; Ctrl-C arrives as KeyboardInterrupt
+        raise click.Abort from None
     return 0 if held else 1
 
 
