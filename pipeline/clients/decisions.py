@@ -9,10 +9,9 @@ from dataclasses import dataclass
 import nats.errors
 import nats.js.errors
 from nats.js import JetStreamContext
-from nats.js.api import KeyValueConfig, StorageType
 from nats.js.kv import KeyValue
 
-from pipeline.clients.nats import HINT, connection
+from pipeline.clients.nats import HINT, connection, key_value
 from pipeline.errors import StoreError
 from pipeline.release.decision import Effect, Event, Policy, State, step
 
@@ -44,15 +43,7 @@ class DecisionStore:
         cls, js: JetStreamContext, namespace: str, pipeline: str, *, clock: Callable[[], float] = time.time
     ) -> "DecisionStore":
         """The entry, in a bucket that is made when it is missing."""
-        config = KeyValueConfig(bucket=BUCKET, history=16, storage=StorageType.FILE)
-        try:
-            try:
-                bucket = await js.key_value(BUCKET)
-            except nats.js.errors.NotFoundError:
-                bucket = await js.create_key_value(config)
-        except (nats.errors.Error, TimeoutError) as error:
-            raise StoreError(f"bucket {BUCKET}: {error or type(error).__name__}", hint=HINT) from error
-        return cls(bucket, namespace, pipeline, clock=clock)
+        return cls(await key_value(js, BUCKET, history=16), namespace, pipeline, clock=clock)
 
     async def read(self) -> State:
         """The state now; idle when nothing was ever stored."""

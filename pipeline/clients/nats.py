@@ -12,7 +12,8 @@ import nats.js.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
-from nats.js.api import DiscardPolicy, PubAck, RetentionPolicy, StorageType, StreamConfig
+from nats.js.api import DiscardPolicy, KeyValueConfig, PubAck, RetentionPolicy, StorageType, StreamConfig
+from nats.js.kv import KeyValue
 
 from pipeline.errors import StoreError
 
@@ -93,6 +94,17 @@ async def ensure_stream(
         raise _refused(f"stream {name}", error) from error
     except (nats.errors.Error, TimeoutError) as error:
         raise StoreError(f"stream {name} can't be made: {error or type(error).__name__}", hint=HINT) from error
+
+
+async def key_value(js: JetStreamContext, bucket: str, *, history: int = 1) -> KeyValue:
+    """The key-value bucket, on file, made when it is missing; `history` values of a key are kept."""
+    try:
+        try:
+            return await js.key_value(bucket)
+        except nats.js.errors.NotFoundError:
+            return await js.create_key_value(KeyValueConfig(bucket=bucket, history=history, storage=StorageType.FILE))
+    except (nats.errors.Error, TimeoutError) as error:
+        raise StoreError(f"bucket {bucket}: {error or type(error).__name__}", hint=HINT) from error
 
 
 async def publish(

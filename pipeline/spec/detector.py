@@ -2,21 +2,12 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
-from pydantic.alias_generators import to_camel
+from pydantic import Discriminator, Field, Tag
+
+from pipeline.spec.base import SpecModel
 
 
-class _Detector(BaseModel):
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        strict=True,
-        populate_by_name=True,
-        alias_generator=to_camel,
-        allow_inf_nan=False,
-        use_attribute_docstrings=True,
-    )
-
+class _Detector(SpecModel):
     on: Literal["request", "response"] = "request"
     """Which events it looks at."""
     window: Annotated[int, Field(ge=10, le=100_000)] = 200

@@ -6,9 +6,9 @@ The reference and the JSON Schema for editors are generated from these models: e
 from datetime import timedelta
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
-from pydantic.alias_generators import to_camel
+from pydantic import Field, model_validator
 
+from pipeline.spec.base import SpecModel
 from pipeline.spec.detector import DriftDetector, OutlierDetector
 from pipeline.spec.values import (
     ColumnNames,
@@ -36,20 +36,6 @@ API_VERSION = "driftloop.dev/v1alpha1"
 
 Share = Annotated[float, Field(ge=0, le=1)]
 """A part of the whole, 0 to 1."""
-
-
-class SpecModel(BaseModel):
-    """Frozen, strict, and closed: an unknown key is an error."""
-
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        strict=True,
-        populate_by_name=True,
-        alias_generator=to_camel,
-        allow_inf_nan=False,
-        use_attribute_docstrings=True,
-    )
 
 
 class Image(SpecModel):

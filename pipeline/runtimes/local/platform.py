@@ -4,7 +4,6 @@ import os
 import shutil
 import sys
 from collections.abc import Mapping
-from importlib.util import find_spec
 from pathlib import Path
 
 import yaml
@@ -87,11 +86,7 @@ def programs(state: State, ports: Mapping[str, int], *, envoy_bootstrap: Path) -
 
 def services(state: State, ports: Mapping[str, int]) -> tuple[Program, ...]:
     """Our own stand-ins, which need the parts above."""
-    return tuple(
-        _module(state, ports, name, port)
-        for name, port in (("broker", "broker"), ("argo", "webhook"))
-        if find_spec(f"pipeline.runtimes.local.{name}.__main__")
-    )
+    return (_module(state, ports, "broker", "broker"), _module(state, ports, "argo", "webhook"))
 
 
 def _nats(state: State, ports: Mapping[str, int]) -> Program:

@@ -11,9 +11,9 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import nats.js.errors
 from nats.js import JetStreamContext
-from nats.js.api import KeyValueConfig, StorageType
 from nats.js.kv import KeyValue
 
+from pipeline.clients.nats import key_value
 from pipeline.errors import StoreError
 from pipeline.runtimes.local.argo import bus
 from pipeline.runtimes.local.argo.eventsource import patiently
@@ -92,14 +92,7 @@ class Schedules:
                 continue
 
     async def _open(self) -> None:
-        try:
-            try:
-                self._bucket = await self._js.key_value(BUCKET)
-            except nats.js.errors.NotFoundError:
-                config = KeyValueConfig(bucket=BUCKET, history=1, storage=StorageType.FILE)
-                self._bucket = await self._js.create_key_value(config)
-        except bus.Errors as error:
-            raise StoreError(f"bucket {BUCKET}: {bus.describe(error)}") from error
+        self._bucket = await key_value(self._js, BUCKET)
 
     async def _look(self, key: tuple[str, str]) -> float:
         """Make what is due; seconds until the next look."""

@@ -19,9 +19,10 @@ import nats.errors
 import nats.js.errors
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
-from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, KeyValueConfig, StorageType
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from nats.js.kv import KeyValue
 
+from pipeline.clients.nats import key_value
 from pipeline.errors import LocalError, StoreError
 from pipeline.runtimes.local.argo import bus, expressions, jsonpaths
 from pipeline.runtimes.local.argo.eventsource import patiently
@@ -144,14 +145,9 @@ class Listener:
         try:
             await self._js.add_consumer(stream, config)
             self._subscription = await self._js.pull_subscribe_bind(durable, stream)
-            try:
-                self._half = await self._js.key_value(BUCKET)
-            except nats.js.errors.NotFoundError:
-                self._half = await self._js.create_key_value(
-                    KeyValueConfig(bucket=BUCKET, history=1, storage=StorageType.FILE)
-                )
         except bus.Errors as error:
             raise StoreError(f"sensor {self._where}: {bus.describe(error)}") from error
+        self._half = await key_value(self._js, BUCKET)
 
     _subscription: JetStreamContext.PullSubscription
     _half: KeyValue

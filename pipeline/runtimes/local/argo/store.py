@@ -15,10 +15,10 @@ import nats.errors
 import nats.js.errors
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
-from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, KeyValueConfig, StorageType
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from nats.js.kv import KeyValue
 
-from pipeline.clients.nats import HINT
+from pipeline.clients.nats import HINT, key_value
 from pipeline.errors import StoreError
 from pipeline.runtimes.local.argo.model import NotUnderstoodError
 
@@ -60,15 +60,7 @@ class Workflows:
     @classmethod
     async def open(cls, js: JetStreamContext) -> "Workflows":
         """The bucket, made when it is missing."""
-        config = KeyValueConfig(bucket=BUCKET, history=1, storage=StorageType.FILE)
-        try:
-            try:
-                bucket = await js.key_value(BUCKET)
-            except nats.js.errors.NotFoundError:
-                bucket = await js.create_key_value(config)
-        except (nats.errors.Error, TimeoutError) as error:
-            raise StoreError(f"bucket {BUCKET}: {error or type(error).__name__}", hint=HINT) from error
-        return cls(js, bucket)
+        return cls(js, await key_value(js, BUCKET))
 
     async def create(self, manifest: Json, *, namespace: str) -> tuple[str, bool]:
         """Store a new Workflow in its namespace (else `namespace`); its name, and False when there was one already."""
