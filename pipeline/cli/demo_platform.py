@@ -15,14 +15,13 @@ from pathlib import Path
 from typing import Any, TypeVar, overload
 
 import aiohttp
-import nats.errors
 import nats.js.errors
 
 from pipeline.clients.decisions import DecisionStore
 from pipeline.clients.kubernetes import Kubernetes, KubernetesUnreachableError
-from pipeline.clients.nats import connection
+from pipeline.clients.nats import connection, keys
 from pipeline.clients.s3 import Store, location
-from pipeline.errors import LocalError, StoreError
+from pipeline.errors import LocalError
 from pipeline.release import record
 from pipeline.release.decision import State as Decision
 from pipeline.release.record import Release
@@ -203,14 +202,9 @@ class Platform:
     async def runs(self) -> tuple[str, ...]:
         """Names of the training runs there are; rollouts are not among them."""
         async with connection(f"nats://127.0.0.1:{self.port('nats')}", name="demo") as js:
-            try:
-                keys = await (await js.key_value(WORKFLOWS)).keys()
-            except (nats.js.errors.NotFoundError, nats.js.errors.NoKeysError):
-                return ()
-            except (nats.errors.Error, TimeoutError) as error:
-                raise StoreError(f"the workflows can't be listed: {error or type(error).__name__}") from error
+            found = await keys(js, WORKFLOWS)
         prefix = f"{self.namespace}."
-        names = (key.removeprefix(prefix) for key in keys if key.startswith(prefix))
+        names = (key.removeprefix(prefix) for key in found if key.startswith(prefix))
         return tuple(sorted(name for name in names if not name.startswith(f"{self.name}-release-")))
 
     async def decision(self) -> Decision:

@@ -20,6 +20,9 @@ from pipeline.errors import StoreError
 DUPLICATE_WINDOW = 600.0
 """Seconds in which a message id is recognised; longer than a Trigger's whole back-off."""
 
+KV_OPERATION = "KV-Operation"
+"""Header of a deletion's marker."""
+
 HINT = "is NATS running, and does NATS_URL point at it?"
 
 
@@ -105,6 +108,31 @@ async def key_value(js: JetStreamContext, bucket: str, *, history: int = 1) -> K
             return await js.create_key_value(KeyValueConfig(bucket=bucket, history=history, storage=StorageType.FILE))
     except (nats.errors.Error, TimeoutError) as error:
         raise StoreError(f"bucket {bucket}: {error or type(error).__name__}", hint=HINT) from error
+
+
+async def keys(js: JetStreamContext, bucket: str) -> tuple[str, ...]:
+    """The bucket's keys, sorted, deleted ones left out; none when there is no bucket.
+
+    From the stream's own list of subjects: nats-py's `KeyValue.keys` watches, and finds nothing when the values arrive
+    before its consumer's state does (2.16).
+    """
+    stream, prefix = f"KV_{bucket}", f"$KV.{bucket}."
+    try:
+        found = (await js.stream_info(stream, subjects_filter=f"{prefix}>")).state.subjects or {}
+        kept = [subject for subject in sorted(found) if await _holds_value(js, stream, subject)]
+    except nats.js.errors.NotFoundError:
+        return ()
+    except (nats.errors.Error, TimeoutError) as error:
+        raise StoreError(f"bucket {bucket}: {error or type(error).__name__}", hint=HINT) from error
+    return tuple(subject.removeprefix(prefix) for subject in kept)
+
+
+async def _holds_value(js: JetStreamContext, stream: str, subject: str) -> bool:
+    try:
+        message = await js.get_last_msg(stream, subject)
+    except nats.js.errors.NotFoundError:
+        return False
+    return KV_OPERATION not in (message.headers or {})
 
 
 async def publish(

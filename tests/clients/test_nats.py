@@ -11,7 +11,17 @@ from support.processes import Process, nats, until, url
 
 from pipeline.clients.decisions import DecisionStore, apply_once
 from pipeline.clients.jetstream import Publisher, Puller, TooLargeError
-from pipeline.clients.nats import WrongLastSequenceError, connect, connection, ensure_stream, position, publish, token
+from pipeline.clients.nats import (
+    WrongLastSequenceError,
+    connect,
+    connection,
+    ensure_stream,
+    key_value,
+    keys,
+    position,
+    publish,
+    token,
+)
 from pipeline.errors import StoreError
 from pipeline.release.decision import Alarm, Claim, End, Policy, State, claimed
 
@@ -183,3 +193,15 @@ def test_names_become_tokens() -> None:
 
 def test_the_library_is_the_one_it_was_written_for() -> None:
     assert hasattr(nats_py, "connect")
+
+
+async def test_keys_are_listed_however_busy_the_client_is(client: Client) -> None:
+    js = client.jetstream()
+    assert await keys(js, "missing") == ()
+    bucket = await key_value(js, "some")
+    assert await keys(js, "some") == ()
+    for number in range(5):
+        await bucket.put(f"n.{number}", b"{}")
+    await bucket.delete("n.2")
+    found = await asyncio.gather(*(keys(js, "some") for _ in range(50)))
+    assert set(found) == {("n.0", "n.1", "n.3", "n.4")}
