@@ -17,6 +17,7 @@ from typing import Any, TypeVar, overload
 import aiohttp
 import nats.js.errors
 
+from pipeline.cli.env import settings
 from pipeline.clients.decisions import DecisionStore
 from pipeline.clients.kubernetes import Kubernetes, KubernetesUnreachableError
 from pipeline.clients.nats import connection, keys
@@ -159,14 +160,7 @@ class Platform:
 
     def store(self) -> dict[str, str]:
         """Address and keys of the S3 store, as the environment variables every S3 client reads."""
-        platform = json.loads(self.state.platform.read_text())
-        config, secret = platform["configMap"], platform["secret"]
-        return {
-            "AWS_ENDPOINT_URL": config["s3-endpoint"],
-            "AWS_DEFAULT_REGION": config["s3-region"],
-            "AWS_ACCESS_KEY_ID": secret["accesskey"],
-            "AWS_SECRET_ACCESS_KEY": secret["secretkey"],
-        }
+        return settings(self.state)
 
     def upload(self, files: Sequence[Path], uri: str) -> None:
         """Put files below `uri`, as any S3 client would."""

@@ -15,6 +15,7 @@ COMMANDS = {
     "down": ("pipeline.cli.down", "Stop everything `up` started"),
     "status": ("pipeline.cli.status", "What runs, which release, which weights, last verdicts, last run"),
     "logs": ("pipeline.cli.logs", "Print the log of one part, or the timeline"),
+    "env": ("pipeline.cli.env", "Print addresses and keys of the local platform for other programs"),
     "trigger": ("pipeline.cli.trigger", "Ask for a training run through the webhook"),
     "promote": ("pipeline.cli.promote", "Promote the candidate by one commit"),
     "rollback": ("pipeline.cli.rollback", "Restore the previous release by one commit"),

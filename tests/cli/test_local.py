@@ -63,6 +63,11 @@ def test_the_whole_life_of_a_platform(state: State, git: Git, envs: Path) -> Non
         assert "listening" in driftloop("logs", "shop/a", *folder).stdout
         assert driftloop("logs", "a", *folder, code=1).stderr.count("shop/a") == 1
         assert "no logs have `nobody`" in driftloop("logs", "nobody", *folder, code=1).stderr
+        exports = driftloop("env", *folder).stdout
+        bucket = 'python -c \'import boto3; boto3.client("s3").create_bucket(Bucket="mine")\''
+        subprocess.run(["sh", "-c", f'eval "$1"; {bucket}', "sh", exports], check=True, env=_path())
+        assert (state.root / "s3" / "mine").is_dir()
+        assert json.loads(driftloop("env", *folder, "--output", "json").stdout)["DRIFTLOOP_GATEWAY"] in table
         pid = state.holder()
         assert pid is not None
         assert "stopping process" in driftloop("down", *folder).stderr
@@ -76,6 +81,11 @@ def test_the_whole_life_of_a_platform(state: State, git: Git, envs: Path) -> Non
         leftovers.stop(state)
 
 
+def _path() -> dict[str, str]:
+    """This environment's programs and no settings."""
+    return {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+
+
 def test_explain_prints_the_three_lists() -> None:
     text = driftloop("up", "--explain").stdout
     assert "Acts on" in text
@@ -83,7 +93,7 @@ def test_explain_prints_the_three_lists() -> None:
     assert "Refuses" in text
 
 
-@pytest.mark.parametrize("command", ["down", "status", "logs"])
+@pytest.mark.parametrize("command", ["down", "env", "status", "logs"])
 def test_a_folder_that_is_no_state_folder(tmp_path: Path, command: str) -> None:
     assert "is no state folder" in driftloop(command, "--state", str(tmp_path), code=1).stderr
 
