@@ -134,7 +134,7 @@ class Story:
         started = await self._new_run(runs)
         self._screen.say(f"the alarms started run {started}", str(drifted))
 
-        self._screen.act("5  The new model: gate, shadow, canary, promotion, one commit each")
+        self._screen.act("5  The new model: gate, shadow, canary, promotion, every step a commit")
         middle: Tally | None = None
         candidate: str | None = None
         end = asyncio.get_running_loop().time() + RUN + ROLLOUT

@@ -1,4 +1,4 @@
-"""`driftloop promote`: the candidate becomes production by one commit."""
+"""`driftloop promote`: the candidate becomes production by one push."""
 
 from pathlib import Path
 

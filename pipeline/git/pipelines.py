@@ -6,7 +6,7 @@ from them as they stand at the tip and renders the rest again.
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import yaml
@@ -148,30 +148,46 @@ def move(
     step: Callable[[Release], Release],
     message: Callable[[Release, Release], Message],
 ) -> Moved:
-    """Move a pipeline's release by one commit; a step that returns its argument commits nothing.
+    """Move a pipeline's release by one push; a step that returns its argument commits nothing.
 
+    That is one commit, but for a promotion: below it lies a commit that ends the rollout, so that `git revert` of the
+    promotion is the release before the rollout. Both land or none does, and who follows the branch only sees the last.
     `step` and `message` see the release at the tip and are called again after a lost race. StepError when the tip's
     tree is not what it renders to.
     """
     latest: list[Release] = []
 
-    def build(tree: Tree) -> Change | None:
+    def build(tree: Tree) -> list[Change]:
         base = read(tree, name)
         after = step(base.release)
         latest[:] = [after]
-        if after == base.release:
-            return None
+        stages = record.stages(base.release, after)
+        if not stages:
+            return []
         check(base)
         why = message(base.release, after)
-        return Change(
-            _laid_over(base.files, _rendered(base.spec, after, name, base.clusters)),
-            why.subject,
-            why.body,
-            _trailers(name, after, why),
-        )
+        files = base.files
+        changes = []
+        for stage in stages:
+            said = why if stage is after else _ended(name, why)
+            new = _rendered(base.spec, stage, name, base.clusters)
+            laid = _laid_over(files, new)
+            changes.append(Change(laid, said.subject, said.body, _trailers(name, stage, said)))
+            files = {path: text for path, text in {**files, **laid}.items() if text is not None}
+        return changes
 
     commit = repository.change(build)
     return Moved(latest[-1], commit)
+
+
+def _ended(name: str, promotion: Message) -> Message:
+    """What the commit below a promotion says."""
+    return replace(
+        promotion,
+        subject=f"End the rollout of {promotion.version.id} of {name}: accepted",
+        body="The release as it was before the rollout. Never applied: the promotion came with the same push. To revert "
+        "the promotion is to come back here.",
+    )
 
 
 def interference(repository: Repository, tip: str, name: str, run: str) -> Commit | None:

@@ -9,7 +9,7 @@ import os
 import random
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -179,20 +179,21 @@ class Repository:
                 return Found(Commit(sha, subject), trailers)
         return None
 
-    def change(self, build: Callable[[Tree], Change | None]) -> Commit | None:
+    def change(self, build: Callable[[Tree], Change | Sequence[Change] | None]) -> Commit | None:
         """Lay a change over the branch's tip and push it; None when there is nothing to change.
 
-        `build` gets the tip's files and is called again whenever another writer was faster, so it must derive
-        everything from what it is given. What it raises passes through; nothing is pushed then.
+        Several changes become one commit each, one on top of the other, in one push: all of them or none. The last
+        is returned. `build` gets the tip's files and is called again whenever another writer was faster, so it must
+        derive everything from what it is given. What it raises passes through; nothing is pushed then.
         """
         with self._locked():
             tip = self._fetch()
             for attempt in range(ATTEMPTS):
-                tree = self.tree(tip)
-                change = build(tree)
-                if change is None:
-                    return None
-                commit = self._commit(tip, tree, change)
+                built = build(self.tree(tip))
+                commit: Commit | None = None
+                for change in [built] if isinstance(built, Change) else built or ():
+                    parent = commit.sha if commit is not None else tip
+                    commit = self._commit(parent, self.tree(parent), change) or commit
                 if commit is None:
                     return None
                 refusal = self._push(commit)

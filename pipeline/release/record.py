@@ -6,6 +6,8 @@ is its undo, and no move depends on anything that is not in the file.
     empty -first-> stable -shadow-> shadow -canary-> canary (again and again) -promote-> stable
                      ^                |                 |
                      +-----reject-----+-----reject------+        stable -rollback-> stable
+
+A promotion is two commits in one push (`stages`), so that its undo is the release before the rollout.
 """
 
 import hashlib
@@ -171,6 +173,19 @@ def rollback(release: Release) -> Release:
         )
     previous = release.previous
     return _moved(release, production=previous, previous=None, weights={previous.id: 100})
+
+
+def stages(before: Release, after: Release) -> tuple[Release, ...]:
+    """The releases that a move from one to the other goes through, one commit each; none when nothing moves.
+
+    A promotion goes through the release as it was before the rollout began, so that taking back its last commit
+    takes back the rollout, not only its last step. Everything else is one commit.
+    """
+    if after == before:
+        return ()
+    if before.candidate is not None and after.production == before.candidate:
+        return (reject(before), after)
+    return (after,)
 
 
 def _needs(release: Release, move: str, *phases: Phase) -> None:

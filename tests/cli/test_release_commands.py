@@ -110,6 +110,11 @@ def test_promote_and_back(person):
     person.moves(lambda release: record.first(release, A), lambda release: record.shadow(release, B))
     done = person.types("promote", "digits", *WHERE, "--output", "json")
     assert json.loads(done.stdout)["production"] == B.id
+    assert json.loads(done.stdout)["commit"] == person.git("rev-parse", "main")
+    assert person.git("log", "-2", "--format=%s", "main").splitlines() == [
+        f"Promote {B.id} of digits",
+        f"End the rollout of {B.id} of digits: accepted",
+    ]
     assert person.release().previous == A
     done = person.types("rollback", "digits", *WHERE)
     assert done.stdout.strip() == person.git("rev-parse", "main")

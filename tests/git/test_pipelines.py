@@ -195,20 +195,83 @@ def test_a_persons_own_file_beside_them_is_left_alone(canary):
     assert here(canary).files["monitors/digits/NOTES.md"] == "Mine.\n"
 
 
-def test_a_revert_of_a_promotion_is_a_release_like_any_other(canary, remote, tmp_path):
-    before = here(canary).release
-    moved(canary, record.promote)
-    clone = tmp_path / "clone"
-    git = ["git", "-C", str(clone), "-c", "user.name=eve", "-c", "user.email=eve@example.org"]
-    subprocess.run(["git", "clone", "-q", remote, clone], check=True, capture_output=True)
-    subprocess.run([*git, "revert", "--no-edit", "HEAD"], check=True, capture_output=True)
+def reverts(remote, folder, commit="HEAD"):
+    """A person takes one commit back and pushes."""
+    git = ["git", "-C", str(folder), "-c", "user.name=eve", "-c", "user.email=eve@example.org"]
+    subprocess.run(["git", "clone", "-q", remote, folder], check=True, capture_output=True)
+    subprocess.run([*git, "revert", "--no-edit", commit], check=True, capture_output=True)
     subprocess.run([*git, "push", "-q"], check=True, capture_output=True)
-    assert here(canary).release == before
+
+
+@pytest.mark.parametrize("spec", [SPEC, PLAIN])
+@pytest.mark.parametrize("percents", [(), (10,), (10, 50)])
+def test_a_revert_of_a_promotion_is_the_tree_before_the_rollout(repository, git, remote, tmp_path, spec, percents):
+    pipelines.commit_spec(repository, spec)
+    moved(repository, lambda release: record.first(release, version("digits-0")))
+    moved(repository, lambda release: record.shadow(release, A))
+    moved(repository, record.promote)
+    before, tree = here(repository).release, git("rev-parse", "main^{tree}")
+    moved(repository, lambda release: record.shadow(release, B))
+    for percent in percents:
+        moved(repository, lambda release, percent=percent: record.canary(release, percent))
+    tip = git("rev-parse", "main")
+    promotion = moved(repository, record.promote).commit
+    assert git("log", "--format=%s", f"{tip}..main").splitlines() == [
+        promotion.subject,
+        f"End the rollout of {B.id} of digits: accepted",
+    ]
+    assert git("rev-parse", "main^^{tree}") == tree
+    trailers = git("log", "-1", "--format=%(trailers)", "main^").splitlines()
+    assert {"Driftloop-Phase: stable", f"Driftloop-Release: {B.id}", "Driftloop-Cause: person eve"} <= set(trailers)
+    pipelines.check(here(repository))
+    reverts(remote, tmp_path / "clone", promotion.sha)
+    assert git("rev-parse", "main^{tree}") == tree
+    release = here(repository).release
+    assert release == before
+    assert (release.phase, release.weights, release.candidate) == ("stable", {A.id: 100}, None)
+    assert pipelines.interference(repository, repository.tip(), "digits", "digits-b").subject.startswith("Revert")
+    # and the loop goes on from there
+    moved(repository, lambda release: record.shadow(release, version("digits-c")))
+
+
+def test_a_spec_changed_during_the_rollout_stays_when_the_promotion_is_reverted(canary, remote, tmp_path):
+    pipelines.commit_spec(canary, SPEC.replace("window: 50", "window: 60"))
+    moved(canary, record.promote)
+    reverts(remote, tmp_path / "clone")
+    assert "window: 60" in here(canary).spec
+    assert (here(canary).release.phase, here(canary).release.production) == ("stable", A)
     pipelines.check(here(canary))
-    foreign = pipelines.interference(canary, canary.tip(), "digits", "digits-b")
-    assert foreign.subject.startswith("Revert")
+
+
+def test_a_promotion_that_loses_the_race_is_made_again_whole(canary, remote, tmp_path, git):
+    other = Repository(f"file://{remote}", workdir=tmp_path / "other")
+    calls = []
+
+    def step(release):
+        calls.append(release.weights[B.id])
+        if len(calls) == 1:
+            moved(other, lambda release: record.canary(release, 50))
+        return record.promote(release)
+
+    moved(canary, step)
+    assert calls == [10, 50]
+    subjects = git("log", "-3", "--format=%s", "main").splitlines()
+    assert subjects[1:] == [f"End the rollout of {B.id} of digits: accepted", "Move to canary"]
+    assert git("rev-list", "--count", "main") == "6"
+
+
+def test_a_revert_of_a_rollback_brings_back_what_it_took_away(canary, remote, tmp_path):
+    moved(canary, record.promote)
+    promoted = here(canary).release
+    moved(canary, record.rollback)
+    reverts(remote, tmp_path / "one")
+    assert here(canary).release == promoted
+    moved(canary, lambda release: record.canary(record.shadow(release, version("digits-c")), 30))
+    rollout = here(canary).release
     moved(canary, record.reject)
-    assert here(canary).release.production == A
+    reverts(remote, tmp_path / "two")
+    assert here(canary).release == rollout
+    pipelines.check(here(canary))
 
 
 def test_interference(canary):

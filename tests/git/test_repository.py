@@ -52,6 +52,44 @@ def test_nothing_to_change_commits_nothing(repository, git):
     assert git("rev-list", "--count", "main") == "1"
 
 
+def test_several_changes_land_in_one_push(repository, remote, git):
+    repository.change(lambda tree: put("a", "1"))
+    pushes = remote.parent / "pushes"
+    hook = remote / "hooks" / "post-receive"
+    hook.write_text(f"#!/bin/sh\ncat >> {pushes}\n")
+    hook.chmod(0o755)
+    last = repository.change(lambda tree: [put("a", "2"), put("a", "2"), put("b", tree["a"])])
+    assert git("log", "--format=%s", "main").splitlines() == ["Write b", "Write a", "Write a"]
+    assert (git("show", "main:b"), git("rev-parse", "main"), len(pushes.read_text().splitlines())) == ("1", last.sha, 1)
+    assert repository.change(lambda tree: []) is None
+
+
+def test_of_several_changes_a_refused_push_leaves_none(repository, remote, git):
+    tip = repository.change(lambda tree: put("a", "1")).sha
+    hook = remote / "hooks" / "pre-receive"
+    hook.write_text("#!/bin/sh\nexit 1\n")
+    hook.chmod(0o755)
+    with pytest.raises(GitError, match="rules refuse the push"):
+        repository.change(lambda tree: [put("a", "2"), put("b", "3")])
+    assert git("rev-parse", "main") == tip
+
+
+def test_after_a_lost_race_all_changes_are_made_again(remote, tmp_path, git):
+    ours = Repository(f"file://{remote}", workdir=tmp_path / "ours")
+    theirs = Repository(f"file://{remote}", workdir=tmp_path / "theirs")
+    seen = []
+
+    def build(tree: Tree) -> list[Change]:
+        seen.append(dict(tree))
+        if len(seen) == 1:
+            theirs.change(lambda tree: put("count", "1"))
+        return [put("ours", tree.get("count", "0")), put("ours", "done")]
+
+    ours.change(build)
+    assert [git("show", f"main~{n}:ours") for n in (1, 0)] == ["1", "done"]
+    assert git("rev-list", "--count", "main") == "3"
+
+
 def test_message_and_trailers(repository, git):
     repository.change(
         lambda tree: put(

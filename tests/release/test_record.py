@@ -29,6 +29,8 @@ class Moves(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.release = record.empty("digits", "digits")
+        self.steady = self.release
+        """Before the rollout, when there is one."""
         self.runs = 0
 
     def next_version(self) -> Version:
@@ -63,6 +65,7 @@ class Moves(RuleBasedStateMachine):
             assert self.release.production == before.candidate
             assert self.release.previous == before.production
             assert record.rollback(self.release).production == before.production
+            assert record.stages(before, self.release) == (self.steady, self.release)
 
     @rule()
     def reject(self) -> None:
@@ -77,12 +80,20 @@ class Moves(RuleBasedStateMachine):
         before = self.release
         if before.phase in phases:
             self.release = do()
+            assert record.stages(before, before) == ()
+            if move != "promote":
+                assert record.stages(before, self.release) in ((), (self.release,))
             return True
         with pytest.raises(ReleaseError) as caught:
             do()
         assert caught.value.hint
         assert self.release == before
         return False
+
+    @invariant()
+    def remember_what_was_steady(self) -> None:
+        if self.release.candidate is None:
+            self.steady = self.release
 
     @invariant()
     def weights_sum_to_100(self) -> None:

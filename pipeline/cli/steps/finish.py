@@ -93,9 +93,8 @@ def standing(settings: Settings, names: Names, run: str, status: str, *, rollout
         if tip is not None and pipelines.interference(repository, tip, names.pipeline, run) is None:
             _reject(repository, names, run, release.candidate, f"its workflow ended as {status}")
         return Ended("rejected", f"the rollout ended as {status}")
-    committed = tip is not None and repository.find(tip, "Driftloop-Run", run) is not None
-    if committed:
-        return Ended("rejected", _rejection(repository, tip, run))
+    if tip is not None and repository.find(tip, "Driftloop-Run", run) is not None:
+        return Ended("rejected", _rejection(repository, names, tip, run))
     if status != "Succeeded":
         return Ended("failed", _failure(settings, names, run))
     return Ended("refused", _refusal(settings, run))
@@ -111,9 +110,13 @@ def _reject(repository: Repository, names: Names, run: str, version: Version, re
     pipelines.move(repository, names.pipeline, move, lambda before, after: Message(subject, version, cause, reason))
 
 
-def _rejection(repository: Repository, tip: str | None, run: str) -> str:
-    found = repository.find(tip, "Driftloop-Run", run) if tip is not None else None
-    return f"{found.commit.subject} ({found.commit.sha[:12]})" if found is not None else ""
+def _rejection(repository: Repository, names: Names, tip: str, run: str) -> str:
+    """The commit that ended it: somebody else's, or the run's own last one."""
+    commit = pipelines.interference(repository, tip, names.pipeline, run)
+    if commit is None:
+        found = repository.find(tip, "Driftloop-Run", run)
+        commit = found.commit if found is not None else None
+    return f"{commit.subject} ({commit.sha[:12]})" if commit is not None else ""
 
 
 def _trailer(repository: Repository, run: str, trailer: str) -> str:

@@ -387,8 +387,11 @@ class Reconciler:
         if news:
             for sha in self._repository.since(self._complete, goal):
                 commit = self._repository.commit(sha)
-                cause = commit.trailers.get("Driftloop-Cause", "")
-                self._timeline.add("commit", commit.subject, cause, commit=sha)
+                why = commit.trailers.get("Driftloop-Cause", "")
+                if sha != goal:
+                    passed = f"passed over for {goal[:10]}"
+                    why = f"{why}; {passed}" if why else passed
+                self._timeline.add("commit", commit.subject, why, commit=sha)
             self._complete = goal
         if settled or news:
             self._save()

@@ -135,7 +135,7 @@ def test_what_is_not_in_the_store_as_computed_is_not_registered(world):
     assert world.base().release.phase == "empty"
 
 
-def test_the_whole_walk_one_commit_each(shadowed):
+def test_the_whole_walk_every_step_in_git(shadowed):
     before = int(shadowed.git("rev-list", "--count", "main"))
     walk(shadowed, "shadow", limits=SHADOW)
     shadowed.around.last = measured()({})
@@ -148,13 +148,14 @@ def test_the_whole_walk_one_commit_each(shadowed):
     walk(shadowed, "promote")
     release = shadowed.base().release
     assert (release.phase, release.production.id, release.previous.id) == ("stable", B, A)
-    assert int(shadowed.git("rev-list", "--count", "main")) == before + 3
-    assert shadowed.git("log", "-3", "--format=%s", "main").splitlines() == [
+    assert int(shadowed.git("rev-list", "--count", "main")) == before + 4
+    assert shadowed.git("log", "-4", "--format=%s", "main").splitlines() == [
         f"Promote {B} of digits",
+        f"End the rollout of {B} of digits: accepted",
         f"Send 50 % to {B} of digits",
         f"Send 10 % to {B} of digits",
     ]
-    for line in shadowed.git("log", "-3", "--format=%(trailers:key=Driftloop-Cause,valueonly)", "main").split():
+    for line in shadowed.git("log", "-4", "--format=%(trailers:key=Driftloop-Cause,valueonly)", "main").split():
         assert line in ("alarm", "42")
     asked = shadowed.around.questions[0]
     assert asked["host"] == f"digits-judge.{shadowed.namespace}.svc.cluster.local:8080"
@@ -263,12 +264,7 @@ def test_a_revert_stops_the_walk_and_is_left_as_it_is(shadowed):
     shadowed.around.judgement = measured(requests=0)
     step = shadowed.begin(*advance("10", limits=CANARY), shadowed.namespace)
     until(lambda: len(shadowed.around.questions) > 1)
-    clone = shadowed.folder / "clone"
-    subprocess.run(["git", "clone", "-q", shadowed.remote, clone], check=True, capture_output=True)
-    git = ["git", "-C", str(clone), "-c", "user.name=eve", "-c", "user.email=eve@example.org"]
-    subprocess.run([*git, "revert", "--no-edit", "HEAD"], check=True, capture_output=True)
-    subprocess.run([*git, "push", "-q"], check=True, capture_output=True)
-    tip = shadowed.git("rev-parse", "main")
+    tip = reverts(shadowed)
     _, said = step.communicate(timeout=30)
     assert step.returncode == 1
     assert "(Revert" in said
@@ -277,6 +273,34 @@ def test_a_revert_stops_the_walk_and_is_left_as_it_is(shadowed):
     finish(shadowed, "digits-b", "Failed", release=B)
     assert shadowed.git("rev-parse", "main") == tip
     assert state(shadowed).outcome == "rejected"
+
+
+def reverts(world, commit="HEAD"):
+    """A person takes a commit back and pushes; the new tip."""
+    clone = world.folder / "clone"
+    subprocess.run(["git", "clone", "-q", world.remote, clone], check=True, capture_output=True)
+    git = ["git", "-C", str(clone), "-c", "user.name=eve", "-c", "user.email=eve@example.org"]
+    subprocess.run([*git, "revert", "--no-edit", commit], check=True, capture_output=True)
+    subprocess.run([*git, "push", "-q"], check=True, capture_output=True)
+    return world.git("rev-parse", "main")
+
+
+def test_a_promotion_reverted_before_it_is_applied_is_no_release(shadowed):
+    walk(shadowed, "10", limits=CANARY)
+    claim(shadowed, "digits-b")
+    shadowed.around.objects["kustomizations/digits-deployments"] = {"status": {}}
+    step = shadowed.begin(*advance("promote"), shadowed.namespace)
+    until(lambda: shadowed.base().release.phase == "stable")
+    tip = reverts(shadowed)
+    _, said = step.communicate(timeout=30)
+    assert step.returncode == 1
+    assert "(Revert" in said
+    release = shadowed.base().release
+    assert (release.production.id, release.weights, release.candidate) == (A, {A: 100}, None)
+    finish(shadowed, "digits-b", "Failed", release=B)
+    assert shadowed.git("rev-parse", "main") == tip
+    assert state(shadowed).outcome == "rejected"
+    assert state(shadowed).reason.startswith('Revert "Promote')
 
 
 def test_weights_moved_by_hand_do_not_stop_it(shadowed):
