@@ -42,10 +42,19 @@ class Reference(Model):
     namespace: str | None = None
 
 
-class LabelSelector(Model):
-    """Pods that carry all of these labels."""
+class LabelRequirement(Model):
+    """A label that is there, is not, or has one of some values."""
 
-    match_labels: dict[str, str]
+    key: str
+    operator: Literal["In", "NotIn", "Exists", "DoesNotExist"]
+    values: tuple[str, ...] | None = None
+
+
+class LabelSelector(Model):
+    """Objects that carry all of these labels; without any, every object."""
+
+    match_labels: dict[str, str] | None = None
+    match_expressions: tuple[LabelRequirement, ...] | None = None
 
 
 Protocol = Literal["TCP", "UDP"]

@@ -6,7 +6,7 @@ from pydantic import BaseModel
 
 from pipeline.plan import Plan
 from pipeline.release.record import Release
-from pipeline.resources import access, broker, decision, detector, flux, judge, plain, retrain, serving
+from pipeline.resources import access, broker, decision, detector, flux, judge, network, plain, retrain, serving
 from pipeline.resources.manifest import Manifest
 
 __all__ = ["OUTPUTS", "Manifest", "manifests"]
@@ -42,6 +42,12 @@ def workflow_access(plan: Plan, release: Release) -> tuple[Manifest, ...]:
             "sensor.rolebinding": access.sensor_binding(plan),
         },
     )
+
+
+def network_policies(plan: Plan, release: Release) -> tuple[Manifest, ...]:
+    """Who may talk to whom."""
+    found = network.policies(plan)
+    return _files(plan, "workflows", {f"{role}.networkpolicy": policy for role, policy in found.items()})
 
 
 def workflow_templates(plan: Plan, release: Release) -> tuple[Manifest, ...]:
@@ -154,6 +160,7 @@ def detectors(plan: Plan, release: Release) -> tuple[Manifest, ...]:
 OUTPUTS: tuple[Output, ...] = (
     flux_kustomizations,
     workflow_access,
+    network_policies,
     workflow_templates,
     webhook,
     model,

@@ -30,13 +30,13 @@ from pipeline.kube import core
 from pipeline.plan import Plan, images
 from pipeline.plan.names import PLATFORM
 from pipeline.plan.plan import Step
-from pipeline.resources import parts
+from pipeline.resources import network, parts
 from pipeline.spec.model import Resources
 
 RUN = "runs/{{workflow.name}}"
 DECISION, CAUSE = "{{workflow.parameters.decision}}", "{{workflow.parameters.cause}}"
 IN, OUT = f"{parts.WORK}/in", f"{parts.WORK}/out"
-COMPONENT = "workflows"
+COMPONENT = network.STEPS
 JUDGEMENT = 6 * 3600
 """Seconds a step of the rollout may wait for traffic before the candidate is rejected."""
 
@@ -176,7 +176,7 @@ def _template(
             ttl_strategy=models.TTLStrategy(seconds_after_completion=7 * 24 * 3600),
             security_context=_pod_security(),
             workflow_metadata=models.WorkflowMetadata(labels=parts.labels(names, COMPONENT)),
-            pod_metadata=models.Metadata(labels={"sidecar.istio.io/inject": "false"}),
+            pod_metadata=models.Metadata(labels={**parts.labels(names, COMPONENT), "sidecar.istio.io/inject": "false"}),
         ).build()
     )
 
@@ -296,6 +296,7 @@ def _claim(plan: Plan) -> Container:
         ],
         env=parts.NATS,
         outputs=[_out_parameter("claimed")],
+        reaches=network.CLAIM,
     )
 
 
@@ -513,6 +514,7 @@ def _advance(plan: Plan, name: str, to: str, limits: dict[str, Any]) -> Containe
         ],
         env=(*parts.GIT, *parts.KUBERNETES),
         deadline=JUDGEMENT + 600,
+        reaches=network.JUDGE,
     )
 
 
@@ -526,6 +528,7 @@ def _finish(plan: Plan, name: str, run: str, more: tuple[str, ...]) -> Container
         ],
         env=(*parts.NATS, *parts.S3, *parts.GIT, *parts.KUBERNETES),
         retries=3,
+        reaches=network.FINISH,
     )
 
 
@@ -542,8 +545,9 @@ def _own(
     resources: Resources = _SMALL,
     deadline: int = 1800,
     retries: int = 0,
+    reaches: str | None = None,
 ) -> Container:
-    """A step of ours: `driftloop step …`."""
+    """A step of ours: `driftloop step …`; `reaches` is what its pod may talk to besides storage and git."""
     return _container(
         name,
         images.DRIFTLOOP,
@@ -554,6 +558,7 @@ def _own(
         resources=resources,
         deadline=deadline,
         retries=retries,
+        reaches=reaches,
     )
 
 
@@ -568,6 +573,7 @@ def _container(
     resources: Resources,
     deadline: int,
     retries: int = 0,
+    reaches: str | None = None,
 ) -> Container:
     program = 3 if command[:2] == ["driftloop", "step"] else 1
     return Container(
@@ -583,6 +589,7 @@ def _container(
         security_context=_security(),
         active_deadline_seconds=deadline,
         retry_strategy=_retries(retries),
+        labels=None if reaches is None else {network.REACHES: reaches},
     )
 
 
