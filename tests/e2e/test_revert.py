@@ -1,0 +1,140 @@
+"""`git revert` of a promotion, while requests come in: the old model answers all of them again and none fails."""
+
+import asyncio
+import contextlib
+import json
+import shutil
+import subprocess
+from collections import Counter
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from pipeline.cli.demo_platform import Platform, answers
+from pipeline.clients import s3
+from pipeline.errors import LocalError
+from pipeline.git import pipelines
+from pipeline.git.pipelines import Message
+from pipeline.git.repository import Repository
+from pipeline.release import record
+from pipeline.release.record import Version
+from pipeline.runtimes.local.state import State
+from tests.pipelines import PLAIN, SPEC, version
+
+SERVER = Path(__file__).parents[2] / "examples" / "digits" / "server"
+MODEL = """\
+from pathlib import Path
+
+import numpy as np
+
+
+class Digits:
+    def __init__(self, model_uri):
+        self.name = float(Path(model_uri, "name").read_text())
+
+    def predict(self, X, names=None, meta=None):
+        return np.array([[self.name]])
+"""
+BODY = {"data": {"ndarray": [[1.0]]}}
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+@pytest.fixture(params=[SPEC, PLAIN], ids=["seldon", "plain"])
+def spec(request, tmp_path):
+    """A project whose models answer nothing but their own number; its server's environment is the digits example's."""
+    shutil.copytree(SERVER, tmp_path / "project" / "server")
+    (tmp_path / "project" / "server" / "Digits.py").write_text(MODEL)
+    file = tmp_path / "project" / "pipeline.yaml"
+    text = request.param[: request.param.index("  monitors:")]
+    file.write_text(text.replace('"example.org/server:1"', '"example.org/server:1", context: server'))
+    return file
+
+
+def stored(platform: Platform, folder: Path, number: int) -> Version:
+    """A model in the store, as a run leaves it."""
+    run = f"digits-{number}"
+    files = folder / run
+    files.mkdir()
+    (files / "name").write_text(str(number))
+    platform.upload([files / "name"], f"s3://driftloop/runs/{run}/release/model")
+    return version(run, model_digest=s3.folder_digest(files), detectors=None)
+
+
+@contextlib.asynccontextmanager
+async def asked(url: str) -> AsyncIterator[list[str]]:
+    """What three callers hear, who never stop asking: the number of a model, or what went wrong."""
+    heard: list[str] = []
+
+    async def ask(session: aiohttp.ClientSession) -> None:
+        while True:
+            try:
+                async with session.post(url, json=BODY) as answer:
+                    text = await answer.text()
+                    ok = answer.status == 200
+                    heard.append(f"{json.loads(text)['data']['ndarray'][0][0]:g}" if ok else f"{answer.status} {text}")
+            except aiohttp.ClientError as error:
+                heard.append(repr(error))
+            await asyncio.sleep(0.02)
+
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20)) as session:
+        callers = [asyncio.create_task(ask(session)) for _ in range(3)]
+        yield heard
+        for caller in callers:
+            caller.cancel()
+        await asyncio.gather(*callers, return_exceptions=True)
+
+
+async def test_the_old_model_answers_everybody_again(spec, envs, tmp_path):
+    platform = Platform(State.at(tmp_path / "state"), "digits", "digits")
+    repository = Repository(platform.state.repository_url, workdir=tmp_path / "cache")
+
+    def applied() -> str | None:
+        with contextlib.suppress(LocalError):
+            return platform.applied()
+        return None
+
+    async def moved(step) -> None:
+        def message(before, after):
+            return Message("Move", after.candidate or after.production, "person eve")
+
+        await asyncio.to_thread(pipelines.move, repository, "digits", step, message)
+        await platform.until(applied, "the move to be applied", within=60)
+
+    async with platform.running(spec, print, envs=envs):
+        await platform.until(applied, "the first commit", within=900)
+        old, new = stored(platform, tmp_path, 1), stored(platform, tmp_path, 2)
+        await moved(lambda release: record.first(release, old))
+        await platform.until(lambda: answers(platform.predictions, BODY), "a prediction", within=60)
+        before, tree = platform.release(), (await platform.git("rev-parse", "main^{tree}"))
+        async with asked(platform.predictions) as heard:
+            await moved(lambda release: record.shadow(release, new))
+            await moved(lambda release: record.canary(release, 50))
+            said = await platform.call("promote", "digits", "--state", str(platform.state.root))
+            promotion = said.strip()
+            await platform.until(applied, "the promotion to be applied", within=60)
+            promoted = len(heard)
+            await platform.until(lambda: len(heard) > promoted + 50, "answers", within=30)
+
+            revert(platform.state.repository_url, tmp_path / "clone", promotion)
+            await platform.until(applied, "the revert to be applied", within=60)
+            reverted = len(heard)
+            await platform.until(lambda: len(heard) > reverted + 50, "answers", within=30)
+        assert set(heard) == {"1", "2"}, Counter(heard)
+        assert set(heard[promoted + 3 : promoted + 50]) == {"2"}
+        assert set(heard[reverted + 3 :]) == {"1"}
+        assert platform.release() == before
+        assert await platform.git("rev-parse", "main^{tree}") == tree
+    commits = [entry for line in platform.state.timeline.open() if (entry := json.loads(line))["kind"] == "commit"]
+    ended = next(entry for entry in commits if entry["what"] == f"End the rollout of {new.id} of digits: accepted")
+    assert ended["why"].endswith(f"passed over for {promotion[:10]}")
+
+
+def revert(remote: str, clone: Path, commit: str) -> None:
+    """A person takes a commit back."""
+    git = ["git", "-C", str(clone), "-c", "user.name=eve", "-c", "user.email=eve@example.org"]
+    subprocess.run(["git", "clone", "-q", remote, clone], check=True, capture_output=True)
+    subprocess.run([*git, "revert", "--no-edit", commit], check=True, capture_output=True)
+    subprocess.run([*git, "push", "-q"], check=True, capture_output=True)
