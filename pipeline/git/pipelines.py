@@ -185,8 +185,8 @@ def _ended(name: str, promotion: Message) -> Message:
     return replace(
         promotion,
         subject=f"End the rollout of {promotion.version.id} of {name}: accepted",
-        body="The release as it was before the rollout. Never applied: the promotion came with the same push. Reverting "
-        "that one leads here.",
+        body="The release as it was before the rollout. Never applied: the promotion came with the same push, and "
+        "reverting that one leads here.",
     )
 
 
