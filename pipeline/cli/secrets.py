@@ -68,7 +68,10 @@ def init(
     into: Path,
     force: bool,
 ) -> None:
-    """Write ConfigMap and SealedSecret `driftloop-platform` for each namespace, ready to commit."""
+    """Write ConfigMap and SealedSecret `driftloop-platform` for each namespace, ready to commit.
+
+    Addresses other than the platform's own get a NetworkPolicy each.
+    """
     addresses = platform.Addresses(
         git_url=git_url,
         git_branch=git_branch,

@@ -22,7 +22,7 @@ CLAIM, FINISH, JUDGE = "nats", "nats-broker", "judge"
 METRICS_PORT = 6000
 """A model server's own metrics, where Seldon's operator runs it."""
 
-_OUTSIDE = (443, 6443)
+OUTSIDE = (443, 6443)
 """The API server and git have no label a policy could select, so their ports are open to any address."""
 
 
@@ -50,7 +50,7 @@ def _roles(plan: Plan) -> Iterator[tuple[str, LabelSelector, tuple[Ingress, ...]
     broker = _to(_in("knative-eventing", **{"eventing.knative.dev/brokerRole": "ingress"}), 8080)
     nats = _to(_in("nats-io", **{"app.kubernetes.io/name": "nats"}), 4222)
     storage = _to(_in("storage"), 8333)
-    outside = Egress(ports=tuple(Port(port=port) for port in _OUTSIDE))
+    outside = Egress(ports=tuple(Port(port=port) for port in OUTSIDE))
     filters = _in("knative-eventing", **{"eventing.knative.dev/brokerRole": "filter"})
     dispatchers = _in("knative-eventing", **{"messaging.knative.dev/role": "dispatcher"})
     watching = _in("monitoring")
@@ -69,10 +69,9 @@ def _roles(plan: Plan) -> Iterator[tuple[str, LabelSelector, tuple[Ingress, ...]
     yield "webhook", _all(webhook), (_from(_pods(decides), port=WEBHOOK_PORT),), (nats,)
     yield "sensor", _all(sensor), (), (nats, outside)
     gateway = _in("istio-system", istio="ingressgateway")
-    served = (_from(gateway, _pods(judges), watching, port=PREDICTOR_PORT),)
-    if plan.serve.backend == "seldon":
-        served = (*served, _from(watching, port=METRICS_PORT))
-    yield "model", _all(model), served, (storage, broker)
+    metrics = (_from(watching, port=METRICS_PORT),) if plan.serve.backend == "seldon" else ()
+    served = _from(gateway, _pods(judges), watching, port=PREDICTOR_PORT)
+    yield "model", _all(model), (served, *metrics), (storage, broker)
     yield (
         "decision",
         _all(decides),

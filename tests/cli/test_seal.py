@@ -122,6 +122,29 @@ def test_init_writes_both_objects_and_no_plain_secret(keys, tmp_path):
     assert identity["identities"][0]["credentials"][0]["secretKey"].encode() == values["secretkey"]
 
 
+def test_init_opens_the_network_to_addresses_of_the_user_s_own(keys, tmp_path):
+    assert "networkpolicy" not in init(keys, tmp_path).stdout
+    keyed = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
+    own = ("--s3-endpoint", "http://minio.files.svc:9000", "--nats-url", "nats://10.1.2.3:4333", "--force")
+    result = init(keys, tmp_path, *own, "--git-url", "http://git.example:3000/c.git", **keyed)
+    assert result.returncode == 0, result.stderr
+    files = {p.split("/")[-1]: p for p in result.stdout.split() if "networkpolicy" in p}
+    policies = {name: yaml.safe_load((tmp_path / path).read_text())["spec"] for name, path in files.items()}
+    prefix, suffix = "driftloop-platform-", ".networkpolicy.yaml"
+    assert set(policies) == {f"{prefix}{part}{suffix}" for part in ("git", "nats", "nats-1", "s3")}
+
+    (store,) = policies[f"{prefix}s3{suffix}"]["egress"]
+    # the port is the Service's, a policy would want the pods'
+    assert store == {"to": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "files"}}}]}
+    (git,) = policies[f"{prefix}git{suffix}"]["egress"]
+    assert git["ports"] == [{"protocol": "TCP", "port": 3000}]
+    assert {"ipBlock": {"cidr": "0.0.0.0/0"}} in git["to"]
+    (nats,) = policies[f"{prefix}nats{suffix}"]["egress"]
+    assert nats == {"to": [{"ipBlock": {"cidr": "10.1.2.3/32"}}], "ports": [{"protocol": "TCP", "port": 4333}]}
+    listed = yaml.safe_load((tmp_path / "cluster/platform/dev/digits/kustomization.yaml").read_text())["resources"]
+    assert set(files) <= set(listed)
+
+
 def test_init_never_replaces_a_token_unasked(keys, tmp_path):
     assert init(keys, tmp_path).returncode == 0
     again = init(keys, tmp_path)

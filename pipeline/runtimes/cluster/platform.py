@@ -1,4 +1,5 @@
-"""`driftloop-platform` on a cluster: the ConfigMap in clear, the Secret sealed, and what makes Flux apply both."""
+"""`driftloop-platform` on a cluster: the ConfigMap in clear, the Secret sealed, the way to addresses of
+the user's own, and what makes Flux apply them."""
 
 import json
 import secrets
@@ -11,7 +12,7 @@ from pipeline.kube import core, flux, kustomize
 from pipeline.kube.base import Model, ObjectMeta, Reference
 from pipeline.kube.sealed import PlainSecret, Scope, SealedSecret
 from pipeline.plan.names import PLATFORM
-from pipeline.runtimes.cluster import text
+from pipeline.runtimes.cluster import network, text
 
 STORE = "storage"
 STORE_SECRET = "seaweedfs-s3-config"  # noqa: S105 (a name)
@@ -51,6 +52,11 @@ class Addresses:
                     f"{name.replace('_', '-')} holds a password; it would stand in git in clear",
                     hint="credentials come from the environment (see --help)",
                 )
+
+    @property
+    def parts(self) -> dict[str, str]:
+        """What pods of a pipeline call, by the names that NetworkPolicies have for it."""
+        return {"s3": self.s3_endpoint, "nats": self.nats_url, "git": self.git_url, "kubernetes": self.kubernetes_url}
 
 
 @dataclass(frozen=True)
@@ -140,13 +146,16 @@ def tree(
     """Path -> text: a folder per namespace below cluster/platform/<cluster>, and the Flux object that applies them."""
     files: dict[str, str] = {}
     base = f"cluster/platform/{cluster}"
+    known = Addresses(git_url="https://git.invalid/").parts
     for namespace in namespaces:
+        opened = network.policies(namespace, addresses.parts, known)
         files |= _folder(
             f"{base}/{namespace}",
             namespace,
             {
                 f"{PLATFORM}.configmap.yaml": config_map(namespace, addresses),
                 f"{PLATFORM}.sealedsecret.yaml": seal(secret(namespace, addresses, credentials), Scope.STRICT),
+                **{f"{name}.networkpolicy.yaml": policy for name, policy in opened.items()},
             },
         )
     if own_store:
