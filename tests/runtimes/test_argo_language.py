@@ -18,8 +18,9 @@ from pipeline.runtimes.local.argo.expressions import Dialect, ExpressionError, e
 from pipeline.runtimes.local.argo.merge import merged
 from pipeline.runtimes.local.argo.model import CronSpec, Filters, NotUnderstoodError, Task, Trigger
 from pipeline.runtimes.local.argo.nodes import Node, Phase, node_id
-from pipeline.runtimes.local.argo.pod import duration, local
+from pipeline.runtimes.local.argo.pod import local
 from pipeline.runtimes.local.argo.sensor import filled, passes
+from pipeline.runtimes.local.argo.times import duration
 
 NAMES = ("a", "b-1", "train", "C")
 PHASES: tuple[Phase, ...] = ("Succeeded", "Failed", "Error", "Skipped", "Omitted")

@@ -4,12 +4,12 @@ import asyncio
 import logging
 import shutil
 
-from pipeline.runtimes.local.argo.run import Run, World
+from pipeline.runtimes.local.argo.leaves import World
+from pipeline.runtimes.local.argo.nodes import ENDED
+from pipeline.runtimes.local.argo.run import Run
 from pipeline.runtimes.local.argo.store import Change, GoneError, until_stored
 
 LOG = logging.getLogger("argo.workflows")
-
-ENDED = ("Succeeded", "Failed", "Error")
 
 Key = tuple[str, str]
 

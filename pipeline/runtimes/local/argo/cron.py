@@ -18,6 +18,7 @@ from pipeline.errors import StoreError
 from pipeline.runtimes.local.argo import bus
 from pipeline.runtimes.local.argo.eventsource import patiently
 from pipeline.runtimes.local.argo.model import CronSpec, NotUnderstoodError, read
+from pipeline.runtimes.local.argo.nodes import ENDED
 from pipeline.runtimes.local.argo.objects import Json, Objects
 from pipeline.runtimes.local.argo.store import Workflows
 
@@ -31,8 +32,6 @@ LONGEST_SLEEP = 30.0
 
 ON_TIME = 5.0
 """Seconds by which a run may be late without having been missed."""
-
-ENDED = ("Succeeded", "Failed", "Error")
 
 
 @dataclass(frozen=True)

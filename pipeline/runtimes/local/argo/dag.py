@@ -1,6 +1,6 @@
 """What decides a DAG: which tasks a task waits for, whether it runs then, and how the whole ended."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.runtimes.local.argo import expressions
@@ -40,6 +40,12 @@ class Plan:
     tasks: tuple[Task, ...]
     conditions: Mapping[str, Expression | None]
     waits_for: Mapping[str, frozenset[str]]
+
+    def startable(self, ended: Collection[str], started: Collection[str]) -> tuple[Task, ...]:
+        """The tasks that may start now: not started, and all they wait for is over."""
+        return tuple(
+            task for task in self.tasks if task.name not in started and self.waits_for[task.name] <= set(ended)
+        )
 
     def ancestors(self, task: str) -> set[str]:
         """Every task that comes before this one; its outputs are in scope."""

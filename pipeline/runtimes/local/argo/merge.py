@@ -3,7 +3,14 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pipeline.runtimes.local.argo.model import Arguments, NotUnderstoodError, Parameter, WorkflowSpec, read
+from pipeline.runtimes.local.argo.model import (
+    Arguments,
+    NotUnderstoodError,
+    Parameter,
+    WorkflowMetadata,
+    WorkflowSpec,
+    read,
+)
 
 FindTemplate = Callable[[str, str], "dict[str, Any] | None"]
 """(namespace, name) -> the applied WorkflowTemplate."""
@@ -56,6 +63,13 @@ def value_of(parameter: Parameter, what: str) -> str:
             f"{what}: parameter `{parameter.name}` is `{value[:60]}`, must be one of {', '.join(parameter.enum)}"
         )
     return value
+
+
+def label(metadata: dict[str, Any], given: WorkflowMetadata) -> None:
+    """Add the labels and annotations that every run gets; its own come first."""
+    for kind, texts in (("labels", given.labels), ("annotations", given.annotations)):
+        if texts:
+            metadata[kind] = {**texts, **(metadata.get(kind) or {})}
 
 
 def _arguments(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:

@@ -338,6 +338,14 @@ class WorkflowMetadata(Part):
     annotations: dict[str, str] = {}
 
 
+class TTLStrategy(Part):
+    """How many seconds after its end a Workflow is deleted; the first and the second win over the third."""
+
+    seconds_after_success: int | None = Field(default=None, ge=0)
+    seconds_after_failure: int | None = Field(default=None, ge=0)
+    seconds_after_completion: int | None = Field(default=None, ge=0)
+
+
 class WorkflowSpec(Part):
     """The spec of a Workflow or WorkflowTemplate."""
 
@@ -360,7 +368,6 @@ class WorkflowSpec(Part):
             "schedulerName",
             "securityContext",
             "tolerations",
-            "ttlStrategy",
             "volumeClaimGC",
         }
     )
@@ -378,6 +385,7 @@ class WorkflowSpec(Part):
     artifact_repository_ref: RepositoryRef | None = None
     workflow_metadata: WorkflowMetadata = WorkflowMetadata()
     suspend: Literal[False] = False
+    ttl_strategy: TTLStrategy | None = None
 
 
 class CronSpec(Part):

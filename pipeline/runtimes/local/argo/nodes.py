@@ -1,15 +1,32 @@
 """The nodes of a running Workflow, as Argo writes them into `status.nodes`."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from pipeline.clients.s3 import Location
-from pipeline.runtimes.local.argo.store import now
+from pipeline.runtimes.local.argo.times import now
 
 Phase = Literal["Pending", "Running", "Succeeded", "Failed", "Error", "Skipped", "Omitted"]
 Type = Literal["Pod", "DAG", "TaskGroup", "Retry", "Skipped"]
 
 BAD: tuple[Phase, ...] = ("Failed", "Error")
+
+ENDED = ("Succeeded", "Failed", "Error")
+"""The phases of a Workflow that is over."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where a node stands: its name in the tree of nodes, the one shown, and the node that encloses it."""
+
+    name: str
+    display: str
+    boundary: str = ""
+
+    def below(self, suffix: str) -> "Site":
+        """A site beside this one whose names go on with `suffix`: an item, a try, a hook."""
+        return Site(self.name + suffix, self.display + suffix, self.boundary)
 
 
 @dataclass(frozen=True)
@@ -38,6 +55,24 @@ class Node:
     inputs: dict[str, str] = field(default_factory=dict)
     outputs: Outputs = field(default_factory=Outputs)
     children: tuple[str, ...] = ()
+
+    @classmethod
+    def at(cls, site: Site, *, workflow: str, type: Type, template: str) -> "Node":
+        """A new node, running."""
+        return cls(
+            id=node_id(workflow, site.name),
+            name=site.name,
+            display_name=site.display,
+            type=type,
+            template=template,
+            boundary=site.boundary,
+            phase="Running",
+        )
+
+    @property
+    def site(self) -> Site:
+        """Where it stands."""
+        return Site(self.name, self.display_name, self.boundary)
 
     @property
     def fulfilled(self) -> bool:
@@ -116,3 +151,8 @@ def node_id(workflow: str, name: str) -> str:
 
 def _parameters(values: dict[str, str]) -> list[dict[str, str]]:
     return [{"name": name, "value": value} for name, value in values.items()]
+
+
+def first_message(nodes: Iterable[Node]) -> str:
+    """Why the first bad one of these ended badly; empty when none did."""
+    return next((f"{node.display_name}: {node.message}" for node in nodes if node.phase in BAD and node.message), "")

@@ -19,6 +19,7 @@ from pipeline.runtimes.local.argo import tether
 from pipeline.runtimes.local.argo.configuration import Configuration
 from pipeline.runtimes.local.argo.model import Artifact, Container, Env, FieldRef, NotUnderstoodError, Template, Volume
 from pipeline.runtimes.local.argo.nodes import Outputs, Phase
+from pipeline.runtimes.local.argo.times import duration
 from pipeline.runtimes.local.process import bound_log, group_members
 from pipeline.runtimes.local.state import MARK, State, unwritable
 
@@ -340,18 +341,6 @@ def _deadline(template: Template) -> float | None:
     """Seconds a pod may run: the smaller of activeDeadlineSeconds and timeout."""
     found = [duration(text) for text in (template.active_deadline_seconds, template.timeout) if text is not None]
     return min(found, default=None)
-
-
-def duration(text: str) -> float:
-    """Seconds of a Go duration (`1h30m`, `250ms`) or a plain number of seconds."""
-    units = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-    try:
-        return float(text)
-    except ValueError:
-        parts = re.findall(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", text)
-        if not parts or "".join(number + unit for number, unit in parts) != text:
-            raise NotUnderstoodError(f"`{text}` is no duration", hint="write it as 90s, 5m or 1h30m") from None
-        return sum(float(number) * units[unit] for number, unit in parts)
 
 
 def _failure(code: int, log: Path) -> str:

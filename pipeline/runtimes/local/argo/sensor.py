@@ -37,8 +37,8 @@ from pipeline.runtimes.local.argo.model import (
     read,
 )
 from pipeline.runtimes.local.argo.objects import Json, Objects
-from pipeline.runtimes.local.argo.pod import duration
 from pipeline.runtimes.local.argo.store import Workflows
+from pipeline.runtimes.local.argo.times import duration
 
 LOG = logging.getLogger("argo.sensor")
 

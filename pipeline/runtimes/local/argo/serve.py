@@ -10,8 +10,7 @@ from pipeline.runtimes.local.argo import objects, pod
 from pipeline.runtimes.local.argo.controller import Controller
 from pipeline.runtimes.local.argo.cron import Schedules
 from pipeline.runtimes.local.argo.eventsource import EventSources
-from pipeline.runtimes.local.argo.locks import Mutexes
-from pipeline.runtimes.local.argo.run import World
+from pipeline.runtimes.local.argo.leaves import World
 from pipeline.runtimes.local.argo.sensor import Sensors
 from pipeline.runtimes.local.argo.store import Workflows
 from pipeline.runtimes.local.platform import proxies
@@ -36,7 +35,7 @@ async def serve(state: State) -> None:
         applied = Applied()
         # an interrupted Workflow may need its template before the first look at the file
         applied.now = objects.Objects.read(state.objects)
-        world = World(state, workflows, applied.find, Mutexes(), proxies(ports))
+        world = World(state, workflows, applied.find, proxies(ports))
         sources = EventSources(js, platform["secret"])
         sensors = Sensors(js, workflows)
         schedules = Schedules(js, workflows)

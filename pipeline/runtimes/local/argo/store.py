@@ -8,7 +8,6 @@ import string
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import nats.errors
@@ -21,6 +20,7 @@ from nats.js.kv import KeyValue
 from pipeline.clients.nats import HINT, key_value
 from pipeline.errors import StoreError
 from pipeline.runtimes.local.argo.model import NotUnderstoodError
+from pipeline.runtimes.local.argo.times import now
 
 BUCKET = "driftloop-workflows"
 STREAM = f"KV_{BUCKET}"
@@ -176,11 +176,6 @@ def admitted(manifest: Json, *, namespace: str) -> Json:
         },
         "spec": manifest.get("spec") or {},
     }
-
-
-def now() -> str:
-    """The time as Kubernetes writes it, to the second, UTC."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _encoded(workflow: Json) -> bytes:
