@@ -11,11 +11,11 @@ import click
 from pipeline.cli.demo_platform import Platform
 from pipeline.cli.demo_screen import Screen
 from pipeline.cli.demo_story import Story
+from pipeline.cli.starters import SPEC, STARTERS
 from pipeline.errors import LocalError
 from pipeline.runtimes.local.state import State
 from pipeline.spec import load
 
-EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "digits"
 RECORD = ("log", "--reverse", "--date=format:%H:%M:%S", "--format=%h  %cd  %s", "main")
 
 
@@ -41,10 +41,7 @@ def command(state: Path, spec: Path | None, envs: Path | None, rate: float, keep
 
     Needs neither Docker nor Kubernetes. Exit code 0 only if every claim of the summary held.
     """
-    spec = spec or EXAMPLE / "pipeline.yaml"
-    if not spec.exists():
-        hint = "the demo runs from a clone of the repository: `git clone`, then `make demo`"
-        raise LocalError(f"there is no {spec}", hint=hint)
+    spec = spec or STARTERS["digits"].folder / SPEC
     place = State.at(state)
     _empty(place)
     envs = envs.resolve() if envs is not None else None

@@ -10,9 +10,12 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from pipeline import __version__
 from pipeline.cli.lazy import run
 from pipeline.cli.root import root
+from pipeline.cli.starters import STARTERS
 from pipeline.release import record
+from pipeline.spec import load
 from tests.spec.specs import MINIMAL
 
 Result = tuple[int, str, str]
@@ -245,6 +248,27 @@ def test_init_writes_a_project_that_trains_and_serves(driftloop: Driftloop, tmp_
     answers = module(folder / "server/Model.py").Model(str(tmp_path / "model")).predict(x, ["a"])
     assert answers.shape == (600, 3)
     assert (answers.argmax(axis=1) == y).mean() > 0.8
+
+
+@pytest.mark.parametrize("template", sorted(STARTERS))
+def test_every_template_of_init_is_valid_under_a_name_of_its_own(
+    driftloop: Driftloop, tmp_path: Path, template: str
+) -> None:
+    folder = tmp_path / "new"
+    assert driftloop("init", folder, "--template", template, "--name", "churn")[0] == 0
+    spec = load((folder / "pipeline.yaml").read_text(), path="pipeline.yaml")
+    assert spec.metadata.name == "churn"
+    assert spec.spec.data.uri == "s3://churn/batches"
+    assert {image.ref.rsplit("/", 1)[1].split(":")[0] for image in spec.spec.images.values()} == {
+        "churn-trainer",
+        "churn-server",
+    }
+    assert driftloop("validate", folder / "pipeline.yaml")[0] == 0
+    assert f"FROM ghcr.io/driftloop/trainer:{__version__}" in (folder / "trainer/Dockerfile").read_text()
+    assert not [name for name in files(folder) if "__pycache__" in name or name.startswith("images/")]
+    assert driftloop("init", tmp_path / "own", "--template", template)[0] == 0
+    own = {"blank": "own"}.get(template, STARTERS[template].pipeline)
+    assert load((tmp_path / "own/pipeline.yaml").read_text(), path="p").metadata.name == own
 
 
 def test_init_never_overwrites(driftloop: Driftloop, tmp_path: Path) -> None:

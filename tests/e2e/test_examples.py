@@ -12,7 +12,7 @@ from pipeline.spec import load
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 DIGITS = EXAMPLES / "digits"
-SPECS = sorted(file for name in ("digits", "mnist") for file in (EXAMPLES / name).glob("*.yaml"))
+SPECS = sorted(file for name in ("digits", "mnist", "tabular") for file in (EXAMPLES / name).glob("*.yaml"))
 
 CALL = """
 import json, sys

@@ -19,6 +19,9 @@ from pipeline.services.trainer.errors import TrainerError
 
 Function = Callable[..., Any]
 
+LONGEST = 240
+"""Characters of an exception's text that are told: a timeline and Argo's node message are short."""
+
 _NAMES = {int: "a whole number", float: "a number", str: "text", bool: "true or false", Path: "a path"}
 
 
@@ -183,9 +186,11 @@ def run(function: UserFunction, call: Mapping[str, Any], seconds: float | None) 
 
 
 def said(error: BaseException) -> str:
-    """An exception in one line."""
+    """An exception in one line; of a long one, beginning and end."""
     text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}"[:500] if text else type(error).__name__
+    if len(text) > LONGEST:
+        text = f"{text[: LONGEST * 2 // 3]} … {text[-LONGEST // 3 :]}"
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def trimmed(error: BaseException, root: Path) -> str:

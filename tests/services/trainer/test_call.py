@@ -130,6 +130,15 @@ def test_the_traceback_shows_the_users_lines_only(run: Run, folder: Path) -> Non
     assert lines[-1].endswith("(helper.py, line 2)")
 
 
+def test_a_long_complaint_keeps_its_beginning_its_end_and_its_place(run: Run, folder: Path) -> None:
+    user(folder, "def train(data, out):\n    raise ValueError('first ' + 'x' * 10_000 + ' last')\n")
+    done = run(*training(folder))
+    line = done.err.splitlines()[-1]
+    assert len(line) < 400
+    assert "ValueError: first xxx" in line
+    assert line.endswith("xxx last (train.py, line 2)")
+
+
 def test_a_function_that_hangs_is_stopped(run: Run, folder: Path) -> None:
     user(folder, "import time\ndef train(data, out):\n    while True:\n        time.sleep(0.05)\n")
     done = run(*training(folder), "--timeout", "0.5")
@@ -202,6 +211,8 @@ def test_both_models_on_all_and_recent_rows(run: Run, folder: Path) -> None:
     assert json.loads((folder / "out" / "metrics.json").read_text()) == {
         "candidate": {"all": {"accuracy": 0.25}, "recent": {"accuracy": 1.0}},
         "production": {"all": {"accuracy": 0.75}, "recent": {"accuracy": 0.0}},
+        "rows": {"all": 0, "recent": 0},
+        "against": "r1",
     }
 
 
@@ -215,6 +226,8 @@ def test_the_first_run_has_no_production_and_only_recent_rows(run: Run, folder: 
     assert json.loads((folder / "out" / "metrics.json").read_text()) == {
         "candidate": {"all": {"accuracy": 0.5}, "recent": {"accuracy": 0.5}},
         "production": None,
+        "rows": {"all": 0, "recent": 0},
+        "against": None,
     }
 
 

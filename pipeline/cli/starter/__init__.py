@@ -1,1 +1,0 @@
-"""The files of `driftloop init`; data, no code of ours."""
