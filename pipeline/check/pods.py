@@ -1,0 +1,76 @@
+"""Where objects hold pods, and what a pod holds."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pipeline.check.node import Node
+from pipeline.check.world import EVENT_SOURCE, SELDON, SENSOR, Object, World
+
+_TEMPLATES = {
+    ("apps", "Deployment"), ("apps", "StatefulSet"), ("apps", "DaemonSet"), ("apps", "ReplicaSet"), ("batch", "Job"),
+    ("argoproj.io", "Rollout"), ("", "ReplicationController"), ("serving.knative.dev", "Service"),
+    ("serving.knative.dev", "Configuration"),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Pod:
+    """A pod, or the template of one."""
+
+    object: Object
+    spec: Node
+    labels: Node
+    claims: frozenset[str] = frozenset()
+    """Volumes that a StatefulSet's claim templates make."""
+
+
+def pods(world: World) -> Iterator[Pod]:
+    """Every pod that an object of the set describes in full."""
+    for one in world.objects:
+        if one.type in _TEMPLATES:
+            template = one.spec.get("template")
+            claims = {item.get("metadata", "name").text for item in one.spec.get("volumeClaimTemplates").list}
+            yield Pod(one, template.get("spec"), template.get("metadata", "labels"), frozenset(claims))
+        elif one.type == ("batch", "CronJob"):
+            template = one.spec.get("jobTemplate", "spec", "template")
+            yield Pod(one, template.get("spec"), template.get("metadata", "labels"))
+        elif one.type == ("", "Pod"):
+            yield Pod(one, one.spec, one.node.get("metadata", "labels"))
+
+
+def containers(spec: Node) -> Iterator[Node]:
+    """The containers of a pod, those that run first too."""
+    for field in ("initContainers", "containers", "ephemeralContainers"):
+        yield from spec.get(field).list
+
+
+def images(one: Object) -> Iterator[Node]:
+    """Every image that an object runs: a pod's, a workflow template's, a predictor's."""
+    if one.kind in ("CustomResourceDefinition", "HelmRelease", "ConfigMap", "Secret") or one.group in (
+        "driftloop.dev",
+        "install.istio.io",
+        "kustomize.config.k8s.io",
+    ):
+        return
+    for key, node in one.spec.mappings():
+        if key in ("container", "script") and node.get("image"):
+            yield node.get("image")
+        for field in ("initContainers", "containers", "sidecars", "ephemeralContainers"):
+            for item in node.get(field).list:
+                if item.get("image"):
+                    yield item.get("image")
+
+
+def made_labels(world: World, namespace: str) -> Iterator[dict[str, str | None]]:
+    """Labels of pods that controllers make of objects in a namespace; a value of None stands for any."""
+    for one in world.of(EVENT_SOURCE, SENSOR, SELDON):
+        if one.namespace not in (namespace, ""):
+            continue
+        if one.type == EVENT_SOURCE:
+            yield {"eventsource-name": one.name, "controller": "eventsource-controller", "owner-name": one.name}
+        elif one.type == SENSOR:
+            yield {"sensor-name": one.name, "controller": "sensor-controller", "owner-name": one.name}
+        else:
+            yield {"seldon-deployment-id": one.name, "app.kubernetes.io/managed-by": "seldon-core"} | dict.fromkeys(
+                ("app", "seldon-app", "version", "fluentd", "seldon.io/model"), None
+            )

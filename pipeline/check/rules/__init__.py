@@ -1,0 +1,40 @@
+"""Every rule, in the order of its code. A rule is a function in its family's file; listing it here registers it."""
+
+from pipeline.check.finding import Rule
+from pipeline.check.rules import (
+    eventing,
+    events,
+    files,
+    gitops,
+    network,
+    security,
+    serving,
+    values,
+    variables,
+    versions,
+    workflows,
+    workloads,
+)
+
+RULES: tuple[Rule, ...] = (
+    files.syntax, files.encoding, files.size, files.expansion, files.duplicate_key, files.key, files.half_an_object,
+    files.no_name, files.generated_name, files.twice,
+    values.labels, values.environment, values.parameters, values.data, values.event_source_port, values.event_values,
+    values.other_parameters,
+    versions.removed_version, versions.removed_field,
+    events.event_source, events.event_name, events.started_template, events.started_parameters,
+    events.trigger_dependency, events.destination, events.bus, events.event_bus,
+    eventing.trigger_broker, eventing.subscriber, eventing.filterless, eventing.filtered_model, eventing.filter_words,
+    eventing.sent_to_broker, eventing.cluster_address,
+    workflows.entrypoint, workflows.local_template, workflows.template_reference, workflows.dependencies,
+    workflows.inputs, workflows.unique, workflows.handlers, workflows.collected,
+    variables.input_tag, variables.step_tag, variables.output_tag, variables.workflow_tag, variables.parameter_tag,
+    serving.traffic, serving.shadow, serving.predictor_names, serving.graph_node, serving.model_uri,
+    serving.logger_mode, serving.protocol, serving.same_model, serving.same_deployment,
+    network.destination, network.subset, network.no_weight, network.weights, network.gateway, network.selector,
+    network.target_port,
+    workloads.volume, workloads.mounted, workloads.keys, workloads.service_account, workloads.own_selector,
+    workloads.gpu, workloads.image, workloads.role, workloads.subject, workloads.sensor_rights,
+    gitops.path, gitops.depends, gitops.circle, gitops.source, gitops.listed_files, gitops.unlisted,
+    security.plain_secret, security.open_webhook, security.any_host,
+)  # fmt: skip
