@@ -145,6 +145,24 @@ class Probe(Model):
     failure_threshold: int | None = None
 
 
+class Sleep(Model):
+    """Nothing, for so many seconds; needs no program in the image."""
+
+    seconds: int
+
+
+class Handler(Model):
+    """What the kubelet does at a moment of a container's life."""
+
+    sleep: Sleep
+
+
+class Lifecycle(Model):
+    """`pre_stop` comes before the signal to end, and counts against the pod's grace period."""
+
+    pre_stop: Handler
+
+
 class VolumeMount(Model):
     """A volume in a container."""
 
@@ -185,6 +203,7 @@ class Container(Model):
     startup_probe: Probe | None = None
     readiness_probe: Probe | None = None
     liveness_probe: Probe | None = None
+    lifecycle: Lifecycle | None = None
     security_context: SecurityContext | None = None
 
 

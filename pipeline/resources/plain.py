@@ -19,6 +19,12 @@ from pipeline.resources import logger, parts
 from pipeline.resources.serving import DIGEST, MODEL_URI
 
 METRICS_PORT = 6000
+DRAIN = 10
+"""Seconds a pod that is taken away goes on taking requests, until nobody has its address any more."""
+FINISH = 15
+"""Seconds more for the requests it has taken, and for the logger to post the last answers."""
+GRACE = DRAIN + FINISH + 5
+"""Seconds until it is killed."""
 
 
 class UnsupportedServing(PipelineError):  # noqa: N818 - reads as what it says
@@ -239,6 +245,7 @@ def _pod(deployment: seldon.SeldonDeployment, predictor: seldon.Predictor, logge
                 timeout_seconds=5,
                 failure_threshold=6,
             ),
+            "lifecycle": model.lifecycle or _stopping(DRAIN),
         }
     )
     fetched: tuple[core.Container, ...] = ()
@@ -255,11 +262,17 @@ def _pod(deployment: seldon.SeldonDeployment, predictor: seldon.Predictor, logge
             "init_containers": (*(pod.init_containers or ()), *fetched) or None,
             "containers": (server, *(() if logged is None else (_sidecar(),))),
             "volumes": tuple(volumes) or None,
+            "termination_grace_period_seconds": max(pod.termination_grace_period_seconds or 0, GRACE),
         }
     )
 
 
+def _stopping(seconds: int) -> core.Lifecycle:
+    return core.Lifecycle(pre_stop=core.Handler(sleep=core.Sleep(seconds=seconds)))
+
+
 def _sidecar() -> core.Container:
+    """The logger. Envoy ends at once when told to, so it is told last."""
     return core.Container(
         name="logger",
         image=images.ENVOY,
@@ -269,6 +282,7 @@ def _sidecar() -> core.Container:
         resources=parts.small("50m", "64Mi", limit="256Mi"),
         volume_mounts=(core.VolumeMount(name="logger", mount_path="/etc/logger", read_only=True),),
         readiness_probe=core.Probe(tcp_socket=core.TCPSocket(port=PREDICTOR_PORT), period_seconds=2),
+        lifecycle=_stopping(DRAIN + FINISH),
         security_context=parts.HARDENED,
     )
 
@@ -303,6 +317,7 @@ def _traffic(deployment: seldon.SeldonDeployment, gateway: str) -> istio.Virtual
                             weight=100 if len(live) == 1 else predictor.traffic or 0,
                         )
                         for predictor in live
+                        if len(live) == 1 or predictor.traffic
                     ),
                     mirror=None if shadow is None else destination(shadow),
                     mirror_percentage=None if shadow is None else istio.Percent(value=shadow.traffic or 100),

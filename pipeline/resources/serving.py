@@ -16,9 +16,11 @@ DIGEST = "driftloop.dev/model-digest"
 def seldon_deployment(plan: Plan, release: Release) -> seldon.SeldonDeployment | None:
     """What serves the release; None before the first one.
 
-    A predictor's pod is the same in every role, so moving from shadow to canary to production restarts nothing.
+    A predictor's pod is the same in every role, so moving from shadow to canary to production (and on to previous, if
+    that is kept) restarts nothing.
     """
-    versions = [version for version in (release.production, release.candidate) if version is not None]
+    standby = release.previous if plan.rollout.keep_previous and release.candidate is None else None
+    versions = [version for version in (release.production, release.candidate, standby) if version is not None]
     if not versions:
         return None
     return seldon.SeldonDeployment(

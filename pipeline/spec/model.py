@@ -259,6 +259,8 @@ class Rollout(SpecModel):
     """Then: a growing share of it."""
     promote: Literal["auto", "manual"] = "auto"
     """After the last step: promote at once, or wait for `driftloop promote`."""
+    keep_previous: bool = False
+    """Keep the replaced version's pods without traffic until the next rollout: going back to it then needs no start."""
 
 
 class Spec(SpecModel):

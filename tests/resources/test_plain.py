@@ -83,6 +83,44 @@ def test_weights_and_mirror_follow_the_release(release: Release, weights: dict[s
         assert (predictor.shadow or False) == (predictor.name == mirror)
 
 
+def test_the_previous_version_is_kept_without_traffic_when_asked() -> None:
+    kept = plan(load(MINIMAL + "  rollout: {keepPrevious: true}\n", path="p.yaml"))
+
+    def predictors(release: Release) -> dict[str, int | None]:
+        found = seldon_deployment(kept, release)
+        assert found is not None
+        return {predictor.name: predictor.traffic for predictor in found.spec.predictors}
+
+    assert predictors(STABLE) == {ONE.id: 100}
+    assert predictors(PROMOTED) == {TWO.id: 100, ONE.id: 0}
+    assert predictors(record.rollback(PROMOTED)) == {ONE.id: 100}
+    three = version("digits-000000000003")
+    assert predictors(record.shadow(PROMOTED, three)) == {TWO.id: 100, three.id: None}
+
+    found = seldon_deployment(kept, PROMOTED)
+    assert found is not None
+    written = plain.serving(found)
+    assert {predictor.name for predictor in written.predictors} == {ONE.id, TWO.id}
+    (route,) = written.traffic.spec.http
+    assert [(to.destination.host.split(".")[0], to.weight) for to in route.route] == [(f"digits-{TWO.id}", 100)]
+    # what comes back is what was there: nothing restarts
+    before = next(predictor for predictor in written.predictors if predictor.name == ONE.id)
+    (after,) = served(record.rollback(PROMOTED)).predictors
+    assert before == after
+
+
+def test_a_pod_that_is_taken_away_drains_before_it_is_told_to_end() -> None:
+    pod = served(STABLE).predictors[0].deployment.spec.template.spec
+    waits = {}
+    for container in pod.containers:
+        assert container.lifecycle is not None
+        waits[container.name] = container.lifecycle.pre_stop.sleep.seconds
+    # gunicorn finishes what it has begun, Envoy ends at once: the logger outlives the model
+    assert 0 < waits["model"] < waits["logger"]
+    assert pod.termination_grace_period_seconds is not None
+    assert pod.termination_grace_period_seconds > waits["logger"]
+
+
 def test_yaml_of_a_seldon_deployment_is_read_back_to_the_same_objects() -> None:
     document = yaml.safe_load(json.dumps(deployed(SHADOW).dump()))
     assert plain.serving(plain.parse(document)) == served(SHADOW)
