@@ -1,12 +1,7 @@
 """One child process: in its own session and marked, probed, restarted when it dies, stopped with all it started."""
 
 import asyncio
-import contextlib
-import ctypes
-import os
 import random
-import shutil
-import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping
@@ -14,16 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, assert_never
 
+from pipeline.runtimes.local import child, logs
 from pipeline.runtimes.local.state import MARK
-
-LARGEST_LOG = 8 * 1024 * 1024
-"""Bytes after which a log file is moved aside; one older file is kept."""
 
 BACK_OFF = (0.1, 0.3, 1.0, 3.0, 10.0)
 """Seconds before each restart; the last one repeats. Running for a minute starts over."""
-
-_PR_SET_PDEATHSIG = 1
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 @dataclass(frozen=True)
@@ -125,7 +115,7 @@ class Process:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         if (popen := self._popen) is not None:
-            await _end(popen, self.program.grace)
+            await child.end(popen, grace=self.program.grace)
         self.phase = "stopped"
 
     async def _keep_running(self) -> None:
@@ -139,14 +129,15 @@ class Process:
             else:
                 probing = asyncio.create_task(self._probe())
                 try:
-                    await _exited(popen)
+                    code = await child.exited(popen)
                 finally:
                     probing.cancel()
                     await asyncio.gather(probing, return_exceptions=True)
-                code = popen.wait()
                 # what the dead one started must not keep its port
-                await _end(popen, 1.0)
-                self.last_exit = _described(code)
+                await child.end(popen, grace=1.0)
+                self.last_exit = child.described(code)
+                if code > 0 and (said := logs.last_line(self.program.log)):
+                    self.last_exit += f" after: {said[:200]}"
                 if code == 0 and self.program.once:
                     self.phase = "done"
                     self._ready.set()
@@ -163,22 +154,13 @@ class Process:
     def _spawn(self) -> subprocess.Popen[bytes]:
         program = self.program
         program.log.parent.mkdir(parents=True, exist_ok=True)
-        bound_log(program.log)
+        logs.bound(program.log)
         program.cwd.mkdir(parents=True, exist_ok=True)
-        parent = os.getpid()
         with program.log.open("ab") as log:
             log.write(f"--- {time.strftime('%Y-%m-%dT%H:%M:%S%z')} start {program.argv[0]}\n".encode())
             log.flush()
-            self._popen = subprocess.Popen(
-                program.argv,
-                env={**program.env, MARK: self._mark},
-                cwd=program.cwd,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                preexec_fn=lambda: _die_with(parent),  # noqa: PLW1509 - no threads hold locks that it takes
-            )
+            env = {**program.env, MARK: self._mark}
+            self._popen = child.spawn(program.argv, env=env, cwd=program.cwd, log=log)
         self._started = time.monotonic()
         return self._popen
 
@@ -222,83 +204,3 @@ async def answers(probe: Probe) -> bool:
                 writer.close()
     except (OSError, TimeoutError, ValueError):
         return False
-
-
-def bound_log(log: Path) -> None:
-    """Move a log that has grown too large aside; a writer that appends goes on in the emptied file."""
-    try:
-        if log.stat().st_size > LARGEST_LOG:
-            # on a full disk the old half is not worth keeping
-            with contextlib.suppress(OSError):
-                shutil.copyfile(log, log.with_suffix(log.suffix + ".1"))
-            os.truncate(log, 0)
-    except FileNotFoundError:
-        pass
-
-
-def group_members(group: int) -> list[int]:
-    """Living processes of a process group (a session leader's session, here)."""
-    found = []
-    for entry in os.scandir("/proc"):
-        if entry.name.isdigit():
-            try:
-                fields = Path(entry.path, "stat").read_text().rpartition(")")[2].split()
-            except OSError:
-                continue
-            if int(fields[3]) == group and fields[0] != "Z":
-                found.append(int(entry.name))
-    return found
-
-
-def _die_with(parent: int) -> None:
-    """In the child, before exec: end when the supervisor ends, however it ends."""
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:
-        os._exit(1)
-
-
-async def _exited(popen: subprocess.Popen[bytes]) -> None:
-    """Wait for the end of a child without a thread."""
-    loop = asyncio.get_running_loop()
-    descriptor = os.pidfd_open(popen.pid)
-    ended = loop.create_future()
-
-    def set_result() -> None:
-        if not ended.done():
-            ended.set_result(None)
-
-    loop.add_reader(descriptor, set_result)
-    try:
-        await ended
-    finally:
-        loop.remove_reader(descriptor)
-        os.close(descriptor)
-
-
-async def _end(popen: subprocess.Popen[bytes], grace: float) -> None:
-    """Stop a child and everything in its session."""
-    sent = signal.SIGTERM
-    deadline = time.monotonic() + grace
-    while True:
-        members = group_members(popen.pid)
-        if not members:
-            break
-        if sent is signal.SIGTERM or time.monotonic() > deadline:
-            for pid in members:
-                try:
-                    os.kill(pid, sent)
-                except ProcessLookupError:
-                    pass
-            if time.monotonic() > deadline + 5:
-                break
-        if sent is signal.SIGTERM:
-            sent = signal.SIGKILL
-        await asyncio.sleep(0.05)
-        popen.poll()
-    popen.poll()
-
-
-def _described(code: int) -> str:
-    if code >= 0:
-        return f"ended with exit code {code}"
-    return f"killed by {signal.Signals(-code).name}"

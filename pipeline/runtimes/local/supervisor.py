@@ -7,18 +7,17 @@ import shutil
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 
 from pipeline.clients.nats import connect
 from pipeline.errors import LocalError
-from pipeline.runtimes.local import images, leftovers, platform, source
+from pipeline.runtimes.local import images, leftovers, logs, platform, source
 from pipeline.runtimes.local.api import Api
 from pipeline.runtimes.local.fleet import Fleet, pod_folders
 from pipeline.runtimes.local.history import History
-from pipeline.runtimes.local.process import Process, Program, bound_log
+from pipeline.runtimes.local.process import Process, Program
 from pipeline.runtimes.local.reconciler import Reconciler
 from pipeline.runtimes.local.state import LEAST_FREE, State, write_json
 from pipeline.runtimes.local.timeline import Timeline
@@ -169,7 +168,7 @@ class Supervisor:
                 why = process.last_exit or "it runs but does not answer"
                 raise LocalError(
                     f"{process.program.name} did not come up within {START:.0f} s ({why}); its log ends:\n"
-                    + _tail(process.program.log),
+                    + logs.tail(process.program.log),
                     hint=f"the whole log is {process.program.log}",
                 ) from None
 
@@ -202,7 +201,7 @@ class Supervisor:
         while True:
             await asyncio.sleep(CHECKS)
             for log in self._state.logs.rglob("*.log"):
-                bound_log(log)
+                logs.bound(log)
             free = shutil.disk_usage(self._state.root).free
             if free < LEAST_FREE and not told:
                 self._timeline.add(
@@ -224,10 +223,3 @@ class Supervisor:
 def record(state: State, supervisor: Supervisor) -> None:
     """Leave a note of what ran last, for `status` after the end."""
     write_json(state.run / "last.json", supervisor.status())
-
-
-def _tail(log: Path, lines: int = 8) -> str:
-    try:
-        return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
-    except FileNotFoundError:
-        return "(no log)"

@@ -6,7 +6,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -14,13 +13,11 @@ from pathlib import Path
 
 from pipeline.clients.s3 import Location, MissingObjectError, Store
 from pipeline.errors import LocalError, StoreError
-from pipeline.runtimes.local import images
-from pipeline.runtimes.local.argo import tether
+from pipeline.runtimes.local import child, images, logs
 from pipeline.runtimes.local.argo.configuration import Configuration
 from pipeline.runtimes.local.argo.model import Artifact, Container, Env, FieldRef, NotUnderstoodError, Template, Volume
 from pipeline.runtimes.local.argo.nodes import Outputs, Phase
 from pipeline.runtimes.local.argo.times import duration
-from pipeline.runtimes.local.process import bound_log, group_members
 from pipeline.runtimes.local.state import MARK, State, unwritable
 
 NODE_MARK = "DRIFTLOOP_NODE"
@@ -99,7 +96,7 @@ async def run(
         try:
             code = await _wait(process, step.log, seconds)
         finally:
-            await asyncio.shield(end_group(process))
+            await asyncio.shield(child.end(process, grace=GRACE))
         if code is None:
             return Outcome("Failed", f"Pod was active on the node longer than the specified deadline ({seconds:g} s)")
         if code != 0:
@@ -131,25 +128,6 @@ def kill_leftovers(state: State) -> int:
             # gone, or another user's
             continue
     return killed
-
-
-async def end_group(process: asyncio.subprocess.Process | subprocess.Popen[bytes]) -> None:
-    """Stop a process and all in its session: politely, then not."""
-    deadline = time.monotonic() + GRACE
-    asked: set[int] = set()
-    while members := group_members(process.pid):
-        for pid in members:
-            late = time.monotonic() > deadline
-            if pid in asked and not late:
-                continue
-            asked.add(pid)
-            try:
-                os.kill(pid, signal.SIGKILL if late else signal.SIGTERM)
-            except ProcessLookupError:
-                continue
-        await asyncio.sleep(0.02)
-        if isinstance(process, subprocess.Popen):
-            process.poll()
 
 
 def local(text: str, mounts: Mapping[str, Path]) -> str:
@@ -301,40 +279,21 @@ def _start(argv: list[str], *, env: Mapping[str, str], cwd: Path, log: Path) -> 
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as out:
         try:
-            return subprocess.Popen(
-                [sys.executable, "-I", "-S", tether.__file__, str(os.getpid()), *argv],
-                env=env,
-                cwd=cwd,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+            return child.spawn(argv, env=env, cwd=cwd, log=out)
         except OSError as error:
             raise LocalError(f"{argv[0]} can't be started: {error.strerror or error}") from error
 
 
 async def _wait(process: subprocess.Popen[bytes], log: Path, seconds: float | None) -> int | None:
     """The exit code (negative: the signal), or None when `seconds` are over first."""
-    loop = asyncio.get_running_loop()
-    ended = asyncio.Event()
-    descriptor = os.pidfd_open(process.pid)
-    loop.add_reader(descriptor, ended.set)
-    deadline = None if seconds is None else loop.time() + seconds
-    try:
-        while True:
-            rest = 5.0 if deadline is None else min(5.0, deadline - loop.time())
-            try:
-                async with asyncio.timeout(rest):
-                    await ended.wait()
-                return process.wait()
-            except TimeoutError:
-                if deadline is not None and loop.time() >= deadline:
-                    return None
-                bound_log(log)
-    finally:
-        loop.remove_reader(descriptor)
-        os.close(descriptor)
+    end = None if seconds is None else time.monotonic() + seconds
+    while end is None or time.monotonic() < end:
+        try:
+            async with asyncio.timeout(5.0 if end is None else min(5.0, end - time.monotonic())):
+                return await child.exited(process)
+        except TimeoutError:
+            logs.bound(log)
+    return None
 
 
 def _deadline(template: Template) -> float | None:
@@ -345,7 +304,7 @@ def _deadline(template: Template) -> float | None:
 
 def _failure(code: int, log: Path) -> str:
     """Argo's message, with the last line the step wrote where a pod would have its termination message."""
-    last = last_line(log)
+    last = logs.last_line(log)
     if code < 0:
         name = signal.Signals(-code).name
         return f"Error (exit code {_exit_code(code)}): killed by {name}" + (f" after: {last}" if last else "")
@@ -354,12 +313,3 @@ def _failure(code: int, log: Path) -> str:
 
 def _exit_code(code: int) -> int:
     return code if code >= 0 else 128 - code
-
-
-def last_line(log: Path) -> str:
-    """The last line of a log that says something (our programs follow it by a hint), at most 500 characters."""
-    with log.open("rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(max(0, size - 4096))
-        lines = [line.strip() for line in file.read().decode(errors="replace").splitlines()]
-    return next((line[:500] for line in reversed(lines) if line and not line.startswith("hint:")), "")

@@ -1,6 +1,7 @@
 """`tether.py PARENT PROGRAM ARGUMENT…`: become PROGRAM, and end when the process PARENT does, however it ends.
 
-A program of its own, since the runner has threads: running Python between fork and exec could lock up there.
+A program of its own, since its parents have threads: running Python between fork and exec could lock up there. It
+costs 40 ms at a start and nothing afterwards.
 """
 
 import ctypes
@@ -10,6 +11,9 @@ import sys
 
 _PR_SET_PDEATHSIG = 1
 
+NOT_STARTED = 127
+"""Exit code when PROGRAM can't be run, as a shell has it."""
+
 
 def main(parent: int, argv: list[str]) -> None:
     """Never returns."""
@@ -17,7 +21,12 @@ def main(parent: int, argv: list[str]) -> None:
     if os.getppid() != parent:
         # it ended before it was tethered to
         os._exit(1)
-    os.execv(argv[0], argv)  # noqa: S606
+    try:
+        os.execvp(argv[0], argv)  # noqa: S606
+    except OSError as error:
+        sys.stderr.write(f"{argv[0]} can't be started: {error.strerror or error}\n")
+        sys.stderr.flush()
+        os._exit(NOT_STARTED)
 
 
 if __name__ == "__main__":
