@@ -23,6 +23,9 @@ DUPLICATE_WINDOW = 600.0
 KV_OPERATION = "KV-Operation"
 """Header of a deletion's marker."""
 
+AWAY = 0.2
+"""Seconds between two tries to read from a server that is away."""
+
 HINT = "is NATS running, and does NATS_URL point at it?"
 
 
@@ -133,6 +136,28 @@ async def _holds_value(js: JetStreamContext, stream: str, subject: str) -> bool:
     except nats.js.errors.NotFoundError:
         return False
     return KV_OPERATION not in (message.headers or {})
+
+
+async def messages(
+    subscription: JetStreamContext.PullSubscription, *, batch: int = 1, wait: float = 5.0
+) -> AsyncIterator[Msg]:
+    """The messages of a pull subscription, for ever: patient while there are none, and while NATS is away.
+
+    StoreError when its consumer is gone: make both again.
+    """
+    while True:
+        try:
+            found = await subscription.fetch(batch, timeout=wait)
+        except (nats.errors.Error, TimeoutError):
+            found = []
+            try:
+                await subscription.consumer_info()
+            except nats.js.errors.NotFoundError as error:
+                raise StoreError("the consumer is gone") from error
+            except (nats.errors.Error, TimeoutError):
+                await asyncio.sleep(AWAY)
+        for message in found:
+            yield message
 
 
 async def publish(

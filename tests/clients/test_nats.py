@@ -18,6 +18,7 @@ from pipeline.clients.nats import (
     ensure_stream,
     key_value,
     keys,
+    messages,
     position,
     publish,
     token,
@@ -205,3 +206,30 @@ async def test_keys_are_listed_however_busy_the_client_is(client: Client) -> Non
     await bucket.delete("n.2")
     found = await asyncio.gather(*(keys(js, "some") for _ in range(50)))
     assert set(found) == {("n.0", "n.1", "n.3", "n.4")}
+
+
+async def test_messages_outlive_the_server_until_their_consumer_is_gone(server: Process, client: Client) -> None:
+    js = client.jetstream()
+    await ensure_stream(js, "NEWS", ["news.>"])
+    await js.add_consumer("NEWS", ConsumerConfig(durable_name="reader", ack_policy=AckPolicy.EXPLICIT, ack_wait=1))
+    seen: list[bytes] = []
+
+    async def read() -> None:
+        subscription = await js.pull_subscribe_bind("reader", "NEWS")
+        async for message in messages(subscription, batch=10, wait=0.3):
+            seen.append(message.data)
+            await message.ack()
+
+    reading = asyncio.create_task(read())
+    await publish(js, "news.one", b"1")
+    await until(lambda: seen == [b"1"])
+    server.kill()
+    await asyncio.sleep(0.5)
+    server.start()
+    await until(lambda: client.is_connected)
+    await publish(js, "news.two", b"2")
+    await until(lambda: b"2" in seen)
+    await js.delete_consumer("NEWS", "reader")
+    with pytest.raises(StoreError, match="the consumer is gone"):
+        async with asyncio.timeout(10):
+            await reading

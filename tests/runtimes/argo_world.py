@@ -16,6 +16,7 @@ from typing import Any
 import nats
 import yaml
 
+from pipeline.clients.nats import keys
 from pipeline.clients.s3 import Location, Store
 from pipeline.runtimes.local import images
 from pipeline.runtimes.local.argo.store import BUCKET
@@ -130,12 +131,9 @@ class World:
         async def read() -> dict[str, Json]:
             client = await nats.connect(f"nats://127.0.0.1:{self.ports['nats']}")
             try:
-                bucket = await client.jetstream().key_value(BUCKET)
-                try:
-                    keys = await bucket.keys()
-                except nats.js.errors.NoKeysError:
-                    return {}
-                found = [json.loads((await bucket.get(key)).value or b"") for key in keys]
+                js = client.jetstream()
+                bucket = await js.key_value(BUCKET)
+                found = [json.loads((await bucket.get(key)).value or b"") for key in await keys(js, BUCKET)]
                 return {item["metadata"]["name"]: item for item in found}
             finally:
                 await client.close()

@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry, Counter
 
 from pipeline.clients import events
 from pipeline.clients.events import EventRefusedError
-from pipeline.clients.nats import HINT
+from pipeline.clients.nats import HINT, messages
 from pipeline.errors import StoreError
 from pipeline.services.detector.names import VERDICTS, Names
 
@@ -68,14 +68,8 @@ class Emitter:
     async def _follow(self) -> None:
         await self.ensure()
         subscription = await self._js.pull_subscribe_bind(consumer=self._names.emitter, stream=VERDICTS)
-        while True:
-            try:
-                messages = await subscription.fetch(1, timeout=2)
-            except TimeoutError:
-                await subscription.consumer_info()
-                continue
-            for message in messages:
-                await self._tell(message)
+        async for message in messages(subscription, wait=2):
+            await self._tell(message)
 
     async def _tell(self, message: Msg) -> None:
         event = self._event(message.data)

@@ -22,7 +22,7 @@ from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from nats.js.kv import KeyValue
 
-from pipeline.clients.nats import key_value
+from pipeline.clients.nats import key_value, messages
 from pipeline.errors import LocalError, StoreError
 from pipeline.runtimes.local.argo import bus, expressions, jsonpaths
 from pipeline.runtimes.local.argo.eventsource import patiently
@@ -154,30 +154,26 @@ class Listener:
 
     async def run(self) -> None:
         """Until cancelled."""
-        try:
-            await self._listen()
-        finally:
-            # a request for messages that nobody waits for any more would swallow the next event
-            with contextlib.suppress(nats.errors.Error):
-                await self._subscription.unsubscribe()
-
-    async def _listen(self) -> None:
         while True:
             try:
-                messages = await self._subscription.fetch(1, timeout=5)
-            except TimeoutError:
-                continue
-            except nats.errors.Error:
-                await asyncio.sleep(0.2)
-                continue
-            for message in messages:
-                try:
-                    await self._see(message)
-                except (StoreError, *bus.Errors) as error:
-                    # not acknowledged, so it comes again
-                    said = error.message if isinstance(error, StoreError) else bus.describe(error)
-                    LOG.warning("%s: %s; the event is tried again", self._where, said)
-                    await self._again(message)
+                await self._listen()
+            except StoreError as error:
+                LOG.warning("%s: %s; it is made again", self._where, error.message)
+            finally:
+                # a request for messages that nobody waits for any more would swallow the next event
+                with contextlib.suppress(nats.errors.Error):
+                    await self._subscription.unsubscribe()
+            await patiently(self.subscribe)
+
+    async def _listen(self) -> None:
+        async for message in messages(self._subscription):
+            try:
+                await self._see(message)
+            except (StoreError, *bus.Errors) as error:
+                # not acknowledged, so it comes again
+                said = error.message if isinstance(error, StoreError) else bus.describe(error)
+                LOG.warning("%s: %s; the event is tried again", self._where, said)
+                await self._again(message)
 
     async def _again(self, message: Msg) -> None:
         await asyncio.sleep(1)
