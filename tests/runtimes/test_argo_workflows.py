@@ -2,15 +2,20 @@
 
 # ruff: noqa: E501 - tables of cases, one line each
 
+import asyncio
+import contextlib
 import json
 import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import nats
 import pytest
 
 from pipeline.clients.s3 import Location
+from pipeline.runtimes.local.argo.collector import Collector
+from pipeline.runtimes.local.argo.store import BUCKET, STREAM, Change, OvertakenError, Workflows
 from tests.runtimes import argo_world
 from tests.runtimes.argo_world import Json, World, artifact, container, out_parameter, spec, until
 
@@ -650,3 +655,65 @@ def test_many_steps_and_transfers_at_once(world: World) -> None:
     done = world.finished("many", seconds=90)
     assert done["status"]["phase"] == "Succeeded", done["status"]["message"]
     assert len(list(world.store.objects(Location("driftloop", "many/")))) == 24 * 15
+
+
+def test_a_workflow_is_deleted_when_its_time_is_over(world: World) -> None:
+    brief = {"ttlStrategy": {"secondsAfterCompletion": 3600, "secondsAfterSuccess": 2}}
+    steps = (say("main", "n=1", outputs=("n",)),)
+    world.submit(spec(*steps, **brief), "brief")
+    world.submit(spec(*steps, ttlStrategy={"secondsAfterFailure": 1}), "kept")
+    world.submit(spec(*steps), "unlimited")
+    for name in ("brief", "kept", "unlimited"):
+        world.finished(name)
+    assert (world.state.logs / "brief").is_dir()
+    until(lambda: "brief" not in world.workflows(), "it is deleted", seconds=15)
+    until(lambda: not (world.state.logs / "brief").exists(), "its logs are deleted")
+    assert {"kept", "unlimited"} <= set(world.workflows())
+    assert (world.state.logs / "kept").is_dir()
+
+    # one whose time was over while nobody looked
+    world.submit(spec(*steps, ttlStrategy={"secondsAfterCompletion": 3}), "unwatched")
+    world.finished("unwatched")
+    world.kill("argo")
+    time.sleep(3.5)
+    assert "unwatched" in world.workflows()
+    world.start_argo()
+    until(lambda: "unwatched" not in world.workflows(), "it is deleted", seconds=15)
+    # and its name is free again
+    world.submit(spec(*steps), "brief")
+    assert world.finished("brief")["status"]["phase"] == "Succeeded"
+
+
+def test_the_marker_of_a_deletion_goes_too(world: World) -> None:
+    async def collected() -> tuple[list[str], list[str]]:
+        client = await nats.connect(f"nats://127.0.0.1:{world.ports['nats']}")
+        js = client.jetstream()
+        workflows = await Workflows.open(js)
+        collector = Collector(world.state, workflows, markers=0.2)
+
+        async def subjects() -> list[str]:
+            return sorted((await js.stream_info(STREAM, subjects_filter="$KV.*.marked.>")).state.subjects or {})
+
+        running = asyncio.create_task(collector.run())
+        try:
+            for name in ("gone", "back"):
+                manifest = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "metadata": {"name": name}}
+                await workflows.create(manifest, namespace="marked")
+                # the runner writes, too: this one has no entrypoint
+                while (found := await workflows.get("marked", name)) is not None:
+                    with contextlib.suppress(OvertakenError):
+                        await workflows.delete("marked", name, found[1])
+                marker = await js.get_last_msg(STREAM, f"$KV.{BUCKET}.marked.{name}")
+                collector.see(Change("marked", name, marker.seq or 0, None))
+                if name == "back":
+                    await workflows.create(manifest, namespace="marked")
+            before = await subjects()
+            await asyncio.sleep(1.5)
+            return before, await subjects()
+        finally:
+            running.cancel()
+            await client.close()
+
+    before, after = asyncio.run(collected())
+    assert [subject.rpartition(".")[2] for subject in before] == ["back", "gone"]
+    assert [subject.rpartition(".")[2] for subject in after] == ["back"]

@@ -1,9 +1,10 @@
-"""Runs every Workflow there is: starts new ones, takes up interrupted ones, stops deleted ones."""
+"""Runs every Workflow there is: starts new ones, takes up interrupted ones, stops deleted ones, deletes old ones."""
 
 import asyncio
 import logging
 import shutil
 
+from pipeline.runtimes.local.argo.collector import Collector
 from pipeline.runtimes.local.argo.leaves import World
 from pipeline.runtimes.local.argo.nodes import ENDED
 from pipeline.runtimes.local.argo.run import Run
@@ -19,14 +20,20 @@ class Controller:
 
     def __init__(self, world: World) -> None:
         self._world = world
+        self._collector = Collector(world.state, world.workflows)
         self._running: dict[Key, tuple[str, asyncio.Task[None]]] = {}
 
     async def run(self) -> None:
         """Until cancelled; then all steps are stopped, and their nodes stay as they are."""
+        collecting = asyncio.create_task(self._collector.run(), name="collector")
         try:
             async for change in self._world.workflows.changes():
+                self._collector.see(change)
                 await self._see(change)
+                if collecting.done():
+                    collecting.result()
         finally:
+            collecting.cancel()
             tasks = [task for _, task in self._running.values()]
             for task in tasks:
                 task.cancel()

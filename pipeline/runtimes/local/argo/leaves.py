@@ -10,6 +10,7 @@ import yaml
 
 from pipeline.clients.s3 import Location
 from pipeline.runtimes.local.argo import pod, tags
+from pipeline.runtimes.local.argo.collector import logs_of
 from pipeline.runtimes.local.argo.configuration import Configuration, Find, Repository, repository
 from pipeline.runtimes.local.argo.locks import Mutexes
 from pipeline.runtimes.local.argo.model import NotUnderstoodError, Template, WorkflowSpec, read
@@ -117,4 +118,4 @@ class Leaves:
     def _log(self, node: Node) -> Path:
         inside = node.name.removeprefix(self._workflow).lstrip(".") or node.display_name
         name = re.sub(r"[^A-Za-z0-9_.=,-]+", "-", inside)[:120].strip("-")
-        return self._world.state.logs / self._workflow / f"{name}.log"
+        return logs_of(self._world.state, self._workflow) / f"{name}.log"

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from pipeline.runtimes.local.argo.model import Hook, Hooks, TTLStrategy, WorkflowSpec
+from pipeline.runtimes.local.argo.model import Hook, Hooks, TTLStrategy, WorkflowSpec, read
 from pipeline.runtimes.local.argo.nodes import BAD, ENDED, Node, Phase
 
 
@@ -59,13 +59,16 @@ def progress(nodes: Iterable[Node]) -> str:
 
 
 def expiry(workflow: Mapping[str, Any]) -> datetime | None:
-    """When a Workflow that is over is deleted; None while it is not over, or when nothing says so (`ttlStrategy`)."""
+    """When a Workflow that is over is deleted; None while it is not over, or when nothing says so (`ttlStrategy`).
+
+    NotUnderstoodError when its own strategy is none.
+    """
     status = workflow.get("status") or {}
     stored = (status.get("storedWorkflowTemplateSpec") or {}).get("ttlStrategy")
     found = (workflow.get("spec") or {}).get("ttlStrategy") or stored
     if found is None or status.get("phase") not in ENDED:
         return None
-    seconds = _seconds(TTLStrategy.model_validate(found), status["phase"])
+    seconds = _seconds(read(TTLStrategy, found, what="ttlStrategy"), status["phase"])
     return None if seconds is None else datetime.fromisoformat(status["finishedAt"]) + timedelta(seconds=seconds)
 
 

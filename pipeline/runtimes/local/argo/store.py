@@ -1,6 +1,7 @@
 """Workflow objects, as JSON in the key-value bucket `driftloop-workflows` under `<namespace>.<name>`."""
 
 import asyncio
+import contextlib
 import json
 import logging
 import random
@@ -17,7 +18,7 @@ from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from nats.js.kv import KeyValue
 
-from pipeline.clients.nats import HINT, key_value
+from pipeline.clients.nats import HINT, key_value, messages
 from pipeline.errors import StoreError
 from pipeline.runtimes.local.argo.model import NotUnderstoodError
 from pipeline.runtimes.local.argo.times import now
@@ -25,6 +26,9 @@ from pipeline.runtimes.local.argo.times import now
 BUCKET = "driftloop-workflows"
 STREAM = f"KV_{BUCKET}"
 CONSUMER = "argo-runner"
+
+WRONG_SEQUENCE = 10071
+"""JetStream's error for a write after another one."""
 
 LOG = logging.getLogger("argo.store")
 
@@ -98,8 +102,39 @@ class Workflows:
         except (nats.errors.Error, TimeoutError) as error:
             raise StoreError(f"workflow {metadata['name']} can't be written", hint=HINT) from error
 
+    async def delete(self, namespace: str, name: str, revision: int) -> None:
+        """Delete a Workflow as it was at `revision`, leaving a marker. OvertakenError when it was written since."""
+        try:
+            await self._bucket.delete(f"{namespace}.{name}", last=revision)
+        except nats.js.errors.APIError as error:
+            if error.err_code == WRONG_SEQUENCE:
+                raise OvertakenError(f"workflow {name} was written by someone else") from error
+            raise StoreError(f"workflow {name} can't be deleted: {error.description}", hint=HINT) from error
+        except (nats.errors.Error, TimeoutError) as error:
+            raise StoreError(f"workflow {name} can't be deleted", hint=HINT) from error
+
+    async def forget(self, namespace: str, name: str, revision: int) -> None:
+        """Remove a deletion's marker; what was written after it stays."""
+        try:
+            await self._js.purge_stream(STREAM, seq=revision + 1, subject=f"$KV.{BUCKET}.{namespace}.{name}")
+        except (nats.errors.Error, TimeoutError) as error:
+            raise StoreError(f"workflow {name} can't be forgotten", hint=HINT) from error
+
     async def changes(self) -> AsyncIterator[Change]:
         """Every Workflow as it is now, then every change; goes on after NATS was away. At least once, oldest first."""
+        subscription = await self._subscribed()
+        while True:
+            try:
+                async for message in messages(subscription, batch=100):
+                    yield _change(message)
+                    # without it, it comes again
+                    with contextlib.suppress(nats.errors.Error):
+                        await message.ack()
+            except StoreError as error:
+                LOG.warning("%s of %s: %s; it is made again", CONSUMER, STREAM, error.message)
+            subscription = await until_stored(self._subscribed)
+
+    async def _subscribed(self) -> JetStreamContext.PullSubscription:
         config = ConsumerConfig(
             durable_name=CONSUMER,
             deliver_policy=DeliverPolicy.LAST_PER_SUBJECT,
@@ -109,29 +144,12 @@ class Workflows:
             filter_subject=f"$KV.{BUCKET}.>",
         )
         try:
-            try:
+            with contextlib.suppress(nats.js.errors.NotFoundError):
                 await self._js.delete_consumer(STREAM, CONSUMER)
-            except nats.js.errors.NotFoundError:
-                pass
             await self._js.add_consumer(STREAM, config)
-            subscription = await self._js.pull_subscribe_bind(CONSUMER, STREAM)
+            return await self._js.pull_subscribe_bind(CONSUMER, STREAM)
         except (nats.errors.Error, TimeoutError) as error:
             raise StoreError(f"consumer of {STREAM}: {error or type(error).__name__}", hint=HINT) from error
-        while True:
-            try:
-                messages = await subscription.fetch(100, timeout=5)
-            except TimeoutError:
-                continue
-            except nats.errors.Error:
-                await asyncio.sleep(0.2)
-                continue
-            for message in messages:
-                yield _change(message)
-                try:
-                    await message.ack()
-                except nats.errors.Error:
-                    # it comes again
-                    continue
 
 
 async def until_stored(call: Callable[[], Awaitable[T]]) -> T:
