@@ -122,9 +122,9 @@ def _circles(
 ) -> Iterator[Found]:
     """The circle through one object, once."""
     seen = {first}
-    stack = [(target, [first], one, node) for target, one, node in waits[first]]
+    stack = [(target, [first], (one, node)) for target, one, node in waits[first]]
     while stack:
-        here, path_, one, node = stack.pop()
+        here, path_, (one, node) = stack.pop()
         if here == first:
             members = frozenset(path_)
             if members not in reported:
@@ -133,7 +133,7 @@ def _circles(
             return
         if here not in seen:
             seen.add(here)
-            stack += [(target, [*path_, here], other, at) for target, other, at in waits.get(here, [])]
+            stack += [(target, [*path_, here], (one, node)) for target, _, _ in waits.get(here, [])]
 
 
 @rule("DL704", "A Flux object's source is not there", fix="commit the source, or name one that is there")
@@ -158,7 +158,7 @@ def _declared(world: World, namespace: str) -> bool:
 
 @rule(
     "DL711",
-    "kustomization.yaml lists what does not exist",
+    "A kustomization.yaml lists what does not exist",
     fix="list files and folders that exist, relative to the file",
 )
 def listed_files(world: World) -> Iterator[Found]:

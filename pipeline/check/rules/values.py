@@ -71,7 +71,7 @@ def environment(world: World) -> Iterator[Found]:
                     yield _quoted(one, f"env {item.get('name').shown}", item.get("value"))
             for field in ("command", "args"):
                 for item in node.get(field).list:
-                    if _wrong(item) and "image" in node.map:
+                    if _wrong(item) and not isinstance(item.value, dict) and "image" in node.map:
                         yield _quoted(one, field, item)
 
 

@@ -1,0 +1,55 @@
+"""Each rule finds its bad example at the right line, and nothing in its good one."""
+
+from pathlib import Path
+
+import pytest
+
+import pipeline.check
+from pipeline.check import RULES, Rule, check
+from pipeline.check.example import variant
+
+EXAMPLES = Path(pipeline.check.__file__).parent / "examples"
+WITHOUT = {"DL002", "DL003"}
+"""Bytes and sizes, which a text can't show: test_hostile.py has them."""
+
+
+def by_code(rule: Rule) -> str:
+    return rule.code
+
+
+def test_codes_are_unique_and_in_order() -> None:
+    codes = [rule.code for rule in RULES]
+    families = list(dict.fromkeys(code[:3] for code in codes))
+    assert len(set(codes)) == len(codes)
+    assert families == sorted(families)
+    for family in families:
+        own = [code for code in codes if code.startswith(family)]
+        assert own == sorted(own)
+
+
+def test_every_rule_has_an_example_and_no_example_is_left_over() -> None:
+    assert {file.stem for file in EXAMPLES.glob("*.yaml")} == {rule.code for rule in RULES} - WITHOUT
+
+
+@pytest.mark.parametrize("rule", RULES, ids=by_code)
+def test_a_rule_is_explained(rule: Rule) -> None:
+    assert len(rule.why) > 30
+    assert rule.why.endswith(".")
+    assert rule.title[0].isupper()
+    assert not rule.title.endswith(".")
+    assert rule.fix
+
+
+@pytest.mark.parametrize("rule", [rule for rule in RULES if rule.code not in WITHOUT], ids=by_code)
+def test_the_bad_example_is_found_where_it_stands(rule: Rule) -> None:
+    bad = variant((EXAMPLES / f"{rule.code}.yaml").read_text(), "bad")
+    assert bad.expected, "the example marks no line as `# here`"
+    found = check(bad.files)
+    assert [(one.path, one.line) for one in found if one.code == rule.code] == list(bad.expected)
+    assert {one.code for one in found} == {rule.code}, "an example shows one thing"
+
+
+@pytest.mark.parametrize("rule", [rule for rule in RULES if rule.code not in WITHOUT], ids=by_code)
+def test_nothing_is_found_in_the_good_example(rule: Rule) -> None:
+    good = variant((EXAMPLES / f"{rule.code}.yaml").read_text(), "good")
+    assert check(good.files) == ()
