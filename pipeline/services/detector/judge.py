@@ -11,7 +11,7 @@ import logging
 import secrets
 import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,6 +73,8 @@ class Judge:
         self._judged: deque[tuple[float, int]] = deque()
         self._windows = Counter("detector_windows", "Windows judged", ["alarm"], registry=registry)
         self._rows = Counter("detector_rows", "Rows judged or rejected", ["result"], registry=registry)
+        self._window = Gauge("detector_window", "Number of the last window of this release", registry=registry)
+        self._alarm = Gauge("detector_alarm", "1 when the last window alarmed", registry=registry)
         self._score = Gauge("detector_score", "Score of the last window", registry=registry)
         self._threshold = Gauge("detector_threshold", "Threshold of the last window", registry=registry)
         self._waiting = Gauge("detector_waiting_rows", "Rows of the window that is not full yet", registry=registry)
@@ -96,6 +98,7 @@ class Judge:
         except nats.js.errors.NotFoundError:
             return Cursor()
         verdict = json.loads(last.data or b"{}")
+        self._show(verdict)
         return Cursor(int(verdict["window"]), int(verdict["lastSequence"]), last.seq or 0)
 
     async def _follow(self, cursor: Cursor) -> None:
@@ -178,14 +181,20 @@ class Judge:
         self._windows.labels(str(judgement.alarm).lower()).inc()
         self._rows.labels("judged").inc(len(window.rows))
         self._rows.labels("rejected").inc(window.rejected)
-        self._score.set(judgement.score)
-        self._threshold.set(judgement.threshold)
+        self._show(verdict)
         if judgement.alarm:
             log.warning(
                 "window %d: alarm, score %.4g, threshold %.4g", window.number, judgement.score, judgement.threshold
             )
         await self._forget(window.last)
         return stored.seq
+
+    def _show(self, verdict: Mapping[str, Any]) -> None:
+        """The last verdict as metrics, also when it was stored before this process began."""
+        self._window.set(verdict["window"])
+        self._alarm.set(verdict["alarm"])
+        self._score.set(verdict["score"])
+        self._threshold.set(verdict["threshold"])
 
     async def _forget(self, last: int) -> None:
         """Purge what was judged longer ago than a repeat can arrive: JetStream knows repeats by the messages it still

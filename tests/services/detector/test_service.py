@@ -175,6 +175,7 @@ async def test_a_verdict_is_told_again_until_it_is_taken_even_after_a_crash(
     broker.refuse = False
     detector.start(60)
     await until(lambda: {verdict["window"] for verdict in broker.verdicts()} == {1, 2, 3}, within=90)
+    await until_metric(detector, "detector_window 3.0")
 
 
 async def until_metric(detector: Process, line: str) -> None:
