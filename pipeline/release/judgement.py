@@ -6,10 +6,63 @@ it fails at once. The errors that count are those the candidate adds: what fails
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from pipeline.errors import ReleaseError
+from pipeline.release.record import Recent
+
+SLACK = 0.05
+"""How far live traffic may be from the recent rows, beside chance."""
+SIGMAS = 3.0
+"""Standard deviations that count as chance."""
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What two classifiers' accuracies on the same rows say about how often they answer alike.
+
+    Where both are right they agree; where only one is right they don't. So with accuracies p and c the share of equal
+    answers is at least p + c - 1 and at most 1 - |p - c|. After a drift (p = 0.07, c = 0.95) that is at most 0.12: a
+    shadow that agrees more is not the model that was evaluated, or the traffic is not like those rows.
+    """
+
+    production: float
+    """Production's accuracy, 0 to 1."""
+    candidate: float
+    """The candidate's."""
+    rows: int
+    """Rows both were measured on."""
+
+    @classmethod
+    def of(cls, metric: str, recent: Recent | None, production: str) -> "Expected | None":
+        """From what evaluation measured of a candidate and this production; None when it did not, or it is no share."""
+        if recent is None or recent.against != production:
+            return None
+        theirs, ours = recent.production.get(metric), recent.metrics.get(metric)
+        if theirs is None or ours is None or not (0 <= theirs <= 1 and 0 <= ours <= 1):
+            return None
+        return cls(theirs, ours, recent.rows)
+
+    def exact(self) -> tuple[float, float]:
+        """Least and largest share of equal answers on the very rows the accuracies were measured on."""
+        return max(0.0, self.production + self.candidate - 1), 1 - abs(self.production - self.candidate)
+
+    def band(self, answers: int) -> tuple[float, float]:
+        """Least and largest share that chance and `SLACK` allow among so many live answers."""
+        measured = _deviation(self.production, self.rows) + _deviation(self.candidate, self.rows)
+
+        def room(bound: float) -> float:
+            return SLACK + SIGMAS * math.hypot(measured, _deviation(bound, answers))
+
+        low, high = self.exact()
+        return (max(0.0, low - room(low)) if low > 0 else 0.0), min(1.0, high + room(high))
+
+
+def _deviation(share: float, number: int) -> float:
+    """Standard deviation of a share that was counted so often; a share of 0 or 1 is not taken as certain."""
+    likely = (share * number + 2) / (number + 4)
+    return math.sqrt(likely * (1 - likely) / number) if number else 1.0
 
 
 @dataclass(frozen=True)
@@ -20,8 +73,10 @@ class Limits:
     """Shortest time the step lasts."""
     requests: int | None = None
     """Fewest requests that the candidate answers (in shadow: that both answer); None: enough to see `error_rate`."""
-    agreement: float | None = None
-    """Least share of requests that both answer alike, 0 to 1."""
+    agreement: float | Expected | None = None
+    """Least share of rows that both answer alike, 0 to 1, or what is expected of it."""
+    auto: str | None = None
+    """The accuracy from which `expecting` works out what is expected; None when `agreement` is given."""
     error_rate: float | None = None
     """Largest share of failed requests beyond production's own, 0 to 1."""
     p99: float | None = None
@@ -36,7 +91,10 @@ class Limits:
 
     @classmethod
     def from_json(cls, value: Mapping[str, object]) -> "Limits":
-        """From the keys the spec uses (`for`, `requests`, `agreement`, `errorRate`, `p99`), times in seconds."""
+        """From the keys the spec uses (`for`, `requests`, `agreement`, `errorRate`, `p99`), times in seconds.
+
+        With `agreement` `auto`, `accuracy` names the metric that it is worked out from.
+        """
         known = {
             "for": "seconds",
             "requests": "requests",
@@ -44,8 +102,13 @@ class Limits:
             "errorRate": "error_rate",
             "p99": "p99",
         }
-        fields: dict[str, float] = {}
+        fields: dict[str, Any] = {}
         for key, number in value.items():
+            if key == "accuracy" and isinstance(number, str):
+                continue
+            if key == "agreement" and number == "auto":
+                fields["auto"] = value.get("accuracy", "accuracy")
+                continue
             if key not in known:
                 raise ReleaseError(f"no limit `{key}`, must be one of: {', '.join(known)}")
             if number is None:
@@ -53,7 +116,11 @@ class Limits:
             if isinstance(number, bool) or not isinstance(number, int | float) or not 0 <= number < math.inf:
                 raise ReleaseError(f"limit `{key}` is {number!r}, must be a number of at least 0")
             fields[known[key]] = number
-        return cls(**fields)  # type: ignore[arg-type]
+        return cls(**fields)
+
+    def expecting(self, recent: Recent | None, production: str) -> "Limits":
+        """With what is expected of the agreement, where `auto` asks for it and it was measured against production."""
+        return self if self.auto is None else replace(self, agreement=Expected.of(self.auto, recent, production))
 
 
 @dataclass(frozen=True)
@@ -85,8 +152,15 @@ class Measured:
     candidate: Answers
     joined: int = 0
     """Requests that both answered, joined by request id."""
+    rows: int = 0
+    """Rows in those requests."""
     agreed: int = 0
-    """Of those, the ones they answered alike."""
+    """Of those rows, the ones they answered alike."""
+
+    @property
+    def agreement(self) -> float:
+        """Share of the rows that both answered alike."""
+        return self.agreed / self.rows if self.rows else 0.0
 
     @property
     def said(self) -> str:
@@ -96,7 +170,7 @@ class Measured:
         if (p99 := candidate.p99) is not None:
             parts.append(f"p99 {p99 * 1000:.0f} ms")
         if self.joined:
-            parts.append(f"{self.agreed / self.joined:.1%} of {self.joined} answers like production's")
+            parts.append(f"{self.agreement:.1%} of {self.rows} answers like production's")
         return ", ".join(parts)
 
     def to_json(self) -> dict[str, Any]:
@@ -119,6 +193,7 @@ class Measured:
             answers(document["production"]),
             answers(document["candidate"]),
             document["joined"],
+            document["rows"],
             document["agreed"],
         )
 
@@ -171,9 +246,7 @@ def judge(measured: Measured, limits: Limits) -> Verdict:
     if limits.agreement is not None:
         if measured.joined < needed:
             missing.append(f"{measured.joined} of {needed} answers to compare")
-        share = measured.agreed / measured.joined if measured.joined else 0.0
-        said = f"agreement {share:.1%} of {measured.joined}, asked {limits.agreement:.1%}"
-        hopeless = measured.joined - measured.agreed > (1 - limits.agreement) * max(needed, measured.joined) + 1e-9
+        hopeless, said = _agreement(measured, limits.agreement, needed)
         (broken if hopeless else kept).append(said)
     if measured.seconds < limits.seconds:
         missing.append(f"{measured.seconds:.0f} of {limits.seconds:g} s")
@@ -181,6 +254,27 @@ def judge(measured: Measured, limits: Limits) -> Verdict:
     if broken:
         return Fail(tuple(broken))
     return Wait(tuple(missing)) if missing else Pass(tuple(kept))
+
+
+def _agreement(measured: Measured, asked: float | Expected, needed: int) -> tuple[bool, str]:
+    """Whether no further answers can bring the agreement where it must be, and how it stands."""
+    answers = max(needed, measured.joined)
+    # as many rows as there will be when enough requests have come
+    rows = measured.rows * answers / measured.joined if measured.joined else 0.0
+    low, high = asked.band(answers) if isinstance(asked, Expected) else (asked, 1.0)
+    too_few = measured.rows - measured.agreed > (1 - low) * rows + 1e-9
+    too_many = measured.agreed > high * rows + 1e-9
+    said = f"agreement {measured.agreement:.1%} of {measured.rows}"
+    if not isinstance(asked, Expected):
+        return too_few, f"{said}, asked {low:.1%}"
+    seen = f"from accuracies {asked.production:.2g} and {asked.candidate:.2g} on {asked.rows} recent rows"
+    if not too_few and not too_many:
+        return False, f"{said}, expected {low:.1%} to {high:.1%} {seen}"
+    bound = f"at least {low:.1%}" if too_few else f"at most {high:.1%}"
+    return True, f"{said} with production, expected {bound} {seen}: {_WRONG}"
+
+
+_WRONG = "the shadow may serve the wrong model, or the traffic is not like those rows"
 
 
 def quantile(share: float, buckets: Mapping[float, int]) -> float | None:

@@ -34,6 +34,19 @@ class _Frozen(BaseModel):
     )
 
 
+class Recent(_Frozen):
+    """How a version, and the one that was production then, did on the held-out rows that production had not seen."""
+
+    against: ReleaseId
+    """The production it was compared with."""
+    rows: Annotated[int, Field(ge=1)]
+    """How many rows."""
+    metrics: dict[str, float]
+    """The version's own metrics on them."""
+    production: dict[str, float]
+    """Production's metrics on them."""
+
+
 class Version(_Frozen):
     """One trained model: what a predictor serves, and where it came from."""
 
@@ -51,6 +64,8 @@ class Version(_Frozen):
     """Digest of the data snapshot it was trained on."""
     metrics: dict[str, float] = Field(default_factory=dict)
     """Metrics on the held-out rows."""
+    recent: Recent | None = None
+    """On the recent ones; None for a first release. `agreement: auto` is worked out from it."""
 
 
 class Release(_Frozen):

@@ -93,6 +93,7 @@ def release(plan: Plan) -> BaseModel:
         "for": rollout.shadow.for_.total_seconds(),
         "requests": rollout.shadow.requests,
         "agreement": rollout.shadow.agreement,
+        **({"accuracy": rollout.shadow.accuracy} if rollout.shadow.agreement == "auto" else {}),
         "errorRate": rollout.canary.error_rate,
     }
     steps: list[tuple[str, str, dict[str, Any]]] = [("shadow", "shadow", shadow)]

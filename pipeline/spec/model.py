@@ -225,8 +225,10 @@ class Shadow(SpecModel):
     """At least this long."""
     requests: Annotated[int, Field(ge=1)] = 500
     """At least so many requests seen by both."""
-    agreement: Share = 0.9
-    """Share of requests that both answer alike."""
+    agreement: Literal["auto"] | Share | None = "auto"
+    """Share of rows both answer alike: a least one; `auto`: as both accuracies on recent rows allow; null: any."""
+    accuracy: MetricName = "accuracy"
+    """Metric of the evaluation that `auto` reads: the share of right answers, 0 to 1, one answer a row."""
 
 
 class Canary(SpecModel):

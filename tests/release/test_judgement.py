@@ -1,12 +1,14 @@
 import json
 import math
+from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import ReleaseError
-from pipeline.release.judgement import Answers, Fail, Limits, Measured, Pass, Wait, judge, quantile
+from pipeline.release.judgement import Answers, Expected, Fail, Limits, Measured, Pass, Wait, judge, quantile
+from pipeline.release.record import Recent
 
 FAST = {0.1: 99, 0.25: 100, math.inf: 100}
 
@@ -17,12 +19,15 @@ def answers(requests: int = 100, errors: int = 0, buckets=None) -> Answers:
     return Answers(requests, errors, buckets)
 
 
-def measured(seconds=60.0, production=None, candidate=None, joined=0, agreed=0) -> Measured:
-    return Measured(seconds, production or answers(1000), candidate or answers(), joined, agreed)
+def measured(seconds=60.0, production=None, candidate=None, joined=0, agreed=0, rows=None) -> Measured:
+    rows = joined if rows is None else rows
+    return Measured(seconds, production or answers(1000), candidate or answers(), joined, rows, agreed)
 
 
 CANARY = Limits(seconds=30, requests=100, error_rate=0.01, p99=0.25)
 SHADOW = Limits(seconds=30, requests=100, agreement=0.9)
+DRIFTED = Limits(seconds=30, requests=100, agreement=Expected(0.07, 0.95, 300))
+ALIKE = Limits(seconds=30, requests=100, agreement=Expected(0.95, 0.95, 300))
 
 
 @pytest.mark.parametrize(
@@ -48,6 +53,21 @@ SHADOW = Limits(seconds=30, requests=100, agreement=0.9)
         (measured(joined=0), SHADOW, Wait),
         (measured(seconds=1, joined=20, agreed=5), SHADOW, Fail),
         (measured(seconds=1, joined=20, agreed=12), SHADOW, Wait),
+        # rows of a batch count each, requests say when there are enough
+        (measured(joined=100, rows=1000, agreed=900), SHADOW, Pass),
+        (measured(joined=100, rows=1000, agreed=899), SHADOW, Fail),
+        (measured(joined=99, rows=990, agreed=990), SHADOW, Wait),
+        (measured(seconds=1, joined=20, rows=200, agreed=99), SHADOW, Fail),
+        (measured(seconds=1, joined=20, rows=200, agreed=101), SHADOW, Wait),
+        (measured(joined=100, agreed=8), DRIFTED, Pass),
+        (measured(joined=100, agreed=0), DRIFTED, Pass),
+        (measured(joined=100, agreed=99), DRIFTED, Fail),
+        (measured(joined=99, agreed=8), DRIFTED, Wait),
+        (measured(seconds=1, joined=60, agreed=60), DRIFTED, Fail),
+        (measured(seconds=1, joined=10, agreed=10), DRIFTED, Wait),
+        (measured(joined=100, agreed=93), ALIKE, Pass),
+        (measured(joined=100, agreed=100), ALIKE, Pass),
+        (measured(joined=100, agreed=40), ALIKE, Fail),
         (measured(candidate=answers(50)), Limits(error_rate=0.01), Wait),
         (measured(candidate=answers(100)), Limits(error_rate=0.01), Pass),
         (measured(candidate=answers(0)), Limits(), Wait),
@@ -62,6 +82,103 @@ def test_verdicts(seen, limits, expected):
 def test_reasons_read_well():
     assert judge(measured(joined=100, agreed=80), SHADOW) == Fail(("agreement 80.0% of 100, asked 90.0%",))
     assert judge(measured(3, candidate=answers(7)), CANARY) == Wait(("7 of 100 requests", "3 of 30 s"))
+
+
+def test_a_shadow_that_serves_productions_model_is_told_in_words():
+    verdict = judge(measured(joined=500, agreed=495), DRIFTED)
+    assert verdict == Fail(
+        (
+            "agreement 99.0% of 500 with production, expected at most 26.6% from accuracies 0.07 and 0.95 on 300 "
+            "recent rows: the shadow may serve the wrong model, or the traffic is not like those rows",
+        )
+    )
+    verdict = judge(measured(joined=500, agreed=50), ALIKE)
+    assert "agreement 10.0% of 500 with production, expected at least 76.1% from" in verdict.reasons[0]
+    verdict = judge(measured(joined=500, agreed=40), DRIFTED)
+    assert "agreement 8.0% of 500, expected 0.0% to 26.6% from accuracies 0.07 and 0.95" in verdict.reasons[1]
+
+
+counts = st.integers(0, 200)
+
+
+@given(both=counts, production=counts, candidate=counts, neither=counts, share=st.floats(0, 1))
+def test_the_exact_bounds_hold_on_the_rows_themselves(both, production, candidate, neither, share):
+    """However the right answers lie, and however often two wrong ones are the same wrong one."""
+    rows = both + production + candidate + neither
+    if not rows:
+        return
+    low, high = Expected((both + production) / rows, (both + candidate) / rows, rows).exact()
+    agreed = (both + round(share * neither)) / rows
+    assert low - 1e-9 <= agreed <= high + 1e-9
+    assert Expected((both + production) / rows, (both + candidate) / rows, rows).band(rows) == pytest.approx(
+        Expected((both + candidate) / rows, (both + production) / rows, rows).band(rows)
+    )
+
+
+shares = st.floats(0, 1)
+
+
+@given(shares, shares, st.integers(1, 10_000), st.integers(1, 10_000))
+def test_the_band_holds_the_bounds_and_narrows_with_what_is_seen(production, candidate, rows, answers):
+    low, high = Expected(production, candidate, rows).band(answers)
+    exact = Expected(production, candidate, rows).exact()
+    assert 0 <= low <= exact[0] <= exact[1] <= high <= 1
+    for more, seen in ((4 * rows, answers), (rows, 4 * answers)):
+        narrower = Expected(production, candidate, more).band(seen)
+        assert low - 1e-9 <= narrower[0] <= narrower[1] <= high + 1e-9
+
+
+@given(st.floats(0, 0.3), st.floats(0.8, 1), st.integers(200, 5000), st.integers(100, 5000))
+def test_after_a_drift_the_old_model_in_the_shadows_place_never_passes(production, candidate, rows, joined):
+    limits = Limits(requests=100, agreement=Expected(production, candidate, rows))
+    assert isinstance(judge(measured(candidate=answers(joined), joined=joined, agreed=joined), limits), Fail)
+
+
+@settings(derandomize=True)
+@given(shares, shares, shares, st.integers(50, 2000), st.integers(100, 2000), st.integers(0, 2**32))
+def test_the_model_that_was_evaluated_passes(production, candidate, overlap, rows, joined, seed):
+    """Live rows drawn from the same distribution as the evaluated ones; two wrong answers are alike at random."""
+    random = Random(seed)
+    low = max(0.0, production + candidate - 1)
+    both = low + overlap * (min(production, candidate) - low)
+
+    def drawn(number):
+        right = [0, 0, 0]
+        for _ in range(number):
+            at = random.random()
+            mine, theirs = at < candidate, at < both or candidate <= at < candidate + production - both
+            right[0] += theirs
+            right[1] += mine
+            right[2] += (mine and theirs) or (not mine and not theirs and random.random() < 0.5)
+        return right
+
+    seen = drawn(rows)
+    expected = Expected(seen[0] / rows, seen[1] / rows, rows)
+    verdict = judge(
+        measured(candidate=answers(joined), joined=joined, agreed=drawn(joined)[2]),
+        Limits(requests=100, agreement=expected),
+    )
+    assert isinstance(verdict, Pass), verdict
+
+
+RECENT = Recent(
+    against="r1", rows=73, metrics={"accuracy": 0.95, "rmse": 3.0}, production={"accuracy": 0.07, "rmse": 9.0}
+)
+
+
+def test_what_auto_expects_comes_from_the_evaluation():
+    limits = Limits.from_json({"requests": 10, "agreement": "auto"})
+    assert (limits.agreement, limits.auto) == (None, "accuracy")
+    assert limits.expecting(RECENT, "r1").agreement == Expected(0.07, 0.95, 73)
+    # measured against another production, not at all, or no share of anything
+    assert limits.expecting(RECENT, "r2").agreement is None
+    assert limits.expecting(None, "r1").agreement is None
+    for metric in ("rmse", "top1"):
+        other = Limits.from_json({"agreement": "auto", "accuracy": metric})
+        assert other.expecting(RECENT, "r1").agreement is None
+    given = Limits.from_json({"agreement": 0.8})
+    assert given.expecting(RECENT, "r1") == given
+    assert Limits.from_json({"agreement": None}).expecting(RECENT, "r1").agreement is None
 
 
 @given(
@@ -111,11 +228,14 @@ def test_no_requests_no_quantile():
 
 def test_limits_from_the_specs_keys():
     limits = Limits.from_json({"for": 600, "requests": 500, "agreement": 0.9, "errorRate": 0.01, "p99": 0.25})
-    assert limits == Limits(600, 500, 0.9, 0.01, 0.25)
+    assert limits == Limits(600, 500, agreement=0.9, error_rate=0.01, p99=0.25)
     assert Limits.from_json({"errorRate": 0.02, "p99": None}).needed == 50
 
 
-@pytest.mark.parametrize("value", [{"errorrate": 1}, {"p99": "250ms"}, {"requests": -1}, {"for": True}])
+@pytest.mark.parametrize(
+    "value",
+    [{"errorrate": 1}, {"p99": "1s"}, {"requests": -1}, {"for": True}, {"agreement": "most"}, {"accuracy": 1}],
+)
 def test_wrong_limits(value):
     with pytest.raises(ReleaseError, match="limit"):
         Limits.from_json(value)

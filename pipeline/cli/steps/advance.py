@@ -130,6 +130,9 @@ class Walk:
         if production is None:
             raise StepError(f"`{self.names.pipeline}` has no production to compare with")
         judge = Judge(self.names.judge_url, production.id, self.release)
+        limits = limits.expecting(self._candidate(release).recent, production.id)
+        if limits.auto is not None and limits.agreement is None:
+            options.say(f"agreement is not judged: no `{limits.auto}` of both on recent rows is in release.yaml")
         last: Verdict | None = None
         since: float | None = None
         while True:

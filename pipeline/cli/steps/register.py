@@ -1,7 +1,9 @@
 """`driftloop step register`: the trained version enters the release, as production the first time, then as shadow."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -12,7 +14,7 @@ from pipeline.errors import StepError
 from pipeline.git import pipelines
 from pipeline.git.pipelines import Message
 from pipeline.release import record
-from pipeline.release.record import Release, Version
+from pipeline.release.record import Recent, Release, Version
 
 
 @click.command()
@@ -39,6 +41,7 @@ def command(
     settings = Settings.here()
     folder = run_folder(settings.bucket, run) / "release"
     _stored(settings.store, folder / "model", model_digest)
+    evaluated = _evaluated(metrics)
     version = Version(
         id=record.release_id(run),
         run=run,
@@ -46,7 +49,8 @@ def command(
         model_digest=model_digest,
         detectors=str(folder / "detectors") if detectors else None,
         data_digest=data_digest,
-        metrics=_metrics(metrics),
+        metrics=evaluated.metrics,
+        recent=evaluated.recent,
     )
     moved = pipelines.move(
         settings.repository(),
@@ -95,9 +99,32 @@ def _message(before: Release, after: Release, version: Version, cause: str) -> M
     return Message(f"Release {version.id} of {after.name} {role}", version, cause, "\n".join(lines))
 
 
-def _metrics(path: Path) -> dict[str, float]:
+@dataclass(frozen=True)
+class Evaluated:
+    """What metrics.json says about the new version."""
+
+    metrics: dict[str, float]
+    recent: Recent | None
+    """None without production, or without recent rows."""
+
+
+def _evaluated(path: Path) -> Evaluated:
     file = path / "metrics.json" if path.is_dir() else path
     try:
-        return {name: float(value) for name, value in json.loads(file.read_text())["candidate"]["all"].items()}
+        found = json.loads(file.read_text())
+        candidate, production = found["candidate"], found["production"] or {}
+        recent = None
+        if candidate.get("recent") and production.get("recent") and (rows := found["rows"]["recent"]):
+            recent = Recent(
+                against=found["against"],
+                rows=rows,
+                metrics=_numbers(candidate["recent"]),
+                production=_numbers(production["recent"]),
+            )
+        return Evaluated(_numbers(candidate["all"]), recent)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise StepError(f"{file} can't be read: {error!r}", hint="the evaluate step writes it") from error
+
+
+def _numbers(metrics: dict[str, Any]) -> dict[str, float]:
+    return {name: float(value) for name, value in metrics.items()}

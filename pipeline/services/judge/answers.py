@@ -26,9 +26,15 @@ def answers(body: bytes) -> tuple[Answer, ...]:
     return tuple(_answer(row) for row in rows[:ROWS])
 
 
-def alike(ours: Sequence[Answer], theirs: Sequence[Answer]) -> bool:
-    """Whether two responses answer every row alike."""
-    return len(ours) == len(theirs) and all(_same(a, b) for a, b in zip(ours, theirs, strict=True))
+def compared(ours: Sequence[Answer], theirs: Sequence[Answer]) -> tuple[int, int]:
+    """Rows in two responses to one request, and how many of them are answered alike; none when the numbers differ.
+
+    A response without rows counts as one.
+    """
+    rows = max(len(ours), len(theirs), 1)
+    if len(ours) != len(theirs):
+        return rows, 0
+    return rows, sum(_same(a, b) for a, b in zip(ours, theirs, strict=True)) if ours else rows
 
 
 def _same(a: Answer, b: Answer) -> bool:

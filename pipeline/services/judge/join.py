@@ -5,7 +5,7 @@ from collections import OrderedDict, defaultdict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from pipeline.services.judge.answers import Answer, alike
+from pipeline.services.judge.answers import Answer, compared
 
 TTL = 120.0
 """Seconds that a response waits for its partner, and that a joined request is remembered."""
@@ -25,9 +25,10 @@ class _Open:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How many requests both versions answered, and how many of them alike."""
+    """How many requests both versions answered, the rows in them, and how many of those alike."""
 
     joined: int
+    rows: int
     agreed: int
 
 
@@ -37,7 +38,7 @@ class Join:
     def __init__(self, *, ttl: float = TTL, open: int = OPEN, kept: int = KEPT) -> None:
         self._ttl, self._limit, self._kept = ttl, open, kept
         self._open: OrderedDict[str, _Open] = OrderedDict()
-        self._pairs: dict[frozenset[str], deque[tuple[float, bool]]] = {}
+        self._pairs: dict[frozenset[str], deque[tuple[float, int, int]]] = {}
         self._counts: defaultdict[str, OrderedDict[int, int]] = defaultdict(OrderedDict)
 
     def add(self, request: str, release: str, answers: Sequence[Answer], time: float) -> None:
@@ -49,7 +50,7 @@ class Join:
             return
         for other, theirs in entry.answers.items():
             pair = self._pairs.setdefault(frozenset((release, other)), deque(maxlen=self._kept))
-            pair.append((time, alike(tuple(answers), theirs)))
+            pair.append((time, *compared(tuple(answers), theirs)))
         entry.answers[release] = tuple(answers)
         self._count(release, math.floor(time))
         self._forget(time)
@@ -57,8 +58,8 @@ class Join:
     def agreement(self, production: str, candidate: str, since: float) -> Agreement:
         """Of the requests joined since a time."""
         pair = self._pairs.get(frozenset((production, candidate)), ())
-        seen = [agreed for time, agreed in pair if time >= since]
-        return Agreement(len(seen), sum(seen))
+        seen = [(rows, agreed) for time, rows, agreed in pair if time >= since]
+        return Agreement(len(seen), sum(rows for rows, _ in seen), sum(agreed for _, agreed in seen))
 
     def responses(self, release: str, since: float) -> int:
         """Requests that a version answered since a time; the second in which it begins is left out."""

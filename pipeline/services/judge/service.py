@@ -207,6 +207,7 @@ class Judge:
             self._answered(production, question.production.total, since),
             self._answered(candidate, question.candidate.total, since),
             agreement.joined,
+            agreement.rows,
             agreement.agreed,
         )
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.services.trainer import function, record
+from pipeline.services.trainer import function, record, split
 from pipeline.services.trainer.errors import TrainerError
 
 PARTS = ("earlier", "recent")
@@ -100,7 +100,7 @@ class Evaluation:
 
 
 def evaluate(task: Evaluation) -> None:
-    """Write metrics.json: both models on all rows and on the recent ones."""
+    """Write metrics.json: both models on all rows and on the recent ones, and how many rows those are."""
     _folder(task.model, "--model")
     _folder(task.data, "--data")
     if not record.files(task.data):
@@ -115,10 +115,12 @@ def evaluate(task: Evaluation) -> None:
             hint="write def evaluate(model: Path, data: Path) -> dict",
         )
     results: dict[str, Any] = {"candidate": _measured(user, task.model, task, "the candidate"), "production": None}
-    if _has_production(task.production):
+    against = _production(task.production)
+    if against is not None:
         results["production"] = _measured(user, task.production / "model", task, "production")
+    more = {"rows": _rows(task.data), "against": against}
     task.out.mkdir(parents=True, exist_ok=True)
-    (task.out / "metrics.json").write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
+    (task.out / "metrics.json").write_text(json.dumps(results | more, indent=1, sort_keys=True) + "\n")
     for name, found in results.items():
         for rows, metrics in (found or {}).items():
             print(f"{name} on {rows} rows: {_listed(metrics)}")
@@ -145,22 +147,30 @@ def _measured(user: function.UserFunction, model: Path, task: Evaluation, what: 
     return found
 
 
-def _has_production(folder: Path) -> bool:
-    """Whether there is a production model; `{}` in release.json says there is none."""
+def _rows(data: Path) -> dict[str, int]:
+    """Held-out rows, and the recent ones among them."""
+    try:
+        return {"all": split.count(data), "recent": split.count(data / "recent")}
+    except (OSError, UnicodeDecodeError) as error:
+        raise TrainerError(f"the rows in {data} can't be counted: {error}") from error
+
+
+def _production(folder: Path) -> str | None:
+    """The release id of production; `{}` in release.json says there is none."""
     file = folder / "release.json"
     try:
         release = json.loads(file.read_text())
     except FileNotFoundError:
-        return False
+        return None
     except ValueError as error:
         raise TrainerError(f"{file} is not JSON: {error}") from error
     if not release:
-        return False
+        return None
     if not (folder / "model").is_dir() or not record.files(folder / "model"):
         raise TrainerError(
             f"{folder} names a release but holds no model", hint="was its folder in the object store removed?"
         )
-    return True
+    return str(release["id"])
 
 
 def _parameters(text: str) -> dict[str, Any]:

@@ -62,6 +62,25 @@ def split(data: Path, out: Path, heldout: float) -> dict[str, int]:
     return rows
 
 
+def count(data: Path) -> int:
+    """Rows in the files below a folder that `split` wrote; files of other kinds have none."""
+    rows = 0
+    for file in sorted(data.rglob("*")):
+        match file.suffix:
+            case ".npz":
+                import numpy as np
+
+                with np.load(file, allow_pickle=False) as loaded:
+                    rows += len(loaded[loaded.files[0]])
+            case ".csv":
+                with file.open(newline="") as stream:
+                    rows += max(0, sum(1 for row in csv.reader(stream) if row) - 1)
+            case ".jsonl":
+                with file.open() as stream:
+                    rows += sum(1 for line in stream if line.strip())
+    return rows
+
+
 def _splitter(file: Path) -> Callable[[Path, dict[str, Path], Chosen], dict[str, int]]:
     match file.suffix:
         case ".npz":

@@ -30,19 +30,27 @@ def state(world):
     return decisions.apply_once(world.environment["NATS_URL"], world.namespace, "digits", Tick())
 
 
-def trained(world, run):
+def trained(world, run, evaluated=None):
     """What the steps before `register` leave: a model in the store and the metrics."""
     model = world.folder / f"{run}-model"
     model.mkdir(exist_ok=True)
     (model / "model.onnx").write_text(run)
     world.store.put_folder(model, BUCKET / "runs" / run / "release" / "model")
     metrics = world.folder / f"{run}-metrics.json"
-    metrics.write_text(json.dumps({"candidate": {"all": {"accuracy": 0.97}, "recent": {}}, "production": None}))
+    metrics.write_text(json.dumps(evaluated or EVALUATED))
     return s3.folder_digest(model), metrics
 
 
-def register(world, run, *, code=0, digest=None):
-    model, metrics = trained(world, run)
+EVALUATED = {
+    "candidate": {"all": {"accuracy": 0.97}, "recent": {}},
+    "production": None,
+    "rows": {"all": 200, "recent": 0},
+    "against": None,
+}
+
+
+def register(world, run, *, code=0, digest=None, evaluated=None):
+    model, metrics = trained(world, run, evaluated)
     out = world.folder / f"{run}-out"
     done = world.step(
         "register",
@@ -84,7 +92,7 @@ def applies(world, *releases):
 
 def measured(requests=100, errors=0, joined=100, agreed=95):
     answers = Answers(requests, errors, {0.1: requests, math.inf: requests})
-    return lambda question: Measured(10.0, Answers(1000), answers, joined, agreed).to_json()
+    return lambda question: Measured(10.0, Answers(1000), answers, joined, joined, agreed).to_json()
 
 
 SHADOW = {"for": 1, "requests": 50, "agreement": 0.9}
@@ -181,6 +189,54 @@ def test_a_failed_judgement_is_a_commit_that_restores_the_weights(shadowed, seen
     assert (release.phase, release.weights, release.candidate) == ("stable", {A: 100}, None)
     assert shadowed.git("log", "-1", "--format=%s", "main") == f"Reject {B} of digits"
     assert reason in shadowed.git("log", "-1", "--format=%b", "main")
+
+
+AFTER_A_DRIFT = {
+    "candidate": {"all": {"accuracy": 0.9}, "recent": {"accuracy": 0.95}},
+    "production": {"all": {"accuracy": 0.6}, "recent": {"accuracy": 0.07}},
+    "rows": {"all": 1000, "recent": 300},
+    "against": A,
+}
+AUTO = {"for": 1, "requests": 50, "agreement": "auto", "accuracy": "accuracy"}
+
+
+def test_a_shadow_that_serves_productions_model_is_rejected(released):
+    register(released, "digits-b", evaluated=AFTER_A_DRIFT)
+    recent = released.base().release.candidate.recent
+    assert (recent.against, recent.rows) == (A, 300)
+    assert (recent.metrics, recent.production) == ({"accuracy": 0.95}, {"accuracy": 0.07})
+    released.around.judgement = measured(agreed=100)
+    said = walk(released, "shadow", limits=AUTO, code=1).stderr
+    assert "agreement 100.0% of 100 with production, expected at most" in said
+    assert released.base().release.candidate is None
+    body = released.git("log", "-1", "--format=%b", "main")
+    assert "from accuracies 0.07 and 0.95 on 300 recent rows: the shadow may serve the wrong model" in body
+
+
+def test_after_a_drift_little_agreement_is_expected(released):
+    register(released, "digits-b", evaluated=AFTER_A_DRIFT)
+    released.around.judgement = measured(agreed=8)
+    said = walk(released, "shadow", limits=AUTO).stderr
+    assert "pass: 100 requests; agreement 8.0% of 100, expected 0.0% to" in said
+    walk(released, "10", limits=CANARY)
+
+
+def test_without_accuracies_auto_judges_no_agreement_and_says_so(shadowed):
+    shadowed.around.judgement = measured(agreed=8)
+    said = walk(shadowed, "shadow", limits=AUTO).stderr
+    assert "agreement is not judged: no `accuracy` of both on recent rows" in said
+
+
+def test_accuracies_against_another_production_judge_nothing(released):
+    register(released, "digits-b", evaluated=AFTER_A_DRIFT | {"against": C})
+    released.around.judgement = measured(agreed=100)
+    assert "agreement is not judged" in walk(released, "shadow", limits=AUTO).stderr
+
+
+@pytest.mark.parametrize("lost", ["rows", "against"])
+def test_an_evaluation_without_its_numbers_is_not_registered(released, lost):
+    evaluated = {name: value for name, value in AFTER_A_DRIFT.items() if name != lost}
+    assert f"can't be read: KeyError('{lost}')" in register(released, "digits-b", code=1, evaluated=evaluated)
 
 
 def test_too_little_traffic_waits_and_then_rejects_but_never_passes(shadowed):

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.services.judge.answers import alike, answers
+from pipeline.services.judge.answers import answers, compared
 
 
 def body(value: object) -> bytes:
@@ -33,28 +33,30 @@ def test_what_is_unknown_is_compared_as_it_is():
     for unknown in (b"\xff\x00binary", b"{}", b"[1]", body({"data": {"tensor": {}}}), b"[" * 100_000):
         (fingerprint,) = answers(unknown)
         assert fingerprint.startswith("#")
-        assert alike(answers(unknown), answers(unknown))
-    assert not alike(answers(b"a"), answers(b"b"))
+        assert compared(answers(unknown), answers(unknown)) == (1, 1)
+    assert compared(answers(b"a"), answers(b"b")) == (1, 0)
 
 
 @pytest.mark.parametrize(
-    ("ours", "theirs", "same"),
+    ("ours", "theirs", "rows", "agreed"),
     [
-        ((1,), (1,), True),
-        ((1,), (2,), False),
-        ((100,), (101,), False),
-        ((1.01,), (1.02,), True),
-        ((10.5,), (12.5,), False),
-        ((2,), (2.04,), True),
-        (("cat",), ("dog",), False),
-        ((1, 2), (1,), False),
-        ((), (), True),
-        ((1,), ("1",), False),
+        ((1,), (1,), 1, 1),
+        ((1,), (2,), 1, 0),
+        ((100,), (101,), 1, 0),
+        ((1.01,), (1.02,), 1, 1),
+        ((10.5,), (12.5,), 1, 0),
+        ((2,), (2.04,), 1, 1),
+        (("cat",), ("dog",), 1, 0),
+        ((1, 2, 3), (1, 5, 3), 3, 2),
+        ((1, 2), (1,), 2, 0),
+        ((), (1,), 1, 0),
+        ((), (), 1, 1),
+        ((1,), ("1",), 1, 0),
     ],
 )
-def test_alike(ours, theirs, same):
-    assert alike(ours, theirs) is same
-    assert alike(theirs, ours) is same
+def test_compared(ours, theirs, rows, agreed):
+    assert compared(ours, theirs) == (rows, agreed)
+    assert compared(theirs, ours) == (rows, agreed)
 
 
 json_values = st.recursive(

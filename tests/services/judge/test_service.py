@@ -164,7 +164,7 @@ async def test_agreement_of_joined_responses(judge):
     for n in range(20):
         await both(judge, f"q{n}", n % 3, n % 3 if n % 4 else (n + 1) % 3)
     said = await judge.judgement(**BOTH, since=since)
-    assert (said["joined"], said["agreed"]) == (20, 15)
+    assert (said["joined"], said["rows"], said["agreed"]) == (20, 20, 15)
     assert said["candidate"]["requests"] == 20
     assert (await judge.judgement(**BOTH))["last"]["joined"] == 20
     assert (await judge.judgement(**BOTH, since=said["now"] + 60))["joined"] == 0

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.services.trainer.errors import TrainerError
-from pipeline.services.trainer.split import split
+from pipeline.services.trainer.split import count, split
 
 
 def read(folder: Path) -> list[tuple[float, ...]]:
@@ -37,7 +37,8 @@ def test_npz_rows_stand_on_one_side(run: Callable[..., Any], batches: Path, tmp_
 
 
 def test_a_second_split_is_the_same(batches: Path, tmp_path: Path) -> None:
-    split(batches, tmp_path / "a", 0.2)
+    rows = split(batches, tmp_path / "a", 0.2)
+    assert {side: count(tmp_path / "a" / side) for side in rows} == rows
     split(batches, tmp_path / "b", 0.2)
     for file in (tmp_path / "a").rglob("*.npz"):
         assert file.read_bytes() == (tmp_path / "b" / file.relative_to(tmp_path / "a")).read_bytes()
@@ -56,6 +57,7 @@ def test_csv_and_jsonl_lose_and_double_nothing(tmp_path_factory: pytest.TempPath
         return  # so few different rows may all come to one side
     counts = split(folder / "data", folder / "out", 0.5)
     assert sum(counts.values()) == 3 * len(rows)
+    assert {side: count(folder / "out" / side) for side in counts} == counts
 
     def csv_rows(side: str, name: str) -> list[tuple[str, str]]:
         file = folder / "out" / side / name
