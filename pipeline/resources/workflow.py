@@ -43,6 +43,8 @@ JUDGEMENT = 6 * 3600
 QUEUEING = 6 * 3600
 """Seconds a run may spend beside its users' functions: our own steps, and pods waiting for room."""
 
+LOST = 2
+"""Times a step is tried again whose pod went away."""
 _SMALL = Resources(cpu="50m", memory="256Mi")
 _FIT = Resources(cpu="250m", memory="1Gi")
 
@@ -607,13 +609,13 @@ def _asked(resources: Resources) -> Asked:
     )
 
 
-def _retries(limit: int) -> models.RetryStrategy | None:
-    if not limit:
-        return None
+def _retries(limit: int) -> models.RetryStrategy:
+    """A step that ended with an error (its pod or node went away) runs again; one that failed only if told."""
+    # no maxDuration: the pods of later tries inherit what is left of it as their deadline
     return models.RetryStrategy(
-        limit=str(limit),
-        retry_policy="Always",
-        backoff=models.Backoff(duration="10s", factor=models.IntOrString("2"), max_duration="5m"),
+        limit=str(limit or LOST),
+        retry_policy="Always" if limit else "OnError",
+        backoff=models.Backoff(duration="10s", factor=models.IntOrString("2")),
     )
 
 
