@@ -77,6 +77,16 @@ class Kube:
             self._forwards[key] = known = (process, int(found[1]))
         return f"127.0.0.1:{known[1]}"
 
+    @contextlib.contextmanager
+    def proxy(self):
+        """The API server's address without TLS, while the `with` lasts."""
+        process = subprocess.Popen(["kubectl", "proxy", "--port=0"], stdout=subprocess.PIPE, text=True)
+        try:
+            yield "http://" + process.stdout.readline().split()[-1]
+        finally:
+            process.terminate()
+            process.wait()
+
     def close(self):
         for process, _ in self._forwards.values():
             process.terminate()

@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,10 @@ from urllib.request import Request, urlopen
 import yaml
 from cluster.git_server import serving
 from cluster.kube import Kube, node_facing_address
+from cluster.streams import Streams
+from cluster.traffic import Traffic
+
+from pipeline.clients.s3 import Location, Store, location
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "digits"
@@ -22,6 +27,9 @@ STAND_IN = Path(__file__).parent / "stand_in"
 N = P = "digits"
 KUSTOMIZATIONS = ("flux-system", "infra-base", "platform", "infra-controllers", "infra-configs")
 PIPELINE = (f"{P}-workflows", f"{P}-deployments", f"{P}-monitors")
+ENDED = ("Succeeded", "Failed", "Error")
+RATE = 8
+"""Requests a second: what two busy cores answer beside everything else."""
 
 
 class World:
@@ -35,6 +43,7 @@ class World:
         self.bare = folder / "git" / "cluster.git"
         self.started = time.monotonic()
         self.timeline = folder / "timeline.txt"
+        self._traffic = None
 
     def say(self, text):
         line = f"{time.monotonic() - self.started:7.1f} s  {text}"
@@ -47,10 +56,13 @@ class World:
         command = ["git", *identity, *(() if cwd else ("--git-dir", str(self.bare))), *args]
         return subprocess.run(command, capture_output=True, text=True, check=True, cwd=cwd).stdout.strip()
 
-    def driftloop(self, *args, **env):
+    def driftloop(self, *args, stdin="", **env):
+        """What the command prints; what it says besides is told to the timeline."""
         command = [sys.executable, "-m", "pipeline.cli", *map(str, args)]
         full = {**os.environ, "DRIFTLOOP_GIT_USERNAME": "bot", "DRIFTLOOP_GIT_PASSWORD": self.passwords["bot"], **env}
-        result = subprocess.run(command, capture_output=True, text=True, check=False, env=full)
+        result = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, env=full)
+        for line in result.stderr.splitlines():
+            self.say(f"  driftloop {args[0]}: {line}")
         assert result.returncode == 0, f"driftloop {' '.join(map(str, args))}: {result.stderr}"
         return result.stdout
 
@@ -85,12 +97,22 @@ class World:
         shutil.rmtree(work)
 
     def spec(self):
-        """The example with the plain back end; both trials fit beside the platform on 2 CPU."""
+        """The example with the plain back end and short waits; both trials fit beside the platform on 2 CPU."""
         text = (EXAMPLE / "plain.yaml").read_text()
-        line = '    run: "train:train"\n'
-        assert text.count(line) == 1
-        file = self.folder / "pipeline.yaml"
-        file.write_text(text.replace(line, f"{line}    resources: {{cpu: 300m, memory: 1Gi}}\n"))
+        for known, number, wanted in (
+            ('    run: "train:train"\n', 1, '    run: "train:train"\n    resources: {cpu: 300m, memory: 1Gi}\n'),
+            ("window: 200", 2, "window: 100"),
+            ("steps: [10, 50], every: 5s, requests: 25", 1, "steps: [20, 50], every: 5s, requests: 40"),
+            ("p99: 500ms", 1, "p99: 2s"),
+        ):
+            assert text.count(known) == number, known
+            text = text.replace(known, wanted)
+        project = self.folder / "project"
+        if not project.exists():
+            for part in ("trainer", "server"):
+                shutil.copytree(EXAMPLE / part, project / part)
+        file = project / "pipeline.yaml"
+        file.write_text(text)
         return file
 
     def certificate(self):
@@ -172,6 +194,15 @@ class World:
         subprocess.run(command, env=env, check=True, capture_output=True)
         self.say(f"{kind} batches lie in s3://digits/batches")
 
+    def forget(self, kind):
+        """Take the batches of `kind` away again, as who delivered them would."""
+        store = Store.from_environment(self.s3())
+        folder = location("s3://digits/batches")
+        found = [o.key for o in store.folder(folder) if o.key.rpartition("/")[2].startswith(f"{kind}-")]
+        for key in found:
+            store.delete(Location(folder.bucket, key))
+        self.say(f"{len(found)} {kind} batches are taken away again")
+
     def rows(self, kind):
         """Unlabelled traffic: [(pixels, label)]."""
         folder = self.folder / "traffic"
@@ -196,13 +227,107 @@ class World:
     def workflows(self):
         return {w["metadata"]["name"]: w for w in self.kube.get("workflow", namespace=N)}
 
-    def predict(self, pixels, *, id=None):
-        """The digit that the model sees, through the gateway."""
-        gateway = self.kube.address("istio-system", "istio-ingressgateway", 80)
-        url = f"http://{gateway}/seldon/{N}/{P}/api/v1.0/predictions"
-        headers = {"Content-Type": "application/json", **({"Seldon-Puid": id} if id else {})}
-        with urlopen(Request(url, json.dumps({"data": {"ndarray": [pixels]}}).encode(), headers), timeout=10) as answer:
-            return json.load(answer), dict(answer.headers)
+    def runs(self):
+        """Training runs, without the rollouts."""
+        return {name for name in self.workflows() if not name.startswith(f"{P}-release-")}
+
+    def ended(self, name, *, timeout=900):
+        """Wait until a Workflow ends; its status, told step by step."""
+        self.kube.wait(
+            f"Workflow {name} ends",
+            lambda: self.workflows().get(name, {}).get("status", {}).get("phase") in ENDED,
+            timeout=timeout,
+            every=2,
+        )
+        status = self.workflows()[name]["status"]
+        for node in sorted(status["nodes"].values(), key=lambda n: n.get("finishedAt") or ""):
+            if node["type"] == "Pod":
+                self.say(f"  {node['displayName']:32} {node['phase']:10} {node.get('message', '')}")
+        self.say(f"{name} {status['phase']}")
+        return status
+
+    def trigger(self, cause):
+        """Ask for a run as a person would; its name."""
+        decision = uuid.uuid4().hex[:12]
+        body = {"pipeline": P, "decision": decision, "cause": f"person cluster-test: {cause}"}
+        assert self.hook(body, token=self.secret("webhook-token")) == 200
+        run = f"{P}-{decision}"
+        self.kube.wait("the Sensor makes the Workflow", lambda: run in self.workflows(), timeout=90)
+        return run
+
+    @property
+    def streams(self):
+        return Streams(f"nats://{self.kube.address('nats-io', 'nats', 4222)}", N, P)
+
+    def idle(self, *, timeout=180):
+        """Wait until the decision would take a new run."""
+        self.kube.wait("the cooldown ends", lambda: self.streams.decision().phase == "idle", timeout=timeout, every=2)
+
+    @property
+    def traffic(self):
+        """The caller, from the first use on."""
+        if self._traffic is None:
+            gateway = self.kube.address("istio-system", "istio-ingressgateway", 80)
+            self._traffic = Traffic(gateway, f"/seldon/{N}/{P}/api/v1.0/predictions", self.rows, rate=RATE)
+        return self._traffic
+
+    def answers(self, *, timeout=90):
+        """Wait until the gateway answers."""
+        self.traffic.turn("clean", logged=False)
+        start = len(self.traffic.answers)
+        self.kube.wait(
+            "the gateway answers",
+            lambda: any(answer.status == 200 for answer in self.traffic.answers[start:]),
+            timeout=timeout,
+        )
+        self.traffic.pause()
+
+    def answered(self, number, *, timeout=180):
+        """Wait for that many more answers; they."""
+        start = len(self.traffic.answers)
+        self.kube.wait(f"{number} answers", lambda: len(self.traffic.answers) >= start + number, timeout=timeout)
+        return self.traffic.answers[start:]
+
+    def logger(self, release):
+        """What the logger beside a predictor has counted since its pod started: {(cluster, metric, class): number}."""
+        address = self.kube.address(N, f"{P}-{release}", 8000)
+        with urlopen(f"http://{address}/prometheus", timeout=10) as answer:
+            text = answer.read().decode()
+        found = {}
+        for labels, number in re.findall(r"envoy_cluster_upstream_rq_xx\{([^}]*)\} (\d+)", text):
+            given = dict(re.findall(r'(\w+)="([^"]*)"', labels))
+            found[given["envoy_cluster_name"].rpartition("/")[2], given["envoy_response_code_class"]] = int(number)
+        return found
+
+    # What one process saw and the next may need
+
+    def known(self, key, default=None):
+        return self._notes().get(key, default)
+
+    def remember(self, **notes):
+        (self.folder / "notes.json").write_text(json.dumps({**self._notes(), **notes}, indent=1))
+
+    def _notes(self):
+        file = self.folder / "notes.json"
+        return json.loads(file.read_text()) if file.exists() else {}
+
+    def keep(self):
+        """Write what there is to see at the end."""
+        if not self.bare.exists():
+            return
+        (self.folder / "git.log").write_text(
+            self.git("log", "--reverse", "--stat", "--format=%n%h %an %cI%n%B", "main")
+        )
+        for kind, where in (("workflows", N), ("all", N), ("kustomizations", "flux-system"), ("events", N)):
+            text = self.kube.run("-n", where, "get", kind, "-o", "wide", check=False)
+            (self.folder / f"{kind}.txt").write_text(text)
+        workflows = self.kube.run("-n", N, "get", "workflows", "-o", "yaml", check=False)
+        (self.folder / "workflows.yaml").write_text(workflows)
+
+    def close(self):
+        if self._traffic is not None:
+            self._traffic.stop()
+        self.kube.close()
 
 
 def argo_settings():
@@ -237,4 +362,4 @@ def world(folder):
         try:
             yield found
         finally:
-            found.kube.close()
+            found.close()

@@ -1,0 +1,162 @@
+"""9: the same story from the same pipeline with the local runtime, and what differs."""
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+
+from cluster.proof.test_d_rollout import revert
+from cluster.world import EXAMPLE, ROOT, P
+
+from pipeline.cli.demo_platform import Platform, answers
+from pipeline.cli.demo_traffic import Row, Traffic
+from pipeline.errors import LocalError
+from pipeline.runtimes.local.state import State
+
+TREES = ("workflows", "deployments", "monitors", "cluster")
+
+
+def test_9_the_local_runtime_makes_the_same_commits(it):
+    state = State.at(it.folder / "local")
+    if not state.repository.exists():
+        labelled(it.folder / "labelled")
+        asyncio.run(story(it, state))
+    local = told("--git-dir", str(state.repository))
+    cluster = told("--git-dir", str(it.bare))
+    (it.folder / "comparison.txt").write_text(side_by_side(cluster, local))
+    for line in side_by_side(cluster, local).splitlines():
+        it.say(f"  {line}")
+    assert [line for line, _ in cluster] == [line for line, _ in local]
+    same, differ = compared(it, cluster, local, state)
+    it.say(f"files of the pipeline, commit by commit: {same} equal, {len(differ)} differ")
+    for path in sorted(differ):
+        it.say(f"  {path}: {differ[path]}")
+
+
+def labelled(folder):
+    for kind in ("clean", "shuffled", "rotated"):
+        command = ["uv", "run", "-q", EXAMPLE / "batches.py", "labelled", "--kind", kind, "--to", folder]
+        subprocess.run(command, check=True, capture_output=True)
+
+
+async def story(it, state):
+    """What points 1 to 6 did, with the commands that a person would use."""
+    platform = Platform(state, P, P)
+    envs = Path(os.environ.get("CLUSTER_TEST_ENVS", ROOT / ".driftloop" / "envs"))
+    envs.mkdir(parents=True, exist_ok=True)
+    here = it.folder / "labelled"
+    rows = {kind: tuple(Row(tuple(x), y) for x, y in it.rows(kind)) for kind in ("clean", "rotated")}
+    bucket = "s3://digits/batches"
+
+    async def run(cause):
+        name = json.loads(
+            await platform.call("trigger", P, "--state", str(state.root), "--cause", cause, "--output", "json")
+        )["run"]
+        phase = await platform.until(lambda: platform.ended(name), f"{name} to end", within=600)
+        it.say(f"  local: {name} {phase}")
+
+    async def idle():
+        return (await platform.decision()).phase == "idle"
+
+    def applied():
+        with contextlib.suppress(LocalError):
+            return platform.applied()
+        return None
+
+    async with platform.running(it.spec(), lambda line: None, envs=envs):
+        await platform.until(applied, "the first commit", within=900)
+        it.say("  local: the pipeline is applied")
+        platform.upload(sorted(here.glob("clean-*")), bucket)
+        await run("first")
+        first = platform.release().production.id
+        await platform.until(applied, "the release to be applied", within=120)
+        body = {"data": {"ndarray": [rows["clean"][0].pixels]}}
+        await platform.until(lambda: answers(platform.predictions, body), "a prediction", within=120)
+        await platform.until(idle, "the cooldown to end", within=120)
+        platform.upload(sorted(here.glob("shuffled-*")), bucket)
+        await run("shuffled labels")
+        taken_away(platform, "shuffled")
+        await platform.until(idle, "the cooldown to end", within=120)
+        platform.upload(sorted(here.glob("rotated-*")), bucket)
+        async with Traffic.open(platform.predictions, rows, rate=20, prefix="local") as traffic:
+            traffic.turn("rotated")
+
+            def promoted():
+                release = platform.release()
+                return release.phase == "stable" and release.production.id != first
+
+            await platform.until(promoted, "the drift to end in a promotion", within=900)
+            traffic.pause()
+        await platform.until(applied, "the promotion to be applied", within=120)
+        it.say(f"  local: promoted {platform.release().production.id}")
+        revert(it, platform.head(), bare=state.repository)
+        await platform.until(applied, "the revert to be applied", within=120)
+        assert platform.release().production.id == first
+        await platform.call("remove", P, "--state", str(state.root))
+        it.say("  local: removed")
+
+
+def taken_away(platform, kind):
+    from pipeline.clients.s3 import Location, Store, location
+
+    store, folder = Store.from_environment(platform.store()), location("s3://digits/batches")
+    for found in store.folder(folder):
+        if found.key.rpartition("/")[2].startswith(f"{kind}-"):
+            store.delete(Location(folder.bucket, found.key))
+
+
+def told(*where):
+    """The commits about the pipeline, oldest first: (phase and subject without what differs by nature, sha)."""
+    form = "--format=%H%x09%(trailers:key=Driftloop-Phase,valueonly,separator=)%x09%s"
+    command = ["git", *where, "log", "--reverse", form, "main", "--", *TREES[:3]]
+    log = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    names, found = {}, []
+    for line in log.splitlines():
+        sha, phase, subject = line.split("\t")
+
+        def numbered(match):
+            return names.setdefault(match[0], f"release-{len(names) + 1}")
+
+        found.append((f"{phase or '-':7} {re.sub(r'r[0-9a-f]{8}', numbered, subject)}", sha))
+    return found
+
+
+def side_by_side(cluster, local):
+    lines = [f"{'cluster':64} local"]
+    for number in range(max(len(cluster), len(local))):
+        left, right = (side[number][0] if number < len(side) else "" for side in (cluster, local))
+        lines.append(f"{left:64} {'(the same)' if left == right else right}")
+    return "\n".join(lines)
+
+
+def compared(it, cluster, local, state):
+    """How many of the pipeline's files are byte for byte the same in each commit, and why the others aren't."""
+    same, differ = 0, {}
+    for (_, ours), (_, theirs) in zip(cluster, local, strict=True):
+        sides = [files(it.bare, ours), files(state.repository, theirs)]
+        for path in sides[0].keys() | sides[1].keys():
+            if sides[0].get(path) == sides[1].get(path):
+                same += 1
+            else:
+                where = re.sub(r"r[0-9a-f]{8}", "<release>", path)
+                differ[where] = (
+                    "run, digests and metrics of another training" if path in sides[0] else "not on the cluster"
+                )
+    return same, differ
+
+
+def files(repository, commit):
+    """path -> text with release ids and runs numbered, of the pipeline's trees."""
+    git = ["git", "--git-dir", str(repository)]
+    listed = subprocess.run(
+        [*git, "ls-tree", "-r", "--name-only", commit, "--", *TREES], capture_output=True, text=True, check=True
+    ).stdout
+    ours = [path for path in listed.splitlines() if f"/{P}/" in path or path.endswith(f"pipelines/{P}.yaml")]
+    found = {}
+    for path in ours:
+        text = subprocess.run([*git, "show", f"{commit}:{path}"], capture_output=True, text=True, check=True).stdout
+        found[re.sub(r"r[0-9a-f]{8}", "<release>", path)] = re.sub(r"r[0-9a-f]{8}|(?<=digits-)[0-9a-f]{12}", "<>", text)
+    return found

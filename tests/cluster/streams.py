@@ -1,0 +1,108 @@
+"""What lies in the cluster's JetStream: events at the Broker, in the detectors' streams, verdicts, the decision."""
+
+import asyncio
+import json
+from collections import defaultdict
+from dataclasses import dataclass
+
+import nats.errors
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
+
+from pipeline.clients import events
+from pipeline.clients.decisions import DecisionStore
+from pipeline.clients.nats import connection
+
+REQUEST, RESPONSE = "io.seldon.serving.inference.request", "io.seldon.serving.inference.response"
+
+
+@dataclass(frozen=True)
+class Streams:
+    """JetStream of one pipeline, read from outside."""
+
+    url: str
+    namespace: str
+    pipeline: str
+
+    def broker(self):
+        """Every event the Broker took and still holds."""
+        return [_event(message) for message in self.read(f"KN_{self.namespace.upper()}__DEFAULT")]
+
+    def seen(self, detector):
+        """The events that a detector (or the judge) stored."""
+        name = f"DRIFTLOOP_{self.namespace}_{self.pipeline}_{detector}".upper()
+        return [events.unpack(message.data) for message in self.read(name)]
+
+    def verdicts(self, detector, release):
+        found = (json.loads(message.data) for message in self.read("DRIFTLOOP_VERDICTS"))
+        return [verdict for verdict in found if (verdict["detector"], verdict["release"]) == (detector, release)]
+
+    def count(self, name):
+        """Messages in a stream; 0 when there is none."""
+
+        async def ask(js):
+            try:
+                return (await js.stream_info(name)).state.messages
+            except nats.js.errors.NotFoundError:
+                return 0
+
+        return self._do(ask)
+
+    def names(self):
+        async def ask(js):
+            return sorted(info.config.name for info in await js.streams_info())
+
+        return self._do(ask)
+
+    def decision(self):
+        async def ask(js):
+            return await (await DecisionStore.open(js, self.namespace, self.pipeline)).read()
+
+        return self._do(ask)
+
+    def read(self, name):
+        """Every message of a stream, in order."""
+
+        async def ask(js):
+            try:
+                last = (await js.stream_info(name)).state.last_seq
+            except nats.js.errors.NotFoundError:
+                return []
+            config = ConsumerConfig(
+                ack_policy=AckPolicy.NONE, deliver_policy=DeliverPolicy.ALL, inactive_threshold=30, mem_storage=True
+            )
+            info = await js.add_consumer(name, config)
+            puller = await js.pull_subscribe_bind(consumer=info.name, stream=name)
+            found = []
+            while not found or found[-1].metadata.sequence.stream < last:
+                try:
+                    found += await puller.fetch(500, timeout=3)
+                except nats.errors.TimeoutError:
+                    break
+            await js.delete_consumer(name, info.name)
+            return found
+
+        return self._do(ask)
+
+    def _do(self, ask):
+        async def do():
+            async with connection(self.url, name="cluster-test", wait=60) as js:
+                return await ask(js)
+
+        return asyncio.run(do())
+
+
+def _event(message):
+    """As Knative keeps it: attributes in headers, or the whole as JSON."""
+    headers = {name.lower(): value for name, value in (message.headers or {}).items()}
+    if "ce-id" in headers:
+        return events.from_http(headers, message.data)
+    return events.from_http({"content-type": "application/cloudevents+json"}, message.data)
+
+
+def by_request(found, type):
+    """Request id -> {release: event}, of one type."""
+    sides = defaultdict(dict)
+    for event in found:
+        if event.type == type:
+            sides[event.get("requestid")][event.get("endpoint")] = event
+    return sides

@@ -1,0 +1,74 @@
+"""What git and the gateway said of a rollout while it went on, and what the requests of that time became."""
+
+import math
+import threading
+import time
+from dataclasses import dataclass
+
+from cluster.world import N, P
+
+SETTLE = 3.0
+"""Seconds until the gateway has what the VirtualService says."""
+
+
+@dataclass
+class Span:
+    """A time in which the VirtualService stood still."""
+
+    weights: dict
+    """Release id: percent."""
+    mirror: str | None
+    start: float
+    end: float
+
+    @property
+    def inside(self):
+        return self.start + SETTLE, self.end - 1.0
+
+
+class Watch:
+    """Looks at the VirtualService twice a second until it is stopped."""
+
+    def __init__(self, it):
+        self._it, self.spans, self._over = it, [], threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._over.set()
+        self._thread.join(10)
+
+    def _look(self):
+        while not self._over.wait(0.5):
+            before = time.time()
+            try:
+                found = self._it.kube.get("virtualservice", P, N)
+            except AssertionError:
+                continue
+            if found is None:
+                continue
+            (route,) = found["spec"]["http"]
+            weights = {_release(to): to.get("weight", 100) for to in route["route"]}
+            mirror = _release({"destination": route["mirror"]}) if "mirror" in route else None
+            last = self.spans[-1] if self.spans else None
+            if last is not None and (last.weights, last.mirror) == (weights, mirror):
+                last.end = before
+            else:
+                self.spans.append(Span(weights, mirror, time.time(), before))
+
+
+def _release(to):
+    return to["destination"]["host"].split(".")[0].removeprefix(f"{P}-")
+
+
+def likely(hits, number, share, *, chance=1e-4):
+    """Whether so many hits of a share are no wonder: neither tail of the binomial is smaller than `chance`."""
+
+    def mass(i):
+        return math.comb(number, i) * share**i * (1 - share) ** (number - i)
+
+    below, above = sum(map(mass, range(hits + 1))), sum(map(mass, range(hits, number + 1)))
+    return min(below, above) > chance
