@@ -86,6 +86,7 @@ def _table(found: Json) -> str:
     lines += [f"waiting  {line}" for line in found["waiting"]]
     if found["stuck"]:
         lines.append(f"stuck    {found['stuck']}")
+    lines += [f"disk     {line}" for line in found.get("disk", ())]
     for name, release in found["releases"].items():
         weights = ", ".join(f"{key} {value}%" for key, value in release["weights"].items())
         parts = [f"production {release['production'] or 'none'}"]
@@ -102,7 +103,8 @@ def _table(found: Json) -> str:
         lines.append(f"decision {name}: {phase}")
     for name, run in sorted(found["runs"].items()):
         end = f", {run['finishedAt']}" if run.get("finishedAt") else ""
-        lines.append(f"run      {name}: {run['name']} {run['phase']}{end}")
+        why = f" ({run['message']})" if run.get("message") and run["phase"] in ("Failed", "Error") else ""
+        lines.append(f"run      {name}: {run['name']} {run['phase']}{end}{why}")
     rows = [("PROCESS", "PID", "PHASE", "UP", "RESTARTS", "MB")]
     rows.append(("up", str(found["pid"]), "ready", _span(found["uptime"]), "0", f"{found['memory']['up']:.0f}"))
     rows += [

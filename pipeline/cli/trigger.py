@@ -55,13 +55,14 @@ def command(
     reason = " ".join(cause.split())[:200]
     ask(door, {"pipeline": name, "decision": decision, "cause": f"{who}: {reason}" if reason else who})
     run = f"{name}-{decision}"
-    phase = _wait(state, door.namespace, run) if wait else None
+    phase, why = _wait(state, door.namespace, run) if wait else (None, "")
     if output == "json":
         click.echo(json.dumps({"pipeline": name, "run": run, "phase": phase}))
     else:
         click.echo(run)
     if phase not in (None, "Succeeded"):
-        raise StepError(f"run {run} ended as {phase}", hint=f"see `driftloop logs {run}`")
+        said = f": {why}" if why else ""
+        raise StepError(f"run {run} ended as {phase}{said}", hint=f"see `driftloop logs {run}`")
 
 
 def ask(door: Door, body: dict[str, str]) -> None:
@@ -125,7 +126,8 @@ def _json(file: Path, state: State) -> dict[str, Any]:
     return found
 
 
-def _wait(state: Path, namespace: str, run: str) -> str:
+def _wait(state: Path, namespace: str, run: str) -> tuple[str, str]:
+    """Phase and message of the run's end."""
     api = target.runtime(state)
     if api is None:
         hint = "leave out --wait, or set DRIFTLOOP_KUBERNETES_URL"
@@ -136,7 +138,7 @@ def _wait(state: Path, namespace: str, run: str) -> str:
         workflow = api.workflow(namespace, run)
         seen = seen or workflow is not None
         if workflow is not None and workflow_ended(workflow):
-            return str(workflow["status"]["phase"])
+            return str(workflow["status"]["phase"]), str(workflow["status"].get("message") or "")
         if workflow is None and (seen or time.monotonic() > patience):
             raise LocalError(f"run {run} is not there", hint="see `driftloop logs argo`")
         time.sleep(1)

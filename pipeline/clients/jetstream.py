@@ -96,7 +96,8 @@ class Publisher:
             now = time.monotonic()
             for deadline, future in list(self._waiting.values()):
                 if deadline < now and not future.done():
-                    future.set_exception(StoreError("NATS did not confirm in time", hint=HINT))
+                    text = "NATS did not confirm in time: is it busy, or its disk full?"
+                    future.set_exception(StoreError(text, hint=HINT))
 
 
 class Puller:

@@ -286,7 +286,10 @@ class Store:
             return StoreError(f"{at}: the store refuses access ({code})", hint="check the keys in driftloop-platform")
         if status == 507 or code in ("InsufficientStorage", "XMinioStorageFull"):
             return StoreError(f"{at}: the store is full", hint="free some space; nothing that was stored is lost")
-        return StoreError(f"{at}: the store answered {code or status}: {said.get('Message', '')}".rstrip(": "))
+        text = f"{at}: the store answered {code or status}: {said.get('Message', '')}".rstrip(": ")
+        # rclone, for one, has no other answer when there is no room
+        hint = "is the disk of the store full? its log says why" if status is not None and status >= 500 else None
+        return StoreError(text, hint=hint)
 
 
 def files_below(folder: Path) -> list[str]:

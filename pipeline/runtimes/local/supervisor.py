@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import shutil
+import signal
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,8 @@ from pipeline.runtimes.local.fleet import Fleet, pod_folders
 from pipeline.runtimes.local.history import History
 from pipeline.runtimes.local.process import Process, Program
 from pipeline.runtimes.local.reconciler import Reconciler
-from pipeline.runtimes.local.state import LEAST_FREE, State, write_json
+from pipeline.runtimes.local.state import State, write_json
+from pipeline.runtimes.local.storage import Storage
 from pipeline.runtimes.local.timeline import Timeline
 from pipeline.runtimes.local.xds import Front
 
@@ -27,7 +29,7 @@ START = 60.0
 """Seconds that a platform part may take until it answers."""
 
 CHECKS = 10.0
-"""Seconds between two looks at the disk and at the logs' sizes."""
+"""Seconds between two looks at the logs' sizes."""
 
 _TOLD_DEATHS = 5
 
@@ -55,6 +57,7 @@ class Supervisor:
         self.ports: Mapping[str, int] = {}
         self.reconciler: Reconciler
         self._fleet: Fleet
+        self._storage: Storage
         self._history = History(state.run / "history.json", timeline)
 
     @contextlib.asynccontextmanager
@@ -93,6 +96,10 @@ class Supervisor:
             await web.TCPSite(runner, "127.0.0.1", self.ports["api"]).start()
             self._task(self._history.follow(js), "history")
             self._task(self._look_after(), "look after")
+            self._storage = Storage(
+                state, monitor=self.ports["nats-monitor"], restart=lambda: self._end("nats"), timeline=self._timeline
+            )
+            self._task(self._storage.watch(), "storage")
             services = asyncio.create_task(self._start(platform.services(state, self.ports)))
             self._task(self.reconciler.run(), "reconciler")
             await services
@@ -137,6 +144,7 @@ class Supervisor:
             "applied": reconciler.revision,
             "refused": reconciler.refused,
             "stuck": reconciler.stuck,
+            "disk": self._storage.troubles(),
             "waiting": reconciler.waiting(),
             "processes": [
                 {
@@ -196,18 +204,17 @@ class Supervisor:
         self._say("stopped")
 
     async def _look_after(self) -> None:
-        """Bound the logs, and say when the disk fills up."""
-        told = False
+        """Bound the logs."""
         while True:
             await asyncio.sleep(CHECKS)
             for log in self._state.logs.rglob("*.log"):
                 logs.bound(log)
-            free = shutil.disk_usage(self._state.root).free
-            if free < LEAST_FREE and not told:
-                self._timeline.add(
-                    "platform", f"only {free // 2**20} MiB free", "stores refuse writes when the disk is full"
-                )
-            told = free < LEAST_FREE
+
+    def _end(self, part: str) -> None:
+        """SIGTERM for a platform part, which is then started again."""
+        for process in self._parts:
+            if process.program.name == part and process.pid is not None:
+                os.kill(process.pid, signal.SIGTERM)
 
     def _task(self, coroutine: Any, name: str) -> None:
         self._tasks.append(asyncio.create_task(coroutine, name=name))
