@@ -98,6 +98,21 @@ def run_id(namespace: str, pipeline: str, run: str, what: str) -> str:
     return str(uuid.uuid5(_VERDICTS, f"{namespace}/{pipeline}/runs/{run}/{what}"))
 
 
+def run_finished(
+    namespace: str, pipeline: str, *, run: str, decision: str, outcome: str, reason: str, release: str
+) -> Event:
+    """`dev.driftloop.run.finished`, the same event however often it is made."""
+    return make(
+        "dev.driftloop.run.finished",
+        f"driftloop/{namespace}/{pipeline}",
+        {"pipeline": pipeline, "run": run, "decision": decision, "outcome": outcome, "reason": reason},
+        id=run_id(namespace, pipeline, run, "finished"),
+        inferenceservicename=pipeline,
+        namespace=namespace,
+        endpoint=release,
+    )
+
+
 def from_http(headers: Mapping[str, str], body: bytes) -> Event:
     """The event in an HTTP message, binary or structured mode; MalformedEventError says what is missing."""
     attributes: dict[str, str] = {}

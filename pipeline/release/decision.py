@@ -8,6 +8,7 @@ which order events come:
   dropped) and never count again.
 * What is to be done follows from the state alone: while a decision is pending, every step answers `Fire` again when it
   is due, so an effect that a crash swallowed is repeated, and one that happened twice meets a Workflow that exists.
+* The same holds for a run that was lost: every step answers `Tell` when it is due, until `Told`.
 * A run is claimed once; a run or decision that has ended is remembered and can't come back.
 
 idle -> pending (alarms) -> running (claimed) -> evaluating -> rolling-out -> cooling -> idle; halted stops it by hand.
@@ -84,6 +85,17 @@ class Source:
 
 
 @dataclass(frozen=True)
+class Untold:
+    """A run that was lost, until it is known that others were told: it could not say so itself."""
+
+    run: str
+    decision: str
+    reason: str
+    tries: int = 0
+    next: float = 0.0
+
+
+@dataclass(frozen=True)
 class State:
     """Everything the decision remembers; JSON in a key-value entry."""
 
@@ -117,6 +129,7 @@ class State:
     """`detector/release` to what is known of it, the most recently heard last."""
     suppressed: int = 0
     """Counted causes that led to nothing: dropped, or over budget."""
+    untold: tuple[Untold, ...] = ()
 
     @property
     def live(self) -> bool:
@@ -149,6 +162,7 @@ class State:
                     "remembered": Cause(**rest["remembered"]) if rest["remembered"] else None,
                     "fired": tuple(rest["fired"]),
                     "ended": tuple(rest["ended"]),
+                    "untold": tuple(Untold(**one) for one in rest.get("untold", ())),
                     "sources": {
                         name: Source(value["watermark"], {int(k): v for k, v in value["alarms"].items()})
                         for name, value in rest["sources"].items()
@@ -211,6 +225,13 @@ class Lost:
 
 
 @dataclass(frozen=True)
+class Told:
+    """The end of a lost run was told to everybody who listens."""
+
+    run: str
+
+
+@dataclass(frozen=True)
 class Halt:
     """A person stops the loop; a run that lives may end."""
 
@@ -222,7 +243,7 @@ class Resume:
     """A person lets the loop go on."""
 
 
-Event = Alarm | Tick | Claim | Move | End | Lost | Halt | Resume
+Event = Alarm | Tick | Claim | Move | End | Lost | Told | Halt | Resume
 
 
 @dataclass(frozen=True)
@@ -234,7 +255,16 @@ class Fire:
     attempt: int
 
 
-Effect = Fire
+@dataclass(frozen=True)
+class Tell:
+    """Tell everybody that a run was lost, and answer with Told."""
+
+    run: str
+    decision: str
+    reason: str
+
+
+Effect = Fire | Tell
 
 
 def step(state: State, event: Event, now: float, policy: Policy) -> tuple[State, tuple[Effect, ...]]:
@@ -250,6 +280,8 @@ def step(state: State, event: Event, now: float, policy: Policy) -> tuple[State,
             state = _end(state, event, now) if state.live and state.run == event.run else state
         case Lost():
             state = _lost(state, event, now)
+        case Told():
+            state = _told(state, event)
         case Halt():
             state = _halt(state, event, now)
         case Resume():
@@ -416,10 +448,20 @@ def _end(state: State, event: End, now: float) -> State:
 def _lost(state: State, event: Lost, now: float) -> State:
     reason = event.reason or f"workflow {event.workflow} ended without saying how"
     if state.live and state.workflow == event.workflow and state.run is not None:
-        return _end(state, End(state.run, "lost", reason), now)
-    if state.phase == "pending" and state.decision is not None and event.workflow.endswith(f"-{state.decision}"):
-        return _end(state, End("", "lost", reason), now)
-    return state
+        run = state.run
+        after = _end(state, End(run, "lost", reason), now)
+    elif state.phase == "pending" and state.decision is not None and event.workflow.endswith(f"-{state.decision}"):
+        run = event.workflow
+        after = _end(state, End("", "lost", reason), now)
+    else:
+        return state
+    untold = Untold(run, state.decision or "", reason, next=now)
+    return replace(after, untold=(*after.untold, untold)[-KEPT_ENDED:])
+
+
+def _told(state: State, event: Told) -> State:
+    rest = tuple(one for one in state.untold if one.run != event.run)
+    return state if rest == state.untold else replace(state, untold=rest)
 
 
 def _halt(state: State, event: Halt, now: float) -> State:
@@ -447,11 +489,23 @@ def _settle(state: State, now: float, policy: Policy) -> tuple[State, tuple[Effe
         state = replace(state, phase="idle", since=now)
     if state.phase == "idle" and state.remembered is not None and _within_budget(state, now, policy):
         state = _decide(state, state.remembered, now, policy)
+    effects: tuple[Effect, ...] = ()
     if state.phase == "pending" and now >= state.next_fire and (decision := state.decision):
-        wait = min(policy.refire * 2**state.fires, policy.refire_limit)
+        wait = _patience(policy, state.fires)
         state = replace(state, fires=min(state.fires + 1, 30), next_fire=now + wait)
-        return state, (Fire(decision, state.cause or "", state.fires),)
-    return state, ()
+        effects = (Fire(decision, state.cause or "", state.fires),)
+    if due := [one for one in state.untold if now >= one.next]:
+        again = {
+            one.run: replace(one, tries=min(one.tries + 1, 30), next=now + _patience(policy, one.tries)) for one in due
+        }
+        state = replace(state, untold=tuple(again.get(one.run, one) for one in state.untold))
+        effects = (*effects, *(Tell(one.run, one.decision, one.reason) for one in due))
+    return state, effects
+
+
+def _patience(policy: Policy, tries: int) -> float:
+    """Seconds until an effect that nobody confirmed is repeated."""
+    return min(policy.refire * 2.0**tries, policy.refire_limit)
 
 
 def _ended(state: State, *names: str) -> tuple[str, ...]:

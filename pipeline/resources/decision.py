@@ -20,7 +20,7 @@ def deployment(plan: Plan) -> apps.Deployment:
         command="driftloop-decision",
         args=(
             *("--port", str(SERVICE_PORT), "--namespace", names.namespace, "--pipeline", names.pipeline),
-            *("--policy", plan.policy, "--webhook", names.webhook_url),
+            *("--policy", plan.policy, "--webhook", names.webhook_url, "--broker", names.broker_url),
         ),
         env=parts.environment(*parts.NATS, *parts.KUBERNETES, *parts.WEBHOOK),
         resources=parts.small("20m", "64Mi", limit="192Mi"),

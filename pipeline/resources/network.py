@@ -77,7 +77,7 @@ def _roles(plan: Plan) -> Iterator[tuple[str, LabelSelector, tuple[Ingress, ...]
         _all(decides),
         # dead letters come from the channel's dispatcher itself
         (_from(filters, dispatchers, watching, port=SERVICE_PORT),),
-        (nats, outside, _to(_pods(webhook), WEBHOOK_PORT)),
+        (nats, broker, outside, _to(_pods(webhook), WEBHOOK_PORT)),
     )
     yield (
         "judge",

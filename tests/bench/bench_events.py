@@ -108,6 +108,7 @@ class Platform:
             argv = [sys.executable, "-m", "pipeline.services.decision", "--port", str(decision), *who]
             argv += ["--policy", json.dumps({"consecutive": 2, "on": ["drift"]})]
             argv += ["--webhook", f"http://127.0.0.1:{webhook}/retrain"]
+            argv += ["--broker", f"http://127.0.0.1:{ports['broker']}/{NAMESPACE}/default"]
             self.decision = Process(argv, self.folder / "decision.log", decision, "/healthz", environment).start(120)
             started.append(self.decision)
             deadline = time.monotonic() + 10

@@ -23,7 +23,9 @@ from pipeline.release.decision import (
     Policy,
     Resume,
     State,
+    Tell,
     Tick,
+    Told,
     claimed,
     step,
     watched,
@@ -224,6 +226,38 @@ class TestLease:
         assert (state.phase, state.outcome) == ("cooling", "lost")
 
 
+class TestLost:
+    def test_a_lost_run_is_told_of_until_that_is_known(self) -> None:
+        policy = Policy(cooldown=10, refire=2.0)
+        state = running(policy)
+        decision = state.decision
+        state, effects = step(state, Lost("digits-run", "it is gone"), 100.0, policy)
+        assert effects == (Tell("digits-run", decision or "", "it is gone"),)
+        assert step(state, Tick(), 101.0, policy) == (state, ())
+        state, effects = step(state, Tick(), 102.0, policy)
+        assert effects == (Tell("digits-run", decision or "", "it is gone"),)
+        state, effects = step(state, Told("digits-run"), 102.0, policy)
+        assert (state.untold, effects) == ((), ())
+        assert step(state, Tick(), 105.0, policy) == (state, ())
+
+    def test_its_own_late_word_changes_nothing(self) -> None:
+        policy = Policy(cooldown=10)
+        state = after(running(policy), Lost("digits-run"), Told("digits-run"), policy=policy)
+        assert after(state, End("digits-run", "failed"), Lost("digits-run"), policy=policy) == state
+        assert state.outcome == "lost"
+
+    def test_a_decision_that_was_never_claimed_is_told_of_too(self) -> None:
+        policy = Policy(cooldown=10)
+        state = pending(policy)
+        lost = f"digits-{state.decision}"
+        _, effects = step(state, Lost(lost, "it ended"), 100.0, policy)
+        assert effects == (Tell(lost, state.decision or "", "it ended"),)
+
+    def test_a_run_that_says_how_it_ended_is_not_told_of(self) -> None:
+        policy = Policy(cooldown=10)
+        assert after(running(policy), End("digits-run", "failed"), policy=policy).untold == ()
+
+
 class TestByHand:
     def test_halt_stops_alarms_and_claims_until_resumed(self) -> None:
         policy = Policy()
@@ -251,7 +285,8 @@ class TestByHand:
 class TestStored:
     def test_it_reads_back_what_it_wrote(self) -> None:
         policy = Policy(consecutive=2, while_running="remember")
-        state = after(running(policy), alarm(5), alarm(6), alarm(8), Halt("x"), policy=policy)
+        state = after(running(policy), alarm(5), alarm(6), alarm(8), Halt("x"), Lost("digits-run"), policy=policy)
+        assert state.untold
         assert isinstance(state.remembered, Cause)
         assert State.from_json(json.loads(json.dumps(state.to_json()))) == state
 
@@ -289,6 +324,9 @@ class Loop(RuleBasedStateMachine):
         self.holder: str | None = None
         self.over: set[str] = set()
         self.runs: list[tuple[str, str]] = []
+        self.lost: list[str] = []
+        self.tells: list[str] = []
+        self.told: set[str] = set()
         self.steps = 0
 
     def apply(self, event: Event) -> None:
@@ -298,13 +336,18 @@ class Loop(RuleBasedStateMachine):
         self.state = State.from_json(json.loads(json.dumps(state.to_json())))
         assert self.state == state
         for effect in effects:
+            if isinstance(effect, Tell):
+                assert effect.run not in self.told, "told of again after everybody knew"
+                self.tells.append(effect.run)
+                continue
             assert self.state.phase == "pending"
             assert effect.decision == self.state.decision
             self.fired.append(effect.decision)
         if self.state.phase == "pending" and self.state.decision != before.decision:
             assert self.state.decision not in self.decided, "one cause, two decisions"
             assert self.state.decision is not None
-            assert [effect.decision for effect in effects] == [self.state.decision], "a decision is fired at once"
+            fired = [effect.decision for effect in effects if isinstance(effect, Fire)]
+            assert fired == [self.state.decision], "a decision is fired at once"
             self.decided[self.state.decision] = self.state.cause or ""
             self.times.append(self.now)
         self.holder = self.state.run if self.state.live else None
@@ -388,8 +431,16 @@ class Loop(RuleBasedStateMachine):
         self.apply(Lost(workflow))
         if holder is not None and watching == workflow:
             self.over.add(holder)
+            self.lost.append(holder)
         elif holder is not None:
             assert self.holder == holder
+
+    @precondition(lambda self: self.tells)
+    @rule(data=st.data())
+    def everybody_is_told(self, data: st.DataObject) -> None:
+        run = data.draw(st.sampled_from(self.tells))
+        self.told.add(run)
+        self.apply(Told(run))
 
     @precondition(lambda self: self.steps % 7 == 0)
     @rule()
@@ -426,6 +477,8 @@ class Loop(RuleBasedStateMachine):
         for _ in range(3):
             self.now += DAY + self.policy.cooldown + 1
             self.apply(Tick())
+        assert set(self.lost) <= set(self.tells), "a lost run is never told of"
+        assert len(self.lost) == len(set(self.lost)), "a run was lost twice"
         if owed:
             assert self.state.phase == "pending", "a remembered alarm is never decided"
 

@@ -62,14 +62,17 @@ def command(*, pipeline: str, namespace: str, run: str, status: str, release: st
     if run not in state.ended:
         options.say("it had not been claimed; nobody is told")
         return
-    told = events.make(
-        "dev.driftloop.run.finished",
-        f"driftloop/{namespace}/{pipeline}",
-        {"pipeline": pipeline, "run": run, "decision": decision, "outcome": where.outcome, "reason": where.reason},
-        id=events.run_id(namespace, pipeline, run, "finished"),
-        inferenceservicename=pipeline,
-        namespace=namespace,
-        endpoint=record.release_id(run),
+    if run in state.ended[-2:] and state.outcome not in (None, where.outcome):
+        options.say(f"it was {state.outcome} before; that has been told")
+        return
+    told = events.run_finished(
+        namespace,
+        pipeline,
+        run=run,
+        decision=decision,
+        outcome=where.outcome,
+        reason=where.reason,
+        release=record.release_id(run),
     )
     try:
         events.send(names.broker_url, told)

@@ -34,6 +34,7 @@ class Arguments:
     pipeline: str
     settings: Settings
     webhook: str
+    broker: str
     port: int
     nats_url: str
     token: str
@@ -48,6 +49,7 @@ def main() -> None:
     parser.add_argument("--pipeline", required=True)
     parser.add_argument("--policy", required=True, help="the retrain part of the spec as JSON, times in seconds")
     parser.add_argument("--webhook", required=True, help="the EventSource's URL")
+    parser.add_argument("--broker", required=True, help="the Broker's URL")
     given = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     try:
@@ -56,6 +58,7 @@ def main() -> None:
             given.pipeline,
             Settings.parse(given.policy),
             given.webhook,
+            given.broker,
             given.port,
             _environment("NATS_URL", "nats-url of the ConfigMap driftloop-platform"),
             _environment("DRIFTLOOP_WEBHOOK_TOKEN", "webhook-token of the Secret driftloop-platform"),
@@ -93,6 +96,7 @@ async def serve(arguments: Arguments) -> None:
                 session=session,
                 webhook=arguments.webhook,
                 token=arguments.token,
+                broker=arguments.broker,
                 kubernetes=Kubernetes.at(arguments.kubernetes_url) if arguments.kubernetes_url else None,
                 registry=registry,
             )

@@ -1,17 +1,21 @@
-"""Stepping the decision and carrying it out: apply under compare-and-set, fire the webhook, look after the lease."""
+"""Stepping the decision and carrying it out: apply under compare-and-set, fire the webhook, look after the lease, and
+tell of a run that was lost."""
 
 import asyncio
 import logging
 import time
-from typing import get_args
+from typing import assert_never, get_args
 
 import aiohttp
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from pipeline.clients import events
 from pipeline.clients.decisions import Applied, DecisionStore
+from pipeline.clients.events import EventRefusedError
 from pipeline.clients.kubernetes import Kubernetes, KubernetesUnreachableError, workflow_ended
 from pipeline.errors import StoreError
-from pipeline.release.decision import Event, Fire, Lost, Phase, Policy, State, Tick, watched
+from pipeline.release.decision import Effect, Event, Fire, Lost, Phase, Policy, State, Tell, Tick, Told, watched
+from pipeline.release.record import release_id
 
 log = logging.getLogger("decision")
 
@@ -35,6 +39,7 @@ class Loop:
         session: aiohttp.ClientSession,
         webhook: str,
         token: str,
+        broker: str,
         kubernetes: Kubernetes | None,
         registry: CollectorRegistry,
         grace: float = GRACE,
@@ -46,10 +51,12 @@ class Loop:
         self._session = session
         self._webhook = webhook
         self._token = token
+        self._broker = broker
         self._kubernetes = kubernetes
         self._grace = grace
         self._one_at_a_time = asyncio.Lock()
-        self._firing: set[asyncio.Task[None]] = set()
+        self._doing: set[asyncio.Task[None]] = set()
+        self._telling: set[str] = set()
         self._missing: tuple[str, float] | None = None
         self._fires = Counter("decision_fires", "Webhook calls, by result", ["result"], registry=registry)
         self._phase = Gauge("decision_phase", "1 for the phase it is in", ["phase"], registry=registry)
@@ -66,9 +73,9 @@ class Loop:
             applied = await self._store.apply(event, self._policy)
         self._note(applied, event)
         for effect in applied.effects:
-            task = asyncio.create_task(self._fire(effect))
-            self._firing.add(task)
-            task.add_done_callback(self._firing.discard)
+            task = asyncio.create_task(self._carry_out(effect))
+            self._doing.add(task)
+            task.add_done_callback(self._doing.discard)
         return applied.state
 
     async def run(self) -> None:
@@ -106,6 +113,38 @@ class Loop:
             how = "is gone" if workflow is None else f"ended as {workflow['status']['phase']} without a word"
             await self.apply(Lost(name, f"workflow {name} {how}"))
             self._missing = None
+
+    async def _carry_out(self, effect: Effect) -> None:
+        match effect:
+            case Fire():
+                await self._fire(effect)
+            case Tell():
+                await self._tell(effect)
+            case _:
+                assert_never(effect)
+
+    async def _tell(self, effect: Tell) -> None:
+        """Send `run.finished` for a run that can't do it itself; the state machine asks again until that is known."""
+        if effect.run in self._telling:
+            return
+        self._telling.add(effect.run)
+        told = events.run_finished(
+            self._namespace,
+            self._pipeline,
+            run=effect.run,
+            decision=effect.decision,
+            outcome="lost",
+            reason=effect.reason,
+            release=release_id(effect.run),
+        )
+        try:
+            await events.post(self._session, self._broker, told)
+            await self.apply(Told(effect.run))
+            log.info("%s was lost, and everybody told", effect.run)
+        except (EventRefusedError, StoreError) as error:
+            log.warning("the loss of %s is not told yet: %s", effect.run, error.message)
+        finally:
+            self._telling.discard(effect.run)
 
     async def _fire(self, effect: Fire) -> None:
         """POST the webhook once; the state machine asks again until the decision is claimed."""

@@ -13,7 +13,7 @@ from pipeline.clients import decisions, s3
 from pipeline.git import pipelines
 from pipeline.git.pipelines import Message
 from pipeline.release import record
-from pipeline.release.decision import Claim, Tick
+from pipeline.release.decision import Claim, Lost, Tick
 from pipeline.release.judgement import Answers, Measured
 from tests.cli.steps.conftest import BUCKET
 
@@ -471,3 +471,13 @@ def test_a_run_that_was_never_claimed_is_not_told(world):
     finish(world, "digits-x", "Succeeded")
     assert told(world) == []
     assert state(world).run == "digits-a"
+
+
+def test_a_run_that_was_lost_before_is_not_told_again(world):
+    claim(world, "digits-a")
+    register(world, "digits-a")
+    lost = Lost("digits-a", "it is gone")
+    decisions.apply_once(world.environment["NATS_URL"], world.namespace, "digits", lost)
+    finish(world, "digits-a", "Succeeded")
+    assert state(world).outcome == "lost"
+    assert told(world) == []

@@ -34,12 +34,21 @@ class World:
         self.fired: list[dict[str, Any]] = []
         self.workflows: dict[str, dict[str, Any]] = {}
         self.refuse = 0
+        self.heard: list[events.Event] = []
+        self.deaf = 0
         self.port = 0
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         if request.method == "GET":
             found = self.workflows.get(request.path.rsplit("/", 1)[-1])
             return web.json_response(found) if found else web.Response(status=404)
+        if request.path == "/broker":
+            event = events.from_http(request.headers, await request.read())
+            if self.deaf:
+                self.deaf -= 1
+                return web.Response(status=503)
+            self.heard.append(event)
+            return web.Response(status=202)
         if request.headers.get("Authorization") != f"Bearer {TOKEN}":
             return web.Response(status=401)
         if self.refuse:
@@ -98,7 +107,7 @@ async def service(
     policy |= getattr(request, "param", {})
     argv = [sys.executable, "-m", "pipeline.services.decision", "--port", str(port), "--namespace", "n"]
     argv += ["--pipeline", pipeline, "--policy", json.dumps(policy)]
-    argv += ["--webhook", f"http://127.0.0.1:{world.port}/retrain"]
+    argv += ["--webhook", f"http://127.0.0.1:{world.port}/retrain", "--broker", f"http://127.0.0.1:{world.port}/broker"]
     environment = {
         "NATS_URL": url(server),
         "DRIFTLOOP_WEBHOOK_TOKEN": TOKEN,
@@ -163,10 +172,32 @@ async def test_a_run_that_vanishes_loses_the_lease(service: Service) -> None:
     await service.apply(Claim(run, "person", "person"))
     await asyncio.sleep(3)
     assert claimed(await service.state(), run)
+    service.world.deaf = 1
     del service.world.workflows[run]
     await until(lambda: _phase_is(service, "idle", "cooling"), within=20, every=0.5)
     state = await service.state()
     assert (state.outcome, state.reason) == ("lost", f"workflow {run} is gone")
+    # it can't say so itself any more: the service does, until it is heard, and never again
+    await until(lambda: bool(service.world.heard), within=10)
+    await until(lambda: _all_told(service), within=10)
+    service.process.kill()
+    service.process.start()
+    await asyncio.sleep(4)
+    [told] = service.world.heard
+    reason = f"workflow {run} is gone"
+    assert told.type == "dev.driftloop.run.finished"
+    assert told.id == events.run_id("n", service.pipeline, run, "finished")
+    assert told.json() == {
+        "pipeline": service.pipeline,
+        "run": run,
+        "decision": "person",
+        "outcome": "lost",
+        "reason": reason,
+    }
+
+
+async def _all_told(service: Service) -> bool:
+    return (await service.state()).untold == ()
 
 
 async def _phase_is(service: Service, *phases: str) -> bool:
