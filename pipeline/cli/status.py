@@ -1,4 +1,4 @@
-"""`driftloop status`: what runs, which release, which weights, last verdicts, last run, applied commit."""
+"""`driftloop status`: what runs, release and weights, last verdicts, last run, applied commit; here or on a cluster."""
 
 import json
 import subprocess
@@ -18,9 +18,43 @@ Json = dict[str, Any]
 
 @click.command()
 @click.option("--state", "folder", type=click.Path(path_type=Path), default=Path(".driftloop"), show_default=True)
+@click.option("--cluster", is_flag=True, help="Of the cluster that KUBECONFIG points at, instead of a state folder.")
+@click.option(
+    "--kubeconfig", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Instead of KUBECONFIG."
+)
+@click.option("--context", help="Context of the kubeconfig.")
+@click.option("-n", "--namespace", "namespaces", multiple=True, help="Only this pipeline's namespace; repeatable.")
 @click.option("--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
-def command(folder: Path, output: str) -> None:
-    """Tell what runs from this state folder. Exit code 1 when nothing does."""
+def command(
+    *,
+    folder: Path,
+    cluster: bool,
+    kubeconfig: Path | None,
+    context: str | None,
+    namespaces: tuple[str, ...],
+    output: str,
+) -> None:
+    """Tell what runs from this state folder, or with --cluster what runs there. Exit code 1 when nothing does.
+
+    Of a cluster it reads only, asks nothing but the API server, and says what it could not read.
+    """
+    if cluster:
+        found = _of_cluster(kubeconfig, context, namespaces)
+    elif kubeconfig or context or namespaces:
+        raise click.UsageError("--kubeconfig, --context and --namespace are for --cluster")
+    else:
+        found = _of_folder(folder)
+    click.echo(json.dumps(found, indent=1) if output == "json" else _table(found))
+
+
+def _of_cluster(kubeconfig: Path | None, context: str | None, namespaces: tuple[str, ...]) -> Json:
+    from pipeline.runtimes.cluster import reader, status
+
+    api = reader.ApiReader(kubeconfig, context)
+    return status.overview(api, where=api.address, namespaces=namespaces)
+
+
+def _of_folder(folder: Path) -> Json:
     state = State.at(folder)
     if not state.exists():
         raise LocalError(f"{state.root} is no state folder", hint="name the one `up` used with --state")
@@ -33,7 +67,8 @@ def command(folder: Path, output: str) -> None:
     for process in found["processes"]:
         process["memory"] = sizes.get(process["pid"], 0.0)
     found["releases"] = _releases(state)
-    click.echo(json.dumps(found, indent=1) if output == "json" else _table(found))
+    found["gateway"] = f"http://127.0.0.1:{found['ports']['gateway']}"
+    return found
 
 
 def _asked(state: State) -> Json | None:
@@ -78,7 +113,7 @@ def _table(found: Json) -> str:
     applied, tip = found["applied"], found["tip"]
     lines = [
         f"state    {found['state']}",
-        f"gateway  http://127.0.0.1:{found['ports']['gateway']}",
+        f"gateway  {found['gateway'] or 'none'}",
         f"commit   {(applied or 'none')[:12]} applied"
         + ("" if applied == tip else f", {(tip or '')[:12]} is the branch's tip"),
     ]
@@ -105,8 +140,10 @@ def _table(found: Json) -> str:
         end = f", {run['finishedAt']}" if run.get("finishedAt") else ""
         why = f" ({run['message']})" if run.get("message") and run["phase"] in ("Failed", "Error") else ""
         lines.append(f"run      {name}: {run['name']} {run['phase']}{end}{why}")
+    lines += [f"unknown  {line}" for line in found.get("unknown", ())]
     rows = [("PROCESS", "PID", "PHASE", "UP", "RESTARTS", "MB")]
-    rows.append(("up", str(found["pid"]), "ready", _span(found["uptime"]), "0", f"{found['memory']['up']:.0f}"))
+    if found["memory"] is not None:
+        rows.append(("up", str(found["pid"]), "ready", _span(found["uptime"]), "0", f"{found['memory']['up']:.0f}"))
     rows += [
         (
             process["name"],
@@ -114,14 +151,15 @@ def _table(found: Json) -> str:
             process["phase"],
             _span(process["uptime"]),
             str(process["restarts"]),
-            f"{process['memory']:.0f}",
+            "-" if process["memory"] is None else f"{process['memory']:.0f}",
         )
         for process in found["processes"]
     ]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines.append("")
     lines += ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    lines.append(f"total {found['memory']['total']:.0f} MB (proportional set size of everything it started)")
+    if found["memory"] is not None:
+        lines.append(f"total {found['memory']['total']:.0f} MB (proportional set size of everything it started)")
     return "\n".join(lines)
 
 

@@ -22,6 +22,13 @@ class Reader(Protocol):
         """The JSON at an API path; None when there is nothing (no such object, or no such kind)."""
 
 
+class TextReader(Reader, Protocol):
+    """The same, and what services say through the API server."""
+
+    def text(self, path: str) -> str | None:
+        """The body at an API path, as it is; None when there is nothing."""
+
+
 class ApiReader:
     """A cluster by way of a kubeconfig, or of the pod's own service account."""
 
@@ -37,18 +44,36 @@ class ApiReader:
             ) from error
         self._api = client.ApiClient()
 
+    @property
+    def address(self) -> str:
+        """The API server's URL."""
+        return str(self._api.configuration.host)
+
     def get(self, path: str) -> dict[str, Any] | None:
+        """The JSON at an API path; None when there is nothing (no such object, or no such kind)."""
+        body = self._read(path, "application/json")
+        if body is None:
+            return None
+        found: dict[str, Any] = json.loads(body)
+        return found
+
+    def text(self, path: str) -> str | None:
+        """The body at an API path, as it is; None when there is nothing."""
+        body = self._read(path, "*/*")
+        return None if body is None else body.decode(errors="replace")
+
+    def _read(self, path: str, accept: str) -> bytes | None:
         from urllib3.exceptions import HTTPError
 
         request = self._api.param_serialize(
             method="GET",
             resource_path=path,
-            header_params={"Accept": "application/json"},
+            header_params={"Accept": accept},
             auth_settings=["BearerToken"],
         )
         try:
             answer = self._api.call_api(*request, _request_timeout=10)
-            body = answer.read()  # type: ignore[no-untyped-call]
+            body: bytes = answer.read()  # type: ignore[no-untyped-call]
         except HTTPError as error:
             raise ClusterError(
                 f"the API server does not answer: {error}", hint="is the cluster up? `kubectl version` asks the same"
@@ -59,8 +84,7 @@ class ApiReader:
             raise ForbiddenError(f"{path}: {answer.reason}")
         if answer.status != 200:
             raise ClusterError(f"{path} answered {answer.status} {answer.reason}")
-        found: dict[str, Any] = json.loads(body)
-        return found
+        return body
 
 
 def items(reader: Reader, path: str) -> list[dict[str, Any]] | None:

@@ -1,0 +1,326 @@
+"""`driftloop status --cluster`, against an API that answers as a real one does; its objects are rendered ones."""
+
+import inspect
+import json
+import re
+import threading
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from pipeline.cli.root import root
+from pipeline.render import rendered
+from pipeline.runtimes.cluster import status
+from pipeline.runtimes.cluster.reader import ClusterError, ForbiddenError
+from pipeline.runtimes.local.supervisor import Supervisor
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
+COMMIT, OLDER = "4f1c" * 10, "77ab" * 10
+
+PLURALS = {"VirtualService": "virtualservices", "SeldonDeployment": "seldondeployments", "Deployment": "deployments"}
+
+METRICS = """\
+# HELP detector_windows_total Windows judged
+# TYPE detector_windows_total counter
+detector_windows_total{alarm="true"} 2.0
+# HELP detector_window Number of the last window of this release
+# TYPE detector_window gauge
+detector_window 7.0
+# HELP detector_alarm 1 when the last window alarmed
+# TYPE detector_alarm gauge
+detector_alarm 1.0
+# HELP detector_score Score of the last window
+# TYPE detector_score gauge
+detector_score 1.5e-09
+# HELP detector_threshold Threshold of the last window
+# TYPE detector_threshold gauge
+detector_threshold 0.00015625
+"""
+
+
+class Answers:
+    """A cluster that holds these paths and nothing else; a path may also be forbidden or not answer."""
+
+    def __init__(self, paths, forbidden=(), silent=()):
+        self.paths, self.forbidden, self.silent = paths, forbidden, silent
+
+    def text(self, path):
+        if any(one in path for one in self.forbidden):
+            raise ForbiddenError(f"{path}: Forbidden")
+        if any(one in path for one in self.silent):
+            raise ClusterError(f"{path} answered 503 Service Unavailable")
+        return self.paths.get(path)
+
+    def get(self, path):
+        body = self.text(path)
+        return None if body is None else json.loads(body)
+
+
+def pod(name, namespace, *, ready=True, restarts=0, waiting=None, last=None, conditions=()):
+    """As `kubectl get pod -o json` shows it, shortened."""
+    state = {"waiting": {"reason": waiting}} if waiting else {"running": {"startedAt": "2026-11-21T11:00:05Z"}}
+    return {
+        "metadata": {"name": name, "namespace": namespace},
+        "status": {
+            "phase": "Running",
+            "startTime": "2026-11-21T11:00:00Z",
+            "conditions": [{"type": "Ready", "status": "True" if ready else "False"}, *conditions],
+            "containerStatuses": [
+                {
+                    "name": "model", "ready": ready, "restartCount": restarts, "state": state,
+                    "lastState": {"terminated": last} if last else {},
+                }
+            ],
+        },
+    }  # fmt: skip
+
+
+def workflow(name, template, started=None, phase="Succeeded"):
+    return {
+        "metadata": {"name": name, "namespace": "x"},
+        "spec": {"workflowTemplateRef": {"name": template}, "arguments": {}},
+        "status": {"phase": phase, "startedAt": started, "finishedAt": None, "progress": "3/3"} if started else {},
+    }
+
+
+def kustomization(name, applied, ready="True", reason="ReconciliationSucceeded", message="Applied revision"):
+    return {
+        "metadata": {"name": name, "namespace": "flux-system", "generation": 1},
+        "spec": {"interval": "1m", "path": f"./{name}"},
+        "status": {
+            "observedGeneration": 1,
+            "lastAppliedRevision": f"main@sha1:{applied}",
+            "conditions": [{"type": "Ready", "status": ready, "reason": reason, "message": message}],
+        },
+    }
+
+
+def cluster(golden, **changes):
+    """Path -> body of a cluster that runs a golden pipeline."""
+    folder = GOLDEN / golden
+    release = folder / "release.yaml"
+    tree = rendered((folder / "pipeline.yaml").read_text(), release.read_text() if release.exists() else None)
+    objects = [
+        document
+        for path, text in tree.items()
+        if not path.endswith(("/pipeline.yaml", "/release.yaml", "/kustomization.yaml"))
+        for document in yaml.safe_load_all(text)
+    ]
+    (home,) = (item for item in objects if item["kind"] == "Namespace")
+    name, pipeline = home["metadata"]["name"], home["metadata"]["labels"]["app.kubernetes.io/name"]
+    found = {
+        "/version": {"major": "1", "minor": "35", "gitVersion": "v1.35.4"},
+        "/api/v1/namespaces?labelSelector=app.kubernetes.io/managed-by%3Ddriftloop": {"items": [home]},
+        f"/api/v1/namespaces/{name}": home,
+        "/api/v1/namespaces/istio-system/services/istio-ingressgateway": {
+            "metadata": {"name": "istio-ingressgateway"},
+            "spec": {"type": "LoadBalancer", "clusterIP": "10.96.7.7"},
+            "status": {"loadBalancer": {"ingress": [{"ip": "172.18.0.5"}]}},
+        },
+        "/apis/source.toolkit.fluxcd.io/v1/namespaces/flux-system/gitrepositories/flux-system": {
+            "metadata": {"name": "flux-system"},
+            "status": {"artifact": {"revision": f"main@sha1:{COMMIT}"}},
+        },
+        "/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/flux-system/kustomizations": {
+            "items": [kustomization(f"{pipeline}-{tree}", COMMIT) for tree in ("workflows", "deployments", "monitors")]
+        },
+        f"/api/v1/namespaces/{name}/pods?labelSelector=%21workflows.argoproj.io/workflow": {
+            "items": [pod(f"{pipeline}-decision-7c9-x2x", name)]
+        },
+        f"/apis/argoproj.io/v1alpha1/namespaces/{name}/workflows": {
+            "items": [
+                workflow(f"{pipeline}-bbb", f"{pipeline}-train", "2026-11-21T11:30:00Z", "Running"),
+                workflow(f"{pipeline}-aaa", f"{pipeline}-train", "2026-11-21T10:00:00Z"),
+                workflow(f"{pipeline}-release-r1", f"{pipeline}-release", "2026-11-21T10:10:00Z", "Failed"),
+            ]
+        },
+        f"/apis/apps/v1/namespaces/{name}/deployments?labelSelector=app.kubernetes.io/managed-by%3Ddriftloop": {
+            "items": [item for item in objects if item["kind"] == "Deployment"]
+        },
+        f"/api/v1/namespaces/{name}/services/{pipeline}-decision:8080/proxy/state": {"phase": "rolling-out"},
+    }
+    for item in objects:
+        if item["kind"] in PLURALS:
+            path = f"/apis/{item['apiVersion']}/namespaces/{name}/{PLURALS[item['kind']]}/{item['metadata']['name']}"
+            found[path] = item
+    bodies = {path: json.dumps(body) for path, body in (found | changes).items() if body is not None}
+    for detector in ("drift", "outlier"):
+        bodies[f"/api/v1/namespaces/{name}/services/{pipeline}-{detector}:8080/proxy/metrics"] = METRICS
+    return bodies
+
+
+def overview(paths, **options):
+    return status.overview(Answers(paths, **options), where="https://127.0.0.1:6443", now=NOW)
+
+
+def test_the_shape_is_the_local_one():
+    local = set(re.findall(r'^            "(\w+)":', inspect.getsource(Supervisor.status), re.MULTILINE))
+    assert {"tip", "processes", "verdicts"} <= local
+    found = overview(cluster("digits-released"))
+    assert set(found) == local | {"memory", "releases", "gateway", "unknown"}
+    (process,) = found["processes"]
+    named = set(re.findall(r'^                    "(\w+)":', inspect.getsource(Supervisor.status), re.MULTILINE))
+    assert set(process) == named | {"memory"}
+
+
+@pytest.mark.parametrize(
+    "golden", ["minimal", "digits-released", "shadow", "canary", "plain", "plain-shadow", "standby"]
+)
+def test_a_release_is_read_from_what_routes_the_requests(golden):
+    """With either back end, the same as release.yaml says."""
+    found = overview(cluster(golden))
+    assert found["unknown"] == []
+    (release,) = found["releases"].values()
+    file = GOLDEN / golden / "release.yaml"
+    if not file.exists():
+        assert release == {"phase": "empty", "production": None, "candidate": None, "weights": {}}
+        return
+    wanted = yaml.safe_load(file.read_text())["spec"]
+    assert release == {
+        "phase": wanted["phase"],
+        "production": wanted["production"]["id"],
+        "candidate": (wanted["candidate"] or {}).get("id"),
+        "weights": wanted["weights"],
+    }
+
+
+def test_verdicts_decision_and_runs():
+    found = overview(cluster("digits-released"))
+    release = found["releases"]["digits"]["production"]
+    verdict = {"window": 7, "size": None, "alarm": True, "score": 1.5e-09, "threshold": 0.00015625, "release": release}
+    assert found["verdicts"] == {"digits/digits/drift": verdict, "digits/digits/outlier": verdict}
+    assert found["decisions"] == {"digits.digits": "rolling-out"}
+    runs = {key: (run["name"], run["phase"]) for key, run in found["runs"].items()}
+    assert runs == {
+        "digits/digits-train": ("digits-bbb", "Running"),
+        "digits/digits-release": ("digits-release-r1", "Failed"),
+    }
+
+
+def test_a_detector_that_has_judged_nothing_yet_has_no_verdict():
+    paths = cluster("digits-released")
+    silent = re.sub(r"(?m)^(detector_\w+) .*$", r"\1 0.0", METRICS)
+    paths["/api/v1/namespaces/digits/services/digits-drift:8080/proxy/metrics"] = silent
+    assert set(overview(paths)["verdicts"]) == {"digits/digits/outlier"}
+
+
+def test_flux_is_behind_refuses_and_waits():
+    path = "/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/flux-system/kustomizations"
+    refused = kustomization("digits-deployments", OLDER, "False", "HealthCheckFailed", "Deployment digits-r1 timed out")
+    waits = kustomization("digits-monitors", OLDER, "False", "DependencyNotReady", "digits-deployments is not ready")
+    off = kustomization("digits-workflows", COMMIT)
+    off["spec"]["suspend"] = True
+    found = overview(cluster("digits-released", **{path: {"items": [refused, waits, off]}}))
+    assert (found["tip"], found["applied"]) == (COMMIT, OLDER)
+    assert found["refused"] == "digits-deployments: Deployment digits-r1 timed out"
+    assert found["waiting"] == ["digits-monitors: digits-deployments is not ready", "digits-workflows is suspended"]
+
+
+def test_pods_say_what_keeps_them():
+    path = "/api/v1/namespaces/digits/pods?labelSelector=%21workflows.argoproj.io/workflow"
+    unscheduled = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}
+    crashed = {"exitCode": 137, "reason": "OOMKilled"}
+    gone = pod("e", "digits")
+    gone["metadata"]["deletionTimestamp"] = "2026-11-21T11:59:00Z"
+    pods = [
+        pod("a", "digits"),
+        pod("b", "digits", ready=False, restarts=4, waiting="CrashLoopBackOff", last=crashed),
+        pod("c", "digits", ready=False, waiting="ContainerCreating"),
+        pod("d", "digits", ready=False, conditions=[unscheduled]),
+        gone,
+    ]
+    found = overview(cluster("digits-released", **{path: {"items": pods}}))["processes"]
+    assert [one["phase"] for one in found] == ["ready", "CrashLoopBackOff", "starting", "Unschedulable", "stopping"]
+    assert (found[1]["restarts"], found[1]["lastExit"]) == (4, "OOMKilled (137)")
+    assert found[0]["uptime"] == 3600
+
+
+def test_what_can_t_be_read_is_said_and_the_rest_goes_on():
+    found = overview(cluster("digits-released"), silent=["digits-decision"], forbidden=["workflows?", "/workflows"])
+    assert found["releases"]["digits"]["phase"] == "stable"
+    decision, runs = sorted(found["unknown"])
+    assert "port-forward service/digits-decision 8080" in decision
+    assert runs.startswith("runs of digits/digits: ")
+    assert len(found["verdicts"]) == 2
+
+
+def test_a_node_without_disk_is_named():
+    told = {"type": "DiskPressure", "status": "True", "message": "kubelet has disk pressure"}
+    node = {"metadata": {"name": "n1"}, "status": {"conditions": [told, {"type": "Ready", "status": "True"}]}}
+    found = overview(cluster("digits-released", **{"/api/v1/nodes": {"items": [node]}}))
+    assert found["disk"] == ["node n1: kubelet has disk pressure"]
+
+
+def test_an_empty_cluster_and_one_that_does_not_answer():
+    found = overview({"/version": "{}"})
+    assert (found["applied"], found["releases"], found["processes"]) == (None, {}, [])
+    assert found["unknown"] == ["the gateway: there is no Service istio-system/istio-ingressgateway"]
+    with pytest.raises(ClusterError):
+        overview({}, silent=["/version"])
+
+
+def test_namespaces_that_are_asked_for():
+    paths = cluster("digits-released")
+    bare = {"metadata": {"name": "fresh", "labels": {"app.kubernetes.io/managed-by": "driftloop"}}}
+    paths["/api/v1/namespaces/fresh"] = json.dumps(bare)
+    answers = Answers(paths, forbidden=["namespaces?label"])
+    found = status.overview(answers, where="x", namespaces=["digits", "fresh", "nowhere"], now=NOW)
+    assert list(found["releases"]) == ["digits"]
+    assert found["unknown"] == ["fresh: its settings are there, a pipeline is not yet", "nowhere: no such namespace"]
+
+
+@pytest.fixture
+def kubeconfig(tmp_path):
+    """An API server on the loopback that runs `digits-released`, and a kubeconfig for it."""
+    paths = cluster("digits-released")
+
+    class Api(BaseHTTPRequestHandler):
+        def do_GET(self):
+            body = paths.get(self.path)
+            self.send_response(200 if body is not None else 404)
+            self.end_headers()
+            self.wfile.write((body or "{}").encode())
+
+        def log_message(self, *args):
+            """Silence."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Api)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    document = {
+        "apiVersion": "v1", "kind": "Config", "current-context": "c",
+        "clusters": [{"name": "c", "cluster": {"server": f"http://127.0.0.1:{server.server_port}"}}],
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+        "users": [{"name": "u", "user": {}}],
+    }  # fmt: skip
+    file = tmp_path / "config"
+    file.write_text(yaml.safe_dump(document))
+    yield file
+    server.shutdown()
+    server.server_close()
+
+
+def test_the_command(kubeconfig):
+    done = CliRunner().invoke(root, ["status", "--cluster", "--kubeconfig", str(kubeconfig)])
+    assert done.exit_code == 0, done.output
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("state    http://127.0.0.1:")
+    assert lines[1:3] == ["gateway  http://172.18.0.5", f"commit   {COMMIT[:12]} applied"]
+    assert "release  digits: stable; production rd0a85823; weights rd0a85823 100%" in lines
+    assert "decision digits.digits: rolling-out" in lines
+    assert any(
+        re.match(r"verdict  digits/digits/drift: ALARM, window 7 of rd0a85823, score 1\.5e-09", x) for x in lines
+    )
+    assert any(re.match(r"digits/digits-decision-7c9-x2x +- +ready", line) for line in lines)
+    found = CliRunner().invoke(root, ["status", "--cluster", "--kubeconfig", str(kubeconfig), "--output", "json"])
+    assert json.loads(found.stdout)["applied"] == COMMIT
+
+
+def test_options_of_a_cluster_want_the_cluster(kubeconfig):
+    done = CliRunner().invoke(root, ["status", "--kubeconfig", str(kubeconfig)])
+    assert done.exit_code == 2
+    assert "--cluster" in done.stderr
