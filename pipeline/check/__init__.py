@@ -3,6 +3,7 @@
 from pipeline.check.check import check, judged
 from pipeline.check.finding import Finding, Rule, Severity
 from pipeline.check.rules import RULES
+from pipeline.check.schema import Catalogue
 from pipeline.check.world import World
 
-__all__ = ["RULES", "Finding", "Rule", "Severity", "World", "check", "judged"]
+__all__ = ["RULES", "Catalogue", "Finding", "Rule", "Severity", "World", "check", "judged"]

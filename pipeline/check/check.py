@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from pipeline.check.finding import Finding
 from pipeline.check.rules import RULES
+from pipeline.check.schema import Catalogue
 from pipeline.check.world import World
 
 
@@ -13,14 +14,15 @@ def check(
     others: frozenset[str] = frozenset(),
     within: tuple[str, ...] = ("",),
     complete: bool = False,
+    catalogue: Catalogue | None = None,
 ) -> tuple[Finding, ...]:
     """What is wrong in a set of YAML files (path -> text), in the order of paths and lines.
 
-    `others` are paths that exist beside them, `within` the folders that are given whole (all of them by default), and
-    `complete` says that nothing is made elsewhere, so that every reference must resolve. Input of any size, depth or
-    encoding is answered with findings, in bounded time.
+    `others` are paths that exist beside them, `within` the folders that are given whole (all of them by default),
+    `complete` says that nothing is made elsewhere, so that every reference must resolve, and a `catalogue` of API
+    schemas makes the check strict. Input of any size, depth or encoding is answered with findings, in bounded time.
     """
-    return judged(World(files, others=others, within=within, complete=complete))
+    return judged(World(files, others=others, within=within, complete=complete, catalogue=catalogue))
 
 
 def judged(world: World) -> tuple[Finding, ...]:

@@ -20,6 +20,7 @@ from functools import cached_property
 from pipeline.check.finding import Found
 from pipeline.check.node import Node
 from pipeline.check.read import Problem, Reading, read
+from pipeline.check.schema import Catalogue, Misfit, Schema, misfits
 
 Kind = tuple[str, str]
 """API group and kind."""
@@ -114,8 +115,10 @@ class World:
         others: frozenset[str] = frozenset(),
         within: tuple[str, ...] = ("",),
         complete: bool = False,
+        catalogue: Catalogue | None = None,
     ) -> None:
         self.within = within
+        self.catalogue = catalogue
         self.complete = complete
         self.paths = frozenset(files) | others
         charts = {posixpath.dirname(path) for path in self.paths if posixpath.basename(path) == "Chart.yaml"}
@@ -196,6 +199,33 @@ class World:
     def exists(self, path: str) -> bool:
         """Whether a path is a file or a folder of the set."""
         return path in self.paths or path in self.folders
+
+    @cached_property
+    def misfits(self) -> "tuple[tuple[Object, Misfit], ...]":
+        """Where objects do not fit the schemas that were given."""
+        found: list[tuple[Object, Misfit]] = []
+        for one in self.objects:
+            schema = self._schema(one)
+            if schema is not None and one.host is None:
+                found += [(one, misfit) for misfit in misfits(*schema, one.node)]
+        return tuple(found)
+
+    @cached_property
+    def unknown_kinds(self) -> tuple[str, ...]:
+        """API version and kind of the objects that no schema was given for."""
+        found = {
+            f"{one.node.get('apiVersion').text} {one.kind}"
+            for one in self.objects
+            if one.host is None
+            and one.group not in ("kustomize.config.k8s.io", "driftloop.dev")
+            and self._schema(one) is None
+        }
+        return tuple(sorted(found)) if self.catalogue is not None else ()
+
+    def _schema(self, one: Object) -> "tuple[Schema, Mapping[str, Schema]] | None":
+        if self.catalogue is None:
+            return None
+        return self.catalogue.find(one.node.get("apiVersion").text, one.kind)
 
     @cached_property
     def folders(self) -> frozenset[str]:

@@ -7,6 +7,7 @@ from pipeline.check.rules import (
     files,
     gitops,
     network,
+    schemas,
     security,
     serving,
     values,
@@ -37,4 +38,5 @@ RULES: tuple[Rule, ...] = (
     workloads.gpu, workloads.image, workloads.role, workloads.subject, workloads.sensor_rights,
     gitops.path, gitops.depends, gitops.circle, gitops.source, gitops.listed_files, gitops.unlisted,
     security.plain_secret, security.open_webhook, security.any_host,
+    schemas.unknown, schemas.wrong_type, schemas.required, schemas.value,
 )  # fmt: skip

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pipeline.check.finding import Found, rule
 from pipeline.check.node import Node
 from pipeline.check.pods import images
-from pipeline.check.rules.words import listed, near
+from pipeline.check.words import listed, near
 from pipeline.check.world import BROKER, KNATIVE_SERVICE, SELDON, SERVICE, TRIGGER, Object, World
 
 _INGRESS = re.compile(

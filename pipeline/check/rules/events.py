@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pipeline.check.finding import Found, rule
 from pipeline.check.flows import Flow, Start, destinations, required, starts, templates_of
 from pipeline.check.node import Node
-from pipeline.check.rules.words import listed, near
+from pipeline.check.words import listed, near
 from pipeline.check.world import EVENT_BUS, EVENT_SOURCE, SENSOR, WORKFLOW, World
 
 _NOT_EVENTS = ("template", "service", "eventBusName", "replicas")

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from pipeline.check.finding import Found, Severity, rule
 from pipeline.check.node import Node
-from pipeline.check.rules.words import near
+from pipeline.check.words import near
 from pipeline.check.world import FLUX, HELM, KUSTOMIZATION_FILES, Object, World, is_object
 
 _SOURCES = ("GitRepository", "OCIRepository", "Bucket", "HelmRepository", "HelmChart", "ExternalArtifact")

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pipeline.check.finding import Found, Severity, rule
 from pipeline.check.node import Node
 from pipeline.check.pods import Pod, containers, made_labels, pods
-from pipeline.check.rules.words import listed, near
+from pipeline.check.words import listed, near
 from pipeline.check.world import (
     DESTINATION_RULE,
     GATEWAY,

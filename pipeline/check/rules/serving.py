@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from pipeline.check.finding import Found, rule
 from pipeline.check.node import Node
-from pipeline.check.rules.words import listed, near
+from pipeline.check.words import listed, near
 from pipeline.check.world import SELDON, SERVICE, VIRTUAL_SERVICE, Object, World
 
 _PROTOCOLS = ("seldon", "tensorflow", "v2", "kfserving")

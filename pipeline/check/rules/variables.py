@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pipeline.check.finding import Found, rule
 from pipeline.check.flows import Call, Flow, ancestors, called, calls, flows, starts, tags
 from pipeline.check.node import Node
-from pipeline.check.rules.words import listed, near
+from pipeline.check.words import listed, near
 from pipeline.check.world import CRON, SENSOR, WORKFLOW, Object, World
 
 _INPUT = re.compile(r"inputs\.(parameters|artifacts)\.([-A-Za-z0-9_{}]+)(?:\.path)?$")

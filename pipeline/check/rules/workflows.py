@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pipeline.check.finding import Found, rule
 from pipeline.check.flows import Call, Flow, called, calls, depends_on, flows, required, templates_of
 from pipeline.check.node import Node
-from pipeline.check.rules.words import listed, near
+from pipeline.check.words import listed, near
 from pipeline.check.world import CRON, WORKFLOW, World
 
 _STATES = ("Succeeded", "Failed", "Errored", "Skipped", "Omitted", "Daemoned", "AnySucceeded", "AllFailed")

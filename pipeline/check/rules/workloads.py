@@ -6,7 +6,7 @@ from pipeline.check.finding import Found, Severity, rule
 from pipeline.check.flows import flows
 from pipeline.check.node import Node
 from pipeline.check.pods import containers, images, pods
-from pipeline.check.rules.words import listed, near
+from pipeline.check.words import listed, near
 from pipeline.check.world import CLAIM, CONFIG_MAP, SECRET, SELDON, SENSOR, SERVICE_ACCOUNT, Kind, Object, World
 
 _REFERENCES: dict[str, Kind] = {
