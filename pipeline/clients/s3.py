@@ -7,8 +7,9 @@ import hashlib
 import json
 import os
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -27,6 +28,10 @@ T = TypeVar("T")
 
 class MissingObjectError(StoreError):
     """There is no such object, folder or bucket."""
+
+
+class StoppedError(StoreError):
+    """Whoever asked for this does not want it any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +73,8 @@ class Store:
 
     client: "S3Client"
     endpoint: str
+    stop: threading.Event | None = None
+    """Once it is set, calls end with StoppedError: before the next object, in the middle of a large one."""
 
     @classmethod
     def at(
@@ -94,6 +101,10 @@ class Store:
             ),
         )
         return cls(client, endpoint)
+
+    def until(self, stop: threading.Event) -> "Store":
+        """The same store, for somebody who may lose interest."""
+        return replace(self, stop=stop)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Store":
@@ -167,6 +178,7 @@ class Store:
                 os.fchmod(handle, 0o644)
                 with os.fdopen(handle, "wb") as out:
                     for chunk in body.iter_chunks(CHUNK):
+                        self._go_on(at)
                         digest.update(chunk)
                         out.write(chunk)
                 os.replace(temporary, file)
@@ -186,7 +198,8 @@ class Store:
                     self.client.put_object(Bucket=at.bucket, Key=at.key, Body=body)
                 return
             # without its own threads: many steps send at once
-            self.client.upload_file(str(file), at.bucket, at.key, Config=TransferConfig(use_threads=False))
+            config = TransferConfig(use_threads=False)
+            self.client.upload_file(str(file), at.bucket, at.key, Config=config, Callback=lambda _: self._go_on(at))
 
         self._ask(at, send)
 
@@ -260,6 +273,7 @@ class Store:
         from boto3.exceptions import Boto3Error
         from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 
+        self._go_on(at)
         try:
             return call()
         except ClientError as error:
@@ -275,6 +289,10 @@ class Store:
             raise StoreError(f"{at}: {error}", hint="is the object store running?") from error
         except OSError as error:
             raise StoreError(f"{at}: {error}", hint="is there room on the disk?") from error
+
+    def _go_on(self, at: Location) -> None:
+        if self.stop is not None and self.stop.is_set():
+            raise StoppedError(f"{at}: stopped")
 
     def _refusal(self, at: Location, response: Mapping[str, Any]) -> StoreError:
         said = response.get("Error", {})

@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 from pipeline.clients.s3 import (
     Location,
     MissingObjectError,
+    StoppedError,
     Store,
     file_digest,
     folder_digest,
@@ -160,3 +162,33 @@ def test_a_key_that_climbs_out_is_refused() -> None:
 
     with pytest.raises(StoreError, match="no path inside a folder"):
         s3._inside("a/../../x", Location("models", "x"))
+
+
+def test_a_large_transfer_stops_when_nobody_wants_it_any_more(store: Store, tmp_path: Path) -> None:
+    large = tmp_path / "large"
+    with large.open("wb") as file:
+        file.truncate(64 * 1024 * 1024)
+    at = Location("models", "large")
+    store.put_file(large, at)
+    for work in (lambda s: s.get_file(at, tmp_path / "copy"), lambda s: s.put_file(large, Location("models", "again"))):
+        stop = Countdown(3)
+        with pytest.raises(StoppedError, match="stopped"):
+            work(store.until(stop))
+        assert stop.left <= 0
+    assert not (tmp_path / "copy").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["large"]
+    assert not store.exists(Location("models", "again"))
+    with pytest.raises(StoppedError):
+        store.until(stop).get_folder(Location("models"), tmp_path / "folder")
+
+
+class Countdown(threading.Event):
+    """Is set when it has been looked at so many times."""
+
+    def __init__(self, times: int) -> None:
+        super().__init__()
+        self.left = times
+
+    def is_set(self) -> bool:
+        self.left -= 1
+        return self.left <= 0

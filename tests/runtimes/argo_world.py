@@ -46,16 +46,13 @@ class World:
     def start(self) -> None:
         """All three processes."""
         self.start_nats()
-        self.spawn(
-            "s3",
-            [
-                *(BIN / "rclone", "serve", "s3", f"--addr=127.0.0.1:{self.ports['s3']}", "--auth-key=user,secret"),
-                self.state.s3,
-            ],
-            self.ports["s3"],
-        )
+        self.start_s3()
         self.store.create_bucket("driftloop")
         self.start_argo()
+
+    def start_s3(self) -> None:
+        serve = (BIN / "rclone", "serve", "s3", f"--addr=127.0.0.1:{self.ports['s3']}", "--auth-key=user,secret")
+        self.spawn("s3", [*serve, self.state.s3], self.ports["s3"])
 
     def start_nats(self) -> None:
         self.spawn(

@@ -17,8 +17,8 @@ from pipeline.runtimes.local.argo.dag import STATES, Ended, plan
 from pipeline.runtimes.local.argo.expressions import Dialect, ExpressionError, evaluate, parse, when
 from pipeline.runtimes.local.argo.merge import merged
 from pipeline.runtimes.local.argo.model import CronSpec, Filters, NotUnderstoodError, Task, Trigger
+from pipeline.runtimes.local.argo.mounts import local
 from pipeline.runtimes.local.argo.nodes import Node, Phase, node_id
-from pipeline.runtimes.local.argo.pod import local
 from pipeline.runtimes.local.argo.sensor import filled, passes
 from pipeline.runtimes.local.argo.times import duration
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -717,3 +718,71 @@ def test_the_marker_of_a_deletion_goes_too(world: World) -> None:
     before, after = asyncio.run(collected())
     assert [subject.rpartition(".")[2] for subject in before] == ["back", "gone"]
     assert [subject.rpartition(".")[2] for subject in after] == ["back"]
+
+
+def test_an_empty_folder_and_an_output_that_was_not_written(world: World) -> None:
+    """As Argo 4.0 does with `archive: {none: {}}`: nothing is stored of an empty folder, and that is no failure."""
+    maker = {
+        "name": "maker",
+        "container": container("-c", "import pathlib; pathlib.Path('/work/out/empty').mkdir(parents=True)"),
+        "outputs": {"artifacts": [artifact("empty"), {**artifact("maybe"), "optional": True}]},
+    }
+
+    def taker(name: str, which: str, *, optional: bool) -> Json:
+        return {
+            "name": name,
+            "inputs": {"artifacts": [{**artifact(which, side="in"), "optional": optional}]},
+            "container": container("-c", f"import os; print(os.path.exists('/work/in/{which}'))"),
+        }
+
+    def passed(which: str) -> Json:
+        return {"artifacts": [{"name": which, "from": f"{{{{tasks.maker.outputs.artifacts.{which}}}}}"}]}
+
+    tasks = [
+        task("maker"),
+        task("careful", depends="maker", arguments=passed("empty")),
+        task("careless", depends="maker", arguments=passed("empty")),
+        task("absent", depends="maker", arguments=passed("maybe")),
+    ]
+    world.submit(
+        spec(
+            dag(*tasks),
+            maker,
+            taker("careful", "empty", optional=True),
+            taker("careless", "empty", optional=False),
+            taker("absent", "maybe", optional=True),
+        ),
+        "empty",
+    )
+    done = world.finished("empty")
+    assert [world.node(done, name)["phase"] for name in ("maker", "careful", "careless", "absent")] == [
+        "Succeeded",
+        "Succeeded",
+        "Error",
+        "Succeeded",
+    ]
+    assert "nothing is stored below" in world.node(done, "careless")["message"]
+    assert [one["name"] for one in world.node(done, "maker")["outputs"]["artifacts"]] == ["empty"]
+    assert world.log("empty", "careful") == "False\n"
+
+
+def test_a_transfer_does_not_keep_the_runner_from_ending(world: World) -> None:
+    """The store takes the connection and says nothing, for as long as anybody waits."""
+    world.kill("s3")
+    with socket.create_server(("127.0.0.1", world.ports["s3"])) as silent:
+        reader = {
+            "name": "main",
+            "inputs": {"artifacts": [artifact("in", "somewhere", side="in")]},
+            "container": container("-c", "pass"),
+        }
+        world.submit(spec(reader), "waiting")
+        silent.settimeout(20)
+        accepted, _ = silent.accept()
+        began = time.monotonic()
+        world.kill("argo", signal.SIGTERM)
+        assert time.monotonic() - began < 6
+        accepted.close()
+    world.start_s3()
+    world.store.write(Location("driftloop", "somewhere/x"), b"x")
+    world.start_argo()
+    assert world.finished("waiting")["status"]["phase"] == "Succeeded"

@@ -57,7 +57,10 @@ def test_a_missing_program_is_named(state: State) -> None:
     [
         (lambda folder: (folder / "Dockerfile").unlink(), "has no Dockerfile"),
         (lambda folder: (folder / "requirements.txt").unlink(), "has no requirements.txt"),
-        (lambda folder: (folder / "Dockerfile").write_text("RUN true\n"), "has no FROM line"),
+        (lambda folder: (folder / "Dockerfile").write_text("RUN true\n"), "Dockerfile:1: RUN comes before any FROM"),
+        (lambda folder: (folder / "Dockerfile").write_text("# nothing\n"), "has no FROM line"),
+        (lambda folder: (folder / "Dockerfile").write_text("FORM x\n"), "Dockerfile:1: `FORM` is no instruction"),
+        (lambda folder: (folder / "Dockerfile").write_bytes(b"\x8c\xff"), "Dockerfile is not UTF-8 text"),
         (
             lambda folder: (folder / "requirements.txt").write_text("# x\n-e .\n"),
             r"requirements.txt:2: `-e \.` can't be",

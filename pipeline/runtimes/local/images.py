@@ -16,7 +16,7 @@ from pathlib import Path
 
 from pipeline.errors import LocalError
 from pipeline.plan import images as refs
-from pipeline.runtimes.local import roles
+from pipeline.runtimes.local import dockerfile, roles
 from pipeline.runtimes.local.environments import build
 from pipeline.runtimes.local.state import State, unwritable, write_json
 
@@ -29,7 +29,6 @@ LARGEST = 500 * 1024 * 1024
 _LEFT_OUT = shutil.ignore_patterns(
     ".git", "__pycache__", "*.pyc", ".venv", "venv", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".driftloop"
 )
-_FROM = re.compile(r"^\s*FROM\s+(?:--\S+\s+)*(\S+)", re.IGNORECASE)
 _PYTHON = re.compile(r"(?:^|/)python:(\d+\.\d+)")
 
 
@@ -108,9 +107,12 @@ def register(
 
     LocalError on a broken context, a ref that stands for other content, or requirements that can't be installed.
     """
-    dockerfile = _required(context, "Dockerfile", ref)
+    file = _required(context, "Dockerfile", ref)
     _required(context, "requirements.txt", ref)
-    base = _base(dockerfile, ref)
+    try:
+        base = dockerfile.base(file)
+    except LocalError as error:
+        raise LocalError(f"image `{ref}`: {error.message}", hint=error.hint) from error
     role = roles.of_base(base)
     digest = _content(context)
     home = _home(state, ref)
@@ -224,17 +226,6 @@ def _required(context: Path, name: str, ref: str) -> Path:
             f"image `{ref}`: {context} has no {name}", hint=f"add a {name}; the reference shows a minimal one"
         )
     return file
-
-
-def _base(dockerfile: Path, ref: str) -> str:
-    """The image of the last FROM."""
-    found = [match[1] for line in dockerfile.read_text().splitlines() if (match := _FROM.match(line))]
-    if not found:
-        raise LocalError(
-            f"image `{ref}`: {dockerfile} has no FROM line",
-            hint="start it with `FROM python:3.11-slim` or one of our bases",
-        )
-    return found[-1]
 
 
 def _content(context: Path) -> str:

@@ -1,5 +1,6 @@
 """The leaves of a Workflow's tree of nodes: a pod, or the creation of another Workflow."""
 
+import asyncio
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,6 +19,9 @@ from pipeline.runtimes.local.argo.nodes import Node
 from pipeline.runtimes.local.argo.store import Workflows, until_stored
 from pipeline.runtimes.local.state import State
 
+TRANSFERS = 8
+"""Steps that may move their artifacts at once."""
+
 CREATED_BY = "driftloop.dev/created-by"
 """Annotation on a Workflow made by a resource template: the node, so that a repeat knows its own."""
 
@@ -32,6 +36,7 @@ class World:
     environment: Mapping[str, str]
     """What every step's process gets besides its own."""
     mutexes: Mutexes = field(default_factory=Mutexes)
+    transfers: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(TRANSFERS))
 
 
 class Leaves:
@@ -84,6 +89,7 @@ class Leaves:
             state=self._world.state,
             configuration=self._configuration(),
             store=self._repository.store if outputs or inputs else None,
+            transfers=self._world.transfers,
             environment=self._world.environment,
         )
         return node.ended(outcome.phase, outcome.message, outcome.outputs)

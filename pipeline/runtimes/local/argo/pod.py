@@ -6,16 +6,19 @@ import re
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline.clients.s3 import Location, MissingObjectError, Store
+from pipeline.clients.s3 import Location, Store
 from pipeline.errors import LocalError, StoreError
-from pipeline.runtimes.local import child, images, logs
+from pipeline.runtimes.local import background, child, images, logs
+from pipeline.runtimes.local.argo import artifacts
 from pipeline.runtimes.local.argo.configuration import Configuration
-from pipeline.runtimes.local.argo.model import Artifact, Container, Env, FieldRef, NotUnderstoodError, Template, Volume
+from pipeline.runtimes.local.argo.model import Container, Env, FieldRef, NotUnderstoodError, Template, Volume
+from pipeline.runtimes.local.argo.mounts import local, place
 from pipeline.runtimes.local.argo.nodes import Outputs, Phase
 from pipeline.runtimes.local.argo.times import duration
 from pipeline.runtimes.local.state import MARK, State, unwritable
@@ -66,16 +69,26 @@ class Outcome:
 
 
 async def run(
-    step: Step, *, state: State, configuration: Configuration, store: Store | None, environment: Mapping[str, str]
+    step: Step,
+    *,
+    state: State,
+    configuration: Configuration,
+    store: Store | None,
+    transfers: asyncio.Semaphore,
+    environment: Mapping[str, str],
 ) -> Outcome:
-    """Run a step to its end. Cancelling kills all it started. What is wrong with it or around it is in the Outcome."""
+    """Run a step to its end; `transfers` says how many steps may fetch or send at once.
+
+    Cancelling kills all it started and stops its transfers. What is wrong with it or around it is in the Outcome.
+    """
     folder = state.work / "steps" / f"{step.namespace}.{step.workflow}" / step.node_id
     try:
         container = step.container
         image = images.resolve(state, container.image)
         mounts = _folders(step, folder)
         env = _environment(container.env, step, configuration)
-        await asyncio.to_thread(_fetch, step, mounts, store)
+        async with transfers:
+            await background.run(lambda stop: artifacts.fetch(step.template, step.inputs, mounts, _until(store, stop)))
         argv = [_expanded(word, env) for word in (*container.command, *container.args)]
         argv = [local(word, mounts) for word in argv]
         temporary = folder / "tmp"
@@ -102,14 +115,21 @@ async def run(
         if code != 0:
             return Outcome("Failed", _failure(code, step.log), Outputs(exit_code=_exit_code(code)))
         parameters = _parameters(step, mounts)
-        await asyncio.to_thread(_send, step, mounts, store)
-        return Outcome("Succeeded", outputs=Outputs(parameters, dict(step.outputs), 0))
+        async with transfers:
+            sent = await background.run(
+                lambda stop: artifacts.send(step.template, step.outputs, mounts, _until(store, stop))
+            )
+        return Outcome("Succeeded", outputs=Outputs(parameters, sent, 0))
     except (LocalError, StoreError) as error:
         return Outcome("Error", error.message if error.hint is None else f"{error.message} ({error.hint})")
     except OSError as error:
         return Outcome("Error", unwritable(folder, error).message)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _until(store: Store | None, stop: threading.Event) -> Store | None:
+    return None if store is None else store.until(stop)
 
 
 def kill_leftovers(state: State) -> int:
@@ -130,13 +150,6 @@ def kill_leftovers(state: State) -> int:
     return killed
 
 
-def local(text: str, mounts: Mapping[str, Path]) -> str:
-    """A text with every mount path, where it stands as a path, replaced by the folder that stands for it."""
-    for path, folder in mounts.items():
-        text = re.sub(rf"(?<![\w./-]){re.escape(path)}(?![\w.-])", str(folder).replace("\\", r"\\"), text)
-    return text
-
-
 def _folders(step: Step, folder: Path) -> dict[str, Path]:
     """Mount path -> a new, empty folder; the longest paths first."""
     shutil.rmtree(folder, ignore_errors=True)
@@ -152,66 +165,13 @@ def _folders(step: Step, folder: Path) -> dict[str, Path]:
     return dict(sorted(found.items(), key=lambda item: -len(item[0])))
 
 
-def _place(path: str, mounts: Mapping[str, Path], what: str) -> Path:
-    """The local path of one in the container."""
-    mapped = local(path, mounts)
-    if mapped == path or ".." in Path(path).parts:
-        raise NotUnderstoodError(
-            f"{what}: path {path} is in no mounted volume", hint="mount an emptyDir there, for example at /work"
-        )
-    return Path(mapped)
-
-
-def _fetch(step: Step, mounts: Mapping[str, Path], store: Store | None) -> None:
-    """Put the input artifacts where the template wants them, and make the folders of the outputs."""
-    for artifact in step.template.inputs.artifacts:
-        at = step.inputs.get(artifact.name)
-        if at is None:
-            continue
-        target = _place(_path(artifact), mounts, f"input artifact {artifact.name}")
-        if store is None:
-            raise NotUnderstoodError(f"input artifact {artifact.name}: there is no artifact repository")
-        try:
-            if at.key.endswith("/") or not store.exists(at):
-                store.get_folder(at, target)
-            else:
-                store.get_file(at, target)
-        except MissingObjectError:
-            if not artifact.optional:
-                raise
-    for artifact in step.template.outputs.artifacts:
-        _place(_path(artifact), mounts, f"output artifact {artifact.name}").parent.mkdir(parents=True, exist_ok=True)
-    for parameter in step.template.outputs.parameters:
-        if parameter.value_from is not None and parameter.value_from.path is not None:
-            place = _place(parameter.value_from.path, mounts, f"output parameter {parameter.name}")
-            place.parent.mkdir(parents=True, exist_ok=True)
-
-
-def _send(step: Step, mounts: Mapping[str, Path], store: Store | None) -> None:
-    """Store the output artifacts, over what an earlier try of this step stored."""
-    for artifact in step.template.outputs.artifacts:
-        source = _place(_path(artifact), mounts, f"output artifact {artifact.name}")
-        at = step.outputs[artifact.name]
-        if store is None:
-            raise NotUnderstoodError(f"output artifact {artifact.name}: there is no artifact repository")
-        if source.is_dir():
-            store.put_folder(source, at, mirror=True)
-        elif source.is_file():
-            store.put_file(source, at)
-        elif not artifact.optional:
-            raise LocalError(
-                f"output artifact {artifact.name}: the step left nothing at {artifact.path}",
-                hint="does the program write to its --out?",
-            )
-
-
 def _parameters(step: Step, mounts: Mapping[str, Path]) -> dict[str, str]:
     values: dict[str, str] = {}
     for parameter in step.template.outputs.parameters:
         source = parameter.value_from
         if source is None or source.path is None:
             raise NotUnderstoodError(f"output parameter {parameter.name} has no valueFrom.path")
-        file = _place(source.path, mounts, f"output parameter {parameter.name}")
+        file = place(source.path, mounts, f"output parameter {parameter.name}")
         if file.is_file():
             if file.stat().st_size > LARGEST_PARAMETER:
                 raise LocalError(
@@ -224,12 +184,6 @@ def _parameters(step: Step, mounts: Mapping[str, Path]) -> dict[str, str]:
         else:
             raise LocalError(f"output parameter {parameter.name}: the step did not write {source.path}")
     return values
-
-
-def _path(artifact: Artifact) -> str:
-    if artifact.path is None:
-        raise NotUnderstoodError(f"artifact `{artifact.name}` has no path")
-    return artifact.path
 
 
 def _environment(entries: Iterable[Env], step: Step, configuration: Configuration) -> dict[str, str]:
