@@ -7,7 +7,9 @@ from pipeline.cli.lazy import LazyGroup
 
 COMMANDS = {
     "init": ("pipeline.cli.init", "Write a new model project to start from"),
-    "validate": ("pipeline.cli.validate", "Check a spec and the code it names"),
+    "validate": ("pipeline.cli.validate", "Check a spec, or Kubernetes YAML whoever wrote it"),
+    "explain": ("pipeline.cli.explain", "Say what a finding of `validate` means"),
+    "schema": ("pipeline.cli.schema", "Print the JSON Schema of a spec, for editors"),
     "plan": ("pipeline.cli.plan", "Show what a commit would change"),
     "render": ("pipeline.cli.render", "Write the Kubernetes objects of a spec into a folder"),
     "commit": ("pipeline.cli.commit", "Render a spec and commit it to the cluster repository"),
