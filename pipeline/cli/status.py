@@ -133,7 +133,8 @@ def _table(found: Json) -> str:
     for name, verdict in sorted(found["verdicts"].items()):
         word = "ALARM" if verdict.get("alarm") else "quiet"
         lines.append(f"verdict  {name}: {word}, window {verdict.get('window')} of {verdict.get('release')}, "
-                     f"score {verdict.get('score')}, threshold {verdict.get('threshold')}")  # fmt: skip
+                     f"score {verdict.get('score')}, threshold {verdict.get('threshold')}"
+                     + _outdated(verdict, found["releases"].get(name.split("/")[1])))  # fmt: skip
     for name, phase in sorted(found["decisions"].items()):
         lines.append(f"decision {name}: {phase}")
     for name, run in sorted(found["runs"].items()):
@@ -161,6 +162,14 @@ def _table(found: Json) -> str:
     if found["memory"] is not None:
         lines.append(f"total {found['memory']['total']:.0f} MB (proportional set size of everything it started)")
     return "\n".join(lines)
+
+
+def _outdated(verdict: Json, release: Json | None) -> str:
+    """What to say of a verdict on a release that is not production any more: its last window is never filled."""
+    production = (release or {}).get("production")
+    if production is None or verdict.get("release") == production:
+        return ""
+    return f" (replaced since: {production} has filled no window yet)"
 
 
 def _span(seconds: float) -> str:
