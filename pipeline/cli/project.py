@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.errors import LocalError
+from pipeline.runtimes.local import dockerfile
 from pipeline.spec import Document, Problem
 from pipeline.spec.model import Spec
 
@@ -47,7 +49,7 @@ def _context(document: Document, name: str, context: Path) -> Iterator[Problem]:
     location: Location = ("spec", "images", name, "context")
     field = f"spec.images.{name}.context"
 
-    def problem(said: str, hint: str) -> Problem:
+    def problem(said: str, hint: str | None) -> Problem:
         return document.source.problem(location, f"{field} is `{context.name}`, {said}", hint=hint)
 
     if not context.is_dir():
@@ -59,6 +61,11 @@ def _context(document: Document, name: str, context: Path) -> Iterator[Problem]:
     ):
         if not (context / file).is_file():
             yield problem(f"must hold {file}; {context / file} does not exist", f"{file}: {why}")
+    if (context / "Dockerfile").is_file():
+        try:
+            dockerfile.base(context / "Dockerfile")
+        except LocalError as error:
+            yield problem(f"must hold a Dockerfile; {error.message}", error.hint)
     for taken in (context / "pipeline.py", context / "pipeline"):
         if taken.is_file() or (taken / "__init__.py").is_file():
             yield problem(

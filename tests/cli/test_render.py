@@ -208,6 +208,9 @@ def test_folders_that_do_not_fit(driftloop: Driftloop, tmp_path: Path) -> None:
     said = "\n".join(problem["message"] for problem in json.loads(stdout)["problems"])
     assert "spec.images.server.context is `sever`, must be a folder beside the spec" in said
     assert "it has `evaluate`, `pipeline`, `train`" in said
+    (tmp_path / "p/trainer/Dockerfile").write_text("FROM python:3.11-slim\nCOPPY . .\n")
+    _, stdout, _ = driftloop("validate", file, "--output", "json")
+    assert "trainer/Dockerfile:2: `COPPY` is no instruction, must be one of: ADD," in stdout
 
 
 @pytest.mark.parametrize(
