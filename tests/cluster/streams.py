@@ -25,7 +25,7 @@ class Streams:
 
     def broker(self):
         """Every event the Broker took and still holds."""
-        return [_event(message) for message in self.read(f"KN_{self.namespace.upper()}__DEFAULT")]
+        return [_event(message) for message in self.read(f"KN_{self.namespace.upper()}__DEFAULT_KNE_TRIGGER")]
 
     def seen(self, detector):
         """The events that a detector (or the judge) stored."""

@@ -35,7 +35,7 @@ def test_8_the_loop_outlives_what_is_killed(it):
         )
 
     node = it.kube.wait("a trial trains", training, timeout=400)
-    kill(it, N, "pod", pod_of(it, run, node))
+    kill(it, N, pod_of(it, run, node), "--force", "--grace-period=0")
     it.say(f"killed: the training pod of {node['displayName']}")
     for what, namespace, labels in (
         ("the drift detector", N, "app.kubernetes.io/component=drift"),
@@ -45,7 +45,7 @@ def test_8_the_loop_outlives_what_is_killed(it):
     ):
         names = it.kube.run("-n", namespace, "get", "pods", "-l", labels, "-o", "name").split()
         assert names, f"no pod of {what}"
-        kill(it, namespace, *names)
+        kill(it, namespace, *names, "--grace-period=1")
         it.say(f"killed: {what}")
         it.answered(24)
 
@@ -98,8 +98,8 @@ def steady(it, release):
     return after.get(("broker", "2")) if before == after else None
 
 
-def kill(it, namespace, *names):
-    it.kube.run("-n", namespace, "delete", *names, "--grace-period=0", "--force", "--wait=false")
+def kill(it, namespace, *what):
+    it.kube.run("-n", namespace, "delete", *what, "--wait=false")
 
 
 def pods(it, run):
@@ -110,5 +110,5 @@ def pods(it, run):
 def pod_of(it, run, node):
     for pod in it.kube.get("pod", namespace=N):
         if pod["metadata"].get("annotations", {}).get("workflows.argoproj.io/node-id") == node["id"]:
-            return pod["metadata"]["name"]
+            return f"pod/{pod['metadata']['name']}"
     raise AssertionError(f"no pod of {node['displayName']} of {run} ({P})")
