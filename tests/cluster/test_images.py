@@ -1,0 +1,38 @@
+"""`make images` in one call: every role and the digits example, with whatever builder is there."""
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+from pipeline import __version__
+from pipeline.plan import images
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_every_role_and_the_example_are_built_in_one_call(tmp_path):
+    builder = tmp_path / "builder"
+    builder.write_text(f'#!/bin/sh\n[ -d "$2" ] && [ -f "$4" ] || exit 3\necho "$1 $2 $4" >> {tmp_path}/built\n')
+    builder.chmod(0o755)
+    (line,) = re.findall(r"^images:.*\n\t@(.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    done = subprocess.run(
+        line.split(),
+        cwd=ROOT,
+        env={**os.environ, "IMAGE_BUILDER": str(builder)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    built = dict(words.split(" ", 1) for words in (tmp_path / "built").read_text().splitlines())
+    server = f"ghcr.io/driftloop/server:{__version__}"
+    assert set(built) == {
+        images.DRIFTLOOP, images.MONITOR, images.TRAINER, server,
+        "ghcr.io/driftloop/digits-trainer:1.0.0", "ghcr.io/driftloop/digits-server:1.0.0",
+    }  # fmt: skip
+    # what a role's image needs is in the folder it is built from
+    assert built[server] == "pipeline/images/server pipeline/images/server/Dockerfile"
+    for folder, dockerfile in (words.split() for words in built.values()):
+        for source in re.findall(r"^COPY (?!--from)(\S+)", (ROOT / dockerfile).read_text(), re.MULTILINE):
+            assert (ROOT / folder / source).exists(), f"{dockerfile} copies {source}, which is not in {folder}"
