@@ -1,134 +1,247 @@
-"""kill -9 of every part while the loop turns: all come back, each stored event is judged once, no run starts twice."""
+"""kill -9 of every part and of `up` itself: all come back, each acknowledged event is judged once, no run starts twice.
+
+Events are compared one by one, by id: what the ingress acknowledged, what is on its stream, on each detector's stream
+(sequence by sequence), in which window the stored verdicts put it, and what the judge keeps.
+"""
 
 import asyncio
+import contextlib
 import json
 import os
+import secrets
 import signal
-from dataclasses import dataclass
+import uuid
+from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import aiohttp
 import pytest
+from support.streams import stored
 
 from pipeline.cli.demo_platform import Platform, answers, output
-from pipeline.cli.demo_traffic import Traffic, read_rows
+from pipeline.cli.demo_traffic import Row, Traffic, read_rows
+from pipeline.clients import events
 from pipeline.clients.nats import connection
+from pipeline.errors import LocalError
 from pipeline.runtimes.local.state import State
 
 DIGITS = Path(__file__).parents[2] / "examples" / "digits"
+SPEC = DIGITS / "plain.yaml"
 WINDOW = 200
+DETECTORS = ("drift", "outlier")
+REQUEST, RESPONSE = "io.seldon.serving.inference.request", "io.seldon.serving.inference.response"
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 @dataclass(frozen=True)
-class Counts:
-    """Request events on the broker's stream, on the drift detector's, and what was judged of them."""
+class Window:
+    """What one stored verdict says it covers: first and last sequence of the detector's stream."""
 
-    stored: int
-    delivered: int
-    windows: tuple[tuple[int, int, int, int], ...]
-    """(number, first, last, rows) of each verdict."""
+    number: int
+    first: int
+    last: int
+    events: int
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """Where each event of a release is, by its id."""
+
+    requests: tuple[str, ...]
+    """Request events on the broker's stream."""
+    responses: tuple[str, ...]
+    judge: tuple[str, ...]
+    """Response events that the judge keeps."""
+    delivered: dict[str, tuple[tuple[int, str], ...]]
+    """Per detector: sequence and id of each event on its stream."""
+    windows: dict[str, tuple[Window, ...]]
 
     @property
     def settled(self) -> bool:
-        return self.stored == self.delivered and len(self.windows) == self.delivered // WINDOW
+        """Whether everything that was stored has come to where it belongs, and every full window is judged."""
+        return len(self.judge) >= len(self.responses) and all(
+            len(self.delivered[name]) >= len(self.requests)
+            and len(self.windows[name]) >= len(self.delivered[name]) // WINDOW
+            for name in DETECTORS
+        )
+
+    def __str__(self) -> str:
+        windows = ", ".join(f"{name} {len(found)}" for name, found in self.windows.items())
+        return f"{len(self.requests)} requests and {len(self.responses)} responses stored; windows judged: {windows}"
+
+    def check(self, acknowledged: set[str]) -> None:
+        """Each acknowledged event is stored once, delivered once to each detector, and in one window of each."""
+        assert acknowledged <= set(self.requests)
+        assert len(set(self.requests)) == len(self.requests)
+        assert Counter(self.judge) == Counter(self.responses)
+        for name in DETECTORS:
+            delivered, windows = self.delivered[name], self.windows[name]
+            assert Counter(id for _, id in delivered) == Counter(self.requests)
+            assert [window.number for window in windows] == list(range(1, len(windows) + 1))
+            judged: list[str] = []
+            for window in windows:
+                inside = [id for sequence, id in delivered if window.first <= sequence <= window.last]
+                assert len(inside) == window.events == WINDOW
+                judged += inside
+            waiting = [id for sequence, id in delivered if not windows or sequence > windows[-1].last]
+            assert len(waiting) < WINDOW
+            assert Counter([*judged, *waiting]) == Counter(self.requests), f"{name}: in two windows, or in none"
 
 
-async def counts(platform: Platform, release: str) -> Counts:
+async def ledger(platform: Platform, release: str) -> Ledger:
+    """Read all streams."""
     name = platform.name
+    prefix = f"DRIFTLOOP_{name.upper()}_{name.upper()}"
     async with connection(f"nats://127.0.0.1:{platform.port('nats')}", name="test") as js:
-        broker = await js.stream_info(f"KN_{name.upper()}__DEFAULT", subjects_filter=">")
-        subjects = broker.state.subjects or {}
-        stored = sum(number for subject, number in subjects.items() if subject.endswith("request"))
-        stream = f"DRIFTLOOP_{name.upper()}_{name.upper()}_DRIFT"
-        subject = f"driftloop.events.{name}.{name}.drift.{release}"
-        detector = await js.stream_info(stream, subjects_filter=subject)
-        delivered = (detector.state.subjects or {}).get(subject, 0)
-    found = sorted(
-        (verdict["window"], verdict["firstSequence"], verdict["lastSequence"], verdict["size"])
-        for verdict in platform.said("drift", release)
-    )
-    return Counts(stored, delivered, tuple(found))
+        found: dict[str, list[str]] = {REQUEST: [], RESPONSE: []}
+        for message in await stored(js, f"KN_{name.upper()}__DEFAULT"):
+            event = events.unpack(message.data)
+            if event.type in found and event.get("endpoint") == release:
+                assert message.id == event.id
+                found[event.type].append(event.id)
+        delivered, windows = {}, {}
+        for detector in DETECTORS:
+            subject = f"driftloop.events.{name}.{name}.{detector}.{release}"
+            delivered[detector] = tuple(
+                (message.sequence, message.id.removeprefix(f"{detector}/"))
+                for message in await stored(js, f"{prefix}_{detector.upper()}", subject=subject)
+            )
+            subject = f"driftloop.verdicts.{name}.{name}.{detector}.{release}"
+            verdicts = [json.loads(m.data) for m in await stored(js, "DRIFTLOOP_VERDICTS", subject=subject)]
+            windows[detector] = tuple(
+                Window(v["window"], v["firstSequence"], v["lastSequence"], v["details"]["events"]) for v in verdicts
+            )
+        judge = tuple(message.id.removeprefix("judge/") for message in await stored(js, f"{prefix}_JUDGE"))
+    return Ledger(tuple(found[REQUEST]), tuple(found[RESPONSE]), judge, delivered, windows)
+
+
+@dataclass
+class Logger:
+    """Posts request events of its own to the ingress, each until it is acknowledged, whatever dies meanwhile."""
+
+    platform: Platform
+    release: str
+    rows: tuple[Row, ...]
+    acknowledged: set[str] = field(default_factory=set)
+
+    @contextlib.asynccontextmanager
+    async def running(self, *, rate: float) -> AsyncIterator["Logger"]:
+        """Posting while the `with` lasts; the event under way is still acknowledged."""
+        ended = asyncio.Event()
+
+        async def post() -> None:
+            number = 0
+            async with aiohttp.ClientSession() as session:
+                while not ended.is_set():
+                    await self._post(session, self.rows[number % len(self.rows)])
+                    number += 1
+                    await asyncio.sleep(1 / rate)
+
+        task = asyncio.create_task(post())
+        try:
+            yield self
+        finally:
+            ended.set()
+            await asyncio.wait_for(task, 60)
+
+    async def _post(self, session: aiohttp.ClientSession, row: Row) -> None:
+        platform = self.platform
+        attributes = {"inferenceservicename": platform.name, "namespace": platform.namespace, "endpoint": self.release}
+        body = {"data": {"ndarray": [row.pixels]}}
+        event = events.make(REQUEST, "test", body, **attributes, requestid=str(uuid.uuid4()))
+        while True:
+            url = f"http://127.0.0.1:{platform.port('broker')}/{platform.namespace}/default"
+            try:
+                await events.post(session, url, event, timeout=8)
+            except events.EventRefusedError:
+                await asyncio.sleep(0.2)
+                continue
+            self.acknowledged.add(event.id)
+            return
 
 
 async def test_nothing_is_lost_and_nothing_happens_twice(envs, tmp_path):
-    platform = Platform(State.at(tmp_path / "state"), "digits", "digits")
+    state = State.at(tmp_path / "state")
+    platform = Platform(state, "digits", "digits")
     traffic_file, labelled = tmp_path / "traffic", tmp_path / "labelled"
     await batches("traffic", traffic_file)
     await batches("labelled", labelled)
     rows = {"clean": read_rows(traffic_file / "clean.jsonl")}
     body = {"data": {"ndarray": [rows["clean"][0].pixels]}}
+    decision = secrets.token_hex(6)
+    run = f"digits-{decision}"
 
-    async with platform.running(DIGITS / "plain.yaml", print, envs=envs):
+    # `up` is killed in training
+    async with platform.running(SPEC, print, envs=envs):
         await platform.until(lambda: current(platform), "the first commit", within=900)
         platform.upload(sorted(labelled.iterdir()), "s3://digits/batches")
-        run = await trigger(platform)
-        await kill_when_training(platform, run)
-        await platform.until(lambda: platform.ended(run), f"run {run}", within=600)
-        assert platform.ended(run) == "Succeeded"
-        production = platform.release().production
-        assert production is not None
-        assert production.run == run
-        await platform.until(lambda: current(platform), "the release", within=120)
-        await platform.until(lambda: answers(platform.predictions, body), "a prediction", within=120)
+        await platform.until(lambda: fired(platform, decision), "the webhook", within=60)
+        await platform.until(lambda: training(platform, run), "training to begin", within=180)
+        await kill(platform, "up")
 
-        verdicts = asyncio.create_task(platform.follow_verdicts())
-        async with Traffic.open(platform.predictions, rows, rate=20, prefix="k") as traffic:
-            tally = traffic.turn("clean")
-            await platform.until(lambda: tally.answered > 50, "answers", within=60)
-            killed = []
-            for name, pid in (await processes(platform)).items():
-                if name == "up":
-                    continue
-                os.kill(pid, signal.SIGKILL)
-                killed.append(name)
-                await asyncio.sleep(3)
-            await platform.until(lambda: restarted(platform, killed), "all parts to be back", within=120)
-            before = tally.answered
-            await platform.until(lambda: tally.answered > before + WINDOW, "answers after the kills", within=120)
-        assert {"nats", "s3", "envoy", "broker", "argo"} <= set(killed)
-        assert len(killed) >= 9
+    async with contextlib.AsyncExitStack() as posting:
+        # it goes on, its cause fired again as by one who never heard the answer; the runner is killed in training too
+        platform = Platform(state, "digits", "digits")
+        async with platform.running(SPEC, print, envs=envs):
+            await platform.until(lambda: current(platform), "the same commit", within=120)
+            await platform.until(lambda: fired(platform, decision), "the webhook", within=60)
+            await platform.until(lambda: training(platform, run), "training to begin again", within=180)
+            await kill(platform, "argo")
+            await platform.until(lambda: platform.ended(run), f"run {run}", within=600)
+            assert platform.ended(run) == "Succeeded"
+            production = platform.release().production
+            assert production is not None
+            assert production.run == run
+            await platform.until(lambda: current(platform), "the release", within=120)
+            await platform.until(lambda: answers(platform.predictions, body), "a prediction", within=120)
 
-        async def settled() -> bool:
-            return (await counts(platform, production.id)).settled
+            # every part is killed during traffic, then `up` itself
+            logger = Logger(platform, production.id, rows["clean"])
+            await posting.enter_async_context(logger.running(rate=20))
+            async with Traffic.open(platform.predictions, rows, rate=20, prefix="k") as traffic:
+                tally = traffic.turn("clean")
+                await platform.until(lambda: tally.answered > 50, "answers", within=60)
+                names = [name for name in await processes(platform) if name != "up"]
+                killed = []
+                for name in names:
+                    if await kill(platform, name):
+                        killed.append(name)
+                    await asyncio.sleep(2)
+                pods = {f"digits/digits-{name}" for name in (production.id, "judge", "decision", *DETECTORS)}
+                assert {"nats", "s3", "envoy", "broker", "argo", *pods} <= set(killed)
+                await platform.until(lambda: restarted(platform, killed), "all parts to be back", within=120)
+                before = tally.answered
+                await platform.until(lambda: tally.answered > before + 50, "answers after the kills", within=120)
+                await kill(platform, "up")
 
-        await platform.until(settled, "every event to be judged", within=120)
-        first = await counts(platform, production.id)
-        # an answer whose events nobody could take (NATS or the broker was down) is served and not stored
-        assert first.stored > tally.answered / 2
-        check(first)
-        verdicts.cancel()
-        # the platform itself, then the same folder again
-        up = (await processes(platform))["up"]
-        os.kill(up, signal.SIGKILL)
-        await asyncio.sleep(3)
+        # the same folder again; the logger posts all the while
+        platform = Platform(state, "digits", "digits")
+        async with platform.running(SPEC, print, envs=envs):
+            await platform.until(lambda: current(platform), "the same release", within=120)
+            assert platform.release().production == production
+            await platform.until(lambda: answers(platform.predictions, body), "a prediction", within=60)
+            async with Traffic.open(platform.predictions, rows, rate=40, prefix="l") as traffic:
+                tally = traffic.turn("clean")
+                await platform.until(lambda: tally.answered > WINDOW, "answers", within=60)
+            await posting.aclose()
 
-    again = Platform(platform.state, "digits", "digits")
-    async with again.running(DIGITS / "plain.yaml", print, envs=envs):
-        await again.until(lambda: current(again), "the same release", within=120)
-        assert again.release().production == production
-        await again.until(lambda: answers(again.predictions, body), "a prediction", within=60)
-        verdicts = asyncio.create_task(again.follow_verdicts())
-        async with Traffic.open(again.predictions, rows, rate=40, prefix="l") as traffic:
-            tally = traffic.turn("clean")
-            await again.until(lambda: tally.answered > 2 * WINDOW, "answers", within=60)
+            async def settled() -> Ledger | None:
+                found = await ledger(platform, production.id)
+                return found if found.settled else None
 
-        async def settled_again() -> bool:
-            found = await counts(again, production.id)
-            return found.settled and found.delivered > first.delivered
-
-        await again.until(settled_again, "every event to be judged", within=60)
-        check(await counts(again, production.id))
-        assert await again.runs() == (run,)
-        verdicts.cancel()
-
-
-def check(found: Counts) -> None:
-    """Windows number without a gap, each begins after the one before, and together they hold each event once."""
-    assert [number for number, *_ in found.windows] == list(range(1, len(found.windows) + 1))
-    assert all(size == WINDOW for *_, size in found.windows)
-    for (_, _, last, _), (_, first, _, _) in zip(found.windows, found.windows[1:], strict=False):
-        assert first > last
+            await asyncio.sleep(1)  # what Envoy has still to post
+            found = await platform.until(settled, "every event to be judged", within=120, every=2)
+            print(found)
+            assert len(logger.acknowledged) > 2 * WINDOW
+            assert found.responses
+            found.check(logger.acknowledged)
+            # one cause, one run, one release
+            assert await platform.runs() == (run,)
+            runs = await platform.git("log", "main", "--format=%(trailers:key=Driftloop-Run,valueonly)")
+            assert runs.split().count(run) == 1
 
 
 async def batches(what: str, to: Path) -> None:
@@ -138,32 +251,50 @@ async def batches(what: str, to: Path) -> None:
 
 
 def current(platform: Platform) -> str | None:
-    from pipeline.errors import LocalError
-
     try:
         return platform.applied()
     except LocalError:
         return None
 
 
-async def trigger(platform: Platform) -> str:
-    said = await platform.call("trigger", platform.name, "--state", str(platform.state.root), "--output", "json")
-    return str(json.loads(said)["run"])
+async def fire(platform: Platform, decision: str) -> int:
+    """POST to the webhook what the decision service would; the status of its answer, 0 when nobody answers."""
+    token = json.loads(platform.state.platform.read_text())["secret"]["webhook-token"]
+    body = {"pipeline": platform.name, "decision": decision, "cause": "person test"}
+    url = f"http://127.0.0.1:{platform.port('webhook')}/retrain"
+    try:
+        async with (
+            aiohttp.ClientSession(headers={"Authorization": f"Bearer {token}"}) as session,
+            session.post(url, json=body) as answer,
+        ):
+            return answer.status
+    except aiohttp.ClientError:
+        return 0
 
 
-async def kill_when_training(platform: Platform, run: str) -> None:
-    """kill -9 of the workflow runner while a training step runs."""
+async def fired(platform: Platform, decision: str) -> bool:
+    return await fire(platform, decision) == 200
 
-    def training() -> bool:
-        nodes = ((platform.workflow(run) or {}).get("status") or {}).get("nodes") or {}
-        return any(
-            "train" in str(node.get("displayName")) and node.get("type") == "Pod" and node.get("phase") == "Running"
-            for node in nodes.values()
-        )
 
-    await platform.until(training, "training to begin", within=120)
-    await asyncio.sleep(2)
-    os.kill((await processes(platform))["argo"], signal.SIGKILL)
+def training(platform: Platform, run: str) -> bool:
+    """Whether a training step of the run is at work."""
+    nodes = ((platform.workflow(run) or {}).get("status") or {}).get("nodes") or {}
+    return any(
+        "train" in str(node.get("displayName")) and node.get("type") == "Pod" and node.get("phase") == "Running"
+        for node in nodes.values()
+    )
+
+
+async def kill(platform: Platform, name: str) -> bool:
+    """kill -9 of one process; False when it was not running just now."""
+    pid = (await processes(platform)).get(name)
+    if pid is None:
+        return False
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+    if name == "up":
+        await asyncio.sleep(1)  # all of it is gone then
+    return True
 
 
 async def processes(platform: Platform) -> dict[str, int]:

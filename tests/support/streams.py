@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from nats.js import JetStreamContext
+from nats.js.api import AckPolicy, ConsumerConfig
 from nats.js.errors import NotFoundError
 
 
@@ -19,14 +20,18 @@ class Stored:
 async def stored(js: JetStreamContext, stream: str, *, subject: str = ">") -> list[Stored]:
     """All messages in the stream's order; an empty list when there is no such stream."""
     found: list[Stored] = []
-    sequence = 1
-    while True:
-        try:
-            message = await js.get_msg(stream, sequence, next=True, subject=subject)
-        except NotFoundError:
-            return found
-        headers = message.headers or {}
-        found.append(
-            Stored(message.seq or 0, message.subject or "", headers.get("Nats-Msg-Id", ""), message.data or b"")
+    try:
+        subscription = await js.pull_subscribe(
+            subject, stream=stream, config=ConsumerConfig(ack_policy=AckPolicy.NONE, inactive_threshold=30)
         )
-        sequence = (message.seq or 0) + 1
+    except NotFoundError:
+        return found
+    left = (await subscription.consumer_info()).num_pending or 0
+    while left:
+        for message in await subscription.fetch(min(left, 500), timeout=10):
+            sequence = message.metadata.sequence.stream
+            id = (message.headers or {}).get("Nats-Msg-Id", "")
+            found.append(Stored(sequence, message.subject, id, message.data))
+            left -= 1
+    await subscription.unsubscribe()
+    return found
