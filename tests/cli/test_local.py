@@ -62,7 +62,7 @@ def test_the_whole_life_of_a_platform(state: State, git: Git, envs: Path) -> Non
         assert "Open the shop" in driftloop("logs", *folder).stdout
         assert "listening" in driftloop("logs", "shop/a", *folder).stdout
         assert driftloop("logs", "a", *folder, code=1).stderr.count("shop/a") == 1
-        assert "no logs have `nobody`" in driftloop("logs", "nobody", *folder, code=1).stderr
+        assert "no log has `nobody`" in driftloop("logs", "nobody", *folder, code=1).stderr
         exports = driftloop("env", *folder).stdout
         bucket = 'python -c \'import boto3; boto3.client("s3").create_bucket(Bucket="mine")\''
         subprocess.run(["sh", "-c", f'eval "$1"; {bucket}', "sh", exports], check=True, env=_path())

@@ -7,6 +7,7 @@ import asyncio
 import base64
 import contextlib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ POLL = 0.5
 WORKFLOWS = "KV_driftloop-workflows"
 DECISIONS = "KV_driftloop-decisions"
 VERDICTS = "DRIFTLOOP_VERDICTS"
+
+_TRY = re.compile(r"(.+)\((\d+)\)")
 
 _ENDED = ("Succeeded", "Failed", "Error")
 
@@ -142,19 +145,29 @@ class History:
             )
             self._timeline.add("run", f"{name}: started", cause)
             before = self._phases[key] = {}
-        for identifier, node in (status.get("nodes") or {}).items():
+        nodes = status.get("nodes") or {}
+        for identifier, node in nodes.items():
             now = node.get("phase")
             if node.get("type") != "Pod" or before.get(identifier) == now or now not in (*_ENDED, "Running"):
                 continue
             before[identifier] = now
             if now != "Running":
                 what = "done" if now == "Succeeded" else now.lower()
-                self._timeline.add(
-                    "step", f"{name}: {node.get('displayName', identifier)} {what}", node.get("message", "")
-                )
+                self._timeline.add("step", f"{name}: {step(node, nodes)} {what}", node.get("message", ""))
         if phase in _ENDED and before.get("") != phase:
             self._timeline.add("run", f"{name}: {phase.lower()}", status.get("message", ""))
             self._phases[key] = {"": phase}
+
+
+def step(node: Mapping[str, Any], nodes: Mapping[str, Mapping[str, Any]]) -> str:
+    """What to call a pod's node: its task, an exit handler's template; which try it is only from the second on."""
+    name, attempt = str(node.get("displayName", "")), 0
+    found = _TRY.fullmatch(name)
+    if found and any(one.get("type") == "Retry" and one.get("displayName") == found[1] for one in nodes.values()):
+        name, attempt = found[1], int(found[2])
+    if name.endswith(".onExit"):
+        name = str(node.get("templateName") or name)
+    return f"{name} (try {attempt + 1})" if attempt else name
 
 
 def _short(value: Any) -> str:
