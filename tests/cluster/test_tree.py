@@ -72,6 +72,19 @@ def test_every_folder_builds(folder):
         assert build(folder)
 
 
+RENDERED = sorted(p.parent for p in (ROOT / "tests" / "golden").glob("*/expected/*/*/kustomization.yaml"))
+
+
+@needs_kubectl
+@pytest.mark.parametrize("folder", RENDERED, ids=lambda p: str(p.relative_to(ROOT / "tests" / "golden")))
+def test_every_rendered_folder_builds_to_exactly_its_objects(folder):
+    """Both back ends, every state of a release."""
+    unlisted = {"kustomization.yaml", "pipeline.yaml", "release.yaml"}
+    written = [d for p in folder.glob("*.yaml") if p.name not in unlisted for d in documents(p.read_text())]
+    key = {(d["kind"], d["metadata"].get("namespace"), d["metadata"]["name"]): d for d in written}
+    assert {(d["kind"], d["metadata"].get("namespace"), d["metadata"]["name"]): d for d in build(folder)} == key
+
+
 @pytest.mark.skipif(not VALIDATOR.exists(), reason="the schema validator is not on this machine")
 def test_every_file_is_valid():
     result = subprocess.run([VALIDATOR, CLUSTER], capture_output=True, text=True, check=False)
@@ -82,8 +95,9 @@ def test_every_file_is_valid():
 @pytest.mark.skipif(not VALIDATOR.exists(), reason="the schema validator is not on this machine")
 @pytest.mark.parametrize("profile", PROFILES)
 def test_what_is_built_is_valid(profile, tmp_path):
-    for part in ("controllers", "configs"):
-        built = build(INFRASTRUCTURE / "profiles" / profile / part)
+    for part, stage in stages(profile).items():
+        built = build(ROOT / stage["spec"]["path"])
+        assert built
         (tmp_path / f"{part}.yaml").write_text(yaml.safe_dump_all(built))
     result = subprocess.run([VALIDATOR, tmp_path], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
