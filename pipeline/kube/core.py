@@ -1,6 +1,8 @@
 """v1: the small part of the core API that we emit."""
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from pipeline.kube.base import Model, Object, Protocol
 
@@ -42,6 +44,8 @@ class ServiceSpec(Model):
 
     selector: dict[str, str]
     ports: tuple[ServicePort, ...]
+    cluster_ip: Annotated[Literal["None"] | None, Field(alias="clusterIP")] = None
+    """`None`, the word: the name is that of each pod, not of one address before all of them."""
 
 
 class Service(Object):

@@ -74,6 +74,10 @@ class Names:
         """Deployment and Service of one model version."""
         return f"{self.pipeline}-{release}"
 
+    def pods(self, release: str) -> str:
+        """The name by which each pod of one model version is found."""
+        return f"{self.predictor(release)}-pods"
+
     def flux(self, tree: str) -> str:
         """Flux Kustomization of one tree: workflows, deployments, monitors."""
         return f"{self.pipeline}-{tree}"

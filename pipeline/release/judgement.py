@@ -231,16 +231,16 @@ def judge(measured: Measured, limits: Limits) -> Verdict:
 
     if candidate.requests < needed:
         missing.append(f"{candidate.requests} of {needed} requests")
+    if (limits.error_rate is not None or limits.p99 is not None) and candidate.p99 is None:
+        # answers come as events, errors and times from the predictor's own metrics: both must have been seen
+        missing.append("no metrics of its answers yet")
     if limits.error_rate is not None:
         allowed = limits.error_rate + measured.production.error_rate
         said = f"error rate {candidate.error_rate:.2%}, allowed {allowed:.2%}"
         hopeless = candidate.errors > allowed * max(needed, candidate.requests)
         (broken if hopeless else kept).append(said)
     if limits.p99 is not None and candidate.requests >= needed:
-        p99 = candidate.p99
-        if p99 is None:
-            missing.append("no answer times yet")
-        else:
+        if (p99 := candidate.p99) is not None:
             said = f"p99 {p99 * 1000:.0f} ms, allowed {limits.p99 * 1000:.0f} ms"
             (broken if p99 > limits.p99 else kept).append(said)
     if limits.agreement is not None:

@@ -123,11 +123,14 @@ def decision_service(plan: Plan, release: Release) -> tuple[Manifest, ...]:
 
 
 def judge_service(plan: Plan, release: Release) -> tuple[Manifest, ...]:
-    """Who measures a rollout."""
+    """Who measures a rollout, and by which names it finds the pods of a rollout that has several."""
+    rollout = (release.production, release.candidate) if release.candidate is not None else ()
+    several = [version for version in rollout if version is not None and plan.serve.replicas > 1]
     return _files(
         plan,
         "monitors",
         {
+            **{f"judge-{version.id}.service": judge.pods(plan, version) for version in several},
             "judge.serviceaccount": judge.account(plan),
             "judge.deployment": judge.deployment(plan),
             "judge.service": judge.service(plan),

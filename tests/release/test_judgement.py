@@ -47,6 +47,9 @@ ALIKE = Limits(seconds=30, requests=100, agreement=Expected(0.95, 0.95, 300))
         (measured(production=answers(1000, 50), candidate=answers(100, 7)), CANARY, Fail),
         (measured(candidate=answers(buckets={0.25: 98, 0.5: 100, math.inf: 100})), CANARY, Fail),
         (measured(candidate=answers(buckets={})), CANARY, Wait),
+        # errors are not known to be few before the predictor's metrics were seen
+        (measured(candidate=answers(buckets={})), Limits(requests=100, error_rate=0.01), Wait),
+        (measured(candidate=answers(buckets={0.1: 0, math.inf: 0})), Limits(requests=100, error_rate=0.01), Wait),
         (measured(joined=100, agreed=90), SHADOW, Pass),
         (measured(joined=100, agreed=89), SHADOW, Fail),
         (measured(joined=99, agreed=99), SHADOW, Wait),
@@ -122,7 +125,8 @@ shares = st.floats(0, 1)
 def test_the_band_holds_the_bounds_and_narrows_with_what_is_seen(production, candidate, rows, answers):
     low, high = Expected(production, candidate, rows).band(answers)
     exact = Expected(production, candidate, rows).exact()
-    assert 0 <= low <= exact[0] <= exact[1] <= high <= 1
+    assert 0 <= low <= exact[0] <= exact[1] + 1e-9
+    assert exact[1] <= high <= 1
     for more, seen in ((4 * rows, answers), (rows, 4 * answers)):
         narrower = Expected(production, candidate, more).band(seen)
         assert low - 1e-9 <= narrower[0] <= narrower[1] <= high + 1e-9

@@ -20,6 +20,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="driftloop-judge", description=__doc__)
     parser.add_argument("--pipeline", required=True)
     parser.add_argument("--namespace", required=True)
+    parser.add_argument("--each-pod", action="store_true", help="predictors have several pods")
     parser.add_argument("--port", type=int, default=8080)
     parser.add_argument("--host", default="0.0.0.0")  # noqa: S104 - a container's door
     arguments = parser.parse_args()
@@ -28,7 +29,8 @@ def main() -> None:
         sys.exit("error: NATS_URL is not set\n\nhint: it comes from the ConfigMap `driftloop-platform`")
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s %(message)s", stream=sys.stderr)
     try:
-        asyncio.run(_serve(Settings(arguments.pipeline, arguments.namespace, url), arguments.host, arguments.port))
+        settings = Settings(arguments.pipeline, arguments.namespace, url, each_pod=arguments.each_pod)
+        asyncio.run(_serve(settings, arguments.host, arguments.port))
     except PipelineError as error:
         sys.exit(f"error: {error}")
     except OSError as error:

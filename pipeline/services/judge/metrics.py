@@ -82,12 +82,13 @@ class Counting:
     """What a predictor has answered since a time, added up over scrapes of processes that come, go and start again."""
 
     since: float
-    _seen: dict[float, Answers] = field(default_factory=dict)
+    _seen: dict[tuple[str, float], Answers] = field(default_factory=dict)
     _total: Answers = field(default_factory=Answers)
 
-    def add(self, scrape: Scrape) -> Answers:
-        """Add what is new in a scrape; returns the sum so far."""
-        process = next((known for known in self._seen if abs(known - scrape.started) < 3.0), scrape.started)
+    def add(self, scrape: Scrape, address: str = "") -> Answers:
+        """Add what is new in a scrape of the process at an address; returns the sum so far."""
+        known = [seen for seen in self._seen if seen[0] == address and abs(seen[1] - scrape.started) < 3.0]
+        process = known[0] if known else (address, scrape.started)
         before = self._seen.get(process)
         if before is None:
             # a process that is older than the question has counted things that are not asked for

@@ -3,10 +3,13 @@
 
 import asyncio
 import json
+import socket
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
+from urllib.parse import SplitResult, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import nats.errors
@@ -43,6 +46,10 @@ class Settings:
     nats_url: str
     predictor: str = "http://{pipeline}-{release}.{namespace}.svc.cluster.local:8000/prometheus"
     """Address of a predictor's metrics."""
+    each_pod: bool = False
+    """Whether predictors have several pods: each is asked on its own, since its counters are its own."""
+    pods: str = "{pipeline}-{release}-pods.{namespace}.svc.cluster.local"
+    """Name that resolves to the addresses of a predictor's pods."""
 
     @property
     def stream(self) -> str:
@@ -71,6 +78,17 @@ class Response:
         return cls(request, release, tuple(found), when)
 
 
+Resolve = Callable[[str, int], Awaitable[list[str]]]
+"""Name and port to the `host:port` of everything that has that name; OSError when nothing has."""
+
+
+async def resolved(name: str, port: int) -> list[str]:
+    """As the cluster's DNS says."""
+    found = await asyncio.get_running_loop().getaddrinfo(name, port, type=socket.SOCK_STREAM)
+    hosts = {f"[{at[0]}]" if family == socket.AF_INET6 else str(at[0]) for family, _, _, _, at in found}
+    return [f"{host}:{port}" for host in sorted(hosts)]
+
+
 @dataclass
 class _Question:
     production: metrics.Counting
@@ -81,9 +99,10 @@ class _Question:
 class Judge:
     """The service; `application()` is what aiohttp runs."""
 
-    def __init__(self, settings: Settings, js: JetStreamContext) -> None:
+    def __init__(self, settings: Settings, js: JetStreamContext, resolve: Resolve = resolved) -> None:
         self._settings = settings
         self._js = js
+        self._resolve = resolve
         self._join = Join()
         self._questions: OrderedDict[tuple[str, str, float], _Question] = OrderedDict()
         self._last: dict[tuple[str, str], Measured] = {}
@@ -198,9 +217,9 @@ class Judge:
             self._questions.popitem(last=False)
         async with question.lock:
             scrapes = await asyncio.gather(self._scrape(production, now), self._scrape(candidate, now))
-            for counting, scrape in zip((question.production, question.candidate), scrapes, strict=True):
-                if scrape is not None:
-                    counting.add(scrape)
+            for counting, found in zip((question.production, question.candidate), scrapes, strict=True):
+                for address, scrape in found.items():
+                    counting.add(scrape, address)
         agreement = self._join.agreement(production, candidate, since)
         return Measured(
             max(0.0, now - since),
@@ -215,17 +234,39 @@ class Judge:
         """A predictor's metrics count probes as requests too, its events don't; failed requests have no event."""
         return replace(counted, requests=self._join.responses(release, since) + counted.errors)
 
-    async def _scrape(self, release: str, now: float) -> metrics.Scrape | None:
-        """None when the predictor does not show its metrics now: it may be starting."""
+    async def _scrape(self, release: str, now: float) -> dict[str, metrics.Scrape]:
+        """The counters of a predictor's processes by address; those that don't show them now are left out."""
         settings = self._settings
-        url = settings.predictor.format(pipeline=settings.pipeline, namespace=settings.namespace, release=release)
+        names = {"pipeline": settings.pipeline, "namespace": settings.namespace, "release": release}
+        url = urlsplit(settings.predictor.format(**names))
+        addresses = await self._pods(settings.pods.format(**names), url) if settings.each_pod else [url.netloc]
+        pages = await asyncio.gather(
+            *(self._page(url._replace(netloc=address), f"{settings.pipeline}-{release}", now) for address in addresses)
+        )
+        return {address: page for address, page in zip(addresses, pages, strict=True) if page is not None}
+
+    async def _pods(self, name: str, url: SplitResult) -> list[str]:
+        """Where the pods behind a name listen.
+
+        A proxy resolves names itself: that is one machine, where one process counts for all replicas.
+        """
+        if "http" in getproxies() and not proxy_bypass(url.hostname or ""):
+            return [url.netloc]
+        try:
+            return await self._resolve(name, url.port or 80)
+        except OSError:
+            self._taken.labels("unresolved").inc()
+            return []
+
+    async def _page(self, url: SplitResult, predictor: str, now: float) -> metrics.Scrape | None:
+        """None when nothing of that kind is there now: the process may be starting."""
         assert self._session is not None  # noqa: S101 - made at start-up
         try:
-            async with self._session.get(url) as answer:
+            async with self._session.get(url.geturl()) as answer:
                 if answer.status != 200:
                     return None
                 text = await answer.text(errors="replace")
-            return metrics.parse(text, f"{settings.pipeline}-{release}", now=now)
+            return metrics.parse(text, predictor, now=now)
         except (aiohttp.ClientError, TimeoutError, ValueError):
             self._taken.labels("unscraped").inc()
             return None

@@ -77,6 +77,14 @@ def test_several_processes_behind_one_address():
     assert counting.total.requests == 20 + 30
 
 
+def test_pods_that_started_at_the_same_moment_are_told_apart_by_their_address():
+    counting = Counting(since=1000.0)
+    for first, second in ((100, 300), (110, 330), (120, 330)):
+        counting.add(Scrape(500.0, counts(first)), "10.0.0.1:8000")
+        counting.add(Scrape(500.5, counts(second)), "10.0.0.2:8000")
+    assert counting.total.requests == 20 + 30
+
+
 def test_a_process_that_started_later_counts_from_its_start():
     counting = Counting(since=1000.0)
     assert counting.add(Scrape(1010.0, counts(5))).requests == 5

@@ -15,7 +15,10 @@ import aiohttp
 import psutil
 import pytest
 from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
 
+from pipeline.clients.nats import connection
+from pipeline.services.judge.service import Judge, Settings, resolved
 from tests.services.judge.test_metrics import ENVOY
 
 JUDGE = [sys.executable, "-m", "pipeline.services.judge", "--pipeline", "digits", "--namespace", "ml"]
@@ -198,6 +201,60 @@ async def test_errors_and_times_come_from_the_predictors(judge, predictors):
     second = await judge.judgement(**BOTH, since=since)
     assert second["production"] == {"requests": 3, "errors": 3, "buckets": {"0.005": 0, "0.01": 0, "+Inf": 3}}
     assert "http://digits-r2.ml.svc.cluster.local:8000/prometheus" in predictors.asked
+
+
+async def test_each_pod_of_a_predictor_counts_on_its_own(nats, monkeypatch):
+    """Two pods that started together, each with counters of its own; one goes, another comes."""
+    for name in ("HTTP_PROXY", "http_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    port, pods = free_port(), {}
+    runners = []
+    for host in ("127.0.0.2", "127.0.0.3", "127.0.0.4"):
+
+        async def page(request: web.BaseRequest, host: str = host) -> web.Response:
+            errors, uptime = pods[host]
+            failed = 'class="5",envoy_cluster_name="digits/digits-r2/model"} '
+            found = ENVOY.replace("digits-r1", "digits-r2").replace(f"{failed}2", f"{failed}{errors}")
+            return web.Response(text=found + f"# TYPE envoy_server_uptime gauge\nenvoy_server_uptime{{}} {uptime}\n")
+
+        runner = web.ServerRunner(web.Server(page))
+        await runner.setup()
+        await web.TCPSite(runner, host, port).start()
+        runners.append(runner)
+
+    async def resolve(name: str, port: int) -> list[str]:
+        if name != "digits-r2-pods.ml.svc.cluster.local":
+            raise OSError(f"{name} is not known")
+        return [f"{host}:{port}" for host in pods]
+
+    predictor = "http://{pipeline}-{release}.{namespace}.svc.cluster.local:" + str(port) + "/prometheus"
+    settings = Settings("digits", "ml", nats.url, predictor=predictor, each_pod=True)
+    async with (
+        connection(nats.url, name="test") as js,
+        TestClient(TestServer(Judge(settings, js, resolve).application())) as client,
+    ):
+
+        async def errors(since: float) -> int:
+            answer = await client.get("/judgement", params={**BOTH, "since": str(since)})
+            return (await answer.json())["candidate"]["errors"]
+
+        since = (await (await client.get("/judgement", params=BOTH)).json())["now"]
+        pods = {"127.0.0.2": (2, 500), "127.0.0.3": (20, 500)}
+        assert await errors(since) == 0
+        pods = {"127.0.0.2": (3, 500), "127.0.0.3": (24, 500)}
+        assert await errors(since) == 5
+        pods = {"127.0.0.3": (24, 500), "127.0.0.4": (7, 0)}
+        assert await errors(since) == 12
+        said = await (await client.get("/metrics")).text()
+        assert 'driftloop_judge_responses_total{what="unresolved"} 3.0' in said
+    for runner in runners:
+        await runner.cleanup()
+
+
+async def test_names_are_resolved_as_the_machine_does():
+    assert "127.0.0.1:8000" in await resolved("localhost", 8000)
+    with pytest.raises(OSError, match=r"not known|failure"):
+        await resolved("nowhere.invalid", 8000)
 
 
 async def test_killed_and_started_again_it_knows_what_it_had_acknowledged(judge):
