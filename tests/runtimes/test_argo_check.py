@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from pipeline.runtimes.local.argo.check import KINDS, check
-from pipeline.runtimes.local.argo.model import NotUnderstoodError
+from pipeline.runtimes.local.argo.parts import NotUnderstoodError
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 TREES = sorted(folder.name for folder in GOLDEN.iterdir() if (folder / "expected").is_dir())

@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 
 from pipeline.clients.s3 import Location
 from pipeline.runtimes.local.argo import dag, lifecycle, loops, retries, tags, variables
-from pipeline.runtimes.local.argo.model import Arguments, Hook, Hooks, RetryStrategy, Task, Template, WorkflowSpec
+from pipeline.runtimes.local.argo.model import (
+    Arguments,
+    Hook,
+    Hooks,
+    RetryStrategy,
+    Task,
+    Template,
+    WorkflowSpec,
+)
 from pipeline.runtimes.local.argo.nodes import ENDED, Node, Outputs, Phase, Site
 from pipeline.runtimes.local.argo.variables import Call, View
 

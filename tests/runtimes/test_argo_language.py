@@ -14,11 +14,13 @@ from hypothesis import strategies as st
 from pipeline.runtimes.local.argo import jsonpaths, tags
 from pipeline.runtimes.local.argo.cron import times
 from pipeline.runtimes.local.argo.dag import STATES, Ended, plan
+from pipeline.runtimes.local.argo.eventing import Filters, Trigger
 from pipeline.runtimes.local.argo.expressions import Dialect, ExpressionError, evaluate, parse, when
 from pipeline.runtimes.local.argo.merge import merged
-from pipeline.runtimes.local.argo.model import CronSpec, Filters, NotUnderstoodError, Task, Trigger
+from pipeline.runtimes.local.argo.model import CronSpec, Task
 from pipeline.runtimes.local.argo.mounts import local
 from pipeline.runtimes.local.argo.nodes import Node, Phase, node_id
+from pipeline.runtimes.local.argo.parts import NotUnderstoodError
 from pipeline.runtimes.local.argo.sensor import filled, passes
 from pipeline.runtimes.local.argo.times import duration
 

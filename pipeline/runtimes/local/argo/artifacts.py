@@ -5,8 +5,9 @@ from pathlib import Path
 
 from pipeline.clients.s3 import Location, MissingObjectError, Store
 from pipeline.errors import LocalError
-from pipeline.runtimes.local.argo.model import Artifact, NotUnderstoodError, Template
+from pipeline.runtimes.local.argo.model import Artifact, Template
 from pipeline.runtimes.local.argo.mounts import place
+from pipeline.runtimes.local.argo.parts import NotUnderstoodError
 
 
 def fetch(template: Template, stored: Mapping[str, Location], mounts: Mapping[str, Path], store: Store | None) -> None:

@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline.runtimes.local.argo import cron, dag, merge, sensor
-from pipeline.runtimes.local.argo.model import EventSourceSpec, SensorSpec, WorkflowSpec, read
+from pipeline.runtimes.local.argo.eventing import EventSourceSpec, SensorSpec
+from pipeline.runtimes.local.argo.model import WorkflowSpec
+from pipeline.runtimes.local.argo.parts import read
 
 KINDS = ("WorkflowTemplate", "CronWorkflow", "EventSource", "Sensor")
 """The kinds that are acted on here."""

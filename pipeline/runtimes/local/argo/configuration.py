@@ -12,7 +12,8 @@ import yaml
 
 from pipeline.clients.s3 import Store
 from pipeline.errors import LocalError
-from pipeline.runtimes.local.argo.model import KeyRef, NotUnderstoodError, Part, RepositoryRef, read
+from pipeline.runtimes.local.argo.model import RepositoryRef
+from pipeline.runtimes.local.argo.parts import KeyRef, NotUnderstoodError, Part, read
 from pipeline.runtimes.local.state import State
 
 PLATFORM = "driftloop-platform"

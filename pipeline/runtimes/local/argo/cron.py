@@ -17,9 +17,10 @@ from pipeline.clients.nats import key_value
 from pipeline.errors import StoreError
 from pipeline.runtimes.local.argo import bus
 from pipeline.runtimes.local.argo.eventsource import patiently
-from pipeline.runtimes.local.argo.model import CronSpec, NotUnderstoodError, read
+from pipeline.runtimes.local.argo.model import CronSpec
 from pipeline.runtimes.local.argo.nodes import ENDED
 from pipeline.runtimes.local.argo.objects import Json, Objects
+from pipeline.runtimes.local.argo.parts import NotUnderstoodError, read
 from pipeline.runtimes.local.argo.store import Workflows
 
 LOG = logging.getLogger("argo.cron")

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from pipeline.runtimes.local.argo import expressions
 from pipeline.runtimes.local.argo.expressions import Dialect, Expression, ExpressionError
-from pipeline.runtimes.local.argo.model import NotUnderstoodError, Task
+from pipeline.runtimes.local.argo.model import Task
 from pipeline.runtimes.local.argo.nodes import BAD, Node, Phase
+from pipeline.runtimes.local.argo.parts import NotUnderstoodError
 
 STATES = ("Succeeded", "Failed", "Errored", "Skipped", "Omitted", "Daemoned", "AnySucceeded", "AllFailed")
 

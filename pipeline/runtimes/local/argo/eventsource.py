@@ -20,8 +20,9 @@ from pipeline.clients.nats import publish
 from pipeline.errors import StoreError
 from pipeline.runtimes.local.argo import bus
 from pipeline.runtimes.local.argo.configuration import PLATFORM
-from pipeline.runtimes.local.argo.model import EventSourceSpec, NotUnderstoodError, Webhook, read
+from pipeline.runtimes.local.argo.eventing import EventSourceSpec, Webhook
 from pipeline.runtimes.local.argo.objects import Json, Objects
+from pipeline.runtimes.local.argo.parts import NotUnderstoodError, read
 
 LOG = logging.getLogger("argo.eventsource")
 

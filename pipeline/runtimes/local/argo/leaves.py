@@ -14,8 +14,9 @@ from pipeline.runtimes.local.argo import pod, tags
 from pipeline.runtimes.local.argo.collector import logs_of
 from pipeline.runtimes.local.argo.configuration import Configuration, Find, Repository, repository
 from pipeline.runtimes.local.argo.locks import Mutexes
-from pipeline.runtimes.local.argo.model import NotUnderstoodError, Template, WorkflowSpec, read
+from pipeline.runtimes.local.argo.model import Template, WorkflowSpec
 from pipeline.runtimes.local.argo.nodes import Node
+from pipeline.runtimes.local.argo.parts import NotUnderstoodError, read
 from pipeline.runtimes.local.argo.store import Workflows, until_stored
 from pipeline.runtimes.local.state import State
 

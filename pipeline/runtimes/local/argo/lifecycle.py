@@ -5,8 +5,9 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from pipeline.runtimes.local.argo.model import Hook, Hooks, TTLStrategy, WorkflowSpec, read
+from pipeline.runtimes.local.argo.model import Hook, Hooks, TTLStrategy, WorkflowSpec
 from pipeline.runtimes.local.argo.nodes import BAD, ENDED, Node, Phase
+from pipeline.runtimes.local.argo.parts import read
 
 
 def remaining(spec: WorkflowSpec, age: float) -> float | None:

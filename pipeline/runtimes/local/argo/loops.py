@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from pipeline.runtimes.local.argo import dag, tags
-from pipeline.runtimes.local.argo.model import NotUnderstoodError, Task
+from pipeline.runtimes.local.argo.model import Task
 from pipeline.runtimes.local.argo.nodes import Node, Outputs, Phase, first_message
+from pipeline.runtimes.local.argo.parts import NotUnderstoodError
 
 
 def items(task: Task, scope: tags.Scope) -> list[Any] | None:

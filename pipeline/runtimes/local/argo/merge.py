@@ -3,14 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pipeline.runtimes.local.argo.model import (
-    Arguments,
-    NotUnderstoodError,
-    Parameter,
-    WorkflowMetadata,
-    WorkflowSpec,
-    read,
-)
+from pipeline.runtimes.local.argo.model import Arguments, Parameter, WorkflowMetadata, WorkflowSpec
+from pipeline.runtimes.local.argo.parts import NotUnderstoodError, read
 
 FindTemplate = Callable[[str, str], "dict[str, Any] | None"]
 """(namespace, name) -> the applied WorkflowTemplate."""

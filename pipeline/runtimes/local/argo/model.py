@@ -1,60 +1,10 @@
-"""What the local runtime understands of Argo's objects.
+"""Workflows, their templates and CronWorkflows, as far as the local runtime understands them."""
 
-Three kinds of fields: the ones below, which it acts on; those in a class's `ACCEPTED`, which change nothing on one
-machine; and all others, which are refused by name.
-"""
+from typing import Any, Literal, Self
 
-import json
-from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
+from pydantic import Field, model_validator
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
-from pydantic.alias_generators import to_camel
-
-from pipeline.errors import LocalError
-
-
-class NotUnderstoodError(LocalError):
-    """An object with something the local runtime does not act on, or that is not what the API allows."""
-
-
-class Part(BaseModel):
-    """A piece of an object: frozen, camelCase outside, unknown fields refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, alias_generator=to_camel)
-    ACCEPTED: ClassVar[frozenset[str]] = frozenset()
-
-    @model_validator(mode="before")
-    @classmethod
-    def _leave_out_accepted(cls, value: Any) -> Any:
-        if isinstance(value, dict):
-            return {k: v for k, v in value.items() if k not in cls.ACCEPTED and v is not None}
-        return value
-
-    def raw(self) -> dict[str, Any]:
-        """As it was written, without what is only accepted."""
-        return self.model_dump(by_alias=True, exclude_unset=True)
-
-
-def _any_string(value: Any) -> Any:
-    """Argo's AnyString: numbers and booleans are taken as their text."""
-    match value:
-        case bool():
-            return "true" if value else "false"
-        case int() | float():
-            return json.dumps(value)
-        case _:
-            return value
-
-
-Text = Annotated[str, BeforeValidator(_any_string)]
-
-
-class KeyRef(Part):
-    """One key of a ConfigMap or Secret."""
-
-    name: str
-    key: str
-    optional: bool = False
+from pipeline.runtimes.local.argo.parts import Duration, KeyRef, Number, Part, Text, Whole
 
 
 class ParameterSource(Part):
@@ -107,8 +57,8 @@ class Artifact(Part):
 class Arguments(Part):
     """What a template is called with."""
 
-    parameters: list[Parameter] = []
-    artifacts: list[Artifact] = []
+    parameters: list[Parameter] = Field(default_factory=list)
+    artifacts: list[Artifact] = Field(default_factory=list)
 
 
 class FieldRef(Part):
@@ -181,11 +131,11 @@ class Container(Part):
     name: str = "main"
     image: str
     command: list[str] = Field(min_length=1)
-    args: list[str] = []
-    env: list[Env] = []
-    env_from: list[EnvFrom] = []
+    args: list[str] = Field(default_factory=list)
+    env: list[Env] = Field(default_factory=list)
+    env_from: list[EnvFrom] = Field(default_factory=list)
     working_dir: str | None = None
-    volume_mounts: list[VolumeMount] = []
+    volume_mounts: list[VolumeMount] = Field(default_factory=list)
 
 
 class Hook(Part):
@@ -238,12 +188,6 @@ class Resource(Part):
     manifest: str
 
 
-_DURATION = r"^(\d+(\.\d+)?|(\d+(\.\d+)?(ms|s|m|h|d))+)$"
-Duration = Annotated[str, BeforeValidator(_any_string), Field(pattern=_DURATION)]
-Whole = Annotated[str, BeforeValidator(_any_string), Field(pattern=r"^\d+$")]
-Number = Annotated[str, BeforeValidator(_any_string), Field(pattern=r"^\d+(\.\d+)?$")]
-
-
 class Backoff(Part):
     """Growing waits between retries."""
 
@@ -272,7 +216,7 @@ class Mutex(Part):
 class Synchronization(Part):
     """Mutexes; semaphores are refused."""
 
-    mutexes: list[Mutex] = []
+    mutexes: list[Mutex] = Field(default_factory=list)
 
 
 class Template(Part):
@@ -304,7 +248,7 @@ class Template(Part):
     retry_strategy: RetryStrategy | None = None
     active_deadline_seconds: Text | None = None
     timeout: str | None = None
-    volumes: list[Volume] = []
+    volumes: list[Volume] = Field(default_factory=list)
     parallelism: int | None = Field(default=None, ge=1)
     synchronization: Synchronization | None = None
 
@@ -334,8 +278,8 @@ class RepositoryRef(Part):
 class WorkflowMetadata(Part):
     """Labels and annotations every run gets."""
 
-    labels: dict[str, str] = {}
-    annotations: dict[str, str] = {}
+    labels: dict[str, str] = Field(default_factory=dict)
+    annotations: dict[str, str] = Field(default_factory=dict)
 
 
 class TTLStrategy(Part):
@@ -373,12 +317,12 @@ class WorkflowSpec(Part):
     )
     entrypoint: str | None = None
     arguments: Arguments = Arguments()
-    templates: list[Template] = []
+    templates: list[Template] = Field(default_factory=list)
     workflow_template_ref: TemplateRef | None = None
     service_account_name: str = "default"
     on_exit: str | None = None
     hooks: Hooks | None = None
-    volumes: list[Volume] = []
+    volumes: list[Volume] = Field(default_factory=list)
     parallelism: int | None = Field(default=None, ge=1)
     active_deadline_seconds: int | None = None
     synchronization: Synchronization | None = None
@@ -399,148 +343,3 @@ class CronSpec(Part):
     starting_deadline_seconds: int = 0
     workflow_metadata: WorkflowMetadata = WorkflowMetadata()
     workflow_spec: dict[str, Any]
-
-
-class Webhook(Part):
-    """One endpoint of an EventSource."""
-
-    ACCEPTED = frozenset({"port"})
-    endpoint: str = Field(pattern="^/")
-    method: Literal["POST", "PUT"] = "POST"
-    auth_secret: KeyRef | None = None
-    max_payload_size: int = 1048576
-    metadata: dict[str, str] = {}
-
-
-class EventSourceSpec(Part):
-    """Webhooks by event name."""
-
-    ACCEPTED = frozenset({"replicas", "service", "template"})
-    event_bus_name: Literal["default"] = "default"
-    webhook: dict[str, Webhook]
-
-
-class DataFilter(Part):
-    """A value in the event that has to be one of these; strings are unanchored regular expressions."""
-
-    path: str
-    type: Literal["string", "number", "bool"]
-    comparator: Literal["", ">=", ">", "=", "!=", "<", "<="] = "="
-    value: list[Text] = Field(min_length=1)
-
-
-class Filters(Part):
-    """What a dependency's event must look like."""
-
-    data: list[DataFilter] = []
-    data_logical_operator: Literal["and", "or", ""] = "and"
-
-
-class Dependency(Part):
-    """An event of an EventSource."""
-
-    name: str
-    event_source_name: str
-    event_name: str
-    filters: Filters | None = None
-
-
-class TriggerSource(Part):
-    """The value a parameter takes: from the event's data, else the default."""
-
-    dependency_name: str
-    data_key: str | None = None
-    value: Text | None = None
-    use_raw_data: bool = False
-
-
-class TriggerParameter(Part):
-    """Where that value goes in the resource."""
-
-    src: TriggerSource
-    dest: str
-    operation: Literal["overwrite", "append", "prepend", ""] = "overwrite"
-
-
-class TriggerResource(Part):
-    """The resource a trigger creates."""
-
-    resource: dict[str, Any]
-
-
-class KubernetesTrigger(Part):
-    """Creates the resource."""
-
-    operation: Literal["create", ""] = "create"
-    source: TriggerResource
-    parameters: list[TriggerParameter] = []
-
-
-class TriggerTemplate(Part):
-    """When a trigger fires (`conditions` over dependency names; all of them unless given) and what it does."""
-
-    name: str
-    conditions: str | None = None
-    k8s: KubernetesTrigger
-
-
-class TriggerRetry(Part):
-    """Growing waits between tries."""
-
-    steps: Whole = "1"
-    duration: Duration = "1s"
-    factor: Number = "1"
-    jitter: Number = "0"
-
-
-class RateLimit(Part):
-    """How many triggers in a unit of time; more have to wait."""
-
-    unit: Literal["Second", "Minute", "Hour"] = "Second"
-    requests_per_unit: int = Field(default=1, ge=1)
-
-
-class Trigger(Part):
-    """A trigger and how failures are met."""
-
-    template: TriggerTemplate
-    retry_strategy: TriggerRetry | None = None
-    rate_limit: RateLimit | None = None
-    at_least_once: bool = False
-
-
-class SensorSpec(Part):
-    """Dependencies and what they trigger."""
-
-    ACCEPTED = frozenset({"template", "replicas", "revisionHistoryLimit", "errorOnFailedRound", "loggingFields"})
-    event_bus_name: Literal["default"] = "default"
-    dependencies: list[Dependency] = Field(min_length=1)
-    triggers: list[Trigger] = Field(min_length=1)
-
-
-S = TypeVar("S", bound=Part)
-
-
-def read(kind: type[S], value: Any, *, what: str) -> S:
-    """A part from its JSON; NotUnderstoodError lists every field at fault, `what` says whose they are."""
-    try:
-        return kind.model_validate(value)
-    except ValidationError as error:
-        faults = [_fault(fault["loc"], fault["type"], fault["msg"], fault["input"]) for fault in error.errors()]
-        raise NotUnderstoodError(
-            f"{what}: {'; '.join(faults)}",
-            hint="`driftloop up --explain` lists what the local runtime acts on",
-        ) from error
-
-
-def _fault(place: tuple[int | str, ...], type: str, message: str, found: Any) -> str:
-    path = ".".join(str(part) for part in place)
-    match type:
-        case "extra_forbidden":
-            return f"`{path}` is not understood by the local runtime"
-        case "missing":
-            return f"`{path}` is missing"
-        case "value_error":
-            return message.removeprefix("Value error, ")
-        case _:
-            return f"`{path}` is {json.dumps(found, default=str)[:60]}: {message.lower()}"

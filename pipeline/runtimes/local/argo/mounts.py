@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from pipeline.runtimes.local.argo.model import NotUnderstoodError
+from pipeline.runtimes.local.argo.parts import NotUnderstoodError
 
 
 def local(text: str, mounts: Mapping[str, Path]) -> str:

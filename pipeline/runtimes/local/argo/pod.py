@@ -17,9 +17,10 @@ from pipeline.errors import LocalError, StoreError
 from pipeline.runtimes.local import background, child, images, logs
 from pipeline.runtimes.local.argo import artifacts
 from pipeline.runtimes.local.argo.configuration import Configuration
-from pipeline.runtimes.local.argo.model import Container, Env, FieldRef, NotUnderstoodError, Template, Volume
+from pipeline.runtimes.local.argo.model import Container, Env, FieldRef, Template, Volume
 from pipeline.runtimes.local.argo.mounts import local, place
 from pipeline.runtimes.local.argo.nodes import Outputs, Phase
+from pipeline.runtimes.local.argo.parts import NotUnderstoodError
 from pipeline.runtimes.local.argo.times import duration
 from pipeline.runtimes.local.state import MARK, State, unwritable
 

@@ -14,8 +14,9 @@ from pipeline.clients.s3 import Location
 from pipeline.errors import LocalError
 from pipeline.runtimes.local.argo import dag, expressions, lifecycle, loops, merge, retries, tags, variables
 from pipeline.runtimes.local.argo.leaves import Leaves, World
-from pipeline.runtimes.local.argo.model import Hook, RetryStrategy, Synchronization, Task, Template, WorkflowSpec, read
+from pipeline.runtimes.local.argo.model import Hook, RetryStrategy, Synchronization, Task, Template, WorkflowSpec
 from pipeline.runtimes.local.argo.nodes import BAD, Node, Outputs, Phase, Site, first_message
+from pipeline.runtimes.local.argo.parts import read
 from pipeline.runtimes.local.argo.status import Status
 from pipeline.runtimes.local.argo.store import Json
 from pipeline.runtimes.local.argo.times import age, now

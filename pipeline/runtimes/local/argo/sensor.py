@@ -25,18 +25,11 @@ from nats.js.kv import KeyValue
 from pipeline.clients.nats import key_value, messages
 from pipeline.errors import LocalError, StoreError
 from pipeline.runtimes.local.argo import bus, expressions, jsonpaths
+from pipeline.runtimes.local.argo.eventing import DataFilter, Filters, SensorSpec, Trigger, TriggerParameter
 from pipeline.runtimes.local.argo.eventsource import patiently
 from pipeline.runtimes.local.argo.expressions import Dialect, Expression
-from pipeline.runtimes.local.argo.model import (
-    DataFilter,
-    Filters,
-    NotUnderstoodError,
-    SensorSpec,
-    Trigger,
-    TriggerParameter,
-    read,
-)
 from pipeline.runtimes.local.argo.objects import Json, Objects
+from pipeline.runtimes.local.argo.parts import NotUnderstoodError, read
 from pipeline.runtimes.local.argo.store import Workflows
 from pipeline.runtimes.local.argo.times import duration
 

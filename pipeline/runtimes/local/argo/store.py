@@ -20,7 +20,7 @@ from nats.js.kv import KeyValue
 
 from pipeline.clients.nats import HINT, key_value, messages
 from pipeline.errors import StoreError
-from pipeline.runtimes.local.argo.model import NotUnderstoodError
+from pipeline.runtimes.local.argo.parts import NotUnderstoodError
 from pipeline.runtimes.local.argo.times import now
 
 BUCKET = "driftloop-workflows"

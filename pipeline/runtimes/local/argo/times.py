@@ -3,7 +3,7 @@
 import re
 from datetime import UTC, datetime
 
-from pipeline.runtimes.local.argo.model import NotUnderstoodError
+from pipeline.runtimes.local.argo.parts import NotUnderstoodError
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 

@@ -12,16 +12,9 @@ from typing import Any
 
 from pipeline.clients.s3 import Location
 from pipeline.runtimes.local.argo import merge, tags
-from pipeline.runtimes.local.argo.model import (
-    Arguments,
-    Artifact,
-    NotUnderstoodError,
-    Parameter,
-    Template,
-    WorkflowSpec,
-    read,
-)
+from pipeline.runtimes.local.argo.model import Arguments, Artifact, Parameter, Template, WorkflowSpec
 from pipeline.runtimes.local.argo.nodes import Node, Outputs
+from pipeline.runtimes.local.argo.parts import NotUnderstoodError, read
 
 _FROM = re.compile(r"\{\{\s*(.+?)\s*\}\}")
 
