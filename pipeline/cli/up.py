@@ -7,14 +7,18 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from pipeline.errors import LocalError
+from pipeline.errors import LocalError, SpecError
 from pipeline.runtimes.local import kinds, prepare, timeline
 from pipeline.runtimes.local.state import State
 from pipeline.runtimes.local.supervisor import Options, Supervisor, record
 from pipeline.runtimes.local.timeline import Timeline
+
+if TYPE_CHECKING:
+    from pipeline.spec.model import Pipeline
 
 CURRENT = 300.0
 """Seconds after which `up` says what is still missing, and goes on."""
@@ -78,10 +82,11 @@ def command(  # noqa: PLR0917 - click passes by name
 
 
 def _commit(state: State, spec: Path, envs: Path | None) -> None:
-    """Register the spec's images and commit its tree: in processes of their own, so that this one stays small."""
-    from pipeline.spec import load
+    """Register the spec's images and commit its tree: in processes of their own, so that this one stays small.
 
-    pipeline = load(spec.read_text(), path=str(spec))
+    What is wrong with the project is said first, before anything is built for minutes.
+    """
+    pipeline = _checked(spec)
     contexts = [(image.ref, spec.parent / image.context) for image in pipeline.spec.images.values() if image.context]
     prepare.register(state, contexts, envs=envs, say=_say)
     prepare.buckets(state, [pipeline.spec.data.uri.removeprefix("s3://").partition("/")[0]])
@@ -89,6 +94,23 @@ def _commit(state: State, spec: Path, envs: Path | None) -> None:
     command = [sys.executable, "-m", "pipeline.cli", "commit", str(spec), "--repository", state.repository_url]
     if subprocess.run(command, stdout=sys.stderr, check=False).returncode != 0:
         raise LocalError(f"{spec} was not committed", hint="the message above says why")
+
+
+def _checked(spec: Path) -> "Pipeline":
+    """The spec, with the folders and functions that it names; SpecError lists all that is wrong."""
+    from pipeline.cli import project
+    from pipeline.plan import plan
+    from pipeline.spec import InvalidSpec, read
+
+    try:
+        text = spec.read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise SpecError(f"{spec} is not UTF-8 text", hint="`driftloop init` writes one to start from") from error
+    document = read(text, path=str(spec))
+    plan(document)
+    if problems := project.check(document, spec.parent):
+        raise InvalidSpec(problems)
+    return document.pipeline
 
 
 async def _run(state: State, options: Options) -> int:

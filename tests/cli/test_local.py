@@ -103,3 +103,15 @@ def test_up_without_anything_to_run(tmp_path: Path) -> None:
     assert "nothing to run" in result.stderr
     assert "driftloop up pipeline.yaml" in result.stderr
     assert not (tmp_path / "none").exists()
+
+
+def test_up_says_what_is_wrong_with_a_project_before_it_builds_anything(tmp_path: Path) -> None:
+    driftloop("init", str(tmp_path / "mine"))
+    spec = tmp_path / "mine" / "pipeline.yaml"
+    text = spec.read_text()
+    spec.write_text(text.replace("train:train", "train:trian"))
+    said = driftloop("up", str(spec), "--state", str(tmp_path / "state"), code=1).stderr
+    assert f"{spec}:9:16: spec.train.run is `train:trian`, must be a function in" in said
+    assert "building its environment" not in said
+    spec.write_bytes(b"\x8c\xff")
+    assert "is not UTF-8 text" in driftloop("up", str(spec), "--state", str(tmp_path / "state"), code=1).stderr
