@@ -139,10 +139,10 @@ class Platform:
         """The commit at the tip of `main`; LocalError when there is none."""
         return _git(self.state.repository, "rev-parse", "main").strip()
 
-    def release(self) -> Release:
-        """release.yaml at the tip."""
+    def release(self, commit: str = "main") -> Release:
+        """release.yaml in a commit, by default at the tip."""
         path = f"deployments/{self.name}/release.yaml"
-        return record.load(_git(self.state.repository, "show", f"main:{path}"), path=path)
+        return record.load(_git(self.state.repository, "show", f"{commit}:{path}"), path=path)
 
     # Addresses
 

@@ -155,7 +155,14 @@ class Story:
         traffic.turn("rotated")
         await self._platform.until(self._is_applied, "the promotion to be applied", within=SOON)
         after = traffic.turn("rotated")
-        self._screen.say(f"release {_production(release)} is production", "promoted", self._platform.head())
+        promotion = self._platform.head()
+        self._screen.say(f"release {_production(release)} is production", "promoted", promotion)
+        below = await asyncio.to_thread(self._platform.release, f"{promotion}^")
+        self._screen.claim(
+            "a revert of the promotion is the release before it, alone",
+            below == before,
+            f"below it: {_production(below)} with {below.weights[_production(below)]} %, phase {below.phase}",
+        )
         await self._answered(after, SETTLED_REQUESTS)
         self._screen.say(f"before: {drifted}")
         if middle is not None:

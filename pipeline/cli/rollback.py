@@ -20,6 +20,11 @@ def command(*, name: str, repository: str | None, branch: str, state: Path, outp
     with target.opened(repository, branch, state) as to:
         moved = pipelines.move(to.repository, name, back, lambda before, after: _message(name, before, after, to.cause))
     production = moved.release.production
+    if moved.commit is not None and moved.commit.subject.startswith("Roll "):
+        target.say(
+            f"if the data is still what the release before was trained for, its alarms will start a new run: "
+            f"`driftloop halt {name}` holds that, `driftloop resume {name}` lets it go on"
+        )
     target.print_commit(moved.commit, name, output, production=production.id if production else None)
 
 

@@ -19,6 +19,8 @@ COMMANDS = {
     "logs": ("pipeline.cli.logs", "Print the log of one part, or the timeline"),
     "env": ("pipeline.cli.env", "Print addresses and keys of the local platform for other programs"),
     "trigger": ("pipeline.cli.trigger", "Ask for a training run through the webhook"),
+    "halt": ("pipeline.cli.halt", "Let nothing start a training run, until `resume`"),
+    "resume": ("pipeline.cli.resume", "Let alarms, schedules and persons start runs again"),
     "promote": ("pipeline.cli.promote", "Promote the candidate, in git"),
     "rollback": ("pipeline.cli.rollback", "Restore the previous release by one commit"),
     "remove": ("pipeline.cli.remove", "Take a pipeline out of the cluster repository, in order"),
