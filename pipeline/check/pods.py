@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pipeline.check.node import Node
-from pipeline.check.world import EVENT_SOURCE, SELDON, SENSOR, Object, World
+from pipeline.check.world import CRON, EVENT_SOURCE, SELDON, SENSOR, TEMPLATE, WORKFLOW, Object, World
 
 _TEMPLATES = {
     ("apps", "Deployment"), ("apps", "StatefulSet"), ("apps", "DaemonSet"), ("apps", "ReplicaSet"), ("batch", "Job"),
@@ -63,14 +63,28 @@ def images(one: Object) -> Iterator[Node]:
 
 def made_labels(world: World, namespace: str) -> Iterator[dict[str, str | None]]:
     """Labels of pods that controllers make of objects in a namespace; a value of None stands for any."""
-    for one in world.of(EVENT_SOURCE, SENSOR, SELDON):
+    for one in world.of(EVENT_SOURCE, SENSOR, SELDON, WORKFLOW, TEMPLATE, CRON):
         if one.namespace not in (namespace, ""):
             continue
         if one.type == EVENT_SOURCE:
             yield {"eventsource-name": one.name, "controller": "eventsource-controller", "owner-name": one.name}
         elif one.type == SENSOR:
             yield {"sensor-name": one.name, "controller": "sensor-controller", "owner-name": one.name}
-        else:
+        elif one.type == SELDON:
             yield {"seldon-deployment-id": one.name, "app.kubernetes.io/managed-by": "seldon-core"} | dict.fromkeys(
                 ("app", "seldon-app", "version", "fluentd", "seldon.io/model"), None
             )
+        else:
+            yield from _of_steps(one)
+
+
+def _of_steps(one: Object) -> Iterator[dict[str, str | None]]:
+    """Labels of a workflow's pods."""
+    spec = one.spec.get("workflowSpec") if one.type == CRON else one.spec
+    shared: dict[str, str | None] = dict.fromkeys(
+        ("workflows.argoproj.io/workflow", "workflows.argoproj.io/workflow-template", "workflows.argoproj.io/completed")
+    )
+    shared |= {key: node.text for key, node in spec.get("podMetadata", "labels").map.items()}
+    yield shared
+    for template in spec.get("templates").list:
+        yield shared | {key: node.text for key, node in template.get("metadata", "labels").map.items()}

@@ -132,7 +132,9 @@ def filtered_model(world: World) -> Iterator[Found]:
         model = attributes.get("inferenceservicename")
         endpoint = attributes.get("endpoint")
         where = attributes.get("namespace").text or one.namespace
-        if not model.text or not attributes.get("type").text.startswith("io.seldon.serving."):
+        if not model.text or any(
+            other.namespace == where for other in world.of(("serving.kserve.io", "InferenceService"))
+        ):
             continue
         found = [other for other in world.of(SELDON) if other.namespace == where]
         same = [other for other in found if other.name == model.text]

@@ -180,22 +180,21 @@ _NO_PODS = {
     "kustomize.toolkit.fluxcd.io",
     "source.toolkit.fluxcd.io", "notification.toolkit.fluxcd.io", "cert-manager.io", "kustomize.config.k8s.io",
 }  # fmt: skip
-_NO_PODS_OF = {
+_KNOWN_PODS = {
     ("argoproj.io", kind)
-    for kind in ("EventSource", "Sensor", "EventBus", "WorkflowTemplate", "ClusterWorkflowTemplate", "CronWorkflow")
-}
+    for kind in (
+        "EventSource", "Sensor", "EventBus", "Workflow", "WorkflowTemplate", "ClusterWorkflowTemplate", "CronWorkflow",
+        "Rollout",
+    )
+} | {("serving.knative.dev", "Service")}  # fmt: skip
 
 
 def _unknown_pods(world: World, namespace: str) -> bool:
     """Whether something in the namespace makes pods whose labels the files don't say."""
-    for one in world.objects:
-        if one.namespace == namespace and one.group not in _NO_PODS and one.type not in _NO_PODS_OF:
-            return True
-        if one.type in _NO_PODS_OF and one.namespace == namespace:
-            for key, node in one.spec.mappings():
-                if key == "metadata" and node.get("labels").map and one.kind.endswith(("Template", "Workflow")):
-                    return True
-    return False
+    return any(
+        one.namespace == namespace and one.group not in _NO_PODS and one.type not in _KNOWN_PODS
+        for one in world.objects
+    )
 
 
 @rule(

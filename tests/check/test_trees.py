@@ -1,0 +1,44 @@
+"""Nothing is found in what driftloop renders, nor in what this repository holds by hand."""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.check import check
+from tests.check.trees import NAMES, ROOT, tree
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_is_found_in_a_golden_tree(name: str) -> None:
+    assert check(tree(name)) == ()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_tree_misses_only_the_platform_s_own_names(name: str) -> None:
+    """Asked for everything, it names what the platform brings and nothing else."""
+    known = ("`infra-configs`", "`istio-system`", "`istio-system/seldon-gateway`", "EventBus")
+    for one in check(tree(name), complete=True):
+        assert any(word in one.what for word in known), one
+
+
+def test_nothing_is_found_in_the_repository() -> None:
+    files: dict[str, str | bytes] = {}
+    others: set[str] = set()
+    for part in ("cluster", "workflows", "deployments", "monitors"):
+        for file in sorted((ROOT / part).rglob("*")):
+            path = file.relative_to(ROOT).as_posix()
+            if file.suffix == ".yaml":
+                files[path] = file.read_bytes()
+            elif file.is_file():
+                others.add(path)
+    assert len(files) > 60
+    assert check(files, others=frozenset(others)) == ()
+
+
+def test_a_part_of_a_tree_is_not_blamed_for_the_rest() -> None:
+    """Each folder alone: what it refers to is elsewhere, and nobody says that it is not."""
+    whole = tree("plain")
+    for folder in sorted({str(Path(path).parent) for path in whole}):
+        part = {path: text for path, text in whole.items() if str(Path(path).parent) == folder}
+        if "workflows/plain" not in folder:  # that one holds the Namespace
+            assert check(part, within=(folder,)) == (), folder
