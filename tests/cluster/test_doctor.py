@@ -97,6 +97,28 @@ def test_the_platform_s_settings_key_by_key():
     ]
 
 
+def test_a_namespace_that_is_shut_to_its_own_platform():
+    """Settings written by an older `secrets init`, then the default-deny policies of a newer render."""
+    config, secret = complete()
+    config |= {
+        "s3-endpoint": "http://seaweedfs-s3.storage.svc.cluster.local:8333",
+        "git-url": "http://10.0.0.9:3000/c.git",
+    }
+    config |= {
+        "nats-url": "nats://nats.nats-io.svc.cluster.local:4222",
+        "kubernetes-url": "https://kubernetes.default.svc",
+    }
+    cluster = platform(config, secret)
+    path = "/apis/networking.k8s.io/v1/namespaces/digits/networkpolicies"
+    assert texts(doctor.platform(cluster)) == []
+    cluster.paths[path] = {"items": [{"metadata": {"name": "digits-deny"}}]}
+    assert texts(doctor.platform(cluster)) == [
+        "digits is shut to http://10.0.0.9:3000/c.git: it has no NetworkPolicy driftloop-platform-git"
+    ]
+    cluster.paths[path]["items"].append({"metadata": {"name": "driftloop-platform-git"}})
+    assert texts(doctor.platform(cluster)) == []
+
+
 def test_an_endpoint_with_a_scheme_is_what_argo_can_t_use():
     config, secret = complete()
     config["artifact-repository"] = "s3: {endpoint: 'http://host:8333'}"

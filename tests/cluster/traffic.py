@@ -61,14 +61,14 @@ class Traffic:
     def stop(self):
         self._over.set()
         for thread in self._threads:
-            thread.join(15)
+            thread.join(35)
 
     def between(self, start, end):
         """Answers to what was sent in this time."""
         return [answer for answer in list(self.answers) if start <= answer.sent <= end]
 
     def _call(self):
-        connection = http.client.HTTPConnection(self._address, timeout=10)
+        connection = http.client.HTTPConnection(self._address, timeout=30)
         while not self._over.wait(self._pause):
             with self._lock:
                 kind, logged = self._kind, self._logged

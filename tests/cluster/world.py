@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import uuid
+from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.request import Request, urlopen
@@ -287,6 +288,28 @@ class World:
         start = len(self.traffic.answers)
         self.kube.wait(f"{number} answers", lambda: len(self.traffic.answers) >= start + number, timeout=timeout)
         return self.traffic.answers[start:]
+
+    def drift(self):
+        """Send turned digits until that has started a run; its name."""
+        before = self.runs()
+        self.remember(runs_before=sorted(before))
+        self.traffic.turn("rotated")
+        self.say("the digits arrive turned by a quarter")
+        (run,) = self.kube.wait("the alarms start a run", lambda: self.runs() - before, timeout=400, every=2)
+        parameters = self.workflows()[run]["spec"]["arguments"]["parameters"]
+        cause = next(parameter["value"] for parameter in parameters if parameter["name"] == "cause")
+        self.say(f"run {run} because of {cause}")
+        assert cause.startswith("alarm ")
+        return run
+
+    def alarms(self, release):
+        """How often the drift detector of a release has raised an alarm."""
+        return sum(verdict["alarm"] for verdict in self.streams.verdicts("drift", release))
+
+    def troubles(self):
+        """What became of the requests so far, in words."""
+        failed = Counter(str(answer.status) for answer in self.traffic.answers if answer.status != 200)
+        return f"{sum(failed.values())} of {len(self.traffic.answers)} requests failed {dict(failed) or ''}".strip()
 
     def logger(self, release):
         """What the logger beside a predictor has counted since its pod started: {(cluster, metric, class): number}."""

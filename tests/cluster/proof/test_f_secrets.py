@@ -67,7 +67,7 @@ def test_7_the_controller_opens_what_driftloop_seals(it, space):
 
 
 @pytest.mark.skipif(KUBESEAL is None, reason="kubeseal is not on this machine")
-def test_7_kubeseal_and_driftloop_open_the_same(it, space):
+def test_7_kubeseal_and_driftloop_open_the_same(it):
     secrets = it.kube.get("secret", namespace="kube-system")
     mark = "sealedsecrets.bitnami.com/sealed-secrets-key"
     (key, *_) = [secret for secret in secrets if mark in secret["metadata"].get("labels", {})]

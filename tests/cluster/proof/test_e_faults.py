@@ -1,0 +1,104 @@
+"""8: drift starts another run, since the old model is back; whatever is killed meanwhile, nothing is lost."""
+
+import itertools
+import time
+
+from cluster.streams import REQUEST, RESPONSE
+from cluster.world import N
+
+MAIN = "main"
+
+
+def test_8_the_loop_outlives_what_is_killed(it):
+    first = it.known("first")
+    it.idle()
+    it.remember(acknowledged=it.logger(first).get(("broker", "2"), 0), since=time.time(), third_run=None)
+    run = it.drift()
+    it.remember(third_run=run)
+    pod = it.kube.wait("a trial trains", lambda: trial(it, run), timeout=400)
+    it.kube.run("-n", N, "delete", f"pod/{pod}", "--wait=false", "--force", "--grace-period=0")
+    it.say(f"killed: the training pod {pod}")
+    for what, namespace, labels in (
+        ("the drift detector", N, "app.kubernetes.io/component=drift"),
+        ("NATS", "nats-io", "app=nats"),
+        ("istiod", "istio-system", "app=istiod"),
+        ("the workflow controller", "argo", "app=workflow-controller"),
+    ):
+        names = it.kube.run("-n", namespace, "get", "pods", "-l", labels, "-o", "name").split()
+        assert names, f"no pod of {what}"
+        it.kube.run("-n", namespace, "delete", *names, "--wait=false", "--grace-period=1")
+        it.say(f"killed: {what}")
+        it.answered(24, timeout=400)
+
+    status = it.ended(run)
+    assert status["phase"] == "Succeeded", status.get("message")
+    tries = [node for node in status["nodes"].values() if node["type"] == "Pod" and node["templateName"] == "train"]
+    it.say(f"{len(tries)} tries of 2 trials")
+    assert len(tries) == 3, "the killed one was tried again"
+    assert it.runs() - set(it.known("runs_before")) == {run}, "no second run, although alarms go on"
+    it.say(f"{it.alarms(first)} alarms by now, still one run; {it.troubles()}")
+
+
+def test_8_no_acknowledged_event_is_lost(it):
+    first, since = it.known("first"), it.known("since")
+    it.traffic.pause()
+    taken = it.kube.wait("the logger has posted everything", lambda: steady(it, first), timeout=180, every=3)
+    taken -= it.known("acknowledged")
+    kinds = (REQUEST, RESPONSE)
+    found = [e for e in it.streams.broker() if e.get("endpoint") == first and e.type in kinds and moment(e) >= since]
+    it.say(f"the Broker acknowledged {taken} events of {first} since then, and holds {len(found)}")
+    assert taken <= len(found)
+    requests = {event.id for event in found if event.type == REQUEST}
+    stored = it.kube.wait(
+        "the detector has all of them", lambda: has_all(it, requests, first, since), timeout=240, every=5
+    )
+    it.say(f"{len(requests)} of them requests; the drift detector stored {len(stored)}")
+    assert sorted(stored) == sorted(requests)
+    verdicts = it.streams.verdicts("drift", first)
+    windows = [verdict["window"] for verdict in verdicts]
+    it.say(f"{len(windows)} windows judged in all, from {windows[0]} to {windows[-1]}")
+    assert windows == list(range(1, len(windows) + 1)), "each window is judged once"
+    assert all(a["lastSequence"] < b["firstSequence"] for a, b in itertools.pairwise(verdicts))
+
+
+def test_8_the_loop_finishes(it):
+    run = it.known("third_run")
+    it.traffic.turn("rotated")
+
+    def promoted():
+        release = it.release()
+        return release["phase"] == "stable" and release["production"]["run"] == run
+
+    it.kube.wait("the rollout ends with a promotion", promoted, timeout=1200, every=3)
+    it.traffic.pause()
+    it.say(f"{it.release()['production']['id']} is production; {it.troubles()}")
+    assert it.runs() - set(it.known("runs_before")) == {run}
+
+
+def trial(it, run):
+    """The name of a pod of the run whose trainer is at work."""
+    for pod in it.kube.get("pod", namespace=N):
+        about = pod["metadata"]
+        node = about.get("annotations", {}).get("workflows.argoproj.io/node-name", "")
+        states = {status["name"]: status["state"] for status in pod["status"].get("containerStatuses", [])}
+        if node.startswith(f"{run}.") and ".train(" in node and "running" in states.get(MAIN, {}):
+            return about["name"]
+    return None
+
+
+def steady(it, release):
+    """The count of acknowledged posts, once it stands still."""
+    before = it.logger(release)
+    time.sleep(5)
+    after = it.logger(release)
+    key = ("broker", "2")
+    return after[key] if before.get(key) == after.get(key) else None
+
+
+def has_all(it, requests, release, since):
+    stored = [e.id for e in it.streams.seen("drift") if e.get("endpoint") == release and moment(e) >= since]
+    return stored if requests <= set(stored) else None
+
+
+def moment(event):
+    return time.mktime(time.strptime(event.get("time")[:19], "%Y-%m-%dT%H:%M:%S")) - time.timezone
