@@ -169,7 +169,7 @@ def _outdated(verdict: Json, release: Json | None) -> str:
     production = (release or {}).get("production")
     if production is None or verdict.get("release") == production:
         return ""
-    return f" (replaced since: {production} has filled no window yet)"
+    return f" (replaced by {production}, whose next window is not full yet)"
 
 
 def _span(seconds: float) -> str:

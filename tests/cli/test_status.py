@@ -9,7 +9,7 @@ from pipeline.cli.status import _outdated
     ("judged", "release", "said"),
     [
         ("r1", {"production": "r1"}, ""),
-        ("r1", {"production": "r2"}, " (replaced since: r2 has filled no window yet)"),
+        ("r1", {"production": "r2"}, " (replaced by r2, whose next window is not full yet)"),
         ("r1", {"production": None}, ""),
         ("r1", None, ""),
     ],
