@@ -11,6 +11,8 @@ import yaml
 from cryptography import x509
 
 from pipeline.plan.names import PLATFORM
+from pipeline.runtimes.cluster import network
+from pipeline.runtimes.cluster.platform import OWN
 from pipeline.runtimes.cluster.reader import ForbiddenError, Reader, items
 
 OLDEST = (1, 34)
@@ -134,6 +136,8 @@ def platform(reader: Reader) -> Findings:
                 yield Finding(Level.OK, f"{kind} {PLATFORM} in {namespace} is complete")
             if kind == "ConfigMap" and "artifact-repository" not in missing:
                 yield from _repository(namespace, found["data"]["artifact-repository"])
+            if kind == "ConfigMap" and not missing:
+                yield from _shut(reader, namespace, found["data"])
 
 
 def gateway(reader: Reader) -> Findings:
@@ -238,6 +242,27 @@ def _repository(namespace: str, text: str) -> Findings:
     if "://" in endpoint:
         what = f"the artifact repository of {namespace} has the endpoint `{endpoint}`"
         yield Finding(Level.WRONG, what, "Argo wants host:port, without a scheme")
+
+
+def _shut(reader: Reader, namespace: str, settings: dict[str, str]) -> Findings:
+    """Addresses that the namespace's own NetworkPolicies keep its pods from."""
+    there = {
+        found["metadata"]["name"]
+        for found in items(reader, f"/apis/networking.k8s.io/v1/namespaces/{namespace}/networkpolicies") or []
+    }
+    if not any(name.endswith("-deny") for name in there):
+        return
+    addresses = {
+        "s3": settings["s3-endpoint"],
+        "nats": settings["nats-url"],
+        "git": settings["git-url"],
+        "kubernetes": settings["kubernetes-url"],
+    }
+    for name in network.policies(namespace, addresses, OWN):
+        if name not in there:
+            url = addresses[name.removeprefix(f"{PLATFORM}-").partition("-")[0]]
+            fix = "`driftloop secrets init --force` writes it; give it keys and token, or they change"
+            yield Finding(Level.WRONG, f"{namespace} is shut to {url}: it has no NetworkPolicy {name}", fix)
 
 
 def _until(bundle: str) -> datetime | None:

@@ -59,6 +59,10 @@ class Addresses:
         return {"s3": self.s3_endpoint, "nats": self.nats_url, "git": self.git_url, "kubernetes": self.kubernetes_url}
 
 
+OWN = Addresses(git_url="https://git.invalid/").parts
+"""The addresses of cluster/infrastructure, which the rendered NetworkPolicies open; git is never among them."""
+
+
 @dataclass(frozen=True)
 class Credentials:
     """What gets sealed. The webhook token is made at random unless given."""
@@ -146,9 +150,8 @@ def tree(
     """Path -> text: a folder per namespace below cluster/platform/<cluster>, and the Flux object that applies them."""
     files: dict[str, str] = {}
     base = f"cluster/platform/{cluster}"
-    known = Addresses(git_url="https://git.invalid/").parts
     for namespace in namespaces:
-        opened = network.policies(namespace, addresses.parts, known)
+        opened = network.policies(namespace, addresses.parts, OWN)
         files |= _folder(
             f"{base}/{namespace}",
             namespace,
