@@ -16,7 +16,13 @@ class Model:
     def predict(
         self, rows: np.ndarray, names: list[str] | None = None, meta: dict[str, Any] | None = None
     ) -> np.ndarray:
-        rows = (np.asarray(rows, dtype=float) - self.parts["mean"]) / self.parts["spread"]
+        try:
+            rows = (np.asarray(rows, dtype=float) - self.parts["mean"]) / self.parts["spread"]
+        except (TypeError, ValueError) as error:
+            # the sender's mistake: a 400; anything else would count as the model's
+            from seldon_core.flask_utils import SeldonMicroserviceException
+
+            raise SeldonMicroserviceException(f"no rows of numbers: {error}", reason="BAD_ROWS") from error
         scores = rows @ self.parts["weights"] + self.parts["bias"]
         powers = np.exp(scores - scores.max(axis=1, keepdims=True))
         shares: np.ndarray = powers / powers.sum(axis=1, keepdims=True)
