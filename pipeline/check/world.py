@@ -12,6 +12,7 @@ Namespace: `driftloop.dev/external: Secret/registry, ConfigMap/settings`.
 """
 
 import posixpath
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from functools import cached_property
 
 from pipeline.check.finding import Found
 from pipeline.check.node import Node
-from pipeline.check.read import Problem, Reading, read
+from pipeline.check.read import MAX_BYTES, Problem, read
 from pipeline.check.schema import Catalogue, Misfit, Schema, misfits
 
 Kind = tuple[str, str]
@@ -123,9 +124,13 @@ class World:
         self.paths = frozenset(files) | others
         charts = {posixpath.dirname(path) for path in self.paths if posixpath.basename(path) == "Chart.yaml"}
         readings = {path: read(content) for path, content in files.items() if not _of_chart(path, charts)}
-        self.files = tuple(File(path, *_parts(reading)) for path, reading in readings.items())
-        self.skipped = tuple(sorted(files.keys() - readings.keys()))
-        """Files of Helm charts, which are templates of YAML."""
+        self.files = tuple(
+            File(path, reading.documents, reading.problems)
+            for path, reading in readings.items()
+            if not (reading.problems and _templated(files[path]))
+        )
+        self.skipped = tuple(sorted(files.keys() - {file.path for file in self.files}))
+        """Templates of YAML, such as the files of a Helm chart."""
         namespaces = self._kustomized()
         objects = [one for file in self.files for node in file.documents for one in _objects(file.path, node)]
         renamed = [
@@ -298,8 +303,15 @@ class World:
         return found
 
 
-def _parts(reading: Reading) -> tuple[tuple[Node, ...], tuple[Problem, ...]]:
-    return reading.documents, reading.problems
+_TEMPLATE = re.compile(r"\{\{-?\s*(?:/\*|if|range|with|end|define|include|template|else|block|toYaml|\.|\$)")
+
+
+def _templated(content: str | bytes) -> bool:
+    """Whether a file that is no YAML is a Go template of some."""
+    if len(content) > MAX_BYTES:
+        return False
+    text = content.decode("utf-8", "replace") if isinstance(content, bytes) else content
+    return _TEMPLATE.search(text) is not None
 
 
 def _of_chart(path: str, charts: set[str]) -> bool:

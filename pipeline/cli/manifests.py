@@ -105,7 +105,7 @@ def is_spec(file: Path) -> bool:
 def checked(paths: Iterable[Path], *, complete: bool, schemas: Path | None) -> Checked:
     """Everything in these files and folders, each repository taken by itself."""
     roots: dict[Path, list[Path]] = {}
-    given = [path.absolute() for path in paths]
+    given = [Path(os.path.abspath(path)) for path in paths]
     for path in given:
         roots.setdefault(_root(path), []).append(path)
     if len(roots) > 1 and not any((root / ".git").exists() for root in roots):
@@ -135,7 +135,7 @@ def _checked(root: Path, paths: list[Path], *, complete: bool, catalogue: Schema
     world = World(files, others=frozenset(others), within=within, complete=complete, catalogue=catalogue)
     notes = []
     if world.skipped:
-        notes.append(f"{len(world.skipped)} files of Helm charts are templates and were not read")
+        notes.append(f"{len(world.skipped)} files are templates of YAML and were not read")
     if world.unknown_kinds:
         notes.append(f"no schema for {', '.join(world.unknown_kinds)}")
     shown = {name: os.path.relpath(root / name) for name in files}

@@ -1,5 +1,6 @@
 """DL6xx: what pods and rights refer to."""
 
+import posixpath
 from collections.abc import Iterator
 
 from pipeline.check.finding import Found, Severity, rule
@@ -39,7 +40,7 @@ def volume(world: World) -> Iterator[Found]:
             names = shared | {item.get("name").text for item in template.get("volumes").list}
             inside = [template.get("container"), template.get("script"), *template.get("initContainers").list]
             inside += [*template.get("sidecars").list, *template.get("containerSet", "containers").list]
-            if flow.object.kind in ("Workflow", "CronWorkflow") or names:
+            if flow.object.kind in ("Workflow", "CronWorkflow") or flow.spec.get("entrypoint"):
                 yield from _mounts(flow.object, inside, names)
 
 
@@ -225,7 +226,9 @@ def subject(world: World) -> Iterator[Found]:
                 continue
             where = item.get("namespace").text or one.namespace
             name = item.get("name")
-            if not item.get("namespace") and one.kind == "ClusterRoleBinding":
+            if not where:
+                if one.kind != "ClusterRoleBinding" or posixpath.dirname(one.path) in world.kustomizations:
+                    continue  # a kustomization around it may say which
                 yield one.at(name, f"ServiceAccount {name.shown} has no namespace")
             elif world.target(SERVICE_ACCOUNT, name.text, one, where) == ():
                 names = [other.name for other in world.of(SERVICE_ACCOUNT) if other.namespace == where]

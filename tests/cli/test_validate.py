@@ -1,0 +1,197 @@
+"""validate on manifests, explain, schema: arguments in; findings, exit status and words out."""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pipeline.check import RULES
+from pipeline.cli.lazy import run
+from pipeline.cli.root import root
+from tests.check.trees import tree
+from tests.spec.specs import MINIMAL
+
+Driftloop = Callable[..., tuple[int, str, str]]
+
+SENSOR = """\
+apiVersion: argoproj.io/v1alpha1
+kind: Sensor
+metadata: {name: retrain, namespace: fraud}
+spec:
+  dependencies: [{name: asked, eventSourceName: retrain, eventName: retrain}]
+  triggers:
+  - template:
+      name: train
+      k8s:
+        operation: create
+        source:
+          resource:
+            apiVersion: argoproj.io/v1alpha1
+            kind: Workflow
+            metadata: {generateName: train-}
+            spec:
+              workflowTemplateRef: {name: train}
+"""
+TEMPLATE = """\
+apiVersion: argoproj.io/v1alpha1
+kind: WorkflowTemplate
+metadata: {name: train, namespace: fraud}
+spec:
+  entrypoint: main
+  arguments: {parameters: [{name: cause}]}
+  templates: [{name: main, container: {image: busybox, command: ['true']}}]
+"""
+
+
+@pytest.fixture
+def driftloop(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Driftloop:
+    """Run a command in this process, in a folder of its own: (exit status, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*args: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["driftloop", *map(str, args)])
+        with pytest.raises(SystemExit) as caught:
+            run(root)
+        said = capsys.readouterr()
+        return int(caught.value.code or 0), said.out, said.err
+
+    return call
+
+
+def write(files: dict[str, str], folder: Path) -> None:
+    for path, text in files.items():
+        file = folder / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+
+
+def test_a_folder_of_manifests(driftloop: Driftloop, tmp_path: Path) -> None:
+    write({"app/sensor.yaml": SENSOR, "app/templates/train.yaml": TEMPLATE, "app/.hidden/x.yaml": "{"}, tmp_path)
+    code, stdout, stderr = driftloop("validate", "app")
+    assert code == 1
+    assert stdout == (
+        "app/sensor.yaml:17:43 DL204 error: Workflow fraud/train- in Sensor fraud/retrain: "
+        "the template requires parameter `cause`, which gets no value\n"
+        "    why: Argo refuses every such run: the trigger, the schedule or the step that creates it fails, "
+        "and nobody is there to type the parameter in.\n"
+        "    fix: hand it over in `spec.arguments.parameters`, or fill it from the event with `parameters`\n"
+        "\n"
+        "app/templates/train.yaml:7:47 DL607 warning: WorkflowTemplate fraud/train: image `busybox` has no tag\n"
+        "    why: What runs depends on when a node pulled it: two replicas differ, a rollback does not bring the old "
+        "code back, and git no longer says what runs.\n"
+        "    fix: name a version or a digest: `image: ghcr.io/acme/server:1.0.0`\n"
+    )
+    assert "2 objects in 2 files: 1 errors, 1 warnings" in stderr
+    code, stdout, _ = driftloop("validate", "app", "--output", "json")
+    said = json.loads(stdout)
+    assert (code, said["valid"], said["files"], said["objects"]) == (1, False, 2, 2)
+    first = said["findings"][0]
+    assert (first["path"], first["line"], first["column"], first["code"]) == ("app/sensor.yaml", 17, 43, "DL204")
+    assert {"severity", "subject", "what", "why", "fix"} <= first.keys()
+
+
+def test_files_alone_are_not_blamed_for_the_rest_and_warnings_are_no_error(
+    driftloop: Driftloop, tmp_path: Path
+) -> None:
+    write({"sensor.yaml": SENSOR, "train.yaml": TEMPLATE}, tmp_path)
+    assert driftloop("validate", "sensor.yaml")[:2] == (0, "")
+    code, stdout, _ = driftloop("validate", "train.yaml")
+    assert (code, "DL607 warning" in stdout) == (0, True)
+    assert "DL204" in driftloop("validate", "train.yaml", "sensor.yaml")[1]
+    code, stdout, _ = driftloop("validate", "sensor.yaml", "--complete")
+    assert code == 1
+    assert {"DL201", "DL203", "DL208", "DL613"} == {word for word in stdout.split() if word.startswith("DL")}
+
+
+def test_nothing_to_check_is_a_usage_error(driftloop: Driftloop, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    code, _, stderr = driftloop("validate", "empty")
+    assert (code, "no YAML file in empty" in stderr) == (2, True)
+    assert driftloop("validate")[0] == 2
+    assert driftloop("validate", "empty", "--schemas", "none")[0] == 2
+
+
+def test_a_rendered_tree_below_a_repository(driftloop: Driftloop, tmp_path: Path) -> None:
+    """Paths of Flux count from the repository, wherever the command is called and whatever part is given."""
+    (tmp_path / ".git").mkdir()
+    write(tree("minimal"), tmp_path)
+    assert driftloop("validate", ".")[:2] == (0, "")
+    assert driftloop("validate", "cluster", "monitors/minimal")[:2] == (0, "")
+    file = tmp_path / "cluster/dev/pipelines/minimal.yaml"
+    file.write_text(file.read_text().replace("path: ./monitors/minimal", "path: ./monitors/minmal"))
+    code, stdout, _ = driftloop("validate", ".")
+    assert (code, stdout.split()[:2]) == (1, ["cluster/dev/pipelines/minimal.yaml:63:9", "DL701"])
+    os.chdir(tmp_path / "cluster")
+    assert driftloop("validate", "dev", "../monitors")[1].startswith("dev/pipelines/minimal.yaml:63:9 DL701")
+    assert driftloop("validate", "dev")[0] == 0, "the folder is not among what is given"
+
+
+def test_schemas_make_it_strict(driftloop: Driftloop, tmp_path: Path) -> None:
+    port = {"type": "object", "required": ["port"], "properties": {"port": {"type": "integer"}}}
+    service = {
+        "type": "object",
+        "x-kubernetes-group-version-kind": [{"group": "", "version": "v1", "kind": "Service"}],
+        "properties": {
+            **{name: {"type": "string"} for name in ("apiVersion", "kind")},
+            "metadata": {"type": "object"},
+            "spec": {"type": "object", "properties": {"ports": {"type": "array", "items": {"$ref": "#/schemas/Port"}}}},
+        },
+    }  # fmt: skip
+    served = {"components": {"schemas": {"Service": service, "Port": port}}}
+    indexed = {"roots": {"v1/Service": "Service"}, "schemas": served["components"]["schemas"]}
+    write({"raw/v1.json": json.dumps(served)}, tmp_path)
+    write(
+        {"indexed/index.json": json.dumps({"v1/Service": "v1.json"}), "indexed/v1.json": json.dumps(indexed)}, tmp_path
+    )
+    text = "apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec:\n  prots: []\n  ports:\n  - port: '80'\n  - {}\n"
+    write({"app/a.yaml": text, "app/b.yaml": TEMPLATE.replace("busybox", "busybox:1.37")}, tmp_path)
+    for schemas in ("raw", "indexed"):
+        code, stdout, stderr = driftloop("validate", "app", "--schemas", schemas)
+        assert code == 1
+        places = [line.split()[:2] for line in stdout.splitlines() if line.startswith("app/")]
+        assert places == [["app/a.yaml:5:3", "DL901"], ["app/a.yaml:7:11", "DL902"], ["app/a.yaml:8:5", "DL903"]]
+        assert "did you mean `ports`?" in stdout
+        assert "note: no schema for argoproj.io/v1alpha1 WorkflowTemplate" in stderr
+    (tmp_path / "raw/v1.json").write_text("{")
+    code, _, stderr = driftloop("validate", "app", "--schemas", "raw")
+    assert (code, "is not JSON" in stderr) == (1, True)
+
+
+def test_a_spec_s_own_tree_is_checked_and_specs_go_with_folders(driftloop: Driftloop, tmp_path: Path) -> None:
+    write({"pipeline.yaml": MINIMAL, "app/train.yaml": TEMPLATE}, tmp_path)
+    assert json.loads(driftloop("validate", "pipeline.yaml", "--output", "json")[1]) == {"valid": True, "problems": []}
+    code, stdout, stderr = driftloop("validate", "pipeline.yaml", "app")
+    assert code == 0
+    assert "1 specs, 1 objects in 1 files: 0 errors, 1 warnings" in stderr
+    (tmp_path / "pipeline.yaml").write_text(MINIMAL.replace("serve: {model", "serve: {modell"))
+    code, stdout, _ = driftloop("validate", "pipeline.yaml", "app")
+    assert code == 1
+    assert "pipeline.yaml:11:3: spec.serve.model is missing" in stdout
+
+
+def test_hostile_files_are_findings(driftloop: Driftloop, tmp_path: Path) -> None:
+    write({"app/a.yaml": "apiVersion: v1\nkind: Service\nmetadata: {name: a}\n"}, tmp_path)
+    (tmp_path / "app/large.yaml").write_bytes(b"a: b\n" * 2_500_000)
+    (tmp_path / "app/binary.yaml").write_bytes(bytes(range(256)))
+    (tmp_path / "app/dangling.yaml").symlink_to("nowhere")
+    code, stdout, _ = driftloop("validate", "app")
+    assert code == 1
+    assert {word for word in stdout.split() if word.startswith("DL")} == {"DL002", "DL003"}
+
+
+def test_explain(driftloop: Driftloop) -> None:
+    code, stdout, _ = driftloop("explain", "dl401")
+    assert code == 0
+    assert stdout.startswith("DL401  The traffic of a SeldonDeployment does not sum to 100  (error)\n\nwhy: ")
+    assert [line[:5] for line in driftloop("explain")[1].splitlines()] == [rule.code for rule in RULES]
+    code, _, stderr = driftloop("explain", "DL999")
+    assert (code, "there is no finding `DL999`" in stderr) == (1, True)
+    assert json.loads(driftloop("explain", "DL002", "--output", "json")[1])["example"] is None
+
+
+def test_schema_is_the_one_of_the_docs(driftloop: Driftloop) -> None:
+    page = Path(__file__).parents[2] / "docs" / "reference" / "pipeline.schema.json"
+    assert driftloop("schema")[1] == page.read_text()
