@@ -37,9 +37,27 @@ def test_a_ref_is_immutable(state: State, context: Path, envs: Path) -> None:
     (context / "echo.py").write_text("changed = True\n")
     with pytest.raises(LocalError, match="already registered with other content") as caught:
         images.register(state, REF, context, envs=envs, say=quiet)
-    assert "new tag" in str(caught.value)
+    assert caught.value.hint == "a ref never changes its content: write `example.org/echo:2` in the spec"
     other = images.register(state, "example.org/echo:2", context, envs=envs, say=quiet)
     assert other.env == images.resolve(state, REF).env, "the same requirements share an environment"
+    (context / "echo.py").write_text("changed = 2\n")
+    with pytest.raises(LocalError) as caught:
+        images.register(state, REF, context, envs=envs, say=quiet)
+    assert "`example.org/echo:3`" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("ref", "following"),
+    [
+        ("ghcr.io/acme/digits:1.0.0", "ghcr.io/acme/digits:1.0.1"),
+        ("localhost:5000/digits:v9", "localhost:5000/digits:v10"),
+        ("digits:1.0.0-rc1", "digits:1.0.0-rc2"),
+        ("digits:dev", "digits:dev-2"),
+        ("localhost:5000/digits@sha256:" + "0" * 64, "localhost:5000/digits:1"),
+    ],
+)
+def test_the_tag_after_a_ref(ref: str, following: str) -> None:
+    assert images._next(ref) == following
 
 
 def test_an_unregistered_ref_names_the_registered_ones(state: State) -> None:

@@ -121,7 +121,7 @@ def register(
         if known["content"] != digest:
             raise LocalError(
                 f"image `{ref}` is already registered with other content than {context} has now",
-                hint="a ref never changes its content: give the image a new tag in the spec",
+                hint=f"a ref never changes its content: write `{_free(state, ref)}` in the spec",
             )
     requirements = [context / "requirements.txt"]
     if role is not None:
@@ -142,6 +142,22 @@ def register_monitor(state: State, *, envs: Path | None = None, say: Say = print
     role = roles.DETECTOR
     env = build(envs or state.envs, [role.requirements], python="3.11", name=refs.MONITOR, say=say)
     return _write(state, refs.MONITOR, env=env, context=None, content=str(env), scripts=role.scripts)
+
+
+def _free(state: State, ref: str) -> str:
+    """The next tag that stands for nothing yet."""
+    ref = _next(ref)
+    while (_home(state, ref) / "image.json").exists():
+        ref = _next(ref)
+    return ref
+
+
+def _next(ref: str) -> str:
+    """The ref with the next tag: its last number counted on, or `-2` behind it; a digest becomes a tag."""
+    name, _, tag = ref.partition("@")[0].rpartition("/")[2].partition(":")
+    folder = ref.partition("@")[0].removesuffix(f"{name}:{tag}" if tag else name)
+    counted = re.sub(r"\d+(?=\D*$)", lambda number: str(int(number[0]) + 1), tag)
+    return f"{folder}{name}:{counted if counted != tag else f'{tag}-2' if tag else '1'}"
 
 
 def refresh(state: State) -> None:
