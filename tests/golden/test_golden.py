@@ -21,8 +21,8 @@ TYPED: dict[str, type[Model]] = {
     kind.__name__: kind
     for kind in (
         apps.Deployment, core.ConfigMap, core.Namespace, core.Service, core.ServiceAccount, events.EventBus,
-        events.EventSource, events.Sensor, istio.VirtualService, knative.Broker, knative.Trigger, networking.NetworkPolicy, rbac.Role,
-        rbac.RoleBinding, seldon.SeldonDeployment,
+        events.EventSource, events.Sensor, istio.VirtualService, knative.Broker, knative.Trigger,
+        networking.NetworkPolicy, rbac.Role, rbac.RoleBinding, seldon.SeldonDeployment,
     )
 }  # fmt: skip
 
