@@ -197,46 +197,54 @@ def handlers(world: World) -> Iterator[Found]:
 
 
 _PATH = re.compile(r"/[\w.\-/]*[\w\-]\.[A-Za-z0-9]+")
+_FILE = re.compile(r"(?:--?[\w-]+=)?([\w\-]+\.[A-Za-z][A-Za-z0-9]{0,4})")
 
 
 @rule("DL308", "A file is written under one name and collected under another", fix="write and collect the same path")
 def collected(world: World) -> Iterator[Found]:
     """The container ends well, then the run fails: Argo finds nothing at the path of the output. Nothing else in the
-    template names that path, and a file beside it is written instead."""
+    template names that path or its folder, and a file of nearly the same name is written instead."""
     for flow in flows(world):
         for template in flow.every():
             container = template.get("container") if template.get("container") else template.get("script")
             if not container:
                 continue
-            outputs = [
-                item.get("path")
-                for item in template.get("outputs", "artifacts").list
-                if item.get("optional").value is not True
-            ]
-            outputs += [
-                item.get("valueFrom", "path")
-                for item in template.get("outputs", "parameters").list
-                if not item.get("valueFrom", "default")
-            ]
+            words = [node.text for field in ("command", "args") for node in container.get(field).texts()]
+            said = "\n".join(
+                [*words, *(node.text for field in ("source", "env") for node in container.get(field).texts())]
+            )
             taken = {
                 item.get("path").text for side in ("inputs", "outputs") for item in template.get(side, "artifacts").list
             }
-            taken |= {node.text for node in outputs}
-            words = [
-                node.text for field in ("command", "args", "source", "env") for node in container.get(field).texts()
-            ]
-            said = "\n".join(words)
             written = {path for path in _PATH.findall(said) if path not in taken}
-            for node in outputs:
+            bare = {match[1] for word in words if (match := _FILE.fullmatch(word))}
+            rest = _PATH.sub(" ", said)
+            for node in _outputs(template):
                 folder, name = posixpath.split(node.text)
-                if "." not in name or node.text in said or "{{" in node.text:
+                if "." not in name or node.text in said or "{{" in node.text or "outputs.artifacts" in said:
                     continue
-                if any(word.rstrip("/") == folder for word in words) or "outputs.artifacts" in said:
+                if len(folder) > 1 and folder in rest:
                     continue
-                for path in sorted(written):
-                    if posixpath.dirname(path) == folder and _alike(posixpath.basename(path), name):
-                        yield flow.object.at(node, f"{node.shown} is collected, `{path}` is written")
-                        break
+                found = [path for path in written if _meant(path, node.text)]
+                found += [file for file in bare - {name} if name not in said and _alike(file, name)]
+                if found:
+                    yield flow.object.at(node, f"{node.shown} is collected, `{min(found)}` is written")
+
+
+def _outputs(template: Node) -> Iterator[Node]:
+    """The paths that have to be there when the container has ended."""
+    for item in template.get("outputs", "artifacts").list:
+        if item.get("optional").value is not True:
+            yield item.get("path")
+    for item in template.get("outputs", "parameters").list:
+        if not item.get("valueFrom", "default"):
+            yield item.get("valueFrom", "path")
+
+
+def _meant(path: str, output: str) -> bool:
+    """Whether a path that is written is meant to be the output: nearly its name beside it, or its name elsewhere."""
+    (folder, name), (folder_, name_) = posixpath.split(path), posixpath.split(output)
+    return _alike(name, name_) if folder == folder_ else name == name_
 
 
 def _alike(one: str, other: str) -> bool:
