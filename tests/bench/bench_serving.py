@@ -291,7 +291,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=6)
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=3)
-    args = parser.parse_args()
+    args, _ = parser.parse_known_args()
     sys.exit(0 if uvloop.run(run(args.seconds, args.clients, args.rounds)) else 1)
 
 

@@ -1,0 +1,203 @@
+"""What the platform costs whoever starts it: time to help, time to the first answer, memory when idle.
+
+    python tests/bench/bench_platform.py [--starts 3] [--helps 7] [--accuracy tabular mnist]
+
+One run. `driftloop --help` against `python -c pass`, in turns. Then the digits example is trained and released once
+(not measured), the platform is stopped, and started again `--starts` times: the time from the command to the first
+answered prediction. Last, the proportional set size of all its processes together, once it has been idle for
+`--idle` seconds. `--accuracy` also trains the examples named, through the same loop, and prints what their evaluation
+says; digits' is always printed.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT))
+
+from pipeline.cli.demo_platform import Platform, answers, output, program  # noqa: E402
+from pipeline.errors import LocalError  # noqa: E402
+from pipeline.runtimes.local.state import State  # noqa: E402
+from pipeline.spec import load  # noqa: E402
+
+ENVS = ROOT / ".driftloop" / "envs"
+EXAMPLES = ROOT / "examples"
+HELP_TARGET, START_TARGET, MEMORY_TARGET = 0.3, 20.0, 1200.0
+
+
+@dataclass(frozen=True)
+class Example:
+    """One of examples/, with its labelled batches in a folder."""
+
+    spec: Path
+    batches: Path
+
+    def platform(self, folder: Path) -> Platform:
+        """Where it runs: a state folder of its own."""
+        metadata = load(self.spec.read_text(), path=str(self.spec)).metadata
+        return Platform(State.at(folder), metadata.name, metadata.namespace or metadata.name)
+
+    @property
+    def data(self) -> str:
+        return load(self.spec.read_text(), path=str(self.spec)).spec.data.uri
+
+
+def quiet(_: str) -> None:
+    """What `up` says is not part of the figures."""
+
+
+def once(command: Sequence[str]) -> tuple[float, float]:
+    """Seconds of one command, by the clock and of CPU; a busy machine shows in the first only."""
+    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    took, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
+    return took, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def helps(count: int) -> bool:
+    """`driftloop --help` and an empty interpreter, in turns, medians."""
+    asked, empty = [program(), "--help"], [sys.executable, "-c", "pass"]
+    found = [(*once(asked), *once(empty)) for _ in range(count)]
+    took, cpu, bare, bare_cpu = (statistics.median(column) for column in zip(*found, strict=True))
+    print(
+        f"  driftloop --help               {took:6.2f} s, {cpu:.2f} s of CPU   (python -c pass {bare:.2f} s, "
+        f"{bare_cpu:.2f} s; medians of {count} in turns; target {HELP_TARGET:g} s)"
+    )
+    return took <= HELP_TARGET
+
+
+async def labelled(name: str, folder: Path) -> Example | None:
+    """The example's batches, written by its own script; None when what it needs can't be fetched."""
+    example = EXAMPLES / name
+    script = [str(Path(sys.executable).with_name("uv")), "run", "--quiet", "--no-project", str(example / "batches.py")]
+    if (example / "fetch.py").exists():
+        await output([sys.executable, str(example / "fetch.py")])
+        if not any((example / "images").glob("*")):
+            print(f"  {name}: its images are not here and can't be fetched; skipped")
+            return None
+    await output([*script, "labelled", "--to", str(folder)])
+    return Example(example / "pipeline.yaml", folder)
+
+
+def current(platform: Platform) -> bool:
+    try:
+        return platform.applied() is not None
+    except LocalError:
+        return False
+
+
+async def released(example: Example, platform: Platform) -> dict[str, float]:
+    """Train and release once; the evaluation of what is in production then. `up` must be running."""
+    await platform.until(lambda: current(platform), "the first commit", within=1200)
+    await asyncio.to_thread(platform.upload, sorted(example.batches.iterdir()), example.data)
+    said = json.loads(
+        await platform.call("trigger", platform.name, "--state", str(platform.state.root), "--output", "json")
+    )
+    phase = await platform.until(lambda: platform.ended(said["run"]), f"run {said['run']}", within=3600)
+    production = platform.release().production
+    if phase != "Succeeded" or production is None:
+        raise LocalError(f"{example.spec.parent.name}: run {said['run']} ended as {phase}")
+    await platform.until(lambda: current(platform), "the release", within=300)
+    return dict(production.metrics)
+
+
+def show(name: str, metrics: dict[str, float]) -> None:
+    values = ", ".join(f"{metric} {value:.4g}" for metric, value in sorted(metrics.items()))
+    print(f"  {name}, as its run evaluated it: {values}")
+
+
+async def measured(folder: Path, starts: int, idle: float) -> bool:
+    """Starts and memory of the platform with digits' first release."""
+    example = await labelled("digits", folder / "batches")
+    assert example is not None
+    row = json.loads(await first_row(folder))
+    platform = example.platform(folder / "state")
+    async with platform.running(example.spec, quiet, envs=ENVS):
+        metrics = await released(example, platform)
+    times = []
+    size = 0.0
+    for number in range(starts):
+        platform = example.platform(folder / "state")
+        started = time.perf_counter()
+        async with platform.running(example.spec, quiet, envs=ENVS):
+            await platform.until(lambda p=platform: answered(p, row), "a prediction", within=300, every=0.05)  # type: ignore[misc]
+            times.append(time.perf_counter() - started)
+            if number == starts - 1:
+                await platform.until(lambda p=platform: current(p), "the release", within=300)  # type: ignore[misc]
+                await asyncio.sleep(idle)
+                status = await platform.call("status", "--state", str(platform.state.root), "--output", "json")
+                size = json.loads(status)["memory"]["total"]
+                processes = len(json.loads(status)["processes"]) + 1
+    seconds = ", ".join(f"{value:.1f}" for value in times)
+    print(
+        f"  up to the first prediction     {statistics.median(times):6.1f} s   (of {seconds}; existing release, warm "
+        f"environments; target {START_TARGET:g} s)"
+    )
+    print(
+        f"  idle, {processes} programs             {size:7.0f} MB  (proportional set size after {idle:g} s; "
+        f"target {MEMORY_TARGET:g} MB)"
+    )
+    show("digits", metrics)
+    return statistics.median(times) <= START_TARGET and size <= MEMORY_TARGET
+
+
+async def first_row(folder: Path) -> str:
+    """A request's body of one real digit."""
+    script = [str(Path(sys.executable).with_name("uv")), "run", "--quiet", "--no-project"]
+    await output([*script, str(EXAMPLES / "digits" / "batches.py"), "traffic", "--to", str(folder / "traffic")])
+    row = json.loads((folder / "traffic" / "clean.jsonl").read_text().splitlines()[0])
+    return json.dumps({"data": {"ndarray": [row["x"]]}})
+
+
+async def answered(platform: Platform, body: dict[str, object]) -> bool:
+    """Whether a prediction comes back; also while the ports are not known yet."""
+    try:
+        return await answers(platform.predictions, body)
+    except LocalError:
+        return False
+
+
+async def accuracy(name: str, folder: Path) -> None:
+    """Another example through the loop, up to its first release."""
+    example = await labelled(name, folder / "batches")
+    if example is None:
+        return
+    platform = example.platform(folder / "state")
+    async with platform.running(example.spec, quiet, envs=ENVS):
+        show(name, await released(example, platform))
+
+
+async def run(arguments: argparse.Namespace) -> bool:
+    print(f"platform: digits example, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the start")
+    ok = helps(arguments.helps)
+    with tempfile.TemporaryDirectory(prefix="driftloop-bench-") as folder:
+        ok = await measured(Path(folder), arguments.starts, arguments.idle) and ok
+    for name in arguments.accuracy:
+        with tempfile.TemporaryDirectory(prefix="driftloop-bench-") as folder:
+            await accuracy(name, Path(folder))
+    return ok
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--helps", type=int, default=7)
+    parser.add_argument("--starts", type=int, default=3)
+    parser.add_argument("--idle", type=float, default=20)
+    parser.add_argument("--accuracy", nargs="*", default=[], metavar="EXAMPLE", help="tabular, mnist")
+    arguments, _ = parser.parse_known_args()
+    sys.exit(0 if asyncio.run(run(arguments)) else 1)
+
+
+if __name__ == "__main__":
+    main()
