@@ -118,7 +118,8 @@ def _table(found: Json) -> str:
         + ("" if applied == tip else f", {(tip or '')[:12]} is the branch's tip"),
     ]
     lines += [f"refused  {line}" for line in (found["refused"] or "").splitlines()]
-    lines += [f"waiting  {line}" for line in found["waiting"]]
+    refused = found["refused"] or ""
+    lines += [f"waiting  {line}" for line in found["waiting"] if line.partition(": ")[2] not in refused]
     if found["stuck"]:
         lines.append(f"stuck    {found['stuck']}")
     lines += [f"disk     {line}" for line in found.get("disk", ())]

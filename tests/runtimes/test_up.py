@@ -197,6 +197,18 @@ def test_control_c_leaves_nothing_and_says_so(start: Start, git: Git, state: Sta
     assert text.index("stopping argo") < text.index("stopping nats") < text.index("stopped")
 
 
+def test_a_deleted_state_folder_is_an_error_and_stops_everything(start: Start, git: Git, state: State) -> None:
+    up = start().wait_up()
+    up.wait_applied(git.commit(BASE))
+    pids = list(children(up).values())
+    # everything at once, as if `rm -r` were quicker than those who write there
+    state.root.rename(state.root.parent / "gone")
+    assert up.process.wait(30) == 1
+    assert f"error: {state.root} was deleted while it was in use" in up.log.read_text()
+    assert "Traceback" not in up.log.read_text()
+    assert not any(psutil.pid_exists(pid) for pid in pids)
+
+
 def test_a_second_up_says_what_runs_already(start: Start, git: Git, state: State) -> None:
     git.commit(BASE)
     up = start().wait_up()

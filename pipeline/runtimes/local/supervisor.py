@@ -121,7 +121,12 @@ class Supervisor:
         return self.reconciler.waiting()
 
     async def check(self) -> None:
-        """Raise what ended a background task, which is a bug."""
+        """LocalError when the state folder is gone; else raise what ended a background task, which is a bug."""
+        if not self._state.exists():
+            raise LocalError(
+                f"{self._state.root} was deleted while it was in use: everything is stopped",
+                hint="`driftloop up` starts afresh; next time `driftloop down` first",
+            )
         for task in self._tasks:
             if task.done() and not task.cancelled() and (error := task.exception()) is not None:
                 raise error
@@ -229,4 +234,5 @@ class Supervisor:
 
 def record(state: State, supervisor: Supervisor) -> None:
     """Leave a note of what ran last, for `status` after the end."""
-    write_json(state.run / "last.json", supervisor.status())
+    if state.exists():
+        write_json(state.run / "last.json", supervisor.status())
