@@ -129,6 +129,10 @@ class _Composer:
         while True:
             finished: Node | None
             mark: Any = event.start_mark
+            self.count += 1
+            if self.count > 2 * MAX_VALUES:  # as many beginnings and ends
+                said = f"more than {MAX_VALUES} values stand before this"
+                raise self.stop("expansion", mark.line + 1, mark.column + 1, said)
             if isinstance(event, yaml.SequenceStartEvent | yaml.MappingStartEvent):
                 if len(waiting) >= MAX_DEPTH:
                     raise self.stop(
@@ -171,7 +175,6 @@ class _Composer:
         )  # fmt: skip
 
     def scalar(self, event: Any) -> Node:
-        self.count += 1
         plain = event.style is None or event.style == ""
         tag = event.tag
         value: Scalar = event.value

@@ -28,7 +28,9 @@ def path(world: World) -> Iterator[Found]:
         places = [posixpath.join(root, found) for root in _roots(one.path)]
         first = found.partition("/")[0]
         judged = [
-            root for root in _roots(one.path) if posixpath.join(root, first) in world.folders and world.given(root)
+            root
+            for root in _roots(one.path)
+            if posixpath.join(root, first) in world.folders and world.given(posixpath.join(root, first))
         ]
         if judged and not any(place in world.folders for place in places):
             place = posixpath.join(judged[0], found)
