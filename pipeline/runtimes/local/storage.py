@@ -19,6 +19,9 @@ from pipeline.runtimes.local.timeline import Timeline
 PERIOD = 2.0
 """Seconds between two looks."""
 
+ANSWER = 2.0
+"""Seconds that NATS may take to answer."""
+
 ROOM = 32 * 1024 * 1024
 """Bytes that must be free before NATS is started again, or at most half of the disk."""
 
@@ -51,7 +54,8 @@ class Storage:
 
     async def watch(self) -> None:
         """Look again and again, for ever."""
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=PERIOD)) as session:
+        # aiohttp's own timeout swallows a cancellation that comes in the same moment (3.14): `up` would never end
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout()) as session:
             while True:
                 self._measure()
                 await self._ask(session)
@@ -74,7 +78,7 @@ class Storage:
 
     async def _ask(self, session: aiohttp.ClientSession) -> None:
         try:
-            async with session.get(self._monitor) as answer:
+            async with asyncio.timeout(ANSWER), session.get(self._monitor) as answer:
                 said = json.loads(await answer.text())
         except (aiohttp.ClientError, TimeoutError, ValueError):
             # it is away or starts: its process tells
