@@ -1,9 +1,13 @@
 """CloudEvents as others read and write them: the SDK on the other side, in both modes."""
 
+import asyncio
 import base64
+import contextlib
 import json
 
+import aiohttp
 import pytest
+from aiohttp import web
 from cloudevents.core.bindings.http import HTTPMessage, from_http, to_binary, to_structured
 from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.v1.event import CloudEvent
@@ -117,3 +121,28 @@ def test_the_same_verdict_has_the_same_id() -> None:
 def test_send_says_who_refused() -> None:
     with pytest.raises(events.EventRefusedError, match="can't be reached"):
         events.send("http://127.0.0.1:1/", events.make("t", "s", {}), timeout=2)
+
+
+async def test_a_post_can_be_cancelled_in_the_moment_of_its_timeout() -> None:
+    async def handle(_: web.BaseRequest) -> web.Response:
+        await asyncio.sleep(0.04)
+        return web.Response()
+
+    runner = web.ServerRunner(web.Server(handle))
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    url = f"http://127.0.0.1:{runner.addresses[0][1]}/"
+
+    async def post_for_ever(session: aiohttp.ClientSession) -> None:
+        while True:
+            with contextlib.suppress(events.EventRefusedError):
+                await events.post(session, url, events.make("t", "s", {}), timeout=0.04)
+
+    async with aiohttp.ClientSession() as session:
+        for number in range(30):
+            task = asyncio.create_task(post_for_ever(session))
+            await asyncio.sleep(0.03 + number / 500)
+            task.cancel()
+            done, _pending = await asyncio.wait([task], timeout=1)
+            assert done, "the cancellation was swallowed"
+    await runner.cleanup()
