@@ -68,7 +68,8 @@ def likely(hits, number, share, *, chance=1e-4):
     """Whether so many hits of a share are no wonder: neither tail of the binomial is smaller than `chance`."""
 
     def mass(i):
-        return math.comb(number, i) * share**i * (1 - share) ** (number - i)
+        ways = math.lgamma(number + 1) - math.lgamma(i + 1) - math.lgamma(number - i + 1)
+        return math.exp(ways + i * math.log(share) + (number - i) * math.log(1 - share))
 
     below, above = sum(map(mass, range(hits + 1))), sum(map(mass, range(hits, number + 1)))
     return min(below, above) > chance
