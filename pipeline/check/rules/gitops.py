@@ -83,9 +83,11 @@ def depends(world: World) -> Iterator[Found]:
 
 def _crossing(found: list[Object]) -> bool:
     """Whether stages in different files wait for each other, so that the stages are in the set."""
-    paths = {(one.namespace, one.name): one.path for one in found}
+    paths: dict[tuple[str, str], set[str]] = {}
+    for one in found:
+        paths.setdefault((one.namespace, one.name), set()).add(one.path)
     return any(
-        paths.get((item.get("namespace").text or one.namespace, item.get("name").text), one.path) != one.path
+        one.path not in paths.get((item.get("namespace").text or one.namespace, item.get("name").text), {one.path})
         for one in found
         for item in one.spec.get("dependsOn").list
     )
