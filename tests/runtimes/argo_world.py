@@ -130,7 +130,11 @@ class World:
             try:
                 js = client.jetstream()
                 bucket = await js.key_value(BUCKET)
-                found = [json.loads((await bucket.get(key)).value or b"") for key in await keys(js, BUCKET)]
+                found = []
+                for key in await keys(js, BUCKET):
+                    # one may be deleted meanwhile
+                    with contextlib.suppress(nats.js.errors.KeyNotFoundError):
+                        found.append(json.loads((await bucket.get(key)).value or b""))
                 return {item["metadata"]["name"]: item for item in found}
             finally:
                 await client.close()

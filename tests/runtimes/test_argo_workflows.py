@@ -386,13 +386,13 @@ def test_the_whole_workflow_has_a_deadline_and_still_says_goodbye(world: World) 
             {"name": "hang", "container": container("hang.py")},
             say("bye", "status={{workflow.status}}", outputs=("status",)),
             onExit="bye",
-            activeDeadlineSeconds=1,
+            activeDeadlineSeconds=4,
         ),
         name="late",
     )
     done = world.finished("late")
     assert done["status"]["phase"] == "Failed"
-    assert "workflow exceeded its deadline (activeDeadlineSeconds: 1)" in done["status"]["message"]
+    assert "workflow exceeded its deadline (activeDeadlineSeconds: 4)" in done["status"]["message"]
     assert phases(done)["hang"] == "Failed"
     assert world.node(done, "late.onExit")["outputs"]["parameters"][0]["value"] == "Failed"
 
