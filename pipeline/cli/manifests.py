@@ -4,7 +4,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,8 @@ class Checked:
     files: int
     objects: int
     notes: tuple[str, ...]
+    specs: tuple[Path, ...] = ()
+    """Specs that stand among the manifests."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,7 @@ def checked(paths: Iterable[Path], *, complete: bool, schemas: Path | None) -> C
         sum(result.files for result in results),
         sum(result.objects for result in results),
         tuple(dict.fromkeys([*notes, *(note for result in results for note in result.notes)])),
+        tuple(spec for result in results for spec in result.specs),
     )
 
 
@@ -139,23 +142,10 @@ def _checked(root: Path, paths: list[Path], *, complete: bool, catalogue: Schema
     if world.unknown_kinds:
         notes.append(f"no schema for {', '.join(world.unknown_kinds)}")
     shown = {name: os.path.relpath(root / name) for name in files}
-    found = tuple(
-        Finding(
-            shown.get(one.path, one.path),
-            one.line,
-            one.column,
-            one.code,
-            one.severity,
-            one.subject,
-            one.what,
-            one.why,
-            one.fix,
-        )
-        for one in judged(world)
-    )
-    return Checked(
-        found, len(files) - len(world.skipped), sum(1 for one in world.objects if one.host is None), tuple(notes)
-    )
+    found = tuple(replace(one, path=shown.get(one.path, one.path)) for one in judged(world))
+    objects = [one for one in world.objects if one.host is None]
+    specs = tuple(Path(shown[one.path]) for one in objects if (one.group, one.kind) == ("driftloop.dev", "Pipeline"))
+    return Checked(found, len(files) - len(world.skipped), len(objects), tuple(notes), specs)
 
 
 def _root(path: Path) -> Path:

@@ -29,7 +29,8 @@ def command(*, paths: tuple[Path, ...], schemas: Path | None, complete: bool, ou
     """Check specs, and Kubernetes YAML whoever wrote it.
 
     A PATH that is a spec: the spec, its references, the folders and functions beside it that it names, and the
-    manifests it renders to. Any other file, or a folder: every object, and the references between all of them.
+    manifests it renders to. Any other file, or a folder: every object and spec in it, and the references between all
+    of them.
 
     Every problem is listed with file, line and column; exit 1 when there is an error (a warning is none), 2 when
     nothing was checked.
@@ -43,10 +44,11 @@ def command(*, paths: tuple[Path, ...], schemas: Path | None, complete: bool, ou
     if rest and not found.files:
         raise click.UsageError(f"no YAML file in {', '.join(map(str, rest))}")
     problems: list[Problem] = []
-    for path in specs:
+    for path in (*specs, *found.specs):
         try:
-            _, more = _looked_at(path)
-            problems += more
+            document = read(files.spec_text(path), path=str(path))
+            plan(document)
+            problems += project.check(document, path.parent) if path in specs else ()
         except InvalidSpec as error:
             problems += error.problems
     wrong = bool(problems) or any(one.severity is Severity.ERROR for one in found.findings)
@@ -60,7 +62,7 @@ def command(*, paths: tuple[Path, ...], schemas: Path | None, complete: bool, ou
         _print(found.findings)
         for note in found.notes:
             click.echo(f"note: {note}", err=True)
-        click.echo(_summary(found, len(specs), len(problems)), err=True)
+        click.echo(_summary(found, len(specs) + len(found.specs), len(problems)), err=True)
     if wrong:
         raise click.exceptions.Exit(1)
 
@@ -70,7 +72,9 @@ def _spec(path: Path, output: str) -> None:
     problems: tuple[Problem, ...] = ()
     findings: tuple[Finding, ...] = ()
     try:
-        document, problems = _looked_at(path)
+        document = read(files.spec_text(path), path=str(path))
+        plan(document)
+        problems = project.check(document, path.parent)
         findings = () if problems else _rendered(path, document)
     except InvalidSpec as error:
         problems = error.problems
@@ -86,12 +90,6 @@ def _spec(path: Path, output: str) -> None:
             click.echo(f"{name:9} {text}", err=True)
     if wrong:
         raise click.exceptions.Exit(1)
-
-
-def _looked_at(path: Path) -> tuple[Document, tuple[Problem, ...]]:
-    document = read(files.spec_text(path), path=str(path))
-    plan(document)
-    return document, project.check(document, path.parent)
 
 
 def _listed(problems: "list[Problem] | tuple[Problem, ...]") -> list[dict[str, Any]]:

@@ -124,6 +124,11 @@ def test_a_rendered_tree_below_a_repository(driftloop: Driftloop, tmp_path: Path
     file.write_text(file.read_text().replace("path: ./monitors/minimal", "path: ./monitors/minmal"))
     code, stdout, _ = driftloop("validate", ".")
     assert (code, stdout.split()[:2]) == (1, ["cluster/dev/pipelines/minimal.yaml:63:9", "DL701"])
+    spec = tmp_path / "workflows/minimal/pipeline.yaml"
+    spec.write_text(
+        spec.read_text().replace("apiVersion: driftloop.dev/v1alpha1", "apiVersion: driftloop.dev/v1alpha1\nkid: 1")
+    )
+    assert "workflows/minimal/pipeline.yaml:2:1: kid is not a known key" in driftloop("validate", "workflows")[1]
     os.chdir(tmp_path / "cluster")
     assert driftloop("validate", "dev", "../monitors")[1].startswith("dev/pipelines/minimal.yaml:63:9 DL701")
     assert driftloop("validate", "dev")[0] == 0, "the folder is not among what is given"
