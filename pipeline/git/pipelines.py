@@ -7,6 +7,8 @@ from them as they stand at the tip and renders the rest again.
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 import yaml
@@ -294,8 +296,14 @@ def _rendered(
     release_text = record.dump(release) if release is not None else None
     files: dict[str, str] = {}
     for cluster in clusters:
-        files |= render.rendered(text, release_text, path=path or spec_path(name), cluster=cluster)
+        files |= _tree(text, release_text, path or spec_path(name), cluster)
     return files
+
+
+@lru_cache(maxsize=16)
+def _tree(text: str, release_text: str | None, path: str, cluster: str) -> Mapping[str, str]:
+    """Rendering is pure: after a lost race to another pipeline's writer nothing has to be rendered again."""
+    return MappingProxyType(render.rendered(text, release_text, path=path, cluster=cluster))
 
 
 def _differ_in_weights(path: str, ours: str, theirs: str) -> bool:

@@ -8,6 +8,7 @@ import fcntl
 import os
 import random
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -221,13 +222,8 @@ class Repository:
                     hint="remove it from the repository, or choose another `metadata.name`",
                 )
         guard.check(tree, files)
-        lines = []
-        for path, text in files.items():
-            if text is None:
-                lines.append(f"0 {'0' * 40}\t{path}")
-            else:
-                blob = self._git("hash-object", "-w", "--stdin", input=text).strip()
-                lines.append(f"100644 {blob}\t{path}")
+        blobs = self._stored({path: text for path, text in files.items() if text is not None})
+        lines = [f"100644 {blobs[path]}\t{path}" if path in blobs else f"0 {'0' * 40}\t{path}" for path in files]
         index = self._workdir / f"index.{os.getpid()}"
         env = {"GIT_INDEX_FILE": str(index)}
         try:
@@ -240,6 +236,15 @@ class Repository:
         message = _message(change)
         sha = self._git("commit-tree", written, *parents, "-F", "-", input=message, env=self._identity()).strip()
         return Commit(sha, message.partition("\n")[0])
+
+    def _stored(self, texts: Mapping[str, str]) -> dict[str, str]:
+        """Write texts as blobs, all by one process; path -> blob."""
+        with tempfile.TemporaryDirectory(dir=self._workdir) as folder:
+            for number, text in enumerate(texts.values()):
+                (Path(folder) / str(number)).write_bytes(text.encode("utf-8", "surrogateescape"))
+            names = "".join(f"{Path(folder).resolve() / str(number)}\n" for number in range(len(texts)))
+            hashed = self._git("hash-object", "-w", "--no-filters", "--stdin-paths", input=names)
+        return dict(zip(texts, hashed.split(), strict=True))
 
     def _push(self, commit: Commit) -> str | None:
         """Push without force; None when it went in, else what git said."""

