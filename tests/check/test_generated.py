@@ -1,0 +1,73 @@
+"""Every valid spec renders a tree in which nothing is found, in every phase of its releases."""
+
+import json
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.check import check
+from pipeline.release import record
+from pipeline.render import rendered
+from tests.pipelines import version
+
+Parts = dict[str, object]
+
+_NAMES = st.from_regex(r"[a-z][a-z0-9]{0,10}(-[a-z0-9]{1,8})?", fullmatch=True)
+_DETECTORS = st.sampled_from(["ks", "cvm"])
+_OUTLIERS = st.sampled_from(["iforest", "mahalanobis"])
+
+
+@st.composite
+def specs(draw: st.DrawFn) -> tuple[str, str]:
+    """A spec as JSON, which is YAML, and its name."""
+    name = draw(_NAMES)
+    monitors: Parts = {}
+    if draw(st.booleans()):
+        monitors["drift"] = {"detector": draw(_DETECTORS), "window": draw(st.integers(20, 500))}
+    if draw(st.booleans()):
+        monitors["outlier"] = {"detector": draw(_OUTLIERS)}
+    train: Parts = {"run": "train:train", "parameters": {"epochs": 1, "learning_rate": 0.1}}
+    if draw(st.booleans()):
+        over = {"learning_rate": draw(st.lists(st.floats(0.001, 1), min_size=1, max_size=3, unique=True))}
+        train["search"] = {"over": over, "best": {"metric": "loss", "goal": "minimize"}, "parallelism": 2}
+    if draw(st.booleans()):
+        train["schedule"] = "0 3 * * 1"
+    data: Parts = {"uri": "s3://data/batches"}
+    if draw(st.booleans()):
+        names = draw(st.lists(_NAMES.filter(lambda one: len(one) < 12), min_size=1, max_size=3, unique=True))
+        data["steps"] = [{"name": step, "run": "etl:clean"} for step in names]
+    rollout: Parts = {"promote": draw(st.sampled_from(["auto", "manual"]))}
+    if draw(st.booleans()):
+        steps = draw(st.lists(st.integers(1, 99), min_size=1, max_size=3, unique=True))
+        rollout["canary"] = {"steps": sorted(steps)}
+    backend, replicas = draw(st.sampled_from(["seldon", "plain"])), draw(st.integers(1, 3))
+    spec: Parts = {
+        "images": {"trainer": {"ref": "ghcr.io/acme/t:1.0.0"}, "server": {"ref": "ghcr.io/acme/s:1.0.0"}},
+        "data": data,
+        "train": train,
+        "evaluate": {"run": "evaluate:evaluate"},
+        "serve": {"model": "Model", "backend": backend, "replicas": replicas},
+        "rollout": rollout,
+        **({"monitors": monitors, "retrain": {"on": sorted(monitors)}} if monitors else {}),
+    }
+    metadata = {"name": name, **({"namespace": draw(_NAMES)} if draw(st.booleans()) else {})}
+    return name, json.dumps(
+        {"apiVersion": "driftloop.dev/v1alpha1", "kind": "Pipeline", "metadata": metadata, "spec": spec}
+    )
+
+
+@settings(max_examples=15, deadline=None)
+@given(specs(), st.sampled_from(["empty", "stable", "shadow", "canary", "promoted"]))
+def test_nothing_is_found_in_what_a_valid_spec_renders_to(spec: tuple[str, str], phase: str) -> None:
+    name, text = spec
+    namespace = str(json.loads(text)["metadata"].get("namespace", name))
+    release = record.empty(name, namespace)
+    if phase != "empty":
+        release = record.first(release, version(f"{name}-000000000001"))
+    if phase in ("shadow", "canary", "promoted"):
+        release = record.shadow(release, version(f"{name}-000000000002"))
+    if phase in ("canary", "promoted"):
+        release = record.canary(release, 10)
+    if phase == "promoted":
+        release = record.promote(release)
+    assert check(rendered(text, record.dump(release))) == ()
