@@ -239,10 +239,9 @@ def judge(measured: Measured, limits: Limits) -> Verdict:
         said = f"error rate {candidate.error_rate:.2%}, allowed {allowed:.2%}"
         hopeless = candidate.errors > allowed * max(needed, candidate.requests)
         (broken if hopeless else kept).append(said)
-    if limits.p99 is not None and candidate.requests >= needed:
-        if (p99 := candidate.p99) is not None:
-            said = f"p99 {p99 * 1000:.0f} ms, allowed {limits.p99 * 1000:.0f} ms"
-            (broken if p99 > limits.p99 else kept).append(said)
+    if limits.p99 is not None and candidate.requests >= needed and (p99 := candidate.p99) is not None:
+        said = f"p99 {p99 * 1000:.0f} ms, allowed {limits.p99 * 1000:.0f} ms"
+        (broken if p99 > limits.p99 else kept).append(said)
     if limits.agreement is not None:
         if measured.joined < needed:
             missing.append(f"{measured.joined} of {needed} answers to compare")
