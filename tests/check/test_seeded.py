@@ -64,7 +64,7 @@ FAULTS = (
     Fault("DL212", r"trigger\.yaml$", r"^(      kind: Service\n      name): \S+$", r"\1: {w}", down=1),
     Fault("DL212", r"trigger\.yaml$", r"^(        kind: Service\n        name): \S+$", r"\1: {w}", down=1),
     Fault("DL213", r"monitors/.*/(drift|outlier)\.trigger\.yaml$", r"^  filter:\n    attributes:\n(      .*\n)+", "  filter: {{}}\n"),
-    Fault("DL214", r"^monitors/(canary|shadow|standby)/.*trigger\.yaml$", r"^      (inferenceservicename|endpoint): \S+$", r"      \1: {w}"),
+    Fault("DL214", r"^monitors/(canary|shadow)/.*trigger\.yaml$", r"^      (inferenceservicename|endpoint): \S+$", r"      \1: {w}"),
     Fault("DL215", r"(drift|outlier|judge)\.trigger\.yaml$", r"^      type: (io\.seldon\S+)$", r"      type: \1{w}"),
     Fault("DL216", r"(seldondeployment|deployment)\.yaml$", r"(knative-eventing.svc.cluster.local/[^/\n]+)/\S+$", r"\1/{w}"),
     Fault("DL217", r"decision\.deployment\.yaml$", r"(- http://[a-z-]+\.[a-z-]+\.svc\.cluster\.local:12000)/\S+$", r"\1/{w}"),
