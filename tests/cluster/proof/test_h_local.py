@@ -141,11 +141,15 @@ def compared(it, cluster, local, state):
             if sides[0].get(path) == sides[1].get(path):
                 same += 1
             else:
-                where = re.sub(r"r[0-9a-f]{8}", "<release>", path)
-                differ[where] = (
-                    "run, digests and metrics of another training" if path in sides[0] else "not on the cluster"
-                )
+                differ[path] = why(path, *(path in side for side in sides))
     return same, differ
+
+
+def why(path, on_cluster, here):
+    if not (on_cluster and here):
+        return "only on the cluster" if on_cluster else "only locally"
+    trained = path.endswith(("release.yaml", ".deployment.yaml"))
+    return "digests and metrics of another training" if trained else "another driftloop rendered it"
 
 
 def files(repository, commit):
