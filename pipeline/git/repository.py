@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from pipeline.errors import GitError
 from pipeline.git import guard
 
-ATTEMPTS = 20
+ATTEMPTS = 60
 """Pushes tried before giving up; each lost race means that somebody else's commit went in."""
 TIMEOUT = 120.0
 """Seconds a single git command may take."""

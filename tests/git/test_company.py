@@ -1,0 +1,110 @@
+"""Twenty writers in twenty processes, one bare repository, a server that refuses at random: nothing is lost."""
+
+import random
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipeline.git import pipelines
+from pipeline.git.pipelines import Message
+from pipeline.git.repository import Repository
+from pipeline.release import record
+from tests.pipelines import SPEC, version
+
+WRITERS = 20
+
+# Adds a pipeline of its own, then gives the shared one's candidate one more percent. A refusal by the server's rules
+# is an error of the command, not a race, so whoever called it calls again, as a person or a workflow's retry does.
+WRITER = """
+import sys
+from pathlib import Path
+from pipeline.errors import GitError
+from pipeline.git import pipelines
+from pipeline.git.pipelines import Message
+from pipeline.git.repository import Repository
+from pipeline.release import record
+
+url, workdir, spec, own = sys.argv[1:]
+repository = Repository(url, workdir=Path(workdir))
+said = []
+
+def until_accepted(call):
+    while True:
+        try:
+            return call()
+        except GitError as error:
+            if "rules refuse the push" not in str(error):
+                raise
+            said.append("refused")
+
+def more(release):
+    return record.canary(release, release.weights[release.candidate.id] + 1)
+
+def why(before, after):
+    return Message(f"{own} adds a percent", after.candidate, f"person {own}")
+
+until_accepted(lambda: pipelines.commit_spec(repository, spec, cause=f"person {own}"))
+until_accepted(lambda: pipelines.move(repository, "digits", more, why))
+print(len(said))
+"""
+
+HOOK = """#!{python}
+import random, sys
+if random.random() < 0.25:
+    sys.exit("protected branch hook declined")
+"""
+
+
+@pytest.mark.timeout(300)
+def test_twenty_writers_lose_nothing(remote, repository, git, tmp_path):
+    pipelines.commit_spec(repository, SPEC)
+
+    def moved(step):
+        pipelines.move(
+            repository, "digits", step, lambda _, after: Message("Move", after.candidate or after.production)
+        )
+
+    moved(lambda release: record.first(release, version("digits-a")))
+    moved(lambda release: record.canary(record.shadow(release, version("digits-b")), 10))
+    hook = remote / "hooks" / "pre-receive"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text(HOOK.format(python=sys.executable))
+    hook.chmod(0o755)
+    base = git("rev-parse", "main")
+
+    names = [f"own-{number}" for number in range(WRITERS)]
+    specs = {name: SPEC.replace("name: digits", f"name: {name}", 1) for name in names}
+    random.Random(7).shuffle(names)
+    writers = {
+        name: subprocess.Popen(
+            [sys.executable, "-c", WRITER, f"file://{remote}", str(tmp_path / name), specs[name], name],
+            cwd=Path(__file__).parents[2],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for name in names
+    }
+    refused = 0
+    for name, writer in writers.items():
+        out, err = writer.communicate(timeout=280)
+        assert writer.returncode == 0, (name, err)
+        refused += int(out)
+    assert refused > 0, "the server refused nobody, so nothing was shown"
+
+    assert git("rev-list", "--min-parents=2", "main") == "", "the history is linear"
+    assert git("merge-base", base, "main") == base, "nothing was pushed over"
+    subjects = Counter(git("log", "--format=%s", f"{base}..main").splitlines())
+    assert subjects == Counter([f"Add pipeline {n}" for n in names] + [f"{n} adds a percent" for n in names])
+    fresh = Repository(f"file://{remote}", workdir=tmp_path / "reader")
+    tree = fresh.tree(fresh.tip())
+    release = pipelines.read(tree, "digits").release
+    assert release.weights[version("digits-b").id] == 10 + WRITERS
+    for name in ("digits", *names):
+        pipelines.check(pipelines.read(tree, name))  # every file is what spec and release render to
+    for path in tree:
+        list(yaml.safe_load_all(tree[path]))
