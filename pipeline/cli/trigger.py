@@ -2,17 +2,14 @@
 
 import getpass
 import json
-import os
 import secrets
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from urllib.error import HTTPError, URLError
-from urllib.request import ProxyHandler, Request, build_opener
 
 import click
 
+from pipeline.cli import door as doors
 from pipeline.cli import target
 from pipeline.clients.kubernetes import workflow_ended
 from pipeline.errors import LocalError, StepError
@@ -67,63 +64,19 @@ def command(
 
 def ask(door: Door, body: dict[str, str]) -> None:
     """POST to the webhook; LocalError says what it means when it is not taken."""
-    request = Request(  # noqa: S310 - http by design
-        door.url,
-        data=json.dumps(body).encode(),
-        headers={
-            "Authorization": f"Bearer {door.token}",
-            "Content-Type": "application/json",
-            **({"Host": door.host} if door.host else {}),
-        },
-        method="POST",
-    )
-    try:
-        # a proxy of the user's has no business between him and his own machine
-        with build_opener(ProxyHandler({})).open(request, timeout=10):
-            return
-    except HTTPError as error:
-        text = error.read(200).decode(errors="replace").strip()
-        if error.code in (401, 403):
-            hint = "the token is `webhook-token` in the Secret `driftloop-platform`"
-            raise LocalError(f"the webhook refuses the token ({error.code})", hint=hint) from error
-        raise LocalError(f"the webhook answered {error.code}: {text}", hint="see `driftloop logs argo`") from error
-    except (URLError, OSError) as error:
-        raise LocalError(f"{door.url} can't be reached: {error}", hint="is `driftloop up` running?") from error
+    headers = {"Content-Type": "application/json", **({"Host": door.host} if door.host else {})}
+    text, hint = json.dumps(body), "see `driftloop logs argo`"
+    doors.post(door.url, text, token=door.token, who="the webhook", hint=hint, headers=headers)
 
 
 def _cluster(url: str, namespace: str) -> Door:
-    token = os.environ.get("DRIFTLOOP_WEBHOOK_TOKEN", "")
-    if not token:
-        raise LocalError(
-            "DRIFTLOOP_WEBHOOK_TOKEN is not set", hint="it is `webhook-token` in the Secret `driftloop-platform`"
-        )
-    return Door(url, token, namespace)
+    return Door(url, doors.token(), namespace)
 
 
 def _local(state: State, name: str) -> Door:
-    addresses = _json(state.addresses, state)
-    hosts = [address.removesuffix(f":{WEBHOOK_PORT}") for address in addresses if address.endswith(f":{WEBHOOK_PORT}")]
-    known = {host.split(".")[0].removesuffix("-retrain"): host for host in hosts}
-    host = known.get(name)
-    if host is None:
-        listed = ", ".join(sorted(known)) or "none yet"
-        raise LocalError(
-            f"no pipeline `{name}` runs in {state.root}, there is: {listed}",
-            hint="`driftloop up SPEC` runs one; right after a commit it may take a moment",
-        )
-    token = str(_json(state.platform, state)["secret"]["webhook-token"])
-    named = f"{host}:{WEBHOOK_PORT}"
-    return Door(f"http://{addresses[named]}/retrain", token, host.split(".")[1], named)
-
-
-def _json(file: Path, state: State) -> dict[str, Any]:
-    try:
-        found: dict[str, Any] = json.loads(file.read_text())
-    except (OSError, ValueError) as error:
-        raise LocalError(
-            f"nothing runs in {state.root}", hint="start it with `driftloop up SPEC`, or name the folder with --state"
-        ) from error
-    return found
+    found = doors.local(state, name, suffix="-retrain", port=WEBHOOK_PORT)
+    url = f"http://{found.address}/retrain"
+    return Door(url, found.token, found.host.split(".")[1], f"{found.host}:{WEBHOOK_PORT}")
 
 
 def _wait(state: Path, namespace: str, run: str) -> tuple[str, str]:
