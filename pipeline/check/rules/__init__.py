@@ -2,10 +2,10 @@
 
 from pipeline.check.finding import Rule
 from pipeline.check.rules import (
-    eventing,
-    events,
+    argo_events,
     files,
     gitops,
+    knative,
     network,
     schemas,
     security,
@@ -23,10 +23,10 @@ RULES: tuple[Rule, ...] = (
     values.labels, values.environment, values.parameters, values.data, values.event_source_port, values.event_values,
     values.other_parameters,
     versions.removed_version, versions.removed_field,
-    events.event_source, events.event_name, events.started_template, events.started_parameters,
-    events.trigger_dependency, events.destination, events.bus, events.event_bus,
-    eventing.trigger_broker, eventing.subscriber, eventing.filterless, eventing.filtered_model, eventing.filter_words,
-    eventing.sent_to_broker, eventing.cluster_address,
+    argo_events.event_source, argo_events.event_name, argo_events.started_template, argo_events.started_parameters,
+    argo_events.trigger_dependency, argo_events.destination, argo_events.bus, argo_events.event_bus,
+    knative.trigger_broker, knative.subscriber, knative.filterless, knative.filtered_model, knative.filter_words,
+    knative.sent_to_broker, knative.cluster_address,
     workflows.entrypoint, workflows.local_template, workflows.template_reference, workflows.dependencies,
     workflows.inputs, workflows.unique, workflows.handlers, workflows.collected,
     variables.input_tag, variables.step_tag, variables.output_tag, variables.workflow_tag, variables.parameter_tag,
