@@ -20,6 +20,8 @@ from pipeline.release.record import release_id
 log = logging.getLogger("decision")
 
 TICK = 0.5
+ANSWER = 10.0
+"""Seconds that the webhook may take."""
 LEASE = 2.0
 GRACE = 6.0
 """Seconds a Workflow must be seen gone or ended before its run counts as lost; its last step may be reporting right
@@ -150,9 +152,13 @@ class Loop:
         """POST the webhook once; the state machine asks again until the decision is claimed."""
         body = {"pipeline": self._pipeline, "decision": effect.decision, "cause": effect.cause}
         headers = {"Authorization": f"Bearer {self._token}"}
-        timeout = aiohttp.ClientTimeout(total=10)
+        without = aiohttp.ClientTimeout()
         try:
-            async with self._session.post(self._webhook, json=body, headers=headers, timeout=timeout) as answer:
+            # not aiohttp's own timeout: it swallows a cancellation that comes in the same moment (3.14)
+            async with (
+                asyncio.timeout(ANSWER),
+                self._session.post(self._webhook, json=body, headers=headers, timeout=without) as answer,
+            ):
                 await answer.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             self._fires.labels("unreachable").inc()

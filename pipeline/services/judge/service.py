@@ -33,6 +33,8 @@ LIMIT = 2 * 1024 * 1024
 """Bytes of one event at most."""
 MAX_AGE = 3600.0
 MAX_BYTES = 64 * 1024 * 1024
+ANSWER = 5.0
+"""Seconds that a predictor may take to show its metrics."""
 QUESTIONS = 8
 """Questions (production, candidate, since) that are counted for at the same time."""
 
@@ -125,7 +127,7 @@ class Judge:
         return application
 
     async def _start(self, _: web.Application) -> None:
-        self._session = aiohttp.ClientSession(trust_env=True, timeout=aiohttp.ClientTimeout(total=5))
+        self._session = aiohttp.ClientSession(trust_env=True, timeout=aiohttp.ClientTimeout())
         await jetstream.ensure_stream(
             self._js,
             self._settings.stream,
@@ -262,7 +264,8 @@ class Judge:
         """None when nothing of that kind is there now: the process may be starting."""
         assert self._session is not None  # noqa: S101 - made at start-up
         try:
-            async with self._session.get(url.geturl()) as answer:
+            # not aiohttp's own timeout: it swallows a cancellation that comes in the same moment (3.14)
+            async with asyncio.timeout(ANSWER), self._session.get(url.geturl()) as answer:
                 if answer.status != 200:
                     return None
                 text = await answer.text(errors="replace")

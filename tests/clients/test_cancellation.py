@@ -1,0 +1,79 @@
+"""Cancellations that come in the same moment as what is waited for."""
+
+import asyncio
+import contextlib
+from pathlib import Path
+
+import pytest
+from nats.js.api import AckPolicy, ConsumerConfig
+from support.processes import nats, url
+
+from pipeline.clients import cancellation
+from pipeline.clients.nats import connection, ensure_stream, messages
+
+
+async def _cancelled(task: "asyncio.Task[object]") -> bool:
+    """Whether it ends as cancelled within a second."""
+    done, _ = await asyncio.wait([task], timeout=1)
+    return bool(done) and task.cancelled()
+
+
+async def test_a_cancellation_beside_the_result_is_not_lost() -> None:
+    ready: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    task: asyncio.Task[object] = asyncio.create_task(cancellation.wait_for(ready, 5))
+    await asyncio.sleep(0)
+    ready.set_result(1)
+    task.cancel()
+    assert await _cancelled(task)
+
+
+async def test_results_errors_and_time_limits_pass() -> None:
+    async def soon() -> int:
+        await asyncio.sleep(0.01)
+        return 7
+
+    async def broken() -> None:
+        raise OSError("broken")
+
+    assert await cancellation.wait_for(soon(), 5) == 7
+    assert await cancellation.wait_for(soon(), None) == 7
+    with pytest.raises(OSError, match="broken"):
+        await cancellation.wait_for(broken(), 5)
+    with pytest.raises(TimeoutError):
+        await cancellation.wait_for(asyncio.sleep(5), 0.01)
+    with pytest.raises(TimeoutError):
+        await cancellation.wait_for(asyncio.sleep(5), 0)
+    over: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    over.set_result(3)
+    assert await cancellation.wait_for(over, 0) == 3
+
+
+async def test_a_reader_of_nats_ends_whenever_it_is_told_to(tmp_path: Path) -> None:
+    """Cancelled at the very moment a message comes, again and again."""
+    server = nats(tmp_path).start()
+    try:
+        async with connection(url(server), name="test") as js:
+            await ensure_stream(js, "S", ["s"])
+            config = ConsumerConfig(durable_name="reader", ack_policy=AckPolicy.NONE)
+            await js.add_consumer("S", config)
+            for turns in range(40):
+                subscription = await js.pull_subscribe_bind("reader", "S")
+
+                async def read(subscription: object = subscription) -> None:
+                    async for _ in messages(subscription):  # type: ignore[arg-type]
+                        pass
+
+                task: asyncio.Task[object] = asyncio.create_task(read())
+                await asyncio.sleep(0.01)
+                sent = asyncio.create_task(js.publish("s", b"x"))
+                while not subscription._sub._pending_queue.qsize() and not sent.done():  # noqa: ASYNC110
+                    await asyncio.sleep(0)
+                for _ in range(turns % 4):
+                    await asyncio.sleep(0)
+                task.cancel()
+                assert await _cancelled(task), turns
+                with contextlib.suppress(Exception):
+                    await sent
+                await subscription.unsubscribe()
+    finally:
+        server.kill()
