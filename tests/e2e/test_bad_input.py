@@ -13,6 +13,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 from support import starter
+from support.loops import applied
 from support.streams import stored
 
 from pipeline.cli.demo_platform import Platform, answers
@@ -105,13 +106,6 @@ class World:
 
     async def train(self) -> str:
         return await self.said("trigger", self.platform.name, "--state", str(self.platform.state.root), "--wait")
-
-
-def applied(platform: Platform) -> bool:
-    try:
-        return platform.applied() is not None
-    except LocalError:
-        return False
 
 
 @contextlib.asynccontextmanager

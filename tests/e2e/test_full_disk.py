@@ -19,6 +19,7 @@ from typing import Any
 import aiohttp
 import pytest
 from support import starter
+from support.loops import applied
 from support.streams import stored
 
 from pipeline.cli.demo_platform import Platform
@@ -121,12 +122,7 @@ def platform(tmp_path: Path, envs: Path) -> Iterator[Platform]:
 
 @contextlib.asynccontextmanager
 async def world(platform: Platform, tmp_path: Path) -> AsyncIterator[World]:
-    def applied() -> bool:
-        with contextlib.suppress(LocalError):
-            return platform.applied() is not None
-        return False
-
-    await platform.until(applied, f"the first commit; {tmp_path}/up.log", within=600)
+    await platform.until(lambda: applied(platform), f"the first commit; {tmp_path}/up.log", within=600)
     seen = Path(f"/proc/{platform.state.holder()}/root{platform.state.root}")
     platform.upload([starter.batch(tmp_path / "a.npz")], "s3://mine/batches")
     yield World(platform, Disk(seen / "s3"), Disk(seen / "nats"))

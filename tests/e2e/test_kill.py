@@ -18,13 +18,13 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from support.loops import applied, batches
 from support.streams import stored
 
-from pipeline.cli.demo_platform import Platform, answers, output
+from pipeline.cli.demo_platform import Platform, answers
 from pipeline.cli.demo_traffic import Row, Traffic, read_rows
 from pipeline.clients import events
 from pipeline.clients.nats import connection
-from pipeline.errors import LocalError
 from pipeline.runtimes.local.state import State
 
 DIGITS = Path(__file__).parents[2] / "examples" / "digits"
@@ -167,8 +167,8 @@ async def test_nothing_is_lost_and_nothing_happens_twice(envs, tmp_path):
     state = State.at(tmp_path / "state")
     platform = Platform(state, "digits", "digits")
     traffic_file, labelled = tmp_path / "traffic", tmp_path / "labelled"
-    await batches("traffic", traffic_file)
-    await batches("labelled", labelled)
+    await batches(DIGITS, "traffic", "clean", to=traffic_file)
+    await batches(DIGITS, "labelled", "clean", to=labelled)
     rows = {"clean": read_rows(traffic_file / "clean.jsonl")}
     body = {"data": {"ndarray": [rows["clean"][0].pixels]}}
     decision = secrets.token_hex(6)
@@ -176,7 +176,7 @@ async def test_nothing_is_lost_and_nothing_happens_twice(envs, tmp_path):
 
     # `up` is killed in training
     async with platform.running(SPEC, print, envs=envs):
-        await platform.until(lambda: current(platform), "the first commit", within=900)
+        await platform.until(lambda: applied(platform), "the first commit", within=900)
         platform.upload(sorted(labelled.iterdir()), "s3://digits/batches")
         await platform.until(lambda: fired(platform, decision), "the webhook", within=60)
         await platform.until(lambda: training(platform, run), "training to begin", within=180)
@@ -186,7 +186,7 @@ async def test_nothing_is_lost_and_nothing_happens_twice(envs, tmp_path):
         # it goes on, its cause fired again as by one who never heard the answer; the runner is killed in training too
         platform = Platform(state, "digits", "digits")
         async with platform.running(SPEC, print, envs=envs):
-            await platform.until(lambda: current(platform), "the same commit", within=120)
+            await platform.until(lambda: applied(platform), "the same commit", within=120)
             await platform.until(lambda: fired(platform, decision), "the webhook", within=60)
             await platform.until(lambda: training(platform, run), "training to begin again", within=180)
             await kill(platform, "argo")
@@ -195,7 +195,7 @@ async def test_nothing_is_lost_and_nothing_happens_twice(envs, tmp_path):
             production = platform.release().production
             assert production is not None
             assert production.run == run
-            await platform.until(lambda: current(platform), "the release", within=120)
+            await platform.until(lambda: applied(platform), "the release", within=120)
             await platform.until(lambda: answers(platform.predictions, body), "a prediction", within=120)
 
             # every part is killed during traffic, then `up` itself
@@ -220,7 +220,7 @@ async def test_nothing_is_lost_and_nothing_happens_twice(envs, tmp_path):
         # the same folder again; the logger posts all the while
         platform = Platform(state, "digits", "digits")
         async with platform.running(SPEC, print, envs=envs):
-            await platform.until(lambda: current(platform), "the same release", within=120)
+            await platform.until(lambda: applied(platform), "the same release", within=120)
             assert platform.release().production == production
             await platform.until(lambda: answers(platform.predictions, body), "a prediction", within=60)
             async with Traffic.open(platform.predictions, rows, rate=40, prefix="l") as traffic:
@@ -242,19 +242,6 @@ async def test_nothing_is_lost_and_nothing_happens_twice(envs, tmp_path):
             assert await platform.runs() == (run,)
             runs = await platform.git("log", "main", "--format=%(trailers:key=Driftloop-Run,valueonly)")
             assert runs.split().count(run) == 1
-
-
-async def batches(what: str, to: Path) -> None:
-    from uv import find_uv_bin
-
-    await output([find_uv_bin(), "run", "--quiet", "--no-project", str(DIGITS / "batches.py"), what, "--to", str(to)])
-
-
-def current(platform: Platform) -> str | None:
-    try:
-        return platform.applied()
-    except LocalError:
-        return None
 
 
 async def fire(platform: Platform, decision: str) -> int:

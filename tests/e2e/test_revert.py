@@ -11,10 +11,10 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from support.loops import applied
 
 from pipeline.cli.demo_platform import Platform, answers
 from pipeline.clients import s3
-from pipeline.errors import LocalError
 from pipeline.git import pipelines
 from pipeline.git.pipelines import Message
 from pipeline.git.repository import Repository
@@ -91,20 +91,15 @@ async def test_the_old_model_answers_everybody_again(spec, envs, tmp_path):
     platform = Platform(State.at(tmp_path / "state"), "digits", "digits")
     repository = Repository(platform.state.repository_url, workdir=tmp_path / "cache")
 
-    def applied() -> str | None:
-        with contextlib.suppress(LocalError):
-            return platform.applied()
-        return None
-
     async def moved(step) -> None:
         def message(before, after):
             return Message("Move", after.candidate or after.production, "person eve")
 
         await asyncio.to_thread(pipelines.move, repository, "digits", step, message)
-        await platform.until(applied, "the move to be applied", within=60)
+        await platform.until(lambda: applied(platform), "the move to be applied", within=60)
 
     async with platform.running(spec, print, envs=envs):
-        await platform.until(applied, "the first commit", within=900)
+        await platform.until(lambda: applied(platform), "the first commit", within=900)
         old, new = stored(platform, tmp_path, 1), stored(platform, tmp_path, 2)
         await moved(lambda release: record.first(release, old))
         await platform.until(lambda: answers(platform.predictions, BODY), "a prediction", within=60)
@@ -114,12 +109,12 @@ async def test_the_old_model_answers_everybody_again(spec, envs, tmp_path):
             await moved(lambda release: record.canary(release, 50))
             said = await platform.call("promote", "digits", "--state", str(platform.state.root))
             promotion = said.strip()
-            await platform.until(applied, "the promotion to be applied", within=60)
+            await platform.until(lambda: applied(platform), "the promotion to be applied", within=60)
             promoted = len(heard)
             await platform.until(lambda: len(heard) > promoted + 50, "answers", within=30)
 
             revert(platform.state.repository_url, tmp_path / "clone", promotion)
-            await platform.until(applied, "the revert to be applied", within=60)
+            await platform.until(lambda: applied(platform), "the revert to be applied", within=60)
             reverted = len(heard)
             await platform.until(lambda: len(heard) > reverted + 50, "answers", within=30)
         assert set(heard) == {"1", "2"}, Counter(heard)

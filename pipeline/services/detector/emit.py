@@ -20,6 +20,10 @@ from pipeline.services.detector.names import VERDICTS, Names
 
 log = logging.getLogger("detector")
 
+ACK_WAIT = 12.0
+"""Seconds after which a verdict that was not told comes again, as after a crash; a POST to the broker takes at most 10.
+"""
+
 
 class Emitter:
     """Sends verdicts until it is cancelled. A durable consumer remembers which have been told."""
@@ -57,7 +61,7 @@ class Emitter:
                     durable_name=self._names.emitter,
                     deliver_policy=DeliverPolicy.ALL,
                     ack_policy=AckPolicy.EXPLICIT,
-                    ack_wait=60,
+                    ack_wait=ACK_WAIT,
                     max_ack_pending=1,
                     filter_subject=self._names.verdicts,
                 ),

@@ -1,0 +1,38 @@
+"""What tests of the running loop share: a commit that is applied, an example's batches, processes that were left."""
+
+import os
+from pathlib import Path
+
+from uv import find_uv_bin
+
+from pipeline.cli.demo_platform import Platform, output
+from pipeline.errors import LocalError
+
+
+def applied(platform: Platform) -> str | None:
+    """The tip of the repository once all of the pipeline's trees are at it; None until then, or while there is none."""
+    try:
+        return platform.applied()
+    except LocalError:
+        return None
+
+
+async def batches(project: Path, what: str, *kinds: str, to: Path) -> None:
+    """Run an example's own batches.py."""
+    command = [find_uv_bin(), "run", "--quiet", "--no-project", str(project / "batches.py"), what]
+    await output([*command, "--to", str(to), "--kind", *kinds])
+
+
+def processes_of(state: Path) -> list[str]:
+    """Command lines of the processes that carry the state folder's mark."""
+    mark = f"DRIFTLOOP_STATE={state.resolve()}".encode()
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        try:
+            if mark in (entry / "environ").read_bytes().split(b"\0"):
+                found.append((entry / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+        except (PermissionError, FileNotFoundError, ProcessLookupError):
+            continue
+    return found
