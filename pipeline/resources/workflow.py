@@ -43,6 +43,12 @@ JUDGEMENT = 6 * 3600
 QUEUEING = 6 * 3600
 """Seconds a run may spend beside its users' functions: our own steps, and pods waiting for room."""
 
+AWAY = (
+    'lastRetry.status == "Error" || lastRetry.exitCode in ["137", "143"]'
+    ' && !(lastRetry.message contains "deadline") && !(lastRetry.message contains "OOMKilled")'
+)
+"""Deleted pods are errors; what a node kills on its way down is a failure by signal, as are two that come again: no
+time left, no memory left."""
 LOST = 2
 """Times a step is tried again whose pod went away."""
 _SMALL = Resources(cpu="50m", memory="256Mi")
@@ -610,11 +616,12 @@ def _asked(resources: Resources) -> Asked:
 
 
 def _retries(limit: int) -> models.RetryStrategy:
-    """A step that ended with an error (its pod or node went away) runs again; one that failed only if told."""
+    """A step whose pod went away runs again; one that failed by itself only if told."""
     # no maxDuration: the pods of later tries inherit what is left of it as their deadline
     return models.RetryStrategy(
         limit=str(limit or LOST),
-        retry_policy="Always" if limit else "OnError",
+        retry_policy="Always",
+        expression=None if limit else AWAY,
         backoff=models.Backoff(duration="10s", factor=models.IntOrString("2")),
     )
 

@@ -9,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.clients.s3 import Location
+from pipeline.resources.workflow import AWAY
 from pipeline.runtimes.local.argo import dag, lifecycle, loops, retries, tags, variables
+from pipeline.runtimes.local.argo.expressions import ExpressionError
 from pipeline.runtimes.local.argo.model import (
     Arguments,
     Hook,
@@ -91,7 +93,7 @@ def test_retries(
     retried = {"Always": ("Failed", "Error"), "OnFailure": ("Failed",), "OnError": ("Error",)}[policy]
     elapsed, last = 0.0, -1.0
     for attempt, phase in enumerate(phases):
-        match retries.after(strategy, phase=phase, attempt=attempt, elapsed=elapsed):
+        match retries.after(strategy, node("n", phase), attempt=attempt, elapsed=elapsed):
             case retries.Again(wait):
                 assert phase in retried
                 assert limit is None or attempt < limit
@@ -108,7 +110,42 @@ def test_retries(
 def test_a_wait_beyond_all_numbers_is_the_cap() -> None:
     backoff = {"duration": "10s", "factor": "1000", "cap": "1m"}
     strategy = RetryStrategy.model_validate({"backoff": backoff})
-    assert retries.after(strategy, phase="Failed", attempt=4000, elapsed=0) == retries.Again(60.0)
+    assert retries.after(strategy, node("n", "Failed"), attempt=4000, elapsed=0) == retries.Again(60.0)
+
+
+@pytest.mark.parametrize(
+    ("phase", "code", "message", "again"),
+    [
+        ("Error", None, "pod deleted", True),
+        ("Failed", 1, "Error (exit code 1)", False),
+        ("Failed", 137, "Error (exit code 137)", True),
+        ("Failed", 143, "Pod was terminated in response to imminent node shutdown.", True),
+        ("Failed", 137, "OOMKilled (exit code 137)", False),
+        ("Failed", 143, "Pod was active on the node longer than the specified deadline", False),
+        ("Failed", None, "", False),
+        ("Succeeded", 0, "", False),
+    ],
+)
+def test_only_a_step_that_went_away_is_tried_again(phase: Phase, code: int | None, message: str, again: bool) -> None:
+    strategy = RetryStrategy.model_validate({"limit": "2", "retryPolicy": "Always", "expression": AWAY})
+    last = node("n", phase, message=message, outputs=Outputs(exit_code=code))
+    found = retries.after(strategy, last, attempt=0, elapsed=0)
+    assert isinstance(found, retries.Again) == again
+    if phase == "Failed" and not again:
+        assert found == retries.Over("retryStrategy.expression evaluated to false")
+
+
+def test_a_retry_expression_sees_the_last_try_and_nothing_else() -> None:
+    last = node("n", "Failed", started="2026-01-01T00:00:00Z", finished="2026-01-01T00:01:30Z")
+
+    def after(expression: str) -> retries.Again | retries.Over:
+        strategy = RetryStrategy.model_validate({"limit": 1, "expression": expression})
+        return retries.after(strategy, last, attempt=0, elapsed=90)
+
+    assert after('asInt(lastRetry.duration) == 90 && lastRetry.exitCode == "-1"') == retries.Again(0.0)
+    for wrong in ("lastRetry.exitcode == 1", "status", '"yes"', "lastRetry.status contains 1", "1 in 2"):
+        with pytest.raises(ExpressionError):
+            after(wrong)
 
 
 ITEMS = st.recursive(

@@ -345,10 +345,16 @@ def test_a_failed_step_is_tried_again(world: World, tmp_path: Path) -> None:
 
     world.submit(
         spec(
-            dag(task("enough"), task("short"), task("other")),
+            dag(task("enough"), task("short"), task("other"), task("killed"), task("senseless")),
             flaky("enough", 3, limit=3),
             flaky("short", 9, limit="1"),
             flaky("other", 2, limit=5, retryPolicy="OnError"),
+            {
+                "name": "killed",
+                "retryStrategy": {"limit": 1, "expression": 'lastRetry.exitCode in ["137"]'},
+                "container": container("-c", "import os; os.kill(os.getpid(), 9)"),
+            },
+            flaky("senseless", 9, limit=5, expression="lastRetry.nothing"),
         ),
         name="retries",
     )
@@ -359,6 +365,9 @@ def test_a_failed_step_is_tried_again(world: World, tmp_path: Path) -> None:
     assert world.node(done, "short")["message"].startswith("No more retries left: Error (exit code 1)")
     assert len((tmp_path / "short").read_text()) == 2
     assert len((tmp_path / "other").read_text()) == 1
+    assert [phases(done)[f"killed({n})"] for n in range(2)] == ["Failed", "Failed"]
+    assert world.node(done, "killed")["message"].startswith("No more retries left: Error (exit code 137)")
+    assert (world.node(done, "senseless")["phase"], len((tmp_path / "senseless").read_text())) == ("Error", 1)
 
 
 def test_a_step_that_hangs_is_killed_with_all_it_started(world: World) -> None:

@@ -72,7 +72,14 @@ class Call:
     arguments: tuple["Expression", ...]
 
 
-Expression = Value | Name | Not | Binary | Choice | Call
+@dataclass(frozen=True)
+class Items:
+    """A list."""
+
+    of: tuple["Expression", ...]
+
+
+Expression = Value | Name | Not | Binary | Choice | Call | Items
 
 _WORD = {
     Dialect.DEPENDS: r"[A-Za-z0-9][-A-Za-z0-9_]*(?:\.[A-Za-z]+)?",
@@ -87,7 +94,7 @@ _OPERATORS = {
     Dialect.WHEN: ("&&", "||", "==", "!=", ">=", "<=", ">", "<", "!", "(", ")"),
     Dialect.TAG: ("&&", "||", "==", "!=", ">=", "<=", "??", ">", "<", "!", "(", ")", "?", ":", ".", "[", "]", ","),
 }
-_POWER = {"?": 1, "||": 2, "??": 3, "&&": 4, "==": 5, "!=": 5, "<": 6, ">": 6, "<=": 6, ">=": 6}
+_POWER = {"?": 1, "||": 2, "??": 3, "&&": 4, "==": 5, "!=": 5, "<": 6, ">": 6, "<=": 6, ">=": 6, "in": 6, "contains": 6}
 _FUNCTIONS: Mapping[str, Callable[[Any], Any]] = {"asInt": int, "asFloat": float, "string": str}
 
 
@@ -112,6 +119,15 @@ def evaluate(expression: Expression, name: Callable[[tuple[str, ...]], Any]) -> 
         case Binary(operator="??", left=left, right=right):
             value = evaluate(left, name)
             return evaluate(right, name) if value is None else value
+        case Binary(operator="in", left=left, right=right):
+            wanted, items = evaluate(left, name), evaluate(right, name)
+            if not isinstance(items, list):
+                raise ExpressionError(f"`in {items!r}`: that is no list")
+            return any(_compared("==", wanted, item) for item in items)
+        case Binary(operator="contains", left=left, right=right):
+            return _text(evaluate(right, name)) in _text(evaluate(left, name))
+        case Items(of=items):
+            return [evaluate(item, name) for item in items]
         case Binary(operator=operator, left=left, right=right):
             return _compared(operator, evaluate(left, name), evaluate(right, name))
         case Choice(condition=condition, yes=yes, no=no):
@@ -140,6 +156,9 @@ def names(expression: Expression) -> Iterator[tuple[str, ...]]:
         case Call(arguments=arguments):
             for argument in arguments:
                 yield from names(argument)
+        case Items(of=items):
+            for item in items:
+                yield from names(item)
         case Value():
             return
 
@@ -187,7 +206,7 @@ class _Parser:
 
     def _expression(self, power: int) -> Expression:
         left = self._operand()
-        while (operator := self._peek()) in _POWER and _POWER[operator] > power:
+        while (operator := self._operator()) is not None and _POWER[operator] > power:
             self._at += 1
             if operator == "?":
                 yes = self._expression(0)
@@ -196,6 +215,14 @@ class _Parser:
             else:
                 left = Binary(operator, left, self._expression(_POWER[operator]))
         return left
+
+    def _operator(self) -> str | None:
+        """The operator that comes next, if one does."""
+        if self._at >= len(self._tokens):
+            return None
+        kind, symbol = self._tokens[self._at]
+        found = symbol in _POWER and (kind == "operator" or (kind == "word" and self._dialect is Dialect.TAG))
+        return symbol if found else None
 
     def _operand(self) -> Expression:
         kind, symbol = self._next()
@@ -211,6 +238,8 @@ class _Parser:
             inner = self._expression(0)
             self._expect(")")
             return inner
+        if symbol == "[":
+            return Items(self._several("]"))
         self._at -= 1
         raise self._unexpected()
 
@@ -246,12 +275,16 @@ class _Parser:
                 hint=f"known: {', '.join(_FUNCTIONS)}",
             )
         self._expect("(")
-        arguments = [] if self._peek() == ")" else [self._expression(0)]
+        return Call(function, self._several(")"))
+
+    def _several(self, end: str) -> tuple[Expression, ...]:
+        """Expressions with commas between them, up to the symbol that ends them."""
+        found = [] if self._peek() == end else [self._expression(0)]
         while self._peek() == ",":
             self._at += 1
-            arguments.append(self._expression(0))
-        self._expect(")")
-        return Call(function, tuple(arguments))
+            found.append(self._expression(0))
+        self._expect(end)
+        return tuple(found)
 
 
 def _tokens(text: str, dialect: Dialect) -> Iterator[tuple[str, str]]:
@@ -284,6 +317,12 @@ def _unquoted(symbol: str) -> str:
 def _boolean(value: Any) -> bool:
     if not isinstance(value, bool):
         raise ExpressionError(f"`{value}` is neither true nor false")
+    return value
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ExpressionError(f"`{value!r}` is no text")
     return value
 
 

@@ -198,12 +198,17 @@ class Backoff(Part):
 
 
 class RetryStrategy(Part):
-    """How often a failed pod is tried again; no limit means for ever."""
+    """How often a failed pod is tried again; no limit means for ever.
+
+    Without a policy it is OnFailure, with an expression Always; both have to allow a retry.
+    """
 
     ACCEPTED = frozenset({"affinity"})
     limit: Whole | None = None
-    retry_policy: Literal["Always", "OnFailure", "OnError"] = "OnFailure"
+    retry_policy: Literal["Always", "OnFailure", "OnError"] | None = None
     backoff: Backoff | None = None
+    expression: str | None = None
+    """Over `lastRetry.exitCode`, `.status`, `.duration` (seconds) and `.message`, all of them strings."""
 
 
 class Mutex(Part):

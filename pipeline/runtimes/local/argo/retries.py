@@ -1,10 +1,13 @@
 """Retries: whether a pod that ended is tried again, and when (`retryStrategy`)."""
 
 from dataclasses import dataclass
+from typing import Any
 
+from pipeline.runtimes.local.argo import expressions
+from pipeline.runtimes.local.argo.expressions import Dialect, ExpressionError
 from pipeline.runtimes.local.argo.model import Backoff, RetryStrategy
-from pipeline.runtimes.local.argo.nodes import Phase
-from pipeline.runtimes.local.argo.times import duration
+from pipeline.runtimes.local.argo.nodes import Node
+from pipeline.runtimes.local.argo.times import between, duration
 
 _RETRIED = {"Failed": "OnFailure", "Error": "OnError"}
 
@@ -23,10 +26,16 @@ class Over:
     why: str = ""
 
 
-def after(strategy: RetryStrategy, *, phase: Phase, attempt: int, elapsed: float) -> Again | Over:
-    """What follows the attempt number `attempt` (from 0) that ended in `phase`, `elapsed` seconds after the first."""
-    if strategy.retry_policy not in ("Always", _RETRIED.get(phase)) or phase not in _RETRIED:
+def after(strategy: RetryStrategy, last: Node, *, attempt: int, elapsed: float) -> Again | Over:
+    """What follows the node of the attempt number `attempt` (from 0), `elapsed` seconds after the first one began.
+
+    ExpressionError when the strategy's expression makes no sense.
+    """
+    policy = strategy.retry_policy or ("OnFailure" if strategy.expression is None else "Always")
+    if policy not in ("Always", _RETRIED.get(last.phase)) or last.phase not in _RETRIED:
         return Over()
+    if strategy.expression is not None and not _wanted(strategy.expression, last):
+        return Over("retryStrategy.expression evaluated to false")
     if strategy.limit is not None and attempt >= int(strategy.limit):
         return Over("No more retries left")
     if strategy.backoff is None:
@@ -36,6 +45,26 @@ def after(strategy: RetryStrategy, *, phase: Phase, attempt: int, elapsed: float
     if longest is not None and elapsed + wait > duration(longest):
         return Over("Max duration limit exceeded")
     return Again(wait)
+
+
+def _wanted(text: str, last: Node) -> bool:
+    code = last.outputs.exit_code
+    known = {
+        "exitCode": "-1" if code is None else str(code),
+        "status": last.phase,
+        "duration": str(int(between(last.started, last.finished or last.started))),
+        "message": last.message,
+    }
+
+    def named(parts: tuple[str, ...]) -> Any:
+        if len(parts) != 2 or parts[0] != "lastRetry" or parts[1] not in known:
+            raise ExpressionError(f"retryStrategy.expression: `{'.'.join(parts)}` is not known")
+        return known[parts[1]]
+
+    value = expressions.evaluate(expressions.parse(text, Dialect.TAG), named)
+    if not isinstance(value, bool):
+        raise ExpressionError(f"retryStrategy.expression `{text}` is {value!r}, must be true or false")
+    return value
 
 
 def _wait(backoff: Backoff, attempt: int) -> float:

@@ -179,7 +179,11 @@ class Run:
             if child is None:
                 child = await self._leaf(at, template, {**scope, "retries": str(attempt)}, inputs)
             self._status.adopt(node.id, child.id)
-            match retries.after(strategy, phase=child.phase, attempt=attempt, elapsed=age(node.started)):
+            try:
+                then = retries.after(strategy, child, attempt=attempt, elapsed=age(node.started))
+            except LocalError as error:
+                return await self._status.end_node(node, "Error", _sentence(error))
+            match then:
                 case retries.Again(wait):
                     await asyncio.sleep(wait)
                     attempt += 1

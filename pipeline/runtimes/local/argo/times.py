@@ -18,6 +18,11 @@ def age(timestamp: str) -> float:
     return (datetime.now(UTC) - datetime.fromisoformat(timestamp)).total_seconds()
 
 
+def between(earlier: str, later: str) -> float:
+    """Seconds from one moment to another."""
+    return (datetime.fromisoformat(later) - datetime.fromisoformat(earlier)).total_seconds()
+
+
 def duration(text: str) -> float:
     """Seconds of a Go duration (`1h30m`, `250ms`) or a plain number of seconds."""
     try:
