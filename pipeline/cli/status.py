@@ -134,7 +134,7 @@ def _table(found: Json) -> str:
     for name, verdict in sorted(found["verdicts"].items()):
         word = "ALARM" if verdict.get("alarm") else "quiet"
         lines.append(f"verdict  {name}: {word}, window {verdict.get('window')} of {verdict.get('release')}, "
-                     f"score {verdict.get('score')}, threshold {verdict.get('threshold')}"
+                     f"score {_short(verdict.get('score'))}, threshold {_short(verdict.get('threshold'))}"
                      + _outdated(verdict, found["releases"].get(name.split("/")[1])))  # fmt: skip
     for name, phase in sorted(found["decisions"].items()):
         lines.append(f"decision {name}: {phase}")
@@ -163,6 +163,11 @@ def _table(found: Json) -> str:
     if found["memory"] is not None:
         lines.append(f"total {found['memory']['total']:.0f} MB (proportional set size of everything it started)")
     return "\n".join(lines)
+
+
+def _short(value: object) -> str:
+    """Four digits: enough to compare a score with its threshold."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _outdated(verdict: Json, release: Json | None) -> str:
