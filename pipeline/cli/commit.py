@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from pipeline import spec as specs
-from pipeline.cli import target
+from pipeline.cli import allowed, target
 from pipeline.errors import SpecError
 from pipeline.git import pipelines
 
@@ -14,13 +14,28 @@ from pipeline.git import pipelines
 @click.argument("spec", type=click.Path(path_type=Path))
 @target.options
 @click.option("--cluster", default="dev", show_default=True, help="Folder below cluster/ that Flux reads first.")
+@allowed.option
 @target.output
-def command(*, spec: Path, repository: str | None, branch: str, state: Path, cluster: str, output: str) -> None:
-    """Render SPEC and commit it to the cluster repository; a release that is there stays as it is."""
+def command(
+    *,
+    spec: Path,
+    repository: str | None,
+    branch: str,
+    state: Path,
+    cluster: str,
+    allow: tuple[str, ...],
+    output: str,
+) -> None:
+    """Render SPEC and commit it to the cluster repository; a release that is there stays as it is.
+
+    What an edit of a spec seldom means is refused unless --allow says that it is meant; `driftloop plan` shows it.
+    """
     text = _read(spec)
     name = specs.load(text, path=str(spec)).metadata.name
     with target.opened(repository, branch, state) as to:
-        commit = pipelines.commit_spec(to.repository, text, path=str(spec), cluster=cluster, cause=to.cause)
+        commit = pipelines.commit_spec(
+            to.repository, text, path=str(spec), cluster=cluster, cause=to.cause, allow=frozenset(allow)
+        )
     target.print_commit(commit, name, output)
 
 

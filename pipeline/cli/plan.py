@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 
-from pipeline.cli import files
+from pipeline.cli import allowed, files, impacts
 from pipeline.render import Change, diff, owned, rendered
+from pipeline.render.impact import impact, refuse
 
 
 @click.command()
@@ -18,28 +19,48 @@ from pipeline.render import Change, diff, owned, rendered
 @click.option("--state", default=Path(".driftloop"), type=click.Path(path_type=Path), show_default=True,
               help="Or with the one in this state folder of `up`.")  # fmt: skip
 @click.option("--cluster", default="dev", show_default=True, help="Folder below cluster/ that Flux reads first.")
-@click.option("--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option("--diff", "with_diff", is_flag=True, help="Print the diff of every file, too.")
+@allowed.option
+@click.option("--output", type=click.Choice(["text", "json", "markdown"]), default="text", show_default=True)
 def command(
-    *, spec: Path, folder: Path | None, repository: str | None, branch: str, state: Path, cluster: str, output: str
+    *,
+    spec: Path,
+    folder: Path | None,
+    repository: str | None,
+    branch: str,
+    state: Path,
+    cluster: str,
+    with_diff: bool,
+    allow: tuple[str, ...],
+    output: str,
 ) -> None:
-    """Show what a commit of SPEC would change, as a diff. Writes nothing.
+    """Show what a commit of SPEC would do: settings, objects, what happens to what runs. Writes nothing.
 
-    With nothing to compare with, everything is new.
+    With nothing to compare with, everything is new. Exit code 1 when the change does something that an edit of a spec
+    seldom means, such as leaving production without its detector, unless --allow says that it is meant.
+
+    \b
+    driftloop plan pipeline.yaml --repository https://github.com/acme/cluster.git
+    driftloop plan pipeline.yaml --into ../cluster --output markdown > comment.md
     """
     text = files.spec_text(spec)
     name = files.spec(spec).pipeline.metadata.name
     existing = _existing(folder, repository, branch, state, name, cluster=cluster)
     new = rendered(text, existing.get(f"deployments/{name}/release.yaml"), path=str(spec), cluster=cluster)
-    changes = diff(owned(existing, new, pipeline=name), new)
+    mine = owned(existing, new, pipeline=name)
+    changes = diff(mine, new)
+    found = impact(mine, new, pipeline=name)
     if output == "json":
-        listed = [{"path": change.path, "change": change.kind, "diff": "\n".join(change.lines())} for change in changes]
-        click.echo(json.dumps({"pipeline": name, "changes": listed}))
-        return
-    for change in changes:
-        _show(change)
-    count = files.counted(changes)
-    said = ", ".join(f"{number} {kind}" for kind, number in count.items() if number) or "nothing changes"
-    click.echo(f"{name}: {said}", err=True)
+        click.echo(json.dumps(impacts.document(name, found, changes)))
+    elif output == "markdown":
+        click.echo(impacts.markdown(name, found, changes))
+    else:
+        for line in impacts.lines(found):
+            click.echo(line)
+        for change in changes if with_diff else ():
+            _show(change)
+        click.echo(f"{name}: {impacts.counted(changes)}", err=True)
+    refuse(found, frozenset(allow))
 
 
 def _existing(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pipeline.cli import allowed
 from pipeline.errors import LocalError, SpecError
 from pipeline.runtimes.local import kinds, prepare, timeline
 from pipeline.runtimes.local.state import State
@@ -43,10 +44,17 @@ def _explain(context: click.Context, _parameter: click.Parameter, value: bool) -
 @click.option("--cluster", default="dev", show_default=True, help="Which folder under cluster/ is applied")
 @click.option("--gateway-port", type=click.IntRange(1, 65535), help="Port of the gateway [default: a free one, kept]")
 @click.option("--detach", is_flag=True, help="Go on in the background once everything is up")
+@allowed.option
 @click.option("--explain", is_flag=True, is_eager=True, expose_value=False, callback=_explain,
               help="Print what runs here, what has no effect, what is refused")  # fmt: skip
 def command(  # noqa: PLR0917 - click passes by name
-    spec: Path | None, folder: Path | None, envs: Path | None, cluster: str, gateway_port: int | None, detach: bool
+    spec: Path | None,
+    folder: Path | None,
+    envs: Path | None,
+    cluster: str,
+    gateway_port: int | None,
+    detach: bool,
+    allow: tuple[str, ...],
 ) -> None:
     """Run the cluster repository on this machine, without Docker or Kubernetes.
 
@@ -62,7 +70,7 @@ def command(  # noqa: PLR0917 - click passes by name
     ports = {"gateway": gateway_port} if gateway_port else {}
     if (pid := state.holder()) is not None and spec is not None:
         # what runs takes up new images and the new commit by itself
-        _commit(state, spec, envs)
+        _commit(state, spec, envs, allow)
         _say(f"already running in {state.root} by process {pid}, which applies the commit; see `driftloop status`")
         return
     if detach:
@@ -74,14 +82,14 @@ def command(  # noqa: PLR0917 - click passes by name
             if spec is None:
                 prepare.register_own(state, envs=envs, say=_say)
             else:
-                _commit(state, spec, envs)
+                _commit(state, spec, envs, allow)
             code = asyncio.run(_run(state, Options(cluster=cluster, ports=ports)))
     except KeyboardInterrupt:
         code = 130
     sys.exit(code)
 
 
-def _commit(state: State, spec: Path, envs: Path | None) -> None:
+def _commit(state: State, spec: Path, envs: Path | None, allow: tuple[str, ...]) -> None:
     """Register the spec's images and commit its tree: in processes of their own, so that this one stays small.
 
     What is wrong with the project is said first, before anything is built for minutes.
@@ -92,6 +100,7 @@ def _commit(state: State, spec: Path, envs: Path | None) -> None:
     prepare.buckets(state, [pipeline.spec.data.uri.removeprefix("s3://").partition("/")[0]])
     _say(f"committing {spec}")
     command = [sys.executable, "-m", "pipeline.cli", "commit", str(spec), "--repository", state.repository_url]
+    command += [word for code in allow for word in ("--allow", code)]
     if subprocess.run(command, stdout=sys.stderr, check=False).returncode != 0:
         raise LocalError(f"{spec} was not committed", hint="the message above says why")
 

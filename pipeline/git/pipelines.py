@@ -19,6 +19,7 @@ from pipeline.git.guard import GENERATED
 from pipeline.git.repository import Change, Commit, Repository, Tree
 from pipeline.release import record
 from pipeline.release.record import Release, Version
+from pipeline.render.impact import impact, refuse
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _WEIGHTS = frozenset({"traffic", "weight"})
@@ -114,8 +115,12 @@ def commit_spec(
     cluster: str = "dev",
     cause: str = "",
     subject: str | None = None,
+    allow: frozenset[str] | None = None,
 ) -> Commit | None:
-    """Render a spec over what the repository holds and commit it; the release stays as it is. None: no change."""
+    """Render a spec over what the repository holds and commit it; the release stays as it is. None: no change.
+
+    `allow` names the surprises that are meant, None means all of them; SurpriseError for any other.
+    """
     pipeline = spec.load(text, path=path)
     name = pipeline.metadata.name
 
@@ -131,8 +136,12 @@ def commit_spec(
                 hint=f"a pipeline can't move: `driftloop remove {name}` first, or keep the namespace",
             )
         verb = "Change" if known else "Add"
+        new = _rendered(text, release, name, clusters, path=path)
+        if known and allow is not None:
+            ours = {path: files[path] for path in files if path in new or path in _generated(files)}
+            refuse(impact(ours, new, pipeline=name), allow)
         return Change(
-            _laid_over(files, _rendered(text, release, name, clusters, path=path)),
+            _laid_over(files, new),
             subject or f"{verb} pipeline {name}",
             trailers={
                 "Driftloop-Pipeline": name,

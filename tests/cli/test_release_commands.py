@@ -81,6 +81,24 @@ def test_commit(person):
     assert json.loads(done.stdout) == {"pipeline": "digits", "commit": None}
 
 
+def test_a_surprise_is_refused_until_it_is_allowed(person):
+    person.types("commit", "pipeline.yaml", *WHERE)
+    person.moves(lambda release: record.first(release, A))
+    tip = person.git("rev-parse", "main")
+    (person.folder / "pipeline.yaml").write_text(SPEC[: SPEC.index("  monitors:")])
+    said = f"error: the drift detector of production {A.id} goes away"
+    for command in ("plan", "commit"):
+        done = person.types(command, "pipeline.yaml", *WHERE, code=1)
+        assert said in done.stderr
+        assert "hint: if that is meant: --allow detector-removed" in done.stderr
+    assert person.git("rev-parse", "main") == tip
+    done = person.types("commit", "pipeline.yaml", *WHERE, "--allow", "detectors", code=2)
+    assert "`detectors` is none of detector-removed, predictor-removed" in done.stderr
+    person.types("plan", "pipeline.yaml", *WHERE, "--allow", "detector-removed")
+    person.types("commit", "pipeline.yaml", *WHERE, "--allow", "detector-removed")
+    assert person.git("rev-parse", "main^") == tip
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

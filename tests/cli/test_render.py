@@ -121,7 +121,7 @@ def test_a_spec_that_is_wrong_or_missing(driftloop: Driftloop, spec: Path, tmp_p
     assert driftloop("render", spec)[0] == 2
 
 
-def test_plan_shows_a_diff(driftloop: Driftloop, spec: Path, tmp_path: Path) -> None:
+def test_plan_says_what_happens(driftloop: Driftloop, spec: Path, tmp_path: Path) -> None:
     out = tmp_path / "tree"
     driftloop("render", spec, "--into", out)
     before = files(out)
@@ -129,11 +129,33 @@ def test_plan_shows_a_diff(driftloop: Driftloop, spec: Path, tmp_path: Path) -> 
     spec.write_text(MINIMAL.replace("train:train", "train:other"))
     code, stdout, stderr = driftloop("plan", spec, "--into", out)
     assert code == 0
-    assert "-      - train:train\n+      - train:other\n" in stdout
+    assert stdout.splitlines() == [
+        "settings",
+        '  train.run: "train:train" -> "train:other"',
+        "what happens",
+        "  the next training run goes by the new steps; one that is on keeps its own",
+        "objects",
+        "  ~ WorkflowTemplate digits/digits-train",
+    ]
     assert stderr.strip() == "digits: 2 changed"
+    code, stdout, _ = driftloop("plan", spec, "--into", out, "--diff")
+    assert "-      - train:train\n+      - train:other\n" in stdout
     code, stdout, _ = driftloop("plan", spec, "--state", tmp_path / "none", "--output", "json")
     assert {change["change"] for change in json.loads(stdout)["changes"]} == {"added"}
     assert files(out) == before
+
+
+def test_plan_for_a_pull_request(driftloop: Driftloop, spec: Path, tmp_path: Path) -> None:
+    out = tmp_path / "tree"
+    driftloop("render", spec, "--into", out)
+    spec.write_text(MINIMAL.replace("train: {run", "train: {parameters: {why: 'a|b `c` <d>'}, run"))
+    code, stdout, _ = driftloop("plan", spec, "--into", out, "--output", "markdown")
+    assert code == 0
+    assert stdout.startswith("### `digits`: 2 changed\n\n- the next training run goes by the new steps")
+    assert '| `train.parameters.why` | `nothing` | ``"a\\|b `c` <d>"`` |' in stdout
+    assert "<details><summary>1 object</summary>" in stdout
+    assert stdout.count("<details>") == stdout.count("</details>") == 2
+    assert "\n```diff\n--- a/workflows/digits/pipeline.yaml\n" in stdout
 
 
 def project(folder: Path, *, train: str, server: str = "class Digits:\n    pass\n") -> Path:
