@@ -93,7 +93,7 @@ def test_every_command_of_ours_is_understood(file, tmp_path, monkeypatch):
         for line in step.get("run", "").splitlines():
             if not line.strip().startswith("driftloop "):
                 continue
-            words = [word.replace("$spec", "pipeline.yaml") for word in shlex.split(line.strip())[1:]]
+            words = [word.replace("$spec", "pipeline.yaml") for word in shlex.split(line.partition(" >> ")[0])[1:]]
             command = root.get_command(click.Context(root), words[0])
             assert command is not None, line
             # parsed, not run: an unknown option or a missing argument is an error here
