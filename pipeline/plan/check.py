@@ -5,9 +5,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from math import prod
 
+from pipeline.plan.trials import MOST, trials
 from pipeline.spec import Pipeline
-
-MAX_TRIALS = 100
 
 
 @dataclass(frozen=True)
@@ -63,15 +62,24 @@ def _search(pipeline: Pipeline) -> Iterator[Finding]:
     train = pipeline.spec.train
     if train.search is None:
         return
-    trials = prod(len(values) for values in train.search.over.values())
-    if trials > MAX_TRIALS:
+    search = train.search
+    combinations = prod(len(values) for values in search.over.values())
+    if search.random is None and combinations > MOST:
         yield Finding(
             ("spec", "train", "search", "over"),
-            f"spec.train.search.over has {trials} combinations, must have at most {MAX_TRIALS}",
+            f"spec.train.search.over has {combinations} combinations, must have at most {MOST}",
+            "draw some of them: `random: {trials: 20}`",
         )
-    for name in train.search.over:
+    if search.random is not None and (found := len(trials(train))) < search.random.trials:
+        yield Finding(
+            ("spec", "train", "search", "random", "trials"),
+            f"spec.train.search.random.trials is {search.random.trials}, must be at most {found}: there are no more "
+            "different trials",
+        )
+    between = search.random.between if search.random is not None else {}
+    for name, where in (*((n, ("over",)) for n in search.over), *((n, ("random", "between")) for n in between)):
         if name not in train.parameters:
-            location = ("spec", "train", "search", "over", name)
+            location = ("spec", "train", "search", *where, name)
             message, hint = _unknown(location, name, train.parameters, of="the parameters under spec.train.parameters")
             yield Finding(location, message, hint or "a parameter that is searched needs a default there", key=True)
 

@@ -1,14 +1,13 @@
 """Pipeline -> Plan: defaults filled, names chosen, references checked, the search spread out into trials."""
 
-import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from pipeline.errors import SpecError
 from pipeline.plan.check import check
 from pipeline.plan.names import Names
+from pipeline.plan.trials import Trial, trials
 from pipeline.spec import Document, InvalidSpec, Pipeline
 from pipeline.spec.detector import Detector
 from pipeline.spec.model import Evaluate, Resources, Rollout, Serve, Train
@@ -25,19 +24,6 @@ class Step:
     command: tuple[str, ...]
     seconds: int
     resources: Resources
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One point of the search; without a search there is exactly one."""
-
-    number: int
-    parameters: Mapping[str, bool | int | float | str]
-
-    @property
-    def text(self) -> str:
-        """The parameters as JSON, keys in the spec's order."""
-        return json.dumps(dict(self.parameters))
 
 
 @dataclass(frozen=True)
@@ -121,7 +107,7 @@ def plan(pipeline: Pipeline | Document, *, cluster: str = "dev") -> Plan:
         ),
         train=spec.train,
         train_image=images[spec.train.image],
-        trials=_trials(spec.train),
+        trials=trials(spec.train),
         evaluate=spec.evaluate,
         evaluate_image=images[spec.evaluate.image or spec.train.image],
         serve=spec.serve,
@@ -139,17 +125,6 @@ def retrain_on(pipeline: Pipeline) -> tuple[str, ...]:
     if spec.retrain.on is not None:
         return tuple(spec.retrain.on)
     return ("drift",) if spec.monitors.drift is not None else ()
-
-
-def _trials(train: Train) -> tuple[Trial, ...]:
-    if train.search is None:
-        return (Trial(0, dict(train.parameters)),)
-    names, values = list(train.search.over), list(train.search.over.values())
-    points: Sequence[tuple[Any, ...]] = list(itertools.product(*values))
-    return tuple(
-        Trial(number, {**train.parameters, **dict(zip(names, point, strict=True))})
-        for number, point in enumerate(points)
-    )
 
 
 def _monitors(pipeline: Pipeline) -> tuple[Monitor, ...]:

@@ -103,17 +103,62 @@ class Best(SpecModel):
     """Whether more or less of it is better."""
 
 
-class Search(SpecModel):
-    """A grid of trials over some of the parameters."""
+class Between(SpecModel):
+    """An interval that a parameter's values are drawn from."""
 
-    over: Annotated[
-        dict[ParameterName, Annotated[tuple[Scalar, ...], Field(min_length=1, max_length=50)]], Field(min_length=1)
-    ]
-    """Parameter to the values it takes; every combination is one trial."""
+    low: float
+    """The smallest value."""
+    high: float
+    """The largest value."""
+    scale: Literal["linear", "log"] = "linear"
+    """Spread evenly over the values, or over their logarithms."""
+    whole: bool = False
+    """Whole numbers only."""
+
+    @model_validator(mode="after")
+    def _an_interval(self) -> Self:
+        if self.low >= self.high:
+            raise ValueError("must have a `low` that is below its `high`")
+        if self.scale == "log" and self.low <= 0:
+            raise ValueError("must have a `low` above 0 with `scale: log`")
+        if self.whole and (self.scale == "log" or not (self.low.is_integer() and self.high.is_integer())):
+            raise ValueError("must have whole bounds and `scale: linear` with `whole: true`")
+        return self
+
+
+class Random(SpecModel):
+    """So many trials, each drawn at random."""
+
+    trials: Annotated[int, Field(ge=1, le=100)]
+    """How many."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """The same seed draws the same trials."""
+    between: dict[ParameterName, Between] = Field(default_factory=dict)
+    """Parameter to the interval its values are drawn from; those under `over` are drawn from their lists."""
+
+
+class Search(SpecModel):
+    """Trials over some of the parameters: a grid, or drawn at random."""
+
+    over: dict[ParameterName, Annotated[tuple[Scalar, ...], Field(min_length=1, max_length=50)]] = Field(
+        default_factory=dict
+    )
+    """Parameter to the values it takes; every combination is one trial, unless `random` draws them."""
+    random: Random | None = None
+    """Draw trials instead of taking every combination."""
     best: Best
     """How the best trial is chosen."""
     parallelism: Annotated[int, Field(ge=1, le=100)] = 1
     """Trials that run at the same time."""
+
+    @model_validator(mode="after")
+    def _searches_something(self) -> Self:
+        between = self.random.between if self.random is not None else {}
+        if not self.over and not between:
+            raise ValueError("must name a parameter under `over`, or under `random.between`")
+        if both := sorted(self.over.keys() & between.keys()):
+            raise ValueError(f"must name `{both[0]}` under `over` or under `random.between`, not under both")
+        return self
 
 
 class Train(SpecModel):

@@ -30,6 +30,9 @@ def specs(draw: st.DrawFn) -> tuple[str, str]:
     if draw(st.booleans()):
         over = {"learning_rate": draw(st.lists(st.floats(0.001, 1), min_size=1, max_size=3, unique=True))}
         train["search"] = {"over": over, "best": {"metric": "loss", "goal": "minimize"}, "parallelism": 2}
+        if draw(st.booleans()):
+            interval = {"low": 1, "high": 9, "whole": draw(st.booleans())}
+            train["search"]["random"] = {"trials": draw(st.integers(1, 9)), "between": {"epochs": interval}}
     if draw(st.booleans()):
         train["schedule"] = "0 3 * * 1"
     data: Parts = {"uri": "s3://data/batches"}

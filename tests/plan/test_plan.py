@@ -3,6 +3,8 @@
 import json
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pipeline.errors import SpecError
 from pipeline.plan import Names, plan
@@ -68,6 +70,71 @@ def test_a_search_is_spread_out_into_trials() -> None:
         for rate in (0.1, 0.2)
         for optimizer in ("adam", "sgd")
     ]
+
+
+RANDOM = (
+    "search: {over: {depth: [2, 4]}, random: {trials: 6, seed: 3, between: {rate: {low: 0.0001, high: 1, scale: log}, "
+    "leaves: {low: 1, high: 3, whole: true}}}, best: {metric: accuracy}}"
+)
+
+
+def drawn(search: str = RANDOM) -> list[dict[str, float]]:
+    text = changed('"train:train"', f'"train:train", parameters: {{depth: 2, rate: 0.1, leaves: 1}}, {search}')
+    return [json.loads(trial.text) for trial in plan(read(text, path="p.yaml")).trials]
+
+
+def test_random_trials_are_the_same_everywhere() -> None:
+    # as Python 3.9, 3.12 and 3.13 draw them, too
+    assert drawn() == [
+        {"depth": 2, "rate": 0.01503, "leaves": 2},
+        {"depth": 4, "rate": 0.03183, "leaves": 1},
+        {"depth": 2, "rate": 0.2238, "leaves": 1},
+        {"depth": 2, "rate": 0.9607, "leaves": 2},
+        {"depth": 4, "rate": 0.008043, "leaves": 2},
+        {"depth": 2, "rate": 0.03463, "leaves": 3},
+    ]
+
+
+@settings(deadline=None)
+@given(seed=st.integers(0, 2**31), trials=st.integers(1, 100))
+def test_random_trials_lie_where_they_may_and_differ(seed: int, trials: int) -> None:
+    points = drawn(RANDOM.replace("trials: 6, seed: 3", f"trials: {trials}, seed: {seed}"))
+    assert len(points) == len({json.dumps(point) for point in points}) == trials
+    for point in points:
+        assert point.keys() == {"depth", "rate", "leaves"}
+        assert point["depth"] in (2, 4)
+        assert 0.0001 <= point["rate"] <= 1
+        assert point["leaves"] in (1, 2, 3)
+        assert isinstance(point["leaves"], int)
+
+
+def test_a_logarithmic_interval_has_as_many_small_values_as_large_ones() -> None:
+    rates = [point["rate"] for point in drawn(RANDOM.replace("trials: 6", "trials: 100"))]
+    assert 30 < sum(rate < 0.01 for rate in rates) < 70
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("trials: 6, seed: 3, between: {rate: {low: 0.0001, high: 1, scale: log}, leaves: {low: 1, high: 3, "
+         "whole: true}}", "trials: 3",
+         "spec.train.search.random.trials is 3, must be at most 2: there are no more different trials"),
+        ("rate: {low", "rates: {low",
+         "spec.train.search.random.between.rates is `rates`, must be one of the parameters"),
+        ("high: 1,", "high: 0.0001,", "must have a `low` that is below its `high`"),
+        ("low: 0.0001", "low: 0", "must have a `low` above 0 with `scale: log`"),
+        ("low: 1, high: 3", "low: 1.5, high: 3", "must have whole bounds"),
+        ("depth: [2, 4]", "rate: [2, 4]", "must name `rate` under `over` or under `random.between`, not under both"),
+        ("over: {depth: [2, 4]}, random: {trials: 6, seed: 3, between: {rate: {low: 0.0001, high: 1, scale: log}, "
+         "leaves: {low: 1, high: 3, whole: true}}}, ", "", "must name a parameter under `over`"),
+        ("trials: 6", "trials: 101", "spec.train.search.random.trials is 101"),
+    ],
+)  # fmt: skip
+def test_random_searches_that_make_no_sense(old: str, new: str, said: str) -> None:
+    assert old in RANDOM
+    with pytest.raises(InvalidSpec) as caught:
+        drawn(RANDOM.replace(old, new))
+    assert said in caught.value.message
 
 
 def test_without_a_search_there_is_one_trial() -> None:
