@@ -57,9 +57,11 @@ _Fast.add_representer(str, _text_within)
 def text(data: Any) -> str:
     """One YAML document; keys in the order of the data, lines never folded."""
     try:
-        return _dumped(data, _Fast)
+        found = _dumped(data, _Fast)
     except _Beyond:
         return _dumped(data, _Dumper)
+    # libyaml also ends a document with dots when a block that keeps its newlines stands anywhere but at the end
+    return _dumped(data, _Dumper) if found.endswith("...\n") else found
 
 
 def _dumped(data: Any, dumper: type[yaml.SafeDumper]) -> str:

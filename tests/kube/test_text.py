@@ -1,7 +1,7 @@
 """The one dumper: what it writes reads back, and does not depend on which emitter wrote it."""
 
 import yaml
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipeline.kube.text import _dumped, _Dumper, text
@@ -17,6 +17,9 @@ DATA = st.dictionaries(
 
 
 @given(DATA)
+@example({"B": "\n", "A": ""})
+@example({"A": "\n"})
+@example({"A": ["\n\n", {"B": "x\n\n", "C": 1}], "D": "...\n"})
 @settings(max_examples=300, deadline=None)
 def test_the_fast_emitter_writes_the_same_bytes(data):
     assert text(data) == _dumped(data, _Dumper)
