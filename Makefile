@@ -1,4 +1,4 @@
-# Everything the README names. Each target creates what it needs with uv; nothing outside this folder and uv's cache is written.
+# Everything the README names. Each target creates what it needs with uv; nothing outside this folder and the caches of uv and driftloop is written.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .PHONY: help setup demo test lint bench render clean images cluster-test

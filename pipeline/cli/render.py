@@ -1,57 +1,130 @@
-"""`driftloop render`: the Kubernetes objects of a spec, written into a folder."""
+"""`driftloop render`: the Kubernetes objects of specs, written into a folder."""
 
 import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
-from pipeline.cli import files
+from pipeline.cli import files, remembered
 from pipeline.errors import RenderError
-from pipeline.render import diff, owned, rendered
+from pipeline.render import Change, diff, owned, rendered
 
 RELEASE = "deployments/{}/release.yaml"
+LISTED = 40
+"""Files that a failed check names at most."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One pipeline: its spec, how many files it has, and what differs."""
+
+    name: str
+    spec: Path
+    files: int
+    changes: tuple[Change, ...]
 
 
 @click.command()
-@click.argument("spec", type=click.Path(path_type=Path))
+@click.argument("specs", metavar="[SPEC]...", nargs=-1, type=click.Path(path_type=Path))
 @click.option(
     "--into", "folder", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder of the tree."
 )
 @click.option("--cluster", default="dev", show_default=True, help="Folder below cluster/ that Flux reads first.")
-@click.option("--check", is_flag=True, help="Write nothing; exit 1 when the folder differs from the spec.")
+@click.option("--check", is_flag=True, help="Write nothing; exit 1 when the folder differs from a spec.")
 @click.option("--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
-def command(*, spec: Path, folder: Path, cluster: str, check: bool, output: str) -> None:
-    """Write what SPEC becomes into a folder: workflows/, deployments/, monitors/ and cluster/.
+def command(*, specs: tuple[Path, ...], folder: Path, cluster: str, check: bool, output: str) -> None:
+    """Write what each SPEC becomes into a folder: workflows/, deployments/, monitors/ and cluster/.
 
-    A release.yaml that is there is kept and rendered. Files written by hand are never overwritten or removed.
+    Without SPEC, every pipeline that is in the folder. A release.yaml that is there is kept and rendered. Files written
+    by hand are never overwritten or removed. A check renders only what it has not seen before (~/.cache/driftloop, or
+    DRIFTLOOP_CACHE).
 
     \b
     Examples:
       driftloop render pipeline.yaml --into ../cluster-repository
-      driftloop render pipeline.yaml --into . --check
+      driftloop render --into . --check
     """
-    text = files.spec_text(spec)
-    name = files.spec(spec).pipeline.metadata.name
-    existing = files.tree(folder, name, cluster)
-    new = rendered(text, existing.get(RELEASE.format(name)), path=str(spec), cluster=cluster)
-    changes = diff(owned(existing, new, pipeline=name), new)
-    if not check:
-        files.write(changes, folder)
-    if output == "json":
-        listed = [{"path": change.path, "change": change.kind} for change in changes]
-        click.echo(json.dumps({"pipeline": name, "folder": str(folder), "files": len(new), "changes": listed}))
-    elif not check:
-        count = files.counted(changes)
-        click.echo(
-            f"{name}: {len(new)} files in {folder} "
-            f"({count['added']} added, {count['changed']} changed, {count['removed']} removed)",
-            err=True,
-        )
-    if check and changes:
-        listed_text = "\n".join(f"  {change.kind:8} {change.path}" for change in changes)
+    found: list[Outcome] = []
+    for spec in specs or _specs_in(folder):
+        outcome = _checked(spec, folder, cluster) if check else _written(spec, folder, cluster)
+        found.append(outcome)
+        if output == "json":
+            listed = [{"path": change.path, "change": change.kind} for change in outcome.changes]
+            said = {"pipeline": outcome.name, "folder": str(folder), "files": outcome.files, "changes": listed}
+            click.echo(json.dumps(said))
+        elif not check:
+            count = files.counted(outcome.changes)
+            click.echo(
+                f"{outcome.name}: {outcome.files} files in {folder} "
+                f"({count['added']} added, {count['changed']} changed, {count['removed']} removed)",
+                err=True,
+            )
+    remembered.prune()
+    if check:
+        _judge(found, folder, said=output == "text")
+
+
+def _specs_in(folder: Path) -> Sequence[Path]:
+    found = sorted(folder.glob("workflows/*/pipeline.yaml"))
+    if not found:
         raise RenderError(
-            f"{folder} differs from {spec} in {len(changes)} files:\n{listed_text}",
-            hint=f"`driftloop render {spec} --into {folder}` writes them; `driftloop plan` shows the difference",
+            f"{folder} holds no pipeline: there is no workflows/*/pipeline.yaml",
+            hint="name a spec: `driftloop render pipeline.yaml --into FOLDER`",
         )
-    if check and output == "text":
-        click.echo(f"{name}: {len(new)} files in {folder} are what {spec} renders to", err=True)
+    return found
+
+
+def _written(spec: Path, folder: Path, cluster: str) -> Outcome:
+    name, text, existing = _read(spec, folder, cluster)
+    outcome = _rendered(spec, name, text, existing, cluster)
+    files.write(outcome.changes, folder)
+    return outcome
+
+
+def _checked(spec: Path, folder: Path, cluster: str) -> Outcome:
+    name, text, existing = _read(spec, folder, cluster)
+    known = remembered.recalled(text, existing.get(RELEASE.format(name), ""), cluster=cluster)
+    if known is not None and remembered.digests(owned(existing, dict.fromkeys(known, ""), pipeline=name)) == known:
+        return Outcome(name, spec, len(known), ())
+    return _rendered(spec, name, text, existing, cluster)
+
+
+def _read(spec: Path, folder: Path, cluster: str) -> tuple[str, str, Mapping[str, str]]:
+    """The pipeline's name, the spec's text, and the pipeline's files in the folder."""
+    text = files.spec_text(spec)
+    name = remembered.pipeline_of(text) or files.spec(spec).pipeline.metadata.name
+    return name, text, files.tree(folder, name, cluster)
+
+
+def _rendered(spec: Path, name: str, text: str, existing: Mapping[str, str], cluster: str) -> Outcome:
+    release = existing.get(RELEASE.format(name))
+    new = rendered(text, release, path=str(spec), cluster=cluster)
+    # without a release the tree holds an empty one, which the next check finds
+    remembered.remember(text, release or new[RELEASE.format(name)], new, name=name, cluster=cluster)
+    return Outcome(name, spec, len(new), diff(owned(existing, new, pipeline=name), new))
+
+
+def _judge(found: Sequence[Outcome], folder: Path, *, said: bool) -> None:
+    """RenderError for what differs; a line for each pipeline when nothing does."""
+    differing = [outcome for outcome in found if outcome.changes]
+    if not differing:
+        for outcome in found if said else ():
+            click.echo(
+                f"{outcome.name}: {outcome.files} files in {folder} are what {outcome.spec} renders to", err=True
+            )
+        return
+    lines = list(_named(differing))
+    more = f"\n  and {len(lines) - LISTED} more" if len(lines) > LISTED else ""
+    specs = " ".join(str(outcome.spec) for outcome in differing[:5]) + (" …" if len(differing) > 5 else "")
+    raise RenderError(
+        f"{folder} differs from {specs} in {len(lines)} files:\n" + "\n".join(lines[:LISTED]) + more,
+        hint=f"`driftloop render {specs} --into {folder}` writes them; `driftloop plan` shows the difference",
+    )
+
+
+def _named(outcomes: Sequence[Outcome]) -> Iterator[str]:
+    for outcome in outcomes:
+        for change in outcome.changes:
+            yield f"  {change.kind:8} {change.path}"
