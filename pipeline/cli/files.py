@@ -1,6 +1,6 @@
 """What the rendering commands read and write: specs, and folders that hold a cluster repository's tree."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 
 from pipeline.errors import RenderError, SpecError
@@ -56,11 +56,3 @@ def write(changes: Iterable[Change], folder: Path) -> None:
             raise RenderError(
                 f"{file} can't be written: {error.strerror}", hint="is there room, and may you write there?"
             ) from error
-
-
-def counted(changes: Iterable[Change]) -> Mapping[str, int]:
-    """How many files are added, changed, removed."""
-    found = {"added": 0, "changed": 0, "removed": 0}
-    for change in changes:
-        found[change.kind] += 1
-    return found

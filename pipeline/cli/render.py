@@ -1,6 +1,7 @@
 """`driftloop render`: the Kubernetes objects of specs, written into a folder."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ import click
 
 from pipeline.cli import files, remembered
 from pipeline.errors import RenderError
-from pipeline.render import Change, diff, owned, rendered
+from pipeline.render import Change, Tree, diff, owned, rendered
 
 RELEASE = "deployments/{}/release.yaml"
 LISTED = 40
@@ -23,7 +24,13 @@ class Outcome:
     name: str
     spec: Path
     files: int
-    changes: tuple[Change, ...]
+    changes: tuple[tuple[str, str], ...] = ()
+    """Kind and path; not the texts, which many pipelines would hold in memory."""
+
+    @classmethod
+    def of(cls, name: str, spec: Path, files: int, changes: Sequence[Change]) -> "Outcome":
+        """What is left of changes once they are written or told."""
+        return cls(name, spec, files, tuple((change.kind, change.path) for change in changes))
 
 
 @click.command()
@@ -51,11 +58,11 @@ def command(*, specs: tuple[Path, ...], folder: Path, cluster: str, check: bool,
         outcome = _checked(spec, folder, cluster) if check else _written(spec, folder, cluster)
         found.append(outcome)
         if output == "json":
-            listed = [{"path": change.path, "change": change.kind} for change in outcome.changes]
+            listed = [{"path": path, "change": kind} for kind, path in outcome.changes]
             said = {"pipeline": outcome.name, "folder": str(folder), "files": outcome.files, "changes": listed}
             click.echo(json.dumps(said))
         elif not check:
-            count = files.counted(outcome.changes)
+            count = Counter(kind for kind, _ in outcome.changes)
             click.echo(
                 f"{outcome.name}: {outcome.files} files in {folder} "
                 f"({count['added']} added, {count['changed']} changed, {count['removed']} removed)",
@@ -78,17 +85,18 @@ def _specs_in(folder: Path) -> Sequence[Path]:
 
 def _written(spec: Path, folder: Path, cluster: str) -> Outcome:
     name, text, existing = _read(spec, folder, cluster)
-    outcome = _rendered(spec, name, text, existing, cluster)
-    files.write(outcome.changes, folder)
-    return outcome
+    new, changes = _rendered(spec, name, text, existing, cluster)
+    files.write(changes, folder)
+    return Outcome.of(name, spec, len(new), changes)
 
 
 def _checked(spec: Path, folder: Path, cluster: str) -> Outcome:
     name, text, existing = _read(spec, folder, cluster)
     known = remembered.recalled(text, existing.get(RELEASE.format(name), ""), cluster=cluster)
     if known is not None and remembered.digests(owned(existing, dict.fromkeys(known, ""), pipeline=name)) == known:
-        return Outcome(name, spec, len(known), ())
-    return _rendered(spec, name, text, existing, cluster)
+        return Outcome(name, spec, len(known))
+    new, changes = _rendered(spec, name, text, existing, cluster)
+    return Outcome.of(name, spec, len(new), changes)
 
 
 def _read(spec: Path, folder: Path, cluster: str) -> tuple[str, str, Mapping[str, str]]:
@@ -98,12 +106,14 @@ def _read(spec: Path, folder: Path, cluster: str) -> tuple[str, str, Mapping[str
     return name, text, files.tree(folder, name, cluster)
 
 
-def _rendered(spec: Path, name: str, text: str, existing: Mapping[str, str], cluster: str) -> Outcome:
+def _rendered(
+    spec: Path, name: str, text: str, existing: Mapping[str, str], cluster: str
+) -> tuple[Tree, tuple[Change, ...]]:
     release = existing.get(RELEASE.format(name))
     new = rendered(text, release, path=str(spec), cluster=cluster)
     # without a release the tree holds an empty one, which the next check finds
     remembered.remember(text, release or new[RELEASE.format(name)], new, name=name, cluster=cluster)
-    return Outcome(name, spec, len(new), diff(owned(existing, new, pipeline=name), new))
+    return new, diff(owned(existing, new, pipeline=name), new)
 
 
 def _judge(found: Sequence[Outcome], folder: Path, *, said: bool) -> None:
@@ -126,5 +136,5 @@ def _judge(found: Sequence[Outcome], folder: Path, *, said: bool) -> None:
 
 def _named(outcomes: Sequence[Outcome]) -> Iterator[str]:
     for outcome in outcomes:
-        for change in outcome.changes:
-            yield f"  {change.kind:8} {change.path}"
+        for kind, path in outcome.changes:
+            yield f"  {kind:8} {path}"
