@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+from collections import Counter
 
 import pytest
 from cluster.streams import REQUEST, RESPONSE, by_request
@@ -45,13 +46,21 @@ def test_5_shadow_and_canary_are_commits_and_the_gateway_keeps_to_them(it):
     measured = {}
     for span in watch.spans:
         inside = [a for a in it.traffic.between(*span.inside) if a.status == 200]
-        counts = {id: sum(answered_by(a, told, first, second) == id for a in inside) for id in (first, second)}
+        who = Counter(answered_by(a, told, first, second) for a in inside)
+        counts = {id: who[id,] for id in (first, second)}
+        alike = who[first, second]
         reached = sum(second in asked[a.id] for a in inside)
-        it.say(f"  {span.weights} mirror {span.mirror}: {len(inside)} requests, {counts}, {reached} reached {second}")
+        failed = len(it.traffic.between(*span.inside)) - len(inside)
+        it.say(
+            f"  {span.weights} mirror {span.mirror}: {len(inside)} requests, {counts}, {alike} on which both said the "
+            f"same, {reached} reached {second}; {failed} failed"
+        )
         measured[tuple(sorted(span.weights.items())), span.mirror] = (inside, counts, reached)
-    shadow, counts, reached = measured[((first, 100),), second]
+        if span.mirror == second:
+            assert counts == {first: len(inside) - alike, second: 0}, "no caller heard the shadow"
+            assert alike < len(inside) / 2, "or it can't be told"
+    shadow, _, reached = measured[((first, 100),), second]
     assert len(shadow) >= 50
-    assert counts == {first: len(shadow), second: 0}, "no caller heard the shadow"
     assert reached == len(shadow), "each request was mirrored"
     for percent in (20, 50):
         inside, counts, _ = measured[tuple(sorted({first: 100 - percent, second: percent}.items())), None]
@@ -62,10 +71,9 @@ def test_5_shadow_and_canary_are_commits_and_the_gateway_keeps_to_them(it):
 
 
 def answered_by(answer, told, first, second):
-    """The release whose logged answer is the one that the caller got; None when that is neither's or both's."""
+    """The releases whose logged answer is the one that the caller got: two where both are that certain."""
     sides = {id: scores(event) for id, event in told[answer.id].items()}
-    who = [id for id in (first, second) if id in sides and close(sides[id], answer.scores)]
-    return who[0] if len(who) == 1 else None
+    return tuple(id for id in (first, second) if id in sides and close(sides[id], answer.scores))
 
 
 def scores(event):
