@@ -43,7 +43,7 @@ def labelled(folder):
 
 
 async def story(it, state):
-    """What points 1 to 6 did, with the commands that a person would use."""
+    """What points 1 to 8 did to git, with the commands that a person would use."""
     platform = Platform(state, P, P)
     envs = Path(os.environ.get("CLUSTER_TEST_ENVS", ROOT / ".driftloop" / "envs"))
     envs.mkdir(parents=True, exist_ok=True)
@@ -81,20 +81,25 @@ async def story(it, state):
         taken_away(platform, "shuffled")
         await platform.until(idle, "the cooldown to end", within=120)
         platform.upload(sorted(here.glob("rotated-*")), bucket)
-        async with Traffic.open(platform.predictions, rows, rate=20, prefix="local") as traffic:
-            traffic.turn("rotated")
 
-            def promoted():
-                release = platform.release()
-                return release.phase == "stable" and release.production.id != first
+        def promoted():
+            release = platform.release()
+            return release.phase == "stable" and release.production.id != first
 
-            await platform.until(promoted, "the drift to end in a promotion", within=900)
-            traffic.pause()
-        await platform.until(applied, "the promotion to be applied", within=120)
-        it.say(f"  local: promoted {platform.release().production.id}")
+        async def drift(prefix):
+            async with Traffic.open(platform.predictions, rows, rate=20, prefix=prefix) as traffic:
+                traffic.turn("rotated")
+                await platform.until(promoted, "the drift to end in a promotion", within=900)
+                traffic.pause()
+            await platform.until(applied, "the promotion to be applied", within=120)
+            it.say(f"  local: promoted {platform.release().production.id}")
+
+        await drift("local")
         revert(it, platform.head(), bare=state.repository)
         await platform.until(applied, "the revert to be applied", within=120)
         assert platform.release().production.id == first
+        await platform.until(idle, "the cooldown to end", within=120)
+        await drift("again")
         await platform.call("remove", P, "--state", str(state.root))
         it.say("  local: removed")
 
