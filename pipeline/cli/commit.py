@@ -5,8 +5,7 @@ from pathlib import Path
 import click
 
 from pipeline import spec as specs
-from pipeline.cli import allowed, target
-from pipeline.errors import SpecError
+from pipeline.cli import allowed, files, target
 from pipeline.git import pipelines
 
 
@@ -30,20 +29,10 @@ def command(
 
     What an edit of a spec seldom means is refused unless --allow says that it is meant; `driftloop plan` shows it.
     """
-    text = _read(spec)
+    text = files.spec_text(spec)
     name = specs.load(text, path=str(spec)).metadata.name
     with target.opened(repository, branch, state) as to:
         commit = pipelines.commit_spec(
             to.repository, text, path=str(spec), cluster=cluster, cause=to.cause, allow=frozenset(allow)
         )
     target.print_commit(commit, name, output)
-
-
-def _read(spec: Path) -> str:
-    try:
-        return spec.read_text()
-    except UnicodeDecodeError as error:
-        raise SpecError(f"{spec} is not UTF-8 text") from error
-    except OSError as error:
-        hint = "`driftloop init` writes one to start from"
-        raise SpecError(f"{spec} can't be read: {error.strerror}", hint=hint) from error

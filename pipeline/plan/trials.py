@@ -8,8 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from pipeline.spec.model import Between, Search, Train
-
-Scalar = bool | int | float | str
+from pipeline.spec.values import Scalar
 
 MOST = 100
 """Trials of one search at most."""

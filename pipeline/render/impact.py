@@ -10,6 +10,7 @@ import yaml
 from pipeline.errors import RenderError
 from pipeline.release import record
 from pipeline.release.record import Release
+from pipeline.render.diff import diff
 from pipeline.render.tree import KUSTOMIZATION, RELEASE, SPEC
 from pipeline.spec import load
 
@@ -77,10 +78,12 @@ def impact(old: Mapping[str, str], new: Mapping[str, str], *, pipeline: str) -> 
     """What laying the files `new` over `old` (those the pipeline owns) does. Specs and releases are valid ones."""
     if old == new:
         return Impact()
-    before, after = _objects(old), _objects(new)
+    # what stands in files that stay as they are is the same on both sides
+    changed = {change.path for change in diff(old, new)}
+    before, after = (_objects({path: files[path] for path in files if path in changed}) for files in (old, new))
     release = _release(old, pipeline)
     resources = tuple(_resources(before, after))
-    effects = tuple(_effects(before, after, release)) if before else (_NEW,)
+    effects = tuple(_effects(before, after, release)) if old else (_NEW,)
     return Impact(
         tuple(_settings(old, new, pipeline)),
         resources,
