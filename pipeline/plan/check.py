@@ -7,6 +7,7 @@ from math import prod
 
 from pipeline.plan.trials import MOST, trials
 from pipeline.spec import Pipeline
+from pipeline.spec.resources import Resources
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,14 @@ class Finding:
 
 def check(pipeline: Pipeline) -> tuple[Finding, ...]:
     """Everything in a valid spec that does not fit together."""
-    return (*_images(pipeline), *_steps(pipeline), *_search(pipeline), *_retrain(pipeline), *_names(pipeline))
+    return (
+        *_images(pipeline),
+        *_steps(pipeline),
+        *_search(pipeline),
+        *_gpus(pipeline),
+        *_retrain(pipeline),
+        *_names(pipeline),
+    )
 
 
 def _images(pipeline: Pipeline) -> Iterator[Finding]:
@@ -82,6 +90,22 @@ def _search(pipeline: Pipeline) -> Iterator[Finding]:
             location = ("spec", "train", "search", *where, name)
             message, hint = _unknown(location, name, train.parameters, of="the parameters under spec.train.parameters")
             yield Finding(location, message, hint or "a parameter that is searched needs a default there", key=True)
+
+
+def _gpus(pipeline: Pipeline) -> Iterator[Finding]:
+    spec = pipeline.spec
+    asking: list[tuple[tuple[str | int, ...], Resources]] = [
+        *((("spec", "data", "steps", i), step.resources) for i, step in enumerate(spec.data.steps)),
+        (("spec", "train"), spec.train.resources),
+        (("spec", "evaluate"), spec.evaluate.resources),
+        (("spec", "serve"), spec.serve.resources),
+    ]
+    for at, resources in asking:
+        name = resources.gpu_profile
+        if name is not None and name != "default" and name not in spec.gpus:
+            location = (*at, "resources", "gpuProfile")
+            message, hint = _unknown(location, name, {"default", *spec.gpus}, of="the GPU profiles under spec.gpus")
+            yield Finding(location, message, hint)
 
 
 def _retrain(pipeline: Pipeline) -> Iterator[Finding]:

@@ -9,6 +9,8 @@ PLATFORM = "driftloop-platform"
 """ConfigMap and Secret with the addresses and credentials that differ from place to place."""
 BROKER = "default"
 EVENT_BUS = "default"
+ON_NEW_DATA = "on-new-data"
+"""Entrypoint of the runs that look for new data first."""
 FLUX_NAMESPACE = "flux-system"
 GATEWAY = "istio-system/seldon-gateway"
 WEBHOOK_PORT = 12000
@@ -40,6 +42,16 @@ class Names:
     def cron(self) -> str:
         """CronWorkflow: Argo names its runs `P-cron-<unix seconds>`, so a run is `P-<decision id>` here too."""
         return f"{self.pipeline}-cron"
+
+    @property
+    def new_data(self) -> str:
+        """CronWorkflow that looks for new data; its runs are `P-data-<unix seconds>`."""
+        return f"{self.pipeline}-data"
+
+    @property
+    def cache(self) -> str:
+        """ConfigMap in which Argo remembers outputs by their inputs; its controller makes it."""
+        return f"{self.pipeline}-cache"
 
     @property
     def sensor(self) -> str:

@@ -3,15 +3,21 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 from pipeline.errors import SpecError
+from pipeline.plan.caching import step_keys, trial_key
 from pipeline.plan.check import check
 from pipeline.plan.names import Names
 from pipeline.plan.trials import Trial, trials
 from pipeline.spec import Document, InvalidSpec, Pipeline
 from pipeline.spec.detector import Detector
-from pipeline.spec.model import Evaluate, Resources, Rollout, Serve, Train
+from pipeline.spec.model import Evaluate, Rollout, Serve, Train
+from pipeline.spec.resources import GpuProfile, Resources, Retries
 from pipeline.spec.values import S3Uri
+
+DEFAULT_GPU = "default"
+"""The kind of GPU of those who name none."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +30,11 @@ class Step:
     command: tuple[str, ...]
     seconds: int
     resources: Resources
+    retries: Retries | None = None
+    cache: int | None = None
+    """Seconds for which its output may be taken again."""
+    key: str = ""
+    """What its output depends on besides the data."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +67,8 @@ class Plan:
     train: Train
     train_image: str
     trials: tuple[Trial, ...]
+    trial_keys: tuple[str, ...]
+    """For each trial, what its model depends on besides the data."""
     evaluate: Evaluate
     evaluate_image: str
     serve: Serve
@@ -65,6 +78,15 @@ class Plan:
     policy: str
     """The retrain policy as JSON: consecutive, cooldown (seconds), whileRunning, budget (runs a day), on."""
     rollout: Rollout = field(default_factory=Rollout)
+    gpus: Mapping[str, GpuProfile] = field(default_factory=dict)
+    """The spec's own kinds of GPU."""
+
+    def gpu(self, resources: Resources) -> GpuProfile | None:
+        """The kind of GPU that a container gets, when it asks for one."""
+        if not resources.gpu:
+            return None
+        name = resources.gpu_profile or DEFAULT_GPU
+        return self.gpus[name] if name in self.gpus else GpuProfile()
 
     @property
     def gates(self) -> str:
@@ -87,6 +109,7 @@ def plan(pipeline: Pipeline | Document, *, cluster: str = "dev") -> Plan:
     images = {name: image.ref for name, image in spec.images.items()}
     name = pipeline.metadata.name
     on = retrain_on(pipeline)
+    steps, points = _steps(pipeline, images), trials(spec.train)
     return Plan(
         names=Names(name, pipeline.metadata.namespace or name),
         cluster=cluster,
@@ -94,20 +117,20 @@ def plan(pipeline: Pipeline | Document, *, cluster: str = "dev") -> Plan:
         data=spec.data.uri,
         heldout=spec.data.heldout,
         features=spec.data.features,
-        steps=tuple(
-            Step(
-                step.name,
-                images[step.image],
-                step.run,
-                step.command,
-                int(step.timeout.total_seconds()) or 1,
-                step.resources,
-            )
-            for step in spec.data.steps
-        ),
+        steps=steps,
         train=spec.train,
         train_image=images[spec.train.image],
-        trials=trials(spec.train),
+        trials=points,
+        trial_keys=tuple(
+            trial_key(
+                point,
+                before=steps[-1].key if steps else "",
+                heldout=spec.data.heldout,
+                image=images[spec.train.image],
+                run=spec.train.run,
+            )
+            for point in points
+        ),
         evaluate=spec.evaluate,
         evaluate_image=images[spec.evaluate.image or spec.train.image],
         serve=spec.serve,
@@ -116,6 +139,7 @@ def plan(pipeline: Pipeline | Document, *, cluster: str = "dev") -> Plan:
         retrain_on=on,
         policy=_policy(pipeline, on),
         rollout=spec.rollout,
+        gpus=spec.gpus,
     )
 
 
@@ -125,6 +149,30 @@ def retrain_on(pipeline: Pipeline) -> tuple[str, ...]:
     if spec.retrain.on is not None:
         return tuple(spec.retrain.on)
     return ("drift",) if spec.monitors.drift is not None else ()
+
+
+def _steps(pipeline: Pipeline, images: Mapping[str, str]) -> tuple[Step, ...]:
+    steps = pipeline.spec.data.steps
+    keys = step_keys((images[step.image], step.run, step.command) for step in steps)
+    return tuple(
+        Step(
+            step.name,
+            images[step.image],
+            step.run,
+            step.command,
+            int(step.timeout.total_seconds()) or 1,
+            step.resources,
+            step.retries,
+            seconds(step.cache),
+            key,
+        )
+        for step, key in zip(steps, keys, strict=True)
+    )
+
+
+def seconds(length: timedelta | None) -> int | None:
+    """Whole seconds, at least one."""
+    return None if length is None else int(length.total_seconds()) or 1
 
 
 def _monitors(pipeline: Pipeline) -> tuple[Monitor, ...]:

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from pipeline.errors import RenderError
+from pipeline.plan.names import ON_NEW_DATA
 from pipeline.release import record
 from pipeline.release.record import Release
 from pipeline.render.diff import diff
@@ -163,8 +164,7 @@ def _effects(before: Mapping[Key, Json], after: Mapping[Key, Json], release: Rel
     if any(name.endswith("-release") for name in templates):
         yield "the next rollout goes by the new steps; one that is on keeps its own"
     for key in sorted(key for key in changed if key[0] == "CronWorkflow"):
-        times = ", ".join((after.get(key) or {}).get("spec", {}).get("schedules", ()))
-        yield f"runs also start at {times} (UTC)" if times else "no run starts by the clock any more"
+        yield _scheduled(before.get(key), after.get(key))
     if any(kind in ("EventSource", "Sensor") for kind, _, _ in changed):
         yield "the webhook is set up anew; what is sent meanwhile is sent again"
     yield from _serving(_served(before), _served(after), release)
@@ -187,6 +187,14 @@ def _served(objects: Mapping[Key, Json]) -> dict[str, tuple[str, Json]]:
         elif kind == "Deployment" and _component(document) == "serving":
             found[document["metadata"]["labels"][_RELEASE_LABEL]] = (kind, document["spec"])
     return found
+
+
+def _scheduled(before: Json | None, after: Json | None) -> str:
+    spec = (after or before or {}).get("spec", {})
+    times = ", ".join(spec.get("schedules", ()))
+    if spec.get("workflowSpec", {}).get("entrypoint") == ON_NEW_DATA:
+        return f"new data is looked for at {times} (UTC)" if after is not None else "new data starts no run any more"
+    return f"runs also start at {times} (UTC)" if after is not None else "no run starts by the clock any more"
 
 
 def _serving(

@@ -62,6 +62,7 @@ def workflow_templates(plan: Plan, release: Release) -> tuple[Manifest, ...]:
             "train.workflowtemplate": workflow.train(plan),
             "release.workflowtemplate": workflow.release(plan),
             "train.cronworkflow": workflow.cron(plan),
+            "data.cronworkflow": workflow.new_data(plan),
         },
     )
 

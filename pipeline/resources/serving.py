@@ -5,7 +5,7 @@ from pipeline.plan import Plan
 from pipeline.plan.names import NODE, PLATFORM
 from pipeline.release.record import Release, Version
 from pipeline.resources import parts
-from pipeline.spec.model import Resources
+from pipeline.spec.resources import Resources
 
 MODEL_URI = "/mnt/models"
 COMPONENT = "serving"

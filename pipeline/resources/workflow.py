@@ -13,7 +13,6 @@ from hera.workflows import (
     Artifact,
     Container,
     CronWorkflow,
-    EmptyDirVolume,
     Env,
     NoneArchiveStrategy,
     Parameter,
@@ -23,15 +22,14 @@ from hera.workflows import (
     WorkflowTemplate,
     models,
 )
-from hera.workflows import Resources as Asked
 from pydantic import BaseModel
 
 from pipeline.kube import core
 from pipeline.plan import Plan, images
-from pipeline.plan.names import PLATFORM
-from pipeline.plan.plan import Step
-from pipeline.resources import network, parts
-from pipeline.spec.model import Resources
+from pipeline.plan.names import ON_NEW_DATA, PLATFORM
+from pipeline.plan.plan import Step, seconds
+from pipeline.resources import network, parts, pods
+from pipeline.spec.resources import GpuProfile, Resources, Retries
 
 RUN = "runs/{{workflow.name}}"
 DECISION, CAUSE = "{{workflow.parameters.decision}}", "{{workflow.parameters.cause}}"
@@ -43,14 +41,6 @@ JUDGEMENT = 6 * 3600
 QUEUEING = 6 * 3600
 """Seconds a run may spend beside its users' functions: our own steps, and pods waiting for room."""
 
-AWAY = (
-    'lastRetry.status == "Error" || lastRetry.exitCode in ["137", "143"]'
-    ' && !(lastRetry.message contains "deadline") && !(lastRetry.message contains "OOMKilled")'
-)
-"""Deleted pods are errors; what a node kills on its way down is a failure by signal, as are two that come again: no
-time left, no memory left."""
-LOST = 2
-"""Times a step is tried again whose pod went away."""
 _SMALL = Resources(cpu="50m", memory="256Mi")
 _FIT = Resources(cpu="250m", memory="1Gi")
 
@@ -58,12 +48,14 @@ _FIT = Resources(cpu="250m", memory="1Gi")
 def train(plan: Plan) -> BaseModel:
     """`P-train`: claim, snapshot, data steps, split, trials, evaluation, gate, detectors, store, register."""
     names = plan.names
+    looking = plan.train.new_data is not None
     templates: list[Any] = [
         _main(),
+        *((_on_new_data(), _look(plan)) if looking else ()),
         _loop(plan),
         _claim(plan),
         _snapshot(plan),
-        *(_step(step) for step in plan.steps),
+        *(_step(plan, step) for step in plan.steps),
         _split(plan),
         _trial(plan),
         _pick(plan),
@@ -85,6 +77,7 @@ def train(plan: Plan) -> BaseModel:
         ],
         on_exit="finish",
         deadline=_whole_run(plan),
+        lineage=["decision"],
     )
 
 
@@ -108,7 +101,11 @@ def release(plan: Plan) -> BaseModel:
     steps += [(f"canary-{percent}", str(percent), canary) for percent in rollout.canary.steps]
     if rollout.promote == "auto":
         steps.append(("promote", "promote", {}))
-    walk = DAG(name="walk", tasks=_chain([Task(name=name, template=name) for name, _, _ in steps]))
+    walk = DAG(
+        name="walk",
+        tasks=_chain([Task(name=name, template=name) for name, _, _ in steps]),
+        synchronization=pods.mutex(plan.names.release),
+    )
     return _template(
         plan,
         plan.names.release,
@@ -128,6 +125,7 @@ def release(plan: Plan) -> BaseModel:
             Parameter(name="run", description="Run that trained it"),
         ],
         on_exit="settle",
+        lineage=["run", "release"],
         deadline=len(steps) * (JUDGEMENT + 600) + QUEUEING,
     )
 
@@ -136,20 +134,32 @@ def cron(plan: Plan) -> BaseModel | None:
     """The CronWorkflow, when the spec has a schedule. One run at a time; a missed one starts up to 5 min late."""
     if plan.train.schedule is None:
         return None
+    return _schedule(plan, plan.names.cron, plan.train.schedule, cause="schedule")
+
+
+def new_data(plan: Plan) -> BaseModel | None:
+    """The CronWorkflow that looks for new data, when the spec wants it: most of its runs end after the look."""
+    if plan.train.new_data is None:
+        return None
+    return _schedule(plan, plan.names.new_data, plan.train.new_data, cause="new data", entrypoint=ON_NEW_DATA)
+
+
+def _schedule(plan: Plan, name: str, times: str, *, cause: str, entrypoint: str | None = None) -> BaseModel:
     names = plan.names
     return _dressed(
         CronWorkflow(
-            name=names.cron,
+            name=name,
             namespace=names.namespace,
             labels=parts.labels(names, COMPONENT),
-            schedules=[plan.train.schedule],
+            schedules=[times],
             timezone="Etc/UTC",
             concurrency_policy="Forbid",
             starting_deadline_seconds=300,
             successful_jobs_history_limit=3,
             failed_jobs_history_limit=3,
+            entrypoint=entrypoint,
             workflow_template_ref=models.WorkflowTemplateRef(name=names.train),
-            arguments=[Parameter(name="cause", value="schedule")],
+            arguments=[Parameter(name="cause", value=cause)],
         ).build()
     )
 
@@ -165,6 +175,7 @@ def _template(
     arguments: list[Parameter],
     on_exit: str,
     deadline: int,
+    lineage: Sequence[str],
     entrypoint: str = "main",
 ) -> BaseModel:
     names = plan.names
@@ -181,10 +192,17 @@ def _template(
             service_account_name=names.train,
             artifact_repository_ref=models.ArtifactRepositoryRef(config_map=PLATFORM, key="artifact-repository"),
             artifact_gc=models.WorkflowLevelArtifactGC(strategy="Never"),
+            archive_logs=True,
             pod_gc=models.PodGC(strategy="OnWorkflowCompletion"),
             ttl_strategy=models.TTLStrategy(seconds_after_completion=7 * 24 * 3600),
             security_context=_pod_security(),
-            workflow_metadata=models.WorkflowMetadata(labels=parts.labels(names, COMPONENT)),
+            workflow_metadata=models.WorkflowMetadata(
+                labels=parts.labels(names, COMPONENT),
+                labels_from={
+                    f"driftloop.dev/{name}": models.LabelValueFrom(expression=f"workflow.parameters.{name}")
+                    for name in lineage
+                },
+            ),
             pod_metadata=models.Metadata(labels={**parts.labels(names, COMPONENT), "sidecar.istio.io/inject": "false"}),
         ).build()
     )
@@ -210,12 +228,19 @@ def _main() -> DAG:
     return DAG(name="main", tasks=[claim, loop])
 
 
+def _on_new_data() -> DAG:
+    look = Task(name="look", template="look")
+    main = Task(name="main", template="main", depends="look.Succeeded", when=_is("look", "new", "true"))
+    return DAG(name=ON_NEW_DATA, tasks=[look, main])
+
+
 def _loop(plan: Plan) -> DAG:
-    data = "snapshot"
+    data, cached = "snapshot", plan.train.cache is not None
     tasks: list[Any] = [Task(name="snapshot", template="snapshot")]
     for step in plan.steps:
         name = _step_name(step.name)
-        tasks.append(_after(data, name, artifacts=[_from(data, "data")]))
+        digest = [_digest_of_data()] if step.cache is not None else []
+        tasks.append(_after(data, name, parameters=digest, artifacts=[_from(data, "data")]))
         data = name
     tasks.append(_after(data, "split", artifacts=[_from(data, "data")]))
     train = _after(
@@ -225,15 +250,20 @@ def _loop(plan: Plan) -> DAG:
         parameters=[
             Parameter(name="trial", value="{{item.trial}}"),
             Parameter(name="parameters", value="{{item.parameters}}"),
+            *((_digest_of_data(), Parameter(name="key", value="{{item.key}}")) if cached else ()),
         ],
     )
     # an object, not its text: Argo pastes a text item with its quotes escaped once too often
-    train.with_items = [{"trial": str(trial.number), "parameters": dict(trial.parameters)} for trial in plan.trials]
+    train.with_items = [
+        {"trial": str(trial.number), "parameters": dict(trial.parameters), **({"key": key} if cached else {})}
+        for trial, key in zip(plan.trials, plan.trial_keys, strict=True)
+    ]
     tasks.append(train)
     tasks.append(
         _after("train", "pick", parameters=[Parameter(name="trials", value="{{tasks.train.outputs.parameters}}")])
     )
-    picked = Parameter(name="trial", value="{{tasks.pick.outputs.parameters.trial}}")
+    winner = "home" if cached else "trial"
+    picked = Parameter(name=winner, value=f"{{{{tasks.pick.outputs.parameters.{winner}}}}}")
     tasks.append(
         _after(
             "pick",
@@ -274,7 +304,13 @@ def _loop(plan: Plan) -> DAG:
         )
     )
     search = plan.train.search
-    return DAG(name="loop", tasks=tasks, parallelism=search.parallelism if search is not None else None)
+    return DAG(
+        name="loop",
+        tasks=tasks,
+        parallelism=search.parallelism if search is not None else None,
+        # the claim keeps runs apart; this does even when one that still runs was given up as lost
+        synchronization=pods.mutex(plan.names.train),
+    )
 
 
 def _step_name(name: str) -> str:
@@ -288,8 +324,13 @@ def _whole_run(plan: Plan) -> int:
     """
     parallel = plan.train.search.parallelism if plan.train.search is not None else 1
     rounds = -(-len(plan.trials) // parallel)
-    users = sum(step.seconds for step in plan.steps) + 2 * int(plan.evaluate.timeout.total_seconds())
-    return int(rounds * plan.train.timeout.total_seconds()) + users + QUEUEING
+    users = sum(_tried(step.retries) * step.seconds for step in plan.steps)
+    users += _tried(plan.evaluate.retries) * 2 * int(plan.evaluate.timeout.total_seconds())
+    return int(rounds * _tried(plan.train.retries) * plan.train.timeout.total_seconds()) + users + QUEUEING
+
+
+def _tried(retries: Retries | None) -> int:
+    return 1 if retries is None else 1 + retries.limit
 
 
 # The steps of training
@@ -309,18 +350,39 @@ def _claim(plan: Plan) -> Container:
     )
 
 
+def _look(plan: Plan) -> Container:
+    return _own(
+        "look",
+        ("look", "--pipeline", plan.names.pipeline, "--uri", plan.data, "--out", f"{OUT}/parameters"),
+        env=parts.S3,
+        outputs=[_out_parameter("new")],
+        retries=2,
+    )
+
+
+def _caches(plan: Plan) -> bool:
+    return plan.train.cache is not None or any(step.cache is not None for step in plan.steps)
+
+
+def _digest_of_data() -> Parameter:
+    return Parameter(name="digest", value="{{tasks.snapshot.outputs.parameters.digest}}")
+
+
 def _snapshot(plan: Plan) -> Container:
     return _own(
         "snapshot",
         ("snapshot", "--pipeline", plan.names.pipeline, "--run", "{{workflow.name}}", "--uri", plan.data, "--out", OUT),
         env=(*parts.S3, *parts.GIT),
-        outputs=[_out(name, f"{RUN}/{name}") for name in ("snapshot", "data", "production")],
+        outputs=[
+            *(_out(name, f"{RUN}/{name}") for name in ("snapshot", "data", "production")),
+            *([_out_parameter("digest")] if _caches(plan) else []),
+        ],
         resources=Resources(cpu="100m", memory="512Mi"),
         retries=2,
     )
 
 
-def _step(step: Step) -> Container:
+def _step(plan: Plan, step: Step) -> Container:
     if step.run is not None:
         command = ["driftloop-train", "call", step.run, "--data", f"{IN}/data", "--out", f"{OUT}/data"]
         command += ["--timeout", str(step.seconds)]
@@ -330,10 +392,13 @@ def _step(step: Step) -> Container:
         _step_name(step.name),
         step.image,
         command,
-        inputs=[_in("data")],
+        inputs=[*([Parameter(name="digest")] if step.cache is not None else []), _in("data")],
         outputs=[_out("data", f"{RUN}/steps/{step.name}")],
         resources=step.resources,
+        gpu=plan.gpu(step.resources),
         deadline=step.seconds + 60,
+        retries=pods.retries(step.retries),
+        memoize=pods.memoize(plan, step.cache, f"{{{{inputs.parameters.digest}}}}-{step.key}"),
     )
 
 
@@ -346,35 +411,58 @@ def _split(plan: Plan) -> Container:
         outputs=[_out(part, f"{RUN}/split/{part}", path=f"{OUT}/split/{part}") for part in ("train", "heldout")],
         resources=Resources(cpu="100m", memory="512Mi"),
         deadline=1800,
+        retries=pods.own_retries(0),
     )
 
 
 def _trial(plan: Plan) -> Container:
-    seconds = int(plan.train.timeout.total_seconds()) or 1
+    train, cache = plan.train, seconds(plan.train.cache)
+    limit = seconds(train.timeout) or 1
     trial = f"{RUN}/trials/{{{{inputs.parameters.trial}}}}"
     command = [
-        *("driftloop-train", "call", plan.train.run, "--parameters", "{{inputs.parameters.parameters}}"),
+        *("driftloop-train", "call", train.run, "--parameters", "{{inputs.parameters.parameters}}"),
         *("--data", f"{IN}/split/train", "--out", f"{OUT}/model", "--metadata", f"{OUT}/trial/metadata.yaml"),
-        *("--trial", "{{inputs.parameters.trial}}", "--metrics", f"{OUT}/parameters", "--timeout", str(seconds)),
+        *("--trial", "{{inputs.parameters.trial}}", "--metrics", f"{OUT}/parameters", "--timeout", str(limit)),
+        *(("--home", trial) if cache is not None else ()),
+        *(("--checkpoint", f"{OUT}/checkpoint", "--resume", f"{IN}/checkpoint") if train.checkpoint else ()),
     ]
+    kept = f"{RUN}/checkpoints/{{{{inputs.parameters.trial}}}}"
     return _container(
         "train",
         plan.train_image,
         command,
         inputs=[
-            Parameter(name="trial"),
-            Parameter(name="parameters"),
+            *(Parameter(name=name) for name in ("trial", "parameters", *(("digest", "key") if cache else ()))),
             _in("train", path=f"{IN}/split/train"),
+            # what an earlier try of this trial left; none on the first
+            *([_in("checkpoint", key=kept, optional=True)] if train.checkpoint else []),
         ],
         outputs=[
             _out("model", f"{trial}/model"),
             _out("metadata", f"{trial}/metadata.yaml", path=f"{OUT}/trial/metadata.yaml"),
-            _out_parameter("trial"),
-            _out_parameter("metrics"),
+            *([_out("checkpoint", kept, optional=True)] if train.checkpoint else []),
+            *map(_out_parameter, ("trial", "metrics", *(("home",) if cache else ()))),
         ],
-        resources=plan.train.resources,
-        deadline=seconds + 120,
+        resources=train.resources,
+        gpu=plan.gpu(train.resources),
+        deadline=limit + 120,
+        retries=pods.retries(train.retries, resumes=train.checkpoint),
+        memoize=pods.memoize(plan, cache, "{{inputs.parameters.digest}}-{{inputs.parameters.key}}"),
     )
+
+
+def _winner(plan: Plan, name: str) -> str:
+    """The key of what the picked trial left; a cached one left it in another run's folder."""
+    at = (
+        "{{inputs.parameters.home}}"
+        if plan.train.cache is not None
+        else f"{RUN}/trials/{{{{inputs.parameters.trial}}}}"
+    )
+    return f"{at}/{name}"
+
+
+def _winner_parameter(plan: Plan) -> Parameter:
+    return Parameter(name="home" if plan.train.cache is not None else "trial")
 
 
 def _pick(plan: Plan) -> Container:
@@ -384,30 +472,32 @@ def _pick(plan: Plan) -> Container:
         "pick",
         ("pick", "--trials", "{{inputs.parameters.trials}}", *best, "--out", f"{OUT}/parameters"),
         inputs=[Parameter(name="trials")],
-        outputs=[_out_parameter("trial")],
+        outputs=[*map(_out_parameter, ("trial", "home") if plan.train.cache is not None else ("trial",))],
     )
 
 
 def _evaluate(plan: Plan) -> Container:
-    seconds = int(plan.evaluate.timeout.total_seconds()) or 1
+    limit = seconds(plan.evaluate.timeout) or 1
     command = [
         *("driftloop-train", "evaluate", plan.evaluate.run, "--model", f"{IN}/model", "--production"),
         *(f"{IN}/production", "--data", f"{IN}/split/heldout", "--out", f"{OUT}/evaluation"),
-        *("--timeout", str(seconds)),
+        *("--timeout", str(limit)),
     ]
     return _container(
         "evaluate",
         plan.evaluate_image,
         command,
         inputs=[
-            Parameter(name="trial"),
-            _in("model", key=f"{RUN}/trials/{{{{inputs.parameters.trial}}}}/model"),
+            _winner_parameter(plan),
+            _in("model", key=_winner(plan, "model")),
             _in("heldout", path=f"{IN}/split/heldout"),
             _in("production"),
         ],
         outputs=[_out("evaluation", f"{RUN}/evaluation")],
         resources=plan.evaluate.resources,
-        deadline=2 * seconds + 120,
+        gpu=plan.gpu(plan.evaluate.resources),
+        deadline=2 * limit + 120,
+        retries=pods.retries(plan.evaluate.retries),
     )
 
 
@@ -433,11 +523,11 @@ def _fit(plan: Plan, name: str, config: str) -> Container:
         outputs=[_out("detector", f"{RUN}/detectors/{name}")],
         resources=_FIT,
         deadline=1800,
+        retries=pods.own_retries(0),
     )
 
 
 def _store(plan: Plan) -> Container:
-    trial = f"{RUN}/trials/{{{{inputs.parameters.trial}}}}"
     detectors = ("--detectors", f"{IN}/detectors") if plan.monitors else ()
     return _own(
         "store",
@@ -446,9 +536,9 @@ def _store(plan: Plan) -> Container:
             *("--evaluation", f"{IN}/evaluation", *detectors, "--out", OUT),
         ],
         inputs=[
-            Parameter(name="trial"),
-            _in("model", path=f"{IN}/trial/model", key=f"{trial}/model"),
-            _in("metadata", path=f"{IN}/trial/metadata.yaml", key=f"{trial}/metadata.yaml"),
+            _winner_parameter(plan),
+            _in("model", path=f"{IN}/trial/model", key=_winner(plan, "model")),
+            _in("metadata", path=f"{IN}/trial/metadata.yaml", key=_winner(plan, "metadata.yaml")),
             _in("snapshot"),
             _in("evaluation"),
             *(_in(f"detector-{m.name}", path=f"{IN}/detectors/{m.name}") for m in plan.monitors),
@@ -566,7 +656,7 @@ def _own(
         outputs=outputs,
         resources=resources,
         deadline=deadline,
-        retries=retries,
+        retries=pods.own_retries(retries),
         reaches=reaches,
     )
 
@@ -580,8 +670,10 @@ def _container(
     inputs: Sequence[Parameter | Artifact] = (),
     outputs: Sequence[Parameter | Artifact] = (),
     resources: Resources,
+    gpu: GpuProfile | None = None,
     deadline: int,
-    retries: int = 0,
+    retries: models.RetryStrategy,
+    memoize: models.Memoize | None = None,
     reaches: str | None = None,
 ) -> Container:
     program = 3 if command[:2] == ["driftloop", "step"] else 1
@@ -593,37 +685,19 @@ def _container(
         env=[Env(name="HOME", value=parts.WORK), *map(_variable, parts.environment(*env))],
         inputs=list(inputs),
         outputs=list(outputs),
-        resources=_asked(resources),
-        volumes=[EmptyDirVolume(name="work", mount_path=parts.WORK)],
+        resources=pods.asked(resources, gpu),
+        volumes=pods.volumes(gpu),
         security_context=_security(),
         active_deadline_seconds=deadline,
-        retry_strategy=_retries(retries),
+        retry_strategy=retries,
+        memoize=memoize,
         labels=None if reaches is None else {network.REACHES: reaches},
+        **pods.placed(gpu),
     )
 
 
 def _variable(variable: core.EnvVar) -> models.EnvVar:
     return models.EnvVar.model_validate(variable.dump())
-
-
-def _asked(resources: Resources) -> Asked:
-    return Asked(
-        cpu_request=resources.cpu,
-        memory_request=resources.memory,
-        memory_limit=resources.memory,
-        gpus=resources.gpu or None,
-    )
-
-
-def _retries(limit: int) -> models.RetryStrategy:
-    """A step whose pod went away runs again; one that failed by itself only if told."""
-    # no maxDuration: the pods of later tries inherit what is left of it as their deadline
-    return models.RetryStrategy(
-        limit=str(limit or LOST),
-        retry_policy="Always",
-        expression=None if limit else AWAY,
-        backoff=models.Backoff(duration="10s", factor=models.IntOrString("2")),
-    )
 
 
 def _security() -> models.SecurityContext:
@@ -634,13 +708,16 @@ def _pod_security() -> models.PodSecurityContext:
     return models.PodSecurityContext.model_validate(parts.POD.dump())
 
 
-def _in(name: str, *, path: str | None = None, key: str | None = None) -> Artifact:
+def _in(name: str, *, path: str | None = None, key: str | None = None, optional: bool = False) -> Artifact:
     path = path or f"{IN}/{name}"
-    return Artifact(name=name, path=path) if key is None else S3Artifact(name=name, path=path, key=key)
+    if key is None:
+        return Artifact(name=name, path=path)
+    return S3Artifact(name=name, path=path, key=key, optional=optional or None)
 
 
-def _out(name: str, key: str, *, path: str | None = None) -> Artifact:
-    return S3Artifact(name=name, path=path or f"{OUT}/{name}", key=key, archive=NoneArchiveStrategy())
+def _out(name: str, key: str, *, path: str | None = None, optional: bool = False) -> Artifact:
+    path = path or f"{OUT}/{name}"
+    return S3Artifact(name=name, path=path, key=key, archive=NoneArchiveStrategy(), optional=optional or None)
 
 
 def _out_parameter(name: str) -> Parameter:

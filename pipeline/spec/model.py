@@ -10,22 +10,22 @@ from pydantic import Field, model_validator
 
 from pipeline.spec.base import SpecModel
 from pipeline.spec.detector import DriftDetector, OutlierDetector
+from pipeline.spec.resources import GpuProfile, Resources, Retries
 from pipeline.spec.values import (
     ColumnNames,
     ContextFolder,
-    Cpu,
     Cron,
     Duration,
     Function,
     ImageName,
     ImageRef,
-    Memory,
     MetricName,
     ModelClass,
     NamespaceName,
     ParameterName,
     PipelineName,
     PositiveDuration,
+    ProfileName,
     RunBudget,
     S3Uri,
     Scalar,
@@ -47,17 +47,6 @@ class Image(SpecModel):
     """Folder beside the spec with Dockerfile, requirements.txt and code; needed to run it without a cluster."""
 
 
-class Resources(SpecModel):
-    """What a container asks for."""
-
-    cpu: Cpu = "500m"
-    """Cores: "1", "0.5" or 500m."""
-    memory: Memory = "512Mi"
-    """Memory, request and limit: 512Mi, 2Gi."""
-    gpu: Annotated[int, Field(ge=0, le=64)] = 0
-    """Whole GPUs."""
-
-
 class DataStep(SpecModel):
     """One step between the raw batches and the training data."""
 
@@ -71,6 +60,10 @@ class DataStep(SpecModel):
     """Instead of `run`: a command that reads /work/in/data and writes /work/out/data."""
     timeout: PositiveDuration = timedelta(minutes=30)
     """The step is stopped and fails after this time."""
+    retries: Retries | None = None
+    """Try again when the step itself fails."""
+    cache: PositiveDuration | None = None
+    """Take the output of an earlier run over the same data, up to this old, instead of running."""
     resources: Resources = Resources()
     """What the step's container asks for."""
 
@@ -176,8 +169,16 @@ class Train(SpecModel):
     """What one trial's container asks for."""
     timeout: PositiveDuration = timedelta(hours=1)
     """A trial is stopped and fails after this time."""
+    retries: Retries | None = None
+    """Try a trial again when the function fails."""
+    checkpoint: bool = False
+    """Give the function a folder `checkpoint` whose files a later try of the same trial finds again."""
+    cache: PositiveDuration | None = None
+    """Take an earlier trial of the same function, image, parameters and data, up to this old, instead of training."""
     schedule: Cron | None = None
     """Train at these times as well (UTC): five cron fields."""
+    new_data: Cron | None = None
+    """Look at these times (UTC) whether `data.uri` holds batches that no run has seen, and train when it does."""
 
 
 class Gate(SpecModel):
@@ -216,6 +217,8 @@ class Evaluate(SpecModel):
     """All must hold."""
     timeout: PositiveDuration = timedelta(minutes=30)
     """Evaluation is stopped and fails after this time."""
+    retries: Retries | None = None
+    """Try again when the function fails."""
     resources: Resources = Resources(cpu="500m", memory="1Gi")
     """What the container asks for."""
 
@@ -315,6 +318,8 @@ class Spec(SpecModel):
 
     images: Annotated[dict[ImageName, Image], Field(min_length=1)]
     """Name to image; other fields refer to these names."""
+    gpus: Annotated[dict[ProfileName, GpuProfile], Field(max_length=20)] = Field(default_factory=dict)
+    """Kinds of GPU by name; `default` is that of `gpu: 1` alone and need not be written."""
     data: Data
     """Where labelled batches come from."""
     train: Train

@@ -73,8 +73,8 @@ def _class(text: str) -> str:
 def _parameter(text: str) -> str:
     if not text.isidentifier() or not text.isascii() or iskeyword(text):
         raise ValueError("must be the name of a Python parameter, such as learning_rate")
-    if text in {"data", "out"}:
-        raise ValueError("must not be `data` or `out`: those two are folders that every function gets")
+    if text in {"data", "out", "checkpoint"}:
+        raise ValueError(f"must not be `{text}`: data, out and checkpoint are folders that driftloop gives")
     return text
 
 
@@ -142,6 +142,14 @@ def _memory(text: str) -> str:
     return text
 
 
+def _label_name(text: str) -> str:
+    domain, slash, name = text.rpartition("/")
+    good = re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?", name)
+    if not good or (slash and not re.fullmatch(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?", domain)):
+        raise ValueError("must be a name as Kubernetes takes it, such as nvidia.com/gpu or accelerator")
+    return text
+
+
 def _name(longest: int) -> AfterValidator:
     def check(text: str) -> str:
         if not re.fullmatch(r"[a-z]([-a-z0-9]*[a-z0-9])?", text) or len(text) > longest:
@@ -176,9 +184,13 @@ PipelineName = Annotated[str, _name(34), Field(max_length=64)]
 """Short enough that every object named after it stays within 52 characters."""
 NamespaceName = Annotated[str, _name(63), Field(max_length=64)]
 StepName = Annotated[str, _name(40), Field(max_length=64)]
+ProfileName = Annotated[str, _name(40), Field(max_length=64)]
 ImageName = Annotated[str, _name(40), Field(max_length=64)]
 Function = Annotated[str, AfterValidator(_function), Field(max_length=200)]
 ModelClass = Annotated[str, AfterValidator(_class), Field(max_length=200)]
+LabelName = Annotated[str, AfterValidator(_label_name), Field(max_length=320)]
+"""A Kubernetes label, taint or resource name: a name, or a domain, a slash and a name."""
+LabelValue = Annotated[str, Field(max_length=63, pattern=r"^([A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?)?$")]
 ParameterName = Annotated[str, AfterValidator(_parameter), Field(max_length=100)]
 S3Uri = Annotated[str, AfterValidator(_s3), Field(max_length=500)]
 ImageRef = Annotated[str, AfterValidator(_image), Field(max_length=500)]

@@ -35,10 +35,20 @@ def specs(draw: st.DrawFn) -> tuple[str, str]:
             train["search"]["random"] = {"trials": draw(st.integers(1, 9)), "between": {"epochs": interval}}
     if draw(st.booleans()):
         train["schedule"] = "0 3 * * 1"
+    if draw(st.booleans()):
+        train["newData"] = "*/15 * * * *"
+    train["checkpoint"] = draw(st.booleans())
+    again = st.none() | st.fixed_dictionaries({"limit": st.integers(1, 5)}, optional={"wait": st.just("5s")})
+    cache = st.none() | st.sampled_from(["1s", "1h", "30d"])
+    gpu = st.sampled_from([{}, {"gpu": 1}, {"gpu": 2, "gpuProfile": "big"}, {"gpu": 1, "gpuProfile": "default"}])
+    train |= {"retries": draw(again), "cache": draw(cache), "resources": draw(gpu)}
     data: Parts = {"uri": "s3://data/batches"}
     if draw(st.booleans()):
         names = draw(st.lists(_NAMES.filter(lambda one: len(one) < 12), min_size=1, max_size=3, unique=True))
-        data["steps"] = [{"name": step, "run": "etl:clean"} for step in names]
+        data["steps"] = [
+            {"name": step, "run": "etl:clean", "retries": draw(again), "cache": draw(cache), "resources": draw(gpu)}
+            for step in names
+        ]
     rollout: Parts = {"promote": draw(st.sampled_from(["auto", "manual"]))}
     if draw(st.booleans()):
         steps = draw(st.lists(st.integers(1, 99), min_size=1, max_size=3, unique=True))
@@ -46,6 +56,7 @@ def specs(draw: st.DrawFn) -> tuple[str, str]:
     backend, replicas = draw(st.sampled_from(["seldon", "plain"])), draw(st.integers(1, 3))
     spec: Parts = {
         "images": {"trainer": {"ref": "ghcr.io/acme/t:1.0.0"}, "server": {"ref": "ghcr.io/acme/s:1.0.0"}},
+        "gpus": {"big": {"runtimeClass": draw(st.sampled_from([None, "nvidia"])), "nodeSelector": {"a/b": "c"}}},
         "data": data,
         "train": train,
         "evaluate": {"run": "evaluate:evaluate"},

@@ -34,6 +34,9 @@ def problems(text: str) -> tuple[str, str | None]:
          "declare it: `monitors: {drift: {}}`"),
         ("  serve:", "  monitors: {drift: {}}\n  retrain: {on: [drift, drift]}\n  serve:",
          "must stand there once", None),
+        ('"train:train"', '"train:train", resources: {gpu: 1, gpuProfile: a10}}\n  gpus: {a100: {}',
+         "spec.train.resources.gpuProfile is `a10`, must be one of the GPU profiles under spec.gpus: `a100`, `default`",
+         "did you mean `a100`?"),
         ("{name: digits}", "{name: argo}", "metadata.name is `argo`, must not be a namespace of the platform", "set"),
         ("{name: digits}", "{name: a, namespace: kube-system}", "metadata.namespace is `kube-system`", "set"),
     ],
@@ -205,3 +208,54 @@ def test_the_namespace_is_the_name_unless_it_is_given() -> None:
     assert plan(load(MINIMAL, path="p.yaml")).names == Names("digits", "digits")
     text = changed("{name: digits}", "{name: digits, namespace: team-a}")
     assert plan(load(text, path="p.yaml")).names == Names("digits", "team-a")
+
+
+def test_a_gpu_is_of_the_kind_that_is_named_or_of_the_default_one() -> None:
+    named = changed(
+        '"train:train"', '"train:train", resources: {gpu: 1, gpuProfile: big}}\n  gpus: {big: {resource: amd.com/gpu}'
+    )
+    found = plan(read(named, path="p.yaml"))
+    kind = found.gpu(found.train.resources)
+    assert kind is not None
+    assert kind.resource == "amd.com/gpu"
+    assert found.gpu(found.evaluate.resources) is None
+    found = plan(read(changed('"train:train"', '"train:train", resources: {gpu: 1}'), path="p.yaml"))
+    kind = found.gpu(found.train.resources)
+    assert kind is not None
+    assert (kind.resource, kind.runtime_class, kind.tolerations) == ("nvidia.com/gpu", "nvidia", ("nvidia.com/gpu",))
+    own = changed('"train:train"', '"train:train", resources: {gpu: 1}}\n  gpus: {default: {runtimeClass: null}')
+    found = plan(read(own, path="p.yaml"))
+    kind = found.gpu(found.train.resources)
+    assert kind is not None
+    assert kind.runtime_class is None
+
+
+CACHED = changed(
+    "batches}",
+    "batches, heldout: 0.3, steps: [{name: a, run: 'e:a'}, {name: b, command: [x, y]}]}",
+).replace('"train:train"', '"train:train", parameters: {depth: 3, rate: 0.1}')
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "changes"),
+    [
+        ("e:a", "e:c", "ab0"),
+        ("[x, y]", "[x, z]", "b0"),
+        ("digits-trainer:1.0.0", "digits-trainer:1.0.1", "ab0"),
+        ("heldout: 0.3", "heldout: 0.2", "0"),
+        ("depth: 3", "depth: 4", "0"),
+        ("train:train", "train:other", "0"),
+        ("{depth: 3, rate: 0.1}", "{rate: 0.1, depth: 3}", ""),
+        ("evaluate:evaluate", "evaluate:other", ""),
+        ("{name: a,", "{name: first,", ""),
+        ("batches,", "others,", ""),
+    ],
+)
+def test_a_cached_output_is_known_by_all_that_it_depends_on_besides_the_data(old: str, new: str, changes: str) -> None:
+    def keys(text: str) -> dict[str, str]:
+        found = plan(read(text, path="p.yaml"))
+        return {"a": found.steps[0].key, "b": found.steps[1].key, "0": found.trial_keys[0]}
+
+    before, after = keys(CACHED), keys(CACHED.replace(old, new))
+    assert "".join(name for name in before if before[name] != after[name]) == changes
+    assert len({*before.values()}) == 3

@@ -74,6 +74,13 @@ def test_a_schedule_and_its_end() -> None:
     assert "no run starts by the clock any more" in impact(with_one, without, pipeline="digits").effects
 
 
+def test_looking_for_new_data_is_no_schedule() -> None:
+    spec = edited(('    run: "train:train"\n', '    run: "train:train"\n    newData: "*/5 * * * *"\n'))
+    without, with_it = rendered(SPEC, None), rendered(spec, None)
+    assert "new data is looked for at */5 * * * * (UTC)" in impact(without, with_it, pipeline="digits").effects
+    assert "new data starts no run any more" in impact(with_it, without, pipeline="digits").effects
+
+
 def test_production_without_its_detector_is_a_surprise() -> None:
     found = of((OUTLIER, ""))
     assert "the outlier detector stops" in found.effects

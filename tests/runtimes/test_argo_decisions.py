@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.clients.s3 import Location
-from pipeline.resources.workflow import AWAY
+from pipeline.resources import pods
+from pipeline.resources.pods import AWAY
 from pipeline.runtimes.local.argo import dag, lifecycle, loops, retries, tags, variables
 from pipeline.runtimes.local.argo.expressions import ExpressionError
 from pipeline.runtimes.local.argo.model import (
@@ -23,6 +24,7 @@ from pipeline.runtimes.local.argo.model import (
 )
 from pipeline.runtimes.local.argo.nodes import ENDED, Node, Outputs, Phase, Site
 from pipeline.runtimes.local.argo.variables import Call, View
+from pipeline.spec.resources import Retries
 
 PHASES: tuple[Phase, ...] = ("Succeeded", "Failed", "Error", "Skipped", "Omitted")
 
@@ -133,6 +135,27 @@ def test_only_a_step_that_went_away_is_tried_again(phase: Phase, code: int | Non
     assert isinstance(found, retries.Again) == again
     if phase == "Failed" and not again:
         assert found == retries.Over("retryStrategy.expression evaluated to false")
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "again", "resuming"),
+    [
+        (1, "Error (exit code 1)", True, True),
+        (137, "Error (exit code 137)", True, True),
+        (137, "OOMKilled (exit code 137)", False, False),
+        (124, "Error (exit code 124)", False, True),
+        (143, "Pod was active on the node longer than the specified deadline", False, True),
+    ],
+)
+def test_a_users_step_is_tried_again_unless_another_try_would_end_alike(
+    code: int, message: str, again: bool, resuming: bool
+) -> None:
+    for resumes, expected in ((False, again), (True, resuming)):
+        rendered = pods.retries(Retries(limit=2), resumes=resumes).model_dump(mode="json", by_alias=True)
+        strategy = RetryStrategy.model_validate(rendered)
+        last = node("n", "Failed", message=message, outputs=Outputs(exit_code=code))
+        assert isinstance(retries.after(strategy, last, attempt=0, elapsed=0), retries.Again) == expected
+        assert retries.after(strategy, last, attempt=2, elapsed=0) != retries.Again(120.0)
 
 
 def test_a_retry_expression_sees_the_last_try_and_nothing_else() -> None:

@@ -15,6 +15,7 @@ import nats
 import pytest
 
 from pipeline.clients.s3 import Location
+from pipeline.resources.pods import AWAY
 from pipeline.runtimes.local.argo.collector import Collector
 from pipeline.runtimes.local.argo.store import BUCKET, STREAM, Change, OvertakenError, Workflows
 from tests.runtimes import argo_world
@@ -51,6 +52,15 @@ print("about to fail")
 print("error: " + sys.argv[1], file=sys.stderr)
 print("hint: try less", file=sys.stderr)
 sys.exit(3)
+""",
+    "resume": """
+import pathlib, sys
+found, kept = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
+tries = int((found / "tries").read_text()) if found.is_dir() else 0
+print(tries)
+kept.mkdir(parents=True)
+(kept / "tries").write_text(str(tries + 1))
+sys.exit(0 if tries == 2 else 1)
 """,
     "hang": """
 import os, subprocess, sys, time
@@ -575,6 +585,80 @@ def test_mutexes_keep_runs_apart(world: World, tmp_path: Path) -> None:
         assert world.finished(f"mutex-{name}")["status"]["phase"] == "Succeeded"
     first, second = sorted(int(file.name) for file in tmp_path.iterdir())
     assert second - first > 0.6e9
+
+
+def test_a_mutex_of_a_dag_keeps_its_tasks_apart(world: World, tmp_path: Path) -> None:
+    inner = {**dag(task("count")), "name": "inner", "synchronization": {"mutexes": [{"name": "inside"}]}}
+    for name in ("three", "four"):
+        counting = {"name": "count", "container": container("count.py", str(tmp_path), "0.7")}
+        world.submit(spec(dag(task("inner")), inner, counting), name=f"mutex-{name}")
+
+    def waits() -> bool:
+        nodes = [n for w in world.workflows().values() for n in (w.get("status") or {}).get("nodes", {}).values()]
+        return any("Waiting for digits/Mutex/inside lock" in (n.get("message") or "") for n in nodes)
+
+    until(waits, "one of them waits")
+    for name in ("three", "four"):
+        done = world.finished(f"mutex-{name}")
+        assert done["status"]["phase"] == "Succeeded"
+        assert not world.node(done, "inner").get("message")
+    first, second = sorted(int(file.name) for file in tmp_path.iterdir())
+    assert second - first > 0.6e9
+
+
+def test_a_later_try_finds_what_a_failed_one_left(world: World) -> None:
+    kept = {"key": "kept/{{workflow.name}}"}
+    world.submit(
+        spec(
+            dag(task("try")),
+            {
+                "name": "try",
+                "retryStrategy": {"limit": 3, "retryPolicy": "Always"},
+                "inputs": {"artifacts": [{"name": "kept", "path": "/work/in/kept", "s3": kept, "optional": True}]},
+                "outputs": {
+                    "artifacts": [
+                        {
+                            "name": "kept",
+                            "path": "/work/out/kept",
+                            "s3": kept,
+                            "archive": {"none": {}},
+                            "optional": True,
+                        }
+                    ]
+                },
+                "container": container("resume.py", "/work/in/kept", "/work/out/kept"),
+            },
+        ),
+        name="resumes",
+    )
+    done = world.finished("resumes")
+    assert done["status"]["phase"] == "Succeeded", done["status"]
+    assert [world.log("resumes", f"try-{n}").split() for n in range(3)] == [["0"], ["1"], ["2"]]
+    assert world.text("kept/resumes/tries") == "3"
+
+
+def test_a_step_gets_the_gpus_it_asks_for_or_is_refused_by_name(world: World) -> None:
+    asked = {"limits": {"nvidia.com/gpu": "1"}}
+    step = {"name": "step", "container": container("count.py", "/nowhere", "0", resources=asked)}
+    step["retryStrategy"] = {"limit": 2, "retryPolicy": "Always", "expression": AWAY}
+    world.submit(spec(dag(task("step")), step), name="gpu")
+    done = world.finished("gpu")
+    assert done["status"]["phase"] == "Failed"
+    message = world.node(done, "step")["message"]
+    assert "the step asks for 1 nvidia.com/gpu, this machine shows 0" in message
+    assert sum(node["type"] == "Pod" for node in done["status"]["nodes"].values()) == 1, "another try finds no more"
+
+
+def test_labels_of_a_run_come_from_its_parameters(world: World) -> None:
+    world.submit(
+        spec(
+            say("main", "a=b"),
+            arguments={"parameters": [{"name": "release", "value": "r1"}]},
+            workflowMetadata={"labelsFrom": {"driftloop.dev/release": {"expression": "workflow.parameters.release"}}},
+        ),
+        name="labelled",
+    )
+    assert world.finished("labelled")["metadata"]["labels"]["driftloop.dev/release"] == "r1"
 
 
 def test_a_deleted_workflow_stops(world: World) -> None:

@@ -6,6 +6,7 @@ from pipeline.cli.lazy import LazyGroup
 
 STEPS = {
     "claim": ("pipeline.cli.steps.claim", "Claim the pipeline's one run, or end before training"),
+    "look": ("pipeline.cli.steps.look", "See whether there are batches that no run has seen"),
     "snapshot": ("pipeline.cli.steps.snapshot", "Fix which data this run sees, and fetch it"),
     "pick": ("pipeline.cli.steps.pick", "Choose the best trial of a search"),
     "gate": ("pipeline.cli.steps.gate", "Compare the candidate's metrics with the gates"),

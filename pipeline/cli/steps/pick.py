@@ -19,27 +19,34 @@ from pipeline.errors import StepError
 @click.option("--goal", type=click.Choice(["maximize", "minimize"]), default="maximize", show_default=True)
 @options.out
 def command(*, trials: str, metric: str, goal: str, out: Path) -> None:
-    """Choose the best trial of a search; writes `trial`."""
-    parsed = parse(trials)
+    """Choose the best trial of a search; writes `trial`, and `home` when the trials say where they are kept."""
+    found = entries(trials)
+    parsed = {trial: metrics for trial, metrics, _ in found}
     if not metric and len(parsed) > 1:
         raise StepError("several trials and no metric to compare them by", hint="give `search.best.metric` in the spec")
     trial = best(parsed, metric, goal) if metric else next(iter(parsed))
-    write_parameters(out, trial=trial)
+    home = next(where for name, _, where in found if name == trial)
+    write_parameters(out, trial=trial, **({"home": home} if home else {}))
     options.say(f"trial {trial} of {len(parsed)}" + (f": {metric} {parsed[trial][metric]}" if metric else ""))
 
 
 def parse(trials: str) -> dict[str, Mapping[str, Any]]:
     """Trial number to metrics, in the order of the list."""
+    return {trial: metrics for trial, metrics, _ in entries(trials)}
+
+
+def entries(trials: str) -> list[tuple[str, Mapping[str, Any], str]]:
+    """(trial number, metrics, where it is kept or empty), in the order of the list."""
     try:
         listed = json.loads(trials)
         if isinstance(listed, dict):
             listed = [listed]
-        found: dict[str, Mapping[str, Any]] = {}
+        found: list[tuple[str, Mapping[str, Any], str]] = []
         for n, raw in enumerate(listed):
             entry = json.loads(raw) if isinstance(raw, str) else raw
             metrics = entry.get("metrics", entry)
             metrics = json.loads(metrics) if isinstance(metrics, str) else metrics
-            found[str(entry.get("trial", n))] = dict(metrics)
+            found.append((str(entry.get("trial", n)), dict(metrics), str(entry.get("home", ""))))
     except (ValueError, TypeError, AttributeError) as error:
         raise StepError(
             f"the trials can't be read: {error}", hint='expected [{"trial": "0", "metrics": "{…}"}, …]'

@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
-from pipeline.cli.steps import options
-from pipeline.cli.steps.settings import Settings, run_folder
+from pipeline.cli.steps import options, seen
+from pipeline.cli.steps.settings import Settings, run_folder, write_parameters
 from pipeline.clients import s3
 from pipeline.clients.s3 import Location, MissingObjectError, Object, Store
 from pipeline.errors import StepError
@@ -55,7 +55,11 @@ def command(*, pipeline: str, run: str, uri: str, max_bytes: int, out: Path) -> 
         "dataDigest": digest,
     }
     _write_json(out / "snapshot" / "snapshot.json", document)
+    # recency is part of it: it decides who is held out, and which rows detectors are fitted on
+    layout = s3.combined_digest({f"{batch.key in recent} {batch.key}": batch.sha256 for batch in batches})
+    write_parameters(out / "parameters", digest=layout.removeprefix("sha256:")[:32])
     _fetch_production(store, production, out / "production")
+    seen.remember(store, settings.bucket, pipeline, {(batch.key, batch.etag) for batch in batches})
     options.say(f"{len(batches)} batches, {len(recent)} of them recent, {digest}")
 
 

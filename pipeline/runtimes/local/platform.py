@@ -9,6 +9,7 @@ from pathlib import Path
 import yaml
 
 from pipeline.runtimes.local import binaries
+from pipeline.runtimes.local.argo.devices import VENDORS
 from pipeline.runtimes.local.process import HttpProbe, Program, TcpProbe
 from pipeline.runtimes.local.state import State, replace, write_json
 
@@ -174,7 +175,7 @@ def _module(state: State, ports: Mapping[str, int], name: str, port: str) -> Pro
         argv=(sys.executable, "-m", module, "--state", str(state.root)),
         log=state.logs / f"{name}.log",
         cwd=state.run,
-        env={**_base(), **proxies(ports), "PYTHONUNBUFFERED": "1"},
+        env={**_base(), **proxies(ports), **_devices(), "PYTHONUNBUFFERED": "1"},
         probe=TcpProbe(ports[port]),
         grace=15,
     )
@@ -183,6 +184,11 @@ def _module(state: State, ports: Mapping[str, int], name: str, port: str) -> Pro
 def _base() -> dict[str, str]:
     path = os.pathsep.join(dict.fromkeys([f"{sys.prefix}/bin", "/usr/local/bin", "/usr/bin", "/bin", _git_folder()]))
     return {"PATH": path, "HOME": os.environ.get("HOME", "/"), "LANG": "C.UTF-8"}
+
+
+def _devices() -> dict[str, str]:
+    """Which GPUs are to be seen from here, where that was said."""
+    return {vendor.variable: os.environ[vendor.variable] for vendor in VENDORS if vendor.variable in os.environ}
 
 
 def _git_folder() -> str:

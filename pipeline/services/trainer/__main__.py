@@ -30,6 +30,9 @@ def main(arguments: list[str] | None = None) -> None:
                         trial=options.trial,
                         timeout=options.timeout,
                         seed=options.seed,
+                        home=options.home,
+                        checkpoint=options.checkpoint,
+                        resume=options.resume,
                     )
                 )
             case "evaluate":
@@ -71,6 +74,9 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--metrics", type=Path, help="write `trial` and `metrics` into this folder; makes it one too")
     one.add_argument("--trial", default="0", help="number of the search point")
     one.add_argument("--seed", type=int, default=0)
+    one.add_argument("--home", default="", help="where the trial is kept, passed on as the parameter `home`")
+    one.add_argument("--checkpoint", type=Path, metavar="DIR", help="folder the function keeps its progress in")
+    one.add_argument("--resume", type=Path, metavar="DIR", help="what an earlier try kept there, when there was one")
 
     two = commands.add_parser("evaluate", help="measure the candidate and production on held-out rows")
     two.add_argument("run", metavar="MODULE:FUNCTION")

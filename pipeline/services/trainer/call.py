@@ -19,7 +19,10 @@ PARTS = ("earlier", "recent")
 
 @dataclass(frozen=True)
 class Call:
-    """One call of a data step or training function; `timeout` in seconds."""
+    """One call of a data step or training function; `timeout` in seconds.
+
+    `home` is where the trial is kept; `resume` holds what an earlier try left in `checkpoint`.
+    """
 
     run: str
     parameters: str
@@ -31,6 +34,9 @@ class Call:
     trial: str = "0"
     timeout: float | None = None
     seed: int = 0
+    home: str = ""
+    checkpoint: Path | None = None
+    resume: Path | None = None
 
 
 def call(task: Call) -> None:
@@ -45,6 +51,9 @@ def call(task: Call) -> None:
     task.out.mkdir(parents=True, exist_ok=True)
     user = function.load(task.run, task.code)
     given = {"data": task.data, "out": task.out, "seed": parameters.get("seed", task.seed)}
+    resumed = False
+    if task.checkpoint is not None:
+        given["checkpoint"], resumed = task.checkpoint, _resumed(user, task.checkpoint, task.resume)
     arguments, values = function.arguments(user, parameters, given)
     _sow(task.seed)
     started, clock = record.now(), time.monotonic()
@@ -74,6 +83,7 @@ def call(task: Call) -> None:
                 "code": record.code(task.code),
                 "dataDigest": record.digest(task.data),
                 "seed": task.seed,
+                "resumed": resumed,
                 "startedAt": started,
                 "duration": round(duration, 3),
                 "python": platform.python_version(),
@@ -82,8 +92,26 @@ def call(task: Call) -> None:
             },
         )
     if task.metrics is not None:
-        record.write_parameters(task.metrics, {"trial": task.trial, "metrics": json.dumps(metrics, sort_keys=True)})
+        told = {"trial": task.trial, "metrics": json.dumps(metrics, sort_keys=True)}
+        record.write_parameters(task.metrics, {**told, **({"home": task.home} if task.home else {})})
     print(f"{task.run}: {_listed(metrics)} in {duration:.1f} s")
+
+
+def _resumed(user: function.UserFunction, folder: Path, earlier: Path | None) -> bool:
+    """Make the folder of the function's progress, with what an earlier try kept; whether there was any."""
+    if not function.takes(user, "checkpoint"):
+        raise TrainerError(
+            f"`{user.name}` has no parameter `checkpoint`",
+            hint="write def train(..., checkpoint: Path, data: Path, out: Path), or take `checkpoint: true` out of "
+            "the spec",
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    kept = record.files(earlier) if earlier is not None and earlier.is_dir() else []
+    if earlier is None or not kept:
+        return False
+    shutil.copytree(earlier, folder, dirs_exist_ok=True, copy_function=_linked)
+    print(f"going on from what an earlier try kept: {', '.join(kept[:5])}{' …' if len(kept) > 5 else ''}")
+    return True
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,9 @@ from pipeline.services.trainer.errors import TrainerError
 
 Function = Callable[..., Any]
 
+TIMEOUT = 124
+"""Exit code of a function that took too long, as of timeout(1)."""
+
 LONGEST = 240
 """Characters of an exception's text that are told: a timeline and Argo's node message are short."""
 
@@ -69,6 +72,12 @@ def load(name: str, root: Path) -> UserFunction:
     return UserFunction(name, call, root)
 
 
+def takes(function: UserFunction, name: str) -> bool:
+    """Whether a function can be called with a keyword argument of this name."""
+    found = function.signature.parameters
+    return name in found or any(p.kind is inspect.Parameter.VAR_KEYWORD for p in found.values())
+
+
 def arguments(
     function: UserFunction, parameters: Mapping[str, Any], given: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -103,8 +112,10 @@ def arguments(
         elif parameter.default is not inspect.Parameter.empty:
             values[name] = parameter.default
         else:
+            missing = f"add `{name}` to train.parameters in the spec"
             raise TrainerError(
-                f"`{function.name}` needs the parameter `{name}`", hint=f"add `{name}` to train.parameters in the spec"
+                f"`{function.name}` needs the parameter `{name}`",
+                hint="write `checkpoint: true` under train in the spec" if name == "checkpoint" else missing,
             )
     if takes_any:
         extra = {name: value for name, value in parameters.items() if name not in names}
@@ -160,7 +171,7 @@ def watched(function: UserFunction, seconds: float | None) -> Iterator[None]:
         sys.stderr.write(f"error: `{function.name}` was stopped after {seconds:g} s{where}\n")
         sys.stderr.write("hint: raise the step's timeout in the spec, or make the function faster\n")
         sys.stderr.flush()
-        os._exit(1)
+        os._exit(TIMEOUT)
 
     if not seconds:
         yield

@@ -249,3 +249,51 @@ def test_store_without_a_model(world):
     arguments = [f"--{name}={world.folder}" for name in ("trial", "snapshot", "evaluation", "out")]
     done = world.step("store", "--run", "digits-a", *arguments, code=1)
     assert "holds no model" in done.stderr
+
+
+def look(world):
+    out = world.folder / "look"
+    said = world.step("look", "--pipeline", "digits", "--uri", str(DATA), "--out", str(out)).stderr
+    return (out / "new").read_text(), said
+
+
+def test_new_data_is_what_no_run_has_seen(world):
+    assert look(world)[0] == "false"
+    world.store.write(DATA / "a.npz", b"a")
+    new, said = look(world)
+    assert (new, "1 of 1 batches are new: a.npz" in said) == ("true", True)
+    # looking is not seeing: the run that was to start may have lost its claim
+    assert look(world)[0] == "true"
+    snapshot(world, "digits-a")
+    assert look(world)[0] == "false"
+    world.store.write(DATA / "2024/b.npz", b"b")
+    assert look(world)[0] == "true"
+    snapshot(world, "digits-b")
+    world.store.write(DATA / "a.npz", b"other")
+    assert "1 of 2 batches are new: a.npz" in look(world)[1]
+    snapshot(world, "digits-c")
+    world.store.delete(DATA / "a.npz")
+    assert look(world)[0] == "false", "what is gone is not new"
+
+
+def test_a_snapshot_names_the_data_and_what_is_recent_of_it(world):
+    world.store.write(DATA / "a.npz", b"a")
+    first, _ = snapshot(world, "digits-a")
+    again, _ = snapshot(world, "digits-b")
+    digest = (first / "parameters" / "digest").read_text()
+    assert len(digest) == 32
+    assert (again / "parameters" / "digest").read_text() == digest
+    world.store.write(DATA / "b.npz", b"a")
+    more, _ = snapshot(world, "digits-c")
+    assert (more / "parameters" / "digest").read_text() != digest
+
+
+def test_the_best_trial_says_where_it_is_kept(world):
+    trials = [
+        {"trial": "0", "metrics": json.dumps({"loss": 2}), "home": "runs/earlier/trials/1"},
+        {"trial": "1", "metrics": json.dumps({"loss": 3}), "home": "runs/r/trials/1"},
+    ]
+    out = world.folder / "picked"
+    world.step("pick", "--trials", json.dumps(trials), "--metric", "loss", "--goal", "minimize", "--out", str(out))
+    assert (out / "home").read_text() == "runs/earlier/trials/1"
+    assert (out / "trial").read_text() == "0"

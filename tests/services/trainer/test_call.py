@@ -11,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.clients.s3 import folder_digest
+from pipeline.resources import pods
+from pipeline.services.trainer import function
 from pipeline.services.trainer.errors import TrainerError
 from pipeline.services.trainer.function import typed
 
@@ -142,7 +144,7 @@ def test_a_long_complaint_keeps_its_beginning_its_end_and_its_place(run: Run, fo
 def test_a_function_that_hangs_is_stopped(run: Run, folder: Path) -> None:
     user(folder, "import time\ndef train(data, out):\n    while True:\n        time.sleep(0.05)\n")
     done = run(*training(folder), "--timeout", "0.5")
-    assert done.code == 1
+    assert done.code == function.TIMEOUT == pods.TIMEOUT, "so that a retry can tell it from a failure"
     assert "error: `train:train` was stopped after 0.5 s, last seen in train.py, line 4" in done.err
     assert "hint: raise the step's timeout" in done.err
 
@@ -265,3 +267,59 @@ def test_compound_annotations() -> None:
         typed([1, "a"], list[float], "x")
     with pytest.raises(TrainerError, match="x is 'a', must be a whole number or empty"):
         typed("a", int | None, "x")
+
+
+CHECKPOINT = """
+from pathlib import Path
+def train(data: Path, out: Path, checkpoint: Path, until: int = 3) -> dict:
+    kept = checkpoint / "epoch"
+    first = int(kept.read_text()) + 1 if kept.exists() else 0
+    for epoch in range(first, until):
+        kept.write_text(str(epoch))
+        if epoch == 1 and first == 0:
+            raise RuntimeError("the node is gone")
+    (out / "model").write_text("m")
+    return {"first": first}
+"""
+
+
+def test_a_later_try_goes_on_from_what_an_earlier_one_kept(run: Run, folder: Path) -> None:
+    user(folder, CHECKPOINT)
+    kept, found = ("--checkpoint", folder / "kept"), folder / "found"
+    done = run(*training(folder), *kept, "--resume", found)
+    assert done.code == 1
+    assert "the node is gone" in done.err
+    (folder / "kept").rename(found)
+    done = run(*training(folder), *kept, "--resume", found)
+    assert done.code == 0, done.err
+    assert "going on from what an earlier try kept: epoch" in done.out
+    assert json.loads((folder / "p" / "metrics").read_text()) == {"first": 2}
+    assert yaml.safe_load((folder / "trial" / "metadata.yaml").read_text())["resumed"] is True
+    assert (folder / "kept" / "epoch").read_text() == "2"
+
+
+def test_a_first_try_finds_nothing_and_says_nothing(run: Run, folder: Path) -> None:
+    user(folder, CHECKPOINT)
+    done = run(*training(folder, {"until": 1}), "--checkpoint", folder / "kept", "--resume", folder / "found")
+    assert done.code == 0, done.err
+    assert "earlier" not in done.out
+    assert yaml.safe_load((folder / "trial" / "metadata.yaml").read_text())["resumed"] is False
+
+
+def test_the_folder_of_checkpoints_and_the_function_must_agree(run: Run, folder: Path) -> None:
+    user(folder, TRAIN)
+    parameters = {"epochs": 1, "learning_rate": 0.1}
+    done = run(*training(folder, parameters), "--checkpoint", folder / "kept", "--resume", folder / "found")
+    assert done.code == 1
+    assert "`train:train` has no parameter `checkpoint`" in done.err
+    user(folder, CHECKPOINT)
+    done = run(*training(folder))
+    assert done.code == 1
+    assert "hint: write `checkpoint: true` under train in the spec" in done.err
+
+
+def test_a_trial_says_where_it_is_kept(run: Run, folder: Path) -> None:
+    user(folder, TRAIN)
+    done = run(*training(folder, {"epochs": 1, "learning_rate": 0.1}), "--home", "runs/r/trials/1")
+    assert done.code == 0, done.err
+    assert (folder / "p" / "home").read_text() == "runs/r/trials/1"

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pipeline.clients.s3 import Location, MissingObjectError, Store
-from pipeline.errors import LocalError
+from pipeline.errors import LocalError, StoreError
 from pipeline.runtimes.local.argo.model import Artifact, Template
 from pipeline.runtimes.local.argo.mounts import place
 from pipeline.runtimes.local.argo.parts import NotUnderstoodError
@@ -62,6 +62,22 @@ def send(
             )
         sent[artifact.name] = at
     return sent
+
+
+def rescue(template: Template, stored: Mapping[str, Location], mounts: Mapping[str, Path], store: Store | None) -> str:
+    """Store what a failed step left of its outputs, as Argo does; what to add to its message when that fails, too."""
+    for artifact in template.outputs.artifacts:
+        source = place(_path(artifact), mounts, f"output artifact {artifact.name}")
+        try:
+            if store is None or not source.exists():
+                continue
+            if source.is_dir():
+                store.put_folder(source, stored[artifact.name], mirror=True)
+            else:
+                store.put_file(source, stored[artifact.name])
+        except StoreError as error:
+            return f"; output artifact {artifact.name}: {error.message}"
+    return ""
 
 
 def _path(artifact: Artifact) -> str:

@@ -13,6 +13,7 @@ from pipeline.clients.s3 import Location
 from pipeline.runtimes.local.argo import pod, tags
 from pipeline.runtimes.local.argo.collector import logs_of
 from pipeline.runtimes.local.argo.configuration import Configuration, Find, Repository, repository
+from pipeline.runtimes.local.argo.devices import Devices
 from pipeline.runtimes.local.argo.locks import Mutexes
 from pipeline.runtimes.local.argo.model import Template, WorkflowSpec
 from pipeline.runtimes.local.argo.nodes import Node
@@ -37,6 +38,7 @@ class World:
     environment: Mapping[str, str]
     """What every step's process gets besides its own."""
     mutexes: Mutexes = field(default_factory=Mutexes)
+    devices: Devices = field(default_factory=Devices)
     transfers: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(TRANSFERS))
 
 
@@ -55,13 +57,27 @@ class Leaves:
             return Location(found.bucket, f"{tags.fill_text(found.key_format, scope).rstrip('/')}/{name}")
         return Location(found.bucket, key)
 
-    async def run(self, node: Node, template: Template, scope: tags.Scope, inputs: Mapping[str, Location]) -> Node:
-        """The node, over. LocalError when it could not be begun."""
+    async def run(
+        self,
+        node: Node,
+        template: Template,
+        scope: tags.Scope,
+        inputs: Mapping[str, Location],
+        devices: Mapping[str, str],
+    ) -> Node:
+        """The node, over; `devices` are the variables that name its GPUs. LocalError when it could not be begun."""
         if template.resource is not None:
             return await self._create(node, template.name, tags.fill_text(template.resource.manifest, scope))
-        return await self._pod(node, template, scope, inputs)
+        return await self._pod(node, template, scope, inputs, devices)
 
-    async def _pod(self, node: Node, template: Template, scope: tags.Scope, inputs: Mapping[str, Location]) -> Node:
+    async def _pod(
+        self,
+        node: Node,
+        template: Template,
+        scope: tags.Scope,
+        inputs: Mapping[str, Location],
+        devices: Mapping[str, str],
+    ) -> Node:
         raw = template.raw()
         # the inputs are settled: their defaults may hold tags that are not known here
         outside = {key: raw.pop(key) for key in ("inputs",) if key in raw}
@@ -91,7 +107,7 @@ class Leaves:
             configuration=self._configuration(),
             store=self._repository.store if outputs or inputs else None,
             transfers=self._world.transfers,
-            environment=self._world.environment,
+            environment={**self._world.environment, **devices},
         )
         return node.ended(outcome.phase, outcome.message, outcome.outputs)
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from pipeline.runtimes.local.argo import expressions
 from pipeline.runtimes.local.argo.model import Arguments, Parameter, WorkflowMetadata, WorkflowSpec
 from pipeline.runtimes.local.argo.parts import NotUnderstoodError, read
 
@@ -64,6 +65,22 @@ def label(metadata: dict[str, Any], given: WorkflowMetadata) -> None:
     for kind, texts in (("labels", given.labels), ("annotations", given.annotations)):
         if texts:
             metadata[kind] = {**texts, **(metadata.get(kind) or {})}
+
+
+def label_from(metadata: dict[str, Any], given: WorkflowMetadata, known: Mapping[str, str]) -> None:
+    """Add the labels whose values are expressions over what is known of the Workflow."""
+    for name, source in given.labels_from.items():
+        value = expressions.evaluate(
+            expressions.parse(source.expression, expressions.Dialect.TAG), lambda parts: _known(parts, known)
+        )
+        metadata["labels"] = {**(metadata.get("labels") or {}), name: str(value)}
+
+
+def _known(parts: tuple[str, ...], known: Mapping[str, str]) -> str:
+    name = ".".join(parts)
+    if name not in known:
+        raise NotUnderstoodError(f"workflowMetadata.labelsFrom: `{name}` is not known")
+    return known[name]
 
 
 def _arguments(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:

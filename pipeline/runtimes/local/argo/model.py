@@ -1,10 +1,14 @@
 """Workflows, their templates and CronWorkflows, as far as the local runtime understands them."""
 
+from collections.abc import Mapping
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from pipeline.runtimes.local.argo.parts import Duration, KeyRef, Number, Part, Text, Whole
+
+GPUS = ("nvidia.com/", "amd.com/gpu", "gpu.intel.com/")
+"""How the names of extended resources begin that are GPUs."""
 
 
 class ParameterSource(Part):
@@ -108,11 +112,30 @@ class VolumeMount(Part):
     sub_path: str = ""
 
 
+class EmptyDir(Part):
+    """An empty folder; how large it may get, and that it lies in memory, changes nothing on one machine."""
+
+    ACCEPTED = frozenset({"medium", "sizeLimit"})
+
+
 class Volume(Part):
     """An empty folder that lives as long as the pod."""
 
     name: str
-    empty_dir: dict[str, Any]
+    empty_dir: EmptyDir
+
+
+class Asked(Part):
+    """What a container asks for; only its GPUs count here."""
+
+    requests: dict[str, Text] = Field(default_factory=dict)
+    limits: dict[str, Text] = Field(default_factory=dict)
+
+    @property
+    def gpus(self) -> Mapping[str, int]:
+        """Extended resource -> how many, of those that are GPUs."""
+        found = {name: int(count) for name, count in self.limits.items() if name.startswith(GPUS) and count.isdigit()}
+        return {name: count for name, count in found.items() if count}
 
 
 class Container(Part):
@@ -121,7 +144,6 @@ class Container(Part):
     ACCEPTED = frozenset(
         {
             "imagePullPolicy",
-            "resources",
             "securityContext",
             "terminationMessagePath",
             "terminationMessagePolicy",
@@ -136,6 +158,7 @@ class Container(Part):
     env_from: list[EnvFrom] = Field(default_factory=list)
     working_dir: str | None = None
     volume_mounts: list[VolumeMount] = Field(default_factory=list)
+    resources: Asked = Asked()
 
 
 class Hook(Part):
@@ -235,7 +258,9 @@ class Template(Part):
             "executor",
             "metadata",
             "metrics",
+            "memoize",
             "nodeSelector",
+            "podSpecPatch",
             "priorityClassName",
             "schedulerName",
             "securityContext",
@@ -280,11 +305,19 @@ class RepositoryRef(Part):
     key: str | None = None
 
 
+class LabelValueFrom(Part):
+    """An expression that gives a label's value."""
+
+    expression: str
+
+
 class WorkflowMetadata(Part):
     """Labels and annotations every run gets."""
 
     labels: dict[str, str] = Field(default_factory=dict)
     annotations: dict[str, str] = Field(default_factory=dict)
+    labels_from: dict[str, LabelValueFrom] = Field(default_factory=dict)
+    """Over the workflow's parameters: `workflow.parameters.release`."""
 
 
 class TTLStrategy(Part):

@@ -114,7 +114,12 @@ async def run(
         if code is None:
             return Outcome("Failed", f"Pod was active on the node longer than the specified deadline ({seconds:g} s)")
         if code != 0:
-            return Outcome("Failed", _failure(code, step.log), Outputs(exit_code=_exit_code(code)))
+            message = _failure(code, step.log)
+            async with transfers:
+                message += await background.run(
+                    lambda stop: artifacts.rescue(step.template, step.outputs, mounts, _until(store, stop))
+                )
+            return Outcome("Failed", message, Outputs(exit_code=_exit_code(code)))
         parameters = _parameters(step, mounts)
         async with transfers:
             sent = await background.run(

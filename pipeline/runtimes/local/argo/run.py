@@ -13,6 +13,7 @@ from typing import Any
 from pipeline.clients.s3 import Location
 from pipeline.errors import LocalError
 from pipeline.runtimes.local.argo import dag, expressions, lifecycle, loops, merge, retries, tags, variables
+from pipeline.runtimes.local.argo.devices import DeviceError
 from pipeline.runtimes.local.argo.leaves import Leaves, World
 from pipeline.runtimes.local.argo.model import Hook, RetryStrategy, Synchronization, Task, Template, WorkflowSpec
 from pipeline.runtimes.local.argo.nodes import BAD, Node, Outputs, Phase, Site, first_message
@@ -91,6 +92,7 @@ class Run:
         self._room = _room(spec.parallelism)
         merge.label(metadata, spec.workflow_metadata)
         self._globals = variables.of_workflow(metadata, spec)
+        merge.label_from(metadata, spec.workflow_metadata, self._globals)
         self._leaves = Leaves(
             self._world, namespace=metadata["namespace"], workflow=metadata["name"], uid=metadata["uid"], spec=spec
         )
@@ -146,7 +148,9 @@ class Run:
         if template.dag is not None:
             node = await status.begin(site, "DAG", template.name, parameters)
             plan = dag.plan(template.dag.tasks)
-            return await self._dag(template, Branch(node, plan, scope, inputs, _room(template.parallelism)))
+            async with self._synchronized(template.synchronization, self._waiting(node)):
+                await self._go_on(node)
+                return await self._dag(template, Branch(node, plan, scope, inputs, _room(template.parallelism)))
         if template.retry_strategy is not None:
             node = await status.begin(site, "Retry", template.name, parameters)
             return await self._retry(node, template, scope, inputs)
@@ -158,16 +162,28 @@ class Run:
         node = await status.begin(site, "Pod", template.name, variables.inputs_of(template, scope))
         scope = {**scope, "pod.name": node.id, "node.name": site.name}
 
-        async def waiting(message: str) -> None:
-            await status.put(replace(status.nodes[node.id], phase="Pending", message=message))
-
-        async with self._synchronized(template.synchronization, waiting), self._room:
-            if status.nodes[node.id].phase == "Pending":
-                await status.put(node)
+        limits = template.container.resources.gpus if template.container is not None else {}
+        async with self._synchronized(template.synchronization, self._waiting(node)), self._room:
             try:
-                return await status.put(await self._leaves.run(node, template, scope, inputs))
+                async with self._world.devices.claim(limits, self._waiting(node)) as devices:
+                    await self._go_on(node)
+                    return await status.put(await self._leaves.run(node, template, scope, inputs, devices))
+            except DeviceError as error:
+                # not an error of the moment: another try would find no more of them
+                return await status.end_node(node, "Failed", _sentence(error))
             except LocalError as error:
                 return await status.end_node(node, "Error", _sentence(error))
+
+    def _waiting(self, node: Node) -> Callable[[str], Awaitable[None]]:
+        async def waiting(message: str) -> None:
+            await self._status.put(replace(self._status.nodes[node.id], phase="Pending", message=message))
+
+        return waiting
+
+    async def _go_on(self, node: Node) -> None:
+        """A node that may have had to wait runs."""
+        if self._status.nodes[node.id].phase == "Pending":
+            await self._status.put(node)
 
     async def _retry(self, node: Node, template: Template, scope: tags.Scope, inputs: Inputs) -> Node:
         """A pod, until it succeeds or its retryStrategy has had enough."""

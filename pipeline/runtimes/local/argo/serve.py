@@ -3,12 +3,15 @@
 import asyncio
 import json
 import logging
+import os
+from pathlib import Path
 
 from pipeline.clients.nats import connect
 from pipeline.errors import LocalError
 from pipeline.runtimes.local.argo import objects, pod
 from pipeline.runtimes.local.argo.controller import Controller
 from pipeline.runtimes.local.argo.cron import Schedules
+from pipeline.runtimes.local.argo.devices import Devices
 from pipeline.runtimes.local.argo.eventsource import EventSources
 from pipeline.runtimes.local.argo.leaves import World
 from pipeline.runtimes.local.argo.sensor import Sensors
@@ -35,7 +38,10 @@ async def serve(state: State) -> None:
         applied = Applied()
         # an interrupted Workflow may need its template before the first look at the file
         applied.now = objects.Objects.read(state.objects)
-        world = World(state, workflows, applied.find, proxies(ports))
+        devices = Devices.found(_device_files(), os.environ)
+        if shown := [f"{variable}={','.join(names)}" for variable, names in devices.shown.items() if names]:
+            LOG.info("GPUs: %s", " ".join(shown))
+        world = World(state, workflows, applied.find, proxies(ports), devices=devices)
         sources = EventSources(js, platform["secret"])
         sensors = Sensors(js, workflows)
         schedules = Schedules(js, workflows)
@@ -47,6 +53,12 @@ async def serve(state: State) -> None:
             group.create_task(Controller(world).run())
     finally:
         await client.close()
+
+
+def _device_files() -> list[str]:
+    """Names below /dev, as far as GPUs may be among them."""
+    root = Path("/dev")
+    return [file.relative_to(root).as_posix() for pattern in ("nvidia*", "dri/*") for file in root.glob(pattern)]
 
 
 class Applied:
