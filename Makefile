@@ -31,4 +31,4 @@ images: setup ## build the images of the roles and of the digits example (docker
 	@scripts/images examples/digits
 
 cluster-test: setup ## the loop on the cluster that KUBECONFIG points at (docs/guides/cluster.md)
-	@.venv/bin/pytest -q -s tests/cluster/proof
+	@.venv/bin/pytest -q -s tests/cluster/proof tests/cluster/forms

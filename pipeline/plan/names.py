@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 PLATFORM = "driftloop-platform"
 """ConfigMap and Secret with the addresses and credentials that differ from place to place."""
+LOGS = "runs/{{workflow.name}}/logs/{{pod.name}}"
+"""Where the artifact repository keeps what has no key of its own: the logs of steps."""
 BROKER = "default"
 EVENT_BUS = "default"
 ON_NEW_DATA = "on-new-data"

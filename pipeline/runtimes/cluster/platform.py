@@ -11,7 +11,7 @@ from pipeline.errors import PipelineError
 from pipeline.kube import core, flux, kustomize
 from pipeline.kube.base import Model, ObjectMeta, Reference
 from pipeline.kube.sealed import PlainSecret, Scope, SealedSecret
-from pipeline.plan.names import PLATFORM
+from pipeline.plan.names import LOGS, PLATFORM
 from pipeline.runtimes.cluster import network, text
 
 STORE = "storage"
@@ -84,6 +84,7 @@ def config_map(namespace: str, addresses: Addresses) -> core.ConfigMap:
             "bucket": addresses.s3_bucket,
             "region": addresses.s3_region,
             "createBucketIfNotPresent": {},
+            "keyFormat": LOGS,
             "accessKeySecret": {"name": PLATFORM, "key": "accesskey"},
             "secretKeySecret": {"name": PLATFORM, "key": "secretkey"},
         }

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import yaml
 
+from pipeline.plan.names import LOGS
 from pipeline.runtimes.local import binaries
 from pipeline.runtimes.local.argo.devices import VENDORS
 from pipeline.runtimes.local.process import HttpProbe, Program, TcpProbe
@@ -36,6 +37,7 @@ def settings(state: State, ports: Mapping[str, int]) -> tuple[dict[str, str], di
             "insecure": True,
             "bucket": BUCKET,
             "region": REGION,
+            "keyFormat": LOGS,
             "accessKeySecret": {"name": "driftloop-platform", "key": "accesskey"},
             "secretKeySecret": {"name": "driftloop-platform", "key": "secretkey"},
         }

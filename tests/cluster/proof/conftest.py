@@ -1,11 +1,10 @@
 """One world for all points; a point that passed in the world of CLUSTER_TEST_OUT is not shown twice."""
 
 import os
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
+from cluster.live import mark
 from cluster.world import world
 
 CRDS = (
@@ -19,22 +18,8 @@ CRDS = (
 )
 
 
-def _missing():
-    if not os.environ.get("KUBECONFIG"):
-        return "KUBECONFIG is not set"
-    if shutil.which("kubectl") is None:
-        return "kubectl is not on this machine"
-    found = subprocess.run(["kubectl", "get", "crd", *CRDS, "-o", "name"], capture_output=True, text=True, check=False)
-    return None if found.returncode == 0 else f"the cluster is not there or lacks controllers: {found.stderr.strip()}"
-
-
 def pytest_collection_modifyitems(items):
-    ours = [item for item in items if Path(__file__).parent in item.path.parents]
-    reason = _missing() if ours else None
-    for item in ours:
-        item.add_marker(pytest.mark.timeout(2400))
-        if reason is not None:
-            item.add_marker(pytest.mark.skip(reason=reason))
+    mark(items, Path(__file__).parent, CRDS, seconds=2400)
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,163 @@
+"""Where the small cases run: a namespace of their own with an object store, gone afterwards."""
+
+import base64
+import json
+import re
+import secrets
+import time
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import yaml
+from cluster.kube import Kube
+
+from pipeline.clients.s3 import Location, MissingObjectError, Store
+from pipeline.render import rendered
+from pipeline.runtimes.cluster import platform
+
+N = "driftloop-forms"
+STAND_IN = Path(__file__).parents[1] / "stand_in"
+IMAGE = "ghcr.io/driftloop/test-forms:1"
+ENDED = ("Succeeded", "Failed", "Error")
+BUCKET = Location("driftloop")
+
+
+class Place:
+    """The namespace, its store, and Workflows of rendered templates."""
+
+    def __init__(self, folder):
+        self.kube = Kube()
+        self.folder = folder
+        self.credentials = platform.Credentials(secrets.token_hex(10), secrets.token_hex(20))
+
+    def apply(self, *objects, create=False):
+        verb = ("create",) if create else ("apply", "--server-side", "--force-conflicts")
+        self.kube.run("-n", N, *verb, "-f", "-", stdin=yaml.safe_dump_all(objects))
+
+    def lay_out(self):
+        """Namespace, store, addresses, and the account of workflow pods."""
+        self.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": N}})
+        addresses = platform.Addresses(
+            git_url="https://git.invalid/x.git", s3_endpoint=f"http://seaweedfs-s3.{N}.svc.cluster.local:8333"
+        )
+        made = (
+            platform.secret(N, addresses, self.credentials),
+            platform.store_secret(self.credentials),
+        )
+        for one in made:
+            data = {key: base64.b64encode(value).decode() for key, value in one.values.items()}
+            self.apply({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": one.metadata.name}, "data": data})
+        self.apply(platform.config_map(N, addresses).dump())
+        for part in ("deployment", "service"):
+            store = yaml.safe_load((STAND_IN / "store" / f"seaweedfs.{part}.yaml").read_text())
+            store["metadata"]["namespace"] = N
+            self.apply(store)
+        self.kube.run("-n", N, "rollout", "status", "deploy/seaweedfs", "--timeout=180s")
+        self.store.create_bucket(BUCKET.bucket)
+
+    @property
+    def store(self):
+        return Store.at(
+            f"http://{self.kube.address(N, 'seaweedfs-s3', 8333)}",
+            access_key=self.credentials.access_key,
+            secret_key=self.credentials.secret_key,
+        )
+
+    def render(self, name, **spec):
+        """The tree of a small spec, in this namespace; what it needs for its workflows is applied. Objects by kind."""
+        whole = {
+            "apiVersion": "driftloop.dev/v1alpha1",
+            "kind": "Pipeline",
+            "metadata": {"name": name, "namespace": N},
+            "spec": {
+                "images": {"trainer": {"ref": IMAGE}, "server": {"ref": IMAGE}},
+                "data": {"uri": f"s3://driftloop/{name}/batches", **spec.pop("data", {})},
+                "train": {"run": "forms:train", **spec.pop("train", {})},
+                "evaluate": {"run": "forms:evaluate"},
+                "serve": {"model": "Model", "backend": "plain", **spec.pop("serve", {})},
+                **spec,
+            },
+        }
+        files = rendered(json.dumps(whole), None)
+        objects = [
+            document
+            for path, text in files.items()
+            if path.startswith((f"workflows/{name}/", f"deployments/{name}/"))
+            if not path.endswith(("pipeline.yaml", "release.yaml", "kustomization.yaml"))
+            for document in yaml.safe_load_all(text)
+        ]
+        accounts = ("ServiceAccount", "Role", "RoleBinding")
+        self.apply(*(o for o in objects if o["kind"] in accounts and o["metadata"].get("namespace") == N))
+        return {(o["kind"], o["metadata"]["name"]): o for o in objects}
+
+    def run(self, template, entrypoint, *, name, artifacts=(), **parameters):
+        """Run one template of a rendered WorkflowTemplate by itself; the Workflow, not yet ended.
+
+        Whatever is sent to git or NATS at the end of a run is left out: neither is here.
+        """
+        alone = json.loads(json.dumps(template))
+        alone["spec"].pop("onExit")
+        self.apply(alone)
+        given = [{"name": key, "value": str(value)} for key, value in parameters.items()]
+        files = [{"name": key, "s3": {"key": at}} for key, at in dict(artifacts).items()]
+        spec = {
+            "workflowTemplateRef": {"name": alone["metadata"]["name"]},
+            "entrypoint": entrypoint,
+            "arguments": {"parameters": given, "artifacts": files},
+        }
+        workflow = {
+            "apiVersion": "argoproj.io/v1alpha1",
+            "kind": "Workflow",
+            "metadata": {"name": name},
+            "spec": spec,
+        }
+        self.apply(workflow, create=True)
+        return name
+
+    def workflow(self, name):
+        return self.kube.get("workflow", name, N) or {}
+
+    def ended(self, name, *, timeout=240):
+        """Wait until a Workflow ends; its status."""
+        self.kube.wait(
+            f"Workflow {name} ends",
+            lambda: self.workflow(name).get("status", {}).get("phase") in ENDED,
+            timeout=timeout,
+        )
+        return self.workflow(name)["status"]
+
+    def put(self, folder, **files):
+        """Texts into a folder of the store; where it is, as an artifact's key."""
+        for name, text in files.items():
+            self.store.write(BUCKET / folder / name, text.encode())
+        return folder
+
+    def text(self, key):
+        """What is stored under a key; None when nothing is."""
+        with suppress(MissingObjectError):
+            return self.store.read(Location(BUCKET.bucket, key)).decode()
+        return None
+
+
+def pods(status):
+    """The nodes of a Workflow that were pods, in the order of their starts."""
+    found = [node for node in status["nodes"].values() if node["type"] == "Pod"]
+    return sorted(found, key=lambda node: node["startedAt"])
+
+
+def seconds(time_text):
+    """An RFC 3339 time of Kubernetes as seconds since the epoch."""
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", time_text), time_text
+    return time.mktime(time.strptime(time_text, "%Y-%m-%dT%H:%M:%SZ")) - time.timezone
+
+
+@contextmanager
+def place(folder):
+    """The namespace, made and taken away again."""
+    found = Place(folder)
+    try:
+        found.lay_out()
+        yield found
+    finally:
+        found.kube.run("delete", "namespace", N, "--ignore-not-found", "--wait=true", "--timeout=120s", check=False)
+        found.kube.close()

@@ -1,0 +1,28 @@
+"""Whether there is a cluster to test on, and what is missing otherwise."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+
+def missing(crds):
+    """Why nothing can be shown: no KUBECONFIG, no kubectl, no cluster, no such CRDs; None when all is there."""
+    if not os.environ.get("KUBECONFIG"):
+        return "KUBECONFIG is not set"
+    if shutil.which("kubectl") is None:
+        return "kubectl is not on this machine"
+    found = subprocess.run(["kubectl", "get", "crd", *crds, "-o", "name"], capture_output=True, text=True, check=False)
+    return None if found.returncode == 0 else f"the cluster is not there or lacks controllers: {found.stderr.strip()}"
+
+
+def mark(items, folder: Path, crds, *, seconds):
+    """Skip the tests of a folder politely without a cluster; bound the others."""
+    ours = [item for item in items if folder in item.path.parents]
+    reason = missing(crds) if ours else None
+    for item in ours:
+        item.add_marker(pytest.mark.timeout(seconds))
+        if reason is not None:
+            item.add_marker(pytest.mark.skip(reason=reason))
