@@ -42,3 +42,25 @@ def test_a_part_of_a_tree_is_not_blamed_for_the_rest() -> None:
         part = {path: text for path, text in whole.items() if str(Path(path).parent) == folder}
         if "workflows/plain" not in folder:  # that one holds the Namespace
             assert check(part, within=(folder,)) == (), folder
+
+
+def test_pods_that_an_operator_makes_are_not_missed() -> None:
+    service = """\
+apiVersion: v1
+kind: Service
+metadata: {name: prometheus, namespace: monitoring}
+spec: {selector: {prometheus: k8s}, ports: [{port: 9090}]}
+---
+apiVersion: v1
+kind: Namespace
+metadata: {name: monitoring}
+"""
+    operated = """\
+---
+apiVersion: monitoring.coreos.com/v1
+kind: Prometheus
+metadata: {name: k8s, namespace: monitoring}
+spec: {}
+"""
+    assert [found.code for found in check({"a.yaml": service})] == ["DL511"]
+    assert check({"a.yaml": service + operated}) == ()

@@ -189,10 +189,18 @@ _KNOWN_PODS = {
 } | {("serving.knative.dev", "Service")}  # fmt: skip
 
 
+_OPERATED = {
+    ("monitoring.coreos.com", kind) for kind in ("Prometheus", "PrometheusAgent", "Alertmanager", "ThanosRuler")
+}
+"""Kinds of groups that otherwise make no pods."""
+
+
 def _unknown_pods(world: World, namespace: str) -> bool:
     """Whether something in the namespace makes pods whose labels the files don't say."""
     return any(
-        one.namespace == namespace and one.group not in _NO_PODS and one.type not in _KNOWN_PODS
+        one.namespace == namespace
+        and (one.group not in _NO_PODS or one.type in _OPERATED)
+        and one.type not in _KNOWN_PODS
         for one in world.objects
     )
 
