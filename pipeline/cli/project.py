@@ -78,7 +78,8 @@ def _uses(spec: Spec) -> Iterator[Use]:
         if step.run is not None:
             yield _function(("spec", "data", "steps", index, "run"), step.image, step.run, ("data", "out"))
     parameters = tuple(spec.train.parameters)
-    yield _function(("spec", "train", "run"), spec.train.image, spec.train.run, ("data", "out"), parameters)
+    folders = ("data", "out", *(("checkpoint",) if spec.train.checkpoint else ()))
+    yield _function(("spec", "train", "run"), spec.train.image, spec.train.run, folders, parameters)
     image = spec.evaluate.image or spec.train.image
     yield _function(("spec", "evaluate", "run"), image, spec.evaluate.run, ("model", "data"))
     module, _, name = spec.serve.model.rpartition(".")
@@ -152,6 +153,7 @@ def _signature(document: Document, use: Use, node: ast.FunctionDef, file: Path) 
         if name not in given and name not in optional:
             message = f"{field} is `{use.module}:{use.name}`, its argument `{name}` ({at}) has no value"
             hint = f"give it one under `parameters`: `{name}: …`" if use.arguments or "out" in use.folders else None
+            hint = "write `checkpoint: true` under train" if name == "checkpoint" else hint
             yield document.source.problem(use.location, message, hint=hint)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from pipeline.plan.trials import Trial
 
-LENGTH = 32
+LENGTH = 12
 """Hex digits of a key; Argo takes letters, digits and hyphens."""
 
 

@@ -275,6 +275,7 @@ def test_a_project_that_fits(driftloop: Driftloop, tmp_path: Path) -> None:
         ("def train(epoch, data, out): ...\n", "spec.train.parameters.epochs is no argument of `train`"),
         ("def train(epochs, out): ...\n", "must take the folder `data`"),
         ("def train(epochs, data, out, rate): ...\n", "its argument `rate`"),
+        ("def train(epochs, data, out, checkpoint): ...\n", "write `checkpoint: true` under train"),
         ("def train(epochs, data, out, *, rate): ...\n", "its argument `rate`"),
         ("def train(**anything): ...\n", None),
         ("from elsewhere import train\n", None),

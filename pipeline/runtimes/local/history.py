@@ -17,6 +17,7 @@ import nats.js.errors
 from nats.js import JetStreamContext
 
 from pipeline.errors import LocalError, StoreError
+from pipeline.plan.names import ON_NEW_DATA
 from pipeline.runtimes.local.state import write_json
 from pipeline.runtimes.local.timeline import Timeline
 
@@ -125,6 +126,8 @@ class History:
         workflow = json.loads(payload)
         status = workflow.get("status") or {}
         phase = status.get("phase") or "Pending"
+        if _found_nothing(workflow, phase):
+            return
         template = (workflow["spec"].get("workflowTemplateRef") or {}).get("name", "")
         self.runs[f"{namespace}/{template or name}"] = {
             "name": name,
@@ -157,6 +160,13 @@ class History:
         if phase in _ENDED and before.get("") != phase:
             self._timeline.add("run", f"{name}: {phase.lower()}", status.get("message", ""))
             self._phases[key] = {"": phase}
+
+
+def _found_nothing(workflow: Mapping[str, Any], phase: str) -> bool:
+    """Whether a run has looked for new data, so far in vain: one every few minutes, of which nobody wants to hear."""
+    nodes = ((workflow.get("status") or {}).get("nodes") or {}).values()
+    trains = any(node.get("type") == "DAG" and node.get("templateName") == "main" for node in nodes)
+    return workflow["spec"].get("entrypoint") == ON_NEW_DATA and not trains and phase not in ("Failed", "Error")
 
 
 def step(node: Mapping[str, Any], nodes: Mapping[str, Mapping[str, Any]]) -> str:
