@@ -52,8 +52,8 @@ class Names:
 
     @property
     def cache(self) -> str:
-        """ConfigMap in which Argo remembers outputs by their inputs; its controller makes it."""
-        return f"{self.pipeline}-cache"
+        """ConfigMap in which Argo remembers outputs by their inputs: its controller makes it, in its own namespace."""
+        return f"cache.{self.namespace}.{self.pipeline}"
 
     @property
     def sensor(self) -> str:

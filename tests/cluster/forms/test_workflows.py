@@ -60,6 +60,8 @@ def test_a_trial_over_the_same_data_is_taken_from_the_cache(here):
     objects = here.render("cached", train={"cache": "10m", "checkpoint": True})
     rows = here.put("cached/rows", **{"a.csv": "x\n1\n"})
 
+    here.kube.run("-n", "argo", "delete", "configmap", f"cache.{N}.cached", "--ignore-not-found")
+
     def train(name, digest):
         here.run(
             template(objects, "cached"),
@@ -72,7 +74,7 @@ def test_a_trial_over_the_same_data_is_taken_from_the_cache(here):
             key="k" * 32,
         )
         status = here.ended(name)
-        assert status["phase"] == "Succeeded", status.get("message")
+        assert status["phase"] == "Succeeded", [node.get("message") for node in status["nodes"].values()]
         homes = {
             p["value"]
             for node in status["nodes"].values()
@@ -84,9 +86,10 @@ def test_a_trial_over_the_same_data_is_taken_from_the_cache(here):
     assert train("cached-1", "d1") == (1, {"runs/cached-1/trials/0"})
     assert train("cached-2", "d1") == (0, {"runs/cached-1/trials/0"}), "the first run's model, and no pod"
     assert train("cached-3", "d2") == (1, {"runs/cached-3/trials/0"}), "other data"
-    assert here.kube.get("configmap", "cached-cache", N)["metadata"]["labels"] == {
-        "workflows.argoproj.io/configmap-type": "Cache"
-    }
+    kept = here.kube.get("configmap", f"cache.{N}.cached", "argo")
+    assert kept["metadata"]["labels"] == {"workflows.argoproj.io/configmap-type": "Cache"}
+    assert len(kept["data"]) == 2
+    here.kube.run("-n", "argo", "delete", "configmap", f"cache.{N}.cached")
 
 
 def pods_that_ran(status):
@@ -101,19 +104,16 @@ def test_a_mutex_keeps_two_runs_apart(here):
     key = here.put("locked/rows", **{"a.csv": "x\n1\n"})
     data = [{"name": "data", "s3": {"key": key}}]
     loop["dag"]["tasks"] = [{"name": "nap", "template": "data-nap", "arguments": {"artifacts": data}}]
-    for name in ("locked-1", "locked-2"):
+    runs = ("locked-1", "locked-2")
+    for name in runs:
         here.run(whole, "loop", name=name)
 
     def waits():
-        nodes = [
-            n for name in ("locked-1", "locked-2") for n in here.workflow(name)["status"].get("nodes", {}).values()
-        ]
+        nodes = [n for name in runs for n in here.workflow(name).get("status", {}).get("nodes", {}).values()]
         return any("Waiting for" in n.get("message", "") for n in nodes)
 
     here.kube.wait("one of them waits for the other", waits, timeout=60)
-    first, second = sorted(
-        (pods(here.ended(name))[0] for name in ("locked-1", "locked-2")), key=lambda n: n["startedAt"]
-    )
+    first, second = sorted((pods(here.ended(name))[0] for name in runs), key=lambda n: n["startedAt"])
     assert first["phase"] == second["phase"] == "Succeeded"
     assert seconds(second["startedAt"]) >= seconds(first["finishedAt"])
 
