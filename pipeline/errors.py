@@ -6,6 +6,7 @@ PipelineError
 ├── RenderError      a tree that would overwrite hand-written files, or differs from its spec
 ├── GitError         a repository that can't be reached, read or written
 ├── LocalError       the local runtime: a port, a program, an environment, a folder
+├── RegistryError    an image registry: unreachable, refuses, does not have the image
 ├── StoreError       S3 or NATS: unreachable, refused, full
 └── StepError        a workflow step: its input or the user's function
 
@@ -43,6 +44,10 @@ class GitError(PipelineError):
 
 class LocalError(PipelineError):
     """The local runtime can't start or keep something running."""
+
+
+class RegistryError(PipelineError):
+    """An image registry is unreachable, refuses, or does not have the image."""
 
 
 class StoreError(PipelineError):

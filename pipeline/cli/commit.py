@@ -1,11 +1,13 @@
 """`driftloop commit`: a spec becomes its files in the cluster repository, by one commit."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
 
 from pipeline import spec as specs
 from pipeline.cli import allowed, files, target
+from pipeline.cli import pin as pinning
 from pipeline.git import pipelines
 
 
@@ -14,6 +16,7 @@ from pipeline.git import pipelines
 @target.options
 @click.option("--cluster", default="dev", show_default=True, help="Folder below cluster/ that Flux reads first.")
 @allowed.option
+@pinning.options
 @target.output
 def command(
     *,
@@ -23,12 +26,17 @@ def command(
     state: Path,
     cluster: str,
     allow: tuple[str, ...],
+    pin: bool,
+    mirrors: Mapping[str, str],
     output: str,
 ) -> None:
     """Render SPEC and commit it to the cluster repository; a release that is there stays as it is.
 
     What an edit of a spec seldom means is refused unless --allow says that it is meant; `driftloop plan` shows it.
+    With --pin, SPEC's `pins` are written anew first: what every image's tag stands for now, as the registries say.
     """
+    for pinned in pinning.asked([spec], mirrors) if pin else ():
+        pinned.write()
     text = files.spec_text(spec)
     name = specs.load(text, path=str(spec)).metadata.name
     with target.opened(repository, branch, state) as to:

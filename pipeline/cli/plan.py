@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from pipeline.cli import allowed, files, impacts
+from pipeline.cli import pin as pinning
 from pipeline.render import Change, diff, owned, rendered
 from pipeline.render.impact import impact, refuse
 
@@ -21,6 +22,7 @@ from pipeline.render.impact import impact, refuse
 @click.option("--cluster", default="dev", show_default=True, help="Folder below cluster/ that Flux reads first.")
 @click.option("--diff", "with_diff", is_flag=True, help="Print the diff of every file, too.")
 @allowed.option
+@pinning.options
 @click.option("--output", type=click.Choice(["text", "json", "markdown"]), default="text", show_default=True)
 def command(
     *,
@@ -32,18 +34,21 @@ def command(
     cluster: str,
     with_diff: bool,
     allow: tuple[str, ...],
+    pin: bool,
+    mirrors: Mapping[str, str],
     output: str,
 ) -> None:
     """Show what a commit of SPEC would do: settings, objects, what happens to what runs. Writes nothing.
 
     With nothing to compare with, everything is new. Exit code 1 when the change does something that an edit of a spec
-    seldom means, such as leaving production without its detector, unless --allow says that it is meant.
+    seldom means, such as leaving production without its detector, unless --allow says that it is meant. With --pin,
+    what a commit with --pin would do.
 
     \b
     driftloop plan pipeline.yaml --repository https://github.com/acme/cluster.git
     driftloop plan pipeline.yaml --into ../cluster --output markdown > comment.md
     """
-    text = files.spec_text(spec)
+    text = pinning.asked([spec], mirrors)[0].text if pin else files.spec_text(spec)
     name = files.spec(spec).pipeline.metadata.name
     existing = _existing(folder, repository, branch, state, name, cluster=cluster)
     new = rendered(text, existing.get(f"deployments/{name}/release.yaml"), path=str(spec), cluster=cluster)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import LocalError
+from pipeline.plan import images
 from pipeline.runtimes.local import dockerfile
 from pipeline.spec import Document, Problem
 from pipeline.spec.model import Spec
@@ -189,6 +190,11 @@ def _dotted(location: Location) -> str:
     return text
 
 
+def _pins(document: Document) -> str:
+    missing = images.unpinned(document.pipeline)
+    return f"none for {', '.join(missing)}: `--pin` writes them" if missing else "every image goes by its digest"
+
+
 def summary(document: Document) -> Mapping[str, str]:
     """What a valid spec says, in a few words."""
     from pipeline.plan import plan
@@ -200,5 +206,6 @@ def summary(document: Document) -> Mapping[str, str]:
         "training": f"{trials} trial{'s' if trials != 1 else ''}, {len(found.evaluate.gates)} gates",
         "serving": f"{found.serve.model} by {found.serve.backend}",
         "monitors": ", ".join(f"{m.name} ({m.detector.detector})" for m in found.monitors) or "none",
+        **({"pins": _pins(document)} if document.pipeline.spec.pins else {}),
         "retrain": ", ".join(found.retrain_on) or "by schedule and by hand",
     }

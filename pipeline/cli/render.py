@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from pipeline.cli import files, remembered
+from pipeline.cli import pin as pinning
 from pipeline.errors import RenderError
 from pipeline.render import Change, Tree, diff, owned, rendered
 
@@ -40,21 +41,40 @@ class Outcome:
 )
 @click.option("--cluster", default="dev", show_default=True, help="Folder below cluster/ that Flux reads first.")
 @click.option("--check", is_flag=True, help="Write nothing; exit 1 when the folder differs from a spec.")
+@pinning.options
 @click.option("--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
-def command(*, specs: tuple[Path, ...], folder: Path, cluster: str, check: bool, output: str) -> None:
+def command(
+    *,
+    specs: tuple[Path, ...],
+    folder: Path,
+    cluster: str,
+    check: bool,
+    pin: bool,
+    mirrors: Mapping[str, str],
+    output: str,
+) -> None:
     """Write what each SPEC becomes into a folder: workflows/, deployments/, monitors/ and cluster/.
 
     Without SPEC, every pipeline that is in the folder. A release.yaml that is there is kept and rendered. Files written
     by hand are never overwritten or removed. A check renders only what it has not seen before (~/.cache/driftloop, or
     DRIFTLOOP_CACHE).
 
+    With --pin, each spec's `pins` are written anew first: what every image's tag stands for now, as the registries say
+    (logins: Docker's config.json). Everything rendered from it then names its images by digest.
+
     \b
     Examples:
       driftloop render pipeline.yaml --into ../cluster-repository
       driftloop render --into . --check
+      driftloop render pipeline.yaml --into ../cluster-repository --pin
     """
+    if pin and check:
+        raise click.UsageError("--check writes nothing, --pin writes the spec: give one of them")
+    specs = specs or tuple(_specs_in(folder))
+    for pinned in pinning.asked(specs, mirrors) if pin else ():
+        pinned.write()
     found: list[Outcome] = []
-    for spec in specs or _specs_in(folder):
+    for spec in specs:
         outcome = _checked(spec, folder, cluster) if check else _written(spec, folder, cluster)
         found.append(outcome)
         if output == "json":

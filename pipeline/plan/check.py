@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from math import prod
 
+from pipeline.plan import images
 from pipeline.plan.trials import MOST, trials
 from pipeline.spec import Pipeline
 from pipeline.spec.resources import Resources
@@ -23,14 +24,8 @@ class Finding:
 
 def check(pipeline: Pipeline) -> tuple[Finding, ...]:
     """Everything in a valid spec that does not fit together."""
-    return (
-        *_images(pipeline),
-        *_steps(pipeline),
-        *_search(pipeline),
-        *_gpus(pipeline),
-        *_retrain(pipeline),
-        *_names(pipeline),
-    )
+    parts = (_images, _pins, _steps, _search, _gpus, _retrain, _names)
+    return tuple(finding for part in parts for finding in part(pipeline))
 
 
 def _images(pipeline: Pipeline) -> Iterator[Finding]:
@@ -52,6 +47,18 @@ def _images(pipeline: Pipeline) -> Iterator[Finding]:
                 ("spec", "images", name, "ref"),
                 f"spec.images.{name}.ref is `{image.ref}`, must not be that of `{other}` with another context",
                 "give each folder's image its own name or tag",
+            )
+
+
+def _pins(pipeline: Pipeline) -> Iterator[Finding]:
+    known = [ref for ref in images.named(pipeline) if "@" not in ref]
+    for ref in pipeline.spec.pins:
+        if ref not in known:
+            yield Finding(
+                ("spec", "pins", ref),
+                f"spec.pins holds `{ref}`, must hold images that the tree names by a tag: {_listed(known)}",
+                "`driftloop render --pin` writes the pins anew; without the registries, take the line out",
+                key=True,
             )
 
 
@@ -138,10 +145,14 @@ def _unknown(
     location: tuple[str | int, ...], name: str, known: Iterable[str], *, of: str = "the images under spec.images"
 ) -> tuple[str, str | None]:
     names = sorted(known)
-    listed = ", ".join(f"`{one}`" for one in names) or "none is declared"
+    listed = _listed(names) or "none is declared"
     close = difflib.get_close_matches(name, names, n=1)
     hint = f"did you mean `{close[0]}`?" if close else None
     return f"{_dotted(location)} is `{name}`, must be one of {of}: {listed}", hint
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(f"`{one}`" for one in names)
 
 
 def _dotted(location: tuple[str | int, ...]) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from pipeline.errors import SpecError
+from pipeline.plan import images as refs
 from pipeline.plan.caching import step_keys, trial_key
 from pipeline.plan.check import check
 from pipeline.plan.names import Names
@@ -59,7 +60,9 @@ class Plan:
     names: Names
     cluster: str
     images: Mapping[str, str]
-    """Image name in the spec -> ref."""
+    """Image name in the spec -> ref, with its digest when it is pinned."""
+    platform: refs.Platform
+    """The platform's own images."""
     data: S3Uri
     heldout: float
     features: str
@@ -106,7 +109,7 @@ def plan(pipeline: Pipeline | Document, *, cluster: str = "dev") -> Plan:
     if findings:
         raise SpecError("\n".join(f.message for f in findings), hint=findings[0].hint)
     spec = pipeline.spec
-    images = {name: image.ref for name, image in spec.images.items()}
+    images = {name: refs.resolved(image.ref, spec.pins) for name, image in spec.images.items()}
     name = pipeline.metadata.name
     on = retrain_on(pipeline)
     steps, points = _steps(pipeline, images), trials(spec.train)
@@ -114,6 +117,7 @@ def plan(pipeline: Pipeline | Document, *, cluster: str = "dev") -> Plan:
         names=Names(name, pipeline.metadata.namespace or name),
         cluster=cluster,
         images=images,
+        platform=refs.platform(spec.pins),
         data=spec.data.uri,
         heldout=spec.data.heldout,
         features=spec.data.features,

@@ -88,7 +88,7 @@ def model(plan: Plan, release: Release) -> tuple[Manifest, ...]:
     if plan.serve.backend == "seldon" or deployed is None:
         found["model.seldondeployment"] = deployed
         return _files(plan, "deployments", found)
-    written = plain.serving(deployed)
+    written = plain.serving(deployed, images=plan.platform)
     for predictor in written.predictors:
         found[f"{predictor.name}-logger.configmap"] = predictor.logger
         found[f"{predictor.name}.deployment"] = predictor.deployment

@@ -1,7 +1,7 @@
 """The service that decides to retrain, and the events it decides by."""
 
 from pipeline.kube import apps, core, knative
-from pipeline.plan import Plan, images
+from pipeline.plan import Plan
 from pipeline.plan.names import SERVICE_PORT
 from pipeline.resources import parts
 from pipeline.resources.broker import trigger
@@ -16,7 +16,7 @@ def deployment(plan: Plan) -> apps.Deployment:
         plan,
         names.decision,
         COMPONENT,
-        image=images.DRIFTLOOP,
+        image=plan.platform.driftloop,
         command="driftloop-decision",
         args=(
             *("--port", str(SERVICE_PORT), "--namespace", names.namespace, "--pipeline", names.pipeline),

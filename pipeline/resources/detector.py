@@ -1,7 +1,7 @@
 """The detectors that watch production's traffic, each with what was fitted when production was trained."""
 
 from pipeline.kube import apps, core, knative
-from pipeline.plan import Monitor, Plan, images
+from pipeline.plan import Monitor, Plan
 from pipeline.plan.names import SERVICE_PORT
 from pipeline.release.record import Version
 from pipeline.resources import parts
@@ -22,7 +22,7 @@ def deployment(plan: Plan, monitor: Monitor, version: Version) -> apps.Deploymen
         plan,
         names.detector(monitor.name),
         monitor.name,
-        image=images.MONITOR,
+        image=plan.platform.monitor,
         command="driftloop-detector",
         args=(
             *("serve", "--port", str(SERVICE_PORT), "--namespace", names.namespace, "--pipeline", names.pipeline),
@@ -30,7 +30,9 @@ def deployment(plan: Plan, monitor: Monitor, version: Version) -> apps.Deploymen
             *("--artifact", ARTIFACT, "--broker", names.broker_url),
         ),
         env=parts.environment(*parts.NATS),
-        init=(parts.fetch("fetch", f"{version.detectors}/{monitor.name}", ARTIFACT, "detector"),),
+        init=(
+            parts.fetch("fetch", plan.platform.driftloop, f"{version.detectors}/{monitor.name}", ARTIFACT, "detector"),
+        ),
         mounts=(core.VolumeMount(name="detector", mount_path=ARTIFACT),),
         resources=parts.small("100m", "400Mi", limit="1Gi"),
     )

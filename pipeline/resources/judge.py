@@ -1,7 +1,7 @@
 """The service that measures a rollout: it joins answers by request id and reads the predictors' own metrics."""
 
 from pipeline.kube import apps, core, knative
-from pipeline.plan import Plan, images
+from pipeline.plan import Plan
 from pipeline.plan.names import PREDICTOR_PORT, SERVICE_PORT
 from pipeline.release.record import Version
 from pipeline.resources import parts
@@ -23,7 +23,7 @@ def deployment(plan: Plan) -> apps.Deployment:
         plan,
         names.judge,
         COMPONENT,
-        image=images.DRIFTLOOP,
+        image=plan.platform.driftloop,
         command="driftloop-judge",
         args=("--port", str(SERVICE_PORT), "--namespace", names.namespace, "--pipeline", names.pipeline, *each),
         env=parts.environment(*parts.NATS),

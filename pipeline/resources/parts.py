@@ -2,7 +2,7 @@
 
 from pipeline.kube import apps, core
 from pipeline.kube.base import LabelSelector, ObjectMeta
-from pipeline.plan import Plan, images
+from pipeline.plan import Plan
 from pipeline.plan.names import PLATFORM, SERVICE_PORT, Names
 
 USER = 8888
@@ -87,12 +87,12 @@ def small(cpu: str, memory: str, *, limit: str | None = None) -> core.Resources:
     return core.Resources(requests={"cpu": cpu, "memory": memory}, limits={"memory": limit or memory})
 
 
-def fetch(name: str, uri: str, path: str, volume: str, *, digest: str | None = None) -> core.Container:
+def fetch(name: str, image: str, uri: str, path: str, volume: str, *, digest: str | None = None) -> core.Container:
     """An init container that copies a folder of the object store to `path`, and checks its digest when there is one."""
     checked = ("--digest", digest) if digest is not None else ()
     return core.Container(
         name=name,
-        image=images.DRIFTLOOP,
+        image=image,
         command=("driftloop", "step", "fetch"),
         args=("--uri", uri, *checked, "--out", path),
         env=environment(*S3),

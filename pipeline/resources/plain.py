@@ -13,7 +13,7 @@ from pipeline.errors import PipelineError
 from pipeline.kube import apps, core, istio, seldon
 from pipeline.kube.base import LabelSelector, ObjectMeta
 from pipeline.kube.text import text
-from pipeline.plan import images
+from pipeline.plan.images import Platform
 from pipeline.plan.names import GATEWAY, MODEL_PORT, PREDICTOR_PORT
 from pipeline.resources import logger, parts
 from pipeline.resources.serving import DIGEST, MODEL_URI
@@ -62,7 +62,12 @@ class Serving:
         return (*each, self.traffic)
 
 
-def serving(deployment: seldon.SeldonDeployment, *, gateway: str = GATEWAY) -> Serving:
+def serving(
+    deployment: seldon.SeldonDeployment,
+    *,
+    gateway: str = GATEWAY,
+    images: Platform = Platform(),  # noqa: B008 - frozen
+) -> Serving:
     """The Deployments, Services, logger ConfigMaps and the VirtualService that serve it.
 
     UnsupportedServing names what only the operator could do: graphs of several nodes, prepackaged servers.
@@ -70,7 +75,7 @@ def serving(deployment: seldon.SeldonDeployment, *, gateway: str = GATEWAY) -> S
     spec = deployment.spec
     _supported(deployment)
     return Serving(
-        predictors=tuple(_predictor(deployment, predictor) for predictor in spec.predictors),
+        predictors=tuple(_predictor(deployment, predictor, images) for predictor in spec.predictors),
         traffic=_traffic(deployment, gateway),
     )
 
@@ -127,7 +132,7 @@ def _supported(deployment: seldon.SeldonDeployment) -> None:
             raise refuse(f"{at}: container `{graph.name}` spells no command")
 
 
-def _predictor(deployment: seldon.SeldonDeployment, predictor: seldon.Predictor) -> Predictor:
+def _predictor(deployment: seldon.SeldonDeployment, predictor: seldon.Predictor, images: Platform) -> Predictor:
     name = f"{deployment.metadata.name}-{predictor.name}"
     namespace = deployment.metadata.namespace or "default"
     selector = {"app.kubernetes.io/name": deployment.metadata.name, "driftloop.dev/release": predictor.name}
@@ -157,7 +162,7 @@ def _predictor(deployment: seldon.SeldonDeployment, predictor: seldon.Predictor)
                             "prometheus.io/port": str(PREDICTOR_PORT),
                         },
                     ),
-                    spec=_pod(deployment, predictor, logged if config is not None else None),
+                    spec=_pod(deployment, predictor, images, logged if config is not None else None),
                 ),
             ),
         ),
@@ -201,7 +206,9 @@ def _logger(
     )
 
 
-def _pod(deployment: seldon.SeldonDeployment, predictor: seldon.Predictor, logged: str | None) -> core.PodSpec:
+def _pod(
+    deployment: seldon.SeldonDeployment, predictor: seldon.Predictor, images: Platform, logged: str | None
+) -> core.PodSpec:
     pod = predictor.component_specs[0].spec
     graph = predictor.graph
     (model,) = pod.containers
@@ -251,7 +258,8 @@ def _pod(deployment: seldon.SeldonDeployment, predictor: seldon.Predictor, logge
     fetched: tuple[core.Container, ...] = ()
     if graph.model_uri:
         digest = (predictor.annotations or {}).get(DIGEST)
-        fetched = (parts.fetch(f"{graph.name}-fetch", graph.model_uri, MODEL_URI, "model", digest=digest),)
+        name = f"{graph.name}-fetch"
+        fetched = (parts.fetch(name, images.driftloop, graph.model_uri, MODEL_URI, "model", digest=digest),)
     volumes = [*(pod.volumes or ())]
     if graph.model_uri:
         volumes.append(core.Volume(name="model", empty_dir=core.EmptyDir()))
@@ -260,7 +268,7 @@ def _pod(deployment: seldon.SeldonDeployment, predictor: seldon.Predictor, logge
     return pod.model_copy(
         update={
             "init_containers": (*(pod.init_containers or ()), *fetched) or None,
-            "containers": (server, *(() if logged is None else (_sidecar(),))),
+            "containers": (server, *(() if logged is None else (_sidecar(images.envoy),))),
             "volumes": tuple(volumes) or None,
             "termination_grace_period_seconds": max(pod.termination_grace_period_seconds or 0, GRACE),
         }
@@ -271,11 +279,11 @@ def _stopping(seconds: int) -> core.Lifecycle:
     return core.Lifecycle(pre_stop=core.Handler(sleep=core.Sleep(seconds=seconds)))
 
 
-def _sidecar() -> core.Container:
+def _sidecar(image: str) -> core.Container:
     """The logger. Envoy ends at once when told to, so it is told last."""
     return core.Container(
         name="logger",
-        image=images.ENVOY,
+        image=image,
         command=("envoy",),
         args=("-c", "/etc/logger/envoy.yaml", "--concurrency", "1", "--log-level", "warn"),
         ports=(core.ContainerPort(name="http", container_port=PREDICTOR_PORT),),

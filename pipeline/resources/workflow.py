@@ -25,7 +25,7 @@ from hera.workflows import (
 from pydantic import BaseModel
 
 from pipeline.kube import core
-from pipeline.plan import Plan, images
+from pipeline.plan import Plan
 from pipeline.plan.names import ON_NEW_DATA, PLATFORM
 from pipeline.plan.plan import Step, seconds
 from pipeline.resources import network, parts, pods
@@ -339,6 +339,7 @@ def _tried(retries: Retries | None) -> int:
 def _claim(plan: Plan) -> Container:
     names = plan.names
     return _own(
+        plan,
         "claim",
         [
             *("claim", "--pipeline", names.pipeline, "--namespace", names.namespace, "--run", "{{workflow.name}}"),
@@ -352,6 +353,7 @@ def _claim(plan: Plan) -> Container:
 
 def _look(plan: Plan) -> Container:
     return _own(
+        plan,
         "look",
         ("look", "--pipeline", plan.names.pipeline, "--uri", plan.data, "--out", f"{OUT}/parameters"),
         env=parts.S3,
@@ -370,6 +372,7 @@ def _digest_of_data() -> Parameter:
 
 def _snapshot(plan: Plan) -> Container:
     return _own(
+        plan,
         "snapshot",
         ("snapshot", "--pipeline", plan.names.pipeline, "--run", "{{workflow.name}}", "--uri", plan.data, "--out", OUT),
         env=(*parts.S3, *parts.GIT),
@@ -469,6 +472,7 @@ def _pick(plan: Plan) -> Container:
     search = plan.train.search
     best = ("--metric", search.best.metric, "--goal", search.best.goal) if search is not None else ()
     return _own(
+        plan,
         "pick",
         ("pick", "--trials", "{{inputs.parameters.trials}}", *best, "--out", f"{OUT}/parameters"),
         inputs=[Parameter(name="trials")],
@@ -503,6 +507,7 @@ def _evaluate(plan: Plan) -> Container:
 
 def _gate(plan: Plan) -> Container:
     return _own(
+        plan,
         "gate",
         ("gate", "--gates", plan.gates, "--metrics", f"{IN}/evaluation/metrics.json", "--out", OUT),
         inputs=[_in("evaluation")],
@@ -517,7 +522,7 @@ def _fit(plan: Plan, name: str, config: str) -> Container:
     ]
     return _container(
         f"fit-{name}",
-        images.MONITOR,
+        plan.platform.monitor,
         command,
         inputs=[_in("train", path=f"{IN}/split/train")],
         outputs=[_out("detector", f"{RUN}/detectors/{name}")],
@@ -530,6 +535,7 @@ def _fit(plan: Plan, name: str, config: str) -> Container:
 def _store(plan: Plan) -> Container:
     detectors = ("--detectors", f"{IN}/detectors") if plan.monitors else ()
     return _own(
+        plan,
         "store",
         [
             *("store", "--run", "{{workflow.name}}", "--trial", f"{IN}/trial", "--snapshot", f"{IN}/snapshot"),
@@ -555,6 +561,7 @@ def _store(plan: Plan) -> Container:
 def _register(plan: Plan) -> Container:
     detectors = ("--detectors",) if plan.monitors else ()
     return _own(
+        plan,
         "register",
         [
             *("register", "--pipeline", plan.names.pipeline, "--run", "{{workflow.name}}", "--cause", CAUSE),
@@ -605,6 +612,7 @@ def _advance(plan: Plan, name: str, to: str, limits: dict[str, Any]) -> Containe
     names = plan.names
     given = {key: value for key, value in limits.items() if value is not None}
     return _own(
+        plan,
         name,
         [
             *("advance", "--pipeline", names.pipeline, "--namespace", names.namespace),
@@ -620,6 +628,7 @@ def _advance(plan: Plan, name: str, to: str, limits: dict[str, Any]) -> Containe
 def _finish(plan: Plan, name: str, run: str, more: tuple[str, ...]) -> Container:
     names = plan.names
     return _own(
+        plan,
         name,
         [
             *("finish", "--pipeline", names.pipeline, "--namespace", names.namespace, "--run", run),
@@ -635,6 +644,7 @@ def _finish(plan: Plan, name: str, run: str, more: tuple[str, ...]) -> Container
 
 
 def _own(
+    plan: Plan,
     name: str,
     args: Sequence[str],
     *,
@@ -649,7 +659,7 @@ def _own(
     """A step of ours: `driftloop step …`; `reaches` is what its pod may talk to besides storage and git."""
     return _container(
         name,
-        images.DRIFTLOOP,
+        plan.platform.driftloop,
         ["driftloop", "step", *args],
         env=env,
         inputs=inputs,

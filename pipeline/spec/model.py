@@ -17,6 +17,7 @@ from pipeline.spec.values import (
     Cron,
     Duration,
     Function,
+    ImageDigest,
     ImageName,
     ImageRef,
     MetricName,
@@ -30,6 +31,7 @@ from pipeline.spec.values import (
     S3Uri,
     Scalar,
     StepName,
+    TaggedRef,
 )
 
 API_VERSION = "driftloop.dev/v1alpha1"
@@ -318,6 +320,8 @@ class Spec(SpecModel):
 
     images: Annotated[dict[ImageName, Image], Field(min_length=1)]
     """Name to image; other fields refer to these names."""
+    pins: dict[TaggedRef, ImageDigest] = Field(default_factory=dict)
+    """Reference to the digest that its tag stood for; `render --pin` asks the registries and writes this."""
     gpus: Annotated[dict[ProfileName, GpuProfile], Field(max_length=20)] = Field(default_factory=dict)
     """Kinds of GPU by name; `default` is that of `gpu: 1` alone and need not be written."""
     data: Data

@@ -101,6 +101,18 @@ def _image(text: str) -> str:
     return text
 
 
+def _digest(text: str) -> str:
+    if not re.fullmatch(r"sha256:[0-9a-f]{64}", text):
+        raise ValueError("must be sha256: and 64 lower-case hex digits; `--pin` writes it")
+    return text
+
+
+def _tagged(text: str) -> str:
+    if "@" in _image(text):
+        raise ValueError("must be an image reference with a tag and without a digest: the digest is the pin's value")
+    return text
+
+
 def _context(text: str) -> str:
     parts = text.split("/")
     if text.startswith("/") or ".." in parts or "\\" in text or not text or any(part == "" for part in parts[:-1]):
@@ -194,6 +206,10 @@ LabelValue = Annotated[str, Field(max_length=63, pattern=r"^([A-Za-z0-9]([A-Za-z
 ParameterName = Annotated[str, AfterValidator(_parameter), Field(max_length=100)]
 S3Uri = Annotated[str, AfterValidator(_s3), Field(max_length=500)]
 ImageRef = Annotated[str, AfterValidator(_image), Field(max_length=500)]
+TaggedRef = Annotated[str, AfterValidator(_tagged), Field(max_length=500)]
+"""An image reference as a pin names it: with its tag, without a digest."""
+ImageDigest = Annotated[str, AfterValidator(_digest), Field(max_length=100)]
+"""What an image is: `sha256:` and 64 hex digits."""
 ContextFolder = Annotated[str, AfterValidator(_context), Field(max_length=300)]
 Cron = Annotated[str, AfterValidator(_cron), Field(max_length=100)]
 Cpu = Annotated[

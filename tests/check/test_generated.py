@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from pipeline.check import check
 from pipeline.cli.manifests import Schemas
+from pipeline.plan import images
 from pipeline.release import record
 from pipeline.render import rendered
 from tests.pipelines import version
@@ -61,7 +62,16 @@ def specs(draw: st.DrawFn) -> tuple[str, str]:
         steps = draw(st.lists(st.integers(1, 99), min_size=1, max_size=3, unique=True))
         rollout["canary"] = {"steps": sorted(steps)}
     backend, replicas = draw(st.sampled_from(["seldon", "plain"])), draw(st.integers(1, 3))
+    pins: Parts = {}
+    if draw(st.booleans()):
+        named = ["ghcr.io/acme/t:1.0.0", "ghcr.io/acme/s:1.0.0", images.DRIFTLOOP]
+        named += [images.MONITOR] if monitors else []
+        named += [images.ENVOY] if backend == "plain" else []
+        pins["pins"] = {
+            ref: f"sha256:{draw(st.integers(0, 9))}{'0' * 63}" for ref in sorted(draw(st.sets(st.sampled_from(named))))
+        }
     spec: Parts = {
+        **pins,
         "images": {"trainer": {"ref": "ghcr.io/acme/t:1.0.0"}, "server": {"ref": "ghcr.io/acme/s:1.0.0"}},
         "gpus": {"big": {"runtimeClass": draw(st.sampled_from([None, "nvidia"])), "nodeSelector": {"a/b": "c"}}},
         "data": data,

@@ -153,3 +153,14 @@ def test_image_requirements_are_the_extras(image: str, extra: str) -> None:
 @pytest.mark.parametrize("image", ["driftloop", "monitor", "server", "trainer"])
 def test_every_image_has_a_dockerfile(image: str) -> None:
     assert "FROM python:3.11-slim" in (roles.PACKAGE / "images" / image / "Dockerfile").read_text()
+
+
+def test_a_pinned_ref_goes_by_its_tag_unless_it_was_registered_itself(state: State, context: Path, envs: Path) -> None:
+    digest = "@sha256:" + "a" * 64
+    assert images.resolve(state, REF + digest) == images.resolve(state, REF)
+    assert (images.by_digest(REF + digest), images.by_digest(REF)) == (True, False)
+    with pytest.raises(LocalError, match="is not registered here"):
+        images.resolve(state, "example.org/echo" + digest)
+    (context / "echo.py").write_text("changed = True\n")
+    own = images.register(state, REF + digest, context, envs=envs, say=quiet)
+    assert images.resolve(state, REF + digest) == own != images.resolve(state, REF)

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from pipeline.errors import LocalError
 from pipeline.runtimes.local import pods
@@ -132,6 +133,23 @@ def test_what_has_no_local_meaning_is_refused_by_name(
 ) -> None:
     with pytest.raises(LocalError, match=words):
         one(image, tmp_path, **container)
+
+
+def test_a_pinned_envoy_is_the_logger_still(image: Image) -> None:
+    item = deployment("a")
+    pod = item["spec"]["template"]["spec"]
+    logger = {"name": "logger", "image": "docker.io/envoyproxy/envoy:v1.40.0", "ports": [{"containerPort": 8000}]}
+    logger["args"] = ["-c", "/etc/logger/envoy.yaml"]
+    logger["volumeMounts"] = [{"name": "logger", "mountPath": "/etc/logger"}]
+    pod["volumes"] = [{"name": "logger", "configMap": {"name": "logger"}}]
+    pod["containers"].append(logger)
+    listener = {"address": {"socket_address": {"port_value": 8000}}}
+    config = yaml.safe_dump({"static_resources": {"listeners": [listener]}})
+    values = pods.Values({("shop", "logger"): {"envoy.yaml": config}}, {}, {})
+    plain = pods.plan(item, values, lambda ref: image)
+    logger["image"] += "@sha256:" + "a" * 64
+    assert pods.plan(item, values, lambda ref: image) == plain
+    assert plain.logger is not None
 
 
 def test_the_digest_changes_with_what_runs_and_with_nothing_else(image: Image) -> None:

@@ -117,6 +117,22 @@ def test_a_broken_folder_is_that_kustomizations_error(tmp_path: Path, files: Map
     assert len(b.objects) == 1
 
 
+def test_an_image_by_digest_is_told_of_once(tmp_path: Path) -> None:
+    pinned = deployment("a")
+    pinned["spec"]["template"]["spec"]["containers"][0]["image"] += "@sha256:" + "a" * 64
+    by_digest = deployment("b")
+    by_digest["spec"]["template"]["spec"]["containers"][0]["image"] = "example.org/echo@sha256:" + "a" * 64
+    root = tree(
+        tmp_path,
+        {
+            "cluster/dev/pipelines/p.yaml": kustomization("p", "workflows/p"),
+            "workflows/p/all.yaml": [pinned, pinned | {"metadata": {"name": "c", "namespace": "shop"}}, by_digest],
+        },
+    )
+    (found,) = source.read(root, "dev")
+    assert found.notes == (source.BY_TAG,)
+
+
 def test_two_kustomizations_must_not_hold_one_object(tmp_path: Path) -> None:
     files = {
         "cluster/dev/x.yaml": [kustomization("a", "p"), kustomization("b", "q")],

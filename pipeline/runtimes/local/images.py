@@ -70,8 +70,10 @@ class Image:
 
 
 def resolve(state: State, ref: str) -> Image:
-    """The registered image of a ref; LocalError when there is none."""
+    """The registered image of a ref; LocalError when there is none. A pinned ref goes by its tag: no digest is here."""
     record = _home(state, ref) / "image.json"
+    if by_digest(ref) and not record.exists():
+        record = _home(state, ref.partition("@")[0]) / "image.json"
     try:
         fields = json.loads(record.read_text())
     except FileNotFoundError:
@@ -87,6 +89,12 @@ def resolve(state: State, ref: str) -> Image:
         app=Path(fields["app"]),
         bin=tuple(map(Path, fields["bin"])),
     )
+
+
+def by_digest(ref: str) -> bool:
+    """Whether a ref has both a tag and a digest."""
+    name, _, digest = ref.partition("@")
+    return bool(digest) and ":" in name.rpartition("/")[2]
 
 
 def registered(state: State) -> list[Image]:

@@ -129,7 +129,7 @@ def plan(deployment: Mapping[str, Any], values: Values, images: Images) -> Pod:
         for name, volume in volumes.items()
         if (content := _files(where, namespace, volume, values)) is not None
     }
-    sidecars = [item for item in pod["containers"] if item["image"].rpartition(":")[0] in ENVOY_IMAGES]
+    sidecars = [item for item in pod["containers"] if _without_tag(item["image"]) in ENVOY_IMAGES]
     if len(sidecars) > 1:
         raise LocalError(f"{where}: two Envoy containers", hint="a predictor's pod has one logger")
     mains = [item for item in pod["containers"] if item not in sidecars]
@@ -458,6 +458,10 @@ def _with_folders(text: str, folders: Iterable[tuple[str, str]]) -> str:
     for path, folder in folders:
         text = re.sub(rf"(?<![\w./-]){re.escape(path)}(?![\w.-])", folder.replace("\\", r"\\"), text)
     return text
+
+
+def _without_tag(ref: str) -> str:
+    return ref.partition("@")[0].rpartition(":")[0]
 
 
 def _only(where: str, part: str, value: Mapping[str, Any], allowed: set[str]) -> None:

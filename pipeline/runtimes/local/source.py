@@ -5,7 +5,7 @@ import io
 import shutil
 import subprocess
 import tarfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from pipeline.errors import LocalError, PipelineError
-from pipeline.runtimes.local import binaries, kinds
+from pipeline.runtimes.local import binaries, images, kinds
 from pipeline.runtimes.local.state import unwritable
 
 KUSTOMIZE = "kustomize.toolkit.fluxcd.io"
@@ -22,6 +22,7 @@ SOURCE = "source.toolkit.fluxcd.io"
 KEPT_TREES = 5
 """Checkouts that stay on disk."""
 
+BY_TAG = "images here are made from folders and have no digest: each goes by its tag, whatever its pin says"
 MALFORMED = (KeyError, TypeError, ValueError, AttributeError, RecursionError)
 """What reading an object of an impossible shape raises."""
 
@@ -295,9 +296,23 @@ def _objects(kustomization: Kustomization, tree: Path) -> Found:
             why = kinds.accept(item, name)
             if why is None:
                 objects.append(item)
+                notes += [BY_TAG] if any(map(images.by_digest, _refs(item))) else []
             else:
                 notes.append(f"{item['kind']} has no effect here: {why}")
     return Found(kustomization, tuple(objects), tuple(dict.fromkeys(notes)))
+
+
+def _refs(value: Any) -> Iterator[str]:
+    """Everything that stands under a key `image`."""
+    if isinstance(value, list):
+        for item in value:
+            yield from _refs(item)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            if key == "image" and isinstance(item, str):
+                yield item
+            else:
+                yield from _refs(item)
 
 
 def _files(folder: Path, tree: Path) -> list[Path]:

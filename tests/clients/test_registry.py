@@ -1,0 +1,194 @@
+"""What a tag stands for: asked of a real registry, and of a small one that wants tokens and has bad days."""
+
+import base64
+import json
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline.clients import registry
+from pipeline.clients.docker_config import DockerConfig, Login
+from pipeline.clients.registry import Reference, Registries
+from pipeline.errors import RegistryError
+from tests.support.processes import free_port
+from tests.support.registry import BINARY, MANIFEST, Pusher, Small, digest_of, distribution
+
+REF, CONTENT = "acme/model", b'{"schemaVersion": 2}'
+
+
+@pytest.fixture
+def small() -> Iterator[Small]:
+    with Small({f"{REF}:1.0.0": CONTENT}).serving() as found:
+        yield found
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "PAUSES", (0.0, 0.0))
+
+
+def asked(small: Small, *refs: str, config: DockerConfig | None = None) -> dict[str, str]:
+    refs = refs or (f"{small.host}/{REF}:1.0.0",)
+    return Registries(config or DockerConfig()).digests(refs, say=lambda _: None)
+
+
+def refused(small: Small, *refs: str, config: DockerConfig | None = None) -> str:
+    with pytest.raises(RegistryError) as caught:
+        asked(small, *refs, config=config)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("ref", "registry", "repository", "tag"),
+    [
+        ("python:3.11", "docker.io", "library/python", "3.11"),
+        ("acme/model:1", "docker.io", "acme/model", "1"),
+        ("docker.io/python:3", "docker.io", "library/python", "3"),
+        ("ghcr.io/acme/a/b:v1.0", "ghcr.io", "acme/a/b", "v1.0"),
+        ("localhost/a:1", "localhost", "a", "1"),
+        ("localhost:5000/a/b:1", "localhost:5000", "a/b", "1"),
+    ],
+)
+def test_a_ref_is_taken_apart_as_container_runtimes_do_it(ref: str, registry: str, repository: str, tag: str) -> None:
+    assert Reference.of(ref) == Reference(ref, registry, repository, tag)
+
+
+@pytest.mark.skipif(BINARY is None, reason="no docker-registry on this machine")
+def test_a_real_registry_answers_an_images_digest_and_an_indexs(tmp_path: Path) -> None:
+    with distribution(tmp_path) as host:
+        push = Pusher(host)
+        single = push.image("acme/single", "1.0.0", "one")
+        both = push.index("acme/both", "1.0.0", "amd", "arm")
+        said: list[str] = []
+        refs = [f"{host}/acme/both:1.0.0", f"{host}/acme/single:1.0.0"]
+        assert Registries().digests(refs, say=said.append) == dict(zip(refs, [both, single], strict=True))
+        assert said[0] == f"asking {host} for the digests of 2 images"
+        assert set(said[1:]) == {f"  {refs[0]} is {both}", f"  {refs[1]} is {single}"}
+        moved = push.image("acme/single", "1.0.0", "two")
+        assert Registries().digests(refs[1:], say=said.append) == {refs[1]: moved}
+        mirror = Registries(mirrors={"ghcr.io": f"http://{host}"})
+        assert mirror.digests(["ghcr.io/acme/both:1.0.0"], say=said.append) == {"ghcr.io/acme/both:1.0.0": both}
+        with pytest.raises(RegistryError) as caught:
+            Registries().digests([refs[0], f"{host}/acme/both:9", f"{host}/acme/none:1"], say=said.append)
+    assert caught.value.message.splitlines() == [
+        f"image `{host}/acme/both:9`: {host} has no tag `9` of `acme/both`",
+        f"image `{host}/acme/none:1`: {host} has no tag `1` of `acme/none`",
+    ]
+
+
+def test_nobody_in_particular_gets_a_token_for_a_public_image(small: Small) -> None:
+    small.auth = "bearer"
+    assert list(asked(small).values()) == [digest_of(CONTENT)]
+    token = next(path for _, path, _ in small.seen if path.startswith("/token"))
+    assert token == f"/token?service=small&scope=repository:{REF}:pull"
+    assert [method for method, path, _ in small.seen if path.startswith("/v2/")] == ["HEAD", "HEAD"]
+
+
+@pytest.mark.parametrize("auth", ["bearer", "basic"])
+def test_a_login_opens_a_private_image(small: Small, auth: str) -> None:
+    small.auth, small.private, small.users = auth, {REF}, {"me": "pa:ss"}
+    without = refused(small)
+    assert f"{small.host} does not show `{REF}` without a login" in without
+    assert f"hint: does it exist? if it is private: `docker login {small.host}`" in without
+    known = DockerConfig(auths={small.host: Login("me", "pa:ss")})
+    assert list(asked(small, config=known).values()) == [digest_of(CONTENT)]
+    wrong = DockerConfig(auths={small.host: Login("me", "other")})
+    assert f"does not show `{REF}` with the login from Docker's config.json" in refused(small, config=wrong)
+
+
+def test_an_identity_token_is_exchanged(small: Small) -> None:
+    small.auth, small.private, small.refresh = "bearer", {REF}, "long+lived"
+    config = DockerConfig(auths={small.host: Login("me", "long+lived", identity=True)})
+    assert list(asked(small, config=config).values()) == [digest_of(CONTENT)]
+
+
+def test_a_registry_that_says_no_digest_is_read_and_hashed(small: Small) -> None:
+    small.silent, small.kind = True, MANIFEST
+    assert list(asked(small).values()) == [digest_of(CONTENT)]
+    small.images[f"{REF}:1.0.0"] = b" " * (registry.LARGEST + 1)
+    assert f"answered with more than {registry.LARGEST} bytes" in refused(small)
+
+
+def test_what_may_be_better_soon_is_tried_again(small: Small) -> None:
+    small.broken = [503, 429]
+    assert list(asked(small).values()) == [digest_of(CONTENT)]
+    small.broken = [500, 502, 503]
+    assert f"{small.host} can't be asked: it answered 503 Service Unavailable" in refused(small)
+
+
+def test_a_redirect_is_followed_and_no_login_goes_with_it(small: Small) -> None:
+    with Small({f"{REF}:1.0.0": CONTENT}, auth="bearer").serving() as other:
+        small.elsewhere = f"http://{other.host}"
+        config = DockerConfig(auths={small.host: Login("me", "secret")})
+        assert list(asked(small, config=config).values()) == [digest_of(CONTENT)]
+    assert not any(authorization.startswith("Basic") for _, _, authorization in other.seen)
+
+
+def test_answers_that_are_no_image_are_refused(small: Small) -> None:
+    small.kind = "application/vnd.docker.distribution.manifest.v1+prettyjws"
+    assert "which is no image manifest of today" in refused(small)
+    small.kind, small.broken = MANIFEST, [418]
+    assert f"{small.host} answered 418" in refused(small)
+
+
+def test_nobody_there_is_said_with_a_way_out(small: Small) -> None:
+    host = f"127.0.0.1:{free_port()}"
+    said = refused(small, f"{host}/a:1", f"{small.host}/{REF}:1.0.0")
+    assert said.startswith(f"image `{host}/a:1`: {host} can't be asked: ")
+    assert "hint: is it reachable from here?" in said
+    assert len(said.splitlines()) == 2, "the other image has no fault"
+
+
+def test_a_login_is_not_sent_over_plain_http_to_another_machine(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
+    small.auth = "bearer"
+    monkeypatch.setattr(registry, "_is_local", lambda _: False)
+    mirror = Registries(DockerConfig(auths={small.host: Login("me", "secret")}), {"ghcr.io": f"http://{small.host}"})
+    with pytest.raises(RegistryError, match="wants a login, which is not sent over plain HTTP"):
+        mirror.digests([f"ghcr.io/{REF}:1.0.0"], say=lambda _: None)
+    with pytest.raises(RegistryError, match=r"wants tokens from `http://.*`, which must be https"):
+        Registries(mirrors=mirror.mirrors).digests([f"ghcr.io/{REF}:1.0.0"], say=lambda _: None)
+    assert {authorization for _, _, authorization in small.seen} == {""}
+
+
+def test_logins_are_found_where_docker_leaves_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert DockerConfig.at(tmp_path / "config.json") == DockerConfig()
+    encoded = base64.b64encode(b"me:pa:ss").decode()
+    helper = tmp_path / "docker-credential-own"
+    helper.write_text(
+        "#!/bin/sh\nread server\n"
+        'case "$server" in *.ecr.example) echo \'{"Username": "AWS", "Secret": "s3"}\';;\n'
+        'azure.example) echo \'{"Username": "<token>", "Secret": "t"}\';; *) echo not found; exit 1;; esac\n'
+    )
+    helper.chmod(helper.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    (tmp_path / "config.json").write_text(
+        json.dumps(
+            {
+                "auths": {
+                    "https://index.docker.io/v1/": {"auth": encoded},
+                    "ghcr.io": {"username": "u", "password": "p"},
+                    "https://quay.example/v2/": {"identitytoken": "long"},
+                    "asked.example": {},
+                },
+                "credHelpers": {"1.ecr.example": "own", "gone.example": "missing"},
+                "credsStore": "own",
+            }
+        )
+    )
+    config = DockerConfig.at(tmp_path / "config.json")
+    assert config.login("docker.io") == Login("me", "pa:ss")
+    assert config.login("ghcr.io") == Login("u", "p")
+    assert config.login("quay.example") == Login("", "long", identity=True)
+    assert config.login("1.ecr.example") == Login("AWS", "s3")
+    assert config.login("azure.example") == Login("<token>", "t", identity=True)
+    assert config.login("gone.example") is config.login("asked.example") is config.login("other.example") is None
+    assert "pa:ss" not in repr(config)
+
+
+@pytest.mark.parametrize("content", ["[]", "{", '{"auths": {"a": {"auth": "?"}}}', '{"credsStore": "../x"}'])
+def test_a_file_that_docker_would_not_write_is_named(tmp_path: Path, content: str) -> None:
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(RegistryError, match="is not what `docker login` writes"):
+        DockerConfig.at(tmp_path / "config.json")

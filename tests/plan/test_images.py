@@ -1,0 +1,98 @@
+"""Every image of a tree goes through one place: none is forgotten, and a pin reaches all of them."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from pipeline.errors import SpecError
+from pipeline.plan import images, plan
+from pipeline.release import record
+from pipeline.render import rendered
+from pipeline.spec import InvalidSpec, load, pins, read
+from tests.golden import test_golden as golden
+from tests.pipelines import version
+from tests.spec.specs import MINIMAL, changed
+
+DIGEST = "sha256:" + "d" * 64
+
+
+def refs(value: Any) -> Iterator[str]:
+    if isinstance(value, list):
+        for item in value:
+            yield from refs(item)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from [item] if key == "image" and isinstance(item, str) else refs(item)
+
+
+def everything(text: str) -> set[str]:
+    """The images of a pipeline's trees in all phases of its releases."""
+    import yaml
+
+    names = load(text, path="p").metadata
+    release = record.first(record.empty(names.name, names.namespace or names.name), version(f"{names.name}-1"))
+    shadow = record.dump(record.shadow(release, version(f"{names.name}-2")))
+    trees = [rendered(text, None), rendered(text, shadow)]
+    objects = [
+        item
+        for tree in trees
+        for path, content in tree.items()
+        if not path.endswith(("/pipeline.yaml", "/release.yaml"))
+        for item in yaml.load_all(content, yaml.CSafeLoader)
+    ]
+    return set(refs(objects))
+
+
+@pytest.mark.parametrize("name", ["minimal", "no-monitors", "plain", "steps", "pinned"])
+def test_what_a_tree_names_is_known_beforehand_and_can_be_pinned(name: str) -> None:
+    text = (golden.HERE / name / "pipeline.yaml").read_text()
+    bare = pins.written(text, {}, path="p")
+    pipeline = load(bare, path="p")
+    assert everything(bare) == set(images.named(pipeline))
+    wanted = dict.fromkeys(images.unpinned(pipeline), DIGEST)
+    pinned = pins.written(bare, wanted, path="p")
+    assert all("@sha256:" in ref for ref in everything(pinned)), "an image that no pin reaches"
+    assert images.unpinned(load(pinned, path="p")) == ()
+
+
+def test_a_pin_changes_images_and_nothing_else() -> None:
+    text = (golden.HERE / "plain" / "pipeline.yaml").read_text()
+    wanted = dict.fromkeys(images.named(load(text, path="p")), DIGEST)
+    before, after = rendered(text, None), rendered(pins.written(text, wanted, path="p"), None)
+    spec = "workflows/plain/pipeline.yaml"
+    unpinned = {path: content.replace(f"@{DIGEST}", "") for path, content in after.items() if path != spec}
+    assert unpinned == {path: content for path, content in before.items() if path != spec}
+
+
+def test_a_pin_of_nothing_is_an_error_at_its_line() -> None:
+    text = changed("  data: {uri", f"  pins:\n    ghcr.io/acme/digits-trainer:0.9.0: {DIGEST}\n  data: {{uri")
+    with pytest.raises(InvalidSpec) as caught:
+        plan(read(text, path="p.yaml"))
+    (problem,) = caught.value.problems
+    assert (problem.line, problem.column) == (9, 5)
+    assert problem.message.startswith("spec.pins holds `ghcr.io/acme/digits-trainer:0.9.0`, must hold images that")
+    assert "`ghcr.io/acme/digits-server:1.0.0`" in problem.message
+    assert "`driftloop render --pin` writes the pins anew" in str(problem.hint)
+
+
+def test_an_image_that_is_declared_and_not_used_needs_no_pin() -> None:
+    text = changed("  data: {uri", "    spare: {ref: ghcr.io/acme/spare:1}\n  data: {uri")
+    assert "ghcr.io/acme/spare:1" not in images.named(load(text, path="p"))
+
+
+@pytest.mark.parametrize(
+    ("pin", "words"),
+    [
+        ("ghcr.io/acme/a: " + DIGEST, "must have a tag or a digest"),
+        (f"ghcr.io/acme/a:1@{DIGEST}: {DIGEST}", "without a digest: the digest is the pin's value"),
+        ("ghcr.io/acme/a:1: sha256:12", "must be sha256: and 64 lower-case hex digits"),
+    ],
+)
+def test_a_pin_that_is_none_is_refused(pin: str, words: str) -> None:
+    with pytest.raises(SpecError, match=words):
+        load(changed("  data: {uri", f"  pins:\n    {pin}\n  data: {{uri"), path="p.yaml")
+
+
+def test_the_unpinned_spec_renders_as_it_did() -> None:
+    assert "@sha256" not in "".join(rendered(MINIMAL, None).values())
