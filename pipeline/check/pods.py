@@ -66,14 +66,18 @@ def made_labels(world: World, namespace: str) -> Iterator[dict[str, str | None]]
     for one in world.of(EVENT_SOURCE, SENSOR, SELDON, WORKFLOW, TEMPLATE, CRON):
         if one.namespace not in (namespace, ""):
             continue
+        own = {key: node.text for key, node in one.spec.get("template", "metadata", "labels").map.items()}
         if one.type == EVENT_SOURCE:
-            yield {"eventsource-name": one.name, "controller": "eventsource-controller", "owner-name": one.name}
+            yield {**own, "eventsource-name": one.name, "controller": "eventsource-controller", "owner-name": one.name}
         elif one.type == SENSOR:
-            yield {"sensor-name": one.name, "controller": "sensor-controller", "owner-name": one.name}
+            yield {**own, "sensor-name": one.name, "controller": "sensor-controller", "owner-name": one.name}
         elif one.type == SELDON:
-            yield {"seldon-deployment-id": one.name, "app.kubernetes.io/managed-by": "seldon-core"} | dict.fromkeys(
-                ("app", "seldon-app", "version", "fluentd", "seldon.io/model"), None
-            )
+            # those of the object, its predictors and their pods are copied, depending on the operator's version
+            named = [one.node.get("metadata", "labels"), *(node.get("labels") for _, node in one.spec.mappings())]
+            copied = [key for node in named for key in node.map]
+            yield dict.fromkeys((*copied, "app", "seldon-app", "version", "fluentd", "seldon.io/model"), None) | {
+                "seldon-deployment-id": one.name, "app.kubernetes.io/managed-by": "seldon-core"
+            }  # fmt: skip
         else:
             yield from _of_steps(one)
 

@@ -13,7 +13,7 @@ from pipeline.plan.names import Names
 from pipeline.plan.trials import Trial, trials
 from pipeline.spec import Document, InvalidSpec, Pipeline
 from pipeline.spec.detector import Detector
-from pipeline.spec.model import Evaluate, Rollout, Serve, Train
+from pipeline.spec.model import Evaluate, Mesh, Rollout, Serve, Train
 from pipeline.spec.resources import GpuProfile, Resources, Retries
 from pipeline.spec.values import S3Uri
 
@@ -81,6 +81,7 @@ class Plan:
     policy: str
     """The retrain policy as JSON: consecutive, cooldown (seconds), whileRunning, budget (runs a day), on."""
     rollout: Rollout = field(default_factory=Rollout)
+    mesh: Mesh | None = None
     gpus: Mapping[str, GpuProfile] = field(default_factory=dict)
     """The spec's own kinds of GPU."""
 
@@ -143,6 +144,7 @@ def plan(pipeline: Pipeline | Document, *, cluster: str = "dev") -> Plan:
         retrain_on=on,
         policy=_policy(pipeline, on),
         rollout=spec.rollout,
+        mesh=spec.mesh,
         gpus=spec.gpus,
     )
 

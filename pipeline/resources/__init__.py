@@ -6,7 +6,7 @@ from pydantic import BaseModel
 
 from pipeline.plan import Plan
 from pipeline.release.record import Release
-from pipeline.resources import access, broker, decision, detector, flux, judge, network, plain, retrain, serving
+from pipeline.resources import access, broker, decision, detector, flux, judge, mesh, network, plain, retrain, serving
 from pipeline.resources.manifest import Manifest
 
 __all__ = ["OUTPUTS", "Manifest", "manifests"]
@@ -48,6 +48,22 @@ def network_policies(plan: Plan, release: Release) -> tuple[Manifest, ...]:
     """Who may talk to whom."""
     found = network.policies(plan)
     return _files(plan, "workflows", {f"{role}.networkpolicy": policy for role, policy in found.items()})
+
+
+def mesh_policies(plan: Plan, release: Release) -> tuple[Manifest, ...]:
+    """Who may call whom in the mesh, and what calls must be wrapped in; nothing without a mesh."""
+    if plan.mesh is None:
+        return ()
+    allowed = mesh.authorization_policies(plan, release)
+    wrapped = mesh.peer_authentications(plan, release)
+    return _files(
+        plan,
+        "workflows",
+        {
+            **{f"{role}.authorizationpolicy": policy for role, policy in allowed.items()},
+            **{f"{role}.peerauthentication": policy for role, policy in wrapped.items()},
+        },
+    )
 
 
 def workflow_templates(plan: Plan, release: Release) -> tuple[Manifest, ...]:
@@ -165,6 +181,7 @@ OUTPUTS: tuple[Output, ...] = (
     flux_kustomizations,
     workflow_access,
     network_policies,
+    mesh_policies,
     workflow_templates,
     webhook,
     model,

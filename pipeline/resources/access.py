@@ -10,12 +10,13 @@ WORKFLOWS = "workflows"
 
 
 def namespace(plan: Plan) -> core.Namespace:
-    """The pipeline's home, under the restricted Pod Security Standard."""
+    """The pipeline's home, under the restricted Pod Security Standard; in a mesh all of its pods take part."""
     levels = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "audit", "warn")}
+    enrolled = {"istio.io/dataplane-mode": "ambient"} if plan.mesh is not None else {}
     return core.Namespace(
         metadata=ObjectMeta(
             name=plan.names.namespace,
-            labels={**parts.labels(plan.names, "namespace"), **levels},
+            labels={**parts.labels(plan.names, "namespace"), **levels, **enrolled},
         )
     )
 

@@ -315,6 +315,18 @@ class Rollout(SpecModel):
     """Keep the replaced version's pods without traffic until the next rollout: going back to it then needs no start."""
 
 
+class Mesh(SpecModel):
+    """Istio's ambient mesh, where the cluster has it: mutual TLS, and who may call whom by service account."""
+
+    mode: Literal["ambient"]
+    """Without sidecars: the node's ztunnel wraps what pods send each other."""
+    enrolled: Annotated[tuple[Literal["knative-eventing", "monitoring"], ...], Field(max_length=2)] = (
+        "knative-eventing",
+        "monitoring",
+    )
+    """Namespaces of the platform that carry the mesh's label, too; what others call stays open to plain traffic."""
+
+
 class Spec(SpecModel):
     """One model, from its data to its traffic."""
 
@@ -338,6 +350,8 @@ class Spec(SpecModel):
     """When alarms start a training run."""
     rollout: Rollout = Rollout()
     """How a candidate becomes production."""
+    mesh: Mesh | None = None
+    """Take part in the cluster's mesh; without it pods are guarded by NetworkPolicies alone."""
 
 
 class Metadata(SpecModel):

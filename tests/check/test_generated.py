@@ -62,16 +62,19 @@ def specs(draw: st.DrawFn) -> tuple[str, str]:
         steps = draw(st.lists(st.integers(1, 99), min_size=1, max_size=3, unique=True))
         rollout["canary"] = {"steps": sorted(steps)}
     backend, replicas = draw(st.sampled_from(["seldon", "plain"])), draw(st.integers(1, 3))
-    pins: Parts = {}
+    more: Parts = {}
+    if draw(st.booleans()):
+        platform = draw(st.sets(st.sampled_from(["knative-eventing", "monitoring"])))
+        more["mesh"] = {"mode": "ambient", "enrolled": sorted(platform)}
     if draw(st.booleans()):
         named = ["ghcr.io/acme/t:1.0.0", "ghcr.io/acme/s:1.0.0", images.DRIFTLOOP]
         named += [images.MONITOR] if monitors else []
         named += [images.ENVOY] if backend == "plain" else []
-        pins["pins"] = {
+        more["pins"] = {
             ref: f"sha256:{draw(st.integers(0, 9))}{'0' * 63}" for ref in sorted(draw(st.sets(st.sampled_from(named))))
         }
     spec: Parts = {
-        **pins,
+        **more,
         "images": {"trainer": {"ref": "ghcr.io/acme/t:1.0.0"}, "server": {"ref": "ghcr.io/acme/s:1.0.0"}},
         "gpus": {"big": {"runtimeClass": draw(st.sampled_from([None, "nvidia"])), "nodeSelector": {"a/b": "c"}}},
         "data": data,

@@ -96,6 +96,8 @@ FAULTS = (
     Fault("DL504", r"deployments/plain/.*virtualservice", r"weight: 10$", "weight: 20"),
     Fault("DL511", r"monitors/.*service\.yaml$", r"^  selector:\n    app.kubernetes.io/name: \S+$", "  selector:\n    app.kubernetes.io/name: {w}"),
     Fault("DL512", r"monitors/.*service\.yaml$", r"targetPort: \d+$", "targetPort: {w}"),
+    Fault("DL521", r"(decision|judge|drift|webhook|model)\.authorizationpolicy", r"^    matchLabels:\n( +\S+): \S+$", r"    matchLabels:\n\1: {w}"),
+    Fault("DL522", r"(decision|judge|drift|outlier)\.authorizationpolicy", r"^  rules:\n(?:.*\n)+", ""),
     Fault("DL601", r"(workflowtemplate|deployment)\.yaml$", r"^( +)- name: (work|detector)\n(\1  mountPath)", r"\1- name: {w}\n\3"),
     Fault("DL602", r"deployments/plain/.*deployment\.yaml$", r"(configMap:\n +name): \S+-logger$", r"\1: {w}", down=1),
     Fault("DL604", r"(deployment|workflowtemplate|sensor)\.yaml$", r"serviceAccountName: \S+$", "serviceAccountName: {w}"),
@@ -113,6 +115,7 @@ FAULTS = (
 LINES: dict[str, Callable[[str, int], int]] = {
     # reported on the other side of what is changed
     "DL207": lambda text, _: _line_of(text, r"^    eventSourceName:"),
+    "DL522": lambda text, _: _line_of(text, r"^spec:"),
     "DL801": lambda text, _: _line_of(text, r"^data:"),
     "DL802": lambda text, _: _line_of(text, r"^    retrain:"),
 }

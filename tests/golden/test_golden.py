@@ -9,7 +9,20 @@ from typing import Any
 import pytest
 import yaml
 
-from pipeline.kube import apps, core, events, flux, istio, knative, kustomize, nats, networking, rbac, seldon
+from pipeline.kube import (
+    apps,
+    core,
+    events,
+    flux,
+    istio,
+    istio_security,
+    knative,
+    kustomize,
+    nats,
+    networking,
+    rbac,
+    seldon,
+)
 from pipeline.kube.base import Model
 from pipeline.render import rendered
 
@@ -21,7 +34,8 @@ TYPED: dict[str, type[Model]] = {
     kind.__name__: kind
     for kind in (
         apps.Deployment, core.ConfigMap, core.Namespace, core.Service, core.ServiceAccount, events.EventBus,
-        events.EventSource, events.Sensor, istio.VirtualService, knative.Broker, knative.Trigger,
+        events.EventSource, events.Sensor, istio.VirtualService, istio_security.AuthorizationPolicy,
+        istio_security.PeerAuthentication, knative.Broker, knative.Trigger,
         networking.NetworkPolicy, rbac.Role, rbac.RoleBinding, seldon.SeldonDeployment,
     )
 }  # fmt: skip

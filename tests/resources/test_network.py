@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -60,10 +60,11 @@ Way = tuple[Pod, Pod, int]
 class Cluster:
     """A rendered pipeline among the platform's pods."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, change: Callable[[str], str] = str) -> None:
         folder = GOLDEN / name
         release = folder / "release.yaml"
-        tree = rendered((folder / "pipeline.yaml").read_text(), release.read_text() if release.exists() else None)
+        text = change((folder / "pipeline.yaml").read_text())
+        tree = rendered(text, release.read_text() if release.exists() else None)
         self.objects: list[dict[str, Any]] = [
             document
             for path, content in tree.items()

@@ -18,7 +18,7 @@ from pipeline.check.world import (
 )
 
 
-def _host(one: Object, host: str) -> tuple[str, str] | None:
+def host_of(one: Object, host: str) -> tuple[str, str] | None:
     """(Service, namespace) that a host of the cluster names; None for hosts of the outside."""
     parts = host.split(".")
     if "*" in host or "{{" in host:
@@ -30,7 +30,8 @@ def _host(one: Object, host: str) -> tuple[str, str] | None:
     return None
 
 
-def _destinations(one: Object) -> Iterator[Node]:
+def destinations(one: Object) -> Iterator[Node]:
+    """Where the routes of a VirtualService lead, mirrors too."""
     for kind in ("http", "tcp", "tls"):
         for route in one.spec.get(kind).list:
             for item in route.get("route").list:
@@ -49,9 +50,9 @@ def _destinations(one: Object) -> Iterator[Node]:
 def destination(world: World) -> Iterator[Found]:
     """Envoy has no such cluster: the share of the traffic that goes there is answered with 503."""
     for one in world.of(VIRTUAL_SERVICE):
-        for node in _destinations(one):
+        for node in destinations(one):
             host = node.get("host")
-            place = _host(one, host.text)
+            place = host_of(one, host.text)
             if place is None:
                 continue
             name, namespace = place
@@ -78,12 +79,12 @@ def subset(world: World) -> Iterator[Found]:
     """Envoy has no such cluster: the share of the traffic that goes there is answered with 503."""
     rules: dict[tuple[str, str], set[str]] = {}
     for one in world.of(DESTINATION_RULE):
-        place = _host(one, one.spec.get("host").text)
+        place = host_of(one, one.spec.get("host").text)
         if place is not None:
             rules.setdefault(place, set()).update(item.get("name").text for item in one.spec.get("subsets").list)
     for one in world.of(VIRTUAL_SERVICE):
-        for node in _destinations(one):
-            place = _host(one, node.get("host").text)
+        for node in destinations(one):
+            place = host_of(one, node.get("host").text)
             name = node.get("subset")
             if not name.text or place is None:
                 continue
@@ -148,10 +149,10 @@ def selector(world: World) -> Iterator[Found]:
         node = one.spec.get("selector")
         if not node.map or one.spec.get("type").text == "ExternalName" or not world.whole(one.namespace):
             continue
-        if _selected(world, one, known) or _unknown_pods(world, one.namespace):
+        if selected(world, one, known) or unknown_pods(world, one.namespace):
             continue
         wanted = {key: value.text for key, value in node.map.items()}
-        if any(_fits(wanted, labels) for labels in made_labels(world, one.namespace)):
+        if any(fits(wanted, labels) for labels in made_labels(world, one.namespace)):
             continue
         yield one.at(
             node,
@@ -159,7 +160,8 @@ def selector(world: World) -> Iterator[Found]:
         )
 
 
-def _selected(world: World, service: Object, known: list[Pod]) -> list[Pod]:
+def selected(world: World, service: Object, known: list[Pod]) -> list[Pod]:
+    """The pods behind a Service."""
     wanted = {key: node.value for key, node in service.spec.get("selector").map.items()}
     return [
         pod for pod in known
@@ -168,7 +170,8 @@ def _selected(world: World, service: Object, known: list[Pod]) -> list[Pod]:
     ]  # fmt: skip
 
 
-def _fits(wanted: dict[str, str], labels: dict[str, str | None]) -> bool:
+def fits(wanted: dict[str, str], labels: dict[str, str | None]) -> bool:
+    """Whether labels, as far as they are known, are those of a selector."""
     return all(key in labels and labels[key] in (None, value) for key, value in wanted.items())
 
 
@@ -195,7 +198,7 @@ _OPERATED = {
 """Kinds of groups that otherwise make no pods."""
 
 
-def _unknown_pods(world: World, namespace: str) -> bool:
+def unknown_pods(world: World, namespace: str) -> bool:
     """Whether something in the namespace makes pods whose labels the files don't say."""
     return any(
         one.namespace == namespace
@@ -214,7 +217,7 @@ def target_port(world: World) -> Iterator[Found]:
     """The Service has no endpoints for that port: every connection is refused."""
     known = list(pods(world))
     for one in world.of(SERVICE):
-        found = _selected(world, one, known) if one.spec.get("selector").map else []
+        found = selected(world, one, known) if one.spec.get("selector").map else []
         names = {
             port.get("name").text for pod in found for item in containers(pod.spec) for port in item.get("ports").list
         }

@@ -41,6 +41,7 @@ ACCEPTS: dict[tuple[str, str], str] = {
     ("monitoring.coreos.com", "PrometheusRule"): "no Prometheus runs here",
     ("networking.istio.io", "DestinationRule"): "there are no subsets here; Services tell predictors apart",
     ("security.istio.io", "PeerAuthentication"): "there is no mesh here",
+    ("security.istio.io", "AuthorizationPolicy"): "there is no mesh here",
     ("bitnami.com", "SealedSecret"): "`driftloop-platform` is made by `up` here",
 }
 """(group, kind) -> why it has no effect here."""
