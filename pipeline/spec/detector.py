@@ -60,5 +60,5 @@ OutlierDetector = Annotated[
 ]
 """Judges single rows: does one look like nothing in the training data?"""
 
-Detector = KolmogorovSmirnov | CramerVonMises | IsolationForest | Mahalanobis
+Detector = DriftDetector | OutlierDetector
 """Any of them."""

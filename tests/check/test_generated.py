@@ -13,6 +13,7 @@ from pipeline.plan import images
 from pipeline.release import record
 from pipeline.render import rendered
 from tests.pipelines import version
+from tests.spec.specs import DETECTORS
 
 Parts = dict[str, object]
 
@@ -21,8 +22,7 @@ SCHEMAS = Schemas(_FOLDER) if _FOLDER.is_dir() else None
 """Those of a real API server, where they are at hand: then the check is strict."""
 
 _NAMES = st.from_regex(r"[a-z][a-z0-9]{0,10}(-[a-z0-9]{1,8})?", fullmatch=True)
-_DETECTORS = st.sampled_from(["ks", "cvm"])
-_OUTLIERS = st.sampled_from(["iforest", "mahalanobis"])
+_DETECTORS, _OUTLIERS = (st.sampled_from(DETECTORS[role]) for role in ("drift", "outlier"))
 
 
 @st.composite

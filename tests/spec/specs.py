@@ -1,5 +1,18 @@
 """A small valid spec, and ways to break it."""
 
+from typing import Any, get_args
+
+from pipeline.spec.detector import DriftDetector, OutlierDetector
+
+
+def _kinds(union: Any) -> tuple[str, ...]:
+    members = [get_args(member)[0] for member in get_args(get_args(union)[0])]
+    return tuple(str(member.model_fields["detector"].default) for member in members)
+
+
+DETECTORS = {"drift": _kinds(DriftDetector), "outlier": _kinds(OutlierDetector)}
+"""Role -> the detectors that a spec may name there."""
+
 MINIMAL = """\
 apiVersion: driftloop.dev/v1alpha1
 kind: Pipeline

@@ -5,7 +5,7 @@ import sys
 
 import numpy as np
 
-from pipeline.services.detector.config import Config
+from pipeline.services.detector.config import KINDS, Config
 from pipeline.services.detector.detectors import fitted
 from pipeline.services.detector.detectors.alibi import load
 
@@ -30,8 +30,8 @@ def streams() -> dict[str, list[np.ndarray]]:
 def main() -> None:
     found: dict[str, object] = {}
     reference = np.random.default_rng(1).normal(size=(1000, 6)).astype(np.float32)
-    for kind in ("ks", "cvm", "iforest", "mahalanobis"):
-        config = Config(kind, window=200, alarm_rate=0.01)  # type: ignore[arg-type]
+    for kind in KINDS:
+        config = Config(kind, window=200, alarm_rate=0.01)
         detector, again = fitted(config, reference), fitted(config, reference)
         fires = {}
         for name, windows in streams().items():

@@ -13,7 +13,7 @@ import pytest
 from support.detector import ROOT, WIDTH, Settings, reference, run
 
 from pipeline.services.detector import artifact
-from pipeline.services.detector.config import Config, ConfigError
+from pipeline.services.detector.config import KINDS, Config, ConfigError
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def test_fires_at_the_change_and_not_before(judgements: Any, kind: str, stream: 
     assert judgements[kind][stream] == fires
 
 
-@pytest.mark.parametrize("kind", ["ks", "cvm", "iforest", "mahalanobis"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_clean_windows_hardly_ever_alarm(judgements: Any, kind: str) -> None:
     assert len(judgements[kind]["clean"]) <= 2
 
@@ -76,7 +76,7 @@ def test_fit_writes_what_serve_reads(kind: str, monitor_python: Path, tmp_path: 
 @pytest.mark.parametrize(
     ("detector", "files", "says"),
     [
-        ('{"kind": "mmd"}', {}, 'kind is "mmd", must be one of: ks, cvm, iforest, mahalanobis'),
+        ('{"kind": "mmd"}', {}, f'kind is "mmd", must be one of: {", ".join(KINDS)}'),
         ('{"kind": "ks", "windov": 3}', {}, "no setting `windov`"),
         ('{"kind": "ks", "alarmRate": 2}', {}, "alarmRate is 2, must be between 0 and 1"),
         ('{"kind": "ks"}', {}, "no .npz, .csv or .jsonl file"),
