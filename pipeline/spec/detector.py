@@ -30,6 +30,13 @@ class CramerVonMises(_Detector):
     """The algorithm."""
 
 
+class ChiSquared(_Detector):
+    """Compares how often each feature's categories (numbers that name something) come up, by the chi-squared test."""
+
+    detector: Literal["chi2"] = "chi2"
+    """The algorithm."""
+
+
 class IsolationForest(_Detector):
     """Scores each row by how quickly random splits isolate it."""
 
@@ -52,7 +59,12 @@ def _named(default: str) -> Discriminator:
     return Discriminator(which)
 
 
-DriftDetector = Annotated[Annotated[KolmogorovSmirnov, Tag("ks")] | Annotated[CramerVonMises, Tag("cvm")], _named("ks")]
+DriftDetector = Annotated[
+    Annotated[KolmogorovSmirnov, Tag("ks")]
+    | Annotated[CramerVonMises, Tag("cvm")]
+    | Annotated[ChiSquared, Tag("chi2")],
+    _named("ks"),
+]
 """Judges whole windows: do they still look like the training data?"""
 
 OutlierDetector = Annotated[

@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 
 from pipeline.errors import PipelineError
 
-Kind = Literal["ks", "cvm", "iforest", "mahalanobis"]
+Kind = Literal["ks", "cvm", "chi2", "iforest", "mahalanobis"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 

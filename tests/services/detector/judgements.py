@@ -27,14 +27,40 @@ def streams() -> dict[str, list[np.ndarray]]:
     }
 
 
+COMMON = (0.4, 0.3, 0.2, 0.08, 0.02)
+"""How often each of five categories comes up."""
+
+
+def categories_reference() -> np.ndarray:
+    return np.random.default_rng(1).choice(5, p=COMMON, size=(1000, 6)).astype(np.float32)
+
+
+def categories() -> dict[str, list[np.ndarray]]:
+    """Windows of 200 rows x 6 categories: forty clean; ten each whose last four have other shares, or a new one."""
+    random = np.random.default_rng(7)
+
+    def window(shares: tuple[float, ...] = COMMON, new: int = 0) -> np.ndarray:
+        rows = random.choice(5, p=COMMON, size=(200, 6)).astype(np.float32)
+        rows[:, 2] = random.choice(5, p=shares, size=200)
+        rows[:new, 4] = 9
+        return rows
+
+    return {
+        "clean": [window() for _ in range(40)],
+        "shift": [window(COMMON[::-1] if n >= 6 else COMMON) for n in range(10)],
+        "new": [window(new=20 if n >= 6 else 0) for n in range(10)],
+    }
+
+
 def main() -> None:
     found: dict[str, object] = {}
-    reference = np.random.default_rng(1).normal(size=(1000, 6)).astype(np.float32)
+    measured = np.random.default_rng(1).normal(size=(1000, 6)).astype(np.float32)
     for kind in KINDS:
         config = Config(kind, window=200, alarm_rate=0.01)
+        reference, recorded = (categories_reference(), categories()) if kind == "chi2" else (measured, streams())
         detector, again = fitted(config, reference), fitted(config, reference)
         fires = {}
-        for name, windows in streams().items():
+        for name, windows in recorded.items():
             first = [detector.judge(rows) for rows in windows]
             second = [again.judge(rows) for rows in reversed(windows)][::-1]
             assert first == second, f"{kind} depends on what it judged before"
@@ -43,8 +69,18 @@ def main() -> None:
                 found[f"{kind} outliers"] = sum(1 for i in first[-1].outliers if i < 40)
         found[kind] = fires
     found["same as alibi"] = same_as_alibi()
+    found["rare alarms"] = rare_alarms()
     found["loaded"] = [name for name in ("transformers", "numba", "tensorflow", "torch", "cv2") if name in sys.modules]
     json.dump(found, sys.stdout)
+
+
+def rare_alarms() -> int:
+    """How many of 300 clean windows alarm when most categories are rare."""
+    random = np.random.default_rng(11)
+    shares = (0.9, 0.09, 0.005, 0.003, 0.002)
+    detector = fitted(Config("chi2", alarm_rate=0.01), random.choice(5, p=shares, size=(1000, 6)).astype(np.float32))
+    windows = (random.choice(5, p=shares, size=(200, 6)).astype(np.float32) for _ in range(300))
+    return sum(detector.judge(rows).alarm for rows in windows)
 
 
 def same_as_alibi() -> bool:

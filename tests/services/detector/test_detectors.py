@@ -35,6 +35,8 @@ def judgements(monitor_python: Path) -> Any:
     [
         ("ks", "shift", [6, 7, 8, 9]),
         ("cvm", "shift", [6, 7, 8, 9]),
+        ("chi2", "shift", [6, 7, 8, 9]),
+        ("chi2", "new", [6, 7, 8, 9]),
         ("iforest", "noise", [6, 7, 8, 9]),
         ("mahalanobis", "noise", [6, 7, 8, 9]),
     ],
@@ -51,6 +53,19 @@ def test_clean_windows_hardly_ever_alarm(judgements: Any, kind: str) -> None:
 @pytest.mark.parametrize("kind", ["iforest", "mahalanobis"])
 def test_the_noisy_rows_are_the_outliers(judgements: Any, kind: str) -> None:
     assert judgements[f"{kind} outliers"] >= 30
+
+
+def test_rare_categories_do_not_raise_alarms(judgements: Any) -> None:
+    assert judgements["rare alarms"] <= 7, "3 of 300 are asked for"
+
+
+def test_measurements_are_no_categories(monitor_python: Path, tmp_path: Path) -> None:
+    folder = reference(tmp_path / "reference")
+    settings = Settings(kind="chi2").json
+    done = run(monitor_python, "fit", "--detector", settings, "--reference", str(folder), "--out", str(tmp_path / "o"))
+    assert done.returncode == 1
+    assert "feature 0 has 600 different values, chi2 takes categories: at most 100" in done.stderr
+    assert "hint: compare measurements by `ks`" in done.stderr
 
 
 def test_the_fast_scores_are_alibi_detects_own(judgements: Any) -> None:

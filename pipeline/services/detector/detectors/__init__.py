@@ -40,6 +40,10 @@ def fitted(config: Config, reference: Rows) -> Detector:
             from pipeline.services.detector.detectors.cvm import CramerVonMises
 
             return CramerVonMises(config, reference)
+        case "chi2":
+            from pipeline.services.detector.detectors.chi2 import ChiSquared
+
+            return ChiSquared(config, reference)
         case "iforest":
             from pipeline.services.detector.detectors.iforest import IsolationForest
 

@@ -1,6 +1,6 @@
 """alibi-detect's modules without its packages' `__init__`, which import every detector it has.
 
-`import alibi_detect` costs 275 MB and ten seconds (transformers, numba, image libraries); the four modules used here
+`import alibi_detect` costs 275 MB and ten seconds (transformers, numba, image libraries); the five modules used here
 need numpy, scipy and scikit-learn. Bare packages with the right path stand in for the real ones, then each module is
 imported as usual.
 """
