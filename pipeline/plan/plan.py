@@ -12,8 +12,9 @@ from pipeline.plan.names import Names
 from pipeline.plan.trials import Trial, trials
 from pipeline.spec import Document, InvalidSpec, Pipeline
 from pipeline.spec.detector import Detector
-from pipeline.spec.model import Evaluate, Rollout, Serve, Train
+from pipeline.spec.model import Evaluate, Rollout, Train
 from pipeline.spec.resources import GpuProfile, Resources, Retries
+from pipeline.spec.serve import Serve
 from pipeline.spec.values import S3Uri
 
 DEFAULT_GPU = "default"
