@@ -1,6 +1,7 @@
 """The SeldonDeployment: one predictor a version, the weights and the shadow from release.yaml."""
 
-from pipeline.kube import core, seldon
+from pipeline.kube import autoscaling, core, policy, seldon
+from pipeline.kube.base import LabelSelector
 from pipeline.plan import Plan
 from pipeline.plan.names import NODE, PLATFORM
 from pipeline.release.record import Release, Version
@@ -19,8 +20,7 @@ def seldon_deployment(plan: Plan, release: Release) -> seldon.SeldonDeployment |
     A predictor's pod is the same in every role, so moving from shadow to canary to production (and on to previous, if
     that is kept) restarts nothing.
     """
-    standby = release.previous if plan.rollout.keep_previous and release.candidate is None else None
-    versions = [version for version in (release.production, release.candidate, standby) if version is not None]
+    versions = served(plan, release)
     if not versions:
         return None
     return seldon.SeldonDeployment(
@@ -32,11 +32,39 @@ def seldon_deployment(plan: Plan, release: Release) -> seldon.SeldonDeployment |
     )
 
 
+def served(plan: Plan, release: Release) -> tuple[Version, ...]:
+    """The versions that have pods, production first."""
+    standby = release.previous if plan.rollout.keep_previous and release.candidate is None else None
+    return tuple(version for version in (release.production, release.candidate, standby) if version is not None)
+
+
+def pods(plan: Plan, version: Version) -> dict[str, str]:
+    """Labels of a version's pods; Seldon's operator gives them its own."""
+    names = plan.names
+    if plan.serve.backend == "seldon":
+        return {"seldon-deployment-id": names.pipeline, "seldon-app": names.predictor(version.id)}
+    return {"app.kubernetes.io/name": names.pipeline, "driftloop.dev/release": version.id}
+
+
+def budget(plan: Plan, version: Version) -> policy.PodDisruptionBudget | None:
+    """A node's drain takes one pod of a version at a time; None where there is never more than one pod."""
+    if plan.serve.most == 1:
+        return None
+    return policy.PodDisruptionBudget(
+        metadata=parts.meta(plan.names, plan.names.predictor(version.id), COMPONENT),
+        spec=policy.DisruptionBudgetSpec(
+            max_unavailable=1,
+            selector=LabelSelector(match_labels=pods(plan, version)),
+            unhealthy_pod_eviction_policy="AlwaysAllow",
+        ),
+    )
+
+
 def _predictor(plan: Plan, release: Release, version: Version) -> seldon.Predictor:
     shadow = release.phase == "shadow" and version is release.candidate
     return seldon.Predictor(
         name=version.id,
-        replicas=plan.serve.replicas,
+        replicas=plan.serve.replicas if plan.serve.autoscale is None else None,
         traffic=None if shadow else release.weights.get(version.id, 0),
         shadow=True if shadow else None,
         # The executor's metrics take `predictor_version` from here, not from the labels.
@@ -50,9 +78,19 @@ def _predictor(plan: Plan, release: Release, version: Version) -> seldon.Predict
             parameters=(seldon.Parameter(name="model_uri", type="STRING", value=MODEL_URI),),
             logger=seldon.Logger(mode="all", url=plan.names.broker_url),
         ),
-        component_specs=(seldon.ComponentSpec(spec=_pod(plan)),),
+        component_specs=(seldon.ComponentSpec(spec=_pod(plan), hpa_spec=_autoscaler(plan)),),
         # Unset, the executor asks for half a core in every predictor.
         svc_orch_spec=seldon.Orchestrator(resources=parts.small("50m", "64Mi", limit="256Mi")),
+    )
+
+
+def _autoscaler(plan: Plan) -> seldon.Autoscaler | None:
+    wanted = plan.serve.autoscale
+    if wanted is None:
+        return None
+    used = autoscaling.ResourceMetric(target=autoscaling.Target(average_utilization=wanted.cpu))
+    return seldon.Autoscaler(
+        min_replicas=wanted.min, max_replicas=wanted.max, metricsv2=(autoscaling.Metric(resource=used),)
     )
 
 

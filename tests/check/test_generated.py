@@ -60,14 +60,19 @@ def specs(draw: st.DrawFn) -> tuple[str, str]:
     if draw(st.booleans()):
         steps = draw(st.lists(st.integers(1, 99), min_size=1, max_size=3, unique=True))
         rollout["canary"] = {"steps": sorted(steps)}
-    backend, replicas = draw(st.sampled_from(["seldon", "plain"])), draw(st.integers(1, 3))
+    serve: Parts = {"model": "Model", "backend": draw(st.sampled_from(["seldon", "plain"]))}
+    if draw(st.booleans()):
+        serve["replicas"] = draw(st.integers(1, 3))
+    elif draw(st.booleans()):
+        least = draw(st.integers(1, 3))
+        serve["autoscale"] = {"min": least, "max": least + draw(st.integers(0, 3)), "cpu": draw(st.integers(1, 200))}
     spec: Parts = {
         "images": {"trainer": {"ref": "ghcr.io/acme/t:1.0.0"}, "server": {"ref": "ghcr.io/acme/s:1.0.0"}},
         "gpus": {"big": {"runtimeClass": draw(st.sampled_from([None, "nvidia"])), "nodeSelector": {"a/b": "c"}}},
         "data": data,
         "train": train,
         "evaluate": {"run": "evaluate:evaluate"},
-        "serve": {"model": "Model", "backend": backend, "replicas": replicas},
+        "serve": serve,
         "rollout": rollout,
         **({"monitors": monitors, "retrain": {"on": sorted(monitors)}} if monitors else {}),
     }

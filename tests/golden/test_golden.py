@@ -9,7 +9,21 @@ from typing import Any
 import pytest
 import yaml
 
-from pipeline.kube import apps, core, events, flux, istio, knative, kustomize, nats, networking, rbac, seldon
+from pipeline.kube import (
+    apps,
+    autoscaling,
+    core,
+    events,
+    flux,
+    istio,
+    knative,
+    kustomize,
+    nats,
+    networking,
+    policy,
+    rbac,
+    seldon,
+)
 from pipeline.kube.base import Model
 from pipeline.render import rendered
 
@@ -20,9 +34,10 @@ VALIDATOR = HERE.parents[2] / "shared" / "bin" / "validate-manifests"
 TYPED: dict[str, type[Model]] = {
     kind.__name__: kind
     for kind in (
-        apps.Deployment, core.ConfigMap, core.Namespace, core.Service, core.ServiceAccount, events.EventBus,
-        events.EventSource, events.Sensor, istio.VirtualService, knative.Broker, knative.Trigger,
-        networking.NetworkPolicy, rbac.Role, rbac.RoleBinding, seldon.SeldonDeployment,
+        apps.Deployment, autoscaling.HorizontalPodAutoscaler, core.ConfigMap, core.Namespace, core.Service,
+        core.ServiceAccount, events.EventBus, events.EventSource, events.Sensor, istio.VirtualService, knative.Broker,
+        knative.Trigger, networking.NetworkPolicy, policy.PodDisruptionBudget, rbac.Role, rbac.RoleBinding,
+        seldon.SeldonDeployment,
     )
 }  # fmt: skip
 
@@ -123,6 +138,19 @@ def test_references_between_objects_lead_somewhere(name: str) -> None:
                 mounted = {m["name"] for c in pod["containers"] for m in c.get("volumeMounts", [])}
                 assert mounted <= {volume["name"] for volume in pod["volumes"]}
                 assert all("readinessProbe" in container for container in pod["containers"])
+            case "HorizontalPodAutoscaler":
+                wanted = [("Deployment", spec["scaleTargetRef"]["name"])]
+                (scaled,) = (
+                    one for one in found if one["metadata"]["name"] == wanted[0][1] and one["kind"] == "Deployment"
+                )
+                assert "replicas" not in scaled["spec"], "Flux would set it again and again"
+            case "PodDisruptionBudget":
+                # the operator's pods carry its own labels
+                if "seldon-app" not in spec["selector"]["matchLabels"]:
+                    labels = [
+                        one["spec"]["template"]["metadata"]["labels"] for one in found if one["kind"] == "Deployment"
+                    ]
+                    assert sum(spec["selector"]["matchLabels"].items() <= own.items() for own in labels) == 1
             case "RoleBinding":
                 wanted = [("Role", item["roleRef"]["name"])]
                 assert ("ServiceAccount", item["subjects"][0]["namespace"], item["subjects"][0]["name"]) in there
