@@ -197,7 +197,8 @@ class Container(Model):
     """One program of a pod; command and args are always spelled out."""
 
     name: str
-    image: str
+    image: str | None = None
+    """None where Seldon's operator fills it in."""
     command: tuple[str, ...] | None = None
     args: tuple[str, ...] | None = None
     env: tuple[EnvVar, ...] | None = None

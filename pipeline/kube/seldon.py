@@ -35,6 +35,12 @@ class Node(Model):
     children: tuple["Node", ...] | None = None
 
 
+class Named(Model):
+    """The name of a pod."""
+
+    name: str
+
+
 class Autoscaler(Model):
     """What the operator's HorizontalPodAutoscaler of a pod says; it wins over `replicas`."""
 
@@ -51,6 +57,8 @@ class ComponentSpec(Model):
     eviction.
     """
 
+    metadata: Named | None = None
+    """Instead of the names of all containers, the end of its Deployment's name."""
     spec: PodSpec
     hpa_spec: Autoscaler | None = None
 
@@ -80,7 +88,7 @@ class SeldonSpec(Model):
     """The predictors that share the traffic."""
 
     name: str | None = None
-    protocol: Literal["seldon"] = "seldon"
+    protocol: Literal["seldon", "tensorflow", "v2"] = "seldon"
     annotations: dict[str, str] | None = None
     predictors: tuple[Predictor, ...]
 

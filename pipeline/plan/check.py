@@ -8,6 +8,7 @@ from math import prod
 from pipeline.plan.trials import MOST, trials
 from pipeline.spec import Pipeline
 from pipeline.spec.resources import Resources
+from pipeline.spec.serve import PythonServer
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ def check(pipeline: Pipeline) -> tuple[Finding, ...]:
         *_steps(pipeline),
         *_search(pipeline),
         *_gpus(pipeline),
+        *_serving(pipeline),
         *_retrain(pipeline),
         *_names(pipeline),
     )
@@ -106,6 +108,17 @@ def _gpus(pipeline: Pipeline) -> Iterator[Finding]:
             location = (*at, "resources", "gpuProfile")
             message, hint = _unknown(location, name, {"default", *spec.gpus}, of="the GPU profiles under spec.gpus")
             yield Finding(location, message, hint)
+
+
+def _serving(pipeline: Pipeline) -> Iterator[Finding]:
+    serve = pipeline.spec.serve
+    if serve.backend == "plain" and not isinstance(serve, PythonServer):
+        yield Finding(
+            ("spec", "serve", "backend"),
+            f"spec.serve.backend is `plain`, must be `seldon` with `server: {serve.server}`: only Seldon's operator "
+            "brings that server along",
+            "or load the model in a Python class of your own: `server: python`",
+        )
 
 
 def _retrain(pipeline: Pipeline) -> Iterator[Finding]:

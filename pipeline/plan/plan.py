@@ -73,7 +73,8 @@ class Plan:
     evaluate: Evaluate
     evaluate_image: str
     serve: Serve
-    serve_image: str
+    serve_image: str | None
+    """None where Seldon's operator chooses it."""
     monitors: tuple[Monitor, ...]
     retrain_on: tuple[str, ...]
     policy: str
@@ -135,7 +136,7 @@ def plan(pipeline: Pipeline | Document, *, cluster: str = "dev") -> Plan:
         evaluate=spec.evaluate,
         evaluate_image=images[spec.evaluate.image or spec.train.image],
         serve=spec.serve,
-        serve_image=images[spec.serve.image],
+        serve_image=images[spec.serve.image] if spec.serve.image is not None else None,
         monitors=_monitors(pipeline),
         retrain_on=on,
         policy=_policy(pipeline, on),

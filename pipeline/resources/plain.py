@@ -16,7 +16,8 @@ from pipeline.kube.text import text
 from pipeline.plan import images
 from pipeline.plan.names import GATEWAY, MODEL_PORT, PREDICTOR_PORT
 from pipeline.resources import logger, parts
-from pipeline.resources.serving import DIGEST, MODEL_URI
+from pipeline.resources.servers import MODEL_URI
+from pipeline.resources.serving import DIGEST
 
 METRICS_PORT = 6000
 DRAIN = 10
@@ -97,7 +98,8 @@ def _supported(deployment: seldon.SeldonDeployment) -> None:
     def refuse(what: str) -> UnsupportedServing:
         return UnsupportedServing(
             f"SeldonDeployment {deployment.metadata.name}: {what}",
-            hint="only Seldon's operator can serve this: use serve.backend `seldon` on a cluster that has it",
+            hint="only Seldon's operator can serve this: use serve.backend `seldon` on a cluster that has it, "
+            "or serve the model from one Python class (`server: python`)",
         )
 
     predictors = deployment.spec.predictors
@@ -127,6 +129,8 @@ def _supported(deployment: seldon.SeldonDeployment) -> None:
             raise refuse(f"{at}: the one container must be named `{graph.name}` like the graph's node")
         if not containers[0].command:
             raise refuse(f"{at}: container `{graph.name}` spells no command")
+        if not containers[0].image:
+            raise refuse(f"{at}: container `{graph.name}` names no image")
 
 
 def _predictor(deployment: seldon.SeldonDeployment, predictor: seldon.Predictor) -> Predictor:
@@ -232,7 +236,7 @@ def _pod(deployment: seldon.SeldonDeployment, predictor: seldon.Predictor, logge
             PREDICTIVE_UNIT_METRICS_SERVICE_PORT=str(METRICS_PORT),
             PREDICTIVE_UNIT_METRICS_ENDPOINT="/prometheus",
             PREDICTIVE_UNIT_ID=graph.name,
-            PREDICTIVE_UNIT_IMAGE=model.image,
+            PREDICTIVE_UNIT_IMAGE=model.image or "",
             PREDICTIVE_UNIT_PARAMETERS=json.dumps(
                 [parameter.model_dump(mode="json") for parameter in graph.parameters or ()]
             ),

@@ -3,12 +3,10 @@
 from pipeline.kube import autoscaling, core, policy, seldon
 from pipeline.kube.base import LabelSelector
 from pipeline.plan import Plan
-from pipeline.plan.names import NODE, PLATFORM
+from pipeline.plan.names import NODE
 from pipeline.release.record import Release, Version
-from pipeline.resources import parts
-from pipeline.spec.resources import Resources
+from pipeline.resources import parts, servers
 
-MODEL_URI = "/mnt/models"
 COMPONENT = "serving"
 DIGEST = "driftloop.dev/model-digest"
 """Annotation of a predictor: what its model's files must add up to."""
@@ -70,15 +68,8 @@ def _predictor(plan: Plan, release: Release, version: Version) -> seldon.Predict
         # The executor's metrics take `predictor_version` from here, not from the labels.
         annotations={"version": version.id, DIGEST: version.model_digest},
         labels={"version": version.id},
-        graph=seldon.Node(
-            name=NODE,
-            type="MODEL",
-            model_uri=version.model,
-            env_secret_ref_name=PLATFORM,
-            parameters=(seldon.Parameter(name="model_uri", type="STRING", value=MODEL_URI),),
-            logger=seldon.Logger(mode="all", url=plan.names.broker_url),
-        ),
-        component_specs=(seldon.ComponentSpec(spec=_pod(plan), hpa_spec=_autoscaler(plan)),),
+        graph=servers.node(plan, version),
+        component_specs=(_component(plan),),
         # Unset, the executor asks for half a core in every predictor.
         svc_orch_spec=seldon.Orchestrator(resources=parts.small("50m", "64Mi", limit="256Mi")),
     )
@@ -94,31 +85,18 @@ def _autoscaler(plan: Plan) -> seldon.Autoscaler | None:
     )
 
 
-def _pod(plan: Plan) -> core.PodSpec:
-    return core.PodSpec(
-        service_account_name=plan.names.model,
-        automount_service_account_token=False,
-        enable_service_links=False,
-        security_context=parts.POD,
-        containers=(
-            core.Container(
-                name=NODE,
-                image=plan.serve_image,
-                command=("seldon-core-microservice",),
-                args=(plan.serve.model, "--service-type", "MODEL"),
-                env=parts.plain_environment(GRPC_WORKERS="0", HOME="/tmp"),  # noqa: S108 - inside the container
-                resources=user_resources(plan.serve.resources),
-                security_context=parts.HARDENED,
-            ),
+def _component(plan: Plan) -> seldon.ComponentSpec:
+    containers = servers.containers(plan)
+    return seldon.ComponentSpec(
+        # whoever waits for a release looks for the Deployment of this name
+        metadata=seldon.Named(name=NODE) if len(containers) > 1 else None,
+        spec=core.PodSpec(
+            service_account_name=plan.names.model,
+            automount_service_account_token=False,
+            enable_service_links=False,
+            security_context=parts.POD,
+            containers=containers,
+            termination_grace_period_seconds=20,
         ),
-        termination_grace_period_seconds=20,
-    )
-
-
-def user_resources(resources: Resources) -> core.Resources:
-    """What the spec asks for: memory is also the limit, GPUs are whole."""
-    gpus = {"nvidia.com/gpu": str(resources.gpu)} if resources.gpu else {}
-    return core.Resources(
-        requests={"cpu": resources.cpu, "memory": resources.memory, **gpus},
-        limits={"memory": resources.memory, **gpus},
+        hpa_spec=_autoscaler(plan),
     )

@@ -23,6 +23,20 @@ _NAMES = st.from_regex(r"[a-z][a-z0-9]{0,10}(-[a-z0-9]{1,8})?", fullmatch=True)
 _DETECTORS = st.sampled_from(["ks", "cvm"])
 _OUTLIERS = st.sampled_from(["iforest", "mahalanobis"])
 
+_SERVERS: st.SearchStrategy[Parts] = st.sampled_from(
+    [
+        {"server": "python", "model": "Model"},
+        {"server": "sklearn", "method": "predict"},
+        *(
+            {"server": server, "protocol": protocol}
+            for server in ("xgboost", "mlflow")
+            for protocol in ("seldon", "v2")
+        ),
+        *({"server": "tensorflow", "protocol": protocol} for protocol in ("seldon", "tensorflow")),
+        {"server": "triton"},
+    ]
+)
+
 
 @st.composite
 def specs(draw: st.DrawFn) -> tuple[str, str]:
@@ -60,7 +74,11 @@ def specs(draw: st.DrawFn) -> tuple[str, str]:
     if draw(st.booleans()):
         steps = draw(st.lists(st.integers(1, 99), min_size=1, max_size=3, unique=True))
         rollout["canary"] = {"steps": sorted(steps)}
-    serve: Parts = {"model": "Model", "backend": draw(st.sampled_from(["seldon", "plain"]))}
+    serve: Parts = {**draw(_SERVERS)}
+    if serve["server"] == "python":
+        serve["backend"] = draw(st.sampled_from(["seldon", "plain"]))
+    elif draw(st.booleans()):
+        serve["image"] = "server"
     if draw(st.booleans()):
         serve["replicas"] = draw(st.integers(1, 3))
     elif draw(st.booleans()):

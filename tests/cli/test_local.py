@@ -12,6 +12,7 @@ import pytest
 from pipeline.runtimes.local import leftovers
 from pipeline.runtimes.local.state import State
 from tests.runtimes.conftest import Git, context, deployment, envs, git, kustomization, service, state, virtual_service
+from tests.spec.specs import MINIMAL
 
 __all__ = ["context", "envs", "git", "state"]
 
@@ -115,3 +116,12 @@ def test_up_says_what_is_wrong_with_a_project_before_it_builds_anything(tmp_path
     assert "building its environment" not in said
     spec.write_bytes(b"\x8c\xff")
     assert "is not UTF-8 text" in driftloop("up", str(spec), "--state", str(tmp_path / "state"), code=1).stderr
+
+
+def test_a_server_that_only_the_operator_has_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    spec = tmp_path / "pipeline.yaml"
+    spec.write_text(MINIMAL.replace("{model: Digits}", "{server: sklearn}"))
+    said = driftloop("up", str(spec), "--state", str(tmp_path / "state"), code=1).stderr
+    assert "spec.serve.server is `sklearn`, which only Seldon's operator can run, and there is none here" in said
+    assert "hint: on this machine, load the model in a Python class of your own (`server: python`)" in said
+    assert not (tmp_path / "state" / "images").exists() or not any((tmp_path / "state" / "images").iterdir())

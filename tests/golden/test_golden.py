@@ -188,7 +188,8 @@ def test_every_container_is_restricted_and_spells_its_command(name: str) -> None
 
     for path, document in objects(name):
         for container in containers(document):
-            assert container.get("command"), (path, container["image"])
+            # the operator writes the command of a server that it brings along
+            assert container.get("command") or "implementation: " in tree(name)[path], (path, container["image"])
             security = container["securityContext"]
             assert security["allowPrivilegeEscalation"] is False
             assert security["capabilities"] == {"drop": ["ALL"]}
