@@ -11,6 +11,7 @@ from pathlib import Path
 from pipeline.errors import LocalError
 from pipeline.runtimes.local import dockerfile
 from pipeline.spec import Document, Problem
+from pipeline.spec.graph import Released, nodes
 from pipeline.spec.model import Spec
 from pipeline.spec.serve import PythonServer, Serve
 
@@ -86,6 +87,10 @@ def _uses(spec: Spec) -> Iterator[Use]:
     if isinstance(spec.serve, PythonServer):
         module, _, name = spec.serve.model.rpartition(".")
         yield Use(("spec", "serve", "model"), spec.serve.image, module or name, name, "class")
+    for at, node in nodes(spec.serve.graph) if spec.serve.graph is not None else ():
+        if not isinstance(node, Released):
+            module, _, name = node.class_.rpartition(".")
+            yield Use(("spec", "serve", "graph", *at, "class"), node.image, module or name, name, "class")
 
 
 def _function(

@@ -7,8 +7,15 @@ from math import prod
 
 from pipeline.plan.trials import MOST, trials
 from pipeline.spec import Pipeline
+from pipeline.spec.graph import Node, Released, nodes
 from pipeline.spec.resources import Resources
 from pipeline.spec.serve import PythonServer
+
+GRAPH = ("spec", "serve", "graph")
+NODES, DEPTH = 10, 5
+"""Of a graph at most."""
+TAKEN = ("model", "tfserving", "seldon-container-engine")
+"""Names of the containers beside a graph's own: the released model's, and the operator's."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +49,11 @@ def _images(pipeline: Pipeline) -> Iterator[Finding]:
         (("spec", "train", "image"), spec.train.image),
         (("spec", "evaluate", "image"), spec.evaluate.image),
         (("spec", "serve", "image"), spec.serve.image),
+        *(
+            ((*GRAPH, *at, "image"), node.image)
+            for at, node in (nodes(spec.serve.graph) if spec.serve.graph is not None else ())
+            if not isinstance(node, Released)
+        ),
     ]
     for location, name in used:
         if name is not None and name not in spec.images:
@@ -119,6 +131,53 @@ def _serving(pipeline: Pipeline) -> Iterator[Finding]:
             "brings that server along",
             "or load the model in a Python class of your own: `server: python`",
         )
+    if serve.graph is None:
+        return
+    if serve.backend == "plain":
+        yield Finding(
+            ("spec", "serve", "backend"),
+            "spec.serve.backend is `plain`, must be `seldon` with a graph: only Seldon's executor walks one",
+            "or do it all in one Python class, without `graph`",
+        )
+    if serve.protocol != "seldon":
+        yield Finding(
+            ("spec", "serve", "protocol"),
+            f"spec.serve.protocol is `{serve.protocol}`, must be `seldon` with a graph: its nodes are Python classes, "
+            "which speak nothing else",
+        )
+    yield from _graph(serve.graph)
+
+
+def _graph(root: Node) -> Iterator[Finding]:
+    found = tuple(nodes(root))
+    released = [at for at, node in found if isinstance(node, Released)]
+    if len(released) != 1:
+        yield Finding(
+            GRAPH,
+            f"{_dotted(GRAPH)} has {len(released)} nodes of type `released`, must have exactly one",
+            "it stands for the model that the pipeline trains: `{type: released}`",
+        )
+    if isinstance(root, Released):
+        yield Finding(
+            GRAPH, f"{_dotted(GRAPH)} is the released model alone, must have a node above it", "leave `graph` out"
+        )
+    deepest = max(len(at) // 2 + 1 for at, _ in found)
+    if len(found) > NODES or deepest > DEPTH:
+        yield Finding(
+            GRAPH,
+            f"{_dotted(GRAPH)} has {len(found)} nodes, {deepest} deep, must have at most {NODES}, {DEPTH} deep",
+            "each node is a container in every pod of every version",
+        )
+    seen: dict[str, tuple[str | int, ...]] = dict.fromkeys(TAKEN, ())
+    for at, node in found:
+        if isinstance(node, Released):
+            continue
+        if node.name in seen:
+            place = (*GRAPH, *at, "name")
+            earlier = seen[node.name]
+            other = f"that of {_dotted((*GRAPH, *earlier))}" if node.name not in TAKEN else "one of Seldon's own"
+            yield Finding(place, f"{_dotted(place)} is `{node.name}`, must not be {other}")
+        seen.setdefault(node.name, at)
 
 
 def _retrain(pipeline: Pipeline) -> Iterator[Finding]:

@@ -12,6 +12,8 @@ from pipeline.kube.networking import Egress, Ingress, IPBlock, NetworkPolicy, Ne
 from pipeline.plan import Plan
 from pipeline.plan.names import PREDICTOR_PORT, SERVICE_PORT, WEBHOOK_PORT, Names
 from pipeline.resources import decision, judge, parts, serving
+from pipeline.resources.servers import METRICS_PORT
+from pipeline.spec.graph import own
 
 COMPONENT = "network"
 STEPS = "workflows"
@@ -19,8 +21,6 @@ REACHES = "driftloop.dev/reaches"
 """Label of workflow pods that need more than storage and git."""
 CLAIM, FINISH, JUDGE = "nats", "nats-broker", "judge"
 """Its values. A user's code reaches none of these."""
-METRICS_PORT = 6000
-"""A model server's own metrics, where Seldon's operator runs it."""
 
 OUTSIDE = (443, 6443)
 """The API server and git have no label a policy could select, so their ports are open to any address."""
@@ -69,7 +69,9 @@ def _roles(plan: Plan) -> Iterator[tuple[str, LabelSelector, tuple[Ingress, ...]
     yield "webhook", _all(webhook), (_from(_pods(decides), port=WEBHOOK_PORT),), (nats,)
     yield "sensor", _all(sensor), (), (nats, outside)
     gateway = _in("istio-system", istio="ingressgateway")
-    metrics = (_from(watching, port=METRICS_PORT),) if plan.serve.backend == "seldon" else ()
+    # what a model server, and each class of a graph, shows of itself where Seldon's operator runs it
+    shown = tuple(Port(port=METRICS_PORT + number) for number in range(1 + len(own(plan.serve.graph))))
+    metrics = (Ingress(from_=(watching,), ports=shown),) if plan.serve.backend == "seldon" else ()
     served = _from(gateway, _pods(judges), watching, port=PREDICTOR_PORT)
     yield "model", _all(model), (served, *metrics), (storage, broker)
     yield (

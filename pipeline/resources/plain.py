@@ -16,10 +16,9 @@ from pipeline.kube.text import text
 from pipeline.plan import images
 from pipeline.plan.names import GATEWAY, MODEL_PORT, PREDICTOR_PORT
 from pipeline.resources import logger, parts
-from pipeline.resources.servers import MODEL_URI
+from pipeline.resources.servers import METRICS_PORT, MODEL_URI
 from pipeline.resources.serving import DIGEST
 
-METRICS_PORT = 6000
 DRAIN = 10
 """Seconds a pod that is taken away goes on taking requests, until nobody has its address any more."""
 FINISH = 15

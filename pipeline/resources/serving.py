@@ -68,7 +68,7 @@ def _predictor(plan: Plan, release: Release, version: Version) -> seldon.Predict
         # The executor's metrics take `predictor_version` from here, not from the labels.
         annotations={"version": version.id, DIGEST: version.model_digest},
         labels={"version": version.id},
-        graph=servers.node(plan, version),
+        graph=servers.graph(plan, version),
         component_specs=(_component(plan),),
         # Unset, the executor asks for half a core in every predictor.
         svc_orch_spec=seldon.Orchestrator(resources=parts.small("50m", "64Mi", limit="256Mi")),

@@ -1,6 +1,6 @@
 """What every part of a spec is made of."""
 
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ConfigDict, Discriminator
 from pydantic.alias_generators import to_camel
@@ -37,7 +37,7 @@ def tagged(key: str, *, default: str | None = None) -> Discriminator:
 def tag(model: type[BaseModel]) -> tuple[str, str] | None:
     """The key and value by which a model is a member of a union."""
     for key in TAGS:
-        field = model.model_fields.get(key)
-        if field is not None and isinstance(field.default, str):
-            return key, field.default
+        values = get_args(model.model_fields[key].annotation) if key in model.model_fields else ()
+        if len(values) == 1:
+            return key, str(values[0])
     return None

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, Tag, model_validator
 
 from pipeline.spec.base import SpecModel, tagged
+from pipeline.spec.graph import Node
 from pipeline.spec.resources import Resources
 from pipeline.spec.values import ImageName, ModelClass
 
@@ -36,6 +37,8 @@ class _Server(SpecModel):
     """`seldon` commits a SeldonDeployment; `plain` what its operator would make of it."""
     resources: Resources = Resources(cpu="200m", memory="512Mi")
     """What a model server asks for."""
+    graph: Node | None = None
+    """What stands around the released model: transformers, a combiner, a router."""
 
     @model_validator(mode="after")
     def _one_number(self) -> Self:

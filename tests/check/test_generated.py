@@ -39,6 +39,24 @@ _SERVERS: st.SearchStrategy[Parts] = st.sampled_from(
 
 
 @st.composite
+def _graphs(draw: st.DrawFn) -> Parts:
+    """A graph, from the released node upwards."""
+    names = iter(draw(st.permutations(["scale", "vote", "choose", "rules", "label", "clip"])))
+
+    def node(kind: str, *children: Parts) -> Parts:
+        below = {"children": list(children)} if children else {}
+        uri = {"uri": "s3://data/fixed"} if draw(st.booleans()) else {}
+        return {"type": kind, "name": next(names), "image": "server", "class": "Own", **uri, **below}
+
+    found: Parts = {"type": "released"}
+    for kind in draw(
+        st.lists(st.sampled_from(["transformer", "output-transformer", "combiner", "router"]), min_size=1, max_size=3)
+    ):
+        found = node(kind, *([found] if "transformer" in kind else draw(st.permutations([found, node("model")]))))
+    return found
+
+
+@st.composite
 def specs(draw: st.DrawFn) -> tuple[str, str]:
     """A spec as JSON, which is YAML, and its name."""
     name = draw(_NAMES)
@@ -79,6 +97,8 @@ def specs(draw: st.DrawFn) -> tuple[str, str]:
         serve["backend"] = draw(st.sampled_from(["seldon", "plain"]))
     elif draw(st.booleans()):
         serve["image"] = "server"
+    if serve.get("backend") == "seldon" and draw(st.booleans()):
+        serve["graph"] = draw(_graphs())
     if draw(st.booleans()):
         serve["replicas"] = draw(st.integers(1, 3))
     elif draw(st.booleans()):
