@@ -37,14 +37,13 @@ def reference() -> str:
 def _models(
     path: str, variant: str, model: type[BaseModel], seen: set[type[BaseModel]]
 ) -> Iterator[tuple[str, type[BaseModel]]]:
-    if model in seen:
-        return
-    seen.add(model)
     yield path + variant, model
     for name, field in model.model_fields.items():
         step = f"{path}.{field.alias or name}".lstrip(".")
         inner = list(_inside(field.annotation))
-        for found in inner:
+        fresh = [found for found in inner if found not in seen]
+        seen.update(fresh)
+        for found in fresh:
             tagged = tag(found)
             yield from _models(step, f" ({tagged[1]})" if tagged and len(inner) > 1 else "", found, seen)
 
