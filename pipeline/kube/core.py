@@ -178,6 +178,9 @@ class VolumeMount(Model):
 class EmptyDir(Model):
     """An empty folder that lives as long as the pod."""
 
+    medium: Literal["Memory"] | None = None
+    size_limit: str | None = None
+
 
 class ConfigMapVolume(Model):
     """A ConfigMap's keys as files."""
@@ -212,9 +215,20 @@ class Container(Model):
     security_context: SecurityContext | None = None
 
 
+class Toleration(Model):
+    """A taint of nodes that does not keep the pod away."""
+
+    key: str
+    operator: Literal["Exists"] = "Exists"
+    effect: Literal["NoSchedule"] = "NoSchedule"
+
+
 class PodSpec(Model):
     """A pod."""
 
+    node_selector: dict[str, str] | None = None
+    tolerations: tuple[Toleration, ...] | None = None
+    runtime_class_name: str | None = None
     service_account_name: str | None = None
     automount_service_account_token: bool | None = None
     enable_service_links: bool | None = None

@@ -112,7 +112,7 @@ def _gpus(pipeline: Pipeline) -> Iterator[Finding]:
         *((("spec", "data", "steps", i), step.resources) for i, step in enumerate(spec.data.steps)),
         (("spec", "train"), spec.train.resources),
         (("spec", "evaluate"), spec.evaluate.resources),
-        (("spec", "serve"), spec.serve.resources),
+        *_served(pipeline),
     ]
     for at, resources in asking:
         name = resources.gpu_profile
@@ -120,6 +120,23 @@ def _gpus(pipeline: Pipeline) -> Iterator[Finding]:
             location = (*at, "resources", "gpuProfile")
             message, hint = _unknown(location, name, {"default", *spec.gpus}, of="the GPU profiles under spec.gpus")
             yield Finding(location, message, hint)
+    served = [(at, one.gpu_profile or "default") for at, one in _served(pipeline) if one.gpu]
+    for at, name in served:
+        if name != served[0][1]:
+            yield Finding(
+                (*at, "resources"),
+                f"{_dotted((*at, 'resources'))} asks for a GPU of profile `{name}`, must be of `{served[0][1]}` as "
+                f"{_dotted(served[0][0])} asks for: all of a graph is one pod, on one node",
+            )
+
+
+def _served(pipeline: Pipeline) -> Iterator[tuple[tuple[str | int, ...], Resources]]:
+    """What the containers of a version's pod ask for."""
+    serve = pipeline.spec.serve
+    yield ("spec", "serve"), serve.resources
+    for at, node in nodes(serve.graph) if serve.graph is not None else ():
+        if not isinstance(node, Released):
+            yield (*GRAPH, *at), node.resources
 
 
 def _serving(pipeline: Pipeline) -> Iterator[Finding]:

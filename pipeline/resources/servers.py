@@ -19,7 +19,7 @@ from pipeline.spec.graph import (
     below,
     own,
 )
-from pipeline.spec.resources import Resources
+from pipeline.spec.resources import GpuProfile, Resources
 from pipeline.spec.serve import (
     MlflowServer,
     PythonServer,
@@ -32,6 +32,7 @@ from pipeline.spec.serve import (
 MODEL_URI = "/mnt/models"
 METRICS_PORT = 6000
 """Where a model server shows its own metrics; further containers of a pod take the next ones."""
+SHARED_MEMORY = "shared-memory"
 TFSERVING = "tfserving"
 """The operator's name for TensorFlow Serving behind its proxy."""
 
@@ -110,17 +111,14 @@ def containers(plan: Plan) -> tuple[core.Container, ...]:
     return (
         first.model_copy(update={"ports": _metrics(0)}),
         *rest,
-        *(
-            python(
-                node.name,
-                plan.images[node.image],
-                node.class_,
-                "TRANSFORMER" if isinstance(node, OutputTransformer) else _type(node),
-                user_resources(node.resources),
-            ).model_copy(update={"ports": _metrics(number)})
-            for number, node in enumerate(classes, start=1)
-        ),
+        *(_class(plan, node).model_copy(update={"ports": _metrics(n)}) for n, node in enumerate(classes, start=1)),
     )
+
+
+def _class(plan: Plan, node: Own) -> core.Container:
+    # the microservice has one word for both kinds of transformer
+    service = "TRANSFORMER" if isinstance(node, OutputTransformer) else _type(node)
+    return _asked(plan, _python(node.name, plan.images[node.image], node.class_, service), node.resources)
 
 
 def _metrics(number: int) -> tuple[core.ContainerPort, ...]:
@@ -130,21 +128,21 @@ def _metrics(number: int) -> tuple[core.ContainerPort, ...]:
 def _model(plan: Plan) -> tuple[core.Container, ...]:
     """What the operator can't know of it; it adds image, arguments and ports of a server that it brings along."""
     serve, image = plan.serve, plan.serve_image
-    asked = user_resources(serve.resources)
     match serve:
         case PythonServer(model=model):
             assert image is not None  # noqa: S101 - the spec has a default
-            return (python(NODE, image, model, "MODEL", asked),)
+            return (_asked(plan, _python(NODE, image, model, "MODEL"), serve.resources),)
         case TensorflowServer(protocol="seldon"):
             # the operator gives its proxy's own image to the node's container
-            return (_server(NODE, None, parts.small("100m", "256Mi")), _server(TFSERVING, image, asked))
+            proxy = _server(NODE, None).model_copy(update={"resources": parts.small("100m", "256Mi")})
+            return (proxy, _asked(plan, _server(TFSERVING, image), serve.resources))
         case SklearnServer() | XgboostServer() | MlflowServer() | TensorflowServer() | TritonServer():
-            return (_server(NODE, image, asked),)
+            return (_asked(plan, _server(NODE, image), serve.resources),)
         case _:
             assert_never(serve)
 
 
-def python(name: str, image: str, model: str, service: str, resources: core.Resources) -> core.Container:
+def _python(name: str, image: str, model: str, service: str) -> core.Container:
     """A class behind seldon-core's microservice."""
     return core.Container(
         name=name,
@@ -152,19 +150,39 @@ def python(name: str, image: str, model: str, service: str, resources: core.Reso
         command=("seldon-core-microservice",),
         args=(model, "--service-type", service),
         env=parts.plain_environment(GRPC_WORKERS="0", HOME="/tmp"),  # noqa: S108 - inside the container
-        resources=resources,
         security_context=parts.HARDENED,
     )
 
 
-def _server(name: str, image: str | None, resources: core.Resources) -> core.Container:
-    return core.Container(name=name, image=image, resources=resources, security_context=parts.HARDENED)
+def _server(name: str, image: str | None) -> core.Container:
+    return core.Container(name=name, image=image, security_context=parts.HARDENED)
 
 
-def user_resources(resources: Resources) -> core.Resources:
-    """What the spec asks for: memory is also the limit, GPUs are whole."""
-    gpus = {"nvidia.com/gpu": str(resources.gpu)} if resources.gpu else {}
-    return core.Resources(
-        requests={"cpu": resources.cpu, "memory": resources.memory, **gpus},
-        limits={"memory": resources.memory, **gpus},
+def gpu(plan: Plan) -> GpuProfile | None:
+    """The kind of GPU in a version's pod; the plan has checked that there is one kind at most."""
+    asking = (plan.serve.resources, *(node.resources for node in own(plan.serve.graph)))
+    return next((found for resources in asking if (found := plan.gpu(resources)) is not None), None)
+
+
+def shared_memory(profile: GpuProfile | None) -> tuple[core.Volume, ...] | None:
+    """The volume behind /dev/shm, which counts as the memory of the containers that mount it."""
+    if profile is None or profile.shared_memory is None:
+        return None
+    folder = core.EmptyDir(medium="Memory", size_limit=profile.shared_memory)
+    return (core.Volume(name=SHARED_MEMORY, empty_dir=folder),)
+
+
+def _asked(plan: Plan, container: core.Container, resources: Resources) -> core.Container:
+    """With what the spec asks for: memory is also the limit, GPUs are whole."""
+    profile = plan.gpu(resources)
+    gpus = {profile.resource: str(resources.gpu)} if profile is not None else {}
+    shared = profile is not None and profile.shared_memory is not None
+    return container.model_copy(
+        update={
+            "resources": core.Resources(
+                requests={"cpu": resources.cpu, "memory": resources.memory, **gpus},
+                limits={"memory": resources.memory, **gpus},
+            ),
+            "volume_mounts": (core.VolumeMount(name=SHARED_MEMORY, mount_path="/dev/shm"),) if shared else None,  # noqa: S108
+        }
     )

@@ -87,15 +87,20 @@ def _autoscaler(plan: Plan) -> seldon.Autoscaler | None:
 
 def _component(plan: Plan) -> seldon.ComponentSpec:
     containers = servers.containers(plan)
+    gpu = servers.gpu(plan)
     return seldon.ComponentSpec(
         # whoever waits for a release looks for the Deployment of this name
         metadata=seldon.Named(name=NODE) if len(containers) > 1 else None,
         spec=core.PodSpec(
+            node_selector=dict(gpu.node_selector) or None if gpu is not None else None,
+            tolerations=tuple(core.Toleration(key=key) for key in gpu.tolerations) or None if gpu is not None else None,
+            runtime_class_name=gpu.runtime_class if gpu is not None else None,
             service_account_name=plan.names.model,
             automount_service_account_token=False,
             enable_service_links=False,
             security_context=parts.POD,
             containers=containers,
+            volumes=servers.shared_memory(gpu),
             termination_grace_period_seconds=20,
         ),
         hpa_spec=_autoscaler(plan),

@@ -56,6 +56,12 @@ def graph_of(inner: str, depth: int) -> str:
          "spec.serve.protocol is `v2`, must be `seldon` with a graph", None),
         ("{model: Digits}", graph("{type: released}", "transformer", "server: triton"),
          "p.yaml:11:10: spec.serve.protocol is `v2`, must be `seldon` with a graph", None),
+        ("{model: Digits}", graph("{type: released}, {type: model, name: b, image: server, class: B, "
+                                  "resources: {gpu: 1, gpuProfile: big}}"),
+         "spec.serve.graph.children[1].resources.gpuProfile is `big`, must be one of the GPU profiles", None),
+        ("{model: Digits}", graph("{type: released}, {type: model, name: b, image: server, class: B, "
+                                  "resources: {gpu: 1, gpuProfile: big}}", serve="model: D, resources: {gpu: 1}"),
+         "spec.serve.graph.children[1].resources asks for a GPU of profile `big`, must be of `default`", None),
         ("{model: Digits}", graph(graph_of("{type: released}", 5), "transformer"),
          "spec.serve.graph has 7 nodes, 7 deep, must have at most 10, 5 deep", "a container in every pod"),
         ("    server:", "    api:", "p.yaml:11:10: spec.serve.image is `server`, must be one of the images", None),

@@ -91,3 +91,28 @@ def test_without_the_operator_a_graph_is_refused_by_name() -> None:
     with pytest.raises(plain.UnsupportedServing, match="has a graph of several nodes") as caught:
         plain.serving(plain.parse(yaml.safe_load(json.dumps(deployed(graph()).dump()))))
     assert "Seldon's operator" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize("backend", ["seldon", "plain"])
+def test_a_server_with_a_gpu_goes_where_its_profile_says(backend: str) -> None:
+    text = MINIMAL.replace(
+        "{model: Digits}", f"{{model: Digits, backend: {backend}, resources: {{gpu: 2, gpuProfile: amd}}}}"
+    )
+    amd = (
+        "gpus: {amd: {resource: amd.com/gpu, nodeSelector: {gpu: amd}, tolerations: [amd.com/gpu], runtimeClass: null}}"
+    )
+    found = seldon_deployment(plan(load(text.replace("spec:\n", f"spec:\n  {amd}\n", 1), path="p.yaml")), CANARY)
+    assert found is not None
+    pods = [predictor.component_specs[0].spec for predictor in found.spec.predictors]
+    if backend == "plain":
+        pods = [one.deployment.spec.template.spec for one in plain.serving(found).predictors]
+    for pod in pods:
+        assert pod.node_selector == {"gpu": "amd"}
+        assert [(one.key, one.operator) for one in pod.tolerations or ()] == [("amd.com/gpu", "Exists")]
+        assert pod.runtime_class_name is None
+        model = pod.containers[0]
+        assert model.resources is not None
+        assert (model.resources.limits or {})["amd.com/gpu"] == "2"
+        assert "/dev/shm" in [mount.mount_path for mount in model.volume_mounts or ()]
+        shared = [volume.empty_dir for volume in pod.volumes or () if volume.name == "shared-memory"]
+        assert [(one.medium, one.size_limit) for one in shared if one is not None] == [("Memory", "1Gi")]

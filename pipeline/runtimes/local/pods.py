@@ -27,7 +27,7 @@ _POD = {
     "containers", "initContainers", "volumes", "serviceAccountName", "securityContext", "terminationGracePeriodSeconds",
     "automountServiceAccountToken", "enableServiceLinks", "restartPolicy", "imagePullSecrets", "nodeSelector",
     "tolerations", "affinity", "topologySpreadConstraints", "priorityClassName", "dnsPolicy", "schedulerName",
-    "minReadySeconds",
+    "minReadySeconds", "runtimeClassName",
 }  # fmt: skip
 _CONTAINER = {
     "name", "image", "command", "args", "env", "ports", "volumeMounts", "readinessProbe", "livenessProbe",
