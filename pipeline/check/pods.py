@@ -1,6 +1,6 @@
 """Where objects hold pods, and what a pod holds."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from pipeline.check.node import Node
@@ -92,3 +92,40 @@ def _of_steps(one: Object) -> Iterator[dict[str, str | None]]:
     yield shared
     for template in spec.get("templates").list:
         yield shared | {key: node.text for key, node in template.get("metadata", "labels").map.items()}
+
+
+def fits(wanted: Mapping[str, str], labels: Mapping[str, str | None]) -> bool:
+    """Whether a pod with these labels has all that are wanted; None stands for any value."""
+    return all(key in labels and labels[key] in (None, value) for key, value in wanted.items())
+
+
+_NO_PODS = {
+    "", "rbac.authorization.k8s.io", "networking.k8s.io", "policy", "autoscaling", "networking.istio.io",
+    "security.istio.io",
+    "eventing.knative.dev", "telemetry.istio.io", "monitoring.coreos.com", "bitnami.com", "driftloop.dev", "apps",
+    "batch", "machinelearning.seldon.io", "messaging.knative.dev", "gateway.networking.k8s.io", "scheduling.k8s.io",
+    "kustomize.toolkit.fluxcd.io",
+    "source.toolkit.fluxcd.io", "notification.toolkit.fluxcd.io", "cert-manager.io", "kustomize.config.k8s.io",
+}  # fmt: skip
+_KNOWN_PODS = {
+    ("argoproj.io", kind)
+    for kind in (
+        "EventSource", "Sensor", "EventBus", "Workflow", "WorkflowTemplate", "ClusterWorkflowTemplate", "CronWorkflow",
+        "Rollout",
+    )
+} | {("serving.knative.dev", "Service")}  # fmt: skip
+
+
+_OPERATED = {
+    ("monitoring.coreos.com", kind) for kind in ("Prometheus", "PrometheusAgent", "Alertmanager", "ThanosRuler")
+} | {("gateway.networking.k8s.io", "Gateway")}
+"""Kinds of groups that otherwise make no pods."""
+
+
+def unknown_pods(world: World, namespace: str) -> bool:
+    """Whether something in the namespace makes pods whose labels the files don't say."""
+    return any(
+        one.namespace == namespace
+        and (one.type in _OPERATED or (one.group not in _NO_PODS and one.type not in _KNOWN_PODS))
+        for one in world.objects
+    )

@@ -12,7 +12,9 @@ from pipeline.errors import LocalError
 from pipeline.plan import images
 from pipeline.runtimes.local import dockerfile
 from pipeline.spec import Document, Problem
+from pipeline.spec.graph import Released, nodes
 from pipeline.spec.model import Spec
+from pipeline.spec.serve import PythonServer, Serve
 
 Location = tuple[str | int, ...]
 
@@ -83,8 +85,13 @@ def _uses(spec: Spec) -> Iterator[Use]:
     yield _function(("spec", "train", "run"), spec.train.image, spec.train.run, folders, parameters)
     image = spec.evaluate.image or spec.train.image
     yield _function(("spec", "evaluate", "run"), image, spec.evaluate.run, ("model", "data"))
-    module, _, name = spec.serve.model.rpartition(".")
-    yield Use(("spec", "serve", "model"), spec.serve.image, module or name, name, "class")
+    if isinstance(spec.serve, PythonServer):
+        module, _, name = spec.serve.model.rpartition(".")
+        yield Use(("spec", "serve", "model"), spec.serve.image, module or name, name, "class")
+    for at, node in nodes(spec.serve.graph) if spec.serve.graph is not None else ():
+        if not isinstance(node, Released):
+            module, _, name = node.class_.rpartition(".")
+            yield Use(("spec", "serve", "graph", *at, "class"), node.image, module or name, name, "class")
 
 
 def _function(
@@ -204,8 +211,12 @@ def summary(document: Document) -> Mapping[str, str]:
     return {
         "pipeline": f"{found.names.pipeline} in namespace {found.names.namespace}",
         "training": f"{trials} trial{'s' if trials != 1 else ''}, {len(found.evaluate.gates)} gates",
-        "serving": f"{found.serve.model} by {found.serve.backend}",
+        "serving": f"{_what(found.serve)} by {found.serve.backend}",
         "monitors": ", ".join(f"{m.name} ({m.detector.detector})" for m in found.monitors) or "none",
         **({"pins": _pins(document)} if document.pipeline.spec.pins else {}),
         "retrain": ", ".join(found.retrain_on) or "by schedule and by hand",
     }
+
+
+def _what(serve: Serve) -> str:
+    return serve.model if isinstance(serve, PythonServer) else serve.server

@@ -13,7 +13,7 @@ import click
 
 from pipeline.cli import allowed
 from pipeline.errors import LocalError, SpecError
-from pipeline.runtimes.local import kinds, prepare, timeline
+from pipeline.runtimes.local import kinds, prepare, serving, timeline
 from pipeline.runtimes.local.state import State
 from pipeline.runtimes.local.supervisor import Options, Supervisor, record
 from pipeline.runtimes.local.timeline import Timeline
@@ -95,6 +95,7 @@ def _commit(state: State, spec: Path, envs: Path | None, allow: tuple[str, ...])
     What is wrong with the project is said first, before anything is built for minutes.
     """
     pipeline = _checked(spec)
+    serving.check(pipeline.spec.serve)
     contexts = [(image.ref, spec.parent / image.context) for image in pipeline.spec.images.values() if image.context]
     prepare.register(state, contexts, envs=envs, say=_say)
     prepare.buckets(state, [pipeline.spec.data.uri.removeprefix("s3://").partition("/")[0]])

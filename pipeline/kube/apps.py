@@ -23,7 +23,8 @@ class Strategy(Model):
 class DeploymentSpec(Model):
     """Pods that are kept running."""
 
-    replicas: int
+    replicas: int | None = None
+    """None where an autoscaler decides."""
     selector: LabelSelector
     strategy: Strategy | None = None
     template: PodTemplate

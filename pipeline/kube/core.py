@@ -178,6 +178,9 @@ class VolumeMount(Model):
 class EmptyDir(Model):
     """An empty folder that lives as long as the pod."""
 
+    medium: Literal["Memory"] | None = None
+    size_limit: str | None = None
+
 
 class ConfigMapVolume(Model):
     """A ConfigMap's keys as files."""
@@ -197,7 +200,8 @@ class Container(Model):
     """One program of a pod; command and args are always spelled out."""
 
     name: str
-    image: str
+    image: str | None = None
+    """None where Seldon's operator fills it in."""
     command: tuple[str, ...] | None = None
     args: tuple[str, ...] | None = None
     env: tuple[EnvVar, ...] | None = None
@@ -211,9 +215,20 @@ class Container(Model):
     security_context: SecurityContext | None = None
 
 
+class Toleration(Model):
+    """A taint of nodes that does not keep the pod away."""
+
+    key: str
+    operator: Literal["Exists"] = "Exists"
+    effect: Literal["NoSchedule"] = "NoSchedule"
+
+
 class PodSpec(Model):
     """A pod."""
 
+    node_selector: dict[str, str] | None = None
+    tolerations: tuple[Toleration, ...] | None = None
+    runtime_class_name: str | None = None
     service_account_name: str | None = None
     automount_service_account_token: bool | None = None
     enable_service_links: bool | None = None

@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+from pipeline.kube.autoscaling import Metric
 from pipeline.kube.base import Model, Object
 from pipeline.kube.core import EnvVar, PodSpec, Resources
 
@@ -34,10 +35,32 @@ class Node(Model):
     children: tuple["Node", ...] | None = None
 
 
-class ComponentSpec(Model):
-    """The pod that holds the graph's containers."""
+class Named(Model):
+    """The name of a pod."""
 
+    name: str
+
+
+class Autoscaler(Model):
+    """What the operator's HorizontalPodAutoscaler of a pod says; it wins over `replicas`."""
+
+    min_replicas: int
+    max_replicas: int
+    metricsv2: tuple[Metric, ...]
+    """In the shape of autoscaling/v2; `metrics` is that of v2beta1."""
+
+
+class ComponentSpec(Model):
+    """The pod that holds the graph's containers.
+
+    `pdbSpec` is left out on purpose: its budget counts the pods of all predictors, so that two of them forbid every
+    eviction.
+    """
+
+    metadata: Named | None = None
+    """Instead of the names of all containers, the end of its Deployment's name."""
     spec: PodSpec
+    hpa_spec: Autoscaler | None = None
 
 
 class Orchestrator(Model):
@@ -65,7 +88,7 @@ class SeldonSpec(Model):
     """The predictors that share the traffic."""
 
     name: str | None = None
-    protocol: Literal["seldon"] = "seldon"
+    protocol: Literal["seldon", "tensorflow", "v2"] = "seldon"
     annotations: dict[str, str] | None = None
     predictors: tuple[Predictor, ...]
 

@@ -8,7 +8,15 @@ from math import prod
 from pipeline.plan import images
 from pipeline.plan.trials import MOST, trials
 from pipeline.spec import Pipeline
+from pipeline.spec.graph import Node, Released, nodes
 from pipeline.spec.resources import Resources
+from pipeline.spec.serve import PythonServer
+
+GRAPH = ("spec", "serve", "graph")
+NODES, DEPTH = 10, 5
+"""Of a graph at most."""
+TAKEN = ("model", "tfserving", "seldon-container-engine")
+"""Names of the containers beside a graph's own: the released model's, and the operator's."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +32,7 @@ class Finding:
 
 def check(pipeline: Pipeline) -> tuple[Finding, ...]:
     """Everything in a valid spec that does not fit together."""
-    parts = (_images, _pins, _steps, _search, _gpus, _retrain, _names)
+    parts = (_images, _pins, _steps, _search, _gpus, _serving, _retrain, _names)
     return tuple(finding for part in parts for finding in part(pipeline))
 
 
@@ -35,6 +43,11 @@ def _images(pipeline: Pipeline) -> Iterator[Finding]:
         (("spec", "train", "image"), spec.train.image),
         (("spec", "evaluate", "image"), spec.evaluate.image),
         (("spec", "serve", "image"), spec.serve.image),
+        *(
+            ((*GRAPH, *at, "image"), node.image)
+            for at, node in (nodes(spec.serve.graph) if spec.serve.graph is not None else ())
+            if not isinstance(node, Released)
+        ),
     ]
     for location, name in used:
         if name is not None and name not in spec.images:
@@ -105,7 +118,7 @@ def _gpus(pipeline: Pipeline) -> Iterator[Finding]:
         *((("spec", "data", "steps", i), step.resources) for i, step in enumerate(spec.data.steps)),
         (("spec", "train"), spec.train.resources),
         (("spec", "evaluate"), spec.evaluate.resources),
-        (("spec", "serve"), spec.serve.resources),
+        *_served(pipeline),
     ]
     for at, resources in asking:
         name = resources.gpu_profile
@@ -113,6 +126,81 @@ def _gpus(pipeline: Pipeline) -> Iterator[Finding]:
             location = (*at, "resources", "gpuProfile")
             message, hint = _unknown(location, name, {"default", *spec.gpus}, of="the GPU profiles under spec.gpus")
             yield Finding(location, message, hint)
+    served = [(at, one.gpu_profile or "default") for at, one in _served(pipeline) if one.gpu]
+    for at, name in served:
+        if name != served[0][1]:
+            yield Finding(
+                (*at, "resources"),
+                f"{_dotted((*at, 'resources'))} asks for a GPU of profile `{name}`, must be of `{served[0][1]}` as "
+                f"{_dotted(served[0][0])} asks for: all of a graph is one pod, on one node",
+            )
+
+
+def _served(pipeline: Pipeline) -> Iterator[tuple[tuple[str | int, ...], Resources]]:
+    """What the containers of a version's pod ask for."""
+    serve = pipeline.spec.serve
+    yield ("spec", "serve"), serve.resources
+    for at, node in nodes(serve.graph) if serve.graph is not None else ():
+        if not isinstance(node, Released):
+            yield (*GRAPH, *at), node.resources
+
+
+def _serving(pipeline: Pipeline) -> Iterator[Finding]:
+    serve = pipeline.spec.serve
+    if serve.backend == "plain" and not isinstance(serve, PythonServer):
+        yield Finding(
+            ("spec", "serve", "backend"),
+            f"spec.serve.backend is `plain`, must be `seldon` with `server: {serve.server}`: only Seldon's operator "
+            "brings that server along",
+            "or load the model in a Python class of your own: `server: python`",
+        )
+    if serve.graph is None:
+        return
+    if serve.backend == "plain":
+        yield Finding(
+            ("spec", "serve", "backend"),
+            "spec.serve.backend is `plain`, must be `seldon` with a graph: only Seldon's executor walks one",
+            "or do it all in one Python class, without `graph`",
+        )
+    if serve.protocol != "seldon":
+        yield Finding(
+            ("spec", "serve", "protocol"),
+            f"spec.serve.protocol is `{serve.protocol}`, must be `seldon` with a graph: its nodes are Python classes, "
+            "which speak nothing else",
+        )
+    yield from _graph(serve.graph)
+
+
+def _graph(root: Node) -> Iterator[Finding]:
+    found = tuple(nodes(root))
+    released = [at for at, node in found if isinstance(node, Released)]
+    if len(released) != 1:
+        yield Finding(
+            GRAPH,
+            f"{_dotted(GRAPH)} has {len(released)} nodes of type `released`, must have exactly one",
+            "it stands for the model that the pipeline trains: `{type: released}`",
+        )
+    if isinstance(root, Released):
+        yield Finding(
+            GRAPH, f"{_dotted(GRAPH)} is the released model alone, must have a node above it", "leave `graph` out"
+        )
+    deepest = max(len(at) // 2 + 1 for at, _ in found)
+    if len(found) > NODES or deepest > DEPTH:
+        yield Finding(
+            GRAPH,
+            f"{_dotted(GRAPH)} has {len(found)} nodes, {deepest} deep, must have at most {NODES}, {DEPTH} deep",
+            "each node is a container in every pod of every version",
+        )
+    seen: dict[str, tuple[str | int, ...]] = dict.fromkeys(TAKEN, ())
+    for at, node in found:
+        if isinstance(node, Released):
+            continue
+        if node.name in seen:
+            place = (*GRAPH, *at, "name")
+            earlier = seen[node.name]
+            other = f"that of {_dotted((*GRAPH, *earlier))}" if node.name not in TAKEN else "one of Seldon's own"
+            yield Finding(place, f"{_dotted(place)} is `{node.name}`, must not be {other}")
+        seen.setdefault(node.name, at)
 
 
 def _retrain(pipeline: Pipeline) -> Iterator[Finding]:

@@ -13,8 +13,9 @@ from pipeline.plan.names import Names
 from pipeline.plan.trials import Trial, trials
 from pipeline.spec import Document, InvalidSpec, Pipeline
 from pipeline.spec.detector import Detector
-from pipeline.spec.model import Evaluate, Mesh, Rollout, Serve, Train
+from pipeline.spec.model import Evaluate, Mesh, Rollout, Train
 from pipeline.spec.resources import GpuProfile, Resources, Retries
+from pipeline.spec.serve import Serve
 from pipeline.spec.values import S3Uri
 
 DEFAULT_GPU = "default"
@@ -75,7 +76,8 @@ class Plan:
     evaluate: Evaluate
     evaluate_image: str
     serve: Serve
-    serve_image: str
+    serve_image: str | None
+    """None where Seldon's operator chooses it."""
     monitors: tuple[Monitor, ...]
     retrain_on: tuple[str, ...]
     policy: str
@@ -139,7 +141,7 @@ def plan(pipeline: Pipeline | Document, *, cluster: str = "dev") -> Plan:
         evaluate=spec.evaluate,
         evaluate_image=images[spec.evaluate.image or spec.train.image],
         serve=spec.serve,
-        serve_image=images[spec.serve.image],
+        serve_image=images[spec.serve.image] if spec.serve.image is not None else None,
         monitors=_monitors(pipeline),
         retrain_on=on,
         policy=_policy(pipeline, on),

@@ -168,6 +168,7 @@ def _effects(before: Mapping[Key, Json], after: Mapping[Key, Json], release: Rel
     if any(kind in ("EventSource", "Sensor") for kind, _, _ in changed):
         yield "the webhook is set up anew; what is sent meanwhile is sent again"
     yield from _serving(_served(before), _served(after), release)
+    yield from _scaling(before, after, release)
     yield from _detectors(_watching(before), _watching(after))
     for component in _OWN:
         if any(_component(after.get(key, {})) == component for key in changed if key[0] == "Deployment"):
@@ -182,10 +183,11 @@ def _served(objects: Mapping[Key, Json]) -> dict[str, tuple[str, Json]]:
     for (kind, _, _), document in objects.items():
         if kind == "SeldonDeployment":
             for predictor in document["spec"]["predictors"]:
-                pods = {key: value for key, value in predictor.items() if key not in ("traffic", "shadow")}
+                pods = {k: value for k, value in predictor.items() if k not in ("traffic", "shadow", "replicas")}
+                pods["componentSpecs"] = [_without(part, "hpaSpec") for part in predictor["componentSpecs"]]
                 found[predictor["name"]] = (kind, pods)
         elif kind == "Deployment" and _component(document) == "serving":
-            found[document["metadata"]["labels"][_RELEASE_LABEL]] = (kind, document["spec"])
+            found[document["metadata"]["labels"][_RELEASE_LABEL]] = (kind, _without(document["spec"], "replicas"))
     return found
 
 
@@ -195,6 +197,40 @@ def _scheduled(before: Json | None, after: Json | None) -> str:
     if spec.get("workflowSpec", {}).get("entrypoint") == ON_NEW_DATA:
         return f"new data is looked for at {times} (UTC)" if after is not None else "new data starts no run any more"
     return f"runs also start at {times} (UTC)" if after is not None else "no run starts by the clock any more"
+
+
+def _without(document: Json, key: str) -> Json:
+    return {name: value for name, value in document.items() if name != key}
+
+
+def _scales(objects: Mapping[Key, Json]) -> dict[str, str]:
+    """Release id to how many pods it has."""
+    found: dict[str, str] = {}
+    for (kind, _, _), document in objects.items():
+        if kind == "SeldonDeployment":
+            for predictor in document["spec"]["predictors"]:
+                scaled = [part["hpaSpec"] for part in predictor["componentSpecs"] if "hpaSpec" in part]
+                fixed = f"{predictor.get('replicas', 1)} pods"
+                found[predictor["name"]] = _between(scaled[0], "metricsv2") if scaled else fixed
+        elif kind in ("Deployment", "HorizontalPodAutoscaler") and _component(document) == "serving":
+            id, spec = document["metadata"]["labels"][_RELEASE_LABEL], document["spec"]
+            if kind == "HorizontalPodAutoscaler":
+                found[id] = _between(spec, "metrics")
+            elif "replicas" in spec:
+                found[id] = f"{spec['replicas']} pods"
+    return found
+
+
+def _between(scaled: Json, metrics: str) -> str:
+    aim = scaled[metrics][0]["resource"]["target"]["averageUtilization"]
+    return f"{scaled['minReplicas']} to {scaled['maxReplicas']} pods, aiming at {aim} % of the CPU they ask for"
+
+
+def _scaling(before: Mapping[Key, Json], after: Mapping[Key, Json], release: Release | None) -> Iterator[str]:
+    old, new = _scales(before), _scales(after)
+    for id in old:
+        if id in new and old[id] != new[id]:
+            yield f"{_role(id, release)} {id} runs with {new[id]}"
 
 
 def _serving(
@@ -207,13 +243,7 @@ def _serving(
         elif before[id][0] != after[id][0]:
             yield f"{role} {id} goes away as {before[id][0]} and comes back as {after[id][0]}"
         elif before[id][1] != after[id][1]:
-            old, new = ({key: v for key, v in it[id][1].items() if key != "replicas"} for it in (before, after))
-            count = after[id][1].get("replicas", 1)
-            yield (
-                f"{role} {id} runs with {count} pods"
-                if old == new
-                else f"{role} {id} gets new pods, one at a time, while the old ones answer"
-            )
+            yield f"{role} {id} gets new pods, one at a time, while the old ones answer"
     for id in after:
         if id not in before:
             yield f"{_role(id, release)} {id} starts"

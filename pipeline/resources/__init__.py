@@ -103,13 +103,16 @@ def model(plan: Plan, release: Release) -> tuple[Manifest, ...]:
     deployed = serving.seldon_deployment(plan, release)
     if plan.serve.backend == "seldon" or deployed is None:
         found["model.seldondeployment"] = deployed
-        return _files(plan, "deployments", found)
-    written = plain.serving(deployed, images=plan.platform)
-    for predictor in written.predictors:
-        found[f"{predictor.name}-logger.configmap"] = predictor.logger
-        found[f"{predictor.name}.deployment"] = predictor.deployment
-        found[f"{predictor.name}.service"] = predictor.service
-    found["traffic.virtualservice"] = written.traffic
+    else:
+        written = plain.serving(deployed, images=plan.platform)
+        for predictor in written.predictors:
+            found[f"{predictor.name}-logger.configmap"] = predictor.logger
+            found[f"{predictor.name}.deployment"] = predictor.deployment
+            found[f"{predictor.name}.horizontalpodautoscaler"] = predictor.autoscaler
+            found[f"{predictor.name}.service"] = predictor.service
+        found["traffic.virtualservice"] = written.traffic
+    for version in serving.served(plan, release):
+        found[f"{version.id}.poddisruptionbudget"] = serving.budget(plan, version)
     return _files(plan, "deployments", found)
 
 
@@ -142,7 +145,7 @@ def decision_service(plan: Plan, release: Release) -> tuple[Manifest, ...]:
 def judge_service(plan: Plan, release: Release) -> tuple[Manifest, ...]:
     """Who measures a rollout, and by which names it finds the pods of a rollout that has several."""
     rollout = (release.production, release.candidate) if release.candidate is not None else ()
-    several = [version for version in rollout if version is not None and plan.serve.replicas > 1]
+    several = [version for version in rollout if version is not None and plan.serve.most > 1]
     return _files(
         plan,
         "monitors",

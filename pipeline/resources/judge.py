@@ -4,7 +4,7 @@ from pipeline.kube import apps, core, knative
 from pipeline.plan import Plan
 from pipeline.plan.names import PREDICTOR_PORT, SERVICE_PORT
 from pipeline.release.record import Version
-from pipeline.resources import parts
+from pipeline.resources import parts, serving
 from pipeline.resources.broker import trigger
 
 COMPONENT = "judge"
@@ -18,7 +18,7 @@ def account(plan: Plan) -> core.ServiceAccount:
 def deployment(plan: Plan) -> apps.Deployment:
     """Answers what was measured of production and candidate since a moment."""
     names = plan.names
-    each = ("--each-pod",) if plan.serve.replicas > 1 else ()
+    each = ("--each-pod",) if plan.serve.most > 1 else ()
     return parts.deployment(
         plan,
         names.judge,
@@ -34,12 +34,10 @@ def deployment(plan: Plan) -> apps.Deployment:
 def pods(plan: Plan, version: Version) -> core.Service:
     """The pods of a version, one address each: behind its Service their counters could not be told apart."""
     names = plan.names
-    own = {"app.kubernetes.io/name": names.pipeline, "driftloop.dev/release": version.id}
-    operators = {"seldon-deployment-id": names.pipeline, "seldon-app": names.predictor(version.id)}
     return core.Service(
         metadata=parts.meta(names, names.pods(version.id), COMPONENT),
         spec=core.ServiceSpec(
-            selector=own if plan.serve.backend == "plain" else operators,
+            selector=serving.pods(plan, version),
             ports=(core.ServicePort(name="http", port=PREDICTOR_PORT, target_port=PREDICTOR_PORT),),
             cluster_ip="None",
         ),

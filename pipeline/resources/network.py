@@ -13,6 +13,8 @@ from pipeline.kube.networking import Egress, Ingress, IPBlock, NetworkPolicy, Ne
 from pipeline.plan import Plan
 from pipeline.plan.names import PREDICTOR_PORT, SERVICE_PORT, WEBHOOK_PORT, Names
 from pipeline.resources import decision, judge, parts, serving
+from pipeline.resources.servers import METRICS_PORT
+from pipeline.spec.graph import own
 
 COMPONENT = "network"
 STEPS = "workflows"
@@ -20,8 +22,6 @@ REACHES = "driftloop.dev/reaches"
 """Label of workflow pods that need more than storage and git."""
 CLAIM, FINISH, JUDGE = "nats", "nats-broker", "judge"
 """Its values. A user's code reaches none of these."""
-METRICS_PORT = 6000
-"""A model server's own metrics, where Seldon's operator runs it."""
 
 GATEWAY_NAMESPACE = "istio-system"
 OUTSIDE = (443, 6443)
@@ -129,7 +129,9 @@ def _roles(plan: Plan) -> Iterator[Role]:
     yield Role("webhook", _all(webhook), (asking,), (nats,))
     yield Role("sensor", _all(sensor), calls=(nats, outside))
     measuring = Caller(_pods(judges), home, names.judge)
-    metrics = (Door(METRICS_PORT, (watching,)),) if plan.serve.backend == "seldon" else ()
+    # what a model server, and each class of a graph, shows of itself where Seldon's operator runs it
+    shown = range(METRICS_PORT, METRICS_PORT + 1 + len(own(plan.serve.graph)))
+    metrics = tuple(Door(port, (watching,)) for port in shown) if plan.serve.backend == "seldon" else ()
     served = Door(PREDICTOR_PORT, (gateway, measuring, watching))
     yield Role("model", _all(model), (served, *metrics), (storage, broker))
     yield Role(

@@ -10,15 +10,15 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from pipeline.errors import PipelineError
-from pipeline.kube import apps, core, istio, seldon
-from pipeline.kube.base import LabelSelector, ObjectMeta
+from pipeline.kube import apps, autoscaling, core, istio, seldon
+from pipeline.kube.base import LabelSelector, Object, ObjectMeta, Reference
 from pipeline.kube.text import text
 from pipeline.plan.images import Platform
 from pipeline.plan.names import GATEWAY, MODEL_PORT, PREDICTOR_PORT
 from pipeline.resources import logger, parts
-from pipeline.resources.serving import DIGEST, MODEL_URI
+from pipeline.resources.servers import METRICS_PORT, MODEL_URI
+from pipeline.resources.serving import DIGEST
 
-METRICS_PORT = 6000
 DRAIN = 10
 """Seconds a pod that is taken away goes on taking requests, until nobody has its address any more."""
 FINISH = 15
@@ -41,6 +41,8 @@ class Predictor:
     service: core.Service
     logger: core.ConfigMap | None
     """Envoy's configuration; None when nothing is logged."""
+    autoscaler: autoscaling.HorizontalPodAutoscaler | None
+    """None when the number of pods is fixed."""
 
 
 @dataclass(frozen=True)
@@ -51,12 +53,12 @@ class Serving:
     traffic: istio.VirtualService
 
     @property
-    def objects(self) -> tuple[apps.Deployment | core.Service | core.ConfigMap | istio.VirtualService, ...]:
+    def objects(self) -> tuple[Object, ...]:
         """All of them, in the order in which they are applied."""
         each = (
             found
             for predictor in self.predictors
-            for found in (predictor.logger, predictor.deployment, predictor.service)
+            for found in (predictor.logger, predictor.deployment, predictor.autoscaler, predictor.service)
             if found is not None
         )
         return (*each, self.traffic)
@@ -100,7 +102,8 @@ def _supported(deployment: seldon.SeldonDeployment) -> None:
     def refuse(what: str) -> UnsupportedServing:
         return UnsupportedServing(
             f"SeldonDeployment {deployment.metadata.name}: {what}",
-            hint="only Seldon's operator can serve this: use serve.backend `seldon` on a cluster that has it",
+            hint="only Seldon's operator can serve this: use serve.backend `seldon` on a cluster that has it, "
+            "or serve the model from one Python class (`server: python`)",
         )
 
     predictors = deployment.spec.predictors
@@ -130,6 +133,8 @@ def _supported(deployment: seldon.SeldonDeployment) -> None:
             raise refuse(f"{at}: the one container must be named `{graph.name}` like the graph's node")
         if not containers[0].command:
             raise refuse(f"{at}: container `{graph.name}` spells no command")
+        if not containers[0].image:
+            raise refuse(f"{at}: container `{graph.name}` names no image")
 
 
 def _predictor(deployment: seldon.SeldonDeployment, predictor: seldon.Predictor, images: Platform) -> Predictor:
@@ -141,6 +146,7 @@ def _predictor(deployment: seldon.SeldonDeployment, predictor: seldon.Predictor,
     def meta(named: str) -> ObjectMeta:
         return ObjectMeta(name=named, namespace=namespace, labels=own)
 
+    scaled = predictor.component_specs[0].hpa_spec
     config = _logger(deployment, predictor, name, namespace)
     logged = f"{name}-logger"
     return Predictor(
@@ -148,7 +154,8 @@ def _predictor(deployment: seldon.SeldonDeployment, predictor: seldon.Predictor,
         deployment=apps.Deployment(
             metadata=meta(name),
             spec=apps.DeploymentSpec(
-                replicas=1 if predictor.replicas is None else predictor.replicas,
+                # with a number here, every turn of Flux would undo what the autoscaler did
+                replicas=None if scaled is not None else 1 if predictor.replicas is None else predictor.replicas,
                 selector=LabelSelector(match_labels=selector),
                 strategy=apps.Strategy(
                     type="RollingUpdate", rolling_update=apps.RollingUpdate(max_unavailable=0, max_surge=1)
@@ -171,6 +178,17 @@ def _predictor(deployment: seldon.SeldonDeployment, predictor: seldon.Predictor,
             spec=core.ServiceSpec(
                 selector=selector,
                 ports=(core.ServicePort(name="http", port=PREDICTOR_PORT, target_port=PREDICTOR_PORT),),
+            ),
+        ),
+        autoscaler=None
+        if scaled is None
+        else autoscaling.HorizontalPodAutoscaler(
+            metadata=meta(name),
+            spec=autoscaling.AutoscalerSpec(
+                scale_target_ref=Reference(api_version="apps/v1", kind="Deployment", name=name),
+                min_replicas=scaled.min_replicas,
+                max_replicas=scaled.max_replicas,
+                metrics=scaled.metricsv2,
             ),
         ),
         logger=None
@@ -224,7 +242,7 @@ def _pod(
             PREDICTIVE_UNIT_METRICS_SERVICE_PORT=str(METRICS_PORT),
             PREDICTIVE_UNIT_METRICS_ENDPOINT="/prometheus",
             PREDICTIVE_UNIT_ID=graph.name,
-            PREDICTIVE_UNIT_IMAGE=model.image,
+            PREDICTIVE_UNIT_IMAGE=model.image or "",
             PREDICTIVE_UNIT_PARAMETERS=json.dumps(
                 [parameter.model_dump(mode="json") for parameter in graph.parameters or ()]
             ),

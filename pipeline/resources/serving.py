@@ -1,13 +1,12 @@
 """The SeldonDeployment: one predictor a version, the weights and the shadow from release.yaml."""
 
-from pipeline.kube import core, seldon
+from pipeline.kube import autoscaling, core, policy, seldon
+from pipeline.kube.base import LabelSelector
 from pipeline.plan import Plan
-from pipeline.plan.names import NODE, PLATFORM
+from pipeline.plan.names import NODE
 from pipeline.release.record import Release, Version
-from pipeline.resources import parts
-from pipeline.spec.resources import Resources
+from pipeline.resources import parts, servers
 
-MODEL_URI = "/mnt/models"
 COMPONENT = "serving"
 DIGEST = "driftloop.dev/model-digest"
 """Annotation of a predictor: what its model's files must add up to."""
@@ -19,8 +18,7 @@ def seldon_deployment(plan: Plan, release: Release) -> seldon.SeldonDeployment |
     A predictor's pod is the same in every role, so moving from shadow to canary to production (and on to previous, if
     that is kept) restarts nothing.
     """
-    standby = release.previous if plan.rollout.keep_previous and release.candidate is None else None
-    versions = [version for version in (release.production, release.candidate, standby) if version is not None]
+    versions = served(plan, release)
     if not versions:
         return None
     return seldon.SeldonDeployment(
@@ -32,55 +30,78 @@ def seldon_deployment(plan: Plan, release: Release) -> seldon.SeldonDeployment |
     )
 
 
+def served(plan: Plan, release: Release) -> tuple[Version, ...]:
+    """The versions that have pods, production first."""
+    standby = release.previous if plan.rollout.keep_previous and release.candidate is None else None
+    return tuple(version for version in (release.production, release.candidate, standby) if version is not None)
+
+
+def pods(plan: Plan, version: Version) -> dict[str, str]:
+    """Labels of a version's pods; Seldon's operator gives them its own."""
+    names = plan.names
+    if plan.serve.backend == "seldon":
+        return {"seldon-deployment-id": names.pipeline, "seldon-app": names.predictor(version.id)}
+    return {"app.kubernetes.io/name": names.pipeline, "driftloop.dev/release": version.id}
+
+
+def budget(plan: Plan, version: Version) -> policy.PodDisruptionBudget | None:
+    """A node's drain takes one pod of a version at a time; None where there is never more than one pod."""
+    if plan.serve.most == 1:
+        return None
+    return policy.PodDisruptionBudget(
+        metadata=parts.meta(plan.names, plan.names.predictor(version.id), COMPONENT),
+        spec=policy.DisruptionBudgetSpec(
+            max_unavailable=1,
+            selector=LabelSelector(match_labels=pods(plan, version)),
+            unhealthy_pod_eviction_policy="AlwaysAllow",
+        ),
+    )
+
+
 def _predictor(plan: Plan, release: Release, version: Version) -> seldon.Predictor:
     shadow = release.phase == "shadow" and version is release.candidate
     return seldon.Predictor(
         name=version.id,
-        replicas=plan.serve.replicas,
+        replicas=plan.serve.replicas if plan.serve.autoscale is None else None,
         traffic=None if shadow else release.weights.get(version.id, 0),
         shadow=True if shadow else None,
         # The executor's metrics take `predictor_version` from here, not from the labels.
         annotations={"version": version.id, DIGEST: version.model_digest},
         labels={"version": version.id},
-        graph=seldon.Node(
-            name=NODE,
-            type="MODEL",
-            model_uri=version.model,
-            env_secret_ref_name=PLATFORM,
-            parameters=(seldon.Parameter(name="model_uri", type="STRING", value=MODEL_URI),),
-            logger=seldon.Logger(mode="all", url=plan.names.broker_url),
-        ),
-        component_specs=(seldon.ComponentSpec(spec=_pod(plan)),),
+        graph=servers.graph(plan, version),
+        component_specs=(_component(plan),),
         # Unset, the executor asks for half a core in every predictor.
         svc_orch_spec=seldon.Orchestrator(resources=parts.small("50m", "64Mi", limit="256Mi")),
     )
 
 
-def _pod(plan: Plan) -> core.PodSpec:
-    return core.PodSpec(
-        service_account_name=plan.names.model,
-        automount_service_account_token=False,
-        enable_service_links=False,
-        security_context=parts.POD,
-        containers=(
-            core.Container(
-                name=NODE,
-                image=plan.serve_image,
-                command=("seldon-core-microservice",),
-                args=(plan.serve.model, "--service-type", "MODEL"),
-                env=parts.plain_environment(GRPC_WORKERS="0", HOME="/tmp"),  # noqa: S108 - inside the container
-                resources=user_resources(plan.serve.resources),
-                security_context=parts.HARDENED,
-            ),
-        ),
-        termination_grace_period_seconds=20,
+def _autoscaler(plan: Plan) -> seldon.Autoscaler | None:
+    wanted = plan.serve.autoscale
+    if wanted is None:
+        return None
+    used = autoscaling.ResourceMetric(target=autoscaling.Target(average_utilization=wanted.cpu))
+    return seldon.Autoscaler(
+        min_replicas=wanted.min, max_replicas=wanted.max, metricsv2=(autoscaling.Metric(resource=used),)
     )
 
 
-def user_resources(resources: Resources) -> core.Resources:
-    """What the spec asks for: memory is also the limit, GPUs are whole."""
-    gpus = {"nvidia.com/gpu": str(resources.gpu)} if resources.gpu else {}
-    return core.Resources(
-        requests={"cpu": resources.cpu, "memory": resources.memory, **gpus},
-        limits={"memory": resources.memory, **gpus},
+def _component(plan: Plan) -> seldon.ComponentSpec:
+    containers = servers.containers(plan)
+    gpu = servers.gpu(plan)
+    return seldon.ComponentSpec(
+        # whoever waits for a release looks for the Deployment of this name
+        metadata=seldon.Named(name=NODE) if len(containers) > 1 else None,
+        spec=core.PodSpec(
+            node_selector=dict(gpu.node_selector) or None if gpu is not None else None,
+            tolerations=tuple(core.Toleration(key=key) for key in gpu.tolerations) or None if gpu is not None else None,
+            runtime_class_name=gpu.runtime_class if gpu is not None else None,
+            service_account_name=plan.names.model,
+            automount_service_account_token=False,
+            enable_service_links=False,
+            security_context=parts.POD,
+            containers=containers,
+            volumes=servers.shared_memory(gpu),
+            termination_grace_period_seconds=20,
+        ),
+        hpa_spec=_autoscaler(plan),
     )

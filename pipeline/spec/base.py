@@ -1,6 +1,8 @@
 """What every part of a spec is made of."""
 
-from pydantic import BaseModel, ConfigDict
+from typing import Any, get_args
+
+from pydantic import BaseModel, ConfigDict, Discriminator
 from pydantic.alias_generators import to_camel
 
 
@@ -16,3 +18,26 @@ class SpecModel(BaseModel):
         allow_inf_nan=False,
         use_attribute_docstrings=True,
     )
+
+
+TAGS = ("detector", "server", "type")
+"""Keys that say which member of a union a mapping is."""
+
+
+def tagged(key: str, *, default: str | None = None) -> Discriminator:
+    """Chooses the member of a union by one of the keys in TAGS."""
+
+    def which(value: Any) -> str | None:
+        found = value.get(key, default) if isinstance(value, dict) else getattr(value, key, default)
+        return found if found is None or isinstance(found, str) else repr(found)
+
+    return Discriminator(which)
+
+
+def tag(model: type[BaseModel]) -> tuple[str, str] | None:
+    """The key and value by which a model is a member of a union."""
+    for key in TAGS:
+        values = get_args(model.model_fields[key].annotation) if key in model.model_fields else ()
+        if len(values) == 1:
+            return key, str(values[0])
+    return None

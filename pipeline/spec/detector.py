@@ -1,10 +1,10 @@
 """The detectors a spec can name, one model each. A new one joins the union; the type checker names what is missing."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import Field, Tag
 
-from pipeline.spec.base import SpecModel
+from pipeline.spec.base import SpecModel, tagged
 
 
 class _Detector(SpecModel):
@@ -51,24 +51,17 @@ class Mahalanobis(_Detector):
     """The algorithm."""
 
 
-def _named(default: str) -> Discriminator:
-    def which(value: Any) -> str:
-        found = value.get("detector", default) if isinstance(value, dict) else getattr(value, "detector", default)
-        return found if isinstance(found, str) else repr(found)
-
-    return Discriminator(which)
-
-
 DriftDetector = Annotated[
     Annotated[KolmogorovSmirnov, Tag("ks")]
     | Annotated[CramerVonMises, Tag("cvm")]
     | Annotated[ChiSquared, Tag("chi2")],
-    _named("ks"),
+    tagged("detector", default="ks"),
 ]
 """Judges whole windows: do they still look like the training data?"""
 
 OutlierDetector = Annotated[
-    Annotated[IsolationForest, Tag("iforest")] | Annotated[Mahalanobis, Tag("mahalanobis")], _named("iforest")
+    Annotated[IsolationForest, Tag("iforest")] | Annotated[Mahalanobis, Tag("mahalanobis")],
+    tagged("detector", default="iforest"),
 ]
 """Judges single rows: does one look like nothing in the training data?"""
 

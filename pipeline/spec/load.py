@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+from pipeline.spec.base import tag
 from pipeline.spec.model import API_VERSION, Pipeline
 from pipeline.spec.problem import InvalidSpec, Problem
 from pipeline.spec.source import Location, Source, parse
@@ -91,9 +92,14 @@ def _problem(source: Source, detail: ErrorDetails) -> Problem:
     field = _dotted(here) or "the file"
     if kind == "union_tag_invalid":
         tags = [tag.strip("'") for tag in str(context["expected_tags"]).split(", ")]
-        given, inner = str(context["tag"]), (*here, "detector")
+        given, inner = str(context["tag"]), (*here, _tag_of(location))
         message = f"{_dotted(inner)} is `{given}`, must be one of: {_listed(tags)}"
         return source.problem(inner, message, hint=_closest(given, tags))
+    if kind == "union_tag_not_found":
+        tags = [found[1] for model in _reached(location) if (found := tag(model)) is not None]
+        return source.problem(
+            here, f"{field}.{_tag_of(location)} is missing, must be one of: {_listed(tags)}", key=True
+        )
     if kind in {"value_error", "assertion_error"}:
         said = str(context.get("error", detail["msg"]))
         return source.problem(here, f"{field} is {_shown(value)}, {said}")
@@ -129,14 +135,18 @@ def _closest(name: str, known: list[str]) -> str | None:
 
 def _known(location: Location) -> set[str]:
     """The keys that are allowed where `location` leads, over all members of a union it passes."""
+    return {name for model in _reached(location) for name, _ in _fields(model)}
+
+
+def _reached(location: Location) -> list[type[BaseModel]]:
     models: list[type[BaseModel]] = [Pipeline]
     for step in location:
         fields = [field for model in models for name, field in _fields(model) if name == step]
         inside = [model for field in fields for model in _models(field.annotation)]
         models = inside or models
-        tagged = [model for model in models if _tag(model) == step]
+        tagged = [model for model in models if (found := tag(model)) is not None and found[1] == step]
         models = tagged or models
-    return {name for model in models for name, _ in _fields(model)}
+    return models
 
 
 def _fields(model: type[BaseModel]) -> Iterator[tuple[str, FieldInfo]]:
@@ -144,9 +154,10 @@ def _fields(model: type[BaseModel]) -> Iterator[tuple[str, FieldInfo]]:
         yield field.alias or name, field
 
 
-def _tag(model: type[BaseModel]) -> str | None:
-    field = model.model_fields.get("detector")
-    return str(field.default) if field is not None else None
+def _tag_of(location: Location) -> str:
+    """The key by which the union at `location` chooses."""
+    (key,) = {found[0] for model in _reached(location) if (found := tag(model)) is not None}
+    return key
 
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:

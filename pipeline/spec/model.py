@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from pipeline.spec.base import SpecModel
 from pipeline.spec.detector import DriftDetector, OutlierDetector
 from pipeline.spec.resources import GpuProfile, Resources, Retries
+from pipeline.spec.serve import Serve
 from pipeline.spec.values import (
     ColumnNames,
     ContextFolder,
@@ -21,7 +22,6 @@ from pipeline.spec.values import (
     ImageName,
     ImageRef,
     MetricName,
-    ModelClass,
     NamespaceName,
     ParameterName,
     PipelineName,
@@ -223,25 +223,6 @@ class Evaluate(SpecModel):
     """Try again when the function fails."""
     resources: Resources = Resources(cpu="500m", memory="1Gi")
     """What the container asks for."""
-
-
-class Serve(SpecModel):
-    """How the model answers requests."""
-
-    server: Literal["python"] = "python"
-    """A Python class behind seldon-core's microservice."""
-    image: ImageName = "server"
-    """Name of an image under spec.images."""
-    model: ModelClass
-    """The class: `Digits` in Digits.py; it gets the keyword argument `model_uri`."""
-    protocol: Literal["seldon"] = "seldon"
-    """The payload's protocol."""
-    replicas: Annotated[int, Field(ge=1, le=100)] = 1
-    """Pods per version."""
-    backend: Literal["seldon", "plain"] = "seldon"
-    """`seldon` commits a SeldonDeployment; `plain` what its operator would make of it."""
-    resources: Resources = Resources(cpu="200m", memory="512Mi")
-    """What a model server asks for."""
 
 
 class Monitors(SpecModel):

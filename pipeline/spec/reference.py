@@ -6,6 +6,7 @@ from typing import Any, get_args
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from pipeline.spec.base import tag
 from pipeline.spec.load import schema
 from pipeline.spec.model import Pipeline
 
@@ -22,9 +23,9 @@ def reference() -> str:
     """The whole page."""
     definitions: dict[str, Any] = schema()["$defs"]
     parts = [_INTRO]
-    for path, model in _models("", Pipeline, set()):
+    for title, model in _models("", "", Pipeline, set()):
         described = definitions.get(model.__name__, {"properties": schema()["properties"]})
-        parts.append(f"\n## {path or 'The file'}\n\n{(model.__doc__ or '').strip()}\n\n")
+        parts.append(f"\n## {title or 'The file'}\n\n{(model.__doc__ or '').strip()}\n\n")
         parts.append("| field | type | default | |\n|---|---|---|---|\n")
         for name, field in model.model_fields.items():
             key = field.alias or name
@@ -33,17 +34,18 @@ def reference() -> str:
     return "".join(parts)
 
 
-def _models(path: str, model: type[BaseModel], seen: set[type[BaseModel]]) -> Iterator[tuple[str, type[BaseModel]]]:
-    if model in seen:
-        return
-    seen.add(model)
-    yield path, model
+def _models(
+    path: str, variant: str, model: type[BaseModel], seen: set[type[BaseModel]]
+) -> Iterator[tuple[str, type[BaseModel]]]:
+    yield path + variant, model
     for name, field in model.model_fields.items():
         step = f"{path}.{field.alias or name}".lstrip(".")
         inner = list(_inside(field.annotation))
-        for found in inner:
-            tag = found.model_fields.get("detector")
-            yield from _models(f"{step} ({tag.default})" if tag is not None and len(inner) > 1 else step, found, seen)
+        fresh = [found for found in inner if found not in seen]
+        seen.update(fresh)
+        for found in fresh:
+            tagged = tag(found)
+            yield from _models(step, f" ({tagged[1]})" if tagged and len(inner) > 1 else "", found, seen)
 
 
 def _inside(annotation: Any) -> Iterator[type[BaseModel]]:

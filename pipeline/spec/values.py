@@ -197,6 +197,8 @@ PipelineName = Annotated[str, _name(34), Field(max_length=64)]
 NamespaceName = Annotated[str, _name(63), Field(max_length=64)]
 StepName = Annotated[str, _name(40), Field(max_length=64)]
 ProfileName = Annotated[str, _name(40), Field(max_length=64)]
+NodeName = Annotated[str, _name(18), Field(max_length=64)]
+"""Short enough that the Service which Seldon's operator names after it stays within 63 characters."""
 ImageName = Annotated[str, _name(40), Field(max_length=64)]
 Function = Annotated[str, AfterValidator(_function), Field(max_length=200)]
 ModelClass = Annotated[str, AfterValidator(_class), Field(max_length=200)]

@@ -24,6 +24,38 @@ SCHEMAS = Schemas(_FOLDER) if _FOLDER.is_dir() else None
 _NAMES = st.from_regex(r"[a-z][a-z0-9]{0,10}(-[a-z0-9]{1,8})?", fullmatch=True)
 _DETECTORS, _OUTLIERS = (st.sampled_from(DETECTORS[role]) for role in ("drift", "outlier"))
 
+_SERVERS: st.SearchStrategy[Parts] = st.sampled_from(
+    [
+        {"server": "python", "model": "Model"},
+        {"server": "sklearn", "method": "predict"},
+        *(
+            {"server": server, "protocol": protocol}
+            for server in ("xgboost", "mlflow")
+            for protocol in ("seldon", "v2")
+        ),
+        *({"server": "tensorflow", "protocol": protocol} for protocol in ("seldon", "tensorflow")),
+        {"server": "triton"},
+    ]
+)
+
+
+@st.composite
+def _graphs(draw: st.DrawFn) -> Parts:
+    """A graph, from the released node upwards."""
+    names = iter(draw(st.permutations(["scale", "vote", "choose", "rules", "label", "clip"])))
+
+    def node(kind: str, *children: Parts) -> Parts:
+        below = {"children": list(children)} if children else {}
+        uri = {"uri": "s3://data/fixed"} if draw(st.booleans()) else {}
+        return {"type": kind, "name": next(names), "image": "server", "class": "Own", **uri, **below}
+
+    found: Parts = {"type": "released"}
+    for kind in draw(
+        st.lists(st.sampled_from(["transformer", "output-transformer", "combiner", "router"]), min_size=1, max_size=3)
+    ):
+        found = node(kind, *([found] if "transformer" in kind else draw(st.permutations([found, node("model")]))))
+    return found
+
 
 @st.composite
 def specs(draw: st.DrawFn) -> tuple[str, str]:
@@ -61,7 +93,19 @@ def specs(draw: st.DrawFn) -> tuple[str, str]:
     if draw(st.booleans()):
         steps = draw(st.lists(st.integers(1, 99), min_size=1, max_size=3, unique=True))
         rollout["canary"] = {"steps": sorted(steps)}
-    backend, replicas = draw(st.sampled_from(["seldon", "plain"])), draw(st.integers(1, 3))
+    serve: Parts = {**draw(_SERVERS)}
+    if serve["server"] == "python":
+        serve["backend"] = draw(st.sampled_from(["seldon", "plain"]))
+    elif draw(st.booleans()):
+        serve["image"] = "server"
+    if serve.get("backend") == "seldon" and draw(st.booleans()):
+        serve["graph"] = draw(_graphs())
+    if draw(st.booleans()):
+        serve["replicas"] = draw(st.integers(1, 3))
+    elif draw(st.booleans()):
+        least = draw(st.integers(1, 3))
+        serve["autoscale"] = {"min": least, "max": least + draw(st.integers(0, 3)), "cpu": draw(st.integers(1, 200))}
+    backend = serve.get("backend", "seldon")
     more: Parts = {}
     if draw(st.booleans()):
         platform = draw(st.sets(st.sampled_from(["knative-eventing", "monitoring"])))
@@ -80,7 +124,7 @@ def specs(draw: st.DrawFn) -> tuple[str, str]:
         "data": data,
         "train": train,
         "evaluate": {"run": "evaluate:evaluate"},
-        "serve": {"model": "Model", "backend": backend, "replicas": replicas},
+        "serve": serve,
         "rollout": rollout,
         **({"monitors": monitors, "retrain": {"on": sorted(monitors)}} if monitors else {}),
     }

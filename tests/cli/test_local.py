@@ -12,6 +12,7 @@ import pytest
 from pipeline.runtimes.local import leftovers
 from pipeline.runtimes.local.state import State
 from tests.runtimes.conftest import Git, context, deployment, envs, git, kustomization, service, state, virtual_service
+from tests.spec.specs import MINIMAL
 
 __all__ = ["context", "envs", "git", "state"]
 
@@ -115,3 +116,22 @@ def test_up_says_what_is_wrong_with_a_project_before_it_builds_anything(tmp_path
     assert "building its environment" not in said
     spec.write_bytes(b"\x8c\xff")
     assert "is not UTF-8 text" in driftloop("up", str(spec), "--state", str(tmp_path / "state"), code=1).stderr
+
+
+@pytest.mark.parametrize(
+    ("serve", "expected", "hint"),
+    [
+        ("server: sklearn", "spec.serve.server is `sklearn`, which only Seldon's operator can run", "`server: python`"),
+        ("model: D, graph: {type: transformer, name: a, image: server, class: A, children: [{type: released}]}",
+         "spec.serve.graph is a graph, which only Seldon's executor can walk", "without `graph`"),
+    ],
+)  # fmt: skip
+def test_what_only_the_operator_can_serve_is_refused_before_anything_starts(
+    tmp_path: Path, serve: str, expected: str, hint: str
+) -> None:
+    spec = tmp_path / "pipeline.yaml"
+    spec.write_text(MINIMAL.replace("{model: Digits}", f"{{{serve}}}"))
+    said = driftloop("up", str(spec), "--state", str(tmp_path / "state"), code=1).stderr
+    assert expected in said
+    assert hint in said.partition("hint: ")[2]
+    assert not any((tmp_path / "state" / "images").iterdir())

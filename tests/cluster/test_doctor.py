@@ -140,6 +140,16 @@ def test_a_deployment_that_does_not_come_up():
     assert finding.what.startswith("Deployment digits/digits-judge has 0 of 1")
 
 
+def test_an_autoscaler_that_can_not_measure():
+    path = "/apis/autoscaling/v2/horizontalpodautoscalers"
+    off = condition("ScalingActive", "False", "scaling is disabled since the replica count is zero")
+    blind = condition("ScalingActive", "False", "unable to get metrics for resource cpu")
+    found = [object_(name, one) for name, one in (("a", blind), ("b", off), ("c", condition("ScalingActive", "True")))]
+    found[1]["status"]["conditions"][0]["reason"] = "ScalingDisabled"
+    (text,) = texts(doctor.autoscalers(Answers({path: {"items": found}})))
+    assert text.startswith("HorizontalPodAutoscaler digits/a does not scale: unable to get metrics")
+
+
 def test_what_may_not_be_read_is_said_and_the_rest_goes_on():
     answers = Answers({"/version": {"major": "1", "minor": "35"}}, forbidden=["/api/v1/nodes", "/apis/apps"])
     findings = list(doctor.examine(answers))

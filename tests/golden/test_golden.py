@@ -11,6 +11,7 @@ import yaml
 
 from pipeline.kube import (
     apps,
+    autoscaling,
     core,
     events,
     flux,
@@ -20,6 +21,7 @@ from pipeline.kube import (
     kustomize,
     nats,
     networking,
+    policy,
     rbac,
     seldon,
 )
@@ -33,10 +35,10 @@ VALIDATOR = HERE.parents[2] / "shared" / "bin" / "validate-manifests"
 TYPED: dict[str, type[Model]] = {
     kind.__name__: kind
     for kind in (
-        apps.Deployment, core.ConfigMap, core.Namespace, core.Service, core.ServiceAccount, events.EventBus,
-        events.EventSource, events.Sensor, istio.VirtualService, istio_security.AuthorizationPolicy,
-        istio_security.PeerAuthentication, knative.Broker, knative.Trigger,
-        networking.NetworkPolicy, rbac.Role, rbac.RoleBinding, seldon.SeldonDeployment,
+        apps.Deployment, autoscaling.HorizontalPodAutoscaler, core.ConfigMap, core.Namespace, core.Service,
+        core.ServiceAccount, events.EventBus, events.EventSource, events.Sensor, istio.VirtualService,
+        istio_security.AuthorizationPolicy, istio_security.PeerAuthentication, knative.Broker, knative.Trigger,
+        networking.NetworkPolicy, policy.PodDisruptionBudget, rbac.Role, rbac.RoleBinding, seldon.SeldonDeployment,
     )
 }  # fmt: skip
 
@@ -137,6 +139,19 @@ def test_references_between_objects_lead_somewhere(name: str) -> None:
                 mounted = {m["name"] for c in pod["containers"] for m in c.get("volumeMounts", [])}
                 assert mounted <= {volume["name"] for volume in pod["volumes"]}
                 assert all("readinessProbe" in container for container in pod["containers"])
+            case "HorizontalPodAutoscaler":
+                wanted = [("Deployment", spec["scaleTargetRef"]["name"])]
+                (scaled,) = (
+                    one for one in found if one["metadata"]["name"] == wanted[0][1] and one["kind"] == "Deployment"
+                )
+                assert "replicas" not in scaled["spec"], "Flux would set it again and again"
+            case "PodDisruptionBudget":
+                # the operator's pods carry its own labels
+                if "seldon-app" not in spec["selector"]["matchLabels"]:
+                    labels = [
+                        one["spec"]["template"]["metadata"]["labels"] for one in found if one["kind"] == "Deployment"
+                    ]
+                    assert sum(spec["selector"]["matchLabels"].items() <= own.items() for own in labels) == 1
             case "RoleBinding":
                 wanted = [("Role", item["roleRef"]["name"])]
                 assert ("ServiceAccount", item["subjects"][0]["namespace"], item["subjects"][0]["name"]) in there
@@ -174,7 +189,8 @@ def test_every_container_is_restricted_and_spells_its_command(name: str) -> None
 
     for path, document in objects(name):
         for container in containers(document):
-            assert container.get("command"), (path, container["image"])
+            # the operator writes the command of a server that it brings along
+            assert container.get("command") or "implementation: " in tree(name)[path], (path, container["image"])
             security = container["securityContext"]
             assert security["allowPrivilegeEscalation"] is False
             assert security["capabilities"] == {"drop": ["ALL"]}

@@ -18,12 +18,52 @@ def problems(text: str) -> tuple[str, str | None]:
     return caught.value.message, caught.value.hint
 
 
+def graph(children: str, kind: str = "combiner", serve: str = "model: Digits") -> str:
+    return f"{{{serve}, graph: {{type: {kind}, name: a, image: server, class: A, children: [{children}]}}}}"
+
+
+def graph_of(inner: str, depth: int) -> str:
+    """Transformers around a node."""
+    for n in range(depth):
+        inner = f"{{type: transformer, name: t{n}, image: server, class: T, children: [{inner}]}}"
+    return inner
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message", "hint"),
     [
         ("{model: Digits}", "{model: Digits, image: sever}",
          "p.yaml:11:33: spec.serve.image is `sever`, must be one of the images under spec.images: `server`, `trainer`",
          "did you mean `server`?"),
+        ("{model: Digits}", "{server: triton, image: x}", "spec.serve.image is `x`, must be one of the images", None),
+        ("{model: Digits}", "{server: xgboost, backend: plain}",
+         "p.yaml:11:37: spec.serve.backend is `plain`, must be `seldon` with `server: xgboost`: only Seldon's operator",
+         "`server: python`"),
+        ("{model: Digits}", "{model: Digits, graph: {type: released}}",
+         "p.yaml:11:33: spec.serve.graph is the released model alone, must have a node above it", "leave `graph` out"),
+        ("{model: Digits}", graph("{type: model, name: b, image: server, class: B}", "transformer"),
+         "spec.serve.graph has 0 nodes of type `released`, must have exactly one", "`{type: released}`"),
+        ("{model: Digits}", graph("{type: released}, {type: released}"), "has 2 nodes of type `released`", None),
+        ("{model: Digits}", graph("{type: released}, {type: model, name: a, image: server, class: B}"),
+         "spec.serve.graph.children[1].name is `a`, must not be that of spec.serve.graph", None),
+        ("{model: Digits}", graph("{type: released}, {type: model, name: model, image: server, class: B}"),
+         "spec.serve.graph.children[1].name is `model`, must not be one of Seldon's own", None),
+        ("{model: Digits}", graph("{type: released}, {type: model, name: b, image: sever, class: B}"),
+         "spec.serve.graph.children[1].image is `sever`, must be one of the images", "did you mean `server`?"),
+        ("{model: Digits}", graph("{type: released}", "transformer", "model: Digits, backend: plain"),
+         "spec.serve.backend is `plain`, must be `seldon` with a graph", "without `graph`"),
+        ("{model: Digits}", graph("{type: released}", "transformer", "server: sklearn, protocol: v2"),
+         "spec.serve.protocol is `v2`, must be `seldon` with a graph", None),
+        ("{model: Digits}", graph("{type: released}", "transformer", "server: triton"),
+         "p.yaml:11:10: spec.serve.protocol is `v2`, must be `seldon` with a graph", None),
+        ("{model: Digits}", graph("{type: released}, {type: model, name: b, image: server, class: B, "
+                                  "resources: {gpu: 1, gpuProfile: big}}"),
+         "spec.serve.graph.children[1].resources.gpuProfile is `big`, must be one of the GPU profiles", None),
+        ("{model: Digits}", graph("{type: released}, {type: model, name: b, image: server, class: B, "
+                                  "resources: {gpu: 1, gpuProfile: big}}", serve="model: D, resources: {gpu: 1}"),
+         "spec.serve.graph.children[1].resources asks for a GPU of profile `big`, must be of `default`", None),
+        ("{model: Digits}", graph(graph_of("{type: released}", 5), "transformer"),
+         "spec.serve.graph has 7 nodes, 7 deep, must have at most 10, 5 deep", "a container in every pod"),
         ("    server:", "    api:", "p.yaml:11:10: spec.serve.image is `server`, must be one of the images", None),
         ("batches}", "batches, steps: [{name: a, run: 'e:a'}, {name: a, run: 'e:b'}]}",
          "spec.data.steps[1].name is `a`, must not be that of spec.data.steps[0]", None),

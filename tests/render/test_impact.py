@@ -61,6 +61,20 @@ def test_settings_are_told_with_their_defaults_and_steps_by_name() -> None:
     assert f"production {ID} runs with 3 pods" in found.effects
 
 
+@pytest.mark.parametrize("backend", ["seldon", "plain"])
+def test_an_autoscaler_changes_the_number_of_pods_and_no_pod(backend: str) -> None:
+    def effects(before: str, after: str) -> tuple[str, ...]:
+        specs = [edited(("serve: {model: Digits}", f"serve: {{model: Digits{more}}}")) for more in (before, after)]
+        return impact(*(rendered(spec, RELEASE) for spec in specs), pipeline="digits").effects
+
+    fixed, scaled = f", backend: {backend}, replicas: 2", f", backend: {backend}, autoscale: {{min: 2, max: 6}}"
+    said = f"production {ID} runs with 2 to 6 pods, aiming at 70 % of the CPU they ask for"
+    assert effects(fixed, scaled) == (said,)
+    assert effects(scaled, fixed) == (f"production {ID} runs with 2 pods",)
+    hotter = scaled.replace("max: 6", "max: 6, cpu: 90")
+    assert effects(scaled, hotter) == (said.replace("70", "90"),)
+
+
 def test_the_pods_of_production_are_replaced() -> None:
     found = of(("digits-server:1.0.0", "digits-server:1.1.0"))
     assert f"production {ID} gets new pods, one at a time, while the old ones answer" in found.effects

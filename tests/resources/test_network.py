@@ -57,6 +57,12 @@ SERVICES = {
 Way = tuple[Pod, Pod, int]
 
 
+def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield node
+    for child in node.get("children", ()):
+        yield from _nodes(child)
+
+
 class Cluster:
     """A rendered pipeline among the platform's pods."""
 
@@ -110,7 +116,8 @@ class Cluster:
                 # as the operator labels them; its executor posts to the logger's URL, its initializer fetches
                 own = {"seldon-deployment-id": item["metadata"]["name"], "seldon-app": name}
                 own |= {"app.kubernetes.io/managed-by": "seldon-core", "version": predictor["name"]}
-                executor = {"args": [predictor["graph"]["logger"]["url"], ADDRESSES["s3-endpoint"]]}
+                (logged,) = (node["logger"] for node in _nodes(predictor["graph"]) if "logger" in node)
+                executor = {"args": [logged["url"], ADDRESSES["s3-endpoint"]]}
                 yield Pod(name, home, own), [*predictor["componentSpecs"][0]["spec"]["containers"], executor]
 
     def _used(self) -> Iterator[Way]:

@@ -10,7 +10,7 @@ from pipeline.plan import plan
 from pipeline.release import record
 from pipeline.release.record import Release, Version
 from pipeline.resources import plain
-from pipeline.resources.serving import seldon_deployment
+from pipeline.resources.serving import budget, seldon_deployment
 from pipeline.spec import load
 from tests.spec.specs import MINIMAL
 
@@ -119,6 +119,48 @@ def test_a_pod_that_is_taken_away_drains_before_it_is_told_to_end() -> None:
     assert 0 < waits["model"] < waits["logger"]
     assert pod.termination_grace_period_seconds is not None
     assert pod.termination_grace_period_seconds > waits["logger"]
+
+
+def test_an_autoscaler_owns_the_number_of_pods_of_its_version() -> None:
+    text = MINIMAL.replace("{model: Digits}", "{model: Digits, autoscale: {min: 2, max: 5, cpu: 80}}")
+    found = seldon_deployment(plan(load(text, path="p.yaml")), CANARY)
+    assert found is not None
+    assert all(predictor.replicas is None for predictor in found.spec.predictors)
+    written = plain.serving(plain.parse(yaml.safe_load(json.dumps(found.dump()))))
+    for predictor in written.predictors:
+        scaled = predictor.autoscaler
+        assert scaled is not None
+        assert scaled in written.objects
+        assert predictor.deployment.spec.replicas is None
+        assert "replicas" not in predictor.deployment.dump()["spec"]
+        assert scaled.spec.scale_target_ref.name == predictor.deployment.metadata.name
+        assert (scaled.spec.min_replicas, scaled.spec.max_replicas) == (2, 5)
+        assert scaled.dump()["spec"]["metrics"][0]["resource"]["target"]["averageUtilization"] == 80
+        # percent of nothing is nothing: without a request in each container, no pod is ever added
+        for container in predictor.deployment.spec.template.spec.containers:
+            assert container.resources is not None
+            assert "cpu" in (container.resources.requests or {})
+
+
+def test_without_an_autoscaler_the_number_is_written() -> None:
+    (predictor,) = served(STABLE).predictors
+    assert (predictor.autoscaler, predictor.deployment.spec.replicas) == (None, 1)
+
+
+@pytest.mark.parametrize("backend", ["seldon", "plain"])
+@pytest.mark.parametrize(
+    ("serve", "budgets"),
+    [("replicas: 1", 0), ("replicas: 2", 2), ("autoscale: {max: 1}", 0), ("autoscale: {max: 2}", 2)],
+)
+def test_a_drain_takes_one_pod_of_a_version_at_a_time(backend: str, serve: str, budgets: int) -> None:
+    text = MINIMAL.replace("{model: Digits}", f"{{model: Digits, backend: {backend}, {serve}}}")
+    planned = plan(load(text, path="p.yaml"))
+    found = [one for version in (ONE, TWO) if (one := budget(planned, version)) is not None]
+    assert len(found) == budgets
+    # the eviction API refuses a pod that two budgets select
+    selectors = [tuple((one.spec.selector.match_labels or {}).items()) for one in found]
+    assert len(set(selectors)) == budgets
+    assert all(one.spec.max_unavailable == 1 for one in found), "one pod may always go, also the only one"
 
 
 def test_yaml_of_a_seldon_deployment_is_read_back_to_the_same_objects() -> None:

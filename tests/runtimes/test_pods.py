@@ -162,3 +162,19 @@ def test_the_digest_changes_with_what_runs_and_with_nothing_else(image: Image) -
     scaled["spec"]["replicas"] = 3
     scaled["spec"]["template"]["metadata"]["labels"]["role"] = "shadow"
     assert pods.plan(scaled, VALUES, lambda ref: image).digest == digest()
+
+
+def test_an_autoscaler_gives_a_deployment_its_minimum(image: Image) -> None:
+    scaler = {
+        "apiVersion": "autoscaling/v2",
+        "kind": "HorizontalPodAutoscaler",
+        "metadata": {"name": "any", "namespace": "shop"},
+        "spec": {"scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "a"}, "maxReplicas": 5},
+    }
+    least = pods.scaled([deployment("a"), scaler | {"spec": scaler["spec"] | {"minReplicas": 3}}])
+    assert least == {("shop", "a"): 3}
+    assert pods.scaled([scaler]) == {("shop", "a"): 1}
+    assert pods.plan(deployment("a"), VALUES, lambda ref: image, least=3).replicas == 3
+    fixed = deployment("a")
+    fixed["spec"]["replicas"] = 2
+    assert pods.plan(fixed, VALUES, lambda ref: image, least=3).replicas == 2

@@ -358,6 +358,29 @@ def test_replicas_init_containers_and_recreate(start: Start, git: Git) -> None:
     assert not any(Path(model).exists() for model in models)
 
 
+def test_an_autoscaled_model_runs_its_minimum(start: Start, git: Git) -> None:
+    scaler = {
+        "apiVersion": "autoscaling/v2",
+        "kind": "HorizontalPodAutoscaler",
+        "metadata": {"name": "a", "namespace": "shop"},
+        "spec": {
+            "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "a"},
+            "minReplicas": 2,
+            "maxReplicas": 5,
+        },
+    }
+    budget = {
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": {"name": "a", "namespace": "shop"},
+        "spec": {"maxUnavailable": 1, "selector": {"matchLabels": {"app": "a"}}},
+    }
+    up = start().wait_up()
+    up.wait_applied(git.commit(BASE | {"deployments/shop/scaling.yaml": [scaler, budget]}))
+    names = [process["name"] for process in up.status()["processes"]]
+    assert (names.count("shop/a"), names.count("shop/b")) == (2, 1)
+
+
 def test_a_server_that_hangs_is_killed_and_started_again(start: Start, git: Git) -> None:
     item = deployment("a")
     code = (

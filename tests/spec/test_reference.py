@@ -5,11 +5,17 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+import yaml
 
+from pipeline.check import check
 from pipeline.plan import plan
+from pipeline.release import record
+from pipeline.render import rendered
 from pipeline.services.detector.config import Kind
 from pipeline.spec import load, schema
 from pipeline.spec.reference import reference
+from pipeline.spec.serve import Prepackaged
+from tests.pipelines import version
 from tests.spec.specs import DETECTORS, MINIMAL
 
 ROOT = Path(__file__).parents[2]
@@ -38,3 +44,26 @@ def test_a_detector_is_documented_served_planned_and_shown(role: str, name: str)
     assert name in get_args(Kind), "the service's settings do not take it"
     (monitor,) = plan(load(f"{MINIMAL}  monitors: {{{role}: {{detector: {name}}}}}\n", path="p.yaml")).monitors
     assert json.loads(monitor.config)["kind"] == name
+
+
+@pytest.mark.parametrize("server", get_args(Prepackaged), ids=lambda model: model.model_fields["server"].default)
+def test_a_server_is_documented_and_rendered_for_every_protocol_it_takes(server: type[Prepackaged]) -> None:
+    name = server.model_fields["server"].default
+    assert f"({name})" in reference(), "not in the reference"
+    assert f"`{name}`" in (ROOT / "docs" / "guides" / "serving.md").read_text(), "not in the guide"
+    for protocol in get_args(server.model_fields["protocol"].annotation):
+        text = MINIMAL.replace("{model: Digits}", f"{{server: {name}, protocol: {protocol}}}")
+        release = record.first(record.empty("digits", "digits"), version("digits-000000000001"))
+        files = rendered(text, record.dump(release))
+        assert check(dict(files)) == ()
+        (document,) = yaml.safe_load_all(files["deployments/digits/model.seldondeployment.yaml"])
+        assert document["spec"]["protocol"] == protocol
+        (predictor,) = document["spec"]["predictors"]
+        assert predictor["graph"]["implementation"] == f"{name.upper()}_SERVER"
+        assert predictor["graph"]["modelUri"] == "s3://driftloop/runs/digits-000000000001/release/model"
+        (component,) = predictor["componentSpecs"]
+        containers = component["spec"]["containers"]
+        assert containers[0]["name"] == predictor["graph"]["name"]
+        # its Deployment is the one that a rollout waits for
+        ending = component.get("metadata", {}).get("name") or "-".join(one["name"] for one in containers)
+        assert ending == "model"

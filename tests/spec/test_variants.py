@@ -35,11 +35,25 @@ class Choice:
         return f"{'.'.join(self.path)}={self.value}"
 
 
+Models = frozenset[type[BaseModel]]
+
+
 def choices(model: type[BaseModel], path: tuple[str, ...] = (), *, member: bool = False) -> Iterator[Choice]:
-    """All of them below a model; lists and mappings count as one step, `*`. A member of a union is never a default."""
+    """All of them below a model; lists and mappings count as one step, `*`. A member of a union is never a default.
+
+    A field that holds what the model itself may be (the children of a graph's node) offers nothing new.
+    """
     for name, field in model.model_fields.items():
         default = None if member else field.get_default(call_default_factory=True)
-        yield from _of(field.annotation, (*path, field.alias or name), default)
+        if model not in _models(field.annotation):
+            yield from _of(field.annotation, (*path, field.alias or name), default)
+
+
+def _models(annotation: Any) -> Models:
+    """The models that an annotation names."""
+    if _is_model(annotation):
+        return frozenset({annotation})
+    return frozenset[type[BaseModel]]().union(*map(_models, get_args(annotation)))
 
 
 def _of(annotation: Any, path: tuple[str, ...], default: Any, *, member: bool = False) -> Iterator[Choice]:
@@ -85,6 +99,8 @@ def values(document: Any, path: tuple[str, ...]) -> Iterator[Any]:
         for item in document.values() if isinstance(document, dict) else document if isinstance(document, list) else ():
             yield from values(item, path[1:])
     elif isinstance(document, dict):
+        for child in document.get("children", ()):
+            yield from values(child, path)
         # YAML 1.1 reads the key `on` as true
         key = True if path[0] == "on" and True in document else path[0]
         if key in document:

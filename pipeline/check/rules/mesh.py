@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 from pipeline.check.finding import Found, Severity, rule
 from pipeline.check.node import Node
-from pipeline.check.pods import Pod, made_labels, pods
-from pipeline.check.rules.network import destinations, fits, host_of, selected, unknown_pods
+from pipeline.check.pods import Pod, fits, made_labels, pods, unknown_pods
+from pipeline.check.rules.network import destinations, host_of, selected
 from pipeline.check.world import (
     CLUSTER_TEMPLATE,
     FLUX,

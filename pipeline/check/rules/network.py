@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from pipeline.check.finding import Found, Severity, rule
 from pipeline.check.node import Node
-from pipeline.check.pods import Pod, containers, made_labels, pods
+from pipeline.check.pods import Pod, containers, fits, made_labels, pods, unknown_pods
 from pipeline.check.words import listed, near
 from pipeline.check.world import (
     DESTINATION_RULE,
@@ -168,44 +168,6 @@ def selected(world: World, service: Object, known: list[Pod]) -> list[Pod]:
         if pod.object.namespace in (service.namespace, "")
         and wanted.items() <= {key: node.value for key, node in pod.labels.map.items()}.items()
     ]  # fmt: skip
-
-
-def fits(wanted: dict[str, str], labels: dict[str, str | None]) -> bool:
-    """Whether labels, as far as they are known, are those of a selector."""
-    return all(key in labels and labels[key] in (None, value) for key, value in wanted.items())
-
-
-_NO_PODS = {
-    "", "rbac.authorization.k8s.io", "networking.k8s.io", "policy", "autoscaling", "networking.istio.io",
-    "security.istio.io",
-    "eventing.knative.dev", "telemetry.istio.io", "monitoring.coreos.com", "bitnami.com", "driftloop.dev", "apps",
-    "batch", "machinelearning.seldon.io", "messaging.knative.dev", "gateway.networking.k8s.io", "scheduling.k8s.io",
-    "kustomize.toolkit.fluxcd.io",
-    "source.toolkit.fluxcd.io", "notification.toolkit.fluxcd.io", "cert-manager.io", "kustomize.config.k8s.io",
-}  # fmt: skip
-_KNOWN_PODS = {
-    ("argoproj.io", kind)
-    for kind in (
-        "EventSource", "Sensor", "EventBus", "Workflow", "WorkflowTemplate", "ClusterWorkflowTemplate", "CronWorkflow",
-        "Rollout",
-    )
-} | {("serving.knative.dev", "Service")}  # fmt: skip
-
-
-_OPERATED = {
-    ("monitoring.coreos.com", kind) for kind in ("Prometheus", "PrometheusAgent", "Alertmanager", "ThanosRuler")
-}
-"""Kinds of groups that otherwise make no pods."""
-
-
-def unknown_pods(world: World, namespace: str) -> bool:
-    """Whether something in the namespace makes pods whose labels the files don't say."""
-    return any(
-        one.namespace == namespace
-        and (one.group not in _NO_PODS or one.type in _OPERATED)
-        and one.type not in _KNOWN_PODS
-        for one in world.objects
-    )
 
 
 @rule(

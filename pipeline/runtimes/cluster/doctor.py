@@ -164,6 +164,18 @@ def deployments(reader: Reader) -> Findings:
             yield Finding(Level.WRONG, what, fix)
 
 
+def autoscalers(reader: Reader) -> Findings:
+    """Autoscalers that can't tell how busy their pods are: the number of pods stays as it is."""
+    for found in items(reader, "/apis/autoscaling/v2/horizontalpodautoscalers") or []:
+        condition = _condition(found, "ScalingActive")
+        # with 0 replicas an autoscaler is switched off, which somebody did
+        if condition is not None and condition["status"] == "False" and condition.get("reason") != "ScalingDisabled":
+            what = (
+                f"HorizontalPodAutoscaler {_name(found)} does not scale: {condition.get('message', 'no reason given')}"
+            )
+            yield Finding(Level.WRONG, what, "metrics-server must run: `kubectl top pods` shows what it measures")
+
+
 def webhooks(reader: Reader, now: datetime | None = None) -> Findings:
     """Admission webhooks whose certificate has ended or soon will: every apply of their kinds would fail."""
     now = now or datetime.now(UTC)
@@ -194,7 +206,7 @@ def gpus(reader: Reader) -> Findings:
 
 
 CHECKS: tuple[Callable[[Reader], Findings], ...] = (
-    version, crds, flux, secrets, platform, gateway, events, deployments, webhooks, gpus,
+    version, crds, flux, secrets, platform, gateway, events, deployments, autoscalers, webhooks, gpus,
 )  # fmt: skip
 
 

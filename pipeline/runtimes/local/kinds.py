@@ -12,6 +12,7 @@ ACTS_ON: dict[tuple[str, str], str] = {
     ("", "ConfigMap"): "values for containers' env and files; a Broker's channel template",
     ("", "Service"): "a name that Envoy resolves to the pods it selects",
     ("apps", "Deployment"): "one process per container, restarted when it dies",
+    ("autoscaling", "HorizontalPodAutoscaler"): "always the pods of its minReplicas: nothing is scaled here",
     (
         "machinelearning.seldon.io",
         "SeldonDeployment",
@@ -32,7 +33,6 @@ ACCEPTS: dict[tuple[str, str], str] = {
     ("rbac.authorization.k8s.io", "Role"): "everything runs as you",
     ("rbac.authorization.k8s.io", "RoleBinding"): "everything runs as you",
     ("networking.k8s.io", "NetworkPolicy"): "all parts listen on the loopback address only",
-    ("autoscaling", "HorizontalPodAutoscaler"): "replicas stay as written",
     ("policy", "PodDisruptionBudget"): "nothing evicts pods here",
     ("", "ResourceQuota"): "limits are not enforced here",
     ("", "LimitRange"): "limits are not enforced here",
@@ -64,6 +64,7 @@ VERSIONS: dict[str, frozenset[str]] = {
     "eventing.knative.dev": frozenset({"v1"}),
     "argoproj.io": frozenset({"v1alpha1"}),
     "apps": frozenset({"v1"}),
+    "autoscaling": frozenset({"v1", "v2"}),
     "": frozenset({"v1"}),
 }
 """API versions of the groups that are acted on."""

@@ -27,7 +27,7 @@ _POD = {
     "containers", "initContainers", "volumes", "serviceAccountName", "securityContext", "terminationGracePeriodSeconds",
     "automountServiceAccountToken", "enableServiceLinks", "restartPolicy", "imagePullSecrets", "nodeSelector",
     "tolerations", "affinity", "topologySpreadConstraints", "priorityClassName", "dnsPolicy", "schedulerName",
-    "minReadySeconds",
+    "minReadySeconds", "runtimeClassName",
 }  # fmt: skip
 _CONTAINER = {
     "name", "image", "command", "args", "env", "ports", "volumeMounts", "readinessProbe", "livenessProbe",
@@ -104,8 +104,23 @@ class Pod:
         return (self.namespace, self.deployment)
 
 
-def plan(deployment: Mapping[str, Any], values: Values, images: Images) -> Pod:
-    """What a Deployment's replicas are here; LocalError names what has no local meaning."""
+def scaled(objects: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], int]:
+    """(namespace, name) of the Deployments that an autoscaler owns, and the pods it starts from."""
+    return {
+        (item["metadata"].get("namespace", "default"), item["spec"]["scaleTargetRef"]["name"]): int(
+            item["spec"].get("minReplicas") or 1
+        )
+        for item in objects
+        if kinds.key(item) == ("autoscaling", "HorizontalPodAutoscaler")
+        and item["spec"]["scaleTargetRef"]["kind"] == "Deployment"
+    }
+
+
+def plan(deployment: Mapping[str, Any], values: Values, images: Images, *, least: int = 1) -> Pod:
+    """What a Deployment's replicas are here; LocalError names what has no local meaning.
+
+    `least` is how many there are when the Deployment does not say.
+    """
     where = kinds.named(deployment)
     metadata, spec = deployment["metadata"], deployment["spec"]
     namespace = metadata.get("namespace", "default")
@@ -187,7 +202,7 @@ def plan(deployment: Mapping[str, Any], values: Values, images: Images) -> Pod:
     return Pod(
         namespace=namespace,
         deployment=metadata["name"],
-        replicas=int(spec.get("replicas", 1)),
+        replicas=int(spec.get("replicas", least)),
         recreate=(spec.get("strategy") or {}).get("type") == "Recreate",
         labels=labels,
         init=found_init,

@@ -217,11 +217,17 @@ class Reconciler:
             services = tuple(item for item in expanded if kinds.key(item) == ("", "Service"))
             for item in services:
                 _check_service(item)
+            scaled = pods.scaled(expanded)
             return Part(
                 kustomization=found.kustomization,
                 objects=found.objects,
                 pods=tuple(
-                    pods.plan(item, values, lambda ref: images.resolve(self._state, ref))
+                    pods.plan(
+                        item,
+                        values,
+                        lambda ref: images.resolve(self._state, ref),
+                        least=scaled.get((item["metadata"].get("namespace", "default"), item["metadata"]["name"]), 1),
+                    )
                     for item in expanded
                     if kinds.key(item) == ("apps", "Deployment")
                 ),

@@ -157,7 +157,7 @@ class Judge:
         event = events.unpack(message.data)
         if event.type != self._type:
             return "", decode(b"[]", self._width)
-        return event.get("requestid") or event.id, decode(event.body, self._width)
+        return event.get("requestid") or event.id, decode(event.body, self._width, event.get("protocol"))
 
     async def _conclude(self, window: Window, revision: int) -> int:
         """Judge a window and store its verdict; its place in the verdict stream."""

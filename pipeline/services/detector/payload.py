@@ -3,11 +3,12 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from pipeline.services import payloads
 
 Rows = NDArray[np.float32]
 
@@ -20,12 +21,12 @@ class Decoded:
     rejected: int
 
 
-def decode(body: bytes, width: int) -> Decoded:
+def decode(body: bytes, width: int, protocol: str | None = None) -> Decoded:
     """The rows in a payload, each flattened to `width` finite numbers; a payload that can't be read is one rejected
     row."""
     try:
-        values = _values(json.loads(body))
-    except (ValueError, TypeError, KeyError, RecursionError):
+        values = _values(payloads.parts(json.loads(body), protocol))
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         return Decoded(_none(width), 1)
     array = _array(values)
     if array is not None and (shaped := _shaped(array, width)) is not None:
@@ -36,37 +37,17 @@ def decode(body: bytes, width: int) -> Decoded:
     return _one_by_one(values, width)
 
 
-def _values(document: Any) -> Any:
-    """The nested numbers of whichever protocol this is."""
-    if isinstance(document, list):
-        return document
-    if "data" in document:
-        data = document["data"]
-        if "ndarray" in data:
-            return data["ndarray"]
-        tensor = data["tensor"]
-        return np.asarray(_numbers(tensor["values"])).reshape(tensor["shape"])
-    for key in ("instances", "predictions"):
-        if key in document:
-            return document[key]
-    for key in ("inputs", "outputs"):
-        if key in document:
-            return _tensors(document[key])
-    return _values(document["jsonData"])
+def _values(parts: tuple[payloads.Part, ...]) -> Any:
+    """One part as it is; several side by side."""
+    if len(parts) == 1:
+        (part,) = parts
+        return part.values if part.shape is None else _numbers(part.values).reshape(part.shape)
+    return np.concatenate([_column(part) for part in parts], axis=1)
 
 
-def _tensors(tensors: Any) -> Any:
-    """The tensors of the Open Inference Protocol side by side: the first dimension is the batch."""
-    if not isinstance(tensors, list) or not tensors or not isinstance(tensors[0], dict):
-        return tensors  # TensorFlow Serving's columnar form with one unnamed input
-    parts = []
-    for one in tensors:
-        shape = [int(size) for size in one["shape"]]
-        flat = np.asarray(_numbers(one["data"])).reshape(-1)
-        if prod(shape) != flat.size:
-            raise ValueError("shape and data differ")
-        parts.append(flat.reshape(shape[0] if shape else 1, -1))
-    return np.concatenate(parts, axis=1)
+def _column(part: payloads.Part) -> NDArray[Any]:
+    array = _numbers(part.values)
+    return array.reshape(len(array) if part.shape is None else part.shape[0], -1)
 
 
 def _numbers(values: Any) -> NDArray[Any]:

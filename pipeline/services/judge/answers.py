@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from pipeline.services import payloads
+
 Answer = int | float | str
 """Of one row: the index of the largest value, the single value, or a text (`#…` is a fingerprint)."""
 
@@ -15,11 +17,14 @@ ROWS = 1000
 """Rows of one response that are compared."""
 
 
-def answers(body: bytes) -> tuple[Answer, ...]:
-    """The answer of every row in a response (Seldon, TensorFlow or v2 protocol); of unknown bodies a fingerprint."""
+def answers(body: bytes, protocol: str | None = None) -> tuple[Answer, ...]:
+    """The answer of every row in a response (Seldon, TensorFlow or v2 protocol); of unknown bodies a fingerprint.
+
+    Of several named outputs the first one counts.
+    """
     try:
-        rows = _rows(json.loads(body))
-    except (ValueError, RecursionError, TypeError, AttributeError, KeyError, IndexError):
+        rows = _rows(json.loads(body), protocol)
+    except (ValueError, RecursionError, TypeError, AttributeError, KeyError, IndexError, OverflowError):
         rows = None
     if rows is None:
         return (_fingerprint(body),)
@@ -43,34 +48,19 @@ def _same(a: Answer, b: Answer) -> bool:
     return a == b
 
 
-def _rows(document: Any) -> list[Any] | None:
-    if "data" in document:
-        data = document["data"]
-        if "ndarray" in data:
-            return _listed(data["ndarray"])
-        if "tensor" in data:
-            return _cut(data["tensor"]["values"], data["tensor"]["shape"])
+def _rows(document: Any, protocol: str | None) -> list[Any] | None:
+    if not isinstance(document, dict):
         return None
-    if "predictions" in document:
-        return _listed(document["predictions"])
-    if "outputs" in document:
-        output = document["outputs"][0]
-        return _cut(output["data"], output["shape"])
-    if "strData" in document:
-        return [str(document["strData"])]
-    return [document["jsonData"]] if "jsonData" in document else None
+    if "jsonData" in document and "data" not in document:
+        return [document["jsonData"]]
+    first = payloads.parts(document, protocol)[0]
+    return first.values if first.shape is None else _cut(first.values, first.shape)
 
 
-def _listed(rows: Any) -> list[Any] | None:
-    return rows if isinstance(rows, list) else None
-
-
-def _cut(values: Any, shape: Any) -> list[Any] | None:
+def _cut(values: list[Any], shape: tuple[int, ...]) -> list[Any]:
     """Flat values as rows; already nested ones as they are."""
-    if not isinstance(values, list) or not shape:
-        return None
-    count = int(shape[0])
-    if len(shape) == 1 or (values and isinstance(values[0], list)) or count <= 0 or len(values) % count:
+    count = shape[0] if shape else 0
+    if not values or len(shape) == 1 or (values and isinstance(values[0], list)) or count <= 0 or len(values) % count:
         return values
     width = len(values) // count
     return [values[n * width : (n + 1) * width] for n in range(count)]

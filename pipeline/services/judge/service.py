@@ -175,7 +175,7 @@ class Judge:
         if not wanted or not release or not id or not _token(release):
             self._taken.labels("foreign").inc()
             return web.Response(status=202)
-        response = Response(id[:200], release, answers(event.body), time.time())
+        response = Response(id[:200], release, answers(event.body, event.get("protocol")), time.time())
         try:
             ack = await jetstream.publish(
                 self._js,

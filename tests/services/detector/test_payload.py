@@ -23,6 +23,10 @@ GOOD = {
             {"name": "b", "shape": [2], "datatype": "INT64", "data": [2, 4]},
         ]
     },
+    "tensorflow columns": {"inputs": [[1, 2], [3, 4]]},
+    "tensorflow named columns": {"inputs": {"a": [1, 3], "b": [[2], [4]]}},
+    "tensorflow rows with names": {"instances": [{"a": 1, "b": [2]}, {"a": 3, "b": [4]}]},
+    "v2 images": {"inputs": [{"name": "x", "shape": [2, 1, 2], "datatype": "UINT8", "data": [1, 2, 3, 4]}]},
     "bare": [[1, 2], [3, 4]],
 }
 
@@ -33,6 +37,18 @@ def test_every_protocol_gives_the_same_rows(payload: object) -> None:
     assert found.rows.tolist() == [[1, 2], [3, 4]]
     assert found.rows.dtype == np.float32
     assert found.rejected == 0
+
+
+@pytest.mark.parametrize("name", [name for name in GOOD if name != "bare"])
+def test_the_protocol_of_an_event_decides_how_it_is_read(name: str) -> None:
+    body = json.dumps(GOOD[name]).encode()
+    own = name.partition(" ")[0]
+    for protocol in ("seldon", "tensorflow", "v2"):
+        # jsonData is whatever the model's class understands
+        fits = protocol == own
+        assert len(decode(body, 2, protocol).rows) == (2 if fits else 0), protocol
+    assert len(decode(body, 2, "kfserving").rows) == (2 if own == "v2" else 0)
+    assert len(decode(body, 2, "one of tomorrow").rows) == 2
 
 
 def test_images_are_flattened_and_one_row_may_be_bare() -> None:
@@ -54,6 +70,17 @@ def test_images_are_flattened_and_one_row_may_be_bare() -> None:
         (b'{"data": {"tensor": {"shape": [3, 2], "values": [1, 2]}}}', [], 1),
         (b'{"inputs": [{"name": "x", "shape": [9, 2], "data": [1, 2]}]}', [], 1),
         (b'{"inputs": [{"name": "x", "shape": [1, 1], "datatype": "BYTES", "data": ["a"]}]}', [], 1),
+        (b'{"inputs": [{"name": "x", "shape": [-2, -1], "data": [1, 2]}]}', [], 1),
+        (b'{"inputs": [{"name": "x", "shape": [1e999], "data": [1, 2]}]}', [], 1),
+        (b'{"inputs": [{"name": "x", "shape": [99999999999999999999], "data": [1, 2]}]}', [], 1),
+        (b'{"inputs": [{"name": "x", "shape": [' + b"9," * 300_000 + b'1], "data": [1, 2]}]}', [], 1),
+        (b'{"inputs": [{"name": "x", "shape": [0, 2], "data": []}]}', [], 1),
+        (b'{"inputs": [{"shape": [1, 1], "data": [1]}, {"shape": [2, 1], "data": [1, 2]}]}', [], 1),
+        (b'{"inputs": {"a": [1, 2], "b": [1]}}', [], 1),
+        (b'{"inputs": {}}', [], 1),
+        (b'{"instances": [{"a": 1, "b": 2}, {"a": 1}]}', [], 1),
+        (b'{"instances": [{"b64": "aGVsbG8="}]}', [], 1),
+        (b'{"instances": 5}', [], 1),
         (b'{"strData": "hello"}', [], 1),
         (b'"text"', [], 1),
         (b"7", [], 1),
@@ -84,9 +111,9 @@ JSON = st.recursive(
 
 
 @settings(max_examples=300, deadline=None)
-@given(JSON, st.integers(1, 4))
-def test_no_json_breaks_it(document: object, width: int) -> None:
-    found = decode(json.dumps(document).encode(), width)
+@given(JSON, st.integers(1, 4), st.sampled_from([None, "seldon", "tensorflow", "v2"]))
+def test_no_json_breaks_it(document: object, width: int, protocol: str | None) -> None:
+    found = decode(json.dumps(document).encode(), width, protocol)
     assert found.rows.shape == (len(found.rows), width)
     assert np.isfinite(found.rows).all()
     assert len(found.rows) + found.rejected >= 1

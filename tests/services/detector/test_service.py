@@ -100,6 +100,36 @@ async def test_verdicts_come_in_order_and_say_what_they_cover(
     assert (event.get("inferenceservicename"), event.get("endpoint")) == ("order", "r1")
 
 
+async def test_events_are_read_in_the_protocol_that_they_name(
+    server: Process, start: Callable[..., Process], broker: Broker
+) -> None:
+    detector = start(server, pipeline="words", window=30, broker=broker.address)
+    rows = clean(30)
+    flat = [value for row in rows[10:20] for value in row]
+    bodies = {
+        "seldon": {"data": {"ndarray": rows[:10]}},
+        "v2": {"inputs": [{"name": "x", "shape": [10, WIDTH], "datatype": "FP32", "data": flat}]},
+        "tensorflow": {"instances": rows[20:]},
+    }
+    sent = [
+        events.make(
+            "io.seldon.serving.inference.request",
+            "test",
+            bodies[body],
+            inferenceservicename="words",
+            endpoint="r1",
+            requestid=body,
+            protocol=protocol,
+        )
+        for protocol, body in (("v2", "seldon"), *((name, name) for name in bodies))
+    ]
+    await post(detector.port, sent[0])
+    await post(detector.port, *sent[1:])
+    await until(lambda: broker.got != [])
+    verdict = broker.verdicts()[0]
+    assert (verdict["size"], verdict["details"]["events"], verdict["details"]["rejected"]) == (30, 4, 1)
+
+
 async def test_outliers_are_named_by_request(server: Process, start: Callable[..., Process], broker: Broker) -> None:
     detector = start(server, pipeline="noise", detector="outlier", kind="iforest", window=40, broker=broker.address)
     odd = request([[50.0] * WIDTH] * 20, pipeline="noise")

@@ -18,6 +18,13 @@ def body(value: object) -> bytes:
         ({"data": {"tensor": {"shape": [2, 3], "values": [0.1, 0.7, 0.2, 0.9, 0.1, 0.0]}}}, (1, 0)),
         ({"predictions": [[1, 2], [2, 1]]}, (1, 0)),
         ({"outputs": [{"name": "o", "shape": [2, 2], "datatype": "FP32", "data": [1, 2, 2, 1]}]}, (1, 0)),
+        ({"outputs": [{"name": "o", "shape": [2], "datatype": "INT64", "data": [7, 8]}]}, (7, 8)),
+        ({"outputs": [{"name": "o", "shape": [2, 1], "datatype": "BYTES", "data": ["cat", "dog"]}]}, ("cat", "dog")),
+        ({"outputs": [{"shape": [1], "data": [4]}, {"shape": [1, 2], "data": [0.1, 0.9]}]}, (4,)),
+        ({"predictions": [{"label": 3, "scores": [0.1, 0.9]}, {"label": 5, "scores": [0.2, 0.8]}]}, (3, 5)),
+        ({"outputs": {"label": [3, 5], "scores": [[0.1, 0.9], [0.2, 0.8]]}}, (3, 5)),
+        ({"outputs": [[0.1, 0.9], [0.8, 0.2]]}, (1, 0)),
+        ({"outputs": [{"name": "o", "shape": [1000000000, 1], "datatype": "FP32", "data": []}]}, ()),
         ({"data": {"ndarray": [3.7]}}, (3.7,)),
         ({"data": {"ndarray": [[4.0]]}}, (4,)),
         ({"data": {"ndarray": ["cat", "dog"]}}, ("cat", "dog")),
@@ -27,6 +34,17 @@ def body(value: object) -> bytes:
 )
 def test_rows_of_each_protocol(document, expected):
     assert answers(body(document)) == expected
+    assert answers(body(document), "seldon" if {"data", "strData"} & document.keys() else _spoken(document)) == expected
+
+
+def _spoken(document):
+    named = isinstance(document.get("outputs"), list) and isinstance(document["outputs"][0], dict)
+    return "v2" if named else "tensorflow"
+
+
+def test_an_answer_in_another_protocol_than_the_events_is_a_fingerprint():
+    (found,) = answers(body({"predictions": [[1, 2]]}), "v2")
+    assert found.startswith("#")
 
 
 def test_what_is_unknown_is_compared_as_it_is():

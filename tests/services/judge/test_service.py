@@ -116,7 +116,14 @@ class Running:
         raise AssertionError("the judge is not ready")
 
     async def respond(
-        self, request: str, release: str, row: list[float], *, id: str | None = None, **other: str
+        self,
+        request: str,
+        release: str,
+        row: list[float],
+        *,
+        id: str | None = None,
+        body: object = None,
+        **other: str,
     ) -> int:
         headers = {
             "ce-specversion": "1.0",
@@ -129,8 +136,8 @@ class Running:
             "ce-endpoint": release,
             "content-type": "application/json",
         } | {f"ce-{name}": value for name, value in other.items()}
-        body = json.dumps({"data": {"ndarray": [row]}})
-        async with self.session.post(self.url, data=body, headers=headers) as answer:
+        text = json.dumps({"data": {"ndarray": [row]}} if body is None else body)
+        async with self.session.post(self.url, data=text, headers=headers) as answer:
             return answer.status
 
     async def judgement(self, **query: object) -> dict:
@@ -171,6 +178,21 @@ async def test_agreement_of_joined_responses(judge):
     assert said["candidate"]["requests"] == 20
     assert (await judge.judgement(**BOTH))["last"]["joined"] == 20
     assert (await judge.judgement(**BOTH, since=said["now"] + 60))["joined"] == 0
+
+
+async def test_answers_in_every_protocol_are_compared(judge):
+    since = (await judge.judgement(**BOTH))["now"] - 1
+    for protocol in ("seldon", "tensorflow", "v2"):
+        for release, scores in (("r1", [0.1, 0.9, 0.8, 0.2]), ("r2", [0.3, 0.7, 0.1, 0.9])):
+            rows = [scores[:2], scores[2:]]
+            body = {
+                "seldon": {"data": {"ndarray": rows}},
+                "tensorflow": {"predictions": rows},
+                "v2": {"outputs": [{"name": "o", "shape": [2, 2], "datatype": "FP32", "data": scores}]},
+            }[protocol]
+            assert await judge.respond(protocol, release, [], body=body, protocol=protocol) == 202
+    said = await judge.judgement(**BOTH, since=since)
+    assert (said["joined"], said["rows"], said["agreed"]) == (3, 6, 3)
 
 
 async def test_a_repeated_event_counts_once(judge):

@@ -1,0 +1,118 @@
+"""The graph around a released model: its nodes, its containers, and what stays the same from release to release."""
+
+import json
+
+import pytest
+import yaml
+
+from pipeline.kube import seldon
+from pipeline.plan import plan
+from pipeline.resources import network, plain
+from pipeline.resources.serving import seldon_deployment
+from pipeline.spec import load
+from tests.resources.test_plain import CANARY, ONE, PROMOTED, TWO
+from tests.spec.specs import MINIMAL
+
+GRAPH = """
+    type: output-transformer
+    name: label
+    image: server
+    class: Label
+    children:
+    - type: router
+      name: choose
+      image: trainer
+      class: choice.Choose
+      uri: s3://digits/choice/1
+      children: [{type: released}, {type: model, name: rules, image: server, class: Rules}]
+"""
+
+
+def deployed(serve: str, release=CANARY) -> seldon.SeldonDeployment:  # type: ignore[no-untyped-def]
+    found = seldon_deployment(plan(load(MINIMAL.replace("{model: Digits}", serve), path="p.yaml")), release)
+    assert found is not None
+    return found
+
+
+def graph(serve: str = "model: Digits") -> str:
+    indented = GRAPH.replace("\n", "\n  ")
+    return f"\n    {serve}\n    graph:{indented}"
+
+
+def walk(node: seldon.Node) -> list[seldon.Node]:
+    return [node, *(found for child in node.children or () for found in walk(child))]
+
+
+def test_each_node_has_its_container_and_only_the_released_one_is_logged() -> None:
+    for predictor, version in zip(deployed(graph()).spec.predictors, (ONE, TWO), strict=True):
+        nodes = walk(predictor.graph)
+        assert [(node.name, node.type) for node in nodes] == [
+            ("label", "OUTPUT_TRANSFORMER"),
+            ("choose", "ROUTER"),
+            ("model", "MODEL"),
+            ("rules", "MODEL"),
+        ]
+        assert [node.name for node in nodes if node.logger is not None] == ["model"]
+        assert {node.name: node.model_uri for node in nodes if node.model_uri} == {
+            "choose": "s3://digits/choice/1",
+            "model": version.model,
+        }
+        assert all((node.model_uri is None) == (node.env_secret_ref_name is None) for node in nodes)
+        # in one pod with the executor, so that it calls them on the loopback address, which no policy shuts
+        (component,) = predictor.component_specs
+        containers = {container.name: container for container in component.spec.containers}
+        assert list(containers) == ["model", "label", "choose", "rules"]
+        assert {name: one.args for name, one in containers.items()} == {
+            "model": ("Digits", "--service-type", "MODEL"),
+            "label": ("Label", "--service-type", "TRANSFORMER"),
+            "choose": ("choice.Choose", "--service-type", "ROUTER"),
+            "rules": ("Rules", "--service-type", "MODEL"),
+        }
+        assert containers["choose"].image == "ghcr.io/acme/digits-trainer:1.0.0"
+        # whoever waits for the release looks for this Deployment
+        assert component.metadata == seldon.Named(name="model")
+
+
+@pytest.mark.parametrize("serve", [graph(), graph("server: sklearn"), "{server: triton}", "{server: mlflow}"])
+def test_a_pod_keeps_its_ports_when_it_is_left_alone(serve: str) -> None:
+    """The operator numbers the metrics ports that nobody names across all predictors."""
+    ports = [
+        [(port.name, port.container_port) for one in pod.component_specs[0].spec.containers for port in one.ports or ()]
+        for pod in (*deployed(serve).spec.predictors, *deployed(serve, PROMOTED).spec.predictors)
+    ]
+    assert ports == [ports[0]] * 3
+    assert ports[0] == [("metrics", 6000 + number) for number in range(len(ports[0]))]
+    shown = network.policies(plan(load(MINIMAL.replace("{model: Digits}", serve), path="p.yaml")))["model"]
+    open_ports = {port.port for rule in shown.spec.ingress or () for port in rule.ports or ()}
+    assert open_ports == {8000, *(number for _, number in ports[0])}
+
+
+def test_without_the_operator_a_graph_is_refused_by_name() -> None:
+    with pytest.raises(plain.UnsupportedServing, match="has a graph of several nodes") as caught:
+        plain.serving(plain.parse(yaml.safe_load(json.dumps(deployed(graph()).dump()))))
+    assert "Seldon's operator" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize("backend", ["seldon", "plain"])
+def test_a_server_with_a_gpu_goes_where_its_profile_says(backend: str) -> None:
+    text = MINIMAL.replace(
+        "{model: Digits}", f"{{model: Digits, backend: {backend}, resources: {{gpu: 2, gpuProfile: amd}}}}"
+    )
+    amd = (
+        "gpus: {amd: {resource: amd.com/gpu, nodeSelector: {gpu: amd}, tolerations: [amd.com/gpu], runtimeClass: null}}"
+    )
+    found = seldon_deployment(plan(load(text.replace("spec:\n", f"spec:\n  {amd}\n", 1), path="p.yaml")), CANARY)
+    assert found is not None
+    pods = [predictor.component_specs[0].spec for predictor in found.spec.predictors]
+    if backend == "plain":
+        pods = [one.deployment.spec.template.spec for one in plain.serving(found).predictors]
+    for pod in pods:
+        assert pod.node_selector == {"gpu": "amd"}
+        assert [(one.key, one.operator) for one in pod.tolerations or ()] == [("amd.com/gpu", "Exists")]
+        assert pod.runtime_class_name is None
+        model = pod.containers[0]
+        assert model.resources is not None
+        assert (model.resources.limits or {})["amd.com/gpu"] == "2"
+        assert "/dev/shm" in [mount.mount_path for mount in model.volume_mounts or ()]
+        shared = [volume.empty_dir for volume in pod.volumes or () if volume.name == "shared-memory"]
+        assert [(one.medium, one.size_limit) for one in shared if one is not None] == [("Memory", "1Gi")]
