@@ -20,6 +20,7 @@ from pipeline.kube import (
     kustomize,
     nats,
     networking,
+    prometheus,
     rbac,
     seldon,
 )
@@ -36,7 +37,8 @@ TYPED: dict[str, type[Model]] = {
         apps.Deployment, core.ConfigMap, core.Namespace, core.Service, core.ServiceAccount, events.EventBus,
         events.EventSource, events.Sensor, istio.VirtualService, istio_security.AuthorizationPolicy,
         istio_security.PeerAuthentication, knative.Broker, knative.Trigger,
-        networking.NetworkPolicy, rbac.Role, rbac.RoleBinding, seldon.SeldonDeployment,
+        networking.NetworkPolicy, prometheus.PodMonitor, prometheus.PrometheusRule, rbac.Role, rbac.RoleBinding,
+        seldon.SeldonDeployment,
     )
 }  # fmt: skip
 
