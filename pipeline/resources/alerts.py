@@ -166,7 +166,7 @@ def _detector(plan: Plan, monitor: Monitor) -> Iterator[Rule]:
     alarm, window, behind = (
         series.own(names, f"detector_{what}", name) for what in ("alarm", "window", "behind_events")
     )
-    yield _down(plan, name, f"{name} is not seen")
+    yield _down(plan, name, f"{name} is not seen", detector=name)
     yield _alert(
         plan,
         "DetectorBehind",
@@ -175,6 +175,7 @@ def _detector(plan: Plan, monitor: Monitor) -> Iterator[Rule]:
         severity="warning",
         summary=f"{{{{ $value | humanize }}}} events wait for the {name} detector, more than a window",
         do="It is slower than the traffic: a larger `window` takes less work, and a free node more of it.",
+        detector=name,
     )
     if name in plan.retrain_on:
         count = plan.retrain.consecutive
@@ -200,6 +201,7 @@ def _detector(plan: Plan, monitor: Monitor) -> Iterator[Rule]:
             summary=f"the {name} alarm stands, and no run has started",
             do="The budget (`retrain.budget`) may be spent, somebody may have halted the loop, or alarms don't "
             f"arrive: `driftloop status --cluster --namespace {names.namespace}`.",
+            detector=name,
         )
     elif name == "drift":
         yield _alert(
@@ -211,6 +213,7 @@ def _detector(plan: Plan, monitor: Monitor) -> Iterator[Rule]:
             summary="requests no longer look like the training data",
             do=f"No alarm starts a run here (`retrain.on`). Once there are new batches: "
             f"`driftloop trigger {names.pipeline}`.",
+            detector=name,
         )
 
 
@@ -237,16 +240,17 @@ def _schedule(plan: Plan) -> Iterator[Rule]:
     )
 
 
-def _down(plan: Plan, component: str, lost: str) -> Rule:
+def _down(plan: Plan, component: str, lost: str, **labels: str) -> Rule:
     found = series.up(plan.names, series.SERVICES, app_kubernetes_io_component=component)
     return _alert(
         plan,
-        f"{'Detector' if component not in (decision.COMPONENT, judge.COMPONENT) else component.capitalize()}Down",
+        "DetectorDown" if labels else f"{component.capitalize()}Down",
         f"absent({found} == 1)",
         PATIENCE,
         severity="warning",
         summary=f"the service `{component}` does not answer: {lost}",
-        do=f"`kubectl -n {plan.names.namespace} describe deployment {plan.names.pipeline}-{component}`.",
+        do=f"`kubectl -n {plan.names.namespace} describe deployment {plan.names.pipeline}-{component}` shows why.",
+        **labels,
     )
 
 
@@ -257,12 +261,20 @@ def _rollout(plan: Plan) -> timedelta:
 
 
 def _alert(
-    plan: Plan, name: str, expr: str, wait: timedelta | None, *, severity: Severity, summary: str, do: str
+    plan: Plan,
+    name: str,
+    expr: str,
+    wait: timedelta | None,
+    *,
+    severity: Severity,
+    summary: str,
+    do: str,
+    **labels: str,
 ) -> Rule:
     return Rule(
         alert=name,
         expr=expr,
         for_=None if wait is None else series.time(wait),
-        labels={"severity": severity, "namespace": plan.names.namespace, "pipeline": plan.names.pipeline},
+        labels={"severity": severity, "namespace": plan.names.namespace, "pipeline": plan.names.pipeline, **labels},
         annotations={"summary": f"{plan.names.pipeline}: {summary}", "description": do},
     )

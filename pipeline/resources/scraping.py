@@ -1,7 +1,8 @@
 """What Prometheus scrapes of a pipeline that brings its own PodMonitors along.
 
-The platform's PodMonitors leave pods with the label `driftloop.dev/scraped-by` alone, so nothing is scraped twice, and
-the platform's alerts look at what its own PodMonitors scrape, so nothing is alerted on twice.
+These take pods with the label `driftloop.dev/scraped-by`, the platform's those without, so no pod is ever scraped
+twice, not even while one replaces the other; and the platform's alerts look at what the platform's PodMonitors scrape,
+so nothing is alerted on twice.
 """
 
 from pipeline.kube.base import LabelRequirement, LabelSelector, ObjectMeta
@@ -20,7 +21,7 @@ def services(plan: Plan) -> PodMonitor:
         plan,
         series.SERVICES,
         LabelSelector(
-            match_labels={NAME: plan.names.pipeline},
+            match_labels={NAME: plan.names.pipeline, **parts.scraped(plan)},
             match_expressions=(LabelRequirement(key=ROLE, operator="In", values=components),),
         ),
         labels=(NAME, ROLE),
@@ -32,14 +33,14 @@ def model(plan: Plan) -> PodMonitor:
     """The predictors: Seldon's executor and the model behind it, or the logger beside it."""
     if plan.serve.backend == "seldon":
         # both ports are named `metrics`; not a ServiceMonitor, which would rename the executor's own label `service`
-        selector = LabelSelector(match_labels={"seldon-deployment-id": plan.names.pipeline})
+        selector = LabelSelector(match_labels={"seldon-deployment-id": plan.names.pipeline, **parts.scraped(plan)})
         return _monitor(
             plan, series.MODEL, selector, labels=("version",), endpoint=Endpoint(port="metrics", path="/prometheus")
         )
     return _monitor(
         plan,
         series.MODEL,
-        LabelSelector(match_labels=parts.labels(plan.names, serving.COMPONENT)),
+        LabelSelector(match_labels={**parts.labels(plan.names, serving.COMPONENT), **parts.scraped(plan)}),
         labels=(NAME, ROLE, RELEASE),
         endpoint=Endpoint(port="http", path="/prometheus"),
     )
