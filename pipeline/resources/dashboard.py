@@ -44,13 +44,13 @@ class Picture:
 
 
 def config_map(plan: Plan) -> core.ConfigMap:
-    """The dashboard as Grafana's sidecar wants it; the key is its file's name, which must be the only one."""
+    """The dashboard as Grafana's sidecar wants it; the key is its file's name, which no other may have."""
     names = plan.names
     meta = parts.meta(names, f"{names.pipeline}-dashboard", scraping.COMPONENT)
     text = json.dumps(dashboard(plan).dump(), indent=2, ensure_ascii=False) + "\n"
     return core.ConfigMap(
         metadata=meta.model_copy(update={"labels": {**(meta.labels or {}), LABEL: "1"}}),
-        data={f"{names.namespace}-{names.pipeline}.json": text},
+        data={f"{names.namespace}.{names.pipeline}.json": text},
     )
 
 

@@ -8,9 +8,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import promql_parser
 import pytest
 import yaml
+from hypothesis import given, settings
 
+from pipeline.release import record
+from pipeline.render import rendered
+from tests.check.test_generated import specs
+from tests.pipelines import version
 from tests.support.promql import parsed
 
 ROOT = Path(__file__).parents[2]
@@ -312,6 +318,27 @@ def test_every_alert_has_a_case_of_each_kind() -> None:
     wanted = {rule["alert"] for tree in ("observability", "observability-seldon") for rule in alerts(tree)}
     for fires in (True, False):
         assert {case.alert for case in CASES if case.fires is fires} == wanted
+
+
+@settings(max_examples=15, deadline=None)
+@given(specs())
+def test_whatever_the_spec_says_the_rules_are_promql(spec: tuple[str, str]) -> None:
+    name, text = spec
+    document = json.loads(text)
+    document["spec"]["observability"] = {"prometheus": {}, "dashboard": True}
+    namespace = document["metadata"].get("namespace", name)
+    release = record.first(record.empty(name, namespace), version(f"{name}-000000000001"))
+    tree = rendered(json.dumps(document), record.dump(release))
+    found = yaml.safe_load(tree[f"monitors/{name}/alerts.prometheusrule.yaml"])["spec"]["groups"][0]["rules"]
+    for rule in found:
+        parsed(rule["expr"])
+        assert promql_parser.parse_duration(rule.get("for", "1s")).total_seconds() > 0
+    ((_, dashboard),) = yaml.safe_load(tree[f"monitors/{name}/dashboard.configmap.yaml"])["data"].items()
+    for panel in json.loads(dashboard)["panels"]:
+        for target in panel.get("targets", []):
+            parsed(target["expr"])
+    down = [rule for rule in found if rule["alert"] == "DetectorDown"]
+    assert len(down) == len(document["spec"].get("monitors", {}))
 
 
 @needs_promtool
