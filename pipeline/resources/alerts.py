@@ -32,7 +32,7 @@ def rules(plan: Plan, release: Release) -> PrometheusRule:
     if version is not None:
         found = [*_traffic(plan, version), *found]
         if version.detectors is not None:
-            found += [rule for monitor in plan.monitors for rule in _detector(plan, monitor)]
+            found += [rule for monitor in plan.monitors for rule in _detector(plan, monitor, version)]
     names = plan.names
     return PrometheusRule(
         metadata=scraping.meta(plan, names.pipeline),
@@ -160,7 +160,7 @@ def _loop(plan: Plan) -> Iterator[Rule]:
     )
 
 
-def _detector(plan: Plan, monitor: Monitor) -> Iterator[Rule]:
+def _detector(plan: Plan, monitor: Monitor, version: Version) -> Iterator[Rule]:
     """One detector, and whether anybody heeds it."""
     names, name = plan.names, monitor.name
     alarm, window, behind = (
@@ -175,6 +175,19 @@ def _detector(plan: Plan, monitor: Monitor) -> Iterator[Rule]:
         severity="warning",
         summary=f"{{{{ $value | humanize }}}} events wait for the {name} detector, more than a window",
         do="It is slower than the traffic: a larger `window` takes less work, and a free node more of it.",
+        detector=name,
+    )
+    came = series.own(names, "detector_events_total", name, result="~stored|repeated")
+    yield _alert(
+        plan,
+        "EventsMissing",
+        f"sum(rate({series.traffic(plan, version.id).requests}[{RECENT}])) > 0\n"
+        f"  and on () sum(rate({came}[{RECENT}])) == 0",
+        PATIENCE,
+        severity="warning",
+        summary=f"production {version.id} answers requests, and the {name} detector hears of none",
+        do=f"The Broker or the Trigger may not be ready: `kubectl -n {names.namespace} get broker,trigger`. With "
+        "`serve.backend: plain`, bodies that are compressed or over 1 MiB are served and not posted.",
         detector=name,
     )
     if name in plan.retrain_on:

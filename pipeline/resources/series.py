@@ -92,7 +92,7 @@ def traffic(plan: Plan, release: str | None = None) -> Traffic:
 
 
 def predictor_up(plan: Plan, release: str) -> str:
-    """`up` of a release's own pods, the container that counts the requests."""
+    """`up` of a release's own pods."""
     if plan.serve.backend == "seldon":
         return up(plan.names, MODEL, version=release)
     return up(plan.names, MODEL, driftloop_dev_release=release)

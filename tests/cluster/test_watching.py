@@ -12,6 +12,7 @@ import yaml
 
 from pipeline.release.decision import Outcome, Phase
 from pipeline.services.decision.door import KINDS
+from pipeline.services.detector.door import RESULTS
 from tests.resources.test_logger import ask, standing
 from tests.resources.test_network import matches
 from tests.support.promql import asked
@@ -226,6 +227,7 @@ def test_values_that_are_asked_for_are_values_that_are_said():
         ("decision_outcome", "outcome"): set(get_args(Outcome)),
         ("decision_events_total", "kind"): set(KINDS),
         ("detector_windows_total", "alarm"): {"true", "false"},
+        ("detector_events_total", "result"): set(RESULTS),
     }
     met = set()
     for where, expression, _ in expressions():

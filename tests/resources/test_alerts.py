@@ -201,6 +201,27 @@ CASES = (
         "DetectorBehind", True, "more than a window", {service("detector_behind_events", "drift"): "0x5 150x60"}, "20m"
     ),
     Case("DetectorBehind", False, "catches up", {service("detector_behind_events", "drift"): "900x5 0x60"}, "20m"),
+    Case(
+        "EventsMissing",
+        True,
+        "requests, and no event",
+        {envoy("total"): "0+60x60", service("detector_events_total", "drift", result="stored"): "500x60"},
+        "30m",
+    ),
+    Case(
+        "EventsMissing",
+        False,
+        "an event each",
+        {envoy("total"): "0+60x60", service("detector_events_total", "drift", result="stored"): "0+60x60"},
+        "30m",
+    ),
+    Case(
+        "EventsMissing",
+        False,
+        "no requests",
+        {envoy("total"): "60x60", service("detector_events_total", "drift", result="stored"): "60x60"},
+        "30m",
+    ),
     Case("AlarmUnheeded", True, "idle", phase(("idle", 90)) | drift("0x5 1x90", "0+1x90"), "60m"),
     Case("AlarmUnheeded", True, "halted", phase(("halted", 90)) | drift("1x90", "0+1x90"), "60m"),
     Case(
