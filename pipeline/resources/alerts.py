@@ -28,7 +28,7 @@ WEEK = timedelta(days=7)
 def rules(plan: Plan, release: Release) -> PrometheusRule:
     """All alerts; those of production and of its detectors from the first release on."""
     version = release.production
-    found = [*_loop(plan), *_schedule(plan)]
+    found = [*_loop(plan), *_schedules(plan)]
     if version is not None:
         found = [*_traffic(plan, version), *found]
         if version.detectors is not None:
@@ -230,27 +230,32 @@ def _detector(plan: Plan, monitor: Monitor, version: Version) -> Iterator[Rule]:
         )
 
 
-def _schedule(plan: Plan) -> Iterator[Rule]:
-    """The CronWorkflow: Argo counts what it has started, from its controller's start on."""
-    if plan.train.schedule is None:
-        return
-    gap = longest_gap(plan.train.schedule)
-    if gap is None or gap > WEEK:
-        return
-    started = series.argo(plan.names, "argo_workflows_cronworkflows_triggered_total", name=plan.names.cron)
-    yield _alert(
-        plan,
-        "ScheduleMissed",
+def _schedules(plan: Plan) -> Iterator[Rule]:
+    """The CronWorkflows: Argo counts what it has started, from its controller's start on."""
+    names, train = plan.names, plan.train
+    for cron, schedule in ((names.cron, train.schedule), (names.new_data, train.new_data)):
+        gap = longest_gap(schedule) if schedule is not None else None
+        if gap is None or gap > WEEK:
+            continue
+        # one that is held back because the run before is still on shows as well that the schedule is looked after
+        counters = (
+            series.argo(names, f"argo_workflows_cronworkflows_{what}", name=cron)
+            for what in ("triggered_total", "concurrencypolicy_triggered")
+        )
         # a counter that was not there before has just counted its first one
-        f"absent(increase({started}[10m]) > 0 or ({started} unless {started} offset 10m))\n"
-        # not where nothing scrapes Argo
-        "  and on () argo_workflows_is_leader",
-        gap + timedelta(minutes=30),
-        severity="warning",
-        summary=f"the schedule `{plan.train.schedule}` has started no run for longer than its longest gap",
-        do=f"`kubectl -n {plan.names.namespace} get cronworkflow {plan.names.cron} -o yaml` says why: it is "
-        "suspended, or the run before is still on.",
-    )
+        counted = "\n  or ".join(f"increase({one}[10m]) > 0 or ({one} unless {one} offset 10m)" for one in counters)
+        yield _alert(
+            plan,
+            "ScheduleMissed",
+            # not where nothing scrapes Argo
+            f"absent({counted})\n  and on () argo_workflows_is_leader",
+            gap + timedelta(minutes=30),
+            severity="warning",
+            summary=f"the schedule `{schedule}` has started nothing for longer than its longest gap",
+            do=f"`kubectl -n {names.namespace} get cronworkflow {cron} -o yaml` shows whether it is suspended; if not, "
+            "Argo's controller doesn't get to it.",
+            cronworkflow=cron,
+        )
 
 
 def _down(plan: Plan, component: str, lost: str, **labels: str) -> Rule:

@@ -36,6 +36,7 @@ FOREIGN = {
     # argoproj/argo-workflows, docs/metrics.md; util/telemetry/exporter_prometheus.go: a prefix, and no suffixes
     "argo_workflows_total_count": {"phase", "namespace"},
     "argo_workflows_cronworkflows_triggered_total": {"name", "namespace"},
+    "argo_workflows_cronworkflows_concurrencypolicy_triggered": {"name", "namespace", "concurrency_policy"},
     "argo_workflows_workflowtemplate_triggered_total": {"name", "namespace", "cluster_scope", "phase"},
     "argo_workflows_is_leader": set(),
     # kubernetes/kube-state-metrics docs/metrics/workload/pod-metrics.md, on by default

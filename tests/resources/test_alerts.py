@@ -112,9 +112,9 @@ def logger(release: str, values: str) -> Seen:
     return {series("up", **labels, driftloop_dev_release=release): values}
 
 
-def cron(values: str, *, pod: str = "0") -> Seen:
+def cron(values: str, *, pod: str = "0", what: str = "triggered_total") -> Seen:
     labels = {"namespace": "observability", "name": "observability-cron", "pod": pod}
-    return {series("argo_workflows_cronworkflows_triggered_total", **labels): values}
+    return {series(f"argo_workflows_cronworkflows_{what}", **labels): values}
 
 
 LEADER = {series("argo_workflows_is_leader", pod="0"): "1x3000"}
@@ -252,6 +252,14 @@ CASES = (
         False,
         "a new controller counts from its first one",
         LEADER | cron("0x99 1x200") | cron(f"_x{100 + WEEK} 1x500", pod="1"),
+        "185h",
+        every="5m",
+    ),
+    Case(
+        "ScheduleMissed",
+        False,
+        "held back by the run before",
+        LEADER | cron("0x100 1x2500") | cron(f"_x{100 + WEEK} 1x500", what="concurrencypolicy_triggered"),
         "185h",
         every="5m",
     ),
