@@ -11,7 +11,7 @@ _FAMILIES = {
     "DL2": "Events: webhook, Sensor, Broker, Trigger",
     "DL3": "Workflows",
     "DL4": "Serving",
-    "DL5": "Network",
+    "DL5": "Network and monitoring",
     "DL6": "Workloads and rights",
     "DL7": "Flux and kustomize",
     "DL8": "Security",

@@ -50,7 +50,8 @@ class Found:
 @dataclass(frozen=True)
 class Rule:
     """One thing that can be wrong. `DL1xx` values and versions, `DL2xx` events, `DL3xx` workflows, `DL4xx` serving,
-    `DL5xx` network, `DL6xx` workloads and rights, `DL7xx` Flux and kustomize, `DL8xx` security, `DL9xx` API schemas."""
+    `DL5xx` network and monitoring, `DL6xx` workloads and rights, `DL7xx` Flux and kustomize, `DL8xx` security, `DL9xx`
+    API schemas."""
 
     code: str
     title: str

@@ -205,6 +205,8 @@ class Position:
     """Its sequence in the consumer's deliveries; a gap means some were missed."""
     delivered: int
     """How often it has been delivered, this time included."""
+    pending: int
+    """How many messages the consumer had not been sent yet."""
 
 
 def position(message: Msg) -> Position:
@@ -212,7 +214,7 @@ def position(message: Msg) -> Position:
     # $JS.ACK[.domain.account].stream.consumer.delivered.stream-seq.consumer-seq.time.pending[.token]
     parts = message.reply.split(".")
     first = 4 if len(parts) == 9 else 6
-    return Position(int(parts[first + 1]), int(parts[first + 2]), int(parts[first]))
+    return Position(int(parts[first + 1]), int(parts[first + 2]), int(parts[first]), int(parts[first + 4]))
 
 
 def token(text: str) -> str:

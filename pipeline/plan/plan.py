@@ -13,7 +13,8 @@ from pipeline.plan.names import Names
 from pipeline.plan.trials import Trial, trials
 from pipeline.spec import Document, InvalidSpec, Pipeline
 from pipeline.spec.detector import Detector
-from pipeline.spec.model import Evaluate, Mesh, Rollout, Train
+from pipeline.spec.model import Evaluate, Mesh, Retrain, Rollout, Train
+from pipeline.spec.observability import Observability
 from pipeline.spec.resources import GpuProfile, Resources, Retries
 from pipeline.spec.serve import Serve
 from pipeline.spec.values import S3Uri
@@ -84,6 +85,8 @@ class Plan:
     """The retrain policy as JSON: consecutive, cooldown (seconds), whileRunning, budget (runs a day), on."""
     rollout: Rollout = field(default_factory=Rollout)
     mesh: Mesh | None = None
+    retrain: Retrain = field(default_factory=Retrain)
+    observability: Observability = field(default_factory=Observability)
     gpus: Mapping[str, GpuProfile] = field(default_factory=dict)
     """The spec's own kinds of GPU."""
 
@@ -148,6 +151,8 @@ def plan(pipeline: Pipeline | Document, *, cluster: str = "dev") -> Plan:
         rollout=spec.rollout,
         mesh=spec.mesh,
         gpus=spec.gpus,
+        retrain=spec.retrain,
+        observability=spec.observability,
     )
 
 

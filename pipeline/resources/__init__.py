@@ -6,7 +6,22 @@ from pydantic import BaseModel
 
 from pipeline.plan import Plan
 from pipeline.release.record import Release
-from pipeline.resources import access, broker, decision, detector, flux, judge, mesh, network, plain, retrain, serving
+from pipeline.resources import (
+    access,
+    alerts,
+    broker,
+    dashboard,
+    decision,
+    detector,
+    flux,
+    judge,
+    mesh,
+    network,
+    plain,
+    retrain,
+    scraping,
+    serving,
+)
 from pipeline.resources.manifest import Manifest
 
 __all__ = ["OUTPUTS", "Manifest", "manifests"]
@@ -180,6 +195,18 @@ def detectors(plan: Plan, release: Release) -> tuple[Manifest, ...]:
     )
 
 
+def watching(plan: Plan, release: Release) -> tuple[Manifest, ...]:
+    """What the spec asks to be watched by: PodMonitors of what is there, alerts, a dashboard."""
+    found: dict[str, BaseModel | None] = {}
+    if plan.observability.prometheus is not None:
+        found["services.podmonitor"] = scraping.services(plan)
+        found["model.podmonitor"] = scraping.model(plan) if release.production is not None else None
+        found["alerts.prometheusrule"] = alerts.rules(plan, release)
+    if plan.observability.dashboard:
+        found["dashboard.configmap"] = dashboard.config_map(plan)
+    return _files(plan, "monitors", found)
+
+
 OUTPUTS: tuple[Output, ...] = (
     flux_kustomizations,
     workflow_access,
@@ -192,6 +219,7 @@ OUTPUTS: tuple[Output, ...] = (
     decision_service,
     judge_service,
     detectors,
+    watching,
 )
 """The table of contents: one function per part of the tree."""
 

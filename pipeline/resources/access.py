@@ -10,8 +10,14 @@ WORKFLOWS = "workflows"
 
 
 def namespace(plan: Plan) -> core.Namespace:
-    """The pipeline's home, under the restricted Pod Security Standard; in a mesh all of its pods take part."""
-    levels = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "audit", "warn")}
+    """The pipeline's home, under the restricted Pod Security Standard; in a mesh all of its pods take part.
+
+    Seldon's operator (1.17.1, `seldondeployment_engine.go`) gives its executor a securityContext that keeps
+    capabilities, and a spec can't change it: under its back end only the baseline is enforced, the rest is warned of.
+    """
+    enforced = "baseline" if plan.serve.backend == "seldon" else "restricted"
+    levels = {"enforce": enforced, "audit": "restricted", "warn": "restricted"}
+    levels = {f"pod-security.kubernetes.io/{mode}": level for mode, level in levels.items()}
     enrolled = {"istio.io/dataplane-mode": "ambient"} if plan.mesh is not None else {}
     return core.Namespace(
         metadata=ObjectMeta(

@@ -8,6 +8,7 @@ from pipeline.plan.names import PLATFORM, SERVICE_PORT, Names
 USER = 8888
 """Who everything runs as; Seldon's operator gives its pods the same."""
 WORK = "/work"
+SCRAPED_BY = "driftloop.dev/scraped-by"
 
 _CONFIG = {
     "AWS_ENDPOINT_URL": "s3-endpoint",
@@ -57,6 +58,11 @@ def labels(names: Names, component: str) -> dict[str, str]:
         "app.kubernetes.io/component": component,
         "app.kubernetes.io/managed-by": "driftloop",
     }
+
+
+def scraped(plan: Plan) -> dict[str, str]:
+    """The label of pods that the pipeline's own PodMonitors scrape: the platform's leave them alone."""
+    return {SCRAPED_BY: "pipeline"} if plan.observability.prometheus is not None else {}
 
 
 def meta(names: Names, name: str, component: str, *, annotations: dict[str, str] | None = None) -> ObjectMeta:
@@ -150,7 +156,7 @@ def deployment(
             selector=LabelSelector(match_labels=own),
             strategy=apps.Strategy(type="Recreate"),
             template=core.PodTemplate(
-                metadata=core.TemplateMeta(labels=own),
+                metadata=core.TemplateMeta(labels={**own, **scraped(plan)}),
                 spec=core.PodSpec(
                     service_account_name=name,
                     automount_service_account_token=token,

@@ -162,7 +162,8 @@ def _predictor(deployment: seldon.SeldonDeployment, predictor: seldon.Predictor,
                 ),
                 template=core.PodTemplate(
                     metadata=core.TemplateMeta(
-                        labels=own,
+                        labels=own
+                        | {key: value for key, value in (predictor.labels or {}).items() if key != "version"},
                         annotations={
                             "prometheus.io/scrape": "true",
                             "prometheus.io/path": "/prometheus",

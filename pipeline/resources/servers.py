@@ -104,7 +104,7 @@ def containers(plan: Plan) -> tuple[core.Container, ...]:
     """All of a version's pod but the executor: the released model's, then those of the graph's classes."""
     first, *rest = _model(plan)
     classes = own(plan.serve.graph)
-    if isinstance(plan.serve, PythonServer) and not classes:
+    if plan.serve.backend == "plain":
         return (first,)
     # The operator would count these ports on from one version to the next, and a version that is left alone would get
     # new numbers, and so new pods.

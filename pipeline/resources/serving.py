@@ -67,7 +67,7 @@ def _predictor(plan: Plan, release: Release, version: Version) -> seldon.Predict
         shadow=True if shadow else None,
         # The executor's metrics take `predictor_version` from here, not from the labels.
         annotations={"version": version.id, DIGEST: version.model_digest},
-        labels={"version": version.id},
+        labels={"version": version.id, **parts.scraped(plan)},
         graph=servers.graph(plan, version),
         component_specs=(_component(plan),),
         # Unset, the executor asks for half a core in every predictor.

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from pipeline.spec.base import SpecModel
 from pipeline.spec.detector import DriftDetector, OutlierDetector
+from pipeline.spec.observability import Observability
 from pipeline.spec.resources import GpuProfile, Resources, Retries
 from pipeline.spec.serve import Serve
 from pipeline.spec.values import (
@@ -333,6 +334,8 @@ class Spec(SpecModel):
     """How a candidate becomes production."""
     mesh: Mesh | None = None
     """Take part in the cluster's mesh; without it pods are guarded by NetworkPolicies alone."""
+    observability: Observability = Observability()
+    """What the pipeline brings along for Prometheus and Grafana."""
 
 
 class Metadata(SpecModel):

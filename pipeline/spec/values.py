@@ -127,7 +127,7 @@ def _cron(text: str) -> str:
         return text
     if len(fields) != 5 or not all(re.fullmatch(f"{allowed}(,{allowed})*", field) for field in fields):
         raise ValueError('must be five cron fields, such as "0 3 * * 1" (minute hour day month weekday)')
-    for field, (low, high) in zip(fields, ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7)), strict=True):
+    for field, (low, high) in zip(fields, ((0, 59), (0, 23), (1, 31), (1, 12), (0, 6)), strict=True):
         for number in re.findall(r"(?<![/0-9])[0-9]+", field):
             if not low <= int(number) <= high:
                 raise ValueError(f"must be five cron fields in their ranges; {number} is not between {low} and {high}")

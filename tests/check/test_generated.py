@@ -23,6 +23,21 @@ SCHEMAS = Schemas(_FOLDER) if _FOLDER.is_dir() else None
 
 _NAMES = st.from_regex(r"[a-z][a-z0-9]{0,10}(-[a-z0-9]{1,8})?", fullmatch=True)
 _DETECTORS, _OUTLIERS = (st.sampled_from(DETECTORS[role]) for role in ("drift", "outlier"))
+_WATCHED = st.fixed_dictionaries(
+    {},
+    optional={
+        "dashboard": st.booleans(),
+        "prometheus": st.fixed_dictionaries(
+            {},
+            optional={
+                "labels": st.dictionaries(
+                    st.sampled_from(["release", "example.org/team"]), st.sampled_from(["", "a", "1.0"])
+                ),
+                "quiet": st.sampled_from([None, "5m", "90m", "7d"]),
+            },
+        ),
+    },
+)
 
 _SERVERS: st.SearchStrategy[Parts] = st.sampled_from(
     [
@@ -74,7 +89,9 @@ def specs(draw: st.DrawFn) -> tuple[str, str]:
             interval = {"low": 1, "high": 9, "whole": draw(st.booleans())}
             train["search"]["random"] = {"trials": draw(st.integers(1, 9)), "between": {"epochs": interval}}
     if draw(st.booleans()):
-        train["schedule"] = "0 3 * * 1"
+        train["schedule"] = draw(
+            st.sampled_from(["0 3 * * 1", "*/5 * * * *", "0 0 31 2 *", "@monthly", "1 2 3 jan mon"])
+        )
     if draw(st.booleans()):
         train["newData"] = "*/15 * * * *"
     train["checkpoint"] = draw(st.booleans())
@@ -92,7 +109,9 @@ def specs(draw: st.DrawFn) -> tuple[str, str]:
     rollout: Parts = {"promote": draw(st.sampled_from(["auto", "manual"]))}
     if draw(st.booleans()):
         steps = draw(st.lists(st.integers(1, 99), min_size=1, max_size=3, unique=True))
-        rollout["canary"] = {"steps": sorted(steps)}
+        rollout["canary"] = {"steps": sorted(steps), "errorRate": draw(st.sampled_from([0, 0.01, 1]))}
+        if draw(st.booleans()):
+            rollout["canary"]["p99"] = draw(st.sampled_from(["1ms", "250ms", "90s"]))
     serve: Parts = {**draw(_SERVERS)}
     if serve["server"] == "python":
         serve["backend"] = draw(st.sampled_from(["seldon", "plain"]))
@@ -126,7 +145,8 @@ def specs(draw: st.DrawFn) -> tuple[str, str]:
         "evaluate": {"run": "evaluate:evaluate"},
         "serve": serve,
         "rollout": rollout,
-        **({"monitors": monitors, "retrain": {"on": sorted(monitors)}} if monitors else {}),
+        **({"monitors": monitors, "retrain": {"on": sorted(monitors)[: draw(st.integers(0, 2))]}} if monitors else {}),
+        **({"observability": draw(_WATCHED)} if draw(st.booleans()) else {}),
     }
     metadata = {"name": name, **({"namespace": draw(_NAMES)} if draw(st.booleans()) else {})}
     return name, json.dumps(

@@ -6,12 +6,14 @@ from collections.abc import AsyncIterator, Iterator
 import nats as nats_py
 import pytest
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from support.processes import Process, nats, until, url
 
 from pipeline.clients.decisions import DecisionStore, apply_once
 from pipeline.clients.jetstream import Publisher, Puller, TooLargeError
 from pipeline.clients.nats import (
+    Position,
     WrongLastSequenceError,
     connect,
     connection,
@@ -97,6 +99,22 @@ async def test_a_full_stream_refuses_with_the_reason(client: Client) -> None:
         await fill()
     assert "full" in (error.value.hint or "")
     await publisher.stop()
+
+
+async def test_a_message_says_where_it_stands_and_how_many_follow(client: Client) -> None:
+    js = client.jetstream()
+    await ensure_stream(js, "P", ["p.>"])
+    for number in range(5):
+        await publish(js, "p.a", str(number).encode())
+    read = await js.pull_subscribe("p.a", "place")
+    messages = await read.fetch(3)
+    assert [position(one) for one in messages] == [Position(n, n, 1, 5 - n) for n in (1, 2, 3)]
+
+
+@pytest.mark.parametrize("more", ["", ".token"])
+def test_a_place_is_read_with_a_domain_too(more: str) -> None:
+    reply = f"$JS.ACK.hub.ACCOUNT.S.c.2.17.9.1700000000000000000.4{more}"
+    assert position(Msg(_client=None, reply=reply)) == Position(17, 9, 2, 4)  # type: ignore[arg-type]
 
 
 async def test_a_puller_outlives_the_server_and_notices_a_lost_consumer(server: Process, client: Client) -> None:

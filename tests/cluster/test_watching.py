@@ -4,15 +4,22 @@ import ast
 import json
 import re
 from pathlib import Path
+from typing import get_args
 
 import aiohttp
 import pytest
 import yaml
 
+from pipeline.release.decision import Outcome, Phase
+from pipeline.services.decision.door import KINDS
+from pipeline.services.detector.door import RESULTS
 from tests.resources.test_logger import ask, standing
+from tests.resources.test_network import matches
+from tests.support.promql import asked
 
 ROOT = Path(__file__).parents[2]
 WATCHING = ROOT / "cluster" / "infrastructure" / "configs" / "watching"
+GOLDEN = ROOT / "tests" / "golden"
 STACK = ROOT / "cluster" / "infrastructure" / "monitoring" / "kube-prometheus-stack.yaml"
 
 TARGET = {"namespace", "pod", "container", "job", "instance", "endpoint"}
@@ -28,6 +35,10 @@ FOREIGN = {
     },
     # argoproj/argo-workflows, docs/metrics.md; util/telemetry/exporter_prometheus.go: a prefix, and no suffixes
     "argo_workflows_total_count": {"phase", "namespace"},
+    "argo_workflows_cronworkflows_triggered_total": {"name", "namespace"},
+    "argo_workflows_cronworkflows_concurrencypolicy_triggered": {"name", "namespace", "concurrency_policy"},
+    "argo_workflows_workflowtemplate_triggered_total": {"name", "namespace", "cluster_scope", "phase"},
+    "argo_workflows_is_leader": set(),
     # kubernetes/kube-state-metrics docs/metrics/workload/pod-metrics.md, on by default
     "kube_pod_container_status_restarts_total": {"namespace", "pod", "container", "uid"},
     "up": set(),
@@ -80,56 +91,54 @@ async def envoy(folder):
     return found
 
 
+def dashboards():
+    """(where, dashboard): the platform's, and those of pipelines that bring one."""
+    yield "platform", json.loads((WATCHING / "driftloop.json").read_text())
+    for file in GOLDEN.glob("*/expected/monitors/*/dashboard.configmap.yaml"):
+        ((_, text),) = yaml.safe_load(file.read_text())["data"].items()
+        yield file.parent.name, json.loads(text)
+
+
+def rules():
+    """Every PrometheusRule: the platform's, and those of pipelines that bring one."""
+    files = (*WATCHING.glob("*.prometheusrule.yaml"), *GOLDEN.glob("*/expected/monitors/*/*.prometheusrule.yaml"))
+    return [yaml.safe_load(file.read_text()) for file in files]
+
+
 def expressions():
-    """(where, PromQL) of dashboard, its variables, and rules."""
-    dashboard = json.loads((WATCHING / "driftloop.json").read_text())
-    for panel in dashboard["panels"]:
-        for target in panel["targets"]:
-            yield panel["title"], target["expr"], target.get("legendFormat", "")
-    for variable in dashboard["templating"]["list"]:
-        yield variable["name"], re.fullmatch(r"label_values\((.*), \w+\)", variable["query"])[1], ""
-    rule = yaml.safe_load((WATCHING / "driftloop.prometheusrule.yaml").read_text())
-    for group in rule["spec"]["groups"]:
-        for one in group["rules"]:
-            yield one["alert"], one["expr"], ""
-
-
-SPOKEN = {"by", "on", "and", "or", "unless", "without", "ignoring", "bool", "group_left", "group_right", "offset"}
-
-
-def read(expression, legend=""):
-    """(metric -> labels asked of it, labels that it is summed by or shown with) of a PromQL text."""
-    grouped = set(re.findall(r"\{\{(\w+)\}\}", legend))
-    for clause in re.findall(r"\b(?:by|on)\s*\(([^)]*)\)", expression):
-        grouped |= {label.strip() for label in clause.split(",")}
-    text = re.sub(r"\b(?:by|on)\s*\([^)]*\)", " ", expression)
-    asked = {}
-    for name, matchers in re.findall(r"([a-zA-Z_:][\w:]*)\s*\{([^}]*)\}", text):
-        asked.setdefault(name, set()).update(re.findall(r"(\w+)\s*(?:=~|!~|!=|=)", matchers))
-    text = re.sub(r"\{[^}]*\}", "{}", text)
-    text = re.sub(r"\[[^\]]*\]|\"[^\"]*\"", " ", text)
-    for name, follows in re.findall(r"([a-zA-Z_:][\w:]*)\s*(\(?)", text):
-        if not follows and name not in SPOKEN:
-            asked.setdefault(name, set())
-    return asked, grouped
+    """(where, PromQL, legend) of dashboards, their variables, and rules."""
+    for name, dashboard in dashboards():
+        for panel in dashboard["panels"]:
+            for target in panel.get("targets", []):
+                yield f"{name}: {panel['title']}", target["expr"], target.get("legendFormat", "")
+        for variable in dashboard["templating"]["list"]:
+            if variable["type"] == "query":
+                yield variable["name"], re.fullmatch(r"label_values\((.*), \w+\)", variable["query"])[1], ""
+    for rule in rules():
+        for group in rule["spec"]["groups"]:
+            for one in group["rules"]:
+                yield f"{rule['metadata']['name']}: {one['alert']}", one["expr"], ""
 
 
 def targets():
     """Labels that the PodMonitors copy from pods."""
     found = set()
-    for file in WATCHING.glob("*.podmonitor.yaml"):
+    for file in (*WATCHING.glob("*.podmonitor.yaml"), *GOLDEN.glob("*/expected/monitors/*/*.podmonitor.yaml")):
         for label in yaml.safe_load(file.read_text())["spec"].get("podTargetLabels", []):
             found.add(re.sub(r"\W", "_", label))
     return found
 
 
 def test_the_reader_of_expressions_reads():
-    asked, grouped = read(
-        'histogram_quantile(0.99, sum by (a, le) (rate(x_bucket{b="1",c=~"2"}[5m]))) > 0 and on (d) y'
+    found, grouped = asked(
+        'histogram_quantile(0.99, sum by (a, le) (rate(x_bucket{b="1",c=~"2"}[$__rate_interval]))) > 0'
+        " and on (d) y offset 5m / ignoring (g) group_left (h) max_over_time((sum(w))[1h:1m])"
     )
-    assert asked == {"x_bucket": {"b", "c"}, "y": set()}
-    assert grouped == {"a", "le", "d"}
-    assert read("z == 1", "{{e}} f") == ({"z": set()}, {"e"})
+    assert found == {"x_bucket": {"b": "1", "c": "2"}, "y": {}, "w": {}}
+    assert grouped == {"a", "le", "d", "g", "h"}
+    assert asked("z == 1", "{{e}} f") == ({"z": {}}, {"e"})
+    with pytest.raises(ValueError, match="parenthesis"):
+        asked("sum by (a (z)")
 
 
 async def test_every_metric_and_label_exists(tmp_path):
@@ -138,14 +147,13 @@ async def test_every_metric_and_label_exists(tmp_path):
     known = {**ours(), **flux(), **FOREIGN, **logger}
     everywhere = TARGET | targets()
     for where, expression, legend in expressions():
-        asked, grouped = read(expression, legend)
-        assert asked, f"{where}: no metric in {expression}"
-        for name, labels in asked.items():
+        found, grouped = asked(expression, legend)
+        assert found, f"{where}: no metric in {expression}"
+        for name, labels in found.items():
             assert name in known, f"{where}: nothing exports {name}"
-            assert labels <= known[name] | everywhere, (
-                f"{where}: {name} has no label {labels - known[name] - everywhere}"
-            )
-        shown = set().union(*(known[name] for name in asked)) | everywhere
+            missing = labels.keys() - known[name] - everywhere
+            assert not missing, f"{where}: {name} has no label {missing}"
+        shown = set().union(*(known[name] for name in found)) | everywhere
         assert grouped <= shown, f"{where}: no label {grouped - shown}"
 
 
@@ -154,21 +162,79 @@ def test_what_is_ours_is_what_the_services_say():
     assert ours()["decision_phase"] == {"phase"}
 
 
-@pytest.mark.parametrize("file", sorted(WATCHING.glob("*.podmonitor.yaml")), ids=lambda file: file.stem)
-def test_copied_labels_are_on_the_pods(file):
-    monitor = yaml.safe_load(file.read_text())["spec"]
-    if "managed-by: driftloop" not in file.read_text():
-        return
-    golden = ROOT / "tests" / "golden" / "plain-shadow" / "expected"
-    released = ROOT / "tests" / "golden" / "digits-released" / "expected"
-    pods = [
-        yaml.safe_load(path.read_text())["spec"]["template"]["metadata"]["labels"]
-        for root in (golden, released)
-        for path in root.rglob("*.deployment.yaml")
-    ]
-    component = monitor["selector"]["matchLabels"].get("app.kubernetes.io/component")
-    mine = [
-        labels for labels in pods if (labels["app.kubernetes.io/component"] == "serving") == (component == "serving")
-    ]
-    assert mine
-    assert all(set(monitor["podTargetLabels"]) <= set(labels) for labels in mine)
+def pods(name):
+    """(labels, port names and numbers) of every pod that runs for long; Seldon's as its operator makes them."""
+    for file in (GOLDEN / name / "expected").rglob("*.yaml"):
+        if file.name.endswith(".deployment.yaml"):
+            template = yaml.safe_load(file.read_text())["spec"]["template"]
+            ports = [port for one in template["spec"]["containers"] for port in one.get("ports", [])]
+            yield template["metadata"]["labels"], [(port["name"], port["containerPort"]) for port in ports]
+        elif file.name.endswith(".seldondeployment.yaml"):
+            deployment = yaml.safe_load(file.read_text())
+            for predictor in deployment["spec"]["predictors"]:
+                own = {"seldon-deployment-id": deployment["metadata"]["name"], **predictor["labels"]}
+                yield own | {"app.kubernetes.io/managed-by": "seldon-core"}, [("metrics", 8000), ("metrics", 6000)]
+
+
+def monitors(name):
+    """Every PodMonitor that sees a golden tree's pods."""
+    files = [*WATCHING.glob("*.podmonitor.yaml"), *(GOLDEN / name / "expected").rglob("*.podmonitor.yaml")]
+    return [yaml.safe_load(file.read_text()) for file in files]
+
+
+NAMES = sorted(file.parent.name for file in GOLDEN.glob("*/pipeline.yaml"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_pod_is_scraped_by_exactly_one(name):
+    for labels, ports in pods(name):
+        found = [one for one in monitors(name) if matches(one["spec"]["selector"], labels)]
+        assert len(found) == 1, f"{labels}: {[one['metadata']['name'] for one in found]}"
+        (endpoint,) = found[0]["spec"]["podMetricsEndpoints"]
+        assert endpoint.get("port", endpoint.get("portNumber")) in {end for port in ports for end in port}
+        if "seldon-deployment-id" not in labels:
+            assert set(found[0]["spec"]["podTargetLabels"]) <= labels.keys()
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("observability")])
+def test_a_pipeline_that_brings_its_own_is_left_alone_by_the_platform(name):
+    own = {one["metadata"]["name"] for one in monitors(name) if one["metadata"]["namespace"] != "monitoring"}
+    assert {name_.rpartition("-")[2] for name_ in own} == {"services", "model"}
+    for labels, _ in pods(name):
+        (found,) = (one for one in monitors(name) if matches(one["spec"]["selector"], labels))
+        assert found["metadata"]["name"] in own
+
+
+def test_the_platform_alerts_on_what_the_platform_scrapes():
+    """So a pipeline with alerts of its own raises each of them once."""
+    (platform,) = (rule for rule in rules() if rule["metadata"]["namespace"] == "monitoring")
+    jobs = {f"monitoring/{file.name.split('.')[0]}" for file in WATCHING.glob("*.podmonitor.yaml")}
+    for one in platform["spec"]["groups"][0]["rules"]:
+        found, _ = asked(one["expr"])
+        for name, labels in found.items():
+            if not name.startswith(("argo_", "gotk_")):
+                assert labels.get("job") in jobs, f"{one['alert']}: {name} of any job"
+
+
+def test_no_alert_stands_twice():
+    for rule in rules():
+        found = [(one["alert"], *sorted(one["labels"].items())) for g in rule["spec"]["groups"] for one in g["rules"]]
+        assert len(found) == len(set(found)), rule["metadata"]["name"]
+
+
+def test_values_that_are_asked_for_are_values_that_are_said():
+    said = {
+        ("decision_phase", "phase"): set(get_args(Phase)),
+        ("decision_outcome", "outcome"): set(get_args(Outcome)),
+        ("decision_events_total", "kind"): set(KINDS),
+        ("detector_windows_total", "alarm"): {"true", "false"},
+        ("detector_events_total", "result"): set(RESULTS),
+    }
+    met = set()
+    for where, expression, _ in expressions():
+        for name, labels in asked(expression)[0].items():
+            for label, value in labels.items():
+                if (name, label) in said:
+                    met.add((name, label))
+                    assert set(value.split("|")) <= said[name, label], where
+    assert met == said.keys()

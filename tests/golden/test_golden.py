@@ -22,6 +22,7 @@ from pipeline.kube import (
     nats,
     networking,
     policy,
+    prometheus,
     rbac,
     seldon,
 )
@@ -38,7 +39,8 @@ TYPED: dict[str, type[Model]] = {
         apps.Deployment, autoscaling.HorizontalPodAutoscaler, core.ConfigMap, core.Namespace, core.Service,
         core.ServiceAccount, events.EventBus, events.EventSource, events.Sensor, istio.VirtualService,
         istio_security.AuthorizationPolicy, istio_security.PeerAuthentication, knative.Broker, knative.Trigger,
-        networking.NetworkPolicy, policy.PodDisruptionBudget, rbac.Role, rbac.RoleBinding, seldon.SeldonDeployment,
+        networking.NetworkPolicy, policy.PodDisruptionBudget, prometheus.PodMonitor, prometheus.PrometheusRule,
+        rbac.Role, rbac.RoleBinding, seldon.SeldonDeployment,
     )
 }  # fmt: skip
 

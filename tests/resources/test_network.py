@@ -115,7 +115,7 @@ class Cluster:
                 name = f"{item['metadata']['name']}-{predictor['name']}"
                 # as the operator labels them; its executor posts to the logger's URL, its initializer fetches
                 own = {"seldon-deployment-id": item["metadata"]["name"], "seldon-app": name}
-                own |= {"app.kubernetes.io/managed-by": "seldon-core", "version": predictor["name"]}
+                own |= {"app.kubernetes.io/managed-by": "seldon-core", **predictor["labels"]}
                 (logged,) = (node["logger"] for node in _nodes(predictor["graph"]) if "logger" in node)
                 executor = {"args": [logged["url"], ADDRESSES["s3-endpoint"]]}
                 yield Pod(name, home, own), [*predictor["componentSpecs"][0]["spec"]["containers"], executor]
@@ -142,13 +142,21 @@ class Cluster:
             yield from ((DISPATCHER, *end) for end in self._service(sink, 80))
         for pod in self.predictors():
             yield (GATEWAY, pod, 8000)
-        for file in (CONFIGS / "watching").glob("*.podmonitor.yaml"):
-            monitor = yaml.safe_load(file.read_text())["spec"]
-            for pod in self.pods:
+        platform = [yaml.safe_load(file.read_text()) for file in (CONFIGS / "watching").glob("*.podmonitor.yaml")]
+        for monitor in (one["spec"] for one in (*platform, *self.of("PodMonitor"))):
+            for pod, containers in self.pods.items():
                 if matches(monitor["selector"], pod.labels):
                     for endpoint in monitor["podMetricsEndpoints"]:
+                        named = [
+                            port["containerPort"]
+                            for container in containers
+                            for port in container.get("ports", [])
+                            if port["name"] == endpoint.get("port")
+                        ]
                         # Seldon's two ports called `metrics`: the executor's and the model's
-                        ports = [endpoint["portNumber"]] if "portNumber" in endpoint else [8000, 6000]
+                        seldon = [8000, 6000] if "seldon-deployment-id" in pod.labels else []
+                        ports = [endpoint["portNumber"]] if "portNumber" in endpoint else seldon or named
+                        assert ports, f"{pod.name} has no port {endpoint}"
                         yield from ((PROMETHEUS, pod, port) for port in ports)
 
     def predictors(self) -> list[Pod]:
@@ -344,6 +352,16 @@ def test_a_pair_that_is_not_listed_is_refused(source: str, target: str, port: in
     called["model"] = found.predictors()[0].name
     ends = [known[called.get(end, end)] for end in (source, target)]
     assert not found.allows((ends[0], ends[1], port))
+
+
+@pytest.mark.parametrize("name", ["observability", "observability-seldon"])
+def test_prometheus_reaches_what_a_pipeline_s_own_monitors_name(name: str) -> None:
+    found = cluster(name)
+    scraped = {(pod.labels.get("app.kubernetes.io/component", "seldon"), port) for source, pod, port in found.used
+               if source is PROMETHEUS}  # fmt: skip
+    services = {(component, 8080) for component in ("decision", "judge", "drift")}
+    model = {("serving", 8000)} if name == "observability" else {("outlier", 8080), ("seldon", 8000), ("seldon", 6000)}
+    assert scraped == services | model
 
 
 def test_programs_address_nothing_else() -> None:

@@ -152,3 +152,15 @@ def test_the_three_lists_do_not_overlap_and_are_all_explained() -> None:
         for (_, kind), why in table.items():
             assert kind in text
             assert why in text
+
+
+@pytest.mark.parametrize("name", ["observability", "observability-seldon"])
+def test_what_a_pipeline_is_watched_by_has_no_effect_and_says_so(name: str) -> None:
+    golden = Path(__file__).parents[1] / "golden" / name / "expected"
+    found = next(one for one in source.read(golden, "dev") if one.kustomization.name == f"{name}-monitors")
+    assert found.error is None
+    notes = [note for note in found.notes if "Prometheus runs" in note or "Grafana runs" in note]
+    assert [note.split(" ")[0] for note in notes] == ["PodMonitor", "PrometheusRule", "ConfigMap"]
+    kept = {item["kind"] for item in found.objects}
+    assert kept.isdisjoint({"PodMonitor", "PrometheusRule"})
+    assert [item["metadata"]["name"] for item in found.objects if item["kind"] == "ConfigMap"] == ["default-broker"]

@@ -101,6 +101,7 @@ def test_everything_has_a_default_but_names_images_and_functions() -> None:
          "spec.rollout.shadow.for is `0s`, must be longer than 0s"),
         ("  serve:", "  rollout: {shadow: {for_: 5s}}\n  serve:", "spec.rollout.shadow.for_ is not a known key"),
         ('"train:train"', '"train:train", schedule: "61 3 * * 1"', "61 is not between 0 and 59"),
+        ('"train:train"', '"train:train", schedule: "0 3 * * 7"', "7 is not between 0 and 6"),
         ('"train:train"', '"train:train", parameters: {data: 1}', "must not be `data`: data, out and checkpoint"),
         ('"train:train"', '"train:train", parameters: {a: [1]}', "spec.train.parameters.a is a list, must be text"),
         ('"train:train"', '"train:train", resources: {gpuProfile: a100}', "must have `gpu: 1` or more beside"),

@@ -9,7 +9,7 @@ Object = Mapping[str, Any]
 
 ACTS_ON: dict[tuple[str, str], str] = {
     ("", "Namespace"): "a name; its objects live under it",
-    ("", "ConfigMap"): "values for containers' env and files; a Broker's channel template",
+    ("", "ConfigMap"): "values for containers' env and files; a Broker's channel template; a dashboard has no effect",
     ("", "Service"): "a name that Envoy resolves to the pods it selects",
     ("apps", "Deployment"): "one process per container, restarted when it dies",
     ("autoscaling", "HorizontalPodAutoscaler"): "always the pods of its minReplicas: nothing is scaled here",
@@ -58,6 +58,9 @@ REFUSES: dict[tuple[str, str], str] = {
 }
 """(group, kind) -> what to do instead. Any kind in none of the three lists is refused, too."""
 
+DASHBOARD = "grafana_dashboard"
+"""Label of ConfigMaps that only Grafana reads."""
+
 VERSIONS: dict[str, frozenset[str]] = {
     "machinelearning.seldon.io": frozenset({"v1"}),
     "networking.istio.io": frozenset({"v1", "v1beta1", "v1alpha3"}),
@@ -93,6 +96,8 @@ def accept(item: Object, file: str) -> str | None:
     group, kind = found = key(item)
     if found in ACCEPTS:
         return ACCEPTS[found]
+    if found == ("", "ConfigMap") and DASHBOARD in ((item.get("metadata") or {}).get("labels") or {}):
+        return "no Grafana runs here; the dashboard is there for a cluster"
     label = f"{group}/{kind}" if group else kind
     if found not in ACTS_ON:
         hint = REFUSES.get(found, "`driftloop up --explain` lists what runs here")

@@ -14,7 +14,20 @@ from pipeline.clients.decisions import Applied, DecisionStore
 from pipeline.clients.events import EventRefusedError
 from pipeline.clients.kubernetes import Kubernetes, KubernetesUnreachableError, workflow_ended
 from pipeline.errors import StoreError
-from pipeline.release.decision import Effect, Event, Fire, Lost, Phase, Policy, State, Tell, Tick, Told, watched
+from pipeline.release.decision import (
+    Effect,
+    Event,
+    Fire,
+    Lost,
+    Outcome,
+    Phase,
+    Policy,
+    State,
+    Tell,
+    Tick,
+    Told,
+    watched,
+)
 from pipeline.release.record import release_id
 
 log = logging.getLogger("decision")
@@ -62,6 +75,12 @@ class Loop:
         self._missing: tuple[str, float] | None = None
         self._fires = Counter("decision_fires", "Webhook calls, by result", ["result"], registry=registry)
         self._phase = Gauge("decision_phase", "1 for the phase it is in", ["phase"], registry=registry)
+        self._outcome = Gauge(
+            "decision_outcome",
+            "1 for how the last run ended, until the next one begins",
+            ["outcome"],
+            registry=registry,
+        )
         self._suppressed = Gauge("decision_suppressed", "Causes dropped or over budget, ever", registry=registry)
         self._show(State(f"{namespace}.{pipeline}"))
 
@@ -174,12 +193,14 @@ class Loop:
             log.warning("webhook %s answered %d", self._webhook, answer.status)
 
     def _note(self, applied: Applied, event: Event) -> None:
-        if applied.changed:
-            self._show(applied.state)
-            if not isinstance(event, Tick):
-                log.info("%s -> %s", event, applied.state.phase)
+        # also what others have changed: a run claims and ends by itself
+        self._show(applied.state)
+        if applied.changed and not isinstance(event, Tick):
+            log.info("%s -> %s", event, applied.state.phase)
 
     def _show(self, state: State) -> None:
         for phase in get_args(Phase):
             self._phase.labels(phase).set(float(phase == state.phase))
+        for outcome in get_args(Outcome):
+            self._outcome.labels(outcome).set(float(outcome == state.outcome))
         self._suppressed.set(state.suppressed)

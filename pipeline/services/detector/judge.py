@@ -78,6 +78,7 @@ class Judge:
         self._score = Gauge("detector_score", "Score of the last window", registry=registry)
         self._threshold = Gauge("detector_threshold", "Threshold of the last window", registry=registry)
         self._waiting = Gauge("detector_waiting_rows", "Rows of the window that is not full yet", registry=registry)
+        self._behind = Gauge("detector_behind_events", "Events of this release that wait to be read", registry=registry)
         self._took = Gauge("detector_judge_seconds", "How long the last judgement took", registry=registry)
 
     async def run(self) -> None:
@@ -105,7 +106,9 @@ class Judge:
         cutter = Cutter(self._config.window, cursor.window, cursor.last)
         revision = cursor.revision
         async for message in self._messages(cursor.last):
-            sequence = position(message).stream
+            where = position(message)
+            sequence = where.stream
+            self._behind.set(where.pending)
             event, decoded = self._read(message)
             window = cutter.add(sequence, decoded, event)
             self._waiting.set(cutter.waiting)

@@ -251,7 +251,10 @@ def _collection(value: Any, base: Any, inner: tuple[Any, ...], what: str) -> Any
 
 def _plain(value: Any, base: Any, what: str) -> Any:
     if base is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            raise _mistyped(value, _NAMES[float], what) from None
     if base is int and not isinstance(value, bool):
         if isinstance(value, int):
             return value

@@ -232,6 +232,31 @@ async def test_what_is_malformed_or_not_for_it_changes_nothing(service: Service)
     assert 'decision_phase{phase="idle"} 1.0' in text
 
 
+async def test_metrics_show_what_runs_do_to_the_state_by_themselves(service: Service) -> None:
+    """A run claims, moves and ends from its own steps; the service only reads of it."""
+
+    async def shows(*lines: str) -> None:
+        async def there() -> bool:
+            async with service.session.get(f"http://127.0.0.1:{service.process.port}/metrics") as answer:
+                text = await answer.text()
+            return all(line in text for line in lines)
+
+        await until(there, within=10, every=0.1)
+
+    run = f"{service.pipeline}-000000000001"
+    service.world.workflows[run] = {"status": {"phase": "Running"}}
+    await service.apply(Claim(run, "000000000001", "schedule"))
+    await shows('decision_phase{phase="running"} 1.0', 'decision_phase{phase="idle"} 0.0')
+    await service.apply(Move(run, "rolling-out"))
+    await shows('decision_phase{phase="rolling-out"} 1.0', 'decision_outcome{outcome="rejected"} 0.0')
+    await service.apply(End(run, "rejected"))
+    await shows('decision_phase{phase="idle"} 1.0', 'decision_outcome{outcome="rejected"} 1.0')
+    # how the last run ended is in the store, not in the process
+    service.process.kill()
+    service.process.start(60)
+    await shows('decision_outcome{outcome="rejected"} 1.0')
+
+
 async def test_dead_letters_are_kept(service: Service) -> None:
     letter = service.verdict(1).extended(knativeerrordest="http://somewhere/")
     assert await service.post(letter, "/deadletter") == 202
@@ -239,6 +264,12 @@ async def test_dead_letters_are_kept(service: Service) -> None:
     async with connection(url(service.server), name="test") as js:
         kept = await js.get_last_msg("DRIFTLOOP_DEADLETTERS", f"driftloop.deadletters.n.{service.pipeline}")
         assert events.unpack(kept.data or b"") == letter
+
+
+async def test_dead_letters_are_counted_from_nought(service: Service) -> None:
+    """Prometheus sees no increase in a series that begins with 1."""
+    async with service.session.get(f"http://127.0.0.1:{service.process.port}/metrics") as answer:
+        assert 'decision_events_total{kind="deadletter"} 0.0' in await answer.text()
 
 
 async def test_a_person_halts_and_resumes_with_the_token(service: Service) -> None:

@@ -208,6 +208,14 @@ async def test_a_verdict_is_told_again_until_it_is_taken_even_after_a_crash(
     await until_metric(detector, "detector_window 3.0")
 
 
+async def test_it_says_how_far_behind_it_is(server: Process, start: Callable[..., Process], broker: Broker) -> None:
+    detector = start(server, pipeline="behind", window=1000, broker=broker.address)
+    await until_metric(detector, "detector_behind_events 0.0")
+    await post(detector.port, *(request([row], pipeline="behind") for row in clean(40)))
+    await until_metric(detector, "detector_waiting_rows 40.0")
+    assert "detector_behind_events 0.0" in await metrics(detector.port)
+
+
 async def until_metric(detector: Process, line: str) -> None:
     async def there() -> bool:
         return line in await metrics(detector.port)

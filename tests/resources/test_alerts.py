@@ -1,0 +1,407 @@
+"""Each alert is raised when it should be and not otherwise, as Prometheus's own `promtool` plays it."""
+
+import json
+import shutil
+import subprocess
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import promql_parser
+import pytest
+import yaml
+from hypothesis import given, settings
+
+from pipeline.release import record
+from pipeline.render import rendered
+from tests.check.test_generated import specs
+from tests.pipelines import version
+from tests.support.promql import parsed
+
+ROOT = Path(__file__).parents[2]
+PROMTOOL = shutil.which("promtool")
+needs_promtool = pytest.mark.skipif(PROMTOOL is None, reason="promtool is not on this machine")
+FILES = {
+    name: ROOT / "tests" / "golden" / name / "expected" / "monitors" / name / "alerts.prometheusrule.yaml"
+    for name in ("observability", "observability-seldon")
+} | {"platform": ROOT / "cluster" / "infrastructure" / "configs" / "watching" / "driftloop.prometheusrule.yaml"}
+
+Seen = dict[str, str]
+"""Series -> values, as promtool writes them: `0+60x20` is 0, 60, 120, … twenty times."""
+
+
+@cache
+def rules(tree: str) -> Any:
+    return yaml.safe_load(FILES[tree].read_text())["spec"]
+
+
+def alerts(tree: str) -> list[dict[str, Any]]:
+    return [rule for group in rules(tree)["groups"] for rule in group["rules"]]
+
+
+def series(metric: str, /, **labels: str) -> str:
+    return f"{metric}{{{','.join(f'{key}={json.dumps(value)}' for key, value in labels.items())}}}"
+
+
+def service(name: str, component: str, *, pod: str = "0", **more: str) -> str:
+    """A series of one of our services, with the labels that Prometheus gives it."""
+    return series(
+        name, namespace="observability", job="observability/observability-services", pod=f"{component}-{pod}",
+        app_kubernetes_io_name="observability", app_kubernetes_io_component=component, **more,
+    )  # fmt: skip
+
+
+def phase(*times: tuple[str, int]) -> Seen:
+    """The decision's phases one after the other, each for so many minutes."""
+    known = ("idle", "pending", "running", "evaluating", "rolling-out", "cooling", "halted")
+    return {
+        service("decision_phase", "decision", phase=one): " ".join(
+            f"{int(one == now)}x{minutes - 1}" for now, minutes in times
+        )
+        for one in known
+    }
+
+
+def outcome(*values: tuple[str, str]) -> Seen:
+    return {service("decision_outcome", "decision", outcome=name): text for name, text in values}
+
+
+def envoy(what: str, release: str = "r56aae35f", **more: str) -> str:
+    cluster = f"observability/observability-{release}/model"
+    return series(f"envoy_cluster_upstream_rq_{what}", namespace="observability", envoy_cluster_name=cluster, **more)
+
+
+def failing(release: str, a_minute: int) -> Seen:
+    return {
+        envoy("total", release): "0+100x60",
+        envoy("xx", release, envoy_response_code_class="2"): f"0+{100 - a_minute}x60",
+        envoy("xx", release, envoy_response_code_class="5"): f"0+{a_minute}x60",
+    }
+
+
+def slow(release: str, late: int) -> Seen:
+    """100 requests a minute, so many of them between 250 and 500 ms."""
+    return {
+        envoy("time_bucket", release, le=bound): f"0+{100 - (late if float(bound) <= 250 else 0)}x60"
+        for bound in ("100", "250", "500", "+Inf")
+    }
+
+
+def executor(what: str, release: str = "rabf97175", **more: str) -> str:
+    return series(
+        f"seldon_api_executor_server_requests_seconds_{what}", namespace="watched", service="predictions",
+        deployment_name="observability-seldon", predictor_name=release, **more,
+    )  # fmt: skip
+
+
+def watched(name: str, component: str) -> str:
+    labels = {"app_kubernetes_io_name": "observability-seldon", "app_kubernetes_io_component": component}
+    return series(name, namespace="watched", **labels)
+
+
+def drift(alarm: str, window: str, *, pod: str = "0") -> Seen:
+    return {
+        service("detector_alarm", "drift", pod=pod): alarm,
+        service("detector_window", "drift", pod=pod): window,
+    }
+
+
+def logger(release: str, values: str) -> Seen:
+    labels = {"namespace": "observability", "job": "observability/observability-model"}
+    return {series("up", **labels, driftloop_dev_release=release): values}
+
+
+def cron(values: str, *, pod: str = "0", what: str = "triggered_total") -> Seen:
+    labels = {"namespace": "observability", "name": "observability-cron", "pod": pod}
+    return {series(f"argo_workflows_cronworkflows_{what}", **labels): values}
+
+
+LEADER = {series("argo_workflows_is_leader", pod="0"): "1x3000"}
+WEEK = 7 * 24 * 12
+"""In steps of five minutes."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """What Prometheus has seen, and whether the alert is raised at a moment after it."""
+
+    alert: str
+    fires: bool
+    about: str
+    seen: Seen
+    at: str
+    tree: str = "observability"
+    every: str = "1m"
+
+
+CASES = (
+    Case("PredictorDown", True, "no pod at all", {}, "11m"),
+    Case("PredictorDown", True, "a pod that does not answer", logger("r56aae35f", "1x5 0x60"), "20m"),
+    Case("PredictorDown", True, "only the candidate's", logger("rb214ec88", "1x60"), "20m"),
+    Case("PredictorDown", False, "a restart", logger("r56aae35f", "1x5 0x5 1x60"), "20m"),
+    Case("PredictorFailing", True, "3 % of production's", failing("r56aae35f", 3), "20m"),
+    Case("PredictorFailing", False, "1 % of production's", failing("r56aae35f", 1), "20m"),
+    Case("PredictorFailing", False, "the candidate's, which are the judge's affair", failing("rb214ec88", 50), "20m"),
+    Case("PredictorFailing", False, "no requests", {envoy("total"): "5x60"}, "20m"),
+    Case(
+        "PredictorFailing",
+        False,
+        "a single one of few",
+        {envoy("total"): "0+1x60", envoy("xx", envoy_response_code_class="5"): "0x20 1x40"},
+        "29m",
+    ),
+    Case("PredictorSlow", True, "2 % of production's", slow("r56aae35f", 2), "20m"),
+    Case("PredictorSlow", False, "none", slow("r56aae35f", 0), "20m"),
+    Case("PredictorSlow", False, "the candidate's", slow("rb214ec88", 50), "20m"),
+    Case("NoTraffic", True, "none for an hour", {envoy("total"): "0+5x10 50x100"}, "90m"),
+    Case("NoTraffic", True, "never any", {}, "61m"),
+    Case("NoTraffic", True, "only the candidate's", {envoy("total", "rb214ec88"): "0+5x100"}, "90m"),
+    Case("NoTraffic", False, "one within the hour", {envoy("total"): "1x40 2x100"}, "90m"),
+    Case("DecisionDown", True, "gone", {service("up", "judge"): "1x60"}, "20m"),
+    Case("DecisionDown", False, "there", {service("up", "decision"): "1x60"}, "20m"),
+    Case("JudgeDown", True, "does not answer", {service("up", "judge"): "0x60"}, "20m"),
+    Case("JudgeDown", False, "there", {service("up", "judge"): "1x60"}, "20m"),
+    Case("DetectorDown", True, "gone", {service("up", "decision"): "1x60"}, "20m"),
+    Case(
+        "DetectorDown",
+        False,
+        "a new pod",
+        {service("up", "drift"): "1x9 _x60", service("up", "drift", pod="1"): "_x12 1x60"},
+        "30m",
+    ),
+    Case("RunNotStarted", True, "nobody claims", phase(("idle", 5), ("pending", 60)), "20m"),
+    Case("RunNotStarted", False, "claimed", phase(("pending", 3), ("running", 60)), "20m"),
+    Case("RunFailed", True, "failed", outcome(("failed", "0x5 1x60")), "20m"),
+    Case("RunFailed", True, "lost", outcome(("lost", "1x60")), "20m"),
+    Case("RunFailed", False, "the next one has begun", outcome(("failed", "1x5 0x60")), "20m"),
+    Case("RunFailed", False, "refused by the gate", outcome(("refused", "1x60"), ("failed", "0x60")), "20m"),
+    Case("CandidateRejected", True, "rejected", outcome(("rejected", "1x60")), "20m"),
+    Case("CandidateRejected", False, "released", outcome(("released", "1x60"), ("rejected", "0x60")), "20m"),
+    Case("RolloutStuck", True, "over an hour", phase(("rolling-out", 120)), "61m"),
+    Case("RolloutStuck", False, "half an hour", phase(("rolling-out", 30), ("cooling", 90)), "61m"),
+    Case(
+        "EventsAstray",
+        True,
+        "the first one",
+        {service("decision_events_total", "decision", kind="deadletter"): "0x10 1x60"},
+        "20m",
+    ),
+    Case(
+        "EventsAstray",
+        False,
+        "long ago",
+        {service("decision_events_total", "decision", kind="deadletter"): "0x10 3x200"},
+        "150m",
+    ),
+    Case(
+        "EventsAstray", False, "others", {service("decision_events_total", "decision", kind="alarm"): "0+1x60"}, "20m"
+    ),
+    Case(
+        "DetectorBehind", True, "more than a window", {service("detector_behind_events", "drift"): "0x5 150x60"}, "20m"
+    ),
+    Case("DetectorBehind", False, "catches up", {service("detector_behind_events", "drift"): "900x5 0x60"}, "20m"),
+    Case(
+        "EventsMissing",
+        True,
+        "requests, and no event",
+        {envoy("total"): "0+60x60", service("detector_events_total", "drift", result="stored"): "500x60"},
+        "30m",
+    ),
+    Case(
+        "EventsMissing",
+        False,
+        "an event each",
+        {envoy("total"): "0+60x60", service("detector_events_total", "drift", result="stored"): "0+60x60"},
+        "30m",
+    ),
+    Case(
+        "EventsMissing",
+        False,
+        "no requests",
+        {envoy("total"): "60x60", service("detector_events_total", "drift", result="stored"): "60x60"},
+        "30m",
+    ),
+    Case("AlarmUnheeded", True, "idle", phase(("idle", 90)) | drift("0x5 1x90", "0+1x90"), "60m"),
+    Case("AlarmUnheeded", True, "halted", phase(("halted", 90)) | drift("1x90", "0+1x90"), "60m"),
+    Case(
+        "AlarmUnheeded",
+        True,
+        "few windows a day",
+        phase(("idle", 1600)) | drift("1x1600", "0x200 1x200 2x200 3x1000"),
+        "1500m",
+    ),
+    Case(
+        "AlarmUnheeded", False, "a run is on", phase(("idle", 20), ("running", 90)) | drift("1x110", "0+1x110"), "60m"
+    ),
+    Case(
+        "AlarmUnheeded",
+        False,
+        "a run has ended",
+        phase(("running", 30), ("cooling", 30), ("idle", 60)) | drift("1x120", "0+1x120"),
+        "75m",
+    ),
+    Case("AlarmUnheeded", False, "not enough windows yet", phase(("idle", 90)) | drift("1x90", "0x10 1x80"), "60m"),
+    Case("AlarmUnheeded", False, "no alarm", phase(("idle", 90)) | drift("0x90", "0+1x90"), "60m"),
+    Case("AlarmUnheeded", False, "every other window", phase(("idle", 90)) | drift("0 1 " * 45, "0+1x90"), "60m"),
+    Case("ScheduleMissed", True, "not this week", LEADER | cron(f"0x100 1x{WEEK + 100}"), "178h", every="5m"),
+    Case("ScheduleMissed", True, "never", LEADER, "169h", every="5m"),
+    Case("ScheduleMissed", False, "every week", LEADER | cron(f"0x100 1x{WEEK - 1} 2x500"), "185h", every="5m"),
+    Case(
+        "ScheduleMissed",
+        False,
+        "a new controller counts from its first one",
+        LEADER | cron("0x99 1x200") | cron(f"_x{100 + WEEK} 1x500", pod="1"),
+        "185h",
+        every="5m",
+    ),
+    Case(
+        "ScheduleMissed",
+        False,
+        "held back by the run before",
+        LEADER | cron("0x100 1x2500") | cron(f"_x{100 + WEEK} 1x500", what="concurrencypolicy_triggered"),
+        "185h",
+        every="5m",
+    ),
+    Case("ScheduleMissed", False, "nobody scrapes Argo", {}, "175h", every="5m"),
+    Case("PredictorDown", True, "gone", {}, "11m", "observability-seldon"),
+    Case(
+        "PredictorDown",
+        False,
+        "there",
+        {series("up", namespace="watched", job="watched/observability-seldon-model", version="rabf97175"): "1x60"},
+        "20m",
+        "observability-seldon",
+    ),
+    Case(
+        "PredictorFailing",
+        True,
+        "2 %",
+        {executor("count", code="200"): "0+98x60", executor("count", code="500"): "0+2x60"},
+        "20m",
+        "observability-seldon",
+    ),
+    Case(
+        "PredictorFailing",
+        False,
+        "wrong requests",
+        {executor("count", code="200"): "0+98x60", executor("count", code="400"): "0+50x60"},
+        "20m",
+        "observability-seldon",
+    ),
+    Case(
+        "PredictorSlow",
+        True,
+        "5 % take seconds",
+        {executor("bucket", le=le): f"0+{many}x60" for le, many in (("1", 95), ("2.5", 100), ("+Inf", 100))},
+        "20m",
+        "observability-seldon",
+    ),
+    Case(
+        "PredictorSlow",
+        False,
+        "none",
+        {executor("bucket", le=le): "0+100x60" for le in ("1", "2.5", "+Inf")},
+        "20m",
+        "observability-seldon",
+    ),
+    Case(
+        "DetectorBehind",
+        True,
+        "either of two",
+        {watched("detector_behind_events", "outlier"): "500x60"},
+        "20m",
+        "observability-seldon",
+    ),
+    Case(
+        "DriftStands",
+        True,
+        "nobody retrains by it",
+        {watched("detector_alarm", "drift"): "1x60"},
+        "40m",
+        "observability-seldon",
+    ),
+    Case(
+        "DriftStands",
+        False,
+        "one window",
+        {watched("detector_alarm", "drift"): "1x10 0x60"},
+        "40m",
+        "observability-seldon",
+    ),
+)
+
+
+@pytest.mark.parametrize("tree", FILES)
+def test_expressions_are_promql_and_texts_say_what_to_do(tree: str) -> None:
+    for rule in alerts(tree):
+        parsed(rule["expr"])
+        if tree != "platform":
+            assert rule["annotations"]["summary"].startswith(f"{tree}: ")
+            assert rule["annotations"]["description"].endswith(".")
+            assert rule["labels"]["pipeline"] == tree
+            assert rule["labels"]["severity"] in ("critical", "warning")
+
+
+def test_every_alert_has_a_case_of_each_kind() -> None:
+    wanted = {rule["alert"] for tree in ("observability", "observability-seldon") for rule in alerts(tree)}
+    for fires in (True, False):
+        assert {case.alert for case in CASES if case.fires is fires} == wanted
+
+
+@settings(max_examples=15, deadline=None)
+@given(specs())
+def test_whatever_the_spec_says_the_rules_are_promql(spec: tuple[str, str]) -> None:
+    name, text = spec
+    document = json.loads(text)
+    document["spec"]["observability"] = {"prometheus": {}, "dashboard": True}
+    namespace = document["metadata"].get("namespace", name)
+    release = record.first(record.empty(name, namespace), version(f"{name}-000000000001"))
+    tree = rendered(json.dumps(document), record.dump(release))
+    found = yaml.safe_load(tree[f"monitors/{name}/alerts.prometheusrule.yaml"])["spec"]["groups"][0]["rules"]
+    for rule in found:
+        parsed(rule["expr"])
+        assert promql_parser.parse_duration(rule.get("for", "1s")).total_seconds() > 0
+    ((_, dashboard),) = yaml.safe_load(tree[f"monitors/{name}/dashboard.configmap.yaml"])["data"].items()
+    for panel in json.loads(dashboard)["panels"]:
+        for target in panel.get("targets", []):
+            parsed(target["expr"])
+    down = [rule for rule in found if rule["alert"] == "DetectorDown"]
+    assert len(down) == len(document["spec"].get("monitors", {}))
+
+
+@needs_promtool
+@pytest.mark.parametrize("tree", FILES)
+def test_promtool_finds_nothing_in_the_rules(tree: str, tmp_path: Path) -> None:
+    file = tmp_path / "rules.yaml"
+    file.write_text(yaml.safe_dump(rules(tree)))
+    done = _promtool("check", "rules", "--lint=all", "--lint-fatal", str(file))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@needs_promtool
+@pytest.mark.parametrize(("tree", "every", "alert"), sorted({(case.tree, case.every, case.alert) for case in CASES}))
+def test_an_alert_is_raised_when_it_should_be(tree: str, every: str, alert: str, tmp_path: Path) -> None:
+    group = {"name": "tested", "rules": [rule for rule in alerts(tree) if rule["alert"] == alert]}
+    (tmp_path / "rules.yaml").write_text(yaml.safe_dump({"groups": [group]}))
+    tests = [_played(case) for case in CASES if (case.tree, case.every, case.alert) == (tree, every, alert)]
+    file = tmp_path / "test.yaml"
+    file.write_text(yaml.safe_dump({"rule_files": ["rules.yaml"], "evaluation_interval": every, "tests": tests}))
+    done = _promtool("test", "rules", str(file))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def _played(case: Case) -> dict[str, Any]:
+    raised = series("ALERTS", alertname=case.alert, alertstate="firing")
+    wanted = [{"labels": "{}", "value": 1}] if case.fires else []
+    return {
+        "name": f"{case.alert}: {case.about}",
+        "interval": case.every,
+        "input_series": [{"series": name, "values": text} for name, text in case.seen.items()],
+        "promql_expr_test": [{"expr": f"count({raised}) > bool 0", "eval_time": case.at, "exp_samples": wanted}],
+    }
+
+
+def _promtool(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    assert PROMTOOL is not None
+    return subprocess.run([PROMTOOL, *arguments], capture_output=True, text=True, check=False)

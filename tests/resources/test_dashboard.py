@@ -1,0 +1,79 @@
+"""A dashboard that Grafana takes: one place for each panel, one name for each question, an address that stays."""
+
+import json
+from itertools import combinations
+from typing import Any
+
+import pytest
+import yaml
+
+from pipeline.kube import grafana
+from pipeline.plan import plan
+from pipeline.resources import dashboard
+from pipeline.spec import load
+from tests.golden.test_golden import tree
+from tests.spec.specs import MINIMAL
+
+NAMES = ("observability", "observability-seldon")
+
+
+def shown(name: str) -> dict[str, Any]:
+    ((_, text),) = yaml.safe_load(tree(name)[f"monitors/{name}/dashboard.configmap.yaml"])["data"].items()
+    found: dict[str, Any] = json.loads(text)
+    return found
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_survives_a_round_trip_through_its_type(name: str) -> None:
+    assert grafana.Dashboard.model_validate(shown(name)).dump() == shown(name)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_panels_have_numbers_and_places_of_their_own(name: str) -> None:
+    panels = shown(name)["panels"]
+    assert [panel["id"] for panel in panels] == list(range(1, len(panels) + 1))
+    places = [panel["gridPos"] for panel in panels]
+    assert all(place["x"] + place["w"] <= 24 for place in places)
+    for one, other in combinations(places, 2):
+        beside = one["x"] + one["w"] <= other["x"] or other["x"] + other["w"] <= one["x"]
+        below = one["y"] + one["h"] <= other["y"] or other["y"] + other["h"] <= one["y"]
+        assert beside or below
+    assert [panel["title"] for panel in panels if panel["type"] == "row"] == ["Traffic", "Drift", "Rollout", "Training"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_questions_are_told_apart_and_go_to_the_chosen_data_source(name: str) -> None:
+    found = shown(name)
+    (variable,) = found["templating"]["list"]
+    for panel in found["panels"]:
+        targets = panel.get("targets", [])
+        assert len({target["refId"] for target in targets}) == len(targets)
+        for part in (panel, *targets) if targets else ():
+            assert part["datasource"] == {"type": "prometheus", "uid": f"${variable['name']}"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_in_it_is_a_variable_of_flux(name: str) -> None:
+    assert not [path for path, text in tree(name).items() if path.startswith("monitors/") and "${" in text]
+
+
+def test_two_pipelines_never_have_one_address_or_file() -> None:
+    found = set()
+    for name, namespace in (("a", "b-c"), ("c-a", "b"), ("a", "a"), ("x" * 34, "y" * 63)):
+        text = MINIMAL.replace("{name: digits}", f"{{name: {name}, namespace: {namespace}}}")
+        planned = plan(load(text, path="p.yaml"))
+        shown = dashboard.dashboard(planned)
+        (file,) = dashboard.config_map(planned).data
+        assert len(shown.uid) <= 40
+        found.add((shown.uid, shown.title, file))
+    assert len({uid for uid, _, _ in found}) == len({title for _, title, _ in found}) == 4
+    assert len({file for _, _, file in found}) == 4
+
+
+def test_it_looks_the_same_before_the_first_release_and_after() -> None:
+    from pipeline.render import rendered
+    from tests.golden.test_golden import HERE
+
+    folder = HERE / "observability"
+    path = "monitors/observability/dashboard.configmap.yaml"
+    assert rendered((folder / "pipeline.yaml").read_text(), None)[path] == tree("observability")[path]
