@@ -74,8 +74,12 @@ def made_labels(world: World, namespace: str) -> Iterator[dict[str, str | None]]
         elif one.type == SELDON:
             # those of the object, its predictors and their pods are copied, depending on the operator's version
             named = [one.node.get("metadata", "labels"), *(node.get("labels") for _, node in one.spec.mappings())]
-            copied = [key for node in named for key in node.map]
-            yield dict.fromkeys((*copied, "app", "seldon-app", "version", "fluentd", "seldon.io/model"), None) | {
+            values: dict[str, set[str]] = {}
+            for node in named:
+                for key, value in node.map.items():
+                    values.setdefault(key, set()).add(value.text)
+            copied = {key: next(iter(found)) if len(found) == 1 else None for key, found in values.items()}
+            yield copied | dict.fromkeys(("app", "seldon-app", "version", "fluentd", "seldon.io/model")) | {
                 "seldon-deployment-id": one.name, "app.kubernetes.io/managed-by": "seldon-core"
             }  # fmt: skip
         else:
