@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from pipeline import __version__
 from pipeline.spec import Pipeline
+from pipeline.spec.graph import own
 
 DRIFTLOOP = f"ghcr.io/driftloop/driftloop:{__version__}"
 """The command line: workflow steps, decision and judge services."""
@@ -43,6 +44,7 @@ def named(pipeline: Pipeline) -> tuple[str, ...]:
     """Every ref that the pipeline's tree names in any release, unpinned: the user's in the spec's order, then ours."""
     spec = pipeline.spec
     used = {*(step.image for step in spec.data.steps), spec.train.image, spec.evaluate.image, spec.serve.image}
+    used |= {node.image for node in own(spec.serve.graph)}
     users = [image.ref for name, image in spec.images.items() if name in used]
     monitored = spec.monitors.drift is not None or spec.monitors.outlier is not None
     ours = [

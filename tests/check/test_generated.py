@@ -130,7 +130,8 @@ def specs(draw: st.DrawFn) -> tuple[str, str]:
         platform = draw(st.sets(st.sampled_from(["knative-eventing", "monitoring"])))
         more["mesh"] = {"mode": "ambient", "enrolled": sorted(platform)}
     if draw(st.booleans()):
-        named = ["ghcr.io/acme/t:1.0.0", "ghcr.io/acme/s:1.0.0", images.DRIFTLOOP]
+        named = ["ghcr.io/acme/t:1.0.0", images.DRIFTLOOP]
+        named += ["ghcr.io/acme/s:1.0.0"] if serve["server"] == "python" or "image" in serve else []
         named += [images.MONITOR] if monitors else []
         named += [images.ENVOY] if backend == "plain" else []
         more["pins"] = {

@@ -44,7 +44,9 @@ def everything(text: str) -> set[str]:
     return set(refs(objects))
 
 
-@pytest.mark.parametrize("name", ["minimal", "no-monitors", "plain", "steps", "pinned"])
+@pytest.mark.parametrize(
+    "name", ["minimal", "no-monitors", "plain", "steps", "pinned", "graph", "server-triton", "server-sklearn"]
+)
 def test_what_a_tree_names_is_known_beforehand_and_can_be_pinned(name: str) -> None:
     text = (golden.HERE / name / "pipeline.yaml").read_text()
     bare = pins.written(text, {}, path="p")
