@@ -50,7 +50,7 @@ FAULTS = (
     Fault("DL107", r"seldondeployment", r"value: /mnt/models$", "value: 5"),
     Fault("DL111", r"^cluster/", r"^apiVersion: kustomize.toolkit.fluxcd.io/v1$", "apiVersion: kustomize.toolkit.fluxcd.io/v1beta2"),
     Fault("DL111", r"(trigger|broker)\.yaml$", r"^apiVersion: eventing.knative.dev/v1$", "apiVersion: eventing.knative.dev/v1beta1"),
-    Fault("DL112", r"cronworkflow", r"^  schedules:\n  - (.*)$", r"  schedule: '\1'"),
+    Fault("DL112", r"cronworkflow", r"^  schedules:\n  - '?([^'\n]*)'?$", r"  schedule: '\1'"),
     Fault("DL201", r"sensor\.yaml$", r"eventSourceName: \S+$", "eventSourceName: {w}"),
     Fault("DL202", r"sensor\.yaml$", r"eventName: \S+$", "eventName: {w}"),
     Fault("DL203", r"sensor\.yaml$", r"(workflowTemplateRef:\n +name): \S+$", r"\1: {w}", down=1),

@@ -135,7 +135,7 @@ def test_what_changes_nothing_that_runs_is_told_too() -> None:
     assert comment == Impact(effects=("no object changes",))
     found = of(("serve: {model", "serve: {backend: plain, model"), release=None)
     assert found.effects == ("no run, model server or detector changes",)
-    assert {resource.kind for resource in found.resources} == {"Kustomization", "NetworkPolicy"}
+    assert {resource.kind for resource in found.resources} == {"Kustomization", "Namespace", "NetworkPolicy"}
 
 
 EDITS = [
