@@ -105,6 +105,7 @@ FAULTS = (
     Fault("DL533", r"prometheusrule\.yaml$", r"^    - alert: \w+$", "    - alert: ''"),
     Fault("DL533", r"prometheusrule\.yaml$", r"^      expr: \w.*$", "      expr: 5.5"),
     Fault("DL533", r"prometheusrule\.yaml$", r"^    - alert: (\w+)$", r"    - alert: \1\n      record: {w}"),
+    Fault("DL534", r"alerts\.prometheusrule\.yaml$", r"^(    - alert: PredictorDown\n(?:      .*\n)+)", r"\1\1", down=10),
     Fault("DL601", r"(workflowtemplate|deployment)\.yaml$", r"^( +)- name: (work|detector)\n(\1  mountPath)", r"\1- name: {w}\n\3"),
     Fault("DL602", r"deployments/plain/.*deployment\.yaml$", r"(configMap:\n +name): \S+-logger$", r"\1: {w}", down=1),
     Fault("DL604", r"(deployment|workflowtemplate|sensor)\.yaml$", r"serviceAccountName: \S+$", "serviceAccountName: {w}"),
