@@ -4,16 +4,19 @@ import difflib
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
+from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import ErrorDetails
 
 from pipeline.spec.base import tag
 from pipeline.spec.model import API_VERSION, Pipeline
 from pipeline.spec.problem import InvalidSpec, Problem
 from pipeline.spec.source import Location, Source, parse
+from pipeline.spec.values import written
 
 
 @dataclass(frozen=True)
@@ -42,12 +45,19 @@ def read(text: str, *, path: str) -> Document:
     return Document(pipeline, source)
 
 
+class _AsWritten(GenerateJsonSchema):
+    """Defaults as a spec would say them: `30m`, where pydantic has ISO 8601's PT30M."""
+
+    def encode_default(self, dft: Any) -> Any:
+        return written(dft) if isinstance(dft, timedelta) else super().encode_default(dft)
+
+
 def schema() -> dict[str, Any]:
     """The JSON Schema of a spec, for editors."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": "https://driftloop.dev/schemas/v1alpha1/pipeline.json",
-        **Pipeline.model_json_schema(by_alias=True),
+        **Pipeline.model_json_schema(by_alias=True, schema_generator=_AsWritten),
     }
 
 

@@ -246,7 +246,7 @@ class Retrain(SpecModel):
     """No alarm counts for this long after a run has ended, however it ended."""
     while_running: Literal["drop", "remember"] = "drop"
     """What becomes of alarms while a run is on."""
-    budget: RunBudget = 4
+    budget: Annotated[RunBudget, Field(json_schema_extra={"default": "4/day"})] = 4
     """Runs that alarms may start in 24 hours; schedules and people are not counted."""
 
 

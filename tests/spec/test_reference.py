@@ -1,6 +1,7 @@
 """The generated pages are those of the models, and every member of every union is known everywhere."""
 
 import json
+import re
 from pathlib import Path
 from typing import get_args
 
@@ -67,3 +68,15 @@ def test_a_server_is_documented_and_rendered_for_every_protocol_it_takes(server:
         # its Deployment is the one that a rollout waits for
         ending = component.get("metadata", {}).get("name") or "-".join(one["name"] for one in containers)
         assert ending == "model"
+
+
+def test_a_default_is_one_that_a_spec_may_say() -> None:
+    """Of durations and budgets, which are written otherwise than they are kept."""
+    found = 0
+    for model in schema()["$defs"].values():
+        for name, field in model.get("properties", {}).items():
+            pattern, default = field.get("pattern"), field.get("default")
+            if pattern is not None and default is not None:
+                assert re.search(pattern, str(default)), f"{model['title']}.{name}: {default}"
+                found += 1
+    assert found > 8
