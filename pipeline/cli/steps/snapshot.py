@@ -13,7 +13,7 @@ from pipeline.cli.steps import options, seen
 from pipeline.cli.steps.settings import Settings, run_folder, write_parameters
 from pipeline.clients import s3
 from pipeline.clients.s3 import Location, MissingObjectError, Object, Store
-from pipeline.errors import StepError
+from pipeline.errors import StepError, StoreError
 from pipeline.git import pipelines
 from pipeline.release.record import Version
 
@@ -59,7 +59,11 @@ def command(*, pipeline: str, run: str, uri: str, max_bytes: int, out: Path) -> 
     layout = s3.combined_digest({f"{batch.key in recent} {batch.key}": batch.sha256 for batch in batches})
     write_parameters(out / "parameters", digest=layout.removeprefix("sha256:")[:32])
     _fetch_production(store, production, out / "production")
-    seen.remember(store, settings.bucket, pipeline, {(batch.key, batch.etag) for batch in batches})
+    try:
+        seen.remember(store, settings.bucket, pipeline, {(batch.key, batch.etag) for batch in batches})
+    except StoreError as error:
+        # a run is worth more than the note that spares the next one
+        options.say(f"what was seen is not remembered: {error.message}")
     options.say(f"{len(batches)} batches, {len(recent)} of them recent, {digest}")
 
 
