@@ -41,6 +41,10 @@ class Location:
     bucket: str
     key: str = ""
 
+    def below(self, key: str) -> str:
+        """What a key that lies in this folder is called there."""
+        return key[len(_as_folder(self).key) :]
+
     def __truediv__(self, name: str) -> "Location":
         """The location `name` below this one."""
         return Location(self.bucket, f"{self.key.rstrip('/')}/{name}" if self.key else name)
@@ -208,10 +212,9 @@ class Store:
         found = self.folder(prefix)
         if not found:
             raise MissingObjectError(f"nothing is stored below {_as_folder(prefix)}")
-        start = len(_as_folder(prefix).key)
         folder.mkdir(parents=True, exist_ok=True)
         for entry in found:
-            self.get_file(Location(prefix.bucket, entry.key), folder / _inside(entry.key[start:], prefix))
+            self.get_file(Location(prefix.bucket, entry.key), folder / _inside(prefix.below(entry.key), prefix))
         return len(found)
 
     def put_folder(self, folder: Path, prefix: Location, *, mirror: bool = False) -> int:
@@ -222,16 +225,15 @@ class Store:
             self.put_file(folder / name, Location(prefix.bucket, target.key + name))
         if mirror:
             for entry in self.folder(prefix):
-                if entry.key[len(target.key) :] not in files:
+                if target.below(entry.key) not in files:
                     self.delete(Location(prefix.bucket, entry.key))
         return len(files)
 
     def copy_folder(self, source: Location, target: Location) -> int:
         """Copy everything below one prefix to below another, inside the store; returns the number of objects."""
         found = self.folder(source)
-        start = len(_as_folder(source).key)
         for entry in found:
-            to = _as_folder(target).key + entry.key[start:]
+            to = _as_folder(target).key + source.below(entry.key)
             origin = {"Bucket": source.bucket, "Key": entry.key}
             self._ask(
                 target,
@@ -256,9 +258,8 @@ class Store:
 
     def digest(self, prefix: Location) -> str:
         """The digest of a stored folder: the same as `folder_digest` of the files it was made from."""
-        start = len(_as_folder(prefix).key)
         return combined_digest(
-            {o.key[start:]: self.sha256(Location(prefix.bucket, o.key)) for o in self.folder(prefix)}
+            {prefix.below(o.key): self.sha256(Location(prefix.bucket, o.key)) for o in self.folder(prefix)}
         )
 
     def create_bucket(self, bucket: str) -> None:

@@ -262,8 +262,7 @@ def _loop(plan: Plan) -> DAG:
     tasks.append(
         _after("train", "pick", parameters=[Parameter(name="trials", value="{{tasks.train.outputs.parameters}}")])
     )
-    winner = "home" if cached else "trial"
-    picked = Parameter(name=winner, value=f"{{{{tasks.pick.outputs.parameters.{winner}}}}}")
+    picked = Parameter(name=_picked(plan), value=f"{{{{tasks.pick.outputs.parameters.{_picked(plan)}}}}}")
     tasks.append(
         _after(
             "pick",
@@ -454,18 +453,16 @@ def _trial(plan: Plan) -> Container:
     )
 
 
+def _picked(plan: Plan) -> str:
+    """What says which trial was picked: its number, or, since a cached one is another run's, where it is."""
+    return "trial" if plan.train.cache is None else "home"
+
+
 def _winner(plan: Plan, name: str) -> str:
-    """The key of what the picked trial left; a cached one left it in another run's folder."""
-    at = (
-        "{{inputs.parameters.home}}"
-        if plan.train.cache is not None
-        else f"{RUN}/trials/{{{{inputs.parameters.trial}}}}"
-    )
+    """The key of what the picked trial left."""
+    chosen = f"{{{{inputs.parameters.{_picked(plan)}}}}}"
+    at = chosen if plan.train.cache is not None else f"{RUN}/trials/{chosen}"
     return f"{at}/{name}"
-
-
-def _winner_parameter(plan: Plan) -> Parameter:
-    return Parameter(name="home" if plan.train.cache is not None else "trial")
 
 
 def _pick(plan: Plan) -> Container:
@@ -476,7 +473,7 @@ def _pick(plan: Plan) -> Container:
         "pick",
         ("pick", "--trials", "{{inputs.parameters.trials}}", *best, "--out", f"{OUT}/parameters"),
         inputs=[Parameter(name="trials")],
-        outputs=[*map(_out_parameter, ("trial", "home") if plan.train.cache is not None else ("trial",))],
+        outputs=[_out_parameter(name) for name in dict.fromkeys(("trial", _picked(plan)))],
     )
 
 
@@ -492,7 +489,7 @@ def _evaluate(plan: Plan) -> Container:
         plan.evaluate_image,
         command,
         inputs=[
-            _winner_parameter(plan),
+            Parameter(name=_picked(plan)),
             _in("model", key=_winner(plan, "model")),
             _in("heldout", path=f"{IN}/split/heldout"),
             _in("production"),
@@ -542,7 +539,7 @@ def _store(plan: Plan) -> Container:
             *("--evaluation", f"{IN}/evaluation", *detectors, "--out", OUT),
         ],
         inputs=[
-            _winner_parameter(plan),
+            Parameter(name=_picked(plan)),
             _in("model", path=f"{IN}/trial/model", key=_winner(plan, "model")),
             _in("metadata", path=f"{IN}/trial/metadata.yaml", key=_winner(plan, "metadata.yaml")),
             _in("snapshot"),

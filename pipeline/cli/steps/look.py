@@ -18,9 +18,8 @@ def command(*, pipeline: str, uri: str, out: Path) -> None:
     """Look for batches that no run has seen; writes `new` (true or false)."""
     settings = Settings.here()
     store, source = settings.store, s3.location(uri)
-    start = len(source.key.rstrip("/") + "/") if source.key else 0
     try:
-        there = {(entry.key[start:], entry.etag) for entry in store.folder(source)}
+        there = {(source.below(entry.key), entry.etag) for entry in store.folder(source)}
     except MissingObjectError:
         there = set()
     new = sorted(key for key, _ in there - seen.recall(store, settings.bucket, pipeline))

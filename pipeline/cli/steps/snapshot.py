@@ -101,10 +101,9 @@ def _fetch(store: Store, source: Location, folder: Path, max_bytes: int) -> list
     except MissingObjectError as error:
         raise StepError(f"{source} does not exist", hint="create the bucket and put labelled batches there") from error
     _bounded(source, found, max_bytes)
-    start = len(source.key.rstrip("/") + "/") if source.key else 0
     batches = []
     for entry in found:
-        name = entry.key[start:]
+        name = source.below(entry.key)
         file = (folder / name).resolve()
         if not file.is_relative_to(folder.resolve()):
             raise StepError(f"{source} holds the key `{entry.key}`, which is no path inside a folder")
