@@ -50,7 +50,7 @@ class Watch:
                 continue
             if found is None:
                 continue
-            (route,) = found["spec"]["http"]
+            route = found["spec"]["http"][0]  # Seldon's operator adds one for gRPC
             weights = {_release(to): to.get("weight", 100) for to in route["route"]}
             mirror = _release({"destination": route["mirror"]}) if "mirror" in route else None
             last = self.spans[-1] if self.spans else None

@@ -31,6 +31,8 @@ PIPELINE = (f"{P}-workflows", f"{P}-deployments", f"{P}-monitors")
 ENDED = ("Succeeded", "Failed", "Error")
 RATE = 8
 """Requests a second: what two busy cores answer beside everything else."""
+BACKEND = os.environ.get("CLUSTER_TEST_BACKEND", "plain")
+"""`plain`, or `seldon` where Seldon's operator runs."""
 
 
 class World:
@@ -98,8 +100,8 @@ class World:
         shutil.rmtree(work)
 
     def spec(self):
-        """The example with the plain back end and short waits; both trials fit beside the platform on 2 CPU."""
-        text = (EXAMPLE / "plain.yaml").read_text()
+        """The example with short waits; both trials fit beside the platform on 2 CPU."""
+        text = (EXAMPLE / {"plain": "plain.yaml", "seldon": "pipeline.yaml"}[BACKEND]).read_text()
         for known, number, wanted in (
             ('    run: "train:train"\n', 1, '    run: "train:train"\n    resources: {cpu: 300m, memory: 1Gi}\n'),
             ("window: 200", 2, "window: 100"),
@@ -312,7 +314,7 @@ class World:
         return f"{sum(failed.values())} of {len(self.traffic.answers)} requests failed {dict(failed) or ''}".strip()
 
     def logger(self, release):
-        """What the logger beside a predictor has counted since its pod started: {(cluster, metric, class): number}."""
+        """What our logger beside a predictor has counted since its pod started: {(cluster, class): number}."""
         address = self.kube.address(N, f"{P}-{release}", 8000)
         with urlopen(f"http://{address}/prometheus", timeout=10) as answer:
             text = answer.read().decode()

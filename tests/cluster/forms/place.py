@@ -65,22 +65,22 @@ class Place:
             secret_key=self.credentials.secret_key,
         )
 
-    def render(self, name, **spec):
-        """The tree of a small spec, in this namespace; what it needs for its workflows is applied. Objects by kind."""
+    def render(self, name, *, release=None, **spec):
+        """The tree of a small spec, in this namespace; its pods' accounts are applied. Objects by kind and name."""
         whole = {
             "apiVersion": "driftloop.dev/v1alpha1",
             "kind": "Pipeline",
             "metadata": {"name": name, "namespace": N},
             "spec": {
-                "images": {"trainer": {"ref": IMAGE}, "server": {"ref": IMAGE}},
+                "images": spec.pop("images", {"trainer": {"ref": IMAGE}, "server": {"ref": IMAGE}}),
                 "data": {"uri": f"s3://driftloop/{name}/batches", **spec.pop("data", {})},
                 "train": {"run": "forms:train", **spec.pop("train", {})},
                 "evaluate": {"run": "forms:evaluate"},
-                "serve": {"model": "Model", "backend": "plain", **spec.pop("serve", {})},
+                "serve": spec.pop("serve", {"model": "Model", "backend": "plain"}),
                 **spec,
             },
         }
-        files = rendered(json.dumps(whole), None)
+        files = rendered(json.dumps(whole), release)
         objects = [
             document
             for path, text in files.items()

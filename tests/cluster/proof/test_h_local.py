@@ -153,7 +153,7 @@ def compared(it, cluster, local, state):
 def why(path, on_cluster, here):
     if not (on_cluster and here):
         return "only on the cluster" if on_cluster else "only locally"
-    trained = path.endswith(("release.yaml", "<release>.deployment.yaml"))
+    trained = path.endswith(("release.yaml", "<release>.deployment.yaml", "model.seldondeployment.yaml"))
     return "digests and metrics of another training" if trained else "another driftloop rendered it"
 
 

@@ -1,0 +1,260 @@
+"""What is rendered for Seldon's operator does there what it says: graphs, servers, autoscaling, a rollout."""
+
+import json
+import subprocess
+import urllib.error
+from urllib.request import Request, urlopen
+
+import pytest
+import yaml
+from cluster.forms.place import BUCKET, N
+from cluster.live import missing
+
+GRAPH = "ghcr.io/driftloop/test-graph:1"
+TENSOR = {"name": "x", "shape": [1, 1], "datatype": "FP64", "data": [2]}
+FIRST, SECOND = "r00000001", "r00000002"
+AROUND = {"image": "around", "resources": {"cpu": "50m", "memory": "128Mi"}}
+SKLEARN = "1.5.2"
+"""Of the image that `seldon-config` names; upstream's own have older ones."""
+LINE = """
+import pathlib, sys
+import joblib
+from sklearn.linear_model import LinearRegression
+file = pathlib.Path(sys.argv[1])
+joblib.dump(LinearRegression().fit([[0.0], [1.0]], [1.0, 3.0]), file)
+"""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _operator():
+    reason = missing(("seldondeployments.machinelearning.seldon.io",))
+    if reason is not None:
+        pytest.skip(reason)
+
+
+class Serving:
+    """A pipeline's SeldonDeployment, as rendered for one state of its release."""
+
+    def __init__(self, here, name, serve, **spec):
+        self.here, self.name = here, name
+        self._spec = {"serve": {"backend": "seldon", "resources": {"cpu": "50m", "memory": "256Mi"}, **serve}, **spec}
+
+    def apply(self, weights, *, shadow=None):
+        """Commit these weights, by hand; returns once the operator says that it serves them."""
+        here, name = self.here, self.name
+        objects = here.render(name, release=release(name, weights, shadow), **json.loads(json.dumps(self._spec)))
+        kinds = ("Namespace", "SeldonDeployment", "PodDisruptionBudget")
+        for (kind, _), one in objects.items():
+            if kind in kinds:
+                here.apply(one)
+        wanted = here.kube.get("sdep", name, N)["metadata"]["generation"]
+        here.kube.wait(
+            f"{name} serves {weights}",
+            lambda: self.status().get("state") == "Available" and self.replicated(weights, shadow),
+            timeout=300,
+        )
+        assert here.kube.get("sdep", name, N)["metadata"]["generation"] == wanted
+
+    def status(self):
+        return self.here.kube.get("sdep", self.name, N).get("status") or {}
+
+    def replicated(self, weights, shadow):
+        """Whether a pod of each version is ready."""
+        ready = {pod["metadata"]["labels"]["seldon-app"] for pod in self.pods() if is_ready(pod)}
+        return ready == {f"{self.name}-{id}" for id in (*weights, *([shadow] if shadow else ()))}
+
+    def pods(self):
+        found = self.here.kube.get("pod", namespace=N)
+        ours = [p for p in found if p["metadata"].get("labels", {}).get("seldon-deployment-id") == self.name]
+        return [p for p in ours if "deletionTimestamp" not in p["metadata"]]
+
+    def ask(self, version, body, *, path="api/v1.0/predictions"):
+        """What the executor of one version answers."""
+        address = self.here.kube.address(N, f"{self.name}-{version}", 8000)
+        return post(f"http://{address}/{path}", body)
+
+    def routes(self):
+        """What the gateway is told: {version: weight} and who gets a copy."""
+        found = [
+            v for v in self.here.kube.get("virtualservice", namespace=N) if v["metadata"]["name"].startswith(self.name)
+        ]
+        for one in found:
+            for http in one["spec"].get("http", ()):
+                if any("prefix" in match.get("uri", {}) for match in http.get("match", ())):
+                    return {version(to, self.name): to.get("weight", 100) for to in http["route"]}, (
+                        version({"destination": http["mirror"]}, self.name) if "mirror" in http else None
+                    )
+        return None
+
+    def remove(self):
+        self.here.kube.run("-n", N, "delete", "sdep,pdb", "-l", f"app.kubernetes.io/name={self.name}", "--wait=true")
+        self.here.kube.wait("its pods are gone", lambda: not self.pods(), timeout=120)
+
+
+def version(to, name):
+    return to["destination"]["host"].split(".")[0].removeprefix(f"{name}-")
+
+
+def post(url, body):
+    request = Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    try:
+        with urlopen(request, timeout=20) as answer:
+            return json.load(answer)
+    except urllib.error.HTTPError as error:
+        pytest.fail(f"{url}: {error.code} {error.read().decode()[:500]}")
+
+
+def is_ready(pod):
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in pod["status"].get("conditions", ()))
+
+
+def release(name, weights, shadow=None):
+    """A release.yaml: the first weight is production's; models lie in `<name>/<id>` of the store."""
+
+    def model(id):
+        return {
+            "id": id,
+            "run": f"{name}-{id[1:].zfill(12)}",
+            "model": f"s3://{BUCKET.bucket}/{name}/{id}",
+            "modelDigest": "sha256:" + id[1:].zfill(64),
+            "detectors": None,
+            "dataDigest": "sha256:" + "c" * 64,
+            "metrics": {"accuracy": 0.97},
+            "recent": None,
+        }
+
+    production, *others = weights
+    candidate = shadow or next(iter(others), None)
+    return yaml.safe_dump(
+        {
+            "apiVersion": "driftloop.dev/v1alpha1",
+            "kind": "Release",
+            "metadata": {"name": name, "namespace": N},
+            "spec": {
+                "phase": "shadow" if shadow else "canary" if others else "stable",
+                "production": model(production),
+                "candidate": model(candidate) if candidate else None,
+                "previous": None,
+                "weights": weights,
+            },
+        }
+    )
+
+
+def image(**more):
+    return {"images": {"trainer": {"ref": GRAPH}, "server": {"ref": GRAPH}, **more}}
+
+
+def numbers(answer):
+    return answer["data"]["ndarray"]
+
+
+def test_a_rollout_keeps_productions_pods_and_the_routes_say_its_weights(here):
+    for id, factor in ((FIRST, "2"), (SECOND, "3")):
+        here.put(f"walk/{id}", factor=factor)
+    it = Serving(here, "walk", {"model": "nodes.Times"}, **image())
+    body = {"data": {"ndarray": [[20.0]]}}
+    try:
+        it.apply({FIRST: 100})
+        assert numbers(it.ask(FIRST, body)) == [[40.0]]
+        (production,) = it.pods()
+        steps = (
+            ({FIRST: 100}, SECOND),
+            ({FIRST: 80, SECOND: 20}, None),
+            ({FIRST: 50, SECOND: 50}, None),
+        )
+        for weights, shadow in steps:
+            it.apply(weights, shadow=shadow)
+            here.kube.wait(
+                f"the gateway is told {weights}, mirror {shadow}",
+                lambda weights=weights, shadow=shadow: it.routes() == (weights, shadow),
+                timeout=60,
+            )
+            assert numbers(it.ask(SECOND, body)) == [[60.0]]
+            assert production["metadata"]["name"] in {pod["metadata"]["name"] for pod in it.pods()}
+        (candidate,) = (
+            p["metadata"]["name"] for p in it.pods() if p["metadata"]["name"] != production["metadata"]["name"]
+        )
+        it.apply({SECOND: 100})
+        assert [pod["metadata"]["name"] for pod in it.pods()] == [candidate], "what was tested is what serves"
+        assert numbers(it.ask(SECOND, body)) == [[60.0]]
+    finally:
+        it.remove()
+
+
+def test_a_graph_asks_each_of_its_nodes(here):
+    here.put(f"graph/{FIRST}", factor="3")
+    here.put("scales/1", by="10")
+    graph = {
+        "type": "transformer", "name": "scale", "class": "nodes.Scale", "uri": "s3://driftloop/scales/1", **AROUND,
+        "children": [
+            {
+                "type": "combiner", "name": "vote", "class": "nodes.Mean", **AROUND,
+                "children": [{"type": "released"}, {"type": "model", "name": "rules", "class": "nodes.Plus", **AROUND}],
+            }
+        ],
+    }  # fmt: skip
+    it = Serving(here, "graph", {"model": "nodes.Times", "graph": graph}, **image(around={"ref": GRAPH}))
+    try:
+        it.apply({FIRST: 100})
+        # 20 / 10 = 2; the model says 2 * 3, the rules 2 + 100, and the vote is their mean
+        assert numbers(it.ask(FIRST, {"data": {"ndarray": [[20.0]]}})) == [[54.0]]
+    finally:
+        it.remove()
+
+
+def test_a_router_asks_one_of_its_nodes(here):
+    here.put(f"switch/{FIRST}", factor="3")
+    graph = {
+        "type": "router", "name": "sign", "class": "nodes.Sign", **AROUND,
+        "children": [{"type": "released"}, {"type": "model", "name": "rules", "class": "nodes.Plus", **AROUND}],
+    }  # fmt: skip
+    it = Serving(here, "switch", {"model": "nodes.Times", "graph": graph}, **image(around={"ref": GRAPH}))
+    try:
+        it.apply({FIRST: 100})
+        assert numbers(it.ask(FIRST, {"data": {"ndarray": [[20.0]]}})) == [[60.0]]
+        assert numbers(it.ask(FIRST, {"data": {"ndarray": [[-20.0]]}})) == [[80.0]]
+    finally:
+        it.remove()
+
+
+def test_the_operators_autoscaler_keeps_the_least_and_our_budget_counts_its_pods(here):
+    here.put(f"scaled/{FIRST}", factor="2")
+    it = Serving(here, "scaled", {"model": "nodes.Times", "autoscale": {"min": 2, "max": 3}}, **image())
+    try:
+        it.apply({FIRST: 100})
+        here.kube.wait("two pods", lambda: sum(map(is_ready, it.pods())) == 2, timeout=180)
+        (scaler,) = (h for h in here.kube.get("hpa", namespace=N) if h["metadata"]["name"].startswith("scaled-"))
+        assert (scaler["spec"]["minReplicas"], scaler["spec"]["maxReplicas"]) == (2, 3)
+        budget = here.kube.wait(
+            "the budget counts them",
+            lambda: (found := here.kube.get("pdb", f"scaled-{FIRST}", N)["status"]).get("expectedPods") == 2 and found,
+            timeout=60,
+        )
+        assert budget["disruptionsAllowed"] == 1
+    finally:
+        it.remove()
+
+
+@pytest.mark.parametrize(
+    ("protocol", "serve", "path", "asked"),
+    [
+        ("seldon", {"method": "predict"}, "api/v1.0/predictions", {"data": {"ndarray": [[2.0]]}}),
+        ("v2", {}, "v2/models/model/infer", {"inputs": [TENSOR]}),
+    ],
+    ids=["seldon", "v2"],
+)  # fmt: skip
+def test_a_server_that_the_operator_brings_answers(here, tmp_path, protocol, serve, path, asked):
+    name = f"line-{protocol}"
+    model = tmp_path / "model.joblib"
+    needs = ("--with", f"scikit-learn=={SKLEARN}", "--with", "numpy<2")
+    subprocess.run(["uv", "run", "-q", "--no-project", *needs, "python", "-c", LINE, str(model)], check=True)
+    here.store.put_file(model, BUCKET / f"{name}/{FIRST}" / "model.joblib")
+    it = Serving(here, name, {"server": "sklearn", "protocol": protocol, **serve})
+    try:
+        it.apply({FIRST: 100})
+        answer = it.ask(FIRST, asked, path=path)
+        found = numbers(answer) if protocol == "seldon" else answer["outputs"][0]["data"]
+        assert found == pytest.approx([5.0])
+    finally:
+        it.remove()
