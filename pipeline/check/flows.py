@@ -1,7 +1,7 @@
 """Argo's workflows as the rules see them: templates by name, who calls whom, who starts what with which arguments."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -22,6 +22,34 @@ def tags(node: Node) -> Iterator[tuple[str, Node]]:
                 tag = found.strip()
                 if not tag.startswith("="):
                     yield tag, _within(text, found)
+
+
+_QUOTED = re.compile(r"""(\[\s*(?:'[^'\n]*'|"[^"\n]*")\s*\])|'[^'\n]*'|"[^"\n]*\"""")
+_NAME = r"""\[\s*['"]([-\w]+)['"]\s*\]|\.([A-Za-z_]\w*)\b(?![-?]|\s*\()"""
+_EXPRESSION = re.compile(rf"(?<![\w.])(tasks|steps)(?:{_NAME})(?:\.outputs\.(parameters|artifacts)(?:{_NAME}))?")
+
+
+def references(node: Node, but: Container[int] = frozenset()) -> Iterator[tuple[str, str, Node]]:
+    """What a value wants of steps and tasks, in tags or in expressions: (as a tag, as it is written, where); texts
+    whose `id` is in `but` are left out."""
+    for text in node.texts():
+        if "{{" not in text.text or id(text) in but:
+            continue
+        yield from ((tag, f"{{{{{tag}}}}}", place) for tag, place in tags(text))
+        for found in _TAG.findall(text.text):
+            if found.strip().startswith("="):
+                yield from ((tag, shown, _within(text, found)) for tag, shown in _expressed(found))
+    for _, inner in node.mappings():
+        for text in (inner.get("fromExpression"), inner.get("valueFrom", "expression")):
+            if id(text) not in but:
+                yield from ((tag, shown, text) for tag, shown in _expressed(text.text))
+
+
+def _expressed(text: str) -> Iterator[tuple[str, str]]:
+    """Steps, tasks and outputs of theirs that an expression names: (as a tag, as it is written)."""
+    for match in _EXPRESSION.finditer(_QUOTED.sub(lambda quoted: quoted[1] or "''", text)):
+        what, name, output = match[1], match[2] or match[3], match[5] or match[6]
+        yield f"{what}.{name}.outputs" + (f".{match[4]}.{output}" if output else ""), match[0]
 
 
 def _within(node: Node, tag: str) -> Node:

@@ -55,6 +55,12 @@ HELM: Kind = ("helm.toolkit.fluxcd.io", "HelmRelease")
 KUSTOMIZE: Kind = ("kustomize.config.k8s.io", "Kustomization")
 KUSTOMIZATION_FILES = ("kustomization.yaml", "kustomization.yml", "Kustomization")
 
+_CHANGES = (
+    "commonLabels", "labels", "patches", "patchesStrategicMerge", "patchesJson6902", "components", "transformers",
+    "generators", "replacements", "helmCharts", "commonMetadata",
+)  # fmt: skip
+"""Fields of a kustomization after which objects are not what the files say."""
+
 CLUSTER_WIDE = ("default", "kube-system", "kube-public", "kube-node-lease")
 """Namespaces that every cluster has, with objects that no file shows."""
 EVERYWHERE = {
@@ -142,7 +148,10 @@ class World:
             else one
             for one in objects
         ]
-        self.objects = (*renamed, *(inner for one in renamed for inner in _embedded(one)))
+        self.written = (*renamed, *(inner for one in renamed for inner in _embedded(one)))
+        """Every object, also those of patches, which say a part of one."""
+        patches = {path for folder, node in self.kustomizations.items() for path in _patches(folder, node)}
+        self.objects = tuple(one for one in self.written if one.path not in patches)
         self._named: dict[tuple[str, str, str], list[Object]] = defaultdict(list)
         self._kinds: dict[Kind, list[Object]] = defaultdict(list)
         for one in self.objects:
@@ -176,7 +185,7 @@ class World:
             return found
         if not self.whole(where) or self.external(kind, name, where, of):
             return None
-        return None if made and not self.complete and not self._makes(kind, where) else ()
+        return None if made and not self.complete and self._others_make(kind, where) else ()
 
     def whole(self, namespace: str) -> bool:
         """Whether the set holds everything of a namespace."""
@@ -256,6 +265,46 @@ class World:
             if not file.documents[0].get("apiVersion").text.startswith("kustomize.toolkit.")
         }
 
+    def kustomization_file(self, folder: str) -> str:
+        """The path of a folder's kustomization.yaml, however it is spelt."""
+        names = (posixpath.join(folder, name) for name in KUSTOMIZATION_FILES)
+        return next(path for path in names if path in self.paths)
+
+    @cached_property
+    def changed(self) -> frozenset[str]:
+        """Files that a kustomization changes on their way into the cluster."""
+        found: set[str] = set()
+        for folder, node in self.kustomizations.items():
+            if any(node.get(field) for field in _CHANGES):
+                found |= self.taken(folder)
+        for one in self.of(FLUX):
+            if any(one.spec.get(field) for field in (*_CHANGES, "postBuild", "images")):
+                root = posixpath.normpath(one.spec.get("path").text).lstrip("/")
+                found |= {path for path in self.paths if root in (".", "") or path.startswith(f"{root}/")}
+                found |= self.taken("" if root == "." else root)
+        return frozenset(found)
+
+    def taken(self, folder: str) -> set[str]:
+        """Every file that the kustomization of a folder takes in, by way of others too."""
+        found: set[str] = set()
+        left, seen = [folder], {folder}
+        while left:
+            here = left.pop()
+            node = self.kustomizations.get(here)
+            if node is None:
+                found |= {path for path in self.paths if posixpath.dirname(path) == here}
+                continue
+            for field in ("resources", "bases", "components"):
+                for item in node.get(field).list:
+                    path = posixpath.normpath(posixpath.join(here, item.text))
+                    path = "" if path == "." else path
+                    if path in self.paths:
+                        found.add(path)
+                    elif path not in seen:
+                        seen.add(path)
+                        left.append(path)
+        return found
+
     @cached_property
     def _whole(self) -> frozenset[str]:
         declared = {one.name for one in self.of(NAMESPACE)} - set(CLUSTER_WIDE)
@@ -266,9 +315,19 @@ class World:
                 unseen |= {one.name for one in self.of(NAMESPACE) if one.path.startswith(f"{folder}/")}
         return frozenset(declared - unseen)
 
-    def _makes(self, kind: Kind, namespace: str) -> bool:
-        return any(name[0] == kind[1] and name[1] == namespace for name in self._generated) or any(
+    def _others_make(self, kind: Kind, namespace: str) -> bool:
+        """Whether objects of a kind may come from elsewhere: the set shows none, or grants somebody to make some."""
+        if not any(name[0] == kind[1] and name[1] == namespace for name in self._generated) and not any(
             one.namespace == namespace for one in self.of(kind)
+        ):
+            return True
+        plural = kind[1].lower() + "s"
+        return any(
+            plural in (node.text for node in item.get("resources").list)
+            and {"create", "*"} & {node.text for node in item.get("verbs").list}
+            for role in self.of(("rbac.authorization.k8s.io", "Role"))
+            if role.namespace == namespace
+            for item in role.node.get("rules").list
         )
 
     @cached_property
@@ -304,6 +363,15 @@ class World:
                 for item in node.get("resources").list:
                     found[posixpath.normpath(posixpath.join(folder, item.text))] = namespace
         return found
+
+
+def _patches(folder: str, kustomization: Node) -> Iterator[str]:
+    """The files of patches that a kustomization.yaml names."""
+    named = [node.get("path") for node in kustomization.get("patches").list]
+    named += kustomization.get("patchesStrategicMerge").list
+    for node in named:
+        if node.text and "\n" not in node.text:
+            yield posixpath.normpath(posixpath.join(folder, node.text))
 
 
 _TEMPLATE = re.compile(r"\{\{-?\s*(?:/\*|if|range|with|end|define|include|template|else|block|toYaml|\.|\$)")

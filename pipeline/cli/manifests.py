@@ -15,6 +15,8 @@ from pipeline.errors import RenderError
 
 ENDINGS = (".yaml", ".yml")
 _API = re.compile(rb"^(?:- |\xef\xbb\xbf)?[\"']?apiVersion[\"']?:[ \t]*[\"']?([\w.\-/]+)", re.MULTILINE)
+_JSON = re.compile(rb"\s*\{")
+_JSON_API = re.compile(rb"\"apiVersion\"\s*:\s*\"([\w.\-/]+)\"")
 
 
 @dataclass(frozen=True)
@@ -98,9 +100,10 @@ def is_spec(file: Path) -> bool:
         return False
     try:
         with file.open("rb") as stream:
-            found = _API.findall(stream.read(MAX_BYTES))
+            content = stream.read(MAX_BYTES)
     except OSError:
         return True
+    found = (_JSON_API if _JSON.match(content) else _API).findall(content)
     return not found or any(name.startswith(b"driftloop.dev/") for name in found)
 
 
@@ -130,7 +133,7 @@ def _checked(root: Path, paths: list[Path], *, complete: bool, catalogue: Schema
     for path in paths:
         for file in _walk(path):
             name = file.relative_to(root).as_posix()
-            if file.suffix in ENDINGS or file == path:
+            if file.suffix in ENDINGS or file == path or _is_object(file):
                 files[name] = _content(file)
             else:
                 others.add(name)
@@ -146,6 +149,14 @@ def _checked(root: Path, paths: list[Path], *, complete: bool, catalogue: Schema
     objects = [one for one in world.objects if one.host is None]
     specs = tuple(Path(shown[one.path]) for one in objects if (one.group, one.kind) == ("driftloop.dev", "Pipeline"))
     return Checked(found, len(files) - len(world.skipped), len(objects), tuple(notes), specs)
+
+
+def _is_object(file: Path) -> bool:
+    """Whether a file is JSON of Kubernetes, among all the other JSON that lies about."""
+    if file.suffix != ".json":
+        return False
+    content = _content(file)
+    return b'"kind"' in content and _JSON_API.search(content) is not None
 
 
 def _root(path: Path) -> Path:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import click
 
@@ -21,10 +22,21 @@ def _mirrors(_context: click.Context, _parameter: click.Parameter, value: tuple[
     found = {}
     for text in value:
         host, equals, url = text.partition("=")
-        if not equals or not host or not url.startswith(("https://", "http://")):
+        if not equals or not host or not _address(url):
             raise click.BadParameter(f"`{text}` is no HOST=URL, such as ghcr.io=https://mirror.example.org")
         found[host] = url
     return found
+
+
+def _address(text: str) -> bool:
+    """Whether a text is a URL of the web, without a login in it."""
+    try:
+        found = urlsplit(text)
+        return (
+            found.scheme in ("https", "http") and bool(found.hostname) and "@" not in found.netloc and found.port != 0
+        )
+    except ValueError:
+        return False
 
 
 def options(command: F) -> F:

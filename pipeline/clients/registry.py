@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from multidict import CIMultiDictProxy
@@ -38,6 +39,7 @@ TOGETHER = 4
 """Images asked for at the same time."""
 PAUSES = (1.0, 3.0)
 """Seconds before each next try, after an answer that may be another one soon."""
+REDIRECTS = 5
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,8 @@ class Registries:
         timeout = aiohttp.ClientTimeout(total=SECONDS)
         # manifests are hashed as they are
         headers = {"Accept-Encoding": "identity", "User-Agent": "driftloop"}
-        async with aiohttp.ClientSession(trust_env=True, timeout=timeout, headers=headers) as session:
+        # `trust_env` would not only read the proxies: also .netrc, and send that to whoever is asked
+        async with aiohttp.ClientSession(timeout=timeout, headers=headers) as session:
 
             async def one(reference: Reference) -> str | RegistryError:
                 async with few:
@@ -106,11 +109,13 @@ class Registries:
         return {reference.text: str(result) for reference, result in results}
 
     def _base(self, reference: Reference) -> URL:
-        if mirror := self.mirrors.get(reference.registry):
-            return URL(mirror.rstrip("/"))
         host = "registry-1.docker.io" if reference.registry == HUB else reference.registry
         scheme = "http" if _is_local(host.partition(":")[0]) else "https"
-        return URL(f"{scheme}://{host}")
+        text = self.mirrors.get(reference.registry, f"{scheme}://{host}").rstrip("/")
+        found = _url(text)
+        if found is None:
+            raise RegistryError(f"`{text}` is no address of a registry")
+        return found
 
     def _host(self, reference: Reference) -> str:
         return _named(self._base(reference)) if reference.registry in self.mirrors else reference.registry
@@ -120,7 +125,7 @@ class Registries:
             try:
                 return await self._once(session, reference)
             except (_AgainError, aiohttp.ClientError, TimeoutError, OSError) as error:
-                if pause is None or isinstance(error, aiohttp.InvalidURL | aiohttp.TooManyRedirects):
+                if pause is None:
                     raise self._unreachable(reference, error) from error
                 await asyncio.sleep(pause)
         raise AssertionError(PAUSES)
@@ -150,7 +155,8 @@ class Registries:
                 )
             authorization = await _authorized(session, answer, reference, login, registry)
             answer = await _request(session, "HEAD", url, authorization)
-        _refused(answer, reference, self._host(reference), known=login is not None)
+        if answer.status != 405:
+            _refused(answer, reference, self._host(reference), known=login is not None)
         digest = answer.headers.get("Docker-Content-Digest", "")
         if answer.status == 200 and digest:
             _kind(answer, self._host(reference))
@@ -191,26 +197,47 @@ async def _request(
     headers = {"Accept": ", ".join(ACCEPTED)} if accept else {}
     if authorization is not None:
         headers["Authorization"] = authorization
-    async with session.request(
-        method, url, headers=headers, data=data, allow_redirects=True, max_redirects=5
-    ) as answer:
-        if url.scheme == "https" and answer.url.scheme != "https":
-            raise RegistryError(f"{url.host} sends to {answer.url.host} without TLS")
-        if answer.status == 429 or answer.status >= 500:
-            raise _AgainError(f"it answered {answer.status} {answer.reason}")
-        body = b""
-        while chunk := await answer.content.read(largest + 1 - len(body)):
-            body += chunk
-        if len(body) > largest:
-            raise RegistryError(f"{url.host} answered with more than {largest} bytes")
-        return _Answer(answer.status, answer.url, answer.headers, body)
+    for _ in range(REDIRECTS + 1):
+        proxy = None if proxy_bypass(_named(url)) else getproxies().get(url.scheme)
+        async with session.request(
+            method, url, headers=headers, data=data, allow_redirects=False, proxy=proxy
+        ) as answer:
+            place = answer.headers.get("Location")
+            if answer.status in (301, 302, 303, 307, 308) and place is not None:
+                there = _sent_on(url, place, secret=data is not None)
+                if there.origin() != url.origin():
+                    headers.pop("Authorization", None)
+                url = there
+                continue
+            if answer.status == 429 or answer.status >= 500:
+                raise _AgainError(f"it answered {answer.status} {answer.reason}")
+            body = b""
+            while chunk := await answer.content.read(largest + 1 - len(body)):
+                body += chunk
+            if len(body) > largest:
+                raise RegistryError(f"{url.host} answered with more than {largest} bytes")
+            return _Answer(answer.status, url, answer.headers, body)
+    raise RegistryError(f"{url.host} sends on and on")
+
+
+def _sent_on(url: URL, place: str, *, secret: bool) -> URL:
+    """Where a redirect leads, unless that is nowhere to go to."""
+    if secret:
+        raise RegistryError(f"{url.host} sends a request on that holds a login")
+    relative = _url(place, relative=True)
+    there = None if relative is None else _url(str(url.join(relative)))
+    if there is None:
+        raise RegistryError(f"{url.host} sends to `{place[:100]}`, which is no address")
+    if url.scheme == "https" and there.scheme != "https":
+        raise RegistryError(f"{url.host} sends to {there.host} without TLS")
+    return there
 
 
 async def _authorized(
     session: aiohttp.ClientSession, answer: _Answer, reference: Reference, login: Login | None, registry: str
 ) -> str:
     """The `Authorization` that a challenge asks for."""
-    challenges = {scheme: rest for text in answer.headers.getall("WWW-Authenticate", []) for scheme, rest in _one(text)}
+    challenges = _challenges(answer.headers.getall("WWW-Authenticate", []))
     if (wanted := challenges.get("bearer")) is not None:
         token = await _token(session, wanted, asked=answer.url, reference=reference, login=login, registry=registry)
         return f"Bearer {token}"
@@ -219,10 +246,24 @@ async def _authorized(
     raise _unauthorised(registry, reference, known=login is not None)
 
 
-def _one(text: str) -> Iterable[tuple[str, dict[str, str]]]:
-    scheme, _, rest = text.strip().partition(" ")
-    values = re.findall(r'([A-Za-z_-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))', rest)
-    yield scheme.lower(), {name.lower(): re.sub(r"\\(.)", r"\1", quoted) or bare for name, quoted, bare in values}
+_CHALLENGE = re.compile(
+    r"""(?P<scheme>[A-Za-z][\w-]*)(?:\s+(?=[\w-]+\s*=)|\s*(?:,|$))"""
+    r"""|(?P<name>[\w-]+)\s*=\s*(?:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<bare>[^\s,"]+))"""
+)
+
+
+def _challenges(texts: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Scheme to what it says, in lower case; one header may hold several."""
+    found: dict[str, dict[str, str]] = {}
+    for text in texts:
+        values: dict[str, str] = {}
+        # bytes that are no UTF-8 arrive as halves of surrogate pairs
+        for match in _CHALLENGE.finditer(text.encode(errors="surrogateescape").decode(errors="replace")):
+            if match["scheme"]:
+                values = found.setdefault(match["scheme"].lower(), {})
+            else:
+                values[match["name"].lower()] = match["bare"] or re.sub(r"\\(.)", r"\1", match["quoted"])
+    return found
 
 
 async def _token(
@@ -234,12 +275,9 @@ async def _token(
     login: Login | None,
     registry: str,
 ) -> str:
-    try:
-        realm = URL(wanted.get("realm", ""))
-    except ValueError:
-        realm = URL()
-    if realm.scheme != "https" and not (realm.scheme == "http" and _is_local(realm.host) and _is_local(asked.host)):
-        raise RegistryError(f"{registry} wants tokens from `{realm}`, which must be https")
+    realm = _url(wanted.get("realm", ""))
+    if realm is None or (realm.scheme != "https" and not (_is_local(realm.host) and _is_local(asked.host))):
+        raise RegistryError(f"{registry} wants tokens from `{wanted.get('realm', '')[:100]}`, which must be https")
     scope = wanted.get("scope") or f"repository:{reference.repository}:pull"
     query = {"service": wanted["service"]} if wanted.get("service") else {}
     if login is not None and login.identity:
@@ -269,7 +307,7 @@ def _refused(answer: _Answer, reference: Reference, host: str, *, known: bool) -
             f"{host} has no tag `{reference.tag}` of `{reference.repository}`",
             hint="was it pushed? `--pin` writes what registries hold",
         )
-    if answer.status not in (200, 405):
+    if answer.status != 200:
         raise RegistryError(f"{host} answered {answer.status}")
 
 
@@ -289,6 +327,17 @@ def _kind(answer: _Answer, host: str) -> None:
             f"{host} answered `{kind[:100]}`, which is no image manifest of today",
             hint="push the image again with a current builder",
         )
+
+
+def _url(text: str, *, relative: bool = False) -> URL | None:
+    """An address of the web, without the login that it may hold; None for anything else."""
+    try:
+        found = URL(text)
+        if relative:
+            return found
+        return found.with_user(None) if found.scheme in ("http", "https") and found.host else None
+    except ValueError:
+        return None
 
 
 def _named(url: URL) -> str:

@@ -149,6 +149,10 @@ def test_commit_pins_and_commits(driftloop: Driftloop, small: Small, spec: Path,
         (("--pin", "--check"), "give one of them"),
         (("--pin", "--mirror", "ghcr.io"), "is no HOST=URL"),
         (("--pin", "--mirror", "ghcr.io=ftp://x"), "is no HOST=URL"),
+        (("--pin", "--mirror", "ghcr.io=https://"), "is no HOST=URL"),
+        (("--pin", "--mirror", "ghcr.io=https://h:99999"), "is no HOST=URL"),
+        (("--pin", "--mirror", "ghcr.io=https://[::1"), "is no HOST=URL"),
+        (("--pin", "--mirror", "ghcr.io=https://user:secret@h"), "is no HOST=URL"),
     ],
 )
 def test_arguments_that_make_no_sense(

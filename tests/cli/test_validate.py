@@ -106,6 +106,18 @@ def test_files_alone_are_not_blamed_for_the_rest_and_warnings_are_no_error(
     assert {"DL201", "DL203", "DL208", "DL613"} == {word for word in stdout.split() if word.startswith("DL")}
 
 
+def test_manifests_may_be_json_and_other_json_is_left_alone(driftloop: Driftloop, tmp_path: Path) -> None:
+    object_ = (
+        '{"apiVersion": "v1", "kind": "List", "items": [\n {"apiVersion": "v1", "kind": "ConfigMap", "data": {"n": 3},'
+    )
+    write({"a.json": object_ + ' "metadata": {"name": "a"}}]}', "tsconfig.json": "{ // other\n}"}, tmp_path / "in")
+    for path in ("in", "in/a.json"):
+        code, out, said = driftloop("validate", path)
+        assert code == 1
+        assert "in/a.json:2:58 DL104 error: ConfigMap a: " in out
+        assert said.splitlines()[-1] == "1 objects in 1 files: 1 errors, 0 warnings"
+
+
 def test_nothing_to_check_is_a_usage_error(driftloop: Driftloop, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     code, _, stderr = driftloop("validate", "empty")

@@ -4,9 +4,11 @@ import base64
 import json
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from yarl import URL
 
 from pipeline.clients import registry
 from pipeline.clients.docker_config import DockerConfig, Login
@@ -126,7 +128,90 @@ def test_a_redirect_is_followed_and_no_login_goes_with_it(small: Small) -> None:
     assert not any(authorization.startswith("Basic") for _, _, authorization in other.seen)
 
 
+@pytest.mark.parametrize("identity", [True, False])
+def test_no_login_goes_along_where_tokens_requests_are_sent_on_to(small: Small, identity: bool) -> None:
+    small.auth, small.refresh, small.users = "bearer", "idt", {"u": "idt"}
+    with Small().serving() as other:
+        small.tokens_elsewhere = f"http://{other.host}"
+        config = DockerConfig(auths={small.host: Login("u", "idt", identity=identity)})
+        with suppress(RegistryError):
+            asked(small, config=config)
+        assert any(login.startswith("form " if identity else "Basic ") for _, _, login in small.seen)
+        assert not any(login for _, _, login in other.seen)
+
+
+def test_redirects_end_and_keep_tls(small: Small) -> None:
+    small.elsewhere = f"http://{small.host}"
+    assert "sends on and on" in refused(small)
+    for place, said in (
+        ("ftp://h", "is no address"),
+        ("http://[::1", "is no address"),
+        ("http://h:99999", "no address"),
+    ):
+        small.elsewhere = place
+        assert said in refused(small)
+    with pytest.raises(RegistryError, match="without TLS"):
+        registry._sent_on(URL("https://h/a"), "http://h/a", secret=False)
+    assert registry._sent_on(URL("https://h/a"), "b?c=%2Fd", secret=False) == URL("https://h/b?c=%2Fd")
+
+
+def test_a_netrc_is_not_read(small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("default login somebody password secret\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    assert asked(small)
+    assert [login for _, _, login in small.seen] == [""]
+    small.auth, small.users = "basic", {"u": "p"}
+    assert asked(small, config=DockerConfig(auths={small.host: Login("u", "p")}))
+
+
+def test_a_proxy_is_asked_where_there_is_one(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
+    registries = Registries(mirrors={"ghcr.io": "http://mirror.example.org:81"})
+    for name in ("http_proxy", "HTTP_PROXY"):
+        monkeypatch.setenv(name, f"http://{small.host}")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.setenv(name, "127.0.0.1,localhost")
+    ref = f"ghcr.io/{REF}:1.0.0"
+    assert registries.digests([ref], say=lambda _: None) == {ref: digest_of(CONTENT)}
+    assert [path for _, path, _ in small.seen] == [f"http://mirror.example.org:81/v2/{REF}/manifests/1.0.0"]
+    assert asked(small)  # by itself, not by the proxy
+    assert small.seen[-1][1] == f"/v2/{REF}/manifests/1.0.0"
+
+
+@pytest.mark.parametrize(
+    "challenge",
+    [
+        'Basic realm="small", Bearer realm="http://{host}/token",service="small"',
+        'Bearer realm="http://{host}/token", Basic realm="small"',
+        'Negotiate, bearer REALM="http://{host}/token"',
+        'Bearer realm="http://a:b@{host}/token"',
+        'Bearer realm="http://{host}/token",service="sm\xe4ll"',
+    ],
+)
+@pytest.mark.parametrize("login", [Login("u", "idt", identity=True), Login("u", "idt"), None])
+def test_a_challenge_is_understood_however_it_is_written(small: Small, challenge: str, login: Login | None) -> None:
+    small.auth, small.refresh, small.users, small.challenge = "bearer", "idt", {"u": "idt"}, challenge
+    config = DockerConfig(auths={small.host: login} if login is not None else {})
+    assert asked(small, config=config) == {f"{small.host}/{REF}:1.0.0": digest_of(CONTENT)}
+
+
+@pytest.mark.parametrize(
+    "realm", ["", "realm=x", "realm=http://example.org/t", "realm=https://x:99999/", "realm=https:/t"]
+)
+def test_a_token_is_not_fetched_from_anywhere(small: Small, realm: str) -> None:
+    small.auth, small.challenge = "bearer", f"Bearer {realm}".strip()
+    assert "which must be https" in refused(small, config=DockerConfig(auths={small.host: Login("u", "p")}))
+
+
+def test_an_address_that_can_be_none_is_said(small: Small) -> None:
+    assert "`https://h:99999` is no address" in refused(small, "h:99999/a:1")
+
+
 def test_answers_that_are_no_image_are_refused(small: Small) -> None:
+    small.silent, small.images[f"{REF}:0"] = True, b""
+    assert "answered 405" in refused(small, f"{small.host}/{REF}:0")
+    small.silent = False
     small.kind = "application/vnd.docker.distribution.manifest.v1+prettyjws"
     assert "which is no image manifest of today" in refused(small)
     small.kind, small.broken = MANIFEST, [418]

@@ -115,6 +115,10 @@ class Small:
     """Statuses that the next requests get first."""
     elsewhere: str = ""
     """Send manifests' requests on to this URL."""
+    tokens_elsewhere: str = ""
+    """Send tokens' requests on to this URL."""
+    challenge: str = ""
+    """What is said to who is nobody, `{host}` filled in; the usual words when empty."""
     seen: list[tuple[str, str, str]] = field(default_factory=list)
     """Method, path and Authorization of every request."""
     host: str = ""
@@ -159,6 +163,8 @@ class Small:
     def _answered(self, method: str, target: str, authorization: str) -> tuple[int, Mapping[str, str], bytes]:
         self.seen.append((method, target, authorization))
         url = urlsplit(target)
+        if url.path == "/token" and self.tokens_elsewhere:
+            return 307, {"Location": f"{self.tokens_elsewhere}/token"}, b""
         if url.path == "/token":
             return self._token(method, parse_qs(url.query), authorization)
         if self.broken:
@@ -171,12 +177,12 @@ class Small:
             "basic": 'Basic realm="small"',
         }
         if self.auth != "none" and not self._knows(repository, authorization):
-            return 401, {"WWW-Authenticate": challenge[self.auth]}, b"{}"
+            return 401, {"WWW-Authenticate": self.challenge.format(host=self.host) or challenge[self.auth]}, b"{}"
         content = self.images.get(f"{repository}:{tag}")
         if content is None:
             return 404, {}, b"{}"
         if self.silent:
-            return (405, {}, b"") if method == "HEAD" else (200, {"Content-Type": self.kind}, content)
+            return (405, {}, b"") if method == "HEAD" or not content else (200, {"Content-Type": self.kind}, content)
         return 200, {"Content-Type": self.kind, "Docker-Content-Digest": digest_of(content)}, content
 
     def _knows(self, repository: str, authorization: str) -> bool:

@@ -125,5 +125,5 @@ def _not_an_object(one: Object) -> bool:
     return (
         _APPLIED.fullmatch(one.group) is None
         or posixpath.basename(one.path) in KUSTOMIZATION_FILES
-        or (one.group, one.kind) == ("", "Config")
+        or one.type in (("", "Config"), ("", "Policy"))
     )

@@ -168,7 +168,7 @@ def _declared(world: World, namespace: str) -> bool:
 def listed_files(world: World) -> Iterator[Found]:
     """The build fails: nothing of the folder is applied."""
     for folder, kustomization in world.kustomizations.items():
-        where = _file(world, folder)
+        where = world.kustomization_file(folder)
         for node in _entries(kustomization):
             target = posixpath.normpath(posixpath.join(folder, node.text))
             if (
@@ -186,10 +186,6 @@ def listed_files(world: World) -> Iterator[Found]:
                 ]
                 line, column = node.place
                 yield Found(where, line, column, "", f"{node.shown} does not exist", near(node.text, there))
-
-
-def _file(world: World, folder: str) -> str:
-    return next(path_ for name in KUSTOMIZATION_FILES if (path_ := posixpath.join(folder, name)) in world.paths)
 
 
 def _entries(kustomization: Node) -> Iterator[Node]:
@@ -242,5 +238,5 @@ def unlisted(world: World) -> Iterator[Found]:
                 first.line,
                 first.column,
                 f"{first.get('kind').text} {first.get('metadata', 'name').text}",
-                f"`{name}` is not listed in {_file(world, folder)}",
+                f"`{name}` is not listed in {world.kustomization_file(folder)}",
             )

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 
 from pipeline.check.finding import Found, rule
 from pipeline.check.node import Node
-from pipeline.check.pods import images
+from pipeline.check.pods import Pod, images, pods
+from pipeline.check.rules.network import ports_of, selected
 from pipeline.check.words import listed, near
 from pipeline.check.world import BROKER, KNATIVE_SERVICE, SELDON, SERVICE, TRIGGER, Object, World
 
@@ -71,7 +72,7 @@ def _url(world: World, one: Object, node: Node) -> Iterator[Found]:
         yield one.at(node, f"no Service `{name}` in namespace `{namespace}` for {node.shown}")
     elif found:
         number = int(port) if port else (443 if node.text.startswith("https") else 80)
-        ports = {item.get("port").value for service in found for item in service.spec.get("ports").list}
+        ports = ports_of(found)
         if ports and number not in ports:
             yield one.at(
                 node,
@@ -100,25 +101,27 @@ def filterless(world: World) -> Iterator[Found]:
     """The detector gets every event of the Broker: other models' requests, answers, and the events it sends itself.
     Its statistics mix models, and its own alarms come back to it without end."""
     fed = {target for one in world.of(SELDON) for node in one.spec.texts() if (target := broker_of(node.text))}
+    known = list(pods(world))
     for one in world.of(TRIGGER):
         spec = one.spec
         filters = spec.get("filters").list
-        if spec.get("filter", "attributes").map or filters:
+        # an empty text is any
+        if any(node.text for node in spec.get("filter", "attributes").map.values()) or filters:
             continue
-        if _detector(world, one) or (one.namespace, spec.get("broker").text or "default") in fed:
+        if _detector(world, one, known) or (one.namespace, spec.get("broker").text or "default") in fed:
             node = spec.get("filter") if "filter" in spec.map else one.node.get("metadata", "name")
             yield one.at(node, "the Trigger has no filter, so every event of the Broker comes through")
 
 
-def _detector(world: World, one: Object) -> bool:
+def _detector(world: World, one: Object, known: list[Pod]) -> bool:
     """Whether a Trigger's subscriber is a detector, by its name, its labels' or its image's."""
     subscriber = one.spec.get("subscriber")
     names = [one.name, subscriber.get("ref", "name").text, subscriber.get("uri").text]
     for service in world.named(SERVICE, subscriber.get("ref", "name").text, one.namespace):
         names += [node.text for node in service.spec.get("selector").texts()]
-    names += [
-        node.text for other in world.of(("apps", "Deployment")) if other.name == names[1] for node in images(other)
-    ]
+        names += [node.text for pod in selected(world, service, known) for node in images(pod.object)]
+    for other in world.named(KNATIVE_SERVICE, subscriber.get("ref", "name").text, one.namespace):
+        names += [node.text for node in images(other)]
     return any(_DETECTOR.search(name) for name in names)
 
 
@@ -178,7 +181,7 @@ def filter_words(world: World) -> Iterator[Found]:
 )
 def sent_to_broker(world: World) -> Iterator[Found]:
     """The ingress answers 404 and the sender drops the event: no detector sees a request, no alarm is raised."""
-    for one in world.objects:
+    for one in world.written:
         if one.kind in ("CustomResourceDefinition", "HelmRelease") or one.group == "driftloop.dev":
             continue
         for node in one.spec.texts():

@@ -1,6 +1,5 @@
 """DL52x: Istio's policies, and the pods that they are about."""
 
-import posixpath
 from collections.abc import Iterator
 
 from pipeline.check.finding import Found, Severity, rule
@@ -9,7 +8,6 @@ from pipeline.check.pods import Pod, fits, made_labels, pods, unknown_pods
 from pipeline.check.rules.network import destinations, host_of, selected
 from pipeline.check.world import (
     CLUSTER_TEMPLATE,
-    FLUX,
     KNATIVE_SERVICE,
     NAMESPACE,
     SERVICE,
@@ -29,11 +27,6 @@ ROOT = "istio-system"
 _GIVEN = ("istio.io", "kubernetes.io", "k8s.io", "argoproj.io", "knative.dev")
 """Domains of labels that controllers give pods; `app.kubernetes.io` is the users' own."""
 _GIVEN_BARE = {"pod-template-hash", "controller-uid", "job-name", "controller-revision-hash", "pod-template-generation"}
-_CHANGES = (
-    "labels", "commonLabels", "patches", "patchesStrategicMerge", "patchesJson6902", "components", "transformers",
-    "generators", "replacements",
-)  # fmt: skip
-"""What of a kustomization may give pods other labels than the files say."""
 
 Labels = dict[str, str | None]
 
@@ -81,7 +74,7 @@ def refuses_everybody(world: World) -> Iterator[Found]:
                 and _about(one, labels)
                 and not any(_about(other, labels) for other in opening)
                 and _in_mesh(world, pod)
-                and not _changed(world, (one.path, pod.object.path, caller.path))
+                and not world.changed & {one.path, pod.object.path, caller.path}
             ):
                 place = one.spec.get("rules") if "rules" in one.spec.map else one.spec
                 yield one.at(place, f"nobody may call {pod.object.subject}, which {caller.subject} calls")
@@ -131,7 +124,7 @@ def _known(world: World, policy: Object) -> list[Labels]:
     if any(world.of(CLUSTER_TEMPLATE)):
         return []
     here = [pod for pod in pods(world) if pod.object.namespace in (namespace, "")]
-    if _changed(world, (policy.path, *(pod.object.path for pod in here))):
+    if world.changed & {policy.path, *(pod.object.path for pod in here)}:
         return []
     found: list[Labels] = [{key: _value(node) for key, node in pod.labels.map.items()} for pod in here]
     return [*found, *made_labels(world, namespace)]
@@ -195,22 +188,3 @@ def _injects(pod: Pod) -> str:
         if node:
             return str(node.value).lower()
     return ""
-
-
-def _changed(world: World, paths: tuple[str, ...]) -> bool:
-    """Whether a kustomization may change what stands in one of these files."""
-    folders: set[str] = set()
-    waiting = [folder for folder, node in world.kustomizations.items() if any(node.get(field) for field in _CHANGES)]
-    while waiting:
-        folder = waiting.pop()
-        if folder not in folders:
-            folders.add(folder)
-            node = world.kustomizations.get(folder)
-            named = [item.text for field in ("resources", "bases") for item in node.get(field).list] if node else []
-            waiting += [posixpath.normpath(posixpath.join(folder, name)) for name in named if "://" not in name]
-    for one in world.of(FLUX):
-        if one.spec.get("patches").list:
-            folders.add(posixpath.normpath(one.spec.get("path").text or ".").lstrip("/"))
-    return any(
-        path == folder or folder in ("", ".") or path.startswith(f"{folder}/") for path in paths for folder in folders
-    )

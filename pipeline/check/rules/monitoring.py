@@ -1,23 +1,17 @@
 """DL53x: what Prometheus is told to scrape, and to raise an alert for."""
 
 import json
-import posixpath
 from collections.abc import Iterator, Mapping
 
 from pipeline.check.finding import Found, Severity, rule
 from pipeline.check.node import Node
 from pipeline.check.pods import Pod, containers, made_labels, pods, unknown_pods
 from pipeline.check.words import listed, near
-from pipeline.check.world import FLUX, NAMESPACE, POD_MONITOR, PROMETHEUS_RULE, SERVICE, SERVICE_MONITOR, Object, World
+from pipeline.check.world import NAMESPACE, POD_MONITOR, PROMETHEUS_RULE, SERVICE, SERVICE_MONITOR, Object, World
 
 Labels = Mapping[str, str | None]
 """A value of None stands for any."""
 
-_CHANGES = (
-    "commonLabels", "labels", "patches", "patchesStrategicMerge", "patchesJson6902", "components", "transformers",
-    "replacements", "helmCharts", "commonMetadata",
-)  # fmt: skip
-"""Fields of a kustomization after which labels and ports are not what the files say."""
 _NO_SERVICES = {
     "", "apps", "batch", "rbac.authorization.k8s.io", "networking.k8s.io", "policy", "autoscaling",
     "networking.istio.io", "security.istio.io", "telemetry.istio.io", "bitnami.com", "driftloop.dev",
@@ -38,9 +32,9 @@ _LATER = ("istio.io/", "kubernetes.io/", "pod-template-hash", "controller-revisi
 def nothing_selected(world: World) -> Iterator[Found]:
     """Prometheus scrapes nothing and says nothing of it: dashboards stay empty, and alerts on missing values are the
     only ones that are ever raised."""
-    known, changed = list(pods(world)), _changed(world)
+    known = list(pods(world))
     for one in world.of(POD_MONITOR, SERVICE_MONITOR):
-        where = _judged(world, one, changed)
+        where = _judged(world, one)
         selector = one.spec.get("selector")
         if where is None or not (selector.get("matchLabels").map or selector.get("matchExpressions").list):
             continue
@@ -57,9 +51,9 @@ def nothing_selected(world: World) -> Iterator[Found]:
 )
 def scraped_port(world: World) -> Iterator[Found]:
     """Prometheus drops every target: nothing is scraped, and nothing says so."""
-    known, changed = list(pods(world)), _changed(world)
+    known = list(pods(world))
     for one in world.of(POD_MONITOR, SERVICE_MONITOR):
-        where = _judged(world, one, changed)
+        where = _judged(world, one)
         if where is None:
             continue
         found = _selected(world, one, where, known)
@@ -122,7 +116,7 @@ def same_alert(world: World) -> Iterator[Found]:
                 seen.add(key)
 
 
-def _judged(world: World, one: Object, changed: set[str]) -> tuple[str, ...] | None:
+def _judged(world: World, one: Object) -> tuple[str, ...] | None:
     """The namespaces it looks into, when all that can be there is known."""
     selector = one.spec.get("namespaceSelector")
     if selector.get("any").value:
@@ -133,7 +127,7 @@ def _judged(world: World, one: Object, changed: set[str]) -> tuple[str, ...] | N
     for other in world.objects:
         if other.namespace not in ("", *where) and other is not one:
             continue
-        if other.path in changed:
+        if other.path in world.changed:
             return None
         if one.type == SERVICE_MONITOR and other.namespace in where and not _makes_no_service(other):
             return None
@@ -144,41 +138,6 @@ def _judged(world: World, one: Object, changed: set[str]) -> tuple[str, ...] | N
 
 def _makes_no_service(one: Object) -> bool:
     return one.group in _NO_SERVICES or one.type in (POD_MONITOR, SERVICE_MONITOR, PROMETHEUS_RULE)
-
-
-def _changed(world: World) -> set[str]:
-    """Files that a kustomization changes on their way into the cluster."""
-    found: set[str] = set()
-    for folder, node in world.kustomizations.items():
-        if any(node.get(field) for field in _CHANGES):
-            found |= _reached(world, folder)
-    for one in world.of(FLUX):
-        if any(one.spec.get(field) for field in (*_CHANGES, "postBuild", "images")):
-            root = posixpath.normpath(one.spec.get("path").text).lstrip("/")
-            found |= {path for path in world.paths if root in (".", "") or path.startswith(f"{root}/")}
-    return found
-
-
-def _reached(world: World, folder: str) -> set[str]:
-    """Every file that the kustomization of a folder takes in, by way of others too."""
-    found: set[str] = set()
-    left, seen = [folder], {folder}
-    while left:
-        here = left.pop()
-        node = world.kustomizations.get(here)
-        if node is None:
-            found |= {path for path in world.paths if posixpath.dirname(path) == here}
-            continue
-        for field in ("resources", "bases", "components"):
-            for item in node.get(field).list:
-                path = posixpath.normpath(posixpath.join(here, item.text))
-                path = "" if path == "." else path
-                if path in world.paths:
-                    found.add(path)
-                elif path not in seen:
-                    seen.add(path)
-                    left.append(path)
-    return found
 
 
 def _selected(world: World, one: Object, where: tuple[str, ...], known: list[Pod]) -> list[Object]:

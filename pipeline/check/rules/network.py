@@ -1,6 +1,6 @@
 """DL5xx: routes, Services, and the pods behind them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from pipeline.check.finding import Found, Severity, rule
 from pipeline.check.node import Node
@@ -61,9 +61,15 @@ def destination(world: World) -> Iterator[Found]:
                 names = [other.name for other in world.of(SERVICE) if other.namespace == namespace]
                 yield one.at(host, f"no Service `{name}` in namespace `{namespace}`", fix=near(name, names))
             number = node.get("port", "number")
-            ports = {item.get("port").value for service in found or () for item in service.spec.get("ports").list}
+            ports = ports_of(found or ())
             if ports and isinstance(number.value, int) and number.value not in ports:
                 yield one.at(number, f"Service `{name}` has no port {number.shown}; {listed(map(str, ports), 'ports')}")
+
+
+def ports_of(services: Iterable[Object]) -> set[int]:
+    """The ports that Services listen on."""
+    nodes = (item.get("port") for service in services for item in service.spec.get("ports").list)
+    return {node.value for node in nodes if isinstance(node.value, int)}
 
 
 def _seldon(world: World, name: str, namespace: str) -> bool:
@@ -136,7 +142,9 @@ def gateway(world: World) -> Iterator[Found]:
     """The routes are bound to nothing: the gateway answers 404."""
     for one in world.of(VIRTUAL_SERVICE):
         for node in one.spec.get("gateways").list:
-            namespace, _, name = node.text.rpartition("/")
+            namespace, slash, name = node.text.rpartition("/")
+            if not slash and "." in name:  # an older way to write it: NAME.NAMESPACE, or the full name of a host
+                name, namespace, *_ = name.split(".")
             if node.text != "mesh" and world.target(GATEWAY, name, one, namespace or one.namespace) == ():
                 yield one.at(node, f"no Gateway `{name}` in namespace `{namespace or one.namespace}`")
 
@@ -183,9 +191,10 @@ def target_port(world: World) -> Iterator[Found]:
         names = {
             port.get("name").text for pod in found for item in containers(pod.spec) for port in item.get("ports").list
         }
+        changed = world.changed & {one.path, *(pod.object.path for pod in found)}
         for port in one.spec.get("ports").list:
             node = port.get("targetPort")
-            if found and node.text and node.text not in names:
+            if found and node.text and node.text not in names and not changed:
                 yield one.at(
                     node,
                     f"no container of {found[0].object.subject} has a port named {node.shown}; "

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from pipeline.check.finding import Found, Severity, rule
+from pipeline.check.node import Node
 from pipeline.check.world import EVENT_SOURCE, GATEWAY, SECRET, VIRTUAL_SERVICE, World
 
 
@@ -19,14 +20,23 @@ def plain_secret(world: World) -> Iterator[Found]:
             continue
         for field in ("data", "stringData"):
             for node in one.node.get(field).map.values():
-                if (
-                    node.text
-                    and not node.text.startswith("ENC[")
-                    and "{{" not in node.text
-                    and not node.text.startswith("${")
-                ):
+                if node.text and not _elsewhere(node.text):
                     yield one.at(one.node.get(field), f"`{field}` holds values in plain")
                     break
+    for folder, kustomization in world.kustomizations.items():
+        for item in kustomization.get("secretGenerator").list:
+            for literal in item.get("literals").list:
+                if (value := literal.text.partition("=")[2]) and not _elsewhere(value):
+                    where = world.kustomization_file(folder)
+                    name = item.get("name").shown
+                    yield Found(where, *literal.place, "", f"`secretGenerator` {name} holds values in plain")
+                    break
+
+
+def _elsewhere(text: str) -> bool:
+    """Whether a value is sealed, or put in its place by another program."""
+    found = text.strip()
+    return "{{" in found or found.startswith(("ENC[", "${", "op://", "ref+", "vault:", "<path:"))
 
 
 @rule(
@@ -62,7 +72,7 @@ def any_host(world: World) -> Iterator[Found]:
     for one in world.of(GATEWAY):
         for server in one.spec.get("servers").list:
             for node in server.get("hosts").list:
-                if node.text in ("*", "*/*") and one.namespace not in guarded:
+                if node.text.rpartition("/")[2] == "*" and one.namespace not in guarded:
                     yield one.at(
                         node,
                         "every host is let in, and no AuthorizationPolicy in the gateway's namespace guards it",
@@ -70,9 +80,11 @@ def any_host(world: World) -> Iterator[Found]:
     for one in world.of(VIRTUAL_SERVICE):
         gateways = [node.text for node in one.spec.get("gateways").list if node.text != "mesh"]
         for node in one.spec.get("hosts").list:
-            if (
-                node.text == "*"
-                and gateways
-                and any(not route.get("match").list for route in one.spec.get("http").list)
-            ):
-                yield one.at(node, "every host, and a route without a `match`: it takes all requests of the gateway")
+            if node.text == "*" and gateways and any(_every(route) for route in one.spec.get("http").list):
+                yield one.at(node, "every host and every path: the route takes all requests of the gateway")
+
+
+def _every(route: Node) -> bool:
+    """Whether a route takes every request: it has no `match`, or one of all paths and nothing else."""
+    found = [list(match.map) == ["uri"] and match.get("uri", "prefix").text == "/" for match in route.get("match").list]
+    return not found or any(found)

@@ -1,5 +1,6 @@
 """DL4xx: what Seldon's admission webhook refuses, and models that are compared with themselves."""
 
+import re
 from collections.abc import Iterator
 
 from pipeline.check.finding import Found, rule
@@ -12,6 +13,7 @@ _TYPES = ("MODEL", "ROUTER", "COMBINER", "TRANSFORMER", "OUTPUT_TRANSFORMER", "U
 _MODES = ("request", "response", "all")
 _INSIDE = ("SIMPLE_MODEL", "SIMPLE_ROUTER", "RANDOM_ABTEST", "AVERAGE_COMBINER")
 _NO_URI = (*_INSIDE, "UNKNOWN_IMPLEMENTATION", "HUGGINGFACE_SERVER")
+_MODEL = re.compile(r"model|storage", re.IGNORECASE)
 _NOT_TENSORFLOW = ("SKLEARN_SERVER", "XGBOOST_SERVER", "MLFLOW_SERVER", "HUGGINGFACE_SERVER")
 
 
@@ -193,13 +195,27 @@ def same_model(world: World) -> Iterator[Found]:
 
 
 def _uri(predictor: Node) -> Node:
+    """Where a predictor says which model it serves: in its graph, or to its containers."""
     for node in _graph(predictor.get("graph")):
         if node.get("modelUri").text:
             return node.get("modelUri")
         for item in node.get("parameters").list:
             if item.get("name").text.lower() in ("model_uri", "modeluri") and "://" in item.get("value").text:
                 return item.get("value")
+    for container in _containers(predictor):
+        for item in container.get("env").list:
+            if _MODEL.search(item.get("name").text) and _stored(item.get("value").text):
+                return item.get("value")
+        for text in container.get("args").texts():
+            if _stored(text.text):
+                return text
     return predictor.get("graph", "modelUri")
+
+
+def _containers(predictor: Node) -> Iterator[Node]:
+    for component in predictor.get("componentSpecs").list:
+        for field in ("initContainers", "containers"):
+            yield from component.get("spec", field).list
 
 
 def _identity(predictor: Node) -> tuple[object, ...] | None:
@@ -207,18 +223,16 @@ def _identity(predictor: Node) -> tuple[object, ...] | None:
     if not _uri(predictor):
         return None
     uris = [
-        text.text
+        text.text.rstrip("/")
         for node in _graph(predictor.get("graph"))
         for text in (node.get("modelUri"), *node.get("parameters").texts())
         if "://" in text.text
     ]  # fmt: skip
-    images = [
-        item.get("image").text
-        for spec in predictor.get("componentSpecs").list
-        for item in spec.get("spec", "containers").list
-    ]
+    images = [item.get("image").text for item in _containers(predictor)]
+    # where the graph names no model, all that the containers are told says which one it is
+    told = [text.text for item in _containers(predictor) for text in item.texts()] if not uris else []
     graph = [node.get("implementation").text for node in _graph(predictor.get("graph"))]
-    return tuple(uris), tuple(images), tuple(graph)
+    return tuple(uris), tuple(images), tuple(told), tuple(graph)
 
 
 @rule(

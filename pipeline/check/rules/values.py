@@ -32,7 +32,7 @@ def _quoted(one: Object, field: str, node: Node) -> Found:
 
 def _judged(world: World) -> Iterator[Object]:
     """Objects whose inside has the usual meaning: no schemas, no charts' values, no driftloop specs."""
-    for one in world.objects:
+    for one in world.written:
         other = one.kind in ("CustomResourceDefinition", "HelmRelease") or one.group in (
             "driftloop.dev",
             "install.istio.io",
@@ -79,7 +79,7 @@ def environment(world: World) -> Iterator[Found]:
 def parameters(world: World) -> Iterator[Found]:
     """Argo's parameters are text: with the CRDs of 4.x the API server refuses numbers and booleans, and a Sensor that
     creates such a Workflow fails at every event."""
-    for one in world.objects:
+    for one in world.written:
         if one.group != "argoproj.io" or one.kind not in _WORKFLOWS:
             continue
         for key, node in one.spec.mappings():

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 
 from pipeline.check.finding import Found, rule
-from pipeline.check.flows import Call, Flow, ancestors, called, calls, flows, starts, tags
+from pipeline.check.flows import Call, Flow, ancestors, called, calls, flows, references, starts, tags
 from pipeline.check.node import Node
 from pipeline.check.words import listed, near
 from pipeline.check.world import CRON, SENSOR, WORKFLOW, Object, World
@@ -47,11 +47,16 @@ def input_tag(world: World) -> Iterator[Found]:
 
 def _tags(template: Node) -> Iterator[tuple[str, Node]]:
     """The tags of a template; those of templates written inline in it belong to these, and see the outer ones too."""
-    inline = [call.node.get("inline") for call in calls(template) if call.node.get("inline")]
-    within = {id(text) for node in inline for text in node.texts()}
+    within = _inline(template)
     for text in template.texts():
         if id(text) not in within:
             yield from tags(text)
+
+
+def _inline(template: Node) -> set[int]:
+    """The texts of templates that are written inline in a template."""
+    inline = [call.node.get("inline") for call in calls(template) if call.node.get("inline")]
+    return {id(text) for node in inline for text in node.texts()}
 
 
 @rule(
@@ -70,34 +75,34 @@ def step_tag(world: World) -> Iterator[Found]:
             names = {call.name: call for call in found}
             before = ancestors(template)
             for call in found:
-                for tag, node in _tags_of(call):
+                for tag, shown, node in _references_of(call):
                     match = _STEP.match(tag)
                     if match is None:
                         continue
                     if match[1] != what or match[2] not in names:
                         yield flow.object.at(
                             node,
-                            f"`{{{{{tag}}}}}` names no {what[:-1]} of this template; {listed(names, what)}",
+                            f"`{shown}` names no {what[:-1]} of this template; {listed(names, what)}",
                             fix=near(match[2], names),
                         )
                     elif not _ended(what, names[match[2]], call, before):
                         yield flow.object.at(
-                            node, f"`{{{{{tag}}}}}`: `{match[2]}` need not have ended when `{call.name}` starts"
+                            node, f"`{shown}`: `{match[2]}` need not have ended when `{call.name}` starts"
                         )
-            for tag, node in tags(template.get("outputs")):
+            for tag, shown, node in references(template.get("outputs")):
                 match = _STEP.match(tag)
                 if match and (match[1] != what or match[2] not in names):
                     yield flow.object.at(
                         node,
-                        f"`{{{{{tag}}}}}` names no {what[:-1]} of this template; {listed(names, what)}",
+                        f"`{shown}` names no {what[:-1]} of this template; {listed(names, what)}",
                         fix=near(match[2], names),
                     )
 
 
-def _tags_of(call: Call) -> Iterator[tuple[str, Node]]:
+def _references_of(call: Call) -> Iterator[tuple[str, str, Node]]:
     for field, node in call.node.map.items():
         if field not in ("hooks", "inline"):
-            yield from tags(node)
+            yield from references(node)
 
 
 def _ended(what: str, other: Call, call: Call, before: dict[str, set[str]]) -> bool:
@@ -118,7 +123,7 @@ def output_tag(world: World) -> Iterator[Found]:
             names = {call.name: call for call in calls(template) if not call.hook}
             if not names:
                 continue
-            for tag, node in _tags(template):
+            for tag, shown, node in references(template, _inline(template)):
                 match = _REFERENCE.match(tag)
                 if match is None or match[2] not in names:
                     continue
@@ -131,7 +136,7 @@ def output_tag(world: World) -> Iterator[Found]:
                 if match[4] not in has and not dynamic:
                     yield flow.object.at(
                         node,
-                        f"`{{{{{tag}}}}}` leads nowhere; {listed(has, what)}",
+                        f"`{shown}` leads nowhere; {listed(has, what)}",
                         fix=near(match[4], has),
                     )
 

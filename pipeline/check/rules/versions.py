@@ -90,7 +90,7 @@ REMOVED: dict[tuple[str, str], tuple[str, str]] = {
 @rule("DL111", "An API version that no longer exists", fix="write the current version")
 def removed_version(world: World) -> Iterator[Found]:
     """The API server answers `no matches for kind`: nothing of the Kustomization that holds the object is applied."""
-    for one in world.objects:
+    for one in world.written:
         version = one.node.get("apiVersion")
         found = REMOVED.get((version.text, one.kind)) or REMOVED.get((version.text, ""))
         if one.group == "install.istio.io" and not world.applied(one.path):
@@ -112,7 +112,7 @@ def removed_field(world: World) -> Iterator[Found]:
                 "`schedule` was removed by Argo Workflows 4.0",
                 fix="write a list: `schedules: […]`",
             )
-    for one in world.objects:
+    for one in world.written:
         if one.group == "argoproj.io" and one.kind in (
             "Workflow",
             "WorkflowTemplate",

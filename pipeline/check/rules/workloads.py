@@ -189,7 +189,7 @@ def image(world: World) -> Iterator[Found]:
     """What runs depends on when a node pulled it: two replicas differ, a rollback does not bring the old code back,
     and git no longer says what runs."""
     pinned = {item.get("name").text for node in world.kustomizations.values() for item in node.get("images").list}
-    for one in world.objects:
+    for one in world.written:
         if one.host is not None:
             continue
         for node in images(one):

@@ -14,6 +14,7 @@ from support.detector import ROOT, WIDTH, Settings, reference, run
 
 from pipeline.services.detector import artifact
 from pipeline.services.detector.config import KINDS, Config, ConfigError
+from pipeline.services.detector.detectors.chi2 import ChiSquared
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +67,12 @@ def test_measurements_are_no_categories(monitor_python: Path, tmp_path: Path) ->
     assert done.returncode == 1
     assert "feature 0 has 600 different values, chi2 takes categories: at most 100" in done.stderr
     assert "hint: compare measurements by `ks`" in done.stderr
+
+
+def test_a_feature_of_rare_categories_only_is_refused() -> None:
+    rows = np.arange(1000.0)[:, None] % 50
+    with pytest.raises(ConfigError, match="feature 0 has 50 categories, and none comes up 5 times in 100 rows"):
+        ChiSquared(Config("chi2", window=100), rows)
 
 
 def test_the_fast_scores_are_alibi_detects_own(judgements: Any) -> None:

@@ -16,8 +16,8 @@ EXPECTED = 5
 class ChiSquared:
     """alibi-detect's ChiSquareDrift. The score is the smallest p-value; the threshold is `alarmRate` / features.
 
-    Rare categories count together, and with those that the reference does not have. Measurements are refused: nearly
-    every value would be a category of its own.
+    Rare categories count together, and with those that the reference does not have. A feature of nothing but rare
+    ones is refused, since all windows would look alike; so are measurements, where nearly every value is one.
     """
 
     def __init__(self, config: Config, reference: Rows) -> None:
@@ -47,4 +47,11 @@ def _common(feature: int, column: Rows, window: int) -> Rows:
             f"feature {feature} has {len(values)} different values, chi2 takes categories: at most {MOST}",
             hint="compare measurements by `ks`; `data.features` chooses columns",
         )
-    return values[counts * window >= EXPECTED * len(column)]
+    common = values[counts * window >= EXPECTED * len(column)]
+    if not len(common):
+        raise ConfigError(
+            f"feature {feature} has {len(values)} categories, and none comes up {EXPECTED} times in {window} rows: "
+            "chi2 would see nothing of it",
+            hint="take a larger `window`, or leave the column out: `data.features` chooses columns",
+        )
+    return common
