@@ -11,6 +11,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, PlainSerializer, PlainValidator, WithJsonSchema
 
+from pipeline.spec import cron
+
 _UNITS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _DURATION = r"^[0-9]{1,9}(ms|s|m|h|d)$"
 _BUDGET = r"^[0-9]{1,6}/day$"
@@ -121,17 +123,8 @@ def _context(text: str) -> str:
 
 
 def _cron(text: str) -> str:
-    allowed = r"(\*|[0-9A-Za-z]+(-[0-9A-Za-z]+)?)(/[0-9]+)?"
-    fields = text.split()
-    if text in {"@hourly", "@daily", "@weekly", "@monthly", "@yearly"}:
-        return text
-    if len(fields) != 5 or not all(re.fullmatch(f"{allowed}(,{allowed})*", field) for field in fields):
-        raise ValueError('must be five cron fields, such as "0 3 * * 1" (minute hour day month weekday)')
-    for field, (low, high) in zip(fields, ((0, 59), (0, 23), (1, 31), (1, 12), (0, 6)), strict=True):
-        for number in re.findall(r"(?<![/0-9])[0-9]+", field):
-            if not low <= int(number) <= high:
-                raise ValueError(f"must be five cron fields in their ranges; {number} is not between {low} and {high}")
-    return " ".join(fields)
+    cron.parsed(text)
+    return " ".join(text.split())
 
 
 def _scalar(value: object) -> bool | int | float | str:
