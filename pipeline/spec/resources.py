@@ -6,7 +6,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from pipeline.spec.base import SpecModel
-from pipeline.spec.values import Cpu, LabelName, LabelValue, Memory, PositiveDuration, ProfileName
+from pipeline.spec.values import Cpu, ExtendedResource, LabelName, LabelValue, Memory, PositiveDuration, ProfileName
 
 
 class Resources(SpecModel):
@@ -34,7 +34,7 @@ class Resources(SpecModel):
 class GpuProfile(SpecModel):
     """Where pods with a GPU go and what they need there; the defaults are those of NVIDIA's GPU operator."""
 
-    resource: LabelName = "nvidia.com/gpu"
+    resource: ExtendedResource = "nvidia.com/gpu"
     """The extended resource that is claimed: nvidia.com/gpu, nvidia.com/mig-1g.10gb, amd.com/gpu."""
     node_selector: Annotated[dict[LabelName, LabelValue], Field(max_length=20)] = Field(
         default_factory=lambda: {"nvidia.com/gpu.present": "true"}

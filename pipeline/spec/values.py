@@ -127,10 +127,26 @@ def _cron(text: str) -> str:
     return " ".join(text.split())
 
 
+def _literal(text: str) -> str:
+    """Text that comes to a container as it is written."""
+    for mark, who in (("{{", "Argo"), ("$(", "Kubernetes"), ("$$", "Kubernetes")):
+        if mark in text:
+            raise ValueError(f"must not contain `{mark}`: {who} puts something else in its place")
+    return text
+
+
+def _word(text: str) -> str:
+    if "{{" in text:
+        raise ValueError("must not contain `{{`: Argo puts something else in its place; let a script of yours make it")
+    return text
+
+
 def _scalar(value: object) -> bool | int | float | str:
     if not isinstance(value, bool | int | float | str) or (isinstance(value, float) and not isfinite(value)):
         raise ValueError("must be text, a finite number, true or false")
-    return value
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise ValueError("must be a whole number of at most 64 bits: Kubernetes keeps no more")
+    return _literal(value) if isinstance(value, str) else value
 
 
 def _cpu(text: object) -> str:
@@ -152,6 +168,16 @@ def _label_name(text: str) -> str:
     good = re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?", name)
     if not good or (slash and not re.fullmatch(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?", domain)):
         raise ValueError("must be a name as Kubernetes takes it, such as nvidia.com/gpu or accelerator")
+    return text
+
+
+def _extended(text: str) -> str:
+    domain, slash, _ = _label_name(text).partition("/")
+    if not slash or domain == "kubernetes.io" or domain.endswith(".kubernetes.io") or text.startswith("requests."):
+        raise ValueError(
+            "must be an extended resource as a device plugin names it, with its maker's domain: nvidia.com/gpu, "
+            "nvidia.com/mig-1g.10gb or amd.com/gpu"
+        )
     return text
 
 
@@ -197,6 +223,8 @@ Function = Annotated[str, AfterValidator(_function), Field(max_length=200)]
 ModelClass = Annotated[str, AfterValidator(_class), Field(max_length=200)]
 LabelName = Annotated[str, AfterValidator(_label_name), Field(max_length=320)]
 """A Kubernetes label, taint or resource name: a name, or a domain, a slash and a name."""
+ExtendedResource = Annotated[str, AfterValidator(_extended), Field(max_length=320)]
+"""What a device plugin offers: a domain, a slash and a name."""
 LabelValue = Annotated[str, Field(max_length=63, pattern=r"^([A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?)?$")]
 ParameterName = Annotated[str, AfterValidator(_parameter), Field(max_length=100)]
 S3Uri = Annotated[str, AfterValidator(_s3), Field(max_length=500)]
@@ -217,6 +245,8 @@ Scalar = Annotated[
     WithJsonSchema({"type": ["boolean", "number", "string"]}),
 ]
 """A value that a training function takes as a parameter."""
+Word = Annotated[str, AfterValidator(_word), Field(min_length=1, max_length=2000)]
+"""A word of a command; of `$(NAME)` and `$$` Kubernetes makes the variable's value and `$`."""
 MetricName = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z][A-Za-z0-9_.-]*$")]
 """As the user's function returns it."""
 ColumnNames = Annotated[

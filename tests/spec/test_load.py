@@ -13,6 +13,7 @@ from pipeline.spec import InvalidSpec, load, read, schema
 from tests.spec.specs import MINIMAL, changed
 
 SETTINGS = settings(max_examples=25, deadline=None)
+DRAWN = '"train:train", search: {random: {trials: 1, between: {a: {%s}}}, best: {metric: m}}'
 
 
 def problems(text: str) -> list[str]:
@@ -112,6 +113,27 @@ def test_everything_has_a_default_but_names_images_and_functions() -> None:
         ('"train:train"', '"train:train", schedule: "0 3 31 2 *"',
          "must name days that there are: none of its months has a day 31"),
         ('"train:train"', '"train:train", schedule: "0 3 31 feb,apr *"', "has a day 31"),
+        ('"train:train"', '"train:train", parameters: {a: "{{x}}"}',
+         "spec.train.parameters.a is `{{x}}`, must not contain `{{`: Argo puts"),
+        ('"train:train"', '"train:train", parameters: {a: "x$(HOME)"}',
+         "must not contain `$(`: Kubernetes puts"),
+        ('"train:train"', '"train:train", parameters: {a: "x$$"}',
+         "must not contain `$$`"),
+        ('"train:train"', '"train:train", parameters: {a: 9223372036854775808}',
+         "must be a whole number of at most 64 bits"),
+        ('"train:train"', '"train:train", search: {over: {a: [1, 2, 1]}, best: {metric: m}}',
+         "must name each value of `a` once, found 1 twice"),
+        ('"train:train"',
+         DRAWN % 'low: 0, high: 1.0e+300, whole: true',
+         "must have bounds between -9007199254740992 and"),
+        ('"train:train"',
+         DRAWN % 'low: -1.0e+308, high: 1.0e+308',
+         "whose difference is a finite number"),
+        ("batches}", "batches, steps: [{name: a, command: [echo, '{{x}}']}]}",
+         "spec.data.steps[0].command[1] is `{{x}}`, must not contain `{{`: Argo puts"),
+        ("  data:", "  gpus: {a: {resource: gpu}}\n  data:", "spec.gpus.a.resource is `gpu`, must be an extended"),
+        ("  data:", "  gpus: {a: {resource: cpu}}\n  data:", "spec.gpus.a.resource is `cpu`, must be an extended"),
+        ("  data:", "  gpus: {a: {resource: x.kubernetes.io/y}}\n  data:", "must be an extended resource"),
         ('"train:train"', '"train:train", parameters: {data: 1}', "must not be `data`: data, out and checkpoint"),
         ('"train:train"', '"train:train", parameters: {a: [1]}', "spec.train.parameters.a is a list, must be text"),
         ('"train:train"', '"train:train", resources: {gpuProfile: a100}', "must have `gpu: 1` or more beside"),
