@@ -137,6 +137,8 @@ def test_everything_has_a_default_but_names_images_and_functions() -> None:
         ('"train:train"', '"train:train", parameters: {data: 1}', "must not be `data`: data, out and checkpoint"),
         ('"train:train"', '"train:train", parameters: {a: [1]}', "spec.train.parameters.a is a list, must be text"),
         ('"train:train"', '"train:train", resources: {gpuProfile: a100}', "must have `gpu: 1` or more beside"),
+        ('"train:train"', '"train:train", retries: {limit: 1, wait: 2h}',
+         "p.yaml:9:57: spec.train.retries.wait is `2h`, must be at most 1h"),
         ('"train:train"', '"train:train", retries: {limit: 0}', "spec.train.retries.limit is 0, must be at least 1"),
         ('"train:train"', '"train:train", cache: 0s', "spec.train.cache is `0s`, must be longer than 0s"),
         ('"train:train"', '"train:train", newData: hourly', "spec.train.newData is `hourly`, must be five cron fields"),
