@@ -8,7 +8,6 @@ from pydantic import AfterValidator, Field, model_validator
 from pipeline.spec.base import SpecModel
 from pipeline.spec.values import Cpu, ExtendedResource, LabelName, LabelValue, Memory, PositiveDuration, ProfileName
 
-
 LONGEST_WAIT = timedelta(hours=1)
 """Between two tries."""
 
