@@ -50,6 +50,8 @@ def command(
     decision = secrets.token_hex(6)
     who = f"person {getpass.getuser()}"
     reason = " ".join(cause.split())[:200]
+    if (mark := next((mark for mark in "{$" if mark in reason), None)) is not None:
+        raise click.BadParameter(f"`{reason}` must not contain `{mark}`: Argo or Kubernetes replaces what follows")
     ask(door, {"pipeline": name, "decision": decision, "cause": f"{who}: {reason}" if reason else who})
     run = f"{name}-{decision}"
     phase, why = _wait(state, door.namespace, run) if wait else (None, "")

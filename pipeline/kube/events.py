@@ -141,12 +141,20 @@ class RetryStrategy(Model):
     jitter: float
 
 
+class RateLimit(Model):
+    """How often a trigger fires at most; events beyond it wait."""
+
+    unit: Literal["Second", "Minute", "Hour"]
+    requests_per_unit: int
+
+
 class Trigger(Model):
     """A template, and how it is retried."""
 
     template: TriggerTemplate
     retry_strategy: RetryStrategy
     at_least_once: bool
+    rate_limit: RateLimit | None = None
 
 
 class SensorSpec(Model):

@@ -19,6 +19,9 @@ WEBHOOK_PORT = 12000
 SERVICE_PORT = 8080
 PREDICTOR_PORT = 8000
 MODEL_PORT = 9000
+CAUSE = r"^[^{$\r\n]{1,300}$"
+"""What a run's cause may be: it stands in the arguments of steps with secrets, where Argo replaces `{{name}}` and
+Kubernetes `$(NAME)`."""
 NODE = "model"
 """Graph node, and so the model container's name."""
 

@@ -13,7 +13,7 @@ from pipeline.release import record
 from pipeline.release.record import Release
 from pipeline.render.diff import diff
 from pipeline.render.tree import KUSTOMIZATION, RELEASE, SPEC
-from pipeline.spec import load
+from pipeline.spec import InvalidSpec, load
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _COMPONENT = "app.kubernetes.io/component"
@@ -76,7 +76,10 @@ class SurpriseError(RenderError):
 
 
 def impact(old: Mapping[str, str], new: Mapping[str, str], *, pipeline: str) -> Impact:
-    """What laying the files `new` over `old` (those the pipeline owns) does. Specs and releases are valid ones."""
+    """What laying the files `new` over `old` (those the pipeline owns) does. Releases and the new spec are valid ones.
+
+    Of an old spec that another version wrote and this one doesn't take, no settings are compared.
+    """
     if old == new:
         return Impact()
     # what stands in files that stay as they are is the same on both sides
@@ -129,7 +132,11 @@ def _release(files: Mapping[str, str], pipeline: str) -> Release | None:
 def _settings(old: Mapping[str, str], new: Mapping[str, str], pipeline: str) -> Iterator[Setting]:
     path = f"workflows/{pipeline}/{SPEC}"
     if path in old and path in new:
-        before, after = (load(files[path], path=path).spec for files in (old, new))
+        try:
+            before = load(old[path], path=path).spec
+        except InvalidSpec:
+            return
+        after = load(new[path], path=path).spec
         yield from _compared(*(spec.model_dump(mode="json", by_alias=True) for spec in (before, after)), path="")
 
 

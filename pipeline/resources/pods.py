@@ -9,10 +9,12 @@ from hera.workflows import Resources as Asked
 
 from pipeline.plan import Plan
 from pipeline.resources import parts
-from pipeline.spec.resources import GpuProfile, Resources, Retries
+from pipeline.spec.resources import LONGEST_WAIT, GpuProfile, Resources, Retries
 
 LOST = 2
 """Times a step is tried again whose pod went away."""
+
+_LONGEST_WAIT = int(LONGEST_WAIT.total_seconds())
 
 TIMEOUT = 124
 """Exit code of `driftloop-train` when the user's function took too long."""
@@ -50,9 +52,18 @@ def retries(asked: Retries | None, *, resumes: bool = False) -> models.RetryStra
         retry_policy="Always",
         expression=expression,
         backoff=models.Backoff(
-            duration=f"{int(asked.wait.total_seconds()) or 1}s", factor=models.IntOrString("2"), cap="3600s"
+            duration=f"{_first_wait(asked)}s", factor=models.IntOrString("2"), cap=f"{_LONGEST_WAIT}s"
         ),
     )
+
+
+def waits(asked: Retries) -> tuple[int, ...]:
+    """Seconds before each try after the first."""
+    return tuple(min(_first_wait(asked) * 2**n, _LONGEST_WAIT) for n in range(asked.limit))
+
+
+def _first_wait(asked: Retries) -> int:
+    return int(asked.wait.total_seconds()) or 1
 
 
 def memoize(plan: Plan, seconds: int | None, key: str) -> models.Memoize | None:

@@ -2,13 +2,15 @@
 
 from pipeline.kube import core, events
 from pipeline.plan import Plan
-from pipeline.plan.names import EVENT_BUS, PLATFORM, WEBHOOK_PORT
+from pipeline.plan.names import CAUSE, EVENT_BUS, PLATFORM, WEBHOOK_PORT
 from pipeline.resources import parts
 
 COMPONENT = "retrain"
 EVENT = "retrain"
 NATS = "nats://nats.nats-io.svc.cluster.local:4222"
 MAX_PAYLOAD = 64 * 1024
+RUNS_A_MINUTE = 20
+"""Workflows that the webhook makes at most; all but one of them end at the claim."""
 
 _SMALL = events.ContainerTemplate(resources=parts.small("20m", "64Mi", limit="128Mi"), security_context=parts.HARDENED)
 
@@ -101,7 +103,7 @@ def sensor(plan: Plan) -> events.Sensor:
                         data=(
                             matches("body.pipeline", f"^{names.pipeline}$"),
                             matches("body.decision", "^[0-9a-f]{12}$"),
-                            matches("body.cause", "^.{1,300}$"),
+                            matches("body.cause", CAUSE),
                         )
                     ),
                 ),
@@ -123,6 +125,8 @@ def sensor(plan: Plan) -> events.Sensor:
                     ),
                     retry_strategy=events.RetryStrategy(steps=3, duration="10s", factor=2, jitter=0.1),
                     at_least_once=True,
+                    # delays, never drops: whoever holds the token can't flood the API server
+                    rate_limit=events.RateLimit(unit="Minute", requests_per_unit=RUNS_A_MINUTE),
                 ),
             ),
         ),

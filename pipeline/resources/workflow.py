@@ -323,13 +323,14 @@ def _whole_run(plan: Plan) -> int:
     """
     parallel = plan.train.search.parallelism if plan.train.search is not None else 1
     rounds = -(-len(plan.trials) // parallel)
-    users = sum(_tried(step.retries) * step.seconds for step in plan.steps)
-    users += _tried(plan.evaluate.retries) * 2 * int(plan.evaluate.timeout.total_seconds())
-    return int(rounds * _tried(plan.train.retries) * plan.train.timeout.total_seconds()) + users + QUEUEING
+    users = sum(_longest(step.seconds, step.retries) for step in plan.steps)
+    users += _longest(2 * int(plan.evaluate.timeout.total_seconds()), plan.evaluate.retries)
+    return rounds * _longest(int(plan.train.timeout.total_seconds()), plan.train.retries) + users + QUEUEING
 
 
-def _tried(retries: Retries | None) -> int:
-    return 1 if retries is None else 1 + retries.limit
+def _longest(limit: int, retries: Retries | None) -> int:
+    """Seconds that all tries of a step take that may take `limit` each, with the waits between them."""
+    return limit if retries is None else (1 + retries.limit) * limit + sum(pods.waits(retries))
 
 
 # The steps of training

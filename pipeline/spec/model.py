@@ -3,7 +3,9 @@
 The reference and the JSON Schema for editors are generated from these models: each field's docstring is its text.
 """
 
+import json
 from datetime import timedelta
+from math import isfinite
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -33,9 +35,13 @@ from pipeline.spec.values import (
     Scalar,
     StepName,
     TaggedRef,
+    Word,
 )
 
 API_VERSION = "driftloop.dev/v1alpha1"
+
+LARGEST_WHOLE = 2**53
+"""Beyond it not every whole number is a float."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
 """A part of the whole, 0 to 1."""
@@ -59,7 +65,7 @@ class DataStep(SpecModel):
     """Name of an image under spec.images."""
     run: Function | None = None
     """`module:function`, called with the folders `data` and `out`."""
-    command: Annotated[tuple[Annotated[str, Field(min_length=1, max_length=2000)], ...], Field(max_length=100)] = ()
+    command: Annotated[tuple[Word, ...], Field(max_length=100)] = ()
     """Instead of `run`: a command that reads /work/in/data and writes /work/out/data."""
     timeout: PositiveDuration = timedelta(minutes=30)
     """The step is stopped and fails after this time."""
@@ -119,6 +125,10 @@ class Between(SpecModel):
             raise ValueError("must have a `low` above 0 with `scale: log`")
         if self.whole and (self.scale == "log" or not (self.low.is_integer() and self.high.is_integer())):
             raise ValueError("must have whole bounds and `scale: linear` with `whole: true`")
+        if self.whole and max(-self.low, self.high) > LARGEST_WHOLE:
+            raise ValueError(f"must have bounds between -{LARGEST_WHOLE} and {LARGEST_WHOLE} with `whole: true`")
+        if not isfinite(self.high - self.low):
+            raise ValueError("must have a `low` and a `high` whose difference is a finite number")
         return self
 
 
@@ -152,6 +162,9 @@ class Search(SpecModel):
         between = self.random.between if self.random is not None else {}
         if not self.over and not between:
             raise ValueError("must name a parameter under `over`, or under `random.between`")
+        for name, values in self.over.items():
+            if twice := [value for n, value in enumerate(values) if json.dumps(value) in map(json.dumps, values[:n])]:
+                raise ValueError(f"must name each value of `{name}` once, found {json.dumps(twice[0])} twice")
         if both := sorted(self.over.keys() & between.keys()):
             raise ValueError(f"must name `{both[0]}` under `over` or under `random.between`, not under both")
         return self

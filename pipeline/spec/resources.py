@@ -3,10 +3,13 @@
 from datetime import timedelta
 from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from pipeline.spec.base import SpecModel
-from pipeline.spec.values import Cpu, LabelName, LabelValue, Memory, PositiveDuration, ProfileName
+from pipeline.spec.values import Cpu, ExtendedResource, LabelName, LabelValue, Memory, PositiveDuration, ProfileName
+
+LONGEST_WAIT = timedelta(hours=1)
+"""Between two tries."""
 
 
 class Resources(SpecModel):
@@ -34,7 +37,7 @@ class Resources(SpecModel):
 class GpuProfile(SpecModel):
     """Where pods with a GPU go and what they need there; the defaults are those of NVIDIA's GPU operator."""
 
-    resource: LabelName = "nvidia.com/gpu"
+    resource: ExtendedResource = "nvidia.com/gpu"
     """The extended resource that is claimed: nvidia.com/gpu, nvidia.com/mig-1g.10gb, amd.com/gpu."""
     node_selector: Annotated[dict[LabelName, LabelValue], Field(max_length=20)] = Field(
         default_factory=lambda: {"nvidia.com/gpu.present": "true"}
@@ -48,10 +51,16 @@ class GpuProfile(SpecModel):
     """Size of /dev/shm, which data loaders need; counts as the container's memory. null: the runtime's 64Mi."""
 
 
+def _within_the_longest(wait: timedelta) -> timedelta:
+    if wait > LONGEST_WAIT:
+        raise ValueError("must be at most 1h: no wait between two tries is longer")
+    return wait
+
+
 class Retries(SpecModel):
     """How often a step that failed by itself is tried again; pods lost with their node are tried again anyway."""
 
     limit: Annotated[int, Field(ge=1, le=20)]
     """So many tries after the first; not when memory ran out, nor after a timeout that no checkpoint shortens."""
-    wait: PositiveDuration = timedelta(seconds=30)
-    """Time before the second try; it doubles with each."""
+    wait: Annotated[PositiveDuration, AfterValidator(_within_the_longest)] = timedelta(seconds=30)
+    """Time before the second try; it doubles with each, up to 1h."""

@@ -11,6 +11,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, PlainSerializer, PlainValidator, WithJsonSchema
 
+from pipeline.spec import cron
+
 _UNITS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _DURATION = r"^[0-9]{1,9}(ms|s|m|h|d)$"
 _BUDGET = r"^[0-9]{1,6}/day$"
@@ -121,23 +123,30 @@ def _context(text: str) -> str:
 
 
 def _cron(text: str) -> str:
-    allowed = r"(\*|[0-9A-Za-z]+(-[0-9A-Za-z]+)?)(/[0-9]+)?"
-    fields = text.split()
-    if text in {"@hourly", "@daily", "@weekly", "@monthly", "@yearly"}:
-        return text
-    if len(fields) != 5 or not all(re.fullmatch(f"{allowed}(,{allowed})*", field) for field in fields):
-        raise ValueError('must be five cron fields, such as "0 3 * * 1" (minute hour day month weekday)')
-    for field, (low, high) in zip(fields, ((0, 59), (0, 23), (1, 31), (1, 12), (0, 6)), strict=True):
-        for number in re.findall(r"(?<![/0-9])[0-9]+", field):
-            if not low <= int(number) <= high:
-                raise ValueError(f"must be five cron fields in their ranges; {number} is not between {low} and {high}")
-    return " ".join(fields)
+    cron.parsed(text)
+    return " ".join(text.split())
+
+
+def _literal(text: str) -> str:
+    """Text that comes to a container as it is written."""
+    for mark, who in (("{{", "Argo"), ("$(", "Kubernetes"), ("$$", "Kubernetes")):
+        if mark in text:
+            raise ValueError(f"must not contain `{mark}`: {who} puts something else in its place")
+    return text
+
+
+def _word(text: str) -> str:
+    if "{{" in text:
+        raise ValueError("must not contain `{{`: Argo puts something else in its place; let a script of yours make it")
+    return text
 
 
 def _scalar(value: object) -> bool | int | float | str:
     if not isinstance(value, bool | int | float | str) or (isinstance(value, float) and not isfinite(value)):
         raise ValueError("must be text, a finite number, true or false")
-    return value
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise ValueError("must be a whole number of at most 64 bits: Kubernetes keeps no more")
+    return _literal(value) if isinstance(value, str) else value
 
 
 def _cpu(text: object) -> str:
@@ -159,6 +168,16 @@ def _label_name(text: str) -> str:
     good = re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?", name)
     if not good or (slash and not re.fullmatch(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?", domain)):
         raise ValueError("must be a name as Kubernetes takes it, such as nvidia.com/gpu or accelerator")
+    return text
+
+
+def _extended(text: str) -> str:
+    domain, slash, _ = _label_name(text).partition("/")
+    if not slash or domain == "kubernetes.io" or domain.endswith(".kubernetes.io") or text.startswith("requests."):
+        raise ValueError(
+            "must be an extended resource as a device plugin names it, with its maker's domain: nvidia.com/gpu, "
+            "nvidia.com/mig-1g.10gb or amd.com/gpu"
+        )
     return text
 
 
@@ -204,6 +223,8 @@ Function = Annotated[str, AfterValidator(_function), Field(max_length=200)]
 ModelClass = Annotated[str, AfterValidator(_class), Field(max_length=200)]
 LabelName = Annotated[str, AfterValidator(_label_name), Field(max_length=320)]
 """A Kubernetes label, taint or resource name: a name, or a domain, a slash and a name."""
+ExtendedResource = Annotated[str, AfterValidator(_extended), Field(max_length=320)]
+"""What a device plugin offers: a domain, a slash and a name."""
 LabelValue = Annotated[str, Field(max_length=63, pattern=r"^([A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?)?$")]
 ParameterName = Annotated[str, AfterValidator(_parameter), Field(max_length=100)]
 S3Uri = Annotated[str, AfterValidator(_s3), Field(max_length=500)]
@@ -224,6 +245,8 @@ Scalar = Annotated[
     WithJsonSchema({"type": ["boolean", "number", "string"]}),
 ]
 """A value that a training function takes as a parameter."""
+Word = Annotated[str, AfterValidator(_word), Field(min_length=1, max_length=2000)]
+"""A word of a command; of `$(NAME)` and `$$` Kubernetes makes the variable's value and `$`."""
 MetricName = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z][A-Za-z0-9_.-]*$")]
 """As the user's function returns it."""
 ColumnNames = Annotated[

@@ -137,3 +137,10 @@ def test_a_refusal_says_why(webhook, token, status, said):
 def test_nobody_there():
     done = trigger("digits", "--url", "http://127.0.0.1:9/retrain", DRIFTLOOP_WEBHOOK_TOKEN="x", code=1)
     assert "can't be reached" in done.stderr
+
+
+@pytest.mark.parametrize("cause", ["$(AWS_SECRET_ACCESS_KEY)", "as {{workflow.name}}"])
+def test_a_cause_that_something_else_would_be_put_in_the_place_of(state, webhook, cause):
+    said = trigger("digits", "--state", str(state), "--cause", cause, code=2).stderr
+    assert f"`{cause}` must not contain" in said
+    assert webhook.bodies == []

@@ -24,7 +24,9 @@ from pipeline.plan.schedule import longest_gap
         ("0 3 1 * 1", timedelta(days=7)),
         ("@hourly", timedelta(hours=1)),
         ("@weekly", timedelta(days=7)),
-        ("0 0 31 2 *", None),
+        ("0 0 */2 * mon", timedelta(days=2)),
+        ("0 0 */1 * mon", timedelta(days=7)),
+        ("0 0 29 2 *", timedelta(days=1461)),
         ("50-59/5 0-3/3 * * *", timedelta(hours=20, minutes=55)),
     ],
 )

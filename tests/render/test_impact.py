@@ -49,6 +49,15 @@ def test_training_changes_with_the_next_run() -> None:
     assert not found.surprises
 
 
+def test_what_another_version_committed_can_be_mended() -> None:
+    old = rendered(SPEC, RELEASE)
+    path = "workflows/digits/pipeline.yaml"
+    old = {**old, path: old[path].replace("epochs: 12", 'epochs: "{{no longer taken}}"')}
+    found = impact(old, rendered(edited(("epochs: 12", "epochs: 20")), RELEASE), pipeline="digits")
+    assert found.settings == ()
+    assert [(r.change, r.name) for r in found.resources] == [("changed", "digits-train")]
+
+
 def test_settings_are_told_with_their_defaults_and_steps_by_name() -> None:
     found = of(
         ("  serve: {model: Digits}", "  serve: {model: Digits, replicas: 3}"),

@@ -36,6 +36,7 @@ def test_what_is_not_understood_has_a_name() -> None:
     for manifest, said in (
         (broken("WorkflowTemplate", entrypoint="main", templates=[{**step, "sidecars": []}]), "`templates.0.sidecars`"),
         (broken("CronWorkflow", schedules=["nonsense"], workflowSpec={}), "schedule `nonsense` is not understood"),
+        (broken("CronWorkflow", schedules=["0 3 31 2 *"], workflowSpec={}), "schedule `0 3 31 2 *` is not understood"),
         (broken("CronWorkflow", schedules=["0 * * * *"], workflowSpec={}, timezone="Mars"), "no time zone `Mars`"),
         (broken("EventSource", calendar={}), "`calendar` is not understood"),
         (broken("Sensor", dependencies=[], triggers=[]), "`dependencies`"),

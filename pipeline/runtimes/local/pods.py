@@ -16,6 +16,7 @@ import yaml
 
 from pipeline.errors import LocalError
 from pipeline.runtimes.local import kinds
+from pipeline.runtimes.local.expansion import expanded
 from pipeline.runtimes.local.images import Image
 from pipeline.runtimes.local.process import HttpProbe, Liveness, Probe, Program, TcpProbe
 
@@ -36,8 +37,6 @@ _CONTAINER = {
 }  # fmt: skip
 Images = Callable[[str], Image]
 """Resolves a ref; LocalError when it is not registered."""
-
-_REFERENCE = re.compile(r"\$\(([A-Za-z_][A-Za-z0-9_]*)\)")
 
 
 @dataclass(frozen=True)
@@ -287,7 +286,7 @@ def _container(
     for entry in item.get("env") or ():
         found = _value(where, namespace, entry, values, facts)
         if found is not None:
-            env[entry["name"]] = _REFERENCE.sub(lambda match: env.get(match[1], match[0]), found)
+            env[entry["name"]] = expanded(found, env)
     mounts = []
     for mount in item.get("volumeMounts") or ():
         if mount["name"] not in volumes:
@@ -302,7 +301,7 @@ def _container(
     return Container(
         name=item["name"],
         image=image,
-        argv=tuple(_REFERENCE.sub(lambda match: env.get(match[1], match[0]), str(word)) for word in words),
+        argv=tuple(expanded(str(word), env) for word in words),
         env=env,
         mounts=tuple(sorted(mounts, key=lambda mount: -len(mount[0]))),
         cwd=item.get("workingDir"),

@@ -165,7 +165,7 @@ def trials(*values):
     [("maximize", (0.5, 0.9, 0.7), "1"), ("minimize", (0.5, 0.9, 0.3), "2"), ("maximize", (0.9, 0.9), "0")],
 )
 def test_the_best_trial(goal, values, expected):
-    assert pick.best(pick.parse(trials(*values)), "accuracy", goal) == expected
+    assert pick.best(pick.entries(trials(*values)), "accuracy", goal).trial == expected
 
 
 def test_pick_writes_its_parameter(world):
@@ -190,7 +190,7 @@ def test_pick_writes_its_parameter(world):
 )
 def test_trials_that_cannot_be_compared(text, metric, said):
     with pytest.raises(StepError, match=said):
-        pick.best(pick.parse(text), metric, "maximize")
+        pick.best(pick.entries(text), metric, "maximize")
 
 
 def test_gate_writes_a_verdict_and_a_refusal_is_no_failure(world):
@@ -297,3 +297,16 @@ def test_the_best_trial_says_where_it_is_kept(world):
     world.step("pick", "--trials", json.dumps(trials), "--metric", "loss", "--goal", "minimize", "--out", str(out))
     assert (out / "home").read_text() == "runs/earlier/trials/1"
     assert (out / "trial").read_text() == "0"
+
+
+@pytest.mark.parametrize(("values", "home"), [((0.9, 0.5), "runs/earlier/trials/1"), ((0.5, 0.9), "runs/r/trials/1")])
+def test_a_cached_trial_may_have_the_number_of_a_new_one(world, values, home):
+    homes = ("runs/earlier/trials/1", "runs/r/trials/1")
+    listed = [
+        {"trial": "1", "metrics": json.dumps({"accuracy": value}), "home": at}
+        for value, at in zip(values, homes, strict=True)
+    ]
+    out = world.folder / "picked"
+    done = world.step("pick", "--trials", json.dumps(listed), "--metric", "accuracy", "--out", str(out))
+    assert (out / "home").read_text() == home
+    assert "trial 1 of 2: accuracy 0.9" in done.stderr

@@ -146,7 +146,7 @@ def understood(cron: Json) -> CronSpec:
     what = f"CronWorkflow {cron['metadata'].get('namespace', 'default')}/{cron['metadata']['name']}"
     spec = read(CronSpec, cron.get("spec") or {}, what=what)
     for schedule in spec.schedules:
-        if len(schedule.split()) not in (1, 5) or not croniter.is_valid(schedule):
+        if len(schedule.split()) not in (1, 5) or not croniter.is_valid(schedule) or not _ever(schedule):
             raise NotUnderstoodError(f"{what}: schedule `{schedule}` is not understood", hint="five fields, or @daily")
     try:
         ZoneInfo(spec.timezone)
@@ -155,6 +155,18 @@ def understood(cron: Json) -> CronSpec:
             f"{what}: there is no time zone `{spec.timezone}`", hint="like Europe/Berlin"
         ) from error
     return spec
+
+
+def _ever(schedule: str) -> bool:
+    """Whether a schedule names any moment: 30 February is none."""
+    from croniter import croniter
+    from croniter.croniter import CroniterBadDateError
+
+    try:
+        croniter(schedule).get_next(float)
+    except CroniterBadDateError:
+        return False
+    return True
 
 
 def times(spec: CronSpec, since: float, now: float) -> Due:

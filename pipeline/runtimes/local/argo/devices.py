@@ -40,7 +40,14 @@ def visible(vendor: Vendor, files: Iterable[str], environment: Mapping[str, str]
     named = environment.get(vendor.variable)
     if not there or named is None:
         return tuple(str(number) for number in range(len(there)))
-    return tuple(name for name in (part.strip() for part in named.split(",")) if name)
+    found: list[str] = []
+    for name in (part.strip() for part in named.split(",")):
+        # what comes after a number that is none of them is not seen either; -1 is the usual way to hide all
+        if not name or (re.fullmatch(r"-?\d+", name) and not 0 <= int(name) < len(there)):
+            break
+        if name not in found:
+            found.append(name)
+    return tuple(found)
 
 
 @dataclass

@@ -22,6 +22,7 @@ from pipeline.runtimes.local.argo.mounts import local, place
 from pipeline.runtimes.local.argo.nodes import Outputs, Phase
 from pipeline.runtimes.local.argo.parts import NotUnderstoodError
 from pipeline.runtimes.local.argo.times import duration
+from pipeline.runtimes.local.expansion import expanded
 from pipeline.runtimes.local.state import MARK, State, unwritable
 
 NODE_MARK = "DRIFTLOOP_NODE"
@@ -32,8 +33,6 @@ GRACE = 5.0
 
 LARGEST_PARAMETER = 256 * 1024
 """Bytes of an output parameter, as in Argo."""
-
-_REFERENCE = re.compile(r"\$\(([A-Za-z_][A-Za-z0-9_]*)\)")
 
 
 @dataclass(frozen=True)
@@ -90,7 +89,7 @@ async def run(
         env = _environment(container.env, step, configuration)
         async with transfers:
             await background.run(lambda stop: artifacts.fetch(step.template, step.inputs, mounts, _until(store, stop)))
-        argv = [_expanded(word, env) for word in (*container.command, *container.args)]
+        argv = [expanded(word, env) for word in (*container.command, *container.args)]
         argv = [local(word, mounts) for word in argv]
         temporary = folder / "tmp"
         temporary.mkdir(exist_ok=True)
@@ -205,7 +204,7 @@ def _environment(entries: Iterable[Env], step: Step, configuration: Configuratio
     for entry in entries:
         value = _value(entry, step, configuration)
         if value is not None:
-            env[entry.name] = _expanded(value, env)
+            env[entry.name] = expanded(value, env)
     return env
 
 
@@ -228,11 +227,6 @@ def _value(entry: Env, step: Step, configuration: Configuration) -> str | None:
             return step.service_account
         case _:
             raise NotUnderstoodError(f"env {entry.name}: valueFrom is empty")
-
-
-def _expanded(text: str, env: Mapping[str, str]) -> str:
-    """`$(NAME)` replaced as Kubernetes does; an unknown name stays as it is."""
-    return _REFERENCE.sub(lambda found: env.get(found[1], found[0]), text)
 
 
 def _start(argv: list[str], *, env: Mapping[str, str], cwd: Path, log: Path) -> subprocess.Popen[bytes]:

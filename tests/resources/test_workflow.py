@@ -1,0 +1,47 @@
+"""How long a run may take, and what it needs of the platform."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipeline.plan import plan
+from pipeline.resources import workflow
+from pipeline.spec import load
+from tests.spec.specs import changed
+
+HOUR = 3600
+INSTALLS = "driftloop.dev/installs"
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize(
+    ("train", "hours"),
+    [
+        ("", 1),
+        (", retries: {limit: 2, wait: 30m}", 3 + 1.5),
+        # 1, 2, 4, … 32 minutes, then an hour before each of the last 14
+        (", retries: {limit: 20, wait: 1m}", 21 + 63 / 60 + 14),
+        (", parameters: {a: 1}, search: {over: {a: [1, 2, 3]}, best: {metric: m}}, retries: {limit: 1, wait: 1h}", 9),
+    ],
+)
+def test_a_run_has_time_for_all_tries_and_the_waits_between_them(train: str, hours: float) -> None:
+    spec = load(changed('"train:train"', f'"train:train"{train}'), path="p.yaml")
+    found = workflow.train(plan(spec)).model_dump()["spec"]["active_deadline_seconds"]
+    evaluation = HOUR
+    assert found == hours * HOUR + evaluation + workflow.QUEUEING
+
+
+def test_the_platform_forgets_outputs_before_their_configmap_is_full() -> None:
+    text = (ROOT / "cluster/infrastructure/controllers/argo-workflows.yaml").read_text()
+    documents = list(yaml.safe_load_all(text))
+    (installed,) = (one for one in documents if one.get("metadata", {}).get("annotations", {}).get(INSTALLS))
+    given = {
+        operation["value"]["name"]: operation["value"]["value"]
+        for patch in installed["spec"]["patches"]
+        for operation in yaml.safe_load(patch["patch"])
+        if operation["path"].endswith("/env/-")
+    }
+    assert given == {"CACHE_GC_PERIOD": "1h", "CACHE_GC_AFTER_NOT_HIT_DURATION": "168h"}
+    (role,) = (one for one in documents if one["kind"] == "Role")
+    assert "delete" in role["rules"][0]["verbs"], "the last entry goes with its ConfigMap"
