@@ -280,3 +280,11 @@ def test_values_that_are_asked_for_are_values_that_are_said():
                     met.add((name, label))
                     assert set(value.split("|")) <= said[name, label], where
     assert met == said.keys()
+
+
+def test_the_guide_makes_the_secret_that_grafana_waits_for():
+    (release,) = (d for d in yaml.safe_load_all(STACK.read_text()) if d["kind"] == "HelmRelease")
+    admin = release["spec"]["values"]["grafana"]["admin"]
+    keys = f"--from-literal={admin['userKey']}=admin --from-literal={admin['passwordKey']}="
+    wanted = f"kubectl -n monitoring create secret generic {admin['existingSecret']} {keys}"
+    assert wanted in (ROOT / "docs" / "guides" / "cluster.md").read_text()
