@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from math import prod
 
 from pipeline.plan import images
@@ -11,10 +12,13 @@ from pipeline.spec import Pipeline
 from pipeline.spec.graph import Node, Released, nodes
 from pipeline.spec.resources import Resources
 from pipeline.spec.serve import PythonServer
+from pipeline.spec.values import written
 
 GRAPH = ("spec", "serve", "graph")
 NODES, DEPTH = 10, 5
 """Of a graph at most."""
+SLOWEST = timedelta(seconds=10)
+"""The last bound of the histogram of Seldon's executor: it tells nothing of what takes longer."""
 TAKEN = ("model", "tfserving", "seldon-container-engine")
 """Names of the containers beside a graph's own: the released model's, and the operator's."""
 
@@ -32,7 +36,7 @@ class Finding:
 
 def check(pipeline: Pipeline) -> tuple[Finding, ...]:
     """Everything in a valid spec that does not fit together."""
-    parts = (_images, _pins, _steps, _search, _gpus, _serving, _retrain, _names)
+    parts = (_images, _pins, _steps, _search, _gpus, _serving, _rollout, _retrain, _names)
     return tuple(finding for part in parts for finding in part(pipeline))
 
 
@@ -169,6 +173,17 @@ def _serving(pipeline: Pipeline) -> Iterator[Finding]:
             "which speak nothing else",
         )
     yield from _graph(serve.graph)
+
+
+def _rollout(pipeline: Pipeline) -> Iterator[Finding]:
+    limit = pipeline.spec.rollout.canary.p99
+    if limit is not None and limit >= SLOWEST and pipeline.spec.serve.backend == "seldon":
+        yield Finding(
+            ("spec", "rollout", "canary", "p99"),
+            f"spec.rollout.canary.p99 is `{written(limit)}`, must be shorter than {written(SLOWEST)} with `backend: "
+            "seldon`: its executor measures no further, so a candidate could never break it",
+            "leave it out, or use `backend: plain`",
+        )
 
 
 def _graph(root: Node) -> Iterator[Finding]:

@@ -75,17 +75,19 @@ def _traffic(plan: Plan) -> Iterator[Picture]:
     found, canary = series.traffic(plan), plan.rollout.canary
     by = f"sum by ({found.release})"
     legend = f"{{{{{found.release}}}}}"
+    requests = f"{by} (rate({found.requests}[{RATE}]))"
     yield Picture(
         "Requests by release",
         "In a shadow, the candidate's are copies of production's.",
         "reqps",
-        (Question(f"{by} (rate({found.requests}[{RATE}]))", legend),),
+        (Question(requests, legend),),
     )
     yield Picture(
         "Share of failed requests",
         "Answered with 5xx; the line is what `rollout.canary.errorRate` allows.",
         "percentunit",
-        (Question(f"{by} (rate({found.errors}[{RATE}])) / {by} (rate({found.requests}[{RATE}]))", legend),),
+        # there is no series of errors before the first one
+        (Question(f"({by} (rate({found.errors}[{RATE}])) or 0 * {requests}) / {requests}", legend),),
         limit=canary.error_rate,
     )
     yield Picture(
@@ -101,9 +103,9 @@ def _traffic(plan: Plan) -> Iterator[Picture]:
     )
     yield Picture(
         "Pods that answer",
-        "Targets of the pipeline's predictors that Prometheus can scrape.",
+        "1 for each pod of a predictor that Prometheus can scrape.",
         "short",
-        (Question(f"sum by (pod) ({series.up(plan.names, series.MODEL)})", "{{pod}}"),),
+        (Question(f"max by (pod) ({series.pods_up(plan)})", "{{pod}}"),),
     )
 
 
@@ -180,7 +182,7 @@ def _rollout(plan: Plan) -> Iterator[Picture]:
     taken = series.own(names, "driftloop_judge_responses_total", judge.COMPONENT)
     yield Picture(
         "Answers at the judge",
-        "Stored ones a second, and those that wait for the other release's.",
+        "By what became of them, and stored ones that wait for the other release's.",
         "short",
         (
             Question(f"sum by (what) (rate({taken}[{RATE}]))", "{{what}} a second"),

@@ -14,6 +14,8 @@ from pipeline.plan.names import Names
 
 SERVICES, MODEL = "services", "model"
 """What the PodMonitors scrape."""
+_ANSWERING = {"seldon": "seldon-container-engine", "plain": "logger"}
+"""The container that answers for a predictor's pod; beside Seldon's, model servers show metrics of their own."""
 
 
 def select(series: str, labels: Mapping[str, str], /, **more: str) -> str:
@@ -83,7 +85,8 @@ def traffic(plan: Plan, release: str | None = None) -> Traffic:
     labels = {"namespace": names.namespace, "envoy_cluster_name": cluster or "~.+/model"}
     labels |= {} if release else {"app_kubernetes_io_name": names.pipeline}
     return Traffic(
-        requests=select("envoy_cluster_upstream_rq_total", labels),
+        # not `rq_total`, which leaves out what never reached a model, and counts what is tried again
+        requests=select("envoy_cluster_upstream_rq_completed", labels),
         errors=select("envoy_cluster_upstream_rq_xx", labels, envoy_response_code_class="5"),
         buckets=select("envoy_cluster_upstream_rq_time_bucket", labels),
         unit=timedelta(milliseconds=1),
@@ -92,10 +95,15 @@ def traffic(plan: Plan, release: str | None = None) -> Traffic:
 
 
 def predictor_up(plan: Plan, release: str) -> str:
-    """`up` of a release's own pods."""
-    if plan.serve.backend == "seldon":
-        return up(plan.names, MODEL, version=release)
-    return up(plan.names, MODEL, driftloop_dev_release=release)
+    """`up` of a release's own pods, as the pipeline's PodMonitor scrapes them."""
+    label = "version" if plan.serve.backend == "seldon" else "driftloop_dev_release"
+    return up(plan.names, MODEL, container=_ANSWERING[plan.serve.backend], **{label: release})
+
+
+def pods_up(plan: Plan) -> str:
+    """`up` of all releases' pods, whoever's PodMonitor scrapes them: their labels differ, the pods' names don't."""
+    pods = f"~{plan.names.predictor('r')}[0-9a-f]{{8}}-.+"
+    return select("up", {"namespace": plan.names.namespace, "container": _ANSWERING[plan.serve.backend], "pod": pods})
 
 
 def share(plan: Plan, release: str, over: str) -> str:

@@ -288,7 +288,8 @@ class Canary(SpecModel):
     error_rate: Share = 0.01
     """Largest share of failed requests of the candidate."""
     p99: PositiveDuration | None = None
-    """Longest time that 99 of 100 requests to the candidate take; not judged when left out."""
+    """Longest time that 99 of 100 requests to the candidate take; not judged when left out. With `backend: seldon`
+    shorter than 10s, as far as its executor measures."""
 
     @model_validator(mode="after")
     def _rising(self) -> Self:

@@ -10,7 +10,7 @@ from pipeline.spec.base import SpecModel
 from pipeline.spec.values import duration, written
 
 _PART = r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
-_HOST = r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?"
+_HOST = r"(?=.{1,253}/)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
 _OWN = ("app.kubernetes.io/", "driftloop.dev/")
 
 

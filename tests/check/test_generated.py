@@ -111,7 +111,7 @@ def specs(draw: st.DrawFn) -> tuple[str, str]:
         steps = draw(st.lists(st.integers(1, 99), min_size=1, max_size=3, unique=True))
         rollout["canary"] = {"steps": sorted(steps), "errorRate": draw(st.sampled_from([0, 0.01, 1]))}
         if draw(st.booleans()):
-            rollout["canary"]["p99"] = draw(st.sampled_from(["1ms", "250ms", "90s"]))
+            rollout["canary"]["p99"] = draw(st.sampled_from(["1ms", "250ms", "9s"]))
     serve: Parts = {**draw(_SERVERS)}
     if serve["server"] == "python":
         serve["backend"] = draw(st.sampled_from(["seldon", "plain"]))

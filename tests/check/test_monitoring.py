@@ -135,6 +135,12 @@ def rules(*groups: str) -> str:
         (("{name: a, rules: [{expr: up}]}",), ["DL533"]),
         (("{name: a, rules: [{alert: A}]}",), ["DL533"]),
         (("{name: a, rules: [{alert: A, expr: [up]}]}",), ["DL533"]),
+        (("{name: a, rules: [{record: 'b:c', expr: up, for: 1m}]}",), ["DL533"]),
+        (
+            ("{name: a, rules: [{record: 'b:c', expr: up, annotations: {summary: x}, keep_firing_for: 1m}]}",),
+            ["DL533"] * 2,
+        ),
+        (("{name: a, rules: [{record: 'b:c', expr: up, labels: {team: x}}]}",), []),
         # the same name for other numbers, as burn rates have it
         (
             (

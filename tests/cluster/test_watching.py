@@ -9,10 +9,20 @@ from typing import get_args
 import aiohttp
 import pytest
 import yaml
+from prometheus_client import CollectorRegistry
 
-from pipeline.release.decision import Outcome, Phase
+from pipeline.release.decision import Outcome, Phase, Policy
 from pipeline.services.decision.door import KINDS
+from pipeline.services.decision.door import Door as DecisionDoor
+from pipeline.services.decision.loop import FIRED, Loop
+from pipeline.services.detector.config import Config
 from pipeline.services.detector.door import RESULTS
+from pipeline.services.detector.door import Door as DetectorDoor
+from pipeline.services.detector.emit import Emitter
+from pipeline.services.detector.judge import ALARMS, ROWS
+from pipeline.services.detector.judge import Judge as Detector
+from pipeline.services.detector.names import Names
+from pipeline.services.judge.service import TAKEN, Judge, Settings
 from tests.resources.test_logger import ask, standing
 from tests.resources.test_network import matches
 from tests.support.promql import asked
@@ -143,7 +153,7 @@ def test_the_reader_of_expressions_reads():
 
 async def test_every_metric_and_label_exists(tmp_path):
     logger = await envoy(tmp_path)
-    assert "envoy_cluster_upstream_rq_total" in logger
+    assert "envoy_cluster_upstream_rq_completed" in logger
     known = {**ours(), **flux(), **FOREIGN, **logger}
     everywhere = TARGET | targets()
     for where, expression, legend in expressions():
@@ -160,6 +170,38 @@ async def test_every_metric_and_label_exists(tmp_path):
 def test_what_is_ours_is_what_the_services_say():
     assert {"detector_score", "detector_alarm", "decision_events_total", "driftloop_judge_waiting"} <= set(ours())
     assert ours()["decision_phase"] == {"phase"}
+
+
+def started():
+    """What our services show before anything has happened."""
+    decision, detector = CollectorRegistry(), CollectorRegistry()
+    loop = Loop(None, Policy(), namespace="n", pipeline="p", session=None, webhook="", token="", broker="",
+                kubernetes=None, registry=decision)  # fmt: skip
+    DecisionDoor(loop, None, namespace="n", pipeline="p", on=frozenset(), token="", registry=decision)
+    names = Names("n", "p", "drift", "r1")
+    Detector(None, names, Config("ks", 10), None, width=1, registry=detector)
+    DetectorDoor(None, bool, names, detector)
+    Emitter(None, names, None, "", detector)
+    judge = Judge(Settings("p", "n", ""), None)._registry
+    return {family.name: family for registry in (decision, detector, judge) for family in registry.collect()}
+
+
+def test_counters_begin_with_0():
+    """One that begins with its first event hides that one from `increase` and `rate`."""
+    found = started()
+    assert {f"{name}_total" if family.type == "counter" else name for name, family in found.items()} == set(ours())
+    for name, label, values in (
+        ("decision_events", "kind", KINDS),
+        ("decision_fires", "result", FIRED),
+        ("detector_events", "result", RESULTS),
+        ("detector_rows", "result", ROWS),
+        ("detector_windows", "alarm", ALARMS),
+        ("detector_verdicts_sent", None, (None,)),
+        ("driftloop_judge_responses", "what", TAKEN),
+    ):
+        counts = [one for one in found.pop(name).samples if one.name.endswith("_total")]
+        assert {one.labels.get(label): one.value for one in counts} == dict.fromkeys(values, 0), name
+    assert not [name for name, family in found.items() if family.type == "counter"]
 
 
 def pods(name):
@@ -238,3 +280,11 @@ def test_values_that_are_asked_for_are_values_that_are_said():
                     met.add((name, label))
                     assert set(value.split("|")) <= said[name, label], where
     assert met == said.keys()
+
+
+def test_the_guide_makes_the_secret_that_grafana_waits_for():
+    (release,) = (d for d in yaml.safe_load_all(STACK.read_text()) if d["kind"] == "HelmRelease")
+    admin = release["spec"]["values"]["grafana"]["admin"]
+    keys = f"--from-literal={admin['userKey']}=admin --from-literal={admin['passwordKey']}="
+    wanted = f"kubectl -n monitoring create secret generic {admin['existingSecret']} {keys}"
+    assert wanted in (ROOT / "docs" / "guides" / "cluster.md").read_text()

@@ -74,9 +74,18 @@ def envoy(what: str, release: str = "r56aae35f", **more: str) -> str:
 
 def failing(release: str, a_minute: int) -> Seen:
     return {
-        envoy("total", release): "0+100x60",
+        envoy("completed", release): "0+100x60",
         envoy("xx", release, envoy_response_code_class="2"): f"0+{100 - a_minute}x60",
         envoy("xx", release, envoy_response_code_class="5"): f"0+{a_minute}x60",
+    }
+
+
+def away() -> Seen:
+    """10 requests a minute that no model takes: Envoy answers them itself."""
+    return {
+        envoy("total"): "100x120",
+        envoy("completed"): "100+10x120",
+        envoy("xx", envoy_response_code_class="5"): "0+10x120",
     }
 
 
@@ -108,8 +117,14 @@ def drift(alarm: str, window: str, *, pod: str = "0") -> Seen:
 
 
 def logger(release: str, values: str) -> Seen:
-    labels = {"namespace": "observability", "job": "observability/observability-model"}
+    labels = {"namespace": "observability", "job": "observability/observability-model", "container": "logger"}
     return {series("up", **labels, driftloop_dev_release=release): values}
+
+
+def engine(values: str, container: str = "seldon-container-engine") -> Seen:
+    """A target in production's pod: the executor, or the model behind it."""
+    labels = {"namespace": "watched", "job": "watched/observability-seldon-model", "version": "rabf97175"}
+    return {series("up", **labels, container=container): values}
 
 
 def cron(values: str, *, pod: str = "0", what: str = "triggered_total") -> Seen:
@@ -117,6 +132,24 @@ def cron(values: str, *, pod: str = "0", what: str = "triggered_total") -> Seen:
     return {series(f"argo_workflows_cronworkflows_{what}", **labels): values}
 
 
+def anywhere(metric: str, job: str, **labels: str) -> str:
+    """A series of a pipeline that the platform's PodMonitors scrape."""
+    return series(metric, namespace="n", job=f"monitoring/{job}", **labels)
+
+
+def runs(values: str, phase: str = "Failed") -> Seen:
+    """Argo's count of workflows that entered a phase, in a namespace with a pipeline."""
+    return {
+        series("argo_workflows_total_count", namespace="n", phase=phase): values,
+        anywhere("decision_phase", "services", phase="idle"): "1x200",
+    }
+
+
+def flux(ready: str, values: str) -> Seen:
+    return {series("gotk_resource_info", name="p-monitors", exported_namespace="flux-system", ready=ready): values}
+
+
+EXECUTOR = "seldon_api_executor_server_requests_seconds_count"
 LEADER = {series("argo_workflows_is_leader", pod="0"): "1x3000"}
 WEEK = 7 * 24 * 12
 """In steps of five minutes."""
@@ -143,21 +176,23 @@ CASES = (
     Case("PredictorFailing", True, "3 % of production's", failing("r56aae35f", 3), "20m"),
     Case("PredictorFailing", False, "1 % of production's", failing("r56aae35f", 1), "20m"),
     Case("PredictorFailing", False, "the candidate's, which are the judge's affair", failing("rb214ec88", 50), "20m"),
-    Case("PredictorFailing", False, "no requests", {envoy("total"): "5x60"}, "20m"),
+    Case("PredictorFailing", False, "no requests", {envoy("completed"): "5x60"}, "20m"),
     Case(
         "PredictorFailing",
         False,
         "a single one of few",
-        {envoy("total"): "0+1x60", envoy("xx", envoy_response_code_class="5"): "0x20 1x40"},
+        {envoy("completed"): "0+1x60", envoy("xx", envoy_response_code_class="5"): "0x20 1x40"},
         "29m",
     ),
+    Case("PredictorFailing", True, "all, as no model takes them", {**away(), **failing("rb214ec88", 0)}, "20m"),
     Case("PredictorSlow", True, "2 % of production's", slow("r56aae35f", 2), "20m"),
     Case("PredictorSlow", False, "none", slow("r56aae35f", 0), "20m"),
     Case("PredictorSlow", False, "the candidate's", slow("rb214ec88", 50), "20m"),
-    Case("NoTraffic", True, "none for an hour", {envoy("total"): "0+5x10 50x100"}, "90m"),
+    Case("NoTraffic", True, "none for an hour", {envoy("completed"): "0+5x10 50x100"}, "90m"),
     Case("NoTraffic", True, "never any", {}, "61m"),
-    Case("NoTraffic", True, "only the candidate's", {envoy("total", "rb214ec88"): "0+5x100"}, "90m"),
-    Case("NoTraffic", False, "one within the hour", {envoy("total"): "1x40 2x100"}, "90m"),
+    Case("NoTraffic", True, "only the candidate's", {envoy("completed", "rb214ec88"): "0+5x100"}, "90m"),
+    Case("NoTraffic", False, "requests that all fail", away(), "90m"),
+    Case("NoTraffic", False, "one within the hour", {envoy("completed"): "1x40 2x100"}, "90m"),
     Case("DecisionDown", True, "gone", {service("up", "judge"): "1x60"}, "20m"),
     Case("DecisionDown", False, "there", {service("up", "decision"): "1x60"}, "20m"),
     Case("JudgeDown", True, "does not answer", {service("up", "judge"): "0x60"}, "20m"),
@@ -205,21 +240,21 @@ CASES = (
         "EventsMissing",
         True,
         "requests, and no event",
-        {envoy("total"): "0+60x60", service("detector_events_total", "drift", result="stored"): "500x60"},
+        {envoy("completed"): "0+60x60", service("detector_events_total", "drift", result="stored"): "500x60"},
         "30m",
     ),
     Case(
         "EventsMissing",
         False,
         "an event each",
-        {envoy("total"): "0+60x60", service("detector_events_total", "drift", result="stored"): "0+60x60"},
+        {envoy("completed"): "0+60x60", service("detector_events_total", "drift", result="stored"): "0+60x60"},
         "30m",
     ),
     Case(
         "EventsMissing",
         False,
         "no requests",
-        {envoy("total"): "60x60", service("detector_events_total", "drift", result="stored"): "60x60"},
+        {envoy("completed"): "60x60", service("detector_events_total", "drift", result="stored"): "60x60"},
         "30m",
     ),
     Case("AlarmUnheeded", True, "idle", phase(("idle", 90)) | drift("0x5 1x90", "0+1x90"), "60m"),
@@ -265,11 +300,12 @@ CASES = (
     ),
     Case("ScheduleMissed", False, "nobody scrapes Argo", {}, "175h", every="5m"),
     Case("PredictorDown", True, "gone", {}, "11m", "observability-seldon"),
+    Case("PredictorDown", False, "there", engine("1x60"), "20m", "observability-seldon"),
     Case(
         "PredictorDown",
-        False,
-        "there",
-        {series("up", namespace="watched", job="watched/observability-seldon-model", version="rabf97175"): "1x60"},
+        True,
+        "a model without the executor before it",
+        engine("0x60") | engine("1x60", "model"),
         "20m",
         "observability-seldon",
     ),
@@ -329,6 +365,69 @@ CASES = (
         "40m",
         "observability-seldon",
     ),
+    Case(
+        "PredictorFailing",
+        True,
+        "one in ten, behind Seldon's executor",
+        {
+            anywhere(EXECUTOR, "seldon", service="predictions", predictor_name="r1", code=code): values
+            for code, values in (("200", "0+90x60"), ("500", "0+10x60"))
+        },
+        "20m",
+        "platform",
+    ),
+    Case(
+        "PredictorFailing",
+        True,
+        "all, as no model takes them",
+        {
+            anywhere(
+                f"envoy_cluster_upstream_rq_{what}", "predictors", envoy_cluster_name="n/p-r1/model", **more
+            ): values
+            for what, values, more in (
+                ("total", "100x60", {}),
+                ("completed", "100+10x60", {}),
+                ("xx", "0+10x60", {"envoy_response_code_class": "5"}),
+            )
+        },
+        "20m",
+        "platform",
+    ),
+    Case(
+        "PredictorFailing",
+        False,
+        "wrong requests",
+        {
+            anywhere(EXECUTOR, "seldon", service="predictions", predictor_name="r1", code=code): values
+            for code, values in (("200", "0+90x60"), ("400", "0+10x60"))
+        },
+        "20m",
+        "platform",
+    ),
+    Case("RunsFailing", True, "the first one", runs("_x10 1x100"), "20m", "platform"),
+    Case("RunsFailing", True, "another one", runs("3x70 4x100"), "80m", "platform"),
+    Case("RunsFailing", False, "long ago", runs("0x10 1x150"), "120m", "platform"),
+    Case("RunsFailing", False, "one that succeeded", runs("_x10 1x100", "Succeeded"), "20m", "platform"),
+    Case(
+        "EventsAstray",
+        True,
+        "the first one",
+        {anywhere("decision_events_total", "services", kind="deadletter"): "0x10 1x60"},
+        "20m",
+        "platform",
+    ),
+    Case(
+        "EventsAstray",
+        False,
+        "alarms",
+        {anywhere("decision_events_total", "services", kind="alarm"): "0+1x60"},
+        "20m",
+        "platform",
+    ),
+    Case("FluxNotApplying", True, "refused", flux("False", "1x60"), "20m", "platform"),
+    Case("FluxNotApplying", False, "a turn", flux("False", "1x5 _x60") | flux("True", "_x5 1x60"), "20m", "platform"),
+    Case("MonitorDown", True, "does not answer", {anywhere("up", "services"): "0x60"}, "20m", "platform"),
+    Case("MonitorDown", False, "there", {anywhere("up", "services"): "1x60"}, "20m", "platform"),
 )
 
 
@@ -344,9 +443,11 @@ def test_expressions_are_promql_and_texts_say_what_to_do(tree: str) -> None:
 
 
 def test_every_alert_has_a_case_of_each_kind() -> None:
-    wanted = {rule["alert"] for tree in ("observability", "observability-seldon") for rule in alerts(tree)}
-    for fires in (True, False):
-        assert {case.alert for case in CASES if case.fires is fires} == wanted
+    own = ("observability", "observability-seldon")
+    for trees in (own, ("platform",)):
+        wanted = {rule["alert"] for tree in trees for rule in alerts(tree)}
+        for fires in (True, False):
+            assert {case.alert for case in CASES if case.fires is fires and case.tree in trees} == wanted
 
 
 @settings(max_examples=15, deadline=None)

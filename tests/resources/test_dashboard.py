@@ -1,6 +1,7 @@
 """A dashboard that Grafana takes: one place for each panel, one name for each question, an address that stays."""
 
 import json
+import re
 from itertools import combinations
 from typing import Any
 
@@ -13,6 +14,7 @@ from pipeline.resources import dashboard
 from pipeline.spec import load
 from tests.golden.test_golden import tree
 from tests.spec.specs import MINIMAL
+from tests.support.promql import asked
 
 NAMES = ("observability", "observability-seldon")
 
@@ -50,6 +52,22 @@ def test_questions_are_told_apart_and_go_to_the_chosen_data_source(name: str) ->
         assert len({target["refId"] for target in targets}) == len(targets)
         for part in (panel, *targets) if targets else ():
             assert part["datasource"] == {"type": "prometheus", "uid": f"${variable['name']}"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_shows_the_same_whoever_scrapes(name: str) -> None:
+    """`dashboard` alone brings no PodMonitor along: then the platform's give the series other `job`s and labels."""
+    pods = {
+        "observability": "observability-r56aae35f-",
+        "observability-seldon": "observability-seldon-rabf97175-0-model-",
+    }
+    found = [asked(target["expr"])[0] for panel in shown(name)["panels"] for target in panel.get("targets", [])]
+    for metrics in found:
+        assert not [labels for labels in metrics.values() if labels.keys() & {"job", "version"}]
+    (up,) = (metrics["up"] for metrics in found if "up" in metrics)
+    assert up["namespace"] in ("observability", "watched")
+    assert re.fullmatch(up["pod"], f"{pods[name]}6d5f9c7b8-x2x2x")
+    assert not re.fullmatch(up["pod"], f"{name}-retrain-eventsource-abcde-6d5f9c7b8-x2x2x")
 
 
 @pytest.mark.parametrize("name", NAMES)

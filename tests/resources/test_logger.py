@@ -16,9 +16,14 @@ import pytest
 from aiohttp import web
 
 from pipeline.kube.text import text
+from pipeline.plan import plan as planned
+from pipeline.resources import series
 from pipeline.resources.logger import MAX_LOGGED, Logger, bootstrap
 from pipeline.runtimes.local.binaries import envoy
+from pipeline.spec import load
+from tests.spec.specs import changed
 from tests.support.processes import free_port
+from tests.support.promql import asked
 
 PREDICT = "/api/v1.0/predictions"
 
@@ -106,7 +111,7 @@ def local(config: dict[str, Any], *, broker: int, admin: int) -> dict[str, Any]:
 
 @asynccontextmanager
 async def standing(
-    folder: Path, *, releases: tuple[str, ...] = ("r1",), broker_away: bool = False
+    folder: Path, *, releases: tuple[str, ...] = ("r1",), broker_away: bool = False, model_away: bool = False
 ) -> AsyncIterator[dict[str, Place]]:
     broker, broker_port, admin = Broker(), free_port(), free_port()
     runners: list[web.AppRunner] = []
@@ -122,7 +127,8 @@ async def standing(
     merged: dict[str, Any] = {}
     for release in releases:
         model, port, model_port = Model(), free_port(), free_port()
-        runners.append(await serve(model.answer, model_port))
+        if not model_away:
+            runners.append(await serve(model.answer, model_port))
         logger = Logger(
             service=f"digits-{release}",
             namespace="digits",
@@ -312,10 +318,25 @@ async def test_each_predictor_has_its_own_metrics_in_a_shared_envoy(tmp_path: Pa
         one, two = await metrics(places["r1"]), await metrics(places["r2"])
         assert {cluster.rsplit("/", 1)[0] for _, cluster in one} == {"digits/digits-r1"}
         assert {cluster.rsplit("/", 1)[0] for _, cluster in two} == {"digits/digits-r2"}
-        assert one["envoy_cluster_upstream_rq_total", "digits/digits-r1/model"] == 3
-        assert two["envoy_cluster_upstream_rq_total", "digits/digits-r2/model"] == 2
+        assert one["envoy_cluster_upstream_rq_completed", "digits/digits-r1/model"] == 3
+        assert two["envoy_cluster_upstream_rq_completed", "digits/digits-r2/model"] == 2
         assert two['envoy_cluster_upstream_rq_xx envoy_response_code_class="5"', "digits/digits-r2/model"] == 1
         assert one['envoy_cluster_upstream_rq_time_bucket le="+Inf"', "digits/digits-r1/model"] == 3
+
+
+async def test_requests_count_where_no_model_takes_them(tmp_path: Path) -> None:
+    """Alerts and dashboards divide what failed by what they take for requests, so that must hold what failed."""
+    plan = planned(load(changed("model: Digits", "model: Digits, backend: plain"), path="p.yaml"))
+    found = series.traffic(plan, "r1")
+    (requests,), (errors,) = (asked(one)[0] for one in (found.requests, found.errors))
+    async with standing(tmp_path, model_away=True) as places:
+        cluster = "digits/digits-r1/model"
+        assert (await metrics(places["r1"]))[requests, cluster] == 0  # a counter that appears with 1 hides its first
+        for _ in range(4):
+            status, _, _ = await ask(places["r1"], b"{}")
+            assert status == 503
+        after = await metrics(places["r1"])
+        assert after[requests, cluster] == after[f'{errors} envoy_response_code_class="5"', cluster] == 4
 
 
 @pytest.mark.parametrize("release", ["r1"])

@@ -17,6 +17,14 @@ def test_nothing_is_brought_along_unless_asked() -> None:
     assert (found.prometheus, found.dashboard) == (None, False)
 
 
+def test_a_label_may_have_the_longest_prefix_that_kubernetes_takes() -> None:
+    key = ".".join(["a" * 62, "b" * 62, "c" * 63, "d" * 63]) + "/" + "e" * 63
+    assert len(key) == 317
+    found = plan(load(spec(f"{{prometheus: {{labels: {{{key}: x}}}}}}"), path="p.yaml")).observability.prometheus
+    assert found is not None
+    assert found.labels == {key: "x"}
+
+
 @pytest.mark.parametrize("quiet", ["5m", "7d", "null"])
 def test_how_long_it_may_be_quiet(quiet: str) -> None:
     found = plan(load(spec(f"{{prometheus: {{quiet: {quiet}}}}}"), path="p.yaml")).observability.prometheus
@@ -30,6 +38,9 @@ def test_how_long_it_may_be_quiet(quiet: str) -> None:
         ("{prometheus: {quiet: 8d}}", "must be between 5m and 7d"),
         ("{prometheus: {labels: {app.kubernetes.io/name: x}}}", "must not begin with app.kubernetes.io/"),
         ("{prometheus: {labels: {'bad key': x}}}", "must be the key of a Kubernetes label"),
+        ("{prometheus: {labels: {a..b/team: x}}}", "must be the key of a Kubernetes label"),
+        ("{prometheus: {labels: {a.-b/team: x}}}", "must be the key of a Kubernetes label"),
+        ("{prometheus: {labels: {" + "a" * 254 + "/team: x}}}", "must be the key of a Kubernetes label"),
         ("{prometheus: {labels: {release: 'a b'}}}", "must be the value of a Kubernetes label"),
         ("{prometheus: true}", "prometheus"),
         ("{grafana: true}", "grafana"),

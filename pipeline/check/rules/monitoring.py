@@ -19,6 +19,8 @@ _NO_SERVICES = {
 }  # fmt: skip
 _INJECTED = ("inject", "istio.io/rev", "istio.io/dataplane", "dapr.io/", "linkerd.io/")
 """In keys of labels and annotations: somebody adds containers to the pods."""
+_OF_ALERTS = ("for", "keep_firing_for", "annotations")
+"""Fields that Prometheus refuses in a rule that records."""
 _LATER = ("istio.io/", "kubernetes.io/", "pod-template-hash", "controller-revision-hash", "pod-template-generation",
           "job-name", "controller-uid")  # fmt: skip
 """In keys of labels that pods get only when they are made."""
@@ -91,6 +93,9 @@ def rule_form(world: World) -> Iterator[Found]:
                         alert if not alert.missing else item,
                         "the rule has both `alert` and `record`" if alert else "the rule has no name",
                     )
+                for key in _OF_ALERTS:
+                    if record and not alert and item.get(key):
+                        yield one.at(item.get(key), f"`{key}` stands in a rule that records, must stand in an alert")
                 number = isinstance(expr.value, int) and not isinstance(expr.value, bool)
                 if not expr.text.strip() and not number:
                     yield one.at(item if expr.missing else expr, "the rule's `expr` is empty, or no text")

@@ -35,6 +35,8 @@ log = logging.getLogger("decision")
 TICK = 0.5
 ANSWER = 10.0
 """Seconds that the webhook may take."""
+FIRED = ("accepted", "refused", "unreachable")
+"""How a call of it ends."""
 LEASE = 2.0
 GRACE = 6.0
 """Seconds a Workflow must be seen gone or ended before its run counts as lost; its last step may be reporting right
@@ -74,6 +76,8 @@ class Loop:
         self._telling: set[str] = set()
         self._missing: tuple[str, float] | None = None
         self._fires = Counter("decision_fires", "Webhook calls, by result", ["result"], registry=registry)
+        for result in FIRED:
+            self._fires.labels(result)
         self._phase = Gauge("decision_phase", "1 for the phase it is in", ["phase"], registry=registry)
         self._outcome = Gauge(
             "decision_outcome",

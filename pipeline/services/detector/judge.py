@@ -38,6 +38,8 @@ BATCH = 500
 QUIET = 12
 """Empty answers in a row after which the consumer is made anew, in case the server has lost it."""
 MOST_REQUESTS = 100
+ALARMS = ("true", "false")
+ROWS = ("judged", "rejected")
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,10 @@ class Judge:
         self._judged: deque[tuple[float, int]] = deque()
         self._windows = Counter("detector_windows", "Windows judged", ["alarm"], registry=registry)
         self._rows = Counter("detector_rows", "Rows judged or rejected", ["result"], registry=registry)
+        for alarm in ALARMS:
+            self._windows.labels(alarm)
+        for result in ROWS:
+            self._rows.labels(result)
         self._window = Gauge("detector_window", "Number of the last window of this release", registry=registry)
         self._alarm = Gauge("detector_alarm", "1 when the last window alarmed", registry=registry)
         self._score = Gauge("detector_score", "Score of the last window", registry=registry)

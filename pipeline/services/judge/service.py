@@ -35,6 +35,8 @@ MAX_AGE = 3600.0
 MAX_BYTES = 64 * 1024 * 1024
 ANSWER = 5.0
 """Seconds that a predictor may take to show its metrics."""
+TAKEN = ("stored", "duplicate", "foreign", "malformed", "refused", "unscraped", "unresolved")
+"""What became of a response; the last two are of a predictor that does not show its metrics, or has no address."""
 QUESTIONS = 8
 """Questions (production, candidate, since) that are counted for at the same time."""
 
@@ -111,6 +113,8 @@ class Judge:
         self._session: aiohttp.ClientSession | None = None
         self._registry = CollectorRegistry()
         self._taken = Counter("driftloop_judge_responses", "Response events", ["what"], registry=self._registry)
+        for what in TAKEN:
+            self._taken.labels(what)
         Gauge("driftloop_judge_waiting", "Responses without partner", registry=self._registry).set_function(
             lambda: float(len(self._join))
         )
