@@ -3,7 +3,7 @@
 from pipeline.kube import autoscaling, core, policy, seldon
 from pipeline.kube.base import LabelSelector
 from pipeline.plan import Plan
-from pipeline.plan.names import NODE
+from pipeline.plan.names import component
 from pipeline.release.record import Release, Version
 from pipeline.resources import parts, servers
 
@@ -90,7 +90,7 @@ def _component(plan: Plan) -> seldon.ComponentSpec:
     gpu = servers.gpu(plan)
     return seldon.ComponentSpec(
         # whoever waits for a release looks for the Deployment of this name
-        metadata=seldon.Named(name=NODE) if len(containers) > 1 else None,
+        metadata=seldon.Named(name=component(plan.serve.graph)) if len(containers) > 1 else None,
         spec=core.PodSpec(
             node_selector=dict(gpu.node_selector) or None if gpu is not None else None,
             tolerations=tuple(core.Toleration(key=key) for key in gpu.tolerations) or None if gpu is not None else None,

@@ -6,10 +6,11 @@ import pytest
 import yaml
 
 from pipeline.kube import seldon
-from pipeline.plan import plan
+from pipeline.plan import Names, plan
 from pipeline.resources import network, plain
 from pipeline.resources.serving import seldon_deployment
 from pipeline.spec import load
+from pipeline.spec.graph import Node
 from tests.resources.test_plain import CANARY, ONE, PROMOTED, TWO
 from tests.spec.specs import MINIMAL
 
@@ -34,9 +35,13 @@ def deployed(serve: str, release=CANARY) -> seldon.SeldonDeployment:  # type: ig
     return found
 
 
-def graph(serve: str = "model: Digits") -> str:
-    indented = GRAPH.replace("\n", "\n  ")
+def graph(serve: str = "model: Digits", text: str = GRAPH) -> str:
+    indented = text.replace("\n", "\n  ")
     return f"\n    {serve}\n    graph:{indented}"
+
+
+def nodes_of(text: str = GRAPH) -> Node | None:
+    return load(MINIMAL.replace("{model: Digits}", graph(text=text)), path="p.yaml").spec.serve.graph
 
 
 def walk(node: seldon.Node) -> list[seldon.Node]:
@@ -69,8 +74,27 @@ def test_each_node_has_its_container_and_only_the_released_one_is_logged() -> No
             "rules": ("Rules", "--service-type", "MODEL"),
         }
         assert containers["choose"].image == "ghcr.io/acme/digits-trainer:1.0.0"
-        # whoever waits for the release looks for this Deployment
-        assert component.metadata == seldon.Named(name="model")
+        assert component.metadata is not None
+        assert Names("digits", "digits").operated(version.id, nodes_of()).endswith(f"-0-{component.metadata.name}")
+
+
+def test_other_nodes_are_another_deployment() -> None:
+    """Pods are selected by the names of all nodes; a Deployment whose selector is another one is taken down by the
+    operator before it makes the new one, and production with it."""
+    names = Names("p" * 34, "p")
+
+    def named(graph: Node | None) -> str:
+        return names.operated("r12345678", graph)
+
+    before = named(nodes_of())
+    assert named(None) == f"{names.pipeline}-r12345678-0-model"
+    added = "{type: model, name: older, image: server, class: Rules}, {type: model, name: rules"
+    others = [GRAPH.replace("name: rules", "name: older"), GRAPH.replace("{type: model, name: rules", added)]
+    assert len({named(None), before, *(named(nodes_of(other)) for other in others)}) == 4
+    for same in (GRAPH.replace("Label", "Mark"), GRAPH.replace("type: router", "type: combiner")):
+        assert named(nodes_of(same)) == before
+    # a longer one would be a hash, by the operator's own settings
+    assert len(before) <= 63
 
 
 @pytest.mark.parametrize("serve", [graph(), graph("server: sklearn"), "{server: triton}", "{server: mlflow}"])
