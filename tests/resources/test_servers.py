@@ -5,7 +5,7 @@ import json
 import pytest
 import yaml
 
-from pipeline.kube import seldon
+from pipeline.kube import core, seldon
 from pipeline.plan import Names, plan
 from pipeline.resources import network, plain
 from pipeline.resources.serving import seldon_deployment
@@ -109,6 +109,50 @@ def test_a_pod_keeps_its_ports_when_it_is_left_alone(serve: str) -> None:
     shown = network.policies(plan(load(MINIMAL.replace("{model: Digits}", serve), path="p.yaml")))["model"]
     open_ports = {port.port for rule in shown.spec.ingress or () for port in rule.ports or ()}
     assert open_ports == {8000, *(number for _, number in ports[0])}
+
+
+@pytest.mark.parametrize(
+    ("serve", "probed"),
+    [
+        ("{server: sklearn}", ["model"]),
+        ("{server: mlflow, protocol: v2}", ["model"]),
+        ("{server: tensorflow}", ["model"]),
+        ("{server: triton}", ["model"]),
+        # the operator's probes are of the proxy, which loads nothing
+        ("{server: tensorflow, protocol: seldon}", []),
+        ("{model: Digits}", []),
+    ],
+)
+def test_a_server_has_time_to_load_a_large_model(serve: str, probed: list[str]) -> None:
+    """It listens when it has loaded; a minute and a quarter after the start, the operator's liveness probe ends it."""
+    (component,) = deployed(serve).spec.predictors[0].component_specs
+    probes = {one.name: one.startup_probe for one in component.spec.containers if one.startup_probe is not None}
+    assert list(probes) == probed
+    for probe in probes.values():
+        # the operator's own name for the port where it listens
+        assert probe.tcp_socket == core.TCPSocket(port="http")
+        assert (probe.period_seconds or 0) * (probe.failure_threshold or 0) == 600
+
+
+@pytest.mark.parametrize(
+    ("serve", "open_"),
+    [("{server: mlflow}", True), ("{server: mlflow, protocol: v2}", False), ("{server: sklearn}", False)],
+)
+def test_a_server_that_installs_what_its_model_names_reaches_the_packages(serve: str, open_: bool) -> None:
+    policy = network.policies(plan(load(MINIMAL.replace("{model: Digits}", serve), path="p.yaml")))["model"]
+    anywhere = [port.port for rule in policy.spec.egress or () if rule.to is None for port in rule.ports or ()]
+    assert anywhere == ([443] if open_ else [])
+
+
+def test_a_proxied_server_answers_before_its_pod_is_asked() -> None:
+    (component,) = deployed("{server: tensorflow, protocol: seldon}").spec.predictors[0].component_specs
+    proxy, serving = component.spec.containers
+    # the operator probes only what is a node; where TensorFlow Serving listens is its constant
+    assert serving.readiness_probe is not None
+    assert serving.readiness_probe.tcp_socket == core.TCPSocket(port=2001)
+    # the proxy imports TensorFlow
+    assert proxy.resources is not None
+    assert (proxy.resources.limits or {})["memory"] == "1Gi"
 
 
 def test_without_the_operator_a_graph_is_refused_by_name() -> None:
