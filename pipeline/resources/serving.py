@@ -15,8 +15,9 @@ DIGEST = "driftloop.dev/model-digest"
 def seldon_deployment(plan: Plan, release: Release) -> seldon.SeldonDeployment | None:
     """What serves the release; None before the first one.
 
-    A predictor's pod is the same in every role, so moving from shadow to canary to production (and on to previous, if
-    that is kept) restarts nothing.
+    A predictor's pod is the same in every role, so moving from canary to production (and on to previous, if that is
+    kept) restarts nothing. The operator itself labels the pods of a shadow, and replaces them once when it is none any
+    more.
     """
     versions = served(plan, release)
     if not versions:
