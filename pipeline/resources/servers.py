@@ -190,9 +190,23 @@ def gpu(plan: Plan) -> GpuProfile | None:
     return next((found for resources in asking if (found := plan.gpu(resources)) is not None), None)
 
 
-def shared_memory(profile: GpuProfile | None) -> tuple[core.Volume, ...] | None:
+def placed(pod: core.PodSpec, profile: GpuProfile | None) -> core.PodSpec:
+    """A pod where its GPUs are: the nodes it goes to, the taints it stands, its RuntimeClass, its /dev/shm."""
+    if profile is None:
+        return pod
+    return pod.model_copy(
+        update={
+            "node_selector": dict(profile.node_selector) or None,
+            "tolerations": tuple(core.Toleration(key=key) for key in profile.tolerations) or None,
+            "runtime_class_name": profile.runtime_class,
+            "volumes": _shared_memory(profile),
+        }
+    )
+
+
+def _shared_memory(profile: GpuProfile) -> tuple[core.Volume, ...] | None:
     """The volume behind /dev/shm, which counts as the memory of the containers that mount it."""
-    if profile is None or profile.shared_memory is None:
+    if profile.shared_memory is None:
         return None
     folder = core.EmptyDir(medium="Memory", size_limit=profile.shared_memory)
     return (core.Volume(name=SHARED_MEMORY, empty_dir=folder),)

@@ -88,21 +88,17 @@ def _autoscaler(plan: Plan) -> seldon.Autoscaler | None:
 
 def _component(plan: Plan) -> seldon.ComponentSpec:
     containers = servers.containers(plan)
-    gpu = servers.gpu(plan)
+    pod = core.PodSpec(
+        service_account_name=plan.names.model,
+        automount_service_account_token=False,
+        enable_service_links=False,
+        security_context=parts.POD,
+        containers=containers,
+        termination_grace_period_seconds=20,
+    )
     return seldon.ComponentSpec(
         # whoever waits for a release looks for the Deployment of this name
         metadata=seldon.Named(name=component(plan.serve.graph)) if len(containers) > 1 else None,
-        spec=core.PodSpec(
-            node_selector=dict(gpu.node_selector) or None if gpu is not None else None,
-            tolerations=tuple(core.Toleration(key=key) for key in gpu.tolerations) or None if gpu is not None else None,
-            runtime_class_name=gpu.runtime_class if gpu is not None else None,
-            service_account_name=plan.names.model,
-            automount_service_account_token=False,
-            enable_service_links=False,
-            security_context=parts.POD,
-            containers=containers,
-            volumes=servers.shared_memory(gpu),
-            termination_grace_period_seconds=20,
-        ),
+        spec=servers.placed(pod, servers.gpu(plan)),
         hpa_spec=_autoscaler(plan),
     )
