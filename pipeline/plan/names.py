@@ -1,6 +1,7 @@
 """Every name and address that crosses from one part to another, derived from a pipeline's name and namespace.
 
-A pipeline's name has at most 34 characters (the spec says so), so each of these stays within 52.
+A pipeline's name has at most 34 characters (the spec says so), so each of these stays within 52, and what Seldon's
+operator names after them within 63.
 """
 
 import hashlib
