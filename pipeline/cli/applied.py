@@ -5,8 +5,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline import spec
 from pipeline.clients.kubernetes import Kubernetes, KubernetesUnreachableError
 from pipeline.errors import StepError
+from pipeline.git import pipelines
 from pipeline.git.repository import Repository
 from pipeline.plan.names import FLUX_NAMESPACE, Names
 
@@ -27,34 +29,42 @@ class Applied:
 
         `releases` are the versions whose Deployments must be current.
         """
+        runs = commit
         for tree in trees:
             name = self.names.flux(tree)
             found = self.kubernetes.kustomization(FLUX_NAMESPACE, name)
             if reason := self._behind(found, commit):
                 return f"Kustomization {name} {reason}"
+            runs = _revision(found)
         for release in releases:
-            if reason := self._starting(release):
+            if reason := self._starting(release, runs):
                 return reason
         return ""
 
     def _behind(self, kustomization: dict[str, Any] | None, commit: str) -> str:
         if kustomization is None:
             return "does not exist"
-        status = kustomization.get("status") or {}
-        revision = str(status.get("lastAppliedRevision") or "").rpartition(":")[2]
+        status, revision = kustomization.get("status") or {}, _revision(kustomization)
         if not revision or not self.repository.contains(revision, ancestor=commit):
             return f"has applied {revision[:12] or 'nothing'}, not yet {commit[:12]}{_said(status)}"
         ready = _condition(status, "Ready")
         return "" if ready.get("status", "True") == "True" else f"is not ready{_said(status)}"
 
-    def _starting(self, release: str) -> str:
+    def _starting(self, release: str, commit: str) -> str:
         # the name is ours with the plain back end, and with a SeldonDeployment the operator's
-        ours = self.names.predictor(release)
-        for name in (ours, f"{ours}-0-model"):
+        name = ours = self.names.predictor(release)
+        deployment = self.kubernetes.deployment(self.names.namespace, name)
+        if deployment is None:
+            name = self._operated(release, commit)
             deployment = self.kubernetes.deployment(self.names.namespace, name)
-            if deployment is not None:
-                return "" if _current(deployment) else f"Deployment {name} is not ready"
-        return f"Deployment {ours} does not exist"
+        if deployment is None:
+            return f"Deployment {ours} does not exist"
+        return "" if _current(deployment) else f"Deployment {name} is not ready"
+
+    def _operated(self, release: str, commit: str) -> str:
+        path = pipelines.spec_path(self.names.pipeline)
+        graph = spec.load(self.repository.tree(commit)[path], path=path).spec.serve.graph
+        return self.names.operated(release, graph)
 
 
 def wait(look: Callable[[], str], *, seconds: float, what: str) -> Iterator[str]:
@@ -81,6 +91,12 @@ def wait(look: Callable[[], str], *, seconds: float, what: str) -> Iterator[str]
                 f"{what} is not applied after {seconds:.0f} s: {missing}", hint="`driftloop status` shows why"
             )
         time.sleep(POLL)
+
+
+def _revision(kustomization: dict[str, Any] | None) -> str:
+    """The commit that Flux applied last; empty when there is none."""
+    status = (kustomization or {}).get("status") or {}
+    return str(status.get("lastAppliedRevision") or "").rpartition(":")[2]
 
 
 def _condition(status: dict[str, Any], kind: str) -> dict[str, Any]:

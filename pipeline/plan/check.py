@@ -11,7 +11,7 @@ from pipeline.plan.trials import MOST, trials
 from pipeline.spec import Pipeline
 from pipeline.spec.graph import Node, Released, nodes
 from pipeline.spec.resources import Resources
-from pipeline.spec.serve import PythonServer
+from pipeline.spec.serve import PythonServer, speaking
 from pipeline.spec.values import written
 
 GRAPH = ("spec", "serve", "graph")
@@ -19,8 +19,9 @@ NODES, DEPTH = 10, 5
 """Of a graph at most."""
 SLOWEST = timedelta(seconds=10)
 """The last bound of the histogram of Seldon's executor: it tells nothing of what takes longer."""
-TAKEN = ("model", "tfserving", "seldon-container-engine")
-"""Names of the containers beside a graph's own: the released model's, and the operator's."""
+TAKEN = ("model", "tfserving", "seldon-container-engine", "pods")
+"""Names that a graph's own nodes can't have: those of the containers beside them, and of the Service `…-pods`, since
+Seldon's operator names one after each node."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +167,14 @@ def _serving(pipeline: Pipeline) -> Iterator[Finding]:
             "spec.serve.backend is `plain`, must be `seldon` with a graph: only Seldon's executor walks one",
             "or do it all in one Python class, without `graph`",
         )
-    if serve.protocol != "seldon":
+    able = speaking("seldon")
+    if serve.server not in able:
+        yield Finding(
+            ("spec", "serve", "server"),
+            f"spec.serve.server is `{serve.server}`, must speak `seldon` with a graph, as {_listed(able)} do: its "
+            "nodes are Python classes, which speak nothing else",
+        )
+    elif serve.protocol != "seldon":
         yield Finding(
             ("spec", "serve", "protocol"),
             f"spec.serve.protocol is `{serve.protocol}`, must be `seldon` with a graph: its nodes are Python classes, "
@@ -213,8 +221,12 @@ def _graph(root: Node) -> Iterator[Finding]:
         if node.name in seen:
             place = (*GRAPH, *at, "name")
             earlier = seen[node.name]
-            other = f"that of {_dotted((*GRAPH, *earlier))}" if node.name not in TAKEN else "one of Seldon's own"
-            yield Finding(place, f"{_dotted(place)} is `{node.name}`, must not be {other}")
+            allowed = (
+                f"must be none of {_listed(TAKEN)}: those names are taken"
+                if node.name in TAKEN
+                else f"must not be that of {_dotted((*GRAPH, *earlier))}"
+            )
+            yield Finding(place, f"{_dotted(place)} is `{node.name}`, {allowed}")
         seen.setdefault(node.name, at)
 
 

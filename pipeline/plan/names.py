@@ -1,9 +1,13 @@
 """Every name and address that crosses from one part to another, derived from a pipeline's name and namespace.
 
-A pipeline's name has at most 34 characters (the spec says so), so each of these stays within 52.
+A pipeline's name has at most 34 characters (the spec says so), so each of these stays within 52, and what Seldon's
+operator names after them within 63.
 """
 
+import hashlib
 from dataclasses import dataclass
+
+from pipeline.spec.graph import Node, own
 
 PLATFORM = "driftloop-platform"
 """ConfigMap and Secret with the addresses and credentials that differ from place to place."""
@@ -24,6 +28,16 @@ CAUSE = r"^[^{$\r\n]{1,300}$"
 Kubernetes `$(NAME)`."""
 NODE = "model"
 """Graph node, and so the model container's name."""
+
+
+def component(graph: Node | None) -> str:
+    """What the operator's Deployment of a version is named by, at its end.
+
+    Its selector holds the names of all nodes, and a Deployment whose selector changes is taken down before the new one
+    is made. So other nodes are another Deployment: the operator waits for it before it takes the old one down.
+    """
+    names = sorted(node.name for node in own(graph))
+    return f"{NODE}-{hashlib.sha256(' '.join(names).encode()).hexdigest()[:6]}" if names else NODE
 
 
 @dataclass(frozen=True)
@@ -90,6 +104,10 @@ class Names:
     def predictor(self, release: str) -> str:
         """Deployment and Service of one model version."""
         return f"{self.pipeline}-{release}"
+
+    def operated(self, release: str, graph: Node | None) -> str:
+        """Deployment that Seldon's operator makes of one model version."""
+        return f"{self.predictor(release)}-0-{component(graph)}"
 
     def pods(self, release: str) -> str:
         """The name by which each pod of one model version is found."""

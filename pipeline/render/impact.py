@@ -175,6 +175,7 @@ def _effects(before: Mapping[Key, Json], after: Mapping[Key, Json], release: Rel
     if any(kind in ("EventSource", "Sensor") for kind, _, _ in changed):
         yield "the webhook is set up anew; what is sent meanwhile is sent again"
     yield from _serving(_served(before), _served(after), release)
+    yield from _asked(before, after)
     yield from _scaling(before, after, release)
     yield from _detectors(_watching(before), _watching(after))
     for component in _OWN:
@@ -192,10 +193,22 @@ def _served(objects: Mapping[Key, Json]) -> dict[str, tuple[str, Json]]:
             for predictor in document["spec"]["predictors"]:
                 pods = {k: value for k, value in predictor.items() if k not in ("traffic", "shadow", "replicas")}
                 pods["componentSpecs"] = [_without(part, "hpaSpec") for part in predictor["componentSpecs"]]
+                pods["protocol"] = document["spec"]["protocol"]
                 found[predictor["name"]] = (kind, pods)
         elif kind == "Deployment" and _component(document) == "serving":
             found[document["metadata"]["labels"][_RELEASE_LABEL]] = (kind, _without(document["spec"], "replicas"))
     return found
+
+
+def _asked(before: Mapping[Key, Json], after: Mapping[Key, Json]) -> Iterator[str]:
+    old, new = (
+        [document["spec"]["protocol"] for (kind, _, _), document in objects.items() if kind == "SeldonDeployment"]
+        for objects in (before, after)
+    )
+    if old and new and old != new:
+        yield (
+            f"requests and answers are in protocol `{new[0]}`, at its own path: whoever sends them has to change, too"
+        )
 
 
 def _scheduled(before: Json | None, after: Json | None) -> str:

@@ -13,7 +13,7 @@ from pipeline.kube.networking import Egress, Ingress, IPBlock, NetworkPolicy, Ne
 from pipeline.plan import Plan
 from pipeline.plan.names import PREDICTOR_PORT, SERVICE_PORT, WEBHOOK_PORT, Names
 from pipeline.resources import decision, judge, parts, serving
-from pipeline.resources.servers import METRICS_PORT
+from pipeline.resources.servers import METRICS_PORT, installs
 from pipeline.spec.graph import own
 
 COMPONENT = "network"
@@ -26,6 +26,8 @@ CLAIM, FINISH, JUDGE = "nats", "nats-broker", "judge"
 GATEWAY_NAMESPACE = "istio-system"
 OUTSIDE = (443, 6443)
 """The API server and git have no label a policy could select, so their ports are open to any address."""
+PACKAGES = (443,)
+"""Of conda's and PyPI's hosts, whose addresses change."""
 
 
 PROBES = ("169.254.7.127/32", "fd16:9254:7127:1337:ffff:ffff:ffff:ffff/128")
@@ -133,7 +135,8 @@ def _roles(plan: Plan) -> Iterator[Role]:
     shown = range(METRICS_PORT, METRICS_PORT + 1 + len(own(plan.serve.graph)))
     metrics = tuple(Door(port, (watching,)) for port in shown) if plan.serve.backend == "seldon" else ()
     served = Door(PREDICTOR_PORT, (gateway, measuring, watching))
-    yield Role("model", _all(model), (served, *metrics), (storage, broker))
+    packages = (Call(None, PACKAGES),) if installs(plan.serve) else ()
+    yield Role("model", _all(model), (served, *metrics), (storage, broker, *packages))
     yield Role(
         "decision",
         _all(decides),

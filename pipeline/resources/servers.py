@@ -23,6 +23,7 @@ from pipeline.spec.resources import GpuProfile, Resources
 from pipeline.spec.serve import (
     MlflowServer,
     PythonServer,
+    Serve,
     SklearnServer,
     TensorflowServer,
     TritonServer,
@@ -33,8 +34,12 @@ MODEL_URI = "/mnt/models"
 METRICS_PORT = 6000
 """Where a model server shows its own metrics; further containers of a pod take the next ones."""
 SHARED_MEMORY = "shared-memory"
+LOADING = 600
+"""Seconds a server may take to load its model."""
 TFSERVING = "tfserving"
 """The operator's name for TensorFlow Serving behind its proxy."""
+TFSERVING_PORT = 2001
+"""Where the operator lets it listen."""
 
 NodeType = Literal["MODEL", "ROUTER", "COMBINER", "TRANSFORMER", "OUTPUT_TRANSFORMER"]
 
@@ -133,11 +138,14 @@ def _model(plan: Plan) -> tuple[core.Container, ...]:
             assert image is not None  # noqa: S101 - the spec has a default
             return (_asked(plan, _python(NODE, image, model, "MODEL"), serve.resources),)
         case TensorflowServer(protocol="seldon"):
-            # the operator gives its proxy's own image to the node's container
-            proxy = _server(NODE, None).model_copy(update={"resources": parts.small("100m", "256Mi")})
-            return (proxy, _asked(plan, _server(TFSERVING, image), serve.resources))
+            # the operator gives its proxy's own image to the node's container; the proxy imports all of TensorFlow
+            proxy = _server(NODE, None).model_copy(update={"resources": parts.small("100m", "512Mi", limit="1Gi")})
+            # of the operator's own, only the proxy's probes: it listens while TensorFlow Serving still loads
+            ready = core.Probe(tcp_socket=core.TCPSocket(port=TFSERVING_PORT), period_seconds=5)
+            behind = _server(TFSERVING, image).model_copy(update={"readiness_probe": ready})
+            return (proxy, _asked(plan, behind, serve.resources))
         case SklearnServer() | XgboostServer() | MlflowServer() | TensorflowServer() | TritonServer():
-            return (_asked(plan, _server(NODE, image), serve.resources),)
+            return (_asked(plan, _loading(_server(NODE, image)), serve.resources),)
         case _:
             assert_never(serve)
 
@@ -158,15 +166,47 @@ def _server(name: str, image: str | None) -> core.Container:
     return core.Container(name=name, image=image, security_context=parts.HARDENED)
 
 
+def _loading(server: core.Container) -> core.Container:
+    """It listens when it has loaded; without a probe of its own for that time, the operator's liveness probe ends it a
+    minute and a quarter after it has started."""
+    period = 10
+    listens = core.Probe(
+        # the operator's name for the port of the node
+        tcp_socket=core.TCPSocket(port="http"),
+        period_seconds=period,
+        failure_threshold=LOADING // period,
+    )
+    return server.model_copy(update={"startup_probe": listens})
+
+
+def installs(serve: Serve) -> bool:
+    """Whether the server makes the conda environment that its model names, from the internet, whenever it starts."""
+    return isinstance(serve, MlflowServer) and serve.protocol == "seldon"
+
+
 def gpu(plan: Plan) -> GpuProfile | None:
     """The kind of GPU in a version's pod; the plan has checked that there is one kind at most."""
     asking = (plan.serve.resources, *(node.resources for node in own(plan.serve.graph)))
     return next((found for resources in asking if (found := plan.gpu(resources)) is not None), None)
 
 
-def shared_memory(profile: GpuProfile | None) -> tuple[core.Volume, ...] | None:
+def placed(pod: core.PodSpec, profile: GpuProfile | None) -> core.PodSpec:
+    """A pod where its GPUs are: the nodes it goes to, the taints it stands, its RuntimeClass, its /dev/shm."""
+    if profile is None:
+        return pod
+    return pod.model_copy(
+        update={
+            "node_selector": dict(profile.node_selector) or None,
+            "tolerations": tuple(core.Toleration(key=key) for key in profile.tolerations) or None,
+            "runtime_class_name": profile.runtime_class,
+            "volumes": _shared_memory(profile),
+        }
+    )
+
+
+def _shared_memory(profile: GpuProfile) -> tuple[core.Volume, ...] | None:
     """The volume behind /dev/shm, which counts as the memory of the containers that mount it."""
-    if profile is None or profile.shared_memory is None:
+    if profile.shared_memory is None:
         return None
     folder = core.EmptyDir(medium="Memory", size_limit=profile.shared_memory)
     return (core.Volume(name=SHARED_MEMORY, empty_dir=folder),)

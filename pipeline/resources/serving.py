@@ -3,7 +3,7 @@
 from pipeline.kube import autoscaling, core, policy, seldon
 from pipeline.kube.base import LabelSelector
 from pipeline.plan import Plan
-from pipeline.plan.names import NODE
+from pipeline.plan.names import component
 from pipeline.release.record import Release, Version
 from pipeline.resources import parts, servers
 
@@ -15,8 +15,9 @@ DIGEST = "driftloop.dev/model-digest"
 def seldon_deployment(plan: Plan, release: Release) -> seldon.SeldonDeployment | None:
     """What serves the release; None before the first one.
 
-    A predictor's pod is the same in every role, so moving from shadow to canary to production (and on to previous, if
-    that is kept) restarts nothing.
+    A predictor's pod is the same in every role, so moving from canary to production (and on to previous, if that is
+    kept) restarts nothing. The operator itself labels the pods of a shadow, and replaces them once when it is none any
+    more.
     """
     versions = served(plan, release)
     if not versions:
@@ -87,21 +88,17 @@ def _autoscaler(plan: Plan) -> seldon.Autoscaler | None:
 
 def _component(plan: Plan) -> seldon.ComponentSpec:
     containers = servers.containers(plan)
-    gpu = servers.gpu(plan)
+    pod = core.PodSpec(
+        service_account_name=plan.names.model,
+        automount_service_account_token=False,
+        enable_service_links=False,
+        security_context=parts.POD,
+        containers=containers,
+        termination_grace_period_seconds=20,
+    )
     return seldon.ComponentSpec(
         # whoever waits for a release looks for the Deployment of this name
-        metadata=seldon.Named(name=NODE) if len(containers) > 1 else None,
-        spec=core.PodSpec(
-            node_selector=dict(gpu.node_selector) or None if gpu is not None else None,
-            tolerations=tuple(core.Toleration(key=key) for key in gpu.tolerations) or None if gpu is not None else None,
-            runtime_class_name=gpu.runtime_class if gpu is not None else None,
-            service_account_name=plan.names.model,
-            automount_service_account_token=False,
-            enable_service_links=False,
-            security_context=parts.POD,
-            containers=containers,
-            volumes=servers.shared_memory(gpu),
-            termination_grace_period_seconds=20,
-        ),
+        metadata=seldon.Named(name=component(plan.serve.graph)) if len(containers) > 1 else None,
+        spec=servers.placed(pod, servers.gpu(plan)),
         hpa_spec=_autoscaler(plan),
     )

@@ -41,7 +41,8 @@ def read(text: str, *, path: str) -> Document:
         # Strict validation takes a JSON list for a tuple; of Python data it would want the tuple itself.
         pipeline = Pipeline.model_validate_json(json.dumps(source.value), strict=True, by_alias=True, by_name=False)
     except ValidationError as error:
-        raise InvalidSpec([_problem(source, detail) for detail in error.errors()]) from error
+        details = [detail for detail in error.errors() if not _counted_wrong(detail)]
+        raise InvalidSpec([_problem(source, detail) for detail in details]) from error
     return Document(pipeline, source)
 
 
@@ -89,6 +90,12 @@ _WHAT = {
 }
 
 
+def _counted_wrong(detail: ErrorDetails) -> bool:
+    """pydantic counts only the entries of a list that are right: one with a wrong entry is called too short besides."""
+    value = detail["input"]
+    return detail["type"] == "too_short" and isinstance(value, list) and len(value) >= detail["ctx"]["min_length"]
+
+
 def _problem(source: Source, detail: ErrorDetails) -> Problem:
     location: Location = tuple(detail["loc"])
     kind, value, context = detail["type"], detail["input"], detail.get("ctx", {})
@@ -105,6 +112,8 @@ def _problem(source: Source, detail: ErrorDetails) -> Problem:
         given, inner = str(context["tag"]), (*here, _tag_of(location))
         message = f"{_dotted(inner)} is `{given}`, must be one of: {_listed(tags)}"
         return source.problem(inner, message, hint=_closest(given, tags))
+    if kind == "union_tag_not_found" and not isinstance(value, dict):
+        return source.problem(here, f"{field} is {_shown(value)}, must be a mapping")
     if kind == "union_tag_not_found":
         tags = [found[1] for model in _reached(location) if (found := tag(model)) is not None]
         return source.problem(

@@ -1,7 +1,7 @@
 """How the model answers requests: one model for each server that can hold it. A new one joins the union; the type
 checker names what is missing."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import Field, Tag, model_validator
 
@@ -136,3 +136,13 @@ Serve = Annotated[
     tagged("server", default="python"),
 ]
 """Any of them."""
+
+
+def speaking(protocol: str) -> tuple[str, ...]:
+    """The servers that have a protocol."""
+    servers = (PythonServer, *get_args(Prepackaged))
+    return tuple(
+        str(server.model_fields["server"].default)
+        for server in servers
+        if protocol in get_args(server.model_fields["protocol"].annotation)
+    )

@@ -5,6 +5,8 @@ from pipeline.cli.applied import Applied
 from pipeline.clients.kubernetes import KubernetesUnreachableError
 from pipeline.errors import StepError
 from pipeline.plan.names import Names
+from pipeline.spec import load
+from tests.spec.specs import MINIMAL
 
 OLD, COMMIT, NEWER = "a" * 40, "b" * 40, "c" * 40
 
@@ -26,9 +28,16 @@ class Api:
         return self.deployments.get(name)
 
 
+GRAPH = "{type: transformer, name: scale, image: server, class: Scale, children: [{type: released}]}"
+SPECS = {COMMIT: MINIMAL, NEWER: MINIMAL.replace("Digits}", f"Digits, graph: {GRAPH}}}")}
+
+
 class History:
     def contains(self, commit, *, ancestor):
         return (commit, ancestor) in {(COMMIT, COMMIT), (NEWER, COMMIT)}
+
+    def tree(self, commit):
+        return {"workflows/digits/pipeline.yaml": SPECS[commit]}
 
 
 def deployment(ready=1, generation=2, seen=2, replicas=1):
@@ -79,6 +88,16 @@ def test_a_commit_is_applied_when_the_kustomization_contains_it(api, expected):
 )
 def test_its_deployments_are_current(deployments, expected):
     assert missing(Api(f"main@sha1:{COMMIT}", deployments=deployments), ("r1",)) == expected
+
+
+def test_the_operators_deployment_is_named_by_the_graph_that_runs():
+    runs = f"main@sha1:{NEWER}"
+    name = Names("digits", "ml").operated("r1", load(SPECS[NEWER], path="p.yaml").spec.serve.graph)
+    assert missing(Api(runs, deployments={name: deployment()}), ("r1",)) == ""
+    assert missing(Api(runs, deployments={name: deployment(ready=0)}), ("r1",)) == f"Deployment {name} is not ready"
+    # that of the graph before goes when the new one is ready
+    before = {"digits-r1-0-model": deployment()}
+    assert missing(Api(runs, deployments=before), ("r1",)) == "Deployment digits-r1 does not exist"
 
 
 def test_waiting_says_each_reason_once_and_outlives_an_api_that_is_away(monkeypatch):

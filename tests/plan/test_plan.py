@@ -47,7 +47,10 @@ def graph_of(inner: str, depth: int) -> str:
         ("{model: Digits}", graph("{type: released}, {type: model, name: a, image: server, class: B}"),
          "spec.serve.graph.children[1].name is `a`, must not be that of spec.serve.graph", None),
         ("{model: Digits}", graph("{type: released}, {type: model, name: model, image: server, class: B}"),
-         "spec.serve.graph.children[1].name is `model`, must not be one of Seldon's own", None),
+         "spec.serve.graph.children[1].name is `model`, must be none of `model`, `tfserving`, "
+         "`seldon-container-engine`, `pods`: those names are taken", None),
+        ("{model: Digits}", graph("{type: released}, {type: model, name: pods, image: server, class: B}"),
+         "spec.serve.graph.children[1].name is `pods`, must be none of", None),
         ("{model: Digits}", graph("{type: released}, {type: model, name: b, image: sever, class: B}"),
          "spec.serve.graph.children[1].image is `sever`, must be one of the images", "did you mean `server`?"),
         ("{model: Digits}", graph("{type: released}", "transformer", "model: Digits, backend: plain"),
@@ -55,7 +58,8 @@ def graph_of(inner: str, depth: int) -> str:
         ("{model: Digits}", graph("{type: released}", "transformer", "server: sklearn, protocol: v2"),
          "spec.serve.protocol is `v2`, must be `seldon` with a graph", None),
         ("{model: Digits}", graph("{type: released}", "transformer", "server: triton"),
-         "p.yaml:11:10: spec.serve.protocol is `v2`, must be `seldon` with a graph", None),
+         "p.yaml:11:19: spec.serve.server is `triton`, must speak `seldon` with a graph, as `python`, `sklearn`, "
+         "`xgboost`, `mlflow`, `tensorflow` do: its nodes are Python classes, which speak nothing else", None),
         ("{model: Digits}", graph("{type: released}, {type: model, name: b, image: server, class: B, "
                                   "resources: {gpu: 1, gpuProfile: big}}"),
          "spec.serve.graph.children[1].resources.gpuProfile is `big`, must be one of the GPU profiles", None),

@@ -90,6 +90,18 @@ def test_the_pods_of_production_are_replaced() -> None:
     assert not found.surprises
 
 
+def test_another_protocol_is_other_pods_and_other_requests() -> None:
+    """One field of the SeldonDeployment, by which the operator chooses image and arguments."""
+    before, after = (
+        rendered(edited(("serve: {model: Digits}", f"serve: {{server: xgboost, protocol: {protocol}}}")), RELEASE)
+        for protocol in ("seldon", "v2")
+    )
+    assert impact(before, after, pipeline="digits").effects == (
+        f"production {ID} gets new pods, one at a time, while the old ones answer",
+        "requests and answers are in protocol `v2`, at its own path: whoever sends them has to change, too",
+    )
+
+
 def test_a_schedule_and_its_end() -> None:
     spec = edited(('    run: "train:train"\n', '    run: "train:train"\n    schedule: "0 3 * * *"\n'))
     without, with_one = rendered(SPEC, None), rendered(spec, None)

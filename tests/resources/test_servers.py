@@ -5,11 +5,12 @@ import json
 import pytest
 import yaml
 
-from pipeline.kube import seldon
-from pipeline.plan import plan
+from pipeline.kube import core, seldon
+from pipeline.plan import Names, plan
 from pipeline.resources import network, plain
 from pipeline.resources.serving import seldon_deployment
 from pipeline.spec import load
+from pipeline.spec.graph import Node
 from tests.resources.test_plain import CANARY, ONE, PROMOTED, TWO
 from tests.spec.specs import MINIMAL
 
@@ -34,9 +35,13 @@ def deployed(serve: str, release=CANARY) -> seldon.SeldonDeployment:  # type: ig
     return found
 
 
-def graph(serve: str = "model: Digits") -> str:
-    indented = GRAPH.replace("\n", "\n  ")
+def graph(serve: str = "model: Digits", text: str = GRAPH) -> str:
+    indented = text.replace("\n", "\n  ")
     return f"\n    {serve}\n    graph:{indented}"
+
+
+def nodes_of(text: str = GRAPH) -> Node | None:
+    return load(MINIMAL.replace("{model: Digits}", graph(text=text)), path="p.yaml").spec.serve.graph
 
 
 def walk(node: seldon.Node) -> list[seldon.Node]:
@@ -69,8 +74,27 @@ def test_each_node_has_its_container_and_only_the_released_one_is_logged() -> No
             "rules": ("Rules", "--service-type", "MODEL"),
         }
         assert containers["choose"].image == "ghcr.io/acme/digits-trainer:1.0.0"
-        # whoever waits for the release looks for this Deployment
-        assert component.metadata == seldon.Named(name="model")
+        assert component.metadata is not None
+        assert Names("digits", "digits").operated(version.id, nodes_of()).endswith(f"-0-{component.metadata.name}")
+
+
+def test_other_nodes_are_another_deployment() -> None:
+    """Pods are selected by the names of all nodes; a Deployment whose selector is another one is taken down by the
+    operator before it makes the new one, and production with it."""
+    names = Names("p" * 34, "p")
+
+    def named(graph: Node | None) -> str:
+        return names.operated("r12345678", graph)
+
+    before = named(nodes_of())
+    assert named(None) == f"{names.pipeline}-r12345678-0-model"
+    added = "{type: model, name: older, image: server, class: Rules}, {type: model, name: rules"
+    others = [GRAPH.replace("name: rules", "name: older"), GRAPH.replace("{type: model, name: rules", added)]
+    assert len({named(None), before, *(named(nodes_of(other)) for other in others)}) == 4
+    for same in (GRAPH.replace("Label", "Mark"), GRAPH.replace("type: router", "type: combiner")):
+        assert named(nodes_of(same)) == before
+    # a longer one would be a hash, by the operator's own settings
+    assert len(before) <= 63
 
 
 @pytest.mark.parametrize("serve", [graph(), graph("server: sklearn"), "{server: triton}", "{server: mlflow}"])
@@ -85,6 +109,50 @@ def test_a_pod_keeps_its_ports_when_it_is_left_alone(serve: str) -> None:
     shown = network.policies(plan(load(MINIMAL.replace("{model: Digits}", serve), path="p.yaml")))["model"]
     open_ports = {port.port for rule in shown.spec.ingress or () for port in rule.ports or ()}
     assert open_ports == {8000, *(number for _, number in ports[0])}
+
+
+@pytest.mark.parametrize(
+    ("serve", "probed"),
+    [
+        ("{server: sklearn}", ["model"]),
+        ("{server: mlflow, protocol: v2}", ["model"]),
+        ("{server: tensorflow}", ["model"]),
+        ("{server: triton}", ["model"]),
+        # the operator's probes are of the proxy, which loads nothing
+        ("{server: tensorflow, protocol: seldon}", []),
+        ("{model: Digits}", []),
+    ],
+)
+def test_a_server_has_time_to_load_a_large_model(serve: str, probed: list[str]) -> None:
+    """It listens when it has loaded; a minute and a quarter after the start, the operator's liveness probe ends it."""
+    (component,) = deployed(serve).spec.predictors[0].component_specs
+    probes = {one.name: one.startup_probe for one in component.spec.containers if one.startup_probe is not None}
+    assert list(probes) == probed
+    for probe in probes.values():
+        # the operator's own name for the port where it listens
+        assert probe.tcp_socket == core.TCPSocket(port="http")
+        assert (probe.period_seconds or 0) * (probe.failure_threshold or 0) == 600
+
+
+@pytest.mark.parametrize(
+    ("serve", "open_"),
+    [("{server: mlflow}", True), ("{server: mlflow, protocol: v2}", False), ("{server: sklearn}", False)],
+)
+def test_a_server_that_installs_what_its_model_names_reaches_the_packages(serve: str, open_: bool) -> None:
+    policy = network.policies(plan(load(MINIMAL.replace("{model: Digits}", serve), path="p.yaml")))["model"]
+    anywhere = [port.port for rule in policy.spec.egress or () if rule.to is None for port in rule.ports or ()]
+    assert anywhere == ([443] if open_ else [])
+
+
+def test_a_proxied_server_answers_before_its_pod_is_asked() -> None:
+    (component,) = deployed("{server: tensorflow, protocol: seldon}").spec.predictors[0].component_specs
+    proxy, serving = component.spec.containers
+    # the operator probes only what is a node; where TensorFlow Serving listens is its constant
+    assert serving.readiness_probe is not None
+    assert serving.readiness_probe.tcp_socket == core.TCPSocket(port=2001)
+    # the proxy imports TensorFlow
+    assert proxy.resources is not None
+    assert (proxy.resources.limits or {})["memory"] == "1Gi"
 
 
 def test_without_the_operator_a_graph_is_refused_by_name() -> None:

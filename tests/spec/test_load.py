@@ -153,6 +153,22 @@ def test_each_mistake_is_named_with_its_place(old: str, new: str, expected: str)
     assert all(line.startswith("p.yaml:") for line in found)
 
 
+def test_a_list_is_not_too_short_because_something_in_it_is_wrong() -> None:
+    children = "[{type: released}, {type: model, name: b, image: b, class: B, childrn: []}]"
+    router = f"{{type: router, name: a, image: b, class: C, children: {children}}}"
+    (only,) = problems(changed("{model: Digits}", f"{{model: D, graph: {router}}}"))
+    assert "spec.serve.graph.children[1].childrn is not a known key" in only
+
+
+@pytest.mark.parametrize(("value", "shown"), [("hello", "`hello`"), ("5", "5"), ("[a]", "a list")])
+def test_what_should_be_a_mapping_is_not_said_to_lack_a_key(value: str, shown: str) -> None:
+    (only,) = problems(changed("{model: Digits}", f"{{model: D, graph: {value}}}"))
+    assert only == f"p.yaml:11:28: spec.serve.graph is {shown}, must be a mapping"
+    transformer = f"{{type: transformer, name: a, image: b, class: C, children: [{value}]}}"
+    (only,) = problems(changed("{model: Digits}", f"{{model: D, graph: {transformer}}}"))
+    assert f"spec.serve.graph.children[0] is {shown}, must be a mapping" in only
+
+
 def test_all_problems_are_listed_in_the_order_of_the_file() -> None:
     text = changed("s3://digits/batches", "x").replace("{model: Digits}", "{modell: D}").replace("train:train", "t")
     found = problems(text)

@@ -54,7 +54,7 @@ def traffic(world: World) -> Iterator[Found]:
             yield one.at(
                 at, f"the traffic of {len(live)} predictors sums to {sum(weights)} ({', '.join(map(str, weights))})"
             )
-        elif len(live) == 1 and 0 < weights[0] < 100:
+        elif len(_predictors(one)) == len(live) == 1 and 0 < weights[0] < 100:
             yield one.at(live[0].get("traffic"), f"the only predictor gets {weights[0]} % of the traffic")
 
 
