@@ -103,6 +103,7 @@ class SecurityContext(Model):
 
     allow_privilege_escalation: bool | None = None
     run_as_non_root: bool | None = None
+    run_as_group: int | None = None
     capabilities: Capabilities | None = None
     seccomp_profile: SeccompProfile | None = None
 

@@ -43,6 +43,9 @@ TFSERVING_PORT = 2001
 
 NodeType = Literal["MODEL", "ROUTER", "COMBINER", "TRANSFORMER", "OUTPUT_TRANSFORMER"]
 
+_IMAGES_OWN = parts.HARDENED.model_copy(update={"run_as_group": 0})
+"""Upstream's images are made for any user, but in group 0: to others MLServer's own folder is shut, and it ends there
+when it starts (its Dockerfile of 1.3.5; seen)."""
 _MODEL_URI = seldon.Parameter(name="model_uri", type="STRING", value=MODEL_URI)
 
 
@@ -163,7 +166,7 @@ def _python(name: str, image: str, model: str, service: str) -> core.Container:
 
 
 def _server(name: str, image: str | None) -> core.Container:
-    return core.Container(name=name, image=image, security_context=parts.HARDENED)
+    return core.Container(name=name, image=image, security_context=_IMAGES_OWN)
 
 
 def _loading(server: core.Container) -> core.Container:

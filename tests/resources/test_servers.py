@@ -134,6 +134,17 @@ def test_a_server_has_time_to_load_a_large_model(serve: str, probed: list[str]) 
         assert (probe.period_seconds or 0) * (probe.failure_threshold or 0) == 600
 
 
+def test_a_server_of_the_operators_is_in_the_group_that_its_image_is_made_for() -> None:
+    def groups(serve: str) -> list[int | None]:
+        (component,) = deployed(serve).spec.predictors[0].component_specs
+        contexts = [container.security_context for container in component.spec.containers]
+        return [context.run_as_group if context is not None else None for context in contexts]
+
+    assert groups("{server: sklearn, protocol: v2}") == [0]
+    assert groups("{server: tensorflow, protocol: seldon}") == [0, 0]
+    assert groups("{model: Digits}") == [None], "an image of the user's: the pod's own group"
+
+
 @pytest.mark.parametrize(
     ("serve", "open_"),
     [("{server: mlflow}", True), ("{server: mlflow, protocol: v2}", False), ("{server: sklearn}", False)],
