@@ -10,8 +10,10 @@ _HEALTH = {
     "SeldonDeployment": flux.HealthCheck(
         api_version="machinelearning.seldon.io/v1",
         kind="SeldonDeployment",
-        # The operator says Failed for a moment while it still tries; only Available is an answer.
-        current="has(status.state) && status.state == 'Available'",
+        # The operator says Failed for a moment while it still tries; only Available is an answer. It tells no
+        # observedGeneration either: until it has looked, Available is said of the predictors before (seen).
+        current="has(status.state) && status.state == 'Available' && has(status.serviceStatus)"
+        " && spec.predictors.all(p, metadata.name + '-' + p.name in status.serviceStatus)",
     )
 }
 

@@ -65,9 +65,9 @@ class Place:
             secret_key=self.credentials.secret_key,
         )
 
-    def render(self, name, *, release=None, **spec):
-        """The tree of a small spec, in this namespace; its pods' accounts are applied. Objects by kind and name."""
-        whole = {
+    def spec(self, name, **spec):
+        """A small spec in this namespace: what is given, and what every one needs."""
+        return {
             "apiVersion": "driftloop.dev/v1alpha1",
             "kind": "Pipeline",
             "metadata": {"name": name, "namespace": N},
@@ -80,7 +80,10 @@ class Place:
                 **spec,
             },
         }
-        files = rendered(json.dumps(whole), release)
+
+    def render(self, name, *, release=None, **spec):
+        """The tree of a small spec; its pods' accounts are applied. Objects by kind and name."""
+        files = rendered(json.dumps(self.spec(name, **spec)), release)
         objects = [
             document
             for path, text in files.items()

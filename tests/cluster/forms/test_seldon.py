@@ -3,12 +3,17 @@
 import json
 import subprocess
 import urllib.error
+from contextlib import contextmanager
 from urllib.request import Request, urlopen
 
 import pytest
 import yaml
 from cluster.forms.place import BUCKET, N
+from cluster.git_server import serving
+from cluster.kube import node_facing_address
 from cluster.live import missing
+
+from pipeline.render import rendered
 
 GRAPH = "ghcr.io/driftloop/test-graph:1"
 TENSOR = {"name": "x", "shape": [1, 1], "datatype": "FP64", "data": [2]}
@@ -37,12 +42,22 @@ class Serving:
 
     def __init__(self, here, name, serve, **spec):
         self.here, self.name = here, name
-        self._spec = {"serve": {"backend": "seldon", "resources": {"cpu": "50m", "memory": "256Mi"}, **serve}, **spec}
+        self._parts = {"serve": {"backend": "seldon", "resources": {"cpu": "50m", "memory": "256Mi"}, **serve}, **spec}
+
+    @property
+    def parts(self):
+        """What the spec says besides what every one here does."""
+        return json.loads(json.dumps(self._parts))
+
+    @property
+    def spec(self):
+        """The whole spec."""
+        return self.here.spec(self.name, **self.parts)
 
     def apply(self, weights, *, shadow=None):
         """Commit these weights, by hand; returns once the operator says that it serves them."""
         here, name = self.here, self.name
-        objects = here.render(name, release=release(name, weights, shadow), **json.loads(json.dumps(self._spec)))
+        objects = here.render(name, release=release(name, weights, shadow), **self.parts)
         kinds = ("Namespace", "SeldonDeployment", "PodDisruptionBudget")
         for (kind, _), one in objects.items():
             if kind in kinds:
@@ -180,6 +195,84 @@ def test_a_rollout_keeps_productions_pods_and_the_routes_say_its_weights(here):
         assert numbers(it.ask(SECOND, body)) == [[60.0]]
     finally:
         it.remove()
+
+
+def test_flux_waits_until_the_operator_serves_what_was_committed(here):
+    for id, factor in ((FIRST, "2"), (SECOND, "3")):
+        here.put(f"told/{id}", factor=factor)
+    it = Serving(here, "told", {"model": "nodes.Times"}, **image())
+    try:
+        with followed(here, it) as commit:
+            for id in (FIRST, SECOND):
+                commit({id: 100})
+                assert it.replicated({id: 100}, None), "as soon as Flux says that it is ready"
+                assert it.routes() == ({id: 100}, None)
+    finally:
+        it.remove()
+
+
+@contextmanager
+def followed(here, it):
+    """Flux applies what the yielded function commits of a pipeline's `deployments`, which returns when it is ready."""
+    work, bare, name = here.folder / "work", here.folder / "git" / "forms.git", "driftloop-forms"
+    secret = {"username": "flux", "password": "reads"}
+    people = {"user": "bot", "password": "writes", "reader": "flux", "reader_password": "reads"}
+
+    def git(*args):
+        identity = ("-c", "user.name=forms", "-c", "user.email=forms@cluster.test")
+        command = ["git", *identity, "-C", str(work), *args]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    def commit(weights):
+        files = rendered(json.dumps(it.spec), release(it.name, weights))
+        (own,) = (file for path, text in files.items() for file in yaml.safe_load_all(text) if is_ours(file))
+        for path, text in files.items():
+            if path.startswith(own["spec"]["path"].removeprefix("./") + "/"):
+                (work / path).parent.mkdir(parents=True, exist_ok=True)
+                (work / path).write_text(text)
+        git("add", "-A")
+        git("commit", "-q", "-m", f"Serve {weights}")
+        git("push", "-q", str(bare), "main")
+        own["spec"].pop("dependsOn")
+        own["metadata"]["name"] = own["spec"]["sourceRef"]["name"] = name
+        here.kube.run("apply", "-f", "-", stdin=yaml.safe_dump(own))
+        tip = git("rev-parse", "HEAD")
+        here.kube.wait(
+            f"Flux says {weights} is ready",
+            lambda: here.kube.ready("kustomization", name) and tip in applied(),
+            timeout=300,
+            every=0.3,
+        )
+
+    def is_ours(file):
+        return file["kind"] == "Kustomization" and file.get("metadata", {}).get("name") == f"{it.name}-deployments"
+
+    def applied():
+        return here.kube.get("kustomization", name, "flux-system")["status"].get("lastAppliedRevision", "")
+
+    bare.parent.mkdir()
+    subprocess.run(["git", "init", "-q", "--bare", "-b", "main", str(bare)], check=True)
+    subprocess.run(["git", "init", "-q", "-b", "main", str(work)], check=True)
+    here.apply(*(o for o in here.render(it.name, **it.parts).values() if o["kind"] == "Namespace"))
+    with serving(bare.parent, port=0, **people) as port:
+        source = {
+            "interval": "1s",
+            "url": f"http://{node_facing_address()}:{port}/forms.git",
+            "ref": {"branch": "main"},
+            "secretRef": {"name": name},
+        }
+        objects = (
+            {"apiVersion": "v1", "kind": "Secret", "stringData": secret},
+            {"apiVersion": "source.toolkit.fluxcd.io/v1", "kind": "GitRepository", "spec": source},
+        )
+        for one in objects:
+            one["metadata"] = {"name": name, "namespace": "flux-system"}
+        here.kube.run("apply", "-f", "-", stdin=yaml.safe_dump_all(objects))
+        try:
+            yield commit
+        finally:
+            kinds = f"kustomization/{name}", f"gitrepository/{name}", f"secret/{name}"
+            here.kube.run("-n", "flux-system", "delete", *kinds, "--ignore-not-found", "--timeout=120s")
 
 
 def test_a_graph_asks_each_of_its_nodes(here):
