@@ -87,7 +87,7 @@ class Place:
         objects = [
             document
             for path, text in files.items()
-            if path.startswith((f"workflows/{name}/", f"deployments/{name}/"))
+            if path.startswith(tuple(f"{tree}/{name}/" for tree in ("workflows", "deployments", "monitors")))
             if not path.endswith(("pipeline.yaml", "release.yaml", "kustomization.yaml"))
             for document in yaml.safe_load_all(text)
         ]
@@ -142,6 +142,39 @@ class Place:
         with suppress(MissingObjectError):
             return self.store.read(Location(BUCKET.bucket, key)).decode()
         return None
+
+
+def release(name, weights, shadow=None, *, detectors=None):
+    """A release.yaml: the first weight is production's; models lie in `<name>/<id>` of the store."""
+
+    def model(id):
+        return {
+            "id": id,
+            "run": f"{name}-{id[1:].zfill(12)}",
+            "model": f"s3://{BUCKET.bucket}/{name}/{id}",
+            "modelDigest": "sha256:" + id[1:].zfill(64),
+            "detectors": detectors,
+            "dataDigest": "sha256:" + "c" * 64,
+            "metrics": {"accuracy": 0.97},
+            "recent": None,
+        }
+
+    production, *others = weights
+    candidate = shadow or next(iter(others), None)
+    return yaml.safe_dump(
+        {
+            "apiVersion": "driftloop.dev/v1alpha1",
+            "kind": "Release",
+            "metadata": {"name": name, "namespace": N},
+            "spec": {
+                "phase": "shadow" if shadow else "canary" if others else "stable",
+                "production": model(production),
+                "candidate": model(candidate) if candidate else None,
+                "previous": None,
+                "weights": weights,
+            },
+        }
+    )
 
 
 def memoization():

@@ -1,14 +1,17 @@
 """What is rendered for Seldon's operator does there what it says: graphs, servers, autoscaling, a rollout."""
 
+import itertools
 import json
 import subprocess
+import threading
+import time
 import urllib.error
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from urllib.request import Request, urlopen
 
 import pytest
 import yaml
-from cluster.forms.place import BUCKET, N
+from cluster.forms.place import BUCKET, N, release
 from cluster.git_server import serving
 from cluster.kube import node_facing_address
 from cluster.live import missing
@@ -121,39 +124,6 @@ def post(url, body):
 
 def is_ready(pod):
     return any(c["type"] == "Ready" and c["status"] == "True" for c in pod["status"].get("conditions", ()))
-
-
-def release(name, weights, shadow=None):
-    """A release.yaml: the first weight is production's; models lie in `<name>/<id>` of the store."""
-
-    def model(id):
-        return {
-            "id": id,
-            "run": f"{name}-{id[1:].zfill(12)}",
-            "model": f"s3://{BUCKET.bucket}/{name}/{id}",
-            "modelDigest": "sha256:" + id[1:].zfill(64),
-            "detectors": None,
-            "dataDigest": "sha256:" + "c" * 64,
-            "metrics": {"accuracy": 0.97},
-            "recent": None,
-        }
-
-    production, *others = weights
-    candidate = shadow or next(iter(others), None)
-    return yaml.safe_dump(
-        {
-            "apiVersion": "driftloop.dev/v1alpha1",
-            "kind": "Release",
-            "metadata": {"name": name, "namespace": N},
-            "spec": {
-                "phase": "shadow" if shadow else "canary" if others else "stable",
-                "production": model(production),
-                "candidate": model(candidate) if candidate else None,
-                "previous": None,
-                "weights": weights,
-            },
-        }
-    )
 
 
 def image(**more):
@@ -294,6 +264,46 @@ def test_a_graph_asks_each_of_its_nodes(here):
         assert numbers(it.ask(FIRST, {"data": {"ndarray": [[20.0]]}})) == [[54.0]]
     finally:
         it.remove()
+
+
+def test_a_changed_graph_starts_beside_what_answers(here):
+    here.put(f"grown/{FIRST}", factor="3")
+    children = [{"type": "released"}, {"type": "model", "name": "rules", "class": "nodes.Plus", **AROUND}]
+    more = {"type": "model", "name": "twice", "class": "nodes.Plus", **AROUND}
+    its = [
+        Serving(here, "grown", {"model": "nodes.Times", "graph": graph}, **image(around={"ref": GRAPH}))
+        for graph in (
+            {"type": "combiner", "name": "vote", "class": "nodes.Mean", **AROUND, "children": children},
+            {"type": "combiner", "name": "vote", "class": "nodes.Mean", **AROUND, "children": [*children, more]},
+        )
+    ]
+    over, answers = threading.Event(), []
+
+    def ask():
+        while not over.wait(0.2):
+            with suppress(OSError, pytest.fail.Exception):
+                answer = its[0].ask(FIRST, {"data": {"ndarray": [[2.0]]}})
+                answers.append((time.monotonic(), numbers(answer)))
+
+    thread = threading.Thread(target=ask)
+    try:
+        its[0].apply({FIRST: 100})
+        thread.start()
+        its[1].apply({FIRST: 100})
+        # the mean of 6, 102 and 102, where before it was that of 6 and 102
+        here.kube.wait(
+            "the new graph answers",
+            lambda: len(answers) > 5 and all(said == [[70.0]] for _, said in answers[-5:]),
+            timeout=240,
+        )
+        assert answers[0][1] == [[54.0]]
+    finally:
+        over.set()
+        thread.join(30)
+        its[0].remove()
+    gap = max(later - earlier for (earlier, _), (later, _) in itertools.pairwise(answers))
+    print(f"longest time without an answer: {gap:.1f} s of {answers[-1][0] - answers[0][0]:.0f}")
+    assert gap < 10, "a pod of this takes longer to start"
 
 
 def test_a_router_asks_one_of_its_nodes(here):
