@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 import subprocess
 import threading
 import time
@@ -22,8 +23,8 @@ GRAPH = "ghcr.io/driftloop/test-graph:1"
 TENSOR = {"name": "x", "shape": [1, 1], "datatype": "FP64", "data": [2]}
 FIRST, SECOND = "r00000001", "r00000002"
 AROUND = {"image": "around", "resources": {"cpu": "50m", "memory": "128Mi"}}
-SKLEARN = "1.5.2"
-"""Of the image that `seldon-config` names; upstream's own have older ones."""
+SKLEARN = os.environ.get("CLUSTER_TEST_SKLEARN", "1.5.2")
+"""What the images have that `seldon-config` names: a model of another version they may not read."""
 LINE = """
 import pathlib, sys
 import joblib
