@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -142,6 +143,14 @@ def runs(values: str, phase: str = "Failed") -> Seen:
     return {
         series("argo_workflows_total_count", namespace="n", phase=phase): values,
         anywhere("decision_phase", "services", phase="idle"): "1x200",
+    }
+
+
+def answers(codes: Mapping[str, str]) -> Seen:
+    """What Seldon's executor counts of a release's answers: values by HTTP status."""
+    return {
+        anywhere(EXECUTOR, "seldon", service="predictions", predictor_name="r1", code=code): values
+        for code, values in codes.items()
     }
 
 
@@ -369,10 +378,7 @@ CASES = (
         "PredictorFailing",
         True,
         "one in ten, behind Seldon's executor",
-        {
-            anywhere(EXECUTOR, "seldon", service="predictions", predictor_name="r1", code=code): values
-            for code, values in (("200", "0+90x60"), ("500", "0+10x60"))
-        },
+        answers({"200": "0+90x60", "500": "0+10x60"}),
         "20m",
         "platform",
     ),
@@ -397,10 +403,7 @@ CASES = (
         "PredictorFailing",
         False,
         "wrong requests",
-        {
-            anywhere(EXECUTOR, "seldon", service="predictions", predictor_name="r1", code=code): values
-            for code, values in (("200", "0+90x60"), ("400", "0+10x60"))
-        },
+        answers({"200": "0+90x60", "400": "0+10x60"}),
         "20m",
         "platform",
     ),

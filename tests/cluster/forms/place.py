@@ -12,6 +12,8 @@ import yaml
 from cluster.kube import Kube
 
 from pipeline.clients.s3 import Location, MissingObjectError, Store
+from pipeline.release import record
+from pipeline.release.record import Version
 from pipeline.render import rendered
 from pipeline.runtimes.cluster import platform
 
@@ -147,34 +149,26 @@ class Place:
 def release(name, weights, shadow=None, *, detectors=None):
     """A release.yaml: the first weight is production's; models lie in `<name>/<id>` of the store."""
 
-    def model(id):
-        return {
-            "id": id,
-            "run": f"{name}-{id[1:].zfill(12)}",
-            "model": f"s3://{BUCKET.bucket}/{name}/{id}",
-            "modelDigest": "sha256:" + id[1:].zfill(64),
-            "detectors": detectors,
-            "dataDigest": "sha256:" + "c" * 64,
-            "metrics": {"accuracy": 0.97},
-            "recent": None,
-        }
+    def version(id):
+        return Version(
+            id=id,
+            run=f"{name}-{id[1:].zfill(12)}",
+            model=f"s3://{BUCKET.bucket}/{name}/{id}",
+            model_digest="sha256:" + id[1:].zfill(64),
+            detectors=detectors,
+            data_digest="sha256:" + "c" * 64,
+            metrics={"accuracy": 0.97},
+        )
 
     production, *others = weights
-    candidate = shadow or next(iter(others), None)
-    return yaml.safe_dump(
-        {
-            "apiVersion": "driftloop.dev/v1alpha1",
-            "kind": "Release",
-            "metadata": {"name": name, "namespace": N},
-            "spec": {
-                "phase": "shadow" if shadow else "canary" if others else "stable",
-                "production": model(production),
-                "candidate": model(candidate) if candidate else None,
-                "previous": None,
-                "weights": weights,
-            },
-        }
-    )
+    found = record.first(record.empty(name, N), version(production))
+    for candidate in (shadow, *others):
+        if candidate is not None:
+            found = record.shadow(found, version(candidate))
+    for candidate in others:
+        found = record.canary(found, weights[candidate])
+    assert found.weights == weights
+    return record.dump(found)
 
 
 def memoization():
