@@ -1,7 +1,7 @@
 """A small pipeline and its releases, for tests that commit."""
 
-from pipeline.release import record
-from pipeline.release.record import Version
+from driftloop.release import record
+from driftloop.release.record import Version
 
 SPEC = """\
 apiVersion: driftloop.dev/v1alpha1

@@ -37,8 +37,8 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from support.processes import Process, free_port, nats, until, url  # noqa: E402
 
-from pipeline.clients.nats import connection  # noqa: E402
-from pipeline.runtimes.local.environments import build  # noqa: E402
+from driftloop.clients.nats import connection  # noqa: E402
+from driftloop.local.kubelet.environments import build  # noqa: E402
 
 NAMESPACE, NAME, RELEASE, WIDTH = "bench", "digits", "r1", 64
 SHARE_TARGET, DELAY_TARGET = 0.25, 1.0
@@ -47,7 +47,7 @@ TOKEN = "bench"
 
 def monitor_python() -> Path:
     """The interpreter of the monitor image's environment, built once below .driftloop/."""
-    requirements = ROOT / "pipeline" / "images" / "monitor" / "requirements.txt"
+    requirements = ROOT / "pipeline" / "driftloop" / "images" / "monitor" / "requirements.txt"
     return build(ROOT / ".driftloop" / "envs", [requirements], python="3.11", name="monitor") / "bin" / "python"
 
 
@@ -87,25 +87,25 @@ class Platform:
             (run / "objects.json").write_text(json.dumps({"revision": "bench", "objects": objects()}))
             environment = {
                 "NATS_URL": url(self.server),
-                "PYTHONPATH": str(ROOT),
+                "PYTHONPATH": str(ROOT / "pipeline"),
                 "DRIFTLOOP_WEBHOOK_TOKEN": TOKEN,
                 "NO_PROXY": "127.0.0.1",
             }
             self.broker = Process(
-                [sys.executable, "-m", "pipeline.runtimes.local.broker", "--state", str(self.folder)],
+                [sys.executable, "-m", "driftloop.local.knative", "--state", str(self.folder)],
                 self.folder / "broker.log",
                 ports["broker"],
                 "/healthz",
             ).start(120)
             started.append(self.broker)
             who = ["--namespace", NAMESPACE, "--pipeline", NAME]
-            argv = [str(monitor_python()), "-m", "pipeline.services.detector", "serve", "--port", str(detector), *who]
+            argv = [str(monitor_python()), "-m", "driftloop.services.detector", "serve", "--port", str(detector), *who]
             argv += ["--detector", "drift", "--release", RELEASE, "--config", self._config()]
             argv += ["--artifact", str(self.folder / "detector")]
             argv += ["--broker", f"http://127.0.0.1:{ports['broker']}/{NAMESPACE}/default"]
             self.detector = Process(argv, self.folder / "detector.log", detector, "/healthz", environment).start(120)
             started.append(self.detector)
-            argv = [sys.executable, "-m", "pipeline.services.decision", "--port", str(decision), *who]
+            argv = [sys.executable, "-m", "driftloop.services.decision", "--port", str(decision), *who]
             argv += ["--policy", json.dumps({"consecutive": 2, "on": ["drift"]})]
             argv += ["--webhook", f"http://127.0.0.1:{webhook}/retrain"]
             argv += ["--broker", f"http://127.0.0.1:{ports['broker']}/{NAMESPACE}/default"]

@@ -26,10 +26,10 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
-from pipeline.cli.demo_platform import Platform, answers, output, program  # noqa: E402
-from pipeline.errors import LocalError  # noqa: E402
-from pipeline.runtimes.local.state import State  # noqa: E402
-from pipeline.spec import load  # noqa: E402
+from driftloop.demo.demo_platform import Platform, answers, output, program  # noqa: E402
+from driftloop.errors import LocalError  # noqa: E402
+from driftloop.local.ground.state import State  # noqa: E402
+from driftloop.spec import load  # noqa: E402
 
 ENVS = ROOT / ".driftloop" / "envs"
 EXAMPLES = ROOT / "examples"

@@ -28,9 +28,9 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from hera.workflows import WorkflowTemplate
-from pipeline.plan import Names, plan
-from pipeline.resources import workflow
-from pipeline.spec import load
+from driftloop.plan import Names, plan
+from driftloop.resources import workflow
+from driftloop.spec import load
 
 spec, folder, count = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 planned = plan(load(spec.read_text(), path=str(spec)))
@@ -59,7 +59,7 @@ class Cost:
 
 def cost(command: Sequence[str | Path], cache: Path) -> Cost:
     started = time.perf_counter()
-    env = {**os.environ, "DRIFTLOOP_CACHE": str(cache), "PYTHONPATH": str(ROOT)}
+    env = {**os.environ, "DRIFTLOOP_CACHE": str(cache), "PYTHONPATH": str(ROOT / "pipeline")}
     process = subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, text=True, env=env)
     assert process.stderr is not None
     said = process.stderr.read()
@@ -82,7 +82,7 @@ def main() -> int:
             spec.write_text(text.replace("{name: digits}", f"{{name: {spec.stem}}}"))
         cache, (one, all_, plain) = folder / "cache", (folder / part for part in ("one", "all", "plain"))
         plain.mkdir()
-        driftloop = [sys.executable, "-m", "pipeline.cli", "render"]
+        driftloop = [sys.executable, "-m", "driftloop.cli", "render"]
         single = cost([*driftloop, specs[0], "--into", one], folder / "cache-of-one")
         single_hera = cost([sys.executable, "-c", PLAIN_HERA, SPEC, plain, "1"], cache)
         full = cost([*driftloop, *specs, "--into", all_], cache)

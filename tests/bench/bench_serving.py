@@ -29,10 +29,11 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from support.processes import Process, free_port, nats, url  # noqa: E402
 
-from pipeline.clients.nats import connection  # noqa: E402
-from pipeline.resources.logger import Logger, bootstrap  # noqa: E402
-from pipeline.runtimes.local import binaries, envoy  # noqa: E402
-from pipeline.runtimes.local.environments import build  # noqa: E402
+from driftloop.clients.nats import connection  # noqa: E402
+from driftloop.local.ground import binaries  # noqa: E402
+from driftloop.local.istio import envoy  # noqa: E402
+from driftloop.local.kubelet.environments import build  # noqa: E402
+from driftloop.resources.serving.logger import Logger, bootstrap  # noqa: E402
 
 DIGITS = ROOT / "examples" / "digits"
 BENCH = ROOT / ".driftloop" / "bench"
@@ -111,7 +112,7 @@ def platform(folder: Path) -> Iterator[dict[str, str]]:
             },
         ),
         Process(
-            [sys.executable, "-m", "pipeline.runtimes.local.broker", "--state", str(folder)],
+            [sys.executable, "-m", "driftloop.local.knative", "--state", str(folder)],
             folder / "broker.log",
             ports["broker"],
         ),

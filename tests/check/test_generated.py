@@ -7,11 +7,11 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.check import check
-from pipeline.cli.manifests import Schemas
-from pipeline.plan import images
-from pipeline.release import record
-from pipeline.render import rendered
+from driftloop.check import check
+from driftloop.operations.manifests import Schemas
+from driftloop.plan import images
+from driftloop.release import record
+from driftloop.render import rendered
 from tests.pipelines import version
 from tests.spec.specs import DETECTORS
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.check import Finding, check
-from pipeline.check.read import MAX_BYTES, MAX_DEPTH, read
+from driftloop.check import Finding, check
+from driftloop.text.read import MAX_BYTES, MAX_DEPTH, read
 
 OBJECT = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n"
 
@@ -70,7 +70,7 @@ def test_ten_megabytes_cost_little() -> None:
 
 
 def test_values_are_counted_with_their_aliases(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.check.read.MAX_VALUES", 1000)
+    monkeypatch.setattr("driftloop.text.read.MAX_VALUES", 1000)
     assert check({"a.yaml": "a: [" + "1, " * 900 + "1]\n"}) == ()
     assert only("a: [" + "1, " * 1000 + "1]\n").code == "DL004"
     assert only("a: &a [" + "1, " * 600 + "1]\nb: *a\n").code == "DL004"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.check import check
+from driftloop.check import check
 
 NAMESPACE = "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop, labels: {LABELS}}\n"
 AMBIENT, SIDECARS, OFF = "istio.io/dataplane-mode: ambient", "istio-injection: enabled", "istio-injection: disabled"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.check import Severity, check
+from driftloop.check import Severity, check
 
 SENSOR = """\
 apiVersion: argoproj.io/v1alpha1

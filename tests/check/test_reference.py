@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from pipeline.check import RULES
-from pipeline.check.explanation import explained, reference
-from pipeline.cli.explain import example
+from driftloop.check import RULES
+from driftloop.check.explanation import explained, reference
+from driftloop.cli.explain import example
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "findings.md"
 

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-import pipeline.check
-from pipeline.check import RULES, Rule, check
-from pipeline.check.example import variant
-from pipeline.check.schema import Schema
+import driftloop.check
+from driftloop.check import RULES, Rule, check
+from driftloop.check.example import variant
+from driftloop.check.schema import Schema
 
-EXAMPLES = Path(pipeline.check.__file__).parent / "examples"
+EXAMPLES = Path(driftloop.check.__file__).parent / "examples"
 WITHOUT = {"DL002", "DL003"}
 """Bytes and sizes, which a text can't show: test_hostile.py has them."""
 

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import pipeline.check
-from pipeline.check import RULES
-from pipeline.check.example import variant
+import driftloop.check
+from driftloop.check import RULES
+from driftloop.check.example import variant
 from tests.check.trees import NAMES, places, tree
 
-EXAMPLES = Path(pipeline.check.__file__).parent / "examples"
+EXAMPLES = Path(driftloop.check.__file__).parent / "examples"
 
 Made = Callable[[re.Match[str], str], str]
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.check import check
+from driftloop.check import check
 
 Predictor = tuple[int | None, bool]
 """Its traffic, and whether it is a shadow."""

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.check import check
+from driftloop.check import check
 from tests.check.trees import NAMES, ROOT, tree
 
 

@@ -3,7 +3,7 @@
 from functools import cache
 from pathlib import Path
 
-from pipeline.check import Finding, check
+from driftloop.check import Finding, check
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests" / "golden"

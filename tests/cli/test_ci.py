@@ -9,7 +9,7 @@ import click
 import pytest
 import yaml
 
-from pipeline.cli.root import root
+from driftloop.cli.root import root
 
 CI = Path(__file__).parents[2] / "examples" / "ci"
 FILES = sorted(CI.glob("*.yaml"))

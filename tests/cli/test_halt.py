@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from support.processes import Process, free_port, nats, url
 
-from pipeline.clients.decisions import apply_once
-from pipeline.release.decision import Claim, claimed
+from driftloop.retrain.decision import Claim, claimed
+from driftloop.retrain.store import apply_once
 
 TOKEN = "s3cret"
 
@@ -24,7 +24,7 @@ class World:
         clean = {name: value for name, value in os.environ.items() if not name.startswith("DRIFTLOOP_")}
         # a proxy in the user's environment must not come between
         environment = clean | {"HTTP_PROXY": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9"} | environment
-        command = [sys.executable, "-m", "pipeline.cli", *arguments]
+        command = [sys.executable, "-m", "driftloop.cli", *arguments]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
         assert done.returncode == code, done.stderr
         assert "Traceback" not in done.stderr
@@ -39,7 +39,7 @@ class World:
 def world(tmp_path: Path) -> Iterator[World]:
     server = nats(tmp_path / "nats").start()
     port = free_port()
-    argv = [sys.executable, "-m", "pipeline.services.decision", "--port", str(port), "--namespace", "n"]
+    argv = [sys.executable, "-m", "driftloop.services.decision", "--port", str(port), "--namespace", "n"]
     argv += ["--pipeline", "p", "--policy", json.dumps({"consecutive": 2, "on": ["drift"]})]
     argv += ["--webhook", "http://127.0.0.1:9/retrain", "--broker", "http://127.0.0.1:9/broker"]
     environment = {"NATS_URL": url(server), "DRIFTLOOP_WEBHOOK_TOKEN": TOKEN, "NO_PROXY": "127.0.0.1"}

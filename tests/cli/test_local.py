@@ -9,9 +9,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipeline.runtimes.local import leftovers
-from pipeline.runtimes.local.state import State
-from tests.runtimes.conftest import Git, context, deployment, envs, git, kustomization, service, state, virtual_service
+from driftloop.local.ground import leftovers
+from driftloop.local.ground.state import State
+from tests.local.conftest import Git, context, deployment, envs, git, kustomization, service, state, virtual_service
 from tests.spec.specs import MINIMAL
 
 __all__ = ["context", "envs", "git", "state"]
@@ -19,7 +19,7 @@ __all__ = ["context", "envs", "git", "state"]
 
 def driftloop(*arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
     """Run a command; its exit code must be `code`."""
-    command = [sys.executable, "-m", "pipeline.cli", *arguments]
+    command = [sys.executable, "-m", "driftloop.cli", *arguments]
     result = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
     assert result.returncode == code, result.stderr + result.stdout
     return result

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import __version__
-from pipeline.cli.lazy import run
-from pipeline.cli.root import root
-from pipeline.clients import registry
-from pipeline.spec import load
+from driftloop import __version__
+from driftloop.cli.lazy import run
+from driftloop.cli.root import root
+from driftloop.clients import registry
+from driftloop.spec import load
 from tests.spec.specs import MINIMAL
 from tests.support.registry import Small, digest_of
 

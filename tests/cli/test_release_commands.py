@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.git import pipelines
-from pipeline.git.pipelines import Message
-from pipeline.git.repository import Repository
-from pipeline.release import record
+from driftloop.git.repository import Repository
+from driftloop.operations import releases as pipelines
+from driftloop.operations.releases import Message
+from driftloop.release import record
 from tests.pipelines import SPEC, version
 
 A, B = version("digits-a"), version("digits-b")
@@ -32,7 +32,7 @@ class Person:
 
     def types(self, *arguments: str, code: int = 0, **environment: str) -> "subprocess.CompletedProcess[str]":
         done = subprocess.run(
-            [sys.executable, "-m", "pipeline.cli", *arguments],
+            [sys.executable, "-m", "driftloop.cli", *arguments],
             cwd=self.folder,
             env=self.environment | environment,
             capture_output=True,

@@ -12,13 +12,13 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from pipeline import __version__
-from pipeline.cli import remembered
-from pipeline.cli.lazy import run
-from pipeline.cli.root import root
-from pipeline.cli.starters import STARTERS
-from pipeline.release import record
-from pipeline.spec import load
+from driftloop import __version__
+from driftloop.cli.lazy import run
+from driftloop.cli.root import root
+from driftloop.operations import remembered
+from driftloop.operations.starters import STARTERS
+from driftloop.release import record
+from driftloop.spec import load
 from tests.spec.specs import MINIMAL
 
 Result = tuple[int, str, str]
@@ -141,7 +141,7 @@ def test_an_unchanged_tree_is_checked_without_rendering_it(
         raise AssertionError("rendered again")
 
     with monkeypatch.context() as patched:
-        patched.setattr("pipeline.cli.render.rendered", never)
+        patched.setattr("driftloop.cli.render.rendered", never)
         assert driftloop("render", spec, "--into", out, "--check")[0] == 0
         assert driftloop("render", "--into", out, "--check")[0] == 0
     # any change of a file, of the spec or of the code is a reason to render
@@ -163,7 +163,7 @@ def test_an_unchanged_tree_is_checked_without_rendering_it(
     assert driftloop("render", spec, "--into", out, "--check")[0] == 1
     spec.write_text(MINIMAL)
     monkeypatch.setattr(remembered, "_code", lambda: "other code")
-    monkeypatch.setattr("pipeline.cli.render.rendered", never)
+    monkeypatch.setattr("driftloop.cli.render.rendered", never)
     with pytest.raises(AssertionError, match="rendered again"):
         driftloop("render", spec, "--into", out, "--check")
 
@@ -297,19 +297,19 @@ def test_folders_that_do_not_fit(driftloop: Driftloop, tmp_path: Path) -> None:
     file = project(tmp_path / "p", train=GOOD, server="def Digits(): ...\n")
     (tmp_path / "p/trainer/Dockerfile").unlink()
     (tmp_path / "p/server/requirements.txt").unlink()
-    (tmp_path / "p/trainer/pipeline.py").write_text("")
+    (tmp_path / "p/trainer/driftloop.py").write_text("")
     code, stdout, _ = driftloop("validate", file, "--output", "json")
     assert code == 1
     said = "\n".join(problem["message"] for problem in json.loads(stdout)["problems"])
     assert "must hold Dockerfile" in said
     assert "must hold requirements.txt" in said
-    assert "must not hold a module named `pipeline`" in said
+    assert "must not hold a module named `driftloop`" in said
     assert "spec.serve.model is `Digits`, must be a class" in said
     file.write_text(file.read_text().replace("context: server", "context: sever").replace("train:train", "trane:train"))
     _, stdout, _ = driftloop("validate", file, "--output", "json")
     said = "\n".join(problem["message"] for problem in json.loads(stdout)["problems"])
     assert "spec.images.server.context is `sever`, must be a folder beside the spec" in said
-    assert "it has `evaluate`, `pipeline`, `train`" in said
+    assert "it has `driftloop`, `evaluate`, `train`" in said
     (tmp_path / "p/trainer/Dockerfile").write_text("FROM python:3.11-slim\nCOPPY . .\n")
     _, stdout, _ = driftloop("validate", file, "--output", "json")
     assert "trainer/Dockerfile:2: `COPPY` is no instruction, must be one of: ADD," in stdout

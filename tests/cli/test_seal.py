@@ -7,7 +7,7 @@ import pytest
 import yaml
 from cluster.authority import pair
 
-from pipeline.runtimes.cluster import sealing
+from driftloop.cluster import sealing
 
 SECRET = """
 apiVersion: v1
@@ -34,7 +34,7 @@ def keys(tmp_path_factory):
 
 def driftloop(*args, stdin="", env=None, cwd=None):
     return subprocess.run(
-        [sys.executable, "-c", "from pipeline.cli import main; main()", *map(str, args)],
+        [sys.executable, "-c", "from driftloop.cli import main; main()", *map(str, args)],
         input=stdin,
         capture_output=True,
         text=True,

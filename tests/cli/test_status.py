@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.cli.status import _outdated
+from driftloop.cli.status import _outdated
 
 
 @pytest.mark.parametrize(

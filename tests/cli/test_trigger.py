@@ -73,7 +73,7 @@ def trigger(*arguments, code=0, **environment):
     clean = {k: v for k, v in os.environ.items() if not k.startswith("DRIFTLOOP_")}
     environment = clean | {"HTTP_PROXY": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9"} | environment
     done = subprocess.run(
-        [sys.executable, "-m", "pipeline.cli", "trigger", *arguments],
+        [sys.executable, "-m", "driftloop.cli", "trigger", *arguments],
         env=environment,
         capture_output=True,
         text=True,

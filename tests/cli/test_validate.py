@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.check import RULES
-from pipeline.cli.lazy import run
-from pipeline.cli.root import root
+from driftloop.check import RULES
+from driftloop.cli.lazy import run
+from driftloop.cli.root import root
 from tests.check.trees import tree
 from tests.spec.specs import MINIMAL
 

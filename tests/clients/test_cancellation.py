@@ -8,8 +8,8 @@ import pytest
 from nats.js.api import AckPolicy, ConsumerConfig
 from support.processes import nats, url
 
-from pipeline.clients import cancellation
-from pipeline.clients.nats import connection, ensure_stream, messages
+from driftloop.clients import cancellation
+from driftloop.clients.nats import connection, ensure_stream, messages
 
 
 async def _cancelled(task: "asyncio.Task[object]") -> bool:

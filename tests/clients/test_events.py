@@ -14,8 +14,8 @@ from cloudevents.core.v1.event import CloudEvent
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.clients import events
-from pipeline.clients.events import Event, MalformedEventError
+from driftloop.clients import events
+from driftloop.clients.events import Event, MalformedEventError
 
 NAME = st.text("abcdefghijklmnopqrstuvwxyz0123456789", min_size=1, max_size=12).filter(
     lambda name: name not in ("data", "time", "subject", "dataschema", "datacontenttype", *events.REQUIRED)

@@ -7,7 +7,7 @@ import aiohttp
 import pytest
 from support.processes import free_port
 
-from pipeline.clients.http import Answer, Request, Server
+from driftloop.clients.http import Answer, Request, Server
 
 LIMIT = 1000
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.clients.kubernetes import Kubernetes, KubernetesUnreachableError, workflow_ended
+from driftloop.clients.kubernetes import Kubernetes, KubernetesUnreachableError, workflow_ended
 
 
 class Api(BaseHTTPRequestHandler):

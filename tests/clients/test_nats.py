@@ -10,9 +10,8 @@ from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from support.processes import Process, nats, until, url
 
-from pipeline.clients.decisions import DecisionStore, apply_once
-from pipeline.clients.jetstream import Publisher, Puller, TooLargeError
-from pipeline.clients.nats import (
+from driftloop.clients.jetstream import Publisher, Puller, TooLargeError
+from driftloop.clients.nats import (
     Position,
     WrongLastSequenceError,
     connect,
@@ -25,8 +24,9 @@ from pipeline.clients.nats import (
     publish,
     token,
 )
-from pipeline.errors import StoreError
-from pipeline.release.decision import Alarm, Claim, End, Policy, State, claimed
+from driftloop.errors import StoreError
+from driftloop.retrain.decision import Alarm, Claim, End, Policy, State, claimed
+from driftloop.retrain.store import DecisionStore, apply_once
 
 
 @pytest.fixture

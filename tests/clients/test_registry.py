@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from yarl import URL
 
-from pipeline.clients import registry
-from pipeline.clients.docker_config import DockerConfig, Login
-from pipeline.clients.registry import Reference, Registries
-from pipeline.errors import RegistryError
+from driftloop.clients import registry
+from driftloop.clients.docker_config import DockerConfig, Login
+from driftloop.clients.registry import Reference, Registries
+from driftloop.errors import RegistryError
 from tests.support.processes import free_port
 from tests.support.registry import BINARY, MANIFEST, Pusher, Small, digest_of, distribution
 

@@ -13,16 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.clients.s3 import (
-    Location,
-    MissingObjectError,
-    StoppedError,
-    Store,
-    file_digest,
-    folder_digest,
-    location,
-)
-from pipeline.errors import StoreError
+from driftloop.clients.s3 import Location, MissingObjectError, StoppedError, Store, file_digest, folder_digest, location
+from driftloop.errors import StoreError
 
 RCLONE = Path(sys.executable).parent / "rclone"
 
@@ -158,7 +150,7 @@ def test_from_environment() -> None:
 
 
 def test_a_key_that_climbs_out_is_refused() -> None:
-    from pipeline.clients import s3
+    from driftloop.clients import s3
 
     with pytest.raises(StoreError, match="no path inside a folder"):
         s3._inside("a/../../x", Location("models", "x"))

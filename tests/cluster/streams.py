@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import nats.errors
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
-from pipeline.clients import events
-from pipeline.clients.decisions import DecisionStore
-from pipeline.clients.nats import connection
+from driftloop.clients import events
+from driftloop.clients.nats import connection
+from driftloop.retrain.store import DecisionStore
 
 REQUEST, RESPONSE = "io.seldon.serving.inference.request", "io.seldon.serving.inference.response"
 

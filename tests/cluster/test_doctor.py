@@ -4,9 +4,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from cluster.authority import pair
 
-from pipeline.runtimes.cluster import doctor
-from pipeline.runtimes.cluster.doctor import Level
-from pipeline.runtimes.cluster.reader import ClusterError, ForbiddenError
+from driftloop.cluster import doctor
+from driftloop.cluster.doctor import Level
+from driftloop.cluster.reader import ClusterError, ForbiddenError
 
 
 class Answers:

@@ -5,8 +5,8 @@ import re
 import subprocess
 from pathlib import Path
 
-from pipeline import __version__
-from pipeline.plan import images
+from driftloop import __version__
+from driftloop.plan import images
 
 ROOT = Path(__file__).parents[2]
 
@@ -32,7 +32,7 @@ def test_every_role_and_the_example_are_built_in_one_call(tmp_path):
         "ghcr.io/driftloop/digits-trainer:1.0.0", "ghcr.io/driftloop/digits-server:1.0.0",
     }  # fmt: skip
     # what a role's image needs is in the folder it is built from
-    assert built[server] == "pipeline/images/server pipeline/images/server/Dockerfile"
+    assert built[server] == "pipeline/driftloop/images/server pipeline/driftloop/images/server/Dockerfile"
     for folder, dockerfile in (words.split() for words in built.values()):
         for source in re.findall(r"^COPY (?!--from)(\S+)", (ROOT / dockerfile).read_text(), re.MULTILINE):
             assert (ROOT / folder / source).exists(), f"{dockerfile} copies {source}, which is not in {folder}"

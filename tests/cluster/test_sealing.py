@@ -8,9 +8,9 @@ import pytest
 import yaml
 from cluster.authority import pair
 
-from pipeline.kube.sealed import Scope, SealError, plain
-from pipeline.runtimes.cluster import sealing
-from pipeline.runtimes.cluster.text import dump
+from driftloop.cluster import sealing
+from driftloop.cluster.text import dump
+from driftloop.kube.sealed import Scope, SealError, plain
 
 KUBESEAL = shutil.which("kubeseal") or next(
     (str(p) for p in [Path(os.environ.get("CLUSTER_BIN", "/var/tmp/cluster-bin")) / "kubeseal"] if p.exists()), None

@@ -12,11 +12,11 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from pipeline.cli.root import root
-from pipeline.render import rendered
-from pipeline.runtimes.cluster import status
-from pipeline.runtimes.cluster.reader import ClusterError, ForbiddenError
-from pipeline.runtimes.local.supervisor import Supervisor
+from driftloop.cli.root import root
+from driftloop.cluster import status
+from driftloop.cluster.reader import ClusterError, ForbiddenError
+from driftloop.local.up.supervisor import Supervisor
+from driftloop.render import rendered
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)

@@ -11,18 +11,18 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry
 
-from pipeline.release.decision import Outcome, Phase, Policy
-from pipeline.services.decision.door import KINDS
-from pipeline.services.decision.door import Door as DecisionDoor
-from pipeline.services.decision.loop import FIRED, Loop
-from pipeline.services.detector.config import Config
-from pipeline.services.detector.door import RESULTS
-from pipeline.services.detector.door import Door as DetectorDoor
-from pipeline.services.detector.emit import Emitter
-from pipeline.services.detector.judge import ALARMS, ROWS
-from pipeline.services.detector.judge import Judge as Detector
-from pipeline.services.detector.names import Names
-from pipeline.services.judge.service import TAKEN, Judge, Settings
+from driftloop.retrain.decision import Outcome, Phase, Policy
+from driftloop.services.analysis.service import TAKEN, Judge, Settings
+from driftloop.services.decision.door import KINDS
+from driftloop.services.decision.door import Door as DecisionDoor
+from driftloop.services.decision.loop import FIRED, Loop
+from driftloop.services.detector.config import Config
+from driftloop.services.detector.door import RESULTS
+from driftloop.services.detector.door import Door as DetectorDoor
+from driftloop.services.detector.emit import Emitter
+from driftloop.services.detector.judge import ALARMS, ROWS
+from driftloop.services.detector.judge import Judge as Detector
+from driftloop.services.detector.names import Names
 from tests.resources.test_logger import ask, standing
 from tests.resources.test_network import matches
 from tests.support.promql import asked
@@ -59,7 +59,7 @@ FOREIGN = {
 def ours():
     """Name -> labels of what detector, decision and judge export, as Prometheus reads them."""
     found = {}
-    for file in (ROOT / "pipeline" / "services").rglob("*.py"):
+    for file in (ROOT / "pipeline" / "driftloop" / "services").rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
             if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)):
                 continue

@@ -20,7 +20,7 @@ from cluster.kube import Kube, node_facing_address
 from cluster.streams import Streams
 from cluster.traffic import Traffic
 
-from pipeline.clients.s3 import Location, Store, location
+from driftloop.clients.s3 import Location, Store, location
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "digits"
@@ -61,7 +61,7 @@ class World:
 
     def driftloop(self, *args, stdin="", **env):
         """What the command prints; what it says besides is told to the timeline."""
-        command = [sys.executable, "-m", "pipeline.cli", *map(str, args)]
+        command = [sys.executable, "-m", "driftloop.cli", *map(str, args)]
         full = {**os.environ, "DRIFTLOOP_GIT_USERNAME": "bot", "DRIFTLOOP_GIT_PASSWORD": self.passwords["bot"], **env}
         result = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, env=full)
         for line in result.stderr.splitlines():

@@ -16,11 +16,11 @@ from support import starter
 from support.loops import applied
 from support.streams import stored
 
-from pipeline.cli.demo_platform import Platform, answers
-from pipeline.clients import events
-from pipeline.clients.nats import connection
-from pipeline.errors import LocalError
-from pipeline.runtimes.local.state import State
+from driftloop.clients import events
+from driftloop.clients.nats import connection
+from driftloop.demo.demo_platform import Platform, answers
+from driftloop.errors import LocalError
+from driftloop.local.ground.state import State
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.runtimes.local.environments import build
-from pipeline.spec import load
+from driftloop.local.kubelet.environments import build
+from driftloop.spec import load
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 DIGITS = EXAMPLES / "digits"

@@ -22,10 +22,10 @@ from support import starter
 from support.loops import applied
 from support.streams import stored
 
-from pipeline.cli.demo_platform import Platform
-from pipeline.clients.nats import connection
-from pipeline.errors import LocalError
-from pipeline.runtimes.local.state import State
+from driftloop.clients.nats import connection
+from driftloop.demo.demo_platform import Platform
+from driftloop.errors import LocalError
+from driftloop.local.ground.state import State
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -104,7 +104,7 @@ def platform(tmp_path: Path, envs: Path) -> Iterator[Platform]:
     state = State.at(tmp_path / "state")
     state.create()
     spec = starter.project(tmp_path)
-    up = [sys.executable, "-m", "pipeline.cli", "up", str(spec), "--state", str(state.root), "--envs", str(envs)]
+    up = [sys.executable, "-m", "driftloop.cli", "up", str(spec), "--state", str(state.root), "--envs", str(envs)]
     with (tmp_path / "up.log").open("wb") as log:
         process = subprocess.Popen(
             ["unshare", "--map-root-user", "--mount", "sh", "-c", MOUNT, str(state.root), *up],

@@ -21,11 +21,11 @@ import pytest
 from support.loops import applied, batches
 from support.streams import stored
 
-from pipeline.cli.demo_platform import Platform, answers
-from pipeline.cli.demo_traffic import Row, Traffic, read_rows
-from pipeline.clients import events
-from pipeline.clients.nats import connection
-from pipeline.runtimes.local.state import State
+from driftloop.clients import events
+from driftloop.clients.nats import connection
+from driftloop.demo.demo_platform import Platform, answers
+from driftloop.demo.demo_traffic import Row, Traffic, read_rows
+from driftloop.local.ground.state import State
 
 DIGITS = Path(__file__).parents[2] / "examples" / "digits"
 SPEC = DIGITS / "plain.yaml"

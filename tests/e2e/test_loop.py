@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from support.loops import applied, batches, processes_of
 
-from pipeline.cli.demo_platform import Platform, answers
-from pipeline.cli.demo_traffic import Row, Traffic, read_rows
-from pipeline.runtimes.local.state import State
-from pipeline.spec import load
+from driftloop.demo.demo_platform import Platform, answers
+from driftloop.demo.demo_traffic import Row, Traffic, read_rows
+from driftloop.local.ground.state import State
+from driftloop.spec import load
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 DIGITS = EXAMPLES / "digits"

@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
-from pipeline.cli.root import COMMANDS
-from pipeline.spec import load
+from driftloop.cli.root import COMMANDS
+from driftloop.spec import load
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()

@@ -13,14 +13,14 @@ import aiohttp
 import pytest
 from support.loops import applied
 
-from pipeline.cli.demo_platform import Platform, answers
-from pipeline.clients import s3
-from pipeline.git import pipelines
-from pipeline.git.pipelines import Message
-from pipeline.git.repository import Repository
-from pipeline.release import record
-from pipeline.release.record import Version
-from pipeline.runtimes.local.state import State
+from driftloop.clients import s3
+from driftloop.demo.demo_platform import Platform, answers
+from driftloop.git.repository import Repository
+from driftloop.local.ground.state import State
+from driftloop.operations import releases as pipelines
+from driftloop.operations.releases import Message
+from driftloop.release import record
+from driftloop.release.record import Version
 from tests.pipelines import PLAIN, SPEC, version
 
 SERVER = Path(__file__).parents[2] / "examples" / "digits" / "server"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.git.repository import Repository
+from driftloop.git.repository import Repository
 
 
 @pytest.fixture

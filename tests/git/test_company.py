@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline.git import pipelines
-from pipeline.git.pipelines import Message
-from pipeline.git.repository import Repository
-from pipeline.release import record
+from driftloop.git.repository import Repository
+from driftloop.operations import releases as pipelines
+from driftloop.operations.releases import Message
+from driftloop.release import record
 from tests.pipelines import SPEC, version
 
 WRITERS = 20
@@ -22,11 +22,11 @@ WRITERS = 20
 WRITER = """
 import sys
 from pathlib import Path
-from pipeline.errors import GitError
-from pipeline.git import pipelines
-from pipeline.git.pipelines import Message
-from pipeline.git.repository import Repository
-from pipeline.release import record
+from driftloop.errors import GitError
+from driftloop.operations import releases as pipelines
+from driftloop.operations.releases import Message
+from driftloop.git.repository import Repository
+from driftloop.release import record
 
 url, workdir, spec, own = sys.argv[1:]
 repository = Repository(url, workdir=Path(workdir))

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import GitError
-from pipeline.git.repository import Change, Credentials, Repository
+from driftloop.errors import GitError
+from driftloop.git.repository import Change, Credentials, Repository
 
 USER, PASSWORD = "driftloop", "pa ss'w$o\"rd%"
 

@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from pipeline.errors import GitError
-from pipeline.git.repository import Author, Change, Repository, Tree
+from driftloop.errors import GitError
+from driftloop.git.repository import Author, Change, Repository, Tree
 
 
 def put(path: str, text: str | None, **message) -> Change:
@@ -139,7 +139,7 @@ def test_a_lost_race_builds_again_from_the_new_tip(remote, tmp_path, git):
 WRITER = textwrap.dedent("""
     import sys
     from pathlib import Path
-    from pipeline.git.repository import Change, Repository
+    from driftloop.git.repository import Change, Repository
     url, workdir, name = sys.argv[1:]
     repository = Repository(url, workdir=Path(workdir))
     for n in range(20):

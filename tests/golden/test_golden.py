@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pipeline.kube import (
+from driftloop.kube import (
     apps,
     autoscaling,
     core,
@@ -26,8 +26,8 @@ from pipeline.kube import (
     rbac,
     seldon,
 )
-from pipeline.kube.base import Model
-from pipeline.render import rendered
+from driftloop.kube.base import Model
+from driftloop.render import rendered
 
 HERE = Path(__file__).parent
 GOLDENS = sorted(file.parent.name for file in HERE.glob("*/pipeline.yaml"))

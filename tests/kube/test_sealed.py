@@ -2,7 +2,7 @@ import base64
 
 import pytest
 
-from pipeline.kube.sealed import Scope, SealError, plain, scope_of
+from driftloop.kube.sealed import Scope, SealError, plain, scope_of
 
 
 def secret(**extra):

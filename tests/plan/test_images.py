@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from pipeline.errors import SpecError
-from pipeline.plan import images, plan
-from pipeline.release import record
-from pipeline.render import rendered
-from pipeline.spec import InvalidSpec, load, pins, read
+from driftloop.errors import SpecError
+from driftloop.plan import images, plan
+from driftloop.release import record
+from driftloop.render import rendered
+from driftloop.spec import InvalidSpec, load, pins, read
 from tests.golden import test_golden as golden
 from tests.pipelines import version
 from tests.spec.specs import MINIMAL, changed

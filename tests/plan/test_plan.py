@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.errors import SpecError
-from pipeline.plan import Names, plan
-from pipeline.spec import InvalidSpec, load, read
+from driftloop.errors import SpecError
+from driftloop.plan import Names, plan
+from driftloop.spec import InvalidSpec, load, read
 from tests.spec.specs import MINIMAL, changed
 
 
@@ -218,7 +218,7 @@ def test_which_alarms_count(monitors: str, on: str | None, expected: tuple[str, 
 
 
 def test_the_policy_and_the_detectors_are_what_the_services_read() -> None:
-    from pipeline.release.decision import Policy
+    from driftloop.retrain.decision import Policy
 
     text = MINIMAL + (
         "  monitors: {drift: {window: 300, alarmRate: 0.002}}\n"

@@ -7,7 +7,7 @@ from croniter import croniter
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from pipeline.plan.schedule import longest_gap
+from driftloop.plan.schedule import longest_gap
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from pipeline.errors import ReleaseError
-from pipeline.release import gates
+from driftloop.errors import ReleaseError
+from driftloop.release import gates
 
 
 def verdict(gate, candidate, production=None, on="all"):

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.errors import ReleaseError
-from pipeline.release.judgement import Answers, Expected, Fail, Limits, Measured, Pass, Wait, judge, quantile
-from pipeline.release.record import Recent
+from driftloop.errors import ReleaseError
+from driftloop.release.judgement import Answers, Expected, Fail, Limits, Measured, Pass, Wait, judge, quantile
+from driftloop.release.record import Recent
 
 FAST = {0.1: 99, 0.25: 100, math.inf: 100}
 

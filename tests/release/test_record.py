@@ -5,9 +5,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from pipeline.errors import ReleaseError
-from pipeline.release import record
-from pipeline.release.record import Release, Version
+from driftloop.errors import ReleaseError
+from driftloop.release import record
+from driftloop.release.record import Release, Version
 
 
 def version(run: str, **changes: object) -> Version:

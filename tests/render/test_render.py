@@ -11,17 +11,17 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.errors import RenderError
-from pipeline.kube.text import text
-from pipeline.release import record
-from pipeline.render import diff, generated, header, owned, rendered
+from driftloop.errors import RenderError
+from driftloop.release import record
+from driftloop.render import diff, generated, header, owned, rendered
+from driftloop.text.dump import text
 from tests.spec.specs import MINIMAL
 
 PROGRAM = """
 import hashlib, json, sys
 if sys.argv[1] == "hera first":
     import hera.workflows
-from pipeline.render import rendered
+from driftloop.render import rendered
 print(hashlib.sha256(json.dumps(rendered(sys.stdin.read(), None)).encode()).hexdigest())
 """
 

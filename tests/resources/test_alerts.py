@@ -14,8 +14,8 @@ import pytest
 import yaml
 from hypothesis import given, settings
 
-from pipeline.release import record
-from pipeline.render import rendered
+from driftloop.release import record
+from driftloop.render import rendered
 from tests.check.test_generated import specs
 from tests.pipelines import version
 from tests.support.promql import parsed

@@ -8,8 +8,8 @@ import click
 import pytest
 import yaml
 
-from pipeline.cli.root import root
-from pipeline.render import rendered
+from driftloop.cli.root import root
+from driftloop.render import rendered
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 NAMES = sorted(file.parent.name for file in GOLDEN.glob("*/pipeline.yaml"))
@@ -65,7 +65,7 @@ def test_steps_are_understood(step: str) -> None:
 
 
 def test_every_step_there_is_gets_used() -> None:
-    from pipeline.cli.steps import STEPS
+    from driftloop.cli.step import STEPS
 
     assert {argv[2] for argv in ALL if argv[:2] == ["driftloop", "step"]} == set(STEPS)
 
@@ -75,7 +75,9 @@ def test_every_step_there_is_gets_used() -> None:
 )
 def test_services_name_only_known_options(argv: list[str]) -> None:
     # They run in images of their own, so their parsers are read, not imported.
-    folder = Path("pipeline/services") / {"driftloop-train": "trainer"}.get(argv[0], argv[0].removeprefix("driftloop-"))
+    folder = Path("pipeline/driftloop/services") / {"driftloop-train": "trainer", "driftloop-judge": "analysis"}.get(
+        argv[0], argv[0].removeprefix("driftloop-")
+    )
     source = (Path(__file__).parents[2] / folder / "__main__.py").read_text()
     for word in argv[1:]:
         if word.startswith("--"):

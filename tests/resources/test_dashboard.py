@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import yaml
 
-from pipeline.kube import grafana
-from pipeline.plan import plan
-from pipeline.resources import dashboard
-from pipeline.spec import load
+from driftloop.kube import grafana
+from driftloop.plan import plan
+from driftloop.resources.watching import dashboard
+from driftloop.spec import load
 from tests.golden.test_golden import tree
 from tests.spec.specs import MINIMAL
 from tests.support.promql import asked
@@ -89,7 +89,7 @@ def test_two_pipelines_never_have_one_address_or_file() -> None:
 
 
 def test_it_looks_the_same_before_the_first_release_and_after() -> None:
-    from pipeline.render import rendered
+    from driftloop.render import rendered
     from tests.golden.test_golden import HERE
 
     folder = HERE / "observability"

@@ -15,12 +15,12 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from pipeline.kube.text import text
-from pipeline.plan import plan as planned
-from pipeline.resources import series
-from pipeline.resources.logger import MAX_LOGGED, Logger, bootstrap
-from pipeline.runtimes.local.binaries import envoy
-from pipeline.spec import load
+from driftloop.local.ground.binaries import envoy
+from driftloop.plan import plan as planned
+from driftloop.resources.serving.logger import MAX_LOGGED, Logger, bootstrap
+from driftloop.resources.watching import series
+from driftloop.spec import load
+from driftloop.text.dump import text
 from tests.spec.specs import changed
 from tests.support.processes import free_port
 from tests.support.promql import asked

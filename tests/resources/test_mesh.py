@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import yaml
 
-from pipeline.render import rendered
-from pipeline.spec import InvalidSpec, load
+from driftloop.render import rendered
+from driftloop.spec import InvalidSpec, load
 from tests.resources.test_network import (
     CONFIGS,
     DISPATCHER,

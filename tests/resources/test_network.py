@@ -12,11 +12,12 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from pipeline.plan.names import Names
-from pipeline.render import rendered
-from pipeline.runtimes.cluster import platform
+from driftloop.cluster import platform
+from driftloop.contract.names import Names
+from driftloop.render import rendered
 
 ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "pipeline" / "driftloop"
 GOLDEN = ROOT / "tests" / "golden"
 GOLDENS = sorted(file.parent.name for file in GOLDEN.glob("*/pipeline.yaml"))
 CONFIGS = ROOT / "cluster" / "infrastructure" / "configs"
@@ -367,17 +368,17 @@ def test_prometheus_reaches_what_a_pipeline_s_own_monitors_name(name: str) -> No
 def test_programs_address_nothing_else() -> None:
     """Where our programs put addresses together themselves; the graph above knows these and no others."""
     found: dict[str, set[str]] = {}
-    for file in [*(ROOT / "pipeline" / "cli" / "steps").glob("*.py"), *(ROOT / "pipeline" / "services").rglob("*.py")]:
+    for file in [*(PACKAGE / "steps").glob("*.py"), *(PACKAGE / "services").rglob("*.py")]:
         text = file.read_text()
         hits = set(re.findall(r"names\.(\w+_url|host)\b", text)) | set(
             re.findall(r"http://\{\w+\}[^\"]*svc[^\"]*", text)
         )
         if hits:
-            found[file.relative_to(ROOT / "pipeline").as_posix()] = hits
+            found[file.relative_to(PACKAGE).as_posix()] = hits
     assert found == {
-        "cli/steps/advance.py": {"judge_url"},
-        "cli/steps/finish.py": {"broker_url"},
-        "services/judge/service.py": {"http://{pipeline}-{release}.{namespace}.svc.cluster.local:8000/prometheus"},
+        "steps/advance.py": {"judge_url"},
+        "steps/finish.py": {"broker_url"},
+        "services/analysis/service.py": {"http://{pipeline}-{release}.{namespace}.svc.cluster.local:8000/prometheus"},
     }
 
 

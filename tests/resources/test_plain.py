@@ -5,13 +5,13 @@ import json
 import pytest
 import yaml
 
-from pipeline.kube import seldon
-from pipeline.plan import plan
-from pipeline.release import record
-from pipeline.release.record import Release, Version
-from pipeline.resources import plain
-from pipeline.resources.serving import budget, seldon_deployment
-from pipeline.spec import load
+from driftloop.kube import seldon
+from driftloop.plan import plan
+from driftloop.release import record
+from driftloop.release.record import Release, Version
+from driftloop.resources.serving import plain
+from driftloop.resources.serving.seldon import budget, seldon_deployment
+from driftloop.spec import load
 from tests.spec.specs import MINIMAL
 
 PLAN = plan(load(MINIMAL, path="p.yaml"))

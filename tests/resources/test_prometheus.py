@@ -20,10 +20,10 @@ from support import monitor
 from support.detector import ROOT, WIDTH, reference, run
 from support.processes import Process, free_port, nats, until, url
 
-from pipeline.clients.decisions import apply_once
-from pipeline.release import record
-from pipeline.release.decision import Claim, End
-from pipeline.render import rendered
+from driftloop.release import record
+from driftloop.render import rendered
+from driftloop.retrain.decision import Claim, End
+from driftloop.retrain.store import apply_once
 from tests.pipelines import version
 from tests.resources.test_logger import Place, ask, standing
 from tests.resources.test_network import matches
@@ -136,7 +136,12 @@ def service(component: str, objects: dict[str, Any], folder: Path, module: str, 
     for option, value in (("--port", str(port)), *((f"--{name}", value) for name, value in other.items())):
         if option in args:
             args[args.index(option) + 1] = value
-    environment = {"NATS_URL": other["nats"], "DRIFTLOOP_WEBHOOK_TOKEN": "t", "PYTHONPATH": str(ROOT), "NO_PROXY": "*"}
+    environment = {
+        "NATS_URL": other["nats"],
+        "DRIFTLOOP_WEBHOOK_TOKEN": "t",
+        "PYTHONPATH": str(ROOT / "pipeline"),
+        "NO_PROXY": "*",
+    }
     argv = [str(python), "-m", module, *args]
     return Process(argv, folder / f"{component}.log", port, "/healthz", environment)
 
@@ -173,10 +178,10 @@ async def world(folder: Path, rules: Callable[[Any], Any] = hurried) -> AsyncIte
             started.append(server := await asyncio.to_thread(nats(folder / "nats").start))
             make = partial(service, objects=objects, folder=folder, nats=url(server), broker=broker)
             services = {
-                "decision": make("decision", module="pipeline.services.decision", python=Path(sys.executable),
+                "decision": make("decision", module="driftloop.services.decision", python=Path(sys.executable),
                                  webhook=broker),
-                "judge": make("judge", module="pipeline.services.judge", python=Path(sys.executable)),
-                "drift": make("drift", module="pipeline.services.detector", python=python,
+                "judge": make("judge", module="driftloop.services.analysis", python=Path(sys.executable)),
+                "drift": make("drift", module="driftloop.services.detector", python=python,
                               artifact=str(folder / "artifact")),
             }  # fmt: skip
             for process in services.values():

@@ -4,10 +4,10 @@ import re
 
 import pytest
 
-from pipeline.kube.events import RateLimit
-from pipeline.plan import plan
-from pipeline.resources import retrain
-from pipeline.spec import load
+from driftloop.kube.events import RateLimit
+from driftloop.plan import plan
+from driftloop.resources import retrain
+from driftloop.spec import load
 from tests.spec.specs import MINIMAL
 
 SENSOR = retrain.sensor(plan(load(MINIMAL, path="p.yaml")))

@@ -5,12 +5,13 @@ import json
 import pytest
 import yaml
 
-from pipeline.kube import core, seldon
-from pipeline.plan import Names, plan
-from pipeline.resources import network, plain
-from pipeline.resources.serving import seldon_deployment
-from pipeline.spec import load
-from pipeline.spec.graph import Node
+from driftloop.kube import core, seldon
+from driftloop.plan import Names, plan
+from driftloop.resources.guarding import network
+from driftloop.resources.serving import plain
+from driftloop.resources.serving.seldon import seldon_deployment
+from driftloop.spec import load
+from driftloop.spec.graph import Node, own_names
 from tests.resources.test_plain import CANARY, ONE, PROMOTED, TWO
 from tests.spec.specs import MINIMAL
 
@@ -75,7 +76,11 @@ def test_each_node_has_its_container_and_only_the_released_one_is_logged() -> No
         }
         assert containers["choose"].image == "ghcr.io/acme/digits-trainer:1.0.0"
         assert component.metadata is not None
-        assert Names("digits", "digits").operated(version.id, nodes_of()).endswith(f"-0-{component.metadata.name}")
+        assert (
+            Names("digits", "digits")
+            .operated(version.id, own_names(nodes_of()))
+            .endswith(f"-0-{component.metadata.name}")
+        )
 
 
 def test_other_nodes_are_another_deployment() -> None:
@@ -84,7 +89,7 @@ def test_other_nodes_are_another_deployment() -> None:
     names = Names("p" * 34, "p")
 
     def named(graph: Node | None) -> str:
-        return names.operated("r12345678", graph)
+        return names.operated("r12345678", own_names(graph))
 
     before = named(nodes_of())
     assert named(None) == f"{names.pipeline}-r12345678-0-model"

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline.plan import plan
-from pipeline.resources import workflow
-from pipeline.spec import load
+from driftloop.plan import plan
+from driftloop.resources import workflow
+from driftloop.spec import load
 from tests.spec.specs import changed
 
 HOUR = 3600

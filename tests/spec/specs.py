@@ -2,7 +2,7 @@
 
 from typing import Any, get_args
 
-from pipeline.spec.detector import DriftDetector, OutlierDetector
+from driftloop.spec.detector import DriftDetector, OutlierDetector
 
 
 def _kinds(union: Any) -> tuple[str, ...]:

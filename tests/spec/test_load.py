@@ -9,7 +9,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.spec import InvalidSpec, load, read, schema
+from driftloop.spec import InvalidSpec, load, read, schema
 from tests.spec.specs import MINIMAL, changed
 
 SETTINGS = settings(max_examples=25, deadline=None)

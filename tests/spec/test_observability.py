@@ -2,9 +2,9 @@
 
 import pytest
 
-from pipeline.errors import SpecError
-from pipeline.plan import plan
-from pipeline.spec import load
+from driftloop.errors import SpecError
+from driftloop.plan import plan
+from driftloop.spec import load
 from tests.spec.specs import MINIMAL
 
 

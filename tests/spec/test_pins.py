@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.errors import SpecError
-from pipeline.spec import load, pins
+from driftloop.errors import SpecError
+from driftloop.spec import load, pins
 from tests.spec.specs import MINIMAL, changed
 
 ONE, TWO = "sha256:" + "1" * 64, "sha256:" + "2" * 64

@@ -8,14 +8,14 @@ from typing import get_args
 import pytest
 import yaml
 
-from pipeline.check import check
-from pipeline.plan import plan
-from pipeline.release import record
-from pipeline.render import rendered
-from pipeline.services.detector.config import Kind
-from pipeline.spec import load, schema
-from pipeline.spec.reference import reference
-from pipeline.spec.serve import Prepackaged
+from driftloop.check import check
+from driftloop.plan import plan
+from driftloop.release import record
+from driftloop.render import rendered
+from driftloop.services.detector.config import Kind
+from driftloop.spec import load, schema
+from driftloop.spec.reference import reference
+from driftloop.spec.serve import Prepackaged
 from tests.pipelines import version
 from tests.spec.specs import DETECTORS, MINIMAL
 
@@ -38,7 +38,9 @@ def test_pages_are_up_to_date(name: str, content: str, update: bool) -> None:
 @pytest.mark.parametrize(("role", "name"), [(role, name) for role, names in DETECTORS.items() for name in names])
 def test_a_detector_is_documented_served_planned_and_shown(role: str, name: str) -> None:
     assert f"({name})" in reference(), "not in the reference"
-    assert (ROOT / "pipeline/services/detector/detectors" / f"{name}.py").exists(), "the service does not know it"
+    assert (ROOT / "pipeline/driftloop/services/detector/detectors" / f"{name}.py").exists(), (
+        "the service does not know it"
+    )
     shown = [file for file in GOLDEN.glob("*/expected/monitors/**/*.yaml") if f'"kind": "{name}"' in file.read_text()]
     shown += [file for file in GOLDEN.glob("*/expected/workflows/**/*.yaml") if f'"kind": "{name}"' in file.read_text()]
     assert shown, "no golden tree shows it"

@@ -14,9 +14,9 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from pipeline.render import rendered
-from pipeline.spec import Pipeline
-from pipeline.spec.reference import reference
+from driftloop.render import rendered
+from driftloop.spec import Pipeline
+from driftloop.spec.reference import reference
 from tests.spec.specs import MINIMAL, changed
 
 ROOT = Path(__file__).parents[2]
@@ -157,7 +157,7 @@ def test_the_guide_names_what_there_is() -> None:
     text = re.sub(r"```.*?```", "", GUIDE.read_text(), flags=re.DOTALL)
     code = {file: file.read_text() for file in (ROOT / "pipeline").rglob("*.py")}
     for name in re.findall(r"`((?:[\w.]+/)+[\w.]+\.py)`", text):
-        assert (ROOT / name).exists() or (ROOT / "pipeline" / name).exists(), name
+        assert (ROOT / name).exists() or (ROOT / "pipeline" / "driftloop" / name).exists(), name
     for name in ("DriftDetector", "OutlierDetector", "Kind", "OUTPUTS", "Platform", "Phase"):
         assert f"`{name}`" in text
         assert any(re.search(rf"^(class )?{name}\b", source, re.MULTILINE) for source in code.values()), name

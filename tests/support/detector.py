@@ -39,8 +39,8 @@ def reference(folder: Path, rows: int = 600) -> Path:
 def run(python: Path, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
     """`driftloop-detector` with these arguments."""
     return subprocess.run(
-        [str(python), "-m", "pipeline.services.detector", *arguments],
-        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        [str(python), "-m", "driftloop.services.detector", *arguments],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "pipeline"), **environment},
         capture_output=True,
         text=True,
         timeout=100,

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from uv import find_uv_bin
 
-from pipeline.cli.demo_platform import Platform, output
-from pipeline.errors import LocalError
+from driftloop.demo.demo_platform import Platform, output
+from driftloop.errors import LocalError
 
 
 def applied(platform: Platform) -> str | None:

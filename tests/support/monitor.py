@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from pipeline.runtimes.local.environments import build
+from driftloop.local.kubelet.environments import build
 
 ROOT = Path(__file__).parents[2]
 
 
 def python() -> Path:
     """Its interpreter; the first call on a machine builds it with uv."""
-    requirements = ROOT / "pipeline" / "images" / "monitor" / "requirements.txt"
+    requirements = ROOT / "pipeline" / "driftloop" / "images" / "monitor" / "requirements.txt"
     envs = ROOT / ".driftloop" / "envs"
     return build(envs, [requirements], python="3.11", name="monitor") / "bin" / "python"

@@ -13,7 +13,7 @@ WIDTH = 8
 def project(folder: Path) -> Path:
     """Write the project below `folder`; returns its spec."""
     folder.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "pipeline.cli", "init", NAME]
+    command = [sys.executable, "-m", "driftloop.cli", "init", NAME]
     subprocess.run(command, cwd=folder, check=True, capture_output=True)
     return folder / NAME / "pipeline.yaml"
 

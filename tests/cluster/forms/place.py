@@ -11,11 +11,11 @@ from pathlib import Path
 import yaml
 from cluster.kube import Kube
 
-from pipeline.clients.s3 import Location, MissingObjectError, Store
-from pipeline.release import record
-from pipeline.release.record import Version
-from pipeline.render import rendered
-from pipeline.runtimes.cluster import platform
+from driftloop.clients.s3 import Location, MissingObjectError, Store
+from driftloop.cluster import platform
+from driftloop.release import record
+from driftloop.release.record import Version
+from driftloop.render import rendered
 
 N = "driftloop-forms"
 ROOT = Path(__file__).parents[3]

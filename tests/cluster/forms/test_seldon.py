@@ -17,7 +17,7 @@ from cluster.git_server import serving
 from cluster.kube import node_facing_address
 from cluster.live import missing
 
-from pipeline.render import rendered
+from driftloop.render import rendered
 
 GRAPH = "ghcr.io/driftloop/test-graph:1"
 TENSOR = {"name": "x", "shape": [1, 1], "datatype": "FP64", "data": [2]}

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline.kube.sealed import Scope, SealError
-from pipeline.runtimes.cluster import sealing
+from driftloop.cluster import sealing
+from driftloop.kube.sealed import Scope, SealError
 
 SPACE = "sealing"
 VALUES = {"password": "Grüße, 世界", "empty": "", "long": "x" * 5000}

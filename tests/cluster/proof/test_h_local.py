@@ -11,10 +11,10 @@ from pathlib import Path
 from cluster.proof.test_d_rollout import revert
 from cluster.world import EXAMPLE, ROOT, P
 
-from pipeline.cli.demo_platform import Platform, answers
-from pipeline.cli.demo_traffic import Row, Traffic
-from pipeline.errors import LocalError
-from pipeline.runtimes.local.state import State
+from driftloop.demo.demo_platform import Platform, answers
+from driftloop.demo.demo_traffic import Row, Traffic
+from driftloop.errors import LocalError
+from driftloop.local.ground.state import State
 
 TREES = ("workflows", "deployments", "monitors", "cluster")
 
@@ -105,7 +105,7 @@ async def story(it, state):
 
 
 def taken_away(platform, kind):
-    from pipeline.clients.s3 import Location, Store, location
+    from driftloop.clients.s3 import Location, Store, location
 
     store, folder = Store.from_environment(platform.store()), location("s3://digits/batches")
     for found in store.folder(folder):

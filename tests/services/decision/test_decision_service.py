@@ -12,10 +12,10 @@ import pytest
 from aiohttp import web
 from support.processes import Process, free_port, nats, until, url
 
-from pipeline.clients import events
-from pipeline.clients.decisions import DecisionStore, apply_once
-from pipeline.clients.nats import connection
-from pipeline.release.decision import Claim, End, Move, State, claimed
+from driftloop.clients import events
+from driftloop.clients.nats import connection
+from driftloop.retrain.decision import Claim, End, Move, State, claimed
+from driftloop.retrain.store import DecisionStore, apply_once
 
 TOKEN = "s3cret"
 
@@ -105,7 +105,7 @@ async def service(
     port = free_port()
     policy = {"consecutive": 2, "cooldown": 0, "whileRunning": "drop", "budget": 4, "on": ["drift"]}
     policy |= getattr(request, "param", {})
-    argv = [sys.executable, "-m", "pipeline.services.decision", "--port", str(port), "--namespace", "n"]
+    argv = [sys.executable, "-m", "driftloop.services.decision", "--port", str(port), "--namespace", "n"]
     argv += ["--pipeline", pipeline, "--policy", json.dumps(policy)]
     argv += ["--webhook", f"http://127.0.0.1:{world.port}/retrain", "--broker", f"http://127.0.0.1:{world.port}/broker"]
     environment = {
@@ -298,7 +298,7 @@ async def test_a_person_halts_and_resumes_with_the_token(service: Service) -> No
     ],
 )
 def test_a_wrong_policy_is_a_clear_error(policy: str, says: str) -> None:
-    from pipeline.services.decision.settings import Settings, SettingsError
+    from driftloop.services.decision.settings import Settings, SettingsError
 
     with pytest.raises(SettingsError, match=says):
         Settings.parse(policy)

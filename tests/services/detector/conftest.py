@@ -38,11 +38,11 @@ def start(monitor_python: Path, tmp_path: Path) -> Iterator[Callable[..., Proces
             )
             assert fitted.returncode == 0, fitted.stderr
         port = free_port()
-        argv = [str(monitor_python), "-m", "pipeline.services.detector", "serve", "--port", str(port)]
+        argv = [str(monitor_python), "-m", "driftloop.services.detector", "serve", "--port", str(port)]
         argv += ["--namespace", chosen.namespace, "--pipeline", chosen.pipeline, "--detector", chosen.detector]
         argv += ["--release", chosen.release, "--config", chosen.json, "--artifact", str(artifact)]
         argv += ["--broker", chosen.broker]
-        environment = {"NATS_URL": url(server), "PYTHONPATH": str(ROOT), "NO_PROXY": "127.0.0.1"}
+        environment = {"NATS_URL": url(server), "PYTHONPATH": str(ROOT / "pipeline"), "NO_PROXY": "127.0.0.1"}
         process = Process(argv, tmp_path / f"detector-{port}.log", port, "/healthz", environment).start(100)
         started.append(process)
         return process

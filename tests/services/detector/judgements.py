@@ -5,9 +5,9 @@ import sys
 
 import numpy as np
 
-from pipeline.services.detector.config import KINDS, Config
-from pipeline.services.detector.detectors import fitted
-from pipeline.services.detector.detectors.alibi import load
+from driftloop.services.detector.config import KINDS, Config
+from driftloop.services.detector.detectors import fitted
+from driftloop.services.detector.detectors.alibi import load
 
 
 def streams() -> dict[str, list[np.ndarray]]:

@@ -12,16 +12,16 @@ import numpy as np
 import pytest
 from support.detector import ROOT, WIDTH, Settings, reference, run
 
-from pipeline.services.detector import artifact
-from pipeline.services.detector.config import KINDS, Config, ConfigError
-from pipeline.services.detector.detectors.chi2 import ChiSquared
+from driftloop.services.detector import artifact
+from driftloop.services.detector.config import KINDS, Config, ConfigError
+from driftloop.services.detector.detectors.chi2 import ChiSquared
 
 
 @pytest.fixture(scope="module")
 def judgements(monitor_python: Path) -> Any:
     done = subprocess.run(
         [str(monitor_python), str(Path(__file__).with_name("judgements.py"))],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": str(ROOT / "pipeline")},
         capture_output=True,
         text=True,
         timeout=110,
@@ -144,5 +144,5 @@ def test_settings_read_back() -> None:
 
 def test_image_and_extra_name_the_same_requirements() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    lines = (ROOT / "pipeline/images/monitor/requirements.txt").read_text().splitlines()
+    lines = (ROOT / "pipeline/driftloop/images/monitor/requirements.txt").read_text().splitlines()
     assert [line for line in lines if line and not line.startswith("#")] == extras["monitor"]

@@ -16,8 +16,8 @@ from support.detector import WIDTH
 from support.processes import Process, free_port, nats, until, url
 from support.streams import stored
 
-from pipeline.clients import events
-from pipeline.clients.nats import connection
+from driftloop.clients import events
+from driftloop.clients.nats import connection
 
 SUBJECT = "driftloop.verdicts.n.digits.drift.r1"
 WINDOW = 50
@@ -59,7 +59,7 @@ class Chain:
         addresses = {"digits-drift.n.svc.cluster.local:80": f"127.0.0.1:{self.detector.port}"}
         (run / "addresses.json").write_text(json.dumps(addresses))
         (run / "objects.json").write_text(json.dumps({"revision": "1", "objects": objects()}))
-        argv = [sys.executable, "-m", "pipeline.runtimes.local.broker", "--state", str(folder)]
+        argv = [sys.executable, "-m", "driftloop.local.knative", "--state", str(folder)]
         self.broker = Process(argv, folder / "broker.log", broker, "/healthz").start()
         self.report = run / "broker.json"
         self.acknowledged: list[str] = []

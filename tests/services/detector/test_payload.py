@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.services.detector.payload import decode
+from driftloop.services.detector.payload import decode
 
 GOOD = {
     "seldon ndarray": {"data": {"names": ["a", "b"], "ndarray": [[1, 2], [3, 4]]}},

@@ -12,7 +12,7 @@ from aiohttp import web
 from support.detector import WIDTH
 from support.processes import Process, free_port, until
 
-from pipeline.clients import events
+from driftloop.clients import events
 
 
 class Broker:

@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.services.detector.payload import Decoded
-from pipeline.services.detector.windows import Cutter, Window
+from driftloop.services.detector.payload import Decoded
+from driftloop.services.detector.windows import Cutter, Window
 
 
 def event(rows: int, rejected: int = 0) -> Decoded:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.services.trainer import __main__ as program
+from driftloop.services.trainer import __main__ as program
 
 Make = Callable[..., Path]
 

@@ -10,11 +10,11 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.clients.s3 import folder_digest
-from pipeline.resources import pods
-from pipeline.services.trainer import function
-from pipeline.services.trainer.errors import TrainerError
-from pipeline.services.trainer.function import typed
+from driftloop.clients.s3 import folder_digest
+from driftloop.resources.workflows import pods
+from driftloop.services.trainer import function
+from driftloop.services.trainer.errors import TrainerError
+from driftloop.services.trainer.function import typed
 
 Run = Callable[..., Any]
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.services.trainer.errors import TrainerError
-from pipeline.services.trainer.split import count, split
+from driftloop.services.trainer.errors import TrainerError
+from driftloop.services.trainer.split import count, split
 
 
 def read(folder: Path) -> list[tuple[float, ...]]:

@@ -1,0 +1,329 @@
+"""Argo's workflows as the rules see them: templates by name, who calls whom, who starts what with which arguments."""
+
+import re
+from collections.abc import Container, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+from driftloop.check.world import CLUSTER_TEMPLATE, CRON, SENSOR, TEMPLATE, WORKFLOW, Object, World
+from driftloop.text.node import Node
+
+_TAG = re.compile(r"\{\{([^{}]*)\}\}")
+_DEST = re.compile(r"(?:^|\.)spec\.arguments\.(parameters|artifacts)(?:\.(-?\d+)(?:\.(\w+))?.*)?$")
+_DEPENDS = re.compile(r"([A-Za-z0-9][-A-Za-z0-9_]*)(?:\.([A-Za-z]+))?")
+_LOCATIONS = ("s3", "git", "http", "raw", "hdfs", "gcs", "oss", "azure", "artifactory", "plugin")
+
+
+def tags(node: Node) -> Iterator[tuple[str, Node]]:
+    """The simple tags `{{…}}` in every text of a value, without blanks; expressions (`{{=…}}`) are left out."""
+    for text in node.texts():
+        if "{{" in text.text:
+            for found in _TAG.findall(text.text):
+                tag = found.strip()
+                if not tag.startswith("="):
+                    yield tag, _within(text, found)
+
+
+_QUOTED = re.compile(r"""(\[\s*(?:'[^'\n]*'|"[^"\n]*")\s*\])|'[^'\n]*'|"[^"\n]*\"""")
+_NAME = r"""\[\s*['"]([-\w]+)['"]\s*\]|\.([A-Za-z_]\w*)\b(?![-?]|\s*\()"""
+_EXPRESSION = re.compile(rf"(?<![\w.])(tasks|steps)(?:{_NAME})(?:\.outputs\.(parameters|artifacts)(?:{_NAME}))?")
+
+
+def references(node: Node, but: Container[int] = frozenset()) -> Iterator[tuple[str, str, Node]]:
+    """What a value wants of steps and tasks, in tags or in expressions: (as a tag, as it is written, where); texts
+    whose `id` is in `but` are left out."""
+    for text in node.texts():
+        if "{{" not in text.text or id(text) in but:
+            continue
+        yield from ((tag, f"{{{{{tag}}}}}", place) for tag, place in tags(text))
+        for found in _TAG.findall(text.text):
+            if found.strip().startswith("="):
+                yield from ((tag, shown, _within(text, found)) for tag, shown in _expressed(found))
+    for _, inner in node.mappings():
+        for text in (inner.get("fromExpression"), inner.get("valueFrom", "expression")):
+            if id(text) not in but:
+                yield from ((tag, shown, text) for tag, shown in _expressed(text.text))
+
+
+def _expressed(text: str) -> Iterator[tuple[str, str]]:
+    """Steps, tasks and outputs of theirs that an expression names: (as a tag, as it is written)."""
+    for match in _EXPRESSION.finditer(_QUOTED.sub(lambda quoted: quoted[1] or "''", text)):
+        what, name, output = match[1], match[2] or match[3], match[5] or match[6]
+        yield f"{what}.{name}.outputs" + (f".{match[4]}.{output}" if output else ""), match[0]
+
+
+def _within(node: Node, tag: str) -> Node:
+    """Where a tag stands: its own line in a block, the value's place otherwise."""
+    if not node.literal:
+        return node
+    before = node.text[: node.text.find("{{" + tag + "}}")].count("\n")
+    return Node(node.value, node.line + 1 + before, 1, source=node.source)
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """A step or task: what it calls and what it hands over."""
+
+    node: Node
+    """The step or task, or a hook of one."""
+    name: str
+    group: int
+    """Which group of steps it is in; 0 for tasks."""
+    hook: bool = False
+
+    @property
+    def template(self) -> Node:
+        return self.node.get("template")
+
+    @property
+    def given(self) -> "tuple[set[str], set[str]]":
+        """Names of the parameters and artifacts it hands over."""
+        arguments = self.node.get("arguments")
+        return (
+            {item.get("name").text for item in arguments.get("parameters").list},
+            {item.get("name").text for item in arguments.get("artifacts").list},
+        )
+
+    @property
+    def looped(self) -> bool:
+        return any(field in self.node.map for field in ("withItems", "withParam", "withSequence"))
+
+
+@dataclass(frozen=True, eq=False)
+class Flow:
+    """The workflow spec of an object: a Workflow, a template of one, or what a CronWorkflow runs."""
+
+    object: Object
+    spec: Node
+
+    @cached_property
+    def templates(self) -> dict[str, Node]:
+        return {node.get("name").text: node for node in self.spec.get("templates").list}
+
+    @property
+    def reference(self) -> Node:
+        """`workflowTemplateRef`; a missing node when the templates are its own."""
+        return self.spec.get("workflowTemplateRef")
+
+    @cached_property
+    def parameters(self) -> dict[str, Node]:
+        """`spec.arguments.parameters` by name."""
+        return {node.get("name").text: node for node in self.spec.get("arguments", "parameters").list}
+
+    @cached_property
+    def artifacts(self) -> set[str]:
+        return {node.get("name").text for node in self.spec.get("arguments", "artifacts").list}
+
+    def every(self) -> Iterator[Node]:
+        """Each template, those written inline in a task among them."""
+        for template in self.spec.get("templates").list:
+            yield from _with_inline(template)
+
+
+def _with_inline(template: Node) -> Iterator[Node]:
+    yield template
+    for call in calls(template):
+        if call.node.get("inline"):
+            yield from _with_inline(call.node.get("inline"))
+
+
+def calls(template: Node) -> Iterator[Call]:
+    """The steps or tasks of a template, then their hooks."""
+    found: list[Call] = []
+    for index, group in enumerate(template.get("steps").list):
+        steps = group.list or [group]
+        found += [Call(step, step.get("name").text, index) for step in steps if step.map]
+    found += [Call(task, task.get("name").text, 0) for task in template.get("dag", "tasks").list]
+    yield from found
+    for call in found:
+        for hook in call.node.get("hooks").map.values():
+            yield Call(hook, call.name, call.group, hook=True)
+
+
+def flow(one: Object) -> Flow | None:
+    """The workflow spec of an object that has one."""
+    if one.type in (WORKFLOW, TEMPLATE, CLUSTER_TEMPLATE):
+        return Flow(one, one.spec)
+    return Flow(one, one.spec.get("workflowSpec")) if one.type == CRON else None
+
+
+def flows(world: World) -> Iterator[Flow]:
+    """Every workflow spec of a set."""
+    for one in world.of(WORKFLOW, TEMPLATE, CLUSTER_TEMPLATE, CRON):
+        found = flow(one)
+        if found is not None:
+            yield found
+
+
+def templates_of(world: World, reference: Node, of: Object) -> tuple[Flow, ...] | None:
+    """What a `workflowTemplateRef` or `templateRef` leads to; nothing when there is none; None when not known."""
+    name = reference.get("name").text
+    wide = reference.get("clusterScope").value is True
+    if wide:
+        found: tuple[Object, ...] | None = world.named(CLUSTER_TEMPLATE, name, "") or (() if world.complete else None)
+    else:
+        found = world.target(TEMPLATE, name, of)
+    return None if found is None else tuple(Flow(one, one.spec) for one in found)
+
+
+def called(world: World, inside: Flow, call: Call) -> tuple[Node, ...] | None:
+    """The templates a step or task may run; None when the files don't say."""
+    node = call.node
+    if node.get("inline"):
+        return (node.get("inline"),)
+    reference = node.get("templateRef")
+    if reference:
+        found = templates_of(world, reference, inside.object)
+        name = reference.get("template").text
+        if not found or "{{" in name:
+            return None
+        return tuple(one.templates[name] for one in found if name in one.templates) or None
+    name = call.template.text
+    if not name or "{{" in name or name not in inside.templates:
+        return None
+    return (inside.templates[name],)
+
+
+def required(template: Node) -> tuple[dict[str, Node], dict[str, Node]]:
+    """The inputs of a template that a caller must hand over: parameters, artifacts."""
+    inputs = template.get("inputs")
+    return (
+        {
+            item.get("name").text: item
+            for item in inputs.get("parameters").list
+            if not any(field in item.map for field in ("value", "default", "valueFrom"))
+        },
+        {
+            item.get("name").text: item
+            for item in inputs.get("artifacts").list
+            if item.get("optional").value is not True and not any(field in item.map for field in _LOCATIONS)
+        },
+    )
+
+
+def depends_on(task: Node) -> Iterator[tuple[str, str, Node]]:
+    """What a task waits for: (task, state or empty, where that is written)."""
+    for item in task.get("dependencies").list:
+        yield item.text, "", item
+    node = task.get("depends")
+    for name, state in _DEPENDS.findall(node.text):
+        yield name, state, node
+
+
+def ancestors(template: Node) -> dict[str, set[str]]:
+    """Task -> every task that has ended before it starts."""
+    direct = {
+        task.get("name").text: {name for name, _, _ in depends_on(task)} for task in template.get("dag", "tasks").list
+    }
+    found: dict[str, set[str]] = {}
+    for task, wanted in direct.items():
+        seen: set[str] = set()
+        open_ = list(wanted)
+        while open_:
+            name = open_.pop()
+            if name not in seen:
+                seen.add(name)
+                open_ += direct.get(name, set())
+        found[task] = seen
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    """Something that starts runs by itself: who, of which templates, with which arguments."""
+
+    object: Object
+    """Sensor, CronWorkflow, or the workflow whose step creates another one."""
+    at: Node
+    """Where a lack of arguments is reported."""
+    flow: Flow
+    """What is submitted."""
+    templates: Flow | None
+    """Where its templates stand: itself, or what it refers to; None when that is not in the set."""
+    filled: frozenset[str]
+    """Parameters that get their value from an event."""
+    open: bool = False
+    """Arguments come from somewhere the files don't show."""
+
+    @property
+    def values(self) -> dict[str, Node]:
+        """All of `spec.arguments.parameters`, the caller's over the template's."""
+        inherited = self.templates.parameters if self.templates is not None else {}
+        return {**inherited, **self.flow.parameters}
+
+    def given(self, name: str) -> bool:
+        """Whether a parameter has a value when the run starts."""
+        own = self.values.get(name)
+        inherited = self.templates.parameters.get(name) if self.templates is not None else None
+        return (
+            self.open
+            or name in self.filled
+            or any(
+                field in node.map
+                for node in (own, inherited)
+                if node is not None
+                for field in ("value", "valueFrom", "default")
+            )
+        )
+
+
+def starts(world: World) -> Iterator[Start]:
+    """Everything in a set that starts runs without a person."""
+    for one in world.of(CRON):
+        found = flow(one)
+        if found is not None:
+            yield _start(world, one, found, found.spec, frozenset(), open_=False)
+    for one in world.of(WORKFLOW):
+        if one.host is None:
+            continue
+        found = Flow(one, one.spec)
+        if one.host.type == SENSOR:
+            filled, open_ = _filled(one.host, found)
+            yield _start(world, one, found, one.spec, filled, open_=open_)
+        else:
+            yield _start(world, one, found, one.spec, frozenset(), open_=False)
+
+
+def _start(world: World, one: Object, found: Flow, at: Node, filled: frozenset[str], *, open_: bool) -> Start:
+    templates: Flow | None = found
+    if found.reference:
+        targets = templates_of(world, found.reference, one)
+        templates = targets[0] if targets else None
+    at = found.reference.get("name") if found.reference else at
+    return Start(one, at, found, templates, filled, open_)
+
+
+def destinations(sensor: Object, inside: Flow) -> Iterator[tuple[Node, str, int | None, str]]:
+    """What the parameters of the trigger that holds a Workflow fill in: (dest, parameters|artifacts, index, field)."""
+    for trigger in sensor.spec.get("triggers").list:
+        for field in ("k8s", "argoWorkflow"):
+            body = trigger.get("template", field)
+            if body.get("source", "resource").map is not inside.object.node.map:
+                continue
+            for item in (*body.get("parameters").list, *trigger.get("parameters").list):
+                dest = item.get("dest")
+                match = _DEST.search(dest.text)
+                if match:
+                    index = match[2]
+                    yield dest, match[1], int(index) if index is not None else None, match[3] or ""
+
+
+def _filled(sensor: Object, inside: Flow) -> tuple[frozenset[str], bool]:
+    names: set[str] = set()
+    open_ = False
+    listed = inside.spec.get("arguments", "parameters").list
+    for _, what, index, field in destinations(sensor, inside):
+        if what != "parameters":
+            continue
+        if index is None or index < 0 or field in ("", "name"):
+            open_ = True
+        elif index < len(listed):
+            names.add(listed[index].get("name").text)
+    for trigger in sensor.spec.get("triggers").list:
+        for field in ("k8s", "argoWorkflow"):
+            body = trigger.get("template", field)
+            if body.get("source", "resource").map is inside.object.node.map:
+                whole = {"spec", "spec.arguments", "", "k8s.source.resource.spec", "k8s.source.resource.spec.arguments"}
+                open_ = open_ or any(item.get("dest").text in whole for item in body.get("parameters").list)
+                open_ = open_ or bool(body.get("args"))
+    return frozenset(names), open_

@@ -1,0 +1,135 @@
+"""Where objects hold pods, and what a pod holds."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from driftloop.check.world import CRON, EVENT_SOURCE, SELDON, SENSOR, TEMPLATE, WORKFLOW, Object, World
+from driftloop.text.node import Node
+
+_TEMPLATES = {
+    ("apps", "Deployment"), ("apps", "StatefulSet"), ("apps", "DaemonSet"), ("apps", "ReplicaSet"), ("batch", "Job"),
+    ("argoproj.io", "Rollout"), ("", "ReplicationController"), ("serving.knative.dev", "Service"),
+    ("serving.knative.dev", "Configuration"),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Pod:
+    """A pod, or the template of one."""
+
+    object: Object
+    spec: Node
+    labels: Node
+    claims: frozenset[str] = frozenset()
+    """Volumes that a StatefulSet's claim templates make."""
+
+
+def pods(world: World) -> Iterator[Pod]:
+    """Every pod that an object of the set describes in full."""
+    for one in world.objects:
+        if one.type in _TEMPLATES:
+            template = one.spec.get("template")
+            claims = {item.get("metadata", "name").text for item in one.spec.get("volumeClaimTemplates").list}
+            yield Pod(one, template.get("spec"), template.get("metadata", "labels"), frozenset(claims))
+        elif one.type == ("batch", "CronJob"):
+            template = one.spec.get("jobTemplate", "spec", "template")
+            yield Pod(one, template.get("spec"), template.get("metadata", "labels"))
+        elif one.type == ("", "Pod"):
+            yield Pod(one, one.spec, one.node.get("metadata", "labels"))
+
+
+def containers(spec: Node) -> Iterator[Node]:
+    """The containers of a pod, those that run first too."""
+    for field in ("initContainers", "containers", "ephemeralContainers"):
+        yield from spec.get(field).list
+
+
+def images(one: Object) -> Iterator[Node]:
+    """Every image that an object runs: a pod's, a workflow template's, a predictor's."""
+    if one.kind in ("CustomResourceDefinition", "HelmRelease", "ConfigMap", "Secret") or one.group in (
+        "driftloop.dev",
+        "install.istio.io",
+        "kustomize.config.k8s.io",
+    ):
+        return
+    for key, node in one.spec.mappings():
+        if key in ("container", "script") and node.get("image"):
+            yield node.get("image")
+        for field in ("initContainers", "containers", "sidecars", "ephemeralContainers"):
+            for item in node.get(field).list:
+                if item.get("image"):
+                    yield item.get("image")
+
+
+def made_labels(world: World, namespace: str) -> Iterator[dict[str, str | None]]:
+    """Labels of pods that controllers make of objects in a namespace; a value of None stands for any."""
+    for one in world.of(EVENT_SOURCE, SENSOR, SELDON, WORKFLOW, TEMPLATE, CRON):
+        if one.namespace not in (namespace, ""):
+            continue
+        own = {key: node.text for key, node in one.spec.get("template", "metadata", "labels").map.items()}
+        if one.type == EVENT_SOURCE:
+            yield {**own, "eventsource-name": one.name, "controller": "eventsource-controller", "owner-name": one.name}
+        elif one.type == SENSOR:
+            yield {**own, "sensor-name": one.name, "controller": "sensor-controller", "owner-name": one.name}
+        elif one.type == SELDON:
+            # those of the object, its predictors and their pods are copied, depending on the operator's version
+            named = [one.node.get("metadata", "labels"), *(node.get("labels") for _, node in one.spec.mappings())]
+            values: dict[str, set[str]] = {}
+            for node in named:
+                for key, value in node.map.items():
+                    values.setdefault(key, set()).add(value.text)
+            copied = {key: next(iter(found)) if len(found) == 1 else None for key, found in values.items()}
+            yield copied | dict.fromkeys(("app", "seldon-app", "version", "fluentd", "seldon.io/model")) | {
+                "seldon-deployment-id": one.name, "app.kubernetes.io/managed-by": "seldon-core"
+            }  # fmt: skip
+        else:
+            yield from _of_steps(one)
+
+
+def _of_steps(one: Object) -> Iterator[dict[str, str | None]]:
+    """Labels of a workflow's pods."""
+    spec = one.spec.get("workflowSpec") if one.type == CRON else one.spec
+    shared: dict[str, str | None] = dict.fromkeys(
+        ("workflows.argoproj.io/workflow", "workflows.argoproj.io/workflow-template", "workflows.argoproj.io/completed")
+    )
+    shared |= {key: node.text for key, node in spec.get("podMetadata", "labels").map.items()}
+    yield shared
+    for template in spec.get("templates").list:
+        yield shared | {key: node.text for key, node in template.get("metadata", "labels").map.items()}
+
+
+def fits(wanted: Mapping[str, str], labels: Mapping[str, str | None]) -> bool:
+    """Whether a pod with these labels has all that are wanted; None stands for any value."""
+    return all(key in labels and labels[key] in (None, value) for key, value in wanted.items())
+
+
+_NO_PODS = {
+    "", "rbac.authorization.k8s.io", "networking.k8s.io", "policy", "autoscaling", "networking.istio.io",
+    "security.istio.io",
+    "eventing.knative.dev", "telemetry.istio.io", "monitoring.coreos.com", "bitnami.com", "driftloop.dev", "apps",
+    "batch", "machinelearning.seldon.io", "messaging.knative.dev", "gateway.networking.k8s.io", "scheduling.k8s.io",
+    "kustomize.toolkit.fluxcd.io",
+    "source.toolkit.fluxcd.io", "notification.toolkit.fluxcd.io", "cert-manager.io", "kustomize.config.k8s.io",
+}  # fmt: skip
+_KNOWN_PODS = {
+    ("argoproj.io", kind)
+    for kind in (
+        "EventSource", "Sensor", "EventBus", "Workflow", "WorkflowTemplate", "ClusterWorkflowTemplate", "CronWorkflow",
+        "Rollout",
+    )
+} | {("serving.knative.dev", "Service")}  # fmt: skip
+
+
+_OPERATED = {
+    ("monitoring.coreos.com", kind) for kind in ("Prometheus", "PrometheusAgent", "Alertmanager", "ThanosRuler")
+} | {("gateway.networking.k8s.io", "Gateway")}
+"""Kinds of groups that otherwise make no pods."""
+
+
+def unknown_pods(world: World, namespace: str) -> bool:
+    """Whether something in the namespace makes pods whose labels the files don't say."""
+    return any(
+        one.namespace == namespace
+        and (one.type in _OPERATED or (one.group not in _NO_PODS and one.type not in _KNOWN_PODS))
+        for one in world.objects
+    )

@@ -1,0 +1,242 @@
+"""DL7xx: Flux's Kustomizations and sources, and kustomization.yaml."""
+
+import posixpath
+from collections.abc import Iterator
+
+from driftloop.check.finding import Found, Severity, rule
+from driftloop.check.world import FLUX, HELM, KUSTOMIZATION_FILES, Object, World, is_object
+from driftloop.text.node import Node
+from driftloop.text.words import near
+
+_SOURCES = ("GitRepository", "OCIRepository", "Bucket", "HelmRepository", "HelmChart", "ExternalArtifact")
+_LISTS = ("resources", "components", "bases", "crds", "configurations", "transformers", "generators", "validators")
+
+
+@rule(
+    "DL701",
+    "A Flux Kustomization's path is not in the tree",
+    fix="correct the path; it counts from the repository's root",
+)
+def path(world: World) -> Iterator[Found]:
+    """Flux reports `kustomization path not found`: nothing is applied, and nothing of what it applied before is
+    removed."""
+    for one in world.of(FLUX):
+        node = one.spec.get("path")
+        found = posixpath.normpath(node.text.lstrip("/")).lstrip("/")
+        if not node.text or "$" in node.text or found == "." or not _own(world, one):
+            continue
+        places = [posixpath.join(root, found) for root in _roots(one.path)]
+        first = found.partition("/")[0]
+        judged = [
+            root
+            for root in _roots(one.path)
+            if posixpath.join(root, first) in world.folders and world.given(posixpath.join(root, first))
+        ]
+        if judged and not any(place in world.folders for place in places):
+            place = posixpath.join(judged[0], found)
+            there = [other for other in world.folders if posixpath.dirname(other) == posixpath.dirname(place) and other]
+            yield one.at(node, f"there is no folder `{place}`", fix=near(place, there))
+
+
+def _roots(path_: str) -> list[str]:
+    """The folders around a file, nearest first: any of them may be the repository's root."""
+    found = []
+    while path_:
+        path_ = posixpath.dirname(path_)
+        found.append(path_)
+    return found
+
+
+def _own(world: World, one: Object) -> bool:
+    """Whether a Kustomization reads this repository: its own Flux's source, or the only one."""
+    source = one.spec.get("sourceRef")
+    if source.get("kind").text != "GitRepository":
+        return False
+    others = [
+        other
+        for other in world.of(("source.toolkit.fluxcd.io", "GitRepository"))
+        if other.name == source.get("name").text
+    ]
+    return source.get("name").text == "flux-system" or not others
+
+
+@rule(
+    "DL702",
+    "A Flux object waits for one that is not there",
+    fix="name a Kustomization, or HelmRelease, of the same kind and namespace",
+)
+def depends(world: World) -> Iterator[Found]:
+    """It stays `dependency … not found` for ever: nothing of it is applied."""
+    for kind in (FLUX, HELM):
+        found = list(world.of(kind))
+        crossing = _crossing(found)
+        for one in found:
+            for item in one.spec.get("dependsOn").list:
+                name = item.get("name")
+                where = item.get("namespace").text or one.namespace
+                if world.named(kind, name.text, where) or not name.text or "$" in name.text:
+                    continue
+                if world.complete or crossing or _above(found, one):
+                    names = [other.name for other in found if other.namespace == where]
+                    yield one.at(name, f"no {one.kind} {name.shown} in namespace `{where}`", fix=near(name.text, names))
+
+
+def _crossing(found: list[Object]) -> bool:
+    """Whether stages in different files wait for each other, so that the stages are in the set."""
+    paths: dict[tuple[str, str], set[str]] = {}
+    for one in found:
+        paths.setdefault((one.namespace, one.name), set()).add(one.path)
+    return any(
+        one.path not in paths.get((item.get("namespace").text or one.namespace, item.get("name").text), {one.path})
+        for one in found
+        for item in one.spec.get("dependsOn").list
+    )
+
+
+def _above(found: list[Object], one: Object) -> bool:
+    """Whether a folder above holds stages too: the one that the cluster reads first."""
+    here = posixpath.dirname(one.path)
+    return any(
+        other.path != one.path and here.startswith(f"{posixpath.dirname(other.path)}/")
+        for other in found
+        if posixpath.dirname(other.path)
+    )
+
+
+@rule("DL703", "Flux objects wait for each other in a circle", fix="take one `dependsOn` of the circle away")
+def circle(world: World) -> Iterator[Found]:
+    """Each waits until the next is ready: none of them is ever applied."""
+    for kind in (FLUX, HELM):
+        waits: dict[tuple[str, str], list[tuple[tuple[str, str], Object, Node]]] = {}
+        for one in world.of(kind):
+            own = waits.setdefault((one.namespace, one.name), [])
+            for item in one.spec.get("dependsOn").list:
+                own.append(
+                    ((item.get("namespace").text or one.namespace, item.get("name").text), one, item.get("name"))
+                )
+        reported: set[frozenset[tuple[str, str]]] = set()
+        for first in waits:
+            yield from _circles(waits, first, reported)
+
+
+def _circles(
+    waits: dict[tuple[str, str], list[tuple[tuple[str, str], Object, Node]]],
+    first: tuple[str, str],
+    reported: set[frozenset[tuple[str, str]]],
+) -> Iterator[Found]:
+    """The circle through one object, once."""
+    seen = {first}
+    stack = [(target, [first], (one, node)) for target, one, node in waits[first]]
+    while stack:
+        here, path_, (one, node) = stack.pop()
+        if here == first:
+            members = frozenset(path_)
+            if members not in reported:
+                reported.add(members)
+                yield one.at(node, " -> ".join([*(name for _, name in path_), first[1]]))
+            return
+        if here not in seen:
+            seen.add(here)
+            stack += [(target, [*path_, here], (one, node)) for target, _, _ in waits.get(here, [])]
+
+
+@rule("DL704", "A Flux object's source is not there", fix="commit the source, or name one that is there")
+def source(world: World) -> Iterator[Found]:
+    """It stays `Source … not found`: nothing is ever fetched or applied."""
+    for one in world.of(FLUX, HELM):
+        for node in (one.spec.get("sourceRef"), one.spec.get("chart", "spec", "sourceRef"), one.spec.get("chartRef")):
+            kind = node.get("kind").text
+            name = node.get("name")
+            where = node.get("namespace").text or one.namespace
+            if kind not in _SOURCES or not name.text or "$" in name.text or name.text == "flux-system":
+                continue
+            target = ("source.toolkit.fluxcd.io", kind)
+            same = [other.name for other in world.of(target) if other.namespace == where]
+            if not world.named(target, name.text, where) and (world.complete or (same and _declared(world, where))):
+                yield one.at(name, f"no {kind} {name.shown} in namespace `{where}`", fix=near(name.text, same))
+
+
+def _declared(world: World, namespace: str) -> bool:
+    return any(one.name == namespace for one in world.of(("", "Namespace")))
+
+
+@rule(
+    "DL711",
+    "A kustomization.yaml lists what does not exist",
+    fix="list files and folders that exist, relative to the file",
+)
+def listed_files(world: World) -> Iterator[Found]:
+    """The build fails: nothing of the folder is applied."""
+    for folder, kustomization in world.kustomizations.items():
+        where = world.kustomization_file(folder)
+        for node in _entries(kustomization):
+            target = posixpath.normpath(posixpath.join(folder, node.text))
+            if (
+                "://" in node.text
+                or "\n" in node.text
+                or node.text.startswith(("github.com/", "git@", "/"))
+                or "?ref=" in node.text
+            ):
+                continue
+            if not target.startswith("..") and world.given(target) and not world.exists(target):
+                there = [
+                    posixpath.relpath(other, folder or ".")
+                    for other in world.paths
+                    if posixpath.dirname(other) == posixpath.dirname(target)
+                ]
+                line, column = node.place
+                yield Found(where, line, column, "", f"{node.shown} does not exist", near(node.text, there))
+
+
+def _entries(kustomization: Node) -> Iterator[Node]:
+    """Every path that a kustomization.yaml names."""
+    for field in _LISTS:
+        yield from (node for node in kustomization.get(field).list if node.text)
+    for field in ("patches", "replacements"):
+        yield from (node.get("path") for node in kustomization.get(field).list if node.get("path").text)
+    for node in kustomization.get("patchesStrategicMerge").list:
+        if node.text and "\n" not in node.text:
+            yield node
+    for node in kustomization.get("patchesJson6902").list:
+        if node.get("path").text:
+            yield node.get("path")
+    for field in ("configMapGenerator", "secretGenerator"):
+        for node in kustomization.get(field).list:
+            for item in (*node.get("files").list, *node.get("envs").list, node.get("env")):
+                if item.text:
+                    yield Node(item.text.rpartition("=")[2], item.line, item.column, source=item.source)
+
+
+@rule(
+    "DL712",
+    "A manifest stands beside kustomization.yaml and is not listed",
+    severity=Severity.WARNING,
+    fix="list it under `resources`, or move it elsewhere",
+)
+def unlisted(world: World) -> Iterator[Found]:
+    """It is never applied: it looks committed, and is not."""
+    used = {
+        posixpath.normpath(posixpath.join(folder, node.text))
+        for folder, found in world.kustomizations.items()
+        for node in _entries(found)
+    }
+    for file in world.files:
+        folder, name = posixpath.split(file.path)
+        kustomization = world.kustomizations.get(folder)
+        if (
+            kustomization is None
+            or name in KUSTOMIZATION_FILES
+            or file.path in used
+            or not kustomization.get("resources")
+        ):
+            continue
+        first = next((node for node in file.documents if is_object(node)), None)
+        api = first.get("apiVersion").text if first is not None else ""
+        if first is not None and not api.startswith(("driftloop.dev/", "kustomize.config.k8s.io/")):
+            yield Found(
+                file.path,
+                first.line,
+                first.column,
+                f"{first.get('kind').text} {first.get('metadata', 'name').text}",
+                f"`{name}` is not listed in {world.kustomization_file(folder)}",
+            )

@@ -1,0 +1,203 @@
+"""DL5xx: routes, Services, and the pods behind them."""
+
+from collections.abc import Iterable, Iterator
+
+from driftloop.check.finding import Found, Severity, rule
+from driftloop.check.pods import Pod, containers, fits, made_labels, pods, unknown_pods
+from driftloop.check.world import (
+    DESTINATION_RULE,
+    GATEWAY,
+    SELDON,
+    SERVICE,
+    SERVICE_ENTRY,
+    VIRTUAL_SERVICE,
+    Object,
+    World,
+)
+from driftloop.text.node import Node
+from driftloop.text.words import listed, near
+
+
+def host_of(one: Object, host: str) -> tuple[str, str] | None:
+    """(Service, namespace) that a host of the cluster names; None for hosts of the outside."""
+    parts = host.split(".")
+    if "*" in host or "{{" in host:
+        return None
+    if len(parts) == 1:
+        return parts[0], one.namespace
+    if len(parts) >= 3 and parts[2] == "svc" and parts[3:] in ([], ["cluster", "local"]):
+        return parts[0], parts[1]
+    return None
+
+
+def destinations(one: Object) -> Iterator[Node]:
+    """Where the routes of a VirtualService lead, mirrors too."""
+    for kind in ("http", "tcp", "tls"):
+        for route in one.spec.get(kind).list:
+            for item in route.get("route").list:
+                yield item.get("destination")
+            if route.get("mirror").map:
+                yield route.get("mirror")
+            for item in route.get("mirrors").list:
+                yield item.get("destination")
+
+
+@rule(
+    "DL501",
+    "A route leads to a Service or port that is not there",
+    fix="name a Service of the set and one of its ports, with its full name `NAME.NAMESPACE.svc.cluster.local`",
+)
+def destination(world: World) -> Iterator[Found]:
+    """Envoy has no such cluster: the share of the traffic that goes there is answered with 503."""
+    for one in world.of(VIRTUAL_SERVICE):
+        for node in destinations(one):
+            host = node.get("host")
+            place = host_of(one, host.text)
+            if place is None:
+                continue
+            name, namespace = place
+            found = world.target(SERVICE, name, one, namespace)
+            if found == () and not _seldon(world, name, namespace) and not _entry(world, host.text):
+                names = [other.name for other in world.of(SERVICE) if other.namespace == namespace]
+                yield one.at(host, f"no Service `{name}` in namespace `{namespace}`", fix=near(name, names))
+            number = node.get("port", "number")
+            ports = ports_of(found or ())
+            if ports and isinstance(number.value, int) and number.value not in ports:
+                yield one.at(number, f"Service `{name}` has no port {number.shown}; {listed(map(str, ports), 'ports')}")
+
+
+def ports_of(services: Iterable[Object]) -> set[int]:
+    """The ports that Services listen on."""
+    nodes = (item.get("port") for service in services for item in service.spec.get("ports").list)
+    return {node.value for node in nodes if isinstance(node.value, int)}
+
+
+def _seldon(world: World, name: str, namespace: str) -> bool:
+    return any(one.namespace in (namespace, "") and name.startswith(f"{one.name}-") for one in world.of(SELDON))
+
+
+def _entry(world: World, host: str) -> bool:
+    return any(host == node.text for one in world.of(SERVICE_ENTRY) for node in one.spec.get("hosts").list)
+
+
+@rule("DL502", "A route names a subset that no DestinationRule has", fix="add the subset to the host's DestinationRule")
+def subset(world: World) -> Iterator[Found]:
+    """Envoy has no such cluster: the share of the traffic that goes there is answered with 503."""
+    rules: dict[tuple[str, str], set[str]] = {}
+    for one in world.of(DESTINATION_RULE):
+        place = host_of(one, one.spec.get("host").text)
+        if place is not None:
+            rules.setdefault(place, set()).update(item.get("name").text for item in one.spec.get("subsets").list)
+    for one in world.of(VIRTUAL_SERVICE):
+        for node in destinations(one):
+            place = host_of(one, node.get("host").text)
+            name = node.get("subset")
+            if not name.text or place is None:
+                continue
+            if place in rules and name.text not in rules[place]:
+                yield one.at(
+                    name,
+                    f"no DestinationRule of {node.get('host').shown} has subset {name.shown}; "
+                    f"{listed(rules[place], 'subsets')}",
+                    fix=near(name.text, rules[place]),
+                )
+            elif place not in rules and place[1] and world.whole(place[1]) and not _seldon(world, *place):
+                yield one.at(name, f"no DestinationRule of {node.get('host').shown} is there for subset {name.shown}")
+
+
+@rule("DL503", "The weights of a route sum to nothing", fix="give the destinations weights that sum to 100")
+def no_weight(world: World) -> Iterator[Found]:
+    """Istio refuses the VirtualService: the routes stay as they were."""
+    for one, node, weights in _weights(world):
+        if sum(weights) == 0 or min(weights) < 0:
+            yield one.at(node, f"the weights are {', '.join(map(str, weights))}")
+
+
+@rule(
+    "DL504",
+    "The weights of a route do not sum to 100",
+    severity=Severity.WARNING,
+    fix="let the weights sum to 100, so that they are percent",
+)
+def weights(world: World) -> Iterator[Found]:
+    """Envoy takes weights as shares of their sum: a weight of 10 beside one of 80 is 11 % of the requests, and the
+    candidate gets more than the release says."""
+    for one, node, found in _weights(world):
+        if sum(found) not in (0, 100) and min(found) >= 0:
+            yield one.at(node, f"the weights sum to {sum(found)} ({', '.join(map(str, found))})")
+
+
+def _weights(world: World) -> Iterator[tuple[Object, Node, list[int]]]:
+    for one in world.of(VIRTUAL_SERVICE):
+        for kind in ("http", "tcp", "tls"):
+            for route in one.spec.get(kind).list:
+                nodes = [item.get("weight") for item in route.get("route").list]
+                found = [node.value if isinstance(node.value, int) else 0 for node in nodes]
+                if len(nodes) > 1:
+                    yield one, next((node for node in reversed(nodes) if node), route.get("route")), found
+
+
+@rule("DL505", "A VirtualService's Gateway is not there", fix="name a Gateway as `NAMESPACE/NAME`")
+def gateway(world: World) -> Iterator[Found]:
+    """The routes are bound to nothing: the gateway answers 404."""
+    for one in world.of(VIRTUAL_SERVICE):
+        for node in one.spec.get("gateways").list:
+            namespace, slash, name = node.text.rpartition("/")
+            if not slash and "." in name:  # an older way to write it: NAME.NAMESPACE, or the full name of a host
+                name, namespace, *_ = name.split(".")
+            if node.text != "mesh" and world.target(GATEWAY, name, one, namespace or one.namespace) == ():
+                yield one.at(node, f"no Gateway `{name}` in namespace `{namespace or one.namespace}`")
+
+
+@rule("DL511", "A Service selects no pod", fix="let the selector be labels of the pods, and all of them on one")
+def selector(world: World) -> Iterator[Found]:
+    """The Service has no endpoints: every connection is refused."""
+    known = list(pods(world))
+    for one in world.of(SERVICE):
+        node = one.spec.get("selector")
+        if not node.map or one.spec.get("type").text == "ExternalName" or not world.whole(one.namespace):
+            continue
+        if selected(world, one, known) or unknown_pods(world, one.namespace):
+            continue
+        wanted = {key: value.text for key, value in node.map.items()}
+        if any(fits(wanted, labels) for labels in made_labels(world, one.namespace)):
+            continue
+        yield one.at(
+            node,
+            f"no pod of namespace `{one.namespace}` has the labels {', '.join(f'{k}: {v}' for k, v in wanted.items())}",
+        )
+
+
+def selected(world: World, service: Object, known: list[Pod]) -> list[Pod]:
+    """The pods behind a Service."""
+    wanted = {key: node.value for key, node in service.spec.get("selector").map.items()}
+    return [
+        pod for pod in known
+        if pod.object.namespace in (service.namespace, "")
+        and wanted.items() <= {key: node.value for key, node in pod.labels.map.items()}.items()
+    ]  # fmt: skip
+
+
+@rule(
+    "DL512",
+    "A Service's target port has a name that no container has",
+    fix="name the container's port, or write its number",
+)
+def target_port(world: World) -> Iterator[Found]:
+    """The Service has no endpoints for that port: every connection is refused."""
+    known = list(pods(world))
+    for one in world.of(SERVICE):
+        found = selected(world, one, known) if one.spec.get("selector").map else []
+        names = {
+            port.get("name").text for pod in found for item in containers(pod.spec) for port in item.get("ports").list
+        }
+        changed = world.changed & {one.path, *(pod.object.path for pod in found)}
+        for port in one.spec.get("ports").list:
+            node = port.get("targetPort")
+            if found and node.text and node.text not in names and not changed:
+                yield one.at(
+                    node,
+                    f"no container of {found[0].object.subject} has a port named {node.shown}; "
+                    f"{listed(names, 'ports')}",
+                    fix=near(node.text, names),
+                )

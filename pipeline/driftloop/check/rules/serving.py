@@ -1,0 +1,286 @@
+"""DL4xx: what Seldon's admission webhook refuses, and models that are compared with themselves."""
+
+import re
+from collections.abc import Iterator
+
+from driftloop.check.finding import Found, rule
+from driftloop.check.world import SELDON, SERVICE, VIRTUAL_SERVICE, Object, World
+from driftloop.text.node import Node
+from driftloop.text.words import listed, near
+
+_PROTOCOLS = ("seldon", "tensorflow", "v2", "kfserving")
+_TYPES = ("MODEL", "ROUTER", "COMBINER", "TRANSFORMER", "OUTPUT_TRANSFORMER", "UNKNOWN_TYPE")
+_MODES = ("request", "response", "all")
+_INSIDE = ("SIMPLE_MODEL", "SIMPLE_ROUTER", "RANDOM_ABTEST", "AVERAGE_COMBINER")
+_NO_URI = (*_INSIDE, "UNKNOWN_IMPLEMENTATION", "HUGGINGFACE_SERVER")
+_MODEL = re.compile(r"model|storage", re.IGNORECASE)
+_NOT_TENSORFLOW = ("SKLEARN_SERVER", "XGBOOST_SERVER", "MLFLOW_SERVER", "HUGGINGFACE_SERVER")
+
+
+def _predictors(one: Object) -> list[Node]:
+    return one.spec.get("predictors").list
+
+
+def _shadow(predictor: Node) -> bool:
+    return predictor.get("shadow").value is True
+
+
+def _graph(node: Node) -> Iterator[Node]:
+    if node.map:
+        yield node
+        for child in node.get("children").list:
+            yield from _graph(child)
+
+
+def _percent(node: Node) -> int:
+    return node.value if isinstance(node.value, int) and not isinstance(node.value, bool) else 0
+
+
+@rule(
+    "DL401",
+    "The traffic of a SeldonDeployment does not sum to 100",
+    fix="let the predictors that are no shadow sum to 100; a single one needs no `traffic`",
+)
+def traffic(world: World) -> Iterator[Found]:
+    """Seldon's admission webhook refuses the object: the old weights stay, and the rollout's commit has no effect."""
+    for one in world.of(SELDON):
+        live = [predictor for predictor in _predictors(one) if not _shadow(predictor)]
+        weights = [_percent(predictor.get("traffic")) for predictor in live]
+        if len(live) > 1 and sum(weights) != 100:
+            at = next(
+                (predictor.get("traffic") for predictor in reversed(live) if predictor.get("traffic")),
+                one.spec.get("predictors"),
+            )
+            yield one.at(
+                at, f"the traffic of {len(live)} predictors sums to {sum(weights)} ({', '.join(map(str, weights))})"
+            )
+        elif len(_predictors(one)) == len(live) == 1 and 0 < weights[0] < 100:
+            yield one.at(live[0].get("traffic"), f"the only predictor gets {weights[0]} % of the traffic")
+
+
+@rule(
+    "DL402",
+    "A shadow stands alone, or is not the only one",
+    fix="keep one predictor that answers, and at most one with `shadow: true`",
+)
+def shadow(world: World) -> Iterator[Found]:
+    """Seldon's admission webhook refuses the object: nobody would answer, or two would get the copies."""
+    for one in world.of(SELDON):
+        found = [predictor for predictor in _predictors(one) if _shadow(predictor)]
+        if found and len(_predictors(one)) == 1:
+            yield one.at(found[0].get("shadow"), "the only predictor is a shadow")
+        for predictor in found[1:]:
+            yield one.at(predictor.get("shadow"), f"{predictor.get('name').shown} is a second shadow")
+        for predictor in found:
+            if not 0 <= _percent(predictor.get("traffic")) <= 100:
+                yield one.at(
+                    predictor.get("traffic"), f"a shadow gets {_percent(predictor.get('traffic'))} % of the traffic"
+                )
+
+
+@rule("DL403", "Two predictors have the same name, or there is none", fix="give each predictor its own name")
+def predictor_names(world: World) -> Iterator[Found]:
+    """Seldon's admission webhook refuses the object."""
+    for one in world.of(SELDON):
+        seen: set[str] = set()
+        if not _predictors(one):
+            yield one.at(one.spec.get("predictors"), "there is no predictor")
+        for predictor in _predictors(one):
+            name = predictor.get("name")
+            if name.text in seen:
+                yield one.at(name, f"predictor {name.shown} is there already")
+            seen.add(name.text)
+
+
+@rule(
+    "DL404",
+    "A graph node has neither a container nor a server",
+    fix="give a container the node's name, or the node an `implementation`",
+)
+def graph_node(world: World) -> Iterator[Found]:
+    """Seldon's admission webhook refuses the object: it finds the container of a node by its name."""
+    for one in world.of(SELDON):
+        for predictor in _predictors(one):
+            names = {
+                item.get("name").text
+                for spec in predictor.get("componentSpecs").list
+                for item in spec.get("spec", "containers").list
+            }
+            for node in _graph(predictor.get("graph")):
+                implementation = node.get("implementation").text
+                if implementation in ("", "UNKNOWN_IMPLEMENTATION") and node.get("name").text not in names:
+                    yield one.at(
+                        node.get("name"),
+                        f"no container is named {node.get('name').shown}; {listed(names, 'containers')}",
+                        fix=near(node.get("name").text, names),
+                    )
+
+
+@rule("DL405", "A prepackaged server has no model", fix="give the node a `modelUri`")
+def model_uri(world: World) -> Iterator[Found]:
+    """Seldon's admission webhook refuses the object: there is nothing to serve."""
+    for one in world.of(SELDON):
+        for predictor in _predictors(one):
+            for node in _graph(predictor.get("graph")):
+                implementation = node.get("implementation")
+                if implementation.text and implementation.text not in _NO_URI and not node.get("modelUri"):
+                    yield one.at(implementation, f"{implementation.shown} has no `modelUri`")
+
+
+@rule("DL406", "A logger does not say what it logs", fix="give it `mode: request`, `response` or `all`")
+def logger_mode(world: World) -> Iterator[Found]:
+    """Without `mode` the webhook refuses the object; with one it does not know, the executor logs nothing: no detector
+    sees a request."""
+    for one in world.of(SELDON):
+        for predictor in _predictors(one):
+            for node in _graph(predictor.get("graph")):
+                logger = node.get("logger")
+                if logger.map and not logger.get("mode"):
+                    yield one.at(logger, "the logger has no `mode`")
+                elif logger.map and logger.get("mode").text not in _MODES:
+                    mode = logger.get("mode")
+                    yield one.at(
+                        mode, f"{mode.shown} is no mode; {listed(_MODES, 'modes')}", fix=near(mode.text, _MODES)
+                    )
+
+
+@rule(
+    "DL407",
+    "A protocol or node type that Seldon does not know, or does not have for the server",
+    fix="use `protocol: seldon`, `tensorflow` or `v2`, and a server that speaks it",
+)
+def protocol(world: World) -> Iterator[Found]:
+    """Seldon's admission webhook refuses the object."""
+    for one in world.of(SELDON):
+        spoken = one.spec.get("protocol")
+        if spoken.text and spoken.text not in _PROTOCOLS:
+            yield one.at(
+                spoken,
+                f"protocol {spoken.shown} is unknown; {listed(_PROTOCOLS, 'protocols')}",
+                fix=near(spoken.text, _PROTOCOLS),
+            )
+        for predictor in _predictors(one):
+            for node in _graph(predictor.get("graph")):
+                kind, implementation = node.get("type"), node.get("implementation")
+                if kind.text and kind.text not in _TYPES:
+                    yield one.at(
+                        kind, f"type {kind.shown} is unknown; {listed(_TYPES, 'types')}", fix=near(kind.text, _TYPES)
+                    )
+                if spoken.text == "tensorflow" and implementation.text in _NOT_TENSORFLOW:
+                    yield one.at(implementation, f"{implementation.shown} does not speak `tensorflow`")
+
+
+@rule(
+    "DL411",
+    "A shadow or candidate serves the same model as production",
+    fix="give the candidate the model URI of its own run",
+)
+def same_model(world: World) -> Iterator[Found]:
+    """The rollout compares the model with itself: agreement is perfect, the candidate is promoted, and nothing new is
+    ever served."""
+    for one in world.of(SELDON):
+        seen: dict[tuple[object, ...], Node] = {}
+        for predictor in _predictors(one):
+            identity = _identity(predictor)
+            if identity is None:
+                continue
+            uri = _uri(predictor)
+            if identity in seen:
+                yield one.at(
+                    uri,
+                    f"predictor {predictor.get('name').shown} serves {uri.shown}, "
+                    f"as {seen[identity].get('name').shown} does",
+                )
+            seen.setdefault(identity, predictor)
+
+
+def _uri(predictor: Node) -> Node:
+    """Where a predictor says which model it serves: in its graph, or to its containers."""
+    for node in _graph(predictor.get("graph")):
+        if node.get("modelUri").text:
+            return node.get("modelUri")
+        for item in node.get("parameters").list:
+            if item.get("name").text.lower() in ("model_uri", "modeluri") and "://" in item.get("value").text:
+                return item.get("value")
+    for container in _containers(predictor):
+        for item in container.get("env").list:
+            if _MODEL.search(item.get("name").text) and _stored(item.get("value").text):
+                return item.get("value")
+        for text in container.get("args").texts():
+            if _stored(text.text):
+                return text
+    return predictor.get("graph", "modelUri")
+
+
+def _containers(predictor: Node) -> Iterator[Node]:
+    for component in predictor.get("componentSpecs").list:
+        for field in ("initContainers", "containers"):
+            yield from component.get("spec", field).list
+
+
+def _identity(predictor: Node) -> tuple[object, ...] | None:
+    """What a predictor serves: the URIs of its models and its images; None when it names no model."""
+    if not _uri(predictor):
+        return None
+    uris = [
+        text.text.rstrip("/")
+        for node in _graph(predictor.get("graph"))
+        for text in (node.get("modelUri"), *node.get("parameters").texts())
+        if "://" in text.text
+    ]  # fmt: skip
+    images = [item.get("image").text for item in _containers(predictor)]
+    # where the graph names no model, all that the containers are told says which one it is
+    told = [text.text for item in _containers(predictor) for text in item.texts()] if not uris else []
+    graph = [node.get("implementation").text for node in _graph(predictor.get("graph"))]
+    return tuple(uris), tuple(images), tuple(told), tuple(graph)
+
+
+@rule(
+    "DL412",
+    "A route's copy or share of the traffic goes to the same model",
+    fix="let the candidate's Deployment fetch its own run's model",
+)
+def same_deployment(world: World) -> Iterator[Found]:
+    """The rollout compares the model with itself, and promotes what already runs."""
+    for one in world.of(VIRTUAL_SERVICE):
+        for route in one.spec.get("http").list:
+            places = [item.get("destination") for item in route.get("route").list]
+            mirror = route.get("mirror")
+            for node in places:
+                if mirror and (node.get("host").text, node.get("subset").text) == (
+                    mirror.get("host").text,
+                    mirror.get("subset").text,
+                ):
+                    yield one.at(mirror.get("host"), f"requests to {mirror.get('host').shown} are copied to itself")
+            seen: dict[tuple[str, ...], str] = {}
+            for node in (*places, *([mirror] if mirror else [])):
+                host = node.get("host").text
+                models = _models(world, one, host)
+                if models is not None and seen.setdefault(models, host) != host:
+                    yield one.at(
+                        node.get("host"), f"{node.get('host').shown} serves {models[0]}, as `{seen[models]}` does"
+                    )
+
+
+def _models(world: World, one: Object, host: str) -> tuple[str, ...] | None:
+    """The model URIs behind a host, from the Deployment its Service selects; None when they are not in the set."""
+    name, _, rest = host.partition(".")
+    namespace = rest.partition(".")[0] or one.namespace
+    for service in world.named(SERVICE, name, namespace):
+        selector = {key: node.value for key, node in service.spec.get("selector").map.items()}
+        for other in world.of(("apps", "Deployment")):
+            labels = {key: node.value for key, node in other.spec.get("template", "metadata", "labels").map.items()}
+            if other.namespace == service.namespace and selector and selector.items() <= labels.items():
+                pod = other.spec.get("template", "spec")
+                uris = [
+                    text.text
+                    for item in pod.get("initContainers").list
+                    for text in item.get("args").texts()
+                    if _stored(text.text)
+                ]
+                return tuple(uris) or None
+    return None
+
+
+def _stored(text: str) -> bool:
+    return text.startswith(("s3://", "gs://", "az://", "pvc://")) and "/" in text[6:]

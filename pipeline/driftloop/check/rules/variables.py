@@ -1,0 +1,180 @@
+"""DL31x: does every `{{…}}` of a workflow lead to a value?"""
+
+import re
+from collections.abc import Iterator
+
+from driftloop.check.finding import Found, rule
+from driftloop.check.flows import Call, Flow, ancestors, called, calls, flows, references, starts, tags
+from driftloop.check.world import CRON, SENSOR, WORKFLOW, Object, World
+from driftloop.text.node import Node
+from driftloop.text.words import listed, near
+
+_INPUT = re.compile(r"inputs\.(parameters|artifacts)\.([-A-Za-z0-9_{}]+)(?:\.path)?$")
+_REFERENCE = re.compile(r"(tasks|steps)\.([-A-Za-z0-9_]+)\.outputs\.(parameters|artifacts)\.([-A-Za-z0-9_]+)$")
+_STEP = re.compile(r"(tasks|steps)\.([-A-Za-z0-9_]+)\.\w")
+_WORKFLOW = re.compile(r"workflow\.([A-Za-z]+)")
+_PARAMETER = re.compile(r"workflow\.parameters\.([-A-Za-z0-9_]+)$")
+_KNOWN = (
+    "name", "namespace", "uid", "serviceAccountName", "parameters", "labels", "annotations", "creationTimestamp",
+    "duration", "priority", "status", "failures", "mainEntrypoint", "scheduledTime", "outputs",
+)  # fmt: skip
+
+
+def _flows(world: World) -> Iterator[Flow]:
+    """Every workflow but those in the manifest of a template, where `{{…}}` is the outer workflow's."""
+    for flow in flows(world):
+        if flow.object.host is None or flow.object.host.type == SENSOR:
+            yield flow
+
+
+@rule("DL311", "A template uses an input that it does not have", fix="declare it in the template's `inputs`")
+def input_tag(world: World) -> Iterator[Found]:
+    """Argo refuses the workflow when it is submitted: `failed to resolve {{inputs.…}}`."""
+    for flow in _flows(world):
+        for template in flow.every():
+            names = {
+                what: {item.get("name").text for item in template.get("inputs", what).list}
+                for what in ("parameters", "artifacts")
+            }
+            for tag, node in _tags(template):
+                match = _INPUT.match(tag)
+                if match and match[2] not in names[match[1]]:
+                    known = listed(names[match[1]], match[1])
+                    yield flow.object.at(
+                        node, f"`{{{{{tag}}}}}` leads nowhere; {known}", fix=near(match[2], names[match[1]])
+                    )
+
+
+def _tags(template: Node) -> Iterator[tuple[str, Node]]:
+    """The tags of a template; those of templates written inline in it belong to these, and see the outer ones too."""
+    within = _inline(template)
+    for text in template.texts():
+        if id(text) not in within:
+            yield from tags(text)
+
+
+def _inline(template: Node) -> set[int]:
+    """The texts of templates that are written inline in a template."""
+    inline = [call.node.get("inline") for call in calls(template) if call.node.get("inline")]
+    return {id(text) for node in inline for text in node.texts()}
+
+
+@rule(
+    "DL312",
+    "A tag names a step or task that is not there, or that has not run yet",
+    fix="name a step or task that ends before, and depend on it",
+)
+def step_tag(world: World) -> Iterator[Found]:
+    """Argo refuses the workflow when it is submitted: `failed to resolve {{tasks.…}}`."""
+    for flow in _flows(world):
+        for template in flow.every():
+            found = [call for call in calls(template) if not call.hook]
+            if not found:
+                continue
+            what = "tasks" if template.get("dag") else "steps"
+            names = {call.name: call for call in found}
+            before = ancestors(template)
+            for call in found:
+                for tag, shown, node in _references_of(call):
+                    match = _STEP.match(tag)
+                    if match is None:
+                        continue
+                    if match[1] != what or match[2] not in names:
+                        yield flow.object.at(
+                            node,
+                            f"`{shown}` names no {what[:-1]} of this template; {listed(names, what)}",
+                            fix=near(match[2], names),
+                        )
+                    elif not _ended(what, names[match[2]], call, before):
+                        yield flow.object.at(
+                            node, f"`{shown}`: `{match[2]}` need not have ended when `{call.name}` starts"
+                        )
+            for tag, shown, node in references(template.get("outputs")):
+                match = _STEP.match(tag)
+                if match and (match[1] != what or match[2] not in names):
+                    yield flow.object.at(
+                        node,
+                        f"`{shown}` names no {what[:-1]} of this template; {listed(names, what)}",
+                        fix=near(match[2], names),
+                    )
+
+
+def _references_of(call: Call) -> Iterator[tuple[str, str, Node]]:
+    for field, node in call.node.map.items():
+        if field not in ("hooks", "inline"):
+            yield from references(node)
+
+
+def _ended(what: str, other: Call, call: Call, before: dict[str, set[str]]) -> bool:
+    if other.name == call.name:
+        return False
+    return other.group < call.group if what == "steps" else other.name in before.get(call.name, set())
+
+
+@rule(
+    "DL313",
+    "A tag names an output that the called template does not have",
+    fix="declare it in the called template's `outputs`",
+)
+def output_tag(world: World) -> Iterator[Found]:
+    """Argo refuses the workflow when it is submitted, or the consumer starts without the file it was promised."""
+    for flow in _flows(world):
+        for template in flow.every():
+            names = {call.name: call for call in calls(template) if not call.hook}
+            if not names:
+                continue
+            for tag, shown, node in references(template, _inline(template)):
+                match = _REFERENCE.match(tag)
+                if match is None or match[2] not in names:
+                    continue
+                targets = called(world, flow, names[match[2]])
+                if not targets:
+                    continue
+                has = {item.get("name").text for target in targets for item in target.get("outputs", match[3]).list}
+                dynamic = any("{{" in name for name in has)
+                what = f"outputs of template `{targets[0].get('name').text}`"
+                if match[4] not in has and not dynamic:
+                    yield flow.object.at(
+                        node,
+                        f"`{shown}` leads nowhere; {listed(has, what)}",
+                        fix=near(match[4], has),
+                    )
+
+
+@rule("DL314", "A tag names no variable of the workflow", fix="use one of the variables that Argo has")
+def workflow_tag(world: World) -> Iterator[Found]:
+    """Argo refuses the workflow when it is submitted: `failed to resolve {{workflow.…}}`."""
+    for flow in _flows(world):
+        for tag, node in tags(flow.spec):
+            match = _WORKFLOW.match(tag)
+            if match and match[1] not in _KNOWN:
+                yield flow.object.at(
+                    node, f"`{{{{{tag}}}}}` is no variable; {listed(_KNOWN, 'there are')}", fix=near(match[1], _KNOWN)
+                )
+
+
+@rule("DL315", "A workflow uses a parameter that nobody gives it", fix="declare it in `spec.arguments.parameters`")
+def parameter_tag(world: World) -> Iterator[Found]:
+    """Argo refuses the run when it is submitted: `failed to resolve {{workflow.parameters.…}}`. For a template that
+    something in these files starts, the starter's arguments count too."""
+    for flow in _flows(world):
+        if flow.object.type in (WORKFLOW, CRON) and not flow.reference:
+            yield from _undeclared(flow.object, flow, set(flow.parameters))
+    started: dict[int, tuple[Object, Flow, set[str]]] = {}
+    for start in starts(world):
+        if start.templates is None or start.open or not start.flow.reference:
+            continue
+        one = start.templates.object
+        entry = started.setdefault(id(one), (start.object, start.templates, set(start.values)))
+        entry[2].intersection_update(set(start.values))
+    for by, flow, names in started.values():
+        yield from _undeclared(flow.object, flow, names, f"; started by {by.subject}")
+
+
+def _undeclared(one: Object, flow: Flow, names: set[str], tail: str = "") -> Iterator[Found]:
+    for tag, node in tags(flow.spec):
+        match = _PARAMETER.match(tag)
+        if match and match[1] not in names and match[1] != "json":
+            yield one.at(
+                node, f"`{{{{{tag}}}}}` leads nowhere; {listed(names, 'parameters')}{tail}", fix=near(match[1], names)
+            )

@@ -1,0 +1,255 @@
+"""DL30x: do the parts of a workflow refer to each other rightly?"""
+
+import posixpath
+import re
+from collections.abc import Iterator
+
+from driftloop.check.finding import Found, rule
+from driftloop.check.flows import Call, Flow, called, calls, depends_on, flows, required, templates_of
+from driftloop.check.world import CRON, WORKFLOW, World
+from driftloop.text.node import Node
+from driftloop.text.words import listed, near
+
+_STATES = ("Succeeded", "Failed", "Errored", "Skipped", "Omitted", "Daemoned", "AnySucceeded", "AllFailed")
+
+
+@rule("DL301", "The entrypoint names no template", fix="name one of the templates of the workflow")
+def entrypoint(world: World) -> Iterator[Found]:
+    """Argo refuses the run when it is submitted: no pod starts."""
+    for flow in flows(world):
+        node = flow.spec.get("entrypoint")
+        if flow.reference or not flow.templates:
+            continue
+        if node.text and "{{" not in node.text and node.text not in flow.templates:
+            yield flow.object.at(
+                node,
+                f"entrypoint {node.shown} is no template; {listed(flow.templates)}",
+                fix=near(node.text, flow.templates),
+            )
+        elif not node and flow.object.type in (WORKFLOW, CRON) and flow.object.host is None:
+            yield flow.object.at(node, f"no entrypoint is named; {listed(flow.templates)}")
+
+
+@rule(
+    "DL302",
+    "A step or task calls a template that is not there",
+    fix="call a template of the same workflow, or use `templateRef`",
+)
+def local_template(world: World) -> Iterator[Found]:
+    """Argo refuses the whole workflow when it is submitted: no pod starts."""
+    for flow in flows(world):
+        for template in flow.every():
+            for call in calls(template):
+                node = call.template
+                if flow.reference or not node.text or "{{" in node.text or node.text in flow.templates:
+                    continue
+                yield flow.object.at(
+                    node,
+                    f"template {node.shown} is not there; {listed(flow.templates)}",
+                    fix=near(node.text, flow.templates),
+                )
+
+
+@rule(
+    "DL303", "A reference to a WorkflowTemplate leads nowhere", fix="commit the WorkflowTemplate, in the same namespace"
+)
+def template_reference(world: World) -> Iterator[Found]:
+    """Argo refuses the run at the moment it is submitted: with a Sensor or a schedule, long after the commit."""
+    for flow in flows(world):
+        if flow.reference and flow.object.host is None:
+            yield from _reference(world, flow, flow.reference, "")
+        for template in flow.every():
+            for call in calls(template):
+                reference = call.node.get("templateRef")
+                if reference:
+                    yield from _reference(world, flow, reference, reference.get("template").text)
+
+
+def _reference(world: World, flow: Flow, reference: Node, template: str) -> Iterator[Found]:
+    found = templates_of(world, reference, flow.object)
+    name = reference.get("name")
+    if found == ():
+        yield flow.object.at(name, f"no WorkflowTemplate {name.shown} in namespace `{flow.object.namespace}`")
+    elif found and template and "{{" not in template and all(template not in one.templates for one in found):
+        node = reference.get("template")
+        yield flow.object.at(
+            node,
+            f"{found[0].object.subject} has no template {node.shown}; {listed(found[0].templates)}",
+            fix=near(template, found[0].templates),
+        )
+
+
+@rule(
+    "DL304",
+    "A task waits for a task that is not there, or for itself",
+    fix="name tasks of the same DAG, without a circle",
+)
+def dependencies(world: World) -> Iterator[Found]:
+    """Argo refuses the workflow when it is submitted: no pod starts."""
+    for flow in flows(world):
+        for template in flow.every():
+            tasks = template.get("dag", "tasks").list
+            names = {task.get("name").text for task in tasks}
+            for task in tasks:
+                for name, state, node in depends_on(task):
+                    if "{{" in node.text:
+                        continue
+                    if name not in names:
+                        yield flow.object.at(
+                            node, f"task `{name}` is not in this DAG; {listed(names, 'tasks')}", fix=near(name, names)
+                        )
+                    elif state and state not in _STATES:
+                        yield flow.object.at(
+                            node, f"`{name}.{state}` is no state; {listed(_STATES, 'states')}", fix=near(state, _STATES)
+                        )
+            yield from _circle(flow, template)
+
+
+def _circle(flow: Flow, template: Node) -> Iterator[Found]:
+    waits = {
+        task.get("name").text: (task, [name for name, _, _ in depends_on(task)])
+        for task in template.get("dag", "tasks").list
+    }
+    done: set[str] = set()
+    for first in waits:
+        path = [first]
+        stack = [iter(waits[first][1])]
+        while stack:
+            name = next(stack[-1], None)
+            if name is None:
+                stack.pop()
+                done.add(path.pop())
+            elif name in path:
+                task = waits[path[-1]][0]
+                node = task.get("depends") if task.get("depends") else task.get("dependencies")
+                circle = [*path[path.index(name) :], name]
+                yield flow.object.at(node, f"the tasks wait for each other: {' -> '.join(circle)}")
+                return
+            elif name in waits and name not in done:
+                path.append(name)
+                stack.append(iter(waits[name][1]))
+
+
+@rule(
+    "DL305",
+    "A called template does not get an input it needs",
+    fix="hand it over in `arguments`, or give the input a `default`",
+)
+def inputs(world: World) -> Iterator[Found]:
+    """Argo refuses the workflow when it is submitted: `inputs.parameters.… was not supplied`."""
+    for flow in flows(world):
+        for template in flow.every():
+            for call in calls(template):
+                for target in called(world, flow, call) or ():
+                    yield from _lacking(flow, call, target)
+                    break
+
+
+def _lacking(flow: Flow, call: Call, target: Node) -> Iterator[Found]:
+    parameters, artifacts = required(target)
+    given = call.given
+    what = "hook of" if call.hook else "call of"
+    for kind, needed, has in (("parameter", parameters, given[0]), ("artifact", artifacts, given[1])):
+        for name in needed:
+            if name not in has:
+                at = call.template if call.template else call.node.get("templateRef", "template")
+                said = f"the {what} template `{target.get('name').text}` hands over no {kind} `{name}`"
+                yield flow.object.at(at if at else call.node, said)
+
+
+@rule("DL306", "Two templates, steps or tasks have the same name", fix="give each its own name")
+def unique(world: World) -> Iterator[Found]:
+    """Argo refuses the workflow, or runs the last one under both names."""
+    for flow in flows(world):
+        yield from _unique(flow, flow.spec.get("templates").list, "template")
+        for template in flow.every():
+            yield from _unique(flow, [call.node for call in calls(template) if not call.hook], "step or task")
+            for side in ("inputs", "outputs"):
+                for what in ("parameters", "artifacts"):
+                    yield from _unique(flow, template.get(side, what).list, f"{side[:-1]} {what[:-1]}")
+
+
+def _unique(flow: Flow, nodes: list[Node], what: str) -> Iterator[Found]:
+    seen: dict[str, Node] = {}
+    for node in nodes:
+        name = node.get("name")
+        if name.text and name.text in seen:
+            yield flow.object.at(name, f"{what} {name.shown} stands in line {seen[name.text].line} already")
+        seen.setdefault(name.text, name)
+
+
+@rule("DL307", "An exit handler or hook names no template", fix="name one of the templates of the workflow")
+def handlers(world: World) -> Iterator[Found]:
+    """Argo refuses the workflow when it is submitted; a handler that never ran reports no end."""
+    for flow in flows(world):
+        if flow.reference:
+            continue
+        nodes = [flow.spec.get("onExit")]
+        nodes += [hook.get("template") for hook in flow.spec.get("hooks").map.values()]
+        nodes += [call.node.get("onExit") for template in flow.every() for call in calls(template)]
+        for node in nodes:
+            if node.text and "{{" not in node.text and node.text not in flow.templates:
+                yield flow.object.at(
+                    node,
+                    f"handler {node.shown} is no template; {listed(flow.templates)}",
+                    fix=near(node.text, flow.templates),
+                )
+
+
+_PATH = re.compile(r"/[\w.\-/]*[\w\-]\.[A-Za-z0-9]+")
+_FILE = re.compile(r"(?:--?[\w-]+=)?([\w\-]+\.[A-Za-z][A-Za-z0-9]{0,4})")
+
+
+@rule("DL308", "A file is written under one name and collected under another", fix="write and collect the same path")
+def collected(world: World) -> Iterator[Found]:
+    """The container ends well, then the run fails: Argo finds nothing at the path of the output. Nothing else in the
+    template names that path or its folder, and a file of nearly the same name is written instead."""
+    for flow in flows(world):
+        for template in flow.every():
+            container = template.get("container") if template.get("container") else template.get("script")
+            if not container:
+                continue
+            words = [node.text for field in ("command", "args") for node in container.get(field).texts()]
+            said = "\n".join(
+                [*words, *(node.text for field in ("source", "env") for node in container.get(field).texts())]
+            )
+            taken = {
+                item.get("path").text for side in ("inputs", "outputs") for item in template.get(side, "artifacts").list
+            }
+            written = {path for path in _PATH.findall(said) if path not in taken}
+            bare = {match[1] for word in words if (match := _FILE.fullmatch(word))}
+            rest = _PATH.sub(" ", said)
+            for node in _outputs(template):
+                folder, name = posixpath.split(node.text)
+                if "." not in name or node.text in said or "{{" in node.text or "outputs.artifacts" in said:
+                    continue
+                if len(folder) > 1 and folder in rest:
+                    continue
+                found = [path for path in written if _meant(path, node.text)]
+                found += [file for file in bare - {name} if name not in said and _alike(file, name)]
+                if found:
+                    yield flow.object.at(node, f"{node.shown} is collected, `{min(found)}` is written")
+
+
+def _outputs(template: Node) -> Iterator[Node]:
+    """The paths that have to be there when the container has ended."""
+    for item in template.get("outputs", "artifacts").list:
+        if item.get("optional").value is not True:
+            yield item.get("path")
+    for item in template.get("outputs", "parameters").list:
+        if not item.get("valueFrom", "default"):
+            yield item.get("valueFrom", "path")
+
+
+def _meant(path: str, output: str) -> bool:
+    """Whether a path that is written is meant to be the output: nearly its name beside it, or its name elsewhere."""
+    (folder, name), (folder_, name_) = posixpath.split(path), posixpath.split(output)
+    return _alike(name, name_) if folder == folder_ else name == name_
+
+
+def _alike(one: str, other: str) -> bool:
+    """Whether two file names are meant to be one: the same stem, or the same ending and nearly the same stem."""
+    (stem, ending), (stem_, ending_) = posixpath.splitext(one), posixpath.splitext(other)
+    return stem.lower() == stem_.lower() or (
+        ending == ending_ and (near(stem, [stem_]) is not None or stem in stem_ or stem_ in stem)
+    )

@@ -1,0 +1,430 @@
+"""A set of files as one world: its objects, and what can be known of those that are not in it.
+
+What can be known: files are often a part of what a cluster holds, so a name that leads nowhere is an error only where
+the files claim to be everything. A namespace is *whole* when the set holds its Namespace object and nothing in the set
+puts unseen objects there (a HelmRelease, a remote kustomization). References into a whole namespace must resolve; into
+any other they are not judged. What is found is always compared, whole or not: an event name with its EventSource, a
+parameter with its template. `complete` makes every namespace whole.
+
+Names that others make: `driftloop-platform`, what Kubernetes and Istio put in every namespace, what a controller makes
+of an object in the set (a SealedSecret its Secret), and what an annotation names, on the referring object or on the
+Namespace: `driftloop.dev/external: Secret/registry, ConfigMap/settings`.
+"""
+
+import posixpath
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from driftloop.check.finding import Found
+from driftloop.check.schema import Catalogue, Misfit, Schema, misfits
+from driftloop.text.node import Node
+from driftloop.text.read import MAX_BYTES, Problem, read
+
+Kind = tuple[str, str]
+"""API group and kind."""
+
+NAMESPACE: Kind = ("", "Namespace")
+SERVICE: Kind = ("", "Service")
+CONFIG_MAP: Kind = ("", "ConfigMap")
+SECRET: Kind = ("", "Secret")
+SERVICE_ACCOUNT: Kind = ("", "ServiceAccount")
+CLAIM: Kind = ("", "PersistentVolumeClaim")
+KNATIVE_SERVICE: Kind = ("serving.knative.dev", "Service")
+EVENT_SOURCE: Kind = ("argoproj.io", "EventSource")
+EVENT_BUS: Kind = ("argoproj.io", "EventBus")
+SENSOR: Kind = ("argoproj.io", "Sensor")
+WORKFLOW: Kind = ("argoproj.io", "Workflow")
+TEMPLATE: Kind = ("argoproj.io", "WorkflowTemplate")
+CLUSTER_TEMPLATE: Kind = ("argoproj.io", "ClusterWorkflowTemplate")
+CRON: Kind = ("argoproj.io", "CronWorkflow")
+BROKER: Kind = ("eventing.knative.dev", "Broker")
+TRIGGER: Kind = ("eventing.knative.dev", "Trigger")
+SELDON: Kind = ("machinelearning.seldon.io", "SeldonDeployment")
+VIRTUAL_SERVICE: Kind = ("networking.istio.io", "VirtualService")
+DESTINATION_RULE: Kind = ("networking.istio.io", "DestinationRule")
+SERVICE_ENTRY: Kind = ("networking.istio.io", "ServiceEntry")
+GATEWAY: Kind = ("networking.istio.io", "Gateway")
+FLUX: Kind = ("kustomize.toolkit.fluxcd.io", "Kustomization")
+POD_MONITOR: Kind = ("monitoring.coreos.com", "PodMonitor")
+SERVICE_MONITOR: Kind = ("monitoring.coreos.com", "ServiceMonitor")
+PROMETHEUS_RULE: Kind = ("monitoring.coreos.com", "PrometheusRule")
+HELM: Kind = ("helm.toolkit.fluxcd.io", "HelmRelease")
+KUSTOMIZE: Kind = ("kustomize.config.k8s.io", "Kustomization")
+KUSTOMIZATION_FILES = ("kustomization.yaml", "kustomization.yml", "Kustomization")
+
+_CHANGES = (
+    "commonLabels", "labels", "patches", "patchesStrategicMerge", "patchesJson6902", "components", "transformers",
+    "generators", "replacements", "helmCharts", "commonMetadata",
+)  # fmt: skip
+"""Fields of a kustomization after which objects are not what the files say."""
+
+CLUSTER_WIDE = ("default", "kube-system", "kube-public", "kube-node-lease")
+"""Namespaces that every cluster has, with objects that no file shows."""
+EVERYWHERE = {
+    (*CONFIG_MAP, "kube-root-ca.crt"), (*CONFIG_MAP, "istio-ca-root-cert"), (*CONFIG_MAP, "driftloop-platform"),
+    (*SECRET, "driftloop-platform"), (*SERVICE_ACCOUNT, "default"),
+}  # fmt: skip
+EXTERNAL = "driftloop.dev/external"
+
+
+@dataclass(frozen=True, eq=False)
+class Object:
+    """One Kubernetes object and where it stands."""
+
+    path: str
+    node: Node
+    group: str
+    version: str
+    kind: str
+    name: str
+    namespace: str
+    """Empty when the files don't say."""
+    host: "Object | None" = None
+    """The object it is written in: a Sensor's Workflow, the manifest of a resource template."""
+
+    @property
+    def type(self) -> Kind:
+        return self.group, self.kind
+
+    @property
+    def subject(self) -> str:
+        """As findings name it."""
+        name = f"{self.namespace}/{self.name}" if self.namespace else self.name
+        inside = f" in {self.host.subject}" if self.host is not None else ""
+        return f"{self.kind} {name or '(without a name)'}{inside}"
+
+    @property
+    def spec(self) -> Node:
+        return self.node.get("spec")
+
+    def at(self, node: Node, what: str, *, fix: str | None = None) -> Found:
+        """A finding at a value of this object."""
+        line, column = node.place
+        return Found(self.path, line, column, self.subject, what, fix)
+
+
+@dataclass(frozen=True)
+class File:
+    """A file and what could be read of it."""
+
+    path: str
+    documents: tuple[Node, ...]
+    problems: tuple[Problem, ...]
+
+
+class World:
+    """Everything in a set of files. `others` are files that exist too; `within` the folders that are given whole."""
+
+    def __init__(
+        self,
+        files: Mapping[str, str | bytes],
+        *,
+        others: frozenset[str] = frozenset(),
+        within: tuple[str, ...] = ("",),
+        complete: bool = False,
+        catalogue: Catalogue | None = None,
+    ) -> None:
+        self.within = within
+        self.catalogue = catalogue
+        self.complete = complete
+        self.paths = frozenset(files) | others
+        charts = {posixpath.dirname(path) for path in self.paths if posixpath.basename(path) == "Chart.yaml"}
+        readings = {path: read(content) for path, content in files.items() if not _of_chart(path, charts)}
+        self.files = tuple(
+            File(path, reading.documents, reading.problems)
+            for path, reading in readings.items()
+            if not (reading.problems and _templated(files[path]))
+        )
+        self.skipped = tuple(sorted(files.keys() - {file.path for file in self.files}))
+        """Templates of YAML, such as the files of a Helm chart."""
+        namespaces = self._kustomized()
+        objects = [one for file in self.files for node in file.documents for one in _objects(file.path, node)]
+        renamed = [
+            Object(one.path, one.node, one.group, one.version, one.kind, one.name, namespaces[one.path], one.host)
+            if one.path in namespaces and one.type != NAMESPACE
+            else one
+            for one in objects
+        ]
+        self.written = (*renamed, *(inner for one in renamed for inner in _embedded(one)))
+        """Every object, also those of patches, which say a part of one."""
+        patches = {path for folder, node in self.kustomizations.items() for path in _patches(folder, node)}
+        self.objects = tuple(one for one in self.written if one.path not in patches)
+        self._named: dict[tuple[str, str, str], list[Object]] = defaultdict(list)
+        self._kinds: dict[Kind, list[Object]] = defaultdict(list)
+        for one in self.objects:
+            self._kinds[one.type].append(one)
+            if one.host is None:
+                self._named[(*one.type, one.name)].append(one)
+
+    def of(self, *kinds: Kind) -> Iterator[Object]:
+        """Every object of these kinds, in the order of the files; those written in others too."""
+        for kind in kinds:
+            yield from self._kinds.get(kind, ())
+
+    def named(self, kind: Kind, name: str, namespace: str) -> tuple[Object, ...]:
+        """The objects of that name: those of the namespace, or else those whose namespace the files don't say."""
+        found = self._named.get((*kind, name), [])
+        exact = tuple(one for one in found if one.namespace == namespace)
+        return exact or tuple(one for one in found if not one.namespace or not namespace)
+
+    def target(
+        self, kind: Kind, name: str, of: Object, namespace: str | None = None, *, made: bool = False
+    ) -> tuple[Object, ...] | None:
+        """What a reference leads to: objects; nothing when there surely is none; None when that can't be known.
+
+        `made` is for kinds that others make without the set showing it, such as Secrets.
+        """
+        where = of.namespace if namespace is None else namespace
+        if not name or "{{" in name or "$" in name:
+            return None
+        found = self.named(kind, name, where)
+        if found:
+            return found
+        if not self.whole(where) or self.external(kind, name, where, of):
+            return None
+        return None if made and not self.complete and self._others_make(kind, where) else ()
+
+    def whole(self, namespace: str) -> bool:
+        """Whether the set holds everything of a namespace."""
+        return self.complete or namespace in self._whole
+
+    def external(self, kind: Kind, name: str, namespace: str, of: Object | None = None) -> bool:
+        """Whether somebody else makes that object."""
+        if (*kind, name) in EVERYWHERE or (kind[1], namespace, name) in self._generated:
+            return True
+        hosts = [*self.named(NAMESPACE, namespace, "")]
+        hosts += [one for one in (of, of.host if of else None) if one is not None]
+        listed = (host.node.get("metadata", "annotations", EXTERNAL).text for host in hosts)
+        return any(f"{kind[1]}/{name}" in text.replace(" ", "").split(",") for text in listed)
+
+    def given(self, folder: str) -> bool:
+        """Whether everything in a folder was given, so that what is not there does not exist."""
+        return any(folder == top or not top or folder.startswith(f"{top}/") for top in self.within)
+
+    def applied(self, path: str) -> bool:
+        """Whether something in the set applies a file: a kustomization.yaml around it, or a Flux Kustomization."""
+        folder = posixpath.dirname(path)
+        roots = {posixpath.normpath(one.spec.get("path").text).lstrip("/") for one in self.of(FLUX)}
+        return any(
+            folder == root or not root or folder.startswith(f"{root}/")
+            for root in (*self.kustomizations, *(roots - {"."}))
+        )
+
+    def exists(self, path: str) -> bool:
+        """Whether a path is a file or a folder of the set."""
+        return path in self.paths or path in self.folders
+
+    @cached_property
+    def misfits(self) -> "tuple[tuple[Object, Misfit], ...]":
+        """Where objects do not fit the schemas that were given."""
+        found: list[tuple[Object, Misfit]] = []
+        for one in self.objects:
+            schema = self._schema(one)
+            if schema is not None and one.host is None:
+                found += [(one, misfit) for misfit in misfits(*schema, one.node)]
+        return tuple(found)
+
+    @cached_property
+    def unknown_kinds(self) -> tuple[str, ...]:
+        """API version and kind of the objects that no schema was given for."""
+        found = {
+            f"{one.node.get('apiVersion').text} {one.kind}"
+            for one in self.objects
+            if one.host is None
+            and one.group not in ("kustomize.config.k8s.io", "driftloop.dev")
+            and self._schema(one) is None
+        }
+        return tuple(sorted(found)) if self.catalogue is not None else ()
+
+    def _schema(self, one: Object) -> "tuple[Schema, Mapping[str, Schema]] | None":
+        if self.catalogue is None:
+            return None
+        return self.catalogue.find(one.node.get("apiVersion").text, one.kind)
+
+    @cached_property
+    def folders(self) -> frozenset[str]:
+        """Every folder that holds a file."""
+        found: set[str] = {""}
+        for path in self.paths:
+            here = posixpath.dirname(path)
+            while here and here not in found:
+                found.add(here)
+                here = posixpath.dirname(here)
+        return frozenset(found)
+
+    @cached_property
+    def kustomizations(self) -> dict[str, Node]:
+        """Folder -> its kustomization.yaml."""
+        return {
+            posixpath.dirname(file.path): file.documents[0]
+            for file in self.files
+            if posixpath.basename(file.path) in KUSTOMIZATION_FILES and len(file.documents) == 1
+            if not file.documents[0].get("apiVersion").text.startswith("kustomize.toolkit.")
+        }
+
+    def kustomization_file(self, folder: str) -> str:
+        """The path of a folder's kustomization.yaml, however it is spelt."""
+        names = (posixpath.join(folder, name) for name in KUSTOMIZATION_FILES)
+        return next(path for path in names if path in self.paths)
+
+    @cached_property
+    def changed(self) -> frozenset[str]:
+        """Files that a kustomization changes on their way into the cluster."""
+        found: set[str] = set()
+        for folder, node in self.kustomizations.items():
+            if any(node.get(field) for field in _CHANGES):
+                found |= self.taken(folder)
+        for one in self.of(FLUX):
+            if any(one.spec.get(field) for field in (*_CHANGES, "postBuild", "images")):
+                root = posixpath.normpath(one.spec.get("path").text).lstrip("/")
+                found |= {path for path in self.paths if root in (".", "") or path.startswith(f"{root}/")}
+                found |= self.taken("" if root == "." else root)
+        return frozenset(found)
+
+    def taken(self, folder: str) -> set[str]:
+        """Every file that the kustomization of a folder takes in, by way of others too."""
+        found: set[str] = set()
+        left, seen = [folder], {folder}
+        while left:
+            here = left.pop()
+            node = self.kustomizations.get(here)
+            if node is None:
+                found |= {path for path in self.paths if posixpath.dirname(path) == here}
+                continue
+            for field in ("resources", "bases", "components"):
+                for item in node.get(field).list:
+                    path = posixpath.normpath(posixpath.join(here, item.text))
+                    path = "" if path == "." else path
+                    if path in self.paths:
+                        found.add(path)
+                    elif path not in seen:
+                        seen.add(path)
+                        left.append(path)
+        return found
+
+    @cached_property
+    def _whole(self) -> frozenset[str]:
+        declared = {one.name for one in self.of(NAMESPACE)} - set(CLUSTER_WIDE)
+        unseen = {one.spec.get("targetNamespace").text or one.namespace for one in self.of(HELM)}
+        for folder, node in self.kustomizations.items():
+            if any("://" in item.text or item.text.startswith("github.com/") for item in node.get("resources").list):
+                unseen |= {one.namespace for one in self.objects if one.path.startswith(f"{folder}/")}
+                unseen |= {one.name for one in self.of(NAMESPACE) if one.path.startswith(f"{folder}/")}
+        return frozenset(declared - unseen)
+
+    def _others_make(self, kind: Kind, namespace: str) -> bool:
+        """Whether objects of a kind may come from elsewhere: the set shows none, or grants somebody to make some."""
+        if not any(name[0] == kind[1] and name[1] == namespace for name in self._generated) and not any(
+            one.namespace == namespace for one in self.of(kind)
+        ):
+            return True
+        plural = kind[1].lower() + "s"
+        return any(
+            plural in (node.text for node in item.get("resources").list)
+            and {"create", "*"} & {node.text for node in item.get("verbs").list}
+            for role in self.of(("rbac.authorization.k8s.io", "Role"))
+            if role.namespace == namespace
+            for item in role.node.get("rules").list
+        )
+
+    @cached_property
+    def _generated(self) -> frozenset[tuple[str, str, str]]:
+        """(kind, namespace, name) of what something in the set makes."""
+        found: set[tuple[str, str, str]] = set()
+        for one in self.objects:
+            match one.kind:
+                case "SealedSecret":
+                    found.add(("Secret", one.namespace, one.name))
+                case "ExternalSecret":
+                    found.add(("Secret", one.namespace, one.spec.get("target", "name").text or one.name))
+                case "Certificate" | "Bundle":
+                    found.add(("Secret", one.namespace, one.spec.get("secretName").text))
+        for folder, node in self.kustomizations.items():
+            namespace = node.get("namespace").text
+            for field, kind in (("configMapGenerator", "ConfigMap"), ("secretGenerator", "Secret")):
+                for item in node.get(field).list:
+                    name = item.get("name").text
+                    places = {
+                        one.namespace for one in self.objects if one.path.startswith(f"{folder}/" if folder else "")
+                    }
+                    for place in places | {namespace, item.get("namespace").text}:
+                        found.add((kind, place, name))
+        return frozenset(found)
+
+    def _kustomized(self) -> dict[str, str]:
+        """Path -> the namespace its kustomization.yaml puts its objects in."""
+        found: dict[str, str] = {}
+        for folder, node in self.kustomizations.items():
+            namespace = node.get("namespace").text
+            if namespace:
+                for item in node.get("resources").list:
+                    found[posixpath.normpath(posixpath.join(folder, item.text))] = namespace
+        return found
+
+
+def _patches(folder: str, kustomization: Node) -> Iterator[str]:
+    """The files of patches that a kustomization.yaml names."""
+    named = [node.get("path") for node in kustomization.get("patches").list]
+    named += kustomization.get("patchesStrategicMerge").list
+    for node in named:
+        if node.text and "\n" not in node.text:
+            yield posixpath.normpath(posixpath.join(folder, node.text))
+
+
+_TEMPLATE = re.compile(r"\{\{-?\s*(?:/\*|if|range|with|end|define|include|template|else|block|toYaml|\.|\$)")
+
+
+def _templated(content: str | bytes) -> bool:
+    """Whether a file that is no YAML is a Go template of some."""
+    if len(content) > MAX_BYTES:
+        return False
+    text = content.decode("utf-8", "replace") if isinstance(content, bytes) else content
+    return _TEMPLATE.search(text) is not None
+
+
+def _of_chart(path: str, charts: set[str]) -> bool:
+    here = posixpath.dirname(path)
+    while here:
+        parent, name = posixpath.split(here)
+        if name == "templates" and parent in charts:
+            return True
+        here = parent
+    return False
+
+
+def is_object(node: Node) -> bool:
+    """Whether a document is a Kubernetes object, by its two keys."""
+    return bool(node.get("apiVersion").text and node.get("kind").text)
+
+
+def _objects(path: str, node: Node, host: Object | None = None) -> Iterator[Object]:
+    if not is_object(node):
+        return
+    kind = node.get("kind").text
+    if kind.endswith("List") and isinstance(node.get("items").value, list):
+        for item in node.get("items").list:
+            yield from _objects(path, item, host)
+        return
+    group, _, version = node.get("apiVersion").text.rpartition("/")
+    metadata = node.get("metadata")
+    name = metadata.get("name").text or metadata.get("generateName").text
+    namespace = metadata.get("namespace").text or (host.namespace if host is not None else "")
+    yield Object(path, node, group, version, kind, name, namespace, host)
+
+
+def _embedded(one: Object) -> Iterator[Object]:
+    """Objects that an object creates: those of a Sensor's triggers, those of Argo's resource templates."""
+    if one.type == SENSOR:
+        for trigger in one.spec.get("triggers").list:
+            for field in ("k8s", "argoWorkflow"):
+                yield from _objects(one.path, trigger.get("template", field, "source", "resource"), one)
+    elif one.group == "argoproj.io" and one.kind in ("Workflow", "WorkflowTemplate", "CronWorkflow"):
+        for key, node in one.spec.mappings():
+            manifest = node.get("manifest") if key == "resource" else None
+            if manifest and manifest.text and manifest.literal:
+                reading = read(manifest.text, line=manifest.line)
+                for document in () if reading.problems else reading.documents:
+                    yield from _objects(one.path, document, one)

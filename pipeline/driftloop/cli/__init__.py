@@ -1,0 +1,15 @@
+"""The `driftloop` command. One file per command: it loads, calls, prints."""
+
+import sys
+
+
+def main() -> None:
+    """Entry point of `driftloop`."""
+    try:
+        from driftloop.cli.root import root
+    except ModuleNotFoundError as error:
+        hint = "install it with `pip install 'driftloop[cli,local]'`"
+        sys.exit(f"error: the command line needs the module `{error.name}`\n\nhint: {hint}")
+    from driftloop.cli.lazy import run
+
+    run(root)

@@ -1,0 +1,60 @@
+"""A click group that imports a command's module only when that command is used, so `--help` stays fast."""
+
+import importlib
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from driftloop.errors import PipelineError
+
+
+class LazyGroup(click.Group):
+    """`lazy` maps a name to (module, one-line help); the module holds the click command as `command`."""
+
+    def __init__(self, *args: Any, lazy: Mapping[str, tuple[str, str]], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._lazy = lazy
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self._lazy)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        entry = self._lazy.get(name)
+        if entry is None:
+            return None
+        command: click.Command = importlib.import_module(entry[0]).command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in self._lazy and not args[0].startswith("-"):
+            known = ", ".join(self._lazy)
+            ctx.fail(f"no command `{args[0]}`, must be one of: {known}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in self._lazy.items()])
+
+
+def run(group: click.Group) -> None:
+    """Run a group as a program: exit 0, 1 (something the user can fix) or 2 (usage); talk goes to stderr."""
+    try:
+        code = group.main(standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except click.exceptions.Abort:
+        click.echo("interrupted", err=True)
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except PipelineError as error:
+        click.echo(f"error: {error.message}", err=True)
+        if error.hint is not None:
+            click.echo(f"\nhint: {error.hint}", err=True)
+        sys.exit(1)
+    except BrokenPipeError:
+        sys.exit(0)

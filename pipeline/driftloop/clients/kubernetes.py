@@ -1,0 +1,78 @@
+"""Reads of the Kubernetes API (or its local stand-in) without its client library: one object at a time, no writes."""
+
+import json
+import os
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.parse import quote
+from urllib.request import HTTPSHandler, Request, build_opener
+
+from driftloop.errors import PipelineError
+
+SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+
+
+class KubernetesUnreachableError(PipelineError):
+    """The API did not answer, or refused: nothing is known about the object."""
+
+
+@dataclass(frozen=True)
+class Kubernetes:
+    """Where the API is, and whose token opens it."""
+
+    url: str
+    token_file: Path | None = None
+    ca_file: Path | None = None
+
+    @classmethod
+    def at(cls, url: str, *, service_account: Path = SERVICE_ACCOUNT) -> "Kubernetes":
+        """The API at `url`, with the pod's service account when one is mounted."""
+        token, authority = service_account / "token", service_account / "ca.crt"
+        return cls(
+            url.rstrip("/"), token if os.access(token, os.R_OK) else None, authority if authority.exists() else None
+        )
+
+    def get(
+        self, group: str, version: str, namespace: str, plural: str, name: str, *, timeout: float = 5.0
+    ) -> dict[str, Any] | None:
+        """The object, or None when it does not exist. KubernetesUnreachableError when that can't be known."""
+        path = f"/apis/{group}/{version}/namespaces/{quote(namespace)}/{plural}/{quote(name)}"
+        headers = {"Accept": "application/json"}
+        if self.token_file is not None:
+            # read each time: the kubelet rotates it
+            headers["Authorization"] = f"Bearer {self.token_file.read_text().strip()}"
+        context = ssl.create_default_context(cafile=str(self.ca_file) if self.ca_file else None)
+        opener = build_opener(HTTPSHandler(context=context))
+        try:
+            with opener.open(Request(self.url + path, headers=headers), timeout=timeout) as answer:  # noqa: S310
+                found: dict[str, Any] = json.load(answer)
+                return found
+        except HTTPError as error:
+            if error.code == 404:
+                return None
+            raise KubernetesUnreachableError(
+                f"{self.url}{path} answered {error.code}",
+                hint="the service account's Role must allow `get` on it" if error.code in (401, 403) else None,
+            ) from error
+        except (URLError, TimeoutError, OSError, ValueError) as error:
+            raise KubernetesUnreachableError(f"{self.url}{path} can't be read: {error}") from error
+
+    def workflow(self, namespace: str, name: str) -> dict[str, Any] | None:
+        """An Argo Workflow, or None."""
+        return self.get("argoproj.io", "v1alpha1", namespace, "workflows", name)
+
+    def deployment(self, namespace: str, name: str) -> dict[str, Any] | None:
+        """A Deployment, or None."""
+        return self.get("apps", "v1", namespace, "deployments", name)
+
+    def kustomization(self, namespace: str, name: str) -> dict[str, Any] | None:
+        """A Flux Kustomization, or None."""
+        return self.get("kustomize.toolkit.fluxcd.io", "v1", namespace, "kustomizations", name)
+
+
+def workflow_ended(workflow: dict[str, Any] | None) -> bool:
+    """Whether a Workflow is over (or gone); its exit handler counts as running."""
+    return workflow is None or (workflow.get("status") or {}).get("phase") in ("Succeeded", "Failed", "Error")

@@ -1,0 +1,242 @@
+"""NATS JetStream as everything here uses it: connections that last, streams that may exist, publishes that are kept."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import nats
+import nats.errors
+import nats.js.errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.js import JetStreamContext
+from nats.js.api import DiscardPolicy, KeyValueConfig, PubAck, RetentionPolicy, StorageType, StreamConfig
+from nats.js.kv import KeyValue
+
+from driftloop.clients import cancellation
+from driftloop.errors import StoreError
+
+cancellation.mend()
+
+DUPLICATE_WINDOW = 600.0
+"""Seconds in which a message id is recognised; longer than a Trigger's whole back-off."""
+
+KV_OPERATION = "KV-Operation"
+"""Header of a deletion's marker."""
+
+AWAY = 0.2
+"""Seconds between two tries to read from a server that is away."""
+
+HINT = "is NATS running, and does NATS_URL point at it?"
+
+
+class WrongLastSequenceError(StoreError):
+    """Somebody else wrote to the subject first."""
+
+
+async def connect(url: str, *, name: str, wait: float = 30.0) -> Client:
+    """A connection that outlives restarts of the server; StoreError when it can't be made within `wait` seconds."""
+
+    async def said(error: Exception) -> None:
+        """nats-py prints a traceback for each failed attempt to reconnect unless told otherwise."""
+
+    try:
+        return await asyncio.wait_for(
+            nats.connect(
+                url,
+                name=name,
+                max_reconnect_attempts=-1,
+                reconnect_time_wait=0.2,
+                connect_timeout=2,
+                max_outstanding_pings=3,
+                ping_interval=10,
+                error_cb=said,
+            ),
+            wait,
+        )
+    except (TimeoutError, OSError, nats.errors.Error) as error:
+        raise StoreError(f"no connection to NATS at {url} within {wait:g} s", hint=HINT) from error
+
+
+@contextlib.asynccontextmanager
+async def connection(url: str, *, name: str, wait: float = 30.0) -> AsyncIterator[JetStreamContext]:
+    """`connect` for the length of a `with`, as a JetStream context."""
+    client = await connect(url, name=name, wait=wait)
+    try:
+        yield client.jetstream()
+    finally:
+        await client.close()
+
+
+async def ensure_stream(
+    js: JetStreamContext,
+    name: str,
+    subjects: list[str],
+    *,
+    max_age: float = 0.0,
+    max_bytes: int = -1,
+    max_msgs_per_subject: int = -1,
+    duplicate_window: float = DUPLICATE_WINDOW,
+    discard: DiscardPolicy = DiscardPolicy.OLD,
+) -> None:
+    """The stream exists with these settings afterwards (seconds, bytes); limits retention, file storage."""
+    config = StreamConfig(
+        name=name,
+        subjects=subjects,
+        max_age=max_age,
+        max_bytes=max_bytes,
+        max_msgs_per_subject=max_msgs_per_subject,
+        duplicate_window=min(duplicate_window, max_age) if max_age else duplicate_window,
+        storage=StorageType.FILE,
+        retention=RetentionPolicy.LIMITS,
+        discard=discard,
+        allow_direct=True,
+    )
+    try:
+        try:
+            await js.add_stream(config)
+        except nats.js.errors.BadRequestError:
+            await js.update_stream(config)
+    except nats.js.errors.APIError as error:
+        raise _refused(f"stream {name}", error) from error
+    except (nats.errors.Error, TimeoutError) as error:
+        raise StoreError(f"stream {name} can't be made: {error or type(error).__name__}", hint=HINT) from error
+
+
+async def key_value(js: JetStreamContext, bucket: str, *, history: int = 1) -> KeyValue:
+    """The key-value bucket, on file, made when it is missing; `history` values of a key are kept."""
+    try:
+        try:
+            return await js.key_value(bucket)
+        except nats.js.errors.NotFoundError:
+            return await js.create_key_value(KeyValueConfig(bucket=bucket, history=history, storage=StorageType.FILE))
+    except (nats.errors.Error, TimeoutError) as error:
+        raise StoreError(f"bucket {bucket}: {error or type(error).__name__}", hint=HINT) from error
+
+
+async def keys(js: JetStreamContext, bucket: str) -> tuple[str, ...]:
+    """The bucket's keys, sorted, deleted ones left out; none when there is no bucket.
+
+    From the stream's own list of subjects: nats-py's `KeyValue.keys` watches, and finds nothing when the values arrive
+    before its consumer's state does (2.16).
+    """
+    stream, prefix = f"KV_{bucket}", f"$KV.{bucket}."
+    try:
+        found = (await js.stream_info(stream, subjects_filter=f"{prefix}>")).state.subjects or {}
+        kept = [subject for subject in sorted(found) if await _holds_value(js, stream, subject)]
+    except nats.js.errors.NotFoundError:
+        return ()
+    except (nats.errors.Error, TimeoutError) as error:
+        raise StoreError(f"bucket {bucket}: {error or type(error).__name__}", hint=HINT) from error
+    return tuple(subject.removeprefix(prefix) for subject in kept)
+
+
+async def _holds_value(js: JetStreamContext, stream: str, subject: str) -> bool:
+    try:
+        message = await js.get_last_msg(stream, subject)
+    except nats.js.errors.NotFoundError:
+        return False
+    return KV_OPERATION not in (message.headers or {})
+
+
+async def messages(
+    subscription: JetStreamContext.PullSubscription, *, batch: int = 1, wait: float = 5.0
+) -> AsyncIterator[Msg]:
+    """The messages of a pull subscription, for ever: patient while there are none, and while NATS is away.
+
+    StoreError when its consumer is gone: make both again.
+    """
+    while True:
+        try:
+            found = await subscription.fetch(batch, timeout=wait)
+        except (nats.errors.Error, TimeoutError):
+            found = []
+            try:
+                await subscription.consumer_info()
+            except nats.js.errors.NotFoundError as error:
+                raise StoreError("the consumer is gone") from error
+            except (nats.errors.Error, TimeoutError):
+                await asyncio.sleep(AWAY)
+        for message in found:
+            yield message
+
+
+async def publish(
+    js: JetStreamContext,
+    subject: str,
+    payload: bytes,
+    *,
+    message_id: str | None = None,
+    expected_last: int | None = None,
+    timeout: float = 5.0,  # noqa: ASYNC109
+) -> PubAck:
+    """Publish and wait until the message is stored.
+
+    `message_id` swallows repeats inside the duplicate window (`PubAck.duplicate`). `expected_last` is the stream
+    sequence of the subject's last message (0: none); WrongLastSequenceError when it is another. StoreError when NATS is
+    away or refuses.
+    """
+    headers: dict[str, str] = {}
+    if message_id is not None:
+        headers["Nats-Msg-Id"] = message_id
+    if expected_last is not None:
+        headers["Nats-Expected-Last-Subject-Sequence"] = str(expected_last)
+    if not js._nc.is_connected:
+        raise StoreError("NATS is away", hint=HINT)
+    try:
+        return await js.publish(subject, payload, timeout=timeout, headers=headers or None)
+    except nats.js.errors.APIError as error:
+        raise _refused(subject, error) from error
+    except nats.js.errors.NoStreamResponseError as error:
+        raise StoreError(f"no stream takes {subject}", hint=HINT) from error
+    except (nats.errors.Error, TimeoutError) as error:
+        raise StoreError(f"{subject}: NATS did not confirm: {error or type(error).__name__}", hint=HINT) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a delivered message stands."""
+
+    stream: int
+    """Its sequence in the stream."""
+    consumer: int
+    """Its sequence in the consumer's deliveries; a gap means some were missed."""
+    delivered: int
+    """How often it has been delivered, this time included."""
+    pending: int
+    """How many messages the consumer had not been sent yet."""
+
+
+def position(message: Msg) -> Position:
+    """What a JetStream message's reply subject says; nats-py's `metadata` also parses times, at four times the cost."""
+    # $JS.ACK[.domain.account].stream.consumer.delivered.stream-seq.consumer-seq.time.pending[.token]
+    parts = message.reply.split(".")
+    first = 4 if len(parts) == 9 else 6
+    return Position(int(parts[first + 1]), int(parts[first + 2]), int(parts[first]), int(parts[first + 4]))
+
+
+def token(text: str) -> str:
+    """A name as one stream-name part: upper case, everything but letters and digits becomes `_`."""
+    return "".join(c if c.isascii() and c.isalnum() else "_" for c in text).upper()
+
+
+def refusal(error: Mapping[str, Any]) -> StoreError:
+    """What JetStream's error answer means."""
+    text, code = str(error.get("description", "refused")), error.get("err_code")
+    if code == 10071:
+        return WrongLastSequenceError(text)
+    match code:
+        case 10047 | 10028 | 10023:
+            hint = "the disk or the JetStream limit is full: free space, or lower the streams' maxBytes"
+        case 10077:
+            hint = "the stream is full: its reader is behind or stopped"
+        case _:
+            hint = HINT
+    return StoreError(text, hint=hint)
+
+
+def _refused(what: str, error: nats.js.errors.APIError) -> StoreError:
+    found = refusal({"description": error.description, "err_code": error.err_code})
+    return type(found)(f"{what}: {found.message}", hint=found.hint)

@@ -1,0 +1,285 @@
+"""What is wrong with a cluster. Each check is a function `Reader -> Findings`, listed in CHECKS. Nothing is written."""
+
+import base64
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+import yaml
+from cryptography import x509
+
+from driftloop.cluster import network
+from driftloop.cluster.platform import OWN
+from driftloop.cluster.reader import ForbiddenError, Reader, items
+from driftloop.contract.names import PLATFORM
+
+OLDEST = (1, 34)
+"""Knative 1.22 and Flux 2.9 refuse older ones."""
+
+
+class Level(StrEnum):
+    """How bad it is."""
+
+    OK = "ok"
+    NOTE = "note"
+    WRONG = "wrong"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing seen, and what to do about it."""
+
+    level: Level
+    what: str
+    fix: str | None = None
+
+
+Findings = Iterator[Finding]
+
+# component, a CRD of it that we use, who needs it
+_CRDS = (
+    ("Flux", "kustomizations.kustomize.toolkit.fluxcd.io", "`flux bootstrap` installs it"),
+    ("Sealed Secrets", "sealedsecrets.bitnami.com", "see Kustomization infra-base"),
+    ("Istio", "virtualservices.networking.istio.io", "see Kustomization infra-base"),
+    ("Argo Workflows", "workflowtemplates.argoproj.io", "see Kustomization argo-workflows"),
+    ("Argo Events", "sensors.argoproj.io", "see Kustomization argo-events"),
+    ("Knative Eventing", "triggers.eventing.knative.dev", "see Kustomization knative-eventing"),
+    ("JetStream channels", "natsjetstreamchannels.messaging.knative.dev", "see Kustomization knative-eventing"),
+)
+_OPTIONAL = (
+    ("Seldon Core", "seldondeployments.machinelearning.seldon.io", "needed with `serve.backend: seldon` only"),
+    ("Prometheus Operator", "podmonitors.monitoring.coreos.com", "profile standard; the judge works without it"),
+    ("cert-manager", "certificates.cert-manager.io", "makes NATS's and Seldon's certificates"),
+)
+_CONFIG_KEYS = (
+    "s3-endpoint", "s3-region", "s3-bucket", "nats-url", "git-url", "git-branch", "kubernetes-url", "gateway-url",
+    "artifact-repository",
+)  # fmt: skip
+_SECRET_KEYS = ("accesskey", "secretkey", "webhook-token", "git-username", "git-password")
+
+
+def version(reader: Reader) -> Findings:
+    """The server's version."""
+    found = reader.get("/version") or {}
+    number = (int(found.get("major", 0)), int(str(found.get("minor", "0")).rstrip("+")))
+    text = f"Kubernetes {found.get('gitVersion', 'of unknown version')}"
+    if number >= OLDEST:
+        yield Finding(Level.OK, text)
+    else:
+        yield Finding(Level.WRONG, f"{text} is too old", f"the platform needs {OLDEST[0]}.{OLDEST[1]} or newer")
+
+
+def crds(reader: Reader) -> Findings:
+    """The kinds that pipelines consist of."""
+    path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+    for required, table in ((True, _CRDS), (False, _OPTIONAL)):
+        for component, name, note in table:
+            if reader.get(f"{path}/{name}") is not None:
+                yield Finding(Level.OK, f"{component} is installed")
+            elif required:
+                yield Finding(Level.WRONG, f"{component} is not installed (no CRD {name})", note)
+            else:
+                yield Finding(Level.NOTE, f"{component} is not installed", note)
+
+
+def flux(reader: Reader) -> Findings:
+    """Sources, Kustomizations and HelmReleases that are not ready, in their own words."""
+    for group, plural in (
+        ("source.toolkit.fluxcd.io/v1", "gitrepositories"),
+        ("source.toolkit.fluxcd.io/v1", "helmcharts"),
+        ("kustomize.toolkit.fluxcd.io/v1", "kustomizations"),
+        ("helm.toolkit.fluxcd.io/v2", "helmreleases"),
+    ):
+        yield from _ready(reader, f"/apis/{group}/{plural}", fix="the message says why; `flux reconcile` tries again")
+
+
+def events(reader: Reader) -> Findings:
+    """Brokers and Triggers; EventBus, EventSource and Sensor."""
+    knative = "`kubectl describe` it; a broker waits for its channel, a channel for NATS (nats-url, config-nats)"
+    yield from _ready(reader, "/apis/eventing.knative.dev/v1/brokers", fix=knative)
+    yield from _ready(reader, "/apis/eventing.knative.dev/v1/triggers", fix=knative)
+    bus = "Argo's bus insists on TLS: NATS needs its certificate (Certificate nats in nats-io)"
+    for plural in ("eventbus", "eventsources", "sensors"):
+        yield from _ready(reader, f"/apis/argoproj.io/v1alpha1/{plural}", fix=bus, every=True)
+
+
+def secrets(reader: Reader) -> Findings:
+    """SealedSecrets that the controller could not open."""
+    for found in items(reader, "/apis/bitnami.com/v1alpha1/sealedsecrets") or []:
+        synced = _condition(found, "Synced")
+        if synced is None or synced["status"] != "True":
+            message = (synced or {}).get("message") or "the controller has not looked at it"
+            fix = "seal it again for this cluster and this very name and namespace: `driftloop seal --cert …`"
+            yield Finding(Level.WRONG, f"SealedSecret {_name(found)} is not opened: {message}", fix)
+
+
+def platform(reader: Reader) -> Findings:
+    """ConfigMap and Secret `driftloop-platform` of every pipeline namespace, key by key."""
+    label = "labelSelector=app.kubernetes.io/managed-by%3Ddriftloop"
+    homes = items(reader, f"/api/v1/namespaces?{label}") or []
+    if not homes:
+        yield Finding(Level.NOTE, "no pipeline yet", "`driftloop commit SPEC --repository URL`")
+    for home in homes:
+        namespace = home["metadata"]["name"]
+        for kind, plural, keys in (("ConfigMap", "configmaps", _CONFIG_KEYS), ("Secret", "secrets", _SECRET_KEYS)):
+            found = reader.get(f"/api/v1/namespaces/{namespace}/{plural}/{PLATFORM}")
+            fix = f"`driftloop secrets init --namespace {namespace} …`, and commit what it writes"
+            if found is None:
+                yield Finding(Level.WRONG, f"{namespace} has no {kind} {PLATFORM}", fix)
+                continue
+            missing = [key for key in keys if key not in (found.get("data") or {})]
+            if missing:
+                yield Finding(Level.WRONG, f"{kind} {PLATFORM} in {namespace} lacks {', '.join(missing)}", fix)
+            else:
+                yield Finding(Level.OK, f"{kind} {PLATFORM} in {namespace} is complete")
+            if kind == "ConfigMap" and "artifact-repository" not in missing:
+                yield from _repository(namespace, found["data"]["artifact-repository"])
+            if kind == "ConfigMap" and not missing:
+                yield from _shut(reader, namespace, found["data"])
+
+
+def gateway(reader: Reader) -> Findings:
+    """The way in, and the filter that gives every request its id."""
+    base = "/apis/networking.istio.io"
+    for path, what in (
+        (f"{base}/v1/namespaces/istio-system/gateways/seldon-gateway", "Gateway istio-system/seldon-gateway"),
+        (f"{base}/v1alpha3/namespaces/istio-system/envoyfilters/request-id", "EnvoyFilter istio-system/request-id"),
+    ):
+        if reader.get(path) is None:
+            yield Finding(Level.WRONG, f"{what} is missing", "see Kustomization infra-configs")
+        else:
+            yield Finding(Level.OK, f"{what} is there")
+
+
+def deployments(reader: Reader) -> Findings:
+    """Deployments that want more replicas than they have."""
+    for found in items(reader, "/apis/apps/v1/deployments") or []:
+        wanted, there = found["spec"].get("replicas", 1), found.get("status", {}).get("availableReplicas", 0)
+        if there < wanted:
+            condition = _condition(found, "Available") or {}
+            fix = f"`kubectl -n {found['metadata']['namespace']} describe pods`: images, Secrets, room on the nodes"
+            what = f"Deployment {_name(found)} has {there} of {wanted}: {condition.get('message', 'starting')}"
+            yield Finding(Level.WRONG, what, fix)
+
+
+def autoscalers(reader: Reader) -> Findings:
+    """Autoscalers that can't tell how busy their pods are: the number of pods stays as it is."""
+    for found in items(reader, "/apis/autoscaling/v2/horizontalpodautoscalers") or []:
+        condition = _condition(found, "ScalingActive")
+        # with 0 replicas an autoscaler is switched off, which somebody did
+        if condition is not None and condition["status"] == "False" and condition.get("reason") != "ScalingDisabled":
+            what = (
+                f"HorizontalPodAutoscaler {_name(found)} does not scale: {condition.get('message', 'no reason given')}"
+            )
+            yield Finding(Level.WRONG, what, "metrics-server must run: `kubectl top pods` shows what it measures")
+
+
+def webhooks(reader: Reader, now: datetime | None = None) -> Findings:
+    """Admission webhooks whose certificate has ended or soon will: every apply of their kinds would fail."""
+    now = now or datetime.now(UTC)
+    base = "/apis/admissionregistration.k8s.io/v1"
+    for plural in ("validatingwebhookconfigurations", "mutatingwebhookconfigurations"):
+        for found in items(reader, f"{base}/{plural}") or []:
+            bundles = {hook.get("clientConfig", {}).get("caBundle") for hook in found.get("webhooks") or []} - {
+                None,
+                "",
+            }
+            for bundle in bundles:
+                until = _until(bundle)
+                if until is None:
+                    yield Finding(Level.WRONG, f"webhook {_name(found)} has a certificate that can't be read")
+                elif until < now + timedelta(days=30):
+                    # Knative's last a week and are renewed by their own controller a day before
+                    level = Level.WRONG if until < now + timedelta(hours=12) else Level.NOTE
+                    fix = "unless its owner renews it (Knative and cert-manager do): upgrade or reinstall its release"
+                    yield Finding(level, f"webhook {_name(found)}'s certificate ends on {until:%Y-%m-%d}", fix)
+
+
+def gpus(reader: Reader) -> Findings:
+    """Accelerators that pods can ask for."""
+    for node in items(reader, "/api/v1/nodes") or []:
+        count = node.get("status", {}).get("allocatable", {}).get("nvidia.com/gpu")
+        if count:
+            yield Finding(Level.OK, f"node {node['metadata']['name']} offers {count} GPU")
+
+
+CHECKS: tuple[Callable[[Reader], Findings], ...] = (
+    version, crds, flux, secrets, platform, gateway, events, deployments, autoscalers, webhooks, gpus,
+)  # fmt: skip
+
+
+def examine(reader: Reader) -> Iterator[Finding]:
+    """Every check in turn; what may not be read is said, and the rest goes on."""
+    for check in CHECKS:
+        try:
+            yield from check(reader)
+        except ForbiddenError as error:
+            yield Finding(Level.NOTE, f"not allowed to read: {error.message}", "ask for the ClusterRole `view`")
+
+
+def _ready(reader: Reader, path: str, *, fix: str, every: bool = False) -> Findings:
+    """Objects whose Ready condition (with `every`: any condition) is not true. Nothing when the kind is missing."""
+    for found in items(reader, path) or []:
+        kind = found.get("kind") or path.rsplit("/", 1)[1]
+        if found.get("spec", {}).get("suspend"):
+            yield Finding(Level.NOTE, f"{kind} {_name(found)} is suspended")
+            continue
+        conditions = found.get("status", {}).get("conditions") or []
+        bad = [c for c in conditions if c["status"] != "True" and (every or c["type"] == "Ready")]
+        if not conditions:
+            yield Finding(Level.WRONG, f"{kind} {_name(found)}: no controller has looked at it", fix)
+        for condition in bad:
+            text = condition.get("message") or condition.get("reason") or f"{condition['type']} is not true"
+            yield Finding(Level.WRONG, f"{kind} {_name(found)}: {text}", fix)
+
+
+def _condition(found: dict[str, Any], kind: str) -> dict[str, Any] | None:
+    conditions: list[dict[str, Any]] = found.get("status", {}).get("conditions") or []
+    return next((c for c in conditions if c["type"] == kind), None)
+
+
+def _name(found: dict[str, Any]) -> str:
+    metadata = found["metadata"]
+    return "/".join(filter(None, (metadata.get("namespace"), metadata["name"])))
+
+
+def _repository(namespace: str, text: str) -> Findings:
+    try:
+        endpoint = yaml.safe_load(text)["s3"]["endpoint"]
+    except (yaml.YAMLError, KeyError, TypeError):
+        yield Finding(Level.WRONG, f"the artifact repository of {namespace} is not one of kind s3")
+        return
+    if "://" in endpoint:
+        what = f"the artifact repository of {namespace} has the endpoint `{endpoint}`"
+        yield Finding(Level.WRONG, what, "Argo wants host:port, without a scheme")
+
+
+def _shut(reader: Reader, namespace: str, settings: dict[str, str]) -> Findings:
+    """Addresses that the namespace's own NetworkPolicies keep its pods from."""
+    there = {
+        found["metadata"]["name"]
+        for found in items(reader, f"/apis/networking.k8s.io/v1/namespaces/{namespace}/networkpolicies") or []
+    }
+    if not any(name.endswith("-deny") for name in there):
+        return
+    addresses = {
+        "s3": settings["s3-endpoint"],
+        "nats": settings["nats-url"],
+        "git": settings["git-url"],
+        "kubernetes": settings["kubernetes-url"],
+    }
+    for name in network.policies(namespace, addresses, OWN):
+        if name not in there:
+            url = addresses[name.removeprefix(f"{PLATFORM}-").partition("-")[0]]
+            fix = "`driftloop secrets init --force` writes it; give it keys and token, or they change"
+            yield Finding(Level.WRONG, f"{namespace} is shut to {url}: it has no NetworkPolicy {name}", fix)
+
+
+def _until(bundle: str) -> datetime | None:
+    try:
+        found = x509.load_pem_x509_certificates(base64.b64decode(bundle))
+    except ValueError:
+        return None
+    return min(one.not_valid_after_utc for one in found)

@@ -1,0 +1,93 @@
+"""Reads of a Kubernetes API that may be half installed: what is not there is None, what is forbidden is said."""
+
+import json
+from pathlib import Path
+from typing import Any, Protocol
+
+from driftloop.errors import PipelineError
+
+
+class ClusterError(PipelineError):
+    """The API server can't be reached, or refuses."""
+
+
+class ForbiddenError(ClusterError):
+    """The credentials in use may not read this."""
+
+
+class Reader(Protocol):
+    """Everything that is asked of a cluster."""
+
+    def get(self, path: str) -> dict[str, Any] | None:
+        """The JSON at an API path; None when there is nothing (no such object, or no such kind)."""
+
+
+class TextReader(Reader, Protocol):
+    """The same, and what services say through the API server."""
+
+    def text(self, path: str) -> str | None:
+        """The body at an API path, as it is; None when there is nothing."""
+
+
+class ApiReader:
+    """A cluster by way of a kubeconfig, or of the pod's own service account."""
+
+    def __init__(self, kubeconfig: Path | None = None, context: str | None = None) -> None:
+        from kubernetes import client, config
+
+        try:
+            file = str(kubeconfig) if kubeconfig else None
+            config.load_config(config_file=file, context=context)  # type: ignore[no-untyped-call]
+        except (config.ConfigException, OSError) as error:
+            raise ClusterError(
+                f"no cluster to talk to: {error}", hint="set KUBECONFIG, or pass --kubeconfig"
+            ) from error
+        self._api = client.ApiClient()
+
+    @property
+    def address(self) -> str:
+        """The API server's URL."""
+        return str(self._api.configuration.host)
+
+    def get(self, path: str) -> dict[str, Any] | None:
+        """The JSON at an API path; None when there is nothing (no such object, or no such kind)."""
+        body = self._read(path, "application/json")
+        if body is None:
+            return None
+        found: dict[str, Any] = json.loads(body)
+        return found
+
+    def text(self, path: str) -> str | None:
+        """The body at an API path, as it is; None when there is nothing."""
+        body = self._read(path, "*/*")
+        return None if body is None else body.decode(errors="replace")
+
+    def _read(self, path: str, accept: str) -> bytes | None:
+        from urllib3.exceptions import HTTPError
+
+        request = self._api.param_serialize(
+            method="GET",
+            resource_path=path,
+            header_params={"Accept": accept},
+            auth_settings=["BearerToken"],
+        )
+        try:
+            answer = self._api.call_api(*request, _request_timeout=10)
+            body: bytes = answer.read()  # type: ignore[no-untyped-call]
+        except HTTPError as error:
+            raise ClusterError(
+                f"the API server does not answer: {error}", hint="is the cluster up? `kubectl version` asks the same"
+            ) from error
+        if answer.status == 404:
+            return None
+        if answer.status in (401, 403):
+            raise ForbiddenError(f"{path}: {answer.reason}")
+        if answer.status != 200:
+            raise ClusterError(f"{path} answered {answer.status} {answer.reason}")
+        return body
+
+
+def items(reader: Reader, path: str) -> list[dict[str, Any]] | None:
+    """The objects of a list; None when the kind does not exist in this cluster."""
+    found = reader.get(path)
+    return None if found is None else list(found.get("items") or [])

@@ -1,0 +1,288 @@
+"""The picture of `driftloop status`, of a cluster: read from the API server alone, in the shape of the local one.
+
+git is not asked, so a release is what serves it; NATS can't be reached from outside, so the decision and the detectors'
+last verdicts are asked of their services through the API server. What could not be read is said, and the rest goes on.
+"""
+
+import contextlib
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from driftloop.cluster.reader import ClusterError, ForbiddenError, TextReader, items
+from driftloop.contract.names import FLUX_NAMESPACE, SERVICE_PORT, Names
+
+Json = dict[str, Any]
+
+_OURS = "labelSelector=app.kubernetes.io/managed-by%3Ddriftloop"
+_COMPONENT = "app.kubernetes.io/component"
+_STEP = "workflows.argoproj.io/workflow"
+_ONGOING = ("DependencyNotReady", "Progressing", "ProgressingWithRetry", "")
+
+
+@dataclass
+class _Picture:
+    reader: TextReader
+    now: datetime
+    unknown: list[str] = field(default_factory=list)
+
+    def list(self, path: str) -> list[Json]:
+        """Objects of a kind; none when the cluster does not have it."""
+        return items(self.reader, path) or []
+
+    @contextlib.contextmanager
+    def part(self, what: str) -> Iterator[None]:
+        """What can't be read is noted."""
+        try:
+            yield
+        except ClusterError as error:
+            self.unknown.append(f"{what}: {error.message}")
+
+
+def overview(reader: TextReader, *, where: str, namespaces: Iterable[str] = (), now: datetime | None = None) -> Json:
+    """What runs: the keys that the local runtime's status has, `gateway`, and `unknown` for what could not be read.
+
+    `namespaces` narrows it to some pipelines. ClusterError when the API server does not answer at all.
+    """
+    reader.get("/version")
+    picture = _Picture(reader, now or datetime.now(UTC))
+    found: Json = {
+        "state": where, "pid": None, "uptime": None, "ports": {}, "gateway": None, "tip": None, "applied": None,
+        "refused": None, "stuck": None, "waiting": [], "processes": [], "verdicts": {}, "runs": {}, "decisions": {},
+        "releases": {}, "memory": None, "disk": [],
+    }  # fmt: skip
+    with picture.part("the gateway"):
+        found["gateway"] = _gateway(picture)
+    with picture.part("nodes"):
+        found["disk"] = list(_full(picture))
+    with picture.part("Flux"):
+        found |= _flux(picture)
+    for names in _pipelines(picture, tuple(namespaces)):
+        home = f"{names.namespace}/{names.pipeline}"
+        with picture.part(f"pods of {home}"):
+            found["processes"] += _pods(picture, names)
+        for key, read in _PARTS.items():
+            with picture.part(f"{key} of {home}"):
+                found[key] |= read(picture, names)
+    return found | {"unknown": picture.unknown}
+
+
+def _gateway(picture: _Picture) -> str | None:
+    """Where predictions enter: the load balancer's address, or the cluster's own."""
+    service = picture.reader.get("/api/v1/namespaces/istio-system/services/istio-ingressgateway")
+    if service is None:
+        picture.unknown.append("the gateway: there is no Service istio-system/istio-ingressgateway")
+        return None
+    balanced = (service.get("status", {}).get("loadBalancer") or {}).get("ingress") or []
+    if balanced:
+        return f"http://{balanced[0].get('ip') or balanced[0].get('hostname')}"
+    return f"http://{service['spec'].get('clusterIP')} (inside the cluster)"
+
+
+def _full(picture: _Picture) -> Iterator[str]:
+    """Nodes that run out of disk; pods are evicted there."""
+    for node in picture.list("/api/v1/nodes"):
+        for condition in node.get("status", {}).get("conditions") or []:
+            if condition["type"] == "DiskPressure" and condition["status"] == "True":
+                yield f"node {node['metadata']['name']}: {condition.get('message', 'DiskPressure')}"
+
+
+def _flux(picture: _Picture) -> Json:
+    source = picture.reader.get(
+        f"/apis/source.toolkit.fluxcd.io/v1/namespaces/{FLUX_NAMESPACE}/gitrepositories/{FLUX_NAMESPACE}"
+    )
+    tip = _commit(((source or {}).get("status", {}).get("artifact") or {}).get("revision"))
+    kustomizations = picture.list(f"/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/{FLUX_NAMESPACE}/kustomizations")
+    refused, waiting, behind = [], [], None
+    for one in sorted(kustomizations, key=lambda found: str(found["metadata"]["name"])):
+        name, status = one["metadata"]["name"], one.get("status", {})
+        ready: Json = next((c for c in status.get("conditions") or [] if c["type"] == "Ready"), {})
+        applied = _commit(status.get("lastAppliedRevision"))
+        if one["spec"].get("suspend"):
+            waiting.append(f"{name} is suspended")
+        elif ready.get("status") == "False" and ready.get("reason", "") not in _ONGOING:
+            refused.append(f"{name}: {ready.get('message', '')}")
+        elif ready.get("status") != "True":
+            waiting.append(f"{name}: {ready.get('message') or 'no controller has looked at it'}")
+        elif tip is not None and applied != tip:
+            waiting.append(f"{name} has applied {(applied or 'nothing')[:12]}")
+        if applied != tip:
+            behind = behind or applied
+    return {
+        "tip": tip,
+        "applied": behind or (tip if kustomizations else None),
+        "refused": "\n".join(refused) or None,
+        "waiting": waiting,
+    }
+
+
+def _pipelines(picture: _Picture, wanted: tuple[str, ...]) -> Iterator[Names]:
+    """Namespaces of ours that hold a pipeline, or those asked for."""
+    homes: list[Json] = []
+    with picture.part("pipelines"):
+        if wanted:
+            each = (picture.reader.get(f"/api/v1/namespaces/{name}") for name in wanted)
+            homes = [home for home in each if home is not None]
+        else:
+            homes = picture.list(f"/api/v1/namespaces?{_OURS}")
+    for home in homes:
+        name = home["metadata"]["name"]
+        pipeline = (home["metadata"].get("labels") or {}).get("app.kubernetes.io/name")
+        if pipeline:
+            yield Names(pipeline, name)
+        else:
+            picture.unknown.append(f"{name}: its settings are there, a pipeline is not yet")
+    for name in set(wanted) - {home["metadata"]["name"] for home in homes}:
+        picture.unknown.append(f"{name}: no such namespace")
+
+
+def _releases(picture: _Picture, names: Names) -> Json:
+    """Phase and weights, from what routes the requests."""
+    base = f"namespaces/{names.namespace}"
+    deployed = picture.reader.get(f"/apis/machinelearning.seldon.io/v1/{base}/seldondeployments/{names.pipeline}")
+    shares: dict[str, int] = {}
+    mirror: str | None = None
+    if deployed is not None:
+        for predictor in deployed["spec"]["predictors"]:
+            if predictor.get("shadow"):
+                mirror = predictor["name"]
+            elif predictor.get("traffic"):
+                shares[predictor["name"]] = predictor["traffic"]
+    else:
+        route = picture.reader.get(f"/apis/networking.istio.io/v1/{base}/virtualservices/{names.pipeline}")
+        for http in (route or {"spec": {"http": []}})["spec"]["http"]:
+            for to in http["route"]:
+                shares[_predictor(names, to["destination"])] = to.get("weight", 100)
+            mirror = _predictor(names, http["mirror"]) if http.get("mirror") else None
+    production, *more = [*shares, None]
+    candidate = mirror or next(iter(more), None)
+    phase = "empty" if production is None else "shadow" if mirror else "canary" if candidate else "stable"
+    told = {"phase": phase, "production": production, "candidate": candidate, "weights": shares}
+    return {names.pipeline: told}
+
+
+def _predictor(names: Names, destination: Json) -> str:
+    return str(destination["host"]).partition(".")[0].removeprefix(f"{names.pipeline}-")
+
+
+def _pods(picture: _Picture, names: Names) -> Iterator[Json]:
+    """Every pod that is to stay, in the shape of a local process."""
+    for pod in picture.list(f"/api/v1/namespaces/{names.namespace}/pods?labelSelector=%21{_STEP}"):
+        status = pod.get("status", {})
+        containers = [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
+        ended = [c["lastState"]["terminated"] for c in containers if (c.get("lastState") or {}).get("terminated")]
+        yield {
+            "name": f"{names.namespace}/{pod['metadata']['name']}",
+            "pid": None,
+            "phase": _phase(pod, containers),
+            "uptime": _age(picture.now, status.get("startTime")),
+            "restarts": sum(container.get("restartCount", 0) for container in containers),
+            "lastExit": f"{ended[-1].get('reason', '')} ({ended[-1].get('exitCode')})" if ended else None,
+            "log": None,
+            "memory": None,
+        }
+
+
+def _phase(pod: Json, containers: list[Json]) -> str:
+    if pod["metadata"].get("deletionTimestamp"):
+        return "stopping"
+    conditions = pod.get("status", {}).get("conditions") or []
+    if any(c["type"] == "Ready" and c["status"] == "True" for c in conditions):
+        return "ready"
+    waiting = [c["state"]["waiting"].get("reason") for c in containers if (c.get("state") or {}).get("waiting")]
+    # a pod with init containers has its other ones waiting: the first says why
+    told = next((reason for reason in waiting if reason not in (None, "PodInitializing", "ContainerCreating")), None)
+    unscheduled = next((c for c in conditions if c["type"] == "PodScheduled" and c["status"] == "False"), None)
+    return str(told or (unscheduled or {}).get("reason") or "starting")
+
+
+def _runs(picture: _Picture, names: Names) -> Json:
+    """The last Workflow of each template."""
+    found: dict[str, Json] = {}
+    for run in picture.list(f"/apis/argoproj.io/v1alpha1/namespaces/{names.namespace}/workflows"):
+        status = run.get("status") or {}
+        template = (run["spec"].get("workflowTemplateRef") or {}).get("name") or run["metadata"]["name"]
+        key = f"{names.namespace}/{template}"
+        told = {
+            "name": run["metadata"]["name"],
+            "phase": status.get("phase") or "Pending",
+            "startedAt": status.get("startedAt"),
+            "finishedAt": status.get("finishedAt"),
+            "message": status.get("message", ""),
+        }
+        # one that has not begun is the newest
+        if key not in found or (told["startedAt"] or "~") > (found[key]["startedAt"] or "~"):
+            found[key] = told
+    return found
+
+
+def _decisions(picture: _Picture, names: Names) -> Json:
+    text = _asked(picture, names, names.decision, "state")
+    if text is None:
+        picture.unknown.append(f"decision of {names.namespace}/{names.pipeline}: no such service")
+        return {}
+    return {f"{names.namespace}.{names.pipeline}": json.loads(text)["phase"]}
+
+
+def _verdicts(picture: _Picture, names: Names) -> Json:
+    """What each detector shows of its last verdict; nothing of one that has not judged yet."""
+    found: Json = {}
+    deployments = picture.list(f"/apis/apps/v1/namespaces/{names.namespace}/deployments?{_OURS}")
+    for deployment in deployments:
+        component = (deployment["metadata"].get("labels") or {}).get(_COMPONENT, "")
+        args = deployment["spec"]["template"]["spec"]["containers"][0].get("args") or []
+        if "--detector" not in args or "--release" not in args:
+            continue
+        with picture.part(f"verdict of {names.namespace}/{deployment['metadata']['name']}"):
+            shown = _gauges(_asked(picture, names, names.detector(component), "metrics") or "")
+            if shown.get("detector_window"):
+                found[f"{names.namespace}/{names.pipeline}/{component}"] = {
+                    "release": args[args.index("--release") + 1],
+                    "window": int(shown["detector_window"]),
+                    "size": None,
+                    "alarm": bool(shown.get("detector_alarm")),
+                    "score": shown.get("detector_score"),
+                    "threshold": shown.get("detector_threshold"),
+                }
+    return found
+
+
+def _gauges(text: str) -> dict[str, float]:
+    from prometheus_client.parser import text_string_to_metric_families
+
+    families = text_string_to_metric_families(text)
+    return {sample.name: sample.value for family in families for sample in family.samples if not sample.labels}
+
+
+_PARTS: dict[str, Callable[[_Picture, Names], Json]] = {
+    "releases": _releases,
+    "runs": _runs,
+    "decisions": _decisions,
+    "verdicts": _verdicts,
+}
+
+
+def _asked(picture: _Picture, names: Names, service: str, path: str) -> str | None:
+    """What a service says, by way of the API server."""
+    try:
+        return picture.reader.text(
+            f"/api/v1/namespaces/{names.namespace}/services/{service}:{SERVICE_PORT}/proxy/{path}"
+        )
+    except ForbiddenError:
+        raise
+    except ClusterError as error:
+        raise ClusterError(
+            f"{error.message} (not ready, or a NetworkPolicy keeps the API server out: "
+            f"`kubectl -n {names.namespace} port-forward service/{service} {SERVICE_PORT}` reaches /{path})"
+        ) from error
+
+
+def _commit(revision: str | None) -> str | None:
+    """`main@sha1:<commit>` -> the commit."""
+    return revision.rpartition(":")[2] if revision else None
+
+
+def _age(now: datetime, since: str | None) -> float:
+    return (now - datetime.fromisoformat(since)).total_seconds() if since else 0.0

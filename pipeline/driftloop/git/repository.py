@@ -1,0 +1,485 @@
+"""A branch of a git repository that several writers share: read its tip, add one commit, push, never force.
+
+There is no working copy. A change is a set of texts laid over the tip's tree with git's plumbing, so nothing lies about
+half-written after a crash, and a lost race costs one more fetch: the change is built again from the new tip.
+"""
+
+import fcntl
+import os
+import random
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import IO
+from urllib.parse import urlsplit
+
+from driftloop.errors import GitError
+from driftloop.git import guard
+
+ATTEMPTS = 60
+"""Pushes tried before giving up; each lost race means that somebody else's commit went in."""
+TIMEOUT = 120.0
+"""Seconds a single git command may take."""
+
+_REGULAR = frozenset({"100644", "100755"})
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """User name and password (or token) of an http(s) remote."""
+
+    username: str
+    password: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Author:
+    """Whose name stands on the commits."""
+
+    name: str = "driftloop"
+    email: str = "driftloop@users.noreply.localhost"
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a commit does: path -> new text (None deletes), and its message. Trailer values are one line each."""
+
+    files: Mapping[str, str | None]
+    subject: str
+    body: str = ""
+    trailers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Commit:
+    """A commit that is on the remote branch."""
+
+    sha: str
+    subject: str
+
+
+@dataclass(frozen=True)
+class Found:
+    """A commit in the history, and its trailers."""
+
+    commit: Commit
+    trailers: Mapping[str, str]
+
+
+class Tree(Mapping[str, str]):
+    """The regular files of one commit, path -> text, read folder by folder when asked for."""
+
+    def __init__(self, repository: "Repository", entries: Mapping[str, tuple[str, str]]) -> None:
+        self._repository = repository
+        self._entries = entries
+        self._texts: dict[str, str] = {}
+
+    def __getitem__(self, path: str) -> str:
+        if path not in self._texts:
+            if path not in self._entries or self._entries[path][0] not in _REGULAR:
+                raise KeyError(path)
+            folder = PurePosixPath(path).parent
+            wanted = {
+                other: blob
+                for other, (mode, blob) in self._entries.items()
+                if mode in _REGULAR and PurePosixPath(other).parent == folder
+            }
+            self._texts.update(self._repository._blobs(wanted))
+        return self._texts[path]
+
+    def __iter__(self) -> Iterator[str]:
+        return (path for path, (mode, _) in self._entries.items() if mode in _REGULAR)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def under(self, folder: str) -> dict[str, str]:
+        """The files below a folder (no trailing slash)."""
+        return {path: self[path] for path in self if path.startswith(folder + "/")}
+
+    def irregular(self, path: str) -> bool:
+        """Whether a symbolic link or a submodule stands at this path or above it."""
+        parts = [path, *map(str, PurePosixPath(path).parents)]
+        return any(part in self._entries and self._entries[part][0] not in _REGULAR for part in parts)
+
+
+class Repository:
+    """One branch of a repository (file://, a path, http(s) or ssh); `workdir` is a cache and may be deleted.
+
+    Without credentials git's own settings (agents, helpers) are used; with them, nothing else is.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        branch: str = "main",
+        workdir: Path,
+        credentials: Credentials | None = None,
+        author: Author | None = None,
+    ) -> None:
+        parts = urlsplit(url)
+        if parts.scheme in ("http", "https") and parts.password is not None:
+            raise GitError(
+                f"the address of the repository at `{parts.hostname}` holds a password",
+                hint="give user name and password on their own (DRIFTLOOP_GIT_USERNAME, DRIFTLOOP_GIT_PASSWORD)",
+            )
+        self.url = url
+        self.branch = branch
+        self._workdir = workdir
+        self._credentials = credentials
+        self._author = author or Author()
+        self._held = False
+        self._ref = f"refs/driftloop/{branch}"
+        if self._run("check-ref-format", "--branch", branch, bare=False).returncode != 0:
+            raise GitError(
+                f"`{branch}` is not a branch name", hint="give the branch that Flux follows, for example `main`"
+            )
+
+    def tip(self) -> str | None:
+        """The remote branch's commit; None while the repository has no commit at all."""
+        with self._locked():
+            return self._fetch()
+
+    def tree(self, commit: str | None) -> Tree:
+        """The files of a commit that `tip` or `change` has seen; none for None."""
+        if commit is None:
+            return Tree(self, {})
+        listed = self._git("ls-tree", "-r", "-z", "--full-tree", commit)
+        entries: dict[str, tuple[str, str]] = {}
+        for line in filter(None, listed.split("\0")):
+            mode, _, rest = line.partition(" ")
+            blob, _, path = rest.partition(" ")[2].partition("\t")
+            entries[path] = (mode, blob)
+        return Tree(self, entries)
+
+    def contains(self, commit: str, *, ancestor: str) -> bool:
+        """Whether `commit` has `ancestor` in its history (or is it). An unknown commit contains nothing."""
+        return self._run("merge-base", "--is-ancestor", ancestor, commit).returncode == 0
+
+    def last_touching(self, commit: str, path: str) -> Commit | None:
+        """The newest commit in the history of `commit` that changed a path."""
+        line = self._git("log", "-1", "--format=%H %s", commit, "--", path).strip()
+        sha, _, subject = line.partition(" ")
+        return Commit(sha, subject) if sha else None
+
+    def find(self, commit: str, trailer: str, value: str) -> Found | None:
+        """The newest commit in the history of `commit` that carries a trailer, with all its trailers."""
+        form = "%H%x00%s%x00%(trailers:only,unfold)%x01"
+        pattern = f"{trailer}: {value}"
+        log = self._git("log", "-20", "--fixed-strings", f"--grep={pattern}", f"--format={form}", commit)
+        for entry in log.split("\1"):
+            sha, _, rest = entry.strip("\n").partition("\0")
+            subject, _, lines = rest.partition("\0")
+            trailers = dict(line.split(": ", 1) for line in lines.splitlines() if ": " in line)
+            if trailers.get(trailer) == value:
+                return Found(Commit(sha, subject), trailers)
+        return None
+
+    def change(self, build: Callable[[Tree], Change | Sequence[Change] | None]) -> Commit | None:
+        """Lay a change over the branch's tip and push it; None when there is nothing to change.
+
+        Several changes become one commit each, one on top of the other, in one push: all of them or none. The last
+        is returned. `build` gets the tip's files and is called again whenever another writer was faster, so it must
+        derive everything from what it is given. What it raises passes through; nothing is pushed then.
+        """
+        with self._locked():
+            tip = self._fetch()
+            for attempt in range(ATTEMPTS):
+                built = build(self.tree(tip))
+                commit: Commit | None = None
+                for change in [built] if isinstance(built, Change) else built or ():
+                    parent = commit.sha if commit is not None else tip
+                    commit = self._commit(parent, self.tree(parent), change) or commit
+                if commit is None:
+                    return None
+                refusal = self._push(commit)
+                if refusal is None:
+                    return commit
+                before, tip = tip, self._fetch()
+                if tip is not None and self.contains(tip, ancestor=commit.sha):
+                    return commit  # the answer was lost, the push was not
+                if tip == before and not _is_race(refusal):
+                    raise self._explained("push", refusal)
+                time.sleep(random.uniform(0, min(2.0, 0.05 * 2**attempt)))  # noqa: S311 - spreads writers, guards nothing
+        raise GitError(
+            f"lost the race for `{self.branch}` of {self.url} {ATTEMPTS} times",
+            hint="something else pushes without pause; try again when it is quiet",
+        )
+
+    def _commit(self, tip: str | None, tree: Tree, change: Change) -> Commit | None:
+        files = {path: text for path, text in change.files.items() if tree.get(path) != text}
+        if not files:
+            return None
+        for path in files:
+            if tree.irregular(path):
+                raise GitError(
+                    f"{path}: a symbolic link or a submodule stands there; it is left alone",
+                    hint="remove it from the repository, or choose another `metadata.name`",
+                )
+        guard.check(tree, files)
+        blobs = self._stored({path: text for path, text in files.items() if text is not None})
+        lines = [f"100644 {blobs[path]}\t{path}" if path in blobs else f"0 {'0' * 40}\t{path}" for path in files]
+        index = self._workdir / f"index.{os.getpid()}"
+        env = {"GIT_INDEX_FILE": str(index)}
+        try:
+            self._git("read-tree", tip if tip is not None else "--empty", env=env)
+            self._git("update-index", "-z", "--index-info", input="\0".join(lines) + "\0", env=env)
+            written = self._git("write-tree", env=env).strip()
+        finally:
+            index.unlink(missing_ok=True)
+        parents = [] if tip is None else ["-p", tip]
+        message = _message(change)
+        sha = self._git("commit-tree", written, *parents, "-F", "-", input=message, env=self._identity()).strip()
+        return Commit(sha, message.partition("\n")[0])
+
+    def _stored(self, texts: Mapping[str, str]) -> dict[str, str]:
+        """Write texts as blobs, all by one process; path -> blob."""
+        with tempfile.TemporaryDirectory(dir=self._workdir) as folder:
+            for number, text in enumerate(texts.values()):
+                (Path(folder) / str(number)).write_bytes(text.encode("utf-8", "surrogateescape"))
+            names = "".join(f"{Path(folder).resolve() / str(number)}\n" for number in range(len(texts)))
+            hashed = self._git("hash-object", "-w", "--no-filters", "--stdin-paths", input=names)
+        return dict(zip(texts, hashed.split(), strict=True))
+
+    def _push(self, commit: Commit) -> str | None:
+        """Push without force; None when it went in, else what git said."""
+        done = self._run("push", "--porcelain", "--quiet", self.url, f"{commit.sha}:refs/heads/{self.branch}")
+        return None if done.returncode == 0 else done.stdout + done.stderr
+
+    def _fetch(self) -> str | None:
+        done = self._run("fetch", "--quiet", "--no-tags", self.url, f"+refs/heads/{self.branch}:{self._ref}")
+        if done.returncode == 0:
+            return self._git("rev-parse", "--verify", self._ref).strip()
+        if "couldn't find remote ref" not in done.stderr:
+            raise self._explained("fetch", done.stderr)
+        others = [line.rpartition("refs/heads/")[2] for line in self._remote("ls-remote", "--heads").splitlines()]
+        if others:
+            raise GitError(
+                f"{self.url} has no branch `{self.branch}`, it has: {', '.join(others[:10])}",
+                hint="create the branch, or name the one that Flux follows (git-branch in `driftloop-platform`)",
+            )
+        return None
+
+    def _remote(self, command: str, *arguments: str) -> str:
+        done = self._run(command, *arguments, self.url)
+        if done.returncode != 0:
+            raise self._explained(command, done.stderr)
+        return done.stdout
+
+    def _blobs(self, wanted: Mapping[str, str]) -> dict[str, str]:
+        request = "".join(f"{blob}\n" for blob in wanted.values())
+        answer = self._run_bytes("cat-file", "--batch", input=request.encode())
+        texts, at = {}, 0
+        for path in wanted:
+            end = answer.index(b"\n", at)
+            size = int(answer[at:end].split()[2])
+            texts[path] = answer[end + 1 : end + 1 + size].decode(errors="surrogateescape")
+            at = end + 1 + size + 1
+        return texts
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """One process at a time in `workdir`; again inside itself, so that a `build` may look at the repository."""
+        if self._held:
+            yield
+            return
+        try:
+            self._workdir.mkdir(parents=True, exist_ok=True)
+            lock: IO[str] = (self._workdir / "lock").open("w")
+        except OSError as error:
+            raise GitError(
+                f"can't write in {self._workdir}: {error.strerror}", hint="give a folder that this user may write"
+            ) from error
+        with lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if (
+                not (self._workdir / "objects" / "HEAD").exists()
+                and not (self._workdir / "objects" / "config").exists()
+            ):
+                self._checked(self._run("init", "--quiet", "--bare", "--template=", str(self._gitdir), bare=False))
+            self._held = True
+            try:
+                yield
+            finally:
+                self._held = False
+
+    @property
+    def _gitdir(self) -> Path:
+        return self._workdir / "objects"
+
+    def _git(self, *arguments: str, input: str | None = None, env: Mapping[str, str] | None = None) -> str:
+        return self._checked(self._run(*arguments, input=input, env=env)).stdout
+
+    def _checked(self, done: "subprocess.CompletedProcess[str]") -> "subprocess.CompletedProcess[str]":
+        if done.returncode != 0:
+            command = next((part for part in done.args[1:] if not part.startswith("-")), "git")
+            raise self._explained(command, done.stderr)
+        return done
+
+    def _run(
+        self, *arguments: str, input: str | None = None, env: Mapping[str, str] | None = None, bare: bool = True
+    ) -> "subprocess.CompletedProcess[str]":
+        where = [f"--git-dir={self._gitdir}"] if bare else []
+        try:
+            return subprocess.run(
+                ["git", *where, *arguments],
+                input=input,
+                env=self._environment() | dict(env or {}),
+                capture_output=True,
+                encoding="utf-8",
+                errors="surrogateescape",
+                timeout=TIMEOUT,
+                check=False,
+            )
+        except FileNotFoundError as error:
+            raise GitError(
+                "the program `git` is not installed", hint="install it, for example `apt install git`"
+            ) from error
+        except subprocess.TimeoutExpired as error:
+            raise GitError(
+                f"`git {arguments[0]}` on {self.url} took longer than {TIMEOUT:.0f} s",
+                hint="look whether the repository's server answers",
+            ) from error
+
+    def _run_bytes(self, *arguments: str, input: bytes) -> bytes:
+        done = subprocess.run(
+            ["git", f"--git-dir={self._gitdir}", *arguments],
+            input=input,
+            env=self._environment(),
+            capture_output=True,
+            timeout=TIMEOUT,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise self._explained(arguments[0], done.stderr.decode(errors="replace"))
+        return done.stdout
+
+    def _environment(self) -> dict[str, str]:
+        env = {name: value for name, value in os.environ.items() if name not in _FOREIGN}
+        env |= {"LC_ALL": "C.UTF-8", "GIT_TERMINAL_PROMPT": "0"}
+        settings = [
+            ("core.hooksPath", "/dev/null"),
+            ("gc.auto", "0"),
+            ("http.lowSpeedLimit", "1"),
+            ("http.lowSpeedTime", "30"),
+        ]
+        if self._credentials is not None:
+            # git asks this shell function; the values pass through the environment only, never argv or a file.
+            settings += [("credential.helper", ""), ("credential.helper", _HELPER)]
+            env |= {
+                "DRIFTLOOP_GIT_USERNAME": self._credentials.username,
+                "DRIFTLOOP_GIT_PASSWORD": self._credentials.password,
+            }
+        env["GIT_CONFIG_COUNT"] = str(len(settings))
+        for n, (key, value) in enumerate(settings):
+            env[f"GIT_CONFIG_KEY_{n}"], env[f"GIT_CONFIG_VALUE_{n}"] = key, value
+        return env
+
+    def _identity(self) -> dict[str, str]:
+        name, email = self._author.name, self._author.email
+        return {
+            "GIT_AUTHOR_NAME": name,
+            "GIT_AUTHOR_EMAIL": email,
+            "GIT_COMMITTER_NAME": name,
+            "GIT_COMMITTER_EMAIL": email,
+        }
+
+    def _explained(self, command: str, said: str) -> GitError:
+        """git's stderr as one sentence and what to do about it."""
+        lines = [line.strip() for line in said.splitlines() if line.strip()]
+        short = next((line for line in lines if line.startswith(("fatal:", "error:", "!"))), lines[-1] if lines else "")
+        for signs, problem, hint in _KNOWN:
+            if any(sign in said for sign in signs):
+                return GitError(f"{self.url}: {problem} ({short})", hint=hint)
+        return GitError(
+            f"`git {command}` failed on {self.url}: {short}", hint="run the same command by hand to see more"
+        )
+
+
+_HELPER = '!f() { echo "username=$DRIFTLOOP_GIT_USERNAME"; echo "password=$DRIFTLOOP_GIT_PASSWORD"; }; f'
+
+_FOREIGN = frozenset(
+    {
+        "GIT_DIR",
+        "GIT_WORK_TREE",
+        "GIT_INDEX_FILE",
+        "GIT_OBJECT_DIRECTORY",
+        "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+        "GIT_NAMESPACE",
+        "GIT_COMMON_DIR",
+        "GIT_PREFIX",
+        "GIT_CONFIG_PARAMETERS",
+        "GIT_TRACE",
+        "GIT_TRACE_CURL",
+    }
+)
+"""Set by a surrounding git (a hook) or by a person who debugs; they would point elsewhere, or print credentials."""
+
+_KNOWN = (
+    (
+        (
+            "Authentication failed",
+            "could not read Username",
+            "could not read Password",
+            "Permission denied",
+            "returned error: 401",
+            "returned error: 403",
+        ),
+        "the server refuses the credentials",
+        "set `git-username` and `git-password` in the Secret `driftloop-platform` (DRIFTLOOP_GIT_USERNAME and "
+        "DRIFTLOOP_GIT_PASSWORD), with the right to push",
+    ),
+    (
+        ("does not appear to be a git repository", "does not exist", "not found", "No such file or directory"),
+        "there is no such repository",
+        "check the address; a new local one is made with `git init --bare --initial-branch=main FOLDER`",
+    ),
+    (
+        (
+            "Could not resolve host",
+            "Failed to connect",
+            "Connection refused",
+            "Connection timed out",
+            "unable to access",
+        ),
+        "the server can't be reached",
+        "check the address and the network, then try again: nothing was changed",
+    ),
+    (("No space left on device",), "no space left on the device", "free some space, then try again"),
+    (
+        ("pre-receive hook declined", "protected branch", "hook declined"),
+        "the server's rules refuse the push",
+        "let this user push to the branch, or give driftloop a branch of its own",
+    ),
+)
+
+_RACES = (
+    "fetch first",
+    "non-fast-forward",
+    "cannot lock ref",
+    "failed to update ref",
+    "stale info",
+    "incorrect old value",
+)
+
+
+def _is_race(said: str) -> bool:
+    return any(sign in said for sign in _RACES)
+
+
+def _message(change: Change) -> str:
+    """Subject, body, trailers; a value can't start a line of its own, so nobody's text forges a trailer."""
+    parts = [_line(change.subject)]
+    if change.body.strip():
+        parts.append("\n".join(line.rstrip() for line in change.body.strip().splitlines()))
+    trailers = "\n".join(f"{key}: {_line(value)}" for key, value in change.trailers.items() if _line(value))
+    return "\n\n".join([*parts, *([trailers] if trailers else [])]) + "\n"
+
+
+def _line(value: str) -> str:
+    return " ".join(value.split())

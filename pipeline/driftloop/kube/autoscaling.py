@@ -1,0 +1,43 @@
+"""autoscaling/v2: HorizontalPodAutoscaler."""
+
+from typing import Literal
+
+from driftloop.kube.base import Model, Object, Reference
+
+
+class Target(Model):
+    """What the average of the pods is held at: percent of what they request."""
+
+    type: Literal["Utilization"] = "Utilization"
+    average_utilization: int
+
+
+class ResourceMetric(Model):
+    """A resource that all containers of a pod request."""
+
+    name: Literal["cpu"] = "cpu"
+    target: Target
+
+
+class Metric(Model):
+    """One thing that is measured; the largest number of pods that any asks for wins."""
+
+    type: Literal["Resource"] = "Resource"
+    resource: ResourceMetric
+
+
+class AutoscalerSpec(Model):
+    """What is scaled, between which numbers of pods, by what."""
+
+    scale_target_ref: Reference
+    min_replicas: int
+    max_replicas: int
+    metrics: tuple[Metric, ...]
+
+
+class HorizontalPodAutoscaler(Object):
+    """Gives a Deployment as many pods as its load asks for; it owns `replicas` from then on."""
+
+    api_version: Literal["autoscaling/v2"] = "autoscaling/v2"
+    kind: Literal["HorizontalPodAutoscaler"] = "HorizontalPodAutoscaler"
+    spec: AutoscalerSpec

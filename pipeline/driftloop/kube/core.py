@@ -1,0 +1,254 @@
+"""v1: the small part of the core API that we emit."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from driftloop.kube.base import Model, Object, Protocol
+
+
+class Namespace(Object):
+    """A home for a pipeline's objects."""
+
+    api_version: Literal["v1"] = "v1"
+    kind: Literal["Namespace"] = "Namespace"
+
+
+class ServiceAccount(Object):
+    """Who a pod is."""
+
+    api_version: Literal["v1"] = "v1"
+    kind: Literal["ServiceAccount"] = "ServiceAccount"
+    automount_service_account_token: bool | None = None
+
+
+class ConfigMap(Object):
+    """Named texts."""
+
+    api_version: Literal["v1"] = "v1"
+    kind: Literal["ConfigMap"] = "ConfigMap"
+    data: dict[str, str]
+
+
+class ServicePort(Model):
+    """A port of a Service and the pod port behind it."""
+
+    name: str
+    port: int
+    target_port: int | str | None = None
+    protocol: Protocol | None = None
+
+
+class ServiceSpec(Model):
+    """Which pods answer."""
+
+    selector: dict[str, str]
+    ports: tuple[ServicePort, ...]
+    cluster_ip: Annotated[Literal["None"] | None, Field(alias="clusterIP")] = None
+    """`None`, the word: the name is that of each pod, not of one address before all of them."""
+
+
+class Service(Object):
+    """A name for the pods with certain labels."""
+
+    api_version: Literal["v1"] = "v1"
+    kind: Literal["Service"] = "Service"
+    spec: ServiceSpec
+
+
+class KeySelector(Model):
+    """One key of a ConfigMap or Secret."""
+
+    name: str
+    key: str
+    optional: bool | None = None
+
+
+class EnvVarSource(Model):
+    """Where a variable's value comes from; exactly one field is set."""
+
+    config_map_key_ref: KeySelector | None = None
+    secret_key_ref: KeySelector | None = None
+
+
+class EnvVar(Model):
+    """An environment variable, by value or by reference."""
+
+    name: str
+    value: str | None = None
+    value_from: EnvVarSource | None = None
+
+
+class Resources(Model):
+    """Requests and limits, as quantities."""
+
+    requests: dict[str, str] | None = None
+    limits: dict[str, str] | None = None
+
+
+class Capabilities(Model):
+    """Linux capabilities taken away."""
+
+    drop: tuple[str, ...]
+
+
+class SeccompProfile(Model):
+    """System call filter."""
+
+    type: Literal["RuntimeDefault"] = "RuntimeDefault"
+
+
+class SecurityContext(Model):
+    """What a container may do; ours satisfies the restricted Pod Security Standard."""
+
+    allow_privilege_escalation: bool | None = None
+    run_as_non_root: bool | None = None
+    run_as_group: int | None = None
+    capabilities: Capabilities | None = None
+    seccomp_profile: SeccompProfile | None = None
+
+
+class PodSecurityContext(Model):
+    """Who a pod's processes are."""
+
+    run_as_non_root: bool
+    run_as_user: int | None = None
+    run_as_group: int | None = None
+    fs_group: int | None = None
+    seccomp_profile: SeccompProfile
+
+
+class ContainerPort(Model):
+    """A port a container listens on."""
+
+    name: str
+    container_port: int
+    protocol: Protocol | None = None
+
+
+class HTTPGet(Model):
+    """Answers 2xx or 3xx when all is well."""
+
+    path: str
+    port: int | str
+
+
+class TCPSocket(Model):
+    """Accepts a connection when all is well."""
+
+    port: int | str
+
+
+class Probe(Model):
+    """Asked again and again by the kubelet; times in seconds."""
+
+    http_get: HTTPGet | None = None
+    tcp_socket: TCPSocket | None = None
+    initial_delay_seconds: int | None = None
+    period_seconds: int | None = None
+    timeout_seconds: int | None = None
+    failure_threshold: int | None = None
+
+
+class Sleep(Model):
+    """Nothing, for so many seconds; needs no program in the image."""
+
+    seconds: int
+
+
+class Handler(Model):
+    """What the kubelet does at a moment of a container's life."""
+
+    sleep: Sleep
+
+
+class Lifecycle(Model):
+    """`pre_stop` comes before the signal to end, and counts against the pod's grace period."""
+
+    pre_stop: Handler
+
+
+class VolumeMount(Model):
+    """A volume in a container."""
+
+    name: str
+    mount_path: str
+    read_only: bool | None = None
+
+
+class EmptyDir(Model):
+    """An empty folder that lives as long as the pod."""
+
+    medium: Literal["Memory"] | None = None
+    size_limit: str | None = None
+
+
+class ConfigMapVolume(Model):
+    """A ConfigMap's keys as files."""
+
+    name: str
+
+
+class Volume(Model):
+    """A folder of a pod; exactly one source is set."""
+
+    name: str
+    empty_dir: EmptyDir | None = None
+    config_map: ConfigMapVolume | None = None
+
+
+class Container(Model):
+    """One program of a pod; command and args are always spelled out."""
+
+    name: str
+    image: str | None = None
+    """None where Seldon's operator fills it in."""
+    command: tuple[str, ...] | None = None
+    args: tuple[str, ...] | None = None
+    env: tuple[EnvVar, ...] | None = None
+    ports: tuple[ContainerPort, ...] | None = None
+    resources: Resources | None = None
+    volume_mounts: tuple[VolumeMount, ...] | None = None
+    startup_probe: Probe | None = None
+    readiness_probe: Probe | None = None
+    liveness_probe: Probe | None = None
+    lifecycle: Lifecycle | None = None
+    security_context: SecurityContext | None = None
+
+
+class Toleration(Model):
+    """A taint of nodes that does not keep the pod away."""
+
+    key: str
+    operator: Literal["Exists"] = "Exists"
+    effect: Literal["NoSchedule"] = "NoSchedule"
+
+
+class PodSpec(Model):
+    """A pod."""
+
+    node_selector: dict[str, str] | None = None
+    tolerations: tuple[Toleration, ...] | None = None
+    runtime_class_name: str | None = None
+    service_account_name: str | None = None
+    automount_service_account_token: bool | None = None
+    enable_service_links: bool | None = None
+    security_context: PodSecurityContext | None = None
+    init_containers: tuple[Container, ...] | None = None
+    containers: tuple[Container, ...]
+    volumes: tuple[Volume, ...] | None = None
+    termination_grace_period_seconds: int | None = None
+
+
+class TemplateMeta(Model):
+    """Labels and annotations of the pods made from a template."""
+
+    labels: dict[str, str] | None = None
+    annotations: dict[str, str] | None = None
+
+
+class PodTemplate(Model):
+    """What each replica is."""
+
+    metadata: TemplateMeta
+    spec: PodSpec

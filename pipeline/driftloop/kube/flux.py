@@ -1,0 +1,43 @@
+"""kustomize.toolkit.fluxcd.io/v1: Kustomization."""
+
+from typing import Literal
+
+from driftloop.kube.base import Model, Object, Reference
+
+
+class Dependency(Model):
+    """Another Kustomization that must be ready first."""
+
+    name: str
+
+
+class HealthCheck(Model):
+    """CEL on an object's status, for kinds without a standard Ready condition."""
+
+    api_version: str
+    kind: str
+    current: str
+    in_progress: str | None = None
+    failed: str | None = None
+
+
+class KustomizationSpec(Model):
+    """A folder of the repository that Flux applies."""
+
+    interval: str
+    retry_interval: str | None = None
+    timeout: str | None = None
+    path: str
+    prune: bool
+    wait: bool | None = None
+    source_ref: Reference
+    depends_on: tuple[Dependency, ...] | None = None
+    health_check_exprs: tuple[HealthCheck, ...] | None = None
+
+
+class Kustomization(Object):
+    """What Flux applies, from where, and after what."""
+
+    api_version: Literal["kustomize.toolkit.fluxcd.io/v1"] = "kustomize.toolkit.fluxcd.io/v1"
+    kind: Literal["Kustomization"] = "Kustomization"
+    spec: KustomizationSpec

@@ -1,0 +1,83 @@
+"""security.istio.io/v1: AuthorizationPolicy and PeerAuthentication, as far as ztunnel enforces them: layer 4."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from driftloop.kube.base import Model, Object
+
+
+class WorkloadSelector(Model):
+    """Pods that carry all of these labels; Istio knows no expressions."""
+
+    match_labels: dict[str, str]
+
+
+class Source(Model):
+    """Who calls, by the service account that mutual TLS proves; `*` among `not_principals` is who proves none."""
+
+    principals: tuple[str, ...] | None = None
+    not_principals: tuple[str, ...] | None = None
+
+
+class From(Model):
+    """One kind of caller."""
+
+    source: Source
+
+
+class Operation(Model):
+    """Ports of the pod at the receiving end, as text. A path or method here would need a waypoint."""
+
+    ports: tuple[str, ...]
+
+
+class To(Model):
+    """One kind of call."""
+
+    operation: Operation
+
+
+class Rule(Model):
+    """Calls that are let in: these callers, on these ports."""
+
+    from_: tuple[From, ...] = Field(alias="from")
+    to: tuple[To, ...]
+
+
+class AuthorizationPolicySpec(Model):
+    """What the selected pods take, or all pods of the namespace; without rules nothing. Policies add up."""
+
+    selector: WorkloadSelector | None = None
+    action: Literal["ALLOW"] | None = None
+    rules: tuple[Rule, ...] | None = None
+
+
+class AuthorizationPolicy(Object):
+    """Who may call whom. It has an effect only on pods in a mesh."""
+
+    api_version: Literal["security.istio.io/v1"] = "security.istio.io/v1"
+    kind: Literal["AuthorizationPolicy"] = "AuthorizationPolicy"
+    spec: AuthorizationPolicySpec
+
+
+class MutualTLS(Model):
+    """Whether a caller must prove who it is."""
+
+    mode: Literal["STRICT", "PERMISSIVE"]
+
+
+class PeerAuthenticationSpec(Model):
+    """For the selected pods, or all of the namespace; ports of theirs may differ."""
+
+    selector: WorkloadSelector | None = None
+    mtls: MutualTLS
+    port_level_mtls: dict[str, MutualTLS] | None = None
+
+
+class PeerAuthentication(Object):
+    """What calls must be wrapped in. It has an effect only on pods in a mesh."""
+
+    api_version: Literal["security.istio.io/v1"] = "security.istio.io/v1"
+    kind: Literal["PeerAuthentication"] = "PeerAuthentication"
+    spec: PeerAuthenticationSpec

@@ -1,0 +1,45 @@
+"""messaging.knative.dev/v1alpha1: the JetStream channel behind a Broker (as a template in its ConfigMap)."""
+
+from typing import Literal
+
+from driftloop.kube.base import Model
+
+
+class StreamConfig(Model):
+    """Limits of the stream; without them a disk fills up."""
+
+    retention: Literal["Limits"] = "Limits"
+    max_bytes: int
+    discard: Literal["Old", "New"] = "Old"
+    max_age: str
+    max_msg_size: int | None = None
+    storage: Literal["File"] = "File"
+    replicas: int
+    duplicate_window: str
+
+
+class Stream(Model):
+    """The stream of a channel."""
+
+    config: StreamConfig
+
+
+class ConsumerTemplate(Model):
+    """How a new subscription begins; the channel's own default would replay everything."""
+
+    deliver_policy: Literal["New"] = "New"
+
+
+class ChannelSpec(Model):
+    """A JetStream channel."""
+
+    stream: Stream
+    consumer_config_template: ConsumerTemplate
+
+
+class ChannelTemplate(Model):
+    """What a Broker makes its channels from."""
+
+    api_version: Literal["messaging.knative.dev/v1alpha1"] = "messaging.knative.dev/v1alpha1"
+    kind: Literal["NatsJetStreamChannel"] = "NatsJetStreamChannel"
+    spec: ChannelSpec

@@ -1,0 +1,101 @@
+"""machinelearning.seldon.io/v1: SeldonDeployment."""
+
+from typing import Literal
+
+from driftloop.kube.autoscaling import Metric
+from driftloop.kube.base import Model, Object
+from driftloop.kube.core import EnvVar, PodSpec, Resources
+
+
+class Logger(Model):
+    """Posts requests and responses as CloudEvents."""
+
+    mode: Literal["request", "response", "all"]
+    url: str
+
+
+class Parameter(Model):
+    """A keyword argument of the model's class; the value is always text."""
+
+    name: str
+    type: Literal["INT", "FLOAT", "DOUBLE", "STRING", "BOOL"]
+    value: str
+
+
+class Node(Model):
+    """One node of the inference graph; its container has the same name."""
+
+    name: str
+    type: Literal["MODEL", "ROUTER", "COMBINER", "TRANSFORMER", "OUTPUT_TRANSFORMER"] | None = None
+    implementation: str | None = None
+    model_uri: str | None = None
+    env_secret_ref_name: str | None = None
+    parameters: tuple[Parameter, ...] | None = None
+    logger: Logger | None = None
+    children: tuple["Node", ...] | None = None
+
+
+class Named(Model):
+    """The name of a pod."""
+
+    name: str
+
+
+class Autoscaler(Model):
+    """What the operator's HorizontalPodAutoscaler of a pod says; it wins over `replicas`."""
+
+    min_replicas: int
+    max_replicas: int
+    metricsv2: tuple[Metric, ...]
+    """In the shape of autoscaling/v2; `metrics` is that of v2beta1."""
+
+
+class ComponentSpec(Model):
+    """The pod that holds the graph's containers.
+
+    `pdbSpec` is left out on purpose: its budget counts the pods of all predictors, so that two of them forbid every
+    eviction.
+    """
+
+    metadata: Named | None = None
+    """Instead of the names of all containers, the end of its Deployment's name."""
+    spec: PodSpec
+    hpa_spec: Autoscaler | None = None
+
+
+class Orchestrator(Model):
+    """The executor beside the model; its default request is half a core."""
+
+    resources: Resources | None = None
+    env: tuple[EnvVar, ...] | None = None
+
+
+class Predictor(Model):
+    """One model version; its name is the release id."""
+
+    name: str
+    replicas: int | None = None
+    traffic: int | None = None
+    shadow: bool | None = None
+    annotations: dict[str, str] | None = None
+    labels: dict[str, str] | None = None
+    graph: Node
+    component_specs: tuple[ComponentSpec, ...]
+    svc_orch_spec: Orchestrator | None = None
+
+
+class SeldonSpec(Model):
+    """The predictors that share the traffic."""
+
+    name: str | None = None
+    protocol: Literal["seldon", "tensorflow", "v2"] = "seldon"
+    annotations: dict[str, str] | None = None
+    predictors: tuple[Predictor, ...]
+
+
+class SeldonDeployment(Object):
+    """A served model: one predictor a version."""
+
+    api_version: Literal["machinelearning.seldon.io/v1"] = "machinelearning.seldon.io/v1"
+    kind: Literal["SeldonDeployment"] = "SeldonDeployment"
+    spec: SeldonSpec

@@ -1,0 +1,138 @@
+"""ConfigMaps and Secrets as pods and the artifact repository see them.
+
+`driftloop-platform` comes from run/platform.json; other ConfigMaps are those in the tree. There are no other Secrets.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from driftloop.clients.s3 import Store
+from driftloop.errors import LocalError
+from driftloop.local.argo.parts import KeyRef, NotUnderstoodError, Part, read
+from driftloop.local.ground.state import State
+
+PLATFORM = "driftloop-platform"
+
+Find = Callable[[str, str, str], "dict[str, Any] | None"]
+"""(kind, namespace, name) -> the applied object."""
+
+
+class RepositoryRef(Part):
+    """The artifact repository: a key of a ConfigMap."""
+
+    config_map: str = "artifact-repositories"
+    key: str | None = None
+
+
+class MissingKeyError(LocalError):
+    """A ConfigMap or Secret, or its key, that is not there."""
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """What one namespace's pods may refer to."""
+
+    namespace: str
+    config_map: Mapping[str, str]
+    secret: Mapping[str, str]
+    find: Find
+
+    @classmethod
+    def of(cls, state: State, namespace: str, find: Find) -> "Configuration":
+        """As the platform file says now."""
+        try:
+            platform = json.loads(state.platform.read_text())
+        except FileNotFoundError:
+            raise MissingKeyError(f"{state.platform} is missing", hint="`driftloop up` writes it") from None
+        return cls(namespace, platform["configMap"], platform["secret"], find)
+
+    def config_maps(self, name: str) -> Mapping[str, str]:
+        """All keys of a ConfigMap."""
+        if name == PLATFORM:
+            return self.config_map
+        found = self.find("ConfigMap", self.namespace, name)
+        if found is None:
+            raise MissingKeyError(f"configmap `{name}` not found in namespace {self.namespace}")
+        return {key: str(value) for key, value in (found.get("data") or {}).items()}
+
+    def secrets(self, name: str) -> Mapping[str, str]:
+        """All keys of a Secret."""
+        if name != PLATFORM:
+            raise MissingKeyError(
+                f"secret `{name}` not found in namespace {self.namespace}", hint=f"locally there is only {PLATFORM}"
+            )
+        return self.secret
+
+    def config_key(self, ref: KeyRef) -> str | None:
+        """One key of a ConfigMap; None when it is optional and missing."""
+        return _key(self.config_maps, ref, "configmap")
+
+    def secret_key(self, ref: KeyRef) -> str | None:
+        """One key of a Secret; None when it is optional and missing."""
+        return _key(self.secrets, ref, "secret")
+
+
+class S3Repository(Part):
+    """Where artifacts without a bucket go."""
+
+    ACCEPTED = frozenset({"createBucketIfNotPresent"})
+    endpoint: str
+    bucket: str
+    region: str = "us-east-1"
+    insecure: bool = False
+    key_format: str = "{{workflow.name}}/{{pod.name}}"
+    access_key_secret: KeyRef
+    secret_key_secret: KeyRef
+
+
+class RepositoryText(Part):
+    """The text under the ConfigMap's key."""
+
+    ACCEPTED = frozenset({"archiveLogs"})
+    s3: S3Repository
+
+
+@dataclass(frozen=True)
+class Repository:
+    """The artifact repository, open."""
+
+    store: Store
+    bucket: str
+    key_format: str
+
+
+def repository(ref: RepositoryRef | None, configuration: Configuration) -> Repository:
+    """The repository a Workflow refers to; NotUnderstoodError, MissingKeyError."""
+    ref = ref or RepositoryRef()
+    text = configuration.config_key(KeyRef(name=ref.config_map, key=ref.key or "s3"))
+    what = f"artifact repository {ref.config_map}/{ref.key or 's3'}"
+    try:
+        document = yaml.safe_load(text or "")
+    except yaml.YAMLError as error:
+        raise NotUnderstoodError(f"{what} is not YAML: {error}") from error
+    s3 = read(RepositoryText, document, what=what).s3
+    access, secret = configuration.secret_key(s3.access_key_secret), configuration.secret_key(s3.secret_key_secret)
+    store = Store.at(
+        f"{'http' if s3.insecure else 'https'}://{s3.endpoint}",
+        access_key=access or "",
+        secret_key=secret or "",
+        region=s3.region or "us-east-1",
+    )
+    return Repository(store, s3.bucket, s3.key_format)
+
+
+def _key(lookup: Callable[[str], Mapping[str, str]], ref: KeyRef, kind: str) -> str | None:
+    try:
+        return lookup(ref.name)[ref.key]
+    except MissingKeyError:
+        if ref.optional:
+            return None
+        raise
+    except KeyError:
+        if ref.optional:
+            return None
+        raise MissingKeyError(f"{kind} `{ref.name}` has no key `{ref.key}`") from None

@@ -1,0 +1,56 @@
+"""Dotted paths into JSON, as Argo Events uses them (`body.items.0.name`; `\\.` is a dot inside a key)."""
+
+import copy
+import re
+from typing import Any
+
+from driftloop.errors import LocalError
+
+
+class PathError(LocalError):
+    """A path that leads nowhere in a document it should lead into."""
+
+
+def get(document: Any, path: str) -> tuple[bool, Any]:
+    """Whether something is there, and it."""
+    for part in parts(path):
+        match document:
+            case dict() if part in document:
+                document = document[part]
+            case list() if part.isdigit() and int(part) < len(document):
+                document = document[int(part)]
+            case _:
+                return False, None
+    return True, document
+
+
+def put(document: Any, path: str, value: Any) -> Any:
+    """A copy of the document with the value at the path; missing objects on the way are made, -1 appends to a list."""
+    result = copy.deepcopy(document)
+    here = result
+    steps = parts(path)
+    for position, part in enumerate(steps):
+        last = position == len(steps) - 1
+        nothing: Any = [] if not last and steps[position + 1] in ("0", "-1") else {}
+        match here:
+            case dict():
+                if last:
+                    here[part] = value
+                else:
+                    here = here.setdefault(part, nothing)
+            case list() if part == "-1" or (part.isdigit() and int(part) == len(here)):
+                here.append(value if last else nothing)
+                here = here[-1]
+            case list() if part.isdigit() and int(part) < len(here):
+                if last:
+                    here[int(part)] = value
+                else:
+                    here = here[int(part)]
+            case _:
+                raise PathError(f"`{path}` can't be set: `{part}` is no place in a {type(here).__name__}")
+    return result
+
+
+def parts(path: str) -> list[str]:
+    """The keys of a path."""
+    return [part.replace("\\.", ".") for part in re.split(r"(?<!\\)\.", path)]

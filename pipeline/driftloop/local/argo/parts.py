@@ -1,0 +1,89 @@
+"""What the local runtime understands of Argo's objects.
+
+Three kinds of fields: the ones below, which it acts on; those in a class's `ACCEPTED`, which change nothing on one
+machine; and all others, which are refused by name.
+"""
+
+import json
+from typing import Annotated, Any, ClassVar, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic.alias_generators import to_camel
+
+from driftloop.errors import LocalError
+
+
+class NotUnderstoodError(LocalError):
+    """An object with something the local runtime does not act on, or that is not what the API allows."""
+
+
+class Part(BaseModel):
+    """A piece of an object: frozen, camelCase outside, unknown fields refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, alias_generator=to_camel)
+    ACCEPTED: ClassVar[frozenset[str]] = frozenset()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _leave_out_accepted(cls, value: Any) -> Any:
+        if isinstance(value, dict):
+            return {k: v for k, v in value.items() if k not in cls.ACCEPTED and v is not None}
+        return value
+
+    def raw(self) -> dict[str, Any]:
+        """As it was written, without what is only accepted."""
+        return self.model_dump(by_alias=True, exclude_unset=True)
+
+
+def _any_string(value: Any) -> Any:
+    """Argo's AnyString: numbers and booleans are taken as their text."""
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case int() | float():
+            return json.dumps(value)
+        case _:
+            return value
+
+
+Text = Annotated[str, BeforeValidator(_any_string)]
+_DURATION = r"^(\d+(\.\d+)?|(\d+(\.\d+)?(ms|s|m|h|d))+)$"
+Duration = Annotated[str, BeforeValidator(_any_string), Field(pattern=_DURATION)]
+Whole = Annotated[str, BeforeValidator(_any_string), Field(pattern=r"^\d+$")]
+Number = Annotated[str, BeforeValidator(_any_string), Field(pattern=r"^\d+(\.\d+)?$")]
+
+
+class KeyRef(Part):
+    """One key of a ConfigMap or Secret."""
+
+    name: str
+    key: str
+    optional: bool = False
+
+
+S = TypeVar("S", bound=Part)
+
+
+def read(kind: type[S], value: Any, *, what: str) -> S:
+    """A part from its JSON; NotUnderstoodError lists every field at fault, `what` says whose they are."""
+    try:
+        return kind.model_validate(value)
+    except ValidationError as error:
+        faults = [_fault(fault["loc"], fault["type"], fault["msg"], fault["input"]) for fault in error.errors()]
+        raise NotUnderstoodError(
+            f"{what}: {'; '.join(faults)}",
+            hint="`driftloop up --explain` lists what the local runtime acts on",
+        ) from error
+
+
+def _fault(place: tuple[int | str, ...], type: str, message: str, found: Any) -> str:
+    path = ".".join(str(part) for part in place)
+    match type:
+        case "extra_forbidden":
+            return f"`{path}` is not understood by the local runtime"
+        case "missing":
+            return f"`{path}` is missing"
+        case "value_error":
+            return message.removeprefix("Value error, ")
+        case _:
+            return f"`{path}` is {json.dumps(found, default=str)[:60]}: {message.lower()}"

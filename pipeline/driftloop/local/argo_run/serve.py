@@ -1,0 +1,85 @@
+"""All of the stand-in in one process: webhooks, sensors, schedules and the runner of Workflows."""
+
+import asyncio
+import json
+import logging
+import os
+from pathlib import Path
+
+from driftloop.clients.nats import connect
+from driftloop.errors import LocalError
+from driftloop.local.argo import objects
+from driftloop.local.argo.store import Workflows
+from driftloop.local.argo_events.eventsource import EventSources
+from driftloop.local.argo_events.sensor import Sensors
+from driftloop.local.argo_workflows import pod
+from driftloop.local.argo_workflows.controller import Controller
+from driftloop.local.argo_workflows.cron import Schedules
+from driftloop.local.argo_workflows.leaves import World
+from driftloop.local.ground.addresses import proxies
+from driftloop.local.ground.state import State
+from driftloop.local.kubelet.devices import Devices
+
+LOG = logging.getLogger("argo")
+
+
+async def serve(state: State) -> None:
+    """Until cancelled. LocalError when the state folder is not set up; StoreError without NATS."""
+    try:
+        ports = json.loads(state.ports_file.read_text())
+        platform = json.loads(state.platform.read_text())
+    except FileNotFoundError as error:
+        raise LocalError(f"{error.filename} is missing", hint="`driftloop up` writes it") from None
+    if killed := pod.kill_leftovers(state):
+        LOG.info("stopped %d processes of steps that an earlier runner left", killed)
+    client = await connect(platform["configMap"]["nats-url"], name="argo")
+    try:
+        js = client.jetstream()
+        workflows = await Workflows.open(js)
+        applied = Applied()
+        # an interrupted Workflow may need its template before the first look at the file
+        applied.now = objects.Objects.read(state.objects)
+        devices = Devices.found(_device_files(), os.environ)
+        if shown := [f"{variable}={','.join(names)}" for variable, names in devices.shown.items() if names]:
+            LOG.info("GPUs: %s", " ".join(shown))
+        world = World(state, workflows, applied.find, proxies(ports), devices=devices)
+        sources = EventSources(js, platform["secret"])
+        sensors = Sensors(js, workflows)
+        schedules = Schedules(js, workflows)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_follow(state, applied, sources, sensors, schedules))
+            group.create_task(sources.run(ports["webhook"]))
+            group.create_task(sensors.run())
+            group.create_task(schedules.run())
+            group.create_task(Controller(world).run())
+    finally:
+        await client.close()
+
+
+def _device_files() -> list[str]:
+    """Names below /dev, as far as GPUs may be among them."""
+    root = Path("/dev")
+    return [file.relative_to(root).as_posix() for pattern in ("nvidia*", "dri/*") for file in root.glob(pattern)]
+
+
+class Applied:
+    """The objects of the commit that is applied now."""
+
+    def __init__(self) -> None:
+        self.now = objects.Objects()
+
+    def find(self, kind: str, namespace: str, name: str) -> objects.Json | None:
+        """One object of the applied commit."""
+        return self.now.find(kind, namespace, name)
+
+
+async def _follow(
+    state: State, applied: Applied, sources: EventSources, sensors: Sensors, schedules: Schedules
+) -> None:
+    """Hand every new commit's objects on: first those who listen, last those who let events in."""
+    async for found in objects.watch(state.objects):
+        applied.now = found
+        await sensors.apply(found)
+        await schedules.apply(found)
+        await sources.apply(found)
+        LOG.info("applied %s: %d objects", found.revision or "nothing yet", len(found.by_key))

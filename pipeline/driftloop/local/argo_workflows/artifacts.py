@@ -1,0 +1,86 @@
+"""A step's artifacts: from S3 into the folders that stand for its mounts, and from there to S3."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from driftloop.clients.s3 import Location, MissingObjectError, Store
+from driftloop.errors import LocalError, StoreError
+from driftloop.local.argo.parts import NotUnderstoodError
+from driftloop.local.argo_workflows.model import Artifact, Template
+from driftloop.local.argo_workflows.mounts import place
+
+
+def fetch(template: Template, stored: Mapping[str, Location], mounts: Mapping[str, Path], store: Store | None) -> None:
+    """Put the input artifacts where the template wants them, and make the folders of the outputs."""
+    for artifact in template.inputs.artifacts:
+        at = stored.get(artifact.name)
+        if at is None:
+            continue
+        target = place(_path(artifact), mounts, f"input artifact {artifact.name}")
+        if store is None:
+            raise NotUnderstoodError(f"input artifact {artifact.name}: there is no artifact repository")
+        try:
+            if at.key.endswith("/") or not store.exists(at):
+                store.get_folder(at, target)
+            else:
+                store.get_file(at, target)
+        except MissingObjectError:
+            if not artifact.optional:
+                raise
+    for artifact in template.outputs.artifacts:
+        place(_path(artifact), mounts, f"output artifact {artifact.name}").parent.mkdir(parents=True, exist_ok=True)
+    for parameter in template.outputs.parameters:
+        if parameter.value_from is not None and parameter.value_from.path is not None:
+            file = place(parameter.value_from.path, mounts, f"output parameter {parameter.name}")
+            file.parent.mkdir(parents=True, exist_ok=True)
+
+
+def send(
+    template: Template, stored: Mapping[str, Location], mounts: Mapping[str, Path], store: Store | None
+) -> dict[str, Location]:
+    """Store the output artifacts, over what an earlier try of this step stored; where each one is now.
+
+    As in Argo, an optional one that the step did not write is left out, and an empty folder is stored as nothing:
+    whoever takes it as an input has to say that it is optional.
+    """
+    sent: dict[str, Location] = {}
+    for artifact in template.outputs.artifacts:
+        source = place(_path(artifact), mounts, f"output artifact {artifact.name}")
+        at = stored[artifact.name]
+        if store is None:
+            raise NotUnderstoodError(f"output artifact {artifact.name}: there is no artifact repository")
+        if source.is_dir():
+            store.put_folder(source, at, mirror=True)
+        elif source.is_file():
+            store.put_file(source, at)
+        elif artifact.optional:
+            continue
+        else:
+            raise LocalError(
+                f"output artifact {artifact.name}: the step left nothing at {artifact.path}",
+                hint="does the program write to its --out?",
+            )
+        sent[artifact.name] = at
+    return sent
+
+
+def rescue(template: Template, stored: Mapping[str, Location], mounts: Mapping[str, Path], store: Store | None) -> str:
+    """Store what a failed step left of its outputs, as Argo does; what to add to its message when that fails, too."""
+    for artifact in template.outputs.artifacts:
+        source = place(_path(artifact), mounts, f"output artifact {artifact.name}")
+        try:
+            if store is None or not source.exists():
+                continue
+            if source.is_dir():
+                store.put_folder(source, stored[artifact.name], mirror=True)
+            else:
+                store.put_file(source, stored[artifact.name])
+        except StoreError as error:
+            return f"; output artifact {artifact.name}: {error.message}"
+    return ""
+
+
+def _path(artifact: Artifact) -> str:
+    if artifact.path is None:
+        raise NotUnderstoodError(f"artifact `{artifact.name}` has no path")
+    return artifact.path

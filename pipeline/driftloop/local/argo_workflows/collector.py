@@ -1,0 +1,100 @@
+"""Deletes Workflows whose time is over (`ttlStrategy`), with their logs.
+
+What a run released stays: its lineage is in git and its data and models in S3. A deletion leaves a marker in the
+bucket, for those who watch it; an hour later that goes too, so the bucket holds no more than what is kept.
+"""
+
+import asyncio
+import logging
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from driftloop.errors import LocalError, StoreError
+from driftloop.local.argo.store import Change, OvertakenError, Workflows
+from driftloop.local.argo_workflows import lifecycle
+from driftloop.local.ground.state import State
+
+LOG = logging.getLogger("argo.workflows")
+
+LONGEST_SLEEP = 30.0
+"""Seconds after which the clock is looked at again: it may have been set, or the machine asleep."""
+
+MARKERS = 3600.0
+"""Seconds for which the marker of a deletion stays."""
+
+Key = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Due:
+    """What is to go, and when (seconds since the epoch): the Workflow of this revision, or its deletion's marker."""
+
+    at: float
+    revision: int
+    marker: bool
+
+
+class Collector:
+    """Keeps what each Workflow's last change says about its end."""
+
+    def __init__(self, state: State, workflows: Workflows, *, markers: float = MARKERS) -> None:
+        self._state = state
+        self._workflows = workflows
+        self._markers = markers
+        self._due: dict[Key, Due] = {}
+        self._changed = asyncio.Event()
+
+    def see(self, change: Change) -> None:
+        """A Workflow was written or deleted."""
+        key = (change.namespace, change.name)
+        self._due.pop(key, None)
+        if change.workflow is None:
+            self._due[key] = Due(time.time() + self._markers, change.revision, marker=True)
+            self._changed.set()
+            return
+        try:
+            expiry = lifecycle.expiry(change.workflow)
+        except LocalError as error:
+            LOG.warning("%s/%s is kept: %s", *key, error.message)
+            return
+        if expiry is not None:
+            self._due[key] = Due(expiry.timestamp(), change.revision, marker=False)
+            self._changed.set()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            self._changed.clear()
+            now = time.time()
+            for key in [key for key, due in self._due.items() if due.at <= now]:
+                await self._collect(key, self._due[key])
+            wait = min([due.at - time.time() for due in self._due.values()], default=LONGEST_SLEEP)
+            try:
+                async with asyncio.timeout(min(max(0.5, wait), LONGEST_SLEEP)):
+                    await self._changed.wait()
+            except TimeoutError:
+                continue
+
+    async def _collect(self, key: Key, due: Due) -> None:
+        try:
+            if due.marker:
+                await self._workflows.forget(*key, due.revision)
+            else:
+                await self._workflows.delete(*key, due.revision)
+                LOG.info("%s/%s: deleted, its time is over (ttlStrategy)", *key)
+        except OvertakenError:
+            # its new state comes as a change of its own
+            return
+        except StoreError as error:
+            LOG.warning("%s/%s: %s; trying again", *key, error.message)
+            return
+        if self._due.get(key) == due:
+            del self._due[key]
+        await asyncio.to_thread(shutil.rmtree, logs_of(self._state, key[1]), True)
+
+
+def logs_of(state: State, workflow: str) -> Path:
+    """Where the logs of a Workflow's steps lie."""
+    return state.logs / workflow

@@ -1,0 +1,95 @@
+"""Runs every Workflow there is: starts new ones, takes up interrupted ones, stops deleted ones, deletes old ones."""
+
+import asyncio
+import logging
+import shutil
+
+from driftloop.local.argo.nodes import ENDED
+from driftloop.local.argo.store import Change, GoneError, until_stored
+from driftloop.local.argo_workflows.collector import Collector
+from driftloop.local.argo_workflows.leaves import World
+from driftloop.local.argo_workflows.run import Run
+
+LOG = logging.getLogger("argo.workflows")
+
+Key = tuple[str, str]
+
+
+class Controller:
+    """The Workflows of one state folder."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._collector = Collector(world.state, world.workflows)
+        self._running: dict[Key, tuple[str, asyncio.Task[None]]] = {}
+
+    async def run(self) -> None:
+        """Until cancelled; then all steps are stopped, and their nodes stay as they are."""
+        collecting = asyncio.create_task(self._collector.run(), name="collector")
+        try:
+            async for change in self._world.workflows.changes():
+                self._collector.see(change)
+                await self._see(change)
+                if collecting.done():
+                    collecting.result()
+        finally:
+            collecting.cancel()
+            tasks = [task for _, task in self._running.values()]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _see(self, change: Change) -> None:
+        key = (change.namespace, change.name)
+        uid, task = self._running.get(key, ("", None))
+        if change.workflow is None:
+            # an old message after a restart may speak of what was made anew since
+            if task is not None and await until_stored(lambda: self._world.workflows.get(*key)) is None:
+                await self._stop(key, task, "deleted")
+            return
+        found = change.workflow["metadata"]["uid"]
+        if (change.workflow.get("status") or {}).get("phase") in ENDED:
+            return
+        if task is not None and not task.done():
+            if uid == found:
+                return
+            await self._stop(key, task, "made anew")
+        now = await until_stored(lambda: self._world.workflows.get(*key))
+        if now is None or (now[0].get("status") or {}).get("phase") in ENDED:
+            return
+        run = Run(now[0], now[1], self._world)
+        LOG.info("%s/%s: %s", *key, "go on" if run.phase else "start")
+        self._running[key] = (found, asyncio.create_task(self._execute(key, run), name=f"workflow {'/'.join(key)}"))
+
+    async def _execute(self, key: Key, run: Run) -> None:
+        try:
+            gone = False
+            try:
+                await run.execute()
+            except* GoneError:
+                gone = True
+            if gone:
+                LOG.info("%s/%s: deleted while it ran", *key)
+                return
+        # one Workflow that meets a bug of ours must not take the others with it; the traceback goes to the log
+        except Exception as error:
+            LOG.exception("%s/%s: the runner failed", *key)
+            try:
+                await run.fail(f"the local runtime failed: {error!r}; see its log")
+            except GoneError:
+                return
+        LOG.info("%s/%s: %s", *key, run.phase)
+        shutil.rmtree(self._world.state.work / "steps" / ".".join(key), ignore_errors=True)
+        self._forget(key)
+
+    async def _stop(self, key: Key, task: "asyncio.Task[None]", why: str) -> None:
+        LOG.info("%s/%s: %s, its steps are stopped", *key, why)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        shutil.rmtree(self._world.state.work / "steps" / ".".join(key), ignore_errors=True)
+        self._running.pop(key, None)
+
+    def _forget(self, key: Key) -> None:
+        _, task = self._running.get(key, ("", None))
+        if task is asyncio.current_task():
+            del self._running[key]

@@ -1,0 +1,202 @@
+"""CronWorkflows: a Workflow at each time of a schedule, named after that time, so that none is made twice."""
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import nats.js.errors
+from nats.js import JetStreamContext
+from nats.js.kv import KeyValue
+
+from driftloop.clients.nats import key_value
+from driftloop.errors import StoreError
+from driftloop.local.argo import bus
+from driftloop.local.argo.nodes import ENDED
+from driftloop.local.argo.objects import Json, Objects
+from driftloop.local.argo.parts import NotUnderstoodError, read
+from driftloop.local.argo.patience import patiently
+from driftloop.local.argo.store import Workflows
+from driftloop.local.argo_workflows.model import CronSpec
+
+LOG = logging.getLogger("argo.cron")
+
+BUCKET = "driftloop-schedules"
+"""`<namespace>.<name>` -> the time up to which a CronWorkflow is done, and its last Workflow."""
+
+LONGEST_SLEEP = 30.0
+"""Seconds after which the clock is looked at again: it may have been set, or the machine asleep."""
+
+ON_TIME = 5.0
+"""Seconds by which a run may be late without having been missed."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """Up to when (seconds since the epoch) a schedule is done, and the Workflow it made last."""
+
+    until: float
+    last: str | None = None
+
+
+@dataclass(frozen=True)
+class Due:
+    """The latest time at or before now that a schedule names, and the next one after now."""
+
+    latest: float | None
+    next: float
+
+
+class Schedules:
+    """The applied CronWorkflows."""
+
+    def __init__(self, js: JetStreamContext, workflows: Workflows) -> None:
+        self._js = js
+        self._workflows = workflows
+        self._crons: dict[tuple[str, str], tuple[Json, CronSpec]] = {}
+        self._changed = asyncio.Event()
+        self._bucket: KeyValue | None = None
+
+    async def apply(self, objects: Objects) -> None:
+        """Keep these schedules, and no others; one that is not understood is logged and not kept."""
+        crons: dict[tuple[str, str], tuple[Json, CronSpec]] = {}
+        for cron in objects.of("CronWorkflow"):
+            namespace, name = cron["metadata"]["namespace"], cron["metadata"]["name"]
+            try:
+                crons[namespace, name] = (cron, understood(cron))
+            except NotUnderstoodError as error:
+                LOG.error("%s", error)  # noqa: TRY400 - the message says it all
+        self._crons = crons
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        await patiently(self._open)
+        while True:
+            self._changed.clear()
+            wait = LONGEST_SLEEP
+            for key in list(self._crons):
+                try:
+                    wait = min(wait, await self._look(key))
+                except (StoreError, *bus.Errors) as error:
+                    LOG.warning("%s/%s: %s; trying again", *key, bus.describe(error))
+                    wait = 1.0
+            try:
+                async with asyncio.timeout(max(0.05, wait)):
+                    await self._changed.wait()
+            except TimeoutError:
+                continue
+
+    async def _open(self) -> None:
+        self._bucket = await key_value(self._js, BUCKET)
+
+    async def _look(self, key: tuple[str, str]) -> float:
+        """Make what is due; seconds until the next look."""
+        cron, spec = self._crons[key]
+        now = time.time()
+        done = await self._read(key)
+        if done is None:
+            # a schedule starts when it is first seen: nothing before that was missed
+            done = Done(now)
+            await self._write(key, done)
+        due = times(spec, done.until, now)
+        if due.latest is not None:
+            last = done.last
+            late = now - due.latest
+            if spec.suspend:
+                LOG.info("%s/%s: suspended, nothing is started", *key)
+            elif late > max(ON_TIME, spec.starting_deadline_seconds):
+                LOG.info("%s/%s: missed by %.0f s, too late to start", *key, late)
+            elif spec.concurrency_policy == "Forbid" and await self._runs(key[0], done.last):
+                LOG.info("%s/%s: %s still runs, nothing is started", *key, done.last)
+            else:
+                workflow = made(cron, spec, due.latest)
+                last, new = await self._workflows.create(workflow, namespace=key[0])
+                LOG.info("%s/%s: workflow %s %s", *key, last, "created" if new else "already exists")
+            await self._write(key, Done(due.latest, last))
+        return due.next - time.time()
+
+    async def _runs(self, namespace: str, name: str | None) -> bool:
+        found = await self._workflows.get(namespace, name) if name else None
+        return found is not None and (found[0].get("status") or {}).get("phase") not in ENDED
+
+    async def _read(self, key: tuple[str, str]) -> Done | None:
+        if self._bucket is None:
+            raise StoreError(f"bucket {BUCKET} is not open")
+        try:
+            entry = await self._bucket.get(".".join(key))
+        except nats.js.errors.KeyNotFoundError:
+            return None
+        return Done(**json.loads(entry.value or b"{}"))
+
+    async def _write(self, key: tuple[str, str], done: Done) -> None:
+        if self._bucket is None:
+            raise StoreError(f"bucket {BUCKET} is not open")
+        await self._bucket.put(".".join(key), json.dumps({"until": done.until, "last": done.last}).encode())
+
+
+def understood(cron: Json) -> CronSpec:
+    """A CronWorkflow's spec; NotUnderstoodError also for a schedule or time zone that is none."""
+    from croniter import croniter
+
+    what = f"CronWorkflow {cron['metadata'].get('namespace', 'default')}/{cron['metadata']['name']}"
+    spec = read(CronSpec, cron.get("spec") or {}, what=what)
+    for schedule in spec.schedules:
+        if len(schedule.split()) not in (1, 5) or not croniter.is_valid(schedule) or not _ever(schedule):
+            raise NotUnderstoodError(f"{what}: schedule `{schedule}` is not understood", hint="five fields, or @daily")
+    try:
+        ZoneInfo(spec.timezone)
+    except (ZoneInfoNotFoundError, ValueError) as error:
+        raise NotUnderstoodError(
+            f"{what}: there is no time zone `{spec.timezone}`", hint="like Europe/Berlin"
+        ) from error
+    return spec
+
+
+def _ever(schedule: str) -> bool:
+    """Whether a schedule names any moment: 30 February is none."""
+    from croniter import croniter
+    from croniter.croniter import CroniterBadDateError
+
+    try:
+        croniter(schedule).get_next(float)
+    except CroniterBadDateError:
+        return False
+    return True
+
+
+def times(spec: CronSpec, since: float, now: float) -> Due:
+    """The latest scheduled time after `since` and not after `now` (None: there is none), and the next one."""
+    from croniter import croniter
+
+    zone = ZoneInfo(spec.timezone)
+    here = datetime.fromtimestamp(now, zone)
+    # get_prev is strictly before; a look at the very moment must not skip it
+    just = here + timedelta(microseconds=1)
+    latest = max(croniter(schedule, just).get_prev(datetime).timestamp() for schedule in spec.schedules)
+    following = min(croniter(schedule, here).get_next(datetime).timestamp() for schedule in spec.schedules)
+    return Due(latest if latest > since else None, following)
+
+
+def made(cron: Json, spec: CronSpec, moment: float) -> Json:
+    """The Workflow of one scheduled time."""
+    metadata: Mapping[str, str] = cron["metadata"]
+    scheduled = datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return {
+        "apiVersion": cron["apiVersion"],
+        "kind": "Workflow",
+        "metadata": {
+            "name": f"{metadata['name']}-{int(moment)}",
+            "namespace": metadata["namespace"],
+            "labels": {**spec.workflow_metadata.labels, "workflows.argoproj.io/cron-workflow": metadata["name"]},
+            "annotations": {
+                **spec.workflow_metadata.annotations,
+                "workflows.argoproj.io/scheduled-time": scheduled,
+            },
+        },
+        "spec": spec.workflow_spec,
+    }

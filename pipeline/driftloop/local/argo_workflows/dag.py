@@ -1,0 +1,127 @@
+"""What decides a DAG: which tasks a task waits for, whether it runs then, and how the whole ended."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from driftloop.local.argo import expressions
+from driftloop.local.argo.expressions import Dialect, Expression, ExpressionError
+from driftloop.local.argo.nodes import BAD, Node, Phase
+from driftloop.local.argo.parts import NotUnderstoodError
+from driftloop.local.argo_workflows.model import Task
+
+STATES = ("Succeeded", "Failed", "Errored", "Skipped", "Omitted", "Daemoned", "AnySucceeded", "AllFailed")
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a task ended; `children` are the phases of a loop's items."""
+
+    phase: Phase
+    children: tuple[Phase, ...] = ()
+
+    def holds(self, state: str) -> bool:
+        """Whether `<task>.<state>` is true."""
+        match state:
+            case "Errored":
+                return self.phase == "Error"
+            case "Daemoned":
+                return False
+            case "AnySucceeded":
+                return "Succeeded" in self.children
+            case "AllFailed":
+                return bool(self.children) and all(phase in BAD for phase in self.children)
+            case _:
+                return self.phase == state
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The tasks of a DAG in an order in which each comes after those it waits for."""
+
+    tasks: tuple[Task, ...]
+    conditions: Mapping[str, Expression | None]
+    waits_for: Mapping[str, frozenset[str]]
+
+    def startable(self, ended: Collection[str], started: Collection[str]) -> tuple[Task, ...]:
+        """The tasks that may start now: not started, and all they wait for is over."""
+        return tuple(
+            task for task in self.tasks if task.name not in started and self.waits_for[task.name] <= set(ended)
+        )
+
+    def ancestors(self, task: str) -> set[str]:
+        """Every task that comes before this one; its outputs are in scope."""
+        found: set[str] = set()
+        pending = list(self.waits_for[task])
+        while pending:
+            name = pending.pop()
+            if name not in found:
+                found.add(name)
+                pending.extend(self.waits_for[name])
+        return found
+
+    def runs(self, task: str, ended: Mapping[str, Ended]) -> bool:
+        """Whether a task's `depends` is true; all it waits for is in `ended`."""
+        condition = self.conditions[task]
+        return condition is None or bool(expressions.evaluate(condition, lambda parts: _state(parts, ended)))
+
+    def phase(self, nodes: Mapping[str, Node]) -> Phase:
+        """The DAG's phase: that of its last tasks, where one that did not run counts as those it waited for."""
+        branch: dict[str, Phase] = {}
+        for task in self.tasks:
+            own = nodes[task.name].phase
+            if own in ("Skipped", "Omitted"):
+                own = worst([branch[name] for name in self.waits_for[task.name]])
+            branch[task.name] = own
+        inner = {name for names in self.waits_for.values() for name in names}
+        return worst([branch[task.name] for task in self.tasks if task.name not in inner])
+
+
+def plan(tasks: Sequence[Task]) -> Plan:
+    """The plan of a DAG; NotUnderstoodError for unknown names, states and cycles."""
+    by_name = {task.name: task for task in tasks}
+    if len(by_name) != len(tasks):
+        raise NotUnderstoodError("two tasks of one dag have the same name")
+    conditions = {task.name: _condition(task) for task in tasks}
+    waits_for: dict[str, frozenset[str]] = {}
+    for name, condition in conditions.items():
+        found = [] if condition is None else list(expressions.names(condition))
+        for parts in found:
+            if parts[0] not in by_name:
+                raise NotUnderstoodError(f"task `{name}` depends on `{parts[0]}`, which does not exist")
+            if len(parts) > 1 and parts[1] not in STATES:
+                raise NotUnderstoodError(f"task `{name}`: `{parts[1]}` is no state", hint=f"known: {', '.join(STATES)}")
+        waits_for[name] = frozenset(parts[0] for parts in found)
+    return Plan(tuple(by_name[name] for name in _ordered(waits_for)), conditions, waits_for)
+
+
+def worst(phases: Sequence[Phase]) -> Phase:
+    """Error before Failed before Succeeded."""
+    return next((phase for phase in ("Error", "Failed") if phase in phases), "Succeeded")
+
+
+def _condition(task: Task) -> Expression | None:
+    if task.dependencies:
+        return expressions.parse(" && ".join(task.dependencies), Dialect.DEPENDS)
+    if task.depends is None or not task.depends.strip():
+        return None
+    try:
+        return expressions.parse(task.depends, Dialect.DEPENDS)
+    except ExpressionError as error:
+        raise NotUnderstoodError(f"task `{task.name}`: {error.message}") from error
+
+
+def _state(parts: tuple[str, ...], ended: Mapping[str, Ended]) -> bool:
+    if len(parts) > 1:
+        return ended[parts[0]].holds(parts[1])
+    return any(ended[parts[0]].holds(state) for state in ("Succeeded", "Skipped", "Daemoned"))
+
+
+def _ordered(waits_for: Mapping[str, frozenset[str]]) -> list[str]:
+    done: list[str] = []
+    while len(done) < len(waits_for):
+        ready = [name for name, before in waits_for.items() if name not in done and before <= set(done)]
+        if not ready:
+            rest = ", ".join(sorted(set(waits_for) - set(done)))
+            raise NotUnderstoodError(f"the tasks {rest} wait for each other")
+        done.extend(ready)
+    return done

@@ -1,0 +1,144 @@
+"""The leaves of a Workflow's tree of nodes: a pod, or the creation of another Workflow."""
+
+import asyncio
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import yaml
+
+from driftloop.clients.s3 import Location
+from driftloop.local.argo.configuration import Configuration, Find, Repository, repository
+from driftloop.local.argo.nodes import Node
+from driftloop.local.argo.parts import NotUnderstoodError, read
+from driftloop.local.argo.store import Workflows, until_stored
+from driftloop.local.argo_workflows import pod, tags
+from driftloop.local.argo_workflows.collector import logs_of
+from driftloop.local.argo_workflows.locks import Mutexes
+from driftloop.local.argo_workflows.model import Template, WorkflowSpec
+from driftloop.local.ground.state import State
+from driftloop.local.kubelet.devices import Devices
+
+TRANSFERS = 8
+"""Steps that may move their artifacts at once."""
+
+CREATED_BY = "driftloop.dev/created-by"
+"""Annotation on a Workflow made by a resource template: the node, so that a repeat knows its own."""
+
+
+@dataclass(frozen=True)
+class World:
+    """What every run shares."""
+
+    state: State
+    workflows: Workflows
+    find: Find
+    environment: Mapping[str, str]
+    """What every step's process gets besides its own."""
+    mutexes: Mutexes = field(default_factory=Mutexes)
+    devices: Devices = field(default_factory=Devices)
+    transfers: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(TRANSFERS))
+
+
+class Leaves:
+    """What runs the leaves of one Workflow."""
+
+    def __init__(self, world: World, *, namespace: str, workflow: str, uid: str, spec: WorkflowSpec) -> None:
+        self._world = world
+        self._namespace, self._workflow, self._uid = namespace, workflow, uid
+        self._spec = spec
+
+    def located(self, name: str, key: str | None, scope: tags.Scope) -> Location:
+        """Where an artifact is stored: under its key, else where the repository's `keyFormat` says."""
+        found = self._repository
+        if key is None:
+            return Location(found.bucket, f"{tags.fill_text(found.key_format, scope).rstrip('/')}/{name}")
+        return Location(found.bucket, key)
+
+    async def run(
+        self,
+        node: Node,
+        template: Template,
+        scope: tags.Scope,
+        inputs: Mapping[str, Location],
+        devices: Mapping[str, str],
+    ) -> Node:
+        """The node, over; `devices` are the variables that name its GPUs. LocalError when it could not be begun."""
+        if template.resource is not None:
+            return await self._create(node, template.name, tags.fill_text(template.resource.manifest, scope))
+        return await self._pod(node, template, scope, inputs, devices)
+
+    async def _pod(
+        self,
+        node: Node,
+        template: Template,
+        scope: tags.Scope,
+        inputs: Mapping[str, Location],
+        devices: Mapping[str, str],
+    ) -> Node:
+        raw = template.raw()
+        # the inputs are settled: their defaults may hold tags that are not known here
+        outside = {key: raw.pop(key) for key in ("inputs",) if key in raw}
+        filled = read(Template, tags.fill(raw, scope) | outside, what=f"template {template.name}")
+        if filled.container is None:
+            raise NotUnderstoodError(f"template {template.name} is no container")
+        outputs = {
+            artifact.name: self.located(artifact.name, artifact.s3.key if artifact.s3 else None, scope)
+            for artifact in filled.outputs.artifacts
+        }
+        step = pod.Step(
+            namespace=self._namespace,
+            workflow=self._workflow,
+            workflow_uid=self._uid,
+            node_id=node.id,
+            template=filled,
+            container=filled.container,
+            volumes=(*self._spec.volumes, *filled.volumes),
+            service_account=self._spec.service_account_name,
+            inputs=inputs,
+            outputs=outputs,
+            log=self._log(node),
+        )
+        outcome = await pod.run(
+            step,
+            state=self._world.state,
+            configuration=self._configuration(),
+            store=self._repository.store if outputs or inputs else None,
+            transfers=self._world.transfers,
+            environment={**self._world.environment, **devices},
+        )
+        return node.ended(outcome.phase, outcome.message, outcome.outputs)
+
+    async def _create(self, node: Node, template: str, text: str) -> Node:
+        """Create the Workflow of a resource template. One that this very node made before a crash counts as made."""
+        try:
+            manifest = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise NotUnderstoodError(f"template {template}: the manifest is not YAML: {error}") from error
+        if not isinstance(manifest, dict):
+            raise NotUnderstoodError(f"template {template}: the manifest is no object")
+        maker = f"{self._uid}/{node.id}"
+        metadata = manifest.setdefault("metadata", {})
+        metadata["annotations"] = {**(metadata.get("annotations") or {}), CREATED_BY: maker}
+        namespace = metadata.get("namespace") or self._namespace
+        name, new = await until_stored(lambda: self._world.workflows.create(manifest, namespace=namespace))
+        if not new:
+            there = await until_stored(lambda: self._world.workflows.get(namespace, name))
+            annotations = (there[0]["metadata"].get("annotations") or {}) if there else {}
+            if annotations.get(CREATED_BY) != maker:
+                return node.ended("Failed", f'workflows.argoproj.io "{name}" already exists')
+        return node.ended("Succeeded")
+
+    def _configuration(self) -> Configuration:
+        return Configuration.of(self._world.state, self._namespace, self._world.find)
+
+    @cached_property
+    def _repository(self) -> Repository:
+        return repository(self._spec.artifact_repository_ref, self._configuration())
+
+    def _log(self, node: Node) -> Path:
+        inside = node.name.removeprefix(self._workflow).lstrip(".") or node.display_name
+        name = re.sub(r"[^A-Za-z0-9_.=,-]+", "-", inside)[:120].strip("-")
+        return logs_of(self._world.state, self._workflow) / f"{name}.log"

@@ -1,0 +1,145 @@
+"""The status of a Workflow while it runs: its phase and its nodes, stored with every change before the run goes on."""
+
+import asyncio
+import logging
+from dataclasses import replace
+from typing import Any
+
+from driftloop.errors import StoreError
+from driftloop.local.argo.nodes import Node, Outputs, Phase, Site, Type, node_id
+from driftloop.local.argo.store import GoneError, Json, OvertakenError, Workflows, until_stored
+from driftloop.local.argo.times import now
+from driftloop.local.argo_workflows import lifecycle
+
+LOG = logging.getLogger("argo.workflows")
+
+
+class Status:
+    """One Workflow's. What changes it raises GoneError when the Workflow was deleted, and waits while NATS is away."""
+
+    def __init__(self, workflow: Json, revision: int, workflows: Workflows) -> None:
+        self.workflow = workflow
+        status = workflow.get("status") or {}
+        self.fields: Json = {key: value for key, value in status.items() if key != "nodes"}
+        self.nodes = {id: Node.from_json(node) for id, node in (status.get("nodes") or {}).items()}
+        self._revision = revision
+        self._workflows = workflows
+        self._saving = asyncio.Lock()
+        self._written = 0
+        self._stored = 0
+
+    @property
+    def name(self) -> str:
+        """The Workflow's name."""
+        return str(self.workflow["metadata"]["name"])
+
+    @property
+    def namespace(self) -> str:
+        """The Workflow's namespace."""
+        return str(self.workflow["metadata"]["namespace"])
+
+    @property
+    def phase(self) -> str:
+        """The Workflow's phase; "" before it was looked at."""
+        return str(self.fields.get("phase", ""))
+
+    def fulfilled(self, site: Site) -> Node | None:
+        """The node at a site, if it is over."""
+        known = self.nodes.get(node_id(self.name, site.name))
+        return known if known is not None and known.fulfilled else None
+
+    async def begin(self, site: Site, type: Type, template: str, inputs: dict[str, str] | None = None) -> Node:
+        """The node at a site, running: the stored one, or a new one."""
+        new = Node.at(site, workflow=self.name, type=type, template=template)
+        known = self.nodes.get(new.id)
+        return await self.put(
+            replace(known, phase="Running", message="") if known else replace(new, inputs=inputs or {})
+        )
+
+    async def unstarted(self, site: Site, template: str, phase: Phase, message: str) -> Node:
+        """A node that never ran, over."""
+        return await self.put(
+            Node.at(site, workflow=self.name, type="Skipped", template=template).ended(phase, message)
+        )
+
+    async def end_node(self, node: Node, phase: Phase, message: str = "", outputs: Outputs | None = None) -> Node:
+        """A node that ran, over."""
+        return await self.put(self.nodes[node.id].ended(phase, message, outputs))
+
+    async def put(self, node: Node) -> Node:
+        """Store a node; children it had before stay."""
+        known = self.nodes.get(node.id)
+        if known is not None and known.children != node.children:
+            node = replace(node, children=tuple(dict.fromkeys((*known.children, *node.children))))
+        self.nodes[node.id] = node
+        await self._save()
+        return node
+
+    def adopt(self, parent: str, child: str) -> None:
+        """Make a node another's child; stored with the next change."""
+        node = self.nodes.get(parent)
+        if node is not None and child not in node.children:
+            self.nodes[parent] = replace(node, children=(*node.children, child))
+
+    def overdue(self, message: str) -> None:
+        """Fail every node that is not over; stored with the next change."""
+        for node in [node for node in self.nodes.values() if not node.fulfilled]:
+            self.nodes[node.id] = node.ended("Failed", message)
+
+    async def set(self, **fields: Any) -> None:
+        """Store fields of the status; None removes one."""
+        self.fields = {key: value for key, value in {**self.fields, **fields}.items() if value is not None}
+        await self._save()
+
+    async def waiting(self, message: str) -> None:
+        """The Workflow waits for something outside it."""
+        await self.set(phase="Pending", message=message)
+
+    async def end(self, phase: str, message: str) -> None:
+        """The Workflow is over."""
+        self.workflow["metadata"].setdefault("labels", {}).update(
+            {"workflows.argoproj.io/completed": "true", "workflows.argoproj.io/phase": phase}
+        )
+        await self.set(
+            phase=phase,
+            message=message or None,
+            startedAt=self.fields.get("startedAt") or now(),
+            finishedAt=now(),
+            progress=lifecycle.progress(self.nodes.values()),
+        )
+
+    async def _save(self) -> None:
+        """Store the Workflow as it is now; changes made while an earlier one travels go together."""
+        self._written += 1
+        wanted = self._written
+        async with self._saving:
+            if self._stored >= wanted:
+                return
+            while True:
+                current = self._written
+                try:
+                    self._revision = await self._workflows.update(self._document(), self._revision)
+                except GoneError:
+                    raise
+                except OvertakenError:
+                    await self._reload()
+                except StoreError as error:
+                    # whether it was stored is not known: the next try finds out
+                    LOG.warning("%s/%s: %s; trying again", self.namespace, self.name, error.message)
+                    await asyncio.sleep(0.5)
+                    await self._reload()
+                else:
+                    self._stored = current
+                    return
+
+    async def _reload(self) -> None:
+        """Take what others wrote (metadata, spec); the status is ours."""
+        found = await until_stored(lambda: self._workflows.get(self.namespace, self.name))
+        if found is None or found[0]["metadata"]["uid"] != self.workflow["metadata"]["uid"]:
+            raise GoneError(f"workflow {self.name} was deleted")
+        theirs, self._revision = found
+        self.workflow = {**theirs, "metadata": {**theirs["metadata"], **self.workflow["metadata"]}}
+
+    def _document(self) -> Json:
+        nodes = {id: node.to_json() for id, node in self.nodes.items()}
+        return {**self.workflow, "status": {**self.fields, "nodes": nodes}}

@@ -1,0 +1,487 @@
+"""The reconciler: the branch tip becomes what runs, in Flux's order, and counts as applied when all of it is current.
+
+It is level-triggered: each turn compares what is wanted with what is there and moves one step. A commit that is refused
+leaves everything as it was; a new commit is looked at in the next turn, also while an earlier one is still on its way.
+"""
+
+import asyncio
+import json
+import time
+import traceback
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from driftloop.errors import LocalError, PipelineError
+from driftloop.local.flux import source
+from driftloop.local.flux.source import Found, Kustomization
+from driftloop.local.ground import addresses, kinds
+from driftloop.local.ground.state import State, free_port, write_json
+from driftloop.local.ground.timeline import Timeline
+from driftloop.local.istio import envoy
+from driftloop.local.istio.xds import Front
+from driftloop.local.kubelet import images, pods
+from driftloop.local.kubelet.fleet import Fleet, Key
+from driftloop.local.kubelet.pods import Pod
+from driftloop.local.seldon import serving
+
+TURN = 0.2
+"""Seconds between two looks at the branch and the processes."""
+
+AGAIN = 5.0
+"""Seconds until a refused commit is looked at again: what it misses (an image) may have come."""
+
+Object = Mapping[str, Any]
+Address = tuple[str, int]
+"""(host, port) of a Service port."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One Kustomization of one commit, planned: everything that could be refused has been looked at."""
+
+    kustomization: Kustomization
+    objects: tuple[dict[str, Any], ...]
+    pods: tuple[Pod, ...] = ()
+    services: tuple[Object, ...] = ()
+    virtual_services: tuple[Object, ...] = ()
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What the Kustomization's Ready condition says."""
+
+    ready: bool
+    revision: str | None
+    """The commit it was last applied from."""
+    message: str
+
+
+class Reconciler:
+    """Keeps one cluster's part of one repository running."""
+
+    def __init__(
+        self,
+        state: State,
+        *,
+        repository: source.Repository,
+        cluster: str,
+        fleet: Fleet,
+        front: Front,
+        ports: Mapping[str, int],
+        settings: tuple[Mapping[str, str], Mapping[str, str]],
+        timeline: Timeline,
+    ) -> None:
+        self._state = state
+        self._repository = repository
+        self._cluster = cluster
+        self._fleet = fleet
+        self._front = front
+        self._ports = ports
+        self._config, self._secrets = settings
+        self._timeline = timeline
+        self._record = state.run / "applied.json"
+        self._tip: str | None = None
+        self._goal: str | None = None
+        self._wanted: dict[str, Part | Found] = {}
+        self._active: dict[str, Part] = {}
+        self._revisions: dict[str, str] = {}
+        self._routes: envoy.Routes | None = None
+        self._used: frozenset[Key] = frozenset()
+        self._routed: dict[Key, str] = {}
+        self._logger_ports: dict[str, int] = {}
+        self._objects_text = ""
+        self._told: set[str] = set()
+        self._looked_at = 0.0
+        self._complete: str | None = None
+        self.refused: str | None = None
+        """Why the tip, or a part of it, is not applied."""
+        self._refused_tip: str | None = None
+        self.stuck: str | None = None
+        """Why Envoy or a file does not follow."""
+        self.looked = False
+        """Whether the branch has been looked at since the start."""
+        self._restore()
+
+    @property
+    def tip(self) -> str | None:
+        """The commit that was looked at last."""
+        return self._tip
+
+    @property
+    def revision(self) -> str | None:
+        """The last commit that was applied completely."""
+        return self._complete
+
+    @property
+    def parts(self) -> Sequence[Part]:
+        """What is applied, or on its way."""
+        return tuple(self._active.values())
+
+    async def run(self) -> None:
+        """Turn for ever."""
+        while True:
+            try:
+                await self.turn()
+                self.stuck = None
+            except PipelineError as error:
+                if self.stuck != str(error):
+                    self.stuck = str(error)
+                    self._timeline.add("platform", error.message, error.hint or "")
+            except Exception as error:
+                # a bug here must not stop the models that run; it is told once, with its traceback
+                if self.stuck != repr(error):
+                    self.stuck = repr(error)
+                    traceback.print_exc()
+            await asyncio.sleep(TURN)
+
+    async def turn(self) -> None:
+        """One step towards the tip."""
+        tip = self._repository.tip()
+        again = self.refused is not None and time.monotonic() > self._looked_at + AGAIN
+        if tip is not None and (tip != self._tip or again):
+            await self._look(tip)
+        self.looked = True
+        if self._goal is None:
+            return
+        self._activate()
+        self._fleet.sync(pod for part in self._active.values() for pod in part.pods)
+        await self._route()
+        self._fleet.retire(keep=self._used)
+        self._settle()
+
+    def condition(self, name: str) -> Condition | None:
+        """The Ready condition of a Kustomization, or None when there is none of that name."""
+        revision = self._revisions.get(name)
+        wanted = self._wanted.get(name)
+        if wanted is None:
+            return None
+        if isinstance(wanted, Found) and wanted.error is not None:
+            return Condition(False, revision, wanted.error.message)
+        if revision == self._goal:
+            return Condition(True, revision, f"Applied revision: {addresses.BRANCH}@sha1:{revision}")
+        return Condition(False, revision, self._waiting_for(name))
+
+    def deployments(self) -> dict[Key, Pod]:
+        """Every Deployment that is applied, also those that a SeldonDeployment stands for."""
+        return {pod.key: pod for part in self._active.values() for pod in part.pods}
+
+    def waiting(self) -> list[str]:
+        """What is not as wanted at this moment, one line each; empty when everything is current."""
+        return [f"{name}: {why}" for name in self._unsuspended() if (why := self._waiting_for(name))]
+
+    def _unsuspended(self) -> list[str]:
+        return [name for name, one in self._wanted.items() if isinstance(one, Found) or not one.kustomization.suspended]
+
+    async def _look(self, tip: str) -> None:
+        """Read and plan a commit; on any refusal what was there stays."""
+        self._tip, self._looked_at = tip, time.monotonic()
+        try:
+            tree = await asyncio.to_thread(self._repository.tree, tip)
+            found = await asyncio.to_thread(source.read, tree, self._cluster)
+        except LocalError as error:
+            self._refuse(tip, [error])
+            # nothing of this commit counts, but what was there may still be on its way
+            return
+        values = pods.Values(_config_maps(found), self._config, self._secrets)
+        wanted = {one.kustomization.name: self._plan(one, values) for one in found}
+        self._wanted, self._goal = wanted, tip
+        for one in found:
+            for note in one.notes:
+                if note not in self._told:
+                    self._told.add(note)
+                    self._timeline.add("platform", note)
+        errors = [part.error for part in wanted.values() if isinstance(part, Found) and part.error is not None]
+        if errors:
+            self._refuse(tip, errors)
+        else:
+            self.refused = None
+
+    def _refuse(self, tip: str, errors: Sequence[PipelineError]) -> None:
+        if self.refused == (text := "\n".join(map(str, errors))) and self._refused_tip == tip:
+            return
+        self.refused, self._refused_tip = text, tip
+        for error in errors:
+            self._timeline.add("commit", f"refused: {error.message}", error.hint or "", commit=tip)
+
+    def _plan(self, found: Found, values: pods.Values) -> Part | Found:
+        if found.error is not None:
+            return found
+        try:
+            expanded = [other for item in found.objects for other in serving.expanded(item)]
+            own = {
+                (item["metadata"].get("namespace", "default"), item["metadata"]["name"]): item.get("data") or {}
+                for item in expanded
+                if kinds.key(item) == ("", "ConfigMap")
+            }
+            values = replace(values, config_maps={**values.config_maps, **own})
+            virtual = tuple(item for item in expanded if kinds.key(item) == ("networking.istio.io", "VirtualService"))
+            for item in virtual:
+                envoy.check(item)
+            services = tuple(item for item in expanded if kinds.key(item) == ("", "Service"))
+            for item in services:
+                _check_service(item)
+            scaled = pods.scaled(expanded)
+            return Part(
+                kustomization=found.kustomization,
+                objects=found.objects,
+                pods=tuple(
+                    pods.plan(
+                        item,
+                        values,
+                        lambda ref: images.resolve(self._state, ref),
+                        least=scaled.get((item["metadata"].get("namespace", "default"), item["metadata"]["name"]), 1),
+                    )
+                    for item in expanded
+                    if kinds.key(item) == ("apps", "Deployment")
+                ),
+                services=services,
+                virtual_services=virtual,
+            )
+        except PipelineError as error:
+            return Found(found.kustomization, error=error)
+        except source.MALFORMED as error:
+            return Found(found.kustomization, error=source.misshapen(found.kustomization.path, error))
+
+    def _activate(self) -> None:
+        """Let each Kustomization's new objects count once those it depends on are current."""
+        for name in [name for name in self._active if name not in self._wanted]:
+            del self._active[name]
+            self._revisions.pop(name, None)
+        for name, part in self._wanted.items():
+            if isinstance(part, Found) or part.kustomization.suspended:
+                continue
+            ready = all(
+                self._revisions.get(other) == self._goal
+                for other in part.kustomization.depends_on
+                if other in self._wanted
+            )
+            if ready:
+                self._active[name] = part
+        objects = [item for name in sorted(self._active) for item in self._active[name].objects]
+        text = json.dumps({"revision": self._goal, "objects": objects})
+        if text != self._objects_text:
+            write_json(self._state.objects, {"revision": self._goal, "objects": objects})
+            self._objects_text = text
+
+    async def _route(self) -> None:
+        """Give Envoy the routes that are right now; a VirtualService moves only when all it names is current."""
+        # Envoy is waited for below; what becomes ready meanwhile has no routes yet
+        current = {key: pod.digest for key, pod in self.deployments().items() if self._fleet.current(key)}
+        services = {(one.host, one.port): one for one in self._endpoints()}
+        loggers = {logger.name: logger for logger in self._loggers()}
+        used: set[Key] = set()
+        chosen: list[Object] = []
+        old = self._routes or envoy.Routes()
+        before = {_identity(item): item for item in old.virtual_services}
+        owners = self._owners()
+        for item in (item for part in self._active.values() for item in part.virtual_services):
+            targets = envoy.destinations(item)
+            keys = {key for address in targets for key in owners.get(address, ())}
+            settled = all(self._fleet.current(key) for key in keys) or before.get(_identity(item)) == item
+            if settled and all(address in services for address in targets):
+                chosen.append(item)
+                continue
+            previous = before.get(_identity(item))
+            if previous is None:
+                continue
+            chosen.append(previous)
+            for kept in old.services:
+                address = (kept.host, kept.port)
+                if address in services or address not in envoy.destinations(previous):
+                    continue
+                services[address] = kept
+                used |= self._fleet.holding(kept.ports)
+                for logger in old.loggers:
+                    if logger.port in kept.ports:
+                        loggers.setdefault(logger.name, logger)
+                        namespace, _, name = logger.name.partition("/")
+                        used.add((namespace, name))
+        routes = envoy.Routes(
+            services=tuple(services.values()),
+            virtual_services=tuple(chosen),
+            loggers=tuple(loggers.values()),
+            aliases=addresses.aliases(self._ports),
+        )
+        self._used = frozenset(used)
+        if routes == self._routes:
+            self._routed = current
+            return
+        await self._front.apply(routes)
+        self._routes, self._routed = routes, current
+        resolved = {f"{one.host}:{one.port}": f"127.0.0.1:{one.ports[0]}" for one in routes.services if one.ports}
+        resolved |= {name: f"127.0.0.1:{port}" for name, port in routes.aliases.items()}
+        resolved[addresses.NATS_ADDRESS] = f"127.0.0.1:{self._ports['nats']}"
+        resolved[addresses.S3_ADDRESS] = f"127.0.0.1:{self._ports['s3']}"
+        write_json(self._state.addresses, resolved)
+
+    def _endpoints(self) -> Iterable[envoy.Endpoints]:
+        """Every port of every Service, with the loopback ports of the replicas that serve."""
+        event_sources = {
+            item["metadata"]["name"]
+            for part in self._active.values()
+            for item in part.objects
+            if kinds.key(item) == ("argoproj.io", "EventSource")
+        }
+        for service, port in self._service_ports():
+            metadata = service["metadata"]
+            host = f"{metadata['name']}.{metadata.get('namespace', 'default')}.svc.cluster.local"
+            selector = service["spec"].get("selector") or {}
+            if selector.get("eventsource-name") in event_sources:
+                yield envoy.Endpoints(host, int(port["port"]), (self._ports["webhook"],))
+                continue
+            local: list[int] = []
+            for pod in self._selected(service):
+                target = port.get("targetPort", port["port"])
+                number = pod.named_ports.get(target) if isinstance(target, str) else int(target)
+                if pod.logger is not None and number == pod.logger_port:
+                    local.append(self._logger_port(pod.key))
+                elif number is not None:
+                    local += [one.ports[number] for one in self._fleet.serving(pod.key) if number in one.ports]
+            yield envoy.Endpoints(host, int(port["port"]), tuple(local))
+
+    def _loggers(self) -> Iterable[envoy.Logger]:
+        for pod in self.deployments().values():
+            replicas = self._fleet.serving(pod.key)
+            if pod.logger is not None:
+                yield envoy.Logger(
+                    name=f"{pod.namespace}/{pod.deployment}",
+                    config=pod.logger,
+                    port=self._logger_port(pod.key),
+                    pods={port: tuple(one.ports[port] for one in replicas if port in one.ports) for port in pod.ports},
+                )
+
+    def _logger_port(self, key: Key) -> int:
+        name = "/".join(key)
+        if name not in self._logger_ports:
+            self._logger_ports[name] = free_port(taken={*self._logger_ports.values(), *self._ports.values()})
+        return self._logger_ports[name]
+
+    def _service_ports(self) -> Iterable[tuple[Object, Mapping[str, Any]]]:
+        for part in self._active.values():
+            for service in part.services:
+                for port in service["spec"].get("ports") or ():
+                    yield service, port
+
+    def _selected(self, service: Object) -> list[Pod]:
+        selector = service["spec"].get("selector") or {}
+        namespace = service["metadata"].get("namespace", "default")
+        return [
+            pod
+            for pod in self.deployments().values()
+            if selector and pod.namespace == namespace and selector.items() <= pod.labels.items()
+        ]
+
+    def _owners(self) -> dict[Address, set[Key]]:
+        """Which Deployments answer at a Service port."""
+        owners: dict[Address, set[Key]] = {}
+        for service, port in self._service_ports():
+            metadata = service["metadata"]
+            host = f"{metadata['name']}.{metadata.get('namespace', 'default')}.svc.cluster.local"
+            owners[host, int(port["port"])] = {pod.key for pod in self._selected(service)}
+        return owners
+
+    def _settle(self) -> None:
+        """Record what has become current."""
+        goal = self._goal
+        if goal is None:
+            return
+        settled = [
+            name
+            for name, part in self._wanted.items()
+            if isinstance(part, Part) and self._revisions.get(name) != goal and self._waiting_for(name) == ""
+        ]
+        self._revisions.update(dict.fromkeys(settled, goal))
+        complete = all(self._revisions.get(name) == goal for name in self._unsuspended())
+        news = complete and self._complete != goal
+        if news:
+            for sha in self._repository.since(self._complete, goal):
+                commit = self._repository.commit(sha)
+                why = commit.trailers.get("Driftloop-Cause", "")
+                if sha != goal:
+                    passed = f"passed over for {goal[:10]}"
+                    why = f"{why}; {passed}" if why else passed
+                self._timeline.add("commit", commit.subject, why, commit=sha)
+            self._complete = goal
+        if settled or news:
+            self._save()
+
+    def _waiting_for(self, name: str) -> str:
+        """What a Kustomization still waits for; empty when it is current."""
+        wanted = self._wanted[name]
+        if isinstance(wanted, Found):
+            return str(wanted.error)
+        if wanted.kustomization.suspended:
+            return "it is suspended"
+        if self._active.get(name) is not wanted:
+            return f"waits for {', '.join(wanted.kustomization.depends_on)}"
+        for pod in wanted.pods:
+            if not self._fleet.current(pod.key) or self._routed.get(pod.key) != pod.digest:
+                return self._fleet.failures.get(pod.key) or f"Deployment {pod.namespace}/{pod.deployment} is not ready"
+        routed = self._routes.virtual_services if self._routes else ()
+        for item in wanted.virtual_services:
+            if item not in routed:
+                return f"{kinds.named(item)} is not routed"
+        return ""
+
+    def _save(self) -> None:
+        write_json(
+            self._record,
+            {
+                "complete": self._complete,
+                "kustomizations": {
+                    name: {
+                        "revision": self._revisions.get(name),
+                        "objects": list(part.objects),
+                        "path": part.kustomization.path,
+                    }
+                    for name, part in self._active.items()
+                },
+            },
+        )
+
+    def _restore(self) -> None:
+        """After a restart, run what was applied until the tip has been looked at; it stays if the tip is refused."""
+        try:
+            record = json.loads(self._record.read_text())
+        except FileNotFoundError:
+            return
+        self._complete = self._goal = record["complete"]
+        found = [
+            Found(
+                Kustomization(name, "flux-system", entry["path"], (), suspended=False, file="applied.json"),
+                tuple(entry["objects"]),
+            )
+            for name, entry in record["kustomizations"].items()
+        ]
+        values = pods.Values(_config_maps(found), self._config, self._secrets)
+        for one in found:
+            part = self._plan(one, values)
+            if isinstance(part, Part):
+                self._active[one.kustomization.name] = part
+                self._wanted[one.kustomization.name] = part
+                if (revision := record["kustomizations"][one.kustomization.name]["revision"]) is not None:
+                    self._revisions[one.kustomization.name] = revision
+
+
+def _config_maps(found: Iterable[Found]) -> dict[tuple[str, str], Mapping[str, str]]:
+    return {
+        (item["metadata"].get("namespace", "default"), item["metadata"]["name"]): item.get("data") or {}
+        for one in found
+        for item in one.objects
+        if kinds.key(item) == ("", "ConfigMap")
+    }
+
+
+def _check_service(service: Object) -> None:
+    """What is read of a Service later, looked at before anything starts; raises what a wrong shape raises."""
+    dict(service["spec"].get("selector") or {})
+    for port in service["spec"].get("ports") or ():
+        target = port.get("targetPort", port["port"])
+        int(port["port"]), target if isinstance(target, str) else int(target)
+    if service["spec"].get("type") == "ExternalName":
+        raise LocalError(f"{kinds.named(service)}: type ExternalName is not supported here", hint="use a selector")
+
+
+def _identity(item: Object) -> tuple[str, str, str, str]:
+    return kinds.identity(item)

@@ -1,0 +1,357 @@
+"""The cluster repository as Flux reads it: a branch tip, the Kustomizations of one cluster, the objects they hold."""
+
+import hashlib
+import io
+import shutil
+import subprocess
+import tarfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from driftloop.errors import LocalError, PipelineError
+from driftloop.local.ground import binaries, kinds
+from driftloop.local.ground.state import unwritable
+from driftloop.local.kubelet import images
+
+KUSTOMIZE = "kustomize.toolkit.fluxcd.io"
+SOURCE = "source.toolkit.fluxcd.io"
+
+KEPT_TREES = 5
+"""Checkouts that stay on disk."""
+
+BY_TAG = "images here are made from folders and have no digest: each goes by its tag, whatever its pin says"
+MALFORMED = (KeyError, TypeError, ValueError, AttributeError, RecursionError)
+"""What reading an object of an impossible shape raises."""
+
+# What the platform itself stands for: Kustomizations of the cluster's own parts have nothing to do here.
+_INFRASTRUCTURE = "infra"
+
+_ACTED = frozenset({"path", "prune", "sourceRef", "dependsOn", "suspend"})
+_NO_EFFECT = frozenset(
+    {
+        "interval", "retryInterval", "timeout", "wait", "healthChecks", "healthCheckExprs", "force", "deletionPolicy",
+        "serviceAccountName",
+    }
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Kustomization:
+    """A Flux Kustomization: which folder, and after which others."""
+
+    name: str
+    namespace: str
+    path: str
+    depends_on: tuple[str, ...]
+    suspended: bool
+    file: str
+
+
+@dataclass(frozen=True)
+class Found:
+    """What one Kustomization's folder holds, or why it can't be applied."""
+
+    kustomization: Kustomization
+    objects: tuple[dict[str, Any], ...] = ()
+    notes: tuple[str, ...] = ()
+    """Kinds that were accepted without effect, and why."""
+    error: PipelineError | None = None
+
+
+@dataclass(frozen=True)
+class Commit:
+    """One commit of the branch."""
+
+    sha: str
+    subject: str = ""
+    trailers: Mapping[str, str] = field(default_factory=dict)
+
+
+class Loader(yaml.CSafeLoader):
+    """Refuses a key that stands twice, as Kubernetes does."""
+
+
+def _mapping(loader: Loader, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+    loader.flatten_mapping(node)
+    seen = set()
+    for name, _ in node.value:
+        if isinstance(name, yaml.ScalarNode) and name.value in seen:
+            raise yaml.constructor.ConstructorError(None, None, f"key `{name.value}` stands twice", name.start_mark)
+        seen.add(name.value)
+    return dict(yaml.constructor.SafeConstructor.construct_mapping(loader, node, deep=True))
+
+
+Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
+
+
+class Repository:
+    """A bare repository on this machine, read only."""
+
+    def __init__(self, folder: Path, branch: str, trees: Path) -> None:
+        self._folder = folder
+        self._branch = branch
+        self._trees = trees
+        self._git = binaries.git()
+
+    def tip(self) -> str | None:
+        """The branch's commit, or None before the first one."""
+        loose = self._folder / "refs" / "heads" / self._branch
+        try:
+            return loose.read_text().strip() or None
+        except (FileNotFoundError, NotADirectoryError):
+            pass
+        try:
+            packed = (self._folder / "packed-refs").read_text()
+        except FileNotFoundError:
+            return None
+        for line in packed.splitlines():
+            sha, _, name = line.partition(" ")
+            if name == f"refs/heads/{self._branch}":
+                return sha
+        return None
+
+    def commit(self, sha: str) -> Commit:
+        """Subject and trailers of a commit."""
+        text = self._run("log", "-1", "--format=%s%x00%(trailers:only,unfold)", sha).decode(errors="replace")
+        subject, _, trailers = text.partition("\0")
+        pairs = (line.partition(": ") for line in trailers.splitlines() if ": " in line)
+        return Commit(sha, subject, {name: value for name, _, value in pairs})
+
+    def since(self, old: str | None, new: str) -> list[str]:
+        """Commits after `old` up to `new`, oldest first; only `new` when `old` is no ancestor or unknown."""
+        if old is None:
+            return [new]
+        result = self._run("rev-list", "--reverse", "--first-parent", f"{old}..{new}", check=False).decode().split()
+        return result or [new]
+
+    def tree(self, sha: str) -> Path:
+        """A checkout of the commit, made on first use; older ones are removed."""
+        folder = self._trees / sha
+        if not folder.exists():
+            archive = self._run("archive", "--format=tar", sha)
+            temporary = self._trees / f".{sha}"
+            shutil.rmtree(temporary, ignore_errors=True)
+            try:
+                with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+                    tar.extractall(temporary, filter="data")
+                temporary.rename(folder)
+            except tarfile.FilterError as error:
+                raise LocalError(f"commit {sha[:12]}: {error}", hint="links must stay inside the repository") from error
+            except OSError as error:
+                raise unwritable(folder, error) from error
+        for old in sorted(self._trees.glob("[0-9a-f]*"), key=lambda path: path.stat().st_mtime)[:-KEPT_TREES]:
+            if old != folder:
+                shutil.rmtree(old, ignore_errors=True)
+        return folder
+
+    def _run(self, *arguments: str, check: bool = True) -> bytes:
+        result = subprocess.run([self._git, f"--git-dir={self._folder}", *arguments], capture_output=True, check=False)
+        if check and result.returncode != 0:
+            words = result.stderr.decode(errors="replace").strip()
+            raise LocalError(f"git {arguments[0]} in {self._folder}: {words}", hint="is the repository whole?")
+        return result.stdout
+
+
+def read(tree: Path, cluster: str) -> tuple[Found, ...]:
+    """All Kustomizations of a cluster in an order that respects dependsOn, each with its objects or its error.
+
+    LocalError when the cluster's own folder can't be read: then nothing of the commit counts.
+    """
+    try:
+        return _read(tree, cluster)
+    except MALFORMED as error:
+        raise misshapen(f"cluster/{cluster}", error) from error
+
+
+def misshapen(where: str, error: Exception) -> LocalError:
+    """A shape that an API server would have refused, met while reading it."""
+    return LocalError(
+        f"{where}: an object is not as its API wants it: {type(error).__name__}: {error}",
+        hint="check the tree with the API's schemas",
+    )
+
+
+def _read(tree: Path, cluster: str) -> tuple[Found, ...]:
+    root = tree / "cluster" / cluster
+    if not root.is_dir():
+        raise LocalError(f"cluster/{cluster}: no such folder in this commit", hint="`driftloop commit SPEC` writes it")
+    kustomizations: dict[str, Kustomization] = {}
+    for file in sorted(root.rglob("*.yaml")):
+        if "flux-system" in file.relative_to(root).parts:
+            continue
+        for item in _documents(file, tree):
+            if kinds.key(item)[0] == SOURCE:
+                continue
+            kustomization = _kustomization(item, file.relative_to(tree).as_posix())
+            if kustomization.name in kustomizations:
+                raise LocalError(
+                    f"{kustomization.file}: Kustomization {kustomization.name} is also in "
+                    f"{kustomizations[kustomization.name].file}",
+                    hint="names are unique in a cluster",
+                )
+            kustomizations[kustomization.name] = kustomization
+    found: list[Found] = []
+    owners: dict[tuple[str, str, str, str], str] = {}
+    for kustomization in _ordered(kustomizations):
+        if kustomization.name.startswith(_INFRASTRUCTURE):
+            note = f"Kustomization {kustomization.name}: the local platform stands for it"
+            found.append(Found(kustomization, notes=(note,)))
+            continue
+        one = _objects_or_error(kustomization, tree)
+        for item in one.objects:
+            if (owner := owners.setdefault(kinds.identity(item), kustomization.name)) != kustomization.name:
+                error = LocalError(
+                    f"{kustomization.path}: {kinds.named(item)} also belongs to Kustomization {owner}",
+                    hint="two Kustomizations must not hold the same object",
+                )
+                one = Found(kustomization, error=error)
+        found.append(one)
+    return tuple(found)
+
+
+def digest(objects: Iterable[Mapping[str, Any]]) -> str:
+    """Equal for equal objects, whatever their order."""
+    return hashlib.sha256(repr(sorted(repr(item) for item in objects)).encode()).hexdigest()
+
+
+def _kustomization(item: Mapping[str, Any], file: str) -> Kustomization:
+    group, kind = kinds.key(item)
+    if (group, kind) != (KUSTOMIZE, "Kustomization"):
+        raise LocalError(
+            f"{file}: {kind or 'an object without kind'} among the cluster's Kustomizations",
+            hint="only Flux Kustomizations belong under cluster/<cluster>/",
+        )
+    name = item["metadata"]["name"]
+    spec = item.get("spec") or {}
+    for field_name in spec:
+        if field_name not in _ACTED | _NO_EFFECT:
+            raise LocalError(
+                f"{file}: Kustomization {name}: spec.{field_name} is not supported here",
+                hint=f"supported: {', '.join(sorted(_ACTED | _NO_EFFECT))}",
+            )
+    if spec.get("prune") is not True:
+        raise LocalError(f"{file}: Kustomization {name}: spec.prune must be true here", hint="write `prune: true`")
+    return Kustomization(
+        name=name,
+        namespace=item["metadata"].get("namespace", "flux-system"),
+        path=str(spec.get("path", "")).removeprefix("./").strip("/"),
+        depends_on=tuple(entry["name"] for entry in spec.get("dependsOn") or ()),
+        suspended=bool(spec.get("suspend", False)),
+        file=file,
+    )
+
+
+def _ordered(kustomizations: Mapping[str, Kustomization]) -> list[Kustomization]:
+    ordered: dict[str, Kustomization] = {}
+
+    def visit(name: str, path: tuple[str, ...]) -> None:
+        if name in path:
+            raise LocalError(
+                f"Kustomizations depend on each other in a circle: {' -> '.join([*path, name])}",
+                hint="remove one `dependsOn`",
+            )
+        if name in ordered:
+            return
+        for other in kustomizations[name].depends_on:
+            if other in kustomizations:
+                visit(other, (*path, name))
+            elif not other.startswith(_INFRASTRUCTURE):
+                raise LocalError(
+                    f"{kustomizations[name].file}: Kustomization {name} depends on {other}, which does not exist",
+                    hint=f"known: {', '.join(sorted(kustomizations))}",
+                )
+        ordered[name] = kustomizations[name]
+
+    for name in sorted(kustomizations):
+        visit(name, ())
+    return list(ordered.values())
+
+
+def _objects_or_error(kustomization: Kustomization, tree: Path) -> Found:
+    try:
+        return _objects(kustomization, tree)
+    except LocalError as error:
+        return Found(kustomization, error=error)
+    except MALFORMED as error:
+        return Found(kustomization, error=misshapen(kustomization.path, error))
+
+
+def _objects(kustomization: Kustomization, tree: Path) -> Found:
+    folder = tree / kustomization.path
+    if not folder.is_dir():
+        raise LocalError(
+            f"{kustomization.file}: Kustomization {kustomization.name}: path {kustomization.path} not found",
+            hint="a folder goes after its Kustomization: `driftloop remove NAME` keeps that order",
+        )
+    objects: list[dict[str, Any]] = []
+    notes: list[str] = []
+    for file in _files(folder, tree):
+        name = file.relative_to(tree).as_posix()
+        for item in _documents(file, tree):
+            if not (item.get("metadata") or {}).get("name"):
+                raise LocalError(f"{name}: {item.get('kind')} without metadata.name", hint="every object needs a name")
+            why = kinds.accept(item, name)
+            if why is None:
+                objects.append(item)
+                notes += [BY_TAG] if any(map(images.by_digest, _refs(item))) else []
+            else:
+                notes.append(f"{item['kind']} has no effect here: {why}")
+    return Found(kustomization, tuple(objects), tuple(dict.fromkeys(notes)))
+
+
+def _refs(value: Any) -> Iterator[str]:
+    """Everything that stands under a key `image`."""
+    if isinstance(value, list):
+        for item in value:
+            yield from _refs(item)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            if key == "image" and isinstance(item, str):
+                yield item
+            else:
+                yield from _refs(item)
+
+
+def _files(folder: Path, tree: Path) -> list[Path]:
+    """What kustomize would build: the listed resources, or every YAML file below a folder without a list."""
+    listing = folder / "kustomization.yaml"
+    if not listing.exists():
+        return sorted(folder.rglob("*.yaml"))
+    name = listing.relative_to(tree).as_posix()
+    (content,) = _documents(listing, tree) or ({},)
+    for field_name in content:
+        if field_name not in ("apiVersion", "kind", "resources"):
+            raise LocalError(f"{name}: `{field_name}` is not supported here", hint="list plain files in `resources`")
+    files: list[Path] = []
+    for entry in content.get("resources") or ():
+        target = (folder / entry).resolve()
+        if not target.is_relative_to(tree.resolve()) or not target.exists():
+            raise LocalError(f"{name}: resource {entry} not found", hint="paths are relative to the kustomization.yaml")
+        files += _files(target, tree) if target.is_dir() else [tree / target.relative_to(tree.resolve())]
+    return files
+
+
+def _documents(file: Path, tree: Path) -> list[dict[str, Any]]:
+    name = file.relative_to(tree).as_posix()
+    try:
+        documents = list(yaml.load_all(file.read_text(), Loader=Loader))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or str(error)
+        raise LocalError(f"{name}{place}: not YAML: {problem}", hint="nothing of it is applied") from error
+    found: list[dict[str, Any]] = []
+    for item in documents:
+        if item is None:
+            continue
+        if not isinstance(item, dict):
+            raise LocalError(f"{name}: a document is not an object", hint="every document needs apiVersion and kind")
+        if item.get("kind") == "List":
+            found += item.get("items") or []
+        else:
+            found.append(item)
+    return found

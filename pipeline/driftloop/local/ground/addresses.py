@@ -1,0 +1,23 @@
+"""Addresses of the platform's parts: the cluster names that pods use, and what answers them on this machine."""
+
+from collections.abc import Mapping
+
+REGION = "us-east-1"
+BUCKET = "driftloop"
+BRANCH = "main"
+
+BROKER_ADDRESS = "broker-ingress.knative-eventing.svc.cluster.local:80"
+GATEWAY_ADDRESS = "istio-ingressgateway.istio-system.svc.cluster.local:80"
+NATS_ADDRESS = "nats.nats-io.svc.cluster.local:4222"
+S3_ADDRESS = "seaweedfs-s3.storage.svc.cluster.local:8333"
+
+
+def aliases(ports: Mapping[str, int]) -> dict[str, int]:
+    """Cluster names that platform parts answer: `<host>:<port>` -> loopback port."""
+    return {BROKER_ADDRESS: ports["broker"], GATEWAY_ADDRESS: ports["gateway"]}
+
+
+def proxies(ports: Mapping[str, int]) -> dict[str, str]:
+    """The environment that makes HTTP clients ask Envoy for names; addresses of this machine are reached directly."""
+    proxy, none = f"http://127.0.0.1:{ports['proxy']}", "127.0.0.1,localhost"
+    return {"HTTP_PROXY": proxy, "http_proxy": proxy, "NO_PROXY": none, "no_proxy": none}

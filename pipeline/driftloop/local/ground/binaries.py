@@ -1,0 +1,49 @@
+"""The programs that come inside wheels: their own files are run, not pip's launchers, which would stay in between."""
+
+import os
+import shutil
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+from driftloop.errors import LocalError
+
+HINT = "install it with `pip install 'driftloop[local]'`"
+
+
+def nats_server() -> str:
+    """NATS with JetStream."""
+    return _script("nats-server")
+
+
+def rclone() -> str:
+    """rclone, whose `serve s3` is the object store."""
+    return _script("rclone")
+
+
+def envoy() -> str:
+    """Envoy."""
+    spec = find_spec("envoy")
+    for folder in spec.submodule_search_locations or () if spec else ():
+        file = Path(folder) / "_bin" / "envoy"
+        if os.access(file, os.X_OK):
+            return str(file)
+    raise LocalError("the program `envoy` is missing from this environment", hint=HINT)
+
+
+def git() -> str:
+    """git, which is no wheel."""
+    found = shutil.which("git")
+    if found is None:
+        raise LocalError("the program `git` is missing", hint="install git with the system's package manager")
+    return found
+
+
+def _script(name: str) -> str:
+    file = Path(sys.prefix) / "bin" / name
+    if not os.access(file, os.X_OK):
+        raise LocalError(f"the program `{name}` is missing from this environment", hint=HINT)
+    with file.open("rb") as stream:
+        if stream.read(2) == b"#!":
+            raise LocalError(f"{file} is a launcher script, not the program itself", hint=HINT)
+    return str(file)

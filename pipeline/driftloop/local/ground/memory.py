@@ -1,0 +1,41 @@
+"""Memory in proportional set size: shared pages are counted once in a sum."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import psutil
+
+from driftloop.local.ground import leftovers
+from driftloop.local.ground.state import State
+
+
+def share(pid: int) -> float:
+    """MB of one process; 0 when it is gone."""
+    try:
+        text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    except OSError:
+        return 0.0
+    return sum(int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:")) / 1000
+
+
+def shares(pids: Iterable[int]) -> dict[int, float]:
+    """MB of each process with all its descendants."""
+    found: dict[int, float] = {}
+    wanted = set(pids)
+    for pid in wanted:
+        try:
+            below = psutil.Process(pid).children(recursive=True)
+        except psutil.NoSuchProcess:
+            continue
+        # the supervisor's children are counted on their own
+        members = [pid] if wanted & {child.pid for child in below} else [pid, *(child.pid for child in below)]
+        found[pid] = sum(map(share, members))
+    return found
+
+
+def total(state: State) -> float:
+    """MB of the supervisor and of everything that carries its mark."""
+    pids = {process.pid for process in leftovers.find(state)}
+    if (holder := state.holder()) is not None:
+        pids.add(holder)
+    return sum(map(share, pids))

@@ -1,0 +1,313 @@
+"""The state folder: where each thing lies, which ports its parts have, and who holds it.
+
+Everything the local runtime keeps is below this one folder; deleting it forgets everything.
+"""
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import random
+import secrets
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from driftloop.errors import LocalError
+
+LAYOUT = "1"
+"""Raised when a folder written by an older version can't be read any more."""
+
+MARK = "DRIFTLOOP_STATE"
+"""Environment variable on every child; its value is the state folder."""
+
+PARTS = (
+    "nats",
+    "nats-monitor",
+    "s3",
+    "gateway",
+    "proxy",
+    "admin",
+    "broker",
+    "webhook",
+    "api",
+)
+"""Platform parts that listen."""
+
+LEAST_FREE = 500 * 1024 * 1024
+"""Bytes that must be free before anything starts."""
+
+# Below the kernel's ephemeral range, so that an outgoing connection never takes a port between its choice and its use.
+_PORTS = range(20_000, 32_000)
+
+
+@dataclass(frozen=True)
+class State:
+    """Paths below one state folder. `root` is absolute."""
+
+    root: Path
+
+    @classmethod
+    def at(cls, folder: Path) -> "State":
+        """The state folder at `folder`, which need not exist yet."""
+        return cls(folder.expanduser().resolve())
+
+    @property
+    def repository(self) -> Path:
+        """The bare cluster repository."""
+        return self.root / "git" / "cluster.git"
+
+    @property
+    def repository_url(self) -> str:
+        """What pipeline containers clone and push."""
+        return f"file://{self.repository}"
+
+    @property
+    def s3(self) -> Path:
+        """The object store's folder: one sub-folder per bucket."""
+        return self.root / "s3"
+
+    @property
+    def nats(self) -> Path:
+        """JetStream's store."""
+        return self.root / "nats"
+
+    @property
+    def envs(self) -> Path:
+        """Where environments are built unless another folder is named."""
+        return self.root / "envs"
+
+    @property
+    def images(self) -> Path:
+        """Registered images: one folder per ref."""
+        return self.root / "images"
+
+    @property
+    def secrets(self) -> Path:
+        """Random credentials, mode 0600."""
+        return self.root / "secrets"
+
+    @property
+    def logs(self) -> Path:
+        """One file per process."""
+        return self.root / "logs"
+
+    @property
+    def run(self) -> Path:
+        """What the parts tell each other while they run."""
+        return self.root / "run"
+
+    @property
+    def trees(self) -> Path:
+        """One checkout per commit that was looked at."""
+        return self.root / "tree"
+
+    @property
+    def work(self) -> Path:
+        """Folders that stand for containers' volumes."""
+        return self.root / "work"
+
+    @property
+    def timeline(self) -> Path:
+        """One JSON line per thing that happened."""
+        return self.root / "timeline.jsonl"
+
+    @property
+    def objects(self) -> Path:
+        """What is applied: `{"revision", "objects"}`."""
+        return self.run / "objects.json"
+
+    @property
+    def addresses(self) -> Path:
+        """`{"<service host>:<port>": "127.0.0.1:<port>"}`."""
+        return self.run / "addresses.json"
+
+    @property
+    def ports_file(self) -> Path:
+        """The ports of the platform's parts."""
+        return self.run / "ports.json"
+
+    @property
+    def platform(self) -> Path:
+        """`{"configMap": {key: value}, "secret": {key: value}}`: both objects named `driftloop-platform`, mode 0600."""
+        return self.run / "platform.json"
+
+    def create(self) -> None:
+        """Make the folders; LocalError when they are another version's, can't be written, or the disk is full."""
+        version = self.root / "version"
+        try:
+            if self.root.exists() and not self.root.is_dir():
+                raise LocalError(f"{self.root} is not a folder", hint="name another one with --state")
+            if version.exists() and (found := version.read_text().strip()) != LAYOUT:
+                raise LocalError(
+                    f"{self.root} was written by another version (layout {found}, this one reads {LAYOUT})",
+                    hint="use the driftloop that made it, or delete the folder to start afresh",
+                )
+            if not version.exists() and self.root.exists() and any(self.root.iterdir()):
+                raise LocalError(
+                    f"{self.root} is not empty and no state folder",
+                    hint="name an empty or new folder with --state",
+                )
+            self.root.mkdir(parents=True, exist_ok=True)
+            for folder in (self.s3, self.nats, self.envs, self.images, self.logs, self.run, self.trees, self.work):
+                folder.mkdir(parents=True, exist_ok=True)
+            self.repository.parent.mkdir(exist_ok=True)
+            self.secrets.mkdir(mode=0o700, exist_ok=True)
+            replace(version, LAYOUT + "\n")
+        except OSError as error:
+            raise unwritable(self.root, error) from error
+        self.require_space()
+
+    def require_space(self, least: int = LEAST_FREE) -> None:
+        """LocalError when less than `least` bytes are free where the folder is."""
+        free = shutil.disk_usage(self.root).free
+        if free < least:
+            raise LocalError(
+                f"{free // 2**20} MiB free on the disk of {self.root}, at least {least // 2**20} MiB are needed",
+                hint="free some space, or put the state elsewhere with --state",
+            )
+
+    def exists(self) -> bool:
+        """Whether `up` has ever used this folder."""
+        return (self.root / "version").exists()
+
+    def ports(self, chosen: Mapping[str, int] | None = None) -> dict[str, int]:
+        """Ports of all platform parts, kept from the last start where they are still free.
+
+        `chosen` ports are taken as they are; LocalError when something else listens there.
+        """
+        chosen = chosen or {}
+        kept: dict[str, int] = self.known_ports()
+        ports: dict[str, int] = {}
+        for part in PARTS:
+            if part in chosen:
+                if not is_free(chosen[part]):
+                    raise LocalError(
+                        f"port {chosen[part]} (wanted for {part}) is in use{_holder(chosen[part])}",
+                        hint="stop that program or choose another port",
+                    )
+                ports[part] = chosen[part]
+            elif part in kept and kept[part] not in ports.values() and is_free(kept[part]):
+                ports[part] = kept[part]
+            else:
+                ports[part] = free_port(taken={*ports.values(), *kept.values(), *chosen.values()})
+        write_json(self.ports_file, ports)
+        return ports
+
+    def known_ports(self) -> dict[str, int]:
+        """The ports of the last start; empty before the first."""
+        try:
+            ports: dict[str, int] = json.loads(self.ports_file.read_text())
+        except FileNotFoundError:
+            return {}
+        return ports
+
+    def secret(self, name: str, length: int = 32) -> str:
+        """A random secret of `length` characters, made on first use and kept."""
+        file = self.secrets / name
+        try:
+            return file.read_text()
+        except FileNotFoundError:
+            replace(file, secrets.token_hex(length)[:length], mode=0o600)
+            return file.read_text()
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Held by the one `up` of this folder; LocalError naming the process that already holds it."""
+        with (self.run / "lock").open("a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise LocalError(
+                    f"already running in {self.root}{_as_process(self.holder())}",
+                    hint="see `driftloop status`; stop it with `driftloop down`",
+                ) from None
+            file.seek(0)
+            file.truncate()
+            file.write(str(os.getpid()))
+            file.flush()
+            yield
+
+    def holder(self) -> int | None:
+        """The process that runs this folder now, or None."""
+        try:
+            with (self.run / "lock").open("r+") as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    text = file.read().strip()
+                    return int(text) if text.isdigit() else None
+        except FileNotFoundError:
+            pass
+        return None
+
+
+def is_free(port: int) -> bool:
+    """Whether this machine's loopback port can be listened on."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def free_port(taken: Iterable[int] = ()) -> int:
+    """A loopback port nobody listens on and that is not in `taken`."""
+    avoid = set(taken)
+    for _ in range(1000):
+        port = random.choice(_PORTS)  # noqa: S311
+        if port not in avoid and is_free(port):
+            return port
+    raise LocalError("no free port between 20000 and 32000", hint="stop some of the programs that listen there")
+
+
+def replace(file: Path, text: str, *, mode: int = 0o644) -> None:
+    """Put `text` at `file` so that a reader sees the old or the new content, never a part."""
+    handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+    try:
+        os.fchmod(handle, mode)
+        with os.fdopen(handle, "w") as stream:
+            stream.write(text)
+        os.replace(temporary, file)
+    except OSError as error:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise unwritable(file, error) from error
+
+
+def write_json(file: Path, value: Any, *, mode: int = 0o644) -> None:
+    """`replace` with JSON."""
+    replace(file, json.dumps(value, indent=1, sort_keys=True) + "\n", mode=mode)
+
+
+def unwritable(path: Path, error: OSError) -> LocalError:
+    """What an OSError while writing means to the user."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return LocalError(f"no space left for {path}", hint="free some space; nothing that was stored is lost")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return LocalError(f"{path} can't be written: {error.strerror}", hint="name another folder with --state")
+    return LocalError(f"{path}: {error.strerror}")
+
+
+def _holder(port: int) -> str:
+    """Who listens on a port, as far as this user may see."""
+    import psutil
+
+    try:
+        for connection in psutil.net_connections("tcp"):
+            if connection.status == psutil.CONN_LISTEN and connection.laddr[1:] == (port,) and connection.pid:
+                return _as_process(connection.pid)
+    except psutil.Error:
+        pass
+    return ""
+
+
+def _as_process(pid: int | None) -> str:
+    return "" if pid is None else f" by process {pid}"

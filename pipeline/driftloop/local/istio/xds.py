@@ -1,0 +1,130 @@
+"""Envoy's files on disk: replaced by rename, and waited for until Envoy's own statistics say that it took them."""
+
+import asyncio
+import json
+import time
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+import aiohttp
+
+from driftloop.errors import LocalError
+from driftloop.local.ground.state import replace
+from driftloop.local.istio import envoy
+
+_SCOPES = {
+    "cds": "cluster_manager.cds",
+    "lds": "listener_manager.lds",
+    "gateway": "http.gateway.rds.gateway",
+    "proxy": "http.proxy.rds.proxy",
+}
+"""Where the statistics of each file stand."""
+
+DRAIN = 10.0
+"""Seconds that requests under way get before what they use is taken away."""
+CALM = 3
+"""Looks in a row that must find nothing under way; they are a tenth of a second apart."""
+
+
+class Front:
+    """The one Envoy's configuration. `apply` returns when Envoy answers from it."""
+
+    def __init__(self, folder: Path, *, gateway: int, proxy: int, admin: int) -> None:
+        self._folder = folder
+        self._admin = admin
+        self._taken: dict[str, str] = {}
+        self._clusters: list[envoy.Resource] = []
+        self._listeners: list[envoy.Resource] = []
+        self.bootstrap = folder / "bootstrap.json"
+        folder.mkdir(parents=True, exist_ok=True)
+        replace(
+            self.bootstrap,
+            json.dumps(envoy.bootstrap(str(folder), gateway=gateway, proxy=proxy, admin=admin), indent=1),
+        )
+        for name, resources in envoy.files(envoy.Routes(), admin=admin).items():
+            replace(folder / f"{name}.json", envoy.document(resources)[0])
+
+    async def apply(self, routes: envoy.Routes, *, timeout: float = 20.0) -> None:  # noqa: ASYNC109
+        """Make before break: new clusters and listeners, then routes; what nobody names any more goes once it is quiet.
+
+        LocalError when Envoy rejects it (the previous routes stay) or does not answer in time.
+        """
+        files = envoy.files(routes, admin=self._admin)
+        deadline = time.monotonic() + timeout
+        await self._take("cds", envoy.joined(files["cds"], self._clusters), deadline)
+        await self._take("lds", envoy.joined(files["lds"], self._listeners), deadline)
+        await self._take("gateway", files["gateway"], deadline)
+        await self._take("proxy", files["proxy"], deadline)
+        leaving = {cluster["name"] for cluster in self._clusters} - {cluster["name"] for cluster in files["cds"]}
+        if leaving:
+            await self._quiet(leaving)
+        deadline = max(deadline, time.monotonic() + timeout / 2)
+        await self._take("lds", files["lds"], deadline)
+        await self._take("cds", files["cds"], deadline)
+        self._clusters, self._listeners = files["cds"], files["lds"]
+
+    async def _take(self, name: str, resources: Sequence[envoy.Resource], deadline: float) -> None:
+        text, version = envoy.document(resources)
+        if self._taken.get(name) == version:
+            return
+        rejected = _counter(await self._get("stats", filter=f"^{_SCOPES[name]}"), name)
+        replace(self._folder / f"{name}.json", text)
+        await self._wait(name, version, deadline, rejected)
+        self._taken[name] = version
+
+    async def _quiet(self, clusters: Collection[str]) -> None:
+        """Wait until no request is under way to `clusters`, at most DRAIN: a logger posts an answer after it was given,
+        and could not once its broker's cluster is gone."""
+        deadline = time.monotonic() + DRAIN
+        calm = 0
+        while calm < CALM and time.monotonic() < deadline:
+            await asyncio.sleep(0.1)
+            text = await self._get("clusters", format="json")
+            if not text:
+                return
+            active = sum(
+                int(stat.get("value", 0))
+                for cluster in json.loads(text).get("cluster_statuses", ())
+                if cluster["name"] in clusters
+                for host in cluster.get("host_statuses", ())
+                for stat in host.get("stats", ())
+                if stat["name"] == "rq_active"
+            )
+            calm = calm + 1 if active == 0 else 0
+
+    async def _wait(self, name: str, version: str, deadline: float, rejected: int) -> None:
+        text = ""
+        while time.monotonic() < deadline:
+            text = await self._get("stats", filter=f"^{_SCOPES[name]}")
+            if f'{_SCOPES[name]}.version_text: "{version}"' in text:
+                return
+            if _counter(text, name) > rejected:
+                raise LocalError(f"Envoy rejects the new {name}", hint="see `driftloop logs envoy`; old routes stay")
+            await asyncio.sleep(0.03)
+        raise LocalError(
+            f"Envoy did not take the new {name} in time{'' if text else ': it does not answer'}",
+            hint="see `driftloop logs envoy`; old routes stay",
+        )
+
+    async def _get(self, page: str, **params: str) -> str:
+        """A page of Envoy's admin interface; empty when it does not answer."""
+        url = f"http://127.0.0.1:{self._admin}/{page}"
+        try:
+            # not aiohttp's own timeout: it swallows a cancellation that comes in the same moment (3.14)
+            async with (
+                asyncio.timeout(5),
+                aiohttp.ClientSession(timeout=aiohttp.ClientTimeout()) as session,
+                session.get(url, params=params) as answer,
+            ):
+                return await answer.text() if answer.status == 200 else ""
+        except (aiohttp.ClientError, OSError, TimeoutError):
+            # it is being restarted, and reads the files then
+            return ""
+
+
+def _counter(text: str, name: str) -> int:
+    """How many updates Envoy has rejected."""
+    for line in text.splitlines():
+        if line.startswith(f"{_SCOPES[name]}.update_rejected: "):
+            return int(line.rpartition(" ")[2])
+    return 0

@@ -1,0 +1,61 @@
+"""Which events a Trigger wants: `filter.attributes` and the `filters` dialects exact, all, any and not."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from driftloop.errors import LocalError
+
+Filter = Callable[[Mapping[str, str]], bool]
+
+DIALECTS = ("exact", "all", "any", "not")
+
+
+def compiled(spec: Mapping[str, Any]) -> Filter:
+    """The filter of a Trigger's spec; `filters`, when there, replaces `filter`. LocalError names an unknown dialect."""
+    filters = spec.get("filters")
+    if filters:
+        return _all([_dialect(one) for one in filters])
+    return _exact(((spec.get("filter") or {}).get("attributes")) or {})
+
+
+def wanted_type(spec: Mapping[str, Any]) -> str | None:
+    """The one event type this filter can let through, or None when it may be several."""
+    filters = spec.get("filters")
+    if not filters:
+        candidates = [((spec.get("filter") or {}).get("attributes")) or {}]
+    else:
+        candidates = [one["exact"] for one in filters if "exact" in one]
+        candidates += [two["exact"] for one in filters for two in one.get("all", ()) if "exact" in two]
+    return next((str(one["type"]) for one in candidates if one.get("type")), None)
+
+
+def _dialect(one: Mapping[str, Any]) -> Filter:
+    if not isinstance(one, Mapping) or len(one) != 1:
+        raise LocalError("a filter must have exactly one dialect", hint=f"one of: {', '.join(DIALECTS)}")
+    (name, value), *_ = one.items()
+    match name:
+        case "exact":
+            return _exact(value)
+        case "all":
+            return _all([_dialect(each) for each in value])
+        case "any":
+            parts = [_dialect(each) for each in value]
+            return lambda attributes: any(part(attributes) for part in parts)
+        case "not":
+            part = _dialect(value)
+            return lambda attributes: not part(attributes)
+    raise LocalError(f"filter dialect `{name}` is not supported here, must be one of: {', '.join(DIALECTS)}")
+
+
+def _exact(wanted: Mapping[str, Any]) -> Filter:
+    # an empty value means "has to be there", as in Knative
+    pairs = tuple((name, str(value)) for name, value in wanted.items())
+    return lambda attributes: all(
+        (attributes.get(name) == value) if value else name in attributes for name, value in pairs
+    )
+
+
+def _all(parts: list[Filter]) -> Filter:
+    if len(parts) == 1:
+        return parts[0]
+    return lambda attributes: all(part(attributes) for part in parts)

@@ -1,0 +1,98 @@
+"""The door: POST /<namespace>/<broker> takes one CloudEvent and answers 202 once it is stored."""
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+
+from prometheus_client import CollectorRegistry, Counter, generate_latest
+
+from driftloop.clients import events
+from driftloop.clients.http import Answer, Request
+from driftloop.clients.jetstream import Publisher, TooLargeError
+from driftloop.errors import StoreError
+from driftloop.local.knative.objects import Broker
+
+HOPS = 255
+TTL = "knativebrokerttl"
+LIMIT = 1024 * 1024
+
+_UNSAFE = re.compile(r"[^A-Za-z0-9-]")
+
+
+class LoopError(StoreError):
+    """An event has been replied with too often."""
+
+
+def type_token(type: str) -> str:
+    """An event type as one token of a subject; two types may share one, so the exact filter still has the last word."""
+    return _UNSAFE.sub("_", type)
+
+
+class Ingress:
+    """Stores events for the Brokers it knows."""
+
+    def __init__(
+        self, publisher: Publisher, connected: Callable[[], bool], registry: CollectorRegistry, *, limit: int = LIMIT
+    ) -> None:
+        self._publisher = publisher
+        self._connected = connected
+        self._limit = limit
+        self._registry = registry
+        self._answers = Counter(
+            "broker_ingress_events", "Events that reached the ingress, by answer", ["broker", "code"], registry=registry
+        )
+        self._counted: dict[tuple[str, int], Counter] = {}
+        self.brokers: Mapping[tuple[str, str], Broker] = {}
+
+    async def store(self, broker: Broker, event: events.Event) -> None:
+        """Keep an event on its Broker's stream; StoreError unless it is stored now."""
+        attributes = dict(event.attributes)
+        try:
+            hops = int(attributes.get(TTL, HOPS))
+        except ValueError:
+            hops = HOPS
+        if hops <= 0:
+            raise LoopError(f"event {event.id} went through the broker {HOPS} times")
+        attributes[TTL] = str(hops)
+        attributes["knativearrivaltime"] = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+        await self._publisher.publish(
+            f"{broker.subject}.{type_token(event.type)}",
+            events.pack(events.Event(attributes, event.body)),
+            message_id=event.id,
+        )
+
+    async def handle(self, request: Request) -> Answer:
+        """Answer one request."""
+        if request.method == "GET" and request.path == "/metrics":
+            return Answer(200, generate_latest(self._registry))
+        if request.method == "GET" and request.path == "/healthz":
+            return Answer(200 if self._connected() else 503)
+        status, text = await self._take(request)
+        self._count(request.path.strip("/") if status != 404 else "unknown", status)
+        return Answer(status, text.encode())
+
+    async def _take(self, request: Request) -> tuple[int, str]:
+        parts = request.path.strip("/").split("/")
+        broker = self.brokers.get((parts[0], parts[1])) if len(parts) == 2 else None
+        if request.method != "POST":
+            return 405, "only POST"
+        if broker is None:
+            return 404, f"no broker at {request.path}"
+        if request.body is None:
+            return 413, f"the event is larger than {self._limit} bytes"
+        try:
+            event = events.from_http(request.headers, request.body)
+            await self.store(broker, event)
+        except (events.MalformedEventError, LoopError) as error:
+            return 400, error.message
+        except TooLargeError as error:
+            return 413, error.message
+        except StoreError as error:
+            return 503, error.message
+        return 202, ""
+
+    def _count(self, broker: str, status: int) -> None:
+        counter = self._counted.get((broker, status))
+        if counter is None:
+            counter = self._counted[broker, status] = self._answers.labels(broker, str(status))
+        counter.inc()

@@ -1,0 +1,215 @@
+"""What the applied commit says about Brokers and Triggers, as typed values."""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from driftloop.errors import LocalError, PipelineError
+from driftloop.local.knative import filters
+
+_DURATION = re.compile(r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?\Z")
+_GO_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
+_DELIVERY_KEYS = {"retry", "backoffPolicy", "backoffDelay", "timeout", "deadLetterSink", "retryAfterMax"}
+_TRIGGER_KEYS = {"broker", "filter", "filters", "subscriber", "delivery"}
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """How often and how patiently a Trigger is delivered. Times in seconds."""
+
+    retry: int = 10
+    policy: Literal["linear", "exponential"] = "exponential"
+    delay: float = 0.2
+    timeout: float = 30.0
+    dead_letter: str | None = None
+
+    def wait(self, attempt: int) -> float:
+        """Seconds between attempt number `attempt` (from 1) and the next."""
+        return self.delay * (attempt if self.policy == "linear" else 2 ** (min(attempt, 30) - 1))
+
+
+@dataclass(frozen=True)
+class Broker:
+    """A Broker and the stream that keeps its events."""
+
+    namespace: str
+    name: str
+    max_age: float = 0.0
+    max_bytes: int = -1
+    delivery: Delivery = Delivery()
+
+    @property
+    def stream(self) -> str:
+        """The stream's name, as Knative's JetStream channel would make it."""
+        return f"KN_{self.namespace}__{self.name}".upper().replace("-", "_").replace(".", "_")
+
+    @property
+    def subject(self) -> str:
+        """All of its events; one more token, the type, follows."""
+        return f"knative.{self.namespace}.{self.name}"
+
+
+@dataclass(frozen=True)
+class Trigger:
+    """One Trigger: who gets what from which Broker."""
+
+    namespace: str
+    name: str
+    broker: str
+    spec: Mapping[str, Any]
+    """`filter` and `filters` as written."""
+    subscriber: str
+    """URL, a cluster name as host."""
+    delivery: Delivery
+
+    @property
+    def durable(self) -> str:
+        """The name of its consumer."""
+        return f"KN_SUB_{self.namespace}_{self.name}".replace(".", "_")
+
+
+@dataclass(frozen=True)
+class Objects:
+    """All of it; `refused` says for `namespace/name` why a Trigger is left out."""
+
+    brokers: Mapping[tuple[str, str], Broker]
+    triggers: Mapping[tuple[str, str], Trigger]
+    refused: Mapping[str, str]
+
+
+def load(path: Path) -> Objects:
+    """The objects in `run/objects.json`; none when the file is not there yet."""
+    try:
+        document = json.loads(path.read_text())
+    except FileNotFoundError:
+        return Objects({}, {}, {})
+    except ValueError as error:
+        raise LocalError(
+            f"{path} is not JSON: {error}", hint="the reconciler replaces it at the next commit"
+        ) from error
+    return parse(document.get("objects") or ())
+
+
+def parse(objects: Iterable[Mapping[str, Any]]) -> Objects:
+    """Brokers and Triggers among Kubernetes objects."""
+    objects = list(objects)
+    templates = {
+        (one["metadata"].get("namespace"), one["metadata"]["name"]): one.get("data") or {}
+        for one in objects
+        if one.get("kind") == "ConfigMap"
+    }
+    brokers: dict[tuple[str, str], Broker] = {}
+    triggers: dict[tuple[str, str], Trigger] = {}
+    refused: dict[str, str] = {}
+    for one in objects:
+        if not str(one.get("apiVersion", "")).startswith("eventing.knative.dev/"):
+            continue
+        namespace, name = one["metadata"].get("namespace", "default"), one["metadata"]["name"]
+        try:
+            if one["kind"] == "Broker":
+                brokers[namespace, name] = _broker(namespace, name, one.get("spec") or {}, templates)
+        except PipelineError as error:
+            refused[f"broker {namespace}/{name}"] = error.message
+    for one in objects:
+        if one.get("kind") != "Trigger" or not str(one.get("apiVersion", "")).startswith("eventing.knative.dev/"):
+            continue
+        namespace, name = one["metadata"].get("namespace", "default"), one["metadata"]["name"]
+        try:
+            triggers[namespace, name] = _trigger(namespace, name, one.get("spec") or {}, brokers)
+        except PipelineError as error:
+            refused[f"trigger {namespace}/{name}"] = error.message
+    return Objects(brokers, triggers, refused)
+
+
+def _broker(
+    namespace: str, name: str, spec: Mapping[str, Any], templates: Mapping[tuple[str | None, str], Mapping[str, str]]
+) -> Broker:
+    config = spec.get("config") or {}
+    template = templates.get((config.get("namespace", namespace), config.get("name", "")), {})
+    try:
+        channel = yaml.safe_load(template.get("channelTemplateSpec", "")) or {}
+    except yaml.YAMLError as error:
+        raise LocalError(f"ConfigMap {config.get('name')}: channelTemplateSpec is not YAML") from error
+    stream = ((channel.get("spec") or {}).get("stream") or {}).get("config") or {}
+    return Broker(
+        namespace,
+        name,
+        max_age=_go_duration(stream["maxAge"]) if "maxAge" in stream else 0.0,
+        max_bytes=int(stream.get("maxBytes", -1)),
+        delivery=_delivery(spec.get("delivery"), namespace, Delivery()),
+    )
+
+
+def _trigger(namespace: str, name: str, spec: Mapping[str, Any], brokers: Mapping[tuple[str, str], Broker]) -> Trigger:
+    unknown = sorted(set(spec) - _TRIGGER_KEYS)
+    if unknown:
+        raise LocalError(f"spec.{unknown[0]} is not supported here")
+    broker = brokers.get((namespace, str(spec.get("broker"))))
+    if broker is None:
+        raise LocalError(f"its broker `{spec.get('broker')}` does not exist in namespace {namespace}")
+    filters.compiled(spec)
+    subscriber = _destination(spec.get("subscriber") or {}, namespace, "subscriber")
+    delivery = _delivery(spec.get("delivery"), namespace, broker.delivery)
+    return Trigger(
+        namespace,
+        name,
+        broker.name,
+        {key: spec[key] for key in ("filter", "filters") if key in spec},
+        subscriber,
+        delivery,
+    )
+
+
+def _delivery(spec: Mapping[str, Any] | None, namespace: str, otherwise: Delivery) -> Delivery:
+    """A delivery, when given, replaces the outer one wholesale; that is Knative's rule."""
+    if not spec:
+        return otherwise
+    unknown = sorted(set(spec) - _DELIVERY_KEYS)
+    if unknown:
+        raise LocalError(f"delivery.{unknown[0]} is not supported here")
+    policy = spec.get("backoffPolicy", "exponential")
+    if policy not in ("linear", "exponential"):
+        raise LocalError(f"delivery.backoffPolicy is `{policy}`, must be one of: linear, exponential")
+    sink = spec.get("deadLetterSink")
+    return Delivery(
+        retry=int(spec.get("retry", 0)),
+        policy=policy,
+        delay=duration(spec.get("backoffDelay", "PT0.2S")),
+        timeout=duration(spec["timeout"]) if "timeout" in spec else 30.0,
+        dead_letter=_destination(sink, namespace, "deadLetterSink") if sink else None,
+    )
+
+
+def _destination(spec: Mapping[str, Any], namespace: str, what: str) -> str:
+    reference, uri = spec.get("ref"), spec.get("uri", "")
+    if reference is None:
+        if not str(uri).startswith("http://"):
+            raise LocalError(f"{what}.uri is `{uri}`, must be an http:// URL")
+        return str(uri)
+    if (reference.get("kind"), reference.get("apiVersion", "v1")) != ("Service", "v1"):
+        raise LocalError(f"{what}.ref is a {reference.get('kind')}, must be a Service (v1) or a uri")
+    host = f"http://{reference['name']}.{reference.get('namespace', namespace)}.svc.cluster.local"
+    return host + (str(uri) if str(uri).startswith("/") else f"/{uri}" if uri else "/")
+
+
+def duration(text: str) -> float:
+    """Seconds in an ISO 8601 duration such as PT0.2S."""
+    match = _DURATION.match(str(text))
+    if match is None or not any(match.groups()):
+        raise LocalError(f"`{text}` is not an ISO 8601 duration", hint="write PT2S for two seconds")
+    days, hours, minutes, seconds = (float(part or 0) for part in match.groups())
+    return days * 86_400 + hours * 3_600 + minutes * 60 + seconds
+
+
+def _go_duration(text: str | float) -> float:
+    if isinstance(text, int | float):
+        return float(text) / 1e9
+    parts = _GO_DURATION.findall(text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        raise LocalError(f"`{text}` is not a duration such as 24h or 10m")
+    return sum(float(number) * {"ms": 0.001, "s": 1, "m": 60, "h": 3_600}[unit] for number, unit in parts)

@@ -1,0 +1,190 @@
+"""The broker's main loop: watch the applied objects, keep streams and dispatchers in step with them."""
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import nats.errors
+import nats.js.errors
+from nats.js import JetStreamContext
+from prometheus_client import CollectorRegistry
+
+from driftloop.clients.http import Server
+from driftloop.clients.jetstream import Publisher
+from driftloop.clients.nats import connect, ensure_stream
+from driftloop.errors import LocalError, StoreError
+from driftloop.local.knative import objects
+from driftloop.local.knative.courier import Courier
+from driftloop.local.knative.dispatch import Counters, Dispatcher
+from driftloop.local.knative.ingress import LIMIT, Ingress
+
+log = logging.getLogger("broker")
+
+POLL = 0.2
+
+
+class Addresses:
+    """`run/addresses.json`: where a Service's name and port are on this machine. Read again when it changes."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._seen: tuple[int, int] | None = None
+        self._table: dict[str, str] = {}
+
+    def refresh(self) -> None:
+        """Read the file if it was replaced."""
+        stamp = _stamp(self._path)
+        if stamp is None or stamp == self._seen:
+            return
+        try:
+            self._table = json.loads(self._path.read_text())
+            self._seen = stamp
+        except ValueError:
+            log.warning("%s is not JSON; keeping the addresses known so far", self._path)
+
+    def __call__(self, netloc: str) -> str | None:
+        """`127.0.0.1:<port>` for `<host>:<port>`; addresses on this machine stand for themselves."""
+        found = self._table.get(netloc)
+        if found is None and netloc.startswith(("127.0.0.1:", "localhost:")):
+            return netloc
+        return found
+
+
+class Service:
+    """Everything the broker process does."""
+
+    def __init__(self, run: Path, js: JetStreamContext, courier: Courier, ingress: Ingress, counters: Counters) -> None:
+        self._objects = run / "objects.json"
+        self._addresses = Addresses(run / "addresses.json")
+        self._report = run / "broker.json"
+        self._js = js
+        self._courier = courier
+        self._ingress = ingress
+        self._counters = counters
+        self._running: dict[tuple[str, str], tuple[Dispatcher, asyncio.Task[None]]] = {}
+        self._brokers: dict[tuple[str, str], objects.Broker] = {}
+
+    async def watch(self) -> None:
+        """Follow objects.json until cancelled."""
+        seen: tuple[int, int] | None = None
+        try:
+            while True:
+                self._addresses.refresh()
+                stamp = _stamp(self._objects)
+                if stamp is not None and stamp != seen:
+                    try:
+                        await self.apply(objects.load(self._objects))
+                        seen = stamp
+                    except (nats.errors.Error, LocalError, StoreError, TimeoutError) as error:
+                        log.warning("can't apply %s yet: %s", self._objects.name, error or type(error).__name__)
+                await asyncio.sleep(POLL)
+        finally:
+            await self._stop(list(self._running))
+
+    async def apply(self, wanted: objects.Objects) -> None:
+        """Make streams, consumers and dispatchers what the objects say."""
+        for key, broker in wanted.brokers.items():
+            if self._brokers.get(key) != broker:
+                await ensure_stream(
+                    self._js,
+                    broker.stream,
+                    [f"{broker.subject}.>"],
+                    max_age=broker.max_age,
+                    max_bytes=broker.max_bytes,
+                )
+                self._brokers[key] = broker
+        self._brokers = {key: broker for key, broker in self._brokers.items() if key in wanted.brokers}
+        gone = [key for key in self._running if key not in wanted.triggers]
+        changed = [
+            key
+            for key, (dispatcher, _) in self._running.items()
+            if key in wanted.triggers and dispatcher.trigger != wanted.triggers[key]
+        ]
+        await self._stop(gone + changed)
+        for key, trigger in wanted.triggers.items():
+            if key not in self._running:
+                await self._start(key, trigger)
+        await self._forget(wanted)
+        # events are taken only when every Trigger's consumer is there to see them
+        self._ingress.brokers = dict(wanted.brokers)
+        for name, why in wanted.refused.items():
+            log.error("%s is not delivered: %s", name, why)
+        _replace(
+            self._report,
+            {"triggers": [f"{namespace}/{name}" for namespace, name in self._running], "refused": dict(wanted.refused)},
+        )
+
+    async def _start(self, key: tuple[str, str], trigger: objects.Trigger) -> None:
+        broker = self._brokers[trigger.namespace, trigger.broker]
+        dispatcher = Dispatcher(
+            js=self._js,
+            courier=self._courier,
+            ingress=self._ingress,
+            broker=broker,
+            trigger=trigger,
+            resolve=self._addresses,
+            counters=self._counters,
+        )
+        await dispatcher.ensure()
+        self._running[key] = (dispatcher, asyncio.create_task(dispatcher.run(), name=f"trigger {trigger.name}"))
+        log.info("trigger %s/%s -> %s", trigger.namespace, trigger.name, trigger.subscriber)
+
+    async def _stop(self, keys: list[tuple[str, str]]) -> None:
+        tasks = [self._running.pop(key)[1] for key in keys]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _forget(self, wanted: objects.Objects) -> None:
+        """Consumers of Triggers that are gone go too; one that comes back later starts with what is new then."""
+        durables = {trigger.durable for trigger in wanted.triggers.values()}
+        refused = {
+            f"KN_SUB_{name.removeprefix('trigger ').replace('/', '_').replace('.', '_')}" for name in wanted.refused
+        }
+        for broker in wanted.brokers.values():
+            for consumer in await self._js.consumers_info(broker.stream):
+                if consumer.name.startswith("KN_SUB_") and consumer.name not in durables | refused:
+                    await self._js.delete_consumer(broker.stream, consumer.name)
+                    log.info("consumer %s removed with its trigger", consumer.name)
+
+
+async def serve(
+    run: Path, *, nats_url: str, port: int, limit: int = LIMIT, ready: Callable[[], None] = lambda: None
+) -> None:
+    """Run the broker until cancelled; `run` is the state folder's `run/`."""
+    client = await connect(nats_url, name="broker", wait=60)
+    js = client.jetstream(timeout=5)
+    registry = CollectorRegistry()
+    publisher = await Publisher(client).start()
+    ingress = Ingress(publisher, lambda: client.is_connected, registry, limit=limit)
+    courier = Courier()
+    service = Service(run, js, courier, ingress, Counters(registry))
+    server = Server(ingress.handle, limit=limit)
+    try:
+        try:
+            await server.start("127.0.0.1", port)
+        except OSError as error:
+            raise LocalError(f"the broker can't listen on port {port}: {error.strerror}") from error
+        ready()
+        await service.watch()
+    finally:
+        await server.close()
+        courier.close()
+        await publisher.stop()
+        await client.close()
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_mtime_ns, status.st_ino
+
+
+def _replace(path: Path, document: object) -> None:
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(document))
+    temporary.replace(path)

@@ -1,0 +1,215 @@
+"""The pods that run: replicas of every Deployment, started beside old ones and retired when nobody needs them."""
+
+import asyncio
+import secrets
+import shutil
+from collections.abc import Callable, Collection, Iterable, Mapping
+from pathlib import Path
+
+from driftloop.errors import LocalError
+from driftloop.local.ground.state import State, free_port, unwritable
+from driftloop.local.kubelet.pods import Pod, place
+from driftloop.local.kubelet.process import Process
+
+DRAIN = 1.0
+"""Seconds between the last route to a replica and its SIGTERM: requests under way end, their events are posted."""
+
+Key = tuple[str, str]
+"""(namespace, name) of a Deployment."""
+
+
+def pod_folders(state: State) -> Path:
+    """Where the pods' volumes lie; all of it is forgotten at the next start."""
+    return state.work / "pods"
+
+
+class Replica:
+    """One pod: its init containers one after another, then its containers."""
+
+    def __init__(
+        self,
+        pod: Pod,
+        *,
+        state: State,
+        index: int,
+        ports: Mapping[int, int],
+        environment: Mapping[str, str],
+        on_event: Callable[[str, str], None],
+    ) -> None:
+        self.pod = pod
+        self.ports = dict(ports)
+        self.index = index
+        self.error: str | None = None
+        self.was_ready = False
+        name = f"{pod.deployment}-{pod.digest}-{index}-{secrets.token_hex(2)}"
+        self.folder = pod_folders(state) / pod.namespace / name
+        init, containers = place(pod, folder=self.folder, logs=state.logs, ports=self.ports, environment=environment)
+        mark = str(state.root)
+        self._init = [Process(program, mark=mark, on_event=on_event) for program in init]
+        self.processes = [Process(program, mark=mark, on_event=on_event) for program in containers]
+        self._task = asyncio.create_task(self._run(), name=f"pod {pod.namespace}/{pod.deployment}")
+
+    @property
+    def all_processes(self) -> list[Process]:
+        """Containers, and init containers that have not ended yet."""
+        return [*(process for process in self._init if process.phase != "done"), *self.processes]
+
+    @property
+    def ready(self) -> bool:
+        """Whether all its containers answer their probes now."""
+        return all(process.ready for process in (*self._init, *self.processes))
+
+    async def stop(self) -> None:
+        """Stop everything of it and forget its folders."""
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        await asyncio.gather(*(process.stop() for process in (*self._init, *self.processes)))
+        await asyncio.to_thread(shutil.rmtree, self.folder, True)
+
+    async def _run(self) -> None:
+        for process in self._init:
+            process.start()
+            await process.wait_ready()
+        for process in self.processes:
+            process.start()
+        for process in self.processes:
+            await process.wait_ready()
+        self.was_ready = True
+
+
+class Fleet:
+    """All replicas of all Deployments. `sync` says what is wanted; `retire` ends what is neither wanted nor in use."""
+
+    def __init__(self, state: State, *, environment: Mapping[str, str], on_event: Callable[[str, str], None]) -> None:
+        self._state = state
+        self._environment = environment
+        self._on_event = on_event
+        self._wanted: dict[Key, Pod] = {}
+        self._replicas: dict[Key, list[Replica]] = {}
+        self._retiring: dict[Replica, asyncio.Task[None]] = {}
+        self.failures: dict[Key, str] = {}
+
+    def sync(self, pods: Iterable[Pod]) -> None:
+        """Start the replicas that are missing. Old ones stay until `retire`, except under strategy Recreate."""
+        self._wanted = {pod.key: pod for pod in pods}
+        for key, pod in self._wanted.items():
+            running = self._replicas.setdefault(key, [])
+            if pod.recreate:
+                old = [replica for replica in running if replica.pod.digest != pod.digest]
+                for replica in old:
+                    self._retire(replica, drain=0.0)
+                if any(replica.pod.key == key for replica in self._retiring):
+                    continue
+            indexes = {replica.index for replica in running if replica.pod.digest == pod.digest}
+            for index in range(pod.replicas):
+                if index not in indexes:
+                    self._start(key, pod, index)
+
+    def current(self, key: Key) -> bool:
+        """Whether a Deployment runs exactly what is wanted, ready."""
+        pod = self._wanted.get(key)
+        if pod is None:
+            return False
+        # `was_ready` comes a moment after `ready`, and only then requests go there
+        running = self._replicas.get(key, ())
+        good = [one for one in running if one.pod.digest == pod.digest and one.was_ready and one.ready]
+        return len(good) >= pod.replicas
+
+    def serving(self, key: Key) -> tuple[Replica, ...]:
+        """The replicas that requests go to: the wanted ones once all have been ready, until then the old ones."""
+        running = self._replicas.get(key, [])
+        pod = self._wanted.get(key)
+        if pod is not None:
+            new = tuple(
+                replica
+                for replica in running
+                if replica.pod.digest == pod.digest and replica.index < pod.replicas and replica.was_ready
+            )
+            if len(new) >= pod.replicas:
+                return new
+            old = tuple(replica for replica in running if replica.pod.digest != pod.digest and replica.was_ready)
+            return old or new
+        return tuple(replica for replica in running if replica.was_ready)
+
+    def retire(self, *, keep: Collection[Key]) -> None:
+        """Stop replicas that no request goes to any more. `keep` names Deployments that old routes still use."""
+        for key, running in list(self._replicas.items()):
+            if key in self._wanted:
+                if not self.current(key):
+                    continue
+                serving = set(self.serving(key))
+                extra = [replica for replica in running if replica not in serving]
+            elif key in keep:
+                continue
+            else:
+                extra = list(running)
+            for replica in extra:
+                self._retire(replica, drain=DRAIN)
+
+    def processes(self) -> list[Process]:
+        """Every process of every pod, also of those that are being stopped."""
+        replicas = [replica for running in self._replicas.values() for replica in running]
+        return [process for replica in (*replicas, *self._retiring) for process in replica.all_processes]
+
+    def replicas(self, key: Key) -> list[Replica]:
+        """The replicas of one Deployment that are not being stopped."""
+        return list(self._replicas.get(key, ()))
+
+    def holding(self, ports: Collection[int]) -> set[Key]:
+        """The Deployments that have a replica on one of these loopback ports."""
+        return {
+            key
+            for key, running in self._replicas.items()
+            for replica in running
+            if not set(replica.ports.values()).isdisjoint(ports)
+        }
+
+    def wanted(self, key: Key) -> Pod | None:
+        """What a Deployment should run."""
+        return self._wanted.get(key)
+
+    async def stop(self) -> None:
+        """Stop everything."""
+        for running in list(self._replicas.values()):
+            for replica in list(running):
+                self._retire(replica, drain=0.0)
+        await asyncio.gather(*self._retiring.values(), return_exceptions=True)
+
+    def _start(self, key: Key, pod: Pod, index: int) -> None:
+        ports: dict[int, int] = {}
+        for port in pod.ports:
+            ports[port] = free_port(taken=self._taken() | set(ports.values()))
+        try:
+            replica = Replica(
+                pod,
+                state=self._state,
+                index=index,
+                ports=ports,
+                environment=self._environment,
+                on_event=self._on_event,
+            )
+        except LocalError as error:
+            self.failures[key] = error.message
+            return
+        except OSError as error:
+            self.failures[key] = unwritable(self._state.work, error).message
+            return
+        self.failures.pop(key, None)
+        self._replicas[key].append(replica)
+
+    def _retire(self, replica: Replica, *, drain: float) -> None:
+        running = self._replicas[replica.pod.key]
+        running.remove(replica)
+        if not running and replica.pod.key not in self._wanted:
+            del self._replicas[replica.pod.key]
+
+        async def end() -> None:
+            await asyncio.sleep(drain)
+            await replica.stop()
+            self._retiring.pop(replica, None)
+
+        self._retiring[replica] = asyncio.create_task(end(), name=f"retire {replica.pod.deployment}")
+
+    def _taken(self) -> set[int]:
+        replicas = [replica for running in self._replicas.values() for replica in running]
+        return {port for replica in (*replicas, *self._retiring) for port in replica.ports.values()}

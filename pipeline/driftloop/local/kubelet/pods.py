@@ -1,0 +1,485 @@
+"""A Deployment's pods as processes: environment resolved, volumes as folders, container ports as free ports.
+
+`plan` is done once per commit and refuses what has no local meaning; `place` gives one replica its ports and folders,
+and says which programs it is.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from driftloop.errors import LocalError
+from driftloop.local.ground import kinds
+from driftloop.local.ground.expansion import expanded
+from driftloop.local.kubelet.images import Image
+from driftloop.local.kubelet.process import HttpProbe, Liveness, Probe, Program, TcpProbe
+
+PLATFORM = "driftloop-platform"
+ENVOY_IMAGES = ("docker.io/envoyproxy/envoy", "envoyproxy/envoy")
+
+_DEPLOYMENT = {"replicas", "selector", "template", "strategy", "revisionHistoryLimit", "progressDeadlineSeconds"}
+_POD = {
+    "containers", "initContainers", "volumes", "serviceAccountName", "securityContext", "terminationGracePeriodSeconds",
+    "automountServiceAccountToken", "enableServiceLinks", "restartPolicy", "imagePullSecrets", "nodeSelector",
+    "tolerations", "affinity", "topologySpreadConstraints", "priorityClassName", "dnsPolicy", "schedulerName",
+    "minReadySeconds", "runtimeClassName",
+}  # fmt: skip
+_CONTAINER = {
+    "name", "image", "command", "args", "env", "ports", "volumeMounts", "readinessProbe", "livenessProbe",
+    "startupProbe", "resources", "securityContext", "workingDir", "imagePullPolicy", "lifecycle", "envFrom",
+    "terminationMessagePath", "terminationMessagePolicy",
+}  # fmt: skip
+Images = Callable[[str], Image]
+"""Resolves a ref; LocalError when it is not registered."""
+
+
+@dataclass(frozen=True)
+class Values:
+    """What env references and volumes may name: the commit's ConfigMaps and the platform's own ConfigMap and Secret."""
+
+    config_maps: Mapping[tuple[str, str], Mapping[str, str]]
+    platform: Mapping[str, str]
+    secrets: Mapping[str, str]
+
+    def config(self, namespace: str, name: str) -> Mapping[str, str] | None:
+        """The data of a ConfigMap."""
+        return self.platform if name == PLATFORM else self.config_maps.get((namespace, name))
+
+    def secret(self, name: str) -> Mapping[str, str] | None:
+        """The data of a Secret; only the platform's exists here."""
+        return self.secrets if name == PLATFORM else None
+
+
+@dataclass(frozen=True)
+class Container:
+    """One container, its references resolved; ports and mount paths are still the pod's own."""
+
+    name: str
+    image: Image
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    mounts: tuple[tuple[str, str], ...]
+    """(mount path, volume), longest path first."""
+    cwd: str | None
+    probe: Mapping[str, Any] | None
+    liveness: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True)
+class Pod:
+    """What every replica of a Deployment is."""
+
+    namespace: str
+    deployment: str
+    replicas: int
+    recreate: bool
+    """Whether the old replica goes before the new one comes."""
+    labels: Mapping[str, str]
+    init: tuple[Container, ...]
+    containers: tuple[Container, ...]
+    files: Mapping[str, Mapping[str, str]]
+    """Volume -> file -> content, of ConfigMap and Secret volumes."""
+    ports: tuple[int, ...]
+    named_ports: Mapping[str, int]
+    logger: Mapping[str, Any] | None
+    """The bootstrap of a logging Envoy sidecar, which is merged into the one Envoy."""
+    logger_port: int | None
+    """The container port of that sidecar."""
+    grace: float
+    deadline: float
+    """Seconds until a replica that is not ready counts as failed."""
+    digest: str
+    """Changes when a replica would run anything else."""
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """(namespace, name) of the Deployment."""
+        return (self.namespace, self.deployment)
+
+
+def scaled(objects: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], int]:
+    """(namespace, name) of the Deployments that an autoscaler owns, and the pods it starts from."""
+    return {
+        (item["metadata"].get("namespace", "default"), item["spec"]["scaleTargetRef"]["name"]): int(
+            item["spec"].get("minReplicas") or 1
+        )
+        for item in objects
+        if kinds.key(item) == ("autoscaling", "HorizontalPodAutoscaler")
+        and item["spec"]["scaleTargetRef"]["kind"] == "Deployment"
+    }
+
+
+def plan(deployment: Mapping[str, Any], values: Values, images: Images, *, least: int = 1) -> Pod:
+    """What a Deployment's replicas are here; LocalError names what has no local meaning.
+
+    `least` is how many there are when the Deployment does not say.
+    """
+    where = kinds.named(deployment)
+    metadata, spec = deployment["metadata"], deployment["spec"]
+    namespace = metadata.get("namespace", "default")
+    _only(where, "spec", spec, _DEPLOYMENT)
+    template = spec["template"]
+    pod = template["spec"]
+    _only(where, "spec.template.spec", pod, _POD)
+    labels = dict((template.get("metadata") or {}).get("labels") or {})
+    facts = {
+        "metadata.name": metadata["name"],
+        "metadata.namespace": namespace,
+        "spec.serviceAccountName": pod.get("serviceAccountName", "default"),
+        "spec.nodeName": "local",
+        "status.podIP": "127.0.0.1",
+        "status.hostIP": "127.0.0.1",
+        **{f"metadata.labels['{name}']": value for name, value in labels.items()},
+    }
+    volumes = {volume["name"]: volume for volume in pod.get("volumes") or ()}
+    files = {
+        name: content
+        for name, volume in volumes.items()
+        if (content := _files(where, namespace, volume, values)) is not None
+    }
+    sidecars = [item for item in pod["containers"] if _without_tag(item["image"]) in ENVOY_IMAGES]
+    if len(sidecars) > 1:
+        raise LocalError(f"{where}: two Envoy containers", hint="a predictor's pod has one logger")
+    mains = [item for item in pod["containers"] if item not in sidecars]
+
+    def container(item: Mapping[str, Any]) -> Container:
+        return _container(
+            f"{where}: container {item['name']}",
+            item,
+            namespace=namespace,
+            volumes=volumes,
+            values=values,
+            images=images,
+            facts=facts,
+        )
+
+    named: dict[str, int] = {}
+    ports: set[int] = set()
+    for item in mains:
+        for port in item.get("ports") or ():
+            ports.add(int(port["containerPort"]))
+            if "name" in port:
+                named[port["name"]] = int(port["containerPort"])
+        probes = [item[kind] for kind in ("readinessProbe", "livenessProbe") if item.get(kind)]
+        ports |= {_probe_port(where, probe, named) for probe in probes}
+    found_init = tuple(container(item) for item in pod.get("initContainers") or ())
+    found = tuple(container(item) for item in mains)
+    for port in sorted(ports):
+        _require_told(where, port, found)
+    logger, logger_port = _sidecar(where, sidecars[0], files) if sidecars else (None, None)
+    for item in sidecars:
+        for port in item.get("ports") or ():
+            if "name" in port:
+                named[port["name"]] = int(port["containerPort"])
+    digest = hashlib.sha256(
+        json.dumps(
+            [
+                [
+                    (
+                        item.name,
+                        item.image.digest,
+                        item.argv,
+                        sorted(item.env.items()),
+                        item.mounts,
+                        item.cwd,
+                        item.probe,
+                        item.liveness,
+                    )
+                ]
+                for item in (*found_init, *found)
+            ]
+            + [{name: dict(content) for name, content in files.items() if _is_mounted(name, (*found_init, *found))}],
+            sort_keys=True,
+        ).encode()
+    ).hexdigest()[:12]
+    return Pod(
+        namespace=namespace,
+        deployment=metadata["name"],
+        replicas=int(spec.get("replicas", least)),
+        recreate=(spec.get("strategy") or {}).get("type") == "Recreate",
+        labels=labels,
+        init=found_init,
+        containers=found,
+        files=files,
+        ports=tuple(sorted(ports)),
+        named_ports=named,
+        logger=logger,
+        logger_port=logger_port,
+        grace=float(pod.get("terminationGracePeriodSeconds", 30)),
+        deadline=float(spec.get("progressDeadlineSeconds", 600)),
+        digest=digest,
+    )
+
+
+def place(
+    pod: Pod, *, folder: Path, logs: Path, ports: Mapping[int, int], environment: Mapping[str, str]
+) -> tuple[tuple[Program, ...], tuple[Program, ...]]:
+    """The programs of one replica, init containers and containers, in `folder`; writes its volumes' files.
+
+    `ports` maps each container port to the free port that stands for it.
+    """
+    for volume, files in pod.files.items():
+        target = folder / volume
+        target.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            (target / name).write_text(content)
+
+    def program(container: Container, *, once: bool) -> Program:
+        folders = [(path, str(folder / volume)) for path, volume in container.mounts]
+        for _, volume in container.mounts:
+            (folder / volume).mkdir(parents=True, exist_ok=True)
+
+        def local(text: str) -> str:
+            return _with_ports(_with_folders(text, folders), ports)
+
+        argv = [local(word) for word in container.argv]
+        argv = [str(ports[int(word)]) if _is_port(word, ports) else word for word in argv]
+        env = {
+            name: str(ports[int(value)]) if _is_port(value, ports) and "PORT" in name.upper() else local(value)
+            for name, value in container.env.items()
+        }
+        home = folder / "home"
+        home.mkdir(parents=True, exist_ok=True)
+        base = {**container.image.environ(), "HOME": str(home), **environment}
+        cwd = Path(_with_folders(container.cwd, folders)) if container.cwd else container.image.app
+        name = pod.deployment if len(pod.containers) == 1 and not once else f"{pod.deployment}.{container.name}"
+        return Program(
+            name=f"{pod.namespace}/{name}",
+            argv=(container.image.program(argv[0]), *argv[1:]),
+            log=logs / pod.namespace / f"{name}.log",
+            cwd=cwd,
+            env={**base, **env},
+            probe=None if once else _probe(pod, container.probe, ports),
+            liveness=None if once else _liveness(pod, container.liveness, ports),
+            once=once,
+            grace=min(pod.grace, 30.0),
+        )
+
+    return (
+        tuple(program(container, once=True) for container in pod.init),
+        tuple(program(container, once=False) for container in pod.containers),
+    )
+
+
+def _container(
+    where: str,
+    item: Mapping[str, Any],
+    *,
+    namespace: str,
+    volumes: Mapping[str, Any],
+    values: Values,
+    images: Images,
+    facts: Mapping[str, str],
+) -> Container:
+    _only(where, "container", item, _CONTAINER)
+    if not item.get("command"):
+        raise LocalError(f"{where}: no command", hint="an image's own ENTRYPOINT is not known here: spell `command`")
+    env: dict[str, str] = {}
+    for source in item.get("envFrom") or ():
+        env.update(_all_of(where, namespace, source, values))
+    for entry in item.get("env") or ():
+        found = _value(where, namespace, entry, values, facts)
+        if found is not None:
+            env[entry["name"]] = expanded(found, env)
+    mounts = []
+    for mount in item.get("volumeMounts") or ():
+        if mount["name"] not in volumes:
+            raise LocalError(f"{where}: no volume {mount['name']}", hint=f"volumes: {', '.join(volumes) or 'none'}")
+        if mount.get("subPath"):
+            raise LocalError(f"{where}: volumeMounts[].subPath is not supported here", hint="mount the whole volume")
+        mounts.append((mount["mountPath"].rstrip("/"), mount["name"]))
+    words = [*item["command"], *(item.get("args") or ())]
+    image = images(item["image"])
+    if "/" not in words[0]:
+        image.program(words[0])
+    return Container(
+        name=item["name"],
+        image=image,
+        argv=tuple(expanded(str(word), env) for word in words),
+        env=env,
+        mounts=tuple(sorted(mounts, key=lambda mount: -len(mount[0]))),
+        cwd=item.get("workingDir"),
+        probe=item.get("readinessProbe"),
+        liveness=item.get("livenessProbe"),
+    )
+
+
+def _value(
+    where: str, namespace: str, entry: Mapping[str, Any], values: Values, facts: Mapping[str, str]
+) -> str | None:
+    if "valueFrom" not in entry:
+        return str(entry.get("value", ""))
+    source = entry["valueFrom"]
+    ((kind, reference),) = source.items()
+    match kind:
+        case "configMapKeyRef" | "secretKeyRef":
+            name, key = reference["name"], reference["key"]
+            found = values.config(namespace, name) if kind == "configMapKeyRef" else values.secret(name)
+            if found is not None and key in found:
+                return found[key]
+            if reference.get("optional"):
+                return None
+            raise LocalError(
+                f"{where}: env {entry['name']}: {kind} {name}/{key} does not exist",
+                hint=f"`{PLATFORM}` has: {', '.join(sorted(found or ()))}" if name == PLATFORM else None,
+            )
+        case "fieldRef":
+            if reference["fieldPath"] not in facts:
+                raise LocalError(
+                    f"{where}: env {entry['name']}: fieldRef {reference['fieldPath']} is not supported here",
+                    hint=f"supported: {', '.join(sorted(facts))}",
+                )
+            return facts[reference["fieldPath"]]
+        case _:
+            raise LocalError(f"{where}: env {entry['name']}: {kind} is not supported here", hint="write the value")
+
+
+def _all_of(where: str, namespace: str, source: Mapping[str, Any], values: Values) -> dict[str, str]:
+    reference = source.get("configMapRef") or source.get("secretRef")
+    if reference is None:
+        raise LocalError(f"{where}: envFrom needs configMapRef or secretRef", hint="or list the keys in `env`")
+    found = (
+        values.config(namespace, reference["name"]) if "configMapRef" in source else values.secret(reference["name"])
+    )
+    if found is None and not reference.get("optional"):
+        raise LocalError(f"{where}: envFrom: {reference['name']} does not exist", hint="is it in the tree?")
+    # a key that is no name of a variable is left out, as the kubelet does
+    return {
+        f"{source.get('prefix', '')}{key}": value
+        for key, value in (found or {}).items()
+        if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.]*", key)
+    }
+
+
+def _files(where: str, namespace: str, volume: Mapping[str, Any], values: Values) -> Mapping[str, str] | None:
+    """Contents of a ConfigMap or Secret volume; None for an empty folder."""
+    ((kind, source),) = ((key, value) for key, value in volume.items() if key != "name")
+    match kind:
+        case "emptyDir":
+            return None
+        case "configMap" | "secret":
+            name = source["name"] if kind == "configMap" else source["secretName"]
+            found = values.config(namespace, name) if kind == "configMap" else values.secret(name)
+            if found is None:
+                if source.get("optional"):
+                    return {}
+                raise LocalError(
+                    f"{where}: volume {volume['name']}: {kind} {name} does not exist", hint="is it in git?"
+                )
+            items = {item["key"]: item["path"] for item in source.get("items") or ()} or {key: key for key in found}
+            if missing := sorted(set(items) - set(found)):
+                raise LocalError(f"{where}: volume {volume['name']}: {name} has no key {missing[0]}")
+            return {path: found[key] for key, path in items.items()}
+        case _:
+            raise LocalError(
+                f"{where}: volume {volume['name']}: {kind} is not supported here",
+                hint="supported: emptyDir, configMap, secret",
+            )
+
+
+def _sidecar(
+    where: str, item: Mapping[str, Any], files: Mapping[str, Mapping[str, str]]
+) -> tuple[Mapping[str, Any], int]:
+    """The bootstrap that a logging Envoy container would start with, and the port it would listen on."""
+    words = [*(item.get("command") or ()), *(item.get("args") or ())]
+    try:
+        path = words[words.index("-c") + 1]
+    except (ValueError, IndexError):
+        raise LocalError(f"{where}: the Envoy container names no file with -c", hint="see serve.backend") from None
+    for mount in item.get("volumeMounts") or ():
+        name = path.removeprefix(mount["mountPath"].rstrip("/") + "/")
+        if name != path and name in files.get(mount["name"], {}):
+            config = yaml.safe_load(files[mount["name"]][name])
+            listener = config["static_resources"]["listeners"][0]
+            return config, int(listener["address"]["socket_address"]["port_value"])
+    raise LocalError(f"{where}: the Envoy container's {path} is in no mounted ConfigMap", hint="see serve.backend")
+
+
+def _is_mounted(volume: str, containers: Iterable[Container]) -> bool:
+    return any(volume == name for container in containers for _, name in container.mounts)
+
+
+def _probe_port(where: str, probe: Mapping[str, Any], named: Mapping[str, int]) -> int:
+    for kind in ("httpGet", "tcpSocket"):
+        if kind in probe:
+            port = probe[kind]["port"]
+            if isinstance(port, str) and port not in named:
+                raise LocalError(f"{where}: no container port is named {port}", hint="name it in `ports`")
+            return named[port] if isinstance(port, str) else int(port)
+    raise LocalError(f"{where}: probe {sorted(probe)[0]} is not supported here", hint="use httpGet or tcpSocket")
+
+
+def _probe(pod: Pod, probe: Mapping[str, Any] | None, ports: Mapping[int, int]) -> Probe | None:
+    if probe is None:
+        return None
+    port = ports[_probe_port(pod.deployment, probe, pod.named_ports)]
+    timeout = max(2.0, float(probe.get("timeoutSeconds", 1)))
+    return (
+        HttpProbe(port, probe["httpGet"].get("path", "/"), timeout) if "httpGet" in probe else TcpProbe(port, timeout)
+    )
+
+
+def _liveness(pod: Pod, probe: Mapping[str, Any] | None, ports: Mapping[int, int]) -> Liveness | None:
+    found = _probe(pod, probe, ports)
+    if probe is None or found is None:
+        return None
+    # a busy laptop is no dead server: the answer may take longer than a cluster would allow
+    found = replace(found, timeout=max(10.0, found.timeout))
+    return Liveness(found, float(probe.get("periodSeconds", 10)), int(probe.get("failureThreshold", 3)))
+
+
+def _require_told(where: str, port: int, containers: Iterable[Container]) -> None:
+    """LocalError unless something in the pod tells a process its port: here it gets another one."""
+    text = str(port)
+    for container in containers:
+        if any(text == word or word.endswith((f"={text}", f":{text}")) for word in container.argv):
+            return
+        if any(value == text and "PORT" in name.upper() for name, value in container.env.items()):
+            return
+        if any(
+            re.search(rf"(?:127\.0\.0\.1|localhost|0\.0\.0\.0):{text}\b", value) for value in container.env.values()
+        ):
+            return
+    raise LocalError(
+        f"{where}: port {port} is declared, but neither command, args nor env say so",
+        hint="pass it (`--port 8080`, or an env variable that ends in PORT), so that a free port can stand for it",
+    )
+
+
+def _is_port(text: str, ports: Mapping[int, int]) -> bool:
+    return text.isascii() and text.isdigit() and int(text) in ports
+
+
+def _with_ports(text: str, ports: Mapping[int, int]) -> str:
+    """Replace `<loopback>:<container port>` and `--flag=<container port>`."""
+
+    def replaced(match: re.Match[str]) -> str:
+        port = int(match[2])
+        return f"{match[1]}{ports.get(port, port)}"
+
+    text = re.sub(r"((?:127\.0\.0\.1|localhost|0\.0\.0\.0|\[::\]):)(\d+)\b", replaced, text)
+    return re.sub(r"^(--?[A-Za-z-]*port=)(\d+)$", replaced, text)
+
+
+def _with_folders(text: str, folders: Iterable[tuple[str, str]]) -> str:
+    """Replace a mount path wherever it stands as a path."""
+    for path, folder in folders:
+        text = re.sub(rf"(?<![\w./-]){re.escape(path)}(?![\w.-])", folder.replace("\\", r"\\"), text)
+    return text
+
+
+def _without_tag(ref: str) -> str:
+    return ref.partition("@")[0].rpartition(":")[0]
+
+
+def _only(where: str, part: str, value: Mapping[str, Any], allowed: set[str]) -> None:
+    if unknown := sorted(set(value) - allowed):
+        raise LocalError(
+            f"{where}: {part}.{unknown[0]} is not supported here", hint="`driftloop up --explain` lists what is"
+        )

@@ -1,0 +1,206 @@
+"""One child process: in its own session and marked, probed, restarted when it dies, stopped with all it started."""
+
+import asyncio
+import random
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, assert_never
+
+from driftloop.local.ground import child, logs
+from driftloop.local.ground.state import MARK
+
+BACK_OFF = (0.1, 0.3, 1.0, 3.0, 10.0)
+"""Seconds before each restart; the last one repeats. Running for a minute starts over."""
+
+
+@dataclass(frozen=True)
+class HttpProbe:
+    """Ready when GET answers 2xx or 3xx."""
+
+    port: int
+    path: str = "/"
+    timeout: float = 2.0
+
+
+@dataclass(frozen=True)
+class TcpProbe:
+    """Ready when the port accepts a connection."""
+
+    port: int
+    timeout: float = 2.0
+
+
+Probe = HttpProbe | TcpProbe
+
+
+@dataclass(frozen=True)
+class Liveness:
+    """A program that answers no more, though it runs, is killed and started again."""
+
+    probe: Probe
+    period: float = 10.0
+    """Seconds between two questions."""
+    failures: int = 3
+    """Unanswered ones in a row until it counts as dead."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """What to run. `once` is a program that ends (an init container): ready when it has ended with 0."""
+
+    name: str
+    argv: tuple[str, ...]
+    log: Path
+    cwd: Path
+    env: Mapping[str, str] = field(default_factory=dict)
+    probe: Probe | None = None
+    liveness: Liveness | None = None
+    once: bool = False
+    grace: float = 10.0
+    """Seconds between SIGTERM and SIGKILL."""
+
+
+Phase = Literal["starting", "ready", "waiting", "done", "stopped"]
+
+
+class Process:
+    """A Program kept running. `on_event(name, what)` hears of starts, deaths and readiness."""
+
+    def __init__(
+        self, program: Program, *, mark: str, on_event: Callable[[str, str], None] = lambda name, what: None
+    ) -> None:
+        self.program = program
+        self.restarts = 0
+        self.phase: Phase = "starting"
+        self.last_exit: str | None = None
+        self._mark = mark
+        self._on_event = on_event
+        self._popen: subprocess.Popen[bytes] | None = None
+        self._started = 0.0
+        self._stopping = False
+        self._task: asyncio.Task[None] | None = None
+        self._ready = asyncio.Event()
+
+    @property
+    def pid(self) -> int | None:
+        """The process id while it runs."""
+        return self._popen.pid if self._popen is not None and self.phase in ("starting", "ready") else None
+
+    @property
+    def uptime(self) -> float:
+        """Seconds since the last start; 0 while it does not run."""
+        return time.monotonic() - self._started if self.pid is not None else 0.0
+
+    @property
+    def ready(self) -> bool:
+        """Whether the probe answers (for `once`: whether it ended well)."""
+        return self.phase in ("ready", "done")
+
+    def start(self) -> None:
+        """Begin; returns at once."""
+        if self._task is None:
+            self._task = asyncio.create_task(self._keep_running(), name=f"process {self.program.name}")
+
+    async def wait_ready(self) -> None:
+        """Return when it is ready for the first time."""
+        await self._ready.wait()
+
+    async def stop(self) -> None:
+        """SIGTERM to the group, SIGKILL after the grace; returns when all of it is gone."""
+        self._stopping = True
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        if (popen := self._popen) is not None:
+            await child.end(popen, grace=self.program.grace)
+        self.phase = "stopped"
+
+    async def _keep_running(self) -> None:
+        attempt = 0
+        while not self._stopping:
+            self.phase = "starting"
+            try:
+                popen = self._spawn()
+            except OSError as error:
+                self.last_exit = f"can't be started: {error.strerror or error}"
+            else:
+                probing = asyncio.create_task(self._probe())
+                try:
+                    code = await child.exited(popen)
+                finally:
+                    probing.cancel()
+                    await asyncio.gather(probing, return_exceptions=True)
+                # what the dead one started must not keep its port
+                await child.end(popen, grace=1.0)
+                self.last_exit = child.described(code)
+                if code > 0 and (said := logs.last_line(self.program.log)):
+                    self.last_exit += f" after: {said[:200]}"
+                if code == 0 and self.program.once:
+                    self.phase = "done"
+                    self._ready.set()
+                    return
+                if time.monotonic() - self._started > 60:
+                    attempt = 0
+            self.phase = "waiting"
+            delay = BACK_OFF[min(attempt, len(BACK_OFF) - 1)] * random.uniform(0.8, 1.2)  # noqa: S311
+            attempt += 1
+            self._on_event(self.program.name, f"{self.last_exit}; restart in {delay:.1f} s")
+            await asyncio.sleep(delay)
+            self.restarts += 1
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        program = self.program
+        program.log.parent.mkdir(parents=True, exist_ok=True)
+        logs.bound(program.log)
+        program.cwd.mkdir(parents=True, exist_ok=True)
+        with program.log.open("ab") as log:
+            log.write(f"--- {time.strftime('%Y-%m-%dT%H:%M:%S%z')} start {program.argv[0]}\n".encode())
+            log.flush()
+            env = {**program.env, MARK: self._mark}
+            self._popen = child.spawn(program.argv, env=env, cwd=program.cwd, log=log)
+        self._started = time.monotonic()
+        return self._popen
+
+    async def _probe(self) -> None:
+        probe = self.program.probe
+        if self.program.once:
+            return
+        while probe is not None and not await answers(probe):  # noqa: ASYNC110
+            await asyncio.sleep(0.1 if time.monotonic() - self._started < 10 else 0.5)
+        self.phase = "ready"
+        self._ready.set()
+        self._on_event(self.program.name, f"ready after {time.monotonic() - self._started:.1f} s")
+        if (liveness := self.program.liveness) is None:
+            return
+        failures = 0
+        while failures < liveness.failures:
+            await asyncio.sleep(liveness.period)
+            failures = 0 if await answers(liveness.probe) else failures + 1
+        if self._popen is not None:
+            self._on_event(self.program.name, f"does not answer any more; killed after {failures} questions")
+            self._popen.kill()
+
+
+async def answers(probe: Probe) -> bool:
+    """Whether a probe succeeds now."""
+    try:
+        async with asyncio.timeout(probe.timeout):
+            reader, writer = await asyncio.open_connection("127.0.0.1", probe.port)
+            try:
+                match probe:
+                    case TcpProbe():
+                        return True
+                    case HttpProbe(path=path):
+                        request = f"GET {path} HTTP/1.1\r\nHost: localhost:{probe.port}\r\nConnection: close\r\n\r\n"
+                        writer.write(request.encode())
+                        status = (await reader.readline()).split()
+                        return len(status) > 1 and status[1][:1] in (b"2", b"3")
+                    case _:
+                        assert_never(probe)
+            finally:
+                writer.close()
+    except (OSError, TimeoutError, ValueError):
+        return False

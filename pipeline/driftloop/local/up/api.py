@@ -1,0 +1,152 @@
+"""The stand-in for the Kubernetes API: read-only, only what the pipeline's steps ask; `/status` is the command's."""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import nats.errors
+import nats.js.errors
+from aiohttp import web
+from nats.js import JetStreamContext
+
+from driftloop.local.flux.reconciler import Reconciler
+from driftloop.local.ground import addresses
+from driftloop.local.kubelet.fleet import Fleet
+
+Json = dict[str, Any]
+
+
+class Api:
+    """Answers from the reconciler, the fleet and the workflows' KV bucket."""
+
+    def __init__(
+        self, *, reconciler: Reconciler, fleet: Fleet, js: JetStreamContext, status: Callable[[], Json]
+    ) -> None:
+        self._reconciler = reconciler
+        self._fleet = fleet
+        self._js = js
+        self._status = status
+        self._generations: dict[tuple[str, str], tuple[str, int]] = {}
+
+    def application(self) -> web.Application:
+        """The aiohttp application."""
+        application = web.Application()
+        base = "/apis/{group}/{version}/namespaces/{namespace}/{plural}"
+        application.add_routes(
+            [
+                web.get("/healthz", _healthy),
+                web.get("/status", self._overview),
+                web.get(base + "/{name}", self._object),
+            ]
+        )
+        return application
+
+    async def _overview(self, request: web.Request) -> web.Response:
+        return web.json_response(self._status())
+
+    async def _object(self, request: web.Request) -> web.Response:
+        path = request.match_info
+        namespace, name = path["namespace"], path["name"]
+        match (path["group"], path["plural"]):
+            case ("apps", "deployments"):
+                found = self._deployment(namespace, name)
+            case ("kustomize.toolkit.fluxcd.io", "kustomizations"):
+                found = self._kustomization(namespace, name)
+            case ("argoproj.io", "workflows"):
+                try:
+                    found = await self._workflow(namespace, name)
+                except (nats.errors.Error, nats.js.errors.Error, TimeoutError) as error:
+                    return _failure(503, f"the store of workflows does not answer: {type(error).__name__}")
+            case (group, plural):
+                return _failure(404, f"{plural}.{group} are not served here")
+        if found is None:
+            return _failure(404, f'{path["plural"]}.{path["group"]} "{name}" not found')
+        return web.json_response(found)
+
+    def _deployment(self, namespace: str, name: str) -> Json | None:
+        key = (namespace, name)
+        pod = self._reconciler.deployments().get(key)
+        if pod is None:
+            return None
+        digest, generation = self._generations.get(key, ("", 0))
+        if digest != pod.digest:
+            self._generations[key] = (pod.digest, generation := generation + 1)
+        replicas = self._fleet.replicas(key)
+        updated = [replica for replica in replicas if replica.pod.digest == pod.digest]
+        ready = sum(replica.ready for replica in replicas)
+        current = self._fleet.current(key)
+        return {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": {"name": name, "namespace": namespace, "generation": generation},
+            "spec": {"replicas": pod.replicas},
+            "status": {
+                "observedGeneration": generation,
+                "replicas": len(replicas),
+                "updatedReplicas": len(updated),
+                "readyReplicas": ready,
+                "availableReplicas": ready,
+                "unavailableReplicas": max(0, pod.replicas - ready),
+                "conditions": [
+                    {"type": "Available", "status": _truth(current)},
+                    {"type": "Progressing", "status": "True", "reason": "NewReplicaSetAvailable" if current else ""},
+                ],
+            },
+        }
+
+    def _kustomization(self, namespace: str, name: str) -> Json | None:
+        condition = self._reconciler.condition(name)
+        if condition is None:
+            return None
+        applied = {"lastAppliedRevision": _revision(condition.revision)} if condition.revision else {}
+        return {
+            "apiVersion": "kustomize.toolkit.fluxcd.io/v1",
+            "kind": "Kustomization",
+            "metadata": {"name": name, "namespace": namespace, "generation": 1},
+            "status": {
+                **applied,
+                "observedGeneration": 1,
+                "lastAttemptedRevision": _revision(self._reconciler.tip or ""),
+                "conditions": [
+                    {
+                        "type": "Ready",
+                        "status": _truth(condition.ready),
+                        "reason": "ReconciliationSucceeded" if condition.ready else "ReconciliationFailed",
+                        "message": condition.message,
+                    }
+                ],
+            },
+        }
+
+    async def _workflow(self, namespace: str, name: str) -> Json | None:
+        try:
+            bucket = await self._js.key_value("driftloop-workflows")
+            entry = await bucket.get(f"{namespace}.{name}")
+        except (nats.js.errors.NotFoundError, nats.js.errors.BucketNotFoundError):
+            # KeyNotFoundError and KeyDeletedError are NotFoundErrors
+            return None
+        found: Json = json.loads(entry.value or b"{}")
+        return found
+
+
+async def _healthy(request: web.Request) -> web.Response:
+    return web.Response(text="ok\n")
+
+
+def _revision(sha: str) -> str:
+    return f"{addresses.BRANCH}@sha1:{sha}"
+
+
+def _truth(value: bool) -> str:
+    return "True" if value else "False"
+
+
+def _failure(code: int, message: str) -> web.Response:
+    body: Mapping[str, Any] = {
+        "kind": "Status",
+        "apiVersion": "v1",
+        "status": "Failure",
+        "message": message,
+        "code": code,
+    }
+    return web.json_response(body, status=code)

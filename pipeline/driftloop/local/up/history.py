@@ -1,0 +1,198 @@
+"""What runs, decisions and verdicts did, told to the timeline: three streams, each followed from a stored sequence.
+
+Messages are fetched one by one by sequence: that survives restarts of NATS without a consumer to look after.
+"""
+
+import asyncio
+import base64
+import contextlib
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import nats.errors
+import nats.js.errors
+from nats.js import JetStreamContext
+
+from driftloop.contract.names import ON_NEW_DATA
+from driftloop.errors import LocalError, StoreError
+from driftloop.local.ground.state import write_json
+from driftloop.local.ground.timeline import Timeline
+
+POLL = 0.5
+
+WORKFLOWS = "KV_driftloop-workflows"
+DECISIONS = "KV_driftloop-decisions"
+VERDICTS = "DRIFTLOOP_VERDICTS"
+
+_TRY = re.compile(r"(.+)\((\d+)\)")
+
+_ENDED = ("Succeeded", "Failed", "Error")
+
+
+class History:
+    """Follows the streams and remembers the last verdict of each detector, the last run and the decision's state."""
+
+    def __init__(self, record: Path, timeline: Timeline) -> None:
+        self._record = record
+        self._timeline = timeline
+        self._cursors: dict[str, int] = {}
+        self._phases: dict[str, dict[str, str]] = {}
+        self.verdicts: dict[str, Mapping[str, Any]] = {}
+        """`<namespace>/<pipeline>/<detector>` -> its last verdict."""
+        self.runs: dict[str, dict[str, Any]] = {}
+        """`<namespace>/<pipeline or workflow template>` -> its last run."""
+        self.decisions: dict[str, str] = {}
+        """`<namespace>.<pipeline>` -> the phase of its retrain decision."""
+        try:
+            known = json.loads(record.read_text())
+        except FileNotFoundError:
+            return
+        self._cursors, self._phases = known["cursors"], known["phases"]
+        self.verdicts, self.runs, self.decisions = known["verdicts"], known["runs"], known["decisions"]
+
+    async def follow(self, js: JetStreamContext) -> None:
+        """Follow until cancelled."""
+        while True:
+            news = False
+            for stream, tell in (
+                (DECISIONS, self._decision),
+                (WORKFLOWS, self._workflow),
+                (VERDICTS, self._verdict),
+            ):
+                while (found := await _next(js, stream, self._cursors.get(stream, 0) + 1)) is not None:
+                    sequence, subject, payload = found
+                    try:
+                        tell(subject, payload)
+                    except (ValueError, KeyError, TypeError, AttributeError) as error:
+                        why = f"{type(error).__name__}: {error}"
+                        self._timeline.add("platform", f"message {sequence} of {stream} is not understood", why)
+                    self._cursors[stream] = sequence
+                    news = True
+            if news:
+                # when the disk is full, the next news saves it
+                with contextlib.suppress(LocalError):
+                    self._save()
+            await asyncio.sleep(POLL)
+
+    def _save(self) -> None:
+        write_json(
+            self._record,
+            {
+                "cursors": self._cursors,
+                "phases": self._phases,
+                "verdicts": self.verdicts,
+                "runs": self.runs,
+                "decisions": self.decisions,
+            },
+        )
+
+    def _decision(self, subject: str, payload: bytes) -> None:
+        key = subject.removeprefix("$KV.driftloop-decisions.")
+        if not payload:
+            return
+        state = json.loads(payload)
+        phase = str(state.get("phase", ""))
+        if self.decisions.get(key) != phase:
+            why = " ".join(str(state[name]) for name in ("decision", "cause", "reason") if state.get(name))
+            self._timeline.add("decision", f"{key.partition('.')[2]}: {phase}", why)
+            self.decisions[key] = phase
+
+    def _verdict(self, subject: str, payload: bytes) -> None:
+        namespace, pipeline, detector, release = subject.split(".")[-4:]
+        verdict = json.loads(payload)
+        data = verdict.get("data", verdict)
+        self.verdicts[f"{namespace}/{pipeline}/{detector}"] = {
+            name: data.get(name) for name in ("release", "window", "size", "alarm", "score", "threshold")
+        }
+        if data.get("alarm"):
+            self._timeline.add(
+                "verdict",
+                f"{pipeline}: {detector} alarm",
+                f"release {release}, window {data.get('window')}, "
+                f"score {_short(data.get('score'))} against {_short(data.get('threshold'))}",
+            )
+
+    def _workflow(self, subject: str, payload: bytes) -> None:
+        key = subject.removeprefix("$KV.driftloop-workflows.")
+        namespace, _, name = key.partition(".")
+        if not payload:
+            if key in self._phases:
+                self._timeline.add("run", f"{name}: deleted")
+                del self._phases[key]
+            return
+        workflow = json.loads(payload)
+        status = workflow.get("status") or {}
+        phase = status.get("phase") or "Pending"
+        if _found_nothing(workflow, phase):
+            return
+        template = (workflow["spec"].get("workflowTemplateRef") or {}).get("name", "")
+        self.runs[f"{namespace}/{template or name}"] = {
+            "name": name,
+            "phase": phase,
+            "startedAt": status.get("startedAt"),
+            "finishedAt": status.get("finishedAt"),
+            "message": status.get("message", ""),
+        }
+        before = self._phases.get(key)
+        if before is None:
+            cause = next(
+                (
+                    parameter.get("value", "")
+                    for parameter in (workflow["spec"].get("arguments") or {}).get("parameters") or ()
+                    if parameter["name"] == "cause"
+                ),
+                "",
+            )
+            self._timeline.add("run", f"{name}: started", cause)
+            before = self._phases[key] = {}
+        nodes = status.get("nodes") or {}
+        for identifier, node in nodes.items():
+            now = node.get("phase")
+            if node.get("type") != "Pod" or before.get(identifier) == now or now not in (*_ENDED, "Running"):
+                continue
+            before[identifier] = now
+            if now != "Running":
+                what = "done" if now == "Succeeded" else now.lower()
+                self._timeline.add("step", f"{name}: {step(node, nodes)} {what}", node.get("message", ""))
+        if phase in _ENDED and before.get("") != phase:
+            self._timeline.add("run", f"{name}: {phase.lower()}", status.get("message", ""))
+            self._phases[key] = {"": phase}
+
+
+def _found_nothing(workflow: Mapping[str, Any], phase: str) -> bool:
+    """Whether a run has looked for new data, so far in vain: one every few minutes, of which nobody wants to hear."""
+    nodes = ((workflow.get("status") or {}).get("nodes") or {}).values()
+    trains = any(node.get("type") == "DAG" and node.get("templateName") == "main" for node in nodes)
+    return workflow["spec"].get("entrypoint") == ON_NEW_DATA and not trains and phase not in ("Failed", "Error")
+
+
+def step(node: Mapping[str, Any], nodes: Mapping[str, Mapping[str, Any]]) -> str:
+    """What to call a pod's node: its task, an exit handler's template; which try it is only from the second on."""
+    name, attempt = str(node.get("displayName", "")), 0
+    found = _TRY.fullmatch(name)
+    if found and any(one.get("type") == "Retry" and one.get("displayName") == found[1] for one in nodes.values()):
+        name, attempt = found[1], int(found[2])
+    if name.endswith(".onExit"):
+        name = str(node.get("templateName") or name)
+    return f"{name} (try {attempt + 1})" if attempt else name
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, int | float) else str(value)
+
+
+async def _next(js: JetStreamContext, stream: str, sequence: int) -> tuple[int, str, bytes] | None:
+    """The first message from `sequence` on, or None when there is none (or no stream, or no NATS) now."""
+    request = json.dumps({"seq": sequence, "next_by_subj": ">"}).encode()
+    try:
+        answer = await js._nc.request(f"$JS.API.STREAM.MSG.GET.{stream}", request, timeout=2)
+    except (nats.errors.Error, nats.js.errors.Error, TimeoutError, StoreError):
+        return None
+    message = json.loads(answer.data).get("message")
+    if message is None:
+        return None
+    # a deletion in a KV bucket has headers and no data
+    return message["seq"], message["subject"], base64.b64decode(message.get("data") or "")

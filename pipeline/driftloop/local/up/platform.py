@@ -1,0 +1,180 @@
+"""The platform's own parts (NATS, object store, Envoy, broker, Argo's stand-in) and what pods are told about them."""
+
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import yaml
+
+from driftloop.contract.names import LOGS
+from driftloop.local.ground import binaries
+from driftloop.local.ground.addresses import BRANCH, BUCKET, REGION, proxies
+from driftloop.local.ground.state import State, replace, write_json
+from driftloop.local.kubelet.devices import VENDORS
+from driftloop.local.kubelet.process import HttpProbe, Program, TcpProbe
+
+# Broker events are bounded at 1 MiB of body; headers and the JetStream envelope come on top.
+_NATS_PAYLOAD = 4 * 1024 * 1024
+
+
+def settings(state: State, ports: Mapping[str, int]) -> tuple[dict[str, str], dict[str, str]]:
+    """ConfigMap and Secret `driftloop-platform`, also written to run/platform.json."""
+    access, secret = state.secret("s3-access", 20), state.secret("s3-secret", 40)
+    endpoint = f"127.0.0.1:{ports['s3']}"
+    repository = {
+        "s3": {
+            "endpoint": endpoint,
+            "insecure": True,
+            "bucket": BUCKET,
+            "region": REGION,
+            "keyFormat": LOGS,
+            "accessKeySecret": {"name": "driftloop-platform", "key": "accesskey"},
+            "secretKeySecret": {"name": "driftloop-platform", "key": "secretkey"},
+        }
+    }
+    config = {
+        "s3-endpoint": f"http://{endpoint}",
+        "s3-region": REGION,
+        "s3-bucket": BUCKET,
+        "nats-url": f"nats://127.0.0.1:{ports['nats']}",
+        "git-url": state.repository_url,
+        "git-branch": BRANCH,
+        "kubernetes-url": f"http://127.0.0.1:{ports['api']}",
+        "gateway-url": f"http://127.0.0.1:{ports['gateway']}",
+        "artifact-repository": yaml.safe_dump(repository, sort_keys=False),
+    }
+    secrets = {
+        "accesskey": access,
+        "secretkey": secret,
+        "webhook-token": state.secret("webhook-token", 48),
+        "git-username": "",
+        "git-password": "",
+        "RCLONE_CONFIG_S3_TYPE": "s3",
+        "RCLONE_CONFIG_S3_PROVIDER": "Other",
+        "RCLONE_CONFIG_S3_ENV_AUTH": "false",
+        "RCLONE_CONFIG_S3_ACCESS_KEY_ID": access,
+        "RCLONE_CONFIG_S3_SECRET_ACCESS_KEY": secret,
+        "RCLONE_CONFIG_S3_ENDPOINT": f"http://{endpoint}",
+    }
+    write_json(state.platform, {"configMap": config, "secret": secrets}, mode=0o600)
+    return config, secrets
+
+
+def programs(state: State, ports: Mapping[str, int], *, envoy_bootstrap: Path) -> tuple[Program, ...]:
+    """The parts in the order they start; they stop in the reverse order."""
+    state.s3.joinpath(BUCKET).mkdir(parents=True, exist_ok=True)
+    return (_nats(state, ports), _s3(state, ports), _envoy(state, ports, envoy_bootstrap))
+
+
+def services(state: State, ports: Mapping[str, int]) -> tuple[Program, ...]:
+    """Our own stand-ins, which need the parts above."""
+    return (
+        _module(state, ports, "broker", "driftloop.local.knative", "broker"),
+        _module(state, ports, "argo", "driftloop.local.argo_run", "webhook"),
+    )
+
+
+def _nats(state: State, ports: Mapping[str, int]) -> Program:
+    config = state.run / "nats.conf"
+    replace(
+        config,
+        "\n".join(
+            [
+                f"listen: 127.0.0.1:{ports['nats']}",
+                f"http: 127.0.0.1:{ports['nats-monitor']}",
+                f"max_payload: {_NATS_PAYLOAD}",
+                "server_name: driftloop",
+                # a killed server loses nothing it acknowledged; this bounds what a power cut may take
+                f'jetstream {{ store_dir: "{state.nats}", sync_interval: "10s", max_mem: 64MB, max_file: 20GB }}',
+                "",
+            ]
+        ),
+    )
+    return Program(
+        name="nats",
+        argv=(binaries.nats_server(), "-c", str(config)),
+        log=state.logs / "nats.log",
+        cwd=state.nats,
+        env={**_base(), "GOMEMLIMIT": "200MiB"},
+        probe=HttpProbe(ports["nats-monitor"], "/healthz?js-enabled-only=true"),
+        grace=15,
+    )
+
+
+def _s3(state: State, ports: Mapping[str, int]) -> Program:
+    access, secret = state.secret("s3-access", 20), state.secret("s3-secret", 40)
+    return Program(
+        name="s3",
+        argv=(
+            binaries.rclone(),
+            "serve",
+            "s3",
+            "--addr",
+            f"127.0.0.1:{ports['s3']}",
+            # other processes (and people) put files into the folder too
+            "--dir-cache-time",
+            "2s",
+            "--no-cleanup",
+            str(state.s3),
+        ),
+        log=state.logs / "s3.log",
+        cwd=state.s3,
+        # the environment, since every user of the machine may read a command line
+        env={
+            **_base(),
+            "RCLONE_AUTH_KEY": f'"{access},{secret}"',
+            "RCLONE_CONFIG": "/dev/null",
+            "GOMEMLIMIT": "150MiB",
+        },
+        probe=TcpProbe(ports["s3"]),
+    )
+
+
+def _envoy(state: State, ports: Mapping[str, int], bootstrap: Path) -> Program:
+    return Program(
+        name="envoy",
+        argv=(
+            binaries.envoy(),
+            "-c",
+            str(bootstrap),
+            "--concurrency",
+            str(min(2, os.cpu_count() or 1)),
+            "--use-dynamic-base-id",
+            "-l",
+            "warning",
+            "--drain-time-s",
+            "5",
+        ),
+        log=state.logs / "envoy.log",
+        cwd=state.run,
+        env=_base(),
+        probe=HttpProbe(ports["admin"], "/ready"),
+    )
+
+
+def _module(state: State, ports: Mapping[str, int], name: str, module: str, port: str) -> Program:
+    return Program(
+        name=name,
+        argv=(sys.executable, "-m", module, "--state", str(state.root)),
+        log=state.logs / f"{name}.log",
+        cwd=state.run,
+        env={**_base(), **proxies(ports), **_devices(), "PYTHONUNBUFFERED": "1"},
+        probe=TcpProbe(ports[port]),
+        grace=15,
+    )
+
+
+def _base() -> dict[str, str]:
+    path = os.pathsep.join(dict.fromkeys([f"{sys.prefix}/bin", "/usr/local/bin", "/usr/bin", "/bin", _git_folder()]))
+    return {"PATH": path, "HOME": os.environ.get("HOME", "/"), "LANG": "C.UTF-8"}
+
+
+def _devices() -> dict[str, str]:
+    """Which GPUs are to be seen from here, where that was said."""
+    return {vendor.variable: os.environ[vendor.variable] for vendor in VENDORS if vendor.variable in os.environ}
+
+
+def _git_folder() -> str:
+    return str(Path(shutil.which("git") or "/usr/bin/git").parent)

@@ -1,0 +1,57 @@
+"""What `driftloop up SPEC` does before anything runs: images registered, the cluster repository made, buckets made."""
+
+import subprocess
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from driftloop.errors import LocalError
+from driftloop.local.ground import addresses, binaries
+from driftloop.local.ground.state import State
+from driftloop.local.kubelet import images
+from driftloop.plan import images as refs
+
+
+def repository(state: State) -> None:
+    """The bare cluster repository exists afterwards."""
+    if (state.repository / "HEAD").exists():
+        return
+    _git("init", "--quiet", "--bare", f"--initial-branch={addresses.BRANCH}", str(state.repository))
+
+
+def buckets(state: State, names: Iterable[str]) -> None:
+    """The buckets exist afterwards: the object store serves each sub-folder as one."""
+    for name in (addresses.BUCKET, *names):
+        (state.s3 / name).mkdir(parents=True, exist_ok=True)
+
+
+def register(
+    state: State, contexts: Iterable[tuple[str, Path]], *, envs: Path | None, say: Callable[[str], None]
+) -> None:
+    """Register a spec's images, (ref, folder) each, and our own ones; environments are built where they are missing."""
+    for ref, context in contexts:
+        images.register(state, ref, context, envs=envs, say=say)
+    images.register_driftloop(state)
+    images.register_monitor(state, envs=envs, say=say)
+
+
+def register_own(state: State, *, envs: Path | None, say: Callable[[str], None]) -> None:
+    """Register our own images as far as the branch names them or they were registered before."""
+    images.register_driftloop(state)
+    images.refresh(state)
+    known = any(image.ref == refs.MONITOR for image in images.registered(state))
+    if known or _named(state, refs.MONITOR):
+        images.register_monitor(state, envs=envs, say=say)
+
+
+def _named(state: State, ref: str) -> bool:
+    """Whether a file at the branch's tip contains a ref."""
+    if not (state.repository / "HEAD").exists():
+        return False
+    command = [binaries.git(), f"--git-dir={state.repository}", "grep", "-q", "-F", ref, addresses.BRANCH]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def _git(*arguments: str) -> None:
+    result = subprocess.run([binaries.git(), *arguments], capture_output=True, text=True, check=False)
+    if result.returncode != 0:
+        raise LocalError(f"git {arguments[0]}: {result.stderr.strip()}", hint="is the folder writable?")

@@ -1,0 +1,58 @@
+"""What the rendering commands read and write: specs, and folders that hold a cluster repository's tree."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from driftloop.errors import RenderError, SpecError
+from driftloop.render import Change
+from driftloop.spec import Document, read
+
+
+def spec_text(file: Path) -> str:
+    """The text of a spec file; SpecError when it can't be read."""
+    hint = "`driftloop init` writes one to start from"
+    try:
+        return file.read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise SpecError(f"{file} is not UTF-8 text", hint=hint) from error
+    except OSError as error:
+        raise SpecError(f"{file} can't be read: {error.strerror}", hint=hint) from error
+
+
+def spec(file: Path) -> Document:
+    """A spec file, read and checked by itself."""
+    return read(spec_text(file), path=str(file))
+
+
+def tree(folder: Path, pipeline: str, cluster: str) -> dict[str, str]:
+    """The files of one pipeline below a folder, path -> text; files that are not text are kept out of it."""
+    places = [folder / part / pipeline for part in ("workflows", "deployments", "monitors")]
+    files = [file for place in places if place.is_dir() for file in sorted(place.rglob("*")) if file.is_file()]
+    flux = folder / "cluster" / cluster / "pipelines" / f"{pipeline}.yaml"
+    found: dict[str, str] = {}
+    for file in [*files, *([flux] if flux.is_file() else [])]:
+        try:
+            found[file.relative_to(folder).as_posix()] = file.read_text("utf-8")
+        except UnicodeDecodeError:
+            continue
+        except OSError as error:
+            raise RenderError(f"{file} can't be read: {error.strerror}") from error
+    return found
+
+
+def write(changes: Iterable[Change], folder: Path) -> None:
+    """Carry changes out below a folder. Each file is replaced whole, so a reader never sees half of one."""
+    for change in changes:
+        file = folder / change.path
+        try:
+            if change.new is None:
+                file.unlink(missing_ok=True)
+                continue
+            file.parent.mkdir(parents=True, exist_ok=True)
+            beside = file.with_name(f".{file.name}.new")
+            beside.write_text(change.new, "utf-8")
+            beside.replace(file)
+        except OSError as error:
+            raise RenderError(
+                f"{file} can't be written: {error.strerror}", hint="is there room, and may you write there?"
+            ) from error

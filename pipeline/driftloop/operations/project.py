@@ -1,0 +1,222 @@
+"""A model project beside its spec: do the folders, files and functions exist that the spec names?
+
+The user's code is parsed, never imported: it may need libraries that only its own image has.
+"""
+
+import ast
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from driftloop.errors import LocalError
+from driftloop.local.kubelet import dockerfile
+from driftloop.plan import images
+from driftloop.spec import Document, Problem
+from driftloop.spec.graph import Released, nodes
+from driftloop.spec.model import Spec
+from driftloop.spec.serve import PythonServer, Serve
+
+Location = tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class Use:
+    """A function or class that a spec names, and how it will be called."""
+
+    location: Location
+    image: str
+    module: str
+    name: str
+    kind: str
+    """function | class"""
+    folders: tuple[str, ...] = ()
+    """Arguments it gets from us."""
+    arguments: tuple[str, ...] = ()
+    """Arguments it gets from the spec."""
+
+
+def check(document: Document, folder: Path) -> tuple[Problem, ...]:
+    """Everything that is missing or does not fit in the folders beside the spec."""
+    spec = document.pipeline.spec
+    contexts = {name: folder / image.context for name, image in spec.images.items() if image.context is not None}
+    problems = [problem for name, context in contexts.items() for problem in _context(document, name, context)]
+    broken: set[Path] = set()
+    for use in _uses(spec):
+        context = contexts.get(use.image)
+        if context is not None and context.is_dir():
+            problems += _use(document, use, context, broken)
+    return tuple(problems)
+
+
+def _context(document: Document, name: str, context: Path) -> Iterator[Problem]:
+    location: Location = ("spec", "images", name, "context")
+    field = f"spec.images.{name}.context"
+
+    def problem(said: str, hint: str | None) -> Problem:
+        return document.source.problem(location, f"{field} is `{context.name}`, {said}", hint=hint)
+
+    if not context.is_dir():
+        yield problem(f"must be a folder beside the spec; {context} does not exist", "`driftloop init` writes one")
+        return
+    for file, why in (
+        ("Dockerfile", "the image is built from it"),
+        ("requirements.txt", "the image and its stand-in on this machine install it"),
+    ):
+        if not (context / file).is_file():
+            yield problem(f"must hold {file}; {context / file} does not exist", f"{file}: {why}")
+    if (context / "Dockerfile").is_file():
+        try:
+            dockerfile.base(context / "Dockerfile")
+        except LocalError as error:
+            yield problem(f"must hold a Dockerfile; {error.message}", error.hint)
+    for taken in (context / "driftloop.py", context / "driftloop"):
+        if taken.is_file() or (taken / "__init__.py").is_file():
+            yield problem(
+                f"must not hold a module named `driftloop`; {taken} would hide driftloop's own", "rename the module"
+            )
+
+
+def _uses(spec: Spec) -> Iterator[Use]:
+    for index, step in enumerate(spec.data.steps):
+        if step.run is not None:
+            yield _function(("spec", "data", "steps", index, "run"), step.image, step.run, ("data", "out"))
+    parameters = tuple(spec.train.parameters)
+    folders = ("data", "out", *(("checkpoint",) if spec.train.checkpoint else ()))
+    yield _function(("spec", "train", "run"), spec.train.image, spec.train.run, folders, parameters)
+    image = spec.evaluate.image or spec.train.image
+    yield _function(("spec", "evaluate", "run"), image, spec.evaluate.run, ("model", "data"))
+    if isinstance(spec.serve, PythonServer):
+        module, _, name = spec.serve.model.rpartition(".")
+        yield Use(("spec", "serve", "model"), spec.serve.image, module or name, name, "class")
+    for at, node in nodes(spec.serve.graph) if spec.serve.graph is not None else ():
+        if not isinstance(node, Released):
+            module, _, name = node.class_.rpartition(".")
+            yield Use(("spec", "serve", "graph", *at, "class"), node.image, module or name, name, "class")
+
+
+def _function(
+    location: Location, image: str, run: str, folders: tuple[str, ...], arguments: tuple[str, ...] = ()
+) -> Use:
+    module, _, name = run.partition(":")
+    return Use(location, image, module, name, "function", folders, arguments)
+
+
+def _use(document: Document, use: Use, context: Path, broken: set[Path]) -> Iterator[Problem]:
+    field = _dotted(use.location)
+    written = f"{use.module}:{use.name}" if use.kind == "function" else use.name
+
+    def problem(said: str, hint: str | None = None) -> Problem:
+        return document.source.problem(use.location, f"{field} is `{written}`, {said}", hint=hint)
+
+    stem = context.joinpath(*use.module.split("."))
+    file = next((found for found in (stem.with_suffix(".py"), stem / "__init__.py") if found.is_file()), None)
+    if file is None:
+        found = ", ".join(sorted(f"`{path.stem}`" for path in context.glob("*.py"))) or "no .py file"
+        yield problem(f"must be in a module of {context}; it has {found}")
+        return
+    try:
+        module = ast.parse(file.read_bytes(), str(file))
+    except (SyntaxError, ValueError) as error:
+        if file not in broken:
+            broken.add(file)
+            line = getattr(error, "lineno", None) or 1
+            yield Problem(str(file), line, getattr(error, "offset", None) or 1, f"not Python: {error.args[0]}")
+        return
+    defined = dict(_defined(module))
+    node = defined.get(use.name)
+    if use.name not in defined:
+        same = sorted(name for name, found in defined.items() if _is(found, use.kind))
+        names = ", ".join(f"`{name}`" for name in same) or f"no {use.kind}"
+        yield problem(f"must be a {use.kind} in {file}; it has {names}")
+    elif node is not None and not _is(node, use.kind):
+        yield problem(f"must be a {use.kind}; {file}:{node.lineno} is none")
+    elif isinstance(node, ast.AsyncFunctionDef):
+        yield problem(f"must be a plain function; {file}:{node.lineno} is async")
+    elif isinstance(node, ast.FunctionDef):
+        yield from _signature(document, use, node, file)
+
+
+def _signature(document: Document, use: Use, node: ast.FunctionDef, file: Path) -> Iterator[Problem]:
+    arguments = node.args
+    positional = [argument.arg for argument in (*arguments.posonlyargs, *arguments.args)]
+    keyword = [argument.arg for argument in arguments.kwonlyargs]
+    optional = positional[len(positional) - len(arguments.defaults) :] if arguments.defaults else []
+    optional += [name for name, default in zip(keyword, arguments.kw_defaults, strict=True) if default is not None]
+    accepted = {*positional, *keyword} - {argument.arg for argument in arguments.posonlyargs}
+    given = {*use.folders, *use.arguments}
+    at = f"{file}:{node.lineno}"
+    field = _dotted(use.location)
+    if arguments.kwarg is None:
+        for name in use.arguments:
+            if name not in accepted:
+                location: Location = (*use.location[:-1], "parameters", name)
+                known = ", ".join(f"`{one}`" for one in sorted(accepted - set(use.folders))) or "none"
+                message = f"{_dotted(location)} is no argument of `{use.name}` ({at}); it takes: {known}"
+                yield document.source.problem(location, message, key=True)
+        for name in use.folders:
+            if name not in accepted:
+                message = f"{field} is `{use.module}:{use.name}`, must take the folder `{name}` ({at})"
+                yield document.source.problem(use.location, message, hint=f"add it: `{name}: Path`")
+    for name in [*positional, *keyword]:
+        if name not in given and name not in optional:
+            message = f"{field} is `{use.module}:{use.name}`, its argument `{name}` ({at}) has no value"
+            hint = f"give it one under `parameters`: `{name}: …`" if use.arguments or "out" in use.folders else None
+            hint = "write `checkpoint: true` under train" if name == "checkpoint" else hint
+            yield document.source.problem(use.location, message, hint=hint)
+
+
+def _defined(module: ast.Module) -> Iterator[tuple[str, ast.stmt | None]]:
+    """Names at the top of a module; None where only running it would tell what they are."""
+    for node in module.body:
+        match node:
+            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+                yield node.name, node
+            case ast.Import() | ast.ImportFrom():
+                for alias in node.names:
+                    yield (alias.asname or alias.name.partition(".")[0]), None
+            case ast.Assign():
+                for target in node.targets:
+                    for name in ast.walk(target):
+                        if isinstance(name, ast.Name):
+                            yield name.id, None
+            case ast.If() | ast.Try():
+                inner = ast.Module(body=[*node.body, *node.orelse], type_ignores=[])
+                yield from ((name, None) for name, _ in _defined(inner))
+
+
+def _is(node: ast.stmt | None, kind: str) -> bool:
+    if kind == "class":
+        return isinstance(node, ast.ClassDef)
+    return isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+
+
+def _dotted(location: Location) -> str:
+    text = ""
+    for step in location:
+        text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else step
+    return text
+
+
+def _pins(document: Document) -> str:
+    missing = images.unpinned(document.pipeline)
+    return f"none for {', '.join(missing)}: `--pin` writes them" if missing else "every image goes by its digest"
+
+
+def summary(document: Document) -> Mapping[str, str]:
+    """What a valid spec says, in a few words."""
+    from driftloop.plan import plan
+
+    found = plan(document)
+    trials = len(found.trials)
+    return {
+        "pipeline": f"{found.names.pipeline} in namespace {found.names.namespace}",
+        "training": f"{trials} trial{'s' if trials != 1 else ''}, {len(found.evaluate.gates)} gates",
+        "serving": f"{_what(found.serve)} by {found.serve.backend}",
+        "monitors": ", ".join(f"{m.name} ({m.detector.detector})" for m in found.monitors) or "none",
+        **({"pins": _pins(document)} if document.pipeline.spec.pins else {}),
+        "retrain": ", ".join(found.retrain_on) or "by schedule and by hand",
+    }
+
+
+def _what(serve: Serve) -> str:
+    return serve.model if isinstance(serve, PythonServer) else serve.server

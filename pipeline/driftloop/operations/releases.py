@@ -1,0 +1,350 @@
+"""The commits about one pipeline: its spec changes, its release moves, it goes away.
+
+Everything but `workflows/P/pipeline.yaml` and `deployments/P/release.yaml` derives from those two, so a commit starts
+from them as they stand at the tip and renders the rest again.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Any
+
+import yaml
+
+from driftloop import render, spec
+from driftloop.errors import GitError, StepError
+from driftloop.git.guard import GENERATED
+from driftloop.git.repository import Change, Commit, Repository, Tree
+from driftloop.operations.impact import impact, refuse
+from driftloop.release import record
+from driftloop.release.record import Release, Version
+
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_WEIGHTS = frozenset({"traffic", "weight"})
+
+
+@dataclass(frozen=True)
+class Message:
+    """Why a release moves: commit subject, body, who or what caused it."""
+
+    subject: str
+    version: Version
+    """The version the commit is about."""
+    cause: str = ""
+    """`alarm <event id>`, `webhook <id>`, `schedule` or `person <name>`."""
+    body: str = ""
+
+
+@dataclass(frozen=True)
+class Moved:
+    """A release after a move, and the commit that holds it (None when it already stood so)."""
+
+    release: Release
+    commit: Commit | None
+
+
+@dataclass(frozen=True)
+class Base:
+    """A pipeline as it stands in a commit."""
+
+    name: str
+    spec: str
+    release: Release
+    clusters: tuple[str, ...]
+    files: Mapping[str, str] = field(repr=False)
+    """Every file in the pipeline's own places, path -> text."""
+
+
+def spec_path(name: str) -> str:
+    """Where a pipeline's spec lies in the cluster repository."""
+    return f"workflows/{name}/pipeline.yaml"
+
+
+def release_path(name: str) -> str:
+    """Where a pipeline's release lies in the cluster repository."""
+    return f"deployments/{name}/release.yaml"
+
+
+def names(tree: Tree) -> tuple[str, ...]:
+    """The pipelines of a tree, sorted."""
+    found = (re.fullmatch(r"workflows/([^/]+)/pipeline\.yaml", path) for path in tree)
+    return tuple(sorted(match[1] for match in found if match))
+
+
+def read(tree: Tree, name: str) -> Base:
+    """A pipeline as a commit holds it; GitError when it is not there, ReleaseError when release.yaml is broken."""
+    if spec_path(name) not in tree:
+        known = ", ".join(names(tree)) or "none"
+        raise GitError(
+            f"the cluster repository has no pipeline `{name}`, it has: {known}",
+            hint="`driftloop commit` puts one there",
+        )
+    files = _files(tree, name)
+    clusters = tuple(sorted(path.split("/")[1] for path in files if path.startswith("cluster/")))
+    text = files.get(release_path(name))
+    if text is None:
+        raise GitError(f"{release_path(name)} is gone", hint="`git revert` the commit that removed it")
+    return Base(name, files[spec_path(name)], record.load(text, path=release_path(name)), clusters, files)
+
+
+def check(base: Base) -> None:
+    """StepError when a pipeline's files are not what its spec and release render to.
+
+    Weights changed by hand, in release.yaml or in the rendered files, are no reason to stop: the next commit sets them.
+    """
+    expected = _rendered(base.spec, base.release, base.name, base.clusters)
+    for path in sorted(expected.keys() | _generated(base.files)):
+        ours, theirs = expected.get(path), base.files.get(path)
+        if ours == theirs or (ours is not None and theirs is not None and _differ_in_weights(path, ours, theirs)):
+            continue
+        what = "is missing" if theirs is None else "should not be there" if ours is None else "differs"
+        raise StepError(
+            f"{path} {what}: the tree is not what its spec and release render to",
+            hint="another driftloop version rendered it, or it was edited by hand: `driftloop commit` the spec again "
+            "with the version in use here",
+        )
+
+
+def commit_spec(
+    repository: Repository,
+    text: str,
+    *,
+    path: str = "pipeline.yaml",
+    cluster: str = "dev",
+    cause: str = "",
+    subject: str | None = None,
+    allow: frozenset[str] | None = None,
+) -> Commit | None:
+    """Render a spec over what the repository holds and commit it; the release stays as it is. None: no change.
+
+    `allow` names the surprises that are meant, None means all of them; SurpriseError for any other.
+    """
+    pipeline = spec.load(text, path=path)
+    name = pipeline.metadata.name
+
+    def build(tree: Tree) -> Change:
+        known = spec_path(name) in tree
+        base = read(tree, name) if known else None
+        release = base.release if base is not None else None
+        clusters = sorted({*(base.clusters if base is not None else ()), cluster})
+        files = base.files if base is not None else _files(tree, name)
+        if release is not None and release.namespace != (wanted := _namespace(pipeline)):
+            raise GitError(
+                f"`{name}` lives in namespace `{release.namespace}`, the spec says `{wanted}`",
+                hint=f"a pipeline can't move: `driftloop remove {name}` first, or keep the namespace",
+            )
+        verb = "Change" if known else "Add"
+        new = _rendered(text, release, name, clusters, path=path)
+        if known and allow is not None:
+            ours = {path: files[path] for path in files if path in new or path in _generated(files)}
+            refuse(impact(ours, new, pipeline=name), allow)
+        return Change(
+            _laid_over(files, new),
+            subject or f"{verb} pipeline {name}",
+            trailers={
+                "Driftloop-Pipeline": name,
+                "Driftloop-Phase": release.phase if release is not None else "empty",
+                "Driftloop-Cause": cause,
+            },
+        )
+
+    return repository.change(build)
+
+
+def move(
+    repository: Repository,
+    name: str,
+    step: Callable[[Release], Release],
+    message: Callable[[Release, Release], Message],
+) -> Moved:
+    """Move a pipeline's release by one push; a step that returns its argument commits nothing.
+
+    That is one commit, but for a promotion: below it lies a commit that ends the rollout, so that `git revert` of the
+    promotion is the release before the rollout. Both land or none does, and who follows the branch only sees the last.
+    `step` and `message` see the release at the tip and are called again after a lost race. StepError when the tip's
+    tree is not what it renders to.
+    """
+    latest: list[Release] = []
+
+    def build(tree: Tree) -> list[Change]:
+        base = read(tree, name)
+        after = step(base.release)
+        latest[:] = [after]
+        stages = record.stages(base.release, after)
+        if not stages:
+            return []
+        check(base)
+        why = message(base.release, after)
+        files = base.files
+        changes = []
+        for stage in stages:
+            said = why if stage is after else _ended(name, why)
+            new = _rendered(base.spec, stage, name, base.clusters)
+            laid = _laid_over(files, new)
+            changes.append(Change(laid, said.subject, said.body, _trailers(name, stage, said)))
+            files = {path: text for path, text in {**files, **laid}.items() if text is not None}
+        return changes
+
+    commit = repository.change(build)
+    return Moved(latest[-1], commit)
+
+
+def _ended(name: str, promotion: Message) -> Message:
+    """What the commit below a promotion says."""
+    return replace(
+        promotion,
+        subject=f"End the rollout of {promotion.version.id} of {name}: accepted",
+        body="The release as it was before the rollout. Never applied: the promotion came with the same push, and "
+        "reverting that one leads here.",
+    )
+
+
+def interference(repository: Repository, tip: str, name: str, run: str) -> Commit | None:
+    """The commit by which somebody else took a run's release out of its hands; None while nobody has.
+
+    The newest commit with the run's trailer says how the run left the release. Weights may have been changed since.
+    """
+    mine = repository.find(tip, "Driftloop-Run", run)
+    if mine is None:
+        return repository.last_touching(tip, release_path(name))
+    left = read(repository.tree(mine.commit.sha), name).release
+    stands = read(repository.tree(tip), name).release
+    if (left.phase, left.production, left.candidate) == (stands.phase, stands.production, stands.candidate):
+        return None
+    return repository.last_touching(tip, release_path(name))
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One commit of a removal: what goes, and the trees that must have applied it before the next."""
+
+    subject: str
+    gone: tuple[str, ...]
+    """Paths, or folders that end in `/`."""
+    wait: tuple[str, ...]
+    """Trees (workflows, …); none: the pipeline's Kustomizations must be gone."""
+
+
+def removal(name: str) -> tuple[Stage, ...]:
+    """The order a cluster needs: listeners before the bus, the bus before Flux stops looking, the folders last."""
+    workflows = f"workflows/{name}"
+    return (
+        Stage(
+            f"Stop the triggers of {name}",
+            (f"{workflows}/retrain.sensor.yaml", f"{workflows}/retrain.eventsource.yaml"),
+            ("workflows",),
+        ),
+        Stage(f"Remove the event bus of {name}", (f"{workflows}/default.eventbus.yaml",), ("workflows",)),
+        Stage(f"Remove {name} from Flux", (f"cluster/*/pipelines/{name}.yaml",), ()),
+        Stage(f"Remove the files of {name}", (f"{workflows}/", f"deployments/{name}/", f"monitors/{name}/"), ()),
+    )
+
+
+def remove_stage(repository: Repository, name: str, stage: Stage, *, cause: str = "") -> Commit | None:
+    """Commit one stage of a removal; None when it was done before. Hand-written files in the way stop it."""
+
+    def build(tree: Tree) -> Change | None:
+        files = _files(tree, name)
+        gone = [path for path in files if any(matches(path, pattern) for pattern in stage.gone)]
+        changes: dict[str, str | None] = dict.fromkeys(gone)
+        for path in gone:
+            folder, _, file = path.rpartition("/")
+            listing = f"{folder}/kustomization.yaml"
+            if listing in files and listing not in gone:
+                changes[listing] = _unlisted(changes.get(listing) or files[listing], file)
+        if not changes:
+            return None
+        changes |= _kept_folders(tree, gone)
+        return Change(changes, stage.subject, trailers={"Driftloop-Pipeline": name, "Driftloop-Cause": cause})
+
+    return repository.change(build)
+
+
+def _kept_folders(tree: Tree, gone: list[str]) -> dict[str, str | None]:
+    """A cluster's folder outlives its last pipeline: Flux would report a missing path and prune nothing."""
+    clusters = {"/".join(path.split("/")[:2]) for path in gone if path.startswith("cluster/")}
+    left = {path for path in tree if path not in gone}
+    return {f"{c}/.gitkeep": "" for c in clusters if not any(path.startswith(f"{c}/") for path in left)}
+
+
+def matches(path: str, pattern: str) -> bool:
+    """Whether a path is meant by a stage's `gone`: the path itself, `*` for one folder, or below a folder."""
+    if pattern.endswith("/"):
+        return path.startswith(pattern)
+    return re.fullmatch(re.escape(pattern).replace(r"\*", "[^/]+"), path) is not None
+
+
+def _unlisted(text: str, file: str) -> str:
+    """A kustomization.yaml that no longer names a file; its first line says who wrote it and stays."""
+    first, _, rest = text.partition("\n")
+    document = yaml.load(rest, Loader=_LOADER)  # noqa: S506 - safe loaders
+    document["resources"] = [name for name in document.get("resources", []) if name != file]
+    return first + "\n" + yaml.safe_dump(document, sort_keys=False)
+
+
+def _files(tree: Tree, name: str) -> dict[str, str]:
+    folders = (f"workflows/{name}/", f"deployments/{name}/", f"monitors/{name}/")
+    flux = re.compile(rf"cluster/[^/]+/pipelines/{re.escape(name)}\.yaml")
+    return {path: tree[path] for path in tree if path.startswith(folders) or flux.fullmatch(path)}
+
+
+def _generated(files: Mapping[str, str]) -> set[str]:
+    return {path for path, text in files.items() if text.startswith(GENERATED)}
+
+
+def _laid_over(files: Mapping[str, str], new: Mapping[str, str]) -> dict[str, str | None]:
+    """The new files, and the generated ones that are no longer among them as deletions."""
+    return {**dict.fromkeys(_generated(files) - new.keys()), **new}
+
+
+def _rendered(
+    text: str, release: Release | None, name: str, clusters: Iterable[str], *, path: str | None = None
+) -> dict[str, str]:
+    release_text = record.dump(release) if release is not None else None
+    files: dict[str, str] = {}
+    for cluster in clusters:
+        files |= _tree(text, release_text, path or spec_path(name), cluster)
+    return files
+
+
+@lru_cache(maxsize=16)
+def _tree(text: str, release_text: str | None, path: str, cluster: str) -> Mapping[str, str]:
+    """Rendering is pure: after a lost race to another pipeline's writer nothing has to be rendered again."""
+    return MappingProxyType(render.rendered(text, release_text, path=path, cluster=cluster))
+
+
+def _differ_in_weights(path: str, ours: str, theirs: str) -> bool:
+    if not path.startswith("deployments/"):
+        return False
+    try:
+        return bool(_weightless(ours) == _weightless(theirs))
+    except yaml.YAMLError:
+        return False
+
+
+def _weightless(text: str) -> Any:
+    def without(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: without(item) for key, item in value.items() if key not in _WEIGHTS or isinstance(item, dict)}
+        return [without(item) for item in value] if isinstance(value, list) else value
+
+    return [without(document) for document in yaml.load_all(text, Loader=_LOADER)]
+
+
+def _namespace(pipeline: spec.Pipeline) -> str:
+    return pipeline.metadata.namespace or pipeline.metadata.name
+
+
+def _trailers(name: str, release: Release, why: Message) -> dict[str, str]:
+    version = why.version
+    return {
+        "Driftloop-Pipeline": name,
+        "Driftloop-Release": version.id,
+        "Driftloop-Phase": release.phase,
+        "Driftloop-Cause": why.cause,
+        "Driftloop-Run": version.run,
+        "Driftloop-Data-Digest": version.data_digest,
+        "Driftloop-Model-Digest": version.model_digest,
+    }

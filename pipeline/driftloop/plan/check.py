@@ -1,0 +1,277 @@
+"""The references inside a spec: images, parameters, monitors, step names. Each one must lead somewhere."""
+
+import difflib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from math import prod
+
+from driftloop.plan import images
+from driftloop.plan.trials import MOST, trials
+from driftloop.spec import Pipeline
+from driftloop.spec.graph import Node, Released, nodes
+from driftloop.spec.resources import Resources
+from driftloop.spec.serve import PythonServer, speaking
+from driftloop.spec.values import written
+
+GRAPH = ("spec", "serve", "graph")
+NODES, DEPTH = 10, 5
+"""Of a graph at most."""
+SLOWEST = timedelta(seconds=10)
+"""The last bound of the histogram of Seldon's executor: it tells nothing of what takes longer."""
+TAKEN = ("model", "tfserving", "seldon-container-engine", "pods")
+"""Names that a graph's own nodes can't have: those of the containers beside them, and of the Service `…-pods`, since
+Seldon's operator names one after each node."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A reference that leads nowhere, and where it stands in the file."""
+
+    location: tuple[str | int, ...]
+    message: str
+    hint: str | None = None
+    key: bool = False
+    """The place is the key, not the value."""
+
+
+def check(pipeline: Pipeline) -> tuple[Finding, ...]:
+    """Everything in a valid spec that does not fit together."""
+    parts = (_images, _pins, _steps, _search, _gpus, _serving, _rollout, _retrain, _names)
+    return tuple(finding for part in parts for finding in part(pipeline))
+
+
+def _images(pipeline: Pipeline) -> Iterator[Finding]:
+    spec = pipeline.spec
+    used: list[tuple[tuple[str | int, ...], str | None]] = [
+        *(((("spec", "data", "steps", i, "image")), step.image) for i, step in enumerate(spec.data.steps)),
+        (("spec", "train", "image"), spec.train.image),
+        (("spec", "evaluate", "image"), spec.evaluate.image),
+        (("spec", "serve", "image"), spec.serve.image),
+        *(
+            ((*GRAPH, *at, "image"), node.image)
+            for at, node in (nodes(spec.serve.graph) if spec.serve.graph is not None else ())
+            if not isinstance(node, Released)
+        ),
+    ]
+    for location, name in used:
+        if name is not None and name not in spec.images:
+            yield Finding(location, *_unknown(location, name, spec.images))
+    refs: dict[str, str] = {}
+    for name, image in spec.images.items():
+        other = refs.setdefault(image.ref, name)
+        if other != name and spec.images[other].context != image.context:
+            yield Finding(
+                ("spec", "images", name, "ref"),
+                f"spec.images.{name}.ref is `{image.ref}`, must not be that of `{other}` with another context",
+                "give each folder's image its own name or tag",
+            )
+
+
+def _pins(pipeline: Pipeline) -> Iterator[Finding]:
+    known = [ref for ref in images.named(pipeline) if "@" not in ref]
+    for ref in pipeline.spec.pins:
+        if ref not in known:
+            yield Finding(
+                ("spec", "pins", ref),
+                f"spec.pins holds `{ref}`, must hold images that the tree names by a tag: {_listed(known)}",
+                "`driftloop render --pin` writes the pins anew; without the registries, take the line out",
+                key=True,
+            )
+
+
+def _steps(pipeline: Pipeline) -> Iterator[Finding]:
+    first: dict[str, int] = {}
+    for index, step in enumerate(pipeline.spec.data.steps):
+        earlier = first.setdefault(step.name, index)
+        if earlier != index:
+            yield Finding(
+                ("spec", "data", "steps", index, "name"),
+                f"spec.data.steps[{index}].name is `{step.name}`, must not be that of spec.data.steps[{earlier}]",
+            )
+
+
+def _search(pipeline: Pipeline) -> Iterator[Finding]:
+    train = pipeline.spec.train
+    if train.search is None:
+        return
+    search = train.search
+    combinations = prod(len(values) for values in search.over.values())
+    if search.random is None and combinations > MOST:
+        yield Finding(
+            ("spec", "train", "search", "over"),
+            f"spec.train.search.over has {combinations} combinations, must have at most {MOST}",
+            "draw some of them: `random: {trials: 20}`",
+        )
+    if search.random is not None and (found := len(trials(train))) < search.random.trials:
+        yield Finding(
+            ("spec", "train", "search", "random", "trials"),
+            f"spec.train.search.random.trials is {search.random.trials}, must be at most {found}: there are no more "
+            "different trials",
+        )
+    between = search.random.between if search.random is not None else {}
+    for name, where in (*((n, ("over",)) for n in search.over), *((n, ("random", "between")) for n in between)):
+        if name not in train.parameters:
+            location = ("spec", "train", "search", *where, name)
+            message, hint = _unknown(location, name, train.parameters, of="the parameters under spec.train.parameters")
+            yield Finding(location, message, hint or "a parameter that is searched needs a default there", key=True)
+
+
+def _gpus(pipeline: Pipeline) -> Iterator[Finding]:
+    spec = pipeline.spec
+    asking: list[tuple[tuple[str | int, ...], Resources]] = [
+        *((("spec", "data", "steps", i), step.resources) for i, step in enumerate(spec.data.steps)),
+        (("spec", "train"), spec.train.resources),
+        (("spec", "evaluate"), spec.evaluate.resources),
+        *_served(pipeline),
+    ]
+    for at, resources in asking:
+        name = resources.gpu_profile
+        if name is not None and name != "default" and name not in spec.gpus:
+            location = (*at, "resources", "gpuProfile")
+            message, hint = _unknown(location, name, {"default", *spec.gpus}, of="the GPU profiles under spec.gpus")
+            yield Finding(location, message, hint)
+    served = [(at, one.gpu_profile or "default") for at, one in _served(pipeline) if one.gpu]
+    for at, name in served:
+        if name != served[0][1]:
+            yield Finding(
+                (*at, "resources"),
+                f"{_dotted((*at, 'resources'))} asks for a GPU of profile `{name}`, must be of `{served[0][1]}` as "
+                f"{_dotted(served[0][0])} asks for: all of a graph is one pod, on one node",
+            )
+
+
+def _served(pipeline: Pipeline) -> Iterator[tuple[tuple[str | int, ...], Resources]]:
+    """What the containers of a version's pod ask for."""
+    serve = pipeline.spec.serve
+    yield ("spec", "serve"), serve.resources
+    for at, node in nodes(serve.graph) if serve.graph is not None else ():
+        if not isinstance(node, Released):
+            yield (*GRAPH, *at), node.resources
+
+
+def _serving(pipeline: Pipeline) -> Iterator[Finding]:
+    serve = pipeline.spec.serve
+    if serve.backend == "plain" and not isinstance(serve, PythonServer):
+        yield Finding(
+            ("spec", "serve", "backend"),
+            f"spec.serve.backend is `plain`, must be `seldon` with `server: {serve.server}`: only Seldon's operator "
+            "brings that server along",
+            "or load the model in a Python class of your own: `server: python`",
+        )
+    if serve.graph is None:
+        return
+    if serve.backend == "plain":
+        yield Finding(
+            ("spec", "serve", "backend"),
+            "spec.serve.backend is `plain`, must be `seldon` with a graph: only Seldon's executor walks one",
+            "or do it all in one Python class, without `graph`",
+        )
+    able = speaking("seldon")
+    if serve.server not in able:
+        yield Finding(
+            ("spec", "serve", "server"),
+            f"spec.serve.server is `{serve.server}`, must speak `seldon` with a graph, as {_listed(able)} do: its "
+            "nodes are Python classes, which speak nothing else",
+        )
+    elif serve.protocol != "seldon":
+        yield Finding(
+            ("spec", "serve", "protocol"),
+            f"spec.serve.protocol is `{serve.protocol}`, must be `seldon` with a graph: its nodes are Python classes, "
+            "which speak nothing else",
+        )
+    yield from _graph(serve.graph)
+
+
+def _rollout(pipeline: Pipeline) -> Iterator[Finding]:
+    limit = pipeline.spec.rollout.canary.p99
+    if limit is not None and limit >= SLOWEST and pipeline.spec.serve.backend == "seldon":
+        yield Finding(
+            ("spec", "rollout", "canary", "p99"),
+            f"spec.rollout.canary.p99 is `{written(limit)}`, must be shorter than {written(SLOWEST)} with `backend: "
+            "seldon`: its executor measures no further, so a candidate could never break it",
+            "leave it out, or use `backend: plain`",
+        )
+
+
+def _graph(root: Node) -> Iterator[Finding]:
+    found = tuple(nodes(root))
+    released = [at for at, node in found if isinstance(node, Released)]
+    if len(released) != 1:
+        yield Finding(
+            GRAPH,
+            f"{_dotted(GRAPH)} has {len(released)} nodes of type `released`, must have exactly one",
+            "it stands for the model that the pipeline trains: `{type: released}`",
+        )
+    if isinstance(root, Released):
+        yield Finding(
+            GRAPH, f"{_dotted(GRAPH)} is the released model alone, must have a node above it", "leave `graph` out"
+        )
+    deepest = max(len(at) // 2 + 1 for at, _ in found)
+    if len(found) > NODES or deepest > DEPTH:
+        yield Finding(
+            GRAPH,
+            f"{_dotted(GRAPH)} has {len(found)} nodes, {deepest} deep, must have at most {NODES}, {DEPTH} deep",
+            "each node is a container in every pod of every version",
+        )
+    seen: dict[str, tuple[str | int, ...]] = dict.fromkeys(TAKEN, ())
+    for at, node in found:
+        if isinstance(node, Released):
+            continue
+        if node.name in seen:
+            place = (*GRAPH, *at, "name")
+            earlier = seen[node.name]
+            allowed = (
+                f"must be none of {_listed(TAKEN)}: those names are taken"
+                if node.name in TAKEN
+                else f"must not be that of {_dotted((*GRAPH, *earlier))}"
+            )
+            yield Finding(place, f"{_dotted(place)} is `{node.name}`, {allowed}")
+        seen.setdefault(node.name, at)
+
+
+def _retrain(pipeline: Pipeline) -> Iterator[Finding]:
+    spec = pipeline.spec
+    declared = [name for name in ("drift", "outlier") if getattr(spec.monitors, name) is not None]
+    seen: set[str] = set()
+    for index, name in enumerate(spec.retrain.on or ()):
+        location = ("spec", "retrain", "on", index)
+        if name not in declared:
+            message, hint = _unknown(location, name, declared, of="the detectors under spec.monitors")
+            yield Finding(location, message, hint or f"declare it: `monitors: {{{name}: {{}}}}`")
+        if name in seen:
+            yield Finding(location, f"{_dotted(location)} is `{name}`, must stand there once")
+        seen.add(name)
+
+
+def _names(pipeline: Pipeline) -> Iterator[Finding]:
+    namespace = pipeline.metadata.namespace or pipeline.metadata.name
+    taken = {"default", "flux-system", "istio-system", "knative-eventing", "argo", "argo-events", "nats-io", "storage"}
+    if namespace in taken or namespace.startswith("kube-"):
+        location = ("metadata", "namespace" if pipeline.metadata.namespace else "name")
+        yield Finding(
+            location,
+            f"{_dotted(location)} is `{namespace}`, must not be a namespace of the platform",
+            "set `metadata.namespace` to one of the pipeline's own",
+        )
+
+
+def _unknown(
+    location: tuple[str | int, ...], name: str, known: Iterable[str], *, of: str = "the images under spec.images"
+) -> tuple[str, str | None]:
+    names = sorted(known)
+    listed = _listed(names) or "none is declared"
+    close = difflib.get_close_matches(name, names, n=1)
+    hint = f"did you mean `{close[0]}`?" if close else None
+    return f"{_dotted(location)} is `{name}`, must be one of {of}: {listed}", hint
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(f"`{one}`" for one in names)
+
+
+def _dotted(location: tuple[str | int, ...]) -> str:
+    text = ""
+    for step in location:
+        text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else step
+    return text

@@ -1,0 +1,60 @@
+"""The images that a tree names, and the one place where a ref becomes what a container is given: pinned, or as written.
+
+A ref of the platform's own never changes what it names, so the version is part of it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from driftloop import __version__
+from driftloop.spec import Pipeline
+from driftloop.spec.graph import own
+
+DRIFTLOOP = f"ghcr.io/driftloop/driftloop:{__version__}"
+"""The command line: workflow steps, decision and judge services."""
+MONITOR = f"ghcr.io/driftloop/monitor:{__version__}"
+"""The detector service."""
+TRAINER = f"ghcr.io/driftloop/trainer:{__version__}"
+"""What a user's trainer image is built from."""
+ENVOY = "docker.io/envoyproxy/envoy:v1.40.0"
+"""The request logger beside a model server."""
+
+
+@dataclass(frozen=True)
+class Platform:
+    """The platform's own images as containers are given them."""
+
+    driftloop: str = DRIFTLOOP
+    monitor: str = MONITOR
+    envoy: str = ENVOY
+
+
+def resolved(ref: str, pins: Mapping[str, str]) -> str:
+    """The ref with its pin's digest; as it is when it has none."""
+    digest = pins.get(ref)
+    return ref if digest is None else f"{ref}@{digest}"
+
+
+def platform(pins: Mapping[str, str]) -> Platform:
+    """The platform's own images under these pins."""
+    return Platform(resolved(DRIFTLOOP, pins), resolved(MONITOR, pins), resolved(ENVOY, pins))
+
+
+def named(pipeline: Pipeline) -> tuple[str, ...]:
+    """Every ref that the pipeline's tree names in any release, unpinned: the user's in the spec's order, then ours."""
+    spec = pipeline.spec
+    used = {*(step.image for step in spec.data.steps), spec.train.image, spec.evaluate.image, spec.serve.image}
+    used |= {node.image for node in own(spec.serve.graph)}
+    users = [image.ref for name, image in spec.images.items() if name in used]
+    monitored = spec.monitors.drift is not None or spec.monitors.outlier is not None
+    ours = [
+        DRIFTLOOP,
+        *([MONITOR] if monitored else []),
+        *([ENVOY] if spec.serve.backend == "plain" else []),
+    ]
+    return tuple(dict.fromkeys([*users, *ours]))
+
+
+def unpinned(pipeline: Pipeline) -> tuple[str, ...]:
+    """Those of them that go by their tag alone."""
+    return tuple(ref for ref in named(pipeline) if "@" not in ref and ref not in pipeline.spec.pins)

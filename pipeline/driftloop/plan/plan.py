@@ -1,0 +1,207 @@
+"""Pipeline -> Plan: defaults filled, names chosen, references checked, the search spread out into trials."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from driftloop.contract.names import Names
+from driftloop.errors import SpecError
+from driftloop.plan import images as refs
+from driftloop.plan.caching import step_keys, trial_key
+from driftloop.plan.check import check
+from driftloop.plan.trials import Trial, trials
+from driftloop.spec import Document, InvalidSpec, Pipeline
+from driftloop.spec.detector import Detector
+from driftloop.spec.model import Evaluate, Mesh, Retrain, Rollout, Train
+from driftloop.spec.observability import Observability
+from driftloop.spec.resources import GpuProfile, Resources, Retries
+from driftloop.spec.serve import Serve
+from driftloop.spec.values import S3Uri
+
+DEFAULT_GPU = "default"
+"""The kind of GPU of those who name none."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of the data, its image resolved."""
+
+    name: str
+    image: str
+    run: str | None
+    command: tuple[str, ...]
+    seconds: int
+    resources: Resources
+    retries: Retries | None = None
+    cache: int | None = None
+    """Seconds for which its output may be taken again."""
+    key: str = ""
+    """What its output depends on besides the data."""
+
+
+@dataclass(frozen=True)
+class Monitor:
+    """One detector service."""
+
+    name: str
+    """drift | outlier"""
+    detector: Detector
+
+    @property
+    def config(self) -> str:
+        """What the service and `fit` are given: JSON with `kind` and the detector's settings."""
+        settings = self.detector.model_dump(mode="json", by_alias=True)
+        return json.dumps({"kind": settings.pop("detector"), **settings, "seed": 0})
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything the resources need to know about a pipeline."""
+
+    names: Names
+    cluster: str
+    images: Mapping[str, str]
+    """Image name in the spec -> ref, with its digest when it is pinned."""
+    platform: refs.Platform
+    """The platform's own images."""
+    data: S3Uri
+    heldout: float
+    features: str
+    steps: tuple[Step, ...]
+    train: Train
+    train_image: str
+    trials: tuple[Trial, ...]
+    trial_keys: tuple[str, ...]
+    """For each trial, what its model depends on besides the data."""
+    evaluate: Evaluate
+    evaluate_image: str
+    serve: Serve
+    serve_image: str | None
+    """None where Seldon's operator chooses it."""
+    monitors: tuple[Monitor, ...]
+    retrain_on: tuple[str, ...]
+    policy: str
+    """The retrain policy as JSON: consecutive, cooldown (seconds), whileRunning, budget (runs a day), on."""
+    rollout: Rollout = field(default_factory=Rollout)
+    mesh: Mesh | None = None
+    retrain: Retrain = field(default_factory=Retrain)
+    observability: Observability = field(default_factory=Observability)
+    gpus: Mapping[str, GpuProfile] = field(default_factory=dict)
+    """The spec's own kinds of GPU."""
+
+    def gpu(self, resources: Resources) -> GpuProfile | None:
+        """The kind of GPU that a container gets, when it asks for one."""
+        if not resources.gpu:
+            return None
+        name = resources.gpu_profile or DEFAULT_GPU
+        return self.gpus[name] if name in self.gpus else GpuProfile()
+
+    @property
+    def gates(self) -> str:
+        """The gates as JSON, fields as in the spec."""
+        return json.dumps(
+            [gate.model_dump(mode="json", by_alias=True, exclude_none=True) for gate in self.evaluate.gates]
+        )
+
+
+def plan(pipeline: Pipeline | Document, *, cluster: str = "dev") -> Plan:
+    """The plan of a pipeline. References that lead nowhere raise InvalidSpec, with places when given a Document."""
+    document = pipeline if isinstance(pipeline, Document) else None
+    pipeline = pipeline.pipeline if isinstance(pipeline, Document) else pipeline
+    findings = check(pipeline)
+    if findings and document is not None:
+        raise InvalidSpec([document.source.problem(f.location, f.message, hint=f.hint, key=f.key) for f in findings])
+    if findings:
+        raise SpecError("\n".join(f.message for f in findings), hint=findings[0].hint)
+    spec = pipeline.spec
+    images = {name: refs.resolved(image.ref, spec.pins) for name, image in spec.images.items()}
+    name = pipeline.metadata.name
+    on = retrain_on(pipeline)
+    steps, points = _steps(pipeline, images), trials(spec.train)
+    return Plan(
+        names=Names(name, pipeline.metadata.namespace or name),
+        cluster=cluster,
+        images=images,
+        platform=refs.platform(spec.pins),
+        data=spec.data.uri,
+        heldout=spec.data.heldout,
+        features=spec.data.features,
+        steps=steps,
+        train=spec.train,
+        train_image=images[spec.train.image],
+        trials=points,
+        trial_keys=tuple(
+            trial_key(
+                point,
+                before=steps[-1].key if steps else "",
+                heldout=spec.data.heldout,
+                image=images[spec.train.image],
+                run=spec.train.run,
+            )
+            for point in points
+        ),
+        evaluate=spec.evaluate,
+        evaluate_image=images[spec.evaluate.image or spec.train.image],
+        serve=spec.serve,
+        serve_image=images[spec.serve.image] if spec.serve.image is not None else None,
+        monitors=_monitors(pipeline),
+        retrain_on=on,
+        policy=_policy(pipeline, on),
+        rollout=spec.rollout,
+        mesh=spec.mesh,
+        gpus=spec.gpus,
+        retrain=spec.retrain,
+        observability=spec.observability,
+    )
+
+
+def retrain_on(pipeline: Pipeline) -> tuple[str, ...]:
+    """The detectors whose alarms count: as written, or drift when there is a drift detector."""
+    spec = pipeline.spec
+    if spec.retrain.on is not None:
+        return tuple(spec.retrain.on)
+    return ("drift",) if spec.monitors.drift is not None else ()
+
+
+def _steps(pipeline: Pipeline, images: Mapping[str, str]) -> tuple[Step, ...]:
+    steps = pipeline.spec.data.steps
+    keys = step_keys((images[step.image], step.run, step.command) for step in steps)
+    return tuple(
+        Step(
+            step.name,
+            images[step.image],
+            step.run,
+            step.command,
+            int(step.timeout.total_seconds()) or 1,
+            step.resources,
+            step.retries,
+            seconds(step.cache),
+            key,
+        )
+        for step, key in zip(steps, keys, strict=True)
+    )
+
+
+def seconds(length: timedelta | None) -> int | None:
+    """Whole seconds, at least one."""
+    return None if length is None else int(length.total_seconds()) or 1
+
+
+def _monitors(pipeline: Pipeline) -> tuple[Monitor, ...]:
+    monitors = pipeline.spec.monitors
+    found: tuple[tuple[str, Detector | None], ...] = (("drift", monitors.drift), ("outlier", monitors.outlier))
+    return tuple(Monitor(name, detector) for name, detector in found if detector is not None)
+
+
+def _policy(pipeline: Pipeline, on: tuple[str, ...]) -> str:
+    retrain = pipeline.spec.retrain
+    return json.dumps(
+        {
+            "consecutive": retrain.consecutive,
+            "cooldown": retrain.cooldown.total_seconds(),
+            "whileRunning": retrain.while_running,
+            "budget": retrain.budget,
+            "on": list(on),
+        }
+    )

@@ -1,0 +1,118 @@
+"""The bars a candidate must clear before any traffic reaches it. Pure: metrics in, verdict out."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from driftloop.errors import ReleaseError
+from driftloop.spec import model as spec
+
+
+@dataclass(frozen=True)
+class Result:
+    """One gate and how it went; `bound` is the number the candidate's value was held against, None without one."""
+
+    metric: str
+    on: str
+    rule: str
+    value: float
+    bound: float | None
+    passed: bool
+
+    @property
+    def said(self) -> str:
+        """As a person would read it in a commit."""
+        where = "" if self.on == "all" else f" on {self.on} data"
+        if self.bound is None:
+            return f"{self.metric}{where} {self.value:.4g}, no production to compare with"
+        word = "at least" if self.rule in ("min", "productionMinus") else "at most"
+        return f"{self.metric}{where} {self.value:.4g}, must be {word} {self.bound:.4g}"
+
+
+@dataclass(frozen=True)
+class GateVerdict:
+    """Whether all gates passed, with every gate's result."""
+
+    gates: tuple[Result, ...]
+
+    @property
+    def passed(self) -> bool:
+        return all(gate.passed for gate in self.gates)
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """The gates that refused it; those that let it pass when none did."""
+        return tuple(gate.said for gate in self.gates if not gate.passed or self.passed)
+
+    def to_json(self) -> dict[str, Any]:
+        """As verdict.json holds it."""
+        gates = [{**vars(gate), "reason": gate.said} for gate in self.gates]
+        return {"passed": self.passed, "reasons": list(self.reasons), "gates": gates}
+
+
+def parse(text: str) -> tuple[spec.Gate, ...]:
+    """The gates of a spec from their JSON; ReleaseError when they can't be read."""
+    try:
+        return _GATES.validate_json(text)
+    except ValidationError as error:
+        found = error.errors()[0]
+        where = ".".join(map(str, found["loc"]))
+        raise ReleaseError(f"the gates can't be read: {where}: {found['msg']}") from error
+
+
+def verdict(gates: Sequence[spec.Gate], metrics: Mapping[str, Any]) -> GateVerdict:
+    """Hold metrics.json (`candidate` and `production`, each with `all` and `recent`) against the spec's gates.
+
+    ReleaseError when a gate asks for a metric that evaluation did not return.
+    """
+    results: list[Result] = []
+    for gate in gates:
+        value = _number(metrics.get("candidate"), "the candidate", gate)
+        production = metrics.get("production")
+        theirs = _number(production, "production", gate) if production and _compares(gate) else None
+        below = -(gate.production_minus or 0.0)
+        above = gate.production_plus or 0.0
+        if gate.min is not None:
+            results.append(Result(gate.metric, gate.on, "min", value, gate.min, value >= gate.min))
+        if gate.max is not None:
+            results.append(Result(gate.metric, gate.on, "max", value, gate.max, value <= gate.max))
+        if gate.production_minus is not None:
+            results.append(_compared(gate, "productionMinus", value, theirs, below))
+        if gate.production_plus is not None:
+            results.append(_compared(gate, "productionPlus", value, theirs, above))
+    return GateVerdict(tuple(results))
+
+
+_GATES = TypeAdapter(tuple[spec.Gate, ...])
+
+
+def _compares(gate: spec.Gate) -> bool:
+    return gate.production_minus is not None or gate.production_plus is not None
+
+
+def _compared(gate: spec.Gate, rule: str, value: float, theirs: float | None, margin: float) -> Result:
+    if theirs is None:
+        return Result(gate.metric, gate.on, rule, value, None, True)
+    bound = theirs + margin
+    return Result(
+        gate.metric, gate.on, rule, value, bound, value >= bound if rule == "productionMinus" else value <= bound
+    )
+
+
+def _number(measured: Any, whose: str, gate: spec.Gate) -> float:
+    values = measured.get(gate.on) if isinstance(measured, Mapping) else None
+    if not isinstance(values, Mapping):
+        raise ReleaseError(f"{whose} was not evaluated on {gate.on} rows", hint="are there held-out rows of that kind?")
+    value = values.get(gate.metric)
+    if value is None:
+        known = ", ".join(sorted(values)) or "nothing"
+        raise ReleaseError(
+            f"a gate asks for `{gate.metric}`, evaluation returned for {whose}: {known}",
+            hint="let the evaluation function return it, or change `evaluate.gates` in the spec",
+        )
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ReleaseError(f"`{gate.metric}` of {whose} is {value!r}, must be a finite number")
+    return float(value)

@@ -1,0 +1,293 @@
+"""May a candidate go one step further? Numbers in, Wait | Pass | Fail out.
+
+Too little traffic is always Wait, never Pass. What has already gone so wrong that no further traffic could make up for
+it fails at once. The errors that count are those the candidate adds: what fails production too is the callers' fault.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from driftloop.errors import ReleaseError
+from driftloop.release.record import Recent
+
+SLACK = 0.05
+"""How far live traffic may be from the recent rows, beside chance."""
+SIGMAS = 3.0
+"""Standard deviations that count as chance."""
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What two classifiers' accuracies on the same rows say about how often they answer alike.
+
+    Where both are right they agree; where only one is right they don't. So with accuracies p and c the share of equal
+    answers is at least p + c - 1 and at most 1 - |p - c|. After a drift (p = 0.07, c = 0.95) that is at most 0.12: a
+    shadow that agrees more is not the model that was evaluated, or the traffic is not like those rows.
+    """
+
+    production: float
+    """Production's accuracy, 0 to 1."""
+    candidate: float
+    """The candidate's."""
+    rows: int
+    """Rows both were measured on."""
+
+    @classmethod
+    def of(cls, metric: str, recent: Recent | None, production: str) -> "Expected | None":
+        """From what evaluation measured of a candidate and this production; None when it did not, or it is no share."""
+        if recent is None or recent.against != production:
+            return None
+        theirs, ours = recent.production.get(metric), recent.metrics.get(metric)
+        if theirs is None or ours is None or not (0 <= theirs <= 1 and 0 <= ours <= 1):
+            return None
+        return cls(theirs, ours, recent.rows)
+
+    def exact(self) -> tuple[float, float]:
+        """Least and largest share of equal answers on the very rows the accuracies were measured on."""
+        return max(0.0, self.production + self.candidate - 1), 1 - abs(self.production - self.candidate)
+
+    def band(self, answers: int) -> tuple[float, float]:
+        """Least and largest share that chance and `SLACK` allow among so many live answers."""
+        measured = _deviation(self.production, self.rows) + _deviation(self.candidate, self.rows)
+
+        def room(bound: float) -> float:
+            return SLACK + SIGMAS * math.hypot(measured, _deviation(bound, answers))
+
+        low, high = self.exact()
+        return (max(0.0, low - room(low)) if low > 0 else 0.0), min(1.0, high + room(high))
+
+
+def _deviation(share: float, number: int) -> float:
+    """Standard deviation of a share that was counted so often; a share of 0 or 1 is not taken as certain."""
+    likely = (share * number + 2) / (number + 4)
+    return math.sqrt(likely * (1 - likely) / number) if number else 1.0
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a step of the rollout asks for; from the spec."""
+
+    seconds: float = 0.0
+    """Shortest time the step lasts."""
+    requests: int | None = None
+    """Fewest requests that the candidate answers (in shadow: that both answer); None: enough to see `error_rate`."""
+    agreement: float | Expected | None = None
+    """Least share of rows that both answer alike, 0 to 1, or what is expected of it."""
+    auto: str | None = None
+    """The accuracy from which `expecting` works out what is expected; None when `agreement` is given."""
+    error_rate: float | None = None
+    """Largest share of failed requests beyond production's own, 0 to 1."""
+    p99: float | None = None
+    """Longest 99th percentile of the candidate's answer time, seconds."""
+
+    @property
+    def needed(self) -> int:
+        """Requests before anything passes."""
+        if self.requests is not None:
+            return self.requests
+        return max(1, math.ceil(1 / self.error_rate)) if self.error_rate else 1
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, object]) -> "Limits":
+        """From the keys the spec uses (`for`, `requests`, `agreement`, `errorRate`, `p99`), times in seconds.
+
+        With `agreement` `auto`, `accuracy` names the metric that it is worked out from.
+        """
+        known = {
+            "for": "seconds",
+            "requests": "requests",
+            "agreement": "agreement",
+            "errorRate": "error_rate",
+            "p99": "p99",
+        }
+        fields: dict[str, Any] = {}
+        for key, number in value.items():
+            if key == "accuracy" and isinstance(number, str):
+                continue
+            if key == "agreement" and number == "auto":
+                fields["auto"] = value.get("accuracy", "accuracy")
+                continue
+            if key not in known:
+                raise ReleaseError(f"no limit `{key}`, must be one of: {', '.join(known)}")
+            if number is None:
+                continue
+            if isinstance(number, bool) or not isinstance(number, int | float) or not 0 <= number < math.inf:
+                raise ReleaseError(f"limit `{key}` is {number!r}, must be a number of at least 0")
+            fields[known[key]] = number
+        return cls(**fields)
+
+    def expecting(self, recent: Recent | None, production: str) -> "Limits":
+        """With what is expected of the agreement, where `auto` asks for it and it was measured against production."""
+        return self if self.auto is None else replace(self, agreement=Expected.of(self.auto, recent, production))
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What one predictor answered since the step began."""
+
+    requests: int = 0
+    errors: int = 0
+    """Answers 5xx, and requests it did not answer."""
+    buckets: Mapping[float, int] = field(default_factory=dict)
+    """Answer times: upper bound in seconds -> requests at most that slow (cumulative); `inf` is all of them."""
+
+    @property
+    def error_rate(self) -> float:
+        return self.errors / self.requests if self.requests else 0.0
+
+    @property
+    def p99(self) -> float | None:
+        """Seconds; None before the first request."""
+        return quantile(0.99, self.buckets)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the judge saw since the step began."""
+
+    seconds: float
+    production: Answers
+    candidate: Answers
+    joined: int = 0
+    """Requests that both answered, joined by request id."""
+    rows: int = 0
+    """Rows in those requests."""
+    agreed: int = 0
+    """Of those rows, the ones they answered alike."""
+
+    @property
+    def agreement(self) -> float:
+        """Share of the rows that both answered alike."""
+        return self.agreed / self.rows if self.rows else 0.0
+
+    @property
+    def said(self) -> str:
+        """The candidate's numbers as a person would read them in a commit."""
+        candidate = self.candidate
+        parts = [f"{candidate.requests} requests", f"error rate {candidate.error_rate:.2%}"]
+        if (p99 := candidate.p99) is not None:
+            parts.append(f"p99 {p99 * 1000:.0f} ms")
+        if self.joined:
+            parts.append(f"{self.agreement:.1%} of {self.rows} answers like production's")
+        return ", ".join(parts)
+
+    def to_json(self) -> dict[str, Any]:
+        """As the judge service answers; bucket bounds become text (`+Inf` for all)."""
+        document = asdict(self)
+        for side in ("production", "candidate"):
+            buckets = document[side]["buckets"]
+            document[side]["buckets"] = {("+Inf" if math.isinf(b) else repr(b)): n for b, n in buckets.items()}
+        return document
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> "Measured":
+        """The inverse of `to_json`; other keys are ignored."""
+
+        def answers(side: Mapping[str, Any]) -> Answers:
+            return Answers(side["requests"], side["errors"], {float(b): n for b, n in side["buckets"].items()})
+
+        return cls(
+            document["seconds"],
+            answers(document["production"]),
+            answers(document["candidate"]),
+            document["joined"],
+            document["rows"],
+            document["agreed"],
+        )
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Not enough seen yet."""
+
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Pass:
+    """Every limit is kept on enough traffic."""
+
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Fail:
+    """A limit is broken."""
+
+    reasons: tuple[str, ...]
+
+
+Verdict = Wait | Pass | Fail
+
+
+def judge(measured: Measured, limits: Limits) -> Verdict:
+    """The verdict on a step, with its reasons as a person would read them in a commit."""
+    candidate, needed = measured.candidate, limits.needed
+    broken: list[str] = []
+    kept: list[str] = [f"{candidate.requests} requests"]
+    missing: list[str] = []
+
+    if candidate.requests < needed:
+        missing.append(f"{candidate.requests} of {needed} requests")
+    if (limits.error_rate is not None or limits.p99 is not None) and candidate.p99 is None:
+        # answers come as events, errors and times from the predictor's own metrics: both must have been seen
+        missing.append("no metrics of its answers yet")
+    if limits.error_rate is not None:
+        allowed = limits.error_rate + measured.production.error_rate
+        said = f"error rate {candidate.error_rate:.2%}, allowed {allowed:.2%}"
+        hopeless = candidate.errors > allowed * max(needed, candidate.requests)
+        (broken if hopeless else kept).append(said)
+    if limits.p99 is not None and candidate.requests >= needed and (p99 := candidate.p99) is not None:
+        said = f"p99 {p99 * 1000:.0f} ms, allowed {limits.p99 * 1000:.0f} ms"
+        (broken if p99 > limits.p99 else kept).append(said)
+    if limits.agreement is not None:
+        if measured.joined < needed:
+            missing.append(f"{measured.joined} of {needed} answers to compare")
+        hopeless, said = _agreement(measured, limits.agreement, needed)
+        (broken if hopeless else kept).append(said)
+    if measured.seconds < limits.seconds:
+        missing.append(f"{measured.seconds:.0f} of {limits.seconds:g} s")
+
+    if broken:
+        return Fail(tuple(broken))
+    return Wait(tuple(missing)) if missing else Pass(tuple(kept))
+
+
+def _agreement(measured: Measured, asked: float | Expected, needed: int) -> tuple[bool, str]:
+    """Whether no further answers can bring the agreement where it must be, and how it stands."""
+    answers = max(needed, measured.joined)
+    # as many rows as there will be when enough requests have come
+    rows = measured.rows * answers / measured.joined if measured.joined else 0.0
+    low, high = asked.band(answers) if isinstance(asked, Expected) else (asked, 1.0)
+    too_few = measured.rows - measured.agreed > (1 - low) * rows + 1e-9
+    too_many = measured.agreed > high * rows + 1e-9
+    said = f"agreement {measured.agreement:.1%} of {measured.rows}"
+    if not isinstance(asked, Expected):
+        return too_few, f"{said}, asked {low:.1%}"
+    seen = f"from accuracies {asked.production:.2g} and {asked.candidate:.2g} on {asked.rows} recent rows"
+    if not too_few and not too_many:
+        return False, f"{said}, expected {low:.1%} to {high:.1%} {seen}"
+    bound = f"at least {low:.1%}" if too_few else f"at most {high:.1%}"
+    return True, f"{said} with production, expected {bound} {seen}: {_WRONG}"
+
+
+_WRONG = "the shadow may serve the wrong model, or the traffic is not like those rows"
+
+
+def quantile(share: float, buckets: Mapping[float, int]) -> float | None:
+    """A quantile from cumulative buckets, linear inside a bucket as Prometheus does it; None without requests."""
+    bounds: Sequence[float] = sorted(buckets)
+    if not bounds or buckets[bounds[-1]] <= 0:
+        return None
+    rank = share * buckets[bounds[-1]]
+    below, lower = 0, 0.0
+    for bound in bounds:
+        if buckets[bound] >= rank:
+            if math.isinf(bound):
+                return lower
+            inside = buckets[bound] - below
+            return lower + (bound - lower) * ((rank - below) / inside if inside else 1.0)
+        below, lower = buckets[bound], bound
+    return lower

@@ -1,0 +1,348 @@
+"""release.yaml: which versions of a model exist in which role, the traffic weights and the phase.
+
+The only state automation writes. A move is a pure function from one Release to the next, so `git revert` of its commit
+is its undo, and no move depends on anything that is not in the file.
+
+    empty -first-> stable -shadow-> shadow -canary-> canary (again and again) -promote-> stable
+                     ^                |                 |
+                     +-----reject-----+-----reject------+        stable -rollback-> stable
+
+A promotion is two commits in one push (`stages`), so that its undo is the release before the rollout.
+"""
+
+import hashlib
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic.alias_generators import to_camel
+
+from driftloop.errors import ReleaseError
+
+MAX_BYTES = 256 * 1024
+
+Phase = Literal["empty", "stable", "shadow", "canary"]
+ReleaseId = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]{0,15}$")]
+Digest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
+Uri = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+://\S+$")]
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", populate_by_name=True, alias_generator=to_camel, allow_inf_nan=False
+    )
+
+
+class Recent(_Frozen):
+    """How a version, and the one that was production then, did on the held-out rows that production had not seen."""
+
+    against: ReleaseId
+    """The production it was compared with."""
+    rows: Annotated[int, Field(ge=1)]
+    """How many rows."""
+    metrics: dict[str, float]
+    """The version's own metrics on them."""
+    production: dict[str, float]
+    """Production's metrics on them."""
+
+
+class Version(_Frozen):
+    """One trained model: what a predictor serves, and where it came from."""
+
+    id: ReleaseId
+    """Release id and predictor name: `r` and eight hex digits of the run's hash."""
+    run: str
+    """Run id: the Workflow that trained it."""
+    model: Uri
+    """Where the model's files lie, `s3://bucket/runs/<run>/release/model`."""
+    model_digest: Digest
+    """Digest over the model's files."""
+    detectors: Uri | None = None
+    """Folder of the detectors fitted on this version's reference data; none without monitors."""
+    data_digest: Digest
+    """Digest of the data snapshot it was trained on."""
+    metrics: dict[str, float] = Field(default_factory=dict)
+    """Metrics on the held-out rows."""
+    recent: Recent | None = None
+    """On the recent ones; None for a first release. `agreement: auto` is worked out from it."""
+
+
+class Release(_Frozen):
+    """What release.yaml says. Build it with `empty`, `load` or a move; weights are percent and sum to 100."""
+
+    name: Name
+    namespace: Name
+    phase: Phase = "empty"
+    production: Version | None = None
+    candidate: Version | None = None
+    """Present in shadow and canary only."""
+    previous: Version | None = None
+    """What `rollback` restores; set at promotion."""
+    weights: dict[str, Annotated[int, Field(ge=0, le=100)]] = Field(default_factory=dict)
+    """Percent of the traffic per release id; the candidate is absent in shadow."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if problem := _problem(self):
+            raise ValueError(problem)
+        return self
+
+
+def _problem(release: Release) -> str | None:
+    match release.phase:
+        case "empty":
+            if release.production or release.candidate or release.previous or release.weights:
+                return "phase `empty` has no production, candidate, previous or weights"
+            return None
+        case "stable":
+            live = {release.production.id} if release.production else set()
+        case "shadow" | "canary":
+            if release.candidate is None:
+                return f"phase `{release.phase}` needs a candidate"
+            live = {release.production.id} if release.production else set()
+            if release.candidate.id in live:
+                return f"candidate and production are both `{release.candidate.id}`"
+            if release.phase == "canary":
+                live.add(release.candidate.id)
+    if release.production is None:
+        return f"phase `{release.phase}` needs production"
+    if release.phase == "stable" and release.candidate is not None:
+        return "phase `stable` has no candidate"
+    if set(release.weights) != live:
+        expected = ", ".join(f"`{id}`" for id in sorted(live))
+        found = ", ".join(f"`{id}`" for id in sorted(release.weights)) or "nothing"
+        return f"weights name {found}, must name {expected} in phase `{release.phase}`"
+    if (total := sum(release.weights.values())) != 100:
+        return f"weights sum to {total}, must sum to 100"
+    return None
+
+
+def release_id(run: str) -> str:
+    """The release id of a run: `r` and the first eight hex digits of its SHA-256."""
+    return "r" + hashlib.sha256(run.encode()).hexdigest()[:8]
+
+
+def empty(name: str, namespace: str) -> Release:
+    """A pipeline before its first release."""
+    return Release(name=name, namespace=namespace)
+
+
+# Moves
+
+
+def first(release: Release, version: Version) -> Release:
+    """empty -> stable: the first version takes all traffic."""
+    _needs(release, "first release", "empty")
+    return _moved(release, phase="stable", production=version, weights={version.id: 100})
+
+
+def shadow(release: Release, version: Version) -> Release:
+    """stable -> shadow: the candidate sees a copy of the traffic and answers nobody."""
+    _needs(release, "shadow", "stable")
+    if release.production is not None and release.production.id == version.id:
+        raise ReleaseError(f"`{version.id}` is already production", hint="a new candidate comes from a new run")
+    return _moved(release, phase="shadow", candidate=version)
+
+
+def canary(release: Release, percent: int) -> Release:
+    """shadow | canary -> canary: the candidate answers `percent` of the traffic (1 to 99)."""
+    _needs(release, f"canary at {percent} %", "shadow", "canary")
+    if not 1 <= percent <= 99:
+        raise ReleaseError(f"canary weight is {percent}, must be between 1 and 99", hint="`promote` moves all traffic")
+    production, candidate = _both(release)
+    return _moved(release, phase="canary", weights={production.id: 100 - percent, candidate.id: percent})
+
+
+def promote(release: Release) -> Release:
+    """shadow | canary -> stable: the candidate becomes production, production becomes previous."""
+    _needs(release, "promotion", "shadow", "canary")
+    production, candidate = _both(release)
+    return _moved(
+        release,
+        phase="stable",
+        production=candidate,
+        candidate=None,
+        previous=production,
+        weights={candidate.id: 100},
+    )
+
+
+def reject(release: Release) -> Release:
+    """shadow | canary -> stable: the candidate goes, production has all traffic as before."""
+    _needs(release, "rejection", "shadow", "canary")
+    production, _ = _both(release)
+    return _moved(release, phase="stable", candidate=None, weights={production.id: 100})
+
+
+def rollback(release: Release) -> Release:
+    """stable -> stable: the previous version is production again.
+
+    What it replaces is in git's history, not in `previous`: a second rollback must not bring the bad model back.
+    """
+    _needs(release, "rollback", "stable")
+    if release.previous is None:
+        raise ReleaseError(
+            f"`{release.name}` has no previous release to go back to",
+            hint="`git log` of deployments/ has every earlier release; `git revert` restores any of them",
+        )
+    previous = release.previous
+    return _moved(release, production=previous, previous=None, weights={previous.id: 100})
+
+
+def stages(before: Release, after: Release) -> tuple[Release, ...]:
+    """The releases that a move from one to the other goes through, one commit each; none when nothing moves.
+
+    A promotion goes through the release as it was before the rollout began, so that taking back its last commit
+    takes back the rollout, not only its last step. Everything else is one commit.
+    """
+    if after == before:
+        return ()
+    if before.candidate is not None and after.production == before.candidate:
+        return (reject(before), after)
+    return (after,)
+
+
+def _needs(release: Release, move: str, *phases: Phase) -> None:
+    if release.phase not in phases:
+        allowed = " or ".join(f"`{phase}`" for phase in phases)
+        raise ReleaseError(
+            f"`{release.name}` is in phase `{release.phase}`; {move} needs phase {allowed}", hint=_HINTS[release.phase]
+        )
+
+
+_HINTS: dict[Phase, str] = {
+    "empty": "the first training run makes the first release: `driftloop trigger`",
+    "stable": "no candidate is being rolled out; a training run brings one: `driftloop trigger`",
+    "shadow": "a candidate is being rolled out; `driftloop promote` or `driftloop rollback` ends that",
+    "canary": "a candidate is being rolled out; `driftloop promote` or `driftloop rollback` ends that",
+}
+
+
+def _both(release: Release) -> tuple[Version, Version]:
+    assert release.production is not None and release.candidate is not None  # noqa: S101, PT018 - the model checks it
+    return release.production, release.candidate
+
+
+def _moved(release: Release, **changes: Any) -> Release:
+    # model_copy does not validate; a move that breaks the rules must never reach git.
+    return Release.model_validate({**dict(release), **changes})
+
+
+# The file
+
+
+class _Metadata(_Frozen):
+    name: Name
+    namespace: Name
+
+
+class _Spec(_Frozen):
+    phase: Phase
+    production: Version | None = None
+    candidate: Version | None = None
+    previous: Version | None = None
+    weights: dict[str, int] = Field(default_factory=dict)
+
+
+class _Document(_Frozen):
+    api_version: Literal["driftloop.dev/v1alpha1"]
+    kind: Literal["Release"]
+    metadata: _Metadata
+    spec: _Spec
+
+
+def load(text: str, *, path: str = "release.yaml") -> Release:
+    """A release from the text of its file; ReleaseError says `path:line: what is wrong`, all findings at once."""
+    if len(text) > MAX_BYTES:
+        raise ReleaseError(f"{path}: {len(text)} bytes, at most {MAX_BYTES} are read", hint=_HAND)
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        _plain(node, path)
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark is not None else ""
+        raise ReleaseError(f"{path}{line}: not YAML: {getattr(error, 'problem', None) or error}", hint=_HAND) from error
+    try:
+        document = _Document.model_validate(value)
+    except ValidationError as error:
+        findings = [
+            f"{path}:{_line(node, found['loc'])}: {'.'.join(map(str, found['loc'])) or 'the file'}: {_said(found)}"
+            for found in error.errors()
+        ]
+        raise ReleaseError("\n".join(findings), hint=_HAND) from error
+    spec = document.spec
+    try:
+        return Release(
+            name=document.metadata.name,
+            namespace=document.metadata.namespace,
+            phase=spec.phase,
+            production=spec.production,
+            candidate=spec.candidate,
+            previous=spec.previous,
+            weights=spec.weights,
+        )
+    except ValidationError as error:
+        findings = [f"{path}:{_line(node, ('spec', *found['loc']))}: {_said(found)}" for found in error.errors()]
+        raise ReleaseError("\n".join(findings), hint=_HAND) from error
+
+
+def dump(release: Release) -> str:
+    """The text of release.yaml: same release, same bytes."""
+    fields = release.model_dump(mode="json", by_alias=True)
+    metadata = {"name": fields.pop("name"), "namespace": fields.pop("namespace")}
+    document = {"apiVersion": "driftloop.dev/v1alpha1", "kind": "Release", "metadata": metadata, "spec": fields}
+    return yaml.dump(document, Dumper=_Dumper, sort_keys=False, width=10_000, allow_unicode=True)
+
+
+_HAND = "correct the file, or `git revert` the commit that changed it; only `weights` is meant to be changed by hand"
+
+
+class _Dumper(yaml.SafeDumper):
+    """Importing Hera changes SafeDumper's strings for the whole process; this one keeps PyYAML's own."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+_Dumper.add_representer(str, yaml.representer.SafeRepresenter.represent_str)
+
+
+def _said(found: Any) -> str:
+    message = str(found["msg"]).removeprefix("Value error, ")
+    value = found.get("input")
+    return f"is {value!r}: {message}" if isinstance(value, str | int | float | bool) else message
+
+
+def _plain(node: yaml.Node | None, path: str) -> None:
+    """Refuse what lets a file mean something else than it shows: aliases (shared nodes) and repeated keys."""
+    seen: set[int] = set()
+    stack = [node] if node is not None else []
+    while stack:
+        here = stack.pop()
+        if id(here) in seen:
+            raise ReleaseError(f"{path}:{here.start_mark.line + 1}: aliases are not allowed here", hint=_HAND)
+        seen.add(id(here))
+        if isinstance(here, yaml.SequenceNode):
+            stack.extend(here.value)
+        elif isinstance(here, yaml.MappingNode):
+            keys: set[str] = set()
+            for key, value in here.value:
+                if key.value in keys:
+                    raise ReleaseError(f"{path}:{key.start_mark.line + 1}: `{key.value}` stands here twice", hint=_HAND)
+                keys.add(key.value)
+                stack.append(value)
+
+
+def _line(node: yaml.Node | None, where: tuple[Any, ...]) -> int:
+    """The line of the deepest node on the way that exists."""
+    line = 1
+    for step in where:
+        if not isinstance(node, yaml.MappingNode):
+            break
+        entry = next(((key, value) for key, value in node.value if key.value == step), None)
+        if entry is None:
+            break
+        line, node = entry[0].start_mark.line + 1, entry[1]
+    return line

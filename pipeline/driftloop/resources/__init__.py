@@ -1,0 +1,218 @@
+"""(Plan, Release) -> Manifests: which object goes to which file, in the order in which a reader meets them."""
+
+from collections.abc import Callable, Mapping
+
+from pydantic import BaseModel
+
+from driftloop.plan import Plan
+from driftloop.release.record import Release
+from driftloop.resources import broker, decision, detector, flux, judge, retrain
+from driftloop.resources.guarding import access, mesh, network
+from driftloop.resources.manifest import Manifest
+from driftloop.resources.serving import plain
+from driftloop.resources.serving import seldon as serving
+from driftloop.resources.watching import alerts, dashboard, scraping
+
+__all__ = ["OUTPUTS", "Manifest", "manifests"]
+
+Output = Callable[[Plan, Release], tuple[Manifest, ...]]
+
+
+def manifests(plan: Plan, release: Release) -> tuple[Manifest, ...]:
+    """Every object of a pipeline in this release, each with its file."""
+    return tuple(manifest for output in OUTPUTS for manifest in output(plan, release))
+
+
+def flux_kustomizations(plan: Plan, release: Release) -> tuple[Manifest, ...]:
+    """cluster/<cluster>/pipelines/P.yaml: one file, three objects."""
+    path = f"cluster/{plan.cluster}/pipelines/{plan.names.pipeline}.yaml"
+    return tuple(Manifest(path, found(plan)) for found in (flux.workflows, flux.deployments, flux.monitors))
+
+
+def workflow_access(plan: Plan, release: Release) -> tuple[Manifest, ...]:
+    """Namespace and accounts of training."""
+    return _files(
+        plan,
+        "workflows",
+        {
+            f"{plan.names.namespace}.namespace": access.namespace(plan),
+            "train.serviceaccount": access.train_account(plan),
+            "train.role": access.train_role(plan),
+            "train.rolebinding": access.train_binding(plan),
+            "train-applied.role": access.applied_role(plan),
+            "train-applied.rolebinding": access.applied_binding(plan),
+            "sensor.serviceaccount": access.sensor_account(plan),
+            "sensor.role": access.sensor_role(plan),
+            "sensor.rolebinding": access.sensor_binding(plan),
+        },
+    )
+
+
+def network_policies(plan: Plan, release: Release) -> tuple[Manifest, ...]:
+    """Who may talk to whom."""
+    found = network.policies(plan)
+    return _files(plan, "workflows", {f"{role}.networkpolicy": policy for role, policy in found.items()})
+
+
+def mesh_policies(plan: Plan, release: Release) -> tuple[Manifest, ...]:
+    """Who may call whom in the mesh, and what calls must be wrapped in; nothing without a mesh."""
+    if plan.mesh is None:
+        return ()
+    allowed = mesh.authorization_policies(plan, release)
+    wrapped = mesh.peer_authentications(plan, release)
+    return _files(
+        plan,
+        "workflows",
+        {
+            **{f"{role}.authorizationpolicy": policy for role, policy in allowed.items()},
+            **{f"{role}.peerauthentication": policy for role, policy in wrapped.items()},
+        },
+    )
+
+
+def workflow_templates(plan: Plan, release: Release) -> tuple[Manifest, ...]:
+    """Training, rollout, schedule."""
+    # Hera takes over a second to import; only rendering pays for it.
+    from driftloop.resources import workflow
+
+    return _files(
+        plan,
+        "workflows",
+        {
+            "train.workflowtemplate": workflow.train(plan),
+            "release.workflowtemplate": workflow.release(plan),
+            "train.cronworkflow": workflow.cron(plan),
+            "data.cronworkflow": workflow.new_data(plan),
+        },
+    )
+
+
+def webhook(plan: Plan, release: Release) -> tuple[Manifest, ...]:
+    """How a run is asked for."""
+    return _files(
+        plan,
+        "workflows",
+        {
+            "default.eventbus": retrain.event_bus(plan),
+            "retrain.eventsource": retrain.event_source(plan),
+            "retrain.service": retrain.service(plan),
+            "retrain.sensor": retrain.sensor(plan),
+        },
+    )
+
+
+def model(plan: Plan, release: Release) -> tuple[Manifest, ...]:
+    """What serves the release, by the back end of the spec."""
+    found: dict[str, BaseModel | None] = {"model.serviceaccount": access.model_account(plan)}
+    deployed = serving.seldon_deployment(plan, release)
+    if plan.serve.backend == "seldon" or deployed is None:
+        found["model.seldondeployment"] = deployed
+    else:
+        written = plain.serving(deployed, images=plan.platform)
+        for predictor in written.predictors:
+            found[f"{predictor.name}-logger.configmap"] = predictor.logger
+            found[f"{predictor.name}.deployment"] = predictor.deployment
+            found[f"{predictor.name}.horizontalpodautoscaler"] = predictor.autoscaler
+            found[f"{predictor.name}.service"] = predictor.service
+        found["traffic.virtualservice"] = written.traffic
+    for version in serving.served(plan, release):
+        found[f"{version.id}.poddisruptionbudget"] = serving.budget(plan, version)
+    return _files(plan, "deployments", found)
+
+
+def events(plan: Plan, release: Release) -> tuple[Manifest, ...]:
+    """Broker and channel."""
+    return _files(
+        plan,
+        "monitors",
+        {"default-broker.configmap": broker.config(plan), "default.broker": broker.broker(plan)},
+    )
+
+
+def decision_service(plan: Plan, release: Release) -> tuple[Manifest, ...]:
+    """Who decides to retrain, and by what."""
+    return _files(
+        plan,
+        "monitors",
+        {
+            "decision.serviceaccount": access.decision_account(plan),
+            "decision.role": access.decision_role(plan),
+            "decision.rolebinding": access.decision_binding(plan),
+            "decision.deployment": decision.deployment(plan),
+            "decision.service": decision.service(plan),
+            **{f"decision-{name}.trigger": found for name, found in decision.on_alarms(plan)},
+            "decision-runs.trigger": decision.on_runs(plan),
+        },
+    )
+
+
+def judge_service(plan: Plan, release: Release) -> tuple[Manifest, ...]:
+    """Who measures a rollout, and by which names it finds the pods of a rollout that has several."""
+    rollout = (release.production, release.candidate) if release.candidate is not None else ()
+    several = [version for version in rollout if version is not None and plan.serve.most > 1]
+    return _files(
+        plan,
+        "monitors",
+        {
+            **{f"judge-{version.id}.service": judge.pods(plan, version) for version in several},
+            "judge.serviceaccount": judge.account(plan),
+            "judge.deployment": judge.deployment(plan),
+            "judge.service": judge.service(plan),
+            "judge.trigger": judge.on_responses(plan),
+        },
+    )
+
+
+def detectors(plan: Plan, release: Release) -> tuple[Manifest, ...]:
+    """Production's detectors; none before the first release, and none that were not fitted with it."""
+    version = release.production
+    if version is None or version.detectors is None:
+        return ()
+    return tuple(
+        manifest
+        for monitor in plan.monitors
+        for manifest in _files(
+            plan,
+            "monitors",
+            {
+                f"{monitor.name}.serviceaccount": detector.account(plan, monitor),
+                f"{monitor.name}.deployment": detector.deployment(plan, monitor, version),
+                f"{monitor.name}.service": detector.service(plan, monitor),
+                f"{monitor.name}.trigger": detector.on_traffic(plan, monitor, version),
+            },
+        )
+    )
+
+
+def watching(plan: Plan, release: Release) -> tuple[Manifest, ...]:
+    """What the spec asks to be watched by: PodMonitors of what is there, alerts, a dashboard."""
+    found: dict[str, BaseModel | None] = {}
+    if plan.observability.prometheus is not None:
+        found["services.podmonitor"] = scraping.services(plan)
+        found["model.podmonitor"] = scraping.model(plan) if release.production is not None else None
+        found["alerts.prometheusrule"] = alerts.rules(plan, release)
+    if plan.observability.dashboard:
+        found["dashboard.configmap"] = dashboard.config_map(plan)
+    return _files(plan, "monitors", found)
+
+
+OUTPUTS: tuple[Output, ...] = (
+    flux_kustomizations,
+    workflow_access,
+    network_policies,
+    mesh_policies,
+    workflow_templates,
+    webhook,
+    model,
+    events,
+    decision_service,
+    judge_service,
+    detectors,
+    watching,
+)
+"""The table of contents: one function per part of the tree."""
+
+
+def _files(plan: Plan, tree: str, objects: Mapping[str, BaseModel | None]) -> tuple[Manifest, ...]:
+    folder = f"{tree}/{plan.names.pipeline}"
+    return tuple(Manifest(f"{folder}/{name}.yaml", found) for name, found in objects.items() if found is not None)

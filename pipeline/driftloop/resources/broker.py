@@ -1,0 +1,80 @@
+"""The Broker of a pipeline's namespace, its JetStream channel, and how events are delivered.
+
+Delivery is always spelled out: without it an event whose subscriber is not listening yet is dropped, and a retry
+without a back-off crashes the dispatcher.
+"""
+
+from driftloop.contract.names import BROKER, Names
+from driftloop.kube import core, knative, nats
+from driftloop.kube.base import Reference
+from driftloop.plan import Plan
+from driftloop.resources import parts
+from driftloop.text.dump import text
+
+COMPONENT = "events"
+CONFIG = f"{BROKER}-broker"
+
+RETRIES = 30
+DELAY = "PT0.5S"
+"""Half a second more each time: 4 minutes in all, 9 when each try runs into its timeout. The channel stops counting
+tries only after the last, and what it then drops is in no dead letter; duplicates are recognised for 10 minutes."""
+
+
+def broker(plan: Plan) -> knative.Broker:
+    """Where model servers and detectors post their events."""
+    return knative.Broker(
+        metadata=parts.meta(
+            plan.names, BROKER, COMPONENT, annotations={"eventing.knative.dev/broker.class": "MTChannelBasedBroker"}
+        ),
+        spec=knative.BrokerSpec(
+            config=Reference(api_version="v1", kind="ConfigMap", name=CONFIG, namespace=plan.names.namespace),
+            delivery=delivery(plan.names),
+        ),
+    )
+
+
+def config(plan: Plan) -> core.ConfigMap:
+    """The channel behind the Broker: on disk, bounded, new subscriptions begin with new events."""
+    template = nats.ChannelTemplate(
+        spec=nats.ChannelSpec(
+            stream=nats.Stream(
+                config=nats.StreamConfig(
+                    max_bytes=1024**3, max_age="24h", max_msg_size=2 * 1024**2, replicas=1, duplicate_window="10m"
+                )
+            ),
+            consumer_config_template=nats.ConsumerTemplate(),
+        )
+    )
+    return core.ConfigMap(
+        metadata=parts.meta(plan.names, CONFIG, COMPONENT), data={"channelTemplateSpec": text(template.dump())}
+    )
+
+
+def delivery(names: Names) -> knative.Delivery:
+    """Retry with back-off, then the dead letters of the decision service. It replaces the Broker's wholesale."""
+    return knative.Delivery(
+        retry=RETRIES,
+        backoff_policy="linear",
+        backoff_delay=DELAY,
+        timeout="PT10S",
+        dead_letter_sink=knative.Destination(ref=_service(names.decision, names), uri="/deadletter"),
+    )
+
+
+def trigger(plan: Plan, name: str, component: str, service: str, **attributes: str) -> knative.Trigger:
+    """Hands events of this pipeline that have these attributes to a service."""
+    names = plan.names
+    own = {**attributes, "inferenceservicename": names.pipeline, "namespace": names.namespace}
+    return knative.Trigger(
+        metadata=parts.meta(names, name, component),
+        spec=knative.TriggerSpec(
+            broker=BROKER,
+            filter=knative.Filter(attributes=own),
+            subscriber=knative.Destination(ref=_service(service, names)),
+            delivery=delivery(names),
+        ),
+    )
+
+
+def _service(name: str, names: Names) -> Reference:
+    return Reference(api_version="v1", kind="Service", name=name, namespace=names.namespace)

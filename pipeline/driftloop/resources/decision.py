@@ -1,0 +1,48 @@
+"""The service that decides to retrain, and the events it decides by."""
+
+from driftloop.contract.names import SERVICE_PORT
+from driftloop.kube import apps, core, knative
+from driftloop.plan import Plan
+from driftloop.resources import parts
+from driftloop.resources.broker import trigger
+
+COMPONENT = "decision"
+
+
+def deployment(plan: Plan) -> apps.Deployment:
+    """Its state is in NATS; it reads the Workflow that holds the lease."""
+    names = plan.names
+    return parts.deployment(
+        plan,
+        names.decision,
+        COMPONENT,
+        image=plan.platform.driftloop,
+        command="driftloop-decision",
+        args=(
+            *("--port", str(SERVICE_PORT), "--namespace", names.namespace, "--pipeline", names.pipeline),
+            *("--policy", plan.policy, "--webhook", names.webhook_url, "--broker", names.broker_url),
+        ),
+        env=parts.environment(*parts.NATS, *parts.KUBERNETES, *parts.WEBHOOK),
+        resources=parts.small("20m", "64Mi", limit="192Mi"),
+        token=True,
+    )
+
+
+def service(plan: Plan) -> core.Service:
+    """Where alarms, ends of runs and dead letters arrive."""
+    return parts.service(plan, plan.names.decision, COMPONENT)
+
+
+def on_runs(plan: Plan) -> knative.Trigger:
+    """Every end of a run."""
+    names = plan.names
+    return trigger(plan, f"{names.decision}-runs", COMPONENT, names.decision, type="dev.driftloop.run.finished")
+
+
+def on_alarms(plan: Plan) -> tuple[tuple[str, knative.Trigger], ...]:
+    """(detector, Trigger) for each detector whose alarms count."""
+    names = plan.names
+    return tuple(
+        (name, trigger(plan, f"{names.decision}-{name}", COMPONENT, names.decision, type=f"dev.driftloop.{name}"))
+        for name in plan.retrain_on
+    )

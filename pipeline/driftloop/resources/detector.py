@@ -1,0 +1,50 @@
+"""The detectors that watch production's traffic, each with what was fitted when production was trained."""
+
+from driftloop.contract.names import SERVICE_PORT
+from driftloop.kube import apps, core, knative
+from driftloop.plan import Monitor, Plan
+from driftloop.release.record import Version
+from driftloop.resources import parts
+from driftloop.resources.broker import trigger
+
+ARTIFACT = "/work/in/detector"
+
+
+def account(plan: Plan, monitor: Monitor) -> core.ServiceAccount:
+    """It never talks to the API server."""
+    return parts.service_account(plan, plan.names.detector(monitor.name), monitor.name)
+
+
+def deployment(plan: Plan, monitor: Monitor, version: Version) -> apps.Deployment:
+    """One detector service; a new production brings its own detectors along."""
+    names = plan.names
+    return parts.deployment(
+        plan,
+        names.detector(monitor.name),
+        monitor.name,
+        image=plan.platform.monitor,
+        command="driftloop-detector",
+        args=(
+            *("serve", "--port", str(SERVICE_PORT), "--namespace", names.namespace, "--pipeline", names.pipeline),
+            *("--detector", monitor.name, "--release", version.id, "--config", monitor.config),
+            *("--artifact", ARTIFACT, "--broker", names.broker_url),
+        ),
+        env=parts.environment(*parts.NATS),
+        init=(
+            parts.fetch("fetch", plan.platform.driftloop, f"{version.detectors}/{monitor.name}", ARTIFACT, "detector"),
+        ),
+        mounts=(core.VolumeMount(name="detector", mount_path=ARTIFACT),),
+        resources=parts.small("100m", "400Mi", limit="1Gi"),
+    )
+
+
+def service(plan: Plan, monitor: Monitor) -> core.Service:
+    """Where its events arrive."""
+    return parts.service(plan, plan.names.detector(monitor.name), monitor.name)
+
+
+def on_traffic(plan: Plan, monitor: Monitor, version: Version) -> knative.Trigger:
+    """Production's requests or answers; a candidate's copies of them would count twice."""
+    name = plan.names.detector(monitor.name)
+    kind = f"io.seldon.serving.inference.{monitor.detector.on}"
+    return trigger(plan, name, monitor.name, name, type=kind, endpoint=version.id)

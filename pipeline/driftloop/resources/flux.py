@@ -1,0 +1,54 @@
+"""What Flux applies of a pipeline: workflows, then deployments, then monitors."""
+
+from driftloop.contract.names import FLUX_NAMESPACE
+from driftloop.kube import flux
+from driftloop.kube.base import ObjectMeta, Reference
+from driftloop.plan import Plan
+from driftloop.resources import parts
+
+_HEALTH = {
+    "SeldonDeployment": flux.HealthCheck(
+        api_version="machinelearning.seldon.io/v1",
+        kind="SeldonDeployment",
+        # The operator says Failed for a moment while it still tries; only Available is an answer. It tells no
+        # observedGeneration either: until it has looked, Available is said of the predictors before (seen).
+        current="has(status.state) && status.state == 'Available' && has(status.serviceStatus)"
+        " && spec.predictors.all(p, metadata.name + '-' + p.name in status.serviceStatus)",
+    )
+}
+
+
+def workflows(plan: Plan) -> flux.Kustomization:
+    """First: the namespace, templates, webhook."""
+    return _kustomization(plan, "workflows", after="infra-configs")
+
+
+def deployments(plan: Plan) -> flux.Kustomization:
+    """Then: what serves."""
+    health = (_HEALTH["SeldonDeployment"],) if plan.serve.backend == "seldon" else None
+    return _kustomization(plan, "deployments", after=plan.names.flux("workflows"), health=health)
+
+
+def monitors(plan: Plan) -> flux.Kustomization:
+    """Last: what watches."""
+    return _kustomization(plan, "monitors", after=plan.names.flux("deployments"))
+
+
+def _kustomization(
+    plan: Plan, tree: str, *, after: str, health: tuple[flux.HealthCheck, ...] | None = None
+) -> flux.Kustomization:
+    names = plan.names
+    return flux.Kustomization(
+        metadata=ObjectMeta(name=names.flux(tree), namespace=FLUX_NAMESPACE, labels=parts.labels(names, tree)),
+        spec=flux.KustomizationSpec(
+            interval="1m",
+            retry_interval="30s",
+            timeout="10m",
+            path=f"./{tree}/{names.pipeline}",
+            prune=True,
+            wait=True,
+            source_ref=Reference(kind="GitRepository", name="flux-system"),
+            depends_on=(flux.Dependency(name=after),),
+            health_check_exprs=health,
+        ),
+    )

@@ -1,0 +1,56 @@
+"""The service that measures a rollout: it joins answers by request id and reads the predictors' own metrics."""
+
+from driftloop.contract.names import PREDICTOR_PORT, SERVICE_PORT
+from driftloop.kube import apps, core, knative
+from driftloop.plan import Plan
+from driftloop.release.record import Version
+from driftloop.resources import parts
+from driftloop.resources.broker import trigger
+from driftloop.resources.serving import seldon as serving
+
+COMPONENT = "judge"
+
+
+def account(plan: Plan) -> core.ServiceAccount:
+    """It never talks to the API server."""
+    return parts.service_account(plan, plan.names.judge, COMPONENT)
+
+
+def deployment(plan: Plan) -> apps.Deployment:
+    """Answers what was measured of production and candidate since a moment."""
+    names = plan.names
+    each = ("--each-pod",) if plan.serve.most > 1 else ()
+    return parts.deployment(
+        plan,
+        names.judge,
+        COMPONENT,
+        image=plan.platform.driftloop,
+        command="driftloop-judge",
+        args=("--port", str(SERVICE_PORT), "--namespace", names.namespace, "--pipeline", names.pipeline, *each),
+        env=parts.environment(*parts.NATS),
+        resources=parts.small("20m", "64Mi", limit="192Mi"),
+    )
+
+
+def pods(plan: Plan, version: Version) -> core.Service:
+    """The pods of a version, one address each: behind its Service their counters could not be told apart."""
+    names = plan.names
+    return core.Service(
+        metadata=parts.meta(names, names.pods(version.id), COMPONENT),
+        spec=core.ServiceSpec(
+            selector=serving.pods(plan, version),
+            ports=(core.ServicePort(name="http", port=PREDICTOR_PORT, target_port=PREDICTOR_PORT),),
+            cluster_ip="None",
+        ),
+    )
+
+
+def service(plan: Plan) -> core.Service:
+    """Where answers arrive and judgements are asked for."""
+    return parts.service(plan, plan.names.judge, COMPONENT)
+
+
+def on_responses(plan: Plan) -> knative.Trigger:
+    """Every answer of every predictor."""
+    names = plan.names
+    return trigger(plan, names.judge, COMPONENT, names.judge, type="io.seldon.serving.inference.response")

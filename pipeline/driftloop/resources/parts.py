@@ -1,0 +1,191 @@
+"""What many objects share: labels, security contexts, environment, our services' Deployments."""
+
+from driftloop.contract.names import PLATFORM, SERVICE_PORT, Names
+from driftloop.kube import apps, core
+from driftloop.kube.base import LabelSelector, ObjectMeta
+from driftloop.plan import Plan
+
+USER = 8888
+"""Who everything runs as; Seldon's operator gives its pods the same."""
+WORK = "/work"
+SCRAPED_BY = "driftloop.dev/scraped-by"
+
+_CONFIG = {
+    "AWS_ENDPOINT_URL": "s3-endpoint",
+    "AWS_DEFAULT_REGION": "s3-region",
+    "DRIFTLOOP_BUCKET": "s3-bucket",
+    "NATS_URL": "nats-url",
+    "DRIFTLOOP_GIT_URL": "git-url",
+    "DRIFTLOOP_GIT_BRANCH": "git-branch",
+    "DRIFTLOOP_KUBERNETES_URL": "kubernetes-url",
+    "DRIFTLOOP_GATEWAY_URL": "gateway-url",
+}
+_SECRET = {
+    "AWS_ACCESS_KEY_ID": "accesskey",
+    "AWS_SECRET_ACCESS_KEY": "secretkey",
+    "DRIFTLOOP_WEBHOOK_TOKEN": "webhook-token",
+    "DRIFTLOOP_GIT_USERNAME": "git-username",
+    "DRIFTLOOP_GIT_PASSWORD": "git-password",
+}
+
+S3 = ("AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION", "DRIFTLOOP_BUCKET", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+NATS = ("NATS_URL",)
+GIT = ("DRIFTLOOP_GIT_URL", "DRIFTLOOP_GIT_BRANCH", "DRIFTLOOP_GIT_USERNAME", "DRIFTLOOP_GIT_PASSWORD")
+KUBERNETES = ("DRIFTLOOP_KUBERNETES_URL",)
+WEBHOOK = ("DRIFTLOOP_WEBHOOK_TOKEN",)
+
+HARDENED = core.SecurityContext(
+    allow_privilege_escalation=False,
+    run_as_non_root=True,
+    capabilities=core.Capabilities(drop=("ALL",)),
+    seccomp_profile=core.SeccompProfile(),
+)
+"""A container under the restricted Pod Security Standard."""
+POD = core.PodSecurityContext(
+    run_as_non_root=True,
+    run_as_user=USER,
+    run_as_group=USER,
+    fs_group=USER,
+    seccomp_profile=core.SeccompProfile(),
+)
+"""A pod under the restricted Pod Security Standard."""
+
+
+def labels(names: Names, component: str) -> dict[str, str]:
+    """The labels that every object carries."""
+    return {
+        "app.kubernetes.io/name": names.pipeline,
+        "app.kubernetes.io/component": component,
+        "app.kubernetes.io/managed-by": "driftloop",
+    }
+
+
+def scraped(plan: Plan) -> dict[str, str]:
+    """The label of pods that the pipeline's own PodMonitors scrape: the platform's leave them alone."""
+    return {SCRAPED_BY: "pipeline"} if plan.observability.prometheus is not None else {}
+
+
+def meta(names: Names, name: str, component: str, *, annotations: dict[str, str] | None = None) -> ObjectMeta:
+    """Metadata of an object in the pipeline's namespace."""
+    return ObjectMeta(name=name, namespace=names.namespace, labels=labels(names, component), annotations=annotations)
+
+
+def environment(*keys: str) -> tuple[core.EnvVar, ...]:
+    """Variables taken one by one from the ConfigMap and Secret `driftloop-platform`."""
+    return tuple(_variable(key) for key in keys)
+
+
+def _variable(key: str) -> core.EnvVar:
+    if key in _CONFIG:
+        selector = core.KeySelector(name=PLATFORM, key=_CONFIG[key])
+        return core.EnvVar(name=key, value_from=core.EnvVarSource(config_map_key_ref=selector))
+    selector = core.KeySelector(name=PLATFORM, key=_SECRET[key])
+    return core.EnvVar(name=key, value_from=core.EnvVarSource(secret_key_ref=selector))
+
+
+def plain_environment(**values: str) -> tuple[core.EnvVar, ...]:
+    """Variables with values written out."""
+    return tuple(core.EnvVar(name=name, value=value) for name, value in values.items())
+
+
+def small(cpu: str, memory: str, *, limit: str | None = None) -> core.Resources:
+    """Requests, and a memory limit; no limit on the processor, which would only slow it down."""
+    return core.Resources(requests={"cpu": cpu, "memory": memory}, limits={"memory": limit or memory})
+
+
+def fetch(name: str, image: str, uri: str, path: str, volume: str, *, digest: str | None = None) -> core.Container:
+    """An init container that copies a folder of the object store to `path`, and checks its digest when there is one."""
+    checked = ("--digest", digest) if digest is not None else ()
+    return core.Container(
+        name=name,
+        image=image,
+        command=("driftloop", "step", "fetch"),
+        args=("--uri", uri, *checked, "--out", path),
+        env=environment(*S3),
+        resources=small("50m", "128Mi", limit="256Mi"),
+        volume_mounts=(core.VolumeMount(name=volume, mount_path=path),),
+        security_context=HARDENED,
+    )
+
+
+def service_account(plan: Plan, name: str, component: str, *, token: bool = False) -> core.ServiceAccount:
+    """A ServiceAccount; `token` says whether its pods talk to the API server."""
+    return core.ServiceAccount(metadata=meta(plan.names, name, component), automount_service_account_token=token)
+
+
+def service(plan: Plan, name: str, component: str) -> core.Service:
+    """The Service before one of our Deployments: port 80 for events, 8080 for everyone who names a port."""
+    return core.Service(
+        metadata=meta(plan.names, name, component),
+        spec=core.ServiceSpec(
+            selector=labels(plan.names, component),
+            ports=(
+                core.ServicePort(name="http", port=80, target_port=SERVICE_PORT),
+                core.ServicePort(name="http-direct", port=SERVICE_PORT, target_port=SERVICE_PORT),
+            ),
+        ),
+    )
+
+
+def deployment(
+    plan: Plan,
+    name: str,
+    component: str,
+    *,
+    image: str,
+    command: str,
+    args: tuple[str, ...],
+    env: tuple[core.EnvVar, ...],
+    resources: core.Resources,
+    init: tuple[core.Container, ...] = (),
+    mounts: tuple[core.VolumeMount, ...] = (),
+    token: bool = False,
+) -> apps.Deployment:
+    """One replica of a service of ours, listening on 8080, ready when /healthz says so.
+
+    It is replaced, not doubled: its state is in NATS, and a second copy would only wait for the first one's lease.
+    """
+    names = ("work", *(mount.name for mount in mounts))
+    volumes = tuple(core.Volume(name=volume, empty_dir=core.EmptyDir()) for volume in names)
+    own = labels(plan.names, component)
+    ready = core.HTTPGet(path="/healthz", port=SERVICE_PORT)
+    return apps.Deployment(
+        metadata=meta(plan.names, name, component),
+        spec=apps.DeploymentSpec(
+            replicas=1,
+            selector=LabelSelector(match_labels=own),
+            strategy=apps.Strategy(type="Recreate"),
+            template=core.PodTemplate(
+                metadata=core.TemplateMeta(labels={**own, **scraped(plan)}),
+                spec=core.PodSpec(
+                    service_account_name=name,
+                    automount_service_account_token=token,
+                    enable_service_links=False,
+                    security_context=POD,
+                    init_containers=init or None,
+                    containers=(
+                        core.Container(
+                            name=component,
+                            image=image,
+                            command=(command,),
+                            args=args,
+                            env=(*plain_environment(HOME=WORK), *env),
+                            ports=(core.ContainerPort(name="http", container_port=SERVICE_PORT),),
+                            resources=resources,
+                            volume_mounts=(core.VolumeMount(name="work", mount_path=WORK), *mounts),
+                            readiness_probe=core.Probe(http_get=ready, period_seconds=2, timeout_seconds=2),
+                            liveness_probe=core.Probe(
+                                http_get=ready,
+                                initial_delay_seconds=30,
+                                period_seconds=10,
+                                timeout_seconds=5,
+                                failure_threshold=6,
+                            ),
+                            security_context=HARDENED,
+                        ),
+                    ),
+                    volumes=volumes,
+                ),
+            ),
+        ),
+    )

@@ -1,0 +1,355 @@
+"""Serving without an operator: what Seldon's operator would make of a SeldonDeployment, written out.
+
+One pure function, used twice: by the `plain` back end when it renders, and by the local runtime when it runs a
+SeldonDeployment. It takes one Python-wrapper node per predictor; anything else is refused by name.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from driftloop.contract.names import GATEWAY, MODEL_PORT, PREDICTOR_PORT
+from driftloop.errors import PipelineError
+from driftloop.kube import apps, autoscaling, core, istio, seldon
+from driftloop.kube.base import LabelSelector, Object, ObjectMeta, Reference
+from driftloop.plan.images import Platform
+from driftloop.resources import parts
+from driftloop.resources.serving import logger
+from driftloop.resources.serving.seldon import DIGEST
+from driftloop.resources.serving.servers import METRICS_PORT, MODEL_URI
+from driftloop.text.dump import text
+
+DRAIN = 10
+"""Seconds a pod that is taken away goes on taking requests, until nobody has its address any more."""
+FINISH = 15
+"""Seconds more for the requests it has taken, and for the logger to post the last answers."""
+GRACE = DRAIN + FINISH + 5
+"""Seconds until it is killed."""
+
+
+class UnsupportedServing(PipelineError):  # noqa: N818 - reads as what it says
+    """A SeldonDeployment that only the operator can run."""
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """The objects of one predictor."""
+
+    name: str
+    """Release id."""
+    deployment: apps.Deployment
+    service: core.Service
+    logger: core.ConfigMap | None
+    """Envoy's configuration; None when nothing is logged."""
+    autoscaler: autoscaling.HorizontalPodAutoscaler | None
+    """None when the number of pods is fixed."""
+
+
+@dataclass(frozen=True)
+class Serving:
+    """Everything that serves a SeldonDeployment."""
+
+    predictors: tuple[Predictor, ...]
+    traffic: istio.VirtualService
+
+    @property
+    def objects(self) -> tuple[Object, ...]:
+        """All of them, in the order in which they are applied."""
+        each = (
+            found
+            for predictor in self.predictors
+            for found in (predictor.logger, predictor.deployment, predictor.autoscaler, predictor.service)
+            if found is not None
+        )
+        return (*each, self.traffic)
+
+
+def serving(
+    deployment: seldon.SeldonDeployment,
+    *,
+    gateway: str = GATEWAY,
+    images: Platform = Platform(),  # noqa: B008 - frozen
+) -> Serving:
+    """The Deployments, Services, logger ConfigMaps and the VirtualService that serve it.
+
+    UnsupportedServing names what only the operator could do: graphs of several nodes, prepackaged servers.
+    """
+    spec = deployment.spec
+    _supported(deployment)
+    return Serving(
+        predictors=tuple(_predictor(deployment, predictor, images) for predictor in spec.predictors),
+        traffic=_traffic(deployment, gateway),
+    )
+
+
+def parse(document: dict[str, Any]) -> seldon.SeldonDeployment:
+    """A SeldonDeployment read from YAML; UnsupportedServing names the field that has no meaning here."""
+    from pydantic import ValidationError
+
+    try:
+        return seldon.SeldonDeployment.model_validate(document)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = (document.get("metadata") or {}).get("name", "?")
+        field = ".".join(map(str, first["loc"]))
+        raise UnsupportedServing(
+            f"SeldonDeployment {name}: {field}: {first['msg']}",
+            hint="without Seldon's operator only what `driftloop render` writes can be served",
+        ) from error
+
+
+def _supported(deployment: seldon.SeldonDeployment) -> None:
+    def refuse(what: str) -> UnsupportedServing:
+        return UnsupportedServing(
+            f"SeldonDeployment {deployment.metadata.name}: {what}",
+            hint="only Seldon's operator can serve this: use serve.backend `seldon` on a cluster that has it, "
+            "or serve the model from one Python class (`server: python`)",
+        )
+
+    predictors = deployment.spec.predictors
+    names = [predictor.name for predictor in predictors]
+    if len(set(names)) != len(names):
+        raise refuse(f"two predictors have the same name ({', '.join(names)})")
+    shadows = [predictor for predictor in predictors if predictor.shadow]
+    live = [predictor for predictor in predictors if not predictor.shadow]
+    if not live or len(shadows) > 1:
+        raise refuse(f"{len(live)} live predictors and {len(shadows)} shadows, must be at least 1 and at most 1")
+    total = sum(predictor.traffic or 0 for predictor in live)
+    if total != 100 and (len(live) > 1 or total != 0):
+        raise refuse(f"the live predictors' traffic sums to {total}, must be 100")
+    for predictor in predictors:
+        graph = predictor.graph
+        at = f"predictor {predictor.name}"
+        if graph.children:
+            raise refuse(f"{at} has a graph of several nodes")
+        if graph.implementation:
+            raise refuse(f"{at} uses the prepackaged server {graph.implementation}")
+        if graph.type not in (None, "MODEL"):
+            raise refuse(f"{at} has a node of type {graph.type}")
+        if len(predictor.component_specs) != 1:
+            raise refuse(f"{at} has {len(predictor.component_specs)} componentSpecs, must be 1")
+        containers = predictor.component_specs[0].spec.containers
+        if [container.name for container in containers] != [graph.name]:
+            raise refuse(f"{at}: the one container must be named `{graph.name}` like the graph's node")
+        if not containers[0].command:
+            raise refuse(f"{at}: container `{graph.name}` spells no command")
+        if not containers[0].image:
+            raise refuse(f"{at}: container `{graph.name}` names no image")
+
+
+def _predictor(deployment: seldon.SeldonDeployment, predictor: seldon.Predictor, images: Platform) -> Predictor:
+    name = f"{deployment.metadata.name}-{predictor.name}"
+    namespace = deployment.metadata.namespace or "default"
+    selector = {"app.kubernetes.io/name": deployment.metadata.name, "driftloop.dev/release": predictor.name}
+    own = {**(deployment.metadata.labels or {}), **selector}
+
+    def meta(named: str) -> ObjectMeta:
+        return ObjectMeta(name=named, namespace=namespace, labels=own)
+
+    scaled = predictor.component_specs[0].hpa_spec
+    config = _logger(deployment, predictor, name, namespace)
+    logged = f"{name}-logger"
+    return Predictor(
+        name=predictor.name,
+        deployment=apps.Deployment(
+            metadata=meta(name),
+            spec=apps.DeploymentSpec(
+                # with a number here, every turn of Flux would undo what the autoscaler did
+                replicas=None if scaled is not None else 1 if predictor.replicas is None else predictor.replicas,
+                selector=LabelSelector(match_labels=selector),
+                strategy=apps.Strategy(
+                    type="RollingUpdate", rolling_update=apps.RollingUpdate(max_unavailable=0, max_surge=1)
+                ),
+                template=core.PodTemplate(
+                    metadata=core.TemplateMeta(
+                        labels=own
+                        | {key: value for key, value in (predictor.labels or {}).items() if key != "version"},
+                        annotations={
+                            "prometheus.io/scrape": "true",
+                            "prometheus.io/path": "/prometheus",
+                            "prometheus.io/port": str(PREDICTOR_PORT),
+                        },
+                    ),
+                    spec=_pod(deployment, predictor, images, logged if config is not None else None),
+                ),
+            ),
+        ),
+        service=core.Service(
+            metadata=meta(name),
+            spec=core.ServiceSpec(
+                selector=selector,
+                ports=(core.ServicePort(name="http", port=PREDICTOR_PORT, target_port=PREDICTOR_PORT),),
+            ),
+        ),
+        autoscaler=None
+        if scaled is None
+        else autoscaling.HorizontalPodAutoscaler(
+            metadata=meta(name),
+            spec=autoscaling.AutoscalerSpec(
+                scale_target_ref=Reference(api_version="apps/v1", kind="Deployment", name=name),
+                min_replicas=scaled.min_replicas,
+                max_replicas=scaled.max_replicas,
+                metrics=scaled.metricsv2,
+            ),
+        ),
+        logger=None
+        if config is None
+        else core.ConfigMap(metadata=meta(logged), data={"envoy.yaml": text(logger.bootstrap(config))}),
+    )
+
+
+def _logger(
+    deployment: seldon.SeldonDeployment, predictor: seldon.Predictor, name: str, namespace: str
+) -> logger.Logger | None:
+    wanted = predictor.graph.logger
+    if wanted is None:
+        return None
+    if wanted.mode != "all":
+        raise UnsupportedServing(
+            f"SeldonDeployment {deployment.metadata.name}: predictor {predictor.name} logs only {wanted.mode}s",
+            hint="write `mode: all`; a Trigger's filter chooses the type",
+        )
+    url = urlsplit(wanted.url)
+    return logger.Logger(
+        service=name,
+        namespace=namespace,
+        deployment=deployment.metadata.name,
+        predictor=predictor.name,
+        node=predictor.graph.name,
+        protocol=deployment.spec.protocol,
+        broker_host=url.hostname or "",
+        broker_port=url.port or 80,
+        broker_path=url.path or "/",
+        port=PREDICTOR_PORT,
+        model_port=MODEL_PORT,
+    )
+
+
+def _pod(
+    deployment: seldon.SeldonDeployment, predictor: seldon.Predictor, images: Platform, logged: str | None
+) -> core.PodSpec:
+    pod = predictor.component_specs[0].spec
+    graph = predictor.graph
+    (model,) = pod.containers
+    models = core.VolumeMount(name="model", mount_path=MODEL_URI)
+    mounts = (*(model.volume_mounts or ()), models) if graph.model_uri else model.volume_mounts
+    port = MODEL_PORT if logged is not None else PREDICTOR_PORT
+    # What the operator sets, so that the microservice and its metrics know who they are.
+    env = (
+        *(model.env or ()),
+        *parts.plain_environment(
+            PREDICTIVE_UNIT_SERVICE_PORT=str(port),
+            PREDICTIVE_UNIT_HTTP_SERVICE_PORT=str(port),
+            PREDICTIVE_UNIT_METRICS_SERVICE_PORT=str(METRICS_PORT),
+            PREDICTIVE_UNIT_METRICS_ENDPOINT="/prometheus",
+            PREDICTIVE_UNIT_ID=graph.name,
+            PREDICTIVE_UNIT_IMAGE=model.image or "",
+            PREDICTIVE_UNIT_PARAMETERS=json.dumps(
+                [parameter.model_dump(mode="json") for parameter in graph.parameters or ()]
+            ),
+            PREDICTOR_ID=predictor.name,
+            PREDICTOR_LABELS=json.dumps({"version": predictor.name, **(predictor.labels or {})}),
+            SELDON_DEPLOYMENT_ID=deployment.metadata.name,
+            SELDON_EXECUTOR_ENABLED="true",
+        ),
+    )
+    ready = core.Probe(http_get=core.HTTPGet(path="/health/ping", port=port), period_seconds=2, timeout_seconds=5)
+    server = model.model_copy(
+        update={
+            "env": env,
+            "volume_mounts": mounts,
+            "ports": (
+                core.ContainerPort(name="model", container_port=port),
+                core.ContainerPort(name="metrics", container_port=METRICS_PORT),
+            ),
+            "readiness_probe": model.readiness_probe or ready,
+            "liveness_probe": model.liveness_probe
+            or core.Probe(
+                tcp_socket=core.TCPSocket(port=port),
+                initial_delay_seconds=60,
+                period_seconds=10,
+                timeout_seconds=5,
+                failure_threshold=6,
+            ),
+            "lifecycle": model.lifecycle or _stopping(DRAIN),
+        }
+    )
+    fetched: tuple[core.Container, ...] = ()
+    if graph.model_uri:
+        digest = (predictor.annotations or {}).get(DIGEST)
+        name = f"{graph.name}-fetch"
+        fetched = (parts.fetch(name, images.driftloop, graph.model_uri, MODEL_URI, "model", digest=digest),)
+    volumes = [*(pod.volumes or ())]
+    if graph.model_uri:
+        volumes.append(core.Volume(name="model", empty_dir=core.EmptyDir()))
+    if logged is not None:
+        volumes.append(core.Volume(name="logger", config_map=core.ConfigMapVolume(name=logged)))
+    return pod.model_copy(
+        update={
+            "init_containers": (*(pod.init_containers or ()), *fetched) or None,
+            "containers": (server, *(() if logged is None else (_sidecar(images.envoy),))),
+            "volumes": tuple(volumes) or None,
+            "termination_grace_period_seconds": max(pod.termination_grace_period_seconds or 0, GRACE),
+        }
+    )
+
+
+def _stopping(seconds: int) -> core.Lifecycle:
+    return core.Lifecycle(pre_stop=core.Handler(sleep=core.Sleep(seconds=seconds)))
+
+
+def _sidecar(image: str) -> core.Container:
+    """The logger. Envoy ends at once when told to, so it is told last."""
+    return core.Container(
+        name="logger",
+        image=image,
+        command=("envoy",),
+        args=("-c", "/etc/logger/envoy.yaml", "--concurrency", "1", "--log-level", "warn"),
+        ports=(core.ContainerPort(name="http", container_port=PREDICTOR_PORT),),
+        resources=parts.small("50m", "64Mi", limit="256Mi"),
+        volume_mounts=(core.VolumeMount(name="logger", mount_path="/etc/logger", read_only=True),),
+        readiness_probe=core.Probe(tcp_socket=core.TCPSocket(port=PREDICTOR_PORT), period_seconds=2),
+        lifecycle=_stopping(DRAIN + FINISH),
+        security_context=parts.HARDENED,
+    )
+
+
+def _traffic(deployment: seldon.SeldonDeployment, gateway: str) -> istio.VirtualService:
+    namespace = deployment.metadata.namespace or "default"
+    live = [predictor for predictor in deployment.spec.predictors if not predictor.shadow]
+    shadow = next((predictor for predictor in deployment.spec.predictors if predictor.shadow), None)
+
+    def destination(predictor: seldon.Predictor) -> istio.Destination:
+        return istio.Destination(
+            host=f"{deployment.metadata.name}-{predictor.name}.{namespace}.svc.cluster.local",
+            port=istio.PortSelector(number=PREDICTOR_PORT),
+        )
+
+    return istio.VirtualService(
+        metadata=ObjectMeta(name=deployment.metadata.name, namespace=namespace, labels=deployment.metadata.labels),
+        spec=istio.VirtualServiceSpec(
+            hosts=("*",),
+            gateways=(gateway,),
+            http=(
+                istio.HTTPRoute(
+                    match=(
+                        istio.HTTPMatch(
+                            uri=istio.StringMatch(prefix=f"/seldon/{namespace}/{deployment.metadata.name}/")
+                        ),
+                    ),
+                    rewrite=istio.Rewrite(uri="/"),
+                    route=tuple(
+                        istio.Route(
+                            destination=destination(predictor),
+                            weight=100 if len(live) == 1 else predictor.traffic or 0,
+                        )
+                        for predictor in live
+                        if len(live) == 1 or predictor.traffic
+                    ),
+                    mirror=None if shadow is None else destination(shadow),
+                    mirror_percentage=None if shadow is None else istio.Percent(value=shadow.traffic or 100),
+                ),
+            ),
+        ),
+    )

@@ -1,0 +1,231 @@
+"""What holds a released model: its node in the graph, and the containers behind that node."""
+
+from typing import Literal, assert_never
+
+from driftloop.contract.names import NODE, PLATFORM
+from driftloop.kube import core, seldon
+from driftloop.plan import Plan
+from driftloop.release.record import Version
+from driftloop.resources import parts
+from driftloop.spec.graph import (
+    Combiner,
+    FixedModel,
+    Node,
+    OutputTransformer,
+    Own,
+    Released,
+    Router,
+    Transformer,
+    below,
+    own,
+)
+from driftloop.spec.resources import GpuProfile, Resources
+from driftloop.spec.serve import (
+    MlflowServer,
+    PythonServer,
+    Serve,
+    SklearnServer,
+    TensorflowServer,
+    TritonServer,
+    XgboostServer,
+)
+
+MODEL_URI = "/mnt/models"
+METRICS_PORT = 6000
+"""Where a model server shows its own metrics; further containers of a pod take the next ones."""
+SHARED_MEMORY = "shared-memory"
+LOADING = 600
+"""Seconds a server may take to load its model."""
+TFSERVING = "tfserving"
+"""The operator's name for TensorFlow Serving behind its proxy."""
+TFSERVING_PORT = 2001
+"""Where the operator lets it listen."""
+
+NodeType = Literal["MODEL", "ROUTER", "COMBINER", "TRANSFORMER", "OUTPUT_TRANSFORMER"]
+
+_IMAGES_OWN = parts.HARDENED.model_copy(update={"run_as_group": 0})
+"""Upstream's images are made for any user, but in group 0: to others MLServer's own folder is shut, and it ends there
+when it starts (its Dockerfile of 1.3.5; seen)."""
+_MODEL_URI = seldon.Parameter(name="model_uri", type="STRING", value=MODEL_URI)
+
+
+def graph(plan: Plan, version: Version) -> seldon.Node:
+    """What a request passes: the released model, or the spec's graph around it."""
+    return _node(plan, version, plan.serve.graph) if plan.serve.graph is not None else _released(plan, version)
+
+
+def _node(plan: Plan, version: Version, node: Node) -> seldon.Node:
+    if isinstance(node, Released):
+        return _released(plan, version)
+    return seldon.Node(
+        name=node.name,
+        type=_type(node),
+        model_uri=node.uri,
+        env_secret_ref_name=PLATFORM if node.uri is not None else None,
+        parameters=(_MODEL_URI,) if node.uri is not None else None,
+        children=tuple(_node(plan, version, child) for child in below(node)) or None,
+    )
+
+
+def _type(node: Own) -> NodeType:
+    match node:
+        case FixedModel():
+            return "MODEL"
+        case Transformer():
+            return "TRANSFORMER"
+        case OutputTransformer():
+            return "OUTPUT_TRANSFORMER"
+        case Combiner():
+            return "COMBINER"
+        case Router():
+            return "ROUTER"
+        case _:
+            assert_never(node)
+
+
+def _released(plan: Plan, version: Version) -> seldon.Node:
+    """The model as Seldon's graph has it. What it is asked and answers becomes events, of no other node."""
+    serve = plan.serve
+    implementation = None if isinstance(serve, PythonServer) else f"{serve.server.upper()}_SERVER"
+    return seldon.Node(
+        name=NODE,
+        type="MODEL",
+        implementation=implementation,
+        model_uri=version.model,
+        env_secret_ref_name=PLATFORM,
+        parameters=_parameters(plan),
+        logger=seldon.Logger(mode="all", url=plan.names.broker_url),
+    )
+
+
+def _parameters(plan: Plan) -> tuple[seldon.Parameter, ...] | None:
+    match plan.serve:
+        case PythonServer():
+            return (_MODEL_URI,)
+        case SklearnServer(protocol="seldon", method=method):
+            return (seldon.Parameter(name="method", type="STRING", value=method),)
+        case _:
+            return None
+
+
+def containers(plan: Plan) -> tuple[core.Container, ...]:
+    """All of a version's pod but the executor: the released model's, then those of the graph's classes."""
+    first, *rest = _model(plan)
+    classes = own(plan.serve.graph)
+    if plan.serve.backend == "plain":
+        return (first,)
+    # The operator would count these ports on from one version to the next, and a version that is left alone would get
+    # new numbers, and so new pods.
+    return (
+        first.model_copy(update={"ports": _metrics(0)}),
+        *rest,
+        *(_class(plan, node).model_copy(update={"ports": _metrics(n)}) for n, node in enumerate(classes, start=1)),
+    )
+
+
+def _class(plan: Plan, node: Own) -> core.Container:
+    # the microservice has one word for both kinds of transformer
+    service = "TRANSFORMER" if isinstance(node, OutputTransformer) else _type(node)
+    return _asked(plan, _python(node.name, plan.images[node.image], node.class_, service), node.resources)
+
+
+def _metrics(number: int) -> tuple[core.ContainerPort, ...]:
+    return (core.ContainerPort(name="metrics", container_port=METRICS_PORT + number),)
+
+
+def _model(plan: Plan) -> tuple[core.Container, ...]:
+    """What the operator can't know of it; it adds image, arguments and ports of a server that it brings along."""
+    serve, image = plan.serve, plan.serve_image
+    match serve:
+        case PythonServer(model=model):
+            assert image is not None  # noqa: S101 - the spec has a default
+            return (_asked(plan, _python(NODE, image, model, "MODEL"), serve.resources),)
+        case TensorflowServer(protocol="seldon"):
+            # the operator gives its proxy's own image to the node's container; the proxy imports all of TensorFlow
+            proxy = _server(NODE, None).model_copy(update={"resources": parts.small("100m", "512Mi", limit="1Gi")})
+            # of the operator's own, only the proxy's probes: it listens while TensorFlow Serving still loads
+            ready = core.Probe(tcp_socket=core.TCPSocket(port=TFSERVING_PORT), period_seconds=5)
+            behind = _server(TFSERVING, image).model_copy(update={"readiness_probe": ready})
+            return (proxy, _asked(plan, behind, serve.resources))
+        case SklearnServer() | XgboostServer() | MlflowServer() | TensorflowServer() | TritonServer():
+            return (_asked(plan, _loading(_server(NODE, image)), serve.resources),)
+        case _:
+            assert_never(serve)
+
+
+def _python(name: str, image: str, model: str, service: str) -> core.Container:
+    """A class behind seldon-core's microservice."""
+    return core.Container(
+        name=name,
+        image=image,
+        command=("seldon-core-microservice",),
+        args=(model, "--service-type", service),
+        env=parts.plain_environment(GRPC_WORKERS="0", HOME="/tmp"),  # noqa: S108 - inside the container
+        security_context=parts.HARDENED,
+    )
+
+
+def _server(name: str, image: str | None) -> core.Container:
+    return core.Container(name=name, image=image, security_context=_IMAGES_OWN)
+
+
+def _loading(server: core.Container) -> core.Container:
+    """It listens when it has loaded; without a probe of its own for that time, the operator's liveness probe ends it a
+    minute and a quarter after it has started."""
+    period = 10
+    listens = core.Probe(
+        # the operator's name for the port of the node
+        tcp_socket=core.TCPSocket(port="http"),
+        period_seconds=period,
+        failure_threshold=LOADING // period,
+    )
+    return server.model_copy(update={"startup_probe": listens})
+
+
+def installs(serve: Serve) -> bool:
+    """Whether the server makes the conda environment that its model names, from the internet, whenever it starts."""
+    return isinstance(serve, MlflowServer) and serve.protocol == "seldon"
+
+
+def gpu(plan: Plan) -> GpuProfile | None:
+    """The kind of GPU in a version's pod; the plan has checked that there is one kind at most."""
+    asking = (plan.serve.resources, *(node.resources for node in own(plan.serve.graph)))
+    return next((found for resources in asking if (found := plan.gpu(resources)) is not None), None)
+
+
+def placed(pod: core.PodSpec, profile: GpuProfile | None) -> core.PodSpec:
+    """A pod where its GPUs are: the nodes it goes to, the taints it stands, its RuntimeClass, its /dev/shm."""
+    if profile is None:
+        return pod
+    return pod.model_copy(
+        update={
+            "node_selector": dict(profile.node_selector) or None,
+            "tolerations": tuple(core.Toleration(key=key) for key in profile.tolerations) or None,
+            "runtime_class_name": profile.runtime_class,
+            "volumes": _shared_memory(profile),
+        }
+    )
+
+
+def _shared_memory(profile: GpuProfile) -> tuple[core.Volume, ...] | None:
+    """The volume behind /dev/shm, which counts as the memory of the containers that mount it."""
+    if profile.shared_memory is None:
+        return None
+    folder = core.EmptyDir(medium="Memory", size_limit=profile.shared_memory)
+    return (core.Volume(name=SHARED_MEMORY, empty_dir=folder),)
+
+
+def _asked(plan: Plan, container: core.Container, resources: Resources) -> core.Container:
+    """With what the spec asks for: memory is also the limit, GPUs are whole."""
+    profile = plan.gpu(resources)
+    gpus = {profile.resource: str(resources.gpu)} if profile is not None else {}
+    shared = profile is not None and profile.shared_memory is not None
+    return container.model_copy(
+        update={
+            "resources": core.Resources(
+                requests={"cpu": resources.cpu, "memory": resources.memory, **gpus},
+                limits={"memory": resources.memory, **gpus},
+            ),
+            "volume_mounts": (core.VolumeMount(name=SHARED_MEMORY, mount_path="/dev/shm"),) if shared else None,  # noqa: S108
+        }
+    )

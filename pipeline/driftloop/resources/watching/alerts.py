@@ -1,0 +1,299 @@
+"""What a person should hear of a pipeline, and what to do then. Thresholds are the spec's own.
+
+Drift that starts a run is no alert, nor is a candidate that the gate refuses: the loop does what it is for. An alert is
+raised where it stands still, or where requests fail.
+"""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Literal
+
+from driftloop.kube.prometheus import Group, PrometheusRule, PrometheusRuleSpec, Rule
+from driftloop.plan import Monitor, Plan
+from driftloop.plan.schedule import longest_gap
+from driftloop.release.record import Release, Version
+from driftloop.resources import decision, judge
+from driftloop.resources.watching import scraping, series
+from driftloop.retrain.decision import LIVE
+
+Severity = Literal["critical", "warning"]
+
+RECENT = "5m"
+"""What counts as now: shorter than the time an alert waits, so that a single failed request never raises one."""
+PATIENCE = timedelta(minutes=10)
+"""How long something must be wrong."""
+WEEK = timedelta(days=7)
+"""A schedule with longer gaps is not watched: so long, no Prometheus is sure to remember."""
+
+
+def rules(plan: Plan, release: Release) -> PrometheusRule:
+    """All alerts; those of production and of its detectors from the first release on."""
+    version = release.production
+    found = [*_loop(plan), *_schedules(plan)]
+    if version is not None:
+        found = [*_traffic(plan, version), *found]
+        if version.detectors is not None:
+            found += [rule for monitor in plan.monitors for rule in _detector(plan, monitor, version)]
+    names = plan.names
+    return PrometheusRule(
+        metadata=scraping.meta(plan, names.pipeline),
+        spec=PrometheusRuleSpec(
+            groups=(Group(name=f"{names.namespace}/{names.pipeline}", rules=tuple(found)),),
+        ),
+    )
+
+
+def _traffic(plan: Plan, version: Version) -> Iterator[Rule]:
+    """Production's requests."""
+    names, canary = plan.names, plan.rollout.canary
+    found = series.traffic(plan, version.id)
+    back = f"`driftloop rollback {names.pipeline}` restores the previous release by one commit."
+    yield _alert(
+        plan,
+        "PredictorDown",
+        f"absent({series.predictor_up(plan, version.id)} == 1)",
+        PATIENCE,
+        severity="critical",
+        summary=f"no pod of production {version.id} answers",
+        do=f"`kubectl -n {names.namespace} get pods` shows why; {back}",
+    )
+    if canary.error_rate < 1:
+        yield _alert(
+            plan,
+            "PredictorFailing",
+            f"{series.share(plan, version.id, RECENT)} > {canary.error_rate:g}",
+            PATIENCE,
+            severity="critical",
+            summary=f"{{{{ $value | humanizePercentage }}}} of the requests to production {version.id} fail",
+            do=f"`rollout.canary.errorRate` allows {canary.error_rate * 100:g} %. {back}",
+        )
+    if canary.p99 is not None:
+        yield _alert(
+            plan,
+            "PredictorSlow",
+            f"{series.quantile(found, 0.99, RECENT)} > {canary.p99.total_seconds():g}",
+            PATIENCE,
+            severity="warning",
+            summary=f"one request in a hundred to production {version.id} takes longer than "
+            "{{ $value | humanizeDuration }}",
+            do=f"`rollout.canary.p99` allows {series.time(canary.p99)}. More `serve.replicas` or `serve.resources` "
+            f"may help; {back}",
+        )
+    quiet = plan.observability.prometheus.quiet if plan.observability.prometheus else None
+    if quiet is not None:
+        yield _alert(
+            plan,
+            "NoTraffic",
+            f"(sum(rate({found.requests}[{RECENT}])) or vector(0)) == 0",
+            quiet,
+            severity="warning",
+            summary=f"production {version.id} has had no request for {series.time(quiet)}",
+            do="Ask whoever sends them, and look at the gateway; nothing is known of drift meanwhile. "
+            "If that is how it should be, set `observability.prometheus.quiet`.",
+        )
+
+
+def _loop(plan: Plan) -> Iterator[Rule]:
+    """The decision, runs and rollouts."""
+    names = plan.names
+    look = f"`driftloop status --cluster --namespace {names.namespace}`"
+
+    def phase(which: str) -> str:
+        return f"{series.own(names, 'decision_phase', decision.COMPONENT, phase=which)} == 1"
+
+    def ended(how: str) -> str:
+        return f"{series.own(names, 'decision_outcome', decision.COMPONENT, outcome=how)} == 1"
+
+    for component, lost in (
+        (decision.COMPONENT, "no alarm starts a run"),
+        (judge.COMPONENT, "no rollout goes on"),
+    ):
+        yield _down(plan, component, lost)
+    yield _alert(
+        plan,
+        "RunNotStarted",
+        phase("pending"),
+        PATIENCE,
+        severity="warning",
+        summary="a run was asked for, and none has begun",
+        do=f"The webhook, the Sensor or Argo's controller doesn't answer: "
+        f"`kubectl -n {names.namespace} get eventsource,sensor,workflow`.",
+    )
+    yield _alert(
+        plan,
+        "RunFailed",
+        ended("~failed|lost"),
+        None,
+        severity="warning",
+        summary="the last run failed; production is as it was",
+        do=f"{look} names it and says why. The alert ends when the next run begins: "
+        f"`driftloop trigger {names.pipeline}`.",
+    )
+    yield _alert(
+        plan,
+        "CandidateRejected",
+        ended("rejected"),
+        None,
+        severity="warning",
+        summary="the last rollout was ended because of its candidate; production is as it was",
+        do="The commit that took it out says what was measured. The alert ends when the next run begins.",
+    )
+    stuck = _rollout(plan)
+    yield _alert(
+        plan,
+        "RolloutStuck",
+        phase("rolling-out"),
+        stuck,
+        severity="warning",
+        summary=f"a rollout has been going on for more than {series.time(stuck)}",
+        do=f"{look} says what it waits for: most often for requests (`rollout.shadow.requests`, "
+        "`rollout.canary.requests`).",
+    )
+    dead = series.own(names, "decision_events_total", decision.COMPONENT, kind="deadletter")
+    yield _alert(
+        plan,
+        "EventsAstray",
+        f"sum(increase({dead}[1h])) > 0",
+        None,
+        severity="warning",
+        summary="{{ $value | humanize }} events of the last hour could not be delivered",
+        do="They lie in the stream DRIFTLOOP_DEADLETTERS, each with the address that did not take it.",
+    )
+
+
+def _detector(plan: Plan, monitor: Monitor, version: Version) -> Iterator[Rule]:
+    """One detector, and whether anybody heeds it."""
+    names, name = plan.names, monitor.name
+    alarm, window, behind = (
+        series.own(names, f"detector_{what}", name) for what in ("alarm", "window", "behind_events")
+    )
+    yield _down(plan, name, f"{name} is not seen", detector=name)
+    yield _alert(
+        plan,
+        "DetectorBehind",
+        f"{behind} > {monitor.detector.window}",
+        PATIENCE,
+        severity="warning",
+        summary=f"{{{{ $value | humanize }}}} events wait for the {name} detector, more than a window",
+        do="It is slower than the traffic: a larger `window` takes less work, and a free node more of it.",
+        detector=name,
+    )
+    came = series.own(names, "detector_events_total", name, result="~stored|repeated")
+    yield _alert(
+        plan,
+        "EventsMissing",
+        f"sum(rate({series.traffic(plan, version.id).requests}[{RECENT}])) > 0\n"
+        f"  and on () sum(rate({came}[{RECENT}])) == 0",
+        PATIENCE,
+        severity="warning",
+        summary=f"production {version.id} answers requests, and the {name} detector hears of none",
+        do=f"The Broker or the Trigger may not be ready: `kubectl -n {names.namespace} get broker,trigger`. With "
+        "`serve.backend: plain`, bodies that are compressed or over 1 MiB are served and not posted.",
+        detector=name,
+    )
+    if name in plan.retrain_on:
+        count = plan.retrain.consecutive
+        busy = series.own(
+            names, "decision_phase", decision.COMPONENT, phase="~" + "|".join(("pending", *LIVE, "cooling"))
+        )
+
+        def heeded(over: str) -> str:
+            """More windows than it takes, all with an alarm, and the decision as idle as before."""
+            return (
+                f"(min_over_time({alarm}[{over}]) == 1\n"
+                f"  and max_over_time({window}[{over}]) - min_over_time({window}[{over}]) > {count}\n"
+                f"  and on () sum(max_over_time({busy}[{over}])) == 0)"
+            )
+
+        yield _alert(
+            plan,
+            "AlarmUnheeded",
+            # the second one is for traffic that fills a window in hours
+            f"{heeded('30m')}\nor {heeded('1d')}",
+            PATIENCE,
+            severity="warning",
+            summary=f"the {name} alarm stands, and no run has started",
+            do="The budget (`retrain.budget`) may be spent, somebody may have halted the loop, or alarms don't "
+            f"arrive: `driftloop status --cluster --namespace {names.namespace}`.",
+            detector=name,
+        )
+    elif name == "drift":
+        yield _alert(
+            plan,
+            "DriftStands",
+            f"{alarm} == 1",
+            timedelta(minutes=30),
+            severity="warning",
+            summary="requests no longer look like the training data",
+            do=f"No alarm starts a run here (`retrain.on`). Once there are new batches: "
+            f"`driftloop trigger {names.pipeline}`.",
+            detector=name,
+        )
+
+
+def _schedules(plan: Plan) -> Iterator[Rule]:
+    """The CronWorkflows: Argo counts what it has started, from its controller's start on."""
+    names, train = plan.names, plan.train
+    for cron, schedule in ((names.cron, train.schedule), (names.new_data, train.new_data)):
+        gap = longest_gap(schedule) if schedule is not None else None
+        if gap is None or gap > WEEK:
+            continue
+        # one that is held back because the run before is still on shows as well that the schedule is looked after
+        counters = (
+            series.argo(names, f"argo_workflows_cronworkflows_{what}", name=cron)
+            for what in ("triggered_total", "concurrencypolicy_triggered")
+        )
+        # a counter that was not there before has just counted its first one
+        counted = "\n  or ".join(f"increase({one}[10m]) > 0 or ({one} unless {one} offset 10m)" for one in counters)
+        yield _alert(
+            plan,
+            "ScheduleMissed",
+            # not where nothing scrapes Argo
+            f"absent({counted})\n  and on () argo_workflows_is_leader",
+            gap + timedelta(minutes=30),
+            severity="warning",
+            summary=f"the schedule `{schedule}` has started nothing for longer than its longest gap",
+            do=f"`kubectl -n {names.namespace} get cronworkflow {cron} -o yaml` shows whether it is suspended; if not, "
+            "Argo's controller doesn't get to it.",
+            cronworkflow=cron,
+        )
+
+
+def _down(plan: Plan, component: str, lost: str, **labels: str) -> Rule:
+    found = series.up(plan.names, series.SERVICES, app_kubernetes_io_component=component)
+    return _alert(
+        plan,
+        "DetectorDown" if labels else f"{component.capitalize()}Down",
+        f"absent({found} == 1)",
+        PATIENCE,
+        severity="warning",
+        summary=f"the service `{component}` does not answer: {lost}",
+        do=f"`kubectl -n {plan.names.namespace} describe deployment {plan.names.pipeline}-{component}` shows why.",
+        **labels,
+    )
+
+
+def _rollout(plan: Plan) -> timedelta:
+    """Twice the time that a rollout takes when requests are plenty, and an hour at least."""
+    shadow, canary = plan.rollout.shadow, plan.rollout.canary
+    return max(2 * (shadow.for_ + len(canary.steps) * canary.every), timedelta(hours=1))
+
+
+def _alert(
+    plan: Plan,
+    name: str,
+    expr: str,
+    wait: timedelta | None,
+    *,
+    severity: Severity,
+    summary: str,
+    do: str,
+    **labels: str,
+) -> Rule:
+    return Rule(
+        alert=name,
+        expr=expr,
+        for_=None if wait is None else series.time(wait),
+        labels={"severity": severity, "namespace": plan.names.namespace, "pipeline": plan.names.pipeline, **labels},
+        annotations={"summary": f"{plan.names.pipeline}: {summary}", "description": do},
+    )

@@ -1,0 +1,270 @@
+"""A pipeline's Grafana dashboard, in a ConfigMap that Grafana's sidecar finds by its label.
+
+It shows every release there is, so a release changes nothing in it. Dollar signs stand without braces: Flux would take
+`${…}` for one of its own variables.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from driftloop.kube import core, grafana
+from driftloop.plan import Plan
+from driftloop.resources import decision, judge, parts
+from driftloop.resources.watching import scraping, series
+
+LABEL = "grafana_dashboard"
+SCHEMA = 39
+"""Of Grafana 10; newer ones bring it up to theirs when they read it."""
+WIDTH, HEIGHT = 12, 8
+DATASOURCE = grafana.Datasource(uid="$datasource")
+RATE = "$__rate_interval"
+
+
+@dataclass(frozen=True)
+class Question:
+    """An expression, and how its answers are called."""
+
+    expr: str
+    legend: str
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A panel without its place."""
+
+    title: str
+    about: str
+    unit: str
+    questions: tuple[Question, ...]
+    type: Literal["timeseries", "state-timeline"] = "timeseries"
+    limit: float | None = None
+    """Drawn as a line."""
+
+
+def config_map(plan: Plan) -> core.ConfigMap:
+    """The dashboard as Grafana's sidecar wants it; the key is its file's name, which no other may have."""
+    names = plan.names
+    meta = parts.meta(names, f"{names.pipeline}-dashboard", scraping.COMPONENT)
+    text = json.dumps(dashboard(plan).dump(), indent=2, ensure_ascii=False) + "\n"
+    return core.ConfigMap(
+        metadata=meta.model_copy(update={"labels": {**(meta.labels or {}), LABEL: "1"}}),
+        data={f"{names.namespace}.{names.pipeline}.json": text},
+    )
+
+
+def dashboard(plan: Plan) -> grafana.Dashboard:
+    """Traffic, drift, rollout, training."""
+    names = plan.names
+    known = f"{names.namespace}/{names.pipeline}"
+    rows = {"Traffic": _traffic(plan), "Drift": _drift(plan), "Rollout": _rollout(plan), "Training": _training(plan)}
+    return grafana.Dashboard(
+        uid=f"driftloop-{hashlib.sha256(known.encode()).hexdigest()[:12]}",
+        title=f"driftloop: {known}",
+        tags=("driftloop",),
+        schema_version=SCHEMA,
+        refresh="30s",
+        time=grafana.Span(from_="now-3h", to="now"),
+        templating=grafana.Templating(list_=(grafana.Variable(name="datasource", label="Prometheus"),)),
+        panels=tuple(_laid_out({title: tuple(found) for title, found in rows.items()})),
+    )
+
+
+def _traffic(plan: Plan) -> Iterator[Picture]:
+    found, canary = series.traffic(plan), plan.rollout.canary
+    by = f"sum by ({found.release})"
+    legend = f"{{{{{found.release}}}}}"
+    requests = f"{by} (rate({found.requests}[{RATE}]))"
+    yield Picture(
+        "Requests by release",
+        "In a shadow, the candidate's are copies of production's.",
+        "reqps",
+        (Question(requests, legend),),
+    )
+    yield Picture(
+        "Share of failed requests",
+        "Answered with 5xx; the line is what `rollout.canary.errorRate` allows.",
+        "percentunit",
+        # there is no series of errors before the first one
+        (Question(f"({by} (rate({found.errors}[{RATE}])) or 0 * {requests}) / {requests}", legend),),
+        limit=canary.error_rate,
+    )
+    yield Picture(
+        "Answer times",
+        "Half of the requests, and 99 of 100, are answered within this time"
+        + ("." if canary.p99 is None else "; the line is `rollout.canary.p99`."),
+        "s",
+        tuple(
+            Question(series.quantile(found, which, RATE, found.release), f"p{which * 100:g} {legend}")
+            for which in (0.5, 0.99)
+        ),
+        limit=None if canary.p99 is None else canary.p99.total_seconds(),
+    )
+    yield Picture(
+        "Pods that answer",
+        "1 for each pod of a predictor that Prometheus can scrape.",
+        "short",
+        (Question(f"max by (pod) ({series.pods_up(plan)})", "{{pod}}"),),
+    )
+
+
+def _drift(plan: Plan) -> Iterator[Picture]:
+    names = plan.names
+    for monitor in plan.monitors:
+
+        def own(name: str, of: str = monitor.name, **more: str) -> str:
+            return series.own(names, name, of, **more)
+
+        yield Picture(
+            f"Score of {monitor.name}",
+            "Of the last window, and the bound at which it becomes an alarm.",
+            "none",
+            (
+                Question(f"max({own('detector_score')})", "score"),
+                Question(f"max({own('detector_threshold')})", "threshold"),
+            ),
+        )
+        yield Picture(
+            f"Windows of {monitor.name}",
+            f"Windows of {monitor.detector.window} rows, and those with an alarm; 1 while the last one had one.",
+            "short",
+            (
+                Question(f"sum(rate({own('detector_windows_total')}[1h])) * 3600", "windows an hour"),
+                Question(
+                    f"sum(rate({own('detector_windows_total', alarm='true')}[1h])) * 3600", "with an alarm, an hour"
+                ),
+                Question(f"max({own('detector_alarm')})", "alarm"),
+            ),
+        )
+        yield Picture(
+            f"Events of {monitor.name}",
+            "What came to its door, and what waits there to be judged.",
+            "short",
+            (
+                Question(f"sum by (result) (rate({own('detector_events_total')}[{RATE}]))", "{{result}} a second"),
+                Question(f"max({own('detector_behind_events')})", "behind"),
+                Question(f"max({own('detector_waiting_rows')})", "rows of the next window"),
+            ),
+        )
+    events = series.own(names, "decision_events_total", decision.COMPONENT)
+    yield Picture(
+        "Events of the decision",
+        "Alarms, ends of runs, and dead letters.",
+        "short",
+        (Question(f"sum by (kind) (increase({events}[1h]))", "{{kind}} an hour"),),
+    )
+
+
+def _rollout(plan: Plan) -> Iterator[Picture]:
+    names, found = plan.names, series.traffic(plan)
+    total = f"sum(rate({found.requests}[{RATE}]))"
+    phase = series.own(names, "decision_phase", decision.COMPONENT)
+    yield Picture(
+        "Phase",
+        "Of the decision: 1 for the phase it is in.",
+        "none",
+        (Question(f"max by (phase) ({phase})", "{{phase}}"),),
+        type="state-timeline",
+    )
+    yield Picture(
+        "Share of the requests by release",
+        "As they arrive; what should be is in release.yaml.",
+        "percentunit",
+        (
+            Question(
+                f"sum by ({found.release}) (rate({found.requests}[{RATE}])) / ignoring ({found.release}) group_left () "
+                f"{total}",
+                f"{{{{{found.release}}}}}",
+            ),
+        ),
+    )
+    taken = series.own(names, "driftloop_judge_responses_total", judge.COMPONENT)
+    yield Picture(
+        "Answers at the judge",
+        "By what became of them, and stored ones that wait for the other release's.",
+        "short",
+        (
+            Question(f"sum by (what) (rate({taken}[{RATE}]))", "{{what}} a second"),
+            Question(f"max({series.own(names, 'driftloop_judge_waiting', judge.COMPONENT)})", "waiting"),
+        ),
+    )
+
+
+def _training(plan: Plan) -> Iterator[Picture]:
+    names = plan.names
+    outcome = series.own(names, "decision_outcome", decision.COMPONENT)
+    fires = series.own(names, "decision_fires_total", decision.COMPONENT)
+    runs = series.argo(names, "argo_workflows_workflowtemplate_triggered_total", name=f"~{names.train}|{names.release}")
+    yield Picture(
+        "How the last run ended",
+        "1 for its outcome, until the next run begins.",
+        "none",
+        (Question(f"max by (outcome) ({outcome})", "{{outcome}}"),),
+        type="state-timeline",
+    )
+    yield Picture(
+        "Workflows",
+        "By template and the phase they entered, as Argo's controller counts them.",
+        "short",
+        (Question(f"sum by (name, phase) (increase({runs}[1h]))", "{{name}} {{phase}}"),),
+    )
+    yield Picture(
+        "Calls of the webhook",
+        "By result; causes that led to nothing were dropped, or over the budget.",
+        "short",
+        (
+            Question(f"sum by (result) (increase({fires}[1h]))", "{{result}} an hour"),
+            Question(f"max({series.own(names, 'decision_suppressed', decision.COMPONENT)})", "led to nothing, ever"),
+        ),
+    )
+
+
+def _laid_out(rows: dict[str, tuple[Picture, ...]]) -> Iterator[grafana.Row | grafana.Panel]:
+    """Two panels side by side below each heading, numbered in reading order."""
+    number, y = 0, 0
+    for title, pictures in rows.items():
+        number += 1
+        yield grafana.Row(id=number, title=title, grid_pos=grafana.GridPos(x=0, y=y, w=2 * WIDTH, h=1))
+        y += 1
+        for index, picture in enumerate(pictures):
+            number += 1
+            x = WIDTH * (index % 2)
+            yield _panel(number, picture, grafana.GridPos(x=x, y=y, w=WIDTH, h=HEIGHT))
+            if x or index == len(pictures) - 1:
+                y += HEIGHT
+
+
+def _panel(number: int, picture: Picture, place: grafana.GridPos) -> grafana.Panel:
+    limit = picture.limit
+    steps = (
+        None
+        if limit is None
+        else (grafana.Threshold(color="green", value=0), grafana.Threshold(color="red", value=limit))
+    )
+    return grafana.Panel(
+        id=number,
+        type=picture.type,
+        title=picture.title,
+        description=picture.about,
+        grid_pos=place,
+        datasource=DATASOURCE,
+        field_config=grafana.FieldConfig(
+            defaults=grafana.Defaults(
+                unit=picture.unit,
+                min=0,
+                thresholds=None if steps is None else grafana.Thresholds(steps=steps),
+                custom=None if steps is None else grafana.Custom(thresholds_style=grafana.ThresholdsStyle(mode="line")),
+            )
+        ),
+        targets=tuple(
+            grafana.Target(
+                ref_id=chr(ord("A") + index),
+                expr=question.expr,
+                legend_format=question.legend,
+                datasource=DATASOURCE,
+            )
+            for index, question in enumerate(picture.questions)
+        ),
+    )

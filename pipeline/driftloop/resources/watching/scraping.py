@@ -1,0 +1,64 @@
+"""What Prometheus scrapes of a pipeline that brings its own PodMonitors along.
+
+These take pods with the label `driftloop.dev/scraped-by`, the platform's those without, so no pod is ever scraped
+twice, not even while one replaces the other; and the platform's alerts look at what the platform's PodMonitors scrape,
+so nothing is alerted on twice.
+"""
+
+from driftloop.kube.base import LabelRequirement, LabelSelector, ObjectMeta
+from driftloop.kube.prometheus import Endpoint, PodMonitor, PodMonitorSpec
+from driftloop.plan import Plan
+from driftloop.resources import decision, judge, parts
+from driftloop.resources.serving import seldon as serving
+from driftloop.resources.watching import series
+
+COMPONENT = "watching"
+NAME, ROLE, RELEASE = "app.kubernetes.io/name", "app.kubernetes.io/component", "driftloop.dev/release"
+
+
+def services(plan: Plan) -> PodMonitor:
+    """The retrain decision, the judge and the detectors."""
+    components = (decision.COMPONENT, judge.COMPONENT, *(monitor.name for monitor in plan.monitors))
+    return _monitor(
+        plan,
+        series.SERVICES,
+        LabelSelector(
+            match_labels={NAME: plan.names.pipeline, **parts.scraped(plan)},
+            match_expressions=(LabelRequirement(key=ROLE, operator="In", values=components),),
+        ),
+        labels=(NAME, ROLE),
+        endpoint=Endpoint(port="http", path="/metrics"),
+    )
+
+
+def model(plan: Plan) -> PodMonitor:
+    """The predictors: Seldon's executor and the model behind it, or the logger beside it."""
+    if plan.serve.backend == "seldon":
+        # both ports are named `metrics`; not a ServiceMonitor, which would rename the executor's own label `service`
+        selector = LabelSelector(match_labels={"seldon-deployment-id": plan.names.pipeline, **parts.scraped(plan)})
+        return _monitor(
+            plan, series.MODEL, selector, labels=("version",), endpoint=Endpoint(port="metrics", path="/prometheus")
+        )
+    return _monitor(
+        plan,
+        series.MODEL,
+        LabelSelector(match_labels={**parts.labels(plan.names, serving.COMPONENT), **parts.scraped(plan)}),
+        labels=(NAME, ROLE, RELEASE),
+        endpoint=Endpoint(port="http", path="/prometheus"),
+    )
+
+
+def meta(plan: Plan, name: str) -> ObjectMeta:
+    """Metadata of what the operator picks by labels, the spec's own among them."""
+    wanted = plan.observability.prometheus
+    own = parts.meta(plan.names, name, COMPONENT)
+    return own.model_copy(update={"labels": {**(wanted.labels if wanted else {}), **(own.labels or {})}})
+
+
+def _monitor(
+    plan: Plan, what: str, selector: LabelSelector, *, labels: tuple[str, ...], endpoint: Endpoint
+) -> PodMonitor:
+    return PodMonitor(
+        metadata=meta(plan, series.monitor(plan.names, what)),
+        spec=PodMonitorSpec(selector=selector, pod_target_labels=labels, pod_metrics_endpoints=(endpoint,)),
+    )

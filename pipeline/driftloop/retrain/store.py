@@ -1,0 +1,103 @@
+"""The decision state of a pipeline in its key-value entry: read, step, write only if nobody else wrote meanwhile."""
+
+import asyncio
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import nats.errors
+import nats.js.errors
+from nats.js import JetStreamContext
+from nats.js.kv import KeyValue
+
+from driftloop.clients.nats import HINT, connection, key_value
+from driftloop.errors import StoreError
+from driftloop.retrain.decision import Effect, Event, Policy, State, step
+
+BUCKET = "driftloop-decisions"
+ATTEMPTS = 50
+
+
+@dataclass(frozen=True)
+class Applied:
+    """The state after an event, what is to be done now, and whether this event changed the state."""
+
+    state: State
+    effects: tuple[Effect, ...]
+    changed: bool
+
+
+class DecisionStore:
+    """One pipeline's entry. Every method raises StoreError when NATS is away."""
+
+    def __init__(
+        self, bucket: KeyValue, namespace: str, pipeline: str, *, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._bucket = bucket
+        self._key = f"{namespace}.{pipeline}"
+        self._clock = clock
+
+    @classmethod
+    async def open(
+        cls, js: JetStreamContext, namespace: str, pipeline: str, *, clock: Callable[[], float] = time.time
+    ) -> "DecisionStore":
+        """The entry, in a bucket that is made when it is missing."""
+        return cls(await key_value(js, BUCKET, history=16), namespace, pipeline, clock=clock)
+
+    async def read(self) -> State:
+        """The state now; idle when nothing was ever stored."""
+        state, _ = await self._load()
+        return state
+
+    async def apply(self, event: Event, policy: Policy) -> Applied:
+        """Step the state by `event` under compare-and-set; whoever loses the race reads again and applies again."""
+        for attempt in range(ATTEMPTS):
+            before, revision = await self._load()
+            after, effects = step(before, event, self._clock(), policy)
+            if after == before:
+                return Applied(before, effects, changed=False)
+            if await self._store(after, revision):
+                return Applied(after, effects, changed=True)
+            await asyncio.sleep(0.002 * min(attempt + 1, 20))
+        raise StoreError(f"the decision state {self._key} was written by others {ATTEMPTS} times in a row")
+
+    async def _load(self) -> tuple[State, int | None]:
+        try:
+            entry = await self._bucket.get(self._key)
+        except nats.js.errors.KeyDeletedError as error:
+            return State(self._key), error.entry.revision if error.entry is not None else None
+        except nats.js.errors.KeyNotFoundError:
+            return State(self._key), None
+        except (nats.errors.Error, TimeoutError) as error:
+            raise StoreError(f"the decision state {self._key} can't be read", hint=HINT) from error
+        return State.from_json(json.loads(entry.value or b"{}")), entry.revision
+
+    async def _store(self, state: State, revision: int | None) -> bool:
+        value = json.dumps(state.to_json(), separators=(",", ":")).encode()
+        try:
+            await self._bucket.update(self._key, value, last=revision or 0)
+        except nats.js.errors.KeyWrongLastSequenceError:
+            return False
+        except (nats.errors.Error, TimeoutError) as error:
+            # it may have been stored all the same; saying it failed loses nothing, since events can be applied twice
+            raise StoreError(f"the decision state {self._key} can't be written", hint=HINT) from error
+        return True
+
+
+KEEP = Policy(cooldown=float("inf"), while_running="remember", budget=0)
+
+
+def apply_once(url: str, namespace: str, pipeline: str, event: Event, policy: Policy | None = None) -> State:
+    """`apply` for programs without an event loop (`driftloop step claim` and `finish`).
+
+    Whatever the pipeline's policy is, the default keeps what the decision service will judge by its own: a cooldown
+    does not end here, and a pending decision that a claim overtakes is remembered.
+    """
+
+    async def once() -> State:
+        async with connection(url, name=f"{pipeline}-step") as js:
+            store = await DecisionStore.open(js, namespace, pipeline)
+            return (await store.apply(event, policy or KEEP)).state
+
+    return asyncio.run(once())

@@ -1,0 +1,86 @@
+"""Joins what two versions answered to the same request. Memory is bounded by age and by number."""
+
+import math
+from collections import OrderedDict, defaultdict, deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from driftloop.services.analysis.answers import Answer, compared
+
+TTL = 120.0
+"""Seconds that a response waits for its partner, and that a joined request is remembered."""
+OPEN = 20_000
+"""Responses that wait at most; the oldest go first."""
+KEPT = 20_000
+"""Joined requests kept for each pair of versions."""
+SECONDS = 7200
+"""Seconds for which the number of responses is kept."""
+
+
+@dataclass
+class _Open:
+    time: float
+    answers: dict[str, tuple[Answer, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How many requests both versions answered, the rows in them, and how many of those alike."""
+
+    joined: int
+    rows: int
+    agreed: int
+
+
+class Join:
+    """Takes responses in any order; each version's first answer to a request counts."""
+
+    def __init__(self, *, ttl: float = TTL, open: int = OPEN, kept: int = KEPT) -> None:
+        self._ttl, self._limit, self._kept = ttl, open, kept
+        self._open: OrderedDict[str, _Open] = OrderedDict()
+        self._pairs: dict[frozenset[str], deque[tuple[float, int, int]]] = {}
+        self._counts: defaultdict[str, OrderedDict[int, int]] = defaultdict(OrderedDict)
+
+    def add(self, request: str, release: str, answers: Sequence[Answer], time: float) -> None:
+        """A version's answer to a request at a time (seconds). A repeat changes nothing."""
+        entry = self._open.get(request)
+        if entry is None:
+            entry = self._open[request] = _Open(time)
+        if release in entry.answers:
+            return
+        for other, theirs in entry.answers.items():
+            pair = self._pairs.setdefault(frozenset((release, other)), deque(maxlen=self._kept))
+            pair.append((time, *compared(tuple(answers), theirs)))
+        entry.answers[release] = tuple(answers)
+        self._count(release, math.floor(time))
+        self._forget(time)
+
+    def agreement(self, production: str, candidate: str, since: float) -> Agreement:
+        """Of the requests joined since a time."""
+        pair = self._pairs.get(frozenset((production, candidate)), ())
+        seen = [(rows, agreed) for time, rows, agreed in pair if time >= since]
+        return Agreement(len(seen), sum(rows for rows, _ in seen), sum(agreed for _, agreed in seen))
+
+    def responses(self, release: str, since: float) -> int:
+        """Requests that a version answered since a time; the second in which it begins is left out."""
+        return sum(count for second, count in self._counts.get(release, {}).items() if second >= since)
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def _count(self, release: str, second: int) -> None:
+        counts = self._counts[release]
+        counts[second] = counts.get(second, 0) + 1
+        while len(counts) > SECONDS:
+            counts.popitem(last=False)
+        while len(self._counts) > 8:
+            del self._counts[min(self._counts, key=lambda name: max(self._counts[name]))]
+
+    def _forget(self, now: float) -> None:
+        while self._open:
+            request, entry = next(iter(self._open.items()))
+            if len(self._open) <= self._limit and entry.time >= now - self._ttl:
+                break
+            del self._open[request]
+        while len(self._pairs) > 8:
+            del self._pairs[min(self._pairs, key=lambda pair: self._pairs[pair][-1][0])]

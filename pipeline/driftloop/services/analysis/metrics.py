@@ -1,0 +1,120 @@
+"""A predictor's own metrics, from Seldon's executor or the logging Envoy, reduced to requests, errors and times."""
+
+import math
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
+
+from driftloop.release.judgement import Answers
+
+_EXECUTOR = "seldon_api_executor_server_requests_seconds"
+_ENVOY = "envoy_cluster_upstream_rq"
+_WANTED = re.compile(
+    rf"{_EXECUTOR}_(bucket|count)\b|{_ENVOY}_(xx|time_bucket)\b|envoy_server_uptime\b|process_start_time_seconds\b"
+)
+
+
+@dataclass(frozen=True)
+class Scrape:
+    """Counters of one process, as far as they have counted since it started."""
+
+    started: float
+    """When the process started, seconds since 1970; 0 when it does not say."""
+    answers: Answers
+
+
+def parse(text: str, predictor: str, *, now: float) -> Scrape:
+    """The counters about one predictor in a page of metrics. Raises ValueError when the page can't be read.
+
+    One Envoy may speak for several predictors (locally it does): its clusters then carry the predictor's name.
+    """
+    lines = (line for line in text.splitlines() if _WANTED.match(line))
+    samples = [sample for family in text_string_to_metric_families("\n".join(lines)) for sample in family.samples]
+    started = next((s.value for s in samples if s.name.startswith("process_start_time")), 0.0)
+    uptime = next((s.value for s in samples if s.name.startswith("envoy_server_uptime")), None)
+    if uptime is not None:
+        started = now - uptime
+    return Scrape(started, _executor(samples) or _envoy(samples, predictor) or Answers())
+
+
+def _executor(samples: list[Sample]) -> Answers | None:
+    ours = [s for s in samples if s.name.startswith(_EXECUTOR) and s.labels.get("service") == "predictions"]
+    counts = [s for s in ours if s.name.endswith("_count")]
+    if not counts:
+        return None
+    requests = sum(int(s.value) for s in counts)
+    errors = sum(int(s.value) for s in counts if s.labels.get("code", "").startswith("5"))
+    return Answers(requests, errors, _buckets((s for s in ours if s.name.endswith("_bucket")), scale=1.0))
+
+
+def _envoy(samples: list[Sample], predictor: str) -> Answers | None:
+    ours = [
+        s for s in samples if s.name.startswith(_ENVOY) and _about(s.labels.get("envoy_cluster_name", ""), predictor)
+    ]
+    if not ours:
+        return None
+    classes = [s for s in ours if s.name.startswith(f"{_ENVOY}_xx")]
+    requests = sum(int(s.value) for s in classes)
+    errors = sum(int(s.value) for s in classes if s.labels.get("envoy_response_code_class") == "5")
+    return Answers(requests, errors, _buckets((s for s in ours if s.name.endswith("_time_bucket")), scale=0.001))
+
+
+def _about(cluster: str, predictor: str) -> bool:
+    """The logger's cluster of the model is `<namespace>/<predictor>/model`."""
+    return cluster.endswith(f"/{predictor}/model")
+
+
+def _buckets(samples: Iterator[Sample], *, scale: float) -> dict[float, int]:
+    """Cumulative buckets, summed over label sets; bounds in seconds."""
+    buckets: defaultdict[float, int] = defaultdict(int)
+    for sample in samples:
+        bound = float(sample.labels["le"].replace("+Inf", "inf"))
+        buckets[bound if math.isinf(bound) else round(bound * scale, 9)] += int(sample.value)
+    return dict(buckets)
+
+
+@dataclass
+class Counting:
+    """What a predictor has answered since a time, added up over scrapes of processes that come, go and start again."""
+
+    since: float
+    _seen: dict[tuple[str, float], Answers] = field(default_factory=dict)
+    _total: Answers = field(default_factory=Answers)
+
+    def add(self, scrape: Scrape, address: str = "") -> Answers:
+        """Add what is new in a scrape of the process at an address; returns the sum so far."""
+        known = [seen for seen in self._seen if seen[0] == address and abs(seen[1] - scrape.started) < 3.0]
+        process = known[0] if known else (address, scrape.started)
+        before = self._seen.get(process)
+        if before is None:
+            # a process that is older than the question has counted things that are not asked for
+            before = scrape.answers if scrape.started < self.since else Answers()
+        self._seen[process] = scrape.answers
+        self._total = _plus(self._total, _since(before, scrape.answers))
+        return self._total
+
+    @property
+    def total(self) -> Answers:
+        return self._total
+
+
+def _since(before: Answers, now: Answers) -> Answers:
+    if now.requests < before.requests:
+        return now  # the counters started again
+    return Answers(
+        now.requests - before.requests,
+        max(0, now.errors - before.errors),
+        {bound: max(0, count - before.buckets.get(bound, 0)) for bound, count in now.buckets.items()},
+    )
+
+
+def _plus(a: Answers, b: Answers) -> Answers:
+    return Answers(a.requests + b.requests, a.errors + b.errors, _summed(a.buckets, b.buckets))
+
+
+def _summed(a: Mapping[float, int], b: Mapping[float, int]) -> dict[float, int]:
+    return {bound: a.get(bound, 0) + b.get(bound, 0) for bound in sorted({*a, *b})}

@@ -1,0 +1,292 @@
+"""The judge's doors. Responses come from the broker and are stored before they are acknowledged; numbers go out on
+`GET /judgement?production=&candidate=&since=`, where `since` is a `now` that the judge has given."""
+
+import asyncio
+import json
+import socket
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
+from urllib.parse import SplitResult, urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import aiohttp
+import nats.errors
+import nats.js.errors
+from aiohttp import web
+from nats.js import JetStreamContext
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+
+from driftloop.clients import events
+from driftloop.clients import nats as jetstream
+from driftloop.clients.events import MalformedEventError
+from driftloop.errors import StoreError
+from driftloop.release.judgement import Answers, Measured
+from driftloop.services.analysis import metrics
+from driftloop.services.analysis.answers import Answer, answers
+from driftloop.services.analysis.join import Join
+
+RESPONSE = "io.seldon.serving.inference.response"
+LIMIT = 2 * 1024 * 1024
+"""Bytes of one event at most."""
+MAX_AGE = 3600.0
+MAX_BYTES = 64 * 1024 * 1024
+ANSWER = 5.0
+"""Seconds that a predictor may take to show its metrics."""
+TAKEN = ("stored", "duplicate", "foreign", "malformed", "refused", "unscraped", "unresolved")
+"""What became of a response; the last two are of a predictor that does not show its metrics, or has no address."""
+QUESTIONS = 8
+"""Questions (production, candidate, since) that are counted for at the same time."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Whose rollout is judged, and where its parts are."""
+
+    pipeline: str
+    namespace: str
+    nats_url: str
+    predictor: str = "http://{pipeline}-{release}.{namespace}.svc.cluster.local:8000/prometheus"
+    """Address of a predictor's metrics."""
+    each_pod: bool = False
+    """Whether predictors have several pods: each is asked on its own, since its counters are its own."""
+    pods: str = "{pipeline}-{release}-pods.{namespace}.svc.cluster.local"
+    """Name that resolves to the addresses of a predictor's pods."""
+
+    @property
+    def stream(self) -> str:
+        return f"DRIFTLOOP_{jetstream.token(self.namespace)}_{jetstream.token(self.pipeline)}_JUDGE"
+
+    @property
+    def subject(self) -> str:
+        return f"driftloop.events.{self.namespace}.{self.pipeline}.judge"
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What is kept of a response event."""
+
+    request: str
+    release: str
+    answers: tuple[Answer, ...]
+    time: float
+
+    def to_json(self) -> bytes:
+        return json.dumps([self.request, self.release, self.answers, self.time], separators=(",", ":")).encode()
+
+    @classmethod
+    def from_json(cls, text: bytes) -> "Response":
+        request, release, found, when = json.loads(text)
+        return cls(request, release, tuple(found), when)
+
+
+Resolve = Callable[[str, int], Awaitable[list[str]]]
+"""Name and port to the `host:port` of everything that has that name; OSError when nothing has."""
+
+
+async def resolved(name: str, port: int) -> list[str]:
+    """As the cluster's DNS says."""
+    found = await asyncio.get_running_loop().getaddrinfo(name, port, type=socket.SOCK_STREAM)
+    hosts = {f"[{at[0]}]" if family == socket.AF_INET6 else str(at[0]) for family, _, _, _, at in found}
+    return [f"{host}:{port}" for host in sorted(hosts)]
+
+
+@dataclass
+class _Question:
+    production: metrics.Counting
+    candidate: metrics.Counting
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+class Judge:
+    """The service; `application()` is what aiohttp runs."""
+
+    def __init__(self, settings: Settings, js: JetStreamContext, resolve: Resolve = resolved) -> None:
+        self._settings = settings
+        self._js = js
+        self._resolve = resolve
+        self._join = Join()
+        self._questions: OrderedDict[tuple[str, str, float], _Question] = OrderedDict()
+        self._last: dict[tuple[str, str], Measured] = {}
+        self._session: aiohttp.ClientSession | None = None
+        self._registry = CollectorRegistry()
+        self._taken = Counter("driftloop_judge_responses", "Response events", ["what"], registry=self._registry)
+        for what in TAKEN:
+            self._taken.labels(what)
+        Gauge("driftloop_judge_waiting", "Responses without partner", registry=self._registry).set_function(
+            lambda: float(len(self._join))
+        )
+
+    def application(self) -> web.Application:
+        """The HTTP application; its start-up makes the stream and reads back what it holds."""
+        application = web.Application(client_max_size=LIMIT)
+        application.router.add_post("/", self._event)
+        application.router.add_get("/judgement", self._judgement)
+        application.router.add_get("/healthz", self._health)
+        application.router.add_get("/metrics", self._metrics)
+        application.on_startup.append(self._start)
+        application.on_cleanup.append(self._stop)
+        return application
+
+    async def _start(self, _: web.Application) -> None:
+        self._session = aiohttp.ClientSession(trust_env=True, timeout=aiohttp.ClientTimeout())
+        await jetstream.ensure_stream(
+            self._js,
+            self._settings.stream,
+            [f"{self._settings.subject}.*"],
+            max_age=MAX_AGE,
+            max_bytes=MAX_BYTES,
+        )
+        await self._replay()
+
+    async def _stop(self, _: web.Application) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def _replay(self) -> None:
+        """Join again what was stored before this process started."""
+        config = ConsumerConfig(
+            deliver_policy=DeliverPolicy.ALL, ack_policy=AckPolicy.NONE, inactive_threshold=30, mem_storage=True
+        )
+        try:
+            left = (await self._js.stream_info(self._settings.stream)).state.messages
+            read = await self._js.pull_subscribe(f"{self._settings.subject}.*", config=config)
+            while left > 0:
+                batch = await read.fetch(min(left, 512), timeout=5)
+                left -= len(batch)
+                for message in batch:
+                    self._take(Response.from_json(message.data))
+            await read.unsubscribe()
+        except nats.errors.TimeoutError:
+            return  # the rest aged out meanwhile
+        except (nats.errors.Error, nats.js.errors.APIError) as error:
+            raise StoreError(f"stream {self._settings.stream} can't be read: {error}", hint=jetstream.HINT) from error
+
+    def _take(self, response: Response) -> None:
+        self._join.add(response.request, response.release, response.answers, response.time)
+
+    async def _event(self, request: web.Request) -> web.Response:
+        try:
+            event = events.from_http(request.headers, await request.read())
+        except MalformedEventError as error:
+            # 202 all the same: sent again it would be no better
+            self._taken.labels("malformed").inc()
+            return web.Response(status=202, text=error.message)
+        release, id = event.get("endpoint"), event.get("requestid")
+        wanted = event.type == RESPONSE and event.get("inferenceservicename") == self._settings.pipeline
+        if not wanted or not release or not id or not _token(release):
+            self._taken.labels("foreign").inc()
+            return web.Response(status=202)
+        response = Response(id[:200], release, answers(event.body, event.get("protocol")), time.time())
+        try:
+            ack = await jetstream.publish(
+                self._js,
+                f"{self._settings.subject}.{release}",
+                response.to_json(),
+                message_id=f"judge/{event.id}",
+            )
+        except StoreError as error:
+            self._taken.labels("refused").inc()
+            return web.Response(status=503, text=error.message)
+        self._taken.labels("duplicate" if ack.duplicate else "stored").inc()
+        self._take(response)
+        return web.Response(status=202)
+
+    async def _judgement(self, request: web.Request) -> web.Response:
+        """Numbers since a time; without `since` the judge's clock, and the numbers it gave last."""
+        now = time.time()
+        names = {name: request.query.get(name, "") for name in ("production", "candidate")}
+        for name, release in names.items():
+            if not _token(release):
+                return web.json_response({"error": f"`{name}` must be a release id"}, status=400)
+        text = request.query.get("since")
+        if text is None:
+            last = self._last.get((names["production"], names["candidate"]))
+            return web.json_response({"now": now, **names, "last": last.to_json() if last is not None else None})
+        try:
+            since = float(text)
+        except ValueError:
+            return web.json_response({"error": "`since` must be seconds since 1970"}, status=400)
+        measured = await self._measured(names["production"], names["candidate"], since, now)
+        self._last[names["production"], names["candidate"]] = measured
+        while len(self._last) > QUESTIONS:
+            self._last.pop(next(iter(self._last)))
+        return web.json_response({"now": now, "since": since, "releases": names, **measured.to_json()})
+
+    async def _measured(self, production: str, candidate: str, since: float, now: float) -> Measured:
+        key = (production, candidate, since)
+        question = self._questions.setdefault(key, _Question(metrics.Counting(since), metrics.Counting(since)))
+        self._questions.move_to_end(key)
+        while len(self._questions) > QUESTIONS:
+            self._questions.popitem(last=False)
+        async with question.lock:
+            scrapes = await asyncio.gather(self._scrape(production, now), self._scrape(candidate, now))
+            for counting, found in zip((question.production, question.candidate), scrapes, strict=True):
+                for address, scrape in found.items():
+                    counting.add(scrape, address)
+        agreement = self._join.agreement(production, candidate, since)
+        return Measured(
+            max(0.0, now - since),
+            self._answered(production, question.production.total, since),
+            self._answered(candidate, question.candidate.total, since),
+            agreement.joined,
+            agreement.rows,
+            agreement.agreed,
+        )
+
+    def _answered(self, release: str, counted: Answers, since: float) -> Answers:
+        """A predictor's metrics count probes as requests too, its events don't; failed requests have no event."""
+        return replace(counted, requests=self._join.responses(release, since) + counted.errors)
+
+    async def _scrape(self, release: str, now: float) -> dict[str, metrics.Scrape]:
+        """The counters of a predictor's processes by address; those that don't show them now are left out."""
+        settings = self._settings
+        names = {"pipeline": settings.pipeline, "namespace": settings.namespace, "release": release}
+        url = urlsplit(settings.predictor.format(**names))
+        addresses = await self._pods(settings.pods.format(**names), url) if settings.each_pod else [url.netloc]
+        pages = await asyncio.gather(
+            *(self._page(url._replace(netloc=address), f"{settings.pipeline}-{release}", now) for address in addresses)
+        )
+        return {address: page for address, page in zip(addresses, pages, strict=True) if page is not None}
+
+    async def _pods(self, name: str, url: SplitResult) -> list[str]:
+        """Where the pods behind a name listen.
+
+        A proxy resolves names itself: that is one machine, where one process counts for all replicas.
+        """
+        if "http" in getproxies() and not proxy_bypass(url.hostname or ""):
+            return [url.netloc]
+        try:
+            return await self._resolve(name, url.port or 80)
+        except OSError:
+            self._taken.labels("unresolved").inc()
+            return []
+
+    async def _page(self, url: SplitResult, predictor: str, now: float) -> metrics.Scrape | None:
+        """None when nothing of that kind is there now: the process may be starting."""
+        assert self._session is not None  # noqa: S101 - made at start-up
+        try:
+            # not aiohttp's own timeout: it swallows a cancellation that comes in the same moment (3.14)
+            async with asyncio.timeout(ANSWER), self._session.get(url.geturl()) as answer:
+                if answer.status != 200:
+                    return None
+                text = await answer.text(errors="replace")
+            return metrics.parse(text, predictor, now=now)
+        except (aiohttp.ClientError, TimeoutError, ValueError):
+            self._taken.labels("unscraped").inc()
+            return None
+
+    async def _health(self, _: web.Request) -> web.Response:
+        """Ready while NATS answers: without it no event could be stored."""
+        connected: bool = self._js._nc.is_connected
+        return web.Response(status=200 if connected else 503, text="ok" if connected else "NATS is away")
+
+    async def _metrics(self, _: web.Request) -> web.Response:
+        headers: Mapping[str, str] = {"Content-Type": "text/plain; version=0.0.4"}
+        return web.Response(body=generate_latest(self._registry), headers=headers)
+
+
+def _token(text: str) -> bool:
+    return bool(text) and len(text) <= 63 and all(c.isascii() and (c.isalnum() or c == "-") for c in text)

@@ -1,0 +1,162 @@
+"""The HTTP side: events at /, dead letters at /deadletter, a person's halt and resume, the state to look at.
+
+An event is answered when what it means is stored. When NATS is away the answer is 503, so the broker sends it again.
+"""
+
+import hmac
+import logging
+from typing import Any, get_args
+
+from aiohttp import web
+from nats.js import JetStreamContext
+from prometheus_client import CollectorRegistry, Counter, generate_latest
+
+from driftloop.clients import events
+from driftloop.clients.nats import publish
+from driftloop.errors import StoreError
+from driftloop.retrain.decision import Alarm, End, Halt, Outcome, Resume
+from driftloop.services.decision.loop import Loop
+
+log = logging.getLogger("decision")
+
+FINISHED = "dev.driftloop.run.finished"
+DEADLETTERS = "DRIFTLOOP_DEADLETTERS"
+DEADLETTER_SUBJECTS = "driftloop.deadletters.>"
+LIMIT = 4 * 1024 * 1024
+KINDS = ("alarm", "end", "ignored", "malformed", "deadletter")
+
+
+class Door:
+    """Routes of the decision service."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        js: JetStreamContext,
+        *,
+        namespace: str,
+        pipeline: str,
+        on: frozenset[str],
+        token: str,
+        registry: CollectorRegistry,
+    ) -> None:
+        self._loop = loop
+        self._js = js
+        self._subject = f"driftloop.deadletters.{namespace}.{pipeline}"
+        self._pipeline = pipeline
+        self._on = on
+        self._token = token
+        self._registry = registry
+        self._events = Counter("decision_events", "Events at the door, by what they were", ["kind"], registry=registry)
+        for kind in KINDS:
+            self._events.labels(kind)  # a counter that begins with its first event hides that one from `increase`
+
+    def application(self) -> web.Application:
+        """The routes."""
+        application = web.Application(client_max_size=LIMIT)
+        application.router.add_post("/", self._event)
+        application.router.add_post("/deadletter", self._deadletter)
+        application.router.add_post("/halt", self._halt)
+        application.router.add_post("/resume", self._resume)
+        application.router.add_get("/state", self._state)
+        application.router.add_get("/healthz", self._healthz)
+        application.router.add_get("/metrics", self._metrics)
+        return application
+
+    async def _event(self, request: web.Request) -> web.Response:
+        try:
+            event = events.from_http(request.headers, await request.read())
+            meant = self._meaning(event)
+        except events.MalformedEventError as error:
+            self._events.labels("malformed").inc()
+            log.warning("malformed event: %s", error.message)
+            return web.Response(status=202)
+        if meant is None:
+            self._events.labels("ignored").inc()
+            return web.Response(status=202)
+        try:
+            await self._loop.apply(meant)
+        except StoreError as error:
+            return web.Response(status=503, text=error.message)
+        self._events.labels("alarm" if isinstance(meant, Alarm) else "end").inc()
+        return web.Response(status=202)
+
+    def _meaning(self, event: events.Event) -> Alarm | End | None:
+        """What an event says to the decision; None: nothing. MalformedEventError when its data are not as agreed."""
+        if event.get("inferenceservicename") != self._pipeline or not event.type.startswith("dev.driftloop."):
+            return None
+        data = event.json()
+        if not isinstance(data, dict):
+            raise events.MalformedEventError(f"event {event.id} has no object as its data")
+        if event.type == FINISHED:
+            return End(_text(data, "run"), _outcome(data), str(data.get("reason") or ""))
+        if event.type.removeprefix("dev.driftloop.") not in self._on:
+            return None
+        window, alarm = data.get("window"), data.get("alarm")
+        if type(window) is not int or window < 1 or type(alarm) is not bool:
+            raise events.MalformedEventError(f"event {event.id} has no window number or no alarm")
+        if not alarm:
+            return None
+        return Alarm(_text(data, "detector"), _text(data, "release"), window, alarm, event.id)
+
+    async def _deadletter(self, request: web.Request) -> web.Response:
+        """Keep what could not be delivered, whatever it is."""
+        body = await request.read()
+        try:
+            event = events.from_http(request.headers, body)
+        except events.MalformedEventError:
+            self._events.labels("malformed").inc()
+            return web.Response(status=202)
+        try:
+            destination = event.get("knativeerrordest") or ""
+            await publish(self._js, self._subject, events.pack(event), message_id=f"{destination}/{event.id}")
+        except StoreError as error:
+            return web.Response(status=503, text=error.message)
+        self._events.labels("deadletter").inc()
+        log.error("dead letter: %s %s for %s", event.type, event.id, event.get("knativeerrordest"))
+        return web.Response(status=202)
+
+    async def _halt(self, request: web.Request) -> web.Response:
+        reason = (await request.text())[:200] or "by hand"
+        return await self._by_hand(request, Halt(reason))
+
+    async def _resume(self, request: web.Request) -> web.Response:
+        return await self._by_hand(request, Resume())
+
+    async def _by_hand(self, request: web.Request, event: Halt | Resume) -> web.Response:
+        given = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        if not self._token or not hmac.compare_digest(given.encode(), self._token.encode()):
+            return web.Response(status=401)
+        try:
+            state = await self._loop.apply(event)
+        except StoreError as error:
+            return web.Response(status=503, text=error.message)
+        return web.json_response({"phase": state.phase, "halt": state.halt})
+
+    async def _state(self, request: web.Request) -> web.Response:
+        try:
+            return web.json_response((await self._loop.state()).to_json())
+        except StoreError as error:
+            return web.Response(status=503, text=error.message)
+
+    async def _healthz(self, request: web.Request) -> web.Response:
+        return web.Response(status=200 if self._js._nc.is_connected else 503)
+
+    async def _metrics(self, request: web.Request) -> web.Response:
+        return web.Response(body=generate_latest(self._registry), content_type="text/plain")
+
+
+def _text(data: dict[str, Any], name: str) -> str:
+    value = data.get(name)
+    if not isinstance(value, str) or not value or len(value) > 200:
+        raise events.MalformedEventError(f"data.{name} is missing or not a name")
+    return value
+
+
+def _outcome(data: dict[str, Any]) -> Outcome:
+    text = _text(data, "outcome")
+    known: tuple[Outcome, ...] = get_args(Outcome)
+    for outcome in known:
+        if outcome == text:
+            return outcome
+    raise events.MalformedEventError(f"outcome is `{text}`, must be one of: {', '.join(known)}")

@@ -1,0 +1,118 @@
+"""A fitted detector at rest: `detector.json` (settings) and `reference.npz` (rows). No pickle: fitting again takes a
+second."""
+
+import csv
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+
+from driftloop.errors import PipelineError
+from driftloop.services.detector.config import Config
+from driftloop.services.detector.payload import Rows
+
+MOST_ROWS = 2000
+"""Reference rows kept, drawn by the seed; the tests' cost grows with them."""
+
+
+class ArtifactError(PipelineError):
+    """Reference data or a stored detector can't be used."""
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """The settings it was fitted with, and the rows (n x width, finite)."""
+
+    config: Config
+    reference: Rows
+
+
+def save(artifact: Artifact, folder: Path) -> None:
+    """Write both files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(folder / "reference.npz", rows=artifact.reference)
+    document = {"version": 1, **artifact.config.document(), "rows": len(artifact.reference)}
+    document["width"] = int(artifact.reference.shape[1])
+    (folder / "detector.json").write_text(json.dumps(document, indent=2, sort_keys=True) + "\n")
+
+
+def load(folder: Path) -> Artifact:
+    """Read them back; ArtifactError says what is missing or damaged."""
+    try:
+        document = json.loads((folder / "detector.json").read_text())
+        with np.load(folder / "reference.npz", allow_pickle=False) as arrays:
+            reference = np.asarray(arrays["rows"], dtype=np.float32)
+    except FileNotFoundError as error:
+        raise ArtifactError(
+            f"there is no {error.filename}", hint="the training run's fit step writes it; was it fetched?"
+        ) from error
+    except (OSError, ValueError, KeyError, BadZipFile) as error:
+        raise ArtifactError(f"the detector in {folder} can't be read: {error}") from error
+    if document.get("version") != 1:
+        raise ArtifactError(f"{folder}/detector.json has version {document.get('version')!r}, must be 1")
+    settings = {key: document[key] for key in ("kind", "window", "alarmRate", "on", "seed") if key in document}
+    if reference.ndim != 2 or not len(reference) or not np.isfinite(reference).all():
+        raise ArtifactError(f"the reference rows in {folder} are damaged")
+    return Artifact(Config.of(settings), reference)
+
+
+def gather(folder: Path, features: str, config: Config) -> Artifact:
+    """The reference rows below `folder`: `.npz` (array `features`), `.csv` (all columns but the target) or `.jsonl`."""
+    files = sorted(file for file in folder.rglob("*") if file.suffix in (".npz", ".csv", ".jsonl"))
+    if not files:
+        raise ArtifactError(f"no .npz, .csv or .jsonl file in {folder}", hint="the data steps' output is empty")
+    parts = [_rows(file, features) for file in files]
+    widths = {part.shape[1] for part in parts}
+    if len(widths) > 1:
+        raise ArtifactError(f"the files in {folder} have rows of different widths: {sorted(widths)}")
+    rows = np.concatenate(parts)
+    rows = rows[np.isfinite(rows).all(axis=1)]
+    if len(rows) < 2:
+        raise ArtifactError(f"there are {len(rows)} usable reference rows in {folder}, at least 2 are needed")
+    if len(rows) > MOST_ROWS:
+        chosen = np.random.default_rng(config.seed).choice(len(rows), MOST_ROWS, replace=False)
+        rows = rows[np.sort(chosen)]
+    return Artifact(config, rows)
+
+
+def _rows(file: Path, features: str) -> Rows:
+    try:
+        if file.suffix == ".npz":
+            with np.load(file, allow_pickle=False) as arrays:
+                if features not in arrays:
+                    raise ArtifactError(
+                        f"{file} has no array `{features}`, it has: {', '.join(arrays.files)}",
+                        hint="data.features in the spec names the array",
+                    )
+                array = np.asarray(arrays[features], dtype=np.float32)
+                return array.reshape(len(array), -1)
+        return np.asarray(list(_records(file, features)), dtype=np.float32)
+    except (ValueError, TypeError, KeyError, BadZipFile) as error:
+        raise ArtifactError(f"{file} can't be read as rows of numbers: {error}") from error
+
+
+def _records(file: Path, features: str) -> Iterator[list[float]]:
+    """`features` names columns, separated by commas; `x` in a file without such a column means all but `y`."""
+    with file.open(newline="") as stream:
+        if file.suffix == ".csv":
+            for row in csv.DictReader(stream):
+                yield [float(row[name]) for name in _columns(list(row), features)]
+        else:
+            for line in stream:
+                if line.strip():
+                    record = json.loads(line)
+                    value = record.get(features)
+                    if isinstance(value, list):
+                        yield [float(each) for each in np.asarray(value, dtype=np.float64).reshape(-1)]
+                    else:
+                        yield [float(record[name]) for name in _columns(list(record), features)]
+
+
+def _columns(names: list[str], features: str) -> list[str]:
+    wanted = features.split(",")
+    if all(name in names for name in wanted):
+        return wanted
+    return [name for name in names if name != "y"]

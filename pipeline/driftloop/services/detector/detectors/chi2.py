@@ -1,0 +1,57 @@
+"""Chi-squared, feature by feature: do categories come up as often as they did?"""
+
+import numpy as np
+
+from driftloop.services.detector.config import Config, ConfigError
+from driftloop.services.detector.detectors import Judgement, drift
+from driftloop.services.detector.detectors.alibi import load
+from driftloop.services.detector.payload import Rows
+
+MOST = 100
+"""Different values of a feature that still are categories."""
+EXPECTED = 5
+"""Rows of a window in which a category must be expected; the test's p-values are wrong for rarer ones."""
+
+
+class ChiSquared:
+    """alibi-detect's ChiSquareDrift. The score is the smallest p-value; the threshold is `alarmRate` / features.
+
+    Rare categories count together, and with those that the reference does not have. A feature of nothing but rare
+    ones is refused, since all windows would look alike; so are measurements, where nearly every value is one.
+    """
+
+    def __init__(self, config: Config, reference: Rows) -> None:
+        self._common = [_common(feature, column, config.window) for feature, column in enumerate(reference.T)]
+        detector = load("cd.chisquare", "ChiSquareDrift")
+        self._detector = detector(self._coded(reference), p_val=config.alarm_rate, correction="bonferroni")
+
+    def judge(self, rows: Rows) -> Judgement:
+        """Judge a window."""
+        return drift.judgement(self._detector, self._coded(rows))
+
+    def _coded(self, rows: Rows) -> Rows:
+        """Each value as the number of its category, the rest as one."""
+        coded = np.empty_like(rows)
+        for feature, common in enumerate(self._common):
+            found = np.minimum(np.searchsorted(common, rows[:, feature]), max(len(common) - 1, 0))
+            known = common[found] == rows[:, feature] if len(common) else np.zeros(len(rows), bool)
+            coded[:, feature] = np.where(known, found, len(common))
+        return coded
+
+
+def _common(feature: int, column: Rows, window: int) -> Rows:
+    """The categories of a feature that are not rare, sorted."""
+    values, counts = np.unique(column, return_counts=True)
+    if len(values) > MOST:
+        raise ConfigError(
+            f"feature {feature} has {len(values)} different values, chi2 takes categories: at most {MOST}",
+            hint="compare measurements by `ks`; `data.features` chooses columns",
+        )
+    common = values[counts * window >= EXPECTED * len(column)]
+    if not len(common):
+        raise ConfigError(
+            f"feature {feature} has {len(values)} categories, and none comes up {EXPECTED} times in {window} rows: "
+            "chi2 would see nothing of it",
+            hint="take a larger `window`, or leave the column out: `data.features` chooses columns",
+        )
+    return common

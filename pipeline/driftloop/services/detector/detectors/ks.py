@@ -1,0 +1,56 @@
+"""Kolmogorov-Smirnov, feature by feature: has the distribution of any input changed?"""
+
+import functools
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from driftloop.services.detector.config import Config
+from driftloop.services.detector.detectors import Judgement, drift
+from driftloop.services.detector.detectors.alibi import load
+from driftloop.services.detector.payload import Rows
+
+Scores = tuple[NDArray[np.float32], NDArray[np.float32]]
+
+
+class KolmogorovSmirnov:
+    """alibi-detect's KSDrift. The score is the smallest p-value; the threshold is `alarmRate` / features.
+
+    KSDrift calls scipy once per feature and sorts the reference anew each time. `feature_score`, the one method it
+    leaves to subclasses, is answered here for all features at once from a reference sorted once: the same numbers (a
+    test compares them), ten times sooner.
+    """
+
+    def __init__(self, config: Config, reference: Rows) -> None:
+        self._detector = load("cd.ks", "KSDrift")(reference, p_val=config.alarm_rate, correction="bonferroni")
+        self._sorted = [np.sort(column) for column in reference.T]
+        self._detector.feature_score = self._feature_score
+
+    def judge(self, rows: Rows) -> Judgement:
+        """Judge a window."""
+        return drift.judgement(self._detector, rows)
+
+    def _feature_score(self, reference: Any, rows: Rows) -> Scores:
+        """Two-sided p-values (asymptotic, as KSDrift asks scipy for) and distances of each feature."""
+        distances = np.array([_distance(a, np.sort(b)) for a, b in zip(self._sorted, rows.T, strict=True)])
+        n, m = len(self._sorted[0]), len(rows)
+        large, small = max(float(n), float(m)), min(float(n), float(m))
+        size = float(np.round(large * small / (large + small)))
+        p_values = np.array([_p_value(float(distance), size) for distance in distances])
+        return p_values.astype(np.float32), distances.astype(np.float32)
+
+
+@functools.lru_cache(maxsize=65_536)
+def _p_value(distance: float, size: float) -> float:
+    """Distances of two samples take few different values, and scipy needs long for each."""
+    from scipy.stats import distributions
+
+    return float(np.clip(distributions.kstwo.sf(distance, size), 0, 1))
+
+
+def _distance(one: NDArray[Any], other: NDArray[Any]) -> float:
+    """The largest gap between two empirical distribution functions, of sorted values."""
+    both = np.concatenate([one, other])
+    gaps = np.searchsorted(one, both, side="right") / len(one) - np.searchsorted(other, both, side="right") / len(other)
+    return float(np.abs(gaps).max())

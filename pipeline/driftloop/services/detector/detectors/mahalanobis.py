@@ -1,0 +1,36 @@
+"""Mahalanobis distance: rows far from the reference, measured along its own principal directions."""
+
+import copy
+
+import numpy as np
+
+from driftloop.services.detector.config import Config
+from driftloop.services.detector.detectors import Judgement, outliers
+from driftloop.services.detector.detectors.alibi import load
+from driftloop.services.detector.payload import Rows
+
+COMPONENTS = 10
+
+
+class MahalanobisDistance:
+    """alibi-detect's Mahalanobis. The score of a window is its share of outliers.
+
+    alibi-detect moves the mean and covariance with every batch it scores, drifting along with the traffic. Here each
+    window is judged by a copy of what the reference taught, so the same rows always get the same judgement.
+    """
+
+    def __init__(self, config: Config, reference: Rows) -> None:
+        self._config = config
+        fit, calibration = outliers.split(config, reference)
+        components = min(COMPONENTS, reference.shape[1])
+        self._taught = load("od.mahalanobis", "Mahalanobis")(threshold=0.0, n_components=components)
+        self._taught.score(fit.astype(np.float64))
+        self._threshold = outliers.Threshold.of(self._score(calibration))
+
+    def judge(self, rows: Rows) -> Judgement:
+        """Judge a window."""
+        return outliers.judgement(self._config, self._threshold, self._score, rows)
+
+    def _score(self, rows: Rows) -> outliers.Scores:
+        scores: outliers.Scores = copy.deepcopy(self._taught).score(rows.astype(np.float64))
+        return scores

@@ -1,0 +1,69 @@
+"""When a window has too many outliers.
+
+A row is an outlier when it scores above the j-th largest of m calibration rows the detector was not fitted on. A new
+row of the same kind does so with a probability that is Beta(j, m + 1 - j) distributed, so the outliers among n rows
+are beta-binomial: exact, whatever the scores look like, and honest about how little m rows can say. The window alarms
+when as many outliers as it has would come up less often than `alarmRate`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from driftloop.services.detector.config import Config, ConfigError
+from driftloop.services.detector.detectors import Judgement
+from driftloop.services.detector.payload import Rows
+
+OUTLIER_SHARE = 0.01
+"""Rows in a hundred that count as outliers although nothing is wrong."""
+CALIBRATION_SHARE = 0.3
+LEAST = 50
+
+Scores = NDArray[np.float64]
+
+
+def split(config: Config, reference: Rows) -> tuple[Rows, Rows]:
+    """Rows to fit on and rows to calibrate on, by the seed."""
+    if len(reference) < LEAST:
+        raise ConfigError(f"{config.kind} needs at least {LEAST} reference rows, there are {len(reference)}")
+    order = np.random.default_rng(config.seed).permutation(len(reference))
+    cut = int(len(reference) * CALIBRATION_SHARE)
+    return reference[order[cut:]], reference[order[:cut]]
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """What a row's score must exceed, and how surely it is known."""
+
+    value: float
+    rank: int
+    calibration: int
+
+    @classmethod
+    def of(cls, scores: Scores) -> "Threshold":
+        """From the scores of the calibration rows."""
+        rank = max(1, int(OUTLIER_SHARE * (len(scores) + 1)))
+        return cls(float(np.sort(scores)[-rank]), rank, len(scores))
+
+    def most(self, rows: int, alarm_rate: float) -> int:
+        """The most outliers a window of this many rows may have without an alarm."""
+        from scipy.stats import betabinom
+
+        law = betabinom(rows, self.rank, self.calibration + 1 - self.rank)
+        return int(law.isf(alarm_rate))
+
+
+def judgement(config: Config, threshold: Threshold, score: Callable[[Rows], Scores], rows: Rows) -> Judgement:
+    """Score is the share of outliers, threshold the largest share that is no alarm."""
+    scores = score(rows)
+    outliers = np.flatnonzero(scores > threshold.value)
+    most = threshold.most(len(rows), config.alarm_rate)
+    return Judgement(
+        alarm=len(outliers) > most,
+        score=len(outliers) / len(rows),
+        threshold=most / len(rows),
+        details={"outliers": len(outliers), "rowThreshold": threshold.value, "highest": float(scores.max())},
+        outliers=tuple(int(i) for i in outliers),
+    )

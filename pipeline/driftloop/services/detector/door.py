@@ -1,0 +1,69 @@
+"""POST /: keep the event and answer 202. Nothing is judged here, so the answer is fast and a restart loses nothing."""
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, generate_latest
+
+from driftloop.clients import events
+from driftloop.clients.http import Answer, Request
+from driftloop.clients.jetstream import Publisher, TooLargeError
+from driftloop.errors import StoreError
+from driftloop.services.detector.names import Names, is_release
+
+LIMIT = 4 * 1024 * 1024
+RESULTS = ("stored", "repeated", "malformed", "foreign", "refused")
+
+
+class Door:
+    """The detector's HTTP side."""
+
+    def __init__(
+        self, publisher: Publisher, connected: Callable[[], bool], names: Names, registry: CollectorRegistry
+    ) -> None:
+        self._publisher = publisher
+        self._connected = connected
+        self._names = names
+        self._registry = registry
+        self._events = Counter(
+            "detector_events", "Events that came to the door, by what became of them", ["result"], registry=registry
+        )
+        self._counters = {name: self._events.labels(name) for name in RESULTS}
+        self.ready = False
+
+    async def handle(self, request: Request) -> Answer:
+        """Answer one request."""
+        if request.method == "POST":
+            return Answer(await self._take(request))
+        match request.path:
+            case "/healthz":
+                return Answer(200 if self.ready and self._connected() else 503)
+            case "/metrics":
+                return Answer(200, generate_latest(self._registry))
+        return Answer(404 if request.method == "GET" else 405)
+
+    async def _take(self, request: Request) -> int:
+        """202 also for what can't be an event of ours: any other answer would have it sent again, or dropped unseen."""
+        if request.body is None:
+            return self._count("malformed", 202)
+        try:
+            event = events.from_http(request.headers, request.body)
+        except events.MalformedEventError:
+            return self._count("malformed", 202)
+        release = event.get("endpoint")
+        if release is None or not is_release(release):
+            return self._count("malformed", 202)
+        if event.get("inferenceservicename") != self._names.pipeline:
+            return self._count("foreign", 202)
+        try:
+            new = await self._publisher.publish(
+                self._names.events(release), events.pack(event), message_id=f"{self._names.detector}/{event.id}"
+            )
+        except TooLargeError:
+            return self._count("malformed", 202)
+        except StoreError:
+            return self._count("refused", 503)
+        return self._count("stored" if new else "repeated", 202)
+
+    def _count(self, result: str, status: int) -> int:
+        self._counters[result].inc()
+        return status

@@ -1,0 +1,110 @@
+"""Telling the broker what was found: every stored verdict becomes one event with an id of its own, in order, however
+often it takes."""
+
+import asyncio
+import logging
+
+import aiohttp
+import nats.errors
+import nats.js.errors
+from nats.aio.msg import Msg
+from nats.js import JetStreamContext
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
+from prometheus_client import CollectorRegistry, Counter
+
+from driftloop.clients import events
+from driftloop.clients.events import EventRefusedError
+from driftloop.clients.nats import HINT, messages
+from driftloop.errors import StoreError
+from driftloop.services.detector.names import VERDICTS, Names
+
+log = logging.getLogger("detector")
+
+ACK_WAIT = 12.0
+"""Seconds after which a verdict that was not told comes again, as after a crash; a POST to the broker takes at most 10.
+"""
+
+
+class Emitter:
+    """Sends verdicts until it is cancelled. A durable consumer remembers which have been told."""
+
+    def __init__(
+        self,
+        js: JetStreamContext,
+        names: Names,
+        session: aiohttp.ClientSession,
+        broker: str,
+        registry: CollectorRegistry,
+    ) -> None:
+        self._js = js
+        self._names = names
+        self._session = session
+        self._broker = broker
+        self._sent = Counter("detector_verdicts_sent", "Verdicts the broker has taken", registry=registry)
+        self._troubled = False
+
+    async def run(self) -> None:
+        """Send for ever."""
+        while True:
+            try:
+                await self._follow()
+            except (nats.errors.Error, StoreError, TimeoutError) as error:
+                log.warning("emitter: %s; again in 0.5 s", error or type(error).__name__)
+                await asyncio.sleep(0.5)
+
+    async def ensure(self) -> None:
+        """The durable consumer exists. StoreError when it can't."""
+        try:
+            await self._js.add_consumer(
+                VERDICTS,
+                ConsumerConfig(
+                    durable_name=self._names.emitter,
+                    deliver_policy=DeliverPolicy.ALL,
+                    ack_policy=AckPolicy.EXPLICIT,
+                    ack_wait=ACK_WAIT,
+                    max_ack_pending=1,
+                    filter_subject=self._names.verdicts,
+                ),
+            )
+        except nats.js.errors.APIError as error:
+            raise StoreError(f"consumer {self._names.emitter}: {error.description}", hint=HINT) from error
+
+    async def _follow(self) -> None:
+        await self.ensure()
+        subscription = await self._js.pull_subscribe_bind(consumer=self._names.emitter, stream=VERDICTS)
+        async for message in messages(subscription, wait=2):
+            await self._tell(message)
+
+    async def _tell(self, message: Msg) -> None:
+        event = self._event(message.data)
+        wait = 0.1
+        while True:
+            try:
+                await events.post(self._session, self._broker, event)
+            except EventRefusedError as error:
+                if not self._troubled:
+                    log.warning("verdict not taken: %s; trying until it is", error.message)
+                    self._troubled = True
+                await message.in_progress()
+                await asyncio.sleep(wait)
+                wait = min(wait * 2, 5.0)
+                continue
+            self._troubled = False
+            self._sent.inc()
+            await message.ack()
+            return
+
+    def _event(self, data: bytes) -> events.Event:
+        names = self._names
+        verdict = events.Event({"id": "verdict"}, data).json()
+        return events.make(
+            f"dev.driftloop.{names.detector}",
+            f"driftloop/{names.namespace}/{names.pipeline}/{names.detector}",
+            verdict,
+            id=events.verdict_id(
+                names.namespace, names.pipeline, names.detector, names.release, int(verdict["window"])
+            ),
+            inferenceservicename=names.pipeline,
+            namespace=names.namespace,
+            endpoint=names.release,
+        )

@@ -1,0 +1,236 @@
+"""The main loop: read the stream from the last verdict's event on, cut windows, judge them, store verdicts.
+
+The stored verdicts are the only cursor. A verdict is published on condition that the verdict before it is still the
+last one, so of two processes that judge the same window (a rolling update, a process taken for dead) one is refused
+and starts over from what the other has stored.
+"""
+
+import asyncio
+import json
+import logging
+import secrets
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import nats.errors
+import nats.js.errors
+from nats.aio.msg import Msg
+from nats.js import JetStreamContext
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from driftloop.clients import events
+from driftloop.clients.jetstream import Puller
+from driftloop.clients.nats import DUPLICATE_WINDOW, WrongLastSequenceError, position, publish
+from driftloop.errors import StoreError
+from driftloop.services.detector.config import Config
+from driftloop.services.detector.detectors import Detector, Judgement
+from driftloop.services.detector.names import VERDICTS, Names
+from driftloop.services.detector.payload import Decoded, decode
+from driftloop.services.detector.windows import Cutter, Window
+
+log = logging.getLogger("detector")
+
+BATCH = 500
+QUIET = 12
+"""Empty answers in a row after which the consumer is made anew, in case the server has lost it."""
+MOST_REQUESTS = 100
+ALARMS = ("true", "false")
+ROWS = ("judged", "rejected")
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """The last verdict that is stored."""
+
+    window: int = 0
+    last: int = 0
+    """The last event it covers."""
+    revision: int = 0
+    """Its own sequence in the verdict stream; 0: there is none."""
+
+
+class Judge:
+    """Judges one release's events until it is cancelled."""
+
+    def __init__(
+        self,
+        js: JetStreamContext,
+        names: Names,
+        config: Config,
+        detector: Detector,
+        *,
+        width: int,
+        registry: CollectorRegistry,
+    ) -> None:
+        self._js = js
+        self._names = names
+        self._config = config
+        self._detector = detector
+        self._width = width
+        self._type = f"io.seldon.serving.inference.{config.on}"
+        self._judged: deque[tuple[float, int]] = deque()
+        self._windows = Counter("detector_windows", "Windows judged", ["alarm"], registry=registry)
+        self._rows = Counter("detector_rows", "Rows judged or rejected", ["result"], registry=registry)
+        for alarm in ALARMS:
+            self._windows.labels(alarm)
+        for result in ROWS:
+            self._rows.labels(result)
+        self._window = Gauge("detector_window", "Number of the last window of this release", registry=registry)
+        self._alarm = Gauge("detector_alarm", "1 when the last window alarmed", registry=registry)
+        self._score = Gauge("detector_score", "Score of the last window", registry=registry)
+        self._threshold = Gauge("detector_threshold", "Threshold of the last window", registry=registry)
+        self._waiting = Gauge("detector_waiting_rows", "Rows of the window that is not full yet", registry=registry)
+        self._behind = Gauge("detector_behind_events", "Events of this release that wait to be read", registry=registry)
+        self._took = Gauge("detector_judge_seconds", "How long the last judgement took", registry=registry)
+
+    async def run(self) -> None:
+        """Judge for ever; whatever goes wrong with NATS, start over from the last stored verdict."""
+        while True:
+            try:
+                await self._follow(await self.cursor())
+            except WrongLastSequenceError:
+                log.warning("another process stored the next verdict; going on after it")
+            except (nats.errors.Error, StoreError, TimeoutError) as error:
+                log.warning("%s; again in 0.5 s", error or type(error).__name__)
+                await asyncio.sleep(0.5)
+
+    async def cursor(self) -> Cursor:
+        """The last stored verdict."""
+        try:
+            last = await self._js.get_last_msg(VERDICTS, self._names.verdicts)
+        except nats.js.errors.NotFoundError:
+            return Cursor()
+        verdict = json.loads(last.data or b"{}")
+        self._show(verdict)
+        return Cursor(int(verdict["window"]), int(verdict["lastSequence"]), last.seq or 0)
+
+    async def _follow(self, cursor: Cursor) -> None:
+        cutter = Cutter(self._config.window, cursor.window, cursor.last)
+        revision = cursor.revision
+        async for message in self._messages(cursor.last):
+            where = position(message)
+            sequence = where.stream
+            self._behind.set(where.pending)
+            event, decoded = self._read(message)
+            window = cutter.add(sequence, decoded, event)
+            self._waiting.set(cutter.waiting)
+            if window is not None:
+                revision = await self._conclude(window, revision)
+
+    async def _messages(self, after: int) -> AsyncIterator[Msg]:
+        """The release's events after a sequence, in order and without a gap, for ever.
+
+        The consumer keeps nothing for us: it is made anew at the right place when the server lost it or a delivery is
+        missing.
+        """
+        while True:
+            consumer = await self._js.add_consumer(
+                self._names.stream,
+                ConsumerConfig(
+                    name=f"judge_{secrets.token_hex(8)}",
+                    filter_subject=self._names.events(self._names.release),
+                    deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
+                    opt_start_seq=after + 1,
+                    ack_policy=AckPolicy.NONE,
+                    inactive_threshold=60,
+                    mem_storage=True,
+                ),
+            )
+            puller = await Puller(self._js._nc, self._names.stream, consumer.name, batch=BATCH).start()
+            expected, quiet = 1, 0
+            try:
+                while quiet < QUIET:
+                    messages = await puller.next()
+                    quiet = 0 if messages else quiet + 1
+                    for message in messages:
+                        where = position(message)
+                        if where.consumer != expected:
+                            quiet = QUIET
+                            break
+                        expected += 1
+                        after = where.stream
+                        yield message
+            except StoreError as error:
+                log.warning("%s", error.message)
+                await asyncio.sleep(0.2)
+            finally:
+                await puller.stop()
+            log.info("reading the stream again from event %d", after + 1)
+
+    def _read(self, message: Msg) -> tuple[str, Decoded]:
+        """The request id and the rows of an event; of another type (a Trigger that lets too much through): no rows."""
+        event = events.unpack(message.data)
+        if event.type != self._type:
+            return "", decode(b"[]", self._width)
+        return event.get("requestid") or event.id, decode(event.body, self._width, event.get("protocol"))
+
+    async def _conclude(self, window: Window, revision: int) -> int:
+        """Judge a window and store its verdict; its place in the verdict stream."""
+        started = time.monotonic()
+        judgement = await asyncio.to_thread(self._detector.judge, window.rows)
+        self._took.set(time.monotonic() - started)
+        verdict = _verdict(self._names, window, judgement)
+        stored = await publish(
+            self._js,
+            self._names.verdicts,
+            json.dumps(verdict, separators=(",", ":")).encode(),
+            message_id=events.verdict_id(
+                self._names.namespace,
+                self._names.pipeline,
+                self._names.detector,
+                self._names.release,
+                window.number,
+            ),
+            expected_last=revision,
+        )
+        self._windows.labels(str(judgement.alarm).lower()).inc()
+        self._rows.labels("judged").inc(len(window.rows))
+        self._rows.labels("rejected").inc(window.rejected)
+        self._show(verdict)
+        if judgement.alarm:
+            log.warning(
+                "window %d: alarm, score %.4g, threshold %.4g", window.number, judgement.score, judgement.threshold
+            )
+        await self._forget(window.last)
+        return stored.seq
+
+    def _show(self, verdict: Mapping[str, Any]) -> None:
+        """The last verdict as metrics, also when it was stored before this process began."""
+        self._window.set(verdict["window"])
+        self._alarm.set(verdict["alarm"])
+        self._score.set(verdict["score"])
+        self._threshold.set(verdict["threshold"])
+
+    async def _forget(self, last: int) -> None:
+        """Purge what was judged longer ago than a repeat can arrive: JetStream knows repeats by the messages it still
+        has."""
+        now = time.monotonic()
+        self._judged.append((now, last))
+        old = 0
+        while self._judged and self._judged[0][0] < now - 2 * DUPLICATE_WINDOW:
+            old = self._judged.popleft()[1]
+        if old:
+            await self._js.purge_stream(
+                self._names.stream, seq=old + 1, subject=self._names.events(self._names.release)
+            )
+
+
+def _verdict(names: Names, window: Window, judgement: Judgement) -> dict[str, Any]:
+    outliers = list(dict.fromkeys(window.requests[i] for i in judgement.outliers))
+    return {
+        "detector": names.detector,
+        "release": names.release,
+        "window": window.number,
+        "size": len(window.rows),
+        "firstSequence": window.first,
+        "lastSequence": window.last,
+        "alarm": judgement.alarm,
+        "score": judgement.score,
+        "threshold": judgement.threshold,
+        "details": {**judgement.details, "events": window.events, "rejected": window.rejected},
+        "requests": outliers[:MOST_REQUESTS],
+    }

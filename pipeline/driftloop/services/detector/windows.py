@@ -1,0 +1,72 @@
+"""Cutting a stream of events into windows: by order in the stream, never by time, so that a restart cuts them the
+same way."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from driftloop.services.detector.payload import Decoded, Rows
+
+
+@dataclass(frozen=True)
+class Window:
+    """Consecutive events of one release with at least as many rows as a window needs."""
+
+    number: int
+    first: int
+    """Sequence of its first event in the detector's stream."""
+    last: int
+    rows: Rows
+    requests: tuple[str, ...]
+    """The request id of each row."""
+    events: int
+    rejected: int
+
+
+@dataclass
+class Cutter:
+    """Collects events until a window is full. `number` is the last window cut, `last` its last event."""
+
+    size: int
+    number: int = 0
+    last: int = 0
+    _parts: list[Rows] = field(default_factory=list)
+    _requests: list[str] = field(default_factory=list)
+    _first: int = 0
+    _events: int = 0
+    _rejected: int = 0
+
+    @property
+    def waiting(self) -> int:
+        """Rows of the window that is not full yet."""
+        return len(self._requests)
+
+    def add(self, sequence: int, decoded: Decoded, request: str) -> Window | None:
+        """Take the next event of the stream; the window that it fills, or None."""
+        if sequence <= self.last:
+            return None
+        self._first = self._first or sequence
+        self._events += 1
+        self._rejected += decoded.rejected
+        if len(decoded.rows):
+            self._parts.append(decoded.rows)
+            self._requests += [request] * len(decoded.rows)
+        if len(self._requests) < self.size:
+            return None
+        window = Window(
+            number=self.number + 1,
+            first=self._first,
+            last=sequence,
+            rows=np.concatenate(self._parts),
+            requests=tuple(self._requests),
+            events=self._events,
+            rejected=self._rejected,
+        )
+        self.restart(window.number, sequence)
+        return window
+
+    def restart(self, number: int, last: int) -> None:
+        """Forget what is collected; the next window is `number + 1` and begins after event `last`."""
+        self.number, self.last = number, last
+        self._parts, self._requests = [], []
+        self._first = self._events = self._rejected = 0

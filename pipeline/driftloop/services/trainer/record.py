@@ -1,0 +1,167 @@
+"""What a training call leaves behind: metadata.yaml, and the metrics as files for the workflow."""
+
+import contextlib
+import hashlib
+import importlib.metadata
+import json
+import math
+import os
+import platform
+import sys
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TextIO
+
+import yaml
+
+from driftloop.services.trainer.errors import TrainerError
+
+MOST_LINES = 10_000
+"""Log lines that are kept; later ones are only counted."""
+
+LONGEST_LINE = 64 * 1024
+
+
+class Tee:
+    """Standard output that also keeps the lines that are JSON objects."""
+
+    def __init__(self, out: TextIO) -> None:
+        self.lines: list[dict[str, Any]] = []
+        self.dropped = 0
+        self._out = out
+        self._rest = ""
+
+    def write(self, text: str) -> int:
+        """Pass text on, and look at each line that is now complete."""
+        count = self._out.write(text)
+        *lines, self._rest = (self._rest + text).split("\n")
+        self._rest = self._rest[: LONGEST_LINE + 1]
+        for line in lines:
+            self._keep(line.strip())
+        return count
+
+    def flush(self) -> None:
+        """Pass on what is buffered."""
+        self._out.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._out, name)
+
+    def _keep(self, line: str) -> None:
+        if not line.startswith("{") or len(line) > LONGEST_LINE:
+            return
+        try:
+            found = json.loads(line)
+        except ValueError:
+            return
+        if not isinstance(found, dict):
+            return
+        if len(self.lines) < MOST_LINES:
+            self.lines.append(found)
+        else:
+            self.dropped += 1
+
+
+@contextlib.contextmanager
+def logged() -> Iterator[Tee]:
+    """Keep the JSON lines printed inside the block."""
+    tee = Tee(sys.stdout)
+    with contextlib.redirect_stdout(tee):
+        yield tee
+    tee.flush()
+
+
+def metrics(returned: Any, name: str) -> dict[str, float]:
+    """The returned metrics as plain numbers; TrainerError when there are none, or one is no finite number."""
+    hint = "return a dict of numbers, like {'validation_accuracy': 0.93}"
+    if returned is None:
+        raise TrainerError(f"`{name}` returned no metric", hint=hint)
+    if not isinstance(returned, Mapping):
+        raise TrainerError(f"`{name}` returned {type(returned).__name__}, must be a dict of metrics", hint=hint)
+    if not returned:
+        raise TrainerError(f"`{name}` returned no metric", hint=hint)
+    found: dict[str, float] = {}
+    for key, value in returned.items():
+        number = value.item() if hasattr(value, "item") and getattr(value, "size", 1) == 1 else value
+        if isinstance(number, bool) or not isinstance(number, int | float):
+            raise TrainerError(f"metric `{key}` of `{name}` is {number!r}, must be a number", hint=hint)
+        if not math.isfinite(number):
+            raise TrainerError(
+                f"metric `{key}` of `{name}` is {number}",
+                hint="training diverged? try a smaller learning rate, and look for empty batches",
+            )
+        found[str(key)] = number
+    return found
+
+
+def files(folder: Path) -> list[str]:
+    """Relative names of all files below a folder, sorted."""
+    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+
+
+def digest(folder: Path, pattern: str = "*") -> str:
+    """`sha256:<hex>` over names and contents, the same that the object store's client computes."""
+    whole = hashlib.sha256()
+    for name in sorted(p.relative_to(folder).as_posix() for p in folder.rglob(pattern) if p.is_file()):
+        if "__pycache__" in name:
+            continue
+        with (folder / name).open("rb") as stream:
+            whole.update(f"{hashlib.file_digest(stream, 'sha256').hexdigest()}  {name}\n".encode())
+    return f"sha256:{whole.hexdigest()}"
+
+
+def code(root: Path) -> dict[str, str]:
+    """The user's code: a digest of its Python files, and the git revision where there is one."""
+    found = {"digest": digest(root, "*.py")}
+    head = root / ".git" / "HEAD"
+    with contextlib.suppress(OSError):
+        text = head.read_text().strip()
+        if text.startswith("ref: "):
+            text = (root / ".git" / text.removeprefix("ref: ")).read_text().strip()
+        found["revision"] = text
+    return found
+
+
+def libraries() -> dict[str, str]:
+    """Versions of the distributions that are imported now."""
+    loaded = {name.partition(".")[0] for name in sys.modules}
+    owners = importlib.metadata.packages_distributions()
+    names = sorted({owner for module in loaded for owner in owners.get(module, ())})
+    return {name: importlib.metadata.version(name) for name in names}
+
+
+def hardware() -> dict[str, Any]:
+    """The machine: processor, usable cores, memory, graphics cards."""
+    found: dict[str, Any] = {"machine": platform.machine(), "cores": len(os.sched_getaffinity(0))}
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        found["processor"] = next(li for li in lines if li.startswith("model name")).partition(":")[2].strip()
+    with contextlib.suppress(OSError, ValueError):
+        found["memory"] = int(Path("/proc/meminfo").read_text().split()[1]) * 1024
+    cards = []
+    for file in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
+        with contextlib.suppress(OSError, StopIteration):
+            model = next(line for line in file.read_text().splitlines() if line.startswith("Model"))
+            cards.append(model.partition(":")[2].strip())
+    found["gpus"] = cards
+    return found
+
+
+def write_metadata(file: Path, content: Mapping[str, Any]) -> None:
+    """metadata.yaml; values YAML has no plain form for become their text."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    plain = json.loads(json.dumps(content, default=str))
+    file.write_text(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
+
+
+def write_parameters(folder: Path, values: Mapping[str, str]) -> None:
+    """Files that the workflow reads as output parameters."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, value in values.items():
+        (folder / name).write_text(value)
+
+
+def now() -> str:
+    """The time, UTC, to the second."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,7 @@
+"""What the user writes: `load(text, path=…)` turns YAML into a frozen Pipeline, or says everything that is wrong."""
+
+from driftloop.spec.load import Document, load, read, schema
+from driftloop.spec.model import Pipeline
+from driftloop.spec.problem import InvalidSpec, Problem
+
+__all__ = ["Document", "InvalidSpec", "Pipeline", "Problem", "load", "read", "schema"]

@@ -1,0 +1,69 @@
+"""The detectors a spec can name, one model each. A new one joins the union; the type checker names what is missing."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, Tag
+
+from driftloop.spec.base import SpecModel, tagged
+
+
+class _Detector(SpecModel):
+    on: Literal["request", "response"] = "request"
+    """Which events it looks at."""
+    window: Annotated[int, Field(ge=10, le=100_000)] = 200
+    """Rows that are judged together."""
+    alarm_rate: Annotated[float, Field(gt=0, lt=1)] = 0.01
+    """False alarms it may raise on traffic that has not changed, as a share of windows."""
+
+
+class KolmogorovSmirnov(_Detector):
+    """Compares each feature's distribution by the two-sample Kolmogorov-Smirnov test (Bonferroni corrected)."""
+
+    detector: Literal["ks"] = "ks"
+    """The algorithm."""
+
+
+class CramerVonMises(_Detector):
+    """Compares each feature's distribution by the two-sample Cramér-von Mises test (Bonferroni corrected)."""
+
+    detector: Literal["cvm"] = "cvm"
+    """The algorithm."""
+
+
+class ChiSquared(_Detector):
+    """Compares how often each feature's categories (numbers that name something) come up, by the chi-squared test."""
+
+    detector: Literal["chi2"] = "chi2"
+    """The algorithm."""
+
+
+class IsolationForest(_Detector):
+    """Scores each row by how quickly random splits isolate it."""
+
+    detector: Literal["iforest"] = "iforest"
+    """The algorithm."""
+
+
+class Mahalanobis(_Detector):
+    """Scores each row by its distance from the training data, in units of its spread."""
+
+    detector: Literal["mahalanobis"] = "mahalanobis"
+    """The algorithm."""
+
+
+DriftDetector = Annotated[
+    Annotated[KolmogorovSmirnov, Tag("ks")]
+    | Annotated[CramerVonMises, Tag("cvm")]
+    | Annotated[ChiSquared, Tag("chi2")],
+    tagged("detector", default="ks"),
+]
+"""Judges whole windows: do they still look like the training data?"""
+
+OutlierDetector = Annotated[
+    Annotated[IsolationForest, Tag("iforest")] | Annotated[Mahalanobis, Tag("mahalanobis")],
+    tagged("detector", default="iforest"),
+]
+"""Judges single rows: does one look like nothing in the training data?"""
+
+Detector = DriftDetector | OutlierDetector
+"""Any of them."""

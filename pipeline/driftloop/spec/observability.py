@@ -1,0 +1,64 @@
+"""What a pipeline brings along to be watched by: nothing, unless the spec asks for it."""
+
+import re
+from datetime import timedelta
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, PlainSerializer, PlainValidator, WithJsonSchema
+
+from driftloop.spec.base import SpecModel
+from driftloop.spec.values import duration, written
+
+_PART = r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
+_HOST = r"(?=.{1,253}/)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
+_OWN = ("app.kubernetes.io/", "driftloop.dev/")
+
+
+def _key(text: str) -> str:
+    if not re.fullmatch(f"({_HOST}/)?{_PART}", text):
+        raise ValueError("must be the key of a Kubernetes label, such as release or example.org/team")
+    if text.startswith(_OWN):
+        raise ValueError("must not begin with app.kubernetes.io/ or driftloop.dev/: those say whose the object is")
+    return text
+
+
+def _value(text: str) -> str:
+    if not re.fullmatch(f"({_PART})?", text):
+        raise ValueError("must be the value of a Kubernetes label: at most 63 letters, digits, `-`, `_` and `.`")
+    return text
+
+
+def _quiet(text: object) -> timedelta | None:
+    value = None if text is None else duration(text)
+    if value is not None and not timedelta(minutes=5) <= value <= timedelta(days=7):
+        raise ValueError("must be between 5m and 7d, or null")
+    return value
+
+
+LabelKey = Annotated[str, AfterValidator(_key), Field(max_length=317)]
+LabelValue = Annotated[str, AfterValidator(_value), Field(max_length=63)]
+QuietTime = Annotated[
+    timedelta | None,
+    PlainValidator(_quiet),
+    PlainSerializer(lambda value: None if value is None else written(value), return_type=str | None),
+    WithJsonSchema({"anyOf": [{"type": "string", "examples": ["30m", "1h", "2d"]}, {"type": "null"}]}),
+]
+"""A length of time, or none."""
+
+
+class Prometheus(SpecModel):
+    """PodMonitors and alert rules; the cluster needs the CRDs of the Prometheus operator."""
+
+    labels: dict[LabelKey, LabelValue] = Field(default_factory=dict, max_length=20)
+    """Labels of those objects, for a Prometheus that selects them by labels: `release: kube-prometheus-stack`."""
+    quiet: QuietTime = timedelta(hours=1)
+    """Time without a request to production after which an alert says so, 5m to 7d; null: it may be quiet for ever."""
+
+
+class Observability(SpecModel):
+    """Monitoring objects of the pipeline's own; thresholds come from `rollout.canary`, `monitors` and `retrain`."""
+
+    prometheus: Prometheus | None = None
+    """Scrape this pipeline's pods and alert on what they say; `{}` takes all defaults, null: the platform's do."""
+    dashboard: bool = False
+    """A Grafana dashboard: a ConfigMap with the label that Grafana's sidecar looks for, usable on any cluster."""

@@ -1,0 +1,41 @@
+"""`driftloop step gate`: may this candidate see traffic at all?"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from driftloop.errors import StepError
+from driftloop.release import gates as rules
+from driftloop.steps import options
+from driftloop.steps.settings import write_parameters
+
+
+@click.command()
+@click.option("--gates", required=True, help="The spec's gates (JSON).")
+@click.option("--metrics", required=True, type=click.Path(path_type=Path), help="metrics.json, or its folder.")
+@options.out
+def command(*, gates: str, metrics: Path, out: Path) -> None:
+    """Compare the candidate's metrics with the gates; writes `passed` and verdict.json. A refusal is no failure."""
+    file = metrics / "metrics.json" if metrics.is_dir() else metrics
+    verdict = rules.verdict(rules.parse(gates), _metrics(file))
+    folder = out / "verdict"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "verdict.json").write_text(json.dumps(verdict.to_json(), indent=1, sort_keys=True) + "\n")
+    write_parameters(out / "parameters", passed="true" if verdict.passed else "false")
+    for gate in verdict.gates:
+        options.say(f"{'pass' if gate.passed else 'FAIL'}  {gate.said}")
+    options.say("the candidate goes on" if verdict.passed else "the candidate is refused")
+
+
+def _metrics(file: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(file.read_text())
+    except OSError as error:
+        raise StepError(f"{file} can't be read: {error.strerror}", hint="the evaluate step writes it") from error
+    except ValueError as error:
+        raise StepError(f"{file} can't be read as JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise StepError(f"{file} holds a {type(found).__name__}, must be an object", hint="the evaluate step writes it")
+    return found

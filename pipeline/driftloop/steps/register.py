@@ -1,0 +1,130 @@
+"""`driftloop step register`: the trained version enters the release, as production the first time, then as shadow."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from driftloop.clients.s3 import Location, Store
+from driftloop.errors import StepError
+from driftloop.operations import releases as pipelines
+from driftloop.operations.releases import Message
+from driftloop.release import record
+from driftloop.release.record import Recent, Release, Version
+from driftloop.steps import options
+from driftloop.steps.settings import Settings, run_folder, write_parameters
+
+
+@click.command()
+@options.pipeline
+@options.run
+@click.option("--cause", required=True, help="Why the run was started.")
+@click.option("--model-digest", required=True)
+@click.option("--data-digest", required=True)
+@click.option("--metrics", required=True, type=click.Path(path_type=Path), help="metrics.json, or its folder.")
+@click.option("--detectors", is_flag=True, help="Detectors were fitted with it.")
+@options.out
+def command(
+    *,
+    pipeline: str,
+    run: str,
+    cause: str,
+    model_digest: str,
+    data_digest: str,
+    metrics: Path,
+    detectors: bool,
+    out: Path,
+) -> None:
+    """Commit the new release; writes `phase` (shadow, or stable the first time) and `release`."""
+    settings = Settings.here()
+    folder = run_folder(settings.bucket, run) / "release"
+    _stored(settings.store, folder / "model", model_digest)
+    evaluated = _evaluated(metrics)
+    version = Version(
+        id=record.release_id(run),
+        run=run,
+        model=str(folder / "model"),
+        model_digest=model_digest,
+        detectors=str(folder / "detectors") if detectors else None,
+        data_digest=data_digest,
+        metrics=evaluated.metrics,
+        recent=evaluated.recent,
+    )
+    moved = pipelines.move(
+        settings.repository(),
+        pipeline,
+        lambda release: entered(release, version),
+        lambda before, after: _message(before, after, version, cause),
+    )
+    phase = moved.release.phase if _holds(moved.release.candidate, version) else "stable"
+    write_parameters(out, phase=phase, release=version.id)
+    options.say(f"{version.id} is in phase {phase}, commit {moved.commit.sha if moved.commit else 'made before'}")
+
+
+def entered(release: Release, version: Version) -> Release:
+    """The release with a new version in it; unchanged when it is there already.
+
+    A candidate that is still there makes room: its run is over, or this one would not have been given the claim.
+    """
+    if any(_holds(there, version) for there in (release.production, release.candidate, release.previous)):
+        return release
+    if release.phase == "empty":
+        return record.first(release, version)
+    if release.phase in ("shadow", "canary"):
+        release = record.reject(release)
+    return record.shadow(release, version)
+
+
+def _holds(there: Version | None, version: Version) -> bool:
+    return there is not None and there.id == version.id
+
+
+def _stored(store: Store, model: Location, digest: str) -> None:
+    found = store.digest(model)
+    if found != digest:
+        raise StepError(
+            f"{model} has digest {found}, the run computed {digest}",
+            hint="a release is written once: was this run id used before, or the upload cut off? Run the step again",
+        )
+
+
+def _message(before: Release, after: Release, version: Version, cause: str) -> Message:
+    metrics = ", ".join(f"{name} {value:.4g}" for name, value in sorted(version.metrics.items()))
+    lines = [f"On held-out data: {metrics}."] if metrics else []
+    if before.candidate is not None:
+        lines.append(f"It takes the place of {before.candidate.id}, whose rollout had stopped.")
+    role = "as the first release" if after.phase == "stable" else "in shadow"
+    return Message(f"Release {version.id} of {after.name} {role}", version, cause, "\n".join(lines))
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What metrics.json says about the new version."""
+
+    metrics: dict[str, float]
+    recent: Recent | None
+    """None without production, or without recent rows."""
+
+
+def _evaluated(path: Path) -> Evaluated:
+    file = path / "metrics.json" if path.is_dir() else path
+    try:
+        found = json.loads(file.read_text())
+        candidate, production = found["candidate"], found["production"] or {}
+        recent = None
+        if candidate.get("recent") and production.get("recent") and (rows := found["rows"]["recent"]):
+            recent = Recent(
+                against=found["against"],
+                rows=rows,
+                metrics=_numbers(candidate["recent"]),
+                production=_numbers(production["recent"]),
+            )
+        return Evaluated(_numbers(candidate["all"]), recent)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise StepError(f"{file} can't be read: {error!r}", hint="the evaluate step writes it") from error
+
+
+def _numbers(metrics: dict[str, Any]) -> dict[str, float]:
+    return {name: float(value) for name, value in metrics.items()}

@@ -1,0 +1,152 @@
+"""`driftloop step snapshot`: which data this run sees is fixed by key and digest before anything reads it."""
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from driftloop.clients import s3
+from driftloop.clients.s3 import Location, MissingObjectError, Object, Store
+from driftloop.errors import StepError, StoreError
+from driftloop.operations import releases as pipelines
+from driftloop.release.record import Version
+from driftloop.steps import options, seen
+from driftloop.steps.settings import Settings, run_folder, write_parameters
+
+MAX_OBJECTS = 50_000
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One object of the data folder as this run saw it; `sha256` in hex."""
+
+    key: str
+    size: int
+    etag: str
+    sha256: str
+
+
+@click.command()
+@options.pipeline
+@options.run
+@click.option("--uri", required=True, help="Folder of the batches, s3://bucket/prefix.")
+@click.option("--max-bytes", default=20 * 1024**3, show_default=True, help="Refuse more data than this.")
+@options.out
+def command(*, pipeline: str, run: str, uri: str, max_bytes: int, out: Path) -> None:
+    """Fix which data this run sees, and fetch it and production's model."""
+    settings = Settings.here()
+    store = settings.store
+    production = _production(settings, pipeline)
+    earlier = _snapshot_of(store, settings.bucket, production)
+
+    data, source = out / "data", s3.location(uri)
+    shutil.rmtree(data, ignore_errors=True)
+    batches = _fetch(store, source, data / "all", max_bytes)
+    recent = recent_keys(batches, earlier)
+    _sort(data, source, batches, recent)
+    digest = s3.combined_digest({batch.key: batch.sha256 for batch in batches})
+    document = {
+        "uri": uri,
+        "objects": [{**asdict(batch), "recent": batch.key in recent} for batch in batches],
+        "dataDigest": digest,
+    }
+    _write_json(out / "snapshot" / "snapshot.json", document)
+    # recency is part of it: it decides who is held out, and which rows detectors are fitted on
+    layout = s3.combined_digest({f"{batch.key in recent} {batch.key}": batch.sha256 for batch in batches})
+    write_parameters(out / "parameters", digest=layout.removeprefix("sha256:")[:32])
+    _fetch_production(store, production, out / "production")
+    try:
+        seen.remember(store, settings.bucket, pipeline, {(batch.key, batch.etag) for batch in batches})
+    except StoreError as error:
+        # a run is worth more than the note that spares the next one
+        options.say(f"what was seen is not remembered: {error.message}")
+    options.say(f"{len(batches)} batches, {len(recent)} of them recent, {digest}")
+
+
+def recent_keys(batches: Sequence[Batch], earlier: Mapping[str, Any] | None) -> frozenset[str]:
+    """What production has not been trained on; when there is nothing new, what was new to production."""
+    everything = frozenset(batch.key for batch in batches)
+    if earlier is None:
+        return everything
+    known = {(entry["key"], entry["sha256"]): bool(entry["recent"]) for entry in earlier["objects"]}
+    new = frozenset(batch.key for batch in batches if (batch.key, batch.sha256) not in known)
+    again = frozenset(batch.key for batch in batches if known.get((batch.key, batch.sha256)))
+    return new or again or everything
+
+
+def _production(settings: Settings, pipeline: str) -> Version | None:
+    repository = settings.repository()
+    return pipelines.read(repository.tree(repository.tip()), pipeline).release.production
+
+
+def _snapshot_of(store: Store, bucket: Location, production: Version | None) -> Mapping[str, Any] | None:
+    if production is None:
+        return None
+    at = run_folder(bucket, production.run) / "snapshot" / "snapshot.json"
+    try:
+        found: Mapping[str, Any] = store.read_json(at)
+    except MissingObjectError:
+        options.say(f"{at} is gone: all data counts as recent")
+        return None
+    return found
+
+
+def _fetch(store: Store, source: Location, folder: Path, max_bytes: int) -> list[Batch]:
+    try:
+        found = store.folder(source)
+    except MissingObjectError as error:
+        raise StepError(f"{source} does not exist", hint="create the bucket and put labelled batches there") from error
+    _bounded(source, found, max_bytes)
+    batches = []
+    for entry in found:
+        name = source.below(entry.key)
+        file = (folder / name).resolve()
+        if not file.is_relative_to(folder.resolve()):
+            raise StepError(f"{source} holds the key `{entry.key}`, which is no path inside a folder")
+        digest = store.get_file(Location(source.bucket, entry.key), file)
+        batches.append(Batch(name, file.stat().st_size, entry.etag, digest))
+    return batches
+
+
+def _bounded(source: Location, found: Sequence[Object], max_bytes: int) -> None:
+    if not found:
+        raise StepError(f"no batches below {source}", hint="put labelled .npz, .csv or .jsonl files there")
+    if len(found) > MAX_OBJECTS:
+        raise StepError(f"{len(found)} objects below {source}, at most {MAX_OBJECTS} are read", hint="join small files")
+    if (total := sum(entry.size for entry in found)) > max_bytes:
+        raise StepError(
+            f"{total} bytes below {source}, at most {max_bytes} are read", hint="raise --max-bytes or keep less there"
+        )
+
+
+def _sort(data: Path, source: Location, batches: Sequence[Batch], recent: frozenset[str]) -> None:
+    for side in ("earlier", "recent"):
+        (data / side).mkdir(parents=True, exist_ok=True)
+    for batch in batches:
+        target = data / ("recent" if batch.key in recent else "earlier") / batch.key
+        target.parent.mkdir(parents=True, exist_ok=True)
+        (data / "all" / batch.key).rename(target)
+    shutil.rmtree(data / "all")
+
+
+def _fetch_production(store: Store, production: Version | None, folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    if production is None:
+        _write_json(folder / "release.json", {})
+        return
+    _write_json(folder / "release.json", production.model_dump(mode="json", by_alias=True))
+    store.get_folder(s3.location(production.model), folder / "model")
+    if (digest := s3.folder_digest(folder / "model")) != production.model_digest:
+        raise StepError(
+            f"production's model has digest {digest}, release.yaml says {production.model_digest}",
+            hint=f"somebody changed {production.model}: restore it, or roll back",
+        )
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n")

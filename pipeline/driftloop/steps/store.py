@@ -1,0 +1,60 @@
+"""`driftloop step store`: one folder that a release points to, with digests, written once."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import click
+import yaml
+
+from driftloop.clients import s3
+from driftloop.errors import StepError
+from driftloop.steps import options
+from driftloop.steps.settings import write_parameters
+
+
+@click.command()
+@options.run
+@options.folder("--trial", "The chosen trial: model/ and metadata.yaml.")
+@options.folder("--snapshot", "Folder of snapshot.json.")
+@options.folder("--evaluation", "Folder of metrics.json.")
+@options.folder("--detectors", "Fitted detectors, one folder each.", required=False)
+@options.out
+def command(*, run: str, trial: Path, snapshot: Path, evaluation: Path, detectors: Path | None, out: Path) -> None:
+    """Put the release together; writes release/, `model-digest` and `data-digest`."""
+    release = out / "release"
+    shutil.rmtree(release, ignore_errors=True)
+    release.mkdir(parents=True)
+    if not (trial / "model").is_dir() or not s3.files_below(trial / "model"):
+        raise StepError(f"{trial / 'model'} holds no model", hint="the training function writes it to `out`")
+    shutil.copytree(trial / "model", release / "model")
+    if detectors is not None and detectors.is_dir():
+        shutil.copytree(detectors, release / "detectors")
+    model = s3.folder_digest(release / "model")
+    data = str(_json(snapshot / "snapshot.json")["dataDigest"])
+    metadata = _metadata(trial / "metadata.yaml") | {
+        "run": run,
+        "modelDigest": model,
+        "dataDigest": data,
+        "evaluation": _json(evaluation / "metrics.json"),
+    }
+    (release / "metadata.yaml").write_text(yaml.safe_dump(metadata, sort_keys=False))
+    write_parameters(out / "parameters", model_digest=model, data_digest=data)
+    options.say(f"model {model}\ndata  {data}")
+
+
+def _json(file: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        raise StepError(f"{file} can't be read: {error}", hint="an earlier step writes it") from error
+    return found
+
+
+def _metadata(file: Path) -> dict[str, Any]:
+    try:
+        found = yaml.safe_load(file.read_text()) if file.exists() else {}
+    except yaml.YAMLError as error:
+        raise StepError(f"{file} is not YAML: {error}") from error
+    return found if isinstance(found, dict) else {}

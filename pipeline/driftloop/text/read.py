@@ -1,0 +1,250 @@
+"""YAML text to nodes, as an API server's tools read it, with bounded work.
+
+Nodes are built from libyaml's events in a loop, so no nesting can exhaust a stack, and what aliases expand to is
+counted before anything walks it. Unlike PyYAML: dates and `12:30` are text, and `1e3` is a number, as in Go.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import yaml
+
+from driftloop.text.node import Node, Scalar
+
+MAX_BYTES = 8 * 1024 * 1024
+MAX_VALUES = 500_000
+MAX_DEPTH = 200
+
+Fault = Literal["encoding", "size", "syntax", "expansion", "duplicate", "key"]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why a file, or a part of it, can't be read."""
+
+    fault: Fault
+    line: int
+    column: int
+    said: str
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a file holds: its documents (empty ones left out), or why it can't be read."""
+
+    documents: tuple[Node, ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+
+class _Stop(Exception):  # noqa: N818 - carries a Problem to the one place that returns it
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+
+
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_STR, _CORE = "tag:yaml.org,2002:str", "tag:yaml.org,2002:"
+_INT = re.compile(r"[-+]?(0b[01_]+|0o?[0-7_]+|0x[0-9a-fA-F_]+|[0-9][0-9_]*)")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9][0-9_]*(\.[0-9_]*)?)([eE][-+]?[0-9]+)?")
+_SPECIAL = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+_WORDS: dict[str, bool | None] = {
+    **dict.fromkeys(("true", "True", "TRUE", "yes", "Yes", "YES", "on", "On", "ON"), True),
+    **dict.fromkeys(("false", "False", "FALSE", "no", "No", "NO", "off", "Off", "OFF"), False),
+    **dict.fromkeys(("", "~", "null", "Null", "NULL")),
+}
+
+
+def read(content: str | bytes, *, line: int = 0) -> Reading:
+    """The documents of a file. `line` is added to every line, for YAML that stands inside other YAML."""
+    try:
+        return _Composer(_decoded(content), line).all()
+    except _Stop as stop:
+        return Reading(problems=(stop.problem,))
+
+
+def _decoded(content: str | bytes) -> str:
+    size = len(content)
+    if size > MAX_BYTES:
+        raise _Stop(Problem("size", 1, 1, f"the file has {size} bytes, must have at most {MAX_BYTES}"))
+    if isinstance(content, str):
+        return content
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = content[: error.start]
+        line, column = before.count(b"\n") + 1, error.start - (before.rfind(b"\n") + 1) + 1
+        said = f"byte 0x{content[error.start]:02x} is not UTF-8"
+        raise _Stop(Problem("encoding", line, column, said)) from error
+
+
+class _Composer:
+    """One pass over the events of a text."""
+
+    def __init__(self, text: str, offset: int) -> None:
+        self.text = text
+        self.offset = offset
+        self.problems: list[Problem] = []
+        self.anchors: dict[str, Node | None] = {}
+        self.count = 0
+
+    def all(self) -> Reading:
+        documents: list[Node] = []
+        try:
+            loader = _Loader(self.text)
+            try:
+                while True:
+                    event = loader.get_event()
+                    if isinstance(event, yaml.StreamEndEvent):
+                        break
+                    if isinstance(event, yaml.DocumentStartEvent):
+                        self.anchors = {}
+                        node = self.node(loader, loader.get_event())
+                        if node.value is not None:
+                            documents.append(node)
+            finally:
+                loader.dispose()
+        except yaml.MarkedYAMLError as error:
+            mark = error.problem_mark or error.context_mark
+            said = " ".join(part for part in (error.context, error.problem) if part)
+            line, column = (mark.line + 1, mark.column + 1) if mark is not None else (1, 1)
+            raise self.stop("syntax", line, column, said) from error
+        except yaml.reader.ReaderError as error:
+            raise self.stop("syntax", *self.around(error.position), "a character that YAML does not allow") from error
+        except UnicodeEncodeError as error:
+            raise self.stop("encoding", *self.around(error.start), "half a surrogate pair, which is no text") from error
+        except yaml.YAMLError as error:
+            raise self.stop("syntax", 1, 1, str(error)) from error
+        return Reading(tuple(documents), tuple(self.problems))
+
+    def around(self, position: int) -> tuple[int, int]:
+        before = self.text[:position]
+        return before.count("\n") + 1, position - (before.rfind("\n") + 1) + 1
+
+    def stop(self, fault: Fault, line: int, column: int, said: str) -> _Stop:
+        return _Stop(Problem(fault, line + self.offset, column, said))
+
+    def node(self, loader: Any, event: Any) -> Node:
+        """The node that begins with an event. `open` holds the collections around it, with the key that waits."""
+        waiting: list[tuple[Node, list[Node], str | None]] = []
+        while True:
+            finished: Node | None
+            mark: Any = event.start_mark
+            self.count += 1
+            if self.count > 2 * MAX_VALUES:  # as many beginnings and ends
+                said = f"more than {MAX_VALUES} values stand before this"
+                raise self.stop("expansion", mark.line + 1, mark.column + 1, said)
+            if isinstance(event, yaml.SequenceStartEvent | yaml.MappingStartEvent):
+                if len(waiting) >= MAX_DEPTH:
+                    raise self.stop(
+                        "expansion", mark.line + 1, mark.column + 1, f"nested more than {MAX_DEPTH} levels deep"
+                    )
+                started = Node(
+                    {} if isinstance(event, yaml.MappingStartEvent) else [],
+                    mark.line + 1 + self.offset,
+                    mark.column + 1,
+                )
+                if event.anchor is not None:
+                    self.anchors[event.anchor] = None
+                waiting.append((started, [], event.anchor))
+                event = loader.get_event()
+                continue
+            if isinstance(event, yaml.SequenceEndEvent | yaml.MappingEndEvent):
+                finished, parts, anchor = waiting.pop()
+                self.close(finished, parts)
+                if anchor is not None:
+                    self.anchors[anchor] = finished
+            elif isinstance(event, yaml.AliasEvent):
+                finished = self.alias(event)
+            else:
+                finished = self.scalar(event)
+            if not waiting:
+                return finished
+            waiting[-1][1].append(finished)
+            event = loader.get_event()
+
+    def alias(self, event: Any) -> Node:
+        line, column = event.start_mark.line + 1, event.start_mark.column + 1
+        if event.anchor not in self.anchors:
+            raise self.stop("syntax", line, column, f"the alias `*{event.anchor}` has no anchor before it")
+        target = self.anchors[event.anchor]
+        if target is None:
+            raise self.stop("expansion", line, column, f"the alias `*{event.anchor}` refers to itself")
+        return Node(
+            target.value, line + self.offset, column, plain=target.plain, literal=False, source=target.source,
+            size=target.size, depth=target.depth,
+        )  # fmt: skip
+
+    def scalar(self, event: Any) -> Node:
+        plain = event.style is None or event.style == ""
+        tag = event.tag
+        value: Scalar = event.value
+        if (event.implicit[0] and plain and tag in (None, "!")) or (
+            tag is not None and tag.startswith(_CORE) and tag not in (_STR, _CORE + "binary", _CORE + "timestamp")
+        ):
+            value = _resolved(event.value)
+        mark = event.start_mark
+        node = Node(
+            value, mark.line + 1 + self.offset, mark.column + 1, plain=plain, literal=event.style == "|",
+            source=event.value,
+        )  # fmt: skip
+        if event.anchor is not None:
+            self.anchors[event.anchor] = node
+        return node
+
+    def close(self, node: Node, parts: list[Node]) -> None:
+        """Give a collection its parts, and refuse it when it has grown too much."""
+        node.size = 1 + sum(part.size for part in parts)
+        node.depth = 1 + max((part.depth for part in parts), default=0)
+        if node.size > MAX_VALUES or node.depth > MAX_DEPTH:
+            what = f"more than {MAX_VALUES} values" if node.size > MAX_VALUES else f"more than {MAX_DEPTH} levels"
+            raise self.stop(
+                "expansion", node.line - self.offset, node.column, f"{what}, aliases expanded, stand from here on"
+            )
+        if isinstance(node.value, list):
+            node.value.extend(parts)
+            return
+        members: dict[str, Node] = {}
+        merged: list[Node] = []
+        for key, part in zip(parts[::2], parts[1::2], strict=True):
+            if isinstance(key.value, dict | list):
+                self.problems.append(Problem("key", key.line, key.column, "a key is a list or a mapping, must be text"))
+                continue
+            name = key.source
+            if name == "<<" and key.plain:
+                merged.append(part)
+                continue
+            if name in members:
+                said = f"`{name}` stands here twice, first in line {members[name].key_line}"
+                self.problems.append(Problem("duplicate", key.line, key.column, said))
+                continue
+            part.key_line, part.key_column = key.line, key.column
+            members[name] = part
+        for part in merged:
+            for one in part.list or [part]:
+                for name, member in one.map.items():
+                    members.setdefault(name, member)
+        node.value = members
+
+
+def _resolved(text: str) -> Scalar:
+    """The type a plain scalar has for Go's YAML 1.1 readers."""
+    if text in _WORDS:
+        return _WORDS[text]
+    first = text[0]
+    if first in "-+.0123456789":
+        if _INT.fullmatch(text):
+            digits = text.replace("_", "")
+            try:
+                return int(digits, 0)
+            except ValueError:
+                pass
+            try:
+                return int(digits, 8) if digits.lstrip("-+").startswith("0") else int(digits)
+            except ValueError:
+                pass
+        if _FLOAT.fullmatch(text) or _SPECIAL.fullmatch(text):
+            try:
+                return float(text.replace("_", "").replace(".inf", "inf").replace(".nan", "nan"))
+            except ValueError:
+                return text
+    return text

@@ -1,6 +1,0 @@
-"""Manifests -> Tree, Tree against Tree. `rendered(spec_text, release_text)` is the one way from texts to files."""
-
-from pipeline.render.diff import Change, diff, owned
-from pipeline.render.tree import Tree, generated, header, rendered, tree
-
-__all__ = ["Change", "Tree", "diff", "generated", "header", "owned", "rendered", "tree"]

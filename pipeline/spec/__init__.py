@@ -1,7 +1,0 @@
-"""What the user writes: `load(text, path=…)` turns YAML into a frozen Pipeline, or says everything that is wrong."""
-
-from pipeline.spec.load import Document, load, read, schema
-from pipeline.spec.model import Pipeline
-from pipeline.spec.problem import InvalidSpec, Problem
-
-__all__ = ["Document", "InvalidSpec", "Pipeline", "Problem", "load", "read", "schema"]

@@ -1,0 +1,181 @@
+"""The demo's parts that need no platform: its load generator, its screen, and the folder it takes over."""
+
+import asyncio
+import json
+import math
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from click.testing import CliRunner
+
+from driftloop.cli.demo import _empty, command
+from driftloop.demo.demo_screen import Screen, percent
+from driftloop.demo.demo_traffic import Row, Tally, Traffic, read_rows
+from driftloop.errors import LocalError
+from driftloop.local.ground.state import State, free_port
+
+ROWS = {
+    "even": tuple(Row((float(n),), n % 2) for n in range(10)),
+    "unlabelled": (Row((1.0,), None),),
+}
+
+
+class Model:
+    """Answers class 0, so half of `even` is right; `status` and `body` break it."""
+
+    def __init__(self) -> None:
+        self.status = 200
+        self.body = {"data": {"ndarray": [[0.9, 0.1]]}}
+        self.ids: list[str] = []
+
+    async def predict(self, request: web.Request) -> web.Response:
+        assert len((await request.json())["data"]["ndarray"][0]) == 1
+        self.ids.append(request.headers["Seldon-Puid"])
+        return web.json_response(self.body, status=self.status)
+
+
+@pytest.fixture
+async def model():
+    model = Model()
+    app = web.Application()
+    app.router.add_post("/predict", model.predict)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    model.url = f"http://127.0.0.1:{runner.addresses[0][1]}/predict"
+    yield model
+    await runner.cleanup()
+
+
+async def sent(tally: Tally, number: int) -> None:
+    async with asyncio.timeout(10):
+        while tally.answered + tally.failed < number:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+async def test_counts_right_answers_of_each_turn_and_gives_every_request_its_own_id(model):
+    async with Traffic.open(model.url, ROWS, rate=400, prefix="t") as traffic:
+        first = traffic.turn("even")
+        await sent(first, 40)
+        second = traffic.turn("unlabelled")
+        await sent(second, 5)
+        traffic.pause()
+    assert first.judged == first.answered == first.sent
+    assert abs(first.accuracy - 0.5) < 0.05
+    assert second.answered == second.sent
+    assert math.isnan(second.accuracy)
+    assert sorted(model.ids) == sorted(first.ids + second.ids)
+    assert len(set(model.ids)) == len(model.ids)
+
+
+async def test_keeps_its_rate(model):
+    async with Traffic.open(model.url, ROWS, rate=100, prefix="t") as traffic:
+        tally = traffic.turn("even")
+        await asyncio.sleep(1)
+        traffic.pause()
+    assert 80 <= tally.sent <= 110
+    assert 0 < tally.quantile(0.5) <= tally.quantile(0.99)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "reason"),
+    [
+        (503, {}, "HTTP 503"),
+        (200, {"data": {}}, "an answer that is no prediction"),
+        (200, [], "an answer that is no prediction"),
+    ],
+)
+async def test_a_failed_request_is_counted_by_its_reason(model, status, body, reason):
+    model.status, model.body = status, body
+    async with Traffic.open(model.url, ROWS, rate=200, prefix="t") as traffic:
+        tally = traffic.turn("even")
+        await sent(tally, 5)
+    assert tally.errors == {reason: tally.sent}
+    assert tally.answered == 0
+
+
+async def test_a_model_that_is_gone_is_counted_too(model):
+    async with Traffic.open(f"http://127.0.0.1:{free_port()}/", ROWS, rate=200, prefix="t") as traffic:
+        tally = traffic.turn("even")
+        await sent(tally, 3)
+    assert tally.failed == tally.sent
+
+
+def test_reads_rows(tmp_path):
+    file = tmp_path / "rows.jsonl"
+    file.write_text('{"x": [1, 2.5], "y": 3}\n{"x": [0, 0]}\n')
+    assert read_rows(file) == (Row((1, 2.5), 3), Row((0, 0), None))
+    file.write_text("")
+    with pytest.raises(LocalError, match="holds no rows"):
+        read_rows(file)
+
+
+def test_the_summary_holds_only_if_every_claim_does(capsys):
+    screen = Screen()
+    assert not screen.summary("")
+    screen.claim("one", held=True, seen="1")
+    assert screen.summary("abc first commit")
+    screen.claim("two", held=False, seen="3")
+    assert not screen.summary("")
+    out = capsys.readouterr().out
+    assert "held    one: 1" in out
+    assert "FAILED  two: 3" in out
+    assert "abc first commit" in out
+
+
+async def test_prints_what_is_added_to_the_timeline(tmp_path, capsys):
+    timeline = tmp_path / "timeline.jsonl"
+    timeline.write_text(json.dumps({"what": "before"}) + "\n")
+    follower = asyncio.create_task(Screen().follow(timeline))
+    await asyncio.sleep(0.1)
+    with timeline.open("a") as lines:
+        lines.write(json.dumps({"what": "promoted", "why": "judged", "commit": "0123456789abcdef"}) + '\n{"what": "ha')
+    await asyncio.sleep(0.4)
+    with timeline.open("a") as lines:
+        lines.write('lf"}\n')
+    await asyncio.sleep(0.4)
+    follower.cancel()
+    said = capsys.readouterr().err
+    assert "before" not in said
+    assert "promoted" in said
+    assert "(judged)" in said
+    assert "0123456789" in said
+    assert "half" in said
+
+
+def test_percent():
+    assert percent(0.9642) == "96.4 %"
+    assert percent(math.nan) == "-"
+
+
+def test_takes_over_only_what_a_demo_left(tmp_path):
+    _empty(State.at(tmp_path / "new"))
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "thesis.tex").write_text("years of work")
+    with pytest.raises(LocalError, match="not a demo's folder"):
+        _empty(State.at(home))
+    assert (home / "thesis.tex").exists()
+
+    state = State.at(tmp_path / "state")
+    state.create()
+    with pytest.raises(LocalError, match="not a demo's folder"):
+        _empty(state)
+    (state.root / "demo").mkdir()
+    (state.envs / "kept").mkdir()
+    state.timeline.write_text("{}\n")
+    with state.lock(), pytest.raises(LocalError, match="runs"):
+        _empty(state)
+    _empty(state)
+    assert (state.envs / "kept").exists()
+    assert not state.timeline.exists()
+    assert not state.nats.exists()
+    state.create()
+
+
+def test_a_spec_that_is_not_there_is_a_usage_error(tmp_path: Path):
+    result = CliRunner().invoke(command, ["--spec", str(tmp_path / "none.yaml")])
+    assert result.exit_code == 2
+    assert "does not exist" in result.output

@@ -1,0 +1,248 @@
+"""A state folder with a real nats-server, a real S3 server and the stand-in for Argo as a process of its own."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import nats
+import yaml
+
+from driftloop.clients.nats import keys
+from driftloop.clients.s3 import Location, Store
+from driftloop.local.argo.store import BUCKET
+from driftloop.local.ground.state import MARK, State
+from driftloop.local.kubelet import images
+
+BIN = Path(sys.executable).parent
+TOKEN = "let-me-in"
+REF = "example.com/steps:1"
+NAMESPACE = "digits"
+
+Json = dict[str, Any]
+
+
+class World:
+    """Everything a test of the stand-in needs; `close` kills all of it."""
+
+    def __init__(self, root: Path) -> None:
+        self.state = State.at(root / "state")
+        self.state.create()
+        self.ports = self.state.ports()
+        self.children: dict[str, subprocess.Popen[bytes]] = {}
+        self.objects: list[Json] = []
+        self._write_platform()
+        self.app = root / "app"
+        self.app.mkdir()
+
+    def start(self) -> None:
+        """All three processes."""
+        self.start_nats()
+        self.start_s3()
+        self.store.create_bucket("driftloop")
+        self.start_argo()
+
+    def start_s3(self) -> None:
+        serve = (BIN / "rclone", "serve", "s3", f"--addr=127.0.0.1:{self.ports['s3']}", "--auth-key=user,secret")
+        self.spawn("s3", [*serve, self.state.s3], self.ports["s3"])
+
+    def start_nats(self) -> None:
+        self.spawn(
+            "nats",
+            [BIN / "nats-server", "-js", "-sd", self.state.nats, "-a", "127.0.0.1", "-p", str(self.ports["nats"])],
+            self.ports["nats"],
+        )
+
+    def start_argo(self) -> None:
+        command = [sys.executable, "-m", "driftloop.local.argo_run", "--state", str(self.state.root)]
+        self.spawn("argo", command, self.ports["webhook"])
+
+    def spawn(self, name: str, command: list[Any], port: int) -> None:
+        log = (self.state.logs / f"{name}.log").open("ab")
+        env = {"PATH": f"{BIN}:/usr/bin:/bin", "RCLONE_CONFIG": "/dev/null", MARK: str(self.state.root)}
+        self.children[name] = subprocess.Popen(
+            [str(word) for word in command], env=env, stdout=log, stderr=log, start_new_session=True
+        )
+        until(lambda: _listens(port), f"{name} listens", seconds=20)
+
+    def kill(self, name: str, sent: int = signal.SIGKILL) -> None:
+        """Send a signal and wait for the end."""
+        child = self.children.pop(name)
+        child.send_signal(sent)
+        child.wait(20)
+
+    def close(self) -> None:
+        for name in list(self.children):
+            with contextlib.suppress(ProcessLookupError):
+                self.kill(name)
+
+    @property
+    def store(self) -> Store:
+        return Store.at(f"http://127.0.0.1:{self.ports['s3']}", access_key="user", secret_key="secret")
+
+    def image(self, **scripts: str) -> None:
+        """The one image, whose code folder holds these Python files."""
+        for name, text in scripts.items():
+            (self.app / f"{name}.py").write_text(text)
+        images._write(self.state, REF, env=Path(sys.prefix), context=self.app, content="", scripts={})
+
+    def apply(self, *objects: Json) -> None:
+        """What the reconciler would do after a commit."""
+        self.objects = list(objects)
+        temporary = self.state.run / "new"
+        temporary.write_text(json.dumps({"revision": str(time.time_ns()), "objects": self.objects}))
+        os.replace(temporary, self.state.objects)
+
+    def submit(self, spec: Json, name: str = "run", **metadata: Any) -> str:
+        """Create a Workflow, as any program may."""
+        from driftloop.local.argo.store import Workflows
+
+        async def create() -> str:
+            client = await nats.connect(f"nats://127.0.0.1:{self.ports['nats']}")
+            try:
+                workflows = await Workflows.open(client.jetstream())
+                manifest = {
+                    "apiVersion": "argoproj.io/v1alpha1",
+                    "kind": "Workflow",
+                    "metadata": {"name": name, **metadata},
+                    "spec": spec,
+                }
+                made, _ = await workflows.create(manifest, namespace=NAMESPACE)
+                return made
+            finally:
+                await client.close()
+
+        return asyncio.run(create())
+
+    def workflows(self) -> dict[str, Json]:
+        """All Workflows by name."""
+
+        async def read() -> dict[str, Json]:
+            client = await nats.connect(f"nats://127.0.0.1:{self.ports['nats']}")
+            try:
+                js = client.jetstream()
+                bucket = await js.key_value(BUCKET)
+                found = []
+                for key in await keys(js, BUCKET):
+                    # one may be deleted meanwhile
+                    with contextlib.suppress(nats.js.errors.KeyNotFoundError):
+                        found.append(json.loads((await bucket.get(key)).value or b""))
+                return {item["metadata"]["name"]: item for item in found}
+            finally:
+                await client.close()
+
+        return asyncio.run(read())
+
+    def delete(self, name: str) -> None:
+        async def remove() -> None:
+            client = await nats.connect(f"nats://127.0.0.1:{self.ports['nats']}")
+            try:
+                await (await client.jetstream().key_value(BUCKET)).delete(f"{NAMESPACE}.{name}")
+            finally:
+                await client.close()
+
+        asyncio.run(remove())
+
+    def finished(self, name: str = "run", seconds: float = 60) -> Json:
+        """A Workflow when it is over."""
+
+        def over() -> Json | None:
+            found = self.workflows().get(name)
+            phase = (found or {}).get("status", {}).get("phase")
+            return found if phase in ("Succeeded", "Failed", "Error") else None
+
+        return until(over, f"{name} ends", seconds=seconds, every=0.1)
+
+    def node(self, workflow: Json, display: str) -> Json:
+        """A node by its display name."""
+        found = [n for n in workflow["status"]["nodes"].values() if n["displayName"] == display]
+        assert found, (display, [n["displayName"] for n in workflow["status"]["nodes"].values()])
+        return found[0]
+
+    def log(self, workflow: str, node: str) -> str:
+        return (self.state.logs / workflow / f"{node}.log").read_text()
+
+    def text(self, key: str) -> str:
+        """An object in the artifact bucket."""
+        return self.store.read(Location("driftloop", key)).decode()
+
+    def _write_platform(self) -> None:
+        repository = {
+            "s3": {
+                "endpoint": f"127.0.0.1:{self.ports['s3']}",
+                "insecure": True,
+                "bucket": "driftloop",
+                "accessKeySecret": {"name": "driftloop-platform", "key": "accesskey"},
+                "secretKeySecret": {"name": "driftloop-platform", "key": "secretkey"},
+            }
+        }
+        self.state.platform.write_text(
+            json.dumps(
+                {
+                    "configMap": {
+                        "nats-url": f"nats://127.0.0.1:{self.ports['nats']}",
+                        "s3-bucket": "driftloop",
+                        "artifact-repository": yaml.safe_dump(repository),
+                    },
+                    "secret": {"accesskey": "user", "secretkey": "secret", "webhook-token": TOKEN},
+                }
+            )
+        )
+
+
+def until(condition: Callable[[], Any], what: str, *, seconds: float = 30, every: float = 0.05) -> Any:
+    """The first true value of a condition."""
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        time.sleep(every)
+    return found
+
+
+def container(*args: str, image: str = REF, **more: Any) -> Json:
+    """A container with the usual volume, running one of the image's files."""
+    return {
+        "image": image,
+        "command": ["python"],
+        "args": list(args),
+        "volumeMounts": [{"name": "work", "mountPath": "/work"}],
+        **more,
+    }
+
+
+def spec(*templates: Json, entrypoint: str = "main", **more: Any) -> Json:
+    """A Workflow's spec with the usual volume and artifact repository."""
+    return {
+        "entrypoint": entrypoint,
+        "templates": list(templates),
+        "volumes": [{"name": "work", "emptyDir": {}}],
+        "artifactRepositoryRef": {"configMap": "driftloop-platform", "key": "artifact-repository"},
+        **more,
+    }
+
+
+def out_parameter(name: str, **more: Any) -> Json:
+    return {"name": name, "valueFrom": {"path": f"/work/out/parameters/{name}", **more}}
+
+
+def artifact(name: str, key: str | None = None, *, side: str = "out") -> Json:
+    """A folder of plain files under /work/in or /work/out."""
+    found: Json = {"name": name, "path": f"/work/{side}/{name}"}
+    if side == "out":
+        found["archive"] = {"none": {}}
+    if key is not None:
+        found["s3"] = {"key": key}
+    return found
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -1,0 +1,372 @@
+"""Webhook, Sensor and CronWorkflow with a real nats-server: an event becomes one Workflow, whatever is killed."""
+
+import asyncio
+import concurrent.futures
+import json
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import nats
+import pytest
+
+from driftloop.local.argo_workflows.cron import BUCKET as SCHEDULES
+from tests.local.argo_world import NAMESPACE, TOKEN, Json, World, container, spec, until
+
+HOST = "digits-retrain.digits.svc.cluster.local:12000"
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    made = World(tmp_path_factory.mktemp("argo"))
+    made.image(nothing="")
+    try:
+        made.start()
+        made.apply(*objects())
+        until(lambda: post(made, {"pipeline": "nobody"})[0] == 200, "the webhook is there")
+        yield made
+    finally:
+        made.close()
+
+
+def post(
+    world: World,
+    body: Any,
+    *,
+    token: str | None = TOKEN,
+    path: str = "/retrain",
+    method: str = "POST",
+    host: str = HOST,
+) -> tuple[int, str]:
+    """Status and body of a call of the webhook."""
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{world.ports['webhook']}{path}", data=data if method != "GET" else None, method=method
+    )
+    request.add_header("Host", host)
+    request.add_header("Content-Type", "application/json")
+    if token is not None:
+        request.add_header("Authorization", f"Bearer {token}")
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def source(name: str = "digits-retrain", namespace: str = NAMESPACE, **webhook: Any) -> Json:
+    return {
+        "kind": "EventSource",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {
+            "eventBusName": "default",
+            "replicas": 1,
+            "webhook": {
+                "retrain": {
+                    "port": "12000",
+                    "endpoint": "/retrain",
+                    "method": "POST",
+                    "authSecret": {"name": "driftloop-platform", "key": "webhook-token"},
+                    "maxPayloadSize": 1000,
+                    **webhook,
+                }
+            },
+        },
+    }
+
+
+def service(name: str = "digits-retrain", namespace: str = NAMESPACE) -> Json:
+    return {
+        "kind": "Service",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {"selector": {"eventsource-name": name}, "ports": [{"port": 12000}]},
+    }
+
+
+def template() -> Json:
+    nothing = {"name": "main", "container": container("nothing.py")}
+    arguments = {"parameters": [{"name": "decision", "value": ""}, {"name": "cause", "value": "schedule"}]}
+    return {
+        "kind": "WorkflowTemplate",
+        "metadata": {"name": "digits-train", "namespace": NAMESPACE},
+        "spec": spec(nothing, arguments=arguments),
+    }
+
+
+def sensor(name: str = "digits-retrain", **trigger: Any) -> Json:
+    def copied(key: str, dest: str, **more: Any) -> Json:
+        return {"src": {"dependencyName": "decided", "dataKey": f"body.{key}"}, "dest": dest, **more}
+
+    resource = {
+        "apiVersion": "argoproj.io/v1alpha1",
+        "kind": "Workflow",
+        "metadata": {"name": "digits-", "namespace": NAMESPACE},
+        "spec": {
+            "workflowTemplateRef": {"name": "digits-train"},
+            "arguments": {"parameters": [{"name": "decision", "value": ""}, {"name": "cause", "value": ""}]},
+        },
+    }
+    return {
+        "kind": "Sensor",
+        "metadata": {"name": name, "namespace": NAMESPACE},
+        "spec": {
+            "template": {"serviceAccountName": "digits-sensor"},
+            "dependencies": [
+                {
+                    "name": "decided",
+                    "eventSourceName": "digits-retrain",
+                    "eventName": "retrain",
+                    "filters": {
+                        "data": [
+                            {"path": "body.pipeline", "type": "string", "value": ["^digits$"]},
+                            {"path": "body.decision", "type": "string", "value": ["^[0-9a-f]{12}$"]},
+                        ]
+                    },
+                }
+            ],
+            "triggers": [
+                {
+                    "template": {
+                        "name": "train",
+                        "conditions": "decided",
+                        "k8s": {
+                            "operation": "create",
+                            "source": {"resource": resource},
+                            "parameters": [
+                                copied("decision", "metadata.name", operation="append"),
+                                copied("decision", "spec.arguments.parameters.0.value"),
+                                copied("cause", "spec.arguments.parameters.1.value"),
+                            ],
+                        },
+                    },
+                    "retryStrategy": {"steps": 3, "duration": "1s", "factor": 2, "jitter": 0.1},
+                    "atLeastOnce": True,
+                    **trigger,
+                }
+            ],
+        },
+    }
+
+
+def objects() -> list[Json]:
+    return [source(), service(), sensor(), template()]
+
+
+def decided(decision: str, **more: Any) -> Json:
+    return {"pipeline": "digits", "decision": decision, "cause": "alarm x", **more}
+
+
+def runs(world: World, prefix: str) -> list[str]:
+    return sorted(name for name in world.workflows() if name.startswith(prefix))
+
+
+def test_one_decision_is_one_run_however_often_it_is_delivered(world: World) -> None:
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: post(world, decided("aaaaaaaaaaaa")), range(20)))
+    assert answers == [(200, "success")] * 20
+    done = world.finished("digits-aaaaaaaaaaaa")
+    assert done["status"]["phase"] == "Succeeded"
+    assert done["spec"]["arguments"]["parameters"] == [
+        {"name": "decision", "value": "aaaaaaaaaaaa"},
+        {"name": "cause", "value": "alarm x"},
+    ]
+    assert done["metadata"]["labels"]["events.argoproj.io/sensor"] == "digits-retrain"
+    uid = done["metadata"]["uid"]
+    post(world, decided("aaaaaaaaaaaa"))
+    post(world, decided("bbbbbbbbbbbb"))
+    world.finished("digits-bbbbbbbbbbbb")
+    assert runs(world, "digits-a") == ["digits-aaaaaaaaaaaa"]
+    assert world.workflows()["digits-aaaaaaaaaaaa"]["metadata"]["uid"] == uid
+    log = (world.state.logs / "argo.log").read_text()
+    assert log.count("workflow digits-aaaaaaaaaaaa already exists") == 20
+
+
+@pytest.mark.parametrize(
+    ("body", "more", "status", "said"),
+    [
+        (decided("cccccccccccc"), {"token": None}, 401, "bearer token"),
+        (decided("cccccccccccc"), {"token": "wrong"}, 401, "bearer token"),
+        (decided("cccccccccccc"), {"token": TOKEN + "x"}, 401, "bearer token"),
+        (b"not json", {}, 400, "not JSON"),
+        (b"\xff\xfe\x00", {}, 400, "not JSON"),
+        (b"[" * 900, {}, 400, "not JSON"),
+        (decided("cccccccccccc", more="x" * 1000), {}, 413, "larger than 1000 bytes"),
+        (decided("cccccccccccc"), {"method": "PUT"}, 400, "use POST"),
+        (decided("cccccccccccc"), {"path": "/other"}, 404, "no EventSource has the endpoint /other"),
+        (decided("cccccccccccc"), {"host": "other.digits.svc.cluster.local"}, 404, "no Service other.digits"),
+    ],
+)
+def test_what_the_webhook_refuses(world: World, body: Any, more: Json, status: int, said: str) -> None:
+    found, text = post(world, body, **more)
+    assert (found, said in text) == (status, True), text
+    assert runs(world, "digits-c") == []
+
+
+def test_health(world: World) -> None:
+    assert post(world, b"", path="/health", method="GET", token=None) == (200, "OK")
+
+
+def test_what_the_filters_hold_back(world: World) -> None:
+    for body in (
+        decided("not-hex"),
+        decided("dddddddddddd", pipeline="digits2"),
+        {"pipeline": "digits"},
+        [1],
+        "x",
+        None,
+    ):
+        assert post(world, body)[0] == 200
+    assert post(world, {"pipeline": "digits", "decision": "dddddddddddd"})[0] == 200  # no cause, no default
+    assert post(world, decided("eeeeeeeeeeee"))[0] == 200
+    world.finished("digits-eeeeeeeeeeee")
+    assert runs(world, "digits-d") == []
+    assert "the event has no `body.cause`" in (world.state.logs / "argo.log").read_text()
+
+
+def test_events_wait_while_everything_is_killed(world: World) -> None:
+    """Killed after `success` and before the Workflow: it comes all the same, once."""
+    for n in range(4):
+        assert post(world, decided(f"f0000000000{n}")) == (200, "success")
+        world.kill("argo")
+        if n % 2:
+            world.kill("nats")
+            world.start_nats()
+        world.start_argo()
+        until(lambda: post(world, {"pipeline": "nobody"})[0] == 200, "the webhook is back")
+    for n in range(4):
+        assert world.finished(f"digits-f0000000000{n}")["status"]["phase"] == "Succeeded"
+    assert len(runs(world, "digits-f")) == 4
+
+
+def test_without_nats_the_sender_hears_of_it(world: World) -> None:
+    world.kill("nats")
+    assert post(world, decided("a1a1a1a1a1a1"))[0] == 500
+    world.start_nats()
+    until(lambda: post(world, decided("a1a1a1a1a1a1"))[0] == 200, "events are stored again")
+    assert world.finished("digits-a1a1a1a1a1a1")["status"]["phase"] == "Succeeded"
+
+
+def test_two_pipelines_share_the_port(world: World) -> None:
+    world.apply(*objects(), source("b-retrain", "b"), service("b-retrain", "b"))
+    until(lambda: post(world, {}, host="b-retrain.b.svc.cluster.local:12000")[0] == 200, "the second is there")
+    status, said = post(world, decided("a2a2a2a2a2a2"), host=f"127.0.0.1:{world.ports['webhook']}")
+    assert status == 404
+    assert "several EventSources have /retrain: send one of these as Host" in said
+    assert post(world, decided("a2a2a2a2a2a2"), host="digits-retrain.digits")[0] == 200
+    world.finished("digits-a2a2a2a2a2a2")
+    world.apply(*objects())
+    until(lambda: post(world, {}, host="b-retrain.b")[0] == 404, "the second is gone")
+    assert post(world, {}, host=f"127.0.0.1:{world.ports['webhook']}")[0] == 200
+
+
+def test_a_changed_sensor_and_what_it_refuses(world: World) -> None:
+    log = world.state.logs / "argo.log"
+    before = log.read_text().count("applied")
+    changed = sensor(rateLimit={"unit": "Second", "requestsPerUnit": 100})
+    odd = sensor("odd")
+    odd["spec"]["triggers"][0]["template"]["slack"] = {}
+    slow = sensor("slow", dlqTrigger={})
+    world.apply(source(), service(), changed, odd, slow, template())
+    until(lambda: log.read_text().count("applied") > before, "it is applied")
+    text = log.read_text()
+    assert "Sensor digits/odd: `triggers.0.template.slack` is not understood by the local runtime" in text
+    assert "Sensor digits/slow: `triggers.0.dlqTrigger` is not understood by the local runtime" in text
+    assert post(world, decided("a3a3a3a3a3a3"))[0] == 200
+    world.finished("digits-a3a3a3a3a3a3")
+    world.apply(*objects())
+
+
+def test_a_condition_of_two_events(world: World) -> None:
+    both = sensor("both")
+    second = {**both["spec"]["dependencies"][0], "name": "other", "filters": None}
+    second["filters"] = {"data": [{"path": "body.kind", "type": "string", "value": ["^second$"]}]}
+    both["spec"]["dependencies"].append(second)
+    trigger = both["spec"]["triggers"][0]["template"]
+    trigger["conditions"] = "decided && other"
+    trigger["k8s"]["source"]["resource"]["metadata"]["name"] = "both-"
+    log = world.state.logs / "argo.log"
+    before = log.read_text().count("applied")
+    world.apply(*objects(), both)
+    until(lambda: log.read_text().count("applied") > before, "it is applied")
+    post(world, decided("a4a4a4a4a4a4"))
+    world.finished("digits-a4a4a4a4a4a4")
+    world.kill("argo")
+    world.start_argo()
+    assert runs(world, "both-") == []
+    until(lambda: post(world, {"kind": "second"})[0] == 200, "the webhook is back")
+    world.finished("both-a4a4a4a4a4a4")
+    world.apply(*objects())
+
+
+def cron(name: str, **more: Any) -> Json:
+    return {
+        "apiVersion": "argoproj.io/v1alpha1",
+        "kind": "CronWorkflow",
+        "metadata": {"name": name, "namespace": NAMESPACE},
+        "spec": {
+            "schedules": ["0 * * * *"],
+            "timezone": "Etc/UTC",
+            "concurrencyPolicy": "Forbid",
+            "startingDeadlineSeconds": 7200,
+            "workflowSpec": {"workflowTemplateRef": {"name": "digits-train"}},
+            **more,
+        },
+    }
+
+
+def test_missed_times_after_a_stop(world: World) -> None:
+    """The latest missed one is made within the deadline, once; a suspended or too late one is not."""
+    hour = int(time.time()) // 3600 * 3600
+    asyncio.run(remember(world, dict.fromkeys(("missed", "late", "still", "held"), hour - 7200)))
+    world.submit({"workflowTemplateRef": {"name": "digits-train"}}, name="still-running")
+    asyncio.run(remember(world, {"still": hour - 7200}, last="not-over"))
+    hang = spec({"name": "main", "container": container("-c", "import time; time.sleep(60)")})
+    world.submit(hang, name="not-over")
+    world.apply(
+        *objects(),
+        cron("missed"),
+        cron("late", startingDeadlineSeconds=0),
+        cron("held", suspend=True),
+        cron("still"),
+        cron("fresh"),
+        cron("odd", schedules=["every day"]),
+    )
+    done = world.finished(f"missed-{hour}")
+    assert done["status"]["phase"] == "Succeeded"
+    assert done["metadata"]["labels"]["workflows.argoproj.io/cron-workflow"] == "missed"
+    assert done["metadata"]["annotations"]["workflows.argoproj.io/scheduled-time"].endswith(":00:00Z")
+    world.kill("argo")
+    world.start_argo()
+    log = world.state.logs / "argo.log"
+    until(lambda: log.read_text().count("digits/still: not-over still runs") >= 1, "the cron was looked at")
+    time.sleep(1)
+    names = set(world.workflows())
+    assert {name for name in names if name.endswith(str(hour))} <= {f"missed-{hour}", f"late-{hour}"}
+    if time.time() - hour > 60:
+        assert f"late-{hour}" not in names
+    assert "schedule `every day` is not understood" in log.read_text()
+    world.delete("not-over")
+    world.apply(*objects())
+
+
+async def remember(world: World, until: dict[str, float], last: str | None = None) -> None:
+    client = await nats.connect(f"nats://127.0.0.1:{world.ports['nats']}")
+    try:
+        bucket = await client.jetstream().key_value(SCHEDULES)
+        for name, moment in until.items():
+            await bucket.put(f"{NAMESPACE}.{name}", json.dumps({"until": moment, "last": last}).encode())
+    finally:
+        await client.close()
+
+
+def test_a_clean_stop_leaves_no_process(world: World, tmp_path: Path) -> None:
+    import signal
+
+    started = time.monotonic()
+    world.kill("argo", signal.SIGTERM)
+    assert time.monotonic() - started < 8
+    assert "Traceback" not in (world.state.logs / "argo.log").read_text()
+    world.start_argo()

@@ -1,0 +1,325 @@
+"""The little languages in Argo's strings, held against straightforward readings of them."""
+
+import contextlib
+import json
+import re
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from driftloop.local.argo import jsonpaths
+from driftloop.local.argo.expressions import Dialect, ExpressionError, evaluate, parse, when
+from driftloop.local.argo.nodes import Node, Phase, node_id
+from driftloop.local.argo.parts import NotUnderstoodError
+from driftloop.local.argo.times import duration
+from driftloop.local.argo_events.eventing import Filters, Trigger
+from driftloop.local.argo_events.sensor import filled, passes
+from driftloop.local.argo_workflows import tags
+from driftloop.local.argo_workflows.cron import times
+from driftloop.local.argo_workflows.dag import STATES, Ended, plan
+from driftloop.local.argo_workflows.merge import merged
+from driftloop.local.argo_workflows.model import CronSpec, Task
+from driftloop.local.argo_workflows.mounts import local
+
+NAMES = ("a", "b-1", "train", "C")
+PHASES: tuple[Phase, ...] = ("Succeeded", "Failed", "Error", "Skipped", "Omitted")
+
+
+def conditions(depth: int = 4) -> st.SearchStrategy[tuple[str, str]]:
+    """A `depends`, and the same as Python over `holds(task, state)`."""
+    leaf = st.tuples(st.sampled_from(NAMES), st.sampled_from(("", *STATES))).map(
+        lambda pair: (f"{pair[0]}.{pair[1]}".rstrip("."), f"holds({pair[0]!r}, {pair[1]!r})")
+    )
+    space = st.sampled_from(("", " ", "  "))
+
+    def grow(inner: st.SearchStrategy[tuple[str, str]]) -> st.SearchStrategy[tuple[str, str]]:
+        negated = inner.map(lambda one: (f"!({one[0]})", f"(not ({one[1]}))"))
+        grouped = inner.map(lambda one: (f"({one[0]})", f"({one[1]})"))
+        joined = st.tuples(inner, st.sampled_from((("&&", "and"), ("||", "or"))), inner, space).map(
+            lambda p: (f"{p[0][0]}{p[3]}{p[1][0]}{p[3]}{p[2][0]}", f"{p[0][1]} {p[1][1]} {p[2][1]}")
+        )
+        return negated | grouped | joined
+
+    return st.recursive(leaf, grow, max_leaves=2**depth)
+
+
+@settings(max_examples=150, deadline=None)
+@given(condition=conditions(), phases=st.tuples(*[st.sampled_from(PHASES)] * len(NAMES)))
+def test_depends_means_what_python_says(condition: tuple[str, str], phases: tuple[Phase, ...]) -> None:
+    text, python = condition
+    ended = {name: Ended(phase) for name, phase in zip(NAMES, phases, strict=True)}
+
+    def holds(task: str, state: str) -> bool:
+        if not state:
+            return ended[task].phase in ("Succeeded", "Skipped")
+        return ended[task].phase == {"Errored": "Error"}.get(state, state)
+
+    expected = eval(python, {"holds": holds})
+    names = {name.rstrip(".") for name in re.findall(r"[A-Za-z][\w-]*", re.sub(r"\.\w+", "", text))}
+    tasks = [Task(name=name, template="t") for name in NAMES] + [Task(name="last", template="t", depends=text)]
+    made = plan(tasks)
+    assert made.waits_for["last"] == names
+    assert made.runs("last", ended) == expected
+    assert (
+        evaluate(parse(text, Dialect.DEPENDS), lambda parts: holds(parts[0], parts[1] if parts[1:] else "")) == expected
+    )
+
+
+@settings(max_examples=100, deadline=None)
+@given(text=st.text("ab&|!(). ", max_size=12))
+def test_no_text_breaks_the_parser(text: str) -> None:
+    for dialect in Dialect:
+        with contextlib.suppress(ExpressionError):
+            assert parse(text, dialect) is not None
+
+
+def test_loops_have_states_of_their_own() -> None:
+    some, none = Ended("Failed", ("Succeeded", "Failed")), Ended("Failed", ("Failed", "Error"))
+    assert (some.holds("AnySucceeded"), some.holds("AllFailed")) == (True, False)
+    assert (none.holds("AnySucceeded"), none.holds("AllFailed")) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("phases", "whole"),
+    [
+        ({"a": "Succeeded", "b": "Succeeded", "c": "Succeeded"}, "Succeeded"),
+        ({"a": "Failed", "b": "Omitted", "c": "Omitted"}, "Failed"),
+        ({"a": "Failed", "b": "Succeeded", "c": "Omitted"}, "Succeeded"),
+        ({"a": "Succeeded", "b": "Skipped", "c": "Omitted"}, "Succeeded"),
+        ({"a": "Failed", "b": "Error", "c": "Omitted"}, "Error"),
+        ({"a": "Succeeded", "b": "Succeeded", "c": "Failed"}, "Failed"),
+    ],
+)
+def test_a_dag_ends_as_its_last_tasks_do(phases: dict[str, Phase], whole: str) -> None:
+    chain = plan(
+        [
+            Task(name="a", template="t"),
+            Task(name="b", template="t", depends="a"),
+            Task(name="c", template="t", depends="b"),
+        ]
+    )
+    nodes = {name: Node(name, name, name, "Pod", "t", "", phase) for name, phase in phases.items()}
+    assert chain.phase(nodes) == whole
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("true == true", True),
+        ('"true" == "true"', True),
+        ('"true" == true', False),
+        ("heads == tails", False),
+        ("heads != tails && 1 < 2", True),
+        ("'it''' == 'x'", None),
+        ('"a b" == "a b"', True),
+        ("3 >= 3.0", True),
+        ("!(1 == 2) || false", True),
+        ("true", True),
+        ("r1-x == r1-x", None),
+        ("yes", None),
+        ("", None),
+        ("1 <", None),
+    ],
+)
+def test_when(text: str, value: bool | None) -> None:
+    if value is None:
+        with pytest.raises(ExpressionError):
+            when(text)
+    else:
+        assert when(text) is value
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    scope=st.dictionaries(
+        st.from_regex(r"\A[a-z]{1,4}(\.[a-z-]{1,4})?\Z"), st.text("ab{}= \n\"'", max_size=10), max_size=4
+    ),
+    between=st.lists(st.text("xy }\n", max_size=5), min_size=6, max_size=6),
+)
+def test_a_value_is_put_in_as_it_is_and_never_looked_at_again(scope: dict[str, str], between: list[str]) -> None:
+    text, expected = between[0], between[0]
+    for (tag, value), gap in zip(scope.items(), between[1:], strict=False):
+        text += f"{{{{ {tag} }}}}{gap}"
+        expected += value + gap
+    assert tags.fill_text(text, scope) == expected
+    document = {"a": [text, 1, None, {"b": text}], "c": True}
+    assert tags.fill(document, scope) == {"a": [expected, 1, None, {"b": expected}], "c": True}
+    assert tags.tags(document) == set(scope)
+    assert tags.fill_known(text + "{{other}}", scope) == expected + "{{other}}"
+
+
+def test_tags_that_can_not_be_filled_in() -> None:
+    with pytest.raises(tags.UnresolvedTagError, match=r"failed to resolve \{\{tasks.a.outputs.parameters.x\}\}"):
+        tags.fill_text("x {{tasks.a.outputs.parameters.x}}", {})
+    scope = {"tasks.a.outputs.parameters.ok": "true", "inputs.parameters.my-x": "3"}
+    assert tags.fill_text("{{= tasks.a.outputs.parameters.ok == 'true' }}", scope) == "true"
+    assert tags.fill_text("{{= asInt(inputs.parameters['my-x']) > 2 ? 'many' : 'few' }}", scope) == "many"
+    assert tags.fill_text("{{= tasks.b.outputs.parameters.x ?? 'none' }}", scope) == "none"
+    with pytest.raises(tags.UnresolvedTagError, match="nil"):
+        tags.fill_text("{{= tasks.b.outputs.parameters.x }}", scope)
+    with pytest.raises(ExpressionError, match=r"`toJson` .* is not understood by the local runtime"):
+        tags.fill_text("{{= toJson(inputs.parameters) }}", scope)
+
+
+def test_mount_paths_are_replaced_only_where_they_are_paths(tmp_path: Any) -> None:
+    mounts = {"/work": tmp_path}
+    for text, expected in {
+        "/work": "P",
+        "/work/in/x": "P/in/x",
+        "--out=/work/out": "--out=P/out",
+        '{"a":"/work/x","b":["/work"]}': '{"a":"P/x","b":["P"]}',
+        "/work:/work/lib": "P:P/lib",
+        "s3://bucket/work/x": "s3://bucket/work/x",
+        "/workshop": "/workshop",
+        "/home/work/x": "/home/work/x",
+        "/work.d": "/work.d",
+    }.items():
+        assert local(text, mounts) == expected.replace("P", str(tmp_path)), text
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    document=st.recursive(
+        st.none() | st.integers(), lambda inner: st.dictionaries(st.sampled_from("ab.c"), inner) | st.lists(inner)
+    ),
+    path=st.lists(st.sampled_from(("a", "b", "c", "0", "1")), min_size=1, max_size=4),
+)
+def test_what_is_put_is_found(document: Any, path: list[str]) -> None:
+    before = json.dumps(document)
+    try:
+        changed = jsonpaths.put(document, ".".join(path), "new")
+    except jsonpaths.PathError:
+        return
+    assert jsonpaths.get(changed, ".".join(path)) == (True, "new")
+    assert json.dumps(document) == before
+
+
+def test_paths_with_dots_and_headers() -> None:
+    event = {"header": {"X-Id": ["7"]}, "body": {"a.b": {"c": 1}}}
+    assert jsonpaths.get(event, "header.X-Id.0") == (True, "7")
+    assert jsonpaths.get(event, "body.a\\.b.c") == (True, 1)
+    assert jsonpaths.get(event, "body.a.b") == (False, None)
+
+
+@pytest.mark.parametrize(
+    ("data", "body", "passed"),
+    [
+        ({"type": "string", "value": ["mnist"]}, "xmnist2", True),
+        ({"type": "string", "value": ["^mnist$"]}, "xmnist2", False),
+        ({"type": "string", "value": ["^a$", "^b$"]}, "b", True),
+        ({"type": "string", "value": ["^a$"], "comparator": "!="}, "b", True),
+        ({"type": "string", "value": ["1"]}, 1, False),
+        ({"type": "number", "value": [3], "comparator": ">="}, 3.5, True),
+        ({"type": "number", "value": ["3"]}, "3", False),
+        ({"type": "number", "value": [1, 2], "comparator": "!="}, 2, False),
+        ({"type": "bool", "value": [True]}, True, True),
+        ({"type": "bool", "value": ["true"]}, "true", False),
+    ],
+)
+def test_data_filters(data: dict[str, Any], body: Any, passed: bool) -> None:
+    filters = Filters.model_validate({"data": [{"path": "body.x", **data}]})
+    assert passes(filters, {"body": {"x": body}}) is passed
+    assert passes(filters, {"body": {}}) is False
+
+
+def test_trigger_parameters() -> None:
+    def parameter(dest: str, key: str, **more: Any) -> dict[str, Any]:
+        return {"src": {"dependencyName": "d", "dataKey": key, **more.pop("src", {})}, "dest": dest, **more}
+
+    resource = {"metadata": {"name": "x-"}, "spec": {"list": [{"value": "old"}]}}
+    parameters = [
+        parameter("metadata.name", "body.id", operation="append"),
+        parameter("metadata.label", "body.none", src={"value": "default"}),
+        parameter("spec.list.0.value", "body.object"),
+        parameter("spec.list.-1", "body.object", src={"useRawData": True}),
+        parameter("spec.number", "body.number"),
+    ]
+    k8s = {"operation": "create", "source": {"resource": resource}, "parameters": parameters}
+    trigger = Trigger.model_validate({"template": {"name": "t", "k8s": k8s}})
+    made = filled(trigger, {"d": {"body": {"id": "7", "object": {"a": 1}, "number": 3}}})
+    assert made == {
+        "metadata": {"name": "x-7", "label": "default"},
+        "spec": {"list": [{"value": '{"a": 1}'}, {"a": 1}], "number": "3"},
+    }
+    with pytest.raises(NotUnderstoodError, match=r"no `body.id` for metadata.name"):
+        filled(trigger, {"d": {"body": {}}})
+
+
+def at(text: str, zone: str = "Europe/Berlin") -> float:
+    return datetime.fromisoformat(text).replace(tzinfo=ZoneInfo(zone)).timestamp()
+
+
+def cron(*schedules: str, zone: str = "Europe/Berlin") -> CronSpec:
+    return CronSpec(schedules=list(schedules), timezone=zone, workflow_spec={})
+
+
+def test_the_times_of_a_schedule() -> None:
+    due = times(cron("0 3 * * 1"), at("2026-01-01T00:00"), at("2026-01-13T12:00"))
+    assert (due.latest, due.next) == (at("2026-01-12T03:00"), at("2026-01-19T03:00"))
+    due = times(cron("0 3 * * 1"), at("2026-01-12T03:00"), at("2026-01-13T12:00"))
+    assert due.latest is None
+    due = times(cron("0 3 * * *", "30 * * * *"), 0, at("2026-01-13T03:10"))
+    assert (due.latest, due.next) == (at("2026-01-13T03:00"), at("2026-01-13T03:30"))
+    exact = at("2026-01-13T03:00")
+    assert times(cron("0 3 * * *"), exact - 60, exact).latest == exact
+    # summer time began on 29 March 2026: three in the morning came right after two
+    due = times(cron("0 6 * * *"), 0, at("2026-03-29T12:00"))
+    assert due.latest == at("2026-03-29T06:00")
+    assert due.next - due.latest == 24 * 3600
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("5", 5), ("90s", 90), ("1h30m", 5400), ("250ms", 0.25), ("0", 0)])
+def test_durations(text: str, seconds: float) -> None:
+    assert duration(text) == seconds
+
+
+def test_no_duration() -> None:
+    with pytest.raises(NotUnderstoodError, match="`soon` is no duration"):
+        duration("soon")
+
+
+def test_a_run_and_its_template_are_merged() -> None:
+    template = {
+        "spec": {
+            "entrypoint": "main",
+            "arguments": {"parameters": [{"name": "a", "value": "1"}, {"name": "b", "value": "2", "enum": ["2", "3"]}]},
+            "templates": [{"name": "main", "container": {"image": "i", "command": ["c"]}}],
+            "templateDefaults": {
+                "timeout": "30s",
+                "container": {"env": [{"name": "X", "value": "y"}], "command": ["other"]},
+            },
+            "podGC": {"strategy": "OnPodCompletion"},
+        }
+    }
+    run = {
+        "metadata": {"name": "r", "namespace": "n"},
+        "spec": {
+            "workflowTemplateRef": {"name": "t"},
+            "arguments": {"parameters": [{"name": "b", "value": "3"}]},
+            "activeDeadlineSeconds": 5,
+        },
+    }
+    spec = merged(run, lambda namespace, name: template if (namespace, name) == ("n", "t") else None)
+    assert spec["arguments"]["parameters"] == [
+        {"name": "a", "value": "1"},
+        {"name": "b", "value": "3", "enum": ["2", "3"]},
+    ]
+    assert spec["templates"] == [
+        {
+            "name": "main",
+            "timeout": "30s",
+            "container": {"image": "i", "command": ["c"], "env": [{"name": "X", "value": "y"}]},
+        }
+    ]
+    assert spec["activeDeadlineSeconds"] == 5
+    assert "podGC" not in spec
+
+
+def test_node_ids_are_argos() -> None:
+    # the ids that Argo itself gives: the FNV-1a hash of the node's name, and the bare name for the root
+    assert node_id("hello", "hello") == "hello"
+    assert node_id("w", "a") == f"w-{0xE40C292C}"

@@ -1,0 +1,323 @@
+"""The broker over a real NATS server: what the ingress answers, and what reaches a subscriber."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+from support.processes import Process, free_port, nats, until, url
+
+from driftloop.clients import events
+from driftloop.local.knative.service import serve
+
+REQUEST = "io.seldon.serving.inference.request"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    process = nats(tmp_path_factory.mktemp("nats")).start()
+    yield process
+    process.kill()
+
+
+class Subscriber:
+    """Counts what it gets; `answers` are given out first, then 202."""
+
+    def __init__(self) -> None:
+        self.got: list[events.Event] = []
+        self.answers: list[web.Response] = []
+        self.port = 0
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        event = events.from_http(request.headers, await request.read())
+        self.got.append(event)
+        return self.answers.pop(0) if self.answers else web.Response(status=202)
+
+    def ids(self) -> list[str]:
+        return [event.id for event in self.got]
+
+
+@pytest.fixture
+async def subscriber() -> AsyncIterator[Subscriber]:
+    it = Subscriber()
+    runner = web.ServerRunner(web.Server(it.handle))
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    it.port = runner.addresses[0][1]
+    yield it
+    await runner.cleanup()
+
+
+def broker(namespace: str, **spec: Any) -> dict[str, Any]:
+    return {
+        "apiVersion": "eventing.knative.dev/v1",
+        "kind": "Broker",
+        "metadata": {"name": "default", "namespace": namespace},
+        "spec": spec,
+    }
+
+
+def trigger(namespace: str, name: str, *, uri: str = "", **spec: Any) -> dict[str, Any]:
+    reference = {"ref": {"apiVersion": "v1", "kind": "Service", "name": "sub", "namespace": namespace}}
+    return {
+        "apiVersion": "eventing.knative.dev/v1",
+        "kind": "Trigger",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {
+            "broker": "default",
+            "subscriber": {"uri": uri} if uri else reference,
+            "delivery": {"retry": 3, "backoffPolicy": "linear", "backoffDelay": "PT0.05S", "timeout": "PT5S"},
+            **spec,
+        },
+    }
+
+
+class Platform:
+    """A broker with its run folder; `apply` is what the reconciler does."""
+
+    def __init__(self, run: Path, port: int, namespace: str) -> None:
+        self.run = run
+        self.port = port
+        self.namespace = namespace
+        self.session = aiohttp.ClientSession()
+
+    def replace(self, name: str, document: object) -> None:
+        temporary = self.run / f"{name}.tmp"
+        temporary.write_text(json.dumps(document))
+        temporary.replace(self.run / name)
+
+    async def apply(self, *objects: dict[str, Any]) -> None:
+        report = self.run / "broker.json"
+        before = report.stat().st_mtime_ns if report.exists() else 0
+        self.replace("objects.json", {"revision": "1", "objects": list(objects)})
+        await until(lambda: report.exists() and report.stat().st_mtime_ns != before, what="the broker's apply")
+
+    def addresses(self, subscriber: Subscriber) -> None:
+        self.replace("addresses.json", {f"sub.{self.namespace}.svc.cluster.local:80": f"127.0.0.1:{subscriber.port}"})
+
+    async def post(
+        self, body: bytes = b"{}", *, path: str | None = None, method: str = "POST", **headers: str
+    ) -> tuple[int, str]:
+        address = f"http://127.0.0.1:{self.port}{path or f'/{self.namespace}/default'}"
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        async with self.session.request(method, address, data=body, headers=named) as answer:
+            return answer.status, await answer.text()
+
+    async def send(self, id: str, type: str = REQUEST, body: bytes = b"{}", **extensions: str) -> int:
+        headers = {"ce-id": id, "ce-type": type, "ce-source": "test", "ce-specversion": "1.0"}
+        headers |= {f"ce-{name}": value for name, value in extensions.items()}
+        status, _ = await self.post(body, Content_Type="application/json", **headers)
+        return status
+
+
+@pytest.fixture
+async def platform(server: Process, tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Platform]:
+    port = free_port()
+    started = asyncio.Event()
+    namespace = request.node.name.removeprefix("test_").replace("_", "-")[:40].split("[")[0]
+    task = asyncio.create_task(serve(tmp_path, nats_url=url(server), port=port, ready=started.set))
+    await asyncio.wait_for(started.wait(), 10)
+    it = Platform(tmp_path, port, namespace)
+    yield it
+    await it.session.close()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_events_arrive_once_and_untouched(platform: Platform, subscriber: Subscriber) -> None:
+    platform.addresses(subscriber)
+    await platform.apply(
+        broker(platform.namespace),
+        trigger(platform.namespace, "requests", filter={"attributes": {"type": REQUEST, "endpoint": "r1"}}),
+    )
+    body = b'\xff\xfe{"data": \x00 binary'
+    assert await platform.send("a", endpoint="r1", body=body, inferenceservicename="digits") == 202
+    assert await platform.send("a", endpoint="r1", body=body) == 202
+    assert await platform.send("b", endpoint="r2") == 202
+    assert await platform.send("c", type="other", endpoint="r1") == 202
+    assert await platform.send("d", endpoint="r1") == 202
+    await until(lambda: "d" in subscriber.ids())
+    assert sorted(subscriber.ids()) == ["a", "d"]
+    first = next(event for event in subscriber.got if event.id == "a")
+    assert first.body == body
+    assert first.get("inferenceservicename") == "digits"
+    assert (
+        first.get(
+            "knativearrivaltime",
+        )
+        is not None
+    )
+    assert first.get("knativebrokerttl") is None
+
+
+async def test_what_the_ingress_answers(platform: Platform) -> None:
+    await platform.apply(broker(platform.namespace))
+    good = {"ce-id": "1", "ce-type": "t", "ce-source": "s", "ce-specversion": "1.0"}
+    assert (await platform.post(b"{}", **good))[0] == 202
+    assert (await platform.post(b"{}", path="/nowhere/default", **good))[0] == 404
+    assert (await platform.post(b"{}", path="/x", **good))[0] == 404
+    assert (await platform.post(b"", method="PUT", **good))[0] == 405
+    assert (await platform.post(b"{}"))[0] == 400
+    status, text = await platform.post(b"{}", **{k: v for k, v in good.items() if k != "ce-type"})
+    assert (status, text) == (400, "the CloudEvent has no type")
+    assert (await platform.post(b"{}", **{**good, "ce-specversion": "0.3"}))[0] == 400
+    assert (await platform.post(b"x" * (1024 * 1024 + 1), **good))[0] == 413
+    assert (await platform.post(b"x" * (1024 * 1024 - 10_000), **{**good, "ce-id": "big"}))[0] == 202
+    assert (await platform.post(b"x" * (1024 * 1024 - 100), **{**good, "ce-id": "bigger"}))[0] == 413
+    structured = json.dumps({"specversion": "1.0", "id": "s1", "source": "s", "type": "t", "data": {"a": 1}}).encode()
+    assert (await platform.post(structured, Content_Type="application/cloudevents+json"))[0] == 202
+    assert (await platform.post(b"{", Content_Type="application/cloudevents+json; charset=utf-8"))[0] == 400
+    assert (await platform.post(b"[]", Content_Type="application/cloudevents+json"))[0] == 400
+
+
+async def test_oversized_body_without_a_length_is_refused(platform: Platform) -> None:
+    await platform.apply(broker(platform.namespace))
+
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(40):
+            yield b"x" * 65_536
+
+    headers = {"ce-id": "1", "ce-type": "t", "ce-source": "s", "ce-specversion": "1.0"}
+    address = f"http://127.0.0.1:{platform.port}/{platform.namespace}/default"
+    try:
+        async with platform.session.post(address, data=chunks(), headers=headers) as answer:
+            assert answer.status == 413
+    except aiohttp.ClientError:
+        pass  # the server may hang up on the sender; what counts is that it goes on
+    assert await platform.send("after") == 202
+
+
+async def test_retries_only_what_knative_retries(platform: Platform, subscriber: Subscriber) -> None:
+    platform.addresses(subscriber)
+    await platform.apply(broker(platform.namespace), trigger(platform.namespace, "t"))
+    subscriber.answers = [web.Response(status=status) for status in (500, 503, 429)]
+    await platform.send("retried")
+    await until(lambda: subscriber.ids().count("retried") == 4)
+    subscriber.answers = [web.Response(status=400)]
+    await platform.send("refused")
+    await platform.send("next")
+    await until(lambda: "next" in subscriber.ids())
+    await asyncio.sleep(0.3)
+    assert subscriber.ids().count("refused") == 1
+    assert subscriber.ids().count("retried") == 4
+
+
+async def test_dead_letter_after_all_attempts(platform: Platform, subscriber: Subscriber) -> None:
+    dead = Subscriber()
+    runner = web.ServerRunner(web.Server(dead.handle))
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    platform.addresses(subscriber)
+    await platform.apply(
+        broker(platform.namespace),
+        trigger(
+            platform.namespace,
+            "t",
+            delivery={
+                "retry": 2,
+                "backoffPolicy": "exponential",
+                "backoffDelay": "PT0.02S",
+                "deadLetterSink": {"uri": f"http://127.0.0.1:{runner.addresses[0][1]}/deadletter"},
+            },
+        ),
+    )
+    subscriber.answers = [web.Response(status=500, text=f"no {n}") for n in range(3)]
+    await platform.send("lost", body=b"[1]")
+    await until(lambda: dead.got != [])
+    assert subscriber.ids() == ["lost"] * 3
+    letter = dead.got[0]
+    assert (letter.id, letter.body) == ("lost", b"[1]")
+    assert letter.get("knativeerrorcode") == "500"
+    assert letter.get("knativeerrordata") == "no 2"
+    assert letter.get("knativeerrordest") == f"http://sub.{platform.namespace}.svc.cluster.local/"
+    await runner.cleanup()
+
+
+async def test_a_subscriber_that_is_not_there_yet_gets_everything(platform: Platform, subscriber: Subscriber) -> None:
+    delivery = {"retry": 20, "backoffPolicy": "linear", "backoffDelay": "PT0.05S"}
+    await platform.apply(broker(platform.namespace), trigger(platform.namespace, "t", delivery=delivery))
+    for number in range(50):
+        assert await platform.send(f"e{number}") == 202
+    await asyncio.sleep(0.3)
+    platform.addresses(subscriber)
+    await until(lambda: len(set(subscriber.ids())) == 50)
+
+
+async def test_a_reply_goes_back_into_the_broker(platform: Platform, subscriber: Subscriber) -> None:
+    platform.addresses(subscriber)
+    answer = {"ce-id": "reply", "ce-type": "answer", "ce-source": "sub", "ce-specversion": "1.0"}
+    await platform.apply(
+        broker(platform.namespace),
+        trigger(platform.namespace, "asks", filter={"attributes": {"type": "question"}}),
+        trigger(platform.namespace, "answers", filter={"attributes": {"type": "answer"}}),
+    )
+    subscriber.answers = [web.Response(status=200, headers=answer, body=b"42")]
+    await platform.send("q", type="question")
+    await until(lambda: subscriber.ids() == ["q", "reply"])
+    assert subscriber.got[1].body == b"42"
+
+
+async def test_an_answer_that_is_no_event_is_a_failure(platform: Platform, subscriber: Subscriber) -> None:
+    platform.addresses(subscriber)
+    await platform.apply(broker(platform.namespace), trigger(platform.namespace, "t"))
+    subscriber.answers = [web.Response(status=200, text="success")]
+    await platform.send("a")
+    await until(lambda: subscriber.ids() == ["a", "a"])
+
+
+async def test_a_reply_loop_ends(platform: Platform, subscriber: Subscriber) -> None:
+    async def echo(request: web.BaseRequest) -> web.StreamResponse:
+        event = events.from_http(request.headers, await request.read())
+        subscriber.got.append(event)
+        again = event.extended(id=f"{len(subscriber.got)}")
+        return web.Response(status=200, headers=events.to_http(again), body=b"{}")
+
+    runner = web.ServerRunner(web.Server(echo))
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    address = f"127.0.0.1:{runner.addresses[0][1]}"
+    platform.replace("addresses.json", {f"sub.{platform.namespace}.svc.cluster.local:80": address})
+    await platform.apply(broker(platform.namespace), trigger(platform.namespace, "t"))
+    await platform.send("start")
+    await until(lambda: len(subscriber.got) >= 255, within=20)
+    await asyncio.sleep(0.5)
+    assert len(set(subscriber.ids())) == 255
+    await runner.cleanup()
+
+
+async def test_what_is_not_known_is_refused_by_name(platform: Platform, subscriber: Subscriber) -> None:
+    platform.addresses(subscriber)
+    await platform.apply(
+        broker(platform.namespace),
+        trigger(platform.namespace, "good"),
+        trigger(platform.namespace, "sql", filters=[{"cesql": "type = 'a'"}]),
+        trigger(platform.namespace, "json", delivery={"retry": 1, "format": "json"}),
+        trigger(platform.namespace, "orphan", broker="other"),
+    )
+    report = json.loads((platform.run / "broker.json").read_text())
+    assert report["triggers"] == [f"{platform.namespace}/good"]
+    refused = {name.split("/")[-1]: why for name, why in report["refused"].items()}
+    assert "cesql" in refused["sql"]
+    assert "delivery.format" in refused["json"]
+    assert "`other` does not exist" in refused["orphan"]
+
+
+async def test_a_new_trigger_starts_with_new_events_and_a_removed_one_ends(
+    platform: Platform, subscriber: Subscriber
+) -> None:
+    platform.addresses(subscriber)
+    await platform.apply(broker(platform.namespace))
+    await platform.send("old")
+    await platform.apply(broker(platform.namespace), trigger(platform.namespace, "t"))
+    await platform.send("new")
+    await until(lambda: subscriber.ids() == ["new"])
+    await platform.apply(broker(platform.namespace))
+    await platform.send("unheard")
+    await platform.apply(broker(platform.namespace), trigger(platform.namespace, "t"))
+    await platform.send("newer")
+    await until(lambda: subscriber.ids() == ["new", "newer"])

@@ -1,0 +1,180 @@
+"""Deployments as processes: what is substituted, what is refused."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from driftloop.errors import LocalError
+from driftloop.local.kubelet import pods
+from driftloop.local.kubelet.images import Image
+from driftloop.local.kubelet.process import HttpProbe
+from tests.local.conftest import deployment
+
+VALUES = pods.Values(
+    config_maps={("shop", "settings"): {"level": "info", "file.txt": "hello"}},
+    platform={"nats-url": "nats://here"},
+    secrets={"accesskey": "key"},
+)
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Image:
+    (tmp_path / "bin").mkdir()
+    for name in ("python", "serve"):
+        (tmp_path / "bin" / name).write_text("#!/bin/sh\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    return Image(ref="r", digest="d", env=tmp_path, app=tmp_path / "app")
+
+
+def one(image: Image, folder: Path, **container: Any) -> Any:
+    """The program of a Deployment whose container has these fields."""
+    item = deployment("a")
+    item["spec"]["template"]["spec"]["volumes"] = container.pop("volumes", [])
+    item["spec"]["template"]["spec"]["containers"][0].update(container)
+    pod = pods.plan(item, VALUES, lambda ref: image)
+    _, (program,) = pods.place(pod, folder=folder, logs=folder, ports=dict.fromkeys(pod.ports, 20001), environment={})
+    return program
+
+
+def test_the_container_port_becomes_a_free_port(image: Image, tmp_path: Path) -> None:
+    program = one(image, tmp_path)
+    assert program.argv[-2:] == ("--port", "20001")
+    assert program.probe == HttpProbe(20001, "/ready")
+    for words in (["--port=8080"], ["--bind", "0.0.0.0:8080"]):
+        assert "20001" in one(image, tmp_path, args=words).argv[-1]
+    env = [
+        {"name": "PREDICTIVE_UNIT_HTTP_SERVICE_PORT", "value": "8080"},
+        {"name": "URL", "value": "http://127.0.0.1:8080/x"},
+        {"name": "LIMIT", "value": "8080"},
+    ]
+    found = one(image, tmp_path, args=[], env=env).env
+    assert (found["PREDICTIVE_UNIT_HTTP_SERVICE_PORT"], found["URL"], found["LIMIT"]) == (
+        "20001",
+        "http://127.0.0.1:20001/x",
+        "8080",
+    )
+
+
+def test_a_port_nobody_is_told_is_refused(image: Image, tmp_path: Path) -> None:
+    with pytest.raises(LocalError, match="port 8080 is declared, but neither command, args nor env say so"):
+        one(image, tmp_path, args=[])
+
+
+def test_references_are_resolved(image: Image, tmp_path: Path) -> None:
+    env = [
+        {"name": "LEVEL", "valueFrom": {"configMapKeyRef": {"name": "settings", "key": "level"}}},
+        {"name": "NATS_URL", "valueFrom": {"configMapKeyRef": {"name": "driftloop-platform", "key": "nats-url"}}},
+        {"name": "KEY", "valueFrom": {"secretKeyRef": {"name": "driftloop-platform", "key": "accesskey"}}},
+        {"name": "NAMESPACE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}}},
+        {"name": "ABSENT", "valueFrom": {"configMapKeyRef": {"name": "none", "key": "k", "optional": True}}},
+        {"name": "BOTH", "value": "$(LEVEL)-$(KEY)-$(UNKNOWN)"},
+    ]
+    found = one(image, tmp_path, env=env).env
+    assert {name: found[name] for name in ("LEVEL", "NATS_URL", "KEY", "NAMESPACE", "BOTH")} == {
+        "LEVEL": "info",
+        "NATS_URL": "nats://here",
+        "KEY": "key",
+        "NAMESPACE": "shop",
+        "BOTH": "info-key-$(UNKNOWN)",
+    }
+    assert "ABSENT" not in found
+
+
+def test_mount_paths_become_folders_wherever_they_stand(image: Image, tmp_path: Path) -> None:
+    program = one(
+        image,
+        tmp_path,
+        volumes=[{"name": "work", "emptyDir": {}}, {"name": "conf", "configMap": {"name": "settings"}}],
+        volumeMounts=[{"name": "work", "mountPath": "/work"}, {"name": "conf", "mountPath": "/etc/conf"}],
+        args=[
+            "--port",
+            "8080",
+            "--out",
+            "/work/out",
+            "--path=/work",
+            "/workshop",
+            "a/work",
+            '{"x":"/etc/conf/file.txt"}',
+        ],
+        env=[{"name": "PLACES", "value": "/work:/etc/conf"}],
+    )
+    folder = str(tmp_path)
+    assert program.argv[-5:] == (
+        f"{folder}/work/out",
+        f"--path={folder}/work",
+        "/workshop",
+        "a/work",
+        f'{{"x":"{folder}/conf/file.txt"}}',
+    )
+    assert program.env["PLACES"] == f"{folder}/work:{folder}/conf"
+    assert (tmp_path / "conf" / "file.txt").read_text() == "hello"
+
+
+@pytest.mark.parametrize(
+    ("container", "words"),
+    [
+        ({"command": []}, "no command"),
+        ({"tty": True}, "container.tty is not supported here"),
+        ({"env": [{"name": "X", "valueFrom": {"secretKeyRef": {"name": "own", "key": "k"}}}]}, "own/k does not exist"),
+        (
+            {"env": [{"name": "X", "valueFrom": {"fieldRef": {"fieldPath": "spec.x"}}}]},
+            "fieldRef spec.x is not supported",
+        ),
+        ({"volumeMounts": [{"name": "gone", "mountPath": "/x"}]}, "no volume gone"),
+        ({"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}]}, "persistentVolumeClaim is not"),
+        ({"readinessProbe": {"exec": {"command": ["true"]}}}, "probe exec is not supported"),
+        ({"command": ["missing"]}, "has no program `missing`"),
+    ],
+)
+def test_what_has_no_local_meaning_is_refused_by_name(
+    image: Image, tmp_path: Path, container: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(LocalError, match=words):
+        one(image, tmp_path, **container)
+
+
+def test_a_pinned_envoy_is_the_logger_still(image: Image) -> None:
+    item = deployment("a")
+    pod = item["spec"]["template"]["spec"]
+    logger = {"name": "logger", "image": "docker.io/envoyproxy/envoy:v1.40.0", "ports": [{"containerPort": 8000}]}
+    logger["args"] = ["-c", "/etc/logger/envoy.yaml"]
+    logger["volumeMounts"] = [{"name": "logger", "mountPath": "/etc/logger"}]
+    pod["volumes"] = [{"name": "logger", "configMap": {"name": "logger"}}]
+    pod["containers"].append(logger)
+    listener = {"address": {"socket_address": {"port_value": 8000}}}
+    config = yaml.safe_dump({"static_resources": {"listeners": [listener]}})
+    values = pods.Values({("shop", "logger"): {"envoy.yaml": config}}, {}, {})
+    plain = pods.plan(item, values, lambda ref: image)
+    logger["image"] += "@sha256:" + "a" * 64
+    assert pods.plan(item, values, lambda ref: image) == plain
+    assert plain.logger is not None
+
+
+def test_the_digest_changes_with_what_runs_and_with_nothing_else(image: Image) -> None:
+    def digest(**env: str) -> str:
+        return pods.plan(deployment("a", **env), VALUES, lambda ref: image).digest
+
+    assert digest() == digest()
+    assert digest() != digest(X="1")
+    scaled = deployment("a")
+    scaled["spec"]["replicas"] = 3
+    scaled["spec"]["template"]["metadata"]["labels"]["role"] = "shadow"
+    assert pods.plan(scaled, VALUES, lambda ref: image).digest == digest()
+
+
+def test_an_autoscaler_gives_a_deployment_its_minimum(image: Image) -> None:
+    scaler = {
+        "apiVersion": "autoscaling/v2",
+        "kind": "HorizontalPodAutoscaler",
+        "metadata": {"name": "any", "namespace": "shop"},
+        "spec": {"scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "a"}, "maxReplicas": 5},
+    }
+    least = pods.scaled([deployment("a"), scaler | {"spec": scaler["spec"] | {"minReplicas": 3}}])
+    assert least == {("shop", "a"): 3}
+    assert pods.scaled([scaler]) == {("shop", "a"): 1}
+    assert pods.plan(deployment("a"), VALUES, lambda ref: image, least=3).replicas == 3
+    fixed = deployment("a")
+    fixed["spec"]["replicas"] = 2
+    assert pods.plan(fixed, VALUES, lambda ref: image, least=3).replicas == 2

@@ -1,0 +1,489 @@
+"""The retrain decision: examples of what it means, then everything in any order, repeated, lost and crashed."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from driftloop.retrain.decision import (
+    DAY,
+    Alarm,
+    Cause,
+    Claim,
+    DecisionError,
+    End,
+    Event,
+    Fire,
+    Halt,
+    Lost,
+    Move,
+    Policy,
+    Resume,
+    State,
+    Tell,
+    Tick,
+    Told,
+    claimed,
+    step,
+    watched,
+)
+
+EMPTY = State("digits.digits")
+
+
+def alarm(window: int, *, release: str = "r1", detector: str = "drift", alarm: bool = True) -> Alarm:
+    return Alarm(detector, release, window, alarm, f"{detector}-{release}-{window}")
+
+
+def after(state: State, *events: Event, policy: Policy, now: float = 100.0) -> State:
+    for event in events:
+        state, _ = step(state, event, now, policy)
+    return state
+
+
+def pending(policy: Policy, now: float = 100.0) -> State:
+    state = after(EMPTY, *(alarm(n + 1) for n in range(policy.consecutive)), policy=policy, now=now)
+    assert state.phase == "pending"
+    return state
+
+
+def running(policy: Policy, now: float = 100.0, run: str = "digits-run") -> State:
+    state = pending(policy, now)
+    state = after(state, Claim(run, state.decision or "", state.cause or ""), policy=policy, now=now)
+    assert claimed(state, run)
+    return state
+
+
+class TestAlarms:
+    def test_the_second_in_a_row_decides(self) -> None:
+        policy = Policy(consecutive=2)
+        state, effects = step(EMPTY, alarm(7), 1.0, policy)
+        assert (state.phase, effects) == ("idle", ())
+        state, effects = step(state, alarm(8), 2.0, policy)
+        assert state.phase == "pending"
+        assert effects == (Fire(state.decision or "", "alarm drift-r1-8", 1),)
+        assert len(state.decision or "") == 12
+
+    def test_a_quiet_window_between_them_does_not_count(self) -> None:
+        policy = Policy(consecutive=2)
+        assert after(EMPTY, alarm(1), alarm(2, alarm=False), alarm(3), policy=policy).phase == "idle"
+
+    def test_repeats_count_once(self) -> None:
+        policy = Policy(consecutive=2)
+        assert after(EMPTY, alarm(1), alarm(1), alarm(1), policy=policy).phase == "idle"
+
+    def test_order_of_delivery_makes_no_difference(self) -> None:
+        policy = Policy(consecutive=3)
+        one = after(EMPTY, alarm(4), alarm(5), alarm(6), policy=policy)
+        other = after(EMPTY, alarm(6), alarm(4), alarm(5), policy=policy)
+        assert one.decision == other.decision
+        assert one.cause == other.cause == "alarm drift-r1-6"
+
+    def test_windows_of_two_releases_or_detectors_are_not_in_a_row(self) -> None:
+        policy = Policy(consecutive=2)
+        assert after(EMPTY, alarm(1), alarm(2, release="r2"), policy=policy).phase == "idle"
+        assert after(EMPTY, alarm(1), alarm(2, detector="outlier"), policy=policy).phase == "idle"
+
+    def test_ten_thousand_alarms_are_one_decision(self) -> None:
+        policy = Policy(consecutive=2)
+        state, ids = EMPTY, set()
+        for number in range(1, 10_001):
+            state, effects = step(state, alarm(number), 100.0 + number / 1000, policy)
+            ids |= {effect.decision for effect in effects}
+        assert len(ids) == 1
+        assert len(json.dumps(state.to_json())) < 20_000
+
+
+class TestFire:
+    def test_it_is_repeated_less_and_less_often_until_claimed(self) -> None:
+        policy = Policy(refire=2, refire_limit=8)
+        state, _ = step(EMPTY, alarm(1), 0.0, policy)
+        fired = []
+        for tenth in range(1, 400):
+            state, effects = step(state, Tick(), tenth / 10, policy)
+            fired += [(tenth / 10, effect.decision) for effect in effects]
+        assert [time for time, _ in fired] == [2.0, 6.0, 14.0, 22.0, 30.0, 38.0]
+        assert {decision for _, decision in fired} == {state.decision}
+        state = after(state, Claim("digits-x", state.decision or "", "alarm"), policy=policy, now=50)
+        assert step(state, Tick(), 1000.0, policy) == (state, ())
+
+
+class TestClaims:
+    def test_only_one_run_gets_it(self) -> None:
+        state = running(Policy(), run="digits-a")
+        other = after(state, Claim("digits-b", "person1", "person"), policy=Policy())
+        assert not claimed(other, "digits-b")
+        assert other == state
+
+    def test_the_same_run_may_ask_again(self) -> None:
+        state = running(Policy())
+        assert claimed(after(state, Claim("digits-run", state.decision or "", ""), policy=Policy()), "digits-run")
+
+    def test_a_run_that_ended_can_not_come_back(self) -> None:
+        state = running(Policy())
+        decision = state.decision or ""
+        state = after(state, End("digits-run", "failed"), policy=Policy(), now=200)
+        assert not claimed(after(state, Claim("digits-run", decision, ""), policy=Policy(), now=201), "digits-run")
+        assert not claimed(after(state, Claim("digits-again", decision, ""), policy=Policy(), now=201), "digits-again")
+
+    def test_a_schedule_may_start_during_the_cooldown(self) -> None:
+        policy = Policy(cooldown=1000)
+        state = after(running(policy), End("digits-run", "released"), policy=policy, now=200)
+        assert state.phase == "cooling"
+        assert claimed(after(state, Claim("digits-cron", "cron-1", "schedule"), policy=policy, now=210), "digits-cron")
+
+    def test_a_run_that_overtakes_a_decision_ends_it(self) -> None:
+        policy = Policy()
+        state = pending(policy)
+        overtaken = state.decision or ""
+        state = after(state, Claim("digits-cron", "cron-1", "schedule"), policy=policy)
+        assert claimed(state, "digits-cron")
+        assert state.remembered is None
+        state = after(state, Claim(f"digits-{overtaken}", overtaken, ""), policy=policy)
+        assert claimed(state, "digits-cron")
+        state = after(state, End("digits-cron", "released"), Tick(), policy=policy, now=300)
+        assert not claimed(after(state, Claim("digits-late", overtaken, ""), policy=policy), "digits-late")
+
+    def test_with_remember_it_is_decided_again_afterwards(self) -> None:
+        policy = Policy(while_running="remember")
+        state = after(pending(policy), Claim("digits-cron", "cron-1", "schedule"), policy=policy)
+        state = after(state, End("digits-cron", "released"), policy=policy, now=300)
+        assert state.phase == "pending"
+
+
+class TestWhileRunning:
+    @pytest.mark.parametrize(
+        ("policy", "expected"), [(Policy(), "idle"), (Policy(while_running="remember"), "pending")]
+    )
+    def test_alarms_during_a_run(self, policy: Policy, expected: str) -> None:
+        policy = replace(policy, consecutive=2, cooldown=60)
+        state = after(running(policy), alarm(10), alarm(11), alarm(12), policy=policy, now=150)
+        state = after(state, End("digits-run", "released"), policy=policy, now=200)
+        assert after(state, Tick(), policy=policy, now=259).phase == "cooling"
+        assert after(state, Tick(), policy=policy, now=261).phase == expected
+
+    def test_dropped_alarms_do_not_join_later_ones(self) -> None:
+        policy = Policy(consecutive=2)
+        state = after(running(policy), alarm(9), policy=policy)
+        state = after(state, End("digits-run", "released"), alarm(10), policy=policy, now=200)
+        assert state.phase == "idle"
+        assert after(state, alarm(11), policy=policy, now=201).phase == "pending"
+
+    def test_a_late_alarm_from_before_the_run_is_not_a_new_cause(self) -> None:
+        policy = Policy()
+        state = after(running(policy), alarm(5), End("digits-run", "released"), Tick(), policy=policy, now=200)
+        assert after(state, alarm(3), alarm(4), policy=policy, now=201).phase == "idle"
+
+
+class TestBudget:
+    def test_alarms_are_limited_and_persons_are_not(self) -> None:
+        policy = Policy(budget=2)
+        state = EMPTY
+        for number in range(4):
+            now = 1000.0 * number
+            state = after(state, alarm(10 * number + 1), policy=policy, now=now)
+            if state.phase == "pending":
+                state = after(state, Claim(f"run-{number}", state.decision or "", ""), policy=policy, now=now)
+                state = after(state, End(f"run-{number}", "refused"), policy=policy, now=now)
+        assert len(state.fired) == 2
+        assert state.suppressed == 2
+        assert claimed(after(state, Claim("by-hand", "person", "person"), policy=policy, now=5000), "by-hand")
+        assert after(state, alarm(99), policy=policy, now=DAY + 1500).phase == "pending"
+
+    def test_what_is_remembered_waits_for_the_budget(self) -> None:
+        policy = Policy(budget=1, while_running="remember")
+        state = after(running(policy, now=0), End("digits-run", "failed"), policy=policy, now=10)
+        state = after(state, alarm(5), policy=policy, now=20)
+        assert (state.phase, state.remembered is not None) == ("idle", True)
+        assert after(state, Tick(), policy=policy, now=DAY - 1).phase == "idle"
+        assert after(state, Tick(), policy=policy, now=DAY + 1).phase == "pending"
+
+
+class TestLease:
+    def test_the_workflow_to_watch(self) -> None:
+        state = pending(Policy())
+        assert watched(state, "digits") == f"digits-{state.decision}"
+        state = running(Policy())
+        assert watched(state, "digits") == "digits-run"
+        state = after(state, Move("digits-run", "rolling-out", "digits-release-r2"), policy=Policy())
+        assert watched(state, "digits") == "digits-release-r2"
+        assert watched(EMPTY, "digits") is None
+
+    def test_a_lost_workflow_ends_its_run_and_no_other(self) -> None:
+        policy = Policy(cooldown=10)
+        state = after(running(policy), Move("digits-run", "rolling-out", "digits-release-r2"), policy=policy)
+        assert after(state, Lost("digits-run"), policy=policy) == state
+        state = after(state, Lost("digits-release-r2"), policy=policy)
+        assert (state.phase, state.outcome) == ("cooling", "lost")
+
+    def test_a_decision_whose_workflow_ended_unclaimed_is_over(self) -> None:
+        policy = Policy(cooldown=10)
+        state = pending(policy)
+        state = after(state, Lost(f"digits-{state.decision}"), policy=policy)
+        assert (state.phase, state.outcome) == ("cooling", "lost")
+
+
+class TestLost:
+    def test_a_lost_run_is_told_of_until_that_is_known(self) -> None:
+        policy = Policy(cooldown=10, refire=2.0)
+        state = running(policy)
+        decision = state.decision
+        state, effects = step(state, Lost("digits-run", "it is gone"), 100.0, policy)
+        assert effects == (Tell("digits-run", decision or "", "it is gone"),)
+        assert step(state, Tick(), 101.0, policy) == (state, ())
+        state, effects = step(state, Tick(), 102.0, policy)
+        assert effects == (Tell("digits-run", decision or "", "it is gone"),)
+        state, effects = step(state, Told("digits-run"), 102.0, policy)
+        assert (state.untold, effects) == ((), ())
+        assert step(state, Tick(), 105.0, policy) == (state, ())
+
+    def test_its_own_late_word_changes_nothing(self) -> None:
+        policy = Policy(cooldown=10)
+        state = after(running(policy), Lost("digits-run"), Told("digits-run"), policy=policy)
+        assert after(state, End("digits-run", "failed"), Lost("digits-run"), policy=policy) == state
+        assert state.outcome == "lost"
+
+    def test_a_decision_that_was_never_claimed_is_told_of_too(self) -> None:
+        policy = Policy(cooldown=10)
+        state = pending(policy)
+        lost = f"digits-{state.decision}"
+        _, effects = step(state, Lost(lost, "it ended"), 100.0, policy)
+        assert effects == (Tell(lost, state.decision or "", "it ended"),)
+
+    def test_a_run_that_says_how_it_ended_is_not_told_of(self) -> None:
+        policy = Policy(cooldown=10)
+        assert after(running(policy), End("digits-run", "failed"), policy=policy).untold == ()
+
+
+class TestByHand:
+    def test_halt_stops_alarms_and_claims_until_resumed(self) -> None:
+        policy = Policy()
+        state = after(EMPTY, Halt("look first"), alarm(1), policy=policy)
+        assert state.phase == "halted"
+        assert not claimed(after(state, Claim("a", "b", "person"), policy=policy), "a")
+        state = after(state, Resume(), policy=policy)
+        assert state.phase == "idle"
+        assert after(state, alarm(2), policy=policy).phase == "pending"
+
+    def test_a_run_may_end_before_the_halt(self) -> None:
+        policy = Policy()
+        state = after(running(policy), Halt("stop"), policy=policy)
+        assert claimed(state, "digits-run")
+        assert after(state, End("digits-run", "released"), policy=policy).phase == "halted"
+        assert after(state, Resume(), policy=policy).phase == "running"
+
+    def test_halt_withdraws_what_is_pending(self) -> None:
+        policy = Policy(while_running="remember")
+        state = after(pending(policy), Halt("stop"), policy=policy)
+        assert state.phase == "halted"
+        assert after(state, Resume(), policy=policy).phase == "pending"
+
+
+class TestStored:
+    def test_it_reads_back_what_it_wrote(self) -> None:
+        policy = Policy(consecutive=2, while_running="remember")
+        state = after(running(policy), alarm(5), alarm(6), alarm(8), Halt("x"), Lost("digits-run"), policy=policy)
+        assert state.untold
+        assert isinstance(state.remembered, Cause)
+        assert State.from_json(json.loads(json.dumps(state.to_json()))) == state
+
+    @pytest.mark.parametrize("document", [{}, {"version": 2}, {"version": 1}, {"version": 1, "pipeline": "a", "x": 1}])
+    def test_what_it_did_not_write_is_an_error(self, document: dict[str, object]) -> None:
+        with pytest.raises(DecisionError):
+            State.from_json(document)
+
+
+class Loop(RuleBasedStateMachine):
+    """Detectors, runs, the network and crashes, all at once.
+
+    Alarms are made in order and delivered in any order any number of times; the state goes through JSON at every step;
+    effects may be lost or delivered late and twice; runs claim, end, end again, vanish.
+    """
+
+    policy = Policy()
+    state = EMPTY
+    steps = 0
+
+    @initialize(
+        consecutive=st.integers(1, 3),
+        cooldown=st.sampled_from([0.0, 30.0]),
+        while_running=st.sampled_from(["drop", "remember"]),
+        budget=st.sampled_from([None, 1, 3]),
+    )
+    def start(self, consecutive: int, cooldown: float, while_running: str, budget: int | None) -> None:
+        self.policy = Policy(consecutive, cooldown, while_running, budget, refire=1.0, refire_limit=4.0)  # type: ignore[arg-type]
+        self.state = EMPTY
+        self.now = 0.0
+        self.made: dict[str, list[Alarm]] = {"r1": [], "r2": []}
+        self.fired: list[str] = []
+        self.decided: dict[str, str] = {}
+        self.times: list[float] = []
+        self.holder: str | None = None
+        self.over: set[str] = set()
+        self.runs: list[tuple[str, str]] = []
+        self.lost: list[str] = []
+        self.tells: list[str] = []
+        self.told: set[str] = set()
+        self.steps = 0
+
+    def apply(self, event: Event) -> None:
+        self.steps += 1
+        before = self.state
+        state, effects = step(before, event, self.now, self.policy)
+        self.state = State.from_json(json.loads(json.dumps(state.to_json())))
+        assert self.state == state
+        for effect in effects:
+            if isinstance(effect, Tell):
+                assert effect.run not in self.told, "told of again after everybody knew"
+                self.tells.append(effect.run)
+                continue
+            assert self.state.phase == "pending"
+            assert effect.decision == self.state.decision
+            self.fired.append(effect.decision)
+        if self.state.phase == "pending" and self.state.decision != before.decision:
+            assert self.state.decision not in self.decided, "one cause, two decisions"
+            assert self.state.decision is not None
+            fired = [effect.decision for effect in effects if isinstance(effect, Fire)]
+            assert fired == [self.state.decision], "a decision is fired at once"
+            self.decided[self.state.decision] = self.state.cause or ""
+            self.times.append(self.now)
+        self.holder = self.state.run if self.state.live else None
+
+    @rule(
+        release=st.sampled_from(["r1", "r1", "r2"]),
+        noisy=st.sampled_from([True, True, True, False]),
+        at_once=st.sampled_from([True, True, False]),
+    )
+    def judge_a_window(self, release: str, noisy: bool, at_once: bool) -> None:
+        made = self.made[release]
+        made.append(alarm(len(made) + 1, release=release, alarm=noisy))
+        if at_once:
+            self.deliver(made[-1])
+
+    @precondition(lambda self: any(self.made.values()))
+    @rule(data=st.data(), release=st.sampled_from(["r1", "r2"]))
+    def an_alarm_comes_late_or_again(self, data: st.DataObject, release: str) -> None:
+        if self.made[release]:
+            self.deliver(data.draw(st.sampled_from(self.made[release])))
+
+    def deliver(self, event: Alarm) -> None:
+        expected = self.state.remembered is not None
+        self.apply(event)
+        if expected and self.policy.while_running == "remember":
+            assert self.state.remembered is not None or self.state.phase == "pending", "a remembered alarm is lost"
+
+    @rule(seconds=st.sampled_from([0.1, 2.0, 2.0, 40.0, DAY / 3]))
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+        pending_before = self.state.phase == "pending"
+        due = pending_before and self.now >= self.state.next_fire
+        count = len(self.fired)
+        self.apply(Tick())
+        assert not due or len(self.fired) == count + 1, "an unclaimed decision is fired again when it is due"
+
+    @precondition(lambda self: self.fired)
+    @rule(data=st.data())
+    def a_webhook_arrives(self, data: st.DataObject) -> None:
+        decision = data.draw(st.sampled_from(sorted(set(self.fired))))
+        self.claim(f"digits-{decision}", decision)
+
+    @precondition(lambda self: self.steps % 5 == 0)
+    @rule(number=st.integers(0, 3))
+    def a_schedule_starts(self, number: int) -> None:
+        self.claim(f"digits-cron-{number}", f"cron-{number}")
+
+    def claim(self, run: str, decision: str) -> None:
+        holder = self.holder
+        self.apply(Claim(run, decision, "x"))
+        if claimed(self.state, run):
+            assert holder in (None, run), "two live runs"
+            assert run not in self.over, "a run came back from the dead"
+            self.runs.append((run, decision))
+
+    @precondition(lambda self: self.runs)
+    @rule(data=st.data(), outcome=st.sampled_from(["released", "refused", "failed", "rejected"]))
+    def a_run_ends(self, data: st.DataObject, outcome: str) -> None:
+        run, _ = data.draw(st.sampled_from(self.runs))
+        holder = self.holder
+        self.apply(End(run, outcome))  # type: ignore[arg-type]
+        if holder == run:
+            assert self.state.phase not in ("running", "evaluating", "rolling-out")
+            self.over.add(run)
+        else:
+            assert self.holder == holder, "somebody else's end took the lease away"
+
+    @precondition(lambda self: self.holder is not None)
+    @rule(phase=st.sampled_from(["running", "evaluating", "rolling-out"]), workflow=st.sampled_from([None, "other"]))
+    def a_run_moves(self, phase: str, workflow: str | None) -> None:
+        holder = self.holder
+        self.apply(Move(holder or "", phase, workflow))  # type: ignore[arg-type]
+        assert self.holder == holder
+        assert self.state.phase == phase
+
+    @precondition(lambda self: self.runs)
+    @rule(data=st.data())
+    def a_workflow_is_lost(self, data: st.DataObject) -> None:
+        workflow = data.draw(st.sampled_from([*(run for run, _ in self.runs), "other", "digits-unknown"]))
+        holder, watching = self.holder, watched(self.state, "digits")
+        self.apply(Lost(workflow))
+        if holder is not None and watching == workflow:
+            self.over.add(holder)
+            self.lost.append(holder)
+        elif holder is not None:
+            assert self.holder == holder
+
+    @precondition(lambda self: self.tells)
+    @rule(data=st.data())
+    def everybody_is_told(self, data: st.DataObject) -> None:
+        run = data.draw(st.sampled_from(self.tells))
+        self.told.add(run)
+        self.apply(Told(run))
+
+    @precondition(lambda self: self.steps % 7 == 0)
+    @rule()
+    def a_person_halts(self) -> None:
+        self.apply(Halt("stop"))
+        assert self.state.halt is not None
+
+    @precondition(lambda self: self.state.halt is not None)
+    @rule()
+    def a_person_resumes(self) -> None:
+        self.apply(Resume())
+        assert self.state.halt is None
+        assert self.state.phase != "halted"
+
+    @invariant()
+    def the_budget_is_kept(self) -> None:
+        if self.steps and self.policy.budget is not None:
+            recent = [time for time in self.times if time > self.now - DAY]
+            assert len(recent) <= self.policy.budget
+
+    @invariant()
+    def a_live_state_says_who(self) -> None:
+        assert self.state.live == (self.state.run is not None)
+        assert self.state.phase != "pending" or self.state.decision is not None
+
+    def teardown(self) -> None:
+        """Whatever happened: let it go, and everything owed is paid."""
+        if not self.steps:
+            return
+        self.apply(Resume())
+        if self.holder is not None:
+            self.apply(End(self.holder, "failed"))
+        owed = self.state.remembered is not None and self.policy.while_running == "remember"
+        for _ in range(3):
+            self.now += DAY + self.policy.cooldown + 1
+            self.apply(Tick())
+        assert set(self.lost) <= set(self.tells), "a lost run is never told of"
+        assert len(self.lost) == len(set(self.lost)), "a run was lost twice"
+        if owed:
+            assert self.state.phase == "pending", "a remembered alarm is never decided"
+
+
+Loop.TestCase.settings = settings(
+    max_examples=150, stateful_step_count=50, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+TestLoop = Loop.TestCase

@@ -1,0 +1,312 @@
+"""claim, snapshot, pick, gate, store, fetch: everything before the release is touched."""
+
+import json
+
+import pytest
+import yaml
+
+from driftloop.clients import s3
+from driftloop.errors import StepError
+from driftloop.operations import releases as pipelines
+from driftloop.operations.releases import Message
+from driftloop.release import record
+from driftloop.steps import pick
+from driftloop.steps.snapshot import Batch, recent_keys
+from tests.pipelines import version
+from tests.steps.conftest import BUCKET, DATA
+
+
+def claim(world, decision, *, pipeline="digits", code=0):
+    out = world.folder / decision
+    done = world.step(
+        "claim",
+        *("--pipeline", pipeline, "--namespace", world.namespace, "--run", f"digits-{decision}"),
+        *("--decision", decision, "--cause", "person eve", "--out", str(out)),
+        code=code,
+    )
+    return (out / "claimed").read_text(), done.stderr
+
+
+def finish(world, run, status="Succeeded", **more):
+    options = [text for name, value in more.items() for text in (f"--{name}", value)]
+    return world.step(
+        "finish", "--pipeline", "digits", "--namespace", world.namespace, "--run", run, "--status", status, *options
+    )
+
+
+def test_of_two_runs_one_goes_on(world):
+    assert claim(world, "aaaaaaaaaaaa")[0] == "true"
+    claimed, said = claim(world, "bbbbbbbbbbbb")
+    assert claimed == "false"
+    assert "run digits-aaaaaaaaaaaa is running" in said
+    # a step that is started again finds its work done
+    assert claim(world, "aaaaaaaaaaaa")[0] == "true"
+    assert [event["ce-type"] for event in world.around.events] == ["dev.driftloop.run.started"] * 2
+    assert world.around.events[0]["ce-id"] == world.around.events[1]["ce-id"]
+    assert world.around.events[0]["url"].endswith(f"knative-eventing.svc.cluster.local/{world.namespace}/default")
+
+
+def test_a_claim_counts_even_when_the_broker_refuses_the_event(world):
+    world.around.broker_status = 503
+    claimed, said = claim(world, "cccccccccccc")
+    assert claimed == "true"
+    assert "the event was not taken" in said
+
+
+def test_a_finished_run_is_not_claimed_again(world):
+    claim(world, "aaaaaaaaaaaa")
+    finish(world, "digits-aaaaaaaaaaaa", "Failed")
+    claimed, said = claim(world, "aaaaaaaaaaaa")
+    assert claimed == "false"
+    assert "has ended before" in said
+
+
+def test_nats_away(world):
+    arguments = ("--pipeline", "digits", "--namespace", "x", "--run", "r", "--decision", "d", "--cause", "c")
+    done = world.step("claim", *arguments, "--out", str(world.folder), code=1, NATS_URL="")
+    assert "NATS_URL is not set" in done.stderr
+    assert "`nats-url` of `driftloop-platform`" in done.stderr
+
+
+def snapshot(world, run, *more, code=0):
+    out = world.folder / run
+    done = world.step(
+        "snapshot", "--pipeline", "digits", "--run", run, "--uri", str(DATA), "--out", str(out), *more, code=code
+    )
+    return out, done.stderr
+
+
+def uploaded(world, run, out):
+    world.store.put_folder(out / "snapshot", BUCKET / "runs" / run / "snapshot")
+
+
+def test_the_first_snapshot_is_all_recent(world):
+    for name in ("a.npz", "2024/b.npz"):
+        world.store.write(DATA / name, name.encode())
+    out, _ = snapshot(world, "digits-a")
+    document = json.loads((out / "snapshot" / "snapshot.json").read_text())
+    assert [(entry["key"], entry["recent"]) for entry in document["objects"]] == [("2024/b.npz", True), ("a.npz", True)]
+    assert (out / "data" / "recent" / "2024" / "b.npz").read_bytes() == b"2024/b.npz"
+    assert list((out / "data" / "earlier").iterdir()) == []
+    assert json.loads((out / "production" / "release.json").read_text()) == {}
+    # again into the same folder: the same
+    again, _ = snapshot(world, "digits-a")
+    assert json.loads((again / "snapshot" / "snapshot.json").read_text()) == document
+
+
+def test_later_only_what_production_has_not_seen_is_recent(world):
+    world.store.write(DATA / "a.npz", b"a")
+    out, _ = snapshot(world, "digits-a")
+    uploaded(world, "digits-a", out)
+    model = world.folder / "model"
+    model.mkdir()
+    (model / "model.onnx").write_bytes(b"weights")
+    world.store.put_folder(model, BUCKET / "runs/digits-a/release/model")
+    made = version("digits-a", model_digest=s3.folder_digest(model))
+    pipelines.move(
+        world.repository, "digits", lambda r: record.first(r, made), lambda b, a: Message("First", made, "person eve")
+    )
+    out, said = snapshot(world, "digits-b")
+    assert "1 batches, 1 of them recent" in said  # nothing new: what was new to production
+    world.store.write(DATA / "b.npz", b"b")
+    world.store.write(DATA / "c.npz", b"c")
+    out, _ = snapshot(world, "digits-c")
+    assert sorted(path.name for path in (out / "data" / "recent").iterdir()) == ["b.npz", "c.npz"]
+    assert [path.name for path in (out / "data" / "earlier").iterdir()] == ["a.npz"]
+    assert json.loads((out / "production" / "release.json").read_text())["run"] == "digits-a"
+    assert (out / "production" / "model" / "model.onnx").read_bytes() == b"weights"
+    # a changed batch under an old name is new
+    world.store.write(DATA / "a.npz", b"other")
+    out, _ = snapshot(world, "digits-d")
+    assert list((out / "data" / "earlier").iterdir()) == []
+    # somebody changed production's model
+    world.store.write(BUCKET / "runs/digits-a/release/model/model.onnx", b"changed")
+    _, said = snapshot(world, "digits-e", code=1)
+    assert "production's model has digest" in said
+
+
+def test_data_that_is_missing_or_too_much(world):
+    _, said = snapshot(world, "digits-a", code=1)
+    assert "no batches below s3://digits/batches" in said
+    world.store.write(DATA / "a.npz", b"0123456789")
+    _, said = snapshot(world, "digits-a", "--max-bytes", "9", code=1)
+    assert "10 bytes below" in said
+
+
+def batch(key, sha="1"):
+    return Batch(key, 1, "", sha)
+
+
+def entry(key, sha="1", recent=False):
+    return {"key": key, "sha256": sha, "recent": recent}
+
+
+@pytest.mark.parametrize(
+    ("batches", "earlier", "expected"),
+    [
+        ([batch("a")], None, {"a"}),
+        ([batch("a"), batch("b")], [entry("a")], {"b"}),
+        ([batch("a"), batch("b")], [entry("a"), entry("b", recent=True)], {"b"}),
+        ([batch("a", "2")], [entry("a")], {"a"}),
+        ([batch("a"), batch("b")], [entry("a"), entry("b")], {"a", "b"}),
+        ([batch("a")], [entry("a"), entry("gone", recent=True)], {"a"}),
+    ],
+)
+def test_recent(batches, earlier, expected):
+    assert recent_keys(batches, None if earlier is None else {"objects": earlier}) == expected
+
+
+def trials(*values):
+    return json.dumps([{"trial": str(n), "metrics": json.dumps({"accuracy": value})} for n, value in enumerate(values)])
+
+
+@pytest.mark.parametrize(
+    ("goal", "values", "expected"),
+    [("maximize", (0.5, 0.9, 0.7), "1"), ("minimize", (0.5, 0.9, 0.3), "2"), ("maximize", (0.9, 0.9), "0")],
+)
+def test_the_best_trial(goal, values, expected):
+    assert pick.best(pick.entries(trials(*values)), "accuracy", goal).trial == expected
+
+
+def test_pick_writes_its_parameter(world):
+    done = world.step("pick", "--trials", trials(0.1, 0.2), "--metric", "accuracy", "--out", str(world.folder / "p"))
+    assert (world.folder / "p" / "trial").read_text() == "1"
+    assert "trial 1 of 2: accuracy 0.2" in done.stderr
+    world.step("pick", "--trials", trials(0.1), "--out", str(world.folder / "q"))
+    assert (world.folder / "q" / "trial").read_text() == "0"
+    done = world.step("pick", "--trials", trials(0.1, 0.2), "--out", str(world.folder / "r"), code=1)
+    assert "no metric to compare them by" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "metric", "said"),
+    [
+        (trials(0.5), "acuracy", "trial 0 has no number `acuracy`, its metrics are: accuracy"),
+        ('[{"trial": "0", "metrics": "{\\"accuracy\\": NaN}"}]', "accuracy", "has no number"),
+        ("[]", "accuracy", "no trial"),
+        ("{{inputs.parameters.trials}}", "accuracy", "can't be read"),
+        ("[1]", "accuracy", "can't be read"),
+    ],
+)
+def test_trials_that_cannot_be_compared(text, metric, said):
+    with pytest.raises(StepError, match=said):
+        pick.best(pick.entries(text), metric, "maximize")
+
+
+def test_gate_writes_a_verdict_and_a_refusal_is_no_failure(world):
+    metrics = world.folder / "metrics.json"
+    metrics.write_text(json.dumps({"candidate": {"all": {"accuracy": 0.8}, "recent": {}}, "production": None}))
+    gates = '[{"metric": "accuracy", "min": 0.9}]'
+    done = world.step("gate", "--gates", gates, "--metrics", str(metrics), "--out", str(world.folder / "gate"))
+    assert (world.folder / "gate/parameters/passed").read_text() == "false"
+    verdict = json.loads((world.folder / "gate/verdict/verdict.json").read_text())
+    assert verdict["reasons"] == ["accuracy 0.8, must be at least 0.9"]
+    assert "the candidate is refused" in done.stderr
+    done = world.step(
+        "gate", "--gates", '[{"metric": "f1", "min": 1}]', "--metrics", str(metrics), "--out", "x", code=1
+    )
+    assert "a gate asks for `f1`, evaluation returned for the candidate: accuracy" in done.stderr
+
+
+def test_store_and_fetch(world):
+    trial = world.folder / "trial"
+    (trial / "model").mkdir(parents=True)
+    (trial / "model" / "model.onnx").write_bytes(b"weights")
+    (trial / "metadata.yaml").write_text("parameters: {epochs: 4}\nseed: 7\n")
+    for folder, file, value in (
+        ("snapshot", "snapshot.json", {"dataDigest": "sha256:" + "1" * 64}),
+        ("evaluation", "metrics.json", {"candidate": {"all": {"accuracy": 0.9}}, "production": None}),
+    ):
+        (world.folder / folder).mkdir()
+        (world.folder / folder / file).write_text(json.dumps(value))
+    (world.folder / "detectors" / "drift").mkdir(parents=True)
+    (world.folder / "detectors" / "drift" / "detector.json").write_text("{}")
+    out = world.folder / "out"
+    arguments = [f"--{name}={world.folder / name}" for name in ("trial", "snapshot", "evaluation", "detectors", "out")]
+    for _ in range(2):
+        world.step("store", "--run", "digits-a", *arguments)
+    digest = (out / "parameters" / "model-digest").read_text()
+    assert digest == s3.folder_digest(trial / "model")
+    metadata = yaml.safe_load((out / "release" / "metadata.yaml").read_text())
+    assert metadata["seed"] == 7
+    assert metadata["modelDigest"] == digest
+    assert s3.files_below(out / "release") == ["detectors/drift/detector.json", "metadata.yaml", "model/model.onnx"]
+
+    world.store.put_folder(out / "release", BUCKET / "runs/digits-a/release")
+    uri = "s3://driftloop/runs/digits-a/release/model"
+    target = world.folder / "models"
+    target.mkdir()
+    (target / "left over").write_text("x")
+    world.step("fetch", "--uri", uri, "--out", str(target), "--digest", digest)
+    assert s3.files_below(target) == ["model.onnx"]
+    done = world.step("fetch", "--uri", uri, "--out", str(target), "--digest", "sha256:" + "2" * 64, code=1)
+    assert "expected sha256:2222" in done.stderr
+    done = world.step("fetch", "--uri", uri + "s", "--out", str(target), code=1)
+    assert "nothing is stored below" in done.stderr
+
+
+def test_store_without_a_model(world):
+    arguments = [f"--{name}={world.folder}" for name in ("trial", "snapshot", "evaluation", "out")]
+    done = world.step("store", "--run", "digits-a", *arguments, code=1)
+    assert "holds no model" in done.stderr
+
+
+def look(world):
+    out = world.folder / "look"
+    said = world.step("look", "--pipeline", "digits", "--uri", str(DATA), "--out", str(out)).stderr
+    return (out / "new").read_text(), said
+
+
+def test_new_data_is_what_no_run_has_seen(world):
+    assert look(world)[0] == "false"
+    world.store.write(DATA / "a.npz", b"a")
+    new, said = look(world)
+    assert (new, "1 of 1 batches are new: a.npz" in said) == ("true", True)
+    # looking is not seeing: the run that was to start may have lost its claim
+    assert look(world)[0] == "true"
+    snapshot(world, "digits-a")
+    assert look(world)[0] == "false"
+    world.store.write(DATA / "2024/b.npz", b"b")
+    assert look(world)[0] == "true"
+    snapshot(world, "digits-b")
+    world.store.write(DATA / "a.npz", b"other")
+    assert "1 of 2 batches are new: a.npz" in look(world)[1]
+    snapshot(world, "digits-c")
+    world.store.delete(DATA / "a.npz")
+    assert look(world)[0] == "false", "what is gone is not new"
+
+
+def test_a_snapshot_names_the_data_and_what_is_recent_of_it(world):
+    world.store.write(DATA / "a.npz", b"a")
+    first, _ = snapshot(world, "digits-a")
+    again, _ = snapshot(world, "digits-b")
+    digest = (first / "parameters" / "digest").read_text()
+    assert len(digest) == 32
+    assert (again / "parameters" / "digest").read_text() == digest
+    world.store.write(DATA / "b.npz", b"a")
+    more, _ = snapshot(world, "digits-c")
+    assert (more / "parameters" / "digest").read_text() != digest
+
+
+def test_the_best_trial_says_where_it_is_kept(world):
+    trials = [
+        {"trial": "0", "metrics": json.dumps({"loss": 2}), "home": "runs/earlier/trials/1"},
+        {"trial": "1", "metrics": json.dumps({"loss": 3}), "home": "runs/r/trials/1"},
+    ]
+    out = world.folder / "picked"
+    world.step("pick", "--trials", json.dumps(trials), "--metric", "loss", "--goal", "minimize", "--out", str(out))
+    assert (out / "home").read_text() == "runs/earlier/trials/1"
+    assert (out / "trial").read_text() == "0"
+
+
+@pytest.mark.parametrize(("values", "home"), [((0.9, 0.5), "runs/earlier/trials/1"), ((0.5, 0.9), "runs/r/trials/1")])
+def test_a_cached_trial_may_have_the_number_of_a_new_one(world, values, home):
+    homes = ("runs/earlier/trials/1", "runs/r/trials/1")
+    listed = [
+        {"trial": "1", "metrics": json.dumps({"accuracy": value}), "home": at}
+        for value, at in zip(values, homes, strict=True)
+    ]
+    out = world.folder / "picked"
+    done = world.step("pick", "--trials", json.dumps(listed), "--metric", "accuracy", "--out", str(out))
+    assert (out / "home").read_text() == home
+    assert "trial 1 of 2: accuracy 0.9" in done.stderr

@@ -1,0 +1,484 @@
+"""register, advance, finish: the steps that move a release, each killed, repeated and interfered with."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+
+from driftloop.clients import s3
+from driftloop.operations import releases as pipelines
+from driftloop.operations.releases import Message
+from driftloop.release import record
+from driftloop.release.judgement import Answers, Measured
+from driftloop.retrain import store as decisions
+from driftloop.retrain.decision import Claim, Lost, Tick
+from tests.steps.conftest import BUCKET
+
+A, B, C = (record.release_id(f"digits-{name}") for name in "abc")
+
+
+def claim(world, run):
+    """The run holds the lease, as `step claim` leaves it."""
+    decision = run.removeprefix("digits-")
+    decisions.apply_once(world.environment["NATS_URL"], world.namespace, "digits", Claim(run, decision, "person eve"))
+
+
+def state(world):
+    return decisions.apply_once(world.environment["NATS_URL"], world.namespace, "digits", Tick())
+
+
+def trained(world, run, evaluated=None):
+    """What the steps before `register` leave: a model in the store and the metrics."""
+    model = world.folder / f"{run}-model"
+    model.mkdir(exist_ok=True)
+    (model / "model.onnx").write_text(run)
+    world.store.put_folder(model, BUCKET / "runs" / run / "release" / "model")
+    metrics = world.folder / f"{run}-metrics.json"
+    metrics.write_text(json.dumps(evaluated or EVALUATED))
+    return s3.folder_digest(model), metrics
+
+
+EVALUATED = {
+    "candidate": {"all": {"accuracy": 0.97}, "recent": {}},
+    "production": None,
+    "rows": {"all": 200, "recent": 0},
+    "against": None,
+}
+
+
+def register(world, run, *, code=0, digest=None, evaluated=None):
+    model, metrics = trained(world, run, evaluated)
+    out = world.folder / f"{run}-out"
+    done = world.step(
+        "register",
+        *("--pipeline", "digits", "--run", run, "--cause", "alarm 42", "--model-digest", digest or model),
+        *("--data-digest", "sha256:" + "1" * 64, "--metrics", str(metrics), "--detectors", "--out", str(out)),
+        code=code,
+    )
+    if code:
+        return done.stderr
+    return (out / "phase").read_text(), (out / "release").read_text()
+
+
+def advance(to, run="digits-b", limits=None, timeout=60):
+    return (
+        *("advance", "--pipeline", "digits", "--run", run, "--release", record.release_id(run), "--to", to),
+        *("--limits", json.dumps(limits or {}), "--timeout", str(timeout), "--namespace"),
+    )
+
+
+def walk(world, to, *, code=0, run="digits-b", **more):
+    return world.step(*advance(to, run, **more), world.namespace, code=code)
+
+
+def applies(world, *releases):
+    """The cluster follows the branch at once, and these releases' Deployments are ready."""
+    ready = {
+        "metadata": {"generation": 3},
+        "spec": {"replicas": 1},
+        "status": {"observedGeneration": 3, "replicas": 1, "updatedReplicas": 1, "readyReplicas": 1},
+    }
+
+    def kustomization():
+        revision = f"main@sha1:{world.git('rev-parse', 'main')}"
+        return {"status": {"lastAppliedRevision": revision, "conditions": [{"type": "Ready", "status": "True"}]}}
+
+    world.around.objects = {"kustomizations/digits-deployments": kustomization}
+    world.around.objects |= {f"deployments/digits-{release}": ready for release in releases}
+
+
+def measured(requests=100, errors=0, joined=100, agreed=95):
+    answers = Answers(requests, errors, {0.1: requests, math.inf: requests})
+    return lambda question: Measured(10.0, Answers(1000), answers, joined, joined, agreed).to_json()
+
+
+SHADOW = {"for": 1, "requests": 50, "agreement": 0.9}
+CANARY = {"for": 1, "requests": 50, "errorRate": 0.02, "p99": 0.25}
+
+
+@pytest.fixture
+def released(world):
+    register(world, "digits-a")
+    applies(world, A, B)
+    world.around.judgement = measured()
+    return world
+
+
+@pytest.fixture
+def shadowed(released):
+    register(released, "digits-b")
+    return released
+
+
+def test_the_first_version_is_production_at_once(world):
+    assert register(world, "digits-a") == ("stable", A)
+    release = world.base().release
+    assert release.production.model == "s3://driftloop/runs/digits-a/release/model"
+    assert release.production.detectors == "s3://driftloop/runs/digits-a/release/detectors"
+    assert release.production.metrics == {"accuracy": 0.97}
+    assert "Driftloop-Cause: alarm 42" in world.git("log", "-1", "--format=%B", "main")
+    tip = world.git("rev-parse", "main")
+    assert register(world, "digits-a") == ("stable", A)
+    assert world.git("rev-parse", "main") == tip
+
+
+def test_the_next_enters_in_shadow(released):
+    assert register(released, "digits-b") == ("shadow", B)
+    assert released.base().release.weights == {A: 100}
+    assert register(released, "digits-b") == ("shadow", B)
+
+
+def test_a_candidate_left_behind_makes_room(shadowed):
+    assert register(shadowed, "digits-c") == ("shadow", C)
+    assert shadowed.base().release.candidate.id == C
+    assert f"takes the place of {B}" in shadowed.git("log", "-1", "--format=%b", "main")
+
+
+def test_what_is_not_in_the_store_as_computed_is_not_registered(world):
+    said = register(world, "digits-a", code=1, digest="sha256:" + "3" * 64)
+    assert "a release is written once" in said
+    assert world.base().release.phase == "empty"
+
+
+def test_the_whole_walk_every_step_in_git(shadowed):
+    before = int(shadowed.git("rev-list", "--count", "main"))
+    walk(shadowed, "shadow", limits=SHADOW)
+    shadowed.around.last = measured()({})
+    walk(shadowed, "10", limits=CANARY)
+    assert shadowed.base().release.weights == {A: 90, B: 10}
+    assert shadowed.git("log", "-1", "--format=%b", "main").startswith(
+        "In the step before: 100 requests, error rate 0.00%, p99 99 ms, 95.0% of 100 answers like production's."
+    )
+    walk(shadowed, "50", limits=CANARY)
+    walk(shadowed, "promote")
+    release = shadowed.base().release
+    assert (release.phase, release.production.id, release.previous.id) == ("stable", B, A)
+    assert int(shadowed.git("rev-list", "--count", "main")) == before + 4
+    assert shadowed.git("log", "-4", "--format=%s", "main").splitlines() == [
+        f"Promote {B} of digits",
+        f"End the rollout of {B} of digits: accepted",
+        f"Send 50 % to {B} of digits",
+        f"Send 10 % to {B} of digits",
+    ]
+    for line in shadowed.git("log", "-4", "--format=%(trailers:key=Driftloop-Cause,valueonly)", "main").split():
+        assert line in ("alarm", "42")
+    asked = shadowed.around.questions[0]
+    assert asked["host"] == f"digits-judge.{shadowed.namespace}.svc.cluster.local:8080"
+    assert (asked["production"], asked["candidate"]) == (A, B)
+    # started again, each finds its work done
+    for to in ("10", "promote"):
+        walk(shadowed, to)
+    assert shadowed.base().release == release
+
+
+@pytest.mark.parametrize(
+    ("seen", "limits", "reason"),
+    [
+        (measured(agreed=50), SHADOW, "agreement 50.0% of 100, asked 90.0%"),
+        (measured(errors=9), CANARY, "error rate 9.00%, allowed 2.00%"),
+    ],
+)
+def test_a_failed_judgement_is_a_commit_that_restores_the_weights(shadowed, seen, limits, reason):
+    shadowed.around.judgement = seen
+    done = walk(shadowed, "10", limits=limits, code=1)
+    assert reason in done.stderr
+    release = shadowed.base().release
+    assert (release.phase, release.weights, release.candidate) == ("stable", {A: 100}, None)
+    assert shadowed.git("log", "-1", "--format=%s", "main") == f"Reject {B} of digits"
+    assert reason in shadowed.git("log", "-1", "--format=%b", "main")
+
+
+AFTER_A_DRIFT = {
+    "candidate": {"all": {"accuracy": 0.9}, "recent": {"accuracy": 0.95}},
+    "production": {"all": {"accuracy": 0.6}, "recent": {"accuracy": 0.07}},
+    "rows": {"all": 1000, "recent": 300},
+    "against": A,
+}
+AUTO = {"for": 1, "requests": 50, "agreement": "auto", "accuracy": "accuracy"}
+
+
+def test_a_shadow_that_serves_productions_model_is_rejected(released):
+    register(released, "digits-b", evaluated=AFTER_A_DRIFT)
+    recent = released.base().release.candidate.recent
+    assert (recent.against, recent.rows) == (A, 300)
+    assert (recent.metrics, recent.production) == ({"accuracy": 0.95}, {"accuracy": 0.07})
+    released.around.judgement = measured(agreed=100)
+    said = walk(released, "shadow", limits=AUTO, code=1).stderr
+    assert "agreement 100.0% of 100 with production, expected at most" in said
+    assert released.base().release.candidate is None
+    body = released.git("log", "-1", "--format=%b", "main")
+    assert "from accuracies 0.07 and 0.95 on 300 recent rows: the shadow may serve the wrong model" in body
+
+
+def test_after_a_drift_little_agreement_is_expected(released):
+    register(released, "digits-b", evaluated=AFTER_A_DRIFT)
+    released.around.judgement = measured(agreed=8)
+    said = walk(released, "shadow", limits=AUTO).stderr
+    assert "pass: 100 requests; agreement 8.0% of 100, expected 0.0% to" in said
+    walk(released, "10", limits=CANARY)
+
+
+def test_without_accuracies_auto_judges_no_agreement_and_says_so(shadowed):
+    shadowed.around.judgement = measured(agreed=8)
+    said = walk(shadowed, "shadow", limits=AUTO).stderr
+    assert "agreement is not judged: no `accuracy` of both on recent rows" in said
+
+
+def test_accuracies_against_another_production_judge_nothing(released):
+    register(released, "digits-b", evaluated=AFTER_A_DRIFT | {"against": C})
+    released.around.judgement = measured(agreed=100)
+    assert "agreement is not judged" in walk(released, "shadow", limits=AUTO).stderr
+
+
+@pytest.mark.parametrize("lost", ["rows", "against"])
+def test_an_evaluation_without_its_numbers_is_not_registered(released, lost):
+    evaluated = {name: value for name, value in AFTER_A_DRIFT.items() if name != lost}
+    assert f"can't be read: KeyError('{lost}')" in register(released, "digits-b", code=1, evaluated=evaluated)
+
+
+def test_too_little_traffic_waits_and_then_rejects_but_never_passes(shadowed):
+    shadowed.around.judgement = measured(requests=3, joined=3, agreed=3)
+    done = walk(shadowed, "shadow", limits=SHADOW, timeout=4, code=1)
+    assert "3 of 50 requests" in done.stderr
+    assert shadowed.base().release.candidate is None
+    assert "out of time" in shadowed.git("log", "-1", "--format=%b", "main")
+
+
+def test_a_candidate_that_never_gets_ready_is_rejected(shadowed):
+    shadowed.around.objects[f"deployments/digits-{B}"]["status"]["readyReplicas"] = 0
+    done = walk(shadowed, "shadow", limits=SHADOW, timeout=3, code=1)
+    assert f"Deployment digits-{B} is not ready" in done.stderr
+    assert shadowed.base().release.candidate is None
+    assert not any("since" in question for question in shadowed.around.questions)
+
+
+def test_a_judge_or_an_api_that_is_away_is_waited_for(shadowed):
+    answer = shadowed.around.judgement
+    objects = shadowed.around.objects
+    shadowed.around.objects = {}
+    shadowed.around.judgement = lambda question: None
+    step = shadowed.begin(*advance("shadow", limits=SHADOW), shadowed.namespace)
+    time.sleep(4)
+    shadowed.around.objects = objects
+    time.sleep(3)
+    assert step.poll() is None
+    shadowed.around.judgement = answer
+    _, said = step.communicate(timeout=30)
+    assert step.returncode == 0, said
+
+
+def until(found):
+    deadline = time.monotonic() + 30
+    while not found():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_killed_between_commit_and_judgement_it_goes_on(shadowed):
+    shadowed.around.judgement = measured(requests=0)
+    step = shadowed.begin(*advance("10", limits=CANARY), shadowed.namespace)
+    until(lambda: len(shadowed.around.questions) > 1)
+    os.killpg(step.pid, signal.SIGKILL)
+    step.communicate()
+    tip = shadowed.git("rev-parse", "main")
+    shadowed.around.judgement = measured()
+    walk(shadowed, "10", limits=CANARY)
+    assert shadowed.git("rev-parse", "main") == tip
+
+
+def by_hand(world, step, subject="By hand"):
+    pipelines.move(
+        world.repository,
+        "digits",
+        step,
+        lambda before, after: Message(subject, after.candidate or before.candidate or after.production, "person eve"),
+    )
+
+
+@pytest.mark.parametrize("foreign", [record.reject, record.promote])
+def test_a_person_ends_the_walk(shadowed, foreign):
+    shadowed.around.judgement = measured(requests=0)
+    step = shadowed.begin(*advance("10", limits=CANARY), shadowed.namespace)
+    until(lambda: len(shadowed.around.questions) > 1)
+    by_hand(shadowed, foreign)
+    tip = shadowed.git("rev-parse", "main")
+    _, said = step.communicate(timeout=30)
+    if foreign is record.promote:
+        assert step.returncode == 0, said
+    else:
+        assert step.returncode == 1
+        assert "out of this walk's hands" in said
+        done = walk(shadowed, "50", limits=CANARY, code=1)
+        assert "out of this walk's hands" in done.stderr
+    assert shadowed.git("rev-parse", "main") == tip
+
+
+def test_a_revert_stops_the_walk_and_is_left_as_it_is(shadowed):
+    shadowed.around.judgement = measured(requests=0)
+    step = shadowed.begin(*advance("10", limits=CANARY), shadowed.namespace)
+    until(lambda: len(shadowed.around.questions) > 1)
+    tip = reverts(shadowed)
+    _, said = step.communicate(timeout=30)
+    assert step.returncode == 1
+    assert "(Revert" in said
+    assert shadowed.git("rev-parse", "main") == tip
+    claim(shadowed, "digits-b")
+    finish(shadowed, "digits-b", "Failed", release=B)
+    assert shadowed.git("rev-parse", "main") == tip
+    assert state(shadowed).outcome == "rejected"
+
+
+def reverts(world, commit="HEAD"):
+    """A person takes a commit back and pushes; the new tip."""
+    clone = world.folder / "clone"
+    subprocess.run(["git", "clone", "-q", world.remote, clone], check=True, capture_output=True)
+    git = ["git", "-C", str(clone), "-c", "user.name=eve", "-c", "user.email=eve@example.org"]
+    subprocess.run([*git, "revert", "--no-edit", commit], check=True, capture_output=True)
+    subprocess.run([*git, "push", "-q"], check=True, capture_output=True)
+    return world.git("rev-parse", "main")
+
+
+def test_a_promotion_reverted_before_it_is_applied_is_no_release(shadowed):
+    walk(shadowed, "10", limits=CANARY)
+    claim(shadowed, "digits-b")
+    shadowed.around.objects["kustomizations/digits-deployments"] = {"status": {}}
+    step = shadowed.begin(*advance("promote"), shadowed.namespace)
+    until(lambda: shadowed.base().release.phase == "stable")
+    tip = reverts(shadowed)
+    _, said = step.communicate(timeout=30)
+    assert step.returncode == 1
+    assert "(Revert" in said
+    release = shadowed.base().release
+    assert (release.production.id, release.weights, release.candidate) == (A, {A: 100}, None)
+    finish(shadowed, "digits-b", "Failed", release=B)
+    assert shadowed.git("rev-parse", "main") == tip
+    assert state(shadowed).outcome == "rejected"
+    assert state(shadowed).reason.startswith('Revert "Promote')
+
+
+def test_weights_moved_by_hand_do_not_stop_it(shadowed):
+    shadowed.around.judgement = measured(requests=0)
+    step = shadowed.begin(*advance("10", limits=CANARY), shadowed.namespace)
+    until(lambda: len(shadowed.around.questions) > 1)
+    by_hand(shadowed, lambda release: record.canary(release, 30))
+    shadowed.around.judgement = measured()
+    _, said = step.communicate(timeout=30)
+    assert step.returncode == 0, said
+    assert shadowed.base().release.weights == {A: 70, B: 30}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"to": "everything"}, "--to is `everything`"),
+        ({"to": "0"}, "canary weight is 0"),
+        ({"to": "shadow", "limits": {"agrement": 1}}, "no limit `agrement`"),
+    ],
+)
+def test_wrong_arguments(shadowed, arguments, said):
+    tip = shadowed.git("rev-parse", "main")
+    assert said in walk(shadowed, **arguments, code=1).stderr
+    assert shadowed.git("rev-parse", "main") == tip
+
+
+# finish
+
+
+def finish(world, run, status, **more):
+    options = [text for name, value in more.items() for text in (f"--{name}", value)]
+    arguments = ("--pipeline", "digits", "--namespace", world.namespace, "--run", run, "--status", status)
+    return world.step("finish", *arguments, *options)
+
+
+def told(world):
+    return [body["outcome"] for body in world.around.bodies]
+
+
+def test_a_first_release_ends_the_run(world):
+    claim(world, "digits-a")
+    register(world, "digits-a")
+    finish(world, "digits-a", "Succeeded")
+    assert state(world).outcome == "released"
+    assert told(world) == ["released"]
+    finish(world, "digits-a", "Succeeded")
+    assert len({event["ce-id"] for event in world.around.events}) == 1
+
+
+def test_a_refused_candidate_is_told_with_the_gates_reason(world):
+    claim(world, "digits-a")
+    verdict = {"passed": False, "reasons": ["accuracy 0.1, must be at least 0.9"], "gates": []}
+    world.store.write_json(BUCKET / "runs/digits-a/verdict/verdict.json", verdict)
+    finish(world, "digits-a", "Succeeded")
+    assert (state(world).outcome, state(world).reason) == ("refused", "accuracy 0.1, must be at least 0.9")
+    assert world.base().release.phase == "empty"
+
+
+def test_a_failed_run_says_which_step(world):
+    claim(world, "digits-a")
+    nodes = {
+        "0": {"type": "Pod", "phase": "Failed", "displayName": "train(0)", "message": "Error (exit code 3)"},
+        "1": {"type": "Pod", "phase": "Failed", "displayName": "train(1)", "message": "Error (exit code 1)"},
+        "2": {"type": "DAG", "phase": "Failed", "displayName": "loop"},
+    }
+    world.around.objects = {"workflows/digits-a": {"status": {"phase": "Running", "nodes": nodes}}}
+    finish(world, "digits-a", "Failed")
+    assert (state(world).outcome, state(world).reason) == ("failed", "train: Error (exit code 1)")
+
+
+def test_a_run_goes_on_in_its_rollout_and_ends_there(shadowed):
+    claim(shadowed, "digits-b")
+    finish(shadowed, "digits-b", "Succeeded")
+    assert (state(shadowed).phase, state(shadowed).workflow) == ("rolling-out", f"digits-release-{B}")
+    assert told(shadowed) == []
+    walk(shadowed, "promote")
+    finish(shadowed, "digits-b", "Succeeded", release=B)
+    assert state(shadowed).outcome == "released"
+    assert told(shadowed) == ["released"]
+
+
+def test_the_rollout_may_end_before_the_run_does(shadowed):
+    claim(shadowed, "digits-b")
+    shadowed.around.judgement = measured(errors=9)
+    walk(shadowed, "10", limits=CANARY, code=1)
+    finish(shadowed, "digits-b", "Failed", release=B)
+    finish(shadowed, "digits-b", "Succeeded")
+    assert state(shadowed).outcome == "rejected"
+    assert set(told(shadowed)) == {"rejected"}
+
+
+def test_a_rollout_that_was_killed_is_rejected_when_it_settles(shadowed):
+    claim(shadowed, "digits-b")
+    by_hand(shadowed, lambda release: record.canary(release, 10))
+    finish(shadowed, "digits-b", "Failed", release=B)
+    release = shadowed.base().release
+    assert (release.phase, release.weights) == ("stable", {A: 100})
+    assert "its workflow ended as Failed" in shadowed.git("log", "-1", "--format=%b", "main")
+    assert state(shadowed).outcome == "rejected"
+
+
+def test_a_rollout_without_promotion_waits_for_a_person(shadowed):
+    claim(shadowed, "digits-b")
+    finish(shadowed, "digits-b", "Succeeded", release=B)
+    assert shadowed.base().release.candidate.id == B
+    assert "waits for `driftloop promote digits`" in state(shadowed).reason
+
+
+def test_a_run_that_was_never_claimed_is_not_told(world):
+    claim(world, "digits-a")
+    finish(world, "digits-x", "Succeeded")
+    assert told(world) == []
+    assert state(world).run == "digits-a"
+
+
+def test_a_run_that_was_lost_before_is_not_told_again(world):
+    claim(world, "digits-a")
+    register(world, "digits-a")
+    lost = Lost("digits-a", "it is gone")
+    decisions.apply_once(world.environment["NATS_URL"], world.namespace, "digits", lost)
+    finish(world, "digits-a", "Succeeded")
+    assert state(world).outcome == "lost"
+    assert told(world) == []

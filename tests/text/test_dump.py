@@ -1,0 +1,35 @@
+"""The one dumper: what it writes reads back, and does not depend on which emitter wrote it."""
+
+import yaml
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from driftloop.text.dump import _dumped, _Dumper, text
+
+AWKWARD = st.sampled_from(["y", "1e3", "0x1", " ", ""])
+LEAVES = st.text(max_size=20) | st.integers() | st.booleans() | st.none() | AWKWARD
+KEYS = st.from_regex(r"[a-zA-Z][-a-zA-Z0-9_./]{0,20}", fullmatch=True)
+DATA = st.dictionaries(
+    KEYS,
+    st.recursive(LEAVES, lambda of: st.lists(of, max_size=4) | st.dictionaries(KEYS, of, max_size=4), max_leaves=12),
+    max_size=4,
+)
+
+
+@given(DATA)
+@example({"B": "\n", "A": ""})
+@example({"A": "\n"})
+@example({"A": ["\n\n", {"B": "x\n\n", "C": 1}], "D": "...\n"})
+@settings(max_examples=300, deadline=None)
+def test_the_fast_emitter_writes_the_same_bytes(data):
+    assert text(data) == _dumped(data, _Dumper)
+
+
+@given(DATA)
+@settings(max_examples=100, deadline=None)
+def test_what_is_written_reads_back(data):
+    assert yaml.safe_load(text(data)) == data
+
+
+def test_characters_beyond_the_basic_plane_stay_as_they_are():
+    assert text({"a": "\U0001f600"}) == "a: \U0001f600\n"
