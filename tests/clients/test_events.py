@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from driftloop.clients import events
 from driftloop.clients.events import Event, MalformedEventError
+from driftloop.contract.events import verdict_id
 
 NAME = st.text("abcdefghijklmnopqrstuvwxyz0123456789", min_size=1, max_size=12).filter(
     lambda name: name not in ("data", "time", "subject", "dataschema", "datacontenttype", *events.REQUIRED)
@@ -113,9 +114,9 @@ def test_what_is_no_event_says_why(headers: dict[str, str], body: bytes, says: s
 
 
 def test_the_same_verdict_has_the_same_id() -> None:
-    one = events.verdict_id("n", "p", "drift", "r1", 1)
-    assert one == events.verdict_id("n", "p", "drift", "r1", 1)
-    assert one != events.verdict_id("n", "p", "drift", "r1", 2)
+    one = verdict_id("n", "p", "drift", "r1", 1)
+    assert one == verdict_id("n", "p", "drift", "r1", 1)
+    assert one != verdict_id("n", "p", "drift", "r1", 2)
 
 
 def test_send_says_who_refused() -> None:

@@ -22,7 +22,6 @@ from driftloop.clients.nats import (
     messages,
     position,
     publish,
-    token,
 )
 from driftloop.errors import StoreError
 from driftloop.retrain.decision import Alarm, Claim, End, Policy, State, claimed
@@ -204,10 +203,6 @@ async def test_steps_claim_and_end_from_outside_a_loop(server: Process) -> None:
     assert not claimed(second, "run-2")
     assert ended.phase == "cooling"
     assert not claimed(again, "run-1")
-
-
-def test_names_become_tokens() -> None:
-    assert token("my-ns.x") == "MY_NS_X"
 
 
 def test_the_library_is_the_one_it_was_written_for() -> None:

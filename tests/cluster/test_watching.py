@@ -11,6 +11,7 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry
 
+from driftloop.contract.streams import DetectorStreams
 from driftloop.retrain.decision import Outcome, Phase, Policy
 from driftloop.services.analysis.service import TAKEN, Judge, Settings
 from driftloop.services.decision.door import KINDS
@@ -22,7 +23,6 @@ from driftloop.services.detector.door import Door as DetectorDoor
 from driftloop.services.detector.emit import Emitter
 from driftloop.services.detector.judge import ALARMS, ROWS
 from driftloop.services.detector.judge import Judge as Detector
-from driftloop.services.detector.names import Names
 from tests.resources.test_logger import ask, standing
 from tests.resources.test_network import matches
 from tests.support.promql import asked
@@ -178,7 +178,7 @@ def started():
     loop = Loop(None, Policy(), namespace="n", pipeline="p", session=None, webhook="", token="", broker="",
                 kubernetes=None, registry=decision)  # fmt: skip
     DecisionDoor(loop, None, namespace="n", pipeline="p", on=frozenset(), token="", registry=decision)
-    names = Names("n", "p", "drift", "r1")
+    names = DetectorStreams("n", "p", "drift", "r1")
     Detector(None, names, Config("ks", 10), None, width=1, registry=detector)
     DetectorDoor(None, bool, names, detector)
     Emitter(None, names, None, "", detector)

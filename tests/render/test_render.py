@@ -11,9 +11,10 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from driftloop.contract.trees import header, is_rendered
 from driftloop.errors import RenderError
 from driftloop.release import record
-from driftloop.render import diff, generated, header, owned, rendered
+from driftloop.render import diff, owned, rendered
 from driftloop.text.dump import text
 from tests.spec.specs import MINIMAL
 
@@ -52,7 +53,7 @@ def test_spec_and_release_are_kept_byte_for_byte() -> None:
 def test_every_other_file_says_where_it_comes_from() -> None:
     for path, content in rendered(MINIMAL, None, cluster="prod").items():
         own = path.endswith(("/pipeline.yaml", "/release.yaml"))
-        assert generated(content) != own, path
+        assert is_rendered(content) != own, path
         assert own or content.startswith(header("digits"))
     assert "cluster/prod/pipelines/digits.yaml" in rendered(MINIMAL, None, cluster="prod")
 

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import click
 
+from driftloop.contract.trees import SPEC
 from driftloop.demo.demo_platform import Platform
 from driftloop.demo.demo_screen import Screen
 from driftloop.demo.demo_story import Story
 from driftloop.errors import LocalError
 from driftloop.local.ground.state import State
-from driftloop.operations.starters import SPEC, STARTERS
+from driftloop.operations.starters import STARTERS
 from driftloop.spec import load
 
 RECORD = ("log", "--reverse", "--date=format:%H:%M:%S", "--format=%h  %cd  %s", "main")

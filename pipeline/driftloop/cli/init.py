@@ -6,8 +6,9 @@ from pathlib import Path
 import click
 
 from driftloop import __version__
+from driftloop.contract.trees import SPEC
 from driftloop.errors import SpecError
-from driftloop.operations.starters import SPEC, STARTERS, Starter
+from driftloop.operations.starters import STARTERS, Starter
 
 TEMPLATES = "\n".join(f"  {starter.name:8} {starter.what}" for starter in STARTERS.values())
 EPILOG = f"""\b

@@ -8,6 +8,7 @@ import click
 
 from driftloop.cli import allowed, impacts
 from driftloop.cli import pin as pinning
+from driftloop.contract import trees
 from driftloop.operations import files
 from driftloop.operations.impact import impact, refuse
 from driftloop.render import Change, diff, owned, rendered
@@ -52,7 +53,7 @@ def command(
     text = pinning.asked([spec], mirrors)[0].text if pin else files.spec_text(spec)
     name = files.spec(spec).pipeline.metadata.name
     existing = _existing(folder, repository, branch, state, name, cluster=cluster)
-    new = rendered(text, existing.get(f"deployments/{name}/release.yaml"), path=str(spec), cluster=cluster)
+    new = rendered(text, existing.get(trees.release_path(name)), path=str(spec), cluster=cluster)
     mine = owned(existing, new, pipeline=name)
     changes = diff(mine, new)
     found = impact(mine, new, pipeline=name)
@@ -81,8 +82,7 @@ def _existing(
         return {}
     with target.opened(repository, branch, state) as to:
         found = to.repository.tree(to.repository.tip())
-        mine = tuple(f"{part}/{name}/" for part in ("workflows", "deployments", "monitors"))
-        flux = f"cluster/{cluster}/pipelines/{name}.yaml"
+        mine, flux = trees.pipeline_folders(name), trees.flux_path(cluster, name)
         return {path: found[path] for path in found if path.startswith(mine) or path == flux}
 
 

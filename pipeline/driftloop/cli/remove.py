@@ -8,6 +8,7 @@ import click
 from driftloop.cli import target
 from driftloop.clients.kubernetes import Kubernetes
 from driftloop.contract.names import FLUX_NAMESPACE, Names
+from driftloop.contract.trees import release_path
 from driftloop.errors import GitError
 from driftloop.git.repository import Repository
 from driftloop.operations import applied
@@ -79,6 +80,6 @@ def _there(api: Kubernetes, kustomization: str) -> bool:
 
 
 def _namespace(repository: Repository, name: str) -> str:
-    path = pipelines.release_path(name)
+    path = release_path(name)
     text = repository.tree(repository.tip()).get(path)
     return record.load(text, path=path).namespace if text is not None else name

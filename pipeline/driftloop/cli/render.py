@@ -9,11 +9,11 @@ from pathlib import Path
 import click
 
 from driftloop.cli import pin as pinning
+from driftloop.contract import trees
 from driftloop.errors import RenderError
 from driftloop.operations import files, remembered
 from driftloop.render import Change, Tree, diff, owned, rendered
 
-RELEASE = "deployments/{}/release.yaml"
 LISTED = 40
 """Files that a failed check names at most."""
 
@@ -94,10 +94,10 @@ def command(
 
 
 def _specs_in(folder: Path) -> Sequence[Path]:
-    found = sorted(folder.glob("workflows/*/pipeline.yaml"))
+    found = sorted(folder.glob(trees.SPECS))
     if not found:
         raise RenderError(
-            f"{folder} holds no pipeline: there is no workflows/*/pipeline.yaml",
+            f"{folder} holds no pipeline: there is no {trees.SPECS}",
             hint="name a spec: `driftloop render pipeline.yaml --into FOLDER`",
         )
     return found
@@ -112,7 +112,7 @@ def _written(spec: Path, folder: Path, cluster: str) -> Outcome:
 
 def _checked(spec: Path, folder: Path, cluster: str) -> Outcome:
     name, text, existing = _read(spec, folder, cluster)
-    known = remembered.recalled(text, existing.get(RELEASE.format(name), ""), cluster=cluster)
+    known = remembered.recalled(text, existing.get(trees.release_path(name), ""), cluster=cluster)
     if known is not None and remembered.digests(owned(existing, dict.fromkeys(known, ""), pipeline=name)) == known:
         return Outcome(name, spec, len(known))
     new, changes = _rendered(spec, name, text, existing, cluster)
@@ -129,10 +129,10 @@ def _read(spec: Path, folder: Path, cluster: str) -> tuple[str, str, Mapping[str
 def _rendered(
     spec: Path, name: str, text: str, existing: Mapping[str, str], cluster: str
 ) -> tuple[Tree, tuple[Change, ...]]:
-    release = existing.get(RELEASE.format(name))
+    release = existing.get(trees.release_path(name))
     new = rendered(text, release, path=str(spec), cluster=cluster)
     # without a release the tree holds an empty one, which the next check finds
-    remembered.remember(text, release or new[RELEASE.format(name)], new, name=name, cluster=cluster)
+    remembered.remember(text, release or new[trees.release_path(name)], new, name=name, cluster=cluster)
     return new, diff(owned(existing, new, pipeline=name), new)
 
 

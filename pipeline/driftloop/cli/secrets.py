@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from driftloop.cluster import platform, sealing
+from driftloop.contract import platform as contract
 from driftloop.errors import PipelineError
 
 ENVIRONMENT = """\b
@@ -109,7 +110,8 @@ def init(
 
 
 def _credentials(environment: os._Environ[str] | dict[str, str], *, own_store: bool) -> platform.Credentials:
-    access, secret = environment.get("AWS_ACCESS_KEY_ID", ""), environment.get("AWS_SECRET_ACCESS_KEY", "")
+    access = environment.get(contract.ACCESS_KEY.environment, "")
+    secret = environment.get(contract.SECRET_KEY.environment, "")
     if bool(access) != bool(secret):
         raise PipelineError("only one of AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY is set")
     if not access and not own_store:
@@ -117,11 +119,11 @@ def _credentials(environment: os._Environ[str] | dict[str, str], *, own_store: b
             "the object store is your own, and no keys were given",
             hint="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
         )
-    token = environment.get("DRIFTLOOP_WEBHOOK_TOKEN", "")
+    token = environment.get(contract.WEBHOOK_TOKEN.environment, "")
     return platform.Credentials(
         access_key=access or random.token_hex(10),
         secret_key=secret or random.token_urlsafe(30),
-        git_username=environment.get("DRIFTLOOP_GIT_USERNAME", ""),
-        git_password=environment.get("DRIFTLOOP_GIT_PASSWORD", ""),
+        git_username=environment.get(contract.GIT_USERNAME.environment, ""),
+        git_password=environment.get(contract.GIT_PASSWORD.environment, ""),
         **({"webhook_token": token} if token else {}),
     )

@@ -9,6 +9,7 @@ from typing import Any
 import click
 import yaml
 
+from driftloop.contract import trees
 from driftloop.errors import LocalError
 from driftloop.local.ground import addresses, binaries, memory
 from driftloop.local.ground.state import State
@@ -90,12 +91,12 @@ def _releases(state: State) -> dict[str, Json]:
     """Phase, releases and weights of each pipeline at the branch's tip."""
     git = [binaries.git(), f"--git-dir={state.repository}"]
     names = subprocess.run(
-        [*git, "ls-tree", "-r", "--name-only", addresses.BRANCH, "deployments/"],
+        [*git, "ls-tree", "-r", "--name-only", addresses.BRANCH, f"{trees.DEPLOYMENTS}/"],
         capture_output=True, text=True, check=False,
     ).stdout.split()  # fmt: skip
     found: dict[str, Json] = {}
     for name in names:
-        if name.endswith("/release.yaml"):
+        if name.endswith(f"/{trees.RELEASE}"):
             text = subprocess.run(
                 [*git, "show", f"{addresses.BRANCH}:{name}"], capture_output=True, text=True, check=True
             )

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import click
 
 from driftloop.clients.kubernetes import Kubernetes
+from driftloop.contract import platform as contract
 from driftloop.errors import GitError
 from driftloop.git.repository import Author, Commit, Credentials, Repository
 from driftloop.local.ground.state import State
@@ -33,7 +34,9 @@ def options(command: F) -> F:
     """`--repository`, `--branch`, `--state`: where the cluster repository is."""
     branch = click.option("--branch", default="main", show_default=True, help="Branch that Flux follows.")
     repository = click.option(
-        "--repository", envvar="DRIFTLOOP_GIT_URL", help="Cluster repository; that of the state folder by default."
+        "--repository",
+        envvar=contract.GIT_URL.environment,
+        help="Cluster repository; that of the state folder by default.",
     )
     return repository(branch(state(command)))
 
@@ -63,8 +66,8 @@ def opened(repository: str | None, branch: str, folder: Path) -> Iterator[Target
         )
     if "://" not in url and not url.startswith("git@"):
         url = f"file://{Path(url).expanduser().resolve()}"
-    password = os.environ.get("DRIFTLOOP_GIT_PASSWORD", "")
-    credentials = Credentials(os.environ.get("DRIFTLOOP_GIT_USERNAME", ""), password) if password else None
+    password = os.environ.get(contract.GIT_PASSWORD.environment, "")
+    credentials = Credentials(os.environ.get(contract.GIT_USERNAME.environment, ""), password) if password else None
     author = _author()
     with tempfile.TemporaryDirectory(prefix="driftloop-git-") as workdir:
         yield Target(
@@ -79,7 +82,7 @@ def runtime(folder: Path) -> Kubernetes | None:
     port = local.known_ports().get("api")
     if port is not None and local.holder() is not None:
         return Kubernetes.at(f"http://127.0.0.1:{port}")
-    url = os.environ.get("DRIFTLOOP_KUBERNETES_URL")
+    url = os.environ.get(contract.KUBERNETES_URL.environment)
     return Kubernetes.at(url) if url else None
 
 

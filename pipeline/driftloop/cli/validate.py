@@ -8,6 +8,8 @@ from typing import Any
 import click
 
 from driftloop.check import Finding, Severity, check
+from driftloop.contract.platform import S3_BUCKET
+from driftloop.contract.trees import release_key
 from driftloop.operations import files, manifests, project
 from driftloop.operations.manifests import Checked
 from driftloop.plan import plan
@@ -114,7 +116,7 @@ def _version(pipeline: str, number: int) -> Version:
     """A version as a run would register it."""
     run = f"{pipeline}-{number:012x}"
     digest = f"sha256:{number:064x}"
-    release = f"s3://driftloop/runs/{run}/release"
+    release = f"s3://{S3_BUCKET.example}/{release_key(run)}"
     return Version(
         id=record.release_id(run), run=run, model=f"{release}/model", model_digest=digest,
         detectors=f"{release}/detectors", data_digest=digest,

@@ -20,6 +20,7 @@ from urllib.request import Request, urlopen
 
 import aiohttp
 
+from driftloop.contract import events as contract
 from driftloop.errors import PipelineError
 
 STRUCTURED = "application/cloudevents+json"
@@ -29,7 +30,6 @@ _NAME = re.compile(r"[a-z0-9]+\Z")
 _JSON_TYPE = re.compile(r"(application|text)/([\w.\-]+\+)?json\s*(;|\Z)", re.IGNORECASE)
 _HEADER_SAFE = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in '"%')
 _PLAIN = re.compile(r"[!#$&-~]*\Z")
-_VERDICTS = uuid.UUID("6f6b0e1c-8a4f-5f0e-9d5c-3d1f6a1c7b11")
 
 
 class MalformedEventError(PipelineError):
@@ -89,28 +89,16 @@ def make(type: str, source: str, data: Any, *, id: str | None = None, **extensio
     return Event(attributes, json.dumps(data, separators=(",", ":")).encode())
 
 
-def verdict_id(namespace: str, pipeline: str, detector: str, release: str, window: int) -> str:
-    """The id of a verdict's event: the same verdict always has the same id, so a repeat is recognised."""
-    return str(uuid.uuid5(_VERDICTS, f"{namespace}/{pipeline}/{detector}/{release}/{window}"))
-
-
-def run_id(namespace: str, pipeline: str, run: str, what: str) -> str:
-    """The id of an event about a run (`started`, `finished`): told twice, it is still one event."""
-    return str(uuid.uuid5(_VERDICTS, f"{namespace}/{pipeline}/runs/{run}/{what}"))
-
-
 def run_finished(
     namespace: str, pipeline: str, *, run: str, decision: str, outcome: str, reason: str, release: str
 ) -> Event:
-    """`dev.driftloop.run.finished`, the same event however often it is made."""
+    """Return the event that a run has ended, the same one however often it is made."""
     return make(
-        "dev.driftloop.run.finished",
-        f"driftloop/{namespace}/{pipeline}",
+        contract.RUN_FINISHED,
+        contract.event_source(namespace, pipeline),
         {"pipeline": pipeline, "run": run, "decision": decision, "outcome": outcome, "reason": reason},
-        id=run_id(namespace, pipeline, run, "finished"),
-        inferenceservicename=pipeline,
-        namespace=namespace,
-        endpoint=release,
+        id=contract.run_id(namespace, pipeline, run, "finished"),
+        **{contract.PIPELINE: pipeline, contract.NAMESPACE: namespace, contract.RELEASE: release},
     )
 
 

@@ -16,6 +16,7 @@ from nats.js.api import DiscardPolicy, KeyValueConfig, PubAck, RetentionPolicy, 
 from nats.js.kv import KeyValue
 
 from driftloop.clients import cancellation
+from driftloop.contract.streams import Stream
 from driftloop.errors import StoreError
 
 cancellation.mend()
@@ -103,6 +104,20 @@ async def ensure_stream(
         raise _refused(f"stream {name}", error) from error
     except (nats.errors.Error, TimeoutError) as error:
         raise StoreError(f"stream {name} can't be made: {error or type(error).__name__}", hint=HINT) from error
+
+
+async def ensure_contract_stream(js: JetStreamContext, stream: Stream) -> None:
+    """Make a stream of the contract, or give it the contract's limits."""
+    await ensure_stream(
+        js,
+        stream.name,
+        list(stream.subjects),
+        max_age=stream.max_age,
+        max_bytes=stream.max_bytes,
+        max_msgs_per_subject=stream.max_msgs_per_subject,
+        duplicate_window=stream.duplicate_window,
+        discard=DiscardPolicy.NEW if stream.refuses_when_full else DiscardPolicy.OLD,
+    )
 
 
 async def key_value(js: JetStreamContext, bucket: str, *, history: int = 1) -> KeyValue:
@@ -215,11 +230,6 @@ def position(message: Msg) -> Position:
     parts = message.reply.split(".")
     first = 4 if len(parts) == 9 else 6
     return Position(int(parts[first + 1]), int(parts[first + 2]), int(parts[first]), int(parts[first + 4]))
-
-
-def token(text: str) -> str:
-    """A name as one stream-name part: upper case, everything but letters and digits becomes `_`."""
-    return "".join(c if c.isascii() and c.isalnum() else "_" for c in text).upper()
 
 
 def refusal(error: Mapping[str, Any]) -> StoreError:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from driftloop.contract.platform import ACCESS_KEY, S3_ENDPOINT, S3_REGION, SECRET_KEY
 from driftloop.errors import StoreError
 
 if TYPE_CHECKING:
@@ -113,13 +114,13 @@ class Store:
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Store":
         """The store that a container's environment names (docs/architecture.md, Platform addresses)."""
-        names = ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+        names = tuple(setting.environment for setting in (S3_ENDPOINT, ACCESS_KEY, SECRET_KEY))
         if missing := [name for name in names if not environment.get(name)]:
             raise StoreError(
                 f"{', '.join(missing)} not set", hint="they come from the ConfigMap and Secret driftloop-platform"
             )
         endpoint, access_key, secret_key = (environment[name] for name in names)
-        region = environment.get("AWS_DEFAULT_REGION") or "us-east-1"
+        region = environment.get(S3_REGION.environment) or "us-east-1"
         return cls.at(endpoint, access_key=access_key, secret_key=secret_key, region=region)
 
     def objects(self, prefix: Location) -> Iterator[Object]:

@@ -13,7 +13,8 @@ from cryptography import x509
 from driftloop.cluster import network
 from driftloop.cluster.platform import OWN
 from driftloop.cluster.reader import ForbiddenError, Reader, items
-from driftloop.contract.names import PLATFORM
+from driftloop.contract import platform as contract
+from driftloop.contract.names import FLUX_BASE, FLUX_CONFIGS, OWN_SELECTOR, PLATFORM
 
 OLDEST = (1, 34)
 """Knative 1.22 and Flux 2.9 refuse older ones."""
@@ -41,8 +42,8 @@ Findings = Iterator[Finding]
 # component, a CRD of it that we use, who needs it
 _CRDS = (
     ("Flux", "kustomizations.kustomize.toolkit.fluxcd.io", "`flux bootstrap` installs it"),
-    ("Sealed Secrets", "sealedsecrets.bitnami.com", "see Kustomization infra-base"),
-    ("Istio", "virtualservices.networking.istio.io", "see Kustomization infra-base"),
+    ("Sealed Secrets", "sealedsecrets.bitnami.com", f"see Kustomization {FLUX_BASE}"),
+    ("Istio", "virtualservices.networking.istio.io", f"see Kustomization {FLUX_BASE}"),
     ("Argo Workflows", "workflowtemplates.argoproj.io", "see Kustomization argo-workflows"),
     ("Argo Events", "sensors.argoproj.io", "see Kustomization argo-events"),
     ("Knative Eventing", "triggers.eventing.knative.dev", "see Kustomization knative-eventing"),
@@ -53,11 +54,6 @@ _OPTIONAL = (
     ("Prometheus Operator", "podmonitors.monitoring.coreos.com", "profile standard; the judge works without it"),
     ("cert-manager", "certificates.cert-manager.io", "makes NATS's and Seldon's certificates"),
 )
-_CONFIG_KEYS = (
-    "s3-endpoint", "s3-region", "s3-bucket", "nats-url", "git-url", "git-branch", "kubernetes-url", "gateway-url",
-    "artifact-repository",
-)  # fmt: skip
-_SECRET_KEYS = ("accesskey", "secretkey", "webhook-token", "git-username", "git-password")
 
 
 def version(reader: Reader) -> Findings:
@@ -117,13 +113,15 @@ def secrets(reader: Reader) -> Findings:
 
 def platform(reader: Reader) -> Findings:
     """ConfigMap and Secret `driftloop-platform` of every pipeline namespace, key by key."""
-    label = "labelSelector=app.kubernetes.io/managed-by%3Ddriftloop"
-    homes = items(reader, f"/api/v1/namespaces?{label}") or []
+    homes = items(reader, f"/api/v1/namespaces?{OWN_SELECTOR}") or []
     if not homes:
         yield Finding(Level.NOTE, "no pipeline yet", "`driftloop commit SPEC --repository URL`")
     for home in homes:
         namespace = home["metadata"]["name"]
-        for kind, plural, keys in (("ConfigMap", "configmaps", _CONFIG_KEYS), ("Secret", "secrets", _SECRET_KEYS)):
+        for kind, plural, keys in (
+            ("ConfigMap", "configmaps", contract.CONFIG_KEYS),
+            ("Secret", "secrets", contract.SECRET_KEYS),
+        ):
             found = reader.get(f"/api/v1/namespaces/{namespace}/{plural}/{PLATFORM}")
             fix = f"`driftloop secrets init --namespace {namespace} …`, and commit what it writes"
             if found is None:
@@ -134,8 +132,8 @@ def platform(reader: Reader) -> Findings:
                 yield Finding(Level.WRONG, f"{kind} {PLATFORM} in {namespace} lacks {', '.join(missing)}", fix)
             else:
                 yield Finding(Level.OK, f"{kind} {PLATFORM} in {namespace} is complete")
-            if kind == "ConfigMap" and "artifact-repository" not in missing:
-                yield from _repository(namespace, found["data"]["artifact-repository"])
+            if kind == "ConfigMap" and contract.ARTIFACT_REPOSITORY.key not in missing:
+                yield from _repository(namespace, found["data"][contract.ARTIFACT_REPOSITORY.key])
             if kind == "ConfigMap" and not missing:
                 yield from _shut(reader, namespace, found["data"])
 
@@ -148,7 +146,7 @@ def gateway(reader: Reader) -> Findings:
         (f"{base}/v1alpha3/namespaces/istio-system/envoyfilters/request-id", "EnvoyFilter istio-system/request-id"),
     ):
         if reader.get(path) is None:
-            yield Finding(Level.WRONG, f"{what} is missing", "see Kustomization infra-configs")
+            yield Finding(Level.WRONG, f"{what} is missing", f"see Kustomization {FLUX_CONFIGS}")
         else:
             yield Finding(Level.OK, f"{what} is there")
 
@@ -265,10 +263,10 @@ def _shut(reader: Reader, namespace: str, settings: dict[str, str]) -> Findings:
     if not any(name.endswith("-deny") for name in there):
         return
     addresses = {
-        "s3": settings["s3-endpoint"],
-        "nats": settings["nats-url"],
-        "git": settings["git-url"],
-        "kubernetes": settings["kubernetes-url"],
+        "s3": settings[contract.S3_ENDPOINT.key],
+        "nats": settings[contract.NATS.key],
+        "git": settings[contract.GIT_URL.key],
+        "kubernetes": settings[contract.KUBERNETES_URL.key],
     }
     for name in network.policies(namespace, addresses, OWN):
         if name not in there:

@@ -4,11 +4,11 @@ import ipaddress
 from typing import Literal
 from urllib.parse import urlsplit
 
+from driftloop.contract.names import COMPONENT_LABEL, OWN_LABELS, PLATFORM
 from driftloop.kube.base import LabelRequirement, LabelSelector, ObjectMeta
 from driftloop.kube.networking import Egress, IPBlock, NetworkPolicy, NetworkPolicySpec, Peer, Port
 from driftloop.resources.guarding import network
 
-_COMPONENT = "app.kubernetes.io/component"
 _PORTS = {"http": 80, "https": 443, "nats": 4222, "tls": 4222, "ssh": 22}
 _ANYWHERE = (Peer(ip_block=IPBlock(cidr="0.0.0.0/0")), Peer(ip_block=IPBlock(cidr="::/0")))
 
@@ -17,12 +17,12 @@ def _label(key: str, operator: Literal["In", "NotIn", "DoesNotExist"], *values: 
     return LabelRequirement(key=key, operator=operator, values=values or None)
 
 
-_STEPS = LabelSelector(match_expressions=(_label(_COMPONENT, "In", network.STEPS),))
+_STEPS = LabelSelector(match_expressions=(_label(COMPONENT_LABEL, "In", network.STEPS),))
 _CLIENTS: dict[str, tuple[LabelSelector, ...]] = {
     "s3": (
         LabelSelector(
             match_expressions=(
-                _label(_COMPONENT, "NotIn", "decision", "judge"),
+                _label(COMPONENT_LABEL, "NotIn", "decision", "judge"),
                 _label("eventsource-name", "DoesNotExist"),
                 _label("sensor-name", "DoesNotExist"),
             )
@@ -31,14 +31,14 @@ _CLIENTS: dict[str, tuple[LabelSelector, ...]] = {
     "nats": (
         LabelSelector(
             match_expressions=(
-                _label(_COMPONENT, "NotIn", network.STEPS, "serving"),
+                _label(COMPONENT_LABEL, "NotIn", network.STEPS, "serving"),
                 _label("seldon-deployment-id", "DoesNotExist"),
             )
         ),
         LabelSelector(match_expressions=(_label(network.REACHES, "In", network.CLAIM, network.FINISH),)),
     ),
     "git": (_STEPS,),
-    "kubernetes": (LabelSelector(match_expressions=(_label(_COMPONENT, "In", network.STEPS, "decision"),)),),
+    "kubernetes": (LabelSelector(match_expressions=(_label(COMPONENT_LABEL, "In", network.STEPS, "decision"),)),),
 }
 """Part of the platform -> the pods that call it."""
 
@@ -54,11 +54,9 @@ def policies(namespace: str, addresses: dict[str, str], known: dict[str, str]) -
         if url == known.get(part) or (egress := _egress(url, part)) is None:
             continue
         for number, selector in enumerate(selectors):
-            name = f"driftloop-platform-{part}" + (f"-{number}" if number else "")
+            name = f"{PLATFORM}-{part}" + (f"-{number}" if number else "")
             found[name] = NetworkPolicy(
-                metadata=ObjectMeta(
-                    name=name, namespace=namespace, labels={"app.kubernetes.io/managed-by": "driftloop"}
-                ),
+                metadata=ObjectMeta(name=name, namespace=namespace, labels=OWN_LABELS),
                 spec=NetworkPolicySpec(pod_selector=selector, policy_types=("Egress",), egress=(egress,)),
             )
     return found

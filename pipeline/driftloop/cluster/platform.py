@@ -8,18 +8,30 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from driftloop.cluster import network, text
-from driftloop.contract.names import LOGS, PLATFORM
+from driftloop.contract import platform as contract
+from driftloop.contract import trees
+from driftloop.contract.names import (
+    FLUX_BASE,
+    FLUX_NAMESPACE,
+    FLUX_SOURCE,
+    GATEWAY_URL,
+    NATS_URL,
+    OWN_LABELS,
+    PLATFORM,
+    STORAGE_NAMESPACE,
+    STORAGE_URL,
+)
 from driftloop.errors import PipelineError
 from driftloop.kube import core, flux, kustomize
 from driftloop.kube.base import Model, ObjectMeta, Reference
 from driftloop.kube.sealed import PlainSecret, Scope, SealedSecret
 
-STORE = "storage"
+STORE = STORAGE_NAMESPACE
 STORE_SECRET = "seaweedfs-s3-config"  # noqa: S105 (a name)
 NOTE = "# Written by `driftloop secrets init`; run it again with --force to make new ones.\n"
 # exists(), not all(): all() over no conditions is true and would fail a fresh one
 _SYNCED = "has(status.conditions) && status.conditions.exists(c, c.type == 'Synced' && c.status == '{}')"
-_LABELS = {"app.kubernetes.io/managed-by": "driftloop"}
+_LABELS = OWN_LABELS
 
 
 @dataclass(frozen=True)
@@ -28,12 +40,12 @@ class Addresses:
 
     git_url: str
     git_branch: str = "main"
-    s3_endpoint: str = "http://seaweedfs-s3.storage.svc.cluster.local:8333"
-    s3_region: str = "us-east-1"
-    s3_bucket: str = "driftloop"
-    nats_url: str = "nats://nats.nats-io.svc.cluster.local:4222"
-    kubernetes_url: str = "https://kubernetes.default.svc"
-    gateway_url: str = "http://istio-ingressgateway.istio-system.svc.cluster.local"
+    s3_endpoint: str = STORAGE_URL
+    s3_region: str = contract.S3_REGION.example
+    s3_bucket: str = contract.S3_BUCKET.example
+    nats_url: str = NATS_URL
+    kubernetes_url: str = contract.KUBERNETES_URL.example
+    gateway_url: str = GATEWAY_URL
 
     def __post_init__(self) -> None:
         for name, schemes in (
@@ -77,30 +89,25 @@ class Credentials:
 def config_map(namespace: str, addresses: Addresses) -> core.ConfigMap:
     """The addresses, and Argo's artifact repository made from them."""
     endpoint = urlsplit(addresses.s3_endpoint)
-    repository = {
-        "s3": {
-            "endpoint": endpoint.netloc,  # Argo wants no scheme
-            "insecure": endpoint.scheme == "http",
-            "bucket": addresses.s3_bucket,
-            "region": addresses.s3_region,
-            "createBucketIfNotPresent": {},
-            "keyFormat": LOGS,
-            "accessKeySecret": {"name": PLATFORM, "key": "accesskey"},
-            "secretKeySecret": {"name": PLATFORM, "key": "secretkey"},
-        }
-    }
+    repository = contract.artifact_repository(
+        endpoint.netloc,
+        insecure=endpoint.scheme == "http",
+        bucket=addresses.s3_bucket,
+        region=addresses.s3_region,
+        create_bucket=True,
+    )
     return core.ConfigMap(
         metadata=ObjectMeta(name=PLATFORM, namespace=namespace, labels=_LABELS),
         data={
-            "s3-endpoint": addresses.s3_endpoint,
-            "s3-region": addresses.s3_region,
-            "s3-bucket": addresses.s3_bucket,
-            "nats-url": addresses.nats_url,
-            "git-url": addresses.git_url,
-            "git-branch": addresses.git_branch,
-            "kubernetes-url": addresses.kubernetes_url,
-            "gateway-url": addresses.gateway_url,
-            "artifact-repository": text.dump(repository),
+            contract.S3_ENDPOINT.key: addresses.s3_endpoint,
+            contract.S3_REGION.key: addresses.s3_region,
+            contract.S3_BUCKET.key: addresses.s3_bucket,
+            contract.NATS.key: addresses.nats_url,
+            contract.GIT_URL.key: addresses.git_url,
+            contract.GIT_BRANCH.key: addresses.git_branch,
+            contract.KUBERNETES_URL.key: addresses.kubernetes_url,
+            contract.GATEWAY.key: addresses.gateway_url,
+            contract.ARTIFACT_REPOSITORY.key: text.dump(repository),
         },
     )
 
@@ -108,17 +115,12 @@ def config_map(namespace: str, addresses: Addresses) -> core.ConfigMap:
 def secret(namespace: str, addresses: Addresses, credentials: Credentials) -> PlainSecret:
     """The one Secret of a pipeline's namespace: the same keys in the spellings of boto3, Argo and Seldon's rclone."""
     values = {
-        "accesskey": credentials.access_key,
-        "secretkey": credentials.secret_key,
-        "webhook-token": credentials.webhook_token,
-        "git-username": credentials.git_username,
-        "git-password": credentials.git_password,
-        "RCLONE_CONFIG_S3_TYPE": "s3",
-        "RCLONE_CONFIG_S3_PROVIDER": "Other",
-        "RCLONE_CONFIG_S3_ENV_AUTH": "false",
-        "RCLONE_CONFIG_S3_ACCESS_KEY_ID": credentials.access_key,
-        "RCLONE_CONFIG_S3_SECRET_ACCESS_KEY": credentials.secret_key,
-        "RCLONE_CONFIG_S3_ENDPOINT": addresses.s3_endpoint,
+        contract.ACCESS_KEY.key: credentials.access_key,
+        contract.SECRET_KEY.key: credentials.secret_key,
+        contract.WEBHOOK_TOKEN.key: credentials.webhook_token,
+        contract.GIT_USERNAME.key: credentials.git_username,
+        contract.GIT_PASSWORD.key: credentials.git_password,
+        **contract.rclone_settings(addresses.s3_endpoint, credentials.access_key, credentials.secret_key),
     }
     return PlainSecret(
         metadata=ObjectMeta(name=PLATFORM, namespace=namespace, labels=_LABELS),
@@ -150,7 +152,7 @@ def tree(
 ) -> dict[str, str]:
     """Path -> text: a folder per namespace below cluster/platform/<cluster>, and the Flux object that applies them."""
     files: dict[str, str] = {}
-    base = f"cluster/platform/{cluster}"
+    base = trees.platform_folder(cluster)
     for namespace in namespaces:
         opened = network.policies(namespace, addresses.parts, OWN)
         files |= _folder(
@@ -169,10 +171,10 @@ def tree(
             {f"{STORE_SECRET}.sealedsecret.yaml": seal(store_secret(credentials), Scope.STRICT)},
         )
     folders = (*namespaces, STORE) if own_store else namespaces
-    files[f"{base}/kustomization.yaml"] = _text(kustomize.Kustomization(resources=tuple(sorted(folders))))
-    files[f"cluster/{cluster}/platform.yaml"] = _text(
+    files[f"{base}/{trees.KUSTOMIZATION}"] = _text(kustomize.Kustomization(resources=tuple(sorted(folders))))
+    files[trees.platform_path(cluster)] = _text(
         flux.Kustomization(
-            metadata=ObjectMeta(name="platform", namespace="flux-system"),
+            metadata=ObjectMeta(name="platform", namespace=FLUX_NAMESPACE),
             spec=flux.KustomizationSpec(
                 interval="10m",
                 retry_interval="1m",
@@ -180,8 +182,8 @@ def tree(
                 path=f"./{base}",
                 prune=True,
                 wait=True,
-                source_ref=Reference(kind="GitRepository", name="flux-system"),
-                depends_on=(flux.Dependency(name="infra-base"),),
+                source_ref=Reference(kind="GitRepository", name=FLUX_SOURCE),
+                depends_on=(flux.Dependency(name=FLUX_BASE),),
                 health_check_exprs=(
                     flux.HealthCheck(
                         api_version="bitnami.com/v1alpha1",
@@ -209,7 +211,7 @@ def _folder(path: str, namespace: str, objects: dict[str, Model]) -> dict[str, s
         )
     )
     files = {"namespace.yaml": home, **objects}
-    files["kustomization.yaml"] = kustomize.Kustomization(resources=tuple(sorted(files)))
+    files[trees.KUSTOMIZATION] = kustomize.Kustomization(resources=tuple(sorted(files)))
     return {f"{path}/{name}": _text(model) for name, model in files.items()}
 
 

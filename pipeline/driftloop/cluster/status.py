@@ -12,12 +12,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from driftloop.cluster.reader import ClusterError, ForbiddenError, TextReader, items
-from driftloop.contract.names import FLUX_NAMESPACE, SERVICE_PORT, Names
+from driftloop.contract.names import COMPONENT_LABEL, FLUX_NAMESPACE, NAME_LABEL, OWN_SELECTOR, SERVICE_PORT, Names
 
 Json = dict[str, Any]
 
-_OURS = "labelSelector=app.kubernetes.io/managed-by%3Ddriftloop"
-_COMPONENT = "app.kubernetes.io/component"
 _STEP = "workflows.argoproj.io/workflow"
 _ONGOING = ("DependencyNotReady", "Progressing", "ProgressingWithRetry", "")
 
@@ -126,10 +124,10 @@ def _pipelines(picture: _Picture, wanted: tuple[str, ...]) -> Iterator[Names]:
             each = (picture.reader.get(f"/api/v1/namespaces/{name}") for name in wanted)
             homes = [home for home in each if home is not None]
         else:
-            homes = picture.list(f"/api/v1/namespaces?{_OURS}")
+            homes = picture.list(f"/api/v1/namespaces?{OWN_SELECTOR}")
     for home in homes:
         name = home["metadata"]["name"]
-        pipeline = (home["metadata"].get("labels") or {}).get("app.kubernetes.io/name")
+        pipeline = (home["metadata"].get("labels") or {}).get(NAME_LABEL)
         if pipeline:
             yield Names(pipeline, name)
         else:
@@ -229,9 +227,9 @@ def _decisions(picture: _Picture, names: Names) -> Json:
 def _verdicts(picture: _Picture, names: Names) -> Json:
     """What each detector shows of its last verdict; nothing of one that has not judged yet."""
     found: Json = {}
-    deployments = picture.list(f"/apis/apps/v1/namespaces/{names.namespace}/deployments?{_OURS}")
+    deployments = picture.list(f"/apis/apps/v1/namespaces/{names.namespace}/deployments?{OWN_SELECTOR}")
     for deployment in deployments:
-        component = (deployment["metadata"].get("labels") or {}).get(_COMPONENT, "")
+        component = (deployment["metadata"].get("labels") or {}).get(COMPONENT_LABEL, "")
         args = deployment["spec"]["template"]["spec"]["containers"][0].get("args") or []
         if "--detector" not in args or "--release" not in args:
             continue

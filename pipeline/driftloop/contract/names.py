@@ -1,39 +1,115 @@
-"""Every name and address that crosses from one part to another, derived from a pipeline's name and namespace.
+"""Names, labels and addresses that cross from one part to another.
 
-A pipeline's name has at most 34 characters (the spec says so), so each of these stays within 52, and what Seldon's
-operator names after them within 63.
+A pipeline's objects are named after its name and namespace. The name has at most 34 characters
+(the spec checks it), so each of these stays within 52, and what Seldon's operator names after
+them within 63.
 """
 
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+OWNER = "driftloop"
+API_GROUP = "driftloop.dev"
 PLATFORM = "driftloop-platform"
 """ConfigMap and Secret with the addresses and credentials that differ from place to place."""
+
+NAME_LABEL = "app.kubernetes.io/name"
+"""Label: the pipeline."""
+COMPONENT_LABEL = "app.kubernetes.io/component"
+"""Label: the part of the pipeline."""
+MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
+"""Label: `driftloop` on every rendered object."""
+RELEASE_LABEL = f"{API_GROUP}/release"
+"""Label: the release that a predictor's pods serve, or that a workflow rolls out."""
+SCRAPED_BY_LABEL = f"{API_GROUP}/scraped-by"
+"""Label: `pipeline` on pods that the pipeline's own PodMonitors scrape."""
+REACHES_LABEL = f"{API_GROUP}/reaches"
+"""Label: what a step's pod talks to besides object store and git."""
+CREATED_BY_LABEL = f"{API_GROUP}/created-by"
+"""Label: the workflow node that created an object."""
+MODEL_DIGEST_ANNOTATION = f"{API_GROUP}/model-digest"
+"""Annotation: digest of the model that a predictor serves."""
+EXTERNAL_ANNOTATION = f"{API_GROUP}/external"
+"""Annotation of a Namespace: Secrets and ConfigMaps that something else makes."""
+OWN_LABELS = {MANAGED_BY_LABEL: OWNER}
+"""Labels of objects that belong to no single part of a pipeline."""
+OWN_SELECTOR = f"labelSelector={MANAGED_BY_LABEL}%3D{OWNER}"
+"""Query that lists driftloop's own objects at the API server."""
+
+CLUSTER_DOMAIN = "svc.cluster.local"
+FLUX_NAMESPACE = "flux-system"
+FLUX_SOURCE = "flux-system"
+"""GitRepository that `flux bootstrap` makes."""
+FLUX_BASE = "infra-base"
+"""Flux Kustomization of what everything else needs: Sealed Secrets, Istio's CRDs."""
+FLUX_CONFIGS = "infra-configs"
+"""Flux Kustomization of the last part of the infrastructure; pipelines depend on it."""
+ISTIO_NAMESPACE = "istio-system"
+KNATIVE_NAMESPACE = "knative-eventing"
+NATS_NAMESPACE = "nats-io"
+STORAGE_NAMESPACE = "storage"
+PLATFORM_NAMESPACES = frozenset(
+    {
+        "default",
+        FLUX_NAMESPACE,
+        ISTIO_NAMESPACE,
+        KNATIVE_NAMESPACE,
+        "argo",
+        "argo-events",
+        NATS_NAMESPACE,
+        STORAGE_NAMESPACE,
+    }
+)
+"""Namespaces that a pipeline must not take."""
+
+WORK = "/work"
+"""Writable folder of every container."""
+WORK_IN, WORK_OUT = f"{WORK}/in", f"{WORK}/out"
+"""Folders of a workflow step's inputs and outputs."""
+DETECTOR_FOLDER = f"{WORK_IN}/detector"
+"""Folder of the fitted detector in its service's pod."""
+
 LOGS = "runs/{{workflow.name}}/logs/{{pod.name}}"
-"""Where the artifact repository keeps what has no key of its own: the logs of steps."""
+"""Key of what the artifact repository keeps without a key of its own: the logs of steps."""
 BROKER = "default"
 EVENT_BUS = "default"
 ON_NEW_DATA = "on-new-data"
 """Entrypoint of the runs that look for new data first."""
-FLUX_NAMESPACE = "flux-system"
-GATEWAY = "istio-system/seldon-gateway"
+GATEWAY = f"{ISTIO_NAMESPACE}/seldon-gateway"
 WEBHOOK_PORT = 12000
 SERVICE_PORT = 8080
 PREDICTOR_PORT = 8000
 MODEL_PORT = 9000
+NATS_PORT = 4222
+STORAGE_PORT = 8333
 CAUSE = r"^[^{$\r\n]{1,300}$"
-"""What a run's cause may be: it stands in the arguments of steps with secrets, where Argo replaces `{{name}}` and
-Kubernetes `$(NAME)`."""
+"""Pattern of a run's cause: it is an argument of steps with secrets, where Argo replaces `{{name}}`
+and Kubernetes `$(NAME)`."""
 NODE = "model"
 """Graph node, and so the model container's name."""
 
 
-def component(nodes: Iterable[str]) -> str:
-    """The end of the name of the operator's Deployment of a version whose graph has these nodes beside the model.
+def service_host(service: str, namespace: str) -> str:
+    """Return the full host name of a Service."""
+    return f"{service}.{namespace}.{CLUSTER_DOMAIN}"
 
-    Its selector holds the names of all nodes, and a Deployment whose selector changes is taken down before the new one
-    is made. So other nodes are another Deployment: the operator waits for it before it takes the old one down.
+
+BROKER_HOST = service_host("broker-ingress", KNATIVE_NAMESPACE)
+GATEWAY_HOST = service_host("istio-ingressgateway", ISTIO_NAMESPACE)
+GATEWAY_URL = f"http://{GATEWAY_HOST}"
+NATS_HOST = service_host("nats", NATS_NAMESPACE)
+NATS_URL = f"nats://{NATS_HOST}:{NATS_PORT}"
+STORAGE_HOST = service_host("seaweedfs-s3", STORAGE_NAMESPACE)
+STORAGE_URL = f"http://{STORAGE_HOST}:{STORAGE_PORT}"
+
+
+def component(nodes: Iterable[str]) -> str:
+    """Return the end of the name of the operator's Deployment; `nodes` are those beside the model.
+
+    Its selector holds the names of all nodes, and a Deployment whose selector changes is taken
+    down before the new one is made. So other nodes are another Deployment: the operator waits for
+    it before it takes the old one down.
     """
     names = sorted(nodes)
     return f"{NODE}-{hashlib.sha256(' '.join(names).encode()).hexdigest()[:6]}" if names else NODE
@@ -58,7 +134,7 @@ class Names:
 
     @property
     def cron(self) -> str:
-        """CronWorkflow: Argo names its runs `P-cron-<unix seconds>`, so a run is `P-<decision id>` here too."""
+        """CronWorkflow; Argo names its runs `P-cron-<unix seconds>`."""
         return f"{self.pipeline}-cron"
 
     @property
@@ -68,7 +144,7 @@ class Names:
 
     @property
     def cache(self) -> str:
-        """ConfigMap in which Argo remembers outputs by their inputs: its controller makes it, in its own namespace."""
+        """ConfigMap in which Argo's controller remembers outputs by their inputs, in its namespace."""
         return f"cache.{self.namespace}.{self.pipeline}"
 
     @property
@@ -88,16 +164,16 @@ class Names:
 
     @property
     def decision(self) -> str:
-        """The service that decides to retrain."""
+        """Service that decides to retrain."""
         return f"{self.pipeline}-decision"
 
     @property
     def judge(self) -> str:
-        """The service that measures a rollout."""
+        """Service that measures a rollout."""
         return f"{self.pipeline}-judge"
 
     def detector(self, name: str) -> str:
-        """The service of one detector."""
+        """Service of one detector."""
         return f"{self.pipeline}-{name}"
 
     def predictor(self, release: str) -> str:
@@ -109,7 +185,7 @@ class Names:
         return f"{self.predictor(release)}-0-{component(nodes)}"
 
     def pods(self, release: str) -> str:
-        """The name by which each pod of one model version is found."""
+        """Headless Service whose name resolves to each pod of one model version."""
         return f"{self.predictor(release)}-pods"
 
     def flux(self, tree: str) -> str:
@@ -118,22 +194,26 @@ class Names:
 
     def host(self, service: str) -> str:
         """Host name of a Service in the pipeline's namespace."""
-        return f"{service}.{self.namespace}.svc.cluster.local"
+        return service_host(service, self.namespace)
 
     @property
     def broker_url(self) -> str:
-        """Where events are posted."""
-        return f"http://broker-ingress.knative-eventing.svc.cluster.local/{self.namespace}/{BROKER}"
+        """URL of the Broker, where events are posted."""
+        return f"http://{BROKER_HOST}/{self.namespace}/{BROKER}"
 
     @property
     def webhook_url(self) -> str:
-        """Where a training run is asked for."""
+        """URL of the webhook that starts a training run."""
         return f"http://{self.host(self.retrain)}:{WEBHOOK_PORT}/retrain"
 
     @property
     def judge_url(self) -> str:
-        """Where a rollout is measured."""
+        """URL of the service that measures a rollout."""
         return f"http://{self.host(self.judge)}:{SERVICE_PORT}"
+
+    def metrics_url(self, release: str, *, port: int = PREDICTOR_PORT) -> str:
+        """URL of one predictor's own metrics."""
+        return f"http://{self.host(self.predictor(release))}:{port}/prometheus"
 
     @property
     def prefix(self) -> str:

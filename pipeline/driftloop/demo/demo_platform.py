@@ -20,6 +20,9 @@ import nats.js.errors
 from driftloop.clients.kubernetes import Kubernetes, KubernetesUnreachableError
 from driftloop.clients.nats import connection, keys
 from driftloop.clients.s3 import Store, location
+from driftloop.contract import trees
+from driftloop.contract.names import FLUX_NAMESPACE
+from driftloop.contract.streams import VERDICTS, WORKFLOWS, verdict_subjects
 from driftloop.errors import LocalError
 from driftloop.local.ground.state import State
 from driftloop.operations.env import settings
@@ -28,8 +31,6 @@ from driftloop.release.record import Release
 from driftloop.retrain.decision import State as Decision
 from driftloop.retrain.store import DecisionStore
 
-WORKFLOWS = "driftloop-workflows"
-VERDICTS = "DRIFTLOOP_VERDICTS"
 STOP = 60.0
 
 T = TypeVar("T")
@@ -141,7 +142,7 @@ class Platform:
 
     def release(self, commit: str = "main") -> Release:
         """release.yaml in a commit, by default at the tip."""
-        path = f"deployments/{self.name}/release.yaml"
+        path = trees.release_path(self.name)
         return record.load(_git(self.state.repository, "show", f"{commit}:{path}"), path=path)
 
     # Addresses
@@ -174,9 +175,9 @@ class Platform:
         """`commit` (default: the tip) once all three trees of the pipeline are at it; None until then."""
         commit = commit or self.head()
         api = Kubernetes.at(f"http://127.0.0.1:{self.port('api')}")
-        for tree in ("workflows", "deployments", "monitors"):
+        for tree in trees.TREES:
             try:
-                found = api.kustomization("flux-system", f"{self.name}-{tree}")
+                found = api.kustomization(FLUX_NAMESPACE, f"{self.name}-{tree}")
             except KubernetesUnreachableError:
                 return None
             revision = str((found or {}).get("status", {}).get("lastAppliedRevision", ""))
@@ -196,7 +197,7 @@ class Platform:
     async def runs(self) -> tuple[str, ...]:
         """Names of the training runs there are; rollouts are not among them."""
         async with connection(f"nats://127.0.0.1:{self.port('nats')}", name="demo") as js:
-            found = await keys(js, WORKFLOWS)
+            found = await keys(js, WORKFLOWS.name)
         prefix = f"{self.namespace}."
         names = (key.removeprefix(prefix) for key in found if key.startswith(prefix))
         return tuple(sorted(name for name in names if not name.startswith(f"{self.name}-release-")))
@@ -209,11 +210,11 @@ class Platform:
 
     async def follow_verdicts(self) -> None:
         """Keep `verdicts` up to date, for ever."""
-        subject = f"driftloop.verdicts.{self.namespace}.{self.name}.>"
+        subject = verdict_subjects(self.namespace, self.name)
         async with connection(f"nats://127.0.0.1:{self.port('nats')}", name="demo") as js:
             while True:
                 try:
-                    subscription = await js.subscribe(subject, stream=VERDICTS, ordered_consumer=True)
+                    subscription = await js.subscribe(subject, stream=VERDICTS.name, ordered_consumer=True)
                     break
                 except nats.js.errors.NotFoundError:
                     await asyncio.sleep(0.5)

@@ -17,6 +17,8 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 from urllib.parse import urlsplit
 
+from driftloop.contract.names import PLATFORM
+from driftloop.contract.platform import GIT_PASSWORD, GIT_USERNAME
 from driftloop.errors import GitError
 from driftloop.git import guard
 
@@ -126,7 +128,7 @@ class Repository:
         if parts.scheme in ("http", "https") and parts.password is not None:
             raise GitError(
                 f"the address of the repository at `{parts.hostname}` holds a password",
-                hint="give user name and password on their own (DRIFTLOOP_GIT_USERNAME, DRIFTLOOP_GIT_PASSWORD)",
+                hint=f"give user name and password on their own ({', '.join(_CREDENTIALS)})",
             )
         self.url = url
         self.branch = branch
@@ -372,8 +374,8 @@ class Repository:
             # git asks this shell function; the values pass through the environment only, never argv or a file.
             settings += [("credential.helper", ""), ("credential.helper", _HELPER)]
             env |= {
-                "DRIFTLOOP_GIT_USERNAME": self._credentials.username,
-                "DRIFTLOOP_GIT_PASSWORD": self._credentials.password,
+                GIT_USERNAME.environment: self._credentials.username,
+                GIT_PASSWORD.environment: self._credentials.password,
             }
         env["GIT_CONFIG_COUNT"] = str(len(settings))
         for n, (key, value) in enumerate(settings):
@@ -401,7 +403,8 @@ class Repository:
         )
 
 
-_HELPER = '!f() { echo "username=$DRIFTLOOP_GIT_USERNAME"; echo "password=$DRIFTLOOP_GIT_PASSWORD"; }; f'
+_CREDENTIALS = (GIT_USERNAME.environment, GIT_PASSWORD.environment)
+_HELPER = '!f() {{ echo "username=${}"; echo "password=${}"; }}; f'.format(*_CREDENTIALS)
 
 _FOREIGN = frozenset(
     {
@@ -431,8 +434,8 @@ _KNOWN = (
             "returned error: 403",
         ),
         "the server refuses the credentials",
-        "set `git-username` and `git-password` in the Secret `driftloop-platform` (DRIFTLOOP_GIT_USERNAME and "
-        "DRIFTLOOP_GIT_PASSWORD), with the right to push",
+        f"set `{GIT_USERNAME.key}` and `{GIT_PASSWORD.key}` in the Secret `{PLATFORM}` "
+        f"({' and '.join(_CREDENTIALS)}), with the right to push",
     ),
     (
         ("does not appear to be a git repository", "does not exist", "not found", "No such file or directory"),

@@ -8,9 +8,9 @@ from typing import Any
 from driftloop import spec
 from driftloop.clients.kubernetes import Kubernetes, KubernetesUnreachableError
 from driftloop.contract.names import FLUX_NAMESPACE, Names
+from driftloop.contract.trees import spec_path
 from driftloop.errors import StepError
 from driftloop.git.repository import Repository
-from driftloop.operations import releases as pipelines
 from driftloop.spec.graph import own_names
 
 POLL = 1.0
@@ -63,7 +63,7 @@ class Applied:
         return "" if _current(deployment) else f"Deployment {name} is not ready"
 
     def _operated(self, release: str, commit: str) -> str:
-        path = pipelines.spec_path(self.names.pipeline)
+        path = spec_path(self.names.pipeline)
         graph = spec.load(self.repository.tree(commit)[path], path=path).spec.serve.graph
         return self.names.operated(release, own_names(graph))
 

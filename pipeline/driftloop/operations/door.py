@@ -9,10 +9,12 @@ from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import ProxyHandler, Request, build_opener
 
+from driftloop.contract.names import PLATFORM
+from driftloop.contract.platform import WEBHOOK_TOKEN
 from driftloop.errors import LocalError
 from driftloop.local.ground.state import State
 
-TOKEN_HINT = "the token is `webhook-token` in the Secret `driftloop-platform`"  # noqa: S105 - where it is, not what
+TOKEN_HINT = f"the token is `{WEBHOOK_TOKEN.key}` in the Secret `{PLATFORM}`"
 
 
 @dataclass(frozen=True)
@@ -28,10 +30,10 @@ class Found:
 
 def token() -> str:
     """The token for a cluster's doors, from the environment."""
-    found = os.environ.get("DRIFTLOOP_WEBHOOK_TOKEN", "")
+    found = os.environ.get(WEBHOOK_TOKEN.environment, "")
     if not found:
-        hint = "it is `webhook-token` in the Secret `driftloop-platform`"
-        raise LocalError("DRIFTLOOP_WEBHOOK_TOKEN is not set", hint=hint)
+        hint = f"it is `{WEBHOOK_TOKEN.key}` in the Secret `{PLATFORM}`"
+        raise LocalError(f"{WEBHOOK_TOKEN.environment} is not set", hint=hint)
     return found
 
 
@@ -47,7 +49,7 @@ def local(state: State, name: str, *, suffix: str, port: int) -> Found:
             f"no pipeline `{name}` runs in {state.root}, there is: {listed}",
             hint="`driftloop up SPEC` runs one; right after a commit it may take a moment",
         )
-    return Found(host, addresses[f"{host}:{port}"], str(_json(state.platform, state)["secret"]["webhook-token"]))
+    return Found(host, addresses[f"{host}:{port}"], str(_json(state.platform, state)["secret"][WEBHOOK_TOKEN.key]))
 
 
 def post(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from driftloop.contract import platform as contract
 from driftloop.errors import LocalError
 from driftloop.local.ground.state import State
 
@@ -42,10 +43,10 @@ def settings(state: State) -> dict[str, str]:
         raise LocalError(f"nothing was started in {state.root}", hint="start it with `driftloop up`") from error
     config, secret = platform["configMap"], platform["secret"]
     return {
-        "AWS_ENDPOINT_URL": config["s3-endpoint"],
-        "AWS_DEFAULT_REGION": config["s3-region"],
-        "AWS_ACCESS_KEY_ID": secret["accesskey"],
-        "AWS_SECRET_ACCESS_KEY": secret["secretkey"],
+        contract.S3_ENDPOINT.environment: config[contract.S3_ENDPOINT.key],
+        contract.S3_REGION.environment: config[contract.S3_REGION.key],
+        contract.ACCESS_KEY.environment: secret[contract.ACCESS_KEY.key],
+        contract.SECRET_KEY.environment: secret[contract.SECRET_KEY.key],
         "DRIFTLOOP_GATEWAY": f"http://127.0.0.1:{state.known_ports()['gateway']}",
-        "DRIFTLOOP_GIT_URL": config["git-url"],
+        contract.GIT_URL.environment: config[contract.GIT_URL.key],
     }

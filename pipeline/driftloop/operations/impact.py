@@ -7,17 +7,15 @@ from typing import Any
 
 import yaml
 
-from driftloop.contract.names import ON_NEW_DATA
+from driftloop.contract.names import COMPONENT_LABEL, ON_NEW_DATA, RELEASE_LABEL
+from driftloop.contract.trees import KUSTOMIZATION, RELEASE, SPEC, release_path, spec_path
 from driftloop.errors import RenderError
 from driftloop.release import record
 from driftloop.release.record import Release
 from driftloop.render.diff import diff
-from driftloop.render.tree import KUSTOMIZATION, RELEASE, SPEC
 from driftloop.spec import InvalidSpec, load
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_COMPONENT = "app.kubernetes.io/component"
-_RELEASE_LABEL = "driftloop.dev/release"
 _OWN = ("decision", "judge")
 """Deployments below monitors/ that are no detectors."""
 
@@ -125,12 +123,12 @@ def _objects(files: Mapping[str, str]) -> dict[Key, Json]:
 
 
 def _release(files: Mapping[str, str], pipeline: str) -> Release | None:
-    path = f"deployments/{pipeline}/{RELEASE}"
+    path = release_path(pipeline)
     return record.load(files[path], path=path) if path in files else None
 
 
 def _settings(old: Mapping[str, str], new: Mapping[str, str], pipeline: str) -> Iterator[Setting]:
-    path = f"workflows/{pipeline}/{SPEC}"
+    path = spec_path(pipeline)
     if path in old and path in new:
         try:
             before = load(old[path], path=path).spec
@@ -196,7 +194,7 @@ def _served(objects: Mapping[Key, Json]) -> dict[str, tuple[str, Json]]:
                 pods["protocol"] = document["spec"]["protocol"]
                 found[predictor["name"]] = (kind, pods)
         elif kind == "Deployment" and _component(document) == "serving":
-            found[document["metadata"]["labels"][_RELEASE_LABEL]] = (kind, _without(document["spec"], "replicas"))
+            found[document["metadata"]["labels"][RELEASE_LABEL]] = (kind, _without(document["spec"], "replicas"))
     return found
 
 
@@ -233,7 +231,7 @@ def _scales(objects: Mapping[Key, Json]) -> dict[str, str]:
                 fixed = f"{predictor.get('replicas', 1)} pods"
                 found[predictor["name"]] = _between(scaled[0], "metricsv2") if scaled else fixed
         elif kind in ("Deployment", "HorizontalPodAutoscaler") and _component(document) == "serving":
-            id, spec = document["metadata"]["labels"][_RELEASE_LABEL], document["spec"]
+            id, spec = document["metadata"]["labels"][RELEASE_LABEL], document["spec"]
             if kind == "HorizontalPodAutoscaler":
                 found[id] = _between(spec, "metrics")
             elif "replicas" in spec:
@@ -307,7 +305,7 @@ def _surprises(before: Mapping[Key, Json], after: Mapping[Key, Json], release: R
 
 
 def _component(document: Json) -> str:
-    return str(((document.get("metadata") or {}).get("labels") or {}).get(_COMPONENT, ""))
+    return str(((document.get("metadata") or {}).get("labels") or {}).get(COMPONENT_LABEL, ""))
 
 
 def _role(id: str, release: Release | None) -> str:

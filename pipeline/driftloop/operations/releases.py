@@ -14,8 +14,9 @@ from typing import Any
 import yaml
 
 from driftloop import render, spec
+from driftloop.contract import trees
+from driftloop.contract.trees import release_path, spec_path
 from driftloop.errors import GitError, StepError
-from driftloop.git.guard import GENERATED
 from driftloop.git.repository import Change, Commit, Repository, Tree
 from driftloop.operations.impact import impact, refuse
 from driftloop.release import record
@@ -57,20 +58,9 @@ class Base:
     """Every file in the pipeline's own places, path -> text."""
 
 
-def spec_path(name: str) -> str:
-    """Where a pipeline's spec lies in the cluster repository."""
-    return f"workflows/{name}/pipeline.yaml"
-
-
-def release_path(name: str) -> str:
-    """Where a pipeline's release lies in the cluster repository."""
-    return f"deployments/{name}/release.yaml"
-
-
 def names(tree: Tree) -> tuple[str, ...]:
     """The pipelines of a tree, sorted."""
-    found = (re.fullmatch(r"workflows/([^/]+)/pipeline\.yaml", path) for path in tree)
-    return tuple(sorted(match[1] for match in found if match))
+    return tuple(sorted(filter(None, map(trees.pipeline_of_spec, tree))))
 
 
 def read(tree: Tree, name: str) -> Base:
@@ -82,7 +72,7 @@ def read(tree: Tree, name: str) -> Base:
             hint="`driftloop commit` puts one there",
         )
     files = _files(tree, name)
-    clusters = tuple(sorted(path.split("/")[1] for path in files if path.startswith("cluster/")))
+    clusters = tuple(sorted(filter(None, map(trees.cluster_of, files))))
     text = files.get(release_path(name))
     if text is None:
         raise GitError(f"{release_path(name)} is gone", hint="`git revert` the commit that removed it")
@@ -111,7 +101,7 @@ def commit_spec(
     repository: Repository,
     text: str,
     *,
-    path: str = "pipeline.yaml",
+    path: str = trees.SPEC,
     cluster: str = "dev",
     cause: str = "",
     subject: str | None = None,
@@ -229,16 +219,16 @@ class Stage:
 
 def removal(name: str) -> tuple[Stage, ...]:
     """The order a cluster needs: listeners before the bus, the bus before Flux stops looking, the folders last."""
-    workflows = f"workflows/{name}"
+    workflows = trees.tree_folder(trees.WORKFLOWS, name)
     return (
         Stage(
             f"Stop the triggers of {name}",
             (f"{workflows}/retrain.sensor.yaml", f"{workflows}/retrain.eventsource.yaml"),
-            ("workflows",),
+            (trees.WORKFLOWS,),
         ),
-        Stage(f"Remove the event bus of {name}", (f"{workflows}/default.eventbus.yaml",), ("workflows",)),
-        Stage(f"Remove {name} from Flux", (f"cluster/*/pipelines/{name}.yaml",), ()),
-        Stage(f"Remove the files of {name}", (f"{workflows}/", f"deployments/{name}/", f"monitors/{name}/"), ()),
+        Stage(f"Remove the event bus of {name}", (f"{workflows}/default.eventbus.yaml",), (trees.WORKFLOWS,)),
+        Stage(f"Remove {name} from Flux", (trees.flux_path("*", name),), ()),
+        Stage(f"Remove the files of {name}", trees.pipeline_folders(name), ()),
     )
 
 
@@ -251,7 +241,7 @@ def remove_stage(repository: Repository, name: str, stage: Stage, *, cause: str 
         changes: dict[str, str | None] = dict.fromkeys(gone)
         for path in gone:
             folder, _, file = path.rpartition("/")
-            listing = f"{folder}/kustomization.yaml"
+            listing = f"{folder}/{trees.KUSTOMIZATION}"
             if listing in files and listing not in gone:
                 changes[listing] = _unlisted(changes.get(listing) or files[listing], file)
         if not changes:
@@ -264,7 +254,7 @@ def remove_stage(repository: Repository, name: str, stage: Stage, *, cause: str 
 
 def _kept_folders(tree: Tree, gone: list[str]) -> dict[str, str | None]:
     """A cluster's folder outlives its last pipeline: Flux would report a missing path and prune nothing."""
-    clusters = {"/".join(path.split("/")[:2]) for path in gone if path.startswith("cluster/")}
+    clusters = {"/".join(path.split("/")[:2]) for path in gone if path.startswith(f"{trees.CLUSTER}/")}
     left = {path for path in tree if path not in gone}
     return {f"{c}/.gitkeep": "" for c in clusters if not any(path.startswith(f"{c}/") for path in left)}
 
@@ -285,13 +275,11 @@ def _unlisted(text: str, file: str) -> str:
 
 
 def _files(tree: Tree, name: str) -> dict[str, str]:
-    folders = (f"workflows/{name}/", f"deployments/{name}/", f"monitors/{name}/")
-    flux = re.compile(rf"cluster/[^/]+/pipelines/{re.escape(name)}\.yaml")
-    return {path: tree[path] for path in tree if path.startswith(folders) or flux.fullmatch(path)}
+    return {path: tree[path] for path in tree if trees.belongs_to(path, name)}
 
 
 def _generated(files: Mapping[str, str]) -> set[str]:
-    return {path for path, text in files.items() if text.startswith(GENERATED)}
+    return {path for path, text in files.items() if trees.is_generated(text)}
 
 
 def _laid_over(files: Mapping[str, str], new: Mapping[str, str]) -> dict[str, str | None]:
@@ -316,7 +304,7 @@ def _tree(text: str, release_text: str | None, path: str, cluster: str) -> Mappi
 
 
 def _differ_in_weights(path: str, ours: str, theirs: str) -> bool:
-    if not path.startswith("deployments/"):
+    if not path.startswith(f"{trees.DEPLOYMENTS}/"):
         return False
     try:
         return bool(_weightless(ours) == _weightless(theirs))

@@ -4,12 +4,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from driftloop.contract.trees import SPEC
+
 STARTER = Path(__file__).resolve().parent / "starter"
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 """In a checkout; a wheel carries the examples beside the starter."""
 
 SUFFIXES = {".yaml", ".py", ".txt", ".in", ""}
-SPEC = "pipeline.yaml"
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from math import prod
 
+from driftloop.contract.names import PLATFORM_NAMESPACES
 from driftloop.plan import images
 from driftloop.plan.trials import MOST, trials
 from driftloop.spec import Pipeline
@@ -246,8 +247,7 @@ def _retrain(pipeline: Pipeline) -> Iterator[Finding]:
 
 def _names(pipeline: Pipeline) -> Iterator[Finding]:
     namespace = pipeline.metadata.namespace or pipeline.metadata.name
-    taken = {"default", "flux-system", "istio-system", "knative-eventing", "argo", "argo-events", "nats-io", "storage"}
-    if namespace in taken or namespace.startswith("kube-"):
+    if namespace in PLATFORM_NAMESPACES or namespace.startswith("kube-"):
         location = ("metadata", "namespace" if pipeline.metadata.namespace else "name")
         yield Finding(
             location,

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 
 from pydantic import BaseModel
 
+from driftloop.contract import trees
 from driftloop.plan import Plan
 from driftloop.release.record import Release
 from driftloop.resources import broker, decision, detector, flux, judge, retrain
@@ -25,7 +26,7 @@ def manifests(plan: Plan, release: Release) -> tuple[Manifest, ...]:
 
 def flux_kustomizations(plan: Plan, release: Release) -> tuple[Manifest, ...]:
     """cluster/<cluster>/pipelines/P.yaml: one file, three objects."""
-    path = f"cluster/{plan.cluster}/pipelines/{plan.names.pipeline}.yaml"
+    path = trees.flux_path(plan.cluster, plan.names.pipeline)
     return tuple(Manifest(path, found(plan)) for found in (flux.workflows, flux.deployments, flux.monitors))
 
 
@@ -33,7 +34,7 @@ def workflow_access(plan: Plan, release: Release) -> tuple[Manifest, ...]:
     """Namespace and accounts of training."""
     return _files(
         plan,
-        "workflows",
+        trees.WORKFLOWS,
         {
             f"{plan.names.namespace}.namespace": access.namespace(plan),
             "train.serviceaccount": access.train_account(plan),
@@ -51,7 +52,7 @@ def workflow_access(plan: Plan, release: Release) -> tuple[Manifest, ...]:
 def network_policies(plan: Plan, release: Release) -> tuple[Manifest, ...]:
     """Who may talk to whom."""
     found = network.policies(plan)
-    return _files(plan, "workflows", {f"{role}.networkpolicy": policy for role, policy in found.items()})
+    return _files(plan, trees.WORKFLOWS, {f"{role}.networkpolicy": policy for role, policy in found.items()})
 
 
 def mesh_policies(plan: Plan, release: Release) -> tuple[Manifest, ...]:
@@ -62,7 +63,7 @@ def mesh_policies(plan: Plan, release: Release) -> tuple[Manifest, ...]:
     wrapped = mesh.peer_authentications(plan, release)
     return _files(
         plan,
-        "workflows",
+        trees.WORKFLOWS,
         {
             **{f"{role}.authorizationpolicy": policy for role, policy in allowed.items()},
             **{f"{role}.peerauthentication": policy for role, policy in wrapped.items()},
@@ -77,7 +78,7 @@ def workflow_templates(plan: Plan, release: Release) -> tuple[Manifest, ...]:
 
     return _files(
         plan,
-        "workflows",
+        trees.WORKFLOWS,
         {
             "train.workflowtemplate": workflow.train(plan),
             "release.workflowtemplate": workflow.release(plan),
@@ -91,7 +92,7 @@ def webhook(plan: Plan, release: Release) -> tuple[Manifest, ...]:
     """How a run is asked for."""
     return _files(
         plan,
-        "workflows",
+        trees.WORKFLOWS,
         {
             "default.eventbus": retrain.event_bus(plan),
             "retrain.eventsource": retrain.event_source(plan),
@@ -117,14 +118,14 @@ def model(plan: Plan, release: Release) -> tuple[Manifest, ...]:
         found["traffic.virtualservice"] = written.traffic
     for version in serving.served(plan, release):
         found[f"{version.id}.poddisruptionbudget"] = serving.budget(plan, version)
-    return _files(plan, "deployments", found)
+    return _files(plan, trees.DEPLOYMENTS, found)
 
 
 def events(plan: Plan, release: Release) -> tuple[Manifest, ...]:
     """Broker and channel."""
     return _files(
         plan,
-        "monitors",
+        trees.MONITORS,
         {"default-broker.configmap": broker.config(plan), "default.broker": broker.broker(plan)},
     )
 
@@ -133,7 +134,7 @@ def decision_service(plan: Plan, release: Release) -> tuple[Manifest, ...]:
     """Who decides to retrain, and by what."""
     return _files(
         plan,
-        "monitors",
+        trees.MONITORS,
         {
             "decision.serviceaccount": access.decision_account(plan),
             "decision.role": access.decision_role(plan),
@@ -152,7 +153,7 @@ def judge_service(plan: Plan, release: Release) -> tuple[Manifest, ...]:
     several = [version for version in rollout if version is not None and plan.serve.most > 1]
     return _files(
         plan,
-        "monitors",
+        trees.MONITORS,
         {
             **{f"judge-{version.id}.service": judge.pods(plan, version) for version in several},
             "judge.serviceaccount": judge.account(plan),
@@ -173,7 +174,7 @@ def detectors(plan: Plan, release: Release) -> tuple[Manifest, ...]:
         for monitor in plan.monitors
         for manifest in _files(
             plan,
-            "monitors",
+            trees.MONITORS,
             {
                 f"{monitor.name}.serviceaccount": detector.account(plan, monitor),
                 f"{monitor.name}.deployment": detector.deployment(plan, monitor, version),
@@ -193,7 +194,7 @@ def watching(plan: Plan, release: Release) -> tuple[Manifest, ...]:
         found["alerts.prometheusrule"] = alerts.rules(plan, release)
     if plan.observability.dashboard:
         found["dashboard.configmap"] = dashboard.config_map(plan)
-    return _files(plan, "monitors", found)
+    return _files(plan, trees.MONITORS, found)
 
 
 OUTPUTS: tuple[Output, ...] = (
@@ -214,5 +215,5 @@ OUTPUTS: tuple[Output, ...] = (
 
 
 def _files(plan: Plan, tree: str, objects: Mapping[str, BaseModel | None]) -> tuple[Manifest, ...]:
-    folder = f"{tree}/{plan.names.pipeline}"
+    folder = trees.tree_folder(tree, plan.names.pipeline)
     return tuple(Manifest(f"{folder}/{name}.yaml", found) for name, found in objects.items() if found is not None)

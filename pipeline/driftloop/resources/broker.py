@@ -4,6 +4,7 @@ Delivery is always spelled out: without it an event whose subscriber is not list
 without a back-off crashes the dispatcher.
 """
 
+from driftloop.contract.events import NAMESPACE, PIPELINE
 from driftloop.contract.names import BROKER, Names
 from driftloop.kube import core, knative, nats
 from driftloop.kube.base import Reference
@@ -64,7 +65,7 @@ def delivery(names: Names) -> knative.Delivery:
 def trigger(plan: Plan, name: str, component: str, service: str, **attributes: str) -> knative.Trigger:
     """Hands events of this pipeline that have these attributes to a service."""
     names = plan.names
-    own = {**attributes, "inferenceservicename": names.pipeline, "namespace": names.namespace}
+    own = {**attributes, PIPELINE: names.pipeline, NAMESPACE: names.namespace}
     return knative.Trigger(
         metadata=parts.meta(names, name, component),
         spec=knative.TriggerSpec(

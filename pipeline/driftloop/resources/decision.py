@@ -1,5 +1,6 @@
 """The service that decides to retrain, and the events it decides by."""
 
+from driftloop.contract.events import RUN_FINISHED, detector_type
 from driftloop.contract.names import SERVICE_PORT
 from driftloop.kube import apps, core, knative
 from driftloop.plan import Plan
@@ -36,13 +37,13 @@ def service(plan: Plan) -> core.Service:
 def on_runs(plan: Plan) -> knative.Trigger:
     """Every end of a run."""
     names = plan.names
-    return trigger(plan, f"{names.decision}-runs", COMPONENT, names.decision, type="dev.driftloop.run.finished")
+    return trigger(plan, f"{names.decision}-runs", COMPONENT, names.decision, type=RUN_FINISHED)
 
 
 def on_alarms(plan: Plan) -> tuple[tuple[str, knative.Trigger], ...]:
     """(detector, Trigger) for each detector whose alarms count."""
     names = plan.names
     return tuple(
-        (name, trigger(plan, f"{names.decision}-{name}", COMPONENT, names.decision, type=f"dev.driftloop.{name}"))
+        (name, trigger(plan, f"{names.decision}-{name}", COMPONENT, names.decision, type=detector_type(name)))
         for name in plan.retrain_on
     )

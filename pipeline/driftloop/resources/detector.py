@@ -1,13 +1,12 @@
 """The detectors that watch production's traffic, each with what was fitted when production was trained."""
 
-from driftloop.contract.names import SERVICE_PORT
+from driftloop.contract.events import RELEASE, inference_type
+from driftloop.contract.names import DETECTOR_FOLDER, SERVICE_PORT
 from driftloop.kube import apps, core, knative
 from driftloop.plan import Monitor, Plan
 from driftloop.release.record import Version
 from driftloop.resources import parts
 from driftloop.resources.broker import trigger
-
-ARTIFACT = "/work/in/detector"
 
 
 def account(plan: Plan, monitor: Monitor) -> core.ServiceAccount:
@@ -27,13 +26,15 @@ def deployment(plan: Plan, monitor: Monitor, version: Version) -> apps.Deploymen
         args=(
             *("serve", "--port", str(SERVICE_PORT), "--namespace", names.namespace, "--pipeline", names.pipeline),
             *("--detector", monitor.name, "--release", version.id, "--config", monitor.config),
-            *("--artifact", ARTIFACT, "--broker", names.broker_url),
+            *("--artifact", DETECTOR_FOLDER, "--broker", names.broker_url),
         ),
         env=parts.environment(*parts.NATS),
         init=(
-            parts.fetch("fetch", plan.platform.driftloop, f"{version.detectors}/{monitor.name}", ARTIFACT, "detector"),
+            parts.fetch(
+                "fetch", plan.platform.driftloop, f"{version.detectors}/{monitor.name}", DETECTOR_FOLDER, "detector"
+            ),
         ),
-        mounts=(core.VolumeMount(name="detector", mount_path=ARTIFACT),),
+        mounts=(core.VolumeMount(name="detector", mount_path=DETECTOR_FOLDER),),
         resources=parts.small("100m", "400Mi", limit="1Gi"),
     )
 
@@ -46,5 +47,5 @@ def service(plan: Plan, monitor: Monitor) -> core.Service:
 def on_traffic(plan: Plan, monitor: Monitor, version: Version) -> knative.Trigger:
     """Production's requests or answers; a candidate's copies of them would count twice."""
     name = plan.names.detector(monitor.name)
-    kind = f"io.seldon.serving.inference.{monitor.detector.on}"
-    return trigger(plan, name, monitor.name, name, type=kind, endpoint=version.id)
+    kind = inference_type(monitor.detector.on)
+    return trigger(plan, name, monitor.name, name, type=kind, **{RELEASE: version.id})

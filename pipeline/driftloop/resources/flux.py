@@ -1,6 +1,7 @@
 """What Flux applies of a pipeline: workflows, then deployments, then monitors."""
 
-from driftloop.contract.names import FLUX_NAMESPACE
+from driftloop.contract import trees
+from driftloop.contract.names import FLUX_CONFIGS, FLUX_NAMESPACE, FLUX_SOURCE
 from driftloop.kube import flux
 from driftloop.kube.base import ObjectMeta, Reference
 from driftloop.plan import Plan
@@ -20,18 +21,18 @@ _HEALTH = {
 
 def workflows(plan: Plan) -> flux.Kustomization:
     """First: the namespace, templates, webhook."""
-    return _kustomization(plan, "workflows", after="infra-configs")
+    return _kustomization(plan, trees.WORKFLOWS, after=FLUX_CONFIGS)
 
 
 def deployments(plan: Plan) -> flux.Kustomization:
     """Then: what serves."""
     health = (_HEALTH["SeldonDeployment"],) if plan.serve.backend == "seldon" else None
-    return _kustomization(plan, "deployments", after=plan.names.flux("workflows"), health=health)
+    return _kustomization(plan, trees.DEPLOYMENTS, after=plan.names.flux(trees.WORKFLOWS), health=health)
 
 
 def monitors(plan: Plan) -> flux.Kustomization:
     """Last: what watches."""
-    return _kustomization(plan, "monitors", after=plan.names.flux("deployments"))
+    return _kustomization(plan, trees.MONITORS, after=plan.names.flux(trees.DEPLOYMENTS))
 
 
 def _kustomization(
@@ -44,10 +45,10 @@ def _kustomization(
             interval="1m",
             retry_interval="30s",
             timeout="10m",
-            path=f"./{tree}/{names.pipeline}",
+            path=f"./{trees.tree_folder(tree, names.pipeline)}",
             prune=True,
             wait=True,
-            source_ref=Reference(kind="GitRepository", name="flux-system"),
+            source_ref=Reference(kind="GitRepository", name=FLUX_SOURCE),
             depends_on=(flux.Dependency(name=after),),
             health_check_exprs=health,
         ),

@@ -1,5 +1,6 @@
 """The service that measures a rollout: it joins answers by request id and reads the predictors' own metrics."""
 
+from driftloop.contract.events import INFERENCE_RESPONSE
 from driftloop.contract.names import PREDICTOR_PORT, SERVICE_PORT
 from driftloop.kube import apps, core, knative
 from driftloop.plan import Plan
@@ -53,4 +54,4 @@ def service(plan: Plan) -> core.Service:
 def on_responses(plan: Plan) -> knative.Trigger:
     """Every answer of every predictor."""
     names = plan.names
-    return trigger(plan, names.judge, COMPONENT, names.judge, type="io.seldon.serving.inference.response")
+    return trigger(plan, names.judge, COMPONENT, names.judge, type=INFERENCE_RESPONSE)

@@ -1,38 +1,29 @@
 """What many objects share: labels, security contexts, environment, our services' Deployments."""
 
-from driftloop.contract.names import PLATFORM, SERVICE_PORT, Names
+from typing import assert_never
+
+from driftloop.contract import platform
+from driftloop.contract.names import (
+    COMPONENT_LABEL,
+    NAME_LABEL,
+    OWN_LABELS,
+    PLATFORM,
+    SCRAPED_BY_LABEL,
+    SERVICE_PORT,
+    WORK,
+    Names,
+)
 from driftloop.kube import apps, core
 from driftloop.kube.base import LabelSelector, ObjectMeta
 from driftloop.plan import Plan
 
 USER = 8888
 """Who everything runs as; Seldon's operator gives its pods the same."""
-WORK = "/work"
-SCRAPED_BY = "driftloop.dev/scraped-by"
-
-_CONFIG = {
-    "AWS_ENDPOINT_URL": "s3-endpoint",
-    "AWS_DEFAULT_REGION": "s3-region",
-    "DRIFTLOOP_BUCKET": "s3-bucket",
-    "NATS_URL": "nats-url",
-    "DRIFTLOOP_GIT_URL": "git-url",
-    "DRIFTLOOP_GIT_BRANCH": "git-branch",
-    "DRIFTLOOP_KUBERNETES_URL": "kubernetes-url",
-    "DRIFTLOOP_GATEWAY_URL": "gateway-url",
-}
-_SECRET = {
-    "AWS_ACCESS_KEY_ID": "accesskey",
-    "AWS_SECRET_ACCESS_KEY": "secretkey",
-    "DRIFTLOOP_WEBHOOK_TOKEN": "webhook-token",
-    "DRIFTLOOP_GIT_USERNAME": "git-username",
-    "DRIFTLOOP_GIT_PASSWORD": "git-password",
-}
-
-S3 = ("AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION", "DRIFTLOOP_BUCKET", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
-NATS = ("NATS_URL",)
-GIT = ("DRIFTLOOP_GIT_URL", "DRIFTLOOP_GIT_BRANCH", "DRIFTLOOP_GIT_USERNAME", "DRIFTLOOP_GIT_PASSWORD")
-KUBERNETES = ("DRIFTLOOP_KUBERNETES_URL",)
-WEBHOOK = ("DRIFTLOOP_WEBHOOK_TOKEN",)
+S3 = platform.STORAGE_VARIABLES
+NATS = (platform.NATS.environment,)
+GIT = platform.GIT_VARIABLES
+KUBERNETES = (platform.KUBERNETES_URL.environment,)
+WEBHOOK = (platform.WEBHOOK_TOKEN.environment,)
 
 HARDENED = core.SecurityContext(
     allow_privilege_escalation=False,
@@ -54,15 +45,15 @@ POD = core.PodSecurityContext(
 def labels(names: Names, component: str) -> dict[str, str]:
     """The labels that every object carries."""
     return {
-        "app.kubernetes.io/name": names.pipeline,
-        "app.kubernetes.io/component": component,
-        "app.kubernetes.io/managed-by": "driftloop",
+        NAME_LABEL: names.pipeline,
+        COMPONENT_LABEL: component,
+        **OWN_LABELS,
     }
 
 
 def scraped(plan: Plan) -> dict[str, str]:
     """The label of pods that the pipeline's own PodMonitors scrape: the platform's leave them alone."""
-    return {SCRAPED_BY: "pipeline"} if plan.observability.prometheus is not None else {}
+    return {SCRAPED_BY_LABEL: "pipeline"} if plan.observability.prometheus is not None else {}
 
 
 def meta(names: Names, name: str, component: str, *, annotations: dict[str, str] | None = None) -> ObjectMeta:
@@ -76,11 +67,16 @@ def environment(*keys: str) -> tuple[core.EnvVar, ...]:
 
 
 def _variable(key: str) -> core.EnvVar:
-    if key in _CONFIG:
-        selector = core.KeySelector(name=PLATFORM, key=_CONFIG[key])
-        return core.EnvVar(name=key, value_from=core.EnvVarSource(config_map_key_ref=selector))
-    selector = core.KeySelector(name=PLATFORM, key=_SECRET[key])
-    return core.EnvVar(name=key, value_from=core.EnvVarSource(secret_key_ref=selector))
+    setting = platform.BY_ENVIRONMENT[key]
+    selector = core.KeySelector(name=PLATFORM, key=setting.key)
+    match setting.kind:
+        case "ConfigMap":
+            source = core.EnvVarSource(config_map_key_ref=selector)
+        case "Secret":
+            source = core.EnvVarSource(secret_key_ref=selector)
+        case _:
+            assert_never(setting.kind)
+    return core.EnvVar(name=key, value_from=source)
 
 
 def plain_environment(**values: str) -> tuple[core.EnvVar, ...]:

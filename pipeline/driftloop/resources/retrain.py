@@ -1,13 +1,13 @@
 """How a training run is asked for: an authenticated webhook, and the Sensor that makes a Workflow of each decision."""
 
-from driftloop.contract.names import CAUSE, EVENT_BUS, PLATFORM, WEBHOOK_PORT
+from driftloop.contract.names import CAUSE, EVENT_BUS, NATS_URL, PLATFORM, WEBHOOK_PORT
+from driftloop.contract.platform import WEBHOOK_TOKEN
 from driftloop.kube import core, events
 from driftloop.plan import Plan
 from driftloop.resources import parts
 
 COMPONENT = "retrain"
 EVENT = "retrain"
-NATS = "nats://nats.nats-io.svc.cluster.local:4222"
 MAX_PAYLOAD = 64 * 1024
 RUNS_A_MINUTE = 20
 """Workflows that the webhook makes at most; all but one of them end at the claim."""
@@ -21,7 +21,7 @@ def event_bus(plan: Plan) -> events.EventBus:
         metadata=parts.meta(plan.names, EVENT_BUS, COMPONENT),
         spec=events.EventBusSpec(
             jetstream_exotic=events.SharedJetStream(
-                url=NATS,
+                url=NATS_URL,
                 stream_config="replicas: 1\nmaxMsgs: 50000\nmaxAge: 168h\nmaxBytes: 268435456\nduplicates: 300s\n",
             )
         ),
@@ -41,7 +41,7 @@ def event_source(plan: Plan) -> events.EventSource:
                     port=str(WEBHOOK_PORT),
                     endpoint="/retrain",
                     method="POST",
-                    auth_secret=core.KeySelector(name=PLATFORM, key="webhook-token"),
+                    auth_secret=core.KeySelector(name=PLATFORM, key=WEBHOOK_TOKEN.key),
                     max_payload_size=MAX_PAYLOAD,
                 )
             },

@@ -24,7 +24,11 @@ from hera.workflows import (
 )
 from pydantic import BaseModel
 
-from driftloop.contract.names import ON_NEW_DATA, PLATFORM
+from driftloop.contract import trees
+from driftloop.contract.names import API_GROUP, ON_NEW_DATA, PLATFORM, WORK
+from driftloop.contract.names import WORK_IN as IN
+from driftloop.contract.names import WORK_OUT as OUT
+from driftloop.contract.platform import ARTIFACT_REPOSITORY
 from driftloop.kube import core
 from driftloop.plan import Plan
 from driftloop.plan.plan import Step, seconds
@@ -33,9 +37,8 @@ from driftloop.resources.guarding import network
 from driftloop.resources.workflows import pods
 from driftloop.spec.resources import GpuProfile, Resources, Retries
 
-RUN = "runs/{{workflow.name}}"
+RUN = trees.WORKFLOW_RUN
 DECISION, CAUSE = "{{workflow.parameters.decision}}", "{{workflow.parameters.cause}}"
-IN, OUT = f"{parts.WORK}/in", f"{parts.WORK}/out"
 COMPONENT = network.STEPS
 JUDGEMENT = 6 * 3600
 """Seconds a step of the rollout may wait for traffic before the candidate is rejected."""
@@ -192,7 +195,7 @@ def _template(
             arguments=arguments,
             templates=list(templates),
             service_account_name=names.train,
-            artifact_repository_ref=models.ArtifactRepositoryRef(config_map=PLATFORM, key="artifact-repository"),
+            artifact_repository_ref=models.ArtifactRepositoryRef(config_map=PLATFORM, key=ARTIFACT_REPOSITORY.key),
             artifact_gc=models.WorkflowLevelArtifactGC(strategy="Never"),
             archive_logs=True,
             pod_gc=models.PodGC(strategy="OnWorkflowCompletion"),
@@ -201,7 +204,7 @@ def _template(
             workflow_metadata=models.WorkflowMetadata(
                 labels=parts.labels(names, COMPONENT),
                 labels_from={
-                    f"driftloop.dev/{name}": models.LabelValueFrom(expression=f"workflow.parameters.{name}")
+                    f"{API_GROUP}/{name}": models.LabelValueFrom(expression=f"workflow.parameters.{name}")
                     for name in lineage
                 },
             ),
@@ -426,7 +429,7 @@ def _trial(plan: Plan) -> Container:
     trial = f"{RUN}/trials/{{{{inputs.parameters.trial}}}}"
     command = [
         *("driftloop-train", "call", train.run, "--parameters", "{{inputs.parameters.parameters}}"),
-        *("--data", f"{IN}/split/train", "--out", f"{OUT}/model", "--metadata", f"{OUT}/trial/metadata.yaml"),
+        *("--data", f"{IN}/split/train", "--out", f"{OUT}/model", "--metadata", f"{OUT}/trial/{trees.METADATA_FILE}"),
         *("--trial", "{{inputs.parameters.trial}}", "--metrics", f"{OUT}/parameters", "--timeout", str(limit)),
         *(("--home", trial) if cache is not None else ()),
         *(("--checkpoint", f"{OUT}/checkpoint", "--resume", f"{IN}/checkpoint") if train.checkpoint else ()),
@@ -444,7 +447,7 @@ def _trial(plan: Plan) -> Container:
         ],
         outputs=[
             _out("model", f"{trial}/model"),
-            _out("metadata", f"{trial}/metadata.yaml", path=f"{OUT}/trial/metadata.yaml"),
+            _out("metadata", f"{trial}/{trees.METADATA_FILE}", path=f"{OUT}/trial/{trees.METADATA_FILE}"),
             *([_out("checkpoint", kept, optional=True)] if train.checkpoint else []),
             *map(_out_parameter, ("trial", "metrics", *(("home",) if cache else ()))),
         ],
@@ -509,7 +512,7 @@ def _gate(plan: Plan) -> Container:
     return _own(
         plan,
         "gate",
-        ("gate", "--gates", plan.gates, "--metrics", f"{IN}/evaluation/metrics.json", "--out", OUT),
+        ("gate", "--gates", plan.gates, "--metrics", f"{IN}/evaluation/{trees.METRICS_FILE}", "--out", OUT),
         inputs=[_in("evaluation")],
         outputs=[_out("verdict", f"{RUN}/verdict"), _out_parameter("passed")],
     )
@@ -544,7 +547,7 @@ def _store(plan: Plan) -> Container:
         inputs=[
             Parameter(name=_picked(plan)),
             _in("model", path=f"{IN}/trial/model", key=_winner(plan, "model")),
-            _in("metadata", path=f"{IN}/trial/metadata.yaml", key=_winner(plan, "metadata.yaml")),
+            _in("metadata", path=f"{IN}/trial/{trees.METADATA_FILE}", key=_winner(plan, trees.METADATA_FILE)),
             _in("snapshot"),
             _in("evaluation"),
             *(_in(f"detector-{m.name}", path=f"{IN}/detectors/{m.name}") for m in plan.monitors),
@@ -567,7 +570,7 @@ def _register(plan: Plan) -> Container:
             *("register", "--pipeline", plan.names.pipeline, "--run", "{{workflow.name}}", "--cause", CAUSE),
             *("--model-digest", "{{inputs.parameters.model-digest}}"),
             *("--data-digest", "{{inputs.parameters.data-digest}}"),
-            *("--metrics", f"{IN}/evaluation/metrics.json", *detectors, "--out", f"{OUT}/parameters"),
+            *("--metrics", f"{IN}/evaluation/{trees.METRICS_FILE}", *detectors, "--out", f"{OUT}/parameters"),
         ],
         inputs=[Parameter(name="model-digest"), Parameter(name="data-digest"), _in("evaluation")],
         env=(*parts.S3, *parts.GIT),
@@ -692,7 +695,7 @@ def _container(
         image=image,
         command=list(command[:program]),
         args=list(command[program:]) or None,
-        env=[Env(name="HOME", value=parts.WORK), *map(_variable, parts.environment(*env))],
+        env=[Env(name="HOME", value=WORK), *map(_variable, parts.environment(*env))],
         inputs=list(inputs),
         outputs=list(outputs),
         resources=pods.asked(resources, gpu),

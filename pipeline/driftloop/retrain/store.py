@@ -12,10 +12,10 @@ from nats.js import JetStreamContext
 from nats.js.kv import KeyValue
 
 from driftloop.clients.nats import HINT, connection, key_value
+from driftloop.contract.streams import DECISIONS, decision_key
 from driftloop.errors import StoreError
 from driftloop.retrain.decision import Effect, Event, Policy, State, step
 
-BUCKET = "driftloop-decisions"
 ATTEMPTS = 50
 
 
@@ -35,7 +35,7 @@ class DecisionStore:
         self, bucket: KeyValue, namespace: str, pipeline: str, *, clock: Callable[[], float] = time.time
     ) -> None:
         self._bucket = bucket
-        self._key = f"{namespace}.{pipeline}"
+        self._key = decision_key(namespace, pipeline)
         self._clock = clock
 
     @classmethod
@@ -43,7 +43,7 @@ class DecisionStore:
         cls, js: JetStreamContext, namespace: str, pipeline: str, *, clock: Callable[[], float] = time.time
     ) -> "DecisionStore":
         """The entry, in a bucket that is made when it is missing."""
-        return cls(await key_value(js, BUCKET, history=16), namespace, pipeline, clock=clock)
+        return cls(await key_value(js, DECISIONS.name, history=DECISIONS.history), namespace, pipeline, clock=clock)
 
     async def read(self) -> State:
         """The state now; idle when nothing was ever stored."""

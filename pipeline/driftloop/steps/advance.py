@@ -16,6 +16,7 @@ from urllib.request import urlopen
 import click
 
 from driftloop.contract.names import Names
+from driftloop.contract.trees import release_path
 from driftloop.errors import GitError, StepError
 from driftloop.git.repository import Commit, Repository
 from driftloop.operations import applied
@@ -177,7 +178,7 @@ class Walk:
             return release
         if foreign is None and (release.candidate is None or release.candidate.id != self.release):
             # a person's promote or rollback carries this run's trailer too
-            foreign = self.repository.last_touching(tip, pipelines.release_path(self.names.pipeline))
+            foreign = self.repository.last_touching(tip, release_path(self.names.pipeline))
         if foreign is not None:
             raise InterferenceError(self.release, foreign)
         return release
@@ -207,7 +208,7 @@ class Walk:
     def _last(self, moved: Moved) -> str:
         """Nothing to commit: the step was done before, and its commit is the last that touched the release."""
         tip = self.repository.tip()
-        found = self.repository.last_touching(tip, pipelines.release_path(moved.release.name)) if tip else None
+        found = self.repository.last_touching(tip, release_path(moved.release.name)) if tip else None
         if found is None:
             raise StepError(f"release.yaml of {moved.release.name} is in no commit")
         return found.sha

@@ -14,6 +14,7 @@ from driftloop.clients.events import EventRefusedError
 from driftloop.clients.kubernetes import KubernetesUnreachableError
 from driftloop.clients.s3 import MissingObjectError
 from driftloop.contract.names import Names
+from driftloop.contract.trees import verdict_key
 from driftloop.errors import PipelineError
 from driftloop.git.repository import Repository
 from driftloop.operations import releases as pipelines
@@ -23,7 +24,7 @@ from driftloop.release.record import Release, Version
 from driftloop.retrain import store as decisions
 from driftloop.retrain.decision import End, Move, Outcome
 from driftloop.steps import options
-from driftloop.steps.settings import Settings, run_folder
+from driftloop.steps.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,7 @@ def _trailer(repository: Repository, run: str, trailer: str) -> str:
 
 
 def _refusal(settings: Settings, run: str) -> str:
-    at = run_folder(settings.bucket, run) / "verdict" / "verdict.json"
+    at = settings.bucket / verdict_key(run)
     try:
         verdict = settings.store.read_json(at)
     except MissingObjectError:

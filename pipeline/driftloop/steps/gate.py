@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from driftloop.contract.trees import METRICS_FILE, VERDICT_FILE
 from driftloop.errors import StepError
 from driftloop.release import gates as rules
 from driftloop.steps import options
@@ -18,11 +19,11 @@ from driftloop.steps.settings import write_parameters
 @options.out
 def command(*, gates: str, metrics: Path, out: Path) -> None:
     """Compare the candidate's metrics with the gates; writes `passed` and verdict.json. A refusal is no failure."""
-    file = metrics / "metrics.json" if metrics.is_dir() else metrics
+    file = metrics / METRICS_FILE if metrics.is_dir() else metrics
     verdict = rules.verdict(rules.parse(gates), _metrics(file))
     folder = out / "verdict"
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "verdict.json").write_text(json.dumps(verdict.to_json(), indent=1, sort_keys=True) + "\n")
+    (folder / VERDICT_FILE).write_text(json.dumps(verdict.to_json(), indent=1, sort_keys=True) + "\n")
     write_parameters(out / "parameters", passed="true" if verdict.passed else "false")
     for gate in verdict.gates:
         options.say(f"{'pass' if gate.passed else 'FAIL'}  {gate.said}")

@@ -8,13 +8,14 @@ from typing import Any
 import click
 
 from driftloop.clients.s3 import Location, Store
+from driftloop.contract.trees import METRICS_FILE, release_key
 from driftloop.errors import StepError
 from driftloop.operations import releases as pipelines
 from driftloop.operations.releases import Message
 from driftloop.release import record
 from driftloop.release.record import Recent, Release, Version
 from driftloop.steps import options
-from driftloop.steps.settings import Settings, run_folder, write_parameters
+from driftloop.steps.settings import Settings, write_parameters
 
 
 @click.command()
@@ -39,7 +40,7 @@ def command(
 ) -> None:
     """Commit the new release; writes `phase` (shadow, or stable the first time) and `release`."""
     settings = Settings.here()
-    folder = run_folder(settings.bucket, run) / "release"
+    folder = settings.bucket / release_key(run)
     _stored(settings.store, folder / "model", model_digest)
     evaluated = _evaluated(metrics)
     version = Version(
@@ -109,7 +110,7 @@ class Evaluated:
 
 
 def _evaluated(path: Path) -> Evaluated:
-    file = path / "metrics.json" if path.is_dir() else path
+    file = path / METRICS_FILE if path.is_dir() else path
     try:
         found = json.loads(file.read_text())
         candidate, production = found["candidate"], found["production"] or {}

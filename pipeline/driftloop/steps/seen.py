@@ -3,6 +3,7 @@
 from collections.abc import Collection
 
 from driftloop.clients.s3 import Location, MissingObjectError, Store
+from driftloop.contract.trees import seen_key
 
 Batch = tuple[str, str]
 """Key below the data's folder, and ETag."""
@@ -23,4 +24,4 @@ def recall(store: Store, bucket: Location, pipeline: str) -> frozenset[Batch]:
 
 
 def _place(bucket: Location, pipeline: str) -> Location:
-    return bucket / "pipelines" / pipeline / "seen.json"
+    return bucket / seen_key(pipeline)

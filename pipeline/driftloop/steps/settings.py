@@ -10,19 +10,11 @@ from pathlib import Path
 
 from driftloop.clients.kubernetes import Kubernetes
 from driftloop.clients.s3 import Location, Store
+from driftloop.contract import platform as contract
+from driftloop.contract.platform import MissingSettingError, Setting
+from driftloop.contract.trees import run_key
 from driftloop.errors import StepError
 from driftloop.git.repository import Credentials, Repository
-
-_KEYS = {
-    "AWS_ENDPOINT_URL": "s3-endpoint",
-    "AWS_ACCESS_KEY_ID": "accesskey",
-    "AWS_SECRET_ACCESS_KEY": "secretkey",
-    "DRIFTLOOP_BUCKET": "s3-bucket",
-    "NATS_URL": "nats-url",
-    "DRIFTLOOP_GIT_URL": "git-url",
-    "DRIFTLOOP_GIT_BRANCH": "git-branch",
-    "DRIFTLOOP_KUBERNETES_URL": "kubernetes-url",
-}
 
 
 @dataclass(frozen=True)
@@ -36,39 +28,38 @@ class Settings:
         """From this process's environment."""
         return cls(dict(os.environ))
 
-    def _value(self, name: str) -> str:
-        value = self.environment.get(name, "")
-        if not value:
-            raise StepError(
-                f"{name} is not set",
-                hint=f"it comes from key `{_KEYS[name]}` of `driftloop-platform` in the pipeline's namespace",
-            )
-        return value
+    def _read(self, setting: Setting) -> str:
+        try:
+            return setting.read(self.environment)
+        except MissingSettingError as error:
+            raise StepError(error.message, hint=error.hint) from error
 
     @property
     def nats_url(self) -> str:
-        return self._value("NATS_URL")
+        return self._read(contract.NATS)
 
     @property
     def bucket(self) -> Location:
         """Where runs and models are kept."""
-        return Location(self._value("DRIFTLOOP_BUCKET"))
+        return Location(self._read(contract.S3_BUCKET))
 
     @property
     def store(self) -> Store:
-        return Store.from_environment({**self.environment, "AWS_ENDPOINT_URL": self._value("AWS_ENDPOINT_URL")})
+        return Store.from_environment(
+            {**self.environment, contract.S3_ENDPOINT.environment: self._read(contract.S3_ENDPOINT)}
+        )
 
     @property
     def kubernetes(self) -> Kubernetes:
-        return Kubernetes.at(self._value("DRIFTLOOP_KUBERNETES_URL"))
+        return Kubernetes.at(self._read(contract.KUBERNETES_URL))
 
     def repository(self) -> Repository:
         """The cluster repository, with a cache in a fresh temporary folder."""
-        username = self.environment.get("DRIFTLOOP_GIT_USERNAME", "")
-        password = self.environment.get("DRIFTLOOP_GIT_PASSWORD", "")
+        username = self.environment.get(contract.GIT_USERNAME.environment, "")
+        password = self.environment.get(contract.GIT_PASSWORD.environment, "")
         return Repository(
-            self._value("DRIFTLOOP_GIT_URL"),
-            branch=self.environment.get("DRIFTLOOP_GIT_BRANCH") or "main",
+            self._read(contract.GIT_URL),
+            branch=self.environment.get(contract.GIT_BRANCH.environment) or "main",
             workdir=_scratch(self.environment.get("HOME")),
             credentials=Credentials(username, password) if password else None,
         )
@@ -93,4 +84,4 @@ def write_parameters(folder: Path, **values: str) -> None:
 
 def run_folder(bucket: Location, run: str) -> Location:
     """Where a run's files are kept."""
-    return bucket / "runs" / run
+    return bucket / run_key(run)

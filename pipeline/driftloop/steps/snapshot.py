@@ -11,11 +11,12 @@ import click
 
 from driftloop.clients import s3
 from driftloop.clients.s3 import Location, MissingObjectError, Object, Store
+from driftloop.contract.trees import PRODUCTION_FILE, SNAPSHOT_FILE, snapshot_key
 from driftloop.errors import StepError, StoreError
 from driftloop.operations import releases as pipelines
 from driftloop.release.record import Version
 from driftloop.steps import options, seen
-from driftloop.steps.settings import Settings, run_folder, write_parameters
+from driftloop.steps.settings import Settings, write_parameters
 
 MAX_OBJECTS = 50_000
 
@@ -54,7 +55,7 @@ def command(*, pipeline: str, run: str, uri: str, max_bytes: int, out: Path) -> 
         "objects": [{**asdict(batch), "recent": batch.key in recent} for batch in batches],
         "dataDigest": digest,
     }
-    _write_json(out / "snapshot" / "snapshot.json", document)
+    _write_json(out / "snapshot" / SNAPSHOT_FILE, document)
     # recency is part of it: it decides who is held out, and which rows detectors are fitted on
     layout = s3.combined_digest({f"{batch.key in recent} {batch.key}": batch.sha256 for batch in batches})
     write_parameters(out / "parameters", digest=layout.removeprefix("sha256:")[:32])
@@ -86,7 +87,7 @@ def _production(settings: Settings, pipeline: str) -> Version | None:
 def _snapshot_of(store: Store, bucket: Location, production: Version | None) -> Mapping[str, Any] | None:
     if production is None:
         return None
-    at = run_folder(bucket, production.run) / "snapshot" / "snapshot.json"
+    at = bucket / snapshot_key(production.run)
     try:
         found: Mapping[str, Any] = store.read_json(at)
     except MissingObjectError:
@@ -136,9 +137,9 @@ def _sort(data: Path, source: Location, batches: Sequence[Batch], recent: frozen
 def _fetch_production(store: Store, production: Version | None, folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     if production is None:
-        _write_json(folder / "release.json", {})
+        _write_json(folder / PRODUCTION_FILE, {})
         return
-    _write_json(folder / "release.json", production.model_dump(mode="json", by_alias=True))
+    _write_json(folder / PRODUCTION_FILE, production.model_dump(mode="json", by_alias=True))
     store.get_folder(s3.location(production.model), folder / "model")
     if (digest := s3.folder_digest(folder / "model")) != production.model_digest:
         raise StepError(

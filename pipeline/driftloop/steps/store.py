@@ -9,6 +9,7 @@ import click
 import yaml
 
 from driftloop.clients import s3
+from driftloop.contract.trees import METADATA_FILE, METRICS_FILE, SNAPSHOT_FILE
 from driftloop.errors import StepError
 from driftloop.steps import options
 from driftloop.steps.settings import write_parameters
@@ -32,14 +33,14 @@ def command(*, run: str, trial: Path, snapshot: Path, evaluation: Path, detector
     if detectors is not None and detectors.is_dir():
         shutil.copytree(detectors, release / "detectors")
     model = s3.folder_digest(release / "model")
-    data = str(_json(snapshot / "snapshot.json")["dataDigest"])
-    metadata = _metadata(trial / "metadata.yaml") | {
+    data = str(_json(snapshot / SNAPSHOT_FILE)["dataDigest"])
+    metadata = _metadata(trial / METADATA_FILE) | {
         "run": run,
         "modelDigest": model,
         "dataDigest": data,
-        "evaluation": _json(evaluation / "metrics.json"),
+        "evaluation": _json(evaluation / METRICS_FILE),
     }
-    (release / "metadata.yaml").write_text(yaml.safe_dump(metadata, sort_keys=False))
+    (release / METADATA_FILE).write_text(yaml.safe_dump(metadata, sort_keys=False))
     write_parameters(out / "parameters", model_digest=model, data_digest=data)
     options.say(f"model {model}\ndata  {data}")
 

@@ -14,6 +14,7 @@ from support.processes import Process, free_port, nats, until, url
 
 from driftloop.clients import events
 from driftloop.clients.nats import connection
+from driftloop.contract.events import run_id, verdict_id
 from driftloop.retrain.decision import Claim, End, Move, State, claimed
 from driftloop.retrain.store import DecisionStore, apply_once
 
@@ -75,7 +76,7 @@ class Service:
 
     def verdict(self, window: int, *, alarm: bool = True, detector: str = "drift", **other: Any) -> events.Event:
         data = {"detector": detector, "release": "r1", "window": window, "alarm": alarm, **other}
-        id = events.verdict_id("n", self.pipeline, detector, "r1", window)
+        id = verdict_id("n", self.pipeline, detector, "r1", window)
         return events.make(f"dev.driftloop.{detector}", "test", data, id=id, inferenceservicename=self.pipeline)
 
     async def state(self) -> State:
@@ -186,7 +187,7 @@ async def test_a_run_that_vanishes_loses_the_lease(service: Service) -> None:
     [told] = service.world.heard
     reason = f"workflow {run} is gone"
     assert told.type == "dev.driftloop.run.finished"
-    assert told.id == events.run_id("n", service.pipeline, run, "finished")
+    assert told.id == run_id("n", service.pipeline, run, "finished")
     assert told.json() == {
         "pipeline": service.pipeline,
         "run": run,

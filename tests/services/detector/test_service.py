@@ -13,6 +13,7 @@ from support.detector import WIDTH
 from support.processes import Process, free_port, until
 
 from driftloop.clients import events
+from driftloop.contract.events import verdict_id
 
 
 class Broker:
@@ -96,7 +97,7 @@ async def test_verdicts_come_in_order_and_say_what_they_cover(
     assert second["score"] < second["threshold"]
     event = broker.got[1]
     assert event.type == "dev.driftloop.drift"
-    assert event.id == events.verdict_id("n", "order", "drift", "r1", 2)
+    assert event.id == verdict_id("n", "order", "drift", "r1", 2)
     assert (event.get("inferenceservicename"), event.get("endpoint")) == ("order", "r1")
 
 

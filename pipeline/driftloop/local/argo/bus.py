@@ -6,32 +6,25 @@ import nats.errors
 import nats.js.errors
 from nats.js import JetStreamContext
 
-from driftloop.clients.nats import ensure_stream, token
-
-MAX_AGE = 7 * 24 * 3600.0
-"""Seconds an event is kept."""
-
-MAX_BYTES = 256 * 1024 * 1024
-"""Bytes of events kept in one namespace."""
+from driftloop.clients.nats import ensure_contract_stream
+from driftloop.contract.streams import event_bus_stream, event_bus_subject
 
 MAX_MESSAGES = 50_000
 
 
 def stream(namespace: str) -> str:
     """The stream of a namespace's events."""
-    return f"EVENTBUS_{token(namespace)}"
+    return event_bus_stream(namespace).name
 
 
 def subject(namespace: str, source: str, event: str) -> str:
     """Where one event of an EventSource is published."""
-    return f"eventbus.{namespace}.{source}.{event}"
+    return event_bus_subject(namespace, source, event)
 
 
 async def ensure(js: JetStreamContext, namespace: str) -> None:
     """The stream exists afterwards. StoreError."""
-    await ensure_stream(
-        js, stream(namespace), [f"eventbus.{namespace}.>"], max_age=MAX_AGE, max_bytes=MAX_BYTES, duplicate_window=300
-    )
+    await ensure_contract_stream(js, event_bus_stream(namespace))
 
 
 def describe(error: Exception) -> str:

@@ -11,11 +11,10 @@ from typing import Any
 import yaml
 
 from driftloop.clients.s3 import Store
+from driftloop.contract.names import PLATFORM
 from driftloop.errors import LocalError
 from driftloop.local.argo.parts import KeyRef, NotUnderstoodError, Part, read
 from driftloop.local.ground.state import State
-
-PLATFORM = "driftloop-platform"
 
 Find = Callable[[str, str, str], "dict[str, Any] | None"]
 """(kind, namespace, name) -> the applied object."""

@@ -19,12 +19,12 @@ from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from nats.js.kv import KeyValue
 
 from driftloop.clients.nats import HINT, key_value, messages
+from driftloop.contract.streams import WORKFLOWS
 from driftloop.errors import StoreError
 from driftloop.local.argo.parts import NotUnderstoodError
 from driftloop.local.argo.times import now
 
-BUCKET = "driftloop-workflows"
-STREAM = f"KV_{BUCKET}"
+BUCKET, STREAM = WORKFLOWS.name, WORKFLOWS.stream
 CONSUMER = "argo-runner"
 
 WRONG_SEQUENCE = 10071
@@ -116,7 +116,7 @@ class Workflows:
     async def forget(self, namespace: str, name: str, revision: int) -> None:
         """Remove a deletion's marker; what was written after it stays."""
         try:
-            await self._js.purge_stream(STREAM, seq=revision + 1, subject=f"$KV.{BUCKET}.{namespace}.{name}")
+            await self._js.purge_stream(STREAM, seq=revision + 1, subject=f"{WORKFLOWS.prefix}{namespace}.{name}")
         except (nats.errors.Error, TimeoutError) as error:
             raise StoreError(f"workflow {name} can't be forgotten", hint=HINT) from error
 
@@ -141,7 +141,7 @@ class Workflows:
             ack_policy=AckPolicy.EXPLICIT,
             ack_wait=30,
             max_ack_pending=1000,
-            filter_subject=f"$KV.{BUCKET}.>",
+            filter_subject=f"{WORKFLOWS.prefix}>",
         )
         try:
             with contextlib.suppress(nats.js.errors.NotFoundError):
@@ -201,7 +201,7 @@ def _encoded(workflow: Json) -> bytes:
 
 
 def _change(message: Msg) -> Change:
-    namespace, _, name = message.subject.removeprefix(f"$KV.{BUCKET}.").partition(".")
+    namespace, _, name = message.subject.removeprefix(WORKFLOWS.prefix).partition(".")
     deleted = (message.headers or {}).get("KV-Operation") in ("DEL", "PURGE")
     workflow = None if deleted else json.loads(message.data)
     return Change(namespace, name, message.metadata.sequence.stream, workflow)

@@ -16,9 +16,9 @@ from aiohttp import web
 from nats.js import JetStreamContext
 
 from driftloop.clients.nats import publish
+from driftloop.contract.names import CLUSTER_DOMAIN, PLATFORM
 from driftloop.errors import StoreError
 from driftloop.local.argo import bus
-from driftloop.local.argo.configuration import PLATFORM
 from driftloop.local.argo.objects import Json, Objects
 from driftloop.local.argo.parts import NotUnderstoodError, read
 from driftloop.local.argo.patience import patiently
@@ -115,14 +115,14 @@ class EventSources:
         here = [endpoint for endpoint in self._endpoints if endpoint.webhook.endpoint == request.path]
         if not here:
             return _refused(404, f"no EventSource has the endpoint {request.path}")
-        host = request.host.partition(":")[0].removesuffix(".svc.cluster.local").removesuffix(".svc")
+        host = request.host.partition(":")[0].removesuffix(f".{CLUSTER_DOMAIN}").removesuffix(".svc")
         named = [endpoint for endpoint in here if host in endpoint.hosts]
         if named:
             return named[0]
         if host not in ("127.0.0.1", "localhost"):
             return _refused(404, f"no Service {host} leads to an EventSource")
         if len(here) > 1:
-            hosts = ", ".join(sorted(f"{host}.svc.cluster.local" for endpoint in here for host in endpoint.hosts))
+            hosts = ", ".join(sorted(f"{host}.{CLUSTER_DOMAIN}" for endpoint in here for host in endpoint.hosts))
             return _refused(404, f"several EventSources have {request.path}: send one of these as Host: {hosts}")
         return here[0]
 

@@ -23,6 +23,7 @@ from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from nats.js.kv import KeyValue
 
 from driftloop.clients.nats import key_value, messages
+from driftloop.contract.streams import SENSORS
 from driftloop.errors import LocalError, StoreError
 from driftloop.local.argo import bus, expressions, jsonpaths
 from driftloop.local.argo.expressions import Dialect, Expression
@@ -35,7 +36,7 @@ from driftloop.local.argo_events.eventing import DataFilter, Filters, SensorSpec
 
 LOG = logging.getLogger("argo.sensor")
 
-BUCKET = "driftloop-sensors"
+BUCKET = SENSORS.name
 """Events of conditions that are only half met, by `<namespace>.<sensor>.<trigger>`."""
 
 ACK_WAIT = 10.0

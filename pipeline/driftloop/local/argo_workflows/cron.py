@@ -14,6 +14,7 @@ from nats.js import JetStreamContext
 from nats.js.kv import KeyValue
 
 from driftloop.clients.nats import key_value
+from driftloop.contract.streams import SCHEDULES
 from driftloop.errors import StoreError
 from driftloop.local.argo import bus
 from driftloop.local.argo.nodes import ENDED
@@ -25,7 +26,7 @@ from driftloop.local.argo_workflows.model import CronSpec
 
 LOG = logging.getLogger("argo.cron")
 
-BUCKET = "driftloop-schedules"
+BUCKET = SCHEDULES.name
 """`<namespace>.<name>` -> the time up to which a CronWorkflow is done, and its last Workflow."""
 
 LONGEST_SLEEP = 30.0

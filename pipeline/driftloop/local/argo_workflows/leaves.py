@@ -10,6 +10,7 @@ from pathlib import Path
 import yaml
 
 from driftloop.clients.s3 import Location
+from driftloop.contract.names import CREATED_BY_LABEL
 from driftloop.local.argo.configuration import Configuration, Find, Repository, repository
 from driftloop.local.argo.nodes import Node
 from driftloop.local.argo.parts import NotUnderstoodError, read
@@ -24,7 +25,7 @@ from driftloop.local.kubelet.devices import Devices
 TRANSFERS = 8
 """Steps that may move their artifacts at once."""
 
-CREATED_BY = "driftloop.dev/created-by"
+CREATED_BY = CREATED_BY_LABEL
 """Annotation on a Workflow made by a resource template: the node, so that a repeat knows its own."""
 
 

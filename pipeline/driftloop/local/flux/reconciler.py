@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from driftloop.contract.names import FLUX_NAMESPACE, service_host
 from driftloop.errors import LocalError, PipelineError
 from driftloop.local.flux import source
 from driftloop.local.flux.source import Found, Kustomization
@@ -325,7 +326,7 @@ class Reconciler:
         }
         for service, port in self._service_ports():
             metadata = service["metadata"]
-            host = f"{metadata['name']}.{metadata.get('namespace', 'default')}.svc.cluster.local"
+            host = service_host(metadata["name"], metadata.get("namespace", "default"))
             selector = service["spec"].get("selector") or {}
             if selector.get("eventsource-name") in event_sources:
                 yield envoy.Endpoints(host, int(port["port"]), (self._ports["webhook"],))
@@ -377,7 +378,7 @@ class Reconciler:
         owners: dict[Address, set[Key]] = {}
         for service, port in self._service_ports():
             metadata = service["metadata"]
-            host = f"{metadata['name']}.{metadata.get('namespace', 'default')}.svc.cluster.local"
+            host = service_host(metadata["name"], metadata.get("namespace", "default"))
             owners[host, int(port["port"])] = {pod.key for pod in self._selected(service)}
         return owners
 
@@ -449,7 +450,7 @@ class Reconciler:
         self._complete = self._goal = record["complete"]
         found = [
             Found(
-                Kustomization(name, "flux-system", entry["path"], (), suspended=False, file="applied.json"),
+                Kustomization(name, FLUX_NAMESPACE, entry["path"], (), suspended=False, file="applied.json"),
                 tuple(entry["objects"]),
             )
             for name, entry in record["kustomizations"].items()

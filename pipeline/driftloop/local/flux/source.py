@@ -12,6 +12,8 @@ from typing import Any
 
 import yaml
 
+from driftloop.contract.names import FLUX_NAMESPACE
+from driftloop.contract.trees import CLUSTER, KUSTOMIZATION
 from driftloop.errors import LocalError, PipelineError
 from driftloop.local.ground import binaries, kinds
 from driftloop.local.ground.state import unwritable
@@ -164,7 +166,7 @@ def read(tree: Path, cluster: str) -> tuple[Found, ...]:
     try:
         return _read(tree, cluster)
     except MALFORMED as error:
-        raise misshapen(f"cluster/{cluster}", error) from error
+        raise misshapen(f"{CLUSTER}/{cluster}", error) from error
 
 
 def misshapen(where: str, error: Exception) -> LocalError:
@@ -176,12 +178,14 @@ def misshapen(where: str, error: Exception) -> LocalError:
 
 
 def _read(tree: Path, cluster: str) -> tuple[Found, ...]:
-    root = tree / "cluster" / cluster
+    root = tree / CLUSTER / cluster
     if not root.is_dir():
-        raise LocalError(f"cluster/{cluster}: no such folder in this commit", hint="`driftloop commit SPEC` writes it")
+        raise LocalError(
+            f"{CLUSTER}/{cluster}: no such folder in this commit", hint="`driftloop commit SPEC` writes it"
+        )
     kustomizations: dict[str, Kustomization] = {}
     for file in sorted(root.rglob("*.yaml")):
-        if "flux-system" in file.relative_to(root).parts:
+        if FLUX_NAMESPACE in file.relative_to(root).parts:
             continue
         for item in _documents(file, tree):
             if kinds.key(item)[0] == SOURCE:
@@ -237,7 +241,7 @@ def _kustomization(item: Mapping[str, Any], file: str) -> Kustomization:
         raise LocalError(f"{file}: Kustomization {name}: spec.prune must be true here", hint="write `prune: true`")
     return Kustomization(
         name=name,
-        namespace=item["metadata"].get("namespace", "flux-system"),
+        namespace=item["metadata"].get("namespace", FLUX_NAMESPACE),
         path=str(spec.get("path", "")).removeprefix("./").strip("/"),
         depends_on=tuple(entry["name"] for entry in spec.get("dependsOn") or ()),
         suspended=bool(spec.get("suspend", False)),
@@ -318,7 +322,7 @@ def _refs(value: Any) -> Iterator[str]:
 
 def _files(folder: Path, tree: Path) -> list[Path]:
     """What kustomize would build: the listed resources, or every YAML file below a folder without a list."""
-    listing = folder / "kustomization.yaml"
+    listing = folder / KUSTOMIZATION
     if not listing.exists():
         return sorted(folder.rglob("*.yaml"))
     name = listing.relative_to(tree).as_posix()

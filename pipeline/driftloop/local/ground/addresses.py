@@ -2,14 +2,16 @@
 
 from collections.abc import Mapping
 
+from driftloop.contract.names import BROKER_HOST, GATEWAY_HOST, NATS_HOST, NATS_PORT, STORAGE_HOST, STORAGE_PORT
+
 REGION = "us-east-1"
 BUCKET = "driftloop"
 BRANCH = "main"
 
-BROKER_ADDRESS = "broker-ingress.knative-eventing.svc.cluster.local:80"
-GATEWAY_ADDRESS = "istio-ingressgateway.istio-system.svc.cluster.local:80"
-NATS_ADDRESS = "nats.nats-io.svc.cluster.local:4222"
-S3_ADDRESS = "seaweedfs-s3.storage.svc.cluster.local:8333"
+BROKER_ADDRESS = f"{BROKER_HOST}:80"
+GATEWAY_ADDRESS = f"{GATEWAY_HOST}:80"
+NATS_ADDRESS = f"{NATS_HOST}:{NATS_PORT}"
+S3_ADDRESS = f"{STORAGE_HOST}:{STORAGE_PORT}"
 
 
 def aliases(ports: Mapping[str, int]) -> dict[str, int]:

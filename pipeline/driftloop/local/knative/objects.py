@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import yaml
 
+from driftloop.contract.names import service_host
 from driftloop.errors import LocalError, PipelineError
 from driftloop.local.knative import filters
 
@@ -193,7 +194,7 @@ def _destination(spec: Mapping[str, Any], namespace: str, what: str) -> str:
         return str(uri)
     if (reference.get("kind"), reference.get("apiVersion", "v1")) != ("Service", "v1"):
         raise LocalError(f"{what}.ref is a {reference.get('kind')}, must be a Service (v1) or a uri")
-    host = f"http://{reference['name']}.{reference.get('namespace', namespace)}.svc.cluster.local"
+    host = f"http://{service_host(reference['name'], reference.get('namespace', namespace))}"
     return host + (str(uri) if str(uri).startswith("/") else f"/{uri}" if uri else "/")
 
 

@@ -14,13 +14,13 @@ from typing import Any
 
 import yaml
 
+from driftloop.contract.names import PLATFORM
 from driftloop.errors import LocalError
 from driftloop.local.ground import kinds
 from driftloop.local.ground.expansion import expanded
 from driftloop.local.kubelet.images import Image
 from driftloop.local.kubelet.process import HttpProbe, Liveness, Probe, Program, TcpProbe
 
-PLATFORM = "driftloop-platform"
 ENVOY_IMAGES = ("docker.io/envoyproxy/envoy", "envoyproxy/envoy")
 
 _DEPLOYMENT = {"replicas", "selector", "template", "strategy", "revisionHistoryLimit", "progressDeadlineSeconds"}

@@ -9,6 +9,7 @@ import nats.js.errors
 from aiohttp import web
 from nats.js import JetStreamContext
 
+from driftloop.contract.streams import WORKFLOWS
 from driftloop.local.flux.reconciler import Reconciler
 from driftloop.local.ground import addresses
 from driftloop.local.kubelet.fleet import Fleet
@@ -120,7 +121,7 @@ class Api:
 
     async def _workflow(self, namespace: str, name: str) -> Json | None:
         try:
-            bucket = await self._js.key_value("driftloop-workflows")
+            bucket = await self._js.key_value(WORKFLOWS.name)
             entry = await bucket.get(f"{namespace}.{name}")
         except (nats.js.errors.NotFoundError, nats.js.errors.BucketNotFoundError):
             # KeyNotFoundError and KeyDeletedError are NotFoundErrors

@@ -17,15 +17,12 @@ import nats.js.errors
 from nats.js import JetStreamContext
 
 from driftloop.contract.names import ON_NEW_DATA
+from driftloop.contract.streams import DECISIONS, VERDICTS, WORKFLOWS
 from driftloop.errors import LocalError, StoreError
 from driftloop.local.ground.state import write_json
 from driftloop.local.ground.timeline import Timeline
 
 POLL = 0.5
-
-WORKFLOWS = "KV_driftloop-workflows"
-DECISIONS = "KV_driftloop-decisions"
-VERDICTS = "DRIFTLOOP_VERDICTS"
 
 _TRY = re.compile(r"(.+)\((\d+)\)")
 
@@ -58,9 +55,9 @@ class History:
         while True:
             news = False
             for stream, tell in (
-                (DECISIONS, self._decision),
-                (WORKFLOWS, self._workflow),
-                (VERDICTS, self._verdict),
+                (DECISIONS.stream, self._decision),
+                (WORKFLOWS.stream, self._workflow),
+                (VERDICTS.name, self._verdict),
             ):
                 while (found := await _next(js, stream, self._cursors.get(stream, 0) + 1)) is not None:
                     sequence, subject, payload = found
@@ -90,7 +87,7 @@ class History:
         )
 
     def _decision(self, subject: str, payload: bytes) -> None:
-        key = subject.removeprefix("$KV.driftloop-decisions.")
+        key = subject.removeprefix(DECISIONS.prefix)
         if not payload:
             return
         state = json.loads(payload)
@@ -116,7 +113,7 @@ class History:
             )
 
     def _workflow(self, subject: str, payload: bytes) -> None:
-        key = subject.removeprefix("$KV.driftloop-workflows.")
+        key = subject.removeprefix(WORKFLOWS.prefix)
         namespace, _, name = key.partition(".")
         if not payload:
             if key in self._phases:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from driftloop.contract.names import LOGS
+from driftloop.contract import platform as contract
 from driftloop.local.ground import binaries
 from driftloop.local.ground.addresses import BRANCH, BUCKET, REGION, proxies
 from driftloop.local.ground.state import State, replace, write_json
@@ -23,40 +23,27 @@ def settings(state: State, ports: Mapping[str, int]) -> tuple[dict[str, str], di
     """ConfigMap and Secret `driftloop-platform`, also written to run/platform.json."""
     access, secret = state.secret("s3-access", 20), state.secret("s3-secret", 40)
     endpoint = f"127.0.0.1:{ports['s3']}"
-    repository = {
-        "s3": {
-            "endpoint": endpoint,
-            "insecure": True,
-            "bucket": BUCKET,
-            "region": REGION,
-            "keyFormat": LOGS,
-            "accessKeySecret": {"name": "driftloop-platform", "key": "accesskey"},
-            "secretKeySecret": {"name": "driftloop-platform", "key": "secretkey"},
-        }
-    }
+    repository = contract.artifact_repository(
+        endpoint, insecure=True, bucket=BUCKET, region=REGION, create_bucket=False
+    )
     config = {
-        "s3-endpoint": f"http://{endpoint}",
-        "s3-region": REGION,
-        "s3-bucket": BUCKET,
-        "nats-url": f"nats://127.0.0.1:{ports['nats']}",
-        "git-url": state.repository_url,
-        "git-branch": BRANCH,
-        "kubernetes-url": f"http://127.0.0.1:{ports['api']}",
-        "gateway-url": f"http://127.0.0.1:{ports['gateway']}",
-        "artifact-repository": yaml.safe_dump(repository, sort_keys=False),
+        contract.S3_ENDPOINT.key: f"http://{endpoint}",
+        contract.S3_REGION.key: REGION,
+        contract.S3_BUCKET.key: BUCKET,
+        contract.NATS.key: f"nats://127.0.0.1:{ports['nats']}",
+        contract.GIT_URL.key: state.repository_url,
+        contract.GIT_BRANCH.key: BRANCH,
+        contract.KUBERNETES_URL.key: f"http://127.0.0.1:{ports['api']}",
+        contract.GATEWAY.key: f"http://127.0.0.1:{ports['gateway']}",
+        contract.ARTIFACT_REPOSITORY.key: yaml.safe_dump(repository, sort_keys=False),
     }
     secrets = {
-        "accesskey": access,
-        "secretkey": secret,
-        "webhook-token": state.secret("webhook-token", 48),
-        "git-username": "",
-        "git-password": "",
-        "RCLONE_CONFIG_S3_TYPE": "s3",
-        "RCLONE_CONFIG_S3_PROVIDER": "Other",
-        "RCLONE_CONFIG_S3_ENV_AUTH": "false",
-        "RCLONE_CONFIG_S3_ACCESS_KEY_ID": access,
-        "RCLONE_CONFIG_S3_SECRET_ACCESS_KEY": secret,
-        "RCLONE_CONFIG_S3_ENDPOINT": f"http://{endpoint}",
+        contract.ACCESS_KEY.key: access,
+        contract.SECRET_KEY.key: secret,
+        contract.WEBHOOK_TOKEN.key: state.secret("webhook-token", 48),
+        contract.GIT_USERNAME.key: "",
+        contract.GIT_PASSWORD.key: "",
+        **contract.rclone_settings(f"http://{endpoint}", access, secret),
     }
     write_json(state.platform, {"configMap": config, "secret": secrets}, mode=0o600)
     return config, secrets

@@ -8,7 +8,20 @@ init` writes policies of its own, and policies add up.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from driftloop.contract.names import PREDICTOR_PORT, SERVICE_PORT, WEBHOOK_PORT, Names
+from driftloop.contract.names import (
+    COMPONENT_LABEL,
+    KNATIVE_NAMESPACE,
+    NAME_LABEL,
+    NATS_NAMESPACE,
+    NATS_PORT,
+    PREDICTOR_PORT,
+    REACHES_LABEL,
+    SERVICE_PORT,
+    STORAGE_NAMESPACE,
+    STORAGE_PORT,
+    WEBHOOK_PORT,
+    Names,
+)
 from driftloop.kube.base import LabelRequirement, LabelSelector
 from driftloop.kube.networking import Egress, Ingress, IPBlock, NetworkPolicy, NetworkPolicySpec, Peer, Port
 from driftloop.plan import Plan
@@ -19,7 +32,7 @@ from driftloop.spec.graph import own
 
 COMPONENT = "network"
 STEPS = "workflows"
-REACHES = "driftloop.dev/reaches"
+REACHES = REACHES_LABEL
 """Label of workflow pods that need more than storage and git."""
 CLAIM, FINISH, JUDGE = "nats", "nats-broker", "judge"
 """Its values. A user's code reaches none of these."""
@@ -107,13 +120,13 @@ def roles(plan: Plan) -> tuple[Role, ...]:
 def _roles(plan: Plan) -> Iterator[Role]:
     names = plan.names
     home = names.namespace
-    broker = _call("knative-eventing", 8080, **{"eventing.knative.dev/brokerRole": "ingress"})
-    nats = _call("nats-io", 4222, **{"app.kubernetes.io/name": "nats"})
-    storage = _call("storage", 8333)
+    broker = _call(KNATIVE_NAMESPACE, 8080, **{"eventing.knative.dev/brokerRole": "ingress"})
+    nats = _call(NATS_NAMESPACE, NATS_PORT, **{NAME_LABEL: "nats"})
+    storage = _call(STORAGE_NAMESPACE, STORAGE_PORT)
     outside = Call(None, OUTSIDE)
-    filters = _platform("knative-eventing", "mt-broker-filter", **{"eventing.knative.dev/brokerRole": "filter"})
+    filters = _platform(KNATIVE_NAMESPACE, "mt-broker-filter", **{"eventing.knative.dev/brokerRole": "filter"})
     dispatchers = _platform(
-        "knative-eventing", "jetstream-ch-dispatcher", **{"messaging.knative.dev/role": "dispatcher"}
+        KNATIVE_NAMESPACE, "jetstream-ch-dispatcher", **{"messaging.knative.dev/role": "dispatcher"}
     )
     watching = _platform("monitoring", "kube-prometheus-stack-prometheus")
     gateway = _platform(GATEWAY_NAMESPACE, "istio-ingressgateway", istio="ingressgateway")
@@ -154,10 +167,8 @@ def _roles(plan: Plan) -> Iterator[Role]:
         (nats, Call(_pods(model), (PREDICTOR_PORT,), home)),
     )
     if plan.monitors:
-        named = LabelRequirement(
-            key="app.kubernetes.io/component", operator="In", values=tuple(one.name for one in plan.monitors)
-        )
-        detectors = LabelSelector(match_labels={"app.kubernetes.io/name": names.pipeline}, match_expressions=(named,))
+        named = LabelRequirement(key=COMPONENT_LABEL, operator="In", values=tuple(one.name for one in plan.monitors))
+        detectors = LabelSelector(match_labels={NAME_LABEL: names.pipeline}, match_expressions=(named,))
         yield Role("detectors", detectors, (Door(SERVICE_PORT, (filters, watching)),), (storage, nats, broker))
 
 

@@ -12,6 +12,9 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from driftloop.contract.events import INFERENCE
+from driftloop.contract.names import service_host
+
 Config = dict[str, Any]
 
 ADMIN_PORT = 9901
@@ -212,7 +215,7 @@ def script(logger: Logger) -> str:
         "UNLOGGED": f"{logger.name}/unlogged",
         "AUTHORITY": logger.broker_host,
         "PATH": logger.broker_path,
-        "SOURCE": f"http://{logger.service}.{logger.namespace}.svc.cluster.local:{logger.port}/",
+        "SOURCE": f"http://{service_host(logger.service, logger.namespace)}:{logger.port}/",
         "NAME": logger.deployment,
         "NAMESPACE": logger.namespace,
         "ENDPOINT": logger.predictor,
@@ -260,7 +263,7 @@ local function post(handle, kind, id, content, encoding)
     [":method"] = "POST", [":path"] = PATH, [":authority"] = AUTHORITY,
     ["content-type"] = content or "application/octet-stream",
     ["ce-specversion"] = "1.0", ["ce-id"] = uuid(), ["ce-time"] = now(handle), ["ce-source"] = SOURCE,
-    ["ce-type"] = "io.seldon.serving.inference." .. kind,
+    ["ce-type"] = "@INFERENCE@" .. kind,
     ["ce-requestid"] = id, ["ce-inferenceservicename"] = NAME, ["ce-namespace"] = NAMESPACE,
     ["ce-endpoint"] = ENDPOINT, ["ce-modelid"] = MODEL, ["ce-protocol"] = PROTOCOL,
   }, payload, TIMEOUT, true)
@@ -292,4 +295,4 @@ function envoy_on_response(handle)
     post(handle, "response", known["id"], headers:get("content-type"), headers:get("content-encoding"))
   end
 end
-"""
+""".replace("@INFERENCE@", INFERENCE)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from driftloop.contract.names import GATEWAY, MODEL_PORT, PREDICTOR_PORT
+from driftloop.contract.names import GATEWAY, MODEL_PORT, NAME_LABEL, PREDICTOR_PORT, RELEASE_LABEL, service_host
 from driftloop.errors import PipelineError
 from driftloop.kube import apps, autoscaling, core, istio, seldon
 from driftloop.kube.base import LabelSelector, Object, ObjectMeta, Reference
@@ -141,7 +141,7 @@ def _supported(deployment: seldon.SeldonDeployment) -> None:
 def _predictor(deployment: seldon.SeldonDeployment, predictor: seldon.Predictor, images: Platform) -> Predictor:
     name = f"{deployment.metadata.name}-{predictor.name}"
     namespace = deployment.metadata.namespace or "default"
-    selector = {"app.kubernetes.io/name": deployment.metadata.name, "driftloop.dev/release": predictor.name}
+    selector = {NAME_LABEL: deployment.metadata.name, RELEASE_LABEL: predictor.name}
     own = {**(deployment.metadata.labels or {}), **selector}
 
     def meta(named: str) -> ObjectMeta:
@@ -322,7 +322,7 @@ def _traffic(deployment: seldon.SeldonDeployment, gateway: str) -> istio.Virtual
 
     def destination(predictor: seldon.Predictor) -> istio.Destination:
         return istio.Destination(
-            host=f"{deployment.metadata.name}-{predictor.name}.{namespace}.svc.cluster.local",
+            host=service_host(f"{deployment.metadata.name}-{predictor.name}", namespace),
             port=istio.PortSelector(number=PREDICTOR_PORT),
         )
 

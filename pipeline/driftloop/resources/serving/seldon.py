@@ -1,6 +1,6 @@
 """The SeldonDeployment: one predictor a version, the weights and the shadow from release.yaml."""
 
-from driftloop.contract.names import component
+from driftloop.contract.names import MODEL_DIGEST_ANNOTATION, NAME_LABEL, RELEASE_LABEL, component
 from driftloop.kube import autoscaling, core, policy, seldon
 from driftloop.kube.base import LabelSelector
 from driftloop.plan import Plan
@@ -10,7 +10,7 @@ from driftloop.resources.serving import servers
 from driftloop.spec.graph import own_names
 
 COMPONENT = "serving"
-DIGEST = "driftloop.dev/model-digest"
+DIGEST = MODEL_DIGEST_ANNOTATION
 """Annotation of a predictor: what its model's files must add up to."""
 
 
@@ -44,7 +44,7 @@ def pods(plan: Plan, version: Version) -> dict[str, str]:
     names = plan.names
     if plan.serve.backend == "seldon":
         return {"seldon-deployment-id": names.pipeline, "seldon-app": names.predictor(version.id)}
-    return {"app.kubernetes.io/name": names.pipeline, "driftloop.dev/release": version.id}
+    return {NAME_LABEL: names.pipeline, RELEASE_LABEL: version.id}
 
 
 def budget(plan: Plan, version: Version) -> policy.PodDisruptionBudget | None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Literal
 
+from driftloop.contract.streams import DEAD_LETTERS
 from driftloop.kube.prometheus import Group, PrometheusRule, PrometheusRuleSpec, Rule
 from driftloop.plan import Monitor, Plan
 from driftloop.plan.schedule import longest_gap
@@ -157,7 +158,7 @@ def _loop(plan: Plan) -> Iterator[Rule]:
         None,
         severity="warning",
         summary="{{ $value | humanize }} events of the last hour could not be delivered",
-        do="They lie in the stream DRIFTLOOP_DEADLETTERS, each with the address that did not take it.",
+        do=f"They lie in the stream {DEAD_LETTERS.name}, each with the address that did not take it.",
     )
 
 

@@ -7,8 +7,8 @@ from typing import Any
 from hera.workflows import EmptyDirVolume, models
 from hera.workflows import Resources as Asked
 
+from driftloop.contract.names import WORK
 from driftloop.plan import Plan
-from driftloop.resources import parts
 from driftloop.spec.resources import LONGEST_WAIT, GpuProfile, Resources, Retries
 
 LOST = 2
@@ -105,7 +105,7 @@ def placed(gpu: GpuProfile | None) -> Mapping[str, Any]:
 
 def volumes(gpu: GpuProfile | None) -> list[EmptyDirVolume]:
     """The folders of a step: its work, and shared memory beside a GPU."""
-    work = EmptyDirVolume(name="work", mount_path=parts.WORK)
+    work = EmptyDirVolume(name="work", mount_path=WORK)
     if gpu is None or gpu.shared_memory is None:
         return [work]
     size = models.Quantity(root=gpu.shared_memory)

@@ -11,6 +11,7 @@ import sys
 from aiohttp import web
 
 from driftloop.clients import nats as jetstream
+from driftloop.contract.platform import NATS
 from driftloop.errors import PipelineError
 from driftloop.services.analysis.service import Judge, Settings
 
@@ -24,12 +25,9 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8080)
     parser.add_argument("--host", default="0.0.0.0")  # noqa: S104 - a container's door
     arguments = parser.parse_args()
-    url = os.environ.get("NATS_URL", "")
-    if not url:
-        sys.exit("error: NATS_URL is not set\n\nhint: it comes from the ConfigMap `driftloop-platform`")
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s %(message)s", stream=sys.stderr)
     try:
-        settings = Settings(arguments.pipeline, arguments.namespace, url, each_pod=arguments.each_pod)
+        settings = Settings(arguments.pipeline, arguments.namespace, NATS.read(os.environ), each_pod=arguments.each_pod)
         asyncio.run(_serve(settings, arguments.host, arguments.port))
     except PipelineError as error:
         sys.exit(f"error: {error}")

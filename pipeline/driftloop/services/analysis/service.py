@@ -22,17 +22,17 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 from driftloop.clients import events
 from driftloop.clients import nats as jetstream
 from driftloop.clients.events import MalformedEventError
+from driftloop.contract.events import INFERENCE_RESPONSE, PIPELINE, PROTOCOL, RELEASE, REQUEST_ID
+from driftloop.contract.names import PREDICTOR_PORT, Names
+from driftloop.contract.streams import AnalysisStreams
 from driftloop.errors import StoreError
 from driftloop.release.judgement import Answers, Measured
 from driftloop.services.analysis import metrics
 from driftloop.services.analysis.answers import Answer, answers
 from driftloop.services.analysis.join import Join
 
-RESPONSE = "io.seldon.serving.inference.response"
 LIMIT = 2 * 1024 * 1024
 """Bytes of one event at most."""
-MAX_AGE = 3600.0
-MAX_BYTES = 64 * 1024 * 1024
 ANSWER = 5.0
 """Seconds that a predictor may take to show its metrics."""
 TAKEN = ("stored", "duplicate", "foreign", "malformed", "refused", "unscraped", "unresolved")
@@ -48,20 +48,25 @@ class Settings:
     pipeline: str
     namespace: str
     nats_url: str
-    predictor: str = "http://{pipeline}-{release}.{namespace}.svc.cluster.local:8000/prometheus"
-    """Address of a predictor's metrics."""
+    predictor_port: int = PREDICTOR_PORT
+    """Port at which predictors show their metrics."""
     each_pod: bool = False
-    """Whether predictors have several pods: each is asked on its own, since its counters are its own."""
-    pods: str = "{pipeline}-{release}-pods.{namespace}.svc.cluster.local"
-    """Name that resolves to the addresses of a predictor's pods."""
+    """Predictors have several pods: each is asked on its own, since its counters are its own."""
+
+    @property
+    def names(self) -> Names:
+        """Names of the pipeline's objects."""
+        return Names(self.pipeline, self.namespace)
+
+    @property
+    def streams(self) -> AnalysisStreams:
+        """Stream and subjects of the responses."""
+        return AnalysisStreams(self.namespace, self.pipeline)
 
     @property
     def stream(self) -> str:
-        return f"DRIFTLOOP_{jetstream.token(self.namespace)}_{jetstream.token(self.pipeline)}_JUDGE"
-
-    @property
-    def subject(self) -> str:
-        return f"driftloop.events.{self.namespace}.{self.pipeline}.judge"
+        """Name of the stream of responses."""
+        return self.streams.responses.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,13 +137,7 @@ class Judge:
 
     async def _start(self, _: web.Application) -> None:
         self._session = aiohttp.ClientSession(trust_env=True, timeout=aiohttp.ClientTimeout())
-        await jetstream.ensure_stream(
-            self._js,
-            self._settings.stream,
-            [f"{self._settings.subject}.*"],
-            max_age=MAX_AGE,
-            max_bytes=MAX_BYTES,
-        )
+        await jetstream.ensure_contract_stream(self._js, self._settings.streams.responses)
         await self._replay()
 
     async def _stop(self, _: web.Application) -> None:
@@ -152,7 +151,7 @@ class Judge:
         )
         try:
             left = (await self._js.stream_info(self._settings.stream)).state.messages
-            read = await self._js.pull_subscribe(f"{self._settings.subject}.*", config=config)
+            read = await self._js.pull_subscribe(self._settings.streams.subject("*"), config=config)
             while left > 0:
                 batch = await read.fetch(min(left, 512), timeout=5)
                 left -= len(batch)
@@ -174,16 +173,16 @@ class Judge:
             # 202 all the same: sent again it would be no better
             self._taken.labels("malformed").inc()
             return web.Response(status=202, text=error.message)
-        release, id = event.get("endpoint"), event.get("requestid")
-        wanted = event.type == RESPONSE and event.get("inferenceservicename") == self._settings.pipeline
+        release, id = event.get(RELEASE), event.get(REQUEST_ID)
+        wanted = event.type == INFERENCE_RESPONSE and event.get(PIPELINE) == self._settings.pipeline
         if not wanted or not release or not id or not _token(release):
             self._taken.labels("foreign").inc()
             return web.Response(status=202)
-        response = Response(id[:200], release, answers(event.body, event.get("protocol")), time.time())
+        response = Response(id[:200], release, answers(event.body, event.get(PROTOCOL)), time.time())
         try:
             ack = await jetstream.publish(
                 self._js,
-                f"{self._settings.subject}.{release}",
+                self._settings.streams.subject(release),
                 response.to_json(),
                 message_id=f"judge/{event.id}",
             )
@@ -243,11 +242,11 @@ class Judge:
     async def _scrape(self, release: str, now: float) -> dict[str, metrics.Scrape]:
         """The counters of a predictor's processes by address; those that don't show them now are left out."""
         settings = self._settings
-        names = {"pipeline": settings.pipeline, "namespace": settings.namespace, "release": release}
-        url = urlsplit(settings.predictor.format(**names))
-        addresses = await self._pods(settings.pods.format(**names), url) if settings.each_pod else [url.netloc]
+        names = settings.names
+        url = urlsplit(names.metrics_url(release, port=settings.predictor_port))
+        addresses = await self._pods(names.host(names.pods(release)), url) if settings.each_pod else [url.netloc]
         pages = await asyncio.gather(
-            *(self._page(url._replace(netloc=address), f"{settings.pipeline}-{release}", now) for address in addresses)
+            *(self._page(url._replace(netloc=address), names.predictor(release), now) for address in addresses)
         )
         return {address: page for address, page in zip(addresses, pages, strict=True) if page is not None}
 

@@ -15,15 +15,14 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from driftloop.clients.kubernetes import Kubernetes
-from driftloop.clients.nats import connect, ensure_stream
+from driftloop.clients.nats import connect, ensure_contract_stream
+from driftloop.contract.platform import KUBERNETES_URL, NATS, WEBHOOK_TOKEN
+from driftloop.contract.streams import DEAD_LETTERS
 from driftloop.errors import PipelineError
 from driftloop.retrain.store import DecisionStore
-from driftloop.services.decision.door import DEADLETTER_SUBJECTS, DEADLETTERS, Door
+from driftloop.services.decision.door import Door
 from driftloop.services.decision.loop import Loop
 from driftloop.services.decision.settings import Settings
-
-MONTH = 30 * 86_400.0
-DEADLETTER_BYTES = 256 * 1024**2
 
 
 @dataclass(frozen=True)
@@ -60,9 +59,9 @@ def main() -> None:
             given.webhook,
             given.broker,
             given.port,
-            _environment("NATS_URL", "nats-url of the ConfigMap driftloop-platform"),
-            _environment("DRIFTLOOP_WEBHOOK_TOKEN", "webhook-token of the Secret driftloop-platform"),
-            os.environ.get("DRIFTLOOP_KUBERNETES_URL") or None,
+            NATS.read(os.environ),
+            WEBHOOK_TOKEN.read(os.environ),
+            os.environ.get(KUBERNETES_URL.environment) or None,
         )
         uvloop.run(_run(arguments))
     except PipelineError as error:
@@ -85,7 +84,7 @@ async def serve(arguments: Arguments) -> None:
     registry = CollectorRegistry()
     runner: web.AppRunner | None = None
     try:
-        await ensure_stream(js, DEADLETTERS, [DEADLETTER_SUBJECTS], max_age=MONTH, max_bytes=DEADLETTER_BYTES)
+        await ensure_contract_stream(js, DEAD_LETTERS)
         store = await DecisionStore.open(js, namespace, pipeline)
         async with aiohttp.ClientSession(trust_env=True) as session:
             loop = Loop(
@@ -122,13 +121,6 @@ async def serve(arguments: Arguments) -> None:
         if runner is not None:
             await runner.cleanup()
         await client.close()
-
-
-def _environment(name: str, where: str) -> str:
-    value = os.environ.get(name)
-    if not value:
-        raise PipelineError(f"{name} is not set", hint=f"it comes from the key {where}")
-    return value
 
 
 if __name__ == "__main__":

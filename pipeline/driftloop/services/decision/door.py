@@ -13,15 +13,20 @@ from prometheus_client import CollectorRegistry, Counter, generate_latest
 
 from driftloop.clients import events
 from driftloop.clients.nats import publish
+from driftloop.contract.events import (
+    ERROR_DESTINATION,
+    PIPELINE,
+    RUN_FINISHED,
+    detector_of,
+    is_own_type,
+)
+from driftloop.contract.streams import dead_letter_subject
 from driftloop.errors import StoreError
 from driftloop.retrain.decision import Alarm, End, Halt, Outcome, Resume
 from driftloop.services.decision.loop import Loop
 
 log = logging.getLogger("decision")
 
-FINISHED = "dev.driftloop.run.finished"
-DEADLETTERS = "DRIFTLOOP_DEADLETTERS"
-DEADLETTER_SUBJECTS = "driftloop.deadletters.>"
 LIMIT = 4 * 1024 * 1024
 KINDS = ("alarm", "end", "ignored", "malformed", "deadletter")
 
@@ -42,7 +47,7 @@ class Door:
     ) -> None:
         self._loop = loop
         self._js = js
-        self._subject = f"driftloop.deadletters.{namespace}.{pipeline}"
+        self._subject = dead_letter_subject(namespace, pipeline)
         self._pipeline = pipeline
         self._on = on
         self._token = token
@@ -83,14 +88,14 @@ class Door:
 
     def _meaning(self, event: events.Event) -> Alarm | End | None:
         """What an event says to the decision; None: nothing. MalformedEventError when its data are not as agreed."""
-        if event.get("inferenceservicename") != self._pipeline or not event.type.startswith("dev.driftloop."):
+        if event.get(PIPELINE) != self._pipeline or not is_own_type(event.type):
             return None
         data = event.json()
         if not isinstance(data, dict):
             raise events.MalformedEventError(f"event {event.id} has no object as its data")
-        if event.type == FINISHED:
+        if event.type == RUN_FINISHED:
             return End(_text(data, "run"), _outcome(data), str(data.get("reason") or ""))
-        if event.type.removeprefix("dev.driftloop.") not in self._on:
+        if detector_of(event.type) not in self._on:
             return None
         window, alarm = data.get("window"), data.get("alarm")
         if type(window) is not int or window < 1 or type(alarm) is not bool:
@@ -108,12 +113,12 @@ class Door:
             self._events.labels("malformed").inc()
             return web.Response(status=202)
         try:
-            destination = event.get("knativeerrordest") or ""
+            destination = event.get(ERROR_DESTINATION) or ""
             await publish(self._js, self._subject, events.pack(event), message_id=f"{destination}/{event.id}")
         except StoreError as error:
             return web.Response(status=503, text=error.message)
         self._events.labels("deadletter").inc()
-        log.error("dead letter: %s %s for %s", event.type, event.id, event.get("knativeerrordest"))
+        log.error("dead letter: %s %s for %s", event.type, event.id, event.get(ERROR_DESTINATION))
         return web.Response(status=202)
 
     async def _halt(self, request: web.Request) -> web.Response:

@@ -14,6 +14,7 @@ from pathlib import Path
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 
+from driftloop.contract.platform import NATS  # noqa: E402
 from driftloop.errors import PipelineError  # noqa: E402
 from driftloop.services.detector.config import Config  # noqa: E402
 
@@ -63,14 +64,12 @@ def _fit(arguments: argparse.Namespace) -> None:
 def _serve(arguments: argparse.Namespace) -> None:
     import uvloop
 
-    from driftloop.services.detector.names import Names
+    from driftloop.contract.streams import DetectorStreams
     from driftloop.services.detector.service import serve
 
-    names = Names(arguments.namespace, arguments.pipeline, arguments.detector, arguments.release)
+    names = DetectorStreams(arguments.namespace, arguments.pipeline, arguments.detector, arguments.release)
     config = Config.parse(arguments.config)
-    url = os.environ.get("NATS_URL")
-    if not url:
-        raise PipelineError("NATS_URL is not set", hint="it comes from the ConfigMap driftloop-platform, key nats-url")
+    url = NATS.read(os.environ)
 
     async def run() -> None:
         task = asyncio.ensure_future(

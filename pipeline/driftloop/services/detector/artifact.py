@@ -10,6 +10,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
+from driftloop.contract.trees import DETECTOR_FILE, REFERENCE_FILE
 from driftloop.errors import PipelineError
 from driftloop.services.detector.config import Config
 from driftloop.services.detector.payload import Rows
@@ -33,17 +34,17 @@ class Artifact:
 def save(artifact: Artifact, folder: Path) -> None:
     """Write both files."""
     folder.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(folder / "reference.npz", rows=artifact.reference)
+    np.savez_compressed(folder / REFERENCE_FILE, rows=artifact.reference)
     document = {"version": 1, **artifact.config.document(), "rows": len(artifact.reference)}
     document["width"] = int(artifact.reference.shape[1])
-    (folder / "detector.json").write_text(json.dumps(document, indent=2, sort_keys=True) + "\n")
+    (folder / DETECTOR_FILE).write_text(json.dumps(document, indent=2, sort_keys=True) + "\n")
 
 
 def load(folder: Path) -> Artifact:
     """Read them back; ArtifactError says what is missing or damaged."""
     try:
-        document = json.loads((folder / "detector.json").read_text())
-        with np.load(folder / "reference.npz", allow_pickle=False) as arrays:
+        document = json.loads((folder / DETECTOR_FILE).read_text())
+        with np.load(folder / REFERENCE_FILE, allow_pickle=False) as arrays:
             reference = np.asarray(arrays["rows"], dtype=np.float32)
     except FileNotFoundError as error:
         raise ArtifactError(
@@ -52,7 +53,7 @@ def load(folder: Path) -> Artifact:
     except (OSError, ValueError, KeyError, BadZipFile) as error:
         raise ArtifactError(f"the detector in {folder} can't be read: {error}") from error
     if document.get("version") != 1:
-        raise ArtifactError(f"{folder}/detector.json has version {document.get('version')!r}, must be 1")
+        raise ArtifactError(f"{folder}/{DETECTOR_FILE} has version {document.get('version')!r}, must be 1")
     settings = {key: document[key] for key in ("kind", "window", "alarmRate", "on", "seed") if key in document}
     if reference.ndim != 2 or not len(reference) or not np.isfinite(reference).all():
         raise ArtifactError(f"the reference rows in {folder} are damaged")

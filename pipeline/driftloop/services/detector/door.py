@@ -7,8 +7,9 @@ from prometheus_client import CollectorRegistry, Counter, generate_latest
 from driftloop.clients import events
 from driftloop.clients.http import Answer, Request
 from driftloop.clients.jetstream import Publisher, TooLargeError
+from driftloop.contract.events import PIPELINE, RELEASE
+from driftloop.contract.streams import DetectorStreams, is_release_token
 from driftloop.errors import StoreError
-from driftloop.services.detector.names import Names, is_release
 
 LIMIT = 4 * 1024 * 1024
 RESULTS = ("stored", "repeated", "malformed", "foreign", "refused")
@@ -18,7 +19,7 @@ class Door:
     """The detector's HTTP side."""
 
     def __init__(
-        self, publisher: Publisher, connected: Callable[[], bool], names: Names, registry: CollectorRegistry
+        self, publisher: Publisher, connected: Callable[[], bool], names: DetectorStreams, registry: CollectorRegistry
     ) -> None:
         self._publisher = publisher
         self._connected = connected
@@ -49,14 +50,14 @@ class Door:
             event = events.from_http(request.headers, request.body)
         except events.MalformedEventError:
             return self._count("malformed", 202)
-        release = event.get("endpoint")
-        if release is None or not is_release(release):
+        release = event.get(RELEASE)
+        if release is None or not is_release_token(release):
             return self._count("malformed", 202)
-        if event.get("inferenceservicename") != self._names.pipeline:
+        if event.get(PIPELINE) != self._names.pipeline:
             return self._count("foreign", 202)
         try:
             new = await self._publisher.publish(
-                self._names.events(release), events.pack(event), message_id=f"{self._names.detector}/{event.id}"
+                self._names.event_subject(release), events.pack(event), message_id=f"{self._names.detector}/{event.id}"
             )
         except TooLargeError:
             return self._count("malformed", 202)

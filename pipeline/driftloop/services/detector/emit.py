@@ -15,8 +15,9 @@ from prometheus_client import CollectorRegistry, Counter
 from driftloop.clients import events
 from driftloop.clients.events import EventRefusedError
 from driftloop.clients.nats import HINT, messages
+from driftloop.contract import events as contract
+from driftloop.contract.streams import VERDICTS, DetectorStreams
 from driftloop.errors import StoreError
-from driftloop.services.detector.names import VERDICTS, Names
 
 log = logging.getLogger("detector")
 
@@ -31,7 +32,7 @@ class Emitter:
     def __init__(
         self,
         js: JetStreamContext,
-        names: Names,
+        names: DetectorStreams,
         session: aiohttp.ClientSession,
         broker: str,
         registry: CollectorRegistry,
@@ -56,7 +57,7 @@ class Emitter:
         """The durable consumer exists. StoreError when it can't."""
         try:
             await self._js.add_consumer(
-                VERDICTS,
+                VERDICTS.name,
                 ConsumerConfig(
                     durable_name=self._names.emitter,
                     deliver_policy=DeliverPolicy.ALL,
@@ -71,7 +72,7 @@ class Emitter:
 
     async def _follow(self) -> None:
         await self.ensure()
-        subscription = await self._js.pull_subscribe_bind(consumer=self._names.emitter, stream=VERDICTS)
+        subscription = await self._js.pull_subscribe_bind(consumer=self._names.emitter, stream=VERDICTS.name)
         async for message in messages(subscription, wait=2):
             await self._tell(message)
 
@@ -98,13 +99,15 @@ class Emitter:
         names = self._names
         verdict = events.Event({"id": "verdict"}, data).json()
         return events.make(
-            f"dev.driftloop.{names.detector}",
-            f"driftloop/{names.namespace}/{names.pipeline}/{names.detector}",
+            contract.detector_type(names.detector),
+            contract.event_source(names.namespace, names.pipeline, names.detector),
             verdict,
-            id=events.verdict_id(
+            id=contract.verdict_id(
                 names.namespace, names.pipeline, names.detector, names.release, int(verdict["window"])
             ),
-            inferenceservicename=names.pipeline,
-            namespace=names.namespace,
-            endpoint=names.release,
+            **{
+                contract.PIPELINE: names.pipeline,
+                contract.NAMESPACE: names.namespace,
+                contract.RELEASE: names.release,
+            },
         )

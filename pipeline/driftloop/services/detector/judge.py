@@ -25,10 +25,11 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from driftloop.clients import events
 from driftloop.clients.jetstream import Puller
 from driftloop.clients.nats import DUPLICATE_WINDOW, WrongLastSequenceError, position, publish
+from driftloop.contract.events import PROTOCOL, REQUEST_ID, inference_type, verdict_id
+from driftloop.contract.streams import VERDICTS, DetectorStreams
 from driftloop.errors import StoreError
 from driftloop.services.detector.config import Config
 from driftloop.services.detector.detectors import Detector, Judgement
-from driftloop.services.detector.names import VERDICTS, Names
 from driftloop.services.detector.payload import Decoded, decode
 from driftloop.services.detector.windows import Cutter, Window
 
@@ -59,7 +60,7 @@ class Judge:
     def __init__(
         self,
         js: JetStreamContext,
-        names: Names,
+        names: DetectorStreams,
         config: Config,
         detector: Detector,
         *,
@@ -71,7 +72,7 @@ class Judge:
         self._config = config
         self._detector = detector
         self._width = width
-        self._type = f"io.seldon.serving.inference.{config.on}"
+        self._type = inference_type(config.on)
         self._judged: deque[tuple[float, int]] = deque()
         self._windows = Counter("detector_windows", "Windows judged", ["alarm"], registry=registry)
         self._rows = Counter("detector_rows", "Rows judged or rejected", ["result"], registry=registry)
@@ -101,7 +102,7 @@ class Judge:
     async def cursor(self) -> Cursor:
         """The last stored verdict."""
         try:
-            last = await self._js.get_last_msg(VERDICTS, self._names.verdicts)
+            last = await self._js.get_last_msg(VERDICTS.name, self._names.verdicts)
         except nats.js.errors.NotFoundError:
             return Cursor()
         verdict = json.loads(last.data or b"{}")
@@ -132,7 +133,7 @@ class Judge:
                 self._names.stream,
                 ConsumerConfig(
                     name=f"judge_{secrets.token_hex(8)}",
-                    filter_subject=self._names.events(self._names.release),
+                    filter_subject=self._names.event_subject(self._names.release),
                     deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
                     opt_start_seq=after + 1,
                     ack_policy=AckPolicy.NONE,
@@ -166,7 +167,7 @@ class Judge:
         event = events.unpack(message.data)
         if event.type != self._type:
             return "", decode(b"[]", self._width)
-        return event.get("requestid") or event.id, decode(event.body, self._width, event.get("protocol"))
+        return event.get(REQUEST_ID) or event.id, decode(event.body, self._width, event.get(PROTOCOL))
 
     async def _conclude(self, window: Window, revision: int) -> int:
         """Judge a window and store its verdict; its place in the verdict stream."""
@@ -178,7 +179,7 @@ class Judge:
             self._js,
             self._names.verdicts,
             json.dumps(verdict, separators=(",", ":")).encode(),
-            message_id=events.verdict_id(
+            message_id=verdict_id(
                 self._names.namespace,
                 self._names.pipeline,
                 self._names.detector,
@@ -215,11 +216,11 @@ class Judge:
             old = self._judged.popleft()[1]
         if old:
             await self._js.purge_stream(
-                self._names.stream, seq=old + 1, subject=self._names.events(self._names.release)
+                self._names.stream, seq=old + 1, subject=self._names.event_subject(self._names.release)
             )
 
 
-def _verdict(names: Names, window: Window, judgement: Judgement) -> dict[str, Any]:
+def _verdict(names: DetectorStreams, window: Window, judgement: Judgement) -> dict[str, Any]:
     outliers = list(dict.fromkeys(window.requests[i] for i in judgement.outliers))
     return {
         "detector": names.detector,

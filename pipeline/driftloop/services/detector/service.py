@@ -5,12 +5,12 @@ import logging
 from pathlib import Path
 
 import aiohttp
-from nats.js.api import DiscardPolicy
 from prometheus_client import CollectorRegistry
 
 from driftloop.clients.http import Server
 from driftloop.clients.jetstream import Publisher
-from driftloop.clients.nats import connect, ensure_stream
+from driftloop.clients.nats import connect, ensure_contract_stream
+from driftloop.contract.streams import VERDICTS, DetectorStreams
 from driftloop.errors import PipelineError
 from driftloop.services.detector import artifact
 from driftloop.services.detector.config import Config
@@ -18,20 +18,15 @@ from driftloop.services.detector.detectors import fitted
 from driftloop.services.detector.door import LIMIT, Door
 from driftloop.services.detector.emit import Emitter
 from driftloop.services.detector.judge import Judge
-from driftloop.services.detector.names import VERDICT_SUBJECTS, VERDICTS, Names
 
 log = logging.getLogger("detector")
-
-DAY = 86_400.0
-STREAM_BYTES = 1024**3
-KEPT_VERDICTS = 1000
 
 
 class DetectorError(PipelineError):
     """The service can't start."""
 
 
-async def serve(names: Names, config: Config, folder: Path, *, nats_url: str, broker: str, port: int) -> None:
+async def serve(names: DetectorStreams, config: Config, folder: Path, *, nats_url: str, broker: str, port: int) -> None:
     """Run until cancelled. The settings in `config` win over those the artifact was fitted with; its rows are its
     own."""
     reference = artifact.load(folder).reference
@@ -43,16 +38,8 @@ async def serve(names: Names, config: Config, folder: Path, *, nats_url: str, br
     door = Door(publisher, lambda: client.is_connected, names, registry)
     server = Server(door.handle, limit=LIMIT)
     try:
-        # what is not judged yet must never be thrown away: a full stream refuses, and the broker tries again later
-        await ensure_stream(
-            js,
-            names.stream,
-            [names.subjects],
-            max_age=DAY,
-            max_bytes=STREAM_BYTES,
-            discard=DiscardPolicy.NEW,
-        )
-        await ensure_stream(js, VERDICTS, [VERDICT_SUBJECTS], max_msgs_per_subject=KEPT_VERDICTS)
+        await ensure_contract_stream(js, names.events_stream)
+        await ensure_contract_stream(js, VERDICTS)
         async with aiohttp.ClientSession(trust_env=True) as session:
             judge = Judge(js, names, config, detector, width=reference.shape[1], registry=registry)
             emitter = Emitter(js, names, session, broker, registry)

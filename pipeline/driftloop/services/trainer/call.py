@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from driftloop.contract.trees import METRICS_FILE, PRODUCTION_FILE
 from driftloop.services.trainer import function, record, split
 from driftloop.services.trainer.errors import TrainerError
 
@@ -148,7 +149,7 @@ def evaluate(task: Evaluation) -> None:
         results["production"] = _measured(user, task.production / "model", task, "production")
     more = {"rows": _rows(task.data), "against": against}
     task.out.mkdir(parents=True, exist_ok=True)
-    (task.out / "metrics.json").write_text(json.dumps(results | more, indent=1, sort_keys=True) + "\n")
+    (task.out / METRICS_FILE).write_text(json.dumps(results | more, indent=1, sort_keys=True) + "\n")
     for name, found in results.items():
         for rows, metrics in (found or {}).items():
             print(f"{name} on {rows} rows: {_listed(metrics)}")
@@ -185,7 +186,7 @@ def _rows(data: Path) -> dict[str, int]:
 
 def _production(folder: Path) -> str | None:
     """The release id of production; `{}` in release.json says there is none."""
-    file = folder / "release.json"
+    file = folder / PRODUCTION_FILE
     try:
         release = json.loads(file.read_text())
     except FileNotFoundError:

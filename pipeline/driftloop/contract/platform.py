@@ -1,0 +1,145 @@
+"""Settings of the ConfigMap and the Secret `driftloop-platform`: what differs from place to place.
+
+Each pipeline namespace has both. Pods get single keys as environment variables; commands on a
+person's machine read the same variables. The table `SETTINGS` is the only list of them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from driftloop.contract.names import GATEWAY_URL, LOGS, NATS_URL, PLATFORM, STORAGE_URL
+from driftloop.errors import PipelineError
+
+
+class MissingSettingError(PipelineError):
+    """A setting of `driftloop-platform` is not in the environment."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One key of `driftloop-platform`."""
+
+    key: str
+    environment: str
+    """Environment variable that carries it into pods; empty when none does."""
+    kind: Literal["ConfigMap", "Secret"]
+    """Object that holds the key."""
+    description: str
+    example: str
+
+    @property
+    def place(self) -> str:
+        """Place of the setting as a hint names it."""
+        return f"key `{self.key}` of the {self.kind} `{PLATFORM}` in the pipeline's namespace"
+
+    def read(self, environment: Mapping[str, str]) -> str:
+        """Return the value in an environment; MissingSettingError when it is unset or empty."""
+        value = environment.get(self.environment, "")
+        if not value:
+            raise MissingSettingError(f"{self.environment} is not set", hint=f"it comes from {self.place}")
+        return value
+
+
+S3_ENDPOINT = Setting("s3-endpoint", "AWS_ENDPOINT_URL", "ConfigMap", "URL of the object store", STORAGE_URL)
+S3_REGION = Setting("s3-region", "AWS_DEFAULT_REGION", "ConfigMap", "Region of the object store", "us-east-1")
+S3_BUCKET = Setting("s3-bucket", "DRIFTLOOP_BUCKET", "ConfigMap", "Bucket of runs and models", "driftloop")
+NATS = Setting("nats-url", "NATS_URL", "ConfigMap", "URL of NATS with JetStream", NATS_URL)
+GIT_URL = Setting(
+    "git-url",
+    "DRIFTLOOP_GIT_URL",
+    "ConfigMap",
+    "URL of the cluster repository, without credentials",
+    "https://github.com/acme/cluster.git",
+)
+GIT_BRANCH = Setting("git-branch", "DRIFTLOOP_GIT_BRANCH", "ConfigMap", "Branch that Flux follows", "main")
+KUBERNETES_URL = Setting(
+    "kubernetes-url",
+    "DRIFTLOOP_KUBERNETES_URL",
+    "ConfigMap",
+    "URL of the API server",
+    "https://kubernetes.default.svc",
+)
+GATEWAY = Setting("gateway-url", "DRIFTLOOP_GATEWAY_URL", "ConfigMap", "URL of the ingress gateway", GATEWAY_URL)
+ARTIFACT_REPOSITORY = Setting(
+    "artifact-repository",
+    "",
+    "ConfigMap",
+    "Argo's artifact repository as YAML, made from the s3 settings",
+    "s3: {endpoint: …, bucket: driftloop, …}",
+)
+ACCESS_KEY = Setting("accesskey", "AWS_ACCESS_KEY_ID", "Secret", "Access key of the object store", "AKIAEXAMPLE")
+SECRET_KEY = Setting("secretkey", "AWS_SECRET_ACCESS_KEY", "Secret", "Secret key of the object store", "…")
+WEBHOOK_TOKEN = Setting(
+    "webhook-token",
+    "DRIFTLOOP_WEBHOOK_TOKEN",
+    "Secret",
+    "Bearer token of the webhook and of the decision service's suspend and resume",
+    "…",
+)
+GIT_USERNAME = Setting("git-username", "DRIFTLOOP_GIT_USERNAME", "Secret", "User that pushes releases", "driftloop-bot")
+GIT_PASSWORD = Setting(
+    "git-password",
+    "DRIFTLOOP_GIT_PASSWORD",
+    "Secret",
+    "Password or access token of that user; empty: git asks for none",
+    "…",
+)
+
+SETTINGS: tuple[Setting, ...] = (
+    S3_ENDPOINT,
+    S3_REGION,
+    S3_BUCKET,
+    NATS,
+    GIT_URL,
+    GIT_BRANCH,
+    KUBERNETES_URL,
+    GATEWAY,
+    ARTIFACT_REPOSITORY,
+    ACCESS_KEY,
+    SECRET_KEY,
+    WEBHOOK_TOKEN,
+    GIT_USERNAME,
+    GIT_PASSWORD,
+)
+"""Every setting, in the order in which the two objects list them."""
+
+CONFIG_KEYS = tuple(setting.key for setting in SETTINGS if setting.kind == "ConfigMap")
+SECRET_KEYS = tuple(setting.key for setting in SETTINGS if setting.kind == "Secret")
+BY_ENVIRONMENT: Mapping[str, Setting] = {setting.environment: setting for setting in SETTINGS if setting.environment}
+
+STORAGE_VARIABLES = tuple(
+    setting.environment for setting in (S3_ENDPOINT, S3_REGION, S3_BUCKET, ACCESS_KEY, SECRET_KEY)
+)
+"""Environment variables of a pod that uses the object store."""
+GIT_VARIABLES = tuple(setting.environment for setting in (GIT_URL, GIT_BRANCH, GIT_USERNAME, GIT_PASSWORD))
+"""Environment variables of a pod that commits."""
+
+
+def rclone_settings(endpoint: str, access_key: str, secret_key: str) -> dict[str, str]:
+    """Return the Secret's further keys: the credentials as Seldon's rclone initializer reads them."""
+    return {
+        "RCLONE_CONFIG_S3_TYPE": "s3",
+        "RCLONE_CONFIG_S3_PROVIDER": "Other",
+        "RCLONE_CONFIG_S3_ENV_AUTH": "false",
+        "RCLONE_CONFIG_S3_ACCESS_KEY_ID": access_key,
+        "RCLONE_CONFIG_S3_SECRET_ACCESS_KEY": secret_key,
+        "RCLONE_CONFIG_S3_ENDPOINT": endpoint,
+    }
+
+
+def artifact_repository(host: str, *, insecure: bool, bucket: str, region: str, create_bucket: bool) -> dict[str, Any]:
+    """Return Argo's artifact repository; `host` is `host:port` without a scheme, as Argo wants it."""
+    created: dict[str, Any] = {"createBucketIfNotPresent": {}} if create_bucket else {}
+    return {
+        "s3": {
+            "endpoint": host,
+            "insecure": insecure,
+            "bucket": bucket,
+            "region": region,
+            **created,
+            "keyFormat": LOGS,
+            "accessKeySecret": {"name": PLATFORM, "key": ACCESS_KEY.key},
+            "secretKeySecret": {"name": PLATFORM, "key": SECRET_KEY.key},
+        }
+    }
