@@ -17,24 +17,26 @@ from hypothesis import given, settings
 from driftloop.release import record
 from driftloop.render import rendered
 from tests.check.test_generated import specs
+from tests.golden.trees import tree
 from tests.pipelines import version
 from tests.support.promql import parsed
 
 ROOT = Path(__file__).parents[2]
 PROMTOOL = shutil.which("promtool")
 needs_promtool = pytest.mark.skipif(PROMTOOL is None, reason="promtool is not on this machine")
-FILES = {
-    name: ROOT / "tests" / "golden" / name / "expected" / "monitors" / name / "alerts.prometheusrule.yaml"
-    for name in ("observability", "observability-seldon")
-} | {"platform": ROOT / "cluster" / "infrastructure" / "configs" / "watching" / "driftloop.prometheusrule.yaml"}
+RULES = ("observability", "observability-seldon", "platform")
+PLATFORM = ROOT / "cluster" / "infrastructure" / "configs" / "watching" / "driftloop.prometheusrule.yaml"
 
 Seen = dict[str, str]
 """Series -> values, as promtool writes them: `0+60x20` is 0, 60, 120, … twenty times."""
 
 
 @cache
-def rules(tree: str) -> Any:
-    return yaml.safe_load(FILES[tree].read_text())["spec"]
+def rules(name: str) -> Any:
+    """Return the alert rules of a golden pipeline, or of the platform."""
+    platform = name == "platform"
+    text = PLATFORM.read_text() if platform else tree(name)[f"monitors/{name}/alerts.prometheusrule.yaml"]
+    return yaml.safe_load(text)["spec"]
 
 
 def alerts(tree: str) -> list[dict[str, Any]]:
@@ -451,14 +453,14 @@ CASES = (
 )
 
 
-@pytest.mark.parametrize("tree", FILES)
-def test_expressions_are_promql_and_texts_say_what_to_do(tree: str) -> None:
-    for rule in alerts(tree):
+@pytest.mark.parametrize("name", RULES)
+def test_expressions_are_promql_and_texts_say_what_to_do(name: str) -> None:
+    for rule in alerts(name):
         parsed(rule["expr"])
-        if tree != "platform":
-            assert rule["annotations"]["summary"].startswith(f"{tree}: ")
+        if name != "platform":
+            assert rule["annotations"]["summary"].startswith(f"{name}: ")
             assert rule["annotations"]["description"].endswith(".")
-            assert rule["labels"]["pipeline"] == tree
+            assert rule["labels"]["pipeline"] == name
             assert rule["labels"]["severity"] in ("critical", "warning")
 
 
@@ -492,10 +494,10 @@ def test_whatever_the_spec_says_the_rules_are_promql(spec: tuple[str, str]) -> N
 
 
 @needs_promtool
-@pytest.mark.parametrize("tree", FILES)
-def test_promtool_finds_nothing_in_the_rules(tree: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", RULES)
+def test_promtool_finds_nothing_in_the_rules(name: str, tmp_path: Path) -> None:
     file = tmp_path / "rules.yaml"
-    file.write_text(yaml.safe_dump(rules(tree)))
+    file.write_text(yaml.safe_dump(rules(name)))
     done = _promtool("check", "rules", "--lint=all", "--lint-fatal", str(file))
     assert done.returncode == 0, done.stdout + done.stderr
 
