@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from driftloop.clients import cancellation
 from driftloop.demo.demo_platform import Platform
 from driftloop.demo.demo_screen import Screen
 from driftloop.demo.demo_story import Story
@@ -47,7 +48,7 @@ def command(state: Path, spec: Path | None, envs: Path | None, rate: float, keep
     envs = envs.resolve() if envs is not None else None
     screen = Screen()
     try:
-        held = asyncio.run(_demo(place, spec, screen, envs=envs, rate=rate, keep=keep))
+        held = cancellation.run(_demo(place, spec, screen, envs=envs, rate=rate, keep=keep))
     except asyncio.CancelledError:  # SIGTERM; Ctrl-C arrives as KeyboardInterrupt
         raise click.Abort from None
     return 0 if held else 1

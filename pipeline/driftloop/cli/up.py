@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from driftloop.cli import allowed
+from driftloop.clients import cancellation
 from driftloop.errors import LocalError, SpecError
 from driftloop.local.ground import kinds, timeline
 from driftloop.local.ground.state import State
@@ -85,7 +86,7 @@ def command(  # noqa: PLR0917 - click passes by name
                 prepare.register_own(state, envs=envs, say=_say)
             else:
                 _commit(state, spec, envs, allow)
-            code = asyncio.run(_run(state, Options(cluster=cluster, ports=ports)))
+            code = cancellation.run(_run(state, Options(cluster=cluster, ports=ports)))
     except KeyboardInterrupt:
         code = 130
     sys.exit(code)
