@@ -23,21 +23,21 @@ COMMIT, OLDER = "4f1c" * 10, "77ab" * 10
 PLURALS = {"VirtualService": "virtualservices", "SeldonDeployment": "seldondeployments", "Deployment": "deployments"}
 
 METRICS = """\
-# HELP detector_windows_total Windows judged
-# TYPE detector_windows_total counter
-detector_windows_total{alarm="true"} 2.0
-# HELP detector_window Number of the last window of this release
-# TYPE detector_window gauge
-detector_window 7.0
-# HELP detector_alarm 1 when the last window alarmed
-# TYPE detector_alarm gauge
-detector_alarm 1.0
-# HELP detector_score Score of the last window
-# TYPE detector_score gauge
-detector_score 1.5e-09
-# HELP detector_threshold Threshold of the last window
-# TYPE detector_threshold gauge
-detector_threshold 0.00015625
+# HELP driftloop_detector_windows_total Windows judged
+# TYPE driftloop_detector_windows_total counter
+driftloop_detector_windows_total{alarm="true"} 2.0
+# HELP driftloop_detector_window Number of the last window of this release
+# TYPE driftloop_detector_window gauge
+driftloop_detector_window 7.0
+# HELP driftloop_detector_alarm 1 when the last window alarmed
+# TYPE driftloop_detector_alarm gauge
+driftloop_detector_alarm 1.0
+# HELP driftloop_detector_score Score of the last window
+# TYPE driftloop_detector_score gauge
+driftloop_detector_score 1.5e-09
+# HELP driftloop_detector_threshold Threshold of the last window
+# TYPE driftloop_detector_threshold gauge
+driftloop_detector_threshold 0.00015625
 """
 
 
@@ -194,7 +194,7 @@ def test_verdicts_decision_and_runs():
 
 def test_a_detector_that_has_judged_nothing_yet_has_no_verdict():
     paths = cluster("digits-released")
-    silent = re.sub(r"(?m)^(detector_\w+) .*$", r"\1 0.0", METRICS)
+    silent = re.sub(r"(?m)^(driftloop_detector_\w+) .*$", r"\1 0.0", METRICS)
     paths["/api/v1/namespaces/digits/services/digits-drift:8080/proxy/metrics"] = silent
     assert set(overview(paths)["verdicts"]) == {"digits/digits/outlier"}
 

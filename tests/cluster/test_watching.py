@@ -174,8 +174,13 @@ async def test_every_metric_and_label_exists(tmp_path):
 
 
 def test_what_is_ours_is_what_the_services_say():
-    assert {"detector_score", "detector_alarm", "decision_events_total", "driftloop_judge_waiting"} <= set(ours())
-    assert ours()["decision_phase"] == {"phase"}
+    assert {
+        "driftloop_detector_score",
+        "driftloop_detector_alarm",
+        "driftloop_decision_events_total",
+        "driftloop_analysis_waiting_responses",
+    } <= set(ours())
+    assert ours()["driftloop_decision_phase"] == {"phase"}
 
 
 def started():
@@ -197,13 +202,13 @@ def test_counters_begin_with_0():
     found = started()
     assert {f"{name}_total" if family.type == "counter" else name for name, family in found.items()} == set(ours())
     for name, label, values in (
-        ("decision_events", "kind", KINDS),
-        ("decision_fires", "result", FIRED),
-        ("detector_events", "result", RESULTS),
-        ("detector_rows", "result", ROWS),
-        ("detector_windows", "alarm", ALARMS),
-        ("detector_verdicts_sent", None, (None,)),
-        ("driftloop_judge_responses", "what", TAKEN),
+        ("driftloop_decision_events", "kind", KINDS),
+        ("driftloop_decision_fires", "result", FIRED),
+        ("driftloop_detector_events", "result", RESULTS),
+        ("driftloop_detector_rows", "result", ROWS),
+        ("driftloop_detector_windows", "alarm", ALARMS),
+        ("driftloop_detector_verdicts_sent", None, (None,)),
+        ("driftloop_analysis_responses", "what", TAKEN),
     ):
         counts = [one for one in found.pop(name).samples if one.name.endswith("_total")]
         assert {one.labels.get(label): one.value for one in counts} == dict.fromkeys(values, 0), name
@@ -268,11 +273,11 @@ def test_no_alert_stands_twice():
 
 def test_values_that_are_asked_for_are_values_that_are_said():
     said = {
-        ("decision_phase", "phase"): set(get_args(Phase)),
-        ("decision_outcome", "outcome"): set(get_args(Outcome)),
-        ("decision_events_total", "kind"): set(KINDS),
-        ("detector_windows_total", "alarm"): {"true", "false"},
-        ("detector_events_total", "result"): set(RESULTS),
+        ("driftloop_decision_phase", "phase"): set(get_args(Phase)),
+        ("driftloop_decision_outcome", "outcome"): set(get_args(Outcome)),
+        ("driftloop_decision_events_total", "kind"): set(KINDS),
+        ("driftloop_detector_windows_total", "alarm"): {"true", "false"},
+        ("driftloop_detector_events_total", "result"): set(RESULTS),
     }
     met = set()
     for where, expression, _ in expressions():

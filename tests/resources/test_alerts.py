@@ -59,7 +59,7 @@ def phase(*times: tuple[str, int]) -> Seen:
     """The decision's phases one after the other, each for so many minutes."""
     known = ("idle", "pending", "running", "evaluating", "rolling-out", "cooling", "halted")
     return {
-        service("decision_phase", "decision", phase=one): " ".join(
+        service("driftloop_decision_phase", "decision", phase=one): " ".join(
             f"{int(one == now)}x{minutes - 1}" for now, minutes in times
         )
         for one in known
@@ -67,7 +67,7 @@ def phase(*times: tuple[str, int]) -> Seen:
 
 
 def outcome(*values: tuple[str, str]) -> Seen:
-    return {service("decision_outcome", "decision", outcome=name): text for name, text in values}
+    return {service("driftloop_decision_outcome", "decision", outcome=name): text for name, text in values}
 
 
 def envoy(what: str, release: str = "r56aae35f", **more: str) -> str:
@@ -114,8 +114,8 @@ def watched(name: str, component: str) -> str:
 
 def drift(alarm: str, window: str, *, pod: str = "0") -> Seen:
     return {
-        service("detector_alarm", "drift", pod=pod): alarm,
-        service("detector_window", "drift", pod=pod): window,
+        service("driftloop_detector_alarm", "drift", pod=pod): alarm,
+        service("driftloop_detector_window", "drift", pod=pod): window,
     }
 
 
@@ -144,7 +144,7 @@ def runs(values: str, phase: str = "Failed") -> Seen:
     """Argo's count of workflows that entered a phase, in a namespace with a pipeline."""
     return {
         series("argo_workflows_total_count", namespace="n", phase=phase): values,
-        anywhere("decision_phase", "services", phase="idle"): "1x200",
+        anywhere("driftloop_decision_phase", "services", phase="idle"): "1x200",
     }
 
 
@@ -230,42 +230,59 @@ CASES = (
         "EventsAstray",
         True,
         "the first one",
-        {service("decision_events_total", "decision", kind="deadletter"): "0x10 1x60"},
+        {service("driftloop_decision_events_total", "decision", kind="deadletter"): "0x10 1x60"},
         "20m",
     ),
     Case(
         "EventsAstray",
         False,
         "long ago",
-        {service("decision_events_total", "decision", kind="deadletter"): "0x10 3x200"},
+        {service("driftloop_decision_events_total", "decision", kind="deadletter"): "0x10 3x200"},
         "150m",
     ),
     Case(
-        "EventsAstray", False, "others", {service("decision_events_total", "decision", kind="alarm"): "0+1x60"}, "20m"
+        "EventsAstray",
+        False,
+        "others",
+        {service("driftloop_decision_events_total", "decision", kind="alarm"): "0+1x60"},
+        "20m",
     ),
     Case(
-        "DetectorBehind", True, "more than a window", {service("detector_behind_events", "drift"): "0x5 150x60"}, "20m"
+        "DetectorBehind",
+        True,
+        "more than a window",
+        {service("driftloop_detector_behind_events", "drift"): "0x5 150x60"},
+        "20m",
     ),
-    Case("DetectorBehind", False, "catches up", {service("detector_behind_events", "drift"): "900x5 0x60"}, "20m"),
+    Case(
+        "DetectorBehind",
+        False,
+        "catches up",
+        {service("driftloop_detector_behind_events", "drift"): "900x5 0x60"},
+        "20m",
+    ),
     Case(
         "EventsMissing",
         True,
         "requests, and no event",
-        {envoy("completed"): "0+60x60", service("detector_events_total", "drift", result="stored"): "500x60"},
+        {envoy("completed"): "0+60x60", service("driftloop_detector_events_total", "drift", result="stored"): "500x60"},
         "30m",
     ),
     Case(
         "EventsMissing",
         False,
         "an event each",
-        {envoy("completed"): "0+60x60", service("detector_events_total", "drift", result="stored"): "0+60x60"},
+        {
+            envoy("completed"): "0+60x60",
+            service("driftloop_detector_events_total", "drift", result="stored"): "0+60x60",
+        },
         "30m",
     ),
     Case(
         "EventsMissing",
         False,
         "no requests",
-        {envoy("completed"): "60x60", service("detector_events_total", "drift", result="stored"): "60x60"},
+        {envoy("completed"): "60x60", service("driftloop_detector_events_total", "drift", result="stored"): "60x60"},
         "30m",
     ),
     Case("AlarmUnheeded", True, "idle", phase(("idle", 90)) | drift("0x5 1x90", "0+1x90"), "60m"),
@@ -356,7 +373,7 @@ CASES = (
         "DetectorBehind",
         True,
         "either of two",
-        {watched("detector_behind_events", "outlier"): "500x60"},
+        {watched("driftloop_detector_behind_events", "outlier"): "500x60"},
         "20m",
         "observability-seldon",
     ),
@@ -364,7 +381,7 @@ CASES = (
         "DriftStands",
         True,
         "nobody retrains by it",
-        {watched("detector_alarm", "drift"): "1x60"},
+        {watched("driftloop_detector_alarm", "drift"): "1x60"},
         "40m",
         "observability-seldon",
     ),
@@ -372,7 +389,7 @@ CASES = (
         "DriftStands",
         False,
         "one window",
-        {watched("detector_alarm", "drift"): "1x10 0x60"},
+        {watched("driftloop_detector_alarm", "drift"): "1x10 0x60"},
         "40m",
         "observability-seldon",
     ),
@@ -417,7 +434,7 @@ CASES = (
         "EventsAstray",
         True,
         "the first one",
-        {anywhere("decision_events_total", "services", kind="deadletter"): "0x10 1x60"},
+        {anywhere("driftloop_decision_events_total", "services", kind="deadletter"): "0x10 1x60"},
         "20m",
         "platform",
     ),
@@ -425,7 +442,7 @@ CASES = (
         "EventsAstray",
         False,
         "alarms",
-        {anywhere("decision_events_total", "services", kind="alarm"): "0+1x60"},
+        {anywhere("driftloop_decision_events_total", "services", kind="alarm"): "0+1x60"},
         "20m",
         "platform",
     ),
