@@ -14,10 +14,10 @@ from driftloop.release import record
 from driftloop.render import rendered
 from driftloop.services.detector.config import Kind
 from driftloop.spec import load, schema
-from driftloop.spec.reference import reference
 from driftloop.spec.serve import Prepackaged
 from tests.golden.trees import NAMES, tree
 from tests.pipelines import version
+from tests.spec.reference import reference
 from tests.spec.specs import DETECTORS, MINIMAL
 
 ROOT = Path(__file__).parents[2]

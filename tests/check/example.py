@@ -1,6 +1,6 @@
 """Examples of rules: one text that holds a bad and a good variant.
 
-A line that ends in `# bad` stands in the bad variant only, one in `# good` in the good one; `# here` (or `# bad here`)
+A line that ends in `# bad` is in the bad variant only, one in `# good` in the good one; `# here` (or `# bad here`)
 marks the lines that are reported. `# file: PATH` begins another file, `# whole: NAME` adds that Namespace.
 """
 
@@ -14,22 +14,22 @@ _WHOLE = re.compile(r"# whole: (\S+)$")
 
 @dataclass(frozen=True)
 class Variant:
-    """The files of one variant, and the (path, line) of what is to be found there."""
+    """Files of one variant, and the (path, line) of the findings expected in them."""
 
     files: dict[str, str]
     expected: tuple[tuple[str, int], ...]
 
 
 def variant(text: str, name: str) -> Variant:
-    """The `bad` or the `good` variant of an example."""
+    """Return the `bad` or the `good` variant of an example."""
     lines: dict[str, list[str]] = {}
     expected: list[tuple[str, int]] = []
     path = "example.yaml"
     for line in text.splitlines():
-        if found := _FILE.match(line):
-            path = found[1]
-        elif found := _WHOLE.match(line):
-            lines["namespace.yaml"] = ["apiVersion: v1", "kind: Namespace", f"metadata: {{name: {found[1]}}}"]
+        if file := _FILE.match(line):
+            path = file[1]
+        elif whole := _WHOLE.match(line):
+            lines["namespace.yaml"] = ["apiVersion: v1", "kind: Namespace", f"metadata: {{name: {whole[1]}}}"]
         else:
             mark = _MARK.search(line)
             words = mark[1].split() if mark else []
@@ -37,4 +37,4 @@ def variant(text: str, name: str) -> Variant:
                 lines.setdefault(path, []).append(line[: mark.start()] if mark else line)
                 if name == "bad" and "here" in words:
                     expected.append((path, len(lines[path])))
-    return Variant({path: "\n".join(found) + "\n" for path, found in lines.items()}, tuple(sorted(expected)))
+    return Variant({path: "\n".join(kept) + "\n" for path, kept in lines.items()}, tuple(sorted(expected)))

@@ -13,14 +13,14 @@ from driftloop.spec.model import Pipeline
 _INTRO = """\
 # The spec
 
-Made from the models in `pipeline/spec`; `pipeline.schema.json` beside this page is the same for editors.
+Made from the models in `pipeline/driftloop/spec`; `pipeline.schema.json` beside this page is the same for editors.
 Put `# yaml-language-server: $schema=…/pipeline.schema.json` at the top of a spec and the editor completes it.
 Unknown keys are errors. Durations are written `250ms`, `30s`, `10m`, `6h` or `7d`.
 """
 
 
 def reference() -> str:
-    """The whole page."""
+    """Return the whole page."""
     definitions: dict[str, Any] = schema()["$defs"]
     parts = [_INTRO]
     for title, model in _models("", "", Pipeline, set()):
@@ -41,11 +41,11 @@ def _models(
     for name, field in model.model_fields.items():
         step = f"{path}.{field.alias or name}".lstrip(".")
         inner = list(_inside(field.annotation))
-        fresh = [found for found in inner if found not in seen]
+        fresh = [submodel for submodel in inner if submodel not in seen]
         seen.update(fresh)
-        for found in fresh:
-            tagged = tag(found)
-            yield from _models(step, f" ({tagged[1]})" if tagged and len(inner) > 1 else "", found, seen)
+        for submodel in fresh:
+            tagged = tag(submodel)
+            yield from _models(step, f" ({tagged[1]})" if tagged and len(inner) > 1 else "", submodel, seen)
 
 
 def _inside(annotation: Any) -> Iterator[type[BaseModel]]:
@@ -98,9 +98,9 @@ def _default(field: FieldInfo, shown: dict[str, Any]) -> str:
         return "*needed*"
     if isinstance(field.get_default(call_default_factory=True), BaseModel):
         return "see below"
-    found = shown.get("default")
-    if found is None:
+    default = shown.get("default")
+    if default is None or default == {}:
         return ""
-    if isinstance(found, list):
-        return f"`[{', '.join(map(str, found))}]`"
-    return f"`{str(found).lower() if isinstance(found, bool) else found}`" if found != {} else ""
+    if isinstance(default, list):
+        return f"`[{', '.join(map(str, default))}]`"
+    return f"`{str(default).lower() if isinstance(default, bool) else default}`"
