@@ -75,7 +75,8 @@ def test_a_signal_stops_it_cleanly(name: str, number: signal.Signals, server: Pr
     try:
         deadline = time.monotonic() + 30
         while not listens(port):
-            assert process.poll() is None and time.monotonic() < deadline, "it did not start"
+            assert process.poll() is None, "it ended"
+            assert time.monotonic() < deadline, "it did not start"
             time.sleep(0.05)
         process.send_signal(number)
         _, text = process.communicate(timeout=20)

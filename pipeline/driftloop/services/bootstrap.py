@@ -100,9 +100,8 @@ async def serve_http(server: HttpServer, host: str, port: int) -> AsyncIterator[
         try:
             await server.start(host, port)
         except OSError as error:
-            raise ServiceError(
-                f"port `{port}` cannot be used: {error.strerror}", hint="choose another --port"
-            ) from error
+            reason = os.strerror(error.errno) if error.errno else str(error)
+            raise ServiceError(f"port `{port}` cannot be used: {reason}", hint="choose another --port") from error
         yield
     finally:
         await server.close()
