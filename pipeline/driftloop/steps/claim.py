@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from driftloop.clients import events
+from driftloop.clients import events, sdk
 from driftloop.clients.events import EventRefusedError
 from driftloop.contract.names import Names
 from driftloop.retrain import store as decisions
@@ -38,7 +38,7 @@ def command(*, pipeline: str, namespace: str, run: str, decision: str, cause: st
             namespace=namespace,
         )
         try:
-            events.send(Names(pipeline, namespace).broker_url, told)
+            sdk.send(Names(pipeline, namespace).broker_url, told)
         except EventRefusedError as error:
             # the claim is what counts; nobody waits for this event
             options.say(f"the event was not taken: {error.message}")
