@@ -69,9 +69,9 @@ def test_seal_then_reseal(keys):
 @pytest.mark.parametrize(
     ("args", "stdin", "code", "says"),
     [
-        (["--namespace", "m"], SECRET, 1, "--namespace says `m`"),
+        (["--namespace", "m"], SECRET, 1, "--namespace is `m`"),
         ([], "kind: ConfigMap\napiVersion: v1\n", 1, "found `ConfigMap`"),
-        ([], "", 1, "holds no object"),
+        ([], "", 1, "has no object"),
         ([], "a: [", 1, "is not YAML"),
         (["--scope", "anywhere"], SECRET, 2, "'strict', 'namespace-wide', 'cluster-wide'"),
         (["--re-seal"], SECRET, 2, "--private-key"),

@@ -11,8 +11,8 @@ from pathlib import Path
 from cluster.proof.test_d_rollout import revert
 from cluster.world import EXAMPLE, ROOT, P
 
-from driftloop.demo.demo_platform import Platform, answers
-from driftloop.demo.demo_traffic import Row, Traffic
+from driftloop.demo.platform import Platform, answers
+from driftloop.demo.traffic import Row, Traffic
 from driftloop.errors import LocalError
 from driftloop.local.ground.state import State
 
