@@ -212,7 +212,7 @@ def test_plan_says_what_happens(driftloop: Driftloop, spec: Path, tmp_path: Path
         "settings",
         '  train.run: "train:train" -> "train:other"',
         "what happens",
-        "  the next training run goes by the new steps; one that is on keeps its own",
+        "  the next training run uses the new steps; a current run keeps its own",
         "objects",
         "  ~ WorkflowTemplate digits/digits-train",
     ]
@@ -230,7 +230,7 @@ def test_plan_for_a_pull_request(driftloop: Driftloop, spec: Path, tmp_path: Pat
     spec.write_text(MINIMAL.replace("train: {run", "train: {parameters: {why: 'a|b `c` <d>'}, run"))
     code, stdout, _ = driftloop("plan", spec, "--into", out, "--output", "markdown")
     assert code == 0
-    assert stdout.startswith("### `digits`: 2 changed\n\n- the next training run goes by the new steps")
+    assert stdout.startswith("### `digits`: 2 changed\n\n- the next training run uses the new steps")
     assert '| `train.parameters.why` | `nothing` | ``"a\\|b `c` <d>"`` |' in stdout
     assert "<details><summary>1 object</summary>" in stdout
     assert stdout.count("<details>") == stdout.count("</details>") == 2
