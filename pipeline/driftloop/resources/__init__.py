@@ -9,8 +9,7 @@ from driftloop.release.record import Release
 from driftloop.resources import broker, decision, detector, flux, judge, retrain
 from driftloop.resources.guarding import access, mesh, network
 from driftloop.resources.manifest import Manifest
-from driftloop.resources.serving import plain
-from driftloop.resources.serving import seldon as serving
+from driftloop.resources.serving import disruption_budget, seldon, serving_backend
 from driftloop.resources.watching import alerts, dashboard, scraping
 
 __all__ = ["OUTPUTS", "Manifest", "manifests"]
@@ -103,21 +102,18 @@ def webhook(plan: Plan, release: Release) -> tuple[Manifest, ...]:
 
 def model(plan: Plan, release: Release) -> tuple[Manifest, ...]:
     """What serves the release, by the back end of the spec."""
-    found: dict[str, BaseModel | None] = {"model.serviceaccount": access.model_account(plan)}
-    deployed = serving.seldon_deployment(plan, release)
-    if plan.serve.backend == "seldon" or deployed is None:
-        found["model.seldondeployment"] = deployed
-    else:
-        written = plain.serving(deployed, images=plan.platform)
-        for predictor in written.predictors:
-            found[f"{predictor.name}-logger.configmap"] = predictor.logger
-            found[f"{predictor.name}.deployment"] = predictor.deployment
-            found[f"{predictor.name}.horizontalpodautoscaler"] = predictor.autoscaler
-            found[f"{predictor.name}.service"] = predictor.service
-        found["traffic.virtualservice"] = written.traffic
-    for version in serving.served(plan, release):
-        found[f"{version.id}.poddisruptionbudget"] = serving.budget(plan, version)
-    return _files(plan, "deployments", found)
+    return _files(
+        plan,
+        "deployments",
+        {
+            "model.serviceaccount": access.model_account(plan),
+            **serving_backend(plan).render(plan, release),
+            **{
+                f"{version.id}.poddisruptionbudget": disruption_budget(plan, version)
+                for version in seldon.served(plan, release)
+            },
+        },
+    )
 
 
 def events(plan: Plan, release: Release) -> tuple[Manifest, ...]:

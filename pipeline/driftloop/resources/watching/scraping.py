@@ -9,11 +9,11 @@ from driftloop.kube.base import LabelRequirement, LabelSelector, ObjectMeta
 from driftloop.kube.prometheus import Endpoint, PodMonitor, PodMonitorSpec
 from driftloop.plan import Plan
 from driftloop.resources import decision, judge, parts
-from driftloop.resources.serving import seldon as serving
+from driftloop.resources.serving import serving_backend
 from driftloop.resources.watching import series
 
 COMPONENT = "watching"
-NAME, ROLE, RELEASE = "app.kubernetes.io/name", "app.kubernetes.io/component", "driftloop.dev/release"
+NAME, ROLE = "app.kubernetes.io/name", "app.kubernetes.io/component"
 
 
 def services(plan: Plan) -> PodMonitor:
@@ -33,18 +33,13 @@ def services(plan: Plan) -> PodMonitor:
 
 def model(plan: Plan) -> PodMonitor:
     """The predictors: Seldon's executor and the model behind it, or the logger beside it."""
-    if plan.serve.backend == "seldon":
-        # both ports are named `metrics`; not a ServiceMonitor, which would rename the executor's own label `service`
-        selector = LabelSelector(match_labels={"seldon-deployment-id": plan.names.pipeline, **parts.scraped(plan)})
-        return _monitor(
-            plan, series.MODEL, selector, labels=("version",), endpoint=Endpoint(port="metrics", path="/prometheus")
-        )
+    backend = serving_backend(plan)
     return _monitor(
         plan,
         series.MODEL,
-        LabelSelector(match_labels={**parts.labels(plan.names, serving.COMPONENT), **parts.scraped(plan)}),
-        labels=(NAME, ROLE, RELEASE),
-        endpoint=Endpoint(port="http", path="/prometheus"),
+        LabelSelector(match_labels={**backend.pod_labels(plan.names), **parts.scraped(plan)}),
+        labels=backend.target_labels,
+        endpoint=backend.scraped,
     )
 
 
