@@ -1,4 +1,4 @@
-"""Digests of the trees that specs and releases rendered to, in the user's cache, so that a check renders only changes."""
+"""Digests of the trees that specs and releases rendered to, in the user's cache: a check renders only changes."""
 
 import hashlib
 import json
