@@ -94,7 +94,7 @@ def _message(before: Release, after: Release, version: Version, cause: str) -> M
     metrics = ", ".join(f"{name} {value:.4g}" for name, value in sorted(version.metrics.items()))
     lines = [f"On held-out data: {metrics}."] if metrics else []
     if before.candidate is not None:
-        lines.append(f"It takes the place of {before.candidate.id}, whose rollout had stopped.")
+        lines.append(f"It replaces {before.candidate.id}, whose rollout had stopped.")
     role = "as the first release" if after.phase == "stable" else "in shadow"
     return Message(f"Release {version.id} of {after.name} {role}", version, cause, "\n".join(lines))
 
