@@ -167,7 +167,7 @@ def test_takes_over_only_what_a_demo_left(tmp_path):
     (state.root / "demo").mkdir()
     (state.envs / "kept").mkdir()
     state.timeline.write_text("{}\n")
-    with state.lock(), pytest.raises(LocalError, match="runs"):
+    with state.lock(), pytest.raises(LocalError, match="in use"):
         empty_folder(state)
     empty_folder(state)
     assert (state.envs / "kept").exists()

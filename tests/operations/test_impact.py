@@ -113,7 +113,7 @@ def test_looking_for_new_data_is_no_schedule() -> None:
     spec = edited(('    run: "train:train"\n', '    run: "train:train"\n    newData: "*/5 * * * *"\n'))
     without, with_it = rendered(SPEC, None), rendered(spec, None)
     assert "new data is looked for at */5 * * * * (UTC)" in impact(without, with_it, pipeline="digits").effects
-    assert "new data starts no run any more" in impact(with_it, without, pipeline="digits").effects
+    assert "new data does not start runs any more" in impact(with_it, without, pipeline="digits").effects
 
 
 def test_production_without_its_detector_is_a_surprise() -> None:
@@ -124,7 +124,7 @@ def test_production_without_its_detector_is_a_surprise() -> None:
     (surprise,) = found.surprises
     assert surprise.code == "detector-removed"
     assert surprise.what == f"the outlier detector of production {ID} goes away"
-    with pytest.raises(SurpriseError, match=r"outlier detector .* not watched") as caught:
+    with pytest.raises(SurpriseError, match=r"outlier detector .* not monitored") as caught:
         refuse(found, frozenset({"predictor-removed"}))
     assert caught.value.hint == "to allow it: --allow detector-removed"
     refuse(found, frozenset({"detector-removed"}))

@@ -248,7 +248,7 @@ def test_store_and_fetch(world):
 def test_store_without_a_model(world):
     arguments = [f"--{name}={world.folder}" for name in ("trial", "snapshot", "evaluation", "out")]
     done = world.step("store", "--run", "digits-a", *arguments, code=1)
-    assert "holds no model" in done.stderr
+    assert "has no model" in done.stderr
 
 
 def look(world):
