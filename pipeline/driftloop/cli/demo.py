@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from driftloop.clients import cancellation
 from driftloop.demo.screen import Screen
 from driftloop.demo.tour import empty_folder, run_demo
 from driftloop.local.ground.state import State
@@ -43,7 +44,7 @@ def command(*, state: Path, spec: Path | None, envs: Path | None, rate: float, k
     spec = spec or STARTERS["digits"].folder / SPEC
     envs = envs.resolve() if envs is not None else None
     try:
-        held = asyncio.run(run_demo(place, spec, Screen(), envs=envs, rate=rate, keep=keep))
+        held = cancellation.run(run_demo(place, spec, Screen(), envs=envs, rate=rate, keep=keep))
     except asyncio.CancelledError:  # SIGTERM; Ctrl-C arrives as KeyboardInterrupt
         raise click.Abort from None
     return 0 if held else 1

@@ -1,12 +1,12 @@
 """`driftloop up`."""
 
-import asyncio
 import sys
 from pathlib import Path
 
 import click
 
 from driftloop.cli import allowed, options
+from driftloop.clients import cancellation
 from driftloop.local.ground import kinds, timeline
 from driftloop.local.ground.timeline import Timeline
 from driftloop.local.up.supervisor import Options
@@ -86,7 +86,7 @@ def command(
             running = run_platform(
                 folder, Options(cluster=cluster, ports=ports), timeline=events, report=options.print_progress
             )
-            code = asyncio.run(running)
+            code = cancellation.run(running)
     except KeyboardInterrupt:
         code = 130
     sys.exit(code)
