@@ -6,13 +6,10 @@ from typing import Any
 
 import click
 import pytest
-import yaml
 
 from driftloop.cli.root import root
-from driftloop.render import rendered
+from tests.golden.trees import NAMES, UNLISTED, documents, tree
 
-GOLDEN = Path(__file__).parents[1] / "golden"
-NAMES = sorted(file.parent.name for file in GOLDEN.glob("*/pipeline.yaml"))
 PROGRAMS = {"driftloop", "driftloop-train", "driftloop-detector", "driftloop-decision", "driftloop-judge"}
 
 
@@ -31,14 +28,9 @@ def commands(value: Any) -> Iterator[list[str]]:
 def all_commands() -> list[list[str]]:
     found: dict[tuple[str, ...], None] = {}
     for name in NAMES:
-        release = GOLDEN / name / "release.yaml"
-        tree = rendered(
-            (GOLDEN / name / "pipeline.yaml").read_text(), release.read_text() if release.exists() else None
-        )
-        for path, content in tree.items():
-            if not path.endswith(("/pipeline.yaml", "/release.yaml", "/kustomization.yaml")):
-                for document in yaml.load_all(content, yaml.CSafeLoader):
-                    found.update(dict.fromkeys(tuple(argv) for argv in commands(document)))
+        for path, document in documents(tree(name)):
+            if not path.endswith(UNLISTED):
+                found.update(dict.fromkeys(tuple(argv) for argv in commands(document)))
     return [list(argv) for argv in found]
 
 

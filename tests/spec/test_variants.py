@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from driftloop.render import rendered
 from driftloop.spec import Pipeline
-from driftloop.spec.reference import reference
+from tests.spec.reference import reference
 from tests.spec.specs import MINIMAL, changed
 
 ROOT = Path(__file__).parents[2]

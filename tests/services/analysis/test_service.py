@@ -268,7 +268,7 @@ async def test_each_pod_of_a_predictor_counts_on_its_own(nats, monkeypatch):
         pods = {"127.0.0.3": (24, 500), "127.0.0.4": (7, 0)}
         assert await errors(since) == 12
         said = await (await client.get("/metrics")).text()
-        assert 'driftloop_judge_responses_total{what="unresolved"} 3.0' in said
+        assert 'driftloop_analysis_responses_total{what="unresolved"} 3.0' in said
     for runner in runners:
         await runner.cleanup()
 
@@ -317,8 +317,8 @@ async def test_what_is_no_response_of_this_pipeline_is_taken_and_left(judge):
     assert (await judge.judgement(**BOTH, since=since))["production"]["requests"] == 0
     async with judge.session.get(judge.url + "/metrics") as answer:
         text = await answer.text()
-    assert 'driftloop_judge_responses_total{what="malformed"} 1.0' in text
-    assert 'driftloop_judge_responses_total{what="foreign"} 3.0' in text
+    assert 'driftloop_analysis_responses_total{what="malformed"} 1.0' in text
+    assert 'driftloop_analysis_responses_total{what="foreign"} 3.0' in text
 
 
 @pytest.mark.parametrize(

@@ -99,10 +99,10 @@ def _loop(plan: Plan) -> Iterator[Rule]:
     look = f"`driftloop status --cluster --namespace {names.namespace}`"
 
     def phase(which: str) -> str:
-        return f"{series.own(names, 'decision_phase', decision.COMPONENT, phase=which)} == 1"
+        return f"{series.own(names, 'driftloop_decision_phase', decision.COMPONENT, phase=which)} == 1"
 
     def ended(how: str) -> str:
-        return f"{series.own(names, 'decision_outcome', decision.COMPONENT, outcome=how)} == 1"
+        return f"{series.own(names, 'driftloop_decision_outcome', decision.COMPONENT, outcome=how)} == 1"
 
     for component, lost in (
         (decision.COMPONENT, "no alarm starts a run"),
@@ -149,7 +149,7 @@ def _loop(plan: Plan) -> Iterator[Rule]:
         do=f"{look} says what it waits for: most often for requests (`rollout.shadow.requests`, "
         "`rollout.canary.requests`).",
     )
-    dead = series.own(names, "decision_events_total", decision.COMPONENT, kind="deadletter")
+    dead = series.own(names, "driftloop_decision_events_total", decision.COMPONENT, kind="deadletter")
     yield _alert(
         plan,
         "EventsAstray",
@@ -165,7 +165,7 @@ def _detector(plan: Plan, monitor: Monitor, version: Version) -> Iterator[Rule]:
     """One detector, and whether anybody heeds it."""
     names, name = plan.names, monitor.name
     alarm, window, behind = (
-        series.own(names, f"detector_{what}", name) for what in ("alarm", "window", "behind_events")
+        series.own(names, f"driftloop_detector_{what}", name) for what in ("alarm", "window", "behind_events")
     )
     yield _down(plan, name, f"{name} is not seen", detector=name)
     yield _alert(
@@ -178,7 +178,7 @@ def _detector(plan: Plan, monitor: Monitor, version: Version) -> Iterator[Rule]:
         do="It is slower than the traffic: a larger `window` takes less work, and a free node more of it.",
         detector=name,
     )
-    came = series.own(names, "detector_events_total", name, result="~stored|repeated")
+    came = series.own(names, "driftloop_detector_events_total", name, result="~stored|repeated")
     yield _alert(
         plan,
         "EventsMissing",
@@ -194,7 +194,7 @@ def _detector(plan: Plan, monitor: Monitor, version: Version) -> Iterator[Rule]:
     if name in plan.retrain_on:
         count = plan.retrain.consecutive
         busy = series.own(
-            names, "decision_phase", decision.COMPONENT, phase="~" + "|".join(("pending", *LIVE, "cooling"))
+            names, "driftloop_decision_phase", decision.COMPONENT, phase="~" + "|".join(("pending", *LIVE, "cooling"))
         )
 
         def heeded(over: str) -> str:

@@ -112,12 +112,12 @@ class Judge:
         self._last: dict[tuple[str, str], Measured] = {}
         self._session: aiohttp.ClientSession | None = None
         self._registry = CollectorRegistry()
-        self._taken = Counter("driftloop_judge_responses", "Response events", ["what"], registry=self._registry)
+        self._taken = Counter("driftloop_analysis_responses", "Response events", ["what"], registry=self._registry)
         for what in TAKEN:
             self._taken.labels(what)
-        Gauge("driftloop_judge_waiting", "Responses without partner", registry=self._registry).set_function(
-            lambda: float(len(self._join))
-        )
+        Gauge(
+            "driftloop_analysis_waiting_responses", "Responses without partner", registry=self._registry
+        ).set_function(lambda: float(len(self._join)))
 
     def application(self) -> web.Application:
         """The HTTP application; its start-up makes the stream and reads back what it holds."""

@@ -47,7 +47,9 @@ class Door:
         self._on = on
         self._token = token
         self._registry = registry
-        self._events = Counter("decision_events", "Events at the door, by what they were", ["kind"], registry=registry)
+        self._events = Counter(
+            "driftloop_decision_events", "Events at the door, by what they were", ["kind"], registry=registry
+        )
         for kind in KINDS:
             self._events.labels(kind)  # a counter that begins with its first event hides that one from `increase`
 

@@ -25,7 +25,10 @@ class Door:
         self._names = names
         self._registry = registry
         self._events = Counter(
-            "detector_events", "Events that came to the door, by what became of them", ["result"], registry=registry
+            "driftloop_detector_events",
+            "Events that came to the door, by what became of them",
+            ["result"],
+            registry=registry,
         )
         self._counters = {name: self._events.labels(name) for name in RESULTS}
         self.ready = False

@@ -73,19 +73,25 @@ class Judge:
         self._width = width
         self._type = f"io.seldon.serving.inference.{config.on}"
         self._judged: deque[tuple[float, int]] = deque()
-        self._windows = Counter("detector_windows", "Windows judged", ["alarm"], registry=registry)
-        self._rows = Counter("detector_rows", "Rows judged or rejected", ["result"], registry=registry)
+        self._windows = Counter("driftloop_detector_windows", "Windows judged", ["alarm"], registry=registry)
+        self._rows = Counter("driftloop_detector_rows", "Rows judged or rejected", ["result"], registry=registry)
         for alarm in ALARMS:
             self._windows.labels(alarm)
         for result in ROWS:
             self._rows.labels(result)
-        self._window = Gauge("detector_window", "Number of the last window of this release", registry=registry)
-        self._alarm = Gauge("detector_alarm", "1 when the last window alarmed", registry=registry)
-        self._score = Gauge("detector_score", "Score of the last window", registry=registry)
-        self._threshold = Gauge("detector_threshold", "Threshold of the last window", registry=registry)
-        self._waiting = Gauge("detector_waiting_rows", "Rows of the window that is not full yet", registry=registry)
-        self._behind = Gauge("detector_behind_events", "Events of this release that wait to be read", registry=registry)
-        self._took = Gauge("detector_judge_seconds", "How long the last judgement took", registry=registry)
+        self._window = Gauge(
+            "driftloop_detector_window", "Number of the last window of this release", registry=registry
+        )
+        self._alarm = Gauge("driftloop_detector_alarm", "1 when the last window alarmed", registry=registry)
+        self._score = Gauge("driftloop_detector_score", "Score of the last window", registry=registry)
+        self._threshold = Gauge("driftloop_detector_threshold", "Threshold of the last window", registry=registry)
+        self._waiting = Gauge(
+            "driftloop_detector_waiting_rows", "Rows of the window that is not full yet", registry=registry
+        )
+        self._behind = Gauge(
+            "driftloop_detector_behind_events", "Events of this release that wait to be read", registry=registry
+        )
+        self._took = Gauge("driftloop_detector_scoring_seconds", "How long the last judgement took", registry=registry)
 
     async def run(self) -> None:
         """Judge for ever; whatever goes wrong with NATS, start over from the last stored verdict."""
