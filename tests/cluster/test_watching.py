@@ -12,7 +12,7 @@ import yaml
 from prometheus_client import CollectorRegistry
 
 from driftloop.retrain.decision import Outcome, Phase, Policy
-from driftloop.services.analysis.service import TAKEN, Judge, Settings
+from driftloop.services.analysis.service import TAKEN, AnalysisService, AnalysisSettings
 from driftloop.services.decision.door import KINDS
 from driftloop.services.decision.door import Door as DecisionDoor
 from driftloop.services.decision.loop import FIRED, Loop
@@ -193,7 +193,7 @@ def started():
     Detector(None, names, Config("ks", 10), None, width=1, registry=detector)
     DetectorDoor(None, bool, names, detector)
     Emitter(None, names, None, "", detector)
-    judge = Judge(Settings("p", "n", ""), None)._registry
+    judge = AnalysisService(AnalysisSettings("p", "n", ""), None)._registry
     return {family.name: family for registry in (decision, detector, judge) for family in registry.collect()}
 
 

@@ -18,7 +18,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from driftloop.clients.nats import connection
-from driftloop.services.analysis.service import Judge, Settings, resolved
+from driftloop.services.analysis.service import AnalysisService, AnalysisSettings, resolved
 from tests.services.analysis.test_metrics import ENVOY
 
 JUDGE = [sys.executable, "-m", "driftloop.services.analysis", "--pipeline", "digits", "--namespace", "ml"]
@@ -250,10 +250,10 @@ async def test_each_pod_of_a_predictor_counts_on_its_own(nats, monkeypatch):
         return [f"{host}:{port}" for host in pods]
 
     predictor = "http://{pipeline}-{release}.{namespace}.svc.cluster.local:" + str(port) + "/prometheus"
-    settings = Settings("digits", "ml", nats.url, predictor=predictor, each_pod=True)
+    settings = AnalysisSettings("digits", "ml", nats.url, predictor=predictor, each_pod=True)
     async with (
         connection(nats.url, name="test") as js,
-        TestClient(TestServer(Judge(settings, js, resolve).application())) as client,
+        TestClient(TestServer(AnalysisService(settings, js, resolve).application())) as client,
     ):
 
         async def errors(since: float) -> int:

@@ -42,7 +42,7 @@ QUESTIONS = 8
 
 
 @dataclass(frozen=True)
-class Settings:
+class AnalysisSettings:
     """Whose rollout is judged, and where its parts are."""
 
     pipeline: str
@@ -100,10 +100,10 @@ class _Question:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
-class Judge:
+class AnalysisService:
     """The service; `application()` is what aiohttp runs."""
 
-    def __init__(self, settings: Settings, js: JetStreamContext, resolve: Resolve = resolved) -> None:
+    def __init__(self, settings: AnalysisSettings, js: JetStreamContext, resolve: Resolve = resolved) -> None:
         self._settings = settings
         self._js = js
         self._resolve = resolve
