@@ -12,8 +12,14 @@ from driftloop.retrain.decision import Claim, State, claimed
 from driftloop.steps import options
 from driftloop.steps.settings import Settings, write_parameters
 
+EXAMPLES = """\b
+Examples:
+  driftloop step claim --pipeline digits --namespace digits --run digits-4f0c1d2e3a5b \\
+    --decision 4f0c1d2e3a5b --cause "person eve" --out /tmp/out
+"""
 
-@click.command()
+
+@click.command(epilog=EXAMPLES)
 @options.pipeline
 @options.namespace
 @options.run

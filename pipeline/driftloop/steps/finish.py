@@ -25,6 +25,11 @@ from driftloop.retrain.decision import End, Move, Outcome
 from driftloop.steps import options
 from driftloop.steps.settings import Settings, run_folder
 
+EXAMPLES = """\b
+Examples:
+  driftloop step finish --pipeline digits --namespace digits --run digits-4f0c1d2e3a5b --status Succeeded
+"""
+
 
 @dataclass(frozen=True)
 class Ended:
@@ -41,7 +46,7 @@ class RollingOut:
     workflow: str
 
 
-@click.command()
+@click.command(epilog=EXAMPLES)
 @options.pipeline
 @options.namespace
 @options.run
