@@ -12,8 +12,8 @@ from cluster.proof.test_d_rollout import revert
 from cluster.world import EXAMPLE, ROOT, P
 from uv import find_uv_bin
 
-from driftloop.demo.demo_platform import Platform, answers
-from driftloop.demo.demo_traffic import Row, Traffic
+from driftloop.demo.platform import Platform, answers
+from driftloop.demo.traffic import Row, Traffic
 from driftloop.errors import LocalError
 from driftloop.local.ground.state import State
 

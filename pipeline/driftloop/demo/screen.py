@@ -1,4 +1,4 @@
-"""What the demo prints: a timeline as things happen, claims held or not, and the summary."""
+"""Output of the demo: a timeline as things happen, claims that held or not, and the summary."""
 
 import asyncio
 import json
@@ -13,12 +13,12 @@ import click
 
 POLL = 0.2
 SHOWN_ALARMS = 3
-"""Of one detector about one release: alarms go on as long as the traffic stays drifted."""
+"""Of one detector on one release: alarms go on as long as the traffic has drifted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """One sentence that must be true at the end, what was seen, and whether it held."""
+    """A sentence that must be true at the end, whether it held, and what was measured."""
 
     text: str
     held: bool
@@ -27,7 +27,7 @@ class Claim:
 
 @dataclass(slots=True)
 class Screen:
-    """Talk goes to stderr while the story runs; the summary is the output and goes to stdout."""
+    """Progress goes to stderr while the story runs; the summary goes to stdout."""
 
     started: float = field(default_factory=time.monotonic)
     claims: list[Claim] = field(default_factory=list)
@@ -37,14 +37,15 @@ class Screen:
 
     @property
     def seconds(self) -> float:
+        """Seconds since the start."""
         return time.monotonic() - self.started
 
     def act(self, title: str) -> None:
-        """A heading."""
+        """Print a heading."""
         click.secho(f"\n{title}", bold=True, err=True)
 
     def say(self, what: str, why: str = "", commit: str = "", *, mark: str = " ") -> None:
-        """One line of the timeline: when, what, why, commit."""
+        """Print one line of the timeline: time, event, reason, commit."""
         minutes, seconds = divmod(int(self.seconds), 60)
         line = f"{minutes:02}:{seconds:02} {mark} {what}"
         if why:
@@ -54,13 +55,13 @@ class Screen:
         click.echo(line, err=True)
 
     def claim(self, text: str, held: bool, seen: str) -> bool:
-        """Record a claim and print it; returns whether it held."""
+        """Record a claim, print it, and return `held`."""
         self.claims.append(Claim(text, held, seen))
         self.say(f"{text}: {seen}", mark=click.style("+", fg="green") if held else click.style("x", fg="red"))
         return held
 
     def figure(self, name: str, value: str) -> None:
-        """A number for the summary."""
+        """Record a figure for the summary."""
         self.figures.append((name, value))
 
     async def follow(self, timeline: Path) -> None:
@@ -88,7 +89,7 @@ class Screen:
         self.say(what, why, commit, mark="|")
 
     def summary(self, log: str) -> bool:
-        """Print figures, claims and the log of the cluster repository; returns whether every claim held."""
+        """Print figures, claims and the log of the cluster repository; return True when every claim held."""
         click.secho(f"\nSummary after {self.seconds / 60:.1f} minutes", bold=True)
         width = max((len(name) for name, _ in self.figures), default=0)
         for name, value in self.figures:
@@ -103,5 +104,5 @@ class Screen:
 
 
 def percent(share: float) -> str:
-    """`96.4 %`, or `-` for no answer at all."""
+    """Return `96.4 %`, or `-` for NaN."""
     return "-" if math.isnan(share) else f"{100 * share:.1f} %"

@@ -1,4 +1,4 @@
-"""The story the demo tells, act by act. Waits are the spec's; nothing here knows a short cut."""
+"""The story of the demo, act by act. Waits are those of the spec; there are no short cuts."""
 
 import asyncio
 import contextlib
@@ -9,9 +9,9 @@ from pathlib import Path
 
 from uv import find_uv_bin
 
-from driftloop.demo.demo_platform import Platform, answers, output
-from driftloop.demo.demo_screen import Screen, percent
-from driftloop.demo.demo_traffic import Row, Tally, Traffic, read_rows
+from driftloop.demo.platform import Platform, answers, output
+from driftloop.demo.screen import Screen, percent
+from driftloop.demo.traffic import Row, Tally, Traffic, read_rows
 from driftloop.errors import LocalError
 from driftloop.release.record import Release
 
@@ -30,7 +30,7 @@ SOON = 120.0
 
 
 class Story:
-    """One telling: the platform it happens on, the screen it is told to, and the spec's window and data bucket."""
+    """One telling: its platform and screen, and the spec's window and data bucket."""
 
     def __init__(
         self, project: Path, platform: Platform, screen: Screen, *, rate: float, window: int, data: str
@@ -44,7 +44,7 @@ class Story:
         self._rows: dict[str, tuple[Row, ...]] = {}
 
     async def tell(self) -> None:
-        """All acts; LocalError as soon as one can't go on."""
+        """Tell all acts; LocalError as soon as one can't go on."""
         await self._prepare()
         first = await self._first_release()
         async with self._traffic() as traffic:
@@ -111,17 +111,17 @@ class Story:
 
         def flagged() -> set[str] | None:
             alarms = [verdict for verdict in self._platform.said("outlier", model) if verdict["alarm"]]
-            found = {id for verdict in alarms for id in verdict["requests"]} & noise
-            return found if len(found) > NOISE_IMAGES // 2 else None
+            requests = {id for verdict in alarms for id in verdict["requests"]} & noise
+            return requests if len(requests) > NOISE_IMAGES // 2 else None
 
         try:
-            found = await self._platform.until(flagged, "the outlier event", within=SOON)
+            named = await self._platform.until(flagged, "the outlier event", within=SOON)
         except LocalError:
-            found = set()
+            named = set()
         self._screen.claim(
             "noise images raise an outlier event that names them",
-            len(found) > NOISE_IMAGES // 2,
-            f"{len(found)} of {tally.sent} noise requests named",
+            len(named) > NOISE_IMAGES // 2,
+            f"{len(named)} of {tally.sent} noise requests named",
         )
 
     async def _drift(self, traffic: Traffic, before: Release) -> Release:
@@ -170,7 +170,7 @@ class Story:
         self._screen.say(f"after:  {after}")
         await self._windows("drift", _production(release), 2)
         quiet = self._platform.said("drift", _production(release))[-2:]
-        self._judge_drift(drifted, middle, after, [bool(verdict["alarm"]) for verdict in quiet])
+        self._claim_drift(drifted, middle, after, [bool(verdict["alarm"]) for verdict in quiet])
         new = [run for run in await self._platform.runs() if run not in runs]
         alarms = sum(bool(verdict["alarm"]) for verdict in self._platform.said("drift", model))
         self._screen.claim(
@@ -178,7 +178,7 @@ class Story:
         )
         return release
 
-    def _judge_drift(self, before: Tally, middle: Tally | None, after: Tally, quiet: list[bool]) -> None:
+    def _claim_drift(self, before: Tally, middle: Tally | None, after: Tally, quiet: list[bool]) -> None:
         screen = self._screen
         screen.claim(
             "the first model fails on turned digits", before.accuracy < DRIFTED_BELOW, percent(before.accuracy)
@@ -223,7 +223,7 @@ class Story:
         await self._platform.call("rollback", self._platform.name, "--state", str(self._platform.state.root))
         commits = int((await self._platform.git("rev-list", "--count", "main")).strip()) - before
         await self._platform.until(self._is_applied, "the rollback to be applied", within=SOON)
-        # Unlogged, so that no detector counts them: the old model's would rightly ask for a new run at once.
+        # unlogged, so that no detector counts them: that of the old model would start a new run at once
         tally = traffic.turn("rotated", logged=False)
         await self._answered(tally, PROOF_REQUESTS)
         traffic.pause()
@@ -239,8 +239,6 @@ class Story:
             tally.accuracy < DRIFTED_BELOW,
             percent(tally.accuracy),
         )
-
-    # Pieces of acts
 
     @contextlib.asynccontextmanager
     async def _traffic(self) -> AsyncIterator[Traffic]:
@@ -265,12 +263,12 @@ class Story:
         self._screen.say(f"labelled {kind} digits are in the data bucket", self._data)
 
     async def _trigger(self, cause: str) -> str:
-        """Start a run as a person would; its name."""
-        said = await self._platform.call(
+        """Start a run as a person would, and return its name."""
+        printed = await self._platform.call(
             *("trigger", self._platform.name, "--state", str(self._platform.state.root)),
             *("--cause", cause, "--output", "json"),
         )
-        return str(json.loads(said)["run"])
+        return str(json.loads(printed)["run"])
 
     def _is_applied(self) -> str | None:
         try:
@@ -279,7 +277,7 @@ class Story:
             return None
 
     async def _released_by(self, run: str) -> Release:
-        """The release a run made production."""
+        """Wait for the release that has the version of a run as production."""
 
         def released() -> Release | None:
             release = self._platform.release()
@@ -287,26 +285,26 @@ class Story:
                 return release
             ended = self._platform.ended(run)
             if ended not in (None, "Succeeded"):
-                raise LocalError(f"run {run} {ended}", hint=self._logs(run))
+                raise LocalError(f"run {run} ended as {ended}", hint=self._logs(run))
             return None
 
-        return await self._platform.until(released, f"run {run} to release a model", within=RUN)
+        return await self._platform.until(released, f"run {run} to be released", within=RUN)
 
-    async def _new_run(self, known: tuple[str, ...]) -> str:
+    async def _new_run(self, earlier: tuple[str, ...]) -> str:
         async def new() -> str | None:
-            return next(iter(run for run in await self._platform.runs() if run not in known), None)
+            return next(iter(run for run in await self._platform.runs() if run not in earlier), None)
 
         return await self._platform.until(new, "drifted traffic to start a run", within=SOON)
 
     async def _windows(self, detector: str, release: str, more: int) -> None:
-        """Wait until the detector judged `more` windows from now on."""
+        """Wait until the detector has scored `more` windows from now on."""
         last = max((verdict["window"] for verdict in self._platform.said(detector, release)), default=0)
 
-        def judged() -> bool:
+        def scored() -> bool:
             return len(self._platform.said(detector, release, after=last)) >= more
 
         expected = more * self._window / self._rate
-        await self._platform.until(judged, f"{more} windows of the {detector} detector", within=3 * expected + SOON)
+        await self._platform.until(scored, f"{more} windows of the {detector} detector", within=3 * expected + SOON)
 
     async def _answered(self, tally: Tally, number: int) -> None:
         within = 3 * number / self._rate + SOON
@@ -324,5 +322,5 @@ class Story:
 
 def _production(release: Release) -> str:
     if release.production is None:
-        raise LocalError(f"`{release.name}` has no production release")
+        raise LocalError(f"pipeline `{release.name}` has no production version")
     return release.production.id

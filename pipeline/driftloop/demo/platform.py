@@ -1,4 +1,4 @@
-"""The running platform as its user sees it: the `driftloop` command, git, the API, NATS and S3; no inside knowledge."""
+"""The running platform as a user sees it: through the `driftloop` command, git, the API, NATS and S3."""
 
 import asyncio
 import contextlib
@@ -22,7 +22,7 @@ from driftloop.clients.nats import connection, keys
 from driftloop.clients.s3 import Store, location
 from driftloop.errors import LocalError
 from driftloop.local.ground.state import State
-from driftloop.operations.env import settings
+from driftloop.operations.environment import read_environment
 from driftloop.release import record
 from driftloop.release.record import Release
 from driftloop.retrain.decision import State as Decision
@@ -43,18 +43,16 @@ class Platform:
     name: str
     namespace: str
     verdicts: list[dict[str, Any]] = field(default_factory=list)
-    """What the detectors said, in the order they said it."""
+    """The verdicts of the detectors, in order."""
     talk: list[str] = field(default_factory=list)
-    """What `driftloop up` printed."""
+    """The lines that `driftloop up` printed."""
     _process: asyncio.subprocess.Process | None = None
-
-    # Starting and stopping
 
     @contextlib.asynccontextmanager
     async def running(
         self, spec: Path, say: Callable[[str], None], *, envs: Path | None = None, keep: bool = False
     ) -> AsyncIterator[None]:
-        """`driftloop up SPEC` for the length of the `with`; `say` gets every line it prints."""
+        """Run `driftloop up SPEC` inside the `with`; `say` gets every line it prints."""
         shared = () if envs is None else ("--envs", str(envs))
         self._process = await asyncio.create_subprocess_exec(
             program(),
@@ -96,20 +94,20 @@ class Platform:
 
     @overload
     async def until(
-        self, found: Callable[[], Awaitable[T | None]], what: str, *, within: float, every: float = 0.3
+        self, probe: Callable[[], Awaitable[T | None]], what: str, *, within: float, every: float = 0.3
     ) -> T: ...
 
     @overload
-    async def until(self, found: Callable[[], T | None], what: str, *, within: float, every: float = 0.3) -> T: ...
+    async def until(self, probe: Callable[[], T | None], what: str, *, within: float, every: float = 0.3) -> T: ...
 
-    async def until(self, found: Callable[[], Any], what: str, *, within: float, every: float = 0.3) -> Any:
-        """Ask until the answer is something true; LocalError after `within` seconds or when the platform ends.
+    async def until(self, probe: Callable[[], Any], what: str, *, within: float, every: float = 0.3) -> Any:
+        """Call `probe` until its result is true and return it.
 
-        A plain function is asked in a thread, so it may block.
+        LocalError after `within` seconds, or when the platform ends. A plain function runs in a thread and may block.
         """
         end = time.monotonic() + within
         while True:
-            answer = await asyncio.to_thread(found)
+            answer = await asyncio.to_thread(probe)
             value = await answer if isinstance(answer, Awaitable) else answer
             if value:
                 return value
@@ -124,85 +122,78 @@ class Platform:
                 raise LocalError(f"waited {within:g} s for {what}", hint=hint)
             await asyncio.sleep(every)
 
-    # The command line
-
     async def call(self, *args: str) -> str:
-        """Run a `driftloop` command and return what it printed; LocalError with its message when it fails."""
+        """Run a `driftloop` command and return its output; LocalError with its message when it fails."""
         return await output([program(), *args])
 
-    # Git
-
     async def git(self, *args: str) -> str:
+        """Run git in the cluster repository and return its output."""
         return await output(["git", "--git-dir", str(self.state.repository), *args])
 
     def head(self) -> str:
-        """The commit at the tip of `main`; LocalError when there is none."""
+        """Return the commit at the tip of `main`; LocalError when there is none."""
         return _git(self.state.repository, "rev-parse", "main").strip()
 
     def release(self, commit: str = "main") -> Release:
-        """release.yaml in a commit, by default at the tip."""
+        """Return the release of a commit, by default of the tip."""
         path = f"deployments/{self.name}/release.yaml"
         return record.load(_git(self.state.repository, "show", f"{commit}:{path}"), path=path)
 
-    # Addresses
-
     def port(self, part: str) -> int:
-        """Where a part of the platform listens; LocalError while it is not known."""
+        """Return the port of a part of the platform; LocalError while it is not known."""
         ports = self.state.known_ports()
         if part not in ports:
-            raise LocalError(f"no port of `{part}` in {self.state.ports_file}", hint="is `driftloop up` running?")
+            raise LocalError(f"`{part}` has no port in {self.state.ports_file}", hint="is `driftloop up` running?")
         return ports[part]
 
     @property
     def predictions(self) -> str:
-        """The URL a client of the model uses."""
+        """The URL of predictions."""
         return f"http://127.0.0.1:{self.port('gateway')}/seldon/{self.namespace}/{self.name}/api/v1.0/predictions"
 
     def store(self) -> dict[str, str]:
-        """Address and keys of the S3 store, as the environment variables every S3 client reads."""
-        return settings(self.state)
+        """Return address and keys of the object store, as the environment variables that S3 clients read."""
+        return read_environment(self.state)
 
     def upload(self, files: Sequence[Path], uri: str) -> None:
-        """Put files below `uri`, as any S3 client would."""
+        """Upload files below `uri`, as any S3 client would."""
         store, folder = Store.from_environment(self.store()), location(uri)
         for file in files:
             store.put_file(file, folder / file.name)
 
-    # The API and the streams
-
     def applied(self, commit: str | None = None) -> str | None:
-        """`commit` (default: the tip) once all three trees of the pipeline are at it; None until then."""
+        """Return `commit` (default: the tip) once all three trees of the pipeline have applied it; None before."""
         commit = commit or self.head()
         api = Kubernetes.at(f"http://127.0.0.1:{self.port('api')}")
         for tree in ("workflows", "deployments", "monitors"):
             try:
-                found = api.kustomization("flux-system", f"{self.name}-{tree}")
+                kustomization = api.kustomization("flux-system", f"{self.name}-{tree}")
             except KubernetesUnreachableError:
                 return None
-            revision = str((found or {}).get("status", {}).get("lastAppliedRevision", ""))
+            revision = str((kustomization or {}).get("status", {}).get("lastAppliedRevision", ""))
             if not revision.endswith(commit):
                 return None
         return commit
 
     def workflow(self, run: str) -> dict[str, Any] | None:
-        """A workflow as the API shows it."""
+        """Return a Workflow as the API shows it."""
         return Kubernetes.at(f"http://127.0.0.1:{self.port('api')}").workflow(self.namespace, run)
 
     def ended(self, run: str) -> str | None:
-        """How a run ended (`Succeeded`, `Failed`, `Error`); None while it runs."""
+        """Return the final phase of a run (`Succeeded`, `Failed`, `Error`); None while it runs."""
         phase = ((self.workflow(run) or {}).get("status") or {}).get("phase")
         return phase if phase in ("Succeeded", "Failed", "Error") else None
 
     async def runs(self) -> tuple[str, ...]:
-        """Names of the training runs there are; rollouts are not among them."""
+        """Return the names of all training runs; rollouts are not among them."""
         async with connection(f"nats://127.0.0.1:{self.port('nats')}", name="demo") as js:
-            found = await keys(js, WORKFLOWS)
+            names = await keys(js, WORKFLOWS)
         prefix = f"{self.namespace}."
-        names = (key.removeprefix(prefix) for key in found if key.startswith(prefix))
-        return tuple(sorted(name for name in names if not name.startswith(f"{self.name}-release-")))
+        runs = (name.removeprefix(prefix) for name in names if name.startswith(prefix))
+        return tuple(sorted(run for run in runs if not run.startswith(f"{self.name}-release-")))
 
     async def decision(self) -> Decision:
-        """The retrain decision: its phase, and how the last run ended and why."""
+        """Return the retrain decision: its phase, and outcome and reason of the last run."""
         async with connection(f"nats://127.0.0.1:{self.port('nats')}", name="demo") as js:
             store = await DecisionStore.open(js, self.namespace, self.name)
             return await store.read()
@@ -221,7 +212,7 @@ class Platform:
                 self.verdicts.append(json.loads(message.data))
 
     def said(self, detector: str, release: str, *, after: int = 0) -> list[dict[str, Any]]:
-        """The verdicts of one detector about one release, from window `after` + 1 on."""
+        """Return the verdicts of one detector on one release, from window `after` + 1 on."""
         return [
             verdict
             for verdict in self.verdicts
@@ -230,30 +221,30 @@ class Platform:
 
 
 async def answers(url: str, body: Mapping[str, Any]) -> bool:
-    """Whether a prediction comes back."""
+    """Return True when a prediction is answered."""
     try:
         async with (
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as session,
-            session.post(url, json=body, headers={"Seldon-Skip-Logging": "true"}) as answer,
+            session.post(url, json=body, headers={"Seldon-Skip-Logging": "true"}) as response,
         ):
-            return answer.status == 200
+            return response.status == 200
     except (aiohttp.ClientError, TimeoutError):
         return False
 
 
 def program() -> str:
-    """The `driftloop` command of this environment."""
+    """Return the path of the `driftloop` command; LocalError when it is not installed."""
     beside = Path(sys.executable).parent / "driftloop"
-    found = str(beside) if beside.exists() else shutil.which("driftloop")
-    if found is None:
+    path = str(beside) if beside.exists() else shutil.which("driftloop")
+    if path is None:
         raise LocalError(
             "the command `driftloop` is not on PATH", hint="install it with `pip install 'driftloop[cli,local]'`"
         )
-    return found
+    return path
 
 
 async def output(command: Sequence[str], *, env: Mapping[str, str] | None = None) -> str:
-    """What a command prints; LocalError with the end of what it said when it fails."""
+    """Run a command and return its output; LocalError with the end of its messages when it fails."""
     process = await asyncio.create_subprocess_exec(
         *command,
         stdin=subprocess.DEVNULL,
@@ -269,8 +260,8 @@ async def output(command: Sequence[str], *, env: Mapping[str, str] | None = None
             process.terminate()
         raise
     if process.returncode != 0:
-        said = err.decode(errors="replace").strip() or out.decode(errors="replace").strip()
-        raise LocalError(f"`{' '.join(map(str, command[:4]))} …` failed:\n{said[-2000:]}")
+        text = err.decode(errors="replace").strip() or out.decode(errors="replace").strip()
+        raise LocalError(f"`{' '.join(map(str, command[:4]))} …` failed:\n{text[-2000:]}")
     return out.decode()
 
 

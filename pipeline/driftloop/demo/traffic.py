@@ -1,4 +1,4 @@
-"""The demo's load generator: rows sent one a request at a steady rate, and what came of them."""
+"""The demo's load generator: rows sent one a request at a steady rate, and a tally of the answers."""
 
 import asyncio
 import contextlib
@@ -20,60 +20,62 @@ TIMEOUT = aiohttp.ClientTimeout(total=10)
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One digit: 64 pixels and the label it should get; `None` when there is no right answer."""
+    """One digit: 64 pixels and its label; `None` when there is no right answer."""
 
     pixels: tuple[float, ...]
     label: int | None
 
 
 def read_rows(file: Path) -> tuple[Row, ...]:
-    """The rows of a .jsonl file of `{"x": [...], "y": 3}`; LocalError when there are none."""
+    """Return the rows of a .jsonl file of `{"x": [...], "y": 3}`; LocalError when it is empty."""
     rows = tuple(Row(tuple(row["x"]), row.get("y")) for row in map(json.loads, file.read_text().splitlines()))
     if not rows:
-        raise LocalError(f"{file} holds no rows", hint="write it again with examples/digits/batches.py")
+        raise LocalError(f"{file} has no rows", hint="write it again with examples/digits/batches.py")
     return rows
 
 
 @dataclass(slots=True)
 class Tally:
-    """What came of the requests of one stretch of traffic."""
+    """The requests of one stretch of traffic, and their answers."""
 
     kind: str
     logged: bool = True
-    """Whether the platform is to make events of them."""
+    """False: the platform makes no events of them."""
     started: float = field(default_factory=time.monotonic)
     ended: float | None = None
     ids: list[str] = field(default_factory=list)
     """Request ids in the order they were sent."""
     right: int = 0
-    judged: int = 0
+    labelled: int = 0
     """Answers to rows that have a label."""
     answered: int = 0
     errors: dict[str, int] = field(default_factory=dict)
-    """Failed requests by reason: a status code, or what the connection said."""
+    """Failed requests by reason: a status code, or an error of the connection."""
     latencies: list[float] = field(default_factory=list)
     """Seconds from sending to the whole answer, of answered requests."""
 
     @property
     def sent(self) -> int:
+        """Number of requests sent."""
         return len(self.ids)
 
     @property
     def failed(self) -> int:
+        """Number of failed requests."""
         return sum(self.errors.values())
 
     @property
     def accuracy(self) -> float:
         """Share of right answers; NaN before the first."""
-        return self.right / self.judged if self.judged else math.nan
+        return self.right / self.labelled if self.labelled else math.nan
 
     @property
     def rate(self) -> float:
-        """Requests sent a second."""
+        """Requests per second."""
         return self.sent / max((self.ended or time.monotonic()) - self.started, 1e-9)
 
     def quantile(self, q: float) -> float:
-        """Seconds within which this share of the answers came; NaN before the first."""
+        """Return the latency that this share of the answers stayed within, in seconds; NaN before the first."""
         ordered = sorted(self.latencies)
         return ordered[min(int(q * len(ordered)), len(ordered) - 1)] if ordered else math.nan
 
@@ -87,9 +89,9 @@ class Tally:
 
 
 class Traffic:
-    """Sends rows to a prediction endpoint at `rate` requests a second while open; `turn` says which rows.
+    """Sends rows to a prediction endpoint at `rate` requests per second while open; `turn` selects the rows.
 
-    Slow answers delay nothing until `MAX_IN_FLIGHT` wait; then sending waits too, and the printed rate shows it.
+    Slow answers delay nothing until `MAX_IN_FLIGHT` wait; then sending waits too, and the printed rate drops.
     """
 
     def __init__(self, url: str, rows: dict[str, tuple[Row, ...]], *, rate: float, prefix: str) -> None:
@@ -105,7 +107,7 @@ class Traffic:
     @classmethod
     @contextlib.asynccontextmanager
     async def open(cls, url: str, rows: dict[str, tuple[Row, ...]], *, rate: float, prefix: str) -> AsyncIterator[Self]:
-        """Sending while the `with` lasts; leaving it waits for the answers still due."""
+        """Send inside the `with`; leaving it waits for the answers still due."""
         traffic = cls(url, rows, rate=rate, prefix=prefix)
         connector = aiohttp.TCPConnector(limit=MAX_IN_FLIGHT)
         async with aiohttp.ClientSession(connector=connector, timeout=TIMEOUT) as session:
@@ -117,7 +119,7 @@ class Traffic:
                 await asyncio.gather(sender, *traffic._requests, return_exceptions=True)
 
     def turn(self, kind: str, *, logged: bool = True) -> Tally:
-        """From now on send rows of this kind, counted in the tally returned; the tally before it is closed."""
+        """Send rows of this kind from now on and return their tally; the previous tally is closed."""
         if self._tally is not None:
             self._tally.ended = time.monotonic()
         self._tally = Tally(kind, logged)
@@ -160,12 +162,12 @@ class Traffic:
         tally.answered += 1
         tally.latencies.append(time.monotonic() - sent)
         if row.label is not None:
-            tally.judged += 1
+            tally.labelled += 1
             tally.right += answer == row.label
 
 
 async def ask(session: aiohttp.ClientSession, url: str, row: Row, *, id: str, logged: bool = True) -> int:
-    """The class a model gives a row; LocalError when the answer is no prediction, aiohttp's when none came."""
+    """Return the class a model gives a row; LocalError when the answer is not a prediction, aiohttp's without one."""
     body = {"data": {"ndarray": [row.pixels]}}
     headers = {"Seldon-Puid": id} if logged else {"Seldon-Puid": id, "Seldon-Skip-Logging": "true"}
     async with session.post(url, json=body, headers=headers) as response:
@@ -175,5 +177,5 @@ async def ask(session: aiohttp.ClientSession, url: str, row: Row, *, id: str, lo
     try:
         scores = answer["data"]["ndarray"][0]
     except (KeyError, IndexError, TypeError) as error:
-        raise LocalError("an answer that is no prediction") from error
+        raise LocalError("the answer is not a prediction") from error
     return max(range(len(scores)), key=scores.__getitem__)
