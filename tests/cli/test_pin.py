@@ -74,7 +74,7 @@ def test_render_pins_the_spec_and_the_tree(driftloop: Driftloop, small: Small, s
     assert f"asking {small.host} for the digests of 3 images" in said
     assert driftloop("render", "--into", out, "--check")[0] == 0, "what is committed renders the same by itself"
     code, _, said = driftloop("validate", spec)
-    assert "pins      every image goes by its digest" in said
+    assert "pins      every image is named by its digest" in said
 
 
 def test_a_tag_that_moved_is_said_and_a_pin_that_nothing_uses_goes(

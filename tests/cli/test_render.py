@@ -211,7 +211,7 @@ def test_plan_says_what_happens(driftloop: Driftloop, spec: Path, tmp_path: Path
     assert stdout.splitlines() == [
         "settings",
         '  train.run: "train:train" -> "train:other"',
-        "what happens",
+        "effects",
         "  the next training run uses the new steps; a current run keeps its own",
         "objects",
         "  ~ WorkflowTemplate digits/digits-train",
@@ -231,7 +231,7 @@ def test_plan_for_a_pull_request(driftloop: Driftloop, spec: Path, tmp_path: Pat
     code, stdout, _ = driftloop("plan", spec, "--into", out, "--output", "markdown")
     assert code == 0
     assert stdout.startswith("### `digits`: 2 changed\n\n- the next training run uses the new steps")
-    assert '| `train.parameters.why` | `nothing` | ``"a\\|b `c` <d>"`` |' in stdout
+    assert '| `train.parameters.why` | `not set` | ``"a\\|b `c` <d>"`` |' in stdout
     assert "<details><summary>1 object</summary>" in stdout
     assert stdout.count("<details>") == stdout.count("</details>") == 2
     assert "\n```diff\n--- a/workflows/digits/pipeline.yaml\n" in stdout
@@ -272,7 +272,7 @@ def test_a_project_that_fits(driftloop: Driftloop, tmp_path: Path) -> None:
         ("train = 5\nclass A: ...\n", None),
         ("class train: ...\n", "must be a function;"),
         ("async def train(epochs, data, out): ...\n", "must be a plain function;"),
-        ("def train(epoch, data, out): ...\n", "spec.train.parameters.epochs is no argument of `train`"),
+        ("def train(epoch, data, out): ...\n", "spec.train.parameters.epochs is not an argument of `train`"),
         ("def train(epochs, out): ...\n", "must take the folder `data`"),
         ("def train(epochs, data, out, rate): ...\n", "its argument `rate`"),
         ("def train(epochs, data, out, checkpoint): ...\n", "write `checkpoint: true` under train"),

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from driftloop.kube.base import LabelRequirement, LabelSelector, ObjectMeta
 from driftloop.kube.networking import Egress, IPBlock, NetworkPolicy, NetworkPolicySpec, Peer, Port
 from driftloop.resources.guarding import network
+from driftloop.resources.workflows import steps
 
 _COMPONENT = "app.kubernetes.io/component"
 _PORTS = {"http": 80, "https": 443, "nats": 4222, "tls": 4222, "ssh": 22}
@@ -17,7 +18,7 @@ def _label(key: str, operator: Literal["In", "NotIn", "DoesNotExist"], *values: 
     return LabelRequirement(key=key, operator=operator, values=values or None)
 
 
-_STEPS = LabelSelector(match_expressions=(_label(_COMPONENT, "In", network.STEPS),))
+_STEPS = LabelSelector(match_expressions=(_label(_COMPONENT, "In", steps.COMPONENT),))
 _CLIENTS: dict[str, tuple[LabelSelector, ...]] = {
     "s3": (
         LabelSelector(
@@ -31,14 +32,14 @@ _CLIENTS: dict[str, tuple[LabelSelector, ...]] = {
     "nats": (
         LabelSelector(
             match_expressions=(
-                _label(_COMPONENT, "NotIn", network.STEPS, "serving"),
+                _label(_COMPONENT, "NotIn", steps.COMPONENT, "serving"),
                 _label("seldon-deployment-id", "DoesNotExist"),
             )
         ),
-        LabelSelector(match_expressions=(_label(network.REACHES, "In", network.CLAIM, network.FINISH),)),
+        LabelSelector(match_expressions=(_label(steps.REACHES, "In", steps.CLAIM, steps.FINISH),)),
     ),
     "git": (_STEPS,),
-    "kubernetes": (LabelSelector(match_expressions=(_label(_COMPONENT, "In", network.STEPS, "decision"),)),),
+    "kubernetes": (LabelSelector(match_expressions=(_label(_COMPONENT, "In", steps.COMPONENT, "decision"),)),),
 }
 """Part of the platform -> the pods that call it."""
 

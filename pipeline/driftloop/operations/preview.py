@@ -12,7 +12,7 @@ from driftloop.render import Change, diff, owned, rendered
 
 @dataclass(frozen=True)
 class Preview:
-    """What a commit of a spec would change."""
+    """The changes that a commit of a spec would make, and their impact."""
 
     pipeline: str
     impact: Impact

@@ -11,6 +11,9 @@ from driftloop.resources.guarding import access, mesh, network
 from driftloop.resources.manifest import Manifest
 from driftloop.resources.serving import disruption_budget, seldon, serving_backend
 from driftloop.resources.watching import alerts, dashboard, scraping
+from driftloop.resources.workflows.rollout import rollout_outline
+from driftloop.resources.workflows.schedules import scheduled_runs
+from driftloop.resources.workflows.training import training_outline
 
 __all__ = ["OUTPUTS", "Manifest", "manifests"]
 
@@ -71,17 +74,16 @@ def mesh_policies(plan: Plan, release: Release) -> tuple[Manifest, ...]:
 
 def workflow_templates(plan: Plan, release: Release) -> tuple[Manifest, ...]:
     """Training, rollout, schedule."""
-    # Hera takes over a second to import; only rendering pays for it.
-    from driftloop.resources import workflow
+    # Hera takes over half a second to import; only rendering pays for it.
+    from driftloop.resources.workflows import templates
 
     return _files(
         plan,
         "workflows",
         {
-            "train.workflowtemplate": workflow.train(plan),
-            "release.workflowtemplate": workflow.release(plan),
-            "train.cronworkflow": workflow.cron(plan),
-            "data.cronworkflow": workflow.new_data(plan),
+            "train.workflowtemplate": templates.workflow_template(plan, training_outline(plan)),
+            "release.workflowtemplate": templates.workflow_template(plan, rollout_outline(plan)),
+            **{file: templates.cron_workflow(plan, run) for file, run in scheduled_runs(plan).items()},
         },
     )
 

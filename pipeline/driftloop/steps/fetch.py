@@ -10,8 +10,13 @@ from driftloop.errors import StepError
 from driftloop.steps import options
 from driftloop.steps.settings import Settings
 
+EXAMPLES = """\b
+Examples:
+  driftloop step fetch --uri s3://driftloop/runs/digits-4f0c1d2e3a5b/release/model --out /models
+"""
 
-@click.command()
+
+@click.command(epilog=EXAMPLES)
 @click.option("--uri", required=True, help="Folder in the object store, s3://bucket/prefix.")
 @click.option("--digest", default=None, help="Digest that the files must have.")
 @options.out

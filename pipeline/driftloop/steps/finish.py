@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from driftloop.clients import events
+from driftloop.clients import events, sdk
 from driftloop.clients.events import EventRefusedError
 from driftloop.clients.kubernetes import KubernetesUnreachableError
 from driftloop.clients.s3 import MissingObjectError
@@ -24,6 +24,11 @@ from driftloop.retrain import store as decisions
 from driftloop.retrain.decision import End, Move, Outcome
 from driftloop.steps import options
 from driftloop.steps.settings import Settings, run_folder
+
+EXAMPLES = """\b
+Examples:
+  driftloop step finish --pipeline digits --namespace digits --run digits-4f0c1d2e3a5b --status Succeeded
+"""
 
 
 @dataclass(frozen=True)
@@ -41,7 +46,7 @@ class RollingOut:
     workflow: str
 
 
-@click.command()
+@click.command(epilog=EXAMPLES)
 @options.pipeline
 @options.namespace
 @options.run
@@ -76,7 +81,7 @@ def command(*, pipeline: str, namespace: str, run: str, status: str, release: st
         release=record.release_id(run),
     )
     try:
-        events.send(names.broker_url, event)
+        sdk.send(names.broker_url, event)
     except EventRefusedError as error:
         options.say(f"the event was not taken: {error.message}")
 

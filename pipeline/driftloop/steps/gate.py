@@ -11,8 +11,13 @@ from driftloop.release import gates as rules
 from driftloop.steps import options
 from driftloop.steps.settings import write_parameters
 
+EXAMPLES = """\b
+Examples:
+  driftloop step gate --gates '[]' --metrics metrics.json --out /tmp/out
+"""
 
-@click.command()
+
+@click.command(epilog=EXAMPLES)
 @click.option("--gates", required=True, help="Gates of the spec (JSON).")
 @click.option("--metrics", required=True, type=click.Path(path_type=Path), help="Path of metrics.json, or its folder.")
 @options.out

@@ -9,8 +9,13 @@ from driftloop.clients.s3 import MissingObjectError
 from driftloop.steps import options, seen
 from driftloop.steps.settings import Settings, write_parameters
 
+EXAMPLES = """\b
+Examples:
+  driftloop step look --pipeline digits --uri s3://digits/batches --out /tmp/out
+"""
 
-@click.command()
+
+@click.command(epilog=EXAMPLES)
 @options.pipeline
 @click.option("--uri", required=True, help="Folder of the batches, s3://bucket/prefix.")
 @options.out

@@ -13,6 +13,11 @@ from driftloop.errors import StepError
 from driftloop.steps import options
 from driftloop.steps.settings import write_parameters
 
+EXAMPLES = """\b
+Examples:
+  driftloop step pick --trials "$TRIALS" --metric accuracy --goal maximize --out /tmp/out
+"""
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -24,7 +29,7 @@ class Entry:
     """The run that keeps it; empty: this run, under its number."""
 
 
-@click.command()
+@click.command(epilog=EXAMPLES)
 @click.option("--trials", required=True, help="Outputs of the train steps, as Argo lists them (JSON).")
 @click.option("--metric", default="", help="Metric to compare; optional for one trial.")
 @click.option("--goal", type=click.Choice(["maximize", "minimize"]), default="maximize", show_default=True,

@@ -16,8 +16,14 @@ from driftloop.release.record import Recent, Release, Version
 from driftloop.steps import options
 from driftloop.steps.settings import Settings, run_folder, write_parameters
 
+EXAMPLES = """\b
+Examples:
+  driftloop step register --pipeline digits --run digits-4f0c1d2e3a5b --cause schedule \\
+    --model-digest sha256:… --data-digest sha256:… --metrics metrics.json --out /tmp/out
+"""
 
-@click.command()
+
+@click.command(epilog=EXAMPLES)
 @options.pipeline
 @options.run
 @click.option("--cause", required=True, help="Cause of the run.")

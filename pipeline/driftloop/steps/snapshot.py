@@ -17,6 +17,12 @@ from driftloop.release.record import Version
 from driftloop.steps import options, seen
 from driftloop.steps.settings import Settings, run_folder, write_parameters
 
+EXAMPLES = """\b
+Examples:
+  driftloop step snapshot --pipeline digits --run digits-4f0c1d2e3a5b --uri s3://digits/batches --out /tmp/out
+"""
+
+
 MAX_OBJECTS = 50_000
 
 
@@ -30,7 +36,7 @@ class Batch:
     sha256: str
 
 
-@click.command()
+@click.command(epilog=EXAMPLES)
 @options.pipeline
 @options.run
 @click.option("--uri", required=True, help="Folder of the batches, s3://bucket/prefix.")

@@ -13,8 +13,14 @@ from driftloop.errors import StepError
 from driftloop.steps import options
 from driftloop.steps.settings import write_parameters
 
+EXAMPLES = """\b
+Examples:
+  driftloop step store --run digits-4f0c1d2e3a5b --trial trial --snapshot snapshot \\
+    --evaluation evaluation --out /tmp/out
+"""
 
-@click.command()
+
+@click.command(epilog=EXAMPLES)
 @options.run
 @options.folder("--trial", "Folder of the chosen trial: model/ and metadata.yaml.")
 @options.folder("--snapshot", "Folder of snapshot.json.")

@@ -15,14 +15,10 @@ from driftloop.plan import Plan
 from driftloop.resources import decision, judge, parts
 from driftloop.resources.serving import serving_backend
 from driftloop.resources.serving.servers import installs
+from driftloop.resources.workflows.steps import CLAIM, FINISH, JUDGE, REACHES
+from driftloop.resources.workflows.steps import COMPONENT as STEPS
 
 COMPONENT = "network"
-STEPS = "workflows"
-REACHES = "driftloop.dev/reaches"
-"""Label of workflow pods that need more than storage and git."""
-CLAIM, FINISH, JUDGE = "nats", "nats-broker", "judge"
-"""Its values. A user's code reaches none of these."""
-
 GATEWAY_NAMESPACE = "istio-system"
 OUTSIDE = (443, 6443)
 """The API server and git have no label a policy could select, so their ports are open to any address."""

@@ -10,7 +10,7 @@ from typing import Literal
 
 from driftloop.kube.prometheus import Group, PrometheusRule, PrometheusRuleSpec, Rule
 from driftloop.plan import Monitor, Plan
-from driftloop.plan.schedule import longest_gap
+from driftloop.plan.schedule import longest_gap, train_schedules
 from driftloop.release.record import Release, Version
 from driftloop.resources import decision, judge
 from driftloop.resources.watching import scraping, series
@@ -233,14 +233,14 @@ def _detector(plan: Plan, monitor: Monitor, version: Version) -> Iterator[Rule]:
 
 def _schedules(plan: Plan) -> Iterator[Rule]:
     """The CronWorkflows: Argo counts what it has started, from its controller's start on."""
-    names, train = plan.names, plan.train
-    for cron, schedule in ((names.cron, train.schedule), (names.new_data, train.new_data)):
-        gap = longest_gap(schedule) if schedule is not None else None
+    names = plan.names
+    for schedule in train_schedules(plan.train, names):
+        gap = longest_gap(schedule.cron)
         if gap is None or gap > WEEK:
             continue
         # one that is held back because the run before is still on shows as well that the schedule is looked after
         counters = (
-            series.argo(names, f"argo_workflows_cronworkflows_{what}", name=cron)
+            series.argo(names, f"argo_workflows_cronworkflows_{what}", name=schedule.name)
             for what in ("triggered_total", "concurrencypolicy_triggered")
         )
         # a counter that was not there before has just counted its first one
@@ -252,10 +252,10 @@ def _schedules(plan: Plan) -> Iterator[Rule]:
             f"absent({counted})\n  and on () argo_workflows_is_leader",
             gap + timedelta(minutes=30),
             severity="warning",
-            summary=f"the schedule `{schedule}` has started nothing for longer than its longest gap",
-            do=f"`kubectl -n {names.namespace} get cronworkflow {cron} -o yaml` shows whether it is suspended; if not, "
-            "Argo's controller doesn't get to it.",
-            cronworkflow=cron,
+            summary=f"the schedule `{schedule.cron}` has started nothing for longer than its longest gap",
+            do=f"`kubectl -n {names.namespace} get cronworkflow {schedule.name} -o yaml` shows whether it is "
+            "suspended; if not, Argo's controller doesn't get to it.",
+            cronworkflow=schedule.name,
         )
 
 
