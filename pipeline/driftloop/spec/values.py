@@ -61,7 +61,7 @@ def _function(text: str) -> str:
     if not colon or not all(part.isidentifier() and part.isascii() and not iskeyword(part) for part in parts):
         raise ValueError("must be a module and a function in it, such as train:train or model.train:run")
     if parts[0] == "driftloop":
-        raise ValueError("must not be in a module named `driftloop`, which is the name of this package; rename the file")
+        raise ValueError("must not be in a module named `driftloop`, the name of this package; rename it")
     return text
 
 
