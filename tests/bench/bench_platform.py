@@ -26,7 +26,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
-from driftloop.demo.demo_platform import Platform, answers, output, program  # noqa: E402
+from driftloop.demo.platform import Platform, answers, output, program  # noqa: E402
 from driftloop.errors import LocalError  # noqa: E402
 from driftloop.local.ground.state import State  # noqa: E402
 from driftloop.spec import load  # noqa: E402

@@ -29,7 +29,7 @@ from dataclasses import replace
 from pathlib import Path
 from hera.workflows import WorkflowTemplate
 from driftloop.plan import Names, plan
-from driftloop.resources import workflow
+from driftloop.resources.workflows import rollout, templates, training
 from driftloop.spec import load
 
 spec, folder, count = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
@@ -39,8 +39,8 @@ for number in range(count):
     named = replace(planned, names=Names(f"p{number:03}", f"p{number:03}"))
     # our functions end with build(); to_yaml does that itself
     WorkflowTemplate.build = lambda self: made.append(self)
-    workflow.train(named)
-    workflow.release(named)
+    templates.workflow_template(named, training.training_outline(named))
+    templates.workflow_template(named, rollout.rollout_outline(named))
     WorkflowTemplate.build = build
     while made:
         template = made.pop()

@@ -6,8 +6,8 @@ import pytest
 
 import driftloop.check
 from driftloop.check import RULES, Rule, check
-from driftloop.check.example import variant
 from driftloop.check.schema import Schema
+from tests.check.example import variant
 
 EXAMPLES = Path(driftloop.check.__file__).parent / "examples"
 WITHOUT = {"DL002", "DL003"}

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import driftloop.check
 from driftloop.check import RULES
-from driftloop.check.example import variant
+from tests.check.example import variant
 from tests.check.trees import NAMES, places, tree
 
 EXAMPLES = Path(driftloop.check.__file__).parent / "examples"

@@ -66,7 +66,7 @@ def test_a_halted_loop_starts_no_run_until_it_is_resumed(world: World) -> None:
     assert world.claims("p-2")
     done = world.types("halt", "p", *here, "--output", "json")
     assert json.loads(done.stdout) == {"pipeline": "p", "phase": "running", "halt": "by hand"}
-    assert "p halts when the run that is on is over" in done.stderr
+    assert "p is suspended once the current run has finished" in done.stderr
 
 
 def test_where_and_with_which_token(world: World) -> None:
@@ -78,8 +78,8 @@ def test_where_and_with_which_token(world: World) -> None:
     )
     assert "DRIFTLOOP_WEBHOOK_TOKEN is not set" in world.types("resume", "p", "--url", address, code=1).stderr
     done = world.types("halt", "q", "--state", str(world.state), code=1)
-    assert "no pipeline `q` runs in" in done.stderr
-    assert "there is: p" in done.stderr
+    assert "pipeline `q` does not run in" in done.stderr
+    assert "running: p" in done.stderr
     assert "nothing runs in" in world.types("halt", "p", "--state", str(world.state / "none"), code=1).stderr
     world.service.kill()
     assert "can't be reached" in world.types("resume", "p", "--state", str(world.state), code=1).stderr

@@ -63,7 +63,7 @@ def test_the_whole_life_of_a_platform(state: State, git: Git, envs: Path) -> Non
         assert "Open the shop" in driftloop("logs", *folder).stdout
         assert "listening" in driftloop("logs", "shop/a", *folder).stdout
         assert driftloop("logs", "a", *folder, code=1).stderr.count("shop/a") == 1
-        assert "no log has `nobody`" in driftloop("logs", "nobody", *folder, code=1).stderr
+        assert "log `nobody` does not exist" in driftloop("logs", "nobody", *folder, code=1).stderr
         exports = driftloop("env", *folder).stdout
         bucket = 'python -c \'import boto3; boto3.client("s3").create_bucket(Bucket="mine")\''
         subprocess.run(["sh", "-c", f'eval "$1"; {bucket}', "sh", exports], check=True, env=_path())
@@ -96,12 +96,12 @@ def test_explain_prints_the_three_lists() -> None:
 
 @pytest.mark.parametrize("command", ["down", "env", "status", "logs"])
 def test_a_folder_that_is_no_state_folder(tmp_path: Path, command: str) -> None:
-    assert "is no state folder" in driftloop(command, "--state", str(tmp_path), code=1).stderr
+    assert "is not a state folder" in driftloop(command, "--state", str(tmp_path), code=1).stderr
 
 
 def test_up_without_anything_to_run(tmp_path: Path) -> None:
     result = driftloop("up", "--state", str(tmp_path / "none"), code=1)
-    assert "nothing to run" in result.stderr
+    assert "does not exist" in result.stderr
     assert "driftloop up pipeline.yaml" in result.stderr
     assert not (tmp_path / "none").exists()
 

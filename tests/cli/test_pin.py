@@ -74,7 +74,7 @@ def test_render_pins_the_spec_and_the_tree(driftloop: Driftloop, small: Small, s
     assert f"asking {small.host} for the digests of 3 images" in said
     assert driftloop("render", "--into", out, "--check")[0] == 0, "what is committed renders the same by itself"
     code, _, said = driftloop("validate", spec)
-    assert "pins      every image goes by its digest" in said
+    assert "pins      every image is named by its digest" in said
 
 
 def test_a_tag_that_moved_is_said_and_a_pin_that_nothing_uses_goes(
@@ -96,8 +96,8 @@ def test_a_tag_that_moved_is_said_and_a_pin_that_nothing_uses_goes(
     code, _, said = driftloop("render", spec, *into, "--pin", *mirror(small))
     assert code == 0
     was = digest_of(b"trainer")
-    assert f"`ghcr.io/acme/digits-trainer:1.0.0` has moved, it was {was}: whoever pushed it changed" in said
-    assert "no pin for `ghcr.io/acme/digits-server:1.0.0` any more, which nothing uses" in said
+    assert f"`ghcr.io/acme/digits-trainer:1.0.0` has moved, its digest was {was}: the tag was pushed again" in said
+    assert "removed the pin of `ghcr.io/acme/digits-server:1.0.0`, which is not used any more" in said
     assert list(load(spec.read_text(), path="p").spec.pins)[1] == "ghcr.io/acme/digits-server:1.1.0"
 
 
@@ -147,12 +147,12 @@ def test_commit_pins_and_commits(driftloop: Driftloop, small: Small, spec: Path,
     ("args", "words"),
     [
         (("--pin", "--check"), "give one of them"),
-        (("--pin", "--mirror", "ghcr.io"), "is no HOST=URL"),
-        (("--pin", "--mirror", "ghcr.io=ftp://x"), "is no HOST=URL"),
-        (("--pin", "--mirror", "ghcr.io=https://"), "is no HOST=URL"),
-        (("--pin", "--mirror", "ghcr.io=https://h:99999"), "is no HOST=URL"),
-        (("--pin", "--mirror", "ghcr.io=https://[::1"), "is no HOST=URL"),
-        (("--pin", "--mirror", "ghcr.io=https://user:secret@h"), "is no HOST=URL"),
+        (("--pin", "--mirror", "ghcr.io"), "is not HOST=URL"),
+        (("--pin", "--mirror", "ghcr.io=ftp://x"), "is not HOST=URL"),
+        (("--pin", "--mirror", "ghcr.io=https://"), "is not HOST=URL"),
+        (("--pin", "--mirror", "ghcr.io=https://h:99999"), "is not HOST=URL"),
+        (("--pin", "--mirror", "ghcr.io=https://[::1"), "is not HOST=URL"),
+        (("--pin", "--mirror", "ghcr.io=https://user:secret@h"), "is not HOST=URL"),
     ],
 )
 def test_arguments_that_make_no_sense(

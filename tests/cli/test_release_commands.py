@@ -90,10 +90,10 @@ def test_a_surprise_is_refused_until_it_is_allowed(person):
     for command in ("plan", "commit"):
         done = person.types(command, "pipeline.yaml", *WHERE, code=1)
         assert said in done.stderr
-        assert "hint: if that is meant: --allow detector-removed" in done.stderr
+        assert "hint: to allow it: --allow detector-removed" in done.stderr
     assert person.git("rev-parse", "main") == tip
     done = person.types("commit", "pipeline.yaml", *WHERE, "--allow", "detectors", code=2)
-    assert "`detectors` is none of detector-removed, predictor-removed" in done.stderr
+    assert "`detectors` is not defined, must be one of: detector-removed, predictor-removed" in done.stderr
     person.types("plan", "pipeline.yaml", *WHERE, "--allow", "detector-removed")
     person.types("commit", "pipeline.yaml", *WHERE, "--allow", "detector-removed")
     assert person.git("rev-parse", "main^") == tip

@@ -118,7 +118,7 @@ def test_several_pipelines_are_rendered_and_checked_at_once(driftloop: Driftloop
     assert code == 0
     assert [line.partition(":")[0] for line in stderr.splitlines()] == ["digits", "other"]
     code, _, stderr = driftloop("render", "--into", out, "--check")
-    assert (code, stderr.count("are what")) == (0, 2)
+    assert (code, stderr.count("match")) == (0, 2)
     for name in ("digits", "other"):
         (out / f"workflows/{name}/retrain.service.yaml").unlink()
     code, stdout, stderr = driftloop("render", "--into", out, "--check", "--output", "json")
@@ -127,7 +127,7 @@ def test_several_pipelines_are_rendered_and_checked_at_once(driftloop: Driftloop
     assert "in 2 files:" in stderr
     assert "added    workflows/other/retrain.service.yaml" in stderr
     code, _, stderr = driftloop("render", "--into", tmp_path / "empty")
-    assert "holds no pipeline" in stderr
+    assert "has no pipeline" in stderr
     assert code == 1
 
 
@@ -141,7 +141,7 @@ def test_an_unchanged_tree_is_checked_without_rendering_it(
         raise AssertionError("rendered again")
 
     with monkeypatch.context() as patched:
-        patched.setattr("driftloop.cli.render.rendered", never)
+        patched.setattr("driftloop.operations.render.rendered", never)
         assert driftloop("render", spec, "--into", out, "--check")[0] == 0
         assert driftloop("render", "--into", out, "--check")[0] == 0
     # any change of a file, of the spec or of the code is a reason to render
@@ -163,7 +163,7 @@ def test_an_unchanged_tree_is_checked_without_rendering_it(
     assert driftloop("render", spec, "--into", out, "--check")[0] == 1
     spec.write_text(MINIMAL)
     monkeypatch.setattr(remembered, "_code", lambda: "other code")
-    monkeypatch.setattr("driftloop.cli.render.rendered", never)
+    monkeypatch.setattr("driftloop.operations.render.rendered", never)
     with pytest.raises(AssertionError, match="rendered again"):
         driftloop("render", spec, "--into", out, "--check")
 
@@ -211,8 +211,8 @@ def test_plan_says_what_happens(driftloop: Driftloop, spec: Path, tmp_path: Path
     assert stdout.splitlines() == [
         "settings",
         '  train.run: "train:train" -> "train:other"',
-        "what happens",
-        "  the next training run goes by the new steps; one that is on keeps its own",
+        "effects",
+        "  the next training run uses the new steps; a current run keeps its own",
         "objects",
         "  ~ WorkflowTemplate digits/digits-train",
     ]
@@ -230,8 +230,8 @@ def test_plan_for_a_pull_request(driftloop: Driftloop, spec: Path, tmp_path: Pat
     spec.write_text(MINIMAL.replace("train: {run", "train: {parameters: {why: 'a|b `c` <d>'}, run"))
     code, stdout, _ = driftloop("plan", spec, "--into", out, "--output", "markdown")
     assert code == 0
-    assert stdout.startswith("### `digits`: 2 changed\n\n- the next training run goes by the new steps")
-    assert '| `train.parameters.why` | `nothing` | ``"a\\|b `c` <d>"`` |' in stdout
+    assert stdout.startswith("### `digits`: 2 changed\n\n- the next training run uses the new steps")
+    assert '| `train.parameters.why` | `not set` | ``"a\\|b `c` <d>"`` |' in stdout
     assert "<details><summary>1 object</summary>" in stdout
     assert stdout.count("<details>") == stdout.count("</details>") == 2
     assert "\n```diff\n--- a/workflows/digits/pipeline.yaml\n" in stdout
@@ -272,7 +272,7 @@ def test_a_project_that_fits(driftloop: Driftloop, tmp_path: Path) -> None:
         ("train = 5\nclass A: ...\n", None),
         ("class train: ...\n", "must be a function;"),
         ("async def train(epochs, data, out): ...\n", "must be a plain function;"),
-        ("def train(epoch, data, out): ...\n", "spec.train.parameters.epochs is no argument of `train`"),
+        ("def train(epoch, data, out): ...\n", "spec.train.parameters.epochs is not an argument of `train`"),
         ("def train(epochs, out): ...\n", "must take the folder `data`"),
         ("def train(epochs, data, out, rate): ...\n", "its argument `rate`"),
         ("def train(epochs, data, out, checkpoint): ...\n", "write `checkpoint: true` under train"),
@@ -380,7 +380,7 @@ def test_init_never_overwrites(driftloop: Driftloop, tmp_path: Path) -> None:
     (tmp_path / "pipeline.yaml").write_text("mine")
     code, _, stderr = driftloop("init", tmp_path, "--name", "x")
     assert code == 1
-    assert "exists, must not be overwritten" in stderr
+    assert "exists already and is not overwritten" in stderr
     assert files(tmp_path) == {"pipeline.yaml": "mine"}
     code, _, stderr = driftloop("init", tmp_path / "new", "--name", "No Good")
     assert code == 1

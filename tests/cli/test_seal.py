@@ -69,9 +69,9 @@ def test_seal_then_reseal(keys):
 @pytest.mark.parametrize(
     ("args", "stdin", "code", "says"),
     [
-        (["--namespace", "m"], SECRET, 1, "--namespace says `m`"),
+        (["--namespace", "m"], SECRET, 1, "--namespace is `m`"),
         ([], "kind: ConfigMap\napiVersion: v1\n", 1, "found `ConfigMap`"),
-        ([], "", 1, "holds no object"),
+        ([], "", 1, "has no object"),
         ([], "a: [", 1, "is not YAML"),
         (["--scope", "anywhere"], SECRET, 2, "'strict', 'namespace-wide', 'cluster-wide'"),
         (["--re-seal"], SECRET, 2, "--private-key"),
@@ -157,7 +157,7 @@ def test_init_never_replaces_a_token_unasked(keys, tmp_path):
     ("args", "env", "says"),
     [
         (["--s3-endpoint", "s3.amazonaws.com"], {}, "must be a URL"),
-        (["--s3-endpoint", "https://s3.amazonaws.com"], {}, "no keys were given"),
+        (["--s3-endpoint", "https://s3.amazonaws.com"], {}, "keys of the object store are not set"),
         (["--git-url", "https://bot:hunter2@git.example/c.git"], {}, "holds a password"),
         ([], {"AWS_ACCESS_KEY_ID": "x"}, "only one of"),
     ],

@@ -1,12 +1,13 @@
-"""What `driftloop status` prints of what it was told."""
+"""The text of `driftloop status`."""
 
 import pytest
 
-from driftloop.cli.status import _outdated
+from driftloop.cli.status import _format_replacement
+from driftloop.operations.status import ReleaseStatus, VerdictStatus
 
 
 @pytest.mark.parametrize(
-    ("judged", "release", "said"),
+    ("scored", "release", "note"),
     [
         ("r1", {"production": "r1"}, ""),
         ("r1", {"production": "r2"}, " (replaced by r2, whose next window is not full yet)"),
@@ -14,5 +15,6 @@ from driftloop.cli.status import _outdated
         ("r1", None, ""),
     ],
 )
-def test_a_verdict_on_a_replaced_release_says_so(judged: str, release: dict[str, str] | None, said: str) -> None:
-    assert _outdated({"release": judged}, release) == said
+def test_a_verdict_on_a_replaced_release_says_so(scored: str, release: dict[str, str] | None, note: str) -> None:
+    status = ReleaseStatus("stable", release["production"], None, {}) if release is not None else None
+    assert _format_replacement(VerdictStatus.from_json({"release": scored}), status) == note

@@ -115,8 +115,8 @@ def test_it_waits_for_the_end(state, webhook, phase, code):
 
 
 def test_an_unknown_pipeline_lists_those_that_run(state):
-    assert "no pipeline `letters` runs" in trigger("letters", "--state", str(state), code=1).stderr
-    assert "there is: digits" in trigger("letters", "--state", str(state), code=1).stderr
+    assert "pipeline `letters` does not run" in trigger("letters", "--state", str(state), code=1).stderr
+    assert "running: digits" in trigger("letters", "--state", str(state), code=1).stderr
 
 
 def test_a_cluster_is_reached_by_its_address(webhook):

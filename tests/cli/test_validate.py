@@ -205,7 +205,7 @@ def test_explain(driftloop: Driftloop) -> None:
     assert stdout.startswith("DL401  The traffic of a SeldonDeployment does not sum to 100  (error)\n\nwhy: ")
     assert [line[:5] for line in driftloop("explain")[1].splitlines()] == [rule.code for rule in RULES]
     code, _, stderr = driftloop("explain", "DL999")
-    assert (code, "there is no finding `DL999`" in stderr) == (1, True)
+    assert (code, "finding `DL999` is not defined" in stderr) == (1, True)
     assert json.loads(driftloop("explain", "DL002", "--output", "json")[1])["example"] is None
 
 

@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -48,6 +50,44 @@ async def test_results_errors_and_time_limits_pass() -> None:
     assert await cancellation.wait_for(over, 0) == 3
 
 
+@pytest.fixture
+def mended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asyncio, "wait_for", cancellation.wait_for)
+
+
+PACKAGE = Path(__file__).parents[2] / "pipeline" / "driftloop"
+
+
+def test_every_program_starts_its_event_loop_mended() -> None:
+    starters = {"asyncio.run(", "asyncio.Runner(", "uvloop.run(", "uvloop.install(", "run_until_complete("}
+    modules = {
+        str(path.relative_to(PACKAGE))
+        for path in PACKAGE.rglob("*.py")
+        if any(starter in path.read_text() for starter in starters)
+    }
+    assert modules == {"clients/cancellation.py"}
+
+
+def test_an_import_patches_nothing() -> None:
+    code = (
+        "import asyncio; before = asyncio.wait_for; "
+        "import driftloop.clients.nats, driftloop.retrain.store, driftloop.services.bootstrap; "
+        "assert asyncio.wait_for is before"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="mended by Python itself")
+def test_a_program_runs_mended(tmp_path: Path) -> None:
+    code = (
+        "import asyncio\nfrom driftloop.clients import cancellation\n"
+        "async def main(): return asyncio.wait_for is cancellation.wait_for\n"
+        "assert cancellation.run(main())"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.usefixtures("mended")
 async def test_a_reader_of_nats_ends_whenever_it_is_told_to(tmp_path: Path) -> None:
     """Cancelled at the very moment a message comes, again and again."""
     server = nats(tmp_path).start()

@@ -6,7 +6,6 @@ import re
 import threading
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import pytest
 import yaml
@@ -16,30 +15,29 @@ from driftloop.cli.root import root
 from driftloop.cluster import status
 from driftloop.cluster.reader import ClusterError, ForbiddenError
 from driftloop.local.up.supervisor import Supervisor
-from driftloop.render import rendered
+from tests.golden.trees import UNLISTED, documents, release_text, tree
 
-GOLDEN = Path(__file__).parents[1] / "golden"
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 COMMIT, OLDER = "4f1c" * 10, "77ab" * 10
 
 PLURALS = {"VirtualService": "virtualservices", "SeldonDeployment": "seldondeployments", "Deployment": "deployments"}
 
 METRICS = """\
-# HELP detector_windows_total Windows judged
-# TYPE detector_windows_total counter
-detector_windows_total{alarm="true"} 2.0
-# HELP detector_window Number of the last window of this release
-# TYPE detector_window gauge
-detector_window 7.0
-# HELP detector_alarm 1 when the last window alarmed
-# TYPE detector_alarm gauge
-detector_alarm 1.0
-# HELP detector_score Score of the last window
-# TYPE detector_score gauge
-detector_score 1.5e-09
-# HELP detector_threshold Threshold of the last window
-# TYPE detector_threshold gauge
-detector_threshold 0.00015625
+# HELP driftloop_detector_windows_total Windows judged
+# TYPE driftloop_detector_windows_total counter
+driftloop_detector_windows_total{alarm="true"} 2.0
+# HELP driftloop_detector_window Number of the last window of this release
+# TYPE driftloop_detector_window gauge
+driftloop_detector_window 7.0
+# HELP driftloop_detector_alarm 1 when the last window alarmed
+# TYPE driftloop_detector_alarm gauge
+driftloop_detector_alarm 1.0
+# HELP driftloop_detector_score Score of the last window
+# TYPE driftloop_detector_score gauge
+driftloop_detector_score 1.5e-09
+# HELP driftloop_detector_threshold Threshold of the last window
+# TYPE driftloop_detector_threshold gauge
+driftloop_detector_threshold 0.00015625
 """
 
 
@@ -102,15 +100,7 @@ def kustomization(name, applied, ready="True", reason="ReconciliationSucceeded",
 
 def cluster(golden, **changes):
     """Path -> body of a cluster that runs a golden pipeline."""
-    folder = GOLDEN / golden
-    release = folder / "release.yaml"
-    tree = rendered((folder / "pipeline.yaml").read_text(), release.read_text() if release.exists() else None)
-    objects = [
-        document
-        for path, text in tree.items()
-        if not path.endswith(("/pipeline.yaml", "/release.yaml", "/kustomization.yaml"))
-        for document in yaml.safe_load_all(text)
-    ]
+    objects = [document for path, document in documents(tree(golden)) if not path.endswith(UNLISTED)]
     (home,) = (item for item in objects if item["kind"] == "Namespace")
     name, pipeline = home["metadata"]["name"], home["metadata"]["labels"]["app.kubernetes.io/name"]
     found = {
@@ -176,11 +166,11 @@ def test_a_release_is_read_from_what_routes_the_requests(golden):
     found = overview(cluster(golden))
     assert found["unknown"] == []
     (release,) = found["releases"].values()
-    file = GOLDEN / golden / "release.yaml"
-    if not file.exists():
+    text = release_text(golden)
+    if text is None:
         assert release == {"phase": "empty", "production": None, "candidate": None, "weights": {}}
         return
-    wanted = yaml.safe_load(file.read_text())["spec"]
+    wanted = yaml.safe_load(text)["spec"]
     assert release == {
         "phase": wanted["phase"],
         "production": wanted["production"]["id"],
@@ -204,7 +194,7 @@ def test_verdicts_decision_and_runs():
 
 def test_a_detector_that_has_judged_nothing_yet_has_no_verdict():
     paths = cluster("digits-released")
-    silent = re.sub(r"(?m)^(detector_\w+) .*$", r"\1 0.0", METRICS)
+    silent = re.sub(r"(?m)^(driftloop_detector_\w+) .*$", r"\1 0.0", METRICS)
     paths["/api/v1/namespaces/digits/services/digits-drift:8080/proxy/metrics"] = silent
     assert set(overview(paths)["verdicts"]) == {"digits/digits/outlier"}
 

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.golden.trees import NAMES, UNLISTED, tree, write_tree
+
 ROOT = Path(__file__).parents[2]
 CLUSTER = ROOT / "cluster"
 INFRASTRUCTURE = CLUSTER / "infrastructure"
@@ -72,15 +74,17 @@ def test_every_folder_builds(folder):
         assert build(folder)
 
 
-RENDERED = sorted(p.parent for p in (ROOT / "tests" / "golden").glob("*/expected/*/*/kustomization.yaml"))
+RENDERED = [
+    (name, path.rpartition("/")[0]) for name in NAMES for path in tree(name) if path.endswith("/kustomization.yaml")
+]
 
 
 @needs_kubectl
-@pytest.mark.parametrize("folder", RENDERED, ids=lambda p: str(p.relative_to(ROOT / "tests" / "golden")))
-def test_every_rendered_folder_builds_to_exactly_its_objects(folder):
+@pytest.mark.parametrize(("name", "folder"), RENDERED)
+def test_every_rendered_folder_builds_to_exactly_its_objects(name, folder, tmp_path):
     """Both back ends, every state of a release."""
-    unlisted = {"kustomization.yaml", "pipeline.yaml", "release.yaml"}
-    written = [d for p in folder.glob("*.yaml") if p.name not in unlisted for d in documents(p.read_text())]
+    folder = write_tree(name, tmp_path) / folder
+    written = [d for p in folder.glob("*.yaml") if p.name not in UNLISTED for d in documents(p.read_text())]
     key = {(d["kind"], d["metadata"].get("namespace"), d["metadata"]["name"]): d for d in written}
     assert {(d["kind"], d["metadata"].get("namespace"), d["metadata"]["name"]): d for d in build(folder)} == key
 
@@ -154,8 +158,8 @@ def test_the_order_converges(profile):
 
 
 def rendered_groups():
-    for tree in ("workflows", "deployments", "monitors"):
-        for path in (ROOT / tree).rglob("*.yaml"):
+    for part in ("workflows", "deployments", "monitors"):
+        for path in (ROOT / part).rglob("*.yaml"):
             for document in documents(path.read_text()):
                 if path.name not in ("kustomization.yaml", "pipeline.yaml", "release.yaml"):
                     yield path, group(document)
@@ -256,22 +260,20 @@ def test_profile_lite_fits_on_a_small_node(capsys):
             assert found, f"{name} says nothing about its requests"
             rows.append((name, sum(quantity(c, "cpu") for c, _ in found), sum(quantity(m, "memory") for _, m in found)))
     # a production release and a candidate in shadow, with the detectors of the digits example
-    golden = ROOT / "tests" / "golden"
-    released = sorted((golden / "plain-shadow" / "expected").rglob("*.deployment.yaml"))
-    released += sorted(
-        p
-        for name in ("drift", "outlier")
-        for p in (golden / "digits-released" / "expected").rglob(f"{name}.deployment.yaml")
-    )
-    assert released, "the golden tree of a released pipeline has moved"
-    for path in released:
-        (document,) = documents(path.read_text())
+    released = [text for path, text in tree("plain-shadow").items() if path.endswith(".deployment.yaml")]
+    detectors = ("drift.deployment.yaml", "outlier.deployment.yaml")
+    released += [text for path, text in tree("digits-released").items() if path.endswith(detectors)]
+    assert len(released) == 6
+    for text in released:
+        (document,) = documents(text)
         total = pods(document)
         rows.append((document["metadata"]["name"], total["cpu"], total["memory"]))
     # EventSource and Sensor become one pod each
-    for path in sorted((golden / "plain-shadow" / "expected" / "workflows").rglob("retrain.*.yaml")):
-        found = requests(documents(path.read_text())[0].get("spec", {}).get("template", {}), [])
-        rows += [(path.stem, quantity(c, "cpu"), quantity(m, "memory")) for c, m in found]
+    for path, text in tree("plain-shadow").items():
+        if not path.startswith("workflows/plain-shadow/retrain."):
+            continue
+        found = requests(documents(text)[0].get("spec", {}).get("template", {}), [])
+        rows += [(path.rpartition("/")[2], quantity(c, "cpu"), quantity(m, "memory")) for c, m in found]
     cpu, memory = sum(r[1] for r in rows), sum(r[2] for r in rows)
     with capsys.disabled():
         print()

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from driftloop.contract.streams import DetectorStreams
 from driftloop.retrain.decision import Outcome, Phase, Policy
-from driftloop.services.analysis.service import TAKEN, Judge, Settings
+from driftloop.services.analysis.service import TAKEN, AnalysisService, AnalysisSettings
 from driftloop.services.decision.door import KINDS
 from driftloop.services.decision.door import Door as DecisionDoor
 from driftloop.services.decision.loop import FIRED, Loop
@@ -23,13 +23,13 @@ from driftloop.services.detector.door import Door as DetectorDoor
 from driftloop.services.detector.emit import Emitter
 from driftloop.services.detector.judge import ALARMS, ROWS
 from driftloop.services.detector.judge import Judge as Detector
+from tests.golden.trees import NAMES, documents, tree
 from tests.resources.test_logger import ask, standing
 from tests.resources.test_network import matches
 from tests.support.promql import asked
 
 ROOT = Path(__file__).parents[2]
 WATCHING = ROOT / "cluster" / "infrastructure" / "configs" / "watching"
-GOLDEN = ROOT / "tests" / "golden"
 STACK = ROOT / "cluster" / "infrastructure" / "monitoring" / "kube-prometheus-stack.yaml"
 
 TARGET = {"namespace", "pod", "container", "job", "instance", "endpoint"}
@@ -101,18 +101,24 @@ async def envoy(folder):
     return found
 
 
+def rendered(suffix):
+    """(pipeline, object) of the golden trees' files whose paths end like this."""
+    for name in NAMES:
+        yield from ((name, document) for path, document in documents(tree(name)) if path.endswith(suffix))
+
+
 def dashboards():
     """(where, dashboard): the platform's, and those of pipelines that bring one."""
     yield "platform", json.loads((WATCHING / "driftloop.json").read_text())
-    for file in GOLDEN.glob("*/expected/monitors/*/dashboard.configmap.yaml"):
-        ((_, text),) = yaml.safe_load(file.read_text())["data"].items()
-        yield file.parent.name, json.loads(text)
+    for name, document in rendered("dashboard.configmap.yaml"):
+        ((_, text),) = document["data"].items()
+        yield name, json.loads(text)
 
 
 def rules():
     """Every PrometheusRule: the platform's, and those of pipelines that bring one."""
-    files = (*WATCHING.glob("*.prometheusrule.yaml"), *GOLDEN.glob("*/expected/monitors/*/*.prometheusrule.yaml"))
-    return [yaml.safe_load(file.read_text()) for file in files]
+    platform = [yaml.safe_load(file.read_text()) for file in WATCHING.glob("*.prometheusrule.yaml")]
+    return platform + [document for _, document in rendered(".prometheusrule.yaml")]
 
 
 def expressions():
@@ -133,8 +139,8 @@ def expressions():
 def targets():
     """Labels that the PodMonitors copy from pods."""
     found = set()
-    for file in (*WATCHING.glob("*.podmonitor.yaml"), *GOLDEN.glob("*/expected/monitors/*/*.podmonitor.yaml")):
-        for label in yaml.safe_load(file.read_text())["spec"].get("podTargetLabels", []):
+    for monitor in (one for name in NAMES for one in monitors(name)):
+        for label in monitor["spec"].get("podTargetLabels", []):
             found.add(re.sub(r"\W", "_", label))
     return found
 
@@ -168,8 +174,13 @@ async def test_every_metric_and_label_exists(tmp_path):
 
 
 def test_what_is_ours_is_what_the_services_say():
-    assert {"detector_score", "detector_alarm", "decision_events_total", "driftloop_judge_waiting"} <= set(ours())
-    assert ours()["decision_phase"] == {"phase"}
+    assert {
+        "driftloop_detector_score",
+        "driftloop_detector_alarm",
+        "driftloop_decision_events_total",
+        "driftloop_analysis_waiting_responses",
+    } <= set(ours())
+    assert ours()["driftloop_decision_phase"] == {"phase"}
 
 
 def started():
@@ -182,7 +193,7 @@ def started():
     Detector(None, names, Config("ks", 10), None, width=1, registry=detector)
     DetectorDoor(None, bool, names, detector)
     Emitter(None, names, None, "", detector)
-    judge = Judge(Settings("p", "n", ""), None)._registry
+    judge = AnalysisService(AnalysisSettings("p", "n", ""), None)._registry
     return {family.name: family for registry in (decision, detector, judge) for family in registry.collect()}
 
 
@@ -191,13 +202,13 @@ def test_counters_begin_with_0():
     found = started()
     assert {f"{name}_total" if family.type == "counter" else name for name, family in found.items()} == set(ours())
     for name, label, values in (
-        ("decision_events", "kind", KINDS),
-        ("decision_fires", "result", FIRED),
-        ("detector_events", "result", RESULTS),
-        ("detector_rows", "result", ROWS),
-        ("detector_windows", "alarm", ALARMS),
-        ("detector_verdicts_sent", None, (None,)),
-        ("driftloop_judge_responses", "what", TAKEN),
+        ("driftloop_decision_events", "kind", KINDS),
+        ("driftloop_decision_fires", "result", FIRED),
+        ("driftloop_detector_events", "result", RESULTS),
+        ("driftloop_detector_rows", "result", ROWS),
+        ("driftloop_detector_windows", "alarm", ALARMS),
+        ("driftloop_detector_verdicts_sent", None, (None,)),
+        ("driftloop_analysis_responses", "what", TAKEN),
     ):
         counts = [one for one in found.pop(name).samples if one.name.endswith("_total")]
         assert {one.labels.get(label): one.value for one in counts} == dict.fromkeys(values, 0), name
@@ -206,25 +217,21 @@ def test_counters_begin_with_0():
 
 def pods(name):
     """(labels, port names and numbers) of every pod that runs for long; Seldon's as its operator makes them."""
-    for file in (GOLDEN / name / "expected").rglob("*.yaml"):
-        if file.name.endswith(".deployment.yaml"):
-            template = yaml.safe_load(file.read_text())["spec"]["template"]
+    for path, document in documents(tree(name)):
+        if path.endswith(".deployment.yaml"):
+            template = document["spec"]["template"]
             ports = [port for one in template["spec"]["containers"] for port in one.get("ports", [])]
             yield template["metadata"]["labels"], [(port["name"], port["containerPort"]) for port in ports]
-        elif file.name.endswith(".seldondeployment.yaml"):
-            deployment = yaml.safe_load(file.read_text())
-            for predictor in deployment["spec"]["predictors"]:
-                own = {"seldon-deployment-id": deployment["metadata"]["name"], **predictor["labels"]}
+        elif path.endswith(".seldondeployment.yaml"):
+            for predictor in document["spec"]["predictors"]:
+                own = {"seldon-deployment-id": document["metadata"]["name"], **predictor["labels"]}
                 yield own | {"app.kubernetes.io/managed-by": "seldon-core"}, [("metrics", 8000), ("metrics", 6000)]
 
 
 def monitors(name):
     """Every PodMonitor that sees a golden tree's pods."""
-    files = [*WATCHING.glob("*.podmonitor.yaml"), *(GOLDEN / name / "expected").rglob("*.podmonitor.yaml")]
-    return [yaml.safe_load(file.read_text()) for file in files]
-
-
-NAMES = sorted(file.parent.name for file in GOLDEN.glob("*/pipeline.yaml"))
+    platform = [yaml.safe_load(file.read_text()) for file in WATCHING.glob("*.podmonitor.yaml")]
+    return platform + [document for path, document in documents(tree(name)) if path.endswith(".podmonitor.yaml")]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -266,11 +273,11 @@ def test_no_alert_stands_twice():
 
 def test_values_that_are_asked_for_are_values_that_are_said():
     said = {
-        ("decision_phase", "phase"): set(get_args(Phase)),
-        ("decision_outcome", "outcome"): set(get_args(Outcome)),
-        ("decision_events_total", "kind"): set(KINDS),
-        ("detector_windows_total", "alarm"): {"true", "false"},
-        ("detector_events_total", "result"): set(RESULTS),
+        ("driftloop_decision_phase", "phase"): set(get_args(Phase)),
+        ("driftloop_decision_outcome", "outcome"): set(get_args(Outcome)),
+        ("driftloop_decision_events_total", "kind"): set(KINDS),
+        ("driftloop_detector_windows_total", "alarm"): {"true", "false"},
+        ("driftloop_detector_events_total", "result"): set(RESULTS),
     }
     met = set()
     for where, expression, _ in expressions():

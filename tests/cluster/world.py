@@ -19,6 +19,7 @@ from cluster.git_server import serving
 from cluster.kube import Kube, node_facing_address
 from cluster.streams import Streams
 from cluster.traffic import Traffic
+from uv import find_uv_bin
 
 from driftloop.clients.s3 import Location, Store, location
 
@@ -193,7 +194,7 @@ class World:
         """Labelled batches of `kind` into the data bucket."""
         script = EXAMPLE / "batches.py"
         env = {**os.environ, **self.s3()}
-        command = ["uv", "run", "-q", script, "labelled", "--kind", kind, "--to", "s3://digits/batches"]
+        command = [find_uv_bin(), "run", "-q", script, "labelled", "--kind", kind, "--to", "s3://digits/batches"]
         subprocess.run(command, env=env, check=True, capture_output=True)
         self.say(f"{kind} batches lie in s3://digits/batches")
 
@@ -211,7 +212,7 @@ class World:
         folder = self.folder / "traffic"
         file = folder / f"{kind}.jsonl"
         if not file.exists():
-            command = ["uv", "run", "-q", EXAMPLE / "batches.py", "traffic", "--kind", kind, "--to", folder]
+            command = [find_uv_bin(), "run", "-q", EXAMPLE / "batches.py", "traffic", "--kind", kind, "--to", folder]
             subprocess.run(command, check=True, capture_output=True)
         return [(row["x"], row["y"]) for row in map(json.loads, file.read_text().splitlines())]
 

@@ -18,7 +18,7 @@ def test_a_setting_is_read_from_an_environment() -> None:
 
 @pytest.mark.parametrize("environment", [{}, {"DRIFTLOOP_WEBHOOK_TOKEN": ""}])
 def test_a_missing_setting_tells_its_key_and_object(environment: dict[str, str]) -> None:
-    with pytest.raises(MissingSettingError, match="^DRIFTLOOP_WEBHOOK_TOKEN is not set\n") as error:
+    with pytest.raises(MissingSettingError, match=r"^DRIFTLOOP_WEBHOOK_TOKEN is not set\n") as error:
         platform.WEBHOOK_TOKEN.read(environment)
     assert error.value.hint is not None
     assert "`webhook-token` of the Secret `driftloop-platform`" in error.value.hint

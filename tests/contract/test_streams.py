@@ -57,7 +57,7 @@ def test_a_subject_token_has_no_dot_or_wildcard() -> None:
 
 
 def test_a_bucket_is_a_stream() -> None:
-    assert [(bucket.stream, bucket.prefix) for bucket in BUCKETS][0] == (
+    assert next((bucket.stream, bucket.prefix) for bucket in BUCKETS) == (
         "KV_driftloop-decisions",
         "$KV.driftloop-decisions.",
     )

@@ -9,9 +9,10 @@ import pytest
 from aiohttp import web
 from click.testing import CliRunner
 
-from driftloop.cli.demo import _empty, command
-from driftloop.demo.demo_screen import Screen, percent
-from driftloop.demo.demo_traffic import Row, Tally, Traffic, read_rows
+from driftloop.cli.demo import command
+from driftloop.demo.screen import Screen, percent
+from driftloop.demo.tour import empty_folder
+from driftloop.demo.traffic import Row, Tally, Traffic, read_rows
 from driftloop.errors import LocalError
 from driftloop.local.ground.state import State, free_port
 
@@ -62,7 +63,7 @@ async def test_counts_right_answers_of_each_turn_and_gives_every_request_its_own
         second = traffic.turn("unlabelled")
         await sent(second, 5)
         traffic.pause()
-    assert first.judged == first.answered == first.sent
+    assert first.labelled == first.answered == first.sent
     assert abs(first.accuracy - 0.5) < 0.05
     assert second.answered == second.sent
     assert math.isnan(second.accuracy)
@@ -83,8 +84,8 @@ async def test_keeps_its_rate(model):
     ("status", "body", "reason"),
     [
         (503, {}, "HTTP 503"),
-        (200, {"data": {}}, "an answer that is no prediction"),
-        (200, [], "an answer that is no prediction"),
+        (200, {"data": {}}, "the answer is not a prediction"),
+        (200, [], "the answer is not a prediction"),
     ],
 )
 async def test_a_failed_request_is_counted_by_its_reason(model, status, body, reason):
@@ -108,7 +109,7 @@ def test_reads_rows(tmp_path):
     file.write_text('{"x": [1, 2.5], "y": 3}\n{"x": [0, 0]}\n')
     assert read_rows(file) == (Row((1, 2.5), 3), Row((0, 0), None))
     file.write_text("")
-    with pytest.raises(LocalError, match="holds no rows"):
+    with pytest.raises(LocalError, match="has no rows"):
         read_rows(file)
 
 
@@ -151,24 +152,24 @@ def test_percent():
 
 
 def test_takes_over_only_what_a_demo_left(tmp_path):
-    _empty(State.at(tmp_path / "new"))
+    empty_folder(State.at(tmp_path / "new"))
     home = tmp_path / "home"
     home.mkdir()
     (home / "thesis.tex").write_text("years of work")
     with pytest.raises(LocalError, match="not a demo's folder"):
-        _empty(State.at(home))
+        empty_folder(State.at(home))
     assert (home / "thesis.tex").exists()
 
     state = State.at(tmp_path / "state")
     state.create()
     with pytest.raises(LocalError, match="not a demo's folder"):
-        _empty(state)
+        empty_folder(state)
     (state.root / "demo").mkdir()
     (state.envs / "kept").mkdir()
     state.timeline.write_text("{}\n")
-    with state.lock(), pytest.raises(LocalError, match="runs"):
-        _empty(state)
-    _empty(state)
+    with state.lock(), pytest.raises(LocalError, match="in use"):
+        empty_folder(state)
+    empty_folder(state)
     assert (state.envs / "kept").exists()
     assert not state.timeline.exists()
     assert not state.nats.exists()

@@ -18,7 +18,7 @@ from support.streams import stored
 
 from driftloop.clients import events
 from driftloop.clients.nats import connection
-from driftloop.demo.demo_platform import Platform, answers
+from driftloop.demo.platform import Platform, answers
 from driftloop.errors import LocalError
 from driftloop.local.ground.state import State
 

@@ -23,7 +23,7 @@ from support.loops import applied
 from support.streams import stored
 
 from driftloop.clients.nats import connection
-from driftloop.demo.demo_platform import Platform
+from driftloop.demo.platform import Platform
 from driftloop.errors import LocalError
 from driftloop.local.ground.state import State
 

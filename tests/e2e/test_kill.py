@@ -23,8 +23,8 @@ from support.streams import stored
 
 from driftloop.clients import events
 from driftloop.clients.nats import connection
-from driftloop.demo.demo_platform import Platform, answers
-from driftloop.demo.demo_traffic import Row, Traffic, read_rows
+from driftloop.demo.platform import Platform, answers
+from driftloop.demo.traffic import Row, Traffic, read_rows
 from driftloop.local.ground.state import State
 
 DIGITS = Path(__file__).parents[2] / "examples" / "digits"

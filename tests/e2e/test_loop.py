@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from support.loops import applied, batches, processes_of
 
-from driftloop.demo.demo_platform import Platform, answers
-from driftloop.demo.demo_traffic import Row, Traffic, read_rows
+from driftloop.demo.platform import Platform, answers
+from driftloop.demo.traffic import Row, Traffic, read_rows
 from driftloop.local.ground.state import State
 from driftloop.spec import load
 

@@ -14,7 +14,7 @@ import pytest
 from support.loops import applied
 
 from driftloop.clients import s3
-from driftloop.demo.demo_platform import Platform, answers
+from driftloop.demo.platform import Platform, answers
 from driftloop.git.repository import Repository
 from driftloop.local.ground.state import State
 from driftloop.operations import releases as pipelines

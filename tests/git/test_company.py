@@ -59,6 +59,7 @@ if random.random() < 0.25:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_twenty_writers_lose_nothing(remote, repository, git, tmp_path):
     pipelines.commit_spec(repository, SPEC)
@@ -90,10 +91,15 @@ def test_twenty_writers_lose_nothing(remote, repository, git, tmp_path):
         for name in names
     }
     refused = 0
-    for name, writer in writers.items():
-        out, err = writer.communicate(timeout=280)
-        assert writer.returncode == 0, (name, err)
-        refused += int(out)
+    try:
+        for name, writer in writers.items():
+            out, err = writer.communicate(timeout=280)
+            assert writer.returncode == 0, (name, err)
+            refused += int(out)
+    finally:  # also when a person interrupts the tests
+        for writer in writers.values():
+            writer.kill()
+            writer.wait()
     assert refused > 0, "the server refused nobody, so nothing was shown"
 
     assert git("rev-list", "--min-parents=2", "main") == "", "the history is linear"

@@ -1,26 +1,20 @@
 """Everything that is rendered is understood."""
 
-from pathlib import Path
-
 import pytest
-import yaml
 
 from driftloop.local.argo.parts import NotUnderstoodError
 from driftloop.local.argo_run.check import KINDS, check
-
-GOLDEN = Path(__file__).parents[1] / "golden"
-TREES = sorted(folder.name for folder in GOLDEN.iterdir() if (folder / "expected").is_dir())
+from tests.golden.trees import NAMES, documents, tree
 
 
-@pytest.mark.parametrize("tree", TREES)
-def test_rendered_objects_are_understood(tree: str) -> None:
-    found = []
-    for file in sorted((GOLDEN / tree / "expected").rglob("*.yaml")):
-        for item in yaml.safe_load_all(file.read_text()):
-            if isinstance(item, dict) and item.get("kind") in KINDS:
-                check(item)
-                found.append(item["kind"])
-    assert {"WorkflowTemplate", "EventSource", "Sensor"} <= set(found)
+@pytest.mark.parametrize("name", NAMES)
+def test_rendered_objects_are_understood(name: str) -> None:
+    kinds = set()
+    for _, item in documents(tree(name)):
+        if item["kind"] in KINDS:
+            check(item)
+            kinds.add(item["kind"])
+    assert {"WorkflowTemplate", "EventSource", "Sensor"} <= kinds
 
 
 def test_what_is_not_understood_has_a_name() -> None:

@@ -14,8 +14,8 @@ from driftloop.local.argo.nodes import ENDED, Node, Outputs, Phase, Site
 from driftloop.local.argo_workflows import dag, lifecycle, loops, retries, tags, variables
 from driftloop.local.argo_workflows.model import Arguments, Hook, Hooks, RetryStrategy, Task, Template, WorkflowSpec
 from driftloop.local.argo_workflows.variables import Call, View
-from driftloop.resources.workflows import pods
-from driftloop.resources.workflows.pods import AWAY
+from driftloop.resources.workflows import templates
+from driftloop.resources.workflows.retries import AWAY, user_retries
 from driftloop.spec.resources import Retries
 
 PHASES: tuple[Phase, ...] = ("Succeeded", "Failed", "Error", "Skipped", "Omitted")
@@ -143,7 +143,9 @@ def test_a_users_step_is_tried_again_unless_another_try_would_end_alike(
     code: int, message: str, again: bool, resuming: bool
 ) -> None:
     for resumes, expected in ((False, again), (True, resuming)):
-        rendered = pods.retries(Retries(limit=2), resumes=resumes).model_dump(mode="json", by_alias=True)
+        rendered = templates.retry_strategy(user_retries(Retries(limit=2), resumes=resumes)).model_dump(
+            mode="json", by_alias=True
+        )
         strategy = RetryStrategy.model_validate(rendered)
         last = node("n", "Failed", message=message, outputs=Outputs(exit_code=code))
         assert isinstance(retries.after(strategy, last, attempt=0, elapsed=0), retries.Again) == expected

@@ -17,7 +17,7 @@ import pytest
 from driftloop.clients.s3 import Location
 from driftloop.local.argo.store import BUCKET, STREAM, Change, OvertakenError, Workflows
 from driftloop.local.argo_workflows.collector import Collector
-from driftloop.resources.workflows.pods import AWAY
+from driftloop.resources.workflows.retries import AWAY
 from tests.local import argo_world
 from tests.local.argo_world import Json, World, artifact, container, out_parameter, spec, until
 

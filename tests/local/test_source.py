@@ -10,6 +10,7 @@ import yaml
 from driftloop.errors import LocalError
 from driftloop.local.flux import source
 from driftloop.local.ground import kinds
+from tests.golden.trees import write_tree
 from tests.local.conftest import deployment, kustomization
 
 CONFIG = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c", "namespace": "n"}, "data": {"a": "b"}}
@@ -156,9 +157,9 @@ def test_the_three_lists_do_not_overlap_and_are_all_explained() -> None:
 
 
 @pytest.mark.parametrize("name", ["observability", "observability-seldon"])
-def test_what_a_pipeline_is_watched_by_has_no_effect_and_says_so(name: str) -> None:
-    golden = Path(__file__).parents[1] / "golden" / name / "expected"
-    found = next(one for one in source.read(golden, "dev") if one.kustomization.name == f"{name}-monitors")
+def test_what_a_pipeline_is_watched_by_has_no_effect_and_says_so(name: str, tmp_path: Path) -> None:
+    folder = write_tree(name, tmp_path)
+    found = next(one for one in source.read(folder, "dev") if one.kustomization.name == f"{name}-monitors")
     assert found.error is None
     notes = [note for note in found.notes if "Prometheus runs" in note or "Grafana runs" in note]
     assert [note.split(" ")[0] for note in notes] == ["PodMonitor", "PrometheusRule", "ConfigMap"]

@@ -35,7 +35,7 @@ OUTLIER = "    outlier: {detector: iforest, window: 200, alarmRate: 0.001}\n"
 
 def test_a_new_pipeline_adds_everything() -> None:
     found = impact({}, rendered(SPEC, None), pipeline="digits")
-    assert found.effects == ("the pipeline is new: nothing answers before its first run has released a model",)
+    assert found.effects == ("the pipeline is new: predictions are answered once its first run has released a version",)
     assert {resource.change for resource in found.resources} == {"added"}
     assert Resource("added", "WorkflowTemplate", "digits", "digits-train") in found.resources
     assert found.settings == found.surprises == ()
@@ -44,7 +44,7 @@ def test_a_new_pipeline_adds_everything() -> None:
 def test_training_changes_with_the_next_run() -> None:
     found = of(("epochs: 12", "epochs: 20"))
     assert found.settings == (Setting("train.parameters.epochs", 12, 20),)
-    assert found.effects == ("the next training run goes by the new steps; one that is on keeps its own",)
+    assert found.effects == ("the next training run uses the new steps; a current run keeps its own",)
     assert [(r.change, r.name) for r in found.resources] == [("changed", "digits-train")]
     assert not found.surprises
 
@@ -77,7 +77,7 @@ def test_an_autoscaler_changes_the_number_of_pods_and_no_pod(backend: str) -> No
         return impact(*(rendered(spec, RELEASE) for spec in specs), pipeline="digits").effects
 
     fixed, scaled = f", backend: {backend}, replicas: 2", f", backend: {backend}, autoscale: {{min: 2, max: 6}}"
-    said = f"production {ID} runs with 2 to 6 pods, aiming at 70 % of the CPU they ask for"
+    said = f"production {ID} runs with 2 to 6 pods, with a target of 70 % of their requested CPU"
     assert effects(fixed, scaled) == (said,)
     assert effects(scaled, fixed) == (f"production {ID} runs with 2 pods",)
     hotter = scaled.replace("max: 6", "max: 6, cpu: 90")
@@ -86,7 +86,7 @@ def test_an_autoscaler_changes_the_number_of_pods_and_no_pod(backend: str) -> No
 
 def test_the_pods_of_production_are_replaced() -> None:
     found = of(("digits-server:1.0.0", "digits-server:1.1.0"))
-    assert f"production {ID} gets new pods, one at a time, while the old ones answer" in found.effects
+    assert f"production {ID} gets new pods by a rolling update" in found.effects
     assert not found.surprises
 
 
@@ -97,8 +97,8 @@ def test_another_protocol_is_other_pods_and_other_requests() -> None:
         for protocol in ("seldon", "v2")
     )
     assert impact(before, after, pipeline="digits").effects == (
-        f"production {ID} gets new pods, one at a time, while the old ones answer",
-        "requests and answers are in protocol `v2`, at its own path: whoever sends them has to change, too",
+        f"production {ID} gets new pods by a rolling update",
+        "requests and answers use protocol `v2` at another path: clients have to change as well",
     )
 
 
@@ -106,14 +106,14 @@ def test_a_schedule_and_its_end() -> None:
     spec = edited(('    run: "train:train"\n', '    run: "train:train"\n    schedule: "0 3 * * *"\n'))
     without, with_one = rendered(SPEC, None), rendered(spec, None)
     assert "runs also start at 0 3 * * * (UTC)" in impact(without, with_one, pipeline="digits").effects
-    assert "no run starts by the clock any more" in impact(with_one, without, pipeline="digits").effects
+    assert "no schedule starts runs any more" in impact(with_one, without, pipeline="digits").effects
 
 
 def test_looking_for_new_data_is_no_schedule() -> None:
     spec = edited(('    run: "train:train"\n', '    run: "train:train"\n    newData: "*/5 * * * *"\n'))
     without, with_it = rendered(SPEC, None), rendered(spec, None)
     assert "new data is looked for at */5 * * * * (UTC)" in impact(without, with_it, pipeline="digits").effects
-    assert "new data starts no run any more" in impact(with_it, without, pipeline="digits").effects
+    assert "new data does not start runs any more" in impact(with_it, without, pipeline="digits").effects
 
 
 def test_production_without_its_detector_is_a_surprise() -> None:
@@ -124,9 +124,9 @@ def test_production_without_its_detector_is_a_surprise() -> None:
     (surprise,) = found.surprises
     assert surprise.code == "detector-removed"
     assert surprise.what == f"the outlier detector of production {ID} goes away"
-    with pytest.raises(SurpriseError, match=r"outlier detector .* not watched") as caught:
+    with pytest.raises(SurpriseError, match=r"outlier detector .* not monitored") as caught:
         refuse(found, frozenset({"predictor-removed"}))
-    assert caught.value.hint == "if that is meant: --allow detector-removed"
+    assert caught.value.hint == "to allow it: --allow detector-removed"
     refuse(found, frozenset({"detector-removed"}))
 
 
@@ -138,8 +138,8 @@ def test_another_back_end_takes_production_away_for_a_while() -> None:
     found = of(("serve: {model", "serve: {backend: plain, model"))
     (surprise,) = found.surprises
     assert surprise.code == "predictor-removed"
-    assert surprise.what == f"{ID} answers 100 % of the requests as SeldonDeployment and comes back as Deployment"
-    assert f"production {ID} goes away as SeldonDeployment and comes back as Deployment" in found.effects
+    assert surprise.what == f"{ID} answers 100 % of the requests as SeldonDeployment and is replaced by a Deployment"
+    assert f"production {ID} is removed as SeldonDeployment and added as Deployment" in found.effects
 
 
 def test_a_candidate_that_sees_only_a_copy_may_go() -> None:

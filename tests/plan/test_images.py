@@ -10,7 +10,7 @@ from driftloop.plan import images, plan
 from driftloop.release import record
 from driftloop.render import rendered
 from driftloop.spec import InvalidSpec, load, pins, read
-from tests.golden import test_golden as golden
+from tests.golden.trees import spec_text
 from tests.pipelines import version
 from tests.spec.specs import MINIMAL, changed
 
@@ -48,7 +48,7 @@ def everything(text: str) -> set[str]:
     "name", ["minimal", "no-monitors", "plain", "steps", "pinned", "graph", "server-triton", "server-sklearn"]
 )
 def test_what_a_tree_names_is_known_beforehand_and_can_be_pinned(name: str) -> None:
-    text = (golden.HERE / name / "pipeline.yaml").read_text()
+    text = spec_text(name)
     bare = pins.written(text, {}, path="p")
     pipeline = load(bare, path="p")
     assert everything(bare) == set(images.named(pipeline))
@@ -59,7 +59,7 @@ def test_what_a_tree_names_is_known_beforehand_and_can_be_pinned(name: str) -> N
 
 
 def test_a_pin_changes_images_and_nothing_else() -> None:
-    text = (golden.HERE / "plain" / "pipeline.yaml").read_text()
+    text = spec_text("plain")
     wanted = dict.fromkeys(images.named(load(text, path="p")), DIGEST)
     before, after = rendered(text, None), rendered(pins.written(text, wanted, path="p"), None)
     spec = "workflows/plain/pipeline.yaml"

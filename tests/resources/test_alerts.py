@@ -17,24 +17,26 @@ from hypothesis import given, settings
 from driftloop.release import record
 from driftloop.render import rendered
 from tests.check.test_generated import specs
+from tests.golden.trees import tree
 from tests.pipelines import version
 from tests.support.promql import parsed
 
 ROOT = Path(__file__).parents[2]
 PROMTOOL = shutil.which("promtool")
 needs_promtool = pytest.mark.skipif(PROMTOOL is None, reason="promtool is not on this machine")
-FILES = {
-    name: ROOT / "tests" / "golden" / name / "expected" / "monitors" / name / "alerts.prometheusrule.yaml"
-    for name in ("observability", "observability-seldon")
-} | {"platform": ROOT / "cluster" / "infrastructure" / "configs" / "watching" / "driftloop.prometheusrule.yaml"}
+RULES = ("observability", "observability-seldon", "platform")
+PLATFORM = ROOT / "cluster" / "infrastructure" / "configs" / "watching" / "driftloop.prometheusrule.yaml"
 
 Seen = dict[str, str]
 """Series -> values, as promtool writes them: `0+60x20` is 0, 60, 120, … twenty times."""
 
 
 @cache
-def rules(tree: str) -> Any:
-    return yaml.safe_load(FILES[tree].read_text())["spec"]
+def rules(name: str) -> Any:
+    """Return the alert rules of a golden pipeline, or of the platform."""
+    platform = name == "platform"
+    text = PLATFORM.read_text() if platform else tree(name)[f"monitors/{name}/alerts.prometheusrule.yaml"]
+    return yaml.safe_load(text)["spec"]
 
 
 def alerts(tree: str) -> list[dict[str, Any]]:
@@ -57,7 +59,7 @@ def phase(*times: tuple[str, int]) -> Seen:
     """The decision's phases one after the other, each for so many minutes."""
     known = ("idle", "pending", "running", "evaluating", "rolling-out", "cooling", "halted")
     return {
-        service("decision_phase", "decision", phase=one): " ".join(
+        service("driftloop_decision_phase", "decision", phase=one): " ".join(
             f"{int(one == now)}x{minutes - 1}" for now, minutes in times
         )
         for one in known
@@ -65,7 +67,7 @@ def phase(*times: tuple[str, int]) -> Seen:
 
 
 def outcome(*values: tuple[str, str]) -> Seen:
-    return {service("decision_outcome", "decision", outcome=name): text for name, text in values}
+    return {service("driftloop_decision_outcome", "decision", outcome=name): text for name, text in values}
 
 
 def envoy(what: str, release: str = "r56aae35f", **more: str) -> str:
@@ -112,8 +114,8 @@ def watched(name: str, component: str) -> str:
 
 def drift(alarm: str, window: str, *, pod: str = "0") -> Seen:
     return {
-        service("detector_alarm", "drift", pod=pod): alarm,
-        service("detector_window", "drift", pod=pod): window,
+        service("driftloop_detector_alarm", "drift", pod=pod): alarm,
+        service("driftloop_detector_window", "drift", pod=pod): window,
     }
 
 
@@ -142,7 +144,7 @@ def runs(values: str, phase: str = "Failed") -> Seen:
     """Argo's count of workflows that entered a phase, in a namespace with a pipeline."""
     return {
         series("argo_workflows_total_count", namespace="n", phase=phase): values,
-        anywhere("decision_phase", "services", phase="idle"): "1x200",
+        anywhere("driftloop_decision_phase", "services", phase="idle"): "1x200",
     }
 
 
@@ -228,42 +230,59 @@ CASES = (
         "EventsAstray",
         True,
         "the first one",
-        {service("decision_events_total", "decision", kind="deadletter"): "0x10 1x60"},
+        {service("driftloop_decision_events_total", "decision", kind="deadletter"): "0x10 1x60"},
         "20m",
     ),
     Case(
         "EventsAstray",
         False,
         "long ago",
-        {service("decision_events_total", "decision", kind="deadletter"): "0x10 3x200"},
+        {service("driftloop_decision_events_total", "decision", kind="deadletter"): "0x10 3x200"},
         "150m",
     ),
     Case(
-        "EventsAstray", False, "others", {service("decision_events_total", "decision", kind="alarm"): "0+1x60"}, "20m"
+        "EventsAstray",
+        False,
+        "others",
+        {service("driftloop_decision_events_total", "decision", kind="alarm"): "0+1x60"},
+        "20m",
     ),
     Case(
-        "DetectorBehind", True, "more than a window", {service("detector_behind_events", "drift"): "0x5 150x60"}, "20m"
+        "DetectorBehind",
+        True,
+        "more than a window",
+        {service("driftloop_detector_behind_events", "drift"): "0x5 150x60"},
+        "20m",
     ),
-    Case("DetectorBehind", False, "catches up", {service("detector_behind_events", "drift"): "900x5 0x60"}, "20m"),
+    Case(
+        "DetectorBehind",
+        False,
+        "catches up",
+        {service("driftloop_detector_behind_events", "drift"): "900x5 0x60"},
+        "20m",
+    ),
     Case(
         "EventsMissing",
         True,
         "requests, and no event",
-        {envoy("completed"): "0+60x60", service("detector_events_total", "drift", result="stored"): "500x60"},
+        {envoy("completed"): "0+60x60", service("driftloop_detector_events_total", "drift", result="stored"): "500x60"},
         "30m",
     ),
     Case(
         "EventsMissing",
         False,
         "an event each",
-        {envoy("completed"): "0+60x60", service("detector_events_total", "drift", result="stored"): "0+60x60"},
+        {
+            envoy("completed"): "0+60x60",
+            service("driftloop_detector_events_total", "drift", result="stored"): "0+60x60",
+        },
         "30m",
     ),
     Case(
         "EventsMissing",
         False,
         "no requests",
-        {envoy("completed"): "60x60", service("detector_events_total", "drift", result="stored"): "60x60"},
+        {envoy("completed"): "60x60", service("driftloop_detector_events_total", "drift", result="stored"): "60x60"},
         "30m",
     ),
     Case("AlarmUnheeded", True, "idle", phase(("idle", 90)) | drift("0x5 1x90", "0+1x90"), "60m"),
@@ -354,7 +373,7 @@ CASES = (
         "DetectorBehind",
         True,
         "either of two",
-        {watched("detector_behind_events", "outlier"): "500x60"},
+        {watched("driftloop_detector_behind_events", "outlier"): "500x60"},
         "20m",
         "observability-seldon",
     ),
@@ -362,7 +381,7 @@ CASES = (
         "DriftStands",
         True,
         "nobody retrains by it",
-        {watched("detector_alarm", "drift"): "1x60"},
+        {watched("driftloop_detector_alarm", "drift"): "1x60"},
         "40m",
         "observability-seldon",
     ),
@@ -370,7 +389,7 @@ CASES = (
         "DriftStands",
         False,
         "one window",
-        {watched("detector_alarm", "drift"): "1x10 0x60"},
+        {watched("driftloop_detector_alarm", "drift"): "1x10 0x60"},
         "40m",
         "observability-seldon",
     ),
@@ -415,7 +434,7 @@ CASES = (
         "EventsAstray",
         True,
         "the first one",
-        {anywhere("decision_events_total", "services", kind="deadletter"): "0x10 1x60"},
+        {anywhere("driftloop_decision_events_total", "services", kind="deadletter"): "0x10 1x60"},
         "20m",
         "platform",
     ),
@@ -423,7 +442,7 @@ CASES = (
         "EventsAstray",
         False,
         "alarms",
-        {anywhere("decision_events_total", "services", kind="alarm"): "0+1x60"},
+        {anywhere("driftloop_decision_events_total", "services", kind="alarm"): "0+1x60"},
         "20m",
         "platform",
     ),
@@ -434,14 +453,14 @@ CASES = (
 )
 
 
-@pytest.mark.parametrize("tree", FILES)
-def test_expressions_are_promql_and_texts_say_what_to_do(tree: str) -> None:
-    for rule in alerts(tree):
+@pytest.mark.parametrize("name", RULES)
+def test_expressions_are_promql_and_texts_say_what_to_do(name: str) -> None:
+    for rule in alerts(name):
         parsed(rule["expr"])
-        if tree != "platform":
-            assert rule["annotations"]["summary"].startswith(f"{tree}: ")
+        if name != "platform":
+            assert rule["annotations"]["summary"].startswith(f"{name}: ")
             assert rule["annotations"]["description"].endswith(".")
-            assert rule["labels"]["pipeline"] == tree
+            assert rule["labels"]["pipeline"] == name
             assert rule["labels"]["severity"] in ("critical", "warning")
 
 
@@ -475,10 +494,10 @@ def test_whatever_the_spec_says_the_rules_are_promql(spec: tuple[str, str]) -> N
 
 
 @needs_promtool
-@pytest.mark.parametrize("tree", FILES)
-def test_promtool_finds_nothing_in_the_rules(tree: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", RULES)
+def test_promtool_finds_nothing_in_the_rules(name: str, tmp_path: Path) -> None:
     file = tmp_path / "rules.yaml"
-    file.write_text(yaml.safe_dump(rules(tree)))
+    file.write_text(yaml.safe_dump(rules(name)))
     done = _promtool("check", "rules", "--lint=all", "--lint-fatal", str(file))
     assert done.returncode == 0, done.stdout + done.stderr
 

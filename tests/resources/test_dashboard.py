@@ -12,7 +12,7 @@ from driftloop.kube import grafana
 from driftloop.plan import plan
 from driftloop.resources.watching import dashboard
 from driftloop.spec import load
-from tests.golden.test_golden import tree
+from tests.golden.trees import spec_text, tree
 from tests.spec.specs import MINIMAL
 from tests.support.promql import asked
 
@@ -90,8 +90,6 @@ def test_two_pipelines_never_have_one_address_or_file() -> None:
 
 def test_it_looks_the_same_before_the_first_release_and_after() -> None:
     from driftloop.render import rendered
-    from tests.golden.test_golden import HERE
 
-    folder = HERE / "observability"
     path = "monitors/observability/dashboard.configmap.yaml"
-    assert rendered((folder / "pipeline.yaml").read_text(), None)[path] == tree("observability")[path]
+    assert rendered(spec_text("observability"), None)[path] == tree("observability")[path]

@@ -8,13 +8,13 @@ import yaml
 
 from driftloop.render import rendered
 from driftloop.spec import InvalidSpec, load
+from tests.golden.trees import spec_text
 from tests.resources.test_network import (
     CONFIGS,
     DISPATCHER,
     DNS,
     FILTER,
     GATEWAY,
-    GOLDEN,
     NATS,
     OUTSIDE,
     PLATFORM,
@@ -181,7 +181,7 @@ def test_probes_come_from_the_meshs_own_address() -> None:
 
 
 def test_roles_without_pods_have_no_policy_yet() -> None:
-    tree = rendered((GOLDEN / "mesh" / "pipeline.yaml").read_text(), None)
+    tree = rendered(spec_text("mesh"), None)
     found = {path.rpartition("/")[2] for path in tree if path.endswith(".authorizationpolicy.yaml")}
     assert found == {f"{role}.authorizationpolicy.yaml" for role in ("deny", "webhook", "decision", "judge")}
 
@@ -203,7 +203,7 @@ def test_the_accounts_are_those_that_the_platform_installs() -> None:
 
 
 def test_nothing_of_a_mesh_is_rendered_without_one() -> None:
-    tree = "".join(rendered((GOLDEN / "canary" / "pipeline.yaml").read_text(), None).values())
+    tree = "".join(rendered(spec_text("canary"), None).values())
     assert "security.istio.io" not in tree
     assert "dataplane-mode" not in tree
     assert str(TUNNEL) not in tree

@@ -15,11 +15,10 @@ import yaml
 from driftloop.cluster import platform
 from driftloop.contract.names import Names
 from driftloop.render import rendered
+from tests.golden.trees import NAMES, UNLISTED, documents, release_text, spec_text
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "pipeline" / "driftloop"
-GOLDEN = ROOT / "tests" / "golden"
-GOLDENS = sorted(file.parent.name for file in GOLDEN.glob("*/pipeline.yaml"))
 CONFIGS = ROOT / "cluster" / "infrastructure" / "configs"
 KNATIVE, EVENTING = "knative-eventing", "eventing.knative.dev/brokerRole"
 URL = re.compile(r"\b(?:http|https|nats)://[\w.-]+\.svc[\w.]*(?::\d+)?")
@@ -68,15 +67,9 @@ class Cluster:
     """A rendered pipeline among the platform's pods."""
 
     def __init__(self, name: str, change: Callable[[str], str] = str) -> None:
-        folder = GOLDEN / name
-        release = folder / "release.yaml"
-        text = change((folder / "pipeline.yaml").read_text())
-        tree = rendered(text, release.read_text() if release.exists() else None)
+        tree = rendered(change(spec_text(name)), release_text(name))
         self.objects: list[dict[str, Any]] = [
-            document
-            for path, content in tree.items()
-            if not path.endswith(("/pipeline.yaml", "/release.yaml", "/kustomization.yaml"))
-            for document in yaml.load_all(content, yaml.CSafeLoader)
+            document for path, document in documents(tree) if not path.endswith(UNLISTED)
         ]
         namespace = next(self.of("Namespace"))["metadata"]["name"]
         pipeline = next(self.of("Sensor"))["metadata"]["name"].removesuffix("-retrain")
@@ -278,13 +271,13 @@ def named(way: Way) -> str:
     return f"{way[0].name} -> {way[1].name}:{way[2]}"
 
 
-@pytest.mark.parametrize("name", GOLDENS)
+@pytest.mark.parametrize("name", NAMES)
 def test_everything_that_is_called_may_be_called(name: str) -> None:
     found = cluster(name)
     assert [named(way) for way in sorted(found.used, key=named) if not found.allows(way)] == []
 
 
-@pytest.mark.parametrize("name", GOLDENS)
+@pytest.mark.parametrize("name", NAMES)
 def test_nothing_else_may_be_called(name: str) -> None:
     """Every pod to every other on every port that anybody listens on."""
     found = cluster(name)
@@ -368,7 +361,7 @@ def test_prometheus_reaches_what_a_pipeline_s_own_monitors_name(name: str) -> No
 def test_programs_address_nothing_else() -> None:
     """Where our programs put addresses together themselves; the graph above knows these and no others."""
     found: dict[str, set[str]] = {}
-    for file in [*(PACKAGE / "steps").glob("*.py"), *(PACKAGE / "services").rglob("*.py")]:
+    for file in [file for room in ("operations", "steps", "services") for file in (PACKAGE / room).rglob("*.py")]:
         text = file.read_text()
         hits = set(re.findall(r"names\.(\w+_url|host)\b", text)) | set(
             re.findall(r"http://\{\w+\}[^\"]*svc[^\"]*", text)
@@ -376,7 +369,7 @@ def test_programs_address_nothing_else() -> None:
         if hits:
             found[file.relative_to(PACKAGE).as_posix()] = hits
     assert found == {
-        "steps/advance.py": {"judge_url"},
+        "operations/advance.py": {"judge_url"},
         "steps/finish.py": {"broker_url"},
         "services/analysis/service.py": {"http://{pipeline}-{release}.{namespace}.svc.cluster.local:8000/prometheus"},
     }

@@ -9,8 +9,8 @@ from driftloop.kube import seldon
 from driftloop.plan import plan
 from driftloop.release import record
 from driftloop.release.record import Release, Version
-from driftloop.resources.serving import plain
-from driftloop.resources.serving.seldon import budget, seldon_deployment
+from driftloop.resources.serving import disruption_budget, plain
+from driftloop.resources.serving.seldon import seldon_deployment
 from driftloop.spec import load
 from tests.spec.specs import MINIMAL
 
@@ -155,7 +155,7 @@ def test_without_an_autoscaler_the_number_is_written() -> None:
 def test_a_drain_takes_one_pod_of_a_version_at_a_time(backend: str, serve: str, budgets: int) -> None:
     text = MINIMAL.replace("{model: Digits}", f"{{model: Digits, backend: {backend}, {serve}}}")
     planned = plan(load(text, path="p.yaml"))
-    found = [one for version in (ONE, TWO) if (one := budget(planned, version)) is not None]
+    found = [one for version in (ONE, TWO) if (one := disruption_budget(planned, version)) is not None]
     assert len(found) == budgets
     # the eviction API refuses a pod that two budgets select
     selectors = [tuple((one.spec.selector.match_labels or {}).items()) for one in found]

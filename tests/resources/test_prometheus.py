@@ -223,7 +223,7 @@ async def test_alerts_are_raised_and_questions_answered_by_what_really_runs(tmp_
     async with world(tmp_path) as found:
         await until(lambda: found.asked("count(up == 1) == 4"), within=30, what="scraping all four")
         await send(found.place, 30)
-        await until(lambda: found.asked("max(detector_window) >= 1"), within=60, what="a window")
+        await until(lambda: found.asked("max(driftloop_detector_window) >= 1"), within=60, what="a window")
         assert await found.raised() == set()
 
         # Envoy has no histogram before the first request, and a rate takes two samples

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from driftloop.plan import plan
-from driftloop.resources import workflow
+from driftloop.resources.workflows import training
 from driftloop.spec import load
 from tests.spec.specs import changed
 
@@ -27,9 +27,9 @@ ROOT = Path(__file__).parents[2]
 )
 def test_a_run_has_time_for_all_tries_and_the_waits_between_them(train: str, hours: float) -> None:
     spec = load(changed('"train:train"', f'"train:train"{train}'), path="p.yaml")
-    found = workflow.train(plan(spec)).model_dump()["spec"]["active_deadline_seconds"]
+    found = training.training_outline(plan(spec)).deadline
     evaluation = HOUR
-    assert found == hours * HOUR + evaluation + workflow.QUEUEING
+    assert found == hours * HOUR + evaluation + training.QUEUEING
 
 
 def test_the_platform_forgets_outputs_before_their_configmap_is_full() -> None:

@@ -14,14 +14,14 @@ from driftloop.release import record
 from driftloop.render import rendered
 from driftloop.services.detector.config import Kind
 from driftloop.spec import load, schema
-from driftloop.spec.reference import reference
 from driftloop.spec.serve import Prepackaged
+from tests.golden.trees import NAMES, tree
 from tests.pipelines import version
+from tests.spec.reference import reference
 from tests.spec.specs import DETECTORS, MINIMAL
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs" / "reference"
-GOLDEN = ROOT / "tests" / "golden"
 
 
 @pytest.mark.parametrize(
@@ -41,9 +41,9 @@ def test_a_detector_is_documented_served_planned_and_shown(role: str, name: str)
     assert (ROOT / "pipeline/driftloop/services/detector/detectors" / f"{name}.py").exists(), (
         "the service does not know it"
     )
-    shown = [file for file in GOLDEN.glob("*/expected/monitors/**/*.yaml") if f'"kind": "{name}"' in file.read_text()]
-    shown += [file for file in GOLDEN.glob("*/expected/workflows/**/*.yaml") if f'"kind": "{name}"' in file.read_text()]
-    assert shown, "no golden tree shows it"
+    folders = ("monitors/", "workflows/")
+    texts = (text for golden in NAMES for path, text in tree(golden).items() if path.startswith(folders))
+    assert any(f'"kind": "{name}"' in text for text in texts), "no golden tree shows it"
     assert name in get_args(Kind), "the service's settings do not take it"
     (monitor,) = plan(load(f"{MINIMAL}  monitors: {{{role}: {{detector: {name}}}}}\n", path="p.yaml")).monitors
     assert json.loads(monitor.config)["kind"] == name

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from driftloop.render import rendered
 from driftloop.spec import Pipeline
-from driftloop.spec.reference import reference
+from tests.spec.reference import reference
 from tests.spec.specs import MINIMAL, changed
 
 ROOT = Path(__file__).parents[2]
@@ -158,9 +158,20 @@ def test_the_guide_names_what_there_is() -> None:
     code = {file: file.read_text() for file in (ROOT / "pipeline").rglob("*.py")}
     for name in re.findall(r"`((?:[\w.]+/)+[\w.]+\.py)`", text):
         assert (ROOT / name).exists() or (ROOT / "pipeline" / "driftloop" / name).exists(), name
-    for name in ("DriftDetector", "OutlierDetector", "Kind", "OUTPUTS", "Platform", "Phase"):
+    for name in (
+        "DriftDetector",
+        "OutlierDetector",
+        "Kind",
+        "OUTPUTS",
+        "Platform",
+        "Phase",
+        "ScheduleKind",
+        "RolloutStage",
+        "BackendLimits",
+        "BACKEND",
+    ):
         assert f"`{name}`" in text
         assert any(re.search(rf"^(class )?{name}\b", source, re.MULTILINE) for source in code.values()), name
-    for name in ("fitted", "retrain_on", "on_alarms", "workflow_templates", "cron", "_model", "pods"):
+    for name in ("fitted", "retrain_on", "on_alarms", "backend_limits", "serving_backend"):
         assert name in text
         assert any(f"def {name}(" in source for source in code.values()), name

@@ -183,7 +183,7 @@ def test_pick_writes_its_parameter(world):
     [
         (trials(0.5), "acuracy", "trial 0 has no number `acuracy`, its metrics are: accuracy"),
         ('[{"trial": "0", "metrics": "{\\"accuracy\\": NaN}"}]', "accuracy", "has no number"),
-        ("[]", "accuracy", "no trial"),
+        ("[]", "accuracy", "list of trials is empty"),
         ("{{inputs.parameters.trials}}", "accuracy", "can't be read"),
         ("[1]", "accuracy", "can't be read"),
     ],
@@ -248,7 +248,7 @@ def test_store_and_fetch(world):
 def test_store_without_a_model(world):
     arguments = [f"--{name}={world.folder}" for name in ("trial", "snapshot", "evaluation", "out")]
     done = world.step("store", "--run", "digits-a", *arguments, code=1)
-    assert "holds no model" in done.stderr
+    assert "has no model" in done.stderr
 
 
 def look(world):

@@ -135,7 +135,7 @@ def test_the_next_enters_in_shadow(released):
 def test_a_candidate_left_behind_makes_room(shadowed):
     assert register(shadowed, "digits-c") == ("shadow", C)
     assert shadowed.base().release.candidate.id == C
-    assert f"takes the place of {B}" in shadowed.git("log", "-1", "--format=%b", "main")
+    assert f"replaces {B}" in shadowed.git("log", "-1", "--format=%b", "main")
 
 
 def test_what_is_not_in_the_store_as_computed_is_not_registered(world):
@@ -151,7 +151,8 @@ def test_the_whole_walk_every_step_in_git(shadowed):
     walk(shadowed, "10", limits=CANARY)
     assert shadowed.base().release.weights == {A: 90, B: 10}
     assert shadowed.git("log", "-1", "--format=%b", "main").startswith(
-        "In the step before: 100 requests, error rate 0.00%, p99 99 ms, 95.0% of 100 answers like production's."
+        "Measured in the stage before: "
+        "100 requests, error rate 0.00%, p99 99 ms, 95.0% of 100 answers like production's."
     )
     walk(shadowed, "50", limits=CANARY)
     walk(shadowed, "promote")
@@ -225,13 +226,13 @@ def test_after_a_drift_little_agreement_is_expected(released):
 def test_without_accuracies_auto_judges_no_agreement_and_says_so(shadowed):
     shadowed.around.judgement = measured(agreed=8)
     said = walk(shadowed, "shadow", limits=AUTO).stderr
-    assert "agreement is not judged: no `accuracy` of both on recent rows" in said
+    assert "agreement is not measured: release.yaml has no `accuracy` of both on recent rows" in said
 
 
 def test_accuracies_against_another_production_judge_nothing(released):
     register(released, "digits-b", evaluated=AFTER_A_DRIFT | {"against": C})
     released.around.judgement = measured(agreed=100)
-    assert "agreement is not judged" in walk(released, "shadow", limits=AUTO).stderr
+    assert "agreement is not measured" in walk(released, "shadow", limits=AUTO).stderr
 
 
 @pytest.mark.parametrize("lost", ["rows", "against"])
@@ -311,9 +312,9 @@ def test_a_person_ends_the_walk(shadowed, foreign):
         assert step.returncode == 0, said
     else:
         assert step.returncode == 1
-        assert "out of this walk's hands" in said
+        assert "ended by commit" in said
         done = walk(shadowed, "50", limits=CANARY, code=1)
-        assert "out of this walk's hands" in done.stderr
+        assert "ended by commit" in done.stderr
     assert shadowed.git("rev-parse", "main") == tip
 
 

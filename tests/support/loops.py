@@ -5,7 +5,7 @@ from pathlib import Path
 
 from uv import find_uv_bin
 
-from driftloop.demo.demo_platform import Platform, output
+from driftloop.demo.platform import Platform, output
 from driftloop.errors import LocalError
 
 

@@ -1,10 +1,10 @@
-"""The `driftloop` command. One file per command: it loads, calls, prints."""
+"""The `driftloop` command. One file per command: it parses, calls an operation, prints."""
 
 import sys
 
 
 def main() -> None:
-    """Entry point of `driftloop`."""
+    """Run `driftloop`."""
     try:
         from driftloop.cli.root import root
     except ModuleNotFoundError as error:

@@ -1,16 +1,16 @@
-"""`--allow`: the surprises a person means."""
+"""The option `--allow`."""
 
 import click
 
 
-def _known(_context: click.Context, _parameter: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
+def _check_codes(_context: click.Context, _parameter: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
     if value:
         # rendering takes a second to import, and `up` stays small without it
         from driftloop.operations.impact import SURPRISES
 
         for code in value:
             if code not in SURPRISES:
-                raise click.BadParameter(f"`{code}` is none of {', '.join(sorted(SURPRISES))}")
+                raise click.BadParameter(f"`{code}` is not defined, must be one of: {', '.join(sorted(SURPRISES))}")
     return value
 
 
@@ -18,6 +18,6 @@ option = click.option(
     "--allow",
     metavar="CODE",
     multiple=True,
-    callback=_known,
-    help="A surprise that is meant: detector-removed, predictor-removed; may be given again.",
+    callback=_check_codes,
+    help="Allow a surprise: detector-removed or predictor-removed; repeatable.",
 )

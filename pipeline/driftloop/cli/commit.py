@@ -1,24 +1,27 @@
-"""`driftloop commit`: a spec becomes its files in the cluster repository, by one commit."""
+"""`driftloop commit`."""
 
 from collections.abc import Mapping
 from pathlib import Path
 
 import click
 
-from driftloop import spec as specs
-from driftloop.cli import allowed, target
-from driftloop.cli import pin as pinning
-from driftloop.operations import files
-from driftloop.operations import releases as pipelines
+from driftloop.cli import allowed, options, pinning, target
+from driftloop.operations.commit import commit_spec_file
+
+EXAMPLES = """\b
+Examples:
+  driftloop commit pipeline.yaml --repository https://github.com/acme/cluster.git
+  driftloop commit pipeline.yaml --pin
+  driftloop commit pipeline.yaml --allow detector-removed"""
 
 
-@click.command()
+@click.command(epilog=EXAMPLES)
 @click.argument("spec", type=click.Path(path_type=Path))
-@target.options
-@click.option("--cluster", default="dev", show_default=True, help="Folder below cluster/ that Flux reads first.")
+@options.repository
+@options.cluster
 @allowed.option
 @pinning.options
-@target.output
+@options.output
 def command(
     *,
     spec: Path,
@@ -31,17 +34,14 @@ def command(
     mirrors: Mapping[str, str],
     output: str,
 ) -> None:
-    """Render SPEC and commit it to the cluster repository; a release that is there stays as it is.
+    """Render SPEC and commit it to the cluster repository.
 
-    What an edit of a spec seldom means is refused unless --allow says that it is meant; `driftloop plan` shows it.
-    With --pin, SPEC's `pins` are written anew first: what every image's tag stands for now, as the registries say.
+    The current release is kept. A change that an edit of a spec seldom intends, such as leaving production without its
+    detector, is refused unless --allow names it; `driftloop plan` shows it first. With --pin, the `pins` of SPEC are
+    updated first to the digests that the registries return now.
     """
-    for pinned in pinning.asked([spec], mirrors) if pin else ():
-        pinned.write()
-    text = files.spec_text(spec)
-    name = specs.load(text, path=str(spec)).metadata.name
-    with target.opened(repository, branch, state) as to:
-        commit = pipelines.commit_spec(
-            to.repository, text, path=str(spec), cluster=cluster, cause=to.cause, allow=frozenset(allow)
-        )
-    target.print_commit(commit, name, output)
+    if pin:
+        pinning.write_pins([spec], mirrors)
+    with target.open_repository(repository, branch, state) as opened:
+        committed = commit_spec_file(opened, spec, cluster=cluster, allow=frozenset(allow))
+    target.print_commit(committed.commit, committed.pipeline, output)

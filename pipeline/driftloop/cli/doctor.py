@@ -1,27 +1,31 @@
-"""`driftloop doctor`: look at a cluster, say what is wrong and what to do."""
+"""`driftloop doctor`."""
 
 import json
 from pathlib import Path
 
 import click
 
+from driftloop.cli import options
 from driftloop.cluster import doctor
 from driftloop.cluster.doctor import Level
 from driftloop.cluster.reader import ApiReader
 from driftloop.errors import PipelineError
 
+EXAMPLES = """\b
+Examples:
+  driftloop doctor
+  driftloop doctor --context staging --all"""
 
-@click.command("doctor")
-@click.option(
-    "--kubeconfig", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Instead of KUBECONFIG."
-)
-@click.option("--context", help="Context of the kubeconfig.")
-@click.option("--all", "everything", is_flag=True, help="Also say what is well.")
-@click.option("--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
+
+@click.command("doctor", epilog=EXAMPLES)
+@options.kubeconfig
+@options.context
+@click.option("--all", "everything", is_flag=True, help="Also print what is in order.")
+@options.output
 def command(*, kubeconfig: Path | None, context: str | None, everything: bool, output: str) -> None:
-    """Say what is wrong with a cluster, each with what to do. Reads only; works on a half-installed one.
+    """Diagnose a cluster, with a fix for each problem. Reads only; works on a partly installed cluster.
 
-    Exit status 1 when something is wrong.
+    Exit code 1 when something is wrong.
     """
     findings = list(doctor.examine(ApiReader(kubeconfig, context)))
     wrong = sum(finding.level is Level.WRONG for finding in findings)
@@ -33,6 +37,6 @@ def command(*, kubeconfig: Path | None, context: str | None, everything: bool, o
                 click.echo(f"{finding.level:5}  {finding.what}")
                 if finding.fix:
                     click.echo(f"       hint: {finding.fix}")
-        click.echo(f"{len(findings)} things looked at, {wrong} wrong", err=True)
+        click.echo(f"{len(findings)} checks, {wrong} failed", err=True)
     if wrong:
-        raise PipelineError(f"{wrong} of {len(findings)} things are wrong with this cluster")
+        raise PipelineError(f"{wrong} of {len(findings)} checks failed on this cluster")

@@ -1,4 +1,4 @@
-"""An impact in words: for a terminal, for a program, for a pull request."""
+"""Format an impact: for a terminal, for a program, for a pull request."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -9,46 +9,46 @@ from driftloop.render import Change
 
 _SIGNS = {"added": "+", "changed": "~", "removed": "-"}
 LONGEST = 60_000
-"""Characters of diff in a Markdown plan: a comment on GitHub holds 65,536."""
+"""Characters of diff in Markdown: a comment on GitHub has at most 65,536."""
 
 
-def lines(found: Impact) -> Iterator[str]:
-    """For people at a terminal."""
+def lines(impact: Impact) -> Iterator[str]:
+    """Yield lines for a terminal."""
     for title, entries in (
-        ("settings", [f"{s.path}: {_value(s.old)} -> {_value(s.new)}" for s in found.settings]),
-        ("what happens", found.effects),
-        ("objects", [_resource(resource) for resource in found.resources]),
-        ("surprises", [f"{s.code}: {s.what}: {s.why}" for s in found.surprises]),
+        ("settings", [f"{s.path}: {_value(s.old)} -> {_value(s.new)}" for s in impact.settings]),
+        ("effects", impact.effects),
+        ("objects", [_resource(resource) for resource in impact.resources]),
+        ("surprises", [f"{s.code}: {s.what}: {s.why}" for s in impact.surprises]),
     ):
         if entries:
             yield title
             yield from (f"  {entry}" for entry in entries)
 
 
-def document(pipeline: str, found: Impact, changes: Sequence[Change]) -> dict[str, Any]:
-    """For programs."""
+def document(pipeline: str, impact: Impact, changes: Sequence[Change]) -> dict[str, Any]:
+    """Return a JSON document for programs."""
     return {
         "pipeline": pipeline,
-        "settings": [{"path": s.path, "old": s.old, "new": s.new} for s in found.settings],
-        "effects": list(found.effects),
+        "settings": [{"path": s.path, "old": s.old, "new": s.new} for s in impact.settings],
+        "effects": list(impact.effects),
         "resources": [
-            {"change": r.change, "kind": r.kind, "namespace": r.namespace, "name": r.name} for r in found.resources
+            {"change": r.change, "kind": r.kind, "namespace": r.namespace, "name": r.name} for r in impact.resources
         ],
-        "surprises": [{"code": s.code, "what": s.what, "why": s.why} for s in found.surprises],
+        "surprises": [{"code": s.code, "what": s.what, "why": s.why} for s in impact.surprises],
         "changes": [{"path": c.path, "change": c.kind, "diff": "\n".join(c.lines())} for c in changes],
     }
 
 
-def markdown(pipeline: str, found: Impact, changes: Sequence[Change]) -> str:
-    """For a comment on a pull request."""
+def markdown(pipeline: str, impact: Impact, changes: Sequence[Change]) -> str:
+    """Return Markdown for a comment on a pull request."""
     parts = [f"### `{pipeline}`: {counted(changes)}"]
-    parts += [_alert(surprise) for surprise in found.surprises]
-    if found.effects:
-        parts.append("\n".join(f"- {_plain(effect)}" for effect in found.effects))
-    if found.settings:
-        parts.append(_table(("setting", "before", "after"), [_row(setting) for setting in found.settings]))
-    if found.resources:
-        rows = [(r.change, r.kind, _code(r.namespace), _code(r.name)) for r in found.resources]
+    parts += [_alert(surprise) for surprise in impact.surprises]
+    if impact.effects:
+        parts.append("\n".join(f"- {_plain(effect)}" for effect in impact.effects))
+    if impact.settings:
+        parts.append(_table(("setting", "before", "after"), [_row(setting) for setting in impact.settings]))
+    if impact.resources:
+        rows = [(r.change, r.kind, _code(r.namespace), _code(r.name)) for r in impact.resources]
         parts.append(_folded(f"{_number(len(rows), 'object')}", _table(("", "kind", "namespace", "name"), rows)))
     if changes:
         diff = "\n".join(line for change in changes for line in change.lines())
@@ -59,22 +59,22 @@ def markdown(pipeline: str, found: Impact, changes: Sequence[Change]) -> str:
 
 
 def counted(changes: Sequence[Change]) -> str:
-    """`2 added, 1 changed` files, or that nothing changes."""
+    """Return `2 added, 1 changed`, or `nothing changes`."""
     counts = {kind: sum(change.kind == kind for change in changes) for kind in _SIGNS}
     return ", ".join(f"{number} {kind}" for kind, number in counts.items() if number) or "nothing changes"
 
 
-def _number(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+def _number(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
-def _resource(found: Resource) -> str:
-    where = f"{found.namespace}/{found.name}" if found.namespace else found.name
-    return f"{_SIGNS[found.change]} {found.kind} {where}"
+def _resource(resource: Resource) -> str:
+    name = f"{resource.namespace}/{resource.name}" if resource.namespace else resource.name
+    return f"{_SIGNS[resource.change]} {resource.kind} {name}"
 
 
 def _value(value: Any) -> str:
-    return "nothing" if value is None else json.dumps(value, ensure_ascii=False)
+    return "not set" if value is None else json.dumps(value, ensure_ascii=False)
 
 
 def _row(setting: Setting) -> tuple[str, str, str]:
@@ -95,7 +95,7 @@ def _folded(title: str, body: str) -> str:
 
 
 def _code(text: str) -> str:
-    """As code; a backtick inside needs longer ones around it, and a table ends a cell at every bar."""
+    """Format as code: backticks inside need longer ones around, and a bar would end a cell of a table."""
     if not text:
         return ""
     fence = "`" * (1 + max((len(run) for run in _ticks(text)), default=0))
@@ -108,7 +108,7 @@ def _plain(text: str) -> str:
 
 
 def _ticks(text: str) -> Iterator[str]:
-    """Runs of backticks."""
+    """Yield the sequences of backticks in a text."""
     run = ""
     for letter in f"{text} ":
         if letter == "`":

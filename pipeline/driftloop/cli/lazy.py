@@ -1,4 +1,4 @@
-"""A click group that imports a command's module only when that command is used, so `--help` stays fast."""
+"""A click group that imports the module of a command when it is used, so that `--help` is fast."""
 
 import importlib
 import sys
@@ -11,7 +11,7 @@ from driftloop.errors import PipelineError
 
 
 class LazyGroup(click.Group):
-    """`lazy` maps a name to (module, one-line help); the module holds the click command as `command`."""
+    """A group; `lazy` maps a name to (module, one-line help), and `command` in the module is the click command."""
 
     def __init__(self, *args: Any, lazy: Mapping[str, tuple[str, str]], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -31,8 +31,8 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in self._lazy and not args[0].startswith("-"):
-            known = ", ".join(self._lazy)
-            ctx.fail(f"no command `{args[0]}`, must be one of: {known}")
+            names = ", ".join(self._lazy)
+            ctx.fail(f"`{args[0]}` is not a command, must be one of: {names}")
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -41,7 +41,7 @@ class LazyGroup(click.Group):
 
 
 def run(group: click.Group) -> None:
-    """Run a group as a program: exit 0, 1 (something the user can fix) or 2 (usage); talk goes to stderr."""
+    """Run a group as a program and exit: 0, 1 (an error the user can fix) or 2 (usage); errors go to stderr."""
     try:
         code = group.main(standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)

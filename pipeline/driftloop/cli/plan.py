@@ -1,4 +1,4 @@
-"""`driftloop plan`: what a commit would change."""
+"""`driftloop plan`."""
 
 import json
 from collections.abc import Mapping
@@ -6,26 +6,40 @@ from pathlib import Path
 
 import click
 
-from driftloop.cli import allowed, impacts
-from driftloop.cli import pin as pinning
-from driftloop.contract import trees
+from driftloop.cli import allowed, impacts, options, pinning, target
+from driftloop.local.ground.state import State
 from driftloop.operations import files
-from driftloop.operations.impact import impact, refuse
-from driftloop.render import Change, diff, owned, rendered
+from driftloop.operations.impact import refuse
+from driftloop.operations.preview import preview_commit, read_committed, read_name
+from driftloop.render import Change
+
+EXAMPLES = """\b
+Examples:
+  driftloop plan pipeline.yaml --repository https://github.com/acme/cluster.git
+  driftloop plan pipeline.yaml --into ../cluster --diff
+  driftloop plan pipeline.yaml --into ../cluster --output markdown > comment.md"""
 
 
-@click.command()
+@click.command(epilog=EXAMPLES)
 @click.argument("spec", type=click.Path(path_type=Path))
-@click.option("--into", "folder", type=click.Path(path_type=Path, file_okay=False), help="Compare with this folder.")
-@click.option("--repository", envvar="DRIFTLOOP_GIT_URL", help="Compare with this cluster repository.")
-@click.option("--branch", default="main", show_default=True, help="Branch that Flux follows.")
-@click.option("--state", default=Path(".driftloop"), type=click.Path(path_type=Path), show_default=True,
-              help="Or with the one in this state folder of `up`.")  # fmt: skip
-@click.option("--cluster", default="dev", show_default=True, help="Folder below cluster/ that Flux reads first.")
-@click.option("--diff", "with_diff", is_flag=True, help="Print the diff of every file, too.")
+@click.option(
+    "--into",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Compare with a working copy of the cluster repository.",
+)
+@options.repository
+@options.cluster
+@click.option("--diff", "with_diff", is_flag=True, help="Also print the diff of every file.")
 @allowed.option
 @pinning.options
-@click.option("--output", type=click.Choice(["text", "json", "markdown"]), default="text", show_default=True)
+@click.option(
+    "--output",
+    type=click.Choice(["text", "json", "markdown"]),
+    default="text",
+    show_default=True,
+    help="Format of the output.",
+)
 def command(
     *,
     spec: Path,
@@ -40,53 +54,41 @@ def command(
     mirrors: Mapping[str, str],
     output: str,
 ) -> None:
-    """Show what a commit of SPEC would do: settings, objects, what happens to what runs. Writes nothing.
+    """Preview what a commit of SPEC would do: settings, objects, effects on what runs. Writes nothing.
 
-    With nothing to compare with, everything is new. Exit code 1 when the change does something that an edit of a spec
-    seldom means, such as leaving production without its detector, unless --allow says that it is meant. With --pin,
-    what a commit with --pin would do.
-
-    \b
-    driftloop plan pipeline.yaml --repository https://github.com/acme/cluster.git
-    driftloop plan pipeline.yaml --into ../cluster --output markdown > comment.md
+    Without a folder or repository to compare with, everything is new. Exit code 1 when the change does something that
+    an edit of a spec seldom intends, such as leaving production without its detector, unless --allow names it. With
+    --pin, preview a commit with --pin.
     """
-    text = pinning.asked([spec], mirrors)[0].text if pin else files.spec_text(spec)
-    name = files.spec(spec).pipeline.metadata.name
-    existing = _existing(folder, repository, branch, state, name, cluster=cluster)
-    new = rendered(text, existing.get(trees.release_path(name)), path=str(spec), cluster=cluster)
-    mine = owned(existing, new, pipeline=name)
-    changes = diff(mine, new)
-    found = impact(mine, new, pipeline=name)
+    text = pinning.pin([spec], mirrors)[0].text if pin else files.spec_text(spec)
+    name = read_name(spec)
+    existing = _read_existing(folder, repository, branch, state, name, cluster=cluster)
+    preview = preview_commit(spec, text, existing, cluster=cluster)
     if output == "json":
-        click.echo(json.dumps(impacts.document(name, found, changes)))
+        click.echo(json.dumps(impacts.document(name, preview.impact, preview.changes)))
     elif output == "markdown":
-        click.echo(impacts.markdown(name, found, changes))
+        click.echo(impacts.markdown(name, preview.impact, preview.changes))
     else:
-        for line in impacts.lines(found):
+        for line in impacts.lines(preview.impact):
             click.echo(line)
-        for change in changes if with_diff else ():
-            _show(change)
-        click.echo(f"{name}: {impacts.counted(changes)}", err=True)
-    refuse(found, frozenset(allow))
+        for change in preview.changes if with_diff else ():
+            _print_diff(change)
+        click.echo(f"{name}: {impacts.counted(preview.changes)}", err=True)
+    refuse(preview.impact, frozenset(allow))
 
 
-def _existing(
+def _read_existing(
     folder: Path | None, repository: str | None, branch: str, state: Path, name: str, *, cluster: str
 ) -> Mapping[str, str]:
     if folder is not None:
         return files.tree(folder, name, cluster)
-    from driftloop.cli import target
-    from driftloop.local.ground.state import State
-
     if repository is None and not State.at(state).repository.exists():
         return {}
-    with target.opened(repository, branch, state) as to:
-        found = to.repository.tree(to.repository.tip())
-        mine, flux = trees.pipeline_folders(name), trees.flux_path(cluster, name)
-        return {path: found[path] for path in found if path.startswith(mine) or path == flux}
+    with target.open_repository(repository, branch, state) as opened:
+        return read_committed(opened, name, cluster=cluster)
 
 
-def _show(change: Change) -> None:
+def _print_diff(change: Change) -> None:
     colours = {"+": "green", "-": "red", "@": "cyan"}
     for line in change.lines():
         click.echo(click.style(line, fg=colours.get(line[:1])))

@@ -1,17 +1,25 @@
-"""`driftloop resume`: a loop that was halted goes on."""
+"""`driftloop resume`."""
 
+import os
 from pathlib import Path
 
 import click
 
-from driftloop.cli import halt, target
+from driftloop.cli import halt, options
+from driftloop.operations.suspend import find_decision, resume_decision
+
+EXAMPLES = """\b
+Examples:
+  driftloop resume digits
+  driftloop resume digits --url http://localhost:8080"""
 
 
-@click.command()
+@click.command(epilog=EXAMPLES)
 @click.argument("name")
-@target.state
+@options.state
 @halt.url_option
-@target.output
+@options.output
 def command(*, name: str, state: Path, url: str | None, output: str) -> None:
-    """Let alarms, schedules and persons start runs of pipeline NAME again."""
-    halt.print_state(name, halt.ask(state, name, url, "resume", ""), output)
+    """Resume retraining of pipeline NAME: alarms, schedules and people may start runs again."""
+    decision = find_decision(name, state, url, os.environ)
+    halt.print_state(name, resume_decision(decision), output)

@@ -1,4 +1,4 @@
-"""`driftloop schema`: the JSON Schema of the spec, for editors."""
+"""`driftloop schema`."""
 
 import json
 
@@ -6,8 +6,12 @@ import click
 
 from driftloop.spec import schema
 
+EXAMPLES = """\b
+Examples:
+  driftloop schema > pipeline.schema.json"""
 
-@click.command()
+
+@click.command(epilog=EXAMPLES)
 def command() -> None:
-    """Print the JSON Schema of a spec, for editors: `driftloop schema > pipeline.schema.json`."""
+    """Print the JSON Schema of the spec, for editors."""
     click.echo(json.dumps(schema(), indent=2, ensure_ascii=False))

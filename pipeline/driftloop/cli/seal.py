@@ -1,14 +1,13 @@
-"""`driftloop seal`: a Secret in, a SealedSecret out, without asking the cluster."""
+"""`driftloop seal`."""
 
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 import click
-import pydantic
-import yaml
 
-from driftloop.cluster import sealing, text
-from driftloop.kube.sealed import Scope, SealedSecret, SealError, plain, scope_of
+from driftloop.cluster import text
+from driftloop.kube.sealed import Scope
+from driftloop.operations.seal import reseal_secrets, seal_secrets
 
 EXAMPLES = """\b
 Examples:
@@ -23,12 +22,12 @@ Examples:
     "--cert",
     required=True,
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="The controller's certificate (`kubeseal --fetch-cert`, or its tls.crt).",
+    help="Certificate of the Sealed Secrets controller (`kubeseal --fetch-cert`, or its tls.crt).",
 )
 @click.option(
     "--scope",
-    type=click.Choice([s.value for s in Scope]),
-    help="Where it may be opened.  [default: what the Secret's annotations say, else strict]",
+    type=click.Choice([scope.value for scope in Scope]),
+    help="Names and namespaces under which it can be opened.  [default: the Secret's annotations, else strict]",
 )
 @click.option("-n", "--namespace", help="Namespace of a Secret that names none.")
 @click.option("--re-seal", "again", is_flag=True, help="FILE is a SealedSecret: open it and seal it for --cert.")
@@ -37,58 +36,20 @@ Examples:
     "keys",
     multiple=True,
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="A private key of the old controller, for --re-seal; may be given several times.",
+    help="Private key of the old controller, for --re-seal; repeatable.",
 )
 def command(
     *, file: TextIO, cert: Path, scope: str | None, namespace: str | None, again: bool, keys: tuple[Path, ...]
 ) -> None:
-    """Seal the Secrets of FILE (default: stdin) for one cluster; the result may be committed.
+    """Seal the Secrets of FILE (default: stdin) for one cluster; the result can be committed.
 
-    Works offline and writes what kubeseal writes. The plain Secret is never written anywhere.
+    Works offline, and writes what kubeseal writes. The plain Secret is not written anywhere.
     """
     if again and not keys:
         raise click.UsageError("--re-seal needs --private-key: only that opens the old values")
-    key = sealing.certificate(cert.read_bytes())
-    try:
-        documents = [document for document in yaml.safe_load_all(file) if document is not None]
-    except yaml.YAMLError as error:
-        raise SealError(f"{file.name} is not YAML: {error}") from error
-    if not documents:
-        raise SealError(f"{file.name} holds no object")
-    private = sealing.private_keys(path.read_bytes() for path in keys)
-    results = []
-    for document in documents:
-        if again:
-            results.append(sealing.reseal(_sealed(document), private, key))
-            continue
-        secret = plain(document)
-        if namespace is not None:
-            found = secret.metadata.namespace
-            if found is not None and found != namespace:
-                raise SealError(f"the Secret says namespace `{found}`, --namespace says `{namespace}`")
-            secret = secret.model_copy(update={"metadata": secret.metadata.model_copy(update={"namespace": namespace})})
-        chosen = Scope(scope) if scope is not None else scope_of(secret.metadata.annotations)
-        results.append(sealing.seal(secret, key, chosen))
-    click.echo(text.dump(*(result.dump() for result in results)), nl=False)
-
-
-def _sealed(document: Any) -> SealedSecret:
-    try:
-        metadata, spec = _known(document["metadata"]), document["spec"]
-        template = dict(spec.get("template") or {})
-        template["metadata"] = {"name": metadata["name"], **_known(template.get("metadata") or {})}
-        return SealedSecret.model_validate(
-            {
-                "apiVersion": document["apiVersion"],
-                "kind": document["kind"],
-                "metadata": metadata,
-                "spec": {"encryptedData": spec["encryptedData"], "template": template},
-            }
-        )
-    except (KeyError, TypeError, AttributeError, pydantic.ValidationError) as error:
-        raise SealError("that is not a SealedSecret of bitnami.com/v1alpha1", hint=str(error)) from error
-
-
-def _known(metadata: dict[str, Any]) -> dict[str, Any]:
-    """Without what a cluster adds (uid, creationTimestamp …)."""
-    return {k: v for k, v in metadata.items() if k in ("name", "namespace", "labels", "annotations")}
+    if again:
+        secrets = reseal_secrets(file, cert.read_bytes(), [key.read_bytes() for key in keys])
+    else:
+        chosen = Scope(scope) if scope is not None else None
+        secrets = seal_secrets(file, cert.read_bytes(), scope=chosen, namespace=namespace)
+    click.echo(text.dump(*(secret.dump() for secret in secrets)), nl=False)

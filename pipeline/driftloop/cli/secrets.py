@@ -1,48 +1,52 @@
-"""`driftloop secrets`: what the platform needs to know and must not stand in git in clear."""
+"""`driftloop secrets`."""
 
 import os
-import secrets as random
 from pathlib import Path
 
 import click
 
-from driftloop.cluster import platform, sealing
-from driftloop.contract import platform as contract
-from driftloop.errors import PipelineError
+from driftloop.cluster.platform import Addresses
+from driftloop.operations.secrets import DEFAULTS, seal_platform, write_platform
 
-ENVIRONMENT = """\b
-Credentials come from the environment, never from the command line:
-  AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY    keys of the object store; made at random when absent, for the
+EPILOG = """\b
+Credentials are read from the environment, never from the command line:
+  AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY    keys of the object store; random when not set, for the
                                               SeaweedFS that comes with the platform
   DRIFTLOOP_GIT_USERNAME, DRIFTLOOP_GIT_PASSWORD    the release step's own credential: it may push one branch
-  DRIFTLOOP_WEBHOOK_TOKEN                     made at random when absent"""
+  DRIFTLOOP_WEBHOOK_TOKEN                     random when not set
 
-_DEFAULT = platform.Addresses(git_url="https://example.invalid/x")
+\b
+Examples:
+  driftloop secrets init --cert cluster.pem -n digits --git-url https://github.com/acme/cluster.git"""
+
+GROUP_EXAMPLES = """\b
+Examples:
+  driftloop secrets init --help"""
 
 
-@click.group("secrets")
+@click.group("secrets", epilog=GROUP_EXAMPLES)
 def command() -> None:
-    """Make the platform's settings and credentials, sealed."""
+    """Write the platform's settings, and its credentials sealed."""
 
 
-@command.command("init", epilog=ENVIRONMENT)
+@command.command("init", epilog=EPILOG)
 @click.option(
-    "-n", "--namespace", "namespaces", required=True, multiple=True, help="A pipeline's namespace; repeatable."
+    "-n", "--namespace", "namespaces", required=True, multiple=True, help="Namespace of a pipeline; repeatable."
 )
 @click.option(
     "--cert",
     required=True,
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="The Sealed Secrets controller's certificate.",
+    help="Certificate of the Sealed Secrets controller.",
 )
-@click.option("--git-url", required=True, help="The cluster repository, as pods reach it over http(s).")
-@click.option("--git-branch", default=_DEFAULT.git_branch, show_default=True, help="The branch that Flux follows.")
-@click.option("--s3-endpoint", default=_DEFAULT.s3_endpoint, show_default=True, help="The object store, with scheme.")
-@click.option("--s3-region", default=_DEFAULT.s3_region, show_default=True)
-@click.option("--s3-bucket", default=_DEFAULT.s3_bucket, show_default=True, help="Bucket of runs and models.")
-@click.option("--nats-url", default=_DEFAULT.nats_url, show_default=True)
-@click.option("--kubernetes-url", default=_DEFAULT.kubernetes_url, show_default=True)
-@click.option("--gateway-url", default=_DEFAULT.gateway_url, show_default=True)
+@click.option("--git-url", required=True, help="URL of the cluster repository, as pods reach it over http(s).")
+@click.option("--git-branch", default=DEFAULTS.git_branch, show_default=True, help="Branch that Flux follows.")
+@click.option("--s3-endpoint", default=DEFAULTS.s3_endpoint, show_default=True, help="URL of the object store.")
+@click.option("--s3-region", default=DEFAULTS.s3_region, show_default=True, help="Region of the object store.")
+@click.option("--s3-bucket", default=DEFAULTS.s3_bucket, show_default=True, help="Bucket of runs and models.")
+@click.option("--nats-url", default=DEFAULTS.nats_url, show_default=True, help="URL of NATS.")
+@click.option("--kubernetes-url", default=DEFAULTS.kubernetes_url, show_default=True, help="URL of the Kubernetes API.")
+@click.option("--gateway-url", default=DEFAULTS.gateway_url, show_default=True, help="URL of Istio's gateway.")
 @click.option(
     "--cluster", default="dev", show_default=True, help="Folder below cluster/ that Flux was bootstrapped with."
 )
@@ -50,9 +54,12 @@ def command() -> None:
     "--into",
     default=Path("."),
     type=click.Path(file_okay=False, exists=True, path_type=Path),
-    help="A working copy of the cluster repository.  [default: .]",
+    show_default=True,
+    help="Working copy of the cluster repository.",
 )
-@click.option("--force", is_flag=True, help="Overwrite earlier ones: new token, and new keys unless given.")
+@click.option(
+    "--force", is_flag=True, help="Overwrite existing files: with a new token, and with new keys unless they are set."
+)
 def init(
     *,
     namespaces: tuple[str, ...],
@@ -71,9 +78,9 @@ def init(
 ) -> None:
     """Write ConfigMap and SealedSecret `driftloop-platform` for each namespace, ready to commit.
 
-    Addresses other than the platform's own get a NetworkPolicy each.
+    For each address that is not the platform's own, a NetworkPolicy is written that allows it.
     """
-    addresses = platform.Addresses(
+    addresses = Addresses(
         git_url=git_url,
         git_branch=git_branch,
         s3_endpoint=s3_endpoint,
@@ -83,47 +90,8 @@ def init(
         kubernetes_url=kubernetes_url,
         gateway_url=gateway_url,
     )
-    own_store = s3_endpoint == _DEFAULT.s3_endpoint
-    credentials = _credentials(os.environ, own_store=own_store)
-    key = sealing.certificate(cert.read_bytes())
-    files = platform.tree(
-        cluster,
-        namespaces,
-        addresses,
-        credentials,
-        lambda secret, scope: sealing.seal(secret, key, scope),
-        own_store=own_store,
-    )
-    there = [path for path in files if (into / path).exists()]
-    if there and not force:
-        raise PipelineError(
-            f"{there[0]} exists already",
-            hint="--force overwrites it; running parts keep the old token until they restart",
-        )
-    for path, text in files.items():
-        target = into / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(text)
+    sealed = seal_platform(cluster, namespaces, addresses, certificate=cert.read_bytes(), environment=os.environ)
+    for path in write_platform(sealed, into, force=force):
         click.echo(path)
-    if not credentials.git_password:
-        click.echo("no git credential given: the release step can only push where none is asked for", err=True)
-
-
-def _credentials(environment: os._Environ[str] | dict[str, str], *, own_store: bool) -> platform.Credentials:
-    access = environment.get(contract.ACCESS_KEY.environment, "")
-    secret = environment.get(contract.SECRET_KEY.environment, "")
-    if bool(access) != bool(secret):
-        raise PipelineError("only one of AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY is set")
-    if not access and not own_store:
-        raise PipelineError(
-            "the object store is your own, and no keys were given",
-            hint="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
-        )
-    token = environment.get(contract.WEBHOOK_TOKEN.environment, "")
-    return platform.Credentials(
-        access_key=access or random.token_hex(10),
-        secret_key=secret or random.token_urlsafe(30),
-        git_username=environment.get(contract.GIT_USERNAME.environment, ""),
-        git_password=environment.get(contract.GIT_PASSWORD.environment, ""),
-        **({"webhook_token": token} if token else {}),
-    )
+    if not sealed.has_git_password:
+        click.echo("DRIFTLOOP_GIT_PASSWORD is not set: the release step pushes without a credential", err=True)

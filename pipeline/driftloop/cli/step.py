@@ -1,23 +1,28 @@
-"""`driftloop step`: what the containers of the rendered workflows run. One file per step."""
+"""`driftloop step`: the steps that containers of the rendered workflows run."""
 
 import click
 
 from driftloop.cli.lazy import LazyGroup
 
 STEPS = {
-    "claim": ("driftloop.steps.claim", "Claim the pipeline's one run, or end before training"),
-    "look": ("driftloop.steps.look", "See whether there are batches that no run has seen"),
-    "snapshot": ("driftloop.steps.snapshot", "Fix which data this run sees, and fetch it"),
+    "claim": ("driftloop.steps.claim", "Claim the pipeline's run, or end before training"),
+    "look": ("driftloop.steps.look", "Look for batches that no run has read"),
+    "snapshot": ("driftloop.steps.snapshot", "Fix the data of a run, and fetch it"),
     "pick": ("driftloop.steps.pick", "Choose the best trial of a search"),
     "gate": ("driftloop.steps.gate", "Compare the candidate's metrics with the gates"),
-    "store": ("driftloop.steps.store", "Put the release together and compute its digests"),
-    "register": ("driftloop.steps.register", "Commit the new release"),
-    "advance": ("driftloop.steps.advance", "Move the rollout one step: commit, wait, judge"),
-    "finish": ("driftloop.steps.finish", "Report how a run ended"),
+    "store": ("driftloop.steps.store", "Assemble the folder of a version, with its digests"),
+    "register": ("driftloop.steps.register", "Commit the new version"),
+    "advance": ("driftloop.steps.advance", "Advance the rollout by one stage"),
+    "finish": ("driftloop.steps.finish", "Report the outcome of a run"),
     "fetch": ("driftloop.steps.fetch", "Download a model from S3 into a folder"),
 }
 
+EXAMPLES = """\b
+Examples:
+  driftloop step fetch --uri s3://driftloop/runs/digits-4f0c1d2e3a5b/release/model --out /models
+  driftloop step advance --help"""
 
-@click.group(cls=LazyGroup, lazy=STEPS)
+
+@click.group(cls=LazyGroup, lazy=STEPS, epilog=EXAMPLES)
 def command() -> None:
-    """Run one step of a workflow; addresses and credentials come from the environment."""
+    """Run one step of a workflow; addresses and credentials are read from the environment."""

@@ -15,11 +15,8 @@ from nats.js import JetStreamContext
 from nats.js.api import DiscardPolicy, KeyValueConfig, PubAck, RetentionPolicy, StorageType, StreamConfig
 from nats.js.kv import KeyValue
 
-from driftloop.clients import cancellation
 from driftloop.contract.streams import Stream
 from driftloop.errors import StoreError
-
-cancellation.mend()
 
 DUPLICATE_WINDOW = 600.0
 """Seconds in which a message id is recognised; longer than a Trigger's whole back-off."""

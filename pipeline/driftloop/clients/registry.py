@@ -17,6 +17,7 @@ import aiohttp
 from multidict import CIMultiDictProxy
 from yarl import URL
 
+from driftloop.clients import cancellation
 from driftloop.clients.docker_config import HUB, DockerConfig, Login
 from driftloop.errors import RegistryError
 
@@ -75,7 +76,7 @@ class Registries:
 
     def digests(self, refs: Iterable[str], *, say: Say) -> dict[str, str]:
         """Ref to digest, in the order of the refs. RegistryError names every image that can't be had, and why."""
-        return asyncio.run(self._digests([Reference.of(ref) for ref in refs], say))
+        return cancellation.run(self._digests([Reference.of(ref) for ref in refs], say))
 
     async def _digests(self, references: list[Reference], say: Say) -> dict[str, str]:
         hosts = ", ".join(dict.fromkeys(self._host(reference) for reference in references))

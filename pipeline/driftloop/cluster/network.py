@@ -8,6 +8,7 @@ from driftloop.contract.names import COMPONENT_LABEL, OWN_LABELS, PLATFORM
 from driftloop.kube.base import LabelRequirement, LabelSelector, ObjectMeta
 from driftloop.kube.networking import Egress, IPBlock, NetworkPolicy, NetworkPolicySpec, Peer, Port
 from driftloop.resources.guarding import network
+from driftloop.resources.workflows import steps
 
 _PORTS = {"http": 80, "https": 443, "nats": 4222, "tls": 4222, "ssh": 22}
 _ANYWHERE = (Peer(ip_block=IPBlock(cidr="0.0.0.0/0")), Peer(ip_block=IPBlock(cidr="::/0")))
@@ -17,7 +18,7 @@ def _label(key: str, operator: Literal["In", "NotIn", "DoesNotExist"], *values: 
     return LabelRequirement(key=key, operator=operator, values=values or None)
 
 
-_STEPS = LabelSelector(match_expressions=(_label(COMPONENT_LABEL, "In", network.STEPS),))
+_STEPS = LabelSelector(match_expressions=(_label(COMPONENT_LABEL, "In", steps.COMPONENT),))
 _CLIENTS: dict[str, tuple[LabelSelector, ...]] = {
     "s3": (
         LabelSelector(
@@ -31,14 +32,14 @@ _CLIENTS: dict[str, tuple[LabelSelector, ...]] = {
     "nats": (
         LabelSelector(
             match_expressions=(
-                _label(COMPONENT_LABEL, "NotIn", network.STEPS, "serving"),
+                _label(COMPONENT_LABEL, "NotIn", steps.COMPONENT, "serving"),
                 _label("seldon-deployment-id", "DoesNotExist"),
             )
         ),
-        LabelSelector(match_expressions=(_label(network.REACHES, "In", network.CLAIM, network.FINISH),)),
+        LabelSelector(match_expressions=(_label(steps.REACHES, "In", steps.CLAIM, steps.FINISH),)),
     ),
     "git": (_STEPS,),
-    "kubernetes": (LabelSelector(match_expressions=(_label(COMPONENT_LABEL, "In", network.STEPS, "decision"),)),),
+    "kubernetes": (LabelSelector(match_expressions=(_label(COMPONENT_LABEL, "In", steps.COMPONENT, "decision"),)),),
 }
 """Part of the platform -> the pods that call it."""
 

@@ -235,14 +235,14 @@ def _verdicts(picture: _Picture, names: Names) -> Json:
             continue
         with picture.part(f"verdict of {names.namespace}/{deployment['metadata']['name']}"):
             shown = _gauges(_asked(picture, names, names.detector(component), "metrics") or "")
-            if shown.get("detector_window"):
+            if shown.get("driftloop_detector_window"):
                 found[f"{names.namespace}/{names.pipeline}/{component}"] = {
                     "release": args[args.index("--release") + 1],
-                    "window": int(shown["detector_window"]),
+                    "window": int(shown["driftloop_detector_window"]),
                     "size": None,
-                    "alarm": bool(shown.get("detector_alarm")),
-                    "score": shown.get("detector_score"),
-                    "threshold": shown.get("detector_threshold"),
+                    "alarm": bool(shown.get("driftloop_detector_alarm")),
+                    "score": shown.get("driftloop_detector_score"),
+                    "threshold": shown.get("driftloop_detector_threshold"),
                 }
     return found
 

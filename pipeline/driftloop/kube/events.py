@@ -1,4 +1,9 @@
-"""argoproj.io/v1alpha1 of Argo Events: EventBus, EventSource, Sensor."""
+"""argoproj.io/v1alpha1 of Argo Events: EventBus, EventSource, Sensor.
+
+`render` writes them, the local runtime reads them. Hera's models have no `apiVersion`, nest a webhook's
+fields one level too deep, drop unknown keys and cost as much to import as its workflows; these refuse
+unknown keys. A field at None is not written; its docstring gives the value that Argo Events takes then.
+"""
 
 from typing import Annotated, Any, Literal
 
@@ -9,7 +14,7 @@ from driftloop.kube.core import KeySelector, PodSecurityContext, Resources, Secu
 
 
 class ContainerTemplate(Model):
-    """What a controller-made container asks for and may do."""
+    """Resources and rights of a container that a controller makes."""
 
     resources: Resources | None = None
     security_context: SecurityContext | None = None
@@ -23,7 +28,7 @@ class SharedJetStream(Model):
 
 
 class EventBusSpec(Model):
-    """How events travel from sources to sensors."""
+    """Transport of events from sources to sensors."""
 
     jetstream_exotic: SharedJetStream
 
@@ -45,26 +50,29 @@ class PodTemplate(Model):
 
 
 class Webhook(Model):
-    """An HTTP door; the port is text."""
+    """An HTTP endpoint of an EventSource; its port is text."""
 
     port: str
-    endpoint: str
-    method: Literal["POST"]
-    auth_secret: KeySelector
-    max_payload_size: int
+    endpoint: Annotated[str, Field(pattern="^/")]
+    method: Literal["POST", "PUT"] | None = None
+    """POST."""
+    auth_secret: KeySelector | None = None
+    """No token."""
+    max_payload_size: int | None = None
+    """Bytes; 1048576."""
 
 
 class EventSourceSpec(Model):
-    """Named webhooks."""
+    """Webhooks by event name."""
 
-    event_bus_name: str
-    replicas: int
-    template: PodTemplate
+    event_bus_name: Literal["default"] = "default"
+    replicas: int | None = None
+    template: PodTemplate | None = None
     webhook: dict[str, Webhook]
 
 
 class EventSource(Object):
-    """Where events come from."""
+    """Source of events."""
 
     api_version: Literal["argoproj.io/v1alpha1"] = "argoproj.io/v1alpha1"
     kind: Literal["EventSource"] = "EventSource"
@@ -72,17 +80,21 @@ class EventSource(Object):
 
 
 class DataFilter(Model):
-    """A field of the event that must match; text values are regular expressions."""
+    """A field of the event that must match one of these values; strings are unanchored regular expressions."""
 
     path: str
     type: Literal["string", "number", "bool"]
-    value: tuple[str, ...]
+    comparator: Literal["", ">=", ">", "=", "!=", "<", "<="] | None = None
+    """Equal."""
+    value: Annotated[tuple[str, ...], Field(min_length=1)]
 
 
 class Filters(Model):
-    """All must hold."""
+    """Conditions on the data of an event."""
 
-    data: tuple[DataFilter, ...]
+    data: tuple[DataFilter, ...] = ()
+    data_logical_operator: Literal["and", "or", ""] | None = None
+    """All must hold."""
 
 
 class Dependency(Model):
@@ -95,19 +107,22 @@ class Dependency(Model):
 
 
 class ParameterSource(Model):
-    """A field of the event, or a default."""
+    """A field of the event, or a default value."""
 
     dependency_name: str
-    data_key: str
+    data_key: str | None = None
     value: str | None = None
+    use_raw_data: bool | None = None
+    """The field's value as JSON text, unless it is a string."""
 
 
 class TriggerParameter(Model):
-    """Copies a field of the event into the object that is created."""
+    """Copies a field of the event into the created object."""
 
     src: ParameterSource
     dest: str
-    operation: Literal["overwrite", "append", "prepend"] | None = None
+    operation: Literal["overwrite", "append", "prepend", ""] | None = None
+    """Overwrite."""
 
 
 class ArtifactLocation(Model):
@@ -119,51 +134,61 @@ class ArtifactLocation(Model):
 class KubernetesTrigger(Model):
     """Creates an object."""
 
-    operation: Literal["create"]
+    operation: Literal["create", ""] | None = None
+    """Create."""
     source: ArtifactLocation
-    parameters: tuple[TriggerParameter, ...]
+    parameters: tuple[TriggerParameter, ...] = ()
 
 
 class TriggerTemplate(Model):
-    """What happens under which condition."""
+    """The object to create, and the condition over dependency names under which it is created."""
 
     name: str
-    conditions: str
+    conditions: str | None = None
+    """All dependencies."""
     k8s: Annotated[KubernetesTrigger, Field(alias="k8s")]
 
 
 class RetryStrategy(Model):
-    """How often and how fast a trigger is tried again."""
+    """Growing waits between the tries of a trigger."""
 
-    steps: int
-    duration: str
-    factor: float
-    jitter: float
+    steps: int | None = None
+    """Tries; 1."""
+    duration: str | None = None
+    """First wait; 1s."""
+    factor: float | None = None
+    """1."""
+    jitter: float | None = None
+    """Share of a wait that is random; 0."""
 
 
 class RateLimit(Model):
-    """How often a trigger fires at most; events beyond it wait."""
+    """Upper bound of how often a trigger fires; events beyond it wait."""
 
-    unit: Literal["Second", "Minute", "Hour"]
-    requests_per_unit: int
+    unit: Literal["Second", "Minute", "Hour"] | None = None
+    """Second."""
+    requests_per_unit: Annotated[int, Field(ge=1)] | None = None
+    """1."""
 
 
 class Trigger(Model):
-    """A template, and how it is retried."""
+    """A template, its retries and its rate."""
 
     template: TriggerTemplate
-    retry_strategy: RetryStrategy
-    at_least_once: bool
+    retry_strategy: RetryStrategy | None = None
+    """One try."""
+    at_least_once: bool | None = None
+    """At most once."""
     rate_limit: RateLimit | None = None
 
 
 class SensorSpec(Model):
-    """Events in, objects out."""
+    """Dependencies, and what they trigger."""
 
-    event_bus_name: str
-    template: PodTemplate
-    dependencies: tuple[Dependency, ...]
-    triggers: tuple[Trigger, ...]
+    event_bus_name: Literal["default"] = "default"
+    template: PodTemplate | None = None
+    dependencies: Annotated[tuple[Dependency, ...], Field(min_length=1)]
+    triggers: Annotated[tuple[Trigger, ...], Field(min_length=1)]
 
 
 class Sensor(Object):

@@ -1,4 +1,4 @@
-"""Has what was committed become what runs? Asked of Flux's Kustomizations, in the cluster or of the local stand-in."""
+"""Find out from Flux's Kustomizations whether a commit is applied, in a cluster or on this machine."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -14,29 +14,29 @@ from driftloop.git.repository import Repository
 from driftloop.spec.graph import own_names
 
 POLL = 1.0
-"""Seconds between two looks."""
+"""Seconds between two reads of the API."""
 
 
 @dataclass(frozen=True)
 class Applied:
-    """Looks whether a commit runs."""
+    """Tells whether a commit is applied."""
 
     kubernetes: Kubernetes
     repository: Repository
     names: Names
 
     def missing(self, commit: str, *, trees: tuple[str, ...] = ("deployments",), releases: tuple[str, ...] = ()) -> str:
-        """What is still missing before a commit counts as applied; empty when nothing is.
+        """Describe what is missing before a commit counts as applied; empty when it is applied.
 
-        `releases` are the versions whose Deployments must be current.
+        `releases` are the ids of the versions whose Deployments must be available.
         """
         runs = commit
         for tree in trees:
             name = self.names.flux(tree)
-            found = self.kubernetes.kustomization(FLUX_NAMESPACE, name)
-            if reason := self._behind(found, commit):
+            kustomization = self.kubernetes.kustomization(FLUX_NAMESPACE, name)
+            if reason := self._behind(kustomization, commit):
                 return f"Kustomization {name} {reason}"
-            runs = _revision(found)
+            runs = _revision(kustomization)
         for release in releases:
             if reason := self._starting(release, runs):
                 return reason
@@ -47,12 +47,12 @@ class Applied:
             return "does not exist"
         status, revision = kustomization.get("status") or {}, _revision(kustomization)
         if not revision or not self.repository.contains(revision, ancestor=commit):
-            return f"has applied {revision[:12] or 'nothing'}, not yet {commit[:12]}{_said(status)}"
+            return f"has applied {revision[:12] or 'nothing'}, not yet {commit[:12]}{_message(status)}"
         ready = _condition(status, "Ready")
-        return "" if ready.get("status", "True") == "True" else f"is not ready{_said(status)}"
+        return "" if ready.get("status", "True") == "True" else f"is not ready{_message(status)}"
 
     def _starting(self, release: str, commit: str) -> str:
-        # the name is ours with the plain back end, and with a SeldonDeployment the operator's
+        # with a SeldonDeployment the name of the Deployment is the operator's
         name = ours = self.names.predictor(release)
         deployment = self.kubernetes.deployment(self.names.namespace, name)
         if deployment is None:
@@ -69,9 +69,9 @@ class Applied:
 
 
 def wait(look: Callable[[], str], *, seconds: float, what: str) -> Iterator[str]:
-    """Look until nothing is missing, yielding what is each time it changes; StepError when the time is over.
+    """Call `look` until it returns nothing, and yield each new text; StepError after `seconds`.
 
-    An API that does not answer counts as not yet: it may be restarting.
+    An API that does not answer is asked again: it may be restarting.
     """
     deadline = time.monotonic() + seconds
     last = ""
@@ -95,16 +95,17 @@ def wait(look: Callable[[], str], *, seconds: float, what: str) -> Iterator[str]
 
 
 def _revision(kustomization: dict[str, Any] | None) -> str:
-    """The commit that Flux applied last; empty when there is none."""
+    """Return the commit that Flux applied last; empty before the first."""
     status = (kustomization or {}).get("status") or {}
     return str(status.get("lastAppliedRevision") or "").rpartition(":")[2]
 
 
 def _condition(status: dict[str, Any], kind: str) -> dict[str, Any]:
-    return next((found for found in status.get("conditions") or [] if found.get("type") == kind), {})
+    conditions = status.get("conditions") or []
+    return next((condition for condition in conditions if condition.get("type") == kind), {})
 
 
-def _said(status: dict[str, Any]) -> str:
+def _message(status: dict[str, Any]) -> str:
     ready = _condition(status, "Ready")
     message = str(ready.get("message") or "")
     return f": {message}" if ready.get("status") == "False" and message else ""
@@ -112,7 +113,7 @@ def _said(status: dict[str, Any]) -> str:
 
 def _current(deployment: dict[str, Any]) -> bool:
     status = deployment.get("status") or {}
-    wanted = (deployment.get("spec") or {}).get("replicas", 1)
-    seen = status.get("observedGeneration", 0) >= (deployment.get("metadata") or {}).get("generation", 0)
+    replicas = (deployment.get("spec") or {}).get("replicas", 1)
+    observed = status.get("observedGeneration", 0) >= (deployment.get("metadata") or {}).get("generation", 0)
     counts = (status.get(name, 0) for name in ("updatedReplicas", "readyReplicas"))
-    return seen and all(count >= wanted for count in counts) and status.get("replicas", wanted) == wanted
+    return observed and all(count >= replicas for count in counts) and status.get("replicas", replicas) == replicas

@@ -1,4 +1,4 @@
-"""What the rendering commands read and write: specs, and folders that hold a cluster repository's tree."""
+"""Read specs and working copies of a cluster repository, and write changes into them."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,7 +9,7 @@ from driftloop.spec import Document, read
 
 
 def spec_text(file: Path) -> str:
-    """The text of a spec file; SpecError when it can't be read."""
+    """Return the text of a spec file; SpecError when it can't be read."""
     hint = "`driftloop init` writes one to start from"
     try:
         return file.read_text("utf-8")
@@ -20,28 +20,28 @@ def spec_text(file: Path) -> str:
 
 
 def spec(file: Path) -> Document:
-    """A spec file, read and checked by itself."""
+    """Read a spec file and validate it by itself."""
     return read(spec_text(file), path=str(file))
 
 
 def tree(folder: Path, pipeline: str, cluster: str) -> dict[str, str]:
-    """The files of one pipeline below a folder, path -> text; files that are not text are kept out of it."""
-    places = [folder / part / pipeline for part in ("workflows", "deployments", "monitors")]
-    files = [file for place in places if place.is_dir() for file in sorted(place.rglob("*")) if file.is_file()]
+    """Return the files of one pipeline below a folder, path -> text; files that are not UTF-8 are left out."""
+    folders = [folder / part / pipeline for part in ("workflows", "deployments", "monitors")]
+    files = [file for place in folders if place.is_dir() for file in sorted(place.rglob("*")) if file.is_file()]
     flux = folder / "cluster" / cluster / "pipelines" / f"{pipeline}.yaml"
-    found: dict[str, str] = {}
+    texts: dict[str, str] = {}
     for file in [*files, *([flux] if flux.is_file() else [])]:
         try:
-            found[file.relative_to(folder).as_posix()] = file.read_text("utf-8")
+            texts[file.relative_to(folder).as_posix()] = file.read_text("utf-8")
         except UnicodeDecodeError:
             continue
         except OSError as error:
             raise RenderError(f"{file} can't be read: {error.strerror}") from error
-    return found
+    return texts
 
 
 def write(changes: Iterable[Change], folder: Path) -> None:
-    """Carry changes out below a folder. Each file is replaced whole, so a reader never sees half of one."""
+    """Write changes below a folder. Each file is replaced whole, so a reader never sees half of it."""
     for change in changes:
         file = folder / change.path
         try:
@@ -54,5 +54,5 @@ def write(changes: Iterable[Change], folder: Path) -> None:
             beside.replace(file)
         except OSError as error:
             raise RenderError(
-                f"{file} can't be written: {error.strerror}", hint="is there room, and may you write there?"
+                f"{file} can't be written: {error.strerror}", hint="is the folder writable, and is there space?"
             ) from error

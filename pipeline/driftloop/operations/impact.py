@@ -1,5 +1,4 @@
-"""What a new spec does to a pipeline: its settings, its objects, what comes of that in the cluster, and what nobody
-would expect of an edit."""
+"""Impact of a new spec on a pipeline: settings, objects, effects on what runs, and surprises."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from driftloop.spec import InvalidSpec, load
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _OWN = ("decision", "judge")
-"""Deployments below monitors/ that are no detectors."""
+"""Deployments below monitors/ that are not detectors."""
 
 Json = dict[str, Any]
 Key = tuple[str, str, str]
@@ -45,7 +44,7 @@ class Resource:
 
 @dataclass(frozen=True)
 class Surprise:
-    """What an edit of the spec seldom means; `code` is what a person allows it by."""
+    """An effect that an edit of the spec seldom intends; `--allow` takes its `code`."""
 
     code: str
     what: str
@@ -54,7 +53,7 @@ class Surprise:
 
 @dataclass(frozen=True)
 class Impact:
-    """All of it. Empty exactly when no file changes."""
+    """Settings, objects, effects and surprises of a change. Empty exactly when no file changes."""
 
     settings: tuple[Setting, ...] = ()
     resources: tuple[Resource, ...] = ()
@@ -64,23 +63,23 @@ class Impact:
 
 SURPRISES: Mapping[str, str] = {
     "predictor-removed": "a predictor that answers requests goes away",
-    "detector-removed": "nobody watches the traffic of the production release any more",
+    "detector-removed": "a detector of the production version goes away",
 }
-"""Every code, and what it stands for."""
+"""Descriptions of surprises by code."""
 
 
 class SurpriseError(RenderError):
-    """A change does something that nobody said is meant."""
+    """A change has a surprise that is not allowed."""
 
 
 def impact(old: Mapping[str, str], new: Mapping[str, str], *, pipeline: str) -> Impact:
-    """What laying the files `new` over `old` (those the pipeline owns) does. Releases and the new spec are valid ones.
+    """Return the impact of replacing the files `old` of a pipeline with `new`. Releases and the new spec are valid.
 
-    Of an old spec that another version wrote and this one doesn't take, no settings are compared.
+    Settings are not compared with an old spec that this version can't load.
     """
     if old == new:
         return Impact()
-    # what stands in files that stay as they are is the same on both sides
+    # objects in unchanged files are the same on both sides
     changed = {change.path for change in diff(old, new)}
     before, after = (_objects({path: files[path] for path in files if path in changed}) for files in (old, new))
     release = _release(old, pipeline)
@@ -94,23 +93,23 @@ def impact(old: Mapping[str, str], new: Mapping[str, str], *, pipeline: str) -> 
     )
 
 
-def refuse(found: Impact, allowed: frozenset[str] = frozenset()) -> None:
-    """SurpriseError for the surprises that are not allowed."""
-    left = [surprise for surprise in found.surprises if surprise.code not in allowed]
+def refuse(impact: Impact, allowed: frozenset[str] = frozenset()) -> None:
+    """Raise SurpriseError for the surprises that are not allowed."""
+    left = [surprise for surprise in impact.surprises if surprise.code not in allowed]
     if left:
         raise SurpriseError(
             "; ".join(f"{surprise.what}: {surprise.why}" for surprise in left),
-            hint="if that is meant: " + " ".join(f"--allow {code}" for code in sorted({s.code for s in left})),
+            hint="to allow it: " + " ".join(f"--allow {code}" for code in sorted({s.code for s in left})),
         )
 
 
-_NEW = "the pipeline is new: nothing answers before its first run has released a model"
+_NEW = "the pipeline is new: predictions are answered once its first run has released a version"
 _NONE = "no object changes"
 _ASIDE = "no run, model server or detector changes"
 
 
 def _objects(files: Mapping[str, str]) -> dict[Key, Json]:
-    found: dict[Key, Json] = {}
+    objects: dict[Key, Json] = {}
     for path, text in files.items():
         if path.rpartition("/")[2] in (SPEC, RELEASE, KUSTOMIZATION):
             continue
@@ -118,8 +117,8 @@ def _objects(files: Mapping[str, str]) -> dict[Key, Json]:
             if isinstance(document, dict) and "kind" in document:
                 about = document.get("metadata") or {}
                 key = (str(document["kind"]), str(about.get("namespace", "")), str(about.get("name", "")))
-                found[key] = document
-    return found
+                objects[key] = document
+    return objects
 
 
 def _release(files: Mapping[str, str], pipeline: str) -> Release | None:
@@ -139,7 +138,7 @@ def _settings(old: Mapping[str, str], new: Mapping[str, str], pipeline: str) -> 
 
 
 def _compared(old: Any, new: Any, *, path: str) -> Iterator[Setting]:
-    """Every value that differs, by its dotted path; a list is one value, but for entries with a name."""
+    """Yield every value that differs, by its dotted path; a list is one value, unless its entries have names."""
     if isinstance(old, dict) and isinstance(new, dict):
         for key in [*old, *(key for key in new if key not in old)]:
             yield from _compared(old.get(key), new.get(key), path=f"{path}.{key}" if path else str(key))
@@ -165,37 +164,38 @@ def _effects(before: Mapping[Key, Json], after: Mapping[Key, Json], release: Rel
     changed = {key for key in {*before, *after} if before.get(key) != after.get(key)}
     templates = {name for kind, _, name in changed if kind == "WorkflowTemplate"}
     if any(not name.endswith("-release") for name in templates):
-        yield "the next training run goes by the new steps; one that is on keeps its own"
+        yield "the next training run uses the new steps; a current run keeps its own"
     if any(name.endswith("-release") for name in templates):
-        yield "the next rollout goes by the new steps; one that is on keeps its own"
+        yield "the next rollout uses the new steps; a current rollout keeps its own"
     for key in sorted(key for key in changed if key[0] == "CronWorkflow"):
         yield _scheduled(before.get(key), after.get(key))
     if any(kind in ("EventSource", "Sensor") for kind, _, _ in changed):
-        yield "the webhook is set up anew; what is sent meanwhile is sent again"
+        yield "the webhook restarts; requests sent meanwhile are retried"
     yield from _serving(_served(before), _served(after), release)
     yield from _asked(before, after)
     yield from _scaling(before, after, release)
     yield from _detectors(_watching(before), _watching(after))
     for component in _OWN:
         if any(_component(after.get(key, {})) == component for key in changed if key[0] == "Deployment"):
-            yield f"the {component} service is started again and goes on where it was"
+            yield f"the {component} service restarts and continues where it was"
     if any(kind in ("Broker", "Trigger") for kind, _, _ in changed):
-        yield "events are routed anew"
+        yield "the routes of events change"
 
 
 def _served(objects: Mapping[Key, Json]) -> dict[str, tuple[str, Json]]:
-    """Release id to the kind of object that serves it, and what its pods are made from."""
-    found: dict[str, tuple[str, Json]] = {}
+    """Return the kind of object that serves each release id, and what its pods are made from."""
+    served: dict[str, tuple[str, Json]] = {}
     for (kind, _, _), document in objects.items():
         if kind == "SeldonDeployment":
             for predictor in document["spec"]["predictors"]:
                 pods = {k: value for k, value in predictor.items() if k not in ("traffic", "shadow", "replicas")}
                 pods["componentSpecs"] = [_without(part, "hpaSpec") for part in predictor["componentSpecs"]]
                 pods["protocol"] = document["spec"]["protocol"]
-                found[predictor["name"]] = (kind, pods)
+                served[predictor["name"]] = (kind, pods)
         elif kind == "Deployment" and _component(document) == "serving":
-            found[document["metadata"]["labels"][RELEASE_LABEL]] = (kind, _without(document["spec"], "replicas"))
-    return found
+            id = document["metadata"]["labels"][RELEASE_LABEL]
+            served[id] = (kind, _without(document["spec"], "replicas"))
+    return served
 
 
 def _asked(before: Mapping[Key, Json], after: Mapping[Key, Json]) -> Iterator[str]:
@@ -204,17 +204,17 @@ def _asked(before: Mapping[Key, Json], after: Mapping[Key, Json]) -> Iterator[st
         for objects in (before, after)
     )
     if old and new and old != new:
-        yield (
-            f"requests and answers are in protocol `{new[0]}`, at its own path: whoever sends them has to change, too"
-        )
+        yield (f"requests and answers use protocol `{new[0]}` at another path: clients have to change as well")
 
 
 def _scheduled(before: Json | None, after: Json | None) -> str:
     spec = (after or before or {}).get("spec", {})
     times = ", ".join(spec.get("schedules", ()))
     if spec.get("workflowSpec", {}).get("entrypoint") == ON_NEW_DATA:
-        return f"new data is looked for at {times} (UTC)" if after is not None else "new data starts no run any more"
-    return f"runs also start at {times} (UTC)" if after is not None else "no run starts by the clock any more"
+        return (
+            f"new data is looked for at {times} (UTC)" if after is not None else "new data does not start runs any more"
+        )
+    return f"runs also start at {times} (UTC)" if after is not None else "no schedule starts runs any more"
 
 
 def _without(document: Json, key: str) -> Json:
@@ -222,26 +222,26 @@ def _without(document: Json, key: str) -> Json:
 
 
 def _scales(objects: Mapping[Key, Json]) -> dict[str, str]:
-    """Release id to how many pods it has."""
-    found: dict[str, str] = {}
+    """Return the number of pods of each release id, in words."""
+    scales: dict[str, str] = {}
     for (kind, _, _), document in objects.items():
         if kind == "SeldonDeployment":
             for predictor in document["spec"]["predictors"]:
                 scaled = [part["hpaSpec"] for part in predictor["componentSpecs"] if "hpaSpec" in part]
                 fixed = f"{predictor.get('replicas', 1)} pods"
-                found[predictor["name"]] = _between(scaled[0], "metricsv2") if scaled else fixed
+                scales[predictor["name"]] = _between(scaled[0], "metricsv2") if scaled else fixed
         elif kind in ("Deployment", "HorizontalPodAutoscaler") and _component(document) == "serving":
             id, spec = document["metadata"]["labels"][RELEASE_LABEL], document["spec"]
             if kind == "HorizontalPodAutoscaler":
-                found[id] = _between(spec, "metrics")
+                scales[id] = _between(spec, "metrics")
             elif "replicas" in spec:
-                found[id] = f"{spec['replicas']} pods"
-    return found
+                scales[id] = f"{spec['replicas']} pods"
+    return scales
 
 
 def _between(scaled: Json, metrics: str) -> str:
     aim = scaled[metrics][0]["resource"]["target"]["averageUtilization"]
-    return f"{scaled['minReplicas']} to {scaled['maxReplicas']} pods, aiming at {aim} % of the CPU they ask for"
+    return f"{scaled['minReplicas']} to {scaled['maxReplicas']} pods, with a target of {aim} % of their requested CPU"
 
 
 def _scaling(before: Mapping[Key, Json], after: Mapping[Key, Json], release: Release | None) -> Iterator[str]:
@@ -259,16 +259,16 @@ def _serving(
         if id not in after:
             yield f"{role} {id} goes away"
         elif before[id][0] != after[id][0]:
-            yield f"{role} {id} goes away as {before[id][0]} and comes back as {after[id][0]}"
+            yield f"{role} {id} is removed as {before[id][0]} and added as {after[id][0]}"
         elif before[id][1] != after[id][1]:
-            yield f"{role} {id} gets new pods, one at a time, while the old ones answer"
+            yield f"{role} {id} gets new pods by a rolling update"
     for id in after:
         if id not in before:
             yield f"{_role(id, release)} {id} starts"
 
 
 def _watching(objects: Mapping[Key, Json]) -> dict[str, Json]:
-    """Detector to its Deployment."""
+    """Return the Deployment of each detector."""
     return {
         _component(document): document["spec"]
         for (kind, _, _), document in objects.items()
@@ -283,7 +283,7 @@ def _detectors(before: Mapping[str, Json], after: Mapping[str, Json]) -> Iterato
         elif name not in before:
             yield f"the {name} detector starts"
         elif before[name] != after[name]:
-            yield f"the {name} detector is started again and goes on where it was"
+            yield f"the {name} detector restarts and continues where it was"
 
 
 def _surprises(before: Mapping[Key, Json], after: Mapping[Key, Json], release: Release | None) -> Iterator[Surprise]:
@@ -291,8 +291,8 @@ def _surprises(before: Mapping[Key, Json], after: Mapping[Key, Json], release: R
     for id, (kind, _) in old.items():
         share = release.weights.get(id, 0) if release is not None else 0
         if share and (id not in new or new[id][0] != kind):
-            then = f"comes back as {new[id][0]}" if id in new else "nothing takes its place"
-            why = "until the new pods are routed to, requests fail" if id in new else "its share of the requests fails"
+            then = f"is replaced by a {new[id][0]}" if id in new else "is not replaced"
+            why = "requests fail until the new pods are routed to" if id in new else "its share of the requests fails"
             yield Surprise("predictor-removed", f"{id} answers {share} % of the requests as {kind} and {then}", why)
     production = release.production if release is not None else None
     if production is None:
@@ -301,7 +301,7 @@ def _surprises(before: Mapping[Key, Json], after: Mapping[Key, Json], release: R
     for name in sorted(_watching(before)):
         if name not in left:
             what = f"the {name} detector of production {production.id} goes away"
-            yield Surprise("detector-removed", what, "its traffic is not watched for that any more")
+            yield Surprise("detector-removed", what, "its traffic is not monitored for that any more")
 
 
 def _component(document: Json) -> str:

@@ -1,4 +1,4 @@
-"""Kubernetes YAML on disk, as the check takes it: what `driftloop validate` reads for files and folders."""
+"""Read Kubernetes YAML from files and folders, and validate it."""
 
 import json
 import os
@@ -21,14 +21,14 @@ _JSON_API = re.compile(rb"\"apiVersion\"\s*:\s*\"([\w.\-/]+)\"")
 
 @dataclass(frozen=True)
 class Checked:
-    """What was looked at, and what was found."""
+    """Findings in files, and the numbers of files and objects."""
 
     findings: tuple[Finding, ...]
     files: int
     objects: int
     notes: tuple[str, ...]
     specs: tuple[Path, ...] = ()
-    """Specs that stand among the manifests."""
+    """Specs among the manifests."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Schemas:
     _read: dict[str, Any] = field(default_factory=dict, compare=False)
 
     def find(self, api_version: str, kind: str) -> tuple[Mapping[str, Any], Mapping[str, Mapping[str, Any]]] | None:
-        """The schema of a kind and those it refers to."""
+        """Return the schema of a kind and the schemas it refers to; None when it is not defined."""
         name = f"{api_version}/{kind}"
         file = self._index.get(name)
         if file is None:
@@ -68,25 +68,23 @@ class Schemas:
             document = self._json(self.folder / file)
             schemas = document.get("schemas") or document.get("components", {}).get("schemas", {})
             self._read[file] = (document.get("roots") or _roots(schemas), schemas)
-        found: tuple[dict[str, str], dict[str, Any]] = self._read[file]
-        return found
+        document_schemas: tuple[dict[str, str], dict[str, Any]] = self._read[file]
+        return document_schemas
 
     def _json(self, file: Path) -> dict[str, Any]:
         try:
-            found = json.loads(file.read_bytes())
+            document = json.loads(file.read_bytes())
         except OSError as error:
             raise RenderError(f"{file} can't be read: {error.strerror}") from error
         except ValueError as error:
             raise RenderError(f"{file} is not JSON: {error}") from error
-        if not isinstance(found, dict):
-            raise RenderError(
-                f"{file} holds no schemas", hint="`kubectl get --raw /openapi/v3/apis/apps/v1` writes one"
-            )
-        return found
+        if not isinstance(document, dict):
+            raise RenderError(f"{file} has no schemas", hint="`kubectl get --raw /openapi/v3/apis/apps/v1` writes one")
+        return document
 
 
 def _roots(schemas: Mapping[str, Any]) -> dict[str, str]:
-    """ "apps/v1/Deployment" -> schema name, as an API server marks them."""
+    """Return schema names by "apps/v1/Deployment", as an API server marks them."""
     return {
         "/".join(part for part in (kind.get("group", ""), kind["version"], kind["kind"]) if part): name
         for name, schema in schemas.items()
@@ -95,7 +93,7 @@ def _roots(schemas: Mapping[str, Any]) -> dict[str, str]:
 
 
 def is_spec(file: Path) -> bool:
-    """Whether a file is to be taken for a spec: it says so, or it does not say that it is something else."""
+    """Return True for a file whose apiVersion is ours, or that has none."""
     if file.name in ("kustomization.yaml", "kustomization.yml"):
         return False
     try:
@@ -103,21 +101,21 @@ def is_spec(file: Path) -> bool:
             content = stream.read(MAX_BYTES)
     except OSError:
         return True
-    found = (_JSON_API if _JSON.match(content) else _API).findall(content)
-    return not found or any(name.startswith(b"driftloop.dev/") for name in found)
+    versions = (_JSON_API if _JSON.match(content) else _API).findall(content)
+    return not versions or any(version.startswith(b"driftloop.dev/") for version in versions)
 
 
 def checked(paths: Iterable[Path], *, complete: bool, schemas: Path | None) -> Checked:
-    """Everything in these files and folders, each repository taken by itself."""
+    """Validate everything in these files and folders, each git repository by itself."""
     roots: dict[Path, list[Path]] = {}
-    given = [Path(os.path.abspath(path)) for path in paths]
-    for path in given:
+    absolute = [Path(os.path.abspath(path)) for path in paths]
+    for path in absolute:
         roots.setdefault(_root(path), []).append(path)
     if len(roots) > 1 and not any((root / ".git").exists() for root in roots):
-        roots = {Path(os.path.commonpath(list(roots))): given}
+        roots = {Path(os.path.commonpath(list(roots))): absolute}
     catalogue = Schemas(schemas) if schemas is not None else None
     results = [_checked(root, inside, complete=complete, catalogue=catalogue) for root, inside in roots.items()]
-    notes = [] if schemas is not None else ["API schemas are not checked: give them with --schemas DIR"]
+    notes = [] if schemas is not None else ["API schemas are not checked: name them with --schemas DIR"]
     return Checked(
         tuple(finding for result in results for finding in result.findings),
         sum(result.files for result in results),
@@ -145,14 +143,15 @@ def _checked(root: Path, paths: list[Path], *, complete: bool, catalogue: Schema
     if world.unknown_kinds:
         notes.append(f"no schema for {', '.join(world.unknown_kinds)}")
     shown = {name: os.path.relpath(root / name) for name in files}
-    found = tuple(replace(one, path=shown.get(one.path, one.path)) for one in judged(world))
-    objects = [one for one in world.objects if one.host is None]
-    specs = tuple(Path(shown[one.path]) for one in objects if (one.group, one.kind) == ("driftloop.dev", "Pipeline"))
-    return Checked(found, len(files) - len(world.skipped), len(objects), tuple(notes), specs)
+    findings = tuple(replace(finding, path=shown.get(finding.path, finding.path)) for finding in judged(world))
+    objects = [item for item in world.objects if item.host is None]
+    pipelines = [item for item in objects if (item.group, item.kind) == ("driftloop.dev", "Pipeline")]
+    specs = tuple(Path(shown[item.path]) for item in pipelines)
+    return Checked(findings, len(files) - len(world.skipped), len(objects), tuple(notes), specs)
 
 
 def _is_object(file: Path) -> bool:
-    """Whether a file is JSON of Kubernetes, among all the other JSON that lies about."""
+    """Return True for a JSON file of Kubernetes, among other JSON."""
     if file.suffix != ".json":
         return False
     content = _content(file)
@@ -160,7 +159,7 @@ def _is_object(file: Path) -> bool:
 
 
 def _root(path: Path) -> Path:
-    """The repository a path is in, or the folder that was given."""
+    """Return the git repository of a path, or else its folder."""
     here = path if path.is_dir() else path.parent
     return next((folder for folder in (here, *here.parents) if (folder / ".git").exists()), here)
 
@@ -168,7 +167,7 @@ def _root(path: Path) -> Path:
 def _walk(path: Path) -> Iterable[Path]:
     if not path.is_dir():
         if not path.is_file():
-            raise RenderError(f"{path} can't be read: there is no such file or folder")
+            raise RenderError(f"{path} can't be read: it does not exist")
         yield path
         return
     for folder, folders, names in os.walk(path):
@@ -180,7 +179,7 @@ def _walk(path: Path) -> Iterable[Path]:
 
 
 def _content(file: Path) -> bytes:
-    """A file's bytes; of one that is too large as many as it takes to say so."""
+    """Return the bytes of a file, at most one more than is allowed."""
     try:
         with file.open("rb") as stream:
             return stream.read(MAX_BYTES + 1)

@@ -1,6 +1,6 @@
-"""A model project beside its spec: do the folders, files and functions exist that the spec names?
+"""Validate the model project beside a spec: the folders, files and functions that the spec names.
 
-The user's code is parsed, never imported: it may need libraries that only its own image has.
+The user's code is parsed, never imported: it may need libraries of its own image.
 """
 
 import ast
@@ -21,7 +21,7 @@ Location = tuple[str | int, ...]
 
 @dataclass(frozen=True)
 class Use:
-    """A function or class that a spec names, and how it will be called."""
+    """A function or class that a spec names, and the arguments it is called with."""
 
     location: Location
     image: str
@@ -30,13 +30,13 @@ class Use:
     kind: str
     """function | class"""
     folders: tuple[str, ...] = ()
-    """Arguments it gets from us."""
+    """Arguments that are folders."""
     arguments: tuple[str, ...] = ()
-    """Arguments it gets from the spec."""
+    """Arguments from the spec's parameters."""
 
 
 def check(document: Document, folder: Path) -> tuple[Problem, ...]:
-    """Everything that is missing or does not fit in the folders beside the spec."""
+    """Return a problem for everything that is missing or does not fit in the folders beside a spec."""
     spec = document.pipeline.spec
     contexts = {name: folder / image.context for name, image in spec.images.items() if image.context is not None}
     problems = [problem for name, context in contexts.items() for problem in _context(document, name, context)]
@@ -52,8 +52,8 @@ def _context(document: Document, name: str, context: Path) -> Iterator[Problem]:
     location: Location = ("spec", "images", name, "context")
     field = f"spec.images.{name}.context"
 
-    def problem(said: str, hint: str | None) -> Problem:
-        return document.source.problem(location, f"{field} is `{context.name}`, {said}", hint=hint)
+    def problem(text: str, hint: str | None) -> Problem:
+        return document.source.problem(location, f"{field} is `{context.name}`, {text}", hint=hint)
 
     if not context.is_dir():
         yield problem(f"must be a folder beside the spec; {context} does not exist", "`driftloop init` writes one")
@@ -105,14 +105,15 @@ def _use(document: Document, use: Use, context: Path, broken: set[Path]) -> Iter
     field = _dotted(use.location)
     written = f"{use.module}:{use.name}" if use.kind == "function" else use.name
 
-    def problem(said: str, hint: str | None = None) -> Problem:
-        return document.source.problem(use.location, f"{field} is `{written}`, {said}", hint=hint)
+    def problem(text: str, hint: str | None = None) -> Problem:
+        return document.source.problem(use.location, f"{field} is `{written}`, {text}", hint=hint)
 
     stem = context.joinpath(*use.module.split("."))
-    file = next((found for found in (stem.with_suffix(".py"), stem / "__init__.py") if found.is_file()), None)
+    candidates = (stem.with_suffix(".py"), stem / "__init__.py")
+    file = next((candidate for candidate in candidates if candidate.is_file()), None)
     if file is None:
-        found = ", ".join(sorted(f"`{path.stem}`" for path in context.glob("*.py"))) or "no .py file"
-        yield problem(f"must be in a module of {context}; it has {found}")
+        modules = ", ".join(sorted(f"`{path.stem}`" for path in context.glob("*.py"))) or "no .py file"
+        yield problem(f"must be in a module of {context}; it has {modules}")
         return
     try:
         module = ast.parse(file.read_bytes(), str(file))
@@ -125,11 +126,11 @@ def _use(document: Document, use: Use, context: Path, broken: set[Path]) -> Iter
     defined = dict(_defined(module))
     node = defined.get(use.name)
     if use.name not in defined:
-        same = sorted(name for name, found in defined.items() if _is(found, use.kind))
-        names = ", ".join(f"`{name}`" for name in same) or f"no {use.kind}"
+        same_kind = sorted(name for name, statement in defined.items() if _is(statement, use.kind))
+        names = ", ".join(f"`{name}`" for name in same_kind) or f"no {use.kind}"
         yield problem(f"must be a {use.kind} in {file}; it has {names}")
     elif node is not None and not _is(node, use.kind):
-        yield problem(f"must be a {use.kind}; {file}:{node.lineno} is none")
+        yield problem(f"must be a {use.kind}; {file}:{node.lineno} is not one")
     elif isinstance(node, ast.AsyncFunctionDef):
         yield problem(f"must be a plain function; {file}:{node.lineno} is async")
     elif isinstance(node, ast.FunctionDef):
@@ -143,22 +144,22 @@ def _signature(document: Document, use: Use, node: ast.FunctionDef, file: Path) 
     optional = positional[len(positional) - len(arguments.defaults) :] if arguments.defaults else []
     optional += [name for name, default in zip(keyword, arguments.kw_defaults, strict=True) if default is not None]
     accepted = {*positional, *keyword} - {argument.arg for argument in arguments.posonlyargs}
-    given = {*use.folders, *use.arguments}
+    passed = {*use.folders, *use.arguments}
     at = f"{file}:{node.lineno}"
     field = _dotted(use.location)
     if arguments.kwarg is None:
         for name in use.arguments:
             if name not in accepted:
                 location: Location = (*use.location[:-1], "parameters", name)
-                known = ", ".join(f"`{one}`" for one in sorted(accepted - set(use.folders))) or "none"
-                message = f"{_dotted(location)} is no argument of `{use.name}` ({at}); it takes: {known}"
+                names = ", ".join(f"`{argument}`" for argument in sorted(accepted - set(use.folders))) or "none"
+                message = f"{_dotted(location)} is not an argument of `{use.name}` ({at}); it takes: {names}"
                 yield document.source.problem(location, message, key=True)
         for name in use.folders:
             if name not in accepted:
                 message = f"{field} is `{use.module}:{use.name}`, must take the folder `{name}` ({at})"
                 yield document.source.problem(use.location, message, hint=f"add it: `{name}: Path`")
     for name in [*positional, *keyword]:
-        if name not in given and name not in optional:
+        if name not in passed and name not in optional:
             message = f"{field} is `{use.module}:{use.name}`, its argument `{name}` ({at}) has no value"
             hint = f"give it one under `parameters`: `{name}: …`" if use.arguments or "out" in use.folders else None
             hint = "write `checkpoint: true` under train" if name == "checkpoint" else hint
@@ -166,7 +167,7 @@ def _signature(document: Document, use: Use, node: ast.FunctionDef, file: Path) 
 
 
 def _defined(module: ast.Module) -> Iterator[tuple[str, ast.stmt | None]]:
-    """Names at the top of a module; None where only running it would tell what they are."""
+    """Yield the names at the top of a module; None for those whose kind only running it would tell."""
     for node in module.body:
         match node:
             case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
@@ -199,22 +200,22 @@ def _dotted(location: Location) -> str:
 
 def _pins(document: Document) -> str:
     missing = images.unpinned(document.pipeline)
-    return f"none for {', '.join(missing)}: `--pin` writes them" if missing else "every image goes by its digest"
+    return f"none for {', '.join(missing)}: `--pin` writes them" if missing else "every image is named by its digest"
 
 
 def summary(document: Document) -> Mapping[str, str]:
-    """What a valid spec says, in a few words."""
+    """Return the main settings of a valid spec in a few words."""
     from driftloop.plan import plan
 
-    found = plan(document)
-    trials = len(found.trials)
+    planned = plan(document)
+    trials = len(planned.trials)
     return {
-        "pipeline": f"{found.names.pipeline} in namespace {found.names.namespace}",
-        "training": f"{trials} trial{'s' if trials != 1 else ''}, {len(found.evaluate.gates)} gates",
-        "serving": f"{_what(found.serve)} by {found.serve.backend}",
-        "monitors": ", ".join(f"{m.name} ({m.detector.detector})" for m in found.monitors) or "none",
+        "pipeline": f"{planned.names.pipeline} in namespace {planned.names.namespace}",
+        "training": f"{trials} trial{'s' if trials != 1 else ''}, {len(planned.evaluate.gates)} gates",
+        "serving": f"{_what(planned.serve)} by {planned.serve.backend}",
+        "monitors": ", ".join(f"{m.name} ({m.detector.detector})" for m in planned.monitors) or "none",
         **({"pins": _pins(document)} if document.pipeline.spec.pins else {}),
-        "retrain": ", ".join(found.retrain_on) or "by schedule and by hand",
+        "retrain": ", ".join(planned.retrain_on) or "by schedule and by hand",
     }
 
 

@@ -1,7 +1,7 @@
-"""The commits about one pipeline: its spec changes, its release moves, it goes away.
+"""Commits of one pipeline: changes of its spec, transitions of its release, its removal.
 
 Everything but `workflows/P/pipeline.yaml` and `deployments/P/release.yaml` derives from those two, so a commit starts
-from them as they stand at the tip and renders the rest again.
+from the two at the tip and renders the rest again.
 """
 
 import re
@@ -28,7 +28,7 @@ _WEIGHTS = frozenset({"traffic", "weight"})
 
 @dataclass(frozen=True)
 class Message:
-    """Why a release moves: commit subject, body, who or what caused it."""
+    """Commit message of a transition: subject, version, cause, body."""
 
     subject: str
     version: Version
@@ -40,7 +40,7 @@ class Message:
 
 @dataclass(frozen=True)
 class Moved:
-    """A release after a move, and the commit that holds it (None when it already stood so)."""
+    """A release after a transition, and its commit (None when nothing changed)."""
 
     release: Release
     commit: Commit | None
@@ -48,50 +48,51 @@ class Moved:
 
 @dataclass(frozen=True)
 class Base:
-    """A pipeline as it stands in a commit."""
+    """A pipeline in a commit."""
 
     name: str
     spec: str
     release: Release
     clusters: tuple[str, ...]
     files: Mapping[str, str] = field(repr=False)
-    """Every file in the pipeline's own places, path -> text."""
+    """Every file in the pipeline's own folders, path -> text."""
 
 
 def names(tree: Tree) -> tuple[str, ...]:
-    """The pipelines of a tree, sorted."""
-    return tuple(sorted(filter(None, map(trees.pipeline_of_spec, tree))))
+    """Return the names of the pipelines of a tree, sorted."""
+    matches = (re.fullmatch(r"workflows/([^/]+)/pipeline\.yaml", path) for path in tree)
+    return tuple(sorted(match[1] for match in matches if match))
 
 
 def read(tree: Tree, name: str) -> Base:
-    """A pipeline as a commit holds it; GitError when it is not there, ReleaseError when release.yaml is broken."""
+    """Read a pipeline from a tree; GitError when it does not exist, ReleaseError when release.yaml is invalid."""
     if spec_path(name) not in tree:
-        known = ", ".join(names(tree)) or "none"
+        listed = ", ".join(names(tree)) or "none"
         raise GitError(
-            f"the cluster repository has no pipeline `{name}`, it has: {known}",
-            hint="`driftloop commit` puts one there",
+            f"the cluster repository has no pipeline `{name}`, it has: {listed}",
+            hint="`driftloop commit` adds one",
         )
     files = _files(tree, name)
     clusters = tuple(sorted(filter(None, map(trees.cluster_of, files))))
     text = files.get(release_path(name))
     if text is None:
-        raise GitError(f"{release_path(name)} is gone", hint="`git revert` the commit that removed it")
+        raise GitError(f"{release_path(name)} does not exist", hint="`git revert` the commit that removed it")
     return Base(name, files[spec_path(name)], record.load(text, path=release_path(name)), clusters, files)
 
 
 def check(base: Base) -> None:
-    """StepError when a pipeline's files are not what its spec and release render to.
+    """Raise StepError when a pipeline's files are not what its spec and release render to.
 
-    Weights changed by hand, in release.yaml or in the rendered files, are no reason to stop: the next commit sets them.
+    Weights changed by hand, in release.yaml or in the rendered files, are accepted: the next commit sets them.
     """
     expected = _rendered(base.spec, base.release, base.name, base.clusters)
     for path in sorted(expected.keys() | _generated(base.files)):
         ours, theirs = expected.get(path), base.files.get(path)
         if ours == theirs or (ours is not None and theirs is not None and _differ_in_weights(path, ours, theirs)):
             continue
-        what = "is missing" if theirs is None else "should not be there" if ours is None else "differs"
+        difference = "is missing" if theirs is None else "is not rendered" if ours is None else "differs"
         raise StepError(
-            f"{path} {what}: the tree is not what its spec and release render to",
+            f"{path} {difference}: the tree is not what its spec and release render to",
             hint="another driftloop version rendered it, or it was edited by hand: `driftloop commit` the spec again "
             "with the version in use here",
         )
@@ -107,27 +108,27 @@ def commit_spec(
     subject: str | None = None,
     allow: frozenset[str] | None = None,
 ) -> Commit | None:
-    """Render a spec over what the repository holds and commit it; the release stays as it is. None: no change.
+    """Render a spec over the pipeline's files and commit it; the release is kept. None when nothing changes.
 
-    `allow` names the surprises that are meant, None means all of them; SurpriseError for any other.
+    `allow` names the surprises to allow, None allows all; SurpriseError for any other.
     """
     pipeline = spec.load(text, path=path)
     name = pipeline.metadata.name
 
     def build(tree: Tree) -> Change:
-        known = spec_path(name) in tree
-        base = read(tree, name) if known else None
+        exists = spec_path(name) in tree
+        base = read(tree, name) if exists else None
         release = base.release if base is not None else None
         clusters = sorted({*(base.clusters if base is not None else ()), cluster})
         files = base.files if base is not None else _files(tree, name)
-        if release is not None and release.namespace != (wanted := _namespace(pipeline)):
+        if release is not None and release.namespace != (namespace := _namespace(pipeline)):
             raise GitError(
-                f"`{name}` lives in namespace `{release.namespace}`, the spec says `{wanted}`",
-                hint=f"a pipeline can't move: `driftloop remove {name}` first, or keep the namespace",
+                f"pipeline `{name}` is in namespace `{release.namespace}`, the spec has `{namespace}`",
+                hint=f"a namespace can't change: keep it, or `driftloop remove {name}` first",
             )
-        verb = "Change" if known else "Add"
+        verb = "Change" if exists else "Add"
         new = _rendered(text, release, name, clusters, path=path)
-        if known and allow is not None:
+        if exists and allow is not None:
             ours = {path: files[path] for path in files if path in new or path in _generated(files)}
             refuse(impact(ours, new, pipeline=name), allow)
         return Change(
@@ -149,10 +150,10 @@ def move(
     step: Callable[[Release], Release],
     message: Callable[[Release, Release], Message],
 ) -> Moved:
-    """Move a pipeline's release by one push; a step that returns its argument commits nothing.
+    """Commit a transition of a pipeline's release by one push; a step that returns its argument commits nothing.
 
-    That is one commit, but for a promotion: below it lies a commit that ends the rollout, so that `git revert` of the
-    promotion is the release before the rollout. Both land or none does, and who follows the branch only sees the last.
+    That is one commit, but for a promotion: its parent is a commit that ends the rollout, so that `git revert` of the
+    promotion is the release before the rollout. Both are pushed together, and Flux sees the last only.
     `step` and `message` see the release at the tip and are called again after a lost race. StepError when the tip's
     tree is not what it renders to.
     """
@@ -170,10 +171,17 @@ def move(
         files = base.files
         changes = []
         for stage in stages:
-            said = why if stage is after else _ended(name, why)
+            message_of_stage = why if stage is after else _ended(name, why)
             new = _rendered(base.spec, stage, name, base.clusters)
             laid = _laid_over(files, new)
-            changes.append(Change(laid, said.subject, said.body, _trailers(name, stage, said)))
+            changes.append(
+                Change(
+                    laid,
+                    message_of_stage.subject,
+                    message_of_stage.body,
+                    _trailers(name, stage, message_of_stage),
+                )
+            )
             files = {path: text for path, text in {**files, **laid}.items() if text is not None}
         return changes
 
@@ -182,7 +190,7 @@ def move(
 
 
 def _ended(name: str, promotion: Message) -> Message:
-    """What the commit below a promotion says."""
+    """Return the message of the commit below a promotion."""
     return replace(
         promotion,
         subject=f"End the rollout of {promotion.version.id} of {name}: accepted",
@@ -192,34 +200,34 @@ def _ended(name: str, promotion: Message) -> Message:
 
 
 def interference(repository: Repository, tip: str, name: str, run: str) -> Commit | None:
-    """The commit by which somebody else took a run's release out of its hands; None while nobody has.
+    """Return the commit by which somebody else changed a run's release; None when nobody did.
 
-    The newest commit with the run's trailer says how the run left the release. Weights may have been changed since.
+    The newest commit with the run's trailer holds the release as the run left it. Changed weights are no interference.
     """
-    mine = repository.find(tip, "Driftloop-Run", run)
-    if mine is None:
+    newest = repository.find(tip, "Driftloop-Run", run)
+    if newest is None:
         return repository.last_touching(tip, release_path(name))
-    left = read(repository.tree(mine.commit.sha), name).release
-    stands = read(repository.tree(tip), name).release
-    if (left.phase, left.production, left.candidate) == (stands.phase, stands.production, stands.candidate):
+    left = read(repository.tree(newest.commit.sha), name).release
+    current = read(repository.tree(tip), name).release
+    if (left.phase, left.production, left.candidate) == (current.phase, current.production, current.candidate):
         return None
     return repository.last_touching(tip, release_path(name))
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One commit of a removal: what goes, and the trees that must have applied it before the next."""
+    """One commit of a removal: the files it removes, and the trees that must apply it before the next commit."""
 
     subject: str
     gone: tuple[str, ...]
     """Paths, or folders that end in `/`."""
     wait: tuple[str, ...]
-    """Trees (workflows, …); none: the pipeline's Kustomizations must be gone."""
+    """Trees (workflows, …); empty: the pipeline's Kustomizations must not exist any more."""
 
 
 def removal(name: str) -> tuple[Stage, ...]:
-    """The order a cluster needs: listeners before the bus, the bus before Flux stops looking, the folders last."""
-    workflows = trees.tree_folder(trees.WORKFLOWS, name)
+    """Return the commits in the order a cluster needs: listeners, the event bus, the Flux objects, the folders."""
+    workflows = f"workflows/{name}"
     return (
         Stage(
             f"Stop the triggers of {name}",
@@ -233,7 +241,7 @@ def removal(name: str) -> tuple[Stage, ...]:
 
 
 def remove_stage(repository: Repository, name: str, stage: Stage, *, cause: str = "") -> Commit | None:
-    """Commit one stage of a removal; None when it was done before. Hand-written files in the way stop it."""
+    """Commit one stage of a removal; None when it was committed before. Hand-written files stop it."""
 
     def build(tree: Tree) -> Change | None:
         files = _files(tree, name)
@@ -253,21 +261,21 @@ def remove_stage(repository: Repository, name: str, stage: Stage, *, cause: str 
 
 
 def _kept_folders(tree: Tree, gone: list[str]) -> dict[str, str | None]:
-    """A cluster's folder outlives its last pipeline: Flux would report a missing path and prune nothing."""
-    clusters = {"/".join(path.split("/")[:2]) for path in gone if path.startswith(f"{trees.CLUSTER}/")}
+    """Keep the folder of a cluster without pipelines: Flux would report a missing path and prune nothing."""
+    clusters = {"/".join(path.split("/")[:2]) for path in gone if path.startswith("cluster/")}
     left = {path for path in tree if path not in gone}
     return {f"{c}/.gitkeep": "" for c in clusters if not any(path.startswith(f"{c}/") for path in left)}
 
 
 def matches(path: str, pattern: str) -> bool:
-    """Whether a path is meant by a stage's `gone`: the path itself, `*` for one folder, or below a folder."""
+    """Return True when a path matches an entry of `Stage.gone`: the path itself, `*` for one folder, or a folder."""
     if pattern.endswith("/"):
         return path.startswith(pattern)
     return re.fullmatch(re.escape(pattern).replace(r"\*", "[^/]+"), path) is not None
 
 
 def _unlisted(text: str, file: str) -> str:
-    """A kustomization.yaml that no longer names a file; its first line says who wrote it and stays."""
+    """Return a kustomization.yaml without a file; its first line, the generated header, is kept."""
     first, _, rest = text.partition("\n")
     document = yaml.load(rest, Loader=_LOADER)  # noqa: S506 - safe loaders
     document["resources"] = [name for name in document.get("resources", []) if name != file]
@@ -283,7 +291,7 @@ def _generated(files: Mapping[str, str]) -> set[str]:
 
 
 def _laid_over(files: Mapping[str, str], new: Mapping[str, str]) -> dict[str, str | None]:
-    """The new files, and the generated ones that are no longer among them as deletions."""
+    """Return the new files, and deletions of the generated files that are not among them."""
     return {**dict.fromkeys(_generated(files) - new.keys()), **new}
 
 
@@ -299,7 +307,7 @@ def _rendered(
 
 @lru_cache(maxsize=16)
 def _tree(text: str, release_text: str | None, path: str, cluster: str) -> Mapping[str, str]:
-    """Rendering is pure: after a lost race to another pipeline's writer nothing has to be rendered again."""
+    """Render once: after a lost race with the writer of another pipeline, the tree is still the same."""
     return MappingProxyType(render.rendered(text, release_text, path=path, cluster=cluster))
 
 

@@ -1,5 +1,4 @@
-"""What a spec and a release rendered to before, as digests in the user's cache: an unchanged tree is checked without
-rendering it again."""
+"""Digests of the trees that specs and releases rendered to, in the user's cache: a check renders only changes."""
 
 import hashlib
 import json
@@ -19,34 +18,34 @@ KEPT = 30 * 24 * 3600
 """Seconds that an entry is kept after its last use."""
 
 Digests = Mapping[str, str]
-"""Path to the SHA-256 of its text, in hex."""
+"""SHA-256 of each text, in hex, by path."""
 
 
 def digests(tree: Mapping[str, str]) -> Digests:
-    """Of every file of a tree."""
+    """Return the digest of every file of a tree."""
     return {path: hashlib.sha256(text.encode()).hexdigest() for path, text in tree.items()}
 
 
 def pipeline_of(spec_text: str) -> str | None:
-    """The pipeline that a spec which rendered before is of; None when that is not known."""
-    found = _read(_file("pipeline", spec_text))
-    return found if isinstance(found, str) else None
+    """Return the name of the pipeline of a spec that was rendered before; None when it is not in the cache."""
+    name = _read(_file("pipeline", spec_text))
+    return name if isinstance(name, str) else None
 
 
 def recalled(spec_text: str, release_text: str, *, cluster: str) -> Digests | None:
-    """What these texts rendered to, with this very code; None when that is not known."""
-    found = _read(_file("tree", spec_text, release_text, cluster))
-    return found if isinstance(found, dict) else None
+    """Return what these texts rendered to, with the same code; None when it is not in the cache."""
+    tree = _read(_file("tree", spec_text, release_text, cluster))
+    return tree if isinstance(tree, dict) else None
 
 
 def remember(spec_text: str, release_text: str, tree: Mapping[str, str], *, name: str, cluster: str) -> None:
-    """Keep a pipeline's tree for the next check; a cache that can't be written is none."""
+    """Store the digests of a pipeline's tree for the next check; a cache that can't be written is ignored."""
     _write(_file("tree", spec_text, release_text, cluster), digests(tree))
     _write(_file("pipeline", spec_text), name)
 
 
 def prune() -> None:
-    """Remove what nobody asked for in a month."""
+    """Remove entries that were not used for a month."""
     oldest = time.time() - KEPT
     try:
         for entry in os.scandir(_folder()):
@@ -58,17 +57,17 @@ def prune() -> None:
 
 def _read(file: Path) -> object:
     try:
-        found: object = json.loads(file.read_text())
+        value: object = json.loads(file.read_text())
         os.utime(file)
     except (OSError, ValueError):
         return None
-    return found
+    return value
 
 
 def _write(file: Path, value: object) -> None:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        # whole or not at all: two checks may run at once
+        # replaced whole: two checks may run at once
         with tempfile.NamedTemporaryFile("w", dir=file.parent, delete=False) as new:
             json.dump(value, new)
         os.replace(new.name, file)
@@ -92,11 +91,11 @@ def _folder() -> Path:
 
 @cache
 def _code() -> str:
-    """What else a tree depends on: our own code, and the libraries that write it."""
+    """Return the digest of what else a tree depends on: our own code, and the libraries that write it."""
     package = Path(driftloop.__file__).parent
-    found = hashlib.sha256()
+    code = hashlib.sha256()
     for room in _ROOMS:
         for file in sorted((package / room).rglob("*.py")) or [package / room]:
-            found.update(f"{file.relative_to(package)}\0".encode() + file.read_bytes() + b"\0")
-    found.update(" ".join(f"{library} {version(library)}" for library in _LIBRARIES).encode())
-    return found.hexdigest()
+            code.update(f"{file.relative_to(package)}\0".encode() + file.read_bytes() + b"\0")
+    code.update(" ".join(f"{library} {version(library)}" for library in _LIBRARIES).encode())
+    return code.hexdigest()

@@ -3,23 +3,21 @@
 import difflib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import timedelta
 from math import prod
 
 from driftloop.contract.names import PLATFORM_NAMESPACES
 from driftloop.plan import images
+from driftloop.plan.backends import backend_limits, is_prepackaged
 from driftloop.plan.trials import MOST, trials
 from driftloop.spec import Pipeline
 from driftloop.spec.graph import Node, Released, nodes
 from driftloop.spec.resources import Resources
-from driftloop.spec.serve import PythonServer, speaking
+from driftloop.spec.serve import speaking
 from driftloop.spec.values import written
 
 GRAPH = ("spec", "serve", "graph")
 NODES, DEPTH = 10, 5
 """Of a graph at most."""
-SLOWEST = timedelta(seconds=10)
-"""The last bound of the histogram of Seldon's executor: it tells nothing of what takes longer."""
 TAKEN = ("model", "tfserving", "seldon-container-engine", "pods")
 """Names that a graph's own nodes can't have: those of the containers beside them, and of the Service `…-pods`, since
 Seldon's operator names one after each node."""
@@ -153,19 +151,20 @@ def _served(pipeline: Pipeline) -> Iterator[tuple[tuple[str | int, ...], Resourc
 
 def _serving(pipeline: Pipeline) -> Iterator[Finding]:
     serve = pipeline.spec.serve
-    if serve.backend == "plain" and not isinstance(serve, PythonServer):
+    limits = backend_limits(serve)
+    if is_prepackaged(serve) and not limits.runs_prepackaged:
         yield Finding(
             ("spec", "serve", "backend"),
-            f"spec.serve.backend is `plain`, must be `seldon` with `server: {serve.server}`: only Seldon's operator "
-            "brings that server along",
+            f"spec.serve.backend is `{serve.backend}`, must be `seldon` with `server: "
+            f"{serve.server}`: only Seldon's operator brings that server along",
             "or load the model in a Python class of your own: `server: python`",
         )
     if serve.graph is None:
         return
-    if serve.backend == "plain":
+    if not limits.runs_graphs:
         yield Finding(
             ("spec", "serve", "backend"),
-            "spec.serve.backend is `plain`, must be `seldon` with a graph: only Seldon's executor walks one",
+            f"spec.serve.backend is `{serve.backend}`, must be `seldon` with a graph: only Seldon's executor walks one",
             "or do it all in one Python class, without `graph`",
         )
     able = speaking("seldon")
@@ -185,12 +184,13 @@ def _serving(pipeline: Pipeline) -> Iterator[Finding]:
 
 
 def _rollout(pipeline: Pipeline) -> Iterator[Finding]:
-    limit = pipeline.spec.rollout.canary.p99
-    if limit is not None and limit >= SLOWEST and pipeline.spec.serve.backend == "seldon":
+    serve = pipeline.spec.serve
+    limit, slowest = pipeline.spec.rollout.canary.p99, backend_limits(serve).slowest
+    if limit is not None and slowest is not None and limit >= slowest:
         yield Finding(
             ("spec", "rollout", "canary", "p99"),
-            f"spec.rollout.canary.p99 is `{written(limit)}`, must be shorter than {written(SLOWEST)} with `backend: "
-            "seldon`: its executor measures no further, so a candidate could never break it",
+            f"spec.rollout.canary.p99 is `{written(limit)}`, must be shorter than {written(slowest)} with "
+            f"`backend: {serve.backend}`: it measures no further, so a candidate could never break it",
             "leave it out, or use `backend: plain`",
         )
 

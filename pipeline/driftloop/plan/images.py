@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from driftloop import __version__
+from driftloop.plan.backends import backend_limits
 from driftloop.spec import Pipeline
 from driftloop.spec.graph import own
 
@@ -50,7 +51,7 @@ def named(pipeline: Pipeline) -> tuple[str, ...]:
     ours = [
         DRIFTLOOP,
         *([MONITOR] if monitored else []),
-        *([ENVOY] if spec.serve.backend == "plain" else []),
+        *([ENVOY] if backend_limits(spec.serve).runs_logger else []),
     ]
     return tuple(dict.fromkeys([*users, *ours]))
 

@@ -10,9 +10,11 @@ from driftloop.release.record import Release
 from driftloop.resources import broker, decision, detector, flux, judge, retrain
 from driftloop.resources.guarding import access, mesh, network
 from driftloop.resources.manifest import Manifest
-from driftloop.resources.serving import plain
-from driftloop.resources.serving import seldon as serving
+from driftloop.resources.serving import disruption_budget, seldon, serving_backend
 from driftloop.resources.watching import alerts, dashboard, scraping
+from driftloop.resources.workflows.rollout import rollout_outline
+from driftloop.resources.workflows.schedules import scheduled_runs
+from driftloop.resources.workflows.training import training_outline
 
 __all__ = ["OUTPUTS", "Manifest", "manifests"]
 
@@ -73,17 +75,16 @@ def mesh_policies(plan: Plan, release: Release) -> tuple[Manifest, ...]:
 
 def workflow_templates(plan: Plan, release: Release) -> tuple[Manifest, ...]:
     """Training, rollout, schedule."""
-    # Hera takes over a second to import; only rendering pays for it.
-    from driftloop.resources import workflow
+    # Hera takes over half a second to import; only rendering pays for it.
+    from driftloop.resources.workflows import templates
 
     return _files(
         plan,
         trees.WORKFLOWS,
         {
-            "train.workflowtemplate": workflow.train(plan),
-            "release.workflowtemplate": workflow.release(plan),
-            "train.cronworkflow": workflow.cron(plan),
-            "data.cronworkflow": workflow.new_data(plan),
+            "train.workflowtemplate": templates.workflow_template(plan, training_outline(plan)),
+            "release.workflowtemplate": templates.workflow_template(plan, rollout_outline(plan)),
+            **{file: templates.cron_workflow(plan, run) for file, run in scheduled_runs(plan).items()},
         },
     )
 
@@ -104,21 +105,18 @@ def webhook(plan: Plan, release: Release) -> tuple[Manifest, ...]:
 
 def model(plan: Plan, release: Release) -> tuple[Manifest, ...]:
     """What serves the release, by the back end of the spec."""
-    found: dict[str, BaseModel | None] = {"model.serviceaccount": access.model_account(plan)}
-    deployed = serving.seldon_deployment(plan, release)
-    if plan.serve.backend == "seldon" or deployed is None:
-        found["model.seldondeployment"] = deployed
-    else:
-        written = plain.serving(deployed, images=plan.platform)
-        for predictor in written.predictors:
-            found[f"{predictor.name}-logger.configmap"] = predictor.logger
-            found[f"{predictor.name}.deployment"] = predictor.deployment
-            found[f"{predictor.name}.horizontalpodautoscaler"] = predictor.autoscaler
-            found[f"{predictor.name}.service"] = predictor.service
-        found["traffic.virtualservice"] = written.traffic
-    for version in serving.served(plan, release):
-        found[f"{version.id}.poddisruptionbudget"] = serving.budget(plan, version)
-    return _files(plan, trees.DEPLOYMENTS, found)
+    return _files(
+        plan,
+        "deployments",
+        {
+            "model.serviceaccount": access.model_account(plan),
+            **serving_backend(plan).render(plan, release),
+            **{
+                f"{version.id}.poddisruptionbudget": disruption_budget(plan, version)
+                for version in seldon.served(plan, release)
+            },
+        },
+    )
 
 
 def events(plan: Plan, release: Release) -> tuple[Manifest, ...]:

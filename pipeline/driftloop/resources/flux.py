@@ -6,17 +6,7 @@ from driftloop.kube import flux
 from driftloop.kube.base import ObjectMeta, Reference
 from driftloop.plan import Plan
 from driftloop.resources import parts
-
-_HEALTH = {
-    "SeldonDeployment": flux.HealthCheck(
-        api_version="machinelearning.seldon.io/v1",
-        kind="SeldonDeployment",
-        # The operator says Failed for a moment while it still tries; only Available is an answer. It tells no
-        # observedGeneration either: until it has looked, Available is said of the predictors before (seen).
-        current="has(status.state) && status.state == 'Available' && has(status.serviceStatus)"
-        " && spec.predictors.all(p, metadata.name + '-' + p.name in status.serviceStatus)",
-    )
-}
+from driftloop.resources.serving import serving_backend
 
 
 def workflows(plan: Plan) -> flux.Kustomization:
@@ -26,8 +16,8 @@ def workflows(plan: Plan) -> flux.Kustomization:
 
 def deployments(plan: Plan) -> flux.Kustomization:
     """Then: what serves."""
-    health = (_HEALTH["SeldonDeployment"],) if plan.serve.backend == "seldon" else None
-    return _kustomization(plan, trees.DEPLOYMENTS, after=plan.names.flux(trees.WORKFLOWS), health=health)
+    health = serving_backend(plan).health
+    return _kustomization(plan, "deployments", after=plan.names.flux("workflows"), health=health)
 
 
 def monitors(plan: Plan) -> flux.Kustomization:

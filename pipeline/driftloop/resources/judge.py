@@ -7,7 +7,7 @@ from driftloop.plan import Plan
 from driftloop.release.record import Version
 from driftloop.resources import parts
 from driftloop.resources.broker import trigger
-from driftloop.resources.serving import seldon as serving
+from driftloop.resources.serving import serving_backend
 
 COMPONENT = "judge"
 
@@ -39,7 +39,7 @@ def pods(plan: Plan, version: Version) -> core.Service:
     return core.Service(
         metadata=parts.meta(names, names.pods(version.id), COMPONENT),
         spec=core.ServiceSpec(
-            selector=serving.pods(plan, version),
+            selector=serving_backend(plan).release_labels(names, version.id),
             ports=(core.ServicePort(name="http", port=PREDICTOR_PORT, target_port=PREDICTOR_PORT),),
             cluster_ip="None",
         ),

@@ -11,6 +11,7 @@ import nats.js.errors
 from nats.js import JetStreamContext
 from nats.js.kv import KeyValue
 
+from driftloop.clients import cancellation
 from driftloop.clients.nats import HINT, connection, key_value
 from driftloop.contract.streams import DECISIONS, decision_key
 from driftloop.errors import StoreError
@@ -100,4 +101,4 @@ def apply_once(url: str, namespace: str, pipeline: str, event: Event, policy: Po
             store = await DecisionStore.open(js, namespace, pipeline)
             return (await store.apply(event, policy or KEEP)).state
 
-    return asyncio.run(once())
+    return cancellation.run(once())

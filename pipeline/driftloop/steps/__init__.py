@@ -1,1 +1,1 @@
-"""What the containers of the rendered workflows run, one file per step; `driftloop step` names them."""
+"""Steps of the rendered workflows, one file each; containers run them as `driftloop step NAME`."""

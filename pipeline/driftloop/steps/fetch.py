@@ -1,4 +1,4 @@
-"""`driftloop step fetch`: a model from S3 into the folder its server reads."""
+"""`driftloop step fetch`: download a model into the folder that its server reads."""
 
 import shutil
 from pathlib import Path
@@ -10,19 +10,24 @@ from driftloop.errors import StepError
 from driftloop.steps import options
 from driftloop.steps.settings import Settings
 
+EXAMPLES = """\b
+Examples:
+  driftloop step fetch --uri s3://driftloop/runs/digits-4f0c1d2e3a5b/release/model --out /models
+"""
 
-@click.command()
+
+@click.command(epilog=EXAMPLES)
 @click.option("--uri", required=True, help="Folder in the object store, s3://bucket/prefix.")
-@click.option("--digest", default=None, help="Refuse files that don't have this digest.")
+@click.option("--digest", default=None, help="Digest that the files must have.")
 @options.out
 def command(*, uri: str, digest: str | None, out: Path) -> None:
-    """Download a folder from S3; the target holds exactly its files afterwards."""
+    """Download a folder from S3; afterwards the target has exactly its files."""
     store = Settings.here().store
     out.mkdir(parents=True, exist_ok=True)
-    for left in out.iterdir():
-        # the folder itself may be a mount and stays
-        shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
+    for entry in out.iterdir():
+        # the folder itself may be a mount
+        shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
     count = store.get_folder(s3.location(uri), out)
-    if digest is not None and (found := s3.folder_digest(out)) != digest:
-        raise StepError(f"{uri} has digest {found}, expected {digest}", hint="somebody changed it after the release")
+    if digest is not None and (actual := s3.folder_digest(out)) != digest:
+        raise StepError(f"{uri} has digest {actual}, expected {digest}", hint="somebody changed it after the release")
     options.say(f"{count} files from {uri}")

@@ -1,7 +1,7 @@
-"""`driftloop step finish`: how a run ended, told to the decision and to everybody who listens.
+"""`driftloop step finish`: report the outcome of a run to the decision and as an event.
 
-What git holds says more than the Workflow's phase: a run whose version is the candidate goes on in its rollout; a run
-that succeeded without a commit was refused by the gate.
+Git tells more than the phase of the Workflow: a run whose version is the candidate goes on in its rollout; a run that
+succeeded without a commit was refused by the gate.
 """
 
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from driftloop.clients import events
+from driftloop.clients import events, sdk
 from driftloop.clients.events import EventRefusedError
 from driftloop.clients.kubernetes import KubernetesUnreachableError
 from driftloop.clients.s3 import MissingObjectError
@@ -26,10 +26,15 @@ from driftloop.retrain.decision import End, Move, Outcome
 from driftloop.steps import options
 from driftloop.steps.settings import Settings
 
+EXAMPLES = """\b
+Examples:
+  driftloop step finish --pipeline digits --namespace digits --run digits-4f0c1d2e3a5b --status Succeeded
+"""
+
 
 @dataclass(frozen=True)
 class Ended:
-    """A run is over."""
+    """A run that is over."""
 
     outcome: Outcome
     reason: str
@@ -37,53 +42,53 @@ class Ended:
 
 @dataclass(frozen=True)
 class RollingOut:
-    """A run goes on in the Workflow of its rollout."""
+    """A run that goes on in the Workflow of its rollout."""
 
     workflow: str
 
 
-@click.command()
+@click.command(epilog=EXAMPLES)
 @options.pipeline
 @options.namespace
 @options.run
-@click.option("--status", required=True, help="{{workflow.status}}")
-@click.option("--release", default=None, help="Release id, when a rollout ends.")
-@click.option("--decision", default="", help="Decision id that asked for the run.")
+@click.option("--status", required=True, help="Phase of the Workflow: {{workflow.status}}.")
+@click.option("--release", default=None, help="Release id, for the end of a rollout.")
+@click.option("--decision", default="", help="Id of the decision that started the run.")
 def command(*, pipeline: str, namespace: str, run: str, status: str, release: str | None, decision: str) -> None:
-    """Report how a run ended: moves the decision on and emits `dev.driftloop.run.finished`."""
+    """Report the outcome of a run: end its decision and emit `dev.driftloop.run.finished`."""
     settings = Settings.here()
     decision = decision or run.removeprefix(f"{pipeline}-")
     names = Names(pipeline, namespace)
-    where = standing(settings, names, run, status, rollout=release is not None)
-    if isinstance(where, RollingOut):
-        decisions.apply_once(settings.nats_url, namespace, pipeline, Move(run, "rolling-out", where.workflow))
-        options.say(f"{run} goes on in {where.workflow}")
+    progress = standing(settings, names, run, status, rollout=release is not None)
+    if isinstance(progress, RollingOut):
+        decisions.apply_once(settings.nats_url, namespace, pipeline, Move(run, "rolling-out", progress.workflow))
+        options.say(f"{run} goes on in {progress.workflow}")
         return
-    state = decisions.apply_once(settings.nats_url, namespace, pipeline, End(run, where.outcome, where.reason))
-    options.say(f"{run}: {where.outcome}" + (f" ({where.reason})" if where.reason else ""))
+    state = decisions.apply_once(settings.nats_url, namespace, pipeline, End(run, progress.outcome, progress.reason))
+    options.say(f"{run}: {progress.outcome}" + (f" ({progress.reason})" if progress.reason else ""))
     if run not in state.ended:
-        options.say("it had not been claimed; nobody is told")
+        options.say("the run was not claimed; no event is sent")
         return
-    if run in state.ended[-2:] and state.outcome not in (None, where.outcome):
-        options.say(f"it was {state.outcome} before; that has been told")
+    if run in state.ended[-2:] and state.outcome not in (None, progress.outcome):
+        options.say(f"the outcome was {state.outcome} before; its event was sent")
         return
-    told = events.run_finished(
+    event = events.run_finished(
         namespace,
         pipeline,
         run=run,
         decision=decision,
-        outcome=where.outcome,
-        reason=where.reason,
+        outcome=progress.outcome,
+        reason=progress.reason,
         release=record.release_id(run),
     )
     try:
-        events.send(names.broker_url, told)
+        sdk.send(names.broker_url, event)
     except EventRefusedError as error:
         options.say(f"the event was not taken: {error.message}")
 
 
 def standing(settings: Settings, names: Names, run: str, status: str, *, rollout: bool) -> Ended | RollingOut:
-    """Where a run stands, from git first; a rollout that broke off without anybody's doing is rejected here."""
+    """Return the progress of a run, from git first; a rollout whose workflow broke off is rejected."""
     id = record.release_id(run)
     repository = settings.repository()
     tip = repository.tip()
@@ -107,8 +112,8 @@ def standing(settings: Settings, names: Names, run: str, status: str, *, rollout
 
 def _reject(repository: Repository, names: Names, run: str, version: Version, reason: str) -> None:
     def move(release: Release) -> Release:
-        still = release.candidate is not None and release.candidate.id == version.id
-        return record.reject(release) if still else release
+        is_candidate = release.candidate is not None and release.candidate.id == version.id
+        return record.reject(release) if is_candidate else release
 
     subject = f"Reject {version.id} of {names.pipeline}"
     cause = _trailer(repository, run, "Driftloop-Cause")
@@ -116,18 +121,18 @@ def _reject(repository: Repository, names: Names, run: str, version: Version, re
 
 
 def _rejection(repository: Repository, names: Names, tip: str, run: str) -> str:
-    """The commit that ended it: somebody else's, or the run's own last one."""
+    """Return the commit that ended the rollout: somebody else's, or the last of the run."""
     commit = pipelines.interference(repository, tip, names.pipeline, run)
     if commit is None:
-        found = repository.find(tip, "Driftloop-Run", run)
-        commit = found.commit if found is not None else None
+        newest = repository.find(tip, "Driftloop-Run", run)
+        commit = newest.commit if newest is not None else None
     return f"{commit.subject} ({commit.sha[:12]})" if commit is not None else ""
 
 
 def _trailer(repository: Repository, run: str, trailer: str) -> str:
     tip = repository.tip()
-    found = repository.find(tip, "Driftloop-Run", run) if tip is not None else None
-    return found.trailers.get(trailer, "") if found is not None else ""
+    newest = repository.find(tip, "Driftloop-Run", run) if tip is not None else None
+    return newest.trailers.get(trailer, "") if newest is not None else ""
 
 
 def _refusal(settings: Settings, run: str) -> str:
@@ -140,7 +145,7 @@ def _refusal(settings: Settings, run: str) -> str:
 
 
 def _failure(settings: Settings, names: Names, run: str) -> str:
-    """Which step failed, in its own words; empty when the Workflow can't be read."""
+    """Return the failed steps and their messages; empty when the Workflow can't be read."""
     try:
         workflow = settings.kubernetes.workflow(names.namespace, run)
     except (KubernetesUnreachableError, PipelineError) as error:
@@ -148,7 +153,7 @@ def _failure(settings: Settings, names: Names, run: str) -> str:
         return ""
     nodes: dict[str, Any] = ((workflow or {}).get("status") or {}).get("nodes") or {}
     failed = {
-        # tries of one step are called `step(0)`, `step(1)`; the last one's words are enough
+        # attempts of one step are named `step(0)`, `step(1)`; the message of the last is enough
         str(node.get("displayName")).partition("(")[0]: str(node.get("message") or node.get("phase"))
         for node in nodes.values()
         if node.get("type") == "Pod" and node.get("phase") in ("Failed", "Error")

@@ -1,4 +1,4 @@
-"""`driftloop step gate`: may this candidate see traffic at all?"""
+"""`driftloop step gate`: compare the metrics of a candidate with the gates, before it gets any traffic."""
 
 import json
 from pathlib import Path
@@ -6,20 +6,25 @@ from typing import Any
 
 import click
 
-from driftloop.contract.trees import METRICS_FILE, VERDICT_FILE
+from driftloop.contract.trees import VERDICT_FILE
 from driftloop.errors import StepError
 from driftloop.release import gates as rules
 from driftloop.steps import options
 from driftloop.steps.settings import write_parameters
 
+EXAMPLES = """\b
+Examples:
+  driftloop step gate --gates '[]' --metrics metrics.json --out /tmp/out
+"""
 
-@click.command()
-@click.option("--gates", required=True, help="The spec's gates (JSON).")
-@click.option("--metrics", required=True, type=click.Path(path_type=Path), help="metrics.json, or its folder.")
+
+@click.command(epilog=EXAMPLES)
+@click.option("--gates", required=True, help="Gates of the spec (JSON).")
+@click.option("--metrics", required=True, type=click.Path(path_type=Path), help="Path of metrics.json, or its folder.")
 @options.out
 def command(*, gates: str, metrics: Path, out: Path) -> None:
-    """Compare the candidate's metrics with the gates; writes `passed` and verdict.json. A refusal is no failure."""
-    file = metrics / METRICS_FILE if metrics.is_dir() else metrics
+    """Compare the candidate's metrics with the gates; writes `passed` and verdict.json. A refusal is not a failure."""
+    file = metrics / "metrics.json" if metrics.is_dir() else metrics
     verdict = rules.verdict(rules.parse(gates), _metrics(file))
     folder = out / "verdict"
     folder.mkdir(parents=True, exist_ok=True)
@@ -32,11 +37,12 @@ def command(*, gates: str, metrics: Path, out: Path) -> None:
 
 def _metrics(file: Path) -> dict[str, Any]:
     try:
-        found = json.loads(file.read_text())
+        document = json.loads(file.read_text())
     except OSError as error:
         raise StepError(f"{file} can't be read: {error.strerror}", hint="the evaluate step writes it") from error
     except ValueError as error:
         raise StepError(f"{file} can't be read as JSON: {error}") from error
-    if not isinstance(found, dict):
-        raise StepError(f"{file} holds a {type(found).__name__}, must be an object", hint="the evaluate step writes it")
-    return found
+    if not isinstance(document, dict):
+        kind = type(document).__name__
+        raise StepError(f"{file} has a {kind}, must be an object", hint="the evaluate step writes it")
+    return document

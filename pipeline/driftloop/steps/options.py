@@ -15,10 +15,10 @@ out = click.option("--out", required=True, type=click.Path(file_okay=False, path
 
 
 def folder(name: str, help: str, *, required: bool = True) -> Callable[[F], F]:
-    """An option that names a folder to read."""
+    """Return an option for a folder to read."""
     return click.option(name, required=required, type=click.Path(file_okay=False, path_type=Path), help=help)
 
 
 def say(text: str) -> None:
-    """Talk goes to stderr."""
+    """Print progress to stderr."""
     click.echo(text, err=True)

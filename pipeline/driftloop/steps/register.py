@@ -1,4 +1,4 @@
-"""`driftloop step register`: the trained version enters the release, as production the first time, then as shadow."""
+"""`driftloop step register`: commit a trained version, as production the first time, then as shadow."""
 
 import json
 from dataclasses import dataclass
@@ -17,15 +17,21 @@ from driftloop.release.record import Recent, Release, Version
 from driftloop.steps import options
 from driftloop.steps.settings import Settings, write_parameters
 
+EXAMPLES = """\b
+Examples:
+  driftloop step register --pipeline digits --run digits-4f0c1d2e3a5b --cause schedule \\
+    --model-digest sha256:… --data-digest sha256:… --metrics metrics.json --out /tmp/out
+"""
 
-@click.command()
+
+@click.command(epilog=EXAMPLES)
 @options.pipeline
 @options.run
-@click.option("--cause", required=True, help="Why the run was started.")
-@click.option("--model-digest", required=True)
-@click.option("--data-digest", required=True)
-@click.option("--metrics", required=True, type=click.Path(path_type=Path), help="metrics.json, or its folder.")
-@click.option("--detectors", is_flag=True, help="Detectors were fitted with it.")
+@click.option("--cause", required=True, help="Cause of the run.")
+@click.option("--model-digest", required=True, help="Digest of the model's folder.")
+@click.option("--data-digest", required=True, help="Digest of the batches.")
+@click.option("--metrics", required=True, type=click.Path(path_type=Path), help="Path of metrics.json, or its folder.")
+@click.option("--detectors", is_flag=True, help="The run fitted detectors.")
 @options.out
 def command(
     *,
@@ -38,7 +44,7 @@ def command(
     detectors: bool,
     out: Path,
 ) -> None:
-    """Commit the new release; writes `phase` (shadow, or stable the first time) and `release`."""
+    """Commit the new version; writes `phase` (shadow, or stable the first time) and `release`."""
     settings = Settings.here()
     folder = settings.bucket / release_key(run)
     _stored(settings.store, folder / "model", model_digest)
@@ -65,11 +71,11 @@ def command(
 
 
 def entered(release: Release, version: Version) -> Release:
-    """The release with a new version in it; unchanged when it is there already.
+    """Return the release with a new version; unchanged when it has it already.
 
-    A candidate that is still there makes room: its run is over, or this one would not have been given the claim.
+    An earlier candidate is rejected: its run is over, or this run could not have claimed.
     """
-    if any(_holds(there, version) for there in (release.production, release.candidate, release.previous)):
+    if any(_holds(current, version) for current in (release.production, release.candidate, release.previous)):
         return release
     if release.phase == "empty":
         return record.first(release, version)
@@ -78,16 +84,16 @@ def entered(release: Release, version: Version) -> Release:
     return record.shadow(release, version)
 
 
-def _holds(there: Version | None, version: Version) -> bool:
-    return there is not None and there.id == version.id
+def _holds(current: Version | None, version: Version) -> bool:
+    return current is not None and current.id == version.id
 
 
 def _stored(store: Store, model: Location, digest: str) -> None:
-    found = store.digest(model)
-    if found != digest:
+    stored = store.digest(model)
+    if stored != digest:
         raise StepError(
-            f"{model} has digest {found}, the run computed {digest}",
-            hint="a release is written once: was this run id used before, or the upload cut off? Run the step again",
+            f"{model} has digest {stored}, the run computed {digest}",
+            hint="a release is written once: was this run id used before, or the upload cut off? Retry the step",
         )
 
 
@@ -95,14 +101,14 @@ def _message(before: Release, after: Release, version: Version, cause: str) -> M
     metrics = ", ".join(f"{name} {value:.4g}" for name, value in sorted(version.metrics.items()))
     lines = [f"On held-out data: {metrics}."] if metrics else []
     if before.candidate is not None:
-        lines.append(f"It takes the place of {before.candidate.id}, whose rollout had stopped.")
+        lines.append(f"It replaces {before.candidate.id}, whose rollout had stopped.")
     role = "as the first release" if after.phase == "stable" else "in shadow"
     return Message(f"Release {version.id} of {after.name} {role}", version, cause, "\n".join(lines))
 
 
 @dataclass(frozen=True)
 class Evaluated:
-    """What metrics.json says about the new version."""
+    """The metrics of a new version, from metrics.json."""
 
     metrics: dict[str, float]
     recent: Recent | None
@@ -112,12 +118,12 @@ class Evaluated:
 def _evaluated(path: Path) -> Evaluated:
     file = path / METRICS_FILE if path.is_dir() else path
     try:
-        found = json.loads(file.read_text())
-        candidate, production = found["candidate"], found["production"] or {}
+        document = json.loads(file.read_text())
+        candidate, production = document["candidate"], document["production"] or {}
         recent = None
-        if candidate.get("recent") and production.get("recent") and (rows := found["rows"]["recent"]):
+        if candidate.get("recent") and production.get("recent") and (rows := document["rows"]["recent"]):
             recent = Recent(
-                against=found["against"],
+                against=document["against"],
                 rows=rows,
                 metrics=_numbers(candidate["recent"]),
                 production=_numbers(production["recent"]),

@@ -1,4 +1,4 @@
-"""What a step reads from its environment, once at its top: the platform's addresses and credentials."""
+"""The environment of a step: the platform's addresses and credentials."""
 
 import atexit
 import os
@@ -19,13 +19,13 @@ from driftloop.git.repository import Credentials, Repository
 
 @dataclass(frozen=True)
 class Settings:
-    """The environment of a step; each property says which key of `driftloop-platform` is missing."""
+    """The environment of a step; a property raises StepError that names the missing key of `driftloop-platform`."""
 
     environment: Mapping[str, str]
 
     @classmethod
     def here(cls) -> "Settings":
-        """From this process's environment."""
+        """Return the environment of this process."""
         return cls(dict(os.environ))
 
     def _read(self, setting: Setting) -> str:
@@ -36,25 +36,27 @@ class Settings:
 
     @property
     def nats_url(self) -> str:
+        """URL of NATS."""
         return self._read(contract.NATS)
 
     @property
     def bucket(self) -> Location:
-        """Where runs and models are kept."""
+        """The bucket of runs and models."""
         return Location(self._read(contract.S3_BUCKET))
 
     @property
     def store(self) -> Store:
-        return Store.from_environment(
-            {**self.environment, contract.S3_ENDPOINT.environment: self._read(contract.S3_ENDPOINT)}
-        )
+        """The object store."""
+        endpoint = {contract.S3_ENDPOINT.environment: self._read(contract.S3_ENDPOINT)}
+        return Store.from_environment({**self.environment, **endpoint})
 
     @property
     def kubernetes(self) -> Kubernetes:
+        """The Kubernetes API."""
         return Kubernetes.at(self._read(contract.KUBERNETES_URL))
 
     def repository(self) -> Repository:
-        """The cluster repository, with a cache in a fresh temporary folder."""
+        """Return the cluster repository, with its cache in a new temporary folder."""
         username = self.environment.get(contract.GIT_USERNAME.environment, "")
         password = self.environment.get(contract.GIT_PASSWORD.environment, "")
         return Repository(
@@ -66,7 +68,7 @@ class Settings:
 
 
 def _scratch(home: str | None) -> Path:
-    """A folder for this process's life: where temporary files go, or in HOME when the file system is read-only."""
+    """Return a folder that exists as long as this process, in HOME when the file system is read-only."""
     try:
         folder = Path(tempfile.mkdtemp(prefix="driftloop-git-"))
     except OSError:
@@ -76,12 +78,12 @@ def _scratch(home: str | None) -> Path:
 
 
 def write_parameters(folder: Path, **values: str) -> None:
-    """Output parameters as Argo reads them: one file each, no newline."""
+    """Write output parameters as Argo reads them: one file each, without newline."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, value in values.items():
         (folder / name.replace("_", "-")).write_text(value)
 
 
 def run_folder(bucket: Location, run: str) -> Location:
-    """Where a run's files are kept."""
+    """Return the folder of a run's files."""
     return bucket / run_key(run)

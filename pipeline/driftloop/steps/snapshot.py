@@ -1,4 +1,4 @@
-"""`driftloop step snapshot`: which data this run sees is fixed by key and digest before anything reads it."""
+"""`driftloop step snapshot`: fix the data of a run by key and digest, and fetch it."""
 
 import json
 import shutil
@@ -11,19 +11,25 @@ import click
 
 from driftloop.clients import s3
 from driftloop.clients.s3 import Location, MissingObjectError, Object, Store
-from driftloop.contract.trees import PRODUCTION_FILE, SNAPSHOT_FILE, snapshot_key
+from driftloop.contract.trees import PRODUCTION_FILE, snapshot_key
 from driftloop.errors import StepError, StoreError
 from driftloop.operations import releases as pipelines
 from driftloop.release.record import Version
 from driftloop.steps import options, seen
 from driftloop.steps.settings import Settings, write_parameters
 
+EXAMPLES = """\b
+Examples:
+  driftloop step snapshot --pipeline digits --run digits-4f0c1d2e3a5b --uri s3://digits/batches --out /tmp/out
+"""
+
+
 MAX_OBJECTS = 50_000
 
 
 @dataclass(frozen=True)
 class Batch:
-    """One object of the data folder as this run saw it; `sha256` in hex."""
+    """One object of the data folder in this run; `sha256` in hex."""
 
     key: str
     size: int
@@ -31,14 +37,14 @@ class Batch:
     sha256: str
 
 
-@click.command()
+@click.command(epilog=EXAMPLES)
 @options.pipeline
 @options.run
 @click.option("--uri", required=True, help="Folder of the batches, s3://bucket/prefix.")
-@click.option("--max-bytes", default=20 * 1024**3, show_default=True, help="Refuse more data than this.")
+@click.option("--max-bytes", default=20 * 1024**3, show_default=True, help="Largest total size of the batches.")
 @options.out
 def command(*, pipeline: str, run: str, uri: str, max_bytes: int, out: Path) -> None:
-    """Fix which data this run sees, and fetch it and production's model."""
+    """Fix the data of this run, and fetch it together with production's model."""
     settings = Settings.here()
     store = settings.store
     production = _production(settings, pipeline)
@@ -55,27 +61,27 @@ def command(*, pipeline: str, run: str, uri: str, max_bytes: int, out: Path) -> 
         "objects": [{**asdict(batch), "recent": batch.key in recent} for batch in batches],
         "dataDigest": digest,
     }
-    _write_json(out / "snapshot" / SNAPSHOT_FILE, document)
-    # recency is part of it: it decides who is held out, and which rows detectors are fitted on
+    _write_json(out / "snapshot" / "snapshot.json", document)
+    # recency is part of it: it decides which rows are held out, and which ones detectors are fitted on
     layout = s3.combined_digest({f"{batch.key in recent} {batch.key}": batch.sha256 for batch in batches})
     write_parameters(out / "parameters", digest=layout.removeprefix("sha256:")[:32])
     _fetch_production(store, production, out / "production")
     try:
         seen.remember(store, settings.bucket, pipeline, {(batch.key, batch.etag) for batch in batches})
     except StoreError as error:
-        # a run is worth more than the note that spares the next one
-        options.say(f"what was seen is not remembered: {error.message}")
+        # the run matters more than the list that spares the next one
+        options.say(f"the list of read batches is not stored: {error.message}")
     options.say(f"{len(batches)} batches, {len(recent)} of them recent, {digest}")
 
 
 def recent_keys(batches: Sequence[Batch], earlier: Mapping[str, Any] | None) -> frozenset[str]:
-    """What production has not been trained on; when there is nothing new, what was new to production."""
+    """Return the keys that production was not trained on; when nothing is new, those that were new to production."""
     everything = frozenset(batch.key for batch in batches)
     if earlier is None:
         return everything
-    known = {(entry["key"], entry["sha256"]): bool(entry["recent"]) for entry in earlier["objects"]}
-    new = frozenset(batch.key for batch in batches if (batch.key, batch.sha256) not in known)
-    again = frozenset(batch.key for batch in batches if known.get((batch.key, batch.sha256)))
+    trained = {(entry["key"], entry["sha256"]): bool(entry["recent"]) for entry in earlier["objects"]}
+    new = frozenset(batch.key for batch in batches if (batch.key, batch.sha256) not in trained)
+    again = frozenset(batch.key for batch in batches if trained.get((batch.key, batch.sha256)))
     return new or again or everything
 
 
@@ -89,36 +95,38 @@ def _snapshot_of(store: Store, bucket: Location, production: Version | None) -> 
         return None
     at = bucket / snapshot_key(production.run)
     try:
-        found: Mapping[str, Any] = store.read_json(at)
+        snapshot: Mapping[str, Any] = store.read_json(at)
     except MissingObjectError:
-        options.say(f"{at} is gone: all data counts as recent")
+        options.say(f"{at} does not exist: all data counts as recent")
         return None
-    return found
+    return snapshot
 
 
 def _fetch(store: Store, source: Location, folder: Path, max_bytes: int) -> list[Batch]:
     try:
-        found = store.folder(source)
+        objects = store.folder(source)
     except MissingObjectError as error:
         raise StepError(f"{source} does not exist", hint="create the bucket and put labelled batches there") from error
-    _bounded(source, found, max_bytes)
+    _bounded(source, objects, max_bytes)
     batches = []
-    for entry in found:
+    for entry in objects:
         name = source.below(entry.key)
         file = (folder / name).resolve()
         if not file.is_relative_to(folder.resolve()):
-            raise StepError(f"{source} holds the key `{entry.key}`, which is no path inside a folder")
+            raise StepError(f"{source} has the key `{entry.key}`, which is not a path inside a folder")
         digest = store.get_file(Location(source.bucket, entry.key), file)
         batches.append(Batch(name, file.stat().st_size, entry.etag, digest))
     return batches
 
 
-def _bounded(source: Location, found: Sequence[Object], max_bytes: int) -> None:
-    if not found:
+def _bounded(source: Location, objects: Sequence[Object], max_bytes: int) -> None:
+    if not objects:
         raise StepError(f"no batches below {source}", hint="put labelled .npz, .csv or .jsonl files there")
-    if len(found) > MAX_OBJECTS:
-        raise StepError(f"{len(found)} objects below {source}, at most {MAX_OBJECTS} are read", hint="join small files")
-    if (total := sum(entry.size for entry in found)) > max_bytes:
+    if len(objects) > MAX_OBJECTS:
+        raise StepError(
+            f"{len(objects)} objects below {source}, at most {MAX_OBJECTS} are read", hint="join small files"
+        )
+    if (total := sum(entry.size for entry in objects)) > max_bytes:
         raise StepError(
             f"{total} bytes below {source}, at most {max_bytes} are read", hint="raise --max-bytes or keep less there"
         )
@@ -143,7 +151,7 @@ def _fetch_production(store: Store, production: Version | None, folder: Path) ->
     store.get_folder(s3.location(production.model), folder / "model")
     if (digest := s3.folder_digest(folder / "model")) != production.model_digest:
         raise StepError(
-            f"production's model has digest {digest}, release.yaml says {production.model_digest}",
+            f"production's model has digest {digest}, release.yaml has {production.model_digest}",
             hint=f"somebody changed {production.model}: restore it, or roll back",
         )
 

@@ -1,4 +1,4 @@
-"""`driftloop step store`: one folder that a release points to, with digests, written once."""
+"""`driftloop step store`: write the folder of a version once, with its digests."""
 
 import json
 import shutil
@@ -14,21 +14,27 @@ from driftloop.errors import StepError
 from driftloop.steps import options
 from driftloop.steps.settings import write_parameters
 
+EXAMPLES = """\b
+Examples:
+  driftloop step store --run digits-4f0c1d2e3a5b --trial trial --snapshot snapshot \\
+    --evaluation evaluation --out /tmp/out
+"""
 
-@click.command()
+
+@click.command(epilog=EXAMPLES)
 @options.run
-@options.folder("--trial", "The chosen trial: model/ and metadata.yaml.")
+@options.folder("--trial", "Folder of the chosen trial: model/ and metadata.yaml.")
 @options.folder("--snapshot", "Folder of snapshot.json.")
 @options.folder("--evaluation", "Folder of metrics.json.")
-@options.folder("--detectors", "Fitted detectors, one folder each.", required=False)
+@options.folder("--detectors", "Folder of the fitted detectors, one folder each.", required=False)
 @options.out
 def command(*, run: str, trial: Path, snapshot: Path, evaluation: Path, detectors: Path | None, out: Path) -> None:
-    """Put the release together; writes release/, `model-digest` and `data-digest`."""
+    """Assemble the folder of a version; writes release/, `model-digest` and `data-digest`."""
     release = out / "release"
     shutil.rmtree(release, ignore_errors=True)
     release.mkdir(parents=True)
     if not (trial / "model").is_dir() or not s3.files_below(trial / "model"):
-        raise StepError(f"{trial / 'model'} holds no model", hint="the training function writes it to `out`")
+        raise StepError(f"{trial / 'model'} has no model", hint="the training function writes it to `out`")
     shutil.copytree(trial / "model", release / "model")
     if detectors is not None and detectors.is_dir():
         shutil.copytree(detectors, release / "detectors")
@@ -47,15 +53,15 @@ def command(*, run: str, trial: Path, snapshot: Path, evaluation: Path, detector
 
 def _json(file: Path) -> dict[str, Any]:
     try:
-        found: dict[str, Any] = json.loads(file.read_text())
+        document: dict[str, Any] = json.loads(file.read_text())
     except (OSError, ValueError) as error:
         raise StepError(f"{file} can't be read: {error}", hint="an earlier step writes it") from error
-    return found
+    return document
 
 
 def _metadata(file: Path) -> dict[str, Any]:
     try:
-        found = yaml.safe_load(file.read_text()) if file.exists() else {}
+        metadata = yaml.safe_load(file.read_text()) if file.exists() else {}
     except yaml.YAMLError as error:
         raise StepError(f"{file} is not YAML: {error}") from error
-    return found if isinstance(found, dict) else {}
+    return metadata if isinstance(metadata, dict) else {}

@@ -1,29 +1,26 @@
 """Every object of every golden tree is taken by the API server in a dry run: schemas, CEL rules, webhooks."""
 
-from pathlib import Path
-
 import pytest
 import yaml
 from cluster.forms.place import N
 
-GOLDEN = Path(__file__).parents[2] / "golden"
-NAMES = sorted(folder.name for folder in GOLDEN.iterdir() if (folder / "expected").is_dir())
+from tests.golden.trees import NAMES, UNLISTED, documents, tree
+
 KNOWN = {}
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_tree_is_accepted(here, name):
     taken, unknown = [], set()
-    for file in sorted((GOLDEN / name / "expected").rglob("*.yaml")):
-        if file.name in ("pipeline.yaml", "release.yaml", "kustomization.yaml"):
+    for path, document in documents(tree(name)):
+        if path.endswith(UNLISTED):
             continue
-        for one in yaml.safe_load_all(file.read_text()):
-            if f"{one['apiVersion']}/{one['kind']}" not in served(here):
-                unknown.add(one["kind"])
-                continue
-            if one["metadata"].get("namespace") not in (None, "flux-system"):
-                one["metadata"]["namespace"] = N  # its own is not there in a dry run
-            taken.append(one)
+        if f"{document['apiVersion']}/{document['kind']}" not in served(here):
+            unknown.add(document["kind"])
+            continue
+        if document["metadata"].get("namespace") not in (None, "flux-system"):
+            document["metadata"]["namespace"] = N  # its own is not there in a dry run
+        taken.append(document)
     assert len(taken) > 30
     text = here.kube.run("apply", "--server-side", "--dry-run=server", "-f", "-", stdin=yaml.safe_dump_all(taken))
     assert text.count("serverside-applied") == len(taken)

@@ -16,6 +16,7 @@ from cluster.forms.place import BUCKET, N, release
 from cluster.git_server import serving
 from cluster.kube import node_facing_address
 from cluster.live import missing
+from uv import find_uv_bin
 
 from driftloop.render import rendered
 
@@ -352,7 +353,8 @@ def test_a_server_that_the_operator_brings_answers(here, tmp_path, protocol, ser
     name = f"line-{protocol}"
     model = tmp_path / "model.joblib"
     needs = ("--with", f"scikit-learn=={SKLEARN}", "--with", "numpy<2")
-    subprocess.run(["uv", "run", "-q", "--no-project", *needs, "python", "-c", LINE, str(model)], check=True)
+    command = [find_uv_bin(), "run", "-q", "--no-project", *needs, "python", "-c", LINE, str(model)]
+    subprocess.run(command, check=True)
     here.store.put_file(model, BUCKET / f"{name}/{FIRST}" / "model.joblib")
     it = Serving(here, name, {"server": "sklearn", "protocol": protocol, **serve})
     try:

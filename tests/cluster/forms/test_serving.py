@@ -1,22 +1,27 @@
 """What scales and protects model servers does on real controllers what it says; the server itself is a stand-in."""
 
 import json
-from pathlib import Path
 
 import yaml
 from cluster.forms.place import IMAGE, N
 
-GOLDEN = Path(__file__).parents[2] / "golden" / "autoscale" / "expected" / "deployments" / "autoscale"
+from tests.golden.trees import tree
+
+DEPLOYMENTS = {
+    path.rpartition("/")[2]: text
+    for path, text in tree("autoscale").items()
+    if path.startswith("deployments/autoscale/")
+}
 
 
 def rendered(kind, release):
-    found = yaml.safe_load((GOLDEN / f"{release}.{kind}.yaml").read_text())
-    found["metadata"]["namespace"] = N
-    return found
+    document = yaml.safe_load(DEPLOYMENTS[f"{release}.{kind}.yaml"])
+    document["metadata"]["namespace"] = N
+    return document
 
 
 def test_an_autoscaler_keeps_the_least_and_a_budget_lets_one_pod_go_at_a_time(here):
-    release = next(file.name.split(".")[0] for file in sorted(GOLDEN.glob("*.deployment.yaml")))
+    release = min(file.split(".")[0] for file in DEPLOYMENTS if file.endswith(".deployment.yaml"))
     deployment = rendered("deployment", release)
     pod = deployment["spec"]["template"]["spec"]
     for key in ("serviceAccountName", "initContainers", "volumes"):

@@ -10,9 +10,10 @@ from pathlib import Path
 
 from cluster.proof.test_d_rollout import revert
 from cluster.world import EXAMPLE, ROOT, P
+from uv import find_uv_bin
 
-from driftloop.demo.demo_platform import Platform, answers
-from driftloop.demo.demo_traffic import Row, Traffic
+from driftloop.demo.platform import Platform, answers
+from driftloop.demo.traffic import Row, Traffic
 from driftloop.errors import LocalError
 from driftloop.local.ground.state import State
 
@@ -38,7 +39,7 @@ def test_9_the_local_runtime_makes_the_same_commits(it):
 
 def labelled(folder):
     for kind in ("clean", "shuffled", "rotated"):
-        command = ["uv", "run", "-q", EXAMPLE / "batches.py", "labelled", "--kind", kind, "--to", folder]
+        command = [find_uv_bin(), "run", "-q", EXAMPLE / "batches.py", "labelled", "--kind", kind, "--to", folder]
         subprocess.run(command, check=True, capture_output=True)
 
 

@@ -18,7 +18,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from driftloop.clients.nats import connection
-from driftloop.services.analysis.service import Judge, Settings, resolved
+from driftloop.services.analysis.service import AnalysisService, AnalysisSettings, resolved
 from tests.services.analysis.test_metrics import ENVOY
 
 JUDGE = [sys.executable, "-m", "driftloop.services.analysis", "--pipeline", "digits", "--namespace", "ml"]
@@ -249,10 +249,11 @@ async def test_each_pod_of_a_predictor_counts_on_its_own(nats, monkeypatch):
             raise OSError(f"{name} is not known")
         return [f"{host}:{port}" for host in pods]
 
-    settings = Settings("digits", "ml", nats.url, predictor_port=port, each_pod=True)
+    predictor = "http://{pipeline}-{release}.{namespace}.svc.cluster.local:" + str(port) + "/prometheus"
+    settings = AnalysisSettings("digits", "ml", nats.url, predictor=predictor, each_pod=True)
     async with (
         connection(nats.url, name="test") as js,
-        TestClient(TestServer(Judge(settings, js, resolve).application())) as client,
+        TestClient(TestServer(AnalysisService(settings, js, resolve).application())) as client,
     ):
 
         async def errors(since: float) -> int:
@@ -267,7 +268,7 @@ async def test_each_pod_of_a_predictor_counts_on_its_own(nats, monkeypatch):
         pods = {"127.0.0.3": (24, 500), "127.0.0.4": (7, 0)}
         assert await errors(since) == 12
         said = await (await client.get("/metrics")).text()
-        assert 'driftloop_judge_responses_total{what="unresolved"} 3.0' in said
+        assert 'driftloop_analysis_responses_total{what="unresolved"} 3.0' in said
     for runner in runners:
         await runner.cleanup()
 
@@ -316,8 +317,8 @@ async def test_what_is_no_response_of_this_pipeline_is_taken_and_left(judge):
     assert (await judge.judgement(**BOTH, since=since))["production"]["requests"] == 0
     async with judge.session.get(judge.url + "/metrics") as answer:
         text = await answer.text()
-    assert 'driftloop_judge_responses_total{what="malformed"} 1.0' in text
-    assert 'driftloop_judge_responses_total{what="foreign"} 3.0' in text
+    assert 'driftloop_analysis_responses_total{what="malformed"} 1.0' in text
+    assert 'driftloop_analysis_responses_total{what="foreign"} 3.0' in text
 
 
 @pytest.mark.parametrize(

@@ -229,8 +229,8 @@ async def test_what_is_malformed_or_not_for_it_changes_nothing(service: Service)
     assert await service.state() == before
     async with service.session.get(f"http://127.0.0.1:{service.process.port}/metrics") as answer:
         text = await answer.text()
-    assert 'decision_events_total{kind="malformed"} 4.0' in text
-    assert 'decision_phase{phase="idle"} 1.0' in text
+    assert 'driftloop_decision_events_total{kind="malformed"} 4.0' in text
+    assert 'driftloop_decision_phase{phase="idle"} 1.0' in text
 
 
 async def test_metrics_show_what_runs_do_to_the_state_by_themselves(service: Service) -> None:
@@ -247,15 +247,17 @@ async def test_metrics_show_what_runs_do_to_the_state_by_themselves(service: Ser
     run = f"{service.pipeline}-000000000001"
     service.world.workflows[run] = {"status": {"phase": "Running"}}
     await service.apply(Claim(run, "000000000001", "schedule"))
-    await shows('decision_phase{phase="running"} 1.0', 'decision_phase{phase="idle"} 0.0')
+    await shows('driftloop_decision_phase{phase="running"} 1.0', 'driftloop_decision_phase{phase="idle"} 0.0')
     await service.apply(Move(run, "rolling-out"))
-    await shows('decision_phase{phase="rolling-out"} 1.0', 'decision_outcome{outcome="rejected"} 0.0')
+    await shows(
+        'driftloop_decision_phase{phase="rolling-out"} 1.0', 'driftloop_decision_outcome{outcome="rejected"} 0.0'
+    )
     await service.apply(End(run, "rejected"))
-    await shows('decision_phase{phase="idle"} 1.0', 'decision_outcome{outcome="rejected"} 1.0')
+    await shows('driftloop_decision_phase{phase="idle"} 1.0', 'driftloop_decision_outcome{outcome="rejected"} 1.0')
     # how the last run ended is in the store, not in the process
     service.process.kill()
     service.process.start(60)
-    await shows('decision_outcome{outcome="rejected"} 1.0')
+    await shows('driftloop_decision_outcome{outcome="rejected"} 1.0')
 
 
 async def test_dead_letters_are_kept(service: Service) -> None:
@@ -270,7 +272,7 @@ async def test_dead_letters_are_kept(service: Service) -> None:
 async def test_dead_letters_are_counted_from_nought(service: Service) -> None:
     """Prometheus sees no increase in a series that begins with 1."""
     async with service.session.get(f"http://127.0.0.1:{service.process.port}/metrics") as answer:
-        assert 'decision_events_total{kind="deadletter"} 0.0' in await answer.text()
+        assert 'driftloop_decision_events_total{kind="deadletter"} 0.0' in await answer.text()
 
 
 async def test_a_person_halts_and_resumes_with_the_token(service: Service) -> None:

@@ -162,7 +162,7 @@ async def test_malformed_foreign_and_repeated_are_answered_and_counted(
     assert set(statuses) == {202}
     text = await metrics(detector.port)
     for line in ('"stored"} 4.0', '"repeated"} 1.0', '"malformed"} 4.0', '"foreign"} 1.0'):
-        assert f"detector_events_total{{result={line}" in text
+        assert f"driftloop_detector_events_total{{result={line}" in text
     await post(detector.port, request(clean(2), pipeline="odd"))
     await until(lambda: broker.got != [])
     verdict = broker.verdicts()[0]
@@ -201,20 +201,20 @@ async def test_a_verdict_is_told_again_until_it_is_taken_even_after_a_crash(
     broker.refuse = True
     detector = start(server, pipeline="told", window=10, broker=broker.address)
     await post(detector.port, *(request([row], pipeline="told") for row in clean(30)))
-    await until_metric(detector, 'detector_windows_total{alarm="false"} 3.0')
+    await until_metric(detector, 'driftloop_detector_windows_total{alarm="false"} 3.0')
     detector.kill()
     broker.refuse = False
     detector.start(60)
     await until(lambda: {verdict["window"] for verdict in broker.verdicts()} == {1, 2, 3}, within=90)
-    await until_metric(detector, "detector_window 3.0")
+    await until_metric(detector, "driftloop_detector_window 3.0")
 
 
 async def test_it_says_how_far_behind_it_is(server: Process, start: Callable[..., Process], broker: Broker) -> None:
     detector = start(server, pipeline="behind", window=1000, broker=broker.address)
-    await until_metric(detector, "detector_behind_events 0.0")
+    await until_metric(detector, "driftloop_detector_behind_events 0.0")
     await post(detector.port, *(request([row], pipeline="behind") for row in clean(40)))
-    await until_metric(detector, "detector_waiting_rows 40.0")
-    assert "detector_behind_events 0.0" in await metrics(detector.port)
+    await until_metric(detector, "driftloop_detector_waiting_rows 40.0")
+    assert "driftloop_detector_behind_events 0.0" in await metrics(detector.port)
 
 
 async def until_metric(detector: Process, line: str) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from driftloop.clients.s3 import folder_digest
-from driftloop.resources.workflows import pods
+from driftloop.resources.workflows import retries
 from driftloop.services.trainer import function
 from driftloop.services.trainer.errors import TrainerError
 from driftloop.services.trainer.function import typed
@@ -144,7 +144,7 @@ def test_a_long_complaint_keeps_its_beginning_its_end_and_its_place(run: Run, fo
 def test_a_function_that_hangs_is_stopped(run: Run, folder: Path) -> None:
     user(folder, "import time\ndef train(data, out):\n    while True:\n        time.sleep(0.05)\n")
     done = run(*training(folder), "--timeout", "0.5")
-    assert done.code == function.TIMEOUT == pods.TIMEOUT, "so that a retry can tell it from a failure"
+    assert done.code == function.TIMEOUT == retries.TIMEOUT, "so that a retry can tell it from a failure"
     assert "error: `train:train` was stopped after 0.5 s, last seen in train.py, line 4" in done.err
     assert "hint: raise the step's timeout" in done.err
 

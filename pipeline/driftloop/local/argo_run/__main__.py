@@ -9,6 +9,7 @@ import signal
 import sys
 from pathlib import Path
 
+from driftloop.clients import cancellation
 from driftloop.errors import PipelineError
 from driftloop.local.argo_run.serve import serve
 from driftloop.local.ground.state import State
@@ -23,7 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
     faulthandler.register(signal.SIGUSR1)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s", stream=sys.stderr)
     try:
-        asyncio.run(_until_stopped(State.at(options.state)))
+        cancellation.run(_until_stopped(State.at(options.state)))
     except PipelineError as error:
         sys.stderr.write(f"error: {error}\n")
         return 1

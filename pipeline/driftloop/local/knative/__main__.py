@@ -11,6 +11,7 @@ from pathlib import Path
 
 import uvloop
 
+from driftloop.clients import cancellation
 from driftloop.errors import LocalError, PipelineError
 from driftloop.local.knative.service import serve
 
@@ -22,7 +23,7 @@ def main() -> None:
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     try:
-        uvloop.run(_run(arguments.state / "run"))
+        cancellation.run(_run(arguments.state / "run"), loop_factory=uvloop.new_event_loop)
     except PipelineError as error:
         sys.exit(f"error: {error}")
 

@@ -53,7 +53,7 @@ class Counters:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.deliveries = Counter(
-            "broker_deliveries", "Attempts to deliver, by result", ["trigger", "result"], registry=registry
+            "driftloop_broker_deliveries", "Attempts to deliver, by result", ["trigger", "result"], registry=registry
         )
 
 

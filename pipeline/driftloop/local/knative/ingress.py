@@ -39,7 +39,10 @@ class Ingress:
         self._limit = limit
         self._registry = registry
         self._answers = Counter(
-            "broker_ingress_events", "Events that reached the ingress, by answer", ["broker", "code"], registry=registry
+            "driftloop_broker_ingress_events",
+            "Events that reached the ingress, by answer",
+            ["broker", "code"],
+            registry=registry,
         )
         self._counted: dict[tuple[str, int], Counter] = {}
         self.brokers: Mapping[tuple[str, str], Broker] = {}

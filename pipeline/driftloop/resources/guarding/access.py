@@ -5,6 +5,7 @@ from driftloop.kube import core, rbac
 from driftloop.kube.base import ObjectMeta
 from driftloop.plan import Plan
 from driftloop.resources import parts
+from driftloop.resources.serving import serving_backend
 
 WORKFLOWS = "workflows"
 
@@ -12,11 +13,9 @@ WORKFLOWS = "workflows"
 def namespace(plan: Plan) -> core.Namespace:
     """The pipeline's home, under the restricted Pod Security Standard; in a mesh all of its pods take part.
 
-    Seldon's operator (1.17.1, `seldondeployment_engine.go`) gives its executor a securityContext that keeps
-    capabilities, and a spec can't change it: under its back end only the baseline is enforced, the rest is warned of.
+    Under a serving back end whose pods keep the baseline only, that is enforced, and the rest is warned of.
     """
-    enforced = "baseline" if plan.serve.backend == "seldon" else "restricted"
-    levels = {"enforce": enforced, "audit": "restricted", "warn": "restricted"}
+    levels = {"enforce": serving_backend(plan).pod_security, "audit": "restricted", "warn": "restricted"}
     levels = {f"pod-security.kubernetes.io/{mode}": level for mode, level in levels.items()}
     enrolled = {"istio.io/dataplane-mode": "ambient"} if plan.mesh is not None else {}
     return core.Namespace(

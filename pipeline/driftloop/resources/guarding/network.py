@@ -15,7 +15,6 @@ from driftloop.contract.names import (
     NATS_NAMESPACE,
     NATS_PORT,
     PREDICTOR_PORT,
-    REACHES_LABEL,
     SERVICE_PORT,
     STORAGE_NAMESPACE,
     STORAGE_PORT,
@@ -26,17 +25,12 @@ from driftloop.kube.base import LabelRequirement, LabelSelector
 from driftloop.kube.networking import Egress, Ingress, IPBlock, NetworkPolicy, NetworkPolicySpec, Peer, Port
 from driftloop.plan import Plan
 from driftloop.resources import decision, judge, parts
-from driftloop.resources.serving import seldon as serving
-from driftloop.resources.serving.servers import METRICS_PORT, installs
-from driftloop.spec.graph import own
+from driftloop.resources.serving import serving_backend
+from driftloop.resources.serving.servers import installs
+from driftloop.resources.workflows.steps import CLAIM, FINISH, JUDGE, REACHES
+from driftloop.resources.workflows.steps import COMPONENT as STEPS
 
 COMPONENT = "network"
-STEPS = "workflows"
-REACHES = REACHES_LABEL
-"""Label of workflow pods that need more than storage and git."""
-CLAIM, FINISH, JUDGE = "nats", "nats-broker", "judge"
-"""Its values. A user's code reaches none of these."""
-
 GATEWAY_NAMESPACE = "istio-system"
 OUTSIDE = (443, 6443)
 """The API server and git have no label a policy could select, so their ports are open to any address."""
@@ -135,7 +129,8 @@ def _roles(plan: Plan) -> Iterator[Role]:
     rollout = {**steps, REACHES: JUDGE}
     webhook, sensor = {"eventsource-name": names.retrain}, {"sensor-name": names.retrain}
     decides, judges = parts.labels(names, decision.COMPONENT), parts.labels(names, judge.COMPONENT)
-    model = _model(plan)
+    backend = serving_backend(plan)
+    model = backend.pod_labels(names)
 
     yield Role("steps", _all(steps), calls=(storage, outside))
     yield Role("steps-claim", _all({**steps, REACHES: CLAIM}), calls=(nats,))
@@ -145,9 +140,7 @@ def _roles(plan: Plan) -> Iterator[Role]:
     yield Role("webhook", _all(webhook), (asking,), (nats,))
     yield Role("sensor", _all(sensor), calls=(nats, outside))
     measuring = Caller(_pods(judges), home, names.judge)
-    # what a model server, and each class of a graph, shows of itself where Seldon's operator runs it
-    shown = range(METRICS_PORT, METRICS_PORT + 1 + len(own(plan.serve.graph)))
-    metrics = tuple(Door(port, (watching,)) for port in shown) if plan.serve.backend == "seldon" else ()
+    metrics = tuple(Door(port, (watching,)) for port in backend.metrics_ports(plan))
     served = Door(PREDICTOR_PORT, (gateway, measuring, watching))
     packages = (Call(None, PACKAGES),) if installs(plan.serve) else ()
     yield Role("model", _all(model), (served, *metrics), (storage, broker, *packages))
@@ -189,13 +182,6 @@ def _egress(plan: Plan, role: Role) -> tuple[Egress, ...]:
         ports = tuple(Port(port=port) for port in (*call.ports, *tunnel))
         found.append(Egress(to=None if call.peer is None else (call.peer,), ports=ports))
     return tuple(found)
-
-
-def _model(plan: Plan) -> dict[str, str]:
-    """Labels of the model servers' pods; Seldon's operator gives them its own."""
-    if plan.serve.backend == "seldon":
-        return {"seldon-deployment-id": plan.names.pipeline}
-    return parts.labels(plan.names, serving.COMPONENT)
 
 
 def _dns() -> Egress:

@@ -5,18 +5,25 @@ SeldonDeployment. It takes one Python-wrapper node per predictor; anything else 
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
-from driftloop.contract.names import GATEWAY, MODEL_PORT, NAME_LABEL, PREDICTOR_PORT, RELEASE_LABEL, service_host
+from pydantic import BaseModel
+
+from driftloop.contract.names import GATEWAY, MODEL_PORT, NAME_LABEL, PREDICTOR_PORT, RELEASE_LABEL, Names, service_host
 from driftloop.errors import PipelineError
-from driftloop.kube import apps, autoscaling, core, istio, seldon
+from driftloop.kube import apps, autoscaling, core, istio, prometheus, seldon
 from driftloop.kube.base import LabelSelector, Object, ObjectMeta, Reference
+from driftloop.plan import Plan
 from driftloop.plan.images import Platform
+from driftloop.release.record import Release
 from driftloop.resources import parts
 from driftloop.resources.serving import logger
-from driftloop.resources.serving.seldon import DIGEST
+from driftloop.resources.serving.backend import Backend, Labels, TrafficSeries
+from driftloop.resources.serving.seldon import COMPONENT, DIGEST, seldon_deployment
 from driftloop.resources.serving.servers import METRICS_PORT, MODEL_URI
 from driftloop.text.dump import text
 
@@ -353,3 +360,61 @@ def _traffic(deployment: seldon.SeldonDeployment, gateway: str) -> istio.Virtual
             ),
         ),
     )
+
+
+def _render(plan: Plan, release: Release) -> Mapping[str, BaseModel | None]:
+    deployment = seldon_deployment(plan, release)
+    if deployment is None:
+        return {}
+    serves = serving(deployment, images=plan.platform)
+    files: dict[str, BaseModel | None] = {}
+    for predictor in serves.predictors:
+        files[f"{predictor.name}-logger.configmap"] = predictor.logger
+        files[f"{predictor.name}.deployment"] = predictor.deployment
+        files[f"{predictor.name}.horizontalpodautoscaler"] = predictor.autoscaler
+        files[f"{predictor.name}.service"] = predictor.service
+    return files | {"traffic.virtualservice": serves.traffic}
+
+
+def _pod_labels(names: Names) -> Labels:
+    return parts.labels(names, COMPONENT)
+
+
+def _release_labels(names: Names, release: str) -> Labels:
+    return {"app.kubernetes.io/name": names.pipeline, "driftloop.dev/release": release}
+
+
+def _series_labels(names: Names, release: str | None) -> Labels:
+    if release:
+        cluster = f"{names.namespace}/{names.predictor(release)}/model"
+        return {"namespace": names.namespace, "envoy_cluster_name": cluster}
+    return {
+        "namespace": names.namespace,
+        "envoy_cluster_name": "~.+/model",
+        "app_kubernetes_io_name": names.pipeline,
+    }
+
+
+BACKEND = Backend(
+    render=_render,
+    health=None,
+    pod_security="restricted",
+    pod_labels=_pod_labels,
+    release_labels=_release_labels,
+    metrics_ports=lambda plan: (),
+    scraped=prometheus.Endpoint(port="http", path="/prometheus"),
+    target_labels=("app.kubernetes.io/name", "app.kubernetes.io/component", "driftloop.dev/release"),
+    target_release="driftloop_dev_release",
+    answering="logger",
+    traffic=TrafficSeries(
+        # not `rq_total`, which leaves out what never reached a model, and counts what is tried again
+        requests="envoy_cluster_upstream_rq_completed",
+        errors="envoy_cluster_upstream_rq_xx",
+        error_labels={"envoy_response_code_class": "5"},
+        buckets="envoy_cluster_upstream_rq_time_bucket",
+        unit=timedelta(milliseconds=1),
+        release="driftloop_dev_release",
+        labels=_series_labels,
+    ),
+)
+"""Serving by Deployments, without an operator."""

@@ -1,13 +1,19 @@
 """The SeldonDeployment: one predictor a version, the weights and the shadow from release.yaml."""
 
-from driftloop.contract.names import MODEL_DIGEST_ANNOTATION, NAME_LABEL, RELEASE_LABEL, component
-from driftloop.kube import autoscaling, core, policy, seldon
-from driftloop.kube.base import LabelSelector
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import assert_never
+
+from pydantic import BaseModel
+
+from driftloop.contract.names import MODEL_DIGEST_ANNOTATION, Names, component
+from driftloop.kube import autoscaling, core, flux, prometheus, seldon
 from driftloop.plan import Plan
 from driftloop.release.record import Release, Version
 from driftloop.resources import parts
 from driftloop.resources.serving import servers
-from driftloop.spec.graph import own_names
+from driftloop.resources.serving.backend import Backend, Labels, TrafficSeries
+from driftloop.spec.graph import own, own_names
 
 COMPONENT = "serving"
 DIGEST = MODEL_DIGEST_ANNOTATION
@@ -39,30 +45,8 @@ def served(plan: Plan, release: Release) -> tuple[Version, ...]:
     return tuple(version for version in (release.production, release.candidate, standby) if version is not None)
 
 
-def pods(plan: Plan, version: Version) -> dict[str, str]:
-    """Labels of a version's pods; Seldon's operator gives them its own."""
-    names = plan.names
-    if plan.serve.backend == "seldon":
-        return {"seldon-deployment-id": names.pipeline, "seldon-app": names.predictor(version.id)}
-    return {NAME_LABEL: names.pipeline, RELEASE_LABEL: version.id}
-
-
-def budget(plan: Plan, version: Version) -> policy.PodDisruptionBudget | None:
-    """A node's drain takes one pod of a version at a time; None where there is never more than one pod."""
-    if plan.serve.most == 1:
-        return None
-    return policy.PodDisruptionBudget(
-        metadata=parts.meta(plan.names, plan.names.predictor(version.id), COMPONENT),
-        spec=policy.DisruptionBudgetSpec(
-            max_unavailable=1,
-            selector=LabelSelector(match_labels=pods(plan, version)),
-            unhealthy_pod_eviction_policy="AlwaysAllow",
-        ),
-    )
-
-
 def _predictor(plan: Plan, release: Release, version: Version) -> seldon.Predictor:
-    shadow = release.phase == "shadow" and version is release.candidate
+    shadow = _is_shadow(release, version)
     return seldon.Predictor(
         name=version.id,
         replicas=plan.serve.replicas if plan.serve.autoscale is None else None,
@@ -76,6 +60,16 @@ def _predictor(plan: Plan, release: Release, version: Version) -> seldon.Predict
         # Unset, the executor asks for half a core in every predictor.
         svc_orch_spec=seldon.Orchestrator(resources=parts.small("50m", "64Mi", limit="256Mi")),
     )
+
+
+def _is_shadow(release: Release, version: Version) -> bool:
+    match release.phase:
+        case "shadow":
+            return version is release.candidate
+        case "empty" | "stable" | "canary":
+            return False
+        case _:
+            assert_never(release.phase)
 
 
 def _autoscaler(plan: Plan) -> seldon.Autoscaler | None:
@@ -104,3 +98,64 @@ def _component(plan: Plan) -> seldon.ComponentSpec:
         spec=servers.placed(pod, servers.gpu(plan)),
         hpa_spec=_autoscaler(plan),
     )
+
+
+def _render(plan: Plan, release: Release) -> Mapping[str, BaseModel | None]:
+    return {"model.seldondeployment": seldon_deployment(plan, release)}
+
+
+def _pod_labels(names: Names) -> Labels:
+    return {"seldon-deployment-id": names.pipeline}
+
+
+def _release_labels(names: Names, release: str) -> Labels:
+    return {**_pod_labels(names), "seldon-app": names.predictor(release)}
+
+
+def _metrics_ports(plan: Plan) -> tuple[int, ...]:
+    """Ports of the model server and of each class of the graph; the executor's own is the predictor's."""
+    return tuple(range(servers.METRICS_PORT, servers.METRICS_PORT + 1 + len(own(plan.serve.graph))))
+
+
+def _series_labels(names: Names, release: str | None) -> Labels:
+    labels = {"namespace": names.namespace, "deployment_name": names.pipeline, "service": "predictions"}
+    return labels | ({"predictor_name": release} if release else {})
+
+
+_SERIES = "seldon_api_executor_server_requests_seconds"
+
+BACKEND = Backend(
+    render=_render,
+    health=(
+        flux.HealthCheck(
+            api_version="machinelearning.seldon.io/v1",
+            kind="SeldonDeployment",
+            # The operator says Failed for a moment while it still tries; only Available is an answer. It tells no
+            # observedGeneration either: until it has looked, Available is said of the predictors before (seen).
+            current="has(status.state) && status.state == 'Available' && has(status.serviceStatus)"
+            " && spec.predictors.all(p, metadata.name + '-' + p.name in status.serviceStatus)",
+        ),
+    ),
+    # The operator (1.17.1, `seldondeployment_engine.go`) gives its executor a securityContext that keeps
+    # capabilities, and a spec can't change it.
+    pod_security="baseline",
+    pod_labels=_pod_labels,
+    release_labels=_release_labels,
+    metrics_ports=_metrics_ports,
+    # The ports of executor and model server are both named `metrics`. A ServiceMonitor would rename the
+    # executor's own label `service`.
+    scraped=prometheus.Endpoint(port="metrics", path="/prometheus"),
+    target_labels=("version",),
+    target_release="version",
+    answering="seldon-container-engine",
+    traffic=TrafficSeries(
+        requests=f"{_SERIES}_count",
+        errors=f"{_SERIES}_count",
+        error_labels={"code": "~5.."},
+        buckets=f"{_SERIES}_bucket",
+        unit=timedelta(seconds=1),
+        release="predictor_name",
+        labels=_series_labels,
+    ),
+)
+"""Serving by Seldon's operator."""

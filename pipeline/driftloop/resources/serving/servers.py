@@ -112,8 +112,6 @@ def containers(plan: Plan) -> tuple[core.Container, ...]:
     """All of a version's pod but the executor: the released model's, then those of the graph's classes."""
     first, *rest = _model(plan)
     classes = own(plan.serve.graph)
-    if plan.serve.backend == "plain":
-        return (first,)
     # The operator would count these ports on from one version to the next, and a version that is left alone would get
     # new numbers, and so new pods.
     return (

@@ -11,7 +11,7 @@ from typing import Literal
 from driftloop.contract.streams import DEAD_LETTERS
 from driftloop.kube.prometheus import Group, PrometheusRule, PrometheusRuleSpec, Rule
 from driftloop.plan import Monitor, Plan
-from driftloop.plan.schedule import longest_gap
+from driftloop.plan.schedule import longest_gap, train_schedules
 from driftloop.release.record import Release, Version
 from driftloop.resources import decision, judge
 from driftloop.resources.watching import scraping, series
@@ -100,10 +100,10 @@ def _loop(plan: Plan) -> Iterator[Rule]:
     look = f"`driftloop status --cluster --namespace {names.namespace}`"
 
     def phase(which: str) -> str:
-        return f"{series.own(names, 'decision_phase', decision.COMPONENT, phase=which)} == 1"
+        return f"{series.own(names, 'driftloop_decision_phase', decision.COMPONENT, phase=which)} == 1"
 
     def ended(how: str) -> str:
-        return f"{series.own(names, 'decision_outcome', decision.COMPONENT, outcome=how)} == 1"
+        return f"{series.own(names, 'driftloop_decision_outcome', decision.COMPONENT, outcome=how)} == 1"
 
     for component, lost in (
         (decision.COMPONENT, "no alarm starts a run"),
@@ -150,7 +150,7 @@ def _loop(plan: Plan) -> Iterator[Rule]:
         do=f"{look} says what it waits for: most often for requests (`rollout.shadow.requests`, "
         "`rollout.canary.requests`).",
     )
-    dead = series.own(names, "decision_events_total", decision.COMPONENT, kind="deadletter")
+    dead = series.own(names, "driftloop_decision_events_total", decision.COMPONENT, kind="deadletter")
     yield _alert(
         plan,
         "EventsAstray",
@@ -166,7 +166,7 @@ def _detector(plan: Plan, monitor: Monitor, version: Version) -> Iterator[Rule]:
     """One detector, and whether anybody heeds it."""
     names, name = plan.names, monitor.name
     alarm, window, behind = (
-        series.own(names, f"detector_{what}", name) for what in ("alarm", "window", "behind_events")
+        series.own(names, f"driftloop_detector_{what}", name) for what in ("alarm", "window", "behind_events")
     )
     yield _down(plan, name, f"{name} is not seen", detector=name)
     yield _alert(
@@ -179,7 +179,7 @@ def _detector(plan: Plan, monitor: Monitor, version: Version) -> Iterator[Rule]:
         do="It is slower than the traffic: a larger `window` takes less work, and a free node more of it.",
         detector=name,
     )
-    came = series.own(names, "detector_events_total", name, result="~stored|repeated")
+    came = series.own(names, "driftloop_detector_events_total", name, result="~stored|repeated")
     yield _alert(
         plan,
         "EventsMissing",
@@ -195,7 +195,7 @@ def _detector(plan: Plan, monitor: Monitor, version: Version) -> Iterator[Rule]:
     if name in plan.retrain_on:
         count = plan.retrain.consecutive
         busy = series.own(
-            names, "decision_phase", decision.COMPONENT, phase="~" + "|".join(("pending", *LIVE, "cooling"))
+            names, "driftloop_decision_phase", decision.COMPONENT, phase="~" + "|".join(("pending", *LIVE, "cooling"))
         )
 
         def heeded(over: str) -> str:
@@ -234,14 +234,14 @@ def _detector(plan: Plan, monitor: Monitor, version: Version) -> Iterator[Rule]:
 
 def _schedules(plan: Plan) -> Iterator[Rule]:
     """The CronWorkflows: Argo counts what it has started, from its controller's start on."""
-    names, train = plan.names, plan.train
-    for cron, schedule in ((names.cron, train.schedule), (names.new_data, train.new_data)):
-        gap = longest_gap(schedule) if schedule is not None else None
+    names = plan.names
+    for schedule in train_schedules(plan.train, names):
+        gap = longest_gap(schedule.cron)
         if gap is None or gap > WEEK:
             continue
         # one that is held back because the run before is still on shows as well that the schedule is looked after
         counters = (
-            series.argo(names, f"argo_workflows_cronworkflows_{what}", name=cron)
+            series.argo(names, f"argo_workflows_cronworkflows_{what}", name=schedule.name)
             for what in ("triggered_total", "concurrencypolicy_triggered")
         )
         # a counter that was not there before has just counted its first one
@@ -253,10 +253,10 @@ def _schedules(plan: Plan) -> Iterator[Rule]:
             f"absent({counted})\n  and on () argo_workflows_is_leader",
             gap + timedelta(minutes=30),
             severity="warning",
-            summary=f"the schedule `{schedule}` has started nothing for longer than its longest gap",
-            do=f"`kubectl -n {names.namespace} get cronworkflow {cron} -o yaml` shows whether it is suspended; if not, "
-            "Argo's controller doesn't get to it.",
-            cronworkflow=cron,
+            summary=f"the schedule `{schedule.cron}` has started nothing for longer than its longest gap",
+            do=f"`kubectl -n {names.namespace} get cronworkflow {schedule.name} -o yaml` shows whether it is "
+            "suspended; if not, Argo's controller doesn't get to it.",
+            cronworkflow=schedule.name,
         )
 
 

@@ -122,8 +122,8 @@ def _drift(plan: Plan) -> Iterator[Picture]:
             "Of the last window, and the bound at which it becomes an alarm.",
             "none",
             (
-                Question(f"max({own('detector_score')})", "score"),
-                Question(f"max({own('detector_threshold')})", "threshold"),
+                Question(f"max({own('driftloop_detector_score')})", "score"),
+                Question(f"max({own('driftloop_detector_threshold')})", "threshold"),
             ),
         )
         yield Picture(
@@ -131,11 +131,12 @@ def _drift(plan: Plan) -> Iterator[Picture]:
             f"Windows of {monitor.detector.window} rows, and those with an alarm; 1 while the last one had one.",
             "short",
             (
-                Question(f"sum(rate({own('detector_windows_total')}[1h])) * 3600", "windows an hour"),
+                Question(f"sum(rate({own('driftloop_detector_windows_total')}[1h])) * 3600", "windows an hour"),
                 Question(
-                    f"sum(rate({own('detector_windows_total', alarm='true')}[1h])) * 3600", "with an alarm, an hour"
+                    f"sum(rate({own('driftloop_detector_windows_total', alarm='true')}[1h])) * 3600",
+                    "with an alarm, an hour",
                 ),
-                Question(f"max({own('detector_alarm')})", "alarm"),
+                Question(f"max({own('driftloop_detector_alarm')})", "alarm"),
             ),
         )
         yield Picture(
@@ -143,12 +144,14 @@ def _drift(plan: Plan) -> Iterator[Picture]:
             "What came to its door, and what waits there to be judged.",
             "short",
             (
-                Question(f"sum by (result) (rate({own('detector_events_total')}[{RATE}]))", "{{result}} a second"),
-                Question(f"max({own('detector_behind_events')})", "behind"),
-                Question(f"max({own('detector_waiting_rows')})", "rows of the next window"),
+                Question(
+                    f"sum by (result) (rate({own('driftloop_detector_events_total')}[{RATE}]))", "{{result}} a second"
+                ),
+                Question(f"max({own('driftloop_detector_behind_events')})", "behind"),
+                Question(f"max({own('driftloop_detector_waiting_rows')})", "rows of the next window"),
             ),
         )
-    events = series.own(names, "decision_events_total", decision.COMPONENT)
+    events = series.own(names, "driftloop_decision_events_total", decision.COMPONENT)
     yield Picture(
         "Events of the decision",
         "Alarms, ends of runs, and dead letters.",
@@ -160,7 +163,7 @@ def _drift(plan: Plan) -> Iterator[Picture]:
 def _rollout(plan: Plan) -> Iterator[Picture]:
     names, found = plan.names, series.traffic(plan)
     total = f"sum(rate({found.requests}[{RATE}]))"
-    phase = series.own(names, "decision_phase", decision.COMPONENT)
+    phase = series.own(names, "driftloop_decision_phase", decision.COMPONENT)
     yield Picture(
         "Phase",
         "Of the decision: 1 for the phase it is in.",
@@ -180,22 +183,22 @@ def _rollout(plan: Plan) -> Iterator[Picture]:
             ),
         ),
     )
-    taken = series.own(names, "driftloop_judge_responses_total", judge.COMPONENT)
+    taken = series.own(names, "driftloop_analysis_responses_total", judge.COMPONENT)
     yield Picture(
         "Answers at the judge",
         "By what became of them, and stored ones that wait for the other release's.",
         "short",
         (
             Question(f"sum by (what) (rate({taken}[{RATE}]))", "{{what}} a second"),
-            Question(f"max({series.own(names, 'driftloop_judge_waiting', judge.COMPONENT)})", "waiting"),
+            Question(f"max({series.own(names, 'driftloop_analysis_waiting_responses', judge.COMPONENT)})", "waiting"),
         ),
     )
 
 
 def _training(plan: Plan) -> Iterator[Picture]:
     names = plan.names
-    outcome = series.own(names, "decision_outcome", decision.COMPONENT)
-    fires = series.own(names, "decision_fires_total", decision.COMPONENT)
+    outcome = series.own(names, "driftloop_decision_outcome", decision.COMPONENT)
+    fires = series.own(names, "driftloop_decision_fires_total", decision.COMPONENT)
     runs = series.argo(names, "argo_workflows_workflowtemplate_triggered_total", name=f"~{names.train}|{names.release}")
     yield Picture(
         "How the last run ended",
@@ -216,7 +219,10 @@ def _training(plan: Plan) -> Iterator[Picture]:
         "short",
         (
             Question(f"sum by (result) (increase({fires}[1h]))", "{{result}} an hour"),
-            Question(f"max({series.own(names, 'decision_suppressed', decision.COMPONENT)})", "led to nothing, ever"),
+            Question(
+                f"max({series.own(names, 'driftloop_decision_suppressed_causes', decision.COMPONENT)})",
+                "led to nothing, ever",
+            ),
         ),
     )
 

@@ -5,16 +5,15 @@ twice, not even while one replaces the other; and the platform's alerts look at 
 so nothing is alerted on twice.
 """
 
-from driftloop.contract.names import COMPONENT_LABEL, NAME_LABEL, RELEASE_LABEL
 from driftloop.kube.base import LabelRequirement, LabelSelector, ObjectMeta
 from driftloop.kube.prometheus import Endpoint, PodMonitor, PodMonitorSpec
 from driftloop.plan import Plan
 from driftloop.resources import decision, judge, parts
-from driftloop.resources.serving import seldon as serving
+from driftloop.resources.serving import serving_backend
 from driftloop.resources.watching import series
 
 COMPONENT = "watching"
-NAME, ROLE, RELEASE = NAME_LABEL, COMPONENT_LABEL, RELEASE_LABEL
+NAME, ROLE = "app.kubernetes.io/name", "app.kubernetes.io/component"
 
 
 def services(plan: Plan) -> PodMonitor:
@@ -34,18 +33,13 @@ def services(plan: Plan) -> PodMonitor:
 
 def model(plan: Plan) -> PodMonitor:
     """The predictors: Seldon's executor and the model behind it, or the logger beside it."""
-    if plan.serve.backend == "seldon":
-        # both ports are named `metrics`; not a ServiceMonitor, which would rename the executor's own label `service`
-        selector = LabelSelector(match_labels={"seldon-deployment-id": plan.names.pipeline, **parts.scraped(plan)})
-        return _monitor(
-            plan, series.MODEL, selector, labels=("version",), endpoint=Endpoint(port="metrics", path="/prometheus")
-        )
+    backend = serving_backend(plan)
     return _monitor(
         plan,
         series.MODEL,
-        LabelSelector(match_labels={**parts.labels(plan.names, serving.COMPONENT), **parts.scraped(plan)}),
-        labels=(NAME, ROLE, RELEASE),
-        endpoint=Endpoint(port="http", path="/prometheus"),
+        LabelSelector(match_labels={**backend.pod_labels(plan.names), **parts.scraped(plan)}),
+        labels=backend.target_labels,
+        endpoint=backend.scraped,
     )
 
 

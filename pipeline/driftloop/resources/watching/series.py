@@ -11,11 +11,10 @@ from datetime import timedelta
 
 from driftloop.contract.names import Names
 from driftloop.plan import Plan
+from driftloop.resources.serving import serving_backend
 
 SERVICES, MODEL = "services", "model"
 """What the PodMonitors scrape."""
-_ANSWERING = {"seldon": "seldon-container-engine", "plain": "logger"}
-"""The container that answers for a predictor's pod; beside Seldon's, model servers show metrics of their own."""
 
 
 def select(series: str, labels: Mapping[str, str], /, **more: str) -> str:
@@ -69,41 +68,28 @@ class Traffic:
 
 def traffic(plan: Plan, release: str | None = None) -> Traffic:
     """The predictors' series; `release` None means all of them."""
-    names = plan.names
-    if plan.serve.backend == "seldon":
-        labels = {"namespace": names.namespace, "deployment_name": names.pipeline, "service": "predictions"}
-        labels |= {"predictor_name": release} if release else {}
-        name = "seldon_api_executor_server_requests_seconds"
-        return Traffic(
-            requests=select(f"{name}_count", labels),
-            errors=select(f"{name}_count", labels, code="~5.."),
-            buckets=select(f"{name}_bucket", labels),
-            unit=timedelta(seconds=1),
-            release="predictor_name",
-        )
-    cluster = f"{names.namespace}/{names.predictor(release)}/model" if release else None
-    labels = {"namespace": names.namespace, "envoy_cluster_name": cluster or "~.+/model"}
-    labels |= {} if release else {"app_kubernetes_io_name": names.pipeline}
+    series = serving_backend(plan).traffic
+    labels = series.labels(plan.names, release)
     return Traffic(
-        # not `rq_total`, which leaves out what never reached a model, and counts what is tried again
-        requests=select("envoy_cluster_upstream_rq_completed", labels),
-        errors=select("envoy_cluster_upstream_rq_xx", labels, envoy_response_code_class="5"),
-        buckets=select("envoy_cluster_upstream_rq_time_bucket", labels),
-        unit=timedelta(milliseconds=1),
-        release="driftloop_dev_release",
+        requests=select(series.requests, labels),
+        errors=select(series.errors, labels, **series.error_labels),
+        buckets=select(series.buckets, labels),
+        unit=series.unit,
+        release=series.release,
     )
 
 
 def predictor_up(plan: Plan, release: str) -> str:
     """`up` of a release's own pods, as the pipeline's PodMonitor scrapes them."""
-    label = "version" if plan.serve.backend == "seldon" else "driftloop_dev_release"
-    return up(plan.names, MODEL, container=_ANSWERING[plan.serve.backend], **{label: release})
+    backend = serving_backend(plan)
+    return up(plan.names, MODEL, container=backend.answering, **{backend.target_release: release})
 
 
 def pods_up(plan: Plan) -> str:
     """`up` of all releases' pods, whoever's PodMonitor scrapes them: their labels differ, the pods' names don't."""
     pods = f"~{plan.names.predictor('r')}[0-9a-f]{{8}}-.+"
-    return select("up", {"namespace": plan.names.namespace, "container": _ANSWERING[plan.serve.backend], "pod": pods})
+    container = serving_backend(plan).answering
+    return select("up", {"namespace": plan.names.namespace, "container": container, "pod": pods})
 
 
 def share(plan: Plan, release: str, over: str) -> str:

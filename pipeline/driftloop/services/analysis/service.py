@@ -1,5 +1,6 @@
-"""The judge's doors. Responses come from the broker and are stored before they are acknowledged; numbers go out on
-`GET /judgement?production=&candidate=&since=`, where `since` is a `now` that the judge has given."""
+"""The analysis service. Responses come from the broker and are stored before they are acknowledged;
+numbers go out on `GET /judgement?production=&candidate=&since=`, where `since` is a `now` that the
+service has given."""
 
 import asyncio
 import json
@@ -42,8 +43,8 @@ QUESTIONS = 8
 
 
 @dataclass(frozen=True)
-class Settings:
-    """Whose rollout is judged, and where its parts are."""
+class AnalysisSettings:
+    """Settings of the analysis of one pipeline's rollouts."""
 
     pipeline: str
     namespace: str
@@ -51,7 +52,7 @@ class Settings:
     predictor_port: int = PREDICTOR_PORT
     """Port at which predictors show their metrics."""
     each_pod: bool = False
-    """Predictors have several pods: each is asked on its own, since its counters are its own."""
+    """True when predictors have several pods: each is asked alone, since its counters are its own."""
 
     @property
     def names(self) -> Names:
@@ -71,7 +72,7 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What is kept of a response event."""
+    """The part of a response event that is stored."""
 
     request: str
     release: str
@@ -92,7 +93,7 @@ Resolve = Callable[[str, int], Awaitable[list[str]]]
 
 
 async def resolved(name: str, port: int) -> list[str]:
-    """As the cluster's DNS says."""
+    """Return the addresses that DNS has for a name; OSError when it has none."""
     found = await asyncio.get_running_loop().getaddrinfo(name, port, type=socket.SOCK_STREAM)
     hosts = {f"[{at[0]}]" if family == socket.AF_INET6 else str(at[0]) for family, _, _, _, at in found}
     return [f"{host}:{port}" for host in sorted(hosts)]
@@ -105,10 +106,10 @@ class _Question:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
-class Judge:
-    """The service; `application()` is what aiohttp runs."""
+class AnalysisService:
+    """Measures the two versions of a rollout; `application()` is its HTTP side."""
 
-    def __init__(self, settings: Settings, js: JetStreamContext, resolve: Resolve = resolved) -> None:
+    def __init__(self, settings: AnalysisSettings, js: JetStreamContext, resolve: Resolve = resolved) -> None:
         self._settings = settings
         self._js = js
         self._resolve = resolve
@@ -117,12 +118,12 @@ class Judge:
         self._last: dict[tuple[str, str], Measured] = {}
         self._session: aiohttp.ClientSession | None = None
         self._registry = CollectorRegistry()
-        self._taken = Counter("driftloop_judge_responses", "Response events", ["what"], registry=self._registry)
+        self._taken = Counter("driftloop_analysis_responses", "Response events", ["what"], registry=self._registry)
         for what in TAKEN:
             self._taken.labels(what)
-        Gauge("driftloop_judge_waiting", "Responses without partner", registry=self._registry).set_function(
-            lambda: float(len(self._join))
-        )
+        Gauge(
+            "driftloop_analysis_waiting_responses", "Responses without partner", registry=self._registry
+        ).set_function(lambda: float(len(self._join)))
 
     def application(self) -> web.Application:
         """The HTTP application; its start-up makes the stream and reads back what it holds."""
@@ -194,7 +195,7 @@ class Judge:
         return web.Response(status=202)
 
     async def _judgement(self, request: web.Request) -> web.Response:
-        """Numbers since a time; without `since` the judge's clock, and the numbers it gave last."""
+        """Answer with the numbers since a time; without `since`, with the clock and the last numbers."""
         now = time.time()
         names = {name: request.query.get(name, "") for name in ("production", "candidate")}
         for name, release in names.items():
@@ -251,7 +252,7 @@ class Judge:
         return {address: page for address, page in zip(addresses, pages, strict=True) if page is not None}
 
     async def _pods(self, name: str, url: SplitResult) -> list[str]:
-        """Where the pods behind a name listen.
+        """Return the addresses of the pods behind a name.
 
         A proxy resolves names itself: that is one machine, where one process counts for all replicas.
         """

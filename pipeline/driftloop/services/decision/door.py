@@ -11,7 +11,7 @@ from aiohttp import web
 from nats.js import JetStreamContext
 from prometheus_client import CollectorRegistry, Counter, generate_latest
 
-from driftloop.clients import events
+from driftloop.clients import events, sdk
 from driftloop.clients.nats import publish
 from driftloop.contract.events import (
     ERROR_DESTINATION,
@@ -52,7 +52,9 @@ class Door:
         self._on = on
         self._token = token
         self._registry = registry
-        self._events = Counter("decision_events", "Events at the door, by what they were", ["kind"], registry=registry)
+        self._events = Counter(
+            "driftloop_decision_events", "Events at the door, by what they were", ["kind"], registry=registry
+        )
         for kind in KINDS:
             self._events.labels(kind)  # a counter that begins with its first event hides that one from `increase`
 
@@ -70,7 +72,7 @@ class Door:
 
     async def _event(self, request: web.Request) -> web.Response:
         try:
-            event = events.from_http(request.headers, await request.read())
+            event = sdk.read_event(request.headers, await request.read())
             meant = self._meaning(event)
         except events.MalformedEventError as error:
             self._events.labels("malformed").inc()

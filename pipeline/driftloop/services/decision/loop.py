@@ -75,17 +75,19 @@ class Loop:
         self._doing: set[asyncio.Task[None]] = set()
         self._telling: set[str] = set()
         self._missing: tuple[str, float] | None = None
-        self._fires = Counter("decision_fires", "Webhook calls, by result", ["result"], registry=registry)
+        self._fires = Counter("driftloop_decision_fires", "Webhook calls, by result", ["result"], registry=registry)
         for result in FIRED:
             self._fires.labels(result)
-        self._phase = Gauge("decision_phase", "1 for the phase it is in", ["phase"], registry=registry)
+        self._phase = Gauge("driftloop_decision_phase", "1 for the phase it is in", ["phase"], registry=registry)
         self._outcome = Gauge(
-            "decision_outcome",
+            "driftloop_decision_outcome",
             "1 for how the last run ended, until the next one begins",
             ["outcome"],
             registry=registry,
         )
-        self._suppressed = Gauge("decision_suppressed", "Causes dropped or over budget, ever", registry=registry)
+        self._suppressed = Gauge(
+            "driftloop_decision_suppressed_causes", "Causes dropped or over budget, ever", registry=registry
+        )
         self._show(State(f"{namespace}.{pipeline}"))
 
     async def state(self) -> State:

@@ -1,4 +1,4 @@
-"""POST /: keep the event and answer 202. Nothing is judged here, so the answer is fast and a restart loses nothing."""
+"""POST /: keep the event and answer 202. Nothing is scored here, so the answer is fast and a restart loses nothing."""
 
 from collections.abc import Callable
 
@@ -16,7 +16,7 @@ RESULTS = ("stored", "repeated", "malformed", "foreign", "refused")
 
 
 class Door:
-    """The detector's HTTP side."""
+    """The HTTP side of a detector."""
 
     def __init__(
         self, publisher: Publisher, connected: Callable[[], bool], names: DetectorStreams, registry: CollectorRegistry
@@ -26,7 +26,10 @@ class Door:
         self._names = names
         self._registry = registry
         self._events = Counter(
-            "detector_events", "Events that came to the door, by what became of them", ["result"], registry=registry
+            "driftloop_detector_events",
+            "Events that came to the door, by what became of them",
+            ["result"],
+            registry=registry,
         )
         self._counters = {name: self._events.labels(name) for name in RESULTS}
         self.ready = False

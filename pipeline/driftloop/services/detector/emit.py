@@ -41,7 +41,7 @@ class Emitter:
         self._names = names
         self._session = session
         self._broker = broker
-        self._sent = Counter("detector_verdicts_sent", "Verdicts the broker has taken", registry=registry)
+        self._sent = Counter("driftloop_detector_verdicts_sent", "Verdicts the broker has taken", registry=registry)
         self._troubled = False
 
     async def run(self) -> None:

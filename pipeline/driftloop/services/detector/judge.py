@@ -1,7 +1,7 @@
-"""The main loop: read the stream from the last verdict's event on, cut windows, judge them, store verdicts.
+"""The main loop: read events after the last verdict, cut windows, score them, store verdicts.
 
 The stored verdicts are the only cursor. A verdict is published on condition that the verdict before it is still the
-last one, so of two processes that judge the same window (a rolling update, a process taken for dead) one is refused
+last one, so of two processes that score the same window (a rolling update, a process taken for dead) one is refused
 and starts over from what the other has stored.
 """
 
@@ -55,7 +55,7 @@ class Cursor:
 
 
 class Judge:
-    """Judges one release's events until it is cancelled."""
+    """Scores one release's events until it is cancelled."""
 
     def __init__(
         self,
@@ -74,22 +74,28 @@ class Judge:
         self._width = width
         self._type = inference_type(config.on)
         self._judged: deque[tuple[float, int]] = deque()
-        self._windows = Counter("detector_windows", "Windows judged", ["alarm"], registry=registry)
-        self._rows = Counter("detector_rows", "Rows judged or rejected", ["result"], registry=registry)
+        self._windows = Counter("driftloop_detector_windows", "Windows judged", ["alarm"], registry=registry)
+        self._rows = Counter("driftloop_detector_rows", "Rows judged or rejected", ["result"], registry=registry)
         for alarm in ALARMS:
             self._windows.labels(alarm)
         for result in ROWS:
             self._rows.labels(result)
-        self._window = Gauge("detector_window", "Number of the last window of this release", registry=registry)
-        self._alarm = Gauge("detector_alarm", "1 when the last window alarmed", registry=registry)
-        self._score = Gauge("detector_score", "Score of the last window", registry=registry)
-        self._threshold = Gauge("detector_threshold", "Threshold of the last window", registry=registry)
-        self._waiting = Gauge("detector_waiting_rows", "Rows of the window that is not full yet", registry=registry)
-        self._behind = Gauge("detector_behind_events", "Events of this release that wait to be read", registry=registry)
-        self._took = Gauge("detector_judge_seconds", "How long the last judgement took", registry=registry)
+        self._window = Gauge(
+            "driftloop_detector_window", "Number of the last window of this release", registry=registry
+        )
+        self._alarm = Gauge("driftloop_detector_alarm", "1 when the last window alarmed", registry=registry)
+        self._score = Gauge("driftloop_detector_score", "Score of the last window", registry=registry)
+        self._threshold = Gauge("driftloop_detector_threshold", "Threshold of the last window", registry=registry)
+        self._waiting = Gauge(
+            "driftloop_detector_waiting_rows", "Rows of the window that is not full yet", registry=registry
+        )
+        self._behind = Gauge(
+            "driftloop_detector_behind_events", "Events of this release that wait to be read", registry=registry
+        )
+        self._took = Gauge("driftloop_detector_scoring_seconds", "How long the last judgement took", registry=registry)
 
     async def run(self) -> None:
-        """Judge for ever; whatever goes wrong with NATS, start over from the last stored verdict."""
+        """Score for ever; after a failure of NATS, start over from the last stored verdict."""
         while True:
             try:
                 await self._follow(await self.cursor())
@@ -170,7 +176,7 @@ class Judge:
         return event.get(REQUEST_ID) or event.id, decode(event.body, self._width, event.get(PROTOCOL))
 
     async def _conclude(self, window: Window, revision: int) -> int:
-        """Judge a window and store its verdict; its place in the verdict stream."""
+        """Score a window and store its verdict; return its sequence in the verdict stream."""
         started = time.monotonic()
         judgement = await asyncio.to_thread(self._detector.judge, window.rows)
         self._took.set(time.monotonic() - started)

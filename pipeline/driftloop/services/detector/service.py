@@ -1,4 +1,4 @@
-"""Putting the detector together: streams, door, judge, emitter."""
+"""The detector service put together: streams, HTTP, scoring, emitter."""
 
 import asyncio
 import logging
@@ -11,7 +11,7 @@ from driftloop.clients.http import Server
 from driftloop.clients.jetstream import Publisher
 from driftloop.clients.nats import connect, ensure_contract_stream
 from driftloop.contract.streams import VERDICTS, DetectorStreams
-from driftloop.errors import PipelineError
+from driftloop.services.bootstrap import serve_http
 from driftloop.services.detector import artifact
 from driftloop.services.detector.config import Config
 from driftloop.services.detector.detectors import fitted
@@ -22,11 +22,9 @@ from driftloop.services.detector.judge import Judge
 log = logging.getLogger("detector")
 
 
-class DetectorError(PipelineError):
-    """The service can't start."""
-
-
-async def serve(names: DetectorStreams, config: Config, folder: Path, *, nats_url: str, broker: str, port: int) -> None:
+async def serve(
+    names: DetectorStreams, config: Config, folder: Path, *, nats_url: str, broker: str, host: str, port: int
+) -> None:
     """Run until cancelled. The settings in `config` win over those the artifact was fitted with; its rows are its
     own."""
     reference = artifact.load(folder).reference
@@ -36,7 +34,6 @@ async def serve(names: DetectorStreams, config: Config, folder: Path, *, nats_ur
     registry = CollectorRegistry()
     publisher = await Publisher(client).start()
     door = Door(publisher, lambda: client.is_connected, names, registry)
-    server = Server(door.handle, limit=LIMIT)
     try:
         await ensure_contract_stream(js, names.events_stream)
         await ensure_contract_stream(js, VERDICTS)
@@ -44,18 +41,12 @@ async def serve(names: DetectorStreams, config: Config, folder: Path, *, nats_ur
             judge = Judge(js, names, config, detector, width=reference.shape[1], registry=registry)
             emitter = Emitter(js, names, session, broker, registry)
             await emitter.ensure()
-            try:
-                await server.start("0.0.0.0", port)  # noqa: S104
-            except OSError as error:
-                raise DetectorError(
-                    f"port {port} can't be used: {error.strerror}", hint="choose another --port"
-                ) from error
-            door.ready = True
-            log.info("%s of %s judges release %s on port %d", config.kind, names.pipeline, names.release, port)
-            async with asyncio.TaskGroup() as group:
-                group.create_task(judge.run())
-                group.create_task(emitter.run())
+            async with serve_http(Server(door.handle, limit=LIMIT), host, port):
+                door.ready = True
+                log.info("%s of %s scores release %s on port %d", config.kind, names.pipeline, names.release, port)
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(judge.run())
+                    group.create_task(emitter.run())
     finally:
-        await server.close()
         await publisher.stop()
         await client.close()

@@ -12,7 +12,7 @@ from driftloop.services.trainer.split import split
 
 def main(arguments: list[str] | None = None) -> None:
     """Exit 0, or 1 with the user's lines of a traceback, one `error:` line and a hint."""
-    options = _parser().parse_args(arguments)
+    options = build_parser().parse_args(arguments)
     root = options.code.resolve()
     os.environ.setdefault("PYTHONUNBUFFERED", "1")
     try:
@@ -62,7 +62,8 @@ def main(arguments: list[str] | None = None) -> None:
     sys.stdout.flush()
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of `driftloop-train`."""
     parser = argparse.ArgumentParser(prog="driftloop-train", description=(__doc__ or "").partition("\n")[0])
     commands = parser.add_subparsers(dest="command", required=True)
 

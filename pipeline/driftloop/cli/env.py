@@ -1,0 +1,39 @@
+"""`driftloop env`."""
+
+import json
+import shlex
+from pathlib import Path
+
+import click
+
+from driftloop.cli import options
+from driftloop.local.ground.state import State
+from driftloop.operations.environment import read_environment
+
+EXAMPLES = """\b
+Examples:
+  eval "$(driftloop env)"            then any S3 client reaches the local store
+  driftloop env --output json"""
+
+
+@click.command(epilog=EXAMPLES)
+@options.state
+@click.option(
+    "--output",
+    type=click.Choice(["shell", "json"]),
+    default="shell",
+    show_default=True,
+    help="Format of the output.",
+)
+def command(*, state: Path, output: str) -> None:
+    """Print addresses and keys of the local platform as environment variables.
+
+    AWS_ENDPOINT_URL, AWS_DEFAULT_REGION and the keys are read by every S3 client. DRIFTLOOP_GATEWAY is the address for
+    predictions, DRIFTLOOP_GIT_URL the cluster repository. The keys are valid for this state folder only.
+    """
+    variables = read_environment(State.at(state))
+    if output == "json":
+        click.echo(json.dumps(variables, indent=1))
+        return
+    for name, value in variables.items():
+        click.echo(f"export {name}={shlex.quote(value)}")

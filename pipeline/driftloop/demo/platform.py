@@ -1,0 +1,272 @@
+"""The running platform as a user sees it: through the `driftloop` command, git, the API, NATS and S3."""
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar, overload
+
+import aiohttp
+import nats.js.errors
+
+from driftloop.clients.kubernetes import Kubernetes, KubernetesUnreachableError
+from driftloop.clients.nats import connection, keys
+from driftloop.clients.s3 import Store, location
+from driftloop.contract import trees
+from driftloop.contract.streams import VERDICTS, WORKFLOWS, verdict_subjects
+from driftloop.errors import LocalError
+from driftloop.local.ground.state import State
+from driftloop.operations.environment import read_environment
+from driftloop.release import record
+from driftloop.release.record import Release
+from driftloop.retrain.decision import State as Decision
+from driftloop.retrain.store import DecisionStore
+
+STOP = 60.0
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Platform:
+    """One `driftloop up` and the state folder it works in."""
+
+    state: State
+    name: str
+    namespace: str
+    verdicts: list[dict[str, Any]] = field(default_factory=list)
+    """The verdicts of the detectors, in order."""
+    talk: list[str] = field(default_factory=list)
+    """The lines that `driftloop up` printed."""
+    _process: asyncio.subprocess.Process | None = None
+
+    @contextlib.asynccontextmanager
+    async def running(
+        self, spec: Path, say: Callable[[str], None], *, envs: Path | None = None, keep: bool = False
+    ) -> AsyncIterator[None]:
+        """Run `driftloop up SPEC` inside the `with`; `say` gets every line it prints."""
+        shared = () if envs is None else ("--envs", str(envs))
+        self._process = await asyncio.create_subprocess_exec(
+            program(),
+            *("up", str(spec), "--state", str(self.state.root), *shared),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,  # the timeline, which is read from its file
+            stderr=subprocess.PIPE,
+            start_new_session=True,  # Ctrl-C is for the demo, which then stops the platform in order
+        )
+        talk = asyncio.create_task(self._listen(say))
+        try:
+            yield
+        finally:
+            if keep and self._process.returncode is None:
+                say(f"the platform keeps running; `driftloop down --state {self.state.root}` stops it")
+            else:
+                await self._stop()
+            talk.cancel()
+            await asyncio.gather(talk, return_exceptions=True)
+
+    async def _listen(self, say: Callable[[str], None]) -> None:
+        assert self._process is not None and self._process.stderr is not None  # noqa: S101, PT018
+        async for line in self._process.stderr:
+            text = line.decode(errors="replace").rstrip()
+            self.talk.append(text)
+            say(text)
+
+    async def _stop(self) -> None:
+        process = self._process
+        if process is None or process.returncode is not None:
+            return
+        process.send_signal(signal.SIGINT)
+        try:
+            await asyncio.wait_for(process.wait(), STOP)
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+            await self.call("down", "--state", str(self.state.root))
+
+    @overload
+    async def until(
+        self, probe: Callable[[], Awaitable[T | None]], what: str, *, within: float, every: float = 0.3
+    ) -> T: ...
+
+    @overload
+    async def until(self, probe: Callable[[], T | None], what: str, *, within: float, every: float = 0.3) -> T: ...
+
+    async def until(self, probe: Callable[[], Any], what: str, *, within: float, every: float = 0.3) -> Any:
+        """Call `probe` until its result is true and return it.
+
+        LocalError after `within` seconds, or when the platform ends. A plain function runs in a thread and may block.
+        """
+        end = time.monotonic() + within
+        while True:
+            answer = await asyncio.to_thread(probe)
+            value = await answer if isinstance(answer, Awaitable) else answer
+            if value:
+                return value
+            if self._process is not None and self._process.returncode is not None:
+                raise LocalError(
+                    f"`driftloop up` ended with exit code {self._process.returncode} while waiting for {what}:\n"
+                    + "\n".join(self.talk[-12:]),
+                    hint=f"the logs are in {self.state.logs}",
+                )
+            if time.monotonic() > end:
+                hint = f"see `driftloop status --state {self.state.root}` and the logs in {self.state.logs}"
+                raise LocalError(f"waited {within:g} s for {what}", hint=hint)
+            await asyncio.sleep(every)
+
+    async def call(self, *args: str) -> str:
+        """Run a `driftloop` command and return its output; LocalError with its message when it fails."""
+        return await output([program(), *args])
+
+    async def git(self, *args: str) -> str:
+        """Run git in the cluster repository and return its output."""
+        return await output(["git", "--git-dir", str(self.state.repository), *args])
+
+    def head(self) -> str:
+        """Return the commit at the tip of `main`; LocalError when there is none."""
+        return _git(self.state.repository, "rev-parse", "main").strip()
+
+    def release(self, commit: str = "main") -> Release:
+        """Return the release of a commit, by default of the tip."""
+        path = f"deployments/{self.name}/release.yaml"
+        return record.load(_git(self.state.repository, "show", f"{commit}:{path}"), path=path)
+
+    def port(self, part: str) -> int:
+        """Return the port of a part of the platform; LocalError while it is not known."""
+        ports = self.state.known_ports()
+        if part not in ports:
+            raise LocalError(f"`{part}` has no port in {self.state.ports_file}", hint="is `driftloop up` running?")
+        return ports[part]
+
+    @property
+    def predictions(self) -> str:
+        """The URL of predictions."""
+        return f"http://127.0.0.1:{self.port('gateway')}/seldon/{self.namespace}/{self.name}/api/v1.0/predictions"
+
+    def store(self) -> dict[str, str]:
+        """Return address and keys of the object store, as the environment variables that S3 clients read."""
+        return read_environment(self.state)
+
+    def upload(self, files: Sequence[Path], uri: str) -> None:
+        """Upload files below `uri`, as any S3 client would."""
+        store, folder = Store.from_environment(self.store()), location(uri)
+        for file in files:
+            store.put_file(file, folder / file.name)
+
+    def applied(self, commit: str | None = None) -> str | None:
+        """Return `commit` (default: the tip) once all three trees of the pipeline have applied it; None before."""
+        commit = commit or self.head()
+        api = Kubernetes.at(f"http://127.0.0.1:{self.port('api')}")
+        for tree in trees.TREES:
+            try:
+                kustomization = api.kustomization("flux-system", f"{self.name}-{tree}")
+            except KubernetesUnreachableError:
+                return None
+            revision = str((kustomization or {}).get("status", {}).get("lastAppliedRevision", ""))
+            if not revision.endswith(commit):
+                return None
+        return commit
+
+    def workflow(self, run: str) -> dict[str, Any] | None:
+        """Return a Workflow as the API shows it."""
+        return Kubernetes.at(f"http://127.0.0.1:{self.port('api')}").workflow(self.namespace, run)
+
+    def ended(self, run: str) -> str | None:
+        """Return the final phase of a run (`Succeeded`, `Failed`, `Error`); None while it runs."""
+        phase = ((self.workflow(run) or {}).get("status") or {}).get("phase")
+        return phase if phase in ("Succeeded", "Failed", "Error") else None
+
+    async def runs(self) -> tuple[str, ...]:
+        """Return the names of all training runs; rollouts are not among them."""
+        async with connection(f"nats://127.0.0.1:{self.port('nats')}", name="demo") as js:
+            names = await keys(js, WORKFLOWS.name)
+        prefix = f"{self.namespace}."
+        runs = (name.removeprefix(prefix) for name in names if name.startswith(prefix))
+        return tuple(sorted(run for run in runs if not run.startswith(f"{self.name}-release-")))
+
+    async def decision(self) -> Decision:
+        """Return the retrain decision: its phase, and outcome and reason of the last run."""
+        async with connection(f"nats://127.0.0.1:{self.port('nats')}", name="demo") as js:
+            store = await DecisionStore.open(js, self.namespace, self.name)
+            return await store.read()
+
+    async def follow_verdicts(self) -> None:
+        """Keep `verdicts` up to date, for ever."""
+        subject = verdict_subjects(self.namespace, self.name)
+        async with connection(f"nats://127.0.0.1:{self.port('nats')}", name="demo") as js:
+            while True:
+                try:
+                    subscription = await js.subscribe(subject, stream=VERDICTS.name, ordered_consumer=True)
+                    break
+                except nats.js.errors.NotFoundError:
+                    await asyncio.sleep(0.5)
+            async for message in subscription.messages:
+                self.verdicts.append(json.loads(message.data))
+
+    def said(self, detector: str, release: str, *, after: int = 0) -> list[dict[str, Any]]:
+        """Return the verdicts of one detector on one release, from window `after` + 1 on."""
+        return [
+            verdict
+            for verdict in self.verdicts
+            if verdict["detector"] == detector and verdict["release"] == release and verdict["window"] > after
+        ]
+
+
+async def answers(url: str, body: Mapping[str, Any]) -> bool:
+    """Return True when a prediction is answered."""
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as session,
+            session.post(url, json=body, headers={"Seldon-Skip-Logging": "true"}) as response,
+        ):
+            return response.status == 200
+    except (aiohttp.ClientError, TimeoutError):
+        return False
+
+
+def program() -> str:
+    """Return the path of the `driftloop` command; LocalError when it is not installed."""
+    beside = Path(sys.executable).parent / "driftloop"
+    path = str(beside) if beside.exists() else shutil.which("driftloop")
+    if path is None:
+        raise LocalError(
+            "the command `driftloop` is not on PATH", hint="install it with `pip install 'driftloop[cli,local]'`"
+        )
+    return path
+
+
+async def output(command: Sequence[str], *, env: Mapping[str, str] | None = None) -> str:
+    """Run a command and return its output; LocalError with the end of its messages when it fails."""
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, **(env or {})},
+        start_new_session=True,
+    )
+    try:
+        out, err = await process.communicate()
+    except asyncio.CancelledError:
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
+        raise
+    if process.returncode != 0:
+        text = err.decode(errors="replace").strip() or out.decode(errors="replace").strip()
+        raise LocalError(f"`{' '.join(map(str, command[:4]))} …` failed:\n{text[-2000:]}")
+    return out.decode()
+
+
+def _git(repository: Path, *args: str) -> str:
+    done = subprocess.run(["git", "--git-dir", str(repository), *args], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise LocalError(f"git {args[0]}: {done.stderr.strip()}")
+    return done.stdout

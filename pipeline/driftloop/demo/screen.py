@@ -1,0 +1,108 @@
+"""Output of the demo: a timeline as things happen, claims that held or not, and the summary."""
+
+import asyncio
+import json
+import math
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import click
+
+POLL = 0.2
+SHOWN_ALARMS = 3
+"""Of one detector on one release: alarms go on as long as the traffic has drifted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A sentence that must be true at the end, whether it held, and what was measured."""
+
+    text: str
+    held: bool
+    seen: str
+
+
+@dataclass(slots=True)
+class Screen:
+    """Progress goes to stderr while the story runs; the summary goes to stdout."""
+
+    started: float = field(default_factory=time.monotonic)
+    claims: list[Claim] = field(default_factory=list)
+    figures: list[tuple[str, str]] = field(default_factory=list)
+    alarms: Counter[str] = field(default_factory=Counter)
+    """Alarms of the timeline by detector and release."""
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the start."""
+        return time.monotonic() - self.started
+
+    def act(self, title: str) -> None:
+        """Print a heading."""
+        click.secho(f"\n{title}", bold=True, err=True)
+
+    def say(self, what: str, why: str = "", commit: str = "", *, mark: str = " ") -> None:
+        """Print one line of the timeline: time, event, reason, commit."""
+        minutes, seconds = divmod(int(self.seconds), 60)
+        line = f"{minutes:02}:{seconds:02} {mark} {what}"
+        if why:
+            line += click.style(f"  ({why})", dim=True)
+        if commit:
+            line += click.style(f"  {commit[:10]}", fg="yellow")
+        click.echo(line, err=True)
+
+    def claim(self, text: str, held: bool, seen: str) -> bool:
+        """Record a claim, print it, and return `held`."""
+        self.claims.append(Claim(text, held, seen))
+        self.say(f"{text}: {seen}", mark=click.style("+", fg="green") if held else click.style("x", fg="red"))
+        return held
+
+    def figure(self, name: str, value: str) -> None:
+        """Record a figure for the summary."""
+        self.figures.append((name, value))
+
+    async def follow(self, timeline: Path) -> None:
+        """Print every line that is added to a timeline.jsonl, for ever."""
+        position = timeline.stat().st_size if timeline.exists() else 0
+        while True:
+            if timeline.exists():
+                with timeline.open("rb") as lines:
+                    lines.seek(position)
+                    for line in lines:
+                        if not line.endswith(b"\n"):
+                            break
+                        position += len(line)
+                        self._happened(json.loads(line))
+            await asyncio.sleep(POLL)
+
+    def _happened(self, line: dict[str, Any]) -> None:
+        what, why, commit = (str(line.get(field) or "") for field in ("what", "why", "commit"))
+        if line.get("kind") == "verdict":
+            source = f"{what} {why.partition(',')[0]}"
+            self.alarms[source] += 1
+            if self.alarms[source] > SHOWN_ALARMS:
+                return
+            why += "; further ones are not shown" if self.alarms[source] == SHOWN_ALARMS else ""
+        self.say(what, why, commit, mark="|")
+
+    def summary(self, log: str) -> bool:
+        """Print figures, claims and the log of the cluster repository; return True when every claim held."""
+        click.secho(f"\nSummary after {self.seconds / 60:.1f} minutes", bold=True)
+        width = max((len(name) for name, _ in self.figures), default=0)
+        for name, value in self.figures:
+            click.echo(f"  {name:<{width}}  {value}")
+        click.secho("\nClaims", bold=True)
+        for claim in self.claims:
+            click.echo(f"  {'held  ' if claim.held else 'FAILED'}  {claim.text}: {claim.seen}")
+        click.secho("\nThe record: git log of the cluster repository, oldest first", bold=True)
+        for line in log.splitlines():
+            click.echo(f"  {line}")
+        return bool(self.claims) and all(claim.held for claim in self.claims)
+
+
+def percent(share: float) -> str:
+    """Return `96.4 %`, or `-` for NaN."""
+    return "-" if math.isnan(share) else f"{100 * share:.1f} %"

@@ -1,0 +1,266 @@
+"""Advance a rollout by one stage: commit it, wait until it is applied, analyze it on real traffic.
+
+The release in git holds the progress, so a step that is retried finds what it did before. When somebody else changes
+its phase or candidate, the rollout stops and leaves the release as it is.
+"""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlencode
+from urllib.request import urlopen
+
+from driftloop.contract.names import Names
+from driftloop.contract.trees import release_path
+from driftloop.errors import GitError, StepError
+from driftloop.git.repository import Commit, Repository
+from driftloop.operations import applied
+from driftloop.operations import releases as pipelines
+from driftloop.operations.applied import Applied
+from driftloop.operations.releases import Message, Moved
+from driftloop.release import judgement, record
+from driftloop.release.judgement import Fail, Limits, Measured, Pass, Verdict
+from driftloop.release.record import Release, Version
+
+POLL = 1.0
+"""Seconds between two requests to the analysis."""
+LOOK = 3.0
+"""Seconds between two reads of the repository."""
+
+Report = Callable[[str], None]
+
+
+class RejectedError(StepError):
+    """The candidate is rejected; `reasons` are written to the commit that ends its rollout."""
+
+    def __init__(self, reasons: tuple[str, ...]) -> None:
+        super().__init__(f"the candidate is rejected: {'; '.join(reasons)}", hint="production is unchanged")
+        self.reasons = reasons
+
+
+@dataclass
+class CandidateRollout:
+    """The rollout of one candidate; `report` gets its progress."""
+
+    names: Names
+    run: str
+    release: str
+    repository: Repository
+    report: Report
+    looked: float = 0.0
+    """Time of the last read of the repository, by the monotonic clock."""
+
+    def step(self, to: str) -> str | None:
+        """Commit the stage and return the commit to wait for; None when the candidate is production already."""
+        percent = int(to) if to.isdecimal() else None
+        if percent is None and to not in ("shadow", "promote"):
+            raise StepError(f"--to is `{to}`, must be one of: shadow, promote, a percentage")
+        production = self._mine().production
+        measured = self._analysis(production).last() if production is not None else ""
+
+        def move(release: Release) -> Release:
+            if self._won(release):
+                return release
+            self._candidate(release)
+            if to == "shadow":
+                return release
+            return record.promote(release) if percent is None else record.canary(release, percent)
+
+        moved = pipelines.move(self.repository, self.names.pipeline, move, self._message(measured))
+        if moved.release.candidate is None and to != "promote":
+            self.report(f"{self.release} is production already")
+            return None
+        commit = moved.commit.sha if moved.commit is not None else self._last(moved)
+        self.report(f"{self.release}: {to}, commit {commit}")
+        return commit
+
+    def wait_until_applied(self, look: Applied, commit: str, deadline: float) -> None:
+        """Wait until a commit is applied; RejectedError when it is not by the deadline."""
+
+        def missing() -> str:
+            self._look()
+            return look.missing(commit, releases=(self.release,))
+
+        try:
+            for reason in applied.wait(missing, seconds=max(0.0, deadline - time.monotonic()), what=commit[:12]):
+                self.report(f"waiting: {reason}")
+        except InterferenceError:
+            raise
+        except StepError as error:
+            if self._won(self._mine()):
+                raise
+            raise RejectedError((error.message,)) from error
+
+    def wait_until_analyzed(self, limits: Limits, deadline: float) -> None:
+        """Wait until the measured numbers pass; RejectedError when they fail, or by the deadline."""
+        release = self._mine()
+        if self._won(release):
+            return
+        production = release.production
+        if production is None:
+            raise StepError(f"pipeline `{self.names.pipeline}` has no production version to compare with")
+        analysis = self._analysis(production)
+        limits = limits.expecting(self._candidate(release).recent, production.id)
+        if limits.auto is not None and limits.agreement is None:
+            self.report(f"agreement is not measured: release.yaml has no `{limits.auto}` of both on recent rows")
+        last: Verdict | None = None
+        since: float | None = None
+        while True:
+            verdict, since = analysis.ask(limits, since)
+            if verdict is not None and verdict != last:
+                self.report(f"{type(verdict).__name__.lower()}: {'; '.join(verdict.reasons)}")
+                last = verdict
+            if isinstance(verdict, Fail):
+                raise RejectedError(verdict.reasons)
+            if isinstance(verdict, Pass):
+                return
+            if time.monotonic() > deadline:
+                reasons = last.reasons if last is not None else ("the analysis did not answer",)
+                raise RejectedError(("out of time", *reasons))
+            time.sleep(POLL)
+            release = self._look() or release
+            if self._won(release):
+                return
+
+    def reject(self, error: RejectedError) -> None:
+        """Commit that production has all traffic again, unless somebody else has changed the release."""
+        self._mine()
+
+        def move(release: Release) -> Release:
+            self._candidate(release)
+            return record.reject(release)
+
+        def message(before: Release, after: Release) -> Message:
+            subject = f"Reject {self.release} of {self.names.pipeline}"
+            return Message(subject, self._candidate(before), self._cause(), "\n".join(error.reasons))
+
+        pipelines.move(self.repository, self.names.pipeline, move, message)
+
+    def _mine(self) -> Release:
+        """Read the release at the tip; InterferenceError when somebody else has changed it."""
+        tip = self.repository.tip()
+        if tip is None:
+            raise StepError(f"{self.repository.url} is empty")
+        foreign = pipelines.interference(self.repository, tip, self.names.pipeline, self.run)
+        release = pipelines.read(self.repository.tree(tip), self.names.pipeline).release
+        if self._won(release):
+            return release
+        if foreign is None and (release.candidate is None or release.candidate.id != self.release):
+            # a person's promote or rollback carries this run's trailer too
+            foreign = self.repository.last_touching(tip, release_path(self.names.pipeline))
+        if foreign is not None:
+            raise InterferenceError(self.release, foreign)
+        return release
+
+    def _look(self) -> Release | None:
+        """Read the release every few seconds; a repository that can't be reached is read again later."""
+        if time.monotonic() - self.looked < LOOK:
+            return None
+        self.looked = time.monotonic()
+        try:
+            return self._mine()
+        except GitError as error:
+            self.report(f"waiting: {error.message}")
+            return None
+
+    def _won(self, release: Release) -> bool:
+        return release.production is not None and release.production.id == self.release
+
+    def _candidate(self, release: Release) -> Version:
+        if release.candidate is None or release.candidate.id != self.release:
+            raise StepError(
+                f"{self.release} is no longer the candidate of {self.names.pipeline}",
+                hint="somebody else changed the release; see `git log` of its release.yaml",
+            )
+        return release.candidate
+
+    def _last(self, moved: Moved) -> str:
+        """Return the commit of a stage that was committed before: the last that changed the release."""
+        tip = self.repository.tip()
+        commit = self.repository.last_touching(tip, release_path(moved.release.name)) if tip else None
+        if commit is None:
+            raise StepError(f"release.yaml of {moved.release.name} is not in any commit")
+        return commit.sha
+
+    def _message(self, measured: str) -> Callable[[Release, Release], Message]:
+        body = f"Measured in the stage before: {measured}." if measured else ""
+
+        def message(before: Release, after: Release) -> Message:
+            version = self._candidate(before)
+            name = self.names.pipeline
+            promoted = after.phase == "stable"
+            subject = f"Promote {version.id}" if promoted else f"Send {after.weights[version.id]} % to {version.id}"
+            return Message(f"{subject} of {name}", version, self._cause(), body)
+
+        return message
+
+    def _cause(self) -> str:
+        tip = self.repository.tip()
+        newest = self.repository.find(tip, "Driftloop-Run", self.run) if tip is not None else None
+        return newest.trailers.get("Driftloop-Cause", "") if newest is not None else ""
+
+    def _analysis(self, production: Version) -> "AnalysisClient":
+        return AnalysisClient(self.names.judge_url, production.id, self.release)
+
+
+class InterferenceError(StepError):
+    """Somebody else changed the release; the rollout leaves it as it is."""
+
+    def __init__(self, release: str, commit: Commit) -> None:
+        super().__init__(
+            f"the rollout of {release} ended by commit {commit.sha[:12]} ({commit.subject})",
+            hint="the release is left as it is; `driftloop promote` and `driftloop rollback` end a rollout by hand",
+        )
+
+
+@dataclass(frozen=True)
+class AnalysisClient:
+    """Client of the analysis service, for two versions of a pipeline."""
+
+    url: str
+    production: str
+    candidate: str
+
+    def ask(self, limits: Limits, since: float | None) -> tuple[Verdict | None, float | None]:
+        """Return the verdict on the traffic since then, and the service's time; without `since` only that time.
+
+        The verdict is None when the service does not answer: it may be restarting.
+        """
+        numbers = self._ask({} if since is None else {"since": repr(since)})
+        if numbers is None:
+            return None, since
+        if since is None:
+            return None, float(numbers["now"])
+        return judgement.judge(Measured.from_json(numbers), limits), since
+
+    def last(self) -> str:
+        """Return the last measured numbers in words; empty without an answer or numbers."""
+        numbers = (self._ask({}) or {}).get("last")
+        return Measured.from_json(numbers).said if numbers else ""
+
+    def _ask(self, more: dict[str, str]) -> dict[str, Any] | None:
+        query = {"production": self.production, "candidate": self.candidate, **more}
+        try:
+            with urlopen(f"{self.url}/judgement?{urlencode(query)}", timeout=10) as response:  # noqa: S310
+                numbers: dict[str, Any] = json.load(response)
+        except HTTPError as error:
+            if error.code < 500 and error.code != 404:
+                raise StepError(f"the analysis answered {error.code}: {error.read(200)!r}") from error
+            return None
+        except (URLError, OSError, ValueError):
+            return None
+        return numbers
+
+
+def parse_limits(text: str) -> Limits:
+    """Parse the limits of an analysis; StepError unless they are a JSON object."""
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise StepError(f"--limits can't be read as JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise StepError(f"--limits is a {type(value).__name__}, must be an object")
+    return Limits.from_json(value)

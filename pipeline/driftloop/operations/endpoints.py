@@ -1,0 +1,95 @@
+"""HTTP endpoints of a pipeline that need its webhook token: their addresses, and one POST to them."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.request import ProxyHandler, Request, build_opener
+
+from driftloop.errors import LocalError
+from driftloop.local.ground.state import State
+
+TOKEN_HINT = "the token is `webhook-token` in the Secret `driftloop-platform`"  # noqa: S105 - where it is, not what
+NOT_RUNNING = "is `driftloop up` running?"
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A Service of a pipeline that runs on this machine."""
+
+    host: str
+    """`<service>.<namespace>.svc.cluster.local`."""
+    address: str
+    """`host:port` where it listens."""
+    token: str
+
+
+def read_token(environment: Mapping[str, str]) -> str:
+    """Return the token for a cluster's endpoints; LocalError when DRIFTLOOP_WEBHOOK_TOKEN is not set."""
+    token = environment.get("DRIFTLOOP_WEBHOOK_TOKEN", "")
+    if not token:
+        hint = "it is `webhook-token` in the Secret `driftloop-platform`"
+        raise LocalError("DRIFTLOOP_WEBHOOK_TOKEN is not set", hint=hint)
+    return token
+
+
+def find_endpoint(state: State, name: str, *, suffix: str, port: int) -> Endpoint:
+    """Return Service `<name><suffix>` of pipeline `name`; LocalError lists the pipelines that have one."""
+    addresses = _read_json(state.addresses, state)
+    hosts = [address.removesuffix(f":{port}") for address in addresses if address.endswith(f":{port}")]
+    services = {host: host.split(".")[0] for host in hosts}
+    pipelines = {service.removesuffix(suffix): host for host, service in services.items() if service.endswith(suffix)}
+    host = pipelines.get(name)
+    if host is None:
+        listed = ", ".join(sorted(pipelines)) or "none"
+        raise LocalError(
+            f"pipeline `{name}` does not run in {state.root}, running: {listed}",
+            hint="`driftloop up SPEC` runs it; it may take a moment after a commit",
+        )
+    token = str(_read_json(state.platform, state)["secret"]["webhook-token"])
+    return Endpoint(host, addresses[f"{host}:{port}"], token)
+
+
+def post_body(
+    url: str,
+    body: str,
+    *,
+    token: str,
+    service: str,
+    hint: str,
+    headers: Mapping[str, str] | None = None,
+    shown: str = "",
+) -> bytes:
+    """Return the body of the response; LocalError when the POST is refused or not answered.
+
+    `service` names the server in the message and `hint` says where to look. `shown` replaces the address in the message
+    when the server is not reachable.
+    """
+    request = Request(  # noqa: S310 - http by design
+        url, data=body.encode(), headers={"Authorization": f"Bearer {token}", **(headers or {})}, method="POST"
+    )
+    try:
+        # a proxy of the environment does not reach this machine
+        with build_opener(ProxyHandler({})).open(request, timeout=10) as response:
+            content: bytes = response.read()
+            return content
+    except HTTPError as error:
+        if error.code in (401, 403):
+            raise LocalError(f"{service} refuses the token ({error.code})", hint=TOKEN_HINT) from error
+        text = error.read(200).decode(errors="replace").strip()
+        raise LocalError(f"{service} answered {error.code}: {text}", hint=hint) from error
+    except (URLError, OSError) as error:
+        raise LocalError(f"{shown or url} can't be reached: {error}", hint=NOT_RUNNING) from error
+
+
+def _read_json(file: Path, state: State) -> dict[str, Any]:
+    try:
+        document: dict[str, Any] = json.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        raise LocalError(
+            f"nothing runs in {state.root}",
+            hint="start it with `driftloop up SPEC`, or name the folder with --state",
+        ) from error
+    return document

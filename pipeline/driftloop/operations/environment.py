@@ -1,0 +1,30 @@
+"""Addresses and keys of the local platform, as the environment variables that other programs read."""
+
+import json
+
+from driftloop.errors import LocalError
+from driftloop.local.ground.state import State
+
+
+def ensure_state(state: State) -> None:
+    """Raise LocalError unless the folder is a state folder."""
+    if not state.exists():
+        raise LocalError(f"`{state.root}` is not a state folder", hint="name the one of `driftloop up` with --state")
+
+
+def read_environment(state: State) -> dict[str, str]:
+    """Return environment variables by name; LocalError when nothing was started in the folder yet."""
+    ensure_state(state)
+    try:
+        platform = json.loads(state.platform.read_text())
+    except FileNotFoundError as error:
+        raise LocalError(f"nothing was started in {state.root}", hint="start it with `driftloop up`") from error
+    config, secret = platform["configMap"], platform["secret"]
+    return {
+        "AWS_ENDPOINT_URL": config["s3-endpoint"],
+        "AWS_DEFAULT_REGION": config["s3-region"],
+        "AWS_ACCESS_KEY_ID": secret["accesskey"],
+        "AWS_SECRET_ACCESS_KEY": secret["secretkey"],
+        "DRIFTLOOP_GATEWAY": f"http://127.0.0.1:{state.known_ports()['gateway']}",
+        "DRIFTLOOP_GIT_URL": config["git-url"],
+    }

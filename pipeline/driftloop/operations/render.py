@@ -1,0 +1,74 @@
+"""Render specs into a folder, or check that the folder holds what they render to."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from driftloop.errors import RenderError
+from driftloop.operations import files, remembered
+from driftloop.render import Change, Tree, diff, owned, rendered
+
+RELEASE = "deployments/{}/release.yaml"
+
+
+@dataclass(frozen=True)
+class RenderedSpec:
+    """A spec, its pipeline, the number of its files, and the differences to the folder."""
+
+    name: str
+    spec: Path
+    files: int
+    changes: tuple[tuple[str, str], ...] = ()
+    """Kind and path, without the texts: those of many pipelines would fill the memory."""
+
+
+def find_specs(folder: Path) -> Sequence[Path]:
+    """Return the specs of all pipelines in a folder; RenderError when it has none."""
+    specs = sorted(folder.glob("workflows/*/pipeline.yaml"))
+    if not specs:
+        raise RenderError(
+            f"{folder} has no pipeline: workflows/*/pipeline.yaml does not exist",
+            hint="name a spec: `driftloop render pipeline.yaml --into FOLDER`",
+        )
+    return specs
+
+
+def render_spec(spec: Path, folder: Path, *, cluster: str) -> RenderedSpec:
+    """Render a spec with the release of the folder, and write what differs."""
+    name, text, existing = _read_existing(spec, folder, cluster)
+    tree, changes = _render_tree(spec, name, text, existing, cluster)
+    files.write(changes, folder)
+    return RenderedSpec(name, spec, len(tree), _summarize_changes(changes))
+
+
+def check_spec(spec: Path, folder: Path, *, cluster: str) -> RenderedSpec:
+    """Return what differs in the folder; renders only what the cache does not know."""
+    name, text, existing = _read_existing(spec, folder, cluster)
+    digests = remembered.recalled(text, existing.get(RELEASE.format(name), ""), cluster=cluster)
+    if digests is not None:
+        unchanged = owned(existing, dict.fromkeys(digests, ""), pipeline=name)
+        if remembered.digests(unchanged) == digests:
+            return RenderedSpec(name, spec, len(digests))
+    tree, changes = _render_tree(spec, name, text, existing, cluster)
+    return RenderedSpec(name, spec, len(tree), _summarize_changes(changes))
+
+
+def _read_existing(spec: Path, folder: Path, cluster: str) -> tuple[str, str, Mapping[str, str]]:
+    """Return the pipeline's name, the spec's text, and the pipeline's files in the folder."""
+    text = files.spec_text(spec)
+    name = remembered.pipeline_of(text) or files.spec(spec).pipeline.metadata.name
+    return name, text, files.tree(folder, name, cluster)
+
+
+def _render_tree(
+    spec: Path, name: str, text: str, existing: Mapping[str, str], cluster: str
+) -> tuple[Tree, tuple[Change, ...]]:
+    release = existing.get(RELEASE.format(name))
+    tree = rendered(text, release, path=str(spec), cluster=cluster)
+    # without a release the tree holds an empty one, which the next check finds
+    remembered.remember(text, release or tree[RELEASE.format(name)], tree, name=name, cluster=cluster)
+    return tree, diff(owned(existing, tree, pipeline=name), tree)
+
+
+def _summarize_changes(changes: Sequence[Change]) -> tuple[tuple[str, str], ...]:
+    return tuple((change.kind, change.path) for change in changes)

@@ -1,0 +1,45 @@
+"""End a rollout by hand: promote the candidate, or roll back to the version before."""
+
+from driftloop.operations import releases
+from driftloop.operations.releases import Message, Moved
+from driftloop.operations.target import Target
+from driftloop.release import record
+from driftloop.release.record import Release
+
+
+def promote_candidate(target: Target, name: str) -> Moved:
+    """Make the candidate of a pipeline production by one push; ReleaseError when there is no candidate."""
+
+    def write_message(before: Release, after: Release) -> Message:
+        assert before.candidate is not None  # noqa: S101 - promotion needs one
+        return Message(f"Promote {before.candidate.id} of {name}", before.candidate, target.cause)
+
+    return releases.move(target.repository, name, record.promote, write_message)
+
+
+def roll_back(target: Target, name: str) -> Moved:
+    """Restore the previous version of a pipeline, or take the candidate out of its rollout, by one commit."""
+
+    def write_message(before: Release, after: Release) -> Message:
+        return _rollback_message(name, before, after, target.cause)
+
+    return releases.move(target.repository, name, revert_release, write_message)
+
+
+def is_rollback(moved: Moved) -> bool:
+    """Return True when the previous version came back; False when a candidate was taken out, or nothing changed."""
+    return moved.commit is not None and moved.commit.subject.startswith("Roll ")
+
+
+def revert_release(release: Release) -> Release:
+    """Return the release without its candidate, or with the previous version as production."""
+    return record.reject(release) if release.candidate is not None else record.rollback(release)
+
+
+def _rollback_message(name: str, before: Release, after: Release, cause: str) -> Message:
+    if before.candidate is not None:
+        subject = f"Take {before.candidate.id} of {name} out of its rollout"
+        return Message(subject, before.candidate, cause)
+    assert after.production is not None and before.production is not None  # noqa: S101, PT018 - phase stable has one
+    body = f"It replaces {before.production.id}."
+    return Message(f"Roll {name} back to {after.production.id}", after.production, cause, body)

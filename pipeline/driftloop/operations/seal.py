@@ -1,0 +1,78 @@
+"""Seal Secrets for a cluster offline, and seal SealedSecrets again for another key."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, TextIO
+
+import pydantic
+import yaml
+
+from driftloop.cluster import sealing
+from driftloop.kube.sealed import PlainSecret, Scope, SealedSecret, SealError, plain, scope_of
+
+KEPT_METADATA = ("name", "namespace", "labels", "annotations")
+"""Metadata that is not added by a cluster (uid, creationTimestamp …)."""
+
+
+def seal_secrets(
+    file: TextIO, certificate: bytes, *, scope: Scope | None, namespace: str | None
+) -> tuple[SealedSecret, ...]:
+    """Seal the Secrets of a file with the controller's certificate (PEM).
+
+    Without `scope`, that of the Secret's annotations counts; `namespace` is for Secrets that name none. SealError for
+    an object that is not a Secret, or in another namespace.
+    """
+    key = sealing.certificate(certificate)
+
+    def seal(document: Any) -> SealedSecret:
+        secret = _set_namespace(plain(document), namespace)
+        return sealing.seal(secret, key, scope or scope_of(secret.metadata.annotations))
+
+    return _seal_documents(file, seal)
+
+
+def reseal_secrets(file: TextIO, certificate: bytes, private_keys: Sequence[bytes]) -> tuple[SealedSecret, ...]:
+    """Open the SealedSecrets of a file with the old private keys (PEM) and seal them with a new certificate."""
+    key = sealing.certificate(certificate)
+    keys = sealing.private_keys(private_keys)
+    return _seal_documents(file, lambda document: sealing.reseal(_parse_sealed(document), keys, key))
+
+
+def _seal_documents(file: TextIO, seal: Callable[[Any], SealedSecret]) -> tuple[SealedSecret, ...]:
+    try:
+        documents = [document for document in yaml.safe_load_all(file) if document is not None]
+    except yaml.YAMLError as error:
+        raise SealError(f"{file.name} is not YAML: {error}") from error
+    if not documents:
+        raise SealError(f"{file.name} has no object")
+    return tuple(seal(document) for document in documents)
+
+
+def _set_namespace(secret: PlainSecret, namespace: str | None) -> PlainSecret:
+    if namespace is None:
+        return secret
+    current = secret.metadata.namespace
+    if current is not None and current != namespace:
+        raise SealError(f"the namespace of the Secret is `{current}`, --namespace is `{namespace}`")
+    metadata = secret.metadata.model_copy(update={"namespace": namespace})
+    return secret.model_copy(update={"metadata": metadata})
+
+
+def _parse_sealed(document: Any) -> SealedSecret:
+    try:
+        metadata, spec = _keep_metadata(document["metadata"]), document["spec"]
+        template = dict(spec.get("template") or {})
+        template["metadata"] = {"name": metadata["name"], **_keep_metadata(template.get("metadata") or {})}
+        return SealedSecret.model_validate(
+            {
+                "apiVersion": document["apiVersion"],
+                "kind": document["kind"],
+                "metadata": metadata,
+                "spec": {"encryptedData": spec["encryptedData"], "template": template},
+            }
+        )
+    except (KeyError, TypeError, AttributeError, pydantic.ValidationError) as error:
+        raise SealError("the object is not a SealedSecret of bitnami.com/v1alpha1", hint=str(error)) from error
+
+
+def _keep_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in metadata.items() if key in KEPT_METADATA}

@@ -1,0 +1,215 @@
+"""Read what runs: commit, releases, verdicts, runs and processes, of a state folder or of a cluster."""
+
+import json
+import subprocess
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from driftloop.errors import LocalError
+from driftloop.local.ground import addresses, binaries, memory
+from driftloop.local.ground.state import State
+from driftloop.operations.environment import ensure_state
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ReleaseStatus:
+    """Phase, version ids and weights (percent) of a pipeline's release."""
+
+    phase: str | None
+    production: str | None
+    candidate: str | None
+    weights: Mapping[str, int]
+
+    @classmethod
+    def from_json(cls, document: Json) -> "ReleaseStatus":
+        """Parse one of `releases`."""
+        return cls(document["phase"], document["production"], document["candidate"], document["weights"])
+
+
+@dataclass(frozen=True)
+class VerdictStatus:
+    """The last verdict of a detector."""
+
+    release: str | None
+    window: int | None
+    alarm: bool
+    score: float | None
+    threshold: float | None
+
+    @classmethod
+    def from_json(cls, document: Json) -> "VerdictStatus":
+        """Parse one of `verdicts`."""
+        return cls(
+            release=document.get("release"),
+            window=document.get("window"),
+            alarm=bool(document.get("alarm")),
+            score=document.get("score"),
+            threshold=document.get("threshold"),
+        )
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """The last run of a workflow template."""
+
+    name: str
+    phase: str
+    finished_at: str | None
+    message: str
+
+    @classmethod
+    def from_json(cls, document: Json) -> "RunStatus":
+        """Parse one of `runs`."""
+        return cls(
+            name=document["name"],
+            phase=document["phase"],
+            finished_at=document.get("finishedAt"),
+            message=str(document.get("message") or ""),
+        )
+
+
+@dataclass(frozen=True)
+class ProcessStatus:
+    """A local process, or a pod; times in seconds, memory in MB (None when it is not known)."""
+
+    name: str
+    pid: int | None
+    phase: str
+    uptime: float
+    restarts: int
+    memory: float | None
+
+    @classmethod
+    def from_json(cls, document: Json) -> "ProcessStatus":
+        """Parse one of `processes`."""
+        return cls(**{name: document[name] for name in ("name", "pid", "phase", "uptime", "restarts", "memory")})
+
+
+@dataclass(frozen=True)
+class SupervisorStatus:
+    """The process of `up`; memory in MB, of itself and of everything it started."""
+
+    pid: int
+    uptime: float
+    memory: float
+    total_memory: float
+
+
+@dataclass(frozen=True)
+class PlatformStatus:
+    """All that `driftloop status` shows; mappings are by name."""
+
+    place: str
+    """State folder, or address of the API server."""
+    gateway: str | None
+    tip: str | None
+    applied: str | None
+    refused: str
+    stuck: str | None
+    waiting: tuple[str, ...]
+    disk: tuple[str, ...]
+    unknown: tuple[str, ...]
+    releases: Mapping[str, ReleaseStatus]
+    verdicts: Mapping[str, VerdictStatus]
+    decisions: Mapping[str, str]
+    runs: Mapping[str, RunStatus]
+    supervisor: SupervisorStatus | None
+    """None for a cluster."""
+    processes: tuple[ProcessStatus, ...]
+    document: Json = field(repr=False, compare=False)
+    """The same as JSON, in the order it is printed."""
+
+    @classmethod
+    def from_json(cls, document: Json) -> "PlatformStatus":
+        """Parse the document that the supervisor and the cluster's reader make."""
+        used = document["memory"]
+        return cls(
+            place=document["state"],
+            gateway=document["gateway"],
+            tip=document["tip"],
+            applied=document["applied"],
+            refused=document["refused"] or "",
+            stuck=document["stuck"],
+            waiting=tuple(document["waiting"]),
+            disk=tuple(document.get("disk", ())),
+            unknown=tuple(document.get("unknown", ())),
+            releases={name: ReleaseStatus.from_json(item) for name, item in document["releases"].items()},
+            verdicts={name: VerdictStatus.from_json(item) for name, item in document["verdicts"].items()},
+            decisions=document["decisions"],
+            runs={name: RunStatus.from_json(item) for name, item in document["runs"].items()},
+            supervisor=SupervisorStatus(document["pid"], document["uptime"], used["up"], used["total"])
+            if used is not None
+            else None,
+            processes=tuple(ProcessStatus.from_json(item) for item in document["processes"]),
+            document=document,
+        )
+
+
+def read_cluster_status(kubeconfig: Path | None, context: str | None, namespaces: tuple[str, ...]) -> PlatformStatus:
+    """Read the status of a cluster from its API server; ClusterError when that does not answer."""
+    from driftloop.cluster import reader, status
+
+    api = reader.ApiReader(kubeconfig, context)
+    return PlatformStatus.from_json(status.overview(api, where=api.address, namespaces=namespaces))
+
+
+def read_local_status(folder: Path) -> PlatformStatus:
+    """Read the status of what runs from a state folder; LocalError when nothing does."""
+    state = State.at(folder)
+    ensure_state(state)
+    document = _read_supervisor(state)
+    pids = [document["pid"], *(process["pid"] for process in document["processes"] if process["pid"])]
+    sizes = memory.shares(pids)
+    document["memory"] = {"up": sizes.get(document["pid"], 0.0), "total": memory.total(state)}
+    for process in document["processes"]:
+        process["memory"] = sizes.get(process["pid"], 0.0)
+    document["releases"] = _read_releases(state)
+    document["gateway"] = f"http://127.0.0.1:{document['ports']['gateway']}"
+    return PlatformStatus.from_json(document)
+
+
+def _read_supervisor(state: State) -> Json:
+    if (pid := state.holder()) is None:
+        raise LocalError(f"nothing runs in {state.root}", hint="start it with `driftloop up`")
+    url = f"http://127.0.0.1:{state.known_ports().get('api', 0)}/status"
+    try:
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(url, timeout=5) as response:
+            document: Json = json.load(response)
+            return document
+    except (OSError, ValueError) as error:
+        raise LocalError(
+            f"process {pid} of {state.root} does not answer yet ({error})", hint="try again in a moment"
+        ) from error
+
+
+def _read_releases(state: State) -> dict[str, Json]:
+    """Return phase, versions and weights of each pipeline at the tip of the branch."""
+    git = [binaries.git(), f"--git-dir={state.repository}"]
+    paths = subprocess.run(
+        [*git, "ls-tree", "-r", "--name-only", addresses.BRANCH, "deployments/"],
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stdout.split()
+    releases: dict[str, Json] = {}
+    for path in paths:
+        if path.endswith("/release.yaml"):
+            shown = subprocess.run(
+                [*git, "show", f"{addresses.BRANCH}:{path}"], capture_output=True, text=True, check=True
+            )
+            spec = (yaml.safe_load(shown.stdout) or {}).get("spec") or {}
+            releases[path.split("/")[1]] = {
+                "phase": spec.get("phase"),
+                "production": (spec.get("production") or {}).get("id"),
+                "candidate": (spec.get("candidate") or {}).get("id"),
+                "weights": spec.get("weights") or {},
+            }
+    return releases

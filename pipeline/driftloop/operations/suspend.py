@@ -1,0 +1,73 @@
+"""Suspend and resume the retrain decision of a pipeline, through its service."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from driftloop.contract.names import SERVICE_PORT
+from driftloop.errors import LocalError
+from driftloop.local.ground.state import State
+from driftloop.operations import endpoints
+
+REASON_LENGTH = 200
+
+
+@dataclass(frozen=True)
+class DecisionEndpoint:
+    """Address and token of a pipeline's decision service."""
+
+    url: str
+    token: str
+
+
+@dataclass(frozen=True)
+class DecisionState:
+    """The phase of a retrain decision, and why it is suspended (None when it is not)."""
+
+    phase: str
+    halt: str | None
+
+    @property
+    def is_suspending(self) -> bool:
+        """True while the current run has to finish before the decision is suspended."""
+        return self.halt is not None and self.phase != "halted"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the state as the service sends it."""
+        return asdict(self)
+
+
+def find_decision(name: str, folder: Path, url: str | None, environment: Mapping[str, str]) -> DecisionEndpoint:
+    """Return the decision service at `url` with the token of the environment, or that of the state folder."""
+    if url:
+        return DecisionEndpoint(url.rstrip("/"), endpoints.read_token(environment))
+    endpoint = endpoints.find_endpoint(State.at(folder), name, suffix="-decision", port=SERVICE_PORT)
+    return DecisionEndpoint(f"http://{endpoint.address}", endpoint.token)
+
+
+def suspend_decision(decision: DecisionEndpoint, reason: str) -> DecisionState:
+    """Prevent new runs until the decision is resumed; a current run may finish."""
+    return _post(decision, "halt", " ".join(reason.split())[:REASON_LENGTH])
+
+
+def resume_decision(decision: DecisionEndpoint) -> DecisionState:
+    """Allow new runs again."""
+    return _post(decision, "resume", "")
+
+
+def _post(decision: DecisionEndpoint, action: str, body: str) -> DecisionState:
+    response = endpoints.post_body(
+        f"{decision.url}/{action}",
+        body,
+        token=decision.token,
+        service="the decision service",
+        hint="see `driftloop logs`, and check that NATS runs",
+        shown=decision.url,
+    )
+    try:
+        document = json.loads(response)
+        return DecisionState(document["phase"], document["halt"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise LocalError(f"{decision.url} can't be reached: {error}", hint=endpoints.NOT_RUNNING) from error

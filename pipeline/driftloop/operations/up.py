@@ -1,0 +1,158 @@
+"""Run the cluster repository on this machine: prepare the state folder, supervise, or start in the background."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from driftloop.errors import LocalError, SpecError
+from driftloop.local.ground.state import State
+from driftloop.local.ground.timeline import Timeline
+from driftloop.local.seldon import serving
+from driftloop.local.up import prepare
+from driftloop.local.up.supervisor import Options, Supervisor, record
+
+if TYPE_CHECKING:
+    from driftloop.spec.model import Pipeline
+
+CURRENT = 300.0
+"""Seconds after which `up` reports what is not ready, and goes on."""
+POLL = 0.1
+
+Report = Callable[[str], None]
+
+
+def open_state(spec: Path | None, folder: Path | None) -> State:
+    """Return the state folder, made if need be; LocalError when there is neither a spec nor a state folder."""
+    state = State.at(folder or (spec.parent if spec else Path()) / ".driftloop")
+    if spec is None and not state.exists():
+        raise LocalError(
+            f"state folder `{state.root}` does not exist", hint="name a spec: `driftloop up pipeline.yaml`"
+        )
+    state.create()
+    return state
+
+
+def prepare_state(state: State, spec: Path | None, *, envs: Path | None, allow: Sequence[str], report: Report) -> None:
+    """Make the cluster repository, and register the images of what is to run; with a spec, commit it."""
+    prepare.repository(state)
+    if spec is None:
+        prepare.register_own(state, envs=envs, say=report)
+    else:
+        commit_project(state, spec, envs=envs, allow=allow, report=report)
+
+
+def commit_project(state: State, spec: Path, *, envs: Path | None, allow: Sequence[str], report: Report) -> None:
+    """Register the images of a spec and commit its tree, in processes of their own: this one stays small.
+
+    The project is validated first: building environments takes minutes. LocalError when the commit fails.
+    """
+    pipeline = validate_project(spec)
+    serving.check(pipeline.spec.serve)
+    contexts = [(image.ref, spec.parent / image.context) for image in pipeline.spec.images.values() if image.context]
+    prepare.register(state, contexts, envs=envs, say=report)
+    prepare.buckets(state, [pipeline.spec.data.uri.removeprefix("s3://").partition("/")[0]])
+    report(f"committing {spec}")
+    command = [sys.executable, "-m", "driftloop.cli", "commit", str(spec), "--repository", state.repository_url]
+    command += [word for code in allow for word in ("--allow", code)]
+    if subprocess.run(command, stdout=sys.stderr, check=False).returncode != 0:
+        raise LocalError(f"{spec} was not committed", hint="the message above says why")
+
+
+def validate_project(spec: Path) -> "Pipeline":
+    """Return the pipeline of a spec; SpecError lists all errors, those of folders and functions that it names too."""
+    from driftloop.operations import project
+    from driftloop.plan import plan
+    from driftloop.spec import InvalidSpec, read
+
+    try:
+        text = spec.read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise SpecError(f"{spec} is not UTF-8 text", hint="`driftloop init` writes one to start from") from error
+    document = read(text, path=str(spec))
+    plan(document)
+    if problems := project.check(document, spec.parent):
+        raise InvalidSpec(problems)
+    return document.pipeline
+
+
+async def run_platform(state: State, options: Options, *, timeline: Timeline, report: Report) -> int:
+    """Run until a signal or an error; return the exit code."""
+    started = time.monotonic()
+    supervisor = Supervisor(state, options, timeline=timeline, say=report)
+    loop = asyncio.get_running_loop()
+    received: list[signal.Signals] = []
+    tasks = asyncio.all_tasks()
+
+    def stop(number: signal.Signals) -> None:
+        if received:
+            return
+        received.append(number)
+        for task in tasks:
+            task.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, stop, number)
+    try:
+        async with supervisor.running():
+            missing = await supervisor.wait_current(CURRENT)
+            if missing:
+                report("not ready: " + "; ".join(missing))
+            else:
+                gateway = f"http://127.0.0.1:{supervisor.ports['gateway']}"
+                report(f"up after {time.monotonic() - started:.1f} s; gateway {gateway}")
+            _up_file(state).write_text(str(os.getpid()))
+            try:
+                await supervisor.serve()
+            finally:
+                record(state, supervisor)
+                _up_file(state).unlink(missing_ok=True)
+    except asyncio.CancelledError:
+        if not received:
+            raise
+    return 130 if signal.SIGINT in received else 0
+
+
+def start_detached(state: State, arguments: Sequence[str], write: Report) -> int:
+    """Run `driftloop` with these arguments in a session of its own, until it is up; return 0 then.
+
+    `write` gets its output, and the exit code is returned when it ends before. LocalError when `up` runs already.
+    """
+    if (pid := state.holder()) is not None:
+        raise LocalError(f"already running in {state.root} by process {pid}", hint="see `driftloop status`")
+    log = state.logs / "up.log"
+    _up_file(state).unlink(missing_ok=True)
+    with log.open("ab") as stream:
+        start = stream.tell()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "driftloop.cli", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        with log.open("rb") as stream:
+            stream.seek(start)
+            while not _up_file(state).exists():
+                ended = process.poll() is not None
+                write(stream.read().decode(errors="replace"))
+                if ended:
+                    return process.returncode or 1
+                time.sleep(POLL)
+            write(stream.read().decode(errors="replace"))
+    except KeyboardInterrupt:
+        process.send_signal(signal.SIGINT)
+        process.wait()
+        raise
+    return 0
+
+
+def _up_file(state: State) -> Path:
+    """Return the file that exists while everything is up."""
+    return state.run / "up"

@@ -1,0 +1,124 @@
+"""Validate specs, their model projects, and Kubernetes YAML."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from driftloop.check import Finding, Severity, check
+from driftloop.operations import files, manifests, project
+from driftloop.operations.manifests import Checked
+from driftloop.plan import plan
+from driftloop.release import record
+from driftloop.release.record import Version
+from driftloop.spec import Document, InvalidSpec, Problem, read
+
+NO_MANIFESTS = Checked((), 0, 0, ())
+
+
+@dataclass(frozen=True)
+class SpecReport:
+    """The problems of one spec, and the findings in the manifests it renders to."""
+
+    problems: tuple[Problem, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    summary: Mapping[str, str] | None = None
+    """Its main settings in a few words; None when the spec is invalid."""
+
+    @property
+    def failed(self) -> bool:
+        """True when there is an error; a warning is not one."""
+        return bool(self.problems) or _contains_error(self.findings)
+
+
+@dataclass(frozen=True)
+class ValidationReport:
+    """The problems of several specs, and the findings in manifests."""
+
+    specs: int
+    problems: tuple[Problem, ...]
+    manifests: Checked
+
+    @property
+    def failed(self) -> bool:
+        """True when there is an error; a warning is not one."""
+        return bool(self.problems) or _contains_error(self.manifests.findings)
+
+    @property
+    def errors(self) -> int:
+        """Number of problems, and of findings that are errors."""
+        severe = [finding for finding in self.manifests.findings if finding.severity is Severity.ERROR]
+        return len(self.problems) + len(severe)
+
+    @property
+    def warnings(self) -> int:
+        """Number of findings that are not errors."""
+        return len(self.manifests.findings) + len(self.problems) - self.errors
+
+
+def split_paths(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+    """Return the paths that are specs, and the others."""
+    specs = [path for path in paths if not path.is_dir() and manifests.is_spec(path)]
+    return specs, [path for path in paths if path not in specs]
+
+
+def validate_spec(path: Path) -> SpecReport:
+    """Validate one spec, the model project beside it, and what it renders to."""
+    try:
+        document = read(files.spec_text(path), path=str(path))
+        plan(document)
+        problems = project.check(document, path.parent)
+        findings = () if problems else _check_rendered(path, document)
+    except InvalidSpec as error:
+        return SpecReport(tuple(error.problems))
+    return SpecReport(problems, findings, None if problems else project.summary(document))
+
+
+def validate_paths(
+    specs: Sequence[Path], others: Sequence[Path], *, complete: bool, schemas: Path | None
+) -> ValidationReport:
+    """Validate specs with their projects, and all objects and specs in other files and folders.
+
+    `complete` requires that every reference resolves; `schemas` is a folder of API schemas in JSON.
+    """
+    checked = manifests.checked(others, complete=complete, schemas=schemas) if others else NO_MANIFESTS
+    problems: list[Problem] = []
+    for path in (*specs, *checked.specs):
+        try:
+            document = read(files.spec_text(path), path=str(path))
+            plan(document)
+            problems += project.check(document, path.parent) if path in specs else ()
+        except InvalidSpec as error:
+            problems += error.problems
+    return ValidationReport(len(specs) + len(checked.specs), tuple(problems), checked)
+
+
+def _contains_error(findings: Sequence[Finding]) -> bool:
+    return any(finding.severity is Severity.ERROR for finding in findings)
+
+
+def _check_rendered(path: Path, document: Document) -> tuple[Finding, ...]:
+    """Return the findings in the trees of a spec: before the first release, with a shadow, with a canary."""
+    from driftloop.render import rendered  # renders with Hera, which a wrong spec need not wait for
+
+    names = document.pipeline.metadata
+    empty = record.empty(names.name, names.namespace or names.name)
+    shadow = record.shadow(record.first(empty, _build_version(names.name, 0)), _build_version(names.name, 1))
+    releases = (None, record.dump(shadow), record.dump(record.canary(shadow, 10)))
+    text = files.spec_text(path)
+    trees = [rendered(text, release, path=str(path)) for release in releases]
+    return tuple(sorted({finding for tree in trees for finding in check(tree)}))
+
+
+def _build_version(pipeline: str, number: int) -> Version:
+    """Return a version as a run would register it."""
+    run = f"{pipeline}-{number:012x}"
+    digest = f"sha256:{number:064x}"
+    release = f"s3://driftloop/runs/{run}/release"
+    return Version(
+        id=record.release_id(run),
+        run=run,
+        model=f"{release}/model",
+        model_digest=digest,
+        detectors=f"{release}/detectors",
+        data_digest=digest,
+    )

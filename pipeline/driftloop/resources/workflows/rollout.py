@@ -1,0 +1,116 @@
+"""`P-release`: walks a candidate into the traffic. Each stage is a commit and then a measurement."""
+
+import json
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any, assert_never
+
+from driftloop.plan import Plan
+from driftloop.release.stages import (
+    CanaryStage,
+    PromoteStage,
+    RolloutStage,
+    ShadowStage,
+    stage_target,
+)
+from driftloop.resources import parts
+from driftloop.resources.workflows.steps import (
+    JUDGE,
+    StepGraph,
+    WorkflowOutline,
+    WorkflowParameter,
+    WorkflowStep,
+    finish_step,
+    own_step,
+)
+
+PATIENCE = 6 * 3600
+"""Seconds that a stage may wait for traffic before the candidate is rejected."""
+QUEUEING = 6 * 3600
+"""Seconds that a workflow may spend beside its steps: pods that wait for room."""
+
+_RUN, _RELEASE = "{{workflow.parameters.run}}", "{{workflow.parameters.release}}"
+
+
+def rollout_outline(plan: Plan) -> WorkflowOutline:
+    """Build the rollout's workflow: shadow, the steps of the canary, promotion."""
+    steps = [_stage_step(plan, stage) for stage in rollout_stages(plan)]
+    chained = [replace(after, needs=(before.name,)) for before, after in pairwise(steps)]
+    steps = steps[:1] + chained
+    walk = StepGraph(name="walk", nodes=tuple(steps), mutex=plan.names.release)
+    return WorkflowOutline(
+        name=plan.names.release,
+        nodes=(walk, *steps, finish_step(plan, "settle", _RUN, ("--release", _RELEASE))),
+        parameters=(
+            WorkflowParameter("release", "Release id of the candidate"),
+            WorkflowParameter("run", "Run that trained it"),
+        ),
+        entrypoint=walk.name,
+        on_exit="settle",
+        deadline=len(steps) * (PATIENCE + 600) + QUEUEING,
+        lineage=("run", "release"),
+    )
+
+
+def rollout_stages(plan: Plan) -> tuple[RolloutStage, ...]:
+    """Return the stages that a candidate passes by itself."""
+    canary = (CanaryStage(percent) for percent in plan.rollout.canary.steps)
+    match plan.rollout.promote:
+        case "auto":
+            return (ShadowStage(), *canary, PromoteStage())
+        case "manual":
+            return (ShadowStage(), *canary)
+        case _:
+            assert_never(plan.rollout.promote)
+
+
+def _stage_step(plan: Plan, stage: RolloutStage) -> WorkflowStep:
+    names = plan.names
+    limits = {key: value for key, value in _limits(plan, stage).items() if value is not None}
+    return own_step(
+        plan,
+        _stage_name(stage),
+        (
+            *("advance", "--pipeline", names.pipeline, "--namespace", names.namespace),
+            *("--run", _RUN, "--release", _RELEASE, "--to", stage_target(stage)),
+            *("--limits", json.dumps(limits), "--timeout", str(PATIENCE)),
+        ),
+        variables=(*parts.GIT, *parts.KUBERNETES),
+        deadline=PATIENCE + 600,
+        reaches=JUDGE,
+    )
+
+
+def _stage_name(stage: RolloutStage) -> str:
+    match stage:
+        case ShadowStage() | PromoteStage():
+            return stage_target(stage)
+        case CanaryStage(percent=percent):
+            return f"canary-{percent}"
+        case _:
+            assert_never(stage)
+
+
+def _limits(plan: Plan, stage: RolloutStage) -> dict[str, Any]:
+    """Return the limits that a candidate is measured by; None for one that the spec leaves out."""
+    shadow, canary = plan.rollout.shadow, plan.rollout.canary
+    match stage:
+        case ShadowStage():
+            return {
+                "for": shadow.for_.total_seconds(),
+                "requests": shadow.requests,
+                "agreement": shadow.agreement,
+                "accuracy": shadow.accuracy if shadow.agreement == "auto" else None,
+                "errorRate": canary.error_rate,
+            }
+        case CanaryStage():
+            return {
+                "for": canary.every.total_seconds(),
+                "requests": canary.requests,
+                "errorRate": canary.error_rate,
+                "p99": canary.p99.total_seconds() if canary.p99 is not None else None,
+            }
+        case PromoteStage():
+            return {}
+        case _:
+            assert_never(stage)

@@ -1,0 +1,236 @@
+"""Steps of a workflow as plain data. `templates` turns them into Argo's objects, and alone knows those.
+
+A step holds both what Argo calls a template (image, arguments, inputs, outputs) and its task in a graph (what it
+needs, when it runs, where its inputs come from).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from driftloop.contract.names import WORK_IN, WORK_OUT
+from driftloop.plan import Plan
+from driftloop.resources import parts
+from driftloop.resources.workflows.retries import RetryRule, own_retries
+from driftloop.spec.resources import GpuProfile, Resources
+
+RUN = "runs/{{workflow.name}}"
+"""Folder of a run in the bucket."""
+IN, OUT = WORK_IN, WORK_OUT
+PARAMETERS = f"{OUT}/parameters"
+"""Folder with one file for each output parameter."""
+COMPONENT = "workflows"
+REACHES = "driftloop.dev/reaches"
+"""Label of pods that need more than storage and git."""
+CLAIM, FINISH, JUDGE = "nats", "nats-broker", "judge"
+"""Its values. A user's code reaches none of these."""
+
+_SMALL = Resources(cpu="50m", memory="256Mi")
+
+
+@dataclass(frozen=True)
+class InputParameter:
+    """A text that a step is given."""
+
+    name: str
+    value: str
+
+
+@dataclass(frozen=True)
+class InputArtifact:
+    """A file or folder that a step is given, from an output of another step or from a key of the bucket."""
+
+    name: str
+    path: str
+    source: str | None = None
+    """Reference to the output, by `artifact_of`."""
+    key: str | None = None
+    """Key in the bucket."""
+    optional: bool = False
+
+
+@dataclass(frozen=True)
+class OutputParameter:
+    """A text that a step leaves in a file of `PARAMETERS` with this name."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class OutputArtifact:
+    """A file or folder that a step leaves at a key of the bucket."""
+
+    name: str
+    key: str
+    path: str
+    optional: bool = False
+
+
+@dataclass(frozen=True)
+class ParameterEquals:
+    """Condition on an output parameter of another step."""
+
+    step: str
+    parameter: str
+    value: str
+
+
+@dataclass(frozen=True)
+class OutputCache:
+    """An earlier output of the same key is taken again."""
+
+    seconds: int
+    """Age at most."""
+    key: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class GraphNode:
+    """Common part of all nodes of a graph."""
+
+    name: str
+    needs: tuple[str, ...] = ()
+    """Nodes that must have succeeded."""
+    when: ParameterEquals | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkflowStep(GraphNode):
+    """A pod with one container."""
+
+    image: str
+    command: tuple[str, ...]
+    arguments: tuple[str, ...]
+    variables: tuple[str, ...] = ()
+    """Names of environment variables from the platform's settings."""
+    inputs: tuple[InputParameter | InputArtifact, ...] = ()
+    outputs: tuple[OutputParameter | OutputArtifact, ...] = ()
+    resources: Resources
+    gpu: GpuProfile | None = None
+    deadline: int
+    """Seconds."""
+    retries: RetryRule
+    cache: OutputCache | None = None
+    reaches: str | None = None
+    """Service that the pod may talk to besides storage and git: a value of the label `REACHES`."""
+    items: tuple[Mapping[str, Any], ...] = ()
+    """One pod for each; `{{item.KEY}}` is a value of it. Without any, one pod."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectCreation(GraphNode):
+    """Creates an object of the cluster, and fails when it exists."""
+
+    manifest: Mapping[str, Any]
+    inputs: tuple[InputParameter, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepGraph(GraphNode):
+    """Nodes that run as soon as those that they need have succeeded."""
+
+    nodes: tuple["WorkflowNode", ...]
+    parallelism: int | None = None
+    """Pods at the same time; None without a bound."""
+    mutex: str | None = None
+    """Lock that the graph holds while it runs; others of the same name wait."""
+
+
+WorkflowNode = WorkflowStep | ObjectCreation | StepGraph
+
+
+@dataclass(frozen=True)
+class WorkflowParameter:
+    """A parameter of a whole workflow; without a value, whoever starts it must give one."""
+
+    name: str
+    description: str
+    value: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkflowOutline:
+    """A whole workflow."""
+
+    name: str
+    nodes: tuple[WorkflowNode, ...]
+    """All nodes at any depth, in the order in which they are written."""
+    parameters: tuple[WorkflowParameter, ...]
+    entrypoint: str
+    """Node that is run."""
+    on_exit: str
+    """Node that is run at the end, whatever happened."""
+    deadline: int
+    """Seconds until the workflow is given up."""
+    lineage: tuple[str, ...]
+    """Parameters whose values become labels of the run."""
+
+
+def artifact_of(step: str, name: str) -> str:
+    """Return the reference to an output artifact of a step."""
+    return f"{{{{tasks.{step}.outputs.artifacts.{name}}}}}"
+
+
+def parameter_of(step: str, name: str) -> str:
+    """Return the reference to an output parameter of a step."""
+    return f"{{{{tasks.{step}.outputs.parameters.{name}}}}}"
+
+
+def artifact_from(step: str, name: str, *, path: str | None = None, to: str | None = None) -> InputArtifact:
+    """Take an output artifact of a step, named `to` here and found at `path`."""
+    to = to or name
+    return InputArtifact(to, path or f"{IN}/{to}", source=artifact_of(step, name))
+
+
+def artifact_to(name: str, key: str, *, path: str | None = None, optional: bool = False) -> OutputArtifact:
+    """Leave what is at `path` at a key of the bucket."""
+    return OutputArtifact(name, key, path or f"{OUT}/{name}", optional)
+
+
+def own_step(
+    plan: Plan,
+    name: str,
+    arguments: tuple[str, ...],
+    *,
+    needs: tuple[str, ...] = (),
+    when: ParameterEquals | None = None,
+    variables: tuple[str, ...] = (),
+    inputs: tuple[InputParameter | InputArtifact, ...] = (),
+    outputs: tuple[OutputParameter | OutputArtifact, ...] = (),
+    resources: Resources = _SMALL,
+    deadline: int = 1800,
+    retries: int = 0,
+    reaches: str | None = None,
+) -> WorkflowStep:
+    """Build a step that runs `driftloop step …` in the platform's image."""
+    command, *rest = arguments
+    return WorkflowStep(
+        name=name,
+        needs=needs,
+        when=when,
+        image=plan.platform.driftloop,
+        command=("driftloop", "step", command),
+        arguments=tuple(rest),
+        variables=variables,
+        inputs=inputs,
+        outputs=outputs,
+        resources=resources,
+        deadline=deadline,
+        retries=own_retries(retries),
+        reaches=reaches,
+    )
+
+
+def finish_step(plan: Plan, name: str, run: str, arguments: tuple[str, ...]) -> WorkflowStep:
+    """Build the step that tells how a workflow has ended."""
+    return own_step(
+        plan,
+        name,
+        (
+            *("finish", "--pipeline", plan.names.pipeline, "--namespace", plan.names.namespace, "--run", run),
+            *("--status", "{{workflow.status}}", *arguments),
+        ),
+        variables=(*parts.NATS, *parts.S3, *parts.GIT, *parts.KUBERNETES),
+        retries=3,
+        reaches=FINISH,
+    )

@@ -1,0 +1,284 @@
+"""Steps -> Argo's objects, by Hera. The only module that imports Hera, and itself imported only to render."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, assert_never
+
+from hera.workflows import (
+    DAG,
+    Artifact,
+    Container,
+    CronWorkflow,
+    EmptyDirVolume,
+    Env,
+    NoneArchiveStrategy,
+    Parameter,
+    Resource,
+    S3Artifact,
+    Task,
+    WorkflowTemplate,
+    models,
+)
+from hera.workflows import Resources as ContainerResources
+from pydantic import BaseModel
+
+from driftloop.contract.names import PLATFORM, WORK
+from driftloop.plan import Plan
+from driftloop.resources import parts
+from driftloop.resources.workflows.retries import RetryRule
+from driftloop.resources.workflows.schedules import ScheduledRun
+from driftloop.resources.workflows.steps import (
+    COMPONENT,
+    PARAMETERS,
+    REACHES,
+    GraphNode,
+    InputArtifact,
+    InputParameter,
+    ObjectCreation,
+    OutputArtifact,
+    OutputCache,
+    OutputParameter,
+    ParameterEquals,
+    StepGraph,
+    WorkflowNode,
+    WorkflowOutline,
+    WorkflowStep,
+)
+from driftloop.spec.resources import GpuProfile, Resources
+
+
+def workflow_template(plan: Plan, outline: WorkflowOutline) -> BaseModel:
+    """Build the WorkflowTemplate of a workflow."""
+    names = plan.names
+    labels = parts.labels(names, COMPONENT)
+    template = WorkflowTemplate(
+        name=outline.name,
+        namespace=names.namespace,
+        labels=labels,
+        entrypoint=outline.entrypoint,
+        on_exit=outline.on_exit,
+        active_deadline_seconds=outline.deadline,
+        arguments=[
+            Parameter(name=parameter.name, value=parameter.value, description=parameter.description)
+            if parameter.value is not None
+            else Parameter(name=parameter.name, description=parameter.description)
+            for parameter in outline.parameters
+        ],
+        templates=[_template(plan, node) for node in outline.nodes],
+        service_account_name=names.train,
+        artifact_repository_ref=models.ArtifactRepositoryRef(config_map=PLATFORM, key="artifact-repository"),
+        artifact_gc=models.WorkflowLevelArtifactGC(strategy="Never"),
+        archive_logs=True,
+        pod_gc=models.PodGC(strategy="OnWorkflowCompletion"),
+        ttl_strategy=models.TTLStrategy(seconds_after_completion=7 * 24 * 3600),
+        security_context=models.PodSecurityContext.model_validate(parts.POD.dump()),
+        workflow_metadata=models.WorkflowMetadata(
+            labels=labels,
+            labels_from={
+                f"driftloop.dev/{name}": models.LabelValueFrom(expression=f"workflow.parameters.{name}")
+                for name in outline.lineage
+            },
+        ),
+        pod_metadata=models.Metadata(labels={**labels, "sidecar.istio.io/inject": "false"}),
+    )
+    return _built(template.build())
+
+
+def cron_workflow(plan: Plan, run: ScheduledRun) -> BaseModel:
+    """Build the CronWorkflow of a schedule: one run at a time; a missed one starts up to 5 minutes late."""
+    workflow = CronWorkflow(
+        name=run.name,
+        namespace=plan.names.namespace,
+        labels=parts.labels(plan.names, COMPONENT),
+        schedules=[run.schedule],
+        timezone="Etc/UTC",
+        concurrency_policy="Forbid",
+        starting_deadline_seconds=300,
+        successful_jobs_history_limit=3,
+        failed_jobs_history_limit=3,
+        entrypoint=run.entrypoint,
+        workflow_template_ref=models.WorkflowTemplateRef(name=run.template),
+        arguments=[Parameter(name="cause", value=run.cause)],
+    )
+    return _built(workflow.build())
+
+
+def retry_strategy(rule: RetryRule) -> models.RetryStrategy:
+    """Build the retry strategy of a rule."""
+    # no maxDuration: the pods of later tries inherit what is left of it as their deadline
+    return models.RetryStrategy(
+        limit=str(rule.limit),
+        retry_policy="Always",
+        expression=rule.expression,
+        backoff=models.Backoff(
+            duration=f"{rule.first_wait}s",
+            factor=models.IntOrString("2"),
+            cap=None if rule.longest_wait is None else f"{rule.longest_wait}s",
+        ),
+    )
+
+
+def _built(model: Any) -> BaseModel:
+    # Hera's models are foreign; from here on they are objects like all others.
+    built: BaseModel = model
+    return built
+
+
+def _template(plan: Plan, node: WorkflowNode) -> Container | Resource | DAG:
+    match node:
+        case WorkflowStep():
+            return _container(plan, node)
+        case ObjectCreation():
+            # `apply` would change a walk that has begun; `create` meets "already exists"
+            return Resource(
+                name=node.name,
+                action="create",
+                manifest=json.dumps(node.manifest, indent=2) + "\n",
+                inputs=[_input(parameter) for parameter in node.inputs],
+            )
+        case StepGraph():
+            return DAG(
+                name=node.name,
+                tasks=[_task(step) for step in node.nodes],
+                parallelism=node.parallelism,
+                synchronization=_mutex(node.mutex),
+            )
+        case _:
+            assert_never(node)
+
+
+def _task(node: WorkflowNode) -> Task:
+    """Build the task of a node; its template has its name."""
+    match node:
+        case WorkflowStep():
+            arguments, items = _arguments(node.inputs), node.items
+        case ObjectCreation():
+            arguments, items = _arguments(node.inputs), ()
+        case StepGraph():
+            arguments, items = [], ()
+        case _:
+            assert_never(node)
+    task = Task(
+        name=node.name,
+        template=node.name,
+        depends=_depends(node),
+        arguments=arguments,
+        when=None if node.when is None else _condition(node.when),
+    )
+    if items:
+        task.with_items = [dict(item) for item in items]
+    return task
+
+
+def _depends(node: GraphNode) -> str | None:
+    return " && ".join(f"{name}.Succeeded" for name in node.needs) or None
+
+
+def _condition(when: ParameterEquals) -> str:
+    return f'"{{{{tasks.{when.step}.outputs.parameters.{when.parameter}}}}}" == "{when.value}"'
+
+
+def _arguments(inputs: Sequence[InputParameter | InputArtifact]) -> list[Parameter | Artifact]:
+    """Build what a task hands to its template; a template takes what has a key from the bucket itself."""
+    arguments: list[Parameter | Artifact] = []
+    for item in inputs:
+        match item:
+            case InputParameter():
+                arguments.append(Parameter(name=item.name, value=item.value))
+            case InputArtifact():
+                if item.source is not None:
+                    arguments.append(Artifact(name=item.name, from_=item.source))
+            case _:
+                assert_never(item)
+    return arguments
+
+
+def _container(plan: Plan, step: WorkflowStep) -> Container:
+    variables = (models.EnvVar.model_validate(item.dump()) for item in parts.environment(*step.variables))
+    return Container(
+        name=step.name,
+        image=step.image,
+        command=list(step.command),
+        args=list(step.arguments) or None,
+        env=[Env(name="HOME", value=WORK), *variables],
+        inputs=[_input(item) for item in step.inputs],
+        outputs=[_output(item) for item in step.outputs],
+        resources=_resources(step.resources, step.gpu),
+        volumes=_volumes(step.gpu),
+        security_context=models.SecurityContext.model_validate(parts.HARDENED.dump()),
+        active_deadline_seconds=step.deadline,
+        retry_strategy=retry_strategy(step.retries),
+        memoize=None if step.cache is None else _memoize(plan, step.cache),
+        labels=None if step.reaches is None else {REACHES: step.reaches},
+        **_placement(step.gpu),
+    )
+
+
+def _input(item: InputParameter | InputArtifact) -> Parameter | Artifact:
+    match item:
+        case InputParameter():
+            return Parameter(name=item.name)
+        case InputArtifact(key=None):
+            return Artifact(name=item.name, path=item.path)
+        case InputArtifact():
+            return S3Artifact(name=item.name, path=item.path, key=item.key, optional=item.optional or None)
+        case _:
+            assert_never(item)
+
+
+def _output(item: OutputParameter | OutputArtifact) -> Parameter | Artifact:
+    match item:
+        case OutputParameter():
+            return Parameter(name=item.name, value_from=models.ValueFrom(path=f"{PARAMETERS}/{item.name}"))
+        case OutputArtifact():
+            return S3Artifact(
+                name=item.name,
+                path=item.path,
+                key=item.key,
+                archive=NoneArchiveStrategy(),
+                optional=item.optional or None,
+            )
+        case _:
+            assert_never(item)
+
+
+def _memoize(plan: Plan, cache: OutputCache) -> models.Memoize:
+    config_map = models.LocalObjectReference(name=plan.names.cache)
+    return models.Memoize(cache=models.Cache(config_map=config_map), key=cache.key, max_age=f"{cache.seconds}s")
+
+
+def _mutex(name: str | None) -> models.Synchronization | None:
+    return None if name is None else models.Synchronization(mutexes=[models.Mutex(name=name)])
+
+
+def _resources(resources: Resources, gpu: GpuProfile | None) -> ContainerResources:
+    """Build requests and limits: memory is both, GPUs are whole."""
+    return ContainerResources(
+        cpu_request=resources.cpu,
+        memory_request=resources.memory,
+        memory_limit=resources.memory,
+        gpus=resources.gpu if gpu is not None else None,
+        gpu_flag=gpu.resource if gpu is not None else None,
+    )
+
+
+def _placement(gpu: GpuProfile | None) -> Mapping[str, Any]:
+    """Return the fields by which a pod gets to a node with its GPU."""
+    if gpu is None:
+        return {}
+    tolerations = [models.Toleration(key=key, operator="Exists", effect="NoSchedule") for key in gpu.tolerations]
+    return {
+        "node_selector": dict(gpu.node_selector) or None,
+        "tolerations": tolerations or None,
+        # a template has no field for it
+        "pod_spec_patch": json.dumps({"runtimeClassName": gpu.runtime_class}) if gpu.runtime_class else None,
+    }
+
+
+def _volumes(gpu: GpuProfile | None) -> list[EmptyDirVolume]:
+    """Build the folders of a step: its work, and shared memory beside a GPU."""
+    work = EmptyDirVolume(name="work", mount_path=WORK)
+    if gpu is None or gpu.shared_memory is None:
+        return [work]
+    size = models.Quantity(root=gpu.shared_memory)
+    return [work, EmptyDirVolume(name="shared-memory", mount_path="/dev/shm", medium="Memory", size_limit=size)]  # noqa: S108

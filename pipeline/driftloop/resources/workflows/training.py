@@ -1,0 +1,437 @@
+"""`P-train`: turns data into a release, and starts the release's rollout."""
+
+from dataclasses import replace
+
+from driftloop.contract.names import ON_NEW_DATA
+from driftloop.plan import Monitor, Plan, Step
+from driftloop.plan.plan import seconds
+from driftloop.resources import parts
+from driftloop.resources.workflows.retries import own_retries, total_seconds, user_retries
+from driftloop.resources.workflows.steps import (
+    CLAIM,
+    COMPONENT,
+    IN,
+    OUT,
+    PARAMETERS,
+    RUN,
+    InputArtifact,
+    InputParameter,
+    ObjectCreation,
+    OutputCache,
+    OutputParameter,
+    ParameterEquals,
+    StepGraph,
+    WorkflowNode,
+    WorkflowOutline,
+    WorkflowParameter,
+    WorkflowStep,
+    artifact_from,
+    artifact_to,
+    finish_step,
+    own_step,
+    parameter_of,
+)
+from driftloop.spec.resources import Resources
+
+QUEUEING = 6 * 3600
+"""Seconds a run may spend beside its users' functions: our own steps, and pods waiting for room."""
+
+_DECISION, _CAUSE = "{{workflow.parameters.decision}}", "{{workflow.parameters.cause}}"
+_MEDIUM = Resources(cpu="100m", memory="512Mi")
+_FIT = Resources(cpu="250m", memory="1Gi")
+_PASSED = ParameterEquals("gate", "passed", "true")
+
+
+def training_outline(plan: Plan) -> WorkflowOutline:
+    """Build the workflow of a run: claim, the loop from snapshot to register, and the look for new data."""
+    claim, steps = _claim(plan), loop_steps(plan)
+    loop = StepGraph(
+        name="loop",
+        needs=("claim",),
+        when=ParameterEquals("claim", "claimed", "true"),
+        nodes=steps,
+        parallelism=plan.train.search.parallelism if plan.train.search is not None else None,
+        # the claim keeps runs apart; this does even when one that still runs was given up as lost
+        mutex=plan.names.train,
+    )
+    main = StepGraph(name="main", nodes=(claim, loop))
+    finish = finish_step(plan, "finish", "{{workflow.name}}", ("--decision", _DECISION))
+    return WorkflowOutline(
+        name=plan.names.train,
+        nodes=(main, *_look_for_data(plan, main), loop, claim, *steps, finish),
+        parameters=(
+            WorkflowParameter("decision", "Decision id; a schedule leaves it empty", value=""),
+            WorkflowParameter("cause", "Why this run was started", value="schedule"),
+        ),
+        entrypoint=main.name,
+        on_exit=finish.name,
+        deadline=_deadline(plan),
+        lineage=("decision",),
+    )
+
+
+def loop_steps(plan: Plan) -> tuple[WorkflowStep | ObjectCreation, ...]:
+    """Build the steps of the loop, in order."""
+    fits = tuple(_fit(plan, monitor) for monitor in plan.monitors)
+    data = _data_steps(plan)
+    prepared = data[-1].name if data else "snapshot"
+    return (
+        _snapshot(plan),
+        *data,
+        _split(plan, prepared),
+        _trial(plan),
+        _pick(plan),
+        _evaluate(plan),
+        _gate(plan),
+        *fits,
+        _store(plan, fits),
+        _register(plan),
+        _rollout(plan),
+    )
+
+
+def _deadline(plan: Plan) -> int:
+    """Return the seconds after which a run is given up: its steps' limits, and time for pods that wait for room.
+
+    A pod's limit counts from its start, so one that never finds a node would keep the run, and its lease, for good.
+    """
+    train, evaluate = plan.train, plan.evaluate
+    parallel = train.search.parallelism if train.search is not None else 1
+    rounds = -(-len(plan.trials) // parallel)
+    trial = total_seconds(int(train.timeout.total_seconds()), train.retries)
+    evaluation = total_seconds(2 * int(evaluate.timeout.total_seconds()), evaluate.retries)
+    data = sum(total_seconds(step.seconds, step.retries) for step in plan.steps)
+    return rounds * trial + data + evaluation + QUEUEING
+
+
+def _look_for_data(plan: Plan, main: StepGraph) -> tuple[WorkflowNode, ...]:
+    if plan.train.new_data is None:
+        return ()
+    look = own_step(
+        plan,
+        "look",
+        ("look", "--pipeline", plan.names.pipeline, "--uri", plan.data, "--out", PARAMETERS),
+        variables=parts.S3,
+        outputs=(OutputParameter("new"),),
+        retries=2,
+    )
+    when = ParameterEquals(look.name, "new", "true")
+    return StepGraph(name=ON_NEW_DATA, nodes=(look, replace(main, needs=(look.name,), when=when))), look
+
+
+def _claim(plan: Plan) -> WorkflowStep:
+    names = plan.names
+    return own_step(
+        plan,
+        "claim",
+        (
+            *("claim", "--pipeline", names.pipeline, "--namespace", names.namespace),
+            *("--run", "{{workflow.name}}", "--decision", _DECISION, "--cause", _CAUSE),
+            *("--out", PARAMETERS),
+        ),
+        variables=parts.NATS,
+        outputs=(OutputParameter("claimed"),),
+        reaches=CLAIM,
+    )
+
+
+def _snapshot(plan: Plan) -> WorkflowStep:
+    cached = plan.train.cache is not None or any(step.cache is not None for step in plan.steps)
+    return own_step(
+        plan,
+        "snapshot",
+        (
+            *("snapshot", "--pipeline", plan.names.pipeline, "--run", "{{workflow.name}}"),
+            *("--uri", plan.data, "--out", OUT),
+        ),
+        variables=(*parts.S3, *parts.GIT),
+        outputs=(
+            *(artifact_to(name, f"{RUN}/{name}") for name in ("snapshot", "data", "production")),
+            *((OutputParameter("digest"),) if cached else ()),
+        ),
+        resources=_MEDIUM,
+        retries=2,
+    )
+
+
+def _data_digest() -> InputParameter:
+    return InputParameter("digest", parameter_of("snapshot", "digest"))
+
+
+def _data_steps(plan: Plan) -> tuple[WorkflowStep, ...]:
+    before = ("snapshot", *(_data_step_name(step) for step in plan.steps))
+    return tuple(_data_step(plan, step, name) for name, step in zip(before, plan.steps, strict=False))
+
+
+def _data_step_name(step: Step) -> str:
+    return f"data-{step.name}"
+
+
+def _data_step(plan: Plan, step: Step, before: str) -> WorkflowStep:
+    command, arguments = step.command[:1], step.command[1:]
+    if step.run is not None:
+        command = ("driftloop-train",)
+        arguments = (
+            *("call", step.run, "--data", f"{IN}/data", "--out", f"{OUT}/data"),
+            *("--timeout", str(step.seconds)),
+        )
+    digest: tuple[InputParameter, ...] = ()
+    cache = None
+    if step.cache is not None:
+        digest = (_data_digest(),)
+        cache = OutputCache(step.cache, f"{{{{inputs.parameters.digest}}}}-{step.key}")
+    return WorkflowStep(
+        name=_data_step_name(step),
+        needs=(before,),
+        image=step.image,
+        command=command,
+        arguments=arguments,
+        inputs=(*digest, artifact_from(before, "data")),
+        outputs=(artifact_to("data", f"{RUN}/steps/{step.name}"),),
+        resources=step.resources,
+        gpu=plan.gpu(step.resources),
+        deadline=step.seconds + 60,
+        retries=user_retries(step.retries),
+        cache=cache,
+    )
+
+
+def _split(plan: Plan, before: str) -> WorkflowStep:
+    return WorkflowStep(
+        name="split",
+        needs=(before,),
+        image=plan.train_image,
+        command=("driftloop-train",),
+        arguments=(
+            *("split", "--data", f"{IN}/data", "--out", f"{OUT}/split"),
+            *("--heldout", str(plan.heldout)),
+        ),
+        inputs=(artifact_from(before, "data"),),
+        outputs=tuple(
+            artifact_to(part, f"{RUN}/split/{part}", path=f"{OUT}/split/{part}") for part in ("train", "heldout")
+        ),
+        resources=_MEDIUM,
+        deadline=1800,
+        retries=own_retries(0),
+    )
+
+
+def _trial(plan: Plan) -> WorkflowStep:
+    train, cache = plan.train, seconds(plan.train.cache)
+    limit = seconds(train.timeout) or 1
+    trial = f"{RUN}/trials/{{{{inputs.parameters.trial}}}}"
+    # what an earlier try of this trial left; none on the first
+    kept = f"{RUN}/checkpoints/{{{{inputs.parameters.trial}}}}"
+    checkpoint = InputArtifact("checkpoint", f"{IN}/checkpoint", key=kept, optional=True)
+    key = (_data_digest(), InputParameter("key", "{{item.key}}")) if cache else ()
+    metadata = f"{OUT}/trial/metadata.yaml"
+    return WorkflowStep(
+        name="train",
+        needs=("split",),
+        image=plan.train_image,
+        command=("driftloop-train",),
+        arguments=(
+            *("call", train.run, "--parameters", "{{inputs.parameters.parameters}}"),
+            *("--data", f"{IN}/split/train", "--out", f"{OUT}/model", "--metadata", metadata),
+            *("--trial", "{{inputs.parameters.trial}}", "--metrics", PARAMETERS),
+            *("--timeout", str(limit)),
+            *(("--home", trial) if cache else ()),
+            *(("--checkpoint", f"{OUT}/checkpoint", "--resume", f"{IN}/checkpoint") if train.checkpoint else ()),
+        ),
+        inputs=(
+            InputParameter("trial", "{{item.trial}}"),
+            InputParameter("parameters", "{{item.parameters}}"),
+            *key,
+            artifact_from("split", "train", path=f"{IN}/split/train"),
+            *((checkpoint,) if train.checkpoint else ()),
+        ),
+        outputs=(
+            artifact_to("model", f"{trial}/model"),
+            artifact_to("metadata", f"{trial}/metadata.yaml", path=metadata),
+            *((artifact_to("checkpoint", kept, optional=True),) if train.checkpoint else ()),
+            *map(OutputParameter, ("trial", "metrics", *(("home",) if cache else ()))),
+        ),
+        resources=train.resources,
+        gpu=plan.gpu(train.resources),
+        deadline=limit + 120,
+        retries=user_retries(train.retries, resumes=train.checkpoint),
+        cache=OutputCache(cache, "{{inputs.parameters.digest}}-{{inputs.parameters.key}}") if cache else None,
+        # an object, not its text: Argo pastes a text item with its quotes escaped once too often
+        items=tuple(
+            {"trial": str(trial.number), "parameters": dict(trial.parameters), **({"key": key} if cache else {})}
+            for trial, key in zip(plan.trials, plan.trial_keys, strict=True)
+        ),
+    )
+
+
+def _picked(plan: Plan) -> InputParameter:
+    """Return the trial that was picked: by its number, or by its folder, since a cached one is another run's."""
+    name = "trial" if plan.train.cache is None else "home"
+    return InputParameter(name, parameter_of("pick", name))
+
+
+def _picked_key(plan: Plan, name: str) -> str:
+    """Return the key of a file or folder that the picked trial left."""
+    picked = f"{{{{inputs.parameters.{_picked(plan).name}}}}}"
+    folder = picked if plan.train.cache is not None else f"{RUN}/trials/{picked}"
+    return f"{folder}/{name}"
+
+
+def _pick(plan: Plan) -> WorkflowStep:
+    search = plan.train.search
+    best = ("--metric", search.best.metric, "--goal", search.best.goal) if search is not None else ()
+    return own_step(
+        plan,
+        "pick",
+        ("pick", "--trials", "{{inputs.parameters.trials}}", *best, "--out", PARAMETERS),
+        needs=("train",),
+        inputs=(InputParameter("trials", "{{tasks.train.outputs.parameters}}"),),
+        outputs=tuple(map(OutputParameter, dict.fromkeys(("trial", _picked(plan).name)))),
+    )
+
+
+def _evaluate(plan: Plan) -> WorkflowStep:
+    limit = seconds(plan.evaluate.timeout) or 1
+    return WorkflowStep(
+        name="evaluate",
+        needs=("pick",),
+        image=plan.evaluate_image,
+        command=("driftloop-train",),
+        arguments=(
+            *("evaluate", plan.evaluate.run, "--model", f"{IN}/model"),
+            *("--production", f"{IN}/production", "--data", f"{IN}/split/heldout"),
+            *("--out", f"{OUT}/evaluation", "--timeout", str(limit)),
+        ),
+        inputs=(
+            _picked(plan),
+            InputArtifact("model", f"{IN}/model", key=_picked_key(plan, "model")),
+            artifact_from("split", "heldout", path=f"{IN}/split/heldout"),
+            artifact_from("snapshot", "production"),
+        ),
+        outputs=(artifact_to("evaluation", f"{RUN}/evaluation"),),
+        resources=plan.evaluate.resources,
+        gpu=plan.gpu(plan.evaluate.resources),
+        deadline=2 * limit + 120,
+        retries=user_retries(plan.evaluate.retries),
+    )
+
+
+def _gate(plan: Plan) -> WorkflowStep:
+    return own_step(
+        plan,
+        "gate",
+        ("gate", "--gates", plan.gates, "--metrics", f"{IN}/evaluation/metrics.json", "--out", OUT),
+        needs=("evaluate",),
+        inputs=(artifact_from("evaluate", "evaluation"),),
+        outputs=(artifact_to("verdict", f"{RUN}/verdict"), OutputParameter("passed")),
+    )
+
+
+def _fit(plan: Plan, monitor: Monitor) -> WorkflowStep:
+    return WorkflowStep(
+        name=f"fit-{monitor.name}",
+        needs=("gate",),
+        when=_PASSED,
+        image=plan.platform.monitor,
+        command=("driftloop-detector",),
+        arguments=(
+            *("fit", "--detector", monitor.config, "--reference", f"{IN}/split/train/recent"),
+            *("--features", plan.features, "--out", f"{OUT}/detector"),
+        ),
+        inputs=(artifact_from("split", "train", path=f"{IN}/split/train"),),
+        outputs=(artifact_to("detector", f"{RUN}/detectors/{monitor.name}"),),
+        resources=_FIT,
+        deadline=1800,
+        retries=own_retries(0),
+    )
+
+
+def _store(plan: Plan, fits: tuple[WorkflowStep, ...]) -> WorkflowStep:
+    metadata = InputArtifact("metadata", f"{IN}/trial/metadata.yaml", key=_picked_key(plan, "metadata.yaml"))
+    return own_step(
+        plan,
+        "store",
+        (
+            *("store", "--run", "{{workflow.name}}", "--trial", f"{IN}/trial"),
+            *("--snapshot", f"{IN}/snapshot", "--evaluation", f"{IN}/evaluation"),
+            *(("--detectors", f"{IN}/detectors") if fits else ()),
+            *("--out", OUT),
+        ),
+        needs=tuple(fit.name for fit in fits) or ("gate",),
+        when=None if fits else _PASSED,
+        inputs=(
+            _picked(plan),
+            InputArtifact("model", f"{IN}/trial/model", key=_picked_key(plan, "model")),
+            metadata,
+            artifact_from("snapshot", "snapshot"),
+            artifact_from("evaluate", "evaluation"),
+            *(
+                artifact_from(
+                    f"fit-{monitor.name}",
+                    "detector",
+                    path=f"{IN}/detectors/{monitor.name}",
+                    to=f"detector-{monitor.name}",
+                )
+                for monitor in plan.monitors
+            ),
+        ),
+        outputs=(
+            artifact_to("release", f"{RUN}/release"),
+            OutputParameter("model-digest"),
+            OutputParameter("data-digest"),
+        ),
+        resources=_MEDIUM,
+    )
+
+
+def _register(plan: Plan) -> WorkflowStep:
+    digests = ("model-digest", "data-digest")
+    return own_step(
+        plan,
+        "register",
+        (
+            *("register", "--pipeline", plan.names.pipeline, "--run", "{{workflow.name}}"),
+            *("--cause", _CAUSE),
+            *("--model-digest", "{{inputs.parameters.model-digest}}"),
+            *("--data-digest", "{{inputs.parameters.data-digest}}"),
+            *("--metrics", f"{IN}/evaluation/metrics.json"),
+            *(("--detectors",) if plan.monitors else ()),
+            *("--out", PARAMETERS),
+        ),
+        needs=("store",),
+        variables=(*parts.S3, *parts.GIT),
+        inputs=(
+            *(InputParameter(name, parameter_of("store", name)) for name in digests),
+            artifact_from("evaluate", "evaluation"),
+        ),
+        outputs=(OutputParameter("phase"), OutputParameter("release")),
+        retries=2,
+    )
+
+
+def _rollout(plan: Plan) -> ObjectCreation:
+    names = plan.names
+    return ObjectCreation(
+        name="rollout",
+        needs=("register",),
+        when=ParameterEquals("register", "phase", "shadow"),
+        inputs=(InputParameter("release", parameter_of("register", "release")),),
+        manifest={
+            "apiVersion": "argoproj.io/v1alpha1",
+            "kind": "Workflow",
+            "metadata": {
+                "name": f"{names.release}-{{{{inputs.parameters.release}}}}",
+                "namespace": names.namespace,
+                "labels": parts.labels(names, COMPONENT),
+            },
+            "spec": {
+                "workflowTemplateRef": {"name": names.release},
+                "arguments": {
+                    "parameters": [
+                        {"name": "release", "value": "{{inputs.parameters.release}}"},
+                        {"name": "run", "value": "{{workflow.name}}"},
+                    ]
+                },
+            },
+        },
+    )

@@ -1,0 +1,69 @@
+"""The decision service put together: state, loop, HTTP."""
+
+from dataclasses import dataclass
+
+import aiohttp
+from prometheus_client import CollectorRegistry
+
+from driftloop.clients.kubernetes import Kubernetes
+from driftloop.clients.nats import connect, ensure_contract_stream
+from driftloop.contract.streams import DEAD_LETTERS
+from driftloop.retrain.store import DecisionStore
+from driftloop.services.application import ApplicationServer
+from driftloop.services.bootstrap import serve_http
+from driftloop.services.decision.door import Door
+from driftloop.services.decision.loop import Loop
+from driftloop.services.decision.settings import Settings
+
+
+@dataclass(frozen=True)
+class DecisionOptions:
+    """Options and environment of the decision service."""
+
+    namespace: str
+    pipeline: str
+    settings: Settings
+    webhook: str
+    broker: str
+    nats_url: str
+    token: str
+    kubernetes_url: str | None
+    host: str
+    port: int
+
+
+async def serve(options: DecisionOptions) -> None:
+    """Run until cancelled."""
+    namespace, pipeline = options.namespace, options.pipeline
+    client = await connect(options.nats_url, name=f"{pipeline}-decision", wait=60)
+    js = client.jetstream(timeout=5)
+    registry = CollectorRegistry()
+    try:
+        await ensure_contract_stream(js, DEAD_LETTERS)
+        store = await DecisionStore.open(js, namespace, pipeline)
+        async with aiohttp.ClientSession(trust_env=True) as session:
+            loop = Loop(
+                store,
+                options.settings.policy,
+                namespace=namespace,
+                pipeline=pipeline,
+                session=session,
+                webhook=options.webhook,
+                token=options.token,
+                broker=options.broker,
+                kubernetes=Kubernetes.at(options.kubernetes_url) if options.kubernetes_url else None,
+                registry=registry,
+            )
+            door = Door(
+                loop,
+                js,
+                namespace=namespace,
+                pipeline=pipeline,
+                on=options.settings.on,
+                token=options.token,
+                registry=registry,
+            )
+            async with serve_http(ApplicationServer(door.application()), options.host, options.port):
+                await loop.run()
+    finally:
+        await client.close()

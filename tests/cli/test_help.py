@@ -1,0 +1,32 @@
+"""The help of every command has a description, an example, and a text for every option."""
+
+from collections.abc import Iterator
+
+import click
+import pytest
+
+from driftloop.cli.root import root
+
+
+def commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        yield " ".join((*path, name)), command
+        if isinstance(command, click.Group):
+            yield from commands(command, (*path, name))
+
+
+COMMANDS = dict(commands(root))
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_describes_the_command_its_options_and_shows_an_example(name: str) -> None:
+    command = COMMANDS[name]
+    assert command.help
+    examples = (command.epilog or "").partition("Examples:\n")[2].splitlines()
+    assert any("driftloop" in line for line in examples)
+    for parameter in command.params:
+        if isinstance(parameter, click.Option):
+            assert parameter.help, parameter.name

@@ -1,0 +1,106 @@
+"""The reference of the spec as Markdown, made from the models: each field, its type, default and docstring."""
+
+from collections.abc import Iterator
+from typing import Any, get_args
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from driftloop.spec.base import tag
+from driftloop.spec.load import schema
+from driftloop.spec.model import Pipeline
+
+_INTRO = """\
+# The spec
+
+Made from the models in `pipeline/driftloop/spec`; `pipeline.schema.json` beside this page is the same for editors.
+Put `# yaml-language-server: $schema=…/pipeline.schema.json` at the top of a spec and the editor completes it.
+Unknown keys are errors. Durations are written `250ms`, `30s`, `10m`, `6h` or `7d`.
+"""
+
+
+def reference() -> str:
+    """Return the whole page."""
+    definitions: dict[str, Any] = schema()["$defs"]
+    parts = [_INTRO]
+    for title, model in _models("", "", Pipeline, set()):
+        described = definitions.get(model.__name__, {"properties": schema()["properties"]})
+        parts.append(f"\n## {title or 'The file'}\n\n{(model.__doc__ or '').strip()}\n\n")
+        parts.append("| field | type | default | |\n|---|---|---|---|\n")
+        for name, field in model.model_fields.items():
+            key = field.alias or name
+            shown = described["properties"][key]
+            parts.append(f"| `{key}` | {_type(shown)} | {_default(field, shown)} | {field.description or ''} |\n")
+    return "".join(parts)
+
+
+def _models(
+    path: str, variant: str, model: type[BaseModel], seen: set[type[BaseModel]]
+) -> Iterator[tuple[str, type[BaseModel]]]:
+    yield path + variant, model
+    for name, field in model.model_fields.items():
+        step = f"{path}.{field.alias or name}".lstrip(".")
+        inner = list(_inside(field.annotation))
+        fresh = [submodel for submodel in inner if submodel not in seen]
+        seen.update(fresh)
+        for submodel in fresh:
+            tagged = tag(submodel)
+            yield from _models(step, f" ({tagged[1]})" if tagged and len(inner) > 1 else "", submodel, seen)
+
+
+def _inside(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _inside(argument)
+
+
+def _type(shown: dict[str, Any]) -> str:
+    match shown:
+        case {"const": value}:
+            return f"`{value}`"
+        case {"enum": values}:
+            return " \\| ".join(f"`{value}`" for value in values)
+        case {"anyOf": choices} | {"oneOf": choices}:
+            return " or ".join(dict.fromkeys(_type(choice) for choice in choices if choice.get("type") != "null"))
+        case {"$ref": name}:
+            return f"{str(name).rpartition('/')[2]}"
+        case {"type": "array", "items": items}:
+            return f"list of {_type(items)}"
+        case {"type": "object", "additionalProperties": values} if isinstance(values, dict):
+            return f"name: {_type(values)}"
+        case {"type": list() as types}:
+            return " or ".join(types)
+        case {"type": "string", "examples": [first, *_]}:
+            return f"text, such as `{first}`"
+        case {"type": "string"}:
+            return "text"
+        case {"type": kind}:
+            return f"{kind}{_bounds(shown)}"
+        case _:
+            return ""
+
+
+def _bounds(shown: dict[str, Any]) -> str:
+    low, high = shown.get("minimum"), shown.get("maximum")
+    above, below = shown.get("exclusiveMinimum"), shown.get("exclusiveMaximum")
+    if low is not None and high is not None:
+        return f" {low} to {high}"
+    if above is not None and below is not None:
+        return f" between {above} and {below}"
+    if low is not None:
+        return f" from {low}"
+    return ""
+
+
+def _default(field: FieldInfo, shown: dict[str, Any]) -> str:
+    if field.is_required():
+        return "*needed*"
+    if isinstance(field.get_default(call_default_factory=True), BaseModel):
+        return "see below"
+    default = shown.get("default")
+    if default is None or default == {}:
+        return ""
+    if isinstance(default, list):
+        return f"`[{', '.join(map(str, default))}]`"
+    return f"`{str(default).lower() if isinstance(default, bool) else default}`"
