@@ -29,7 +29,7 @@ QUESTIONS = {
 }
 
 
-COMING = {"driftloop.local.argo_run.check", "docs/reference/contract.md", "pipeline/driftloop/contract/events.py"}
+COMING: set[str] = {"driftloop.local.argo_run.check"}
 """Named or written before the other half of it is; empty this set as they come."""
 
 

@@ -57,7 +57,7 @@ def strings_of(tree: ast.Module) -> Iterator[tuple[int, str]]:
         r"^cluster/$",
         r"/pipelines/$",
         r"^runs/",
-        r"^/work",
+        r"^/work(/|$)",
     ],
 )
 def test_a_name_of_the_contract_is_written_once(pattern: str) -> None:

@@ -6,10 +6,11 @@ from pathlib import Path
 import click
 
 from driftloop.clients import cancellation
+from driftloop.contract.trees import SPEC
 from driftloop.demo.screen import Screen
 from driftloop.demo.tour import empty_folder, run_demo
 from driftloop.local.ground.state import State
-from driftloop.operations.starters import SPEC, STARTERS
+from driftloop.operations.starters import STARTERS
 
 EXAMPLES = """\b
 Examples:

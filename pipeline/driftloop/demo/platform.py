@@ -21,6 +21,7 @@ from driftloop.clients.kubernetes import Kubernetes, KubernetesUnreachableError
 from driftloop.clients.nats import connection, keys
 from driftloop.clients.s3 import Store, location
 from driftloop.contract import trees
+from driftloop.contract.names import FLUX_NAMESPACE
 from driftloop.contract.streams import VERDICTS, WORKFLOWS, verdict_subjects
 from driftloop.errors import LocalError
 from driftloop.local.ground.state import State
@@ -136,7 +137,7 @@ class Platform:
 
     def release(self, commit: str = "main") -> Release:
         """Return the release of a commit, by default of the tip."""
-        path = f"deployments/{self.name}/release.yaml"
+        path = trees.release_path(self.name)
         return record.load(_git(self.state.repository, "show", f"{commit}:{path}"), path=path)
 
     def port(self, part: str) -> int:
@@ -167,7 +168,7 @@ class Platform:
         api = Kubernetes.at(f"http://127.0.0.1:{self.port('api')}")
         for tree in trees.TREES:
             try:
-                kustomization = api.kustomization("flux-system", f"{self.name}-{tree}")
+                kustomization = api.kustomization(FLUX_NAMESPACE, f"{self.name}-{tree}")
             except KubernetesUnreachableError:
                 return None
             revision = str((kustomization or {}).get("status", {}).get("lastAppliedRevision", ""))

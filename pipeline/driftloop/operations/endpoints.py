@@ -8,6 +8,7 @@ from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import ProxyHandler, Request, build_opener
 
+from driftloop.contract.platform import WEBHOOK_TOKEN
 from driftloop.errors import LocalError
 from driftloop.local.ground.state import State
 
@@ -48,7 +49,7 @@ def find_endpoint(state: State, name: str, *, suffix: str, port: int) -> Endpoin
             f"pipeline `{name}` does not run in {state.root}, running: {listed}",
             hint="`driftloop up SPEC` runs it; it may take a moment after a commit",
         )
-    token = str(_read_json(state.platform, state)["secret"]["webhook-token"])
+    token = str(_read_json(state.platform, state)["secret"][WEBHOOK_TOKEN.key])
     return Endpoint(host, addresses[f"{host}:{port}"], token)
 
 

@@ -2,6 +2,7 @@
 
 import json
 
+from driftloop.contract.platform import ACCESS_KEY, GIT_URL, S3_ENDPOINT, S3_REGION, SECRET_KEY
 from driftloop.errors import LocalError
 from driftloop.local.ground.state import State
 
@@ -21,10 +22,8 @@ def read_environment(state: State) -> dict[str, str]:
         raise LocalError(f"nothing was started in {state.root}", hint="start it with `driftloop up`") from error
     config, secret = platform["configMap"], platform["secret"]
     return {
-        "AWS_ENDPOINT_URL": config["s3-endpoint"],
-        "AWS_DEFAULT_REGION": config["s3-region"],
-        "AWS_ACCESS_KEY_ID": secret["accesskey"],
-        "AWS_SECRET_ACCESS_KEY": secret["secretkey"],
+        **{setting.environment: config[setting.key] for setting in (S3_ENDPOINT, S3_REGION)},
+        **{setting.environment: secret[setting.key] for setting in (ACCESS_KEY, SECRET_KEY)},
         "DRIFTLOOP_GATEWAY": f"http://127.0.0.1:{state.known_ports()['gateway']}",
-        "DRIFTLOOP_GIT_URL": config["git-url"],
+        GIT_URL.environment: config[GIT_URL.key],
     }

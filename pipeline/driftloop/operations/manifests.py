@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from driftloop.check import Finding, World, judged
+from driftloop.contract import trees
 from driftloop.errors import RenderError
 from driftloop.text.read import MAX_BYTES
 
@@ -94,7 +95,7 @@ def _roots(schemas: Mapping[str, Any]) -> dict[str, str]:
 
 def is_spec(file: Path) -> bool:
     """Return True for a file whose apiVersion is ours, or that has none."""
-    if file.name in ("kustomization.yaml", "kustomization.yml"):
+    if file.name in (trees.KUSTOMIZATION, "kustomization.yml"):
         return False
     try:
         with file.open("rb") as stream:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from driftloop.contract import trees
 from driftloop.operations import files
 from driftloop.operations.impact import Impact, impact
 from driftloop.operations.target import Target
@@ -25,7 +26,7 @@ def preview_commit(spec: Path, text: str, existing: Mapping[str, str], *, cluste
     `text` is the spec's text, which with new pins is not yet that of the file.
     """
     name = read_name(spec)
-    new = rendered(text, existing.get(f"deployments/{name}/release.yaml"), path=str(spec), cluster=cluster)
+    new = rendered(text, existing.get(trees.release_path(name)), path=str(spec), cluster=cluster)
     old = owned(existing, new, pipeline=name)
     return Preview(name, impact(old, new, pipeline=name), tuple(diff(old, new)))
 
@@ -38,6 +39,5 @@ def read_name(spec: Path) -> str:
 def read_committed(target: Target, name: str, *, cluster: str) -> Mapping[str, str]:
     """Return the files of a pipeline at the tip of the cluster repository, by path."""
     tree = target.repository.tree(target.repository.tip())
-    folders = tuple(f"{part}/{name}/" for part in ("workflows", "deployments", "monitors"))
-    flux = f"cluster/{cluster}/pipelines/{name}.yaml"
+    folders, flux = trees.pipeline_folders(name), trees.flux_path(cluster, name)
     return {path: tree[path] for path in tree if path.startswith(folders) or path == flux}

@@ -227,7 +227,7 @@ class Stage:
 
 def removal(name: str) -> tuple[Stage, ...]:
     """Return the commits in the order a cluster needs: listeners, the event bus, the Flux objects, the folders."""
-    workflows = f"workflows/{name}"
+    workflows = trees.tree_folder(trees.WORKFLOWS, name)
     return (
         Stage(
             f"Stop the triggers of {name}",
@@ -262,7 +262,7 @@ def remove_stage(repository: Repository, name: str, stage: Stage, *, cause: str 
 
 def _kept_folders(tree: Tree, gone: list[str]) -> dict[str, str | None]:
     """Keep the folder of a cluster without pipelines: Flux would report a missing path and prune nothing."""
-    clusters = {"/".join(path.split("/")[:2]) for path in gone if path.startswith("cluster/")}
+    clusters = {"/".join(path.split("/")[:2]) for path in gone if path.startswith(f"{trees.CLUSTER}/")}
     left = {path for path in tree if path not in gone}
     return {f"{c}/.gitkeep": "" for c in clusters if not any(path.startswith(f"{c}/") for path in left)}
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from driftloop import __version__
+from driftloop.contract.trees import SPEC
 from driftloop.errors import SpecError
 
 STARTER = Path(__file__).resolve().parent / "starter"
@@ -13,7 +14,6 @@ EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 """In a checkout; a wheel carries the examples beside the starter."""
 
 SUFFIXES = {".yaml", ".py", ".txt", ".in", ""}
-SPEC = "pipeline.yaml"
 NAME = r"[a-z]([-a-z0-9]{0,32}[a-z0-9])?"
 
 

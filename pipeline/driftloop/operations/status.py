@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from driftloop.contract.trees import DEPLOYMENTS
 from driftloop.errors import LocalError
 from driftloop.local.ground import addresses, binaries, memory
 from driftloop.local.ground.state import State
@@ -194,7 +195,7 @@ def _read_releases(state: State) -> dict[str, Json]:
     """Return phase, versions and weights of each pipeline at the tip of the branch."""
     git = [binaries.git(), f"--git-dir={state.repository}"]
     paths = subprocess.run(
-        [*git, "ls-tree", "-r", "--name-only", addresses.BRANCH, "deployments/"],
+        [*git, "ls-tree", "-r", "--name-only", addresses.BRANCH, f"{DEPLOYMENTS}/"],
         capture_output=True,
         text=True,
         check=False,

@@ -6,12 +6,13 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, PlainSerializer, PlainValidator, WithJsonSchema
 
+from driftloop.contract.names import API_GROUP, NAME_LABEL
 from driftloop.spec.base import SpecModel
 from driftloop.spec.values import duration, written
 
 _PART = r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
 _HOST = r"(?=.{1,253}/)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
-_OWN = ("app.kubernetes.io/", "driftloop.dev/")
+_OWN = (NAME_LABEL.removesuffix("name"), f"{API_GROUP}/")
 
 
 def _key(text: str) -> str:

@@ -6,7 +6,7 @@ import click
 
 from driftloop.clients import events, sdk
 from driftloop.clients.events import EventRefusedError
-from driftloop.contract.events import NAMESPACE, PIPELINE, run_id
+from driftloop.contract.events import NAMESPACE, PIPELINE, RUN_STARTED, event_source, run_id
 from driftloop.contract.names import Names
 from driftloop.retrain import store as decisions
 from driftloop.retrain.decision import Claim, State, claimed
@@ -39,8 +39,8 @@ def command(*, pipeline: str, namespace: str, run: str, decision: str, cause: st
     options.say(f"claimed by {run} because of {cause}" if won else f"not claimed: {_why(state, run)}")
     if won:
         event = events.make(
-            "dev.driftloop.run.started",
-            f"driftloop/{namespace}/{pipeline}",
+            RUN_STARTED,
+            event_source(namespace, pipeline),
             {"pipeline": pipeline, "run": run, "decision": decision, "outcome": None, "reason": cause},
             id=run_id(namespace, pipeline, run, "started"),
             **{PIPELINE: pipeline, NAMESPACE: namespace},

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from driftloop.contract.trees import VERDICT_FILE
+from driftloop.contract.trees import METRICS_FILE, VERDICT_FILE
 from driftloop.errors import StepError
 from driftloop.release import gates as rules
 from driftloop.steps import options
@@ -24,7 +24,7 @@ Examples:
 @options.out
 def command(*, gates: str, metrics: Path, out: Path) -> None:
     """Compare the candidate's metrics with the gates; writes `passed` and verdict.json. A refusal is not a failure."""
-    file = metrics / "metrics.json" if metrics.is_dir() else metrics
+    file = metrics / METRICS_FILE if metrics.is_dir() else metrics
     verdict = rules.verdict(rules.parse(gates), _metrics(file))
     folder = out / "verdict"
     folder.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,7 @@ import click
 
 from driftloop.clients import s3
 from driftloop.clients.s3 import Location, MissingObjectError, Object, Store
-from driftloop.contract.trees import PRODUCTION_FILE, snapshot_key
+from driftloop.contract.trees import PRODUCTION_FILE, SNAPSHOT_FILE, snapshot_key
 from driftloop.errors import StepError, StoreError
 from driftloop.operations import releases as pipelines
 from driftloop.release.record import Version
@@ -61,7 +61,7 @@ def command(*, pipeline: str, run: str, uri: str, max_bytes: int, out: Path) -> 
         "objects": [{**asdict(batch), "recent": batch.key in recent} for batch in batches],
         "dataDigest": digest,
     }
-    _write_json(out / "snapshot" / "snapshot.json", document)
+    _write_json(out / "snapshot" / SNAPSHOT_FILE, document)
     # recency is part of it: it decides which rows are held out, and which ones detectors are fitted on
     layout = s3.combined_digest({f"{batch.key in recent} {batch.key}": batch.sha256 for batch in batches})
     write_parameters(out / "parameters", digest=layout.removeprefix("sha256:")[:32])

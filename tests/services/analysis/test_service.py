@@ -249,8 +249,7 @@ async def test_each_pod_of_a_predictor_counts_on_its_own(nats, monkeypatch):
             raise OSError(f"{name} is not known")
         return [f"{host}:{port}" for host in pods]
 
-    predictor = "http://{pipeline}-{release}.{namespace}.svc.cluster.local:" + str(port) + "/prometheus"
-    settings = AnalysisSettings("digits", "ml", nats.url, predictor=predictor, each_pod=True)
+    settings = AnalysisSettings("digits", "ml", nats.url, predictor_port=port, each_pod=True)
     async with (
         connection(nats.url, name="test") as js,
         TestClient(TestServer(AnalysisService(settings, js, resolve).application())) as client,

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from driftloop.clients.nats import connect
+from driftloop.contract.platform import NATS
 from driftloop.errors import LocalError
 from driftloop.local.argo import objects
 from driftloop.local.argo.store import Workflows
@@ -32,7 +33,7 @@ async def serve(state: State) -> None:
         raise LocalError(f"{error.filename} is missing", hint="`driftloop up` writes it") from None
     if killed := pod.kill_leftovers(state):
         LOG.info("stopped %d processes of steps that an earlier runner left", killed)
-    client = await connect(platform["configMap"]["nats-url"], name="argo")
+    client = await connect(platform["configMap"][NATS.key], name="argo")
     try:
         js = client.jetstream()
         workflows = await Workflows.open(js)

@@ -40,7 +40,7 @@ def settings(state: State, ports: Mapping[str, int]) -> tuple[dict[str, str], di
     secrets = {
         contract.ACCESS_KEY.key: access,
         contract.SECRET_KEY.key: secret,
-        contract.WEBHOOK_TOKEN.key: state.secret("webhook-token", 48),
+        contract.WEBHOOK_TOKEN.key: state.secret(contract.WEBHOOK_TOKEN.key, 48),
         contract.GIT_USERNAME.key: "",
         contract.GIT_PASSWORD.key: "",
         **contract.rclone_settings(f"http://{endpoint}", access, secret),

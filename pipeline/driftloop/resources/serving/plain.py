@@ -13,7 +13,16 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel
 
-from driftloop.contract.names import GATEWAY, MODEL_PORT, NAME_LABEL, PREDICTOR_PORT, RELEASE_LABEL, Names, service_host
+from driftloop.contract.names import (
+    COMPONENT_LABEL,
+    GATEWAY,
+    MODEL_PORT,
+    NAME_LABEL,
+    PREDICTOR_PORT,
+    RELEASE_LABEL,
+    Names,
+    service_host,
+)
 from driftloop.errors import PipelineError
 from driftloop.kube import apps, autoscaling, core, istio, prometheus, seldon
 from driftloop.kube.base import LabelSelector, Object, ObjectMeta, Reference
@@ -381,7 +390,7 @@ def _pod_labels(names: Names) -> Labels:
 
 
 def _release_labels(names: Names, release: str) -> Labels:
-    return {"app.kubernetes.io/name": names.pipeline, "driftloop.dev/release": release}
+    return {NAME_LABEL: names.pipeline, RELEASE_LABEL: release}
 
 
 def _series_labels(names: Names, release: str | None) -> Labels:
@@ -403,7 +412,7 @@ BACKEND = Backend(
     release_labels=_release_labels,
     metrics_ports=lambda plan: (),
     scraped=prometheus.Endpoint(port="http", path="/prometheus"),
-    target_labels=("app.kubernetes.io/name", "app.kubernetes.io/component", "driftloop.dev/release"),
+    target_labels=(NAME_LABEL, COMPONENT_LABEL, RELEASE_LABEL),
     target_release="driftloop_dev_release",
     answering="logger",
     traffic=TrafficSeries(

@@ -5,6 +5,7 @@ twice, not even while one replaces the other; and the platform's alerts look at 
 so nothing is alerted on twice.
 """
 
+from driftloop.contract.names import COMPONENT_LABEL, NAME_LABEL
 from driftloop.kube.base import LabelRequirement, LabelSelector, ObjectMeta
 from driftloop.kube.prometheus import Endpoint, PodMonitor, PodMonitorSpec
 from driftloop.plan import Plan
@@ -13,7 +14,7 @@ from driftloop.resources.serving import serving_backend
 from driftloop.resources.watching import series
 
 COMPONENT = "watching"
-NAME, ROLE = "app.kubernetes.io/name", "app.kubernetes.io/component"
+NAME, ROLE = NAME_LABEL, COMPONENT_LABEL
 
 
 def services(plan: Plan) -> PodMonitor:

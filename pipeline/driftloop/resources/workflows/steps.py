@@ -8,19 +8,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from driftloop.contract.names import WORK_IN, WORK_OUT
+from driftloop.contract.names import REACHES_LABEL, WORK_IN, WORK_OUT
+from driftloop.contract.trees import WORKFLOW_RUN
 from driftloop.plan import Plan
 from driftloop.resources import parts
 from driftloop.resources.workflows.retries import RetryRule, own_retries
 from driftloop.spec.resources import GpuProfile, Resources
 
-RUN = "runs/{{workflow.name}}"
+RUN = WORKFLOW_RUN
 """Folder of a run in the bucket."""
 IN, OUT = WORK_IN, WORK_OUT
 PARAMETERS = f"{OUT}/parameters"
 """Folder with one file for each output parameter."""
 COMPONENT = "workflows"
-REACHES = "driftloop.dev/reaches"
+REACHES = REACHES_LABEL
 """Label of pods that need more than storage and git."""
 CLAIM, FINISH, JUDGE = "nats", "nats-broker", "judge"
 """Its values. A user's code reaches none of these."""

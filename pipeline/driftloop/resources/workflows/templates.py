@@ -22,7 +22,7 @@ from hera.workflows import (
 from hera.workflows import Resources as ContainerResources
 from pydantic import BaseModel
 
-from driftloop.contract.names import PLATFORM, WORK
+from driftloop.contract.names import API_GROUP, PLATFORM, WORK
 from driftloop.plan import Plan
 from driftloop.resources import parts
 from driftloop.resources.workflows.retries import RetryRule
@@ -75,7 +75,7 @@ def workflow_template(plan: Plan, outline: WorkflowOutline) -> BaseModel:
         workflow_metadata=models.WorkflowMetadata(
             labels=labels,
             labels_from={
-                f"driftloop.dev/{name}": models.LabelValueFrom(expression=f"workflow.parameters.{name}")
+                f"{API_GROUP}/{name}": models.LabelValueFrom(expression=f"workflow.parameters.{name}")
                 for name in outline.lineage
             },
         ),

@@ -1,0 +1,187 @@
+"""docs/reference/contract.md, made from `contract/`."""
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from types import ModuleType
+
+from driftloop.contract import events, names, platform, streams, trees
+
+P, N, R, D = "P", "N", "<release>", "<detector>"
+
+
+def reference() -> str:
+    """Return the whole page."""
+    return "\n\n".join(block.strip() for block in blocks()) + "\n"
+
+
+def blocks() -> Iterator[str]:
+    yield "# Contract"
+    yield (
+        "Everything that crosses from one room or program to another, once: generated from "
+        "`pipeline/driftloop/contract/`. `P` is a pipeline, `N` its namespace."
+    )
+    yield "## Names"
+    yield "`contract/names.py`. A pipeline has at most 34 characters, so object names stay within 52."
+    yield table(("name", "of"), name_rows())
+    yield "### Labels and annotations"
+    yield table(("key", "meaning"), label_rows())
+    yield "### Addresses"
+    yield "The same in every cluster; the local runtime's Envoy resolves them, too."
+    yield table(("address", "of"), address_rows())
+    yield "## Settings"
+    yield (
+        f"`contract/platform.py`: keys of the ConfigMap and the Secret `{names.PLATFORM}` in each pipeline's "
+        "namespace. Pods take single keys as environment variables."
+    )
+    yield table(
+        ("key", "object", "environment variable", "value", "example"),
+        (
+            (code(row.key), row.kind, code(row.environment), row.description, code(row.example))
+            for row in platform.SETTINGS
+        ),
+    )
+    rclone = ", ".join(map(code, platform.rclone_settings("", "", "")))
+    yield f"The Secret also holds the object store's credentials as Seldon's rclone initializer reads them: {rclone}."
+    yield "## Events"
+    yield "`contract/events.py`. Own events carry the extensions of the pipeline, its namespace and the release."
+    yield table(
+        ("type", "sent by", "received by", "data", "id"),
+        ((code(row.type), row.sender, row.receivers, row.data, row.id) for row in events.EVENT_TYPES),
+    )
+    yield "### Extension attributes"
+    yield table(("attribute", "meaning"), extension_rows())
+    yield "## Streams and buckets"
+    yield "`contract/streams.py`, on NATS JetStream. A stream of one pipeline has its names in upper case."
+    yield table(
+        ("stream", "subjects", "holds", "limits"),
+        ((code(row.name), listed(row.subjects), row.description, limits(row)) for row in all_streams()),
+    )
+    yield table(
+        ("bucket", "keys", "holds", "values kept"),
+        ((code(row.name), code(row.keys), row.description, str(row.history)) for row in streams.BUCKETS),
+    )
+    yield "## Paths"
+    yield "`contract/trees.py`: the cluster repository."
+    yield table(("path", "of"), path_rows())
+    yield "The bucket of runs:"
+    yield table(("key", "of"), key_rows())
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def code(text: str) -> str:
+    return f"`{text}`" if text else "–"
+
+
+def listed(texts: Iterable[str]) -> str:
+    return ", ".join(map(code, texts))
+
+
+def summary(member: object) -> str:
+    """Return a docstring as one line, without the full stop."""
+    return " ".join((inspect.getdoc(member) or "").split()).removesuffix(".")
+
+
+def constants(module: ModuleType) -> Iterator[tuple[str, str, str]]:
+    """Yield (name, value, docstring) of a module's documented text constants."""
+    source = inspect.getsource(module)
+    lines = source.splitlines()
+    for number, line in enumerate(lines[:-1]):
+        name, equals, _ = line.partition(" = ")
+        following = lines[number + 1]
+        if equals and name.isidentifier() and name.isupper() and following.startswith('"""'):
+            value = getattr(module, name)
+            if isinstance(value, str):
+                text = "\n".join(lines[number + 1 :])[3:].partition('"""')[0]
+                yield name, value, " ".join(text.split()).removesuffix(".")
+
+
+def name_rows() -> Iterator[tuple[str, str]]:
+    example = names.Names(P, N)
+    for name, member in vars(names.Names).items():
+        if name.startswith("_") or name in ("host",) or name.endswith("_url"):
+            continue
+        if isinstance(member, property):
+            yield code(getattr(example, name)), summary(member.fget)
+        elif inspect.isfunction(member):
+            value = member(example, *sample(member))
+            yield code(value), summary(member)
+
+
+def sample(method: Callable[..., str]) -> list[object]:
+    """Return an argument for each parameter after self."""
+    values: dict[str, object] = {"name": D, "release": R, "nodes": (), "tree": "<tree>"}
+    return [
+        values[name]
+        for name, parameter in list(inspect.signature(method).parameters.items())[1:]
+        if parameter.kind is not inspect.Parameter.KEYWORD_ONLY
+    ]
+
+
+def label_rows() -> Iterator[tuple[str, str]]:
+    for name, value, text in constants(names):
+        if name.endswith(("_LABEL", "_ANNOTATION")):
+            yield code(value), text
+
+
+def address_rows() -> Iterator[tuple[str, str]]:
+    example = names.Names(P, N)
+    yield code(names.GATEWAY_URL), "Ingress gateway"
+    yield code(names.NATS_URL), "NATS"
+    yield code(names.STORAGE_URL), "Object store"
+    for name, member in vars(names.Names).items():
+        if name.endswith("_url"):
+            if isinstance(member, property):
+                yield code(getattr(example, name)), summary(member.fget)
+            else:
+                yield code(member(example, *sample(member))), summary(member)
+
+
+def extension_rows() -> Iterator[tuple[str, str]]:
+    for _, value, text in constants(events):
+        if text.startswith("Extension"):
+            yield code(value), text.partition(": ")[2] or text
+
+
+def all_streams() -> Iterator[streams.Stream]:
+    yield streams.VERDICTS
+    yield streams.DEAD_LETTERS
+    yield streams.DetectorStreams(N, P, D, R).events_stream
+    yield streams.AnalysisStreams(N, P).responses
+    yield streams.event_bus_stream(N)
+
+
+def limits(stream: streams.Stream) -> str:
+    parts = []
+    if stream.max_age:
+        parts.append(f"{stream.max_age / streams.HOUR:g} h")
+    if stream.max_bytes > 0:
+        parts.append(
+            f"{stream.max_bytes // streams.MIB} MiB, then {'refuses' if stream.refuses_when_full else 'drops'}"
+        )
+    if stream.max_msgs_per_subject > 0:
+        parts.append(f"{stream.max_msgs_per_subject} messages a subject")
+    return "; ".join(parts) or "none"
+
+
+def path_rows() -> Iterator[tuple[str, str]]:
+    yield code(trees.spec_path(P)), "Spec, byte for byte"
+    yield code(trees.release_path(P)), "Release, the only state that automation writes"
+    for folder in trees.pipeline_folders(P):
+        yield code(folder), "Rendered objects"
+    yield code(trees.flux_path("<cluster>", P)), "Flux Kustomizations of the pipeline"
+    yield code(trees.INFRASTRUCTURE), "Platform, by hand"
+    yield code(trees.platform_folder("<cluster>")), "Settings and sealed credentials of a cluster"
+    yield code(trees.platform_path("<cluster>")), "Flux Kustomization that applies them"
+
+
+def key_rows() -> Iterator[tuple[str, str]]:
+    run = "<run>"
+    yield code(trees.run_key(run)), "Folder of a run"
+    yield code(trees.snapshot_key(run)), "Data that the run saw"
+    yield code(trees.verdict_key(run)), "Gates and how the candidate did"
+    yield code(trees.release_key(run)), "Model and detectors of the release"
+    yield code(trees.seen_key(P)), "Batches that some run has seen"
