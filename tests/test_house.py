@@ -29,7 +29,7 @@ QUESTIONS = {
 }
 
 
-COMING = {"driftloop.local.argo_run.check", "docs/reference/contract.md", "pipeline/driftloop/contract/events.py"}
+COMING = {"docs/reference/contract.md", "pipeline/driftloop/contract/events.py"}
 """Named or written before the other half of it is; empty this set as they come."""
 
 
