@@ -51,7 +51,7 @@ def test_everything_has_a_default_but_names_images_and_functions() -> None:
         (":1.0.0}\n    server", ":latest}\n    server", "must not have the tag `latest`"),
         ("s3://digits/batches", "digits", "p.yaml:8:15: spec.data.uri is `digits`, must be a bucket and a folder"),
         ("train:train", "train", "spec.train.run is `train`, must be a module and a function"),
-        ("train:train", "pipeline:train", "must not be in a module named `pipeline`"),
+        ("train:train", "driftloop:train", "must not be in a module named `driftloop`"),
         ("{model: Digits}", "{}", "p.yaml:11:3: spec.serve.model is missing, must be given"),
         ("{model: Digits}", "{model: Digits, replicas: '1'}", "spec.serve.replicas is `1`, must be a whole number"),
         ("{model: Digits}", "{model: Digits, replicas: 0}", "spec.serve.replicas is 0, must be at least 1"),
@@ -314,3 +314,8 @@ def test_the_schema_documents_every_field() -> None:
         for field, described in definition["properties"].items():
             assert described.get("description") or "$ref" in described or "const" in described, f"{name}.{field}"
         assert definition["additionalProperties"] is False, name
+
+
+def test_a_module_of_the_user_may_be_named_pipeline() -> None:
+    pipeline = load(changed("train:train", "pipeline:train"), path="p.yaml")
+    assert pipeline.spec.train.run == "pipeline:train"

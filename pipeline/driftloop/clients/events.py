@@ -1,7 +1,8 @@
 """CloudEvents 1.0 over HTTP, and the form they are kept in on a stream.
 
 The body is never decoded here: a payload that is not JSON has to travel as it came, and the hot path pays for nothing
-it does not need. `cloudevents` (the SDK) parses bodies and times eagerly, so it is what the tests hold this against.
+it does not need. The SDK parses bodies and times eagerly: `sdk` has it for programs of few events, and tests hold
+this module against it.
 """
 
 import asyncio
@@ -14,9 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
-from urllib.error import HTTPError, URLError
 from urllib.parse import quote, unquote
-from urllib.request import Request, urlopen
 
 import aiohttp
 
@@ -214,18 +213,6 @@ async def post(session: aiohttp.ClientSession, url: str, event: Event, *, timeou
         raise EventRefusedError(f"{url} can't be reached: {error or type(error).__name__}") from error
     if not 200 <= answer.status < 300:
         raise EventRefusedError(f"{url} answered {answer.status}: {text!r}", status=answer.status)
-
-
-def send(url: str, event: Event, *, timeout: float = 10.0) -> None:
-    """`post` for programs without an event loop (workflow steps)."""
-    request = Request(url, data=event.body, headers=to_http(event), method="POST")  # noqa: S310
-    try:
-        with urlopen(request, timeout=timeout):  # noqa: S310
-            return
-    except HTTPError as error:
-        raise EventRefusedError(f"{url} answered {error.code}: {error.read(200)!r}", status=error.code) from error
-    except (URLError, TimeoutError, OSError) as error:
-        raise EventRefusedError(f"{url} can't be reached: {error}") from error
 
 
 def _check(attributes: Mapping[str, str]) -> None:

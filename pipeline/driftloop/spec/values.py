@@ -60,8 +60,8 @@ def _function(text: str) -> str:
     parts = [*module.split("."), name]
     if not colon or not all(part.isidentifier() and part.isascii() and not iskeyword(part) for part in parts):
         raise ValueError("must be a module and a function in it, such as train:train or model.train:run")
-    if parts[0] == "pipeline":
-        raise ValueError("must not be in a module named `pipeline`: that name is driftloop's own; rename the file")
+    if parts[0] == "driftloop":
+        raise ValueError("must not be in a module named `driftloop`, the name of this package; rename it")
     return text
 
 

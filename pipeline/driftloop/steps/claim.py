@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from driftloop.clients import events
+from driftloop.clients import events, sdk
 from driftloop.clients.events import EventRefusedError
 from driftloop.contract.names import Names
 from driftloop.retrain import store as decisions
@@ -46,7 +46,7 @@ def command(*, pipeline: str, namespace: str, run: str, decision: str, cause: st
             namespace=namespace,
         )
         try:
-            events.send(Names(pipeline, namespace).broker_url, event)
+            sdk.send(Names(pipeline, namespace).broker_url, event)
         except EventRefusedError as error:
             # the claim counts; nothing waits for this event
             options.say(f"the event was not taken: {error.message}")

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from driftloop.clients import events
+from driftloop.clients import events, sdk
 from driftloop.clients.events import EventRefusedError
 from driftloop.clients.kubernetes import KubernetesUnreachableError
 from driftloop.clients.s3 import MissingObjectError
@@ -81,7 +81,7 @@ def command(*, pipeline: str, namespace: str, run: str, status: str, release: st
         release=record.release_id(run),
     )
     try:
-        events.send(names.broker_url, event)
+        sdk.send(names.broker_url, event)
     except EventRefusedError as error:
         options.say(f"the event was not taken: {error.message}")
 

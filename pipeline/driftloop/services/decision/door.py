@@ -11,7 +11,7 @@ from aiohttp import web
 from nats.js import JetStreamContext
 from prometheus_client import CollectorRegistry, Counter, generate_latest
 
-from driftloop.clients import events
+from driftloop.clients import events, sdk
 from driftloop.clients.nats import publish
 from driftloop.errors import StoreError
 from driftloop.retrain.decision import Alarm, End, Halt, Outcome, Resume
@@ -67,7 +67,7 @@ class Door:
 
     async def _event(self, request: web.Request) -> web.Response:
         try:
-            event = events.from_http(request.headers, await request.read())
+            event = sdk.read_event(request.headers, await request.read())
             meant = self._meaning(event)
         except events.MalformedEventError as error:
             self._events.labels("malformed").inc()
