@@ -14,7 +14,7 @@ WIDTH = 6
 
 @dataclass(frozen=True)
 class Settings:
-    """How a detector of the tests is started."""
+    """Arguments that a detector of the tests is started with."""
 
     namespace: str = "n"
     pipeline: str = "digits"

@@ -26,13 +26,13 @@ async def batches(project: Path, what: str, *kinds: str, to: Path) -> None:
 def processes_of(state: Path) -> list[str]:
     """Command lines of the processes that carry the state folder's mark."""
     mark = f"DRIFTLOOP_STATE={state.resolve()}".encode()
-    found = []
+    commands = []
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit() or int(entry.name) == os.getpid():
             continue
         try:
             if mark in (entry / "environ").read_bytes().split(b"\0"):
-                found.append((entry / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+                commands.append((entry / "cmdline").read_bytes().replace(b"\0", b" ").decode())
         except (PermissionError, FileNotFoundError, ProcessLookupError):
             continue
-    return found
+    return commands

@@ -91,7 +91,7 @@ def nats(folder: Path) -> Process:
 
 
 def url(server: Process) -> str:
-    """Where a NATS server is."""
+    """Return the URL of a NATS server."""
     return f"nats://127.0.0.1:{server.port}"
 
 

@@ -23,8 +23,8 @@ def asked(expression: str, legend: str = "") -> tuple[dict[str, dict[str, str]],
     def look(node: promql_parser.Expr) -> None:
         match node:
             case promql_parser.VectorSelector():
-                found = {one.name: one.value for one in node.matchers.matchers}
-                metrics.setdefault(node.name, {}).update(found)
+                labels = {matcher.name: matcher.value for matcher in node.matchers.matchers}
+                metrics.setdefault(node.name, {}).update(labels)
             case promql_parser.AggregateExpr() if node.modifier is not None:
                 grouped.update(node.modifier.labels)
             case promql_parser.BinaryExpr() if node.modifier is not None:

@@ -118,7 +118,7 @@ class Small:
     tokens_elsewhere: str = ""
     """Send tokens' requests on to this URL."""
     challenge: str = ""
-    """What is said to who is nobody, `{host}` filled in; the usual words when empty."""
+    """WWW-Authenticate of an answer to a request without a token, `{host}` filled in; the usual one when empty."""
     seen: list[tuple[str, str, str]] = field(default_factory=list)
     """Method, path and Authorization of every request."""
     host: str = ""

@@ -1,5 +1,6 @@
-"""The judge's doors. Responses come from the broker and are stored before they are acknowledged; numbers go out on
-`GET /judgement?production=&candidate=&since=`, where `since` is a `now` that the judge has given."""
+"""The analysis service. Responses come from the broker and are stored before they are acknowledged;
+numbers go out on `GET /judgement?production=&candidate=&since=`, where `since` is a `now` that the
+service has given."""
 
 import asyncio
 import json
@@ -43,7 +44,7 @@ QUESTIONS = 8
 
 @dataclass(frozen=True)
 class AnalysisSettings:
-    """Whose rollout is judged, and where its parts are."""
+    """Settings of the analysis of one pipeline's rollouts."""
 
     pipeline: str
     namespace: str
@@ -51,7 +52,7 @@ class AnalysisSettings:
     predictor: str = "http://{pipeline}-{release}.{namespace}.svc.cluster.local:8000/prometheus"
     """Address of a predictor's metrics."""
     each_pod: bool = False
-    """Whether predictors have several pods: each is asked on its own, since its counters are its own."""
+    """True when predictors have several pods: each is asked alone, since its counters are its own."""
     pods: str = "{pipeline}-{release}-pods.{namespace}.svc.cluster.local"
     """Name that resolves to the addresses of a predictor's pods."""
 
@@ -66,7 +67,7 @@ class AnalysisSettings:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What is kept of a response event."""
+    """The part of a response event that is stored."""
 
     request: str
     release: str
@@ -87,7 +88,7 @@ Resolve = Callable[[str, int], Awaitable[list[str]]]
 
 
 async def resolved(name: str, port: int) -> list[str]:
-    """As the cluster's DNS says."""
+    """Return the addresses that DNS has for a name; OSError when it has none."""
     found = await asyncio.get_running_loop().getaddrinfo(name, port, type=socket.SOCK_STREAM)
     hosts = {f"[{at[0]}]" if family == socket.AF_INET6 else str(at[0]) for family, _, _, _, at in found}
     return [f"{host}:{port}" for host in sorted(hosts)]
@@ -101,7 +102,7 @@ class _Question:
 
 
 class AnalysisService:
-    """The service; `application()` is what aiohttp runs."""
+    """Measures the two versions of a rollout; `application()` is its HTTP side."""
 
     def __init__(self, settings: AnalysisSettings, js: JetStreamContext, resolve: Resolve = resolved) -> None:
         self._settings = settings
@@ -195,7 +196,7 @@ class AnalysisService:
         return web.Response(status=202)
 
     async def _judgement(self, request: web.Request) -> web.Response:
-        """Numbers since a time; without `since` the judge's clock, and the numbers it gave last."""
+        """Answer with the numbers since a time; without `since`, with the clock and the last numbers."""
         now = time.time()
         names = {name: request.query.get(name, "") for name in ("production", "candidate")}
         for name, release in names.items():
@@ -252,7 +253,7 @@ class AnalysisService:
         return {address: page for address, page in zip(addresses, pages, strict=True) if page is not None}
 
     async def _pods(self, name: str, url: SplitResult) -> list[str]:
-        """Where the pods behind a name listen.
+        """Return the addresses of the pods behind a name.
 
         A proxy resolves names itself: that is one machine, where one process counts for all replicas.
         """

@@ -1,4 +1,4 @@
-"""POST /: keep the event and answer 202. Nothing is judged here, so the answer is fast and a restart loses nothing."""
+"""POST /: keep the event and answer 202. Nothing is scored here, so the answer is fast and a restart loses nothing."""
 
 from collections.abc import Callable
 
@@ -15,7 +15,7 @@ RESULTS = ("stored", "repeated", "malformed", "foreign", "refused")
 
 
 class Door:
-    """The detector's HTTP side."""
+    """The HTTP side of a detector."""
 
     def __init__(
         self, publisher: Publisher, connected: Callable[[], bool], names: Names, registry: CollectorRegistry

@@ -1,7 +1,7 @@
-"""The main loop: read the stream from the last verdict's event on, cut windows, judge them, store verdicts.
+"""The main loop: read events after the last verdict, cut windows, score them, store verdicts.
 
 The stored verdicts are the only cursor. A verdict is published on condition that the verdict before it is still the
-last one, so of two processes that judge the same window (a rolling update, a process taken for dead) one is refused
+last one, so of two processes that score the same window (a rolling update, a process taken for dead) one is refused
 and starts over from what the other has stored.
 """
 
@@ -54,7 +54,7 @@ class Cursor:
 
 
 class Judge:
-    """Judges one release's events until it is cancelled."""
+    """Scores one release's events until it is cancelled."""
 
     def __init__(
         self,
@@ -94,7 +94,7 @@ class Judge:
         self._took = Gauge("driftloop_detector_scoring_seconds", "How long the last judgement took", registry=registry)
 
     async def run(self) -> None:
-        """Judge for ever; whatever goes wrong with NATS, start over from the last stored verdict."""
+        """Score for ever; after a failure of NATS, start over from the last stored verdict."""
         while True:
             try:
                 await self._follow(await self.cursor())
@@ -175,7 +175,7 @@ class Judge:
         return event.get("requestid") or event.id, decode(event.body, self._width, event.get("protocol"))
 
     async def _conclude(self, window: Window, revision: int) -> int:
-        """Judge a window and store its verdict; its place in the verdict stream."""
+        """Score a window and store its verdict; return its sequence in the verdict stream."""
         started = time.monotonic()
         judgement = await asyncio.to_thread(self._detector.judge, window.rows)
         self._took.set(time.monotonic() - started)

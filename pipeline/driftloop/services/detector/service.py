@@ -1,4 +1,4 @@
-"""Putting the detector together: streams, door, judge, emitter."""
+"""The detector service put together: streams, HTTP, scoring, emitter."""
 
 import asyncio
 import logging

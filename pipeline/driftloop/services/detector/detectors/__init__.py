@@ -22,10 +22,10 @@ class Judgement:
 
 
 class Detector(Protocol):
-    """The smallest thing a window can be judged by."""
+    """Interface of every detector."""
 
     def judge(self, rows: Rows) -> Judgement:
-        """Judge a window (n x width); the same rows always get the same judgement."""
+        """Score a window (n x width); the same rows always get the same verdict."""
         ...
 
 
