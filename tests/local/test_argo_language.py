@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from driftloop.kube.events import Filters, Trigger
 from driftloop.local.argo import jsonpaths
 from driftloop.local.argo.expressions import Dialect, ExpressionError, evaluate, parse, when
 from driftloop.local.argo.nodes import Node, Phase, node_id
 from driftloop.local.argo.parts import NotUnderstoodError
 from driftloop.local.argo.times import duration
-from driftloop.local.argo_events.eventing import Filters, Trigger
 from driftloop.local.argo_events.sensor import filled, passes
 from driftloop.local.argo_workflows import tags
 from driftloop.local.argo_workflows.cron import times
@@ -213,10 +213,10 @@ def test_paths_with_dots_and_headers() -> None:
         ({"type": "string", "value": ["^a$", "^b$"]}, "b", True),
         ({"type": "string", "value": ["^a$"], "comparator": "!="}, "b", True),
         ({"type": "string", "value": ["1"]}, 1, False),
-        ({"type": "number", "value": [3], "comparator": ">="}, 3.5, True),
+        ({"type": "number", "value": ["3"], "comparator": ">="}, 3.5, True),
         ({"type": "number", "value": ["3"]}, "3", False),
-        ({"type": "number", "value": [1, 2], "comparator": "!="}, 2, False),
-        ({"type": "bool", "value": [True]}, True, True),
+        ({"type": "number", "value": ["1", "2"], "comparator": "!="}, 2, False),
+        ({"type": "bool", "value": ["true"]}, True, True),
         ({"type": "bool", "value": ["true"]}, "true", False),
     ],
 )

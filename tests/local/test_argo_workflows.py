@@ -579,8 +579,14 @@ def test_mutexes_keep_runs_apart(world: World, tmp_path: Path) -> None:
             ),
             name=f"mutex-{name}",
         )
-    until(lambda: world.workflows()["mutex-two"].get("status", {}).get("phase") == "Pending", "the second waits")
-    assert "Waiting for digits/Mutex/digits lock" in world.workflows()["mutex-two"]["status"]["message"]
+
+    def waits() -> bool:
+        status = world.workflows()["mutex-two"].get("status") or {}
+        return status.get("phase") == "Pending" and (
+            "Waiting for digits/Mutex/digits lock" in (status.get("message") or "")
+        )
+
+    until(waits, "the second waits")
     for name in ("one", "two"):
         assert world.finished(f"mutex-{name}")["status"]["phase"] == "Succeeded"
     first, second = sorted(int(file.name) for file in tmp_path.iterdir())

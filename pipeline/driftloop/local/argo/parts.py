@@ -61,11 +61,11 @@ class KeyRef(Part):
     optional: bool = False
 
 
-S = TypeVar("S", bound=Part)
+S = TypeVar("S", bound=BaseModel)
 
 
 def read(kind: type[S], value: Any, *, what: str) -> S:
-    """A part from its JSON; NotUnderstoodError lists every field at fault, `what` says whose they are."""
+    """Read a model from JSON; NotUnderstoodError lists every field at fault of the object `what`."""
     try:
         return kind.model_validate(value)
     except ValidationError as error:

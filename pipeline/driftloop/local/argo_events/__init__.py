@@ -1,0 +1,1 @@
+"""Stand-in for Argo Events: webhooks of EventSources, triggers of Sensors."""

@@ -18,13 +18,16 @@ from nats.js import JetStreamContext
 from driftloop.clients.nats import publish
 from driftloop.contract.names import CLUSTER_DOMAIN, PLATFORM
 from driftloop.errors import StoreError
+from driftloop.kube.events import EventSourceSpec, Webhook
 from driftloop.local.argo import bus
 from driftloop.local.argo.objects import Json, Objects
 from driftloop.local.argo.parts import NotUnderstoodError, read
 from driftloop.local.argo.patience import patiently
-from driftloop.local.argo_events.eventing import EventSourceSpec, Webhook
 
 LOG = logging.getLogger("argo.eventsource")
+
+MAX_PAYLOAD_SIZE = 1024 * 1024
+"""Bytes of a request that Argo Events takes unless the EventSource says otherwise."""
 
 LARGEST = 16 * 1024 * 1024
 """Bytes of a request that are read at all; an EventSource's own bound is usually smaller."""
@@ -82,21 +85,23 @@ class EventSources:
         webhook = found.webhook
         if found.token is not None and not _authorized(request, found.token):
             return _refused(401, "the bearer token is missing or wrong")
-        if request.method != webhook.method:
-            return _refused(400, f"method {request.method} is not allowed, use {webhook.method}")
-        if (request.content_length or 0) > webhook.max_payload_size:
-            return _refused(413, f"the body is larger than {webhook.max_payload_size} bytes")
+        method = webhook.method or "POST"
+        if request.method != method:
+            return _refused(400, f"method {request.method} is not allowed, use {method}")
+        limit = webhook.max_payload_size or MAX_PAYLOAD_SIZE
+        if (request.content_length or 0) > limit:
+            return _refused(413, f"the body is larger than {limit} bytes")
         try:
             body = await request.read()
         except web.HTTPRequestEntityTooLarge:
             body = None
-        if body is None or len(body) > webhook.max_payload_size:
-            return _refused(413, f"the body is larger than {webhook.max_payload_size} bytes")
+        if body is None or len(body) > limit:
+            return _refused(413, f"the body is larger than {limit} bytes")
         try:
             parsed = json.loads(body)
         except (ValueError, RecursionError):
             return _refused(400, "the body is not JSON")
-        event = {"header": _headers(request), "body": parsed, "metadata": dict(webhook.metadata)}
+        event = {"header": _headers(request), "body": parsed, "metadata": {}}
         message_id = str(uuid.uuid4())
         try:
             await publish(

@@ -25,6 +25,7 @@ from nats.js.kv import KeyValue
 from driftloop.clients.nats import key_value, messages
 from driftloop.contract.streams import SENSORS
 from driftloop.errors import LocalError, StoreError
+from driftloop.kube.events import DataFilter, Filters, RetryStrategy, SensorSpec, Trigger, TriggerParameter
 from driftloop.local.argo import bus, expressions, jsonpaths
 from driftloop.local.argo.expressions import Dialect, Expression
 from driftloop.local.argo.objects import Json, Objects
@@ -32,7 +33,6 @@ from driftloop.local.argo.parts import NotUnderstoodError, read
 from driftloop.local.argo.patience import patiently
 from driftloop.local.argo.store import Workflows
 from driftloop.local.argo.times import duration
-from driftloop.local.argo_events.eventing import DataFilter, Filters, SensorSpec, Trigger, TriggerParameter
 
 LOG = logging.getLogger("argo.sensor")
 
@@ -216,9 +216,9 @@ class Listener:
         labels["events.argoproj.io/sensor"] = self._sensor
         labels["events.argoproj.io/trigger"] = self._trigger.template.name
         labels["events.argoproj.io/action-timestamp"] = str(int(datetime.now(UTC).timestamp() * 1000))
-        retry = self._trigger.retry_strategy
-        tries = max(1, int(float(retry.steps))) if retry else 1
-        wait = duration(retry.duration) if retry else 0.0
+        retry = self._trigger.retry_strategy or RetryStrategy()
+        tries = max(1, retry.steps or 1)
+        wait = duration(retry.duration or "1s")
         for attempt in range(tries):
             try:
                 name, new = await self._workflows.create(resource, namespace=self._namespace)
@@ -228,9 +228,9 @@ class Listener:
             except StoreError:
                 if attempt == tries - 1:
                     raise
-                jitter = float(retry.jitter) if retry else 0.0
-                await _pause(message, wait * (1 + jitter * random.random()))  # noqa: S311
-                wait *= float(retry.factor) if retry else 1.0
+                jitter = (retry.jitter or 0.0) * random.random()  # noqa: S311
+                await _pause(message, wait * (1 + jitter))
+                wait *= retry.factor or 1.0
             else:
                 LOG.info("%s: workflow %s %s", self._where, name, "created" if new else "already exists")
                 return
@@ -240,11 +240,11 @@ class Listener:
         rate = self._trigger.rate_limit
         if rate is None:
             return
-        unit = _SECONDS[rate.unit]
+        unit = _SECONDS[rate.unit or "Second"]
         while True:
             now = time.monotonic()
             self._fired = [moment for moment in self._fired if now - moment < unit]
-            if len(self._fired) < rate.requests_per_unit:
+            if len(self._fired) < (rate.requests_per_unit or 1):
                 self._fired.append(now)
                 return
             await _pause(message, unit - (now - self._fired[0]))
@@ -271,7 +271,7 @@ def check(spec: SensorSpec, what: str) -> None:
     """NotUnderstoodError for references that lead nowhere."""
     names = {dependency.name for dependency in spec.dependencies}
     for dependency in spec.dependencies:
-        for data in dependency.filters.data if dependency.filters else []:
+        for data in dependency.filters.data if dependency.filters else ():
             _check_filter(data, f"{what}: dependency {dependency.name}")
     for trigger in spec.triggers:
         wanted = {parts[0] for parts in expressions.names(condition(spec, trigger))}
@@ -343,7 +343,7 @@ def _passes(data: DataFilter, event: Json) -> bool:
         case "number":
             if isinstance(found, bool) or not isinstance(found, int | float):
                 return False
-            results = [_COMPARISONS[data.comparator](float(found), float(value)) for value in data.value]
+            results = [_COMPARISONS[data.comparator or "="](float(found), float(value)) for value in data.value]
             return all(results) if data.comparator == "!=" else any(results)
         case _:
             if not isinstance(found, bool):
@@ -363,7 +363,7 @@ def _check_filter(data: DataFilter, what: str) -> None:
                 raise NotUnderstoodError(f"{what}: filter on {data.path}: `{value}` must be true or false")
         except (re.error, ValueError) as error:
             raise NotUnderstoodError(f"{what}: filter on {data.path}: `{value}` is no {data.type}: {error}") from error
-    if data.type != "number" and data.comparator not in ("", "=", "!="):
+    if data.type != "number" and data.comparator not in (None, "", "=", "!="):
         raise NotUnderstoodError(f"{what}: filter on {data.path}: a {data.type} can't be compared by {data.comparator}")
 
 

@@ -1,0 +1,1 @@
+"""Program that runs the stand-ins for Argo Events and Argo Workflows."""

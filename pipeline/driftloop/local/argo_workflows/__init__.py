@@ -1,0 +1,1 @@
+"""Stand-in for Argo Workflows: WorkflowTemplates as processes, CronWorkflows on schedule."""

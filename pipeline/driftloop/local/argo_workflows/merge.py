@@ -11,14 +11,15 @@ FindTemplate = Callable[[str, str], "dict[str, Any] | None"]
 """(namespace, name) -> the applied WorkflowTemplate."""
 
 
-def merged(workflow: Mapping[str, Any], find: FindTemplate) -> dict[str, Any]:
+def merged(workflow: Mapping[str, Any], find: FindTemplate, *, label: str | None = None) -> dict[str, Any]:
     """The spec a Workflow runs: its own fields over its template's, arguments by name, templateDefaults filled in.
 
-    NotUnderstoodError when the template is missing or anything in the result is not understood.
+    NotUnderstoodError when the template is missing or anything in the result is not understood; `label` is what its
+    message calls the object.
     """
     metadata = workflow["metadata"]
     own = dict(workflow.get("spec") or {})
-    what = f"workflow {metadata['name']}"
+    what = label or f"workflow {metadata['name']}"
     reference = own.pop("workflowTemplateRef", None)
     spec = own
     if reference is not None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from driftloop.contract.names import FLUX_NAMESPACE, service_host
 from driftloop.errors import LocalError, PipelineError
-from driftloop.local.flux import source
+from driftloop.local.flux import admission, source
 from driftloop.local.flux.source import Found, Kustomization
 from driftloop.local.ground import addresses, kinds
 from driftloop.local.ground.state import State, free_port, write_json
@@ -217,22 +217,15 @@ class Reconciler:
             }
             values = replace(values, config_maps={**values.config_maps, **own})
             virtual = tuple(item for item in expanded if kinds.key(item) == ("networking.istio.io", "VirtualService"))
-            for item in virtual:
-                envoy.check(item)
             services = tuple(item for item in expanded if kinds.key(item) == ("", "Service"))
-            for item in services:
-                _check_service(item)
+            for item in (*virtual, *services):
+                admission.validate_object(item)
             scaled = pods.scaled(expanded)
             return Part(
                 kustomization=found.kustomization,
                 objects=found.objects,
                 pods=tuple(
-                    pods.plan(
-                        item,
-                        values,
-                        lambda ref: images.resolve(self._state, ref),
-                        least=scaled.get((item["metadata"].get("namespace", "default"), item["metadata"]["name"]), 1),
-                    )
+                    self._plan_pods(item, values, scaled, found.files.get(kinds.identity(item)))
                     for item in expanded
                     if kinds.key(item) == ("apps", "Deployment")
                 ),
@@ -243,6 +236,17 @@ class Reconciler:
             return Found(found.kustomization, error=error)
         except source.MALFORMED as error:
             return Found(found.kustomization, error=source.misshapen(found.kustomization.path, error))
+
+    def _plan_pods(self, deployment: Object, values: pods.Values, scaled: Mapping[Key, int], file: str | None) -> Pod:
+        """Plan the pods of a Deployment; an error names the file, unless an operator wrote the object."""
+        metadata = deployment["metadata"]
+        least = scaled.get((metadata.get("namespace", "default"), metadata["name"]), 1)
+        try:
+            return pods.plan(deployment, values, lambda ref: images.resolve(self._state, ref), least=least)
+        except LocalError as error:
+            if file is None:
+                raise
+            raise admission.locate_error(file, error) from error
 
     def _activate(self) -> None:
         """Let each Kustomization's new objects count once those it depends on are current."""
@@ -472,16 +476,6 @@ def _config_maps(found: Iterable[Found]) -> dict[tuple[str, str], Mapping[str, s
         for item in one.objects
         if kinds.key(item) == ("", "ConfigMap")
     }
-
-
-def _check_service(service: Object) -> None:
-    """What is read of a Service later, looked at before anything starts; raises what a wrong shape raises."""
-    dict(service["spec"].get("selector") or {})
-    for port in service["spec"].get("ports") or ():
-        target = port.get("targetPort", port["port"])
-        int(port["port"]), target if isinstance(target, str) else int(target)
-    if service["spec"].get("type") == "ExternalName":
-        raise LocalError(f"{kinds.named(service)}: type ExternalName is not supported here", hint="use a selector")
 
 
 def _identity(item: Object) -> tuple[str, str, str, str]:

@@ -15,6 +15,7 @@ import yaml
 from driftloop.contract.names import FLUX_NAMESPACE
 from driftloop.contract.trees import CLUSTER, KUSTOMIZATION
 from driftloop.errors import LocalError, PipelineError
+from driftloop.local.flux import admission
 from driftloop.local.ground import binaries, kinds
 from driftloop.local.ground.state import unwritable
 from driftloop.local.kubelet import images
@@ -61,6 +62,8 @@ class Found:
     objects: tuple[dict[str, Any], ...] = ()
     notes: tuple[str, ...] = ()
     """Kinds that were accepted without effect, and why."""
+    files: Mapping[tuple[str, str, str, str], str] = field(default_factory=dict)
+    """Path of the file in the tree that holds an object, by its identity."""
     error: PipelineError | None = None
 
 
@@ -293,18 +296,20 @@ def _objects(kustomization: Kustomization, tree: Path) -> Found:
         )
     objects: list[dict[str, Any]] = []
     notes: list[str] = []
+    files: dict[tuple[str, str, str, str], str] = {}
     for file in _files(folder, tree):
         name = file.relative_to(tree).as_posix()
         for item in _documents(file, tree):
             if not (item.get("metadata") or {}).get("name"):
                 raise LocalError(f"{name}: {item.get('kind')} without metadata.name", hint="every object needs a name")
-            why = kinds.accept(item, name)
-            if why is None:
+            reason = admission.admit_object(item, name)
+            if reason is None:
                 objects.append(item)
+                files[kinds.identity(item)] = name
                 notes += [BY_TAG] if any(map(images.by_digest, _refs(item))) else []
             else:
-                notes.append(f"{item['kind']} has no effect here: {why}")
-    return Found(kustomization, tuple(objects), tuple(dict.fromkeys(notes)))
+                notes.append(f"{item['kind']} has no effect here: {reason}")
+    return Found(kustomization, tuple(objects), tuple(dict.fromkeys(notes)), files)
 
 
 def _refs(value: Any) -> Iterator[str]:

@@ -1,0 +1,1 @@
+"""Ground floor of the local runtime: state folder, addresses, kinds, processes."""

@@ -1,0 +1,1 @@
+"""Stand-in for Istio: VirtualServices as routes of one Envoy."""

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -11,11 +11,15 @@ import yaml
 
 from driftloop.contract.names import service_host
 from driftloop.errors import LocalError, PipelineError
+from driftloop.local.ground import kinds
 from driftloop.local.knative import filters
+
+HINT = "`driftloop up --explain` lists what the local runtime acts on"
 
 _DURATION = re.compile(r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?\Z")
 _GO_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
 _DELIVERY_KEYS = {"retry", "backoffPolicy", "backoffDelay", "timeout", "deadLetterSink", "retryAfterMax"}
+_BROKER_KEYS = {"config", "delivery"}
 _TRIGGER_KEYS = {"broker", "filter", "filters", "subscriber", "delivery"}
 
 
@@ -127,6 +131,42 @@ def parse(objects: Iterable[Mapping[str, Any]]) -> Objects:
     return Objects(brokers, triggers, refused)
 
 
+def validate_broker(manifest: Mapping[str, Any]) -> None:
+    """Raise LocalError for a field of a Broker that is not followed here."""
+
+    def validate(spec: Mapping[str, Any], namespace: str) -> None:
+        _delivery(spec.get("delivery"), namespace, Delivery())
+
+    _validate_spec(manifest, _BROKER_KEYS, validate)
+
+
+def validate_trigger(manifest: Mapping[str, Any]) -> None:
+    """Raise LocalError for a field of a Trigger that is not followed here; its Broker may be in another folder."""
+
+    def validate(spec: Mapping[str, Any], namespace: str) -> None:
+        broker = Broker(namespace, str(spec.get("broker")))
+        _trigger(namespace, manifest["metadata"]["name"], spec, {(namespace, broker.name): broker})
+
+    _validate_spec(manifest, _TRIGGER_KEYS, validate)
+
+
+def _validate_spec(
+    manifest: Mapping[str, Any], allowed: set[str], validate: Callable[[Mapping[str, Any], str], object]
+) -> None:
+    label = kinds.named(manifest)
+    spec = manifest.get("spec") or {}
+    try:
+        _refuse_other_keys("spec", spec, allowed)
+        validate(spec, manifest["metadata"].get("namespace", "default"))
+    except LocalError as error:
+        raise LocalError(f"{label}: {error.message}", hint=error.hint or HINT) from error
+
+
+def _refuse_other_keys(path: str, value: Mapping[str, Any], allowed: set[str]) -> None:
+    if unknown := sorted(set(value) - allowed):
+        raise LocalError(f"`{path}.{unknown[0]}` is not understood by the local runtime")
+
+
 def _broker(
     namespace: str, name: str, spec: Mapping[str, Any], templates: Mapping[tuple[str | None, str], Mapping[str, str]]
 ) -> Broker:
@@ -147,9 +187,8 @@ def _broker(
 
 
 def _trigger(namespace: str, name: str, spec: Mapping[str, Any], brokers: Mapping[tuple[str, str], Broker]) -> Trigger:
-    unknown = sorted(set(spec) - _TRIGGER_KEYS)
-    if unknown:
-        raise LocalError(f"spec.{unknown[0]} is not supported here")
+    _refuse_other_keys("spec", spec, _TRIGGER_KEYS)
+    _refuse_other_keys("spec.filter", spec.get("filter") or {}, {"attributes"})
     broker = brokers.get((namespace, str(spec.get("broker"))))
     if broker is None:
         raise LocalError(f"its broker `{spec.get('broker')}` does not exist in namespace {namespace}")
@@ -170,9 +209,7 @@ def _delivery(spec: Mapping[str, Any] | None, namespace: str, otherwise: Deliver
     """A delivery, when given, replaces the outer one wholesale; that is Knative's rule."""
     if not spec:
         return otherwise
-    unknown = sorted(set(spec) - _DELIVERY_KEYS)
-    if unknown:
-        raise LocalError(f"delivery.{unknown[0]} is not supported here")
+    _refuse_other_keys("spec.delivery", spec, _DELIVERY_KEYS)
     policy = spec.get("backoffPolicy", "exponential")
     if policy not in ("linear", "exponential"):
         raise LocalError(f"delivery.backoffPolicy is `{policy}`, must be one of: linear, exponential")
@@ -187,6 +224,7 @@ def _delivery(spec: Mapping[str, Any] | None, namespace: str, otherwise: Deliver
 
 
 def _destination(spec: Mapping[str, Any], namespace: str, what: str) -> str:
+    _refuse_other_keys(f"spec.{what}", spec, {"ref", "uri"})
     reference, uri = spec.get("ref"), spec.get("uri", "")
     if reference is None:
         if not str(uri).startswith("http://"):

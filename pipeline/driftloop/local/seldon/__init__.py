@@ -1,0 +1,1 @@
+"""Stand-in for the Seldon operator: SeldonDeployments as Deployments, Services and routes."""

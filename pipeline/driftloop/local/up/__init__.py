@@ -1,0 +1,1 @@
+"""Program of `driftloop up`: starts the platform and keeps it running."""

@@ -1,0 +1,25 @@
+"""Refusals of EventBuses, EventSources and Sensors, before a commit that holds them is applied."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from driftloop.kube.events import EventBusSpec, EventSourceSpec, SensorSpec
+from driftloop.local.argo.parts import read
+from driftloop.local.argo_events import sensor
+from driftloop.local.ground import kinds
+
+
+def validate_event_bus(manifest: Mapping[str, Any]) -> None:
+    """Raise NotUnderstoodError unless it is a bus on the platform's NATS."""
+    read(EventBusSpec, manifest.get("spec") or {}, what=kinds.named(manifest))
+
+
+def validate_event_source(manifest: Mapping[str, Any]) -> None:
+    """Raise NotUnderstoodError for anything but webhooks."""
+    read(EventSourceSpec, manifest.get("spec") or {}, what=kinds.named(manifest))
+
+
+def validate_sensor(manifest: Mapping[str, Any]) -> None:
+    """Raise NotUnderstoodError for an unknown field, and for a dependency that is not defined."""
+    label = kinds.named(manifest)
+    sensor.check(read(SensorSpec, manifest.get("spec") or {}, what=label), label)

@@ -1,0 +1,109 @@
+"""Admission of objects to this machine: each one is applied whole, has no effect by its kind, or is refused by name.
+
+What a stand-in would not follow is refused here, while the commit is read, and not when a run meets it.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from driftloop.errors import LocalError, PipelineError
+from driftloop.local.argo_events import validation as argo_events
+from driftloop.local.argo_workflows import validation as argo_workflows
+from driftloop.local.ground import kinds
+from driftloop.local.istio import envoy
+from driftloop.local.knative import objects as knative
+from driftloop.local.seldon import serving
+
+Object = Mapping[str, Any]
+
+HINT = "`driftloop up --explain` lists what the local runtime acts on"
+
+_TOP = frozenset({"apiVersion", "kind", "metadata", "spec", "status"})
+_CONFIG_MAP = frozenset({"apiVersion", "kind", "metadata", "data", "immutable"})
+_SERVICE = frozenset(
+    {
+        "selector", "ports", "type", "clusterIP", "clusterIPs", "publishNotReadyAddresses", "sessionAffinity",
+        "ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy",
+    }
+)  # fmt: skip
+_SERVICE_PORT = frozenset({"name", "port", "targetPort", "protocol", "appProtocol"})
+_AUTOSCALER = frozenset(
+    {"scaleTargetRef", "minReplicas", "maxReplicas", "metrics", "behavior", "targetCPUUtilizationPercentage"}
+)
+
+
+def admit_object(item: Object, file: str) -> str | None:
+    """Return None for an object that is acted on, or the reason for which it has no effect here.
+
+    LocalError names the file, the object and the field of anything that would not be followed.
+    """
+    reason = kinds.accept(item, file)
+    if reason is None:
+        try:
+            validate_object(item)
+        except PipelineError as error:
+            raise locate_error(file, error) from error
+    return reason
+
+
+def validate_object(item: Object) -> None:
+    """Raise PipelineError, which names the object and the field that its stand-in would not follow.
+
+    A Deployment's pods are read when they are planned, since that needs the values of the whole commit.
+    """
+    key = kinds.key(item)
+    _refuse_other_keys(item, item, "", _CONFIG_MAP if key == ("", "ConfigMap") else _TOP)
+    if (validate := _VALIDATORS[key]) is not None:
+        validate(item)
+
+
+def locate_error(file: str, error: PipelineError) -> LocalError:
+    """Return the error with the file it is in."""
+    return LocalError(f"{file}: {error.message}", hint=error.hint)
+
+
+def _validate_service(item: Object) -> None:
+    """Read everything that is read of a Service later, so that a wrong shape is refused before anything starts."""
+    spec = item["spec"]
+    if spec.get("type") == "ExternalName":
+        raise LocalError(f"{kinds.named(item)}: type ExternalName is not supported here", hint="use a selector")
+    _refuse_other_keys(item, spec, "spec.", _SERVICE)
+    dict(spec.get("selector") or {})
+    for port in spec.get("ports") or ():
+        _refuse_other_keys(item, port, "spec.ports[].", _SERVICE_PORT)
+        target = port.get("targetPort", port["port"])
+        int(port["port"]), target if isinstance(target, str) else int(target)
+
+
+def _validate_autoscaler(item: Object) -> None:
+    _refuse_other_keys(item, item["spec"], "spec.", _AUTOSCALER)
+
+
+def _validate_seldon_deployment(item: Object) -> None:
+    """Write out its Deployments, Services and routes, and validate those."""
+    for part in serving.expanded(dict(item)):
+        validate_object(part)
+
+
+def _refuse_other_keys(item: Object, value: Object, path: str, allowed: frozenset[str]) -> None:
+    if unknown := sorted(set(value) - allowed):
+        raise LocalError(f"{kinds.named(item)}: `{path}{unknown[0]}` is not understood by the local runtime", hint=HINT)
+
+
+_VALIDATORS: Mapping[tuple[str, str], Callable[[Object], None] | None] = {
+    ("", "Namespace"): None,
+    ("", "ConfigMap"): None,
+    ("", "Service"): _validate_service,
+    ("apps", "Deployment"): None,
+    ("autoscaling", "HorizontalPodAutoscaler"): _validate_autoscaler,
+    ("machinelearning.seldon.io", "SeldonDeployment"): _validate_seldon_deployment,
+    ("networking.istio.io", "VirtualService"): envoy.check,
+    ("eventing.knative.dev", "Broker"): knative.validate_broker,
+    ("eventing.knative.dev", "Trigger"): knative.validate_trigger,
+    ("argoproj.io", "EventBus"): argo_events.validate_event_bus,
+    ("argoproj.io", "EventSource"): argo_events.validate_event_source,
+    ("argoproj.io", "Sensor"): argo_events.validate_sensor,
+    ("argoproj.io", "WorkflowTemplate"): argo_workflows.validate_workflow_template,
+    ("argoproj.io", "CronWorkflow"): argo_workflows.validate_cron_workflow,
+}
+"""Validator of the spec of each kind of `kinds.ACTS_ON`; None where all is read elsewhere."""
