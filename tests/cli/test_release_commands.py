@@ -104,7 +104,7 @@ def test_a_surprise_is_refused_until_it_is_allowed(person):
     [
         (("commit", "none.yaml", *WHERE), "none.yaml can't be read: No such file"),
         (("commit", "pipeline.yaml"), "no cluster repository"),
-        (("commit", "pipeline.yaml", "--repository", "nowhere.git"), "there is no such repository"),
+        (("commit", "pipeline.yaml", "--repository", "nowhere.git"), "the repository does not exist"),
         (("promote", "digits", *WHERE), "the cluster repository has no pipeline `digits`, it has: none"),
         (("remove", "digits", *WHERE), "the cluster repository has no pipeline `digits`, it has: none"),
         (("trigger", "digits"), "nothing runs in"),

@@ -7,6 +7,7 @@ from cluster.authority import pair
 from driftloop.cluster import doctor
 from driftloop.cluster.doctor import Level
 from driftloop.cluster.reader import ClusterError, ForbiddenError
+from driftloop.contract.platform import CONFIG_KEYS, SECRET_KEYS
 
 
 class Answers:
@@ -83,8 +84,8 @@ def platform(config, secret):
 
 
 def complete():
-    keys = dict.fromkeys(doctor._CONFIG_KEYS, "x")
-    return {**keys, "artifact-repository": "s3: {endpoint: host:8333}"}, dict.fromkeys(doctor._SECRET_KEYS, "eA==")
+    keys = dict.fromkeys(CONFIG_KEYS, "x")
+    return {**keys, "artifact-repository": "s3: {endpoint: host:8333}"}, dict.fromkeys(SECRET_KEYS, "eA==")
 
 
 def test_the_platform_s_settings_key_by_key():

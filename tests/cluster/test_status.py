@@ -249,7 +249,7 @@ def test_a_node_without_disk_is_named():
 def test_an_empty_cluster_and_one_that_does_not_answer():
     found = overview({"/version": "{}"})
     assert (found["applied"], found["releases"], found["processes"]) == (None, {}, [])
-    assert found["unknown"] == ["the gateway: there is no Service istio-system/istio-ingressgateway"]
+    assert found["unknown"] == ["the gateway: Service istio-system/istio-ingressgateway does not exist"]
     with pytest.raises(ClusterError):
         overview({}, silent=["/version"])
 

@@ -278,7 +278,7 @@ def test_a_missing_branch_lists_the_others(remote, tmp_path, repository):
 
 
 def test_a_missing_repository(tmp_path):
-    with pytest.raises(GitError, match="no such repository") as caught:
+    with pytest.raises(GitError, match="the repository does not exist") as caught:
         Repository(f"file://{tmp_path}/none.git", workdir=tmp_path / "w").tip()
     assert "git init --bare" in caught.value.hint
 

@@ -80,7 +80,7 @@ def graph_of(inner: str, depth: int) -> str:
          "spec.retrain.on[0] is `drift`, must be one of the detectors under spec.monitors: none is declared",
          "declare it: `monitors: {drift: {}}`"),
         ("  serve:", "  monitors: {drift: {}}\n  retrain: {on: [drift, drift]}\n  serve:",
-         "must stand there once", None),
+         "must appear once", None),
         ('"train:train"', '"train:train", resources: {gpu: 1, gpuProfile: a10}}\n  gpus: {a100: {}',
          "spec.train.resources.gpuProfile is `a10`, must be one of the GPU profiles under spec.gpus: `a100`, `default`",
          "did you mean `a100`?"),

@@ -150,7 +150,7 @@ def test_weights_changed_by_hand_load():
         (": 90\n", ": ninety\n", "spec.weights"),
         ("phase: canary", "phase: stable", "phase `stable` has no candidate"),
         ("phase: canary", "phase: shadow", "weights name"),
-        ("kind: Release", "kind: Release\nkind: Release", ":3: `kind` stands here twice"),
+        ("kind: Release", "kind: Release\nkind: Release", ":3: `kind` appears twice"),
         ("kind: Release", "kind: [", "not YAML"),
         ("name: digits", "name: &a digits", None),
         ("namespace: digits", "namespace: *nope", "not YAML"),

@@ -197,8 +197,8 @@ def test_hints(old: str, new: str, expected: str) -> None:
     [
         ("", "p.yaml:1:1: the file is empty"),
         ("- 1", "the file is a list, must be a mapping"),
-        ("a: 1\na: 2", "p.yaml:2:1: `a` stands here twice, first in line 1"),
-        ("a: [1, {b: 1, b: 2}]", "`b` stands here twice"),
+        ("a: 1\na: 2", "p.yaml:2:1: `a` appears twice, first in line 1"),
+        ("a: [1, {b: 1, b: 2}]", "`b` appears twice"),
         ("a: [", "not YAML"),
         ("a: \tb: c", "not YAML"),
         ("a: 1\n---\nb: 2", "not YAML: but found another document"),

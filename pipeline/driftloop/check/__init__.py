@@ -1,4 +1,5 @@
-"""Finds what is wrong in Kubernetes YAML before it is committed, whoever wrote it: pure, texts in, findings out."""
+"""Finds what is wrong in Kubernetes YAML before it is committed, whoever wrote it: pure, texts
+in, findings out."""
 
 from driftloop.check.check import check, judged
 from driftloop.check.finding import Finding, Rule, Severity

@@ -16,15 +16,17 @@ def check(
     complete: bool = False,
     catalogue: Catalogue | None = None,
 ) -> tuple[Finding, ...]:
-    """What is wrong in a set of YAML files (path -> text), in the order of paths and lines.
+    """Return the findings of a set of YAML files (path -> text), in the order of paths and
+    lines.
 
-    `others` are paths that exist beside them, `within` the folders that are given whole (all of them by default),
-    `complete` says that nothing is made elsewhere, so that every reference must resolve, and a `catalogue` of API
-    schemas makes the check strict. Input of any size, depth or encoding is answered with findings, in bounded time.
+    `others` are paths that exist beside them, `within` the folders that are given whole (all of
+    them by default), `complete` says that nothing is made elsewhere, so that every reference
+    must resolve, and a `catalogue` of API schemas makes the check strict. Input of any size,
+    depth or encoding is answered with findings, in bounded time.
     """
     return judged(World(files, others=others, within=within, complete=complete, catalogue=catalogue))
 
 
 def judged(world: World) -> tuple[Finding, ...]:
-    """What is wrong in a world that has been read."""
-    return tuple(sorted({finding for one in RULES for finding in one.findings(world)}))
+    """Return the findings of a world that has been read."""
+    return tuple(sorted({finding for rule in RULES for finding in rule.findings(world)}))

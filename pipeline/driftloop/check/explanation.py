@@ -1,4 +1,4 @@
-"""What a finding code means, for `driftloop explain` and for the generated reference."""
+"""The meaning of each finding code, for `driftloop explain` and for the generated reference."""
 
 from collections.abc import Mapping
 

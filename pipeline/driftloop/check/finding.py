@@ -1,4 +1,4 @@
-"""What a check says, and what a rule is."""
+"""Findings, and the rules that make them."""
 
 import inspect
 from collections.abc import Callable, Iterator
@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 
 
 class Severity(StrEnum):
-    """An error breaks something at run time; a warning is a risk that somebody may have taken knowingly."""
+    """An error breaks something at run time; a warning is a risk that somebody may have taken
+    knowingly."""
 
     ERROR = "error"
     WARNING = "warning"
@@ -36,7 +37,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Found:
-    """What a rule yields: the place and what stands there."""
+    """A rule's result: a place and the message about it."""
 
     path: str
     line: int
@@ -49,9 +50,9 @@ class Found:
 
 @dataclass(frozen=True)
 class Rule:
-    """One thing that can be wrong. `DL1xx` values and versions, `DL2xx` events, `DL3xx` workflows, `DL4xx` serving,
-    `DL5xx` network and monitoring, `DL6xx` workloads and rights, `DL7xx` Flux and kustomize, `DL8xx` security, `DL9xx`
-    API schemas."""
+    """One thing that can be wrong. `DL1xx` values and versions, `DL2xx` events, `DL3xx`
+    workflows, `DL4xx` serving, `DL5xx` network and monitoring, `DL6xx` workloads and rights,
+    `DL7xx` Flux and kustomize, `DL8xx` security, `DL9xx` API schemas."""
 
     code: str
     title: str
@@ -62,17 +63,18 @@ class Rule:
 
     def findings(self, world: "World") -> Iterator[Finding]:
         """Everything of this kind in a set of files."""
-        for one in self.apply(world):
+        for item in self.apply(world):
             yield Finding(
-                one.path, one.line, one.column, self.code, self.severity, one.subject, one.what, self.why,
-                one.fix or self.fix,
+                item.path, item.line, item.column, self.code, self.severity, item.subject, item.what, self.why,
+                item.fix or self.fix,
             )  # fmt: skip
 
 
 def rule(
     code: str, title: str, *, fix: str, severity: Severity = Severity.ERROR
 ) -> "Callable[[Callable[[World], Iterator[Found]]], Rule]":
-    """Make a function a Rule: it yields what it finds; its docstring says why that breaks at run time."""
+    """Make a function a Rule: it yields what it finds; its docstring says why that breaks at run
+    time."""
 
     def made(function: "Callable[[World], Iterator[Found]]") -> Rule:
         why = " ".join((inspect.getdoc(function) or "").split())

@@ -1,4 +1,5 @@
-"""Argo's workflows as the rules see them: templates by name, who calls whom, who starts what with which arguments."""
+"""Argo's workflows as the rules see them: templates by name, who calls whom, who starts what
+with which arguments."""
 
 import re
 from collections.abc import Container, Iterator
@@ -15,13 +16,14 @@ _LOCATIONS = ("s3", "git", "http", "raw", "hdfs", "gcs", "oss", "azure", "artifa
 
 
 def tags(node: Node) -> Iterator[tuple[str, Node]]:
-    """The simple tags `{{…}}` in every text of a value, without blanks; expressions (`{{=…}}`) are left out."""
+    """The simple tags `{{…}}` in every text of a value, without blanks; expressions (`{{=…}}`)
+    are left out."""
     for text in node.texts():
         if "{{" in text.text:
-            for found in _TAG.findall(text.text):
-                tag = found.strip()
+            for match in _TAG.findall(text.text):
+                tag = match.strip()
                 if not tag.startswith("="):
-                    yield tag, _within(text, found)
+                    yield tag, _within(text, match)
 
 
 _QUOTED = re.compile(r"""(\[\s*(?:'[^'\n]*'|"[^"\n]*")\s*\])|'[^'\n]*'|"[^"\n]*\"""")
@@ -30,15 +32,15 @@ _EXPRESSION = re.compile(rf"(?<![\w.])(tasks|steps)(?:{_NAME})(?:\.outputs\.(par
 
 
 def references(node: Node, but: Container[int] = frozenset()) -> Iterator[tuple[str, str, Node]]:
-    """What a value wants of steps and tasks, in tags or in expressions: (as a tag, as it is written, where); texts
-    whose `id` is in `but` are left out."""
+    """Yield the references of a value to steps and tasks, in tags or in expressions: (as a tag,
+    as it is written, where); texts whose `id` is in `but` are left out."""
     for text in node.texts():
         if "{{" not in text.text or id(text) in but:
             continue
         yield from ((tag, f"{{{{{tag}}}}}", place) for tag, place in tags(text))
-        for found in _TAG.findall(text.text):
-            if found.strip().startswith("="):
-                yield from ((tag, shown, _within(text, found)) for tag, shown in _expressed(found))
+        for match in _TAG.findall(text.text):
+            if match.strip().startswith("="):
+                yield from ((tag, shown, _within(text, match)) for tag, shown in _expressed(match))
     for _, inner in node.mappings():
         for text in (inner.get("fromExpression"), inner.get("valueFrom", "expression")):
             if id(text) not in but:
@@ -53,7 +55,7 @@ def _expressed(text: str) -> Iterator[tuple[str, str]]:
 
 
 def _within(node: Node, tag: str) -> Node:
-    """Where a tag stands: its own line in a block, the value's place otherwise."""
+    """Return the place of a tag: its own line in a block, otherwise that of the value."""
     if not node.literal:
         return node
     before = node.text[: node.text.find("{{" + tag + "}}")].count("\n")
@@ -91,7 +93,8 @@ class Call:
 
 @dataclass(frozen=True, eq=False)
 class Flow:
-    """The workflow spec of an object: a Workflow, a template of one, or what a CronWorkflow runs."""
+    """The workflow spec of an object: a Workflow, a template of one, or what a CronWorkflow
+    runs."""
 
     object: Object
     spec: Node
@@ -129,13 +132,13 @@ def _with_inline(template: Node) -> Iterator[Node]:
 
 def calls(template: Node) -> Iterator[Call]:
     """The steps or tasks of a template, then their hooks."""
-    found: list[Call] = []
+    steps_called: list[Call] = []
     for index, group in enumerate(template.get("steps").list):
         steps = group.list or [group]
-        found += [Call(step, step.get("name").text, index) for step in steps if step.map]
-    found += [Call(task, task.get("name").text, 0) for task in template.get("dag", "tasks").list]
-    yield from found
-    for call in found:
+        steps_called += [Call(step, step.get("name").text, index) for step in steps if step.map]
+    steps_called += [Call(task, task.get("name").text, 0) for task in template.get("dag", "tasks").list]
+    yield from steps_called
+    for call in steps_called:
         for hook in call.node.get("hooks").map.values():
             yield Call(hook, call.name, call.group, hook=True)
 
@@ -149,21 +152,22 @@ def flow(one: Object) -> Flow | None:
 
 def flows(world: World) -> Iterator[Flow]:
     """Every workflow spec of a set."""
-    for one in world.of(WORKFLOW, TEMPLATE, CLUSTER_TEMPLATE, CRON):
-        found = flow(one)
-        if found is not None:
-            yield found
+    for item in world.of(WORKFLOW, TEMPLATE, CLUSTER_TEMPLATE, CRON):
+        workflow = flow(item)
+        if workflow is not None:
+            yield workflow
 
 
 def templates_of(world: World, reference: Node, of: Object) -> tuple[Flow, ...] | None:
-    """What a `workflowTemplateRef` or `templateRef` leads to; nothing when there is none; None when not known."""
+    """Return the targets of a `workflowTemplateRef` or `templateRef`: () when none exists, None
+    when unknown."""
     name = reference.get("name").text
     wide = reference.get("clusterScope").value is True
     if wide:
-        found: tuple[Object, ...] | None = world.named(CLUSTER_TEMPLATE, name, "") or (() if world.complete else None)
+        owners: tuple[Object, ...] | None = world.named(CLUSTER_TEMPLATE, name, "") or (() if world.complete else None)
     else:
-        found = world.target(TEMPLATE, name, of)
-    return None if found is None else tuple(Flow(one, one.spec) for one in found)
+        owners = world.target(TEMPLATE, name, of)
+    return None if owners is None else tuple(Flow(owner, owner.spec) for owner in owners)
 
 
 def called(world: World, inside: Flow, call: Call) -> tuple[Node, ...] | None:
@@ -173,11 +177,11 @@ def called(world: World, inside: Flow, call: Call) -> tuple[Node, ...] | None:
         return (node.get("inline"),)
     reference = node.get("templateRef")
     if reference:
-        found = templates_of(world, reference, inside.object)
+        flow_of_cron = templates_of(world, reference, inside.object)
         name = reference.get("template").text
-        if not found or "{{" in name:
+        if not flow_of_cron or "{{" in name:
             return None
-        return tuple(one.templates[name] for one in found if name in one.templates) or None
+        return tuple(candidate.templates[name] for candidate in flow_of_cron if name in candidate.templates) or None
     name = call.template.text
     if not name or "{{" in name or name not in inside.templates:
         return None
@@ -202,7 +206,7 @@ def required(template: Node) -> tuple[dict[str, Node], dict[str, Node]]:
 
 
 def depends_on(task: Node) -> Iterator[tuple[str, str, Node]]:
-    """What a task waits for: (task, state or empty, where that is written)."""
+    """Yield the dependencies of a task: (task, state or empty, place)."""
     for item in task.get("dependencies").list:
         yield item.text, "", item
     node = task.get("depends")
@@ -215,17 +219,17 @@ def ancestors(template: Node) -> dict[str, set[str]]:
     direct = {
         task.get("name").text: {name for name, _, _ in depends_on(task)} for task in template.get("dag", "tasks").list
     }
-    found: dict[str, set[str]] = {}
-    for task, wanted in direct.items():
+    ancestors_of: dict[str, set[str]] = {}
+    for task, parents in direct.items():
         seen: set[str] = set()
-        open_ = list(wanted)
+        open_ = list(parents)
         while open_:
             name = open_.pop()
             if name not in seen:
                 seen.add(name)
                 open_ += direct.get(name, set())
-        found[task] = seen
-    return found
+        ancestors_of[task] = seen
+    return ancestors_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -252,7 +256,7 @@ class Start:
         return {**inherited, **self.flow.parameters}
 
     def given(self, name: str) -> bool:
-        """Whether a parameter has a value when the run starts."""
+        """Return True if a parameter has a value when the run starts."""
         own = self.values.get(name)
         inherited = self.templates.parameters.get(name) if self.templates is not None else None
         return (
@@ -269,19 +273,19 @@ class Start:
 
 def starts(world: World) -> Iterator[Start]:
     """Everything in a set that starts runs without a person."""
-    for one in world.of(CRON):
-        found = flow(one)
-        if found is not None:
-            yield _start(world, one, found, found.spec, frozenset(), open_=False)
-    for one in world.of(WORKFLOW):
-        if one.host is None:
+    for item in world.of(CRON):
+        workflow = flow(item)
+        if workflow is not None:
+            yield _start(world, item, workflow, workflow.spec, frozenset(), open_=False)
+    for item in world.of(WORKFLOW):
+        if item.host is None:
             continue
-        found = Flow(one, one.spec)
-        if one.host.type == SENSOR:
-            filled, open_ = _filled(one.host, found)
-            yield _start(world, one, found, one.spec, filled, open_=open_)
+        workflow = Flow(item, item.spec)
+        if item.host.type == SENSOR:
+            filled, open_ = _filled(item.host, workflow)
+            yield _start(world, item, workflow, item.spec, filled, open_=open_)
         else:
-            yield _start(world, one, found, one.spec, frozenset(), open_=False)
+            yield _start(world, item, workflow, item.spec, frozenset(), open_=False)
 
 
 def _start(world: World, one: Object, found: Flow, at: Node, filled: frozenset[str], *, open_: bool) -> Start:
@@ -294,7 +298,8 @@ def _start(world: World, one: Object, found: Flow, at: Node, filled: frozenset[s
 
 
 def destinations(sensor: Object, inside: Flow) -> Iterator[tuple[Node, str, int | None, str]]:
-    """What the parameters of the trigger that holds a Workflow fill in: (dest, parameters|artifacts, index, field)."""
+    """Yield the fields that a trigger's parameters fill in its Workflow: (dest,
+    parameters|artifacts, index, field)."""
     for trigger in sensor.spec.get("triggers").list:
         for field in ("k8s", "argoWorkflow"):
             body = trigger.get("template", field)

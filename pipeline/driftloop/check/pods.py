@@ -1,4 +1,4 @@
-"""Where objects hold pods, and what a pod holds."""
+"""Pod templates inside objects, and what they mount and run."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -26,16 +26,16 @@ class Pod:
 
 def pods(world: World) -> Iterator[Pod]:
     """Every pod that an object of the set describes in full."""
-    for one in world.objects:
-        if one.type in _TEMPLATES:
-            template = one.spec.get("template")
-            claims = {item.get("metadata", "name").text for item in one.spec.get("volumeClaimTemplates").list}
-            yield Pod(one, template.get("spec"), template.get("metadata", "labels"), frozenset(claims))
-        elif one.type == ("batch", "CronJob"):
-            template = one.spec.get("jobTemplate", "spec", "template")
-            yield Pod(one, template.get("spec"), template.get("metadata", "labels"))
-        elif one.type == ("", "Pod"):
-            yield Pod(one, one.spec, one.node.get("metadata", "labels"))
+    for entry in world.objects:
+        if entry.type in _TEMPLATES:
+            template = entry.spec.get("template")
+            claims = {item.get("metadata", "name").text for item in entry.spec.get("volumeClaimTemplates").list}
+            yield Pod(entry, template.get("spec"), template.get("metadata", "labels"), frozenset(claims))
+        elif entry.type == ("batch", "CronJob"):
+            template = entry.spec.get("jobTemplate", "spec", "template")
+            yield Pod(entry, template.get("spec"), template.get("metadata", "labels"))
+        elif entry.type == ("", "Pod"):
+            yield Pod(entry, entry.spec, entry.node.get("metadata", "labels"))
 
 
 def containers(spec: Node) -> Iterator[Node]:
@@ -62,28 +62,34 @@ def images(one: Object) -> Iterator[Node]:
 
 
 def made_labels(world: World, namespace: str) -> Iterator[dict[str, str | None]]:
-    """Labels of pods that controllers make of objects in a namespace; a value of None stands for any."""
-    for one in world.of(EVENT_SOURCE, SENSOR, SELDON, WORKFLOW, TEMPLATE, CRON):
-        if one.namespace not in (namespace, ""):
+    """Labels of pods that controllers make of objects in a namespace; a value of None stands for
+    any."""
+    for item in world.of(EVENT_SOURCE, SENSOR, SELDON, WORKFLOW, TEMPLATE, CRON):
+        if item.namespace not in (namespace, ""):
             continue
-        own = {key: node.text for key, node in one.spec.get("template", "metadata", "labels").map.items()}
-        if one.type == EVENT_SOURCE:
-            yield {**own, "eventsource-name": one.name, "controller": "eventsource-controller", "owner-name": one.name}
-        elif one.type == SENSOR:
-            yield {**own, "sensor-name": one.name, "controller": "sensor-controller", "owner-name": one.name}
-        elif one.type == SELDON:
+        own = {key: node.text for key, node in item.spec.get("template", "metadata", "labels").map.items()}
+        if item.type == EVENT_SOURCE:
+            yield {
+                **own,
+                "eventsource-name": item.name,
+                "controller": "eventsource-controller",
+                "owner-name": item.name,
+            }
+        elif item.type == SENSOR:
+            yield {**own, "sensor-name": item.name, "controller": "sensor-controller", "owner-name": item.name}
+        elif item.type == SELDON:
             # those of the object, its predictors and their pods are copied, depending on the operator's version
-            named = [one.node.get("metadata", "labels"), *(node.get("labels") for _, node in one.spec.mappings())]
+            named = [item.node.get("metadata", "labels"), *(node.get("labels") for _, node in item.spec.mappings())]
             values: dict[str, set[str]] = {}
             for node in named:
                 for key, value in node.map.items():
                     values.setdefault(key, set()).add(value.text)
-            copied = {key: next(iter(found)) if len(found) == 1 else None for key, found in values.items()}
+            copied = {key: next(iter(texts)) if len(texts) == 1 else None for key, texts in values.items()}
             yield copied | dict.fromkeys(("app", "seldon-app", "version", "fluentd", "seldon.io/model")) | {
-                "seldon-deployment-id": one.name, "app.kubernetes.io/managed-by": "seldon-core"
+                "seldon-deployment-id": item.name, "app.kubernetes.io/managed-by": "seldon-core"
             }  # fmt: skip
         else:
-            yield from _of_steps(one)
+            yield from _of_steps(item)
 
 
 def _of_steps(one: Object) -> Iterator[dict[str, str | None]]:
@@ -99,7 +105,7 @@ def _of_steps(one: Object) -> Iterator[dict[str, str | None]]:
 
 
 def fits(wanted: Mapping[str, str], labels: Mapping[str, str | None]) -> bool:
-    """Whether a pod with these labels has all that are wanted; None stands for any value."""
+    """Return True if a pod with these labels has all that are wanted; None stands for any value."""
     return all(key in labels and labels[key] in (None, value) for key, value in wanted.items())
 
 
@@ -127,9 +133,9 @@ _OPERATED = {
 
 
 def unknown_pods(world: World, namespace: str) -> bool:
-    """Whether something in the namespace makes pods whose labels the files don't say."""
+    """Return True if something in the namespace makes pods whose labels the files don't say."""
     return any(
-        one.namespace == namespace
-        and (one.type in _OPERATED or (one.group not in _NO_PODS and one.type not in _KNOWN_PODS))
-        for one in world.objects
+        item.namespace == namespace
+        and (item.type in _OPERATED or (item.group not in _NO_PODS and item.type not in _KNOWN_PODS))
+        for item in world.objects
     )

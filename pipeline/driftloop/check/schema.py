@@ -1,4 +1,5 @@
-"""Objects against API schemas, as a strict API server checks them; CEL rules and webhooks are left to the server."""
+"""Objects against API schemas, as a strict API server checks them; CEL rules and webhooks are
+left to the server."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -16,10 +17,11 @@ _MAX_TEXT = 4096
 
 
 class Catalogue(Protocol):
-    """Where the schemas come from."""
+    """A source of API schemas."""
 
     def find(self, api_version: str, kind: str) -> tuple[Schema, Mapping[str, Schema]] | None:
-        """The schema of a kind, and what its references lead to by name; None when the catalogue lacks it."""
+        """The schema of a kind, and what its references lead to by name; None when the catalogue
+        lacks it."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +70,9 @@ class _Fit:
             yield Misfit("type", node, f"{at} must be {_A.get(kind, kind)}, is {_shown(node)}", _quote(kind, node))
             return
         if "enum" in schema and value not in schema["enum"]:
-            known = [str(one) for one in schema["enum"]]
-            said = f"{at} is {node.shown}, must be one of: {', '.join(f'`{one}`' for one in known[:12])}"
-            yield Misfit("value", node, said, near(node.source, known))
+            allowed = [str(choice) for choice in schema["enum"]]
+            message = f"{at} is {node.shown}, must be one of: {', '.join(f'`{choice}`' for choice in allowed[:12])}"
+            yield Misfit("value", node, message, near(node.source, allowed))
         yield from self.bounds(schema, node, at)
         if isinstance(value, list):
             for index, item in enumerate(value):
@@ -82,15 +84,15 @@ class _Fit:
     def alternatives(self, schema: Schema, node: Node, at: str) -> Iterator[Misfit]:
         for word in ("oneOf", "anyOf"):
             if schema.get(word):
-                fitting = sum(1 for one in schema[word] if not any(self.value(one, node, at, strict=False)))
+                fitting = sum(1 for part in schema[word] if not any(self.value(part, node, at, strict=False)))
                 if fitting == 0 or (word == "oneOf" and fitting > 1):
                     yield Misfit(
                         "value",
                         node,
                         f"{at or 'the object'} fits {fitting} of the forms that are allowed, must fit one",
                     )
-        for one in schema.get("allOf", ()):
-            yield from self.value(one, node, at, strict=False)
+        for part in schema.get("allOf", ()):
+            yield from self.value(part, node, at, strict=False)
         if "not" in schema and not any(self.value(schema["not"], node, at, strict=False)):
             yield Misfit("value", node, f"{at or 'the object'} has what it must not have")
 
@@ -110,20 +112,20 @@ class _Fit:
             yield Misfit("value", node, f"{at} has {len(value)} items, must have {_range(schema, 'Items')}")
 
     def members(self, schema: Schema, node: Node, at: str, *, strict: bool) -> Iterator[Misfit]:
-        known: Mapping[str, Schema] = schema.get("properties", {})
+        properties: Mapping[str, Schema] = schema.get("properties", {})
         extra = schema.get("additionalProperties")
         for name in schema.get("required", ()):
             if name not in node.map:
                 yield Misfit("required", node, f"{at}.{name} is missing".lstrip("."), f"add `{name}`")
         for name, member in node.map.items():
             place = f"{at}.{name}".lstrip(".")
-            if name in known:
-                yield from self.value(known[name], member, place, strict=strict)
+            if name in properties:
+                yield from self.value(properties[name], member, place, strict=strict)
             elif isinstance(extra, dict):
                 yield from self.value(extra, member, place, strict=strict)
-            elif strict and extra is not True and not schema.get(_PRESERVE) and known:
+            elif strict and extra is not True and not schema.get(_PRESERVE) and properties:
                 key = Node(None, member.key_line or member.line, member.key_column or member.column)
-                yield Misfit("unknown", key, f"{place} is no field", near(name, known))
+                yield Misfit("unknown", key, f"{place} is not a field", near(name, properties))
 
 
 _A = {

@@ -1,14 +1,16 @@
 """A set of files as one world: its objects, and what can be known of those that are not in it.
 
-What can be known: files are often a part of what a cluster holds, so a name that leads nowhere is an error only where
-the files claim to be everything. A namespace is *whole* when the set holds its Namespace object and nothing in the set
-puts unseen objects there (a HelmRelease, a remote kustomization). References into a whole namespace must resolve; into
-any other they are not judged. What is found is always compared, whole or not: an event name with its EventSource, a
+What can be known: files are often a part of what a cluster holds, so a name that leads nowhere
+is an error only where the files claim to be everything. A namespace is *whole* when the set
+holds its Namespace object and nothing in the set puts unseen objects there (a HelmRelease, a
+remote kustomization). References into a whole namespace must resolve; into any other they are
+not judged. What is found is always compared, whole or not: an event name with its EventSource, a
 parameter with its template. `complete` makes every namespace whole.
 
-Names that others make: `driftloop-platform`, what Kubernetes and Istio put in every namespace, what a controller makes
-of an object in the set (a SealedSecret its Secret), and what an annotation names, on the referring object or on the
-Namespace: `driftloop.dev/external: Secret/registry, ConfigMap/settings`.
+Names that others make: `driftloop-platform`, what Kubernetes and Istio put in every namespace,
+what a controller makes of an object in the set (a SealedSecret its Secret), and what an
+annotation names, on the referring object or on the Namespace: `driftloop.dev/external:
+Secret/registry, ConfigMap/settings`.
 """
 
 import posixpath
@@ -116,7 +118,8 @@ class File:
 
 
 class World:
-    """Everything in a set of files. `others` are files that exist too; `within` the folders that are given whole."""
+    """Everything in a set of files. `others` are files that exist too; `within` the folders that
+    are given whole."""
 
     def __init__(
         self,
@@ -141,23 +144,25 @@ class World:
         self.skipped = tuple(sorted(files.keys() - {file.path for file in self.files}))
         """Templates of YAML, such as the files of a Helm chart."""
         namespaces = self._kustomized()
-        objects = [one for file in self.files for node in file.documents for one in _objects(file.path, node)]
+        objects = [item for file in self.files for node in file.documents for item in _objects(file.path, node)]
         renamed = [
-            Object(one.path, one.node, one.group, one.version, one.kind, one.name, namespaces[one.path], one.host)
-            if one.path in namespaces and one.type != NAMESPACE
-            else one
-            for one in objects
+            Object(
+                item.path, item.node, item.group, item.version, item.kind, item.name, namespaces[item.path], item.host
+            )
+            if item.path in namespaces and item.type != NAMESPACE
+            else item
+            for item in objects
         ]
-        self.written = (*renamed, *(inner for one in renamed for inner in _embedded(one)))
+        self.written = (*renamed, *(inner for item in renamed for inner in _embedded(item)))
         """Every object, also those of patches, which say a part of one."""
         patches = {path for folder, node in self.kustomizations.items() for path in _patches(folder, node)}
-        self.objects = tuple(one for one in self.written if one.path not in patches)
+        self.objects = tuple(item for item in self.written if item.path not in patches)
         self._named: dict[tuple[str, str, str], list[Object]] = defaultdict(list)
         self._kinds: dict[Kind, list[Object]] = defaultdict(list)
-        for one in self.objects:
-            self._kinds[one.type].append(one)
-            if one.host is None:
-                self._named[(*one.type, one.name)].append(one)
+        for item in self.objects:
+            self._kinds[item.type].append(item)
+            if item.host is None:
+                self._named[(*item.type, item.name)].append(item)
 
     def of(self, *kinds: Kind) -> Iterator[Object]:
         """Every object of these kinds, in the order of the files; those written in others too."""
@@ -165,79 +170,83 @@ class World:
             yield from self._kinds.get(kind, ())
 
     def named(self, kind: Kind, name: str, namespace: str) -> tuple[Object, ...]:
-        """The objects of that name: those of the namespace, or else those whose namespace the files don't say."""
-        found = self._named.get((*kind, name), [])
-        exact = tuple(one for one in found if one.namespace == namespace)
-        return exact or tuple(one for one in found if not one.namespace or not namespace)
+        """The objects of that name: those of the namespace, or else those whose namespace the
+        files don't say."""
+        namesakes = self._named.get((*kind, name), [])
+        exact = tuple(item for item in namesakes if item.namespace == namespace)
+        return exact or tuple(item for item in namesakes if not item.namespace or not namespace)
 
     def target(
         self, kind: Kind, name: str, of: Object, namespace: str | None = None, *, made: bool = False
     ) -> tuple[Object, ...] | None:
-        """What a reference leads to: objects; nothing when there surely is none; None when that can't be known.
+        """Return the objects that a reference names: () when surely none exists, None when that
+        is unknown.
 
         `made` is for kinds that others make without the set showing it, such as Secrets.
         """
         where = of.namespace if namespace is None else namespace
         if not name or "{{" in name or "$" in name:
             return None
-        found = self.named(kind, name, where)
-        if found:
-            return found
+        matches = self.named(kind, name, where)
+        if matches:
+            return matches
         if not self.whole(where) or self.external(kind, name, where, of):
             return None
         return None if made and not self.complete and self._others_make(kind, where) else ()
 
     def whole(self, namespace: str) -> bool:
-        """Whether the set holds everything of a namespace."""
+        """Return True if the set holds everything of a namespace."""
         return self.complete or namespace in self._whole
 
     def external(self, kind: Kind, name: str, namespace: str, of: Object | None = None) -> bool:
-        """Whether somebody else makes that object."""
+        """Return True if somebody else makes that object."""
         if (*kind, name) in EVERYWHERE or (kind[1], namespace, name) in self._generated:
             return True
         hosts = [*self.named(NAMESPACE, namespace, "")]
-        hosts += [one for one in (of, of.host if of else None) if one is not None]
+        hosts += [owner for owner in (of, of.host if of else None) if owner is not None]
         listed = (host.node.get("metadata", "annotations", EXTERNAL).text for host in hosts)
         return any(f"{kind[1]}/{name}" in text.replace(" ", "").split(",") for text in listed)
 
     def given(self, folder: str) -> bool:
-        """Whether everything in a folder was given, so that what is not there does not exist."""
+        """Return True if everything in a folder was given, so that what is not there does not
+        exist."""
         return any(folder == top or not top or folder.startswith(f"{top}/") for top in self.within)
 
     def applied(self, path: str) -> bool:
-        """Whether something in the set applies a file: a kustomization.yaml around it, or a Flux Kustomization."""
+        """Return True if something in the set applies a file: a kustomization.yaml around it, or
+        a Flux Kustomization."""
         folder = posixpath.dirname(path)
-        roots = {posixpath.normpath(one.spec.get("path").text).lstrip("/") for one in self.of(FLUX)}
+        roots = {posixpath.normpath(item.spec.get("path").text).lstrip("/") for item in self.of(FLUX)}
         return any(
             folder == root or not root or folder.startswith(f"{root}/")
             for root in (*self.kustomizations, *(roots - {"."}))
         )
 
     def exists(self, path: str) -> bool:
-        """Whether a path is a file or a folder of the set."""
+        """Return True if a path is a file or a folder of the set."""
         return path in self.paths or path in self.folders
 
     @cached_property
     def misfits(self) -> "tuple[tuple[Object, Misfit], ...]":
-        """Where objects do not fit the schemas that were given."""
-        found: list[tuple[Object, Misfit]] = []
-        for one in self.objects:
-            schema = self._schema(one)
-            if schema is not None and one.host is None:
-                found += [(one, misfit) for misfit in misfits(*schema, one.node)]
-        return tuple(found)
+        """Places at which objects do not fit the given schemas."""
+        pairs: list[tuple[Object, Misfit]] = []
+        for item in self.objects:
+            schema = self._schema(item)
+            if schema is not None and item.host is None:
+                pairs += [(item, misfit) for misfit in misfits(*schema, item.node)]
+        return tuple(pairs)
 
     @cached_property
     def unknown_kinds(self) -> tuple[str, ...]:
         """API version and kind of the objects that no schema was given for."""
-        found = {
-            f"{one.node.get('apiVersion').text} {one.kind}"
-            for one in self.objects
-            if one.host is None
-            and one.group not in ("kustomize.config.k8s.io", "driftloop.dev")
-            and self._schema(one) is None
+        kinds = {
+            f"{item.node.get('apiVersion').text} {item.kind}"
+            for item in self.objects
+            if item.host is None
+            and item.group not in ("kustomize.config.k8s.io", "driftloop.dev")
+            and self._schema(item) is None
         }
-        return tuple(sorted(found)) if self.catalogue is not None else ()
+        return tuple(sorted(kinds)) if self.catalogue is not None else ()
 
     def _schema(self, one: Object) -> "tuple[Schema, Mapping[str, Schema]] | None":
         if self.catalogue is None:
@@ -247,13 +256,13 @@ class World:
     @cached_property
     def folders(self) -> frozenset[str]:
         """Every folder that holds a file."""
-        found: set[str] = {""}
+        paths: set[str] = {""}
         for path in self.paths:
             here = posixpath.dirname(path)
-            while here and here not in found:
-                found.add(here)
+            while here and here not in paths:
+                paths.add(here)
                 here = posixpath.dirname(here)
-        return frozenset(found)
+        return frozenset(paths)
 
     @cached_property
     def kustomizations(self) -> dict[str, Node]:
@@ -273,52 +282,53 @@ class World:
     @cached_property
     def changed(self) -> frozenset[str]:
         """Files that a kustomization changes on their way into the cluster."""
-        found: set[str] = set()
+        paths: set[str] = set()
         for folder, node in self.kustomizations.items():
             if any(node.get(field) for field in _CHANGES):
-                found |= self.taken(folder)
-        for one in self.of(FLUX):
-            if any(one.spec.get(field) for field in (*_CHANGES, "postBuild", "images")):
-                root = posixpath.normpath(one.spec.get("path").text).lstrip("/")
-                found |= {path for path in self.paths if root in (".", "") or path.startswith(f"{root}/")}
-                found |= self.taken("" if root == "." else root)
-        return frozenset(found)
+                paths |= self.taken(folder)
+        for item in self.of(FLUX):
+            if any(item.spec.get(field) for field in (*_CHANGES, "postBuild", "images")):
+                root = posixpath.normpath(item.spec.get("path").text).lstrip("/")
+                paths |= {path for path in self.paths if root in (".", "") or path.startswith(f"{root}/")}
+                paths |= self.taken("" if root == "." else root)
+        return frozenset(paths)
 
     def taken(self, folder: str) -> set[str]:
         """Every file that the kustomization of a folder takes in, by way of others too."""
-        found: set[str] = set()
+        names: set[str] = set()
         left, seen = [folder], {folder}
         while left:
             here = left.pop()
             node = self.kustomizations.get(here)
             if node is None:
-                found |= {path for path in self.paths if posixpath.dirname(path) == here}
+                names |= {path for path in self.paths if posixpath.dirname(path) == here}
                 continue
             for field in ("resources", "bases", "components"):
                 for item in node.get(field).list:
                     path = posixpath.normpath(posixpath.join(here, item.text))
                     path = "" if path == "." else path
                     if path in self.paths:
-                        found.add(path)
+                        names.add(path)
                     elif path not in seen:
                         seen.add(path)
                         left.append(path)
-        return found
+        return names
 
     @cached_property
     def _whole(self) -> frozenset[str]:
-        declared = {one.name for one in self.of(NAMESPACE)} - set(CLUSTER_WIDE)
-        unseen = {one.spec.get("targetNamespace").text or one.namespace for one in self.of(HELM)}
+        declared = {entry.name for entry in self.of(NAMESPACE)} - set(CLUSTER_WIDE)
+        unseen = {entry.spec.get("targetNamespace").text or entry.namespace for entry in self.of(HELM)}
         for folder, node in self.kustomizations.items():
             if any("://" in item.text or item.text.startswith("github.com/") for item in node.get("resources").list):
-                unseen |= {one.namespace for one in self.objects if one.path.startswith(f"{folder}/")}
-                unseen |= {one.name for one in self.of(NAMESPACE) if one.path.startswith(f"{folder}/")}
+                unseen |= {entry.namespace for entry in self.objects if entry.path.startswith(f"{folder}/")}
+                unseen |= {entry.name for entry in self.of(NAMESPACE) if entry.path.startswith(f"{folder}/")}
         return frozenset(declared - unseen)
 
     def _others_make(self, kind: Kind, namespace: str) -> bool:
-        """Whether objects of a kind may come from elsewhere: the set shows none, or grants somebody to make some."""
+        """Return True if objects of a kind may come from elsewhere: the set shows none, or
+        grants somebody to make some."""
         if not any(name[0] == kind[1] and name[1] == namespace for name in self._generated) and not any(
-            one.namespace == namespace for one in self.of(kind)
+            entry.namespace == namespace for entry in self.of(kind)
         ):
             return True
         plural = kind[1].lower() + "s"
@@ -333,36 +343,38 @@ class World:
     @cached_property
     def _generated(self) -> frozenset[tuple[str, str, str]]:
         """(kind, namespace, name) of what something in the set makes."""
-        found: set[tuple[str, str, str]] = set()
-        for one in self.objects:
-            match one.kind:
+        keys: set[tuple[str, str, str]] = set()
+        for entry in self.objects:
+            match entry.kind:
                 case "SealedSecret":
-                    found.add(("Secret", one.namespace, one.name))
+                    keys.add(("Secret", entry.namespace, entry.name))
                 case "ExternalSecret":
-                    found.add(("Secret", one.namespace, one.spec.get("target", "name").text or one.name))
+                    keys.add(("Secret", entry.namespace, entry.spec.get("target", "name").text or entry.name))
                 case "Certificate" | "Bundle":
-                    found.add(("Secret", one.namespace, one.spec.get("secretName").text))
+                    keys.add(("Secret", entry.namespace, entry.spec.get("secretName").text))
         for folder, node in self.kustomizations.items():
             namespace = node.get("namespace").text
             for field, kind in (("configMapGenerator", "ConfigMap"), ("secretGenerator", "Secret")):
                 for item in node.get(field).list:
                     name = item.get("name").text
                     places = {
-                        one.namespace for one in self.objects if one.path.startswith(f"{folder}/" if folder else "")
+                        entry.namespace
+                        for entry in self.objects
+                        if entry.path.startswith(f"{folder}/" if folder else "")
                     }
                     for place in places | {namespace, item.get("namespace").text}:
-                        found.add((kind, place, name))
-        return frozenset(found)
+                        keys.add((kind, place, name))
+        return frozenset(keys)
 
     def _kustomized(self) -> dict[str, str]:
         """Path -> the namespace its kustomization.yaml puts its objects in."""
-        found: dict[str, str] = {}
+        owners: dict[str, str] = {}
         for folder, node in self.kustomizations.items():
             namespace = node.get("namespace").text
             if namespace:
                 for item in node.get("resources").list:
-                    found[posixpath.normpath(posixpath.join(folder, item.text))] = namespace
-        return found
+                    owners[posixpath.normpath(posixpath.join(folder, item.text))] = namespace
+        return owners
 
 
 def _patches(folder: str, kustomization: Node) -> Iterator[str]:
@@ -378,7 +390,7 @@ _TEMPLATE = re.compile(r"\{\{-?\s*(?:/\*|if|range|with|end|define|include|templa
 
 
 def _templated(content: str | bytes) -> bool:
-    """Whether a file that is no YAML is a Go template of some."""
+    """Return True if a file that is no YAML is a Go template of some."""
     if len(content) > MAX_BYTES:
         return False
     text = content.decode("utf-8", "replace") if isinstance(content, bytes) else content
@@ -396,7 +408,7 @@ def _of_chart(path: str, charts: set[str]) -> bool:
 
 
 def is_object(node: Node) -> bool:
-    """Whether a document is a Kubernetes object, by its two keys."""
+    """Return True if a document is a Kubernetes object, by its two keys."""
     return bool(node.get("apiVersion").text and node.get("kind").text)
 
 
@@ -416,7 +428,8 @@ def _objects(path: str, node: Node, host: Object | None = None) -> Iterator[Obje
 
 
 def _embedded(one: Object) -> Iterator[Object]:
-    """Objects that an object creates: those of a Sensor's triggers, those of Argo's resource templates."""
+    """Objects that an object creates: those of a Sensor's triggers, those of Argo's resource
+    templates."""
     if one.type == SENSOR:
         for trigger in one.spec.get("triggers").list:
             for field in ("k8s", "argoWorkflow"):

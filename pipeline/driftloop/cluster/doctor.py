@@ -1,4 +1,5 @@
-"""What is wrong with a cluster. Each check is a function `Reader -> Findings`, listed in CHECKS. Nothing is written."""
+"""Diagnosis of a cluster. Each check is a function `Reader -> Findings`, listed in CHECKS.
+Nothing is written."""
 
 import base64
 from collections.abc import Callable, Iterator
@@ -21,7 +22,7 @@ OLDEST = (1, 34)
 
 
 class Level(StrEnum):
-    """How bad it is."""
+    """Severity of a finding."""
 
     OK = "ok"
     NOTE = "note"
@@ -58,9 +59,9 @@ _OPTIONAL = (
 
 def version(reader: Reader) -> Findings:
     """The server's version."""
-    found = reader.get("/version") or {}
-    number = (int(found.get("major", 0)), int(str(found.get("minor", "0")).rstrip("+")))
-    text = f"Kubernetes {found.get('gitVersion', 'of unknown version')}"
+    version = reader.get("/version") or {}
+    number = (int(version.get("major", 0)), int(str(version.get("minor", "0")).rstrip("+")))
+    text = f"Kubernetes {version.get('gitVersion', 'of unknown version')}"
     if number >= OLDEST:
         yield Finding(Level.OK, text)
     else:
@@ -103,12 +104,12 @@ def events(reader: Reader) -> Findings:
 
 def secrets(reader: Reader) -> Findings:
     """SealedSecrets that the controller could not open."""
-    for found in items(reader, "/apis/bitnami.com/v1alpha1/sealedsecrets") or []:
-        synced = _condition(found, "Synced")
+    for secret in items(reader, "/apis/bitnami.com/v1alpha1/sealedsecrets") or []:
+        synced = _condition(secret, "Synced")
         if synced is None or synced["status"] != "True":
             message = (synced or {}).get("message") or "the controller has not looked at it"
             fix = "seal it again for this cluster and this very name and namespace: `driftloop seal --cert …`"
-            yield Finding(Level.WRONG, f"SealedSecret {_name(found)} is not opened: {message}", fix)
+            yield Finding(Level.WRONG, f"SealedSecret {_name(secret)} is not opened: {message}", fix)
 
 
 def platform(reader: Reader) -> Findings:
@@ -122,20 +123,20 @@ def platform(reader: Reader) -> Findings:
             ("ConfigMap", "configmaps", contract.CONFIG_KEYS),
             ("Secret", "secrets", contract.SECRET_KEYS),
         ):
-            found = reader.get(f"/api/v1/namespaces/{namespace}/{plural}/{PLATFORM}")
+            settings = reader.get(f"/api/v1/namespaces/{namespace}/{plural}/{PLATFORM}")
             fix = f"`driftloop secrets init --namespace {namespace} …`, and commit what it writes"
-            if found is None:
+            if settings is None:
                 yield Finding(Level.WRONG, f"{namespace} has no {kind} {PLATFORM}", fix)
                 continue
-            missing = [key for key in keys if key not in (found.get("data") or {})]
+            missing = [key for key in keys if key not in (settings.get("data") or {})]
             if missing:
                 yield Finding(Level.WRONG, f"{kind} {PLATFORM} in {namespace} lacks {', '.join(missing)}", fix)
             else:
                 yield Finding(Level.OK, f"{kind} {PLATFORM} in {namespace} is complete")
             if kind == "ConfigMap" and contract.ARTIFACT_REPOSITORY.key not in missing:
-                yield from _repository(namespace, found["data"][contract.ARTIFACT_REPOSITORY.key])
+                yield from _repository(namespace, settings["data"][contract.ARTIFACT_REPOSITORY.key])
             if kind == "ConfigMap" and not missing:
-                yield from _shut(reader, namespace, found["data"])
+                yield from _shut(reader, namespace, settings["data"])
 
 
 def gateway(reader: Reader) -> Findings:
@@ -153,46 +154,51 @@ def gateway(reader: Reader) -> Findings:
 
 def deployments(reader: Reader) -> Findings:
     """Deployments that want more replicas than they have."""
-    for found in items(reader, "/apis/apps/v1/deployments") or []:
-        wanted, there = found["spec"].get("replicas", 1), found.get("status", {}).get("availableReplicas", 0)
-        if there < wanted:
-            condition = _condition(found, "Available") or {}
-            fix = f"`kubectl -n {found['metadata']['namespace']} describe pods`: images, Secrets, room on the nodes"
-            what = f"Deployment {_name(found)} has {there} of {wanted}: {condition.get('message', 'starting')}"
+    for deployment in items(reader, "/apis/apps/v1/deployments") or []:
+        replicas, there = (
+            deployment["spec"].get("replicas", 1),
+            deployment.get("status", {}).get("availableReplicas", 0),
+        )
+        if there < replicas:
+            condition = _condition(deployment, "Available") or {}
+            fix = (
+                f"`kubectl -n {deployment['metadata']['namespace']} describe pods`: images, Secrets, room on the nodes"
+            )
+            what = f"Deployment {_name(deployment)} has {there} of {replicas}: {condition.get('message', 'starting')}"
             yield Finding(Level.WRONG, what, fix)
 
 
 def autoscalers(reader: Reader) -> Findings:
     """Autoscalers that can't tell how busy their pods are: the number of pods stays as it is."""
-    for found in items(reader, "/apis/autoscaling/v2/horizontalpodautoscalers") or []:
-        condition = _condition(found, "ScalingActive")
+    for autoscaler in items(reader, "/apis/autoscaling/v2/horizontalpodautoscalers") or []:
+        condition = _condition(autoscaler, "ScalingActive")
         # with 0 replicas an autoscaler is switched off, which somebody did
         if condition is not None and condition["status"] == "False" and condition.get("reason") != "ScalingDisabled":
-            what = (
-                f"HorizontalPodAutoscaler {_name(found)} does not scale: {condition.get('message', 'no reason given')}"
-            )
-            yield Finding(Level.WRONG, what, "metrics-server must run: `kubectl top pods` shows what it measures")
+            reason = condition.get("message", "no reason given")
+            message = f"HorizontalPodAutoscaler {_name(autoscaler)} does not scale: {reason}"
+            yield Finding(Level.WRONG, message, "metrics-server must run: `kubectl top pods` shows what it measures")
 
 
 def webhooks(reader: Reader, now: datetime | None = None) -> Findings:
-    """Admission webhooks whose certificate has ended or soon will: every apply of their kinds would fail."""
+    """Admission webhooks whose certificate has ended or soon will: every apply of their kinds
+    would fail."""
     now = now or datetime.now(UTC)
     base = "/apis/admissionregistration.k8s.io/v1"
     for plural in ("validatingwebhookconfigurations", "mutatingwebhookconfigurations"):
-        for found in items(reader, f"{base}/{plural}") or []:
-            bundles = {hook.get("clientConfig", {}).get("caBundle") for hook in found.get("webhooks") or []} - {
+        for webhook in items(reader, f"{base}/{plural}") or []:
+            bundles = {hook.get("clientConfig", {}).get("caBundle") for hook in webhook.get("webhooks") or []} - {
                 None,
                 "",
             }
             for bundle in bundles:
                 until = _until(bundle)
                 if until is None:
-                    yield Finding(Level.WRONG, f"webhook {_name(found)} has a certificate that can't be read")
+                    yield Finding(Level.WRONG, f"webhook {_name(webhook)} has a certificate that can't be read")
                 elif until < now + timedelta(days=30):
                     # Knative's last a week and are renewed by their own controller a day before
                     level = Level.WRONG if until < now + timedelta(hours=12) else Level.NOTE
                     fix = "unless its owner renews it (Knative and cert-manager do): upgrade or reinstall its release"
-                    yield Finding(level, f"webhook {_name(found)}'s certificate ends on {until:%Y-%m-%d}", fix)
+                    yield Finding(level, f"webhook {_name(webhook)}'s certificate ends on {until:%Y-%m-%d}", fix)
 
 
 def gpus(reader: Reader) -> Findings:
@@ -218,19 +224,20 @@ def examine(reader: Reader) -> Iterator[Finding]:
 
 
 def _ready(reader: Reader, path: str, *, fix: str, every: bool = False) -> Findings:
-    """Objects whose Ready condition (with `every`: any condition) is not true. Nothing when the kind is missing."""
-    for found in items(reader, path) or []:
-        kind = found.get("kind") or path.rsplit("/", 1)[1]
-        if found.get("spec", {}).get("suspend"):
-            yield Finding(Level.NOTE, f"{kind} {_name(found)} is suspended")
+    """Objects whose Ready condition (with `every`: any condition) is not true. Nothing when the
+    kind is missing."""
+    for item in items(reader, path) or []:
+        kind = item.get("kind") or path.rsplit("/", 1)[1]
+        if item.get("spec", {}).get("suspend"):
+            yield Finding(Level.NOTE, f"{kind} {_name(item)} is suspended")
             continue
-        conditions = found.get("status", {}).get("conditions") or []
+        conditions = item.get("status", {}).get("conditions") or []
         bad = [c for c in conditions if c["status"] != "True" and (every or c["type"] == "Ready")]
         if not conditions:
-            yield Finding(Level.WRONG, f"{kind} {_name(found)}: no controller has looked at it", fix)
+            yield Finding(Level.WRONG, f"{kind} {_name(item)}: no controller has looked at it", fix)
         for condition in bad:
             text = condition.get("message") or condition.get("reason") or f"{condition['type']} is not true"
-            yield Finding(Level.WRONG, f"{kind} {_name(found)}: {text}", fix)
+            yield Finding(Level.WRONG, f"{kind} {_name(item)}: {text}", fix)
 
 
 def _condition(found: dict[str, Any], kind: str) -> dict[str, Any] | None:
@@ -257,8 +264,8 @@ def _repository(namespace: str, text: str) -> Findings:
 def _shut(reader: Reader, namespace: str, settings: dict[str, str]) -> Findings:
     """Addresses that the namespace's own NetworkPolicies keep its pods from."""
     there = {
-        found["metadata"]["name"]
-        for found in items(reader, f"/apis/networking.k8s.io/v1/namespaces/{namespace}/networkpolicies") or []
+        policy["metadata"]["name"]
+        for policy in items(reader, f"/apis/networking.k8s.io/v1/namespaces/{namespace}/networkpolicies") or []
     }
     if not any(name.endswith("-deny") for name in there):
         return
@@ -277,7 +284,7 @@ def _shut(reader: Reader, namespace: str, settings: dict[str, str]) -> Findings:
 
 def _until(bundle: str) -> datetime | None:
     try:
-        found = x509.load_pem_x509_certificates(base64.b64decode(bundle))
+        certificates = x509.load_pem_x509_certificates(base64.b64decode(bundle))
     except ValueError:
         return None
-    return min(one.not_valid_after_utc for one in found)
+    return min(certificate.not_valid_after_utc for certificate in certificates)

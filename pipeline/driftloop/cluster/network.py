@@ -1,4 +1,5 @@
-"""NetworkPolicies for addresses other than those of `cluster/infrastructure`, which are all the rendered ones know."""
+"""NetworkPolicies for addresses other than those of `cluster/infrastructure`, which are all the
+rendered ones know."""
 
 import ipaddress
 from typing import Literal
@@ -45,22 +46,23 @@ _CLIENTS: dict[str, tuple[LabelSelector, ...]] = {
 
 
 def policies(namespace: str, addresses: dict[str, str], known: dict[str, str]) -> dict[str, NetworkPolicy]:
-    """Name -> policy for each address (by part: s3, nats, git, kubernetes) that the rendered policies do not open.
+    """Name -> policy for each address (by part: s3, nats, git, kubernetes) that the rendered
+    policies do not open.
 
     `known` are the platform's own addresses.
     """
-    found = {}
+    policies_by_name = {}
     for part, selectors in _CLIENTS.items():
         url = addresses[part]
         if url == known.get(part) or (egress := _egress(url, part)) is None:
             continue
         for number, selector in enumerate(selectors):
             name = f"{PLATFORM}-{part}" + (f"-{number}" if number else "")
-            found[name] = NetworkPolicy(
+            policies_by_name[name] = NetworkPolicy(
                 metadata=ObjectMeta(name=name, namespace=namespace, labels=OWN_LABELS),
                 spec=NetworkPolicySpec(pod_selector=selector, policy_types=("Egress",), egress=(egress,)),
             )
-    return found
+    return policies_by_name
 
 
 def _egress(url: str, part: str) -> Egress | None:

@@ -1,5 +1,5 @@
-"""`driftloop-platform` on a cluster: the ConfigMap in clear, the Secret sealed, the way to addresses of
-the user's own, and what makes Flux apply them."""
+"""`driftloop-platform` on a cluster: the ConfigMap in clear, the Secret sealed, the way to
+addresses of the user's own, and what makes Flux apply them."""
 
 import json
 import secrets
@@ -36,7 +36,7 @@ _LABELS = OWN_LABELS
 
 @dataclass(frozen=True)
 class Addresses:
-    """Where the parts of a cluster are; the defaults are those of cluster/infrastructure."""
+    """Addresses of a cluster's parts; the defaults are those of cluster/infrastructure."""
 
     git_url: str
     git_branch: str = "main"
@@ -61,23 +61,25 @@ class Addresses:
                 )
             if url.password is not None:
                 raise PipelineError(
-                    f"{name.replace('_', '-')} holds a password; it would stand in git in clear",
+                    f"{name.replace('_', '-')} holds a password, which would be in git in clear text",
                     hint="credentials come from the environment (see --help)",
                 )
 
     @property
     def parts(self) -> dict[str, str]:
-        """What pods of a pipeline call, by the names that NetworkPolicies have for it."""
+        """Addresses that a pipeline's pods call, by the names that NetworkPolicies have for
+        them."""
         return {"s3": self.s3_endpoint, "nats": self.nats_url, "git": self.git_url, "kubernetes": self.kubernetes_url}
 
 
 OWN = Addresses(git_url="https://git.invalid/").parts
-"""The addresses of cluster/infrastructure, which the rendered NetworkPolicies open; git is never among them."""
+"""The addresses of cluster/infrastructure, which the rendered NetworkPolicies open; git is never
+among them."""
 
 
 @dataclass(frozen=True)
 class Credentials:
-    """What gets sealed. The webhook token is made at random unless given."""
+    """Credentials to seal. The webhook token is random unless given."""
 
     access_key: str = field(repr=False)
     secret_key: str = field(repr=False)
@@ -113,7 +115,8 @@ def config_map(namespace: str, addresses: Addresses) -> core.ConfigMap:
 
 
 def secret(namespace: str, addresses: Addresses, credentials: Credentials) -> PlainSecret:
-    """The one Secret of a pipeline's namespace: the same keys in the spellings of boto3, Argo and Seldon's rclone."""
+    """The one Secret of a pipeline's namespace: the same keys in the spellings of boto3, Argo
+    and Seldon's rclone."""
     values = {
         contract.ACCESS_KEY.key: credentials.access_key,
         contract.SECRET_KEY.key: credentials.secret_key,
@@ -129,7 +132,8 @@ def secret(namespace: str, addresses: Addresses, credentials: Credentials) -> Pl
 
 
 def store_secret(credentials: Credentials) -> PlainSecret:
-    """The identities of the SeaweedFS that comes with the platform; without it the store is open to everyone."""
+    """The identities of the SeaweedFS that comes with the platform; without it the store is open
+    to everyone."""
     identity = {
         "name": "driftloop",
         "credentials": [{"accessKey": credentials.access_key, "secretKey": credentials.secret_key}],
@@ -150,7 +154,8 @@ def tree(
     *,
     own_store: bool,
 ) -> dict[str, str]:
-    """Path -> text: a folder per namespace below cluster/platform/<cluster>, and the Flux object that applies them."""
+    """Path -> text: a folder per namespace below cluster/platform/<cluster>, and the Flux object
+    that applies them."""
     files: dict[str, str] = {}
     base = trees.platform_folder(cluster)
     for namespace in namespaces:

@@ -1,4 +1,5 @@
-"""Reads of a Kubernetes API that may be half installed: what is not there is None, what is forbidden is said."""
+"""Reads of a Kubernetes API that may be half installed: what is not there is None, what is
+forbidden is said."""
 
 import json
 from pathlib import Path
@@ -54,8 +55,8 @@ class ApiReader:
         body = self._read(path, "application/json")
         if body is None:
             return None
-        found: dict[str, Any] = json.loads(body)
-        return found
+        answer: dict[str, Any] = json.loads(body)
+        return answer
 
     def text(self, path: str) -> str | None:
         """The body at an API path, as it is; None when there is nothing."""
@@ -89,5 +90,5 @@ class ApiReader:
 
 def items(reader: Reader, path: str) -> list[dict[str, Any]] | None:
     """The objects of a list; None when the kind does not exist in this cluster."""
-    found = reader.get(path)
-    return None if found is None else list(found.get("items") or [])
+    listing = reader.get(path)
+    return None if listing is None else list(listing.get("items") or [])

@@ -1,7 +1,9 @@
-"""The ciphertext of SealedSecrets, byte for byte as kubeseal writes it, without asking a cluster.
+"""The ciphertext of SealedSecrets, byte for byte as kubeseal writes it, without asking a
+cluster.
 
-A value is `uint16 length of C1 | C1 | C2` in base64: C1 is a fresh 32-byte session key under RSA-OAEP (SHA-256, the
-scope as label), C2 the text under AES-256-GCM with that key. The nonce is zero, since no key is ever used twice.
+A value is `uint16 length of C1 | C1 | C2` in base64: C1 is a fresh 32-byte session key under
+RSA-OAEP (SHA-256, the scope as label), C2 the text under AES-256-GCM with that key. The nonce is
+zero, since no key is ever used twice.
 """
 
 import base64
@@ -22,7 +24,8 @@ _NONCE = bytes(12)
 
 
 def certificate(pem: bytes, *, now: datetime | None = None) -> rsa.RSAPublicKey:
-    """The public key of a controller's certificate, the first of a bundle. SealError when it can't seal."""
+    """The public key of a controller's certificate, the first of a bundle. SealError when it
+    can't seal."""
     try:
         first = x509.load_pem_x509_certificates(pem)[0]
     except (ValueError, IndexError) as error:
@@ -64,7 +67,8 @@ def seal_value(value: bytes, key: rsa.RSAPublicKey, label: bytes) -> str:
 
 
 def open_value(text: str, keys: Iterable[rsa.RSAPrivateKey], label: bytes) -> bytes:
-    """What a sealed value holds, with the first key that opens it under this label. SealError when none does."""
+    """Return a sealed value's content, opened with the first key that fits this label; SealError
+    when none does."""
     try:
         raw = base64.b64decode(text, validate=True)
         (size,) = struct.unpack(">H", raw[:2])

@@ -1,7 +1,9 @@
-"""The picture of `driftloop status`, of a cluster: read from the API server alone, in the shape of the local one.
+"""The picture of `driftloop status`, of a cluster: read from the API server alone, in the shape
+of the local one.
 
-git is not asked, so a release is what serves it; NATS can't be reached from outside, so the decision and the detectors'
-last verdicts are asked of their services through the API server. What could not be read is said, and the rest goes on.
+git is not asked, so a release is what serves it; NATS can't be reached from outside, so the
+decision and the detectors' last verdicts are asked of their services through the API server.
+What could not be read is said, and the rest goes on.
 """
 
 import contextlib
@@ -32,7 +34,7 @@ class _Picture:
 
     @contextlib.contextmanager
     def part(self, what: str) -> Iterator[None]:
-        """What can't be read is noted."""
+        """Record a part that cannot be read."""
         try:
             yield
         except ClusterError as error:
@@ -40,38 +42,40 @@ class _Picture:
 
 
 def overview(reader: TextReader, *, where: str, namespaces: Iterable[str] = (), now: datetime | None = None) -> Json:
-    """What runs: the keys that the local runtime's status has, `gateway`, and `unknown` for what could not be read.
+    """Return the state of the cluster: the keys of the local runtime's status, `gateway`, and
+    `unknown` for what could not be read.
 
-    `namespaces` narrows it to some pipelines. ClusterError when the API server does not answer at all.
+    `namespaces` narrows it to some pipelines. ClusterError when the API server does not answer
+    at all.
     """
     reader.get("/version")
     picture = _Picture(reader, now or datetime.now(UTC))
-    found: Json = {
+    document: Json = {
         "state": where, "pid": None, "uptime": None, "ports": {}, "gateway": None, "tip": None, "applied": None,
         "refused": None, "stuck": None, "waiting": [], "processes": [], "verdicts": {}, "runs": {}, "decisions": {},
         "releases": {}, "memory": None, "disk": [],
     }  # fmt: skip
     with picture.part("the gateway"):
-        found["gateway"] = _gateway(picture)
+        document["gateway"] = _gateway(picture)
     with picture.part("nodes"):
-        found["disk"] = list(_full(picture))
+        document["disk"] = list(_full(picture))
     with picture.part("Flux"):
-        found |= _flux(picture)
+        document |= _flux(picture)
     for names in _pipelines(picture, tuple(namespaces)):
         home = f"{names.namespace}/{names.pipeline}"
         with picture.part(f"pods of {home}"):
-            found["processes"] += _pods(picture, names)
+            document["processes"] += _pods(picture, names)
         for key, read in _PARTS.items():
             with picture.part(f"{key} of {home}"):
-                found[key] |= read(picture, names)
-    return found | {"unknown": picture.unknown}
+                document[key] |= read(picture, names)
+    return document | {"unknown": picture.unknown}
 
 
 def _gateway(picture: _Picture) -> str | None:
-    """Where predictions enter: the load balancer's address, or the cluster's own."""
+    """Return the gateway's address: the load balancer's, or the one inside the cluster."""
     service = picture.reader.get("/api/v1/namespaces/istio-system/services/istio-ingressgateway")
     if service is None:
-        picture.unknown.append("the gateway: there is no Service istio-system/istio-ingressgateway")
+        picture.unknown.append("the gateway: Service istio-system/istio-ingressgateway does not exist")
         return None
     balanced = (service.get("status", {}).get("loadBalancer") or {}).get("ingress") or []
     if balanced:
@@ -94,11 +98,11 @@ def _flux(picture: _Picture) -> Json:
     tip = _commit(((source or {}).get("status", {}).get("artifact") or {}).get("revision"))
     kustomizations = picture.list(f"/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/{FLUX_NAMESPACE}/kustomizations")
     refused, waiting, behind = [], [], None
-    for one in sorted(kustomizations, key=lambda found: str(found["metadata"]["name"])):
-        name, status = one["metadata"]["name"], one.get("status", {})
+    for item in sorted(kustomizations, key=lambda found: str(found["metadata"]["name"])):
+        name, status = item["metadata"]["name"], item.get("status", {})
         ready: Json = next((c for c in status.get("conditions") or [] if c["type"] == "Ready"), {})
         applied = _commit(status.get("lastAppliedRevision"))
-        if one["spec"].get("suspend"):
+        if item["spec"].get("suspend"):
             waiting.append(f"{name} is suspended")
         elif ready.get("status") == "False" and ready.get("reason", "") not in _ONGOING:
             refused.append(f"{name}: {ready.get('message', '')}")
@@ -198,7 +202,7 @@ def _phase(pod: Json, containers: list[Json]) -> str:
 
 def _runs(picture: _Picture, names: Names) -> Json:
     """The last Workflow of each template."""
-    found: dict[str, Json] = {}
+    runs: dict[str, Json] = {}
     for run in picture.list(f"/apis/argoproj.io/v1alpha1/namespaces/{names.namespace}/workflows"):
         status = run.get("status") or {}
         template = (run["spec"].get("workflowTemplateRef") or {}).get("name") or run["metadata"]["name"]
@@ -211,9 +215,9 @@ def _runs(picture: _Picture, names: Names) -> Json:
             "message": status.get("message", ""),
         }
         # one that has not begun is the newest
-        if key not in found or (told["startedAt"] or "~") > (found[key]["startedAt"] or "~"):
-            found[key] = told
-    return found
+        if key not in runs or (told["startedAt"] or "~") > (runs[key]["startedAt"] or "~"):
+            runs[key] = told
+    return runs
 
 
 def _decisions(picture: _Picture, names: Names) -> Json:
@@ -225,8 +229,8 @@ def _decisions(picture: _Picture, names: Names) -> Json:
 
 
 def _verdicts(picture: _Picture, names: Names) -> Json:
-    """What each detector shows of its last verdict; nothing of one that has not judged yet."""
-    found: Json = {}
+    """Return the last verdict of each detector; detectors without a verdict are left out."""
+    verdicts: Json = {}
     deployments = picture.list(f"/apis/apps/v1/namespaces/{names.namespace}/deployments?{OWN_SELECTOR}")
     for deployment in deployments:
         component = (deployment["metadata"].get("labels") or {}).get(COMPONENT_LABEL, "")
@@ -236,7 +240,7 @@ def _verdicts(picture: _Picture, names: Names) -> Json:
         with picture.part(f"verdict of {names.namespace}/{deployment['metadata']['name']}"):
             shown = _gauges(_asked(picture, names, names.detector(component), "metrics") or "")
             if shown.get("driftloop_detector_window"):
-                found[f"{names.namespace}/{names.pipeline}/{component}"] = {
+                verdicts[f"{names.namespace}/{names.pipeline}/{component}"] = {
                     "release": args[args.index("--release") + 1],
                     "window": int(shown["driftloop_detector_window"]),
                     "size": None,
@@ -244,7 +248,7 @@ def _verdicts(picture: _Picture, names: Names) -> Json:
                     "score": shown.get("driftloop_detector_score"),
                     "threshold": shown.get("driftloop_detector_threshold"),
                 }
-    return found
+    return verdicts
 
 
 def _gauges(text: str) -> dict[str, float]:
@@ -263,7 +267,7 @@ _PARTS: dict[str, Callable[[_Picture, Names], Json]] = {
 
 
 def _asked(picture: _Picture, names: Names, service: str, path: str) -> str | None:
-    """What a service says, by way of the API server."""
+    """Return a service's answer, asked through the API server."""
     try:
         return picture.reader.text(
             f"/api/v1/namespaces/{names.namespace}/services/{service}:{SERVICE_PORT}/proxy/{path}"

@@ -1,4 +1,5 @@
-"""YAML that Go's readers understand as we do: they take a bare `n` or `y` for a boolean, PyYAML does not quote it."""
+"""YAML that Go's readers understand as we do: they take a bare `n` or `y` for a boolean, PyYAML
+does not quote it."""
 
 import re
 from typing import Any

@@ -1,4 +1,4 @@
-"""What must never be committed: a plain Secret, and anything laid over a file that a person wrote."""
+"""Refusals before a commit: plain Secrets, and files of a person that would be overwritten."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -14,7 +14,8 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def check(existing: Mapping[str, str], files: Mapping[str, str | None]) -> None:
-    """GitError when laying `files` (None deletes) over `existing` would lose somebody's work or publish a secret."""
+    """GitError when laying `files` (None deletes) over `existing` would lose somebody's work or
+    publish a secret."""
     for path, text in files.items():
         if path.startswith("/") or any(part in ("", ".", "..", ".git") for part in path.split("/")):
             raise GitError(f"`{path}` is not a path inside a repository")
@@ -26,7 +27,7 @@ def check(existing: Mapping[str, str], files: Mapping[str, str | None]) -> None:
         current = existing.get(path)
         if is_rendered_place(path) and current is not None and not is_generated(current):
             raise GitError(
-                f"{path} stands in the repository and was not generated; it is left alone",
+                f"{path} is in the repository and was not generated; it is left alone",
                 hint="move or delete that file, or choose another `metadata.name`",
             )
 

@@ -1,7 +1,9 @@
-"""A branch of a git repository that several writers share: read its tip, add one commit, push, never force.
+"""A branch of a git repository that several writers share: read its tip, add one commit, push,
+never force.
 
-There is no working copy. A change is a set of texts laid over the tip's tree with git's plumbing, so nothing lies about
-half-written after a crash, and a lost race costs one more fetch: the change is built again from the new tip.
+There is no working copy. A change is a set of texts laid over the tip's tree with git's
+plumbing, so nothing lies about half-written after a crash, and a lost race costs one more fetch:
+the change is built again from the new tip.
 """
 
 import fcntl
@@ -40,7 +42,7 @@ class Credentials:
 
 @dataclass(frozen=True)
 class Author:
-    """Whose name stands on the commits."""
+    """Author of the commits."""
 
     name: str = "driftloop"
     email: str = "driftloop@users.noreply.localhost"
@@ -48,7 +50,8 @@ class Author:
 
 @dataclass(frozen=True)
 class Change:
-    """What a commit does: path -> new text (None deletes), and its message. Trailer values are one line each."""
+    """Content of a commit: path -> new text (None deletes), and its message. Trailer values are
+    one line each."""
 
     files: Mapping[str, str | None]
     subject: str
@@ -85,12 +88,12 @@ class Tree(Mapping[str, str]):
             if path not in self._entries or self._entries[path][0] not in _REGULAR:
                 raise KeyError(path)
             folder = PurePosixPath(path).parent
-            wanted = {
+            pattern = {
                 other: blob
                 for other, (mode, blob) in self._entries.items()
                 if mode in _REGULAR and PurePosixPath(other).parent == folder
             }
-            self._texts.update(self._repository._blobs(wanted))
+            self._texts.update(self._repository._blobs(pattern))
         return self._texts[path]
 
     def __iter__(self) -> Iterator[str]:
@@ -104,15 +107,17 @@ class Tree(Mapping[str, str]):
         return {path: self[path] for path in self if path.startswith(folder + "/")}
 
     def irregular(self, path: str) -> bool:
-        """Whether a symbolic link or a submodule stands at this path or above it."""
+        """Return True if a symbolic link or a submodule stands at this path or above it."""
         parts = [path, *map(str, PurePosixPath(path).parents)]
         return any(part in self._entries and self._entries[part][0] not in _REGULAR for part in parts)
 
 
 class Repository:
-    """One branch of a repository (file://, a path, http(s) or ssh); `workdir` is a cache and may be deleted.
+    """One branch of a repository (file://, a path, http(s) or ssh); `workdir` is a cache and may
+    be deleted.
 
-    Without credentials git's own settings (agents, helpers) are used; with them, nothing else is.
+    Without credentials git's own settings (agents, helpers) are used; with them, nothing else
+    is.
     """
 
     def __init__(
@@ -160,7 +165,8 @@ class Repository:
         return Tree(self, entries)
 
     def contains(self, commit: str, *, ancestor: str) -> bool:
-        """Whether `commit` has `ancestor` in its history (or is it). An unknown commit contains nothing."""
+        """Return True if `commit` has `ancestor` in its history (or is it). An unknown commit
+        contains nothing."""
         return self._run("merge-base", "--is-ancestor", ancestor, commit).returncode == 0
 
     def last_touching(self, commit: str, path: str) -> Commit | None:
@@ -170,7 +176,8 @@ class Repository:
         return Commit(sha, subject) if sha else None
 
     def find(self, commit: str, trailer: str, value: str) -> Found | None:
-        """The newest commit in the history of `commit` that carries a trailer, with all its trailers."""
+        """The newest commit in the history of `commit` that carries a trailer, with all its
+        trailers."""
         form = "%H%x00%s%x00%(trailers:only,unfold)%x01"
         pattern = f"{trailer}: {value}"
         log = self._git("log", "-20", "--fixed-strings", f"--grep={pattern}", f"--format={form}", commit)
@@ -185,9 +192,10 @@ class Repository:
     def change(self, build: Callable[[Tree], Change | Sequence[Change] | None]) -> Commit | None:
         """Lay a change over the branch's tip and push it; None when there is nothing to change.
 
-        Several changes become one commit each, one on top of the other, in one push: all of them or none. The last
-        is returned. `build` gets the tip's files and is called again whenever another writer was faster, so it must
-        derive everything from what it is given. What it raises passes through; nothing is pushed then.
+        Several changes become one commit each, one on top of the other, in one push: all of them
+        or none. The last is returned. `build` gets the tip's files and is called again whenever
+        another writer was faster, so it must derive everything from what it is given. What it
+        raises passes through; nothing is pushed then.
         """
         with self._locked():
             tip = self._fetch()
@@ -220,7 +228,7 @@ class Repository:
         for path in files:
             if tree.irregular(path):
                 raise GitError(
-                    f"{path}: a symbolic link or a submodule stands there; it is left alone",
+                    f"{path}: the path is a symbolic link or a submodule, which is left alone",
                     hint="remove it from the repository, or choose another `metadata.name`",
                 )
         guard.check(tree, files)
@@ -286,7 +294,8 @@ class Repository:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """One process at a time in `workdir`; again inside itself, so that a `build` may look at the repository."""
+        """One process at a time in `workdir`; again inside itself, so that a `build` may look at
+        the repository."""
         if self._held:
             yield
             return
@@ -421,7 +430,8 @@ _FOREIGN = frozenset(
         "GIT_TRACE_CURL",
     }
 )
-"""Set by a surrounding git (a hook) or by a person who debugs; they would point elsewhere, or print credentials."""
+"""Set by a surrounding git (a hook) or by a person who debugs; they would point elsewhere, or
+print credentials."""
 
 _KNOWN = (
     (
@@ -439,7 +449,7 @@ _KNOWN = (
     ),
     (
         ("does not appear to be a git repository", "does not exist", "not found", "No such file or directory"),
-        "there is no such repository",
+        "the repository does not exist",
         "check the address; a new local one is made with `git init --bare --initial-branch=main FOLDER`",
     ),
     (
@@ -476,7 +486,8 @@ def _is_race(said: str) -> bool:
 
 
 def _message(change: Change) -> str:
-    """Subject, body, trailers; a value can't start a line of its own, so nobody's text forges a trailer."""
+    """Subject, body, trailers; a value can't start a line of its own, so nobody's text forges a
+    trailer."""
     parts = [_line(change.subject)]
     if change.body.strip():
         parts.append("\n".join(line.rstrip() for line in change.body.strip().splitlines()))

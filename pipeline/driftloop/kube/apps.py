@@ -7,14 +7,14 @@ from driftloop.kube.core import PodTemplate
 
 
 class RollingUpdate(Model):
-    """How many pods may be missing or extra while a Deployment changes."""
+    """Limits of missing and extra pods while a Deployment changes."""
 
     max_unavailable: int | str
     max_surge: int | str
 
 
 class Strategy(Model):
-    """How a Deployment changes its pods."""
+    """Strategy by which a Deployment replaces its pods."""
 
     type: Literal["RollingUpdate", "Recreate"]
     rolling_update: RollingUpdate | None = None

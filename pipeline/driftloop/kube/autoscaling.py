@@ -6,7 +6,7 @@ from driftloop.kube.base import Model, Object, Reference
 
 
 class Target(Model):
-    """What the average of the pods is held at: percent of what they request."""
+    """Average that the pods are held at, in percent of their requests."""
 
     type: Literal["Utilization"] = "Utilization"
     average_utilization: int
@@ -27,7 +27,7 @@ class Metric(Model):
 
 
 class AutoscalerSpec(Model):
-    """What is scaled, between which numbers of pods, by what."""
+    """Target of the scaling, its bounds and its metrics."""
 
     scale_target_ref: Reference
     min_replicas: int

@@ -1,4 +1,5 @@
-"""What every object of ours is made of: frozen typed models that know the Kubernetes spelling of their fields."""
+"""Base of every object that is rendered: frozen typed models that know the Kubernetes spelling
+of their fields."""
 
 from typing import Any, Literal
 

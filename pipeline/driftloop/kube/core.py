@@ -15,7 +15,7 @@ class Namespace(Object):
 
 
 class ServiceAccount(Object):
-    """Who a pod is."""
+    """Identity of a pod."""
 
     api_version: Literal["v1"] = "v1"
     kind: Literal["ServiceAccount"] = "ServiceAccount"
@@ -40,7 +40,7 @@ class ServicePort(Model):
 
 
 class ServiceSpec(Model):
-    """Which pods answer."""
+    """Selector and ports of a Service."""
 
     selector: dict[str, str]
     ports: tuple[ServicePort, ...]
@@ -65,7 +65,7 @@ class KeySelector(Model):
 
 
 class EnvVarSource(Model):
-    """Where a variable's value comes from; exactly one field is set."""
+    """Source of a variable's value; exactly one field is set."""
 
     config_map_key_ref: KeySelector | None = None
     secret_key_ref: KeySelector | None = None
@@ -99,7 +99,7 @@ class SeccompProfile(Model):
 
 
 class SecurityContext(Model):
-    """What a container may do; ours satisfies the restricted Pod Security Standard."""
+    """Privileges of a container; ours satisfy the restricted Pod Security Standard."""
 
     allow_privilege_escalation: bool | None = None
     run_as_non_root: bool | None = None
@@ -109,7 +109,7 @@ class SecurityContext(Model):
 
 
 class PodSecurityContext(Model):
-    """Who a pod's processes are."""
+    """User and groups of a pod's processes."""
 
     run_as_non_root: bool
     run_as_user: int | None = None
@@ -157,7 +157,7 @@ class Sleep(Model):
 
 
 class Handler(Model):
-    """What the kubelet does at a moment of a container's life."""
+    """Action of the kubelet at a moment of a container's life."""
 
     sleep: Sleep
 
@@ -248,7 +248,7 @@ class TemplateMeta(Model):
 
 
 class PodTemplate(Model):
-    """What each replica is."""
+    """Template of each replica."""
 
     metadata: TemplateMeta
     spec: PodSpec

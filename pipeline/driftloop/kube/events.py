@@ -1,8 +1,9 @@
 """argoproj.io/v1alpha1 of Argo Events: EventBus, EventSource, Sensor.
 
-`render` writes them, the local runtime reads them. Hera's models have no `apiVersion`, nest a webhook's
-fields one level too deep, drop unknown keys and cost as much to import as its workflows; these refuse
-unknown keys. A field at None is not written; its docstring gives the value that Argo Events takes then.
+`render` writes them, the local runtime reads them. Hera's models have no `apiVersion`, nest a
+webhook's fields one level too deep, drop unknown keys and cost as much to import as its
+workflows; these refuse unknown keys. A field at None is not written; its docstring gives the
+value that Argo Events takes then.
 """
 
 from typing import Annotated, Any, Literal
@@ -80,7 +81,8 @@ class EventSource(Object):
 
 
 class DataFilter(Model):
-    """A field of the event that must match one of these values; strings are unanchored regular expressions."""
+    """A field of the event that must match one of these values; strings are unanchored regular
+    expressions."""
 
     path: str
     type: Literal["string", "number", "bool"]

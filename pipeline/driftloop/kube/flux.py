@@ -36,7 +36,7 @@ class KustomizationSpec(Model):
 
 
 class Kustomization(Object):
-    """What Flux applies, from where, and after what."""
+    """A folder that Flux applies, its source and its dependencies."""
 
     api_version: Literal["kustomize.toolkit.fluxcd.io/v1"] = "kustomize.toolkit.fluxcd.io/v1"
     kind: Literal["Kustomization"] = "Kustomization"

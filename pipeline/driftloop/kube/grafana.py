@@ -8,7 +8,7 @@ from driftloop.kube.base import Model
 
 
 class Datasource(Model):
-    """Where a panel's numbers come from."""
+    """Data source of a panel."""
 
     type: Literal["prometheus"] = "prometheus"
     uid: str
@@ -47,19 +47,19 @@ class Thresholds(Model):
 
 
 class ThresholdsStyle(Model):
-    """How thresholds are drawn: as a line across the panel."""
+    """Style of thresholds: a line across the panel."""
 
     mode: Literal["off", "line"]
 
 
 class Custom(Model):
-    """What only time series have."""
+    """Settings of time series only."""
 
     thresholds_style: ThresholdsStyle
 
 
 class Defaults(Model):
-    """How all values of a panel are shown."""
+    """Format of all values of a panel."""
 
     unit: str
     min: float | None = None
@@ -68,7 +68,7 @@ class Defaults(Model):
 
 
 class FieldConfig(Model):
-    """How values are shown."""
+    """Format of values."""
 
     defaults: Defaults
     overrides: tuple[()] = ()
@@ -83,7 +83,7 @@ class Legend(Model):
 
 
 class Options(Model):
-    """What differs between kinds of panels."""
+    """Options that depend on the kind of panel."""
 
     legend: Legend = Legend()
 

@@ -13,7 +13,7 @@ class StringMatch(Model):
 
 
 class HTTPMatch(Model):
-    """Which requests a route takes."""
+    """Condition on the requests of a route."""
 
     uri: StringMatch | None = None
 

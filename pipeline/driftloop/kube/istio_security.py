@@ -1,4 +1,5 @@
-"""security.istio.io/v1: AuthorizationPolicy and PeerAuthentication, as far as ztunnel enforces them: layer 4."""
+"""security.istio.io/v1: AuthorizationPolicy and PeerAuthentication, as far as ztunnel enforces
+them: layer 4."""
 
 from typing import Literal
 
@@ -14,7 +15,8 @@ class WorkloadSelector(Model):
 
 
 class Source(Model):
-    """Who calls, by the service account that mutual TLS proves; `*` among `not_principals` is who proves none."""
+    """Callers, by the service account that mutual TLS proves; `*` among `not_principals` is who
+    proves none."""
 
     principals: tuple[str, ...] | None = None
     not_principals: tuple[str, ...] | None = None
@@ -27,7 +29,8 @@ class From(Model):
 
 
 class Operation(Model):
-    """Ports of the pod at the receiving end, as text. A path or method here would need a waypoint."""
+    """Ports of the pod at the receiving end, as text. A path or method here would need a
+    waypoint."""
 
     ports: tuple[str, ...]
 
@@ -46,7 +49,8 @@ class Rule(Model):
 
 
 class AuthorizationPolicySpec(Model):
-    """What the selected pods take, or all pods of the namespace; without rules nothing. Policies add up."""
+    """Calls that the selected pods accept, or all pods of the namespace; none without rules.
+    Policies add up."""
 
     selector: WorkloadSelector | None = None
     action: Literal["ALLOW"] | None = None
@@ -54,7 +58,7 @@ class AuthorizationPolicySpec(Model):
 
 
 class AuthorizationPolicy(Object):
-    """Who may call whom. It has an effect only on pods in a mesh."""
+    """Permission to call pods. It has an effect only on pods in a mesh."""
 
     api_version: Literal["security.istio.io/v1"] = "security.istio.io/v1"
     kind: Literal["AuthorizationPolicy"] = "AuthorizationPolicy"
@@ -62,7 +66,7 @@ class AuthorizationPolicy(Object):
 
 
 class MutualTLS(Model):
-    """Whether a caller must prove who it is."""
+    """Mode of mutual TLS."""
 
     mode: Literal["STRICT", "PERMISSIVE"]
 
@@ -76,7 +80,7 @@ class PeerAuthenticationSpec(Model):
 
 
 class PeerAuthentication(Object):
-    """What calls must be wrapped in. It has an effect only on pods in a mesh."""
+    """Encryption that calls must have. It has an effect only on pods in a mesh."""
 
     api_version: Literal["security.istio.io/v1"] = "security.istio.io/v1"
     kind: Literal["PeerAuthentication"] = "PeerAuthentication"

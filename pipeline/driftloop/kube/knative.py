@@ -13,7 +13,7 @@ class Destination(Model):
 
 
 class Delivery(Model):
-    """What happens when a subscriber does not take an event. Times in ISO 8601."""
+    """Retries of an event that a subscriber does not take. Times in ISO 8601."""
 
     retry: int
     backoff_policy: Literal["linear", "exponential"]
@@ -23,7 +23,7 @@ class Delivery(Model):
 
 
 class BrokerSpec(Model):
-    """Which channel is behind it, and how events are delivered."""
+    """Channel behind a Broker, and its delivery."""
 
     config: Reference
     delivery: Delivery
@@ -44,7 +44,7 @@ class Filter(Model):
 
 
 class TriggerSpec(Model):
-    """Which events go where."""
+    """Filter and subscriber of a Trigger."""
 
     broker: str
     filter: Filter

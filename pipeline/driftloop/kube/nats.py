@@ -1,4 +1,5 @@
-"""messaging.knative.dev/v1alpha1: the JetStream channel behind a Broker (as a template in its ConfigMap)."""
+"""messaging.knative.dev/v1alpha1: the JetStream channel behind a Broker (as a template in its
+ConfigMap)."""
 
 from typing import Literal
 
@@ -25,7 +26,7 @@ class Stream(Model):
 
 
 class ConsumerTemplate(Model):
-    """How a new subscription begins; the channel's own default would replay everything."""
+    """Start of a new subscription; the channel's own default would replay everything."""
 
     deliver_policy: Literal["New"] = "New"
 
@@ -38,7 +39,7 @@ class ChannelSpec(Model):
 
 
 class ChannelTemplate(Model):
-    """What a Broker makes its channels from."""
+    """Template of a Broker's channels."""
 
     api_version: Literal["messaging.knative.dev/v1alpha1"] = "messaging.knative.dev/v1alpha1"
     kind: Literal["NatsJetStreamChannel"] = "NatsJetStreamChannel"

@@ -21,7 +21,8 @@ class IPBlock(Model):
 
 
 class Peer(Model):
-    """The other end: pods with these labels, in this namespace or (both selectors) in others; or addresses."""
+    """The other end: pods with these labels, in this namespace or (both selectors) in others; or
+    addresses."""
 
     namespace_selector: LabelSelector | None = None
     pod_selector: LabelSelector | None = None
@@ -29,21 +30,21 @@ class Peer(Model):
 
 
 class Ingress(Model):
-    """Who may call, on which ports."""
+    """Permitted callers and ports."""
 
     from_: tuple[Peer, ...] | None = Field(default=None, alias="from")
     ports: tuple[Port, ...] | None = None
 
 
 class Egress(Model):
-    """Who may be called, on which ports; without `to` anybody."""
+    """Permitted destinations and ports; any destination without `to`."""
 
     to: tuple[Peer, ...] | None = None
     ports: tuple[Port, ...] | None = None
 
 
 class NetworkPolicySpec(Model):
-    """What the selected pods may do in the named directions; policies add up."""
+    """Traffic permitted to the selected pods in the named directions; policies add up."""
 
     pod_selector: LabelSelector
     policy_types: tuple[Literal["Ingress", "Egress"], ...]
@@ -52,7 +53,7 @@ class NetworkPolicySpec(Model):
 
 
 class NetworkPolicy(Object):
-    """Who may talk to whom. It has an effect only where the cluster's network plugin enforces it."""
+    """Permitted traffic. It has an effect only where the cluster's network plugin enforces it."""
 
     api_version: Literal["networking.k8s.io/v1"] = "networking.k8s.io/v1"
     kind: Literal["NetworkPolicy"] = "NetworkPolicy"

@@ -6,16 +6,17 @@ from driftloop.kube.base import LabelSelector, Model, Object
 
 
 class DisruptionBudgetSpec(Model):
-    """How many of some pods may be evicted at a time."""
+    """Number of pods that may be evicted at a time."""
 
     max_unavailable: int
     selector: LabelSelector
     unhealthy_pod_eviction_policy: Literal["IfHealthyBudget", "AlwaysAllow"]
-    """Whether pods that are not ready may always go: otherwise one that crashes holds a node for ever."""
+    """Return True if pods that are not ready may always go: otherwise one that crashes holds a
+    node for ever."""
 
 
 class PodDisruptionBudget(Object):
-    """What a node's drain must leave running."""
+    """Pods that a node's drain must leave running."""
 
     api_version: Literal["policy/v1"] = "policy/v1"
     kind: Literal["PodDisruptionBudget"] = "PodDisruptionBudget"

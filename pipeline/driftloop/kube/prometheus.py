@@ -15,7 +15,7 @@ class Endpoint(Model):
 
 
 class PodMonitorSpec(Model):
-    """Which pods of the object's own namespace are scraped, and which of their labels every series gets."""
+    """Pods of the object's own namespace to scrape, and their labels that every series gets."""
 
     selector: LabelSelector
     pod_target_labels: tuple[str, ...]
@@ -31,7 +31,8 @@ class PodMonitor(Object):
 
 
 class Rule(Model):
-    """An alert: it is raised for every series that the expression returns, once it did so for as long as `for`."""
+    """An alert: it is raised for every series that the expression returns, once it did so for as
+    long as `for`."""
 
     alert: str
     expr: str

@@ -15,7 +15,7 @@ class Rule(Model):
 
 
 class Role(Object):
-    """What may be done in one namespace."""
+    """Permissions in one namespace."""
 
     api_version: Literal["rbac.authorization.k8s.io/v1"] = "rbac.authorization.k8s.io/v1"
     kind: Literal["Role"] = "Role"
@@ -31,7 +31,7 @@ class RoleRef(Model):
 
 
 class Subject(Model):
-    """Who gets it."""
+    """Account that a role is bound to."""
 
     kind: Literal["ServiceAccount"] = "ServiceAccount"
     name: str

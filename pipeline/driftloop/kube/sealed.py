@@ -16,14 +16,15 @@ class SealError(PipelineError):
 
 
 class Scope(StrEnum):
-    """Where a sealed value may be opened: under its own name, anywhere in its namespace, or anywhere."""
+    """Scope of a sealed value: its own name, its namespace, or the cluster."""
 
     STRICT = "strict"
     NAMESPACE_WIDE = "namespace-wide"
     CLUSTER_WIDE = "cluster-wide"
 
     def label(self, namespace: str, name: str) -> bytes:
-        """What the ciphertext is bound to; the controller opens it under this label and no other."""
+        """Return the label that the ciphertext is bound to; the controller opens it under no
+        other."""
         match self:
             case Scope.STRICT:
                 return f"{namespace}/{name}".encode()
@@ -35,15 +36,15 @@ class Scope(StrEnum):
                 assert_never(self)
 
     def annotations(self) -> dict[str, str]:
-        """What tells the controller the scope; strict is told by silence."""
+        """Return the annotations that tell the controller the scope; strict needs none."""
         return {} if self is Scope.STRICT else {f"{PREFIX}/{self.value}": "true"}
 
 
 def scope_of(annotations: dict[str, str] | None) -> Scope:
     """The scope that an object's annotations ask for. Cluster-wide wins, as in the controller."""
-    wanted = annotations or {}
+    marks = annotations or {}
     for scope in (Scope.CLUSTER_WIDE, Scope.NAMESPACE_WIDE):
-        if wanted.get(f"{PREFIX}/{scope.value}") == "true":
+        if marks.get(f"{PREFIX}/{scope.value}") == "true":
             return scope
     return Scope.STRICT
 
@@ -91,11 +92,12 @@ class PlainSecret(Model):
 
 
 def plain(document: Any) -> PlainSecret:
-    """Read a `v1` Secret: `data` (base64) with `stringData` laid over it. SealError says what is wrong."""
+    """Read a `v1` Secret: `data` (base64) with `stringData` laid over it. SealError says what is
+    wrong."""
     if not isinstance(document, dict) or document.get("apiVersion") != "v1" or document.get("kind") != "Secret":
-        found = document.get("kind") if isinstance(document, dict) else type(document).__name__
+        kind = document.get("kind") if isinstance(document, dict) else type(document).__name__
         raise SealError(
-            f"expected a v1 Secret, found `{found}`",
+            f"expected a v1 Secret, found `{kind}`",
             hint="`kubectl create secret … --dry-run=client -o yaml` makes one",
         )
     metadata = document.get("metadata") or {}

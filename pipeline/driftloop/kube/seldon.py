@@ -42,7 +42,7 @@ class Named(Model):
 
 
 class Autoscaler(Model):
-    """What the operator's HorizontalPodAutoscaler of a pod says; it wins over `replicas`."""
+    """Spec of the operator's HorizontalPodAutoscaler of a pod; it wins over `replicas`."""
 
     min_replicas: int
     max_replicas: int
@@ -53,8 +53,8 @@ class Autoscaler(Model):
 class ComponentSpec(Model):
     """The pod that holds the graph's containers.
 
-    `pdbSpec` is left out on purpose: its budget counts the pods of all predictors, so that two of them forbid every
-    eviction.
+    `pdbSpec` is left out on purpose: its budget counts the pods of all predictors, so that two
+    of them forbid every eviction.
     """
 
     metadata: Named | None = None

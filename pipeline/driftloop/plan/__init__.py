@@ -1,4 +1,5 @@
-"""Pipeline -> Plan: `plan(document, cluster=…)` fills defaults, chooses names and checks references; no I/O."""
+"""Pipeline -> Plan: `plan(document, cluster=…)` fills defaults, chooses names and checks
+references; no I/O."""
 
 from driftloop.contract.names import Names
 from driftloop.plan.plan import Monitor, Plan, Step, plan

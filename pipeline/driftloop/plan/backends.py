@@ -1,4 +1,5 @@
-"""Limits of the serving back ends: what a spec may ask of each, and what its pods run besides the model."""
+"""Limits of the serving back ends: what a spec may ask of each, and what its pods run besides
+the model."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -51,7 +52,8 @@ def backend_limits(serve: Serve) -> BackendLimits:
 
 
 def is_prepackaged(serve: Serve) -> bool:
-    """Return True for a server that Seldon's operator brings along, False for a class of the user's."""
+    """Return True for a server that Seldon's operator brings along, False for a class of the
+    user's."""
     match serve:
         case PythonServer():
             return False

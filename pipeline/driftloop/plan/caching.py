@@ -1,4 +1,5 @@
-"""Names of what a step's output depends on besides the data: equal names and equal data, equal output."""
+"""Names of what a step's output depends on besides the data: equal names and equal data, equal
+output."""
 
 import hashlib
 import json
@@ -12,7 +13,8 @@ LENGTH = 12
 
 
 def step_keys(steps: Iterable[tuple[str, str | None, tuple[str, ...]]]) -> tuple[str, ...]:
-    """One key for each data step (image, function, command), that of the steps before it included."""
+    """One key for each data step (image, function, command), that of the steps before it
+    included."""
     keys: list[str] = []
     for step in steps:
         keys.append(_digest(keys[-1:], step))

@@ -1,4 +1,5 @@
-"""The references inside a spec: images, parameters, monitors, step names. Each one must lead somewhere."""
+"""The references inside a spec: images, parameters, monitors, step names. Each one must lead
+somewhere."""
 
 import difflib
 from collections.abc import Iterable, Iterator
@@ -19,8 +20,8 @@ GRAPH = ("spec", "serve", "graph")
 NODES, DEPTH = 10, 5
 """Of a graph at most."""
 TAKEN = ("model", "tfserving", "seldon-container-engine", "pods")
-"""Names that a graph's own nodes can't have: those of the containers beside them, and of the Service `…-pods`, since
-Seldon's operator names one after each node."""
+"""Names that a graph's own nodes can't have: those of the containers beside them, and of the
+Service `…-pods`, since Seldon's operator names one after each node."""
 
 
 @dataclass(frozen=True)
@@ -68,12 +69,12 @@ def _images(pipeline: Pipeline) -> Iterator[Finding]:
 
 
 def _pins(pipeline: Pipeline) -> Iterator[Finding]:
-    known = [ref for ref in images.named(pipeline) if "@" not in ref]
+    refs = [ref for ref in images.named(pipeline) if "@" not in ref]
     for ref in pipeline.spec.pins:
-        if ref not in known:
+        if ref not in refs:
             yield Finding(
                 ("spec", "pins", ref),
-                f"spec.pins holds `{ref}`, must hold images that the tree names by a tag: {_listed(known)}",
+                f"spec.pins holds `{ref}`, must hold images that the tree names by a tag: {_listed(refs)}",
                 "`driftloop render --pin` writes the pins anew; without the registries, take the line out",
                 key=True,
             )
@@ -102,10 +103,10 @@ def _search(pipeline: Pipeline) -> Iterator[Finding]:
             f"spec.train.search.over has {combinations} combinations, must have at most {MOST}",
             "draw some of them: `random: {trials: 20}`",
         )
-    if search.random is not None and (found := len(trials(train))) < search.random.trials:
+    if search.random is not None and (drawn := len(trials(train))) < search.random.trials:
         yield Finding(
             ("spec", "train", "search", "random", "trials"),
-            f"spec.train.search.random.trials is {search.random.trials}, must be at most {found}: there are no more "
+            f"spec.train.search.random.trials is {search.random.trials}, must be at most {drawn}: there are no more "
             "different trials",
         )
     between = search.random.between if search.random is not None else {}
@@ -130,7 +131,7 @@ def _gpus(pipeline: Pipeline) -> Iterator[Finding]:
             location = (*at, "resources", "gpuProfile")
             message, hint = _unknown(location, name, {"default", *spec.gpus}, of="the GPU profiles under spec.gpus")
             yield Finding(location, message, hint)
-    served = [(at, one.gpu_profile or "default") for at, one in _served(pipeline) if one.gpu]
+    served = [(at, part.gpu_profile or "default") for at, part in _served(pipeline) if part.gpu]
     for at, name in served:
         if name != served[0][1]:
             yield Finding(
@@ -141,7 +142,7 @@ def _gpus(pipeline: Pipeline) -> Iterator[Finding]:
 
 
 def _served(pipeline: Pipeline) -> Iterator[tuple[tuple[str | int, ...], Resources]]:
-    """What the containers of a version's pod ask for."""
+    """Yield the resources of the containers of a version's pod."""
     serve = pipeline.spec.serve
     yield ("spec", "serve"), serve.resources
     for at, node in nodes(serve.graph) if serve.graph is not None else ():
@@ -196,27 +197,27 @@ def _rollout(pipeline: Pipeline) -> Iterator[Finding]:
 
 
 def _graph(root: Node) -> Iterator[Finding]:
-    found = tuple(nodes(root))
-    released = [at for at, node in found if isinstance(node, Released)]
+    graph_nodes = tuple(nodes(root))
+    released = [at for at, node in graph_nodes if isinstance(node, Released)]
     if len(released) != 1:
         yield Finding(
             GRAPH,
             f"{_dotted(GRAPH)} has {len(released)} nodes of type `released`, must have exactly one",
-            "it stands for the model that the pipeline trains: `{type: released}`",
+            "the model that the pipeline trains is written as `{type: released}`",
         )
     if isinstance(root, Released):
         yield Finding(
             GRAPH, f"{_dotted(GRAPH)} is the released model alone, must have a node above it", "leave `graph` out"
         )
-    deepest = max(len(at) // 2 + 1 for at, _ in found)
-    if len(found) > NODES or deepest > DEPTH:
+    deepest = max(len(at) // 2 + 1 for at, _ in graph_nodes)
+    if len(graph_nodes) > NODES or deepest > DEPTH:
         yield Finding(
             GRAPH,
-            f"{_dotted(GRAPH)} has {len(found)} nodes, {deepest} deep, must have at most {NODES}, {DEPTH} deep",
+            f"{_dotted(GRAPH)} has {len(graph_nodes)} nodes, {deepest} deep, must have at most {NODES}, {DEPTH} deep",
             "each node is a container in every pod of every version",
         )
     seen: dict[str, tuple[str | int, ...]] = dict.fromkeys(TAKEN, ())
-    for at, node in found:
+    for at, node in graph_nodes:
         if isinstance(node, Released):
             continue
         if node.name in seen:
@@ -241,7 +242,7 @@ def _retrain(pipeline: Pipeline) -> Iterator[Finding]:
             message, hint = _unknown(location, name, declared, of="the detectors under spec.monitors")
             yield Finding(location, message, hint or f"declare it: `monitors: {{{name}: {{}}}}`")
         if name in seen:
-            yield Finding(location, f"{_dotted(location)} is `{name}`, must stand there once")
+            yield Finding(location, f"{_dotted(location)} is `{name}`, must appear once")
         seen.add(name)
 
 
@@ -267,7 +268,7 @@ def _unknown(
 
 
 def _listed(names: Iterable[str]) -> str:
-    return ", ".join(f"`{one}`" for one in names)
+    return ", ".join(f"`{name}`" for name in names)
 
 
 def _dotted(location: tuple[str | int, ...]) -> str:

@@ -1,4 +1,5 @@
-"""The images that a tree names, and the one place where a ref becomes what a container is given: pinned, or as written.
+"""The images that a tree names, and the one place where a ref becomes what a container is given:
+pinned, or as written.
 
 A ref of the platform's own never changes what it names, so the version is part of it.
 """
@@ -42,7 +43,8 @@ def platform(pins: Mapping[str, str]) -> Platform:
 
 
 def named(pipeline: Pipeline) -> tuple[str, ...]:
-    """Every ref that the pipeline's tree names in any release, unpinned: the user's in the spec's order, then ours."""
+    """Every ref that the pipeline's tree names in any release, unpinned: the user's in the
+    spec's order, then ours."""
     spec = pipeline.spec
     used = {*(step.image for step in spec.data.steps), spec.train.image, spec.evaluate.image, spec.serve.image}
     used |= {node.image for node in own(spec.serve.graph)}

@@ -1,4 +1,5 @@
-"""Pipeline -> Plan: defaults filled, names chosen, references checked, the search spread out into trials."""
+"""Pipeline -> Plan: defaults filled, names chosen, references checked, the search spread out
+into trials."""
 
 import json
 from collections.abc import Mapping
@@ -50,7 +51,7 @@ class Monitor:
 
     @property
     def config(self) -> str:
-        """What the service and `fit` are given: JSON with `kind` and the detector's settings."""
+        """Settings of the service and of `fit`: JSON with `kind` and the detector's settings."""
         settings = self.detector.model_dump(mode="json", by_alias=True)
         return json.dumps({"kind": settings.pop("detector"), **settings, "seed": 0})
 
@@ -82,7 +83,8 @@ class Plan:
     monitors: tuple[Monitor, ...]
     retrain_on: tuple[str, ...]
     policy: str
-    """The retrain policy as JSON: consecutive, cooldown (seconds), whileRunning, budget (runs a day), on."""
+    """The retrain policy as JSON: consecutive, cooldown (seconds), whileRunning, budget (runs a
+    day), on."""
     rollout: Rollout = field(default_factory=Rollout)
     mesh: Mesh | None = None
     retrain: Retrain = field(default_factory=Retrain)
@@ -106,7 +108,8 @@ class Plan:
 
 
 def plan(pipeline: Pipeline | Document, *, cluster: str = "dev") -> Plan:
-    """The plan of a pipeline. References that lead nowhere raise InvalidSpec, with places when given a Document."""
+    """The plan of a pipeline. References that lead nowhere raise InvalidSpec, with places when
+    given a Document."""
     document = pipeline if isinstance(pipeline, Document) else None
     pipeline = pipeline.pipeline if isinstance(pipeline, Document) else pipeline
     findings = check(pipeline)
@@ -190,8 +193,8 @@ def seconds(length: timedelta | None) -> int | None:
 
 def _monitors(pipeline: Pipeline) -> tuple[Monitor, ...]:
     monitors = pipeline.spec.monitors
-    found: tuple[tuple[str, Detector | None], ...] = (("drift", monitors.drift), ("outlier", monitors.outlier))
-    return tuple(Monitor(name, detector) for name, detector in found if detector is not None)
+    declared: tuple[tuple[str, Detector | None], ...] = (("drift", monitors.drift), ("outlier", monitors.outlier))
+    return tuple(Monitor(name, detector) for name, detector in declared if detector is not None)
 
 
 def _policy(pipeline: Pipeline, on: tuple[str, ...]) -> str:

@@ -15,7 +15,8 @@ ScheduleKind = Literal["train", "data"]
 """`train` starts a run; `data` looks for new batches and starts one when there are any."""
 
 _FIRST, _DAYS = date(2024, 1, 1), 5 * 366
-"""Days that hold every meeting of a date with a weekday but those of 29 February, one leap year among them."""
+"""Days that hold every meeting of a date with a weekday but those of 29 February, one leap year
+among them."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,8 @@ def _train_schedule(kind: ScheduleKind, train: Train, names: Names) -> TrainSche
 
 
 def longest_gap(schedule: str) -> timedelta | None:
-    """The longest time between two moments of a cron expression (UTC); None when there are hardly any."""
+    """The longest time between two moments of a cron expression (UTC); None when there are
+    hardly any."""
     times = cron.parsed(schedule)
     at = sorted(timedelta(hours=hour, minutes=minute) for hour in times.hours for minute in times.minutes)
     due = list(_due(times))
@@ -62,7 +64,7 @@ def longest_gap(schedule: str) -> timedelta | None:
 def _due(times: Times) -> Iterator[date]:
     for number in range(_DAYS):
         day = _FIRST + timedelta(days=number)
-        found = day.day in times.days, day.isoweekday() % 7 in times.weekdays
+        due = day.day in times.days, day.isoweekday() % 7 in times.weekdays
         # cron's own rule: where both are given, one of them is enough
-        if day.month in times.months and (any(found) if times.either else all(found)):
+        if day.month in times.months and (any(due) if times.either else all(due)):
             yield day

@@ -31,7 +31,8 @@ class Trial:
 
 
 def trials(train: Train) -> tuple[Trial, ...]:
-    """The same ones for the same spec on every machine; fewer than asked for when there are no more different ones."""
+    """The same ones for the same spec on every machine; fewer than asked for when there are no
+    more different ones."""
     if train.search is None:
         return (Trial(0, dict(train.parameters)),)
     points = _grid(train.search) if train.search.random is None else _drawn(train.search)
@@ -46,11 +47,11 @@ def _grid(search: Search) -> Iterator[dict[str, Scalar]]:
 def _drawn(search: Search) -> Iterator[dict[str, Scalar]]:
     """Different points, in the order they are drawn."""
     assert search.random is not None  # noqa: S101 - the caller asked
-    wanted, between = search.random.trials, search.random.between
+    count, between = search.random.trials, search.random.between
     source = random.Random(search.random.seed)  # noqa: S311 - a search wants a seed, not a secret
     seen: set[str] = set()
-    for _ in range(wanted * PATIENCE):
-        if len(seen) == wanted:
+    for _ in range(count * PATIENCE):
+        if len(seen) == count:
             return
         # only `random()` is promised to give the same numbers in every Python
         point: dict[str, Scalar] = {
@@ -64,7 +65,8 @@ def _drawn(search: Search) -> Iterator[dict[str, Scalar]]:
 
 
 def _within(interval: Between, share: float) -> int | float:
-    """The value at `share` (0 to 1) of an interval; four digits, so that no platform's logarithm shows."""
+    """The value at `share` (0 to 1) of an interval; four digits, so that no platform's logarithm
+    shows."""
     low, high = interval.low, interval.high
     if interval.whole:
         return min(int(low + share * (high - low + 1)), int(high))

@@ -34,7 +34,7 @@ class Result:
 
 @dataclass(frozen=True)
 class GateVerdict:
-    """Whether all gates passed, with every gate's result."""
+    """Verdict of all gates, with each gate's result."""
 
     gates: tuple[Result, ...]
 
@@ -58,9 +58,9 @@ def parse(text: str) -> tuple[spec.Gate, ...]:
     try:
         return _GATES.validate_json(text)
     except ValidationError as error:
-        found = error.errors()[0]
-        where = ".".join(map(str, found["loc"]))
-        raise ReleaseError(f"the gates can't be read: {where}: {found['msg']}") from error
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ReleaseError(f"the gates can't be read: {where}: {first['msg']}") from error
 
 
 def verdict(gates: Sequence[spec.Gate], metrics: Mapping[str, Any]) -> GateVerdict:
@@ -108,9 +108,9 @@ def _number(measured: Any, whose: str, gate: spec.Gate) -> float:
         raise ReleaseError(f"{whose} was not evaluated on {gate.on} rows", hint="are there held-out rows of that kind?")
     value = values.get(gate.metric)
     if value is None:
-        known = ", ".join(sorted(values)) or "nothing"
+        measured_names = ", ".join(sorted(values)) or "nothing"
         raise ReleaseError(
-            f"a gate asks for `{gate.metric}`, evaluation returned for {whose}: {known}",
+            f"a gate asks for `{gate.metric}`, evaluation returned for {whose}: {measured_names}",
             hint="let the evaluation function return it, or change `evaluate.gates` in the spec",
         )
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):

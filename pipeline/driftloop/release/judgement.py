@@ -20,7 +20,7 @@ SIGMAS = 3.0
 
 @dataclass(frozen=True)
 class Expected:
-    """What two classifiers' accuracies on the same rows say about how often they answer alike.
+    """Expected agreement of two classifiers, from their accuracies on the same rows.
 
     Where both are right they agree; where only one is right they don't. So with accuracies p and c the share of equal
     answers is at least p + c - 1 and at most 1 - |p - c|. After a drift (p = 0.07, c = 0.95) that is at most 0.12: a
@@ -67,7 +67,7 @@ def _deviation(share: float, number: int) -> float:
 
 @dataclass(frozen=True)
 class Limits:
-    """What a step of the rollout asks for; from the spec."""
+    """Limits of a rollout step; from the spec."""
 
     seconds: float = 0.0
     """Shortest time the step lasts."""
@@ -95,7 +95,7 @@ class Limits:
 
         With `agreement` `auto`, `accuracy` names the metric that it is worked out from.
         """
-        known = {
+        values = {
             "for": "seconds",
             "requests": "requests",
             "agreement": "agreement",
@@ -109,13 +109,13 @@ class Limits:
             if key == "agreement" and number == "auto":
                 fields["auto"] = value.get("accuracy", "accuracy")
                 continue
-            if key not in known:
-                raise ReleaseError(f"no limit `{key}`, must be one of: {', '.join(known)}")
+            if key not in values:
+                raise ReleaseError(f"no limit `{key}`, must be one of: {', '.join(values)}")
             if number is None:
                 continue
             if isinstance(number, bool) or not isinstance(number, int | float) or not 0 <= number < math.inf:
                 raise ReleaseError(f"limit `{key}` is {number!r}, must be a number of at least 0")
-            fields[known[key]] = number
+            fields[values[key]] = number
         return cls(**fields)
 
     def expecting(self, recent: Recent | None, production: str) -> "Limits":
@@ -125,7 +125,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Answers:
-    """What one predictor answered since the step began."""
+    """Counts of one predictor's answers since the step began."""
 
     requests: int = 0
     errors: int = 0
@@ -145,7 +145,7 @@ class Answers:
 
 @dataclass(frozen=True)
 class Measured:
-    """What the judge saw since the step began."""
+    """Measures of both predictors since the step began."""
 
     seconds: float
     production: Answers
@@ -236,17 +236,17 @@ def judge(measured: Measured, limits: Limits) -> Verdict:
         missing.append("no metrics of its answers yet")
     if limits.error_rate is not None:
         allowed = limits.error_rate + measured.production.error_rate
-        said = f"error rate {candidate.error_rate:.2%}, allowed {allowed:.2%}"
+        message = f"error rate {candidate.error_rate:.2%}, allowed {allowed:.2%}"
         hopeless = candidate.errors > allowed * max(needed, candidate.requests)
-        (broken if hopeless else kept).append(said)
+        (broken if hopeless else kept).append(message)
     if limits.p99 is not None and candidate.requests >= needed and (p99 := candidate.p99) is not None:
-        said = f"p99 {p99 * 1000:.0f} ms, allowed {limits.p99 * 1000:.0f} ms"
-        (broken if p99 > limits.p99 else kept).append(said)
+        message = f"p99 {p99 * 1000:.0f} ms, allowed {limits.p99 * 1000:.0f} ms"
+        (broken if p99 > limits.p99 else kept).append(message)
     if limits.agreement is not None:
         if measured.joined < needed:
             missing.append(f"{measured.joined} of {needed} answers to compare")
-        hopeless, said = _agreement(measured, limits.agreement, needed)
-        (broken if hopeless else kept).append(said)
+        hopeless, message = _agreement(measured, limits.agreement, needed)
+        (broken if hopeless else kept).append(message)
     if measured.seconds < limits.seconds:
         missing.append(f"{measured.seconds:.0f} of {limits.seconds:g} s")
 
@@ -256,21 +256,21 @@ def judge(measured: Measured, limits: Limits) -> Verdict:
 
 
 def _agreement(measured: Measured, asked: float | Expected, needed: int) -> tuple[bool, str]:
-    """Whether no further answers can bring the agreement where it must be, and how it stands."""
+    """Return True if no further answers can bring the agreement where it must be, and how it stands."""
     answers = max(needed, measured.joined)
     # as many rows as there will be when enough requests have come
     rows = measured.rows * answers / measured.joined if measured.joined else 0.0
     low, high = asked.band(answers) if isinstance(asked, Expected) else (asked, 1.0)
     too_few = measured.rows - measured.agreed > (1 - low) * rows + 1e-9
     too_many = measured.agreed > high * rows + 1e-9
-    said = f"agreement {measured.agreement:.1%} of {measured.rows}"
+    message = f"agreement {measured.agreement:.1%} of {measured.rows}"
     if not isinstance(asked, Expected):
-        return too_few, f"{said}, asked {low:.1%}"
+        return too_few, f"{message}, asked {low:.1%}"
     seen = f"from accuracies {asked.production:.2g} and {asked.candidate:.2g} on {asked.rows} recent rows"
     if not too_few and not too_many:
-        return False, f"{said}, expected {low:.1%} to {high:.1%} {seen}"
+        return False, f"{message}, expected {low:.1%} to {high:.1%} {seen}"
     bound = f"at least {low:.1%}" if too_few else f"at most {high:.1%}"
-    return True, f"{said} with production, expected {bound} {seen}: {_WRONG}"
+    return True, f"{message} with production, expected {bound} {seen}: {_WRONG}"
 
 
 _WRONG = "the shadow may serve the wrong model, or the traffic is not like those rows"

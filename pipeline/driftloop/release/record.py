@@ -35,7 +35,7 @@ class _Frozen(BaseModel):
 
 
 class Recent(_Frozen):
-    """How a version, and the one that was production then, did on the held-out rows that production had not seen."""
+    """Metrics of a version, and of production at its time, on held-out rows that production had not seen."""
 
     against: ReleaseId
     """The production it was compared with."""
@@ -69,7 +69,7 @@ class Version(_Frozen):
 
 
 class Release(_Frozen):
-    """What release.yaml says. Build it with `empty`, `load` or a move; weights are percent and sum to 100."""
+    """Content of release.yaml. Build it with `empty`, `load` or a move; weights are percent and sum to 100."""
 
     name: Name
     namespace: Name
@@ -111,8 +111,8 @@ def _problem(release: Release) -> str | None:
         return "phase `stable` has no candidate"
     if set(release.weights) != live:
         expected = ", ".join(f"`{id}`" for id in sorted(live))
-        found = ", ".join(f"`{id}`" for id in sorted(release.weights)) or "nothing"
-        return f"weights name {found}, must name {expected} in phase `{release.phase}`"
+        named = ", ".join(f"`{id}`" for id in sorted(release.weights)) or "nothing"
+        return f"weights name {named}, must name {expected} in phase `{release.phase}`"
     if (total := sum(release.weights.values())) != 100:
         return f"weights sum to {total}, must sum to 100"
     return None
@@ -268,8 +268,8 @@ def load(text: str, *, path: str = "release.yaml") -> Release:
         document = _Document.model_validate(value)
     except ValidationError as error:
         findings = [
-            f"{path}:{_line(node, found['loc'])}: {'.'.join(map(str, found['loc'])) or 'the file'}: {_said(found)}"
-            for found in error.errors()
+            f"{path}:{_line(node, detail['loc'])}: {'.'.join(map(str, detail['loc'])) or 'the file'}: {_said(detail)}"
+            for detail in error.errors()
         ]
         raise ReleaseError("\n".join(findings), hint=_HAND) from error
     spec = document.spec
@@ -284,7 +284,7 @@ def load(text: str, *, path: str = "release.yaml") -> Release:
             weights=spec.weights,
         )
     except ValidationError as error:
-        findings = [f"{path}:{_line(node, ('spec', *found['loc']))}: {_said(found)}" for found in error.errors()]
+        findings = [f"{path}:{_line(node, ('spec', *detail['loc']))}: {_said(detail)}" for detail in error.errors()]
         raise ReleaseError("\n".join(findings), hint=_HAND) from error
 
 
@@ -330,7 +330,7 @@ def _plain(node: yaml.Node | None, path: str) -> None:
             keys: set[str] = set()
             for key, value in here.value:
                 if key.value in keys:
-                    raise ReleaseError(f"{path}:{key.start_mark.line + 1}: `{key.value}` stands here twice", hint=_HAND)
+                    raise ReleaseError(f"{path}:{key.start_mark.line + 1}: `{key.value}` appears twice", hint=_HAND)
                 keys.add(key.value)
                 stack.append(value)
 

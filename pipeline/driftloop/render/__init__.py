@@ -1,4 +1,5 @@
-"""Manifests -> Tree, Tree against Tree. `rendered(spec_text, release_text)` is the one way from texts to files."""
+"""Manifests -> Tree, Tree against Tree. `rendered(spec_text, release_text)` is the one way from
+texts to files."""
 
 from driftloop.render.diff import Change, diff, owned
 from driftloop.render.tree import Tree, rendered, tree

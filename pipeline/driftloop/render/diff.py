@@ -34,14 +34,15 @@ class Change:
 
 
 def diff(old: Mapping[str, str], new: Mapping[str, str]) -> tuple[Change, ...]:
-    """What makes `new` of `old`, by path."""
+    """Return the changes from `old` to `new`, by path."""
     return tuple(
         Change(path, old.get(path), new.get(path)) for path in sorted({*old, *new}) if old.get(path) != new.get(path)
     )
 
 
 def owned(existing: Mapping[str, str], new: Mapping[str, str], *, pipeline: str) -> dict[str, str]:
-    """The files that rendering a pipeline owns among `existing`: its own folders' generated files, spec and release.
+    """The files that rendering a pipeline owns among `existing`: its own folders' generated
+    files, spec and release.
 
     RenderError when a file that would be written is there already and was written by hand.
     """

@@ -22,7 +22,8 @@ Tree = dict[str, str]
 
 
 def tree(found: Iterable[Manifest], plan: Plan, spec_text: str, release_text: str) -> Tree:
-    """The files of a pipeline: its objects, a kustomization.yaml per folder, the spec and the release as they are."""
+    """The files of a pipeline: its objects, a kustomization.yaml per folder, the spec and the
+    release as they are."""
     name = plan.names.pipeline
     top = header(name)
     files: Tree = {}
@@ -42,7 +43,8 @@ def tree(found: Iterable[Manifest], plan: Plan, spec_text: str, release_text: st
 
 
 def rendered(spec_text: str, release_text: str | None, *, path: str = SPEC, cluster: str = "dev") -> Tree:
-    """The whole tree of a pipeline from its two texts; `release_text` None means before the first release.
+    """The whole tree of a pipeline from its two texts; `release_text` None means before the
+    first release.
 
     `path` names the spec in errors. InvalidSpec and ReleaseError say where;
     RenderError when spec and release do not belong together.
@@ -76,7 +78,8 @@ def _document(found: BaseModel) -> dict[str, Any]:
 
 
 def _ordered(value: Any) -> Any:
-    """Hera's fields come in the order of the alphabet; a reader wants the name, then what is short."""
+    """Hera's fields come in the order of the alphabet; a reader wants the name, then what is
+    short."""
     if isinstance(value, list):
         return [_ordered(item) for item in value]
     if not isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""What the user writes: `load(text, path=…)` turns YAML into a frozen Pipeline, or says everything that is wrong."""
+"""The user's spec: `load(text, path=…)` turns YAML into a frozen Pipeline, or raises with every problem."""
 
 from driftloop.spec.load import Document, load, read, schema
 from driftloop.spec.model import Pipeline

@@ -1,4 +1,4 @@
-"""What every part of a spec is made of."""
+"""Base of every part of a spec."""
 
 from typing import Any, get_args
 
@@ -28,8 +28,8 @@ def tagged(key: str, *, default: str | None = None) -> Discriminator:
     """Chooses the member of a union by one of the keys in TAGS."""
 
     def which(value: Any) -> str | None:
-        found = value.get(key, default) if isinstance(value, dict) else getattr(value, key, default)
-        return found if found is None or isinstance(found, str) else repr(found)
+        tag_value = value.get(key, default) if isinstance(value, dict) else getattr(value, key, default)
+        return tag_value if tag_value is None or isinstance(tag_value, str) else repr(tag_value)
 
     return Discriminator(which)
 

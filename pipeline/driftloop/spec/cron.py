@@ -39,7 +39,7 @@ def parsed(text: str) -> Times:
     if len(fields) != 5:
         raise ValueError(_WANTED)
     minutes, hours, days, months, weekdays = fields
-    found = Times(
+    times = Times(
         _numbers(minutes, 0, 59),
         _numbers(hours, 0, 23),
         _numbers(days, 1, 31),
@@ -47,19 +47,19 @@ def parsed(text: str) -> Times:
         _numbers(weekdays, 0, 6, {name: number for number, name in enumerate(_WEEKDAYS)}),
         either=not _star(days) and not _star(weekdays),
     )
-    if not found.either and min(found.days) > max(_DAYS[month - 1] for month in found.months):
-        raise ValueError(f"must name days that there are: none of its months has a day {min(found.days)}")
-    return found
+    if not times.either and min(times.days) > max(_DAYS[month - 1] for month in times.months):
+        raise ValueError(f"must name days that there are: none of its months has a day {min(times.days)}")
+    return times
 
 
 def _star(field: str) -> bool:
-    """Whether a field is any; `*/2` is not."""
+    """Return True if a field is any; `*/2` is not."""
     return any(part in {"*", "*/1"} for part in field.split(","))
 
 
 def _numbers(field: str, low: int, high: int, names: Mapping[str, int] | None = None) -> frozenset[int]:
-    """What a field stands for: `*`, `5`, `1-5`, `*/15`, `10/20`, `mon-fri`, and lists of them."""
-    found: set[int] = set()
+    """Return the numbers of a field: `*`, `5`, `1-5`, `*/15`, `10/20`, `mon-fri`, and lists of them."""
+    numbers: set[int] = set()
     for part in field.split(","):
         match = _PART.fullmatch(part)
         if match is None or (match[1] == "*" and match[2]):
@@ -74,16 +74,16 @@ def _numbers(field: str, low: int, high: int, names: Mapping[str, int] | None = 
             raise ValueError(f"must be five cron fields in their ranges; {part} ends before it begins")
         if not step:
             raise ValueError(f"must be five cron fields in their ranges; the step of {part} is 0")
-        found |= set(range(begin, until + 1, step))
-    return frozenset(found)
+        numbers |= set(range(begin, until + 1, step))
+    return frozenset(numbers)
 
 
 def _number(text: str, low: int, high: int, names: Mapping[str, int]) -> int:
     if text in names:
         return names[text]
     if not text.isdigit():
-        known = f" or one of {', '.join(names)}" if names else ""
-        raise ValueError(f"{_WANTED}; {text} is not a number{known}")
+        choices = f" or one of {', '.join(names)}" if names else ""
+        raise ValueError(f"{_WANTED}; {text} is not a number{choices}")
     if not low <= int(text) <= high:
         raise ValueError(f"must be five cron fields in their ranges; {text} is not between {low} and {high}")
     return int(text)

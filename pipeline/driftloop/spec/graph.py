@@ -1,4 +1,4 @@
-"""What stands around a released model when it answers: a tree of nodes, each one Python class. A new type of node joins
+"""Nodes around a released model when it answers: a tree of nodes, each one Python class. A new type of node joins
 the union; the type checker names what is missing."""
 
 from collections.abc import Iterator

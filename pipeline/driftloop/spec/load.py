@@ -109,29 +109,29 @@ def _problem(source: Source, detail: ErrorDetails) -> Problem:
     field = _dotted(here) or "the file"
     if kind == "union_tag_invalid":
         tags = [tag.strip("'") for tag in str(context["expected_tags"]).split(", ")]
-        given, inner = str(context["tag"]), (*here, _tag_of(location))
-        message = f"{_dotted(inner)} is `{given}`, must be one of: {_listed(tags)}"
-        return source.problem(inner, message, hint=_closest(given, tags))
+        tag_text, inner = str(context["tag"]), (*here, _tag_of(location))
+        message = f"{_dotted(inner)} is `{tag_text}`, must be one of: {_listed(tags)}"
+        return source.problem(inner, message, hint=_closest(tag_text, tags))
     if kind == "union_tag_not_found" and not isinstance(value, dict):
         return source.problem(here, f"{field} is {_shown(value)}, must be a mapping")
     if kind == "union_tag_not_found":
-        tags = [found[1] for model in _reached(location) if (found := tag(model)) is not None]
+        tags = [member[1] for model in _reached(location) if (member := tag(model)) is not None]
         return source.problem(
             here, f"{field}.{_tag_of(location)} is missing, must be one of: {_listed(tags)}", key=True
         )
     if kind in {"value_error", "assertion_error"}:
-        said = str(context.get("error", detail["msg"]))
-        return source.problem(here, f"{field} is {_shown(value)}, {said}")
+        reason = str(context.get("error", detail["msg"]))
+        return source.problem(here, f"{field} is {_shown(value)}, {reason}")
     what = _WHAT.get(kind)
-    said = f"must be {what.format(**context)}" if what is not None else detail["msg"]
+    reason = f"must be {what.format(**context)}" if what is not None else detail["msg"]
     hint = None
     if kind == "literal_error":
         names = [part.strip().strip("'") for part in str(context["expected"]).replace(" or ", ", ").split(", ")]
-        said = f"must be one of: {_listed(names)}" if len(names) > 1 else f"must be `{names[0]}`"
+        reason = f"must be one of: {_listed(names)}" if len(names) > 1 else f"must be `{names[0]}`"
         hint = _closest(str(value), names)
     elif kind == "string_type" and isinstance(value, int | float):
         hint = f'put it in quotes: "{value}"'
-    return source.problem(here, f"{field} is {_shown(value)}, {said}", hint=hint)
+    return source.problem(here, f"{field} is {_shown(value)}, {reason}", hint=hint)
 
 
 def _listed(names: Iterable[str]) -> str:
@@ -140,16 +140,16 @@ def _listed(names: Iterable[str]) -> str:
 
 def _unknown_key(source: Source, location: Location) -> Problem:
     parent = source.found(location[:-1])[0]
-    known = sorted(_known(location[:-1]))
+    allowed = sorted(_known(location[:-1]))
     name = str(location[-1])
-    message = f"{_dotted((*parent, name))} is not a known key, must be one of: {_listed(known)}"
-    return source.problem((*parent, name), message, hint=_closest(name, known), key=True)
+    message = f"{_dotted((*parent, name))} is not a known key, must be one of: {_listed(allowed)}"
+    return source.problem((*parent, name), message, hint=_closest(name, allowed), key=True)
 
 
 def _closest(name: str, known: list[str]) -> str | None:
     folded = {key.lower().replace("_", ""): key for key in known}
-    found = difflib.get_close_matches(name.lower().replace("_", ""), folded, n=1, cutoff=0.6)
-    return f"did you mean `{folded[found[0]]}`?" if found else None
+    matches = difflib.get_close_matches(name.lower().replace("_", ""), folded, n=1, cutoff=0.6)
+    return f"did you mean `{folded[matches[0]]}`?" if matches else None
 
 
 def _known(location: Location) -> set[str]:
@@ -163,7 +163,7 @@ def _reached(location: Location) -> list[type[BaseModel]]:
         fields = [field for model in models for name, field in _fields(model) if name == step]
         inside = [model for field in fields for model in _models(field.annotation)]
         models = inside or models
-        tagged = [model for model in models if (found := tag(model)) is not None and found[1] == step]
+        tagged = [model for model in models if (member := tag(model)) is not None and member[1] == step]
         models = tagged or models
     return models
 
@@ -175,7 +175,7 @@ def _fields(model: type[BaseModel]) -> Iterator[tuple[str, FieldInfo]]:
 
 def _tag_of(location: Location) -> str:
     """The key by which the union at `location` chooses."""
-    (key,) = {found[0] for model in _reached(location) if (found := tag(model)) is not None}
+    (key,) = {member[0] for model in _reached(location) if (member := tag(model)) is not None}
     return key
 
 

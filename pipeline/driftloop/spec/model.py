@@ -1,4 +1,4 @@
-"""What a user writes. Every field but the names, the images and the functions has a default.
+"""The spec as a user writes it. Every field but the names, the images and the functions has a default.
 
 The reference and the JSON Schema for editors are generated from these models: each field's docstring is its text.
 """
@@ -84,7 +84,7 @@ class DataStep(SpecModel):
 
 
 class Data(SpecModel):
-    """Where labelled batches come from and what happens to them before training."""
+    """Source of the labelled batches, and the steps before training."""
 
     uri: S3Uri
     """Folder of labelled batches (.npz, .csv or .jsonl files of rows)."""
@@ -97,12 +97,12 @@ class Data(SpecModel):
 
 
 class Best(SpecModel):
-    """How the best trial of a search is chosen."""
+    """Metric that chooses the best trial of a search."""
 
     metric: MetricName
     """A metric that the training function returns."""
     goal: Literal["maximize", "minimize"] = "maximize"
-    """Whether more or less of it is better."""
+    """Return True if more or less of it is better."""
 
 
 class Between(SpecModel):
@@ -249,7 +249,7 @@ class Monitors(SpecModel):
 
 
 class Retrain(SpecModel):
-    """When alarms start a training run."""
+    """Conditions under which alarms start a training run."""
 
     on: Annotated[tuple[Literal["drift", "outlier"], ...], Field(max_length=2)] | None = None
     """Detectors whose alarms count; drift when there is a drift detector."""
@@ -299,7 +299,7 @@ class Canary(SpecModel):
 
 
 class Rollout(SpecModel):
-    """How a candidate becomes production."""
+    """Stages by which a candidate becomes production."""
 
     shadow: Shadow = Shadow()
     """First: a copy of the traffic."""

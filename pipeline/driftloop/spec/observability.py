@@ -1,4 +1,4 @@
-"""What a pipeline brings along to be watched by: nothing, unless the spec asks for it."""
+"""Monitoring objects of a pipeline's own: none, unless the spec asks for them."""
 
 import re
 from datetime import timedelta

@@ -34,13 +34,13 @@ def written(text: str, pins: Mapping[str, str], *, path: str) -> str:
 
 def _apart(text: str, path: str) -> tuple[Any, Any]:
     """The data of a spec without its pins, and the pins."""
-    found = parse(text, path=path).value
-    own = found["spec"].pop(KEY, None)
-    return found, own or {}
+    pin = parse(text, path=path).value
+    own = pin["spec"].pop(KEY, None)
+    return pin, own or {}
 
 
 def _says(text: str, rest: Any, pins: Mapping[str, str]) -> bool:
-    """Whether a text holds these pins and otherwise what it held before: then nothing else was touched."""
+    """Return True if a text holds these pins and otherwise what it held before: then nothing else was touched."""
     try:
         return _apart(text, "") == (rest, pins)
     except SpecError:
@@ -87,8 +87,8 @@ def _replaced(
 def _value(node: yaml.Node | None, name: str) -> yaml.Node | None:
     if not isinstance(node, yaml.MappingNode):
         return None
-    found: yaml.Node | None = next((value for key, value in node.value if key.value == name), None)
-    return found
+    child: yaml.Node | None = next((value for key, value in node.value if key.value == name), None)
+    return child
 
 
 def _end(node: yaml.Node, text: str) -> int:
@@ -106,8 +106,8 @@ def _line_start(text: str, index: int) -> int:
 
 def _line_end(text: str, index: int) -> int:
     """Behind the line break of the line that `index` is in."""
-    found = text.find("\n", index)
-    return len(text) if found < 0 else found + 1
+    end = text.find("\n", index)
+    return len(text) if end < 0 else end + 1
 
 
 def _block(pins: Mapping[str, str], *, indent: int, newline: str, first: str | None = None) -> list[str]:

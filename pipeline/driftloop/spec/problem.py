@@ -1,4 +1,4 @@
-"""What is wrong in a spec: one Problem a finding, all of them in one error."""
+"""Problems of a spec: one for each finding, all of them in one error."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What containers ask for, and how often a step may be tried."""
+"""Resources of containers, and retries of steps."""
 
 from datetime import timedelta
 from typing import Annotated, Self
@@ -13,7 +13,7 @@ LONGEST_WAIT = timedelta(hours=1)
 
 
 class Resources(SpecModel):
-    """What a container asks for."""
+    """Resources that a container requests."""
 
     cpu: Cpu = "500m"
     """Cores: "1", "0.5" or 500m."""
@@ -35,7 +35,7 @@ class Resources(SpecModel):
 
 
 class GpuProfile(SpecModel):
-    """Where pods with a GPU go and what they need there; the defaults are those of NVIDIA's GPU operator."""
+    """Placement of pods with a GPU; the defaults are those of NVIDIA's GPU operator."""
 
     resource: ExtendedResource = "nvidia.com/gpu"
     """The extended resource that is claimed: nvidia.com/gpu, nvidia.com/mig-1g.10gb, amd.com/gpu."""
@@ -58,7 +58,7 @@ def _within_the_longest(wait: timedelta) -> timedelta:
 
 
 class Retries(SpecModel):
-    """How often a step that failed by itself is tried again; pods lost with their node are tried again anyway."""
+    """Retries of a step that failed by itself; pods lost with their node are always tried again."""
 
     limit: Annotated[int, Field(ge=1, le=20)]
     """So many tries after the first; not when memory ran out, nor after a timeout that no checkpoint shortens."""

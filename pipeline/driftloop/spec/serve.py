@@ -1,4 +1,4 @@
-"""How the model answers requests: one model for each server that can hold it. A new one joins the union; the type
+"""Serving of the model: one class for each server that can hold it. A new one joins the union; the type
 checker names what is missing."""
 
 from typing import Annotated, Literal, Self, get_args

@@ -23,7 +23,7 @@ Location = tuple[Step, ...]
 
 @dataclass(frozen=True)
 class Mark:
-    """Where a value and its key stand; lines and columns count from 1."""
+    """Place of a value and of its key; lines and columns count from 1."""
 
     line: int
     column: int
@@ -96,9 +96,9 @@ def parse(text: str, *, path: str) -> Source:
             loader.dispose()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        said = " ".join(part for part in (error.problem, error.context) if part)
+        reason = " ".join(part for part in (error.problem, error.context) if part)
         line, column = (mark.line + 1, mark.column + 1) if mark is not None else (1, 1)
-        raise fail(f"not YAML: {said}", line, column) from error
+        raise fail(f"not YAML: {reason}", line, column) from error
     except yaml.reader.ReaderError as error:
         before = text[: error.position]
         line, column = before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1
@@ -157,7 +157,7 @@ class _Walk:
                 continue
             name = key.value
             if name in result:
-                self.say(key, f"`{name}` stands here twice, first in line {lines[name]}")
+                self.say(key, f"`{name}` appears twice, first in line {lines[name]}")
                 continue
             if key.tag != "tag:yaml.org,2002:str" and not (key.tag in _SCALARS and name in {"on", "off", "y", "n"}):
                 self.say(key, f"the key `{name}` is not text", "put it in quotes")
@@ -179,6 +179,6 @@ class _Walk:
             try:
                 value.encode()
             except UnicodeEncodeError:
-                self.say(node, "the text holds half a surrogate pair, which is no character")
+                self.say(node, "the text holds half a surrogate pair, which is not a character")
                 return None
         return value

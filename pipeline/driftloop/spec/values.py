@@ -23,10 +23,10 @@ def duration(text: object) -> timedelta:
     """`250ms`, `30s`, `10m`, `6h` or `7d` as a timedelta."""
     if isinstance(text, timedelta):
         return text
-    found = re.fullmatch(r"([0-9]{1,9})(ms|s|m|h|d)", text) if isinstance(text, str) else None
-    if found is None:
+    match = re.fullmatch(r"([0-9]{1,9})(ms|s|m|h|d)", text) if isinstance(text, str) else None
+    if match is None:
         raise ValueError("must be a number with a unit, such as 250ms, 30s, 10m, 6h or 7d")
-    value = timedelta(milliseconds=int(found[1]) * _UNITS[found[2]])
+    value = timedelta(milliseconds=int(match[1]) * _UNITS[match[2]])
     if value > _LONGEST:
         raise ValueError("must be at most 365d")
     return value
@@ -49,10 +49,10 @@ def _positive(value: timedelta) -> timedelta:
 
 def budget(text: object) -> int:
     """`4/day` as 4."""
-    found = re.fullmatch(r"([0-9]{1,6})/day", text) if isinstance(text, str) else None
-    if found is None:
+    match = re.fullmatch(r"([0-9]{1,6})/day", text) if isinstance(text, str) else None
+    if match is None:
         raise ValueError("must be a number per day, such as 4/day")
-    return int(found[1])
+    return int(match[1])
 
 
 def _function(text: str) -> str:

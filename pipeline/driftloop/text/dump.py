@@ -57,11 +57,11 @@ _Fast.add_representer(str, _text_within)
 def text(data: Any) -> str:
     """One YAML document; keys in the order of the data, lines never folded."""
     try:
-        found = _dumped(data, _Fast)
+        rendered = _dumped(data, _Fast)
     except _Beyond:
         return _dumped(data, _Dumper)
     # libyaml also ends a document with dots when a block that keeps its newlines stands anywhere but at the end
-    return _dumped(data, _Dumper) if found.endswith("...\n") else found
+    return _dumped(data, _Dumper) if rendered.endswith("...\n") else rendered
 
 
 def _dumped(data: Any, dumper: type[yaml.SafeDumper]) -> str:

@@ -64,14 +64,14 @@ class Node:
         here = self
         for step in steps:
             value = here.value
-            found: Node | None = None
+            member: Node | None = None
             if isinstance(step, str):
-                found = value.get(step) if isinstance(value, dict) else None
+                member = value.get(step) if isinstance(value, dict) else None
             elif isinstance(value, list) and 0 <= step < len(value):
-                found = value[step]
-            if found is None:
+                member = value[step]
+            if member is None:
                 return Node(None, here.line, here.column, here.key_line, here.key_column, missing=True)
-            here = found
+            here = member
         return here
 
     def texts(self) -> "Iterator[Node]":

@@ -31,7 +31,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Reading:
-    """What a file holds: its documents (empty ones left out), or why it can't be read."""
+    """Content of a file: its documents (empty ones left out), or the reason it can't be read."""
 
     documents: tuple[Node, ...] = ()
     problems: tuple[Problem, ...] = ()
@@ -73,8 +73,8 @@ def _decoded(content: str | bytes) -> str:
     except UnicodeDecodeError as error:
         before = content[: error.start]
         line, column = before.count(b"\n") + 1, error.start - (before.rfind(b"\n") + 1) + 1
-        said = f"byte 0x{content[error.start]:02x} is not UTF-8"
-        raise _Stop(Problem("encoding", line, column, said)) from error
+        message = f"byte 0x{content[error.start]:02x} is not UTF-8"
+        raise _Stop(Problem("encoding", line, column, message)) from error
 
 
 class _Composer:
@@ -105,13 +105,15 @@ class _Composer:
                 loader.dispose()
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
-            said = " ".join(part for part in (error.context, error.problem) if part)
+            message = " ".join(part for part in (error.context, error.problem) if part)
             line, column = (mark.line + 1, mark.column + 1) if mark is not None else (1, 1)
-            raise self.stop("syntax", line, column, said) from error
+            raise self.stop("syntax", line, column, message) from error
         except yaml.reader.ReaderError as error:
             raise self.stop("syntax", *self.around(error.position), "a character that YAML does not allow") from error
         except UnicodeEncodeError as error:
-            raise self.stop("encoding", *self.around(error.start), "half a surrogate pair, which is no text") from error
+            raise self.stop(
+                "encoding", *self.around(error.start), "half a surrogate pair, which is not text"
+            ) from error
         except yaml.YAMLError as error:
             raise self.stop("syntax", 1, 1, str(error)) from error
         return Reading(tuple(documents), tuple(self.problems))
@@ -131,8 +133,8 @@ class _Composer:
             mark: Any = event.start_mark
             self.count += 1
             if self.count > 2 * MAX_VALUES:  # as many beginnings and ends
-                said = f"more than {MAX_VALUES} values stand before this"
-                raise self.stop("expansion", mark.line + 1, mark.column + 1, said)
+                message = f"more than {MAX_VALUES} values before this"
+                raise self.stop("expansion", mark.line + 1, mark.column + 1, message)
             if isinstance(event, yaml.SequenceStartEvent | yaml.MappingStartEvent):
                 if len(waiting) >= MAX_DEPTH:
                     raise self.stop(
@@ -198,7 +200,7 @@ class _Composer:
         if node.size > MAX_VALUES or node.depth > MAX_DEPTH:
             what = f"more than {MAX_VALUES} values" if node.size > MAX_VALUES else f"more than {MAX_DEPTH} levels"
             raise self.stop(
-                "expansion", node.line - self.offset, node.column, f"{what}, aliases expanded, stand from here on"
+                "expansion", node.line - self.offset, node.column, f"{what}, aliases expanded, from here on"
             )
         if isinstance(node.value, list):
             node.value.extend(parts)
@@ -214,14 +216,14 @@ class _Composer:
                 merged.append(part)
                 continue
             if name in members:
-                said = f"`{name}` stands here twice, first in line {members[name].key_line}"
-                self.problems.append(Problem("duplicate", key.line, key.column, said))
+                message = f"`{name}` appears twice, first in line {members[name].key_line}"
+                self.problems.append(Problem("duplicate", key.line, key.column, message))
                 continue
             part.key_line, part.key_column = key.line, key.column
             members[name] = part
         for part in merged:
-            for one in part.list or [part]:
-                for name, member in one.map.items():
+            for item in part.list or [part]:
+                for name, member in item.map.items():
                     members.setdefault(name, member)
         node.value = members
 

@@ -1,4 +1,5 @@
-"""Every rule, in the order of its code. A rule is a function in its family's file; listing it here registers it."""
+"""Every rule, in the order of its code. A rule is a function in its family's file; listing it
+here registers it."""
 
 from driftloop.check.finding import Rule
 from driftloop.check.rules import (

@@ -16,13 +16,13 @@ _NOT_EVENTS = ("template", "service", "eventBusName", "replicas")
 @rule("DL201", "A Sensor waits for an EventSource that is not there", fix="name an EventSource of the same namespace")
 def event_source(world: World) -> Iterator[Found]:
     """The Sensor starts and waits for ever: no event of that source is ever on the bus."""
-    for one in world.of(SENSOR):
-        for dependency in one.spec.get("dependencies").list:
+    for sensor in world.of(SENSOR):
+        for dependency in sensor.spec.get("dependencies").list:
             node = dependency.get("eventSourceName")
-            if world.target(EVENT_SOURCE, node.text, one) == ():
-                names = [other.name for other in world.of(EVENT_SOURCE) if other.namespace == one.namespace]
-                yield one.at(
-                    node, f"no EventSource {node.shown} in namespace `{one.namespace}`", fix=near(node.text, names)
+            if world.target(EVENT_SOURCE, node.text, sensor) == ():
+                names = [other.name for other in world.of(EVENT_SOURCE) if other.namespace == sensor.namespace]
+                yield sensor.at(
+                    node, f"no EventSource {node.shown} in namespace `{sensor.namespace}`", fix=near(node.text, names)
                 )
 
 
@@ -33,26 +33,26 @@ def event_source(world: World) -> Iterator[Found]:
 )
 def event_name(world: World) -> Iterator[Found]:
     """The Sensor starts and waits for ever; the webhook answers `success` all the while."""
-    for one in world.of(SENSOR):
-        for dependency in one.spec.get("dependencies").list:
+    for sensor in world.of(SENSOR):
+        for dependency in sensor.spec.get("dependencies").list:
             node = dependency.get("eventName")
-            found = world.target(EVENT_SOURCE, dependency.get("eventSourceName").text, one)
-            if not found or not node.text or "{{" in node.text:
+            sources = world.target(EVENT_SOURCE, dependency.get("eventSourceName").text, sensor)
+            if not sources or not node.text or "{{" in node.text:
                 continue
-            beside = any(posixpath.dirname(source.path) == posixpath.dirname(one.path) for source in found)
-            if not one.namespace and not beside and not world.complete:
+            beside = any(posixpath.dirname(source.path) == posixpath.dirname(sensor.path) for source in sources)
+            if not sensor.namespace and not beside and not world.complete:
                 continue  # two files of a collection that need not be meant for each other
             names = {
                 name
-                for source in found
+                for source in sources
                 for kind, events in source.spec.map.items()
                 if kind not in _NOT_EVENTS
                 for name in events.map
             }
             if names and node.text not in names and "*" not in node.text:
-                yield one.at(
+                yield sensor.at(
                     node,
-                    f"{found[0].subject} sends no event {node.shown}; {listed(names, 'events')}",
+                    f"{sources[0].subject} sends no event {node.shown}; {listed(names, 'events')}",
                     fix=near(node.text, names),
                 )
 
@@ -63,7 +63,8 @@ def event_name(world: World) -> Iterator[Found]:
     fix="commit the WorkflowTemplate, in the namespace of the run",
 )
 def started_template(world: World) -> Iterator[Found]:
-    """Every event, or every tick of the schedule, ends in an error of the trigger: no run ever starts."""
+    """Every event, or every tick of the schedule, ends in an error of the trigger: no run ever
+    starts."""
     for start in starts(world):
         reference = start.flow.reference
         if start.object.host is not None and reference and templates_of(world, reference, start.object) == ():
@@ -77,8 +78,8 @@ def started_template(world: World) -> Iterator[Found]:
     fix="hand it over in `spec.arguments.parameters`, or fill it from the event with `parameters`",
 )
 def started_parameters(world: World) -> Iterator[Found]:
-    """Argo refuses every such run: the trigger, the schedule or the step that creates it fails, and nobody is there to
-    type the parameter in."""
+    """Argo refuses every such run: the trigger, the schedule or the step that creates it fails,
+    and nobody is there to type the parameter in."""
     for start in starts(world):
         if start.templates is None or start.open:
             continue
@@ -101,23 +102,23 @@ def _argument(start: Start, name: str) -> Node:
 @rule("DL205", "A trigger uses a dependency that the Sensor does not have", fix="name one of `spec.dependencies`")
 def trigger_dependency(world: World) -> Iterator[Found]:
     """Argo Events refuses the Sensor: its pod is never made, and no event starts anything."""
-    for one in world.of(SENSOR):
-        names = {item.get("name").text for item in one.spec.get("dependencies").list}
-        for trigger in one.spec.get("triggers").list:
+    for sensor in world.of(SENSOR):
+        names = {item.get("name").text for item in sensor.spec.get("dependencies").list}
+        for trigger in sensor.spec.get("triggers").list:
             node = trigger.get("template", "conditions")
             for name in re.findall(r"[^\s&|!()]+", node.text):
                 if name not in names:
-                    yield one.at(
-                        node, f"`{name}` is no dependency; {listed(names, 'dependencies')}", fix=near(name, names)
+                    yield sensor.at(
+                        node, f"`{name}` is not a dependency; {listed(names, 'dependencies')}", fix=near(name, names)
                     )
             if any(item.get("dest").text.endswith(".dependencyName") for item in trigger.get("parameters").list):
                 continue  # the event itself fills the name in
             for key, inner in trigger.mappings():
                 if key == "src" and inner.get("dependencyName").text and inner.get("dependencyName").text not in names:
                     node = inner.get("dependencyName")
-                    yield one.at(
+                    yield sensor.at(
                         node,
-                        f"{node.shown} is no dependency; {listed(names, 'dependencies')}",
+                        f"{node.shown} is not a dependency; {listed(names, 'dependencies')}",
                         fix=near(node.text, names),
                     )
 
@@ -128,32 +129,33 @@ def trigger_dependency(world: World) -> Iterator[Found]:
     fix="list the parameter, with its name, in the Workflow's `spec.arguments.parameters`",
 )
 def destination(world: World) -> Iterator[Found]:
-    """Argo Events appends a parameter without a name, Argo refuses the run, and the parameter that was meant keeps its
-    old value."""
-    for one in world.of(WORKFLOW):
-        if one.host is None or one.host.type != SENSOR:
+    """Argo Events appends a parameter without a name, Argo refuses the run, and the parameter
+    that was meant keeps its old value."""
+    for workflow in world.of(WORKFLOW):
+        if workflow.host is None or workflow.host.type != SENSOR:
             continue
-        found = list(destinations(one.host, Flow(one, one.spec)))
-        for node, what, index, field in found:
-            length = len(one.spec.get("arguments", what).list)
-            named = any(other[1:3] == (what, index) and other[3] == "name" for other in found)
+        places = list(destinations(workflow.host, Flow(workflow, workflow.spec)))
+        for node, what, index, field in places:
+            length = len(workflow.spec.get("arguments", what).list)
+            named = any(other[1:3] == (what, index) and other[3] == "name" for other in places)
             if index is not None and index >= length and field not in ("", "name") and not named:
-                yield one.host.at(node, f"{node.shown} is number {index}, the list has {length}")
+                yield workflow.host.at(node, f"{node.shown} is number {index}, the list has {length}")
 
 
 @rule("DL207", "A Sensor and its EventSource use different buses", fix="give both the same `eventBusName`")
 def bus(world: World) -> Iterator[Found]:
     """The event is on one bus, the Sensor listens on the other: it waits for ever."""
-    for one in world.of(SENSOR):
-        own = one.spec.get("eventBusName").text or "default"
-        for dependency in one.spec.get("dependencies").list:
+    for sensor in world.of(SENSOR):
+        own = sensor.spec.get("eventBusName").text or "default"
+        for dependency in sensor.spec.get("dependencies").list:
             node = dependency.get("eventSourceName")
-            found = world.target(EVENT_SOURCE, node.text, one)
-            buses = {source.spec.get("eventBusName").text or "default" for source in found or ()}
+            sources = world.target(EVENT_SOURCE, node.text, sensor)
+            buses = {source.spec.get("eventBusName").text or "default" for source in sources or ()}
             if buses and own not in buses:
-                yield one.at(
+                yield sensor.at(
                     node,
-                    f"the Sensor listens on bus `{own}`, {found[0].subject if found else ''} sends to `{min(buses)}`",
+                    f"the Sensor listens on bus `{own}`, "
+                    f"{sources[0].subject if sources else ''} sends to `{min(buses)}`",
                 )
 
 
@@ -163,12 +165,13 @@ def bus(world: World) -> Iterator[Found]:
     fix="commit an EventBus of that name in the namespace; `default` is the one used without a name",
 )
 def event_bus(world: World) -> Iterator[Found]:
-    """The controller reports `failed to get EventBus` and makes no pod: the webhook is not even listening."""
-    for one in world.of(SENSOR, EVENT_SOURCE):
-        node = one.spec.get("eventBusName")
+    """The controller reports `failed to get EventBus` and makes no pod: the webhook is not even
+    listening."""
+    for item in world.of(SENSOR, EVENT_SOURCE):
+        node = item.spec.get("eventBusName")
         name = node.text or "default"
-        if world.target(EVENT_BUS, name, one) == ():
-            yield one.at(
-                node if node else one.node.get("metadata", "name"),
-                f"no EventBus `{name}` in namespace `{one.namespace}`",
+        if world.target(EVENT_BUS, name, item) == ():
+            yield item.at(
+                node if node else item.node.get("metadata", "name"),
+                f"no EventBus `{name}` in namespace `{item.namespace}`",
             )

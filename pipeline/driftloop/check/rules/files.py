@@ -39,22 +39,22 @@ def size(world: World) -> Iterator[Found]:
 
 @rule("DL004", "A file expands to too much", fix="write the values out instead of nesting aliases")
 def expansion(world: World) -> Iterator[Found]:
-    """Aliases of aliases, or endless nesting, exhaust the memory of whatever reads the file; the API server refuses
-    them as an attack."""
+    """Aliases of aliases, or endless nesting, exhaust the memory of whatever reads the file; the
+    API server refuses them as an attack."""
     yield from _faults(world, "expansion")
 
 
-@rule("DL005", "A key stands twice in one mapping", fix="remove one of the two")
+@rule("DL005", "A key appears twice in one mapping", fix="remove one of the two")
 def duplicate_key(world: World) -> Iterator[Found]:
-    """Strict readers (kustomize, `kubectl apply --validate=strict`) refuse the file; others keep the last value and
-    silently drop the first."""
+    """Strict readers (kustomize, `kubectl apply --validate=strict`) refuse the file; others keep
+    the last value and silently drop the first."""
     yield from _faults(world, "duplicate")
 
 
 @rule("DL006", "A key is not text", fix="put `{{…}}` in quotes: unquoted braces are a YAML mapping")
 def key(world: World) -> Iterator[Found]:
-    """Objects are JSON in the API, whose keys are text; an unquoted `{{name}}` becomes a mapping with a mapping as
-    its key."""
+    """Objects are JSON in the API, whose keys are text; an unquoted `{{name}}` becomes a mapping
+    with a mapping as its key."""
     yield from _faults(world, "key")
 
 
@@ -73,10 +73,11 @@ def half_an_object(world: World) -> Iterator[Found]:
 
 @rule("DL008", "An object has no name", fix="give it `metadata.name`")
 def no_name(world: World) -> Iterator[Found]:
-    """The API server refuses it: every object has a name, or a `generateName` where it is created by hand."""
-    for one in world.objects:
-        if one.host is None and not one.name and not _not_an_object(one):
-            yield one.at(one.node.get("metadata"), "neither `metadata.name` nor `generateName` is given")
+    """The API server refuses it: every object has a name, or a `generateName` where it is
+    created by hand."""
+    for item in world.objects:
+        if item.host is None and not item.name and not _not_an_object(item):
+            yield item.at(item.node.get("metadata"), "neither `metadata.name` nor `generateName` is given")
 
 
 @rule(
@@ -85,26 +86,34 @@ def no_name(world: World) -> Iterator[Found]:
     fix="commit a template of it, such as a WorkflowTemplate",
 )
 def generated_name(world: World) -> Iterator[Found]:
-    """Flux applies by name: kustomize refuses an object that has none, and with it the whole folder."""
-    for one in world.objects:
-        metadata = one.node.get("metadata")
-        if one.host is None and metadata.get("generateName") and not metadata.get("name") and _listed(world, one):
-            yield one.at(metadata.get("generateName"), f"listed in kustomization.yaml, but named {one.name!r} + random")
+    """Flux applies by name: kustomize refuses an object that has none, and with it the whole
+    folder."""
+    for item in world.objects:
+        metadata = item.node.get("metadata")
+        if item.host is None and metadata.get("generateName") and not metadata.get("name") and _listed(world, item):
+            yield item.at(
+                metadata.get("generateName"), f"listed in kustomization.yaml, but named {item.name!r} + random"
+            )
 
 
 @rule("DL010", "An object is given twice", fix="keep one of them, or give them different names")
 def twice(world: World) -> Iterator[Found]:
     """kustomize refuses two objects with the same id, and with them the whole folder."""
-    found: dict[tuple[str, str, str, str, str], list[Object]] = defaultdict(list)
-    for one in world.objects:
-        if one.host is None and one.node.get("metadata", "name") and not _not_an_object(one) and _listed(world, one):
-            found[(*one.type, one.namespace, one.name, posixpath.dirname(one.path))].append(one)
-    for same in found.values():
+    namesakes: dict[tuple[str, str, str, str, str], list[Object]] = defaultdict(list)
+    for item in world.objects:
+        if (
+            item.host is None
+            and item.node.get("metadata", "name")
+            and not _not_an_object(item)
+            and _listed(world, item)
+        ):
+            namesakes[(*item.type, item.namespace, item.name, posixpath.dirname(item.path))].append(item)
+    for same in namesakes.values():
         first = same[0]
         for other in same[1:]:
             name = other.node.get("metadata", "name")
             place = f"{first.path}:{first.node.get('metadata', 'name').line}"
-            yield other.at(name, f"{other.subject} stands in {place} already")
+            yield other.at(name, f"{other.subject} is already in {place}")
 
 
 def _listed(world: World, one: Object) -> bool:

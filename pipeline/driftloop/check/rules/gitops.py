@@ -18,37 +18,38 @@ _LISTS = ("resources", "components", "bases", "crds", "configurations", "transfo
     fix="correct the path; it counts from the repository's root",
 )
 def path(world: World) -> Iterator[Found]:
-    """Flux reports `kustomization path not found`: nothing is applied, and nothing of what it applied before is
-    removed."""
-    for one in world.of(FLUX):
-        node = one.spec.get("path")
-        found = posixpath.normpath(node.text.lstrip("/")).lstrip("/")
-        if not node.text or "$" in node.text or found == "." or not _own(world, one):
+    """Flux reports `kustomization path not found`: nothing is applied, and nothing of what it
+    applied before is removed."""
+    for kustomization in world.of(FLUX):
+        node = kustomization.spec.get("path")
+        folder = posixpath.normpath(node.text.lstrip("/")).lstrip("/")
+        if not node.text or "$" in node.text or folder == "." or not _own(world, kustomization):
             continue
-        places = [posixpath.join(root, found) for root in _roots(one.path)]
-        first = found.partition("/")[0]
+        places = [posixpath.join(root, folder) for root in _roots(kustomization.path)]
+        first = folder.partition("/")[0]
         judged = [
             root
-            for root in _roots(one.path)
+            for root in _roots(kustomization.path)
             if posixpath.join(root, first) in world.folders and world.given(posixpath.join(root, first))
         ]
         if judged and not any(place in world.folders for place in places):
-            place = posixpath.join(judged[0], found)
+            place = posixpath.join(judged[0], folder)
             there = [other for other in world.folders if posixpath.dirname(other) == posixpath.dirname(place) and other]
-            yield one.at(node, f"there is no folder `{place}`", fix=near(place, there))
+            yield kustomization.at(node, f"folder `{place}` does not exist", fix=near(place, there))
 
 
 def _roots(path_: str) -> list[str]:
     """The folders around a file, nearest first: any of them may be the repository's root."""
-    found = []
+    roots = []
     while path_:
         path_ = posixpath.dirname(path_)
-        found.append(path_)
-    return found
+        roots.append(path_)
+    return roots
 
 
 def _own(world: World, one: Object) -> bool:
-    """Whether a Kustomization reads this repository: its own Flux's source, or the only one."""
+    """Return True if a Kustomization reads this repository: its own Flux's source, or the only
+    one."""
     source = one.spec.get("sourceRef")
     if source.get("kind").text != "GitRepository":
         return False
@@ -68,33 +69,37 @@ def _own(world: World, one: Object) -> bool:
 def depends(world: World) -> Iterator[Found]:
     """It stays `dependency … not found` for ever: nothing of it is applied."""
     for kind in (FLUX, HELM):
-        found = list(world.of(kind))
-        crossing = _crossing(found)
-        for one in found:
-            for item in one.spec.get("dependsOn").list:
+        items = list(world.of(kind))
+        crossing = _crossing(items)
+        for entry in items:
+            for item in entry.spec.get("dependsOn").list:
                 name = item.get("name")
-                where = item.get("namespace").text or one.namespace
+                where = item.get("namespace").text or entry.namespace
                 if world.named(kind, name.text, where) or not name.text or "$" in name.text:
                     continue
-                if world.complete or crossing or _above(found, one):
-                    names = [other.name for other in found if other.namespace == where]
-                    yield one.at(name, f"no {one.kind} {name.shown} in namespace `{where}`", fix=near(name.text, names))
+                if world.complete or crossing or _above(items, entry):
+                    names = [other.name for other in items if other.namespace == where]
+                    yield entry.at(
+                        name, f"no {entry.kind} {name.shown} in namespace `{where}`", fix=near(name.text, names)
+                    )
 
 
 def _crossing(found: list[Object]) -> bool:
-    """Whether stages in different files wait for each other, so that the stages are in the set."""
+    """Return True if stages in different files wait for each other, so that the stages are in
+    the set."""
     paths: dict[tuple[str, str], set[str]] = {}
-    for one in found:
-        paths.setdefault((one.namespace, one.name), set()).add(one.path)
+    for entry in found:
+        paths.setdefault((entry.namespace, entry.name), set()).add(entry.path)
     return any(
-        one.path not in paths.get((item.get("namespace").text or one.namespace, item.get("name").text), {one.path})
-        for one in found
-        for item in one.spec.get("dependsOn").list
+        entry.path
+        not in paths.get((item.get("namespace").text or entry.namespace, item.get("name").text), {entry.path})
+        for entry in found
+        for item in entry.spec.get("dependsOn").list
     )
 
 
 def _above(found: list[Object], one: Object) -> bool:
-    """Whether a folder above holds stages too: the one that the cluster reads first."""
+    """Return True if a folder above holds stages too: the one that the cluster reads first."""
     here = posixpath.dirname(one.path)
     return any(
         other.path != one.path and here.startswith(f"{posixpath.dirname(other.path)}/")
@@ -108,11 +113,11 @@ def circle(world: World) -> Iterator[Found]:
     """Each waits until the next is ready: none of them is ever applied."""
     for kind in (FLUX, HELM):
         waits: dict[tuple[str, str], list[tuple[tuple[str, str], Object, Node]]] = {}
-        for one in world.of(kind):
-            own = waits.setdefault((one.namespace, one.name), [])
-            for item in one.spec.get("dependsOn").list:
+        for entry in world.of(kind):
+            own = waits.setdefault((entry.namespace, entry.name), [])
+            for item in entry.spec.get("dependsOn").list:
                 own.append(
-                    ((item.get("namespace").text or one.namespace, item.get("name").text), one, item.get("name"))
+                    ((item.get("namespace").text or entry.namespace, item.get("name").text), entry, item.get("name"))
                 )
         reported: set[frozenset[tuple[str, str]]] = set()
         for first in waits:
@@ -126,38 +131,42 @@ def _circles(
 ) -> Iterator[Found]:
     """The circle through one object, once."""
     seen = {first}
-    stack = [(target, [first], (one, node)) for target, one, node in waits[first]]
+    stack = [(target, [first], (item, node)) for target, item, node in waits[first]]
     while stack:
-        here, path_, (one, node) = stack.pop()
+        here, path_, (item, node) = stack.pop()
         if here == first:
             members = frozenset(path_)
             if members not in reported:
                 reported.add(members)
-                yield one.at(node, " -> ".join([*(name for _, name in path_), first[1]]))
+                yield item.at(node, " -> ".join([*(name for _, name in path_), first[1]]))
             return
         if here not in seen:
             seen.add(here)
-            stack += [(target, [*path_, here], (one, node)) for target, _, _ in waits.get(here, [])]
+            stack += [(target, [*path_, here], (item, node)) for target, _, _ in waits.get(here, [])]
 
 
 @rule("DL704", "A Flux object's source is not there", fix="commit the source, or name one that is there")
 def source(world: World) -> Iterator[Found]:
     """It stays `Source … not found`: nothing is ever fetched or applied."""
-    for one in world.of(FLUX, HELM):
-        for node in (one.spec.get("sourceRef"), one.spec.get("chart", "spec", "sourceRef"), one.spec.get("chartRef")):
+    for item in world.of(FLUX, HELM):
+        for node in (
+            item.spec.get("sourceRef"),
+            item.spec.get("chart", "spec", "sourceRef"),
+            item.spec.get("chartRef"),
+        ):
             kind = node.get("kind").text
             name = node.get("name")
-            where = node.get("namespace").text or one.namespace
+            where = node.get("namespace").text or item.namespace
             if kind not in _SOURCES or not name.text or "$" in name.text or name.text == "flux-system":
                 continue
             target = ("source.toolkit.fluxcd.io", kind)
             same = [other.name for other in world.of(target) if other.namespace == where]
             if not world.named(target, name.text, where) and (world.complete or (same and _declared(world, where))):
-                yield one.at(name, f"no {kind} {name.shown} in namespace `{where}`", fix=near(name.text, same))
+                yield item.at(name, f"no {kind} {name.shown} in namespace `{where}`", fix=near(name.text, same))
 
 
 def _declared(world: World, namespace: str) -> bool:
-    return any(one.name == namespace for one in world.of(("", "Namespace")))
+    return any(declared.name == namespace for declared in world.of(("", "Namespace")))
 
 
 @rule(
@@ -209,7 +218,7 @@ def _entries(kustomization: Node) -> Iterator[Node]:
 
 @rule(
     "DL712",
-    "A manifest stands beside kustomization.yaml and is not listed",
+    "A manifest beside kustomization.yaml is not listed in it",
     severity=Severity.WARNING,
     fix="list it under `resources`, or move it elsewhere",
 )
@@ -217,8 +226,8 @@ def unlisted(world: World) -> Iterator[Found]:
     """It is never applied: it looks committed, and is not."""
     used = {
         posixpath.normpath(posixpath.join(folder, node.text))
-        for folder, found in world.kustomizations.items()
-        for node in _entries(found)
+        for folder, resources in world.kustomizations.items()
+        for node in _entries(resources)
     }
     for file in world.files:
         folder, name = posixpath.split(file.path)

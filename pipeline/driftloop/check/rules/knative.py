@@ -33,33 +33,35 @@ def broker_of(text: str) -> tuple[str, str] | None:
 @rule("DL211", "A Trigger's Broker is not there", fix="commit the Broker in the Trigger's namespace")
 def trigger_broker(world: World) -> Iterator[Found]:
     """The Trigger stays unready (`BrokerDoesNotExist`): its subscriber never gets an event."""
-    for one in world.of(TRIGGER):
-        node = one.spec.get("broker")
+    for trigger in world.of(TRIGGER):
+        node = trigger.spec.get("broker")
         name = node.text or "default"
-        if not one.spec.get("brokerRef") and world.target(BROKER, name, one) == ():
-            names = [other.name for other in world.of(BROKER) if other.namespace == one.namespace]
-            yield one.at(
-                node if node else one.spec, f"no Broker `{name}` in namespace `{one.namespace}`", fix=near(name, names)
+        if not trigger.spec.get("brokerRef") and world.target(BROKER, name, trigger) == ():
+            names = [other.name for other in world.of(BROKER) if other.namespace == trigger.namespace]
+            yield trigger.at(
+                node if node else trigger.spec,
+                f"no Broker `{name}` in namespace `{trigger.namespace}`",
+                fix=near(name, names),
             )
 
 
 @rule("DL212", "A subscriber or dead letter sink is not there", fix="name a Service of the namespace")
 def subscriber(world: World) -> Iterator[Found]:
-    """The Trigger stays unready (`Unable to get the Subscriber's URI`): no event is delivered, and a missing dead
-    letter sink loses what can't be."""
-    for one in world.of(TRIGGER, ("messaging.knative.dev", "Subscription"), BROKER):
-        for node in (one.spec.get("subscriber"), one.spec.get("delivery", "deadLetterSink"), one.spec.get("reply")):
+    """The Trigger stays unready (`Unable to get the Subscriber's URI`): no event is delivered,
+    and a missing dead letter sink loses what can't be."""
+    for item in world.of(TRIGGER, ("messaging.knative.dev", "Subscription"), BROKER):
+        for node in (item.spec.get("subscriber"), item.spec.get("delivery", "deadLetterSink"), item.spec.get("reply")):
             ref = node.get("ref")
             group = ref.get("apiVersion").text.rpartition("/")[0]
             kind = (group, ref.get("kind").text)
             if kind in (SERVICE, KNATIVE_SERVICE, BROKER):
                 name = ref.get("name")
-                where = ref.get("namespace").text or one.namespace
-                if world.target(kind, name.text, one, where) == ():
+                where = ref.get("namespace").text or item.namespace
+                if world.target(kind, name.text, item, where) == ():
                     names = [other.name for other in world.of(kind) if other.namespace == where]
-                    yield one.at(name, f"no {kind[1]} {name.shown} in namespace `{where}`", fix=near(name.text, names))
+                    yield item.at(name, f"no {kind[1]} {name.shown} in namespace `{where}`", fix=near(name.text, names))
             else:
-                yield from _url(world, one, node.get("uri"))
+                yield from _url(world, item, node.get("uri"))
 
 
 def _url(world: World, one: Object, node: Node) -> Iterator[Found]:
@@ -67,12 +69,16 @@ def _url(world: World, one: Object, node: Node) -> Iterator[Found]:
     if match is None or (match[1], match[2]) == ("broker-ingress", "knative-eventing"):
         return
     name, namespace, port = match[1], match[2], match[3]
-    found = world.target(SERVICE, name, one, namespace)
-    if found == () and world.target(KNATIVE_SERVICE, name, one, namespace) == () and not _made(world, name, namespace):
+    services = world.target(SERVICE, name, one, namespace)
+    if (
+        services == ()
+        and world.target(KNATIVE_SERVICE, name, one, namespace) == ()
+        and not _made(world, name, namespace)
+    ):
         yield one.at(node, f"no Service `{name}` in namespace `{namespace}` for {node.shown}")
-    elif found:
+    elif services:
         number = int(port) if port else (443 if node.text.startswith("https") else 80)
-        ports = ports_of(found)
+        ports = ports_of(services)
         if ports and number not in ports:
             yield one.at(
                 node,
@@ -82,13 +88,13 @@ def _url(world: World, one: Object, node: Node) -> Iterator[Found]:
 
 
 def _made(world: World, name: str, namespace: str) -> bool:
-    """Whether a controller makes that Service of something in the set."""
-    for one in world.of(SELDON):
-        if one.namespace == namespace and (name == one.name or name.startswith(f"{one.name}-")):
+    """Return True if a controller makes that Service of something in the set."""
+    for seldon in world.of(SELDON):
+        if seldon.namespace == namespace and (name == seldon.name or name.startswith(f"{seldon.name}-")):
             return True
     return any(
-        one.namespace == namespace and name == f"{one.name}-eventsource-svc"
-        for one in world.of(("argoproj.io", "EventSource"))
+        event_source.namespace == namespace and name == f"{event_source.name}-eventsource-svc"
+        for event_source in world.of(("argoproj.io", "EventSource"))
     )
 
 
@@ -98,23 +104,25 @@ def _made(world: World, name: str, namespace: str) -> bool:
     fix="filter by `type` and by the model: `inferenceservicename`, `endpoint`, `namespace`",
 )
 def filterless(world: World) -> Iterator[Found]:
-    """The detector gets every event of the Broker: other models' requests, answers, and the events it sends itself.
-    Its statistics mix models, and its own alarms come back to it without end."""
-    fed = {target for one in world.of(SELDON) for node in one.spec.texts() if (target := broker_of(node.text))}
-    known = list(pods(world))
-    for one in world.of(TRIGGER):
-        spec = one.spec
+    """The detector gets every event of the Broker: other models' requests, answers, and the
+    events it sends itself. Its statistics mix models, and its own alarms come back to it without
+    end."""
+    fed = {target for seldon in world.of(SELDON) for node in seldon.spec.texts() if (target := broker_of(node.text))}
+    all_pods = list(pods(world))
+    for trigger in world.of(TRIGGER):
+        spec = trigger.spec
         filters = spec.get("filters").list
         # an empty text is any
         if any(node.text for node in spec.get("filter", "attributes").map.values()) or filters:
             continue
-        if _detector(world, one, known) or (one.namespace, spec.get("broker").text or "default") in fed:
-            node = spec.get("filter") if "filter" in spec.map else one.node.get("metadata", "name")
-            yield one.at(node, "the Trigger has no filter, so every event of the Broker comes through")
+        if _detector(world, trigger, all_pods) or (trigger.namespace, spec.get("broker").text or "default") in fed:
+            node = spec.get("filter") if "filter" in spec.map else trigger.node.get("metadata", "name")
+            yield trigger.at(node, "the Trigger has no filter, so every event of the Broker comes through")
 
 
 def _detector(world: World, one: Object, known: list[Pod]) -> bool:
-    """Whether a Trigger's subscriber is a detector, by its name, its labels' or its image's."""
+    """Return True if a Trigger's subscriber is a detector, by its name, its labels' or its
+    image's."""
     subscriber = one.spec.get("subscriber")
     names = [one.name, subscriber.get("ref", "name").text, subscriber.get("uri").text]
     for service in world.named(SERVICE, subscriber.get("ref", "name").text, one.namespace):
@@ -130,20 +138,20 @@ def _detector(world: World, one: Object, known: list[Pod]) -> bool:
 )
 def filtered_model(world: World) -> Iterator[Found]:
     """The detector runs, is healthy, and never gets an event: drift goes unseen."""
-    for one in world.of(TRIGGER):
-        attributes = one.spec.get("filter", "attributes")
+    for trigger in world.of(TRIGGER):
+        attributes = trigger.spec.get("filter", "attributes")
         model = attributes.get("inferenceservicename")
         endpoint = attributes.get("endpoint")
-        where = attributes.get("namespace").text or one.namespace
+        where = attributes.get("namespace").text or trigger.namespace
         if not model.text or any(
             other.namespace == where for other in world.of(("serving.kserve.io", "InferenceService"))
         ):
             continue
-        found = [other for other in world.of(SELDON) if other.namespace == where]
-        same = [other for other in found if other.name == model.text]
-        if found and not same and world.whole(where):
-            names = [other.name for other in found]
-            yield one.at(
+        deployments = [other for other in world.of(SELDON) if other.namespace == where]
+        same = [other for other in deployments if other.name == model.text]
+        if deployments and not same and world.whole(where):
+            names = [other.name for other in deployments]
+            yield trigger.at(
                 model,
                 f"no SeldonDeployment {model.shown} in namespace `{where}`; {listed(names, 'there are')}",
                 fix=near(model.text, names),
@@ -151,7 +159,7 @@ def filtered_model(world: World) -> Iterator[Found]:
         elif same and endpoint.text:
             predictors = {item.get("name").text for other in same for item in other.spec.get("predictors").list}
             if endpoint.text not in predictors:
-                yield one.at(
+                yield trigger.at(
                     endpoint,
                     f"{same[0].subject} has no predictor {endpoint.shown}; {listed(predictors, 'predictors')}",
                     fix=near(endpoint.text, predictors),
@@ -166,12 +174,16 @@ def filtered_model(world: World) -> Iterator[Found]:
 )
 def filter_words(world: World) -> Iterator[Found]:
     """Nothing ever matches: the subscriber runs, is healthy, and never gets an event."""
-    for one in world.of(TRIGGER):
-        for name, node in one.spec.get("filter", "attributes").map.items():
+    for trigger in world.of(TRIGGER):
+        for name, node in trigger.spec.get("filter", "attributes").map.items():
             if not re.fullmatch(r"[a-z0-9]+", name):
-                yield one.at(Node(None, node.key_line, node.key_column), f"`{name}` can't be an attribute of an event")
+                yield trigger.at(
+                    Node(None, node.key_line, node.key_column), f"`{name}` can't be an attribute of an event"
+                )
             elif name == "type" and node.text.startswith("io.seldon.") and node.text not in _SELDON_TYPES:
-                yield one.at(node, f"{node.shown} is no type that Seldon sends", fix=near(node.text, _SELDON_TYPES))
+                yield trigger.at(
+                    node, f"{node.shown} is not a type that Seldon sends", fix=near(node.text, _SELDON_TYPES)
+                )
 
 
 @rule(
@@ -180,17 +192,18 @@ def filter_words(world: World) -> Iterator[Found]:
     fix="use the address of a Broker: `http://broker-ingress.knative-eventing.svc.cluster.local/NAMESPACE/BROKER`",
 )
 def sent_to_broker(world: World) -> Iterator[Found]:
-    """The ingress answers 404 and the sender drops the event: no detector sees a request, no alarm is raised."""
-    for one in world.written:
-        if one.kind in ("CustomResourceDefinition", "HelmRelease") or one.group == "driftloop.dev":
+    """The ingress answers 404 and the sender drops the event: no detector sees a request, no
+    alarm is raised."""
+    for item in world.written:
+        if item.kind in ("CustomResourceDefinition", "HelmRelease") or item.group == "driftloop.dev":
             continue
-        for node in one.spec.texts():
+        for node in item.spec.texts():
             target = broker_of(node.text) if "broker-ingress" in node.text else None
-            if target is not None and world.target(BROKER, target[1], one, target[0]) == ():
+            if target is not None and world.target(BROKER, target[1], item, target[0]) == ():
                 names = [other.name for other in world.of(BROKER) if other.namespace == target[0]]
-                yield one.at(node, f"no Broker `{target[1]}` in namespace `{target[0]}`", fix=near(target[1], names))
+                yield item.at(node, f"no Broker `{target[1]}` in namespace `{target[0]}`", fix=near(target[1], names))
             elif re.match(r"https?://default-broker(\.|/|$|:)", node.text):
-                yield one.at(node, f"{node.shown}: the Service `default-broker` of old Knative versions is gone")
+                yield item.at(node, f"{node.shown}: the Service `default-broker` of old Knative versions is gone")
 
 
 @rule(
@@ -199,16 +212,16 @@ def sent_to_broker(world: World) -> Iterator[Found]:
     fix="use the address of a Service of the set: `http://NAME.NAMESPACE.svc.cluster.local:PORT`",
 )
 def cluster_address(world: World) -> Iterator[Found]:
-    """The name does not resolve, the connection is refused, or the webhook answers 404: each call fails, in a container
-    that looks healthy."""
-    for one in world.of(("apps", "Deployment"), ("apps", "StatefulSet"), ("batch", "CronJob"), ("batch", "Job")):
-        for _, node in one.spec.mappings():
+    """The name does not resolve, the connection is refused, or the webhook answers 404: each
+    call fails, in a container that looks healthy."""
+    for item in world.of(("apps", "Deployment"), ("apps", "StatefulSet"), ("batch", "CronJob"), ("batch", "Job")):
+        for _, node in item.spec.mappings():
             if "image" not in node.map:
                 continue
             for text in (*node.get("args").texts(), *node.get("env").texts(), *node.get("command").texts()):
                 if ".svc" in text.text:
-                    yield from _url(world, one, text)
-                    yield from _webhook(world, one, text)
+                    yield from _url(world, item, text)
+                    yield from _webhook(world, item, text)
 
 
 def _webhook(world: World, one: Object, node: Node) -> Iterator[Found]:
@@ -217,13 +230,13 @@ def _webhook(world: World, one: Object, node: Node) -> Iterator[Found]:
         return
     for service in world.named(SERVICE, match[1], match[2]):
         source = service.spec.get("selector", "eventsource-name").text
-        for found in world.named(("argoproj.io", "EventSource"), source, match[2]) if source else ():
-            hooks = found.spec.get("webhook").map.values()
+        for event_source in world.named(("argoproj.io", "EventSource"), source, match[2]) if source else ():
+            hooks = event_source.spec.get("webhook").map.values()
             paths = {hook.get("endpoint").text for hook in hooks}
             path = (match[4] or "/").partition("?")[0]
             if paths and path not in paths:
                 yield one.at(
                     node,
-                    f"{found.subject} has no endpoint `{path}`; {listed(paths, 'endpoints')}",
+                    f"{event_source.subject} has no endpoint `{path}`; {listed(paths, 'endpoints')}",
                     fix=near(path, paths),
                 )

@@ -37,17 +37,22 @@ Labels = dict[str, str | None]
     fix="let the selector be labels of the pods it is about, and all of them on one",
 )
 def selects_nothing(world: World) -> Iterator[Found]:
-    """It guards nothing: who it was to keep out gets in, and whom it was to let in through a policy that refuses
-    everybody stays out."""
-    for one in world.of(AUTHORIZATION):
-        node = one.spec.get("selector", "matchLabels")
-        wanted = {key: value.text for key, value in node.map.items()}
-        if not wanted or one.namespace == ROOT or any(map(_given, wanted)) or not all(map(_literal, wanted.values())):
+    """It guards nothing: who it was to keep out gets in, and whom it was to let in through a
+    policy that refuses everybody stays out."""
+    for item in world.of(AUTHORIZATION):
+        node = item.spec.get("selector", "matchLabels")
+        selector = {key: value.text for key, value in node.map.items()}
+        if (
+            not selector
+            or item.namespace == ROOT
+            or any(map(_given, selector))
+            or not all(map(_literal, selector.values()))
+        ):
             continue
-        known = _known(world, one)
-        if known and not any(fits(wanted, labels) for labels in known):
-            listed = ", ".join(f"{key}: {value}" for key, value in wanted.items())
-            yield one.at(node, f"no pod of namespace `{one.namespace}` has the labels {listed}")
+        label_sets = _known(world, item)
+        if label_sets and not any(fits(selector, labels) for labels in label_sets):
+            listed = ", ".join(f"{key}: {value}" for key, value in selector.items())
+            yield item.at(node, f"no pod of namespace `{item.namespace}` has the labels {listed}")
 
 
 @rule(
@@ -56,28 +61,33 @@ def selects_nothing(world: World) -> Iterator[Found]:
     fix="say in `rules` who may call, or add an ALLOW policy for these pods beside it",
 )
 def refuses_everybody(world: World) -> Iterator[Found]:
-    """An ALLOW policy that has no rules lets nobody in, and no other policy opens these pods: each event and each
-    request that is sent there is refused."""
+    """An ALLOW policy that has no rules lets nobody in, and no other policy opens these pods:
+    each event and each request that is sent there is refused."""
     policies = list(world.of(AUTHORIZATION))
     called = list(_called(world))
-    for one in policies:
-        if not _allows(one) or one.spec.get("rules").list or one.namespace == ROOT or not world.whole(one.namespace):
+    for policy in policies:
+        if (
+            not _allows(policy)
+            or policy.spec.get("rules").list
+            or policy.namespace == ROOT
+            or not world.whole(policy.namespace)
+        ):
             continue
-        own = [other for other in policies if other.namespace in (one.namespace, ROOT, "")]
+        own = [other for other in policies if other.namespace in (policy.namespace, ROOT, "")]
         if any(other.spec.get(field) for other in own for field in ("targetRef", "targetRefs")):
             continue  # enforced in a waypoint, where other rules may let them in
         opening = [other for other in own if _allows(other) and other.spec.get("rules").list]
         for caller, pod in called:
             labels = {key: value.text for key, value in pod.labels.map.items()}
             if (
-                pod.object.namespace == one.namespace
-                and _about(one, labels)
+                pod.object.namespace == policy.namespace
+                and _about(policy, labels)
                 and not any(_about(other, labels) for other in opening)
                 and _in_mesh(world, pod)
-                and not world.changed & {one.path, pod.object.path, caller.path}
+                and not world.changed & {policy.path, pod.object.path, caller.path}
             ):
-                place = one.spec.get("rules") if "rules" in one.spec.map else one.spec
-                yield one.at(place, f"nobody may call {pod.object.subject}, which {caller.subject} calls")
+                place = policy.spec.get("rules") if "rules" in policy.spec.map else policy.spec
+                yield policy.at(place, f"no client may call {pod.object.subject}, which {caller.subject} calls")
                 break
 
 
@@ -88,18 +98,18 @@ def refuses_everybody(world: World) -> Iterator[Found]:
     fix="let the namespace take part (`istio.io/dataplane-mode: ambient`, or injection), or take the policy out",
 )
 def strict_without_mesh(world: World) -> Iterator[Found]:
-    """Nothing enforces it: the pods have no proxy, so they take plain traffic from anybody, and the file says the
-    opposite."""
-    for one in world.of(AUTHENTICATION):
-        mode = one.spec.get("mtls", "mode")
-        if mode.text != "STRICT" or one.namespace == ROOT or not _known(world, one):
+    """Nothing enforces it: the pods have no proxy, so they take plain traffic from anybody, and
+    the file says the opposite."""
+    for item in world.of(AUTHENTICATION):
+        mode = item.spec.get("mtls", "mode")
+        if mode.text != "STRICT" or item.namespace == ROOT or not _known(world, item):
             continue
-        homes = world.named(NAMESPACE, one.namespace, "")
+        homes = world.named(NAMESPACE, item.namespace, "")
         own = [home.node.get("metadata", "labels") for home in homes]
         if len(own) != 1 or own[0].get("istio.io/dataplane-mode").text == "ambient":
             continue
-        here = [pod for pod in pods(world) if pod.object.namespace in (one.namespace, "")]
-        made = list(made_labels(world, one.namespace))
+        here = [pod for pod in pods(world) if pod.object.namespace in (item.namespace, "")]
+        made = list(made_labels(world, item.namespace))
         if any(pod.labels.get("istio.io/dataplane-mode") for pod in here):
             continue
         off = own[0].get("istio-injection").text == "disabled"
@@ -110,24 +120,25 @@ def strict_without_mesh(world: World) -> Iterator[Found]:
         )
         if off or each:
             why = "injection is disabled there" if off else "its pods all say `sidecar.istio.io/inject: false`"
-            yield one.at(mode, f"namespace `{one.namespace}` has no label of the ambient mesh, and {why}")
+            yield item.at(mode, f"namespace `{item.namespace}` has no label of the ambient mesh, and {why}")
 
 
 def _known(world: World, policy: Object) -> list[Labels]:
-    """The labels of all pods of a policy's namespace; none when the files don't say all of them, or there are none."""
+    """The labels of all pods of a policy's namespace; none when the files don't say all of them,
+    or there are none."""
     namespace = policy.namespace
     if not namespace or not world.whole(namespace) or unknown_pods(world, namespace):
         return []
     # what these make has labels that no file holds
-    if any(one.namespace in (namespace, "") for one in world.of(KNATIVE_SERVICE, API_GATEWAY)):
+    if any(other.namespace in (namespace, "") for other in world.of(KNATIVE_SERVICE, API_GATEWAY)):
         return []
     if any(world.of(CLUSTER_TEMPLATE)):
         return []
     here = [pod for pod in pods(world) if pod.object.namespace in (namespace, "")]
     if world.changed & {policy.path, *(pod.object.path for pod in here)}:
         return []
-    found: list[Labels] = [{key: _value(node) for key, node in pod.labels.map.items()} for pod in here]
-    return [*found, *made_labels(world, namespace)]
+    label_sets: list[Labels] = [{key: _value(node) for key, node in pod.labels.map.items()} for pod in here]
+    return [*label_sets, *made_labels(world, namespace)]
 
 
 def _value(node: Node) -> str | None:
@@ -150,28 +161,28 @@ def _allows(policy: Object) -> bool:
 
 
 def _about(policy: Object, labels: dict[str, str]) -> bool:
-    wanted = policy.spec.get("selector", "matchLabels").map
-    return all(labels.get(key) == node.text for key, node in wanted.items())
+    selector = policy.spec.get("selector", "matchLabels").map
+    return all(labels.get(key) == node.text for key, node in selector.items())
 
 
 def _called(world: World) -> Iterator[tuple[Object, Pod]]:
     """(who calls, pod) for events and routes that lead to a Service of the set."""
-    known = list(pods(world))
-    for one in world.of(TRIGGER):
-        ref = one.spec.get("subscriber", "ref")
+    all_pods = list(pods(world))
+    for trigger in world.of(TRIGGER):
+        ref = trigger.spec.get("subscriber", "ref")
         if ref.get("kind").text == "Service" and ref.get("apiVersion").text == "v1":
-            namespace = ref.get("namespace").text or one.namespace
+            namespace = ref.get("namespace").text or trigger.namespace
             for service in world.named(SERVICE, ref.get("name").text, namespace):
-                yield from ((one, pod) for pod in selected(world, service, known))
-    for one in world.of(VIRTUAL_SERVICE):
-        for node in destinations(one):
-            place = host_of(one, node.get("host").text)
+                yield from ((trigger, pod) for pod in selected(world, service, all_pods))
+    for trigger in world.of(VIRTUAL_SERVICE):
+        for node in destinations(trigger):
+            place = host_of(trigger, node.get("host").text)
             for service in world.named(SERVICE, *place) if place is not None else ():
-                yield from ((one, pod) for pod in selected(world, service, known))
+                yield from ((trigger, pod) for pod in selected(world, service, all_pods))
 
 
 def _in_mesh(world: World, pod: Pod) -> bool:
-    """Whether the files say that a pod is in the mesh."""
+    """Return True if the files say that a pod is in the mesh."""
     if pod.labels.get("istio.io/dataplane-mode").text == "none" or _injects(pod) == "false":
         return False
     for home in world.named(NAMESPACE, pod.object.namespace, ""):

@@ -32,18 +32,18 @@ _LATER = ("istio.io/", "kubernetes.io/", "pod-template-hash", "controller-revisi
     fix="let the selector be labels of the pods (PodMonitor), or of the Service itself (ServiceMonitor)",
 )
 def nothing_selected(world: World) -> Iterator[Found]:
-    """Prometheus scrapes nothing and says nothing of it: dashboards stay empty, and alerts on missing values are the
-    only ones that are ever raised."""
-    known = list(pods(world))
-    for one in world.of(POD_MONITOR, SERVICE_MONITOR):
-        where = _judged(world, one)
-        selector = one.spec.get("selector")
+    """Prometheus scrapes nothing and says nothing of it: dashboards stay empty, and alerts on
+    missing values are the only ones that are ever raised."""
+    all_pods = list(pods(world))
+    for monitor in world.of(POD_MONITOR, SERVICE_MONITOR):
+        where = _judged(world, monitor)
+        selector = monitor.spec.get("selector")
         if where is None or not (selector.get("matchLabels").map or selector.get("matchExpressions").list):
             continue
-        if _selected(world, one, where, known) or (one.type == POD_MONITOR and _made(world, one, where)):
+        if _selected(world, monitor, where, all_pods) or (monitor.type == POD_MONITOR and _made(world, monitor, where)):
             continue
-        what = "pod" if one.type == POD_MONITOR else "Service"
-        yield one.at(selector, f"no {what} of {listed(where, 'namespace')} has the labels that it selects")
+        what = "pod" if monitor.type == POD_MONITOR else "Service"
+        yield monitor.at(selector, f"no {what} of {listed(where, 'namespace')} has the labels that it selects")
 
 
 @rule(
@@ -53,19 +53,21 @@ def nothing_selected(world: World) -> Iterator[Found]:
 )
 def scraped_port(world: World) -> Iterator[Found]:
     """Prometheus drops every target: nothing is scraped, and nothing says so."""
-    known = list(pods(world))
-    for one in world.of(POD_MONITOR, SERVICE_MONITOR):
-        where = _judged(world, one)
+    all_pods = list(pods(world))
+    for monitor in world.of(POD_MONITOR, SERVICE_MONITOR):
+        where = _judged(world, monitor)
         if where is None:
             continue
-        found = _selected(world, one, where, known)
-        if one.type == POD_MONITOR and (_made(world, one, where) or any(_injected(world, each) for each in found)):
+        selected_pods = _selected(world, monitor, where, all_pods)
+        if monitor.type == POD_MONITOR and (
+            _made(world, monitor, where) or any(_injected(world, each) for each in selected_pods)
+        ):
             continue
-        ports = {name for each in found for name in _ports(each)}
-        for endpoint in one.spec.get("podMetricsEndpoints" if one.type == POD_MONITOR else "endpoints").list:
+        ports = {name for each in selected_pods for name in _ports(each)}
+        for endpoint in monitor.spec.get("podMetricsEndpoints" if monitor.type == POD_MONITOR else "endpoints").list:
             node = endpoint.get("port")
-            if found and node.text and node.text not in ports:
-                yield one.at(
+            if selected_pods and node.text and node.text not in ports:
+                yield monitor.at(
                     node, f"no port is named {node.shown}; {listed(ports, 'ports')}", fix=near(node.text, ports)
                 )
 
@@ -76,48 +78,49 @@ def scraped_port(world: World) -> Iterator[Found]:
     fix="give each group a name of its own, and each rule `expr` and either `alert` or `record`",
 )
 def rule_form(world: World) -> Iterator[Found]:
-    """The operator leaves the whole object out (or its webhook refuses it): none of its alerts is ever raised."""
-    for one in world.of(PROMETHEUS_RULE):
+    """The operator leaves the whole object out (or its webhook refuses it): none of its alerts
+    is ever raised."""
+    for resource in world.of(PROMETHEUS_RULE):
         seen: set[str] = set()
-        for group in one.spec.get("groups").list:
+        for group in resource.spec.get("groups").list:
             name = group.get("name")
             if name.text and name.text in seen:
-                yield one.at(name, f"two groups are named {name.shown}")
+                yield resource.at(name, f"two groups are named {name.shown}")
             seen.add(name.text)
             for item in group.get("rules").list:
                 alert, record, expr = (item.get(key) for key in ("alert", "record", "expr"))
                 if not isinstance(item.value, dict):
                     continue
                 if bool(alert.value) == bool(record.value):
-                    yield one.at(
+                    yield resource.at(
                         alert if not alert.missing else item,
                         "the rule has both `alert` and `record`" if alert else "the rule has no name",
                     )
                 for key in _OF_ALERTS:
                     if record and not alert and item.get(key):
-                        yield one.at(item.get(key), f"`{key}` stands in a rule that records, must stand in an alert")
+                        yield resource.at(item.get(key), f"`{key}` belongs to an alert, this rule records")
                 number = isinstance(expr.value, int) and not isinstance(expr.value, bool)
                 if not expr.text.strip() and not number:
-                    yield one.at(item if expr.missing else expr, "the rule's `expr` is empty, or no text")
+                    yield resource.at(item if expr.missing else expr, "the rule's `expr` is empty, or no text")
 
 
 @rule(
     "DL534",
-    "An alert stands twice",
+    "An alert appears twice",
     severity=Severity.WARNING,
     fix="remove one of them, or let their labels tell them apart",
 )
 def same_alert(world: World) -> Iterator[Found]:
     """Both are the same alert to Alertmanager; whoever changes one finds the other still raised."""
-    for one in world.of(PROMETHEUS_RULE):
+    for resource in world.of(PROMETHEUS_RULE):
         seen: set[str] = set()
-        for group in one.spec.get("groups").list:
+        for group in resource.spec.get("groups").list:
             for item in group.get("rules").list:
                 alert = item.get("alert")
                 parts = (item.get(key).plain_data() for key in ("alert", "expr", "for", "labels"))
                 key = json.dumps([*parts], sort_keys=True, default=str)
                 if alert.text and key in seen:
-                    yield one.at(alert, f"{alert.shown} stands twice, with the same expression and labels")
+                    yield resource.at(alert, f"{alert.shown} appears twice, with the same expression and labels")
                 seen.add(key)
 
 
@@ -159,7 +162,7 @@ def _selected(world: World, one: Object, where: tuple[str, ...], known: list[Pod
 
 
 def _made(world: World, one: Object, where: tuple[str, ...]) -> bool:
-    """Whether a controller makes pods that it may select."""
+    """Return True if a controller makes pods that it may select."""
     selector = one.spec.get("selector")
     return any(_may_match(selector, labels) for name in where for labels in made_labels(world, name))
 
@@ -169,7 +172,7 @@ def _labels(node: Node) -> Labels:
 
 
 def _may_match(selector: Node, labels: Labels) -> bool:
-    """Whether a label selector can take something with these labels."""
+    """Return True if a label selector can take something with these labels."""
 
     def has(key: str, values: set[str] | None) -> bool:
         if any(part in key and not key.startswith("app.kubernetes.io/") for part in _LATER):
@@ -203,7 +206,7 @@ def _ports(one: Object) -> Iterator[str]:
 
 
 def _injected(world: World, one: Object) -> bool:
-    """Whether somebody may add containers, and so ports, to the pods."""
+    """Return True if somebody may add containers, and so ports, to the pods."""
     hosts = [one, *world.named(NAMESPACE, one.namespace, "")]
     keys = (
         key

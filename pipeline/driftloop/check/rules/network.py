@@ -31,7 +31,7 @@ def host_of(one: Object, host: str) -> tuple[str, str] | None:
 
 
 def destinations(one: Object) -> Iterator[Node]:
-    """Where the routes of a VirtualService lead, mirrors too."""
+    """Yield the destinations of a VirtualService's routes, mirrors included."""
     for kind in ("http", "tcp", "tls"):
         for route in one.spec.get(kind).list:
             for item in route.get("route").list:
@@ -49,21 +49,23 @@ def destinations(one: Object) -> Iterator[Node]:
 )
 def destination(world: World) -> Iterator[Found]:
     """Envoy has no such cluster: the share of the traffic that goes there is answered with 503."""
-    for one in world.of(VIRTUAL_SERVICE):
-        for node in destinations(one):
+    for item in world.of(VIRTUAL_SERVICE):
+        for node in destinations(item):
             host = node.get("host")
-            place = host_of(one, host.text)
+            place = host_of(item, host.text)
             if place is None:
                 continue
             name, namespace = place
-            found = world.target(SERVICE, name, one, namespace)
-            if found == () and not _seldon(world, name, namespace) and not _entry(world, host.text):
+            services = world.target(SERVICE, name, item, namespace)
+            if services == () and not _seldon(world, name, namespace) and not _entry(world, host.text):
                 names = [other.name for other in world.of(SERVICE) if other.namespace == namespace]
-                yield one.at(host, f"no Service `{name}` in namespace `{namespace}`", fix=near(name, names))
+                yield item.at(host, f"no Service `{name}` in namespace `{namespace}`", fix=near(name, names))
             number = node.get("port", "number")
-            ports = ports_of(found or ())
+            ports = ports_of(services or ())
             if ports and isinstance(number.value, int) and number.value not in ports:
-                yield one.at(number, f"Service `{name}` has no port {number.shown}; {listed(map(str, ports), 'ports')}")
+                yield item.at(
+                    number, f"Service `{name}` has no port {number.shown}; {listed(map(str, ports), 'ports')}"
+                )
 
 
 def ports_of(services: Iterable[Object]) -> set[int]:
@@ -73,44 +75,48 @@ def ports_of(services: Iterable[Object]) -> set[int]:
 
 
 def _seldon(world: World, name: str, namespace: str) -> bool:
-    return any(one.namespace in (namespace, "") and name.startswith(f"{one.name}-") for one in world.of(SELDON))
+    return any(
+        seldon.namespace in (namespace, "") and name.startswith(f"{seldon.name}-") for seldon in world.of(SELDON)
+    )
 
 
 def _entry(world: World, host: str) -> bool:
-    return any(host == node.text for one in world.of(SERVICE_ENTRY) for node in one.spec.get("hosts").list)
+    return any(host == node.text for entry in world.of(SERVICE_ENTRY) for node in entry.spec.get("hosts").list)
 
 
 @rule("DL502", "A route names a subset that no DestinationRule has", fix="add the subset to the host's DestinationRule")
 def subset(world: World) -> Iterator[Found]:
     """Envoy has no such cluster: the share of the traffic that goes there is answered with 503."""
     rules: dict[tuple[str, str], set[str]] = {}
-    for one in world.of(DESTINATION_RULE):
-        place = host_of(one, one.spec.get("host").text)
+    for resource in world.of(DESTINATION_RULE):
+        place = host_of(resource, resource.spec.get("host").text)
         if place is not None:
-            rules.setdefault(place, set()).update(item.get("name").text for item in one.spec.get("subsets").list)
-    for one in world.of(VIRTUAL_SERVICE):
-        for node in destinations(one):
-            place = host_of(one, node.get("host").text)
+            rules.setdefault(place, set()).update(item.get("name").text for item in resource.spec.get("subsets").list)
+    for resource in world.of(VIRTUAL_SERVICE):
+        for node in destinations(resource):
+            place = host_of(resource, node.get("host").text)
             name = node.get("subset")
             if not name.text or place is None:
                 continue
             if place in rules and name.text not in rules[place]:
-                yield one.at(
+                yield resource.at(
                     name,
                     f"no DestinationRule of {node.get('host').shown} has subset {name.shown}; "
                     f"{listed(rules[place], 'subsets')}",
                     fix=near(name.text, rules[place]),
                 )
             elif place not in rules and place[1] and world.whole(place[1]) and not _seldon(world, *place):
-                yield one.at(name, f"no DestinationRule of {node.get('host').shown} is there for subset {name.shown}")
+                yield resource.at(
+                    name, f"no DestinationRule of {node.get('host').shown} is there for subset {name.shown}"
+                )
 
 
 @rule("DL503", "The weights of a route sum to nothing", fix="give the destinations weights that sum to 100")
 def no_weight(world: World) -> Iterator[Found]:
     """Istio refuses the VirtualService: the routes stay as they were."""
-    for one, node, weights in _weights(world):
+    for item, node, weights in _weights(world):
         if sum(weights) == 0 or min(weights) < 0:
-            yield one.at(node, f"the weights are {', '.join(map(str, weights))}")
+            yield item.at(node, f"the weights are {', '.join(map(str, weights))}")
 
 
 @rule(
@@ -120,61 +126,59 @@ def no_weight(world: World) -> Iterator[Found]:
     fix="let the weights sum to 100, so that they are percent",
 )
 def weights(world: World) -> Iterator[Found]:
-    """Envoy takes weights as shares of their sum: a weight of 10 beside one of 80 is 11 % of the requests, and the
-    candidate gets more than the release says."""
-    for one, node, found in _weights(world):
-        if sum(found) not in (0, 100) and min(found) >= 0:
-            yield one.at(node, f"the weights sum to {sum(found)} ({', '.join(map(str, found))})")
+    """Envoy takes weights as shares of their sum: a weight of 10 beside one of 80 is 11 % of the
+    requests, and the candidate gets more than the release says."""
+    for item, node, numbers in _weights(world):
+        if sum(numbers) not in (0, 100) and min(numbers) >= 0:
+            yield item.at(node, f"the weights sum to {sum(numbers)} ({', '.join(map(str, numbers))})")
 
 
 def _weights(world: World) -> Iterator[tuple[Object, Node, list[int]]]:
-    for one in world.of(VIRTUAL_SERVICE):
+    for entry in world.of(VIRTUAL_SERVICE):
         for kind in ("http", "tcp", "tls"):
-            for route in one.spec.get(kind).list:
+            for route in entry.spec.get(kind).list:
                 nodes = [item.get("weight") for item in route.get("route").list]
-                found = [node.value if isinstance(node.value, int) else 0 for node in nodes]
+                numbers = [node.value if isinstance(node.value, int) else 0 for node in nodes]
                 if len(nodes) > 1:
-                    yield one, next((node for node in reversed(nodes) if node), route.get("route")), found
+                    yield entry, next((node for node in reversed(nodes) if node), route.get("route")), numbers
 
 
 @rule("DL505", "A VirtualService's Gateway is not there", fix="name a Gateway as `NAMESPACE/NAME`")
 def gateway(world: World) -> Iterator[Found]:
     """The routes are bound to nothing: the gateway answers 404."""
-    for one in world.of(VIRTUAL_SERVICE):
-        for node in one.spec.get("gateways").list:
+    for item in world.of(VIRTUAL_SERVICE):
+        for node in item.spec.get("gateways").list:
             namespace, slash, name = node.text.rpartition("/")
             if not slash and "." in name:  # an older way to write it: NAME.NAMESPACE, or the full name of a host
                 name, namespace, *_ = name.split(".")
-            if node.text != "mesh" and world.target(GATEWAY, name, one, namespace or one.namespace) == ():
-                yield one.at(node, f"no Gateway `{name}` in namespace `{namespace or one.namespace}`")
+            if node.text != "mesh" and world.target(GATEWAY, name, item, namespace or item.namespace) == ():
+                yield item.at(node, f"no Gateway `{name}` in namespace `{namespace or item.namespace}`")
 
 
 @rule("DL511", "A Service selects no pod", fix="let the selector be labels of the pods, and all of them on one")
 def selector(world: World) -> Iterator[Found]:
     """The Service has no endpoints: every connection is refused."""
-    known = list(pods(world))
-    for one in world.of(SERVICE):
-        node = one.spec.get("selector")
-        if not node.map or one.spec.get("type").text == "ExternalName" or not world.whole(one.namespace):
+    all_pods = list(pods(world))
+    for service in world.of(SERVICE):
+        node = service.spec.get("selector")
+        if not node.map or service.spec.get("type").text == "ExternalName" or not world.whole(service.namespace):
             continue
-        if selected(world, one, known) or unknown_pods(world, one.namespace):
+        if selected(world, service, all_pods) or unknown_pods(world, service.namespace):
             continue
-        wanted = {key: value.text for key, value in node.map.items()}
-        if any(fits(wanted, labels) for labels in made_labels(world, one.namespace)):
+        selector = {key: value.text for key, value in node.map.items()}
+        if any(fits(selector, labels) for labels in made_labels(world, service.namespace)):
             continue
-        yield one.at(
-            node,
-            f"no pod of namespace `{one.namespace}` has the labels {', '.join(f'{k}: {v}' for k, v in wanted.items())}",
-        )
+        shown = ", ".join(f"{key}: {value}" for key, value in selector.items())
+        yield service.at(node, f"no pod of namespace `{service.namespace}` has the labels {shown}")
 
 
 def selected(world: World, service: Object, known: list[Pod]) -> list[Pod]:
     """The pods behind a Service."""
-    wanted = {key: node.value for key, node in service.spec.get("selector").map.items()}
+    selector = {key: node.value for key, node in service.spec.get("selector").map.items()}
     return [
         pod for pod in known
         if pod.object.namespace in (service.namespace, "")
-        and wanted.items() <= {key: node.value for key, node in pod.labels.map.items()}.items()
+        and selector.items() <= {key: node.value for key, node in pod.labels.map.items()}.items()
     ]  # fmt: skip
 
 
@@ -185,19 +189,22 @@ def selected(world: World, service: Object, known: list[Pod]) -> list[Pod]:
 )
 def target_port(world: World) -> Iterator[Found]:
     """The Service has no endpoints for that port: every connection is refused."""
-    known = list(pods(world))
-    for one in world.of(SERVICE):
-        found = selected(world, one, known) if one.spec.get("selector").map else []
+    all_pods = list(pods(world))
+    for service in world.of(SERVICE):
+        selected_pods = selected(world, service, all_pods) if service.spec.get("selector").map else []
         names = {
-            port.get("name").text for pod in found for item in containers(pod.spec) for port in item.get("ports").list
+            port.get("name").text
+            for pod in selected_pods
+            for item in containers(pod.spec)
+            for port in item.get("ports").list
         }
-        changed = world.changed & {one.path, *(pod.object.path for pod in found)}
-        for port in one.spec.get("ports").list:
+        changed = world.changed & {service.path, *(pod.object.path for pod in selected_pods)}
+        for port in service.spec.get("ports").list:
             node = port.get("targetPort")
-            if found and node.text and node.text not in names and not changed:
-                yield one.at(
+            if selected_pods and node.text and node.text not in names and not changed:
+                yield service.at(
                     node,
-                    f"no container of {found[0].object.subject} has a port named {node.shown}; "
+                    f"no container of {selected_pods[0].object.subject} has a port named {node.shown}; "
                     f"{listed(names, 'ports')}",
                     fix=near(node.text, names),
                 )

@@ -8,15 +8,15 @@ from driftloop.check.world import World
 
 
 def _misfits(world: World, kind: Kind) -> Iterator[Found]:
-    for one, found in world.misfits:
-        if found.kind == kind:
-            yield one.at(found.node, found.said, fix=found.fix)
+    for item, misfit in world.misfits:
+        if misfit.kind == kind:
+            yield item.at(misfit.node, misfit.said, fix=misfit.fix)
 
 
 @rule("DL901", "A field that the API does not have", fix="remove it, or write it where it belongs")
 def unknown(world: World) -> Iterator[Found]:
-    """A strict API server refuses the object; a lenient one drops the field without a word, so that what it asks for
-    never happens."""
+    """A strict API server refuses the object; a lenient one drops the field without a word, so
+    that what it asks for never happens."""
     yield from _misfits(world, "unknown")
 
 

@@ -39,56 +39,58 @@ def _percent(node: Node) -> int:
 @rule(
     "DL401",
     "The traffic of a SeldonDeployment does not sum to 100",
-    fix="let the predictors that are no shadow sum to 100; a single one needs no `traffic`",
+    fix="let the predictors other than shadows sum to 100; a single one needs no `traffic`",
 )
 def traffic(world: World) -> Iterator[Found]:
-    """Seldon's admission webhook refuses the object: the old weights stay, and the rollout's commit has no effect."""
-    for one in world.of(SELDON):
-        live = [predictor for predictor in _predictors(one) if not _shadow(predictor)]
+    """Seldon's admission webhook refuses the object: the old weights stay, and the rollout's
+    commit has no effect."""
+    for seldon in world.of(SELDON):
+        live = [predictor for predictor in _predictors(seldon) if not _shadow(predictor)]
         weights = [_percent(predictor.get("traffic")) for predictor in live]
         if len(live) > 1 and sum(weights) != 100:
             at = next(
                 (predictor.get("traffic") for predictor in reversed(live) if predictor.get("traffic")),
-                one.spec.get("predictors"),
+                seldon.spec.get("predictors"),
             )
-            yield one.at(
+            yield seldon.at(
                 at, f"the traffic of {len(live)} predictors sums to {sum(weights)} ({', '.join(map(str, weights))})"
             )
-        elif len(_predictors(one)) == len(live) == 1 and 0 < weights[0] < 100:
-            yield one.at(live[0].get("traffic"), f"the only predictor gets {weights[0]} % of the traffic")
+        elif len(_predictors(seldon)) == len(live) == 1 and 0 < weights[0] < 100:
+            yield seldon.at(live[0].get("traffic"), f"the only predictor gets {weights[0]} % of the traffic")
 
 
 @rule(
     "DL402",
-    "A shadow stands alone, or is not the only one",
+    "A shadow is alone, or is not the only one",
     fix="keep one predictor that answers, and at most one with `shadow: true`",
 )
 def shadow(world: World) -> Iterator[Found]:
-    """Seldon's admission webhook refuses the object: nobody would answer, or two would get the copies."""
-    for one in world.of(SELDON):
-        found = [predictor for predictor in _predictors(one) if _shadow(predictor)]
-        if found and len(_predictors(one)) == 1:
-            yield one.at(found[0].get("shadow"), "the only predictor is a shadow")
-        for predictor in found[1:]:
-            yield one.at(predictor.get("shadow"), f"{predictor.get('name').shown} is a second shadow")
-        for predictor in found:
+    """Seldon's admission webhook refuses the object: nobody would answer, or two would get the
+    copies."""
+    for seldon in world.of(SELDON):
+        shadows = [predictor for predictor in _predictors(seldon) if _shadow(predictor)]
+        if shadows and len(_predictors(seldon)) == 1:
+            yield seldon.at(shadows[0].get("shadow"), "the only predictor is a shadow")
+        for predictor in shadows[1:]:
+            yield seldon.at(predictor.get("shadow"), f"{predictor.get('name').shown} is a second shadow")
+        for predictor in shadows:
             if not 0 <= _percent(predictor.get("traffic")) <= 100:
-                yield one.at(
+                yield seldon.at(
                     predictor.get("traffic"), f"a shadow gets {_percent(predictor.get('traffic'))} % of the traffic"
                 )
 
 
-@rule("DL403", "Two predictors have the same name, or there is none", fix="give each predictor its own name")
+@rule("DL403", "Two predictors have the same name, or none is defined", fix="give each predictor its own name")
 def predictor_names(world: World) -> Iterator[Found]:
     """Seldon's admission webhook refuses the object."""
-    for one in world.of(SELDON):
+    for seldon in world.of(SELDON):
         seen: set[str] = set()
-        if not _predictors(one):
-            yield one.at(one.spec.get("predictors"), "there is no predictor")
-        for predictor in _predictors(one):
+        if not _predictors(seldon):
+            yield seldon.at(seldon.spec.get("predictors"), "no predictor is defined")
+        for predictor in _predictors(seldon):
             name = predictor.get("name")
             if name.text in seen:
-                yield one.at(name, f"predictor {name.shown} is there already")
+                yield seldon.at(name, f"predictor {name.shown} is there already")
             seen.add(name.text)
 
 
@@ -98,9 +100,10 @@ def predictor_names(world: World) -> Iterator[Found]:
     fix="give a container the node's name, or the node an `implementation`",
 )
 def graph_node(world: World) -> Iterator[Found]:
-    """Seldon's admission webhook refuses the object: it finds the container of a node by its name."""
-    for one in world.of(SELDON):
-        for predictor in _predictors(one):
+    """Seldon's admission webhook refuses the object: it finds the container of a node by its
+    name."""
+    for seldon in world.of(SELDON):
+        for predictor in _predictors(seldon):
             names = {
                 item.get("name").text
                 for spec in predictor.get("componentSpecs").list
@@ -109,7 +112,7 @@ def graph_node(world: World) -> Iterator[Found]:
             for node in _graph(predictor.get("graph")):
                 implementation = node.get("implementation").text
                 if implementation in ("", "UNKNOWN_IMPLEMENTATION") and node.get("name").text not in names:
-                    yield one.at(
+                    yield seldon.at(
                         node.get("name"),
                         f"no container is named {node.get('name').shown}; {listed(names, 'containers')}",
                         fix=near(node.get("name").text, names),
@@ -119,28 +122,28 @@ def graph_node(world: World) -> Iterator[Found]:
 @rule("DL405", "A prepackaged server has no model", fix="give the node a `modelUri`")
 def model_uri(world: World) -> Iterator[Found]:
     """Seldon's admission webhook refuses the object: there is nothing to serve."""
-    for one in world.of(SELDON):
-        for predictor in _predictors(one):
+    for seldon in world.of(SELDON):
+        for predictor in _predictors(seldon):
             for node in _graph(predictor.get("graph")):
                 implementation = node.get("implementation")
                 if implementation.text and implementation.text not in _NO_URI and not node.get("modelUri"):
-                    yield one.at(implementation, f"{implementation.shown} has no `modelUri`")
+                    yield seldon.at(implementation, f"{implementation.shown} has no `modelUri`")
 
 
 @rule("DL406", "A logger does not say what it logs", fix="give it `mode: request`, `response` or `all`")
 def logger_mode(world: World) -> Iterator[Found]:
-    """Without `mode` the webhook refuses the object; with one it does not know, the executor logs nothing: no detector
-    sees a request."""
-    for one in world.of(SELDON):
-        for predictor in _predictors(one):
+    """Without `mode` the webhook refuses the object; with one it does not know, the executor
+    logs nothing: no detector sees a request."""
+    for seldon in world.of(SELDON):
+        for predictor in _predictors(seldon):
             for node in _graph(predictor.get("graph")):
                 logger = node.get("logger")
                 if logger.map and not logger.get("mode"):
-                    yield one.at(logger, "the logger has no `mode`")
+                    yield seldon.at(logger, "the logger has no `mode`")
                 elif logger.map and logger.get("mode").text not in _MODES:
                     mode = logger.get("mode")
-                    yield one.at(
-                        mode, f"{mode.shown} is no mode; {listed(_MODES, 'modes')}", fix=near(mode.text, _MODES)
+                    yield seldon.at(
+                        mode, f"{mode.shown} is not a mode; {listed(_MODES, 'modes')}", fix=near(mode.text, _MODES)
                     )
 
 
@@ -151,23 +154,23 @@ def logger_mode(world: World) -> Iterator[Found]:
 )
 def protocol(world: World) -> Iterator[Found]:
     """Seldon's admission webhook refuses the object."""
-    for one in world.of(SELDON):
-        spoken = one.spec.get("protocol")
+    for seldon in world.of(SELDON):
+        spoken = seldon.spec.get("protocol")
         if spoken.text and spoken.text not in _PROTOCOLS:
-            yield one.at(
+            yield seldon.at(
                 spoken,
                 f"protocol {spoken.shown} is unknown; {listed(_PROTOCOLS, 'protocols')}",
                 fix=near(spoken.text, _PROTOCOLS),
             )
-        for predictor in _predictors(one):
+        for predictor in _predictors(seldon):
             for node in _graph(predictor.get("graph")):
                 kind, implementation = node.get("type"), node.get("implementation")
                 if kind.text and kind.text not in _TYPES:
-                    yield one.at(
+                    yield seldon.at(
                         kind, f"type {kind.shown} is unknown; {listed(_TYPES, 'types')}", fix=near(kind.text, _TYPES)
                     )
                 if spoken.text == "tensorflow" and implementation.text in _NOT_TENSORFLOW:
-                    yield one.at(implementation, f"{implementation.shown} does not speak `tensorflow`")
+                    yield seldon.at(implementation, f"{implementation.shown} does not speak `tensorflow`")
 
 
 @rule(
@@ -176,17 +179,17 @@ def protocol(world: World) -> Iterator[Found]:
     fix="give the candidate the model URI of its own run",
 )
 def same_model(world: World) -> Iterator[Found]:
-    """The rollout compares the model with itself: agreement is perfect, the candidate is promoted, and nothing new is
-    ever served."""
-    for one in world.of(SELDON):
+    """The rollout compares the model with itself: agreement is perfect, the candidate is
+    promoted, and nothing new is ever served."""
+    for seldon in world.of(SELDON):
         seen: dict[tuple[object, ...], Node] = {}
-        for predictor in _predictors(one):
+        for predictor in _predictors(seldon):
             identity = _identity(predictor)
             if identity is None:
                 continue
             uri = _uri(predictor)
             if identity in seen:
-                yield one.at(
+                yield seldon.at(
                     uri,
                     f"predictor {predictor.get('name').shown} serves {uri.shown}, "
                     f"as {seen[identity].get('name').shown} does",
@@ -195,7 +198,7 @@ def same_model(world: World) -> Iterator[Found]:
 
 
 def _uri(predictor: Node) -> Node:
-    """Where a predictor says which model it serves: in its graph, or to its containers."""
+    """Return the node that names a predictor's model: in its graph, or in its containers."""
     for node in _graph(predictor.get("graph")):
         if node.get("modelUri").text:
             return node.get("modelUri")
@@ -219,7 +222,8 @@ def _containers(predictor: Node) -> Iterator[Node]:
 
 
 def _identity(predictor: Node) -> tuple[object, ...] | None:
-    """What a predictor serves: the URIs of its models and its images; None when it names no model."""
+    """Return the identity of a predictor's model: the URIs of its models and its images; None
+    when it names no model."""
     if not _uri(predictor):
         return None
     uris = [
@@ -242,8 +246,8 @@ def _identity(predictor: Node) -> tuple[object, ...] | None:
 )
 def same_deployment(world: World) -> Iterator[Found]:
     """The rollout compares the model with itself, and promotes what already runs."""
-    for one in world.of(VIRTUAL_SERVICE):
-        for route in one.spec.get("http").list:
+    for entry in world.of(VIRTUAL_SERVICE):
+        for route in entry.spec.get("http").list:
             places = [item.get("destination") for item in route.get("route").list]
             mirror = route.get("mirror")
             for node in places:
@@ -251,19 +255,20 @@ def same_deployment(world: World) -> Iterator[Found]:
                     mirror.get("host").text,
                     mirror.get("subset").text,
                 ):
-                    yield one.at(mirror.get("host"), f"requests to {mirror.get('host').shown} are copied to itself")
+                    yield entry.at(mirror.get("host"), f"requests to {mirror.get('host').shown} are copied to itself")
             seen: dict[tuple[str, ...], str] = {}
             for node in (*places, *([mirror] if mirror else [])):
                 host = node.get("host").text
-                models = _models(world, one, host)
+                models = _models(world, entry, host)
                 if models is not None and seen.setdefault(models, host) != host:
-                    yield one.at(
+                    yield entry.at(
                         node.get("host"), f"{node.get('host').shown} serves {models[0]}, as `{seen[models]}` does"
                     )
 
 
 def _models(world: World, one: Object, host: str) -> tuple[str, ...] | None:
-    """The model URIs behind a host, from the Deployment its Service selects; None when they are not in the set."""
+    """The model URIs behind a host, from the Deployment its Service selects; None when they are
+    not in the set."""
     name, _, rest = host.partition(".")
     namespace = rest.partition(".")[0] or one.namespace
     for service in world.named(SERVICE, name, namespace):

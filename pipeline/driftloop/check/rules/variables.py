@@ -21,7 +21,8 @@ _KNOWN = (
 
 
 def _flows(world: World) -> Iterator[Flow]:
-    """Every workflow but those in the manifest of a template, where `{{…}}` is the outer workflow's."""
+    """Every workflow but those in the manifest of a template, where `{{…}}` is the outer
+    workflow's."""
     for flow in flows(world):
         if flow.object.host is None or flow.object.host.type == SENSOR:
             yield flow
@@ -39,14 +40,15 @@ def input_tag(world: World) -> Iterator[Found]:
             for tag, node in _tags(template):
                 match = _INPUT.match(tag)
                 if match and match[2] not in names[match[1]]:
-                    known = listed(names[match[1]], match[1])
+                    names_there = listed(names[match[1]], match[1])
                     yield flow.object.at(
-                        node, f"`{{{{{tag}}}}}` leads nowhere; {known}", fix=near(match[2], names[match[1]])
+                        node, f"`{{{{{tag}}}}}` leads nowhere; {names_there}", fix=near(match[2], names[match[1]])
                     )
 
 
 def _tags(template: Node) -> Iterator[tuple[str, Node]]:
-    """The tags of a template; those of templates written inline in it belong to these, and see the outer ones too."""
+    """The tags of a template; those of templates written inline in it belong to these, and see
+    the outer ones too."""
     within = _inline(template)
     for text in template.texts():
         if id(text) not in within:
@@ -68,13 +70,13 @@ def step_tag(world: World) -> Iterator[Found]:
     """Argo refuses the workflow when it is submitted: `failed to resolve {{tasks.…}}`."""
     for flow in _flows(world):
         for template in flow.every():
-            found = [call for call in calls(template) if not call.hook]
-            if not found:
+            called_steps = [call for call in calls(template) if not call.hook]
+            if not called_steps:
                 continue
             what = "tasks" if template.get("dag") else "steps"
-            names = {call.name: call for call in found}
+            names = {call.name: call for call in called_steps}
             before = ancestors(template)
-            for call in found:
+            for call in called_steps:
                 for tag, shown, node in _references_of(call):
                     match = _STEP.match(tag)
                     if match is None:
@@ -117,7 +119,8 @@ def _ended(what: str, other: Call, call: Call, before: dict[str, set[str]]) -> b
     fix="declare it in the called template's `outputs`",
 )
 def output_tag(world: World) -> Iterator[Found]:
-    """Argo refuses the workflow when it is submitted, or the consumer starts without the file it was promised."""
+    """Argo refuses the workflow when it is submitted, or the consumer starts without the file it
+    was promised."""
     for flow in _flows(world):
         for template in flow.every():
             names = {call.name: call for call in calls(template) if not call.hook}
@@ -149,14 +152,16 @@ def workflow_tag(world: World) -> Iterator[Found]:
             match = _WORKFLOW.match(tag)
             if match and match[1] not in _KNOWN:
                 yield flow.object.at(
-                    node, f"`{{{{{tag}}}}}` is no variable; {listed(_KNOWN, 'there are')}", fix=near(match[1], _KNOWN)
+                    node,
+                    f"`{{{{{tag}}}}}` is not a variable; {listed(_KNOWN, 'there are')}",
+                    fix=near(match[1], _KNOWN),
                 )
 
 
-@rule("DL315", "A workflow uses a parameter that nobody gives it", fix="declare it in `spec.arguments.parameters`")
+@rule("DL315", "A workflow uses a parameter that gets no value", fix="declare it in `spec.arguments.parameters`")
 def parameter_tag(world: World) -> Iterator[Found]:
-    """Argo refuses the run when it is submitted: `failed to resolve {{workflow.parameters.…}}`. For a template that
-    something in these files starts, the starter's arguments count too."""
+    """Argo refuses the run when it is submitted: `failed to resolve {{workflow.parameters.…}}`.
+    For a template that something in these files starts, the starter's arguments count too."""
     for flow in _flows(world):
         if flow.object.type in (WORKFLOW, CRON) and not flow.reference:
             yield from _undeclared(flow.object, flow, set(flow.parameters))
@@ -164,8 +169,8 @@ def parameter_tag(world: World) -> Iterator[Found]:
     for start in starts(world):
         if start.templates is None or start.open or not start.flow.reference:
             continue
-        one = start.templates.object
-        entry = started.setdefault(id(one), (start.object, start.templates, set(start.values)))
+        owner = start.templates.object
+        entry = started.setdefault(id(owner), (start.object, start.templates, set(start.values)))
         entry[2].intersection_update(set(start.values))
     for by, flow, names in started.values():
         yield from _undeclared(flow.object, flow, names, f"; started by {by.subject}")

@@ -89,58 +89,59 @@ REMOVED: dict[tuple[str, str], tuple[str, str]] = {
 
 @rule("DL111", "An API version that no longer exists", fix="write the current version")
 def removed_version(world: World) -> Iterator[Found]:
-    """The API server answers `no matches for kind`: nothing of the Kustomization that holds the object is applied."""
-    for one in world.written:
-        version = one.node.get("apiVersion")
-        found = REMOVED.get((version.text, one.kind)) or REMOVED.get((version.text, ""))
-        if one.group == "install.istio.io" and not world.applied(one.path):
+    """The API server answers `no matches for kind`: nothing of the Kustomization that holds the
+    object is applied."""
+    for item in world.written:
+        version = item.node.get("apiVersion")
+        removal = REMOVED.get((version.text, item.kind)) or REMOVED.get((version.text, ""))
+        if item.group == "install.istio.io" and not world.applied(item.path):
             continue  # still what `istioctl install -f` reads
-        if found is not None:
-            new, since = found
+        if removal is not None:
+            new, since = removal
             fix = f"write `{new}`" if new else "remove the object; use Pod Security Admission labels on namespaces"
-            yield one.at(version, f"`{version.text}` {one.kind} was removed by {since}", fix=fix)
+            yield item.at(version, f"`{version.text}` {item.kind} was removed by {since}", fix=fix)
 
 
 @rule("DL112", "A field that no longer exists", fix="write the field that replaced it")
 def removed_field(world: World) -> Iterator[Found]:
-    """A strict API server refuses the object; a lenient one drops the field, so that the schedule, the lock or the
-    validation it stood for silently does not happen."""
-    for one in world.of(CRON):
-        if one.spec.get("schedule"):
-            yield one.at(
-                one.spec.get("schedule"),
+    """A strict API server refuses the object; a lenient one drops the field, so that the
+    schedule, the lock or the validation it stood for silently does not happen."""
+    for item in world.of(CRON):
+        if item.spec.get("schedule"):
+            yield item.at(
+                item.spec.get("schedule"),
                 "`schedule` was removed by Argo Workflows 4.0",
                 fix="write a list: `schedules: […]`",
             )
-    for one in world.written:
-        if one.group == "argoproj.io" and one.kind in (
+    for item in world.written:
+        if item.group == "argoproj.io" and item.kind in (
             "Workflow",
             "WorkflowTemplate",
             "ClusterWorkflowTemplate",
             "CronWorkflow",
         ):
-            for key, node in one.spec.mappings():
+            for key, node in item.spec.mappings():
                 if key == "synchronization":
                     for old in ("mutex", "semaphore"):
                         if node.get(old):
                             new = f"{old}es" if old == "mutex" else f"{old}s"
-                            yield one.at(
+                            yield item.at(
                                 node.get(old),
                                 f"`{old}` was removed by Argo Workflows 4.0",
                                 fix=f"write a list: `{new}: […]`",
                             )
-    for one in world.of(EVENT_BUS):
+    for item in world.of(EVENT_BUS):
         for old in ("native", "exotic"):
-            if one.spec.get("nats", old):
-                yield one.at(
-                    one.spec.get("nats", old),
+            if item.spec.get("nats", old):
+                yield item.at(
+                    item.spec.get("nats", old),
                     f"`nats.{old}` needs NATS Streaming, which ended in 2023",
                     fix="use `jetstream` or `jetstreamExotic`",
                 )
-    for one in world.of(FLUX):
-        if one.version == "v1" and one.spec.get("validation"):
-            yield one.at(
-                one.spec.get("validation"),
+    for item in world.of(FLUX):
+        if item.version == "v1" and item.spec.get("validation"):
+            yield item.at(
+                item.spec.get("validation"),
                 "`validation` was removed by Flux",
                 fix="leave it out; the dry run is always made by the server",
             )

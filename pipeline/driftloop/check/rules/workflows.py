@@ -23,7 +23,7 @@ def entrypoint(world: World) -> Iterator[Found]:
         if node.text and "{{" not in node.text and node.text not in flow.templates:
             yield flow.object.at(
                 node,
-                f"entrypoint {node.shown} is no template; {listed(flow.templates)}",
+                f"entrypoint {node.shown} is not a template; {listed(flow.templates)}",
                 fix=near(node.text, flow.templates),
             )
         elif not node and flow.object.type in (WORKFLOW, CRON) and flow.object.host is None:
@@ -54,7 +54,8 @@ def local_template(world: World) -> Iterator[Found]:
     "DL303", "A reference to a WorkflowTemplate leads nowhere", fix="commit the WorkflowTemplate, in the same namespace"
 )
 def template_reference(world: World) -> Iterator[Found]:
-    """Argo refuses the run at the moment it is submitted: with a Sensor or a schedule, long after the commit."""
+    """Argo refuses the run at the moment it is submitted: with a Sensor or a schedule, long
+    after the commit."""
     for flow in flows(world):
         if flow.reference and flow.object.host is None:
             yield from _reference(world, flow, flow.reference, "")
@@ -66,16 +67,21 @@ def template_reference(world: World) -> Iterator[Found]:
 
 
 def _reference(world: World, flow: Flow, reference: Node, template: str) -> Iterator[Found]:
-    found = templates_of(world, reference, flow.object)
+    templates = templates_of(world, reference, flow.object)
     name = reference.get("name")
-    if found == ():
+    if templates == ():
         yield flow.object.at(name, f"no WorkflowTemplate {name.shown} in namespace `{flow.object.namespace}`")
-    elif found and template and "{{" not in template and all(template not in one.templates for one in found):
+    elif (
+        templates
+        and template
+        and "{{" not in template
+        and all(template not in candidate.templates for candidate in templates)
+    ):
         node = reference.get("template")
         yield flow.object.at(
             node,
-            f"{found[0].object.subject} has no template {node.shown}; {listed(found[0].templates)}",
-            fix=near(template, found[0].templates),
+            f"{templates[0].object.subject} has no template {node.shown}; {listed(templates[0].templates)}",
+            fix=near(template, templates[0].templates),
         )
 
 
@@ -100,7 +106,9 @@ def dependencies(world: World) -> Iterator[Found]:
                         )
                     elif state and state not in _STATES:
                         yield flow.object.at(
-                            node, f"`{name}.{state}` is no state; {listed(_STATES, 'states')}", fix=near(state, _STATES)
+                            node,
+                            f"`{name}.{state}` is not a state; {listed(_STATES, 'states')}",
+                            fix=near(state, _STATES),
                         )
             yield from _circle(flow, template)
 
@@ -147,14 +155,14 @@ def inputs(world: World) -> Iterator[Found]:
 
 def _lacking(flow: Flow, call: Call, target: Node) -> Iterator[Found]:
     parameters, artifacts = required(target)
-    given = call.given
+    arguments = call.given
     what = "hook of" if call.hook else "call of"
-    for kind, needed, has in (("parameter", parameters, given[0]), ("artifact", artifacts, given[1])):
+    for kind, needed, has in (("parameter", parameters, arguments[0]), ("artifact", artifacts, arguments[1])):
         for name in needed:
             if name not in has:
                 at = call.template if call.template else call.node.get("templateRef", "template")
-                said = f"the {what} template `{target.get('name').text}` hands over no {kind} `{name}`"
-                yield flow.object.at(at if at else call.node, said)
+                message = f"the {what} template `{target.get('name').text}` hands over no {kind} `{name}`"
+                yield flow.object.at(at if at else call.node, message)
 
 
 @rule("DL306", "Two templates, steps or tasks have the same name", fix="give each its own name")
@@ -174,7 +182,7 @@ def _unique(flow: Flow, nodes: list[Node], what: str) -> Iterator[Found]:
     for node in nodes:
         name = node.get("name")
         if name.text and name.text in seen:
-            yield flow.object.at(name, f"{what} {name.shown} stands in line {seen[name.text].line} already")
+            yield flow.object.at(name, f"{what} {name.shown} is already in line {seen[name.text].line}")
         seen.setdefault(name.text, name)
 
 
@@ -191,7 +199,7 @@ def handlers(world: World) -> Iterator[Found]:
             if node.text and "{{" not in node.text and node.text not in flow.templates:
                 yield flow.object.at(
                     node,
-                    f"handler {node.shown} is no template; {listed(flow.templates)}",
+                    f"handler {node.shown} is not a template; {listed(flow.templates)}",
                     fix=near(node.text, flow.templates),
                 )
 
@@ -202,33 +210,34 @@ _FILE = re.compile(r"(?:--?[\w-]+=)?([\w\-]+\.[A-Za-z][A-Za-z0-9]{0,4})")
 
 @rule("DL308", "A file is written under one name and collected under another", fix="write and collect the same path")
 def collected(world: World) -> Iterator[Found]:
-    """The container ends well, then the run fails: Argo finds nothing at the path of the output. Nothing else in the
-    template names that path or its folder, and a file of nearly the same name is written instead."""
+    """The container ends well, then the run fails: Argo finds nothing at the path of the output.
+    Nothing else in the template names that path or its folder, and a file of nearly the same
+    name is written instead."""
     for flow in flows(world):
         for template in flow.every():
             container = template.get("container") if template.get("container") else template.get("script")
             if not container:
                 continue
             words = [node.text for field in ("command", "args") for node in container.get(field).texts()]
-            said = "\n".join(
+            listing = "\n".join(
                 [*words, *(node.text for field in ("source", "env") for node in container.get(field).texts())]
             )
             taken = {
                 item.get("path").text for side in ("inputs", "outputs") for item in template.get(side, "artifacts").list
             }
-            written = {path for path in _PATH.findall(said) if path not in taken}
+            written = {path for path in _PATH.findall(listing) if path not in taken}
             bare = {match[1] for word in words if (match := _FILE.fullmatch(word))}
-            rest = _PATH.sub(" ", said)
+            rest = _PATH.sub(" ", listing)
             for node in _outputs(template):
                 folder, name = posixpath.split(node.text)
-                if "." not in name or node.text in said or "{{" in node.text or "outputs.artifacts" in said:
+                if "." not in name or node.text in listing or "{{" in node.text or "outputs.artifacts" in listing:
                     continue
                 if len(folder) > 1 and folder in rest:
                     continue
-                found = [path for path in written if _meant(path, node.text)]
-                found += [file for file in bare - {name} if name not in said and _alike(file, name)]
-                if found:
-                    yield flow.object.at(node, f"{node.shown} is collected, `{min(found)}` is written")
+                overlapping = [path for path in written if _meant(path, node.text)]
+                overlapping += [file for file in bare - {name} if name not in listing and _alike(file, name)]
+                if overlapping:
+                    yield flow.object.at(node, f"{node.shown} is collected, `{min(overlapping)}` is written")
 
 
 def _outputs(template: Node) -> Iterator[Node]:
@@ -242,13 +251,15 @@ def _outputs(template: Node) -> Iterator[Node]:
 
 
 def _meant(path: str, output: str) -> bool:
-    """Whether a path that is written is meant to be the output: nearly its name beside it, or its name elsewhere."""
+    """Return True if a path that is written is meant to be the output: nearly its name beside
+    it, or its name elsewhere."""
     (folder, name), (folder_, name_) = posixpath.split(path), posixpath.split(output)
     return _alike(name, name_) if folder == folder_ else name == name_
 
 
 def _alike(one: str, other: str) -> bool:
-    """Whether two file names are meant to be one: the same stem, or the same ending and nearly the same stem."""
+    """Return True if two file names are meant to be one: the same stem, or the same ending and
+    nearly the same stem."""
     (stem, ending), (stem_, ending_) = posixpath.splitext(one), posixpath.splitext(other)
     return stem.lower() == stem_.lower() or (
         ending == ending_ and (near(stem, [stem_]) is not None or stem in stem_ or stem_ in stem)

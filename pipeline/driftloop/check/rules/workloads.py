@@ -18,14 +18,15 @@ _JUDGED = ("argoproj.io", "apps", "batch", "machinelearning.seldon.io")
 
 
 def _users(world: World) -> Iterator[Object]:
-    for one in world.objects:
-        if one.group in _JUDGED or one.type in (("", "Pod"), ("serving.knative.dev", "Service")):
-            yield one
+    for item in world.objects:
+        if item.group in _JUDGED or item.type in (("", "Pod"), ("serving.knative.dev", "Service")):
+            yield item
 
 
 @rule("DL601", "A container mounts a volume that its pod does not have", fix="declare the volume under `volumes`")
 def volume(world: World) -> Iterator[Found]:
-    """The API server refuses the pod: the Deployment makes none, the workflow's step ends in an error."""
+    """The API server refuses the pod: the Deployment makes none, the workflow's step ends in an
+    error."""
     for pod in pods(world):
         names = {item.get("name").text for item in pod.spec.get("volumes").list} | pod.claims
         if pod.object.type[0] != "serving.knative.dev":
@@ -61,18 +62,18 @@ def _mounts(one: Object, inside: "Iterator[Node] | list[Node]", names: set[str])
 )
 def mounted(world: World) -> Iterator[Found]:
     """The pod waits for ever: `CreateContainerConfigError` or `FailedMount`."""
-    for one in _users(world):
-        for key, node in one.spec.mappings():
+    for user in _users(world):
+        for key, node in user.spec.mappings():
             kind = _REFERENCES.get(key)
             if kind is not None and node.get("name"):
-                yield from _missing(world, one, kind, node.get("name"), optional=node.get("optional").value is True)
-        for _, node in one.spec.mappings():
+                yield from _missing(world, user, kind, node.get("name"), optional=node.get("optional").value is True)
+        for _, node in user.spec.mappings():
             for item in node.get("volumes").list:
                 optional = any(item.get(kind, "optional").value is True for kind in ("configMap", "secret"))
-                yield from _missing(world, one, CONFIG_MAP, item.get("configMap", "name"), optional=optional)
-                yield from _missing(world, one, SECRET, item.get("secret", "secretName"), optional=optional)
+                yield from _missing(world, user, CONFIG_MAP, item.get("configMap", "name"), optional=optional)
+                yield from _missing(world, user, SECRET, item.get("secret", "secretName"), optional=optional)
                 name = item.get("persistentVolumeClaim", "claimName")
-                yield from _missing(world, one, CLAIM, name, optional=False)
+                yield from _missing(world, user, CLAIM, name, optional=False)
 
 
 def _missing(world: World, one: Object, kind: Kind, name: Node, *, optional: bool) -> Iterator[Found]:
@@ -85,39 +86,39 @@ def _missing(world: World, one: Object, kind: Kind, name: Node, *, optional: boo
 @rule("DL603", "A key is not in its ConfigMap or Secret", fix="use one of its keys, or add it")
 def keys(world: World) -> Iterator[Found]:
     """The container waits for ever: `CreateContainerConfigError: couldn't find key`."""
-    for one in _users(world):
-        for key, node in one.spec.mappings():
+    for user in _users(world):
+        for key, node in user.spec.mappings():
             kind = _REFERENCES.get(key)
-            name, wanted = node.get("name").text, node.get("key")
-            if kind is None or not wanted.text or "{{" in wanted.text or node.get("optional").value is True:
+            name, key_node = node.get("name").text, node.get("key")
+            if kind is None or not key_node.text or "{{" in key_node.text or node.get("optional").value is True:
                 continue
-            found = world.named(kind, name, one.namespace)
+            targets = world.named(kind, name, user.namespace)
             has = {
                 member
-                for other in found
+                for other in targets
                 for field in ("data", "binaryData", "stringData")
                 for member in other.node.get(field).map
             }
-            if found and has and wanted.text not in has:
-                yield one.at(
-                    wanted,
-                    f"{found[0].subject} has no key {wanted.shown}; {listed(has, 'keys')}",
-                    fix=near(wanted.text, has),
+            if targets and has and key_node.text not in has:
+                yield user.at(
+                    key_node,
+                    f"{targets[0].subject} has no key {key_node.shown}; {listed(has, 'keys')}",
+                    fix=near(key_node.text, has),
                 )
 
 
 @rule("DL604", "A ServiceAccount is not there", fix="commit the ServiceAccount, in the namespace of the pods")
 def service_account(world: World) -> Iterator[Found]:
     """No pod is made: `serviceaccount … not found`."""
-    for one in _users(world):
+    for user in _users(world):
         seen: set[str] = set()
-        for _, node in one.spec.mappings():
+        for _, node in user.spec.mappings():
             name = node.get("serviceAccountName")
-            if name.text and name.text not in seen and world.target(SERVICE_ACCOUNT, name.text, one) == ():
+            if name.text and name.text not in seen and world.target(SERVICE_ACCOUNT, name.text, user) == ():
                 seen.add(name.text)
-                names = [other.name for other in world.of(SERVICE_ACCOUNT) if other.namespace == one.namespace]
-                yield one.at(
-                    name, f"no ServiceAccount {name.shown} in namespace `{one.namespace}`", fix=near(name.text, names)
+                names = [other.name for other in world.of(SERVICE_ACCOUNT) if other.namespace == user.namespace]
+                yield user.at(
+                    name, f"no ServiceAccount {name.shown} in namespace `{user.namespace}`", fix=near(name.text, names)
                 )
 
 
@@ -128,26 +129,29 @@ def service_account(world: World) -> Iterator[Found]:
 )
 def own_selector(world: World) -> Iterator[Found]:
     """The API server refuses the object: `selector does not match template labels`."""
-    for one in world.of(("apps", "Deployment"), ("apps", "StatefulSet"), ("apps", "DaemonSet"), ("apps", "ReplicaSet")):
-        labels = one.spec.get("template", "metadata", "labels").map
-        for name, node in one.spec.get("selector", "matchLabels").map.items():
+    for item in world.of(
+        ("apps", "Deployment"), ("apps", "StatefulSet"), ("apps", "DaemonSet"), ("apps", "ReplicaSet")
+    ):
+        labels = item.spec.get("template", "metadata", "labels").map
+        for name, node in item.spec.get("selector", "matchLabels").map.items():
             if name not in labels or labels[name].value != node.value:
-                yield one.at(node, f"the pods have no label `{name}: {node.source}`")
+                yield item.at(node, f"the pods have no label `{name}: {node.source}`")
 
 
 @rule("DL606", "A GPU is asked for by node selector only", fix='ask for it: `resources.limits."nvidia.com/gpu": 1`')
 def gpu(world: World) -> Iterator[Found]:
-    """The pod lands on the GPU node and sees no GPU: the device plugin hands one out only where limits ask for it."""
+    """The pod lands on the GPU node and sees no GPU: the device plugin hands one out only where
+    limits ask for it."""
     for pod in pods(world):
         for node in _wanted(pod.spec.get("nodeSelector")):
             if not any(_has(item) for item in containers(pod.spec)):
                 yield pod.object.at(node, "the pods go to GPU nodes, but no container asks for a GPU")
-    for one in world.of(SELDON):
-        for _, node in one.spec.mappings():
+    for seldon in world.of(SELDON):
+        for _, node in seldon.spec.mappings():
             if "containers" in node.map:
-                for wanted in _wanted(node.get("nodeSelector")):
+                for requirement in _wanted(node.get("nodeSelector")):
                     if not any(_has(item) for item in containers(node)):
-                        yield one.at(wanted, "the pods go to GPU nodes, but no container asks for a GPU")
+                        yield seldon.at(requirement, "the pods go to GPU nodes, but no container asks for a GPU")
     for flow in flows(world):
         for template in flow.every():
             inside = [
@@ -173,9 +177,9 @@ def _wanted(selector: Node) -> Iterator[Node]:
 
 
 def _has(container: Node) -> bool:
-    asked = container.get("resources", "limits").map | container.get("resources", "requests").map
+    resources = container.get("resources", "limits").map | container.get("resources", "requests").map
     return bool(container.get("resources", "claims")) or any(
-        "gpu" in name or name.startswith(("nvidia.com", "amd.com", "aws.amazon.com/neuron")) for name in asked
+        "gpu" in name or name.startswith(("nvidia.com", "amd.com", "aws.amazon.com/neuron")) for name in resources
     )
 
 
@@ -186,53 +190,56 @@ def _has(container: Node) -> bool:
     fix="name a version or a digest: `image: ghcr.io/acme/server:1.0.0`",
 )
 def image(world: World) -> Iterator[Found]:
-    """What runs depends on when a node pulled it: two replicas differ, a rollback does not bring the old code back,
-    and git no longer says what runs."""
+    """The code that runs depends on the time of the pull: two replicas differ, a rollback does
+    not bring the old code back, and git no longer says what runs."""
     pinned = {item.get("name").text for node in world.kustomizations.values() for item in node.get("images").list}
-    for one in world.written:
-        if one.host is not None:
+    for entry in world.written:
+        if entry.host is not None:
             continue
-        for node in images(one):
+        for node in images(entry):
             text = node.text
             if not text or "{{" in text or "$" in text or "://" in text or text in ("auto", "ko") or "@" in text:
                 continue
             name, _, tag = text.rpartition(":") if ":" in text.rpartition("/")[2] else (text, "", "")
             if name not in pinned and tag in ("", "latest"):
-                yield one.at(node, f"image {node.shown} {'has the tag `latest`' if tag else 'has no tag'}")
+                yield entry.at(node, f"image {node.shown} {'has the tag `latest`' if tag else 'has no tag'}")
 
 
 @rule("DL611", "A binding's role is not there", fix="commit the Role, in the namespace of its binding")
 def role(world: World) -> Iterator[Found]:
-    """The binding grants nothing: whoever needs the right is answered `forbidden`, a Sensor at every event."""
-    for one in world.of(
+    """The binding grants nothing: whoever needs the right is answered `forbidden`, a Sensor at
+    every event."""
+    for item in world.of(
         ("rbac.authorization.k8s.io", "RoleBinding"), ("rbac.authorization.k8s.io", "ClusterRoleBinding")
     ):
-        reference = one.node.get("roleRef")
+        reference = item.node.get("roleRef")
         kind = ("rbac.authorization.k8s.io", reference.get("kind").text)
         name = reference.get("name")
-        if reference.get("kind").text == "Role" and world.target(kind, name.text, one) == ():
-            names = [other.name for other in world.of(kind) if other.namespace == one.namespace]
-            yield one.at(name, f"no Role {name.shown} in namespace `{one.namespace}`", fix=near(name.text, names))
+        if reference.get("kind").text == "Role" and world.target(kind, name.text, item) == ():
+            names = [other.name for other in world.of(kind) if other.namespace == item.namespace]
+            yield item.at(name, f"no Role {name.shown} in namespace `{item.namespace}`", fix=near(name.text, names))
 
 
-@rule("DL612", "A binding grants its role to nobody", fix="name a ServiceAccount that is there, and its namespace")
+@rule("DL612", "A binding grants its role to no account", fix="name a ServiceAccount that is there, and its namespace")
 def subject(world: World) -> Iterator[Found]:
     """The binding grants nothing: whoever needs the right is answered `forbidden`."""
-    for one in world.of(
+    for entry in world.of(
         ("rbac.authorization.k8s.io", "RoleBinding"), ("rbac.authorization.k8s.io", "ClusterRoleBinding")
     ):
-        for item in one.node.get("subjects").list:
+        for item in entry.node.get("subjects").list:
             if item.get("kind").text != "ServiceAccount":
                 continue
-            where = item.get("namespace").text or one.namespace
+            where = item.get("namespace").text or entry.namespace
             name = item.get("name")
             if not where:
-                if one.kind != "ClusterRoleBinding" or posixpath.dirname(one.path) in world.kustomizations:
+                if entry.kind != "ClusterRoleBinding" or posixpath.dirname(entry.path) in world.kustomizations:
                     continue  # a kustomization around it may say which
-                yield one.at(name, f"ServiceAccount {name.shown} has no namespace")
-            elif world.target(SERVICE_ACCOUNT, name.text, one, where) == ():
+                yield entry.at(name, f"ServiceAccount {name.shown} has no namespace")
+            elif world.target(SERVICE_ACCOUNT, name.text, entry, where) == ():
                 names = [other.name for other in world.of(SERVICE_ACCOUNT) if other.namespace == where]
-                yield one.at(name, f"no ServiceAccount {name.shown} in namespace `{where}`", fix=near(name.text, names))
+                yield entry.at(
+                    name, f"no ServiceAccount {name.shown} in namespace `{where}`", fix=near(name.text, names)
+                )
 
 
 @rule(
@@ -242,25 +249,26 @@ def subject(world: World) -> Iterator[Found]:
 )
 def sensor_rights(world: World) -> Iterator[Found]:
     """Every event ends in `forbidden`: no run ever starts."""
-    for one in world.of(SENSOR):
-        name = one.spec.get("template", "serviceAccountName")
-        for trigger in one.spec.get("triggers").list:
+    for sensor in world.of(SENSOR):
+        name = sensor.spec.get("template", "serviceAccountName")
+        for trigger in sensor.spec.get("triggers").list:
             source = trigger.get("template", "k8s", "source", "resource")
             operation = trigger.get("template", "k8s", "operation").text or "create"
-            where = source.get("metadata", "namespace").text or one.namespace
-            if not source.map or operation != "create" or not world.whole(where) or not world.whole(one.namespace):
+            where = source.get("metadata", "namespace").text or sensor.namespace
+            if not source.map or operation != "create" or not world.whole(where) or not world.whole(sensor.namespace):
                 continue
             group = source.get("apiVersion").text.rpartition("/")[0]
             resource = source.get("kind").text.lower() + "s"
-            if not _may(world, (name.text or "default", one.namespace), where, (group, resource)):
-                at = name if name else one.spec.get("triggers")
-                yield one.at(
+            if not _may(world, (name.text or "default", sensor.namespace), where, (group, resource)):
+                at = name if name else sensor.spec.get("triggers")
+                yield sensor.at(
                     at, f"ServiceAccount `{name.text or 'default'}` may not create {resource} in namespace `{where}`"
                 )
 
 
 def _may(world: World, account: tuple[str, str], where: str, wanted: tuple[str, str]) -> bool:
-    """Whether a binding in the set grants `create`; a role that is not in the set is taken to grant it."""
+    """Return True if a binding in the set grants `create`; a role that is not in the set is
+    taken to grant it."""
     for binding in world.of(
         ("rbac.authorization.k8s.io", "RoleBinding"), ("rbac.authorization.k8s.io", "ClusterRoleBinding")
     ):
@@ -276,7 +284,7 @@ def _may(world: World, account: tuple[str, str], where: str, wanted: tuple[str, 
         roles = world.named(
             ("rbac.authorization.k8s.io", reference.get("kind").text), reference.get("name").text, where
         )
-        if not roles or any(_grants(item, *wanted) for found in roles for item in found.node.get("rules").list):
+        if not roles or any(_grants(item, *wanted) for role in roles for item in role.node.get("rules").list):
             return True
     return False
 
@@ -284,6 +292,6 @@ def _may(world: World, account: tuple[str, str], where: str, wanted: tuple[str, 
 def _grants(item: Node, group: str, resource: str) -> bool:
     has = {field: {node.text for node in item.get(field).list} for field in ("apiGroups", "resources", "verbs")}
     return all(
-        wanted in has[field] or "*" in has[field]
-        for field, wanted in (("apiGroups", group), ("resources", resource), ("verbs", "create"))
+        value in has[field] or "*" in has[field]
+        for field, value in (("apiGroups", group), ("resources", resource), ("verbs", "create"))
     )
