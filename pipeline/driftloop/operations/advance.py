@@ -8,7 +8,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, assert_never
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlencode
 from urllib.request import urlopen
@@ -24,6 +24,7 @@ from driftloop.operations.releases import Message, Moved
 from driftloop.release import judgement, record
 from driftloop.release.judgement import Fail, Limits, Measured, Pass, Verdict
 from driftloop.release.record import Release, Version
+from driftloop.release.stages import CanaryStage, PromoteStage, ShadowStage, parse_stage
 
 POLL = 1.0
 """Seconds between two requests to the analysis."""
@@ -55,8 +56,8 @@ class CandidateRollout:
 
     def step(self, to: str) -> str | None:
         """Commit the stage and return the commit to wait for; None when the candidate is production already."""
-        percent = int(to) if to.isdecimal() else None
-        if percent is None and to not in ("shadow", "promote"):
+        stage = parse_stage(to)
+        if stage is None:
             raise StepError(f"--to is `{to}`, must be one of: shadow, promote, a percentage")
         production = self._mine().production
         measured = self._analysis(production).last() if production is not None else ""
@@ -65,12 +66,18 @@ class CandidateRollout:
             if self._won(release):
                 return release
             self._candidate(release)
-            if to == "shadow":
-                return release
-            return record.promote(release) if percent is None else record.canary(release, percent)
+            match stage:
+                case ShadowStage():
+                    return release
+                case CanaryStage(percent=percent):
+                    return record.canary(release, percent)
+                case PromoteStage():
+                    return record.promote(release)
+                case _:
+                    assert_never(stage)
 
         moved = pipelines.move(self.repository, self.names.pipeline, move, self._message(measured))
-        if moved.release.candidate is None and to != "promote":
+        if moved.release.candidate is None and not isinstance(stage, PromoteStage):
             self.report(f"{self.release} is production already")
             return None
         commit = moved.commit.sha if moved.commit is not None else self._last(moved)

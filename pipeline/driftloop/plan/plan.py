@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Literal, assert_never, get_args
 
 from driftloop.contract.names import Names
 from driftloop.errors import SpecError
@@ -13,12 +14,22 @@ from driftloop.plan.caching import step_keys, trial_key
 from driftloop.plan.check import check
 from driftloop.plan.trials import Trial, trials
 from driftloop.spec import Document, InvalidSpec, Pipeline
-from driftloop.spec.detector import Detector
-from driftloop.spec.model import Evaluate, Mesh, Retrain, Rollout, Train
+from driftloop.spec.detector import (
+    ChiSquared,
+    CramerVonMises,
+    Detector,
+    IsolationForest,
+    KolmogorovSmirnov,
+    Mahalanobis,
+)
+from driftloop.spec.model import Evaluate, Mesh, Monitors, Retrain, Rollout, Train
 from driftloop.spec.observability import Observability
 from driftloop.spec.resources import GpuProfile, Resources, Retries
 from driftloop.spec.serve import Serve
 from driftloop.spec.values import S3Uri
+
+MonitorName = Literal["drift", "outlier"]
+"""Names of the detectors that a pipeline may have, and of their services."""
 
 DEFAULT_GPU = "default"
 """The kind of GPU of those who name none."""
@@ -45,15 +56,14 @@ class Step:
 class Monitor:
     """One detector service."""
 
-    name: str
-    """drift | outlier"""
+    name: MonitorName
     detector: Detector
 
     @property
     def config(self) -> str:
         """Settings of the service and of `fit`: JSON with `kind` and the detector's settings."""
-        settings = self.detector.model_dump(mode="json", by_alias=True)
-        return json.dumps({"kind": settings.pop("detector"), **settings, "seed": 0})
+        settings = self.detector.model_dump(mode="json", by_alias=True, exclude={"detector"})
+        return json.dumps({"kind": detector_kind(self.detector), **settings, "seed": 0})
 
 
 @dataclass(frozen=True)
@@ -81,7 +91,7 @@ class Plan:
     serve_image: str | None
     """None where Seldon's operator chooses it."""
     monitors: tuple[Monitor, ...]
-    retrain_on: tuple[str, ...]
+    retrain_on: tuple[MonitorName, ...]
     policy: str
     """The retrain policy as JSON: consecutive, cooldown (seconds), whileRunning, budget (runs a
     day), on."""
@@ -159,7 +169,7 @@ def plan(pipeline: Pipeline | Document, *, cluster: str = "dev") -> Plan:
     )
 
 
-def retrain_on(pipeline: Pipeline) -> tuple[str, ...]:
+def retrain_on(pipeline: Pipeline) -> tuple[MonitorName, ...]:
     """The detectors whose alarms count: as written, or drift when there is a drift detector."""
     spec = pipeline.spec
     if spec.retrain.on is not None:
@@ -192,12 +202,32 @@ def seconds(length: timedelta | None) -> int | None:
 
 
 def _monitors(pipeline: Pipeline) -> tuple[Monitor, ...]:
-    monitors = pipeline.spec.monitors
-    declared: tuple[tuple[str, Detector | None], ...] = (("drift", monitors.drift), ("outlier", monitors.outlier))
-    return tuple(Monitor(name, detector) for name, detector in declared if detector is not None)
+    names: tuple[MonitorName, ...] = get_args(MonitorName)
+    detectors = ((name, monitor_detector(pipeline.spec.monitors, name)) for name in names)
+    return tuple(Monitor(name, detector) for name, detector in detectors if detector is not None)
 
 
-def _policy(pipeline: Pipeline, on: tuple[str, ...]) -> str:
+def monitor_detector(monitors: Monitors, name: MonitorName) -> Detector | None:
+    """Return the detector of a monitor; None for one that the spec does not have."""
+    match name:
+        case "drift":
+            return monitors.drift
+        case "outlier":
+            return monitors.outlier
+        case _:
+            assert_never(name)
+
+
+def detector_kind(detector: Detector) -> str:
+    """Return the name by which the detector service knows an algorithm."""
+    match detector:
+        case KolmogorovSmirnov() | CramerVonMises() | ChiSquared() | IsolationForest() | Mahalanobis():
+            return detector.detector
+        case _:
+            assert_never(detector)
+
+
+def _policy(pipeline: Pipeline, on: tuple[MonitorName, ...]) -> str:
     retrain = pipeline.spec.retrain
     return json.dumps(
         {

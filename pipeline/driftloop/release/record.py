@@ -11,7 +11,7 @@ A promotion is two commits in one push (`stages`), so that its undo is the relea
 """
 
 import hashlib
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, assert_never
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
@@ -105,6 +105,8 @@ def _problem(release: Release) -> str | None:
                 return f"candidate and production are both `{release.candidate.id}`"
             if release.phase == "canary":
                 live.add(release.candidate.id)
+        case _:
+            assert_never(release.phase)
     if release.production is None:
         return f"phase `{release.phase}` needs production"
     if release.phase == "stable" and release.candidate is not None:

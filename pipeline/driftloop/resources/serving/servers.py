@@ -5,6 +5,7 @@ from typing import Literal, assert_never
 from driftloop.contract.names import NODE, PLATFORM
 from driftloop.kube import core, seldon
 from driftloop.plan import Plan
+from driftloop.plan.backends import is_prepackaged
 from driftloop.release.record import Version
 from driftloop.resources import parts
 from driftloop.spec.graph import (
@@ -86,7 +87,7 @@ def _type(node: Own) -> NodeType:
 def _released(plan: Plan, version: Version) -> seldon.Node:
     """The model as Seldon's graph has it. What it is asked and answers becomes events, of no other node."""
     serve = plan.serve
-    implementation = None if isinstance(serve, PythonServer) else f"{serve.server.upper()}_SERVER"
+    implementation = f"{serve.server.upper()}_SERVER" if is_prepackaged(serve) else None
     return seldon.Node(
         name=NODE,
         type="MODEL",
@@ -104,8 +105,10 @@ def _parameters(plan: Plan) -> tuple[seldon.Parameter, ...] | None:
             return (_MODEL_URI,)
         case SklearnServer(protocol="seldon", method=method):
             return (seldon.Parameter(name="method", type="STRING", value=method),)
-        case _:
+        case SklearnServer() | XgboostServer() | MlflowServer() | TensorflowServer() | TritonServer():
             return None
+        case _:
+            assert_never(plan.serve)
 
 
 def containers(plan: Plan) -> tuple[core.Container, ...]:
@@ -182,7 +185,13 @@ def _loading(server: core.Container) -> core.Container:
 
 def installs(serve: Serve) -> bool:
     """Whether the server makes the conda environment that its model names, from the internet, whenever it starts."""
-    return isinstance(serve, MlflowServer) and serve.protocol == "seldon"
+    match serve:
+        case MlflowServer(protocol="seldon"):
+            return True
+        case PythonServer() | SklearnServer() | XgboostServer() | MlflowServer() | TensorflowServer() | TritonServer():
+            return False
+        case _:
+            assert_never(serve)
 
 
 def gpu(plan: Plan) -> GpuProfile | None:

@@ -6,11 +6,12 @@ raised where it stands still, or where requests fail.
 
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Literal
+from typing import Literal, assert_never
 
 from driftloop.contract.streams import DEAD_LETTERS
 from driftloop.kube.prometheus import Group, PrometheusRule, PrometheusRuleSpec, Rule
 from driftloop.plan import Monitor, Plan
+from driftloop.plan.plan import MonitorName
 from driftloop.plan.schedule import longest_gap, train_schedules
 from driftloop.release.record import Release, Version
 from driftloop.resources import decision, judge
@@ -193,43 +194,59 @@ def _detector(plan: Plan, monitor: Monitor, version: Version) -> Iterator[Rule]:
         detector=name,
     )
     if name in plan.retrain_on:
-        count = plan.retrain.consecutive
-        busy = series.own(
-            names, "driftloop_decision_phase", decision.COMPONENT, phase="~" + "|".join(("pending", *LIVE, "cooling"))
+        yield _unheeded_alarm(plan, name, alarm, window)
+        return
+    match name:
+        case "drift":
+            yield _standing_drift(plan, alarm)
+        case "outlier":
+            return
+        case _:
+            assert_never(name)
+
+
+def _unheeded_alarm(plan: Plan, name: MonitorName, alarm: str, window: str) -> Rule:
+    names = plan.names
+    count = plan.retrain.consecutive
+    busy = series.own(
+        names, "driftloop_decision_phase", decision.COMPONENT, phase="~" + "|".join(("pending", *LIVE, "cooling"))
+    )
+
+    def heeded(over: str) -> str:
+        """More windows than it takes, all with an alarm, and the decision as idle as before."""
+        return (
+            f"(min_over_time({alarm}[{over}]) == 1\n"
+            f"  and max_over_time({window}[{over}]) - min_over_time({window}[{over}]) > {count}\n"
+            f"  and on () sum(max_over_time({busy}[{over}])) == 0)"
         )
 
-        def heeded(over: str) -> str:
-            """More windows than it takes, all with an alarm, and the decision as idle as before."""
-            return (
-                f"(min_over_time({alarm}[{over}]) == 1\n"
-                f"  and max_over_time({window}[{over}]) - min_over_time({window}[{over}]) > {count}\n"
-                f"  and on () sum(max_over_time({busy}[{over}])) == 0)"
-            )
+    return _alert(
+        plan,
+        "AlarmUnheeded",
+        # the second one is for traffic that fills a window in hours
+        f"{heeded('30m')}\nor {heeded('1d')}",
+        PATIENCE,
+        severity="warning",
+        summary=f"the {name} alarm stands, and no run has started",
+        do="The budget (`retrain.budget`) may be spent, somebody may have halted the loop, or alarms don't "
+        f"arrive: `driftloop status --cluster --namespace {names.namespace}`.",
+        detector=name,
+    )
 
-        yield _alert(
-            plan,
-            "AlarmUnheeded",
-            # the second one is for traffic that fills a window in hours
-            f"{heeded('30m')}\nor {heeded('1d')}",
-            PATIENCE,
-            severity="warning",
-            summary=f"the {name} alarm stands, and no run has started",
-            do="The budget (`retrain.budget`) may be spent, somebody may have halted the loop, or alarms don't "
-            f"arrive: `driftloop status --cluster --namespace {names.namespace}`.",
-            detector=name,
-        )
-    elif name == "drift":
-        yield _alert(
-            plan,
-            "DriftStands",
-            f"{alarm} == 1",
-            timedelta(minutes=30),
-            severity="warning",
-            summary="requests no longer look like the training data",
-            do=f"No alarm starts a run here (`retrain.on`). Once there are new batches: "
-            f"`driftloop trigger {names.pipeline}`.",
-            detector=name,
-        )
+
+def _standing_drift(plan: Plan, alarm: str) -> Rule:
+    names = plan.names
+    return _alert(
+        plan,
+        "DriftStands",
+        f"{alarm} == 1",
+        timedelta(minutes=30),
+        severity="warning",
+        summary="requests no longer look like the training data",
+        do=f"No alarm starts a run here (`retrain.on`). Once there are new batches: "
+        f"`driftloop trigger {names.pipeline}`.",
+        detector="drift",
+    )
 
 
 def _schedules(plan: Plan) -> Iterator[Rule]:
