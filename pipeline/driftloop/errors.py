@@ -10,7 +10,8 @@ PipelineError
 ├── StoreError       S3 or NATS: unreachable, refused, full
 └── StepError        a workflow step: its input or the user's function
 
-Anything else that escapes is a bug and keeps its traceback. Foreign exceptions are translated where they are met.
+Anything else that escapes is a bug and keeps its traceback. Foreign exceptions are translated
+where they are met.
 """
 
 

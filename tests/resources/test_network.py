@@ -371,7 +371,7 @@ def test_programs_address_nothing_else() -> None:
     assert found == {
         "operations/advance.py": {"judge_url"},
         "steps/finish.py": {"broker_url"},
-        "services/analysis/service.py": {"http://{pipeline}-{release}.{namespace}.svc.cluster.local:8000/prometheus"},
+        "services/analysis/service.py": {"host", "metrics_url"},
     }
 
 

@@ -36,9 +36,10 @@ def command(
 ) -> None:
     """Render SPEC and commit it to the cluster repository.
 
-    The current release is kept. A change that an edit of a spec seldom intends, such as leaving production without its
-    detector, is refused unless --allow names it; `driftloop plan` shows it first. With --pin, the `pins` of SPEC are
-    updated first to the digests that the registries return now.
+    The current release is kept. A change that an edit of a spec seldom intends, such as leaving
+    production without its detector, is refused unless --allow names it; `driftloop plan` shows
+    it first. With --pin, the `pins` of SPEC are updated first to the digests that the registries
+    return now.
     """
     if pin:
         pinning.write_pins([spec], mirrors)

@@ -36,9 +36,11 @@ Examples:
 @click.option("--rate", type=click.FloatRange(1, 500), default=40.0, show_default=True, help="Requests per second.")
 @click.option("--keep", is_flag=True, help="Leave the platform running at the end.")
 def command(*, state: Path, spec: Path | None, envs: Path | None, rate: float, keep: bool) -> int:
-    """Run the whole loop on this machine: train, serve, drift, retrain, roll out, refuse, roll back.
+    """Run the whole loop on this machine: train, serve, drift, retrain, roll out, refuse, roll
+    back.
 
-    Needs neither Docker nor Kubernetes. Exit code 0 when every claim of the summary held, else 1.
+    Needs neither Docker nor Kubernetes. Exit code 0 when every claim of the summary held, else
+    1.
     """
     place = State.at(state)
     empty_folder(place)

@@ -23,7 +23,8 @@ Examples:
 @click.option("--all", "everything", is_flag=True, help="Also print what is in order.")
 @options.output
 def command(*, kubeconfig: Path | None, context: str | None, everything: bool, output: str) -> None:
-    """Diagnose a cluster, with a fix for each problem. Reads only; works on a partly installed cluster.
+    """Diagnose a cluster, with a fix for each problem. Reads only; works on a partly installed
+    cluster.
 
     Exit code 1 when something is wrong.
     """

@@ -28,8 +28,9 @@ Examples:
 def command(*, state: Path, output: str) -> None:
     """Print addresses and keys of the local platform as environment variables.
 
-    AWS_ENDPOINT_URL, AWS_DEFAULT_REGION and the keys are read by every S3 client. DRIFTLOOP_GATEWAY is the address for
-    predictions, DRIFTLOOP_GIT_URL the cluster repository. The keys are valid for this state folder only.
+    AWS_ENDPOINT_URL, AWS_DEFAULT_REGION and the keys are read by every S3 client.
+    DRIFTLOOP_GATEWAY is the address for predictions, DRIFTLOOP_GIT_URL the cluster repository.
+    The keys are valid for this state folder only.
     """
     variables = read_environment(State.at(state))
     if output == "json":

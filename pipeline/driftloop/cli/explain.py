@@ -19,7 +19,8 @@ Examples:
 @click.argument("code", required=False)
 @options.output
 def command(*, code: str | None, output: str) -> None:
-    """Explain finding CODE: the rule, why it fails at run time, and the fix. Without CODE, list all codes."""
+    """Explain finding CODE: the rule, why it fails at run time, and the fix. Without CODE, list
+    all codes."""
     rules = RULES if code is None else (find_rule(code),)
     if output == "json":
         documents = [_to_json(rule) for rule in rules]

@@ -95,7 +95,8 @@ def _folded(title: str, body: str) -> str:
 
 
 def _code(text: str) -> str:
-    """Format as code: backticks inside need longer ones around, and a bar would end a cell of a table."""
+    """Format as code: backticks inside need longer ones around, and a bar would end a cell of a
+    table."""
     if not text:
         return ""
     fence = "`" * (1 + max((len(run) for run in _ticks(text)), default=0))

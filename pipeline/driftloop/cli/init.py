@@ -31,7 +31,8 @@ Examples:
     "--name", help="Name of the pipeline.  [default: the folder's name for `blank`, else the template's pipeline]"
 )
 def command(*, folder: Path, template: str, name: str | None) -> None:
-    """Write a model project into FOLDER: a spec, a trainer and a server. Existing files are never overwritten."""
+    """Write a model project into FOLDER: a spec, a trainer and a server. Existing files are
+    never overwritten."""
     starter = STARTERS[template]
     for file in write_project(starter, folder, choose_name(starter, folder, name)):
         click.echo(file)

@@ -11,7 +11,8 @@ from driftloop.errors import PipelineError
 
 
 class LazyGroup(click.Group):
-    """A group; `lazy` maps a name to (module, one-line help), and `command` in the module is the click command."""
+    """A group; `lazy` maps a name to (module, one-line help), and `command` in the module is the
+    click command."""
 
     def __init__(self, *args: Any, lazy: Mapping[str, tuple[str, str]], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -41,7 +42,8 @@ class LazyGroup(click.Group):
 
 
 def run(group: click.Group) -> None:
-    """Run a group as a program and exit: 0, 1 (an error the user can fix) or 2 (usage); errors go to stderr."""
+    """Run a group as a program and exit: 0, 1 (an error the user can fix) or 2 (usage); errors
+    go to stderr."""
     try:
         code = group.main(standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)

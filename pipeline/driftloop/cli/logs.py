@@ -27,10 +27,11 @@ Examples:
     "-n", "--lines", type=click.IntRange(0), default=200, show_default=True, help="Number of last lines to print."
 )
 def command(*, name: str, state: Path, follow: bool, lines: int) -> None:
-    """Print the log of one part (NAME as `driftloop status` prints it, or a step of a run), or the timeline.
+    """Print the log of one part (NAME as `driftloop status` prints it, or a step of a run), or
+    the timeline.
 
-    The name of a run prints the logs of all its steps, one after another; the namespace of a pipeline those of its
-    pods.
+    The name of a run prints the logs of all its steps, one after another; the namespace of a
+    pipeline those of its pods.
     """
     folder = State.at(state)
     ensure_state(folder)

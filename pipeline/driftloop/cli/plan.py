@@ -54,11 +54,12 @@ def command(
     mirrors: Mapping[str, str],
     output: str,
 ) -> None:
-    """Preview what a commit of SPEC would do: settings, objects, effects on what runs. Writes nothing.
+    """Preview what a commit of SPEC would do: settings, objects, effects on what runs. Writes
+    nothing.
 
-    Without a folder or repository to compare with, everything is new. Exit code 1 when the change does something that
-    an edit of a spec seldom intends, such as leaving production without its detector, unless --allow names it. With
-    --pin, preview a commit with --pin.
+    Without a folder or repository to compare with, everything is new. Exit code 1 when the
+    change does something that an edit of a spec seldom intends, such as leaving production
+    without its detector, unless --allow names it. With --pin, preview a commit with --pin.
     """
     text = pinning.pin([spec], mirrors)[0].text if pin else files.spec_text(spec)
     name = read_name(spec)

@@ -21,10 +21,12 @@ Examples:
 @click.option("--timeout", default=300.0, show_default=True, help="Seconds to wait until each commit is applied.")
 @options.output
 def command(*, name: str, repository: str | None, branch: str, state: Path, timeout: float, output: str) -> None:
-    """Remove pipeline NAME from the cluster repository: triggers, event bus, Flux objects, files.
+    """Remove pipeline NAME from the cluster repository: triggers, event bus, Flux objects,
+    files.
 
-    Each commit waits until the one before is applied. Where the runtime is not reachable (no `driftloop up`, no
-    DRIFTLOOP_KUBERNETES_URL), one commit is made; run the command again once Flux has applied it.
+    Each commit waits until the one before is applied. Where the runtime is not reachable (no
+    `driftloop up`, no DRIFTLOOP_KUBERNETES_URL), one commit is made; run the command again once
+    Flux has applied it.
     """
     api = find_runtime(state, os.environ)
     with target.open_repository(repository, branch, state) as opened:

@@ -47,12 +47,14 @@ def command(
 ) -> None:
     """Render each SPEC into a folder: workflows/, deployments/, monitors/ and cluster/.
 
-    Without SPEC, render every pipeline of the folder. An existing release.yaml is kept and rendered. Files without the
-    generated header are never overwritten or removed. --check renders only what it has not seen before; its cache is
-    ~/.cache/driftloop, or DRIFTLOOP_CACHE.
+    Without SPEC, render every pipeline of the folder. An existing release.yaml is kept and
+    rendered. Files without the generated header are never overwritten or removed. --check
+    renders only what it has not seen before; its cache is ~/.cache/driftloop, or
+    DRIFTLOOP_CACHE.
 
-    With --pin, the `pins` of each spec are updated first to the digests that the registries return now (logins are read
-    from Docker's config.json). Everything rendered from it then names its images by digest.
+    With --pin, the `pins` of each spec are updated first to the digests that the registries
+    return now (logins are read from Docker's config.json). Everything rendered from it then
+    names its images by digest.
     """
     if pin and check:
         raise click.UsageError("--check writes nothing, --pin writes the spec: give one of them")

@@ -18,7 +18,8 @@ Examples:
 @options.repository
 @options.output
 def command(*, name: str, repository: str | None, branch: str, state: Path, output: str) -> None:
-    """Restore the previous version of pipeline NAME; during a rollout, end it and keep production."""
+    """Restore the previous version of pipeline NAME; during a rollout, end it and keep
+    production."""
     with target.open_repository(repository, branch, state) as opened:
         moved = roll_back(opened, name)
     if is_rollback(moved):

@@ -46,4 +46,5 @@ Examples:
 )
 @click.version_option(__version__, prog_name="driftloop")
 def root() -> None:
-    """Run the loop of a model from one YAML file: traffic, drift, retraining, rollout; every step a git commit."""
+    """Run the loop of a model from one YAML file: traffic, drift, retraining, rollout; every
+    step a git commit."""

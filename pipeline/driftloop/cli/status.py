@@ -44,7 +44,8 @@ def command(
     namespaces: tuple[str, ...],
     output: str,
 ) -> None:
-    """Show what runs from a state folder, or with --cluster in a cluster. Exit code 1 when nothing runs.
+    """Show what runs from a state folder, or with --cluster in a cluster. Exit code 1 when
+    nothing runs.
 
     A cluster is only read, through its API server; what can't be read is listed as unknown.
     """

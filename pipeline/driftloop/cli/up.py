@@ -61,8 +61,8 @@ def command(
 ) -> None:
     """Run the cluster repository on this machine, without Docker or Kubernetes.
 
-    With SPEC, register its images, commit its rendered tree to the state folder's own bare repository, and run that;
-    without, run what the repository holds. Ctrl-C stops everything.
+    With SPEC, register its images, commit its rendered tree to the state folder's own bare
+    repository, and run that; without, run what the repository holds. Ctrl-C stops everything.
     """
     folder = open_state(spec, state)
     if spec is not None and (pid := folder.holder()) is not None:

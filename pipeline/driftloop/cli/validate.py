@@ -38,12 +38,12 @@ Examples:
 def command(*, paths: tuple[Path, ...], schemas: Path | None, complete: bool, output: str) -> None:
     """Validate specs and Kubernetes YAML, generated or not.
 
-    For a PATH that is a spec: the spec, its references, the folders and functions beside it that it names, and the
-    manifests it renders to. For any other file, or a folder: every object and spec in it, and the references between
-    all of them.
+    For a PATH that is a spec: the spec, its references, the folders and functions beside it that
+    it names, and the manifests it renders to. For any other file, or a folder: every object and
+    spec in it, and the references between all of them.
 
-    Every problem is listed with file, line and column. Exit code 1 when there is an error (a warning is not one), 2
-    when nothing was validated.
+    Every problem is listed with file, line and column. Exit code 1 when there is an error (a
+    warning is not one), 2 when nothing was validated.
     """
     specs, others = split_paths(paths)
     if not others and len(specs) == 1:

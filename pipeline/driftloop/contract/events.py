@@ -108,7 +108,8 @@ def event_source(namespace: str, pipeline: str, detector: str | None = None) -> 
 
 
 def verdict_id(namespace: str, pipeline: str, detector: str, release: str, window: int) -> str:
-    """Return the id of a verdict's event: the same verdict has the same id, so a repeat is recognised."""
+    """Return the id of a verdict's event: the same verdict has the same id, so a repeat is
+    recognised."""
     return str(uuid.uuid5(_NAMESPACE, f"{namespace}/{pipeline}/{detector}/{release}/{window}"))
 
 

@@ -144,7 +144,8 @@ class Names:
 
     @property
     def cache(self) -> str:
-        """ConfigMap in which Argo's controller remembers outputs by their inputs, in its namespace."""
+        """ConfigMap in which Argo's controller remembers outputs by their inputs, in its
+        namespace."""
         return f"cache.{self.namespace}.{self.pipeline}"
 
     @property

@@ -117,7 +117,8 @@ GIT_VARIABLES = tuple(setting.environment for setting in (GIT_URL, GIT_BRANCH, G
 
 
 def rclone_settings(endpoint: str, access_key: str, secret_key: str) -> dict[str, str]:
-    """Return the Secret's further keys: the credentials as Seldon's rclone initializer reads them."""
+    """Return the Secret's further keys: the credentials as Seldon's rclone initializer reads
+    them."""
     return {
         "RCLONE_CONFIG_S3_TYPE": "s3",
         "RCLONE_CONFIG_S3_PROVIDER": "Other",
@@ -129,7 +130,8 @@ def rclone_settings(endpoint: str, access_key: str, secret_key: str) -> dict[str
 
 
 def artifact_repository(host: str, *, insecure: bool, bucket: str, region: str, create_bucket: bool) -> dict[str, Any]:
-    """Return Argo's artifact repository; `host` is `host:port` without a scheme, as Argo wants it."""
+    """Return Argo's artifact repository; `host` is `host:port` without a scheme, as Argo wants
+    it."""
     created: dict[str, Any] = {"createBucketIfNotPresent": {}} if create_bucket else {}
     return {
         "s3": {

@@ -54,7 +54,8 @@ class Bucket:
 
 
 def stream_token(text: str) -> str:
-    """Return a name as one part of a stream's name; all but ASCII letters and digits becomes `_`."""
+    """Return a name as one part of a stream's name; all but ASCII letters and digits becomes
+    `_`."""
     return "".join(c if c.isascii() and c.isalnum() else "_" for c in text).upper()
 
 

@@ -1,4 +1,5 @@
-"""The running platform as a user sees it: through the `driftloop` command, git, the API, NATS and S3."""
+"""The running platform as a user sees it: through the `driftloop` command, git, the API, NATS
+and S3."""
 
 import asyncio
 import contextlib
@@ -104,7 +105,8 @@ class Platform:
     async def until(self, probe: Callable[[], Any], what: str, *, within: float, every: float = 0.3) -> Any:
         """Call `probe` until its result is true and return it.
 
-        LocalError after `within` seconds, or when the platform ends. A plain function runs in a thread and may block.
+        LocalError after `within` seconds, or when the platform ends. A plain function runs in a
+        thread and may block.
         """
         end = time.monotonic() + within
         while True:
@@ -124,7 +126,8 @@ class Platform:
             await asyncio.sleep(every)
 
     async def call(self, *args: str) -> str:
-        """Run a `driftloop` command and return its output; LocalError with its message when it fails."""
+        """Run a `driftloop` command and return its output; LocalError with its message when it
+        fails."""
         return await output([program(), *args])
 
     async def git(self, *args: str) -> str:
@@ -153,7 +156,8 @@ class Platform:
         return f"http://127.0.0.1:{self.port('gateway')}/seldon/{self.namespace}/{self.name}/api/v1.0/predictions"
 
     def store(self) -> dict[str, str]:
-        """Return address and keys of the object store, as the environment variables that S3 clients read."""
+        """Return address and keys of the object store, as the environment variables that S3
+        clients read."""
         return read_environment(self.state)
 
     def upload(self, files: Sequence[Path], uri: str) -> None:
@@ -163,7 +167,8 @@ class Platform:
             store.put_file(file, folder / file.name)
 
     def applied(self, commit: str | None = None) -> str | None:
-        """Return `commit` (default: the tip) once all three trees of the pipeline have applied it; None before."""
+        """Return `commit` (default: the tip) once all three trees of the pipeline have applied
+        it; None before."""
         commit = commit or self.head()
         api = Kubernetes.at(f"http://127.0.0.1:{self.port('api')}")
         for tree in trees.TREES:
@@ -245,7 +250,8 @@ def program() -> str:
 
 
 async def output(command: Sequence[str], *, env: Mapping[str, str] | None = None) -> str:
-    """Run a command and return its output; LocalError with the end of its messages when it fails."""
+    """Run a command and return its output; LocalError with the end of its messages when it
+    fails."""
     process = await asyncio.create_subprocess_exec(
         *command,
         stdin=subprocess.DEVNULL,

@@ -89,7 +89,8 @@ class Screen:
         self.say(what, why, commit, mark="|")
 
     def summary(self, log: str) -> bool:
-        """Print figures, claims and the log of the cluster repository; return True when every claim held."""
+        """Print figures, claims and the log of the cluster repository; return True when every
+        claim held."""
         click.secho(f"\nSummary after {self.seconds / 60:.1f} minutes", bold=True)
         width = max((len(name) for name, _ in self.figures), default=0)
         for name, value in self.figures:

@@ -45,7 +45,8 @@ async def run_demo(place: State, spec: Path, screen: Screen, *, envs: Path | Non
 
 
 def empty_folder(place: State) -> None:
-    """Remove what an earlier demo left, but for its environments; LocalError when the folder is not a demo's."""
+    """Remove what an earlier demo left, but for its environments; LocalError when the folder is
+    not a demo's."""
     if not place.root.exists() or not any(place.root.iterdir()):
         return
     if not place.exists() or not (place.root / "demo").is_dir():

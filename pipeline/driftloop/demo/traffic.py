@@ -1,4 +1,5 @@
-"""The demo's load generator: rows sent one a request at a steady rate, and a tally of the answers."""
+"""The demo's load generator: rows sent one a request at a steady rate, and a tally of the
+answers."""
 
 import asyncio
 import contextlib
@@ -75,7 +76,8 @@ class Tally:
         return self.sent / max((self.ended or time.monotonic()) - self.started, 1e-9)
 
     def quantile(self, q: float) -> float:
-        """Return the latency that this share of the answers stayed within, in seconds; NaN before the first."""
+        """Return the latency that this share of the answers stayed within, in seconds; NaN
+        before the first."""
         ordered = sorted(self.latencies)
         return ordered[min(int(q * len(ordered)), len(ordered) - 1)] if ordered else math.nan
 
@@ -89,9 +91,11 @@ class Tally:
 
 
 class Traffic:
-    """Sends rows to a prediction endpoint at `rate` requests per second while open; `turn` selects the rows.
+    """Sends rows to a prediction endpoint at `rate` requests per second while open; `turn`
+    selects the rows.
 
-    Slow answers delay nothing until `MAX_IN_FLIGHT` wait; then sending waits too, and the printed rate drops.
+    Slow answers delay nothing until `MAX_IN_FLIGHT` wait; then sending waits too, and the
+    printed rate drops.
     """
 
     def __init__(self, url: str, rows: dict[str, tuple[Row, ...]], *, rate: float, prefix: str) -> None:
@@ -119,7 +123,8 @@ class Traffic:
                 await asyncio.gather(sender, *traffic._requests, return_exceptions=True)
 
     def turn(self, kind: str, *, logged: bool = True) -> Tally:
-        """Send rows of this kind from now on and return their tally; the previous tally is closed."""
+        """Send rows of this kind from now on and return their tally; the previous tally is
+        closed."""
         if self._tally is not None:
             self._tally.ended = time.monotonic()
         self._tally = Tally(kind, logged)
@@ -167,7 +172,8 @@ class Traffic:
 
 
 async def ask(session: aiohttp.ClientSession, url: str, row: Row, *, id: str, logged: bool = True) -> int:
-    """Return the class a model gives a row; LocalError when the answer is not a prediction, aiohttp's without one."""
+    """Return the class a model gives a row; LocalError when the answer is not a prediction,
+    aiohttp's without one."""
     body = {"data": {"ndarray": [row.pixels]}}
     headers = {"Seldon-Puid": id} if logged else {"Seldon-Puid": id, "Seldon-Skip-Logging": "true"}
     async with session.post(url, json=body, headers=headers) as response:

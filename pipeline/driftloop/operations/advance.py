@@ -1,7 +1,8 @@
-"""Advance a rollout by one stage: commit it, wait until it is applied, analyze it on real traffic.
+"""Advance a rollout by one stage: commit it, wait until it is applied, analyze it on real
+traffic.
 
-The release in git holds the progress, so a step that is retried finds what it did before. When somebody else changes
-its phase or candidate, the rollout stops and leaves the release as it is.
+The release in git holds the progress, so a step that is retried finds what it did before. When
+somebody else changes its phase or candidate, the rollout stops and leaves the release as it is.
 """
 
 import json
@@ -55,7 +56,8 @@ class CandidateRollout:
     """Time of the last read of the repository, by the monotonic clock."""
 
     def step(self, to: str) -> str | None:
-        """Commit the stage and return the commit to wait for; None when the candidate is production already."""
+        """Commit the stage and return the commit to wait for; None when the candidate is
+        production already."""
         stage = parse_stage(to)
         if stage is None:
             raise StepError(f"--to is `{to}`, must be one of: shadow, promote, a percentage")
@@ -102,7 +104,8 @@ class CandidateRollout:
             raise RejectedError((error.message,)) from error
 
     def wait_until_analyzed(self, limits: Limits, deadline: float) -> None:
-        """Wait until the measured numbers pass; RejectedError when they fail, or by the deadline."""
+        """Wait until the measured numbers pass; RejectedError when they fail, or by the
+        deadline."""
         release = self._mine()
         if self._won(release):
             return
@@ -133,7 +136,8 @@ class CandidateRollout:
                 return
 
     def reject(self, error: RejectedError) -> None:
-        """Commit that production has all traffic again, unless somebody else has changed the release."""
+        """Commit that production has all traffic again, unless somebody else has changed the
+        release."""
         self._mine()
 
         def move(release: Release) -> Release:
@@ -163,7 +167,8 @@ class CandidateRollout:
         return release
 
     def _look(self) -> Release | None:
-        """Read the release every few seconds; a repository that can't be reached is read again later."""
+        """Read the release every few seconds; a repository that can't be reached is read again
+        later."""
         if time.monotonic() - self.looked < LOOK:
             return None
         self.looked = time.monotonic()
@@ -185,7 +190,8 @@ class CandidateRollout:
         return release.candidate
 
     def _last(self, moved: Moved) -> str:
-        """Return the commit of a stage that was committed before: the last that changed the release."""
+        """Return the commit of a stage that was committed before: the last that changed the
+        release."""
         tip = self.repository.tip()
         commit = self.repository.last_touching(tip, release_path(moved.release.name)) if tip else None
         if commit is None:
@@ -232,7 +238,8 @@ class AnalysisClient:
     candidate: str
 
     def ask(self, limits: Limits, since: float | None) -> tuple[Verdict | None, float | None]:
-        """Return the verdict on the traffic since then, and the service's time; without `since` only that time.
+        """Return the verdict on the traffic since then, and the service's time; without `since`
+        only that time.
 
         The verdict is None when the service does not answer: it may be restarting.
         """

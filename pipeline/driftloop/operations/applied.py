@@ -1,4 +1,5 @@
-"""Find out from Flux's Kustomizations whether a commit is applied, in a cluster or on this machine."""
+"""Find out from Flux's Kustomizations whether a commit is applied, in a cluster or on this
+machine."""
 
 import time
 from collections.abc import Callable, Iterator

@@ -18,14 +18,16 @@ GRACE = 90.0
 
 @dataclass(frozen=True)
 class StoppedPlatform:
-    """The process of `up` that was stopped (None when it did not run), and the number of left-over processes."""
+    """The process of `up` that was stopped (None when it did not run), and the number of
+    left-over processes."""
 
     pid: int | None
     leftovers: int
 
 
 def stop_platform(state: State, report: Callable[[str], None]) -> StoppedPlatform:
-    """Stop the processes of a state folder, and keep what they stored; LocalError when it is not a state folder."""
+    """Stop the processes of a state folder, and keep what they stored; LocalError when it is not
+    a state folder."""
     ensure_state(state)
     pid = state.holder()
     if pid is not None:

@@ -1,4 +1,5 @@
-"""HTTP endpoints of a pipeline that need its webhook token: their addresses, and one POST to them."""
+"""HTTP endpoints of a pipeline that need its webhook token: their addresses, and one POST to
+them."""
 
 import json
 from collections.abc import Mapping
@@ -28,7 +29,8 @@ class Endpoint:
 
 
 def read_token(environment: Mapping[str, str]) -> str:
-    """Return the token for a cluster's endpoints; LocalError when DRIFTLOOP_WEBHOOK_TOKEN is not set."""
+    """Return the token for a cluster's endpoints; LocalError when DRIFTLOOP_WEBHOOK_TOKEN is not
+    set."""
     token = environment.get("DRIFTLOOP_WEBHOOK_TOKEN", "")
     if not token:
         hint = "it is `webhook-token` in the Secret `driftloop-platform`"
@@ -37,7 +39,8 @@ def read_token(environment: Mapping[str, str]) -> str:
 
 
 def find_endpoint(state: State, name: str, *, suffix: str, port: int) -> Endpoint:
-    """Return Service `<name><suffix>` of pipeline `name`; LocalError lists the pipelines that have one."""
+    """Return Service `<name><suffix>` of pipeline `name`; LocalError lists the pipelines that
+    have one."""
     addresses = _read_json(state.addresses, state)
     hosts = [address.removesuffix(f":{port}") for address in addresses if address.endswith(f":{port}")]
     services = {host: host.split(".")[0] for host in hosts}
@@ -65,8 +68,8 @@ def post_body(
 ) -> bytes:
     """Return the body of the response; LocalError when the POST is refused or not answered.
 
-    `service` names the server in the message and `hint` says where to look. `shown` replaces the address in the message
-    when the server is not reachable.
+    `service` names the server in the message and `hint` says where to look. `shown` replaces the
+    address in the message when the server is not reachable.
     """
     request = Request(  # noqa: S310 - http by design
         url, data=body.encode(), headers={"Authorization": f"Bearer {token}", **(headers or {})}, method="POST"

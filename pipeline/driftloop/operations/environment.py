@@ -1,4 +1,5 @@
-"""Addresses and keys of the local platform, as the environment variables that other programs read."""
+"""Addresses and keys of the local platform, as the environment variables that other programs
+read."""
 
 import json
 
@@ -14,7 +15,8 @@ def ensure_state(state: State) -> None:
 
 
 def read_environment(state: State) -> dict[str, str]:
-    """Return environment variables by name; LocalError when nothing was started in the folder yet."""
+    """Return environment variables by name; LocalError when nothing was started in the folder
+    yet."""
     ensure_state(state)
     try:
         platform = json.loads(state.platform.read_text())

@@ -25,7 +25,8 @@ def spec(file: Path) -> Document:
 
 
 def tree(folder: Path, pipeline: str, cluster: str) -> dict[str, str]:
-    """Return the files of one pipeline below a folder, path -> text; files that are not UTF-8 are left out."""
+    """Return the files of one pipeline below a folder, path -> text; files that are not UTF-8
+    are left out."""
     folders = [folder / part / pipeline for part in ("workflows", "deployments", "monitors")]
     files = [file for place in folders if place.is_dir() for file in sorted(place.rglob("*")) if file.is_file()]
     flux = folder / "cluster" / cluster / "pipelines" / f"{pipeline}.yaml"
@@ -41,7 +42,8 @@ def tree(folder: Path, pipeline: str, cluster: str) -> dict[str, str]:
 
 
 def write(changes: Iterable[Change], folder: Path) -> None:
-    """Write changes below a folder. Each file is replaced whole, so a reader never sees half of it."""
+    """Write changes below a folder. Each file is replaced whole, so a reader never sees half of
+    it."""
     for change in changes:
         file = folder / change.path
         try:

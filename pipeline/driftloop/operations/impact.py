@@ -73,7 +73,8 @@ class SurpriseError(RenderError):
 
 
 def impact(old: Mapping[str, str], new: Mapping[str, str], *, pipeline: str) -> Impact:
-    """Return the impact of replacing the files `old` of a pipeline with `new`. Releases and the new spec are valid.
+    """Return the impact of replacing the files `old` of a pipeline with `new`. Releases and the
+    new spec are valid.
 
     Settings are not compared with an old spec that this version can't load.
     """
@@ -138,7 +139,8 @@ def _settings(old: Mapping[str, str], new: Mapping[str, str], pipeline: str) -> 
 
 
 def _compared(old: Any, new: Any, *, path: str) -> Iterator[Setting]:
-    """Yield every value that differs, by its dotted path; a list is one value, unless its entries have names."""
+    """Yield every value that differs, by its dotted path; a list is one value, unless its
+    entries have names."""
     if isinstance(old, dict) and isinstance(new, dict):
         for key in [*old, *(key for key in new if key not in old)]:
             yield from _compared(old.get(key), new.get(key), path=f"{path}.{key}" if path else str(key))

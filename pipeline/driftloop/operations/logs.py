@@ -16,7 +16,8 @@ POLL = 0.3
 
 
 def find_logs(state: State, name: str) -> Mapping[str, Path]:
-    """Return the log of that name, all logs in the folder of that name, or the only one whose name contains it.
+    """Return the log of that name, all logs in the folder of that name, or the only one whose
+    name contains it.
 
     LocalError lists the logs when there is none, or more than one.
     """

@@ -36,8 +36,8 @@ class Checked:
 class Schemas:
     """Schemas of an API server in a folder: JSON, one file per group and version.
 
-    Either with an `index.json` ("apps/v1/Deployment" -> file name; each file `{"roots": …, "schemas": …}`), or as the
-    server's own `/openapi/v3/apis/<group>/<version>` answers.
+    Either with an `index.json` ("apps/v1/Deployment" -> file name; each file `{"roots": …,
+    "schemas": …}`), or as the server's own `/openapi/v3/apis/<group>/<version>` answers.
     """
 
     folder: Path

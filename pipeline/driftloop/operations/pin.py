@@ -45,9 +45,11 @@ class PinnedSpec:
 def pin_specs(
     specs: Sequence[Path], mirrors: Mapping[str, str], *, docker_config: Path, report: Report
 ) -> tuple[PinnedSpec, ...]:
-    """Return the specs with the digests that the registries return now; an error in one fails all.
+    """Return the specs with the digests that the registries return now; an error in one fails
+    all.
 
-    `mirrors` maps a registry's host to the URL to ask instead; `docker_config` is Docker's config.json with the logins.
+    `mirrors` maps a registry's host to the URL to ask instead; `docker_config` is Docker's
+    config.json with the logins.
     """
     # its HTTP library takes a while to import
     from driftloop.clients.docker_config import DockerConfig

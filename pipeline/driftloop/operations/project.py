@@ -36,7 +36,8 @@ class Use:
 
 
 def check(document: Document, folder: Path) -> tuple[Problem, ...]:
-    """Return a problem for everything that is missing or does not fit in the folders beside a spec."""
+    """Return a problem for everything that is missing or does not fit in the folders beside a
+    spec."""
     spec = document.pipeline.spec
     contexts = {name: folder / image.context for name, image in spec.images.items() if image.context is not None}
     problems = [problem for name, context in contexts.items() for problem in _context(document, name, context)]
@@ -167,7 +168,8 @@ def _signature(document: Document, use: Use, node: ast.FunctionDef, file: Path) 
 
 
 def _defined(module: ast.Module) -> Iterator[tuple[str, ast.stmt | None]]:
-    """Yield the names at the top of a module; None for those whose kind only running it would tell."""
+    """Yield the names at the top of a module; None for those whose kind only running it would
+    tell."""
     for node in module.body:
         match node:
             case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():

@@ -1,7 +1,7 @@
 """Commits of one pipeline: changes of its spec, transitions of its release, its removal.
 
-Everything but `workflows/P/pipeline.yaml` and `deployments/P/release.yaml` derives from those two, so a commit starts
-from the two at the tip and renders the rest again.
+Everything but `workflows/P/pipeline.yaml` and `deployments/P/release.yaml` derives from those
+two, so a commit starts from the two at the tip and renders the rest again.
 """
 
 import re
@@ -65,7 +65,8 @@ def names(tree: Tree) -> tuple[str, ...]:
 
 
 def read(tree: Tree, name: str) -> Base:
-    """Read a pipeline from a tree; GitError when it does not exist, ReleaseError when release.yaml is invalid."""
+    """Read a pipeline from a tree; GitError when it does not exist, ReleaseError when
+    release.yaml is invalid."""
     if spec_path(name) not in tree:
         listed = ", ".join(names(tree)) or "none"
         raise GitError(
@@ -83,7 +84,8 @@ def read(tree: Tree, name: str) -> Base:
 def check(base: Base) -> None:
     """Raise StepError when a pipeline's files are not what its spec and release render to.
 
-    Weights changed by hand, in release.yaml or in the rendered files, are accepted: the next commit sets them.
+    Weights changed by hand, in release.yaml or in the rendered files, are accepted: the next
+    commit sets them.
     """
     expected = _rendered(base.spec, base.release, base.name, base.clusters)
     for path in sorted(expected.keys() | _generated(base.files)):
@@ -108,7 +110,8 @@ def commit_spec(
     subject: str | None = None,
     allow: frozenset[str] | None = None,
 ) -> Commit | None:
-    """Render a spec over the pipeline's files and commit it; the release is kept. None when nothing changes.
+    """Render a spec over the pipeline's files and commit it; the release is kept. None when
+    nothing changes.
 
     `allow` names the surprises to allow, None allows all; SurpriseError for any other.
     """
@@ -150,12 +153,13 @@ def move(
     step: Callable[[Release], Release],
     message: Callable[[Release, Release], Message],
 ) -> Moved:
-    """Commit a transition of a pipeline's release by one push; a step that returns its argument commits nothing.
+    """Commit a transition of a pipeline's release by one push; a step that returns its argument
+    commits nothing.
 
-    That is one commit, but for a promotion: its parent is a commit that ends the rollout, so that `git revert` of the
-    promotion is the release before the rollout. Both are pushed together, and Flux sees the last only.
-    `step` and `message` see the release at the tip and are called again after a lost race. StepError when the tip's
-    tree is not what it renders to.
+    That is one commit, but for a promotion: its parent is a commit that ends the rollout, so
+    that `git revert` of the promotion is the release before the rollout. Both are pushed
+    together, and Flux sees the last only. `step` and `message` see the release at the tip and
+    are called again after a lost race. StepError when the tip's tree is not what it renders to.
     """
     latest: list[Release] = []
 
@@ -202,7 +206,8 @@ def _ended(name: str, promotion: Message) -> Message:
 def interference(repository: Repository, tip: str, name: str, run: str) -> Commit | None:
     """Return the commit by which somebody else changed a run's release; None when nobody did.
 
-    The newest commit with the run's trailer holds the release as the run left it. Changed weights are no interference.
+    The newest commit with the run's trailer holds the release as the run left it. Changed
+    weights are no interference.
     """
     newest = repository.find(tip, "Driftloop-Run", run)
     if newest is None:
@@ -216,7 +221,8 @@ def interference(repository: Repository, tip: str, name: str, run: str) -> Commi
 
 @dataclass(frozen=True)
 class Stage:
-    """One commit of a removal: the files it removes, and the trees that must apply it before the next commit."""
+    """One commit of a removal: the files it removes, and the trees that must apply it before the
+    next commit."""
 
     subject: str
     gone: tuple[str, ...]
@@ -226,7 +232,8 @@ class Stage:
 
 
 def removal(name: str) -> tuple[Stage, ...]:
-    """Return the commits in the order a cluster needs: listeners, the event bus, the Flux objects, the folders."""
+    """Return the commits in the order a cluster needs: listeners, the event bus, the Flux
+    objects, the folders."""
     workflows = trees.tree_folder(trees.WORKFLOWS, name)
     return (
         Stage(
@@ -241,7 +248,8 @@ def removal(name: str) -> tuple[Stage, ...]:
 
 
 def remove_stage(repository: Repository, name: str, stage: Stage, *, cause: str = "") -> Commit | None:
-    """Commit one stage of a removal; None when it was committed before. Hand-written files stop it."""
+    """Commit one stage of a removal; None when it was committed before. Hand-written files stop
+    it."""
 
     def build(tree: Tree) -> Change | None:
         files = _files(tree, name)
@@ -261,14 +269,16 @@ def remove_stage(repository: Repository, name: str, stage: Stage, *, cause: str 
 
 
 def _kept_folders(tree: Tree, gone: list[str]) -> dict[str, str | None]:
-    """Keep the folder of a cluster without pipelines: Flux would report a missing path and prune nothing."""
+    """Keep the folder of a cluster without pipelines: Flux would report a missing path and prune
+    nothing."""
     clusters = {"/".join(path.split("/")[:2]) for path in gone if path.startswith(f"{trees.CLUSTER}/")}
     left = {path for path in tree if path not in gone}
     return {f"{c}/.gitkeep": "" for c in clusters if not any(path.startswith(f"{c}/") for path in left)}
 
 
 def matches(path: str, pattern: str) -> bool:
-    """Return True when a path matches an entry of `Stage.gone`: the path itself, `*` for one folder, or a folder."""
+    """Return True when a path matches an entry of `Stage.gone`: the path itself, `*` for one
+    folder, or a folder."""
     if pattern.endswith("/"):
         return path.startswith(pattern)
     return re.fullmatch(re.escape(pattern).replace(r"\*", "[^/]+"), path) is not None
@@ -307,7 +317,8 @@ def _rendered(
 
 @lru_cache(maxsize=16)
 def _tree(text: str, release_text: str | None, path: str, cluster: str) -> Mapping[str, str]:
-    """Render once: after a lost race with the writer of another pipeline, the tree is still the same."""
+    """Render once: after a lost race with the writer of another pipeline, the tree is still the
+    same."""
     return MappingProxyType(render.rendered(text, release_text, path=path, cluster=cluster))
 
 

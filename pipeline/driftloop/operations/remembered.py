@@ -1,4 +1,5 @@
-"""Digests of the trees that specs and releases rendered to, in the user's cache: a check renders only changes."""
+"""Digests of the trees that specs and releases rendered to, in the user's cache: a check renders
+only changes."""
 
 import hashlib
 import json
@@ -27,7 +28,8 @@ def digests(tree: Mapping[str, str]) -> Digests:
 
 
 def pipeline_of(spec_text: str) -> str | None:
-    """Return the name of the pipeline of a spec that was rendered before; None when it is not in the cache."""
+    """Return the name of the pipeline of a spec that was rendered before; None when it is not in
+    the cache."""
     name = _read(_file("pipeline", spec_text))
     return name if isinstance(name, str) else None
 
@@ -39,7 +41,8 @@ def recalled(spec_text: str, release_text: str, *, cluster: str) -> Digests | No
 
 
 def remember(spec_text: str, release_text: str, tree: Mapping[str, str], *, name: str, cluster: str) -> None:
-    """Store the digests of a pipeline's tree for the next check; a cache that can't be written is ignored."""
+    """Store the digests of a pipeline's tree for the next check; a cache that can't be written
+    is ignored."""
     _write(_file("tree", spec_text, release_text, cluster), digests(tree))
     _write(_file("pipeline", spec_text), name)
 
@@ -91,7 +94,8 @@ def _folder() -> Path:
 
 @cache
 def _code() -> str:
-    """Return the digest of what else a tree depends on: our own code, and the libraries that write it."""
+    """Return the digest of what else a tree depends on: our own code, and the libraries that
+    write it."""
     package = Path(driftloop.__file__).parent
     code = hashlib.sha256()
     for room in _ROOMS:

@@ -1,4 +1,5 @@
-"""Remove a pipeline in the order a cluster needs: each commit waits until the one before is applied."""
+"""Remove a pipeline in the order a cluster needs: each commit waits until the one before is
+applied."""
 
 import time
 from collections.abc import Callable
@@ -34,8 +35,9 @@ def remove_pipeline(
 ) -> Removal:
     """Commit the stages of a removal that are not committed yet.
 
-    Without an API only the next one is committed: nothing tells when it is applied. `timeout` is in seconds for each
-    stage. GitError when the repository has no such pipeline, StepError when a commit is not applied in time.
+    Without an API only the next one is committed: nothing tells when it is applied. `timeout` is
+    in seconds for each stage. GitError when the repository has no such pipeline, StepError when
+    a commit is not applied in time.
     """
     stages = releases.removal(name)
     _ensure_pipeline(target.repository, name, stages)

@@ -8,7 +8,8 @@ from driftloop.release.record import Release
 
 
 def promote_candidate(target: Target, name: str) -> Moved:
-    """Make the candidate of a pipeline production by one push; ReleaseError when there is no candidate."""
+    """Make the candidate of a pipeline production by one push; ReleaseError when there is no
+    candidate."""
 
     def write_message(before: Release, after: Release) -> Message:
         assert before.candidate is not None  # noqa: S101 - promotion needs one
@@ -18,7 +19,8 @@ def promote_candidate(target: Target, name: str) -> Moved:
 
 
 def roll_back(target: Target, name: str) -> Moved:
-    """Restore the previous version of a pipeline, or take the candidate out of its rollout, by one commit."""
+    """Restore the previous version of a pipeline, or take the candidate out of its rollout, by
+    one commit."""
 
     def write_message(before: Release, after: Release) -> Message:
         return _rollback_message(name, before, after, target.cause)
@@ -27,7 +29,8 @@ def roll_back(target: Target, name: str) -> Moved:
 
 
 def is_rollback(moved: Moved) -> bool:
-    """Return True when the previous version came back; False when a candidate was taken out, or nothing changed."""
+    """Return True when the previous version came back; False when a candidate was taken out, or
+    nothing changed."""
     return moved.commit is not None and moved.commit.subject.startswith("Roll ")
 
 

@@ -18,8 +18,8 @@ def seal_secrets(
 ) -> tuple[SealedSecret, ...]:
     """Seal the Secrets of a file with the controller's certificate (PEM).
 
-    Without `scope`, that of the Secret's annotations counts; `namespace` is for Secrets that name none. SealError for
-    an object that is not a Secret, or in another namespace.
+    Without `scope`, that of the Secret's annotations counts; `namespace` is for Secrets that
+    name none. SealError for an object that is not a Secret, or in another namespace.
     """
     key = sealing.certificate(certificate)
 
@@ -31,7 +31,8 @@ def seal_secrets(
 
 
 def reseal_secrets(file: TextIO, certificate: bytes, private_keys: Sequence[bytes]) -> tuple[SealedSecret, ...]:
-    """Open the SealedSecrets of a file with the old private keys (PEM) and seal them with a new certificate."""
+    """Open the SealedSecrets of a file with the old private keys (PEM) and seal them with a new
+    certificate."""
     key = sealing.certificate(certificate)
     keys = sealing.private_keys(private_keys)
     return _seal_documents(file, lambda document: sealing.reseal(_parse_sealed(document), keys, key))

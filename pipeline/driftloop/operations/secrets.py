@@ -1,4 +1,5 @@
-"""Write the platform's settings and its sealed credentials into a working copy of the cluster repository."""
+"""Write the platform's settings and its sealed credentials into a working copy of the cluster
+repository."""
 
 import secrets as random
 from collections.abc import Mapping, Sequence
@@ -31,8 +32,8 @@ def seal_platform(
 ) -> SealedPlatform:
     """Render ConfigMap and SealedSecret `driftloop-platform` for each namespace.
 
-    `certificate` is the controller's (PEM); the credentials come from `environment`. PipelineError when the object
-    store is not the platform's own and its keys are not set.
+    `certificate` is the controller's (PEM); the credentials come from `environment`.
+    PipelineError when the object store is not the platform's own and its keys are not set.
     """
     own_store = addresses.s3_endpoint == DEFAULTS.s3_endpoint
     credentials = read_credentials(environment, own_store=own_store)
@@ -49,7 +50,8 @@ def seal_platform(
 
 
 def write_platform(sealed: SealedPlatform, folder: Path, *, force: bool) -> Sequence[str]:
-    """Write the files below a folder and return their paths; PipelineError when one exists, unless `force`."""
+    """Write the files below a folder and return their paths; PipelineError when one exists,
+    unless `force`."""
     existing = next((path for path in sealed.files if (folder / path).exists()), None)
     if existing is not None and not force:
         raise PipelineError(
@@ -64,7 +66,8 @@ def write_platform(sealed: SealedPlatform, folder: Path, *, force: bool) -> Sequ
 
 
 def read_credentials(environment: Mapping[str, str], *, own_store: bool) -> Credentials:
-    """Return the credentials of the environment; those of the platform's own store are random by default."""
+    """Return the credentials of the environment; those of the platform's own store are random by
+    default."""
     access, secret = environment.get("AWS_ACCESS_KEY_ID", ""), environment.get("AWS_SECRET_ACCESS_KEY", "")
     if bool(access) != bool(secret):
         raise PipelineError("only one of AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY is set")

@@ -33,7 +33,8 @@ class Starter:
         return inside if inside.is_dir() else EXAMPLES / self.name
 
     def files(self) -> Iterator[Path]:
-        """Yield its files, relative to the folder, the spec first; other specs of the project are left out."""
+        """Yield its files, relative to the folder, the spec first; other specs of the project
+        are left out."""
         yield Path(SPEC)
         for path in sorted(self.folder.rglob("*")):
             file = path.relative_to(self.folder)
@@ -55,7 +56,8 @@ STARTERS = {
 
 
 def choose_name(starter: Starter, folder: Path, name: str | None) -> str:
-    """Return the name of a new pipeline: `name`, or that of the folder for `blank`, or that of the starter.
+    """Return the name of a new pipeline: `name`, or that of the folder for `blank`, or that of
+    the starter.
 
     SpecError when it is not a valid name.
     """

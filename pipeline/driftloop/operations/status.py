@@ -1,4 +1,5 @@
-"""Read what runs: commit, releases, verdicts, runs and processes, of a state folder or of a cluster."""
+"""Read what runs: commit, releases, verdicts, runs and processes, of a state folder or of a
+cluster."""
 
 import json
 import subprocess

@@ -40,7 +40,8 @@ class DecisionState:
 
 
 def find_decision(name: str, folder: Path, url: str | None, environment: Mapping[str, str]) -> DecisionEndpoint:
-    """Return the decision service at `url` with the token of the environment, or that of the state folder."""
+    """Return the decision service at `url` with the token of the environment, or that of the
+    state folder."""
     if url:
         return DecisionEndpoint(url.rstrip("/"), endpoints.read_token(environment))
     endpoint = endpoints.find_endpoint(State.at(folder), name, suffix="-decision", port=SERVICE_PORT)

@@ -1,4 +1,5 @@
-"""The cluster repository that a person's command writes to, its author, and the runtime that follows it."""
+"""The cluster repository that a person's command writes to, its author, and the runtime that
+follows it."""
 
 import getpass
 import subprocess
@@ -31,8 +32,8 @@ class Target:
 def open_target(url: str | None, *, branch: str, folder: Path, environment: Mapping[str, str]) -> Iterator[Target]:
     """Open the repository at `url`, or that of the state folder.
 
-    The credentials are DRIFTLOOP_GIT_USERNAME and DRIFTLOOP_GIT_PASSWORD of `environment`. GitError when neither `url`
-    nor the state folder names a repository.
+    The credentials are DRIFTLOOP_GIT_USERNAME and DRIFTLOOP_GIT_PASSWORD of `environment`.
+    GitError when neither `url` nor the state folder names a repository.
     """
     state = State.at(folder)
     url = url or (state.repository_url if state.repository.exists() else None)
@@ -58,7 +59,8 @@ def open_target(url: str | None, *, branch: str, folder: Path, environment: Mapp
 
 
 def find_runtime(folder: Path, environment: Mapping[str, str]) -> Kubernetes | None:
-    """Return the API that shows what is applied: of the running `up`, or DRIFTLOOP_KUBERNETES_URL; None without."""
+    """Return the API that shows what is applied: of the running `up`, or
+    DRIFTLOOP_KUBERNETES_URL; None without."""
     state = State.at(folder)
     port = state.known_ports().get("api")
     if port is not None and state.holder() is not None:

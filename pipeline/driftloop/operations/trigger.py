@@ -1,4 +1,5 @@
-"""Request a training run through the authenticated webhook, as the decision service does, and follow it."""
+"""Request a training run through the authenticated webhook, as the decision service does, and
+follow it."""
 
 import getpass
 import json
@@ -43,7 +44,8 @@ class EndedRun:
 def find_webhook(
     name: str, folder: Path, url: str | None, namespace: str | None, environment: Mapping[str, str]
 ) -> Webhook:
-    """Return the webhook at `url` with the token of the environment, or that of the state folder."""
+    """Return the webhook at `url` with the token of the environment, or that of the state
+    folder."""
     if url:
         return Webhook(url, endpoints.read_token(environment), namespace or name)
     endpoint = endpoints.find_endpoint(State.at(folder), name, suffix="-retrain", port=WEBHOOK_PORT)

@@ -1,4 +1,5 @@
-"""Run the cluster repository on this machine: prepare the state folder, supervise, or start in the background."""
+"""Run the cluster repository on this machine: prepare the state folder, supervise, or start in
+the background."""
 
 import asyncio
 import os
@@ -28,7 +29,8 @@ Report = Callable[[str], None]
 
 
 def open_state(spec: Path | None, folder: Path | None) -> State:
-    """Return the state folder, made if need be; LocalError when there is neither a spec nor a state folder."""
+    """Return the state folder, made if need be; LocalError when there is neither a spec nor a
+    state folder."""
     state = State.at(folder or (spec.parent if spec else Path()) / ".driftloop")
     if spec is None and not state.exists():
         raise LocalError(
@@ -39,7 +41,8 @@ def open_state(spec: Path | None, folder: Path | None) -> State:
 
 
 def prepare_state(state: State, spec: Path | None, *, envs: Path | None, allow: Sequence[str], report: Report) -> None:
-    """Make the cluster repository, and register the images of what is to run; with a spec, commit it."""
+    """Make the cluster repository, and register the images of what is to run; with a spec,
+    commit it."""
     prepare.repository(state)
     if spec is None:
         prepare.register_own(state, envs=envs, say=report)
@@ -48,9 +51,11 @@ def prepare_state(state: State, spec: Path | None, *, envs: Path | None, allow: 
 
 
 def commit_project(state: State, spec: Path, *, envs: Path | None, allow: Sequence[str], report: Report) -> None:
-    """Register the images of a spec and commit its tree, in processes of their own: this one stays small.
+    """Register the images of a spec and commit its tree, in processes of their own: this one
+    stays small.
 
-    The project is validated first: building environments takes minutes. LocalError when the commit fails.
+    The project is validated first: building environments takes minutes. LocalError when the
+    commit fails.
     """
     pipeline = validate_project(spec)
     serving.check(pipeline.spec.serve)
@@ -65,7 +70,8 @@ def commit_project(state: State, spec: Path, *, envs: Path | None, allow: Sequen
 
 
 def validate_project(spec: Path) -> "Pipeline":
-    """Return the pipeline of a spec; SpecError lists all errors, those of folders and functions that it names too."""
+    """Return the pipeline of a spec; SpecError lists all errors, those of folders and functions
+    that it names too."""
     from driftloop.operations import project
     from driftloop.plan import plan
     from driftloop.spec import InvalidSpec, read
@@ -119,9 +125,11 @@ async def run_platform(state: State, options: Options, *, timeline: Timeline, re
 
 
 def start_detached(state: State, arguments: Sequence[str], write: Report) -> int:
-    """Run `driftloop` with these arguments in a session of its own, until it is up; return 0 then.
+    """Run `driftloop` with these arguments in a session of its own, until it is up; return 0
+    then.
 
-    `write` gets its output, and the exit code is returned when it ends before. LocalError when `up` runs already.
+    `write` gets its output, and the exit code is returned when it ends before. LocalError when
+    `up` runs already.
     """
     if (pid := state.holder()) is not None:
         raise LocalError(f"already running in {state.root} by process {pid}", hint="see `driftloop status`")

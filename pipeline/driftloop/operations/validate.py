@@ -97,7 +97,8 @@ def _contains_error(findings: Sequence[Finding]) -> bool:
 
 
 def _check_rendered(path: Path, document: Document) -> tuple[Finding, ...]:
-    """Return the findings in the trees of a spec: before the first release, with a shadow, with a canary."""
+    """Return the findings in the trees of a spec: before the first release, with a shadow, with
+    a canary."""
     from driftloop.render import rendered  # renders with Hera, which a wrong spec need not wait for
 
     names = document.pipeline.metadata

@@ -13,7 +13,8 @@ from driftloop.spec import model as spec
 
 @dataclass(frozen=True)
 class Result:
-    """One gate and how it went; `bound` is the number the candidate's value was held against, None without one."""
+    """One gate and how it went; `bound` is the number the candidate's value was held against,
+    None without one."""
 
     metric: str
     on: str
@@ -64,7 +65,8 @@ def parse(text: str) -> tuple[spec.Gate, ...]:
 
 
 def verdict(gates: Sequence[spec.Gate], metrics: Mapping[str, Any]) -> GateVerdict:
-    """Hold metrics.json (`candidate` and `production`, each with `all` and `recent`) against the spec's gates.
+    """Hold metrics.json (`candidate` and `production`, each with `all` and `recent`) against the
+    spec's gates.
 
     ReleaseError when a gate asks for a metric that evaluation did not return.
     """

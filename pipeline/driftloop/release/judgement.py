@@ -1,7 +1,8 @@
 """May a candidate go one step further? Numbers in, Wait | Pass | Fail out.
 
-Too little traffic is always Wait, never Pass. What has already gone so wrong that no further traffic could make up for
-it fails at once. The errors that count are those the candidate adds: what fails production too is the callers' fault.
+Too little traffic is always Wait, never Pass. What has already gone so wrong that no further
+traffic could make up for it fails at once. The errors that count are those the candidate adds:
+what fails production too is the callers' fault.
 """
 
 import math
@@ -22,9 +23,10 @@ SIGMAS = 3.0
 class Expected:
     """Expected agreement of two classifiers, from their accuracies on the same rows.
 
-    Where both are right they agree; where only one is right they don't. So with accuracies p and c the share of equal
-    answers is at least p + c - 1 and at most 1 - |p - c|. After a drift (p = 0.07, c = 0.95) that is at most 0.12: a
-    shadow that agrees more is not the model that was evaluated, or the traffic is not like those rows.
+    Where both are right they agree; where only one is right they don't. So with accuracies p and
+    c the share of equal answers is at least p + c - 1 and at most 1 - |p - c|. After a drift (p
+    = 0.07, c = 0.95) that is at most 0.12: a shadow that agrees more is not the model that was
+    evaluated, or the traffic is not like those rows.
     """
 
     production: float
@@ -36,7 +38,8 @@ class Expected:
 
     @classmethod
     def of(cls, metric: str, recent: Recent | None, production: str) -> "Expected | None":
-        """From what evaluation measured of a candidate and this production; None when it did not, or it is no share."""
+        """From what evaluation measured of a candidate and this production; None when it did
+        not, or it is no share."""
         if recent is None or recent.against != production:
             return None
         theirs, ours = recent.production.get(metric), recent.metrics.get(metric)
@@ -45,7 +48,8 @@ class Expected:
         return cls(theirs, ours, recent.rows)
 
     def exact(self) -> tuple[float, float]:
-        """Least and largest share of equal answers on the very rows the accuracies were measured on."""
+        """Least and largest share of equal answers on the very rows the accuracies were measured
+        on."""
         return max(0.0, self.production + self.candidate - 1), 1 - abs(self.production - self.candidate)
 
     def band(self, answers: int) -> tuple[float, float]:
@@ -60,7 +64,8 @@ class Expected:
 
 
 def _deviation(share: float, number: int) -> float:
-    """Standard deviation of a share that was counted so often; a share of 0 or 1 is not taken as certain."""
+    """Standard deviation of a share that was counted so often; a share of 0 or 1 is not taken as
+    certain."""
     likely = (share * number + 2) / (number + 4)
     return math.sqrt(likely * (1 - likely) / number) if number else 1.0
 
@@ -72,11 +77,13 @@ class Limits:
     seconds: float = 0.0
     """Shortest time the step lasts."""
     requests: int | None = None
-    """Fewest requests that the candidate answers (in shadow: that both answer); None: enough to see `error_rate`."""
+    """Fewest requests that the candidate answers (in shadow: that both answer); None: enough to
+    see `error_rate`."""
     agreement: float | Expected | None = None
     """Least share of rows that both answer alike, 0 to 1, or what is expected of it."""
     auto: str | None = None
-    """The accuracy from which `expecting` works out what is expected; None when `agreement` is given."""
+    """The accuracy from which `expecting` works out what is expected; None when `agreement` is
+    given."""
     error_rate: float | None = None
     """Largest share of failed requests beyond production's own, 0 to 1."""
     p99: float | None = None
@@ -91,7 +98,8 @@ class Limits:
 
     @classmethod
     def from_json(cls, value: Mapping[str, object]) -> "Limits":
-        """From the keys the spec uses (`for`, `requests`, `agreement`, `errorRate`, `p99`), times in seconds.
+        """From the keys the spec uses (`for`, `requests`, `agreement`, `errorRate`, `p99`),
+        times in seconds.
 
         With `agreement` `auto`, `accuracy` names the metric that it is worked out from.
         """
@@ -119,7 +127,8 @@ class Limits:
         return cls(**fields)
 
     def expecting(self, recent: Recent | None, production: str) -> "Limits":
-        """With what is expected of the agreement, where `auto` asks for it and it was measured against production."""
+        """With what is expected of the agreement, where `auto` asks for it and it was measured
+        against production."""
         return self if self.auto is None else replace(self, agreement=Expected.of(self.auto, recent, production))
 
 
@@ -131,7 +140,8 @@ class Answers:
     errors: int = 0
     """Answers 5xx, and requests it did not answer."""
     buckets: Mapping[float, int] = field(default_factory=dict)
-    """Answer times: upper bound in seconds -> requests at most that slow (cumulative); `inf` is all of them."""
+    """Answer times: upper bound in seconds -> requests at most that slow (cumulative); `inf` is
+    all of them."""
 
     @property
     def error_rate(self) -> float:
@@ -256,7 +266,8 @@ def judge(measured: Measured, limits: Limits) -> Verdict:
 
 
 def _agreement(measured: Measured, asked: float | Expected, needed: int) -> tuple[bool, str]:
-    """Return True if no further answers can bring the agreement where it must be, and how it stands."""
+    """Return True if no further answers can bring the agreement where it must be, and how it
+    stands."""
     answers = max(needed, measured.joined)
     # as many rows as there will be when enough requests have come
     rows = measured.rows * answers / measured.joined if measured.joined else 0.0
@@ -277,7 +288,8 @@ _WRONG = "the shadow may serve the wrong model, or the traffic is not like those
 
 
 def quantile(share: float, buckets: Mapping[float, int]) -> float | None:
-    """A quantile from cumulative buckets, linear inside a bucket as Prometheus does it; None without requests."""
+    """A quantile from cumulative buckets, linear inside a bucket as Prometheus does it; None
+    without requests."""
     bounds: Sequence[float] = sorted(buckets)
     if not bounds or buckets[bounds[-1]] <= 0:
         return None

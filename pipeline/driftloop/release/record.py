@@ -1,13 +1,15 @@
-"""release.yaml: which versions of a model exist in which role, the traffic weights and the phase.
+"""release.yaml: which versions of a model exist in which role, the traffic weights and the
+phase.
 
-The only state automation writes. A move is a pure function from one Release to the next, so `git revert` of its commit
-is its undo, and no move depends on anything that is not in the file.
+The only state automation writes. A move is a pure function from one Release to the next, so `git
+revert` of its commit is its undo, and no move depends on anything that is not in the file.
 
     empty -first-> stable -shadow-> shadow -canary-> canary (again and again) -promote-> stable
                      ^                |                 |
                      +-----reject-----+-----reject------+        stable -rollback-> stable
 
-A promotion is two commits in one push (`stages`), so that its undo is the release before the rollout.
+A promotion is two commits in one push (`stages`), so that its undo is the release before the
+rollout.
 """
 
 import hashlib
@@ -35,7 +37,8 @@ class _Frozen(BaseModel):
 
 
 class Recent(_Frozen):
-    """Metrics of a version, and of production at its time, on held-out rows that production had not seen."""
+    """Metrics of a version, and of production at its time, on held-out rows that production had
+    not seen."""
 
     against: ReleaseId
     """The production it was compared with."""
@@ -69,7 +72,8 @@ class Version(_Frozen):
 
 
 class Release(_Frozen):
-    """Content of release.yaml. Build it with `empty`, `load` or a move; weights are percent and sum to 100."""
+    """Content of release.yaml. Build it with `empty`, `load` or a move; weights are percent and
+    sum to 100."""
 
     name: Name
     namespace: Name
@@ -180,7 +184,8 @@ def reject(release: Release) -> Release:
 def rollback(release: Release) -> Release:
     """stable -> stable: the previous version is production again.
 
-    What it replaces is in git's history, not in `previous`: a second rollback must not bring the bad model back.
+    What it replaces is in git's history, not in `previous`: a second rollback must not bring the
+    bad model back.
     """
     _needs(release, "rollback", "stable")
     if release.previous is None:
@@ -193,10 +198,12 @@ def rollback(release: Release) -> Release:
 
 
 def stages(before: Release, after: Release) -> tuple[Release, ...]:
-    """The releases that a move from one to the other goes through, one commit each; none when nothing moves.
+    """The releases that a move from one to the other goes through, one commit each; none when
+    nothing moves.
 
-    A promotion goes through the release as it was before the rollout began, so that taking back its last commit
-    takes back the rollout, not only its last step. Everything else is one commit.
+    A promotion goes through the release as it was before the rollout began, so that taking back
+    its last commit takes back the rollout, not only its last step. Everything else is one
+    commit.
     """
     if after == before:
         return ()
@@ -255,7 +262,8 @@ class _Document(_Frozen):
 
 
 def load(text: str, *, path: str = "release.yaml") -> Release:
-    """A release from the text of its file; ReleaseError says `path:line: what is wrong`, all findings at once."""
+    """A release from the text of its file; ReleaseError says `path:line: what is wrong`, all
+    findings at once."""
     if len(text) > MAX_BYTES:
         raise ReleaseError(f"{path}: {len(text)} bytes, at most {MAX_BYTES} are read", hint=_HAND)
     try:
@@ -302,7 +310,8 @@ _HAND = "correct the file, or `git revert` the commit that changed it; only `wei
 
 
 class _Dumper(yaml.SafeDumper):
-    """Importing Hera changes SafeDumper's strings for the whole process; this one keeps PyYAML's own."""
+    """Importing Hera changes SafeDumper's strings for the whole process; this one keeps PyYAML's
+    own."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
@@ -318,7 +327,8 @@ def _said(found: Any) -> str:
 
 
 def _plain(node: yaml.Node | None, path: str) -> None:
-    """Refuse what lets a file mean something else than it shows: aliases (shared nodes) and repeated keys."""
+    """Refuse what lets a file mean something else than it shows: aliases (shared nodes) and
+    repeated keys."""
     seen: set[int] = set()
     stack = [node] if node is not None else []
     while stack:

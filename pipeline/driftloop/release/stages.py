@@ -1,4 +1,5 @@
-"""Stages of a rollout, in the order in which a candidate passes them: shadow, canary (several times), promotion."""
+"""Stages of a rollout, in the order in which a candidate passes them: shadow, canary (several
+times), promotion."""
 
 from dataclasses import dataclass
 from typing import assert_never

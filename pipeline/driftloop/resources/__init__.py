@@ -1,4 +1,5 @@
-"""(Plan, Release) -> Manifests: which object goes to which file, in the order in which a reader meets them."""
+"""(Plan, Release) -> Manifests: which object goes to which file, in the order in which a reader
+meets them."""
 
 from collections.abc import Callable, Mapping
 
@@ -29,7 +30,7 @@ def manifests(plan: Plan, release: Release) -> tuple[Manifest, ...]:
 def flux_kustomizations(plan: Plan, release: Release) -> tuple[Manifest, ...]:
     """cluster/<cluster>/pipelines/P.yaml: one file, three objects."""
     path = trees.flux_path(plan.cluster, plan.names.pipeline)
-    return tuple(Manifest(path, found(plan)) for found in (flux.workflows, flux.deployments, flux.monitors))
+    return tuple(Manifest(path, build(plan)) for build in (flux.workflows, flux.deployments, flux.monitors))
 
 
 def workflow_access(plan: Plan, release: Release) -> tuple[Manifest, ...]:
@@ -52,13 +53,13 @@ def workflow_access(plan: Plan, release: Release) -> tuple[Manifest, ...]:
 
 
 def network_policies(plan: Plan, release: Release) -> tuple[Manifest, ...]:
-    """Who may talk to whom."""
-    found = network.policies(plan)
-    return _files(plan, trees.WORKFLOWS, {f"{role}.networkpolicy": policy for role, policy in found.items()})
+    """Return the NetworkPolicies."""
+    policies = network.policies(plan)
+    return _files(plan, trees.WORKFLOWS, {f"{role}.networkpolicy": policy for role, policy in policies.items()})
 
 
 def mesh_policies(plan: Plan, release: Release) -> tuple[Manifest, ...]:
-    """Who may call whom in the mesh, and what calls must be wrapped in; nothing without a mesh."""
+    """Return the mesh's AuthorizationPolicies and PeerAuthentications; none without a mesh."""
     if plan.mesh is None:
         return ()
     allowed = mesh.authorization_policies(plan, release)
@@ -90,7 +91,7 @@ def workflow_templates(plan: Plan, release: Release) -> tuple[Manifest, ...]:
 
 
 def webhook(plan: Plan, release: Release) -> tuple[Manifest, ...]:
-    """How a run is asked for."""
+    """Return the webhook that starts a run."""
     return _files(
         plan,
         trees.WORKFLOWS,
@@ -104,7 +105,7 @@ def webhook(plan: Plan, release: Release) -> tuple[Manifest, ...]:
 
 
 def model(plan: Plan, release: Release) -> tuple[Manifest, ...]:
-    """What serves the release, by the back end of the spec."""
+    """Return the objects that serve the release, by the back end of the spec."""
     return _files(
         plan,
         "deployments",
@@ -129,7 +130,7 @@ def events(plan: Plan, release: Release) -> tuple[Manifest, ...]:
 
 
 def decision_service(plan: Plan, release: Release) -> tuple[Manifest, ...]:
-    """Who decides to retrain, and by what."""
+    """Return the decision service and its Triggers."""
     return _files(
         plan,
         trees.MONITORS,
@@ -139,14 +140,15 @@ def decision_service(plan: Plan, release: Release) -> tuple[Manifest, ...]:
             "decision.rolebinding": access.decision_binding(plan),
             "decision.deployment": decision.deployment(plan),
             "decision.service": decision.service(plan),
-            **{f"decision-{name}.trigger": found for name, found in decision.on_alarms(plan)},
+            **{f"decision-{name}.trigger": trigger for name, trigger in decision.on_alarms(plan)},
             "decision-runs.trigger": decision.on_runs(plan),
         },
     )
 
 
 def judge_service(plan: Plan, release: Release) -> tuple[Manifest, ...]:
-    """Who measures a rollout, and by which names it finds the pods of a rollout that has several."""
+    """Return the analysis service, and the Services by which it finds the pods of a rollout that
+    has several."""
     rollout = (release.production, release.candidate) if release.candidate is not None else ()
     several = [version for version in rollout if version is not None and plan.serve.most > 1]
     return _files(
@@ -163,7 +165,8 @@ def judge_service(plan: Plan, release: Release) -> tuple[Manifest, ...]:
 
 
 def detectors(plan: Plan, release: Release) -> tuple[Manifest, ...]:
-    """Production's detectors; none before the first release, and none that were not fitted with it."""
+    """Production's detectors; none before the first release, and none that were not fitted with
+    it."""
     version = release.production
     if version is None or version.detectors is None:
         return ()
@@ -184,15 +187,15 @@ def detectors(plan: Plan, release: Release) -> tuple[Manifest, ...]:
 
 
 def watching(plan: Plan, release: Release) -> tuple[Manifest, ...]:
-    """What the spec asks to be watched by: PodMonitors of what is there, alerts, a dashboard."""
-    found: dict[str, BaseModel | None] = {}
+    """Return the monitoring objects that the spec asks for: PodMonitors, alerts, a dashboard."""
+    objects: dict[str, BaseModel | None] = {}
     if plan.observability.prometheus is not None:
-        found["services.podmonitor"] = scraping.services(plan)
-        found["model.podmonitor"] = scraping.model(plan) if release.production is not None else None
-        found["alerts.prometheusrule"] = alerts.rules(plan, release)
+        objects["services.podmonitor"] = scraping.services(plan)
+        objects["model.podmonitor"] = scraping.model(plan) if release.production is not None else None
+        objects["alerts.prometheusrule"] = alerts.rules(plan, release)
     if plan.observability.dashboard:
-        found["dashboard.configmap"] = dashboard.config_map(plan)
-    return _files(plan, trees.MONITORS, found)
+        objects["dashboard.configmap"] = dashboard.config_map(plan)
+    return _files(plan, trees.MONITORS, objects)
 
 
 OUTPUTS: tuple[Output, ...] = (
@@ -214,4 +217,4 @@ OUTPUTS: tuple[Output, ...] = (
 
 def _files(plan: Plan, tree: str, objects: Mapping[str, BaseModel | None]) -> tuple[Manifest, ...]:
     folder = trees.tree_folder(tree, plan.names.pipeline)
-    return tuple(Manifest(f"{folder}/{name}.yaml", found) for name, found in objects.items() if found is not None)
+    return tuple(Manifest(f"{folder}/{name}.yaml", content) for name, content in objects.items() if content is not None)

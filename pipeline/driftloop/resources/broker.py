@@ -1,7 +1,7 @@
 """The Broker of a pipeline's namespace, its JetStream channel, and how events are delivered.
 
-Delivery is always spelled out: without it an event whose subscriber is not listening yet is dropped, and a retry
-without a back-off crashes the dispatcher.
+Delivery is always spelled out: without it an event whose subscriber is not listening yet is
+dropped, and a retry without a back-off crashes the dispatcher.
 """
 
 from driftloop.contract.events import NAMESPACE, PIPELINE
@@ -17,12 +17,13 @@ CONFIG = f"{BROKER}-broker"
 
 RETRIES = 30
 DELAY = "PT0.5S"
-"""Half a second more each time: 4 minutes in all, 9 when each try runs into its timeout. The channel stops counting
-tries only after the last, and what it then drops is in no dead letter; duplicates are recognised for 10 minutes."""
+"""Half a second more each time: 4 minutes in all, 9 when each try runs into its timeout. The
+channel stops counting tries only after the last, and what it then drops is in no dead letter;
+duplicates are recognised for 10 minutes."""
 
 
 def broker(plan: Plan) -> knative.Broker:
-    """Where model servers and detectors post their events."""
+    """The Broker of model servers' and detectors' events."""
     return knative.Broker(
         metadata=parts.meta(
             plan.names, BROKER, COMPONENT, annotations={"eventing.knative.dev/broker.class": "MTChannelBasedBroker"}
@@ -52,7 +53,8 @@ def config(plan: Plan) -> core.ConfigMap:
 
 
 def delivery(names: Names) -> knative.Delivery:
-    """Retry with back-off, then the dead letters of the decision service. It replaces the Broker's wholesale."""
+    """Retry with back-off, then the dead letters of the decision service. It replaces the
+    Broker's wholesale."""
     return knative.Delivery(
         retry=RETRIES,
         backoff_policy="linear",

@@ -30,7 +30,7 @@ def deployment(plan: Plan) -> apps.Deployment:
 
 
 def service(plan: Plan) -> core.Service:
-    """Where alarms, ends of runs and dead letters arrive."""
+    """The Service that takes alarms, ends of runs and dead letters."""
     return parts.service(plan, plan.names.decision, COMPONENT)
 
 

@@ -1,4 +1,5 @@
-"""The detectors that watch production's traffic, each with what was fitted when production was trained."""
+"""The detectors that watch production's traffic, each with what was fitted when production was
+trained."""
 
 from driftloop.contract.events import RELEASE, inference_type
 from driftloop.contract.names import DETECTOR_FOLDER, SERVICE_PORT
@@ -40,7 +41,7 @@ def deployment(plan: Plan, monitor: Monitor, version: Version) -> apps.Deploymen
 
 
 def service(plan: Plan, monitor: Monitor) -> core.Service:
-    """Where its events arrive."""
+    """The Service that takes a detector's events."""
     return parts.service(plan, plan.names.detector(monitor.name), monitor.name)
 
 

@@ -1,4 +1,4 @@
-"""What Flux applies of a pipeline: workflows, then deployments, then monitors."""
+"""Flux Kustomizations of a pipeline: workflows, then deployments, then monitors."""
 
 from driftloop.contract import trees
 from driftloop.contract.names import FLUX_CONFIGS, FLUX_NAMESPACE, FLUX_SOURCE

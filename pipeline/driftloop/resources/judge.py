@@ -1,4 +1,5 @@
-"""The service that measures a rollout: it joins answers by request id and reads the predictors' own metrics."""
+"""The service that measures a rollout: it joins answers by request id and reads the predictors'
+own metrics."""
 
 from driftloop.contract.events import INFERENCE_RESPONSE
 from driftloop.contract.names import PREDICTOR_PORT, SERVICE_PORT
@@ -34,7 +35,8 @@ def deployment(plan: Plan) -> apps.Deployment:
 
 
 def pods(plan: Plan, version: Version) -> core.Service:
-    """The pods of a version, one address each: behind its Service their counters could not be told apart."""
+    """The pods of a version, one address each: behind its Service their counters could not be
+    told apart."""
     names = plan.names
     return core.Service(
         metadata=parts.meta(names, names.pods(version.id), COMPONENT),
@@ -47,7 +49,7 @@ def pods(plan: Plan, version: Version) -> core.Service:
 
 
 def service(plan: Plan) -> core.Service:
-    """Where answers arrive and judgements are asked for."""
+    """The Service of the analysis: it takes answers and returns measures."""
     return parts.service(plan, plan.names.judge, COMPONENT)
 
 

@@ -1,4 +1,5 @@
-"""What many objects share: labels, security contexts, environment, our services' Deployments."""
+"""Parts that many objects share: labels, security contexts, environment, our services'
+Deployments."""
 
 from typing import assert_never
 
@@ -52,7 +53,8 @@ def labels(names: Names, component: str) -> dict[str, str]:
 
 
 def scraped(plan: Plan) -> dict[str, str]:
-    """The label of pods that the pipeline's own PodMonitors scrape: the platform's leave them alone."""
+    """The label of pods that the pipeline's own PodMonitors scrape: the platform's leave them
+    alone."""
     return {SCRAPED_BY_LABEL: "pipeline"} if plan.observability.prometheus is not None else {}
 
 
@@ -90,7 +92,8 @@ def small(cpu: str, memory: str, *, limit: str | None = None) -> core.Resources:
 
 
 def fetch(name: str, image: str, uri: str, path: str, volume: str, *, digest: str | None = None) -> core.Container:
-    """An init container that copies a folder of the object store to `path`, and checks its digest when there is one."""
+    """An init container that copies a folder of the object store to `path`, and checks its
+    digest when there is one."""
     checked = ("--digest", digest) if digest is not None else ()
     return core.Container(
         name=name,
@@ -110,7 +113,8 @@ def service_account(plan: Plan, name: str, component: str, *, token: bool = Fals
 
 
 def service(plan: Plan, name: str, component: str) -> core.Service:
-    """The Service before one of our Deployments: port 80 for events, 8080 for everyone who names a port."""
+    """The Service before one of our Deployments: port 80 for events, 8080 for everyone who names
+    a port."""
     return core.Service(
         metadata=meta(plan.names, name, component),
         spec=core.ServiceSpec(
@@ -139,7 +143,8 @@ def deployment(
 ) -> apps.Deployment:
     """One replica of a service of ours, listening on 8080, ready when /healthz says so.
 
-    It is replaced, not doubled: its state is in NATS, and a second copy would only wait for the first one's lease.
+    It is replaced, not doubled: its state is in NATS, and a second copy would only wait for the
+    first one's lease.
     """
     names = ("work", *(mount.name for mount in mounts))
     volumes = tuple(core.Volume(name=volume, empty_dir=core.EmptyDir()) for volume in names)

@@ -1,4 +1,5 @@
-"""How a training run is asked for: an authenticated webhook, and the Sensor that makes a Workflow of each decision."""
+"""The start of a training run: an authenticated webhook, and the Sensor that makes a Workflow of
+each decision."""
 
 from driftloop.contract.names import CAUSE, EVENT_BUS, NATS_URL, PLATFORM, WEBHOOK_PORT
 from driftloop.contract.platform import WEBHOOK_TOKEN
@@ -16,7 +17,8 @@ _SMALL = events.ContainerTemplate(resources=parts.small("20m", "64Mi", limit="12
 
 
 def event_bus(plan: Plan) -> events.EventBus:
-    """The namespace's bus, on the platform's own NATS; streams of one replica, or a single server makes none."""
+    """The namespace's bus, on the platform's own NATS; streams of one replica, or a single
+    server makes none."""
     return events.EventBus(
         metadata=parts.meta(plan.names, EVENT_BUS, COMPONENT),
         spec=events.EventBusSpec(

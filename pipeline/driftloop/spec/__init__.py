@@ -1,4 +1,5 @@
-"""The user's spec: `load(text, path=…)` turns YAML into a frozen Pipeline, or raises with every problem."""
+"""The user's spec: `load(text, path=…)` turns YAML into a frozen Pipeline, or raises with every
+problem."""
 
 from driftloop.spec.load import Document, load, read, schema
 from driftloop.spec.model import Pipeline

@@ -58,7 +58,8 @@ def _star(field: str) -> bool:
 
 
 def _numbers(field: str, low: int, high: int, names: Mapping[str, int] | None = None) -> frozenset[int]:
-    """Return the numbers of a field: `*`, `5`, `1-5`, `*/15`, `10/20`, `mon-fri`, and lists of them."""
+    """Return the numbers of a field: `*`, `5`, `1-5`, `*/15`, `10/20`, `mon-fri`, and lists of
+    them."""
     numbers: set[int] = set()
     for part in field.split(","):
         match = _PART.fullmatch(part)

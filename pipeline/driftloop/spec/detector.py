@@ -1,4 +1,5 @@
-"""The detectors a spec can name, one model each. A new one joins the union; the type checker names what is missing."""
+"""The detectors a spec can name, one model each. A new one joins the union; the type checker
+names what is missing."""
 
 from typing import Annotated, Literal
 
@@ -17,21 +18,24 @@ class _Detector(SpecModel):
 
 
 class KolmogorovSmirnov(_Detector):
-    """Compares each feature's distribution by the two-sample Kolmogorov-Smirnov test (Bonferroni corrected)."""
+    """Compares each feature's distribution by the two-sample Kolmogorov-Smirnov test (Bonferroni
+    corrected)."""
 
     detector: Literal["ks"] = "ks"
     """The algorithm."""
 
 
 class CramerVonMises(_Detector):
-    """Compares each feature's distribution by the two-sample Cramér-von Mises test (Bonferroni corrected)."""
+    """Compares each feature's distribution by the two-sample Cramér-von Mises test (Bonferroni
+    corrected)."""
 
     detector: Literal["cvm"] = "cvm"
     """The algorithm."""
 
 
 class ChiSquared(_Detector):
-    """Compares how often each feature's categories (numbers that name something) come up, by the chi-squared test."""
+    """Compares how often each feature's categories (numbers that name something) come up, by the
+    chi-squared test."""
 
     detector: Literal["chi2"] = "chi2"
     """The algorithm."""

@@ -1,5 +1,5 @@
-"""Nodes around a released model when it answers: a tree of nodes, each one Python class. A new type of node joins
-the union; the type checker names what is missing."""
+"""Nodes around a released model when it answers: a tree of nodes, each one Python class. A new
+type of node joins the union; the type checker names what is missing."""
 
 from collections.abc import Iterator
 from typing import Annotated, Literal

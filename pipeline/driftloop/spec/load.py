@@ -1,4 +1,5 @@
-"""YAML text to Pipeline. Every problem of the file is reported at once, each with its place and what is allowed."""
+"""YAML text to Pipeline. Every problem of the file is reported at once, each with its place and
+what is allowed."""
 
 import difflib
 import json
@@ -28,7 +29,8 @@ class Document:
 
 
 def load(text: str, *, path: str) -> Pipeline:
-    """The Pipeline of a spec file. InvalidSpec (a SpecError) lists every problem as `path:line:column: …`."""
+    """The Pipeline of a spec file. InvalidSpec (a SpecError) lists every problem as
+    `path:line:column: …`."""
     return read(text, path=path).pipeline
 
 
@@ -91,7 +93,8 @@ _WHAT = {
 
 
 def _counted_wrong(detail: ErrorDetails) -> bool:
-    """pydantic counts only the entries of a list that are right: one with a wrong entry is called too short besides."""
+    """pydantic counts only the entries of a list that are right: one with a wrong entry is
+    called too short besides."""
     value = detail["input"]
     return detail["type"] == "too_short" and isinstance(value, list) and len(value) >= detail["ctx"]["min_length"]
 

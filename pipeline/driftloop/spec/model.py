@@ -1,6 +1,8 @@
-"""The spec as a user writes it. Every field but the names, the images and the functions has a default.
+"""The spec as a user writes it. Every field but the names, the images and the functions has a
+default.
 
-The reference and the JSON Schema for editors are generated from these models: each field's docstring is its text.
+The reference and the JSON Schema for editors are generated from these models: each field's
+docstring is its text.
 """
 
 import json
@@ -53,7 +55,8 @@ class Image(SpecModel):
     ref: ImageRef
     """Image reference with a tag or digest; what it names never changes."""
     context: ContextFolder | None = None
-    """Folder beside the spec with Dockerfile, requirements.txt and code; needed to run it without a cluster."""
+    """Folder beside the spec with Dockerfile, requirements.txt and code; needed to run it
+    without a cluster."""
 
 
 class DataStep(SpecModel):
@@ -93,7 +96,8 @@ class Data(SpecModel):
     heldout: Annotated[float, Field(gt=0, lt=1)] = 0.2
     """Share of rows kept from training and used to evaluate; chosen by the row's hash."""
     features: ColumnNames = "x"
-    """What detectors look at: an array (.npz), or columns separated by commas; `x`: all columns but `y`."""
+    """What detectors look at: an array (.npz), or columns separated by commas; `x`: all columns
+    but `y`."""
 
 
 class Best(SpecModel):
@@ -140,7 +144,8 @@ class Random(SpecModel):
     seed: Annotated[int, Field(ge=0)] = 0
     """The same seed draws the same trials."""
     between: dict[ParameterName, Between] = Field(default_factory=dict)
-    """Parameter to the interval its values are drawn from; those under `over` are drawn from their lists."""
+    """Parameter to the interval its values are drawn from; those under `over` are drawn from
+    their lists."""
 
 
 class Search(SpecModel):
@@ -149,7 +154,8 @@ class Search(SpecModel):
     over: dict[ParameterName, Annotated[tuple[Scalar, ...], Field(min_length=1, max_length=50)]] = Field(
         default_factory=dict
     )
-    """Parameter to the values it takes; every combination is one trial, unless `random` draws them."""
+    """Parameter to the values it takes; every combination is one trial, unless `random` draws
+    them."""
     random: Random | None = None
     """Draw trials instead of taking every combination."""
     best: Best
@@ -176,7 +182,8 @@ class Train(SpecModel):
     image: ImageName = "trainer"
     """Name of an image under spec.images."""
     run: Function
-    """`module:function`: takes the parameters and the folders `data` and `out`, writes the model, returns metrics."""
+    """`module:function`: takes the parameters and the folders `data` and `out`, writes the
+    model, returns metrics."""
     parameters: dict[ParameterName, Scalar] = Field(default_factory=dict)
     """Keyword arguments of the function."""
     search: Search | None = None
@@ -188,13 +195,16 @@ class Train(SpecModel):
     retries: Retries | None = None
     """Try a trial again when the function fails."""
     checkpoint: bool = False
-    """Give the function a folder `checkpoint` whose files a later try of the same trial finds again."""
+    """Give the function a folder `checkpoint` whose files a later try of the same trial finds
+    again."""
     cache: PositiveDuration | None = None
-    """Take an earlier trial of the same function, image, parameters and data, up to this old, instead of training."""
+    """Take an earlier trial of the same function, image, parameters and data, up to this old,
+    instead of training."""
     schedule: Cron | None = None
     """Train at these times as well (UTC): five cron fields."""
     new_data: Cron | None = None
-    """Look at these times (UTC) whether `data.uri` holds batches that no run has seen, and train when it does."""
+    """Look at these times (UTC) whether `data.uri` holds batches that no run has seen, and train
+    when it does."""
 
 
 class Gate(SpecModel):
@@ -211,7 +221,8 @@ class Gate(SpecModel):
     production_minus: Annotated[float, Field(ge=0)] | None = None
     """The candidate is at most this much below production on the same rows."""
     production_plus: Annotated[float, Field(ge=0)] | None = None
-    """The candidate is at most this much above production on the same rows (for errors and losses)."""
+    """The candidate is at most this much above production on the same rows (for errors and
+    losses)."""
 
     @model_validator(mode="after")
     def _bounded(self) -> Self:
@@ -271,9 +282,11 @@ class Shadow(SpecModel):
     requests: Annotated[int, Field(ge=1)] = 500
     """At least so many requests seen by both."""
     agreement: Literal["auto"] | Share | None = "auto"
-    """Share of rows both answer alike: a least one; `auto`: as both accuracies on recent rows allow; null: any."""
+    """Share of rows both answer alike: a least one; `auto`: as both accuracies on recent rows
+    allow; null: any."""
     accuracy: MetricName = "accuracy"
-    """Metric of the evaluation that `auto` reads: the share of right answers, 0 to 1, one answer a row."""
+    """Metric of the evaluation that `auto` reads: the share of right answers, 0 to 1, one answer
+    a row."""
 
 
 class Canary(SpecModel):
@@ -288,8 +301,8 @@ class Canary(SpecModel):
     error_rate: Share = 0.01
     """Largest share of failed requests of the candidate."""
     p99: PositiveDuration | None = None
-    """Longest time that 99 of 100 requests to the candidate take; not judged when left out. With `backend: seldon`
-    shorter than 10s, as far as its executor measures."""
+    """Longest time that 99 of 100 requests to the candidate take; not judged when left out. With
+    `backend: seldon` shorter than 10s, as far as its executor measures."""
 
     @model_validator(mode="after")
     def _rising(self) -> Self:
@@ -308,11 +321,13 @@ class Rollout(SpecModel):
     promote: Literal["auto", "manual"] = "auto"
     """After the last step: promote at once, or wait for `driftloop promote`."""
     keep_previous: bool = False
-    """Keep the replaced version's pods without traffic until the next rollout: going back to it then needs no start."""
+    """Keep the replaced version's pods without traffic until the next rollout: going back to it
+    then needs no start."""
 
 
 class Mesh(SpecModel):
-    """Istio's ambient mesh, where the cluster has it: mutual TLS, and who may call whom by service account."""
+    """Istio's ambient mesh, where the cluster has it: mutual TLS, and who may call whom by
+    service account."""
 
     mode: Literal["ambient"]
     """Without sidecars: the node's ztunnel wraps what pods send each other."""
@@ -320,7 +335,8 @@ class Mesh(SpecModel):
         "knative-eventing",
         "monitoring",
     )
-    """Namespaces of the platform that carry the mesh's label, too; what others call stays open to plain traffic."""
+    """Namespaces of the platform that carry the mesh's label, too; what others call stays open
+    to plain traffic."""
 
 
 class Spec(SpecModel):
@@ -329,7 +345,8 @@ class Spec(SpecModel):
     images: Annotated[dict[ImageName, Image], Field(min_length=1)]
     """Name to image; other fields refer to these names."""
     pins: dict[TaggedRef, ImageDigest] = Field(default_factory=dict)
-    """Reference to the digest that its tag stood for; `render --pin` asks the registries and writes this."""
+    """Reference to the digest that its tag stood for; `render --pin` asks the registries and
+    writes this."""
     gpus: Annotated[dict[ProfileName, GpuProfile], Field(max_length=20)] = Field(default_factory=dict)
     """Kinds of GPU by name; `default` is that of `gpu: 1` alone and need not be written."""
     data: Data

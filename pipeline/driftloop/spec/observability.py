@@ -51,15 +51,20 @@ class Prometheus(SpecModel):
     """PodMonitors and alert rules; the cluster needs the CRDs of the Prometheus operator."""
 
     labels: dict[LabelKey, LabelValue] = Field(default_factory=dict, max_length=20)
-    """Labels of those objects, for a Prometheus that selects them by labels: `release: kube-prometheus-stack`."""
+    """Labels of those objects, for a Prometheus that selects them by labels: `release:
+    kube-prometheus-stack`."""
     quiet: QuietTime = timedelta(hours=1)
-    """Time without a request to production after which an alert says so, 5m to 7d; null: it may be quiet for ever."""
+    """Time without a request to production after which an alert says so, 5m to 7d; null: it may
+    be quiet for ever."""
 
 
 class Observability(SpecModel):
-    """Monitoring objects of the pipeline's own; thresholds come from `rollout.canary`, `monitors` and `retrain`."""
+    """Monitoring objects of the pipeline's own; thresholds come from `rollout.canary`,
+    `monitors` and `retrain`."""
 
     prometheus: Prometheus | None = None
-    """Scrape this pipeline's pods and alert on what they say; `{}` takes all defaults, null: the platform's do."""
+    """Scrape this pipeline's pods and alert on what they say; `{}` takes all defaults, null: the
+    platform's do."""
     dashboard: bool = False
-    """A Grafana dashboard: a ConfigMap with the label that Grafana's sidecar looks for, usable on any cluster."""
+    """A Grafana dashboard: a ConfigMap with the label that Grafana's sidecar looks for, usable
+    on any cluster."""

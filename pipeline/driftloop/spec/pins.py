@@ -1,7 +1,8 @@
-"""`spec.pins` written into a spec's text: nothing else of it changes, neither a comment nor a blank.
+"""`spec.pins` written into a spec's text: nothing else of it changes, neither a comment nor a
+blank.
 
-A new block goes below `images`. What the edit made is parsed again, so a text that this can't write is refused, never
-spoilt.
+A new block goes below `images`. What the edit made is parsed again, so a text that this can't
+write is refused, never spoilt.
 """
 
 import json
@@ -18,7 +19,8 @@ WHY = "  # what each tag stood for; `driftloop render --pin` writes this block"
 
 
 def written(text: str, pins: Mapping[str, str], *, path: str) -> str:
-    """The text with these pins in place of its own; SpecError when its layout leaves no place for them."""
+    """The text with these pins in place of its own; SpecError when its layout leaves no place
+    for them."""
     before, own = _apart(text, path)
     if own == pins:
         return text
@@ -40,7 +42,8 @@ def _apart(text: str, path: str) -> tuple[Any, Any]:
 
 
 def _says(text: str, rest: Any, pins: Mapping[str, str]) -> bool:
-    """Return True if a text holds these pins and otherwise what it held before: then nothing else was touched."""
+    """Return True if a text holds these pins and otherwise what it held before: then nothing
+    else was touched."""
     try:
         return _apart(text, "") == (rest, pins)
     except SpecError:
@@ -92,7 +95,8 @@ def _value(node: yaml.Node | None, name: str) -> yaml.Node | None:
 
 
 def _end(node: yaml.Node, text: str) -> int:
-    """Index behind the last character of a value; a block's own mark lies behind the comments that follow it."""
+    """Index behind the last character of a value; a block's own mark lies behind the comments
+    that follow it."""
     if isinstance(node, yaml.CollectionNode) and not node.flow_style and node.value:
         last = node.value[-1]
         return _end(last[1] if isinstance(last, tuple) else last, text)

@@ -38,7 +38,8 @@ class GpuProfile(SpecModel):
     """Placement of pods with a GPU; the defaults are those of NVIDIA's GPU operator."""
 
     resource: ExtendedResource = "nvidia.com/gpu"
-    """The extended resource that is claimed: nvidia.com/gpu, nvidia.com/mig-1g.10gb, amd.com/gpu."""
+    """The extended resource that is claimed: nvidia.com/gpu, nvidia.com/mig-1g.10gb,
+    amd.com/gpu."""
     node_selector: Annotated[dict[LabelName, LabelValue], Field(max_length=20)] = Field(
         default_factory=lambda: {"nvidia.com/gpu.present": "true"}
     )
@@ -48,7 +49,8 @@ class GpuProfile(SpecModel):
     runtime_class: ProfileName | None = "nvidia"
     """RuntimeClass of the pods; null where the nodes' container runtime needs none."""
     shared_memory: Memory | None = "1Gi"
-    """Size of /dev/shm, which data loaders need; counts as the container's memory. null: the runtime's 64Mi."""
+    """Size of /dev/shm, which data loaders need; counts as the container's memory. null: the
+    runtime's 64Mi."""
 
 
 def _within_the_longest(wait: timedelta) -> timedelta:
@@ -61,6 +63,7 @@ class Retries(SpecModel):
     """Retries of a step that failed by itself; pods lost with their node are always tried again."""
 
     limit: Annotated[int, Field(ge=1, le=20)]
-    """So many tries after the first; not when memory ran out, nor after a timeout that no checkpoint shortens."""
+    """So many tries after the first; not when memory ran out, nor after a timeout that no
+    checkpoint shortens."""
     wait: Annotated[PositiveDuration, AfterValidator(_within_the_longest)] = timedelta(seconds=30)
     """Time before the second try; it doubles with each, up to 1h."""

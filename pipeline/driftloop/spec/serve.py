@@ -1,5 +1,5 @@
-"""Serving of the model: one class for each server that can hold it. A new one joins the union; the type
-checker names what is missing."""
+"""Serving of the model: one class for each server that can hold it. A new one joins the union;
+the type checker names what is missing."""
 
 from typing import Annotated, Literal, Self, get_args
 
@@ -67,7 +67,8 @@ class PythonServer(_Server):
 
 class _Prepackaged(_Server):
     image: ImageName | None = None
-    """Name of an image under spec.images; the one that Seldon's operator is configured with when left out."""
+    """Name of an image under spec.images; the one that Seldon's operator is configured with when
+    left out."""
 
 
 class SklearnServer(_Prepackaged):
@@ -106,7 +107,8 @@ class MlflowServer(_Prepackaged):
 
 
 class TensorflowServer(_Prepackaged):
-    """TensorFlow Serving: the trainer writes a SavedModel in a folder named by a number, such as 1."""
+    """TensorFlow Serving: the trainer writes a SavedModel in a folder named by a number, such as
+    1."""
 
     server: Literal["tensorflow"] = "tensorflow"
     """What holds the model."""
@@ -115,7 +117,8 @@ class TensorflowServer(_Prepackaged):
 
 
 class TritonServer(_Prepackaged):
-    """NVIDIA Triton: the trainer writes a model repository whose one model is named `model`, as is its folder."""
+    """NVIDIA Triton: the trainer writes a model repository whose one model is named `model`, as
+    is its folder."""
 
     server: Literal["triton"] = "triton"
     """What holds the model."""

@@ -1,7 +1,7 @@
 """YAML text to plain data that remembers where each value stands.
 
-A safe subset: one document, string keys, no repeated keys, no custom tags; size, depth and what aliases expand to are
-bounded, so a hostile file costs a bounded amount of work.
+A safe subset: one document, string keys, no repeated keys, no custom tags; size, depth and what
+aliases expand to are bounded, so a hostile file costs a bounded amount of work.
 """
 
 import re
@@ -54,7 +54,8 @@ class Source:
         return here, missing == 0
 
     def problem(self, location: Location, message: str, *, hint: str | None = None, key: bool = False) -> Problem:
-        """A problem at the deepest part of the location that exists; `key` points at the key, not at the value."""
+        """A problem at the deepest part of the location that exists; `key` points at the key,
+        not at the value."""
         mark = self.marks[self.found(location)[0]]
         line, column = (mark.key_line, mark.key_column) if key else (mark.line, mark.column)
         return Problem(self.path, line, column, message, hint)
@@ -113,7 +114,8 @@ def parse(text: str, *, path: str) -> Source:
 
 
 class _Walk:
-    """One pass over the node graph. It stops at the first value over a bound; other problems are collected."""
+    """One pass over the node graph. It stops at the first value over a bound; other problems are
+    collected."""
 
     def __init__(self, loader: _Loader, path: str) -> None:
         self.loader = loader

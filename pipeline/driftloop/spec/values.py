@@ -1,6 +1,7 @@
 """The small values a spec is written in: durations, budgets, functions, addresses, quantities.
 
-Every validator says what the value must be; the loader puts file, line, field and the value found in front.
+Every validator says what the value must be; the loader puts file, line, field and the value
+found in front.
 """
 
 import re
@@ -217,7 +218,8 @@ NamespaceName = Annotated[str, _name(63), Field(max_length=64)]
 StepName = Annotated[str, _name(40), Field(max_length=64)]
 ProfileName = Annotated[str, _name(40), Field(max_length=64)]
 NodeName = Annotated[str, _name(18), Field(max_length=64)]
-"""Short enough that the Service which Seldon's operator names after it stays within 63 characters."""
+"""Short enough that the Service which Seldon's operator names after it stays within 63
+characters."""
 ImageName = Annotated[str, _name(40), Field(max_length=64)]
 Function = Annotated[str, AfterValidator(_function), Field(max_length=200)]
 ModelClass = Annotated[str, AfterValidator(_class), Field(max_length=200)]

@@ -1,7 +1,7 @@
 """`driftloop step finish`: report the outcome of a run to the decision and as an event.
 
-Git tells more than the phase of the Workflow: a run whose version is the candidate goes on in its rollout; a run that
-succeeded without a commit was refused by the gate.
+Git tells more than the phase of the Workflow: a run whose version is the candidate goes on in
+its rollout; a run that succeeded without a commit was refused by the gate.
 """
 
 from dataclasses import dataclass
@@ -88,7 +88,8 @@ def command(*, pipeline: str, namespace: str, run: str, status: str, release: st
 
 
 def standing(settings: Settings, names: Names, run: str, status: str, *, rollout: bool) -> Ended | RollingOut:
-    """Return the progress of a run, from git first; a rollout whose workflow broke off is rejected."""
+    """Return the progress of a run, from git first; a rollout whose workflow broke off is
+    rejected."""
     id = record.release_id(run)
     repository = settings.repository()
     tip = repository.tip()

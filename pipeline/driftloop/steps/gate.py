@@ -1,4 +1,5 @@
-"""`driftloop step gate`: compare the metrics of a candidate with the gates, before it gets any traffic."""
+"""`driftloop step gate`: compare the metrics of a candidate with the gates, before it gets any
+traffic."""
 
 import json
 from pathlib import Path
@@ -23,7 +24,8 @@ Examples:
 @click.option("--metrics", required=True, type=click.Path(path_type=Path), help="Path of metrics.json, or its folder.")
 @options.out
 def command(*, gates: str, metrics: Path, out: Path) -> None:
-    """Compare the candidate's metrics with the gates; writes `passed` and verdict.json. A refusal is not a failure."""
+    """Compare the candidate's metrics with the gates; writes `passed` and verdict.json. A
+    refusal is not a failure."""
     file = metrics / METRICS_FILE if metrics.is_dir() else metrics
     verdict = rules.verdict(rules.parse(gates), _metrics(file))
     folder = out / "verdict"

@@ -1,4 +1,5 @@
-"""`driftloop step pick`: choose the best trial of a search by a metric that the training function returned."""
+"""`driftloop step pick`: choose the best trial of a search by a metric that the training
+function returned."""
 
 import json
 import math
@@ -36,7 +37,8 @@ class Entry:
               help="Direction in which the metric is better.")  # fmt: skip
 @options.out
 def command(*, trials: str, metric: str, goal: str, out: Path) -> None:
-    """Choose the best trial of a search; writes `trial`, and `home` when the trials name the runs that keep them."""
+    """Choose the best trial of a search; writes `trial`, and `home` when the trials name the
+    runs that keep them."""
     listed = entries(trials)
     if not metric and len(listed) > 1:
         raise StepError("several trials and no metric to compare them by", hint="set `search.best.metric` in the spec")

@@ -1,4 +1,5 @@
-"""`driftloop step register`: commit a trained version, as production the first time, then as shadow."""
+"""`driftloop step register`: commit a trained version, as production the first time, then as
+shadow."""
 
 import json
 from dataclasses import dataclass

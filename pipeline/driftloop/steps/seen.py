@@ -1,4 +1,5 @@
-"""The batches that runs of a pipeline have read: `snapshot` stores them, `look` compares with them."""
+"""The batches that runs of a pipeline have read: `snapshot` stores them, `look` compares with
+them."""
 
 from collections.abc import Collection
 

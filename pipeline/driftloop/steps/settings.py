@@ -19,7 +19,8 @@ from driftloop.git.repository import Credentials, Repository
 
 @dataclass(frozen=True)
 class Settings:
-    """The environment of a step; a property raises StepError that names the missing key of `driftloop-platform`."""
+    """The environment of a step; a property raises StepError that names the missing key of
+    `driftloop-platform`."""
 
     environment: Mapping[str, str]
 
@@ -68,7 +69,8 @@ class Settings:
 
 
 def _scratch(home: str | None) -> Path:
-    """Return a folder that exists as long as this process, in HOME when the file system is read-only."""
+    """Return a folder that exists as long as this process, in HOME when the file system is
+    read-only."""
     try:
         folder = Path(tempfile.mkdtemp(prefix="driftloop-git-"))
     except OSError:

@@ -75,7 +75,8 @@ def command(*, pipeline: str, run: str, uri: str, max_bytes: int, out: Path) -> 
 
 
 def recent_keys(batches: Sequence[Batch], earlier: Mapping[str, Any] | None) -> frozenset[str]:
-    """Return the keys that production was not trained on; when nothing is new, those that were new to production."""
+    """Return the keys that production was not trained on; when nothing is new, those that were
+    new to production."""
     everything = frozenset(batch.key for batch in batches)
     if earlier is None:
         return everything

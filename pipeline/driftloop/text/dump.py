@@ -1,7 +1,8 @@
-"""Plain data to YAML: the only dumper, for the files of a tree and for documents inside ConfigMaps.
+"""Plain data to YAML: the only dumper, for the files of a tree and for documents inside
+ConfigMaps.
 
-Its representers are its own: importing Hera changes how PyYAML's SafeDumper writes strings for the whole process, and a
-tree must not depend on who imported what.
+Its representers are its own: importing Hera changes how PyYAML's SafeDumper writes strings for
+the whole process, and a tree must not depend on who imported what.
 """
 
 import re

@@ -9,8 +9,8 @@ Step = str | int
 
 @dataclass(slots=True, eq=False)
 class Node:
-    """A value and its place; lines and columns count from 1. `get` never fails: what is missing is a node that is
-    false and stands where its parent does."""
+    """A value and its place; lines and columns count from 1. `get` never fails: what is missing
+    is a node that is false and stands where its parent does."""
 
     value: "dict[str, Node] | list[Node] | Scalar"
     line: int
@@ -86,7 +86,8 @@ class Node:
                 yield from item.texts()
 
     def mappings(self) -> "Iterator[tuple[str, Node]]":
-        """Every mapping in it with the key it stands under (empty for items and for itself), parents first."""
+        """Every mapping in it with the key it stands under (empty for items and for itself),
+        parents first."""
         return self._mappings("")
 
     def _mappings(self, key: str) -> "Iterator[tuple[str, Node]]":

@@ -1,7 +1,8 @@
 """YAML text to nodes, as an API server's tools read it, with bounded work.
 
-Nodes are built from libyaml's events in a loop, so no nesting can exhaust a stack, and what aliases expand to is
-counted before anything walks it. Unlike PyYAML: dates and `12:30` are text, and `1e3` is a number, as in Go.
+Nodes are built from libyaml's events in a loop, so no nesting can exhaust a stack, and what
+aliases expand to is counted before anything walks it. Unlike PyYAML: dates and `12:30` are text,
+and `1e3` is a number, as in Go.
 """
 
 import re
@@ -55,7 +56,8 @@ _WORDS: dict[str, bool | None] = {
 
 
 def read(content: str | bytes, *, line: int = 0) -> Reading:
-    """The documents of a file. `line` is added to every line, for YAML that stands inside other YAML."""
+    """The documents of a file. `line` is added to every line, for YAML that stands inside other
+    YAML."""
     try:
         return _Composer(_decoded(content), line).all()
     except _Stop as stop:
@@ -126,7 +128,8 @@ class _Composer:
         return _Stop(Problem(fault, line + self.offset, column, said))
 
     def node(self, loader: Any, event: Any) -> Node:
-        """The node that begins with an event. `open` holds the collections around it, with the key that waits."""
+        """The node that begins with an event. `open` holds the collections around it, with the
+        key that waits."""
         waiting: list[tuple[Node, list[Node], str | None]] = []
         while True:
             finished: Node | None

@@ -11,9 +11,11 @@ WORKFLOWS = "workflows"
 
 
 def namespace(plan: Plan) -> core.Namespace:
-    """The pipeline's home, under the restricted Pod Security Standard; in a mesh all of its pods take part.
+    """The pipeline's home, under the restricted Pod Security Standard; in a mesh all of its pods
+    take part.
 
-    Under a serving back end whose pods keep the baseline only, that is enforced, and the rest is warned of.
+    Under a serving back end whose pods keep the baseline only, that is enforced, and the rest is
+    warned of.
     """
     levels = {"enforce": serving_backend(plan).pod_security, "audit": "restricted", "warn": "restricted"}
     levels = {f"pod-security.kubernetes.io/{mode}": level for mode, level in levels.items()}
@@ -27,7 +29,7 @@ def namespace(plan: Plan) -> core.Namespace:
 
 
 def train_account(plan: Plan) -> core.ServiceAccount:
-    """Who workflow pods are; Argo's executor reports their results with its token."""
+    """The account of workflow pods; Argo's executor reports their results with its token."""
     return parts.service_account(plan, plan.names.train, WORKFLOWS, token=True)
 
 
@@ -72,7 +74,7 @@ def applied_binding(plan: Plan) -> rbac.RoleBinding:
 
 
 def sensor_account(plan: Plan) -> core.ServiceAccount:
-    """Who the Sensor is."""
+    """The Sensor's account."""
     return parts.service_account(plan, plan.names.sensor, "retrain", token=True)
 
 
@@ -90,7 +92,7 @@ def sensor_binding(plan: Plan) -> rbac.RoleBinding:
 
 
 def decision_account(plan: Plan) -> core.ServiceAccount:
-    """Who the decision service is."""
+    """The decision service's account."""
     return parts.service_account(plan, plan.names.decision, "decision", token=True)
 
 
@@ -108,7 +110,7 @@ def decision_binding(plan: Plan) -> rbac.RoleBinding:
 
 
 def model_account(plan: Plan) -> core.ServiceAccount:
-    """Who the model servers are; they never talk to the API server."""
+    """The model servers' account; they never talk to the API server."""
     return parts.service_account(plan, plan.names.model, "serving")
 
 

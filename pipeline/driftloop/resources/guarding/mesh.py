@@ -1,8 +1,9 @@
-"""Who may call whom in an ambient mesh, by service account: the same graph as the NetworkPolicies'.
+"""Permitted calls in an ambient mesh, by service account: the same graph as the
+NetworkPolicies'.
 
-ztunnel enforces it, at layer 4 and on the receiving side: callers and ports, no paths. A caller of a namespace that is
-not enrolled proves nothing; what it calls is open to everybody who proves nothing, and the NetworkPolicy alone says who
-of them comes through.
+ztunnel enforces it, at layer 4 and on the receiving side: callers and ports, no paths. A caller
+of a namespace that is not enrolled proves nothing; what it calls is open to everybody who proves
+nothing, and the NetworkPolicy alone says who of them comes through.
 """
 
 from collections.abc import Iterator
@@ -34,38 +35,40 @@ STRICT, PERMISSIVE = MutualTLS(mode="STRICT"), MutualTLS(mode="PERMISSIVE")
 
 
 def authorization_policies(plan: Plan, release: Release) -> dict[str, AuthorizationPolicy]:
-    """Role -> its policy, for every role that is called and has pods; the first one refuses everything."""
+    """Role -> its policy, for every role that is called and has pods; the first one refuses
+    everything."""
     names = plan.names
-    found = {"deny": AuthorizationPolicySpec()}
+    specs = {"deny": AuthorizationPolicySpec()}
     for name, labels, role in _called(plan, release):
-        found[name] = AuthorizationPolicySpec(
+        specs[name] = AuthorizationPolicySpec(
             selector=WorkloadSelector(match_labels=labels),
             action="ALLOW",
             rules=tuple(_rule(plan, door) for door in role.doors),
         )
     return {
         name: AuthorizationPolicy(metadata=parts.meta(names, f"{names.pipeline}-{name}", COMPONENT), spec=spec)
-        for name, spec in found.items()
+        for name, spec in specs.items()
     }
 
 
 def peer_authentications(plan: Plan, release: Release) -> dict[str, PeerAuthentication]:
     """Mutual TLS for every pod, but for the ports that somebody calls who has none."""
     names = plan.names
-    found = {"strict": PeerAuthenticationSpec(mtls=STRICT)}
+    specs = {"strict": PeerAuthenticationSpec(mtls=STRICT)}
     for name, labels, role in _called(plan, release):
         if ports := {str(door.port): PERMISSIVE for door in role.doors if not network.all_enrolled(plan, door)}:
-            found[name] = PeerAuthenticationSpec(
+            specs[name] = PeerAuthenticationSpec(
                 selector=WorkloadSelector(match_labels=labels), mtls=STRICT, port_level_mtls=ports
             )
     return {
         name: PeerAuthentication(metadata=parts.meta(names, f"{names.pipeline}-{name}", COMPONENT), spec=spec)
-        for name, spec in found.items()
+        for name, spec in specs.items()
     }
 
 
 def _called(plan: Plan, release: Release) -> Iterator[tuple[str, dict[str, str], network.Role]]:
-    """(name, labels, role) of what is called; detectors one by one, since Istio's selectors know no expressions."""
+    """(name, labels, role) of what is called; detectors one by one, since Istio's selectors know
+    no expressions."""
     production = release.production
     absent = {
         "model": production is None and release.candidate is None,
@@ -87,10 +90,10 @@ def _each(name: str, pods: LabelSelector) -> Iterator[tuple[str, dict[str, str]]
 
 
 def _rule(plan: Plan, door: network.Door) -> Rule:
-    known = [caller for caller in door.callers if network.enrolled(plan, caller.namespace)]
-    principals = tuple(f"{TRUST_DOMAIN}/ns/{caller.namespace}/sa/{caller.account}" for caller in known)
+    callers = [caller for caller in door.callers if network.enrolled(plan, caller.namespace)]
+    principals = tuple(f"{TRUST_DOMAIN}/ns/{caller.namespace}/sa/{caller.account}" for caller in callers)
     sources = [Source(principals=principals)] if principals else []
-    if len(known) < len(door.callers):
+    if len(callers) < len(door.callers):
         sources.append(Source(not_principals=("*",)))
     return Rule(
         from_=tuple(From(source=source) for source in sources),

@@ -1,8 +1,8 @@
-"""Who may talk to whom in a pipeline's namespace: nobody, but for what each role needs.
+"""Permitted traffic in a pipeline's namespace: none but what each role needs.
 
-All policies stand in the first tree, so that none is missing when the rest starts. Ports are the pods' own: a policy
-never sees a Service's. The platform is where `cluster/infrastructure` puts it; for other addresses `driftloop secrets
-init` writes policies of its own, and policies add up.
+All policies stand in the first tree, so that none is missing when the rest starts. Ports are the
+pods' own: a policy never sees a Service's. The platform is where `cluster/infrastructure` puts
+it; for other addresses `driftloop secrets init` writes policies of its own, and policies add up.
 """
 
 from collections.abc import Iterator
@@ -33,13 +33,15 @@ from driftloop.resources.workflows.steps import COMPONENT as STEPS
 COMPONENT = "network"
 GATEWAY_NAMESPACE = "istio-system"
 OUTSIDE = (443, 6443)
-"""The API server and git have no label a policy could select, so their ports are open to any address."""
+"""The API server and git have no label a policy could select, so their ports are open to any
+address."""
 PACKAGES = (443,)
 """Of conda's and PyPI's hosts, whose addresses change."""
 
 
 PROBES = ("169.254.7.127/32", "fd16:9254:7127:1337:ffff:ffff:ffff:ffff/128")
-"""Whom a kubelet's probes come from in an ambient mesh; without one, a node's own address, which is always let in."""
+"""Whom a kubelet's probes come from in an ambient mesh; without one, a node's own address, which
+is always let in."""
 TUNNEL = 15008
 """Where a mesh's traffic arrives, whatever port it is meant for."""
 
@@ -73,7 +75,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Role:
-    """What some pods do: who calls them, whom they call."""
+    """A role of pods: its callers and its destinations."""
 
     name: str
     pods: LabelSelector
@@ -85,24 +87,25 @@ def policies(plan: Plan) -> dict[str, NetworkPolicy]:
     """Role -> its policy; the first one shuts everything."""
     names = plan.names
     shut = NetworkPolicySpec(pod_selector=LabelSelector(), policy_types=("Ingress", "Egress"))
-    found = {"deny": shut, "dns": _opened(LabelSelector(), (), (_dns(),))}
+    policies = {"deny": shut, "dns": _opened(LabelSelector(), (), (_dns(),))}
     for role in roles(plan):
-        found[role.name] = _opened(role.pods, _ingress(plan, role), _egress(plan, role))
+        policies[role.name] = _opened(role.pods, _ingress(plan, role), _egress(plan, role))
     if plan.mesh is not None:
         probes = tuple(Peer(ip_block=IPBlock(cidr=address)) for address in PROBES)
-        found["probes"] = _opened(LabelSelector(), (Ingress(from_=probes),), ())
-    return {role: _policy(names, role, spec) for role, spec in found.items()}
+        policies["probes"] = _opened(LabelSelector(), (Ingress(from_=probes),), ())
+    return {role: _policy(names, role, spec) for role, spec in policies.items()}
 
 
 def enrolled(plan: Plan, namespace: str) -> bool:
-    """Whether pods of a namespace prove in a mesh who they are; Istio's own gateway does without a label."""
+    """Return True if pods of a namespace prove in a mesh who they are; Istio's own gateway does
+    without a label."""
     if plan.mesh is None:
         return False
     return namespace in (plan.names.namespace, GATEWAY_NAMESPACE, *plan.mesh.enrolled)
 
 
 def all_enrolled(plan: Plan, door: Door) -> bool:
-    """Whether everybody who calls proves who it is."""
+    """Return True if everybody who calls proves who it is."""
     return all(enrolled(plan, caller.namespace) for caller in door.callers)
 
 
@@ -160,7 +163,9 @@ def _roles(plan: Plan) -> Iterator[Role]:
         (nats, Call(_pods(model), (PREDICTOR_PORT,), home)),
     )
     if plan.monitors:
-        named = LabelRequirement(key=COMPONENT_LABEL, operator="In", values=tuple(one.name for one in plan.monitors))
+        named = LabelRequirement(
+            key=COMPONENT_LABEL, operator="In", values=tuple(monitor.name for monitor in plan.monitors)
+        )
         detectors = LabelSelector(match_labels={NAME_LABEL: names.pipeline}, match_expressions=(named,))
         yield Role("detectors", detectors, (Door(SERVICE_PORT, (filters, watching)),), (storage, nats, broker))
 
@@ -176,19 +181,19 @@ def _ingress(plan: Plan, role: Role) -> tuple[Ingress, ...]:
 
 
 def _egress(plan: Plan, role: Role) -> tuple[Egress, ...]:
-    found = []
+    rules = []
     for call in role.calls:
         tunnel = (TUNNEL,) if enrolled(plan, call.namespace) else ()
         ports = tuple(Port(port=port) for port in (*call.ports, *tunnel))
-        found.append(Egress(to=None if call.peer is None else (call.peer,), ports=ports))
-    return tuple(found)
+        rules.append(Egress(to=None if call.peer is None else (call.peer,), ports=ports))
+    return tuple(rules)
 
 
 def _dns() -> Egress:
     # a node's own cache has an address of the link, not a pod's
     cache = Peer(ip_block=IPBlock(cidr="169.254.20.10/32"))
-    found = (_in("kube-system", **{"k8s-app": "kube-dns"}), cache)
-    return Egress(to=found, ports=(Port(protocol="UDP", port=53), Port(port=53)))
+    resolvers = (_in("kube-system", **{"k8s-app": "kube-dns"}), cache)
+    return Egress(to=resolvers, ports=(Port(protocol="UDP", port=53), Port(port=53)))
 
 
 def _opened(pods: LabelSelector, ingress: tuple[Ingress, ...], egress: tuple[Egress, ...]) -> NetworkPolicySpec:

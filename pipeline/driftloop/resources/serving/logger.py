@@ -1,10 +1,13 @@
-"""The request logger beside a model server: an Envoy that posts every request and answer as a CloudEvent.
+"""The request logger beside a model server: an Envoy that posts every request and answer as a
+CloudEvent.
 
-It stands where Seldon's executor would and says the same things about each event. Bodies are watched as they stream by,
-so neither a slow broker nor a large body delays an answer; bodies above a bound are served, not posted, and counted as
-`envoy_cluster_upstream_cx_none_healthy` of the cluster `…/unlogged`, which has no endpoint on purpose.
+It stands where Seldon's executor would and says the same things about each event. Bodies are
+watched as they stream by, so neither a slow broker nor a large body delays an answer; bodies
+above a bound are served, not posted, and counted as `envoy_cluster_upstream_cx_none_healthy` of
+the cluster `…/unlogged`, which has no endpoint on purpose.
 
-Several of these run in one Envoy on one machine, so every name in the configuration begins with the predictor's.
+Several of these run in one Envoy on one machine, so every name in the configuration begins with
+the predictor's.
 """
 
 import json
@@ -44,7 +47,7 @@ _PATHS = {
 
 @dataclass(frozen=True)
 class Logger:
-    """What one logger says about its events, and between whom it stands."""
+    """Settings of one logger: the attributes of its events, and the two ends of its connection."""
 
     service: str
     """Service name of the predictor."""
@@ -67,7 +70,8 @@ class Logger:
 
     @property
     def name(self) -> str:
-        """Prefix of everything it names; without dots, which would break the labels of Envoy's metrics."""
+        """Prefix of everything it names; without dots, which would break the labels of Envoy's
+        metrics."""
         return f"{self.namespace}/{self.service}"
 
 
@@ -126,7 +130,7 @@ def _connections(logger: Logger) -> Config:
                     "domains": ["*"],
                     "routes": [
                         _metrics(logger),
-                        *(_renamed(logger, path, known) for path, known in _PATHS.items()),
+                        *(_renamed(logger, path, name) for path, name in _PATHS.items()),
                         {"match": {"prefix": "/"}, "route": _model(logger)},
                     ],
                 }

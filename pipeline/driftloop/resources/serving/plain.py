@@ -1,7 +1,9 @@
-"""Serving without an operator: what Seldon's operator would make of a SeldonDeployment, written out.
+"""Serving without an operator: what Seldon's operator would make of a SeldonDeployment, written
+out.
 
-One pure function, used twice: by the `plain` back end when it renders, and by the local runtime when it runs a
-SeldonDeployment. It takes one Python-wrapper node per predictor; anything else is refused by name.
+One pure function, used twice: by the `plain` back end when it renders, and by the local runtime
+when it runs a SeldonDeployment. It takes one Python-wrapper node per predictor; anything else is
+refused by name.
 """
 
 import json
@@ -37,7 +39,8 @@ from driftloop.resources.serving.servers import METRICS_PORT, MODEL_URI
 from driftloop.text.dump import text
 
 DRAIN = 10
-"""Seconds a pod that is taken away goes on taking requests, until nobody has its address any more."""
+"""Seconds a pod that is taken away goes on taking requests, until nobody has its address any
+more."""
 FINISH = 15
 """Seconds more for the requests it has taken, and for the logger to post the last answers."""
 GRACE = DRAIN + FINISH + 5
@@ -73,10 +76,10 @@ class Serving:
     def objects(self) -> tuple[Object, ...]:
         """All of them, in the order in which they are applied."""
         each = (
-            found
+            part
             for predictor in self.predictors
-            for found in (predictor.logger, predictor.deployment, predictor.autoscaler, predictor.service)
-            if found is not None
+            for part in (predictor.logger, predictor.deployment, predictor.autoscaler, predictor.service)
+            if part is not None
         )
         return (*each, self.traffic)
 
@@ -89,7 +92,8 @@ def serving(
 ) -> Serving:
     """The Deployments, Services, logger ConfigMaps and the VirtualService that serve it.
 
-    UnsupportedServing names what only the operator could do: graphs of several nodes, prepackaged servers.
+    UnsupportedServing names what only the operator could do: graphs of several nodes,
+    prepackaged servers.
     """
     spec = deployment.spec
     _supported(deployment)
@@ -100,7 +104,8 @@ def serving(
 
 
 def parse(document: dict[str, Any]) -> seldon.SeldonDeployment:
-    """A SeldonDeployment read from YAML; UnsupportedServing names the field that has no meaning here."""
+    """A SeldonDeployment read from YAML; UnsupportedServing names the field that has no meaning
+    here."""
     from pydantic import ValidationError
 
     try:
@@ -218,15 +223,15 @@ def _predictor(deployment: seldon.SeldonDeployment, predictor: seldon.Predictor,
 def _logger(
     deployment: seldon.SeldonDeployment, predictor: seldon.Predictor, name: str, namespace: str
 ) -> logger.Logger | None:
-    wanted = predictor.graph.logger
-    if wanted is None:
+    logger_spec = predictor.graph.logger
+    if logger_spec is None:
         return None
-    if wanted.mode != "all":
+    if logger_spec.mode != "all":
         raise UnsupportedServing(
-            f"SeldonDeployment {deployment.metadata.name}: predictor {predictor.name} logs only {wanted.mode}s",
+            f"SeldonDeployment {deployment.metadata.name}: predictor {predictor.name} logs only {logger_spec.mode}s",
             hint="write `mode: all`; a Trigger's filter chooses the type",
         )
-    url = urlsplit(wanted.url)
+    url = urlsplit(logger_spec.url)
     return logger.Logger(
         service=name,
         namespace=namespace,

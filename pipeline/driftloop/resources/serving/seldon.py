@@ -21,11 +21,11 @@ DIGEST = MODEL_DIGEST_ANNOTATION
 
 
 def seldon_deployment(plan: Plan, release: Release) -> seldon.SeldonDeployment | None:
-    """What serves the release; None before the first one.
+    """The SeldonDeployment of the release; None before the first one.
 
-    A predictor's pod is the same in every role, so moving from canary to production (and on to previous, if that is
-    kept) restarts nothing. The operator itself labels the pods of a shadow, and replaces them once when it is none any
-    more.
+    A predictor's pod is the same in every role, so moving from canary to production (and on to
+    previous, if that is kept) restarts nothing. The operator itself labels the pods of a shadow,
+    and replaces them once when it is none any more.
     """
     versions = served(plan, release)
     if not versions:
@@ -73,12 +73,12 @@ def _is_shadow(release: Release, version: Version) -> bool:
 
 
 def _autoscaler(plan: Plan) -> seldon.Autoscaler | None:
-    wanted = plan.serve.autoscale
-    if wanted is None:
+    autoscale = plan.serve.autoscale
+    if autoscale is None:
         return None
-    used = autoscaling.ResourceMetric(target=autoscaling.Target(average_utilization=wanted.cpu))
+    used = autoscaling.ResourceMetric(target=autoscaling.Target(average_utilization=autoscale.cpu))
     return seldon.Autoscaler(
-        min_replicas=wanted.min, max_replicas=wanted.max, metricsv2=(autoscaling.Metric(resource=used),)
+        min_replicas=autoscale.min, max_replicas=autoscale.max, metricsv2=(autoscaling.Metric(resource=used),)
     )
 
 
@@ -113,7 +113,8 @@ def _release_labels(names: Names, release: str) -> Labels:
 
 
 def _metrics_ports(plan: Plan) -> tuple[int, ...]:
-    """Ports of the model server and of each class of the graph; the executor's own is the predictor's."""
+    """Ports of the model server and of each class of the graph; the executor's own is the
+    predictor's."""
     return tuple(range(servers.METRICS_PORT, servers.METRICS_PORT + 1 + len(own(plan.serve.graph))))
 
 

@@ -1,4 +1,4 @@
-"""What holds a released model: its node in the graph, and the containers behind that node."""
+"""Servers of a released model: its node in the graph, and the containers behind that node."""
 
 from typing import Literal, assert_never
 
@@ -45,13 +45,13 @@ TFSERVING_PORT = 2001
 NodeType = Literal["MODEL", "ROUTER", "COMBINER", "TRANSFORMER", "OUTPUT_TRANSFORMER"]
 
 _IMAGES_OWN = parts.HARDENED.model_copy(update={"run_as_group": 0})
-"""Upstream's images are made for any user, but in group 0: to others MLServer's own folder is shut, and it ends there
-when it starts (its Dockerfile of 1.3.5; seen)."""
+"""Upstream's images are made for any user, but in group 0: to others MLServer's own folder is
+shut, and it ends there when it starts (its Dockerfile of 1.3.5; seen)."""
 _MODEL_URI = seldon.Parameter(name="model_uri", type="STRING", value=MODEL_URI)
 
 
 def graph(plan: Plan, version: Version) -> seldon.Node:
-    """What a request passes: the released model, or the spec's graph around it."""
+    """The graph that a request passes: the released model, or the spec's graph around it."""
     return _node(plan, version, plan.serve.graph) if plan.serve.graph is not None else _released(plan, version)
 
 
@@ -85,7 +85,8 @@ def _type(node: Own) -> NodeType:
 
 
 def _released(plan: Plan, version: Version) -> seldon.Node:
-    """The model as Seldon's graph has it. What it is asked and answers becomes events, of no other node."""
+    """The model as Seldon's graph has it. What it is asked and answers becomes events, of no
+    other node."""
     serve = plan.serve
     implementation = f"{serve.server.upper()}_SERVER" if is_prepackaged(serve) else None
     return seldon.Node(
@@ -112,7 +113,8 @@ def _parameters(plan: Plan) -> tuple[seldon.Parameter, ...] | None:
 
 
 def containers(plan: Plan) -> tuple[core.Container, ...]:
-    """All of a version's pod but the executor: the released model's, then those of the graph's classes."""
+    """All of a version's pod but the executor: the released model's, then those of the graph's
+    classes."""
     first, *rest = _model(plan)
     classes = own(plan.serve.graph)
     # The operator would count these ports on from one version to the next, and a version that is left alone would get
@@ -135,7 +137,8 @@ def _metrics(number: int) -> tuple[core.ContainerPort, ...]:
 
 
 def _model(plan: Plan) -> tuple[core.Container, ...]:
-    """What the operator can't know of it; it adds image, arguments and ports of a server that it brings along."""
+    """Return the parts of the container that the operator does not know; it adds image,
+    arguments and ports of a server that it brings along."""
     serve, image = plan.serve, plan.serve_image
     match serve:
         case PythonServer(model=model):
@@ -171,8 +174,8 @@ def _server(name: str, image: str | None) -> core.Container:
 
 
 def _loading(server: core.Container) -> core.Container:
-    """It listens when it has loaded; without a probe of its own for that time, the operator's liveness probe ends it a
-    minute and a quarter after it has started."""
+    """It listens when it has loaded; without a probe of its own for that time, the operator's
+    liveness probe ends it a minute and a quarter after it has started."""
     period = 10
     listens = core.Probe(
         # the operator's name for the port of the node
@@ -184,7 +187,8 @@ def _loading(server: core.Container) -> core.Container:
 
 
 def installs(serve: Serve) -> bool:
-    """Whether the server makes the conda environment that its model names, from the internet, whenever it starts."""
+    """Return True if the server makes the conda environment that its model names, from the
+    internet, whenever it starts."""
     match serve:
         case MlflowServer(protocol="seldon"):
             return True
@@ -197,11 +201,12 @@ def installs(serve: Serve) -> bool:
 def gpu(plan: Plan) -> GpuProfile | None:
     """The kind of GPU in a version's pod; the plan has checked that there is one kind at most."""
     asking = (plan.serve.resources, *(node.resources for node in own(plan.serve.graph)))
-    return next((found for resources in asking if (found := plan.gpu(resources)) is not None), None)
+    return next((profile for resources in asking if (profile := plan.gpu(resources)) is not None), None)
 
 
 def placed(pod: core.PodSpec, profile: GpuProfile | None) -> core.PodSpec:
-    """A pod where its GPUs are: the nodes it goes to, the taints it stands, its RuntimeClass, its /dev/shm."""
+    """A pod where its GPUs are: the nodes it goes to, the taints it stands, its RuntimeClass,
+    its /dev/shm."""
     if profile is None:
         return pod
     return pod.model_copy(

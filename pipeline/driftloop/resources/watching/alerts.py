@@ -1,7 +1,7 @@
-"""What a person should hear of a pipeline, and what to do then. Thresholds are the spec's own.
+"""Alerts of a pipeline, each with what to do. Thresholds are the spec's own.
 
-Drift that starts a run is no alert, nor is a candidate that the gate refuses: the loop does what it is for. An alert is
-raised where it stands still, or where requests fail.
+Drift that starts a run is no alert, nor is a candidate that the gate refuses: the loop does what
+it is for. An alert is raised where it stands still, or where requests fail.
 """
 
 from collections.abc import Iterator
@@ -21,7 +21,8 @@ from driftloop.retrain.decision import LIVE
 Severity = Literal["critical", "warning"]
 
 RECENT = "5m"
-"""What counts as now: shorter than the time an alert waits, so that a single failed request never raises one."""
+"""What counts as now: shorter than the time an alert waits, so that a single failed request
+never raises one."""
 PATIENCE = timedelta(minutes=10)
 """How long something must be wrong."""
 WEEK = timedelta(days=7)
@@ -31,16 +32,16 @@ WEEK = timedelta(days=7)
 def rules(plan: Plan, release: Release) -> PrometheusRule:
     """All alerts; those of production and of its detectors from the first release on."""
     version = release.production
-    found = [*_loop(plan), *_schedules(plan)]
+    groups = [*_loop(plan), *_schedules(plan)]
     if version is not None:
-        found = [*_traffic(plan, version), *found]
+        groups = [*_traffic(plan, version), *groups]
         if version.detectors is not None:
-            found += [rule for monitor in plan.monitors for rule in _detector(plan, monitor, version)]
+            groups += [rule for monitor in plan.monitors for rule in _detector(plan, monitor, version)]
     names = plan.names
     return PrometheusRule(
         metadata=scraping.meta(plan, names.pipeline),
         spec=PrometheusRuleSpec(
-            groups=(Group(name=f"{names.namespace}/{names.pipeline}", rules=tuple(found)),),
+            groups=(Group(name=f"{names.namespace}/{names.pipeline}", rules=tuple(groups)),),
         ),
     )
 
@@ -48,7 +49,7 @@ def rules(plan: Plan, release: Release) -> PrometheusRule:
 def _traffic(plan: Plan, version: Version) -> Iterator[Rule]:
     """Production's requests."""
     names, canary = plan.names, plan.rollout.canary
-    found = series.traffic(plan, version.id)
+    requests = series.traffic(plan, version.id)
     back = f"`driftloop rollback {names.pipeline}` restores the previous release by one commit."
     yield _alert(
         plan,
@@ -73,7 +74,7 @@ def _traffic(plan: Plan, version: Version) -> Iterator[Rule]:
         yield _alert(
             plan,
             "PredictorSlow",
-            f"{series.quantile(found, 0.99, RECENT)} > {canary.p99.total_seconds():g}",
+            f"{series.quantile(requests, 0.99, RECENT)} > {canary.p99.total_seconds():g}",
             PATIENCE,
             severity="warning",
             summary=f"one request in a hundred to production {version.id} takes longer than "
@@ -86,7 +87,7 @@ def _traffic(plan: Plan, version: Version) -> Iterator[Rule]:
         yield _alert(
             plan,
             "NoTraffic",
-            f"(sum(rate({found.requests}[{RECENT}])) or vector(0)) == 0",
+            f"(sum(rate({requests.requests}[{RECENT}])) or vector(0)) == 0",
             quiet,
             severity="warning",
             summary=f"production {version.id} has had no request for {series.time(quiet)}",
@@ -262,7 +263,9 @@ def _schedules(plan: Plan) -> Iterator[Rule]:
             for what in ("triggered_total", "concurrencypolicy_triggered")
         )
         # a counter that was not there before has just counted its first one
-        counted = "\n  or ".join(f"increase({one}[10m]) > 0 or ({one} unless {one} offset 10m)" for one in counters)
+        counted = "\n  or ".join(
+            f"increase({counter}[10m]) > 0 or ({counter} unless {counter} offset 10m)" for counter in counters
+        )
         yield _alert(
             plan,
             "ScheduleMissed",
@@ -278,11 +281,11 @@ def _schedules(plan: Plan) -> Iterator[Rule]:
 
 
 def _down(plan: Plan, component: str, lost: str, **labels: str) -> Rule:
-    found = series.up(plan.names, series.SERVICES, app_kubernetes_io_component=component)
+    running = series.up(plan.names, series.SERVICES, app_kubernetes_io_component=component)
     return _alert(
         plan,
         "DetectorDown" if labels else f"{component.capitalize()}Down",
-        f"absent({found} == 1)",
+        f"absent({running} == 1)",
         PATIENCE,
         severity="warning",
         summary=f"the service `{component}` does not answer: {lost}",

@@ -1,7 +1,7 @@
 """A pipeline's Grafana dashboard, in a ConfigMap that Grafana's sidecar finds by its label.
 
-It shows every release there is, so a release changes nothing in it. Dollar signs stand without braces: Flux would take
-`${…}` for one of its own variables.
+It shows every release there is, so a release changes nothing in it. Dollar signs stand without
+braces: Flux would take `${…}` for one of its own variables.
 """
 
 import hashlib
@@ -45,7 +45,8 @@ class Picture:
 
 
 def config_map(plan: Plan) -> core.ConfigMap:
-    """The dashboard as Grafana's sidecar wants it; the key is its file's name, which no other may have."""
+    """The dashboard as Grafana's sidecar wants it; the key is its file's name, which no other
+    may have."""
     names = plan.names
     meta = parts.meta(names, f"{names.pipeline}-dashboard", scraping.COMPONENT)
     text = json.dumps(dashboard(plan).dump(), indent=2, ensure_ascii=False) + "\n"
@@ -58,25 +59,25 @@ def config_map(plan: Plan) -> core.ConfigMap:
 def dashboard(plan: Plan) -> grafana.Dashboard:
     """Traffic, drift, rollout, training."""
     names = plan.names
-    known = f"{names.namespace}/{names.pipeline}"
+    uid = f"{names.namespace}/{names.pipeline}"
     rows = {"Traffic": _traffic(plan), "Drift": _drift(plan), "Rollout": _rollout(plan), "Training": _training(plan)}
     return grafana.Dashboard(
-        uid=f"driftloop-{hashlib.sha256(known.encode()).hexdigest()[:12]}",
-        title=f"driftloop: {known}",
+        uid=f"driftloop-{hashlib.sha256(uid.encode()).hexdigest()[:12]}",
+        title=f"driftloop: {uid}",
         tags=("driftloop",),
         schema_version=SCHEMA,
         refresh="30s",
         time=grafana.Span(from_="now-3h", to="now"),
         templating=grafana.Templating(list_=(grafana.Variable(name="datasource", label="Prometheus"),)),
-        panels=tuple(_laid_out({title: tuple(found) for title, found in rows.items()})),
+        panels=tuple(_laid_out({title: tuple(panels) for title, panels in rows.items()})),
     )
 
 
 def _traffic(plan: Plan) -> Iterator[Picture]:
-    found, canary = series.traffic(plan), plan.rollout.canary
-    by = f"sum by ({found.release})"
-    legend = f"{{{{{found.release}}}}}"
-    requests = f"{by} (rate({found.requests}[{RATE}]))"
+    requests_series, canary = series.traffic(plan), plan.rollout.canary
+    by = f"sum by ({requests_series.release})"
+    legend = f"{{{{{requests_series.release}}}}}"
+    requests = f"{by} (rate({requests_series.requests}[{RATE}]))"
     yield Picture(
         "Requests by release",
         "In a shadow, the candidate's are copies of production's.",
@@ -88,7 +89,7 @@ def _traffic(plan: Plan) -> Iterator[Picture]:
         "Answered with 5xx; the line is what `rollout.canary.errorRate` allows.",
         "percentunit",
         # there is no series of errors before the first one
-        (Question(f"({by} (rate({found.errors}[{RATE}])) or 0 * {requests}) / {requests}", legend),),
+        (Question(f"({by} (rate({requests_series.errors}[{RATE}])) or 0 * {requests}) / {requests}", legend),),
         limit=canary.error_rate,
     )
     yield Picture(
@@ -97,7 +98,9 @@ def _traffic(plan: Plan) -> Iterator[Picture]:
         + ("." if canary.p99 is None else "; the line is `rollout.canary.p99`."),
         "s",
         tuple(
-            Question(series.quantile(found, which, RATE, found.release), f"p{which * 100:g} {legend}")
+            Question(
+                series.quantile(requests_series, which, RATE, requests_series.release), f"p{which * 100:g} {legend}"
+            )
             for which in (0.5, 0.99)
         ),
         limit=None if canary.p99 is None else canary.p99.total_seconds(),
@@ -161,8 +164,8 @@ def _drift(plan: Plan) -> Iterator[Picture]:
 
 
 def _rollout(plan: Plan) -> Iterator[Picture]:
-    names, found = plan.names, series.traffic(plan)
-    total = f"sum(rate({found.requests}[{RATE}]))"
+    names, requests = plan.names, series.traffic(plan)
+    total = f"sum(rate({requests.requests}[{RATE}]))"
     phase = series.own(names, "driftloop_decision_phase", decision.COMPONENT)
     yield Picture(
         "Phase",
@@ -177,9 +180,9 @@ def _rollout(plan: Plan) -> Iterator[Picture]:
         "percentunit",
         (
             Question(
-                f"sum by ({found.release}) (rate({found.requests}[{RATE}])) / ignoring ({found.release}) group_left () "
-                f"{total}",
-                f"{{{{{found.release}}}}}",
+                f"sum by ({requests.release}) (rate({requests.requests}[{RATE}])) "
+                f"/ ignoring ({requests.release}) group_left () {total}",
+                f"{{{{{requests.release}}}}}",
             ),
         ),
     )

@@ -1,8 +1,8 @@
-"""What Prometheus scrapes of a pipeline that brings its own PodMonitors along.
+"""PodMonitors of a pipeline.
 
-These take pods with the label `driftloop.dev/scraped-by`, the platform's those without, so no pod is ever scraped
-twice, not even while one replaces the other; and the platform's alerts look at what the platform's PodMonitors scrape,
-so nothing is alerted on twice.
+These take pods with the label `driftloop.dev/scraped-by`, the platform's those without, so no
+pod is ever scraped twice, not even while one replaces the other; and the platform's alerts look
+at what the platform's PodMonitors scrape, so nothing is alerted on twice.
 """
 
 from driftloop.contract.names import COMPONENT_LABEL, NAME_LABEL
@@ -46,9 +46,9 @@ def model(plan: Plan) -> PodMonitor:
 
 def meta(plan: Plan, name: str) -> ObjectMeta:
     """Metadata of what the operator picks by labels, the spec's own among them."""
-    wanted = plan.observability.prometheus
+    settings = plan.observability.prometheus
     own = parts.meta(plan.names, name, COMPONENT)
-    return own.model_copy(update={"labels": {**(wanted.labels if wanted else {}), **(own.labels or {})}})
+    return own.model_copy(update={"labels": {**(settings.labels if settings else {}), **(own.labels or {})}})
 
 
 def _monitor(

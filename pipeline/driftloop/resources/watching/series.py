@@ -1,7 +1,7 @@
 """The series that a pipeline's parts show to Prometheus, as PromQL selects them.
 
-Names and labels are those of `/metrics` (our services), of Envoy and of Seldon's executor; a test reads them all from
-what really answers there.
+Names and labels are those of `/metrics` (our services), of Envoy and of Seldon's executor; a
+test reads them all from what really answers there.
 """
 
 import json
@@ -19,10 +19,10 @@ SERVICES, MODEL = "services", "model"
 
 def select(series: str, labels: Mapping[str, str], /, **more: str) -> str:
     """`name{label="value",…}`; a value of `~…` is a regular expression."""
-    found = {**labels, **more}
+    label_matchers = {**labels, **more}
     matchers = [
         f"{label}=~{json.dumps(value[1:])}" if value.startswith("~") else f"{label}={json.dumps(value)}"
-        for label, value in found.items()
+        for label, value in label_matchers.items()
     ]
     return f"{series}{{{','.join(matchers)}}}"
 
@@ -33,7 +33,8 @@ def monitor(names: Names, what: str) -> str:
 
 
 def up(names: Names, what: str, /, **more: str) -> str:
-    """1 for each target that answers, 0 for one that doesn't, nothing for a pod that is not there."""
+    """1 for each target that answers, 0 for one that doesn't, nothing for a pod that is not
+    there."""
     return select("up", {"namespace": names.namespace, "job": f"{names.namespace}/{monitor(names, what)}"}, **more)
 
 
@@ -52,7 +53,7 @@ def argo(names: Names, series: str, /, **more: str) -> str:
 
 @dataclass(frozen=True)
 class Traffic:
-    """What a serving back end says of the requests to predictors, of one release or of all."""
+    """Series of a serving back end about the requests to predictors, of one release or of all."""
 
     requests: str
     """Counter."""
@@ -86,7 +87,8 @@ def predictor_up(plan: Plan, release: str) -> str:
 
 
 def pods_up(plan: Plan) -> str:
-    """`up` of all releases' pods, whoever's PodMonitor scrapes them: their labels differ, the pods' names don't."""
+    """`up` of all releases' pods, whoever's PodMonitor scrapes them: their labels differ, the
+    pods' names don't."""
     pods = f"~{plan.names.predictor('r')}[0-9a-f]{{8}}-.+"
     container = serving_backend(plan).answering
     return select("up", {"namespace": plan.names.namespace, "container": container, "pod": pods})
@@ -94,8 +96,8 @@ def pods_up(plan: Plan) -> str:
 
 def share(plan: Plan, release: str, over: str) -> str:
     """The part of a release's requests that fails."""
-    found = traffic(plan, release)
-    return f"sum(rate({found.errors}[{over}])) / sum(rate({found.requests}[{over}]))"
+    requests = traffic(plan, release)
+    return f"sum(rate({requests.errors}[{over}])) / sum(rate({requests.requests}[{over}]))"
 
 
 def quantile(found: Traffic, which: float, over: str, *by: str) -> str:
@@ -107,8 +109,8 @@ def quantile(found: Traffic, which: float, over: str, *by: str) -> str:
 
 def time(value: timedelta) -> str:
     """A length of time as Prometheus writes it: `1d30m`."""
-    left, found = value // timedelta(milliseconds=1), ""
+    left, text = value // timedelta(milliseconds=1), ""
     for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)):
         count, left = divmod(left, size)
-        found += f"{count}{unit}" if count else ""
-    return found or "0s"
+        text += f"{count}{unit}" if count else ""
+    return text or "0s"

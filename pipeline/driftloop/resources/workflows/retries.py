@@ -16,8 +16,8 @@ _TIMELESS = '!(lastRetry.message contains "deadline")'
 _FITTING = '!(lastRetry.message contains "OOMKilled")'
 
 AWAY = f'lastRetry.status == "Error" || lastRetry.exitCode in ["137", "143"] && {_TIMELESS} && {_FITTING}'
-"""Deleted pods are errors; what a node kills on its way down is a failure by signal, as are two that come again: no
-time left, no memory left."""
+"""Deleted pods are errors; what a node kills on its way down is a failure by signal, as are two
+that come again: no time left, no memory left."""
 
 
 @dataclass(frozen=True)
@@ -35,14 +35,17 @@ class RetryRule:
 
 
 def own_retries(limit: int) -> RetryRule:
-    """Return the rule for a step of ours: after any failure `limit` times; 0: only when its pod went away."""
+    """Return the rule for a step of ours: after any failure `limit` times; 0: only when its pod
+    went away."""
     return RetryRule(limit=limit or LOST, first_wait=10, expression=None if limit else AWAY)
 
 
 def user_retries(retries: Retries | None, *, resumes: bool = False) -> RetryRule:
-    """Return the rule for a step of the user's: when its pod went away, and as the spec says when it failed by itself.
+    """Return the rule for a step of the user's: when its pod went away, and as the spec says
+    when it failed by itself.
 
-    With `resumes` a try goes on where the one before stopped, so one that ran out of time is worth another.
+    With `resumes` a try goes on where the one before stopped, so one that ran out of time is
+    worth another.
     """
     if retries is None:
         return own_retries(0)
@@ -56,7 +59,8 @@ def user_retries(retries: Retries | None, *, resumes: bool = False) -> RetryRule
 
 
 def total_seconds(limit: int, retries: Retries | None) -> int:
-    """Return the seconds that all tries of a step take that may take `limit` each, with the waits between them."""
+    """Return the seconds that all tries of a step take that may take `limit` each, with the
+    waits between them."""
     if retries is None:
         return limit
     waits = (min(_first_wait(retries) << n, _LONGEST_WAIT) for n in range(retries.limit))

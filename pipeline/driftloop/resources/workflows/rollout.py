@@ -1,4 +1,5 @@
-"""`P-release`: walks a candidate into the traffic. Each stage is a commit and then a measurement."""
+"""`P-release`: walks a candidate into the traffic. Each stage is a commit and then a
+measurement."""
 
 import json
 from dataclasses import replace

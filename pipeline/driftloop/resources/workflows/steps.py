@@ -1,7 +1,8 @@
-"""Steps of a workflow as plain data. `templates` turns them into Argo's objects, and alone knows those.
+"""Steps of a workflow as plain data. `templates` turns them into Argo's objects, and alone knows
+those.
 
-A step holds both what Argo calls a template (image, arguments, inputs, outputs) and its task in a graph (what it
-needs, when it runs, where its inputs come from).
+A step holds both what Argo calls a template (image, arguments, inputs, outputs) and its task in
+a graph (what it needs, when it runs, where its inputs come from).
 """
 
 from collections.abc import Mapping
@@ -39,7 +40,8 @@ class InputParameter:
 
 @dataclass(frozen=True)
 class InputArtifact:
-    """A file or folder that a step is given, from an output of another step or from a key of the bucket."""
+    """A file or folder that a step is given, from an output of another step or from a key of the
+    bucket."""
 
     name: str
     path: str

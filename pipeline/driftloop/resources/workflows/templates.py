@@ -1,4 +1,5 @@
-"""Steps -> Argo's objects, by Hera. The only module that imports Hera, and itself imported only to render."""
+"""Steps -> Argo's objects, by Hera. The only module that imports Hera, and itself imported only
+to render."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -85,7 +86,8 @@ def workflow_template(plan: Plan, outline: WorkflowOutline) -> BaseModel:
 
 
 def cron_workflow(plan: Plan, run: ScheduledRun) -> BaseModel:
-    """Build the CronWorkflow of a schedule: one run at a time; a missed one starts up to 5 minutes late."""
+    """Build the CronWorkflow of a schedule: one run at a time; a missed one starts up to 5
+    minutes late."""
     workflow = CronWorkflow(
         name=run.name,
         namespace=plan.names.namespace,
@@ -179,7 +181,8 @@ def _condition(when: ParameterEquals) -> str:
 
 
 def _arguments(inputs: Sequence[InputParameter | InputArtifact]) -> list[Parameter | Artifact]:
-    """Build what a task hands to its template; a template takes what has a key from the bucket itself."""
+    """Build what a task hands to its template; a template takes what has a key from the bucket
+    itself."""
     arguments: list[Parameter | Artifact] = []
     for item in inputs:
         match item:

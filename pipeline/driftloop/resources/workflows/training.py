@@ -43,7 +43,8 @@ _PASSED = ParameterEquals("gate", "passed", "true")
 
 
 def training_outline(plan: Plan) -> WorkflowOutline:
-    """Build the workflow of a run: claim, the loop from snapshot to register, and the look for new data."""
+    """Build the workflow of a run: claim, the loop from snapshot to register, and the look for
+    new data."""
     claim, steps = _claim(plan), loop_steps(plan)
     loop = StepGraph(
         name="loop",
@@ -91,9 +92,11 @@ def loop_steps(plan: Plan) -> tuple[WorkflowStep | ObjectCreation, ...]:
 
 
 def _deadline(plan: Plan) -> int:
-    """Return the seconds after which a run is given up: its steps' limits, and time for pods that wait for room.
+    """Return the seconds after which a run is given up: its steps' limits, and time for pods
+    that wait for room.
 
-    A pod's limit counts from its start, so one that never finds a node would keep the run, and its lease, for good.
+    A pod's limit counts from its start, so one that never finds a node would keep the run, and
+    its lease, for good.
     """
     train, evaluate = plan.train, plan.evaluate
     parallel = train.search.parallelism if train.search is not None else 1
@@ -265,7 +268,8 @@ def _trial(plan: Plan) -> WorkflowStep:
 
 
 def _picked(plan: Plan) -> InputParameter:
-    """Return the trial that was picked: by its number, or by its folder, since a cached one is another run's."""
+    """Return the trial that was picked: by its number, or by its folder, since a cached one is
+    another run's."""
     name = "trial" if plan.train.cache is None else "home"
     return InputParameter(name, parameter_of("pick", name))
 

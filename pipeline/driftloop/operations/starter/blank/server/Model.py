@@ -10,8 +10,8 @@ class Model:
     """`model_uri` is the folder the model was fetched into."""
 
     def __init__(self, model_uri: str = "/mnt/models") -> None:
-        with np.load(Path(model_uri) / "model.npz") as found:
-            self.parts = {name: found[name] for name in found.files}
+        with np.load(Path(model_uri) / "model.npz") as arrays:
+            self.parts = {name: arrays[name] for name in arrays.files}
 
     def predict(
         self, rows: np.ndarray, names: list[str] | None = None, meta: dict[str, Any] | None = None

@@ -1,4 +1,5 @@
-"""A softmax regression in numpy: replace it by your model. The two functions are all that the spec names."""
+"""A softmax regression in numpy: replace it by your model. The two functions are all that the
+spec names."""
 
 import json
 from pathlib import Path
@@ -11,10 +12,10 @@ def train(epochs: int, learning_rate: float, data: Path, out: Path) -> dict[str,
     x, y = read_all(data)
     mean, spread = x.mean(axis=0), x.std(axis=0) + 1e-6
     rows, classes = (x - mean) / spread, int(y.max()) + 1
-    wanted = np.eye(classes)[y]
+    targets = np.eye(classes)[y]
     weights, bias = np.zeros((rows.shape[1], classes)), np.zeros(classes)
     for epoch in range(epochs):
-        error = (softmax(rows @ weights + bias) - wanted) / len(rows)
+        error = (softmax(rows @ weights + bias) - targets) / len(rows)
         weights -= learning_rate * rows.T @ error
         bias -= learning_rate * error.sum(axis=0)
         if epoch % 50 == 0:
@@ -26,9 +27,9 @@ def train(epochs: int, learning_rate: float, data: Path, out: Path) -> dict[str,
 def evaluate(model: Path, data: Path) -> dict[str, float]:
     """Metrics of a model on the batches below `data`; the spec's gates compare them."""
     x, y = read_all(data)
-    with np.load(model / "model.npz") as found:
-        rows = (x - found["mean"]) / found["spread"]
-        return {"accuracy": accuracy(softmax(rows @ found["weights"] + found["bias"]), y)}
+    with np.load(model / "model.npz") as arrays:
+        rows = (x - arrays["mean"]) / arrays["spread"]
+        return {"accuracy": accuracy(softmax(rows @ arrays["weights"] + arrays["bias"]), y)}
 
 
 def softmax(scores: np.ndarray) -> np.ndarray:
