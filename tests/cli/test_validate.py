@@ -80,8 +80,8 @@ def test_a_folder_of_manifests(driftloop: Driftloop, tmp_path: Path) -> None:
         "    fix: hand it over in `spec.arguments.parameters`, or fill it from the event with `parameters`\n"
         "\n"
         "app/templates/train.yaml:7:47 DL607 warning: WorkflowTemplate fraud/train: image `busybox` has no tag\n"
-        "    why: The code that runs depends on the time of the pull: two replicas differ, a rollback does not bring the "
-        "old code back, and git no longer says what runs.\n"
+        "    why: The code that runs depends on the time of the pull: two replicas differ, a rollback "
+        "does not bring the old code back, and git no longer says what runs.\n"
         "    fix: name a version or a digest: `image: ghcr.io/acme/server:1.0.0`\n"
     )
     assert "2 objects in 2 files: 1 errors, 1 warnings" in stderr
