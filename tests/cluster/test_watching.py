@@ -11,13 +11,13 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry
 
+from driftloop.contract.handovers import DetectorSettings, RetrainPolicy
 from driftloop.contract.streams import DetectorStreams
-from driftloop.retrain.decision import Outcome, Phase, Policy
+from driftloop.retrain.decision import Outcome, Phase
 from driftloop.services.analysis.service import TAKEN, AnalysisService, AnalysisSettings
 from driftloop.services.decision.door import KINDS
 from driftloop.services.decision.door import Door as DecisionDoor
 from driftloop.services.decision.loop import FIRED, Loop
-from driftloop.services.detector.config import Config
 from driftloop.services.detector.door import RESULTS
 from driftloop.services.detector.door import Door as DetectorDoor
 from driftloop.services.detector.emit import Emitter
@@ -186,11 +186,11 @@ def test_what_is_ours_is_what_the_services_say():
 def started():
     """What our services show before anything has happened."""
     decision, detector = CollectorRegistry(), CollectorRegistry()
-    loop = Loop(None, Policy(), namespace="n", pipeline="p", session=None, webhook="", token="", broker="",
+    loop = Loop(None, RetrainPolicy(), namespace="n", pipeline="p", session=None, webhook="", token="", broker="",
                 kubernetes=None, registry=decision)  # fmt: skip
     DecisionDoor(loop, None, namespace="n", pipeline="p", on=frozenset(), token="", registry=decision)
     names = DetectorStreams("n", "p", "drift", "r1")
-    Detector(None, names, Config("ks", 10), None, width=1, registry=detector)
+    Detector(None, names, DetectorSettings("ks", window=10), None, width=1, registry=detector)
     DetectorDoor(None, bool, names, detector)
     Emitter(None, names, None, "", detector)
     judge = AnalysisService(AnalysisSettings("p", "n", ""), None)._registry

@@ -1,11 +1,22 @@
 """docs/reference/contract.md, made from `contract/`."""
 
+import ast
+import dataclasses
 import inspect
+import itertools
+import json
+import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import ModuleType
 
-from driftloop.contract import events, names, platform, streams, trees
+from driftloop.contract import documents, events, handovers, names, platform, streams, trees
 
+HANDOVERS: dict[type, str] = {
+    handovers.RetrainPolicy: "`driftloop-decision --policy`.",
+    handovers.DetectorSettings: "`driftloop-detector serve --config`, `fit --detector`, and detector.json at rest.",
+    handovers.GateRule: "`driftloop step gate --gates`, a list of them.",
+    handovers.RolloutLimits: "`driftloop step advance --limits`.",
+}
 P, N, R, D = "P", "N", "<release>", "<detector>"
 
 
@@ -60,6 +71,15 @@ def blocks() -> Iterator[str]:
         ("bucket", "keys", "holds", "values kept"),
         ((code(row.name), code(row.keys), row.description, str(row.history)) for row in streams.BUCKETS),
     )
+    yield "## Hand-overs"
+    yield (
+        "`contract/handovers.py`: JSON that a rendered command hands to the program it starts. Unknown keys and "
+        "other values are refused by name."
+    )
+    for record, place in HANDOVERS.items():
+        yield f"### {record.__name__}"
+        yield place
+        yield table(("key", "allowed", "default", "meaning"), document_rows(record))
     yield "## Paths"
     yield "`contract/trees.py`: the cluster repository."
     yield table(("path", "of"), path_rows())
@@ -109,6 +129,27 @@ def name_rows() -> Iterator[tuple[str, str]]:
         elif inspect.isfunction(member):
             value = member(example, *sample(member))
             yield code(value), summary(member)
+
+
+def document_rows(record: type) -> Iterator[tuple[str, str, str, str]]:
+    docs = field_docs(record)
+    for field, name in documents.keys_of(record):
+        default = field.default
+        shown = "required" if default is dataclasses.MISSING else code(json.dumps(default))
+        yield code(name.name), name.allowed, shown, docs.get(field.name, "")
+
+
+def field_docs(record: type) -> dict[str, str]:
+    """Return the docstring below each field of a dataclass."""
+    body = ast.parse(textwrap.dedent(inspect.getsource(record))).body[0]
+    docs: dict[str, str] = {}
+    assert isinstance(body, ast.ClassDef)
+    for statement, following in itertools.pairwise(body.body):
+        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
+            match following:
+                case ast.Expr(value=ast.Constant(value=str(text))):
+                    docs[statement.target.id] = " ".join(text.split()).removesuffix(".")
+    return docs
 
 
 def sample(method: Callable[..., str]) -> list[object]:

@@ -218,7 +218,7 @@ def test_which_alarms_count(monitors: str, on: str | None, expected: tuple[str, 
 
 
 def test_the_policy_and_the_detectors_are_what_the_services_read() -> None:
-    from driftloop.retrain.decision import Policy
+    from driftloop.contract.handovers import RetrainPolicy
 
     text = MINIMAL + (
         "  monitors: {drift: {window: 300, alarmRate: 0.002}}\n"
@@ -229,7 +229,7 @@ def test_the_policy_and_the_detectors_are_what_the_services_read() -> None:
     assert policy == {
         "consecutive": 3, "cooldown": 90.0, "whileRunning": "remember", "budget": 2, "on": ["drift"],
     }  # fmt: skip
-    assert Policy(
+    assert RetrainPolicy(
         consecutive=policy["consecutive"],
         cooldown=policy["cooldown"],
         while_running=policy["whileRunning"],

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from driftloop.errors import ReleaseError
+from driftloop.contract.documents import DocumentError, from_json
+from driftloop.contract.handovers import RolloutLimits
 from driftloop.release.judgement import Answers, Expected, Fail, Limits, Measured, Pass, Wait, judge, quantile
 from driftloop.release.record import Recent
 
@@ -171,18 +172,21 @@ RECENT = Recent(
 
 
 def test_what_auto_expects_comes_from_the_evaluation():
-    limits = Limits.from_json({"requests": 10, "agreement": "auto"})
+    limits = Limits.of(from_json(RolloutLimits, {"requests": 10, "agreement": "auto"}, label="limits"))
     assert (limits.agreement, limits.auto) == (None, "accuracy")
     assert limits.expecting(RECENT, "r1").agreement == Expected(0.07, 0.95, 73)
     # measured against another production, not at all, or no share of anything
     assert limits.expecting(RECENT, "r2").agreement is None
     assert limits.expecting(None, "r1").agreement is None
     for metric in ("rmse", "top1"):
-        other = Limits.from_json({"agreement": "auto", "accuracy": metric})
+        other = Limits.of(from_json(RolloutLimits, {"agreement": "auto", "accuracy": metric}, label="limits"))
         assert other.expecting(RECENT, "r1").agreement is None
-    given = Limits.from_json({"agreement": 0.8})
+    given = Limits.of(from_json(RolloutLimits, {"agreement": 0.8}, label="limits"))
     assert given.expecting(RECENT, "r1") == given
-    assert Limits.from_json({"agreement": None}).expecting(RECENT, "r1").agreement is None
+    assert (
+        Limits.of(from_json(RolloutLimits, {"agreement": None}, label="limits")).expecting(RECENT, "r1").agreement
+        is None
+    )
 
 
 @given(
@@ -231,9 +235,15 @@ def test_no_requests_no_quantile():
 
 
 def test_limits_from_the_specs_keys():
-    limits = Limits.from_json({"for": 600, "requests": 500, "agreement": 0.9, "errorRate": 0.01, "p99": 0.25})
+    limits = Limits.of(
+        from_json(
+            RolloutLimits,
+            {"for": 600, "requests": 500, "agreement": 0.9, "errorRate": 0.01, "p99": 0.25},
+            label="limits",
+        )
+    )
     assert limits == Limits(600, 500, agreement=0.9, error_rate=0.01, p99=0.25)
-    assert Limits.from_json({"errorRate": 0.02, "p99": None}).needed == 50
+    assert Limits.of(from_json(RolloutLimits, {"errorRate": 0.02, "p99": None}, label="limits")).needed == 50
 
 
 @pytest.mark.parametrize(
@@ -241,5 +251,5 @@ def test_limits_from_the_specs_keys():
     [{"errorrate": 1}, {"p99": "1s"}, {"requests": -1}, {"for": True}, {"agreement": "most"}, {"accuracy": 1}],
 )
 def test_wrong_limits(value):
-    with pytest.raises(ReleaseError, match="limit"):
-        Limits.from_json(value)
+    with pytest.raises(DocumentError, match="limits"):
+        Limits.of(from_json(RolloutLimits, value, label="limits"))

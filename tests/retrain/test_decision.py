@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from driftloop.contract.handovers import RetrainPolicy
 from driftloop.retrain.decision import (
     DAY,
     Alarm,
@@ -20,7 +21,6 @@ from driftloop.retrain.decision import (
     Halt,
     Lost,
     Move,
-    Policy,
     Resume,
     State,
     Tell,
@@ -38,19 +38,19 @@ def alarm(window: int, *, release: str = "r1", detector: str = "drift", alarm: b
     return Alarm(detector, release, window, alarm, f"{detector}-{release}-{window}")
 
 
-def after(state: State, *events: Event, policy: Policy, now: float = 100.0) -> State:
+def after(state: State, *events: Event, policy: RetrainPolicy, now: float = 100.0) -> State:
     for event in events:
         state, _ = step(state, event, now, policy)
     return state
 
 
-def pending(policy: Policy, now: float = 100.0) -> State:
+def pending(policy: RetrainPolicy, now: float = 100.0) -> State:
     state = after(EMPTY, *(alarm(n + 1) for n in range(policy.consecutive)), policy=policy, now=now)
     assert state.phase == "pending"
     return state
 
 
-def running(policy: Policy, now: float = 100.0, run: str = "digits-run") -> State:
+def running(policy: RetrainPolicy, now: float = 100.0, run: str = "digits-run") -> State:
     state = pending(policy, now)
     state = after(state, Claim(run, state.decision or "", state.cause or ""), policy=policy, now=now)
     assert claimed(state, run)
@@ -59,7 +59,7 @@ def running(policy: Policy, now: float = 100.0, run: str = "digits-run") -> Stat
 
 class TestAlarms:
     def test_the_second_in_a_row_decides(self) -> None:
-        policy = Policy(consecutive=2)
+        policy = RetrainPolicy(consecutive=2)
         state, effects = step(EMPTY, alarm(7), 1.0, policy)
         assert (state.phase, effects) == ("idle", ())
         state, effects = step(state, alarm(8), 2.0, policy)
@@ -68,27 +68,27 @@ class TestAlarms:
         assert len(state.decision or "") == 12
 
     def test_a_quiet_window_between_them_does_not_count(self) -> None:
-        policy = Policy(consecutive=2)
+        policy = RetrainPolicy(consecutive=2)
         assert after(EMPTY, alarm(1), alarm(2, alarm=False), alarm(3), policy=policy).phase == "idle"
 
     def test_repeats_count_once(self) -> None:
-        policy = Policy(consecutive=2)
+        policy = RetrainPolicy(consecutive=2)
         assert after(EMPTY, alarm(1), alarm(1), alarm(1), policy=policy).phase == "idle"
 
     def test_order_of_delivery_makes_no_difference(self) -> None:
-        policy = Policy(consecutive=3)
+        policy = RetrainPolicy(consecutive=3)
         one = after(EMPTY, alarm(4), alarm(5), alarm(6), policy=policy)
         other = after(EMPTY, alarm(6), alarm(4), alarm(5), policy=policy)
         assert one.decision == other.decision
         assert one.cause == other.cause == "alarm drift-r1-6"
 
     def test_windows_of_two_releases_or_detectors_are_not_in_a_row(self) -> None:
-        policy = Policy(consecutive=2)
+        policy = RetrainPolicy(consecutive=2)
         assert after(EMPTY, alarm(1), alarm(2, release="r2"), policy=policy).phase == "idle"
         assert after(EMPTY, alarm(1), alarm(2, detector="outlier"), policy=policy).phase == "idle"
 
     def test_ten_thousand_alarms_are_one_decision(self) -> None:
-        policy = Policy(consecutive=2)
+        policy = RetrainPolicy(consecutive=2)
         state, ids = EMPTY, set()
         for number in range(1, 10_001):
             state, effects = step(state, alarm(number), 100.0 + number / 1000, policy)
@@ -99,7 +99,7 @@ class TestAlarms:
 
 class TestFire:
     def test_it_is_repeated_less_and_less_often_until_claimed(self) -> None:
-        policy = Policy(refire=2, refire_limit=8)
+        policy = RetrainPolicy(refire=2, refire_limit=8)
         state, _ = step(EMPTY, alarm(1), 0.0, policy)
         fired = []
         for tenth in range(1, 400):
@@ -113,30 +113,36 @@ class TestFire:
 
 class TestClaims:
     def test_only_one_run_gets_it(self) -> None:
-        state = running(Policy(), run="digits-a")
-        other = after(state, Claim("digits-b", "person1", "person"), policy=Policy())
+        state = running(RetrainPolicy(), run="digits-a")
+        other = after(state, Claim("digits-b", "person1", "person"), policy=RetrainPolicy())
         assert not claimed(other, "digits-b")
         assert other == state
 
     def test_the_same_run_may_ask_again(self) -> None:
-        state = running(Policy())
-        assert claimed(after(state, Claim("digits-run", state.decision or "", ""), policy=Policy()), "digits-run")
+        state = running(RetrainPolicy())
+        assert claimed(
+            after(state, Claim("digits-run", state.decision or "", ""), policy=RetrainPolicy()), "digits-run"
+        )
 
     def test_a_run_that_ended_can_not_come_back(self) -> None:
-        state = running(Policy())
+        state = running(RetrainPolicy())
         decision = state.decision or ""
-        state = after(state, End("digits-run", "failed"), policy=Policy(), now=200)
-        assert not claimed(after(state, Claim("digits-run", decision, ""), policy=Policy(), now=201), "digits-run")
-        assert not claimed(after(state, Claim("digits-again", decision, ""), policy=Policy(), now=201), "digits-again")
+        state = after(state, End("digits-run", "failed"), policy=RetrainPolicy(), now=200)
+        assert not claimed(
+            after(state, Claim("digits-run", decision, ""), policy=RetrainPolicy(), now=201), "digits-run"
+        )
+        assert not claimed(
+            after(state, Claim("digits-again", decision, ""), policy=RetrainPolicy(), now=201), "digits-again"
+        )
 
     def test_a_schedule_may_start_during_the_cooldown(self) -> None:
-        policy = Policy(cooldown=1000)
+        policy = RetrainPolicy(cooldown=1000)
         state = after(running(policy), End("digits-run", "released"), policy=policy, now=200)
         assert state.phase == "cooling"
         assert claimed(after(state, Claim("digits-cron", "cron-1", "schedule"), policy=policy, now=210), "digits-cron")
 
     def test_a_run_that_overtakes_a_decision_ends_it(self) -> None:
-        policy = Policy()
+        policy = RetrainPolicy()
         state = pending(policy)
         overtaken = state.decision or ""
         state = after(state, Claim("digits-cron", "cron-1", "schedule"), policy=policy)
@@ -148,7 +154,7 @@ class TestClaims:
         assert not claimed(after(state, Claim("digits-late", overtaken, ""), policy=policy), "digits-late")
 
     def test_with_remember_it_is_decided_again_afterwards(self) -> None:
-        policy = Policy(while_running="remember")
+        policy = RetrainPolicy(while_running="remember")
         state = after(pending(policy), Claim("digits-cron", "cron-1", "schedule"), policy=policy)
         state = after(state, End("digits-cron", "released"), policy=policy, now=300)
         assert state.phase == "pending"
@@ -156,9 +162,9 @@ class TestClaims:
 
 class TestWhileRunning:
     @pytest.mark.parametrize(
-        ("policy", "expected"), [(Policy(), "idle"), (Policy(while_running="remember"), "pending")]
+        ("policy", "expected"), [(RetrainPolicy(), "idle"), (RetrainPolicy(while_running="remember"), "pending")]
     )
-    def test_alarms_during_a_run(self, policy: Policy, expected: str) -> None:
+    def test_alarms_during_a_run(self, policy: RetrainPolicy, expected: str) -> None:
         policy = replace(policy, consecutive=2, cooldown=60)
         state = after(running(policy), alarm(10), alarm(11), alarm(12), policy=policy, now=150)
         state = after(state, End("digits-run", "released"), policy=policy, now=200)
@@ -166,21 +172,21 @@ class TestWhileRunning:
         assert after(state, Tick(), policy=policy, now=261).phase == expected
 
     def test_dropped_alarms_do_not_join_later_ones(self) -> None:
-        policy = Policy(consecutive=2)
+        policy = RetrainPolicy(consecutive=2)
         state = after(running(policy), alarm(9), policy=policy)
         state = after(state, End("digits-run", "released"), alarm(10), policy=policy, now=200)
         assert state.phase == "idle"
         assert after(state, alarm(11), policy=policy, now=201).phase == "pending"
 
     def test_a_late_alarm_from_before_the_run_is_not_a_new_cause(self) -> None:
-        policy = Policy()
+        policy = RetrainPolicy()
         state = after(running(policy), alarm(5), End("digits-run", "released"), Tick(), policy=policy, now=200)
         assert after(state, alarm(3), alarm(4), policy=policy, now=201).phase == "idle"
 
 
 class TestBudget:
     def test_alarms_are_limited_and_persons_are_not(self) -> None:
-        policy = Policy(budget=2)
+        policy = RetrainPolicy(budget=2)
         state = EMPTY
         for number in range(4):
             now = 1000.0 * number
@@ -194,7 +200,7 @@ class TestBudget:
         assert after(state, alarm(99), policy=policy, now=DAY + 1500).phase == "pending"
 
     def test_what_is_remembered_waits_for_the_budget(self) -> None:
-        policy = Policy(budget=1, while_running="remember")
+        policy = RetrainPolicy(budget=1, while_running="remember")
         state = after(running(policy, now=0), End("digits-run", "failed"), policy=policy, now=10)
         state = after(state, alarm(5), policy=policy, now=20)
         assert (state.phase, state.remembered is not None) == ("idle", True)
@@ -204,23 +210,23 @@ class TestBudget:
 
 class TestLease:
     def test_the_workflow_to_watch(self) -> None:
-        state = pending(Policy())
+        state = pending(RetrainPolicy())
         assert watched(state, "digits") == f"digits-{state.decision}"
-        state = running(Policy())
+        state = running(RetrainPolicy())
         assert watched(state, "digits") == "digits-run"
-        state = after(state, Move("digits-run", "rolling-out", "digits-release-r2"), policy=Policy())
+        state = after(state, Move("digits-run", "rolling-out", "digits-release-r2"), policy=RetrainPolicy())
         assert watched(state, "digits") == "digits-release-r2"
         assert watched(EMPTY, "digits") is None
 
     def test_a_lost_workflow_ends_its_run_and_no_other(self) -> None:
-        policy = Policy(cooldown=10)
+        policy = RetrainPolicy(cooldown=10)
         state = after(running(policy), Move("digits-run", "rolling-out", "digits-release-r2"), policy=policy)
         assert after(state, Lost("digits-run"), policy=policy) == state
         state = after(state, Lost("digits-release-r2"), policy=policy)
         assert (state.phase, state.outcome) == ("cooling", "lost")
 
     def test_a_decision_whose_workflow_ended_unclaimed_is_over(self) -> None:
-        policy = Policy(cooldown=10)
+        policy = RetrainPolicy(cooldown=10)
         state = pending(policy)
         state = after(state, Lost(f"digits-{state.decision}"), policy=policy)
         assert (state.phase, state.outcome) == ("cooling", "lost")
@@ -228,7 +234,7 @@ class TestLease:
 
 class TestLost:
     def test_a_lost_run_is_told_of_until_that_is_known(self) -> None:
-        policy = Policy(cooldown=10, refire=2.0)
+        policy = RetrainPolicy(cooldown=10, refire=2.0)
         state = running(policy)
         decision = state.decision
         state, effects = step(state, Lost("digits-run", "it is gone"), 100.0, policy)
@@ -241,26 +247,26 @@ class TestLost:
         assert step(state, Tick(), 105.0, policy) == (state, ())
 
     def test_its_own_late_word_changes_nothing(self) -> None:
-        policy = Policy(cooldown=10)
+        policy = RetrainPolicy(cooldown=10)
         state = after(running(policy), Lost("digits-run"), Told("digits-run"), policy=policy)
         assert after(state, End("digits-run", "failed"), Lost("digits-run"), policy=policy) == state
         assert state.outcome == "lost"
 
     def test_a_decision_that_was_never_claimed_is_told_of_too(self) -> None:
-        policy = Policy(cooldown=10)
+        policy = RetrainPolicy(cooldown=10)
         state = pending(policy)
         lost = f"digits-{state.decision}"
         _, effects = step(state, Lost(lost, "it ended"), 100.0, policy)
         assert effects == (Tell(lost, state.decision or "", "it ended"),)
 
     def test_a_run_that_says_how_it_ended_is_not_told_of(self) -> None:
-        policy = Policy(cooldown=10)
+        policy = RetrainPolicy(cooldown=10)
         assert after(running(policy), End("digits-run", "failed"), policy=policy).untold == ()
 
 
 class TestByHand:
     def test_halt_stops_alarms_and_claims_until_resumed(self) -> None:
-        policy = Policy()
+        policy = RetrainPolicy()
         state = after(EMPTY, Halt("look first"), alarm(1), policy=policy)
         assert state.phase == "halted"
         assert not claimed(after(state, Claim("a", "b", "person"), policy=policy), "a")
@@ -269,14 +275,14 @@ class TestByHand:
         assert after(state, alarm(2), policy=policy).phase == "pending"
 
     def test_a_run_may_end_before_the_halt(self) -> None:
-        policy = Policy()
+        policy = RetrainPolicy()
         state = after(running(policy), Halt("stop"), policy=policy)
         assert claimed(state, "digits-run")
         assert after(state, End("digits-run", "released"), policy=policy).phase == "halted"
         assert after(state, Resume(), policy=policy).phase == "running"
 
     def test_halt_withdraws_what_is_pending(self) -> None:
-        policy = Policy(while_running="remember")
+        policy = RetrainPolicy(while_running="remember")
         state = after(pending(policy), Halt("stop"), policy=policy)
         assert state.phase == "halted"
         assert after(state, Resume(), policy=policy).phase == "pending"
@@ -284,7 +290,7 @@ class TestByHand:
 
 class TestStored:
     def test_it_reads_back_what_it_wrote(self) -> None:
-        policy = Policy(consecutive=2, while_running="remember")
+        policy = RetrainPolicy(consecutive=2, while_running="remember")
         state = after(running(policy), alarm(5), alarm(6), alarm(8), Halt("x"), Lost("digits-run"), policy=policy)
         assert state.untold
         assert isinstance(state.remembered, Cause)
@@ -303,7 +309,7 @@ class Loop(RuleBasedStateMachine):
     effects may be lost or delivered late and twice; runs claim, end, end again, vanish.
     """
 
-    policy = Policy()
+    policy = RetrainPolicy()
     state = EMPTY
     steps = 0
 
@@ -314,7 +320,7 @@ class Loop(RuleBasedStateMachine):
         budget=st.sampled_from([None, 1, 3]),
     )
     def start(self, consecutive: int, cooldown: float, while_running: str, budget: int | None) -> None:
-        self.policy = Policy(consecutive, cooldown, while_running, budget, refire=1.0, refire_limit=4.0)  # type: ignore[arg-type]
+        self.policy = RetrainPolicy(consecutive, cooldown, while_running, budget, refire=1.0, refire_limit=4.0)  # type: ignore[arg-type]
         self.state = EMPTY
         self.now = 0.0
         self.made: dict[str, list[Alarm]] = {"r1": [], "r2": []}

@@ -9,10 +9,10 @@ import pytest
 import yaml
 
 from driftloop.check import check
+from driftloop.contract.handovers import DetectorKind
 from driftloop.plan import plan
 from driftloop.release import record
 from driftloop.render import rendered
-from driftloop.services.detector.config import Kind
 from driftloop.spec import load, schema
 from driftloop.spec.serve import Prepackaged
 from tests.golden.trees import NAMES, tree
@@ -44,7 +44,7 @@ def test_a_detector_is_documented_served_planned_and_shown(role: str, name: str)
     folders = ("monitors/", "workflows/")
     texts = (text for golden in NAMES for path, text in tree(golden).items() if path.startswith(folders))
     assert any(f'"kind": "{name}"' in text for text in texts), "no golden tree shows it"
-    assert name in get_args(Kind), "the service's settings do not take it"
+    assert name in get_args(DetectorKind), "the service's settings do not take it"
     (monitor,) = plan(load(f"{MINIMAL}  monitors: {{{role}: {{detector: {name}}}}}\n", path="p.yaml")).monitors
     assert json.loads(monitor.config)["kind"] == name
 

@@ -83,7 +83,7 @@ MEMBERS = (
                 '    | Annotated[ChiSquared, Tag("chi2")],',
                 '    | Annotated[ChiSquared, Tag("chi2")]\n    | Annotated[NewDetector, Tag("new")],',
             ),
-            ("services/detector/config.py", 'Kind = Literal["ks"', 'Kind = Literal["new", "ks"'),
+            ("contract/handovers.py", 'Kind = Literal["ks"', 'Kind = Literal["new", "ks"'),
         ),
         frozenset({"plan/plan.py:detector_kind", "services/detector/detectors/__init__.py:fitted"}),
     ),

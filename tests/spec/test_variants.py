@@ -161,7 +161,7 @@ def test_the_guide_names_what_there_is() -> None:
     for name in (
         "DriftDetector",
         "OutlierDetector",
-        "Kind",
+        "DetectorKind",
         "OUTPUTS",
         "Platform",
         "Phase",

@@ -377,7 +377,7 @@ def test_weights_moved_by_hand_do_not_stop_it(shadowed):
     [
         ({"to": "everything"}, "--to is `everything`"),
         ({"to": "0"}, "canary weight is 0"),
-        ({"to": "shadow", "limits": {"agrement": 1}}, "no limit `agrement`"),
+        ({"to": "shadow", "limits": {"agrement": 1}}, "unknown key `agrement`"),
     ],
 )
 def test_wrong_arguments(shadowed, arguments, said):

@@ -14,6 +14,8 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlencode
 from urllib.request import urlopen
 
+from driftloop.contract.documents import DocumentError
+from driftloop.contract.handovers import RolloutLimits
 from driftloop.contract.names import Names
 from driftloop.contract.trees import release_path
 from driftloop.errors import GitError, StepError
@@ -270,11 +272,8 @@ class AnalysisClient:
 
 
 def parse_limits(text: str) -> Limits:
-    """Parse the limits of an analysis; StepError unless they are a JSON object."""
+    """Parse the limits of an analysis; StepError unless they are what a stage takes."""
     try:
-        value = json.loads(text)
-    except ValueError as error:
-        raise StepError(f"--limits can't be read as JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise StepError(f"--limits is a {type(value).__name__}, must be an object")
-    return Limits.from_json(value)
+        return Limits.of(RolloutLimits.parse(text))
+    except DocumentError as error:
+        raise StepError(f"--limits can't be read: {error.message}") from error

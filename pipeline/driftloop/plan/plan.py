@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Literal, assert_never, get_args
 
+from driftloop.contract.documents import to_json
+from driftloop.contract.handovers import DetectorKind, DetectorSettings, GateRule, RetrainPolicy, write_gates
 from driftloop.contract.names import Names
 from driftloop.errors import SpecError
 from driftloop.plan import images as refs
@@ -62,8 +64,11 @@ class Monitor:
     @property
     def config(self) -> str:
         """Settings of the service and of `fit`: JSON with `kind` and the detector's settings."""
-        settings = self.detector.model_dump(mode="json", by_alias=True, exclude={"detector"})
-        return json.dumps({"kind": detector_kind(self.detector), **settings, "seed": 0})
+        detector = self.detector
+        settings = DetectorSettings(
+            kind=detector_kind(detector), on=detector.on, window=detector.window, alarm_rate=detector.alarm_rate
+        )
+        return json.dumps(to_json(settings))
 
 
 @dataclass(frozen=True)
@@ -112,8 +117,11 @@ class Plan:
     @property
     def gates(self) -> str:
         """The gates as JSON, fields as in the spec."""
-        return json.dumps(
-            [gate.model_dump(mode="json", by_alias=True, exclude_none=True) for gate in self.evaluate.gates]
+        return write_gates(
+            tuple(
+                GateRule(gate.metric, gate.on, gate.min, gate.max, gate.production_minus, gate.production_plus)
+                for gate in self.evaluate.gates
+            )
         )
 
 
@@ -218,7 +226,7 @@ def monitor_detector(monitors: Monitors, name: MonitorName) -> Detector | None:
             assert_never(name)
 
 
-def detector_kind(detector: Detector) -> str:
+def detector_kind(detector: Detector) -> DetectorKind:
     """Return the name by which the detector service knows an algorithm."""
     match detector:
         case KolmogorovSmirnov() | CramerVonMises() | ChiSquared() | IsolationForest() | Mahalanobis():
@@ -229,12 +237,11 @@ def detector_kind(detector: Detector) -> str:
 
 def _policy(pipeline: Pipeline, on: tuple[MonitorName, ...]) -> str:
     retrain = pipeline.spec.retrain
-    return json.dumps(
-        {
-            "consecutive": retrain.consecutive,
-            "cooldown": retrain.cooldown.total_seconds(),
-            "whileRunning": retrain.while_running,
-            "budget": retrain.budget,
-            "on": list(on),
-        }
+    policy = RetrainPolicy(
+        consecutive=retrain.consecutive,
+        cooldown=retrain.cooldown.total_seconds(),
+        while_running=retrain.while_running,
+        budget=retrain.budget,
+        on=on,
     )
+    return json.dumps(to_json(policy))

@@ -5,10 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
+from driftloop.contract.documents import DocumentError
+from driftloop.contract.handovers import GateRule, parse_gates
 from driftloop.errors import ReleaseError
-from driftloop.spec import model as spec
 
 
 @dataclass(frozen=True)
@@ -54,17 +53,15 @@ class GateVerdict:
         return {"passed": self.passed, "reasons": list(self.reasons), "gates": gates}
 
 
-def parse(text: str) -> tuple[spec.Gate, ...]:
-    """The gates of a spec from their JSON; ReleaseError when they can't be read."""
+def parse(text: str) -> tuple[GateRule, ...]:
+    """Read the gates from their JSON; ReleaseError when they can't be read."""
     try:
-        return _GATES.validate_json(text)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise ReleaseError(f"the gates can't be read: {where}: {first['msg']}") from error
+        return parse_gates(text)
+    except DocumentError as error:
+        raise ReleaseError(f"the gates can't be read: {error.message}") from error
 
 
-def verdict(gates: Sequence[spec.Gate], metrics: Mapping[str, Any]) -> GateVerdict:
+def verdict(gates: Sequence[GateRule], metrics: Mapping[str, Any]) -> GateVerdict:
     """Hold metrics.json (`candidate` and `production`, each with `all` and `recent`) against the
     spec's gates.
 
@@ -88,14 +85,11 @@ def verdict(gates: Sequence[spec.Gate], metrics: Mapping[str, Any]) -> GateVerdi
     return GateVerdict(tuple(results))
 
 
-_GATES = TypeAdapter(tuple[spec.Gate, ...])
-
-
-def _compares(gate: spec.Gate) -> bool:
+def _compares(gate: GateRule) -> bool:
     return gate.production_minus is not None or gate.production_plus is not None
 
 
-def _compared(gate: spec.Gate, rule: str, value: float, theirs: float | None, margin: float) -> Result:
+def _compared(gate: GateRule, rule: str, value: float, theirs: float | None, margin: float) -> Result:
     if theirs is None:
         return Result(gate.metric, gate.on, rule, value, None, True)
     bound = theirs + margin
@@ -104,7 +98,7 @@ def _compared(gate: spec.Gate, rule: str, value: float, theirs: float | None, ma
     )
 
 
-def _number(measured: Any, whose: str, gate: spec.Gate) -> float:
+def _number(measured: Any, whose: str, gate: GateRule) -> float:
     values = measured.get(gate.on) if isinstance(measured, Mapping) else None
     if not isinstance(values, Mapping):
         raise ReleaseError(f"{whose} was not evaluated on {gate.on} rows", hint="are there held-out rows of that kind?")

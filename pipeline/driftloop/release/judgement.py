@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from driftloop.errors import ReleaseError
+from driftloop.contract.handovers import RolloutLimits
 from driftloop.release.record import Recent
 
 SLACK = 0.05
@@ -97,34 +97,17 @@ class Limits:
         return max(1, math.ceil(1 / self.error_rate)) if self.error_rate else 1
 
     @classmethod
-    def from_json(cls, value: Mapping[str, object]) -> "Limits":
-        """From the keys the spec uses (`for`, `requests`, `agreement`, `errorRate`, `p99`),
-        times in seconds.
-
-        With `agreement` `auto`, `accuracy` names the metric that it is worked out from.
-        """
-        values = {
-            "for": "seconds",
-            "requests": "requests",
-            "agreement": "agreement",
-            "errorRate": "error_rate",
-            "p99": "p99",
-        }
-        fields: dict[str, Any] = {}
-        for key, number in value.items():
-            if key == "accuracy" and isinstance(number, str):
-                continue
-            if key == "agreement" and number == "auto":
-                fields["auto"] = value.get("accuracy", "accuracy")
-                continue
-            if key not in values:
-                raise ReleaseError(f"no limit `{key}`, must be one of: {', '.join(values)}")
-            if number is None:
-                continue
-            if isinstance(number, bool) or not isinstance(number, int | float) or not 0 <= number < math.inf:
-                raise ReleaseError(f"limit `{key}` is {number!r}, must be a number of at least 0")
-            fields[values[key]] = number
-        return cls(**fields)
+    def of(cls, given: RolloutLimits) -> "Limits":
+        """Return the limits of a stage as it was rendered."""
+        auto = (given.accuracy or "accuracy") if given.agreement == "auto" else None
+        return cls(
+            seconds=given.seconds or 0.0,
+            requests=given.requests,
+            agreement=None if given.agreement == "auto" else given.agreement,
+            auto=auto,
+            error_rate=given.error_rate,
+            p99=given.p99,
+        )
 
     def expecting(self, recent: Recent | None, production: str) -> "Limits":
         """With what is expected of the agreement, where `auto` asks for it and it was measured

@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, assert_never, get_args
 
+from driftloop.contract.handovers import RetrainPolicy
 from driftloop.errors import PipelineError
 
 Phase = Literal["idle", "pending", "running", "evaluating", "rolling-out", "cooling", "halted"]
@@ -34,23 +35,6 @@ KEPT_ALARMS = 256
 
 class DecisionError(PipelineError):
     """A stored decision state can't be read."""
-
-
-@dataclass(frozen=True)
-class Policy:
-    """The `retrain` part of a spec. Times in seconds."""
-
-    consecutive: int = 1
-    """Windows in a row that must alarm."""
-    cooldown: float = 0.0
-    """After a run ends, however it ended."""
-    while_running: Literal["drop", "remember"] = "drop"
-    """What becomes of alarms from the decision until the end of the cooldown."""
-    budget: int | None = None
-    """Decisions in any 24 hours that alarms may cause; None: no limit. Schedules and persons are not counted."""
-    refire: float = 2.0
-    """The first wait before an unclaimed decision is fired again; doubles up to `refire_limit`."""
-    refire_limit: float = 60.0
 
 
 @dataclass(frozen=True)
@@ -267,7 +251,7 @@ class Tell:
 Effect = Fire | Tell
 
 
-def step(state: State, event: Event, now: float, policy: Policy) -> tuple[State, tuple[Effect, ...]]:
+def step(state: State, event: Event, now: float, policy: RetrainPolicy) -> tuple[State, tuple[Effect, ...]]:
     """The state after `event`, and what to do. An unchanged state is the same object, so there is nothing to store."""
     match event:
         case Alarm():
@@ -307,7 +291,7 @@ def watched(state: State, name: str) -> str | None:
     return None
 
 
-def _alarm(state: State, event: Alarm, now: float, policy: Policy) -> State:
+def _alarm(state: State, event: Alarm, now: float, policy: RetrainPolicy) -> State:
     key = f"{event.detector}/{event.release}"
     source = state.sources.get(key, Source())
     if not event.alarm or event.window <= source.watermark or event.window in source.alarms:
@@ -358,11 +342,11 @@ def _with_source(state: State, key: str, source: Source) -> State:
     return replace(state, sources=sources)
 
 
-def _within_budget(state: State, now: float, policy: Policy) -> bool:
+def _within_budget(state: State, now: float, policy: RetrainPolicy) -> bool:
     return policy.budget is None or sum(1 for time in state.fired if time > now - DAY) < policy.budget
 
 
-def _decide(state: State, cause: Cause, now: float, policy: Policy) -> State:
+def _decide(state: State, cause: Cause, now: float, policy: RetrainPolicy) -> State:
     """From idle: a decision, unless the budget is spent."""
     if not _within_budget(state, now, policy):
         if policy.while_running == "remember":
@@ -481,7 +465,7 @@ def _resume(state: State, now: float) -> State:
     return replace(state, halt=None, phase=phase, since=state.since if state.live else now)
 
 
-def _settle(state: State, now: float, policy: Policy) -> tuple[State, tuple[Effect, ...]]:
+def _settle(state: State, now: float, policy: RetrainPolicy) -> tuple[State, tuple[Effect, ...]]:
     """What follows from the state and the clock alone."""
     if state.phase != "idle" and state.remembered is not None and policy.while_running == "drop":
         state = replace(state, remembered=None, suppressed=state.suppressed + 1)
@@ -503,7 +487,7 @@ def _settle(state: State, now: float, policy: Policy) -> tuple[State, tuple[Effe
     return state, effects
 
 
-def _patience(policy: Policy, tries: int) -> float:
+def _patience(policy: RetrainPolicy, tries: int) -> float:
     """Seconds until an effect that nobody confirmed is repeated."""
     return min(policy.refire * 2.0**tries, policy.refire_limit)
 

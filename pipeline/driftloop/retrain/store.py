@@ -13,9 +13,10 @@ from nats.js.kv import KeyValue
 
 from driftloop.clients import cancellation
 from driftloop.clients.nats import HINT, connection, key_value
+from driftloop.contract.handovers import RetrainPolicy
 from driftloop.contract.streams import DECISIONS, decision_key
 from driftloop.errors import StoreError
-from driftloop.retrain.decision import Effect, Event, Policy, State, step
+from driftloop.retrain.decision import Effect, Event, State, step
 
 ATTEMPTS = 50
 
@@ -51,7 +52,7 @@ class DecisionStore:
         state, _ = await self._load()
         return state
 
-    async def apply(self, event: Event, policy: Policy) -> Applied:
+    async def apply(self, event: Event, policy: RetrainPolicy) -> Applied:
         """Step the state by `event` under compare-and-set; whoever loses the race reads again and applies again."""
         for attempt in range(ATTEMPTS):
             before, revision = await self._load()
@@ -86,10 +87,10 @@ class DecisionStore:
         return True
 
 
-KEEP = Policy(cooldown=float("inf"), while_running="remember", budget=0)
+KEEP = RetrainPolicy(cooldown=float("inf"), while_running="remember", budget=0)
 
 
-def apply_once(url: str, namespace: str, pipeline: str, event: Event, policy: Policy | None = None) -> State:
+def apply_once(url: str, namespace: str, pipeline: str, event: Event, policy: RetrainPolicy | None = None) -> State:
     """`apply` for programs without an event loop (`driftloop step claim` and `finish`).
 
     Whatever the pipeline's policy is, the default keeps what the decision service will judge by its own: a cooldown

@@ -14,7 +14,9 @@ from support.processes import Process, free_port, nats, until, url
 
 from driftloop.clients import events
 from driftloop.clients.nats import connection
+from driftloop.contract.documents import DocumentError
 from driftloop.contract.events import run_id, verdict_id
+from driftloop.contract.handovers import RetrainPolicy
 from driftloop.retrain.decision import Claim, End, Move, State, claimed
 from driftloop.retrain.store import DecisionStore, apply_once
 
@@ -294,14 +296,12 @@ async def test_a_person_halts_and_resumes_with_the_token(service: Service) -> No
 @pytest.mark.parametrize(
     ("policy", "says"),
     [
-        ('{"consecutive": 0}', "consecutive is 0, must be from 1 to 100"),
-        ('{"whileRuning": "drop"}', "a policy has no `whileRuning`, must be one of"),
+        ('{"consecutive": 0}', "`consecutive` is `0`, must be an integer from 1 to 100"),
+        ('{"whileRuning": "drop"}', "the retrain policy has an unknown key `whileRuning`, must be one of"),
         ("[]", "must be a JSON object"),
         ("{", "not JSON"),
     ],
 )
 def test_a_wrong_policy_is_a_clear_error(policy: str, says: str) -> None:
-    from driftloop.services.decision.settings import Settings, SettingsError
-
-    with pytest.raises(SettingsError, match=says):
-        Settings.parse(policy)
+    with pytest.raises(DocumentError, match=says):
+        RetrainPolicy.parse(policy)

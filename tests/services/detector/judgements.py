@@ -5,7 +5,7 @@ import sys
 
 import numpy as np
 
-from driftloop.services.detector.config import KINDS, Config
+from driftloop.contract.handovers import DETECTOR_KINDS, DetectorSettings
 from driftloop.services.detector.detectors import fitted
 from driftloop.services.detector.detectors.alibi import load
 
@@ -55,8 +55,8 @@ def categories() -> dict[str, list[np.ndarray]]:
 def main() -> None:
     found: dict[str, object] = {}
     measured = np.random.default_rng(1).normal(size=(1000, 6)).astype(np.float32)
-    for kind in KINDS:
-        config = Config(kind, window=200, alarm_rate=0.01)
+    for kind in DETECTOR_KINDS:
+        config = DetectorSettings(kind, window=200, alarm_rate=0.01)
         reference, recorded = (categories_reference(), categories()) if kind == "chi2" else (measured, streams())
         detector, again = fitted(config, reference), fitted(config, reference)
         fires = {}
@@ -78,7 +78,9 @@ def rare_alarms() -> int:
     """How many of 300 clean windows alarm when most categories are rare."""
     random = np.random.default_rng(11)
     shares = (0.9, 0.09, 0.005, 0.003, 0.002)
-    detector = fitted(Config("chi2", alarm_rate=0.01), random.choice(5, p=shares, size=(1000, 6)).astype(np.float32))
+    detector = fitted(
+        DetectorSettings("chi2", alarm_rate=0.01), random.choice(5, p=shares, size=(1000, 6)).astype(np.float32)
+    )
     windows = (random.choice(5, p=shares, size=(200, 6)).astype(np.float32) for _ in range(300))
     return sum(detector.judge(rows).alarm for rows in windows)
 
@@ -90,7 +92,7 @@ def same_as_alibi() -> bool:
         reference = random.normal(size=(rows, width)).astype(np.float32)
         window = (random.normal(size=(size, width)) + random.uniform(0, 0.5, width)).astype(np.float32)
         reference[:, 0], window[:, 0] = np.round(reference[:, 0]), np.round(window[:, 0])
-        ours = fitted(Config("ks", alarm_rate=0.05), reference)
+        ours = fitted(DetectorSettings("ks", alarm_rate=0.05), reference)
         theirs = load("cd.ks", "KSDrift")(reference, p_val=0.05)
         p_values, distances = ours._feature_score(reference, window)  # type: ignore[attr-defined]
         expected_p, expected_d = theirs.feature_score(reference, window)

@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 from support.detector import ROOT, WIDTH, Settings, reference, run
 
+from driftloop.contract.documents import DocumentError, to_json
+from driftloop.contract.handovers import DETECTOR_KINDS, DetectorSettings
 from driftloop.services.detector import artifact
-from driftloop.services.detector.config import KINDS, Config, ConfigError
 from driftloop.services.detector.detectors.chi2 import ChiSquared
+from driftloop.services.detector.errors import FitError
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +48,7 @@ def test_fires_at_the_change_and_not_before(judgements: Any, kind: str, stream: 
     assert judgements[kind][stream] == fires
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", DETECTOR_KINDS)
 def test_clean_windows_hardly_ever_alarm(judgements: Any, kind: str) -> None:
     assert len(judgements[kind]["clean"]) <= 2
 
@@ -71,8 +73,8 @@ def test_measurements_are_no_categories(monitor_python: Path, tmp_path: Path) ->
 
 def test_a_feature_of_rare_categories_only_is_refused() -> None:
     rows = np.arange(1000.0)[:, None] % 50
-    with pytest.raises(ConfigError, match="feature 0 has 50 categories, and none comes up 5 times in 100 rows"):
-        ChiSquared(Config("chi2", window=100), rows)
+    with pytest.raises(FitError, match="feature 0 has 50 categories, and none comes up 5 times in 100 rows"):
+        ChiSquared(DetectorSettings("chi2", window=100), rows)
 
 
 def test_the_fast_scores_are_alibi_detects_own(judgements: Any) -> None:
@@ -91,16 +93,16 @@ def test_fit_writes_what_serve_reads(kind: str, monitor_python: Path, tmp_path: 
     assert done.returncode == 0, done.stderr
     assert sorted(file.name for file in (tmp_path / "o").iterdir()) == ["detector.json", "reference.npz"]
     found = artifact.load(tmp_path / "o")
-    assert found.config == Config.parse(settings)
+    assert found.config == DetectorSettings.parse(settings)
     assert found.reference.shape == (600, WIDTH)
 
 
 @pytest.mark.parametrize(
     ("detector", "files", "says"),
     [
-        ('{"kind": "mmd"}', {}, f'kind is "mmd", must be one of: {", ".join(KINDS)}'),
-        ('{"kind": "ks", "windov": 3}', {}, "no setting `windov`"),
-        ('{"kind": "ks", "alarmRate": 2}', {}, "alarmRate is 2, must be between 0 and 1"),
+        ('{"kind": "mmd"}', {}, f'`kind` is `"mmd"`, must be one of: {", ".join(DETECTOR_KINDS)}'),
+        ('{"kind": "ks", "windov": 3}', {}, "unknown key `windov`"),
+        ('{"kind": "ks", "alarmRate": 2}', {}, "`alarmRate` is `2`, must be between 0 and 1"),
         ('{"kind": "ks"}', {}, "no .npz, .csv or .jsonl file"),
         ('{"kind": "ks"}', {"a.csv": "a,b\n1,x\n"}, "can't be read as rows of numbers"),
         ('{"kind": "ks"}', {"a.csv": "a,b,y\n1,2,0\n2,3,0\n", "b.csv": "a\n1\n"}, "different widths"),
@@ -122,7 +124,7 @@ def test_rows_come_from_every_format_and_are_bounded(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", x=np.ones((3000, 1, 2)), y=np.zeros(3000))
     (tmp_path / "b.csv").write_text("p,q,y\n1,2,0\n3,4,1\n")
     (tmp_path / "c.jsonl").write_text('{"x": [[5, 6]], "y": 0}\n\n{"p": 7, "q": 8, "y": 1}\n{"x": [9, NaN]}\n')
-    found = artifact.gather(tmp_path, "x", Config("ks"))
+    found = artifact.gather(tmp_path, "x", DetectorSettings("ks"))
     assert found.reference.shape == (artifact.MOST_ROWS, 2)
     artifact.save(found, tmp_path / "o")
     assert np.array_equal(artifact.load(tmp_path / "o").reference, found.reference)
@@ -136,10 +138,18 @@ def test_a_pickle_is_not_read(tmp_path: Path) -> None:
 
 
 def test_settings_read_back() -> None:
-    config = Config("cvm", 70, 0.02, "response", 3)
-    assert Config.of(config.document()) == config
-    with pytest.raises(ConfigError, match="window is true"):
-        Config.of({"kind": "ks", "window": True})
+    config = DetectorSettings("cvm", "response", 70, 0.02, 3)
+    assert DetectorSettings.read(to_json(config)) == config
+    with pytest.raises(DocumentError, match="`window` is `true`"):
+        DetectorSettings.read({"kind": "ks", "window": True})
+
+
+def test_an_unknown_setting_at_rest_is_refused_by_name(tmp_path: Path) -> None:
+    artifact.save(artifact.Artifact(DetectorSettings("ks"), np.ones((10, 2), np.float32)), tmp_path)
+    file = tmp_path / "detector.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "windw": 3}))
+    with pytest.raises(DocumentError, match="unknown key `windw`, must be one of: kind, on, window"):
+        artifact.load(tmp_path)
 
 
 def test_image_and_extra_name_the_same_requirements() -> None:

@@ -4,8 +4,10 @@ measurement."""
 import json
 from dataclasses import replace
 from itertools import pairwise
-from typing import Any, assert_never
+from typing import assert_never
 
+from driftloop.contract.documents import to_json
+from driftloop.contract.handovers import RolloutLimits
 from driftloop.plan import Plan
 from driftloop.release.stages import (
     CanaryStage,
@@ -67,14 +69,13 @@ def rollout_stages(plan: Plan) -> tuple[RolloutStage, ...]:
 
 def _stage_step(plan: Plan, stage: RolloutStage) -> WorkflowStep:
     names = plan.names
-    limits = {key: value for key, value in _limits(plan, stage).items() if value is not None}
     return own_step(
         plan,
         _stage_name(stage),
         (
             *("advance", "--pipeline", names.pipeline, "--namespace", names.namespace),
             *("--run", _RUN, "--release", _RELEASE, "--to", stage_target(stage)),
-            *("--limits", json.dumps(limits), "--timeout", str(PATIENCE)),
+            *("--limits", json.dumps(to_json(_limits(plan, stage))), "--timeout", str(PATIENCE)),
         ),
         variables=(*parts.GIT, *parts.KUBERNETES),
         deadline=PATIENCE + 600,
@@ -92,26 +93,26 @@ def _stage_name(stage: RolloutStage) -> str:
             assert_never(stage)
 
 
-def _limits(plan: Plan, stage: RolloutStage) -> dict[str, Any]:
+def _limits(plan: Plan, stage: RolloutStage) -> RolloutLimits:
     """Return the limits that a candidate is measured by; None for one that the spec leaves out."""
     shadow, canary = plan.rollout.shadow, plan.rollout.canary
     match stage:
         case ShadowStage():
-            return {
-                "for": shadow.for_.total_seconds(),
-                "requests": shadow.requests,
-                "agreement": shadow.agreement,
-                "accuracy": shadow.accuracy if shadow.agreement == "auto" else None,
-                "errorRate": canary.error_rate,
-            }
+            return RolloutLimits(
+                seconds=shadow.for_.total_seconds(),
+                requests=shadow.requests,
+                agreement=shadow.agreement,
+                accuracy=shadow.accuracy if shadow.agreement == "auto" else None,
+                error_rate=canary.error_rate,
+            )
         case CanaryStage():
-            return {
-                "for": canary.every.total_seconds(),
-                "requests": canary.requests,
-                "errorRate": canary.error_rate,
-                "p99": canary.p99.total_seconds() if canary.p99 is not None else None,
-            }
+            return RolloutLimits(
+                seconds=canary.every.total_seconds(),
+                requests=canary.requests,
+                error_rate=canary.error_rate,
+                p99=canary.p99.total_seconds() if canary.p99 is not None else None,
+            )
         case PromoteStage():
-            return {}
+            return RolloutLimits()
         case _:
             assert_never(stage)

@@ -3,10 +3,10 @@
 import argparse
 import os
 
+from driftloop.contract.handovers import RetrainPolicy
 from driftloop.contract.platform import KUBERNETES_URL, NATS, WEBHOOK_TOKEN
 from driftloop.services import bootstrap
 from driftloop.services.decision.service import DecisionOptions, serve
-from driftloop.services.decision.settings import Settings
 
 EXAMPLE = (
     "driftloop-decision --namespace ml --pipeline digits "
@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace) -> None:
     options = DecisionOptions(
         namespace=arguments.namespace,
         pipeline=arguments.pipeline,
-        settings=Settings.parse(arguments.policy),
+        policy=RetrainPolicy.parse(arguments.policy),
         webhook=arguments.webhook,
         broker=arguments.broker,
         nats_url=NATS.read(os.environ),

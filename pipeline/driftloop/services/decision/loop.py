@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from driftloop.clients import events
 from driftloop.clients.events import EventRefusedError
 from driftloop.clients.kubernetes import Kubernetes, KubernetesUnreachableError, workflow_ended
+from driftloop.contract.handovers import RetrainPolicy
 from driftloop.errors import StoreError
 from driftloop.release.record import release_id
 from driftloop.retrain.decision import (
@@ -21,7 +22,6 @@ from driftloop.retrain.decision import (
     Lost,
     Outcome,
     Phase,
-    Policy,
     State,
     Tell,
     Tick,
@@ -49,7 +49,7 @@ class Loop:
     def __init__(
         self,
         store: DecisionStore,
-        policy: Policy,
+        policy: RetrainPolicy,
         *,
         namespace: str,
         pipeline: str,

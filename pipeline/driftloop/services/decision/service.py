@@ -7,13 +7,13 @@ from prometheus_client import CollectorRegistry
 
 from driftloop.clients.kubernetes import Kubernetes
 from driftloop.clients.nats import connect, ensure_contract_stream
+from driftloop.contract.handovers import RetrainPolicy
 from driftloop.contract.streams import DEAD_LETTERS
 from driftloop.retrain.store import DecisionStore
 from driftloop.services.application import ApplicationServer
 from driftloop.services.bootstrap import serve_http
 from driftloop.services.decision.door import Door
 from driftloop.services.decision.loop import Loop
-from driftloop.services.decision.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class DecisionOptions:
 
     namespace: str
     pipeline: str
-    settings: Settings
+    policy: RetrainPolicy
     webhook: str
     broker: str
     nats_url: str
@@ -44,7 +44,7 @@ async def serve(options: DecisionOptions) -> None:
         async with aiohttp.ClientSession(trust_env=True) as session:
             loop = Loop(
                 store,
-                options.settings.policy,
+                options.policy,
                 namespace=namespace,
                 pipeline=pipeline,
                 session=session,
@@ -59,7 +59,7 @@ async def serve(options: DecisionOptions) -> None:
                 js,
                 namespace=namespace,
                 pipeline=pipeline,
-                on=options.settings.on,
+                on=frozenset(options.policy.on),
                 token=options.token,
                 registry=registry,
             )

@@ -9,10 +9,10 @@ from pathlib import Path
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 
+from driftloop.contract.handovers import DetectorSettings  # noqa: E402
 from driftloop.contract.platform import NATS  # noqa: E402
 from driftloop.contract.streams import DetectorStreams  # noqa: E402
 from driftloop.services import bootstrap  # noqa: E402
-from driftloop.services.detector.config import Config  # noqa: E402
 
 EXAMPLE = """\
 driftloop-detector fit --detector '{"kind": "ks", "window": 200}' --reference data --out detector
@@ -57,7 +57,7 @@ def _fit(arguments: argparse.Namespace) -> None:
     from driftloop.services.detector import artifact
     from driftloop.services.detector.detectors import fitted
 
-    config = Config.parse(arguments.detector)
+    config = DetectorSettings.parse(arguments.detector)
     fit = artifact.gather(arguments.reference, arguments.features, config)
     # a detector that can't be fitted should fail here, in the training run, not when it is served
     verdict = fitted(config, fit.reference).judge(fit.reference[: config.window])
@@ -71,7 +71,7 @@ def _serve(arguments: argparse.Namespace) -> None:
 
     service = serve(
         DetectorStreams(arguments.namespace, arguments.pipeline, arguments.detector, arguments.release),
-        Config.parse(arguments.config),
+        DetectorSettings.parse(arguments.config),
         arguments.artifact,
         nats_url=NATS.read(os.environ),
         broker=arguments.broker,

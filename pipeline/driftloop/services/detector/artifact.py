@@ -10,9 +10,10 @@ from zipfile import BadZipFile
 
 import numpy as np
 
+from driftloop.contract.documents import to_json
+from driftloop.contract.handovers import DetectorSettings
 from driftloop.contract.trees import DETECTOR_FILE, REFERENCE_FILE
 from driftloop.errors import PipelineError
-from driftloop.services.detector.config import Config
 from driftloop.services.detector.payload import Rows
 
 MOST_ROWS = 2000
@@ -27,7 +28,7 @@ class ArtifactError(PipelineError):
 class Artifact:
     """The settings it was fitted with, and the rows (n x width, finite)."""
 
-    config: Config
+    config: DetectorSettings
     reference: Rows
 
 
@@ -35,7 +36,7 @@ def save(artifact: Artifact, folder: Path) -> None:
     """Write both files."""
     folder.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(folder / REFERENCE_FILE, rows=artifact.reference)
-    document = {"version": 1, **artifact.config.document(), "rows": len(artifact.reference)}
+    document = {"version": 1, **to_json(artifact.config), "rows": len(artifact.reference)}
     document["width"] = int(artifact.reference.shape[1])
     (folder / DETECTOR_FILE).write_text(json.dumps(document, indent=2, sort_keys=True) + "\n")
 
@@ -54,13 +55,13 @@ def load(folder: Path) -> Artifact:
         raise ArtifactError(f"the detector in {folder} can't be read: {error}") from error
     if document.get("version") != 1:
         raise ArtifactError(f"{folder}/{DETECTOR_FILE} has version {document.get('version')!r}, must be 1")
-    settings = {key: document[key] for key in ("kind", "window", "alarmRate", "on", "seed") if key in document}
+    settings = {name: value for name, value in document.items() if name not in ("version", "rows", "width")}
     if reference.ndim != 2 or not len(reference) or not np.isfinite(reference).all():
         raise ArtifactError(f"the reference rows in {folder} are damaged")
-    return Artifact(Config.of(settings), reference)
+    return Artifact(DetectorSettings.read(settings), reference)
 
 
-def gather(folder: Path, features: str, config: Config) -> Artifact:
+def gather(folder: Path, features: str, config: DetectorSettings) -> Artifact:
     """The reference rows below `folder`: `.npz` (array `features`), `.csv` (all columns but the target) or `.jsonl`."""
     files = sorted(file for file in folder.rglob("*") if file.suffix in (".npz", ".csv", ".jsonl"))
     if not files:

@@ -26,9 +26,9 @@ from driftloop.clients import events
 from driftloop.clients.jetstream import Puller
 from driftloop.clients.nats import DUPLICATE_WINDOW, WrongLastSequenceError, position, publish
 from driftloop.contract.events import PROTOCOL, REQUEST_ID, inference_type, verdict_id
+from driftloop.contract.handovers import DetectorSettings
 from driftloop.contract.streams import VERDICTS, DetectorStreams
 from driftloop.errors import StoreError
-from driftloop.services.detector.config import Config
 from driftloop.services.detector.detectors import Detector, Judgement
 from driftloop.services.detector.payload import Decoded, decode
 from driftloop.services.detector.windows import Cutter, Window
@@ -61,7 +61,7 @@ class Judge:
         self,
         js: JetStreamContext,
         names: DetectorStreams,
-        config: Config,
+        config: DetectorSettings,
         detector: Detector,
         *,
         width: int,

@@ -10,10 +10,10 @@ from prometheus_client import CollectorRegistry
 from driftloop.clients.http import Server
 from driftloop.clients.jetstream import Publisher
 from driftloop.clients.nats import connect, ensure_contract_stream
+from driftloop.contract.handovers import DetectorSettings
 from driftloop.contract.streams import VERDICTS, DetectorStreams
 from driftloop.services.bootstrap import serve_http
 from driftloop.services.detector import artifact
-from driftloop.services.detector.config import Config
 from driftloop.services.detector.detectors import fitted
 from driftloop.services.detector.door import LIMIT, Door
 from driftloop.services.detector.emit import Emitter
@@ -23,7 +23,7 @@ log = logging.getLogger("detector")
 
 
 async def serve(
-    names: DetectorStreams, config: Config, folder: Path, *, nats_url: str, broker: str, host: str, port: int
+    names: DetectorStreams, config: DetectorSettings, folder: Path, *, nats_url: str, broker: str, host: str, port: int
 ) -> None:
     """Run until cancelled. The settings in `config` win over those the artifact was fitted with; its rows are its
     own."""

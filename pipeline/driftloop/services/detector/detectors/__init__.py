@@ -4,7 +4,7 @@ below."""
 from dataclasses import dataclass, field
 from typing import Any, Protocol, assert_never
 
-from driftloop.services.detector.config import Config
+from driftloop.contract.handovers import DetectorSettings
 from driftloop.services.detector.payload import Rows
 
 
@@ -29,7 +29,7 @@ class Detector(Protocol):
         ...
 
 
-def fitted(config: Config, reference: Rows) -> Detector:
+def fitted(config: DetectorSettings, reference: Rows) -> Detector:
     """The detector of this kind, fitted to the reference rows with the configured seed."""
     match config.kind:
         case "ks":

@@ -2,9 +2,10 @@
 
 import numpy as np
 
-from driftloop.services.detector.config import Config, ConfigError
+from driftloop.contract.handovers import DetectorSettings
 from driftloop.services.detector.detectors import Judgement, drift
 from driftloop.services.detector.detectors.alibi import load
+from driftloop.services.detector.errors import FitError
 from driftloop.services.detector.payload import Rows
 
 MOST = 100
@@ -20,7 +21,7 @@ class ChiSquared:
     ones is refused, since all windows would look alike; so are measurements, where nearly every value is one.
     """
 
-    def __init__(self, config: Config, reference: Rows) -> None:
+    def __init__(self, config: DetectorSettings, reference: Rows) -> None:
         self._common = [_common(feature, column, config.window) for feature, column in enumerate(reference.T)]
         detector = load("cd.chisquare", "ChiSquareDrift")
         self._detector = detector(self._coded(reference), p_val=config.alarm_rate, correction="bonferroni")
@@ -43,13 +44,13 @@ def _common(feature: int, column: Rows, window: int) -> Rows:
     """The categories of a feature that are not rare, sorted."""
     values, counts = np.unique(column, return_counts=True)
     if len(values) > MOST:
-        raise ConfigError(
+        raise FitError(
             f"feature {feature} has {len(values)} different values, chi2 takes categories: at most {MOST}",
             hint="compare measurements by `ks`; `data.features` chooses columns",
         )
     common = values[counts * window >= EXPECTED * len(column)]
     if not len(common):
-        raise ConfigError(
+        raise FitError(
             f"feature {feature} has {len(values)} categories, and none comes up {EXPECTED} times in {window} rows: "
             "chi2 would see nothing of it",
             hint="take a larger `window`, or leave the column out: `data.features` chooses columns",

@@ -3,7 +3,7 @@
 import contextlib
 import logging
 
-from driftloop.services.detector.config import Config
+from driftloop.contract.handovers import DetectorSettings
 from driftloop.services.detector.detectors import Judgement, outliers
 from driftloop.services.detector.detectors.alibi import load
 from driftloop.services.detector.payload import Rows
@@ -12,7 +12,7 @@ from driftloop.services.detector.payload import Rows
 class IsolationForest:
     """alibi-detect's IForest, 100 trees. The score of a window is its share of outliers."""
 
-    def __init__(self, config: Config, reference: Rows) -> None:
+    def __init__(self, config: DetectorSettings, reference: Rows) -> None:
         self._config = config
         fit, calibration = outliers.split(config, reference)
         with _quiet():

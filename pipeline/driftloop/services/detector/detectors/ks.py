@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from driftloop.services.detector.config import Config
+from driftloop.contract.handovers import DetectorSettings
 from driftloop.services.detector.detectors import Judgement, drift
 from driftloop.services.detector.detectors.alibi import load
 from driftloop.services.detector.payload import Rows
@@ -22,7 +22,7 @@ class KolmogorovSmirnov:
     test compares them), ten times sooner.
     """
 
-    def __init__(self, config: Config, reference: Rows) -> None:
+    def __init__(self, config: DetectorSettings, reference: Rows) -> None:
         self._detector = load("cd.ks", "KSDrift")(reference, p_val=config.alarm_rate, correction="bonferroni")
         self._sorted = [np.sort(column) for column in reference.T]
         self._detector.feature_score = self._feature_score

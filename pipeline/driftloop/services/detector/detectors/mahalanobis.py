@@ -4,7 +4,7 @@ import copy
 
 import numpy as np
 
-from driftloop.services.detector.config import Config
+from driftloop.contract.handovers import DetectorSettings
 from driftloop.services.detector.detectors import Judgement, outliers
 from driftloop.services.detector.detectors.alibi import load
 from driftloop.services.detector.payload import Rows
@@ -19,7 +19,7 @@ class MahalanobisDistance:
     window is judged by a copy of what the reference taught, so the same rows always get the same judgement.
     """
 
-    def __init__(self, config: Config, reference: Rows) -> None:
+    def __init__(self, config: DetectorSettings, reference: Rows) -> None:
         self._config = config
         fit, calibration = outliers.split(config, reference)
         components = min(COMPONENTS, reference.shape[1])

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from driftloop.services.detector.config import Config, ConfigError
+from driftloop.contract.handovers import DetectorSettings
 from driftloop.services.detector.detectors import Judgement
+from driftloop.services.detector.errors import FitError
 from driftloop.services.detector.payload import Rows
 
 OUTLIER_SHARE = 0.01
@@ -24,10 +25,10 @@ LEAST = 50
 Scores = NDArray[np.float64]
 
 
-def split(config: Config, reference: Rows) -> tuple[Rows, Rows]:
+def split(config: DetectorSettings, reference: Rows) -> tuple[Rows, Rows]:
     """Rows to fit on and rows to calibrate on, by the seed."""
     if len(reference) < LEAST:
-        raise ConfigError(f"{config.kind} needs at least {LEAST} reference rows, there are {len(reference)}")
+        raise FitError(f"{config.kind} needs at least {LEAST} reference rows, there are {len(reference)}")
     order = np.random.default_rng(config.seed).permutation(len(reference))
     cut = int(len(reference) * CALIBRATION_SHARE)
     return reference[order[cut:]], reference[order[:cut]]
@@ -55,7 +56,7 @@ class Threshold:
         return int(law.isf(alarm_rate))
 
 
-def judgement(config: Config, threshold: Threshold, score: Callable[[Rows], Scores], rows: Rows) -> Judgement:
+def judgement(config: DetectorSettings, threshold: Threshold, score: Callable[[Rows], Scores], rows: Rows) -> Judgement:
     """Score is the share of outliers, threshold the largest share that is no alarm."""
     scores = score(rows)
     outliers = np.flatnonzero(scores > threshold.value)

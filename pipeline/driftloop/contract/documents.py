@@ -1,0 +1,127 @@
+"""JSON documents as frozen dataclasses: one way to write them, one way to read them.
+
+A dataclass declares its keys with `key`; `to_json` writes them in the order of the fields, and
+`from_json` refuses unknown keys, missing ones and values that a key does not allow.
+"""
+
+import dataclasses
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, Field, dataclass
+from typing import Any, TypeVar
+
+from driftloop.errors import PipelineError
+
+T = TypeVar("T")
+Accepts = Callable[[Any], bool]
+
+
+class DocumentError(PipelineError):
+    """A JSON document that is not what its record allows."""
+
+
+@dataclass(frozen=True)
+class Key:
+    """One key of a document."""
+
+    name: str
+    allowed: str
+    """Allowed values, as a message lists them."""
+    accepts: Accepts
+    omits_none: bool = False
+    """None is not written."""
+    read: Callable[[Any], Any] = lambda value: value
+    """Conversion from plain JSON."""
+    write: Callable[[Any], Any] = lambda value: value
+    """Conversion to plain JSON."""
+
+
+def key(
+    name: str,
+    allowed: str,
+    accepts: Accepts,
+    *,
+    default: Any = MISSING,
+    omits_none: bool = False,
+    read: Callable[[Any], Any] = lambda value: value,
+    write: Callable[[Any], Any] = lambda value: value,
+) -> Any:
+    """Return a dataclass field that is a key of its document."""
+    metadata = {"key": Key(name, allowed, accepts, omits_none, read, write)}
+    if default is MISSING:
+        return dataclasses.field(metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def keys_of(record: Any) -> tuple[tuple["Field[Any]", Key], ...]:
+    """Return the fields of a record (or its class) that are keys, in order."""
+    fields = dataclasses.fields(record)
+    return tuple((field, field.metadata["key"]) for field in fields if "key" in field.metadata)
+
+
+def to_json(record: Any) -> dict[str, Any]:
+    """Return a record as plain data."""
+    document: dict[str, Any] = {}
+    for field, name in keys_of(record):
+        value = getattr(record, field.name)
+        if value is not None or not name.omits_none:
+            document[name.name] = None if value is None else name.write(value)
+    return document
+
+
+def from_json(record: type[T], document: object, *, label: str) -> T:
+    """Read a record from plain data; DocumentError names `label`, the key, its value and what is allowed."""
+    if not isinstance(document, Mapping):
+        raise DocumentError(f"{label} is {shown(document)}, must be a JSON object")
+    keys = keys_of(record)
+    names = [name.name for _, name in keys]
+    for given_key in document:
+        if given_key not in names:
+            raise DocumentError(f"{label} has an unknown key `{given_key}`, must be one of: {', '.join(names)}")
+    values: dict[str, Any] = {}
+    for field, name in keys:
+        if name.name not in document:
+            if field.default is MISSING:
+                raise DocumentError(f"{label} has no key `{name.name}`, must be {name.allowed}")
+            continue
+        value = document[name.name]
+        if not name.accepts(value):
+            raise DocumentError(f"{label}: `{name.name}` is {shown(value)}, must be {name.allowed}")
+        values[field.name] = None if value is None else name.read(value)
+    return record(**values)
+
+
+def parse_json(text: str | bytes, *, label: str) -> Any:
+    """Parse JSON; DocumentError when it is not."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DocumentError(f"{label} is not JSON: {error}") from error
+
+
+def shown(value: object) -> str:
+    """Return a value as messages show it, cut to 60 characters."""
+    text = json.dumps(value, default=str)
+    return f"`{text if len(text) <= 60 else text[:57] + '...'}`"
+
+
+def is_number(value: object) -> bool:
+    """Return True for a finite number; a boolean is not one."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def is_whole(value: object, low: int, high: int | None = None) -> bool:
+    """Return True for an integer of at least `low`, and at most `high`."""
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return whole and value >= low and (high is None or value <= high)  # type: ignore[operator]
+
+
+def is_text(value: object) -> bool:
+    """Return True for text that is not empty."""
+    return isinstance(value, str) and value != ""
+
+
+def is_texts(value: object) -> bool:
+    """Return True for a list of texts."""
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)

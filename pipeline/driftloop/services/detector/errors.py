@@ -1,0 +1,7 @@
+"""Errors of the detector service."""
+
+from driftloop.errors import PipelineError
+
+
+class FitError(PipelineError):
+    """Settings with which a detector cannot be fitted on its reference data."""
