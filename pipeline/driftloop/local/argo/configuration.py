@@ -13,18 +13,11 @@ import yaml
 from driftloop.clients.s3 import Store
 from driftloop.contract.names import PLATFORM
 from driftloop.errors import LocalError
-from driftloop.local.argo.parts import KeyRef, NotUnderstoodError, Part, read
+from driftloop.local.argo.parts import KeyRef, NotUnderstoodError, Part, RepositoryRef, read
 from driftloop.local.ground.state import State
 
 Find = Callable[[str, str, str], "dict[str, Any] | None"]
 """(kind, namespace, name) -> the applied object."""
-
-
-class RepositoryRef(Part):
-    """The artifact repository: a key of a ConfigMap."""
-
-    config_map: str = "artifact-repositories"
-    key: str | None = None
 
 
 class MissingKeyError(LocalError):

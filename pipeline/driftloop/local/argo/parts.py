@@ -61,6 +61,13 @@ class KeyRef(Part):
     optional: bool = False
 
 
+class RepositoryRef(Part):
+    """The artifact repository: a key of a ConfigMap."""
+
+    config_map: str = "artifact-repositories"
+    key: str | None = None
+
+
 S = TypeVar("S", bound=BaseModel)
 
 

@@ -11,9 +11,8 @@ import logging
 import random
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
 
 import nats.errors
 import nats.js.errors
@@ -25,14 +24,14 @@ from nats.js.kv import KeyValue
 from driftloop.clients.nats import key_value, messages
 from driftloop.contract.streams import SENSORS
 from driftloop.errors import LocalError, StoreError
-from driftloop.kube.events import DataFilter, Filters, RetryStrategy, SensorSpec, Trigger, TriggerParameter
-from driftloop.local.argo import bus, expressions, jsonpaths
-from driftloop.local.argo.expressions import Dialect, Expression
+from driftloop.kube.events import RetryStrategy, SensorSpec, Trigger
+from driftloop.local.argo import bus, expressions
 from driftloop.local.argo.objects import Json, Objects
-from driftloop.local.argo.parts import NotUnderstoodError, read
+from driftloop.local.argo.parts import NotUnderstoodError
 from driftloop.local.argo.patience import patiently
 from driftloop.local.argo.store import Workflows
 from driftloop.local.argo.times import duration
+from driftloop.local.argo_events import triggers
 
 LOG = logging.getLogger("argo.sensor")
 
@@ -43,17 +42,6 @@ ACK_WAIT = 10.0
 """Seconds after which an event that was not acknowledged comes again, as after a kill."""
 
 _SECONDS = {"Second": 1.0, "Minute": 60.0, "Hour": 3600.0}
-
-Compare = Callable[[float, float], bool]
-_COMPARISONS: Mapping[str, Compare] = {
-    "": lambda a, b: a == b,
-    "=": lambda a, b: a == b,
-    "!=": lambda a, b: a != b,
-    ">": lambda a, b: a > b,
-    ">=": lambda a, b: a >= b,
-    "<": lambda a, b: a < b,
-    "<=": lambda a, b: a <= b,
-}
 
 
 class Sensors:
@@ -70,8 +58,7 @@ class Sensors:
         for sensor in objects.of("Sensor"):
             namespace, name = sensor["metadata"]["namespace"], sensor["metadata"]["name"]
             try:
-                spec = read(SensorSpec, sensor.get("spec") or {}, what=f"Sensor {namespace}/{name}")
-                check(spec, f"Sensor {namespace}/{name}")
+                spec = triggers.read_sensor(sensor, f"Sensor {namespace}/{name}")
             except NotUnderstoodError as error:
                 LOG.error("%s", error)  # noqa: TRY400 - the message says it all
                 continue
@@ -114,7 +101,7 @@ class Listener:
         self._namespace, self._sensor = sensor
         self._spec = spec
         self._trigger = trigger
-        self._condition = condition(spec, trigger)
+        self._condition = triggers.parse_condition(spec, trigger)
         self._names = {parts[0] for parts in expressions.names(self._condition)}
         self._where = f"{self._namespace}/{self._sensor}/{trigger.template.name}"
         self._fired: list[float] = []
@@ -185,7 +172,7 @@ class Listener:
             for dependency in self._spec.dependencies
             if message.subject == bus.subject(self._namespace, dependency.event_source_name, dependency.event_name)
             and dependency.name in self._names
-            and passes(dependency.filters, event)
+            and triggers.passes_filters(dependency.filters, event)
         }
         if not met:
             LOG.info("%s: event %s does not pass the filters", self._where, document["id"])
@@ -208,7 +195,7 @@ class Listener:
     async def _fire(self, events: Mapping[str, Json], message: Msg) -> None:
         """Create the resource, trying again as retryStrategy says; what can never succeed is logged and dropped."""
         try:
-            resource = filled(self._trigger, events)
+            resource = triggers.fill_resource(self._trigger, events)
         except LocalError as error:
             LOG.error("%s: the trigger failed: %s", self._where, error)  # noqa: TRY400 - the message says it all
             return
@@ -267,104 +254,9 @@ class Listener:
         return f"{self._namespace}.{consumer_name(self._sensor, self._trigger.template.name)}"
 
 
-def check(spec: SensorSpec, what: str) -> None:
-    """NotUnderstoodError for references that lead nowhere."""
-    names = {dependency.name for dependency in spec.dependencies}
-    for dependency in spec.dependencies:
-        for data in dependency.filters.data if dependency.filters else ():
-            _check_filter(data, f"{what}: dependency {dependency.name}")
-    for trigger in spec.triggers:
-        wanted = {parts[0] for parts in expressions.names(condition(spec, trigger))}
-        wanted |= {parameter.src.dependency_name for parameter in trigger.template.k8s.parameters}
-        if unknown := sorted(wanted - names):
-            raise NotUnderstoodError(
-                f"{what}: trigger {trigger.template.name} names the dependency `{unknown[0]}`, which does not exist"
-            )
-
-
-def condition(spec: SensorSpec, trigger: Trigger) -> Expression:
-    """What has to have happened: the trigger's conditions, or all dependencies."""
-    text = trigger.template.conditions or " && ".join(dependency.name for dependency in spec.dependencies)
-    try:
-        return expressions.parse(text, Dialect.DEPENDS)
-    except expressions.ExpressionError as error:
-        raise NotUnderstoodError(f"conditions of trigger {trigger.template.name}: {error.message}") from error
-
-
 def consumer_name(sensor: str, trigger: str) -> str:
     """The durable name of a trigger's place in the stream."""
     return re.sub(r"[^A-Za-z0-9_-]", "_", f"sensor-{sensor}-{trigger}")
-
-
-def passes(filters: Filters | None, event: Json) -> bool:
-    """Whether an event passes a dependency's data filters."""
-    if filters is None or not filters.data:
-        return True
-    results = (_passes(data, event) for data in filters.data)
-    return any(results) if filters.data_logical_operator == "or" else all(results)
-
-
-def filled(trigger: Trigger, events: Mapping[str, Json]) -> Json:
-    """The trigger's resource with its parameters filled in from the events."""
-    resource: Any = trigger.template.k8s.source.resource
-    for parameter in trigger.template.k8s.parameters:
-        value = _value(parameter, events.get(parameter.src.dependency_name))
-        if parameter.operation in ("append", "prepend"):
-            there, old = jsonpaths.get(resource, parameter.dest)
-            old = old if there else ""
-            value = f"{old}{value}" if parameter.operation == "append" else f"{value}{old}"
-        resource = jsonpaths.put(resource, parameter.dest, value)
-    result: Json = json.loads(json.dumps(resource))
-    return result
-
-
-def _value(parameter: TriggerParameter, event: Json | None) -> Any:
-    source = parameter.src
-    if source.data_key is not None and event is not None:
-        there, value = jsonpaths.get(event, source.data_key)
-        if there and source.use_raw_data:
-            return value
-        if there:
-            return value if isinstance(value, str) else json.dumps(value)
-    if source.value is not None:
-        return source.value
-    raise NotUnderstoodError(f"the event has no `{source.data_key}` for {parameter.dest}, and there is no default")
-
-
-def _passes(data: DataFilter, event: Json) -> bool:
-    there, found = jsonpaths.get(event, data.path)
-    if not there:
-        return False
-    match data.type:
-        case "string":
-            text = found if isinstance(found, str) else ""
-            matched = any(re.search(value, text) for value in data.value)
-            return not matched if data.comparator == "!=" else matched
-        case "number":
-            if isinstance(found, bool) or not isinstance(found, int | float):
-                return False
-            results = [_COMPARISONS[data.comparator or "="](float(found), float(value)) for value in data.value]
-            return all(results) if data.comparator == "!=" else any(results)
-        case _:
-            if not isinstance(found, bool):
-                return False
-            equal = any(found == (value.lower() == "true") for value in data.value)
-            return not equal if data.comparator == "!=" else equal
-
-
-def _check_filter(data: DataFilter, what: str) -> None:
-    for value in data.value:
-        try:
-            if data.type == "string":
-                re.compile(value)
-            elif data.type == "number":
-                float(value)
-            elif value.lower() not in ("true", "false"):
-                raise NotUnderstoodError(f"{what}: filter on {data.path}: `{value}` must be true or false")
-        except (re.error, ValueError) as error:
-            raise NotUnderstoodError(f"{what}: filter on {data.path}: `{value}` is no {data.type}: {error}") from error
-    if data.type != "number" and data.comparator not in (None, "", "=", "!="):
-        raise NotUnderstoodError(f"{what}: filter on {data.path}: a {data.type} can't be compared by {data.comparator}")
 
 
 async def _pause(message: Msg, seconds: float) -> None:

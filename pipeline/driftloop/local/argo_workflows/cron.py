@@ -7,9 +7,10 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 import nats.js.errors
+from croniter import croniter
 from nats.js import JetStreamContext
 from nats.js.kv import KeyValue
 
@@ -19,10 +20,11 @@ from driftloop.errors import StoreError
 from driftloop.local.argo import bus
 from driftloop.local.argo.nodes import ENDED
 from driftloop.local.argo.objects import Json, Objects
-from driftloop.local.argo.parts import NotUnderstoodError, read
+from driftloop.local.argo.parts import NotUnderstoodError
 from driftloop.local.argo.patience import patiently
 from driftloop.local.argo.store import Workflows
 from driftloop.local.argo_workflows.model import CronSpec
+from driftloop.local.argo_workflows.schedules import list_fields, read_cron_workflow
 
 LOG = logging.getLogger("argo.cron")
 
@@ -68,7 +70,7 @@ class Schedules:
         for cron in objects.of("CronWorkflow"):
             namespace, name = cron["metadata"]["namespace"], cron["metadata"]["name"]
             try:
-                crons[namespace, name] = (cron, understood(cron))
+                crons[namespace, name] = (cron, read_cron_workflow(cron))
             except NotUnderstoodError as error:
                 LOG.error("%s", error)  # noqa: TRY400 - the message says it all
         self._crons = crons
@@ -140,46 +142,15 @@ class Schedules:
         await self._bucket.put(".".join(key), json.dumps({"until": done.until, "last": done.last}).encode())
 
 
-def understood(cron: Json) -> CronSpec:
-    """A CronWorkflow's spec; NotUnderstoodError also for a schedule or time zone that is none."""
-    from croniter import croniter
-
-    what = f"CronWorkflow {cron['metadata'].get('namespace', 'default')}/{cron['metadata']['name']}"
-    spec = read(CronSpec, cron.get("spec") or {}, what=what)
-    for schedule in spec.schedules:
-        if len(schedule.split()) not in (1, 5) or not croniter.is_valid(schedule) or not _ever(schedule):
-            raise NotUnderstoodError(f"{what}: schedule `{schedule}` is not understood", hint="five fields, or @daily")
-    try:
-        ZoneInfo(spec.timezone)
-    except (ZoneInfoNotFoundError, ValueError) as error:
-        raise NotUnderstoodError(
-            f"{what}: there is no time zone `{spec.timezone}`", hint="like Europe/Berlin"
-        ) from error
-    return spec
-
-
-def _ever(schedule: str) -> bool:
-    """Whether a schedule names any moment: 30 February is none."""
-    from croniter import croniter
-    from croniter.croniter import CroniterBadDateError
-
-    try:
-        croniter(schedule).get_next(float)
-    except CroniterBadDateError:
-        return False
-    return True
-
-
 def times(spec: CronSpec, since: float, now: float) -> Due:
     """The latest scheduled time after `since` and not after `now` (None: there is none), and the next one."""
-    from croniter import croniter
-
     zone = ZoneInfo(spec.timezone)
     here = datetime.fromtimestamp(now, zone)
     # get_prev is strictly before; a look at the very moment must not skip it
     just = here + timedelta(microseconds=1)
-    latest = max(croniter(schedule, just).get_prev(datetime).timestamp() for schedule in spec.schedules)
-    following = min(croniter(schedule, here).get_next(datetime).timestamp() for schedule in spec.schedules)
+    schedules = [list_fields(schedule) for schedule in spec.schedules]
+    latest = max(croniter(fields, just).get_prev(datetime).timestamp() for fields in schedules)
+    following = min(croniter(fields, here).get_next(datetime).timestamp() for fields in schedules)
     return Due(latest if latest > since else None, following)
 
 

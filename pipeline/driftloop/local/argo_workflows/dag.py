@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 
 from driftloop.local.argo import expressions
 from driftloop.local.argo.expressions import Dialect, Expression, ExpressionError
@@ -117,11 +118,19 @@ def _state(parts: tuple[str, ...], ended: Mapping[str, Ended]) -> bool:
 
 
 def _ordered(waits_for: Mapping[str, frozenset[str]]) -> list[str]:
-    done: list[str] = []
-    while len(done) < len(waits_for):
-        ready = [name for name, before in waits_for.items() if name not in done and before <= set(done)]
-        if not ready:
-            rest = ", ".join(sorted(set(waits_for) - set(done)))
-            raise NotUnderstoodError(f"the tasks {rest} wait for each other")
-        done.extend(ready)
-    return done
+    """Return the tasks in rounds: each after those it waits for, in a round as they are written."""
+    position = {name: place for place, name in enumerate(waits_for)}
+    sorter: TopologicalSorter[str] = TopologicalSorter()
+    for name, before in waits_for.items():
+        sorter.add(name, *sorted(before))
+    try:
+        sorter.prepare()
+    except CycleError as error:
+        circle = ", ".join(sorted(set(error.args[1])))
+        raise NotUnderstoodError(f"the tasks {circle} wait for each other") from error
+    order: list[str] = []
+    while sorter.is_active():
+        ready = sorted(sorter.get_ready(), key=position.__getitem__)
+        order.extend(ready)
+        sorter.done(*ready)
+    return order

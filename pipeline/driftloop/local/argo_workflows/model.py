@@ -5,8 +5,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from driftloop.local.argo.configuration import RepositoryRef
-from driftloop.local.argo.parts import Duration, KeyRef, Number, Part, Text, Whole
+from driftloop.local.argo.parts import Duration, KeyRef, Number, Part, RepositoryRef, Text, Whole
 
 GPUS = ("nvidia.com/", "amd.com/gpu", "gpu.intel.com/")
 """How the names of extended resources begin that are GPUs."""

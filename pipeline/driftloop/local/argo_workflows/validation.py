@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from driftloop.local.argo.parts import read
-from driftloop.local.argo_workflows import cron, dag, merge
+from driftloop.local.argo_workflows import dag, merge, schedules
 from driftloop.local.argo_workflows.model import WorkflowSpec
 from driftloop.local.ground import kinds
 
@@ -21,7 +21,7 @@ def validate_workflow_template(manifest: Mapping[str, Any]) -> None:
 
 def validate_cron_workflow(manifest: Mapping[str, Any]) -> None:
     """Raise NotUnderstoodError for a schedule that is never due, or a field that is not followed here."""
-    cron.understood(dict(manifest))
+    schedules.read_cron_workflow(manifest)
     spec = manifest["spec"]["workflowSpec"]
     inner = {key: value for key, value in spec.items() if key != "templateDefaults"}
     read(WorkflowSpec, inner, what=f"{kinds.named(manifest)}: workflowSpec")
