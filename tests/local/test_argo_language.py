@@ -295,7 +295,7 @@ def test_durations(text: str, seconds: float) -> None:
 
 
 def test_no_duration() -> None:
-    with pytest.raises(NotUnderstoodError, match="`soon` is no duration"):
+    with pytest.raises(NotUnderstoodError, match="`soon` is not a duration"):
         duration("soon")
 
 

@@ -424,7 +424,7 @@ def test_the_whole_workflow_has_a_deadline_and_still_says_goodbye(world: World) 
         ({"templates": [{"name": "main", "script": {}}]}, "`templates.0.script` is not understood"),
         ({"templates": [dag(task("a", "main", continueOn={}))]}, "`templates.0.dag.tasks.0.continueOn` is not understood"),
         ({"templates": [dag(task("a", "main", depends="b"))]}, "task `a` depends on `b`, which does not exist"),
-        ({"templates": [dag(task("a", "main", depends="a.Done"))]}, "`Done` is no state"),
+        ({"templates": [dag(task("a", "main", depends="a.Done"))]}, "state `Done` must be one of: Succeeded, Failed"),
         ({"templates": [dag(task("a", "main", depends="b"), task("b", "main", depends="a"))]}, "the tasks a, b wait for each other"),
         ({"templates": [dag(task("a", "main", depends="a &"))]}, "is not understood"),
         ({"volumes": [{"name": "x", "hostPath": {"path": "/"}}]}, "`volumes.0.hostPath` is not understood"),

@@ -1,7 +1,8 @@
 """Sensors: events that pass a dependency's filters make Workflows.
 
-At least once, since an event is acknowledged after its trigger; naming the Workflow after something in the event makes
-that once, because the second creation meets "already exists".
+An event is acknowledged after its trigger, so that it triggers at least once; a Workflow that is
+named after something in the event is created once, because the second creation meets "already
+exists".
 """
 
 import asyncio
@@ -24,7 +25,7 @@ from nats.js.kv import KeyValue
 from driftloop.clients.nats import key_value, messages
 from driftloop.contract.streams import SENSORS
 from driftloop.errors import LocalError, StoreError
-from driftloop.kube.events import RetryStrategy, SensorSpec, Trigger
+from driftloop.kube.events import Dependency, RetryStrategy, SensorSpec, Trigger
 from driftloop.local.argo import bus, expressions
 from driftloop.local.argo.objects import Json, Objects
 from driftloop.local.argo.parts import NotUnderstoodError
@@ -36,7 +37,7 @@ from driftloop.local.argo_events import triggers
 LOG = logging.getLogger("argo.sensor")
 
 BUCKET = SENSORS.name
-"""Events of conditions that are only half met, by `<namespace>.<sensor>.<trigger>`."""
+"""Events of conditions that are only partly met, by `<namespace>.<sensor>.<trigger>`."""
 
 ACK_WAIT = 10.0
 """Seconds after which an event that was not acknowledged comes again, as after a kill."""
@@ -45,7 +46,7 @@ _SECONDS = {"Second": 1.0, "Minute": 60.0, "Hour": 3600.0}
 
 
 class Sensors:
-    """The triggers of the applied Sensors, each with its own durable place in the stream."""
+    """Triggers of the applied Sensors, each with its own durable consumer."""
 
     def __init__(self, js: JetStreamContext, workflows: Workflows) -> None:
         self._js = js
@@ -53,34 +54,35 @@ class Sensors:
         self._running: dict[tuple[str, str, str], tuple[str, asyncio.Task[None]]] = {}
 
     async def apply(self, objects: Objects) -> None:
-        """Run the triggers of these objects, and no others; each one's place in the stream exists when this returns."""
-        wanted: dict[tuple[str, str, str], tuple[str, Listener]] = {}
+        """Run the triggers of these objects, and no others; all consumers exist when this returns."""
+        listeners: dict[tuple[str, str, str], tuple[str, Listener]] = {}
         for sensor in objects.of("Sensor"):
             namespace, name = sensor["metadata"]["namespace"], sensor["metadata"]["name"]
             try:
                 spec = triggers.read_sensor(sensor, f"Sensor {namespace}/{name}")
             except NotUnderstoodError as error:
-                LOG.error("%s", error)  # noqa: TRY400 - the message says it all
+                LOG.error("%s", error)  # noqa: TRY400 - the traceback adds nothing
                 continue
             digest = json.dumps(sensor["spec"], sort_keys=True)
             for trigger in spec.triggers:
                 listener = Listener(self._js, self._workflows, (namespace, name), spec, trigger)
-                wanted[namespace, name, trigger.template.name] = (digest, listener)
+                listeners[namespace, name, trigger.template.name] = (digest, listener)
         for key, (digest, task) in list(self._running.items()):
-            if key not in wanted or wanted[key][0] != digest:
+            if key not in listeners or listeners[key][0] != digest:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
                 del self._running[key]
-            if key not in wanted:
+            if key not in listeners:
                 await patiently(_forget, self._js, *key)
-        for key, (digest, listener) in wanted.items():
+        for key, (digest, listener) in listeners.items():
             if key not in self._running:
                 await patiently(bus.ensure, self._js, key[0])
                 await patiently(listener.subscribe)
-                self._running[key] = (digest, asyncio.create_task(listener.run(), name=f"trigger {'/'.join(key)}"))
+                task = asyncio.create_task(listener.run(), name=f"trigger {'/'.join(key)}")
+                self._running[key] = (digest, task)
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Run until cancelled."""
         try:
             await asyncio.Event().wait()
         finally:
@@ -94,7 +96,12 @@ class Listener:
     """One trigger of one Sensor."""
 
     def __init__(
-        self, js: JetStreamContext, workflows: Workflows, sensor: tuple[str, str], spec: SensorSpec, trigger: Trigger
+        self,
+        js: JetStreamContext,
+        workflows: Workflows,
+        sensor: tuple[str, str],
+        spec: SensorSpec,
+        trigger: Trigger,
     ) -> None:
         self._js = js
         self._workflows = workflows
@@ -107,12 +114,10 @@ class Listener:
         self._fired: list[float] = []
 
     async def subscribe(self) -> None:
-        """The trigger's place in the stream exists afterwards: new events only, when it did not before. StoreError."""
+        """Make the trigger's consumer unless it exists; a new one gets new events only. StoreError."""
         durable = consumer_name(self._sensor, self._trigger.template.name)
         subjects = [
-            bus.subject(self._namespace, dependency.event_source_name, dependency.event_name)
-            for dependency in self._spec.dependencies
-            if dependency.name in self._names
+            self._subject(dependency) for dependency in self._spec.dependencies if dependency.name in self._names
         ]
         config = ConsumerConfig(
             durable_name=durable,
@@ -134,17 +139,20 @@ class Listener:
     _half: KeyValue
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Run until cancelled."""
         while True:
             try:
                 await self._listen()
             except StoreError as error:
-                LOG.warning("%s: %s; it is made again", self._where, error.message)
+                LOG.warning("%s: %s; subscribing again", self._where, error.message)
             finally:
-                # a request for messages that nobody waits for any more would swallow the next event
+                # a request for messages that is still open would swallow the next event
                 with contextlib.suppress(nats.errors.Error):
                     await self._subscription.unsubscribe()
             await patiently(self.subscribe)
+
+    def _subject(self, dependency: Dependency) -> str:
+        return bus.subject(self._namespace, dependency.event_source_name, dependency.event_name)
 
     async def _listen(self) -> None:
         async for message in messages(self._subscription):
@@ -152,8 +160,8 @@ class Listener:
                 await self._see(message)
             except (StoreError, *bus.Errors) as error:
                 # not acknowledged, so it comes again
-                said = error.message if isinstance(error, StoreError) else bus.describe(error)
-                LOG.warning("%s: %s; the event is tried again", self._where, said)
+                text = error.message if isinstance(error, StoreError) else bus.describe(error)
+                LOG.warning("%s: %s; the event is tried again", self._where, text)
                 await self._again(message)
 
     async def _again(self, message: Msg) -> None:
@@ -161,7 +169,7 @@ class Listener:
         try:
             await message.nak()
         except bus.Errors:
-            # the server gives it out again when its time for an answer is over
+            # the server delivers it again after ACK_WAIT
             return
 
     async def _see(self, message: Msg) -> None:
@@ -170,8 +178,8 @@ class Listener:
         met = {
             dependency.name
             for dependency in self._spec.dependencies
-            if message.subject == bus.subject(self._namespace, dependency.event_source_name, dependency.event_name)
-            and dependency.name in self._names
+            if dependency.name in self._names
+            and message.subject == self._subject(dependency)
             and triggers.passes_filters(dependency.filters, event)
         }
         if not met:
@@ -193,27 +201,30 @@ class Listener:
             await message.ack()
 
     async def _fire(self, events: Mapping[str, Json], message: Msg) -> None:
-        """Create the resource, trying again as retryStrategy says; what can never succeed is logged and dropped."""
+        """Create the resource, with the retries of retryStrategy.
+
+        An event that can never succeed is logged and dropped.
+        """
         try:
             resource = triggers.fill_resource(self._trigger, events)
         except LocalError as error:
-            LOG.error("%s: the trigger failed: %s", self._where, error)  # noqa: TRY400 - the message says it all
+            LOG.error("%s: the trigger failed: %s", self._where, error)  # noqa: TRY400 - the traceback adds nothing
             return
         labels = resource.setdefault("metadata", {}).setdefault("labels", {})
         labels["events.argoproj.io/sensor"] = self._sensor
         labels["events.argoproj.io/trigger"] = self._trigger.template.name
         labels["events.argoproj.io/action-timestamp"] = str(int(datetime.now(UTC).timestamp() * 1000))
         retry = self._trigger.retry_strategy or RetryStrategy()
-        tries = max(1, retry.steps or 1)
+        attempts = max(1, retry.steps or 1)
         wait = duration(retry.duration or "1s")
-        for attempt in range(tries):
+        for attempt in range(attempts):
             try:
                 name, new = await self._workflows.create(resource, namespace=self._namespace)
             except NotUnderstoodError as error:
-                LOG.error("%s: the trigger failed: %s", self._where, error)  # noqa: TRY400 - the message says it all
+                LOG.error("%s: the trigger failed: %s", self._where, error)  # noqa: TRY400 - the traceback adds nothing
                 return
             except StoreError:
-                if attempt == tries - 1:
+                if attempt == attempts - 1:
                     raise
                 jitter = (retry.jitter or 0.0) * random.random()  # noqa: S311
                 await _pause(message, wait * (1 + jitter))
@@ -223,7 +234,7 @@ class Listener:
                 return
 
     async def _limit(self, message: Msg) -> None:
-        """Wait until the rate limit has room."""
+        """Wait until the rate limit allows another trigger."""
         rate = self._trigger.rate_limit
         if rate is None:
             return
@@ -255,18 +266,18 @@ class Listener:
 
 
 def consumer_name(sensor: str, trigger: str) -> str:
-    """The durable name of a trigger's place in the stream."""
+    """Return the durable name of a trigger's consumer."""
     return re.sub(r"[^A-Za-z0-9_-]", "_", f"sensor-{sensor}-{trigger}")
 
 
 async def _pause(message: Msg, seconds: float) -> None:
-    """Wait, telling the server now and then that the event is being worked on."""
+    """Wait, and tell the server now and then that the event is in progress."""
     until = time.monotonic() + seconds
     while (rest := until - time.monotonic()) > 0:
         try:
             await message.in_progress()
         except bus.Errors as error:
-            LOG.debug("no sign of life to NATS: %s", bus.describe(error))
+            LOG.debug("in-progress was not sent to NATS: %s", bus.describe(error))
         await asyncio.sleep(min(rest, ACK_WAIT / 2))
 
 

@@ -30,7 +30,7 @@ def read_sensor(sensor: Mapping[str, Any], label: str) -> SensorSpec:
     NotUnderstoodError names an unknown field, a filter that can't match, or a dependency that is
     not defined.
     """
-    spec = read(SensorSpec, sensor.get("spec") or {}, what=label)
+    spec = read(SensorSpec, sensor.get("spec") or {}, label=label)
     defined = {dependency.name for dependency in spec.dependencies}
     for dependency in spec.dependencies:
         for data in dependency.filters.data if dependency.filters else ():

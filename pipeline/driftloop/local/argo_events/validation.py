@@ -11,12 +11,12 @@ from driftloop.local.ground import kinds
 
 def validate_event_bus(manifest: Mapping[str, Any]) -> None:
     """Raise NotUnderstoodError unless it is a bus on the platform's NATS."""
-    read(EventBusSpec, manifest.get("spec") or {}, what=kinds.named(manifest))
+    read(EventBusSpec, manifest.get("spec") or {}, label=kinds.named(manifest))
 
 
 def validate_event_source(manifest: Mapping[str, Any]) -> None:
     """Raise NotUnderstoodError for anything but webhooks."""
-    read(EventSourceSpec, manifest.get("spec") or {}, what=kinds.named(manifest))
+    read(EventSourceSpec, manifest.get("spec") or {}, label=kinds.named(manifest))
 
 
 def validate_sensor(manifest: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""CronWorkflows: a Workflow at each time of a schedule, named after that time, so that none is made twice."""
+"""CronWorkflows: one Workflow at each time of a schedule, named after that time."""
 
 import asyncio
 import json
@@ -29,10 +29,10 @@ from driftloop.local.argo_workflows.schedules import list_fields, read_cron_work
 LOG = logging.getLogger("argo.cron")
 
 BUCKET = SCHEDULES.name
-"""`<namespace>.<name>` -> the time up to which a CronWorkflow is done, and its last Workflow."""
+"""Time up to which a CronWorkflow is done, and its last Workflow, by `<namespace>.<name>`."""
 
 LONGEST_SLEEP = 30.0
-"""Seconds after which the clock is looked at again: it may have been set, or the machine asleep."""
+"""Seconds after which the clock is read again: it may have been set, or the machine asleep."""
 
 ON_TIME = 5.0
 """Seconds by which a run may be late without having been missed."""
@@ -40,7 +40,7 @@ ON_TIME = 5.0
 
 @dataclass(frozen=True)
 class Done:
-    """Up to when (seconds since the epoch) a schedule is done, and the Workflow it made last."""
+    """Time up to which a schedule is done (seconds since the epoch), and its last Workflow."""
 
     until: float
     last: str | None = None
@@ -48,14 +48,14 @@ class Done:
 
 @dataclass(frozen=True)
 class Due:
-    """The latest time at or before now that a schedule names, and the next one after now."""
+    """Latest time of a schedule at or before now, and the next one after now."""
 
     latest: float | None
     next: float
 
 
 class Schedules:
-    """The applied CronWorkflows."""
+    """Schedules of the applied CronWorkflows."""
 
     def __init__(self, js: JetStreamContext, workflows: Workflows) -> None:
         self._js = js
@@ -65,19 +65,19 @@ class Schedules:
         self._bucket: KeyValue | None = None
 
     async def apply(self, objects: Objects) -> None:
-        """Keep these schedules, and no others; one that is not understood is logged and not kept."""
+        """Follow these schedules, and no others; one that is not understood is logged only."""
         crons: dict[tuple[str, str], tuple[Json, CronSpec]] = {}
         for cron in objects.of("CronWorkflow"):
             namespace, name = cron["metadata"]["namespace"], cron["metadata"]["name"]
             try:
                 crons[namespace, name] = (cron, read_cron_workflow(cron))
             except NotUnderstoodError as error:
-                LOG.error("%s", error)  # noqa: TRY400 - the message says it all
+                LOG.error("%s", error)  # noqa: TRY400 - the traceback adds nothing
         self._crons = crons
         self._changed.set()
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Run until cancelled."""
         await patiently(self._open)
         while True:
             self._changed.clear()
@@ -98,12 +98,12 @@ class Schedules:
         self._bucket = await key_value(self._js, BUCKET)
 
     async def _look(self, key: tuple[str, str]) -> float:
-        """Make what is due; seconds until the next look."""
+        """Create the Workflow that is due, if any; return the seconds until the next time."""
         cron, spec = self._crons[key]
         now = time.time()
         done = await self._read(key)
         if done is None:
-            # a schedule starts when it is first seen: nothing before that was missed
+            # a schedule starts when it is first applied: nothing before that was missed
             done = Done(now)
             await self._write(key, done)
         due = times(spec, done.until, now)
@@ -124,8 +124,8 @@ class Schedules:
         return due.next - time.time()
 
     async def _runs(self, namespace: str, name: str | None) -> bool:
-        found = await self._workflows.get(namespace, name) if name else None
-        return found is not None and (found[0].get("status") or {}).get("phase") not in ENDED
+        stored = await self._workflows.get(namespace, name) if name else None
+        return stored is not None and (stored[0].get("status") or {}).get("phase") not in ENDED
 
     async def _read(self, key: tuple[str, str]) -> Done | None:
         if self._bucket is None:
@@ -139,14 +139,15 @@ class Schedules:
     async def _write(self, key: tuple[str, str], done: Done) -> None:
         if self._bucket is None:
             raise StoreError(f"bucket {BUCKET} is not open")
-        await self._bucket.put(".".join(key), json.dumps({"until": done.until, "last": done.last}).encode())
+        document = {"until": done.until, "last": done.last}
+        await self._bucket.put(".".join(key), json.dumps(document).encode())
 
 
 def times(spec: CronSpec, since: float, now: float) -> Due:
-    """The latest scheduled time after `since` and not after `now` (None: there is none), and the next one."""
+    """Return the latest scheduled time after `since` and not after `now`, and the next one."""
     zone = ZoneInfo(spec.timezone)
     here = datetime.fromtimestamp(now, zone)
-    # get_prev is strictly before; a look at the very moment must not skip it
+    # get_prev is strictly before; the very moment must not be skipped
     just = here + timedelta(microseconds=1)
     schedules = [list_fields(schedule) for schedule in spec.schedules]
     latest = max(croniter(fields, just).get_prev(datetime).timestamp() for fields in schedules)
@@ -155,7 +156,7 @@ def times(spec: CronSpec, since: float, now: float) -> Due:
 
 
 def made(cron: Json, spec: CronSpec, moment: float) -> Json:
-    """The Workflow of one scheduled time."""
+    """Return the Workflow of one scheduled time."""
     metadata: Mapping[str, str] = cron["metadata"]
     scheduled = datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return {
@@ -164,7 +165,10 @@ def made(cron: Json, spec: CronSpec, moment: float) -> Json:
         "metadata": {
             "name": f"{metadata['name']}-{int(moment)}",
             "namespace": metadata["namespace"],
-            "labels": {**spec.workflow_metadata.labels, "workflows.argoproj.io/cron-workflow": metadata["name"]},
+            "labels": {
+                **spec.workflow_metadata.labels,
+                "workflows.argoproj.io/cron-workflow": metadata["name"],
+            },
             "annotations": {
                 **spec.workflow_metadata.annotations,
                 "workflows.argoproj.io/scheduled-time": scheduled,

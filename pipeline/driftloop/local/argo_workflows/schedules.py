@@ -1,5 +1,6 @@
 """Specs of CronWorkflows, their schedules read as Argo reads them."""
 
+import calendar
 from collections.abc import Mapping, Set
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -7,6 +8,12 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from driftloop.local.argo.parts import NotUnderstoodError, read
 from driftloop.local.argo_workflows.model import CronSpec
 from driftloop.spec import cron
+
+LEAP_YEAR = 2024
+"""A year in which every day of any year exists."""
+
+_EVERY_DAY = frozenset(range(1, 32))
+_EVERY_WEEKDAY = frozenset(range(7))
 
 
 def read_cron_workflow(manifest: Mapping[str, Any]) -> CronSpec:
@@ -17,7 +24,7 @@ def read_cron_workflow(manifest: Mapping[str, Any]) -> CronSpec:
     """
     metadata = manifest["metadata"]
     label = f"CronWorkflow {metadata.get('namespace', 'default')}/{metadata['name']}"
-    spec = read(CronSpec, manifest.get("spec") or {}, what=label)
+    spec = read(CronSpec, manifest.get("spec") or {}, label=label)
     for schedule in spec.schedules:
         try:
             cron.parsed(schedule)
@@ -36,9 +43,13 @@ def list_fields(schedule: str) -> str:
     """Return a schedule as five fields of plain numbers or `*`, which every reader takes alike."""
     times = cron.parsed(schedule)
     days, weekdays = times.days, times.weekdays
-    every_day = len(days) == 31 or len(weekdays) == 7
-    if times.either and every_day:
-        days, weekdays = frozenset(range(1, 32)), frozenset(range(7))
+    if times.either:
+        longest = max(calendar.monthrange(LEAP_YEAR, month)[1] for month in times.months)
+        days = frozenset(day for day in days if day <= longest)
+        if len(days) == longest or len(weekdays) == 7:
+            days, weekdays = _EVERY_DAY, _EVERY_WEEKDAY
+        elif not days:
+            days = _EVERY_DAY
     fields = (
         (times.minutes, 60),
         (times.hours, 24),

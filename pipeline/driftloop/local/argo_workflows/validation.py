@@ -14,7 +14,7 @@ def validate_workflow_template(manifest: Mapping[str, Any]) -> None:
     metadata = manifest["metadata"]
     workflow = {"metadata": {"namespace": "", **metadata}, "spec": manifest.get("spec") or {}}
     spec = merge.merged(workflow, lambda _namespace, _name: None, label=kinds.named(manifest))
-    for template in read(WorkflowSpec, spec, what=kinds.named(manifest)).templates:
+    for template in read(WorkflowSpec, spec, label=kinds.named(manifest)).templates:
         if template.dag is not None:
             dag.plan(template.dag.tasks)
 
@@ -24,4 +24,4 @@ def validate_cron_workflow(manifest: Mapping[str, Any]) -> None:
     schedules.read_cron_workflow(manifest)
     spec = manifest["spec"]["workflowSpec"]
     inner = {key: value for key, value in spec.items() if key != "templateDefaults"}
-    read(WorkflowSpec, inner, what=f"{kinds.named(manifest)}: workflowSpec")
+    read(WorkflowSpec, inner, label=f"{kinds.named(manifest)}: workflowSpec")
