@@ -347,7 +347,7 @@ def test_missed_times_after_a_stop(world: World) -> None:
     assert {name for name in names if name.endswith(str(hour))} <= {f"missed-{hour}", f"late-{hour}"}
     if time.time() - hour > 60:
         assert f"late-{hour}" not in names
-    assert "schedule `every day` is not understood" in log.read_text()
+    assert "schedule `every day` must be five cron fields" in log.read_text()
     world.delete("not-over")
     world.apply(*objects())
 

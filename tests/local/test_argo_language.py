@@ -17,7 +17,7 @@ from driftloop.local.argo.expressions import Dialect, ExpressionError, evaluate,
 from driftloop.local.argo.nodes import Node, Phase, node_id
 from driftloop.local.argo.parts import NotUnderstoodError
 from driftloop.local.argo.times import duration
-from driftloop.local.argo_events.sensor import filled, passes
+from driftloop.local.argo_events.triggers import fill_resource, passes_filters
 from driftloop.local.argo_workflows import tags
 from driftloop.local.argo_workflows.cron import times
 from driftloop.local.argo_workflows.dag import STATES, Ended, plan
@@ -222,8 +222,8 @@ def test_paths_with_dots_and_headers() -> None:
 )
 def test_data_filters(data: dict[str, Any], body: Any, passed: bool) -> None:
     filters = Filters.model_validate({"data": [{"path": "body.x", **data}]})
-    assert passes(filters, {"body": {"x": body}}) is passed
-    assert passes(filters, {"body": {}}) is False
+    assert passes_filters(filters, {"body": {"x": body}}) is passed
+    assert passes_filters(filters, {"body": {}}) is False
 
 
 def test_trigger_parameters() -> None:
@@ -240,13 +240,13 @@ def test_trigger_parameters() -> None:
     ]
     k8s = {"operation": "create", "source": {"resource": resource}, "parameters": parameters}
     trigger = Trigger.model_validate({"template": {"name": "t", "k8s": k8s}})
-    made = filled(trigger, {"d": {"body": {"id": "7", "object": {"a": 1}, "number": 3}}})
+    made = fill_resource(trigger, {"d": {"body": {"id": "7", "object": {"a": 1}, "number": 3}}})
     assert made == {
         "metadata": {"name": "x-7", "label": "default"},
         "spec": {"list": [{"value": '{"a": 1}'}, {"a": 1}], "number": "3"},
     }
     with pytest.raises(NotUnderstoodError, match=r"no `body.id` for metadata.name"):
-        filled(trigger, {"d": {"body": {}}})
+        fill_resource(trigger, {"d": {"body": {}}})
 
 
 def at(text: str, zone: str = "Europe/Berlin") -> float:
@@ -272,13 +272,30 @@ def test_the_times_of_a_schedule() -> None:
     assert due.next - due.latest == 24 * 3600
 
 
+@pytest.mark.parametrize(
+    ("schedule", "following"),
+    [
+        ("0 3 * * 3-3", "2026-01-14T03:00"),
+        ("0 3 */2 * 3", "2026-01-14T03:00"),
+        ("0 3 1-31 * mon", "2026-01-14T03:00"),
+        ("0 3 20 * sun", "2026-01-18T03:00"),
+        ("0 3 20 feb *", "2026-02-20T03:00"),
+        ("0 3 30 2 sun", "2026-02-01T03:00"),
+        ("@daily", "2026-01-14T00:00"),
+    ],
+)
+def test_a_schedule_is_due_when_argo_says_so(schedule: str, following: str) -> None:
+    now = at("2026-01-13T12:00")
+    assert times(cron(schedule), now, now).next == at(following)
+
+
 @pytest.mark.parametrize(("text", "seconds"), [("5", 5), ("90s", 90), ("1h30m", 5400), ("250ms", 0.25), ("0", 0)])
 def test_durations(text: str, seconds: float) -> None:
     assert duration(text) == seconds
 
 
 def test_no_duration() -> None:
-    with pytest.raises(NotUnderstoodError, match="`soon` is no duration"):
+    with pytest.raises(NotUnderstoodError, match="`soon` is not a duration"):
         duration("soon")
 
 

@@ -13,22 +13,22 @@ MAX_MESSAGES = 50_000
 
 
 def stream(namespace: str) -> str:
-    """The stream of a namespace's events."""
+    """Return the name of the stream of a namespace's events."""
     return event_bus_stream(namespace).name
 
 
 def subject(namespace: str, source: str, event: str) -> str:
-    """Where one event of an EventSource is published."""
+    """Return the subject of one event of an EventSource."""
     return event_bus_subject(namespace, source, event)
 
 
 async def ensure(js: JetStreamContext, namespace: str) -> None:
-    """The stream exists afterwards. StoreError."""
+    """Make the stream unless it exists. StoreError."""
     await ensure_contract_stream(js, event_bus_stream(namespace))
 
 
 def describe(error: Exception) -> str:
-    """What NATS said, in a few words."""
+    """Return an error of NATS in a few words."""
     if isinstance(error, nats.js.errors.APIError):
         return str(error.description)
     return str(error) or type(error).__name__

@@ -1,6 +1,7 @@
 """ConfigMaps and Secrets as pods and the artifact repository see them.
 
-`driftloop-platform` comes from run/platform.json; other ConfigMaps are those in the tree. There are no other Secrets.
+`driftloop-platform` comes from run/platform.json; other ConfigMaps are those in the tree. There are
+no other Secrets.
 """
 
 import json
@@ -13,27 +14,20 @@ import yaml
 from driftloop.clients.s3 import Store
 from driftloop.contract.names import PLATFORM
 from driftloop.errors import LocalError
-from driftloop.local.argo.parts import KeyRef, NotUnderstoodError, Part, read
+from driftloop.local.argo.parts import KeyRef, NotUnderstoodError, Part, RepositoryRef, read
 from driftloop.local.ground.state import State
 
 Find = Callable[[str, str, str], "dict[str, Any] | None"]
 """(kind, namespace, name) -> the applied object."""
 
 
-class RepositoryRef(Part):
-    """The artifact repository: a key of a ConfigMap."""
-
-    config_map: str = "artifact-repositories"
-    key: str | None = None
-
-
 class MissingKeyError(LocalError):
-    """A ConfigMap or Secret, or its key, that is not there."""
+    """A ConfigMap or Secret, or its key, that does not exist."""
 
 
 @dataclass(frozen=True)
 class Configuration:
-    """What one namespace's pods may refer to."""
+    """ConfigMaps and Secrets that one namespace's pods may refer to."""
 
     namespace: str
     config_map: Mapping[str, str]
@@ -42,7 +36,7 @@ class Configuration:
 
     @classmethod
     def of(cls, state: State, namespace: str, find: Find) -> "Configuration":
-        """As the platform file says now."""
+        """Read the platform file. MissingKeyError when `driftloop up` did not write it."""
         try:
             platform = json.loads(state.platform.read_text())
         except FileNotFoundError:
@@ -50,33 +44,34 @@ class Configuration:
         return cls(namespace, platform["configMap"], platform["secret"], find)
 
     def config_maps(self, name: str) -> Mapping[str, str]:
-        """All keys of a ConfigMap."""
+        """Return all keys of a ConfigMap. MissingKeyError."""
         if name == PLATFORM:
             return self.config_map
-        found = self.find("ConfigMap", self.namespace, name)
-        if found is None:
+        config_map = self.find("ConfigMap", self.namespace, name)
+        if config_map is None:
             raise MissingKeyError(f"configmap `{name}` not found in namespace {self.namespace}")
-        return {key: str(value) for key, value in (found.get("data") or {}).items()}
+        return {key: str(value) for key, value in (config_map.get("data") or {}).items()}
 
     def secrets(self, name: str) -> Mapping[str, str]:
-        """All keys of a Secret."""
+        """Return all keys of a Secret. MissingKeyError."""
         if name != PLATFORM:
             raise MissingKeyError(
-                f"secret `{name}` not found in namespace {self.namespace}", hint=f"locally there is only {PLATFORM}"
+                f"secret `{name}` not found in namespace {self.namespace}",
+                hint=f"the only Secret here is {PLATFORM}",
             )
         return self.secret
 
     def config_key(self, ref: KeyRef) -> str | None:
-        """One key of a ConfigMap; None when it is optional and missing."""
+        """Return one key of a ConfigMap; None when it is optional and missing."""
         return _key(self.config_maps, ref, "configmap")
 
     def secret_key(self, ref: KeyRef) -> str | None:
-        """One key of a Secret; None when it is optional and missing."""
+        """Return one key of a Secret; None when it is optional and missing."""
         return _key(self.secrets, ref, "secret")
 
 
 class S3Repository(Part):
-    """Where artifacts without a bucket go."""
+    """Bucket of artifacts that name none."""
 
     ACCEPTED = frozenset({"createBucketIfNotPresent"})
     endpoint: str
@@ -97,7 +92,7 @@ class RepositoryText(Part):
 
 @dataclass(frozen=True)
 class Repository:
-    """The artifact repository, open."""
+    """Artifact repository, open."""
 
     store: Store
     bucket: str
@@ -105,16 +100,17 @@ class Repository:
 
 
 def repository(ref: RepositoryRef | None, configuration: Configuration) -> Repository:
-    """The repository a Workflow refers to; NotUnderstoodError, MissingKeyError."""
+    """Open the repository a Workflow refers to. NotUnderstoodError, MissingKeyError."""
     ref = ref or RepositoryRef()
     text = configuration.config_key(KeyRef(name=ref.config_map, key=ref.key or "s3"))
-    what = f"artifact repository {ref.config_map}/{ref.key or 's3'}"
+    label = f"artifact repository {ref.config_map}/{ref.key or 's3'}"
     try:
         document = yaml.safe_load(text or "")
     except yaml.YAMLError as error:
-        raise NotUnderstoodError(f"{what} is not YAML: {error}") from error
-    s3 = read(RepositoryText, document, what=what).s3
-    access, secret = configuration.secret_key(s3.access_key_secret), configuration.secret_key(s3.secret_key_secret)
+        raise NotUnderstoodError(f"{label} is not YAML: {error}") from error
+    s3 = read(RepositoryText, document, label=label).s3
+    access = configuration.secret_key(s3.access_key_secret)
+    secret = configuration.secret_key(s3.secret_key_secret)
     store = Store.at(
         f"{'http' if s3.insecure else 'https'}://{s3.endpoint}",
         access_key=access or "",

@@ -1,6 +1,6 @@
 """The three small languages Argo puts into strings: `depends`, `when`, and the expression tag `{{= … }}`.
 
-One parser, three dialects; a dialect says which words and operators it knows. Conditions of a Sensor are `depends`
+One parser, three dialects, each with its words and operators. Conditions of a Sensor are `depends`
 without states.
 """
 
@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, assert_never
 
 from driftloop.errors import LocalError
 
@@ -18,7 +18,7 @@ class ExpressionError(LocalError):
 
 
 class Dialect(Enum):
-    """Which words and operators are known."""
+    """Set of words and operators."""
 
     DEPENDS = "depends"
     WHEN = "when"
@@ -92,19 +92,28 @@ _STRING = r'"(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\''
 _OPERATORS = {
     Dialect.DEPENDS: ("&&", "||", "!", "(", ")"),
     Dialect.WHEN: ("&&", "||", "==", "!=", ">=", "<=", ">", "<", "!", "(", ")"),
-    Dialect.TAG: ("&&", "||", "==", "!=", ">=", "<=", "??", ">", "<", "!", "(", ")", "?", ":", ".", "[", "]", ","),
-}
-_POWER = {"?": 1, "||": 2, "??": 3, "&&": 4, "==": 5, "!=": 5, "<": 6, ">": 6, "<=": 6, ">=": 6, "in": 6, "contains": 6}
+    Dialect.TAG: (
+        "&&", "||", "==", "!=", ">=", "<=", "??", ">", "<",
+        "!", "(", ")", "?", ":", ".", "[", "]", ",",
+    ),
+}  # fmt: skip
+_POWER = {
+    "?": 1, "||": 2, "??": 3, "&&": 4, "==": 5, "!=": 5,
+    "<": 6, ">": 6, "<=": 6, ">=": 6, "in": 6, "contains": 6,
+}  # fmt: skip
 _FUNCTIONS: Mapping[str, Callable[[Any], Any]] = {"asInt": int, "asFloat": float, "string": str}
 
 
 def parse(text: str, dialect: Dialect) -> Expression:
-    """The expression; ExpressionError with the place where it stops making sense."""
+    """Return the expression. ExpressionError names the first token that does not belong."""
     return _Parser(text, dialect).whole()
 
 
 def evaluate(expression: Expression, name: Callable[[tuple[str, ...]], Any]) -> Any:
-    """The value; `name` gives the value of a dotted name, and raises ExpressionError for an unknown one."""
+    """Return the value of an expression.
+
+    `name` gives the value of a dotted name, and raises ExpressionError for an unknown one.
+    """
     match expression:
         case Value(value=value):
             return value
@@ -120,10 +129,10 @@ def evaluate(expression: Expression, name: Callable[[tuple[str, ...]], Any]) -> 
             value = evaluate(left, name)
             return evaluate(right, name) if value is None else value
         case Binary(operator="in", left=left, right=right):
-            wanted, items = evaluate(left, name), evaluate(right, name)
+            member, items = evaluate(left, name), evaluate(right, name)
             if not isinstance(items, list):
-                raise ExpressionError(f"`in {items!r}`: that is no list")
-            return any(_compared("==", wanted, item) for item in items)
+                raise ExpressionError(f"`in {items!r}`: the right side is not a list")
+            return any(_compared("==", member, item) for item in items)
         case Binary(operator="contains", left=left, right=right):
             return _text(evaluate(right, name)) in _text(evaluate(left, name))
         case Items(of=items):
@@ -138,10 +147,12 @@ def evaluate(expression: Expression, name: Callable[[tuple[str, ...]], Any]) -> 
                 return _FUNCTIONS[function](*values)
             except (TypeError, ValueError) as error:
                 raise ExpressionError(f"{function}({', '.join(map(repr, values))}): {error}") from error
+        case _:
+            assert_never(expression)
 
 
 def names(expression: Expression) -> Iterator[tuple[str, ...]]:
-    """Every name in an expression."""
+    """Yield every name in an expression."""
     match expression:
         case Name(parts=parts):
             yield parts
@@ -161,10 +172,15 @@ def names(expression: Expression) -> Iterator[tuple[str, ...]]:
                 yield from names(item)
         case Value():
             return
+        case _:
+            assert_never(expression)
 
 
 def when(text: str) -> bool:
-    """The truth of a `when` whose tags are already filled in; unquoted words are strings, as in Argo."""
+    """Return the truth of a `when` whose tags are filled in.
+
+    Unquoted words are strings, as in Argo. ExpressionError.
+    """
     value = evaluate(parse(text, Dialect.WHEN), lambda parts: parts[0])
     # a filled-in expression tag leaves the bare word, and Argo reads it as a boolean
     if not isinstance(value, bool):
@@ -200,9 +216,9 @@ class _Parser:
         self._at += 1
 
     def _unexpected(self) -> ExpressionError:
-        found = self._peek()
-        where = "ends too early" if found is None else f"does not go on with `{found}`"
-        return ExpressionError(f"{self._dialect.value} `{self._text}` {where}")
+        token = self._peek()
+        problem = "ends too early" if token is None else f"does not go on with `{token}`"
+        return ExpressionError(f"{self._dialect.value} `{self._text}` {problem}")
 
     def _expression(self, power: int) -> Expression:
         left = self._operand()
@@ -217,12 +233,12 @@ class _Parser:
         return left
 
     def _operator(self) -> str | None:
-        """The operator that comes next, if one does."""
+        """Return the next token if it is an operator."""
         if self._at >= len(self._tokens):
             return None
         kind, symbol = self._tokens[self._at]
-        found = symbol in _POWER and (kind == "operator" or (kind == "word" and self._dialect is Dialect.TAG))
-        return symbol if found else None
+        is_word = kind == "word" and self._dialect is Dialect.TAG
+        return symbol if symbol in _POWER and (kind == "operator" or is_word) else None
 
     def _operand(self) -> Expression:
         kind, symbol = self._next()
@@ -278,13 +294,13 @@ class _Parser:
         return Call(function, self._several(")"))
 
     def _several(self, end: str) -> tuple[Expression, ...]:
-        """Expressions with commas between them, up to the symbol that ends them."""
-        found = [] if self._peek() == end else [self._expression(0)]
+        """Read expressions with commas between them, up to the symbol that ends them."""
+        items = [] if self._peek() == end else [self._expression(0)]
         while self._peek() == ",":
             self._at += 1
-            found.append(self._expression(0))
+            items.append(self._expression(0))
         self._expect(end)
-        return tuple(found)
+        return tuple(items)
 
 
 def _tokens(text: str, dialect: Dialect) -> Iterator[tuple[str, str]]:
@@ -292,7 +308,12 @@ def _tokens(text: str, dialect: Dialect) -> Iterator[tuple[str, str]]:
     kinds: Sequence[tuple[str, str]] = (
         (("word", _WORD[dialect]), ("operator", operators))
         if dialect is Dialect.DEPENDS
-        else (("string", _STRING), ("number", _NUMBER), ("word", _WORD[dialect]), ("operator", operators))
+        else (
+            ("string", _STRING),
+            ("number", _NUMBER),
+            ("word", _WORD[dialect]),
+            ("operator", operators),
+        )
     )
     pattern = re.compile("|".join(f"(?P<{kind}>{expression})" for kind, expression in kinds))
     at = 0
@@ -300,14 +321,14 @@ def _tokens(text: str, dialect: Dialect) -> Iterator[tuple[str, str]]:
         if text[at].isspace():
             at += 1
             continue
-        found = pattern.match(text, at)
-        if found is None:
+        token = pattern.match(text, at)
+        if token is None:
             raise ExpressionError(
                 f"{dialect.value} `{text}`: `{text[at : at + 20]}` is not understood",
                 hint="quote text that is not a plain word" if dialect is Dialect.WHEN else None,
             )
-        yield str(found.lastgroup), found.group()
-        at = found.end()
+        yield str(token.lastgroup), token.group()
+        at = token.end()
 
 
 def _unquoted(symbol: str) -> str:
@@ -316,19 +337,20 @@ def _unquoted(symbol: str) -> str:
 
 def _boolean(value: Any) -> bool:
     if not isinstance(value, bool):
-        raise ExpressionError(f"`{value}` is neither true nor false")
+        raise ExpressionError(f"`{value}` is not true or false")
     return value
 
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
-        raise ExpressionError(f"`{value!r}` is no text")
+        raise ExpressionError(f"`{value!r}` is not a string")
     return value
 
 
 def _compared(operator: str, left: Any, right: Any) -> bool:
     if operator == "==":
-        return type(left) is type(right) and left == right if not _numbers(left, right) else bool(left == right)
+        same_type = _numbers(left, right) or type(left) is type(right)
+        return same_type and bool(left == right)
     if operator == "!=":
         return not _compared("==", left, right)
     if not (_numbers(left, right) or (isinstance(left, str) and isinstance(right, str))):

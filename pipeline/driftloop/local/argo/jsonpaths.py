@@ -8,11 +8,11 @@ from driftloop.errors import LocalError
 
 
 class PathError(LocalError):
-    """A path that leads nowhere in a document it should lead into."""
+    """A path that does not exist in a document."""
 
 
 def get(document: Any, path: str) -> tuple[bool, Any]:
-    """Whether something is there, and it."""
+    """Return true and the value at a path, or false and None."""
     for part in parts(path):
         match document:
             case dict() if part in document:
@@ -25,7 +25,10 @@ def get(document: Any, path: str) -> tuple[bool, Any]:
 
 
 def put(document: Any, path: str, value: Any) -> Any:
-    """A copy of the document with the value at the path; missing objects on the way are made, -1 appends to a list."""
+    """Return a copy of the document with the value at the path.
+
+    Missing objects on the way are made; -1 appends to a list. PathError.
+    """
     result = copy.deepcopy(document)
     here = result
     steps = parts(path)
@@ -47,10 +50,11 @@ def put(document: Any, path: str, value: Any) -> Any:
                 else:
                     here = here[int(part)]
             case _:
-                raise PathError(f"`{path}` can't be set: `{part}` is no place in a {type(here).__name__}")
+                kind = type(here).__name__
+                raise PathError(f"`{path}` can't be set: a {kind} has no place `{part}`")
     return result
 
 
 def parts(path: str) -> list[str]:
-    """The keys of a path."""
+    """Return the keys of a path."""
     return [part.replace("\\.", ".") for part in re.split(r"(?<!\\)\.", path)]

@@ -18,20 +18,20 @@ ENDED = ("Succeeded", "Failed", "Error")
 
 @dataclass(frozen=True)
 class Site:
-    """Where a node stands: its name in the tree of nodes, the one shown, and the node that encloses it."""
+    """Place of a node: name in the tree of nodes, display name, and the node that encloses it."""
 
     name: str
     display: str
     boundary: str = ""
 
     def below(self, suffix: str) -> "Site":
-        """A site beside this one whose names go on with `suffix`: an item, a try, a hook."""
+        """Return a site whose names go on with `suffix`: an item, an attempt, a hook."""
         return Site(self.name + suffix, self.display + suffix, self.boundary)
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """What a node produced: parameters by name, artifacts by name, the exit code of a pod."""
+    """Results of a node: parameters by name, artifacts by name, the exit code of a pod."""
 
     parameters: dict[str, str] = field(default_factory=dict)
     artifacts: dict[str, Location] = field(default_factory=dict)
@@ -58,7 +58,7 @@ class Node:
 
     @classmethod
     def at(cls, site: Site, *, workflow: str, type: Type, template: str) -> "Node":
-        """A new node, running."""
+        """Return a new node, running."""
         return cls(
             id=node_id(workflow, site.name),
             name=site.name,
@@ -71,20 +71,20 @@ class Node:
 
     @property
     def site(self) -> Site:
-        """Where it stands."""
+        """Place of the node."""
         return Site(self.name, self.display_name, self.boundary)
 
     @property
     def fulfilled(self) -> bool:
-        """Whether nothing more happens to it."""
+        """True when the node ended."""
         return self.phase not in ("Pending", "Running")
 
     def ended(self, phase: Phase, message: str = "", outputs: Outputs | None = None) -> "Node":
-        """The same node, over."""
+        """Return the node with its end."""
         return replace(self, phase=phase, message=message, finished=now(), outputs=outputs or self.outputs)
 
     def to_json(self) -> dict[str, Any]:
-        """As in `status.nodes`."""
+        """Return the node as in `status.nodes`."""
         outputs: dict[str, Any] = {}
         if self.outputs.parameters:
             outputs["parameters"] = _parameters(self.outputs.parameters)
@@ -114,7 +114,7 @@ class Node:
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> "Node":
-        """A node as it was stored."""
+        """Read a stored node."""
         outputs = document.get("outputs", {})
         return cls(
             id=document["id"],
@@ -140,7 +140,10 @@ class Node:
 
 
 def node_id(workflow: str, name: str) -> str:
-    """The id Argo gives a node: the workflow's name and, but for the root, the FNV-1a hash of the node's name."""
+    """Return the id Argo gives a node.
+
+    It is the workflow's name and, but for the root, the FNV-1a hash of the node's name.
+    """
     if name == workflow:
         return workflow
     value = 2166136261
@@ -154,5 +157,6 @@ def _parameters(values: dict[str, str]) -> list[dict[str, str]]:
 
 
 def first_message(nodes: Iterable[Node]) -> str:
-    """Why the first bad one of these ended badly; empty when none did."""
-    return next((f"{node.display_name}: {node.message}" for node in nodes if node.phase in BAD and node.message), "")
+    """Return the message of the first of these nodes that failed; empty when none did."""
+    messages = (f"{n.display_name}: {n.message}" for n in nodes if n.phase in BAD and n.message)
+    return next(messages, "")

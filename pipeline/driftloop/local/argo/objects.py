@@ -1,4 +1,4 @@
-"""What is applied: the file run/objects.json, which the reconciler replaces with every commit."""
+"""Applied objects, from the file run/objects.json that the reconciler replaces with every commit."""
 
 import asyncio
 import json
@@ -8,21 +8,21 @@ from pathlib import Path
 from typing import Any
 
 POLL = 0.2
-"""Seconds between two looks at the file."""
+"""Seconds between two reads of the file."""
 
 Json = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Objects:
-    """The applied objects of one commit, by (kind, namespace, name)."""
+    """Applied objects of one commit, by (kind, namespace, name)."""
 
     revision: str = ""
     by_key: Mapping[tuple[str, str, str], Json] = field(default_factory=dict)
 
     @classmethod
     def read(cls, file: Path) -> "Objects":
-        """As the file says now; empty before the first commit is applied."""
+        """Read the file; empty before the first commit is applied."""
         try:
             document = json.loads(file.read_text())
         except FileNotFoundError:
@@ -34,16 +34,16 @@ class Objects:
         return cls(document.get("revision") or "", keyed)
 
     def find(self, kind: str, namespace: str, name: str) -> Json | None:
-        """One object, or None."""
+        """Return one object, or None."""
         return self.by_key.get((kind, namespace, name))
 
     def of(self, kind: str) -> Iterator[Json]:
-        """All objects of a kind."""
-        return (item for (found, _, _), item in self.by_key.items() if found == kind)
+        """Yield all objects of a kind."""
+        return (item for (item_kind, _, _), item in self.by_key.items() if item_kind == kind)
 
 
 async def watch(file: Path) -> AsyncIterator[Objects]:
-    """The objects now, then again after every replacement of the file."""
+    """Yield the objects now, then again after every replacement of the file."""
     seen: tuple[int, int] | None = None
     first = True
     while True:

@@ -1,7 +1,7 @@
-"""What the local runtime understands of Argo's objects.
+"""Models of the parts of Argo's objects that the local runtime understands.
 
-Three kinds of fields: the ones below, which it acts on; those in a class's `ACCEPTED`, which change nothing on one
-machine; and all others, which are refused by name.
+Three kinds of fields: those of the models, which it acts on; those in a class's `ACCEPTED`, which
+change nothing on one machine; and all others, which are refused by name.
 """
 
 import json
@@ -14,7 +14,7 @@ from driftloop.errors import LocalError
 
 
 class NotUnderstoodError(LocalError):
-    """An object with something the local runtime does not act on, or that is not what the API allows."""
+    """An object with a field that has no effect here, or that the API does not allow."""
 
 
 class Part(BaseModel):
@@ -31,12 +31,12 @@ class Part(BaseModel):
         return value
 
     def raw(self) -> dict[str, Any]:
-        """As it was written, without what is only accepted."""
+        """Return the part as it was written, without fields that are only accepted."""
         return self.model_dump(by_alias=True, exclude_unset=True)
 
 
 def _any_string(value: Any) -> Any:
-    """Argo's AnyString: numbers and booleans are taken as their text."""
+    """Return numbers and booleans as their text, like Argo's AnyString."""
     match value:
         case bool():
             return "true" if value else "false"
@@ -61,22 +61,29 @@ class KeyRef(Part):
     optional: bool = False
 
 
+class RepositoryRef(Part):
+    """The artifact repository: a key of a ConfigMap."""
+
+    config_map: str = "artifact-repositories"
+    key: str | None = None
+
+
 S = TypeVar("S", bound=BaseModel)
 
 
-def read(kind: type[S], value: Any, *, what: str) -> S:
-    """Read a model from JSON; NotUnderstoodError lists every field at fault of the object `what`."""
+def read(kind: type[S], value: Any, *, label: str) -> S:
+    """Read a model from JSON; NotUnderstoodError lists every faulty field of the object `label`."""
     try:
         return kind.model_validate(value)
     except ValidationError as error:
         faults = [_fault(fault["loc"], fault["type"], fault["msg"], fault["input"]) for fault in error.errors()]
         raise NotUnderstoodError(
-            f"{what}: {'; '.join(faults)}",
+            f"{label}: {'; '.join(faults)}",
             hint="`driftloop up --explain` lists what the local runtime acts on",
         ) from error
 
 
-def _fault(place: tuple[int | str, ...], type: str, message: str, found: Any) -> str:
+def _fault(place: tuple[int | str, ...], type: str, message: str, value: Any) -> str:
     path = ".".join(str(part) for part in place)
     match type:
         case "extra_forbidden":
@@ -86,4 +93,4 @@ def _fault(place: tuple[int | str, ...], type: str, message: str, found: Any) ->
         case "value_error":
             return message.removeprefix("Value error, ")
         case _:
-            return f"`{path}` is {json.dumps(found, default=str)[:60]}: {message.lower()}"
+            return f"`{path}` is {json.dumps(value, default=str)[:60]}: {message.lower()}"

@@ -1,4 +1,4 @@
-"""Workflow objects, as JSON in the key-value bucket `driftloop-workflows` under `<namespace>.<name>`."""
+"""Workflow objects, as JSON in a key-value bucket under `<namespace>.<name>`."""
 
 import asyncio
 import contextlib
@@ -41,12 +41,12 @@ class GoneError(StoreError):
 
 
 class OvertakenError(StoreError):
-    """Somebody else wrote the Workflow since it was read."""
+    """The Workflow was written by another program since it was read."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """A Workflow that was written (`workflow`) or deleted (None); `revision` grows with every write."""
+    """Workflow that was written (`workflow`) or deleted (None); `revision` grows with every write."""
 
     namespace: str
     name: str
@@ -63,11 +63,14 @@ class Workflows:
 
     @classmethod
     async def open(cls, js: JetStreamContext) -> "Workflows":
-        """The bucket, made when it is missing."""
+        """Open the bucket, and make it when it is missing."""
         return cls(js, await key_value(js, BUCKET))
 
     async def create(self, manifest: Json, *, namespace: str) -> tuple[str, bool]:
-        """Store a new Workflow in its namespace (else `namespace`); its name, and False when there was one already."""
+        """Store a new Workflow in its namespace (else `namespace`).
+
+        Return its name, and false when one of that name exists.
+        """
         workflow = admitted(manifest, namespace=namespace)
         metadata = workflow["metadata"]
         name = metadata["name"]
@@ -80,7 +83,7 @@ class Workflows:
         return name, True
 
     async def get(self, namespace: str, name: str) -> tuple[Json, int] | None:
-        """A Workflow and its revision, or None."""
+        """Return a Workflow and its revision, or None."""
         try:
             entry = await self._bucket.get(f"{namespace}.{name}")
         except nats.js.errors.KeyNotFoundError:
@@ -90,7 +93,10 @@ class Workflows:
         return json.loads(entry.value or b"{}"), int(entry.revision or 0)
 
     async def update(self, workflow: Json, revision: int) -> int:
-        """Write a Workflow that was read at `revision`; its new revision. GoneError, OvertakenError."""
+        """Write a Workflow that was read at `revision`; return the new revision.
+
+        GoneError, OvertakenError.
+        """
         metadata = workflow["metadata"]
         key = f"{metadata['namespace']}.{metadata['name']}"
         try:
@@ -98,30 +104,36 @@ class Workflows:
         except nats.js.errors.KeyWrongLastSequenceError as error:
             if await self.get(metadata["namespace"], metadata["name"]) is None:
                 raise GoneError(f"workflow {metadata['name']} was deleted") from error
-            raise OvertakenError(f"workflow {metadata['name']} was written by someone else") from error
+            raise OvertakenError(f"workflow {metadata['name']} was written by another program") from error
         except (nats.errors.Error, TimeoutError) as error:
             raise StoreError(f"workflow {metadata['name']} can't be written", hint=HINT) from error
 
     async def delete(self, namespace: str, name: str, revision: int) -> None:
-        """Delete a Workflow as it was at `revision`, leaving a marker. OvertakenError when it was written since."""
+        """Delete a Workflow as it was at `revision`, leaving a marker.
+
+        OvertakenError when it was written since.
+        """
         try:
             await self._bucket.delete(f"{namespace}.{name}", last=revision)
         except nats.js.errors.APIError as error:
             if error.err_code == WRONG_SEQUENCE:
-                raise OvertakenError(f"workflow {name} was written by someone else") from error
+                raise OvertakenError(f"workflow {name} was written by another program") from error
             raise StoreError(f"workflow {name} can't be deleted: {error.description}", hint=HINT) from error
         except (nats.errors.Error, TimeoutError) as error:
             raise StoreError(f"workflow {name} can't be deleted", hint=HINT) from error
 
     async def forget(self, namespace: str, name: str, revision: int) -> None:
-        """Remove a deletion's marker; what was written after it stays."""
+        """Remove a deletion's marker; later writes stay."""
         try:
             await self._js.purge_stream(STREAM, seq=revision + 1, subject=f"{WORKFLOWS.prefix}{namespace}.{name}")
         except (nats.errors.Error, TimeoutError) as error:
             raise StoreError(f"workflow {name} can't be forgotten", hint=HINT) from error
 
     async def changes(self) -> AsyncIterator[Change]:
-        """Every Workflow as it is now, then every change; goes on after NATS was away. At least once, oldest first."""
+        """Yield every Workflow as it is now, then every change, at least once and oldest first.
+
+        It goes on after NATS was away.
+        """
         subscription = await self._subscribed()
         while True:
             try:
@@ -153,22 +165,28 @@ class Workflows:
 
 
 async def until_stored(call: Callable[[], Awaitable[T]]) -> T:
-    """Repeat a call while NATS is away; what it says about the Workflow itself (GoneError, OvertakenError) passes."""
-    told = False
+    """Repeat a call while NATS is away.
+
+    Errors of the Workflow itself (GoneError, OvertakenError) are raised.
+    """
+    logged = False
     while True:
         try:
             return await call()
         except (GoneError, OvertakenError):
             raise
         except StoreError as error:
-            if not told:
+            if not logged:
                 LOG.warning("%s; trying again until it works", error.message)
-                told = True
+                logged = True
             await asyncio.sleep(0.5)
 
 
 def admitted(manifest: Json, *, namespace: str) -> Json:
-    """A Workflow as the API server would store it: named, dated, with a uid. NotUnderstoodError for other kinds."""
+    """Return a Workflow as the API server would store it: named, dated, with a uid.
+
+    NotUnderstoodError for other kinds.
+    """
     kind = manifest.get("kind")
     if kind != "Workflow" or not str(manifest.get("apiVersion", "")).startswith("argoproj.io/"):
         raise NotUnderstoodError(

@@ -9,26 +9,29 @@ _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 def now() -> str:
-    """The time to the second, UTC."""
+    """Return the time to the second, UTC."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def age(timestamp: str) -> float:
-    """Seconds since then."""
+    """Return the seconds since then."""
     return (datetime.now(UTC) - datetime.fromisoformat(timestamp)).total_seconds()
 
 
 def between(earlier: str, later: str) -> float:
-    """Seconds from one moment to another."""
+    """Return the seconds from one moment to another."""
     return (datetime.fromisoformat(later) - datetime.fromisoformat(earlier)).total_seconds()
 
 
 def duration(text: str) -> float:
-    """Seconds of a Go duration (`1h30m`, `250ms`) or a plain number of seconds."""
+    """Return the seconds of a Go duration (`1h30m`, `250ms`) or of a plain number.
+
+    NotUnderstoodError for any other text.
+    """
     try:
         return float(text)
     except ValueError:
         parts = re.findall(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", text)
         if not parts or "".join(number + unit for number, unit in parts) != text:
-            raise NotUnderstoodError(f"`{text}` is no duration", hint="write it as 90s, 5m or 1h30m") from None
+            raise NotUnderstoodError(f"`{text}` is not a duration", hint="write it as 90s, 5m or 1h30m") from None
         return sum(float(number) * _UNITS[unit] for number, unit in parts)

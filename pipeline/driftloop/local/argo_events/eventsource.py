@@ -1,7 +1,7 @@
-"""The webhooks of all EventSources behind one port; an event is on the stream before its sender hears `success`.
+"""Webhooks of all EventSources behind one port; an event is on the stream before the reply `success`.
 
-In a cluster every EventSource has its own Service. Here the Host header, which names that Service, says whose webhook
-is meant; it may be left out while only one EventSource has the endpoint.
+In a cluster every EventSource has its own Service. Here the Host header, which names that Service,
+selects the EventSource; it may be left out while only one EventSource has the endpoint.
 """
 
 import asyncio
@@ -27,10 +27,10 @@ from driftloop.local.argo.patience import patiently
 LOG = logging.getLogger("argo.eventsource")
 
 MAX_PAYLOAD_SIZE = 1024 * 1024
-"""Bytes of a request that Argo Events takes unless the EventSource says otherwise."""
+"""Bytes of a request that Argo Events takes unless the EventSource sets its own limit."""
 
 LARGEST = 16 * 1024 * 1024
-"""Bytes of a request that are read at all; an EventSource's own bound is usually smaller."""
+"""Bytes of a request that are read at all; an EventSource's own limit is usually smaller."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Endpoint:
 
 
 class EventSources:
-    """The webhooks of the applied EventSources."""
+    """Webhooks of the applied EventSources."""
 
     def __init__(self, js: JetStreamContext, secrets: Mapping[str, str]) -> None:
         self._js = js
@@ -54,13 +54,13 @@ class EventSources:
         self._endpoints: tuple[Endpoint, ...] = ()
 
     async def apply(self, objects: Objects) -> None:
-        """Serve what these objects say; an EventSource that is not understood is logged and not served."""
+        """Serve the webhooks of these objects; an EventSource that is not understood is logged only."""
         endpoints: list[Endpoint] = []
         for source in objects.of("EventSource"):
             try:
                 endpoints.extend(_endpoints(source, objects, self._secrets))
             except NotUnderstoodError as error:
-                LOG.error("%s", error)  # noqa: TRY400 - the message says it all
+                LOG.error("%s", error)  # noqa: TRY400 - the traceback adds nothing
         for namespace in {endpoint.namespace for endpoint in endpoints}:
             await patiently(bus.ensure, self._js, namespace)
         self._endpoints = tuple(endpoints)
@@ -79,11 +79,11 @@ class EventSources:
             await runner.cleanup()
 
     async def _receive(self, request: web.Request) -> web.Response:
-        found = self._match(request)
-        if isinstance(found, web.Response):
-            return found
-        webhook = found.webhook
-        if found.token is not None and not _authorized(request, found.token):
+        endpoint = self._match(request)
+        if isinstance(endpoint, web.Response):
+            return endpoint
+        webhook = endpoint.webhook
+        if endpoint.token is not None and not _authorized(request, endpoint.token):
             return _refused(401, "the bearer token is missing or wrong")
         method = webhook.method or "POST"
         if request.method != method:
@@ -106,71 +106,75 @@ class EventSources:
         try:
             await publish(
                 self._js,
-                bus.subject(found.namespace, found.source, found.event),
+                bus.subject(endpoint.namespace, endpoint.source, endpoint.event),
                 json.dumps({"id": message_id, "data": event}, separators=(",", ":")).encode(),
                 message_id=message_id,
             )
         except StoreError as error:
-            LOG.warning("%s/%s: %s", found.namespace, found.source, error.message)
+            LOG.warning("%s/%s: %s", endpoint.namespace, endpoint.source, error.message)
             return _refused(500, "the event could not be stored")
-        LOG.info("%s/%s: event %s stored", found.namespace, found.source, message_id)
+        LOG.info("%s/%s: event %s stored", endpoint.namespace, endpoint.source, message_id)
         return web.Response(text="success")
 
     def _match(self, request: web.Request) -> Endpoint | web.Response:
-        here = [endpoint for endpoint in self._endpoints if endpoint.webhook.endpoint == request.path]
-        if not here:
+        matching = [each for each in self._endpoints if each.webhook.endpoint == request.path]
+        if not matching:
             return _refused(404, f"no EventSource has the endpoint {request.path}")
-        host = request.host.partition(":")[0].removesuffix(f".{CLUSTER_DOMAIN}").removesuffix(".svc")
-        named = [endpoint for endpoint in here if host in endpoint.hosts]
+        host = request.host.partition(":")[0]
+        host = host.removesuffix(f".{CLUSTER_DOMAIN}").removesuffix(".svc")
+        named = [endpoint for endpoint in matching if host in endpoint.hosts]
         if named:
             return named[0]
         if host not in ("127.0.0.1", "localhost"):
             return _refused(404, f"no Service {host} leads to an EventSource")
-        if len(here) > 1:
-            hosts = ", ".join(sorted(f"{host}.{CLUSTER_DOMAIN}" for endpoint in here for host in endpoint.hosts))
-            return _refused(404, f"several EventSources have {request.path}: send one of these as Host: {hosts}")
-        return here[0]
+        if len(matching) > 1:
+            hosts = sorted(f"{name}.{CLUSTER_DOMAIN}" for each in matching for name in each.hosts)
+            problem = f"several EventSources have {request.path}"
+            return _refused(404, f"{problem}: send one of these as Host: {', '.join(hosts)}")
+        return matching[0]
 
 
 def _endpoints(source: Json, objects: Objects, secrets: Mapping[str, str]) -> list[Endpoint]:
     name, namespace = source["metadata"]["name"], source["metadata"]["namespace"]
-    what = f"EventSource {namespace}/{name}"
-    spec = read(EventSourceSpec, source.get("spec") or {}, what=what)
+    label = f"EventSource {namespace}/{name}"
+    spec = read(EventSourceSpec, source.get("spec") or {}, label=label)
     hosts = {f"{name}-eventsource-svc.{namespace}"}
     for service in objects.of("Service"):
         selector = (service.get("spec") or {}).get("selector") or {}
         if service["metadata"].get("namespace") == namespace and selector.get("eventsource-name") == name:
             hosts.add(f"{service['metadata']['name']}.{namespace}")
-    found: list[Endpoint] = []
+    endpoints: list[Endpoint] = []
     for event, webhook in spec.webhook.items():
         token = None
         if webhook.auth_secret is not None:
-            if webhook.auth_secret.name != PLATFORM or webhook.auth_secret.key not in secrets:
+            ref = webhook.auth_secret
+            if ref.name != PLATFORM or ref.key not in secrets:
                 raise NotUnderstoodError(
-                    f"{what}: secret {webhook.auth_secret.name}/{webhook.auth_secret.key} does not exist",
-                    hint=f"locally there is only {PLATFORM}, with {', '.join(sorted(secrets))}",
+                    f"{label}: secret {ref.name}/{ref.key} does not exist",
+                    hint=f"the only Secret here is {PLATFORM}, with {', '.join(sorted(secrets))}",
                 )
-            token = secrets[webhook.auth_secret.key]
-        found.append(Endpoint(namespace, name, event, webhook, token, frozenset(hosts)))
-    return found
+            token = secrets[ref.key]
+        endpoints.append(Endpoint(namespace, name, event, webhook, token, frozenset(hosts)))
+    return endpoints
 
 
 def _authorized(request: web.Request, token: str) -> bool:
-    given = request.headers.get("Authorization", "")
-    return hmac.compare_digest(given.encode(), f"Bearer {token}".encode())
+    header = request.headers.get("Authorization", "")
+    return hmac.compare_digest(header.encode(), f"Bearer {token}".encode())
 
 
 def _headers(request: web.Request) -> dict[str, list[str]]:
-    """Headers under their canonical names, as lists; the token stays out of the stream."""
+    """Return headers under their canonical names, as lists, without the token."""
     headers: dict[str, list[str]] = {}
     for name, value in request.headers.items():
         if name.lower() != "authorization":
-            headers.setdefault("-".join(part.capitalize() for part in name.split("-")), []).append(value)
+            canonical = "-".join(part.capitalize() for part in name.split("-"))
+            headers.setdefault(canonical, []).append(value)
     return headers
 
 
-def _refused(status: int, why: str) -> web.Response:
-    return web.Response(status=status, text=why + "\n")
+def _refused(status: int, reason: str) -> web.Response:
+    return web.Response(status=status, text=reason + "\n")
 
 
 async def _healthy(_: web.Request) -> web.Response:

@@ -1,7 +1,8 @@
 """Sensors: events that pass a dependency's filters make Workflows.
 
-At least once, since an event is acknowledged after its trigger; naming the Workflow after something in the event makes
-that once, because the second creation meets "already exists".
+An event is acknowledged after its trigger, so that it triggers at least once; a Workflow that is
+named after something in the event is created once, because the second creation meets "already
+exists".
 """
 
 import asyncio
@@ -11,9 +12,8 @@ import logging
 import random
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
 
 import nats.errors
 import nats.js.errors
@@ -25,39 +25,28 @@ from nats.js.kv import KeyValue
 from driftloop.clients.nats import key_value, messages
 from driftloop.contract.streams import SENSORS
 from driftloop.errors import LocalError, StoreError
-from driftloop.kube.events import DataFilter, Filters, RetryStrategy, SensorSpec, Trigger, TriggerParameter
-from driftloop.local.argo import bus, expressions, jsonpaths
-from driftloop.local.argo.expressions import Dialect, Expression
+from driftloop.kube.events import Dependency, RetryStrategy, SensorSpec, Trigger
+from driftloop.local.argo import bus, expressions
 from driftloop.local.argo.objects import Json, Objects
-from driftloop.local.argo.parts import NotUnderstoodError, read
+from driftloop.local.argo.parts import NotUnderstoodError
 from driftloop.local.argo.patience import patiently
 from driftloop.local.argo.store import Workflows
 from driftloop.local.argo.times import duration
+from driftloop.local.argo_events import triggers
 
 LOG = logging.getLogger("argo.sensor")
 
 BUCKET = SENSORS.name
-"""Events of conditions that are only half met, by `<namespace>.<sensor>.<trigger>`."""
+"""Events of conditions that are only partly met, by `<namespace>.<sensor>.<trigger>`."""
 
 ACK_WAIT = 10.0
 """Seconds after which an event that was not acknowledged comes again, as after a kill."""
 
 _SECONDS = {"Second": 1.0, "Minute": 60.0, "Hour": 3600.0}
 
-Compare = Callable[[float, float], bool]
-_COMPARISONS: Mapping[str, Compare] = {
-    "": lambda a, b: a == b,
-    "=": lambda a, b: a == b,
-    "!=": lambda a, b: a != b,
-    ">": lambda a, b: a > b,
-    ">=": lambda a, b: a >= b,
-    "<": lambda a, b: a < b,
-    "<=": lambda a, b: a <= b,
-}
-
 
 class Sensors:
-    """The triggers of the applied Sensors, each with its own durable place in the stream."""
+    """Triggers of the applied Sensors, each with its own durable consumer."""
 
     def __init__(self, js: JetStreamContext, workflows: Workflows) -> None:
         self._js = js
@@ -65,35 +54,35 @@ class Sensors:
         self._running: dict[tuple[str, str, str], tuple[str, asyncio.Task[None]]] = {}
 
     async def apply(self, objects: Objects) -> None:
-        """Run the triggers of these objects, and no others; each one's place in the stream exists when this returns."""
-        wanted: dict[tuple[str, str, str], tuple[str, Listener]] = {}
+        """Run the triggers of these objects, and no others; all consumers exist when this returns."""
+        listeners: dict[tuple[str, str, str], tuple[str, Listener]] = {}
         for sensor in objects.of("Sensor"):
             namespace, name = sensor["metadata"]["namespace"], sensor["metadata"]["name"]
             try:
-                spec = read(SensorSpec, sensor.get("spec") or {}, what=f"Sensor {namespace}/{name}")
-                check(spec, f"Sensor {namespace}/{name}")
+                spec = triggers.read_sensor(sensor, f"Sensor {namespace}/{name}")
             except NotUnderstoodError as error:
-                LOG.error("%s", error)  # noqa: TRY400 - the message says it all
+                LOG.error("%s", error)  # noqa: TRY400 - the traceback adds nothing
                 continue
             digest = json.dumps(sensor["spec"], sort_keys=True)
             for trigger in spec.triggers:
                 listener = Listener(self._js, self._workflows, (namespace, name), spec, trigger)
-                wanted[namespace, name, trigger.template.name] = (digest, listener)
+                listeners[namespace, name, trigger.template.name] = (digest, listener)
         for key, (digest, task) in list(self._running.items()):
-            if key not in wanted or wanted[key][0] != digest:
+            if key not in listeners or listeners[key][0] != digest:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
                 del self._running[key]
-            if key not in wanted:
+            if key not in listeners:
                 await patiently(_forget, self._js, *key)
-        for key, (digest, listener) in wanted.items():
+        for key, (digest, listener) in listeners.items():
             if key not in self._running:
                 await patiently(bus.ensure, self._js, key[0])
                 await patiently(listener.subscribe)
-                self._running[key] = (digest, asyncio.create_task(listener.run(), name=f"trigger {'/'.join(key)}"))
+                task = asyncio.create_task(listener.run(), name=f"trigger {'/'.join(key)}")
+                self._running[key] = (digest, task)
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Run until cancelled."""
         try:
             await asyncio.Event().wait()
         finally:
@@ -107,25 +96,28 @@ class Listener:
     """One trigger of one Sensor."""
 
     def __init__(
-        self, js: JetStreamContext, workflows: Workflows, sensor: tuple[str, str], spec: SensorSpec, trigger: Trigger
+        self,
+        js: JetStreamContext,
+        workflows: Workflows,
+        sensor: tuple[str, str],
+        spec: SensorSpec,
+        trigger: Trigger,
     ) -> None:
         self._js = js
         self._workflows = workflows
         self._namespace, self._sensor = sensor
         self._spec = spec
         self._trigger = trigger
-        self._condition = condition(spec, trigger)
+        self._condition = triggers.parse_condition(spec, trigger)
         self._names = {parts[0] for parts in expressions.names(self._condition)}
         self._where = f"{self._namespace}/{self._sensor}/{trigger.template.name}"
         self._fired: list[float] = []
 
     async def subscribe(self) -> None:
-        """The trigger's place in the stream exists afterwards: new events only, when it did not before. StoreError."""
+        """Make the trigger's consumer unless it exists; a new one gets new events only. StoreError."""
         durable = consumer_name(self._sensor, self._trigger.template.name)
         subjects = [
-            bus.subject(self._namespace, dependency.event_source_name, dependency.event_name)
-            for dependency in self._spec.dependencies
-            if dependency.name in self._names
+            self._subject(dependency) for dependency in self._spec.dependencies if dependency.name in self._names
         ]
         config = ConsumerConfig(
             durable_name=durable,
@@ -147,17 +139,20 @@ class Listener:
     _half: KeyValue
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Run until cancelled."""
         while True:
             try:
                 await self._listen()
             except StoreError as error:
-                LOG.warning("%s: %s; it is made again", self._where, error.message)
+                LOG.warning("%s: %s; subscribing again", self._where, error.message)
             finally:
-                # a request for messages that nobody waits for any more would swallow the next event
+                # a request for messages that is still open would swallow the next event
                 with contextlib.suppress(nats.errors.Error):
                     await self._subscription.unsubscribe()
             await patiently(self.subscribe)
+
+    def _subject(self, dependency: Dependency) -> str:
+        return bus.subject(self._namespace, dependency.event_source_name, dependency.event_name)
 
     async def _listen(self) -> None:
         async for message in messages(self._subscription):
@@ -165,8 +160,8 @@ class Listener:
                 await self._see(message)
             except (StoreError, *bus.Errors) as error:
                 # not acknowledged, so it comes again
-                said = error.message if isinstance(error, StoreError) else bus.describe(error)
-                LOG.warning("%s: %s; the event is tried again", self._where, said)
+                text = error.message if isinstance(error, StoreError) else bus.describe(error)
+                LOG.warning("%s: %s; the event is tried again", self._where, text)
                 await self._again(message)
 
     async def _again(self, message: Msg) -> None:
@@ -174,7 +169,7 @@ class Listener:
         try:
             await message.nak()
         except bus.Errors:
-            # the server gives it out again when its time for an answer is over
+            # the server delivers it again after ACK_WAIT
             return
 
     async def _see(self, message: Msg) -> None:
@@ -183,9 +178,9 @@ class Listener:
         met = {
             dependency.name
             for dependency in self._spec.dependencies
-            if message.subject == bus.subject(self._namespace, dependency.event_source_name, dependency.event_name)
-            and dependency.name in self._names
-            and passes(dependency.filters, event)
+            if dependency.name in self._names
+            and message.subject == self._subject(dependency)
+            and triggers.passes_filters(dependency.filters, event)
         }
         if not met:
             LOG.info("%s: event %s does not pass the filters", self._where, document["id"])
@@ -206,27 +201,30 @@ class Listener:
             await message.ack()
 
     async def _fire(self, events: Mapping[str, Json], message: Msg) -> None:
-        """Create the resource, trying again as retryStrategy says; what can never succeed is logged and dropped."""
+        """Create the resource, with the retries of retryStrategy.
+
+        An event that can never succeed is logged and dropped.
+        """
         try:
-            resource = filled(self._trigger, events)
+            resource = triggers.fill_resource(self._trigger, events)
         except LocalError as error:
-            LOG.error("%s: the trigger failed: %s", self._where, error)  # noqa: TRY400 - the message says it all
+            LOG.error("%s: the trigger failed: %s", self._where, error)  # noqa: TRY400 - the traceback adds nothing
             return
         labels = resource.setdefault("metadata", {}).setdefault("labels", {})
         labels["events.argoproj.io/sensor"] = self._sensor
         labels["events.argoproj.io/trigger"] = self._trigger.template.name
         labels["events.argoproj.io/action-timestamp"] = str(int(datetime.now(UTC).timestamp() * 1000))
         retry = self._trigger.retry_strategy or RetryStrategy()
-        tries = max(1, retry.steps or 1)
+        attempts = max(1, retry.steps or 1)
         wait = duration(retry.duration or "1s")
-        for attempt in range(tries):
+        for attempt in range(attempts):
             try:
                 name, new = await self._workflows.create(resource, namespace=self._namespace)
             except NotUnderstoodError as error:
-                LOG.error("%s: the trigger failed: %s", self._where, error)  # noqa: TRY400 - the message says it all
+                LOG.error("%s: the trigger failed: %s", self._where, error)  # noqa: TRY400 - the traceback adds nothing
                 return
             except StoreError:
-                if attempt == tries - 1:
+                if attempt == attempts - 1:
                     raise
                 jitter = (retry.jitter or 0.0) * random.random()  # noqa: S311
                 await _pause(message, wait * (1 + jitter))
@@ -236,7 +234,7 @@ class Listener:
                 return
 
     async def _limit(self, message: Msg) -> None:
-        """Wait until the rate limit has room."""
+        """Wait until the rate limit allows another trigger."""
         rate = self._trigger.rate_limit
         if rate is None:
             return
@@ -267,114 +265,19 @@ class Listener:
         return f"{self._namespace}.{consumer_name(self._sensor, self._trigger.template.name)}"
 
 
-def check(spec: SensorSpec, what: str) -> None:
-    """NotUnderstoodError for references that lead nowhere."""
-    names = {dependency.name for dependency in spec.dependencies}
-    for dependency in spec.dependencies:
-        for data in dependency.filters.data if dependency.filters else ():
-            _check_filter(data, f"{what}: dependency {dependency.name}")
-    for trigger in spec.triggers:
-        wanted = {parts[0] for parts in expressions.names(condition(spec, trigger))}
-        wanted |= {parameter.src.dependency_name for parameter in trigger.template.k8s.parameters}
-        if unknown := sorted(wanted - names):
-            raise NotUnderstoodError(
-                f"{what}: trigger {trigger.template.name} names the dependency `{unknown[0]}`, which does not exist"
-            )
-
-
-def condition(spec: SensorSpec, trigger: Trigger) -> Expression:
-    """What has to have happened: the trigger's conditions, or all dependencies."""
-    text = trigger.template.conditions or " && ".join(dependency.name for dependency in spec.dependencies)
-    try:
-        return expressions.parse(text, Dialect.DEPENDS)
-    except expressions.ExpressionError as error:
-        raise NotUnderstoodError(f"conditions of trigger {trigger.template.name}: {error.message}") from error
-
-
 def consumer_name(sensor: str, trigger: str) -> str:
-    """The durable name of a trigger's place in the stream."""
+    """Return the durable name of a trigger's consumer."""
     return re.sub(r"[^A-Za-z0-9_-]", "_", f"sensor-{sensor}-{trigger}")
 
 
-def passes(filters: Filters | None, event: Json) -> bool:
-    """Whether an event passes a dependency's data filters."""
-    if filters is None or not filters.data:
-        return True
-    results = (_passes(data, event) for data in filters.data)
-    return any(results) if filters.data_logical_operator == "or" else all(results)
-
-
-def filled(trigger: Trigger, events: Mapping[str, Json]) -> Json:
-    """The trigger's resource with its parameters filled in from the events."""
-    resource: Any = trigger.template.k8s.source.resource
-    for parameter in trigger.template.k8s.parameters:
-        value = _value(parameter, events.get(parameter.src.dependency_name))
-        if parameter.operation in ("append", "prepend"):
-            there, old = jsonpaths.get(resource, parameter.dest)
-            old = old if there else ""
-            value = f"{old}{value}" if parameter.operation == "append" else f"{value}{old}"
-        resource = jsonpaths.put(resource, parameter.dest, value)
-    result: Json = json.loads(json.dumps(resource))
-    return result
-
-
-def _value(parameter: TriggerParameter, event: Json | None) -> Any:
-    source = parameter.src
-    if source.data_key is not None and event is not None:
-        there, value = jsonpaths.get(event, source.data_key)
-        if there and source.use_raw_data:
-            return value
-        if there:
-            return value if isinstance(value, str) else json.dumps(value)
-    if source.value is not None:
-        return source.value
-    raise NotUnderstoodError(f"the event has no `{source.data_key}` for {parameter.dest}, and there is no default")
-
-
-def _passes(data: DataFilter, event: Json) -> bool:
-    there, found = jsonpaths.get(event, data.path)
-    if not there:
-        return False
-    match data.type:
-        case "string":
-            text = found if isinstance(found, str) else ""
-            matched = any(re.search(value, text) for value in data.value)
-            return not matched if data.comparator == "!=" else matched
-        case "number":
-            if isinstance(found, bool) or not isinstance(found, int | float):
-                return False
-            results = [_COMPARISONS[data.comparator or "="](float(found), float(value)) for value in data.value]
-            return all(results) if data.comparator == "!=" else any(results)
-        case _:
-            if not isinstance(found, bool):
-                return False
-            equal = any(found == (value.lower() == "true") for value in data.value)
-            return not equal if data.comparator == "!=" else equal
-
-
-def _check_filter(data: DataFilter, what: str) -> None:
-    for value in data.value:
-        try:
-            if data.type == "string":
-                re.compile(value)
-            elif data.type == "number":
-                float(value)
-            elif value.lower() not in ("true", "false"):
-                raise NotUnderstoodError(f"{what}: filter on {data.path}: `{value}` must be true or false")
-        except (re.error, ValueError) as error:
-            raise NotUnderstoodError(f"{what}: filter on {data.path}: `{value}` is no {data.type}: {error}") from error
-    if data.type != "number" and data.comparator not in (None, "", "=", "!="):
-        raise NotUnderstoodError(f"{what}: filter on {data.path}: a {data.type} can't be compared by {data.comparator}")
-
-
 async def _pause(message: Msg, seconds: float) -> None:
-    """Wait, telling the server now and then that the event is being worked on."""
+    """Wait, and tell the server now and then that the event is in progress."""
     until = time.monotonic() + seconds
     while (rest := until - time.monotonic()) > 0:
         try:
             await message.in_progress()
         except bus.Errors as error:
-            LOG.debug("no sign of life to NATS: %s", bus.describe(error))
+            LOG.debug("in-progress was not sent to NATS: %s", bus.describe(error))
         await asyncio.sleep(min(rest, ACK_WAIT / 2))
 
 

@@ -3,23 +3,22 @@
 from collections.abc import Mapping
 from typing import Any
 
-from driftloop.kube.events import EventBusSpec, EventSourceSpec, SensorSpec
+from driftloop.kube.events import EventBusSpec, EventSourceSpec
 from driftloop.local.argo.parts import read
-from driftloop.local.argo_events import sensor
+from driftloop.local.argo_events import triggers
 from driftloop.local.ground import kinds
 
 
 def validate_event_bus(manifest: Mapping[str, Any]) -> None:
     """Raise NotUnderstoodError unless it is a bus on the platform's NATS."""
-    read(EventBusSpec, manifest.get("spec") or {}, what=kinds.named(manifest))
+    read(EventBusSpec, manifest.get("spec") or {}, label=kinds.named(manifest))
 
 
 def validate_event_source(manifest: Mapping[str, Any]) -> None:
     """Raise NotUnderstoodError for anything but webhooks."""
-    read(EventSourceSpec, manifest.get("spec") or {}, what=kinds.named(manifest))
+    read(EventSourceSpec, manifest.get("spec") or {}, label=kinds.named(manifest))
 
 
 def validate_sensor(manifest: Mapping[str, Any]) -> None:
     """Raise NotUnderstoodError for an unknown field, and for a dependency that is not defined."""
-    label = kinds.named(manifest)
-    sensor.check(read(SensorSpec, manifest.get("spec") or {}, what=label), label)
+    triggers.read_sensor(manifest, kinds.named(manifest))

@@ -1,4 +1,4 @@
-"""`python -m driftloop.local.argo --state DIR`."""
+"""`python -m driftloop.local.argo_run --state DIR`."""
 
 import argparse
 import asyncio
@@ -16,11 +16,11 @@ from driftloop.local.ground.state import State
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run until SIGTERM or SIGINT; 1 when it can't start."""
+    """Run until SIGTERM or SIGINT; return 1 when it can't start."""
     parser = argparse.ArgumentParser(prog="argo", description="The local stand-in for Argo Events and Argo Workflows.")
     parser.add_argument("--state", type=Path, required=True, help="the state folder of `driftloop up`")
     options = parser.parse_args(arguments)
-    # `kill -USR1` prints where every thread is, into the log
+    # `kill -USR1` prints the stacks of all threads into the log
     faulthandler.register(signal.SIGUSR1)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s", stream=sys.stderr)
     try:

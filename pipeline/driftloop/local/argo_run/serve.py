@@ -1,4 +1,4 @@
-"""All of the stand-in in one process: webhooks, sensors, schedules and the runner of Workflows."""
+"""Webhooks, sensors, schedules and the runner of Workflows, in one process."""
 
 import asyncio
 import json
@@ -25,7 +25,7 @@ LOG = logging.getLogger("argo")
 
 
 async def serve(state: State) -> None:
-    """Until cancelled. LocalError when the state folder is not set up; StoreError without NATS."""
+    """Run until cancelled. LocalError when the state folder is not set up; StoreError without NATS."""
     try:
         ports = json.loads(state.ports_file.read_text())
         platform = json.loads(state.platform.read_text())
@@ -38,11 +38,11 @@ async def serve(state: State) -> None:
         js = client.jetstream()
         workflows = await Workflows.open(js)
         applied = Applied()
-        # an interrupted Workflow may need its template before the first look at the file
+        # an interrupted Workflow may need its template before the file is read again
         applied.now = objects.Objects.read(state.objects)
         devices = Devices.found(_device_files(), os.environ)
-        if shown := [f"{variable}={','.join(names)}" for variable, names in devices.shown.items() if names]:
-            LOG.info("GPUs: %s", " ".join(shown))
+        if gpus := [f"{var}={','.join(names)}" for var, names in devices.shown.items() if names]:
+            LOG.info("GPUs: %s", " ".join(gpus))
         world = World(state, workflows, applied.find, proxies(ports), devices=devices)
         sources = EventSources(js, platform["secret"])
         sensors = Sensors(js, workflows)
@@ -58,29 +58,34 @@ async def serve(state: State) -> None:
 
 
 def _device_files() -> list[str]:
-    """Names below /dev, as far as GPUs may be among them."""
+    """Return names below /dev that GPUs may be among."""
     root = Path("/dev")
-    return [file.relative_to(root).as_posix() for pattern in ("nvidia*", "dri/*") for file in root.glob(pattern)]
+    files = [file for pattern in ("nvidia*", "dri/*") for file in root.glob(pattern)]
+    return [file.relative_to(root).as_posix() for file in files]
 
 
 class Applied:
-    """The objects of the commit that is applied now."""
+    """Objects of the commit that is applied now."""
 
     def __init__(self) -> None:
         self.now = objects.Objects()
 
     def find(self, kind: str, namespace: str, name: str) -> objects.Json | None:
-        """One object of the applied commit."""
+        """Return one object of the applied commit."""
         return self.now.find(kind, namespace, name)
 
 
 async def _follow(
-    state: State, applied: Applied, sources: EventSources, sensors: Sensors, schedules: Schedules
+    state: State,
+    applied: Applied,
+    sources: EventSources,
+    sensors: Sensors,
+    schedules: Schedules,
 ) -> None:
-    """Hand every new commit's objects on: first those who listen, last those who let events in."""
-    async for found in objects.watch(state.objects):
-        applied.now = found
-        await sensors.apply(found)
-        await schedules.apply(found)
-        await sources.apply(found)
-        LOG.info("applied %s: %d objects", found.revision or "nothing yet", len(found.by_key))
+    """Apply every new commit's objects: consumers of events first, their sources last."""
+    async for current in objects.watch(state.objects):
+        applied.now = current
+        await sensors.apply(current)
+        await schedules.apply(current)
+        await sources.apply(current)
+        LOG.info("applied %s: %d objects", current.revision or "nothing yet", len(current.by_key))

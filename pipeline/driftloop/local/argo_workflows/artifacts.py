@@ -1,4 +1,4 @@
-"""A step's artifacts: from S3 into the folders that stand for its mounts, and from there to S3."""
+"""Artifacts of a step, from S3 into the folders behind its mounts and back."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,15 +10,20 @@ from driftloop.local.argo_workflows.model import Artifact, Template
 from driftloop.local.argo_workflows.mounts import place
 
 
-def fetch(template: Template, stored: Mapping[str, Location], mounts: Mapping[str, Path], store: Store | None) -> None:
-    """Put the input artifacts where the template wants them, and make the folders of the outputs."""
+def fetch(
+    template: Template,
+    stored: Mapping[str, Location],
+    mounts: Mapping[str, Path],
+    store: Store | None,
+) -> None:
+    """Put the input artifacts at their paths, and make the folders of the outputs."""
     for artifact in template.inputs.artifacts:
         at = stored.get(artifact.name)
         if at is None:
             continue
         target = place(_path(artifact), mounts, f"input artifact {artifact.name}")
         if store is None:
-            raise NotUnderstoodError(f"input artifact {artifact.name}: there is no artifact repository")
+            raise NotUnderstoodError(f"input artifact {artifact.name}: no artifact repository is open")
         try:
             if at.key.endswith("/") or not store.exists(at):
                 store.get_folder(at, target)
@@ -28,7 +33,8 @@ def fetch(template: Template, stored: Mapping[str, Location], mounts: Mapping[st
             if not artifact.optional:
                 raise
     for artifact in template.outputs.artifacts:
-        place(_path(artifact), mounts, f"output artifact {artifact.name}").parent.mkdir(parents=True, exist_ok=True)
+        target = place(_path(artifact), mounts, f"output artifact {artifact.name}")
+        target.parent.mkdir(parents=True, exist_ok=True)
     for parameter in template.outputs.parameters:
         if parameter.value_from is not None and parameter.value_from.path is not None:
             file = place(parameter.value_from.path, mounts, f"output parameter {parameter.name}")
@@ -36,19 +42,22 @@ def fetch(template: Template, stored: Mapping[str, Location], mounts: Mapping[st
 
 
 def send(
-    template: Template, stored: Mapping[str, Location], mounts: Mapping[str, Path], store: Store | None
+    template: Template,
+    stored: Mapping[str, Location],
+    mounts: Mapping[str, Path],
+    store: Store | None,
 ) -> dict[str, Location]:
-    """Store the output artifacts, over what an earlier try of this step stored; where each one is now.
+    """Store the output artifacts, over those of an earlier attempt; return the place of each.
 
-    As in Argo, an optional one that the step did not write is left out, and an empty folder is stored as nothing:
-    whoever takes it as an input has to say that it is optional.
+    As in Argo, an optional one that the step did not write is left out, and an empty folder is
+    stored as nothing: as an input it has to be optional.
     """
     sent: dict[str, Location] = {}
     for artifact in template.outputs.artifacts:
         source = place(_path(artifact), mounts, f"output artifact {artifact.name}")
         at = stored[artifact.name]
         if store is None:
-            raise NotUnderstoodError(f"output artifact {artifact.name}: there is no artifact repository")
+            raise NotUnderstoodError(f"output artifact {artifact.name}: no artifact repository is open")
         if source.is_dir():
             store.put_folder(source, at, mirror=True)
         elif source.is_file():
@@ -64,8 +73,16 @@ def send(
     return sent
 
 
-def rescue(template: Template, stored: Mapping[str, Location], mounts: Mapping[str, Path], store: Store | None) -> str:
-    """Store what a failed step left of its outputs, as Argo does; what to add to its message when that fails, too."""
+def rescue(
+    template: Template,
+    stored: Mapping[str, Location],
+    mounts: Mapping[str, Path],
+    store: Store | None,
+) -> str:
+    """Store the outputs that a failed step left, as Argo does.
+
+    Return the text to add to its message when that fails, too.
+    """
     for artifact in template.outputs.artifacts:
         source = place(_path(artifact), mounts, f"output artifact {artifact.name}")
         try:

@@ -1,7 +1,7 @@
-"""Deletes Workflows whose time is over (`ttlStrategy`), with their logs.
+"""Deletion of expired Workflows (`ttlStrategy`), with their logs.
 
-What a run released stays: its lineage is in git and its data and models in S3. A deletion leaves a marker in the
-bucket, for those who watch it; an hour later that goes too, so the bucket holds no more than what is kept.
+Data and models of a run stay in S3, and its lineage in git. A deletion leaves a marker in the
+bucket, for its watchers; an hour later the marker is removed too.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from driftloop.local.ground.state import State
 LOG = logging.getLogger("argo.workflows")
 
 LONGEST_SLEEP = 30.0
-"""Seconds after which the clock is looked at again: it may have been set, or the machine asleep."""
+"""Seconds after which the clock is read again: it may have been set, or the machine asleep."""
 
 MARKERS = 3600.0
 """Seconds for which the marker of a deletion stays."""
@@ -29,7 +29,10 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True)
 class Due:
-    """What is to go, and when (seconds since the epoch): the Workflow of this revision, or its deletion's marker."""
+    """Deletion that is due at a time (seconds since the epoch).
+
+    It is of the Workflow of this revision, or of the marker of its deletion.
+    """
 
     at: float
     revision: int
@@ -37,7 +40,7 @@ class Due:
 
 
 class Collector:
-    """Keeps what each Workflow's last change says about its end."""
+    """Collector of expired Workflows and of the markers of their deletions."""
 
     def __init__(self, state: State, workflows: Workflows, *, markers: float = MARKERS) -> None:
         self._state = state
@@ -47,7 +50,7 @@ class Collector:
         self._changed = asyncio.Event()
 
     def see(self, change: Change) -> None:
-        """A Workflow was written or deleted."""
+        """Take note of a Workflow that was written or deleted."""
         key = (change.namespace, change.name)
         self._due.pop(key, None)
         if change.workflow is None:
@@ -64,7 +67,7 @@ class Collector:
             self._changed.set()
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Run until cancelled."""
         while True:
             self._changed.clear()
             now = time.time()
@@ -83,9 +86,9 @@ class Collector:
                 await self._workflows.forget(*key, due.revision)
             else:
                 await self._workflows.delete(*key, due.revision)
-                LOG.info("%s/%s: deleted, its time is over (ttlStrategy)", *key)
+                LOG.info("%s/%s: deleted, it expired (ttlStrategy)", *key)
         except OvertakenError:
-            # its new state comes as a change of its own
+            # its new state arrives as another change
             return
         except StoreError as error:
             LOG.warning("%s/%s: %s; trying again", *key, error.message)
@@ -96,5 +99,5 @@ class Collector:
 
 
 def logs_of(state: State, workflow: str) -> Path:
-    """Where the logs of a Workflow's steps lie."""
+    """Return the folder with the logs of a Workflow's steps."""
     return state.logs / workflow

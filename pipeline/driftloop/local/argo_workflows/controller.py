@@ -1,4 +1,4 @@
-"""Runs every Workflow there is: starts new ones, takes up interrupted ones, stops deleted ones, deletes old ones."""
+"""Controller of Workflows: starts new ones, resumes interrupted ones, stops and deletes others."""
 
 import asyncio
 import logging
@@ -16,7 +16,7 @@ Key = tuple[str, str]
 
 
 class Controller:
-    """The Workflows of one state folder."""
+    """Controller of the Workflows of one state folder."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -24,7 +24,7 @@ class Controller:
         self._running: dict[Key, tuple[str, asyncio.Task[None]]] = {}
 
     async def run(self) -> None:
-        """Until cancelled; then all steps are stopped, and their nodes stay as they are."""
+        """Run until cancelled; then all steps are stopped, and their nodes stay as they are."""
         collecting = asyncio.create_task(self._collector.run(), name="collector")
         try:
             async for change in self._world.workflows.changes():
@@ -43,23 +43,26 @@ class Controller:
         key = (change.namespace, change.name)
         uid, task = self._running.get(key, ("", None))
         if change.workflow is None:
-            # an old message after a restart may speak of what was made anew since
-            if task is not None and await until_stored(lambda: self._world.workflows.get(*key)) is None:
-                await self._stop(key, task, "deleted")
+            # an old message after a restart may be of a Workflow that was created again since
+            if task is not None:
+                current = await until_stored(lambda: self._world.workflows.get(*key))
+                if current is None:
+                    await self._stop(key, task, "deleted")
             return
-        found = change.workflow["metadata"]["uid"]
+        new_uid = change.workflow["metadata"]["uid"]
         if (change.workflow.get("status") or {}).get("phase") in ENDED:
             return
         if task is not None and not task.done():
-            if uid == found:
+            if uid == new_uid:
                 return
-            await self._stop(key, task, "made anew")
-        now = await until_stored(lambda: self._world.workflows.get(*key))
-        if now is None or (now[0].get("status") or {}).get("phase") in ENDED:
+            await self._stop(key, task, "created again")
+        current = await until_stored(lambda: self._world.workflows.get(*key))
+        if current is None or (current[0].get("status") or {}).get("phase") in ENDED:
             return
-        run = Run(now[0], now[1], self._world)
-        LOG.info("%s/%s: %s", *key, "go on" if run.phase else "start")
-        self._running[key] = (found, asyncio.create_task(self._execute(key, run), name=f"workflow {'/'.join(key)}"))
+        run = Run(current[0], current[1], self._world)
+        LOG.info("%s/%s: %s", *key, "resumed" if run.phase else "started")
+        started = asyncio.create_task(self._execute(key, run), name=f"workflow {'/'.join(key)}")
+        self._running[key] = (new_uid, started)
 
     async def _execute(self, key: Key, run: Run) -> None:
         try:
@@ -71,7 +74,7 @@ class Controller:
             if gone:
                 LOG.info("%s/%s: deleted while it ran", *key)
                 return
-        # one Workflow that meets a bug of ours must not take the others with it; the traceback goes to the log
+        # a bug met by one Workflow must not end the others; the traceback goes to the log
         except Exception as error:
             LOG.exception("%s/%s: the runner failed", *key)
             try:
@@ -82,8 +85,8 @@ class Controller:
         shutil.rmtree(self._world.state.work / "steps" / ".".join(key), ignore_errors=True)
         self._forget(key)
 
-    async def _stop(self, key: Key, task: "asyncio.Task[None]", why: str) -> None:
-        LOG.info("%s/%s: %s, its steps are stopped", *key, why)
+    async def _stop(self, key: Key, task: "asyncio.Task[None]", reason: str) -> None:
+        LOG.info("%s/%s: %s, its steps are stopped", *key, reason)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         shutil.rmtree(self._world.state.work / "steps" / ".".join(key), ignore_errors=True)

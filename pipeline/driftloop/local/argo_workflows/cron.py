@@ -1,4 +1,4 @@
-"""CronWorkflows: a Workflow at each time of a schedule, named after that time, so that none is made twice."""
+"""CronWorkflows: one Workflow at each time of a schedule, named after that time."""
 
 import asyncio
 import json
@@ -7,9 +7,10 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 import nats.js.errors
+from croniter import croniter
 from nats.js import JetStreamContext
 from nats.js.kv import KeyValue
 
@@ -19,18 +20,19 @@ from driftloop.errors import StoreError
 from driftloop.local.argo import bus
 from driftloop.local.argo.nodes import ENDED
 from driftloop.local.argo.objects import Json, Objects
-from driftloop.local.argo.parts import NotUnderstoodError, read
+from driftloop.local.argo.parts import NotUnderstoodError
 from driftloop.local.argo.patience import patiently
 from driftloop.local.argo.store import Workflows
 from driftloop.local.argo_workflows.model import CronSpec
+from driftloop.local.argo_workflows.schedules import list_fields, read_cron_workflow
 
 LOG = logging.getLogger("argo.cron")
 
 BUCKET = SCHEDULES.name
-"""`<namespace>.<name>` -> the time up to which a CronWorkflow is done, and its last Workflow."""
+"""Time up to which a CronWorkflow is done, and its last Workflow, by `<namespace>.<name>`."""
 
 LONGEST_SLEEP = 30.0
-"""Seconds after which the clock is looked at again: it may have been set, or the machine asleep."""
+"""Seconds after which the clock is read again: it may have been set, or the machine asleep."""
 
 ON_TIME = 5.0
 """Seconds by which a run may be late without having been missed."""
@@ -38,7 +40,7 @@ ON_TIME = 5.0
 
 @dataclass(frozen=True)
 class Done:
-    """Up to when (seconds since the epoch) a schedule is done, and the Workflow it made last."""
+    """Time up to which a schedule is done (seconds since the epoch), and its last Workflow."""
 
     until: float
     last: str | None = None
@@ -46,14 +48,14 @@ class Done:
 
 @dataclass(frozen=True)
 class Due:
-    """The latest time at or before now that a schedule names, and the next one after now."""
+    """Latest time of a schedule at or before now, and the next one after now."""
 
     latest: float | None
     next: float
 
 
 class Schedules:
-    """The applied CronWorkflows."""
+    """Schedules of the applied CronWorkflows."""
 
     def __init__(self, js: JetStreamContext, workflows: Workflows) -> None:
         self._js = js
@@ -63,19 +65,19 @@ class Schedules:
         self._bucket: KeyValue | None = None
 
     async def apply(self, objects: Objects) -> None:
-        """Keep these schedules, and no others; one that is not understood is logged and not kept."""
+        """Follow these schedules, and no others; one that is not understood is logged only."""
         crons: dict[tuple[str, str], tuple[Json, CronSpec]] = {}
         for cron in objects.of("CronWorkflow"):
             namespace, name = cron["metadata"]["namespace"], cron["metadata"]["name"]
             try:
-                crons[namespace, name] = (cron, understood(cron))
+                crons[namespace, name] = (cron, read_cron_workflow(cron))
             except NotUnderstoodError as error:
-                LOG.error("%s", error)  # noqa: TRY400 - the message says it all
+                LOG.error("%s", error)  # noqa: TRY400 - the traceback adds nothing
         self._crons = crons
         self._changed.set()
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Run until cancelled."""
         await patiently(self._open)
         while True:
             self._changed.clear()
@@ -96,12 +98,12 @@ class Schedules:
         self._bucket = await key_value(self._js, BUCKET)
 
     async def _look(self, key: tuple[str, str]) -> float:
-        """Make what is due; seconds until the next look."""
+        """Create the Workflow that is due, if any; return the seconds until the next time."""
         cron, spec = self._crons[key]
         now = time.time()
         done = await self._read(key)
         if done is None:
-            # a schedule starts when it is first seen: nothing before that was missed
+            # a schedule starts when it is first applied: nothing before that was missed
             done = Done(now)
             await self._write(key, done)
         due = times(spec, done.until, now)
@@ -122,8 +124,8 @@ class Schedules:
         return due.next - time.time()
 
     async def _runs(self, namespace: str, name: str | None) -> bool:
-        found = await self._workflows.get(namespace, name) if name else None
-        return found is not None and (found[0].get("status") or {}).get("phase") not in ENDED
+        stored = await self._workflows.get(namespace, name) if name else None
+        return stored is not None and (stored[0].get("status") or {}).get("phase") not in ENDED
 
     async def _read(self, key: tuple[str, str]) -> Done | None:
         if self._bucket is None:
@@ -137,54 +139,24 @@ class Schedules:
     async def _write(self, key: tuple[str, str], done: Done) -> None:
         if self._bucket is None:
             raise StoreError(f"bucket {BUCKET} is not open")
-        await self._bucket.put(".".join(key), json.dumps({"until": done.until, "last": done.last}).encode())
-
-
-def understood(cron: Json) -> CronSpec:
-    """A CronWorkflow's spec; NotUnderstoodError also for a schedule or time zone that is none."""
-    from croniter import croniter
-
-    what = f"CronWorkflow {cron['metadata'].get('namespace', 'default')}/{cron['metadata']['name']}"
-    spec = read(CronSpec, cron.get("spec") or {}, what=what)
-    for schedule in spec.schedules:
-        if len(schedule.split()) not in (1, 5) or not croniter.is_valid(schedule) or not _ever(schedule):
-            raise NotUnderstoodError(f"{what}: schedule `{schedule}` is not understood", hint="five fields, or @daily")
-    try:
-        ZoneInfo(spec.timezone)
-    except (ZoneInfoNotFoundError, ValueError) as error:
-        raise NotUnderstoodError(
-            f"{what}: there is no time zone `{spec.timezone}`", hint="like Europe/Berlin"
-        ) from error
-    return spec
-
-
-def _ever(schedule: str) -> bool:
-    """Whether a schedule names any moment: 30 February is none."""
-    from croniter import croniter
-    from croniter.croniter import CroniterBadDateError
-
-    try:
-        croniter(schedule).get_next(float)
-    except CroniterBadDateError:
-        return False
-    return True
+        document = {"until": done.until, "last": done.last}
+        await self._bucket.put(".".join(key), json.dumps(document).encode())
 
 
 def times(spec: CronSpec, since: float, now: float) -> Due:
-    """The latest scheduled time after `since` and not after `now` (None: there is none), and the next one."""
-    from croniter import croniter
-
+    """Return the latest scheduled time after `since` and not after `now`, and the next one."""
     zone = ZoneInfo(spec.timezone)
     here = datetime.fromtimestamp(now, zone)
-    # get_prev is strictly before; a look at the very moment must not skip it
+    # get_prev is strictly before; the very moment must not be skipped
     just = here + timedelta(microseconds=1)
-    latest = max(croniter(schedule, just).get_prev(datetime).timestamp() for schedule in spec.schedules)
-    following = min(croniter(schedule, here).get_next(datetime).timestamp() for schedule in spec.schedules)
+    schedules = [list_fields(schedule) for schedule in spec.schedules]
+    latest = max(croniter(fields, just).get_prev(datetime).timestamp() for fields in schedules)
+    following = min(croniter(fields, here).get_next(datetime).timestamp() for fields in schedules)
     return Due(latest if latest > since else None, following)
 
 
 def made(cron: Json, spec: CronSpec, moment: float) -> Json:
-    """The Workflow of one scheduled time."""
+    """Return the Workflow of one scheduled time."""
     metadata: Mapping[str, str] = cron["metadata"]
     scheduled = datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return {
@@ -193,7 +165,10 @@ def made(cron: Json, spec: CronSpec, moment: float) -> Json:
         "metadata": {
             "name": f"{metadata['name']}-{int(moment)}",
             "namespace": metadata["namespace"],
-            "labels": {**spec.workflow_metadata.labels, "workflows.argoproj.io/cron-workflow": metadata["name"]},
+            "labels": {
+                **spec.workflow_metadata.labels,
+                "workflows.argoproj.io/cron-workflow": metadata["name"],
+            },
             "annotations": {
                 **spec.workflow_metadata.annotations,
                 "workflows.argoproj.io/scheduled-time": scheduled,

@@ -1,4 +1,4 @@
-"""The leaves of a Workflow's tree of nodes: a pod, or the creation of another Workflow."""
+"""Leaves of a Workflow's tree of nodes: a pod, or the creation of another Workflow."""
 
 import asyncio
 import re
@@ -26,37 +26,46 @@ TRANSFERS = 8
 """Steps that may move their artifacts at once."""
 
 CREATED_BY = CREATED_BY_LABEL
-"""Annotation on a Workflow made by a resource template: the node, so that a repeat knows its own."""
+"""Annotation on a Workflow made by a resource template: the node, for a repeat to recognise."""
 
 
 @dataclass(frozen=True)
 class World:
-    """What every run shares."""
+    """State, stores and locks that all runs share."""
 
     state: State
     workflows: Workflows
     find: Find
     environment: Mapping[str, str]
-    """What every step's process gets besides its own."""
+    """Variables of every step's process besides its own."""
     mutexes: Mutexes = field(default_factory=Mutexes)
     devices: Devices = field(default_factory=Devices)
     transfers: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(TRANSFERS))
 
 
 class Leaves:
-    """What runs the leaves of one Workflow."""
+    """Runner of the leaves of one Workflow."""
 
-    def __init__(self, world: World, *, namespace: str, workflow: str, uid: str, spec: WorkflowSpec) -> None:
+    def __init__(
+        self,
+        world: World,
+        *,
+        namespace: str,
+        workflow: str,
+        uid: str,
+        spec: WorkflowSpec,
+    ) -> None:
         self._world = world
         self._namespace, self._workflow, self._uid = namespace, workflow, uid
         self._spec = spec
 
     def located(self, name: str, key: str | None, scope: tags.Scope) -> Location:
-        """Where an artifact is stored: under its key, else where the repository's `keyFormat` says."""
-        found = self._repository
+        """Return the place of an artifact: its key, else the repository's `keyFormat`."""
+        repository = self._repository
         if key is None:
-            return Location(found.bucket, f"{tags.fill_text(found.key_format, scope).rstrip('/')}/{name}")
-        return Location(found.bucket, key)
+            folder = tags.fill_text(repository.key_format, scope).rstrip("/")
+            return Location(repository.bucket, f"{folder}/{name}")
+        return Location(repository.bucket, key)
 
     async def run(
         self,
@@ -66,7 +75,10 @@ class Leaves:
         inputs: Mapping[str, Location],
         devices: Mapping[str, str],
     ) -> Node:
-        """The node, over; `devices` are the variables that name its GPUs. LocalError when it could not be begun."""
+        """Run a node and return it with its end; `devices` are the variables that name its GPUs.
+
+        LocalError when it can't be started.
+        """
         if template.resource is not None:
             return await self._create(node, template.name, tags.fill_text(template.resource.manifest, scope))
         return await self._pod(node, template, scope, inputs, devices)
@@ -80,11 +92,12 @@ class Leaves:
         devices: Mapping[str, str],
     ) -> Node:
         raw = template.raw()
-        # the inputs are settled: their defaults may hold tags that are not known here
+        # inputs are resolved before; their defaults may hold tags that are not in this scope
         outside = {key: raw.pop(key) for key in ("inputs",) if key in raw}
-        filled = read(Template, tags.fill(raw, scope) | outside, what=f"template {template.name}")
+        document = tags.fill(raw, scope) | outside
+        filled = read(Template, document, label=f"template {template.name}")
         if filled.container is None:
-            raise NotUnderstoodError(f"template {template.name} is no container")
+            raise NotUnderstoodError(f"template {template.name} is not a container")
         outputs = {
             artifact.name: self.located(artifact.name, artifact.s3.key if artifact.s3 else None, scope)
             for artifact in filled.outputs.artifacts
@@ -113,21 +126,22 @@ class Leaves:
         return node.ended(outcome.phase, outcome.message, outcome.outputs)
 
     async def _create(self, node: Node, template: str, text: str) -> Node:
-        """Create the Workflow of a resource template. One that this very node made before a crash counts as made."""
+        """Create the Workflow of a resource template, unless this node did before a crash."""
         try:
             manifest = yaml.safe_load(text)
         except yaml.YAMLError as error:
             raise NotUnderstoodError(f"template {template}: the manifest is not YAML: {error}") from error
         if not isinstance(manifest, dict):
-            raise NotUnderstoodError(f"template {template}: the manifest is no object")
+            raise NotUnderstoodError(f"template {template}: the manifest is not an object")
         maker = f"{self._uid}/{node.id}"
         metadata = manifest.setdefault("metadata", {})
         metadata["annotations"] = {**(metadata.get("annotations") or {}), CREATED_BY: maker}
         namespace = metadata.get("namespace") or self._namespace
-        name, new = await until_stored(lambda: self._world.workflows.create(manifest, namespace=namespace))
+        workflows = self._world.workflows
+        name, new = await until_stored(lambda: workflows.create(manifest, namespace=namespace))
         if not new:
-            there = await until_stored(lambda: self._world.workflows.get(namespace, name))
-            annotations = (there[0]["metadata"].get("annotations") or {}) if there else {}
+            stored = await until_stored(lambda: workflows.get(namespace, name))
+            annotations = (stored[0]["metadata"].get("annotations") or {}) if stored else {}
             if annotations.get(CREATED_BY) != maker:
                 return node.ended("Failed", f'workflows.argoproj.io "{name}" already exists')
         return node.ended("Succeeded")

@@ -1,4 +1,4 @@
-"""How a Workflow ends: its deadline, its exit handler, and the time after which it is deleted."""
+"""End of a Workflow: its deadline, its exit handler, and the time after which it is deleted."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -11,24 +11,28 @@ from driftloop.local.argo_workflows.model import Hook, Hooks, TTLStrategy, Workf
 
 
 def remaining(spec: WorkflowSpec, age: float) -> float | None:
-    """Seconds a Workflow that started `age` seconds ago may still run (negative: none); None without a deadline."""
+    """Return the seconds that a Workflow of `age` seconds may still run; None without a deadline.
+
+    They are negative when the deadline is over.
+    """
     return None if spec.active_deadline_seconds is None else spec.active_deadline_seconds - age
 
 
 def overdue(spec: WorkflowSpec) -> str:
-    """What a Workflow says that ran past its deadline."""
-    return f"workflow exceeded its deadline (activeDeadlineSeconds: {spec.active_deadline_seconds})"
+    """Return the message of a Workflow that ran past its deadline."""
+    limit = spec.active_deadline_seconds
+    return f"workflow exceeded its deadline (activeDeadlineSeconds: {limit})"
 
 
 def exit_hook(hooks: Hooks | None, on_exit: str | None) -> Hook | None:
-    """The exit handler of a Workflow or of a task, under either of its two names."""
+    """Return the exit handler of a Workflow or of a task, under either of its two names."""
     if hooks is not None and hooks.exit is not None:
         return hooks.exit
     return Hook(template=on_exit) if on_exit else None
 
 
 def farewell(phase: Phase, nodes: Iterable[Node], age: float) -> dict[str, str]:
-    """What only the exit handler sees: how it ended, after how many seconds, and which pods failed."""
+    """Return the tags of the exit handler alone: status, failed pods, seconds."""
     failures = [
         {
             "displayName": node.display_name,
@@ -49,28 +53,33 @@ def farewell(phase: Phase, nodes: Iterable[Node], age: float) -> dict[str, str]:
 
 
 def after_exit(phase: Phase, message: str, handler: Node) -> tuple[Phase, str]:
-    """How the Workflow ended in the end: as before, or as its exit handler when that failed."""
-    return (handler.phase, f"exit handler: {handler.message}") if handler.phase in BAD else (phase, message)
+    """Return phase and message of a Workflow: its own, or its exit handler's when that failed."""
+    if handler.phase in BAD:
+        return handler.phase, f"exit handler: {handler.message}"
+    return phase, message
 
 
 def progress(nodes: Iterable[Node]) -> str:
-    """`<pods that succeeded>/<pods>`."""
+    """Return `<pods that succeeded>/<pods>`."""
     pods = [node.phase for node in nodes if node.type == "Pod"]
     return f"{pods.count('Succeeded')}/{len(pods)}"
 
 
 def expiry(workflow: Mapping[str, Any]) -> datetime | None:
-    """When a Workflow that is over is deleted; None while it is not over, or when nothing says so (`ttlStrategy`).
+    """Return the time at which a Workflow is deleted (`ttlStrategy`).
 
-    NotUnderstoodError when its own strategy is none.
+    None while it is not over, or without a strategy. NotUnderstoodError for a strategy that is not
+    one.
     """
     status = workflow.get("status") or {}
     stored = (status.get("storedWorkflowTemplateSpec") or {}).get("ttlStrategy")
-    found = (workflow.get("spec") or {}).get("ttlStrategy") or stored
-    if found is None or status.get("phase") not in ENDED:
+    strategy = (workflow.get("spec") or {}).get("ttlStrategy") or stored
+    if strategy is None or status.get("phase") not in ENDED:
         return None
-    seconds = _seconds(read(TTLStrategy, found, what="ttlStrategy"), status["phase"])
-    return None if seconds is None else datetime.fromisoformat(status["finishedAt"]) + timedelta(seconds=seconds)
+    seconds = _seconds(read(TTLStrategy, strategy, label="ttlStrategy"), status["phase"])
+    if seconds is None:
+        return None
+    return datetime.fromisoformat(status["finishedAt"]) + timedelta(seconds=seconds)
 
 
 def _seconds(strategy: TTLStrategy, phase: str) -> int | None:

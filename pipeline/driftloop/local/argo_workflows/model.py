@@ -1,19 +1,18 @@
-"""Workflows, their templates and CronWorkflows, as far as the local runtime understands them."""
+"""Models of Workflows, their templates and CronWorkflows, as the local runtime understands them."""
 
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from driftloop.local.argo.configuration import RepositoryRef
-from driftloop.local.argo.parts import Duration, KeyRef, Number, Part, Text, Whole
+from driftloop.local.argo.parts import Duration, KeyRef, Number, Part, RepositoryRef, Text, Whole
 
 GPUS = ("nvidia.com/", "amd.com/gpu", "gpu.intel.com/")
-"""How the names of extended resources begin that are GPUs."""
+"""Prefixes of the names of extended resources that are GPUs."""
 
 
 class ParameterSource(Part):
-    """Where an output parameter comes from."""
+    """Source of an output parameter."""
 
     path: str | None = None
     parameter: str | None = None
@@ -42,7 +41,7 @@ class NoArchive(Part):
 
 
 class Archive(Part):
-    """How a folder is packed: not at all."""
+    """Packing of a folder, which is none."""
 
     none: NoArchive
 
@@ -60,7 +59,7 @@ class Artifact(Part):
 
 
 class Arguments(Part):
-    """What a template is called with."""
+    """Arguments of a template."""
 
     parameters: list[Parameter] = Field(default_factory=list)
     artifacts: list[Artifact] = Field(default_factory=list)
@@ -74,7 +73,7 @@ class FieldRef(Part):
 
 
 class EnvSource(Part):
-    """Where an environment variable's value comes from."""
+    """Source of an environment variable's value."""
 
     config_map_key_ref: KeyRef | None = None
     secret_key_ref: KeyRef | None = None
@@ -105,7 +104,7 @@ class EnvFrom(Part):
 
 
 class VolumeMount(Part):
-    """Where a volume appears in a container."""
+    """Path of a volume in a container."""
 
     ACCEPTED = frozenset({"readOnly"})
     name: str
@@ -114,7 +113,7 @@ class VolumeMount(Part):
 
 
 class EmptyDir(Part):
-    """An empty folder; how large it may get, and that it lies in memory, changes nothing on one machine."""
+    """An empty folder; its size limit and medium have no effect on one machine."""
 
     ACCEPTED = frozenset({"medium", "sizeLimit"})
 
@@ -127,16 +126,19 @@ class Volume(Part):
 
 
 class Asked(Part):
-    """What a container asks for; only its GPUs count here."""
+    """Resources of a container; only its GPUs matter here."""
 
     requests: dict[str, Text] = Field(default_factory=dict)
     limits: dict[str, Text] = Field(default_factory=dict)
 
     @property
     def gpus(self) -> Mapping[str, int]:
-        """Extended resource -> how many, of those that are GPUs."""
-        found = {name: int(count) for name, count in self.limits.items() if name.startswith(GPUS) and count.isdigit()}
-        return {name: count for name, count in found.items() if count}
+        """Number of each extended resource that is a GPU."""
+        return {
+            name: int(count)
+            for name, count in self.limits.items()
+            if name.startswith(GPUS) and count.isdigit() and int(count)
+        }
 
 
 class Container(Part):
@@ -222,9 +224,9 @@ class Backoff(Part):
 
 
 class RetryStrategy(Part):
-    """How often a failed pod is tried again; no limit means for ever.
+    """Retries of a failed pod; without a limit there is no last one.
 
-    Without a policy it is OnFailure, with an expression Always; both have to allow a retry.
+    The default policy is OnFailure, or Always with an expression; both have to allow a retry.
     """
 
     ACCEPTED = frozenset({"affinity"})
@@ -315,7 +317,7 @@ class WorkflowMetadata(Part):
 
 
 class TTLStrategy(Part):
-    """How many seconds after its end a Workflow is deleted; the first and the second win over the third."""
+    """Seconds after its end until a Workflow is deleted; the first two win over the third."""
 
     seconds_after_success: int | None = Field(default=None, ge=0)
     seconds_after_failure: int | None = Field(default=None, ge=0)

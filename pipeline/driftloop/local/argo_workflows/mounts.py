@@ -1,4 +1,4 @@
-"""The folders that stand for a container's mounts: paths inside it become paths here."""
+"""Folders behind a container's mounts: paths inside it become paths here."""
 
 import re
 from collections.abc import Mapping
@@ -8,17 +8,19 @@ from driftloop.local.argo.parts import NotUnderstoodError
 
 
 def local(text: str, mounts: Mapping[str, Path]) -> str:
-    """A text with every mount path, where it stands as a path, replaced by the folder that stands for it."""
+    """Return a text with every mount path in it replaced by the mounted folder."""
     for path, folder in mounts.items():
-        text = re.sub(rf"(?<![\w./-]){re.escape(path)}(?![\w.-])", str(folder).replace("\\", r"\\"), text)
+        pattern = rf"(?<![\w./-]){re.escape(path)}(?![\w.-])"
+        text = re.sub(pattern, str(folder).replace("\\", r"\\"), text)
     return text
 
 
-def place(path: str, mounts: Mapping[str, Path], what: str) -> Path:
-    """The local path of one in the container."""
+def place(path: str, mounts: Mapping[str, Path], label: str) -> Path:
+    """Return the local path of a path in the container. NotUnderstoodError outside all mounts."""
     mapped = local(path, mounts)
     if mapped == path or ".." in Path(path).parts:
         raise NotUnderstoodError(
-            f"{what}: path {path} is in no mounted volume", hint="mount an emptyDir there, for example at /work"
+            f"{label}: path {path} is not in a mounted volume",
+            hint="mount an emptyDir there, for example at /work",
         )
     return Path(mapped)

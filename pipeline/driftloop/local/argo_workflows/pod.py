@@ -1,4 +1,4 @@
-"""One step as a process: its folder, environment and artifacts, its end, and what it leaves behind."""
+"""One step as a process: its folder, environment, artifacts, end and outputs."""
 
 import asyncio
 import os
@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import assert_never
 
 from driftloop.clients.s3 import Location, Store
 from driftloop.errors import LocalError, StoreError
@@ -19,7 +20,7 @@ from driftloop.local.argo.nodes import Outputs, Phase
 from driftloop.local.argo.parts import NotUnderstoodError
 from driftloop.local.argo.times import duration
 from driftloop.local.argo_workflows import artifacts
-from driftloop.local.argo_workflows.model import Container, Env, FieldRef, Template, Volume
+from driftloop.local.argo_workflows.model import Container, Env, Template, Volume
 from driftloop.local.argo_workflows.mounts import local, place
 from driftloop.local.ground import background, child, logs
 from driftloop.local.ground.expansion import expanded
@@ -38,7 +39,7 @@ LARGEST_PARAMETER = 256 * 1024
 
 @dataclass(frozen=True)
 class Step:
-    """What one pod is: a container template with all its tags filled in."""
+    """One pod: a container template with all its tags filled in."""
 
     namespace: str
     workflow: str
@@ -49,9 +50,9 @@ class Step:
     volumes: tuple[Volume, ...]
     service_account: str
     inputs: Mapping[str, Location]
-    """Where each input artifact is stored; an optional one may be missing."""
+    """Places of the input artifacts; an optional one may be missing."""
     outputs: Mapping[str, Location]
-    """Where each output artifact goes."""
+    """Places of the output artifacts."""
     log: Path
 
     @property
@@ -62,7 +63,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a pod ended."""
+    """End of a pod."""
 
     phase: Phase
     message: str = ""
@@ -78,9 +79,10 @@ async def run(
     transfers: asyncio.Semaphore,
     environment: Mapping[str, str],
 ) -> Outcome:
-    """Run a step to its end; `transfers` says how many steps may fetch or send at once.
+    """Run a step to its end; `transfers` bounds the steps that fetch or send at once.
 
-    Cancelling kills all it started and stops its transfers. What is wrong with it or around it is in the Outcome.
+    Cancelling kills all it started and stops its transfers. Errors of the step and of its
+    surroundings are in the Outcome.
     """
     folder = state.work / "steps" / f"{step.namespace}.{step.workflow}" / step.node_id
     try:
@@ -112,7 +114,8 @@ async def run(
         finally:
             await asyncio.shield(child.end(process, grace=GRACE))
         if code is None:
-            return Outcome("Failed", f"Pod was active on the node longer than the specified deadline ({seconds:g} s)")
+            message = "Pod was active on the node longer than the specified deadline"
+            return Outcome("Failed", f"{message} ({seconds:g} s)")
         if code != 0:
             message = _failure(code, step.log)
             async with transfers:
@@ -127,7 +130,8 @@ async def run(
             )
         return Outcome("Succeeded", outputs=Outputs(parameters, sent, 0))
     except (LocalError, StoreError) as error:
-        return Outcome("Error", error.message if error.hint is None else f"{error.message} ({error.hint})")
+        hint = "" if error.hint is None else f" ({error.hint})"
+        return Outcome("Error", f"{error.message}{hint}")
     except OSError as error:
         return Outcome("Error", unwritable(folder, error).message)
     finally:
@@ -139,7 +143,7 @@ def _until(store: Store | None, stop: threading.Event) -> Store | None:
 
 
 def kill_leftovers(state: State) -> int:
-    """Kill the steps an earlier runner left behind; returns how many processes there were."""
+    """Kill the steps that an earlier runner left; return the number of their processes."""
     state_mark, node_mark = f"{MARK}={state.root}".encode(), f"{NODE_MARK}=".encode()
     killed = 0
     for entry in os.scandir("/proc"):
@@ -157,18 +161,18 @@ def kill_leftovers(state: State) -> int:
 
 
 def _folders(step: Step, folder: Path) -> dict[str, Path]:
-    """Mount path -> a new, empty folder; the longest paths first."""
+    """Make an empty folder for each mount path; return them, the longest paths first."""
     shutil.rmtree(folder, ignore_errors=True)
     volumes = {volume.name for volume in step.volumes}
-    found: dict[str, Path] = {}
+    folders: dict[str, Path] = {}
     for mount in step.container.volume_mounts:
         if mount.name not in volumes:
-            raise NotUnderstoodError(f"volume `{mount.name}` of {mount.mount_path} is not declared")
+            raise NotUnderstoodError(f"volume `{mount.name}` of {mount.mount_path} is not defined")
         target = folder / "volumes" / mount.name / mount.sub_path
         target.mkdir(parents=True, exist_ok=True)
-        found[mount.mount_path.rstrip("/")] = target
+        folders[mount.mount_path.rstrip("/")] = target
     folder.mkdir(parents=True, exist_ok=True)
-    return dict(sorted(found.items(), key=lambda item: -len(item[0])))
+    return dict(sorted(folders.items(), key=lambda item: -len(item[0])))
 
 
 def _parameters(step: Step, mounts: Mapping[str, Path]) -> dict[str, str]:
@@ -217,17 +221,19 @@ def _value(entry: Env, step: Step, configuration: Configuration) -> str | None:
         return configuration.config_key(source.config_map_key_ref)
     if source.secret_key_ref is not None:
         return configuration.secret_key(source.secret_key_ref)
-    match source.field_ref:
-        case FieldRef(field_path="metadata.name"):
+    if source.field_ref is None:
+        raise NotUnderstoodError(f"env {entry.name}: valueFrom is empty")
+    match source.field_ref.field_path:
+        case "metadata.name":
             return step.node_id
-        case FieldRef(field_path="metadata.namespace"):
+        case "metadata.namespace":
             return step.namespace
-        case FieldRef(field_path="metadata.uid"):
+        case "metadata.uid":
             return f"{step.workflow_uid}-{step.node_id}"
-        case FieldRef(field_path="spec.serviceAccountName"):
+        case "spec.serviceAccountName":
             return step.service_account
         case _:
-            raise NotUnderstoodError(f"env {entry.name}: valueFrom is empty")
+            assert_never(source.field_ref.field_path)
 
 
 def _start(argv: list[str], *, env: Mapping[str, str], cwd: Path, log: Path) -> subprocess.Popen[bytes]:
@@ -240,7 +246,7 @@ def _start(argv: list[str], *, env: Mapping[str, str], cwd: Path, log: Path) -> 
 
 
 async def _wait(process: subprocess.Popen[bytes], log: Path, seconds: float | None) -> int | None:
-    """The exit code (negative: the signal), or None when `seconds` are over first."""
+    """Return the exit code (negative: the signal), or None when `seconds` are over first."""
     end = None if seconds is None else time.monotonic() + seconds
     while end is None or time.monotonic() < end:
         try:
@@ -252,17 +258,18 @@ async def _wait(process: subprocess.Popen[bytes], log: Path, seconds: float | No
 
 
 def _deadline(template: Template) -> float | None:
-    """Seconds a pod may run: the smaller of activeDeadlineSeconds and timeout."""
-    found = [duration(text) for text in (template.active_deadline_seconds, template.timeout) if text is not None]
-    return min(found, default=None)
+    """Return the seconds a pod may run: the smaller of activeDeadlineSeconds and timeout."""
+    texts = (template.active_deadline_seconds, template.timeout)
+    return min([duration(text) for text in texts if text is not None], default=None)
 
 
 def _failure(code: int, log: Path) -> str:
-    """Argo's message, with the last line the step wrote where a pod would have its termination message."""
+    """Return Argo's message, with the step's last line in place of the termination message."""
     last = logs.last_line(log)
     if code < 0:
         name = signal.Signals(-code).name
-        return f"Error (exit code {_exit_code(code)}): killed by {name}" + (f" after: {last}" if last else "")
+        message = f"Error (exit code {_exit_code(code)}): killed by {name}"
+        return message + (f" after: {last}" if last else "")
     return f"Error (exit code {code})" + (f": {last}" if last else "")
 
 

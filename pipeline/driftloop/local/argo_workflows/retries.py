@@ -1,4 +1,4 @@
-"""Retries: whether a pod that ended is tried again, and when (`retryStrategy`)."""
+"""Retries of pods that ended (`retryStrategy`)."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,22 +14,23 @@ _RETRIED = {"Failed": "OnFailure", "Error": "OnError"}
 
 @dataclass(frozen=True)
 class Again:
-    """Try once more, `wait` seconds from now."""
+    """Another attempt, `wait` seconds from now."""
 
     wait: float
 
 
 @dataclass(frozen=True)
 class Over:
-    """No more tries; `why` is empty when the last one needed none."""
+    """No other attempt; `why` is empty when none is needed."""
 
     why: str = ""
 
 
 def after(strategy: RetryStrategy, last: Node, *, attempt: int, elapsed: float) -> Again | Over:
-    """What follows the node of the attempt number `attempt` (from 0), `elapsed` seconds after the first one began.
+    """Return the consequence of the attempt `attempt` (from 0), whose node is `last`.
 
-    ExpressionError when the strategy's expression makes no sense.
+    The first attempt began `elapsed` seconds ago. ExpressionError for an expression that can't be
+    read or evaluated.
     """
     policy = strategy.retry_policy or ("OnFailure" if strategy.expression is None else "Always")
     if policy not in ("Always", _RETRIED.get(last.phase)) or last.phase not in _RETRIED:
@@ -49,7 +50,7 @@ def after(strategy: RetryStrategy, last: Node, *, attempt: int, elapsed: float) 
 
 def _wanted(text: str, last: Node) -> bool:
     code = last.outputs.exit_code
-    known = {
+    facts = {
         "exitCode": "-1" if code is None else str(code),
         "status": last.phase,
         "duration": str(int(between(last.started, last.finished or last.started))),
@@ -57,9 +58,10 @@ def _wanted(text: str, last: Node) -> bool:
     }
 
     def named(parts: tuple[str, ...]) -> Any:
-        if len(parts) != 2 or parts[0] != "lastRetry" or parts[1] not in known:
-            raise ExpressionError(f"retryStrategy.expression: `{'.'.join(parts)}` is not known")
-        return known[parts[1]]
+        if len(parts) != 2 or parts[0] != "lastRetry" or parts[1] not in facts:
+            name = ".".join(parts)
+            raise ExpressionError(f"retryStrategy.expression: `{name}` is not defined")
+        return facts[parts[1]]
 
     value = expressions.evaluate(expressions.parse(text, Dialect.TAG), named)
     if not isinstance(value, bool):
@@ -68,7 +70,7 @@ def _wanted(text: str, last: Node) -> bool:
 
 
 def _wait(backoff: Backoff, attempt: int) -> float:
-    """`duration` times `factor` for every try so far, at most `cap`."""
+    """Return `duration` times `factor` for every attempt so far, at most `cap`."""
     try:
         wait = duration(backoff.duration) * float(backoff.factor) ** attempt
     except OverflowError:

@@ -1,14 +1,14 @@
-"""One Workflow from its first node to its last. What is finished is stored and never run again; the rest is.
+"""Run of one Workflow from its first node to its last.
 
-What follows from what is decided in `dag`, `loops`, `retries`, `variables` and `lifecycle`, which do no I/O; here it
-is done in that order and kept in the `Status`.
+Fulfilled nodes are stored and never run again. `dag`, `loops`, `retries`, `variables` and
+`lifecycle` decide without I/O; this module acts on their decisions and keeps them in the `Status`.
 """
 
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, assert_never
 
 from driftloop.clients.s3 import Location
 from driftloop.errors import LocalError
@@ -19,7 +19,14 @@ from driftloop.local.argo.store import Json
 from driftloop.local.argo.times import age, now
 from driftloop.local.argo_workflows import dag, lifecycle, loops, merge, retries, tags, variables
 from driftloop.local.argo_workflows.leaves import Leaves, World
-from driftloop.local.argo_workflows.model import Hook, RetryStrategy, Synchronization, Task, Template, WorkflowSpec
+from driftloop.local.argo_workflows.model import (
+    Hook,
+    RetryStrategy,
+    Synchronization,
+    Task,
+    Template,
+    WorkflowSpec,
+)
 from driftloop.local.argo_workflows.status import Status
 from driftloop.local.argo_workflows.variables import Call, View
 from driftloop.local.kubelet.devices import DeviceError
@@ -31,7 +38,7 @@ Room = contextlib.AbstractAsyncContextManager[Any]
 
 @dataclass(frozen=True)
 class Branch:
-    """A dag being run: its node, what is decided about it, what is known inside it, how many tasks may run at once."""
+    """A dag being run: its node and plan, tags and artifacts inside it, and its parallelism."""
 
     node: Node
     plan: dag.Plan
@@ -54,7 +61,7 @@ class Run:
 
     @property
     def phase(self) -> str:
-        """The Workflow's phase; "" before it was looked at."""
+        """Phase of the Workflow; "" before its first run."""
         return self._status.phase
 
     async def execute(self) -> None:
@@ -66,16 +73,17 @@ class Run:
             await status.end("Failed", f"invalid spec: {_sentence(error)}")
             return
         if status.phase == "Pending":
-            # after a restart those that were running take their mutexes first
+            # after a restart, runs that were running take their mutexes first
             await asyncio.sleep(0.5)
         async with self._synchronized(self._spec.synchronization, status.waiting):
-            await status.set(phase="Running", startedAt=status.fields.get("startedAt") or now(), message=None)
+            started = status.fields.get("startedAt") or now()
+            await status.set(phase="Running", startedAt=started, message=None)
             phase, message = await self._main()
             phase, message = await self._exit_handler(phase, message)
         await status.end(phase, message)
 
     async def fail(self, message: str) -> None:
-        """End as Error for a reason that lies in the runner."""
+        """End as Error for a reason in the runner."""
         await self._status.end("Error", message)
 
     def _prepare(self) -> None:
@@ -83,9 +91,10 @@ class Run:
         metadata = workflow["metadata"]
         stored = fields.get("storedWorkflowTemplateSpec")
         if stored is None:
-            stored = merge.merged(workflow, lambda ns, name: self._world.find("WorkflowTemplate", ns, name))
+            find = self._world.find
+            stored = merge.merged(workflow, lambda ns, name: find("WorkflowTemplate", ns, name))
             fields["storedWorkflowTemplateSpec"] = stored
-        self._spec = spec = read(WorkflowSpec, stored, what=f"workflow {metadata['name']}")
+        self._spec = spec = read(WorkflowSpec, stored, label=f"workflow {metadata['name']}")
         self._templates = {template.name: template for template in spec.templates}
         for template in spec.templates:
             if template.dag is not None:
@@ -95,12 +104,17 @@ class Run:
         self._globals = variables.of_workflow(metadata, spec)
         merge.label_from(metadata, spec.workflow_metadata, self._globals)
         self._leaves = Leaves(
-            self._world, namespace=metadata["namespace"], workflow=metadata["name"], uid=metadata["uid"], spec=spec
+            self._world,
+            namespace=metadata["namespace"],
+            workflow=metadata["name"],
+            uid=metadata["uid"],
+            spec=spec,
         )
 
     async def _main(self) -> tuple[Phase, str]:
-        """The entrypoint, within the Workflow's deadline."""
-        limit = asyncio.timeout(lifecycle.remaining(self._spec, age(self._status.fields["startedAt"])))
+        """Run the entrypoint, within the Workflow's deadline."""
+        elapsed = age(self._status.fields["startedAt"])
+        limit = asyncio.timeout(lifecycle.remaining(self._spec, elapsed))
         name = self._status.name
         try:
             async with limit:
@@ -119,9 +133,11 @@ class Run:
         if hook is None:
             return phase, message
         seconds = age(self._status.fields["startedAt"])
-        self._globals = {**self._globals, **lifecycle.farewell(phase, self._status.nodes.values(), seconds)}
+        ending = lifecycle.farewell(phase, self._status.nodes.values(), seconds)
+        self._globals = {**self._globals, **ending}
         name = f"{self._status.name}.onExit"
-        return lifecycle.after_exit(phase, message, await self._hook(Site(name, name), hook, View(self._globals)))
+        handler = await self._hook(Site(name, name), hook, View(self._globals))
+        return lifecycle.after_exit(phase, message, handler)
 
     async def _hook(self, site: Site, hook: Hook, view: View) -> Node:
         try:
@@ -130,13 +146,11 @@ class Run:
             return await self._status.unstarted(site, hook.template, "Error", _sentence(error))
         return await self._call(site, hook.template, call)
 
-    # templates
-
     async def _call(self, site: Site, template_name: str, call: Call) -> Node:
-        """The fulfilled node at `site`: what is stored of it, or what running the template gives."""
+        """Return the fulfilled node at `site`: the stored one, or the result of the template."""
         status = self._status
-        if (known := status.fulfilled(site)) is not None:
-            return known
+        if (stored := status.fulfilled(site)) is not None:
+            return stored
         template = self._templates.get(template_name)
         if template is None:
             message = f"template `{template_name}` does not exist"
@@ -151,53 +165,70 @@ class Run:
             plan = dag.plan(template.dag.tasks)
             async with self._synchronized(template.synchronization, self._waiting(node)):
                 await self._go_on(node)
-                return await self._dag(template, Branch(node, plan, scope, inputs, _room(template.parallelism)))
+                branch = Branch(node, plan, scope, inputs, _room(template.parallelism))
+                return await self._dag(template, branch)
         if template.retry_strategy is not None:
             node = await status.begin(site, "Retry", template.name, parameters)
             return await self._retry(node, template, scope, inputs)
         return await self._leaf(site, template, {**scope, "retries": "0"}, inputs)
 
-    async def _leaf(self, site: Site, template: Template, scope: tags.Scope, inputs: Inputs) -> Node:
-        """A pod, or the creation of a Workflow."""
+    async def _leaf(
+        self,
+        site: Site,
+        template: Template,
+        scope: tags.Scope,
+        inputs: Inputs,
+    ) -> Node:
+        """Run a pod, or create a Workflow."""
         status = self._status
         node = await status.begin(site, "Pod", template.name, variables.inputs_of(template, scope))
         scope = {**scope, "pod.name": node.id, "node.name": site.name}
-
         limits = template.container.resources.gpus if template.container is not None else {}
-        async with self._synchronized(template.synchronization, self._waiting(node)), self._room:
+        waiting = self._waiting(node)
+        async with self._synchronized(template.synchronization, waiting), self._room:
             try:
-                async with self._world.devices.claim(limits, self._waiting(node)) as devices:
+                async with self._world.devices.claim(limits, waiting) as devices:
                     await self._go_on(node)
-                    return await status.put(await self._leaves.run(node, template, scope, inputs, devices))
+                    ended = await self._leaves.run(node, template, scope, inputs, devices)
+                    return await status.put(ended)
             except DeviceError as error:
-                # not an error of the moment: another try would find no more of them
+                # not a passing error: another attempt would get no more of them
                 return await status.end_node(node, "Failed", _sentence(error))
             except LocalError as error:
                 return await status.end_node(node, "Error", _sentence(error))
 
     def _waiting(self, node: Node) -> Callable[[str], Awaitable[None]]:
         async def waiting(message: str) -> None:
-            await self._status.put(replace(self._status.nodes[node.id], phase="Pending", message=message))
+            current = self._status.nodes[node.id]
+            await self._status.put(replace(current, phase="Pending", message=message))
 
         return waiting
 
     async def _go_on(self, node: Node) -> None:
-        """A node that may have had to wait runs."""
+        """Set a node that had to wait to running."""
         if self._status.nodes[node.id].phase == "Pending":
             await self._status.put(node)
 
-    async def _retry(self, node: Node, template: Template, scope: tags.Scope, inputs: Inputs) -> Node:
-        """A pod, until it succeeds or its retryStrategy has had enough."""
+    async def _retry(
+        self,
+        node: Node,
+        template: Template,
+        scope: tags.Scope,
+        inputs: Inputs,
+    ) -> Node:
+        """Run a pod until it succeeds or its retryStrategy ends."""
         strategy = template.retry_strategy or RetryStrategy(limit="0")
         attempt = 0
         while True:
             at = node.site.below(f"({attempt})")
             child = self._status.fulfilled(at)
             if child is None:
-                child = await self._leaf(at, template, {**scope, "retries": str(attempt)}, inputs)
+                counted = {**scope, "retries": str(attempt)}
+                child = await self._leaf(at, template, counted, inputs)
             self._status.adopt(node.id, child.id)
             try:
-                then = retries.after(strategy, child, attempt=attempt, elapsed=age(node.started))
+                elapsed = age(node.started)
+                then = retries.after(strategy, child, attempt=attempt, elapsed=elapsed)
             except LocalError as error:
                 return await self._status.end_node(node, "Error", _sentence(error))
             match then:
@@ -207,17 +238,17 @@ class Run:
                 case retries.Over(why):
                     message = f"{why}: {child.message}" if why else child.message
                     return await self._status.end_node(node, child.phase, message, child.outputs)
-
-    # dags
+                case _:
+                    assert_never(then)
 
     async def _dag(self, template: Template, branch: Branch) -> Node:
-        """Start each task as soon as all it waits for is over."""
+        """Start each task as soon as all it waits for ended."""
         plan, node = branch.plan, branch.node
         started: set[str] = set()
         ended: dict[str, Node] = {}
         over: asyncio.Queue[tuple[str, Node]] = asyncio.Queue()
 
-        async def one(task: Task, before: Mapping[str, Node]) -> None:
+        async def run_task(task: Task, before: Mapping[str, Node]) -> None:
             over.put_nowait((task.name, await self._task(task, branch, before)))
 
         async with asyncio.TaskGroup() as group:
@@ -225,10 +256,11 @@ class Run:
                 for task in plan.startable(ended, started):
                     started.add(task.name)
                     before = {name: ended[name] for name in plan.ancestors(task.name)}
-                    group.create_task(one(task, before), name=f"{node.name}.{task.name}")
+                    group.create_task(run_task(task, before), name=f"{node.name}.{task.name}")
                 name, result = await over.get()
                 ended[name] = result
-                for parent in [ended[other].id for other in plan.waits_for[name]] or [node.id]:
+                parents = [ended[other].id for other in plan.waits_for[name]] or [node.id]
+                for parent in parents:
                     self._status.adopt(parent, result.id)
         phase, message, outputs = plan.phase(ended), first_message(ended.values()), Outputs()
         if phase == "Succeeded":
@@ -240,28 +272,37 @@ class Run:
         return await self._status.end_node(node, phase, message, outputs)
 
     def _seen(self, branch: Branch, ended: Mapping[str, Node]) -> View:
-        """What is known inside a dag once these tasks are over."""
-        known, absent = variables.of_tasks(ended, self._templates, self._status.nodes)
-        found = variables.artifacts(ended, self._templates, branch.inputs)
-        return View({**branch.scope, **known}, found, absent)
+        """Return the tags and artifacts inside a dag once these tasks ended."""
+        scope, absent = variables.of_tasks(ended, self._templates, self._status.nodes)
+        artifacts = variables.artifacts(ended, self._templates, branch.inputs)
+        return View({**branch.scope, **scope}, artifacts, absent)
 
     async def _task(self, task: Task, branch: Branch, before: Mapping[str, Node]) -> Node:
-        """A task whose turn has come, and its exit hook, which may still be due when the task itself is over."""
+        """Run a task, and its exit hook, which may be due when the task itself is over."""
         site = Site(f"{branch.node.name}.{task.name}", task.name, branch.node.id)
         result = self._status.fulfilled(site) or await self._body(site, task, branch, before)
         hook = lifecycle.exit_hook(task.hooks, task.on_exit)
         if hook is None or result.phase in ("Skipped", "Omitted"):
             return result
-        handled = await self._hook(site.below(".onExit"), hook, self._seen(branch, {**before, task.name: result}))
+        view = self._seen(branch, {**before, task.name: result})
+        handled = await self._hook(site.below(".onExit"), hook, view)
         if handled.phase in BAD and result.phase == "Succeeded":
-            return await self._status.put(replace(result, phase=handled.phase, message=f"exit hook: {handled.message}"))
+            message = f"exit hook: {handled.message}"
+            return await self._status.put(replace(result, phase=handled.phase, message=message))
         return result
 
-    async def _body(self, site: Site, task: Task, branch: Branch, before: Mapping[str, Node]) -> Node:
-        """A task itself: left out, run once, or run for each item."""
-        states = {done: dag.Ended(node.phase, self._item_phases(node)) for done, node in before.items()}
+    async def _body(
+        self,
+        site: Site,
+        task: Task,
+        branch: Branch,
+        before: Mapping[str, Node],
+    ) -> Node:
+        """Leave a task out, run it once, or run it for each item."""
+        states = {name: dag.Ended(node.phase, self._item_phases(node)) for name, node in before.items()}
         if not branch.plan.runs(task.name, states):
-            return await self._status.unstarted(site, task.template, "Omitted", "omitted: depends condition not met")
+            message = "omitted: depends condition not met"
+            return await self._status.unstarted(site, task.template, "Omitted", message)
         view = self._seen(branch, before)
         try:
             items = loops.items(task, view.scope)
@@ -272,12 +313,13 @@ class Run:
         return await self._group(site, task, items, view, branch.room)
 
     async def _single(self, site: Site, task: Task, view: View, room: Room) -> Node:
-        """One call of a task's template, unless its `when` says no."""
-        if (known := self._status.fulfilled(site)) is not None:
-            return known
+        """Call a task's template once, unless its `when` is false."""
+        if (stored := self._status.fulfilled(site)) is not None:
+            return stored
         try:
-            if task.when is not None and not expressions.when(condition := tags.fill_text(task.when, view.scope)):
-                message = f"when '{condition}' evaluated false"
+            when = None if task.when is None else tags.fill_text(task.when, view.scope)
+            if when is not None and not expressions.when(when):
+                message = f"when '{when}' evaluated false"
                 return await self._status.unstarted(site, task.template, "Skipped", message)
             call = variables.bound(task.arguments, view, self._leaves.located)
         except LocalError as error:
@@ -285,10 +327,18 @@ class Run:
         async with room:
             return await self._call(site, task.template, call)
 
-    async def _group(self, site: Site, task: Task, items: Sequence[Any], view: View, room: Room) -> Node:
-        """The items of a loop, side by side."""
+    async def _group(
+        self,
+        site: Site,
+        task: Task,
+        items: Sequence[Any],
+        view: View,
+        room: Room,
+    ) -> Node:
+        """Run the items of a loop, side by side."""
         if not items:
-            return await self._status.unstarted(site, task.template, "Skipped", "Skipped, empty params")
+            message = "Skipped, empty params"
+            return await self._status.unstarted(site, task.template, "Skipped", message)
         node = await self._status.begin(site, "TaskGroup", task.template)
         jobs: list[asyncio.Task[Node]] = []
         async with asyncio.TaskGroup() as group:
@@ -313,7 +363,8 @@ class Run:
     ) -> AsyncIterator[None]:
         """Hold the mutexes, in the order of their names."""
         async with contextlib.AsyncExitStack() as stack:
-            for mutex in sorted(synchronization.mutexes if synchronization else [], key=lambda m: m.name):
+            mutexes = synchronization.mutexes if synchronization else []
+            for mutex in sorted(mutexes, key=lambda mutex: mutex.name):
                 name = tags.fill_text(mutex.name, self._globals)
                 key = f"{mutex.namespace or self._status.namespace}/Mutex/{name}"
                 lock = self._world.mutexes.of(key)

@@ -1,4 +1,4 @@
-"""The status of a Workflow while it runs: its phase and its nodes, stored with every change before the run goes on."""
+"""Status of a Workflow while it runs: its phase and nodes, stored with every change."""
 
 import asyncio
 import logging
@@ -15,7 +15,10 @@ LOG = logging.getLogger("argo.workflows")
 
 
 class Status:
-    """One Workflow's. What changes it raises GoneError when the Workflow was deleted, and waits while NATS is away."""
+    """Status of one Workflow.
+
+    Changes raise GoneError when the Workflow was deleted, and wait while NATS is away.
+    """
 
     def __init__(self, workflow: Json, revision: int, workflows: Workflows) -> None:
         self.workflow = workflow
@@ -30,47 +33,59 @@ class Status:
 
     @property
     def name(self) -> str:
-        """The Workflow's name."""
+        """Name of the Workflow."""
         return str(self.workflow["metadata"]["name"])
 
     @property
     def namespace(self) -> str:
-        """The Workflow's namespace."""
+        """Namespace of the Workflow."""
         return str(self.workflow["metadata"]["namespace"])
 
     @property
     def phase(self) -> str:
-        """The Workflow's phase; "" before it was looked at."""
+        """Phase of the Workflow; "" before its first run."""
         return str(self.fields.get("phase", ""))
 
     def fulfilled(self, site: Site) -> Node | None:
-        """The node at a site, if it is over."""
-        known = self.nodes.get(node_id(self.name, site.name))
-        return known if known is not None and known.fulfilled else None
+        """Return the node at a site, if it is over."""
+        stored = self.nodes.get(node_id(self.name, site.name))
+        return stored if stored is not None and stored.fulfilled else None
 
-    async def begin(self, site: Site, type: Type, template: str, inputs: dict[str, str] | None = None) -> Node:
-        """The node at a site, running: the stored one, or a new one."""
+    async def begin(
+        self,
+        site: Site,
+        type: Type,
+        template: str,
+        inputs: dict[str, str] | None = None,
+    ) -> Node:
+        """Store the node at a site as running: the stored one, or a new one."""
         new = Node.at(site, workflow=self.name, type=type, template=template)
-        known = self.nodes.get(new.id)
-        return await self.put(
-            replace(known, phase="Running", message="") if known else replace(new, inputs=inputs or {})
-        )
+        stored = self.nodes.get(new.id)
+        if stored:
+            return await self.put(replace(stored, phase="Running", message=""))
+        return await self.put(replace(new, inputs=inputs or {}))
 
     async def unstarted(self, site: Site, template: str, phase: Phase, message: str) -> Node:
-        """A node that never ran, over."""
-        return await self.put(
-            Node.at(site, workflow=self.name, type="Skipped", template=template).ended(phase, message)
-        )
+        """Store the end of a node that never ran."""
+        node = Node.at(site, workflow=self.name, type="Skipped", template=template)
+        return await self.put(node.ended(phase, message))
 
-    async def end_node(self, node: Node, phase: Phase, message: str = "", outputs: Outputs | None = None) -> Node:
-        """A node that ran, over."""
+    async def end_node(
+        self,
+        node: Node,
+        phase: Phase,
+        message: str = "",
+        outputs: Outputs | None = None,
+    ) -> Node:
+        """Store the end of a node that ran."""
         return await self.put(self.nodes[node.id].ended(phase, message, outputs))
 
     async def put(self, node: Node) -> Node:
         """Store a node; children it had before stay."""
-        known = self.nodes.get(node.id)
-        if known is not None and known.children != node.children:
-            node = replace(node, children=tuple(dict.fromkeys((*known.children, *node.children))))
+        stored = self.nodes.get(node.id)
+        if stored is not None and stored.children != node.children:
+            children = dict.fromkeys((*stored.children, *node.children))
+            node = replace(node, children=tuple(children))
         self.nodes[node.id] = node
         await self._save()
         return node
@@ -92,11 +107,11 @@ class Status:
         await self._save()
 
     async def waiting(self, message: str) -> None:
-        """The Workflow waits for something outside it."""
+        """Store that the Workflow waits for something outside it."""
         await self.set(phase="Pending", message=message)
 
     async def end(self, phase: str, message: str) -> None:
-        """The Workflow is over."""
+        """Store the end of the Workflow."""
         self.workflow["metadata"].setdefault("labels", {}).update(
             {"workflows.argoproj.io/completed": "true", "workflows.argoproj.io/phase": phase}
         )
@@ -109,22 +124,23 @@ class Status:
         )
 
     async def _save(self) -> None:
-        """Store the Workflow as it is now; changes made while an earlier one travels go together."""
+        """Store the Workflow as it is now; changes made during a write go together."""
         self._written += 1
-        wanted = self._written
+        own = self._written
         async with self._saving:
-            if self._stored >= wanted:
+            if self._stored >= own:
                 return
             while True:
                 current = self._written
                 try:
-                    self._revision = await self._workflows.update(self._document(), self._revision)
+                    document = self._document()
+                    self._revision = await self._workflows.update(document, self._revision)
                 except GoneError:
                     raise
                 except OvertakenError:
                     await self._reload()
                 except StoreError as error:
-                    # whether it was stored is not known: the next try finds out
+                    # it may have been stored or not: the next attempt tells
                     LOG.warning("%s/%s: %s; trying again", self.namespace, self.name, error.message)
                     await asyncio.sleep(0.5)
                     await self._reload()
@@ -133,12 +149,13 @@ class Status:
                     return
 
     async def _reload(self) -> None:
-        """Take what others wrote (metadata, spec); the status is ours."""
-        found = await until_stored(lambda: self._workflows.get(self.namespace, self.name))
-        if found is None or found[0]["metadata"]["uid"] != self.workflow["metadata"]["uid"]:
+        """Take metadata and spec that other programs wrote; the status is ours."""
+        current = await until_stored(lambda: self._workflows.get(self.namespace, self.name))
+        if current is None or current[0]["metadata"]["uid"] != self.workflow["metadata"]["uid"]:
             raise GoneError(f"workflow {self.name} was deleted")
-        theirs, self._revision = found
-        self.workflow = {**theirs, "metadata": {**theirs["metadata"], **self.workflow["metadata"]}}
+        theirs, self._revision = current
+        metadata = {**theirs["metadata"], **self.workflow["metadata"]}
+        self.workflow = {**theirs, "metadata": metadata}
 
     def _document(self) -> Json:
         nodes = {id: node.to_json() for id, node in self.nodes.items()}

@@ -1,6 +1,6 @@
-"""`{{…}}` in the strings of a template: filled in once, from a scope of strings.
+"""Tags (`{{…}}`) in the strings of a template: filled in once, from a scope of strings.
 
-What a value brings with it is never looked at again, so a parameter that contains `{{` stays text.
+Filled-in values are not searched again, so a parameter that contains `{{` stays text.
 """
 
 import re
@@ -14,7 +14,7 @@ _TAG = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
 
 
 class UnresolvedTagError(LocalError):
-    """A tag that names nothing in its scope."""
+    """A tag that is not defined in its scope."""
 
 
 Scope = Mapping[str, str]
@@ -22,7 +22,7 @@ Scope = Mapping[str, str]
 
 
 def fill(value: Any, scope: Scope) -> Any:
-    """The same JSON value with the tags in all its strings filled in; UnresolvedTagError for an unknown one."""
+    """Return a JSON value with the tags in all its strings filled in. UnresolvedTagError."""
     match value:
         case str():
             return fill_text(value, scope)
@@ -35,15 +35,15 @@ def fill(value: Any, scope: Scope) -> Any:
 
 
 def fill_text(text: str, scope: Scope) -> str:
-    """One string with its tags filled in."""
-    return _TAG.sub(lambda found: _value(found[1], scope), text) if "{{" in text else text
+    """Return one string with its tags filled in. UnresolvedTagError."""
+    return _TAG.sub(lambda tag: _value(tag[1], scope), text) if "{{" in text else text
 
 
 def fill_known(value: Any, scope: Scope) -> Any:
-    """`fill` for text that is not ours, like a webhook's: what is no tag of the scope stays as it is."""
+    """Fill in text from outside, like a webhook's; tags that are not in the scope stay."""
     match value:
         case str():
-            return _TAG.sub(lambda found: scope.get(found[1].strip(), found[0]), value)
+            return _TAG.sub(lambda tag: scope.get(tag[1].strip(), tag[0]), value)
         case dict():
             return {key: fill_known(item, scope) for key, item in value.items()}
         case list():
@@ -53,10 +53,10 @@ def fill_known(value: Any, scope: Scope) -> Any:
 
 
 def tags(value: Any) -> set[str]:
-    """Every simple tag in the strings of a JSON value."""
+    """Return every simple tag in the strings of a JSON value."""
     match value:
         case str():
-            return {found.strip() for found in _TAG.findall(value) if not found.startswith("=")}
+            return {tag.strip() for tag in _TAG.findall(value) if not tag.startswith("=")}
         case dict():
             return {tag for item in value.values() for tag in tags(item)}
         case list() | tuple():
@@ -78,10 +78,9 @@ def _value(tag: str, scope: Scope) -> str:
 
 
 def _computed(text: str, scope: Scope) -> str:
-    """An expression tag's text; a name that is not in the scope is nil there."""
-    value = expressions.evaluate(
-        expressions.parse(text, expressions.Dialect.TAG), lambda parts: scope.get(".".join(parts))
-    )
+    """Return an expression tag's text; a name that is not in the scope is nil."""
+    expression = expressions.parse(text, expressions.Dialect.TAG)
+    value = expressions.evaluate(expression, lambda parts: scope.get(".".join(parts)))
     match value:
         case None:
             raise UnresolvedTagError(f"failed to evaluate {{{{={text}}}}}: it is nil", hint="add `?? 'something'`")

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from driftloop.local.argo.parts import read
-from driftloop.local.argo_workflows import cron, dag, merge
+from driftloop.local.argo_workflows import dag, merge, schedules
 from driftloop.local.argo_workflows.model import WorkflowSpec
 from driftloop.local.ground import kinds
 
@@ -14,14 +14,14 @@ def validate_workflow_template(manifest: Mapping[str, Any]) -> None:
     metadata = manifest["metadata"]
     workflow = {"metadata": {"namespace": "", **metadata}, "spec": manifest.get("spec") or {}}
     spec = merge.merged(workflow, lambda _namespace, _name: None, label=kinds.named(manifest))
-    for template in read(WorkflowSpec, spec, what=kinds.named(manifest)).templates:
+    for template in read(WorkflowSpec, spec, label=kinds.named(manifest)).templates:
         if template.dag is not None:
             dag.plan(template.dag.tasks)
 
 
 def validate_cron_workflow(manifest: Mapping[str, Any]) -> None:
     """Raise NotUnderstoodError for a schedule that is never due, or a field that is not followed here."""
-    cron.understood(dict(manifest))
+    schedules.read_cron_workflow(manifest)
     spec = manifest["spec"]["workflowSpec"]
     inner = {key: value for key, value in spec.items() if key != "templateDefaults"}
-    read(WorkflowSpec, inner, what=f"{kinds.named(manifest)}: workflowSpec")
+    read(WorkflowSpec, inner, label=f"{kinds.named(manifest)}: workflowSpec")

@@ -1,6 +1,7 @@
-"""Workflow variables: what each place of a Workflow may name between `{{` and `}}`, and the artifacts `from` may name.
+"""Workflow variables: tags in scope at each place of a Workflow, and artifacts that `from` may name.
 
-Everything here is computed from objects and from nodes that are over; `Locate` alone knows where artifacts are stored.
+They are computed from objects and from nodes that ended; only `Locate` knows the place of an
+artifact.
 """
 
 import json
@@ -14,7 +15,13 @@ from driftloop.clients.s3 import Location
 from driftloop.local.argo.nodes import Node, Outputs
 from driftloop.local.argo.parts import NotUnderstoodError, read
 from driftloop.local.argo_workflows import merge, tags
-from driftloop.local.argo_workflows.model import Arguments, Artifact, Parameter, Template, WorkflowSpec
+from driftloop.local.argo_workflows.model import (
+    Arguments,
+    Artifact,
+    Parameter,
+    Template,
+    WorkflowSpec,
+)
 
 _FROM = re.compile(r"\{\{\s*(.+?)\s*\}\}")
 
@@ -25,15 +32,15 @@ Nodes = Mapping[str, Node]
 """Nodes by the name of the task they are of."""
 
 Artifacts = Mapping[str, Location | None]
-"""What `from` can name; None for an output of a task that did not run."""
+"""Artifacts that `from` can name; None for an output of a task that did not run."""
 
 Locate = Callable[[str, str | None, tags.Scope], Location]
-"""(artifact's name, its key or None, scope) -> where it is stored."""
+"""(artifact's name, its key or None, scope) -> its place."""
 
 
 @dataclass(frozen=True)
 class View:
-    """What a task sees: tags, the artifacts `from` can name, and the prefixes of outputs that are absent.
+    """Names that a task may use: tags, artifacts, and the prefixes of outputs that are absent.
 
     An output is absent, and its artifact None, when the task it comes from did not run.
     """
@@ -52,8 +59,8 @@ class Call:
 
 
 def of_workflow(metadata: Mapping[str, Any], spec: WorkflowSpec) -> dict[str, str]:
-    """`workflow.…`, known everywhere. NotUnderstoodError for parameters without a value."""
-    what = f"workflow {metadata['name']}"
+    """Return `workflow.…`, in scope everywhere. NotUnderstoodError for a parameter without value."""
+    label = f"workflow {metadata['name']}"
     created = metadata["creationTimestamp"]
     scope = {
         "workflow.name": metadata["name"],
@@ -66,23 +73,29 @@ def of_workflow(metadata: Mapping[str, Any], spec: WorkflowSpec) -> dict[str, st
         "workflow.creationTimestamp.s": str(int(datetime.fromisoformat(created).timestamp())),
     }
     for kind in ("labels", "annotations"):
-        scope |= {f"workflow.{kind}.{key}": value for key, value in (metadata.get(kind) or {}).items()}
-    scheduled = (metadata.get("annotations") or {}).get("workflows.argoproj.io/scheduled-time")
+        texts = metadata.get(kind) or {}
+        scope |= {f"workflow.{kind}.{key}": value for key, value in texts.items()}
+    annotations = metadata.get("annotations") or {}
+    scheduled = annotations.get("workflows.argoproj.io/scheduled-time")
     if scheduled is not None:
         scope["workflow.scheduledTime"] = scheduled
-    filled = read(Arguments, tags.fill_known(spec.arguments.raw(), scope), what=what)
+    filled = read(Arguments, tags.fill_known(spec.arguments.raw(), scope), label=label)
     if filled.artifacts:
-        raise NotUnderstoodError(f"{what}: arguments.artifacts is not understood by the local runtime")
-    values = merge.parameters(filled, what)
+        raise NotUnderstoodError(f"{label}: arguments.artifacts is not understood by the local runtime")
+    values = merge.parameters(filled, label)
     scope |= {f"workflow.parameters.{name}": value for name, value in values.items()}
     scope["workflow.parameters"] = _named(values)
     return scope
 
 
-def of_tasks(nodes: Nodes, templates: Templates, every: Nodes) -> tuple[dict[str, str], frozenset[str]]:
-    """`tasks.…` of tasks that are over, and the prefixes of outputs that are absent since their task did not run.
+def of_tasks(
+    nodes: Nodes,
+    templates: Templates,
+    every: Nodes,
+) -> tuple[dict[str, str], frozenset[str]]:
+    """Return `tasks.…` of tasks that ended, and the prefixes of absent outputs.
 
-    `every` finds the items of a loop by their id.
+    Outputs of a task that did not run are absent. `every` has the items of a loop by their id.
     """
     scope: dict[str, str] = {}
     absent: set[str] = set()
@@ -102,7 +115,8 @@ def of_tasks(nodes: Nodes, templates: Templates, every: Nodes) -> tuple[dict[str
             for parameter in templates[node.template].outputs.parameters:
                 if parameter.value_from is not None and parameter.value_from.default is not None:
                     values[parameter.name] = parameter.value_from.default
-        scope |= {f"{prefix}.outputs.parameters.{name}": value for name, value in values.items()}
+        outputs = {f"{prefix}.outputs.parameters.{name}": v for name, v in values.items()}
+        scope |= outputs
         if node.type == "TaskGroup":
             items = [every[child] for child in node.children]
             scope[f"{prefix}.outputs.parameters"] = json.dumps(
@@ -111,17 +125,24 @@ def of_tasks(nodes: Nodes, templates: Templates, every: Nodes) -> tuple[dict[str
     return scope, frozenset(absent)
 
 
-def artifacts(nodes: Nodes, templates: Templates, inputs: Mapping[str, Location]) -> dict[str, Location | None]:
-    """The input artifacts of a dag's template and the outputs of its tasks that are over."""
-    found: dict[str, Location | None] = {f"inputs.artifacts.{name}": at for name, at in inputs.items()}
+def artifacts(
+    nodes: Nodes,
+    templates: Templates,
+    inputs: Mapping[str, Location],
+) -> dict[str, Location | None]:
+    """Return the input artifacts of a dag's template and the outputs of its tasks that ended."""
+    places: dict[str, Location | None] = {}
+    for name, at in inputs.items():
+        places[f"inputs.artifacts.{name}"] = at
     for task, node in nodes.items():
         for artifact in templates[node.template].outputs.artifacts:
-            found[f"tasks.{task}.outputs.artifacts.{artifact.name}"] = node.outputs.artifacts.get(artifact.name)
-    return found
+            at_output = node.outputs.artifacts.get(artifact.name)
+            places[f"tasks.{task}.outputs.artifacts.{artifact.name}"] = at_output
+    return places
 
 
 def bound(arguments: Arguments, view: View, locate: Locate) -> Call:
-    """Arguments with their tags filled in. A parameter made from an absent output is left out."""
+    """Return the arguments with their tags filled in, without parameters from absent outputs."""
     values: dict[str, str] = {}
     for parameter in arguments.parameters:
         if parameter.value is None:
@@ -139,26 +160,30 @@ def bound(arguments: Arguments, view: View, locate: Locate) -> Call:
             if at is not None:
                 places[artifact.name] = at
         elif artifact.s3 is not None:
-            places[artifact.name] = locate(artifact.name, tags.fill_text(artifact.s3.key, view.scope), view.scope)
+            key = tags.fill_text(artifact.s3.key, view.scope)
+            places[artifact.name] = locate(artifact.name, key, view.scope)
         else:
             raise NotUnderstoodError(f"artifact argument `{artifact.name}` has neither from nor s3")
     return Call(values, places)
 
 
 def inside(
-    template: Template, call: Call, workflow: tags.Scope, locate: Locate
+    template: Template,
+    call: Call,
+    workflow: tags.Scope,
+    locate: Locate,
 ) -> tuple[dict[str, str], dict[str, Location]]:
-    """The scope inside a template, and where its input artifacts are stored."""
-    what = f"template {template.name}"
+    """Return the scope inside a template, and the places of its input artifacts."""
+    label = f"template {template.name}"
     scope = dict(workflow)
     values: dict[str, str] = {}
     for parameter in template.inputs.parameters:
-        given = call.parameters.get(parameter.name)
-        if given is None:
-            own = read(Parameter, tags.fill(parameter.raw(), scope), what=what)
+        argument = call.parameters.get(parameter.name)
+        if argument is None:
+            own = read(Parameter, tags.fill(parameter.raw(), scope), label=label)
         else:
-            own = parameter.model_copy(update={"value": given})
-        values[parameter.name] = merge.value_of(own, what)
+            own = parameter.model_copy(update={"value": argument})
+        values[parameter.name] = merge.value_of(own, label)
     scope |= {f"inputs.parameters.{name}": value for name, value in values.items()}
     scope["inputs.parameters"] = _named(values)
     places: dict[str, Location] = {}
@@ -167,9 +192,10 @@ def inside(
         if artifact.name in call.artifacts:
             places[artifact.name] = call.artifacts[artifact.name]
         elif artifact.s3 is not None:
-            places[artifact.name] = locate(artifact.name, tags.fill_text(artifact.s3.key, scope), scope)
+            key = tags.fill_text(artifact.s3.key, scope)
+            places[artifact.name] = locate(artifact.name, key, scope)
         elif not artifact.optional:
-            raise NotUnderstoodError(f"{what}: input artifact `{artifact.name}` was not given")
+            raise NotUnderstoodError(f"{label}: input artifact `{artifact.name}` is missing")
     for artifact in template.outputs.artifacts:
         scope[f"outputs.artifacts.{artifact.name}.path"] = artifact.path or ""
     for parameter in template.outputs.parameters:
@@ -179,12 +205,13 @@ def inside(
 
 
 def inputs_of(template: Template, scope: tags.Scope) -> dict[str, str]:
-    """A template's input parameters by name, from the scope inside it."""
-    return {parameter.name: scope[f"inputs.parameters.{parameter.name}"] for parameter in template.inputs.parameters}
+    """Return a template's input parameters by name, from the scope inside it."""
+    names = [parameter.name for parameter in template.inputs.parameters]
+    return {name: scope[f"inputs.parameters.{name}"] for name in names}
 
 
 def dag_outputs(template: Template, view: View) -> Outputs:
-    """What a dag gives out of its tasks' outputs."""
+    """Return the outputs of a dag, from its tasks' outputs."""
     values: dict[str, str] = {}
     for parameter in template.outputs.parameters:
         source = parameter.value_from
@@ -207,13 +234,13 @@ def dag_outputs(template: Template, view: View) -> Outputs:
     return Outputs(values, places)
 
 
-def _from(artifact: Artifact, known: Artifacts) -> Location | None:
+def _from(artifact: Artifact, places: Artifacts) -> Location | None:
     named = _FROM.fullmatch((artifact.from_ or "").strip())
-    if named is None or named[1] not in known:
+    if named is None or named[1] not in places:
         raise NotUnderstoodError(f"artifact `{artifact.name}`: failed to resolve {artifact.from_}")
-    return known[named[1]]
+    return places[named[1]]
 
 
 def _named(values: Mapping[str, str]) -> str:
-    """All parameters as Argo writes them into one text."""
+    """Return all parameters as Argo writes them into one text."""
     return json.dumps([{"name": name, "value": value} for name, value in values.items()])
