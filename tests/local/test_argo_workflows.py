@@ -459,7 +459,7 @@ def test_what_is_not_understood_is_refused_by_name(world: World, change: Json, s
         ),
         (
             {"container": container("say.py"), "outputs": {"artifacts": [{**artifact("x", "k"), "path": "/tmp/x"}]}},
-            "path /tmp/x is in no mounted volume",
+            "path /tmp/x is not in a mounted volume",
         ),
     ],
 )  # fmt: skip
