@@ -2,6 +2,7 @@
 
 import ast
 import re
+import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import grimp
 import pytest
+
+from driftloop.operations import remembered
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "pipeline" / "driftloop"
@@ -146,3 +149,26 @@ def modules_of(room: str) -> set[str]:
     """Modules of a room, itself included."""
     name = f"driftloop.{room}"
     return {name} | {module for module in graph().modules if module.startswith(f"{name}.")}
+
+
+def test_the_cache_of_rendered_trees_depends_on_all_code_that_renders() -> None:
+    modules = graph().find_upstream_modules("driftloop.render", as_package=True)
+    rooms = {module.split(".")[1] for module in modules if "." in module} | {"render"}
+    assert rooms == {room.removesuffix(".py") for room in remembered._ROOMS}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "spared"),
+    [
+        (["--help"], {"pydantic", "yaml", "hera", "boto3", "nats", "aiohttp", "kubernetes", "cryptography"}),
+        (["validate", "examples/digits/pipeline.yaml"], {"hera", "boto3", "nats", "aiohttp", "kubernetes"}),
+        (["schema"], {"hera", "boto3", "nats", "aiohttp", "kubernetes", "cryptography"}),
+    ],
+)
+def test_a_command_loads_no_library_that_it_does_not_use(arguments: list[str], spared: set[str]) -> None:
+    program = "import sys; from driftloop.cli import main\ntry: main()\nfinally: print(*sys.modules, file=sys.stderr)"
+    run = subprocess.run(
+        [sys.executable, "-c", program, *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    assert not spared & set(run.stderr.split())

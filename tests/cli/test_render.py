@@ -312,7 +312,7 @@ def test_folders_that_do_not_fit(driftloop: Driftloop, tmp_path: Path) -> None:
     assert "it has `driftloop`, `evaluate`, `train`" in said
     (tmp_path / "p/trainer/Dockerfile").write_text("FROM python:3.11-slim\nCOPPY . .\n")
     _, stdout, _ = driftloop("validate", file, "--output", "json")
-    assert "trainer/Dockerfile:2: `COPPY` is no instruction, must be one of: ADD," in stdout
+    assert "trainer/Dockerfile:2: `COPPY` is not an instruction, must be one of: ADD," in stdout
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ REFUSED = [
         "type", SPEC, "window: 200", "window: many", "spec.monitors.drift.window is `many`, must be a whole number"
     ),
     Mistake("function", SPEC, "train:train", "train:trian", "must be a function in"),
-    Mistake("Dockerfile", "trainer/Dockerfile", "FROM", "FORM", "Dockerfile:1: `FORM` is no instruction"),
+    Mistake("Dockerfile", "trainer/Dockerfile", "FROM", "FORM", "Dockerfile:1: `FORM` is not an instruction"),
     Mistake("requirement", REQUIREMENTS, "numpy", "nunpy-nowhere", "trainer/requirements.txt:1: `nunpy-nowhere=="),
 ]
 """Refused before anything is committed, by `validate` or by `up`."""

@@ -1,9 +1,13 @@
 """Twenty writers in twenty processes, one bare repository, a server that refuses at random: nothing is lost."""
 
+import os
 import random
+import signal
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -59,6 +63,23 @@ if random.random() < 0.25:
 """
 
 
+@contextmanager
+def started_writers() -> Iterator[dict[str, "subprocess.Popen[str]"]]:
+    """Collect writers, each leading a session, and kill those still running with their gits.
+
+    Writers are registered as they start, so an interrupt among the starts reaches the earlier ones.
+    """
+    writers: dict[str, subprocess.Popen[str]] = {}
+    try:
+        yield writers
+    finally:
+        for writer in writers.values():
+            if writer.poll() is None:
+                os.killpg(writer.pid, signal.SIGKILL)
+        for writer in writers.values():
+            writer.wait()
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_twenty_writers_lose_nothing(remote, repository, git, tmp_path):
@@ -80,26 +101,22 @@ def test_twenty_writers_lose_nothing(remote, repository, git, tmp_path):
     names = [f"own-{number}" for number in range(WRITERS)]
     specs = {name: SPEC.replace("name: digits", f"name: {name}", 1) for name in names}
     random.Random(7).shuffle(names)
-    writers = {
-        name: subprocess.Popen(
-            [sys.executable, "-c", WRITER, f"file://{remote}", str(tmp_path / name), specs[name], name],
-            cwd=Path(__file__).parents[2],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for name in names
-    }
     refused = 0
-    try:
+    with started_writers() as writers:
+        for name in names:
+            arguments = [f"file://{remote}", str(tmp_path / name), specs[name], name]
+            writers[name] = subprocess.Popen(
+                [sys.executable, "-c", WRITER, *arguments],
+                cwd=Path(__file__).parents[2],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                start_new_session=True,
+            )
         for name, writer in writers.items():
             out, err = writer.communicate(timeout=280)
             assert writer.returncode == 0, (name, err)
             refused += int(out)
-    finally:  # also when a person interrupts the tests
-        for writer in writers.values():
-            writer.kill()
-            writer.wait()
     assert refused > 0, "the server refused nobody, so nothing was shown"
 
     assert git("rev-list", "--min-parents=2", "main") == "", "the history is linear"

@@ -35,8 +35,8 @@ def test_the_base_is_the_last_from(tmp_path: Path, text: str) -> None:
     [
         ("", "Dockerfile has no FROM line"),
         ("FROM\n", "Dockerfile has no FROM line"),
-        ("\nFORM x\n", "Dockerfile:2: `FORM` is no instruction, must be one of: ADD, ARG, CMD,"),
-        ("FROM x\nRUN a \\\n  b\nCOPPY . .\n", "Dockerfile:4: `COPPY` is no instruction"),
+        ("\nFORM x\n", "Dockerfile:2: `FORM` is not an instruction, must be one of: ADD, ARG, CMD,"),
+        ("FROM x\nRUN a \\\n  b\nCOPPY . .\n", "Dockerfile:4: `COPPY` is not an instruction"),
         ("ARG A\nRUN x\n", "Dockerfile:2: RUN comes before any FROM"),
     ],
 )

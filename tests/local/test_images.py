@@ -77,7 +77,7 @@ def test_a_missing_program_is_named(state: State) -> None:
         (lambda folder: (folder / "requirements.txt").unlink(), "has no requirements.txt"),
         (lambda folder: (folder / "Dockerfile").write_text("RUN true\n"), "Dockerfile:1: RUN comes before any FROM"),
         (lambda folder: (folder / "Dockerfile").write_text("# nothing\n"), "has no FROM line"),
-        (lambda folder: (folder / "Dockerfile").write_text("FORM x\n"), "Dockerfile:1: `FORM` is no instruction"),
+        (lambda folder: (folder / "Dockerfile").write_text("FORM x\n"), "Dockerfile:1: `FORM` is not an instruction"),
         (lambda folder: (folder / "Dockerfile").write_bytes(b"\x8c\xff"), "Dockerfile is not UTF-8 text"),
         (
             lambda folder: (folder / "requirements.txt").write_text("# x\n-e .\n"),
@@ -93,7 +93,7 @@ def test_a_broken_folder_says_what_is_missing(state: State, context: Path, envs:
 
 
 def test_a_missing_folder_is_named(state: State, tmp_path: Path) -> None:
-    with pytest.raises(LocalError, match=r"there is no folder .*nowhere"):
+    with pytest.raises(LocalError, match=r"folder .*nowhere does not exist"):
         images.register(state, "example.org/none:1", tmp_path / "nowhere", say=quiet)
 
 

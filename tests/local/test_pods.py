@@ -115,16 +115,19 @@ def test_mount_paths_become_folders_wherever_they_stand(image: Image, tmp_path: 
 @pytest.mark.parametrize(
     ("container", "words"),
     [
-        ({"command": []}, "no command"),
-        ({"tty": True}, "container.tty is not supported here"),
+        ({"command": []}, "`command` is missing"),
+        ({"tty": True}, "`container.tty` is not understood"),
         ({"env": [{"name": "X", "valueFrom": {"secretKeyRef": {"name": "own", "key": "k"}}}]}, "own/k does not exist"),
         (
             {"env": [{"name": "X", "valueFrom": {"fieldRef": {"fieldPath": "spec.x"}}}]},
-            "fieldRef spec.x is not supported",
+            "fieldRef `spec.x` is not understood",
         ),
-        ({"volumeMounts": [{"name": "gone", "mountPath": "/x"}]}, "no volume gone"),
-        ({"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}]}, "persistentVolumeClaim is not"),
-        ({"readinessProbe": {"exec": {"command": ["true"]}}}, "probe exec is not supported"),
+        ({"volumeMounts": [{"name": "gone", "mountPath": "/x"}]}, "volume gone is not defined"),
+        (
+            {"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}]},
+            "`persistentVolumeClaim` is not understood",
+        ),
+        ({"readinessProbe": {"exec": {"command": ["true"]}}}, "probe `exec` is not understood"),
         ({"command": ["missing"]}, "has no program `missing`"),
     ],
 )

@@ -48,20 +48,25 @@ def test_order_follows_depends_on_and_lists_are_followed(tmp_path: Path) -> None
             },
         },
     )
-    found = source.read(root, "dev")
-    assert [one.kustomization.name for one in found] == ["infra-configs", "c-workflows", "b-deployments", "a-monitors"]
-    by_name = {one.kustomization.name: one for one in found}
+    entries = source.read(root, "dev")
+    assert [entry.kustomization.name for entry in entries] == [
+        "infra-configs",
+        "c-workflows",
+        "b-deployments",
+        "a-monitors",
+    ]
+    by_name = {entry.kustomization.name: entry for entry in entries}
     assert [item["metadata"]["name"] for item in by_name["c-workflows"].objects] == ["c", "two"]
     assert by_name["a-monitors"].objects == ()
     assert by_name["a-monitors"].notes == (
-        "NetworkPolicy has no effect here: all parts listen on the loopback address only",
+        "NetworkPolicy has no effect here: everything listens on the loopback address only",
     )
 
 
 @pytest.mark.parametrize(
     ("files", "words"),
     [
-        ({}, "cluster/dev: no such folder"),
+        ({}, "cluster/dev does not exist"),
         ({"cluster/dev/x.yaml": deployment("d")}, "cluster/dev/x.yaml: Deployment among the cluster's Kustomizations"),
         ({"cluster/dev/x.yaml": kustomization("a", "x", "b")}, "a depends on b, which does not exist"),
         (
@@ -75,7 +80,7 @@ def test_order_follows_depends_on_and_lists_are_followed(tmp_path: Path) -> None
         ({"cluster/dev/x.yaml": {"kind": "Kustomization"}}, "Kustomization among the cluster's Kustomizations"),
         (
             {"cluster/dev/x.yaml": {"apiVersion": "kustomize.toolkit.fluxcd.io/v1", "kind": "Kustomization"}},
-            "an object is not as its API wants it",
+            "an object has the wrong shape",
         ),
     ],
 )
@@ -88,15 +93,15 @@ def test_a_broken_cluster_folder_refuses_the_commit(tmp_path: Path, files: Mappi
 def test_kustomization_fields_without_local_meaning_are_refused(tmp_path: Path, field: str) -> None:
     item = kustomization("a", "x")
     item["spec"][field] = {}
-    with pytest.raises(LocalError, match=f"Kustomization a: spec.{field} is not supported here"):
+    with pytest.raises(LocalError, match=f"Kustomization a: `spec.{field}` is not understood by the local runtime"):
         source.read(tree(tmp_path, {"cluster/dev/x.yaml": item}), "dev")
 
 
 @pytest.mark.parametrize(
     ("files", "words"),
     [
-        ({}, "path p not found"),
-        ({"p/a.yaml": "a: 1\na: 2\n"}, "p/a.yaml:2:1: not YAML: key `a` stands twice"),
+        ({}, "path p does not exist"),
+        ({"p/a.yaml": "a: 1\na: 2\n"}, "p/a.yaml:2:1: not YAML: key `a` appears twice"),
         ({"p/a.yaml": "- 1\n"}, "p/a.yaml: a document is not an object"),
         ({"p/a.yaml": {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {}}}, "ConfigMap without metadata.name"),
         ({"p/a.yaml": {"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "metadata": {"name": "w"}}},
@@ -104,9 +109,15 @@ def test_kustomization_fields_without_local_meaning_are_refused(tmp_path: Path, 
         ({"p/a.yaml": {"apiVersion": "acme.io/v1", "kind": "Rocket", "metadata": {"name": "w"}}}, "acme.io/Rocket"),
         ({"p/a.yaml": {"apiVersion": "apps/v1beta1", "kind": "Deployment", "metadata": {"name": "w"}}},
          "apps/Deployment has version v1beta1, must be one of: v1"),
-        ({"p/kustomization.yaml": {"resources": ["gone.yaml"]}}, "p/kustomization.yaml: resource gone.yaml not found"),
-        ({"p/kustomization.yaml": {"resources": ["../../../etc/passwd"]}}, "not found"),
-        ({"p/kustomization.yaml": {"patches": []}}, "p/kustomization.yaml: `patches` is not supported here"),
+        (
+            {"p/kustomization.yaml": {"resources": ["gone.yaml"]}},
+            "p/kustomization.yaml: resource gone.yaml does not exist",
+        ),
+        ({"p/kustomization.yaml": {"resources": ["../../../etc/passwd"]}}, "does not exist"),
+        (
+            {"p/kustomization.yaml": {"patches": []}},
+            "p/kustomization.yaml: `patches` is not understood by the local runtime",
+        ),
         ({"p/a.yaml": "\x00"}, "p/a.yaml"),
     ],
 )  # fmt: skip
@@ -161,7 +172,7 @@ def test_what_a_pipeline_is_watched_by_has_no_effect_and_says_so(name: str, tmp_
     folder = write_tree(name, tmp_path)
     found = next(one for one in source.read(folder, "dev") if one.kustomization.name == f"{name}-monitors")
     assert found.error is None
-    notes = [note for note in found.notes if "Prometheus runs" in note or "Grafana runs" in note]
+    notes = [note for note in found.notes if "Prometheus does not run" in note or "Grafana does not run" in note]
     assert [note.split(" ")[0] for note in notes] == ["PodMonitor", "PrometheusRule", "ConfigMap"]
     kept = {item["kind"] for item in found.objects}
     assert kept.isdisjoint({"PodMonitor", "PrometheusRule"})

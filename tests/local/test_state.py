@@ -30,7 +30,7 @@ def test_ports_are_kept_unless_taken(fresh: State) -> None:
         again = fresh.ports()
         assert again["s3"] != ports["s3"]
         assert {**again, "s3": 0} == {**ports, "s3": 0}
-        with pytest.raises(LocalError, match=rf"port {ports['s3']} \(wanted for s3\) is in use"):
+        with pytest.raises(LocalError, match=rf"port {ports['s3']} \(for s3\) is in use"):
             fresh.ports({"s3": ports["s3"]})
 
 

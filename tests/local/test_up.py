@@ -243,8 +243,8 @@ def test_refused_commits_leave_everything_running(start: Start, git: Git, tmp_pa
         (job, "deployments/shop/x.yaml: batch/Job does not run here"),
         (variant(image="example.org/unknown:1"), "`example.org/unknown:1` is not registered"),
         (variant(command=["nothing-of-that-name"]), "has no program `nothing-of-that-name`"),
-        (variant(tty=True), "container.tty is not supported here"),
-        (nowhere | {"metadata": {"name": "x", "namespace": "shop"}}, "spec.http[].fault is not supported here"),
+        (variant(tty=True), "`container.tty` is not understood"),
+        (nowhere | {"metadata": {"name": "x", "namespace": "shop"}}, "`spec.http[].fault` is not understood"),
     ):  # fmt: skip
         git.commit({"deployments/shop/x.yaml": content})
         refused = eventually(
@@ -420,4 +420,4 @@ def test_a_chosen_port_in_use_is_an_error(start: Start, state: State, part: str)
         taken.listen()
         up = start("--gateway-port", str(port))
         assert up.process.wait(30) == 1
-    assert f"port {port} (wanted for {part}) is in use by process {os.getpid()}" in up.log.read_text()
+    assert f"port {port} (for {part}) is in use by process {os.getpid()}" in up.log.read_text()

@@ -1,4 +1,4 @@
-"""Refusals before a commit: plain Secrets, and files of a person that would be overwritten."""
+"""Checks before a commit: no plain Secret, and no overwrite of a file that a person wrote."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -14,8 +14,10 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def check(existing: Mapping[str, str], files: Mapping[str, str | None]) -> None:
-    """GitError when laying `files` (None deletes) over `existing` would lose somebody's work or
-    publish a secret."""
+    """Raise GitError when a change would overwrite a person's file or publish a Secret.
+
+    `files` maps paths to new texts (None deletes), `existing` the tip's paths to its texts.
+    """
     for path, text in files.items():
         if path.startswith("/") or any(part in ("", ".", "..", ".git") for part in path.split("/")):
             raise GitError(f"`{path}` is not a path inside a repository")

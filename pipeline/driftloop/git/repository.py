@@ -42,7 +42,7 @@ class Credentials:
 
 @dataclass(frozen=True)
 class Author:
-    """Author of the commits."""
+    """Author and committer of the commits."""
 
     name: str = "driftloop"
     email: str = "driftloop@users.noreply.localhost"
@@ -50,8 +50,7 @@ class Author:
 
 @dataclass(frozen=True)
 class Change:
-    """Content of a commit: path -> new text (None deletes), and its message. Trailer values are
-    one line each."""
+    """Files of a commit (path -> new text, None deletes) and its message; trailers are one line."""
 
     files: Mapping[str, str | None]
     subject: str
@@ -107,7 +106,7 @@ class Tree(Mapping[str, str]):
         return {path: self[path] for path in self if path.startswith(folder + "/")}
 
     def irregular(self, path: str) -> bool:
-        """Return True if a symbolic link or a submodule stands at this path or above it."""
+        """Return true if this path or a folder above it is a symbolic link or a submodule."""
         parts = [path, *map(str, PurePosixPath(path).parents)]
         return any(part in self._entries and self._entries[part][0] not in _REGULAR for part in parts)
 
@@ -165,8 +164,7 @@ class Repository:
         return Tree(self, entries)
 
     def contains(self, commit: str, *, ancestor: str) -> bool:
-        """Return True if `commit` has `ancestor` in its history (or is it). An unknown commit
-        contains nothing."""
+        """Return true if `ancestor` is `commit` or in its history; false for an unknown commit."""
         return self._run("merge-base", "--is-ancestor", ancestor, commit).returncode == 0
 
     def last_touching(self, commit: str, path: str) -> Commit | None:

@@ -14,9 +14,11 @@ from typing import Any
 import yaml
 
 from driftloop import render, spec
+from driftloop.check import Severity
+from driftloop.check import check as check_files
 from driftloop.contract import trees
 from driftloop.contract.trees import release_path, spec_path
-from driftloop.errors import GitError, StepError
+from driftloop.errors import GitError, RenderError, StepError
 from driftloop.git.repository import Change, Commit, Repository, Tree
 from driftloop.operations.impact import impact, refuse
 from driftloop.release import record
@@ -100,6 +102,19 @@ def check(base: Base) -> None:
         )
 
 
+def _refuse_errors(tree: Mapping[str, str], cluster: str) -> None:
+    """Raise RenderError for the first error of the check of a rendered tree, seen from one cluster."""
+    here = {path: text for path, text in tree.items() if trees.cluster_of(path) in (None, cluster)}
+    errors = [finding for finding in check_files(here) if finding.severity is Severity.ERROR]
+    if errors:
+        first = errors[0]
+        raise RenderError(
+            f"{first.path}:{first.line}:{first.column} {first.code}: {first.subject}: {first.what}"
+            + (f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""),
+            hint=first.fix,
+        )
+
+
 def commit_spec(
     repository: Repository,
     text: str,
@@ -131,6 +146,7 @@ def commit_spec(
             )
         verb = "Change" if exists else "Add"
         new = _rendered(text, release, name, clusters, path=path)
+        _refuse_errors(new, cluster)
         if exists and allow is not None:
             ours = {path: files[path] for path in files if path in new or path in _generated(files)}
             refuse(impact(ours, new, pipeline=name), allow)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import driftloop
 
-_ROOMS = ("errors.py", "kube", "spec", "plan", "release", "resources", "render")
+_ROOMS = ("errors.py", "contract", "text", "kube", "spec", "plan", "release", "retrain", "resources", "render")
 _LIBRARIES = ("hera", "pydantic", "PyYAML")
 KEPT = 30 * 24 * 3600
 """Seconds that an entry is kept after its last use."""

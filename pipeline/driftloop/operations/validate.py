@@ -10,6 +10,7 @@ from driftloop.operations.manifests import Checked
 from driftloop.plan import plan
 from driftloop.release import record
 from driftloop.release.record import Version
+from driftloop.render import rendered
 from driftloop.spec import Document, InvalidSpec, Problem, read
 
 NO_MANIFESTS = Checked((), 0, 0, ())
@@ -98,15 +99,16 @@ def _contains_error(findings: Sequence[Finding]) -> bool:
 
 def _check_rendered(path: Path, document: Document) -> tuple[Finding, ...]:
     """Return the findings in the trees of a spec: before the first release, with a shadow, with
-    a canary."""
-    from driftloop.render import rendered  # renders with Hera, which a wrong spec need not wait for
+    a canary.
 
+    Without the WorkflowTemplates and their Sensor: a commit checks the whole tree.
+    """
     names = document.pipeline.metadata
     empty = record.empty(names.name, names.namespace or names.name)
     shadow = record.shadow(record.first(empty, _build_version(names.name, 0)), _build_version(names.name, 1))
     releases = (None, record.dump(shadow), record.dump(record.canary(shadow, 10)))
     text = files.spec_text(path)
-    trees = [rendered(text, release, path=str(path)) for release in releases]
+    trees = [rendered(text, release, path=str(path), workflows=False) for release in releases]
     return tuple(sorted({finding for tree in trees for finding in check(tree)}))
 
 

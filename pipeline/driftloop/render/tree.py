@@ -42,11 +42,14 @@ def tree(found: Iterable[Manifest], plan: Plan, spec_text: str, release_text: st
     return files
 
 
-def rendered(spec_text: str, release_text: str | None, *, path: str = SPEC, cluster: str = "dev") -> Tree:
+def rendered(
+    spec_text: str, release_text: str | None, *, path: str = SPEC, cluster: str = "dev", workflows: bool = True
+) -> Tree:
     """The whole tree of a pipeline from its two texts; `release_text` None means before the
     first release.
 
-    `path` names the spec in errors. InvalidSpec and ReleaseError say where;
+    `path` names the spec in errors; `workflows` False leaves out the WorkflowTemplates, since
+    Hera takes half a second to import, and the Sensor that names them. InvalidSpec and ReleaseError say where;
     RenderError when spec and release do not belong together.
     """
     plan = planned(read(spec_text, path=path), cluster=cluster)
@@ -57,7 +60,7 @@ def rendered(spec_text: str, release_text: str | None, *, path: str = SPEC, clus
     else:
         release = record.load(release_text, path=release_path(names.pipeline))
     _belongs(plan, release)
-    return tree(manifests(plan, release), plan, spec_text, release_text)
+    return tree(manifests(plan, release, workflows=workflows), plan, spec_text, release_text)
 
 
 def _belongs(plan: Plan, release: Release) -> None:

@@ -22,9 +22,11 @@ __all__ = ["OUTPUTS", "Manifest", "manifests"]
 Output = Callable[[Plan, Release], tuple[Manifest, ...]]
 
 
-def manifests(plan: Plan, release: Release) -> tuple[Manifest, ...]:
-    """Every object of a pipeline in this release, each with its file."""
-    return tuple(manifest for output in OUTPUTS for manifest in output(plan, release))
+def manifests(plan: Plan, release: Release, *, workflows: bool = True) -> tuple[Manifest, ...]:
+    """Every object of a pipeline in this release, each with its file; `workflows` False leaves out
+    the WorkflowTemplates, which Hera writes, and the Sensor that names them."""
+    outputs = (output for output in OUTPUTS if workflows or output not in (workflow_templates, run_trigger))
+    return tuple(manifest for output in outputs for manifest in output(plan, release))
 
 
 def flux_kustomizations(plan: Plan, release: Release) -> tuple[Manifest, ...]:
@@ -99,9 +101,13 @@ def webhook(plan: Plan, release: Release) -> tuple[Manifest, ...]:
             "default.eventbus": retrain.event_bus(plan),
             "retrain.eventsource": retrain.event_source(plan),
             "retrain.service": retrain.service(plan),
-            "retrain.sensor": retrain.sensor(plan),
         },
     )
+
+
+def run_trigger(plan: Plan, release: Release) -> tuple[Manifest, ...]:
+    """Return the Sensor that makes a run of each call of the webhook."""
+    return _files(plan, trees.WORKFLOWS, {"retrain.sensor": retrain.sensor(plan)})
 
 
 def model(plan: Plan, release: Release) -> tuple[Manifest, ...]:
@@ -205,6 +211,7 @@ OUTPUTS: tuple[Output, ...] = (
     mesh_policies,
     workflow_templates,
     webhook,
+    run_trigger,
     model,
     events,
     decision_service,

@@ -1,6 +1,6 @@
-"""Admission of objects to this machine: each one is applied whole, has no effect by its kind, or is refused by name.
+"""Admission of objects: each is applied whole, has no effect by its kind, or is refused.
 
-What a stand-in would not follow is refused here, while the commit is read, and not when a run meets it.
+A field that a stand-in would ignore is refused here, while the commit is read, not during a run.
 """
 
 from collections.abc import Callable, Mapping
@@ -66,7 +66,10 @@ def _validate_service(item: Object) -> None:
     """Read everything that is read of a Service later, so that a wrong shape is refused before anything starts."""
     spec = item["spec"]
     if spec.get("type") == "ExternalName":
-        raise LocalError(f"{kinds.named(item)}: type ExternalName is not supported here", hint="use a selector")
+        raise LocalError(
+            f"{kinds.named(item)}: `spec.type` ExternalName is not understood by the local runtime",
+            hint="use a selector",
+        )
     _refuse_other_keys(item, spec, "spec.", _SERVICE)
     dict(spec.get("selector") or {})
     for port in spec.get("ports") or ():

@@ -1,7 +1,7 @@
 """The reconciler: the branch tip becomes what runs, in Flux's order, and counts as applied when all of it is current.
 
-It is level-triggered: each turn compares what is wanted with what is there and moves one step. A commit that is refused
-leaves everything as it was; a new commit is looked at in the next turn, also while an earlier one is still on its way.
+It is level-triggered: each turn compares the planned objects with the running ones and moves one step. A
+refused commit leaves everything as it was; a new commit is read in the next turn, also while an earlier one is applied.
 """
 
 import asyncio
@@ -50,7 +50,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Condition:
-    """What the Kustomization's Ready condition says."""
+    """Ready condition of a Kustomization."""
 
     ready: bool
     revision: str | None
@@ -84,7 +84,7 @@ class Reconciler:
         self._record = state.run / "applied.json"
         self._tip: str | None = None
         self._goal: str | None = None
-        self._wanted: dict[str, Part | Found] = {}
+        self._planned: dict[str, Part | Found] = {}
         self._active: dict[str, Part] = {}
         self._revisions: dict[str, str] = {}
         self._routes: envoy.Routes | None = None
@@ -92,16 +92,16 @@ class Reconciler:
         self._routed: dict[Key, str] = {}
         self._logger_ports: dict[str, int] = {}
         self._objects_text = ""
-        self._told: set[str] = set()
+        self._noted: set[str] = set()
         self._looked_at = 0.0
         self._complete: str | None = None
         self.refused: str | None = None
-        """Why the tip, or a part of it, is not applied."""
+        """Error that keeps the tip, or a part of it, from being applied."""
         self._refused_tip: str | None = None
         self.stuck: str | None = None
-        """Why Envoy or a file does not follow."""
+        """Error that keeps Envoy or a file from following."""
         self.looked = False
-        """Whether the branch has been looked at since the start."""
+        """True once the branch has been read since the start."""
         self._restore()
 
     @property
@@ -116,7 +116,7 @@ class Reconciler:
 
     @property
     def parts(self) -> Sequence[Part]:
-        """What is applied, or on its way."""
+        """Kustomizations that are applied or being applied."""
         return tuple(self._active.values())
 
     async def run(self) -> None:
@@ -152,47 +152,49 @@ class Reconciler:
         self._settle()
 
     def condition(self, name: str) -> Condition | None:
-        """The Ready condition of a Kustomization, or None when there is none of that name."""
+        """The Ready condition of a Kustomization, or None when that name does not exist."""
         revision = self._revisions.get(name)
-        wanted = self._wanted.get(name)
-        if wanted is None:
+        planned = self._planned.get(name)
+        if planned is None:
             return None
-        if isinstance(wanted, Found) and wanted.error is not None:
-            return Condition(False, revision, wanted.error.message)
+        if isinstance(planned, Found) and planned.error is not None:
+            return Condition(False, revision, planned.error.message)
         if revision == self._goal:
             return Condition(True, revision, f"Applied revision: {addresses.BRANCH}@sha1:{revision}")
         return Condition(False, revision, self._waiting_for(name))
 
     def deployments(self) -> dict[Key, Pod]:
-        """Every Deployment that is applied, also those that a SeldonDeployment stands for."""
+        """Every Deployment that is applied, also those of SeldonDeployments."""
         return {pod.key: pod for part in self._active.values() for pod in part.pods}
 
     def waiting(self) -> list[str]:
-        """What is not as wanted at this moment, one line each; empty when everything is current."""
+        """Return one line for each Kustomization that is not current."""
         return [f"{name}: {why}" for name in self._unsuspended() if (why := self._waiting_for(name))]
 
     def _unsuspended(self) -> list[str]:
-        return [name for name, one in self._wanted.items() if isinstance(one, Found) or not one.kustomization.suspended]
+        return [
+            name for name, part in self._planned.items() if isinstance(part, Found) or not part.kustomization.suspended
+        ]
 
     async def _look(self, tip: str) -> None:
         """Read and plan a commit; on any refusal what was there stays."""
         self._tip, self._looked_at = tip, time.monotonic()
         try:
             tree = await asyncio.to_thread(self._repository.tree, tip)
-            found = await asyncio.to_thread(source.read, tree, self._cluster)
+            kustomizations = await asyncio.to_thread(source.read, tree, self._cluster)
         except LocalError as error:
             self._refuse(tip, [error])
             # nothing of this commit counts, but what was there may still be on its way
             return
-        values = pods.Values(_config_maps(found), self._config, self._secrets)
-        wanted = {one.kustomization.name: self._plan(one, values) for one in found}
-        self._wanted, self._goal = wanted, tip
-        for one in found:
-            for note in one.notes:
-                if note not in self._told:
-                    self._told.add(note)
+        values = pods.Values(_config_maps(kustomizations), self._config, self._secrets)
+        planned = {entry.kustomization.name: self._plan(entry, values) for entry in kustomizations}
+        self._planned, self._goal = planned, tip
+        for entry in kustomizations:
+            for note in entry.notes:
+                if note not in self._noted:
+                    self._noted.add(note)
                     self._timeline.add("platform", note)
-        errors = [part.error for part in wanted.values() if isinstance(part, Found) and part.error is not None]
+        errors = [part.error for part in planned.values() if isinstance(part, Found) and part.error is not None]
         if errors:
             self._refuse(tip, errors)
         else:
@@ -205,11 +207,11 @@ class Reconciler:
         for error in errors:
             self._timeline.add("commit", f"refused: {error.message}", error.hint or "", commit=tip)
 
-    def _plan(self, found: Found, values: pods.Values) -> Part | Found:
-        if found.error is not None:
-            return found
+    def _plan(self, entry: Found, values: pods.Values) -> Part | Found:
+        if entry.error is not None:
+            return entry
         try:
-            expanded = [other for item in found.objects for other in serving.expanded(item)]
+            expanded = [other for item in entry.objects for other in serving.expanded(item)]
             own = {
                 (item["metadata"].get("namespace", "default"), item["metadata"]["name"]): item.get("data") or {}
                 for item in expanded
@@ -222,10 +224,10 @@ class Reconciler:
                 admission.validate_object(item)
             scaled = pods.scaled(expanded)
             return Part(
-                kustomization=found.kustomization,
-                objects=found.objects,
+                kustomization=entry.kustomization,
+                objects=entry.objects,
                 pods=tuple(
-                    self._plan_pods(item, values, scaled, found.files.get(kinds.identity(item)))
+                    self._plan_pods(item, values, scaled, entry.files.get(kinds.identity(item)))
                     for item in expanded
                     if kinds.key(item) == ("apps", "Deployment")
                 ),
@@ -233,9 +235,9 @@ class Reconciler:
                 virtual_services=virtual,
             )
         except PipelineError as error:
-            return Found(found.kustomization, error=error)
+            return Found(entry.kustomization, error=error)
         except source.MALFORMED as error:
-            return Found(found.kustomization, error=source.misshapen(found.kustomization.path, error))
+            return Found(entry.kustomization, error=source.misshapen(entry.kustomization.path, error))
 
     def _plan_pods(self, deployment: Object, values: pods.Values, scaled: Mapping[Key, int], file: str | None) -> Pod:
         """Plan the pods of a Deployment; an error names the file, unless an operator wrote the object."""
@@ -250,16 +252,16 @@ class Reconciler:
 
     def _activate(self) -> None:
         """Let each Kustomization's new objects count once those it depends on are current."""
-        for name in [name for name in self._active if name not in self._wanted]:
+        for name in [name for name in self._active if name not in self._planned]:
             del self._active[name]
             self._revisions.pop(name, None)
-        for name, part in self._wanted.items():
+        for name, part in self._planned.items():
             if isinstance(part, Found) or part.kustomization.suspended:
                 continue
             ready = all(
                 self._revisions.get(other) == self._goal
                 for other in part.kustomization.depends_on
-                if other in self._wanted
+                if other in self._planned
             )
             if ready:
                 self._active[name] = part
@@ -273,7 +275,7 @@ class Reconciler:
         """Give Envoy the routes that are right now; a VirtualService moves only when all it names is current."""
         # Envoy is waited for below; what becomes ready meanwhile has no routes yet
         current = {key: pod.digest for key, pod in self.deployments().items() if self._fleet.current(key)}
-        services = {(one.host, one.port): one for one in self._endpoints()}
+        services = {(service.host, service.port): service for service in self._endpoints()}
         loggers = {logger.name: logger for logger in self._loggers()}
         used: set[Key] = set()
         chosen: list[Object] = []
@@ -314,7 +316,11 @@ class Reconciler:
             return
         await self._front.apply(routes)
         self._routes, self._routed = routes, current
-        resolved = {f"{one.host}:{one.port}": f"127.0.0.1:{one.ports[0]}" for one in routes.services if one.ports}
+        resolved = {
+            f"{service.host}:{service.port}": f"127.0.0.1:{service.ports[0]}"
+            for service in routes.services
+            if service.ports
+        }
         resolved |= {name: f"127.0.0.1:{port}" for name, port in routes.aliases.items()}
         resolved[addresses.NATS_ADDRESS] = f"127.0.0.1:{self._ports['nats']}"
         resolved[addresses.S3_ADDRESS] = f"127.0.0.1:{self._ports['s3']}"
@@ -342,7 +348,9 @@ class Reconciler:
                 if pod.logger is not None and number == pod.logger_port:
                     local.append(self._logger_port(pod.key))
                 elif number is not None:
-                    local += [one.ports[number] for one in self._fleet.serving(pod.key) if number in one.ports]
+                    local += [
+                        replica.ports[number] for replica in self._fleet.serving(pod.key) if number in replica.ports
+                    ]
             yield envoy.Endpoints(host, int(port["port"]), tuple(local))
 
     def _loggers(self) -> Iterable[envoy.Logger]:
@@ -353,7 +361,10 @@ class Reconciler:
                     name=f"{pod.namespace}/{pod.deployment}",
                     config=pod.logger,
                     port=self._logger_port(pod.key),
-                    pods={port: tuple(one.ports[port] for one in replicas if port in one.ports) for port in pod.ports},
+                    pods={
+                        port: tuple(replica.ports[port] for replica in replicas if port in replica.ports)
+                        for port in pod.ports
+                    },
                 )
 
     def _logger_port(self, key: Key) -> int:
@@ -378,7 +389,7 @@ class Reconciler:
         ]
 
     def _owners(self) -> dict[Address, set[Key]]:
-        """Which Deployments answer at a Service port."""
+        """Return the Deployments that answer at each Service port."""
         owners: dict[Address, set[Key]] = {}
         for service, port in self._service_ports():
             metadata = service["metadata"]
@@ -393,7 +404,7 @@ class Reconciler:
             return
         settled = [
             name
-            for name, part in self._wanted.items()
+            for name, part in self._planned.items()
             if isinstance(part, Part) and self._revisions.get(name) != goal and self._waiting_for(name) == ""
         ]
         self._revisions.update(dict.fromkeys(settled, goal))
@@ -412,19 +423,19 @@ class Reconciler:
             self._save()
 
     def _waiting_for(self, name: str) -> str:
-        """What a Kustomization still waits for; empty when it is current."""
-        wanted = self._wanted[name]
-        if isinstance(wanted, Found):
-            return str(wanted.error)
-        if wanted.kustomization.suspended:
+        """Return the reason a Kustomization is not current; empty when it is."""
+        planned = self._planned[name]
+        if isinstance(planned, Found):
+            return str(planned.error)
+        if planned.kustomization.suspended:
             return "it is suspended"
-        if self._active.get(name) is not wanted:
-            return f"waits for {', '.join(wanted.kustomization.depends_on)}"
-        for pod in wanted.pods:
+        if self._active.get(name) is not planned:
+            return f"waits for {', '.join(planned.kustomization.depends_on)}"
+        for pod in planned.pods:
             if not self._fleet.current(pod.key) or self._routed.get(pod.key) != pod.digest:
                 return self._fleet.failures.get(pod.key) or f"Deployment {pod.namespace}/{pod.deployment} is not ready"
         routed = self._routes.virtual_services if self._routes else ()
-        for item in wanted.virtual_services:
+        for item in planned.virtual_services:
             if item not in routed:
                 return f"{kinds.named(item)} is not routed"
         return ""
@@ -452,28 +463,28 @@ class Reconciler:
         except FileNotFoundError:
             return
         self._complete = self._goal = record["complete"]
-        found = [
+        kustomizations = [
             Found(
                 Kustomization(name, FLUX_NAMESPACE, entry["path"], (), suspended=False, file="applied.json"),
                 tuple(entry["objects"]),
             )
             for name, entry in record["kustomizations"].items()
         ]
-        values = pods.Values(_config_maps(found), self._config, self._secrets)
-        for one in found:
-            part = self._plan(one, values)
+        values = pods.Values(_config_maps(kustomizations), self._config, self._secrets)
+        for kept in kustomizations:
+            part = self._plan(kept, values)
             if isinstance(part, Part):
-                self._active[one.kustomization.name] = part
-                self._wanted[one.kustomization.name] = part
-                if (revision := record["kustomizations"][one.kustomization.name]["revision"]) is not None:
-                    self._revisions[one.kustomization.name] = revision
+                self._active[kept.kustomization.name] = part
+                self._planned[kept.kustomization.name] = part
+                if (revision := record["kustomizations"][kept.kustomization.name]["revision"]) is not None:
+                    self._revisions[kept.kustomization.name] = revision
 
 
-def _config_maps(found: Iterable[Found]) -> dict[tuple[str, str], Mapping[str, str]]:
+def _config_maps(kustomizations: Iterable[Found]) -> dict[tuple[str, str], Mapping[str, str]]:
     return {
         (item["metadata"].get("namespace", "default"), item["metadata"]["name"]): item.get("data") or {}
-        for one in found
-        for item in one.objects
+        for entry in kustomizations
+        for item in entry.objects
         if kinds.key(item) == ("", "ConfigMap")
     }
 

@@ -1,5 +1,6 @@
 """The cluster repository as Flux reads it: a branch tip, the Kustomizations of one cluster, the objects they hold."""
 
+import graphlib
 import hashlib
 import io
 import shutil
@@ -28,9 +29,9 @@ KEPT_TREES = 5
 
 BY_TAG = "images here are made from folders and have no digest: each goes by its tag, whatever its pin says"
 MALFORMED = (KeyError, TypeError, ValueError, AttributeError, RecursionError)
-"""What reading an object of an impossible shape raises."""
+"""Errors raised by reading an object of the wrong shape."""
 
-# What the platform itself stands for: Kustomizations of the cluster's own parts have nothing to do here.
+# Kustomizations of the cluster's own parts: the local platform takes their place.
 _INFRASTRUCTURE = "infra"
 
 _ACTED = frozenset({"path", "prune", "sourceRef", "dependsOn", "suspend"})
@@ -56,7 +57,7 @@ class Kustomization:
 
 @dataclass(frozen=True)
 class Found:
-    """What one Kustomization's folder holds, or why it can't be applied."""
+    """Objects of one Kustomization's folder, or the error that keeps it from being applied."""
 
     kustomization: Kustomization
     objects: tuple[dict[str, Any], ...] = ()
@@ -77,7 +78,11 @@ class Commit:
 
 
 class Loader(yaml.CSafeLoader):
-    """Refuses a key that stands twice, as Kubernetes does."""
+    """Refuses a key that appears twice, as Kubernetes does.
+
+    libyaml's own composer and constructor, not `driftloop.text.read`: this runs at every commit over all
+    trees of a cluster, and needs plain values without the places of each node.
+    """
 
 
 def _mapping(loader: Loader, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -85,7 +90,7 @@ def _mapping(loader: Loader, node: yaml.MappingNode, deep: bool = False) -> dict
     seen = set()
     for name, _ in node.value:
         if isinstance(name, yaml.ScalarNode) and name.value in seen:
-            raise yaml.constructor.ConstructorError(None, None, f"key `{name.value}` stands twice", name.start_mark)
+            raise yaml.constructor.ConstructorError(None, None, f"key `{name.value}` appears twice", name.start_mark)
         seen.add(name.value)
     return dict(yaml.constructor.SafeConstructor.construct_mapping(loader, node, deep=True))
 
@@ -127,7 +132,7 @@ class Repository:
         return Commit(sha, subject, {name: value for name, _, value in pairs})
 
     def since(self, old: str | None, new: str) -> list[str]:
-        """Commits after `old` up to `new`, oldest first; only `new` when `old` is no ancestor or unknown."""
+        """Commits after `old` up to `new`, oldest first; only `new` when `old` is not an ancestor."""
         if old is None:
             return [new]
         result = self._run("rev-list", "--reverse", "--first-parent", f"{old}..{new}", check=False).decode().split()
@@ -175,7 +180,7 @@ def read(tree: Path, cluster: str) -> tuple[Found, ...]:
 def misshapen(where: str, error: Exception) -> LocalError:
     """A shape that an API server would have refused, met while reading it."""
     return LocalError(
-        f"{where}: an object is not as its API wants it: {type(error).__name__}: {error}",
+        f"{where}: an object has the wrong shape: {type(error).__name__}: {error}",
         hint="check the tree with the API's schemas",
     )
 
@@ -183,9 +188,7 @@ def misshapen(where: str, error: Exception) -> LocalError:
 def _read(tree: Path, cluster: str) -> tuple[Found, ...]:
     root = tree / CLUSTER / cluster
     if not root.is_dir():
-        raise LocalError(
-            f"{CLUSTER}/{cluster}: no such folder in this commit", hint="`driftloop commit SPEC` writes it"
-        )
+        raise LocalError(f"{CLUSTER}/{cluster} does not exist in this commit", hint="`driftloop commit SPEC` writes it")
     kustomizations: dict[str, Kustomization] = {}
     for file in sorted(root.rglob("*.yaml")):
         if FLUX_NAMESPACE in file.relative_to(root).parts:
@@ -201,23 +204,23 @@ def _read(tree: Path, cluster: str) -> tuple[Found, ...]:
                     hint="names are unique in a cluster",
                 )
             kustomizations[kustomization.name] = kustomization
-    found: list[Found] = []
+    entries: list[Found] = []
     owners: dict[tuple[str, str, str, str], str] = {}
     for kustomization in _ordered(kustomizations):
         if kustomization.name.startswith(_INFRASTRUCTURE):
-            note = f"Kustomization {kustomization.name}: the local platform stands for it"
-            found.append(Found(kustomization, notes=(note,)))
+            note = f"Kustomization {kustomization.name}: the local platform takes its place"
+            entries.append(Found(kustomization, notes=(note,)))
             continue
-        one = _objects_or_error(kustomization, tree)
-        for item in one.objects:
+        entry = _objects_or_error(kustomization, tree)
+        for item in entry.objects:
             if (owner := owners.setdefault(kinds.identity(item), kustomization.name)) != kustomization.name:
                 error = LocalError(
                     f"{kustomization.path}: {kinds.named(item)} also belongs to Kustomization {owner}",
                     hint="two Kustomizations must not hold the same object",
                 )
-                one = Found(kustomization, error=error)
-        found.append(one)
-    return tuple(found)
+                entry = Found(kustomization, error=error)
+        entries.append(entry)
+    return tuple(entries)
 
 
 def digest(objects: Iterable[Mapping[str, Any]]) -> str:
@@ -237,7 +240,7 @@ def _kustomization(item: Mapping[str, Any], file: str) -> Kustomization:
     for field_name in spec:
         if field_name not in _ACTED | _NO_EFFECT:
             raise LocalError(
-                f"{file}: Kustomization {name}: spec.{field_name} is not supported here",
+                f"{file}: Kustomization {name}: `spec.{field_name}` is not understood by the local runtime",
                 hint=f"supported: {', '.join(sorted(_ACTED | _NO_EFFECT))}",
             )
     if spec.get("prune") is not True:
@@ -253,29 +256,26 @@ def _kustomization(item: Mapping[str, Any], file: str) -> Kustomization:
 
 
 def _ordered(kustomizations: Mapping[str, Kustomization]) -> list[Kustomization]:
-    ordered: dict[str, Kustomization] = {}
-
-    def visit(name: str, path: tuple[str, ...]) -> None:
-        if name in path:
-            raise LocalError(
-                f"Kustomizations depend on each other in a circle: {' -> '.join([*path, name])}",
-                hint="remove one `dependsOn`",
-            )
-        if name in ordered:
-            return
-        for other in kustomizations[name].depends_on:
+    sorter: graphlib.TopologicalSorter[str] = graphlib.TopologicalSorter()
+    for name, kustomization in sorted(kustomizations.items()):
+        sorter.add(name)
+        for other in kustomization.depends_on:
             if other in kustomizations:
-                visit(other, (*path, name))
+                sorter.add(name, other)
             elif not other.startswith(_INFRASTRUCTURE):
                 raise LocalError(
-                    f"{kustomizations[name].file}: Kustomization {name} depends on {other}, which does not exist",
-                    hint=f"known: {', '.join(sorted(kustomizations))}",
+                    f"{kustomization.file}: Kustomization {name} depends on {other}, which does not exist",
+                    hint=f"must be one of: {', '.join(sorted(kustomizations))}",
                 )
-        ordered[name] = kustomizations[name]
-
-    for name in sorted(kustomizations):
-        visit(name, ())
-    return list(ordered.values())
+    try:
+        return [kustomizations[name] for name in sorter.static_order()]
+    except graphlib.CycleError as error:
+        # each name of the cycle is a dependency of the next
+        circle = " -> ".join(reversed(error.args[1]))
+        raise LocalError(
+            f"Kustomizations depend on each other in a circle: {circle}",
+            hint="remove one `dependsOn`",
+        ) from error
 
 
 def _objects_or_error(kustomization: Kustomization, tree: Path) -> Found:
@@ -291,7 +291,7 @@ def _objects(kustomization: Kustomization, tree: Path) -> Found:
     folder = tree / kustomization.path
     if not folder.is_dir():
         raise LocalError(
-            f"{kustomization.file}: Kustomization {kustomization.name}: path {kustomization.path} not found",
+            f"{kustomization.file}: Kustomization {kustomization.name}: path {kustomization.path} does not exist",
             hint="a folder goes after its Kustomization: `driftloop remove NAME` keeps that order",
         )
     objects: list[dict[str, Any]] = []
@@ -313,7 +313,7 @@ def _objects(kustomization: Kustomization, tree: Path) -> Found:
 
 
 def _refs(value: Any) -> Iterator[str]:
-    """Everything that stands under a key `image`."""
+    """Yield every value of a key `image`."""
     if isinstance(value, list):
         for item in value:
             yield from _refs(item)
@@ -326,7 +326,10 @@ def _refs(value: Any) -> Iterator[str]:
 
 
 def _files(folder: Path, tree: Path) -> list[Path]:
-    """What kustomize would build: the listed resources, or every YAML file below a folder without a list."""
+    """Return the files that kustomize would build.
+
+    They are the listed resources, or every YAML file below a folder without a list.
+    """
     listing = folder / KUSTOMIZATION
     if not listing.exists():
         return sorted(folder.rglob("*.yaml"))
@@ -334,12 +337,16 @@ def _files(folder: Path, tree: Path) -> list[Path]:
     (content,) = _documents(listing, tree) or ({},)
     for field_name in content:
         if field_name not in ("apiVersion", "kind", "resources"):
-            raise LocalError(f"{name}: `{field_name}` is not supported here", hint="list plain files in `resources`")
+            raise LocalError(
+                f"{name}: `{field_name}` is not understood by the local runtime", hint="list plain files in `resources`"
+            )
     files: list[Path] = []
     for entry in content.get("resources") or ():
         target = (folder / entry).resolve()
         if not target.is_relative_to(tree.resolve()) or not target.exists():
-            raise LocalError(f"{name}: resource {entry} not found", hint="paths are relative to the kustomization.yaml")
+            raise LocalError(
+                f"{name}: resource {entry} does not exist", hint="paths are relative to the kustomization.yaml"
+            )
         files += _files(target, tree) if target.is_dir() else [tree / target.relative_to(tree.resolve())]
     return files
 
@@ -352,15 +359,15 @@ def _documents(file: Path, tree: Path) -> list[dict[str, Any]]:
         mark = getattr(error, "problem_mark", None)
         place = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
         problem = getattr(error, "problem", None) or str(error)
-        raise LocalError(f"{name}{place}: not YAML: {problem}", hint="nothing of it is applied") from error
-    found: list[dict[str, Any]] = []
+        raise LocalError(f"{name}{place}: not YAML: {problem}", hint="nothing of this folder is applied") from error
+    objects: list[dict[str, Any]] = []
     for item in documents:
         if item is None:
             continue
         if not isinstance(item, dict):
             raise LocalError(f"{name}: a document is not an object", hint="every document needs apiVersion and kind")
         if item.get("kind") == "List":
-            found += item.get("items") or []
+            objects += item.get("items") or []
         else:
-            found.append(item)
-    return found
+            objects.append(item)
+    return objects

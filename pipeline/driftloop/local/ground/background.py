@@ -13,7 +13,10 @@ PATIENCE = 2.0
 
 
 async def run(work: Callable[[threading.Event], T], *, patience: float = PATIENCE) -> T:
-    """What `work` returns or raises. When this is cancelled, the event is set and `work` given a moment to end."""
+    """Run `work` in a thread and return its result.
+
+    On cancellation the event is set, and `work` has `patience` seconds to end.
+    """
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[T] = loop.create_future()
     stop = threading.Event()
@@ -33,7 +36,7 @@ async def run(work: Callable[[threading.Event], T], *, patience: float = PATIENC
             result = work(stop)
         except BaseException as error:
             failed = error
-        # the loop may be closed: nobody waits any more
+        # the loop may be closed, so the result is dropped
         with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(settle, result, failed)
 

@@ -32,11 +32,11 @@ def envoy() -> str:
 
 
 def git() -> str:
-    """git, which is no wheel."""
-    found = shutil.which("git")
-    if found is None:
+    """Return the path of git, which does not come as a wheel."""
+    program = shutil.which("git")
+    if program is None:
         raise LocalError("the program `git` is missing", hint="install git with the system's package manager")
-    return found
+    return program
 
 
 def _script(name: str) -> str:

@@ -49,15 +49,15 @@ async def exited(child: subprocess.Popen[bytes]) -> int:
 async def end(child: subprocess.Popen[bytes], *, grace: float) -> None:
     """Stop a child and all in its session: politely, and after `grace` seconds not."""
     deadline = time.monotonic() + grace
-    asked: set[int] = set()
-    while found := members(child.pid):
+    signalled: set[int] = set()
+    while living := members(child.pid):
         late = time.monotonic() - deadline
         if late > HOPELESS:
             break
-        for pid in found:
-            if pid in asked and late <= 0:
+        for pid in living:
+            if pid in signalled and late <= 0:
                 continue
-            asked.add(pid)
+            signalled.add(pid)
             try:
                 os.kill(pid, signal.SIGKILL if late > 0 else signal.SIGTERM)
             except ProcessLookupError:
@@ -69,7 +69,7 @@ async def end(child: subprocess.Popen[bytes], *, grace: float) -> None:
 
 def members(session: int) -> list[int]:
     """The living processes of a session, by the process that leads it."""
-    found = []
+    pids = []
     for entry in os.scandir("/proc"):
         if entry.name.isdigit():
             try:
@@ -77,12 +77,12 @@ def members(session: int) -> list[int]:
             except OSError:
                 continue
             if int(fields[3]) == session and fields[0] != "Z":
-                found.append(int(entry.name))
-    return found
+                pids.append(int(entry.name))
+    return pids
 
 
 def described(code: int) -> str:
-    """How a child ended, from its exit code."""
+    """Describe the end of a child from its exit code."""
     if code >= 0:
         return f"ended with exit code {code}"
     return f"killed by {signal.Signals(-code).name}"

@@ -1,4 +1,4 @@
-"""What the local runtime does with each kind of object: act, accept without effect (and say so), or refuse by name."""
+"""Kinds of objects that the local runtime acts on, accepts without effect (and says so), or refuses."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,55 +8,58 @@ from driftloop.errors import LocalError
 Object = Mapping[str, Any]
 
 ACTS_ON: dict[tuple[str, str], str] = {
-    ("", "Namespace"): "a name; its objects live under it",
-    ("", "ConfigMap"): "values for containers' env and files; a Broker's channel template; a dashboard has no effect",
-    ("", "Service"): "a name that Envoy resolves to the pods it selects",
+    ("", "Namespace"): "only its name is used",
+    ("", "ConfigMap"): "read by containers (env, files) and Brokers (channel template); a dashboard has no effect",
+    ("", "Service"): "Envoy sends requests for its name to the pods it selects",
     ("apps", "Deployment"): "one process per container, restarted when it dies",
-    ("autoscaling", "HorizontalPodAutoscaler"): "always the pods of its minReplicas: nothing is scaled here",
+    ("autoscaling", "HorizontalPodAutoscaler"): "runs minReplicas pods; nothing is scaled",
     (
         "machinelearning.seldon.io",
         "SeldonDeployment",
-    ): "written out as Deployments, Services and a VirtualService, then run",
-    ("networking.istio.io", "VirtualService"): "routes, weights and mirrors of the gateway",
-    ("eventing.knative.dev", "Broker"): "a JetStream stream behind the broker's HTTP door",
-    ("eventing.knative.dev", "Trigger"): "a durable consumer that pushes to its subscriber",
+    ): "run as Deployments, Services and a VirtualService",
+    ("networking.istio.io", "VirtualService"): "sets routes, weights and mirrors of the gateway",
+    ("eventing.knative.dev", "Broker"): "a JetStream stream behind the broker's HTTP server",
+    ("eventing.knative.dev", "Trigger"): "a durable consumer that posts events to its subscriber",
     ("argoproj.io", "EventBus"): "a JetStream stream between event sources and sensors",
-    ("argoproj.io", "EventSource"): "the authenticated webhook",
-    ("argoproj.io", "Sensor"): "turns a webhook call into a Workflow",
-    ("argoproj.io", "WorkflowTemplate"): "runs as processes, step by step",
-    ("argoproj.io", "CronWorkflow"): "starts its workflow on schedule",
+    ("argoproj.io", "EventSource"): "serves its webhook, which checks the token",
+    ("argoproj.io", "Sensor"): "creates a Workflow for each webhook call",
+    ("argoproj.io", "WorkflowTemplate"): "each step runs as a process",
+    ("argoproj.io", "CronWorkflow"): "starts its Workflow on schedule",
 }
-"""(group, kind) -> what happens."""
+"""(group, kind) -> the effect."""
 
 ACCEPTS: dict[tuple[str, str], str] = {
     ("", "ServiceAccount"): "everything runs as you",
     ("rbac.authorization.k8s.io", "Role"): "everything runs as you",
     ("rbac.authorization.k8s.io", "RoleBinding"): "everything runs as you",
-    ("networking.k8s.io", "NetworkPolicy"): "all parts listen on the loopback address only",
-    ("policy", "PodDisruptionBudget"): "nothing evicts pods here",
-    ("", "ResourceQuota"): "limits are not enforced here",
-    ("", "LimitRange"): "limits are not enforced here",
-    ("monitoring.coreos.com", "PodMonitor"): "no Prometheus runs here; the metrics endpoints are there",
-    ("monitoring.coreos.com", "ServiceMonitor"): "no Prometheus runs here; the metrics endpoints are there",
-    ("monitoring.coreos.com", "PrometheusRule"): "no Prometheus runs here",
-    ("networking.istio.io", "DestinationRule"): "there are no subsets here; Services tell predictors apart",
-    ("security.istio.io", "PeerAuthentication"): "there is no mesh here",
-    ("security.istio.io", "AuthorizationPolicy"): "there is no mesh here",
-    ("bitnami.com", "SealedSecret"): "`driftloop-platform` is made by `up` here",
+    ("networking.k8s.io", "NetworkPolicy"): "everything listens on the loopback address only",
+    ("policy", "PodDisruptionBudget"): "pods are not evicted",
+    ("", "ResourceQuota"): "limits are not enforced",
+    ("", "LimitRange"): "limits are not enforced",
+    ("monitoring.coreos.com", "PodMonitor"): "Prometheus does not run here; the metrics endpoints are served",
+    ("monitoring.coreos.com", "ServiceMonitor"): "Prometheus does not run here; the metrics endpoints are served",
+    ("monitoring.coreos.com", "PrometheusRule"): "Prometheus does not run here",
+    ("networking.istio.io", "DestinationRule"): "subsets are not used; each predictor has a Service",
+    ("security.istio.io", "PeerAuthentication"): "a mesh does not run here",
+    ("security.istio.io", "AuthorizationPolicy"): "a mesh does not run here",
+    ("bitnami.com", "SealedSecret"): "`driftloop up` creates `driftloop-platform` itself",
 }
 """(group, kind) -> why it has no effect here."""
 
 REFUSES: dict[tuple[str, str], str] = {
-    ("", "Secret"): "a plain Secret does not belong into git; seal it with `driftloop seal`",
-    ("argoproj.io", "Workflow"): "commit templates, never runs: a committed run would start again at every apply",
-    ("apps", "StatefulSet"): "write a Deployment",
-    ("apps", "DaemonSet"): "write a Deployment",
-    ("batch", "Job"): "write a WorkflowTemplate",
-    ("batch", "CronJob"): "write a CronWorkflow",
-    ("helm.toolkit.fluxcd.io", "HelmRelease"): "what charts install is part of the cluster, not of a pipeline",
-    ("serving.kserve.io", "InferenceService"): "use serve.backend seldon or plain",
+    ("", "Secret"): "a plain Secret does not belong in git; seal it with `driftloop seal`",
+    (
+        "argoproj.io",
+        "Workflow",
+    ): "commit WorkflowTemplates only; a committed Workflow would run again whenever it is applied",
+    ("apps", "StatefulSet"): "use a Deployment",
+    ("apps", "DaemonSet"): "use a Deployment",
+    ("batch", "Job"): "use a WorkflowTemplate",
+    ("batch", "CronJob"): "use a CronWorkflow",
+    ("helm.toolkit.fluxcd.io", "HelmRelease"): "charts belong to the cluster, not to a pipeline",
+    ("serving.kserve.io", "InferenceService"): "set serve.backend to seldon or plain",
 }
-"""(group, kind) -> what to do instead. Any kind in none of the three lists is refused, too."""
+"""(group, kind) -> what to do instead. Any kind that is not listed is refused, too."""
 
 DASHBOARD = "grafana_dashboard"
 """Label of ConfigMaps that only Grafana reads."""
@@ -86,21 +89,24 @@ def identity(item: Object) -> tuple[str, str, str, str]:
 
 
 def named(item: Object) -> str:
-    """An object as messages name it."""
+    """Return `<kind> <namespace>/<name>`, as messages name an object."""
     _, kind, namespace, name = identity(item)
     return f"{kind} {namespace}/{name}" if namespace else f"{kind} {name}"
 
 
 def accept(item: Object, file: str) -> str | None:
-    """None for an object that is acted on, or why it has no effect; LocalError for one that is refused."""
-    group, kind = found = key(item)
-    if found in ACCEPTS:
-        return ACCEPTS[found]
-    if found == ("", "ConfigMap") and DASHBOARD in ((item.get("metadata") or {}).get("labels") or {}):
-        return "no Grafana runs here; the dashboard is there for a cluster"
+    """Return None for an object that is acted on, or the reason it has no effect.
+
+    LocalError when it is refused.
+    """
+    group_kind = group, kind = key(item)
+    if group_kind in ACCEPTS:
+        return ACCEPTS[group_kind]
+    if group_kind == ("", "ConfigMap") and DASHBOARD in ((item.get("metadata") or {}).get("labels") or {}):
+        return "Grafana does not run here"
     label = f"{group}/{kind}" if group else kind
-    if found not in ACTS_ON:
-        hint = REFUSES.get(found, "`driftloop up --explain` lists what runs here")
+    if group_kind not in ACTS_ON:
+        hint = REFUSES.get(group_kind, "`driftloop up --explain` lists what runs here")
         raise LocalError(f"{file}: {label} does not run here", hint=hint)
     version = str(item["apiVersion"]).rpartition("/")[2]
     if version not in VERSIONS[group]:

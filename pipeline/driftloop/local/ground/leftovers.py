@@ -11,34 +11,34 @@ from driftloop.local.ground.state import MARK, State
 
 def find(state: State) -> list[psutil.Process]:
     """Living processes that carry this state folder's mark, except the caller and its ancestors."""
-    wanted = f"{MARK}={state.root}".encode()
+    mark = f"{MARK}={state.root}".encode()
     own = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
-    found = []
+    marked = []
     for process in psutil.process_iter():
         if process.pid in own:
             continue
         try:
-            if wanted in Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\0"):
-                found.append(process)
+            if mark in Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\0"):
+                marked.append(process)
         except OSError:
             # gone, or another user's
             continue
-    return [process for process in found if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
+    return [process for process in marked if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
 
 
 def stop(state: State, *, grace: float = 10.0) -> int:
     """Stop them, politely first; returns how many there were."""
     stopped: set[int] = set()
     deadline = time.monotonic() + grace
-    asked: set[int] = set()
+    signalled: set[int] = set()
     while processes := find(state):
         stopped.update(process.pid for process in processes)
         for process in processes:
             try:
                 if time.monotonic() > deadline:
                     process.kill()
-                elif process.pid not in asked:
-                    asked.add(process.pid)
+                elif process.pid not in signalled:
+                    signalled.add(process.pid)
                     process.terminate()
             except psutil.NoSuchProcess:
                 continue

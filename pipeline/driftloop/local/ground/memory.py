@@ -20,17 +20,17 @@ def share(pid: int) -> float:
 
 def shares(pids: Iterable[int]) -> dict[int, float]:
     """MB of each process with all its descendants."""
-    found: dict[int, float] = {}
-    wanted = set(pids)
-    for pid in wanted:
+    sizes: dict[int, float] = {}
+    roots = set(pids)
+    for pid in roots:
         try:
             below = psutil.Process(pid).children(recursive=True)
         except psutil.NoSuchProcess:
             continue
         # the supervisor's children are counted on their own
-        members = [pid] if wanted & {child.pid for child in below} else [pid, *(child.pid for child in below)]
-        found[pid] = sum(map(share, members))
-    return found
+        members = [pid] if roots & {child.pid for child in below} else [pid, *(child.pid for child in below)]
+        sizes[pid] = sum(map(share, members))
+    return sizes
 
 
 def total(state: State) -> float:

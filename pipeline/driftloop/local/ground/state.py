@@ -64,7 +64,7 @@ class State:
 
     @property
     def repository_url(self) -> str:
-        """What pipeline containers clone and push."""
+        """The repository that pipeline containers clone and push."""
         return f"file://{self.repository}"
 
     @property
@@ -79,7 +79,7 @@ class State:
 
     @property
     def envs(self) -> Path:
-        """Where environments are built unless another folder is named."""
+        """Folder of environments, unless another one is named."""
         return self.root / "envs"
 
     @property
@@ -99,7 +99,7 @@ class State:
 
     @property
     def run(self) -> Path:
-        """What the parts tell each other while they run."""
+        """Folder of files that the parts share while they run."""
         return self.root / "run"
 
     @property
@@ -119,7 +119,7 @@ class State:
 
     @property
     def objects(self) -> Path:
-        """What is applied: `{"revision", "objects"}`."""
+        """File of the applied objects: `{"revision", "objects"}`."""
         return self.run / "objects.json"
 
     @property
@@ -143,9 +143,9 @@ class State:
         try:
             if self.root.exists() and not self.root.is_dir():
                 raise LocalError(f"{self.root} is not a folder", hint="name another one with --state")
-            if version.exists() and (found := version.read_text().strip()) != LAYOUT:
+            if version.exists() and (layout := version.read_text().strip()) != LAYOUT:
                 raise LocalError(
-                    f"{self.root} was written by another version (layout {found}, this one reads {LAYOUT})",
+                    f"{self.root} was written by another version (layout {layout}, this one reads {LAYOUT})",
                     hint="use the driftloop that made it, or delete the folder to start afresh",
                 )
             if not version.exists() and self.root.exists() and any(self.root.iterdir()):
@@ -173,7 +173,7 @@ class State:
             )
 
     def exists(self) -> bool:
-        """Whether `up` has ever used this folder."""
+        """Return True when `up` has used this folder before."""
         return (self.root / "version").exists()
 
     def ports(self, chosen: Mapping[str, int] | None = None) -> dict[str, int]:
@@ -188,7 +188,7 @@ class State:
             if part in chosen:
                 if not is_free(chosen[part]):
                     raise LocalError(
-                        f"port {chosen[part]} (wanted for {part}) is in use{_holder(chosen[part])}",
+                        f"port {chosen[part]} (for {part}) is in use{_holder(chosen[part])}",
                         hint="stop that program or choose another port",
                     )
                 ports[part] = chosen[part]
@@ -248,7 +248,7 @@ class State:
 
 
 def is_free(port: int) -> bool:
-    """Whether this machine's loopback port can be listened on."""
+    """Return True when a loopback port can be listened on."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -259,7 +259,7 @@ def is_free(port: int) -> bool:
 
 
 def free_port(taken: Iterable[int] = ()) -> int:
-    """A loopback port nobody listens on and that is not in `taken`."""
+    """Return a free loopback port that is not in `taken`."""
     avoid = set(taken)
     for _ in range(1000):
         port = random.choice(_PORTS)  # noqa: S311
@@ -288,7 +288,7 @@ def write_json(file: Path, value: Any, *, mode: int = 0o644) -> None:
 
 
 def unwritable(path: Path, error: OSError) -> LocalError:
-    """What an OSError while writing means to the user."""
+    """Return the LocalError for an OSError while writing."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return LocalError(f"no space left for {path}", hint="free some space; nothing that was stored is lost")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
@@ -297,7 +297,7 @@ def unwritable(path: Path, error: OSError) -> LocalError:
 
 
 def _holder(port: int) -> str:
-    """Who listens on a port, as far as this user may see."""
+    """Describe the process that listens on a port; empty when this user can't see it."""
     import psutil
 
     try:

@@ -120,11 +120,11 @@ def files(routes: Routes, *, admin: int) -> dict[str, list[Resource]]:
         for address, port in sorted(routes.aliases.items())
     )
     services = (*sorted(routes.services, key=lambda service: service.cluster), *aliases)
-    known = {(service.host, service.port): service for service in services}
+    by_address = {(service.host, service.port): service for service in services}
     clusters = {service.cluster: _cluster(service) for service in services}
     listeners: list[Resource] = []
     for logger in sorted(routes.loggers, key=lambda logger: logger.name):
-        listener, own = _logger(logger, known, admin)
+        listener, own = _logger(logger, by_address, admin)
         listeners.append(listener)
         for cluster in own:
             if clusters.setdefault(cluster["name"], cluster) != cluster:
@@ -132,13 +132,15 @@ def files(routes: Routes, *, admin: int) -> dict[str, list[Resource]]:
                     f"logger of {logger.name}: another cluster is already named `{cluster['name']}`",
                     hint="cluster names in a logger's envoy.yaml must name its predictor",
                 )
-    found = [
-        route for virtual in sorted(routes.virtual_services, key=_name) for route in _virtual_service(virtual, known)
+    http_routes = [
+        route
+        for virtual in sorted(routes.virtual_services, key=_name)
+        for route in _virtual_service(virtual, by_address)
     ]
     gateway = {
         "@type": f"{_TYPE}.config.route.v3.RouteConfiguration",
         "name": "gateway",
-        "virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [*found, _absent("no route here\n", 404)]}],
+        "virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [*http_routes, _absent("no route here\n", 404)]}],
     }
     proxy = {
         "@type": f"{_TYPE}.config.route.v3.RouteConfiguration",
@@ -172,26 +174,26 @@ def check(virtual: Mapping[str, Any]) -> None:
 
 def destinations(virtual: Mapping[str, Any]) -> set[tuple[str, int]]:
     """(host, port) of everything a VirtualService sends requests to, mirrors included."""
-    found: set[tuple[str, int]] = set()
+    addresses: set[tuple[str, int]] = set()
     for route in virtual["spec"].get("http") or ():
         for destination in (
             *(entry["destination"] for entry in route.get("route") or ()),
             *([route["mirror"]] if route.get("mirror") else []),
             *(entry["destination"] for entry in route.get("mirrors") or ()),
         ):
-            found.add((destination["host"], _port(virtual, destination)))
-    return found
+            addresses.add((destination["host"], _port(virtual, destination)))
+    return addresses
 
 
-def _virtual_service(virtual: Mapping[str, Any], known: Mapping[tuple[str, int], Endpoints]) -> Iterable[Resource]:
+def _virtual_service(virtual: Mapping[str, Any], by_address: Mapping[tuple[str, int], Endpoints]) -> Iterable[Resource]:
     for route in virtual["spec"].get("http") or ():
-        yield from _route(virtual, route, known, strict=True)
+        yield from _route(virtual, route, by_address, strict=True)
 
 
 def _route(
     virtual: Mapping[str, Any],
     route: Mapping[str, Any],
-    known: Mapping[tuple[str, int], Endpoints],
+    by_address: Mapping[tuple[str, int], Endpoints],
     *,
     strict: bool,
 ) -> list[Resource]:
@@ -200,7 +202,7 @@ def _route(
 
     def cluster(destination: Mapping[str, Any]) -> str:
         _only(virtual, destination, "destination", {"host", "port", "subset"})
-        service = known.get((destination["host"], _port(virtual, destination)))
+        service = by_address.get((destination["host"], _port(virtual, destination)))
         if service is None:
             if strict:
                 raise LocalError(
@@ -247,7 +249,7 @@ def _route(
             action["retry_policy"]["per_try_timeout"] = _seconds(retries["perTryTimeout"])
     rewrite = route.get("rewrite") or {}
     _only(virtual, rewrite, "rewrite", {"uri"})
-    found = []
+    envoy_routes = []
     for match in route.get("match") or [{"uri": {"prefix": "/"}}]:
         _only(virtual, match, "match[]", {"uri", "name", "ignoreUriCase"})
         uri = match.get("uri") or {"prefix": "/"}
@@ -256,11 +258,13 @@ def _route(
         own = dict(action)
         if "uri" in rewrite:
             own["prefix_rewrite"] = rewrite["uri"]
-        found.append({"match": path, "route": own})
-    return found
+        envoy_routes.append({"match": path, "route": own})
+    return envoy_routes
 
 
-def _logger(logger: Logger, known: Mapping[tuple[str, int], Endpoints], admin: int) -> tuple[Resource, list[Resource]]:
+def _logger(
+    logger: Logger, by_address: Mapping[tuple[str, int], Endpoints], admin: int
+) -> tuple[Resource, list[Resource]]:
     """A sidecar's listener and clusters, with the pod's and the Services' addresses replaced by ours."""
     static = logger.config.get("static_resources") or {}
     listeners = static.get("listeners") or []
@@ -283,8 +287,8 @@ def _logger(logger: Logger, known: Mapping[tuple[str, int], Endpoints], admin: i
         for setting in ("dns_lookup_family", "respect_dns_ttl", "dns_refresh_rate", "cluster_type"):
             cluster.pop(setting, None)
         for locality in (cluster.get("load_assignment") or {}).get("endpoints") or []:
-            wanted = [entry["endpoint"]["address"]["socket_address"] for entry in locality["lb_endpoints"]]
-            ports = [port for address in wanted for port in _behind(logger, address, known, admin, own_admin)]
+            addresses = [entry["endpoint"]["address"]["socket_address"] for entry in locality["lb_endpoints"]]
+            ports = [port for address in addresses for port in _behind(logger, address, by_address, admin, own_admin)]
             locality["lb_endpoints"] = [{"endpoint": {"address": _address(port)}} for port in ports]
         clusters.append(cluster)
     return listener, clusters
@@ -293,7 +297,7 @@ def _logger(logger: Logger, known: Mapping[tuple[str, int], Endpoints], admin: i
 def _behind(
     logger: Logger,
     address: Mapping[str, Any],
-    known: Mapping[tuple[str, int], Endpoints],
+    by_address: Mapping[tuple[str, int], Endpoints],
     admin: int,
     own_admin: int | None,
 ) -> tuple[int, ...]:
@@ -302,7 +306,7 @@ def _behind(
         if port == own_admin:
             return (admin,)
         return logger.pods.get(port, ())
-    service = known.get((host, port))
+    service = by_address.get((host, port))
     if service is None:
         raise LocalError(
             f"logger of {logger.name}: no Service answers {host}:{port}", hint="names must be full Service names"
@@ -358,7 +362,10 @@ def _cluster(service: Endpoints) -> Resource:
 
 
 def _host(service: Endpoints) -> Resource:
-    """Under the names that a pod could use: full, without the cluster's domain, `<service>.<namespace>`."""
+    """Build the virtual host of a Service.
+
+    It answers to the full name, the name without the cluster's domain, and `<service>.<namespace>`.
+    """
     stem = service.host.removesuffix(".cluster.local")
     names = dict.fromkeys([service.host, stem, stem.removesuffix(".svc")])
     domains = [f"{name}:{service.port}" for name in names]
@@ -408,13 +415,13 @@ def _seconds(text: str) -> str:
         head = text.removesuffix(unit)
         if head != text and head.replace(".", "", 1).isdigit():
             return f"{float(head) * factor:.3f}s"
-    raise LocalError(f"duration `{text}` is not understood", hint="write it as 250ms, 10s, 5m or 1h")
+    raise LocalError(f"`{text}` is not a duration", hint="write it as 250ms, 10s, 5m or 1h")
 
 
 def _only(virtual: Mapping[str, Any], value: Mapping[str, Any], where: str, allowed: set[str]) -> None:
     if unknown := sorted(set(value) - allowed):
         raise LocalError(
-            f"VirtualService {_name(virtual)}: {where}.{unknown[0]} is not supported here",
+            f"VirtualService {_name(virtual)}: `{where}.{unknown[0]}` is not understood by the local runtime",
             hint=f"supported in {where}: {', '.join(sorted(allowed))}",
         )
 

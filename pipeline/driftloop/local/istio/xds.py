@@ -18,7 +18,7 @@ _SCOPES = {
     "gateway": "http.gateway.rds.gateway",
     "proxy": "http.proxy.rds.proxy",
 }
-"""Where the statistics of each file stand."""
+"""Prefix of the statistics of each file."""
 
 DRAIN = 10.0
 """Seconds that requests under way get before what they use is taken away."""
@@ -45,7 +45,9 @@ class Front:
             replace(folder / f"{name}.json", envoy.document(resources)[0])
 
     async def apply(self, routes: envoy.Routes, *, timeout: float = 20.0) -> None:  # noqa: ASYNC109
-        """Make before break: new clusters and listeners, then routes; what nobody names any more goes once it is quiet.
+        """Make before break: add clusters and listeners, move routes, then remove what is unused.
+
+        Unused clusters and listeners are removed once they are quiet.
 
         LocalError when Envoy rejects it (the previous routes stay) or does not answer in time.
         """
@@ -123,7 +125,7 @@ class Front:
 
 
 def _counter(text: str, name: str) -> int:
-    """How many updates Envoy has rejected."""
+    """Return the number of updates that Envoy has rejected."""
     for line in text.splitlines():
         if line.startswith(f"{_SCOPES[name]}.update_rejected: "):
             return int(line.rpartition(" ")[2])

@@ -20,7 +20,7 @@ class UnreachableError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a subscriber said; header names in lower case."""
+    """Answer of a subscriber; header names in lower case."""
 
     status: int
     headers: Mapping[str, str]

@@ -44,12 +44,12 @@ class Failed(Exception):  # noqa: N818
 
     @property
     def retryable(self) -> bool:
-        """Whether Knative would try again: no answer, 5xx, 404, 408, 409, 429."""
+        """True where Knative would retry: no answer, 5xx, 404, 408, 409, 429."""
         return self.status is None or self.status >= 500 or self.status in RETRYABLE
 
 
 class Counters:
-    """What happened to events, per Trigger."""
+    """Counters of deliveries, per Trigger."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.deliveries = Counter(
@@ -86,8 +86,8 @@ class Dispatcher:
 
     async def ensure(self) -> None:
         """The durable consumer exists; a new one starts with the next event."""
-        wanted = filters.wanted_type(self.trigger.spec)
-        subject = f"{self._broker.subject}.{type_token(wanted)}" if wanted else f"{self._broker.subject}.>"
+        event_type = filters.wanted_type(self.trigger.spec)
+        subject = f"{self._broker.subject}.{type_token(event_type)}" if event_type else f"{self._broker.subject}.>"
         await self._js.add_consumer(
             self._broker.stream,
             ConsumerConfig(
@@ -182,7 +182,7 @@ class Dispatcher:
         sink = self.trigger.delivery.dead_letter
         if sink is None:
             self._counters.labels(self._label, "dropped").inc()
-            log.error("%s: %s given up after %s; there is no dead letter sink", self._label, event.id, failure)
+            log.error("%s: %s given up after %s; it has no dead letter sink", self._label, event.id, failure)
             await message.term()
             return
         letter = event.extended(

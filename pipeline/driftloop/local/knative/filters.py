@@ -1,4 +1,4 @@
-"""Which events a Trigger wants: `filter.attributes` and the `filters` dialects exact, all, any and not."""
+"""Filters of a Trigger: `filter.attributes` and the `filters` dialects exact, all, any and not."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -14,7 +14,7 @@ def compiled(spec: Mapping[str, Any]) -> Filter:
     """The filter of a Trigger's spec; `filters`, when there, replaces `filter`. LocalError names an unknown dialect."""
     filters = spec.get("filters")
     if filters:
-        return _all([_dialect(one) for one in filters])
+        return _all([_dialect(entry) for entry in filters])
     return _exact(((spec.get("filter") or {}).get("attributes")) or {})
 
 
@@ -24,15 +24,15 @@ def wanted_type(spec: Mapping[str, Any]) -> str | None:
     if not filters:
         candidates = [((spec.get("filter") or {}).get("attributes")) or {}]
     else:
-        candidates = [one["exact"] for one in filters if "exact" in one]
-        candidates += [two["exact"] for one in filters for two in one.get("all", ()) if "exact" in two]
-    return next((str(one["type"]) for one in candidates if one.get("type")), None)
+        candidates = [entry["exact"] for entry in filters if "exact" in entry]
+        candidates += [nested["exact"] for entry in filters for nested in entry.get("all", ()) if "exact" in nested]
+    return next((str(entry["type"]) for entry in candidates if entry.get("type")), None)
 
 
-def _dialect(one: Mapping[str, Any]) -> Filter:
-    if not isinstance(one, Mapping) or len(one) != 1:
+def _dialect(entry: Mapping[str, Any]) -> Filter:
+    if not isinstance(entry, Mapping) or len(entry) != 1:
         raise LocalError("a filter must have exactly one dialect", hint=f"one of: {', '.join(DIALECTS)}")
-    (name, value), *_ = one.items()
+    (name, value), *_ = entry.items()
     match name:
         case "exact":
             return _exact(value)
@@ -44,12 +44,14 @@ def _dialect(one: Mapping[str, Any]) -> Filter:
         case "not":
             part = _dialect(value)
             return lambda attributes: not part(attributes)
-    raise LocalError(f"filter dialect `{name}` is not supported here, must be one of: {', '.join(DIALECTS)}")
+    raise LocalError(
+        f"filter dialect `{name}` is not understood by the local runtime, must be one of: {', '.join(DIALECTS)}"
+    )
 
 
-def _exact(wanted: Mapping[str, Any]) -> Filter:
+def _exact(expected: Mapping[str, Any]) -> Filter:
     # an empty value means "has to be there", as in Knative
-    pairs = tuple((name, str(value)) for name, value in wanted.items())
+    pairs = tuple((name, str(value)) for name, value in expected.items())
     return lambda attributes: all(
         (attributes.get(name) == value) if value else name in attributes for name, value in pairs
     )

@@ -1,4 +1,4 @@
-"""What the applied commit says about Brokers and Triggers, as typed values."""
+"""Brokers and Triggers of the applied commit, as typed values."""
 
 import json
 import re
@@ -25,7 +25,7 @@ _TRIGGER_KEYS = {"broker", "filter", "filters", "subscriber", "delivery"}
 
 @dataclass(frozen=True)
 class Delivery:
-    """How often and how patiently a Trigger is delivered. Times in seconds."""
+    """Retries, back-off and timeout of a Trigger. Times in seconds."""
 
     retry: int = 10
     policy: Literal["linear", "exponential"] = "exponential"
@@ -104,28 +104,28 @@ def parse(objects: Iterable[Mapping[str, Any]]) -> Objects:
     """Brokers and Triggers among Kubernetes objects."""
     objects = list(objects)
     templates = {
-        (one["metadata"].get("namespace"), one["metadata"]["name"]): one.get("data") or {}
-        for one in objects
-        if one.get("kind") == "ConfigMap"
+        (item["metadata"].get("namespace"), item["metadata"]["name"]): item.get("data") or {}
+        for item in objects
+        if item.get("kind") == "ConfigMap"
     }
     brokers: dict[tuple[str, str], Broker] = {}
     triggers: dict[tuple[str, str], Trigger] = {}
     refused: dict[str, str] = {}
-    for one in objects:
-        if not str(one.get("apiVersion", "")).startswith("eventing.knative.dev/"):
+    for item in objects:
+        if not str(item.get("apiVersion", "")).startswith("eventing.knative.dev/"):
             continue
-        namespace, name = one["metadata"].get("namespace", "default"), one["metadata"]["name"]
+        namespace, name = item["metadata"].get("namespace", "default"), item["metadata"]["name"]
         try:
-            if one["kind"] == "Broker":
-                brokers[namespace, name] = _broker(namespace, name, one.get("spec") or {}, templates)
+            if item["kind"] == "Broker":
+                brokers[namespace, name] = _broker(namespace, name, item.get("spec") or {}, templates)
         except PipelineError as error:
             refused[f"broker {namespace}/{name}"] = error.message
-    for one in objects:
-        if one.get("kind") != "Trigger" or not str(one.get("apiVersion", "")).startswith("eventing.knative.dev/"):
+    for item in objects:
+        if item.get("kind") != "Trigger" or not str(item.get("apiVersion", "")).startswith("eventing.knative.dev/"):
             continue
-        namespace, name = one["metadata"].get("namespace", "default"), one["metadata"]["name"]
+        namespace, name = item["metadata"].get("namespace", "default"), item["metadata"]["name"]
         try:
-            triggers[namespace, name] = _trigger(namespace, name, one.get("spec") or {}, brokers)
+            triggers[namespace, name] = _trigger(namespace, name, item.get("spec") or {}, brokers)
         except PipelineError as error:
             refused[f"trigger {namespace}/{name}"] = error.message
     return Objects(brokers, triggers, refused)
@@ -223,15 +223,15 @@ def _delivery(spec: Mapping[str, Any] | None, namespace: str, otherwise: Deliver
     )
 
 
-def _destination(spec: Mapping[str, Any], namespace: str, what: str) -> str:
-    _refuse_other_keys(f"spec.{what}", spec, {"ref", "uri"})
+def _destination(spec: Mapping[str, Any], namespace: str, field_name: str) -> str:
+    _refuse_other_keys(f"spec.{field_name}", spec, {"ref", "uri"})
     reference, uri = spec.get("ref"), spec.get("uri", "")
     if reference is None:
         if not str(uri).startswith("http://"):
-            raise LocalError(f"{what}.uri is `{uri}`, must be an http:// URL")
+            raise LocalError(f"{field_name}.uri is `{uri}`, must be an http:// URL")
         return str(uri)
     if (reference.get("kind"), reference.get("apiVersion", "v1")) != ("Service", "v1"):
-        raise LocalError(f"{what}.ref is a {reference.get('kind')}, must be a Service (v1) or a uri")
+        raise LocalError(f"{field_name}.ref is a {reference.get('kind')}, must be a Service (v1) or a uri")
     host = f"http://{service_host(reference['name'], reference.get('namespace', namespace))}"
     return host + (str(uri) if str(uri).startswith("/") else f"/{uri}" if uri else "/")
 

@@ -46,10 +46,10 @@ class Addresses:
 
     def __call__(self, netloc: str) -> str | None:
         """`127.0.0.1:<port>` for `<host>:<port>`; addresses on this machine stand for themselves."""
-        found = self._table.get(netloc)
-        if found is None and netloc.startswith(("127.0.0.1:", "localhost:")):
+        address = self._table.get(netloc)
+        if address is None and netloc.startswith(("127.0.0.1:", "localhost:")):
             return netloc
-        return found
+        return address
 
 
 class Service:
@@ -83,9 +83,9 @@ class Service:
         finally:
             await self._stop(list(self._running))
 
-    async def apply(self, wanted: objects.Objects) -> None:
+    async def apply(self, desired: objects.Objects) -> None:
         """Make streams, consumers and dispatchers what the objects say."""
-        for key, broker in wanted.brokers.items():
+        for key, broker in desired.brokers.items():
             if self._brokers.get(key) != broker:
                 await ensure_stream(
                     self._js,
@@ -95,25 +95,28 @@ class Service:
                     max_bytes=broker.max_bytes,
                 )
                 self._brokers[key] = broker
-        self._brokers = {key: broker for key, broker in self._brokers.items() if key in wanted.brokers}
-        gone = [key for key in self._running if key not in wanted.triggers]
+        self._brokers = {key: broker for key, broker in self._brokers.items() if key in desired.brokers}
+        gone = [key for key in self._running if key not in desired.triggers]
         changed = [
             key
             for key, (dispatcher, _) in self._running.items()
-            if key in wanted.triggers and dispatcher.trigger != wanted.triggers[key]
+            if key in desired.triggers and dispatcher.trigger != desired.triggers[key]
         ]
         await self._stop(gone + changed)
-        for key, trigger in wanted.triggers.items():
+        for key, trigger in desired.triggers.items():
             if key not in self._running:
                 await self._start(key, trigger)
-        await self._forget(wanted)
+        await self._forget(desired)
         # events are taken only when every Trigger's consumer is there to see them
-        self._ingress.brokers = dict(wanted.brokers)
-        for name, why in wanted.refused.items():
+        self._ingress.brokers = dict(desired.brokers)
+        for name, why in desired.refused.items():
             log.error("%s is not delivered: %s", name, why)
         _replace(
             self._report,
-            {"triggers": [f"{namespace}/{name}" for namespace, name in self._running], "refused": dict(wanted.refused)},
+            {
+                "triggers": [f"{namespace}/{name}" for namespace, name in self._running],
+                "refused": dict(desired.refused),
+            },
         )
 
     async def _start(self, key: tuple[str, str], trigger: objects.Trigger) -> None:
@@ -137,13 +140,13 @@ class Service:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _forget(self, wanted: objects.Objects) -> None:
+    async def _forget(self, desired: objects.Objects) -> None:
         """Consumers of Triggers that are gone go too; one that comes back later starts with what is new then."""
-        durables = {trigger.durable for trigger in wanted.triggers.values()}
+        durables = {trigger.durable for trigger in desired.triggers.values()}
         refused = {
-            f"KN_SUB_{name.removeprefix('trigger ').replace('/', '_').replace('.', '_')}" for name in wanted.refused
+            f"KN_SUB_{name.removeprefix('trigger ').replace('/', '_').replace('.', '_')}" for name in desired.refused
         }
-        for broker in wanted.brokers.values():
+        for broker in desired.brokers.values():
             for consumer in await self._js.consumers_info(broker.stream):
                 if consumer.name.startswith("KN_SUB_") and consumer.name not in durables | refused:
                     await self._js.delete_consumer(broker.stream, consumer.name)

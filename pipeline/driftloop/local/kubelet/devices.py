@@ -15,12 +15,12 @@ class DeviceError(LocalError):
 
 @dataclass(frozen=True)
 class Vendor:
-    """How one maker's devices are named: in a container's limits, below /dev, and in a process's environment."""
+    """Names of one maker's devices: in limits, below /dev, and in a process's environment."""
 
     resource: str
-    """How its extended resources begin."""
+    """Prefix of its extended resources."""
     device: str
-    """What its device files match, below /dev."""
+    """Pattern of its device files, below /dev."""
     variable: str
     """The environment variable that says which ones a process sees."""
 
@@ -40,14 +40,14 @@ def visible(vendor: Vendor, files: Iterable[str], environment: Mapping[str, str]
     named = environment.get(vendor.variable)
     if not there or named is None:
         return tuple(str(number) for number in range(len(there)))
-    found: list[str] = []
+    devices: list[str] = []
     for name in (part.strip() for part in named.split(",")):
         # what comes after a number that is none of them is not seen either; -1 is the usual way to hide all
         if not name or (re.fullmatch(r"-?\d+", name) and not 0 <= int(name) < len(there)):
             break
-        if name not in found:
-            found.append(name)
-    return tuple(found)
+        if name not in devices:
+            devices.append(name)
+    return tuple(devices)
 
 
 @dataclass
@@ -75,22 +75,22 @@ class Devices:
 
         DeviceError when this machine shows fewer. A step that asks for none sees none, as in a cluster.
         """
-        asked = {variable: 0 for variable, devices in self.shown.items() if devices}
+        needed = {variable: 0 for variable, devices in self.shown.items() if devices}
         for resource, count in limits.items():
-            asked_of = next((vendor for vendor in VENDORS if resource.startswith(vendor.resource)), None)
-            shown = self.shown.get(asked_of.variable, ()) if asked_of is not None else ()
-            if asked_of is None or count > len(shown):
+            vendor_of = next((vendor for vendor in VENDORS if resource.startswith(vendor.resource)), None)
+            shown = self.shown.get(vendor_of.variable, ()) if vendor_of is not None else ()
+            if vendor_of is None or count > len(shown):
                 raise DeviceError(
                     f"the step asks for {count} {resource}, this machine shows {len(shown)}",
                     hint="run it where there is one, or set `gpu: 0` in the spec's resources to train on the processor",
                 )
-            asked[asked_of.variable] = count
+            needed[vendor_of.variable] = count
         held: dict[str, list[str]] = {}
         async with self._changed:
-            while any(count > len(self._free[variable]) for variable, count in asked.items()):
-                await waiting(f"Unschedulable: {self._shortage(asked)}")
+            while any(count > len(self._free[variable]) for variable, count in needed.items()):
+                await waiting(f"Unschedulable: {self._shortage(needed)}")
                 await self._changed.wait()
-            for variable, count in asked.items():
+            for variable, count in needed.items():
                 free = self._free[variable]
                 held[variable], self._free[variable] = free[:count], free[count:]
         try:
@@ -103,9 +103,9 @@ class Devices:
                     self._free[variable] = [device for device in self.shown[variable] if device in kept]
                 self._changed.notify_all()
 
-    def _shortage(self, asked: Mapping[str, int]) -> str:
+    def _shortage(self, needed: Mapping[str, int]) -> str:
         return ", ".join(
             f"{len(self._free[variable])} of {len(self.shown[variable])} GPUs are free, {count} needed"
-            for variable, count in asked.items()
+            for variable, count in needed.items()
             if count > len(self._free[variable])
         )

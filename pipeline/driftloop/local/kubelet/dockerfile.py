@@ -16,27 +16,27 @@ _HEREDOC = re.compile(r"<<-?\s*([\"']?)(\w+)\1")
 
 
 def base(file: Path) -> str:
-    """The image of the last FROM; LocalError with file and line of what is no Dockerfile."""
+    """The image of the last FROM; LocalError with file and line of the first error."""
     try:
         text = file.read_text("utf-8")
     except UnicodeDecodeError as error:
         raise LocalError(f"{file} is not UTF-8 text", hint=HINT) from error
-    found = None
+    image = None
     for number, line in _instructions(text):
         word, _, rest = line.partition(" ")
         instruction = word.upper()
         if instruction not in INSTRUCTIONS:
             raise LocalError(
-                f"{file}:{number}: `{word[:40]}` is no instruction, must be one of: {', '.join(INSTRUCTIONS)}",
-                hint=HINT if found is None else None,
+                f"{file}:{number}: `{word[:40]}` is not an instruction, must be one of: {', '.join(INSTRUCTIONS)}",
+                hint=HINT if image is None else None,
             )
         if instruction == "FROM":
-            found = next((part for part in rest.split() if not part.startswith("--")), None)
-        elif found is None and instruction != "ARG":
+            image = next((part for part in rest.split() if not part.startswith("--")), None)
+        elif image is None and instruction != "ARG":
             raise LocalError(f"{file}:{number}: {instruction} comes before any FROM", hint=HINT)
-    if found is None:
+    if image is None:
         raise LocalError(f"{file} has no FROM line", hint=HINT)
-    return found
+    return image
 
 
 def _instructions(text: str) -> Iterator[tuple[int, str]]:

@@ -39,8 +39,8 @@ def build(
 
     `name` is what the progress lines call it. LocalError says which line can't be installed, with uv's last words.
     """
-    wanted = [requirement for file in requirements for requirement in read(file)]
-    lines = list(dict.fromkeys(requirement.text for requirement in wanted))
+    requirement_lines = [requirement for file in requirements for requirement in read(file)]
+    lines = list(dict.fromkeys(requirement.text for requirement in requirement_lines))
     key = hashlib.sha256("\n".join([python, platform.machine(), *lines]).encode()).hexdigest()[:16]
     env = envs / key
     if (env / _DONE).exists():
@@ -57,10 +57,12 @@ def build(
             file = envs / f"{key}.txt"
             replace(file, "\n".join(lines) + "\n")
             uv = find_uv_bin()
-            _run([uv, "venv", "--quiet", "--no-config", "--python", python, str(env)], env, name, wanted, say)
+            _run(
+                [uv, "venv", "--quiet", "--no-config", "--python", python, str(env)], env, name, requirement_lines, say
+            )
             install = [uv, "pip", "install", "--no-config", "--python", str(env / "bin" / "python"), "-r", str(file)]
             if lines:
-                _run(install, env, name, wanted, say)
+                _run(install, env, name, requirement_lines, say)
             replace(env / _DONE, f"{name}\n")
             say(f"{name}: environment ready after {time.monotonic() - started:.0f} s")
     except OSError as error:
@@ -73,8 +75,8 @@ def read(file: Path) -> list[Requirement]:
     try:
         text = file.read_text()
     except FileNotFoundError:
-        raise LocalError(f"there is no {file}", hint="every image folder needs a requirements.txt") from None
-    found = []
+        raise LocalError(f"{file} does not exist", hint="every image folder needs a requirements.txt") from None
+    entries = []
     for number, raw in enumerate(text.replace("\\\n", "").splitlines(), start=1):
         line = re.sub(r"(^|\s)#.*", "", raw).strip()
         if not line:
@@ -84,11 +86,11 @@ def read(file: Path) -> list[Requirement]:
                 f"{file}:{number}: `{line}` can't be part of an image here",
                 hint="name the packages and versions themselves; `uv pip compile` writes them out",
             )
-        found.append(Requirement(file, number, line))
-    return found
+        entries.append(Requirement(file, number, line))
+    return entries
 
 
-def _run(command: list[str], env: Path, name: str, wanted: Sequence[Requirement], say: Callable[[str], None]) -> None:
+def _run(command: list[str], env: Path, name: str, entries: Sequence[Requirement], say: Callable[[str], None]) -> None:
     """Run uv with a line of progress now and then; its output stays beside the environment."""
     log = env.parent / f"{env.name}.log"
     started = time.monotonic()
@@ -111,20 +113,20 @@ def _run(command: list[str], env: Path, name: str, wanted: Sequence[Requirement]
         if "No space left" in output:
             raise LocalError(f"{name}: no space left for its environment in {env.parent}", hint="free some space")
         raise LocalError(
-            f"{name}: its environment can't be built{_blame(output, wanted)}; uv says:\n{output}",
+            f"{name}: its environment can't be built{_blame(output, entries)}; uv says:\n{output}",
             hint="correct that requirement; the whole output is in " + str(log),
         )
 
 
-def _blame(output: str, wanted: Sequence[Requirement]) -> str:
+def _blame(output: str, entries: Sequence[Requirement]) -> str:
     """The requirement that uv's words name first."""
-    known = {
+    by_name = {
         match[0].lower().replace("_", "-"): requirement
-        for requirement in wanted
+        for requirement in entries
         if (match := _PACKAGE.match(requirement.text))
     }
     for word in _WORD.findall(output):
-        if requirement := known.get(word.lower().rstrip(".").replace("_", "-")):
+        if requirement := by_name.get(word.lower().rstrip(".").replace("_", "-")):
             return f": {requirement.file}:{requirement.line}: `{requirement.text}`"
     return ""
 

@@ -1,4 +1,4 @@
-"""The pods that run: replicas of every Deployment, started beside old ones and retired when nobody needs them."""
+"""The pods that run: replicas of every Deployment, started beside old ones, which are retired once unused."""
 
 import asyncio
 import secrets
@@ -19,7 +19,7 @@ Key = tuple[str, str]
 
 
 def pod_folders(state: State) -> Path:
-    """Where the pods' volumes lie; all of it is forgotten at the next start."""
+    """Return the folder of the pods' volumes, which is removed at the next start."""
     return state.work / "pods"
 
 
@@ -56,7 +56,7 @@ class Replica:
 
     @property
     def ready(self) -> bool:
-        """Whether all its containers answer their probes now."""
+        """True while all its containers answer their probes."""
         return all(process.ready for process in (*self._init, *self.processes))
 
     async def stop(self) -> None:
@@ -78,21 +78,21 @@ class Replica:
 
 
 class Fleet:
-    """All replicas of all Deployments. `sync` says what is wanted; `retire` ends what is neither wanted nor in use."""
+    """All replicas of all Deployments. `sync` starts planned ones; `retire` stops those neither planned nor in use."""
 
     def __init__(self, state: State, *, environment: Mapping[str, str], on_event: Callable[[str, str], None]) -> None:
         self._state = state
         self._environment = environment
         self._on_event = on_event
-        self._wanted: dict[Key, Pod] = {}
+        self._planned: dict[Key, Pod] = {}
         self._replicas: dict[Key, list[Replica]] = {}
         self._retiring: dict[Replica, asyncio.Task[None]] = {}
         self.failures: dict[Key, str] = {}
 
     def sync(self, pods: Iterable[Pod]) -> None:
         """Start the replicas that are missing. Old ones stay until `retire`, except under strategy Recreate."""
-        self._wanted = {pod.key: pod for pod in pods}
-        for key, pod in self._wanted.items():
+        self._planned = {pod.key: pod for pod in pods}
+        for key, pod in self._planned.items():
             running = self._replicas.setdefault(key, [])
             if pod.recreate:
                 old = [replica for replica in running if replica.pod.digest != pod.digest]
@@ -106,19 +106,21 @@ class Fleet:
                     self._start(key, pod, index)
 
     def current(self, key: Key) -> bool:
-        """Whether a Deployment runs exactly what is wanted, ready."""
-        pod = self._wanted.get(key)
+        """Return True when all replicas of the planned pod are ready."""
+        pod = self._planned.get(key)
         if pod is None:
             return False
         # `was_ready` comes a moment after `ready`, and only then requests go there
         running = self._replicas.get(key, ())
-        good = [one for one in running if one.pod.digest == pod.digest and one.was_ready and one.ready]
+        good = [
+            replica for replica in running if replica.pod.digest == pod.digest and replica.was_ready and replica.ready
+        ]
         return len(good) >= pod.replicas
 
     def serving(self, key: Key) -> tuple[Replica, ...]:
-        """The replicas that requests go to: the wanted ones once all have been ready, until then the old ones."""
+        """The replicas that requests go to: the planned ones once all have been ready, until then the old ones."""
         running = self._replicas.get(key, [])
-        pod = self._wanted.get(key)
+        pod = self._planned.get(key)
         if pod is not None:
             new = tuple(
                 replica
@@ -134,7 +136,7 @@ class Fleet:
     def retire(self, *, keep: Collection[Key]) -> None:
         """Stop replicas that no request goes to any more. `keep` names Deployments that old routes still use."""
         for key, running in list(self._replicas.items()):
-            if key in self._wanted:
+            if key in self._planned:
                 if not self.current(key):
                     continue
                 serving = set(self.serving(key))
@@ -165,8 +167,8 @@ class Fleet:
         }
 
     def wanted(self, key: Key) -> Pod | None:
-        """What a Deployment should run."""
-        return self._wanted.get(key)
+        """Return the planned pod of a Deployment."""
+        return self._planned.get(key)
 
     async def stop(self) -> None:
         """Stop everything."""
@@ -200,7 +202,7 @@ class Fleet:
     def _retire(self, replica: Replica, *, drain: float) -> None:
         running = self._replicas[replica.pod.key]
         running.remove(replica)
-        if not running and replica.pod.key not in self._wanted:
+        if not running and replica.pod.key not in self._planned:
             del self._replicas[replica.pod.key]
 
         async def end() -> None:

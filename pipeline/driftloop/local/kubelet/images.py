@@ -34,7 +34,7 @@ _PYTHON = re.compile(r"(?:^|/)python:(\d+\.\d+)")
 
 @dataclass(frozen=True)
 class Image:
-    """What a ref stands for on this machine."""
+    """Image of a ref on this machine."""
 
     ref: str
     digest: str
@@ -60,26 +60,26 @@ class Image:
 
     def program(self, name: str) -> str:
         """The file that `name` (a container's command[0]) runs; LocalError when the image has no such program."""
-        found = shutil.which(name, path=self.environ()["PATH"])
-        if found is None:
+        file = shutil.which(name, path=self.environ()["PATH"])
+        if file is None:
             raise LocalError(
                 f"image `{self.ref}` has no program `{name}`",
                 hint="is the package that brings it in the image's requirements.txt?",
             )
-        return found
+        return file
 
 
 def resolve(state: State, ref: str) -> Image:
-    """The registered image of a ref; LocalError when there is none. A pinned ref goes by its tag: no digest is here."""
+    """The registered image of a ref; LocalError when it is not registered. A pinned ref goes by its tag."""
     record = _home(state, ref) / "image.json"
     if by_digest(ref) and not record.exists():
         record = _home(state, ref.partition("@")[0]) / "image.json"
     try:
         fields = json.loads(record.read_text())
     except FileNotFoundError:
-        known = ", ".join(sorted(image.ref for image in registered(state))) or "none"
+        refs_text = ", ".join(sorted(image.ref for image in registered(state))) or "none"
         raise LocalError(
-            f"image `{ref}` is not registered here; registered: {known}",
+            f"image `{ref}` is not registered here; registered: {refs_text}",
             hint="run `driftloop up SPEC` with the spec whose `images` name it",
         ) from None
     return Image(
@@ -92,7 +92,7 @@ def resolve(state: State, ref: str) -> Image:
 
 
 def by_digest(ref: str) -> bool:
-    """Whether a ref has both a tag and a digest."""
+    """Return True when a ref has both a tag and a digest."""
     name, _, digest = ref.partition("@")
     return bool(digest) and ":" in name.rpartition("/")[2]
 
@@ -113,7 +113,8 @@ def register(
 ) -> Image:
     """Register the image that `context` (Dockerfile, requirements.txt, code) describes, and build its environment.
 
-    LocalError on a broken context, a ref that stands for other content, or requirements that can't be installed.
+    LocalError on a broken context, a ref that is registered with other content, or requirements
+    that can't be installed.
     """
     file = _required(context, "Dockerfile", ref)
     _required(context, "requirements.txt", ref)
@@ -125,8 +126,8 @@ def register(
     digest = _content(context)
     home = _home(state, ref)
     if (home / "image.json").exists():
-        known = json.loads((home / "image.json").read_text())
-        if known["content"] != digest:
+        record = json.loads((home / "image.json").read_text())
+        if record["content"] != digest:
             raise LocalError(
                 f"image `{ref}` is already registered with other content than {context} has now",
                 hint=f"a ref never changes its content: write `{_free(state, ref)}` in the spec",
@@ -134,7 +135,7 @@ def register(
     requirements = [context / "requirements.txt"]
     if role is not None:
         requirements.insert(0, role.requirements)
-    python = found[1] if (found := _PYTHON.search(base)) else "3.11"
+    python = match[1] if (match := _PYTHON.search(base)) else "3.11"
     env = build(envs or state.envs, requirements, python=python, name=ref, say=say)
     return _write(state, ref, env=env, context=context, content=digest, scripts=role.scripts if role else {})
 
@@ -153,7 +154,7 @@ def register_monitor(state: State, *, envs: Path | None = None, say: Say = print
 
 
 def _free(state: State, ref: str) -> str:
-    """The next tag that stands for nothing yet."""
+    """Return the next tag that is not in use."""
     ref = _next(ref)
     while (_home(state, ref) / "image.json").exists():
         ref = _next(ref)
@@ -242,7 +243,7 @@ def _home(state: State, ref: str) -> Path:
 def _required(context: Path, name: str, ref: str) -> Path:
     if not context.is_dir():
         raise LocalError(
-            f"image `{ref}`: there is no folder {context}", hint="`context` is relative to the spec's folder"
+            f"image `{ref}`: folder {context} does not exist", hint="`context` is relative to the spec's folder"
         )
     file = context / name
     if not file.is_file():

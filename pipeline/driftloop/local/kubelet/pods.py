@@ -41,7 +41,7 @@ Images = Callable[[str], Image]
 
 @dataclass(frozen=True)
 class Values:
-    """What env references and volumes may name: the commit's ConfigMaps and the platform's own ConfigMap and Secret."""
+    """ConfigMaps of the commit, and the platform's own ConfigMap and Secret."""
 
     config_maps: Mapping[tuple[str, str], Mapping[str, str]]
     platform: Mapping[str, str]
@@ -73,13 +73,13 @@ class Container:
 
 @dataclass(frozen=True)
 class Pod:
-    """What every replica of a Deployment is."""
+    """Planned pod of a Deployment, the same for every replica."""
 
     namespace: str
     deployment: str
     replicas: int
     recreate: bool
-    """Whether the old replica goes before the new one comes."""
+    """True when the old replica is stopped before the new one starts."""
     labels: Mapping[str, str]
     init: tuple[Container, ...]
     containers: tuple[Container, ...]
@@ -116,7 +116,7 @@ def scaled(objects: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], int]:
 
 
 def plan(deployment: Mapping[str, Any], values: Values, images: Images, *, least: int = 1) -> Pod:
-    """What a Deployment's replicas are here; LocalError names what has no local meaning.
+    """Plan the replicas of a Deployment; LocalError names a field that is not understood.
 
     `least` is how many there are when the Deployment does not say.
     """
@@ -168,10 +168,10 @@ def plan(deployment: Mapping[str, Any], values: Values, images: Images, *, least
                 named[port["name"]] = int(port["containerPort"])
         probes = [item[kind] for kind in ("readinessProbe", "livenessProbe") if item.get(kind)]
         ports |= {_probe_port(where, probe, named) for probe in probes}
-    found_init = tuple(container(item) for item in pod.get("initContainers") or ())
-    found = tuple(container(item) for item in mains)
+    init_containers = tuple(container(item) for item in pod.get("initContainers") or ())
+    containers = tuple(container(item) for item in mains)
     for port in sorted(ports):
-        _require_told(where, port, found)
+        _require_told(where, port, containers)
     logger, logger_port = _sidecar(where, sidecars[0], files) if sidecars else (None, None)
     for item in sidecars:
         for port in item.get("ports") or ():
@@ -192,9 +192,15 @@ def plan(deployment: Mapping[str, Any], values: Values, images: Images, *, least
                         item.liveness,
                     )
                 ]
-                for item in (*found_init, *found)
+                for item in (*init_containers, *containers)
             ]
-            + [{name: dict(content) for name, content in files.items() if _is_mounted(name, (*found_init, *found))}],
+            + [
+                {
+                    name: dict(content)
+                    for name, content in files.items()
+                    if _is_mounted(name, (*init_containers, *containers))
+                }
+            ],
             sort_keys=True,
         ).encode()
     ).hexdigest()[:12]
@@ -204,8 +210,8 @@ def plan(deployment: Mapping[str, Any], values: Values, images: Images, *, least
         replicas=int(spec.get("replicas", least)),
         recreate=(spec.get("strategy") or {}).get("type") == "Recreate",
         labels=labels,
-        init=found_init,
-        containers=found,
+        init=init_containers,
+        containers=containers,
         files=files,
         ports=tuple(sorted(ports)),
         named_ports=named,
@@ -279,20 +285,25 @@ def _container(
 ) -> Container:
     _only(where, "container", item, _CONTAINER)
     if not item.get("command"):
-        raise LocalError(f"{where}: no command", hint="an image's own ENTRYPOINT is not known here: spell `command`")
+        raise LocalError(f"{where}: `command` is missing", hint="an image's own ENTRYPOINT is not read: set `command`")
     env: dict[str, str] = {}
     for source in item.get("envFrom") or ():
         env.update(_all_of(where, namespace, source, values))
     for entry in item.get("env") or ():
-        found = _value(where, namespace, entry, values, facts)
-        if found is not None:
-            env[entry["name"]] = expanded(found, env)
+        value = _value(where, namespace, entry, values, facts)
+        if value is not None:
+            env[entry["name"]] = expanded(value, env)
     mounts = []
     for mount in item.get("volumeMounts") or ():
         if mount["name"] not in volumes:
-            raise LocalError(f"{where}: no volume {mount['name']}", hint=f"volumes: {', '.join(volumes) or 'none'}")
+            raise LocalError(
+                f"{where}: volume {mount['name']} is not defined", hint=f"volumes: {', '.join(volumes) or 'none'}"
+            )
         if mount.get("subPath"):
-            raise LocalError(f"{where}: volumeMounts[].subPath is not supported here", hint="mount the whole volume")
+            raise LocalError(
+                f"{where}: `volumeMounts[].subPath` is not understood by the local runtime",
+                hint="mount the whole volume",
+            )
         mounts.append((mount["mountPath"].rstrip("/"), mount["name"]))
     words = [*item["command"], *(item.get("args") or ())]
     image = images(item["image"])
@@ -320,39 +331,42 @@ def _value(
     match kind:
         case "configMapKeyRef" | "secretKeyRef":
             name, key = reference["name"], reference["key"]
-            found = values.config(namespace, name) if kind == "configMapKeyRef" else values.secret(name)
-            if found is not None and key in found:
-                return found[key]
+            content = values.config(namespace, name) if kind == "configMapKeyRef" else values.secret(name)
+            if content is not None and key in content:
+                return content[key]
             if reference.get("optional"):
                 return None
             raise LocalError(
                 f"{where}: env {entry['name']}: {kind} {name}/{key} does not exist",
-                hint=f"`{PLATFORM}` has: {', '.join(sorted(found or ()))}" if name == PLATFORM else None,
+                hint=f"`{PLATFORM}` has: {', '.join(sorted(content or ()))}" if name == PLATFORM else None,
             )
         case "fieldRef":
             if reference["fieldPath"] not in facts:
                 raise LocalError(
-                    f"{where}: env {entry['name']}: fieldRef {reference['fieldPath']} is not supported here",
+                    f"{where}: env {entry['name']}: fieldRef `{reference['fieldPath']}` "
+                    "is not understood by the local runtime",
                     hint=f"supported: {', '.join(sorted(facts))}",
                 )
             return facts[reference["fieldPath"]]
         case _:
-            raise LocalError(f"{where}: env {entry['name']}: {kind} is not supported here", hint="write the value")
+            raise LocalError(
+                f"{where}: env {entry['name']}: `{kind}` is not understood by the local runtime", hint="write the value"
+            )
 
 
 def _all_of(where: str, namespace: str, source: Mapping[str, Any], values: Values) -> dict[str, str]:
     reference = source.get("configMapRef") or source.get("secretRef")
     if reference is None:
         raise LocalError(f"{where}: envFrom needs configMapRef or secretRef", hint="or list the keys in `env`")
-    found = (
+    content = (
         values.config(namespace, reference["name"]) if "configMapRef" in source else values.secret(reference["name"])
     )
-    if found is None and not reference.get("optional"):
+    if content is None and not reference.get("optional"):
         raise LocalError(f"{where}: envFrom: {reference['name']} does not exist", hint="is it in the tree?")
-    # a key that is no name of a variable is left out, as the kubelet does
+    # a key that is not a variable's name is left out, as the kubelet does
     return {
         f"{source.get('prefix', '')}{key}": value
-        for key, value in (found or {}).items()
+        for key, value in (content or {}).items()
         if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.]*", key)
     }
 
@@ -365,20 +379,20 @@ def _files(where: str, namespace: str, volume: Mapping[str, Any], values: Values
             return None
         case "configMap" | "secret":
             name = source["name"] if kind == "configMap" else source["secretName"]
-            found = values.config(namespace, name) if kind == "configMap" else values.secret(name)
-            if found is None:
+            content = values.config(namespace, name) if kind == "configMap" else values.secret(name)
+            if content is None:
                 if source.get("optional"):
                     return {}
                 raise LocalError(
                     f"{where}: volume {volume['name']}: {kind} {name} does not exist", hint="is it in git?"
                 )
-            items = {item["key"]: item["path"] for item in source.get("items") or ()} or {key: key for key in found}
-            if missing := sorted(set(items) - set(found)):
+            items = {item["key"]: item["path"] for item in source.get("items") or ()} or {key: key for key in content}
+            if missing := sorted(set(items) - set(content)):
                 raise LocalError(f"{where}: volume {volume['name']}: {name} has no key {missing[0]}")
-            return {path: found[key] for key, path in items.items()}
+            return {path: content[key] for key, path in items.items()}
         case _:
             raise LocalError(
-                f"{where}: volume {volume['name']}: {kind} is not supported here",
+                f"{where}: volume {volume['name']}: `{kind}` is not understood by the local runtime",
                 hint="supported: emptyDir, configMap, secret",
             )
 
@@ -412,7 +426,9 @@ def _probe_port(where: str, probe: Mapping[str, Any], named: Mapping[str, int]) 
             if isinstance(port, str) and port not in named:
                 raise LocalError(f"{where}: no container port is named {port}", hint="name it in `ports`")
             return named[port] if isinstance(port, str) else int(port)
-    raise LocalError(f"{where}: probe {sorted(probe)[0]} is not supported here", hint="use httpGet or tcpSocket")
+    raise LocalError(
+        f"{where}: probe `{sorted(probe)[0]}` is not understood by the local runtime", hint="use httpGet or tcpSocket"
+    )
 
 
 def _probe(pod: Pod, probe: Mapping[str, Any] | None, ports: Mapping[int, int]) -> Probe | None:
@@ -426,12 +442,12 @@ def _probe(pod: Pod, probe: Mapping[str, Any] | None, ports: Mapping[int, int]) 
 
 
 def _liveness(pod: Pod, probe: Mapping[str, Any] | None, ports: Mapping[int, int]) -> Liveness | None:
-    found = _probe(pod, probe, ports)
-    if probe is None or found is None:
+    built = _probe(pod, probe, ports)
+    if probe is None or built is None:
         return None
-    # a busy laptop is no dead server: the answer may take longer than a cluster would allow
-    found = replace(found, timeout=max(10.0, found.timeout))
-    return Liveness(found, float(probe.get("periodSeconds", 10)), int(probe.get("failureThreshold", 3)))
+    # a server on a busy laptop may answer later than a cluster would allow
+    built = replace(built, timeout=max(10.0, built.timeout))
+    return Liveness(built, float(probe.get("periodSeconds", 10)), int(probe.get("failureThreshold", 3)))
 
 
 def _require_told(where: str, port: int, containers: Iterable[Container]) -> None:
@@ -468,7 +484,7 @@ def _with_ports(text: str, ports: Mapping[int, int]) -> str:
 
 
 def _with_folders(text: str, folders: Iterable[tuple[str, str]]) -> str:
-    """Replace a mount path wherever it stands as a path."""
+    """Replace a mount path wherever it appears as a path."""
     for path, folder in folders:
         text = re.sub(rf"(?<![\w./-]){re.escape(path)}(?![\w.-])", folder.replace("\\", r"\\"), text)
     return text
@@ -481,5 +497,6 @@ def _without_tag(ref: str) -> str:
 def _only(where: str, part: str, value: Mapping[str, Any], allowed: set[str]) -> None:
     if unknown := sorted(set(value) - allowed):
         raise LocalError(
-            f"{where}: {part}.{unknown[0]} is not supported here", hint="`driftloop up --explain` lists what is"
+            f"{where}: `{part}.{unknown[0]}` is not understood by the local runtime",
+            hint="`driftloop up --explain` lists what is",
         )

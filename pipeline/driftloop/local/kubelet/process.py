@@ -49,7 +49,7 @@ class Liveness:
 
 @dataclass(frozen=True)
 class Program:
-    """What to run. `once` is a program that ends (an init container): ready when it has ended with 0."""
+    """One program to run. `once` is a program that ends (an init container): ready when it has ended with 0."""
 
     name: str
     argv: tuple[str, ...]
@@ -96,7 +96,7 @@ class Process:
 
     @property
     def ready(self) -> bool:
-        """Whether the probe answers (for `once`: whether it ended well)."""
+        """True while the probe answers (for `once`: after it ended with 0)."""
         return self.phase in ("ready", "done")
 
     def start(self) -> None:
@@ -136,8 +136,8 @@ class Process:
                 # what the dead one started must not keep its port
                 await child.end(popen, grace=1.0)
                 self.last_exit = child.described(code)
-                if code > 0 and (said := logs.last_line(self.program.log)):
-                    self.last_exit += f" after: {said[:200]}"
+                if code > 0 and (last_line := logs.last_line(self.program.log)):
+                    self.last_exit += f" after: {last_line[:200]}"
                 if code == 0 and self.program.once:
                     self.phase = "done"
                     self._ready.set()
@@ -185,7 +185,7 @@ class Process:
 
 
 async def answers(probe: Probe) -> bool:
-    """Whether a probe succeeds now."""
+    """Return True when a probe succeeds now."""
     try:
         async with asyncio.timeout(probe.timeout):
             reader, writer = await asyncio.open_connection("127.0.0.1", probe.port)

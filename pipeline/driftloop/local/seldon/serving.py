@@ -12,13 +12,13 @@ def check(serve: Serve) -> None:
     """LocalError for what can't run here, told before the first model is trained for it."""
     if not isinstance(serve, PythonServer):
         raise LocalError(
-            f"spec.serve.server is `{serve.server}`, which only Seldon's operator can run, and there is none here",
+            f"spec.serve.server is `{serve.server}`, which only Seldon's operator can run",
             hint="on this machine, load the model in a Python class of your own (`server: python`); for a cluster, "
             "`driftloop commit` takes the spec as it is",
         )
     if serve.graph is not None:
         raise LocalError(
-            "spec.serve.graph is a graph, which only Seldon's executor can walk, and there is none here",
+            "spec.serve.graph is a graph, which only Seldon's executor can walk",
             hint="on this machine, try the released model without `graph`; for a cluster, `driftloop commit` takes the "
             "spec as it is",
         )

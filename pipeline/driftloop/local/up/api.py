@@ -50,19 +50,19 @@ class Api:
         namespace, name = path["namespace"], path["name"]
         match (path["group"], path["plural"]):
             case ("apps", "deployments"):
-                found = self._deployment(namespace, name)
+                body = self._deployment(namespace, name)
             case ("kustomize.toolkit.fluxcd.io", "kustomizations"):
-                found = self._kustomization(namespace, name)
+                body = self._kustomization(namespace, name)
             case ("argoproj.io", "workflows"):
                 try:
-                    found = await self._workflow(namespace, name)
+                    body = await self._workflow(namespace, name)
                 except (nats.errors.Error, nats.js.errors.Error, TimeoutError) as error:
                     return _failure(503, f"the store of workflows does not answer: {type(error).__name__}")
             case (group, plural):
                 return _failure(404, f"{plural}.{group} are not served here")
-        if found is None:
+        if body is None:
             return _failure(404, f'{path["plural"]}.{path["group"]} "{name}" not found')
-        return web.json_response(found)
+        return web.json_response(body)
 
     def _deployment(self, namespace: str, name: str) -> Json | None:
         key = (namespace, name)
@@ -126,8 +126,8 @@ class Api:
         except (nats.js.errors.NotFoundError, nats.js.errors.BucketNotFoundError):
             # KeyNotFoundError and KeyDeletedError are NotFoundErrors
             return None
-        found: Json = json.loads(entry.value or b"{}")
-        return found
+        workflow: Json = json.loads(entry.value or b"{}")
+        return workflow
 
 
 async def _healthy(request: web.Request) -> web.Response:

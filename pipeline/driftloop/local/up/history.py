@@ -1,4 +1,6 @@
-"""What runs, decisions and verdicts did, told to the timeline: three streams, each followed from a stored sequence.
+"""Runs, decisions and verdicts, written to the timeline from three streams.
+
+Each stream is followed from a stored sequence.
 
 Messages are fetched one by one by sequence: that survives restarts of NATS without a consumer to look after.
 """
@@ -44,11 +46,15 @@ class History:
         self.decisions: dict[str, str] = {}
         """`<namespace>.<pipeline>` -> the phase of its retrain decision."""
         try:
-            known = json.loads(record.read_text())
+            record_data = json.loads(record.read_text())
         except FileNotFoundError:
             return
-        self._cursors, self._phases = known["cursors"], known["phases"]
-        self.verdicts, self.runs, self.decisions = known["verdicts"], known["runs"], known["decisions"]
+        self._cursors, self._phases = record_data["cursors"], record_data["phases"]
+        self.verdicts, self.runs, self.decisions = (
+            record_data["verdicts"],
+            record_data["runs"],
+            record_data["decisions"],
+        )
 
     async def follow(self, js: JetStreamContext) -> None:
         """Follow until cancelled."""
@@ -59,13 +65,13 @@ class History:
                 (WORKFLOWS.stream, self._workflow),
                 (VERDICTS.name, self._verdict),
             ):
-                while (found := await _next(js, stream, self._cursors.get(stream, 0) + 1)) is not None:
-                    sequence, subject, payload = found
+                while (message := await _next(js, stream, self._cursors.get(stream, 0) + 1)) is not None:
+                    sequence, subject, payload = message
                     try:
                         tell(subject, payload)
                     except (ValueError, KeyError, TypeError, AttributeError) as error:
                         why = f"{type(error).__name__}: {error}"
-                        self._timeline.add("platform", f"message {sequence} of {stream} is not understood", why)
+                        self._timeline.add("platform", f"message {sequence} of {stream} can't be read", why)
                     self._cursors[stream] = sequence
                     news = True
             if news:
@@ -152,26 +158,29 @@ class History:
                 continue
             before[identifier] = now
             if now != "Running":
-                what = "done" if now == "Succeeded" else now.lower()
-                self._timeline.add("step", f"{name}: {step(node, nodes)} {what}", node.get("message", ""))
+                ending = "done" if now == "Succeeded" else now.lower()
+                self._timeline.add("step", f"{name}: {step(node, nodes)} {ending}", node.get("message", ""))
         if phase in _ENDED and before.get("") != phase:
             self._timeline.add("run", f"{name}: {phase.lower()}", status.get("message", ""))
             self._phases[key] = {"": phase}
 
 
 def _found_nothing(workflow: Mapping[str, Any], phase: str) -> bool:
-    """Whether a run has looked for new data, so far in vain: one every few minutes, of which nobody wants to hear."""
+    """Return True for a run that looked for new data and has not found any: too frequent to log."""
     nodes = ((workflow.get("status") or {}).get("nodes") or {}).values()
     trains = any(node.get("type") == "DAG" and node.get("templateName") == "main" for node in nodes)
     return workflow["spec"].get("entrypoint") == ON_NEW_DATA and not trains and phase not in ("Failed", "Error")
 
 
 def step(node: Mapping[str, Any], nodes: Mapping[str, Mapping[str, Any]]) -> str:
-    """What to call a pod's node: its task, an exit handler's template; which try it is only from the second on."""
+    """Return the name of a pod's node: its task, or an exit handler's template.
+
+    The attempt is named from the second on.
+    """
     name, attempt = str(node.get("displayName", "")), 0
-    found = _TRY.fullmatch(name)
-    if found and any(one.get("type") == "Retry" and one.get("displayName") == found[1] for one in nodes.values()):
-        name, attempt = found[1], int(found[2])
+    match = _TRY.fullmatch(name)
+    if match and any(other.get("type") == "Retry" and other.get("displayName") == match[1] for other in nodes.values()):
+        name, attempt = match[1], int(match[2])
     if name.endswith(".onExit"):
         name = str(node.get("templateName") or name)
     return f"{name} (try {attempt + 1})" if attempt else name
@@ -182,7 +191,7 @@ def _short(value: Any) -> str:
 
 
 async def _next(js: JetStreamContext, stream: str, sequence: int) -> tuple[int, str, bytes] | None:
-    """The first message from `sequence` on, or None when there is none (or no stream, or no NATS) now."""
+    """The first message from `sequence` on, or None when it, the stream or NATS is not there."""
     request = json.dumps({"seq": sequence, "next_by_subj": ">"}).encode()
     try:
         answer = await js._nc.request(f"$JS.API.STREAM.MSG.GET.{stream}", request, timeout=2)

@@ -159,7 +159,7 @@ def _base() -> dict[str, str]:
 
 
 def _devices() -> dict[str, str]:
-    """Which GPUs are to be seen from here, where that was said."""
+    """Return the variables that limit the visible GPUs, as far as they are set."""
     return {vendor.variable: os.environ[vendor.variable] for vendor in VENDORS if vendor.variable in os.environ}
 
 

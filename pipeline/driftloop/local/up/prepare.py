@@ -1,4 +1,4 @@
-"""What `driftloop up SPEC` does before anything runs: images registered, the cluster repository made, buckets made."""
+"""Preparation of `driftloop up SPEC`: register images, create the cluster repository and buckets."""
 
 import subprocess
 from collections.abc import Callable, Iterable
@@ -38,13 +38,13 @@ def register_own(state: State, *, envs: Path | None, say: Callable[[str], None])
     """Register our own images as far as the branch names them or they were registered before."""
     images.register_driftloop(state)
     images.refresh(state)
-    known = any(image.ref == refs.MONITOR for image in images.registered(state))
-    if known or _named(state, refs.MONITOR):
+    is_registered = any(image.ref == refs.MONITOR for image in images.registered(state))
+    if is_registered or _named(state, refs.MONITOR):
         images.register_monitor(state, envs=envs, say=say)
 
 
 def _named(state: State, ref: str) -> bool:
-    """Whether a file at the branch's tip contains a ref."""
+    """Return True when a file at the branch's tip contains a ref."""
     if not (state.repository / "HEAD").exists():
         return False
     command = [binaries.git(), f"--git-dir={state.repository}", "grep", "-q", "-F", ref, addresses.BRANCH]

@@ -43,14 +43,14 @@ class Storage:
         self._restarted = 0.0
 
     def troubles(self) -> list[str]:
-        """What is wrong now, in words; nothing when all is well."""
-        found = [
+        """Return one line for each current problem."""
+        troubles = [
             f"only {free // 2**20} MiB free on the disk of {folder}: free some space, stores refuse writes without"
             for folder, free in self._short.items()
         ]
         if self._broken is not None:
-            found.append(f"NATS stores nothing ({self._broken}); it starts again by itself once there is room")
-        return found
+            troubles.append(f"NATS stores nothing ({self._broken}); it starts again by itself once there is room")
+        return troubles
 
     async def watch(self) -> None:
         """Look again and again, for ever."""
@@ -79,11 +79,11 @@ class Storage:
     async def _ask(self, session: aiohttp.ClientSession) -> None:
         try:
             async with asyncio.timeout(ANSWER), session.get(self._monitor) as answer:
-                said = json.loads(await answer.text())
+                health = json.loads(await answer.text())
         except (aiohttp.ClientError, TimeoutError, ValueError):
             # it is away or starts: its process tells
             return
-        error = str(said.get("error", ""))
+        error = str(health.get("error", ""))
         broken = error if "write error" in error else None
         if broken is not None and self._broken is None:
             self._timeline.add("platform", "NATS stores nothing", broken)

@@ -39,7 +39,7 @@ _TOLD_DEATHS = 5
 
 @dataclass(frozen=True)
 class Options:
-    """What the user chose."""
+    """Options of `driftloop up`."""
 
     cluster: str = "dev"
     ports: Mapping[str, int] | None = None
@@ -141,7 +141,7 @@ class Supervisor:
             await asyncio.sleep(1)
 
     def status(self) -> dict[str, Any]:
-        """What `driftloop status` prints, but for memory, which it measures itself."""
+        """Return the values that `driftloop status` prints, without memory, which it measures itself."""
         reconciler = self.reconciler
         return {
             "state": str(self._state.root),
@@ -227,12 +227,12 @@ class Supervisor:
     def _task(self, coroutine: Any, name: str) -> None:
         self._tasks.append(asyncio.create_task(coroutine, name=name))
 
-    def _on_event(self, name: str, what: str) -> None:
-        if what.startswith("ready"):
+    def _on_event(self, name: str, event: str) -> None:
+        if event.startswith("ready"):
             return
         self._deaths[name] = count = self._deaths.get(name, 0) + 1
         if count <= _TOLD_DEATHS or count % 10 == 0:
-            self._timeline.add("process", f"{name} {what}")
+            self._timeline.add("process", f"{name} {event}")
 
 
 def record(state: State, supervisor: Supervisor) -> None:
