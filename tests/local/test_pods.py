@@ -10,9 +10,10 @@ from driftloop.errors import LocalError
 from driftloop.local.kubelet import pods
 from driftloop.local.kubelet.images import Image
 from driftloop.local.kubelet.process import HttpProbe
+from driftloop.local.kubelet.values import Values
 from tests.local.conftest import deployment
 
-VALUES = pods.Values(
+VALUES = Values(
     config_maps={("shop", "settings"): {"level": "info", "file.txt": "hello"}},
     platform={"nats-url": "nats://here"},
     secrets={"accesskey": "key"},
@@ -148,7 +149,7 @@ def test_a_pinned_envoy_is_the_logger_still(image: Image) -> None:
     pod["containers"].append(logger)
     listener = {"address": {"socket_address": {"port_value": 8000}}}
     config = yaml.safe_dump({"static_resources": {"listeners": [listener]}})
-    values = pods.Values({("shop", "logger"): {"envoy.yaml": config}}, {}, {})
+    values = Values({("shop", "logger"): {"envoy.yaml": config}}, {}, {})
     plain = pods.plan(item, values, lambda ref: image)
     logger["image"] += "@sha256:" + "a" * 64
     assert pods.plan(item, values, lambda ref: image) == plain

@@ -264,7 +264,7 @@ def test_refused_commits_leave_everything_running(start: Start, git: Git, tmp_pa
     git("rm", "-q", "-r", "deployments/shop")
     git("commit", "-q", "-m", "Lose the folder")
     git("push", "-q", "origin", "main")
-    eventually(lambda: "path deployments/shop not found" in (up.status().get("refused") or ""))
+    eventually(lambda: "path deployments/shop does not exist" in (up.status().get("refused") or ""))
     assert children(up) == before
     # and without its Kustomization it is pruned
     last = git.commit({"cluster/dev/pipelines/shop.yaml": None, "cluster/dev/README.md": "Nothing here.\n"})

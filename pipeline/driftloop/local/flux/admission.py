@@ -49,7 +49,8 @@ def admit_object(item: Object, file: str) -> str | None:
 def validate_object(item: Object) -> None:
     """Raise PipelineError, which names the object and the field that its stand-in would not follow.
 
-    A Deployment's pods are read when they are planned, since that needs the values of the whole commit.
+    A Deployment's pods are read when they are planned, since that needs the values of the whole
+    commit.
     """
     key = kinds.key(item)
     _refuse_other_keys(item, item, "", _CONFIG_MAP if key == ("", "ConfigMap") else _TOP)
@@ -63,7 +64,9 @@ def locate_error(file: str, error: PipelineError) -> LocalError:
 
 
 def _validate_service(item: Object) -> None:
-    """Read everything that is read of a Service later, so that a wrong shape is refused before anything starts."""
+    """Read everything that is read of a Service later, so that a wrong shape is refused before
+    anything starts.
+    """
     spec = item["spec"]
     if spec.get("type") == "ExternalName":
         raise LocalError(

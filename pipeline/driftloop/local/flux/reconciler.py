@@ -1,7 +1,9 @@
-"""The reconciler: the branch tip becomes what runs, in Flux's order, and counts as applied when all of it is current.
+"""The reconciler: the branch tip becomes what runs, in Flux's order, and counts as applied when all
+of it is current.
 
-It is level-triggered: each turn compares the planned objects with the running ones and moves one step. A
-refused commit leaves everything as it was; a new commit is read in the next turn, also while an earlier one is applied.
+It is level-triggered: each turn compares the planned objects with the running ones and moves one
+step. A refused commit leaves everything as it was; a new commit is read in the next turn, also
+while an earlier one is applied.
 """
 
 import asyncio
@@ -9,22 +11,22 @@ import json
 import time
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, assert_never
 
 from driftloop.contract.names import FLUX_NAMESPACE, service_host
 from driftloop.errors import LocalError, PipelineError
-from driftloop.local.flux import admission, source
+from driftloop.local.flux import source
+from driftloop.local.flux.planning import Part, collect_config_maps, plan_kustomization
 from driftloop.local.flux.source import Found, Kustomization
 from driftloop.local.ground import addresses, kinds
 from driftloop.local.ground.state import State, free_port, write_json
 from driftloop.local.ground.timeline import Timeline
 from driftloop.local.istio import envoy
 from driftloop.local.istio.xds import Front
-from driftloop.local.kubelet import images, pods
 from driftloop.local.kubelet.fleet import Fleet, Key
 from driftloop.local.kubelet.pods import Pod
-from driftloop.local.seldon import serving
+from driftloop.local.kubelet.values import Values
 
 TURN = 0.2
 """Seconds between two looks at the branch and the processes."""
@@ -35,17 +37,6 @@ AGAIN = 5.0
 Object = Mapping[str, Any]
 Address = tuple[str, int]
 """(host, port) of a Service port."""
-
-
-@dataclass(frozen=True)
-class Part:
-    """One Kustomization of one commit, planned: everything that could be refused has been looked at."""
-
-    kustomization: Kustomization
-    objects: tuple[dict[str, Any], ...]
-    pods: tuple[Pod, ...] = ()
-    services: tuple[Object, ...] = ()
-    virtual_services: tuple[Object, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -186,8 +177,8 @@ class Reconciler:
             self._refuse(tip, [error])
             # nothing of this commit counts, but what was there may still be on its way
             return
-        values = pods.Values(_config_maps(kustomizations), self._config, self._secrets)
-        planned = {entry.kustomization.name: self._plan(entry, values) for entry in kustomizations}
+        values = Values(collect_config_maps(kustomizations), self._config, self._secrets)
+        planned = {entry.kustomization.name: plan_kustomization(self._state, entry, values) for entry in kustomizations}
         self._planned, self._goal = planned, tip
         for entry in kustomizations:
             for note in entry.notes:
@@ -206,49 +197,6 @@ class Reconciler:
         self.refused, self._refused_tip = text, tip
         for error in errors:
             self._timeline.add("commit", f"refused: {error.message}", error.hint or "", commit=tip)
-
-    def _plan(self, entry: Found, values: pods.Values) -> Part | Found:
-        if entry.error is not None:
-            return entry
-        try:
-            expanded = [other for item in entry.objects for other in serving.expanded(item)]
-            own = {
-                (item["metadata"].get("namespace", "default"), item["metadata"]["name"]): item.get("data") or {}
-                for item in expanded
-                if kinds.key(item) == ("", "ConfigMap")
-            }
-            values = replace(values, config_maps={**values.config_maps, **own})
-            virtual = tuple(item for item in expanded if kinds.key(item) == ("networking.istio.io", "VirtualService"))
-            services = tuple(item for item in expanded if kinds.key(item) == ("", "Service"))
-            for item in (*virtual, *services):
-                admission.validate_object(item)
-            scaled = pods.scaled(expanded)
-            return Part(
-                kustomization=entry.kustomization,
-                objects=entry.objects,
-                pods=tuple(
-                    self._plan_pods(item, values, scaled, entry.files.get(kinds.identity(item)))
-                    for item in expanded
-                    if kinds.key(item) == ("apps", "Deployment")
-                ),
-                services=services,
-                virtual_services=virtual,
-            )
-        except PipelineError as error:
-            return Found(entry.kustomization, error=error)
-        except source.MALFORMED as error:
-            return Found(entry.kustomization, error=source.misshapen(entry.kustomization.path, error))
-
-    def _plan_pods(self, deployment: Object, values: pods.Values, scaled: Mapping[Key, int], file: str | None) -> Pod:
-        """Plan the pods of a Deployment; an error names the file, unless an operator wrote the object."""
-        metadata = deployment["metadata"]
-        least = scaled.get((metadata.get("namespace", "default"), metadata["name"]), 1)
-        try:
-            return pods.plan(deployment, values, lambda ref: images.resolve(self._state, ref), least=least)
-        except LocalError as error:
-            if file is None:
-                raise
-            raise admission.locate_error(file, error) from error
 
     def _activate(self) -> None:
         """Let each Kustomization's new objects count once those it depends on are current."""
@@ -272,7 +220,9 @@ class Reconciler:
             self._objects_text = text
 
     async def _route(self) -> None:
-        """Give Envoy the routes that are right now; a VirtualService moves only when all it names is current."""
+        """Give Envoy the routes that are right now; a VirtualService moves only when all it names
+        is current.
+        """
         # Envoy is waited for below; what becomes ready meanwhile has no routes yet
         current = {key: pod.digest for key, pod in self.deployments().items() if self._fleet.current(key)}
         services = {(service.host, service.port): service for service in self._endpoints()}
@@ -425,8 +375,15 @@ class Reconciler:
     def _waiting_for(self, name: str) -> str:
         """Return the reason a Kustomization is not current; empty when it is."""
         planned = self._planned[name]
-        if isinstance(planned, Found):
-            return str(planned.error)
+        match planned:
+            case Found():
+                return str(planned.error)
+            case Part():
+                return self._part_waiting_for(name, planned)
+            case _:
+                assert_never(planned)
+
+    def _part_waiting_for(self, name: str, planned: Part) -> str:
         if planned.kustomization.suspended:
             return "it is suspended"
         if self._active.get(name) is not planned:
@@ -457,7 +414,9 @@ class Reconciler:
         )
 
     def _restore(self) -> None:
-        """After a restart, run what was applied until the tip has been looked at; it stays if the tip is refused."""
+        """After a restart, run what was applied until the tip has been looked at; it stays if the
+        tip is refused.
+        """
         try:
             record = json.loads(self._record.read_text())
         except FileNotFoundError:
@@ -470,23 +429,14 @@ class Reconciler:
             )
             for name, entry in record["kustomizations"].items()
         ]
-        values = pods.Values(_config_maps(kustomizations), self._config, self._secrets)
+        values = Values(collect_config_maps(kustomizations), self._config, self._secrets)
         for kept in kustomizations:
-            part = self._plan(kept, values)
+            part = plan_kustomization(self._state, kept, values)
             if isinstance(part, Part):
                 self._active[kept.kustomization.name] = part
                 self._planned[kept.kustomization.name] = part
                 if (revision := record["kustomizations"][kept.kustomization.name]["revision"]) is not None:
                     self._revisions[kept.kustomization.name] = revision
-
-
-def _config_maps(kustomizations: Iterable[Found]) -> dict[tuple[str, str], Mapping[str, str]]:
-    return {
-        (item["metadata"].get("namespace", "default"), item["metadata"]["name"]): item.get("data") or {}
-        for entry in kustomizations
-        for item in entry.objects
-        if kinds.key(item) == ("", "ConfigMap")
-    }
 
 
 def _identity(item: Object) -> tuple[str, str, str, str]:

@@ -1,4 +1,6 @@
-"""The cluster repository as Flux reads it: a branch tip, the Kustomizations of one cluster, the objects they hold."""
+"""The cluster repository as Flux reads it: a branch tip, the Kustomizations of one cluster, the
+objects they hold.
+"""
 
 import graphlib
 import hashlib
@@ -80,8 +82,8 @@ class Commit:
 class Loader(yaml.CSafeLoader):
     """Refuses a key that appears twice, as Kubernetes does.
 
-    libyaml's own composer and constructor, not `driftloop.text.read`: this runs at every commit over all
-    trees of a cluster, and needs plain values without the places of each node.
+    libyaml's own composer and constructor, not `driftloop.text.read`: this runs at every commit
+    over all trees of a cluster, and needs plain values without the places of each node.
     """
 
 
@@ -167,7 +169,8 @@ class Repository:
 
 
 def read(tree: Path, cluster: str) -> tuple[Found, ...]:
-    """All Kustomizations of a cluster in an order that respects dependsOn, each with its objects or its error.
+    """All Kustomizations of a cluster in an order that respects dependsOn, each with its objects or
+    its error.
 
     LocalError when the cluster's own folder can't be read: then nothing of the commit counts.
     """

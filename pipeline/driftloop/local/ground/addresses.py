@@ -1,4 +1,6 @@
-"""Addresses of the platform's parts: the cluster names that pods use, and what answers them on this machine."""
+"""Addresses of the platform's parts: the cluster names that pods use, and what answers them on this
+machine.
+"""
 
 from collections.abc import Mapping
 
@@ -20,6 +22,8 @@ def aliases(ports: Mapping[str, int]) -> dict[str, int]:
 
 
 def proxies(ports: Mapping[str, int]) -> dict[str, str]:
-    """The environment that makes HTTP clients ask Envoy for names; addresses of this machine are reached directly."""
+    """The environment that makes HTTP clients ask Envoy for names; addresses of this machine are
+    reached directly.
+    """
     proxy, none = f"http://127.0.0.1:{ports['proxy']}", "127.0.0.1,localhost"
     return {"HTTP_PROXY": proxy, "http_proxy": proxy, "NO_PROXY": none, "no_proxy": none}

@@ -1,4 +1,6 @@
-"""Blocking work in a thread that may be let go of: it is asked to stop, and never keeps this process from ending."""
+"""Blocking work in a thread that may be let go of: it is asked to stop, and never keeps this
+process from ending.
+"""
 
 import asyncio
 import contextlib

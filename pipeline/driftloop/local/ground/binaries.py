@@ -1,4 +1,6 @@
-"""The programs that come inside wheels: their own files are run, not pip's launchers, which would stay in between."""
+"""The programs that come inside wheels: their own files are run, not pip's launchers, which would
+stay in between.
+"""
 
 import os
 import shutil

@@ -1,4 +1,6 @@
-"""A child process that leads a session of its own, ends when this process does, and is stopped with all it started."""
+"""A child process that leads a session of its own, ends when this process does, and is stopped with
+all it started.
+"""
 
 import asyncio
 import os
@@ -19,7 +21,8 @@ HOPELESS = 5.0
 def spawn(argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, log: IO[bytes]) -> subprocess.Popen[bytes]:
     """Start a program with nothing but this environment, its output in the log.
 
-    One that can't be started says so in the log and ends with `tether.NOT_STARTED`; OSError when `cwd` is missing.
+    One that can't be started says so in the log and ends with `tether.NOT_STARTED`; OSError when
+    `cwd` is missing.
     """
     return subprocess.Popen(
         [sys.executable, "-I", "-S", tether.__file__, str(os.getpid()), *argv],

@@ -7,5 +7,7 @@ _REFERENCE = re.compile(r"\$(?:(\$)|\(([A-Za-z_][A-Za-z0-9_]*)\))")
 
 
 def expanded(text: str, env: Mapping[str, str]) -> str:
-    """The variables' values in place of their names; an unknown name stays as it is, and `$$` is one `$`."""
+    """The variables' values in place of their names; an unknown name stays as it is, and `$$` is
+    one `$`.
+    """
     return _REFERENCE.sub(lambda match: "$" if match[1] else env.get(match[2], match[0]), text)

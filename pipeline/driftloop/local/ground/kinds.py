@@ -1,4 +1,6 @@
-"""Kinds of objects that the local runtime acts on, accepts without effect (and says so), or refuses."""
+"""Kinds of objects that the local runtime acts on, accepts without effect (and says so), or
+refuses.
+"""
 
 from collections.abc import Mapping
 from typing import Any

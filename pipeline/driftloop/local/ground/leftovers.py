@@ -1,4 +1,6 @@
-"""Processes of an earlier `up` that did not end with it: found by the mark in their environment, and stopped."""
+"""Processes of an earlier `up` that did not end with it: found by the mark in their environment,
+and stopped.
+"""
 
 import os
 import time

@@ -134,11 +134,16 @@ class State:
 
     @property
     def platform(self) -> Path:
-        """`{"configMap": {key: value}, "secret": {key: value}}`: both objects named `driftloop-platform`, mode 0600."""
+        """`{"configMap": {key: value}, "secret": {key: value}}`: both objects named
+        `driftloop-platform`, mode 0600.
+        """
         return self.run / "platform.json"
 
     def create(self) -> None:
-        """Make the folders; LocalError when they are another version's, can't be written, or the disk is full."""
+        """Make the folders.
+
+        LocalError when they are another version's, can't be written, or the disk is full.
+        """
         version = self.root / "version"
         try:
             if self.root.exists() and not self.root.is_dir():
@@ -218,7 +223,10 @@ class State:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Held by the one `up` of this folder; LocalError naming the process that already holds it."""
+        """Held by the one `up` of this folder.
+
+        LocalError naming the process that already holds it.
+        """
         with (self.run / "lock").open("a+") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,7 +1,8 @@
-"""`tether.py PARENT PROGRAM ARGUMENT…`: become PROGRAM, and end when the process PARENT does, however it ends.
+"""`tether.py PARENT PROGRAM ARGUMENT…`: become PROGRAM, and end when the process PARENT does,
+however it ends.
 
-A program of its own, since its parents have threads: running Python between fork and exec could lock up there. It
-costs 40 ms at a start and nothing afterwards.
+A program of its own, since its parents have threads: running Python between fork and exec could
+lock up there. It costs 40 ms at a start and nothing afterwards.
 """
 
 import ctypes

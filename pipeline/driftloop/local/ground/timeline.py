@@ -16,7 +16,9 @@ class Timeline:
         self._listener = listener
 
     def add(self, kind: str, what: str, why: str = "", *, commit: str = "", time: str | None = None) -> None:
-        """`kind` is one of commit, process, run, verdict, decision, platform; `time` is RFC 3339, now when left out."""
+        """`kind` is one of commit, process, run, verdict, decision, platform; `time` is RFC 3339,
+        now when left out.
+        """
         entry = {
             "time": time or datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             "kind": kind,

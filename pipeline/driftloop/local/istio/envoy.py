@@ -1,6 +1,8 @@
-"""Envoy's configuration from what is applied: gateway routes, a proxy that resolves Service names, the loggers.
+"""Envoy's configuration from what is applied: gateway routes, a proxy that resolves Service names,
+the loggers.
 
-Pure: objects in, xDS resources out. One Envoy stands for the gateway, kube-proxy and DNS, and every logger sidecar.
+Pure: objects in, xDS resources out. One Envoy stands for the gateway, kube-proxy and DNS, and every
+logger sidecar.
 """
 
 import copy
@@ -56,7 +58,9 @@ class Endpoints:
 
 @dataclass(frozen=True)
 class Logger:
-    """A predictor's logging sidecar: the bootstrap from its ConfigMap, to be merged into this Envoy."""
+    """A predictor's logging sidecar: the bootstrap from its ConfigMap, to be merged into this
+    Envoy.
+    """
 
     name: str
     """`<namespace>/<deployment>`."""
@@ -114,7 +118,10 @@ def bootstrap(folder: str, *, gateway: int, proxy: int, admin: int) -> Resource:
 
 
 def files(routes: Routes, *, admin: int) -> dict[str, list[Resource]]:
-    """The resources of each xDS file: cds, lds, gateway, proxy. LocalError on what has no local meaning."""
+    """The resources of each xDS file: cds, lds, gateway, proxy.
+
+    LocalError on what has no local meaning.
+    """
     aliases = tuple(
         Endpoints(address.rpartition(":")[0], int(address.rpartition(":")[2]), (port,))
         for address, port in sorted(routes.aliases.items())
@@ -154,7 +161,9 @@ def files(routes: Routes, *, admin: int) -> dict[str, list[Resource]]:
 
 
 def document(resources: Sequence[Resource]) -> tuple[str, str]:
-    """An xDS file's text, and the version written in it, by which Envoy's statistics say what it took."""
+    """An xDS file's text, and the version written in it, by which Envoy's statistics say what it
+    took.
+    """
     version = hashlib.sha256(json.dumps(resources, sort_keys=True).encode()).hexdigest()[:16]
     return json.dumps({"version_info": version, "resources": resources}), version
 
@@ -265,7 +274,9 @@ def _route(
 def _logger(
     logger: Logger, by_address: Mapping[tuple[str, int], Endpoints], admin: int
 ) -> tuple[Resource, list[Resource]]:
-    """A sidecar's listener and clusters, with the pod's and the Services' addresses replaced by ours."""
+    """A sidecar's listener and clusters, with the pod's and the Services' addresses replaced by
+    ours.
+    """
     static = logger.config.get("static_resources") or {}
     listeners = static.get("listeners") or []
     if len(listeners) != 1:

@@ -1,4 +1,6 @@
-"""Envoy's files on disk: replaced by rename, and waited for until Envoy's own statistics say that it took them."""
+"""Envoy's files on disk: replaced by rename, and waited for until Envoy's own statistics say that
+it took them.
+"""
 
 import asyncio
 import json
@@ -75,8 +77,9 @@ class Front:
         self._taken[name] = version
 
     async def _quiet(self, clusters: Collection[str]) -> None:
-        """Wait until no request is under way to `clusters`, at most DRAIN: a logger posts an answer after it was given,
-        and could not once its broker's cluster is gone."""
+        """Wait until no request is under way to `clusters`, at most DRAIN: a logger posts an answer
+        after it was given, and could not once its broker's cluster is gone.
+        """
         deadline = time.monotonic() + DRAIN
         calm = 0
         while calm < CALM and time.monotonic() < deadline:

@@ -1,4 +1,6 @@
-"""`python -m driftloop.local.knative --state DIR`: reads run/ports.json, then runs until it is stopped."""
+"""`python -m driftloop.local.knative --state DIR`: reads run/ports.json, then runs until it is
+stopped.
+"""
 
 import argparse
 import asyncio

@@ -1,7 +1,7 @@
 """POSTs to subscribers, over connections that stay open.
 
-A general HTTP client costs more CPU than the rest of the broker's way together; a broker only ever posts small bodies
-to a few addresses and reads short answers. The parsing is llhttp's (httptools).
+A general HTTP client costs more CPU than the rest of the broker's way together; a broker only ever
+posts small bodies to a few addresses and reads short answers. The parsing is llhttp's (httptools).
 """
 
 import asyncio
@@ -43,7 +43,9 @@ class Courier:
     async def post(
         self, address: str, path: str, headers: Mapping[str, str], body: bytes, *, patience: float
     ) -> Answer:
-        """Post to `host:port` and wait for the whole answer, at most `patience` seconds; UnreachableError otherwise."""
+        """Post to `host:port` and wait for the whole answer, at most `patience` seconds;
+        UnreachableError otherwise.
+        """
         lines = [f"POST {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
         head = "\r\n".join([*lines, f"content-length: {len(body)}", "", ""])
         message = head.encode("latin-1", "replace") + body
@@ -86,7 +88,10 @@ class _StaleError(Exception):
 
 
 class _Connection(asyncio.Protocol):
-    """One connection, one exchange at a time. The methods in the middle are what httptools calls."""
+    """One connection, one exchange at a time.
+
+    The methods in the middle are what httptools calls.
+    """
 
     def __init__(self) -> None:
         self.closed = False

@@ -1,7 +1,7 @@
 """Delivery to one Trigger's subscriber: at least once, retried with back-off, then the dead letter.
 
-The attempts of an event are counted by JetStream (an event that failed goes back with a delay), so a broker that dies
-takes neither timers nor counts with it: the next one goes on where it was.
+The attempts of an event are counted by JetStream (an event that failed goes back with a delay), so
+a broker that dies takes neither timers nor counts with it: the next one goes on where it was.
 """
 
 import asyncio

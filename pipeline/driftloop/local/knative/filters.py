@@ -11,7 +11,10 @@ DIALECTS = ("exact", "all", "any", "not")
 
 
 def compiled(spec: Mapping[str, Any]) -> Filter:
-    """The filter of a Trigger's spec; `filters`, when there, replaces `filter`. LocalError names an unknown dialect."""
+    """The filter of a Trigger's spec; `filters`, when there, replaces `filter`.
+
+    LocalError names an unknown dialect.
+    """
     filters = spec.get("filters")
     if filters:
         return _all([_dialect(entry) for entry in filters])

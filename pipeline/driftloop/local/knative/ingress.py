@@ -24,7 +24,9 @@ class LoopError(StoreError):
 
 
 def type_token(type: str) -> str:
-    """An event type as one token of a subject; two types may share one, so the exact filter still has the last word."""
+    """An event type as one token of a subject; two types may share one, so the exact filter still
+    has the last word.
+    """
     return _UNSAFE.sub("_", type)
 
 

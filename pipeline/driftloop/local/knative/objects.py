@@ -141,7 +141,9 @@ def validate_broker(manifest: Mapping[str, Any]) -> None:
 
 
 def validate_trigger(manifest: Mapping[str, Any]) -> None:
-    """Raise LocalError for a field of a Trigger that is not followed here; its Broker may be in another folder."""
+    """Raise LocalError for a field of a Trigger that is not followed here; its Broker may be in
+    another folder.
+    """
 
     def validate(spec: Mapping[str, Any], namespace: str) -> None:
         broker = Broker(namespace, str(spec.get("broker")))

@@ -1,4 +1,6 @@
-"""The broker's main loop: watch the applied objects, keep streams and dispatchers in step with them."""
+"""The broker's main loop: watch the applied objects, keep streams and dispatchers in step with
+them.
+"""
 
 import asyncio
 import json
@@ -26,7 +28,10 @@ POLL = 0.2
 
 
 class Addresses:
-    """`run/addresses.json`: where a Service's name and port are on this machine. Read again when it changes."""
+    """`run/addresses.json`: where a Service's name and port are on this machine.
+
+    Read again when it changes.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -141,7 +146,9 @@ class Service:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _forget(self, desired: objects.Objects) -> None:
-        """Consumers of Triggers that are gone go too; one that comes back later starts with what is new then."""
+        """Consumers of Triggers that are gone go too; one that comes back later starts with what is
+        new then.
+        """
         durables = {trigger.durable for trigger in desired.triggers.values()}
         refused = {
             f"KN_SUB_{name.removeprefix('trigger ').replace('/', '_').replace('.', '_')}" for name in desired.refused

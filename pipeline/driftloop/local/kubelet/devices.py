@@ -1,4 +1,6 @@
-"""The GPUs of this machine: a step claims whole ones, and other steps wait until it is done with them."""
+"""The GPUs of this machine: a step claims whole ones, and other steps wait until it is done with
+them.
+"""
 
 import asyncio
 import contextlib
@@ -73,7 +75,8 @@ class Devices:
     ) -> AsyncIterator[Mapping[str, str]]:
         """Hold what a container's limits ask for; inside, the variables its process gets.
 
-        DeviceError when this machine shows fewer. A step that asks for none sees none, as in a cluster.
+        DeviceError when this machine shows fewer. A step that asks for none sees none, as in a
+        cluster.
         """
         needed = {variable: 0 for variable, devices in self.shown.items() if devices}
         for resource, count in limits.items():

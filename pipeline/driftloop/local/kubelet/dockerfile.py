@@ -1,4 +1,6 @@
-"""A Dockerfile as far as this machine needs it: the base image; and mistakes that a build would stop at, said early."""
+"""A Dockerfile as far as this machine needs it: the base image; and mistakes that a build would
+stop at, said early.
+"""
 
 import re
 from collections.abc import Iterator
@@ -40,7 +42,9 @@ def base(file: Path) -> str:
 
 
 def _instructions(text: str) -> Iterator[tuple[int, str]]:
-    """First line's number and text of each instruction, continued lines joined; without comments, here-documents."""
+    """First line's number and text of each instruction, continued lines joined; without comments,
+    here-documents.
+    """
     start, parts = 0, list[str]()
     until: list[str] = []
     for number, raw in enumerate(text.splitlines(), 1):

@@ -1,4 +1,6 @@
-"""Python environments, built by uv from requirements files and shared by everything with the same requirements."""
+"""Python environments, built by uv from requirements files and shared by everything with the same
+requirements.
+"""
 
 import fcntl
 import hashlib
@@ -35,9 +37,11 @@ class Requirement:
 def build(
     envs: Path, requirements: Sequence[Path], *, python: str, name: str, say: Callable[[str], None] = print
 ) -> Path:
-    """The environment that holds `requirements` (all files together), below `envs`; built unless it is there.
+    """The environment that holds `requirements` (all files together), below `envs`; built unless it
+    is there.
 
-    `name` is what the progress lines call it. LocalError says which line can't be installed, with uv's last words.
+    `name` is what the progress lines call it. LocalError says which line can't be installed, with
+    uv's last words.
     """
     requirement_lines = [requirement for file in requirements for requirement in read(file)]
     lines = list(dict.fromkeys(requirement.text for requirement in requirement_lines))
@@ -71,7 +75,10 @@ def build(
 
 
 def read(file: Path) -> list[Requirement]:
-    """The requirements of a file; LocalError on what can't be part of an image (other files, local installs)."""
+    """The requirements of a file.
+
+    LocalError on what can't be part of an image (other files, local installs).
+    """
     try:
         text = file.read_text()
     except FileNotFoundError:

@@ -1,4 +1,6 @@
-"""The pods that run: replicas of every Deployment, started beside old ones, which are retired once unused."""
+"""The pods that run: replicas of every Deployment, started beside old ones, which are retired once
+unused.
+"""
 
 import asyncio
 import secrets
@@ -12,7 +14,9 @@ from driftloop.local.kubelet.pods import Pod, place
 from driftloop.local.kubelet.process import Process
 
 DRAIN = 1.0
-"""Seconds between the last route to a replica and its SIGTERM: requests under way end, their events are posted."""
+"""Seconds between the last route to a replica and its SIGTERM: requests under way end, their events
+are posted.
+"""
 
 Key = tuple[str, str]
 """(namespace, name) of a Deployment."""
@@ -78,7 +82,10 @@ class Replica:
 
 
 class Fleet:
-    """All replicas of all Deployments. `sync` starts planned ones; `retire` stops those neither planned nor in use."""
+    """All replicas of all Deployments.
+
+    `sync` starts planned ones; `retire` stops those neither planned nor in use.
+    """
 
     def __init__(self, state: State, *, environment: Mapping[str, str], on_event: Callable[[str, str], None]) -> None:
         self._state = state
@@ -90,7 +97,10 @@ class Fleet:
         self.failures: dict[Key, str] = {}
 
     def sync(self, pods: Iterable[Pod]) -> None:
-        """Start the replicas that are missing. Old ones stay until `retire`, except under strategy Recreate."""
+        """Start the replicas that are missing.
+
+        Old ones stay until `retire`, except under strategy Recreate.
+        """
         self._planned = {pod.key: pod for pod in pods}
         for key, pod in self._planned.items():
             running = self._replicas.setdefault(key, [])
@@ -118,7 +128,9 @@ class Fleet:
         return len(good) >= pod.replicas
 
     def serving(self, key: Key) -> tuple[Replica, ...]:
-        """The replicas that requests go to: the planned ones once all have been ready, until then the old ones."""
+        """The replicas that requests go to: the planned ones once all have been ready, until then
+        the old ones.
+        """
         running = self._replicas.get(key, [])
         pod = self._planned.get(key)
         if pod is not None:
@@ -134,7 +146,10 @@ class Fleet:
         return tuple(replica for replica in running if replica.was_ready)
 
     def retire(self, *, keep: Collection[Key]) -> None:
-        """Stop replicas that no request goes to any more. `keep` names Deployments that old routes still use."""
+        """Stop replicas that no request goes to any more.
+
+        `keep` names Deployments that old routes still use.
+        """
         for key, running in list(self._replicas.items()):
             if key in self._planned:
                 if not self.current(key):

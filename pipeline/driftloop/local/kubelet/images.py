@@ -1,6 +1,8 @@
-"""The stand-in for container images: an environment that uv builds, a snapshot of the code, our own scripts.
+"""The stand-in for container images: an environment that uv builds, a snapshot of the code, our own
+scripts.
 
-A ref is immutable, as it should be in a registry: registering other content under a known ref is refused.
+A ref is immutable, as it should be in a registry: registering other content under a known ref is
+refused.
 """
 
 import hashlib
@@ -59,7 +61,10 @@ class Image:
         }
 
     def program(self, name: str) -> str:
-        """The file that `name` (a container's command[0]) runs; LocalError when the image has no such program."""
+        """The file that `name` (a container's command[0]) runs.
+
+        LocalError when the image has no such program.
+        """
         file = shutil.which(name, path=self.environ()["PATH"])
         if file is None:
             raise LocalError(
@@ -70,7 +75,10 @@ class Image:
 
 
 def resolve(state: State, ref: str) -> Image:
-    """The registered image of a ref; LocalError when it is not registered. A pinned ref goes by its tag."""
+    """The registered image of a ref; LocalError when it is not registered.
+
+    A pinned ref goes by its tag.
+    """
     record = _home(state, ref) / "image.json"
     if by_digest(ref) and not record.exists():
         record = _home(state, ref.partition("@")[0]) / "image.json"
@@ -111,7 +119,8 @@ def register(
     envs: Path | None = None,
     say: Say = print,
 ) -> Image:
-    """Register the image that `context` (Dockerfile, requirements.txt, code) describes, and build its environment.
+    """Register the image that `context` (Dockerfile, requirements.txt, code) describes, and build
+    its environment.
 
     LocalError on a broken context, a ref that is registered with other content, or requirements
     that can't be installed.
@@ -141,7 +150,9 @@ def register(
 
 
 def register_driftloop(state: State) -> Image:
-    """Our own image `driftloop` is the environment this program runs in; it changes with the package."""
+    """Our own image `driftloop` is the environment this program runs in; it changes with the
+    package.
+    """
     content = f"{sys.prefix}\n{roles.package_digest()}"
     return _write(state, refs.DRIFTLOOP, env=Path(sys.prefix), context=None, content=content, scripts={})
 
@@ -162,7 +173,9 @@ def _free(state: State, ref: str) -> str:
 
 
 def _next(ref: str) -> str:
-    """The ref with the next tag: its last number counted on, or `-2` behind it; a digest becomes a tag."""
+    """The ref with the next tag: its last number counted on, or `-2` behind it; a digest becomes a
+    tag.
+    """
     name, _, tag = ref.partition("@")[0].rpartition("/")[2].partition(":")
     folder = ref.partition("@")[0].removesuffix(f"{name}:{tag}" if tag else name)
     counted = re.sub(r"\d+(?=\D*$)", lambda number: str(int(number[0]) + 1), tag)
@@ -170,7 +183,9 @@ def _next(ref: str) -> str:
 
 
 def refresh(state: State) -> None:
-    """Give users' images that hold our scripts this version's; their own content stays as it was registered."""
+    """Give users' images that hold our scripts this version's; their own content stays as it was
+    registered.
+    """
     for record in state.images.glob("*/image.json"):
         fields = json.loads(record.read_text())
         if fields["scripts"] and fields["ref"] not in (refs.DRIFTLOOP, refs.MONITOR):

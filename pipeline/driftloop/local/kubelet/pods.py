@@ -1,7 +1,8 @@
-"""A Deployment's pods as processes: environment resolved, volumes as folders, container ports as free ports.
+"""A Deployment's pods as processes: environment resolved, volumes as folders, container ports as
+free ports.
 
-`plan` is done once per commit and refuses what has no local meaning; `place` gives one replica its ports and folders,
-and says which programs it is.
+`plan` is done once per commit and refuses what has no local meaning; `place` gives one replica its
+ports and folders, and says which programs it is.
 """
 
 import hashlib
@@ -14,12 +15,12 @@ from typing import Any
 
 import yaml
 
-from driftloop.contract.names import PLATFORM
 from driftloop.errors import LocalError
 from driftloop.local.ground import kinds
 from driftloop.local.ground.expansion import expanded
 from driftloop.local.kubelet.images import Image
 from driftloop.local.kubelet.process import HttpProbe, Liveness, Probe, Program, TcpProbe
+from driftloop.local.kubelet.values import Values, read_volume_files, resolve_all_values, resolve_value
 
 ENVOY_IMAGES = ("docker.io/envoyproxy/envoy", "envoyproxy/envoy")
 
@@ -37,23 +38,6 @@ _CONTAINER = {
 }  # fmt: skip
 Images = Callable[[str], Image]
 """Resolves a ref; LocalError when it is not registered."""
-
-
-@dataclass(frozen=True)
-class Values:
-    """ConfigMaps of the commit, and the platform's own ConfigMap and Secret."""
-
-    config_maps: Mapping[tuple[str, str], Mapping[str, str]]
-    platform: Mapping[str, str]
-    secrets: Mapping[str, str]
-
-    def config(self, namespace: str, name: str) -> Mapping[str, str] | None:
-        """The data of a ConfigMap."""
-        return self.platform if name == PLATFORM else self.config_maps.get((namespace, name))
-
-    def secret(self, name: str) -> Mapping[str, str] | None:
-        """The data of a Secret; only the platform's exists here."""
-        return self.secrets if name == PLATFORM else None
 
 
 @dataclass(frozen=True)
@@ -141,7 +125,7 @@ def plan(deployment: Mapping[str, Any], values: Values, images: Images, *, least
     files = {
         name: content
         for name, volume in volumes.items()
-        if (content := _files(where, namespace, volume, values)) is not None
+        if (content := read_volume_files(where, namespace, volume, values)) is not None
     }
     sidecars = [item for item in pod["containers"] if _without_tag(item["image"]) in ENVOY_IMAGES]
     if len(sidecars) > 1:
@@ -226,7 +210,8 @@ def plan(deployment: Mapping[str, Any], values: Values, images: Images, *, least
 def place(
     pod: Pod, *, folder: Path, logs: Path, ports: Mapping[int, int], environment: Mapping[str, str]
 ) -> tuple[tuple[Program, ...], tuple[Program, ...]]:
-    """The programs of one replica, init containers and containers, in `folder`; writes its volumes' files.
+    """The programs of one replica, init containers and containers, in `folder`; writes its volumes'
+    files.
 
     `ports` maps each container port to the free port that stands for it.
     """
@@ -288,9 +273,9 @@ def _container(
         raise LocalError(f"{where}: `command` is missing", hint="an image's own ENTRYPOINT is not read: set `command`")
     env: dict[str, str] = {}
     for source in item.get("envFrom") or ():
-        env.update(_all_of(where, namespace, source, values))
+        env.update(resolve_all_values(where, namespace, source, values))
     for entry in item.get("env") or ():
-        value = _value(where, namespace, entry, values, facts)
+        value = resolve_value(where, namespace, entry, values, facts)
         if value is not None:
             env[entry["name"]] = expanded(value, env)
     mounts = []
@@ -321,86 +306,12 @@ def _container(
     )
 
 
-def _value(
-    where: str, namespace: str, entry: Mapping[str, Any], values: Values, facts: Mapping[str, str]
-) -> str | None:
-    if "valueFrom" not in entry:
-        return str(entry.get("value", ""))
-    source = entry["valueFrom"]
-    ((kind, reference),) = source.items()
-    match kind:
-        case "configMapKeyRef" | "secretKeyRef":
-            name, key = reference["name"], reference["key"]
-            content = values.config(namespace, name) if kind == "configMapKeyRef" else values.secret(name)
-            if content is not None and key in content:
-                return content[key]
-            if reference.get("optional"):
-                return None
-            raise LocalError(
-                f"{where}: env {entry['name']}: {kind} {name}/{key} does not exist",
-                hint=f"`{PLATFORM}` has: {', '.join(sorted(content or ()))}" if name == PLATFORM else None,
-            )
-        case "fieldRef":
-            if reference["fieldPath"] not in facts:
-                raise LocalError(
-                    f"{where}: env {entry['name']}: fieldRef `{reference['fieldPath']}` "
-                    "is not understood by the local runtime",
-                    hint=f"supported: {', '.join(sorted(facts))}",
-                )
-            return facts[reference["fieldPath"]]
-        case _:
-            raise LocalError(
-                f"{where}: env {entry['name']}: `{kind}` is not understood by the local runtime", hint="write the value"
-            )
-
-
-def _all_of(where: str, namespace: str, source: Mapping[str, Any], values: Values) -> dict[str, str]:
-    reference = source.get("configMapRef") or source.get("secretRef")
-    if reference is None:
-        raise LocalError(f"{where}: envFrom needs configMapRef or secretRef", hint="or list the keys in `env`")
-    content = (
-        values.config(namespace, reference["name"]) if "configMapRef" in source else values.secret(reference["name"])
-    )
-    if content is None and not reference.get("optional"):
-        raise LocalError(f"{where}: envFrom: {reference['name']} does not exist", hint="is it in the tree?")
-    # a key that is not a variable's name is left out, as the kubelet does
-    return {
-        f"{source.get('prefix', '')}{key}": value
-        for key, value in (content or {}).items()
-        if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.]*", key)
-    }
-
-
-def _files(where: str, namespace: str, volume: Mapping[str, Any], values: Values) -> Mapping[str, str] | None:
-    """Contents of a ConfigMap or Secret volume; None for an empty folder."""
-    ((kind, source),) = ((key, value) for key, value in volume.items() if key != "name")
-    match kind:
-        case "emptyDir":
-            return None
-        case "configMap" | "secret":
-            name = source["name"] if kind == "configMap" else source["secretName"]
-            content = values.config(namespace, name) if kind == "configMap" else values.secret(name)
-            if content is None:
-                if source.get("optional"):
-                    return {}
-                raise LocalError(
-                    f"{where}: volume {volume['name']}: {kind} {name} does not exist", hint="is it in git?"
-                )
-            items = {item["key"]: item["path"] for item in source.get("items") or ()} or {key: key for key in content}
-            if missing := sorted(set(items) - set(content)):
-                raise LocalError(f"{where}: volume {volume['name']}: {name} has no key {missing[0]}")
-            return {path: content[key] for key, path in items.items()}
-        case _:
-            raise LocalError(
-                f"{where}: volume {volume['name']}: `{kind}` is not understood by the local runtime",
-                hint="supported: emptyDir, configMap, secret",
-            )
-
-
 def _sidecar(
     where: str, item: Mapping[str, Any], files: Mapping[str, Mapping[str, str]]
 ) -> tuple[Mapping[str, Any], int]:
-    """The bootstrap that a logging Envoy container would start with, and the port it would listen on."""
+    """The bootstrap that a logging Envoy container would start with, and the port it would listen
+    on.
+    """
     words = [*(item.get("command") or ()), *(item.get("args") or ())]
     try:
         path = words[words.index("-c") + 1]

@@ -1,4 +1,6 @@
-"""One child process: in its own session and marked, probed, restarted when it dies, stopped with all it started."""
+"""One child process: in its own session and marked, probed, restarted when it dies, stopped with
+all it started.
+"""
 
 import asyncio
 import random
@@ -49,7 +51,10 @@ class Liveness:
 
 @dataclass(frozen=True)
 class Program:
-    """One program to run. `once` is a program that ends (an init container): ready when it has ended with 0."""
+    """One program to run.
+
+    `once` is a program that ends (an init container): ready when it has ended with 0.
+    """
 
     name: str
     argv: tuple[str, ...]

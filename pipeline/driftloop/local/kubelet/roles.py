@@ -1,4 +1,6 @@
-"""Our own images: which scripts each has, what it is built from, and the snapshot of this package that goes into it."""
+"""Our own images: which scripts each has, what it is built from, and the snapshot of this package
+that goes into it.
+"""
 
 import functools
 import hashlib
@@ -38,7 +40,9 @@ def of_base(ref: str) -> Role | None:
 
 
 def snapshot(folder: Path) -> None:
-    """Copy this package into `folder`, so that a later change of the checkout does not change what runs."""
+    """Copy this package into `folder`, so that a later change of the checkout does not change what
+    runs.
+    """
     shutil.copytree(PACKAGE, folder / "driftloop", ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
 
 

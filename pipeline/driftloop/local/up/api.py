@@ -1,4 +1,6 @@
-"""The stand-in for the Kubernetes API: read-only, only what the pipeline's steps ask; `/status` is the command's."""
+"""The stand-in for the Kubernetes API: read-only, only what the pipeline's steps ask; `/status` is
+the command's.
+"""
 
 import json
 from collections.abc import Callable, Mapping

@@ -2,7 +2,8 @@
 
 Each stream is followed from a stored sequence.
 
-Messages are fetched one by one by sequence: that survives restarts of NATS without a consumer to look after.
+Messages are fetched one by one by sequence: that survives restarts of NATS without a consumer to
+look after.
 """
 
 import asyncio
@@ -32,7 +33,9 @@ _ENDED = ("Succeeded", "Failed", "Error")
 
 
 class History:
-    """Follows the streams and remembers the last verdict of each detector, the last run and the decision's state."""
+    """Follows the streams and remembers the last verdict of each detector, the last run and the
+    decision's state.
+    """
 
     def __init__(self, record: Path, timeline: Timeline) -> None:
         self._record = record

@@ -1,4 +1,6 @@
-"""The platform's own parts (NATS, object store, Envoy, broker, Argo's stand-in) and what pods are told about them."""
+"""The platform's own parts (NATS, object store, Envoy, broker, Argo's stand-in) and what pods are
+told about them.
+"""
 
 import os
 import shutil

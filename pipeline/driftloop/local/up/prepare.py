@@ -27,7 +27,9 @@ def buckets(state: State, names: Iterable[str]) -> None:
 def register(
     state: State, contexts: Iterable[tuple[str, Path]], *, envs: Path | None, say: Callable[[str], None]
 ) -> None:
-    """Register a spec's images, (ref, folder) each, and our own ones; environments are built where they are missing."""
+    """Register a spec's images, (ref, folder) each, and our own ones; environments are built where
+    they are missing.
+    """
     for ref, context in contexts:
         images.register(state, ref, context, envs=envs, say=say)
     images.register_driftloop(state)

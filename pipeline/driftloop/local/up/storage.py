@@ -1,7 +1,7 @@
 """The disks below the stores: said when they fill up, and NATS started again once there is room.
 
-A JetStream stream that met a write error refuses everything from then on, room or not, until nats-server starts again
-(seen with 2.15); its /healthz tells. What it acknowledged before is kept.
+A JetStream stream that met a write error refuses everything from then on, room or not, until
+nats-server starts again (seen with 2.15); its /healthz tells. What it acknowledged before is kept.
 """
 
 import asyncio
@@ -30,7 +30,10 @@ PAUSE = 15.0
 
 
 class Storage:
-    """Looks at the folders of the stores. `restart` ends NATS, which its supervisor then starts again."""
+    """Looks at the folders of the stores.
+
+    `restart` ends NATS, which its supervisor then starts again.
+    """
 
     def __init__(self, state: State, *, monitor: int, restart: Callable[[], None], timeline: Timeline) -> None:
         self._folders = (state.root, state.s3, state.nats)

@@ -1,4 +1,6 @@
-"""`driftloop up`: one process that starts the platform, applies the branch, restarts what dies, stops all in order."""
+"""`driftloop up`: one process that starts the platform, applies the branch, restarts what dies,
+stops all in order.
+"""
 
 import asyncio
 import contextlib
@@ -65,7 +67,9 @@ class Supervisor:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator["Supervisor"]:
-        """The platform for the length of a `with`; everything is stopped at its end, however it ends."""
+        """The platform for the length of a `with`; everything is stopped at its end, however it
+        ends.
+        """
         state = self._state
         if count := await asyncio.to_thread(leftovers.stop, state):
             self._say(f"stopped {count} processes that an earlier run left behind")
@@ -124,7 +128,9 @@ class Supervisor:
         return self.reconciler.waiting()
 
     async def check(self) -> None:
-        """LocalError when the state folder is gone; else raise what ended a background task, which is a bug."""
+        """LocalError when the state folder is gone; else raise what ended a background task, which
+        is a bug.
+        """
         if not self._state.exists():
             raise LocalError(
                 f"{self._state.root} was deleted while it was in use: everything is stopped",
@@ -141,7 +147,9 @@ class Supervisor:
             await asyncio.sleep(1)
 
     def status(self) -> dict[str, Any]:
-        """Return the values that `driftloop status` prints, without memory, which it measures itself."""
+        """Return the values that `driftloop status` prints, without memory, which it measures
+        itself.
+        """
         reconciler = self.reconciler
         return {
             "state": str(self._state.root),
@@ -172,7 +180,10 @@ class Supervisor:
         }
 
     async def _start(self, programs: Sequence[Program]) -> None:
-        """Start parts side by side; LocalError with the end of its log when one does not come up."""
+        """Start parts side by side.
+
+        LocalError with the end of its log when one does not come up.
+        """
         processes = [Process(program, mark=str(self._state.root), on_event=self._on_event) for program in programs]
         self._parts += processes
         for process in processes:
