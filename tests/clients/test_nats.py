@@ -23,8 +23,9 @@ from driftloop.clients.nats import (
     position,
     publish,
 )
+from driftloop.contract.handovers import RetrainPolicy
 from driftloop.errors import StoreError
-from driftloop.retrain.decision import Alarm, Claim, End, Policy, State, claimed
+from driftloop.retrain.decision import Alarm, Claim, End, State, claimed
 from driftloop.retrain.store import DecisionStore, apply_once
 
 
@@ -168,14 +169,14 @@ async def test_racing_claims_have_one_winner(server: Process) -> None:
     async def claim(number: int) -> bool:
         async with connection(url(server), name=f"racer-{number}") as js:
             store = await DecisionStore.open(js, "n", "race")
-            applied = await store.apply(Claim(f"run-{number}", f"d{number}", "person"), Policy())
+            applied = await store.apply(Claim(f"run-{number}", f"d{number}", "person"), RetrainPolicy())
             return claimed(applied.state, f"run-{number}")
 
     assert sum(await asyncio.gather(*(claim(number) for number in range(12)))) == 1
 
 
 async def test_racing_alarms_are_all_counted(server: Process) -> None:
-    policy = Policy(consecutive=20)
+    policy = RetrainPolicy(consecutive=20)
 
     async def alarms(part: int) -> None:
         async with connection(url(server), name=f"racer-{part}") as js:

@@ -15,14 +15,14 @@ from driftloop.contract.handovers import DetectorSettings, RetrainPolicy
 from driftloop.contract.streams import DetectorStreams
 from driftloop.retrain.decision import Outcome, Phase
 from driftloop.services.analysis.service import TAKEN, AnalysisService, AnalysisSettings
-from driftloop.services.decision.door import KINDS
-from driftloop.services.decision.door import Door as DecisionDoor
+from driftloop.services.decision.handler import KINDS
+from driftloop.services.decision.handler import Door as DecisionDoor
 from driftloop.services.decision.loop import FIRED, Loop
-from driftloop.services.detector.door import RESULTS
-from driftloop.services.detector.door import Door as DetectorDoor
 from driftloop.services.detector.emit import Emitter
-from driftloop.services.detector.judge import ALARMS, ROWS
-from driftloop.services.detector.judge import Judge as Detector
+from driftloop.services.detector.handler import RESULTS
+from driftloop.services.detector.handler import Door as DetectorDoor
+from driftloop.services.detector.scoring import ALARMS, ROWS
+from driftloop.services.detector.scoring import Judge as Detector
 from tests.golden.trees import NAMES, documents, tree
 from tests.resources.test_logger import ask, standing
 from tests.resources.test_network import matches

@@ -20,12 +20,12 @@ HUB = "docker.io"
 
 @dataclass(frozen=True)
 class Login:
-    """Who to be at a registry."""
+    """Credentials for a registry."""
 
     user: str
     password: str = field(repr=False)
     identity: bool = False
-    """Whether `password` is a token to get other tokens with, not a password."""
+    """True if `password` is a token to get other tokens with, not a password."""
 
     @property
     def basic(self) -> str:
@@ -68,7 +68,7 @@ class DockerConfig:
         return cls(path, {name: login for name, login in auths.items() if login is not None}, helpers, store)
 
     def login(self, registry: str) -> Login | None:
-        """Who to be at `registry`; None for nobody in particular. Blocks while a helper works."""
+        """Return credentials for `registry`; None to go without. Blocks while a helper works."""
         helper = self.helpers.get(registry, self.store)
         if helper is not None and (found := _asked(helper, registry)) is not None:
             return found

@@ -32,7 +32,7 @@ _PLAIN = re.compile(r"[!#$&-~]*\Z")
 
 
 class MalformedEventError(PipelineError):
-    """What came is not a CloudEvent."""
+    """The input is not a CloudEvent."""
 
 
 class EventRefusedError(PipelineError):

@@ -21,7 +21,7 @@ class KubernetesUnreachableError(PipelineError):
 
 @dataclass(frozen=True)
 class Kubernetes:
-    """Where the API is, and whose token opens it."""
+    """Address of the API server, and the token for it."""
 
     url: str
     token_file: Path | None = None
@@ -74,5 +74,5 @@ class Kubernetes:
 
 
 def workflow_ended(workflow: dict[str, Any] | None) -> bool:
-    """Whether a Workflow is over (or gone); its exit handler counts as running."""
+    """Return True if a Workflow is over (or gone); its exit handler counts as running."""
     return workflow is None or (workflow.get("status") or {}).get("phase") in ("Succeeded", "Failed", "Error")

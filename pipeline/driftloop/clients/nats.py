@@ -209,16 +209,16 @@ async def publish(
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where a delivered message stands."""
+    """Position of a delivered message in its stream and consumer."""
 
     stream: int
     """Its sequence in the stream."""
     consumer: int
     """Its sequence in the consumer's deliveries; a gap means some were missed."""
     delivered: int
-    """How often it has been delivered, this time included."""
+    """Number of deliveries, this one included."""
     pending: int
-    """How many messages the consumer had not been sent yet."""
+    """Number of messages not yet sent to the consumer."""
 
 
 def position(message: Msg) -> Position:
@@ -230,7 +230,7 @@ def position(message: Msg) -> Position:
 
 
 def refusal(error: Mapping[str, Any]) -> StoreError:
-    """What JetStream's error answer means."""
+    """Translate JetStream's error answer."""
     text, code = str(error.get("description", "refused")), error.get("err_code")
     if code == 10071:
         return WrongLastSequenceError(text)

@@ -68,7 +68,7 @@ class Reference:
 
 @dataclass(frozen=True)
 class Registries:
-    """Where to ask, and as whom."""
+    """Token server, and the credentials for it."""
 
     config: DockerConfig = field(default_factory=DockerConfig)
     mirrors: Mapping[str, str] = field(default_factory=dict)

@@ -137,7 +137,7 @@ class Store:
         return list(self.objects(_as_folder(prefix)))
 
     def exists(self, at: Location) -> bool:
-        """Whether there is an object with exactly this key."""
+        """Return True if there is an object with exactly this key."""
         try:
             self._ask(at, lambda: self.client.head_object(Bucket=at.bucket, Key=at.key))
         except MissingObjectError:

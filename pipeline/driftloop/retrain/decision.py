@@ -1,4 +1,4 @@
-"""When to retrain, decided once: a pure state machine whose state lives in one compare-and-set entry.
+"""The decision to retrain, taken once: a pure state machine whose state lives in one compare-and-set entry.
 
 `step(state, event, now, policy)` answers the next state and what to do now. It makes no difference how often or in
 which order events come:
@@ -60,7 +60,7 @@ class Cause:
 
 @dataclass(frozen=True)
 class Source:
-    """What is known of one detector of one release."""
+    """Alarms and watermark of one detector of one release."""
 
     watermark: int = 0
     """Windows up to here have been used or dropped."""
@@ -87,7 +87,7 @@ class State:
     """`namespace.name`"""
     phase: Phase = "idle"
     since: float = 0.0
-    """When the phase began (seconds since 1970)."""
+    """Start of the phase (seconds since 1970)."""
     decision: str | None = None
     """Pending or live."""
     cause: str | None = None
@@ -98,15 +98,15 @@ class State:
     halt: str | None = None
     """Why it is halted, or will be when the run ends."""
     ended_at: float | None = None
-    """When the last run ended; the cooldown counts from here."""
+    """End of the last run; the cooldown counts from here."""
     outcome: Outcome | None = None
-    """How the last run ended."""
+    """Outcome of the last run."""
     reason: str = ""
     fires: int = 0
     next_fire: float = 0.0
     remembered: Cause | None = None
     fired: tuple[float, ...] = ()
-    """When alarms caused decisions, the last 24 hours."""
+    """Times of decisions caused by alarms, the last 24 hours."""
     ended: tuple[str, ...] = ()
     """Runs and decisions that are over."""
     sources: Mapping[str, Source] = field(default_factory=dict)
@@ -278,7 +278,7 @@ def step(state: State, event: Event, now: float, policy: RetrainPolicy) -> tuple
 
 
 def claimed(state: State, run: str) -> bool:
-    """Whether this run holds the lease."""
+    """Return True if this run holds the lease."""
     return state.live and state.run == run
 
 
@@ -466,7 +466,7 @@ def _resume(state: State, now: float) -> State:
 
 
 def _settle(state: State, now: float, policy: RetrainPolicy) -> tuple[State, tuple[Effect, ...]]:
-    """What follows from the state and the clock alone."""
+    """Apply what follows from the state and the clock alone."""
     if state.phase != "idle" and state.remembered is not None and policy.while_running == "drop":
         state = replace(state, remembered=None, suppressed=state.suppressed + 1)
     if state.phase == "cooling" and (state.ended_at is None or now >= state.ended_at + policy.cooldown):

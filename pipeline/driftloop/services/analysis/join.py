@@ -25,7 +25,7 @@ class _Open:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How many requests both versions answered, the rows in them, and how many of those alike."""
+    """Numbers of requests both versions answered, the rows in them, and how many of those alike."""
 
     joined: int
     rows: int

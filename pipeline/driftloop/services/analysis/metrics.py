@@ -23,7 +23,7 @@ class Scrape:
     """Counters of one process, as far as they have counted since it started."""
 
     started: float
-    """When the process started, seconds since 1970; 0 when it does not say."""
+    """Start of the process, seconds since 1970; 0 if not reported."""
     answers: Answers
 
 

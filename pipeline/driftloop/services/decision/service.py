@@ -12,7 +12,7 @@ from driftloop.contract.streams import DEAD_LETTERS
 from driftloop.retrain.store import DecisionStore
 from driftloop.services.application import ApplicationServer
 from driftloop.services.bootstrap import serve_http
-from driftloop.services.decision.door import Door
+from driftloop.services.decision.handler import Door
 from driftloop.services.decision.loop import Loop
 
 

@@ -1,7 +1,6 @@
-"""The detector: requests come in as events, windows of them are judged, verdicts go out. One process per detector and
-release.
+"""The detector: requests come in as events, windows of them are scored, verdicts go out.
 
-door -> stream -> windows -> judge -> verdict (stored) -> event. The stream holds what came, the stored verdicts hold
-how far it was judged; nothing else has to survive, so the process can be killed anywhere: no event is judged twice
-and none is left out.
+One process per detector and release: handler -> stream -> windows -> scoring -> verdict (stored)
+-> event. The stream holds the events and the stored verdicts hold the position, so the process can
+be killed at any time: no event is scored twice and none is left out.
 """

@@ -15,9 +15,9 @@ from driftloop.contract.streams import VERDICTS, DetectorStreams
 from driftloop.services.bootstrap import serve_http
 from driftloop.services.detector import artifact
 from driftloop.services.detector.detectors import fitted
-from driftloop.services.detector.door import LIMIT, Door
 from driftloop.services.detector.emit import Emitter
-from driftloop.services.detector.judge import Judge
+from driftloop.services.detector.handler import LIMIT, Door
+from driftloop.services.detector.scoring import Judge
 
 log = logging.getLogger("detector")
 

@@ -1,4 +1,4 @@
-"""What the wrapper says when the user's function, or what it was given, is at fault."""
+"""Errors of the wrapper when the user's function, or its input, is at fault."""
 
 
 class TrainerError(Exception):

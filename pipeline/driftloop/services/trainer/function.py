@@ -73,7 +73,7 @@ def load(name: str, root: Path) -> UserFunction:
 
 
 def takes(function: UserFunction, name: str) -> bool:
-    """Whether a function can be called with a keyword argument of this name."""
+    """Return True if a function can be called with a keyword argument of this name."""
     found = function.signature.parameters
     return name in found or any(p.kind is inspect.Parameter.VAR_KEYWORD for p in found.values())
 

@@ -1,4 +1,4 @@
-"""What a training call leaves behind: metadata.yaml, and the metrics as files for the workflow."""
+"""Files that a training call writes: metadata.yaml, and the metrics as files for the workflow."""
 
 import contextlib
 import hashlib

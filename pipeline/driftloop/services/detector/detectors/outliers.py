@@ -36,7 +36,7 @@ def split(config: DetectorSettings, reference: Rows) -> tuple[Rows, Rows]:
 
 @dataclass(frozen=True)
 class Threshold:
-    """What a row's score must exceed, and how surely it is known."""
+    """The bound of a row's score, and how certain it is."""
 
     value: float
     rank: int
