@@ -4,7 +4,9 @@ import pytest
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--update", action="store_true", help="rewrite the golden trees under tests/golden")
+    parser.addoption(
+        "--update", action="store_true", help="rewrite the golden trees under tests/golden"
+    )
 
 
 @pytest.fixture

@@ -64,7 +64,11 @@ def reached() -> set[str]:
         module = waiting.pop()
         modules.add(module)
         package = module.rpartition(".")[0]
-        following = {*graph().find_modules_directly_imported_by(module), *named(module), *filter(None, [package])}
+        following = {
+            *graph().find_modules_directly_imported_by(module),
+            *named(module),
+            *filter(None, [package]),
+        }
         waiting |= following - modules
     return modules
 
@@ -83,10 +87,16 @@ def test_lazily_loaded_commands_and_started_programs_are_reached_by_their_names(
     assert "driftloop.cli.validate" in named("driftloop.cli.root")
     assert "driftloop.steps.gate" in named("driftloop.cli.step")
     assert "driftloop.local.knative.__main__" in named("driftloop.local.up.platform")
-    assert {"driftloop.cli.validate", "driftloop.steps.gate", "driftloop.local.knative.courier"} <= reached()
+    assert {
+        "driftloop.cli.validate",
+        "driftloop.steps.gate",
+        "driftloop.local.knative.courier",
+    } <= reached()
 
 
-@pytest.mark.parametrize("file", sorted((PACKAGE / "contract").glob("*.py")), ids=lambda file: file.name)
+@pytest.mark.parametrize(
+    "file", sorted((PACKAGE / "contract").glob("*.py")), ids=lambda file: file.name
+)
 def test_the_ground_floor_does_no_io(file: Path) -> None:
     for node in ast.walk(ast.parse(file.read_text())):
         match node:
@@ -102,7 +112,9 @@ def test_the_ground_floor_does_no_io(file: Path) -> None:
             top = name.partition(".")[0]
             ours = name.startswith(("driftloop.contract", "driftloop.errors"))
             pure = name == "urllib.parse" or top not in IO
-            assert ours or (top in sys.stdlib_module_names and pure), f"line {node.lineno} imports `{name}`"
+            assert ours or (top in sys.stdlib_module_names and pure), (
+                f"line {node.lineno} imports `{name}`"
+            )
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -141,7 +153,11 @@ def test_each_arrow_of_the_picture_is_an_import() -> None:
     assert len(arrows) > 20
     for sender, receiver in arrows:
         importing, imported = (modules_of(room) for room in (sender, receiver))
-        edges = {target for module in importing for target in graph().find_modules_directly_imported_by(module)}
+        edges = {
+            target
+            for module in importing
+            for target in graph().find_modules_directly_imported_by(module)
+        }
         assert edges & imported, f"{sender} does not import {receiver}"
 
 
@@ -160,15 +176,27 @@ def test_the_cache_of_rendered_trees_depends_on_all_code_that_renders() -> None:
 @pytest.mark.parametrize(
     ("arguments", "spared"),
     [
-        (["--help"], {"pydantic", "yaml", "hera", "boto3", "nats", "aiohttp", "kubernetes", "cryptography"}),
-        (["validate", "examples/digits/pipeline.yaml"], {"hera", "boto3", "nats", "aiohttp", "kubernetes"}),
+        (
+            ["--help"],
+            {"pydantic", "yaml", "hera", "boto3", "nats", "aiohttp", "kubernetes", "cryptography"},
+        ),
+        (
+            ["validate", "examples/digits/pipeline.yaml"],
+            {"hera", "boto3", "nats", "aiohttp", "kubernetes"},
+        ),
         (["schema"], {"hera", "boto3", "nats", "aiohttp", "kubernetes", "cryptography"}),
     ],
 )
-def test_a_command_loads_no_library_that_it_does_not_use(arguments: list[str], spared: set[str]) -> None:
+def test_a_command_loads_no_library_that_it_does_not_use(
+    arguments: list[str], spared: set[str]
+) -> None:
     program = "import sys; from driftloop.cli import main\ntry: main()\nfinally: print(*sys.modules, file=sys.stderr)"
     run = subprocess.run(
-        [sys.executable, "-c", program, *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-c", program, *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert run.returncode == 0, run.stderr
     assert not spared & set(run.stderr.split())

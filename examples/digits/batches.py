@@ -97,15 +97,25 @@ def put(files: dict[str, bytes], to: str) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("what", choices=["labelled", "traffic"])
     parser.add_argument("--kind", choices=KINDS, nargs="+", default=["clean"])
-    parser.add_argument("--to", required=True, help="a folder, or for labelled batches s3://bucket/prefix")
-    parser.add_argument("--size", type=int, default=250, help="rows in one labelled batch (default: 250)")
+    parser.add_argument(
+        "--to", required=True, help="a folder, or for labelled batches s3://bucket/prefix"
+    )
+    parser.add_argument(
+        "--size", type=int, default=250, help="rows in one labelled batch (default: 250)"
+    )
     args = parser.parse_args()
     files: dict[str, bytes] = {}
     for kind in args.kind:
-        files |= batches(kind, args.size) if args.what == "labelled" else {f"{kind}.jsonl": traffic(kind)}
+        files |= (
+            batches(kind, args.size)
+            if args.what == "labelled"
+            else {f"{kind}.jsonl": traffic(kind)}
+        )
     put(files, args.to)
     print(json.dumps({"files": sorted(files), "to": args.to}))
 

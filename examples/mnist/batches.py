@@ -49,24 +49,39 @@ def batches(x: np.ndarray, y: np.ndarray, kind: str, size: int) -> Iterator[tupl
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("what", choices=["labelled", "traffic"])
     parser.add_argument("--kind", choices=KINDS, default="clean")
-    parser.add_argument("--to", required=True, help="a folder or s3://bucket/prefix; a .jsonl file for traffic")
-    parser.add_argument("--images", type=Path, default=Path(__file__).parent / "images", help="where fetch.py put them")
-    parser.add_argument("--size", type=int, default=6000, help="rows in one labelled batch (default: 6000)")
+    parser.add_argument(
+        "--to", required=True, help="a folder or s3://bucket/prefix; a .jsonl file for traffic"
+    )
+    parser.add_argument(
+        "--images",
+        type=Path,
+        default=Path(__file__).parent / "images",
+        help="where fetch.py put them",
+    )
+    parser.add_argument(
+        "--size", type=int, default=6000, help="rows in one labelled batch (default: 6000)"
+    )
     args = parser.parse_args()
     x, y = images(args.images, "train" if args.what == "labelled" else "t10k")
     if args.what == "traffic":
         rows = zip(KINDS[args.kind](x).tolist(), y.tolist(), strict=True)
-        Path(args.to).write_text("".join(json.dumps({"x": row, "y": label}) + "\n" for row, label in rows))
+        Path(args.to).write_text(
+            "".join(json.dumps({"x": row, "y": label}) + "\n" for row, label in rows)
+        )
     elif args.to.startswith("s3://"):
         bucket, prefix = urlsplit(args.to).netloc, urlsplit(args.to).path.strip("/")
         client = boto3.client("s3")
         if bucket not in {found["Name"] for found in client.list_buckets()["Buckets"]}:
             client.create_bucket(Bucket=bucket)
         for name, content in batches(x, y, args.kind, args.size):
-            client.put_object(Bucket=bucket, Key=f"{prefix}/{name}" if prefix else name, Body=content)
+            client.put_object(
+                Bucket=bucket, Key=f"{prefix}/{name}" if prefix else name, Body=content
+            )
     else:
         Path(args.to).mkdir(parents=True, exist_ok=True)
         for name, content in batches(x, y, args.kind, args.size):

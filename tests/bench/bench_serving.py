@@ -29,11 +29,12 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from support.processes import Process, free_port, nats, url  # noqa: E402
 
-from driftloop.clients.nats import connection  # noqa: E402
+from driftloop.clients.nats import open_connection  # noqa: E402
 from driftloop.local.ground import binaries  # noqa: E402
 from driftloop.local.istio import envoy  # noqa: E402
-from driftloop.local.kubelet.environments import build  # noqa: E402
-from driftloop.resources.serving.logger import Logger, bootstrap  # noqa: E402
+from driftloop.local.istio.routes import EnvoyRoutes, LoggerSidecar, ServiceEndpoints
+from driftloop.local.kubelet.environments import build_environment  # noqa: E402
+from driftloop.resources.serving.logger import RequestLogger, envoy_bootstrap  # noqa: E402
 
 DIGITS = ROOT / "examples" / "digits"
 BENCH = ROOT / ".driftloop" / "bench"
@@ -66,12 +67,21 @@ def model() -> Path:
         out.mkdir(parents=True, exist_ok=True)
         data = BENCH / "batches"
         uv = Path(sys.executable).with_name("uv")
-        command = [uv, "run", "--quiet", "--no-project", DIGITS / "batches.py", "labelled", "--to", data]
+        command = [
+            uv,
+            "run",
+            "--quiet",
+            "--no-project",
+            DIGITS / "batches.py",
+            "labelled",
+            "--to",
+            data,
+        ]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        env = build(ENVS, [DIGITS / "trainer" / "requirements.txt"], python="3.11", name="trainer")
-        code = (
-            "from pathlib import Path; import sys, train; train.train(12, 0.001, Path(sys.argv[1]), Path(sys.argv[2]))"
+        env = build_environment(
+            ENVS, [DIGITS / "trainer" / "requirements.txt"], python="3.11", name="trainer"
         )
+        code = "from pathlib import Path; import sys, train; train.train(12, 0.001, Path(sys.argv[1]), Path(sys.argv[2]))"
         with (BENCH / "train.log").open("wb") as log:
             command = [env / "bin" / "python", "-c", code, data, out]
             subprocess.run(command, check=True, cwd=DIGITS / "trainer", stdout=log, stderr=log)
@@ -81,9 +91,14 @@ def model() -> Path:
 @contextlib.contextmanager
 def platform(folder: Path) -> Iterator[dict[str, str]]:
     """Everything running; yields the URL of each way and of NATS."""
-    server = build(ENVS, [DIGITS / "server" / "requirements.txt"], python="3.11", name="server")
+    server = build_environment(
+        ENVS, [DIGITS / "server" / "requirements.txt"], python="3.11", name="server"
+    )
     parameters = [{"name": "model_uri", "value": str(model()), "type": "STRING"}]
-    ports = {name: free_port() for name in ("model", "metrics", "broker", "gateway", "proxy", "admin", "logger")}
+    ports = {
+        name: free_port()
+        for name in ("model", "metrics", "broker", "gateway", "proxy", "admin", "logger")
+    }
     stream = nats(folder / "nats")
     (folder / "run").mkdir()
     write(folder / "run" / "ports.json", {"nats": stream.port, "broker": ports["broker"]})
@@ -118,7 +133,14 @@ def platform(folder: Path) -> Iterator[dict[str, str]]:
         ),
         Process(
             [
-                *(binaries.envoy(), "-c", str(folder / "envoy.json"), "-l", "warning", "--use-dynamic-base-id"),
+                *(
+                    binaries.find_envoy(),
+                    "-c",
+                    str(folder / "envoy.json"),
+                    "-l",
+                    "warning",
+                    "--use-dynamic-base-id",
+                ),
                 *("--concurrency", str(min(2, os.cpu_count() or 1))),
             ],
             folder / "envoy.log",
@@ -141,7 +163,7 @@ def platform(folder: Path) -> Iterator[dict[str, str]]:
 
 def configure(folder: Path, ports: dict[str, int]) -> None:
     """The runtime's own Envoy configuration, with one route to the model and one to the logger before it."""
-    logger = Logger(
+    logger = RequestLogger(
         service="digits-bench",
         namespace="bench",
         deployment="digits",
@@ -154,28 +176,44 @@ def configure(folder: Path, ports: dict[str, int]) -> None:
         port=8000,
         model_port=9000,
     )
-    routes = envoy.Routes(
+    routes = EnvoyRoutes(
         services=(
-            envoy.Endpoints(HOST, 8000, (ports["logger"],)),
-            envoy.Endpoints(HOST, 9000, (ports["model"],)),
+            ServiceEndpoints(HOST, 8000, (ports["logger"],)),
+            ServiceEndpoints(HOST, 9000, (ports["model"],)),
         ),
         virtual_services=(route("plain", 9000), route("logged", 8000)),
-        loggers=(envoy.Logger("bench/digits-bench", bootstrap(logger), ports["logger"], {9000: (ports["model"],)}),),
+        loggers=(
+            LoggerSidecar(
+                "bench/digits-bench",
+                envoy_bootstrap(logger),
+                ports["logger"],
+                {9000: (ports["model"],)},
+            ),
+        ),
         aliases={f"{BROKER}:80": ports["broker"]},
     )
     xds = folder / "xds"
     xds.mkdir()
-    for name, resources in envoy.files(routes, admin=ports["admin"]).items():
-        (xds / f"{name}.json").write_text(envoy.document(resources)[0])
-    found = envoy.bootstrap(str(xds), gateway=ports["gateway"], proxy=ports["proxy"], admin=ports["admin"])
+    for name, resources in envoy.build_files(routes, admin=ports["admin"]).items():
+        (xds / f"{name}.json").write_text(envoy.format_document(resources)[0])
+    found = envoy.build_bootstrap(
+        str(xds), gateway=ports["gateway"], proxy=ports["proxy"], admin=ports["admin"]
+    )
     write(folder / "envoy.json", found)
 
 
 def route(name: str, port: int) -> dict[str, object]:
     """A VirtualService for one way."""
     destination = {"destination": {"host": HOST, "port": {"number": port}}}
-    http = {"match": [{"uri": {"prefix": f"/{name}/"}}], "rewrite": {"uri": "/"}, "route": [destination]}
-    return {"metadata": {"name": name, "namespace": "bench"}, "spec": {"hosts": ["*"], "http": [http]}}
+    http = {
+        "match": [{"uri": {"prefix": f"/{name}/"}}],
+        "rewrite": {"uri": "/"},
+        "route": [destination],
+    }
+    return {
+        "metadata": {"name": name, "namespace": "bench"},
+        "spec": {"hosts": ["*"], "http": [http]},
+    }
 
 
 def write(file: Path, value: object) -> None:
@@ -229,7 +267,7 @@ async def measure(address: str, body: bytes, *, clients: int, seconds: float) ->
 
 async def stored(address: str) -> int:
     """Events on the broker's stream."""
-    async with connection(address, name="bench") as js:
+    async with open_connection(address, name="bench") as js:
         return (await js.stream_info(STREAM)).state.messages
 
 
@@ -238,7 +276,13 @@ def one_row() -> list[float]:
     rows = BENCH / "clean.jsonl"
     if not rows.exists():
         BENCH.mkdir(parents=True, exist_ok=True)
-        command = [Path(sys.executable).with_name("uv"), "run", "--quiet", "--no-project", DIGITS / "batches.py"]
+        command = [
+            Path(sys.executable).with_name("uv"),
+            "run",
+            "--quiet",
+            "--no-project",
+            DIGITS / "batches.py",
+        ]
         subprocess.run([*command, "traffic", "--to", BENCH], check=True, stdout=subprocess.DEVNULL)
     pixels: list[float] = json.loads(rows.read_text().splitlines()[0])["x"]
     return pixels
@@ -250,14 +294,19 @@ async def run(seconds: float, clients: int, rounds: int) -> bool:
     body = json.dumps({"data": {"ndarray": [pixels]}}).encode()
     ways = ("direct", "envoy", "logged")
     found: dict[str, list[Round]] = {way: [] for way in ways}
-    with tempfile.TemporaryDirectory(prefix="driftloop-bench-") as folder, platform(Path(folder)) as addresses:
+    with (
+        tempfile.TemporaryDirectory(prefix="driftloop-bench-") as folder,
+        platform(Path(folder)) as addresses,
+    ):
         for way in ways:
             await measure(addresses[way], body, clients=clients, seconds=1)
         await asyncio.sleep(1)
         before = await stored(addresses["nats"])
         for _ in range(rounds):
             for way in ways:
-                found[way].append(await measure(addresses[way], body, clients=clients, seconds=seconds))
+                found[way].append(
+                    await measure(addresses[way], body, clients=clients, seconds=seconds)
+                )
         expected = 2 * sum(len(measured.latencies) for measured in found["logged"])
         arrived = 0
         for _ in range(50):
@@ -268,18 +317,29 @@ async def run(seconds: float, clients: int, rounds: int) -> bool:
     return show(found, expected=expected, arrived=arrived, clients=clients, seconds=seconds)
 
 
-def show(found: dict[str, list[Round]], *, expected: int, arrived: int, clients: int, seconds: float) -> bool:
+def show(
+    found: dict[str, list[Round]], *, expected: int, arrived: int, clients: int, seconds: float
+) -> bool:
     """The table; medians of the rounds."""
-    rates = {way: statistics.median(measured.rate for measured in rounds) for way, rounds in found.items()}
+    rates = {
+        way: statistics.median(measured.rate for measured in rounds)
+        for way, rounds in found.items()
+    }
     rounds = len(next(iter(found.values())))
     print(
         f"serving: digits model, {clients} clients, medians of {rounds} rounds of {seconds:g} s, {os.cpu_count()} cores"
     )
-    names = {"direct": "direct to the model server", "envoy": "through Envoy", "logged": "through Envoy, events logged"}
+    names = {
+        "direct": "direct to the model server",
+        "envoy": "through Envoy",
+        "logged": "through Envoy, events logged",
+    }
     for way, name in names.items():
         p50 = 1000 * statistics.median(measured.quantile(0.5) for measured in found[way])
         p99 = 1000 * statistics.median(measured.quantile(0.99) for measured in found[way])
-        print(f"  {name:<30} {rates[way]:7.0f} predictions/s   p50 {p50:5.1f} ms   p99 {p99:5.1f} ms")
+        print(
+            f"  {name:<30} {rates[way]:7.0f} predictions/s   p50 {p50:5.1f} ms   p99 {p99:5.1f} ms"
+        )
     kept = rates["logged"] / rates["envoy"]
     print(f"  Envoy keeps {rates['envoy'] / rates['direct']:.0%} of direct")
     print(f"  logging keeps {kept:.0%} of Envoy (target {TARGET:.0%})")
@@ -288,7 +348,9 @@ def show(found: dict[str, list[Round]], *, expected: int, arrived: int, clients:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seconds", type=float, default=6)
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=3)

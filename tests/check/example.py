@@ -29,7 +29,11 @@ def variant(text: str, name: str) -> Variant:
         if file := _FILE.match(line):
             path = file[1]
         elif whole := _WHOLE.match(line):
-            lines["namespace.yaml"] = ["apiVersion: v1", "kind: Namespace", f"metadata: {{name: {whole[1]}}}"]
+            lines["namespace.yaml"] = [
+                "apiVersion: v1",
+                "kind: Namespace",
+                f"metadata: {{name: {whole[1]}}}",
+            ]
         else:
             mark = _MARK.search(line)
             words = mark[1].split() if mark else []
@@ -37,4 +41,6 @@ def variant(text: str, name: str) -> Variant:
                 lines.setdefault(path, []).append(line[: mark.start()] if mark else line)
                 if name == "bad" and "here" in words:
                     expected.append((path, len(lines[path])))
-    return Variant({path: "\n".join(kept) + "\n" for path, kept in lines.items()}, tuple(sorted(expected)))
+    return Variant(
+        {path: "\n".join(kept) + "\n" for path, kept in lines.items()}, tuple(sorted(expected))
+    )

@@ -2,7 +2,7 @@
 
 import pytest
 
-from driftloop.check import check
+from driftloop.check import check_files
 
 NAMESPACE = "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n"
 KUSTOMIZATION = "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\n"
@@ -10,8 +10,10 @@ KUSTOMIZATION = "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomizatio
 
 def found(*codes: str, **files: str) -> list[tuple[str, int]]:
     """(code, line) of what is found of these codes, or of all; `a__b` is `a/b.yaml`."""
-    texts: dict[str, str | bytes] = {name.replace("__", "/") + ".yaml": text for name, text in files.items()}
-    return [(one.code, one.line) for one in check(texts) if not codes or one.code in codes]
+    texts: dict[str, str | bytes] = {
+        name.replace("__", "/") + ".yaml": text for name, text in files.items()
+    }
+    return [(one.code, one.line) for one in check_files(texts) if not codes or one.code in codes]
 
 
 def workflow(task: str, *, outputs: str = "") -> str:
@@ -34,9 +36,15 @@ def artifact(expression: str, depends: str = "make && other-make") -> str:
     ("expression", "codes"),
     [
         ("tasks.make.outputs.artifacts.model", []),
-        ("1 > 0 ? tasks.make.outputs.artifacts.model : tasks['other-make'].outputs.artifacts['model']", []),
+        (
+            "1 > 0 ? tasks.make.outputs.artifacts.model : tasks['other-make'].outputs.artifacts['model']",
+            [],
+        ),
         ("tasks['make'].outputs.artifacts.model", []),
-        ("'tasks.gone.outputs.artifacts.model' == '' ? nil : tasks.make.outputs.artifacts.model", []),
+        (
+            "'tasks.gone.outputs.artifacts.model' == '' ? nil : tasks.make.outputs.artifacts.model",
+            [],
+        ),
         ("workflow.parameters.tasks.gone == '' ? nil : tasks.make.outputs.artifacts.model", []),
         ("tasks.make.outputs.artifacts.modle", [("DL313", 12)]),
         ("tasks['other-make'].outputs.artifacts['modle']", [("DL313", 12)]),
@@ -44,12 +52,16 @@ def artifact(expression: str, depends: str = "make && other-make") -> str:
         ("steps.make.outputs.artifacts.model", [("DL312", 12)]),
     ],
 )
-def test_expressions_name_steps_and_outputs_that_are_there(expression: str, codes: list[tuple[str, int]]) -> None:
+def test_expressions_name_steps_and_outputs_that_are_there(
+    expression: str, codes: list[tuple[str, int]]
+) -> None:
     assert found(w=artifact(expression)) == codes
 
 
 def test_expressions_wait_for_what_they_name() -> None:
-    assert found(w=artifact("tasks.make.outputs.artifacts.model", depends="other-make")) == [("DL312", 12)]
+    assert found(w=artifact("tasks.make.outputs.artifacts.model", depends="other-make")) == [
+        ("DL312", 12)
+    ]
     given = 'arguments: {parameters: [{name: p, value: "{{=tasks.gone.outputs.parameters.q}}"}]}'
     assert found(w=workflow(f"{{name: say, template: say, {given}}}")) == [("DL312", 12)]
     outputs = "    outputs: {artifacts: [{name: o, fromExpression: tasks.make.outputs.artifacts.modle}]}\n"
@@ -127,7 +139,9 @@ def test_a_detector_without_a_filter_is_found_by_what_runs_behind_its_service() 
     assert found("DL213", t=trigger(""), s=drift) == [("DL213", 3)]
     assert found("DL213", t=trigger(""), s=behind("acme/display:1")) == []
     # an empty text is any
-    assert found("DL213", t=trigger("  filter: {attributes: {type: ''}}\n"), s=drift) == [("DL213", 7)]
+    assert found("DL213", t=trigger("  filter: {attributes: {type: ''}}\n"), s=drift) == [
+        ("DL213", 7)
+    ]
     assert found("DL213", t=trigger("  filter: {attributes: {type: a}}\n"), s=drift) == []
     assert found("DL213", t=trigger("  filters: [{exact: {type: a}}]\n"), s=drift) == []
     service = (
@@ -157,12 +171,15 @@ def test_doors_for_everybody_are_found_however_they_are_written() -> None:
         ("match: [{uri: {prefix: /}, headers: {a: {exact: b}}}]", False),
         ("match: [{uri: {prefix: /a}}]", False),
     ):
-        assert found("DL803", v=route.replace("MATCH", match)) == ([("DL803", 5)] if is_open else [])
+        assert found("DL803", v=route.replace("MATCH", match)) == (
+            [("DL803", 5)] if is_open else []
+        )
 
 
 def test_a_gateway_is_found_by_its_older_names() -> None:
     gateway = (
-        NAMESPACE + "---\napiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: g, namespace: shop}\n"
+        NAMESPACE
+        + "---\napiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: g, namespace: shop}\n"
     )
     route = (
         "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: v, namespace: shop}\n"
@@ -181,10 +198,21 @@ def test_plain_secrets_are_found_in_kustomizations_and_references_are_none() -> 
     assert found("DL801", kustomization=KUSTOMIZATION + GENERATED) == [("DL801", 6)]
     secret = "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData: {password: 'VALUE'}\n"
     assert found("DL801", s=secret) == [("DL801", 4)]
-    for value in ("op://vault/item/field", "ref+vault://a#b", "${PASSWORD}", "{{ password }}", "<path:a/b#c>"):
+    for value in (
+        "op://vault/item/field",
+        "ref+vault://a#b",
+        "${PASSWORD}",
+        "{{ password }}",
+        "<path:a/b#c>",
+    ):
         assert found("DL801", s=secret.replace("VALUE", value)) == []
         assert found("DL801", kustomization=KUSTOMIZATION + GENERATED.replace("VALUE", value)) == []
-    assert found("DL801", kustomization=KUSTOMIZATION + GENERATED.replace("password=VALUE", "password=")) == []
+    assert (
+        found(
+            "DL801", kustomization=KUSTOMIZATION + GENERATED.replace("password=VALUE", "password=")
+        )
+        == []
+    )
 
 
 DEPLOYMENT = (
@@ -203,10 +231,18 @@ SERVICE = (
 )
 
 
-@pytest.mark.parametrize("patches", ["patches: [{path: p.yaml}]\n", "patchesStrategicMerge: [p.yaml]\n"])
+@pytest.mark.parametrize(
+    "patches", ["patches: [{path: p.yaml}]\n", "patchesStrategicMerge: [p.yaml]\n"]
+)
 def test_a_patch_is_a_part_of_an_object(patches: str) -> None:
-    base = {"base__kustomization": KUSTOMIZATION + "resources: [d.yaml, s.yaml]\n", "base__d": DEPLOYMENT}
-    over = {"over__kustomization": KUSTOMIZATION + "resources: [../base]\n" + patches, "over__p": PATCH}
+    base = {
+        "base__kustomization": KUSTOMIZATION + "resources: [d.yaml, s.yaml]\n",
+        "base__d": DEPLOYMENT,
+    }
+    over = {
+        "over__kustomization": KUSTOMIZATION + "resources: [../base]\n" + patches,
+        "over__p": PATCH,
+    }
     # what is written in it must be right, what is not there may be elsewhere
     assert found(**base, base__s=SERVICE, **over) == [("DL102", 10)]
     assert found(**base, base__s=SERVICE) == [("DL512", 4)]
@@ -214,7 +250,8 @@ def test_a_patch_is_a_part_of_an_object(patches: str) -> None:
 
 def test_a_secret_may_be_made_by_who_may_make_secrets() -> None:
     pod = (
-        NAMESPACE + "---\napiVersion: v1\nkind: Secret\nmetadata: {name: other, namespace: shop}\n---\n"
+        NAMESPACE
+        + "---\napiVersion: v1\nkind: Secret\nmetadata: {name: other, namespace: shop}\n---\n"
         "apiVersion: v1\nkind: Pod\nmetadata: {name: p, namespace: shop}\n"
         "spec: {containers: [{name: c, image: 'acme/a:1'}], volumes: [{name: v, secret: {secretName: members}}]}\n"
     )
@@ -229,7 +266,9 @@ def test_a_secret_may_be_made_by_who_may_make_secrets() -> None:
 
 def test_a_port_that_is_no_number_ends_in_no_traceback() -> None:
     service = "apiVersion: v1\nkind: Service\nmetadata: {name: a, namespace: shop}\nspec: {ports: [{port: [1]}]}\n"
-    caller = DEPLOYMENT.replace("'acme/a:1'", "'acme/a:1', args: ['http://a.shop.svc.cluster.local/']")
+    caller = DEPLOYMENT.replace(
+        "'acme/a:1'", "'acme/a:1', args: ['http://a.shop.svc.cluster.local/']"
+    )
     route = (
         "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: v, namespace: shop}\n"
         "spec: {hosts: [a], http: [{route: [{destination: {host: a, port: {number: 80}}}]}]}\n"

@@ -7,18 +7,18 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from driftloop.check import check
-from driftloop.operations.manifests import Schemas
+from driftloop.check import check_files
+from driftloop.operations.manifests import SchemaFolder
 from driftloop.plan import images
 from driftloop.release import record
-from driftloop.render import rendered
+from driftloop.render import render_tree
 from tests.pipelines import version
 from tests.spec.specs import DETECTORS
 
 Parts = dict[str, object]
 
 _FOLDER = Path(os.environ.get("API_SCHEMAS", Path(__file__).parents[3] / "shared" / "schemas"))
-SCHEMAS = Schemas(_FOLDER) if _FOLDER.is_dir() else None
+SCHEMAS = SchemaFolder(_FOLDER) if _FOLDER.is_dir() else None
 """Those of a real API server, where they are at hand: then the check is strict."""
 
 _NAMES = st.from_regex(r"[a-z][a-z0-9]{0,10}(-[a-z0-9]{1,8})?", fullmatch=True)
@@ -31,7 +31,8 @@ _WATCHED = st.fixed_dictionaries(
             {},
             optional={
                 "labels": st.dictionaries(
-                    st.sampled_from(["release", "example.org/team"]), st.sampled_from(["", "a", "1.0"])
+                    st.sampled_from(["release", "example.org/team"]),
+                    st.sampled_from(["", "a", "1.0"]),
                 ),
                 "quiet": st.sampled_from([None, "5m", "90m", "7d"]),
             },
@@ -62,13 +63,27 @@ def _graphs(draw: st.DrawFn) -> Parts:
     def node(kind: str, *children: Parts) -> Parts:
         below = {"children": list(children)} if children else {}
         uri = {"uri": "s3://data/fixed"} if draw(st.booleans()) else {}
-        return {"type": kind, "name": next(names), "image": "server", "class": "Own", **uri, **below}
+        return {
+            "type": kind,
+            "name": next(names),
+            "image": "server",
+            "class": "Own",
+            **uri,
+            **below,
+        }
 
     found: Parts = {"type": "released"}
     for kind in draw(
-        st.lists(st.sampled_from(["transformer", "output-transformer", "combiner", "router"]), min_size=1, max_size=3)
+        st.lists(
+            st.sampled_from(["transformer", "output-transformer", "combiner", "router"]),
+            min_size=1,
+            max_size=3,
+        )
     ):
-        found = node(kind, *([found] if "transformer" in kind else draw(st.permutations([found, node("model")]))))
+        found = node(
+            kind,
+            *([found] if "transformer" in kind else draw(st.permutations([found, node("model")]))),
+        )
     return found
 
 
@@ -83,11 +98,22 @@ def specs(draw: st.DrawFn) -> tuple[str, str]:
         monitors["outlier"] = {"detector": draw(_OUTLIERS)}
     train: Parts = {"run": "train:train", "parameters": {"epochs": 1, "learning_rate": 0.1}}
     if draw(st.booleans()):
-        over = {"learning_rate": draw(st.lists(st.floats(0.001, 1), min_size=1, max_size=3, unique=True))}
-        train["search"] = {"over": over, "best": {"metric": "loss", "goal": "minimize"}, "parallelism": 2}
+        over = {
+            "learning_rate": draw(
+                st.lists(st.floats(0.001, 1), min_size=1, max_size=3, unique=True)
+            )
+        }
+        train["search"] = {
+            "over": over,
+            "best": {"metric": "loss", "goal": "minimize"},
+            "parallelism": 2,
+        }
         if draw(st.booleans()):
             interval = {"low": 1, "high": 9, "whole": draw(st.booleans())}
-            train["search"]["random"] = {"trials": draw(st.integers(1, 9)), "between": {"epochs": interval}}
+            train["search"]["random"] = {
+                "trials": draw(st.integers(1, 9)),
+                "between": {"epochs": interval},
+            }
     if draw(st.booleans()):
         train["schedule"] = draw(
             st.sampled_from(["0 3 * * 1", "*/5 * * * *", "0 0 29 2 *", "@monthly", "1 2 3 jan mon"])
@@ -95,21 +121,36 @@ def specs(draw: st.DrawFn) -> tuple[str, str]:
     if draw(st.booleans()):
         train["newData"] = "*/15 * * * *"
     train["checkpoint"] = draw(st.booleans())
-    again = st.none() | st.fixed_dictionaries({"limit": st.integers(1, 5)}, optional={"wait": st.just("5s")})
+    again = st.none() | st.fixed_dictionaries(
+        {"limit": st.integers(1, 5)}, optional={"wait": st.just("5s")}
+    )
     cache = st.none() | st.sampled_from(["1s", "1h", "30d"])
-    gpu = st.sampled_from([{}, {"gpu": 1}, {"gpu": 2, "gpuProfile": "big"}, {"gpu": 1, "gpuProfile": "default"}])
+    gpu = st.sampled_from(
+        [{}, {"gpu": 1}, {"gpu": 2, "gpuProfile": "big"}, {"gpu": 1, "gpuProfile": "default"}]
+    )
     train |= {"retries": draw(again), "cache": draw(cache), "resources": draw(gpu)}
     data: Parts = {"uri": "s3://data/batches"}
     if draw(st.booleans()):
-        names = draw(st.lists(_NAMES.filter(lambda one: len(one) < 12), min_size=1, max_size=3, unique=True))
+        names = draw(
+            st.lists(_NAMES.filter(lambda one: len(one) < 12), min_size=1, max_size=3, unique=True)
+        )
         data["steps"] = [
-            {"name": step, "run": "etl:clean", "retries": draw(again), "cache": draw(cache), "resources": draw(gpu)}
+            {
+                "name": step,
+                "run": "etl:clean",
+                "retries": draw(again),
+                "cache": draw(cache),
+                "resources": draw(gpu),
+            }
             for step in names
         ]
     rollout: Parts = {"promote": draw(st.sampled_from(["auto", "manual"]))}
     if draw(st.booleans()):
         steps = draw(st.lists(st.integers(1, 99), min_size=1, max_size=3, unique=True))
-        rollout["canary"] = {"steps": sorted(steps), "errorRate": draw(st.sampled_from([0, 0.01, 1]))}
+        rollout["canary"] = {
+            "steps": sorted(steps),
+            "errorRate": draw(st.sampled_from([0, 0.01, 1])),
+        }
         if draw(st.booleans()):
             rollout["canary"]["p99"] = draw(st.sampled_from(["1ms", "250ms", "9s"]))
     serve: Parts = {**draw(_SERVERS)}
@@ -123,7 +164,11 @@ def specs(draw: st.DrawFn) -> tuple[str, str]:
         serve["replicas"] = draw(st.integers(1, 3))
     elif draw(st.booleans()):
         least = draw(st.integers(1, 3))
-        serve["autoscale"] = {"min": least, "max": least + draw(st.integers(0, 3)), "cpu": draw(st.integers(1, 200))}
+        serve["autoscale"] = {
+            "min": least,
+            "max": least + draw(st.integers(0, 3)),
+            "cpu": draw(st.integers(1, 200)),
+        }
     backend = serve.get("backend", "seldon")
     more: Parts = {}
     if draw(st.booleans()):
@@ -135,38 +180,58 @@ def specs(draw: st.DrawFn) -> tuple[str, str]:
         named += [images.MONITOR] if monitors else []
         named += [images.ENVOY] if backend == "plain" else []
         more["pins"] = {
-            ref: f"sha256:{draw(st.integers(0, 9))}{'0' * 63}" for ref in sorted(draw(st.sets(st.sampled_from(named))))
+            ref: f"sha256:{draw(st.integers(0, 9))}{'0' * 63}"
+            for ref in sorted(draw(st.sets(st.sampled_from(named))))
         }
     spec: Parts = {
         **more,
-        "images": {"trainer": {"ref": "ghcr.io/acme/t:1.0.0"}, "server": {"ref": "ghcr.io/acme/s:1.0.0"}},
-        "gpus": {"big": {"runtimeClass": draw(st.sampled_from([None, "nvidia"])), "nodeSelector": {"a/b": "c"}}},
+        "images": {
+            "trainer": {"ref": "ghcr.io/acme/t:1.0.0"},
+            "server": {"ref": "ghcr.io/acme/s:1.0.0"},
+        },
+        "gpus": {
+            "big": {
+                "runtimeClass": draw(st.sampled_from([None, "nvidia"])),
+                "nodeSelector": {"a/b": "c"},
+            }
+        },
         "data": data,
         "train": train,
         "evaluate": {"run": "evaluate:evaluate"},
         "serve": serve,
         "rollout": rollout,
-        **({"monitors": monitors, "retrain": {"on": sorted(monitors)[: draw(st.integers(0, 2))]}} if monitors else {}),
+        **(
+            {"monitors": monitors, "retrain": {"on": sorted(monitors)[: draw(st.integers(0, 2))]}}
+            if monitors
+            else {}
+        ),
         **({"observability": draw(_WATCHED)} if draw(st.booleans()) else {}),
     }
     metadata = {"name": name, **({"namespace": draw(_NAMES)} if draw(st.booleans()) else {})}
     return name, json.dumps(
-        {"apiVersion": "driftloop.dev/v1alpha1", "kind": "Pipeline", "metadata": metadata, "spec": spec}
+        {
+            "apiVersion": "driftloop.dev/v1alpha1",
+            "kind": "Pipeline",
+            "metadata": metadata,
+            "spec": spec,
+        }
     )
 
 
 @settings(max_examples=15, deadline=None)
 @given(specs(), st.sampled_from(["empty", "stable", "shadow", "canary", "promoted"]))
-def test_nothing_is_found_in_what_a_valid_spec_renders_to(spec: tuple[str, str], phase: str) -> None:
+def test_nothing_is_found_in_what_a_valid_spec_renders_to(
+    spec: tuple[str, str], phase: str
+) -> None:
     name, text = spec
     namespace = str(json.loads(text)["metadata"].get("namespace", name))
-    release = record.empty(name, namespace)
+    release = record.empty_release(name, namespace)
     if phase != "empty":
-        release = record.first(release, version(f"{name}-000000000001"))
+        release = record.release_first(release, version(f"{name}-000000000001"))
     if phase in ("shadow", "canary", "promoted"):
-        release = record.shadow(release, version(f"{name}-000000000002"))
+        release = record.start_shadow(release, version(f"{name}-000000000002"))
     if phase in ("canary", "promoted"):
-        release = record.canary(release, 10)
+        release = record.set_canary(release, 10)
     if phase == "promoted":
-        release = record.promote(release)
-    assert check(rendered(text, record.dump(release)), catalogue=SCHEMAS) == ()
+        release = record.promote_candidate(release)
+    assert check_files(render_tree(text, record.dump_release(release)), catalogue=SCHEMAS) == ()

@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from driftloop.check import Finding, check
+from driftloop.check import Finding, check_files
 from driftloop.text.read import MAX_BYTES, MAX_DEPTH, read
 
 OBJECT = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n"
 
 
 def only(content: str | bytes) -> Finding:
-    (found,) = check({"a.yaml": content})
+    (found,) = check_files({"a.yaml": content})
     return found
 
 
@@ -54,7 +54,9 @@ def laughs(levels: int) -> str:
         "no anchor", "open quote", "duplicate", "list as key", "mapping as key", "nul", "half a pair",
     ],
 )  # fmt: skip
-def test_a_hostile_file_is_one_finding(content: str | bytes, expected: tuple[str, int, int]) -> None:
+def test_a_hostile_file_is_one_finding(
+    content: str | bytes, expected: tuple[str, int, int]
+) -> None:
     assert place(only(content)) == expected
 
 
@@ -71,7 +73,7 @@ def test_ten_megabytes_cost_little() -> None:
 
 def test_values_are_counted_with_their_aliases(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("driftloop.text.read.MAX_VALUES", 1000)
-    assert check({"a.yaml": "a: [" + "1, " * 900 + "1]\n"}) == ()
+    assert check_files({"a.yaml": "a: [" + "1, " * 900 + "1]\n"}) == ()
     assert only("a: [" + "1, " * 1000 + "1]\n").code == "DL004"
     assert only("a: &a [" + "1, " * 600 + "1]\nb: *a\n").code == "DL004"
 
@@ -87,7 +89,7 @@ def test_values_are_counted_with_their_aliases(monkeypatch: pytest.MonkeyPatch) 
     ids=repr,
 )  # fmt: skip
 def test_an_odd_file_is_no_fault(content: str) -> None:
-    assert [one for one in check({"a.yaml": content}) if one.code != "DL008"] == []
+    assert [one for one in check_files({"a.yaml": content}) if one.code != "DL008"] == []
 
 
 _KINDS = st.sampled_from(
@@ -137,13 +139,21 @@ def test_no_shape_of_an_object_is_a_traceback(objects: list[tuple[str, dict[str,
         for kind, body in objects
     ]
     text = "---\n".join(json.dumps(document) + "\n" for document in documents)
-    for one in check({"a.yaml": text, "kustomization.yaml": text, "b/kustomization.yaml": text}, complete=True):
+    for one in check_files(
+        {"a.yaml": text, "kustomization.yaml": text, "b/kustomization.yaml": text}, complete=True
+    ):
         assert one.line >= 1
         assert one.column >= 1
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.one_of(st.binary(max_size=200), st.text(max_size=200), st.text("{}[]&*!|>-: \n\t'\"#%a1?,", max_size=60)))
+@given(
+    st.one_of(
+        st.binary(max_size=200),
+        st.text(max_size=200),
+        st.text("{}[]&*!|>-: \n\t'\"#%a1?,", max_size=60),
+    )
+)
 def test_no_text_is_a_traceback(content: str | bytes) -> None:
     reading = read(content)
-    assert reading.documents or reading.problems or not check({"a.yaml": content})
+    assert reading.documents or reading.problems or not check_files({"a.yaml": content})

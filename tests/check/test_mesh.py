@@ -2,10 +2,14 @@
 
 import pytest
 
-from driftloop.check import check
+from driftloop.check import check_files
 
 NAMESPACE = "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop, labels: {LABELS}}\n"
-AMBIENT, SIDECARS, OFF = "istio.io/dataplane-mode: ambient", "istio-injection: enabled", "istio-injection: disabled"
+AMBIENT, SIDECARS, OFF = (
+    "istio.io/dataplane-mode: ambient",
+    "istio-injection: enabled",
+    "istio-injection: disabled",
+)
 
 
 def namespace(labels: str = "") -> str:
@@ -49,7 +53,7 @@ KUSTOMIZATION = "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomizatio
 def found(*documents: str, **files: str) -> list[str]:
     texts: dict[str, str | bytes] = {"base/all.yaml": "---\n".join(documents)}
     texts |= {name.replace("__", "/") + "/kustomization.yaml": text for name, text in files.items()}
-    return [one.code for one in check(texts) if one.code.startswith("DL52")]
+    return [one.code for one in check_files(texts) if one.code.startswith("DL52")]
 
 
 @pytest.mark.parametrize(
@@ -87,14 +91,19 @@ def test_a_kustomization_that_gives_labels_leaves_it_open() -> None:
     assert found(*tree) == ["DL521"]
     listed = f"{KUSTOMIZATION}resources: [all.yaml]\n"
     assert found(*tree, base=listed) == ["DL521"]
-    assert found(*tree, base=f"{listed}labels: [{{pairs: {{app: other}}, includeTemplates: true}}]\n") == []
+    assert (
+        found(*tree, base=f"{listed}labels: [{{pairs: {{app: other}}, includeTemplates: true}}]\n")
+        == []
+    )
     overlay = f"{KUSTOMIZATION}resources: [../../base]\npatches: [{{path: a.yaml}}]\n"
     assert found(*tree, base=listed, overlays__dev=overlay) == []
     elsewhere = f"{KUSTOMIZATION}resources: []\ncommonLabels: {{app: other}}\n"
     assert found(*tree, base=listed, elsewhere=elsewhere) == ["DL521"]
 
 
-@pytest.mark.parametrize("nothing", ["{}", "{selector: {matchLabels: {app: web}}}", "{action: ALLOW, rules: []}"])
+@pytest.mark.parametrize(
+    "nothing", ["{}", "{selector: {matchLabels: {app: web}}}", "{action: ALLOW, rules: []}"]
+)
 def test_a_policy_that_lets_nobody_in_is_found_where_somebody_calls(nothing: str) -> None:
     assert found(namespace(AMBIENT), policy(nothing), deployment(), CALLED) == ["DL522"]
     assert found(namespace(SIDECARS), policy(nothing), deployment(), CALLED) == ["DL522"]
@@ -126,7 +135,9 @@ def test_a_deny_all_that_somebody_means_is_no_finding(documents: tuple[str, ...]
 
 def test_strict_is_found_where_nothing_enforces_it() -> None:
     assert found(namespace(OFF), strict(), deployment()) == ["DL523"]
-    assert found(namespace(), strict(), deployment("app: web, sidecar.istio.io/inject: 'false'")) == ["DL523"]
+    assert found(
+        namespace(), strict(), deployment("app: web, sidecar.istio.io/inject: 'false'")
+    ) == ["DL523"]
     off = "sidecar.istio.io/inject: 'false'"
     assert found(namespace(), strict(), deployment(annotations=off)) == ["DL523"]
 

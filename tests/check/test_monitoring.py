@@ -2,7 +2,7 @@
 
 import pytest
 
-from driftloop.check import check
+from driftloop.check import check_files
 
 NAMESPACE = "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n"
 POD = """\
@@ -23,7 +23,9 @@ spec: {selector: {app: web}, ports: [{name: metrics, port: 9100}]}
 """
 
 
-def monitor(selector: str, *, kind: str = "PodMonitor", port: str = "metrics", more: str = "") -> str:
+def monitor(
+    selector: str, *, kind: str = "PodMonitor", port: str = "metrics", more: str = ""
+) -> str:
     endpoints = "podMetricsEndpoints" if kind == "PodMonitor" else "endpoints"
     return (
         f"apiVersion: monitoring.coreos.com/v1\nkind: {kind}\nmetadata: {{name: web, namespace: shop}}\n"
@@ -32,9 +34,11 @@ def monitor(selector: str, *, kind: str = "PodMonitor", port: str = "metrics", m
 
 
 def found(*documents: str, **others: str) -> list[str]:
-    files: dict[str, str | bytes] = {f"{n}.yaml": text for n, text in enumerate((NAMESPACE, *documents))}
+    files: dict[str, str | bytes] = {
+        f"{n}.yaml": text for n, text in enumerate((NAMESPACE, *documents))
+    }
     files |= {name.replace("__", "/"): text for name, text in others.items()}
-    return [one.code for one in check(files) if one.code.startswith("DL53")]
+    return [one.code for one in check_files(files) if one.code.startswith("DL53")]
 
 
 @pytest.mark.parametrize(
@@ -61,8 +65,12 @@ def test_selectors_are_read_as_kubernetes_reads_them(selector: str, codes: list[
 
 def test_a_service_monitor_selects_services_not_pods() -> None:
     assert found(POD, SERVICE, monitor("{matchLabels: {app: web}}", kind="ServiceMonitor")) == []
-    assert found(POD, SERVICE, monitor("{matchLabels: {tier: front}}", kind="ServiceMonitor")) == ["DL531"]
-    assert found(POD, SERVICE, monitor("{matchLabels: {app: web}}", kind="ServiceMonitor", port="http")) == ["DL532"]
+    assert found(POD, SERVICE, monitor("{matchLabels: {tier: front}}", kind="ServiceMonitor")) == [
+        "DL531"
+    ]
+    assert found(
+        POD, SERVICE, monitor("{matchLabels: {app: web}}", kind="ServiceMonitor", port="http")
+    ) == ["DL532"]
 
 
 WRONG = monitor("{matchLabels: {app: wbe}}")
@@ -71,19 +79,23 @@ HELM = (
     "apiVersion: helm.toolkit.fluxcd.io/v2\nkind: HelmRelease\nmetadata: {name: x, namespace: shop}\n"
     "spec: {chartRef: {kind: OCIRepository, name: x}, interval: 1h}\n"
 )
-PROMETHEUS = (
-    "apiVersion: monitoring.coreos.com/v1\nkind: Prometheus\nmetadata: {name: k8s, namespace: shop}\nspec: {}\n"
-)
+PROMETHEUS = "apiVersion: monitoring.coreos.com/v1\nkind: Prometheus\nmetadata: {name: k8s, namespace: shop}\nspec: {}\n"
 KUSTOMIZATION = "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\n"
 
 
 @pytest.mark.parametrize("wrong", [WRONG, PORT], ids=["selector", "port"])
 def test_what_can_be_elsewhere_is_not_judged(wrong: str) -> None:
     assert found(POD, wrong) != []
-    assert [one.code for one in check({"a.yaml": POD, "b.yaml": wrong}) if one.code.startswith("DL53")] == []
+    assert [
+        one.code
+        for one in check_files({"a.yaml": POD, "b.yaml": wrong})
+        if one.code.startswith("DL53")
+    ] == []
     assert found(POD, wrong, HELM) == []
     assert found(POD, wrong.replace("]}", "], namespaceSelector: {any: true}}", 1)) == []
-    assert found(POD, wrong.replace("]}", "], namespaceSelector: {matchNames: [elsewhere]}}", 1)) == []
+    assert (
+        found(POD, wrong.replace("]}", "], namespaceSelector: {matchNames: [elsewhere]}}", 1)) == []
+    )
     # an operator makes pods of it, with labels of its own
     assert found(POD, wrong, PROMETHEUS) == []
 
@@ -103,7 +115,8 @@ def test_what_a_kustomization_changes_is_not_judged(change: str) -> None:
 
 def test_an_injected_container_may_have_the_port() -> None:
     injected = POD.replace(
-        "template:\n    metadata: {", "template:\n    metadata: {annotations: {sidecar.istio.io/inject: 'true'}, "
+        "template:\n    metadata: {",
+        "template:\n    metadata: {annotations: {sidecar.istio.io/inject: 'true'}, ",
     )
     assert found(injected, PORT) == []
     assert found(injected, WRONG) == ["DL531"]
@@ -130,14 +143,22 @@ def rules(*groups: str) -> str:
 @pytest.mark.parametrize(
     ("groups", "codes"),
     [
-        (("{name: a, rules: [{alert: A, expr: up == 0}]}", "{name: b, rules: [{record: 'b:c', expr: 1}]}"), []),
+        (
+            (
+                "{name: a, rules: [{alert: A, expr: up == 0}]}",
+                "{name: b, rules: [{record: 'b:c', expr: 1}]}",
+            ),
+            [],
+        ),
         (("{name: a}", "{name: a}"), ["DL533"]),
         (("{name: a, rules: [{expr: up}]}",), ["DL533"]),
         (("{name: a, rules: [{alert: A}]}",), ["DL533"]),
         (("{name: a, rules: [{alert: A, expr: [up]}]}",), ["DL533"]),
         (("{name: a, rules: [{record: 'b:c', expr: up, for: 1m}]}",), ["DL533"]),
         (
-            ("{name: a, rules: [{record: 'b:c', expr: up, annotations: {summary: x}, keep_firing_for: 1m}]}",),
+            (
+                "{name: a, rules: [{record: 'b:c', expr: up, annotations: {summary: x}, keep_firing_for: 1m}]}",
+            ),
             ["DL533"] * 2,
         ),
         (("{name: a, rules: [{record: 'b:c', expr: up, labels: {team: x}}]}",), []),
@@ -150,7 +171,13 @@ def rules(*groups: str) -> str:
             [],
         ),
         (("{name: a, rules: [{alert: A, expr: x > 1}, {alert: A, expr: y > 1}]}",), []),
-        (("{name: a, rules: [{alert: A, expr: x > 1}]}", "{name: b, rules: [{alert: A, expr: x > 1}]}"), ["DL534"]),
+        (
+            (
+                "{name: a, rules: [{alert: A, expr: x > 1}]}",
+                "{name: b, rules: [{alert: A, expr: x > 1}]}",
+            ),
+            ["DL534"],
+        ),
     ],
 )
 def test_rules(groups: tuple[str, ...], codes: list[str]) -> None:
@@ -159,7 +186,11 @@ def test_rules(groups: tuple[str, ...], codes: list[str]) -> None:
 
 def test_a_service_before_what_an_operator_runs_selects_pods() -> None:
     """Prometheus's own pods are made of an object of the set: their labels are the operator's affair."""
-    service = SERVICE.replace("selector: {app: web}", "selector: {app.kubernetes.io/name: prometheus}")
+    service = SERVICE.replace(
+        "selector: {app: web}", "selector: {app.kubernetes.io/name: prometheus}"
+    )
     files: dict[str, str | bytes] = {"n.yaml": NAMESPACE, "s.yaml": service, "p.yaml": PROMETHEUS}
-    assert check(files) == ()
-    assert [one.code for one in check({**files, "p.yaml": WRONG}) if one.code == "DL511"] == ["DL511"]
+    assert check_files(files) == ()
+    assert [one.code for one in check_files({**files, "p.yaml": WRONG}) if one.code == "DL511"] == [
+        "DL511"
+    ]

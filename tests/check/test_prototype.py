@@ -2,7 +2,7 @@
 
 import pytest
 
-from driftloop.check import Severity, check
+from driftloop.check import Severity, check_files
 
 SENSOR = """\
 apiVersion: argoproj.io/v1alpha1
@@ -122,8 +122,10 @@ spec: {nats: {native: {replicas: 3}}}
     ],
     ids=["sensor", "deployment", "trigger", "webhook", "gateway", "flux", "secret", "bus"],
 )
-def test_a_defect_is_found_without_any_other_file(text: str, expected: set[tuple[str, int]]) -> None:
-    found = check({"prototype.yaml": text})
+def test_a_defect_is_found_without_any_other_file(
+    text: str, expected: set[tuple[str, int]]
+) -> None:
+    found = check_files({"prototype.yaml": text})
     assert expected <= {(one.code, one.line) for one in found}
     assert {one.code for one in found} == {code for code, _ in expected}
     assert any(one.severity is Severity.ERROR for one in found) or text == GATEWAY

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import driftloop.check
-from driftloop.check import RULES, Rule, check
+from driftloop.check import RULES, CheckRule, check_files
 from driftloop.check.schema import Schema
 from tests.check.example import variant
 
@@ -18,7 +18,11 @@ class Services:
     """Schemas of one kind, as a cluster states them."""
 
     def find(self, api_version: str, kind: str) -> tuple[Schema, dict[str, Schema]] | None:
-        return ({"$ref": "#/components/schemas/Service"}, SERVICE) if (api_version, kind) == ("v1", "Service") else None
+        return (
+            ({"$ref": "#/components/schemas/Service"}, SERVICE)
+            if (api_version, kind) == ("v1", "Service")
+            else None
+        )
 
 
 SERVICE: dict[str, Schema] = {
@@ -34,7 +38,10 @@ SERVICE: dict[str, Schema] = {
         "type": "object",
         "properties": {
             "selector": {"type": "object", "additionalProperties": {"type": "string"}},
-            "type": {"type": "string", "enum": ["ClusterIP", "NodePort", "LoadBalancer", "ExternalName"]},
+            "type": {
+                "type": "string",
+                "enum": ["ClusterIP", "NodePort", "LoadBalancer", "ExternalName"],
+            },
             "ports": {"type": "array", "items": {"$ref": "#/components/schemas/Port"}},
         },
     },
@@ -50,11 +57,11 @@ SERVICE: dict[str, Schema] = {
 }
 
 
-def catalogue(rule: Rule) -> Services | None:
+def catalogue(rule: CheckRule) -> Services | None:
     return Services() if rule.code.startswith("DL9") else None
 
 
-def by_code(rule: Rule) -> str:
+def by_code(rule: CheckRule) -> str:
     return rule.code
 
 
@@ -69,11 +76,13 @@ def test_codes_are_unique_and_in_order() -> None:
 
 
 def test_every_rule_has_an_example_and_no_example_is_left_over() -> None:
-    assert {file.stem for file in EXAMPLES.glob("*.yaml")} == {rule.code for rule in RULES} - WITHOUT
+    assert {file.stem for file in EXAMPLES.glob("*.yaml")} == {
+        rule.code for rule in RULES
+    } - WITHOUT
 
 
 @pytest.mark.parametrize("rule", RULES, ids=by_code)
-def test_a_rule_is_explained(rule: Rule) -> None:
+def test_a_rule_is_explained(rule: CheckRule) -> None:
     assert len(rule.why) > 30
     assert rule.why.endswith(".")
     assert rule.title[0].isupper()
@@ -82,15 +91,15 @@ def test_a_rule_is_explained(rule: Rule) -> None:
 
 
 @pytest.mark.parametrize("rule", [rule for rule in RULES if rule.code not in WITHOUT], ids=by_code)
-def test_the_bad_example_is_found_where_it_stands(rule: Rule) -> None:
+def test_the_bad_example_is_found_where_it_stands(rule: CheckRule) -> None:
     bad = variant((EXAMPLES / f"{rule.code}.yaml").read_text(), "bad")
     assert bad.expected, "the example marks no line as `# here`"
-    found = check(bad.files, catalogue=catalogue(rule))
+    found = check_files(bad.files, catalogue=catalogue(rule))
     assert [(one.path, one.line) for one in found if one.code == rule.code] == list(bad.expected)
     assert {one.code for one in found} == {rule.code}, "an example shows one thing"
 
 
 @pytest.mark.parametrize("rule", [rule for rule in RULES if rule.code not in WITHOUT], ids=by_code)
-def test_nothing_is_found_in_the_good_example(rule: Rule) -> None:
+def test_nothing_is_found_in_the_good_example(rule: CheckRule) -> None:
     good = variant((EXAMPLES / f"{rule.code}.yaml").read_text(), "good")
-    assert check(good.files, catalogue=catalogue(rule)) == ()
+    assert check_files(good.files, catalogue=catalogue(rule)) == ()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from driftloop.check import check
+from driftloop.check import check_files
 
 NAMESPACE = "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n"
 
@@ -21,7 +21,9 @@ spec:
 """
 
 
-def autoscaler(target: str, least: int = 1, most: int = 5, kind: str = "Deployment", api: str = "apps/v1") -> str:
+def autoscaler(
+    target: str, least: int = 1, most: int = 5, kind: str = "Deployment", api: str = "apps/v1"
+) -> str:
     return f"""\
 apiVersion: autoscaling/v2
 kind: HorizontalPodAutoscaler
@@ -40,19 +42,19 @@ spec: {{{allows}, selector: {{{selector}}}}}
 
 
 def other(api: str, kind: str) -> str:
-    return f"apiVersion: {api}\nkind: {kind}\nmetadata: {{name: main, namespace: shop}}\nspec: {{}}\n"
+    return (
+        f"apiVersion: {api}\nkind: {kind}\nmetadata: {{name: main, namespace: shop}}\nspec: {{}}\n"
+    )
 
 
 WEB, TWO = deployment("web"), deployment("web", "replicas: 2")
-PATCHED = (
-    "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources: [a.yaml]\npatches: [{path: p.yaml}]\n"
-)
+PATCHED = "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources: [a.yaml]\npatches: [{path: p.yaml}]\n"
 
 
 def codes(**files: str) -> list[str]:
     """The codes of what is found in files, a namespace beside them."""
     texts = {f"{path.replace('__', '/')}.yaml": text for path, text in files.items()}
-    return [one.code for one in check({"namespace.yaml": NAMESPACE, **texts})]
+    return [one.code for one in check_files({"namespace.yaml": NAMESPACE, **texts})]
 
 
 @pytest.mark.parametrize(
@@ -65,9 +67,18 @@ def codes(**files: str) -> list[str]:
         (autoscaler("main-gateway"), other("gateway.networking.k8s.io/v1", "Gateway")),
         (autoscaler("workers", kind="RayCluster", api="ray.io/v1"),),
         (autoscaler("web"), other("keda.sh/v1alpha1", "ScaledObject")),
-        (budget("db", "maxUnavailable: 1", "matchLabels: {app: db}"), other("monitoring.coreos.com/v1", "Prometheus")),
-        (budget("db", "maxUnavailable: 1", "matchLabels: {app: db}"), other("postgresql.cnpg.io/v1", "Cluster")),
-        (WEB, budget("web", "maxUnavailable: 1", "matchExpressions: [{key: app, operator: Exists}]")),
+        (
+            budget("db", "maxUnavailable: 1", "matchLabels: {app: db}"),
+            other("monitoring.coreos.com/v1", "Prometheus"),
+        ),
+        (
+            budget("db", "maxUnavailable: 1", "matchLabels: {app: db}"),
+            other("postgresql.cnpg.io/v1", "Cluster"),
+        ),
+        (
+            WEB,
+            budget("web", "maxUnavailable: 1", "matchExpressions: [{key: app, operator: Exists}]"),
+        ),
         (TWO, budget("web", "minAvailable: 1")),
         (TWO, budget("web", "minAvailable: 50%")),
         (TWO, budget("web", "maxUnavailable: 100%")),
@@ -95,7 +106,10 @@ def test_what_works_or_is_not_known_is_left_alone(documents: tuple[str, ...]) ->
         ((TWO, budget("web", "maxUnavailable: 0%")), ["DL624"]),
         ((WEB, budget("web", "minAvailable: 100%")), ["DL624"]),
         ((TWO, budget("web", "minAvailable: 2")), ["DL624"]),
-        ((WEB, budget("a", "maxUnavailable: 1"), budget("b", "maxUnavailable: 1")), ["DL625", "DL625"]),
+        (
+            (WEB, budget("a", "maxUnavailable: 1"), budget("b", "maxUnavailable: 1")),
+            ["DL625", "DL625"],
+        ),
         ((budget("web", "maxUnavailable: 1"),), ["DL623"]),
     ],
 )
@@ -105,7 +119,9 @@ def test_what_breaks_is_found(documents: tuple[str, ...], found: list[str]) -> N
 
 def test_a_patch_may_take_the_number_away() -> None:
     assert codes(base__web=TWO, base__scaler=autoscaler("web")) == ["DL622"]
-    assert "DL622" not in codes(base__web=TWO, base__scaler=autoscaler("web"), over__kustomization=PATCHED)
+    assert "DL622" not in codes(
+        base__web=TWO, base__scaler=autoscaler("web"), over__kustomization=PATCHED
+    )
 
 
 def test_two_folders_need_not_be_applied_together() -> None:

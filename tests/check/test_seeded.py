@@ -196,7 +196,10 @@ def test_every_rule_that_a_rendered_tree_can_break_is_seeded() -> None:
 def test_any_fault_is_found_beside_a_whole_tree(code: str) -> None:
     """A fault of somebody else's file, in a repository that holds a rendered tree too: found once, and nothing of ours."""
     bad = variant((EXAMPLES / f"{code}.yaml").read_text(), "bad")
-    files: dict[str, str | bytes] = {**tree("canary"), **{f"other/{path}": text for path, text in bad.files.items()}}
+    files: dict[str, str | bytes] = {
+        **tree("canary"),
+        **{f"other/{path}": text for path, text in bad.files.items()},
+    }
     found = {one for one in places(files) if one[0] == code}
     if code == "DL701":  # paths count from the repository's root
         return

@@ -2,7 +2,7 @@
 
 import pytest
 
-from driftloop.check import check
+from driftloop.check import check_files
 
 Predictor = tuple[int | None, bool]
 """Its traffic, and whether it is a shadow."""
@@ -46,6 +46,10 @@ spec:
         ([(100, False), (None, True), (None, True)], "DL402"),
     ],
 )  # fmt: skip
-def test_the_traffic_is_judged_as_the_webhook_does(predictors: list[Predictor], code: str | None) -> None:
-    found = check({"m.yaml": deployment(*predictors)})
-    assert {one.code for one in found if one.code in ("DL401", "DL402")} == ({code} if code is not None else set())
+def test_the_traffic_is_judged_as_the_webhook_does(
+    predictors: list[Predictor], code: str | None
+) -> None:
+    found = check_files({"m.yaml": deployment(*predictors)})
+    assert {one.code for one in found if one.code in ("DL401", "DL402")} == (
+        {code} if code is not None else set()
+    )

@@ -4,20 +4,20 @@ from pathlib import Path
 
 import pytest
 
-from driftloop.check import check
+from driftloop.check import check_files
 from tests.check.trees import NAMES, ROOT, tree
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_nothing_is_found_in_a_golden_tree(name: str) -> None:
-    assert check(tree(name)) == ()
+    assert check_files(tree(name)) == ()
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_tree_misses_only_the_platform_s_own_names(name: str) -> None:
     """Asked for everything, it names what the platform brings and nothing else."""
     known = ("`infra-configs`", "`istio-system`", "`istio-system/seldon-gateway`", "EventBus")
-    for one in check(tree(name), complete=True):
+    for one in check_files(tree(name), complete=True):
         assert any(word in one.what for word in known), one
 
 
@@ -32,7 +32,7 @@ def test_nothing_is_found_in_the_repository() -> None:
             elif file.is_file():
                 others.add(path)
     assert len(files) > 60
-    assert check(files, others=frozenset(others)) == ()
+    assert check_files(files, others=frozenset(others)) == ()
 
 
 def test_a_part_of_a_tree_is_not_blamed_for_the_rest() -> None:
@@ -41,7 +41,7 @@ def test_a_part_of_a_tree_is_not_blamed_for_the_rest() -> None:
     for folder in sorted({str(Path(path).parent) for path in whole}):
         part = {path: text for path, text in whole.items() if str(Path(path).parent) == folder}
         if "workflows/plain" not in folder:  # that one holds the Namespace
-            assert check(part, within=(folder,)) == (), folder
+            assert check_files(part, within=(folder,)) == (), folder
 
 
 def test_pods_that_an_operator_makes_are_not_missed() -> None:
@@ -62,5 +62,5 @@ kind: Prometheus
 metadata: {name: k8s, namespace: monitoring}
 spec: {}
 """
-    assert [found.code for found in check({"a.yaml": service})] == ["DL511"]
-    assert check({"a.yaml": service + operated}) == ()
+    assert [found.code for found in check_files({"a.yaml": service})] == ["DL511"]
+    assert check_files({"a.yaml": service + operated}) == ()

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from driftloop.check import Finding, check
+from driftloop.check import Finding, check_files
 from tests.golden.trees import NAMES, tree
 
 __all__ = ["NAMES", "ROOT", "place", "places", "tree"]
@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 
 def places(files: dict[str, str | bytes]) -> set[tuple[str, str, int]]:
     """(code, path, line) of everything that is found."""
-    return {place(one) for one in check(files)}
+    return {place(one) for one in check_files(files)}
 
 
 def place(one: Finding) -> tuple[str, str, int]:

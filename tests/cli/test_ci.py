@@ -55,7 +55,9 @@ def test_actions_are_pinned_by_commit_and_say_their_tag(file):
     commits = {}
     for found in FILES:
         for action, commit in re.findall(r"uses: (\S+)@(\S+)", found.read_text()):
-            assert commits.setdefault(action, commit) == commit, f"{action} is pinned twice, differently"
+            assert commits.setdefault(action, commit) == commit, (
+                f"{action} is pinned twice, differently"
+            )
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
@@ -76,8 +78,12 @@ def test_a_job_has_the_rights_it_names_and_no_others(file):
 def test_scripts_are_shell_and_nothing_is_pasted_into_them(file):
     for step in steps(file):
         if "run" in step:
-            assert "${{" not in step["run"], "an expression in a script is code of whoever names a branch"
-            done = subprocess.run(["bash", "-n"], input=step["run"], text=True, capture_output=True, check=False)
+            assert "${{" not in step["run"], (
+                "an expression in a script is code of whoever names a branch"
+            )
+            done = subprocess.run(
+                ["bash", "-n"], input=step["run"], text=True, capture_output=True, check=False
+            )
             assert done.returncode == 0, done.stderr
             assert done.stderr == ""
 
@@ -93,7 +99,10 @@ def test_every_command_of_ours_is_understood(file, tmp_path, monkeypatch):
         for line in step.get("run", "").splitlines():
             if not line.strip().startswith("driftloop "):
                 continue
-            words = [word.replace("$spec", "pipeline.yaml") for word in shlex.split(line.partition(" >> ")[0])[1:]]
+            words = [
+                word.replace("$spec", "pipeline.yaml")
+                for word in shlex.split(line.partition(" >> ")[0])[1:]
+            ]
             command = root.get_command(click.Context(root), words[0])
             assert command is not None, line
             # parsed, not run: an unknown option or a missing argument is an error here

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from support.processes import Process, free_port, nats, url
 
-from driftloop.retrain.decision import Claim, claimed
+from driftloop.retrain.decision import is_claimed
+from driftloop.retrain.state import ClaimEvent
 from driftloop.retrain.store import apply_once
 
 TOKEN = "s3cret"
@@ -20,29 +21,51 @@ class World:
     def __init__(self, state: Path, service: Process, server: Process) -> None:
         self.state, self.service, self.server = state, service, server
 
-    def types(self, *arguments: str, code: int = 0, **environment: str) -> "subprocess.CompletedProcess[str]":
-        clean = {name: value for name, value in os.environ.items() if not name.startswith("DRIFTLOOP_")}
+    def types(
+        self, *arguments: str, code: int = 0, **environment: str
+    ) -> "subprocess.CompletedProcess[str]":
+        clean = {
+            name: value for name, value in os.environ.items() if not name.startswith("DRIFTLOOP_")
+        }
         # a proxy in the user's environment must not come between
-        environment = clean | {"HTTP_PROXY": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9"} | environment
+        environment = (
+            clean
+            | {"HTTP_PROXY": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9"}
+            | environment
+        )
         command = [sys.executable, "-m", "driftloop.cli", *arguments]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, check=False, timeout=60
+        )
         assert done.returncode == code, done.stderr
         assert "Traceback" not in done.stderr
         return done
 
     def claims(self, run: str) -> bool:
-        state = apply_once(url(self.server), "n", "p", Claim(run, run, "person eve"))
-        return claimed(state, run)
+        state = apply_once(url(self.server), "n", "p", ClaimEvent(run, run, "person eve"))
+        return is_claimed(state, run)
 
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
     server = nats(tmp_path / "nats").start()
     port = free_port()
-    argv = [sys.executable, "-m", "driftloop.services.decision", "--port", str(port), "--namespace", "n"]
+    argv = [
+        sys.executable,
+        "-m",
+        "driftloop.services.decision",
+        "--port",
+        str(port),
+        "--namespace",
+        "n",
+    ]
     argv += ["--pipeline", "p", "--policy", json.dumps({"consecutive": 2, "on": ["drift"]})]
     argv += ["--webhook", "http://127.0.0.1:9/retrain", "--broker", "http://127.0.0.1:9/broker"]
-    environment = {"NATS_URL": url(server), "DRIFTLOOP_WEBHOOK_TOKEN": TOKEN, "NO_PROXY": "127.0.0.1"}
+    environment = {
+        "NATS_URL": url(server),
+        "DRIFTLOOP_WEBHOOK_TOKEN": TOKEN,
+        "NO_PROXY": "127.0.0.1",
+    }
     environment["DRIFTLOOP_KUBERNETES_URL"] = "http://127.0.0.1:9"
     service = Process(argv, tmp_path / "decision.log", port, "/healthz", environment).start()
     run = tmp_path / "state" / "run"
@@ -52,7 +75,9 @@ def world(tmp_path: Path) -> Iterator[World]:
         "p-judge.n.svc.cluster.local:8080": "127.0.0.1:9",
     }
     (run / "addresses.json").write_text(json.dumps(addresses))
-    (run / "platform.json").write_text(json.dumps({"configMap": {}, "secret": {"webhook-token": TOKEN}}))
+    (run / "platform.json").write_text(
+        json.dumps({"configMap": {}, "secret": {"webhook-token": TOKEN}})
+    )
     yield World(run.parent, service, server)
     service.kill()
     server.kill()
@@ -74,12 +99,21 @@ def test_where_and_with_which_token(world: World) -> None:
     done = world.types("halt", "p", "--url", address, DRIFTLOOP_WEBHOOK_TOKEN=TOKEN)
     assert done.stdout == "halted\n"
     assert (
-        "refuses the token" in world.types("resume", "p", "--url", address, DRIFTLOOP_WEBHOOK_TOKEN="x", code=1).stderr
+        "refuses the token"
+        in world.types("resume", "p", "--url", address, DRIFTLOOP_WEBHOOK_TOKEN="x", code=1).stderr
     )
-    assert "DRIFTLOOP_WEBHOOK_TOKEN is not set" in world.types("resume", "p", "--url", address, code=1).stderr
+    assert (
+        "DRIFTLOOP_WEBHOOK_TOKEN is not set"
+        in world.types("resume", "p", "--url", address, code=1).stderr
+    )
     done = world.types("halt", "q", "--state", str(world.state), code=1)
     assert "pipeline `q` does not run in" in done.stderr
     assert "running: p" in done.stderr
-    assert "nothing runs in" in world.types("halt", "p", "--state", str(world.state / "none"), code=1).stderr
+    assert (
+        "nothing runs in"
+        in world.types("halt", "p", "--state", str(world.state / "none"), code=1).stderr
+    )
     world.service.kill()
-    assert "can't be reached" in world.types("resume", "p", "--state", str(world.state), code=1).stderr
+    assert (
+        "can't be reached" in world.types("resume", "p", "--state", str(world.state), code=1).stderr
+    )

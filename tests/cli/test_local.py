@@ -10,8 +10,18 @@ import psutil
 import pytest
 
 from driftloop.local.ground import leftovers
-from driftloop.local.ground.state import State
-from tests.local.conftest import Git, context, deployment, envs, git, kustomization, service, state, virtual_service
+from driftloop.local.ground.state import StateFolder
+from tests.local.conftest import (
+    Git,
+    context,
+    deployment,
+    envs,
+    git,
+    kustomization,
+    service,
+    state,
+    virtual_service,
+)
 from tests.spec.specs import MINIMAL
 
 __all__ = ["context", "envs", "git", "state"]
@@ -25,7 +35,7 @@ def driftloop(*arguments: str, code: int = 0) -> subprocess.CompletedProcess[str
     return result
 
 
-def test_the_whole_life_of_a_platform(state: State, git: Git, envs: Path) -> None:
+def test_the_whole_life_of_a_platform(state: StateFolder, git: Git, envs: Path) -> None:
     release = {
         "spec": {
             "phase": "canary",
@@ -36,7 +46,9 @@ def test_the_whole_life_of_a_platform(state: State, git: Git, envs: Path) -> Non
     }
     sha = git.commit(
         {
-            "cluster/dev/pipelines/shop.yaml": kustomization("shop-deployments", "deployments/shop"),
+            "cluster/dev/pipelines/shop.yaml": kustomization(
+                "shop-deployments", "deployments/shop"
+            ),
             "deployments/shop/kustomization.yaml": {"resources": ["a.yaml", "traffic.yaml"]},
             "deployments/shop/a.yaml": [deployment("a"), service("a")],
             "deployments/shop/traffic.yaml": virtual_service({"a": 100}),
@@ -48,12 +60,17 @@ def test_the_whole_life_of_a_platform(state: State, git: Git, envs: Path) -> Non
     try:
         up = driftloop("up", *folder, "--envs", str(envs), "--detach")
         assert "up after" in up.stderr
-        assert f"already running in {state.root}" in driftloop("up", *folder, "--detach", code=1).stderr
+        assert (
+            f"already running in {state.root}"
+            in driftloop("up", *folder, "--detach", code=1).stderr
+        )
         found = json.loads(driftloop("status", *folder, "--output", "json").stdout)
         assert found["applied"] == sha
         names = {process["name"]: process for process in found["processes"]}
         assert {"nats", "s3", "envoy", "broker", "argo", "shop/a"} == set(names)
-        assert all(process["phase"] == "ready" and process["memory"] > 1 for process in names.values())
+        assert all(
+            process["phase"] == "ready" and process["memory"] > 1 for process in names.values()
+        )
         parts = found["memory"]["up"] + sum(process["memory"] for process in names.values())
         assert found["memory"]["total"] == pytest.approx(parts, rel=0.2)
         assert found["releases"]["shop"]["weights"] == {"r1": 90, "r2": 10}
@@ -68,18 +85,21 @@ def test_the_whole_life_of_a_platform(state: State, git: Git, envs: Path) -> Non
         bucket = 'python -c \'import boto3; boto3.client("s3").create_bucket(Bucket="mine")\''
         subprocess.run(["sh", "-c", f'eval "$1"; {bucket}', "sh", exports], check=True, env=_path())
         assert (state.root / "s3" / "mine").is_dir()
-        assert json.loads(driftloop("env", *folder, "--output", "json").stdout)["DRIFTLOOP_GATEWAY"] in table
-        pid = state.holder()
+        assert (
+            json.loads(driftloop("env", *folder, "--output", "json").stdout)["DRIFTLOOP_GATEWAY"]
+            in table
+        )
+        pid = state.find_holder()
         assert pid is not None
         assert "stopping process" in driftloop("down", *folder).stderr
         assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-        assert leftovers.find(state) == []
+        assert leftovers.find_leftovers(state) == []
         assert "nothing was running" in driftloop("down", *folder).stderr
         assert "nothing runs" in driftloop("status", *folder, code=1).stderr
     finally:
-        if (holder := state.holder()) is not None:
+        if (holder := state.find_holder()) is not None:
             os.kill(holder, 9)
-        leftovers.stop(state)
+        leftovers.stop_leftovers(state)
 
 
 def _path() -> dict[str, str]:
@@ -115,7 +135,10 @@ def test_up_says_what_is_wrong_with_a_project_before_it_builds_anything(tmp_path
     assert f"{spec}:9:16: spec.train.run is `train:trian`, must be a function in" in said
     assert "building its environment" not in said
     spec.write_bytes(b"\x8c\xff")
-    assert "is not UTF-8 text" in driftloop("up", str(spec), "--state", str(tmp_path / "state"), code=1).stderr
+    assert (
+        "is not UTF-8 text"
+        in driftloop("up", str(spec), "--state", str(tmp_path / "state"), code=1).stderr
+    )
 
 
 @pytest.mark.parametrize(

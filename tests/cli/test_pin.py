@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from driftloop import __version__
-from driftloop.cli.lazy import run
+from driftloop.cli.lazy import run_group
 from driftloop.cli.root import root
 from driftloop.clients import registry
-from driftloop.spec import load
+from driftloop.spec import load_spec
 from tests.spec.specs import MINIMAL
 from tests.support.registry import Small, digest_of
 
@@ -20,7 +20,9 @@ OURS = f"driftloop/driftloop:{__version__}"
 
 
 @pytest.fixture
-def driftloop(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Driftloop:
+def driftloop(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Driftloop:
     monkeypatch.delenv("DRIFTLOOP_GIT_URL", raising=False)
     monkeypatch.setenv("DRIFTLOOP_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
@@ -29,7 +31,7 @@ def driftloop(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
     def call(*args: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["driftloop", *map(str, args)])
         with pytest.raises(SystemExit) as caught:
-            run(root)
+            run_group(root)
         said = capsys.readouterr()
         return int(caught.value.code or 0), said.out, said.err
 
@@ -38,7 +40,11 @@ def driftloop(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
 
 @pytest.fixture
 def small() -> Iterator[Small]:
-    content = {"acme/digits-trainer:1.0.0": b"trainer", "acme/digits-server:1.0.0": b"server", OURS: b"ours"}
+    content = {
+        "acme/digits-trainer:1.0.0": b"trainer",
+        "acme/digits-server:1.0.0": b"server",
+        OURS: b"ours",
+    }
     with Small(content).serving() as found:
         yield found
 
@@ -56,11 +62,13 @@ def mirror(small: Small) -> tuple[str, str]:
     return "--mirror", f"ghcr.io=http://{small.host}"
 
 
-def test_render_pins_the_spec_and_the_tree(driftloop: Driftloop, small: Small, spec: Path, tmp_path: Path) -> None:
+def test_render_pins_the_spec_and_the_tree(
+    driftloop: Driftloop, small: Small, spec: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "tree"
     code, _, said = driftloop("render", spec, "--into", out, "--pin", *mirror(small))
     assert code == 0, said
-    assert load(spec.read_text(), path="p").spec.pins == {
+    assert load_spec(spec.read_text(), path="p").spec.pins == {
         "ghcr.io/acme/digits-trainer:1.0.0": digest_of(b"trainer"),
         "ghcr.io/acme/digits-server:1.0.0": digest_of(b"server"),
         f"ghcr.io/{OURS}": digest_of(b"ours"),
@@ -72,7 +80,9 @@ def test_render_pins_the_spec_and_the_tree(driftloop: Driftloop, small: Small, s
     train = (out / "workflows/digits/train.workflowtemplate.yaml").read_text()
     assert f"image: ghcr.io/acme/digits-trainer:1.0.0@{digest_of(b'trainer')}" in train
     assert f"asking {small.host} for the digests of 3 images" in said
-    assert driftloop("render", "--into", out, "--check")[0] == 0, "what is committed renders the same by itself"
+    assert driftloop("render", "--into", out, "--check")[0] == 0, (
+        "what is committed renders the same by itself"
+    )
     code, _, said = driftloop("validate", spec)
     assert "pins      every image is named by its digest" in said
 
@@ -85,29 +95,46 @@ def test_a_tag_that_moved_is_said_and_a_pin_that_nothing_uses_goes(
     small.images["acme/digits-trainer:1.0.0"] = b"other"
     small.images["acme/digits-server:1.1.0"] = b"server"
     spec.write_text(
-        spec.read_text().replace("ref: ghcr.io/acme/digits-server:1.0", "ref: ghcr.io/acme/digits-server:1.1")
+        spec.read_text().replace(
+            "ref: ghcr.io/acme/digits-server:1.0", "ref: ghcr.io/acme/digits-server:1.1"
+        )
     )
     code, _, said = driftloop("render", spec, *into)
     assert code == 1
-    assert "spec.pins holds `ghcr.io/acme/digits-server:1.0.0`, must hold images that the tree names by a tag" in said
+    assert (
+        "spec.pins holds `ghcr.io/acme/digits-server:1.0.0`, must hold images that the tree names by a tag"
+        in said
+    )
     code, out, _ = driftloop("plan", spec, *into, "--pin", "--output", "json", *mirror(small))
     assert (code, digest_of(b"other") in out) == (0, True)
     assert digest_of(b"other") not in spec.read_text(), "plan writes nothing"
     code, _, said = driftloop("render", spec, *into, "--pin", *mirror(small))
     assert code == 0
     was = digest_of(b"trainer")
-    assert f"`ghcr.io/acme/digits-trainer:1.0.0` has moved, its digest was {was}: the tag was pushed again" in said
-    assert "removed the pin of `ghcr.io/acme/digits-server:1.0.0`, which is not used any more" in said
-    assert list(load(spec.read_text(), path="p").spec.pins)[1] == "ghcr.io/acme/digits-server:1.1.0"
+    assert (
+        f"`ghcr.io/acme/digits-trainer:1.0.0` has moved, its digest was {was}: the tag was pushed again"
+        in said
+    )
+    assert (
+        "removed the pin of `ghcr.io/acme/digits-server:1.0.0`, which is not used any more" in said
+    )
+    assert (
+        list(load_spec(spec.read_text(), path="p").spec.pins)[1]
+        == "ghcr.io/acme/digits-server:1.1.0"
+    )
 
 
 def test_one_image_that_is_not_there_leaves_everything_as_it_was(
     driftloop: Driftloop, small: Small, spec: Path, tmp_path: Path
 ) -> None:
     other = spec.with_name("other.yaml")
-    other.write_text(MINIMAL.replace("{name: digits}", "{name: other}").replace("digits-server:1.0.0", "other:2"))
+    other.write_text(
+        MINIMAL.replace("{name: digits}", "{name: other}").replace("digits-server:1.0.0", "other:2")
+    )
     before = spec.read_text(), other.read_text()
-    code, _, said = driftloop("render", spec, other, "--into", tmp_path / "tree", "--pin", *mirror(small))
+    code, _, said = driftloop(
+        "render", spec, other, "--into", tmp_path / "tree", "--pin", *mirror(small)
+    )
     assert code == 1
     assert f"image `ghcr.io/acme/other:2`: {small.host} has no tag `2` of `acme/other`" in said
     assert "hint: was it pushed?" in said
@@ -115,29 +142,48 @@ def test_one_image_that_is_not_there_leaves_everything_as_it_was(
     assert not (tmp_path / "tree").exists()
 
 
-def test_each_image_is_asked_for_once(driftloop: Driftloop, small: Small, spec: Path, tmp_path: Path) -> None:
+def test_each_image_is_asked_for_once(
+    driftloop: Driftloop, small: Small, spec: Path, tmp_path: Path
+) -> None:
     other = spec.with_name("other.yaml")
     other.write_text(MINIMAL.replace("{name: digits}", "{name: other}"))
-    assert driftloop("render", spec, other, "--into", tmp_path / "tree", "--pin", *mirror(small))[0] == 0
+    assert (
+        driftloop("render", spec, other, "--into", tmp_path / "tree", "--pin", *mirror(small))[0]
+        == 0
+    )
     assert len(small.seen) == 3
-    assert load(other.read_text(), path="p").spec.pins == load(spec.read_text(), path="p").spec.pins
+    assert (
+        load_spec(other.read_text(), path="p").spec.pins
+        == load_spec(spec.read_text(), path="p").spec.pins
+    )
 
 
 def test_a_spec_that_is_wrong_is_said_before_anybody_is_asked(
     driftloop: Driftloop, small: Small, spec: Path, tmp_path: Path
 ) -> None:
-    spec.write_text(spec.read_text().replace("serve: {model: Digits}", "serve: {model: Digits, image: none}"))
+    spec.write_text(
+        spec.read_text().replace("serve: {model: Digits}", "serve: {model: Digits, image: none}")
+    )
     code, _, said = driftloop("render", spec, "--into", tmp_path / "tree", "--pin", *mirror(small))
     assert (code, small.seen) == (1, [])
     assert "spec.serve.image is `none`" in said
 
 
-def test_commit_pins_and_commits(driftloop: Driftloop, small: Small, spec: Path, tmp_path: Path) -> None:
+def test_commit_pins_and_commits(
+    driftloop: Driftloop, small: Small, spec: Path, tmp_path: Path
+) -> None:
     repository = tmp_path / "cluster.git"
     subprocess.run(["git", "init", "-q", "--bare", "-b", "main", repository], check=True)
-    code, commit, said = driftloop("commit", spec, "--repository", repository, "--pin", *mirror(small))
+    code, commit, said = driftloop(
+        "commit", spec, "--repository", repository, "--pin", *mirror(small)
+    )
     assert code == 0, said
-    show = ["git", f"--git-dir={repository}", "show", f"{commit.strip()}:workflows/digits/pipeline.yaml"]
+    show = [
+        "git",
+        f"--git-dir={repository}",
+        "show",
+        f"{commit.strip()}:workflows/digits/pipeline.yaml",
+    ]
     shown = subprocess.run(show, check=True, capture_output=True, text=True).stdout
     assert shown == spec.read_text()
     assert digest_of(b"ours") in shown

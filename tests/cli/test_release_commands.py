@@ -12,7 +12,7 @@ import pytest
 
 from driftloop.git.repository import Repository
 from driftloop.operations import releases as pipelines
-from driftloop.operations.releases import Message
+from driftloop.operations.releases import TransitionMessage
 from driftloop.release import record
 from tests.pipelines import SPEC, version
 
@@ -24,13 +24,17 @@ class Person:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.remote = folder, folder / "cluster.git"
-        subprocess.run(["git", "init", "-q", "--bare", "--initial-branch=main", self.remote], check=True)
+        subprocess.run(
+            ["git", "init", "-q", "--bare", "--initial-branch=main", self.remote], check=True
+        )
         (folder / "pipeline.yaml").write_text(SPEC)
         (folder / ".gitconfig").write_text("[user]\n\tname = Eve\n\temail = eve@example.org\n")
         self.environment = {k: v for k, v in os.environ.items() if not k.startswith("DRIFTLOOP_")}
         self.environment |= {"HOME": str(folder), "XDG_CONFIG_HOME": str(folder)}
 
-    def types(self, *arguments: str, code: int = 0, **environment: str) -> "subprocess.CompletedProcess[str]":
+    def types(
+        self, *arguments: str, code: int = 0, **environment: str
+    ) -> "subprocess.CompletedProcess[str]":
         done = subprocess.run(
             [sys.executable, "-m", "driftloop.cli", *arguments],
             cwd=self.folder,
@@ -45,7 +49,9 @@ class Person:
         return done
 
     def git(self, *arguments: str) -> str:
-        done = subprocess.run(["git", "-C", self.remote, *arguments], check=True, capture_output=True, text=True)
+        done = subprocess.run(
+            ["git", "-C", self.remote, *arguments], check=True, capture_output=True, text=True
+        )
         return done.stdout.rstrip("\n")
 
     @property
@@ -53,12 +59,17 @@ class Person:
         return Repository(str(self.remote), workdir=self.folder / "cache")
 
     def release(self) -> record.Release:
-        return pipelines.read(self.repository.tree(self.repository.tip()), "digits").release
+        return pipelines.read_pipeline(
+            self.repository.tree(self.repository.tip()), "digits"
+        ).release
 
     def moves(self, *steps) -> None:
         for step in steps:
-            pipelines.move(
-                self.repository, "digits", step, lambda before, after: Message("Move", after.candidate or A, "x")
+            pipelines.commit_transition(
+                self.repository,
+                "digits",
+                step,
+                lambda before, after: TransitionMessage("Move", after.candidate or A, "x"),
             )
 
 
@@ -73,7 +84,10 @@ WHERE = ("--repository", "cluster.git")
 def test_commit(person):
     done = person.types("commit", "pipeline.yaml", *WHERE)
     assert done.stdout.strip() == person.git("rev-parse", "main")
-    assert person.git("log", "-1", "--format=%an <%ae>|%s", "main") == "Eve <eve@example.org>|Add pipeline digits"
+    assert (
+        person.git("log", "-1", "--format=%an <%ae>|%s", "main")
+        == "Eve <eve@example.org>|Add pipeline digits"
+    )
     assert "Driftloop-Cause: person Eve" in person.git("log", "-1", "--format=%B", "main")
     done = person.types("commit", "pipeline.yaml", *WHERE)
     assert (done.stdout, "nothing to change" in done.stderr) == ("", True)
@@ -83,7 +97,7 @@ def test_commit(person):
 
 def test_a_surprise_is_refused_until_it_is_allowed(person):
     person.types("commit", "pipeline.yaml", *WHERE)
-    person.moves(lambda release: record.first(release, A))
+    person.moves(lambda release: record.release_first(release, A))
     tip = person.git("rev-parse", "main")
     (person.folder / "pipeline.yaml").write_text(SPEC[: SPEC.index("  monitors:")])
     said = f"error: the drift detector of production {A.id} goes away"
@@ -93,7 +107,10 @@ def test_a_surprise_is_refused_until_it_is_allowed(person):
         assert "hint: to allow it: --allow detector-removed" in done.stderr
     assert person.git("rev-parse", "main") == tip
     done = person.types("commit", "pipeline.yaml", *WHERE, "--allow", "detectors", code=2)
-    assert "`detectors` is not defined, must be one of: detector-removed, predictor-removed" in done.stderr
+    assert (
+        "`detectors` is not defined, must be one of: detector-removed, predictor-removed"
+        in done.stderr
+    )
     person.types("plan", "pipeline.yaml", *WHERE, "--allow", "detector-removed")
     person.types("commit", "pipeline.yaml", *WHERE, "--allow", "detector-removed")
     assert person.git("rev-parse", "main^") == tip
@@ -104,11 +121,23 @@ def test_a_surprise_is_refused_until_it_is_allowed(person):
     [
         (("commit", "none.yaml", *WHERE), "none.yaml can't be read: No such file"),
         (("commit", "pipeline.yaml"), "no cluster repository"),
-        (("commit", "pipeline.yaml", "--repository", "nowhere.git"), "the repository does not exist"),
-        (("promote", "digits", *WHERE), "the cluster repository has no pipeline `digits`, it has: none"),
-        (("remove", "digits", *WHERE), "the cluster repository has no pipeline `digits`, it has: none"),
+        (
+            ("commit", "pipeline.yaml", "--repository", "nowhere.git"),
+            "the repository does not exist",
+        ),
+        (
+            ("promote", "digits", *WHERE),
+            "the cluster repository has no pipeline `digits`, it has: none",
+        ),
+        (
+            ("remove", "digits", *WHERE),
+            "the cluster repository has no pipeline `digits`, it has: none",
+        ),
         (("trigger", "digits"), "nothing runs in"),
-        (("trigger", "digits", "--url", "http://127.0.0.1:9/retrain"), "DRIFTLOOP_WEBHOOK_TOKEN is not set"),
+        (
+            ("trigger", "digits", "--url", "http://127.0.0.1:9/retrain"),
+            "DRIFTLOOP_WEBHOOK_TOKEN is not set",
+        ),
     ],
 )
 def test_what_is_missing_is_said(person, arguments, said):
@@ -125,7 +154,10 @@ def test_a_broken_spec_says_where(person):
 def test_promote_and_back(person):
     person.types("commit", "pipeline.yaml", *WHERE)
     assert "needs phase" in person.types("promote", "digits", *WHERE, code=1).stderr
-    person.moves(lambda release: record.first(release, A), lambda release: record.shadow(release, B))
+    person.moves(
+        lambda release: record.release_first(release, A),
+        lambda release: record.start_shadow(release, B),
+    )
     done = person.types("promote", "digits", *WHERE, "--output", "json")
     assert json.loads(done.stdout)["production"] == B.id
     assert json.loads(done.stdout)["commit"] == person.git("rev-parse", "main")
@@ -144,12 +176,15 @@ def test_promote_and_back(person):
 def test_rollback_during_a_rollout_takes_the_candidate_out(person):
     person.types("commit", "pipeline.yaml", *WHERE)
     person.moves(
-        lambda release: record.first(release, A),
-        lambda release: record.shadow(release, B),
-        lambda release: record.canary(release, 10),
+        lambda release: record.release_first(release, A),
+        lambda release: record.start_shadow(release, B),
+        lambda release: record.set_canary(release, 10),
     )
     person.types("rollback", "digits", *WHERE)
-    assert person.git("log", "-1", "--format=%s", "main") == f"Take {B.id} of digits out of its rollout"
+    assert (
+        person.git("log", "-1", "--format=%s", "main")
+        == f"Take {B.id} of digits out of its rollout"
+    )
     assert person.release().weights == {A.id: 100}
 
 
@@ -179,12 +214,21 @@ def test_remove_waits_for_each_commit(person):
 
         def do_GET(self) -> None:
             asked.append(self.path)
-            known = self.path.rpartition("/")[2] in ("digits-workflows", "digits-deployments", "digits-monitors")
+            known = self.path.rpartition("/")[2] in (
+                "digits-workflows",
+                "digits-deployments",
+                "digits-monitors",
+            )
             there = known and bool(
-                person.git("ls-tree", "-r", "--name-only", "main", "cluster/dev/pipelines/digits.yaml")
+                person.git(
+                    "ls-tree", "-r", "--name-only", "main", "cluster/dev/pipelines/digits.yaml"
+                )
             )
             tip = person.git("rev-parse", "main" if asked.count(self.path) % 2 == 0 else "main~1")
-            status = {"lastAppliedRevision": f"main@sha1:{tip}", "conditions": [{"type": "Ready", "status": "True"}]}
+            status = {
+                "lastAppliedRevision": f"main@sha1:{tip}",
+                "conditions": [{"type": "Ready", "status": "True"}],
+            }
             self.send_response(200 if there else 404)
             self.end_headers()
             self.wfile.write(json.dumps({"status": status}).encode())

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 
 from driftloop import __version__
-from driftloop.cli.lazy import run
+from driftloop.cli.lazy import run_group
 from driftloop.cli.root import root
 from driftloop.operations import remembered
 from driftloop.operations.starters import STARTERS
 from driftloop.release import record
-from driftloop.spec import load
+from driftloop.spec import load_spec
 from tests.spec.specs import MINIMAL
 
 Result = tuple[int, str, str]
@@ -26,7 +26,9 @@ Driftloop = Callable[..., Result]
 
 
 @pytest.fixture
-def driftloop(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Driftloop:
+def driftloop(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Driftloop:
     """Run a command in this process: (exit status, stdout, stderr)."""
 
     def call(*args: object) -> Result:
@@ -34,7 +36,7 @@ def driftloop(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
         monkeypatch.delenv("DRIFTLOOP_GIT_URL", raising=False)
         monkeypatch.setenv("DRIFTLOOP_CACHE", str(tmp_path / "cache"))
         with pytest.raises(SystemExit) as caught:
-            run(root)
+            run_group(root)
         said = capsys.readouterr()
         return int(caught.value.code or 0), said.out, said.err
 
@@ -50,7 +52,11 @@ def spec(tmp_path: Path) -> Path:
 
 
 def files(folder: Path) -> dict[str, str]:
-    return {f.relative_to(folder).as_posix(): f.read_text() for f in sorted(folder.rglob("*")) if f.is_file()}
+    return {
+        f.relative_to(folder).as_posix(): f.read_text()
+        for f in sorted(folder.rglob("*"))
+        if f.is_file()
+    }
 
 
 def test_render_writes_a_tree_once(driftloop: Driftloop, spec: Path, tmp_path: Path) -> None:
@@ -58,7 +64,9 @@ def test_render_writes_a_tree_once(driftloop: Driftloop, spec: Path, tmp_path: P
     code, stdout, stderr = driftloop("render", spec, "--into", out)
     assert (code, stdout) == (0, "")
     first = files(out)
-    assert f"digits: {len(first)} files in {out} ({len(first)} added, 0 changed, 0 removed)" in stderr
+    assert (
+        f"digits: {len(first)} files in {out} ({len(first)} added, 0 changed, 0 removed)" in stderr
+    )
     assert first["workflows/digits/pipeline.yaml"] == MINIMAL
     assert driftloop("render", spec, "--into", out, "--check")[0] == 0
     code, stdout, _ = driftloop("render", spec, "--into", out, "--output", "json")
@@ -66,14 +74,18 @@ def test_render_writes_a_tree_once(driftloop: Driftloop, spec: Path, tmp_path: P
     assert files(out) == first
 
 
-def test_render_keeps_the_release_and_what_is_not_its_own(driftloop: Driftloop, spec: Path, tmp_path: Path) -> None:
+def test_render_keeps_the_release_and_what_is_not_its_own(
+    driftloop: Driftloop, spec: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "tree"
     driftloop("render", spec, "--into", out)
     version = record.Version(
         id="r00000001", run="digits-1", model="s3://b/m", model_digest="sha256:" + "a" * 64,
         data_digest="sha256:" + "b" * 64,
     )  # fmt: skip
-    release = record.dump(record.first(record.empty("digits", "digits"), version))
+    release = record.dump_release(
+        record.release_first(record.empty_release("digits", "digits"), version)
+    )
     (out / "deployments/digits/release.yaml").write_text(release)
     (out / "deployments/digits/by-hand.yaml").write_text("a: 1\n")
     (out / "README.md").write_text("mine\n")
@@ -88,7 +100,9 @@ def test_render_keeps_the_release_and_what_is_not_its_own(driftloop: Driftloop, 
     assert (out / "deployments/digits/r00000001.deployment.yaml").exists()
 
 
-def test_render_stops_at_a_hand_written_file(driftloop: Driftloop, spec: Path, tmp_path: Path) -> None:
+def test_render_stops_at_a_hand_written_file(
+    driftloop: Driftloop, spec: Path, tmp_path: Path
+) -> None:
     target = tmp_path / "tree/workflows/digits/retrain.sensor.yaml"
     target.parent.mkdir(parents=True)
     target.write_text("by: hand\n")
@@ -99,7 +113,9 @@ def test_render_stops_at_a_hand_written_file(driftloop: Driftloop, spec: Path, t
     assert files(tmp_path / "tree") == {"workflows/digits/retrain.sensor.yaml": "by: hand\n"}
 
 
-def test_check_names_what_differs_and_writes_nothing(driftloop: Driftloop, spec: Path, tmp_path: Path) -> None:
+def test_check_names_what_differs_and_writes_nothing(
+    driftloop: Driftloop, spec: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "tree"
     driftloop("render", spec, "--into", out)
     edited = out / "workflows/digits/retrain.service.yaml"
@@ -110,7 +126,9 @@ def test_check_names_what_differs_and_writes_nothing(driftloop: Driftloop, spec:
     assert edited.read_text().endswith("# edited\n")
 
 
-def test_several_pipelines_are_rendered_and_checked_at_once(driftloop: Driftloop, spec: Path, tmp_path: Path) -> None:
+def test_several_pipelines_are_rendered_and_checked_at_once(
+    driftloop: Driftloop, spec: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "tree"
     other = spec.with_name("other.yaml")
     other.write_text(MINIMAL.replace("{name: digits}", "{name: other}"))
@@ -147,8 +165,12 @@ def test_an_unchanged_tree_is_checked_without_rendering_it(
     # any change of a file, of the spec or of the code is a reason to render
     edits = {
         "workflows/digits/retrain.service.yaml": lambda text: text + "# edited\n",
-        "monitors/digits/kustomization.yaml": lambda text: text.replace("- judge.trigger.yaml\n", ""),
-        "workflows/digits/left.service.yaml": lambda _: "# Generated by `driftloop render` from elsewhere\n",
+        "monitors/digits/kustomization.yaml": lambda text: text.replace(
+            "- judge.trigger.yaml\n", ""
+        ),
+        "workflows/digits/left.service.yaml": lambda _: (
+            "# Generated by `driftloop render` from elsewhere\n"
+        ),
     }
     for path, edit in edits.items():
         file = out / path
@@ -168,7 +190,9 @@ def test_an_unchanged_tree_is_checked_without_rendering_it(
         driftloop("render", spec, "--into", out, "--check")
 
 
-def test_a_broken_or_missing_cache_is_none(driftloop: Driftloop, spec: Path, tmp_path: Path) -> None:
+def test_a_broken_or_missing_cache_is_none(
+    driftloop: Driftloop, spec: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "tree"
     driftloop("render", spec, "--into", out)
     entries = sorted((tmp_path / "cache").iterdir())
@@ -230,7 +254,9 @@ def test_plan_for_a_pull_request(driftloop: Driftloop, spec: Path, tmp_path: Pat
     spec.write_text(MINIMAL.replace("train: {run", "train: {parameters: {why: 'a|b `c` <d>'}, run"))
     code, stdout, _ = driftloop("plan", spec, "--into", out, "--output", "markdown")
     assert code == 0
-    assert stdout.startswith("### `digits`: 2 changed\n\n- the next training run uses the new steps")
+    assert stdout.startswith(
+        "### `digits`: 2 changed\n\n- the next training run uses the new steps"
+    )
     assert '| `train.parameters.why` | `not set` | ``"a\\|b `c` <d>"`` |' in stdout
     assert "<details><summary>1 object</summary>" in stdout
     assert stdout.count("<details>") == stdout.count("</details>") == 2
@@ -259,7 +285,10 @@ def test_a_project_that_fits(driftloop: Driftloop, tmp_path: Path) -> None:
     code, stdout, stderr = driftloop("validate", file)
     assert (code, stdout) == (0, "")
     assert "digits in namespace digits" in stderr
-    assert json.loads(driftloop("validate", file, "--output", "json")[1]) == {"valid": True, "problems": []}
+    assert json.loads(driftloop("validate", file, "--output", "json")[1]) == {
+        "valid": True,
+        "problems": [],
+    }
 
 
 @pytest.mark.parametrize(
@@ -272,7 +301,10 @@ def test_a_project_that_fits(driftloop: Driftloop, tmp_path: Path) -> None:
         ("train = 5\nclass A: ...\n", None),
         ("class train: ...\n", "must be a function;"),
         ("async def train(epochs, data, out): ...\n", "must be a plain function;"),
-        ("def train(epoch, data, out): ...\n", "spec.train.parameters.epochs is not an argument of `train`"),
+        (
+            "def train(epoch, data, out): ...\n",
+            "spec.train.parameters.epochs is not an argument of `train`",
+        ),
         ("def train(epochs, out): ...\n", "must take the folder `data`"),
         ("def train(epochs, data, out, rate): ...\n", "its argument `rate`"),
         ("def train(epochs, data, out, checkpoint): ...\n", "write `checkpoint: true` under train"),
@@ -305,7 +337,11 @@ def test_folders_that_do_not_fit(driftloop: Driftloop, tmp_path: Path) -> None:
     assert "must hold requirements.txt" in said
     assert "must not hold a module named `driftloop`" in said
     assert "spec.serve.model is `Digits`, must be a class" in said
-    file.write_text(file.read_text().replace("context: server", "context: sever").replace("train:train", "trane:train"))
+    file.write_text(
+        file.read_text()
+        .replace("context: server", "context: sever")
+        .replace("train:train", "trane:train")
+    )
     _, stdout, _ = driftloop("validate", file, "--output", "json")
     said = "\n".join(problem["message"] for problem in json.loads(stdout)["problems"])
     assert "spec.images.server.context is `sever`, must be a folder beside the spec" in said
@@ -316,7 +352,8 @@ def test_folders_that_do_not_fit(driftloop: Driftloop, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "example", ["digits/pipeline.yaml", "digits/plain.yaml", "digits/outlier.yaml", "mnist/pipeline.yaml"]
+    "example",
+    ["digits/pipeline.yaml", "digits/plain.yaml", "digits/outlier.yaml", "mnist/pipeline.yaml"],
 )
 def test_the_examples_are_valid(driftloop: Driftloop, example: str) -> None:
     assert driftloop("validate", Path(__file__).parents[2] / "examples" / example)[0] == 0
@@ -347,7 +384,9 @@ def test_init_writes_a_project_that_trains_and_serves(driftloop: Driftloop, tmp_
     (tmp_path / "model").mkdir()
     np.savez(tmp_path / "data/recent/a.npz", x=x, y=y)
     trainer = module(folder / "trainer/train.py")
-    metrics = trainer.train(epochs=200, learning_rate=0.5, data=tmp_path / "data", out=tmp_path / "model")
+    metrics = trainer.train(
+        epochs=200, learning_rate=0.5, data=tmp_path / "data", out=tmp_path / "model"
+    )
     assert metrics["train_accuracy"] > 0.8
     assert trainer.evaluate(model=tmp_path / "model", data=tmp_path / "data")["accuracy"] > 0.8
     answers = module(folder / "server/Model.py").Model(str(tmp_path / "model")).predict(x, ["a"])
@@ -361,7 +400,7 @@ def test_every_template_of_init_is_valid_under_a_name_of_its_own(
 ) -> None:
     folder = tmp_path / "new"
     assert driftloop("init", folder, "--template", template, "--name", "churn")[0] == 0
-    spec = load((folder / "pipeline.yaml").read_text(), path="pipeline.yaml")
+    spec = load_spec((folder / "pipeline.yaml").read_text(), path="pipeline.yaml")
     assert spec.metadata.name == "churn"
     assert spec.spec.data.uri == "s3://churn/batches"
     assert {image.ref.rsplit("/", 1)[1].split(":")[0] for image in spec.spec.images.values()} == {
@@ -369,11 +408,16 @@ def test_every_template_of_init_is_valid_under_a_name_of_its_own(
         "churn-server",
     }
     assert driftloop("validate", folder / "pipeline.yaml")[0] == 0
-    assert f"FROM ghcr.io/driftloop/trainer:{__version__}" in (folder / "trainer/Dockerfile").read_text()
-    assert not [name for name in files(folder) if "__pycache__" in name or name.startswith("images/")]
+    assert (
+        f"FROM ghcr.io/driftloop/trainer:{__version__}"
+        in (folder / "trainer/Dockerfile").read_text()
+    )
+    assert not [
+        name for name in files(folder) if "__pycache__" in name or name.startswith("images/")
+    ]
     assert driftloop("init", tmp_path / "own", "--template", template)[0] == 0
     own = {"blank": "own"}.get(template, STARTERS[template].pipeline)
-    assert load((tmp_path / "own/pipeline.yaml").read_text(), path="p").metadata.name == own
+    assert load_spec((tmp_path / "own/pipeline.yaml").read_text(), path="p").metadata.name == own
 
 
 def test_init_never_overwrites(driftloop: Driftloop, tmp_path: Path) -> None:

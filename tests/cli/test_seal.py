@@ -46,7 +46,10 @@ def driftloop(*args, stdin="", env=None, cwd=None):
 
 def opened(document, key, label):
     private = sealing.private_keys([key.read_bytes()])
-    return {k: sealing.open_value(v, private, label) for k, v in document["spec"]["encryptedData"].items()}
+    return {
+        k: sealing.open_value(v, private, label)
+        for k, v in document["spec"]["encryptedData"].items()
+    }
 
 
 def test_seal_then_reseal(keys):
@@ -93,7 +96,14 @@ def test_resealing_with_a_stranger_s_key_fails(keys):
 
 
 def init(keys, folder, *args, **env):
-    common = ("--namespace", "digits", "--cert", keys / "old.pem", "--git-url", "https://git.example/c.git")
+    common = (
+        "--namespace",
+        "digits",
+        "--cert",
+        keys / "old.pem",
+        "--git-url",
+        "https://git.example/c.git",
+    )
     return driftloop("secrets", "init", *common, *args, env=env, cwd=folder)
 
 
@@ -117,31 +127,50 @@ def test_init_writes_both_objects_and_no_plain_secret(keys, tmp_path):
     assert len(base64.urlsafe_b64decode(values["webhook-token"] + b"==")) >= 32
     assert values["accesskey"] == values["RCLONE_CONFIG_S3_ACCESS_KEY_ID"]
 
-    store = yaml.safe_load(files["cluster/platform/dev/storage/seaweedfs-s3-config.sealedsecret.yaml"])
-    identity = yaml.safe_load(opened(store, keys / "old.key", b"storage/seaweedfs-s3-config")["seaweedfs_s3_config"])
+    store = yaml.safe_load(
+        files["cluster/platform/dev/storage/seaweedfs-s3-config.sealedsecret.yaml"]
+    )
+    identity = yaml.safe_load(
+        opened(store, keys / "old.key", b"storage/seaweedfs-s3-config")["seaweedfs_s3_config"]
+    )
     assert identity["identities"][0]["credentials"][0]["secretKey"].encode() == values["secretkey"]
 
 
 def test_init_opens_the_network_to_addresses_of_the_user_s_own(keys, tmp_path):
     assert "networkpolicy" not in init(keys, tmp_path).stdout
     keyed = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
-    own = ("--s3-endpoint", "http://minio.files.svc:9000", "--nats-url", "nats://10.1.2.3:4333", "--force")
+    own = (
+        "--s3-endpoint",
+        "http://minio.files.svc:9000",
+        "--nats-url",
+        "nats://10.1.2.3:4333",
+        "--force",
+    )
     result = init(keys, tmp_path, *own, "--git-url", "http://git.example:3000/c.git", **keyed)
     assert result.returncode == 0, result.stderr
     files = {p.split("/")[-1]: p for p in result.stdout.split() if "networkpolicy" in p}
-    policies = {name: yaml.safe_load((tmp_path / path).read_text())["spec"] for name, path in files.items()}
+    policies = {
+        name: yaml.safe_load((tmp_path / path).read_text())["spec"] for name, path in files.items()
+    }
     prefix, suffix = "driftloop-platform-", ".networkpolicy.yaml"
     assert set(policies) == {f"{prefix}{part}{suffix}" for part in ("git", "nats", "nats-1", "s3")}
 
     (store,) = policies[f"{prefix}s3{suffix}"]["egress"]
     # the port is the Service's, a policy would want the pods'
-    assert store == {"to": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "files"}}}]}
+    assert store == {
+        "to": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "files"}}}]
+    }
     (git,) = policies[f"{prefix}git{suffix}"]["egress"]
     assert git["ports"] == [{"protocol": "TCP", "port": 3000}]
     assert {"ipBlock": {"cidr": "0.0.0.0/0"}} in git["to"]
     (nats,) = policies[f"{prefix}nats{suffix}"]["egress"]
-    assert nats == {"to": [{"ipBlock": {"cidr": "10.1.2.3/32"}}], "ports": [{"protocol": "TCP", "port": 4333}]}
-    listed = yaml.safe_load((tmp_path / "cluster/platform/dev/digits/kustomization.yaml").read_text())["resources"]
+    assert nats == {
+        "to": [{"ipBlock": {"cidr": "10.1.2.3/32"}}],
+        "ports": [{"protocol": "TCP", "port": 4333}],
+    }
+    listed = yaml.safe_load(
+        (tmp_path / "cluster/platform/dev/digits/kustomization.yaml").read_text()
+    )["resources"]
     assert set(files) <= set(listed)
 
 

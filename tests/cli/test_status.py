@@ -15,6 +15,10 @@ from driftloop.operations.status import ReleaseStatus, VerdictStatus
         ("r1", None, ""),
     ],
 )
-def test_a_verdict_on_a_replaced_release_says_so(scored: str, release: dict[str, str] | None, note: str) -> None:
-    status = ReleaseStatus("stable", release["production"], None, {}) if release is not None else None
+def test_a_verdict_on_a_replaced_release_says_so(
+    scored: str, release: dict[str, str] | None, note: str
+) -> None:
+    status = (
+        ReleaseStatus("stable", release["production"], None, {}) if release is not None else None
+    )
     assert _format_replacement(VerdictStatus.from_json({"release": scored}), status) == note

@@ -64,14 +64,20 @@ def state(tmp_path, webhook):
         "digits-judge.ml.svc.cluster.local:8080": "127.0.0.1:9",
     }
     (run / "addresses.json").write_text(json.dumps(addresses))
-    (run / "platform.json").write_text(json.dumps({"configMap": {}, "secret": {"webhook-token": "tttttt"}}))
+    (run / "platform.json").write_text(
+        json.dumps({"configMap": {}, "secret": {"webhook-token": "tttttt"}})
+    )
     return run.parent
 
 
 def trigger(*arguments, code=0, **environment):
     # a proxy in the user's environment must not come between
     clean = {k: v for k, v in os.environ.items() if not k.startswith("DRIFTLOOP_")}
-    environment = clean | {"HTTP_PROXY": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9"} | environment
+    environment = (
+        clean
+        | {"HTTP_PROXY": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9"}
+        | environment
+    )
     done = subprocess.run(
         [sys.executable, "-m", "driftloop.cli", "trigger", *arguments],
         env=environment,
@@ -98,24 +104,36 @@ def test_it_asks_and_prints_the_run(state, webhook):
 
 def test_several_pipelines_behind_one_port_are_told_apart_by_host(state, webhook):
     file = state / "run" / "addresses.json"
-    other = {"letters-retrain.text.svc.cluster.local:12000": f"127.0.0.1:{webhook.server.server_port}"}
+    other = {
+        "letters-retrain.text.svc.cluster.local:12000": f"127.0.0.1:{webhook.server.server_port}"
+    }
     file.write_text(json.dumps(json.loads(file.read_text()) | other))
     trigger("digits", "--state", str(state))
     trigger("letters", "--state", str(state))
-    expected = ["digits-retrain.ml.svc.cluster.local:12000", "letters-retrain.text.svc.cluster.local:12000"]
+    expected = [
+        "digits-retrain.ml.svc.cluster.local:12000",
+        "letters-retrain.text.svc.cluster.local:12000",
+    ]
     assert webhook.hosts == expected
 
 
 @pytest.mark.parametrize(("phase", "code"), [("Succeeded", 0), ("Failed", 1)])
 def test_it_waits_for_the_end(state, webhook, phase, code):
     webhook.phase = phase
-    environment = {"DRIFTLOOP_KUBERNETES_URL": webhook.url, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
+    environment = {
+        "DRIFTLOOP_KUBERNETES_URL": webhook.url,
+        "NO_PROXY": "127.0.0.1",
+        "no_proxy": "127.0.0.1",
+    }
     done = trigger("digits", "--state", str(state), "--wait", code=code, **environment)
     assert ("ended as Failed" in done.stderr) is bool(code)
 
 
 def test_an_unknown_pipeline_lists_those_that_run(state):
-    assert "pipeline `letters` does not run" in trigger("letters", "--state", str(state), code=1).stderr
+    assert (
+        "pipeline `letters` does not run"
+        in trigger("letters", "--state", str(state), code=1).stderr
+    )
     assert "running: digits" in trigger("letters", "--state", str(state), code=1).stderr
 
 
@@ -125,17 +143,22 @@ def test_a_cluster_is_reached_by_its_address(webhook):
 
 
 @pytest.mark.parametrize(
-    ("token", "status", "said"), [("wrong", 200, "refuses the token"), ("tttttt", 503, "the webhook answered 503")]
+    ("token", "status", "said"),
+    [("wrong", 200, "refuses the token"), ("tttttt", 503, "the webhook answered 503")],
 )
 def test_a_refusal_says_why(webhook, token, status, said):
     webhook.status = status
-    done = trigger("digits", "--url", f"{webhook.url}/retrain", DRIFTLOOP_WEBHOOK_TOKEN=token, code=1)
+    done = trigger(
+        "digits", "--url", f"{webhook.url}/retrain", DRIFTLOOP_WEBHOOK_TOKEN=token, code=1
+    )
     assert said in done.stderr
     assert "tttttt" not in done.stderr
 
 
 def test_nobody_there():
-    done = trigger("digits", "--url", "http://127.0.0.1:9/retrain", DRIFTLOOP_WEBHOOK_TOKEN="x", code=1)
+    done = trigger(
+        "digits", "--url", "http://127.0.0.1:9/retrain", DRIFTLOOP_WEBHOOK_TOKEN="x", code=1
+    )
     assert "can't be reached" in done.stderr
 
 

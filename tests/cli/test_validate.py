@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from driftloop.check import RULES
-from driftloop.cli.lazy import run
+from driftloop.cli.lazy import run_group
 from driftloop.cli.root import root
 from tests.check.trees import tree
 from tests.spec.specs import MINIMAL
@@ -47,14 +47,16 @@ spec:
 
 
 @pytest.fixture
-def driftloop(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Driftloop:
+def driftloop(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Driftloop:
     """Run a command in this process, in a folder of its own: (exit status, stdout, stderr)."""
     monkeypatch.chdir(tmp_path)
 
     def call(*args: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["driftloop", *map(str, args)])
         with pytest.raises(SystemExit) as caught:
-            run(root)
+            run_group(root)
         said = capsys.readouterr()
         return int(caught.value.code or 0), said.out, said.err
 
@@ -69,7 +71,14 @@ def write(files: dict[str, str], folder: Path) -> None:
 
 
 def test_a_folder_of_manifests(driftloop: Driftloop, tmp_path: Path) -> None:
-    write({"app/sensor.yaml": SENSOR, "app/templates/train.yaml": TEMPLATE, "app/.hidden/x.yaml": "{"}, tmp_path)
+    write(
+        {
+            "app/sensor.yaml": SENSOR,
+            "app/templates/train.yaml": TEMPLATE,
+            "app/.hidden/x.yaml": "{",
+        },
+        tmp_path,
+    )
     code, stdout, stderr = driftloop("validate", "app")
     assert code == 1
     assert stdout == (
@@ -89,7 +98,12 @@ def test_a_folder_of_manifests(driftloop: Driftloop, tmp_path: Path) -> None:
     said = json.loads(stdout)
     assert (code, said["valid"], said["files"], said["objects"]) == (1, False, 2, 2)
     first = said["findings"][0]
-    assert (first["path"], first["line"], first["column"], first["code"]) == ("app/sensor.yaml", 17, 43, "DL204")
+    assert (first["path"], first["line"], first["column"], first["code"]) == (
+        "app/sensor.yaml",
+        17,
+        43,
+        "DL204",
+    )
     assert {"severity", "subject", "what", "why", "fix"} <= first.keys()
 
 
@@ -103,14 +117,19 @@ def test_files_alone_are_not_blamed_for_the_rest_and_warnings_are_no_error(
     assert "DL204" in driftloop("validate", "train.yaml", "sensor.yaml")[1]
     code, stdout, _ = driftloop("validate", "sensor.yaml", "--complete")
     assert code == 1
-    assert {"DL201", "DL203", "DL208", "DL613"} == {word for word in stdout.split() if word.startswith("DL")}
+    assert {"DL201", "DL203", "DL208", "DL613"} == {
+        word for word in stdout.split() if word.startswith("DL")
+    }
 
 
-def test_manifests_may_be_json_and_other_json_is_left_alone(driftloop: Driftloop, tmp_path: Path) -> None:
-    object_ = (
-        '{"apiVersion": "v1", "kind": "List", "items": [\n {"apiVersion": "v1", "kind": "ConfigMap", "data": {"n": 3},'
+def test_manifests_may_be_json_and_other_json_is_left_alone(
+    driftloop: Driftloop, tmp_path: Path
+) -> None:
+    object_ = '{"apiVersion": "v1", "kind": "List", "items": [\n {"apiVersion": "v1", "kind": "ConfigMap", "data": {"n": 3},'
+    write(
+        {"a.json": object_ + ' "metadata": {"name": "a"}}]}', "tsconfig.json": "{ // other\n}"},
+        tmp_path / "in",
     )
-    write({"a.json": object_ + ' "metadata": {"name": "a"}}]}', "tsconfig.json": "{ // other\n}"}, tmp_path / "in")
     for path in ("in", "in/a.json"):
         code, out, said = driftloop("validate", path)
         assert code == 1
@@ -138,11 +157,18 @@ def test_a_rendered_tree_below_a_repository(driftloop: Driftloop, tmp_path: Path
     assert (code, stdout.split()[:2]) == (1, ["cluster/dev/pipelines/minimal.yaml:63:9", "DL701"])
     spec = tmp_path / "workflows/minimal/pipeline.yaml"
     spec.write_text(
-        spec.read_text().replace("apiVersion: driftloop.dev/v1alpha1", "apiVersion: driftloop.dev/v1alpha1\nkid: 1")
+        spec.read_text().replace(
+            "apiVersion: driftloop.dev/v1alpha1", "apiVersion: driftloop.dev/v1alpha1\nkid: 1"
+        )
     )
-    assert "workflows/minimal/pipeline.yaml:2:1: kid is not a known key" in driftloop("validate", "workflows")[1]
+    assert (
+        "workflows/minimal/pipeline.yaml:2:1: kid is not a known key"
+        in driftloop("validate", "workflows")[1]
+    )
     os.chdir(tmp_path / "cluster")
-    assert driftloop("validate", "dev", "../monitors")[1].startswith("dev/pipelines/minimal.yaml:63:9 DL701")
+    assert driftloop("validate", "dev", "../monitors")[1].startswith(
+        "dev/pipelines/minimal.yaml:63:9 DL701"
+    )
     assert driftloop("validate", "dev")[0] == 0, "the folder is not among what is given"
 
 
@@ -161,7 +187,11 @@ def test_schemas_make_it_strict(driftloop: Driftloop, tmp_path: Path) -> None:
     indexed = {"roots": {"v1/Service": "Service"}, "schemas": served["components"]["schemas"]}
     write({"raw/v1.json": json.dumps(served)}, tmp_path)
     write(
-        {"indexed/index.json": json.dumps({"v1/Service": "v1.json"}), "indexed/v1.json": json.dumps(indexed)}, tmp_path
+        {
+            "indexed/index.json": json.dumps({"v1/Service": "v1.json"}),
+            "indexed/v1.json": json.dumps(indexed),
+        },
+        tmp_path,
     )
     text = "apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec:\n  prots: []\n  ports:\n  - port: '80'\n  - {}\n"
     write({"app/a.yaml": text, "app/b.yaml": TEMPLATE.replace("busybox", "busybox:1.37")}, tmp_path)
@@ -169,7 +199,11 @@ def test_schemas_make_it_strict(driftloop: Driftloop, tmp_path: Path) -> None:
         code, stdout, stderr = driftloop("validate", "app", "--schemas", schemas)
         assert code == 1
         places = [line.split()[:2] for line in stdout.splitlines() if line.startswith("app/")]
-        assert places == [["app/a.yaml:5:3", "DL901"], ["app/a.yaml:7:11", "DL902"], ["app/a.yaml:8:5", "DL903"]]
+        assert places == [
+            ["app/a.yaml:5:3", "DL901"],
+            ["app/a.yaml:7:11", "DL902"],
+            ["app/a.yaml:8:5", "DL903"],
+        ]
         assert "did you mean `ports`?" in stdout
         assert "note: no schema for argoproj.io/v1alpha1 WorkflowTemplate" in stderr
     (tmp_path / "raw/v1.json").write_text("{")
@@ -177,9 +211,14 @@ def test_schemas_make_it_strict(driftloop: Driftloop, tmp_path: Path) -> None:
     assert (code, "is not JSON" in stderr) == (1, True)
 
 
-def test_a_spec_s_own_tree_is_checked_and_specs_go_with_folders(driftloop: Driftloop, tmp_path: Path) -> None:
+def test_a_spec_s_own_tree_is_checked_and_specs_go_with_folders(
+    driftloop: Driftloop, tmp_path: Path
+) -> None:
     write({"pipeline.yaml": MINIMAL, "app/train.yaml": TEMPLATE}, tmp_path)
-    assert json.loads(driftloop("validate", "pipeline.yaml", "--output", "json")[1]) == {"valid": True, "problems": []}
+    assert json.loads(driftloop("validate", "pipeline.yaml", "--output", "json")[1]) == {
+        "valid": True,
+        "problems": [],
+    }
     code, stdout, stderr = driftloop("validate", "pipeline.yaml", "app")
     assert code == 0
     assert "1 specs, 1 objects in 1 files: 0 errors, 1 warnings" in stderr
@@ -202,8 +241,12 @@ def test_hostile_files_are_findings(driftloop: Driftloop, tmp_path: Path) -> Non
 def test_explain(driftloop: Driftloop) -> None:
     code, stdout, _ = driftloop("explain", "dl401")
     assert code == 0
-    assert stdout.startswith("DL401  The traffic of a SeldonDeployment does not sum to 100  (error)\n\nwhy: ")
-    assert [line[:5] for line in driftloop("explain")[1].splitlines()] == [rule.code for rule in RULES]
+    assert stdout.startswith(
+        "DL401  The traffic of a SeldonDeployment does not sum to 100  (error)\n\nwhy: "
+    )
+    assert [line[:5] for line in driftloop("explain")[1].splitlines()] == [
+        rule.code for rule in RULES
+    ]
     code, _, stderr = driftloop("explain", "DL999")
     assert (code, "finding `DL999` is not defined" in stderr) == (1, True)
     assert json.loads(driftloop("explain", "DL002", "--output", "json")[1])["example"] is None

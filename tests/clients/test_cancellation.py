@@ -11,7 +11,7 @@ from nats.js.api import AckPolicy, ConsumerConfig
 from support.processes import nats, url
 
 from driftloop.clients import cancellation
-from driftloop.clients.nats import connection, ensure_stream, messages
+from driftloop.clients.nats import ensure_stream, open_connection, read_messages
 
 
 async def _cancelled(task: "asyncio.Task[object]") -> bool:
@@ -59,7 +59,13 @@ PACKAGE = Path(__file__).parents[2] / "pipeline" / "driftloop"
 
 
 def test_every_program_starts_its_event_loop_mended() -> None:
-    starters = {"asyncio.run(", "asyncio.Runner(", "uvloop.run(", "uvloop.install(", "run_until_complete("}
+    starters = {
+        "asyncio.run(",
+        "asyncio.Runner(",
+        "uvloop.run(",
+        "uvloop.install(",
+        "run_until_complete(",
+    }
     modules = {
         str(path.relative_to(PACKAGE))
         for path in PACKAGE.rglob("*.py")
@@ -92,7 +98,7 @@ async def test_a_reader_of_nats_ends_whenever_it_is_told_to(tmp_path: Path) -> N
     """Cancelled at the very moment a message comes, again and again."""
     server = nats(tmp_path).start()
     try:
-        async with connection(url(server), name="test") as js:
+        async with open_connection(url(server), name="test") as js:
             await ensure_stream(js, "S", ["s"])
             config = ConsumerConfig(durable_name="reader", ack_policy=AckPolicy.NONE)
             await js.add_consumer("S", config)
@@ -100,7 +106,7 @@ async def test_a_reader_of_nats_ends_whenever_it_is_told_to(tmp_path: Path) -> N
                 subscription = await js.pull_subscribe_bind("reader", "S")
 
                 async def read(subscription: object = subscription) -> None:
-                    async for _ in messages(subscription):  # type: ignore[arg-type]
+                    async for _ in read_messages(subscription):  # type: ignore[arg-type]
                         pass
 
                 task: asyncio.Task[object] = asyncio.create_task(read())

@@ -19,9 +19,14 @@ from driftloop.clients.events import Event, MalformedEventError
 from driftloop.contract.events import verdict_id
 
 NAME = st.text("abcdefghijklmnopqrstuvwxyz0123456789", min_size=1, max_size=12).filter(
-    lambda name: name not in ("data", "time", "subject", "dataschema", "datacontenttype", *events.REQUIRED)
+    lambda name: (
+        name not in ("data", "time", "subject", "dataschema", "datacontenttype", *events.REQUIRED)
+    )
 )
-VALUE = st.text(st.characters(min_codepoint=33, max_codepoint=0x2FFF, exclude_categories=["Cs", "Cc"]), min_size=1)
+VALUE = st.text(
+    st.characters(min_codepoint=33, max_codepoint=0x2FFF, exclude_categories=["Cs", "Cc"]),
+    min_size=1,
+)
 EVENTS = st.builds(
     lambda id, type, extensions, body: Event(
         {
@@ -57,11 +62,17 @@ def test_the_sdk_reads_what_we_write(event: Event) -> None:
 @given(EVENTS)
 def test_we_read_what_we_write_and_keep(event: Event) -> None:
     assert events.from_http(events.to_http(event), event.body) == event
-    assert events.unpack(events.pack(event)) == event
+    assert events.unpack_event(events.pack_event(event)) == event
 
 
 def made_by_the_sdk(data: object, content_type: str = "application/json") -> CloudEvent:
-    attributes = {"type": "t", "source": "/s", "id": "1", "datacontenttype": content_type, "endpoint": "r1"}
+    attributes = {
+        "type": "t",
+        "source": "/s",
+        "id": "1",
+        "datacontenttype": content_type,
+        "endpoint": "r1",
+    }
     return CloudEvent(attributes, data)  # type: ignore[arg-type]
 
 
@@ -79,7 +90,7 @@ def test_we_read_what_the_sdk_writes(write: object) -> None:
     message = write(made_by_the_sdk({"a": [1, 2]}), JSONFormat())  # type: ignore[operator]
     event = events.from_http(message.headers, message.body)
     assert (event.id, event.type, event.get("endpoint")) == ("1", "t", "r1")
-    assert event.json() == {"a": [1, 2]}
+    assert event.parse_json() == {"a": [1, 2]}
     message = write(made_by_the_sdk(b"\x00\xff", "application/octet-stream"), JSONFormat())  # type: ignore[operator]
     assert events.from_http(message.headers, message.body).body == b"\x00\xff"
 
@@ -89,8 +100,10 @@ def test_structured_text_stays_text_and_json_strings_stay_json() -> None:
     text = json.dumps({**base, "datacontenttype": "text/plain", "data": "hello"}).encode()
     assert events.from_structured(text).body == b"hello"
     quoted = json.dumps({**base, "data": "hello"}).encode()
-    assert events.from_structured(quoted).json() == "hello"
-    encoded = json.dumps({**base, "data_base64": base64.b64encode(b"\x01").decode(), "count": 3}).encode()
+    assert events.from_structured(quoted).parse_json() == "hello"
+    encoded = json.dumps(
+        {**base, "data_base64": base64.b64encode(b"\x01").decode(), "count": 3}
+    ).encode()
     assert events.from_structured(encoded).body == b"\x01"
     assert events.from_structured(encoded).get("count") == "3"
 
@@ -101,9 +114,27 @@ def test_structured_text_stays_text_and_json_strings_stay_json() -> None:
         ({}, b"", "no ce-* header"),
         ({"Content-Type": "application/json"}, b"{}", "no ce-* header"),
         ({"ce-id": "1", "ce-source": "s", "ce-specversion": "1.0"}, b"", "has no type"),
-        ({"ce-id": "", "ce-source": "s", "ce-type": "t", "ce-specversion": "1.0"}, b"", "has no id"),
-        ({"ce-id": "1", "ce-source": "s", "ce-type": "t", "ce-specversion": "0.3"}, b"", "must be 1.0"),
-        ({"ce-id": "1", "ce-source": "s", "ce-type": "t", "ce-specversion": "1.0", "ce-a-b": "1"}, b"", "`a-b`"),
+        (
+            {"ce-id": "", "ce-source": "s", "ce-type": "t", "ce-specversion": "1.0"},
+            b"",
+            "has no id",
+        ),
+        (
+            {"ce-id": "1", "ce-source": "s", "ce-type": "t", "ce-specversion": "0.3"},
+            b"",
+            "must be 1.0",
+        ),
+        (
+            {
+                "ce-id": "1",
+                "ce-source": "s",
+                "ce-type": "t",
+                "ce-specversion": "1.0",
+                "ce-a-b": "1",
+            },
+            b"",
+            "`a-b`",
+        ),
         ({"Content-Type": "application/cloudevents+json"}, b"{", "not JSON"),
         ({"Content-Type": "application/cloudevents+json"}, b"\xff", "not JSON"),
         ({"Content-Type": "application/cloudevents+json"}, b"[" * 100_000, "not JSON"),
@@ -133,7 +164,7 @@ def test_the_same_verdict_has_the_same_id() -> None:
 
 def test_send_says_who_refused() -> None:
     with pytest.raises(events.EventRefusedError, match="cannot be reached"):
-        sdk.send("http://127.0.0.1:1/", events.make("t", "s", {}), timeout=2)
+        sdk.send_event("http://127.0.0.1:1/", events.make_event("t", "s", {}), timeout=2)
 
 
 async def test_a_post_can_be_cancelled_in_the_moment_of_its_timeout() -> None:
@@ -149,7 +180,7 @@ async def test_a_post_can_be_cancelled_in_the_moment_of_its_timeout() -> None:
     async def post_for_ever(session: aiohttp.ClientSession) -> None:
         while True:
             with contextlib.suppress(events.EventRefusedError):
-                await events.post(session, url, events.make("t", "s", {}), timeout=0.04)
+                await events.post_event(session, url, events.make_event("t", "s", {}), timeout=0.04)
 
     async with aiohttp.ClientSession() as session:
         for number in range(30):

@@ -7,7 +7,7 @@ import aiohttp
 import pytest
 from support.processes import free_port
 
-from driftloop.clients.http import Answer, Request, Server
+from driftloop.clients.http import EventServer, ServerAnswer, ServerRequest
 
 LIMIT = 1000
 
@@ -16,14 +16,14 @@ class Door:
     """Echoes the size of what it got."""
 
     def __init__(self) -> None:
-        self.got: list[Request] = []
+        self.got: list[ServerRequest] = []
         self.port = free_port()
 
-    async def handle(self, request: Request) -> Answer:
+    async def handle(self, request: ServerRequest) -> ServerAnswer:
         self.got.append(request)
         if request.path == "/slow":
             await asyncio.sleep(0.1)
-        return Answer(413 if request.body is None else 200, str(len(self.got)).encode())
+        return ServerAnswer(413 if request.body is None else 200, str(len(self.got)).encode())
 
     async def say(self, data: bytes) -> bytes:
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
@@ -37,7 +37,7 @@ class Door:
 @pytest.fixture
 async def door() -> AsyncIterator[Door]:
     it = Door()
-    server = Server(it.handle, limit=LIMIT)
+    server = EventServer(it.handle, limit=LIMIT)
     await server.start("127.0.0.1", it.port)
     yield it
     await server.close()
@@ -51,7 +51,9 @@ async def test_a_client_keeps_its_connection(door: Door) -> None:
             async with session.post(address, data=b"x" * number, headers={"Ce-Id": "1"}) as answer:
                 assert (answer.status, await answer.text()) == (200, str(number + 1))
     assert [len(request.body or b"") for request in door.got] == [0, 1, 2, 3, 4]
-    assert {(request.path, request.method, request.headers["ce-id"]) for request in door.got} == {("/a/b", "POST", "1")}
+    assert {(request.path, request.method, request.headers["ce-id"]) for request in door.got} == {
+        ("/a/b", "POST", "1")
+    }
 
 
 async def test_pipelined_requests_are_answered_in_order(door: Door) -> None:
@@ -63,9 +65,7 @@ async def test_pipelined_requests_are_answered_in_order(door: Door) -> None:
 
 
 async def test_chunked_bodies_and_expectations(door: Door) -> None:
-    head = (
-        b"POST / HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n"
-    )
+    head = b"POST / HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n"
     answer = await door.say(head + b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK")
     assert door.got[0].body == b"abcde"
@@ -88,7 +88,9 @@ async def test_a_body_over_the_limit_is_not_kept(door: Door) -> None:
         (b"POST / HTTP/1.1\r\nx: " + b"y" * 100_000 + b"\r\n\r\n", b"431"),
     ],
 )
-async def test_what_is_not_acceptable_ends_the_connection(door: Door, data: bytes, status: bytes) -> None:
+async def test_what_is_not_acceptable_ends_the_connection(
+    door: Door, data: bytes, status: bytes
+) -> None:
     assert (await door.say(data)).split(b" ")[1] == status
 
 
@@ -99,13 +101,18 @@ async def test_a_client_that_hangs_up_leaves_nothing(door: Door) -> None:
         await writer.drain()
         writer.close()
     await asyncio.sleep(0.3)
-    async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{door.port}/") as answer:
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(f"http://127.0.0.1:{door.port}/") as answer,
+    ):
         assert answer.status == 200
 
 
 async def test_a_body_without_end_is_cut_off(door: Door) -> None:
     try:
-        answer = await door.say(b"POST / HTTP/1.1\r\ncontent-length: 10000000\r\n\r\n" + b"z" * 200_000)
+        answer = await door.say(
+            b"POST / HTTP/1.1\r\ncontent-length: 10000000\r\n\r\n" + b"z" * 200_000
+        )
         assert answer.startswith(b"HTTP/1.1 413")
     except ConnectionResetError:
         pass  # it hung up while we were still sending; what it said is lost on the way

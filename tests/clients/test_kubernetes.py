@@ -7,7 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from driftloop.clients.kubernetes import Kubernetes, KubernetesUnreachableError, workflow_ended
+from driftloop.clients.kubernetes import (
+    KubernetesClient,
+    KubernetesUnreachableError,
+    workflow_ended,
+)
 
 
 class Api(BaseHTTPRequestHandler):
@@ -41,31 +45,36 @@ def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 def test_what_is_there_and_what_is_not(api: str, tmp_path: Path) -> None:
-    kubernetes = Kubernetes.at(api + "/", service_account=tmp_path)
-    assert kubernetes.workflow("n", "w") == {"status": {"phase": "Running"}}
-    assert kubernetes.workflow("n", "missing") is None
+    kubernetes = KubernetesClient.from_url(api + "/", service_account=tmp_path)
+    assert kubernetes.get_workflow("n", "w") == {"status": {"phase": "Running"}}
+    assert kubernetes.get_workflow("n", "missing") is None
     assert Api.asked[0] == ("/apis/argoproj.io/v1alpha1/namespaces/n/workflows/w", None)
 
 
 def test_the_token_is_read_each_time(api: str, tmp_path: Path) -> None:
     (tmp_path / "token").write_text("one\n")
-    kubernetes = Kubernetes.at(api, service_account=tmp_path)
-    kubernetes.deployment("n", "d")
+    kubernetes = KubernetesClient.from_url(api, service_account=tmp_path)
+    kubernetes.get_deployment("n", "d")
     (tmp_path / "token").write_text("two\n")
-    kubernetes.kustomization("flux-system", "k")
+    kubernetes.get_kustomization("flux-system", "k")
     assert [token for _, token in Api.asked] == ["Bearer one", "Bearer two"]
-    assert Api.asked[1][0] == "/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/flux-system/kustomizations/k"
+    assert (
+        Api.asked[1][0]
+        == "/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/flux-system/kustomizations/k"
+    )
 
 
 @pytest.mark.parametrize("name", ["secret", "broken", "garbage"])
 def test_what_can_not_be_known_is_an_error(api: str, tmp_path: Path, name: str) -> None:
     with pytest.raises(KubernetesUnreachableError):
-        Kubernetes.at(api, service_account=tmp_path).workflow("n", name)
+        KubernetesClient.from_url(api, service_account=tmp_path).get_workflow("n", name)
 
 
 def test_nobody_there(tmp_path: Path) -> None:
     with pytest.raises(KubernetesUnreachableError, match="can't be read"):
-        Kubernetes.at("http://127.0.0.1:1", service_account=tmp_path).workflow("n", "w")
+        KubernetesClient.from_url("http://127.0.0.1:1", service_account=tmp_path).get_workflow(
+            "n", "w"
+        )
 
 
 @pytest.mark.parametrize(

@@ -12,20 +12,21 @@ from support.processes import Process, nats, until, url
 
 from driftloop.clients.jetstream import Publisher, Puller, TooLargeError
 from driftloop.clients.nats import (
-    Position,
+    MessagePosition,
     WrongLastSequenceError,
-    connect,
-    connection,
+    connect_client,
     ensure_stream,
     key_value,
-    keys,
-    messages,
-    position,
-    publish,
+    list_keys,
+    open_connection,
+    publish_message,
+    read_messages,
+    read_position,
 )
 from driftloop.contract.handovers import RetrainPolicy
 from driftloop.errors import StoreError
-from driftloop.retrain.decision import Alarm, Claim, End, State, claimed
+from driftloop.retrain.decision import is_claimed
+from driftloop.retrain.state import AlarmEvent, ClaimEvent, EndEvent, RetrainState
 from driftloop.retrain.store import DecisionStore, apply_once
 
 
@@ -38,14 +39,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
 
 @pytest.fixture
 async def client(server: Process) -> AsyncIterator[Client]:
-    it = await connect(url(server), name="test")
+    it = await connect_client(url(server), name="test")
     yield it
     await it.close()
 
 
 async def test_nobody_there_is_a_clear_error() -> None:
     with pytest.raises(StoreError, match=r"no connection to NATS at nats://127\.0\.0\.1:1"):
-        await connect("nats://127.0.0.1:1", name="test", wait=1)
+        await connect_client("nats://127.0.0.1:1", name="test", wait=1)
 
 
 async def test_streams_are_made_and_changed(client: Client) -> None:
@@ -61,20 +62,22 @@ async def test_streams_are_made_and_changed(client: Client) -> None:
 async def test_publish_recognises_repeats_and_lost_races(client: Client) -> None:
     js = client.jetstream()
     with pytest.raises(StoreError, match="no stream"):
-        await publish(js, "s.a", b"1")
+        await publish_message(js, "s.a", b"1")
     await ensure_stream(js, "S", ["s.>"])
-    first = await publish(js, "s.a", b"1", message_id="one", expected_last=0)
-    assert (await publish(js, "s.a", b"1", message_id="one")).duplicate
+    first = await publish_message(js, "s.a", b"1", message_id="one", expected_last=0)
+    assert (await publish_message(js, "s.a", b"1", message_id="one")).duplicate
     with pytest.raises(WrongLastSequenceError):
-        await publish(js, "s.a", b"2", expected_last=0)
-    await publish(js, "s.a", b"2", expected_last=first.seq)
+        await publish_message(js, "s.a", b"2", expected_last=0)
+    await publish_message(js, "s.a", b"2", expected_last=first.seq)
 
 
 async def test_many_publishes_at_once_are_all_stored_once(client: Client) -> None:
     js = client.jetstream()
     await ensure_stream(js, "S", ["s.>"])
     publisher = await Publisher(client).start()
-    fresh = await asyncio.gather(*(publisher.publish("s.a", b"x", message_id=f"{n % 500}") for n in range(1000)))
+    fresh = await asyncio.gather(
+        *(publisher.publish("s.a", b"x", message_id=f"{n % 500}") for n in range(1000))
+    )
     assert sum(fresh) == 500
     assert (await js.stream_info("S")).state.messages == 500
     with pytest.raises(TooLargeError):
@@ -105,38 +108,44 @@ async def test_a_message_says_where_it_stands_and_how_many_follow(client: Client
     js = client.jetstream()
     await ensure_stream(js, "P", ["p.>"])
     for number in range(5):
-        await publish(js, "p.a", str(number).encode())
+        await publish_message(js, "p.a", str(number).encode())
     read = await js.pull_subscribe("p.a", "place")
     messages = await read.fetch(3)
-    assert [position(one) for one in messages] == [Position(n, n, 1, 5 - n) for n in (1, 2, 3)]
+    assert [read_position(one) for one in messages] == [
+        MessagePosition(n, n, 1, 5 - n) for n in (1, 2, 3)
+    ]
 
 
 @pytest.mark.parametrize("more", ["", ".token"])
 def test_a_place_is_read_with_a_domain_too(more: str) -> None:
     reply = f"$JS.ACK.hub.ACCOUNT.S.c.2.17.9.1700000000000000000.4{more}"
-    assert position(Msg(_client=None, reply=reply)) == Position(17, 9, 2, 4)  # type: ignore[arg-type]
+    assert read_position(Msg(_client=None, reply=reply)) == MessagePosition(17, 9, 2, 4)  # type: ignore[arg-type]
 
 
-async def test_a_puller_outlives_the_server_and_notices_a_lost_consumer(server: Process, client: Client) -> None:
+async def test_a_puller_outlives_the_server_and_notices_a_lost_consumer(
+    server: Process, client: Client
+) -> None:
     js = client.jetstream()
     await ensure_stream(js, "S", ["s.>"])
-    config = ConsumerConfig(durable_name="c", ack_policy=AckPolicy.EXPLICIT, deliver_policy=DeliverPolicy.ALL)
+    config = ConsumerConfig(
+        durable_name="c", ack_policy=AckPolicy.EXPLICIT, deliver_policy=DeliverPolicy.ALL
+    )
     await js.add_consumer("S", config)
     puller = await Puller(client, "S", "c", batch=10, expires=1.0).start()
-    assert await puller.next() == []
+    assert await puller.next_batch() == []
     for number in range(25):
-        await publish(js, "s.a", str(number).encode())
+        await publish_message(js, "s.a", str(number).encode())
     got: list[int] = []
 
     async def take(count: int) -> None:
         while len(got) < count:
             try:
-                messages = await puller.next()
+                messages = await puller.next_batch()
             except StoreError:
                 await asyncio.sleep(0.1)
                 continue
             for message in messages:
-                assert position(message).stream == int(message.data) + 1
+                assert read_position(message).stream == int(message.data) + 1
                 got.append(int(message.data))
                 await message.ack()
 
@@ -147,7 +156,7 @@ async def test_a_puller_outlives_the_server_and_notices_a_lost_consumer(server: 
 
     async def published() -> bool:
         try:
-            await publish(js, "s.a", b"25", message_id="25", timeout=1)
+            await publish_message(js, "s.a", b"25", message_id="25", timeout=1)
         except StoreError:
             return False
         return True
@@ -158,7 +167,7 @@ async def test_a_puller_outlives_the_server_and_notices_a_lost_consumer(server: 
 
     async def empty() -> None:
         for _ in range(5):
-            await puller.next()
+            await puller.next_batch()
 
     with pytest.raises(StoreError, match="consumer c of S"):
         await empty()
@@ -167,10 +176,12 @@ async def test_a_puller_outlives_the_server_and_notices_a_lost_consumer(server: 
 
 async def test_racing_claims_have_one_winner(server: Process) -> None:
     async def claim(number: int) -> bool:
-        async with connection(url(server), name=f"racer-{number}") as js:
-            store = await DecisionStore.open(js, "n", "race")
-            applied = await store.apply(Claim(f"run-{number}", f"d{number}", "person"), RetrainPolicy())
-            return claimed(applied.state, f"run-{number}")
+        async with open_connection(url(server), name=f"racer-{number}") as js:
+            store = await DecisionStore.open_bucket(js, "n", "race")
+            applied = await store.apply_event(
+                ClaimEvent(f"run-{number}", f"d{number}", "person"), RetrainPolicy()
+            )
+            return is_claimed(applied.state, f"run-{number}")
 
     assert sum(await asyncio.gather(*(claim(number) for number in range(12)))) == 1
 
@@ -179,31 +190,35 @@ async def test_racing_alarms_are_all_counted(server: Process) -> None:
     policy = RetrainPolicy(consecutive=20)
 
     async def alarms(part: int) -> None:
-        async with connection(url(server), name=f"racer-{part}") as js:
-            store = await DecisionStore.open(js, "n", "alarms")
+        async with open_connection(url(server), name=f"racer-{part}") as js:
+            store = await DecisionStore.open_bucket(js, "n", "alarms")
             for window in range(part, 20, 4):
-                await store.apply(Alarm("drift", "r1", window + 1, True, f"e{window}"), policy)
+                await store.apply_event(
+                    AlarmEvent("drift", "r1", window + 1, True, f"e{window}"), policy
+                )
 
     await asyncio.gather(*(alarms(part) for part in range(4)))
-    async with connection(url(server), name="reader") as js:
-        assert (await (await DecisionStore.open(js, "n", "alarms")).read()).phase == "pending"
+    async with open_connection(url(server), name="reader") as js:
+        assert (
+            await (await DecisionStore.open_bucket(js, "n", "alarms")).read_state()
+        ).phase == "pending"
 
 
 async def test_steps_claim_and_end_from_outside_a_loop(server: Process) -> None:
-    def steps() -> list[State]:
+    def steps() -> list[RetrainState]:
         where = url(server), "n", "digits"
         return [
-            apply_once(*where, Claim("run-1", "d1", "person")),
-            apply_once(*where, Claim("run-2", "d2", "person")),
-            apply_once(*where, End("run-1", "released")),
-            apply_once(*where, Claim("run-1", "d1", "person")),
+            apply_once(*where, ClaimEvent("run-1", "d1", "person")),
+            apply_once(*where, ClaimEvent("run-2", "d2", "person")),
+            apply_once(*where, EndEvent("run-1", "released")),
+            apply_once(*where, ClaimEvent("run-1", "d1", "person")),
         ]
 
     first, second, ended, again = await asyncio.to_thread(steps)
-    assert claimed(first, "run-1")
-    assert not claimed(second, "run-2")
+    assert is_claimed(first, "run-1")
+    assert not is_claimed(second, "run-2")
     assert ended.phase == "cooling"
-    assert not claimed(again, "run-1")
+    assert not is_claimed(again, "run-1")
 
 
 def test_the_library_is_the_one_it_was_written_for() -> None:
@@ -212,36 +227,40 @@ def test_the_library_is_the_one_it_was_written_for() -> None:
 
 async def test_keys_are_listed_however_busy_the_client_is(client: Client) -> None:
     js = client.jetstream()
-    assert await keys(js, "missing") == ()
+    assert await list_keys(js, "missing") == ()
     bucket = await key_value(js, "some")
-    assert await keys(js, "some") == ()
+    assert await list_keys(js, "some") == ()
     for number in range(5):
         await bucket.put(f"n.{number}", b"{}")
     await bucket.delete("n.2")
-    found = await asyncio.gather(*(keys(js, "some") for _ in range(50)))
+    found = await asyncio.gather(*(list_keys(js, "some") for _ in range(50)))
     assert set(found) == {("n.0", "n.1", "n.3", "n.4")}
 
 
-async def test_messages_outlive_the_server_until_their_consumer_is_gone(server: Process, client: Client) -> None:
+async def test_messages_outlive_the_server_until_their_consumer_is_gone(
+    server: Process, client: Client
+) -> None:
     js = client.jetstream()
     await ensure_stream(js, "NEWS", ["news.>"])
-    await js.add_consumer("NEWS", ConsumerConfig(durable_name="reader", ack_policy=AckPolicy.EXPLICIT, ack_wait=1))
+    await js.add_consumer(
+        "NEWS", ConsumerConfig(durable_name="reader", ack_policy=AckPolicy.EXPLICIT, ack_wait=1)
+    )
     seen: list[bytes] = []
 
     async def read() -> None:
         subscription = await js.pull_subscribe_bind("reader", "NEWS")
-        async for message in messages(subscription, batch=10, wait=0.3):
+        async for message in read_messages(subscription, batch=10, wait=0.3):
             seen.append(message.data)
             await message.ack()
 
     reading = asyncio.create_task(read())
-    await publish(js, "news.one", b"1")
+    await publish_message(js, "news.one", b"1")
     await until(lambda: seen == [b"1"])
     server.kill()
     await asyncio.sleep(0.5)
     server.start()
     await until(lambda: client.is_connected)
-    await publish(js, "news.two", b"2")
+    await publish_message(js, "news.two", b"2")
     await until(lambda: b"2" in seen)
     await js.delete_consumer("NEWS", "reader")
     with pytest.raises(StoreError, match="the consumer is gone"):

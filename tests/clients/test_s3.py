@@ -13,7 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from driftloop.clients.s3 import Location, MissingObjectError, StoppedError, Store, file_digest, folder_digest, location
+from driftloop.clients.s3 import (
+    MissingObjectError,
+    ObjectStore,
+    StoppedError,
+    StoreLocation,
+    file_digest,
+    folder_digest,
+    parse_location,
+)
 from driftloop.errors import StoreError
 
 RCLONE = Path(sys.executable).parent / "rclone"
@@ -27,7 +35,9 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         port = probe.getsockname()[1]
     command = [RCLONE, "serve", "s3", f"--addr=127.0.0.1:{port}", "--auth-key=user,secret", folder]
     process = subprocess.Popen(
-        command, env={"PATH": os.environ["PATH"], "RCLONE_CONFIG": "/dev/null"}, stderr=subprocess.DEVNULL
+        command,
+        env={"PATH": os.environ["PATH"], "RCLONE_CONFIG": "/dev/null"},
+        stderr=subprocess.DEVNULL,
     )
     try:
         for _ in range(100):
@@ -43,8 +53,8 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def store(endpoint: str) -> Store:
-    made = Store.at(endpoint, access_key="user", secret_key="secret")
+def store(endpoint: str) -> ObjectStore:
+    made = ObjectStore.from_endpoint(endpoint, access_key="user", secret_key="secret")
     made.create_bucket("models")
     made.create_bucket("models")
     return made
@@ -60,118 +70,137 @@ def folder(tmp_path: Path) -> Path:
     return root
 
 
-def test_a_folder_comes_back_as_it_went(store: Store, folder: Path, tmp_path: Path) -> None:
-    at = Location("models", "runs/one/model")
+def test_a_folder_comes_back_as_it_went(store: ObjectStore, folder: Path, tmp_path: Path) -> None:
+    at = StoreLocation("models", "runs/one/model")
     assert store.put_folder(folder, at) == 3
     assert store.get_folder(at, tmp_path / "back") == 3
-    assert folder_digest(tmp_path / "back") == folder_digest(folder) == store.digest(at)
-    assert {o.key for o in store.folder(at)} == {f"runs/one/model/{n}" for n in ("a.txt", "deep/er/b ü.bin", "empty")}
+    assert folder_digest(tmp_path / "back") == folder_digest(folder) == store.digest_folder(at)
+    assert {o.key for o in store.list_folder(at)} == {
+        f"runs/one/model/{n}" for n in ("a.txt", "deep/er/b ü.bin", "empty")
+    }
 
 
-def test_a_neighbour_that_starts_alike_is_not_in_the_folder(store: Store, folder: Path) -> None:
-    store.put_folder(folder, Location("models", "alike/trial/1"))
-    store.write(Location("models", "alike/trial/10/x"), b"other")
-    assert len(store.folder(Location("models", "alike/trial/1"))) == 3
+def test_a_neighbour_that_starts_alike_is_not_in_the_folder(
+    store: ObjectStore, folder: Path
+) -> None:
+    store.put_folder(folder, StoreLocation("models", "alike/trial/1"))
+    store.write_object(StoreLocation("models", "alike/trial/10/x"), b"other")
+    assert len(store.list_folder(StoreLocation("models", "alike/trial/1"))) == 3
 
 
-def test_mirror_removes_what_an_earlier_try_left(store: Store, folder: Path) -> None:
-    at = Location("models", "mirror")
+def test_mirror_removes_what_an_earlier_try_left(store: ObjectStore, folder: Path) -> None:
+    at = StoreLocation("models", "mirror")
     store.put_folder(folder, at)
     (folder / "a.txt").unlink()
     store.put_folder(folder, at, mirror=True)
-    assert store.digest(at) == folder_digest(folder)
+    assert store.digest_folder(at) == folder_digest(folder)
 
 
-def test_many_objects_need_several_pages(store: Store) -> None:
+def test_many_objects_need_several_pages(store: ObjectStore) -> None:
     for number in range(1010):
         store.client.put_object(Bucket="models", Key=f"many/{number:04}", Body=b"x")
-    assert [o.key for o in store.objects(Location("models", "many/"))] == [f"many/{n:04}" for n in range(1010)]
+    assert [o.key for o in store.list_objects(StoreLocation("models", "many/"))] == [
+        f"many/{n:04}" for n in range(1010)
+    ]
 
 
-def test_copies_inside_the_store(store: Store, folder: Path) -> None:
-    store.put_folder(folder, Location("models", "from"))
-    assert store.copy_folder(Location("models", "from"), Location("models", "to")) == 3
-    assert store.digest(Location("models", "to")) == folder_digest(folder)
+def test_copies_inside_the_store(store: ObjectStore, folder: Path) -> None:
+    store.put_folder(folder, StoreLocation("models", "from"))
+    assert store.copy_folder(StoreLocation("models", "from"), StoreLocation("models", "to")) == 3
+    assert store.digest_folder(StoreLocation("models", "to")) == folder_digest(folder)
 
 
-def test_what_is_not_there(store: Store, tmp_path: Path) -> None:
+def test_what_is_not_there(store: ObjectStore, tmp_path: Path) -> None:
     with pytest.raises(MissingObjectError, match="s3://models/none does not exist"):
-        store.read(Location("models", "none"))
+        store.read_object(StoreLocation("models", "none"))
     with pytest.raises(MissingObjectError, match="s3://models/none does not exist"):
-        store.get_file(Location("models", "none"), tmp_path / "none")
+        store.get_file(StoreLocation("models", "none"), tmp_path / "none")
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(MissingObjectError, match="nothing is stored below s3://models/none/"):
-        store.get_folder(Location("models", "none"), tmp_path / "none")
+        store.get_folder(StoreLocation("models", "none"), tmp_path / "none")
     with pytest.raises(MissingObjectError, match="no-bucket"):
-        store.folder(Location("no-bucket", "x"))
+        store.list_folder(StoreLocation("no-bucket", "x"))
     with pytest.raises(MissingObjectError):
-        store.put_folder(Path(__file__).parent, Location("no-bucket", "x"))
-    assert not store.exists(Location("models", "none"))
+        store.put_folder(Path(__file__).parent, StoreLocation("no-bucket", "x"))
+    assert not store.has_object(StoreLocation("models", "none"))
 
 
-def test_files_and_digests(store: Store, tmp_path: Path) -> None:
+def test_files_and_digests(store: ObjectStore, tmp_path: Path) -> None:
     content = os.urandom(9 * 1024 * 1024)
     (tmp_path / "large").write_bytes(content)
-    at = Location("models", "large")
+    at = StoreLocation("models", "large")
     store.put_file(tmp_path / "large", at)
-    assert store.exists(at)
-    assert store.sha256(at) == hashlib.sha256(content).hexdigest() == file_digest(tmp_path / "large")
+    assert store.has_object(at)
+    assert (
+        store.digest_object(at)
+        == hashlib.sha256(content).hexdigest()
+        == file_digest(tmp_path / "large")
+    )
     assert store.get_file(at, tmp_path / "x" / "back") == hashlib.sha256(content).hexdigest()
     with pytest.raises(StoreError, match="at most 1000 are read here"):
-        store.read(at, limit=1000)
+        store.read_object(at, limit=1000)
 
 
-def test_json(store: Store) -> None:
-    store.write_json(Location("models", "j.json"), {"b": 1, "a": [None, "ü"]})
-    assert store.read_json(Location("models", "j.json")) == {"b": 1, "a": [None, "ü"]}
-    store.write(Location("models", "j.json"), b"{")
+def test_json(store: ObjectStore) -> None:
+    store.write_json(StoreLocation("models", "j.json"), {"b": 1, "a": [None, "ü"]})
+    assert store.read_json(StoreLocation("models", "j.json")) == {"b": 1, "a": [None, "ü"]}
+    store.write_object(StoreLocation("models", "j.json"), b"{")
     with pytest.raises(StoreError, match=r"s3://models/j.json is not JSON"):
-        store.read_json(Location("models", "j.json"))
+        store.read_json(StoreLocation("models", "j.json"))
 
 
 def test_a_wrong_key_and_no_server_say_so(endpoint: str) -> None:
     with pytest.raises(StoreError, match="refuses access"):
-        Store.at(endpoint, access_key="user", secret_key="wrong").read(Location("models", "x"))
+        ObjectStore.from_endpoint(endpoint, access_key="user", secret_key="wrong").read_object(
+            StoreLocation("models", "x")
+        )
     with pytest.raises(StoreError, match="no answer from S3"):
-        Store.at("http://127.0.0.1:9", access_key="u", secret_key="s", attempts=1).read(Location("models", "x"))
+        ObjectStore.from_endpoint(
+            "http://127.0.0.1:9", access_key="u", secret_key="s", attempts=1
+        ).read_object(StoreLocation("models", "x"))
 
 
 def test_addresses() -> None:
-    assert location("s3://digits/batches/x") == Location("digits", "batches/x")
-    assert location("s3://digits") / "x" == Location("digits", "x")
-    assert str(Location("b", "k/") / "x") == "s3://b/k/x"
+    assert parse_location("s3://digits/batches/x") == StoreLocation("digits", "batches/x")
+    assert parse_location("s3://digits") / "x" == StoreLocation("digits", "x")
+    assert str(StoreLocation("b", "k/") / "x") == "s3://b/k/x"
     with pytest.raises(StoreError, match="no S3 address"):
-        location("gs://x/y")
+        parse_location("gs://x/y")
 
 
 def test_from_environment() -> None:
     with pytest.raises(StoreError, match="AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY not set"):
-        Store.from_environment({"AWS_ENDPOINT_URL": "http://x"})
+        ObjectStore.from_environment({"AWS_ENDPOINT_URL": "http://x"})
 
 
 def test_a_key_that_climbs_out_is_refused() -> None:
     from driftloop.clients import s3
 
     with pytest.raises(StoreError, match="no path inside a folder"):
-        s3._inside("a/../../x", Location("models", "x"))
+        s3._relative_path("a/../../x", StoreLocation("models", "x"))
 
 
-def test_a_large_transfer_stops_when_nobody_wants_it_any_more(store: Store, tmp_path: Path) -> None:
+def test_a_large_transfer_stops_when_nobody_wants_it_any_more(
+    store: ObjectStore, tmp_path: Path
+) -> None:
     large = tmp_path / "large"
     with large.open("wb") as file:
         file.truncate(64 * 1024 * 1024)
-    at = Location("models", "large")
+    at = StoreLocation("models", "large")
     store.put_file(large, at)
-    for work in (lambda s: s.get_file(at, tmp_path / "copy"), lambda s: s.put_file(large, Location("models", "again"))):
+    for work in (
+        lambda s: s.get_file(at, tmp_path / "copy"),
+        lambda s: s.put_file(large, StoreLocation("models", "again")),
+    ):
         stop = Countdown(3)
         with pytest.raises(StoppedError, match="stopped"):
-            work(store.until(stop))
+            work(store.until_stopped(stop))
         assert stop.left <= 0
     assert not (tmp_path / "copy").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["large"]
-    assert not store.exists(Location("models", "again"))
+    assert not store.has_object(StoreLocation("models", "again"))
     with pytest.raises(StoppedError):
-        store.until(stop).get_folder(Location("models"), tmp_path / "folder")
+        store.until_stopped(stop).get_folder(StoreLocation("models"), tmp_path / "folder")
 
 
 class Countdown(threading.Event):

@@ -51,9 +51,13 @@ def serving(folder, *, port, user, password, reader, reader_password):
             }
             for number, (key, value) in enumerate(settings.items()):
                 env |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
-            result = subprocess.run(["git", "http-backend"], input=body, env=env, stdout=subprocess.PIPE, check=True)
+            result = subprocess.run(
+                ["git", "http-backend"], input=body, env=env, stdout=subprocess.PIPE, check=True
+            )
             head, _, data = result.stdout.partition(b"\r\n\r\n")
-            headers = dict(line.split(": ", 1) for line in head.decode().splitlines() if ": " in line)
+            headers = dict(
+                line.split(": ", 1) for line in head.decode().splitlines() if ": " in line
+            )
             self.send_response(int(headers.pop("Status", "200 OK").split()[0]))
             for key, value in {**headers, "Content-Length": str(len(data))}.items():
                 self.send_header(key, value)

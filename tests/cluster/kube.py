@@ -16,7 +16,9 @@ class Kube:
         self._forwards = {}
 
     def run(self, *args, stdin=None, check=True):
-        result = subprocess.run(["kubectl", *args], input=stdin, capture_output=True, text=True, check=False)
+        result = subprocess.run(
+            ["kubectl", *args], input=stdin, capture_output=True, text=True, check=False
+        )
         if check and result.returncode != 0:
             raise AssertionError(f"kubectl {' '.join(args)}: {result.stderr.strip()}")
         return result.stdout
@@ -24,7 +26,9 @@ class Kube:
     def get(self, kind, name=None, namespace=None):
         """An object, None when there is none; a list of them without a name."""
         where = ("-n", namespace) if namespace else ()
-        text = self.run("get", kind, *((name, "--ignore-not-found") if name else ()), *where, "-o", "json")
+        text = self.run(
+            "get", kind, *((name, "--ignore-not-found") if name else ()), *where, "-o", "json"
+        )
         if not text.strip():
             return None
         found = json.loads(text)
@@ -49,13 +53,16 @@ class Kube:
         status = found.get("status", {})
         if status.get("observedGeneration", -1) < found["metadata"]["generation"]:
             return False
-        return any(c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions", []))
+        return any(
+            c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions", [])
+        )
 
     def state(self, kind, name, namespace="flux-system"):
         """Why it is not ready, in its own words."""
         found = self.get(kind, name, namespace) or {}
         return [
-            f"{c['type']}={c['status']}: {c.get('message', '')}" for c in found.get("status", {}).get("conditions", [])
+            f"{c['type']}={c['status']}: {c.get('message', '')}"
+            for c in found.get("status", {}).get("conditions", [])
         ]
 
     def address(self, namespace, service, port):
@@ -80,7 +87,9 @@ class Kube:
     @contextlib.contextmanager
     def proxy(self):
         """The API server's address without TLS, while the `with` lasts."""
-        process = subprocess.Popen(["kubectl", "proxy", "--port=0"], stdout=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            ["kubectl", "proxy", "--port=0"], stdout=subprocess.PIPE, text=True
+        )
         try:
             yield "http://" + process.stdout.readline().split()[-1]
         finally:
@@ -96,4 +105,9 @@ class Kube:
 def node_facing_address():
     """This machine's address as pods see it; CLUSTER_TEST_HOST where guessing fails (kind: its bridge's gateway)."""
     given = os.environ.get("CLUSTER_TEST_HOST")
-    return given or subprocess.run(["hostname", "-I"], capture_output=True, text=True, check=True).stdout.split()[0]
+    return (
+        given
+        or subprocess.run(
+            ["hostname", "-I"], capture_output=True, text=True, check=True
+        ).stdout.split()[0]
+    )

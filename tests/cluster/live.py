@@ -14,8 +14,14 @@ def missing(crds):
         return "KUBECONFIG is not set"
     if shutil.which("kubectl") is None:
         return "kubectl is not on this machine"
-    found = subprocess.run(["kubectl", "get", "crd", *crds, "-o", "name"], capture_output=True, text=True, check=False)
-    return None if found.returncode == 0 else f"the cluster is not there or lacks controllers: {found.stderr.strip()}"
+    found = subprocess.run(
+        ["kubectl", "get", "crd", *crds, "-o", "name"], capture_output=True, text=True, check=False
+    )
+    return (
+        None
+        if found.returncode == 0
+        else f"the cluster is not there or lacks controllers: {found.stderr.strip()}"
+    )
 
 
 def mark(items, folder: Path, crds, *, seconds):

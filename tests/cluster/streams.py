@@ -9,7 +9,7 @@ import nats.errors
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
 from driftloop.clients import events
-from driftloop.clients.nats import connection
+from driftloop.clients.nats import open_connection
 from driftloop.retrain.store import DecisionStore
 
 REQUEST, RESPONSE = "io.seldon.serving.inference.request", "io.seldon.serving.inference.response"
@@ -25,16 +25,23 @@ class Streams:
 
     def broker(self):
         """Every event the Broker took and still holds."""
-        return [_event(message) for message in self.read(f"KN_{self.namespace.upper()}__DEFAULT_KNE_TRIGGER")]
+        return [
+            _event(message)
+            for message in self.read(f"KN_{self.namespace.upper()}__DEFAULT_KNE_TRIGGER")
+        ]
 
     def seen(self, detector):
         """The events that a detector (or the judge) stored."""
         name = f"DRIFTLOOP_{self.namespace}_{self.pipeline}_{detector}".upper()
-        return [events.unpack(message.data) for message in self.read(name)]
+        return [events.unpack_event(message.data) for message in self.read(name)]
 
     def verdicts(self, detector, release):
         found = (json.loads(message.data) for message in self.read("DRIFTLOOP_VERDICTS"))
-        return [verdict for verdict in found if (verdict["detector"], verdict["release"]) == (detector, release)]
+        return [
+            verdict
+            for verdict in found
+            if (verdict["detector"], verdict["release"]) == (detector, release)
+        ]
 
     def count(self, name):
         """Messages in a stream; 0 when there is none."""
@@ -55,7 +62,9 @@ class Streams:
 
     def decision(self):
         async def ask(js):
-            return await (await DecisionStore.open(js, self.namespace, self.pipeline)).read()
+            return await (
+                await DecisionStore.open_bucket(js, self.namespace, self.pipeline)
+            ).read_state()
 
         return self._do(ask)
 
@@ -68,7 +77,10 @@ class Streams:
             except nats.js.errors.NotFoundError:
                 return []
             config = ConsumerConfig(
-                ack_policy=AckPolicy.NONE, deliver_policy=DeliverPolicy.ALL, inactive_threshold=30, mem_storage=True
+                ack_policy=AckPolicy.NONE,
+                deliver_policy=DeliverPolicy.ALL,
+                inactive_threshold=30,
+                mem_storage=True,
             )
             info = await js.add_consumer(name, config)
             puller = await js.pull_subscribe_bind(consumer=info.name, stream=name)
@@ -85,7 +97,7 @@ class Streams:
 
     def _do(self, ask):
         async def do():
-            async with connection(self.url, name="cluster-test", wait=60) as js:
+            async with open_connection(self.url, name="cluster-test", wait=60) as js:
                 return await ask(js)
 
         return asyncio.run(do())

@@ -28,7 +28,11 @@ def condition(kind, status, message="because"):
 
 
 def object_(name, *conditions, namespace="digits", **spec):
-    return {"metadata": {"name": name, "namespace": namespace}, "spec": spec, "status": {"conditions": [*conditions]}}
+    return {
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": spec,
+        "status": {"conditions": [*conditions]},
+    }
 
 
 def texts(findings, level=Level.WRONG):
@@ -36,14 +40,27 @@ def texts(findings, level=Level.WRONG):
 
 
 def test_an_empty_cluster_lacks_everything_and_nothing_breaks():
-    findings = list(doctor.examine(Answers({"/version": {"major": "1", "minor": "35", "gitVersion": "v1.35.4"}})))
+    findings = list(
+        doctor.examine(
+            Answers({"/version": {"major": "1", "minor": "35", "gitVersion": "v1.35.4"}})
+        )
+    )
     wrong = texts(findings)
-    for component in ("Flux", "Sealed Secrets", "Argo Workflows", "Argo Events", "Knative Eventing", "Istio"):
+    for component in (
+        "Flux",
+        "Sealed Secrets",
+        "Argo Workflows",
+        "Argo Events",
+        "Knative Eventing",
+        "Istio",
+    ):
         assert any(text.startswith(f"{component} is not installed") for text in wrong)
     assert all(f.fix for f in findings if f.level is Level.WRONG)
 
 
-@pytest.mark.parametrize(("minor", "level"), [("34", Level.OK), ("33", Level.WRONG), ("35+", Level.OK)])
+@pytest.mark.parametrize(
+    ("minor", "level"), [("34", Level.OK), ("33", Level.WRONG), ("35+", Level.OK)]
+)
 def test_the_server_s_version(minor, level):
     (finding,) = doctor.version(Answers({"/version": {"major": "1", "minor": minor}}))
     assert finding.level is level
@@ -51,7 +68,9 @@ def test_the_server_s_version(minor, level):
 
 def test_flux_speaks_for_itself():
     path = "/apis/kustomize.toolkit.fluxcd.io/v1/kustomizations"
-    ill = object_("infra-configs", condition("Ready", "False", "no matches for kind"), namespace="flux-system")
+    ill = object_(
+        "infra-configs", condition("Ready", "False", "no matches for kind"), namespace="flux-system"
+    )
     well = object_("infra-base", condition("Ready", "True"))
     off = object_("digits-workflows", condition("Ready", "False"), suspend=True)
     unseen = object_("digits-monitors")
@@ -64,8 +83,12 @@ def test_flux_speaks_for_itself():
 
 
 def test_a_sealed_secret_that_stays_shut():
-    shut = object_("driftloop-platform", condition("Synced", "False", "no key could decrypt secret (token)"))
-    (finding,) = doctor.secrets(Answers({"/apis/bitnami.com/v1alpha1/sealedsecrets": {"items": [shut]}}))
+    shut = object_(
+        "driftloop-platform", condition("Synced", "False", "no key could decrypt secret (token)")
+    )
+    (finding,) = doctor.secrets(
+        Answers({"/apis/bitnami.com/v1alpha1/sealedsecrets": {"items": [shut]}})
+    )
     assert "no key could decrypt" in finding.what
     assert "driftloop seal" in finding.fix
 
@@ -77,21 +100,33 @@ def platform(config, secret):
             "/api/v1/namespaces?labelSelector=app.kubernetes.io/managed-by%3Ddriftloop": {
                 "items": [{"metadata": {"name": "digits"}}]
             },
-            **({f"{base}/configmaps/driftloop-platform": {"data": config}} if config is not None else {}),
-            **({f"{base}/secrets/driftloop-platform": {"data": secret}} if secret is not None else {}),
+            **(
+                {f"{base}/configmaps/driftloop-platform": {"data": config}}
+                if config is not None
+                else {}
+            ),
+            **(
+                {f"{base}/secrets/driftloop-platform": {"data": secret}}
+                if secret is not None
+                else {}
+            ),
         }
     )
 
 
 def complete():
     keys = dict.fromkeys(CONFIG_KEYS, "x")
-    return {**keys, "artifact-repository": "s3: {endpoint: host:8333}"}, dict.fromkeys(SECRET_KEYS, "eA==")
+    return {**keys, "artifact-repository": "s3: {endpoint: host:8333}"}, dict.fromkeys(
+        SECRET_KEYS, "eA=="
+    )
 
 
 def test_the_platform_s_settings_key_by_key():
     config, secret = complete()
     assert texts(doctor.platform(platform(config, secret))) == []
-    assert texts(doctor.platform(platform(None, secret))) == ["digits has no ConfigMap driftloop-platform"]
+    assert texts(doctor.platform(platform(None, secret))) == [
+        "digits has no ConfigMap driftloop-platform"
+    ]
     del secret["webhook-token"]
     assert texts(doctor.platform(platform(config, secret))) == [
         "Secret driftloop-platform in digits lacks webhook-token"
@@ -130,13 +165,20 @@ def test_an_endpoint_with_a_scheme_is_what_argo_can_t_use():
 @pytest.mark.parametrize(("days", "levels"), [(400, []), (7, [Level.NOTE]), (-1, [Level.WRONG])])
 def test_a_webhook_s_certificate(days, levels):
     bundle = base64.b64encode(pair(days=days)[0]).decode()
-    hook = {"metadata": {"name": "seldon"}, "webhooks": [{"clientConfig": {"caBundle": bundle}}] * 2}
+    hook = {
+        "metadata": {"name": "seldon"},
+        "webhooks": [{"clientConfig": {"caBundle": bundle}}] * 2,
+    }
     path = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
     assert [f.level for f in doctor.webhooks(Answers({path: {"items": [hook]}}))] == levels
 
 
 def test_a_deployment_that_does_not_come_up():
-    ill = object_("digits-judge", condition("Available", "False", "does not have minimum availability"), replicas=1)
+    ill = object_(
+        "digits-judge",
+        condition("Available", "False", "does not have minimum availability"),
+        replicas=1,
+    )
     (finding,) = doctor.deployments(Answers({"/apis/apps/v1/deployments": {"items": [ill]}}))
     assert finding.what.startswith("Deployment digits/digits-judge has 0 of 1")
 
@@ -145,14 +187,19 @@ def test_an_autoscaler_that_can_not_measure():
     path = "/apis/autoscaling/v2/horizontalpodautoscalers"
     off = condition("ScalingActive", "False", "scaling is disabled since the replica count is zero")
     blind = condition("ScalingActive", "False", "unable to get metrics for resource cpu")
-    found = [object_(name, one) for name, one in (("a", blind), ("b", off), ("c", condition("ScalingActive", "True")))]
+    found = [
+        object_(name, one)
+        for name, one in (("a", blind), ("b", off), ("c", condition("ScalingActive", "True")))
+    ]
     found[1]["status"]["conditions"][0]["reason"] = "ScalingDisabled"
     (text,) = texts(doctor.autoscalers(Answers({path: {"items": found}})))
     assert text.startswith("HorizontalPodAutoscaler digits/a does not scale: unable to get metrics")
 
 
 def test_what_may_not_be_read_is_said_and_the_rest_goes_on():
-    answers = Answers({"/version": {"major": "1", "minor": "35"}}, forbidden=["/api/v1/nodes", "/apis/apps"])
+    answers = Answers(
+        {"/version": {"major": "1", "minor": "35"}}, forbidden=["/api/v1/nodes", "/apis/apps"]
+    )
     findings = list(doctor.examine(answers))
     notes = [text for text in texts(findings, Level.NOTE) if text.startswith("not allowed to read")]
     assert len(notes) == 2

@@ -13,7 +13,9 @@ ROOT = Path(__file__).parents[2]
 
 def test_every_role_and_the_example_are_built_in_one_call(tmp_path):
     builder = tmp_path / "builder"
-    builder.write_text(f'#!/bin/sh\n[ -d "$2" ] && [ -f "$4" ] || exit 3\necho "$1 $2 $4" >> {tmp_path}/built\n')
+    builder.write_text(
+        f'#!/bin/sh\n[ -d "$2" ] && [ -f "$4" ] || exit 3\necho "$1 $2 $4" >> {tmp_path}/built\n'
+    )
     builder.chmod(0o755)
     (line,) = re.findall(r"^images:.*\n\t@(.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
     done = subprocess.run(
@@ -32,7 +34,14 @@ def test_every_role_and_the_example_are_built_in_one_call(tmp_path):
         "ghcr.io/driftloop/digits-trainer:1.0.0", "ghcr.io/driftloop/digits-server:1.0.0",
     }  # fmt: skip
     # what a role's image needs is in the folder it is built from
-    assert built[server] == "pipeline/driftloop/images/server pipeline/driftloop/images/server/Dockerfile"
+    assert (
+        built[server]
+        == "pipeline/driftloop/images/server pipeline/driftloop/images/server/Dockerfile"
+    )
     for folder, dockerfile in (words.split() for words in built.values()):
-        for source in re.findall(r"^COPY (?!--from)(\S+)", (ROOT / dockerfile).read_text(), re.MULTILINE):
-            assert (ROOT / folder / source).exists(), f"{dockerfile} copies {source}, which is not in {folder}"
+        for source in re.findall(
+            r"^COPY (?!--from)(\S+)", (ROOT / dockerfile).read_text(), re.MULTILINE
+        ):
+            assert (ROOT / folder / source).exists(), (
+                f"{dockerfile} copies {source}, which is not in {folder}"
+            )

@@ -10,10 +10,15 @@ from cluster.authority import pair
 
 from driftloop.cluster import sealing
 from driftloop.cluster.text import dump
-from driftloop.kube.sealed import Scope, SealError, plain
+from driftloop.kube.sealed import Scope, SealError, build_secret
 
 KUBESEAL = shutil.which("kubeseal") or next(
-    (str(p) for p in [Path(os.environ.get("CLUSTER_BIN", "/var/tmp/cluster-bin")) / "kubeseal"] if p.exists()), None
+    (
+        str(p)
+        for p in [Path(os.environ.get("CLUSTER_BIN", "/var/tmp/cluster-bin")) / "kubeseal"]
+        if p.exists()
+    ),
+    None,
 )
 
 
@@ -23,7 +28,7 @@ def keys():
 
 
 def secret(**metadata):
-    return plain(
+    return build_secret(
         {
             "apiVersion": "v1",
             "kind": "Secret",
@@ -60,7 +65,9 @@ def test_a_strict_value_opens_nowhere_else(keys, label):
 
 
 def test_a_flipped_bit_is_noticed(keys):
-    raw = bytearray(base64.b64decode(sealing.seal_value(b"hello", sealing.certificate(keys[0]), b"")))
+    raw = bytearray(
+        base64.b64decode(sealing.seal_value(b"hello", sealing.certificate(keys[0]), b""))
+    )
     raw[-1] ^= 1
     with pytest.raises(SealError):
         sealing.open_value(base64.b64encode(raw).decode(), sealing.private_keys([keys[1]]), b"")
@@ -75,18 +82,26 @@ def test_garbage_is_refused(keys, text):
 def test_resealing_moves_every_value_to_the_new_certificate(keys):
     certificate, private = pair()
     old = sealing.seal(secret(), sealing.certificate(keys[0]), Scope.NAMESPACE_WIDE)
-    new = sealing.reseal(old, sealing.private_keys([private, keys[1]]), sealing.certificate(certificate))
+    new = sealing.reseal(
+        old, sealing.private_keys([private, keys[1]]), sealing.certificate(certificate)
+    )
     assert new.metadata == old.metadata
-    opened = sealing.open_value(new.spec.encrypted_data["username"], sealing.private_keys([private]), b"n")
+    opened = sealing.open_value(
+        new.spec.encrypted_data["username"], sealing.private_keys([private]), b"n"
+    )
     assert opened == "ü".encode()
     with pytest.raises(SealError):
-        sealing.open_value(new.spec.encrypted_data["username"], sealing.private_keys([keys[1]]), b"n")
+        sealing.open_value(
+            new.spec.encrypted_data["username"], sealing.private_keys([keys[1]]), b"n"
+        )
 
 
 def test_the_object_holds_no_plain_value_and_no_note_of_kubectl(keys):
     note = {"kubectl.kubernetes.io/last-applied-configuration": "hunter2", "keep": "me"}
-    result = sealing.seal(secret(annotations=note), sealing.certificate(keys[0]), Scope.CLUSTER_WIDE)
-    assert "hunter2" not in str(result.dump())
+    result = sealing.seal(
+        secret(annotations=note), sealing.certificate(keys[0]), Scope.CLUSTER_WIDE
+    )
+    assert "hunter2" not in str(result.dump_object())
     wide = {"sealedsecrets.bitnami.com/cluster-wide": "true"}
     assert result.metadata.annotations == wide
     assert result.spec.template.metadata.annotations == {"keep": "me", **wide}
@@ -101,7 +116,10 @@ def test_a_strict_seal_needs_a_namespace(keys):
     homeless = secret(namespace=None)
     with pytest.raises(SealError, match="no namespace"):
         sealing.seal(homeless, sealing.certificate(keys[0]), Scope.STRICT)
-    assert sealing.seal(homeless, sealing.certificate(keys[0]), Scope.CLUSTER_WIDE).metadata.namespace is None
+    assert (
+        sealing.seal(homeless, sealing.certificate(keys[0]), Scope.CLUSTER_WIDE).metadata.namespace
+        is None
+    )
 
 
 @pytest.mark.skipif(KUBESEAL is None, reason="kubeseal is not on this machine")
@@ -111,7 +129,7 @@ def test_kubeseal_and_we_open_each_other(keys, scope, tmp_path):
     certificate.write_bytes(keys[0])
     private.write_bytes(keys[1])
 
-    ours = dump(sealing.seal(secret(), sealing.certificate(keys[0]), scope).dump())
+    ours = dump(sealing.seal(secret(), sealing.certificate(keys[0]), scope).dump_object())
     recovered = subprocess.run(
         [KUBESEAL, "--recovery-unseal", "--recovery-private-key", private, "-o", "yaml"],
         input=ours,
@@ -138,4 +156,7 @@ def test_kubeseal_and_we_open_each_other(keys, scope, tmp_path):
     sealed = yaml.safe_load(theirs.stdout)
     for key, value in secret().values.items():
         text = sealed["spec"]["encryptedData"][key]
-        assert sealing.open_value(text, sealing.private_keys([keys[1]]), scope.label("n", "a")) == value
+        assert (
+            sealing.open_value(text, sealing.private_keys([keys[1]]), scope.label("n", "a"))
+            == value
+        )

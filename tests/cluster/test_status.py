@@ -20,7 +20,11 @@ from tests.golden.trees import UNLISTED, documents, release_text, tree
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 COMMIT, OLDER = "4f1c" * 10, "77ab" * 10
 
-PLURALS = {"VirtualService": "virtualservices", "SeldonDeployment": "seldondeployments", "Deployment": "deployments"}
+PLURALS = {
+    "VirtualService": "virtualservices",
+    "SeldonDeployment": "seldondeployments",
+    "Deployment": "deployments",
+}
 
 METRICS = """\
 # HELP driftloop_detector_windows_total Windows judged
@@ -61,7 +65,11 @@ class Answers:
 
 def pod(name, namespace, *, ready=True, restarts=0, waiting=None, last=None, conditions=()):
     """As `kubectl get pod -o json` shows it, shortened."""
-    state = {"waiting": {"reason": waiting}} if waiting else {"running": {"startedAt": "2026-11-21T11:00:05Z"}}
+    state = (
+        {"waiting": {"reason": waiting}}
+        if waiting
+        else {"running": {"startedAt": "2026-11-21T11:00:05Z"}}
+    )
     return {
         "metadata": {"name": name, "namespace": namespace},
         "status": {
@@ -82,30 +90,40 @@ def workflow(name, template, started=None, phase="Succeeded"):
     return {
         "metadata": {"name": name, "namespace": "x"},
         "spec": {"workflowTemplateRef": {"name": template}, "arguments": {}},
-        "status": {"phase": phase, "startedAt": started, "finishedAt": None, "progress": "3/3"} if started else {},
+        "status": {"phase": phase, "startedAt": started, "finishedAt": None, "progress": "3/3"}
+        if started
+        else {},
     }
 
 
-def kustomization(name, applied, ready="True", reason="ReconciliationSucceeded", message="Applied revision"):
+def kustomization(
+    name, applied, ready="True", reason="ReconciliationSucceeded", message="Applied revision"
+):
     return {
         "metadata": {"name": name, "namespace": "flux-system", "generation": 1},
         "spec": {"interval": "1m", "path": f"./{name}"},
         "status": {
             "observedGeneration": 1,
             "lastAppliedRevision": f"main@sha1:{applied}",
-            "conditions": [{"type": "Ready", "status": ready, "reason": reason, "message": message}],
+            "conditions": [
+                {"type": "Ready", "status": ready, "reason": reason, "message": message}
+            ],
         },
     }
 
 
 def cluster(golden, **changes):
     """Path -> body of a cluster that runs a golden pipeline."""
-    objects = [document for path, document in documents(tree(golden)) if not path.endswith(UNLISTED)]
+    objects = [
+        document for path, document in documents(tree(golden)) if not path.endswith(UNLISTED)
+    ]
     (home,) = (item for item in objects if item["kind"] == "Namespace")
     name, pipeline = home["metadata"]["name"], home["metadata"]["labels"]["app.kubernetes.io/name"]
     found = {
         "/version": {"major": "1", "minor": "35", "gitVersion": "v1.35.4"},
-        "/api/v1/namespaces?labelSelector=app.kubernetes.io/managed-by%3Ddriftloop": {"items": [home]},
+        "/api/v1/namespaces?labelSelector=app.kubernetes.io/managed-by%3Ddriftloop": {
+            "items": [home]
+        },
         f"/api/v1/namespaces/{name}": home,
         "/api/v1/namespaces/istio-system/services/istio-ingressgateway": {
             "metadata": {"name": "istio-ingressgateway"},
@@ -117,7 +135,10 @@ def cluster(golden, **changes):
             "status": {"artifact": {"revision": f"main@sha1:{COMMIT}"}},
         },
         "/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/flux-system/kustomizations": {
-            "items": [kustomization(f"{pipeline}-{tree}", COMMIT) for tree in ("workflows", "deployments", "monitors")]
+            "items": [
+                kustomization(f"{pipeline}-{tree}", COMMIT)
+                for tree in ("workflows", "deployments", "monitors")
+            ]
         },
         f"/api/v1/namespaces/{name}/pods?labelSelector=%21workflows.argoproj.io/workflow": {
             "items": [pod(f"{pipeline}-decision-7c9-x2x", name)]
@@ -126,21 +147,32 @@ def cluster(golden, **changes):
             "items": [
                 workflow(f"{pipeline}-bbb", f"{pipeline}-train", "2026-11-21T11:30:00Z", "Running"),
                 workflow(f"{pipeline}-aaa", f"{pipeline}-train", "2026-11-21T10:00:00Z"),
-                workflow(f"{pipeline}-release-r1", f"{pipeline}-release", "2026-11-21T10:10:00Z", "Failed"),
+                workflow(
+                    f"{pipeline}-release-r1",
+                    f"{pipeline}-release",
+                    "2026-11-21T10:10:00Z",
+                    "Failed",
+                ),
             ]
         },
         f"/apis/apps/v1/namespaces/{name}/deployments?labelSelector=app.kubernetes.io/managed-by%3Ddriftloop": {
             "items": [item for item in objects if item["kind"] == "Deployment"]
         },
-        f"/api/v1/namespaces/{name}/services/{pipeline}-decision:8080/proxy/state": {"phase": "rolling-out"},
+        f"/api/v1/namespaces/{name}/services/{pipeline}-decision:8080/proxy/state": {
+            "phase": "rolling-out"
+        },
     }
     for item in objects:
         if item["kind"] in PLURALS:
             path = f"/apis/{item['apiVersion']}/namespaces/{name}/{PLURALS[item['kind']]}/{item['metadata']['name']}"
             found[path] = item
-    bodies = {path: json.dumps(body) for path, body in (found | changes).items() if body is not None}
+    bodies = {
+        path: json.dumps(body) for path, body in (found | changes).items() if body is not None
+    }
     for detector in ("drift", "outlier"):
-        bodies[f"/api/v1/namespaces/{name}/services/{pipeline}-{detector}:8080/proxy/metrics"] = METRICS
+        bodies[f"/api/v1/namespaces/{name}/services/{pipeline}-{detector}:8080/proxy/metrics"] = (
+            METRICS
+        )
     return bodies
 
 
@@ -149,12 +181,22 @@ def overview(paths, **options):
 
 
 def test_the_shape_is_the_local_one():
-    local = set(re.findall(r'^            "(\w+)":', inspect.getsource(Supervisor.status), re.MULTILINE))
+    local = set(
+        re.findall(
+            r'^            "(\w+)":', inspect.getsource(Supervisor.build_status), re.MULTILINE
+        )
+    )
     assert {"tip", "processes", "verdicts"} <= local
     found = overview(cluster("digits-released"))
     assert set(found) == local | {"memory", "releases", "gateway", "unknown"}
     (process,) = found["processes"]
-    named = set(re.findall(r'^                    "(\w+)":', inspect.getsource(Supervisor.status), re.MULTILINE))
+    named = set(
+        re.findall(
+            r'^                    "(\w+)":',
+            inspect.getsource(Supervisor.build_status),
+            re.MULTILINE,
+        )
+    )
     assert set(process) == named | {"memory"}
 
 
@@ -182,7 +224,14 @@ def test_a_release_is_read_from_what_routes_the_requests(golden):
 def test_verdicts_decision_and_runs():
     found = overview(cluster("digits-released"))
     release = found["releases"]["digits"]["production"]
-    verdict = {"window": 7, "size": None, "alarm": True, "score": 1.5e-09, "threshold": 0.00015625, "release": release}
+    verdict = {
+        "window": 7,
+        "size": None,
+        "alarm": True,
+        "score": 1.5e-09,
+        "threshold": 0.00015625,
+        "release": release,
+    }
     assert found["verdicts"] == {"digits/digits/drift": verdict, "digits/digits/outlier": verdict}
     assert found["decisions"] == {"digits.digits": "rolling-out"}
     runs = {key: (run["name"], run["phase"]) for key, run in found["runs"].items()}
@@ -201,14 +250,21 @@ def test_a_detector_that_has_judged_nothing_yet_has_no_verdict():
 
 def test_flux_is_behind_refuses_and_waits():
     path = "/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/flux-system/kustomizations"
-    refused = kustomization("digits-deployments", OLDER, "False", "HealthCheckFailed", "Deployment digits-r1 timed out")
-    waits = kustomization("digits-monitors", OLDER, "False", "DependencyNotReady", "digits-deployments is not ready")
+    refused = kustomization(
+        "digits-deployments", OLDER, "False", "HealthCheckFailed", "Deployment digits-r1 timed out"
+    )
+    waits = kustomization(
+        "digits-monitors", OLDER, "False", "DependencyNotReady", "digits-deployments is not ready"
+    )
     off = kustomization("digits-workflows", COMMIT)
     off["spec"]["suspend"] = True
     found = overview(cluster("digits-released", **{path: {"items": [refused, waits, off]}}))
     assert (found["tip"], found["applied"]) == (COMMIT, OLDER)
     assert found["refused"] == "digits-deployments: Deployment digits-r1 timed out"
-    assert found["waiting"] == ["digits-monitors: digits-deployments is not ready", "digits-workflows is suspended"]
+    assert found["waiting"] == [
+        "digits-monitors: digits-deployments is not ready",
+        "digits-workflows is suspended",
+    ]
 
 
 def test_pods_say_what_keeps_them():
@@ -225,13 +281,23 @@ def test_pods_say_what_keeps_them():
         gone,
     ]
     found = overview(cluster("digits-released", **{path: {"items": pods}}))["processes"]
-    assert [one["phase"] for one in found] == ["ready", "CrashLoopBackOff", "starting", "Unschedulable", "stopping"]
+    assert [one["phase"] for one in found] == [
+        "ready",
+        "CrashLoopBackOff",
+        "starting",
+        "Unschedulable",
+        "stopping",
+    ]
     assert (found[1]["restarts"], found[1]["lastExit"]) == (4, "OOMKilled (137)")
     assert found[0]["uptime"] == 3600
 
 
 def test_what_can_t_be_read_is_said_and_the_rest_goes_on():
-    found = overview(cluster("digits-released"), silent=["digits-decision"], forbidden=["workflows?", "/workflows"])
+    found = overview(
+        cluster("digits-released"),
+        silent=["digits-decision"],
+        forbidden=["workflows?", "/workflows"],
+    )
     assert found["releases"]["digits"]["phase"] == "stable"
     decision, runs = sorted(found["unknown"])
     assert "port-forward service/digits-decision 8080" in decision
@@ -241,7 +307,10 @@ def test_what_can_t_be_read_is_said_and_the_rest_goes_on():
 
 def test_a_node_without_disk_is_named():
     told = {"type": "DiskPressure", "status": "True", "message": "kubelet has disk pressure"}
-    node = {"metadata": {"name": "n1"}, "status": {"conditions": [told, {"type": "Ready", "status": "True"}]}}
+    node = {
+        "metadata": {"name": "n1"},
+        "status": {"conditions": [told, {"type": "Ready", "status": "True"}]},
+    }
     found = overview(cluster("digits-released", **{"/api/v1/nodes": {"items": [node]}}))
     assert found["disk"] == ["node n1: kubelet has disk pressure"]
 
@@ -249,7 +318,9 @@ def test_a_node_without_disk_is_named():
 def test_an_empty_cluster_and_one_that_does_not_answer():
     found = overview({"/version": "{}"})
     assert (found["applied"], found["releases"], found["processes"]) == (None, {}, [])
-    assert found["unknown"] == ["the gateway: Service istio-system/istio-ingressgateway does not exist"]
+    assert found["unknown"] == [
+        "the gateway: Service istio-system/istio-ingressgateway does not exist"
+    ]
     with pytest.raises(ClusterError):
         overview({}, silent=["/version"])
 
@@ -261,7 +332,10 @@ def test_namespaces_that_are_asked_for():
     answers = Answers(paths, forbidden=["namespaces?label"])
     found = status.overview(answers, where="x", namespaces=["digits", "fresh", "nowhere"], now=NOW)
     assert list(found["releases"]) == ["digits"]
-    assert found["unknown"] == ["fresh: its settings are there, a pipeline is not yet", "nowhere: no such namespace"]
+    assert found["unknown"] == [
+        "fresh: its settings are there, a pipeline is not yet",
+        "nowhere: no such namespace",
+    ]
 
 
 @pytest.fixture
@@ -303,10 +377,13 @@ def test_the_command(kubeconfig):
     assert "release  digits: stable; production rd0a85823; weights rd0a85823 100%" in lines
     assert "decision digits.digits: rolling-out" in lines
     assert any(
-        re.match(r"verdict  digits/digits/drift: ALARM, window 7 of rd0a85823, score 1\.5e-09", x) for x in lines
+        re.match(r"verdict  digits/digits/drift: ALARM, window 7 of rd0a85823, score 1\.5e-09", x)
+        for x in lines
     )
     assert any(re.match(r"digits/digits-decision-7c9-x2x +- +ready", line) for line in lines)
-    found = CliRunner().invoke(root, ["status", "--cluster", "--kubeconfig", str(kubeconfig), "--output", "json"])
+    found = CliRunner().invoke(
+        root, ["status", "--cluster", "--kubeconfig", str(kubeconfig), "--output", "json"]
+    )
     assert json.loads(found.stdout)["applied"] == COMMIT
 
 

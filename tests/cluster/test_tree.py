@@ -15,9 +15,19 @@ from tests.golden.trees import NAMES, UNLISTED, tree, write_tree
 ROOT = Path(__file__).parents[2]
 CLUSTER = ROOT / "cluster"
 INFRASTRUCTURE = CLUSTER / "infrastructure"
-VALIDATOR = Path(os.environ.get("VALIDATE_MANIFESTS", ROOT.parent / "shared" / "bin" / "validate-manifests"))
+VALIDATOR = Path(
+    os.environ.get("VALIDATE_MANIFESTS", ROOT.parent / "shared" / "bin" / "validate-manifests")
+)
 KUBECTL = shutil.which("kubectl")
-BUILTIN = {"", "apps", "batch", "networking.k8s.io", "rbac.authorization.k8s.io", "policy", "autoscaling"}
+BUILTIN = {
+    "",
+    "apps",
+    "batch",
+    "networking.k8s.io",
+    "rbac.authorization.k8s.io",
+    "policy",
+    "autoscaling",
+}
 # what `flux bootstrap` brings before anything of ours is read
 FLUX = {"kustomize.toolkit.fluxcd.io", "helm.toolkit.fluxcd.io", "source.toolkit.fluxcd.io"}
 # requests of Flux's own controllers, from its install manifest
@@ -32,14 +42,18 @@ def documents(text):
 
 
 def build(folder):
-    result = subprocess.run([KUBECTL, "kustomize", folder], capture_output=True, text=True, check=False)
+    result = subprocess.run(
+        [KUBECTL, "kustomize", folder], capture_output=True, text=True, check=False
+    )
     assert result.returncode == 0, f"{folder}: {result.stderr}"
     return documents(result.stdout)
 
 
 def stages(profile):
     """Flux's own objects of cluster/dev, with the profile's paths instead of lite's: name -> Kustomization."""
-    found = documents((CLUSTER / "dev" / "infrastructure.yaml").read_text().replace("/lite/", f"/{profile}/"))
+    found = documents(
+        (CLUSTER / "dev" / "infrastructure.yaml").read_text().replace("/lite/", f"/{profile}/")
+    )
     return {d["metadata"]["name"]: d for d in found}
 
 
@@ -55,7 +69,11 @@ def installs(document):
 
 def extras(document):
     """Objects that a chart applies for us."""
-    return document.get("spec", {}).get("values", {}).get("extraResources", []) if group(document) else []
+    return (
+        document.get("spec", {}).get("values", {}).get("extraResources", [])
+        if group(document)
+        else []
+    )
 
 
 def wanted(document):
@@ -75,7 +93,10 @@ def test_every_folder_builds(folder):
 
 
 RENDERED = [
-    (name, path.rpartition("/")[0]) for name in NAMES for path in tree(name) if path.endswith("/kustomization.yaml")
+    (name, path.rpartition("/")[0])
+    for name in NAMES
+    for path in tree(name)
+    if path.endswith("/kustomization.yaml")
 ]
 
 
@@ -84,9 +105,13 @@ RENDERED = [
 def test_every_rendered_folder_builds_to_exactly_its_objects(name, folder, tmp_path):
     """Both back ends, every state of a release."""
     folder = write_tree(name, tmp_path) / folder
-    written = [d for p in folder.glob("*.yaml") if p.name not in UNLISTED for d in documents(p.read_text())]
+    written = [
+        d for p in folder.glob("*.yaml") if p.name not in UNLISTED for d in documents(p.read_text())
+    ]
     key = {(d["kind"], d["metadata"].get("namespace"), d["metadata"]["name"]): d for d in written}
-    assert {(d["kind"], d["metadata"].get("namespace"), d["metadata"]["name"]): d for d in build(folder)} == key
+    assert {
+        (d["kind"], d["metadata"].get("namespace"), d["metadata"]["name"]): d for d in build(folder)
+    } == key
 
 
 @pytest.mark.skipif(not VALIDATOR.exists(), reason="the schema validator is not on this machine")
@@ -143,9 +168,17 @@ def test_the_order_converges(profile):
             by_kind.setdefault(document["kind"], {})[document["metadata"]["name"]] = document
         for kind in ("HelmRelease", "Kustomization"):
             members = by_kind.get(kind, {})
-            inner = list(TopologicalSorter({n: wanted(d) for n, d in members.items()}).static_order())
-            assert set(inner) == set(members), f"{name}: a {kind} waits for one that is not in the same stage"
-        sources |= {(d["kind"], d["metadata"]["name"]) for d in built if group(d) == "source.toolkit.fluxcd.io"}
+            inner = list(
+                TopologicalSorter({n: wanted(d) for n, d in members.items()}).static_order()
+            )
+            assert set(inner) == set(members), (
+                f"{name}: a {kind} waits for one that is not in the same stage"
+            )
+        sources |= {
+            (d["kind"], d["metadata"]["name"])
+            for d in built
+            if group(d) == "source.toolkit.fluxcd.io"
+        }
         for document in [*built, *(e for d in built for e in extras(d))]:
             what = f"{document['kind']} {document['metadata']['name']} in {name}"
             assert group(document) in known, f"{what}: nothing before it installs {group(document)}"
@@ -154,7 +187,9 @@ def test_the_order_converges(profile):
             if document["kind"] == "HelmRelease":
                 spec = document["spec"]
                 source = spec.get("chartRef") or spec["chart"]["spec"]["sourceRef"]
-                assert (source["kind"], source["name"]) in sources, f"{document['metadata']['name']} has no source"
+                assert (source["kind"], source["name"]) in sources, (
+                    f"{document['metadata']['name']} has no source"
+                )
 
 
 def rendered_groups():
@@ -181,11 +216,17 @@ def test_every_version_is_put_in_and_stated_once(profile):
     versions = yaml.safe_load((INFRASTRUCTURE / "versions" / "versions.yaml").read_text())["data"]
     for stage in stages(profile).values():
         assert "see-versions" not in yaml.safe_dump_all(build(ROOT / stage["spec"]["path"]))
-    elsewhere = [p for p in CLUSTER.rglob("*.yaml") if p.name != "versions.yaml" and "platform" not in p.parts]
+    elsewhere = [
+        p
+        for p in CLUSTER.rglob("*.yaml")
+        if p.name != "versions.yaml" and "platform" not in p.parts
+    ]
     for path in elsewhere:
         text = re.sub(r"#.*", "", path.read_text())
         for name, version in versions.items():
-            assert not re.search(rf"(?<![\d.]){re.escape(version)}(?![\d.])", text), f"{path} states {name}'s again"
+            assert not re.search(rf"(?<![\d.]){re.escape(version)}(?![\d.])", text), (
+                f"{path} states {name}'s again"
+            )
         # a version anywhere else would be a second place; Knative's are upstream's URLs
         for line in text.splitlines():
             if "groupVersionKind" in line:  # an API's version
@@ -227,12 +268,22 @@ def pods(document):
     total = {}
     for kind in ("cpu", "memory"):
         one = sum(
-            quantity(c.get("resources", {}).get("requests", {}).get(kind, "0" if kind == "cpu" else "0Mi"), kind)
+            quantity(
+                c.get("resources", {})
+                .get("requests", {})
+                .get(kind, "0" if kind == "cpu" else "0Mi"),
+                kind,
+            )
             for c in template["containers"]
         )
         first = max(
             (
-                quantity(c.get("resources", {}).get("requests", {}).get(kind, "0" if kind == "cpu" else "0Mi"), kind)
+                quantity(
+                    c.get("resources", {})
+                    .get("requests", {})
+                    .get(kind, "0" if kind == "cpu" else "0Mi"),
+                    kind,
+                )
                 for c in template.get("initContainers", [])
             ),
             default=0,
@@ -258,9 +309,17 @@ def test_profile_lite_fits_on_a_small_node(capsys):
                 continue
             found = requests(document["spec"], [])
             assert found, f"{name} says nothing about its requests"
-            rows.append((name, sum(quantity(c, "cpu") for c, _ in found), sum(quantity(m, "memory") for _, m in found)))
+            rows.append(
+                (
+                    name,
+                    sum(quantity(c, "cpu") for c, _ in found),
+                    sum(quantity(m, "memory") for _, m in found),
+                )
+            )
     # a production release and a candidate in shadow, with the detectors of the digits example
-    released = [text for path, text in tree("plain-shadow").items() if path.endswith(".deployment.yaml")]
+    released = [
+        text for path, text in tree("plain-shadow").items() if path.endswith(".deployment.yaml")
+    ]
     detectors = ("drift.deployment.yaml", "outlier.deployment.yaml")
     released += [text for path, text in tree("digits-released").items() if path.endswith(detectors)]
     assert len(released) == 6
@@ -273,7 +332,9 @@ def test_profile_lite_fits_on_a_small_node(capsys):
         if not path.startswith("workflows/plain-shadow/retrain."):
             continue
         found = requests(documents(text)[0].get("spec", {}).get("template", {}), [])
-        rows += [(path.rpartition("/")[2], quantity(c, "cpu"), quantity(m, "memory")) for c, m in found]
+        rows += [
+            (path.rpartition("/")[2], quantity(c, "cpu"), quantity(m, "memory")) for c, m in found
+        ]
     cpu, memory = sum(r[1] for r in rows), sum(r[2] for r in rows)
     with capsys.disabled():
         print()

@@ -13,16 +13,16 @@ from prometheus_client import CollectorRegistry
 
 from driftloop.contract.handovers import DetectorSettings, RetrainPolicy
 from driftloop.contract.streams import DetectorStreams
-from driftloop.retrain.decision import Outcome, Phase
+from driftloop.retrain.state import Outcome, Phase
 from driftloop.services.analysis.service import TAKEN, AnalysisService, AnalysisSettings
 from driftloop.services.decision.handler import KINDS
-from driftloop.services.decision.handler import Door as DecisionDoor
-from driftloop.services.decision.loop import FIRED, Loop
-from driftloop.services.detector.emit import Emitter
+from driftloop.services.decision.handler import DecisionHandlers as DecisionDoor
+from driftloop.services.decision.loop import FIRED, DecisionLoop
+from driftloop.services.detector.emit import VerdictEmitter
 from driftloop.services.detector.handler import RESULTS
-from driftloop.services.detector.handler import Door as DetectorDoor
+from driftloop.services.detector.handler import DetectorHandler as DetectorDoor
 from driftloop.services.detector.scoring import ALARMS, ROWS
-from driftloop.services.detector.scoring import Judge as Detector
+from driftloop.services.detector.scoring import WindowScorer as Detector
 from tests.golden.trees import NAMES, documents, tree
 from tests.resources.test_logger import ask, standing
 from tests.resources.test_network import matches
@@ -63,10 +63,16 @@ def ours():
         for node in ast.walk(ast.parse(file.read_text())):
             if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)):
                 continue
-            if node.func.id in ("Counter", "Gauge") and node.args and isinstance(node.args[0], ast.Constant):
+            if (
+                node.func.id in ("Counter", "Gauge")
+                and node.args
+                and isinstance(node.args[0], ast.Constant)
+            ):
                 name = node.args[0].value + ("_total" if node.func.id == "Counter" else "")
                 found[name] = set(ast.literal_eval(node.args[2])) if len(node.args) > 2 else set()
-            assert node.func.id not in ("Histogram", "Summary"), f"{file} exports a kind that this test does not know"
+            assert node.func.id not in ("Histogram", "Summary"), (
+                f"{file} exports a kind that this test does not know"
+            )
     return found
 
 
@@ -91,7 +97,9 @@ async def envoy(folder):
         await ask(place, b"{}")
         await ask(place, b"x", path="/fail")
         await ask(place, b"x" * (1024 * 1024 + 1))
-        async with place.http.get(place.url + "/prometheus", timeout=aiohttp.ClientTimeout(5)) as answer:
+        async with place.http.get(
+            place.url + "/prometheus", timeout=aiohttp.ClientTimeout(5)
+        ) as answer:
             lines = (await answer.text()).splitlines()
     found = {}
     for line in lines:
@@ -104,7 +112,9 @@ async def envoy(folder):
 def rendered(suffix):
     """(pipeline, object) of the golden trees' files whose paths end like this."""
     for name in NAMES:
-        yield from ((name, document) for path, document in documents(tree(name)) if path.endswith(suffix))
+        yield from (
+            (name, document) for path, document in documents(tree(name)) if path.endswith(suffix)
+        )
 
 
 def dashboards():
@@ -129,7 +139,11 @@ def expressions():
                 yield f"{name}: {panel['title']}", target["expr"], target.get("legendFormat", "")
         for variable in dashboard["templating"]["list"]:
             if variable["type"] == "query":
-                yield variable["name"], re.fullmatch(r"label_values\((.*), \w+\)", variable["query"])[1], ""
+                yield (
+                    variable["name"],
+                    re.fullmatch(r"label_values\((.*), \w+\)", variable["query"])[1],
+                    "",
+                )
     for rule in rules():
         for group in rule["spec"]["groups"]:
             for one in group["rules"]:
@@ -186,21 +200,29 @@ def test_what_is_ours_is_what_the_services_say():
 def started():
     """What our services show before anything has happened."""
     decision, detector = CollectorRegistry(), CollectorRegistry()
-    loop = Loop(None, RetrainPolicy(), namespace="n", pipeline="p", session=None, webhook="", token="", broker="",
+    loop = DecisionLoop(None, RetrainPolicy(), namespace="n", pipeline="p", session=None, webhook="", token="", broker="",
                 kubernetes=None, registry=decision)  # fmt: skip
-    DecisionDoor(loop, None, namespace="n", pipeline="p", on=frozenset(), token="", registry=decision)
+    DecisionDoor(
+        loop, None, namespace="n", pipeline="p", on=frozenset(), token="", registry=decision
+    )
     names = DetectorStreams("n", "p", "drift", "r1")
     Detector(None, names, DetectorSettings("ks", window=10), None, width=1, registry=detector)
     DetectorDoor(None, bool, names, detector)
-    Emitter(None, names, None, "", detector)
+    VerdictEmitter(None, names, None, "", detector)
     judge = AnalysisService(AnalysisSettings("p", "n", ""), None)._registry
-    return {family.name: family for registry in (decision, detector, judge) for family in registry.collect()}
+    return {
+        family.name: family
+        for registry in (decision, detector, judge)
+        for family in registry.collect()
+    }
 
 
 def test_counters_begin_with_0():
     """One that begins with its first event hides that one from `increase` and `rate`."""
     found = started()
-    assert {f"{name}_total" if family.type == "counter" else name for name, family in found.items()} == set(ours())
+    assert {
+        f"{name}_total" if family.type == "counter" else name for name, family in found.items()
+    } == set(ours())
     for name, label, values in (
         ("driftloop_decision_events", "kind", KINDS),
         ("driftloop_decision_fires", "result", FIRED),
@@ -211,7 +233,9 @@ def test_counters_begin_with_0():
         ("driftloop_analysis_responses", "what", TAKEN),
     ):
         counts = [one for one in found.pop(name).samples if one.name.endswith("_total")]
-        assert {one.labels.get(label): one.value for one in counts} == dict.fromkeys(values, 0), name
+        assert {one.labels.get(label): one.value for one in counts} == dict.fromkeys(values, 0), (
+            name
+        )
     assert not [name for name, family in found.items() if family.type == "counter"]
 
 
@@ -220,18 +244,28 @@ def pods(name):
     for path, document in documents(tree(name)):
         if path.endswith(".deployment.yaml"):
             template = document["spec"]["template"]
-            ports = [port for one in template["spec"]["containers"] for port in one.get("ports", [])]
-            yield template["metadata"]["labels"], [(port["name"], port["containerPort"]) for port in ports]
+            ports = [
+                port for one in template["spec"]["containers"] for port in one.get("ports", [])
+            ]
+            yield (
+                template["metadata"]["labels"],
+                [(port["name"], port["containerPort"]) for port in ports],
+            )
         elif path.endswith(".seldondeployment.yaml"):
             for predictor in document["spec"]["predictors"]:
                 own = {"seldon-deployment-id": document["metadata"]["name"], **predictor["labels"]}
-                yield own | {"app.kubernetes.io/managed-by": "seldon-core"}, [("metrics", 8000), ("metrics", 6000)]
+                yield (
+                    own | {"app.kubernetes.io/managed-by": "seldon-core"},
+                    [("metrics", 8000), ("metrics", 6000)],
+                )
 
 
 def monitors(name):
     """Every PodMonitor that sees a golden tree's pods."""
     platform = [yaml.safe_load(file.read_text()) for file in WATCHING.glob("*.podmonitor.yaml")]
-    return platform + [document for path, document in documents(tree(name)) if path.endswith(".podmonitor.yaml")]
+    return platform + [
+        document for path, document in documents(tree(name)) if path.endswith(".podmonitor.yaml")
+    ]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -240,14 +274,20 @@ def test_every_pod_is_scraped_by_exactly_one(name):
         found = [one for one in monitors(name) if matches(one["spec"]["selector"], labels)]
         assert len(found) == 1, f"{labels}: {[one['metadata']['name'] for one in found]}"
         (endpoint,) = found[0]["spec"]["podMetricsEndpoints"]
-        assert endpoint.get("port", endpoint.get("portNumber")) in {end for port in ports for end in port}
+        assert endpoint.get("port", endpoint.get("portNumber")) in {
+            end for port in ports for end in port
+        }
         if "seldon-deployment-id" not in labels:
             assert set(found[0]["spec"]["podTargetLabels"]) <= labels.keys()
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("observability")])
 def test_a_pipeline_that_brings_its_own_is_left_alone_by_the_platform(name):
-    own = {one["metadata"]["name"] for one in monitors(name) if one["metadata"]["namespace"] != "monitoring"}
+    own = {
+        one["metadata"]["name"]
+        for one in monitors(name)
+        if one["metadata"]["namespace"] != "monitoring"
+    }
     assert {name_.rpartition("-")[2] for name_ in own} == {"services", "model"}
     for labels, _ in pods(name):
         (found,) = (one for one in monitors(name) if matches(one["spec"]["selector"], labels))
@@ -267,7 +307,11 @@ def test_the_platform_alerts_on_what_the_platform_scrapes():
 
 def test_no_alert_stands_twice():
     for rule in rules():
-        found = [(one["alert"], *sorted(one["labels"].items())) for g in rule["spec"]["groups"] for one in g["rules"]]
+        found = [
+            (one["alert"], *sorted(one["labels"].items()))
+            for g in rule["spec"]["groups"]
+            for one in g["rules"]
+        ]
         assert len(found) == len(set(found)), rule["metadata"]["name"]
 
 

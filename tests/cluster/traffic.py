@@ -92,7 +92,9 @@ class Traffic:
             headers["Seldon-Skip-Logging"] = "true"
         sent, clock = time.time(), time.monotonic()
         try:
-            connection.request("POST", self._path, json.dumps({"data": {"ndarray": [pixels]}}), headers)
+            connection.request(
+                "POST", self._path, json.dumps({"data": {"ndarray": [pixels]}}), headers
+            )
             response = connection.getresponse()
             body = response.read()
         except (OSError, http.client.HTTPException) as error:
@@ -102,4 +104,13 @@ class Traffic:
         if response.status != 200:
             return Answer(id, kind, logged, sent, took, response.status)
         scores = tuple(json.loads(body)["data"]["ndarray"][0])
-        return Answer(id, kind, logged, sent, took, 200, scores, max(range(10), key=scores.__getitem__) == label)
+        return Answer(
+            id,
+            kind,
+            logged,
+            sent,
+            took,
+            200,
+            scores,
+            max(range(10), key=scores.__getitem__) == label,
+        )

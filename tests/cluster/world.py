@@ -21,7 +21,7 @@ from cluster.streams import Streams
 from cluster.traffic import Traffic
 from uv import find_uv_bin
 
-from driftloop.clients.s3 import Location, Store, location
+from driftloop.clients.s3 import ObjectStore, StoreLocation, parse_location
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "digits"
@@ -58,13 +58,22 @@ class World:
     def git(self, *args, cwd=None):
         identity = ("-c", "user.name=platform", "-c", "user.email=platform@cluster.test")
         command = ["git", *identity, *(() if cwd else ("--git-dir", str(self.bare))), *args]
-        return subprocess.run(command, capture_output=True, text=True, check=True, cwd=cwd).stdout.strip()
+        return subprocess.run(
+            command, capture_output=True, text=True, check=True, cwd=cwd
+        ).stdout.strip()
 
     def driftloop(self, *args, stdin="", **env):
         """What the command prints; what it says besides is told to the timeline."""
         command = [sys.executable, "-m", "driftloop.cli", *map(str, args)]
-        full = {**os.environ, "DRIFTLOOP_GIT_USERNAME": "bot", "DRIFTLOOP_GIT_PASSWORD": self.passwords["bot"], **env}
-        result = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, env=full)
+        full = {
+            **os.environ,
+            "DRIFTLOOP_GIT_USERNAME": "bot",
+            "DRIFTLOOP_GIT_PASSWORD": self.passwords["bot"],
+            **env,
+        }
+        result = subprocess.run(
+            command, input=stdin, capture_output=True, text=True, check=False, env=full
+        )
         for line in result.stderr.splitlines():
             self.say(f"  driftloop {args[0]}: {line}")
         assert result.returncode == 0, f"driftloop {' '.join(map(str, args))}: {result.stderr}"
@@ -87,7 +96,9 @@ class World:
         shutil.copytree(ROOT / "cluster" / "infrastructure", work / "cluster" / "infrastructure")
         for part in ("base", "store"):
             shutil.copytree(STAND_IN / part, work / "cluster" / "stand_in" / part)
-        (work / "cluster" / "stand_in" / "store" / "argo.configmap.yaml").write_text(yaml.safe_dump(argo_settings()))
+        (work / "cluster" / "stand_in" / "store" / "argo.configmap.yaml").write_text(
+            yaml.safe_dump(argo_settings())
+        )
         (work / "cluster" / "dev").mkdir()
         shutil.copy(STAND_IN / "infrastructure.yaml", work / "cluster" / "dev")
         certificate = self.folder / "cluster.pem"
@@ -104,9 +115,17 @@ class World:
         """The example with short waits; both trials fit beside the platform on 2 CPU."""
         text = (EXAMPLE / {"plain": "plain.yaml", "seldon": "pipeline.yaml"}[BACKEND]).read_text()
         for known, number, wanted in (
-            ('    run: "train:train"\n', 1, '    run: "train:train"\n    resources: {cpu: 300m, memory: 1Gi}\n'),
+            (
+                '    run: "train:train"\n',
+                1,
+                '    run: "train:train"\n    resources: {cpu: 300m, memory: 1Gi}\n',
+            ),
             ("window: 200", 2, "window: 100"),
-            ("steps: [10, 50], every: 5s, requests: 25", 1, "steps: [20, 50], every: 5s, requests: 40"),
+            (
+                "steps: [10, 50], every: 5s, requests: 25",
+                1,
+                "steps: [20, 50], every: 5s, requests: 40",
+            ),
             ("p99: 500ms", 1, "p99: 2s"),
         ):
             assert text.count(known) == number, known
@@ -168,18 +187,24 @@ class World:
         for name in names:
             self.kube.wait(
                 f"Kustomization {name} ready at {tip[:8]} ({self.kube.state('kustomization', name)})",
-                lambda name=name: self.kube.ready("kustomization", name) and tip in self.applied(name),
+                lambda name=name: (
+                    self.kube.ready("kustomization", name) and tip in self.applied(name)
+                ),
                 timeout=timeout,
             )
             self.say(f"{name} is ready at {tip[:8]}")
 
     def applied(self, name):
         return (
-            (self.kube.get("kustomization", name, "flux-system") or {}).get("status", {}).get("lastAppliedRevision", "")
+            (self.kube.get("kustomization", name, "flux-system") or {})
+            .get("status", {})
+            .get("lastAppliedRevision", "")
         )
 
     def secret(self, key):
-        return base64.b64decode(self.kube.get("secret", "driftloop-platform", N)["data"][key]).decode()
+        return base64.b64decode(
+            self.kube.get("secret", "driftloop-platform", N)["data"][key]
+        ).decode()
 
     def s3(self):
         """Environment for whoever talks to the object store from here."""
@@ -194,17 +219,31 @@ class World:
         """Labelled batches of `kind` into the data bucket."""
         script = EXAMPLE / "batches.py"
         env = {**os.environ, **self.s3()}
-        command = [find_uv_bin(), "run", "-q", script, "labelled", "--kind", kind, "--to", "s3://digits/batches"]
+        command = [
+            find_uv_bin(),
+            "run",
+            "-q",
+            script,
+            "labelled",
+            "--kind",
+            kind,
+            "--to",
+            "s3://digits/batches",
+        ]
         subprocess.run(command, env=env, check=True, capture_output=True)
         self.say(f"{kind} batches lie in s3://digits/batches")
 
     def forget(self, kind):
         """Take the batches of `kind` away again, as who delivered them would."""
-        store = Store.from_environment(self.s3())
-        folder = location("s3://digits/batches")
-        found = [o.key for o in store.folder(folder) if o.key.rpartition("/")[2].startswith(f"{kind}-")]
+        store = ObjectStore.from_environment(self.s3())
+        folder = parse_location("s3://digits/batches")
+        found = [
+            o.key
+            for o in store.list_folder(folder)
+            if o.key.rpartition("/")[2].startswith(f"{kind}-")
+        ]
         for key in found:
-            store.delete(Location(folder.bucket, key))
+            store.delete_object(StoreLocation(folder.bucket, key))
         self.say(f"{len(found)} {kind} batches are taken away again")
 
     def rows(self, kind):
@@ -212,7 +251,17 @@ class World:
         folder = self.folder / "traffic"
         file = folder / f"{kind}.jsonl"
         if not file.exists():
-            command = [find_uv_bin(), "run", "-q", EXAMPLE / "batches.py", "traffic", "--kind", kind, "--to", folder]
+            command = [
+                find_uv_bin(),
+                "run",
+                "-q",
+                EXAMPLE / "batches.py",
+                "traffic",
+                "--kind",
+                kind,
+                "--to",
+                folder,
+            ]
             subprocess.run(command, check=True, capture_output=True)
         return [(row["x"], row["y"]) for row in map(json.loads, file.read_text().splitlines())]
 
@@ -221,7 +270,10 @@ class World:
         from urllib.error import HTTPError
 
         url = f"http://{self.kube.address(N, f'{P}-retrain', 12000)}/retrain"
-        headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {token}"} if token else {})}
+        headers = {
+            "Content-Type": "application/json",
+            **({"Authorization": f"Bearer {token}"} if token else {}),
+        }
         try:
             with urlopen(Request(url, json.dumps(body).encode(), headers), timeout=10) as answer:
                 return answer.status
@@ -265,14 +317,21 @@ class World:
 
     def idle(self, *, timeout=180):
         """Wait until the decision would take a new run."""
-        self.kube.wait("the cooldown ends", lambda: self.streams.decision().phase == "idle", timeout=timeout, every=2)
+        self.kube.wait(
+            "the cooldown ends",
+            lambda: self.streams.decision().phase == "idle",
+            timeout=timeout,
+            every=2,
+        )
 
     @property
     def traffic(self):
         """The caller, from the first use on."""
         if self._traffic is None:
             gateway = self.kube.address("istio-system", "istio-ingressgateway", 80)
-            self._traffic = Traffic(gateway, f"/seldon/{N}/{P}/api/v1.0/predictions", self.rows, rate=RATE)
+            self._traffic = Traffic(
+                gateway, f"/seldon/{N}/{P}/api/v1.0/predictions", self.rows, rate=RATE
+            )
         return self._traffic
 
     def answers(self, *, timeout=90):
@@ -289,7 +348,11 @@ class World:
     def answered(self, number, *, timeout=180):
         """Wait for that many more answers; they."""
         start = len(self.traffic.answers)
-        self.kube.wait(f"{number} answers", lambda: len(self.traffic.answers) >= start + number, timeout=timeout)
+        self.kube.wait(
+            f"{number} answers",
+            lambda: len(self.traffic.answers) >= start + number,
+            timeout=timeout,
+        )
         return self.traffic.answers[start:]
 
     def drift(self):
@@ -298,7 +361,9 @@ class World:
         self.remember(runs_before=sorted(before))
         self.traffic.turn("rotated")
         self.say("the digits arrive turned by a quarter")
-        (run,) = self.kube.wait("the alarms start a run", lambda: self.runs() - before, timeout=400, every=2)
+        (run,) = self.kube.wait(
+            "the alarms start a run", lambda: self.runs() - before, timeout=400, every=2
+        )
         parameters = self.workflows()[run]["spec"]["arguments"]["parameters"]
         cause = next(parameter["value"] for parameter in parameters if parameter["name"] == "cause")
         self.say(f"run {run} because of {cause}")
@@ -311,7 +376,9 @@ class World:
 
     def troubles(self):
         """What became of the requests so far, in words."""
-        failed = Counter(str(answer.status) for answer in self.traffic.answers if answer.status != 200)
+        failed = Counter(
+            str(answer.status) for answer in self.traffic.answers if answer.status != 200
+        )
         return f"{sum(failed.values())} of {len(self.traffic.answers)} requests failed {dict(failed) or ''}".strip()
 
     def logger(self, release):
@@ -322,7 +389,9 @@ class World:
         found = {}
         for labels, number in re.findall(r"envoy_cluster_upstream_rq_xx\{([^}]*)\} (\d+)", text):
             given = dict(re.findall(r'(\w+)="([^"]*)"', labels))
-            found[given["envoy_cluster_name"].rpartition("/")[2], given["envoy_response_code_class"]] = int(number)
+            found[
+                given["envoy_cluster_name"].rpartition("/")[2], given["envoy_response_code_class"]
+            ] = int(number)
         return found
 
     # What one process saw and the next may need
@@ -344,7 +413,12 @@ class World:
         (self.folder / "git.log").write_text(
             self.git("log", "--reverse", "--stat", "--format=%n%h %an %cI%n%B", "main")
         )
-        for kind, where in (("workflows", N), ("all", N), ("kustomizations", "flux-system"), ("events", N)):
+        for kind, where in (
+            ("workflows", N),
+            ("all", N),
+            ("kustomizations", "flux-system"),
+            ("events", N),
+        ):
             text = self.kube.run("-n", where, "get", kind, "-o", "wide", check=False)
             (self.folder / f"{kind}.txt").write_text(text)
         workflows = self.kube.run("-n", N, "get", "workflows", "-o", "yaml", check=False)
@@ -381,7 +455,12 @@ def world(folder):
     known = json.loads(remembered.read_text()) if remembered.exists() else {}
     passwords = known.get("passwords") or {"bot": uuid.uuid4().hex, "flux": uuid.uuid4().hex}
     (folder / "git").mkdir(exist_ok=True)
-    people = {"user": "bot", "password": passwords["bot"], "reader": "flux", "reader_password": passwords["flux"]}
+    people = {
+        "user": "bot",
+        "password": passwords["bot"],
+        "reader": "flux",
+        "reader_password": passwords["flux"],
+    }
     with serving(folder / "git", port=known.get("port", 0), **people) as port:
         remembered.write_text(json.dumps({"port": port, "passwords": passwords}))
         found = World(folder, port, passwords)

@@ -57,7 +57,10 @@ def blocks() -> Iterator[str]:
     yield "`contract/events.py`. Own events carry the extensions of the pipeline, its namespace and the release."
     yield table(
         ("type", "sent by", "received by", "data", "id"),
-        ((code(row.type), row.sender, row.receivers, row.data, row.id) for row in events.EVENT_TYPES),
+        (
+            (code(row.type), row.sender, row.receivers, row.data, row.id)
+            for row in events.EVENT_TYPES
+        ),
     )
     yield "### Extension attributes"
     yield table(("attribute", "meaning"), extension_rows())
@@ -65,11 +68,17 @@ def blocks() -> Iterator[str]:
     yield "`contract/streams.py`, on NATS JetStream. A stream of one pipeline has its names in upper case."
     yield table(
         ("stream", "subjects", "holds", "limits"),
-        ((code(row.name), listed(row.subjects), row.description, limits(row)) for row in all_streams()),
+        (
+            (code(row.name), listed(row.subjects), row.description, limits(row))
+            for row in all_streams()
+        ),
     )
     yield table(
         ("bucket", "keys", "holds", "values kept"),
-        ((code(row.name), code(row.keys), row.description, str(row.history)) for row in streams.BUCKETS),
+        (
+            (code(row.name), code(row.keys), row.description, str(row.history))
+            for row in streams.BUCKETS
+        ),
     )
     yield "## Hand-overs"
     yield (
@@ -89,7 +98,9 @@ def blocks() -> Iterator[str]:
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+    return "\n".join(
+        "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines
+    )
 
 
 def code(text: str) -> str:

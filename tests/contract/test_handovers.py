@@ -81,7 +81,11 @@ def test_gates_read_back_as_they_were_written(rules: tuple[GateRule, ...]) -> No
             '{"budget": -1}',
             "the retrain policy: `budget` is `-1`, must be a number of runs in 24 hours, or null",
         ),
-        (RetrainPolicy.parse, '{"on": "drift"}', 'the retrain policy: `on` is `"drift"`, must be a list of detectors'),
+        (
+            RetrainPolicy.parse,
+            '{"on": "drift"}',
+            'the retrain policy: `on` is `"drift"`, must be a list of detectors',
+        ),
         (RetrainPolicy.parse, "3", "the retrain policy is `3`, must be a JSON object"),
         (
             DetectorSettings.parse,
@@ -109,7 +113,11 @@ def test_gates_read_back_as_they_were_written(rules: tuple[GateRule, ...]) -> No
             '[{"metric": "a", "mn": 1}]',
             "gate 1 has an unknown key `mn`, must be one of: metric, on, min, max, productionMinus, productionPlus",
         ),
-        (RolloutLimits.parse, '{"p99": NaN}', "the rollout's limits: `p99` is `NaN`, must be a number of at least 0"),
+        (
+            RolloutLimits.parse,
+            '{"p99": NaN}',
+            "the rollout's limits: `p99` is `NaN`, must be a number of at least 0",
+        ),
         (
             RolloutLimits.parse,
             '{"agreement": "most"}',

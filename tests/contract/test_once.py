@@ -26,7 +26,9 @@ def strings() -> tuple[tuple[str, str], ...]:
 
 def strings_of(tree: ast.Module) -> Iterator[tuple[int, str]]:
     alone = {
-        id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        id(node.value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
     }
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in alone:

@@ -18,14 +18,18 @@ def test_a_setting_is_read_from_an_environment() -> None:
 
 @pytest.mark.parametrize("environment", [{}, {"DRIFTLOOP_WEBHOOK_TOKEN": ""}])
 def test_a_missing_setting_tells_its_key_and_object(environment: dict[str, str]) -> None:
-    with pytest.raises(MissingSettingError, match=r"^DRIFTLOOP_WEBHOOK_TOKEN is not set\n") as error:
+    with pytest.raises(
+        MissingSettingError, match=r"^DRIFTLOOP_WEBHOOK_TOKEN is not set\n"
+    ) as error:
         platform.WEBHOOK_TOKEN.read(environment)
     assert error.value.hint is not None
     assert "`webhook-token` of the Secret `driftloop-platform`" in error.value.hint
 
 
 def test_argo_gets_the_store_without_a_scheme() -> None:
-    made = platform.artifact_repository("s3:8333", insecure=True, bucket="b", region="r", create_bucket=True)["s3"]
+    made = platform.artifact_repository(
+        "s3:8333", insecure=True, bucket="b", region="r", create_bucket=True
+    )["s3"]
     assert made["endpoint"] == "s3:8333"
     assert list(made) == [
         "endpoint",

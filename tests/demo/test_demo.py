@@ -10,15 +10,15 @@ from aiohttp import web
 from click.testing import CliRunner
 
 from driftloop.cli.demo import command
-from driftloop.demo.screen import Screen, percent
+from driftloop.demo.screen import DemoScreen, format_percent
 from driftloop.demo.tour import empty_folder
-from driftloop.demo.traffic import Row, Tally, Traffic, read_rows
+from driftloop.demo.traffic import DigitRow, TrafficGenerator, TrafficTally, read_rows
 from driftloop.errors import LocalError
-from driftloop.local.ground.state import State, free_port
+from driftloop.local.ground.state import StateFolder, free_port
 
 ROWS = {
-    "even": tuple(Row((float(n),), n % 2) for n in range(10)),
-    "unlabelled": (Row((1.0,), None),),
+    "even": tuple(DigitRow((float(n),), n % 2) for n in range(10)),
+    "unlabelled": (DigitRow((1.0,), None),),
 }
 
 
@@ -50,19 +50,19 @@ async def model():
     await runner.cleanup()
 
 
-async def sent(tally: Tally, number: int) -> None:
+async def sent(tally: TrafficTally, number: int) -> None:
     async with asyncio.timeout(10):
         while tally.answered + tally.failed < number:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
 
 async def test_counts_right_answers_of_each_turn_and_gives_every_request_its_own_id(model):
-    async with Traffic.open(model.url, ROWS, rate=400, prefix="t") as traffic:
-        first = traffic.turn("even")
+    async with TrafficGenerator.open_traffic(model.url, ROWS, rate=400, prefix="t") as traffic:
+        first = traffic.switch_rows("even")
         await sent(first, 40)
-        second = traffic.turn("unlabelled")
+        second = traffic.switch_rows("unlabelled")
         await sent(second, 5)
-        traffic.pause()
+        traffic.pause_sending()
     assert first.labelled == first.answered == first.sent
     assert abs(first.accuracy - 0.5) < 0.05
     assert second.answered == second.sent
@@ -72,10 +72,10 @@ async def test_counts_right_answers_of_each_turn_and_gives_every_request_its_own
 
 
 async def test_keeps_its_rate(model):
-    async with Traffic.open(model.url, ROWS, rate=100, prefix="t") as traffic:
-        tally = traffic.turn("even")
+    async with TrafficGenerator.open_traffic(model.url, ROWS, rate=100, prefix="t") as traffic:
+        tally = traffic.switch_rows("even")
         await asyncio.sleep(1)
-        traffic.pause()
+        traffic.pause_sending()
     assert 80 <= tally.sent <= 110
     assert 0 < tally.quantile(0.5) <= tally.quantile(0.99)
 
@@ -90,16 +90,18 @@ async def test_keeps_its_rate(model):
 )
 async def test_a_failed_request_is_counted_by_its_reason(model, status, body, reason):
     model.status, model.body = status, body
-    async with Traffic.open(model.url, ROWS, rate=200, prefix="t") as traffic:
-        tally = traffic.turn("even")
+    async with TrafficGenerator.open_traffic(model.url, ROWS, rate=200, prefix="t") as traffic:
+        tally = traffic.switch_rows("even")
         await sent(tally, 5)
     assert tally.errors == {reason: tally.sent}
     assert tally.answered == 0
 
 
 async def test_a_model_that_is_gone_is_counted_too(model):
-    async with Traffic.open(f"http://127.0.0.1:{free_port()}/", ROWS, rate=200, prefix="t") as traffic:
-        tally = traffic.turn("even")
+    async with TrafficGenerator.open_traffic(
+        f"http://127.0.0.1:{free_port()}/", ROWS, rate=200, prefix="t"
+    ) as traffic:
+        tally = traffic.switch_rows("even")
         await sent(tally, 3)
     assert tally.failed == tally.sent
 
@@ -107,19 +109,19 @@ async def test_a_model_that_is_gone_is_counted_too(model):
 def test_reads_rows(tmp_path):
     file = tmp_path / "rows.jsonl"
     file.write_text('{"x": [1, 2.5], "y": 3}\n{"x": [0, 0]}\n')
-    assert read_rows(file) == (Row((1, 2.5), 3), Row((0, 0), None))
+    assert read_rows(file) == (DigitRow((1, 2.5), 3), DigitRow((0, 0), None))
     file.write_text("")
     with pytest.raises(LocalError, match="has no rows"):
         read_rows(file)
 
 
 def test_the_summary_holds_only_if_every_claim_does(capsys):
-    screen = Screen()
-    assert not screen.summary("")
-    screen.claim("one", held=True, seen="1")
-    assert screen.summary("abc first commit")
-    screen.claim("two", held=False, seen="3")
-    assert not screen.summary("")
+    screen = DemoScreen()
+    assert not screen.print_summary("")
+    screen.record_claim("one", held=True, seen="1")
+    assert screen.print_summary("abc first commit")
+    screen.record_claim("two", held=False, seen="3")
+    assert not screen.print_summary("")
     out = capsys.readouterr().out
     assert "held    one: 1" in out
     assert "FAILED  two: 3" in out
@@ -129,10 +131,13 @@ def test_the_summary_holds_only_if_every_claim_does(capsys):
 async def test_prints_what_is_added_to_the_timeline(tmp_path, capsys):
     timeline = tmp_path / "timeline.jsonl"
     timeline.write_text(json.dumps({"what": "before"}) + "\n")
-    follower = asyncio.create_task(Screen().follow(timeline))
+    follower = asyncio.create_task(DemoScreen().follow_timeline(timeline))
     await asyncio.sleep(0.1)
     with timeline.open("a") as lines:
-        lines.write(json.dumps({"what": "promoted", "why": "judged", "commit": "0123456789abcdef"}) + '\n{"what": "ha')
+        lines.write(
+            json.dumps({"what": "promoted", "why": "judged", "commit": "0123456789abcdef"})
+            + '\n{"what": "ha'
+        )
     await asyncio.sleep(0.4)
     with timeline.open("a") as lines:
         lines.write('lf"}\n')
@@ -147,33 +152,33 @@ async def test_prints_what_is_added_to_the_timeline(tmp_path, capsys):
 
 
 def test_percent():
-    assert percent(0.9642) == "96.4 %"
-    assert percent(math.nan) == "-"
+    assert format_percent(0.9642) == "96.4 %"
+    assert format_percent(math.nan) == "-"
 
 
 def test_takes_over_only_what_a_demo_left(tmp_path):
-    empty_folder(State.at(tmp_path / "new"))
+    empty_folder(StateFolder.open_folder(tmp_path / "new"))
     home = tmp_path / "home"
     home.mkdir()
     (home / "thesis.tex").write_text("years of work")
     with pytest.raises(LocalError, match="not a demo's folder"):
-        empty_folder(State.at(home))
+        empty_folder(StateFolder.open_folder(home))
     assert (home / "thesis.tex").exists()
 
-    state = State.at(tmp_path / "state")
-    state.create()
+    state = StateFolder.open_folder(tmp_path / "state")
+    state.create_folders()
     with pytest.raises(LocalError, match="not a demo's folder"):
         empty_folder(state)
     (state.root / "demo").mkdir()
     (state.envs / "kept").mkdir()
     state.timeline.write_text("{}\n")
-    with state.lock(), pytest.raises(LocalError, match="in use"):
+    with state.hold_lock(), pytest.raises(LocalError, match="in use"):
         empty_folder(state)
     empty_folder(state)
     assert (state.envs / "kept").exists()
     assert not state.timeline.exists()
     assert not state.nats.exists()
-    state.create()
+    state.create_folders()
 
 
 def test_a_spec_that_is_not_there_is_a_usage_error(tmp_path: Path):

@@ -17,10 +17,10 @@ from support.loops import applied
 from support.streams import stored
 
 from driftloop.clients import events
-from driftloop.clients.nats import connection
-from driftloop.demo.platform import Platform, answers
+from driftloop.clients.nats import open_connection
+from driftloop.demo.platform import DemoPlatform, is_answered
 from driftloop.errors import LocalError
-from driftloop.local.ground.state import State
+from driftloop.local.ground.state import StateFolder
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -41,22 +41,66 @@ class Mistake:
 
 
 REFUSED = [
-    Mistake("key", SPEC, "retrain:", "retrian:", "pipeline.yaml:14:3: spec.retrian is not a known key"),
     Mistake(
-        "type", SPEC, "window: 200", "window: many", "spec.monitors.drift.window is `many`, must be a whole number"
+        "key", SPEC, "retrain:", "retrian:", "pipeline.yaml:14:3: spec.retrian is not a known key"
+    ),
+    Mistake(
+        "type",
+        SPEC,
+        "window: 200",
+        "window: many",
+        "spec.monitors.drift.window is `many`, must be a whole number",
     ),
     Mistake("function", SPEC, "train:train", "train:trian", "must be a function in"),
-    Mistake("Dockerfile", "trainer/Dockerfile", "FROM", "FORM", "Dockerfile:1: `FORM` is not an instruction"),
-    Mistake("requirement", REQUIREMENTS, "numpy", "nunpy-nowhere", "trainer/requirements.txt:1: `nunpy-nowhere=="),
+    Mistake(
+        "Dockerfile",
+        "trainer/Dockerfile",
+        "FROM",
+        "FORM",
+        "Dockerfile:1: `FORM` is not an instruction",
+    ),
+    Mistake(
+        "requirement",
+        REQUIREMENTS,
+        "numpy",
+        "nunpy-nowhere",
+        "trainer/requirements.txt:1: `nunpy-nowhere==",
+    ),
 ]
 """Refused before anything is committed, by `validate` or by `up`."""
 
 FAILED = [
-    Mistake("raises", TRAIN, READ, "    raise KeyError('label')\n    mean", "`train:train` failed: KeyError: 'label'"),
-    Mistake("hangs", TRAIN, READ, "    import time; time.sleep(600)\n    mean", "`train:train` was stopped after 3 s"),
-    Mistake("no metric", TRAIN, '    return {"train_acc', '    return {} and {"train_acc', "returned no metric"),
-    Mistake("gate", SPEC, "metric: accuracy", "metric: f1", "a gate asks for `f1`, evaluation returned"),
-    Mistake("import", TRAIN, "import numpy", "import pandas\nimport numpy", "there is no module `pandas`"),
+    Mistake(
+        "raises",
+        TRAIN,
+        READ,
+        "    raise KeyError('label')\n    mean",
+        "`train:train` failed: KeyError: 'label'",
+    ),
+    Mistake(
+        "hangs",
+        TRAIN,
+        READ,
+        "    import time; time.sleep(600)\n    mean",
+        "`train:train` was stopped after 3 s",
+    ),
+    Mistake(
+        "no metric",
+        TRAIN,
+        '    return {"train_acc',
+        '    return {} and {"train_acc',
+        "returned no metric",
+    ),
+    Mistake(
+        "gate", SPEC, "metric: accuracy", "metric: f1", "a gate asks for `f1`, evaluation returned"
+    ),
+    Mistake(
+        "import",
+        TRAIN,
+        "import numpy",
+        "import pandas\nimport numpy",
+        "there is no module `pandas`",
+    ),
 ]
 """Trained, and the run fails."""
 
@@ -64,7 +108,7 @@ FAILED = [
 class World:
     """The platform and the project as its user has it."""
 
-    def __init__(self, platform: Platform, project: Path, copies: Path, envs: Path) -> None:
+    def __init__(self, platform: DemoPlatform, project: Path, copies: Path, envs: Path) -> None:
         self.platform = platform
         self.project = project
         self._copies = copies
@@ -80,7 +124,9 @@ class World:
         trained = 'train: {run: "train:train",'
         text = spec.read_text().replace(":1.0.0", f":1.0.{self._version}")
         spec.write_text(
-            text.replace(trained, f"{trained} timeout: 3s,") if mistake and mistake.name == "hangs" else text
+            text.replace(trained, f"{trained} timeout: 3s,")
+            if mistake and mistake.name == "hangs"
+            else text
         )
         if mistake is not None:
             file = copy / mistake.file
@@ -91,7 +137,7 @@ class World:
     async def said(self, *command: str) -> str:
         """What a command that fails says; an empty text when it does not fail."""
         try:
-            await self.platform.call(*command)
+            await self.platform.run_command(*command)
         except LocalError as error:
             return error.message
         return ""
@@ -99,38 +145,46 @@ class World:
     async def up(self, spec: Path) -> str:
         """`driftloop up` of a spec beside the platform that runs, and wait until that is what is applied."""
         platform = self.platform
-        said = await self.said("up", str(spec), "--state", str(platform.state.root), "--envs", str(self._envs))
+        said = await self.said(
+            "up", str(spec), "--state", str(platform.state.root), "--envs", str(self._envs)
+        )
         if not said:
-            await platform.until(lambda: applied(platform), f"the commit of {spec}", within=120)
+            await platform.wait_until(
+                lambda: applied(platform), f"the commit of {spec}", within=120
+            )
         return said
 
     async def train(self) -> str:
-        return await self.said("trigger", self.platform.name, "--state", str(self.platform.state.root), "--wait")
+        return await self.said(
+            "trigger", self.platform.name, "--state", str(self.platform.state.root), "--wait"
+        )
 
 
 @contextlib.asynccontextmanager
 async def world(tmp_path: Path, envs: Path) -> AsyncIterator[World]:
     spec = starter.project(tmp_path)
-    platform = Platform(State.at(tmp_path / "state"), starter.NAME, starter.NAME)
-    async with platform.running(spec, print, envs=envs):
-        await platform.until(lambda: applied(platform), "the first commit", within=600)
-        platform.upload([starter.batch(tmp_path / "a.npz")], "s3://mine/batches")
+    platform = DemoPlatform(StateFolder.open_folder(tmp_path / "state"), starter.NAME, starter.NAME)
+    async with platform.run_up(spec, print, envs=envs):
+        await platform.wait_until(lambda: applied(platform), "the first commit", within=600)
+        platform.upload_files([starter.batch(tmp_path / "a.npz")], "s3://mine/batches")
         here = World(platform, spec.parent, tmp_path, envs)
         assert await here.train() == ""
-        await platform.until(lambda: applied(platform), "the release", within=120)
-        await platform.until(lambda: answers(platform.predictions, ROW), "a prediction", within=60)
+        await platform.wait_until(lambda: applied(platform), "the release", within=120)
+        await platform.wait_until(
+            lambda: is_answered(platform.predictions, ROW), "a prediction", within=60
+        )
         yield here
 
 
 async def test_every_mistake_is_named_and_the_loop_goes_on(tmp_path: Path, envs: Path) -> None:
     async with world(tmp_path, envs) as here:
         platform = here.platform
-        head, release = platform.head(), platform.release()
+        head, release = platform.read_tip(), platform.read_release()
         for mistake in REFUSED:
             said = await here.up(here.version(mistake))
             assert mistake.said in said, mistake.name
             assert "Traceback" not in said
-        assert platform.head() == head
+        assert platform.read_tip() == head
 
         for mistake in FAILED:
             assert await here.up(here.version(mistake)) == "", mistake.name
@@ -138,7 +192,7 @@ async def test_every_mistake_is_named_and_the_loop_goes_on(tmp_path: Path, envs:
             assert "ended as Failed: " in said, mistake.name
             assert mistake.said in said
             assert "Traceback" not in said
-            assert platform.release() == release
+            assert platform.read_release() == release
 
         await requests(platform)
         await webhook(platform)
@@ -146,13 +200,17 @@ async def test_every_mistake_is_named_and_the_loop_goes_on(tmp_path: Path, envs:
         # and a good version is trained, nothing but the wrong ones having been refused
         assert await here.up(here.version()) == ""
         assert await here.train() == ""
-        status = json.loads(await platform.call("status", "--state", str(platform.state.root), "--output", "json"))
+        status = json.loads(
+            await platform.run_command(
+                "status", "--state", str(platform.state.root), "--output", "json"
+            )
+        )
         assert {process["restarts"] for process in status["processes"]} == {0}
 
 
-async def requests(platform: Platform) -> None:
+async def requests(platform: DemoPlatform) -> None:
     """Requests and events of every wrong shape between good ones: each has an answer, and the good ones are kept."""
-    broker = f"http://127.0.0.1:{platform.port('broker')}/{platform.namespace}/default"
+    broker = f"http://127.0.0.1:{platform.read_port('broker')}/{platform.namespace}/default"
     big, noise = b"[" + b"0," * 1_000_000 + b"0]", bytes(range(256)) * 4
     async with aiohttp.ClientSession() as session:
 
@@ -164,8 +222,14 @@ async def requests(platform: Platform) -> None:
         good = json.dumps(ROW).encode()
         words, short = (b'{"data": {"ndarray": [%s]}}' % row for row in (b'["a", "b"]', b"[1, 2]"))
         for body in (b'{"data":', b"", noise, words, short):
-            assert await post(platform.predictions, good, **{"Content-Type": "application/json"}) == 200
-            assert await post(platform.predictions, body, **{"Content-Type": "application/json"}) == 400, body
+            assert (
+                await post(platform.predictions, good, **{"Content-Type": "application/json"})
+                == 200
+            )
+            assert (
+                await post(platform.predictions, body, **{"Content-Type": "application/json"})
+                == 400
+            ), body
         assert await post(platform.predictions, big, **{"Content-Type": "application/json"}) >= 400
         ce = {"ce-id": "1", "ce-type": "t", "ce-source": "s", "ce-specversion": "1.0"}
         structured = {"Content-Type": "application/cloudevents+json"}
@@ -177,25 +241,34 @@ async def requests(platform: Platform) -> None:
 
     async def kept() -> bool:
         """Five good requests with their answers, the wrong ones (a detector counts them), the binary event as sent."""
-        async with connection(f"nats://127.0.0.1:{platform.port('nats')}", name="test") as js:
-            found = [events.unpack(message.data) for message in await stored(js, "KN_MINE__DEFAULT")]
+        async with open_connection(
+            f"nats://127.0.0.1:{platform.read_port('nats')}", name="test"
+        ) as js:
+            found = [
+                events.unpack_event(message.data)
+                for message in await stored(js, "KN_MINE__DEFAULT")
+            ]
         asked = [event for event in found if event.type.endswith("inference.request")]
         right = {event.get("requestid") for event in asked if event.body == good}
-        answered = [event.get("requestid") for event in found if event.type.endswith("inference.response")]
+        answered = [
+            event.get("requestid") for event in found if event.type.endswith("inference.response")
+        ]
         binary = [event.body for event in found if event.type == "t"]
-        return len(asked) == 10 and len(answered) == 5 and set(answered) == right and binary == [noise]
+        return (
+            len(asked) == 10 and len(answered) == 5 and set(answered) == right and binary == [noise]
+        )
 
-    await platform.until(kept, "everything to be stored once", within=30)
+    await platform.wait_until(kept, "everything to be stored once", within=30)
 
 
-async def webhook(platform: Platform) -> None:
+async def webhook(platform: DemoPlatform) -> None:
     """Without the token nobody starts a run."""
-    before = await platform.runs()
-    url = f"http://127.0.0.1:{platform.port('webhook')}/retrain"
+    before = await platform.list_runs()
+    url = f"http://127.0.0.1:{platform.read_port('webhook')}/retrain"
     body = {"pipeline": platform.name, "decision": "aaaaaaaaaaaa", "cause": "nobody"}
     async with aiohttp.ClientSession() as session:
         for headers in ({}, {"Authorization": "Bearer wrong"}):
             async with session.post(url, json=body, headers=headers) as answer:
                 assert answer.status == 401
                 assert "the bearer token is missing or wrong" in await answer.text()
-    assert await platform.runs() == before
+    assert await platform.list_runs() == before

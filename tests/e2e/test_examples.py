@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from driftloop.local.kubelet.environments import build
-from driftloop.spec import load
+from driftloop.local.kubelet.environments import build_environment
+from driftloop.spec import load_spec
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 DIGITS = EXAMPLES / "digits"
-SPECS = sorted(file for name in ("digits", "mnist", "tabular") for file in (EXAMPLES / name).glob("*.yaml"))
+SPECS = sorted(
+    file for name in ("digits", "mnist", "tabular") for file in (EXAMPLES / name).glob("*.yaml")
+)
 
 CALL = """
 import json, sys
@@ -26,11 +28,15 @@ print("RESULT " + json.dumps(getattr(__import__(module), function)(**arguments))
 
 @pytest.mark.parametrize("spec", SPECS, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_the_spec_loads_and_its_images_are_there(spec):
-    pipeline = load(spec.read_text(), path=str(spec))
+    pipeline = load_spec(spec.read_text(), path=str(spec))
     for image in pipeline.spec.images.values():
         folder = spec.parent / image.context
         assert (folder / "Dockerfile").exists()
-        pinned = [line for line in (folder / "requirements.txt").read_text().splitlines() if line[:1].isalpha()]
+        pinned = [
+            line
+            for line in (folder / "requirements.txt").read_text().splitlines()
+            if line[:1].isalpha()
+        ]
         assert pinned
         assert all("==" in line for line in pinned)
 
@@ -42,9 +48,15 @@ def test_no_example_imports_anything_of_ours():
 
 
 def test_plain_differs_from_the_digits_spec_in_its_back_end_only():
-    seldon, plain = (load((DIGITS / f"{name}.yaml").read_text(), path=name) for name in ("pipeline", "plain"))
+    seldon, plain = (
+        load_spec((DIGITS / f"{name}.yaml").read_text(), path=name)
+        for name in ("pipeline", "plain")
+    )
     served = seldon.spec.serve.model_copy(update={"backend": "plain"})
-    assert seldon.model_copy(update={"spec": seldon.spec.model_copy(update={"serve": served})}) == plain
+    assert (
+        seldon.model_copy(update={"spec": seldon.spec.model_copy(update={"serve": served})})
+        == plain
+    )
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +71,18 @@ def data(tmp_path_factory):
 def batches(what: str, kind: str, to: Path) -> dict:
     from uv import find_uv_bin
 
-    command = [find_uv_bin(), "run", "--quiet", "--no-project", DIGITS / "batches.py", what, "--kind", kind, "--to", to]
+    command = [
+        find_uv_bin(),
+        "run",
+        "--quiet",
+        "--no-project",
+        DIGITS / "batches.py",
+        what,
+        "--kind",
+        kind,
+        "--to",
+        to,
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
@@ -69,7 +92,11 @@ def batches(what: str, kind: str, to: Path) -> dict:
 @pytest.mark.timeout(600)
 def test_the_digits_project_trains_evaluates_and_forgets_nothing(data, envs, tmp_path):
     trainer = DIGITS / "trainer"
-    python = build(envs, [trainer / "requirements.txt"], python="3.11", name="trainer") / "bin" / "python"
+    python = (
+        build_environment(envs, [trainer / "requirements.txt"], python="3.11", name="trainer")
+        / "bin"
+        / "python"
+    )
 
     def call(function: str, **arguments: object) -> tuple[object, str]:
         encoded = {k: f"path:{v}" if isinstance(v, Path) else v for k, v in arguments.items()}
@@ -89,7 +116,9 @@ def test_the_digits_project_trains_evaluates_and_forgets_nothing(data, envs, tmp
     def train(name: str, *kinds: str) -> Path:
         out = tmp_path / f"{name}-model"
         out.mkdir()
-        metrics, said = call("train:train", epochs=12, learning_rate=0.003, data=folder(name, *kinds), out=out)
+        metrics, said = call(
+            "train:train", epochs=12, learning_rate=0.003, data=folder(name, *kinds), out=out
+        )
         assert metrics is not None, said
         assert {"validation_accuracy", "train_accuracy", "loss"} <= metrics.keys()
         assert '"epoch": 11' in said
@@ -125,7 +154,9 @@ def test_traffic_and_labelled_rows_share_no_image(data, tmp_path):
     assert said["files"] == ["clean.jsonl"]
     assert len(rows) == 797
     traffic = {tuple(row["x"]) for row in rows}
-    labelled = np.concatenate([np.load(file)["x"] for file in sorted((data / "clean").glob("*.npz"))])
+    labelled = np.concatenate(
+        [np.load(file)["x"] for file in sorted((data / "clean").glob("*.npz"))]
+    )
     assert len(labelled) == 1000
     assert not traffic & {tuple(map(float, row)) for row in labelled}
 
@@ -143,7 +174,9 @@ def test_mnist_is_fetched_from_a_folder_and_checked(tmp_path):
     broken.mkdir()
     for file in source.glob("*.gz"):
         (broken / file.name).write_bytes(file.read_bytes())
-    (broken / "t10k-labels-idx1-ubyte.gz").write_bytes((source / "train-labels-idx1-ubyte.gz").read_bytes())
+    (broken / "t10k-labels-idx1-ubyte.gz").write_bytes(
+        (source / "train-labels-idx1-ubyte.gz").read_bytes()
+    )
     fetch[3] = tmp_path / "other"
     done = subprocess.run([*fetch, broken], capture_output=True, text=True, check=False)
     assert done.returncode == 1

@@ -22,10 +22,10 @@ from support import starter
 from support.loops import applied
 from support.streams import stored
 
-from driftloop.clients.nats import connection
-from driftloop.demo.platform import Platform
+from driftloop.clients.nats import open_connection
+from driftloop.demo.platform import DemoPlatform
 from driftloop.errors import LocalError
-from driftloop.local.ground.state import State
+from driftloop.local.ground.state import StateFolder
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -44,7 +44,9 @@ def refused() -> str:
         )
     except FileNotFoundError:
         return "there is no `unshare`"
-    return "" if done.returncode == 0 else f"no mount namespaces for this user: {done.stderr.strip()}"
+    return (
+        "" if done.returncode == 0 else f"no mount namespaces for this user: {done.stderr.strip()}"
+    )
 
 
 @dataclass
@@ -70,12 +72,12 @@ class Disk:
 class World:
     """The platform, and the disks below its stores."""
 
-    platform: Platform
+    platform: DemoPlatform
     s3: Disk
     nats: Disk
 
     async def status(self) -> dict[str, Any]:
-        url = f"http://127.0.0.1:{self.platform.port('api')}/status"
+        url = f"http://127.0.0.1:{self.platform.read_port('api')}/status"
         async with aiohttp.ClientSession() as session, session.get(url) as answer:
             found: dict[str, Any] = await answer.json()
             return found
@@ -89,22 +91,34 @@ class World:
     async def train(self) -> tuple[str, str]:
         """Ask for a run and wait for its end: phase and message."""
         platform = self.platform
-        said = await platform.call("trigger", platform.name, "--state", str(platform.state.root), "--output", "json")
+        said = await platform.run_command(
+            "trigger", platform.name, "--state", str(platform.state.root), "--output", "json"
+        )
         run = str(json.loads(said)["run"])
-        await platform.until(lambda: platform.ended(run), f"run {run}", within=300)
-        status = (platform.workflow(run) or {})["status"]
+        await platform.wait_until(lambda: platform.read_outcome(run), f"run {run}", within=300)
+        status = (platform.read_workflow(run) or {})["status"]
         return str(status["phase"]), str(status.get("message", ""))
 
 
 @pytest.fixture
-def platform(tmp_path: Path, envs: Path) -> Iterator[Platform]:
+def platform(tmp_path: Path, envs: Path) -> Iterator[DemoPlatform]:
     """`driftloop up` of the starter's project, its stores on 32 MiB each."""
     if why := refused():
         pytest.skip(f"a full disk can't be made here: {why}")
-    state = State.at(tmp_path / "state")
-    state.create()
+    state = StateFolder.open_folder(tmp_path / "state")
+    state.create_folders()
     spec = starter.project(tmp_path)
-    up = [sys.executable, "-m", "driftloop.cli", "up", str(spec), "--state", str(state.root), "--envs", str(envs)]
+    up = [
+        sys.executable,
+        "-m",
+        "driftloop.cli",
+        "up",
+        str(spec),
+        "--state",
+        str(state.root),
+        "--envs",
+        str(envs),
+    ]
     with (tmp_path / "up.log").open("wb") as log:
         process = subprocess.Popen(
             ["unshare", "--map-root-user", "--mount", "sh", "-c", MOUNT, str(state.root), *up],
@@ -113,7 +127,7 @@ def platform(tmp_path: Path, envs: Path) -> Iterator[Platform]:
             start_new_session=True,
         )
     try:
-        yield Platform(state, starter.NAME, starter.NAME)
+        yield DemoPlatform(state, starter.NAME, starter.NAME)
     finally:
         if process.poll() is None:
             os.kill(process.pid, signal.SIGINT)
@@ -121,17 +135,21 @@ def platform(tmp_path: Path, envs: Path) -> Iterator[Platform]:
 
 
 @contextlib.asynccontextmanager
-async def world(platform: Platform, tmp_path: Path) -> AsyncIterator[World]:
-    await platform.until(lambda: applied(platform), f"the first commit; {tmp_path}/up.log", within=600)
-    seen = Path(f"/proc/{platform.state.holder()}/root{platform.state.root}")
-    platform.upload([starter.batch(tmp_path / "a.npz")], "s3://mine/batches")
+async def world(platform: DemoPlatform, tmp_path: Path) -> AsyncIterator[World]:
+    await platform.wait_until(
+        lambda: applied(platform), f"the first commit; {tmp_path}/up.log", within=600
+    )
+    seen = Path(f"/proc/{platform.state.find_holder()}/root{platform.state.root}")
+    platform.upload_files([starter.batch(tmp_path / "a.npz")], "s3://mine/batches")
     yield World(platform, Disk(seen / "s3"), Disk(seen / "nats"))
 
 
-async def test_a_full_disk_loses_nothing_and_is_said(platform: Platform, tmp_path: Path) -> None:
+async def test_a_full_disk_loses_nothing_and_is_said(
+    platform: DemoPlatform, tmp_path: Path
+) -> None:
     async with world(platform, tmp_path) as here:
         assert await here.train() == ("Succeeded", "")
-        production, head = platform.release(), platform.head()
+        production, head = platform.read_release(), platform.read_tip()
 
         # the object store
         here.s3.fill()
@@ -140,7 +158,7 @@ async def test_a_full_disk_loses_nothing_and_is_said(platform: Platform, tmp_pat
         assert "s3://driftloop/runs/" in message
         assert "is the disk of the store full?" in message
         assert await here.said(f"only 0 MiB free on the disk of {platform.state.s3}")
-        assert (platform.release(), platform.head()) == (production, head)
+        assert (platform.read_release(), platform.read_tip()) == (production, head)
         here.s3.free()
         assert (await here.train())[0] == "Succeeded"
 
@@ -150,37 +168,48 @@ async def test_a_full_disk_loses_nothing_and_is_said(platform: Platform, tmp_pat
         more, answer = await post_until_refused(platform)
         acknowledged += more
         assert answer == "NATS did not confirm in time: is it busy, or its disk full?"
-        await platform.until(lambda: here.said("NATS stores nothing"), "status to say so", within=30)
+        await platform.wait_until(
+            lambda: here.said("NATS stores nothing"), "status to say so", within=30
+        )
         assert await here.said("no space left on device")
         assert (await post(platform, str(uuid.uuid4())))[0] == 503
         here.nats.free()
         acknowledged += [await until_taken(platform) for _ in range(20)]
         assert not await here.said("NATS")
         assert "NATS starts again" in here.timeline()
-        async with connection(f"nats://127.0.0.1:{platform.port('nats')}", name="test") as js:
-            found = [message.id for message in await stored(js, "KN_MINE__DEFAULT", subject="*.*.*.test")]
+        async with open_connection(
+            f"nats://127.0.0.1:{platform.read_port('nats')}", name="test"
+        ) as js:
+            found = [
+                message.id for message in await stored(js, "KN_MINE__DEFAULT", subject="*.*.*.test")
+            ]
         assert set(acknowledged) <= set(found)
         assert len(found) == len(set(found))
         assert (await here.train())[0] == "Succeeded"
 
 
-async def failure(platform: Platform) -> str:
+async def failure(platform: DemoPlatform) -> str:
     """What `driftloop trigger --wait` says of a run that fails."""
     try:
-        return await platform.call("trigger", platform.name, "--state", str(platform.state.root), "--wait")
+        return await platform.run_command(
+            "trigger", platform.name, "--state", str(platform.state.root), "--wait"
+        )
     except LocalError as error:
         return error.message
 
 
-async def post(platform: Platform, id: str) -> tuple[int, str]:
+async def post(platform: DemoPlatform, id: str) -> tuple[int, str]:
     """One event to the ingress: status and text of its answer."""
-    url = f"http://127.0.0.1:{platform.port('broker')}/{platform.namespace}/default"
+    url = f"http://127.0.0.1:{platform.read_port('broker')}/{platform.namespace}/default"
     headers = {"ce-id": id, "ce-specversion": "1.0", "ce-source": "test", "ce-type": "test"}
-    async with aiohttp.ClientSession() as session, session.post(url, data=BODY, headers=headers) as answer:
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(url, data=BODY, headers=headers) as answer,
+    ):
         return answer.status, await answer.text()
 
 
-async def until_taken(platform: Platform) -> str:
+async def until_taken(platform: DemoPlatform) -> str:
     """Post one event, with the same id again and again, until it is acknowledged."""
     id = str(uuid.uuid4())
     for _ in range(20):
@@ -190,7 +219,7 @@ async def until_taken(platform: Platform) -> str:
     raise AssertionError(f"event {id} was never taken")
 
 
-async def post_until_refused(platform: Platform) -> tuple[list[str], str]:
+async def post_until_refused(platform: DemoPlatform) -> tuple[list[str], str]:
     """Ids that were acknowledged, and what the first refusal said."""
     ids: list[str] = []
     for _ in range(2000):

@@ -18,17 +18,25 @@ def test_every_command_works_in_this_order(tmp_path):
     blocks = re.findall(r"^```sh\n(.*?)^```", GUIDE.read_text(), re.DOTALL | re.MULTILINE)
     # what the shell would leave running is stopped when a command fails
     stop = "trap 'driftloop down > /dev/null 2>&1 || true' ERR\n"
-    script = "set -eEuo pipefail\n" + stop + "".join(f"{block}echo '== end of block'\n" for block in blocks)
+    script = (
+        "set -eEuo pipefail\n"
+        + stop
+        + "".join(f"{block}echo '== end of block'\n" for block in blocks)
+    )
     env = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     env = {key: value for key, value in env.items() if not key.startswith(("DRIFTLOOP_", "AWS_"))}
-    done = subprocess.run(["bash", "-c", script], cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["bash", "-c", script], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     printed = done.stdout.split("== end of block\n")
     assert len(printed) == len(blocks) + 1
     assert "release  tumours: stable; production r" in printed[1]
     assert '"names":["benign","malignant"]' in printed[2]
     assert "train.parameters.trees: 200 -> 300" in printed[3]
-    subjects = [re.sub(r"\br[0-9a-f]{8}\b", "R", line.partition(" ")[2]) for line in printed[4].splitlines()]
+    subjects = [
+        re.sub(r"\br[0-9a-f]{8}\b", "R", line.partition(" ")[2]) for line in printed[4].splitlines()
+    ]
     assert subjects == [
         "Add pipeline tumours",
         "Release R of tumours as the first release",

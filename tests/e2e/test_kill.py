@@ -22,10 +22,10 @@ from support.loops import applied, batches
 from support.streams import stored
 
 from driftloop.clients import events
-from driftloop.clients.nats import connection
-from driftloop.demo.platform import Platform, answers
-from driftloop.demo.traffic import Row, Traffic, read_rows
-from driftloop.local.ground.state import State
+from driftloop.clients.nats import open_connection
+from driftloop.demo.platform import DemoPlatform, is_answered
+from driftloop.demo.traffic import DigitRow, TrafficGenerator, read_rows
+from driftloop.local.ground.state import StateFolder
 
 DIGITS = Path(__file__).parents[2] / "examples" / "digits"
 SPEC = DIGITS / "plain.yaml"
@@ -83,22 +83,28 @@ class Ledger:
             assert [window.number for window in windows] == list(range(1, len(windows) + 1))
             judged: list[str] = []
             for window in windows:
-                inside = [id for sequence, id in delivered if window.first <= sequence <= window.last]
+                inside = [
+                    id for sequence, id in delivered if window.first <= sequence <= window.last
+                ]
                 assert len(inside) == window.events == WINDOW
                 judged += inside
-            waiting = [id for sequence, id in delivered if not windows or sequence > windows[-1].last]
+            waiting = [
+                id for sequence, id in delivered if not windows or sequence > windows[-1].last
+            ]
             assert len(waiting) < WINDOW
-            assert Counter([*judged, *waiting]) == Counter(self.requests), f"{name}: in two windows, or in none"
+            assert Counter([*judged, *waiting]) == Counter(self.requests), (
+                f"{name}: in two windows, or in none"
+            )
 
 
-async def ledger(platform: Platform, release: str) -> Ledger:
+async def ledger(platform: DemoPlatform, release: str) -> Ledger:
     """Read all streams."""
     name = platform.name
     prefix = f"DRIFTLOOP_{name.upper()}_{name.upper()}"
-    async with connection(f"nats://127.0.0.1:{platform.port('nats')}", name="test") as js:
+    async with open_connection(f"nats://127.0.0.1:{platform.read_port('nats')}", name="test") as js:
         found: dict[str, list[str]] = {REQUEST: [], RESPONSE: []}
         for message in await stored(js, f"KN_{name.upper()}__DEFAULT"):
-            event = events.unpack(message.data)
+            event = events.unpack_event(message.data)
             if event.type in found and event.get("endpoint") == release:
                 assert message.id == event.id
                 found[event.type].append(event.id)
@@ -110,11 +116,16 @@ async def ledger(platform: Platform, release: str) -> Ledger:
                 for message in await stored(js, f"{prefix}_{detector.upper()}", subject=subject)
             )
             subject = f"driftloop.verdicts.{name}.{name}.{detector}.{release}"
-            verdicts = [json.loads(m.data) for m in await stored(js, "DRIFTLOOP_VERDICTS", subject=subject)]
+            verdicts = [
+                json.loads(m.data) for m in await stored(js, "DRIFTLOOP_VERDICTS", subject=subject)
+            ]
             windows[detector] = tuple(
-                Window(v["window"], v["firstSequence"], v["lastSequence"], v["details"]["events"]) for v in verdicts
+                Window(v["window"], v["firstSequence"], v["lastSequence"], v["details"]["events"])
+                for v in verdicts
             )
-        judge = tuple(message.id.removeprefix("judge/") for message in await stored(js, f"{prefix}_JUDGE"))
+        judge = tuple(
+            message.id.removeprefix("judge/") for message in await stored(js, f"{prefix}_JUDGE")
+        )
     return Ledger(tuple(found[REQUEST]), tuple(found[RESPONSE]), judge, delivered, windows)
 
 
@@ -122,9 +133,9 @@ async def ledger(platform: Platform, release: str) -> Ledger:
 class Logger:
     """Posts request events of its own to the ingress, each until it is acknowledged, whatever dies meanwhile."""
 
-    platform: Platform
+    platform: DemoPlatform
     release: str
-    rows: tuple[Row, ...]
+    rows: tuple[DigitRow, ...]
     acknowledged: set[str] = field(default_factory=set)
 
     @contextlib.asynccontextmanager
@@ -147,15 +158,19 @@ class Logger:
             ended.set()
             await asyncio.wait_for(task, 60)
 
-    async def _post(self, session: aiohttp.ClientSession, row: Row) -> None:
+    async def _post(self, session: aiohttp.ClientSession, row: DigitRow) -> None:
         platform = self.platform
-        attributes = {"inferenceservicename": platform.name, "namespace": platform.namespace, "endpoint": self.release}
+        attributes = {
+            "inferenceservicename": platform.name,
+            "namespace": platform.namespace,
+            "endpoint": self.release,
+        }
         body = {"data": {"ndarray": [row.pixels]}}
-        event = events.make(REQUEST, "test", body, **attributes, requestid=str(uuid.uuid4()))
+        event = events.make_event(REQUEST, "test", body, **attributes, requestid=str(uuid.uuid4()))
         while True:
-            url = f"http://127.0.0.1:{platform.port('broker')}/{platform.namespace}/default"
+            url = f"http://127.0.0.1:{platform.read_port('broker')}/{platform.namespace}/default"
             try:
-                await events.post(session, url, event, timeout=8)
+                await events.post_event(session, url, event, timeout=8)
             except events.EventRefusedError:
                 await asyncio.sleep(0.2)
                 continue
@@ -164,8 +179,8 @@ class Logger:
 
 
 async def test_nothing_is_lost_and_nothing_happens_twice(envs, tmp_path):
-    state = State.at(tmp_path / "state")
-    platform = Platform(state, "digits", "digits")
+    state = StateFolder.open_folder(tmp_path / "state")
+    platform = DemoPlatform(state, "digits", "digits")
     traffic_file, labelled = tmp_path / "traffic", tmp_path / "labelled"
     await batches(DIGITS, "traffic", "clean", to=traffic_file)
     await batches(DIGITS, "labelled", "clean", to=labelled)
@@ -175,57 +190,74 @@ async def test_nothing_is_lost_and_nothing_happens_twice(envs, tmp_path):
     run = f"digits-{decision}"
 
     # `up` is killed in training
-    async with platform.running(SPEC, print, envs=envs):
-        await platform.until(lambda: applied(platform), "the first commit", within=900)
-        platform.upload(sorted(labelled.iterdir()), "s3://digits/batches")
-        await platform.until(lambda: fired(platform, decision), "the webhook", within=60)
-        await platform.until(lambda: training(platform, run), "training to begin", within=180)
+    async with platform.run_up(SPEC, print, envs=envs):
+        await platform.wait_until(lambda: applied(platform), "the first commit", within=900)
+        platform.upload_files(sorted(labelled.iterdir()), "s3://digits/batches")
+        await platform.wait_until(lambda: fired(platform, decision), "the webhook", within=60)
+        await platform.wait_until(lambda: training(platform, run), "training to begin", within=180)
         await kill(platform, "up")
 
     async with contextlib.AsyncExitStack() as posting:
         # it goes on, its cause fired again as by one who never heard the answer; the runner is killed in training too
-        platform = Platform(state, "digits", "digits")
-        async with platform.running(SPEC, print, envs=envs):
-            await platform.until(lambda: applied(platform), "the same commit", within=120)
-            await platform.until(lambda: fired(platform, decision), "the webhook", within=60)
-            await platform.until(lambda: training(platform, run), "training to begin again", within=180)
+        platform = DemoPlatform(state, "digits", "digits")
+        async with platform.run_up(SPEC, print, envs=envs):
+            await platform.wait_until(lambda: applied(platform), "the same commit", within=120)
+            await platform.wait_until(lambda: fired(platform, decision), "the webhook", within=60)
+            await platform.wait_until(
+                lambda: training(platform, run), "training to begin again", within=180
+            )
             await kill(platform, "argo")
-            await platform.until(lambda: platform.ended(run), f"run {run}", within=600)
-            assert platform.ended(run) == "Succeeded"
-            production = platform.release().production
+            await platform.wait_until(lambda: platform.read_outcome(run), f"run {run}", within=600)
+            assert platform.read_outcome(run) == "Succeeded"
+            production = platform.read_release().production
             assert production is not None
             assert production.run == run
-            await platform.until(lambda: applied(platform), "the release", within=120)
-            await platform.until(lambda: answers(platform.predictions, body), "a prediction", within=120)
+            await platform.wait_until(lambda: applied(platform), "the release", within=120)
+            await platform.wait_until(
+                lambda: is_answered(platform.predictions, body), "a prediction", within=120
+            )
 
             # every part is killed during traffic, then `up` itself
             logger = Logger(platform, production.id, rows["clean"])
             await posting.enter_async_context(logger.running(rate=20))
-            async with Traffic.open(platform.predictions, rows, rate=20, prefix="k") as traffic:
-                tally = traffic.turn("clean")
-                await platform.until(lambda: tally.answered > 50, "answers", within=60)
+            async with TrafficGenerator.open_traffic(
+                platform.predictions, rows, rate=20, prefix="k"
+            ) as traffic:
+                tally = traffic.switch_rows("clean")
+                await platform.wait_until(lambda: tally.answered > 50, "answers", within=60)
                 names = [name for name in await processes(platform) if name != "up"]
                 killed = []
                 for name in names:
                     if await kill(platform, name):
                         killed.append(name)
                     await asyncio.sleep(2)
-                pods = {f"digits/digits-{name}" for name in (production.id, "judge", "decision", *DETECTORS)}
+                pods = {
+                    f"digits/digits-{name}"
+                    for name in (production.id, "judge", "decision", *DETECTORS)
+                }
                 assert {"nats", "s3", "envoy", "broker", "argo", *pods} <= set(killed)
-                await platform.until(lambda: restarted(platform, killed), "all parts to be back", within=120)
+                await platform.wait_until(
+                    lambda: restarted(platform, killed), "all parts to be back", within=120
+                )
                 before = tally.answered
-                await platform.until(lambda: tally.answered > before + 50, "answers after the kills", within=120)
+                await platform.wait_until(
+                    lambda: tally.answered > before + 50, "answers after the kills", within=120
+                )
                 await kill(platform, "up")
 
         # the same folder again; the logger posts all the while
-        platform = Platform(state, "digits", "digits")
-        async with platform.running(SPEC, print, envs=envs):
-            await platform.until(lambda: applied(platform), "the same release", within=120)
-            assert platform.release().production == production
-            await platform.until(lambda: answers(platform.predictions, body), "a prediction", within=60)
-            async with Traffic.open(platform.predictions, rows, rate=40, prefix="l") as traffic:
-                tally = traffic.turn("clean")
-                await platform.until(lambda: tally.answered > WINDOW, "answers", within=60)
+        platform = DemoPlatform(state, "digits", "digits")
+        async with platform.run_up(SPEC, print, envs=envs):
+            await platform.wait_until(lambda: applied(platform), "the same release", within=120)
+            assert platform.read_release().production == production
+            await platform.wait_until(
+                lambda: is_answered(platform.predictions, body), "a prediction", within=60
+            )
+            async with TrafficGenerator.open_traffic(
+                platform.predictions, rows, rate=40, prefix="l"
+            ) as traffic:
+                tally = traffic.switch_rows("clean")
+                await platform.wait_until(lambda: tally.answered > WINDOW, "answers", within=60)
             await posting.aclose()
 
             async def settled() -> Ledger | None:
@@ -233,22 +265,26 @@ async def test_nothing_is_lost_and_nothing_happens_twice(envs, tmp_path):
                 return found if found.settled else None
 
             await asyncio.sleep(1)  # what Envoy has still to post
-            found = await platform.until(settled, "every event to be judged", within=120, every=2)
+            found = await platform.wait_until(
+                settled, "every event to be judged", within=120, every=2
+            )
             print(found)
             assert len(logger.acknowledged) > 2 * WINDOW
             assert found.responses
             found.check(logger.acknowledged)
             # one cause, one run, one release
-            assert await platform.runs() == (run,)
-            runs = await platform.git("log", "main", "--format=%(trailers:key=Driftloop-Run,valueonly)")
+            assert await platform.list_runs() == (run,)
+            runs = await platform.run_git(
+                "log", "main", "--format=%(trailers:key=Driftloop-Run,valueonly)"
+            )
             assert runs.split().count(run) == 1
 
 
-async def fire(platform: Platform, decision: str) -> int:
+async def fire(platform: DemoPlatform, decision: str) -> int:
     """POST to the webhook what the decision service would; the status of its answer, 0 when nobody answers."""
     token = json.loads(platform.state.platform.read_text())["secret"]["webhook-token"]
     body = {"pipeline": platform.name, "decision": decision, "cause": "person test"}
-    url = f"http://127.0.0.1:{platform.port('webhook')}/retrain"
+    url = f"http://127.0.0.1:{platform.read_port('webhook')}/retrain"
     try:
         async with (
             aiohttp.ClientSession(headers={"Authorization": f"Bearer {token}"}) as session,
@@ -259,20 +295,22 @@ async def fire(platform: Platform, decision: str) -> int:
         return 0
 
 
-async def fired(platform: Platform, decision: str) -> bool:
+async def fired(platform: DemoPlatform, decision: str) -> bool:
     return await fire(platform, decision) == 200
 
 
-def training(platform: Platform, run: str) -> bool:
+def training(platform: DemoPlatform, run: str) -> bool:
     """Whether a training step of the run is at work."""
-    nodes = ((platform.workflow(run) or {}).get("status") or {}).get("nodes") or {}
+    nodes = ((platform.read_workflow(run) or {}).get("status") or {}).get("nodes") or {}
     return any(
-        "train" in str(node.get("displayName")) and node.get("type") == "Pod" and node.get("phase") == "Running"
+        "train" in str(node.get("displayName"))
+        and node.get("type") == "Pod"
+        and node.get("phase") == "Running"
         for node in nodes.values()
     )
 
 
-async def kill(platform: Platform, name: str) -> bool:
+async def kill(platform: DemoPlatform, name: str) -> bool:
     """kill -9 of one process; False when it was not running just now."""
     pid = (await processes(platform)).get(name)
     if pid is None:
@@ -284,14 +322,22 @@ async def kill(platform: Platform, name: str) -> bool:
     return True
 
 
-async def processes(platform: Platform) -> dict[str, int]:
+async def processes(platform: DemoPlatform) -> dict[str, int]:
     """Process ids by name; `up` is the supervisor."""
-    status = json.loads(await platform.call("status", "--state", str(platform.state.root), "--output", "json"))
+    status = json.loads(
+        await platform.run_command(
+            "status", "--state", str(platform.state.root), "--output", "json"
+        )
+    )
     found = {process["name"]: process["pid"] for process in status["processes"] if process["pid"]}
     return {"up": status["pid"], **found}
 
 
-async def restarted(platform: Platform, names: list[str]) -> bool:
-    status = json.loads(await platform.call("status", "--state", str(platform.state.root), "--output", "json"))
+async def restarted(platform: DemoPlatform, names: list[str]) -> bool:
+    status = json.loads(
+        await platform.run_command(
+            "status", "--state", str(platform.state.root), "--output", "json"
+        )
+    )
     ready = {process["name"] for process in status["processes"] if process["phase"] == "ready"}
     return set(names) <= ready

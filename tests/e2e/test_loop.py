@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from support.loops import applied, batches, processes_of
 
-from driftloop.demo.platform import Platform, answers
-from driftloop.demo.traffic import Row, Traffic, read_rows
-from driftloop.local.ground.state import State
-from driftloop.spec import load
+from driftloop.demo.platform import DemoPlatform, is_answered
+from driftloop.demo.traffic import DigitRow, TrafficGenerator, read_rows
+from driftloop.local.ground.state import StateFolder
+from driftloop.spec import load_spec
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 DIGITS = EXAMPLES / "digits"
@@ -65,41 +65,61 @@ async def test_without_the_operator_a_table_drifts_and_its_model_is_replaced(env
     spec = project / "pipeline.yaml"
     text = spec.read_text().replace("serve: {model", "serve: {backend: plain, model")
     spec.write_text(text[: text.index("  retrain:")] + SHORT)
-    platform = Platform(State.at(tmp_path / "state"), "tumours", "tumours")
-    async with platform.running(spec, print, envs=envs):
+    platform = DemoPlatform(StateFolder.open_folder(tmp_path / "state"), "tumours", "tumours")
+    async with platform.run_up(spec, print, envs=envs):
         await asyncio.gather(
             batches(project, "labelled", "clean", "shifted", to=tmp_path / "labelled"),
             batches(project, "traffic", "clean", "shifted", to=tmp_path / "traffic"),
         )
-        rows = {kind: read_rows(tmp_path / "traffic" / f"{kind}.jsonl") for kind in ("clean", "shifted")}
-        await platform.until(lambda: applied(platform), "the first commit", within=900)
+        rows = {
+            kind: read_rows(tmp_path / "traffic" / f"{kind}.jsonl") for kind in ("clean", "shifted")
+        }
+        await platform.wait_until(lambda: applied(platform), "the first commit", within=900)
         first = await trained(platform, tmp_path, "clean")
-        before = platform.release().production
+        before = platform.read_release().production
         assert before is not None
         verdicts = asyncio.create_task(platform.follow_verdicts())
         try:
-            async with Traffic.open(platform.predictions, rows, rate=50, prefix="t") as traffic:
-                clean = traffic.turn("clean")
-                await platform.until(lambda: len(platform.said("drift", before.id)) >= 3, "windows", within=60)
-                assert not any(verdict["alarm"] for verdict in platform.said("drift", before.id))
+            async with TrafficGenerator.open_traffic(
+                platform.predictions, rows, rate=50, prefix="t"
+            ) as traffic:
+                clean = traffic.switch_rows("clean")
+                await platform.wait_until(
+                    lambda: len(platform.list_verdicts("drift", before.id)) >= 3,
+                    "windows",
+                    within=60,
+                )
+                assert not any(
+                    verdict["alarm"] for verdict in platform.list_verdicts("drift", before.id)
+                )
                 upload(platform, tmp_path, "shifted")
-                shifted = traffic.turn("shifted")
-                await platform.until(lambda: other(platform, before.id), "a new production release", within=300)
-                await platform.until(lambda: applied(platform), "the promotion to be applied", within=60)
-                after = traffic.turn("shifted")
-                await platform.until(lambda: after.answered >= 169, "each row to be answered", within=60)
+                shifted = traffic.switch_rows("shifted")
+                await platform.wait_until(
+                    lambda: other(platform, before.id), "a new production release", within=300
+                )
+                await platform.wait_until(
+                    lambda: applied(platform), "the promotion to be applied", within=60
+                )
+                after = traffic.switch_rows("shifted")
+                await platform.wait_until(
+                    lambda: after.answered >= 169, "each row to be answered", within=60
+                )
         finally:
             verdicts.cancel()
-        runs = await platform.runs()
-        moves = (await platform.git("log", "--reverse", "--format=%s", "main")).splitlines()
+        runs = await platform.list_runs()
+        moves = (await platform.run_git("log", "--reverse", "--format=%s", "main")).splitlines()
     print(clean, shifted, after, sep="\n")
     assert clean.failed == shifted.failed == after.failed == 0
     assert clean.accuracy > 0.9
     assert after.accuracy > 0.9 > shifted.accuracy
-    production = platform.release().production
+    production = platform.read_release().production
     assert production is not None
     assert set(runs) == {first, production.run}
-    rollout = ["Release {} of tumours in shadow", "Send 20 % to {} of tumours", "Send 50 % to {} of tumours"]
+    rollout = [
+        "Release {} of tumours in shadow",
+        "Send 20 % to {} of tumours",
+        "Send 50 % to {} of tumours",
+    ]
     rollout += ["End the rollout of {} of tumours: accepted", "Promote {} of tumours"]
     assert moves[-5:] == [move.format(production.id) for move in rollout]
     assert processes_of(platform.state.root) == []
@@ -107,67 +127,87 @@ async def test_without_the_operator_a_table_drifts_and_its_model_is_replaced(env
 
 async def test_outliers_start_a_run(envs, tmp_path):
     spec = DIGITS / "outlier.yaml"
-    pipeline = load(spec.read_text(), path=str(spec))
+    pipeline = load_spec(spec.read_text(), path=str(spec))
     name = pipeline.metadata.name
-    platform = Platform(State.at(tmp_path / "state"), name, name)
-    async with platform.running(spec, print, envs=envs):
+    platform = DemoPlatform(StateFolder.open_folder(tmp_path / "state"), name, name)
+    async with platform.run_up(spec, print, envs=envs):
         await asyncio.gather(
             batches(DIGITS, "labelled", "clean", to=tmp_path / "labelled"),
             batches(DIGITS, "traffic", "clean", "noise", to=tmp_path / "traffic"),
         )
-        rows: dict[str, tuple[Row, ...]] = {}
+        rows: dict[str, tuple[DigitRow, ...]] = {}
         for kind in ("clean", "noise"):
             rows[kind] = read_rows(tmp_path / "traffic" / f"{kind}.jsonl")
-        await platform.until(lambda: applied(platform), "the first commit", within=900)
+        await platform.wait_until(lambda: applied(platform), "the first commit", within=900)
         first = await trained(platform, tmp_path, "clean")
-        production = platform.release().production
+        production = platform.read_release().production
         assert production is not None
         verdicts = asyncio.create_task(platform.follow_verdicts())
         try:
-            async with Traffic.open(platform.predictions, rows, rate=40, prefix="t") as traffic:
-                traffic.turn("clean")
-                await platform.until(lambda: len(platform.said("outlier", production.id)) >= 3, "windows", within=60)
-                assert not any(verdict["alarm"] for verdict in platform.said("outlier", production.id))
-                assert await platform.runs() == (first,)
-                tally = traffic.turn("noise")
-                await platform.until(lambda: tally.answered >= 150, "noise to be answered", within=60)
-                traffic.turn("clean")
-                await platform.until(lambda: two(platform), "a second run", within=60)
-                runs = await platform.runs()
+            async with TrafficGenerator.open_traffic(
+                platform.predictions, rows, rate=40, prefix="t"
+            ) as traffic:
+                traffic.switch_rows("clean")
+                await platform.wait_until(
+                    lambda: len(platform.list_verdicts("outlier", production.id)) >= 3,
+                    "windows",
+                    within=60,
+                )
+                assert not any(
+                    verdict["alarm"] for verdict in platform.list_verdicts("outlier", production.id)
+                )
+                assert await platform.list_runs() == (first,)
+                tally = traffic.switch_rows("noise")
+                await platform.wait_until(
+                    lambda: tally.answered >= 150, "noise to be answered", within=60
+                )
+                traffic.switch_rows("clean")
+                await platform.wait_until(lambda: two(platform), "a second run", within=60)
+                runs = await platform.list_runs()
                 (second,) = set(runs) - {first}
-                ended = await platform.until(lambda: platform.ended(second), f"run {second} to end", within=300)
+                ended = await platform.wait_until(
+                    lambda: platform.read_outcome(second), f"run {second} to end", within=300
+                )
                 assert ended == "Succeeded"
-                assert await platform.runs() == runs
+                assert await platform.list_runs() == runs
         finally:
             verdicts.cancel()
-    alarm = next(verdict for verdict in platform.said("outlier", production.id) if verdict["alarm"])
+    alarm = next(
+        verdict for verdict in platform.list_verdicts("outlier", production.id) if verdict["alarm"]
+    )
     assert set(alarm["requests"]) <= set(tally.ids)
     assert processes_of(platform.state.root) == []
 
 
-def upload(platform: Platform, folder: Path, kind: str) -> None:
+def upload(platform: DemoPlatform, folder: Path, kind: str) -> None:
     """Labelled rows land in the data bucket."""
-    platform.upload(sorted((folder / "labelled").glob(f"{kind}-*")), f"s3://{platform.name}/batches")
+    platform.upload_files(
+        sorted((folder / "labelled").glob(f"{kind}-*")), f"s3://{platform.name}/batches"
+    )
 
 
-async def trained(platform: Platform, folder: Path, kind: str) -> str:
+async def trained(platform: DemoPlatform, folder: Path, kind: str) -> str:
     """Train the first release and wait until it answers; the run's name."""
     upload(platform, folder, kind)
     command = ("trigger", platform.name, "--state", str(platform.state.root), "--output", "json")
-    run = json.loads(await platform.call(*command))["run"]
-    await platform.until(lambda: platform.release().production is not None, "the first release", within=300)
-    await platform.until(lambda: applied(platform), "the release to be applied", within=60)
+    run = json.loads(await platform.run_command(*command))["run"]
+    await platform.wait_until(
+        lambda: platform.read_release().production is not None, "the first release", within=300
+    )
+    await platform.wait_until(lambda: applied(platform), "the release to be applied", within=60)
     row = json.loads(next((folder / "traffic").glob("clean.jsonl")).read_text().splitlines()[0])
     body = {"data": {"ndarray": [row["x"]]}}
-    await platform.until(lambda: answers(platform.predictions, body), "a prediction", within=60)
+    await platform.wait_until(
+        lambda: is_answered(platform.predictions, body), "a prediction", within=60
+    )
     return str(run)
 
 
-def other(platform: Platform, release: str) -> bool:
+def other(platform: DemoPlatform, release: str) -> bool:
     """Whether another release than this one is production, alone."""
-    now = platform.release()
+    now = platform.read_release()
     return now.phase == "stable" and now.production is not None and now.production.id != release
 
 
-async def two(platform: Platform) -> bool:
-    return len(await platform.runs()) == 2
+async def two(platform: DemoPlatform) -> bool:
+    return len(await platform.list_runs()) == 2

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import driftloop.check
 from driftloop.cli.root import COMMANDS
-from driftloop.spec import load
+from driftloop.spec import load_spec
 from tests.check.example import variant
 
 ROOT = Path(__file__).parents[2]
@@ -17,7 +17,7 @@ EXAMPLES = Path(driftloop.check.__file__).parent / "examples"
 
 def test_the_spec_loads_and_is_about_fifteen_lines():
     (text,) = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
-    assert load(text, path="README.md").metadata.name == "digits"
+    assert load_spec(text, path="README.md").metadata.name == "digits"
     assert len(text.splitlines()) <= 15
 
 
@@ -49,4 +49,6 @@ def test_validate_prints_what_it_shows(tmp_path, update):
     if update:
         block = re.compile(r"```\n\$ driftloop validate app\n.*?```", re.DOTALL)
         (ROOT / "README.md").write_text(block.sub(lambda _: shown, README))
-    assert shown in (ROOT / "README.md").read_text(), "run `pytest tests/e2e/test_readme.py --update`"
+    assert shown in (ROOT / "README.md").read_text(), (
+        "run `pytest tests/e2e/test_readme.py --update`"
+    )

@@ -14,11 +14,11 @@ import pytest
 from support.loops import applied
 
 from driftloop.clients import s3
-from driftloop.demo.platform import Platform, answers
+from driftloop.demo.platform import DemoPlatform, is_answered
 from driftloop.git.repository import Repository
-from driftloop.local.ground.state import State
+from driftloop.local.ground.state import StateFolder
 from driftloop.operations import releases as pipelines
-from driftloop.operations.releases import Message
+from driftloop.operations.releases import TransitionMessage
 from driftloop.release import record
 from driftloop.release.record import Version
 from tests.pipelines import PLAIN, SPEC, version
@@ -49,17 +49,19 @@ def spec(request, tmp_path):
     (tmp_path / "project" / "server" / "Digits.py").write_text(MODEL)
     file = tmp_path / "project" / "pipeline.yaml"
     text = request.param[: request.param.index("  monitors:")]
-    file.write_text(text.replace('"example.org/server:1"', '"example.org/server:1", context: server'))
+    file.write_text(
+        text.replace('"example.org/server:1"', '"example.org/server:1", context: server')
+    )
     return file
 
 
-def stored(platform: Platform, folder: Path, number: int) -> Version:
+def stored(platform: DemoPlatform, folder: Path, number: int) -> Version:
     """A model in the store, as a run leaves it."""
     run = f"digits-{number}"
     files = folder / run
     files.mkdir()
     (files / "name").write_text(str(number))
-    platform.upload([files / "name"], f"s3://driftloop/runs/{run}/release/model")
+    platform.upload_files([files / "name"], f"s3://driftloop/runs/{run}/release/model")
     return version(run, model_digest=s3.folder_digest(files), detectors=None)
 
 
@@ -74,7 +76,11 @@ async def asked(url: str) -> AsyncIterator[list[str]]:
                 async with session.post(url, json=BODY) as answer:
                     text = await answer.text()
                     ok = answer.status == 200
-                    heard.append(f"{json.loads(text)['data']['ndarray'][0][0]:g}" if ok else f"{answer.status} {text}")
+                    heard.append(
+                        f"{json.loads(text)['data']['ndarray'][0][0]:g}"
+                        if ok
+                        else f"{answer.status} {text}"
+                    )
             except aiohttp.ClientError as error:
                 heard.append(repr(error))
             await asyncio.sleep(0.02)
@@ -88,42 +94,58 @@ async def asked(url: str) -> AsyncIterator[list[str]]:
 
 
 async def test_the_old_model_answers_everybody_again(spec, envs, tmp_path):
-    platform = Platform(State.at(tmp_path / "state"), "digits", "digits")
+    platform = DemoPlatform(StateFolder.open_folder(tmp_path / "state"), "digits", "digits")
     repository = Repository(platform.state.repository_url, workdir=tmp_path / "cache")
 
     async def moved(step) -> None:
         def message(before, after):
-            return Message("Move", after.candidate or after.production, "person eve")
+            return TransitionMessage("Move", after.candidate or after.production, "person eve")
 
-        await asyncio.to_thread(pipelines.move, repository, "digits", step, message)
-        await platform.until(lambda: applied(platform), "the move to be applied", within=60)
+        await asyncio.to_thread(pipelines.commit_transition, repository, "digits", step, message)
+        await platform.wait_until(lambda: applied(platform), "the move to be applied", within=60)
 
-    async with platform.running(spec, print, envs=envs):
-        await platform.until(lambda: applied(platform), "the first commit", within=900)
+    async with platform.run_up(spec, print, envs=envs):
+        await platform.wait_until(lambda: applied(platform), "the first commit", within=900)
         old, new = stored(platform, tmp_path, 1), stored(platform, tmp_path, 2)
-        await moved(lambda release: record.first(release, old))
-        await platform.until(lambda: answers(platform.predictions, BODY), "a prediction", within=60)
-        before, tree = platform.release(), (await platform.git("rev-parse", "main^{tree}"))
+        await moved(lambda release: record.release_first(release, old))
+        await platform.wait_until(
+            lambda: is_answered(platform.predictions, BODY), "a prediction", within=60
+        )
+        before, tree = platform.read_release(), (await platform.run_git("rev-parse", "main^{tree}"))
         async with asked(platform.predictions) as heard:
-            await moved(lambda release: record.shadow(release, new))
-            await moved(lambda release: record.canary(release, 50))
-            said = await platform.call("promote", "digits", "--state", str(platform.state.root))
+            await moved(lambda release: record.start_shadow(release, new))
+            await moved(lambda release: record.set_canary(release, 50))
+            said = await platform.run_command(
+                "promote", "digits", "--state", str(platform.state.root)
+            )
             promotion = said.strip()
-            await platform.until(lambda: applied(platform), "the promotion to be applied", within=60)
+            await platform.wait_until(
+                lambda: applied(platform), "the promotion to be applied", within=60
+            )
             promoted = len(heard)
-            await platform.until(lambda: len(heard) > promoted + 50, "answers", within=30)
+            await platform.wait_until(lambda: len(heard) > promoted + 50, "answers", within=30)
 
             revert(platform.state.repository_url, tmp_path / "clone", promotion)
-            await platform.until(lambda: applied(platform), "the revert to be applied", within=60)
+            await platform.wait_until(
+                lambda: applied(platform), "the revert to be applied", within=60
+            )
             reverted = len(heard)
-            await platform.until(lambda: len(heard) > reverted + 50, "answers", within=30)
+            await platform.wait_until(lambda: len(heard) > reverted + 50, "answers", within=30)
         assert set(heard) == {"1", "2"}, Counter(heard)
         assert set(heard[promoted + 3 : promoted + 50]) == {"2"}
         assert set(heard[reverted + 3 :]) == {"1"}
-        assert platform.release() == before
-        assert await platform.git("rev-parse", "main^{tree}") == tree
-    commits = [entry for line in platform.state.timeline.open() if (entry := json.loads(line))["kind"] == "commit"]
-    ended = next(entry for entry in commits if entry["what"] == f"End the rollout of {new.id} of digits: accepted")
+        assert platform.read_release() == before
+        assert await platform.run_git("rev-parse", "main^{tree}") == tree
+    commits = [
+        entry
+        for line in platform.state.timeline.open()
+        if (entry := json.loads(line))["kind"] == "commit"
+    ]
+    ended = next(
+        entry
+        for entry in commits
+        if entry["what"] == f"End the rollout of {new.id} of digits: accepted"
+    )
     assert ended["why"].endswith(f"passed over for {promotion[:10]}")
 
 

@@ -28,7 +28,9 @@ def git(remote: Path) -> Git:
     """`git(...)` inside the bare repository; stdout, stripped at the end."""
 
     def run(*arguments: str) -> str:
-        done = subprocess.run(["git", "-C", remote, *arguments], check=True, capture_output=True, text=True)
+        done = subprocess.run(
+            ["git", "-C", remote, *arguments], check=True, capture_output=True, text=True
+        )
         return done.stdout.rstrip("\n")
 
     return run

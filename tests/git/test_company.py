@@ -15,7 +15,7 @@ import yaml
 
 from driftloop.git.repository import Repository
 from driftloop.operations import releases as pipelines
-from driftloop.operations.releases import Message
+from driftloop.operations.releases import TransitionMessage
 from driftloop.release import record
 from tests.pipelines import SPEC, version
 
@@ -86,12 +86,15 @@ def test_twenty_writers_lose_nothing(remote, repository, git, tmp_path):
     pipelines.commit_spec(repository, SPEC)
 
     def moved(step):
-        pipelines.move(
-            repository, "digits", step, lambda _, after: Message("Move", after.candidate or after.production)
+        pipelines.commit_transition(
+            repository,
+            "digits",
+            step,
+            lambda _, after: TransitionMessage("Move", after.candidate or after.production),
         )
 
-    moved(lambda release: record.first(release, version("digits-a")))
-    moved(lambda release: record.canary(record.shadow(release, version("digits-b")), 10))
+    moved(lambda release: record.release_first(release, version("digits-a")))
+    moved(lambda release: record.set_canary(record.start_shadow(release, version("digits-b")), 10))
     hook = remote / "hooks" / "pre-receive"
     hook.parent.mkdir(exist_ok=True)
     hook.write_text(HOOK.format(python=sys.executable))
@@ -122,12 +125,16 @@ def test_twenty_writers_lose_nothing(remote, repository, git, tmp_path):
     assert git("rev-list", "--min-parents=2", "main") == "", "the history is linear"
     assert git("merge-base", base, "main") == base, "nothing was pushed over"
     subjects = Counter(git("log", "--format=%s", f"{base}..main").splitlines())
-    assert subjects == Counter([f"Add pipeline {n}" for n in names] + [f"{n} adds a percent" for n in names])
+    assert subjects == Counter(
+        [f"Add pipeline {n}" for n in names] + [f"{n} adds a percent" for n in names]
+    )
     fresh = Repository(f"file://{remote}", workdir=tmp_path / "reader")
     tree = fresh.tree(fresh.tip())
-    release = pipelines.read(tree, "digits").release
+    release = pipelines.read_pipeline(tree, "digits").release
     assert release.weights[version("digits-b").id] == 10 + WRITERS
     for name in ("digits", *names):
-        pipelines.check(pipelines.read(tree, name))  # every file is what spec and release render to
+        pipelines.check_rendered(
+            pipelines.read_pipeline(tree, name)
+        )  # every file is what spec and release render to
     for path in tree:
         list(yaml.safe_load_all(tree[path]))

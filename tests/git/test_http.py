@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from driftloop.errors import GitError
-from driftloop.git.repository import Change, Credentials, Repository
+from driftloop.git.repository import Credentials, Repository, RepositoryChange
 
 USER, PASSWORD = "driftloop", "pa ss'w$o\"rd%"
 
@@ -52,7 +52,9 @@ class Backend(BaseHTTPRequestHandler):
             "GIT_PROTOCOL": self.headers.get("Git-Protocol", ""),
             "REMOTE_USER": USER,
         }
-        done = subprocess.run(["git", "http-backend"], input=body, env=env, capture_output=True, check=False)
+        done = subprocess.run(
+            ["git", "http-backend"], input=body, env=env, capture_output=True, check=False
+        )
         head, _, content = done.stdout.partition(b"\r\n\r\n")
         lines = dict(line.split(": ", 1) for line in head.decode().split("\r\n"))
         self.send_response(int(lines.pop("Status", "200").split()[0]))
@@ -78,14 +80,16 @@ def address(remote):
     server.server_close()
 
 
-def write(tree: object) -> Change:
-    return Change({"a": "a\n"}, "Write")
+def write(tree: object) -> RepositoryChange:
+    return RepositoryChange({"a": "a\n"}, "Write")
 
 
 def test_a_password_opens_the_door_and_stays_out_of_sight(address, tmp_path, git, monkeypatch):
     spy = tmp_path / "bin" / "git"
     spy.parent.mkdir()
-    real = subprocess.run(["which", "git"], check=True, capture_output=True, text=True).stdout.strip()
+    real = subprocess.run(
+        ["which", "git"], check=True, capture_output=True, text=True
+    ).stdout.strip()
     spy.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/argv\nexec {real} "$@"\n')
     spy.chmod(0o755)
     monkeypatch.setenv("PATH", f"{spy.parent}:{os.environ['PATH']}")

@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from driftloop.render import rendered
+from driftloop.render import render_tree
 
 HERE = Path(__file__).parent
 NAMES = tuple(sorted(file.parent.name for file in HERE.glob("*/pipeline.yaml")))
@@ -50,7 +50,7 @@ def release_text(name: str) -> str | None:
 @cache
 def tree(name: str) -> dict[str, str]:
     """Path -> text of everything that the golden pipeline renders to."""
-    return rendered(spec_text(name), release_text(name))
+    return render_tree(spec_text(name), release_text(name))
 
 
 def documents(files: Mapping[str, str]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -78,7 +78,7 @@ def base_tree(name: str) -> dict[str, str]:
     release = release_text(name)
     settled = _settled(release)
     # where the first release is all that the pipeline shows
-    return rendered(base, None if (base, settled) == (spec, release) else settled)
+    return render_tree(base, None if (base, settled) == (spec, release) else settled)
 
 
 def _settled(release: str | None) -> str | None:
@@ -87,7 +87,12 @@ def _settled(release: str | None) -> str | None:
         return None
     document = yaml.safe_load(release)
     spec = document["spec"]
-    alone = {"phase": "stable", "candidate": None, "previous": None, "weights": {spec["production"]["id"]: 100}}
+    alone = {
+        "phase": "stable",
+        "candidate": None,
+        "previous": None,
+        "weights": {spec["production"]["id"]: 100},
+    }
     if spec | alone == spec:
         return release
     document["spec"] = spec | alone

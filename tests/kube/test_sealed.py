@@ -2,15 +2,22 @@ import base64
 
 import pytest
 
-from driftloop.kube.sealed import Scope, SealError, plain, scope_of
+from driftloop.kube.sealed import Scope, SealError, build_secret, scope_of
 
 
 def secret(**extra):
-    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "a", "namespace": "n"}, **extra}
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "a", "namespace": "n"},
+        **extra,
+    }
 
 
 def test_string_data_is_laid_over_data():
-    found = plain(secret(data={"x": base64.b64encode(b"old").decode(), "y": ""}, stringData={"x": "new"}))
+    found = build_secret(
+        secret(data={"x": base64.b64encode(b"old").decode(), "y": ""}, stringData={"x": "new"})
+    )
     assert found.values == {"x": b"new", "y": b""}
     assert found.type == "Opaque"
 
@@ -28,7 +35,7 @@ def test_string_data_is_laid_over_data():
 )
 def test_what_is_not_a_secret_is_named(document, says):
     with pytest.raises(SealError, match=says):
-        plain(document)
+        build_secret(document)
 
 
 @pytest.mark.parametrize(
@@ -38,7 +45,10 @@ def test_what_is_not_a_secret_is_named(document, says):
         ({"sealedsecrets.bitnami.com/namespace-wide": "true"}, Scope.NAMESPACE_WIDE),
         ({"sealedsecrets.bitnami.com/namespace-wide": "false"}, Scope.STRICT),
         (
-            {"sealedsecrets.bitnami.com/namespace-wide": "true", "sealedsecrets.bitnami.com/cluster-wide": "true"},
+            {
+                "sealedsecrets.bitnami.com/namespace-wide": "true",
+                "sealedsecrets.bitnami.com/cluster-wide": "true",
+            },
             Scope.CLUSTER_WIDE,
         ),
     ],
@@ -48,4 +58,4 @@ def test_annotations_tell_the_scope(annotations, scope):
 
 
 def test_labels_are_what_the_controller_computes():
-    assert [scope.label("n", "a") for scope in Scope] == [b"n/a", b"n", b""]
+    assert [scope.encryption_label("n", "a") for scope in Scope] == [b"n/a", b"n", b""]

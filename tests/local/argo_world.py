@@ -16,10 +16,10 @@ from typing import Any
 import nats
 import yaml
 
-from driftloop.clients.nats import keys
-from driftloop.clients.s3 import Location, Store
+from driftloop.clients.nats import list_keys
+from driftloop.clients.s3 import ObjectStore, StoreLocation
 from driftloop.local.argo.store import BUCKET
-from driftloop.local.ground.state import MARK, State
+from driftloop.local.ground.state import MARK, StateFolder
 from driftloop.local.kubelet import images
 
 BIN = Path(sys.executable).parent
@@ -34,9 +34,9 @@ class World:
     """Everything a test of the stand-in needs; `close` kills all of it."""
 
     def __init__(self, root: Path) -> None:
-        self.state = State.at(root / "state")
-        self.state.create()
-        self.ports = self.state.ports()
+        self.state = StateFolder.open_folder(root / "state")
+        self.state.create_folders()
+        self.ports = self.state.choose_ports()
         self.children: dict[str, subprocess.Popen[bytes]] = {}
         self.objects: list[Json] = []
         self._write_platform()
@@ -51,23 +51,48 @@ class World:
         self.start_argo()
 
     def start_s3(self) -> None:
-        serve = (BIN / "rclone", "serve", "s3", f"--addr=127.0.0.1:{self.ports['s3']}", "--auth-key=user,secret")
+        serve = (
+            BIN / "rclone",
+            "serve",
+            "s3",
+            f"--addr=127.0.0.1:{self.ports['s3']}",
+            "--auth-key=user,secret",
+        )
         self.spawn("s3", [*serve, self.state.s3], self.ports["s3"])
 
     def start_nats(self) -> None:
         self.spawn(
             "nats",
-            [BIN / "nats-server", "-js", "-sd", self.state.nats, "-a", "127.0.0.1", "-p", str(self.ports["nats"])],
+            [
+                BIN / "nats-server",
+                "-js",
+                "-sd",
+                self.state.nats,
+                "-a",
+                "127.0.0.1",
+                "-p",
+                str(self.ports["nats"]),
+            ],
             self.ports["nats"],
         )
 
     def start_argo(self) -> None:
-        command = [sys.executable, "-m", "driftloop.local.argo_run", "--state", str(self.state.root)]
+        command = [
+            sys.executable,
+            "-m",
+            "driftloop.local.argo_run",
+            "--state",
+            str(self.state.root),
+        ]
         self.spawn("argo", command, self.ports["webhook"])
 
     def spawn(self, name: str, command: list[Any], port: int) -> None:
         log = (self.state.logs / f"{name}.log").open("ab")
-        env = {"PATH": f"{BIN}:/usr/bin:/bin", "RCLONE_CONFIG": "/dev/null", MARK: str(self.state.root)}
+        env = {
+            "PATH": f"{BIN}:/usr/bin:/bin",
+            "RCLONE_CONFIG": "/dev/null",
+            MARK: str(self.state.root),
+        }
         self.children[name] = subprocess.Popen(
             [str(word) for word in command], env=env, stdout=log, stderr=log, start_new_session=True
         )
@@ -85,14 +110,18 @@ class World:
                 self.kill(name)
 
     @property
-    def store(self) -> Store:
-        return Store.at(f"http://127.0.0.1:{self.ports['s3']}", access_key="user", secret_key="secret")
+    def store(self) -> ObjectStore:
+        return ObjectStore.from_endpoint(
+            f"http://127.0.0.1:{self.ports['s3']}", access_key="user", secret_key="secret"
+        )
 
     def image(self, **scripts: str) -> None:
         """The one image, whose code folder holds these Python files."""
         for name, text in scripts.items():
             (self.app / f"{name}.py").write_text(text)
-        images._write(self.state, REF, env=Path(sys.prefix), context=self.app, content="", scripts={})
+        images._write_record(
+            self.state, REF, env=Path(sys.prefix), context=self.app, content="", scripts={}
+        )
 
     def apply(self, *objects: Json) -> None:
         """What the reconciler would do after a commit."""
@@ -131,7 +160,7 @@ class World:
                 js = client.jetstream()
                 bucket = await js.key_value(BUCKET)
                 found = []
-                for key in await keys(js, BUCKET):
+                for key in await list_keys(js, BUCKET):
                     # one may be deleted meanwhile
                     with contextlib.suppress(nats.js.errors.KeyNotFoundError):
                         found.append(json.loads((await bucket.get(key)).value or b""))
@@ -172,7 +201,7 @@ class World:
 
     def text(self, key: str) -> str:
         """An object in the artifact bucket."""
-        return self.store.read(Location("driftloop", key)).decode()
+        return self.store.read_object(StoreLocation("driftloop", key)).decode()
 
     def _write_platform(self) -> None:
         repository = {
@@ -198,7 +227,9 @@ class World:
         )
 
 
-def until(condition: Callable[[], Any], what: str, *, seconds: float = 30, every: float = 0.05) -> Any:
+def until(
+    condition: Callable[[], Any], what: str, *, seconds: float = 30, every: float = 0.05
+) -> Any:
     """The first true value of a condition."""
     deadline = time.monotonic() + seconds
     while not (found := condition()):

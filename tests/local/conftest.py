@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from driftloop.local.ground.state import State
+from driftloop.local.ground.state import StateFolder
 from driftloop.local.kubelet import images
 from driftloop.local.up import prepare
 
@@ -67,19 +67,19 @@ def context(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def state(tmp_path: Path, envs: Path, context: Path) -> State:
+def state(tmp_path: Path, envs: Path, context: Path) -> StateFolder:
     """A state folder with the echo image and an empty cluster repository."""
-    state = State.at(tmp_path / "state")
-    state.create()
-    prepare.repository(state)
-    images.register(state, REF, context, envs=envs, say=lambda _: None)
+    state = StateFolder.open_folder(tmp_path / "state")
+    state.create_folders()
+    prepare.prepare_repository(state)
+    images.register_image(state, REF, context, envs=envs, say=lambda _: None)
     return state
 
 
 class Git:
     """A working copy of the cluster repository, as a person has one."""
 
-    def __init__(self, state: State, folder: Path) -> None:
+    def __init__(self, state: StateFolder, folder: Path) -> None:
         self.folder = folder
         folder.mkdir()
         self("init", "-q", "-b", "main")
@@ -92,7 +92,9 @@ class Git:
             "GIT_COMMITTER_NAME": "t", "GIT_COMMITTER_EMAIL": "t@example.org",
         }  # fmt: skip
         command = ["git", "-C", str(self.folder), *arguments]
-        return subprocess.run(command, check=True, env=environment, capture_output=True, text=True).stdout.strip()
+        return subprocess.run(
+            command, check=True, env=environment, capture_output=True, text=True
+        ).stdout.strip()
 
     def commit(self, files: Mapping[str, Any], subject: str = "Change") -> str:
         """Write files (None removes one; objects become YAML), commit, push; returns the commit."""
@@ -103,7 +105,11 @@ class Git:
                 continue
             path.parent.mkdir(parents=True, exist_ok=True)
             objects = content if isinstance(content, list) else [content]
-            path.write_text(content if isinstance(content, str) else yaml.safe_dump_all(objects, sort_keys=False))
+            path.write_text(
+                content
+                if isinstance(content, str)
+                else yaml.safe_dump_all(objects, sort_keys=False)
+            )
         self("add", "-A")
         self("commit", "-q", "-m", subject)
         self("push", "-q", "origin", "main")
@@ -111,7 +117,7 @@ class Git:
 
 
 @pytest.fixture
-def git(state: State, tmp_path: Path) -> Git:
+def git(state: StateFolder, tmp_path: Path) -> Git:
     return Git(state, tmp_path / "copy")
 
 
@@ -167,7 +173,10 @@ def service(name: str, *, namespace: str = "shop", port: int = 8000) -> dict[str
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": {"name": name, "namespace": namespace},
-        "spec": {"selector": {"app": name}, "ports": [{"name": "http", "port": port, "targetPort": 8080}]},
+        "spec": {
+            "selector": {"app": name},
+            "ports": [{"name": "http", "port": port, "targetPort": 8080}],
+        },
     }
 
 
@@ -182,7 +191,9 @@ def virtual_service(
     route: dict[str, Any] = {
         "match": [{"uri": {"prefix": f"/seldon/{namespace}/model/"}}],
         "rewrite": {"uri": "/"},
-        "route": [{"destination": destination(name), "weight": weight} for name, weight in weights.items()],
+        "route": [
+            {"destination": destination(name), "weight": weight} for name, weight in weights.items()
+        ],
     }
     if mirror is not None:
         route |= {"mirror": destination(mirror), "mirrorPercentage": {"value": 100}}
@@ -194,11 +205,17 @@ def virtual_service(
     }
 
 
-def get(url: str, headers: Mapping[str, str] | None = None, *, proxy: str | None = None) -> tuple[int, dict[str, Any]]:
+def get(
+    url: str, headers: Mapping[str, str] | None = None, *, proxy: str | None = None
+) -> tuple[int, dict[str, Any]]:
     """Status and JSON of a GET; status 0 when nothing answers."""
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({"http": proxy} if proxy else {}))
+    opener = urllib.request.build_opener(
+        urllib.request.ProxyHandler({"http": proxy} if proxy else {})
+    )
     try:
-        with opener.open(urllib.request.Request(url, headers=dict(headers or {})), timeout=10) as answer:
+        with opener.open(
+            urllib.request.Request(url, headers=dict(headers or {})), timeout=10
+        ) as answer:
             return answer.status, json.loads(answer.read())
     except urllib.error.HTTPError as error:
         return error.code, {}
@@ -220,7 +237,7 @@ def eventually(check: Callable[[], Any], timeout: float = 20.0, what: str = "") 
 class Up:
     """`driftloop up` as a process."""
 
-    def __init__(self, state: State, envs: Path, *arguments: str) -> None:
+    def __init__(self, state: StateFolder, envs: Path, *arguments: str) -> None:
         self.state = state
         self.log = state.root.parent / "up.log"
         command = [
@@ -235,7 +252,9 @@ class Up:
             *arguments,
         ]
         with self.log.open("ab") as stream:
-            self.process = subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True)
+            self.process = subprocess.Popen(
+                command, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True
+            )
 
     @property
     def ports(self) -> dict[str, int]:
@@ -248,12 +267,18 @@ class Up:
         return get(f"http://127.0.0.1:{self.ports.get('api', 1)}/status")[1]
 
     def wait_up(self) -> "Up":
-        eventually(lambda: (self.state.run / "up").exists() or self.process.poll() is not None, 60, "up")
+        eventually(
+            lambda: (self.state.run / "up").exists() or self.process.poll() is not None, 60, "up"
+        )
         assert self.process.poll() is None, self.log.read_text()
         return self
 
     def wait_applied(self, sha: str) -> None:
-        eventually(lambda: self.status().get("applied") == sha, 30, f"{sha} applied; {self.log.read_text()[-2000:]}")
+        eventually(
+            lambda: self.status().get("applied") == sha,
+            30,
+            f"{sha} applied; {self.log.read_text()[-2000:]}",
+        )
 
     def stop(self, number: signal.Signals = signal.SIGINT) -> int:
         if self.process.poll() is None:
@@ -262,7 +287,7 @@ class Up:
 
 
 @pytest.fixture
-def start(state: State, envs: Path) -> Iterator[Callable[..., Up]]:
+def start(state: StateFolder, envs: Path) -> Iterator[Callable[..., Up]]:
     """Start `driftloop up` on the state folder; it is stopped at the end."""
     started: list[Up] = []
 

@@ -21,7 +21,7 @@ def broken(kind: str, **spec: object) -> dict[str, object]:
 def test_rendered_objects_are_admitted(name: str) -> None:
     names = set()
     for _, item in documents(tree(name)):
-        if kinds.key(item) in kinds.ACTS_ON and item["kind"] != "SeldonDeployment":
+        if kinds.object_kind(item) in kinds.ACTS_ON and item["kind"] != "SeldonDeployment":
             admission.validate_object(item)
             names.add(item["kind"])
     assert {"WorkflowTemplate", "EventSource", "Sensor", "EventBus", "Service"} <= names
@@ -34,13 +34,24 @@ def test_rendered_objects_are_admitted(name: str) -> None:
             broken(
                 "WorkflowTemplate",
                 entrypoint="main",
-                templates=[{"name": "main", "container": {"image": "i", "command": ["c"]}, "sidecars": []}],
+                templates=[
+                    {"name": "main", "container": {"image": "i", "command": ["c"]}, "sidecars": []}
+                ],
             ),
             "`templates.0.sidecars`",
         ),
-        (broken("CronWorkflow", schedules=["nonsense"], workflowSpec={}), "schedule `nonsense` must be"),
-        (broken("CronWorkflow", schedules=["0 3 31 2 *"], workflowSpec={}), "schedule `0 3 31 2 *` must name"),
-        (broken("CronWorkflow", schedules=["0 * * * *"], workflowSpec={}, timezone="Mars"), "`Mars` does not exist"),
+        (
+            broken("CronWorkflow", schedules=["nonsense"], workflowSpec={}),
+            "schedule `nonsense` must be",
+        ),
+        (
+            broken("CronWorkflow", schedules=["0 3 31 2 *"], workflowSpec={}),
+            "schedule `0 3 31 2 *` must name",
+        ),
+        (
+            broken("CronWorkflow", schedules=["0 * * * *"], workflowSpec={}, timezone="Mars"),
+            "`Mars` does not exist",
+        ),
         (broken("EventSource", calendar={}), "`calendar` is not understood"),
         (broken("Sensor", dependencies=[], triggers=[]), "`dependencies`"),
     ],
@@ -57,5 +68,10 @@ def test_every_kind_that_is_acted_on_has_a_validator() -> None:
 
 
 def test_objects_without_effect_are_not_validated() -> None:
-    manifest = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "x"}, "anything": 1}
+    manifest = {
+        "apiVersion": "v1",
+        "kind": "ServiceAccount",
+        "metadata": {"name": "x"},
+        "anything": 1,
+    }
     assert admission.admit_object(manifest, "x.yaml") == "everything runs as you"

@@ -8,11 +8,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from driftloop.clients.s3 import Location
+from driftloop.clients.s3 import StoreLocation
 from driftloop.local.argo.expressions import ExpressionError
 from driftloop.local.argo.nodes import ENDED, Node, Outputs, Phase, Site
 from driftloop.local.argo_workflows import dag, lifecycle, loops, retries, tags, variables
-from driftloop.local.argo_workflows.model import Arguments, Hook, Hooks, RetryStrategy, Task, Template, WorkflowSpec
+from driftloop.local.argo_workflows.model import (
+    Arguments,
+    Hook,
+    Hooks,
+    RetryStrategy,
+    Task,
+    Template,
+    WorkflowSpec,
+)
 from driftloop.local.argo_workflows.variables import Call, View
 from driftloop.resources.workflows import templates
 from driftloop.resources.workflows.retries import AWAY, user_retries
@@ -22,7 +30,9 @@ PHASES: tuple[Phase, ...] = ("Succeeded", "Failed", "Error", "Skipped", "Omitted
 
 
 def node(name: str, phase: Phase = "Succeeded", **more: Any) -> Node:
-    return Node(name, name, name, more.pop("type", "Pod"), more.pop("template", "t"), "", phase, **more)
+    return Node(
+        name, name, name, more.pop("type", "Pod"), more.pop("template", "t"), "", phase, **more
+    )
 
 
 @st.composite
@@ -31,15 +41,19 @@ def graphs(draw: st.DrawFn) -> list[Task]:
     names = [f"t{index}" for index in range(draw(st.integers(1, 7)))]
     tasks = []
     for index, name in enumerate(names):
-        before = draw(st.lists(st.sampled_from(names[:index]), unique=True, max_size=3)) if index else []
+        before = (
+            draw(st.lists(st.sampled_from(names[:index]), unique=True, max_size=3)) if index else []
+        )
         tasks.append(Task(name=name, template="t", depends=" && ".join(before) or None))
     return draw(st.permutations(tasks))
 
 
 @settings(max_examples=150, deadline=None)
 @given(graph=graphs(), data=st.data())
-def test_every_task_starts_once_after_all_it_waits_for(graph: list[Task], data: st.DataObject) -> None:
-    plan = dag.plan(graph)
+def test_every_task_starts_once_after_all_it_waits_for(
+    graph: list[Task], data: st.DataObject
+) -> None:
+    plan = dag.plan_dag(graph)
     started: list[str] = []
     running: list[str] = []
     ended: dict[str, Node] = {}
@@ -54,7 +68,9 @@ def test_every_task_starts_once_after_all_it_waits_for(graph: list[Task], data: 
         running.remove(over)
         states = {name: dag.Ended(found.phase) for name, found in ended.items()}
         runs = plan.runs(over, states)
-        assert runs == all(ended[name].phase in ("Succeeded", "Skipped") for name in plan.waits_for[over])
+        assert runs == all(
+            ended[name].phase in ("Succeeded", "Skipped") for name in plan.waits_for[over]
+        )
         ended[over] = node(over, data.draw(st.sampled_from(PHASES[:4])) if runs else "Omitted")
     assert sorted(started) == sorted(task.name for task in graph)
     assert not plan.startable(ended, started)
@@ -83,8 +99,12 @@ def test_retries(
     longest: int | None,
 ) -> None:
     backoff = {"duration": f"{seconds}s", "factor": factor, "cap": cap, "maxDuration": longest}
-    strategy = RetryStrategy.model_validate({"limit": limit, "retryPolicy": policy, "backoff": backoff})
-    retried = {"Always": ("Failed", "Error"), "OnFailure": ("Failed",), "OnError": ("Error",)}[policy]
+    strategy = RetryStrategy.model_validate(
+        {"limit": limit, "retryPolicy": policy, "backoff": backoff}
+    )
+    retried = {"Always": ("Failed", "Error"), "OnFailure": ("Failed",), "OnError": ("Error",)}[
+        policy
+    ]
     elapsed, last = 0.0, -1.0
     for attempt, phase in enumerate(phases):
         match retries.after(strategy, node("n", phase), attempt=attempt, elapsed=elapsed):
@@ -104,7 +124,9 @@ def test_retries(
 def test_a_wait_beyond_all_numbers_is_the_cap() -> None:
     backoff = {"duration": "10s", "factor": "1000", "cap": "1m"}
     strategy = RetryStrategy.model_validate({"backoff": backoff})
-    assert retries.after(strategy, node("n", "Failed"), attempt=4000, elapsed=0) == retries.Again(60.0)
+    assert retries.after(strategy, node("n", "Failed"), attempt=4000, elapsed=0) == retries.Again(
+        60.0
+    )
 
 
 @pytest.mark.parametrize(
@@ -120,8 +142,12 @@ def test_a_wait_beyond_all_numbers_is_the_cap() -> None:
         ("Succeeded", 0, "", False),
     ],
 )
-def test_only_a_step_that_went_away_is_tried_again(phase: Phase, code: int | None, message: str, again: bool) -> None:
-    strategy = RetryStrategy.model_validate({"limit": "2", "retryPolicy": "Always", "expression": AWAY})
+def test_only_a_step_that_went_away_is_tried_again(
+    phase: Phase, code: int | None, message: str, again: bool
+) -> None:
+    strategy = RetryStrategy.model_validate(
+        {"limit": "2", "retryPolicy": "Always", "expression": AWAY}
+    )
     last = node("n", phase, message=message, outputs=Outputs(exit_code=code))
     found = retries.after(strategy, last, attempt=0, elapsed=0)
     assert isinstance(found, retries.Again) == again
@@ -143,12 +169,15 @@ def test_a_users_step_is_tried_again_unless_another_try_would_end_alike(
     code: int, message: str, again: bool, resuming: bool
 ) -> None:
     for resumes, expected in ((False, again), (True, resuming)):
-        rendered = templates.retry_strategy(user_retries(Retries(limit=2), resumes=resumes)).model_dump(
-            mode="json", by_alias=True
-        )
+        rendered = templates.retry_strategy(
+            user_retries(Retries(limit=2), resumes=resumes)
+        ).model_dump(mode="json", by_alias=True)
         strategy = RetryStrategy.model_validate(rendered)
         last = node("n", "Failed", message=message, outputs=Outputs(exit_code=code))
-        assert isinstance(retries.after(strategy, last, attempt=0, elapsed=0), retries.Again) == expected
+        assert (
+            isinstance(retries.after(strategy, last, attempt=0, elapsed=0), retries.Again)
+            == expected
+        )
         assert retries.after(strategy, last, attempt=2, elapsed=0) != retries.Again(120.0)
 
 
@@ -159,8 +188,16 @@ def test_a_retry_expression_sees_the_last_try_and_nothing_else() -> None:
         strategy = RetryStrategy.model_validate({"limit": 1, "expression": expression})
         return retries.after(strategy, last, attempt=0, elapsed=90)
 
-    assert after('asInt(lastRetry.duration) == 90 && lastRetry.exitCode == "-1"') == retries.Again(0.0)
-    for wrong in ("lastRetry.exitcode == 1", "status", '"yes"', "lastRetry.status contains 1", "1 in 2"):
+    assert after('asInt(lastRetry.duration) == 90 && lastRetry.exitCode == "-1"') == retries.Again(
+        0.0
+    )
+    for wrong in (
+        "lastRetry.exitcode == 1",
+        "status",
+        '"yes"',
+        "lastRetry.status contains 1",
+        "1 in 2",
+    ):
         with pytest.raises(ExpressionError):
             after(wrong)
 
@@ -183,7 +220,9 @@ def test_the_items_of_a_loop(items: list[Any]) -> None:
     assert len(set(labels)) == len(items)
     for item in items:
         seen = loops.scope(item)
-        assert item == (item if isinstance(item, str) and seen["item"] == item else json.loads(seen["item"]))
+        assert item == (
+            item if isinstance(item, str) and seen["item"] == item else json.loads(seen["item"])
+        )
         if isinstance(item, dict):
             assert {key for key in seen if key != "item"} == {f"item.{key}" for key in item}
 
@@ -193,9 +232,16 @@ def test_the_items_of_a_loop(items: list[Any]) -> None:
     phases=st.lists(st.sampled_from(PHASES), min_size=1, max_size=6),
     missing=st.sets(st.integers(0, 5)),
 )
-def test_a_loop_hands_on_what_its_good_items_gave_in_order(phases: list[Phase], missing: set[int]) -> None:
+def test_a_loop_hands_on_what_its_good_items_gave_in_order(
+    phases: list[Phase], missing: set[int]
+) -> None:
     children = [
-        node(f"a({index}:x)", phase, message="why", outputs=Outputs({} if index in missing else {"n": str(index)}))
+        node(
+            f"a({index}:x)",
+            phase,
+            message="why",
+            outputs=Outputs({} if index in missing else {"n": str(index)}),
+        )
         for index, phase in enumerate(phases)
     ]
     phase, message, outputs = loops.outcome(children)
@@ -214,7 +260,11 @@ def test_a_loop_hands_on_what_its_good_items_gave_in_order(phases: list[Phase], 
     from_template=st.booleans(),
 )
 def test_a_workflow_lives_as_long_as_its_ttl_strategy_says(
-    phase: str, success: int | None, failure: int | None, completion: int | None, from_template: bool
+    phase: str,
+    success: int | None,
+    failure: int | None,
+    completion: int | None,
+    from_template: bool,
 ) -> None:
     strategy = {
         "secondsAfterSuccess": success,
@@ -234,7 +284,9 @@ def test_a_workflow_lives_as_long_as_its_ttl_strategy_says(
         del status["storedWorkflowTemplateSpec"]
     special = {"Succeeded": success, "Failed": failure}.get(phase)
     seconds = special if special is not None else completion
-    expected = ended + timedelta(seconds=seconds) if phase in ENDED and seconds is not None else None
+    expected = (
+        ended + timedelta(seconds=seconds) if phase in ENDED and seconds is not None else None
+    )
     assert lifecycle.expiry({"spec": spec, "status": status}) == expected
 
 
@@ -242,24 +294,36 @@ def test_the_exit_handler() -> None:
     assert lifecycle.exit_hook(None, None) is None
     assert lifecycle.exit_hook(None, "bye") == Hook(template="bye")
     assert lifecycle.exit_hook(Hooks(exit=Hook(template="hook")), "bye") == Hook(template="hook")
-    nodes = [node("a"), node("b", "Failed", message="exit code 3"), node("c", "Omitted", type="Skipped")]
+    nodes = [
+        node("a"),
+        node("b", "Failed", message="exit code 3"),
+        node("c", "Omitted", type="Skipped"),
+    ]
     seen = lifecycle.farewell("Failed", nodes, 1.5)
     assert (seen["workflow.status"], seen["workflow.duration"]) == ("Failed", "1.500000")
-    assert [(one["displayName"], one["message"]) for one in json.loads(seen["workflow.failures"])] == [
-        ("b", "exit code 3")
-    ]
-    assert lifecycle.after_exit("Failed", "b: exit code 3", node("x")) == ("Failed", "b: exit code 3")
-    assert lifecycle.after_exit("Succeeded", "", node("x", "Error", message="no")) == ("Error", "exit handler: no")
+    assert [
+        (one["displayName"], one["message"]) for one in json.loads(seen["workflow.failures"])
+    ] == [("b", "exit code 3")]
+    assert lifecycle.after_exit("Failed", "b: exit code 3", node("x")) == (
+        "Failed",
+        "b: exit code 3",
+    )
+    assert lifecycle.after_exit("Succeeded", "", node("x", "Error", message="no")) == (
+        "Error",
+        "exit handler: no",
+    )
     assert lifecycle.progress(nodes) == "1/2"
 
 
-@pytest.mark.parametrize(("seconds", "age", "rest"), [(None, 5.0, None), (10, 4.0, 6.0), (10, 12.0, -2.0)])
+@pytest.mark.parametrize(
+    ("seconds", "age", "rest"), [(None, 5.0, None), (10, 4.0, 6.0), (10, 12.0, -2.0)]
+)
 def test_the_deadline(seconds: int | None, age: float, rest: float | None) -> None:
     assert lifecycle.remaining(WorkflowSpec(active_deadline_seconds=seconds), age) == rest
 
 
-def located(name: str, key: str | None, scope: tags.Scope) -> Location:
-    return Location("bucket", key or name)
+def located(name: str, key: str | None, scope: tags.Scope) -> StoreLocation:
+    return StoreLocation("bucket", key or name)
 
 
 PRODUCER = Template.model_validate(
@@ -278,10 +342,13 @@ PRODUCER = Template.model_validate(
 
 
 @settings(deadline=None)
-@given(phase=st.sampled_from(PHASES), values=st.dictionaries(st.sampled_from(("with", "without")), st.text(max_size=9)))
+@given(
+    phase=st.sampled_from(PHASES),
+    values=st.dictionaries(st.sampled_from(("with", "without")), st.text(max_size=9)),
+)
 def test_what_a_task_hands_on(phase: Phase, values: dict[str, str]) -> None:
     ran = phase not in ("Skipped", "Omitted")
-    outputs = Outputs(values, {"model": Location("bucket", "m")}, 0) if ran else Outputs()
+    outputs = Outputs(values, {"model": StoreLocation("bucket", "m")}, 0) if ran else Outputs()
     nodes = {"a": node("a", phase, template="producer", outputs=outputs)}
     scope, absent = variables.of_tasks(nodes, {"producer": PRODUCER}, {})
     assert scope["tasks.a.status"] == phase
@@ -290,7 +357,8 @@ def test_what_a_task_hands_on(phase: Phase, values: dict[str, str]) -> None:
     arguments = Arguments.model_validate(
         {
             "parameters": [
-                {"name": name, "value": f"{{{{tasks.a.outputs.parameters.{name}}}}}"} for name in ("with", "without")
+                {"name": name, "value": f"{{{{tasks.a.outputs.parameters.{name}}}}}"}
+                for name in ("with", "without")
             ],
             "artifacts": [{"name": "model", "from": "{{tasks.a.outputs.artifacts.model}}"}],
         }
@@ -300,7 +368,9 @@ def test_what_a_task_hands_on(phase: Phase, values: dict[str, str]) -> None:
             variables.bound(arguments, view, located)
         return
     call = variables.bound(arguments, view, located)
-    expected = Call(values, {"model": Location("bucket", "m")}) if ran else Call({"with": "fallback"})
+    expected = (
+        Call(values, {"model": StoreLocation("bucket", "m")}) if ran else Call({"with": "fallback"})
+    )
     assert call == expected
 
 
@@ -313,16 +383,23 @@ def test_inside_a_template() -> None:
                 "parameters": [{"name": "a"}, {"name": "b", "value": "of {{workflow.name}}"}],
                 "artifacts": [
                     {"name": "given", "path": "/work/in/given"},
-                    {"name": "own", "path": "/work/in/own", "s3": {"key": "{{inputs.parameters.a}}/own"}},
+                    {
+                        "name": "own",
+                        "path": "/work/in/own",
+                        "s3": {"key": "{{inputs.parameters.a}}/own"},
+                    },
                     {"name": "maybe", "path": "/work/in/maybe", "optional": True},
                 ],
             },
         }
     )
-    call = Call({"a": "{{x}}"}, {"given": Location("other", "g")})
+    call = Call({"a": "{{x}}"}, {"given": StoreLocation("other", "g")})
     scope, places = variables.inside(template, call, {"workflow.name": "run"}, located)
     assert variables.inputs_of(template, scope) == {"a": "{{x}}", "b": "of run"}
-    assert places == {"given": Location("other", "g"), "own": Location("bucket", "{{x}}/own")}
+    assert places == {
+        "given": StoreLocation("other", "g"),
+        "own": StoreLocation("bucket", "{{x}}/own"),
+    }
     assert scope["inputs.artifacts.maybe.path"] == "/work/in/maybe"
 
 

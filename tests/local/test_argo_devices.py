@@ -4,10 +4,18 @@ import asyncio
 
 import pytest
 
-from driftloop.local.kubelet.devices import VENDORS, DeviceError, Devices, visible
+from driftloop.local.kubelet.devices import VENDORS, DeviceError, MachineDevices, list_visible
 
 NVIDIA, AMD = VENDORS
-FILES = ("nvidia0", "nvidia1", "nvidiactl", "nvidia-uvm", "nvidia-modeset", "dri/card0", "dri/renderD128")
+FILES = (
+    "nvidia0",
+    "nvidia1",
+    "nvidiactl",
+    "nvidia-uvm",
+    "nvidia-modeset",
+    "dri/card0",
+    "dri/renderD128",
+)
 
 
 @pytest.mark.parametrize(
@@ -25,17 +33,22 @@ FILES = ("nvidia0", "nvidia1", "nvidiactl", "nvidia-uvm", "nvidia-modeset", "dri
         ((), {}, ()),
     ],
 )
-def test_what_is_shown(files: tuple[str, ...], environment: dict[str, str], expected: tuple[str, ...]) -> None:
-    assert visible(NVIDIA, files, environment) == expected
+def test_what_is_shown(
+    files: tuple[str, ...], environment: dict[str, str], expected: tuple[str, ...]
+) -> None:
+    assert list_visible(NVIDIA, files, environment) == expected
 
 
 def test_another_makers_devices_are_told_apart() -> None:
-    assert visible(AMD, FILES, {"HIP_VISIBLE_DEVICES": "0"}) == ("0",)
-    assert Devices.found(FILES, {}).shown == {"CUDA_VISIBLE_DEVICES": ("0", "1"), "HIP_VISIBLE_DEVICES": ("0",)}
+    assert list_visible(AMD, FILES, {"HIP_VISIBLE_DEVICES": "0"}) == ("0",)
+    assert MachineDevices.find_devices(FILES, {}).shown == {
+        "CUDA_VISIBLE_DEVICES": ("0", "1"),
+        "HIP_VISIBLE_DEVICES": ("0",),
+    }
 
 
 async def test_a_gpu_has_one_holder_and_the_next_waits() -> None:
-    devices = Devices({"CUDA_VISIBLE_DEVICES": ("0", "1", "2")})
+    devices = MachineDevices({"CUDA_VISIBLE_DEVICES": ("0", "1", "2")})
     said: list[str] = []
     held: list[str] = []
     most = 0
@@ -45,7 +58,7 @@ async def test_a_gpu_has_one_holder_and_the_next_waits() -> None:
 
     async def step(count: int) -> str:
         nonlocal most
-        async with devices.claim({"nvidia.com/gpu": count}, waiting) as variables:
+        async with devices.claim_devices({"nvidia.com/gpu": count}, waiting) as variables:
             mine = variables["CUDA_VISIBLE_DEVICES"].split(",")
             assert len(mine) == count
             assert not set(mine) & set(held)
@@ -63,17 +76,25 @@ async def test_a_gpu_has_one_holder_and_the_next_waits() -> None:
     assert held == []
 
 
-async def test_a_step_that_asks_for_none_sees_none_and_one_that_asks_for_too_many_is_refused() -> None:
-    devices = Devices({"CUDA_VISIBLE_DEVICES": ("0",), "HIP_VISIBLE_DEVICES": ()})
+async def test_a_step_that_asks_for_none_sees_none_and_one_that_asks_for_too_many_is_refused() -> (
+    None
+):
+    devices = MachineDevices({"CUDA_VISIBLE_DEVICES": ("0",), "HIP_VISIBLE_DEVICES": ()})
 
     async def waiting(message: str) -> None:
         raise AssertionError(message)
 
-    async with devices.claim({}, waiting) as variables:
+    async with devices.claim_devices({}, waiting) as variables:
         assert variables == {"CUDA_VISIBLE_DEVICES": ""}
-    for resource, count, shown in (("nvidia.com/gpu", 2, 1), ("amd.com/gpu", 1, 0), ("gpu.intel.com/i915", 1, 0)):
-        with pytest.raises(DeviceError, match=f"asks for {count} {resource}, this machine shows {shown}"):
-            async with devices.claim({resource: count}, waiting):
+    for resource, count, shown in (
+        ("nvidia.com/gpu", 2, 1),
+        ("amd.com/gpu", 1, 0),
+        ("gpu.intel.com/i915", 1, 0),
+    ):
+        with pytest.raises(
+            DeviceError, match=f"asks for {count} {resource}, this machine shows {shown}"
+        ):
+            async with devices.claim_devices({resource: count}, waiting):
                 pass
-    async with Devices({}).claim({}, waiting) as variables:
+    async with MachineDevices({}).claim_devices({}, waiting) as variables:
         assert variables == {}

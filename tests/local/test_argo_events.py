@@ -44,7 +44,9 @@ def post(
     """Status and body of a call of the webhook."""
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     request = urllib.request.Request(
-        f"http://127.0.0.1:{world.ports['webhook']}{path}", data=data if method != "GET" else None, method=method
+        f"http://127.0.0.1:{world.ports['webhook']}{path}",
+        data=data if method != "GET" else None,
+        method=method,
     )
     request.add_header("Host", host)
     request.add_header("Content-Type", "application/json")
@@ -88,7 +90,9 @@ def service(name: str = "digits-retrain", namespace: str = NAMESPACE) -> Json:
 
 def template() -> Json:
     nothing = {"name": "main", "container": container("nothing.py")}
-    arguments = {"parameters": [{"name": "decision", "value": ""}, {"name": "cause", "value": "schedule"}]}
+    arguments = {
+        "parameters": [{"name": "decision", "value": ""}, {"name": "cause", "value": "schedule"}]
+    }
     return {
         "kind": "WorkflowTemplate",
         "metadata": {"name": "digits-train", "namespace": NAMESPACE},
@@ -98,7 +102,11 @@ def template() -> Json:
 
 def sensor(name: str = "digits-retrain", **trigger: Any) -> Json:
     def copied(key: str, dest: str, **more: Any) -> Json:
-        return {"src": {"dependencyName": "decided", "dataKey": f"body.{key}"}, "dest": dest, **more}
+        return {
+            "src": {"dependencyName": "decided", "dataKey": f"body.{key}"},
+            "dest": dest,
+            **more,
+        }
 
     resource = {
         "apiVersion": "argoproj.io/v1alpha1",
@@ -106,7 +114,9 @@ def sensor(name: str = "digits-retrain", **trigger: Any) -> Json:
         "metadata": {"name": "digits-", "namespace": NAMESPACE},
         "spec": {
             "workflowTemplateRef": {"name": "digits-train"},
-            "arguments": {"parameters": [{"name": "decision", "value": ""}, {"name": "cause", "value": ""}]},
+            "arguments": {
+                "parameters": [{"name": "decision", "value": ""}, {"name": "cause", "value": ""}]
+            },
         },
     }
     return {
@@ -122,7 +132,11 @@ def sensor(name: str = "digits-retrain", **trigger: Any) -> Json:
                     "filters": {
                         "data": [
                             {"path": "body.pipeline", "type": "string", "value": ["^digits$"]},
-                            {"path": "body.decision", "type": "string", "value": ["^[0-9a-f]{12}$"]},
+                            {
+                                "path": "body.decision",
+                                "type": "string",
+                                "value": ["^[0-9a-f]{12}$"],
+                            },
                         ]
                     },
                 }
@@ -195,11 +209,23 @@ def test_one_decision_is_one_run_however_often_it_is_delivered(world: World) -> 
         (b"[" * 900, {}, 400, "not JSON"),
         (decided("cccccccccccc", more="x" * 1000), {}, 413, "larger than 1000 bytes"),
         (decided("cccccccccccc"), {"method": "PUT"}, 400, "use POST"),
-        (decided("cccccccccccc"), {"path": "/other"}, 404, "no EventSource has the endpoint /other"),
-        (decided("cccccccccccc"), {"host": "other.digits.svc.cluster.local"}, 404, "no Service other.digits"),
+        (
+            decided("cccccccccccc"),
+            {"path": "/other"},
+            404,
+            "no EventSource has the endpoint /other",
+        ),
+        (
+            decided("cccccccccccc"),
+            {"host": "other.digits.svc.cluster.local"},
+            404,
+            "no Service other.digits",
+        ),
     ],
 )
-def test_what_the_webhook_refuses(world: World, body: Any, more: Json, status: int, said: str) -> None:
+def test_what_the_webhook_refuses(
+    world: World, body: Any, more: Json, status: int, said: str
+) -> None:
     found, text = post(world, body, **more)
     assert (found, said in text) == (status, True), text
     assert runs(world, "digits-c") == []
@@ -219,7 +245,9 @@ def test_what_the_filters_hold_back(world: World) -> None:
         None,
     ):
         assert post(world, body)[0] == 200
-    assert post(world, {"pipeline": "digits", "decision": "dddddddddddd"})[0] == 200  # no cause, no default
+    assert (
+        post(world, {"pipeline": "digits", "decision": "dddddddddddd"})[0] == 200
+    )  # no cause, no default
     assert post(world, decided("eeeeeeeeeeee"))[0] == 200
     world.finished("digits-eeeeeeeeeeee")
     assert runs(world, "digits-d") == []
@@ -251,7 +279,10 @@ def test_without_nats_the_sender_hears_of_it(world: World) -> None:
 
 def test_two_pipelines_share_the_port(world: World) -> None:
     world.apply(*objects(), source("b-retrain", "b"), service("b-retrain", "b"))
-    until(lambda: post(world, {}, host="b-retrain.b.svc.cluster.local:12000")[0] == 200, "the second is there")
+    until(
+        lambda: post(world, {}, host="b-retrain.b.svc.cluster.local:12000")[0] == 200,
+        "the second is there",
+    )
     status, said = post(world, decided("a2a2a2a2a2a2"), host=f"127.0.0.1:{world.ports['webhook']}")
     assert status == 404
     assert "several EventSources have /retrain: send one of these as Host" in said
@@ -272,8 +303,13 @@ def test_a_changed_sensor_and_what_it_refuses(world: World) -> None:
     world.apply(source(), service(), changed, odd, slow, template())
     until(lambda: log.read_text().count("applied") > before, "it is applied")
     text = log.read_text()
-    assert "Sensor digits/odd: `triggers.0.template.slack` is not understood by the local runtime" in text
-    assert "Sensor digits/slow: `triggers.0.dlqTrigger` is not understood by the local runtime" in text
+    assert (
+        "Sensor digits/odd: `triggers.0.template.slack` is not understood by the local runtime"
+        in text
+    )
+    assert (
+        "Sensor digits/slow: `triggers.0.dlqTrigger` is not understood by the local runtime" in text
+    )
     assert post(world, decided("a3a3a3a3a3a3"))[0] == 200
     world.finished("digits-a3a3a3a3a3a3")
     world.apply(*objects())
@@ -337,14 +373,22 @@ def test_missed_times_after_a_stop(world: World) -> None:
     done = world.finished(f"missed-{hour}")
     assert done["status"]["phase"] == "Succeeded"
     assert done["metadata"]["labels"]["workflows.argoproj.io/cron-workflow"] == "missed"
-    assert done["metadata"]["annotations"]["workflows.argoproj.io/scheduled-time"].endswith(":00:00Z")
+    assert done["metadata"]["annotations"]["workflows.argoproj.io/scheduled-time"].endswith(
+        ":00:00Z"
+    )
     world.kill("argo")
     world.start_argo()
     log = world.state.logs / "argo.log"
-    until(lambda: log.read_text().count("digits/still: not-over still runs") >= 1, "the cron was looked at")
+    until(
+        lambda: log.read_text().count("digits/still: not-over still runs") >= 1,
+        "the cron was looked at",
+    )
     time.sleep(1)
     names = set(world.workflows())
-    assert {name for name in names if name.endswith(str(hour))} <= {f"missed-{hour}", f"late-{hour}"}
+    assert {name for name in names if name.endswith(str(hour))} <= {
+        f"missed-{hour}",
+        f"late-{hour}",
+    }
     if time.time() - hour > 60:
         assert f"late-{hour}" not in names
     assert "schedule `every day` must be five cron fields" in log.read_text()
@@ -357,7 +401,9 @@ async def remember(world: World, until: dict[str, float], last: str | None = Non
     try:
         bucket = await client.jetstream().key_value(SCHEDULES)
         for name, moment in until.items():
-            await bucket.put(f"{NAMESPACE}.{name}", json.dumps({"until": moment, "last": last}).encode())
+            await bucket.put(
+                f"{NAMESPACE}.{name}", json.dumps({"until": moment, "last": last}).encode()
+            )
     finally:
         await client.close()
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from driftloop.kube.events import Filters, Trigger
+from driftloop.kube.events import Filters, SensorTrigger
 from driftloop.local.argo import jsonpaths
 from driftloop.local.argo.expressions import Dialect, ExpressionError, evaluate, parse, when
 from driftloop.local.argo.nodes import Node, Phase, node_id
@@ -19,9 +19,9 @@ from driftloop.local.argo.parts import NotUnderstoodError
 from driftloop.local.argo.times import duration
 from driftloop.local.argo_events.triggers import fill_resource, passes_filters
 from driftloop.local.argo_workflows import tags
-from driftloop.local.argo_workflows.cron import times
-from driftloop.local.argo_workflows.dag import STATES, Ended, plan
-from driftloop.local.argo_workflows.merge import merged
+from driftloop.local.argo_workflows.cron import list_times
+from driftloop.local.argo_workflows.dag import STATES, Ended, plan_dag
+from driftloop.local.argo_workflows.merge import merge_template
 from driftloop.local.argo_workflows.model import CronSpec, Task
 from driftloop.local.argo_workflows.mounts import local
 
@@ -49,7 +49,9 @@ def conditions(depth: int = 4) -> st.SearchStrategy[tuple[str, str]]:
 
 @settings(max_examples=150, deadline=None)
 @given(condition=conditions(), phases=st.tuples(*[st.sampled_from(PHASES)] * len(NAMES)))
-def test_depends_means_what_python_says(condition: tuple[str, str], phases: tuple[Phase, ...]) -> None:
+def test_depends_means_what_python_says(
+    condition: tuple[str, str], phases: tuple[Phase, ...]
+) -> None:
     text, python = condition
     ended = {name: Ended(phase) for name, phase in zip(NAMES, phases, strict=True)}
 
@@ -60,12 +62,18 @@ def test_depends_means_what_python_says(condition: tuple[str, str], phases: tupl
 
     expected = eval(python, {"holds": holds})
     names = {name.rstrip(".") for name in re.findall(r"[A-Za-z][\w-]*", re.sub(r"\.\w+", "", text))}
-    tasks = [Task(name=name, template="t") for name in NAMES] + [Task(name="last", template="t", depends=text)]
-    made = plan(tasks)
+    tasks = [Task(name=name, template="t") for name in NAMES] + [
+        Task(name="last", template="t", depends=text)
+    ]
+    made = plan_dag(tasks)
     assert made.waits_for["last"] == names
     assert made.runs("last", ended) == expected
     assert (
-        evaluate(parse(text, Dialect.DEPENDS), lambda parts: holds(parts[0], parts[1] if parts[1:] else "")) == expected
+        evaluate(
+            parse(text, Dialect.DEPENDS),
+            lambda parts: holds(parts[0], parts[1] if parts[1:] else ""),
+        )
+        == expected
     )
 
 
@@ -95,7 +103,7 @@ def test_loops_have_states_of_their_own() -> None:
     ],
 )
 def test_a_dag_ends_as_its_last_tasks_do(phases: dict[str, Phase], whole: str) -> None:
-    chain = plan(
+    chain = plan_dag(
         [
             Task(name="a", template="t"),
             Task(name="b", template="t", depends="a"),
@@ -136,11 +144,15 @@ def test_when(text: str, value: bool | None) -> None:
 @settings(max_examples=100, deadline=None)
 @given(
     scope=st.dictionaries(
-        st.from_regex(r"\A[a-z]{1,4}(\.[a-z-]{1,4})?\Z"), st.text("ab{}= \n\"'", max_size=10), max_size=4
+        st.from_regex(r"\A[a-z]{1,4}(\.[a-z-]{1,4})?\Z"),
+        st.text("ab{}= \n\"'", max_size=10),
+        max_size=4,
     ),
     between=st.lists(st.text("xy }\n", max_size=5), min_size=6, max_size=6),
 )
-def test_a_value_is_put_in_as_it_is_and_never_looked_at_again(scope: dict[str, str], between: list[str]) -> None:
+def test_a_value_is_put_in_as_it_is_and_never_looked_at_again(
+    scope: dict[str, str], between: list[str]
+) -> None:
     text, expected = between[0], between[0]
     for (tag, value), gap in zip(scope.items(), between[1:], strict=False):
         text += f"{{{{ {tag} }}}}{gap}"
@@ -153,15 +165,22 @@ def test_a_value_is_put_in_as_it_is_and_never_looked_at_again(scope: dict[str, s
 
 
 def test_tags_that_can_not_be_filled_in() -> None:
-    with pytest.raises(tags.UnresolvedTagError, match=r"failed to resolve \{\{tasks.a.outputs.parameters.x\}\}"):
+    with pytest.raises(
+        tags.UnresolvedTagError, match=r"failed to resolve \{\{tasks.a.outputs.parameters.x\}\}"
+    ):
         tags.fill_text("x {{tasks.a.outputs.parameters.x}}", {})
     scope = {"tasks.a.outputs.parameters.ok": "true", "inputs.parameters.my-x": "3"}
     assert tags.fill_text("{{= tasks.a.outputs.parameters.ok == 'true' }}", scope) == "true"
-    assert tags.fill_text("{{= asInt(inputs.parameters['my-x']) > 2 ? 'many' : 'few' }}", scope) == "many"
+    assert (
+        tags.fill_text("{{= asInt(inputs.parameters['my-x']) > 2 ? 'many' : 'few' }}", scope)
+        == "many"
+    )
     assert tags.fill_text("{{= tasks.b.outputs.parameters.x ?? 'none' }}", scope) == "none"
     with pytest.raises(tags.UnresolvedTagError, match="nil"):
         tags.fill_text("{{= tasks.b.outputs.parameters.x }}", scope)
-    with pytest.raises(ExpressionError, match=r"`toJson` .* is not understood by the local runtime"):
+    with pytest.raises(
+        ExpressionError, match=r"`toJson` .* is not understood by the local runtime"
+    ):
         tags.fill_text("{{= toJson(inputs.parameters) }}", scope)
 
 
@@ -184,7 +203,8 @@ def test_mount_paths_are_replaced_only_where_they_are_paths(tmp_path: Any) -> No
 @settings(max_examples=60, deadline=None)
 @given(
     document=st.recursive(
-        st.none() | st.integers(), lambda inner: st.dictionaries(st.sampled_from("ab.c"), inner) | st.lists(inner)
+        st.none() | st.integers(),
+        lambda inner: st.dictionaries(st.sampled_from("ab.c"), inner) | st.lists(inner),
     ),
     path=st.lists(st.sampled_from(("a", "b", "c", "0", "1")), min_size=1, max_size=4),
 )
@@ -228,7 +248,11 @@ def test_data_filters(data: dict[str, Any], body: Any, passed: bool) -> None:
 
 def test_trigger_parameters() -> None:
     def parameter(dest: str, key: str, **more: Any) -> dict[str, Any]:
-        return {"src": {"dependencyName": "d", "dataKey": key, **more.pop("src", {})}, "dest": dest, **more}
+        return {
+            "src": {"dependencyName": "d", "dataKey": key, **more.pop("src", {})},
+            "dest": dest,
+            **more,
+        }
 
     resource = {"metadata": {"name": "x-"}, "spec": {"list": [{"value": "old"}]}}
     parameters = [
@@ -239,7 +263,7 @@ def test_trigger_parameters() -> None:
         parameter("spec.number", "body.number"),
     ]
     k8s = {"operation": "create", "source": {"resource": resource}, "parameters": parameters}
-    trigger = Trigger.model_validate({"template": {"name": "t", "k8s": k8s}})
+    trigger = SensorTrigger.model_validate({"template": {"name": "t", "k8s": k8s}})
     made = fill_resource(trigger, {"d": {"body": {"id": "7", "object": {"a": 1}, "number": 3}}})
     assert made == {
         "metadata": {"name": "x-7", "label": "default"},
@@ -258,16 +282,16 @@ def cron(*schedules: str, zone: str = "Europe/Berlin") -> CronSpec:
 
 
 def test_the_times_of_a_schedule() -> None:
-    due = times(cron("0 3 * * 1"), at("2026-01-01T00:00"), at("2026-01-13T12:00"))
+    due = list_times(cron("0 3 * * 1"), at("2026-01-01T00:00"), at("2026-01-13T12:00"))
     assert (due.latest, due.next) == (at("2026-01-12T03:00"), at("2026-01-19T03:00"))
-    due = times(cron("0 3 * * 1"), at("2026-01-12T03:00"), at("2026-01-13T12:00"))
+    due = list_times(cron("0 3 * * 1"), at("2026-01-12T03:00"), at("2026-01-13T12:00"))
     assert due.latest is None
-    due = times(cron("0 3 * * *", "30 * * * *"), 0, at("2026-01-13T03:10"))
+    due = list_times(cron("0 3 * * *", "30 * * * *"), 0, at("2026-01-13T03:10"))
     assert (due.latest, due.next) == (at("2026-01-13T03:00"), at("2026-01-13T03:30"))
     exact = at("2026-01-13T03:00")
-    assert times(cron("0 3 * * *"), exact - 60, exact).latest == exact
+    assert list_times(cron("0 3 * * *"), exact - 60, exact).latest == exact
     # summer time began on 29 March 2026: three in the morning came right after two
-    due = times(cron("0 6 * * *"), 0, at("2026-03-29T12:00"))
+    due = list_times(cron("0 6 * * *"), 0, at("2026-03-29T12:00"))
     assert due.latest == at("2026-03-29T06:00")
     assert due.next - due.latest == 24 * 3600
 
@@ -286,10 +310,12 @@ def test_the_times_of_a_schedule() -> None:
 )
 def test_a_schedule_is_due_when_argo_says_so(schedule: str, following: str) -> None:
     now = at("2026-01-13T12:00")
-    assert times(cron(schedule), now, now).next == at(following)
+    assert list_times(cron(schedule), now, now).next == at(following)
 
 
-@pytest.mark.parametrize(("text", "seconds"), [("5", 5), ("90s", 90), ("1h30m", 5400), ("250ms", 0.25), ("0", 0)])
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("5", 5), ("90s", 90), ("1h30m", 5400), ("250ms", 0.25), ("0", 0)]
+)
 def test_durations(text: str, seconds: float) -> None:
     assert duration(text) == seconds
 
@@ -303,7 +329,12 @@ def test_a_run_and_its_template_are_merged() -> None:
     template = {
         "spec": {
             "entrypoint": "main",
-            "arguments": {"parameters": [{"name": "a", "value": "1"}, {"name": "b", "value": "2", "enum": ["2", "3"]}]},
+            "arguments": {
+                "parameters": [
+                    {"name": "a", "value": "1"},
+                    {"name": "b", "value": "2", "enum": ["2", "3"]},
+                ]
+            },
             "templates": [{"name": "main", "container": {"image": "i", "command": ["c"]}}],
             "templateDefaults": {
                 "timeout": "30s",
@@ -320,7 +351,9 @@ def test_a_run_and_its_template_are_merged() -> None:
             "activeDeadlineSeconds": 5,
         },
     }
-    spec = merged(run, lambda namespace, name: template if (namespace, name) == ("n", "t") else None)
+    spec = merge_template(
+        run, lambda namespace, name: template if (namespace, name) == ("n", "t") else None
+    )
     assert spec["arguments"]["parameters"] == [
         {"name": "a", "value": "1"},
         {"name": "b", "value": "3", "enum": ["2", "3"]},

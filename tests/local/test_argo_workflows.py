@@ -14,7 +14,7 @@ from pathlib import Path
 import nats
 import pytest
 
-from driftloop.clients.s3 import Location
+from driftloop.clients.s3 import StoreLocation
 from driftloop.local.argo.store import BUCKET, STREAM, Change, OvertakenError, Workflows
 from driftloop.local.argo_workflows.collector import Collector
 from driftloop.resources.workflows.retries import AWAY
@@ -120,8 +120,12 @@ def test_a_dag_passes_parameters_and_folders(world: World) -> None:
                     "template": "second",
                     "depends": "first.Succeeded",
                     "arguments": {
-                        "parameters": [{"name": "text", "value": "{{tasks.first.outputs.parameters.word}}"}],
-                        "artifacts": [{"name": "data", "from": "{{tasks.first.outputs.artifacts.data}}"}],
+                        "parameters": [
+                            {"name": "text", "value": "{{tasks.first.outputs.parameters.word}}"}
+                        ],
+                        "artifacts": [
+                            {"name": "data", "from": "{{tasks.first.outputs.artifacts.data}}"}
+                        ],
                     },
                 },
             ]
@@ -144,7 +148,9 @@ def test_a_dag_passes_parameters_and_folders(world: World) -> None:
     second = {
         "name": "second",
         "inputs": {"parameters": [{"name": "text"}], "artifacts": [artifact("data", side="in")]},
-        "container": container("join.py", "/work/in/data", "/work/out/joined", "{{inputs.parameters.text}}"),
+        "container": container(
+            "join.py", "/work/in/data", "/work/out/joined", "{{inputs.parameters.text}}"
+        ),
         "outputs": {"artifacts": [artifact("joined", "runs/{{workflow.name}}/joined")]},
     }
     world.submit(spec(main, first, second), name="passes")
@@ -211,14 +217,21 @@ def test_depends_when_and_defaults(world: World) -> None:
     assert "about to fail" in world.log("depends", "broken")
 
 
-def test_an_unhandled_failure_fails_the_workflow_and_the_exit_handler_hears_of_it(world: World) -> None:
+def test_an_unhandled_failure_fails_the_workflow_and_the_exit_handler_hears_of_it(
+    world: World,
+) -> None:
     world.submit(
         spec(
-            dag(task("fine", "ok"), task("broken"), task("after", "ok", depends="broken.Succeeded")),
+            dag(
+                task("fine", "ok"), task("broken"), task("after", "ok", depends="broken.Succeeded")
+            ),
             say("ok", "a=b"),
             {"name": "broken", "container": container("fail.py", "no")},
             say(
-                "finish", "status={{workflow.status}}", "failures={{workflow.failures}}", outputs=("status", "failures")
+                "finish",
+                "status={{workflow.status}}",
+                "failures={{workflow.failures}}",
+                outputs=("status", "failures"),
             ),
             onExit="finish",
         ),
@@ -231,7 +244,9 @@ def test_an_unhandled_failure_fails_the_workflow_and_the_exit_handler_hears_of_i
         "fails": "Failed", "fine": "Succeeded", "broken": "Failed", "after": "Omitted", "fails.onExit": "Succeeded",
         "finish": "",
     }  # fmt: skip
-    outputs = {p["name"]: p["value"] for p in world.node(done, "fails.onExit")["outputs"]["parameters"]}
+    outputs = {
+        p["name"]: p["value"] for p in world.node(done, "fails.onExit")["outputs"]["parameters"]
+    }
     assert outputs["status"] == "Failed"
     assert [failure["displayName"] for failure in json.loads(outputs["failures"])] == ["broken"]
 
@@ -310,7 +325,11 @@ def test_a_search_in_a_nested_dag(world: World, tmp_path: Path) -> None:
     assert done["status"]["phase"] == "Succeeded", done["status"]["message"]
     assert world.text("runs/search/x/joined") == "model 2!"
     trials = json.loads(
-        next(p["value"] for p in world.node(done, "pick")["outputs"]["parameters"] if p["name"] == "trials")
+        next(
+            p["value"]
+            for p in world.node(done, "pick")["outputs"]["parameters"]
+            if p["name"] == "trials"
+        )
     )
     assert [trial["trial"] for trial in trials] == ["0", "1", "2", "3"]
     assert trials[3]["metrics"].startswith('{"rate": 0.3}')
@@ -342,7 +361,9 @@ def test_with_param_and_an_empty_list(world: World) -> None:
         "Succeeded", "Succeeded", "Skipped", "Error",
     )  # fmt: skip
     assert "must be a JSON list" in world.node(done, "bad")["message"]
-    assert world.node(done, "each")["outputs"]["parameters"] == [{"name": "said", "value": '["a", "b"]'}]
+    assert world.node(done, "each")["outputs"]["parameters"] == [
+        {"name": "said", "value": '["a", "b"]'}
+    ]
 
 
 def test_a_failed_step_is_tried_again(world: World, tmp_path: Path) -> None:
@@ -372,12 +393,19 @@ def test_a_failed_step_is_tried_again(world: World, tmp_path: Path) -> None:
     enough = world.node(done, "enough")
     assert (enough["type"], enough["phase"]) == ("Retry", "Succeeded")
     assert [phases(done)[f"enough({n})"] for n in range(3)] == ["Failed", "Failed", "Succeeded"]
-    assert world.node(done, "short")["message"].startswith("No more retries left: Error (exit code 1)")
+    assert world.node(done, "short")["message"].startswith(
+        "No more retries left: Error (exit code 1)"
+    )
     assert len((tmp_path / "short").read_text()) == 2
     assert len((tmp_path / "other").read_text()) == 1
     assert [phases(done)[f"killed({n})"] for n in range(2)] == ["Failed", "Failed"]
-    assert world.node(done, "killed")["message"].startswith("No more retries left: Error (exit code 137)")
-    assert (world.node(done, "senseless")["phase"], len((tmp_path / "senseless").read_text())) == ("Error", 1)
+    assert world.node(done, "killed")["message"].startswith(
+        "No more retries left: Error (exit code 137)"
+    )
+    assert (world.node(done, "senseless")["phase"], len((tmp_path / "senseless").read_text())) == (
+        "Error",
+        1,
+    )
 
 
 def test_a_step_that_hangs_is_killed_with_all_it_started(world: World) -> None:
@@ -473,15 +501,27 @@ def test_a_step_that_can_not_run_says_why(world: World, template: Json, said: st
 
 def test_what_a_step_sees(world: World) -> None:
     world.apply(
-        {"kind": "ConfigMap", "metadata": {"name": "settings", "namespace": "digits"}, "data": {"A": "1", "B": "2"}}
+        {
+            "kind": "ConfigMap",
+            "metadata": {"name": "settings", "namespace": "digits"},
+            "data": {"A": "1", "B": "2"},
+        }
     )
     time.sleep(0.5)
     env = [
-        {"name": "BUCKET", "valueFrom": {"configMapKeyRef": {"name": "driftloop-platform", "key": "s3-bucket"}}},
-        {"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "driftloop-platform", "key": "webhook-token"}}},
+        {
+            "name": "BUCKET",
+            "valueFrom": {"configMapKeyRef": {"name": "driftloop-platform", "key": "s3-bucket"}},
+        },
+        {
+            "name": "TOKEN",
+            "valueFrom": {"secretKeyRef": {"name": "driftloop-platform", "key": "webhook-token"}},
+        },
         {
             "name": "MISSING",
-            "valueFrom": {"secretKeyRef": {"name": "driftloop-platform", "key": "x", "optional": True}},
+            "valueFrom": {
+                "secretKeyRef": {"name": "driftloop-platform", "key": "x", "optional": True}
+            },
         },
         {"name": "SPACE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}}},
         {"name": "BOTH", "value": "$(BUCKET)/{{workflow.name}} $(NONE)"},
@@ -541,7 +581,10 @@ def test_a_template_and_the_run_that_refers_to_it(world: World) -> None:
     }  # fmt: skip
     world.apply(template)
     time.sleep(0.5)
-    world.submit({"workflowTemplateRef": {"name": "digits-train"}, "arguments": given(b="{{3}}")}, name="refers")
+    world.submit(
+        {"workflowTemplateRef": {"name": "digits-train"}, "arguments": given(b="{{3}}")},
+        name="refers",
+    )
     done = world.finished("refers")
     assert done["status"]["phase"] == "Succeeded"
     assert world.node(done, "echo")["outputs"]["parameters"][0]["value"] == "1 {{3}} blue"
@@ -594,14 +637,24 @@ def test_mutexes_keep_runs_apart(world: World, tmp_path: Path) -> None:
 
 
 def test_a_mutex_of_a_dag_keeps_its_tasks_apart(world: World, tmp_path: Path) -> None:
-    inner = {**dag(task("count")), "name": "inner", "synchronization": {"mutexes": [{"name": "inside"}]}}
+    inner = {
+        **dag(task("count")),
+        "name": "inner",
+        "synchronization": {"mutexes": [{"name": "inside"}]},
+    }
     for name in ("three", "four"):
         counting = {"name": "count", "container": container("count.py", str(tmp_path), "0.7")}
         world.submit(spec(dag(task("inner")), inner, counting), name=f"mutex-{name}")
 
     def waits() -> bool:
-        nodes = [n for w in world.workflows().values() for n in (w.get("status") or {}).get("nodes", {}).values()]
-        return any("Waiting for digits/Mutex/inside lock" in (n.get("message") or "") for n in nodes)
+        nodes = [
+            n
+            for w in world.workflows().values()
+            for n in (w.get("status") or {}).get("nodes", {}).values()
+        ]
+        return any(
+            "Waiting for digits/Mutex/inside lock" in (n.get("message") or "") for n in nodes
+        )
 
     until(waits, "one of them waits")
     for name in ("three", "four"):
@@ -620,7 +673,11 @@ def test_a_later_try_finds_what_a_failed_one_left(world: World) -> None:
             {
                 "name": "try",
                 "retryStrategy": {"limit": 3, "retryPolicy": "Always"},
-                "inputs": {"artifacts": [{"name": "kept", "path": "/work/in/kept", "s3": kept, "optional": True}]},
+                "inputs": {
+                    "artifacts": [
+                        {"name": "kept", "path": "/work/in/kept", "s3": kept, "optional": True}
+                    ]
+                },
                 "outputs": {
                     "artifacts": [
                         {
@@ -652,7 +709,9 @@ def test_a_step_gets_the_gpus_it_asks_for_or_is_refused_by_name(world: World) ->
     assert done["status"]["phase"] == "Failed"
     message = world.node(done, "step")["message"]
     assert "the step asks for 1 nvidia.com/gpu, this machine shows 0" in message
-    assert sum(node["type"] == "Pod" for node in done["status"]["nodes"].values()) == 1, "another try finds no more"
+    assert sum(node["type"] == "Pod" for node in done["status"]["nodes"].values()) == 1, (
+        "another try finds no more"
+    )
 
 
 def test_labels_of_a_run_come_from_its_parameters(world: World) -> None:
@@ -660,7 +719,11 @@ def test_labels_of_a_run_come_from_its_parameters(world: World) -> None:
         spec(
             say("main", "a=b"),
             arguments={"parameters": [{"name": "release", "value": "r1"}]},
-            workflowMetadata={"labelsFrom": {"driftloop.dev/release": {"expression": "workflow.parameters.release"}}},
+            workflowMetadata={
+                "labelsFrom": {
+                    "driftloop.dev/release": {"expression": "workflow.parameters.release"}
+                }
+            },
         ),
         name="labelled",
     )
@@ -668,7 +731,9 @@ def test_labels_of_a_run_come_from_its_parameters(world: World) -> None:
 
 
 def test_a_deleted_workflow_stops(world: World) -> None:
-    world.submit(spec(dag(task("hang")), {"name": "hang", "container": container("hang.py")}), name="deleted")
+    world.submit(
+        spec(dag(task("hang")), {"name": "hang", "container": container("hang.py")}), name="deleted"
+    )
     log = world.state.logs / "deleted" / "hang.log"
     until(lambda: log.exists() and log.read_text().count(" ") == 2, "the step runs")
     pids = log.read_text().split()[1:]
@@ -683,7 +748,11 @@ def interrupted(world: World, tmp_path: Path, name: str) -> Path:
     marks = tmp_path / "marks"
     world.submit(
         spec(
-            dag(task("first"), task("second", depends="first.Succeeded"), task("third", depends="second.Succeeded")),
+            dag(
+                task("first"),
+                task("second", depends="first.Succeeded"),
+                task("third", depends="second.Succeeded"),
+            ),
             {"name": "first", "container": container("count.py", str(marks / "first"), "0")},
             {"name": "second", "container": container("count.py", str(marks / "second"), "2")},
             {"name": "third", "container": container("count.py", str(marks / "third"), "0")},
@@ -703,7 +772,9 @@ def test_a_killed_runner_goes_on_where_it_was(world: World, tmp_path: Path, sent
     name = f"interrupted-{int(sent)}"
     marks = interrupted(world, tmp_path, name)
     world.kill("argo", sent)
-    assert [p for p in Path("/proc").glob("[0-9]*/cmdline") if str(marks).encode() in _read(p)] == []
+    assert [
+        p for p in Path("/proc").glob("[0-9]*/cmdline") if str(marks).encode() in _read(p)
+    ] == []
     world.start_argo()
     assert world.finished(name)["status"]["phase"] == "Succeeded"
     assert counts(marks) == {"first": 1, "second": 2, "third": 1}
@@ -754,7 +825,7 @@ def test_many_steps_and_transfers_at_once(world: World) -> None:
     )
     done = world.finished("many", seconds=90)
     assert done["status"]["phase"] == "Succeeded", done["status"]["message"]
-    assert len(list(world.store.objects(Location("driftloop", "many/")))) == 24 * 15
+    assert len(list(world.store.list_objects(StoreLocation("driftloop", "many/")))) == 24 * 15
 
 
 def test_a_workflow_is_deleted_when_its_time_is_over(world: World) -> None:
@@ -792,12 +863,19 @@ def test_the_marker_of_a_deletion_goes_too(world: World) -> None:
         collector = Collector(world.state, workflows, markers=0.2)
 
         async def subjects() -> list[str]:
-            return sorted((await js.stream_info(STREAM, subjects_filter="$KV.*.marked.>")).state.subjects or {})
+            return sorted(
+                (await js.stream_info(STREAM, subjects_filter="$KV.*.marked.>")).state.subjects
+                or {}
+            )
 
         running = asyncio.create_task(collector.run())
         try:
             for name in ("gone", "back"):
-                manifest = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "metadata": {"name": name}}
+                manifest = {
+                    "apiVersion": "argoproj.io/v1alpha1",
+                    "kind": "Workflow",
+                    "metadata": {"name": name},
+                }
                 await workflows.create(manifest, namespace="marked")
                 # the runner writes, too: this one has no entrypoint
                 while (found := await workflows.get("marked", name)) is not None:
@@ -823,7 +901,9 @@ def test_an_empty_folder_and_an_output_that_was_not_written(world: World) -> Non
     """As Argo 4.0 does with `archive: {none: {}}`: nothing is stored of an empty folder, and that is no failure."""
     maker = {
         "name": "maker",
-        "container": container("-c", "import pathlib; pathlib.Path('/work/out/empty').mkdir(parents=True)"),
+        "container": container(
+            "-c", "import pathlib; pathlib.Path('/work/out/empty').mkdir(parents=True)"
+        ),
         "outputs": {"artifacts": [artifact("empty"), {**artifact("maybe"), "optional": True}]},
     }
 
@@ -835,7 +915,9 @@ def test_an_empty_folder_and_an_output_that_was_not_written(world: World) -> Non
         }
 
     def passed(which: str) -> Json:
-        return {"artifacts": [{"name": which, "from": f"{{{{tasks.maker.outputs.artifacts.{which}}}}}"}]}
+        return {
+            "artifacts": [{"name": which, "from": f"{{{{tasks.maker.outputs.artifacts.{which}}}}}"}]
+        }
 
     tasks = [
         task("maker"),
@@ -854,7 +936,9 @@ def test_an_empty_folder_and_an_output_that_was_not_written(world: World) -> Non
         "empty",
     )
     done = world.finished("empty")
-    assert [world.node(done, name)["phase"] for name in ("maker", "careful", "careless", "absent")] == [
+    assert [
+        world.node(done, name)["phase"] for name in ("maker", "careful", "careless", "absent")
+    ] == [
         "Succeeded",
         "Succeeded",
         "Error",
@@ -882,6 +966,6 @@ def test_a_transfer_does_not_keep_the_runner_from_ending(world: World) -> None:
         assert time.monotonic() - began < 6
         accepted.close()
     world.start_s3()
-    world.store.write(Location("driftloop", "somewhere/x"), b"x")
+    world.store.write_object(StoreLocation("driftloop", "somewhere/x"), b"x")
     world.start_argo()
     assert world.finished("waiting")["status"]["phase"] == "Succeeded"

@@ -12,9 +12,9 @@ from driftloop.local.ground import background
 
 
 async def test_the_result_or_the_error_comes_back() -> None:
-    assert await background.run(lambda stop: stop.is_set()) is False
+    assert await background.run_in_thread(lambda stop: stop.is_set()) is False
     with pytest.raises(KeyError, match="no"):
-        await background.run(lambda stop: {}["no"])
+        await background.run_in_thread(lambda stop: {}["no"])
 
 
 async def test_work_is_asked_to_stop_and_waited_for() -> None:
@@ -24,7 +24,7 @@ async def test_work_is_asked_to_stop_and_waited_for() -> None:
         stop.wait(30)
         ended.set()
 
-    running = asyncio.create_task(background.run(work))
+    running = asyncio.create_task(background.run_in_thread(work))
     await asyncio.sleep(0.1)
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -34,7 +34,9 @@ async def test_work_is_asked_to_stop_and_waited_for() -> None:
 
 async def test_work_that_does_not_listen_is_let_go_of() -> None:
     release = threading.Event()
-    running = asyncio.create_task(background.run(lambda stop: release.wait(30), patience=0.2))
+    running = asyncio.create_task(
+        background.run_in_thread(lambda stop: release.wait(30), patience=0.2)
+    )
     await asyncio.sleep(0.1)
     began = time.monotonic()
     running.cancel()

@@ -12,7 +12,7 @@ from aiohttp import web
 from support.processes import Process, free_port, nats, until, url
 
 from driftloop.clients import events
-from driftloop.local.knative.service import serve
+from driftloop.local.knative.service import serve_broker
 
 REQUEST = "io.seldon.serving.inference.request"
 
@@ -63,7 +63,9 @@ def broker(namespace: str, **spec: Any) -> dict[str, Any]:
 
 
 def trigger(namespace: str, name: str, *, uri: str = "", **spec: Any) -> dict[str, Any]:
-    reference = {"ref": {"apiVersion": "v1", "kind": "Service", "name": "sub", "namespace": namespace}}
+    reference = {
+        "ref": {"apiVersion": "v1", "kind": "Service", "name": "sub", "namespace": namespace}
+    }
     return {
         "apiVersion": "eventing.knative.dev/v1",
         "kind": "Trigger",
@@ -71,7 +73,12 @@ def trigger(namespace: str, name: str, *, uri: str = "", **spec: Any) -> dict[st
         "spec": {
             "broker": "default",
             "subscriber": {"uri": uri} if uri else reference,
-            "delivery": {"retry": 3, "backoffPolicy": "linear", "backoffDelay": "PT0.05S", "timeout": "PT5S"},
+            "delivery": {
+                "retry": 3,
+                "backoffPolicy": "linear",
+                "backoffDelay": "PT0.05S",
+                "timeout": "PT5S",
+            },
             **spec,
         },
     }
@@ -95,10 +102,16 @@ class Platform:
         report = self.run / "broker.json"
         before = report.stat().st_mtime_ns if report.exists() else 0
         self.replace("objects.json", {"revision": "1", "objects": list(objects)})
-        await until(lambda: report.exists() and report.stat().st_mtime_ns != before, what="the broker's apply")
+        await until(
+            lambda: report.exists() and report.stat().st_mtime_ns != before,
+            what="the broker's apply",
+        )
 
     def addresses(self, subscriber: Subscriber) -> None:
-        self.replace("addresses.json", {f"sub.{self.namespace}.svc.cluster.local:80": f"127.0.0.1:{subscriber.port}"})
+        self.replace(
+            "addresses.json",
+            {f"sub.{self.namespace}.svc.cluster.local:80": f"127.0.0.1:{subscriber.port}"},
+        )
 
     async def post(
         self, body: bytes = b"{}", *, path: str | None = None, method: str = "POST", **headers: str
@@ -108,7 +121,9 @@ class Platform:
         async with self.session.request(method, address, data=body, headers=named) as answer:
             return answer.status, await answer.text()
 
-    async def send(self, id: str, type: str = REQUEST, body: bytes = b"{}", **extensions: str) -> int:
+    async def send(
+        self, id: str, type: str = REQUEST, body: bytes = b"{}", **extensions: str
+    ) -> int:
         headers = {"ce-id": id, "ce-type": type, "ce-source": "test", "ce-specversion": "1.0"}
         headers |= {f"ce-{name}": value for name, value in extensions.items()}
         status, _ = await self.post(body, Content_Type="application/json", **headers)
@@ -116,11 +131,15 @@ class Platform:
 
 
 @pytest.fixture
-async def platform(server: Process, tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Platform]:
+async def platform(
+    server: Process, tmp_path: Path, request: pytest.FixtureRequest
+) -> AsyncIterator[Platform]:
     port = free_port()
     started = asyncio.Event()
     namespace = request.node.name.removeprefix("test_").replace("_", "-")[:40].split("[")[0]
-    task = asyncio.create_task(serve(tmp_path, nats_url=url(server), port=port, ready=started.set))
+    task = asyncio.create_task(
+        serve_broker(tmp_path, nats_url=url(server), port=port, ready=started.set)
+    )
     await asyncio.wait_for(started.wait(), 10)
     it = Platform(tmp_path, port, namespace)
     yield it
@@ -133,7 +152,11 @@ async def test_events_arrive_once_and_untouched(platform: Platform, subscriber: 
     platform.addresses(subscriber)
     await platform.apply(
         broker(platform.namespace),
-        trigger(platform.namespace, "requests", filter={"attributes": {"type": REQUEST, "endpoint": "r1"}}),
+        trigger(
+            platform.namespace,
+            "requests",
+            filter={"attributes": {"type": REQUEST, "endpoint": "r1"}},
+        ),
     )
     body = b'\xff\xfe{"data": \x00 binary'
     assert await platform.send("a", endpoint="r1", body=body, inferenceservicename="digits") == 202
@@ -167,11 +190,19 @@ async def test_what_the_ingress_answers(platform: Platform) -> None:
     assert (status, text) == (400, "the CloudEvent has no type")
     assert (await platform.post(b"{}", **{**good, "ce-specversion": "0.3"}))[0] == 400
     assert (await platform.post(b"x" * (1024 * 1024 + 1), **good))[0] == 413
-    assert (await platform.post(b"x" * (1024 * 1024 - 10_000), **{**good, "ce-id": "big"}))[0] == 202
-    assert (await platform.post(b"x" * (1024 * 1024 - 100), **{**good, "ce-id": "bigger"}))[0] == 413
-    structured = json.dumps({"specversion": "1.0", "id": "s1", "source": "s", "type": "t", "data": {"a": 1}}).encode()
+    assert (await platform.post(b"x" * (1024 * 1024 - 10_000), **{**good, "ce-id": "big"}))[
+        0
+    ] == 202
+    assert (await platform.post(b"x" * (1024 * 1024 - 100), **{**good, "ce-id": "bigger"}))[
+        0
+    ] == 413
+    structured = json.dumps(
+        {"specversion": "1.0", "id": "s1", "source": "s", "type": "t", "data": {"a": 1}}
+    ).encode()
     assert (await platform.post(structured, Content_Type="application/cloudevents+json"))[0] == 202
-    assert (await platform.post(b"{", Content_Type="application/cloudevents+json; charset=utf-8"))[0] == 400
+    assert (await platform.post(b"{", Content_Type="application/cloudevents+json; charset=utf-8"))[
+        0
+    ] == 400
     assert (await platform.post(b"[]", Content_Type="application/cloudevents+json"))[0] == 400
 
 
@@ -192,7 +223,9 @@ async def test_oversized_body_without_a_length_is_refused(platform: Platform) ->
     assert await platform.send("after") == 202
 
 
-async def test_retries_only_what_knative_retries(platform: Platform, subscriber: Subscriber) -> None:
+async def test_retries_only_what_knative_retries(
+    platform: Platform, subscriber: Subscriber
+) -> None:
     platform.addresses(subscriber)
     await platform.apply(broker(platform.namespace), trigger(platform.namespace, "t"))
     subscriber.answers = [web.Response(status=status) for status in (500, 503, 429)]
@@ -238,9 +271,13 @@ async def test_dead_letter_after_all_attempts(platform: Platform, subscriber: Su
     await runner.cleanup()
 
 
-async def test_a_subscriber_that_is_not_there_yet_gets_everything(platform: Platform, subscriber: Subscriber) -> None:
+async def test_a_subscriber_that_is_not_there_yet_gets_everything(
+    platform: Platform, subscriber: Subscriber
+) -> None:
     delivery = {"retry": 20, "backoffPolicy": "linear", "backoffDelay": "PT0.05S"}
-    await platform.apply(broker(platform.namespace), trigger(platform.namespace, "t", delivery=delivery))
+    await platform.apply(
+        broker(platform.namespace), trigger(platform.namespace, "t", delivery=delivery)
+    )
     for number in range(50):
         assert await platform.send(f"e{number}") == 202
     await asyncio.sleep(0.3)
@@ -248,7 +285,9 @@ async def test_a_subscriber_that_is_not_there_yet_gets_everything(platform: Plat
     await until(lambda: len(set(subscriber.ids())) == 50)
 
 
-async def test_a_reply_goes_back_into_the_broker(platform: Platform, subscriber: Subscriber) -> None:
+async def test_a_reply_goes_back_into_the_broker(
+    platform: Platform, subscriber: Subscriber
+) -> None:
     platform.addresses(subscriber)
     answer = {"ce-id": "reply", "ce-type": "answer", "ce-source": "sub", "ce-specversion": "1.0"}
     await platform.apply(
@@ -262,7 +301,9 @@ async def test_a_reply_goes_back_into_the_broker(platform: Platform, subscriber:
     assert subscriber.got[1].body == b"42"
 
 
-async def test_an_answer_that_is_no_event_is_a_failure(platform: Platform, subscriber: Subscriber) -> None:
+async def test_an_answer_that_is_no_event_is_a_failure(
+    platform: Platform, subscriber: Subscriber
+) -> None:
     platform.addresses(subscriber)
     await platform.apply(broker(platform.namespace), trigger(platform.namespace, "t"))
     subscriber.answers = [web.Response(status=200, text="success")]
@@ -274,7 +315,7 @@ async def test_a_reply_loop_ends(platform: Platform, subscriber: Subscriber) -> 
     async def echo(request: web.BaseRequest) -> web.StreamResponse:
         event = events.from_http(request.headers, await request.read())
         subscriber.got.append(event)
-        again = event.extended(id=f"{len(subscriber.got)}")
+        again = event.extend_attributes(id=f"{len(subscriber.got)}")
         return web.Response(status=200, headers=events.to_http(again), body=b"{}")
 
     runner = web.ServerRunner(web.Server(echo))
@@ -290,7 +331,9 @@ async def test_a_reply_loop_ends(platform: Platform, subscriber: Subscriber) -> 
     await runner.cleanup()
 
 
-async def test_what_is_not_known_is_refused_by_name(platform: Platform, subscriber: Subscriber) -> None:
+async def test_what_is_not_known_is_refused_by_name(
+    platform: Platform, subscriber: Subscriber
+) -> None:
     platform.addresses(subscriber)
     await platform.apply(
         broker(platform.namespace),

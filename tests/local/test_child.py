@@ -24,14 +24,14 @@ def alive(pid: int) -> bool:
 
 def spawn(log: Path, *argv: str, **env: str) -> "subprocess.Popen[bytes]":
     with log.open("ab") as out:
-        return child.spawn(argv, env=env, cwd=log.parent, log=out)
+        return child.spawn_child(argv, env=env, cwd=log.parent, log=out)
 
 
 def test_a_child_has_its_own_session_and_environment_only(tmp_path: Path) -> None:
     log = tmp_path / "log"
     code = "import json, os; print(json.dumps([dict(os.environ), os.getsid(0), os.getpid(), os.getcwd()]))"
     started = spawn(log, sys.executable, "-c", code, NAME="value", LC_CTYPE="C.UTF-8")
-    assert asyncio.run(child.exited(started)) == 0
+    assert asyncio.run(child.wait_exited(started)) == 0
     environment, session, pid, folder = json.loads(log.read_text())
     assert environment == {"NAME": "value", "LC_CTYPE": "C.UTF-8"}
     assert session == pid == started.pid
@@ -40,8 +40,11 @@ def test_a_child_has_its_own_session_and_environment_only(tmp_path: Path) -> Non
 
 def test_a_program_that_is_not_there(tmp_path: Path) -> None:
     started = spawn(tmp_path / "log", "/no/such/program")
-    assert asyncio.run(child.exited(started)) == tether.NOT_STARTED
-    assert logs.last_line(tmp_path / "log") == "/no/such/program can't be started: No such file or directory"
+    assert asyncio.run(child.wait_exited(started)) == tether.NOT_STARTED
+    assert (
+        logs.last_line(tmp_path / "log")
+        == "/no/such/program can't be started: No such file or directory"
+    )
 
 
 def test_a_child_ends_with_its_parent(tmp_path: Path) -> None:
@@ -51,10 +54,16 @@ def test_a_child_ends_with_its_parent(tmp_path: Path) -> None:
         "started = child.spawn(['/bin/sleep', '600'], env={}, cwd=folder, log=log);"
         "print(started.pid, flush=True); time.sleep(600)"
     )
-    parent = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "log")], stdout=subprocess.PIPE, text=True)
+    parent = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path / "log")], stdout=subprocess.PIPE, text=True
+    )
     assert parent.stdout is not None
     pid = int(parent.stdout.readline())
-    until(lambda: Path(f"/proc/{pid}/comm").read_text() == "sleep\n", "the tether became the program", seconds=10)
+    until(
+        lambda: Path(f"/proc/{pid}/comm").read_text() == "sleep\n",
+        "the tether became the program",
+        seconds=10,
+    )
     parent.kill()
     parent.wait()
     until(lambda: not alive(pid), "the child ends", seconds=5)
@@ -67,11 +76,11 @@ def test_a_child_is_stopped_with_all_it_started(tmp_path: Path, stubborn: bool) 
     outer = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {inner!r}])"
     started = spawn(tmp_path / "log", sys.executable, "-c", outer)
     until(lambda: "here" in (tmp_path / "log").read_text(), "the grandchild runs", seconds=10)
-    assert len(child.members(started.pid)) == 2
+    assert len(child.list_members(started.pid)) == 2
     grace = 0.5 if stubborn else 20.0
     began = time.monotonic()
-    asyncio.run(child.end(started, grace=grace))
-    assert child.members(started.pid) == []
+    asyncio.run(child.end_session(started, grace=grace))
+    assert child.list_members(started.pid) == []
     assert (time.monotonic() - began > grace) == stubborn
     assert started.returncode is not None
 
@@ -79,5 +88,5 @@ def test_a_child_is_stopped_with_all_it_started(tmp_path: Path, stubborn: bool) 
 def test_the_end_of_a_child_in_words(tmp_path: Path) -> None:
     started = spawn(tmp_path / "log", "/bin/sleep", "600")
     os.kill(started.pid, signal.SIGKILL)
-    assert child.described(asyncio.run(child.exited(started))) == "killed by SIGKILL"
-    assert child.described(3) == "ended with exit code 3"
+    assert child.describe_exit(asyncio.run(child.wait_exited(started))) == "killed by SIGKILL"
+    assert child.describe_exit(3) == "ended with exit code 3"

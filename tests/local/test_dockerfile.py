@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 def base(folder: Path, text: str) -> str:
     file = folder / "Dockerfile"
     file.write_text(text)
-    return dockerfile.base(file)
+    return dockerfile.read_base_image(file)
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,10 @@ def test_the_base_is_the_last_from(tmp_path: Path, text: str) -> None:
     [
         ("", "Dockerfile has no FROM line"),
         ("FROM\n", "Dockerfile has no FROM line"),
-        ("\nFORM x\n", "Dockerfile:2: `FORM` is not an instruction, must be one of: ADD, ARG, CMD,"),
+        (
+            "\nFORM x\n",
+            "Dockerfile:2: `FORM` is not an instruction, must be one of: ADD, ARG, CMD,",
+        ),
         ("FROM x\nRUN a \\\n  b\nCOPPY . .\n", "Dockerfile:4: `COPPY` is not an instruction"),
         ("ARG A\nRUN x\n", "Dockerfile:2: RUN comes before any FROM"),
     ],
@@ -47,7 +50,9 @@ def test_mistakes_are_named_with_their_line(tmp_path: Path, text: str, said: str
 
 
 def test_every_dockerfile_here_is_understood() -> None:
-    files = [file for folder in ("pipeline", "examples") for file in (ROOT / folder).rglob("Dockerfile*")]
+    files = [
+        file for folder in ("pipeline", "examples") for file in (ROOT / folder).rglob("Dockerfile*")
+    ]
     assert len(files) > 5
     for file in files:
-        assert dockerfile.base(file)
+        assert dockerfile.read_base_image(file)

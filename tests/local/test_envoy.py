@@ -9,33 +9,45 @@ import pytest
 from driftloop.errors import LocalError
 from driftloop.local.ground import binaries
 from driftloop.local.istio import envoy
+from driftloop.local.istio.routes import EnvoyRoutes, LoggerSidecar, ServiceEndpoints
 from tests.local.conftest import virtual_service
 
-SERVICES = tuple(envoy.Endpoints(f"{name}.shop.svc.cluster.local", 8000, (20001,)) for name in ("a", "b"))
+SERVICES = tuple(
+    ServiceEndpoints(f"{name}.shop.svc.cluster.local", 8000, (20001,)) for name in ("a", "b")
+)
 
 
 def routes(*virtual: dict) -> dict:  # type: ignore[type-arg]
     """The gateway's first route."""
-    found = envoy.files(envoy.Routes(services=SERVICES, virtual_services=virtual), admin=1)
+    found = envoy.build_files(EnvoyRoutes(services=SERVICES, virtual_services=virtual), admin=1)
     return found["gateway"][0]["virtual_hosts"][0]["routes"][0]  # type: ignore[no-any-return]
 
 
 def test_weights_of_zero_are_left_out() -> None:
     clusters = routes(virtual_service({"a": 0, "b": 100}))["route"]["weighted_clusters"]["clusters"]
-    assert [(one["name"], one["weight"]) for one in clusters] == [("outbound|8000||b.shop.svc.cluster.local", 100)]
+    assert [(one["name"], one["weight"]) for one in clusters] == [
+        ("outbound|8000||b.shop.svc.cluster.local", 100)
+    ]
 
 
 def test_a_mirror_keeps_the_host_and_rounds_to_a_millionth() -> None:
     virtual = virtual_service({"a": 100}, mirror="b")
     virtual["spec"]["http"][0]["mirrorPercentage"]["value"] = 12.5
     (policy,) = routes(virtual)["route"]["request_mirror_policies"]
-    assert policy["runtime_fraction"]["default_value"] == {"numerator": 125_000, "denominator": "MILLION"}
+    assert policy["runtime_fraction"]["default_value"] == {
+        "numerator": 125_000,
+        "denominator": "MILLION",
+    }
     assert policy["disable_shadow_host_suffix_append"] is True
 
 
 @pytest.mark.parametrize(
     ("weights", "words"),
-    [({"a": 0, "b": 0}, "weights are"), ({"a": -1, "b": 101}, "weights are"), ({"c": 1}, "no Service")],
+    [
+        ({"a": 0, "b": 0}, "weights are"),
+        ({"a": -1, "b": 101}, "weights are"),
+        ({"c": 1}, "no Service"),
+    ],
 )
 def test_impossible_routes_are_refused(weights: dict[str, int], words: str) -> None:
     with pytest.raises(LocalError, match=words):
@@ -47,11 +59,11 @@ def test_unknown_fields_are_refused_by_name(field: str) -> None:
     virtual = virtual_service({"a": 100})
     virtual["spec"]["http"][0][field] = {}
     with pytest.raises(LocalError, match=rf"shop/model: `spec.http\[\].{field}` is not understood"):
-        envoy.check(virtual)
+        envoy.validate_virtual_service(virtual)
 
 
 def test_two_loggers_with_one_cluster_name_are_refused() -> None:
-    def logger(name: str, port: int) -> envoy.Logger:
+    def logger(name: str, port: int) -> LoggerSidecar:
         config = {
             "static_resources": {
                 "listeners": [{"name": name, "address": {}}],
@@ -65,7 +77,10 @@ def test_two_loggers_with_one_cluster_name_are_refused() -> None:
                                         {
                                             "endpoint": {
                                                 "address": {
-                                                    "socket_address": {"address": "127.0.0.1", "port_value": 9000}
+                                                    "socket_address": {
+                                                        "address": "127.0.0.1",
+                                                        "port_value": 9000,
+                                                    }
                                                 }
                                             }
                                         }
@@ -77,22 +92,34 @@ def test_two_loggers_with_one_cluster_name_are_refused() -> None:
                 ],
             }
         }
-        return envoy.Logger(name=name, config=config, port=port, pods={9000: (port + 1,)})
+        return LoggerSidecar(name=name, config=config, port=port, pods={9000: (port + 1,)})
 
-    one = envoy.files(envoy.Routes(loggers=(logger("shop/a", 1),)), admin=1)
-    address = one["cds"][0]["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]["address"]
+    one = envoy.build_files(EnvoyRoutes(loggers=(logger("shop/a", 1),)), admin=1)
+    address = one["cds"][0]["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"][
+        "address"
+    ]
     assert address["socket_address"]["port_value"] == 2
     with pytest.raises(LocalError, match="another cluster is already named `model`"):
-        envoy.files(envoy.Routes(loggers=(logger("shop/a", 1), logger("shop/b", 3))), admin=1)
+        envoy.build_files(EnvoyRoutes(loggers=(logger("shop/a", 1), logger("shop/b", 3))), admin=1)
 
 
 def test_envoy_itself_accepts_the_bootstrap(tmp_path: Path) -> None:
     virtual = virtual_service({"a": 90, "b": 10}, mirror="b")
-    files = envoy.files(envoy.Routes(services=SERVICES, virtual_services=(virtual,)), admin=20000)
+    files = envoy.build_files(
+        EnvoyRoutes(services=SERVICES, virtual_services=(virtual,)), admin=20000
+    )
     for name, resources in files.items():
-        (tmp_path / f"{name}.json").write_text(envoy.document(resources)[0])
-    bootstrap = envoy.bootstrap(str(tmp_path), gateway=20001, proxy=20002, admin=20000)
+        (tmp_path / f"{name}.json").write_text(envoy.format_document(resources)[0])
+    bootstrap = envoy.build_bootstrap(str(tmp_path), gateway=20001, proxy=20002, admin=20000)
     (tmp_path / "bootstrap.json").write_text(json.dumps(bootstrap))
-    command = [binaries.envoy(), "--mode", "validate", "-c", str(tmp_path / "bootstrap.json"), "-l", "error"]
+    command = [
+        binaries.find_envoy(),
+        "--mode",
+        "validate",
+        "-c",
+        str(tmp_path / "bootstrap.json"),
+        "-l",
+        "error",
+    ]
     result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert result.returncode == 0, result.stderr

@@ -2,7 +2,7 @@
 
 import pytest
 
-from driftloop.local.ground.expansion import expanded
+from driftloop.local.ground.expansion import expand_references
 
 
 @pytest.mark.parametrize(
@@ -17,4 +17,4 @@ from driftloop.local.ground.expansion import expanded
     ],
 )
 def test_expansion(text: str, expected: str) -> None:
-    assert expanded(text, {"HOME": "/work"}) == expected
+    assert expand_references(text, {"HOME": "/work"}) == expected

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from driftloop.local.ground.timeline import Timeline
-from driftloop.local.up.history import History, step
+from driftloop.local.ground.timeline import EventTimeline
+from driftloop.local.up.history import RunHistory, format_step
 
 
 def node(name: str, type: str = "Pod", template: str = "t") -> dict[str, Any]:
@@ -27,13 +27,15 @@ def node(name: str, type: str = "Pod", template: str = "t") -> dict[str, Any]:
     ],
 )
 def test_the_name_of_a_step(name: str, retried: str | None, shown: str) -> None:
-    nodes = {"x": node("digits-1", "DAG")} | ({} if retried is None else {"r": node(retried, "Retry")})
-    assert step(node(name, template="settle" if "onExit" in name else "t"), nodes) == shown
+    nodes = {"x": node("digits-1", "DAG")} | (
+        {} if retried is None else {"r": node(retried, "Retry")}
+    )
+    assert format_step(node(name, template="settle" if "onExit" in name else "t"), nodes) == shown
 
 
 def test_a_look_for_new_data_is_told_when_it_finds_some(tmp_path: Path) -> None:
-    timeline = Timeline(tmp_path / "timeline.jsonl")
-    history = History(tmp_path / "history.json", timeline)
+    timeline = EventTimeline(tmp_path / "timeline.jsonl")
+    history = RunHistory(tmp_path / "history.json", timeline)
     spec = {
         "entrypoint": "on-new-data",
         "workflowTemplateRef": {"name": "digits-train"},
@@ -42,16 +44,30 @@ def test_a_look_for_new_data_is_told_when_it_finds_some(tmp_path: Path) -> None:
 
     def seen(name: str, phase: str, **nodes: Any) -> list[str]:
         document = {"spec": spec, "status": {"phase": phase, "nodes": nodes}}
-        history._workflow(f"$KV.driftloop-workflows.n.{name}", json.dumps(document).encode())
-        lines = (tmp_path / "timeline.jsonl").read_text().splitlines() if (tmp_path / "timeline.jsonl").exists() else []
+        history._record_workflow(f"$KV.driftloop-workflows.n.{name}", json.dumps(document).encode())
+        lines = (
+            (tmp_path / "timeline.jsonl").read_text().splitlines()
+            if (tmp_path / "timeline.jsonl").exists()
+            else []
+        )
         return [json.loads(line)["what"] for line in lines]
 
     look = {**node("look", template="look"), "phase": "Succeeded"}
     assert seen("a", "Running", look=look) == []
-    assert seen("a", "Succeeded", look=look, main={**node("main", "Skipped", "main"), "phase": "Skipped"}) == []
+    assert (
+        seen(
+            "a",
+            "Succeeded",
+            look=look,
+            main={**node("main", "Skipped", "main"), "phase": "Skipped"},
+        )
+        == []
+    )
     assert history.runs == {}
-    history._workflow("$KV.driftloop-workflows.n.a", b"")
-    assert seen("b", "Running", look=look, main={**node("main", "DAG", "main"), "phase": "Running"}) == [
+    history._record_workflow("$KV.driftloop-workflows.n.a", b"")
+    assert seen(
+        "b", "Running", look=look, main={**node("main", "DAG", "main"), "phase": "Running"}
+    ) == [
         "b: started",
         "b: look done",
     ]

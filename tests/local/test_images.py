@@ -9,7 +9,7 @@ import pytest
 
 from driftloop import __version__
 from driftloop.errors import LocalError
-from driftloop.local.ground.state import State
+from driftloop.local.ground.state import StateFolder
 from driftloop.local.kubelet import environments, images, roles
 from driftloop.plan import images as refs
 from tests.local.conftest import REF
@@ -21,28 +21,37 @@ def quiet(_: str) -> None:
     """Takes progress and drops it."""
 
 
-def test_a_ref_resolves_to_environment_and_snapshot(state: State, context: Path) -> None:
-    image = images.resolve(state, REF)
+def test_a_ref_resolves_to_environment_and_snapshot(state: StateFolder, context: Path) -> None:
+    image = images.resolve_image(state, REF)
     (context / "echo.py").write_text("changed = True\n")
-    assert "HTTPServer" in (image.app / "echo.py").read_text(), "the snapshot does not follow the folder"
-    environ = image.environ()
+    assert "HTTPServer" in (image.app / "echo.py").read_text(), (
+        "the snapshot does not follow the folder"
+    )
+    environ = image.build_environment()
     code = "import sys, os; print(sys.prefix); print(os.path.exists('echo.py'))"
-    command = [image.program("python"), "-c", code]
-    lines = subprocess.run(command, env=environ, cwd=image.app, capture_output=True, text=True, check=True).stdout
+    command = [image.find_program("python"), "-c", code]
+    lines = subprocess.run(
+        command, env=environ, cwd=image.app, capture_output=True, text=True, check=True
+    ).stdout
     assert lines.split() == [str(image.env), "True"]
 
 
-def test_a_ref_is_immutable(state: State, context: Path, envs: Path) -> None:
-    images.register(state, REF, context, envs=envs, say=quiet)
+def test_a_ref_is_immutable(state: StateFolder, context: Path, envs: Path) -> None:
+    images.register_image(state, REF, context, envs=envs, say=quiet)
     (context / "echo.py").write_text("changed = True\n")
     with pytest.raises(LocalError, match="already registered with other content") as caught:
-        images.register(state, REF, context, envs=envs, say=quiet)
-    assert caught.value.hint == "a ref never changes its content: write `example.org/echo:2` in the spec"
-    other = images.register(state, "example.org/echo:2", context, envs=envs, say=quiet)
-    assert other.env == images.resolve(state, REF).env, "the same requirements share an environment"
+        images.register_image(state, REF, context, envs=envs, say=quiet)
+    assert (
+        caught.value.hint
+        == "a ref never changes its content: write `example.org/echo:2` in the spec"
+    )
+    other = images.register_image(state, "example.org/echo:2", context, envs=envs, say=quiet)
+    assert other.env == images.resolve_image(state, REF).env, (
+        "the same requirements share an environment"
+    )
     (context / "echo.py").write_text("changed = 2\n")
     with pytest.raises(LocalError) as caught:
-        images.register(state, REF, context, envs=envs, say=quiet)
+        images.register_image(state, REF, context, envs=envs, say=quiet)
     assert "`example.org/echo:3`" in str(caught.value)
 
 
@@ -57,17 +66,19 @@ def test_a_ref_is_immutable(state: State, context: Path, envs: Path) -> None:
     ],
 )
 def test_the_tag_after_a_ref(ref: str, following: str) -> None:
-    assert images._next(ref) == following
+    assert images._next_tag(ref) == following
 
 
-def test_an_unregistered_ref_names_the_registered_ones(state: State) -> None:
-    with pytest.raises(LocalError, match=f"`example.org/other:1` is not registered here; registered: {REF}"):
-        images.resolve(state, "example.org/other:1")
+def test_an_unregistered_ref_names_the_registered_ones(state: StateFolder) -> None:
+    with pytest.raises(
+        LocalError, match=f"`example.org/other:1` is not registered here; registered: {REF}"
+    ):
+        images.resolve_image(state, "example.org/other:1")
 
 
-def test_a_missing_program_is_named(state: State) -> None:
+def test_a_missing_program_is_named(state: StateFolder) -> None:
     with pytest.raises(LocalError, match="has no program `seldon-core-microservice`"):
-        images.resolve(state, REF).program("seldon-core-microservice")
+        images.resolve_image(state, REF).find_program("seldon-core-microservice")
 
 
 @pytest.mark.parametrize(
@@ -75,79 +86,118 @@ def test_a_missing_program_is_named(state: State) -> None:
     [
         (lambda folder: (folder / "Dockerfile").unlink(), "has no Dockerfile"),
         (lambda folder: (folder / "requirements.txt").unlink(), "has no requirements.txt"),
-        (lambda folder: (folder / "Dockerfile").write_text("RUN true\n"), "Dockerfile:1: RUN comes before any FROM"),
+        (
+            lambda folder: (folder / "Dockerfile").write_text("RUN true\n"),
+            "Dockerfile:1: RUN comes before any FROM",
+        ),
         (lambda folder: (folder / "Dockerfile").write_text("# nothing\n"), "has no FROM line"),
-        (lambda folder: (folder / "Dockerfile").write_text("FORM x\n"), "Dockerfile:1: `FORM` is not an instruction"),
-        (lambda folder: (folder / "Dockerfile").write_bytes(b"\x8c\xff"), "Dockerfile is not UTF-8 text"),
+        (
+            lambda folder: (folder / "Dockerfile").write_text("FORM x\n"),
+            "Dockerfile:1: `FORM` is not an instruction",
+        ),
+        (
+            lambda folder: (folder / "Dockerfile").write_bytes(b"\x8c\xff"),
+            "Dockerfile is not UTF-8 text",
+        ),
         (
             lambda folder: (folder / "requirements.txt").write_text("# x\n-e .\n"),
             r"requirements.txt:2: `-e \.` can't be",
         ),
     ],
 )
-def test_a_broken_folder_says_what_is_missing(state: State, context: Path, envs: Path, change, words: str) -> None:  # type: ignore[no-untyped-def]
+def test_a_broken_folder_says_what_is_missing(
+    state: StateFolder, context: Path, envs: Path, change, words: str
+) -> None:  # type: ignore[no-untyped-def]
     change(context)
     with pytest.raises(LocalError, match=words):
-        images.register(state, "example.org/broken:1", context, envs=envs, say=quiet)
-    assert [image.ref for image in images.registered(state)] == [REF]
+        images.register_image(state, "example.org/broken:1", context, envs=envs, say=quiet)
+    assert [image.ref for image in images.list_registered(state)] == [REF]
 
 
-def test_a_missing_folder_is_named(state: State, tmp_path: Path) -> None:
+def test_a_missing_folder_is_named(state: StateFolder, tmp_path: Path) -> None:
     with pytest.raises(LocalError, match=r"folder .*nowhere does not exist"):
-        images.register(state, "example.org/none:1", tmp_path / "nowhere", say=quiet)
+        images.register_image(state, "example.org/none:1", tmp_path / "nowhere", say=quiet)
 
 
 def test_a_missing_requirement_names_its_line_and_uvs_words(tmp_path: Path) -> None:
     file = tmp_path / "requirements.txt"
     file.write_text("# the first line\n./\n")
     with pytest.raises(LocalError, match=r"requirements.txt:2: `\./`"):
-        environments.build(tmp_path / "envs", [file], python="3.11", name="x", say=quiet)
+        environments.build_environment(
+            tmp_path / "envs", [file], python="3.11", name="x", say=quiet
+        )
     file.write_text("# the first line\ndriftloop-no-such-package-here==1.0\n")
     said: list[str] = []
-    with pytest.raises(LocalError, match=r"requirements.txt:2: `driftloop-no-such-package-here==1.0`; uv says"):
-        environments.build(tmp_path / "envs", [file], python="3.11", name="shop", say=said.append)
+    with pytest.raises(
+        LocalError, match=r"requirements.txt:2: `driftloop-no-such-package-here==1.0`; uv says"
+    ):
+        environments.build_environment(
+            tmp_path / "envs", [file], python="3.11", name="shop", say=said.append
+        )
     assert said[0].startswith("shop: building its environment")
 
 
 def test_an_interrupted_environment_is_built_again(tmp_path: Path) -> None:
     file = tmp_path / "requirements.txt"
     file.write_text("")
-    env = environments.build(tmp_path / "envs", [file], python="3.11", name="x", say=quiet)
+    env = environments.build_environment(
+        tmp_path / "envs", [file], python="3.11", name="x", say=quiet
+    )
     stamp = env.stat().st_ino
-    assert environments.build(tmp_path / "envs", [file], python="3.11", name="x", say=quiet).stat().st_ino == stamp
+    assert (
+        environments.build_environment(
+            tmp_path / "envs", [file], python="3.11", name="x", say=quiet
+        )
+        .stat()
+        .st_ino
+        == stamp
+    )
     (env / "driftloop-complete").unlink()
     (env / "half").touch()
-    again = environments.build(tmp_path / "envs", [file], python="3.11", name="x", say=quiet)
+    again = environments.build_environment(
+        tmp_path / "envs", [file], python="3.11", name="x", say=quiet
+    )
     assert again == env
     assert not (env / "half").exists()
 
 
-def test_a_trainer_image_gets_our_wrapper(state: State, context: Path, envs: Path) -> None:
+def test_a_trainer_image_gets_our_wrapper(state: StateFolder, context: Path, envs: Path) -> None:
     (context / "Dockerfile").write_text(f"FROM {refs.TRAINER}\nCOPY . .\n")
-    image = images.register(state, "example.org/trainer:1", context, envs=envs, say=quiet)
-    program = image.program("driftloop-train")
+    image = images.register_image(state, "example.org/trainer:1", context, envs=envs, say=quiet)
+    program = image.find_program("driftloop-train")
     command = [program, "--help"]
-    result = subprocess.run(command, env=image.environ(), cwd=image.app, capture_output=True, text=True, check=False)
+    result = subprocess.run(
+        command,
+        env=image.build_environment(),
+        cwd=image.app,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert result.returncode == 0, result.stderr
     assert "usage" in result.stdout
     modules = subprocess.run(
-        [image.program("python"), "-c", "import driftloop"],
-        env=image.environ(), cwd=image.app, capture_output=True, text=True, check=False,
+        [image.find_program("python"), "-c", "import driftloop"],
+        env=image.build_environment(), cwd=image.app, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert modules.returncode != 0, "user code does not see our package"
 
 
-def test_the_driftloop_image_is_this_environment(state: State) -> None:
+def test_the_driftloop_image_is_this_environment(state: StateFolder) -> None:
     image = images.register_driftloop(state)
     assert image.ref.endswith(f":{__version__}")
-    assert os.access(image.program("driftloop-decision"), os.X_OK)
+    assert os.access(image.find_program("driftloop-decision"), os.X_OK)
 
 
-@pytest.mark.parametrize(("image", "extra"), [("monitor", "monitor"), ("driftloop", "cli"), ("server", "server")])
+@pytest.mark.parametrize(
+    ("image", "extra"), [("monitor", "monitor"), ("driftloop", "cli"), ("server", "server")]
+)
 def test_image_requirements_are_the_extras(image: str, extra: str) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     file = roles.PACKAGE / "images" / image / "requirements.txt"
-    assert [one.text for one in environments.read(file)] == project["optional-dependencies"][extra]
+    assert [one.text for one in environments.read_requirements(file)] == project[
+        "optional-dependencies"
+    ][extra]
 
 
 @pytest.mark.parametrize("image", ["driftloop", "monitor", "server", "trainer"])
@@ -155,12 +205,14 @@ def test_every_image_has_a_dockerfile(image: str) -> None:
     assert "FROM python:3.11-slim" in (roles.PACKAGE / "images" / image / "Dockerfile").read_text()
 
 
-def test_a_pinned_ref_goes_by_its_tag_unless_it_was_registered_itself(state: State, context: Path, envs: Path) -> None:
+def test_a_pinned_ref_goes_by_its_tag_unless_it_was_registered_itself(
+    state: StateFolder, context: Path, envs: Path
+) -> None:
     digest = "@sha256:" + "a" * 64
-    assert images.resolve(state, REF + digest) == images.resolve(state, REF)
+    assert images.resolve_image(state, REF + digest) == images.resolve_image(state, REF)
     assert (images.by_digest(REF + digest), images.by_digest(REF)) == (True, False)
     with pytest.raises(LocalError, match="is not registered here"):
-        images.resolve(state, "example.org/echo" + digest)
+        images.resolve_image(state, "example.org/echo" + digest)
     (context / "echo.py").write_text("changed = True\n")
-    own = images.register(state, REF + digest, context, envs=envs, say=quiet)
-    assert images.resolve(state, REF + digest) == own != images.resolve(state, REF)
+    own = images.register_image(state, REF + digest, context, envs=envs, say=quiet)
+    assert images.resolve_image(state, REF + digest) == own != images.resolve_image(state, REF)

@@ -8,12 +8,12 @@ import yaml
 
 from driftloop.errors import LocalError
 from driftloop.local.kubelet import pods
-from driftloop.local.kubelet.images import Image
+from driftloop.local.kubelet.images import LocalImage
 from driftloop.local.kubelet.process import HttpProbe
-from driftloop.local.kubelet.values import Values
+from driftloop.local.kubelet.values import ConfigValues
 from tests.local.conftest import deployment
 
-VALUES = Values(
+VALUES = ConfigValues(
     config_maps={("shop", "settings"): {"level": "info", "file.txt": "hello"}},
     platform={"nats-url": "nats://here"},
     secrets={"accesskey": "key"},
@@ -21,25 +21,27 @@ VALUES = Values(
 
 
 @pytest.fixture
-def image(tmp_path: Path) -> Image:
+def image(tmp_path: Path) -> LocalImage:
     (tmp_path / "bin").mkdir()
     for name in ("python", "serve"):
         (tmp_path / "bin" / name).write_text("#!/bin/sh\n")
         (tmp_path / "bin" / name).chmod(0o755)
-    return Image(ref="r", digest="d", env=tmp_path, app=tmp_path / "app")
+    return LocalImage(ref="r", digest="d", env=tmp_path, app=tmp_path / "app")
 
 
-def one(image: Image, folder: Path, **container: Any) -> Any:
+def one(image: LocalImage, folder: Path, **container: Any) -> Any:
     """The program of a Deployment whose container has these fields."""
     item = deployment("a")
     item["spec"]["template"]["spec"]["volumes"] = container.pop("volumes", [])
     item["spec"]["template"]["spec"]["containers"][0].update(container)
-    pod = pods.plan(item, VALUES, lambda ref: image)
-    _, (program,) = pods.place(pod, folder=folder, logs=folder, ports=dict.fromkeys(pod.ports, 20001), environment={})
+    pod = pods.plan_pod(item, VALUES, lambda ref: image)
+    _, (program,) = pods.place_replica(
+        pod, folder=folder, logs=folder, ports=dict.fromkeys(pod.ports, 20001), environment={}
+    )
     return program
 
 
-def test_the_container_port_becomes_a_free_port(image: Image, tmp_path: Path) -> None:
+def test_the_container_port_becomes_a_free_port(image: LocalImage, tmp_path: Path) -> None:
     program = one(image, tmp_path)
     assert program.argv[-2:] == ("--port", "20001")
     assert program.probe == HttpProbe(20001, "/ready")
@@ -58,18 +60,29 @@ def test_the_container_port_becomes_a_free_port(image: Image, tmp_path: Path) ->
     )
 
 
-def test_a_port_nobody_is_told_is_refused(image: Image, tmp_path: Path) -> None:
-    with pytest.raises(LocalError, match="port 8080 is declared, but neither command, args nor env say so"):
+def test_a_port_nobody_is_told_is_refused(image: LocalImage, tmp_path: Path) -> None:
+    with pytest.raises(
+        LocalError, match="port 8080 is declared, but neither command, args nor env say so"
+    ):
         one(image, tmp_path, args=[])
 
 
-def test_references_are_resolved(image: Image, tmp_path: Path) -> None:
+def test_references_are_resolved(image: LocalImage, tmp_path: Path) -> None:
     env = [
         {"name": "LEVEL", "valueFrom": {"configMapKeyRef": {"name": "settings", "key": "level"}}},
-        {"name": "NATS_URL", "valueFrom": {"configMapKeyRef": {"name": "driftloop-platform", "key": "nats-url"}}},
-        {"name": "KEY", "valueFrom": {"secretKeyRef": {"name": "driftloop-platform", "key": "accesskey"}}},
+        {
+            "name": "NATS_URL",
+            "valueFrom": {"configMapKeyRef": {"name": "driftloop-platform", "key": "nats-url"}},
+        },
+        {
+            "name": "KEY",
+            "valueFrom": {"secretKeyRef": {"name": "driftloop-platform", "key": "accesskey"}},
+        },
         {"name": "NAMESPACE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}}},
-        {"name": "ABSENT", "valueFrom": {"configMapKeyRef": {"name": "none", "key": "k", "optional": True}}},
+        {
+            "name": "ABSENT",
+            "valueFrom": {"configMapKeyRef": {"name": "none", "key": "k", "optional": True}},
+        },
         {"name": "BOTH", "value": "$(LEVEL)-$(KEY)-$(UNKNOWN)"},
     ]
     found = one(image, tmp_path, env=env).env
@@ -83,12 +96,18 @@ def test_references_are_resolved(image: Image, tmp_path: Path) -> None:
     assert "ABSENT" not in found
 
 
-def test_mount_paths_become_folders_wherever_they_stand(image: Image, tmp_path: Path) -> None:
+def test_mount_paths_become_folders_wherever_they_stand(image: LocalImage, tmp_path: Path) -> None:
     program = one(
         image,
         tmp_path,
-        volumes=[{"name": "work", "emptyDir": {}}, {"name": "conf", "configMap": {"name": "settings"}}],
-        volumeMounts=[{"name": "work", "mountPath": "/work"}, {"name": "conf", "mountPath": "/etc/conf"}],
+        volumes=[
+            {"name": "work", "emptyDir": {}},
+            {"name": "conf", "configMap": {"name": "settings"}},
+        ],
+        volumeMounts=[
+            {"name": "work", "mountPath": "/work"},
+            {"name": "conf", "mountPath": "/etc/conf"},
+        ],
         args=[
             "--port",
             "8080",
@@ -118,7 +137,10 @@ def test_mount_paths_become_folders_wherever_they_stand(image: Image, tmp_path: 
     [
         ({"command": []}, "`command` is missing"),
         ({"tty": True}, "`container.tty` is not understood"),
-        ({"env": [{"name": "X", "valueFrom": {"secretKeyRef": {"name": "own", "key": "k"}}}]}, "own/k does not exist"),
+        (
+            {"env": [{"name": "X", "valueFrom": {"secretKeyRef": {"name": "own", "key": "k"}}}]},
+            "own/k does not exist",
+        ),
         (
             {"env": [{"name": "X", "valueFrom": {"fieldRef": {"fieldPath": "spec.x"}}}]},
             "fieldRef `spec.x` is not understood",
@@ -133,52 +155,61 @@ def test_mount_paths_become_folders_wherever_they_stand(image: Image, tmp_path: 
     ],
 )
 def test_what_has_no_local_meaning_is_refused_by_name(
-    image: Image, tmp_path: Path, container: dict[str, Any], words: str
+    image: LocalImage, tmp_path: Path, container: dict[str, Any], words: str
 ) -> None:
     with pytest.raises(LocalError, match=words):
         one(image, tmp_path, **container)
 
 
-def test_a_pinned_envoy_is_the_logger_still(image: Image) -> None:
+def test_a_pinned_envoy_is_the_logger_still(image: LocalImage) -> None:
     item = deployment("a")
     pod = item["spec"]["template"]["spec"]
-    logger = {"name": "logger", "image": "docker.io/envoyproxy/envoy:v1.40.0", "ports": [{"containerPort": 8000}]}
+    logger = {
+        "name": "logger",
+        "image": "docker.io/envoyproxy/envoy:v1.40.0",
+        "ports": [{"containerPort": 8000}],
+    }
     logger["args"] = ["-c", "/etc/logger/envoy.yaml"]
     logger["volumeMounts"] = [{"name": "logger", "mountPath": "/etc/logger"}]
     pod["volumes"] = [{"name": "logger", "configMap": {"name": "logger"}}]
     pod["containers"].append(logger)
     listener = {"address": {"socket_address": {"port_value": 8000}}}
     config = yaml.safe_dump({"static_resources": {"listeners": [listener]}})
-    values = Values({("shop", "logger"): {"envoy.yaml": config}}, {}, {})
-    plain = pods.plan(item, values, lambda ref: image)
+    values = ConfigValues({("shop", "logger"): {"envoy.yaml": config}}, {}, {})
+    plain = pods.plan_pod(item, values, lambda ref: image)
     logger["image"] += "@sha256:" + "a" * 64
-    assert pods.plan(item, values, lambda ref: image) == plain
+    assert pods.plan_pod(item, values, lambda ref: image) == plain
     assert plain.logger is not None
 
 
-def test_the_digest_changes_with_what_runs_and_with_nothing_else(image: Image) -> None:
+def test_the_digest_changes_with_what_runs_and_with_nothing_else(image: LocalImage) -> None:
     def digest(**env: str) -> str:
-        return pods.plan(deployment("a", **env), VALUES, lambda ref: image).digest
+        return pods.plan_pod(deployment("a", **env), VALUES, lambda ref: image).digest
 
     assert digest() == digest()
     assert digest() != digest(X="1")
     scaled = deployment("a")
     scaled["spec"]["replicas"] = 3
     scaled["spec"]["template"]["metadata"]["labels"]["role"] = "shadow"
-    assert pods.plan(scaled, VALUES, lambda ref: image).digest == digest()
+    assert pods.plan_pod(scaled, VALUES, lambda ref: image).digest == digest()
 
 
-def test_an_autoscaler_gives_a_deployment_its_minimum(image: Image) -> None:
+def test_an_autoscaler_gives_a_deployment_its_minimum(image: LocalImage) -> None:
     scaler = {
         "apiVersion": "autoscaling/v2",
         "kind": "HorizontalPodAutoscaler",
         "metadata": {"name": "any", "namespace": "shop"},
-        "spec": {"scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "a"}, "maxReplicas": 5},
+        "spec": {
+            "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "a"},
+            "maxReplicas": 5,
+        },
     }
-    least = pods.scaled([deployment("a"), scaler | {"spec": scaler["spec"] | {"minReplicas": 3}}])
+    least = pods.read_min_replicas(
+        [deployment("a"), scaler | {"spec": scaler["spec"] | {"minReplicas": 3}}]
+    )
     assert least == {("shop", "a"): 3}
-    assert pods.scaled([scaler]) == {("shop", "a"): 1}
-    assert pods.plan(deployment("a"), VALUES, lambda ref: image, least=3).replicas == 3
+    assert pods.read_min_replicas([scaler]) == {("shop", "a"): 1}
+    assert pods.plan_pod(deployment("a"), VALUES, lambda ref: image, least=3).replicas == 3
     fixed = deployment("a")
     fixed["spec"]["replicas"] = 2
-    assert pods.plan(fixed, VALUES, lambda ref: image, least=3).replicas == 2
+    assert pods.plan_pod(fixed, VALUES, lambda ref: image, least=3).replicas == 2

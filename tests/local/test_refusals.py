@@ -6,7 +6,16 @@ from collections.abc import Callable
 from typing import Any
 
 from driftloop.local.ground import kinds
-from tests.local.conftest import Git, Up, deployment, eventually, get, kustomization, service, virtual_service
+from tests.local.conftest import (
+    Git,
+    Up,
+    deployment,
+    eventually,
+    get,
+    kustomization,
+    service,
+    virtual_service,
+)
 from tests.local.test_up import BASE, asked, children
 
 STEP: dict[str, Any] = {"name": "main", "container": {"image": "i", "command": ["c"]}}
@@ -19,7 +28,12 @@ FILE = "extras/shop/x.yaml"
 
 
 def manifest(version: str, kind: str, spec: dict[str, Any]) -> dict[str, Any]:
-    return {"apiVersion": version, "kind": kind, "metadata": {"name": "x", "namespace": "shop"}, "spec": spec}
+    return {
+        "apiVersion": version,
+        "kind": kind,
+        "metadata": {"name": "x", "namespace": "shop"},
+        "spec": spec,
+    }
 
 
 def argo(kind: str, **spec: Any) -> dict[str, Any]:
@@ -32,26 +46,46 @@ def named(item: dict[str, Any], **more: Any) -> dict[str, Any]:
 
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
-    (argo("WorkflowTemplate", entrypoint="main", templates=[{"name": "main", "suspend": {}}]), "suspend"),
+    (
+        argo("WorkflowTemplate", entrypoint="main", templates=[{"name": "main", "suspend": {}}]),
+        "suspend",
+    ),
     (argo("WorkflowTemplate", entrypoint="main", templates=[STEP], novelty=1), "novelty"),
     (
-        argo("CronWorkflow", schedules=["0 * * * *"], when="x", workflowSpec={"entrypoint": "m", "templates": [STEP]}),
+        argo(
+            "CronWorkflow",
+            schedules=["0 * * * *"],
+            when="x",
+            workflowSpec={"entrypoint": "m", "templates": [STEP]},
+        ),
         "when",
     ),
-    (argo("EventSource", webhook={"run": {"port": "1", "endpoint": "/run", "novelty": 1}}), "novelty"),
+    (
+        argo("EventSource", webhook={"run": {"port": "1", "endpoint": "/run", "novelty": 1}}),
+        "novelty",
+    ),
     (argo("Sensor", **SENSOR, novelty=1), "novelty"),
     (argo("EventBus", jetstream={"version": "2"}), "jetstream"),
-    (manifest("eventing.knative.dev/v1", "Broker", {"delivery": {"novelty": 1}}), "spec.delivery.novelty"),
+    (
+        manifest("eventing.knative.dev/v1", "Broker", {"delivery": {"novelty": 1}}),
+        "spec.delivery.novelty",
+    ),
     (manifest("eventing.knative.dev/v1", "Broker", {"novelty": 1}), "spec.novelty"),
     (
-        manifest("eventing.knative.dev/v1", "Trigger", {"broker": "b", "subscriber": SUBSCRIBER, "novelty": 1}),
+        manifest(
+            "eventing.knative.dev/v1",
+            "Trigger",
+            {"broker": "b", "subscriber": SUBSCRIBER, "novelty": 1},
+        ),
         "spec.novelty",
     ),
     (named(virtual_service({"a": 100}), tls=[]), "spec.tls"),
     (named(deployment("x"), paused=True), "spec.paused"),
     (named(service("x"), externalName="y"), "spec.externalName"),
     (
-        manifest("machinelearning.seldon.io/v1", "SeldonDeployment", {"predictors": [], "novelty": 1}),
+        manifest(
+            "machinelearning.seldon.io/v1", "SeldonDeployment", {"predictors": [], "novelty": 1}
+        ),
         "spec.novelty",
     ),
     (
@@ -62,16 +96,21 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         ),
         "spec.novelty",
     ),
-    ({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x"}, "binaryData": {}}, "binaryData"),
+    (
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x"}, "binaryData": {}},
+        "binaryData",
+    ),
     ({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "x"}, "novelty": 1}, "novelty"),
 ]
 
 
 def test_each_kind_that_is_acted_on_is_refused_once() -> None:
-    assert {kinds.key(item) for item, _ in REFUSED} == set(kinds.ACTS_ON)
+    assert {kinds.object_kind(item) for item, _ in REFUSED} == set(kinds.ACTS_ON)
 
 
-def test_fields_that_no_stand_in_follows_are_refused_by_name(start: Callable[..., Up], git: Git) -> None:
+def test_fields_that_no_stand_in_follows_are_refused_by_name(
+    start: Callable[..., Up], git: Git
+) -> None:
     files = BASE | {
         "cluster/dev/pipelines/shop.yaml": [
             kustomization("shop-deployments", "deployments/shop"),
@@ -85,23 +124,29 @@ def test_fields_that_no_stand_in_follows_are_refused_by_name(start: Callable[...
     up = start().wait_up()
     up.wait_applied(first)
     before = children(up)
-    url = (
-        f"http://127.0.0.1:{up.ports['api']}/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/flux-system/kustomizations"
-    )
+    url = f"http://127.0.0.1:{up.ports['api']}/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/flux-system/kustomizations"
 
     def condition(name: str) -> tuple[str, str, str]:
         """Status and message of Ready, and the revision that is applied."""
         status = get(f"{url}/{name}")[1]["status"]
         ready = status["conditions"][0]
-        return ready["status"], ready["message"], status["lastAppliedRevision"].removeprefix("main@sha1:")
+        return (
+            ready["status"],
+            ready["message"],
+            status["lastAppliedRevision"].removeprefix("main@sha1:"),
+        )
 
     for item, field in REFUSED:
-        sha = git.commit({FILE: item, "last/shop/d.yaml": deployment("d", SHA=field, OF=item["kind"])})
+        sha = git.commit(
+            {FILE: item, "last/shop/d.yaml": deployment("d", SHA=field, OF=item["kind"])}
+        )
         words = (f"{FILE}: ", f"{item['kind']} ", field)
 
         def refused(sha: str = sha, words: tuple[str, ...] = words) -> bool:
             status = up.status()
-            return status.get("tip") == sha and all(word in (status["refused"] or "") for word in words)
+            return status.get("tip") == sha and all(
+                word in (status["refused"] or "") for word in words
+            )
 
         eventually(refused, what=f"{words} in {up.status().get('refused')}")
         eventually(lambda sha=sha: condition("shop-deployments")[2] == sha, what="the others go on")

@@ -36,7 +36,11 @@ def seldon(*predictors: dict[str, Any]) -> dict[str, Any]:
     return {
         "apiVersion": "machinelearning.seldon.io/v1",
         "kind": "SeldonDeployment",
-        "metadata": {"name": "model", "namespace": "shop", "labels": {"app.kubernetes.io/name": "model"}},
+        "metadata": {
+            "name": "model",
+            "namespace": "shop",
+            "labels": {"app.kubernetes.io/name": "model"},
+        },
         "spec": {"protocol": "seldon", "predictors": list(predictors)},
     }
 
@@ -46,7 +50,9 @@ def predict(up: Up) -> tuple[str, str]:
     url = up.url("/seldon/shop/model/api/v1.0/predictions")
     request = urllib.request.Request(url, b'{"data": {}}', {"content-type": "application/json"})
     try:
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=10) as answer:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(
+            request, timeout=10
+        ) as answer:
             return json.load(answer)["name"], answer.headers["seldon-puid"]
     except urllib.error.HTTPError as error:
         raise AssertionError(f"{error.code} after {time.time()}: {error.read()!r}") from None
@@ -81,7 +87,12 @@ def test_shadow_canary_and_promotion_lose_no_request_and_no_event(
             kustomization("shop-monitors", "monitors/shop"),
             kustomization("shop-deployments", "deployments/shop", "shop-monitors"),
         ],
-        "monitors/shop/events.yaml": [broker, trigger, deployment("sink", RECORD=str(record)), sink],
+        "monitors/shop/events.yaml": [
+            broker,
+            trigger,
+            deployment("sink", RECORD=str(record)),
+            sink,
+        ],
         RELEASE: seldon(one),
     }
     up = start().wait_up()
@@ -99,13 +110,19 @@ def test_shadow_canary_and_promotion_lose_no_request_and_no_event(
         thread.start()
     try:
         two = predictor("r2", record)
-        up.wait_applied(git.commit({RELEASE: seldon(one | {"traffic": 100}, two | {"shadow": True})}, "Shadow"))
+        up.wait_applied(
+            git.commit({RELEASE: seldon(one | {"traffic": 100}, two | {"shadow": True})}, "Shadow")
+        )
         shadowed = len(answered)
         eventually(lambda: len(answered) > shadowed + 50)
-        up.wait_applied(git.commit({RELEASE: seldon(one | {"traffic": 50}, two | {"traffic": 50})}, "Canary"))
+        up.wait_applied(
+            git.commit({RELEASE: seldon(one | {"traffic": 50}, two | {"traffic": 50})}, "Canary")
+        )
         canary = len(answered)
         eventually(lambda: len(answered) > canary + 60)
-        candidate = {process["name"]: process["pid"] for process in up.status()["processes"]}["shop/model-r2"]
+        candidate = {process["name"]: process["pid"] for process in up.status()["processes"]}[
+            "shop/model-r2"
+        ]
         up.wait_applied(git.commit({RELEASE: seldon(two)}, "Promote"))
         promoted = len(answered)
         eventually(lambda: len(answered) > promoted + 30)
@@ -117,7 +134,9 @@ def test_shadow_canary_and_promotion_lose_no_request_and_no_event(
     assert "r2" not in names[:shadowed], "the shadow never answers"
     assert set(names[canary:promoted]) == {"r1", "r2"}
     assert set(names[promoted + 3 :]) == {"r2"}
-    eventually(lambda: "shop/model-r1" not in {process["name"] for process in up.status()["processes"]})
+    eventually(
+        lambda: "shop/model-r1" not in {process["name"] for process in up.status()["processes"]}
+    )
     now = {process["name"]: process["pid"] for process in up.status()["processes"]}
     assert now["shop/model-r2"] == candidate, "promotion restarts nothing"
     assert {name: now[name] for name in ("nats", "envoy", "shop/sink")} == {
@@ -134,11 +153,19 @@ def test_shadow_canary_and_promotion_lose_no_request_and_no_event(
                 found[headers["ce-id"]] = (kind, headers["ce-endpoint"], headers["ce-requestid"])
         return Counter(found.values())
 
-    wanted = {(kind, name, identifier) for name, identifier in answered for kind in ("request", "response")}
-    eventually(lambda: wanted <= set(events()), 30, "every request and every response became an event")
+    wanted = {
+        (kind, name, identifier)
+        for name, identifier in answered
+        for kind in ("request", "response")
+    }
+    eventually(
+        lambda: wanted <= set(events()), 30, "every request and every response became an event"
+    )
     found = events()
     assert max(found.values()) == 1
-    mirrored = {identifier for kind, name, identifier in found if name == "r2" and kind == "response"}
+    mirrored = {
+        identifier for kind, name, identifier in found if name == "r2" and kind == "response"
+    }
     shadow_ids = {identifier for _, identifier in answered[shadowed + 6 : canary - 10]}
     assert shadow_ids <= mirrored, "production and shadow are joined by the request's id"
     status, _ = get(up.url("/seldon/shop/model/api/v1.0/health/status"))

@@ -13,7 +13,12 @@ from driftloop.local.ground import kinds
 from tests.golden.trees import write_tree
 from tests.local.conftest import deployment, kustomization
 
-CONFIG = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c", "namespace": "n"}, "data": {"a": "b"}}
+CONFIG = {
+    "apiVersion": "v1",
+    "kind": "ConfigMap",
+    "metadata": {"name": "c", "namespace": "n"},
+    "data": {"a": "b"},
+}
 
 
 def tree(folder: Path, files: Mapping[str, Any]) -> Path:
@@ -34,7 +39,9 @@ def test_order_follows_depends_on_and_lists_are_followed(tmp_path: Path) -> None
                 kustomization("b-deployments", "deployments/p", "c-workflows"),
                 kustomization("c-workflows", "workflows/p", "infra-configs"),
             ],
-            "cluster/dev/infrastructure.yaml": kustomization("infra-configs", "cluster/infrastructure/configs"),
+            "cluster/dev/infrastructure.yaml": kustomization(
+                "infra-configs", "cluster/infrastructure/configs"
+            ),
             "workflows/p/kustomization.yaml": {"resources": ["one.yaml", "sub"]},
             "workflows/p/one.yaml": CONFIG,
             "workflows/p/pipeline.yaml": "not: [listed, not, read",
@@ -48,7 +55,7 @@ def test_order_follows_depends_on_and_lists_are_followed(tmp_path: Path) -> None
             },
         },
     )
-    entries = source.read(root, "dev")
+    entries = source.read_kustomizations(root, "dev")
     assert [entry.kustomization.name for entry in entries] == [
         "infra-configs",
         "c-workflows",
@@ -67,8 +74,14 @@ def test_order_follows_depends_on_and_lists_are_followed(tmp_path: Path) -> None
     ("files", "words"),
     [
         ({}, "cluster/dev does not exist"),
-        ({"cluster/dev/x.yaml": deployment("d")}, "cluster/dev/x.yaml: Deployment among the cluster's Kustomizations"),
-        ({"cluster/dev/x.yaml": kustomization("a", "x", "b")}, "a depends on b, which does not exist"),
+        (
+            {"cluster/dev/x.yaml": deployment("d")},
+            "cluster/dev/x.yaml: Deployment among the cluster's Kustomizations",
+        ),
+        (
+            {"cluster/dev/x.yaml": kustomization("a", "x", "b")},
+            "a depends on b, which does not exist",
+        ),
         (
             {"cluster/dev/x.yaml": [kustomization("a", "x", "b"), kustomization("b", "x", "a")]},
             "in a circle: a -> b -> a",
@@ -77,24 +90,38 @@ def test_order_follows_depends_on_and_lists_are_followed(tmp_path: Path) -> None
             {"cluster/dev/x.yaml": [kustomization("a", "x"), kustomization("a", "y")]},
             "Kustomization a is also in cluster/dev/x.yaml",
         ),
-        ({"cluster/dev/x.yaml": {"kind": "Kustomization"}}, "Kustomization among the cluster's Kustomizations"),
         (
-            {"cluster/dev/x.yaml": {"apiVersion": "kustomize.toolkit.fluxcd.io/v1", "kind": "Kustomization"}},
+            {"cluster/dev/x.yaml": {"kind": "Kustomization"}},
+            "Kustomization among the cluster's Kustomizations",
+        ),
+        (
+            {
+                "cluster/dev/x.yaml": {
+                    "apiVersion": "kustomize.toolkit.fluxcd.io/v1",
+                    "kind": "Kustomization",
+                }
+            },
             "an object has the wrong shape",
         ),
     ],
 )
-def test_a_broken_cluster_folder_refuses_the_commit(tmp_path: Path, files: Mapping[str, Any], words: str) -> None:
+def test_a_broken_cluster_folder_refuses_the_commit(
+    tmp_path: Path, files: Mapping[str, Any], words: str
+) -> None:
     with pytest.raises(LocalError, match=words):
-        source.read(tree(tmp_path, files), "dev")
+        source.read_kustomizations(tree(tmp_path, files), "dev")
 
 
-@pytest.mark.parametrize("field", ["patches", "postBuild", "images", "targetNamespace", "namePrefix"])
+@pytest.mark.parametrize(
+    "field", ["patches", "postBuild", "images", "targetNamespace", "namePrefix"]
+)
 def test_kustomization_fields_without_local_meaning_are_refused(tmp_path: Path, field: str) -> None:
     item = kustomization("a", "x")
     item["spec"][field] = {}
-    with pytest.raises(LocalError, match=f"Kustomization a: `spec.{field}` is not understood by the local runtime"):
-        source.read(tree(tmp_path, {"cluster/dev/x.yaml": item}), "dev")
+    with pytest.raises(
+        LocalError, match=f"Kustomization a: `spec.{field}` is not understood by the local runtime"
+    ):
+        source.read_kustomizations(tree(tmp_path, {"cluster/dev/x.yaml": item}), "dev")
 
 
 @pytest.mark.parametrize(
@@ -121,9 +148,14 @@ def test_kustomization_fields_without_local_meaning_are_refused(tmp_path: Path, 
         ({"p/a.yaml": "\x00"}, "p/a.yaml"),
     ],
 )  # fmt: skip
-def test_a_broken_folder_is_that_kustomizations_error(tmp_path: Path, files: Mapping[str, Any], words: str) -> None:
-    good = {"cluster/dev/x.yaml": [kustomization("a", "p"), kustomization("b", "q")], "q/c.yaml": CONFIG}
-    a, b = source.read(tree(tmp_path, good | files), "dev")
+def test_a_broken_folder_is_that_kustomizations_error(
+    tmp_path: Path, files: Mapping[str, Any], words: str
+) -> None:
+    good = {
+        "cluster/dev/x.yaml": [kustomization("a", "p"), kustomization("b", "q")],
+        "q/c.yaml": CONFIG,
+    }
+    a, b = source.read_kustomizations(tree(tmp_path, good | files), "dev")
     assert a.error is not None
     assert words in str(a.error)
     assert b.error is None
@@ -134,15 +166,21 @@ def test_an_image_by_digest_is_told_of_once(tmp_path: Path) -> None:
     pinned = deployment("a")
     pinned["spec"]["template"]["spec"]["containers"][0]["image"] += "@sha256:" + "a" * 64
     by_digest = deployment("b")
-    by_digest["spec"]["template"]["spec"]["containers"][0]["image"] = "example.org/echo@sha256:" + "a" * 64
+    by_digest["spec"]["template"]["spec"]["containers"][0]["image"] = (
+        "example.org/echo@sha256:" + "a" * 64
+    )
     root = tree(
         tmp_path,
         {
             "cluster/dev/pipelines/p.yaml": kustomization("p", "workflows/p"),
-            "workflows/p/all.yaml": [pinned, pinned | {"metadata": {"name": "c", "namespace": "shop"}}, by_digest],
+            "workflows/p/all.yaml": [
+                pinned,
+                pinned | {"metadata": {"name": "c", "namespace": "shop"}},
+                by_digest,
+            ],
         },
     )
-    (found,) = source.read(root, "dev")
+    (found,) = source.read_kustomizations(root, "dev")
     assert found.notes == (source.BY_TAG,)
 
 
@@ -152,7 +190,7 @@ def test_two_kustomizations_must_not_hold_one_object(tmp_path: Path) -> None:
         "p/c.yaml": CONFIG,
         "q/c.yaml": CONFIG,
     }
-    a, b = source.read(tree(tmp_path, files), "dev")
+    a, b = source.read_kustomizations(tree(tmp_path, files), "dev")
     assert a.error is None
     assert "ConfigMap n/c also belongs to Kustomization a" in str(b.error)
 
@@ -160,7 +198,7 @@ def test_two_kustomizations_must_not_hold_one_object(tmp_path: Path) -> None:
 def test_the_three_lists_do_not_overlap_and_are_all_explained() -> None:
     lists = (kinds.ACTS_ON, kinds.ACCEPTS, kinds.REFUSES)
     assert sum(map(len, lists)) == len({key for table in lists for key in table})
-    text = kinds.explanation()
+    text = kinds.explain_kinds()
     for table in lists:
         for (_, kind), why in table.items():
             assert kind in text
@@ -170,10 +208,20 @@ def test_the_three_lists_do_not_overlap_and_are_all_explained() -> None:
 @pytest.mark.parametrize("name", ["observability", "observability-seldon"])
 def test_what_a_pipeline_is_watched_by_has_no_effect_and_says_so(name: str, tmp_path: Path) -> None:
     folder = write_tree(name, tmp_path)
-    found = next(one for one in source.read(folder, "dev") if one.kustomization.name == f"{name}-monitors")
+    found = next(
+        one
+        for one in source.read_kustomizations(folder, "dev")
+        if one.kustomization.name == f"{name}-monitors"
+    )
     assert found.error is None
-    notes = [note for note in found.notes if "Prometheus does not run" in note or "Grafana does not run" in note]
+    notes = [
+        note
+        for note in found.notes
+        if "Prometheus does not run" in note or "Grafana does not run" in note
+    ]
     assert [note.split(" ")[0] for note in notes] == ["PodMonitor", "PrometheusRule", "ConfigMap"]
     kept = {item["kind"] for item in found.objects}
     assert kept.isdisjoint({"PodMonitor", "PrometheusRule"})
-    assert [item["metadata"]["name"] for item in found.objects if item["kind"] == "ConfigMap"] == ["default-broker"]
+    assert [item["metadata"]["name"] for item in found.objects if item["kind"] == "ConfigMap"] == [
+        "default-broker"
+    ]

@@ -11,12 +11,15 @@ import pytest
 from aiohttp import web
 from support.processes import until
 
-from driftloop.local.ground.state import State
-from driftloop.local.ground.timeline import Timeline
+from driftloop.local.ground.state import StateFolder
+from driftloop.local.ground.timeline import EventTimeline
 from driftloop.local.up import storage
-from driftloop.local.up.storage import Storage
+from driftloop.local.up.storage import StorageWatch
 
-BROKEN = {"status": "unavailable", "error": "JetStream stream '$G > X' write error: no space left on device"}
+BROKEN = {
+    "status": "unavailable",
+    "error": "JetStream stream '$G > X' write error: no space left on device",
+}
 WELL = {"status": "ok"}
 
 
@@ -40,7 +43,7 @@ class Nats:
 @dataclass
 class Watched:
     nats: Nats
-    storage: Storage
+    storage: StorageWatch
     timeline: Path
 
     def told(self) -> list[str]:
@@ -52,14 +55,19 @@ class Watched:
 async def watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Watched]:
     monkeypatch.setattr(storage, "PERIOD", 0.05)
     monkeypatch.setattr(storage, "LEAST_FREE", 0)
-    state = State.at(tmp_path / "state")
-    state.create()
+    state = StateFolder.open_folder(tmp_path / "state")
+    state.create_folders()
     nats = Nats()
     runner = web.ServerRunner(web.Server(nats.handle))
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    it = Storage(state, monitor=runner.addresses[0][1], restart=nats.restart, timeline=Timeline(state.timeline))
-    task = asyncio.create_task(it.watch())
+    it = StorageWatch(
+        state,
+        monitor=runner.addresses[0][1],
+        restart=nats.restart,
+        timeline=EventTimeline(state.timeline),
+    )
+    task = asyncio.create_task(it.watch_disks())
     yield Watched(nats, it, state.timeline)
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
@@ -67,17 +75,19 @@ async def watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
     await runner.cleanup()
 
 
-async def test_nats_starts_again_once_there_is_room(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Storage, "_has_room", lambda self: False)
+async def test_nats_starts_again_once_there_is_room(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(StorageWatch, "_has_room", lambda self: False)
     watched.nats.answer = BROKEN
     await until(lambda: watched.told() == ["NATS stores nothing"])
-    (said,) = watched.storage.troubles()
+    (said,) = watched.storage.list_troubles()
     assert "no space left on device" in said
     await asyncio.sleep(0.3)
     assert watched.nats.starts == 0
-    monkeypatch.setattr(Storage, "_has_room", lambda self: True)
+    monkeypatch.setattr(StorageWatch, "_has_room", lambda self: True)
     await until(lambda: "NATS stores again" in watched.told())
-    assert (watched.nats.starts, watched.storage.troubles()) == (1, [])
+    assert (watched.nats.starts, watched.storage.list_troubles()) == (1, [])
 
 
 async def test_a_start_that_does_not_help_is_not_repeated_at_once(watched: Watched) -> None:
@@ -89,17 +99,22 @@ async def test_a_start_that_does_not_help_is_not_repeated_at_once(watched: Watch
 
 
 async def test_another_complaint_of_nats_starts_nothing(watched: Watched) -> None:
-    watched.nats.answer = {"status": "unavailable", "error": "JetStream stream '$G > X' is not current"}
+    watched.nats.answer = {
+        "status": "unavailable",
+        "error": "JetStream stream '$G > X' is not current",
+    }
     await asyncio.sleep(0.5)
-    assert (watched.nats.starts, watched.told(), watched.storage.troubles()) == (0, [], [])
+    assert (watched.nats.starts, watched.told(), watched.storage.list_troubles()) == (0, [], [])
 
 
-async def test_a_disk_that_fills_up_is_said_once(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_disk_that_fills_up_is_said_once(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(storage, "LEAST_FREE", 1 << 60)
-    await until(lambda: watched.storage.troubles() != [])
+    await until(lambda: watched.storage.list_troubles() != [])
     await asyncio.sleep(0.3)
     (told,) = watched.told()
     assert "MiB free on the disk of" in told
     monkeypatch.setattr(storage, "LEAST_FREE", 0)
-    await until(lambda: watched.storage.troubles() == [])
+    await until(lambda: watched.storage.list_troubles() == [])
     assert "there is room again on the disk of" in watched.told()[1]

@@ -17,13 +17,24 @@ import pytest
 import yaml
 
 from driftloop.local.ground import leftovers
-from driftloop.local.ground.state import State, free_port
-from tests.local.conftest import Git, Up, deployment, eventually, get, kustomization, service, virtual_service
+from driftloop.local.ground.state import StateFolder, free_port
+from tests.local.conftest import (
+    Git,
+    Up,
+    deployment,
+    eventually,
+    get,
+    kustomization,
+    service,
+    virtual_service,
+)
 
 Start = Callable[..., Up]
 
 BASE: dict[str, Any] = {
-    "cluster/dev/pipelines/shop.yaml": [kustomization("shop-deployments", "deployments/shop", "infra-configs")],
+    "cluster/dev/pipelines/shop.yaml": [
+        kustomization("shop-deployments", "deployments/shop", "infra-configs")
+    ],
     "deployments/shop/a.yaml": [deployment("a"), service("a")],
     "deployments/shop/b.yaml": [deployment("b"), service("b")],
     "deployments/shop/traffic.virtualservice.yaml": virtual_service({"a": 100}),
@@ -42,7 +53,11 @@ def asked(up: Up, count: int, path: str = MODEL) -> Counter[str]:
 
 def children(up: Up) -> dict[str, int]:
     """Process name -> pid."""
-    return {process["name"]: process["pid"] for process in up.status().get("processes", ()) if process["pid"]}
+    return {
+        process["name"]: process["pid"]
+        for process in up.status().get("processes", ())
+        if process["pid"]
+    }
 
 
 def test_weights_written_by_hand_in_git_move_the_traffic(start: Start, git: Git) -> None:
@@ -54,12 +69,20 @@ def test_weights_written_by_hand_in_git_move_the_traffic(start: Start, git: Git)
     assert (status, answer["name"], answer["path"]) == (200, "a", "/api/v1.0/predictions")
     assert asked(up, 20) == {"a": 20}
 
-    up.wait_applied(git.commit({"deployments/shop/traffic.virtualservice.yaml": virtual_service({"a": 50, "b": 50})}))
+    up.wait_applied(
+        git.commit(
+            {"deployments/shop/traffic.virtualservice.yaml": virtual_service({"a": 50, "b": 50})}
+        )
+    )
     share = asked(up, 200)
     assert set(share) == {"a", "b"}
     assert 60 <= share["b"] <= 140, "a fair coin stays within six standard deviations"
 
-    up.wait_applied(git.commit({"deployments/shop/traffic.virtualservice.yaml": virtual_service({"a": 0, "b": 100})}))
+    up.wait_applied(
+        git.commit(
+            {"deployments/shop/traffic.virtualservice.yaml": virtual_service({"a": 0, "b": 100})}
+        )
+    )
     assert asked(up, 20) == {"b": 20}
     git("revert", "--no-edit", "HEAD~1..HEAD")
     git("push", "-q", "origin", "main")
@@ -84,9 +107,16 @@ def test_a_mirror_reaches_the_candidate_with_the_same_id_and_never_the_caller(
     get(up.url(MODEL), {"x-request-id": "mine"})
     get(up.url(MODEL), {"seldon-puid": "theirs", "x-request-id": "other"})
     seen = eventually(
-        lambda: (lines := [json.loads(line) for line in record.read_text().splitlines()]) and len(lines) >= 44 and lines
+        lambda: (
+            (lines := [json.loads(line) for line in record.read_text().splitlines()])
+            and len(lines) >= 44
+            and lines
+        )
     )
-    ids = {name: [one["headers"]["seldon-puid"] for one in seen if one["name"] == name] for name in ("a", "b")}
+    ids = {
+        name: [one["headers"]["seldon-puid"] for one in seen if one["name"] == name]
+        for name in ("a", "b")
+    }
     assert len(set(ids["a"])) == 22
     assert sorted(ids["a"]) == sorted(ids["b"])
     assert {"mine", "theirs"} <= set(ids["a"])
@@ -102,7 +132,9 @@ def test_services_are_found_by_name_through_the_proxy(start: Start, git: Git) ->
     assert get("http://nobody.shop.svc.cluster.local:8000/", proxy=proxy)[0] == 502
     assert get("http://b.shop.svc:8001/", proxy=proxy)[0] == 502
     outside = get(f"http://localhost.localdomain:{up.ports['api']}/status", proxy=proxy)
-    assert outside[0] in (200, 503), "looked up like any other name; not every machine knows this one"
+    assert outside[0] in (200, 503), (
+        "looked up like any other name; not every machine knows this one"
+    )
     assert get(f"http://127.0.0.1:{up.ports['api']}/status", proxy=proxy)[1]["tip"]
     environment = get("http://b.shop:8000/", proxy=proxy)[1]["env"]
     assert environment["HTTP_PROXY"] == proxy
@@ -166,12 +198,18 @@ def test_killed_children_come_back(start: Start, git: Git) -> None:
         "all are ready again",
     )
     assert asked(up, 5) == {"a": 5}
-    killed = [entry for line in up.state.timeline.open() if (entry := json.loads(line))["kind"] == "process"]
+    killed = [
+        entry
+        for line in up.state.timeline.open()
+        if (entry := json.loads(line))["kind"] == "process"
+    ]
     assert {entry["what"].split()[0] for entry in killed} >= set(before)
     assert all("SIGKILL" in entry["what"] for entry in killed)
 
 
-def test_a_killed_up_is_cleaned_up_and_continued(start: Start, git: Git, state: State) -> None:
+def test_a_killed_up_is_cleaned_up_and_continued(
+    start: Start, git: Git, state: StateFolder
+) -> None:
     sha = git.commit(BASE)
     up = start().wait_up()
     up.wait_applied(sha)
@@ -185,19 +223,21 @@ def test_a_killed_up_is_cleaned_up_and_continued(start: Start, git: Git, state: 
     assert again.status()["applied"] == sha
 
 
-def test_control_c_leaves_nothing_and_says_so(start: Start, git: Git, state: State) -> None:
+def test_control_c_leaves_nothing_and_says_so(start: Start, git: Git, state: StateFolder) -> None:
     up = start().wait_up()
     up.wait_applied(git.commit(BASE))
     pids = list(children(up).values())
     assert up.stop(signal.SIGINT) == 130
-    assert leftovers.find(state) == []
+    assert leftovers.find_leftovers(state) == []
     assert not any(psutil.pid_exists(pid) for pid in pids)
     text = up.log.read_text()
     assert "stopping nats" in text
     assert text.index("stopping argo") < text.index("stopping nats") < text.index("stopped")
 
 
-def test_a_deleted_state_folder_is_an_error_and_stops_everything(start: Start, git: Git, state: State) -> None:
+def test_a_deleted_state_folder_is_an_error_and_stops_everything(
+    start: Start, git: Git, state: StateFolder
+) -> None:
     up = start().wait_up()
     up.wait_applied(git.commit(BASE))
     pids = list(children(up).values())
@@ -209,7 +249,7 @@ def test_a_deleted_state_folder_is_an_error_and_stops_everything(start: Start, g
     assert not any(psutil.pid_exists(pid) for pid in pids)
 
 
-def test_a_second_up_says_what_runs_already(start: Start, git: Git, state: State) -> None:
+def test_a_second_up_says_what_runs_already(start: Start, git: Git, state: StateFolder) -> None:
     git.commit(BASE)
     up = start().wait_up()
     command = [sys.executable, "-m", "driftloop.cli", "up", "--state", str(state.root)]
@@ -248,15 +288,14 @@ def test_refused_commits_leave_everything_running(start: Start, git: Git, tmp_pa
     ):  # fmt: skip
         git.commit({"deployments/shop/x.yaml": content})
         refused = eventually(
-            lambda words=words: words in (up.status().get("refused") or "") and up.status(), what=words
+            lambda words=words: words in (up.status().get("refused") or "") and up.status(),
+            what=words,
         )
         assert refused["applied"] == sha
         assert children(up) == before
     assert asked(up, 5) == {"a": 5}
     name = "shop-deployments"
-    url = (
-        f"http://127.0.0.1:{up.ports['api']}/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/flux-system/kustomizations/"
-    )
+    url = f"http://127.0.0.1:{up.ports['api']}/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/flux-system/kustomizations/"
     found = get(url + name)[1]
     assert found["status"]["lastAppliedRevision"] == f"main@sha1:{sha}"
     assert found["status"]["conditions"][0]["status"] == "False"
@@ -267,9 +306,13 @@ def test_refused_commits_leave_everything_running(start: Start, git: Git, tmp_pa
     eventually(lambda: "path deployments/shop does not exist" in (up.status().get("refused") or ""))
     assert children(up) == before
     # and without its Kustomization it is pruned
-    last = git.commit({"cluster/dev/pipelines/shop.yaml": None, "cluster/dev/README.md": "Nothing here.\n"})
+    last = git.commit(
+        {"cluster/dev/pipelines/shop.yaml": None, "cluster/dev/README.md": "Nothing here.\n"}
+    )
     up.wait_applied(last)
-    eventually(lambda: not any(name.startswith("shop/") for name in children(up)), what="pods are gone")
+    eventually(
+        lambda: not any(name.startswith("shop/") for name in children(up)), what="pods are gone"
+    )
     assert get(up.url(MODEL))[0] == 404
     assert get(url + name)[0] == 404
 
@@ -298,7 +341,11 @@ def test_one_broken_pipeline_does_not_stop_another(start: Start, git: Git) -> No
             kustomization("other-workflows", "workflows/other"),
             kustomization("other-deployments", "deployments/other", "other-workflows"),
         ],
-        "workflows/other/bad.yaml": {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "j"}},
+        "workflows/other/bad.yaml": {
+            "apiVersion": "batch/v1",
+            "kind": "Job",
+            "metadata": {"name": "j"},
+        },
         "deployments/other/d.yaml": deployment("d", namespace="other"),
     }
     git.commit(broken)
@@ -306,7 +353,12 @@ def test_one_broken_pipeline_does_not_stop_another(start: Start, git: Git) -> No
     eventually(lambda: asked(up, 1) == {"a": 1}, what="the good pipeline answers")
     assert "other/d" not in children(up), "it depends on the broken one"
     up.wait_applied(
-        git.commit({"workflows/other/bad.yaml": None, "workflows/other/kustomization.yaml": {"resources": []}})
+        git.commit(
+            {
+                "workflows/other/bad.yaml": None,
+                "workflows/other/kustomization.yaml": {"resources": []},
+            }
+        )
     )
     assert "other/d" in children(up)
 
@@ -316,9 +368,15 @@ def test_a_pod_that_does_not_come_up_keeps_the_old_one(start: Start, git: Git) -
     up = start().wait_up()
     up.wait_applied(sha)
     crashing = deployment("a")
-    crashing["spec"]["template"]["spec"]["containers"][0]["command"] = ["python", "-c", "raise SystemExit(3)"]
+    crashing["spec"]["template"]["spec"]["containers"][0]["command"] = [
+        "python",
+        "-c",
+        "raise SystemExit(3)",
+    ]
     git.commit({"deployments/shop/a.yaml": [crashing, service("a")]})
-    eventually(lambda: any("exit code 3" in (one["lastExit"] or "") for one in up.status()["processes"]))
+    eventually(
+        lambda: any("exit code 3" in (one["lastExit"] or "") for one in up.status()["processes"])
+    )
     assert asked(up, 10) == {"a": 10}
     api = f"http://127.0.0.1:{up.ports['api']}/apis"
     status = get(f"{api}/apps/v1/namespaces/shop/deployments/a")[1]["status"]
@@ -329,7 +387,10 @@ def test_a_pod_that_does_not_come_up_keeps_the_old_one(start: Start, git: Git) -
     git("revert", "--no-edit", "HEAD")
     git("push", "-q", "origin", "main")
     up.wait_applied(git("rev-parse", "HEAD"))
-    eventually(lambda: all(one["phase"] == "ready" for one in up.status()["processes"]), what="the bad pod is gone")
+    eventually(
+        lambda: all(one["phase"] == "ready" for one in up.status()["processes"]),
+        what="the bad pod is gone",
+    )
 
 
 def test_replicas_init_containers_and_recreate(start: Start, git: Git) -> None:
@@ -338,7 +399,11 @@ def test_replicas_init_containers_and_recreate(start: Start, git: Git) -> None:
     pod["volumes"] = [{"name": "model", "emptyDir": {}}]
     mount = [{"name": "model", "mountPath": "/mnt/models"}]
     write = "import pathlib, sys; pathlib.Path(sys.argv[1]).write_text('fetched')"
-    fetch = {"name": "fetch", "image": pod["containers"][0]["image"], "command": ["python", "-c", write]}
+    fetch = {
+        "name": "fetch",
+        "image": pod["containers"][0]["image"],
+        "command": ["python", "-c", write],
+    }
     pod["initContainers"] = [fetch | {"args": ["/mnt/models/model.bin"], "volumeMounts": mount}]
     pod["containers"][0] |= {"volumeMounts": mount}
     pod["containers"][0]["env"].append({"name": "MODEL", "value": "/mnt/models/model.bin"})
@@ -352,7 +417,9 @@ def test_replicas_init_containers_and_recreate(start: Start, git: Git) -> None:
     item["spec"]["replicas"] = 1
     up.wait_applied(git.commit({"deployments/shop/a.yaml": [item, service("a")]}))
     eventually(lambda: [one["name"] for one in up.status()["processes"]].count("shop/a") == 1)
-    item["spec"]["template"]["spec"]["containers"][0]["env"].append({"name": "VERSION", "value": "2"})
+    item["spec"]["template"]["spec"]["containers"][0]["env"].append(
+        {"name": "VERSION", "value": "2"}
+    )
     up.wait_applied(git.commit({"deployments/shop/a.yaml": [item, service("a")]}))
     assert get(up.url(MODEL))[1]["env"]["VERSION"] == "2"
     assert not any(Path(model).exists() for model in models)
@@ -400,7 +467,11 @@ def test_a_server_that_hangs_is_killed_and_started_again(start: Start, git: Git)
         "command": ["python", "-c", code],
         "env": [{"name": "WORK", "value": "/work"}],
         "volumeMounts": [{"name": "work", "mountPath": "/work"}],
-        "livenessProbe": {"httpGet": {"path": "/live", "port": 8080}, "periodSeconds": 1, "failureThreshold": 1},
+        "livenessProbe": {
+            "httpGet": {"path": "/live", "port": 8080},
+            "periodSeconds": 1,
+            "failureThreshold": 1,
+        },
     }
     up = start().wait_up()
     up.wait_applied(git.commit(BASE | {"deployments/shop/a.yaml": [item, service("a")]}))
@@ -411,7 +482,7 @@ def test_a_server_that_hangs_is_killed_and_started_again(start: Start, git: Git)
 
 
 @pytest.mark.parametrize("part", ["gateway"])
-def test_a_chosen_port_in_use_is_an_error(start: Start, state: State, part: str) -> None:
+def test_a_chosen_port_in_use_is_an_error(start: Start, state: StateFolder, part: str) -> None:
     import socket
 
     port = free_port()

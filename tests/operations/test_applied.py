@@ -4,8 +4,8 @@ from driftloop.clients.kubernetes import KubernetesUnreachableError
 from driftloop.contract.names import Names
 from driftloop.errors import StepError
 from driftloop.operations import applied
-from driftloop.operations.applied import Applied
-from driftloop.spec import load
+from driftloop.operations.applied import AppliedCommits
+from driftloop.spec import load_spec
 from driftloop.spec.graph import own_names
 from tests.spec.specs import MINIMAL
 
@@ -29,7 +29,9 @@ class Api:
         return self.deployments.get(name)
 
 
-GRAPH = "{type: transformer, name: scale, image: server, class: Scale, children: [{type: released}]}"
+GRAPH = (
+    "{type: transformer, name: scale, image: server, class: Scale, children: [{type: released}]}"
+)
 SPECS = {COMMIT: MINIMAL, NEWER: MINIMAL.replace("Digits}", f"Digits, graph: {GRAPH}}}")}
 
 
@@ -55,7 +57,9 @@ def deployment(ready=1, generation=2, seen=2, replicas=1):
 
 
 def missing(api, releases=()):
-    return Applied(api, History(), Names("digits", "ml")).missing(COMMIT, releases=releases)
+    return AppliedCommits(api, History(), Names("digits", "ml")).describe_missing(
+        COMMIT, releases=releases
+    )
 
 
 @pytest.mark.parametrize(
@@ -64,7 +68,10 @@ def missing(api, releases=()):
         (Api("gone"), "Kustomization digits-deployments does not exist"),
         (Api(None), "has applied nothing, not yet bbbbbbbbbbbb"),
         (Api(f"main@sha1:{OLD}"), "has applied aaaaaaaaaaaa, not yet bbbbbbbbbbbb"),
-        (Api(f"main@sha1:{OLD}", "False", "dry-run failed"), "not yet bbbbbbbbbbbb: dry-run failed"),
+        (
+            Api(f"main@sha1:{OLD}", "False", "dry-run failed"),
+            "not yet bbbbbbbbbbbb: dry-run failed",
+        ),
         (Api(f"main@sha1:{COMMIT}", "False", "timeout"), "is not ready: timeout"),
         (Api(f"main@sha1:{COMMIT}", "Unknown"), "is not ready"),
         (Api(f"main@sha1:{COMMIT}"), ""),
@@ -93,9 +100,14 @@ def test_its_deployments_are_current(deployments, expected):
 
 def test_the_operators_deployment_is_named_by_the_graph_that_runs():
     runs = f"main@sha1:{NEWER}"
-    name = Names("digits", "ml").operated("r1", own_names(load(SPECS[NEWER], path="p.yaml").spec.serve.graph))
+    name = Names("digits", "ml").operated(
+        "r1", own_names(load_spec(SPECS[NEWER], path="p.yaml").spec.serve.graph)
+    )
     assert missing(Api(runs, deployments={name: deployment()}), ("r1",)) == ""
-    assert missing(Api(runs, deployments={name: deployment(ready=0)}), ("r1",)) == f"Deployment {name} is not ready"
+    assert (
+        missing(Api(runs, deployments={name: deployment(ready=0)}), ("r1",))
+        == f"Deployment {name} is not ready"
+    )
     # that of the graph before goes when the new one is ready
     before = {"digits-r1-0-model": deployment()}
     assert missing(Api(runs, deployments=before), ("r1",)) == "Deployment digits-r1 does not exist"
@@ -111,13 +123,13 @@ def test_waiting_says_each_reason_once_and_outlives_an_api_that_is_away(monkeypa
             raise answer
         return answer
 
-    assert list(applied.wait(look, seconds=10, what="x")) == ["a", "away", "b"]
+    assert list(applied.wait_until_applied(look, seconds=10, what="x")) == ["a", "away", "b"]
 
 
 def test_waiting_ends(monkeypatch):
     monkeypatch.setattr(applied, "POLL", 0.001)
     with pytest.raises(StepError, match=r"x is not applied after 0 s: never"):
-        list(applied.wait(lambda: "never", seconds=0.01, what="x"))
+        list(applied.wait_until_applied(lambda: "never", seconds=0.01, what="x"))
 
 
 def test_a_refusal_is_not_waited_for():
@@ -125,4 +137,4 @@ def test_a_refusal_is_not_waited_for():
         raise KubernetesUnreachableError("answered 403", hint="the Role must allow it")
 
     with pytest.raises(KubernetesUnreachableError):
-        list(applied.wait(look, seconds=10, what="x"))
+        list(applied.wait_until_applied(look, seconds=10, what="x"))

@@ -6,15 +6,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from driftloop.operations.impact import SURPRISES, Impact, Resource, Setting, SurpriseError, impact, refuse
+from driftloop.operations.impact import (
+    SURPRISES,
+    ObjectChange,
+    SettingChange,
+    SpecImpact,
+    SurpriseError,
+    assess_impact,
+    refuse_surprises,
+)
 from driftloop.release import record
-from driftloop.render import Tree, diff, rendered
+from driftloop.render import Tree, compare_trees, render_tree
 from tests.pipelines import version
 
 ROOT = Path(__file__).parents[2]
 SPEC = (ROOT / "examples" / "digits" / "pipeline.yaml").read_text()
 RELEASE = (ROOT / "tests" / "golden" / "digits-released" / "release.yaml").read_text()
-PRODUCTION = record.load(RELEASE, path="release.yaml").production
+PRODUCTION = record.load_release(RELEASE, path="release.yaml").production
 assert PRODUCTION is not None
 ID = PRODUCTION.id
 
@@ -26,34 +34,42 @@ def edited(*edits: tuple[str, str], spec: str = SPEC) -> str:
     return spec
 
 
-def of(*edits: tuple[str, str], release: str | None = RELEASE) -> Impact:
-    return impact(rendered(SPEC, release), rendered(edited(*edits), release), pipeline="digits")
+def of(*edits: tuple[str, str], release: str | None = RELEASE) -> SpecImpact:
+    return assess_impact(
+        render_tree(SPEC, release), render_tree(edited(*edits), release), pipeline="digits"
+    )
 
 
 OUTLIER = "    outlier: {detector: iforest, window: 200, alarmRate: 0.001}\n"
 
 
 def test_a_new_pipeline_adds_everything() -> None:
-    found = impact({}, rendered(SPEC, None), pipeline="digits")
-    assert found.effects == ("the pipeline is new: predictions are answered once its first run has released a version",)
+    found = assess_impact({}, render_tree(SPEC, None), pipeline="digits")
+    assert found.effects == (
+        "the pipeline is new: predictions are answered once its first run has released a version",
+    )
     assert {resource.change for resource in found.resources} == {"added"}
-    assert Resource("added", "WorkflowTemplate", "digits", "digits-train") in found.resources
+    assert ObjectChange("added", "WorkflowTemplate", "digits", "digits-train") in found.resources
     assert found.settings == found.surprises == ()
 
 
 def test_training_changes_with_the_next_run() -> None:
     found = of(("epochs: 12", "epochs: 20"))
-    assert found.settings == (Setting("train.parameters.epochs", 12, 20),)
-    assert found.effects == ("the next training run uses the new steps; a current run keeps its own",)
+    assert found.settings == (SettingChange("train.parameters.epochs", 12, 20),)
+    assert found.effects == (
+        "the next training run uses the new steps; a current run keeps its own",
+    )
     assert [(r.change, r.name) for r in found.resources] == [("changed", "digits-train")]
     assert not found.surprises
 
 
 def test_what_another_version_committed_can_be_mended() -> None:
-    old = rendered(SPEC, RELEASE)
+    old = render_tree(SPEC, RELEASE)
     path = "workflows/digits/pipeline.yaml"
     old = {**old, path: old[path].replace("epochs: 12", 'epochs: "{{no longer taken}}"')}
-    found = impact(old, rendered(edited(("epochs: 12", "epochs: 20")), RELEASE), pipeline="digits")
+    found = assess_impact(
+        old, render_tree(edited(("epochs: 12", "epochs: 20")), RELEASE), pipeline="digits"
+    )
     assert found.settings == ()
     assert [(r.change, r.name) for r in found.resources] == [("changed", "digits-train")]
 
@@ -64,8 +80,8 @@ def test_settings_are_told_with_their_defaults_and_steps_by_name() -> None:
         ('run: "etl:validate"', 'run: "etl:look"'),
     )
     assert found.settings == (
-        Setting("data.steps[validate].run", "etl:validate", "etl:look"),
-        Setting("serve.replicas", 1, 3),
+        SettingChange("data.steps[validate].run", "etl:validate", "etl:look"),
+        SettingChange("serve.replicas", 1, 3),
     )
     assert f"production {ID} runs with 3 pods" in found.effects
 
@@ -73,10 +89,18 @@ def test_settings_are_told_with_their_defaults_and_steps_by_name() -> None:
 @pytest.mark.parametrize("backend", ["seldon", "plain"])
 def test_an_autoscaler_changes_the_number_of_pods_and_no_pod(backend: str) -> None:
     def effects(before: str, after: str) -> tuple[str, ...]:
-        specs = [edited(("serve: {model: Digits}", f"serve: {{model: Digits{more}}}")) for more in (before, after)]
-        return impact(*(rendered(spec, RELEASE) for spec in specs), pipeline="digits").effects
+        specs = [
+            edited(("serve: {model: Digits}", f"serve: {{model: Digits{more}}}"))
+            for more in (before, after)
+        ]
+        return assess_impact(
+            *(render_tree(spec, RELEASE) for spec in specs), pipeline="digits"
+        ).effects
 
-    fixed, scaled = f", backend: {backend}, replicas: 2", f", backend: {backend}, autoscale: {{min: 2, max: 6}}"
+    fixed, scaled = (
+        f", backend: {backend}, replicas: 2",
+        f", backend: {backend}, autoscale: {{min: 2, max: 6}}",
+    )
     said = f"production {ID} runs with 2 to 6 pods, with a target of 70 % of their requested CPU"
     assert effects(fixed, scaled) == (said,)
     assert effects(scaled, fixed) == (f"production {ID} runs with 2 pods",)
@@ -93,41 +117,64 @@ def test_the_pods_of_production_are_replaced() -> None:
 def test_another_protocol_is_other_pods_and_other_requests() -> None:
     """One field of the SeldonDeployment, by which the operator chooses image and arguments."""
     before, after = (
-        rendered(edited(("serve: {model: Digits}", f"serve: {{server: xgboost, protocol: {protocol}}}")), RELEASE)
+        render_tree(
+            edited(("serve: {model: Digits}", f"serve: {{server: xgboost, protocol: {protocol}}}")),
+            RELEASE,
+        )
         for protocol in ("seldon", "v2")
     )
-    assert impact(before, after, pipeline="digits").effects == (
+    assert assess_impact(before, after, pipeline="digits").effects == (
         f"production {ID} gets new pods by a rolling update",
         "requests and answers use protocol `v2` at another path: clients have to change as well",
     )
 
 
 def test_a_schedule_and_its_end() -> None:
-    spec = edited(('    run: "train:train"\n', '    run: "train:train"\n    schedule: "0 3 * * *"\n'))
-    without, with_one = rendered(SPEC, None), rendered(spec, None)
-    assert "runs also start at 0 3 * * * (UTC)" in impact(without, with_one, pipeline="digits").effects
-    assert "no schedule starts runs any more" in impact(with_one, without, pipeline="digits").effects
+    spec = edited(
+        ('    run: "train:train"\n', '    run: "train:train"\n    schedule: "0 3 * * *"\n')
+    )
+    without, with_one = render_tree(SPEC, None), render_tree(spec, None)
+    assert (
+        "runs also start at 0 3 * * * (UTC)"
+        in assess_impact(without, with_one, pipeline="digits").effects
+    )
+    assert (
+        "no schedule starts runs any more"
+        in assess_impact(with_one, without, pipeline="digits").effects
+    )
 
 
 def test_looking_for_new_data_is_no_schedule() -> None:
-    spec = edited(('    run: "train:train"\n', '    run: "train:train"\n    newData: "*/5 * * * *"\n'))
-    without, with_it = rendered(SPEC, None), rendered(spec, None)
-    assert "new data is looked for at */5 * * * * (UTC)" in impact(without, with_it, pipeline="digits").effects
-    assert "new data does not start runs any more" in impact(with_it, without, pipeline="digits").effects
+    spec = edited(
+        ('    run: "train:train"\n', '    run: "train:train"\n    newData: "*/5 * * * *"\n')
+    )
+    without, with_it = render_tree(SPEC, None), render_tree(spec, None)
+    assert (
+        "new data is looked for at */5 * * * * (UTC)"
+        in assess_impact(without, with_it, pipeline="digits").effects
+    )
+    assert (
+        "new data does not start runs any more"
+        in assess_impact(with_it, without, pipeline="digits").effects
+    )
 
 
 def test_production_without_its_detector_is_a_surprise() -> None:
     found = of((OUTLIER, ""))
     assert "the outlier detector stops" in found.effects
     (setting,) = found.settings
-    assert (setting.path, setting.old["detector"], setting.new) == ("monitors.outlier", "iforest", None)
+    assert (setting.path, setting.old["detector"], setting.new) == (
+        "monitors.outlier",
+        "iforest",
+        None,
+    )
     (surprise,) = found.surprises
     assert surprise.code == "detector-removed"
     assert surprise.what == f"the outlier detector of production {ID} goes away"
     with pytest.raises(SurpriseError, match=r"outlier detector .* not monitored") as caught:
-        refuse(found, frozenset({"predictor-removed"}))
+        refuse_surprises(found, frozenset({"predictor-removed"}))
     assert caught.value.hint == "to allow it: --allow detector-removed"
-    refuse(found, frozenset({"detector-removed"}))
+    refuse_surprises(found, frozenset({"detector-removed"}))
 
 
 def test_before_the_first_release_no_detector_watches_anything() -> None:
@@ -138,25 +185,38 @@ def test_another_back_end_takes_production_away_for_a_while() -> None:
     found = of(("serve: {model", "serve: {backend: plain, model"))
     (surprise,) = found.surprises
     assert surprise.code == "predictor-removed"
-    assert surprise.what == f"{ID} answers 100 % of the requests as SeldonDeployment and is replaced by a Deployment"
-    assert f"production {ID} is removed as SeldonDeployment and added as Deployment" in found.effects
+    assert (
+        surprise.what
+        == f"{ID} answers 100 % of the requests as SeldonDeployment and is replaced by a Deployment"
+    )
+    assert (
+        f"production {ID} is removed as SeldonDeployment and added as Deployment" in found.effects
+    )
 
 
 def test_a_candidate_that_sees_only_a_copy_may_go() -> None:
-    shadow = record.shadow(record.load(RELEASE, path="release.yaml"), version("digits-0000000000ff"))
-    old = rendered(SPEC, record.dump(shadow))
-    new = rendered(SPEC, RELEASE)
-    found = impact(old, new, pipeline="digits")
+    shadow = record.start_shadow(
+        record.load_release(RELEASE, path="release.yaml"), version("digits-0000000000ff")
+    )
+    old = render_tree(SPEC, record.dump_release(shadow))
+    new = render_tree(SPEC, RELEASE)
+    found = assess_impact(old, new, pipeline="digits")
     assert f"candidate {record.release_id('digits-0000000000ff')} goes away" in found.effects
     assert not found.surprises
 
 
 def test_what_changes_nothing_that_runs_is_told_too() -> None:
-    comment = impact(rendered(SPEC, RELEASE), rendered(SPEC + "# said\n", RELEASE), pipeline="digits")
-    assert comment == Impact(effects=("no object changes",))
+    comment = assess_impact(
+        render_tree(SPEC, RELEASE), render_tree(SPEC + "# said\n", RELEASE), pipeline="digits"
+    )
+    assert comment == SpecImpact(effects=("no object changes",))
     found = of(("serve: {model", "serve: {backend: plain, model"), release=None)
     assert found.effects == ("no run, model server or detector changes",)
-    assert {resource.kind for resource in found.resources} == {"Kustomization", "Namespace", "NetworkPolicy"}
+    assert {resource.kind for resource in found.resources} == {
+        "Kustomization",
+        "Namespace",
+        "NetworkPolicy",
+    }
 
 
 EDITS = [
@@ -175,14 +235,16 @@ EDITS = [
 
 @settings(max_examples=25, deadline=None)
 @given(st.sets(st.sampled_from(EDITS), max_size=4), st.sampled_from([None, RELEASE]))
-def test_it_is_empty_exactly_when_nothing_changes(edits: set[tuple[str, str]], release: str | None) -> None:
+def test_it_is_empty_exactly_when_nothing_changes(
+    edits: set[tuple[str, str]], release: str | None
+) -> None:
     spec = SPEC
     for old, new in sorted(edits):
         spec = spec.replace(old, new)
-    trees: tuple[Tree, Tree] = rendered(SPEC, release), rendered(spec, release)
-    found = impact(*trees, pipeline="digits")
-    assert (found == Impact()) == (not diff(*trees)) == (not edits)
+    trees: tuple[Tree, Tree] = render_tree(SPEC, release), render_tree(spec, release)
+    found = assess_impact(*trees, pipeline="digits")
+    assert (found == SpecImpact()) == (not compare_trees(*trees)) == (not edits)
     assert bool(found.settings) == bool(edits), "every edit is told"
     assert bool(found.effects) == bool(edits), "and what comes of it"
     assert {surprise.code for surprise in found.surprises} <= SURPRISES.keys()
-    assert impact(trees[1], trees[1], pipeline="digits") == Impact()
+    assert assess_impact(trees[1], trees[1], pipeline="digits") == SpecImpact()

@@ -3,9 +3,9 @@ import subprocess
 import pytest
 
 from driftloop.errors import GitError, ReleaseError, StepError
-from driftloop.git.repository import Change, Repository
+from driftloop.git.repository import Repository, RepositoryChange
 from driftloop.operations import releases as pipelines
-from driftloop.operations.releases import Message
+from driftloop.operations.releases import TransitionMessage
 from driftloop.release import record
 from tests.pipelines import PLAIN, SPEC, version
 
@@ -14,11 +14,11 @@ A, B = version("digits-a"), version("digits-b")
 
 def message(before, after):
     about = after.candidate or after.production
-    return Message(f"Move to {after.phase}", about, "person eve")
+    return TransitionMessage(f"Move to {after.phase}", about, "person eve")
 
 
 def moved(repository, step):
-    return pipelines.move(repository, "digits", step, message)
+    return pipelines.commit_transition(repository, "digits", step, message)
 
 
 @pytest.fixture
@@ -29,24 +29,24 @@ def committed(repository):
 
 @pytest.fixture
 def released(committed):
-    moved(committed, lambda release: record.first(release, A))
+    moved(committed, lambda release: record.release_first(release, A))
     return committed
 
 
 @pytest.fixture
 def canary(released):
-    moved(released, lambda release: record.canary(record.shadow(release, B), 10))
+    moved(released, lambda release: record.set_canary(record.start_shadow(release, B), 10))
     return released
 
 
 def here(repository):
-    return pipelines.read(repository.tree(repository.tip()), "digits")
+    return pipelines.read_pipeline(repository.tree(repository.tip()), "digits")
 
 
 def edit(repository, path, old, new, subject="Edit by hand"):
     def build(tree):
         assert old in tree[path]
-        return Change({path: tree[path].replace(old, new)}, subject)
+        return RepositoryChange({path: tree[path].replace(old, new)}, subject)
 
     return repository.change(build)
 
@@ -71,7 +71,7 @@ def test_a_changed_spec_keeps_the_release(canary, git):
     commit = pipelines.commit_spec(canary, SPEC.replace("window: 50", "window: 60"))
     assert commit.subject == "Change pipeline digits"
     assert here(canary).release == release
-    pipelines.check(here(canary))
+    pipelines.check_rendered(here(canary))
 
 
 def test_what_the_spec_no_longer_asks_for_goes(released, git):
@@ -79,25 +79,30 @@ def test_what_the_spec_no_longer_asks_for_goes(released, git):
     pipelines.commit_spec(released, SPEC[: SPEC.index("  monitors:")])
     gone = before - set(here(released).files)
     assert any("drift" in path for path in gone)
-    pipelines.check(here(released))
+    pipelines.check_rendered(here(released))
 
 
 def test_a_namespace_does_not_move(released):
     with pytest.raises(GitError, match="is in namespace `digits`, the spec has `elsewhere`"):
-        pipelines.commit_spec(released, SPEC.replace("{name: digits}", "{name: digits, namespace: elsewhere}"))
+        pipelines.commit_spec(
+            released, SPEC.replace("{name: digits}", "{name: digits, namespace: elsewhere}")
+        )
 
 
 def test_two_clusters_follow_one_repository(committed, git):
     pipelines.commit_spec(committed, SPEC, cluster="prod")
     assert here(committed).clusters == ("dev", "prod")
-    moved(committed, lambda release: record.first(release, A))
-    pipelines.check(here(committed))
+    moved(committed, lambda release: record.release_first(release, A))
+    pipelines.check_rendered(here(committed))
 
 
 def test_a_move_commits_release_and_files_with_trailers(canary, git):
     assert here(canary).release.weights == {A.id: 90, B.id: 10}
-    pipelines.check(here(canary))
-    trailers = dict(line.split(": ", 1) for line in git("log", "-1", "--format=%(trailers)", "main").splitlines())
+    pipelines.check_rendered(here(canary))
+    trailers = dict(
+        line.split(": ", 1)
+        for line in git("log", "-1", "--format=%(trailers)", "main").splitlines()
+    )
     assert trailers == {
         "Driftloop-Pipeline": "digits",
         "Driftloop-Release": B.id,
@@ -117,7 +122,7 @@ def test_a_move_that_changes_nothing_commits_nothing(released):
 def test_a_move_from_the_wrong_phase_commits_nothing(released):
     tip = released.tip()
     with pytest.raises(ReleaseError, match="phase `stable`"):
-        moved(released, record.promote)
+        moved(released, record.promote_candidate)
     assert released.tip() == tip
 
 
@@ -128,27 +133,42 @@ def test_a_move_after_a_lost_race_starts_from_the_winner(released, remote, tmp_p
     def step(release):
         calls.append(release.phase)
         if len(calls) == 1:
-            moved(other, lambda release: record.shadow(release, B))
-        return record.shadow(record.reject(release), version("digits-c")) if release.candidate else release
+            moved(other, lambda release: record.start_shadow(release, B))
+        return (
+            record.start_shadow(record.reject_candidate(release), version("digits-c"))
+            if release.candidate
+            else release
+        )
 
     result = moved(released, step)
     # the first call wanted no change, so nothing raced
     assert calls == ["stable"]
     assert result.commit is None
     calls.clear()
-    result = moved(released, lambda release: record.canary(release, 10))
+    result = moved(released, lambda release: record.set_canary(release, 10))
     assert result.release.candidate == B
 
 
 @pytest.mark.parametrize("spec", [SPEC, PLAIN])
 def test_weights_changed_by_hand_do_not_stop_it(repository, spec):
     pipelines.commit_spec(repository, spec)
-    moved(repository, lambda release: record.first(release, A))
-    moved(repository, lambda release: record.canary(record.shadow(release, B), 10))
-    edit(repository, "deployments/digits/release.yaml", f"{A.id}: 90\n    {B.id}: 10", f"{A.id}: 70\n    {B.id}: 30")
-    pipelines.check(here(repository))
-    assert moved(repository, lambda release: record.canary(release, 50)).release.weights == {A.id: 50, B.id: 50}
-    assert here(repository).files == pipelines.read(repository.tree(repository.tip()), "digits").files
+    moved(repository, lambda release: record.release_first(release, A))
+    moved(repository, lambda release: record.set_canary(record.start_shadow(release, B), 10))
+    edit(
+        repository,
+        "deployments/digits/release.yaml",
+        f"{A.id}: 90\n    {B.id}: 10",
+        f"{A.id}: 70\n    {B.id}: 30",
+    )
+    pipelines.check_rendered(here(repository))
+    assert moved(repository, lambda release: record.set_canary(release, 50)).release.weights == {
+        A.id: 50,
+        B.id: 50,
+    }
+    assert (
+        here(repository).files
+        == pipelines.read_pipeline(repository.tree(repository.tip()), "digits").files
+    )
 
 
 def test_weights_changed_by_hand_in_the_rendered_file_do_not_stop_it(canary):
@@ -157,8 +177,8 @@ def test_weights_changed_by_hand_in_the_rendered_file_do_not_stop_it(canary):
     assert "traffic: 90" in text
     edit(canary, path, "traffic: 90", "traffic: 70")
     edit(canary, path, "traffic: 10", "traffic: 30")
-    moved(canary, record.promote)
-    pipelines.check(here(canary))
+    moved(canary, record.promote_candidate)
+    pipelines.check_rendered(here(canary))
 
 
 @pytest.mark.parametrize(
@@ -173,25 +193,31 @@ def test_a_file_changed_by_hand_stops_it_and_is_named(canary, path, old, new):
     edit(canary, path, old, new)
     tip = canary.tip()
     with pytest.raises(StepError, match=path) as caught:
-        moved(canary, record.promote)
+        moved(canary, record.promote_candidate)
     assert "driftloop commit" in caught.value.hint
     assert canary.tip() == tip
 
 
 def test_a_file_that_is_missing_or_left_over_stops_it(canary):
     header = here(canary).files["deployments/digits/kustomization.yaml"].partition("\n")[0]
-    canary.change(lambda tree: Change({"monitors/digits/old.service.yaml": header + "\na: 1\n"}, "Leave over"))
+    canary.change(
+        lambda tree: RepositoryChange(
+            {"monitors/digits/old.service.yaml": header + "\na: 1\n"}, "Leave over"
+        )
+    )
     with pytest.raises(StepError, match=r"monitors/digits/old.service.yaml is not rendered"):
-        moved(canary, record.promote)
-    canary.change(lambda tree: Change({"monitors/digits/old.service.yaml": None}, "Tidy"))
-    canary.change(lambda tree: Change({"monitors/digits/judge.service.yaml": None}, "Lose"))
+        moved(canary, record.promote_candidate)
+    canary.change(lambda tree: RepositoryChange({"monitors/digits/old.service.yaml": None}, "Tidy"))
+    canary.change(
+        lambda tree: RepositoryChange({"monitors/digits/judge.service.yaml": None}, "Lose")
+    )
     with pytest.raises(StepError, match=r"monitors/digits/judge.service.yaml is missing"):
-        moved(canary, record.promote)
+        moved(canary, record.promote_candidate)
 
 
 def test_a_persons_own_file_beside_them_is_left_alone(canary):
-    canary.change(lambda tree: Change({"monitors/digits/NOTES.md": "Mine.\n"}, "Note"))
-    moved(canary, record.promote)
+    canary.change(lambda tree: RepositoryChange({"monitors/digits/NOTES.md": "Mine.\n"}, "Note"))
+    moved(canary, record.promote_candidate)
     assert here(canary).files["monitors/digits/NOTES.md"] == "Mine.\n"
 
 
@@ -205,42 +231,52 @@ def reverts(remote, folder, commit="HEAD"):
 
 @pytest.mark.parametrize("spec", [SPEC, PLAIN])
 @pytest.mark.parametrize("percents", [(), (10,), (10, 50)])
-def test_a_revert_of_a_promotion_is_the_tree_before_the_rollout(repository, git, remote, tmp_path, spec, percents):
+def test_a_revert_of_a_promotion_is_the_tree_before_the_rollout(
+    repository, git, remote, tmp_path, spec, percents
+):
     pipelines.commit_spec(repository, spec)
-    moved(repository, lambda release: record.first(release, version("digits-0")))
-    moved(repository, lambda release: record.shadow(release, A))
-    moved(repository, record.promote)
+    moved(repository, lambda release: record.release_first(release, version("digits-0")))
+    moved(repository, lambda release: record.start_shadow(release, A))
+    moved(repository, record.promote_candidate)
     before, tree = here(repository).release, git("rev-parse", "main^{tree}")
-    moved(repository, lambda release: record.shadow(release, B))
+    moved(repository, lambda release: record.start_shadow(release, B))
     for percent in percents:
-        moved(repository, lambda release, percent=percent: record.canary(release, percent))
+        moved(repository, lambda release, percent=percent: record.set_canary(release, percent))
     tip = git("rev-parse", "main")
-    promotion = moved(repository, record.promote).commit
+    promotion = moved(repository, record.promote_candidate).commit
     assert git("log", "--format=%s", f"{tip}..main").splitlines() == [
         promotion.subject,
         f"End the rollout of {B.id} of digits: accepted",
     ]
     assert git("rev-parse", "main^^{tree}") == tree
     trailers = git("log", "-1", "--format=%(trailers)", "main^").splitlines()
-    assert {"Driftloop-Phase: stable", f"Driftloop-Release: {B.id}", "Driftloop-Cause: person eve"} <= set(trailers)
-    pipelines.check(here(repository))
+    assert {
+        "Driftloop-Phase: stable",
+        f"Driftloop-Release: {B.id}",
+        "Driftloop-Cause: person eve",
+    } <= set(trailers)
+    pipelines.check_rendered(here(repository))
     reverts(remote, tmp_path / "clone", promotion.sha)
     assert git("rev-parse", "main^{tree}") == tree
     release = here(repository).release
     assert release == before
     assert (release.phase, release.weights, release.candidate) == ("stable", {A.id: 100}, None)
-    assert pipelines.interference(repository, repository.tip(), "digits", "digits-b").subject.startswith("Revert")
+    assert pipelines.find_interference(
+        repository, repository.tip(), "digits", "digits-b"
+    ).subject.startswith("Revert")
     # and the loop goes on from there
-    moved(repository, lambda release: record.shadow(release, version("digits-c")))
+    moved(repository, lambda release: record.start_shadow(release, version("digits-c")))
 
 
-def test_a_spec_changed_during_the_rollout_stays_when_the_promotion_is_reverted(canary, remote, tmp_path):
+def test_a_spec_changed_during_the_rollout_stays_when_the_promotion_is_reverted(
+    canary, remote, tmp_path
+):
     pipelines.commit_spec(canary, SPEC.replace("window: 50", "window: 60"))
-    moved(canary, record.promote)
+    moved(canary, record.promote_candidate)
     reverts(remote, tmp_path / "clone")
     assert "window: 60" in here(canary).spec
     assert (here(canary).release.phase, here(canary).release.production) == ("stable", A)
-    pipelines.check(here(canary))
+    pipelines.check_rendered(here(canary))
 
 
 def test_a_promotion_that_loses_the_race_is_made_again_whole(canary, remote, tmp_path, git):
@@ -250,8 +286,8 @@ def test_a_promotion_that_loses_the_race_is_made_again_whole(canary, remote, tmp
     def step(release):
         calls.append(release.weights[B.id])
         if len(calls) == 1:
-            moved(other, lambda release: record.canary(release, 50))
-        return record.promote(release)
+            moved(other, lambda release: record.set_canary(release, 50))
+        return record.promote_candidate(release)
 
     moved(canary, step)
     assert calls == [10, 50]
@@ -261,37 +297,51 @@ def test_a_promotion_that_loses_the_race_is_made_again_whole(canary, remote, tmp
 
 
 def test_a_revert_of_a_rollback_brings_back_what_it_took_away(canary, remote, tmp_path):
-    moved(canary, record.promote)
+    moved(canary, record.promote_candidate)
     promoted = here(canary).release
-    moved(canary, record.rollback)
+    moved(canary, record.restore_previous)
     reverts(remote, tmp_path / "one")
     assert here(canary).release == promoted
-    moved(canary, lambda release: record.canary(record.shadow(release, version("digits-c")), 30))
+    moved(
+        canary,
+        lambda release: record.set_canary(record.start_shadow(release, version("digits-c")), 30),
+    )
     rollout = here(canary).release
-    moved(canary, record.reject)
+    moved(canary, record.reject_candidate)
     reverts(remote, tmp_path / "two")
     assert here(canary).release == rollout
-    pipelines.check(here(canary))
+    pipelines.check_rendered(here(canary))
 
 
 def test_interference(canary):
-    assert pipelines.interference(canary, canary.tip(), "digits", "digits-b") is None
-    edit(canary, "deployments/digits/release.yaml", f"{A.id}: 90\n    {B.id}: 10", f"{A.id}: 70\n    {B.id}: 30")
-    assert pipelines.interference(canary, canary.tip(), "digits", "digits-b") is None
-    moved(canary, lambda release: record.shadow(record.reject(release), version("digits-c")))
-    assert pipelines.interference(canary, canary.tip(), "digits", "digits-b").subject == "Move to shadow"
-    assert pipelines.interference(canary, canary.tip(), "digits", "digits-never") is not None
+    assert pipelines.find_interference(canary, canary.tip(), "digits", "digits-b") is None
+    edit(
+        canary,
+        "deployments/digits/release.yaml",
+        f"{A.id}: 90\n    {B.id}: 10",
+        f"{A.id}: 70\n    {B.id}: 30",
+    )
+    assert pipelines.find_interference(canary, canary.tip(), "digits", "digits-b") is None
+    moved(
+        canary,
+        lambda release: record.start_shadow(record.reject_candidate(release), version("digits-c")),
+    )
+    assert (
+        pipelines.find_interference(canary, canary.tip(), "digits", "digits-b").subject
+        == "Move to shadow"
+    )
+    assert pipelines.find_interference(canary, canary.tip(), "digits", "digits-never") is not None
 
 
 def test_an_unknown_pipeline_lists_the_known(committed):
     with pytest.raises(GitError, match="no pipeline `letters`, it has: digits"):
-        pipelines.move(committed, "letters", lambda release: release, message)
+        pipelines.commit_transition(committed, "letters", lambda release: release, message)
 
 
 def test_removal_goes_in_the_order_a_cluster_needs(released, git):
-    released.change(lambda tree: Change({"README.md": "Ours.\n"}, "Keep"))
+    released.change(lambda tree: RepositoryChange({"README.md": "Ours.\n"}, "Keep"))
     seen = []
-    for stage in pipelines.removal("digits"):
+    for stage in pipelines.list_removal_stages("digits"):
         commit = pipelines.remove_stage(released, "digits", stage, cause="person eve")
         assert pipelines.remove_stage(released, "digits", stage) is None
         listing = git("show", "main:workflows/digits/kustomization.yaml") if len(seen) < 3 else ""
@@ -309,7 +359,7 @@ def test_removal_goes_in_the_order_a_cluster_needs(released, git):
 
 
 def test_removal_stops_at_a_hand_written_file(released):
-    released.change(lambda tree: Change({"monitors/digits/mine.yaml": "a: 1\n"}, "Mine"))
-    last = pipelines.removal("digits")[-1]
+    released.change(lambda tree: RepositoryChange({"monitors/digits/mine.yaml": "a: 1\n"}, "Mine"))
+    last = pipelines.list_removal_stages("digits")[-1]
     with pytest.raises(GitError, match=r"monitors/digits/mine.yaml"):
         pipelines.remove_stage(released, "digits", last)

@@ -7,14 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from driftloop.errors import SpecError
-from driftloop.plan import Names, plan
-from driftloop.spec import InvalidSpec, load, read
+from driftloop.plan import Names, make_plan
+from driftloop.spec import InvalidSpec, load_spec, parse_spec
 from tests.spec.specs import MINIMAL, changed
 
 
 def problems(text: str) -> tuple[str, str | None]:
     with pytest.raises(InvalidSpec) as caught:
-        plan(read(text, path="p.yaml"))
+        make_plan(parse_spec(text, path="p.yaml"))
     return caught.value.message, caught.value.hint
 
 
@@ -97,7 +97,7 @@ def test_a_reference_that_leads_nowhere(old: str, new: str, message: str, hint: 
 
 def test_without_places_the_message_is_the_same() -> None:
     with pytest.raises(SpecError, match=r"spec.serve.image is `x`, must be one of"):
-        plan(load(changed("{model: Digits}", "{model: Digits, image: x}"), path="p.yaml"))
+        make_plan(load_spec(changed("{model: Digits}", "{model: Digits, image: x}"), path="p.yaml"))
 
 
 def test_two_images_may_not_share_a_ref_with_other_contexts() -> None:
@@ -113,7 +113,7 @@ def test_a_search_is_spread_out_into_trials() -> None:
         '"train:train", parameters: {epochs: 4, learning_rate: 0.3, optimizer: adam}, '
         f"search: {{over: {over}, best: {{metric: accuracy}}}}",
     )
-    found = plan(read(text, path="p.yaml"))
+    found = make_plan(parse_spec(text, path="p.yaml"))
     assert [trial.number for trial in found.trials] == [0, 1, 2, 3]
     assert [json.loads(trial.text) for trial in found.trials] == [
         {"epochs": 4, "learning_rate": rate, "optimizer": optimizer}
@@ -129,8 +129,10 @@ RANDOM = (
 
 
 def drawn(search: str = RANDOM) -> list[dict[str, float]]:
-    text = changed('"train:train"', f'"train:train", parameters: {{depth: 2, rate: 0.1, leaves: 1}}, {search}')
-    return [json.loads(trial.text) for trial in plan(read(text, path="p.yaml")).trials]
+    text = changed(
+        '"train:train"', f'"train:train", parameters: {{depth: 2, rate: 0.1, leaves: 1}}, {search}'
+    )
+    return [json.loads(trial.text) for trial in make_plan(parse_spec(text, path="p.yaml")).trials]
 
 
 def test_random_trials_are_the_same_everywhere() -> None:
@@ -188,7 +190,9 @@ def test_random_searches_that_make_no_sense(old: str, new: str, said: str) -> No
 
 
 def test_without_a_search_there_is_one_trial() -> None:
-    (trial,) = plan(load(changed('"train:train"', '"train:train", parameters: {a: 1}'), path="p.yaml")).trials
+    (trial,) = make_plan(
+        load_spec(changed('"train:train"', '"train:train", parameters: {a: 1}'), path="p.yaml")
+    ).trials
     assert (trial.number, trial.text) == (0, '{"a": 1}')
 
 
@@ -212,7 +216,7 @@ def test_too_many_trials_are_refused() -> None:
 )
 def test_which_alarms_count(monitors: str, on: str | None, expected: tuple[str, ...]) -> None:
     retrain = f"  retrain: {{on: {on}}}\n" if on is not None else ""
-    found = plan(load(f"{MINIMAL}  monitors: {monitors}\n{retrain}", path="p.yaml"))
+    found = make_plan(load_spec(f"{MINIMAL}  monitors: {monitors}\n{retrain}", path="p.yaml"))
     assert found.retrain_on == expected
     assert json.loads(found.policy)["on"] == list(expected)
 
@@ -224,7 +228,7 @@ def test_the_policy_and_the_detectors_are_what_the_services_read() -> None:
         "  monitors: {drift: {window: 300, alarmRate: 0.002}}\n"
         "  retrain: {consecutive: 3, cooldown: 90s, whileRunning: remember, budget: 2/day}\n"
     )
-    found = plan(load(text, path="p.yaml"))
+    found = make_plan(load_spec(text, path="p.yaml"))
     policy = json.loads(found.policy)
     assert policy == {
         "consecutive": 3, "cooldown": 90.0, "whileRunning": "remember", "budget": 2, "on": ["drift"],
@@ -236,7 +240,7 @@ def test_the_policy_and_the_detectors_are_what_the_services_read() -> None:
         budget=policy["budget"],
     )
     (monitor,) = found.monitors
-    assert json.loads(monitor.config) == {
+    assert json.loads(monitor.detector_config) == {
         "kind": "ks", "on": "request", "window": 300, "alarmRate": 0.002, "seed": 0,
     }  # fmt: skip
 
@@ -246,33 +250,43 @@ def test_names_stay_within_their_bounds() -> None:
     for name in (
         names.train, names.release, names.cron, names.sensor, names.retrain, names.model, names.decision, names.judge,
         names.detector("outlier"), names.predictor("r01234567"), f"{names.predictor('r01234567')}-logger",
-        names.flux("deployments"), f"{names.decision}-outlier", f"{names.release}-r01234567", f"{names.decision}-runs",
+        names.kustomization_name("deployments"), f"{names.decision}-outlier", f"{names.release}-r01234567", f"{names.decision}-runs",
     ):  # fmt: skip
         assert len(name) <= 52, name
 
 
 def test_the_namespace_is_the_name_unless_it_is_given() -> None:
-    assert plan(load(MINIMAL, path="p.yaml")).names == Names("digits", "digits")
+    assert make_plan(load_spec(MINIMAL, path="p.yaml")).names == Names("digits", "digits")
     text = changed("{name: digits}", "{name: digits, namespace: team-a}")
-    assert plan(load(text, path="p.yaml")).names == Names("digits", "team-a")
+    assert make_plan(load_spec(text, path="p.yaml")).names == Names("digits", "team-a")
 
 
 def test_a_gpu_is_of_the_kind_that_is_named_or_of_the_default_one() -> None:
     named = changed(
-        '"train:train"', '"train:train", resources: {gpu: 1, gpuProfile: big}}\n  gpus: {big: {resource: amd.com/gpu}'
+        '"train:train"',
+        '"train:train", resources: {gpu: 1, gpuProfile: big}}\n  gpus: {big: {resource: amd.com/gpu}',
     )
-    found = plan(read(named, path="p.yaml"))
-    kind = found.gpu(found.train.resources)
+    found = make_plan(parse_spec(named, path="p.yaml"))
+    kind = found.gpu_profile(found.train.resources)
     assert kind is not None
     assert kind.resource == "amd.com/gpu"
-    assert found.gpu(found.evaluate.resources) is None
-    found = plan(read(changed('"train:train"', '"train:train", resources: {gpu: 1}'), path="p.yaml"))
-    kind = found.gpu(found.train.resources)
+    assert found.gpu_profile(found.evaluate.resources) is None
+    found = make_plan(
+        parse_spec(changed('"train:train"', '"train:train", resources: {gpu: 1}'), path="p.yaml")
+    )
+    kind = found.gpu_profile(found.train.resources)
     assert kind is not None
-    assert (kind.resource, kind.runtime_class, kind.tolerations) == ("nvidia.com/gpu", "nvidia", ("nvidia.com/gpu",))
-    own = changed('"train:train"', '"train:train", resources: {gpu: 1}}\n  gpus: {default: {runtimeClass: null}')
-    found = plan(read(own, path="p.yaml"))
-    kind = found.gpu(found.train.resources)
+    assert (kind.resource, kind.runtime_class, kind.tolerations) == (
+        "nvidia.com/gpu",
+        "nvidia",
+        ("nvidia.com/gpu",),
+    )
+    own = changed(
+        '"train:train"',
+        '"train:train", resources: {gpu: 1}}\n  gpus: {default: {runtimeClass: null}',
+    )
+    found = make_plan(parse_spec(own, path="p.yaml"))
+    kind = found.gpu_profile(found.train.resources)
     assert kind is not None
     assert kind.runtime_class is None
 
@@ -298,9 +312,11 @@ CACHED = changed(
         ("batches,", "others,", ""),
     ],
 )
-def test_a_cached_output_is_known_by_all_that_it_depends_on_besides_the_data(old: str, new: str, changes: str) -> None:
+def test_a_cached_output_is_known_by_all_that_it_depends_on_besides_the_data(
+    old: str, new: str, changes: str
+) -> None:
     def keys(text: str) -> dict[str, str]:
-        found = plan(read(text, path="p.yaml"))
+        found = make_plan(parse_spec(text, path="p.yaml"))
         return {"a": found.steps[0].key, "b": found.steps[1].key, "0": found.trial_keys[0]}
 
     before, after = keys(CACHED), keys(CACHED.replace(old, new))

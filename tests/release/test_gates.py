@@ -10,8 +10,8 @@ def verdict(gate, candidate, production=None, on="all"):
     def side(value):
         return None if value is None else {"all": {}, "recent": {}} | {on: {"accuracy": value}}
 
-    parsed = gates.parse(json.dumps([{"metric": "accuracy", **gate}]))
-    return gates.verdict(parsed, {"candidate": side(candidate), "production": side(production)})
+    parsed = gates.parse_gate_rules(json.dumps([{"metric": "accuracy", **gate}]))
+    return gates.judge_gates(parsed, {"candidate": side(candidate), "production": side(production)})
 
 
 @pytest.mark.parametrize(
@@ -41,15 +41,21 @@ def test_bounds(gate, candidate, production, passed):
 def test_recent_rows_are_their_own():
     assert not verdict({"on": "recent", "min": 0.9}, 0.5, on="recent").passed
     with pytest.raises(
-        ReleaseError, match="a gate asks for `accuracy`, evaluation returned for the candidate: nothing"
+        ReleaseError,
+        match="a gate asks for `accuracy`, evaluation returned for the candidate: nothing",
     ):
         verdict({"on": "recent", "min": 0.9}, 0.95, on="all")
 
 
 def test_reasons_name_what_refused_it():
-    found = gates.verdict(
-        gates.parse('[{"metric": "a", "min": 1}, {"metric": "b", "on": "recent", "productionMinus": 0.1}]'),
-        {"candidate": {"all": {"a": 2}, "recent": {"b": 0.5}}, "production": {"all": {}, "recent": {"b": 0.7}}},
+    found = gates.judge_gates(
+        gates.parse_gate_rules(
+            '[{"metric": "a", "min": 1}, {"metric": "b", "on": "recent", "productionMinus": 0.1}]'
+        ),
+        {
+            "candidate": {"all": {"a": 2}, "recent": {"b": 0.5}},
+            "production": {"all": {}, "recent": {"b": 0.7}},
+        },
     )
     assert found.reasons == ("b on recent data 0.5, must be at least 0.6",)
     assert found.to_json()["passed"] is False
@@ -57,22 +63,25 @@ def test_reasons_name_what_refused_it():
 
 
 def test_no_gates_let_everything_pass():
-    assert gates.verdict((), {"candidate": None}).passed
+    assert gates.judge_gates((), {"candidate": None}).passed
 
 
 @pytest.mark.parametrize("value", [True, "0.9", float("nan"), float("inf")])
 def test_what_is_no_number(value):
     with pytest.raises(ReleaseError, match="must be a finite number"):
-        gates.verdict(gates.parse('[{"metric": "a", "min": 1}]'), {"candidate": {"all": {"a": value}}})
+        gates.judge_gates(
+            gates.parse_gate_rules('[{"metric": "a", "min": 1}]'),
+            {"candidate": {"all": {"a": value}}},
+        )
 
 
 @pytest.mark.parametrize("text", ["", "{}", '[{"metric": "a"}]', '[{"metric": "a", "mn": 1}]'])
 def test_gates_that_cannot_be_read(text):
     with pytest.raises(ReleaseError, match="the gates can't be read"):
-        gates.parse(text)
+        gates.parse_gate_rules(text)
 
 
 @pytest.mark.parametrize("metrics", [{}, {"candidate": None}, {"candidate": {"recent": {"a": 1}}}])
 def test_a_candidate_that_was_not_evaluated(metrics):
     with pytest.raises(ReleaseError, match="the candidate was not evaluated on all rows"):
-        gates.verdict(gates.parse('[{"metric": "a", "min": 1}]'), metrics)
+        gates.judge_gates(gates.parse_gate_rules('[{"metric": "a", "min": 1}]'), metrics)

@@ -8,7 +8,17 @@ from hypothesis import strategies as st
 
 from driftloop.contract.documents import DocumentError, from_json
 from driftloop.contract.handovers import RolloutLimits
-from driftloop.release.judgement import Answers, Expected, Fail, Limits, Measured, Pass, Wait, judge, quantile
+from driftloop.release.judgement import (
+    Answers,
+    Expected,
+    Fail,
+    Limits,
+    Measured,
+    Pass,
+    Wait,
+    analyze_step,
+    quantile,
+)
 from driftloop.release.record import Recent
 
 FAST = {0.1: 99, 0.25: 100, math.inf: 100}
@@ -20,9 +30,13 @@ def answers(requests: int = 100, errors: int = 0, buckets=None) -> Answers:
     return Answers(requests, errors, buckets)
 
 
-def measured(seconds=60.0, production=None, candidate=None, joined=0, agreed=0, rows=None) -> Measured:
+def measured(
+    seconds=60.0, production=None, candidate=None, joined=0, agreed=0, rows=None
+) -> Measured:
     rows = joined if rows is None else rows
-    return Measured(seconds, production or answers(1000), candidate or answers(), joined, rows, agreed)
+    return Measured(
+        seconds, production or answers(1000), candidate or answers(), joined, rows, agreed
+    )
 
 
 CANARY = Limits(seconds=30, requests=100, error_rate=0.01, p99=0.25)
@@ -50,7 +64,11 @@ ALIKE = Limits(seconds=30, requests=100, agreement=Expected(0.95, 0.95, 300))
         (measured(candidate=answers(buckets={})), CANARY, Wait),
         # errors are not known to be few before the predictor's metrics were seen
         (measured(candidate=answers(buckets={})), Limits(requests=100, error_rate=0.01), Wait),
-        (measured(candidate=answers(buckets={0.1: 0, math.inf: 0})), Limits(requests=100, error_rate=0.01), Wait),
+        (
+            measured(candidate=answers(buckets={0.1: 0, math.inf: 0})),
+            Limits(requests=100, error_rate=0.01),
+            Wait,
+        ),
         (measured(joined=100, agreed=90), SHADOW, Pass),
         (measured(joined=100, agreed=89), SHADOW, Fail),
         (measured(joined=99, agreed=99), SHADOW, Wait),
@@ -78,28 +96,37 @@ ALIKE = Limits(seconds=30, requests=100, agreement=Expected(0.95, 0.95, 300))
     ],
 )
 def test_verdicts(seen, limits, expected):
-    verdict = judge(seen, limits)
+    verdict = analyze_step(seen, limits)
     assert isinstance(verdict, expected)
     assert verdict.reasons
 
 
 def test_reasons_read_well():
-    assert judge(measured(joined=100, agreed=80), SHADOW) == Fail(("agreement 80.0% of 100, asked 90.0%",))
-    assert judge(measured(3, candidate=answers(7)), CANARY) == Wait(("7 of 100 requests", "3 of 30 s"))
+    assert analyze_step(measured(joined=100, agreed=80), SHADOW) == Fail(
+        ("agreement 80.0% of 100, asked 90.0%",)
+    )
+    assert analyze_step(measured(3, candidate=answers(7)), CANARY) == Wait(
+        ("7 of 100 requests", "3 of 30 s")
+    )
 
 
 def test_a_shadow_that_serves_productions_model_is_told_in_words():
-    verdict = judge(measured(joined=500, agreed=495), DRIFTED)
+    verdict = analyze_step(measured(joined=500, agreed=495), DRIFTED)
     assert verdict == Fail(
         (
             "agreement 99.0% of 500 with production, expected at most 26.6% from accuracies 0.07 and 0.95 on 300 "
             "recent rows: the shadow may serve the wrong model, or the traffic is not like those rows",
         )
     )
-    verdict = judge(measured(joined=500, agreed=50), ALIKE)
-    assert "agreement 10.0% of 500 with production, expected at least 76.1% from" in verdict.reasons[0]
-    verdict = judge(measured(joined=500, agreed=40), DRIFTED)
-    assert "agreement 8.0% of 500, expected 0.0% to 26.6% from accuracies 0.07 and 0.95" in verdict.reasons[1]
+    verdict = analyze_step(measured(joined=500, agreed=50), ALIKE)
+    assert (
+        "agreement 10.0% of 500 with production, expected at least 76.1% from" in verdict.reasons[0]
+    )
+    verdict = analyze_step(measured(joined=500, agreed=40), DRIFTED)
+    assert (
+        "agreement 8.0% of 500, expected 0.0% to 26.6% from accuracies 0.07 and 0.95"
+        in verdict.reasons[1]
+    )
 
 
 counts = st.integers(0, 200)
@@ -114,7 +141,9 @@ def test_the_exact_bounds_hold_on_the_rows_themselves(both, production, candidat
     low, high = Expected((both + production) / rows, (both + candidate) / rows, rows).exact()
     agreed = (both + round(share * neither)) / rows
     assert low - 1e-9 <= agreed <= high + 1e-9
-    assert Expected((both + production) / rows, (both + candidate) / rows, rows).band(rows) == pytest.approx(
+    assert Expected((both + production) / rows, (both + candidate) / rows, rows).band(
+        rows
+    ) == pytest.approx(
         Expected((both + candidate) / rows, (both + production) / rows, rows).band(rows)
     )
 
@@ -123,7 +152,9 @@ shares = st.floats(0, 1)
 
 
 @given(shares, shares, st.integers(1, 10_000), st.integers(1, 10_000))
-def test_the_band_holds_the_bounds_and_narrows_with_what_is_seen(production, candidate, rows, answers):
+def test_the_band_holds_the_bounds_and_narrows_with_what_is_seen(
+    production, candidate, rows, answers
+):
     low, high = Expected(production, candidate, rows).band(answers)
     exact = Expected(production, candidate, rows).exact()
     assert 0 <= low <= exact[0] <= exact[1] + 1e-9
@@ -134,9 +165,14 @@ def test_the_band_holds_the_bounds_and_narrows_with_what_is_seen(production, can
 
 
 @given(st.floats(0, 0.3), st.floats(0.8, 1), st.integers(200, 5000), st.integers(100, 5000))
-def test_after_a_drift_the_old_model_in_the_shadows_place_never_passes(production, candidate, rows, joined):
+def test_after_a_drift_the_old_model_in_the_shadows_place_never_passes(
+    production, candidate, rows, joined
+):
     limits = Limits(requests=100, agreement=Expected(production, candidate, rows))
-    assert isinstance(judge(measured(candidate=answers(joined), joined=joined, agreed=joined), limits), Fail)
+    assert isinstance(
+        analyze_step(measured(candidate=answers(joined), joined=joined, agreed=joined), limits),
+        Fail,
+    )
 
 
 @settings(derandomize=True)
@@ -151,7 +187,10 @@ def test_the_model_that_was_evaluated_passes(production, candidate, overlap, row
         right = [0, 0, 0]
         for _ in range(number):
             at = random.random()
-            mine, theirs = at < candidate, at < both or candidate <= at < candidate + production - both
+            mine, theirs = (
+                at < candidate,
+                at < both or candidate <= at < candidate + production - both,
+            )
             right[0] += theirs
             right[1] += mine
             right[2] += (mine and theirs) or (not mine and not theirs and random.random() < 0.5)
@@ -159,7 +198,7 @@ def test_the_model_that_was_evaluated_passes(production, candidate, overlap, row
 
     seen = drawn(rows)
     expected = Expected(seen[0] / rows, seen[1] / rows, rows)
-    verdict = judge(
+    verdict = analyze_step(
         measured(candidate=answers(joined), joined=joined, agreed=drawn(joined)[2]),
         Limits(requests=100, agreement=expected),
     )
@@ -167,24 +206,33 @@ def test_the_model_that_was_evaluated_passes(production, candidate, overlap, row
 
 
 RECENT = Recent(
-    against="r1", rows=73, metrics={"accuracy": 0.95, "rmse": 3.0}, production={"accuracy": 0.07, "rmse": 9.0}
+    against="r1",
+    rows=73,
+    metrics={"accuracy": 0.95, "rmse": 3.0},
+    production={"accuracy": 0.07, "rmse": 9.0},
 )
 
 
 def test_what_auto_expects_comes_from_the_evaluation():
-    limits = Limits.of(from_json(RolloutLimits, {"requests": 10, "agreement": "auto"}, label="limits"))
+    limits = Limits.of(
+        from_json(RolloutLimits, {"requests": 10, "agreement": "auto"}, label="limits")
+    )
     assert (limits.agreement, limits.auto) == (None, "accuracy")
     assert limits.expecting(RECENT, "r1").agreement == Expected(0.07, 0.95, 73)
     # measured against another production, not at all, or no share of anything
     assert limits.expecting(RECENT, "r2").agreement is None
     assert limits.expecting(None, "r1").agreement is None
     for metric in ("rmse", "top1"):
-        other = Limits.of(from_json(RolloutLimits, {"agreement": "auto", "accuracy": metric}, label="limits"))
+        other = Limits.of(
+            from_json(RolloutLimits, {"agreement": "auto", "accuracy": metric}, label="limits")
+        )
         assert other.expecting(RECENT, "r1").agreement is None
     given = Limits.of(from_json(RolloutLimits, {"agreement": 0.8}, label="limits"))
     assert given.expecting(RECENT, "r1") == given
     assert (
-        Limits.of(from_json(RolloutLimits, {"agreement": None}, label="limits")).expecting(RECENT, "r1").agreement
+        Limits.of(from_json(RolloutLimits, {"agreement": None}, label="limits"))
+        .expecting(RECENT, "r1")
+        .agreement
         is None
     )
 
@@ -197,8 +245,12 @@ def test_what_auto_expects_comes_from_the_evaluation():
     needed=st.integers(1, 200),
 )
 def test_too_little_traffic_never_passes(requests, errors, joined, agreed, needed):
-    seen = measured(candidate=answers(requests, min(errors, requests)), joined=joined, agreed=min(agreed, joined))
-    verdict = judge(seen, Limits(requests=needed, error_rate=0.05, agreement=0.8))
+    seen = measured(
+        candidate=answers(requests, min(errors, requests)),
+        joined=joined,
+        agreed=min(agreed, joined),
+    )
+    verdict = analyze_step(seen, Limits(requests=needed, error_rate=0.05, agreement=0.8))
     if requests < needed or joined < needed:
         assert not isinstance(verdict, Pass)
     if isinstance(verdict, Pass):
@@ -243,12 +295,22 @@ def test_limits_from_the_specs_keys():
         )
     )
     assert limits == Limits(600, 500, agreement=0.9, error_rate=0.01, p99=0.25)
-    assert Limits.of(from_json(RolloutLimits, {"errorRate": 0.02, "p99": None}, label="limits")).needed == 50
+    assert (
+        Limits.of(from_json(RolloutLimits, {"errorRate": 0.02, "p99": None}, label="limits")).needed
+        == 50
+    )
 
 
 @pytest.mark.parametrize(
     "value",
-    [{"errorrate": 1}, {"p99": "1s"}, {"requests": -1}, {"for": True}, {"agreement": "most"}, {"accuracy": 1}],
+    [
+        {"errorrate": 1},
+        {"p99": "1s"},
+        {"requests": -1},
+        {"for": True},
+        {"agreement": "most"},
+        {"accuracy": 1},
+    ],
 )
 def test_wrong_limits(value):
     with pytest.raises(DocumentError, match="limits"):

@@ -28,7 +28,7 @@ class Moves(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.release = record.empty("digits", "digits")
+        self.release = record.empty_release("digits", "digits")
         self.steady = self.release
         """Before the rollout, when there is one."""
         self.runs = 0
@@ -39,50 +39,56 @@ class Moves(RuleBasedStateMachine):
 
     @rule()
     def first(self) -> None:
-        self._try("first", {"empty"}, lambda: record.first(self.release, self.next_version()))
+        self._try(
+            "first", {"empty"}, lambda: record.release_first(self.release, self.next_version())
+        )
 
     @rule()
     def shadow(self) -> None:
         before = self.release
-        if self._try("shadow", {"stable"}, lambda: record.shadow(self.release, self.next_version())):
+        if self._try(
+            "shadow", {"stable"}, lambda: record.start_shadow(self.release, self.next_version())
+        ):
             assert self.release.weights == before.weights
-            assert record.reject(self.release) == before
+            assert record.reject_candidate(self.release) == before
 
     @rule(percent=st.integers(-5, 120))
     def canary(self, percent: int) -> None:
         phases = {"shadow", "canary"} if 1 <= percent <= 99 else set()
         before = self.release
-        if self._try("canary", phases, lambda: record.canary(self.release, percent)):
+        if self._try("canary", phases, lambda: record.set_canary(self.release, percent)):
             assert self.release.candidate is not None
             assert self.release.weights[self.release.candidate.id] == percent
-            back = record.reject(self.release)
+            back = record.reject_candidate(self.release)
             assert (back.production, back.previous) == (before.production, before.previous)
 
     @rule()
     def promote(self) -> None:
         before = self.release
-        if self._try("promote", {"shadow", "canary"}, lambda: record.promote(self.release)):
+        if self._try(
+            "promote", {"shadow", "canary"}, lambda: record.promote_candidate(self.release)
+        ):
             assert self.release.production == before.candidate
             assert self.release.previous == before.production
-            assert record.rollback(self.release).production == before.production
-            assert record.stages(before, self.release) == (self.steady, self.release)
+            assert record.restore_previous(self.release).production == before.production
+            assert record.split_move(before, self.release) == (self.steady, self.release)
 
     @rule()
     def reject(self) -> None:
-        self._try("reject", {"shadow", "canary"}, lambda: record.reject(self.release))
+        self._try("reject", {"shadow", "canary"}, lambda: record.reject_candidate(self.release))
 
     @rule()
     def rollback(self) -> None:
         phases = {"stable"} if self.release.previous else set()
-        self._try("rollback", phases, lambda: record.rollback(self.release))
+        self._try("rollback", phases, lambda: record.restore_previous(self.release))
 
     def _try(self, move, phases, do) -> bool:
         before = self.release
         if before.phase in phases:
             self.release = do()
-            assert record.stages(before, before) == ()
+            assert record.split_move(before, before) == ()
             if move != "promote":
-                assert record.stages(before, self.release) in ((), (self.release,))
+                assert record.split_move(before, self.release) in ((), (self.release,))
             return True
         with pytest.raises(ReleaseError) as caught:
             do()
@@ -103,9 +109,9 @@ class Moves(RuleBasedStateMachine):
 
     @invariant()
     def survives_the_file(self) -> None:
-        text = record.dump(self.release)
-        assert record.load(text) == self.release
-        assert record.dump(record.load(text)) == text
+        text = record.dump_release(self.release)
+        assert record.load_release(text) == self.release
+        assert record.dump_release(record.load_release(text)) == text
 
 
 Moves.TestCase.settings = settings(max_examples=40, stateful_step_count=20, deadline=None)
@@ -113,8 +119,8 @@ TestMoves = Moves.TestCase
 
 
 def canary_text() -> str:
-    stable = record.first(record.empty("digits", "digits"), version("a"))
-    return record.dump(record.canary(record.shadow(stable, version("b")), 10))
+    stable = record.release_first(record.empty_release("digits", "digits"), version("a"))
+    return record.dump_release(record.set_canary(record.start_shadow(stable, version("b")), 10))
 
 
 def test_the_file_reads_as_documented():
@@ -129,7 +135,7 @@ def test_the_file_reads_as_documented():
 
 
 def test_an_empty_release_reads_as_documented():
-    assert record.dump(record.empty("digits", "ml")) == (
+    assert record.dump_release(record.empty_release("digits", "ml")) == (
         "apiVersion: driftloop.dev/v1alpha1\nkind: Release\nmetadata:\n  name: digits\n  namespace: ml\nspec:\n"
         "  phase: empty\n  production: null\n  candidate: null\n  previous: null\n  weights: {}\n"
     )
@@ -138,7 +144,7 @@ def test_an_empty_release_reads_as_documented():
 def test_weights_changed_by_hand_load():
     b = record.release_id("b")
     text = canary_text().replace(": 90\n", ": 70\n").replace(": 10\n", ": 30\n")
-    assert record.load(text).weights[b] == 30
+    assert record.load_release(text).weights[b] == 30
 
 
 @pytest.mark.parametrize(
@@ -163,10 +169,10 @@ def test_a_wrong_file_is_refused_with_its_place(old, new, said):
     assert old in text
     changed = text.replace(old, new, 1)
     if said is None:
-        record.load(changed)
+        record.load_release(changed)
         return
     with pytest.raises(ReleaseError) as caught:
-        record.load(changed, path="deployments/digits/release.yaml")
+        record.load_release(changed, path="deployments/digits/release.yaml")
     assert "deployments/digits/release.yaml:" in caught.value.message
     assert said in caught.value.message
     assert caught.value.hint
@@ -174,19 +180,19 @@ def test_a_wrong_file_is_refused_with_its_place(old, new, said):
 
 def test_a_huge_file_is_refused():
     with pytest.raises(ReleaseError, match="at most"):
-        record.load("#" * 300_000)
+        record.load_release("#" * 300_000)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "42", "a: b"])
 def test_something_else_is_refused(text):
     with pytest.raises(ReleaseError, match=r"release\.yaml:1"):
-        record.load(text)
+        record.load_release(text)
 
 
 def test_a_version_is_shadowed_once():
-    stable = record.first(record.empty("digits", "digits"), version("a"))
+    stable = record.release_first(record.empty_release("digits", "digits"), version("a"))
     with pytest.raises(ReleaseError, match="already production"):
-        record.shadow(stable, version("a"))
+        record.start_shadow(stable, version("a"))
 
 
 def test_a_release_id_comes_from_its_run():
@@ -196,7 +202,7 @@ def test_a_release_id_comes_from_its_run():
 
 def test_a_release_cannot_be_changed_in_place():
     with pytest.raises(ValueError, match="frozen"):
-        record.empty("digits", "digits").phase = "stable"  # type: ignore[misc]
+        record.empty_release("digits", "digits").phase = "stable"  # type: ignore[misc]
 
 
 def test_a_release_is_not_built_inconsistent():

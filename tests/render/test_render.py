@@ -11,11 +11,11 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from driftloop.contract.trees import header, is_rendered
+from driftloop.contract.trees import generated_header, is_rendered
 from driftloop.errors import RenderError
 from driftloop.release import record
-from driftloop.render import diff, owned, rendered
-from driftloop.text.dump import text
+from driftloop.render import compare_trees, owned_files, render_tree
+from driftloop.text.dump import dump_yaml
 from tests.spec.specs import MINIMAL
 
 PROGRAM = """
@@ -39,37 +39,52 @@ def test_neither_import_order_nor_hash_seed_changes_a_byte() -> None:
         ).stdout.strip()
         for order, seed, zone in (("hera first", "1", "UTC"), ("hera last", "2", "Asia/Tokyo"))
     }
-    assert found == {hashlib.sha256(json.dumps(rendered(MINIMAL, None)).encode()).hexdigest()}
+    assert found == {hashlib.sha256(json.dumps(render_tree(MINIMAL, None)).encode()).hexdigest()}
 
 
 def test_spec_and_release_are_kept_byte_for_byte() -> None:
     spec = "# a comment\n" + MINIMAL.replace("{model: Digits}", "{model:   Digits}   # and spaces")
-    release = "# by hand\n" + record.dump(record.empty("digits", "digits"))
-    found = rendered(spec, release)
+    release = "# by hand\n" + record.dump_release(record.empty_release("digits", "digits"))
+    found = render_tree(spec, release)
     assert found["workflows/digits/pipeline.yaml"] == spec
     assert found["deployments/digits/release.yaml"] == release
 
 
 def test_every_other_file_says_where_it_comes_from() -> None:
-    for path, content in rendered(MINIMAL, None, cluster="prod").items():
+    for path, content in render_tree(MINIMAL, None, cluster="prod").items():
         own = path.endswith(("/pipeline.yaml", "/release.yaml"))
         assert is_rendered(content) != own, path
-        assert own or content.startswith(header("digits"))
-    assert "cluster/prod/pipelines/digits.yaml" in rendered(MINIMAL, None, cluster="prod")
+        assert own or content.startswith(generated_header("digits"))
+    assert "cluster/prod/pipelines/digits.yaml" in render_tree(MINIMAL, None, cluster="prod")
 
 
 def test_a_release_of_another_pipeline_is_refused() -> None:
-    with pytest.raises(RenderError, match=r"release.yaml is of `other/other`, the spec of `digits/digits`"):
-        rendered(MINIMAL, record.dump(record.empty("other", "other")))
+    with pytest.raises(
+        RenderError, match=r"release.yaml is of `other/other`, the spec of `digits/digits`"
+    ):
+        render_tree(MINIMAL, record.dump_release(record.empty_release("other", "other")))
 
 
 def test_what_a_render_owns() -> None:
-    mine = {"workflows/p/a.yaml": header("p") + "a: 1\n", "workflows/p/pipeline.yaml": "old"}
-    theirs = {"workflows/p/by-hand.yaml": "b: 1\n", "workflows/q/a.yaml": header("q"), "README.md": "x"}
-    new = {"workflows/p/b.yaml": header("p") + "b: 1\n", "workflows/p/pipeline.yaml": "new"}
+    mine = {
+        "workflows/p/a.yaml": generated_header("p") + "a: 1\n",
+        "workflows/p/pipeline.yaml": "old",
+    }
+    theirs = {
+        "workflows/p/by-hand.yaml": "b: 1\n",
+        "workflows/q/a.yaml": generated_header("q"),
+        "README.md": "x",
+    }
+    new = {
+        "workflows/p/b.yaml": generated_header("p") + "b: 1\n",
+        "workflows/p/pipeline.yaml": "new",
+    }
     existing = {**mine, **theirs}
-    assert owned(existing, new, pipeline="p") == mine
-    changes = {change.path: change.kind for change in diff(owned(existing, new, pipeline="p"), new)}
+    assert owned_files(existing, new, pipeline="p") == mine
+    changes = {
+        change.path: change.kind
+        for change in compare_trees(owned_files(existing, new, pipeline="p"), new)
+    }
     assert changes == {
         "workflows/p/a.yaml": "removed",
         "workflows/p/b.yaml": "added",
@@ -78,12 +93,18 @@ def test_what_a_render_owns() -> None:
 
 
 def test_a_hand_written_file_stops_the_render() -> None:
-    with pytest.raises(RenderError, match=r"workflows/p/a.yaml was not written by `driftloop render`"):
-        owned({"workflows/p/a.yaml": "a: 1\n"}, {"workflows/p/a.yaml": header("p")}, pipeline="p")
+    with pytest.raises(
+        RenderError, match=r"workflows/p/a.yaml was not written by `driftloop render`"
+    ):
+        owned_files(
+            {"workflows/p/a.yaml": "a: 1\n"},
+            {"workflows/p/a.yaml": generated_header("p")},
+            pipeline="p",
+        )
 
 
 def test_a_change_is_a_unified_diff() -> None:
-    (change,) = diff({"a": "x\ny\n"}, {"a": "x\nz\n"})
+    (change,) = compare_trees({"a": "x\ny\n"}, {"a": "x\nz\n"})
     assert list(change.lines()) == ["--- a/a", "+++ b/a", "@@ -1,2 +1,2 @@", " x", "-y", "+z"]
 
 
@@ -97,11 +118,22 @@ def test_a_change_is_a_unified_diff() -> None:
     ],
 )  # fmt: skip
 def test_text_stays_text_in_every_yaml(value: str) -> None:
-    written = text({"k": value})
+    written = dump_yaml({"k": value})
     assert yaml.safe_load(written) == {"k": value}
     bare = written.removeprefix("k: ").rstrip("\n") == value
     # What Go's YAML would take for a boolean or a number must be in quotes.
-    looks_like_something = value.lower() in {"y", "n", "yes", "no", "on", "off", "true", "null", "~", ""}
+    looks_like_something = value.lower() in {
+        "y",
+        "n",
+        "yes",
+        "no",
+        "on",
+        "off",
+        "true",
+        "null",
+        "~",
+        "",
+    }
     try:
         float(value.replace("_", ""))
         looks_like_something = True
@@ -113,10 +145,15 @@ def test_text_stays_text_in_every_yaml(value: str) -> None:
 @settings(max_examples=50, deadline=None)
 @given(
     st.recursive(
-        st.none() | st.booleans() | st.integers() | st.text(st.characters(exclude_categories=["Cs"]), max_size=20),
-        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+        st.none()
+        | st.booleans()
+        | st.integers()
+        | st.text(st.characters(exclude_categories=["Cs"]), max_size=20),
+        lambda inner: (
+            st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4)
+        ),
         max_leaves=12,
     )
 )
 def test_whatever_is_written_reads_back_the_same(data: object) -> None:
-    assert yaml.safe_load(text(data)) == data
+    assert yaml.safe_load(dump_yaml(data)) == data

@@ -15,7 +15,7 @@ import yaml
 from hypothesis import given, settings
 
 from driftloop.release import record
-from driftloop.render import rendered
+from driftloop.render import render_tree
 from tests.check.test_generated import specs
 from tests.golden.trees import tree
 from tests.pipelines import version
@@ -25,7 +25,9 @@ ROOT = Path(__file__).parents[2]
 PROMTOOL = shutil.which("promtool")
 needs_promtool = pytest.mark.skipif(PROMTOOL is None, reason="promtool is not on this machine")
 RULES = ("observability", "observability-seldon", "platform")
-PLATFORM = ROOT / "cluster" / "infrastructure" / "configs" / "watching" / "driftloop.prometheusrule.yaml"
+PLATFORM = (
+    ROOT / "cluster" / "infrastructure" / "configs" / "watching" / "driftloop.prometheusrule.yaml"
+)
 
 Seen = dict[str, str]
 """Series -> values, as promtool writes them: `0+60x20` is 0, 60, 120, … twenty times."""
@@ -35,7 +37,11 @@ Seen = dict[str, str]
 def rules(name: str) -> Any:
     """Return the alert rules of a golden pipeline, or of the platform."""
     platform = name == "platform"
-    text = PLATFORM.read_text() if platform else tree(name)[f"monitors/{name}/alerts.prometheusrule.yaml"]
+    text = (
+        PLATFORM.read_text()
+        if platform
+        else tree(name)[f"monitors/{name}/alerts.prometheusrule.yaml"]
+    )
     return yaml.safe_load(text)["spec"]
 
 
@@ -67,12 +73,20 @@ def phase(*times: tuple[str, int]) -> Seen:
 
 
 def outcome(*values: tuple[str, str]) -> Seen:
-    return {service("driftloop_decision_outcome", "decision", outcome=name): text for name, text in values}
+    return {
+        service("driftloop_decision_outcome", "decision", outcome=name): text
+        for name, text in values
+    }
 
 
 def envoy(what: str, release: str = "r56aae35f", **more: str) -> str:
     cluster = f"observability/observability-{release}/model"
-    return series(f"envoy_cluster_upstream_rq_{what}", namespace="observability", envoy_cluster_name=cluster, **more)
+    return series(
+        f"envoy_cluster_upstream_rq_{what}",
+        namespace="observability",
+        envoy_cluster_name=cluster,
+        **more,
+    )
 
 
 def failing(release: str, a_minute: int) -> Seen:
@@ -95,7 +109,9 @@ def away() -> Seen:
 def slow(release: str, late: int) -> Seen:
     """100 requests a minute, so many of them between 250 and 500 ms."""
     return {
-        envoy("time_bucket", release, le=bound): f"0+{100 - (late if float(bound) <= 250 else 0)}x60"
+        envoy(
+            "time_bucket", release, le=bound
+        ): f"0+{100 - (late if float(bound) <= 250 else 0)}x60"
         for bound in ("100", "250", "500", "+Inf")
     }
 
@@ -108,7 +124,10 @@ def executor(what: str, release: str = "rabf97175", **more: str) -> str:
 
 
 def watched(name: str, component: str) -> str:
-    labels = {"app_kubernetes_io_name": "observability-seldon", "app_kubernetes_io_component": component}
+    labels = {
+        "app_kubernetes_io_name": "observability-seldon",
+        "app_kubernetes_io_component": component,
+    }
     return series(name, namespace="watched", **labels)
 
 
@@ -120,13 +139,21 @@ def drift(alarm: str, window: str, *, pod: str = "0") -> Seen:
 
 
 def logger(release: str, values: str) -> Seen:
-    labels = {"namespace": "observability", "job": "observability/observability-model", "container": "logger"}
+    labels = {
+        "namespace": "observability",
+        "job": "observability/observability-model",
+        "container": "logger",
+    }
     return {series("up", **labels, driftloop_dev_release=release): values}
 
 
 def engine(values: str, container: str = "seldon-container-engine") -> Seen:
     """A target in production's pod: the executor, or the model behind it."""
-    labels = {"namespace": "watched", "job": "watched/observability-seldon-model", "version": "rabf97175"}
+    labels = {
+        "namespace": "watched",
+        "job": "watched/observability-seldon-model",
+        "version": "rabf97175",
+    }
     return {series("up", **labels, container=container): values}
 
 
@@ -157,7 +184,11 @@ def answers(codes: Mapping[str, str]) -> Seen:
 
 
 def flux(ready: str, values: str) -> Seen:
-    return {series("gotk_resource_info", name="p-monitors", exported_namespace="flux-system", ready=ready): values}
+    return {
+        series(
+            "gotk_resource_info", name="p-monitors", exported_namespace="flux-system", ready=ready
+        ): values
+    }
 
 
 EXECUTOR = "seldon_api_executor_server_requests_seconds_count"
@@ -181,12 +212,20 @@ class Case:
 
 CASES = (
     Case("PredictorDown", True, "no pod at all", {}, "11m"),
-    Case("PredictorDown", True, "a pod that does not answer", logger("r56aae35f", "1x5 0x60"), "20m"),
+    Case(
+        "PredictorDown", True, "a pod that does not answer", logger("r56aae35f", "1x5 0x60"), "20m"
+    ),
     Case("PredictorDown", True, "only the candidate's", logger("rb214ec88", "1x60"), "20m"),
     Case("PredictorDown", False, "a restart", logger("r56aae35f", "1x5 0x5 1x60"), "20m"),
     Case("PredictorFailing", True, "3 % of production's", failing("r56aae35f", 3), "20m"),
     Case("PredictorFailing", False, "1 % of production's", failing("r56aae35f", 1), "20m"),
-    Case("PredictorFailing", False, "the candidate's, which are the judge's affair", failing("rb214ec88", 50), "20m"),
+    Case(
+        "PredictorFailing",
+        False,
+        "the candidate's, which are the judge's affair",
+        failing("rb214ec88", 50),
+        "20m",
+    ),
     Case("PredictorFailing", False, "no requests", {envoy("completed"): "5x60"}, "20m"),
     Case(
         "PredictorFailing",
@@ -195,13 +234,25 @@ CASES = (
         {envoy("completed"): "0+1x60", envoy("xx", envoy_response_code_class="5"): "0x20 1x40"},
         "29m",
     ),
-    Case("PredictorFailing", True, "all, as no model takes them", {**away(), **failing("rb214ec88", 0)}, "20m"),
+    Case(
+        "PredictorFailing",
+        True,
+        "all, as no model takes them",
+        {**away(), **failing("rb214ec88", 0)},
+        "20m",
+    ),
     Case("PredictorSlow", True, "2 % of production's", slow("r56aae35f", 2), "20m"),
     Case("PredictorSlow", False, "none", slow("r56aae35f", 0), "20m"),
     Case("PredictorSlow", False, "the candidate's", slow("rb214ec88", 50), "20m"),
     Case("NoTraffic", True, "none for an hour", {envoy("completed"): "0+5x10 50x100"}, "90m"),
     Case("NoTraffic", True, "never any", {}, "61m"),
-    Case("NoTraffic", True, "only the candidate's", {envoy("completed", "rb214ec88"): "0+5x100"}, "90m"),
+    Case(
+        "NoTraffic",
+        True,
+        "only the candidate's",
+        {envoy("completed", "rb214ec88"): "0+5x100"},
+        "90m",
+    ),
     Case("NoTraffic", False, "requests that all fail", away(), "90m"),
     Case("NoTraffic", False, "one within the hour", {envoy("completed"): "1x40 2x100"}, "90m"),
     Case("DecisionDown", True, "gone", {service("up", "judge"): "1x60"}, "20m"),
@@ -221,9 +272,21 @@ CASES = (
     Case("RunFailed", True, "failed", outcome(("failed", "0x5 1x60")), "20m"),
     Case("RunFailed", True, "lost", outcome(("lost", "1x60")), "20m"),
     Case("RunFailed", False, "the next one has begun", outcome(("failed", "1x5 0x60")), "20m"),
-    Case("RunFailed", False, "refused by the gate", outcome(("refused", "1x60"), ("failed", "0x60")), "20m"),
+    Case(
+        "RunFailed",
+        False,
+        "refused by the gate",
+        outcome(("refused", "1x60"), ("failed", "0x60")),
+        "20m",
+    ),
     Case("CandidateRejected", True, "rejected", outcome(("rejected", "1x60")), "20m"),
-    Case("CandidateRejected", False, "released", outcome(("released", "1x60"), ("rejected", "0x60")), "20m"),
+    Case(
+        "CandidateRejected",
+        False,
+        "released",
+        outcome(("released", "1x60"), ("rejected", "0x60")),
+        "20m",
+    ),
     Case("RolloutStuck", True, "over an hour", phase(("rolling-out", 120)), "61m"),
     Case("RolloutStuck", False, "half an hour", phase(("rolling-out", 30), ("cooling", 90)), "61m"),
     Case(
@@ -265,7 +328,10 @@ CASES = (
         "EventsMissing",
         True,
         "requests, and no event",
-        {envoy("completed"): "0+60x60", service("driftloop_detector_events_total", "drift", result="stored"): "500x60"},
+        {
+            envoy("completed"): "0+60x60",
+            service("driftloop_detector_events_total", "drift", result="stored"): "500x60",
+        },
         "30m",
     ),
     Case(
@@ -282,7 +348,10 @@ CASES = (
         "EventsMissing",
         False,
         "no requests",
-        {envoy("completed"): "60x60", service("driftloop_detector_events_total", "drift", result="stored"): "60x60"},
+        {
+            envoy("completed"): "60x60",
+            service("driftloop_detector_events_total", "drift", result="stored"): "60x60",
+        },
         "30m",
     ),
     Case("AlarmUnheeded", True, "idle", phase(("idle", 90)) | drift("0x5 1x90", "0+1x90"), "60m"),
@@ -295,7 +364,11 @@ CASES = (
         "1500m",
     ),
     Case(
-        "AlarmUnheeded", False, "a run is on", phase(("idle", 20), ("running", 90)) | drift("1x110", "0+1x110"), "60m"
+        "AlarmUnheeded",
+        False,
+        "a run is on",
+        phase(("idle", 20), ("running", 90)) | drift("1x110", "0+1x110"),
+        "60m",
     ),
     Case(
         "AlarmUnheeded",
@@ -304,12 +377,38 @@ CASES = (
         phase(("running", 30), ("cooling", 30), ("idle", 60)) | drift("1x120", "0+1x120"),
         "75m",
     ),
-    Case("AlarmUnheeded", False, "not enough windows yet", phase(("idle", 90)) | drift("1x90", "0x10 1x80"), "60m"),
+    Case(
+        "AlarmUnheeded",
+        False,
+        "not enough windows yet",
+        phase(("idle", 90)) | drift("1x90", "0x10 1x80"),
+        "60m",
+    ),
     Case("AlarmUnheeded", False, "no alarm", phase(("idle", 90)) | drift("0x90", "0+1x90"), "60m"),
-    Case("AlarmUnheeded", False, "every other window", phase(("idle", 90)) | drift("0 1 " * 45, "0+1x90"), "60m"),
-    Case("ScheduleMissed", True, "not this week", LEADER | cron(f"0x100 1x{WEEK + 100}"), "178h", every="5m"),
+    Case(
+        "AlarmUnheeded",
+        False,
+        "every other window",
+        phase(("idle", 90)) | drift("0 1 " * 45, "0+1x90"),
+        "60m",
+    ),
+    Case(
+        "ScheduleMissed",
+        True,
+        "not this week",
+        LEADER | cron(f"0x100 1x{WEEK + 100}"),
+        "178h",
+        every="5m",
+    ),
     Case("ScheduleMissed", True, "never", LEADER, "169h", every="5m"),
-    Case("ScheduleMissed", False, "every week", LEADER | cron(f"0x100 1x{WEEK - 1} 2x500"), "185h", every="5m"),
+    Case(
+        "ScheduleMissed",
+        False,
+        "every week",
+        LEADER | cron(f"0x100 1x{WEEK - 1} 2x500"),
+        "185h",
+        every="5m",
+    ),
     Case(
         "ScheduleMissed",
         False,
@@ -322,7 +421,9 @@ CASES = (
         "ScheduleMissed",
         False,
         "held back by the run before",
-        LEADER | cron("0x100 1x2500") | cron(f"_x{100 + WEEK} 1x500", what="concurrencypolicy_triggered"),
+        LEADER
+        | cron("0x100 1x2500")
+        | cron(f"_x{100 + WEEK} 1x500", what="concurrencypolicy_triggered"),
         "185h",
         every="5m",
     ),
@@ -357,7 +458,10 @@ CASES = (
         "PredictorSlow",
         True,
         "5 % take seconds",
-        {executor("bucket", le=le): f"0+{many}x60" for le, many in (("1", 95), ("2.5", 100), ("+Inf", 100))},
+        {
+            executor("bucket", le=le): f"0+{many}x60"
+            for le, many in (("1", 95), ("2.5", 100), ("+Inf", 100))
+        },
         "20m",
         "observability-seldon",
     ),
@@ -407,7 +511,10 @@ CASES = (
         "all, as no model takes them",
         {
             anywhere(
-                f"envoy_cluster_upstream_rq_{what}", "predictors", envoy_cluster_name="n/p-r1/model", **more
+                f"envoy_cluster_upstream_rq_{what}",
+                "predictors",
+                envoy_cluster_name="n/p-r1/model",
+                **more,
             ): values
             for what, values, more in (
                 ("total", "100x60", {}),
@@ -429,7 +536,14 @@ CASES = (
     Case("RunsFailing", True, "the first one", runs("_x10 1x100"), "20m", "platform"),
     Case("RunsFailing", True, "another one", runs("3x70 4x100"), "80m", "platform"),
     Case("RunsFailing", False, "long ago", runs("0x10 1x150"), "120m", "platform"),
-    Case("RunsFailing", False, "one that succeeded", runs("_x10 1x100", "Succeeded"), "20m", "platform"),
+    Case(
+        "RunsFailing",
+        False,
+        "one that succeeded",
+        runs("_x10 1x100", "Succeeded"),
+        "20m",
+        "platform",
+    ),
     Case(
         "EventsAstray",
         True,
@@ -447,8 +561,22 @@ CASES = (
         "platform",
     ),
     Case("FluxNotApplying", True, "refused", flux("False", "1x60"), "20m", "platform"),
-    Case("FluxNotApplying", False, "a turn", flux("False", "1x5 _x60") | flux("True", "_x5 1x60"), "20m", "platform"),
-    Case("MonitorDown", True, "does not answer", {anywhere("up", "services"): "0x60"}, "20m", "platform"),
+    Case(
+        "FluxNotApplying",
+        False,
+        "a turn",
+        flux("False", "1x5 _x60") | flux("True", "_x5 1x60"),
+        "20m",
+        "platform",
+    ),
+    Case(
+        "MonitorDown",
+        True,
+        "does not answer",
+        {anywhere("up", "services"): "0x60"},
+        "20m",
+        "platform",
+    ),
     Case("MonitorDown", False, "there", {anywhere("up", "services"): "1x60"}, "20m", "platform"),
 )
 
@@ -469,7 +597,9 @@ def test_every_alert_has_a_case_of_each_kind() -> None:
     for trees in (own, ("platform",)):
         wanted = {rule["alert"] for tree in trees for rule in alerts(tree)}
         for fires in (True, False):
-            assert {case.alert for case in CASES if case.fires is fires and case.tree in trees} == wanted
+            assert {
+                case.alert for case in CASES if case.fires is fires and case.tree in trees
+            } == wanted
 
 
 @settings(max_examples=15, deadline=None)
@@ -479,13 +609,19 @@ def test_whatever_the_spec_says_the_rules_are_promql(spec: tuple[str, str]) -> N
     document = json.loads(text)
     document["spec"]["observability"] = {"prometheus": {}, "dashboard": True}
     namespace = document["metadata"].get("namespace", name)
-    release = record.first(record.empty(name, namespace), version(f"{name}-000000000001"))
-    tree = rendered(json.dumps(document), record.dump(release))
-    found = yaml.safe_load(tree[f"monitors/{name}/alerts.prometheusrule.yaml"])["spec"]["groups"][0]["rules"]
+    release = record.release_first(
+        record.empty_release(name, namespace), version(f"{name}-000000000001")
+    )
+    tree = render_tree(json.dumps(document), record.dump_release(release))
+    found = yaml.safe_load(tree[f"monitors/{name}/alerts.prometheusrule.yaml"])["spec"]["groups"][
+        0
+    ]["rules"]
     for rule in found:
         parsed(rule["expr"])
         assert promql_parser.parse_duration(rule.get("for", "1s")).total_seconds() > 0
-    ((_, dashboard),) = yaml.safe_load(tree[f"monitors/{name}/dashboard.configmap.yaml"])["data"].items()
+    ((_, dashboard),) = yaml.safe_load(tree[f"monitors/{name}/dashboard.configmap.yaml"])[
+        "data"
+    ].items()
     for panel in json.loads(dashboard)["panels"]:
         for target in panel.get("targets", []):
             parsed(target["expr"])
@@ -503,13 +639,23 @@ def test_promtool_finds_nothing_in_the_rules(name: str, tmp_path: Path) -> None:
 
 
 @needs_promtool
-@pytest.mark.parametrize(("tree", "every", "alert"), sorted({(case.tree, case.every, case.alert) for case in CASES}))
-def test_an_alert_is_raised_when_it_should_be(tree: str, every: str, alert: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("tree", "every", "alert"), sorted({(case.tree, case.every, case.alert) for case in CASES})
+)
+def test_an_alert_is_raised_when_it_should_be(
+    tree: str, every: str, alert: str, tmp_path: Path
+) -> None:
     group = {"name": "tested", "rules": [rule for rule in alerts(tree) if rule["alert"] == alert]}
     (tmp_path / "rules.yaml").write_text(yaml.safe_dump({"groups": [group]}))
-    tests = [_played(case) for case in CASES if (case.tree, case.every, case.alert) == (tree, every, alert)]
+    tests = [
+        _played(case)
+        for case in CASES
+        if (case.tree, case.every, case.alert) == (tree, every, alert)
+    ]
     file = tmp_path / "test.yaml"
-    file.write_text(yaml.safe_dump({"rule_files": ["rules.yaml"], "evaluation_interval": every, "tests": tests}))
+    file.write_text(
+        yaml.safe_dump({"rule_files": ["rules.yaml"], "evaluation_interval": every, "tests": tests})
+    )
     done = _promtool("test", "rules", str(file))
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -521,7 +667,9 @@ def _played(case: Case) -> dict[str, Any]:
         "name": f"{case.alert}: {case.about}",
         "interval": case.every,
         "input_series": [{"series": name, "values": text} for name, text in case.seen.items()],
-        "promql_expr_test": [{"expr": f"count({raised}) > bool 0", "eval_time": case.at, "exp_samples": wanted}],
+        "promql_expr_test": [
+            {"expr": f"count({raised}) > bool 0", "eval_time": case.at, "exp_samples": wanted}
+        ],
     }
 
 

@@ -50,7 +50,9 @@ def test_the_programs_are_ours_the_users_or_the_servers() -> None:
     assert {argv[0] for argv in ALL} == {*PROGRAMS, "seldon-core-microservice", "envoy", "clean"}
 
 
-@pytest.mark.parametrize("step", sorted({argv[2] for argv in ALL if argv[:2] == ["driftloop", "step"]}))
+@pytest.mark.parametrize(
+    "step", sorted({argv[2] for argv in ALL if argv[:2] == ["driftloop", "step"]})
+)
 def test_steps_are_understood(step: str) -> None:
     command: click.Command = root
     context = click.Context(root)
@@ -72,7 +74,9 @@ def test_every_step_there_is_gets_used() -> None:
 
 
 @pytest.mark.parametrize(
-    "argv", [argv for argv in ALL if argv[0] in PROGRAMS - {"driftloop"}], ids=lambda v: " ".join(v[:3])
+    "argv",
+    [argv for argv in ALL if argv[0] in PROGRAMS - {"driftloop"}],
+    ids=lambda v: " ".join(v[:3]),
 )
 def test_services_name_only_known_options(argv: list[str]) -> None:
     PARSERS[argv[0]]().parse_args(argv[1:])

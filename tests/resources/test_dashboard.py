@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from driftloop.kube import grafana
-from driftloop.plan import plan
+from driftloop.plan import make_plan
 from driftloop.resources.watching import dashboard
-from driftloop.spec import load
+from driftloop.spec import load_spec
 from tests.golden.trees import spec_text, tree
 from tests.spec.specs import MINIMAL
 from tests.support.promql import asked
@@ -20,14 +20,16 @@ NAMES = ("observability", "observability-seldon")
 
 
 def shown(name: str) -> dict[str, Any]:
-    ((_, text),) = yaml.safe_load(tree(name)[f"monitors/{name}/dashboard.configmap.yaml"])["data"].items()
+    ((_, text),) = yaml.safe_load(tree(name)[f"monitors/{name}/dashboard.configmap.yaml"])[
+        "data"
+    ].items()
     found: dict[str, Any] = json.loads(text)
     return found
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_it_survives_a_round_trip_through_its_type(name: str) -> None:
-    assert grafana.Dashboard.model_validate(shown(name)).dump() == shown(name)
+    assert grafana.Dashboard.model_validate(shown(name)).dump_object() == shown(name)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -40,7 +42,12 @@ def test_panels_have_numbers_and_places_of_their_own(name: str) -> None:
         beside = one["x"] + one["w"] <= other["x"] or other["x"] + other["w"] <= one["x"]
         below = one["y"] + one["h"] <= other["y"] or other["y"] + other["h"] <= one["y"]
         assert beside or below
-    assert [panel["title"] for panel in panels if panel["type"] == "row"] == ["Traffic", "Drift", "Rollout", "Training"]
+    assert [panel["title"] for panel in panels if panel["type"] == "row"] == [
+        "Traffic",
+        "Drift",
+        "Rollout",
+        "Training",
+    ]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -61,7 +68,11 @@ def test_it_shows_the_same_whoever_scrapes(name: str) -> None:
         "observability": "observability-r56aae35f-",
         "observability-seldon": "observability-seldon-rabf97175-0-model-",
     }
-    found = [asked(target["expr"])[0] for panel in shown(name)["panels"] for target in panel.get("targets", [])]
+    found = [
+        asked(target["expr"])[0]
+        for panel in shown(name)["panels"]
+        for target in panel.get("targets", [])
+    ]
     for metrics in found:
         assert not [labels for labels in metrics.values() if labels.keys() & {"job", "version"}]
     (up,) = (metrics["up"] for metrics in found if "up" in metrics)
@@ -72,15 +83,17 @@ def test_it_shows_the_same_whoever_scrapes(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_nothing_in_it_is_a_variable_of_flux(name: str) -> None:
-    assert not [path for path, text in tree(name).items() if path.startswith("monitors/") and "${" in text]
+    assert not [
+        path for path, text in tree(name).items() if path.startswith("monitors/") and "${" in text
+    ]
 
 
 def test_two_pipelines_never_have_one_address_or_file() -> None:
     found = set()
     for name, namespace in (("a", "b-c"), ("c-a", "b"), ("a", "a"), ("x" * 34, "y" * 63)):
         text = MINIMAL.replace("{name: digits}", f"{{name: {name}, namespace: {namespace}}}")
-        planned = plan(load(text, path="p.yaml"))
-        shown = dashboard.dashboard(planned)
+        planned = make_plan(load_spec(text, path="p.yaml"))
+        shown = dashboard.build_dashboard(planned)
         (file,) = dashboard.config_map(planned).data
         assert len(shown.uid) <= 40
         found.add((shown.uid, shown.title, file))
@@ -89,7 +102,7 @@ def test_two_pipelines_never_have_one_address_or_file() -> None:
 
 
 def test_it_looks_the_same_before_the_first_release_and_after() -> None:
-    from driftloop.render import rendered
+    from driftloop.render import render_tree
 
     path = "monitors/observability/dashboard.configmap.yaml"
-    assert rendered(spec_text("observability"), None)[path] == tree("observability")[path]
+    assert render_tree(spec_text("observability"), None)[path] == tree("observability")[path]

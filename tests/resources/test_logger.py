@@ -15,12 +15,12 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from driftloop.local.ground.binaries import envoy
-from driftloop.plan import plan as planned
-from driftloop.resources.serving.logger import MAX_LOGGED, Logger, bootstrap
+from driftloop.local.ground.binaries import find_envoy
+from driftloop.plan import make_plan as planned
+from driftloop.resources.serving.logger import MAX_LOGGED, RequestLogger, envoy_bootstrap
 from driftloop.resources.watching import series
-from driftloop.spec import load
-from driftloop.text.dump import text
+from driftloop.spec import load_spec
+from driftloop.text.dump import dump_yaml
 from tests.spec.specs import changed
 from tests.support.processes import free_port
 from tests.support.promql import asked
@@ -49,7 +49,9 @@ class Broker:
         if self.refusals:
             self.refusals -= 1
             return web.Response(status=503)
-        self.events.append(Event({k.lower(): v for k, v in request.headers.items()} | {"path": request.path}, body))
+        self.events.append(
+            Event({k.lower(): v for k, v in request.headers.items()} | {"path": request.path}, body)
+        )
         return web.Response(status=202)
 
     async def until(self, count: int) -> list[Event]:
@@ -75,7 +77,9 @@ class Model:
         if body == b"not json":
             return web.json_response({"status": {"code": -1}}, status=400)
         if body.startswith(b"big answer"):
-            return web.Response(body=b"a" * (MAX_LOGGED + 1), content_type="application/octet-stream")
+            return web.Response(
+                body=b"a" * (MAX_LOGGED + 1), content_type="application/octet-stream"
+            )
         return web.Response(body=body, content_type="application/json")
 
 
@@ -103,15 +107,22 @@ def local(config: dict[str, Any], *, broker: int, admin: int) -> dict[str, Any]:
     """The configuration with the broker and the admin door on this machine."""
     document = json.dumps(config)
     document = document.replace(
-        '"address": "broker.test", "port_value": 80', f'"address": "127.0.0.1", "port_value": {broker}'
+        '"address": "broker.test", "port_value": 80',
+        f'"address": "127.0.0.1", "port_value": {broker}',
     )
-    found: dict[str, Any] = json.loads(document.replace('"port_value": 9901', f'"port_value": {admin}'))
+    found: dict[str, Any] = json.loads(
+        document.replace('"port_value": 9901', f'"port_value": {admin}')
+    )
     return found
 
 
 @asynccontextmanager
 async def standing(
-    folder: Path, *, releases: tuple[str, ...] = ("r1",), broker_away: bool = False, model_away: bool = False
+    folder: Path,
+    *,
+    releases: tuple[str, ...] = ("r1",),
+    broker_away: bool = False,
+    model_away: bool = False,
 ) -> AsyncIterator[dict[str, Place]]:
     broker, broker_port, admin = Broker(), free_port(), free_port()
     runners: list[web.AppRunner] = []
@@ -129,7 +140,7 @@ async def standing(
         model, port, model_port = Model(), free_port(), free_port()
         if not model_away:
             runners.append(await serve(model.answer, model_port))
-        logger = Logger(
+        logger = RequestLogger(
             service=f"digits-{release}",
             namespace="digits",
             deployment="digits",
@@ -142,7 +153,7 @@ async def standing(
             port=port,
             model_port=model_port,
         )
-        config = local(bootstrap(logger), broker=broker_port, admin=admin)
+        config = local(envoy_bootstrap(logger), broker=broker_port, admin=admin)
         places[release] = Place(f"http://127.0.0.1:{port}", http, broker, model, config)
         if not merged:
             merged = config
@@ -150,8 +161,17 @@ async def standing(
             for part in ("listeners", "clusters"):
                 merged["static_resources"][part] += config["static_resources"][part]
     file = folder / "envoy.yaml"
-    file.write_text(text(merged))
-    argv = [envoy(), "-c", str(file), "--concurrency", "1", "--log-level", "warn", "--use-dynamic-base-id"]
+    file.write_text(dump_yaml(merged))
+    argv = [
+        find_envoy(),
+        "-c",
+        str(file),
+        "--concurrency",
+        "1",
+        "--log-level",
+        "warn",
+        "--use-dynamic-base-id",
+    ]
     with (folder / "envoy.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(*argv, stdout=log, stderr=log)
     try:
@@ -175,8 +195,13 @@ async def standing(
             await runner.cleanup()
 
 
-async def ask(place: Place, body: bytes, *, path: str = PREDICT, **headers: str) -> tuple[int, bytes, Any]:
-    sent = {"content-type": "application/json", **{k.replace("_", "-"): v for k, v in headers.items()}}
+async def ask(
+    place: Place, body: bytes, *, path: str = PREDICT, **headers: str
+) -> tuple[int, bytes, Any]:
+    sent = {
+        "content-type": "application/json",
+        **{k.replace("_", "-"): v for k, v in headers.items()},
+    }
     async with place.http.post(place.url + path, data=body, headers=sent) as answer:
         return answer.status, await answer.read(), answer.headers
 
@@ -193,8 +218,15 @@ async def test_each_request_and_answer_becomes_an_event(tmp_path: Path) -> None:
         }
         for event in events.values():
             assert event.body == b'{"data": 1}'
-            named = {name: event.headers[f"ce-{name}"] for name in ("inferenceservicename", "namespace", "endpoint")}
-            assert named == {"inferenceservicename": "digits", "namespace": "digits", "endpoint": "r1"}
+            named = {
+                name: event.headers[f"ce-{name}"]
+                for name in ("inferenceservicename", "namespace", "endpoint")
+            }
+            assert named == {
+                "inferenceservicename": "digits",
+                "namespace": "digits",
+                "endpoint": "r1",
+            }
             assert event.headers["ce-modelid"] == "model"
             assert event.headers["ce-protocol"] == "seldon"
             assert event.headers["ce-requestid"] == "abc"
@@ -212,7 +244,9 @@ async def test_a_request_without_id_gets_one_and_its_model_sees_it(tmp_path: Pat
         _, _, headers = await ask(place, b"{}")
         assert uuid.UUID(headers["seldon-puid"])
         assert place.model.seen[0].headers["seldon-puid"] == headers["seldon-puid"]
-        assert {event.headers["ce-requestid"] for event in await place.broker.until(2)} == {headers["seldon-puid"]}
+        assert {event.headers["ce-requestid"] for event in await place.broker.until(2)} == {
+            headers["seldon-puid"]
+        }
 
 
 async def test_nothing_is_lost_under_load(tmp_path: Path) -> None:
@@ -232,7 +266,11 @@ async def test_nothing_is_lost_under_load(tmp_path: Path) -> None:
         assert len(events) == 2 * count
         assert len({event.headers["ce-id"] for event in events}) == 2 * count
         for kind in ("request", "response"):
-            found = {e.headers["ce-requestid"]: e.body for e in events if e.headers["ce-type"].endswith(kind)}
+            found = {
+                e.headers["ce-requestid"]: e.body
+                for e in events
+                if e.headers["ce-type"].endswith(kind)
+            }
             assert found == {str(index): body for index, body in enumerate(bodies)}
 
 
@@ -248,7 +286,9 @@ async def test_large_bodies_are_served_and_counted_but_not_posted(tmp_path: Path
         events = await place.broker.until(3)
         assert [event.body for event in events[2:]] == [b"big answer"]
         # both ways of the large one, and the large answer
-        assert (await metrics(place))["envoy_cluster_upstream_cx_none_healthy", "digits/digits-r1/unlogged"] == 3
+        assert (await metrics(place))[
+            "envoy_cluster_upstream_cx_none_healthy", "digits/digits-r1/unlogged"
+        ] == 3
 
 
 async def test_only_predictions_that_worked_are_logged_unless_asked_not_to(tmp_path: Path) -> None:
@@ -261,10 +301,16 @@ async def test_only_predictions_that_worked_are_logged_unless_asked_not_to(tmp_p
         assert status == 400
         await ask(place, b"{}", path=PREDICT + "?x=1", seldon_puid="query")
         found = [
-            (e.headers["ce-requestid"], e.headers["ce-type"].rpartition(".")[2]) for e in await place.broker.until(4)
+            (e.headers["ce-requestid"], e.headers["ce-type"].rpartition(".")[2])
+            for e in await place.broker.until(4)
         ]
         assert sorted(found) == sorted(
-            [("packed", "response"), ("bad", "request"), ("query", "request"), ("query", "response")]
+            [
+                ("packed", "response"),
+                ("bad", "request"),
+                ("query", "request"),
+                ("query", "response"),
+            ]
         )
 
 
@@ -283,7 +329,13 @@ async def test_a_broker_that_is_away_or_slow_delays_nobody(tmp_path: Path) -> No
 async def test_paths_of_the_executor_reach_the_microservice(tmp_path: Path) -> None:
     async with standing(tmp_path) as places:
         place = places["r1"]
-        for path in ("/api/v1.0/health/status", "/api/v1.0/metadata", "/ready", "/live", "/health/ping"):
+        for path in (
+            "/api/v1.0/health/status",
+            "/api/v1.0/metadata",
+            "/ready",
+            "/live",
+            "/health/ping",
+        ):
             async with place.http.get(place.url + path) as answer:
                 assert answer.status == 200
         assert [request.path for request in place.model.seen] == [
@@ -303,7 +355,9 @@ async def metrics(place: Place) -> dict[tuple[str, str], float]:
         name, _, rest = line.partition("{")
         labels, _, value = rest.rpartition("} ")
         cluster = labels.split('envoy_cluster_name="')[1].split('"')[0]
-        key = name + "".join(f" {part}" for part in labels.split(",") if "class" in part or part.startswith('le="'))
+        key = name + "".join(
+            f" {part}" for part in labels.split(",") if "class" in part or part.startswith('le="')
+        )
         found[key, cluster] = float(value)
     return found
 
@@ -320,23 +374,37 @@ async def test_each_predictor_has_its_own_metrics_in_a_shared_envoy(tmp_path: Pa
         assert {cluster.rsplit("/", 1)[0] for _, cluster in two} == {"digits/digits-r2"}
         assert one["envoy_cluster_upstream_rq_completed", "digits/digits-r1/model"] == 3
         assert two["envoy_cluster_upstream_rq_completed", "digits/digits-r2/model"] == 2
-        assert two['envoy_cluster_upstream_rq_xx envoy_response_code_class="5"', "digits/digits-r2/model"] == 1
+        assert (
+            two[
+                'envoy_cluster_upstream_rq_xx envoy_response_code_class="5"',
+                "digits/digits-r2/model",
+            ]
+            == 1
+        )
         assert one['envoy_cluster_upstream_rq_time_bucket le="+Inf"', "digits/digits-r1/model"] == 3
 
 
 async def test_requests_count_where_no_model_takes_them(tmp_path: Path) -> None:
     """Alerts and dashboards divide what failed by what they take for requests, so that must hold what failed."""
-    plan = planned(load(changed("model: Digits", "model: Digits, backend: plain"), path="p.yaml"))
-    found = series.traffic(plan, "r1")
+    plan = planned(
+        load_spec(changed("model: Digits", "model: Digits, backend: plain"), path="p.yaml")
+    )
+    found = series.traffic_series(plan, "r1")
     (requests,), (errors,) = (asked(one)[0] for one in (found.requests, found.errors))
     async with standing(tmp_path, model_away=True) as places:
         cluster = "digits/digits-r1/model"
-        assert (await metrics(places["r1"]))[requests, cluster] == 0  # a counter that appears with 1 hides its first
+        assert (await metrics(places["r1"]))[
+            requests, cluster
+        ] == 0  # a counter that appears with 1 hides its first
         for _ in range(4):
             status, _, _ = await ask(places["r1"], b"{}")
             assert status == 503
         after = await metrics(places["r1"])
-        assert after[requests, cluster] == after[f'{errors} envoy_response_code_class="5"', cluster] == 4
+        assert (
+            after[requests, cluster]
+            == after[f'{errors} envoy_response_code_class="5"', cluster]
+            == 4
+        )
 
 
 @pytest.mark.parametrize("release", ["r1"])
@@ -345,11 +413,14 @@ async def test_the_text_in_a_config_map_is_what_envoy_reads(tmp_path: Path, rele
 
     async with standing(tmp_path, releases=(release,)) as places:
         config = places[release].config
-        assert yaml.safe_load(text(config)) == config
+        assert yaml.safe_load(dump_yaml(config)) == config
 
 
 async def test_the_metrics_say_how_long_the_process_has_run(tmp_path: Path) -> None:
-    async with standing(tmp_path) as places, places["r1"].http.get(places["r1"].url + "/prometheus") as answer:
+    async with (
+        standing(tmp_path) as places,
+        places["r1"].http.get(places["r1"].url + "/prometheus") as answer,
+    ):
         assert "envoy_server_uptime" in await answer.text()
 
 

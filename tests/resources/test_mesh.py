@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import yaml
 
-from driftloop.render import rendered
-from driftloop.spec import InvalidSpec, load
+from driftloop.render import render_tree
+from driftloop.spec import InvalidSpec, load_spec
 from tests.golden.trees import spec_text
 from tests.resources.test_network import (
     CONFIGS,
@@ -46,7 +46,9 @@ class Mesh(Cluster):
 
     def __init__(self, enrolled: tuple[str, ...], golden: str = "mesh") -> None:
         listed = f"{{mode: ambient, enrolled: [{', '.join(enrolled)}]}}"
-        super().__init__(golden, lambda text: text.replace("mesh: {mode: ambient}", f"mesh: {listed}"))
+        super().__init__(
+            golden, lambda text: text.replace("mesh: {mode: ambient}", f"mesh: {listed}")
+        )
         self.home = self.names.namespace
         # a stranger who has an identity, too: the worse case
         self.enrolled = {self.home, "istio-system", "default", *enrolled}
@@ -61,7 +63,10 @@ class Mesh(Cluster):
                 case "Deployment":
                     yield name, spec["template"]["spec"]["serviceAccountName"]
                 case "WorkflowTemplate":
-                    yield from ((f"{name}/{step['name']}", spec["serviceAccountName"]) for step in spec["templates"])
+                    yield from (
+                        (f"{name}/{step['name']}", spec["serviceAccountName"])
+                        for step in spec["templates"]
+                    )
                 case "Sensor":
                     yield "sensor", spec["template"]["serviceAccountName"]
                 case "SeldonDeployment":
@@ -103,14 +108,18 @@ class Mesh(Cluster):
         ports = [number for one in rule["to"] for number in one["operation"]["ports"]]
         sources = [one["source"] for one in rule["from"]]
         known = any(principal in source.get("principals", ()) for source in sources)
-        unknown = principal is None and any(source.get("notPrincipals") == ["*"] for source in sources)
+        unknown = principal is None and any(
+            source.get("notPrincipals") == ["*"] for source in sources
+        )
         return (known or unknown) and str(port) in ports
 
     def reaches(self, way: Way) -> bool:
         """Whether both layers let a connection through, in the mesh's tunnel or plain as it comes."""
         source, target, _ = way
         wrapped = self.principal(source) is not None
-        return self.admits(way) and (self.allows(way) or (wrapped and self.allows((source, target, TUNNEL))))
+        return self.admits(way) and (
+            self.allows(way) or (wrapped and self.allows((source, target, TUNNEL)))
+        )
 
 
 @cache
@@ -147,7 +156,9 @@ def test_the_mesh_alone_is_the_graph_by_service_account(enrolled: tuple[str, ...
 
 
 @pytest.mark.parametrize("enrolled", ENROLLED, ids=lambda names: "+".join(names) or "none")
-def test_the_tunnel_is_open_between_enrolled_pods_that_talk_and_nobody_else(enrolled: tuple[str, ...]) -> None:
+def test_the_tunnel_is_open_between_enrolled_pods_that_talk_and_nobody_else(
+    enrolled: tuple[str, ...],
+) -> None:
     found = mesh(*enrolled)
     everyone = [*found.pods, *PLATFORM]
     talking = {(a, b) for a, b, _ in found.used if {a.namespace, b.namespace} <= found.enrolled}
@@ -157,7 +168,9 @@ def test_the_tunnel_is_open_between_enrolled_pods_that_talk_and_nobody_else(enro
         for b in everyone
         if a is not b and (a in found.pods or b in found.pods) and found.allows((a, b, TUNNEL))
     }
-    assert {f"{a.name} -> {b.name}" for a, b in opened} == {f"{a.name} -> {b.name}" for a, b in talking}
+    assert {f"{a.name} -> {b.name}" for a, b in opened} == {
+        f"{a.name} -> {b.name}" for a, b in talking
+    }
 
 
 def test_what_is_not_enrolled_gets_in_only_where_it_calls() -> None:
@@ -165,25 +178,37 @@ def test_what_is_not_enrolled_gets_in_only_where_it_calls() -> None:
     for item in mesh("knative-eventing").of("PeerAuthentication"):
         by_role[item["metadata"]["name"]] = sorted(item["spec"].get("portLevelMtls", {}))
     ours = ("decision", "judge", "drift", "outlier")
-    assert by_role == {"mesh-strict": [], "mesh-model": ["6000", "8000"], **{f"mesh-{one}": ["8080"] for one in ours}}
-    assert [item["metadata"]["name"] for item in mesh(*BOTH).of("PeerAuthentication")] == ["mesh-strict"]
+    assert by_role == {
+        "mesh-strict": [],
+        "mesh-model": ["6000", "8000"],
+        **{f"mesh-{one}": ["8080"] for one in ours},
+    }
+    assert [item["metadata"]["name"] for item in mesh(*BOTH).of("PeerAuthentication")] == [
+        "mesh-strict"
+    ]
     model = mesh().predictors()[0]
     assert mesh().admits((S3, model, 8000)), "who proves nothing is the NetworkPolicy's to refuse"
     assert not mesh().allows((S3, model, 8000))
-    assert not mesh().admits((STRANGER, model, 8000)), "a stranger of the mesh is not let in, whatever is open"
+    assert not mesh().admits((STRANGER, model, 8000)), (
+        "a stranger of the mesh is not let in, whatever is open"
+    )
 
 
 def test_probes_come_from_the_meshs_own_address() -> None:
-    (policy,) = (one for one in mesh(*BOTH).of("NetworkPolicy") if one["metadata"]["name"] == "mesh-probes")
+    (policy,) = (
+        one for one in mesh(*BOTH).of("NetworkPolicy") if one["metadata"]["name"] == "mesh-probes"
+    )
     cidrs = [peer["ipBlock"]["cidr"] for peer in policy["spec"]["ingress"][0]["from"]]
     assert cidrs[0] == "169.254.7.127/32"
     assert policy["spec"]["podSelector"] == {}
 
 
 def test_roles_without_pods_have_no_policy_yet() -> None:
-    tree = rendered(spec_text("mesh"), None)
+    tree = render_tree(spec_text("mesh"), None)
     found = {path.rpartition("/")[2] for path in tree if path.endswith(".authorizationpolicy.yaml")}
-    assert found == {f"{role}.authorizationpolicy.yaml" for role in ("deny", "webhook", "decision", "judge")}
+    assert found == {
+        f"{role}.authorizationpolicy.yaml" for role in ("deny", "webhook", "decision", "judge")
+    }
 
 
 def test_the_accounts_are_those_that_the_platform_installs() -> None:
@@ -203,13 +228,15 @@ def test_the_accounts_are_those_that_the_platform_installs() -> None:
 
 
 def test_nothing_of_a_mesh_is_rendered_without_one() -> None:
-    tree = "".join(rendered(spec_text("canary"), None).values())
+    tree = "".join(render_tree(spec_text("canary"), None).values())
     assert "security.istio.io" not in tree
     assert "dataplane-mode" not in tree
     assert str(TUNNEL) not in tree
 
 
-@pytest.mark.parametrize("mesh", ["{mode: sidecar}", "{}", "{mode: ambient, enrolled: [nats-io]}", "ambient"])
+@pytest.mark.parametrize(
+    "mesh", ["{mode: sidecar}", "{}", "{mode: ambient, enrolled: [nats-io]}", "ambient"]
+)
 def test_a_mesh_that_is_none_is_refused(mesh: str) -> None:
     with pytest.raises(InvalidSpec, match=r"spec\.mesh"):
-        load(changed("  data: {uri", f"  mesh: {mesh}\n  data: {{uri"), path="p.yaml")
+        load_spec(changed("  data: {uri", f"  mesh: {mesh}\n  data: {{uri"), path="p.yaml")

@@ -14,7 +14,7 @@ import yaml
 
 from driftloop.cluster import platform
 from driftloop.contract.names import Names
-from driftloop.render import rendered
+from driftloop.render import render_tree
 from tests.golden.trees import NAMES, UNLISTED, documents, release_text, spec_text
 
 ROOT = Path(__file__).parents[2]
@@ -22,7 +22,9 @@ PACKAGE = ROOT / "pipeline" / "driftloop"
 CONFIGS = ROOT / "cluster" / "infrastructure" / "configs"
 KNATIVE, EVENTING = "knative-eventing", "eventing.knative.dev/brokerRole"
 URL = re.compile(r"\b(?:http|https|nats)://[\w.-]+\.svc[\w.]*(?::\d+)?")
-ADDRESSES = platform.config_map("any", platform.Addresses(git_url="https://git.example.org/cluster.git")).data
+ADDRESSES = platform.config_map(
+    "any", platform.Addresses(git_url="https://git.example.org/cluster.git")
+).data
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,9 @@ FILTER = Pod("broker-filter", KNATIVE, {EVENTING: "filter"})
 DISPATCHER = Pod("dispatcher", KNATIVE, {"messaging.knative.dev/role": "dispatcher"})
 GATEWAY = Pod("gateway", "istio-system", {"istio": "ingressgateway"})
 PROMETHEUS = Pod("prometheus", "monitoring", {"app.kubernetes.io/name": "prometheus"})
-STRANGER = Pod("stranger", "default", {"app.kubernetes.io/managed-by": "driftloop", "istio": "ingressgateway"})
+STRANGER = Pod(
+    "stranger", "default", {"app.kubernetes.io/managed-by": "driftloop", "istio": "ingressgateway"}
+)
 PLATFORM = (OUTSIDE, DNS, NATS, S3, BROKER, FILTER, DISPATCHER, GATEWAY, PROMETHEUS, STRANGER)
 SERVICES = {
     ("broker-ingress", KNATIVE, 80): (BROKER, 8080),
@@ -67,7 +71,7 @@ class Cluster:
     """A rendered pipeline among the platform's pods."""
 
     def __init__(self, name: str, change: Callable[[str], str] = str) -> None:
-        tree = rendered(change(spec_text(name)), release_text(name))
+        tree = render_tree(change(spec_text(name)), release_text(name))
         self.objects: list[dict[str, Any]] = [
             document for path, document in documents(tree) if not path.endswith(UNLISTED)
         ]
@@ -91,7 +95,10 @@ class Cluster:
         home = self.names.namespace
         for item in self.of("Deployment"):
             template = item["spec"]["template"]
-            containers = [*template["spec"].get("initContainers", []), *template["spec"]["containers"]]
+            containers = [
+                *template["spec"].get("initContainers", []),
+                *template["spec"]["containers"],
+            ]
             yield Pod(item["metadata"]["name"], home, template["metadata"]["labels"]), containers
         for item in self.of("WorkflowTemplate"):
             every = item["spec"]["podMetadata"]["labels"] | {"workflows.argoproj.io/workflow": "x"}
@@ -110,9 +117,14 @@ class Cluster:
                 # as the operator labels them; its executor posts to the logger's URL, its initializer fetches
                 own = {"seldon-deployment-id": item["metadata"]["name"], "seldon-app": name}
                 own |= {"app.kubernetes.io/managed-by": "seldon-core", **predictor["labels"]}
-                (logged,) = (node["logger"] for node in _nodes(predictor["graph"]) if "logger" in node)
+                (logged,) = (
+                    node["logger"] for node in _nodes(predictor["graph"]) if "logger" in node
+                )
                 executor = {"args": [logged["url"], ADDRESSES["s3-endpoint"]]}
-                yield Pod(name, home, own), [*predictor["componentSpecs"][0]["spec"]["containers"], executor]
+                yield (
+                    Pod(name, home, own),
+                    [*predictor["componentSpecs"][0]["spec"]["containers"], executor],
+                )
 
     def _used(self) -> Iterator[Way]:
         (bus,) = (item["spec"]["jetstreamExotic"]["url"] for item in self.of("EventBus"))
@@ -131,12 +143,18 @@ class Cluster:
                 # behind `kubernetes.default.svc` stands 443 or 6443
                 yield from ((pod, OUTSIDE, port) for port in (443, 6443))
         for trigger in self.of("Trigger"):
-            yield from ((FILTER, *end) for end in self._service(trigger["spec"]["subscriber"]["ref"]["name"], 80))
+            yield from (
+                (FILTER, *end)
+                for end in self._service(trigger["spec"]["subscriber"]["ref"]["name"], 80)
+            )
             sink = trigger["spec"]["delivery"]["deadLetterSink"]["ref"]["name"]
             yield from ((DISPATCHER, *end) for end in self._service(sink, 80))
         for pod in self.predictors():
             yield (GATEWAY, pod, 8000)
-        platform = [yaml.safe_load(file.read_text()) for file in (CONFIGS / "watching").glob("*.podmonitor.yaml")]
+        platform = [
+            yaml.safe_load(file.read_text())
+            for file in (CONFIGS / "watching").glob("*.podmonitor.yaml")
+        ]
         for monitor in (one["spec"] for one in (*platform, *self.of("PodMonitor"))):
             for pod, containers in self.pods.items():
                 if matches(monitor["selector"], pod.labels):
@@ -149,13 +167,21 @@ class Cluster:
                         ]
                         # Seldon's two ports called `metrics`: the executor's and the model's
                         seldon = [8000, 6000] if "seldon-deployment-id" in pod.labels else []
-                        ports = [endpoint["portNumber"]] if "portNumber" in endpoint else seldon or named
+                        ports = (
+                            [endpoint["portNumber"]]
+                            if "portNumber" in endpoint
+                            else seldon or named
+                        )
                         assert ports, f"{pod.name} has no port {endpoint}"
                         yield from ((PROMETHEUS, pod, port) for port in ports)
 
     def predictors(self) -> list[Pod]:
         """All model servers; one without a route may get it with the next commit."""
-        return [pod for pod in self.pods if {"driftloop.dev/release", "seldon-deployment-id"} & pod.labels.keys()]
+        return [
+            pod
+            for pod in self.pods
+            if {"driftloop.dev/release", "seldon-deployment-id"} & pod.labels.keys()
+        ]
 
     def _urls(self, container: dict[str, Any]) -> Iterator[str]:
         words = [*container.get("command", []), *container.get("args", [])]
@@ -195,8 +221,14 @@ class Cluster:
     def _service(self, name: str, port: int) -> list[tuple[Pod, int]]:
         for item in self.of("Service"):
             if item["metadata"]["name"] == name:
-                (target,) = (one["targetPort"] for one in item["spec"]["ports"] if one["port"] == port)
-                found = [pod for pod in self.pods if item["spec"]["selector"].items() <= pod.labels.items()]
+                (target,) = (
+                    one["targetPort"] for one in item["spec"]["ports"] if one["port"] == port
+                )
+                found = [
+                    pod
+                    for pod in self.pods
+                    if item["spec"]["selector"].items() <= pod.labels.items()
+                ]
                 assert found, f"Service {name} selects no pod"
                 return [(pod, target) for pod in found]
         (pod,) = (pod for pod in self.pods if pod.labels.get("seldon-app") == name)
@@ -204,7 +236,9 @@ class Cluster:
 
     def allows(self, way: Way) -> bool:
         source, target, port = way
-        return self._side("Egress", source, target, port) and self._side("Ingress", target, source, port)
+        return self._side("Egress", source, target, port) and self._side(
+            "Ingress", target, source, port
+        )
 
     def _side(self, direction: str, pod: Pod, peer: Pod, port: int) -> bool:
         if pod.namespace is None:
@@ -235,7 +269,10 @@ class Cluster:
         if "ipBlock" in peer or pod.namespace is None:
             return False
         if "namespaceSelector" in peer:
-            labels = {"kubernetes.io/metadata.name": pod.namespace, **self.homes.get(pod.namespace, {})}
+            labels = {
+                "kubernetes.io/metadata.name": pod.namespace,
+                **self.homes.get(pod.namespace, {}),
+            }
             here = matches(peer["namespaceSelector"], labels)
         else:
             here = pod.namespace == home
@@ -292,7 +329,9 @@ def test_nothing_else_may_be_called(name: str) -> None:
         if (source in found.pods or target in found.pods)
         and source is not target
         and (source, target, port) not in found.used
-        and not (target not in found.pods and port in (443, 6443))  # API server and git: any address, and said so
+        and not (
+            target not in found.pods and port in (443, 6443)
+        )  # API server and git: any address, and said so
         and found.allows((source, target, port))
     ]
     assert surplus == []
@@ -354,14 +393,22 @@ def test_prometheus_reaches_what_a_pipeline_s_own_monitors_name(name: str) -> No
     scraped = {(pod.labels.get("app.kubernetes.io/component", "seldon"), port) for source, pod, port in found.used
                if source is PROMETHEUS}  # fmt: skip
     services = {(component, 8080) for component in ("decision", "judge", "drift")}
-    model = {("serving", 8000)} if name == "observability" else {("outlier", 8080), ("seldon", 8000), ("seldon", 6000)}
+    model = (
+        {("serving", 8000)}
+        if name == "observability"
+        else {("outlier", 8080), ("seldon", 8000), ("seldon", 6000)}
+    )
     assert scraped == services | model
 
 
 def test_programs_address_nothing_else() -> None:
     """Where our programs put addresses together themselves; the graph above knows these and no others."""
     found: dict[str, set[str]] = {}
-    for file in [file for room in ("operations", "steps", "services") for file in (PACKAGE / room).rglob("*.py")]:
+    for file in [
+        file
+        for room in ("operations", "steps", "services")
+        for file in (PACKAGE / room).rglob("*.py")
+    ]:
         text = file.read_text()
         hits = set(re.findall(r"names\.(\w+_url|host)\b", text)) | set(
             re.findall(r"http://\{\w+\}[^\"]*svc[^\"]*", text)
@@ -383,4 +430,6 @@ def test_the_checker_sees_a_missing_policy() -> None:
             found.policies = [one for one in before if one is not policy]
             found._memory.clear()
             shut = policy["metadata"]["name"].endswith("-deny")
-            assert shut == all(found.allows(way) for way in found.used), json.dumps(policy["metadata"])
+            assert shut == all(found.allows(way) for way in found.used), json.dumps(
+                policy["metadata"]
+            )

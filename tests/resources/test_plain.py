@@ -6,15 +6,15 @@ import pytest
 import yaml
 
 from driftloop.kube import seldon
-from driftloop.plan import plan
+from driftloop.plan import make_plan
 from driftloop.release import record
 from driftloop.release.record import Release, Version
 from driftloop.resources.serving import disruption_budget, plain
 from driftloop.resources.serving.seldon import seldon_deployment
-from driftloop.spec import load
+from driftloop.spec import load_spec
 from tests.spec.specs import MINIMAL
 
-PLAN = plan(load(MINIMAL, path="p.yaml"))
+PLAN = make_plan(load_spec(MINIMAL, path="p.yaml"))
 
 
 def version(run: str) -> Version:
@@ -28,10 +28,10 @@ def version(run: str) -> Version:
 
 
 ONE, TWO = version("digits-000000000001"), version("digits-000000000002")
-STABLE = record.first(record.empty("digits", "digits"), ONE)
-SHADOW = record.shadow(STABLE, TWO)
-CANARY = record.canary(SHADOW, 10)
-PROMOTED = record.promote(CANARY)
+STABLE = record.release_first(record.empty_release("digits", "digits"), ONE)
+SHADOW = record.start_shadow(STABLE, TWO)
+CANARY = record.set_canary(SHADOW, 10)
+PROMOTED = record.promote_candidate(CANARY)
 
 
 def deployed(release: Release) -> seldon.SeldonDeployment:
@@ -40,25 +40,35 @@ def deployed(release: Release) -> seldon.SeldonDeployment:
     return found
 
 
-def served(release: Release) -> plain.Serving:
-    return plain.serving(deployed(release))
+def served(release: Release) -> plain.ServingObjects:
+    return plain.unroll_deployment(deployed(release))
 
 
 def test_nothing_is_served_before_the_first_release() -> None:
-    assert seldon_deployment(PLAN, record.empty("digits", "digits")) is None
+    assert seldon_deployment(PLAN, record.empty_release("digits", "digits")) is None
 
 
 def test_a_versions_objects_are_the_same_in_every_role() -> None:
     found = [
         next(predictor for predictor in served(release).predictors if predictor.name == TWO.id)
-        for release in (SHADOW, CANARY, record.canary(CANARY, 50), PROMOTED)
+        for release in (SHADOW, CANARY, record.set_canary(CANARY, 50), PROMOTED)
     ]
     assert all(predictor == found[0] for predictor in found)
     pods = [
-        next(predictor for predictor in deployed(release).spec.predictors if predictor.name == TWO.id)
+        next(
+            predictor for predictor in deployed(release).spec.predictors if predictor.name == TWO.id
+        )
         for release in (SHADOW, CANARY, PROMOTED)
     ]
-    assert len({pod.model_copy(update={"traffic": None, "shadow": None}).model_dump_json() for pod in pods}) == 1
+    assert (
+        len(
+            {
+                pod.model_copy(update={"traffic": None, "shadow": None}).model_dump_json()
+                for pod in pods
+            }
+        )
+        == 1
+    )
 
 
 @pytest.mark.parametrize(
@@ -70,10 +80,14 @@ def test_a_versions_objects_are_the_same_in_every_role() -> None:
         (PROMOTED, {TWO.id: 100}, None),
     ],
 )
-def test_weights_and_mirror_follow_the_release(release: Release, weights: dict[str, int], mirror: str | None) -> None:
+def test_weights_and_mirror_follow_the_release(
+    release: Release, weights: dict[str, int], mirror: str | None
+) -> None:
     (route,) = served(release).traffic.spec.http
     host = "digits-{}.digits.svc.cluster.local".format
-    assert {r.destination.host: r.weight for r in route.route} == {host(id): n for id, n in weights.items()}
+    assert {r.destination.host: r.weight for r in route.route} == {
+        host(id): n for id, n in weights.items()
+    }
     assert (route.mirror.host if route.mirror else None) == (host(mirror) if mirror else None)
     assert route.match is not None
     assert route.match[0].uri is not None
@@ -84,7 +98,7 @@ def test_weights_and_mirror_follow_the_release(release: Release, weights: dict[s
 
 
 def test_the_previous_version_is_kept_without_traffic_when_asked() -> None:
-    kept = plan(load(MINIMAL + "  rollout: {keepPrevious: true}\n", path="p.yaml"))
+    kept = make_plan(load_spec(MINIMAL + "  rollout: {keepPrevious: true}\n", path="p.yaml"))
 
     def predictors(release: Release) -> dict[str, int | None]:
         found = seldon_deployment(kept, release)
@@ -93,19 +107,21 @@ def test_the_previous_version_is_kept_without_traffic_when_asked() -> None:
 
     assert predictors(STABLE) == {ONE.id: 100}
     assert predictors(PROMOTED) == {TWO.id: 100, ONE.id: 0}
-    assert predictors(record.rollback(PROMOTED)) == {ONE.id: 100}
+    assert predictors(record.restore_previous(PROMOTED)) == {ONE.id: 100}
     three = version("digits-000000000003")
-    assert predictors(record.shadow(PROMOTED, three)) == {TWO.id: 100, three.id: None}
+    assert predictors(record.start_shadow(PROMOTED, three)) == {TWO.id: 100, three.id: None}
 
     found = seldon_deployment(kept, PROMOTED)
     assert found is not None
-    written = plain.serving(found)
+    written = plain.unroll_deployment(found)
     assert {predictor.name for predictor in written.predictors} == {ONE.id, TWO.id}
     (route,) = written.traffic.spec.http
-    assert [(to.destination.host.split(".")[0], to.weight) for to in route.route] == [(f"digits-{TWO.id}", 100)]
+    assert [(to.destination.host.split(".")[0], to.weight) for to in route.route] == [
+        (f"digits-{TWO.id}", 100)
+    ]
     # what comes back is what was there: nothing restarts
     before = next(predictor for predictor in written.predictors if predictor.name == ONE.id)
-    (after,) = served(record.rollback(PROMOTED)).predictors
+    (after,) = served(record.restore_previous(PROMOTED)).predictors
     assert before == after
 
 
@@ -122,20 +138,27 @@ def test_a_pod_that_is_taken_away_drains_before_it_is_told_to_end() -> None:
 
 
 def test_an_autoscaler_owns_the_number_of_pods_of_its_version() -> None:
-    text = MINIMAL.replace("{model: Digits}", "{model: Digits, autoscale: {min: 2, max: 5, cpu: 80}}")
-    found = seldon_deployment(plan(load(text, path="p.yaml")), CANARY)
+    text = MINIMAL.replace(
+        "{model: Digits}", "{model: Digits, autoscale: {min: 2, max: 5, cpu: 80}}"
+    )
+    found = seldon_deployment(make_plan(load_spec(text, path="p.yaml")), CANARY)
     assert found is not None
     assert all(predictor.replicas is None for predictor in found.spec.predictors)
-    written = plain.serving(plain.parse(yaml.safe_load(json.dumps(found.dump()))))
+    written = plain.unroll_deployment(
+        plain.parse_deployment(yaml.safe_load(json.dumps(found.dump_object())))
+    )
     for predictor in written.predictors:
         scaled = predictor.autoscaler
         assert scaled is not None
         assert scaled in written.objects
         assert predictor.deployment.spec.replicas is None
-        assert "replicas" not in predictor.deployment.dump()["spec"]
+        assert "replicas" not in predictor.deployment.dump_object()["spec"]
         assert scaled.spec.scale_target_ref.name == predictor.deployment.metadata.name
         assert (scaled.spec.min_replicas, scaled.spec.max_replicas) == (2, 5)
-        assert scaled.dump()["spec"]["metrics"][0]["resource"]["target"]["averageUtilization"] == 80
+        assert (
+            scaled.dump_object()["spec"]["metrics"][0]["resource"]["target"]["averageUtilization"]
+            == 80
+        )
         # percent of nothing is nothing: without a request in each container, no pod is ever added
         for container in predictor.deployment.spec.template.spec.containers:
             assert container.resources is not None
@@ -150,22 +173,33 @@ def test_without_an_autoscaler_the_number_is_written() -> None:
 @pytest.mark.parametrize("backend", ["seldon", "plain"])
 @pytest.mark.parametrize(
     ("serve", "budgets"),
-    [("replicas: 1", 0), ("replicas: 2", 2), ("autoscale: {max: 1}", 0), ("autoscale: {max: 2}", 2)],
+    [
+        ("replicas: 1", 0),
+        ("replicas: 2", 2),
+        ("autoscale: {max: 1}", 0),
+        ("autoscale: {max: 2}", 2),
+    ],
 )
-def test_a_drain_takes_one_pod_of_a_version_at_a_time(backend: str, serve: str, budgets: int) -> None:
+def test_a_drain_takes_one_pod_of_a_version_at_a_time(
+    backend: str, serve: str, budgets: int
+) -> None:
     text = MINIMAL.replace("{model: Digits}", f"{{model: Digits, backend: {backend}, {serve}}}")
-    planned = plan(load(text, path="p.yaml"))
-    found = [one for version in (ONE, TWO) if (one := disruption_budget(planned, version)) is not None]
+    planned = make_plan(load_spec(text, path="p.yaml"))
+    found = [
+        one for version in (ONE, TWO) if (one := disruption_budget(planned, version)) is not None
+    ]
     assert len(found) == budgets
     # the eviction API refuses a pod that two budgets select
     selectors = [tuple((one.spec.selector.match_labels or {}).items()) for one in found]
     assert len(set(selectors)) == budgets
-    assert all(one.spec.max_unavailable == 1 for one in found), "one pod may always go, also the only one"
+    assert all(one.spec.max_unavailable == 1 for one in found), (
+        "one pod may always go, also the only one"
+    )
 
 
 def test_yaml_of_a_seldon_deployment_is_read_back_to_the_same_objects() -> None:
-    document = yaml.safe_load(json.dumps(deployed(SHADOW).dump()))
-    assert plain.serving(plain.parse(document)) == served(SHADOW)
+    document = yaml.safe_load(json.dumps(deployed(SHADOW).dump_object()))
+    assert plain.unroll_deployment(plain.parse_deployment(document)) == served(SHADOW)
 
 
 def test_the_model_is_fetched_and_its_digest_checked() -> None:
@@ -187,7 +221,11 @@ def test_the_model_is_fetched_and_its_digest_checked() -> None:
 def edited(**changes: object) -> seldon.SeldonDeployment:
     found = deployed(STABLE)
     predictor = found.spec.predictors[0]
-    node = {key: value for key, value in changes.items() if key in seldon.Node.model_fields and key != "name"}
+    node = {
+        key: value
+        for key, value in changes.items()
+        if key in seldon.PredictiveUnit.model_fields and key != "name"
+    }
     rest = {key: value for key, value in changes.items() if key not in node}
     new = predictor.model_copy(update={"graph": predictor.graph.model_copy(update=node), **rest})
     return found.model_copy(update={"spec": found.spec.model_copy(update={"predictors": (new,)})})
@@ -197,7 +235,7 @@ def edited(**changes: object) -> seldon.SeldonDeployment:
     ("deployment", "said"),
     [
         (edited(implementation="SKLEARN_SERVER"), "uses the prepackaged server SKLEARN_SERVER"),
-        (edited(children=(seldon.Node(name="x"),)), "has a graph of several nodes"),
+        (edited(children=(seldon.PredictiveUnit(name="x"),)), "has a graph of several nodes"),
         (edited(type="ROUTER"), "has a node of type ROUTER"),
         (edited(shadow=True), "0 live predictors and 1 shadows"),
         (edited(traffic=50), "traffic sums to 50, must be 100"),
@@ -205,20 +243,24 @@ def edited(**changes: object) -> seldon.SeldonDeployment:
         (edited(logger=seldon.Logger(mode="request", url="http://b/")), "logs only requests"),
     ],
 )
-def test_what_only_the_operator_can_do_is_refused_by_name(deployment: seldon.SeldonDeployment, said: str) -> None:
+def test_what_only_the_operator_can_do_is_refused_by_name(
+    deployment: seldon.SeldonDeployment, said: str
+) -> None:
     with pytest.raises(plain.UnsupportedServing, match=said):
-        plain.serving(deployment)
+        plain.unroll_deployment(deployment)
 
 
 def test_a_field_without_meaning_here_is_named() -> None:
-    document = deployed(STABLE).dump()
+    document = deployed(STABLE).dump_object()
     document["spec"]["predictors"][0]["explainer"] = {"type": "AnchorImages"}
-    with pytest.raises(plain.UnsupportedServing, match=r"SeldonDeployment digits: spec.predictors.0.explainer"):
-        plain.parse(document)
+    with pytest.raises(
+        plain.UnsupportedServing, match=r"SeldonDeployment digits: spec.predictors.0.explainer"
+    ):
+        plain.parse_deployment(document)
 
 
 def test_without_logger_the_model_has_the_port_to_itself() -> None:
-    (predictor,) = plain.serving(edited(logger=None)).predictors
+    (predictor,) = plain.unroll_deployment(edited(logger=None)).predictors
     assert predictor.logger is None
     (model,) = predictor.deployment.spec.template.spec.containers
     env = {variable.name: variable.value for variable in model.env or ()}

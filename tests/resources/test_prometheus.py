@@ -21,8 +21,8 @@ from support.detector import ROOT, WIDTH, reference, run
 from support.processes import Process, free_port, nats, until, url
 
 from driftloop.release import record
-from driftloop.render import rendered
-from driftloop.retrain.decision import Claim, End
+from driftloop.render import render_tree
+from driftloop.retrain.state import ClaimEvent, EndEvent
 from driftloop.retrain.store import apply_once
 from tests.pipelines import version
 from tests.resources.test_logger import Place, ask, standing
@@ -61,23 +61,28 @@ class World:
     async def asked(self, expression: str) -> list[Any]:
         """What Prometheus answers to PromQL."""
         text = expression.replace("$__rate_interval", "1m")
-        async with self.http.get(f"{self.prometheus}/api/v1/query", params={"query": text}) as answer:
+        async with self.http.get(
+            f"{self.prometheus}/api/v1/query", params={"query": text}
+        ) as answer:
             found = await answer.json()
         assert found["status"] == "success", f"{text}: {found}"
         return list(found["data"]["result"])
 
     async def raised(self) -> set[str]:
-        return {one["metric"]["alertname"] for one in await self.asked('ALERTS{alertstate="firing"}')}
+        return {
+            one["metric"]["alertname"] for one in await self.asked('ALERTS{alertstate="firing"}')
+        }
 
 
 def tree() -> dict[str, Any]:
     """File name -> object of the pipeline in its first release."""
-    release = record.first(record.empty("digits", "digits"), RELEASE)
-    files = rendered(SPEC, record.dump(release))
+    release = record.release_first(record.empty_release("digits", "digits"), RELEASE)
+    files = render_tree(SPEC, record.dump_release(release))
     return {
         path.rpartition("/")[2]: yaml.safe_load(text)
         for path, text in files.items()
-        if path.startswith(("monitors/", "deployments/")) and not path.endswith("/kustomization.yaml")
+        if path.startswith(("monitors/", "deployments/"))
+        and not path.endswith("/kustomization.yaml")
     }
 
 
@@ -91,7 +96,9 @@ def scraped(objects: dict[str, Any], ports: dict[str, int]) -> list[Any]:
         for deployment in (one for one in objects.values() if one.get("kind") == "Deployment"):
             template = deployment["spec"]["template"]
             labels = template["metadata"]["labels"]
-            if deployment["metadata"]["namespace"] != namespace or not matches(monitor_["spec"]["selector"], labels):
+            if deployment["metadata"]["namespace"] != namespace or not matches(
+                monitor_["spec"]["selector"], labels
+            ):
                 continue
             for container in template["spec"]["containers"]:
                 if endpoint["port"] not in [port["name"] for port in container.get("ports", [])]:
@@ -100,7 +107,10 @@ def scraped(objects: dict[str, Any], ports: dict[str, int]) -> list[Any]:
                     "namespace": namespace, "container": container["name"], "endpoint": endpoint["port"],
                     "pod": f"{deployment['metadata']['name']}-6d5f9c7b8-x2x2x", "job": f"{namespace}/{name}",
                 }  # fmt: skip
-                own |= {re.sub(r"\W", "_", key): labels[key] for key in monitor_["spec"]["podTargetLabels"]}
+                own |= {
+                    re.sub(r"\W", "_", key): labels[key]
+                    for key in monitor_["spec"]["podTargetLabels"]
+                }
                 address = f"127.0.0.1:{ports[labels['app.kubernetes.io/component']]}"
                 static.append({"targets": [address], "labels": own})
         found.append({"job_name": name, "metrics_path": endpoint["path"], "static_configs": static})
@@ -124,16 +134,25 @@ async def prometheus(folder: Path, scrape: list[Any], rules: Any) -> Process:
     config = {"global": every, "rule_files": ["rules.yaml"], "scrape_configs": scrape}
     (folder / "prometheus.yaml").write_text(yaml.safe_dump(config))
     port = free_port()
-    argv = [PROMETHEUS, f"--config.file={folder / 'prometheus.yaml'}", f"--storage.tsdb.path={folder / 'data'}"]
+    argv = [
+        PROMETHEUS,
+        f"--config.file={folder / 'prometheus.yaml'}",
+        f"--storage.tsdb.path={folder / 'data'}",
+    ]
     argv += [f"--web.listen-address=127.0.0.1:{port}", "--log.level=warn"]
     return await asyncio.to_thread(Process(argv, folder / "log", port, "/-/ready").start, 60)
 
 
-def service(component: str, objects: dict[str, Any], folder: Path, module: str, python: Path, **other: str) -> Process:
+def service(
+    component: str, objects: dict[str, Any], folder: Path, module: str, python: Path, **other: str
+) -> Process:
     """One of our services with the arguments of its Deployment, but for addresses of this machine."""
     (container,) = objects[f"{component}.deployment.yaml"]["spec"]["template"]["spec"]["containers"]
     args, port = list(container["args"]), free_port()
-    for option, value in (("--port", str(port)), *((f"--{name}", value) for name, value in other.items())):
+    for option, value in (
+        ("--port", str(port)),
+        *((f"--{name}", value) for name, value in other.items()),
+    ):
         if option in args:
             args[args.index(option) + 1] = value
     environment = {
@@ -146,14 +165,23 @@ def service(component: str, objects: dict[str, Any], folder: Path, module: str, 
     return Process(argv, folder / f"{component}.log", port, "/healthz", environment)
 
 
-async def delivered(place: Place, services: dict[str, Process], http: aiohttp.ClientSession) -> None:
+async def delivered(
+    place: Place, services: dict[str, Process], http: aiohttp.ClientSession
+) -> None:
     """What the Triggers do: each event to whom it concerns."""
     done = 0
-    whose = {"io.seldon.serving.inference.request": "drift", "io.seldon.serving.inference.response": "judge"}
+    whose = {
+        "io.seldon.serving.inference.request": "drift",
+        "io.seldon.serving.inference.response": "judge",
+    }
     while True:
         for event in place.broker.events[done:]:
             to = services[whose.get(event.headers.get("ce-type", ""), "decision")]
-            headers = {name: value for name, value in event.headers.items() if name.startswith(("ce-", "content-type"))}
+            headers = {
+                name: value
+                for name, value in event.headers.items()
+                if name.startswith(("ce-", "content-type"))
+            }
             with suppress(aiohttp.ClientError):
                 await http.post(f"http://127.0.0.1:{to.port}/", data=event.body, headers=headers)
             done += 1
@@ -165,13 +193,25 @@ async def world(folder: Path, rules: Callable[[Any], Any] = hurried) -> AsyncIte
     objects, python, started = tree(), await asyncio.to_thread(monitor.python), []
     (drift,) = objects["drift.deployment.yaml"]["spec"]["template"]["spec"]["containers"]
     config = drift["args"][drift["args"].index("--config") + 1]
-    fit = ("fit", "--detector", config, "--reference", str(reference(folder / "reference")), "--features", "x")
+    fit = (
+        "fit",
+        "--detector",
+        config,
+        "--reference",
+        str(reference(folder / "reference")),
+        "--features",
+        "x",
+    )
     fitted = await asyncio.to_thread(run, python, *fit, "--out", str(folder / "artifact"))
     assert fitted.returncode == 0, fitted.stderr
     (folder / "envoy").mkdir()
     async with standing(folder / "envoy", releases=(RELEASE.id,)) as places:
         place = places[RELEASE.id]
-        (cluster,) = (one for one in place.config["static_resources"]["clusters"] if one["name"].endswith("/broker"))
+        (cluster,) = (
+            one
+            for one in place.config["static_resources"]["clusters"]
+            if one["name"].endswith("/broker")
+        )
         (endpoint,) = cluster["load_assignment"]["endpoints"][0]["lb_endpoints"]
         broker = f"http://127.0.0.1:{endpoint['endpoint']['address']['socket_address']['port_value']}/digits/default"
         try:
@@ -223,45 +263,72 @@ async def test_alerts_are_raised_and_questions_answered_by_what_really_runs(tmp_
     async with world(tmp_path) as found:
         await until(lambda: found.asked("count(up == 1) == 4"), within=30, what="scraping all four")
         await send(found.place, 30)
-        await until(lambda: found.asked("max(driftloop_detector_window) >= 1"), within=60, what="a window")
+        await until(
+            lambda: found.asked("max(driftloop_detector_window) >= 1"), within=60, what="a window"
+        )
         assert await found.raised() == set()
 
         # Envoy has no histogram before the first request, and a rate takes two samples
-        await until(lambda: found.asked("envoy_cluster_upstream_rq_time_bucket"), within=30, what="a histogram")
+        await until(
+            lambda: found.asked("envoy_cluster_upstream_rq_time_bucket"),
+            within=30,
+            what="a histogram",
+        )
         await send(found.place, 5)
         await until(
-            lambda: found.asked("rate(envoy_cluster_upstream_rq_time_bucket[1m]) > 0"), within=30, what="a rate"
+            lambda: found.asked("rate(envoy_cluster_upstream_rq_time_bucket[1m]) > 0"),
+            within=30,
+            what="a rate",
         )
         for panel in panels:
             for target in panel["targets"]:
                 answer = await found.asked(target["expr"])
                 elsewhere = "argo_workflows_" in target["expr"]
-                assert bool(answer) is not elsewhere, f"{panel['title']}: {target['expr']}: {answer}"
+                assert bool(answer) is not elsewhere, (
+                    f"{panel['title']}: {target['expr']}: {answer}"
+                )
                 names = {name for one in answer for name in one["metric"]}
-                assert set(re.findall(r"{{(\w+)}}", target["legendFormat"])) <= names or elsewhere, panel["title"]
+                assert (
+                    set(re.findall(r"{{(\w+)}}", target["legendFormat"])) <= names or elsewhere
+                ), panel["title"]
         for rule in alerts:
             assert await found.asked(rule["expr"]) == [], rule["alert"]
 
         # drift starts a run that nobody claims; a run fails; an event goes astray
         await send(found.place, 60, shift=9.0)
         await until(firing(found, "RunNotStarted"), within=60, what="a run that was not started")
-        claim, end = Claim("digits-1", "1", "person x"), End("digits-1", "failed", "no")
+        claim, end = ClaimEvent("digits-1", "1", "person x"), EndEvent("digits-1", "failed", "no")
         for event in (claim, end):
             await asyncio.to_thread(apply_once, found.nats, "digits", "digits", event)
-        lost = {"ce-id": "1", "ce-source": "s", "ce-type": "t", "ce-specversion": "1.0", "content-type": "text/plain"}
+        lost = {
+            "ce-id": "1",
+            "ce-source": "s",
+            "ce-type": "t",
+            "ce-specversion": "1.0",
+            "content-type": "text/plain",
+        }
         address = f"http://127.0.0.1:{found.services['decision'].port}/deadletter"
         async with found.http.post(address, data=b"x", headers=lost) as answer:
             assert answer.status == 202
-        await until(firing(found, "RunFailed", "EventsAstray"), within=30, what="a failed run and a dead letter")
+        await until(
+            firing(found, "RunFailed", "EventsAstray"),
+            within=30,
+            what="a failed run and a dead letter",
+        )
 
         # requests that fail; services that are gone
         await ask(found.place, b"{}", path="/fail")
         failures = 'envoy_cluster_upstream_rq_xx{envoy_response_code_class="5"}'
-        await until(lambda: found.asked(failures), within=30, what="a first failure, which no rate sees")
+        await until(
+            lambda: found.asked(failures), within=30, what="a first failure, which no rate sees"
+        )
         for _ in range(30):
             await ask(found.place, b"{}", path="/fail")
         found.services["drift"].kill()
         found.services["judge"].kill()
         gone = ("PredictorFailing", "DetectorDown", "JudgeDown")
         await until(firing(found, *gone), within=60, what="alerts on what is gone")
-        assert not {"DecisionDown", "PredictorDown", "NoTraffic", "PredictorSlow"} & await found.raised()
+        assert (
+            not {"DecisionDown", "PredictorDown", "NoTraffic", "PredictorSlow"}
+            & await found.raised()
+        )

@@ -5,12 +5,12 @@ import re
 import pytest
 
 from driftloop.kube.events import RateLimit
-from driftloop.plan import plan
+from driftloop.plan import make_plan
 from driftloop.resources import retrain
-from driftloop.spec import load
+from driftloop.spec import load_spec
 from tests.spec.specs import MINIMAL
 
-SENSOR = retrain.sensor(plan(load(MINIMAL, path="p.yaml")))
+SENSOR = retrain.build_sensor(make_plan(load_spec(MINIMAL, path="p.yaml")))
 
 
 @pytest.mark.parametrize(

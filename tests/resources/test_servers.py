@@ -6,11 +6,11 @@ import pytest
 import yaml
 
 from driftloop.kube import core, seldon
-from driftloop.plan import Names, plan
+from driftloop.plan import Names, make_plan
 from driftloop.resources.guarding import network
 from driftloop.resources.serving import plain
 from driftloop.resources.serving.seldon import seldon_deployment
-from driftloop.spec import load
+from driftloop.spec import load_spec
 from driftloop.spec.graph import Node, own_names
 from tests.resources.test_plain import CANARY, ONE, PROMOTED, TWO
 from tests.spec.specs import MINIMAL
@@ -31,7 +31,9 @@ GRAPH = """
 
 
 def deployed(serve: str, release=CANARY) -> seldon.SeldonDeployment:  # type: ignore[no-untyped-def]
-    found = seldon_deployment(plan(load(MINIMAL.replace("{model: Digits}", serve), path="p.yaml")), release)
+    found = seldon_deployment(
+        make_plan(load_spec(MINIMAL.replace("{model: Digits}", serve), path="p.yaml")), release
+    )
     assert found is not None
     return found
 
@@ -42,10 +44,12 @@ def graph(serve: str = "model: Digits", text: str = GRAPH) -> str:
 
 
 def nodes_of(text: str = GRAPH) -> Node | None:
-    return load(MINIMAL.replace("{model: Digits}", graph(text=text)), path="p.yaml").spec.serve.graph
+    return load_spec(
+        MINIMAL.replace("{model: Digits}", graph(text=text)), path="p.yaml"
+    ).spec.serve.graph
 
 
-def walk(node: seldon.Node) -> list[seldon.Node]:
+def walk(node: seldon.PredictiveUnit) -> list[seldon.PredictiveUnit]:
     return [node, *(found for child in node.children or () for found in walk(child))]
 
 
@@ -94,7 +98,10 @@ def test_other_nodes_are_another_deployment() -> None:
     before = named(nodes_of())
     assert named(None) == f"{names.pipeline}-r12345678-0-model"
     added = "{type: model, name: older, image: server, class: Rules}, {type: model, name: rules"
-    others = [GRAPH.replace("name: rules", "name: older"), GRAPH.replace("{type: model, name: rules", added)]
+    others = [
+        GRAPH.replace("name: rules", "name: older"),
+        GRAPH.replace("{type: model, name: rules", added),
+    ]
     assert len({named(None), before, *(named(nodes_of(other)) for other in others)}) == 4
     for same in (GRAPH.replace("Label", "Mark"), GRAPH.replace("type: router", "type: combiner")):
         assert named(nodes_of(same)) == before
@@ -102,16 +109,24 @@ def test_other_nodes_are_another_deployment() -> None:
     assert len(before) <= 63
 
 
-@pytest.mark.parametrize("serve", [graph(), graph("server: sklearn"), "{server: triton}", "{server: mlflow}"])
+@pytest.mark.parametrize(
+    "serve", [graph(), graph("server: sklearn"), "{server: triton}", "{server: mlflow}"]
+)
 def test_a_pod_keeps_its_ports_when_it_is_left_alone(serve: str) -> None:
     """The operator numbers the metrics ports that nobody names across all predictors."""
     ports = [
-        [(port.name, port.container_port) for one in pod.component_specs[0].spec.containers for port in one.ports or ()]
+        [
+            (port.name, port.container_port)
+            for one in pod.component_specs[0].spec.containers
+            for port in one.ports or ()
+        ]
         for pod in (*deployed(serve).spec.predictors, *deployed(serve, PROMOTED).spec.predictors)
     ]
     assert ports == [ports[0]] * 3
     assert ports[0] == [("metrics", 6000 + number) for number in range(len(ports[0]))]
-    shown = network.policies(plan(load(MINIMAL.replace("{model: Digits}", serve), path="p.yaml")))["model"]
+    shown = network.network_policies(
+        make_plan(load_spec(MINIMAL.replace("{model: Digits}", serve), path="p.yaml"))
+    )["model"]
     open_ports = {port.port for rule in shown.spec.ingress or () for port in rule.ports or ()}
     assert open_ports == {8000, *(number for _, number in ports[0])}
 
@@ -131,7 +146,11 @@ def test_a_pod_keeps_its_ports_when_it_is_left_alone(serve: str) -> None:
 def test_a_server_has_time_to_load_a_large_model(serve: str, probed: list[str]) -> None:
     """It listens when it has loaded; a minute and a quarter after the start, the operator's liveness probe ends it."""
     (component,) = deployed(serve).spec.predictors[0].component_specs
-    probes = {one.name: one.startup_probe for one in component.spec.containers if one.startup_probe is not None}
+    probes = {
+        one.name: one.startup_probe
+        for one in component.spec.containers
+        if one.startup_probe is not None
+    }
     assert list(probes) == probed
     for probe in probes.values():
         # the operator's own name for the port where it listens
@@ -152,16 +171,31 @@ def test_a_server_of_the_operators_is_in_the_group_that_its_image_is_made_for() 
 
 @pytest.mark.parametrize(
     ("serve", "open_"),
-    [("{server: mlflow}", True), ("{server: mlflow, protocol: v2}", False), ("{server: sklearn}", False)],
+    [
+        ("{server: mlflow}", True),
+        ("{server: mlflow, protocol: v2}", False),
+        ("{server: sklearn}", False),
+    ],
 )
-def test_a_server_that_installs_what_its_model_names_reaches_the_packages(serve: str, open_: bool) -> None:
-    policy = network.policies(plan(load(MINIMAL.replace("{model: Digits}", serve), path="p.yaml")))["model"]
-    anywhere = [port.port for rule in policy.spec.egress or () if rule.to is None for port in rule.ports or ()]
+def test_a_server_that_installs_what_its_model_names_reaches_the_packages(
+    serve: str, open_: bool
+) -> None:
+    policy = network.network_policies(
+        make_plan(load_spec(MINIMAL.replace("{model: Digits}", serve), path="p.yaml"))
+    )["model"]
+    anywhere = [
+        port.port
+        for rule in policy.spec.egress or ()
+        if rule.to is None
+        for port in rule.ports or ()
+    ]
     assert anywhere == ([443] if open_ else [])
 
 
 def test_a_proxied_server_answers_before_its_pod_is_asked() -> None:
-    (component,) = deployed("{server: tensorflow, protocol: seldon}").spec.predictors[0].component_specs
+    (component,) = (
+        deployed("{server: tensorflow, protocol: seldon}").spec.predictors[0].component_specs
+    )
     proxy, serving = component.spec.containers
     # the operator probes only what is a node; where TensorFlow Serving listens is its constant
     assert serving.readiness_probe is not None
@@ -173,30 +207,41 @@ def test_a_proxied_server_answers_before_its_pod_is_asked() -> None:
 
 def test_without_the_operator_a_graph_is_refused_by_name() -> None:
     with pytest.raises(plain.UnsupportedServing, match="has a graph of several nodes") as caught:
-        plain.serving(plain.parse(yaml.safe_load(json.dumps(deployed(graph()).dump()))))
+        plain.unroll_deployment(
+            plain.parse_deployment(yaml.safe_load(json.dumps(deployed(graph()).dump_object())))
+        )
     assert "Seldon's operator" in (caught.value.hint or "")
 
 
 @pytest.mark.parametrize("backend", ["seldon", "plain"])
 def test_a_server_with_a_gpu_goes_where_its_profile_says(backend: str) -> None:
     text = MINIMAL.replace(
-        "{model: Digits}", f"{{model: Digits, backend: {backend}, resources: {{gpu: 2, gpuProfile: amd}}}}"
+        "{model: Digits}",
+        f"{{model: Digits, backend: {backend}, resources: {{gpu: 2, gpuProfile: amd}}}}",
     )
-    amd = (
-        "gpus: {amd: {resource: amd.com/gpu, nodeSelector: {gpu: amd}, tolerations: [amd.com/gpu], runtimeClass: null}}"
+    amd = "gpus: {amd: {resource: amd.com/gpu, nodeSelector: {gpu: amd}, tolerations: [amd.com/gpu], runtimeClass: null}}"
+    found = seldon_deployment(
+        make_plan(load_spec(text.replace("spec:\n", f"spec:\n  {amd}\n", 1), path="p.yaml")), CANARY
     )
-    found = seldon_deployment(plan(load(text.replace("spec:\n", f"spec:\n  {amd}\n", 1), path="p.yaml")), CANARY)
     assert found is not None
     pods = [predictor.component_specs[0].spec for predictor in found.spec.predictors]
     if backend == "plain":
-        pods = [one.deployment.spec.template.spec for one in plain.serving(found).predictors]
+        pods = [
+            one.deployment.spec.template.spec for one in plain.unroll_deployment(found).predictors
+        ]
     for pod in pods:
         assert pod.node_selector == {"gpu": "amd"}
-        assert [(one.key, one.operator) for one in pod.tolerations or ()] == [("amd.com/gpu", "Exists")]
+        assert [(one.key, one.operator) for one in pod.tolerations or ()] == [
+            ("amd.com/gpu", "Exists")
+        ]
         assert pod.runtime_class_name is None
         model = pod.containers[0]
         assert model.resources is not None
         assert (model.resources.limits or {})["amd.com/gpu"] == "2"
         assert "/dev/shm" in [mount.mount_path for mount in model.volume_mounts or ()]
-        shared = [volume.empty_dir for volume in pod.volumes or () if volume.name == "shared-memory"]
-        assert [(one.medium, one.size_limit) for one in shared if one is not None] == [("Memory", "1Gi")]
+        shared = [
+            volume.empty_dir for volume in pod.volumes or () if volume.name == "shared-memory"
+        ]
+        assert [(one.medium, one.size_limit) for one in shared if one is not None] == [
+            ("Memory", "1Gi")
+        ]

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from driftloop.plan import plan
+from driftloop.plan import make_plan
 from driftloop.resources.workflows import training
-from driftloop.spec import load
+from driftloop.spec import load_spec
 from tests.spec.specs import changed
 
 HOUR = 3600
@@ -22,12 +22,15 @@ ROOT = Path(__file__).parents[2]
         (", retries: {limit: 2, wait: 30m}", 3 + 1.5),
         # 1, 2, 4, … 32 minutes, then an hour before each of the last 14
         (", retries: {limit: 20, wait: 1m}", 21 + 63 / 60 + 14),
-        (", parameters: {a: 1}, search: {over: {a: [1, 2, 3]}, best: {metric: m}}, retries: {limit: 1, wait: 1h}", 9),
+        (
+            ", parameters: {a: 1}, search: {over: {a: [1, 2, 3]}, best: {metric: m}}, retries: {limit: 1, wait: 1h}",
+            9,
+        ),
     ],
 )
 def test_a_run_has_time_for_all_tries_and_the_waits_between_them(train: str, hours: float) -> None:
-    spec = load(changed('"train:train"', f'"train:train"{train}'), path="p.yaml")
-    found = training.training_outline(plan(spec)).deadline
+    spec = load_spec(changed('"train:train"', f'"train:train"{train}'), path="p.yaml")
+    found = training.training_outline(make_plan(spec)).deadline
     evaluation = HOUR
     assert found == hours * HOUR + evaluation + training.QUEUEING
 
@@ -35,7 +38,9 @@ def test_a_run_has_time_for_all_tries_and_the_waits_between_them(train: str, hou
 def test_the_platform_forgets_outputs_before_their_configmap_is_full() -> None:
     text = (ROOT / "cluster/infrastructure/controllers/argo-workflows.yaml").read_text()
     documents = list(yaml.safe_load_all(text))
-    (installed,) = (one for one in documents if one.get("metadata", {}).get("annotations", {}).get(INSTALLS))
+    (installed,) = (
+        one for one in documents if one.get("metadata", {}).get("annotations", {}).get(INSTALLS)
+    )
     given = {
         operation["value"]["name"]: operation["value"]["value"]
         for patch in installed["spec"]["patches"]

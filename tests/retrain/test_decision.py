@@ -9,67 +9,72 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from driftloop.contract.handovers import RetrainPolicy
-from driftloop.retrain.decision import (
-    DAY,
-    Alarm,
-    Cause,
-    Claim,
+from driftloop.retrain.decision import DAY, find_watched, is_claimed, step_decision
+from driftloop.retrain.state import (
+    AlarmEvent,
+    ClaimEvent,
     DecisionError,
-    End,
+    EndEvent,
     Event,
-    Fire,
-    Halt,
-    Lost,
-    Move,
-    Resume,
-    State,
-    Tell,
-    Tick,
-    Told,
-    claimed,
-    step,
-    watched,
+    FireWebhook,
+    HaltEvent,
+    LostEvent,
+    MoveEvent,
+    ResumeEvent,
+    RetrainCause,
+    RetrainState,
+    TellLoss,
+    TickEvent,
+    ToldEvent,
 )
 
-EMPTY = State("digits.digits")
+EMPTY = RetrainState("digits.digits")
 
 
-def alarm(window: int, *, release: str = "r1", detector: str = "drift", alarm: bool = True) -> Alarm:
-    return Alarm(detector, release, window, alarm, f"{detector}-{release}-{window}")
+def alarm(
+    window: int, *, release: str = "r1", detector: str = "drift", alarm: bool = True
+) -> AlarmEvent:
+    return AlarmEvent(detector, release, window, alarm, f"{detector}-{release}-{window}")
 
 
-def after(state: State, *events: Event, policy: RetrainPolicy, now: float = 100.0) -> State:
+def after(
+    state: RetrainState, *events: Event, policy: RetrainPolicy, now: float = 100.0
+) -> RetrainState:
     for event in events:
-        state, _ = step(state, event, now, policy)
+        state, _ = step_decision(state, event, now, policy)
     return state
 
 
-def pending(policy: RetrainPolicy, now: float = 100.0) -> State:
+def pending(policy: RetrainPolicy, now: float = 100.0) -> RetrainState:
     state = after(EMPTY, *(alarm(n + 1) for n in range(policy.consecutive)), policy=policy, now=now)
     assert state.phase == "pending"
     return state
 
 
-def running(policy: RetrainPolicy, now: float = 100.0, run: str = "digits-run") -> State:
+def running(policy: RetrainPolicy, now: float = 100.0, run: str = "digits-run") -> RetrainState:
     state = pending(policy, now)
-    state = after(state, Claim(run, state.decision or "", state.cause or ""), policy=policy, now=now)
-    assert claimed(state, run)
+    state = after(
+        state, ClaimEvent(run, state.decision or "", state.cause or ""), policy=policy, now=now
+    )
+    assert is_claimed(state, run)
     return state
 
 
 class TestAlarms:
     def test_the_second_in_a_row_decides(self) -> None:
         policy = RetrainPolicy(consecutive=2)
-        state, effects = step(EMPTY, alarm(7), 1.0, policy)
+        state, effects = step_decision(EMPTY, alarm(7), 1.0, policy)
         assert (state.phase, effects) == ("idle", ())
-        state, effects = step(state, alarm(8), 2.0, policy)
+        state, effects = step_decision(state, alarm(8), 2.0, policy)
         assert state.phase == "pending"
-        assert effects == (Fire(state.decision or "", "alarm drift-r1-8", 1),)
+        assert effects == (FireWebhook(state.decision or "", "alarm drift-r1-8", 1),)
         assert len(state.decision or "") == 12
 
     def test_a_quiet_window_between_them_does_not_count(self) -> None:
         policy = RetrainPolicy(consecutive=2)
-        assert after(EMPTY, alarm(1), alarm(2, alarm=False), alarm(3), policy=policy).phase == "idle"
+        assert (
+            after(EMPTY, alarm(1), alarm(2, alarm=False), alarm(3), policy=policy).phase == "idle"
+        )
 
     def test_repeats_count_once(self) -> None:
         policy = RetrainPolicy(consecutive=2)
@@ -91,7 +96,7 @@ class TestAlarms:
         policy = RetrainPolicy(consecutive=2)
         state, ids = EMPTY, set()
         for number in range(1, 10_001):
-            state, effects = step(state, alarm(number), 100.0 + number / 1000, policy)
+            state, effects = step_decision(state, alarm(number), 100.0 + number / 1000, policy)
             ids |= {effect.decision for effect in effects}
         assert len(ids) == 1
         assert len(json.dumps(state.to_json())) < 20_000
@@ -100,87 +105,111 @@ class TestAlarms:
 class TestFire:
     def test_it_is_repeated_less_and_less_often_until_claimed(self) -> None:
         policy = RetrainPolicy(refire=2, refire_limit=8)
-        state, _ = step(EMPTY, alarm(1), 0.0, policy)
+        state, _ = step_decision(EMPTY, alarm(1), 0.0, policy)
         fired = []
         for tenth in range(1, 400):
-            state, effects = step(state, Tick(), tenth / 10, policy)
+            state, effects = step_decision(state, TickEvent(), tenth / 10, policy)
             fired += [(tenth / 10, effect.decision) for effect in effects]
         assert [time for time, _ in fired] == [2.0, 6.0, 14.0, 22.0, 30.0, 38.0]
         assert {decision for _, decision in fired} == {state.decision}
-        state = after(state, Claim("digits-x", state.decision or "", "alarm"), policy=policy, now=50)
-        assert step(state, Tick(), 1000.0, policy) == (state, ())
+        state = after(
+            state, ClaimEvent("digits-x", state.decision or "", "alarm"), policy=policy, now=50
+        )
+        assert step_decision(state, TickEvent(), 1000.0, policy) == (state, ())
 
 
 class TestClaims:
     def test_only_one_run_gets_it(self) -> None:
         state = running(RetrainPolicy(), run="digits-a")
-        other = after(state, Claim("digits-b", "person1", "person"), policy=RetrainPolicy())
-        assert not claimed(other, "digits-b")
+        other = after(state, ClaimEvent("digits-b", "person1", "person"), policy=RetrainPolicy())
+        assert not is_claimed(other, "digits-b")
         assert other == state
 
     def test_the_same_run_may_ask_again(self) -> None:
         state = running(RetrainPolicy())
-        assert claimed(
-            after(state, Claim("digits-run", state.decision or "", ""), policy=RetrainPolicy()), "digits-run"
+        assert is_claimed(
+            after(
+                state, ClaimEvent("digits-run", state.decision or "", ""), policy=RetrainPolicy()
+            ),
+            "digits-run",
         )
 
     def test_a_run_that_ended_can_not_come_back(self) -> None:
         state = running(RetrainPolicy())
         decision = state.decision or ""
-        state = after(state, End("digits-run", "failed"), policy=RetrainPolicy(), now=200)
-        assert not claimed(
-            after(state, Claim("digits-run", decision, ""), policy=RetrainPolicy(), now=201), "digits-run"
+        state = after(state, EndEvent("digits-run", "failed"), policy=RetrainPolicy(), now=200)
+        assert not is_claimed(
+            after(state, ClaimEvent("digits-run", decision, ""), policy=RetrainPolicy(), now=201),
+            "digits-run",
         )
-        assert not claimed(
-            after(state, Claim("digits-again", decision, ""), policy=RetrainPolicy(), now=201), "digits-again"
+        assert not is_claimed(
+            after(state, ClaimEvent("digits-again", decision, ""), policy=RetrainPolicy(), now=201),
+            "digits-again",
         )
 
     def test_a_schedule_may_start_during_the_cooldown(self) -> None:
         policy = RetrainPolicy(cooldown=1000)
-        state = after(running(policy), End("digits-run", "released"), policy=policy, now=200)
+        state = after(running(policy), EndEvent("digits-run", "released"), policy=policy, now=200)
         assert state.phase == "cooling"
-        assert claimed(after(state, Claim("digits-cron", "cron-1", "schedule"), policy=policy, now=210), "digits-cron")
+        assert is_claimed(
+            after(state, ClaimEvent("digits-cron", "cron-1", "schedule"), policy=policy, now=210),
+            "digits-cron",
+        )
 
     def test_a_run_that_overtakes_a_decision_ends_it(self) -> None:
         policy = RetrainPolicy()
         state = pending(policy)
         overtaken = state.decision or ""
-        state = after(state, Claim("digits-cron", "cron-1", "schedule"), policy=policy)
-        assert claimed(state, "digits-cron")
+        state = after(state, ClaimEvent("digits-cron", "cron-1", "schedule"), policy=policy)
+        assert is_claimed(state, "digits-cron")
         assert state.remembered is None
-        state = after(state, Claim(f"digits-{overtaken}", overtaken, ""), policy=policy)
-        assert claimed(state, "digits-cron")
-        state = after(state, End("digits-cron", "released"), Tick(), policy=policy, now=300)
-        assert not claimed(after(state, Claim("digits-late", overtaken, ""), policy=policy), "digits-late")
+        state = after(state, ClaimEvent(f"digits-{overtaken}", overtaken, ""), policy=policy)
+        assert is_claimed(state, "digits-cron")
+        state = after(
+            state, EndEvent("digits-cron", "released"), TickEvent(), policy=policy, now=300
+        )
+        assert not is_claimed(
+            after(state, ClaimEvent("digits-late", overtaken, ""), policy=policy), "digits-late"
+        )
 
     def test_with_remember_it_is_decided_again_afterwards(self) -> None:
         policy = RetrainPolicy(while_running="remember")
-        state = after(pending(policy), Claim("digits-cron", "cron-1", "schedule"), policy=policy)
-        state = after(state, End("digits-cron", "released"), policy=policy, now=300)
+        state = after(
+            pending(policy), ClaimEvent("digits-cron", "cron-1", "schedule"), policy=policy
+        )
+        state = after(state, EndEvent("digits-cron", "released"), policy=policy, now=300)
         assert state.phase == "pending"
 
 
 class TestWhileRunning:
     @pytest.mark.parametrize(
-        ("policy", "expected"), [(RetrainPolicy(), "idle"), (RetrainPolicy(while_running="remember"), "pending")]
+        ("policy", "expected"),
+        [(RetrainPolicy(), "idle"), (RetrainPolicy(while_running="remember"), "pending")],
     )
     def test_alarms_during_a_run(self, policy: RetrainPolicy, expected: str) -> None:
         policy = replace(policy, consecutive=2, cooldown=60)
         state = after(running(policy), alarm(10), alarm(11), alarm(12), policy=policy, now=150)
-        state = after(state, End("digits-run", "released"), policy=policy, now=200)
-        assert after(state, Tick(), policy=policy, now=259).phase == "cooling"
-        assert after(state, Tick(), policy=policy, now=261).phase == expected
+        state = after(state, EndEvent("digits-run", "released"), policy=policy, now=200)
+        assert after(state, TickEvent(), policy=policy, now=259).phase == "cooling"
+        assert after(state, TickEvent(), policy=policy, now=261).phase == expected
 
     def test_dropped_alarms_do_not_join_later_ones(self) -> None:
         policy = RetrainPolicy(consecutive=2)
         state = after(running(policy), alarm(9), policy=policy)
-        state = after(state, End("digits-run", "released"), alarm(10), policy=policy, now=200)
+        state = after(state, EndEvent("digits-run", "released"), alarm(10), policy=policy, now=200)
         assert state.phase == "idle"
         assert after(state, alarm(11), policy=policy, now=201).phase == "pending"
 
     def test_a_late_alarm_from_before_the_run_is_not_a_new_cause(self) -> None:
         policy = RetrainPolicy()
-        state = after(running(policy), alarm(5), End("digits-run", "released"), Tick(), policy=policy, now=200)
+        state = after(
+            running(policy),
+            alarm(5),
+            EndEvent("digits-run", "released"),
+            TickEvent(),
+            policy=policy,
+            now=200,
+        )
         assert after(state, alarm(3), alarm(4), policy=policy, now=201).phase == "idle"
 
 
@@ -192,43 +221,61 @@ class TestBudget:
             now = 1000.0 * number
             state = after(state, alarm(10 * number + 1), policy=policy, now=now)
             if state.phase == "pending":
-                state = after(state, Claim(f"run-{number}", state.decision or "", ""), policy=policy, now=now)
-                state = after(state, End(f"run-{number}", "refused"), policy=policy, now=now)
+                state = after(
+                    state,
+                    ClaimEvent(f"run-{number}", state.decision or "", ""),
+                    policy=policy,
+                    now=now,
+                )
+                state = after(state, EndEvent(f"run-{number}", "refused"), policy=policy, now=now)
         assert len(state.fired) == 2
         assert state.suppressed == 2
-        assert claimed(after(state, Claim("by-hand", "person", "person"), policy=policy, now=5000), "by-hand")
+        assert is_claimed(
+            after(state, ClaimEvent("by-hand", "person", "person"), policy=policy, now=5000),
+            "by-hand",
+        )
         assert after(state, alarm(99), policy=policy, now=DAY + 1500).phase == "pending"
 
     def test_what_is_remembered_waits_for_the_budget(self) -> None:
         policy = RetrainPolicy(budget=1, while_running="remember")
-        state = after(running(policy, now=0), End("digits-run", "failed"), policy=policy, now=10)
+        state = after(
+            running(policy, now=0), EndEvent("digits-run", "failed"), policy=policy, now=10
+        )
         state = after(state, alarm(5), policy=policy, now=20)
         assert (state.phase, state.remembered is not None) == ("idle", True)
-        assert after(state, Tick(), policy=policy, now=DAY - 1).phase == "idle"
-        assert after(state, Tick(), policy=policy, now=DAY + 1).phase == "pending"
+        assert after(state, TickEvent(), policy=policy, now=DAY - 1).phase == "idle"
+        assert after(state, TickEvent(), policy=policy, now=DAY + 1).phase == "pending"
 
 
 class TestLease:
     def test_the_workflow_to_watch(self) -> None:
         state = pending(RetrainPolicy())
-        assert watched(state, "digits") == f"digits-{state.decision}"
+        assert find_watched(state, "digits") == f"digits-{state.decision}"
         state = running(RetrainPolicy())
-        assert watched(state, "digits") == "digits-run"
-        state = after(state, Move("digits-run", "rolling-out", "digits-release-r2"), policy=RetrainPolicy())
-        assert watched(state, "digits") == "digits-release-r2"
-        assert watched(EMPTY, "digits") is None
+        assert find_watched(state, "digits") == "digits-run"
+        state = after(
+            state,
+            MoveEvent("digits-run", "rolling-out", "digits-release-r2"),
+            policy=RetrainPolicy(),
+        )
+        assert find_watched(state, "digits") == "digits-release-r2"
+        assert find_watched(EMPTY, "digits") is None
 
     def test_a_lost_workflow_ends_its_run_and_no_other(self) -> None:
         policy = RetrainPolicy(cooldown=10)
-        state = after(running(policy), Move("digits-run", "rolling-out", "digits-release-r2"), policy=policy)
-        assert after(state, Lost("digits-run"), policy=policy) == state
-        state = after(state, Lost("digits-release-r2"), policy=policy)
+        state = after(
+            running(policy),
+            MoveEvent("digits-run", "rolling-out", "digits-release-r2"),
+            policy=policy,
+        )
+        assert after(state, LostEvent("digits-run"), policy=policy) == state
+        state = after(state, LostEvent("digits-release-r2"), policy=policy)
         assert (state.phase, state.outcome) == ("cooling", "lost")
 
     def test_a_decision_whose_workflow_ended_unclaimed_is_over(self) -> None:
         policy = RetrainPolicy(cooldown=10)
         state = pending(policy)
-        state = after(state, Lost(f"digits-{state.decision}"), policy=policy)
+        state = after(state, LostEvent(f"digits-{state.decision}"), policy=policy)
         assert (state.phase, state.outcome) == ("cooling", "lost")
 
 
@@ -237,69 +284,84 @@ class TestLost:
         policy = RetrainPolicy(cooldown=10, refire=2.0)
         state = running(policy)
         decision = state.decision
-        state, effects = step(state, Lost("digits-run", "it is gone"), 100.0, policy)
-        assert effects == (Tell("digits-run", decision or "", "it is gone"),)
-        assert step(state, Tick(), 101.0, policy) == (state, ())
-        state, effects = step(state, Tick(), 102.0, policy)
-        assert effects == (Tell("digits-run", decision or "", "it is gone"),)
-        state, effects = step(state, Told("digits-run"), 102.0, policy)
+        state, effects = step_decision(state, LostEvent("digits-run", "it is gone"), 100.0, policy)
+        assert effects == (TellLoss("digits-run", decision or "", "it is gone"),)
+        assert step_decision(state, TickEvent(), 101.0, policy) == (state, ())
+        state, effects = step_decision(state, TickEvent(), 102.0, policy)
+        assert effects == (TellLoss("digits-run", decision or "", "it is gone"),)
+        state, effects = step_decision(state, ToldEvent("digits-run"), 102.0, policy)
         assert (state.untold, effects) == ((), ())
-        assert step(state, Tick(), 105.0, policy) == (state, ())
+        assert step_decision(state, TickEvent(), 105.0, policy) == (state, ())
 
     def test_its_own_late_word_changes_nothing(self) -> None:
         policy = RetrainPolicy(cooldown=10)
-        state = after(running(policy), Lost("digits-run"), Told("digits-run"), policy=policy)
-        assert after(state, End("digits-run", "failed"), Lost("digits-run"), policy=policy) == state
+        state = after(
+            running(policy), LostEvent("digits-run"), ToldEvent("digits-run"), policy=policy
+        )
+        assert (
+            after(state, EndEvent("digits-run", "failed"), LostEvent("digits-run"), policy=policy)
+            == state
+        )
         assert state.outcome == "lost"
 
     def test_a_decision_that_was_never_claimed_is_told_of_too(self) -> None:
         policy = RetrainPolicy(cooldown=10)
         state = pending(policy)
         lost = f"digits-{state.decision}"
-        _, effects = step(state, Lost(lost, "it ended"), 100.0, policy)
-        assert effects == (Tell(lost, state.decision or "", "it ended"),)
+        _, effects = step_decision(state, LostEvent(lost, "it ended"), 100.0, policy)
+        assert effects == (TellLoss(lost, state.decision or "", "it ended"),)
 
     def test_a_run_that_says_how_it_ended_is_not_told_of(self) -> None:
         policy = RetrainPolicy(cooldown=10)
-        assert after(running(policy), End("digits-run", "failed"), policy=policy).untold == ()
+        assert after(running(policy), EndEvent("digits-run", "failed"), policy=policy).untold == ()
 
 
 class TestByHand:
     def test_halt_stops_alarms_and_claims_until_resumed(self) -> None:
         policy = RetrainPolicy()
-        state = after(EMPTY, Halt("look first"), alarm(1), policy=policy)
+        state = after(EMPTY, HaltEvent("look first"), alarm(1), policy=policy)
         assert state.phase == "halted"
-        assert not claimed(after(state, Claim("a", "b", "person"), policy=policy), "a")
-        state = after(state, Resume(), policy=policy)
+        assert not is_claimed(after(state, ClaimEvent("a", "b", "person"), policy=policy), "a")
+        state = after(state, ResumeEvent(), policy=policy)
         assert state.phase == "idle"
         assert after(state, alarm(2), policy=policy).phase == "pending"
 
     def test_a_run_may_end_before_the_halt(self) -> None:
         policy = RetrainPolicy()
-        state = after(running(policy), Halt("stop"), policy=policy)
-        assert claimed(state, "digits-run")
-        assert after(state, End("digits-run", "released"), policy=policy).phase == "halted"
-        assert after(state, Resume(), policy=policy).phase == "running"
+        state = after(running(policy), HaltEvent("stop"), policy=policy)
+        assert is_claimed(state, "digits-run")
+        assert after(state, EndEvent("digits-run", "released"), policy=policy).phase == "halted"
+        assert after(state, ResumeEvent(), policy=policy).phase == "running"
 
     def test_halt_withdraws_what_is_pending(self) -> None:
         policy = RetrainPolicy(while_running="remember")
-        state = after(pending(policy), Halt("stop"), policy=policy)
+        state = after(pending(policy), HaltEvent("stop"), policy=policy)
         assert state.phase == "halted"
-        assert after(state, Resume(), policy=policy).phase == "pending"
+        assert after(state, ResumeEvent(), policy=policy).phase == "pending"
 
 
 class TestStored:
     def test_it_reads_back_what_it_wrote(self) -> None:
         policy = RetrainPolicy(consecutive=2, while_running="remember")
-        state = after(running(policy), alarm(5), alarm(6), alarm(8), Halt("x"), Lost("digits-run"), policy=policy)
+        state = after(
+            running(policy),
+            alarm(5),
+            alarm(6),
+            alarm(8),
+            HaltEvent("x"),
+            LostEvent("digits-run"),
+            policy=policy,
+        )
         assert state.untold
-        assert isinstance(state.remembered, Cause)
-        assert State.from_json(json.loads(json.dumps(state.to_json()))) == state
+        assert isinstance(state.remembered, RetrainCause)
+        assert RetrainState.from_json(json.loads(json.dumps(state.to_json()))) == state
 
-    @pytest.mark.parametrize("document", [{}, {"version": 2}, {"version": 1}, {"version": 1, "pipeline": "a", "x": 1}])
+    @pytest.mark.parametrize(
+        "document", [{}, {"version": 2}, {"version": 1}, {"version": 1, "pipeline": "a", "x": 1}]
+    )
     def test_what_it_did_not_write_is_an_error(self, document: dict[str, object]) -> None:
         with pytest.raises(DecisionError):
-            State.from_json(document)
+            RetrainState.from_json(document)
 
 
 class Loop(RuleBasedStateMachine):
@@ -319,11 +381,15 @@ class Loop(RuleBasedStateMachine):
         while_running=st.sampled_from(["drop", "remember"]),
         budget=st.sampled_from([None, 1, 3]),
     )
-    def start(self, consecutive: int, cooldown: float, while_running: str, budget: int | None) -> None:
-        self.policy = RetrainPolicy(consecutive, cooldown, while_running, budget, refire=1.0, refire_limit=4.0)  # type: ignore[arg-type]
+    def start(
+        self, consecutive: int, cooldown: float, while_running: str, budget: int | None
+    ) -> None:
+        self.policy = RetrainPolicy(
+            consecutive, cooldown, while_running, budget, refire=1.0, refire_limit=4.0
+        )  # type: ignore[arg-type]
         self.state = EMPTY
         self.now = 0.0
-        self.made: dict[str, list[Alarm]] = {"r1": [], "r2": []}
+        self.made: dict[str, list[AlarmEvent]] = {"r1": [], "r2": []}
         self.fired: list[str] = []
         self.decided: dict[str, str] = {}
         self.times: list[float] = []
@@ -338,11 +404,11 @@ class Loop(RuleBasedStateMachine):
     def apply(self, event: Event) -> None:
         self.steps += 1
         before = self.state
-        state, effects = step(before, event, self.now, self.policy)
-        self.state = State.from_json(json.loads(json.dumps(state.to_json())))
+        state, effects = step_decision(before, event, self.now, self.policy)
+        self.state = RetrainState.from_json(json.loads(json.dumps(state.to_json())))
         assert self.state == state
         for effect in effects:
-            if isinstance(effect, Tell):
+            if isinstance(effect, TellLoss):
                 assert effect.run not in self.told, "told of again after everybody knew"
                 self.tells.append(effect.run)
                 continue
@@ -352,7 +418,7 @@ class Loop(RuleBasedStateMachine):
         if self.state.phase == "pending" and self.state.decision != before.decision:
             assert self.state.decision not in self.decided, "one cause, two decisions"
             assert self.state.decision is not None
-            fired = [effect.decision for effect in effects if isinstance(effect, Fire)]
+            fired = [effect.decision for effect in effects if isinstance(effect, FireWebhook)]
             assert fired == [self.state.decision], "a decision is fired at once"
             self.decided[self.state.decision] = self.state.cause or ""
             self.times.append(self.now)
@@ -375,11 +441,13 @@ class Loop(RuleBasedStateMachine):
         if self.made[release]:
             self.deliver(data.draw(st.sampled_from(self.made[release])))
 
-    def deliver(self, event: Alarm) -> None:
+    def deliver(self, event: AlarmEvent) -> None:
         expected = self.state.remembered is not None
         self.apply(event)
         if expected and self.policy.while_running == "remember":
-            assert self.state.remembered is not None or self.state.phase == "pending", "a remembered alarm is lost"
+            assert self.state.remembered is not None or self.state.phase == "pending", (
+                "a remembered alarm is lost"
+            )
 
     @rule(seconds=st.sampled_from([0.1, 2.0, 2.0, 40.0, DAY / 3]))
     def wait(self, seconds: float) -> None:
@@ -387,8 +455,10 @@ class Loop(RuleBasedStateMachine):
         pending_before = self.state.phase == "pending"
         due = pending_before and self.now >= self.state.next_fire
         count = len(self.fired)
-        self.apply(Tick())
-        assert not due or len(self.fired) == count + 1, "an unclaimed decision is fired again when it is due"
+        self.apply(TickEvent())
+        assert not due or len(self.fired) == count + 1, (
+            "an unclaimed decision is fired again when it is due"
+        )
 
     @precondition(lambda self: self.fired)
     @rule(data=st.data())
@@ -403,8 +473,8 @@ class Loop(RuleBasedStateMachine):
 
     def claim(self, run: str, decision: str) -> None:
         holder = self.holder
-        self.apply(Claim(run, decision, "x"))
-        if claimed(self.state, run):
+        self.apply(ClaimEvent(run, decision, "x"))
+        if is_claimed(self.state, run):
             assert holder in (None, run), "two live runs"
             assert run not in self.over, "a run came back from the dead"
             self.runs.append((run, decision))
@@ -414,7 +484,7 @@ class Loop(RuleBasedStateMachine):
     def a_run_ends(self, data: st.DataObject, outcome: str) -> None:
         run, _ = data.draw(st.sampled_from(self.runs))
         holder = self.holder
-        self.apply(End(run, outcome))  # type: ignore[arg-type]
+        self.apply(EndEvent(run, outcome))  # type: ignore[arg-type]
         if holder == run:
             assert self.state.phase not in ("running", "evaluating", "rolling-out")
             self.over.add(run)
@@ -422,19 +492,24 @@ class Loop(RuleBasedStateMachine):
             assert self.holder == holder, "somebody else's end took the lease away"
 
     @precondition(lambda self: self.holder is not None)
-    @rule(phase=st.sampled_from(["running", "evaluating", "rolling-out"]), workflow=st.sampled_from([None, "other"]))
+    @rule(
+        phase=st.sampled_from(["running", "evaluating", "rolling-out"]),
+        workflow=st.sampled_from([None, "other"]),
+    )
     def a_run_moves(self, phase: str, workflow: str | None) -> None:
         holder = self.holder
-        self.apply(Move(holder or "", phase, workflow))  # type: ignore[arg-type]
+        self.apply(MoveEvent(holder or "", phase, workflow))  # type: ignore[arg-type]
         assert self.holder == holder
         assert self.state.phase == phase
 
     @precondition(lambda self: self.runs)
     @rule(data=st.data())
     def a_workflow_is_lost(self, data: st.DataObject) -> None:
-        workflow = data.draw(st.sampled_from([*(run for run, _ in self.runs), "other", "digits-unknown"]))
-        holder, watching = self.holder, watched(self.state, "digits")
-        self.apply(Lost(workflow))
+        workflow = data.draw(
+            st.sampled_from([*(run for run, _ in self.runs), "other", "digits-unknown"])
+        )
+        holder, watching = self.holder, find_watched(self.state, "digits")
+        self.apply(LostEvent(workflow))
         if holder is not None and watching == workflow:
             self.over.add(holder)
             self.lost.append(holder)
@@ -446,18 +521,18 @@ class Loop(RuleBasedStateMachine):
     def everybody_is_told(self, data: st.DataObject) -> None:
         run = data.draw(st.sampled_from(self.tells))
         self.told.add(run)
-        self.apply(Told(run))
+        self.apply(ToldEvent(run))
 
     @precondition(lambda self: self.steps % 7 == 0)
     @rule()
     def a_person_halts(self) -> None:
-        self.apply(Halt("stop"))
+        self.apply(HaltEvent("stop"))
         assert self.state.halt is not None
 
     @precondition(lambda self: self.state.halt is not None)
     @rule()
     def a_person_resumes(self) -> None:
-        self.apply(Resume())
+        self.apply(ResumeEvent())
         assert self.state.halt is None
         assert self.state.phase != "halted"
 
@@ -476,13 +551,13 @@ class Loop(RuleBasedStateMachine):
         """Whatever happened: let it go, and everything owed is paid."""
         if not self.steps:
             return
-        self.apply(Resume())
+        self.apply(ResumeEvent())
         if self.holder is not None:
-            self.apply(End(self.holder, "failed"))
+            self.apply(EndEvent(self.holder, "failed"))
         owed = self.state.remembered is not None and self.policy.while_running == "remember"
         for _ in range(3):
             self.now += DAY + self.policy.cooldown + 1
-            self.apply(Tick())
+            self.apply(TickEvent())
         assert set(self.lost) <= set(self.tells), "a lost run is never told of"
         assert len(self.lost) == len(set(self.lost)), "a run was lost twice"
         if owed:
@@ -490,6 +565,9 @@ class Loop(RuleBasedStateMachine):
 
 
 Loop.TestCase.settings = settings(
-    max_examples=150, stateful_step_count=50, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=150,
+    stateful_step_count=50,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
 )
 TestLoop = Loop.TestCase

@@ -18,7 +18,10 @@ SERVICES = {
         ["--policy", "{}", "--webhook", "http://127.0.0.1:1/", "--broker", "http://127.0.0.1:1/"],
     ),
 }
-MODULES = {"driftloop-detector": "detector", **{name: module for name, (module, _) in SERVICES.items()}}
+MODULES = {
+    "driftloop-detector": "detector",
+    **{name: module for name, (module, _) in SERVICES.items()},
+}
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +33,15 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
 
 def command(name: str, port: int) -> list[str]:
     module, options = SERVICES[name]
-    argv = [sys.executable, "-m", f"driftloop.services.{module}", "--namespace", "n", "--pipeline", "p"]
+    argv = [
+        sys.executable,
+        "-m",
+        f"driftloop.services.{module}",
+        "--namespace",
+        "n",
+        "--pipeline",
+        "p",
+    ]
     return [*argv, "--host", "127.0.0.1", "--port", str(port), *options]
 
 
@@ -48,7 +59,9 @@ def test_help_ends_with_an_example(name: str) -> None:
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_a_missing_setting_is_named(name: str) -> None:
-    done = subprocess.run(command(name, 0), capture_output=True, text=True, env=environment(""), check=False)
+    done = subprocess.run(
+        command(name, 0), capture_output=True, text=True, env=environment(""), check=False
+    )
     assert done.returncode == 1
     assert done.stderr.startswith("error: NATS_URL is not set\nhint: ")
     assert "`nats-url` of the ConfigMap `driftloop-platform`" in done.stderr
@@ -61,17 +74,27 @@ def test_a_port_that_is_taken_is_named(name: str, server: Process) -> None:
         holder.listen()
         port = holder.getsockname()[1]
         done = subprocess.run(
-            command(name, port), capture_output=True, text=True, env=environment(url(server)), check=False, timeout=60
+            command(name, port),
+            capture_output=True,
+            text=True,
+            env=environment(url(server)),
+            check=False,
+            timeout=60,
         )
     assert done.returncode == 1
-    assert f"error: port `{port}` cannot be used: Address already in use\nhint: choose another --port" in done.stderr
+    assert (
+        f"error: port `{port}` cannot be used: Address already in use\nhint: choose another --port"
+        in done.stderr
+    )
 
 
 @pytest.mark.parametrize("name", SERVICES)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_stops_it_cleanly(name: str, number: signal.Signals, server: Process) -> None:
     port = free_port()
-    process = subprocess.Popen(command(name, port), stderr=subprocess.PIPE, text=True, env=environment(url(server)))
+    process = subprocess.Popen(
+        command(name, port), stderr=subprocess.PIPE, text=True, env=environment(url(server))
+    )
     try:
         deadline = time.monotonic() + 30
         while not listens(port):

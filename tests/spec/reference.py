@@ -30,7 +30,9 @@ def reference() -> str:
         for name, field in model.model_fields.items():
             key = field.alias or name
             shown = described["properties"][key]
-            parts.append(f"| `{key}` | {_type(shown)} | {_default(field, shown)} | {field.description or ''} |\n")
+            parts.append(
+                f"| `{key}` | {_type(shown)} | {_default(field, shown)} | {field.description or ''} |\n"
+            )
     return "".join(parts)
 
 
@@ -45,7 +47,9 @@ def _models(
         seen.update(fresh)
         for submodel in fresh:
             tagged = tag(submodel)
-            yield from _models(step, f" ({tagged[1]})" if tagged and len(inner) > 1 else "", submodel, seen)
+            yield from _models(
+                step, f" ({tagged[1]})" if tagged and len(inner) > 1 else "", submodel, seen
+            )
 
 
 def _inside(annotation: Any) -> Iterator[type[BaseModel]]:
@@ -62,7 +66,9 @@ def _type(shown: dict[str, Any]) -> str:
         case {"enum": values}:
             return " \\| ".join(f"`{value}`" for value in values)
         case {"anyOf": choices} | {"oneOf": choices}:
-            return " or ".join(dict.fromkeys(_type(choice) for choice in choices if choice.get("type") != "null"))
+            return " or ".join(
+                dict.fromkeys(_type(choice) for choice in choices if choice.get("type") != "null")
+            )
         case {"$ref": name}:
             return f"{str(name).rpartition('/')[2]}"
         case {"type": "array", "items": items}:

@@ -9,7 +9,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from driftloop.spec import InvalidSpec, load, read, schema
+from driftloop.spec import InvalidSpec, load_spec, parse_spec, schema
 from tests.spec.specs import MINIMAL, changed
 
 SETTINGS = settings(max_examples=25, deadline=None)
@@ -18,18 +18,18 @@ DRAWN = '"train:train", search: {random: {trials: 1, between: {a: {%s}}}, best: 
 
 def problems(text: str) -> list[str]:
     with pytest.raises(InvalidSpec) as caught:
-        load(text, path="p.yaml")
+        load_spec(text, path="p.yaml")
     return caught.value.message.splitlines()
 
 
 def hint(text: str) -> str | None:
     with pytest.raises(InvalidSpec) as caught:
-        load(text, path="p.yaml")
+        load_spec(text, path="p.yaml")
     return caught.value.hint
 
 
 def test_everything_has_a_default_but_names_images_and_functions() -> None:
-    spec = load(MINIMAL, path="p.yaml").spec
+    spec = load_spec(MINIMAL, path="p.yaml").spec
     assert spec.serve.backend == "seldon"
     assert spec.train.image == "trainer"
     assert spec.data.heldout == 0.2
@@ -37,7 +37,11 @@ def test_everything_has_a_default_but_names_images_and_functions() -> None:
     assert spec.monitors.drift is None
     assert spec.rollout.canary.steps == (10, 50)
     assert spec.rollout.shadow.for_ == timedelta(minutes=10)
-    assert (spec.retrain.consecutive, spec.retrain.cooldown, spec.retrain.budget) == (2, timedelta(minutes=30), 4)
+    assert (spec.retrain.consecutive, spec.retrain.cooldown, spec.retrain.budget) == (
+        2,
+        timedelta(minutes=30),
+        4,
+    )
 
 
 @pytest.mark.parametrize(
@@ -170,7 +174,11 @@ def test_what_should_be_a_mapping_is_not_said_to_lack_a_key(value: str, shown: s
 
 
 def test_all_problems_are_listed_in_the_order_of_the_file() -> None:
-    text = changed("s3://digits/batches", "x").replace("{model: Digits}", "{modell: D}").replace("train:train", "t")
+    text = (
+        changed("s3://digits/batches", "x")
+        .replace("{model: Digits}", "{modell: D}")
+        .replace("train:train", "t")
+    )
     found = problems(text)
     lines = [int(line.split(":")[1]) for line in found]
     assert lines == sorted(lines)
@@ -185,7 +193,11 @@ def test_all_problems_are_listed_in_the_order_of_the_file() -> None:
         ("{model: Digits}", "{model: Digits, backend: pain}", "did you mean `plain`?"),
         ("{model: Digits}", "{server: sklern}", "did you mean `sklearn`?"),
         ("{model: Digits}", "{model: 5}", 'put it in quotes: "5"'),
-        ("apiVersion: driftloop.dev/v1alpha1\n", "", "the file begins with `apiVersion: driftloop.dev/v1alpha1`"),
+        (
+            "apiVersion: driftloop.dev/v1alpha1\n",
+            "",
+            "the file begins with `apiVersion: driftloop.dev/v1alpha1`",
+        ),
     ],
 )
 def test_hints(old: str, new: str, expected: str) -> None:
@@ -204,7 +216,10 @@ def test_hints(old: str, new: str, expected: str) -> None:
         ("a: 1\n---\nb: 2", "not YAML: but found another document"),
         ("1: x", "p.yaml:1:1: the key `1` is not text"),
         ("[a]: x", "a key is a list or a mapping, must be text"),
-        ("a: !!python/object:os.system x", "the tag `tag:yaml.org,2002:python/object:os.system` is not allowed"),
+        (
+            "a: !!python/object:os.system x",
+            "the tag `tag:yaml.org,2002:python/object:os.system` is not allowed",
+        ),
         ("a: !!binary aGk=", "is not allowed"),
         ("a: &x [*x]", "an alias refers to itself"),
         ("a: \x07", "not YAML: the character '\\x07' is not allowed"),
@@ -227,13 +242,15 @@ def test_aliases_expand_to_a_bounded_number_of_values() -> None:
 
 
 def test_an_alias_may_be_used_as_shorthand() -> None:
-    text = changed('{run: "train:train"}', '&t {run: "train:train"}').replace('{run: "evaluate:evaluate"}', "*t")
-    assert load(text, path="p.yaml").spec.evaluate.run == "train:train"
+    text = changed('{run: "train:train"}', '&t {run: "train:train"}').replace(
+        '{run: "evaluate:evaluate"}', "*t"
+    )
+    assert load_spec(text, path="p.yaml").spec.evaluate.run == "train:train"
 
 
 def test_the_key_on_needs_no_quotes() -> None:
     text = MINIMAL + "  monitors: {drift: {on: response}}\n  retrain: {on: [drift]}\n"
-    spec = load(text, path="p.yaml").spec
+    spec = load_spec(text, path="p.yaml").spec
     assert spec.monitors.drift is not None
     assert spec.monitors.drift.on == "response"
     assert spec.retrain.on == ("drift",)
@@ -242,27 +259,42 @@ def test_the_key_on_needs_no_quotes() -> None:
 @pytest.mark.parametrize("written", ["1e-3", "1E-3", "1.0e-3", "0.001", ".001"])
 def test_a_learning_rate_is_a_number_however_it_is_written(written: str) -> None:
     text = changed('"train:train"', f'"train:train", parameters: {{learning_rate: {written}}}')
-    assert load(text, path="p.yaml").spec.train.parameters == {"learning_rate": 0.001}
+    assert load_spec(text, path="p.yaml").spec.train.parameters == {"learning_rate": 0.001}
 
 
 def test_places_survive_for_later_checks() -> None:
-    document = read(MINIMAL, path="p.yaml")
+    document = parse_spec(MINIMAL, path="p.yaml")
     assert str(document.source.problem(("spec", "serve", "model"), "x")) == "p.yaml:11:18: x"
-    assert str(document.source.problem(("spec", "serve", "model"), "x", key=True)) == "p.yaml:11:11: x"
+    assert (
+        str(document.source.problem(("spec", "serve", "model"), "x", key=True)) == "p.yaml:11:11: x"
+    )
     assert str(document.source.problem(("spec", "serve", "image"), "x")) == "p.yaml:11:10: x"
 
 
-durations = st.builds(lambda n, unit: f"{n}{unit}", st.integers(1, 999), st.sampled_from(["ms", "s", "m", "h"]))
+durations = st.builds(
+    lambda n, unit: f"{n}{unit}", st.integers(1, 999), st.sampled_from(["ms", "s", "m", "h"])
+)
 
 
 @SETTINGS
-@given(st.lists(st.integers(1, 99), unique=True, max_size=8), durations, st.integers(1, 100), st.floats(0.0, 1.0))
-def test_a_spec_survives_writing_and_reading(steps: list[int], every: str, replicas: int, share: float) -> None:
+@given(
+    st.lists(st.integers(1, 99), unique=True, max_size=8),
+    durations,
+    st.integers(1, 100),
+    st.floats(0.0, 1.0),
+)
+def test_a_spec_survives_writing_and_reading(
+    steps: list[int], every: str, replicas: int, share: float
+) -> None:
     document = yaml.safe_load(MINIMAL)
     document["spec"]["serve"]["replicas"] = replicas
-    document["spec"]["rollout"] = {"canary": {"steps": sorted(steps), "every": every, "errorRate": share}}
-    once = load(yaml.safe_dump(document), path="p.yaml")
-    again = load(json.dumps(once.model_dump(mode="json", by_alias=True, exclude_none=True)), path="p.yaml")
+    document["spec"]["rollout"] = {
+        "canary": {"steps": sorted(steps), "every": every, "errorRate": share}
+    }
+    once = load_spec(yaml.safe_dump(document), path="p.yaml")
+    again = load_spec(
+        json.dumps(once.model_dump(mode="json", by_alias=True, exclude_none=True)), path="p.yaml"
+    )
     assert again == once
     assert once.spec.rollout.canary.steps == tuple(sorted(steps))
 
@@ -273,13 +305,15 @@ def test_any_key_in_any_place_is_refused_or_means_what_it_says(data: st.DataObje
     document = yaml.safe_load(MINIMAL)
     places = [document, document["metadata"], document["spec"], *document["spec"].values()]
     place = data.draw(st.sampled_from(places))
-    key = data.draw(st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"]), max_size=12))
+    key = data.draw(
+        st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"]), max_size=12)
+    )
     if key in place or key in {"namespace", "monitors", "retrain", "rollout"}:
         return
     place[key] = data.draw(st.sampled_from([None, 1, "x", [], {}]))
     text = yaml.safe_dump(document, allow_unicode=True)
     try:
-        found = load(text, path="p.yaml")
+        found = load_spec(text, path="p.yaml")
     except InvalidSpec as error:
         places = [(problem.line, problem.column) for problem in error.problems]
     else:
@@ -293,7 +327,7 @@ def test_any_key_in_any_place_is_refused_or_means_what_it_says(data: st.DataObje
 @given(st.text(max_size=300))
 def test_no_text_makes_the_loader_fall_over(text: str) -> None:
     with pytest.raises(InvalidSpec):
-        load(text, path="p.yaml")
+        load_spec(text, path="p.yaml")
 
 
 @SETTINGS
@@ -301,7 +335,7 @@ def test_no_text_makes_the_loader_fall_over(text: str) -> None:
 def test_one_changed_character_is_accepted_or_reported(at: int, character: str) -> None:
     text = MINIMAL[:at] + character + MINIMAL[at + 1 :]
     try:
-        found: object = load(text, path="p.yaml")
+        found: object = load_spec(text, path="p.yaml")
     except InvalidSpec as error:
         found = error.problems
     assert found
@@ -312,10 +346,12 @@ def test_the_schema_documents_every_field() -> None:
     for name, definition in [("Pipeline", found), *found["$defs"].items()]:
         assert definition.get("description"), name
         for field, described in definition["properties"].items():
-            assert described.get("description") or "$ref" in described or "const" in described, f"{name}.{field}"
+            assert described.get("description") or "$ref" in described or "const" in described, (
+                f"{name}.{field}"
+            )
         assert definition["additionalProperties"] is False, name
 
 
 def test_a_module_of_the_user_may_be_named_pipeline() -> None:
-    pipeline = load(changed("train:train", "pipeline:train"), path="p.yaml")
+    pipeline = load_spec(changed("train:train", "pipeline:train"), path="p.yaml")
     assert pipeline.spec.train.run == "pipeline:train"

@@ -30,13 +30,25 @@ def _spec_class(base: str, name: str, tag: str) -> str:
 MEMBERS = (
     NewMember(
         "back end",
-        (("spec/serve.py", 'backend: Literal["seldon", "plain"]', 'backend: Literal["seldon", "plain", "kserve"]'),),
-        frozenset({"plan/backends.py:backend_limits", "resources/serving/__init__.py:serving_backend"}),
+        (
+            (
+                "spec/serve.py",
+                'backend: Literal["seldon", "plain"]',
+                'backend: Literal["seldon", "plain", "kserve"]',
+            ),
+        ),
+        frozenset(
+            {"plan/backends.py:backend_limits", "resources/serving/__init__.py:serving_backend"}
+        ),
     ),
     NewMember(
         "server",
         (
-            ("spec/serve.py", "Prepackaged = ", _spec_class("_Prepackaged", "NewServer", "server") + "Prepackaged = "),
+            (
+                "spec/serve.py",
+                "Prepackaged = ",
+                _spec_class("_Prepackaged", "NewServer", "server") + "Prepackaged = ",
+            ),
             (
                 "spec/serve.py",
                 '    | Annotated[TritonServer, Tag("triton")],',
@@ -108,7 +120,9 @@ MEMBERS = (
                 'ScheduleKind = Literal["train", "data", "new"]',
             ),
         ),
-        frozenset({"plan/schedule.py:_train_schedule", "resources/workflows/schedules.py:_scheduled_run"}),
+        frozenset(
+            {"plan/schedule.py:_train_schedule", "resources/workflows/schedules.py:_scheduled_run"}
+        ),
     ),
     NewMember(
         "stage of a rollout",
@@ -135,7 +149,13 @@ MEMBERS = (
     ),
     NewMember(
         "way to promote",
-        (("spec/model.py", 'promote: Literal["auto", "manual"]', 'promote: Literal["auto", "manual", "new"]'),),
+        (
+            (
+                "spec/model.py",
+                'promote: Literal["auto", "manual"]',
+                'promote: Literal["auto", "manual", "new"]',
+            ),
+        ),
         frozenset({"resources/workflows/rollout.py:rollout_stages"}),
     ),
 )
@@ -145,7 +165,9 @@ MEMBERS = (
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the package that mypy has seen once, so that it reads only what an edit touches."""
     folder = tmp_path_factory.mktemp("unions")
-    shutil.copytree(ROOT / "pipeline", folder / "pipeline", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        ROOT / "pipeline", folder / "pipeline", ignore=shutil.ignore_patterns("__pycache__")
+    )
     shutil.copy(ROOT / "pyproject.toml", folder)
     assert _errors(folder) == []
     return folder
@@ -172,7 +194,15 @@ def test_mypy_names_every_place_that_a_new_member_needs(member: NewMember, copy:
 
 def _errors(folder: Path) -> list[str]:
     mypy = subprocess.run(
-        [sys.executable, "-m", "mypy", "--no-error-summary", "--cache-dir", folder / "cache", "pipeline/driftloop"],
+        [
+            sys.executable,
+            "-m",
+            "mypy",
+            "--no-error-summary",
+            "--cache-dir",
+            folder / "cache",
+            "pipeline/driftloop",
+        ],
         cwd=folder,
         capture_output=True,
         text=True,

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from driftloop.render import rendered
+from driftloop.render import render_tree
 from driftloop.spec import Pipeline
 from tests.spec.reference import reference
 from tests.spec.specs import MINIMAL, changed
@@ -50,7 +50,9 @@ class Choice:
 Models = frozenset[type[BaseModel]]
 
 
-def choices(model: type[BaseModel], path: tuple[str, ...] = (), *, member: bool = False) -> Iterator[Choice]:
+def choices(
+    model: type[BaseModel], path: tuple[str, ...] = (), *, member: bool = False
+) -> Iterator[Choice]:
     """All of them below a model; lists and mappings count as one step, `*`. A member of a union is never a default.
 
     A field that holds what the model itself may be (the children of a graph's node) offers nothing new.
@@ -68,17 +70,30 @@ def _models(annotation: Any) -> Models:
     return frozenset[type[BaseModel]]().union(*map(_models, get_args(annotation)))
 
 
-def _of(annotation: Any, path: tuple[str, ...], default: Any, *, member: bool = False) -> Iterator[Choice]:
+def _of(
+    annotation: Any, path: tuple[str, ...], default: Any, *, member: bool = False
+) -> Iterator[Choice]:
     if _is_model(annotation):
         yield from choices(annotation, path, member=member)
         return
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Literal:
         for value in arguments:
-            yield Choice(path, str(value), default == value or (isinstance(default, tuple) and value in default))
+            yield Choice(
+                path,
+                str(value),
+                default == value or (isinstance(default, tuple) and value in default),
+            )
         return
     step = ("*",) if origin in (tuple, dict, list) else ()
-    several = sum(1 for argument in arguments if _is_model(argument) or _is_model((*get_args(argument), None)[0])) > 1
+    several = (
+        sum(
+            1
+            for argument in arguments
+            if _is_model(argument) or _is_model((*get_args(argument), None)[0])
+        )
+        > 1
+    )
     for argument in arguments:
         yield from _of(argument, (*path, *step), default, member=member or several)
 
@@ -88,21 +103,27 @@ def _is_model(annotation: Any) -> bool:
 
 
 CHOICES = sorted(
-    {choice for choice in choices(Pipeline) if choice.path[0] == "spec"}, key=lambda choice: (choice.path, choice.value)
+    {choice for choice in choices(Pipeline) if choice.path[0] == "spec"},
+    key=lambda choice: (choice.path, choice.value),
 )
 
 
 @cache
 def specs() -> dict[str, Any]:
     """The text of each example, and what it says."""
-    texts = [*(file.read_text() for file in EXAMPLES), *(changed("{model: Digits}", one) for one in SERVINGS)]
+    texts = [
+        *(file.read_text() for file in EXAMPLES),
+        *(changed("{model: Digits}", one) for one in SERVINGS),
+    ]
     found = {text: yaml.safe_load(text) for text in texts}
-    return {text: document for text, document in found.items() if document.get("kind") == "Pipeline"}
+    return {
+        text: document for text, document in found.items() if document.get("kind") == "Pipeline"
+    }
 
 
 @cache
 def renders(text: str) -> bool:
-    return bool(rendered(text, None))
+    return bool(render_tree(text, None))
 
 
 def values(document: Any, path: tuple[str, ...]) -> Iterator[Any]:
@@ -110,7 +131,13 @@ def values(document: Any, path: tuple[str, ...]) -> Iterator[Any]:
     if not path:
         yield document
     elif path[0] == "*":
-        for item in document.values() if isinstance(document, dict) else document if isinstance(document, list) else ():
+        for item in (
+            document.values()
+            if isinstance(document, dict)
+            else document
+            if isinstance(document, list)
+            else ()
+        ):
             yield from values(item, path[1:])
     elif isinstance(document, dict):
         for child in document.get("children", ()):
@@ -133,7 +160,9 @@ def test_a_choice_has_an_example_that_renders(choice: Choice) -> None:
 def test_a_choice_is_documented(choice: Choice) -> None:
     field = next(name for name in reversed(choice.path) if name != "*")
     rows = [line for line in reference().splitlines() if line.startswith(f"| `{field}` |")]
-    assert any(f"`{choice.value}`" in row for row in rows), f"the reference's row of `{field}` does not name it"
+    assert any(f"`{choice.value}`" in row for row in rows), (
+        f"the reference's row of `{field}` does not name it"
+    )
 
 
 def test_the_guides_diffs_are_the_code() -> None:
@@ -171,7 +200,9 @@ def test_the_guide_names_what_there_is() -> None:
         "BACKEND",
     ):
         assert f"`{name}`" in text
-        assert any(re.search(rf"^(class )?{name}\b", source, re.MULTILINE) for source in code.values()), name
+        assert any(
+            re.search(rf"^(class )?{name}\b", source, re.MULTILINE) for source in code.values()
+        ), name
     for name in ("fitted", "retrain_on", "on_alarms", "backend_limits", "serving_backend"):
         assert name in text
         assert any(f"def {name}(" in source for source in code.values()), name

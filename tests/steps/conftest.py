@@ -24,18 +24,18 @@ from urllib.request import install_opener
 
 import pytest
 
-from driftloop.cli.lazy import run
+from driftloop.cli.lazy import run_group
 from driftloop.cli.root import root
-from driftloop.clients.s3 import Location, Store
+from driftloop.clients.s3 import ObjectStore, StoreLocation
 from driftloop.git.repository import Repository
-from driftloop.local.ground.binaries import nats_server, rclone
+from driftloop.local.ground.binaries import find_nats_server, find_rclone
 from driftloop.operations import releases as pipelines
-from driftloop.operations.releases import Base
+from driftloop.operations.releases import CommittedPipeline
 from tests.pipelines import SPEC
 
 KEY, SECRET = "testtesttest", "secretsecretsecret"
-BUCKET = Location("driftloop")
-DATA = Location("digits", "batches")
+BUCKET = StoreLocation("driftloop")
+DATA = StoreLocation("digits", "batches")
 
 
 def free_port() -> int:
@@ -46,7 +46,9 @@ def free_port() -> int:
 
 
 def start(command: list[str], port: int) -> "subprocess.Popen[bytes]":
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
     deadline = time.monotonic() + 15
     while True:
         try:
@@ -67,7 +69,10 @@ def stop(process: "subprocess.Popen[bytes]") -> None:
 def nats_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     port = free_port()
     folder = tmp_path_factory.mktemp("nats")
-    process = start([str(nats_server()), "-js", "-sd", str(folder), "-a", "127.0.0.1", "-p", str(port)], port)
+    process = start(
+        [str(find_nats_server()), "-js", "-sd", str(folder), "-a", "127.0.0.1", "-p", str(port)],
+        port,
+    )
     yield f"nats://127.0.0.1:{port}"
     stop(process)
 
@@ -78,7 +83,17 @@ def s3_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("s3")
     address = f"127.0.0.1:{port}"
     process = start(
-        [str(rclone()), "serve", "s3", "--addr", address, "--auth-key", f"{KEY},{SECRET}", str(folder)], port
+        [
+            str(find_rclone()),
+            "serve",
+            "s3",
+            "--addr",
+            address,
+            "--auth-key",
+            f"{KEY},{SECRET}",
+            str(folder),
+        ],
+        port,
     )
     yield f"http://{address}"
     stop(process)
@@ -103,7 +118,9 @@ def serve(around: Around) -> ThreadingHTTPServer:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            around.events.append({name.lower(): value for name, value in self.headers.items()} | {"url": self.path})
+            around.events.append(
+                {name.lower(): value for name, value in self.headers.items()} | {"url": self.path}
+            )
             around.bodies.append(json.loads(body))
             self.answer(around.broker_status, None)
 
@@ -111,9 +128,15 @@ def serve(around: Around) -> ThreadingHTTPServer:
             parts = urlsplit(self.path)
             if parts.path == "/judgement":
                 last = around.last
-                question = {name: values[0] for name, values in parse_qs(parts.query).items()} | {"host": parts.netloc}
+                question = {name: values[0] for name, values in parse_qs(parts.query).items()} | {
+                    "host": parts.netloc
+                }
                 around.questions.append(question)
-                said = around.judgement(question) if "since" in question else {"now": time.time(), "last": last}
+                said = (
+                    around.judgement(question)
+                    if "since" in question
+                    else {"now": time.time(), "last": last}
+                )
                 self.answer(503 if said is None else 200, said)
                 return
             found = around.objects.get("/".join(parts.path.split("/")[-2:]))
@@ -138,11 +161,13 @@ class World:
     folder: Path
     remote: Path
     environment: dict[str, str]
-    store: Store
+    store: ObjectStore
     around: Around
     namespace: str
 
-    def step(self, name: str, *arguments: str, code: int = 0, **environment: str) -> "subprocess.CompletedProcess[str]":
+    def step(
+        self, name: str, *arguments: str, code: int = 0, **environment: str
+    ) -> "subprocess.CompletedProcess[str]":
         """Run `driftloop step NAME …` to its end, in this process: the libraries load once for all tests."""
         out, err = io.StringIO(), io.StringIO()
         with pytest.MonkeyPatch.context() as patch:
@@ -150,8 +175,12 @@ class World:
                 patch.setenv(key, value)
             patch.setattr(sys, "argv", ["driftloop", "step", name, *arguments])
             install_opener(None)  # urllib keeps the proxies of its first call
-            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as ended:
-                run(root)
+            with (
+                contextlib.redirect_stdout(out),
+                contextlib.redirect_stderr(err),
+                pytest.raises(SystemExit) as ended,
+            ):
+                run_group(root)
         assert ended.value.code == code, err.getvalue()
         return subprocess.CompletedProcess(sys.argv, code, out.getvalue(), err.getvalue())
 
@@ -168,11 +197,13 @@ class World:
         )
 
     def git(self, *arguments: str) -> str:
-        done = subprocess.run(["git", "-C", self.remote, *arguments], check=True, capture_output=True, text=True)
+        done = subprocess.run(
+            ["git", "-C", self.remote, *arguments], check=True, capture_output=True, text=True
+        )
         return done.stdout.rstrip("\n")
 
-    def base(self) -> Base:
-        return pipelines.read(self.repository.tree(self.repository.tip()), "digits")
+    def base(self) -> CommittedPipeline:
+        return pipelines.read_pipeline(self.repository.tree(self.repository.tip()), "digits")
 
     @property
     def repository(self) -> Repository:
@@ -183,11 +214,11 @@ class World:
 def world(tmp_path: Path, nats_url: str, s3_url: str) -> Iterator[World]:
     remote = tmp_path / "cluster.git"
     subprocess.run(["git", "init", "-q", "--bare", "--initial-branch=main", remote], check=True)
-    store = Store.at(s3_url, access_key=KEY, secret_key=SECRET)
+    store = ObjectStore.from_endpoint(s3_url, access_key=KEY, secret_key=SECRET)
     for bucket in (BUCKET, DATA):
         store.create_bucket(bucket.bucket)
-        for entry in store.objects(Location(bucket.bucket)):
-            store.delete(Location(bucket.bucket, entry.key))
+        for entry in store.list_objects(StoreLocation(bucket.bucket)):
+            store.delete_object(StoreLocation(bucket.bucket, entry.key))
     around = Around()
     server = serve(around)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,))

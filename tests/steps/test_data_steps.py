@@ -8,10 +8,10 @@ import yaml
 from driftloop.clients import s3
 from driftloop.errors import StepError
 from driftloop.operations import releases as pipelines
-from driftloop.operations.releases import Message
+from driftloop.operations.releases import TransitionMessage
 from driftloop.release import record
 from driftloop.steps import pick
-from driftloop.steps.snapshot import Batch, recent_keys
+from driftloop.steps.snapshot import SnapshotBatch, find_recent_keys
 from tests.pipelines import version
 from tests.steps.conftest import BUCKET, DATA
 
@@ -30,7 +30,16 @@ def claim(world, decision, *, pipeline="digits", code=0):
 def finish(world, run, status="Succeeded", **more):
     options = [text for name, value in more.items() for text in (f"--{name}", value)]
     return world.step(
-        "finish", "--pipeline", "digits", "--namespace", world.namespace, "--run", run, "--status", status, *options
+        "finish",
+        "--pipeline",
+        "digits",
+        "--namespace",
+        world.namespace,
+        "--run",
+        run,
+        "--status",
+        status,
+        *options,
     )
 
 
@@ -43,7 +52,9 @@ def test_of_two_runs_one_goes_on(world):
     assert claim(world, "aaaaaaaaaaaa")[0] == "true"
     assert [event["ce-type"] for event in world.around.events] == ["dev.driftloop.run.started"] * 2
     assert world.around.events[0]["ce-id"] == world.around.events[1]["ce-id"]
-    assert world.around.events[0]["url"].endswith(f"knative-eventing.svc.cluster.local/{world.namespace}/default")
+    assert world.around.events[0]["url"].endswith(
+        f"knative-eventing.svc.cluster.local/{world.namespace}/default"
+    )
 
 
 def test_a_claim_counts_even_when_the_broker_refuses_the_event(world):
@@ -62,7 +73,18 @@ def test_a_finished_run_is_not_claimed_again(world):
 
 
 def test_nats_away(world):
-    arguments = ("--pipeline", "digits", "--namespace", "x", "--run", "r", "--decision", "d", "--cause", "c")
+    arguments = (
+        "--pipeline",
+        "digits",
+        "--namespace",
+        "x",
+        "--run",
+        "r",
+        "--decision",
+        "d",
+        "--cause",
+        "c",
+    )
     done = world.step("claim", *arguments, "--out", str(world.folder), code=1, NATS_URL="")
     assert "NATS_URL is not set" in done.stderr
     assert "`nats-url` of the ConfigMap `driftloop-platform`" in done.stderr
@@ -71,7 +93,17 @@ def test_nats_away(world):
 def snapshot(world, run, *more, code=0):
     out = world.folder / run
     done = world.step(
-        "snapshot", "--pipeline", "digits", "--run", run, "--uri", str(DATA), "--out", str(out), *more, code=code
+        "snapshot",
+        "--pipeline",
+        "digits",
+        "--run",
+        run,
+        "--uri",
+        str(DATA),
+        "--out",
+        str(out),
+        *more,
+        code=code,
     )
     return out, done.stderr
 
@@ -85,7 +117,10 @@ def test_the_first_snapshot_is_all_recent(world):
         world.store.write(DATA / name, name.encode())
     out, _ = snapshot(world, "digits-a")
     document = json.loads((out / "snapshot" / "snapshot.json").read_text())
-    assert [(entry["key"], entry["recent"]) for entry in document["objects"]] == [("2024/b.npz", True), ("a.npz", True)]
+    assert [(entry["key"], entry["recent"]) for entry in document["objects"]] == [
+        ("2024/b.npz", True),
+        ("a.npz", True),
+    ]
     assert (out / "data" / "recent" / "2024" / "b.npz").read_bytes() == b"2024/b.npz"
     assert list((out / "data" / "earlier").iterdir()) == []
     assert json.loads((out / "production" / "release.json").read_text()) == {}
@@ -103,8 +138,11 @@ def test_later_only_what_production_has_not_seen_is_recent(world):
     (model / "model.onnx").write_bytes(b"weights")
     world.store.put_folder(model, BUCKET / "runs/digits-a/release/model")
     made = version("digits-a", model_digest=s3.folder_digest(model))
-    pipelines.move(
-        world.repository, "digits", lambda r: record.first(r, made), lambda b, a: Message("First", made, "person eve")
+    pipelines.commit_transition(
+        world.repository,
+        "digits",
+        lambda r: record.release_first(r, made),
+        lambda b, a: TransitionMessage("First", made, "person eve"),
     )
     out, said = snapshot(world, "digits-b")
     assert "1 batches, 1 of them recent" in said  # nothing new: what was new to production
@@ -134,7 +172,7 @@ def test_data_that_is_missing_or_too_much(world):
 
 
 def batch(key, sha="1"):
-    return Batch(key, 1, "", sha)
+    return SnapshotBatch(key, 1, "", sha)
 
 
 def entry(key, sha="1", recent=False):
@@ -153,28 +191,47 @@ def entry(key, sha="1", recent=False):
     ],
 )
 def test_recent(batches, earlier, expected):
-    assert recent_keys(batches, None if earlier is None else {"objects": earlier}) == expected
+    assert find_recent_keys(batches, None if earlier is None else {"objects": earlier}) == expected
 
 
 def trials(*values):
-    return json.dumps([{"trial": str(n), "metrics": json.dumps({"accuracy": value})} for n, value in enumerate(values)])
+    return json.dumps(
+        [
+            {"trial": str(n), "metrics": json.dumps({"accuracy": value})}
+            for n, value in enumerate(values)
+        ]
+    )
 
 
 @pytest.mark.parametrize(
     ("goal", "values", "expected"),
-    [("maximize", (0.5, 0.9, 0.7), "1"), ("minimize", (0.5, 0.9, 0.3), "2"), ("maximize", (0.9, 0.9), "0")],
+    [
+        ("maximize", (0.5, 0.9, 0.7), "1"),
+        ("minimize", (0.5, 0.9, 0.3), "2"),
+        ("maximize", (0.9, 0.9), "0"),
+    ],
 )
 def test_the_best_trial(goal, values, expected):
-    assert pick.best(pick.entries(trials(*values)), "accuracy", goal).trial == expected
+    assert pick.choose_best(pick.parse_trials(trials(*values)), "accuracy", goal).trial == expected
 
 
 def test_pick_writes_its_parameter(world):
-    done = world.step("pick", "--trials", trials(0.1, 0.2), "--metric", "accuracy", "--out", str(world.folder / "p"))
+    done = world.step(
+        "pick",
+        "--trials",
+        trials(0.1, 0.2),
+        "--metric",
+        "accuracy",
+        "--out",
+        str(world.folder / "p"),
+    )
     assert (world.folder / "p" / "trial").read_text() == "1"
     assert "trial 1 of 2: accuracy 0.2" in done.stderr
     world.step("pick", "--trials", trials(0.1), "--out", str(world.folder / "q"))
     assert (world.folder / "q" / "trial").read_text() == "0"
-    done = world.step("pick", "--trials", trials(0.1, 0.2), "--out", str(world.folder / "r"), code=1)
+    done = world.step(
+        "pick", "--trials", trials(0.1, 0.2), "--out", str(world.folder / "r"), code=1
+    )
     assert "no metric to compare them by" in done.stderr
 
 
@@ -190,20 +247,31 @@ def test_pick_writes_its_parameter(world):
 )
 def test_trials_that_cannot_be_compared(text, metric, said):
     with pytest.raises(StepError, match=said):
-        pick.best(pick.entries(text), metric, "maximize")
+        pick.choose_best(pick.parse_trials(text), metric, "maximize")
 
 
 def test_gate_writes_a_verdict_and_a_refusal_is_no_failure(world):
     metrics = world.folder / "metrics.json"
-    metrics.write_text(json.dumps({"candidate": {"all": {"accuracy": 0.8}, "recent": {}}, "production": None}))
+    metrics.write_text(
+        json.dumps({"candidate": {"all": {"accuracy": 0.8}, "recent": {}}, "production": None})
+    )
     gates = '[{"metric": "accuracy", "min": 0.9}]'
-    done = world.step("gate", "--gates", gates, "--metrics", str(metrics), "--out", str(world.folder / "gate"))
+    done = world.step(
+        "gate", "--gates", gates, "--metrics", str(metrics), "--out", str(world.folder / "gate")
+    )
     assert (world.folder / "gate/parameters/passed").read_text() == "false"
     verdict = json.loads((world.folder / "gate/verdict/verdict.json").read_text())
     assert verdict["reasons"] == ["accuracy 0.8, must be at least 0.9"]
     assert "the candidate is refused" in done.stderr
     done = world.step(
-        "gate", "--gates", '[{"metric": "f1", "min": 1}]', "--metrics", str(metrics), "--out", "x", code=1
+        "gate",
+        "--gates",
+        '[{"metric": "f1", "min": 1}]',
+        "--metrics",
+        str(metrics),
+        "--out",
+        "x",
+        code=1,
     )
     assert "a gate asks for `f1`, evaluation returned for the candidate: accuracy" in done.stderr
 
@@ -215,14 +283,21 @@ def test_store_and_fetch(world):
     (trial / "metadata.yaml").write_text("parameters: {epochs: 4}\nseed: 7\n")
     for folder, file, value in (
         ("snapshot", "snapshot.json", {"dataDigest": "sha256:" + "1" * 64}),
-        ("evaluation", "metrics.json", {"candidate": {"all": {"accuracy": 0.9}}, "production": None}),
+        (
+            "evaluation",
+            "metrics.json",
+            {"candidate": {"all": {"accuracy": 0.9}}, "production": None},
+        ),
     ):
         (world.folder / folder).mkdir()
         (world.folder / folder / file).write_text(json.dumps(value))
     (world.folder / "detectors" / "drift").mkdir(parents=True)
     (world.folder / "detectors" / "drift" / "detector.json").write_text("{}")
     out = world.folder / "out"
-    arguments = [f"--{name}={world.folder / name}" for name in ("trial", "snapshot", "evaluation", "detectors", "out")]
+    arguments = [
+        f"--{name}={world.folder / name}"
+        for name in ("trial", "snapshot", "evaluation", "detectors", "out")
+    ]
     for _ in range(2):
         world.step("store", "--run", "digits-a", *arguments)
     digest = (out / "parameters" / "model-digest").read_text()
@@ -230,7 +305,11 @@ def test_store_and_fetch(world):
     metadata = yaml.safe_load((out / "release" / "metadata.yaml").read_text())
     assert metadata["seed"] == 7
     assert metadata["modelDigest"] == digest
-    assert s3.files_below(out / "release") == ["detectors/drift/detector.json", "metadata.yaml", "model/model.onnx"]
+    assert s3.files_below(out / "release") == [
+        "detectors/drift/detector.json",
+        "metadata.yaml",
+        "model/model.onnx",
+    ]
 
     world.store.put_folder(out / "release", BUCKET / "runs/digits-a/release")
     uri = "s3://driftloop/runs/digits-a/release/model"
@@ -239,7 +318,9 @@ def test_store_and_fetch(world):
     (target / "left over").write_text("x")
     world.step("fetch", "--uri", uri, "--out", str(target), "--digest", digest)
     assert s3.files_below(target) == ["model.onnx"]
-    done = world.step("fetch", "--uri", uri, "--out", str(target), "--digest", "sha256:" + "2" * 64, code=1)
+    done = world.step(
+        "fetch", "--uri", uri, "--out", str(target), "--digest", "sha256:" + "2" * 64, code=1
+    )
     assert "expected sha256:2222" in done.stderr
     done = world.step("fetch", "--uri", uri + "s", "--out", str(target), code=1)
     assert "nothing is stored below" in done.stderr
@@ -294,12 +375,24 @@ def test_the_best_trial_says_where_it_is_kept(world):
         {"trial": "1", "metrics": json.dumps({"loss": 3}), "home": "runs/r/trials/1"},
     ]
     out = world.folder / "picked"
-    world.step("pick", "--trials", json.dumps(trials), "--metric", "loss", "--goal", "minimize", "--out", str(out))
+    world.step(
+        "pick",
+        "--trials",
+        json.dumps(trials),
+        "--metric",
+        "loss",
+        "--goal",
+        "minimize",
+        "--out",
+        str(out),
+    )
     assert (out / "home").read_text() == "runs/earlier/trials/1"
     assert (out / "trial").read_text() == "0"
 
 
-@pytest.mark.parametrize(("values", "home"), [((0.9, 0.5), "runs/earlier/trials/1"), ((0.5, 0.9), "runs/r/trials/1")])
+@pytest.mark.parametrize(
+    ("values", "home"), [((0.9, 0.5), "runs/earlier/trials/1"), ((0.5, 0.9), "runs/r/trials/1")]
+)
 def test_a_cached_trial_may_have_the_number_of_a_new_one(world, values, home):
     homes = ("runs/earlier/trials/1", "runs/r/trials/1")
     listed = [
@@ -307,6 +400,8 @@ def test_a_cached_trial_may_have_the_number_of_a_new_one(world, values, home):
         for value, at in zip(values, homes, strict=True)
     ]
     out = world.folder / "picked"
-    done = world.step("pick", "--trials", json.dumps(listed), "--metric", "accuracy", "--out", str(out))
+    done = world.step(
+        "pick", "--trials", json.dumps(listed), "--metric", "accuracy", "--out", str(out)
+    )
     assert (out / "home").read_text() == home
     assert "trial 1 of 2: accuracy 0.9" in done.stderr

@@ -11,11 +11,11 @@ import pytest
 
 from driftloop.clients import s3
 from driftloop.operations import releases as pipelines
-from driftloop.operations.releases import Message
+from driftloop.operations.releases import TransitionMessage
 from driftloop.release import record
 from driftloop.release.judgement import Answers, Measured
 from driftloop.retrain import store as decisions
-from driftloop.retrain.decision import Claim, Lost, Tick
+from driftloop.retrain.state import ClaimEvent, LostEvent, TickEvent
 from tests.steps.conftest import BUCKET
 
 A, B, C = (record.release_id(f"digits-{name}") for name in "abc")
@@ -24,11 +24,18 @@ A, B, C = (record.release_id(f"digits-{name}") for name in "abc")
 def claim(world, run):
     """The run holds the lease, as `step claim` leaves it."""
     decision = run.removeprefix("digits-")
-    decisions.apply_once(world.environment["NATS_URL"], world.namespace, "digits", Claim(run, decision, "person eve"))
+    decisions.apply_once(
+        world.environment["NATS_URL"],
+        world.namespace,
+        "digits",
+        ClaimEvent(run, decision, "person eve"),
+    )
 
 
 def state(world):
-    return decisions.apply_once(world.environment["NATS_URL"], world.namespace, "digits", Tick())
+    return decisions.apply_once(
+        world.environment["NATS_URL"], world.namespace, "digits", TickEvent()
+    )
 
 
 def trained(world, run, evaluated=None):
@@ -55,8 +62,25 @@ def register(world, run, *, code=0, digest=None, evaluated=None):
     out = world.folder / f"{run}-out"
     done = world.step(
         "register",
-        *("--pipeline", "digits", "--run", run, "--cause", "alarm 42", "--model-digest", digest or model),
-        *("--data-digest", "sha256:" + "1" * 64, "--metrics", str(metrics), "--detectors", "--out", str(out)),
+        *(
+            "--pipeline",
+            "digits",
+            "--run",
+            run,
+            "--cause",
+            "alarm 42",
+            "--model-digest",
+            digest or model,
+        ),
+        *(
+            "--data-digest",
+            "sha256:" + "1" * 64,
+            "--metrics",
+            str(metrics),
+            "--detectors",
+            "--out",
+            str(out),
+        ),
         code=code,
     )
     if code:
@@ -66,7 +90,17 @@ def register(world, run, *, code=0, digest=None, evaluated=None):
 
 def advance(to, run="digits-b", limits=None, timeout=60):
     return (
-        *("advance", "--pipeline", "digits", "--run", run, "--release", record.release_id(run), "--to", to),
+        *(
+            "advance",
+            "--pipeline",
+            "digits",
+            "--run",
+            run,
+            "--release",
+            record.release_id(run),
+            "--to",
+            to,
+        ),
         *("--limits", json.dumps(limits or {}), "--timeout", str(timeout), "--namespace"),
     )
 
@@ -80,12 +114,22 @@ def applies(world, *releases):
     ready = {
         "metadata": {"generation": 3},
         "spec": {"replicas": 1},
-        "status": {"observedGeneration": 3, "replicas": 1, "updatedReplicas": 1, "readyReplicas": 1},
+        "status": {
+            "observedGeneration": 3,
+            "replicas": 1,
+            "updatedReplicas": 1,
+            "readyReplicas": 1,
+        },
     }
 
     def kustomization():
         revision = f"main@sha1:{world.git('rev-parse', 'main')}"
-        return {"status": {"lastAppliedRevision": revision, "conditions": [{"type": "Ready", "status": "True"}]}}
+        return {
+            "status": {
+                "lastAppliedRevision": revision,
+                "conditions": [{"type": "Ready", "status": "True"}],
+            }
+        }
 
     world.around.objects = {"kustomizations/digits-deployments": kustomization}
     world.around.objects |= {f"deployments/digits-{release}": ready for release in releases}
@@ -165,7 +209,9 @@ def test_the_whole_walk_every_step_in_git(shadowed):
         f"Send 50 % to {B} of digits",
         f"Send 10 % to {B} of digits",
     ]
-    for line in shadowed.git("log", "-4", "--format=%(trailers:key=Driftloop-Cause,valueonly)", "main").split():
+    for line in shadowed.git(
+        "log", "-4", "--format=%(trailers:key=Driftloop-Cause,valueonly)", "main"
+    ).split():
         assert line in ("alarm", "42")
     asked = shadowed.around.questions[0]
     assert asked["host"] == f"digits-judge.{shadowed.namespace}.svc.cluster.local:8080"
@@ -212,7 +258,10 @@ def test_a_shadow_that_serves_productions_model_is_rejected(released):
     assert "agreement 100.0% of 100 with production, expected at most" in said
     assert released.base().release.candidate is None
     body = released.git("log", "-1", "--format=%b", "main")
-    assert "from accuracies 0.07 and 0.95 on 300 recent rows: the shadow may serve the wrong model" in body
+    assert (
+        "from accuracies 0.07 and 0.95 on 300 recent rows: the shadow may serve the wrong model"
+        in body
+    )
 
 
 def test_after_a_drift_little_agreement_is_expected(released):
@@ -226,7 +275,9 @@ def test_after_a_drift_little_agreement_is_expected(released):
 def test_without_accuracies_auto_judges_no_agreement_and_says_so(shadowed):
     shadowed.around.judgement = measured(agreed=8)
     said = walk(shadowed, "shadow", limits=AUTO).stderr
-    assert "agreement is not measured: release.yaml has no `accuracy` of both on recent rows" in said
+    assert (
+        "agreement is not measured: release.yaml has no `accuracy` of both on recent rows" in said
+    )
 
 
 def test_accuracies_against_another_production_judge_nothing(released):
@@ -238,7 +289,9 @@ def test_accuracies_against_another_production_judge_nothing(released):
 @pytest.mark.parametrize("lost", ["rows", "against"])
 def test_an_evaluation_without_its_numbers_is_not_registered(released, lost):
     evaluated = {name: value for name, value in AFTER_A_DRIFT.items() if name != lost}
-    assert f"can't be read: KeyError('{lost}')" in register(released, "digits-b", code=1, evaluated=evaluated)
+    assert f"can't be read: KeyError('{lost}')" in register(
+        released, "digits-b", code=1, evaluated=evaluated
+    )
 
 
 def test_too_little_traffic_waits_and_then_rejects_but_never_passes(shadowed):
@@ -292,15 +345,17 @@ def test_killed_between_commit_and_judgement_it_goes_on(shadowed):
 
 
 def by_hand(world, step, subject="By hand"):
-    pipelines.move(
+    pipelines.commit_transition(
         world.repository,
         "digits",
         step,
-        lambda before, after: Message(subject, after.candidate or before.candidate or after.production, "person eve"),
+        lambda before, after: TransitionMessage(
+            subject, after.candidate or before.candidate or after.production, "person eve"
+        ),
     )
 
 
-@pytest.mark.parametrize("foreign", [record.reject, record.promote])
+@pytest.mark.parametrize("foreign", [record.reject_candidate, record.promote_candidate])
 def test_a_person_ends_the_walk(shadowed, foreign):
     shadowed.around.judgement = measured(requests=0)
     step = shadowed.begin(*advance("10", limits=CANARY), shadowed.namespace)
@@ -308,7 +363,7 @@ def test_a_person_ends_the_walk(shadowed, foreign):
     by_hand(shadowed, foreign)
     tip = shadowed.git("rev-parse", "main")
     _, said = step.communicate(timeout=30)
-    if foreign is record.promote:
+    if foreign is record.promote_candidate:
         assert step.returncode == 0, said
     else:
         assert step.returncode == 1
@@ -365,7 +420,7 @@ def test_weights_moved_by_hand_do_not_stop_it(shadowed):
     shadowed.around.judgement = measured(requests=0)
     step = shadowed.begin(*advance("10", limits=CANARY), shadowed.namespace)
     until(lambda: len(shadowed.around.questions) > 1)
-    by_hand(shadowed, lambda release: record.canary(release, 30))
+    by_hand(shadowed, lambda release: record.set_canary(release, 30))
     shadowed.around.judgement = measured()
     _, said = step.communicate(timeout=30)
     assert step.returncode == 0, said
@@ -391,7 +446,16 @@ def test_wrong_arguments(shadowed, arguments, said):
 
 def finish(world, run, status, **more):
     options = [text for name, value in more.items() for text in (f"--{name}", value)]
-    arguments = ("--pipeline", "digits", "--namespace", world.namespace, "--run", run, "--status", status)
+    arguments = (
+        "--pipeline",
+        "digits",
+        "--namespace",
+        world.namespace,
+        "--run",
+        run,
+        "--status",
+        status,
+    )
     return world.step("finish", *arguments, *options)
 
 
@@ -414,15 +478,28 @@ def test_a_refused_candidate_is_told_with_the_gates_reason(world):
     verdict = {"passed": False, "reasons": ["accuracy 0.1, must be at least 0.9"], "gates": []}
     world.store.write_json(BUCKET / "runs/digits-a/verdict/verdict.json", verdict)
     finish(world, "digits-a", "Succeeded")
-    assert (state(world).outcome, state(world).reason) == ("refused", "accuracy 0.1, must be at least 0.9")
+    assert (state(world).outcome, state(world).reason) == (
+        "refused",
+        "accuracy 0.1, must be at least 0.9",
+    )
     assert world.base().release.phase == "empty"
 
 
 def test_a_failed_run_says_which_step(world):
     claim(world, "digits-a")
     nodes = {
-        "0": {"type": "Pod", "phase": "Failed", "displayName": "train(0)", "message": "Error (exit code 3)"},
-        "1": {"type": "Pod", "phase": "Failed", "displayName": "train(1)", "message": "Error (exit code 1)"},
+        "0": {
+            "type": "Pod",
+            "phase": "Failed",
+            "displayName": "train(0)",
+            "message": "Error (exit code 3)",
+        },
+        "1": {
+            "type": "Pod",
+            "phase": "Failed",
+            "displayName": "train(1)",
+            "message": "Error (exit code 1)",
+        },
         "2": {"type": "DAG", "phase": "Failed", "displayName": "loop"},
     }
     world.around.objects = {"workflows/digits-a": {"status": {"phase": "Running", "nodes": nodes}}}
@@ -433,7 +510,10 @@ def test_a_failed_run_says_which_step(world):
 def test_a_run_goes_on_in_its_rollout_and_ends_there(shadowed):
     claim(shadowed, "digits-b")
     finish(shadowed, "digits-b", "Succeeded")
-    assert (state(shadowed).phase, state(shadowed).workflow) == ("rolling-out", f"digits-release-{B}")
+    assert (state(shadowed).phase, state(shadowed).workflow) == (
+        "rolling-out",
+        f"digits-release-{B}",
+    )
     assert told(shadowed) == []
     walk(shadowed, "promote")
     finish(shadowed, "digits-b", "Succeeded", release=B)
@@ -453,7 +533,7 @@ def test_the_rollout_may_end_before_the_run_does(shadowed):
 
 def test_a_rollout_that_was_killed_is_rejected_when_it_settles(shadowed):
     claim(shadowed, "digits-b")
-    by_hand(shadowed, lambda release: record.canary(release, 10))
+    by_hand(shadowed, lambda release: record.set_canary(release, 10))
     finish(shadowed, "digits-b", "Failed", release=B)
     release = shadowed.base().release
     assert (release.phase, release.weights) == ("stable", {A: 100})
@@ -478,7 +558,7 @@ def test_a_run_that_was_never_claimed_is_not_told(world):
 def test_a_run_that_was_lost_before_is_not_told_again(world):
     claim(world, "digits-a")
     register(world, "digits-a")
-    lost = Lost("digits-a", "it is gone")
+    lost = LostEvent("digits-a", "it is gone")
     decisions.apply_once(world.environment["NATS_URL"], world.namespace, "digits", lost)
     finish(world, "digits-a", "Succeeded")
     assert state(world).outcome == "lost"

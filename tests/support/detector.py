@@ -26,13 +26,17 @@ class Settings:
 
     @property
     def json(self) -> str:
-        return json.dumps({"kind": self.kind, "window": self.window, "alarmRate": 0.001, "on": "request"})
+        return json.dumps(
+            {"kind": self.kind, "window": self.window, "alarmRate": 0.001, "on": "request"}
+        )
 
 
 def reference(folder: Path, rows: int = 600) -> Path:
     """A training run's reference data: standard normal rows."""
     folder.mkdir(parents=True, exist_ok=True)
-    np.savez(folder / "part.npz", x=np.random.default_rng(0).normal(size=(rows, WIDTH)), y=np.zeros(rows))
+    np.savez(
+        folder / "part.npz", x=np.random.default_rng(0).normal(size=(rows, WIDTH)), y=np.zeros(rows)
+    )
     return folder
 
 

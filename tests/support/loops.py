@@ -5,14 +5,14 @@ from pathlib import Path
 
 from uv import find_uv_bin
 
-from driftloop.demo.platform import Platform, output
+from driftloop.demo.platform import DemoPlatform, run_program
 from driftloop.errors import LocalError
 
 
-def applied(platform: Platform) -> str | None:
+def applied(platform: DemoPlatform) -> str | None:
     """The tip of the repository once all of the pipeline's trees are at it; None until then, or while there is none."""
     try:
-        return platform.applied()
+        return platform.applied_commit()
     except LocalError:
         return None
 
@@ -20,7 +20,7 @@ def applied(platform: Platform) -> str | None:
 async def batches(project: Path, what: str, *kinds: str, to: Path) -> None:
     """Run an example's own batches.py."""
     command = [find_uv_bin(), "run", "--quiet", "--no-project", str(project / "batches.py"), what]
-    await output([*command, "--to", str(to), "--kind", *kinds])
+    await run_program([*command, "--to", str(to), "--kind", *kinds])
 
 
 def processes_of(state: Path) -> list[str]:

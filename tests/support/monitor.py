@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from driftloop.local.kubelet.environments import build
+from driftloop.local.kubelet.environments import build_environment
 
 ROOT = Path(__file__).parents[2]
 
@@ -11,4 +11,4 @@ def python() -> Path:
     """Its interpreter; the first call on a machine builds it with uv."""
     requirements = ROOT / "pipeline" / "driftloop" / "images" / "monitor" / "requirements.txt"
     envs = ROOT / ".driftloop" / "envs"
-    return build(envs, [requirements], python="3.11", name="monitor") / "bin" / "python"
+    return build_environment(envs, [requirements], python="3.11", name="monitor") / "bin" / "python"

@@ -86,7 +86,16 @@ def nats(folder: Path) -> Process:
     """A NATS server with JetStream whose store survives its restarts; `url(process)` is its address."""
     folder.mkdir(parents=True, exist_ok=True)
     port = free_port()
-    argv = [str(NATS_SERVER), "-js", "-sd", str(folder / "store"), "-a", "127.0.0.1", "-p", str(port)]
+    argv = [
+        str(NATS_SERVER),
+        "-js",
+        "-sd",
+        str(folder / "store"),
+        "-a",
+        "127.0.0.1",
+        "-p",
+        str(port),
+    ]
     return Process(argv, folder / "nats.log", port)
 
 

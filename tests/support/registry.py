@@ -58,7 +58,10 @@ class Pusher:
 
     def image(self, repository: str, tag: str, content: str) -> str:
         """An image of one platform; its digest."""
-        config = {"mediaType": "application/vnd.oci.image.config.v1+json", **self._blob(repository, content.encode())}
+        config = {
+            "mediaType": "application/vnd.oci.image.config.v1+json",
+            **self._blob(repository, content.encode()),
+        }
         manifest = {"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": []}
         return self._put(repository, tag, MANIFEST, manifest)
 
@@ -69,12 +72,21 @@ class Pusher:
             digest = self.image(repository, f"{tag}-{number}", content)
             size = len(self._get(f"{repository}/manifests/{digest}"))
             platform = {"os": "linux", "architecture": ("amd64", "arm64")[number]}
-            members.append({"mediaType": MANIFEST, "digest": digest, "size": size, "platform": platform})
-        return self._put(repository, tag, INDEX, {"schemaVersion": 2, "mediaType": INDEX, "manifests": members})
+            members.append(
+                {"mediaType": MANIFEST, "digest": digest, "size": size, "platform": platform}
+            )
+        return self._put(
+            repository, tag, INDEX, {"schemaVersion": 2, "mediaType": INDEX, "manifests": members}
+        )
 
     def _put(self, repository: str, tag: str, kind: str, document: Mapping[str, object]) -> str:
         content = json.dumps(document).encode()
-        self._send("PUT", f"http://{self.host}/v2/{repository}/manifests/{tag}", content, {"Content-Type": kind})
+        self._send(
+            "PUT",
+            f"http://{self.host}/v2/{repository}/manifests/{tag}",
+            content,
+            {"Content-Type": kind},
+        )
         return digest_of(content)
 
     def _blob(self, repository: str, content: bytes) -> dict[str, object]:
@@ -131,16 +143,23 @@ class Small:
             protocol_version = "HTTP/1.1"
 
             def do_HEAD(self) -> None:
-                self._answer(*world._answered("HEAD", self.path, self.headers.get("Authorization", "")), body=False)
+                self._answer(
+                    *world._answered("HEAD", self.path, self.headers.get("Authorization", "")),
+                    body=False,
+                )
 
             def do_GET(self) -> None:
-                self._answer(*world._answered("GET", self.path, self.headers.get("Authorization", "")))
+                self._answer(
+                    *world._answered("GET", self.path, self.headers.get("Authorization", ""))
+                )
 
             def do_POST(self) -> None:
                 form = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()
                 self._answer(*world._answered("POST", self.path, f"form {form}"))
 
-            def _answer(self, status: int, headers: Mapping[str, str], content: bytes, *, body: bool = True) -> None:
+            def _answer(
+                self, status: int, headers: Mapping[str, str], content: bytes, *, body: bool = True
+            ) -> None:
                 self.send_response(status)
                 for name, value in {**headers, "Content-Length": str(len(content))}.items():
                     self.send_header(name, value)
@@ -160,7 +179,9 @@ class Small:
             server.shutdown()
             server.server_close()
 
-    def _answered(self, method: str, target: str, authorization: str) -> tuple[int, Mapping[str, str], bytes]:
+    def _answered(
+        self, method: str, target: str, authorization: str
+    ) -> tuple[int, Mapping[str, str], bytes]:
         self.seen.append((method, target, authorization))
         url = urlsplit(target)
         if url.path == "/token" and self.tokens_elsewhere:
@@ -177,13 +198,25 @@ class Small:
             "basic": 'Basic realm="small"',
         }
         if self.auth != "none" and not self._knows(repository, authorization):
-            return 401, {"WWW-Authenticate": self.challenge.format(host=self.host) or challenge[self.auth]}, b"{}"
+            return (
+                401,
+                {"WWW-Authenticate": self.challenge.format(host=self.host) or challenge[self.auth]},
+                b"{}",
+            )
         content = self.images.get(f"{repository}:{tag}")
         if content is None:
             return 404, {}, b"{}"
         if self.silent:
-            return (405, {}, b"") if method == "HEAD" or not content else (200, {"Content-Type": self.kind}, content)
-        return 200, {"Content-Type": self.kind, "Docker-Content-Digest": digest_of(content)}, content
+            return (
+                (405, {}, b"")
+                if method == "HEAD" or not content
+                else (200, {"Content-Type": self.kind}, content)
+            )
+        return (
+            200,
+            {"Content-Type": self.kind, "Docker-Content-Digest": digest_of(content)},
+            content,
+        )
 
     def _knows(self, repository: str, authorization: str) -> bool:
         if self.auth == "basic":
@@ -195,7 +228,9 @@ class Small:
     ) -> tuple[int, Mapping[str, str], bytes]:
         if method == "POST":
             form = parse_qs(authorization.removeprefix("form "))
-            if form.get("refresh_token") != [self.refresh] or form.get("grant_type") != ["refresh_token"]:
+            if form.get("refresh_token") != [self.refresh] or form.get("grant_type") != [
+                "refresh_token"
+            ]:
                 return 401, {}, b"{}"
             query, user = form, "refreshed"
         else:
@@ -206,10 +241,16 @@ class Small:
         if repository in self.private and not user:
             # as public registries do: a token that is good for nothing
             return 200, {}, b'{"token": "good-for-nothing"}'
-        return 200, {}, json.dumps({"access_token": f"good-for-{repository.replace('/', '-')}"}).encode()
+        return (
+            200,
+            {},
+            json.dumps({"access_token": f"good-for-{repository.replace('/', '-')}"}).encode(),
+        )
 
     def _user(self, authorization: str) -> str | None:
         if not authorization.startswith("Basic "):
             return None
-        user, _, password = base64.b64decode(authorization.removeprefix("Basic ")).decode().partition(":")
+        user, _, password = (
+            base64.b64decode(authorization.removeprefix("Basic ")).decode().partition(":")
+        )
         return user if user and self.users.get(user) == password else None

@@ -22,7 +22,9 @@ async def stored(js: JetStreamContext, stream: str, *, subject: str = ">") -> li
     found: list[Stored] = []
     try:
         subscription = await js.pull_subscribe(
-            subject, stream=stream, config=ConsumerConfig(ack_policy=AckPolicy.NONE, inactive_threshold=30)
+            subject,
+            stream=stream,
+            config=ConsumerConfig(ack_policy=AckPolicy.NONE, inactive_threshold=30),
         )
     except NotFoundError:
         return found

@@ -2,11 +2,11 @@
 
 import pytest
 
-from driftloop.text.node import Node
+from driftloop.text.node import YamlNode
 from driftloop.text.read import read
 
 
-def one(text: str) -> Node:
+def one(text: str) -> YamlNode:
     (document,) = read(text).documents
     return document
 

@@ -18,4 +18,6 @@ def validate(data: Path, out: Path) -> None:
         if not np.isfinite(x).all() or x.min() < 0 or x.max() > BRIGHTEST:
             raise ValueError(f"{file.name}: pixels must be numbers from 0 to {BRIGHTEST:g}")
         if y.min() < 0 or y.max() >= CLASSES:
-            raise ValueError(f"{file.name}: labels go from {y.min()} to {y.max()}, must be 0 to {CLASSES - 1}")
+            raise ValueError(
+                f"{file.name}: labels go from {y.min()} to {y.max()}, must be 0 to {CLASSES - 1}"
+            )

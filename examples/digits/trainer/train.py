@@ -20,7 +20,12 @@ class Log(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         print(
-            json.dumps({"epoch": epoch, **{name: round(float(value), 4) for name, value in (logs or {}).items()}}),
+            json.dumps(
+                {
+                    "epoch": epoch,
+                    **{name: round(float(value), 4) for name, value in (logs or {}).items()},
+                }
+            ),
             flush=True,
         )
 
@@ -51,7 +56,11 @@ def train(epochs: int, learning_rate: float, data: Path, out: Path) -> dict[str,
     order = np.random.default_rng(7).permutation(len(x))
     held_back, rest = np.split(order, [int(len(x) * HELD_BACK)])
     model = network()
-    model.compile(keras.optimizers.Adam(learning_rate), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    model.compile(
+        keras.optimizers.Adam(learning_rate),
+        "sparse_categorical_crossentropy",
+        metrics=["accuracy"],
+    )
     history = model.fit(
         x[rest],
         y[rest],

@@ -12,7 +12,9 @@ def evaluate(model: Path, data: Path) -> dict[str, float]:
     x, y = read_all(data)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(model / "model.onnx", options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        model / "model.onnx", options, providers=["CPUExecutionProvider"]
+    )
     (probabilities,) = session.run(None, {session.get_inputs()[0].name: x})
     right = probabilities.argmax(axis=1) == y
     per_class = [right[y == label].mean() for label in range(CLASSES) if (y == label).any()]

@@ -20,10 +20,14 @@ def read(file: Path) -> tuple[np.ndarray, np.ndarray]:
         raise ValueError(f"{file.name} is not a readable .npz file: {error}") from error
     missing = {"x", "y"} - arrays.keys()
     if missing:
-        raise ValueError(f"{file.name}: array `{sorted(missing)[0]}` is missing, found {sorted(arrays)}")
+        raise ValueError(
+            f"{file.name}: array `{sorted(missing)[0]}` is missing, found {sorted(arrays)}"
+        )
     x, y = arrays["x"], arrays["y"]
     if x.ndim != 2 or x.shape[1] != PIXELS or y.shape != (len(x),):
-        raise ValueError(f"{file.name}: x is {x.shape} and y is {y.shape}, must be (n, {PIXELS}) and (n,)")
+        raise ValueError(
+            f"{file.name}: x is {x.shape} and y is {y.shape}, must be (n, {PIXELS}) and (n,)"
+        )
     return x.astype(np.float32), y.astype(np.int64)
 
 

@@ -38,7 +38,9 @@ def read_all(folder: Path) -> tuple[np.ndarray, np.ndarray]:
 def train(trees: int, depth: int, data: Path, out: Path) -> dict[str, float]:
     """Train on every row below `data`; write `out/model.onnx`."""
     x, y = read_all(data)
-    x_fit, x_check, y_fit, y_check = train_test_split(x, y, test_size=0.2, random_state=7, stratify=y)
+    x_fit, x_check, y_fit, y_check = train_test_split(
+        x, y, test_size=0.2, random_state=7, stratify=y
+    )
     forest = RandomForestClassifier(trees, max_depth=depth, random_state=7).fit(x_fit, y_fit)
     metrics = {
         "train_accuracy": float(forest.score(x_fit, y_fit)),

@@ -8,7 +8,7 @@ from driftloop.check.schema import Catalogue
 from driftloop.check.world import World
 
 
-def check(
+def check_files(
     files: Mapping[str, str | bytes],
     *,
     others: frozenset[str] = frozenset(),
@@ -24,9 +24,11 @@ def check(
     must resolve, and a `catalogue` of API schemas makes the check strict. Input of any size,
     depth or encoding is answered with findings, in bounded time.
     """
-    return judged(World(files, others=others, within=within, complete=complete, catalogue=catalogue))
+    return check_world(
+        World(files, others=others, within=within, complete=complete, catalogue=catalogue)
+    )
 
 
-def judged(world: World) -> tuple[Finding, ...]:
+def check_world(world: World) -> tuple[Finding, ...]:
     """Return the findings of a world that has been read."""
     return tuple(sorted({finding for rule in RULES for finding in rule.findings(world)}))

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from driftloop.check.finding import Rule
+from driftloop.check.finding import CheckRule
 from driftloop.check.rules import RULES
 
 _FAMILIES = {
@@ -40,9 +40,14 @@ stands.
 """
 
 
-def explained(rule: Rule, example: str | None) -> str:
+def explained(rule: CheckRule, example: str | None) -> str:
     """One rule, as a terminal shows it."""
-    parts = [f"{rule.code}  {rule.title}  ({rule.severity})", "", f"why: {rule.why}", f"fix: {rule.fix}"]
+    parts = [
+        f"{rule.code}  {rule.title}  ({rule.severity})",
+        "",
+        f"why: {rule.why}",
+        f"fix: {rule.fix}",
+    ]
     if example is not None:
         parts += ["", *(f"    {line}" for line in example.rstrip().splitlines())]
     return "\n".join(parts)
@@ -56,7 +61,9 @@ def reference(examples: Mapping[str, str]) -> str:
         if rule.code[:3] != family:
             family = rule.code[:3]
             parts.append(f"\n## {_FAMILIES[family]}\n")
-        parts.append(f"\n### {rule.code}: {rule.title}\n\n*{rule.severity}* {rule.why}\n\n**Fix:** {rule.fix}.\n")
+        parts.append(
+            f"\n### {rule.code}: {rule.title}\n\n*{rule.severity}* {rule.why}\n\n**Fix:** {rule.fix}.\n"
+        )
         if rule.code in examples:
             parts.append(f"\n```yaml\n{examples[rule.code].rstrip()}\n```\n")
     return "".join(parts)

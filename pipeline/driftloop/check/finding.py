@@ -36,7 +36,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Found:
+class RuleMatch:
     """A rule's result: a place and the message about it."""
 
     path: str
@@ -49,7 +49,7 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Rule:
+class CheckRule:
     """One thing that can be wrong. `DL1xx` values and versions, `DL2xx` events, `DL3xx`
     workflows, `DL4xx` serving, `DL5xx` network and monitoring, `DL6xx` workloads and rights,
     `DL7xx` Flux and kustomize, `DL8xx` security, `DL9xx` API schemas."""
@@ -59,7 +59,7 @@ class Rule:
     severity: Severity
     why: str
     fix: str
-    apply: "Callable[[World], Iterator[Found]]"
+    apply: "Callable[[World], Iterator[RuleMatch]]"
 
     def findings(self, world: "World") -> Iterator[Finding]:
         """Everything of this kind in a set of files."""
@@ -72,12 +72,12 @@ class Rule:
 
 def rule(
     code: str, title: str, *, fix: str, severity: Severity = Severity.ERROR
-) -> "Callable[[Callable[[World], Iterator[Found]]], Rule]":
+) -> "Callable[[Callable[[World], Iterator[RuleMatch]]], CheckRule]":
     """Make a function a Rule: it yields what it finds; its docstring says why that breaks at run
     time."""
 
-    def made(function: "Callable[[World], Iterator[Found]]") -> Rule:
+    def made(function: "Callable[[World], Iterator[RuleMatch]]") -> CheckRule:
         why = " ".join((inspect.getdoc(function) or "").split())
-        return Rule(code, title, severity, why, fix, function)
+        return CheckRule(code, title, severity, why, fix, function)
 
     return made

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from driftloop.check.world import CLUSTER_TEMPLATE, CRON, SENSOR, TEMPLATE, WORKFLOW, Object, World
-from driftloop.text.node import Node
+from driftloop.text.node import YamlNode
 
 _TAG = re.compile(r"\{\{([^{}]*)\}\}")
 _DEST = re.compile(r"(?:^|\.)spec\.arguments\.(parameters|artifacts)(?:\.(-?\d+)(?:\.(\w+))?.*)?$")
@@ -15,7 +15,7 @@ _DEPENDS = re.compile(r"([A-Za-z0-9][-A-Za-z0-9_]*)(?:\.([A-Za-z]+))?")
 _LOCATIONS = ("s3", "git", "http", "raw", "hdfs", "gcs", "oss", "azure", "artifactory", "plugin")
 
 
-def tags(node: Node) -> Iterator[tuple[str, Node]]:
+def tags(node: YamlNode) -> Iterator[tuple[str, YamlNode]]:
     """The simple tags `{{…}}` in every text of a value, without blanks; expressions (`{{=…}}`)
     are left out."""
     for text in node.texts():
@@ -28,10 +28,14 @@ def tags(node: Node) -> Iterator[tuple[str, Node]]:
 
 _QUOTED = re.compile(r"""(\[\s*(?:'[^'\n]*'|"[^"\n]*")\s*\])|'[^'\n]*'|"[^"\n]*\"""")
 _NAME = r"""\[\s*['"]([-\w]+)['"]\s*\]|\.([A-Za-z_]\w*)\b(?![-?]|\s*\()"""
-_EXPRESSION = re.compile(rf"(?<![\w.])(tasks|steps)(?:{_NAME})(?:\.outputs\.(parameters|artifacts)(?:{_NAME}))?")
+_EXPRESSION = re.compile(
+    rf"(?<![\w.])(tasks|steps)(?:{_NAME})(?:\.outputs\.(parameters|artifacts)(?:{_NAME}))?"
+)
 
 
-def references(node: Node, but: Container[int] = frozenset()) -> Iterator[tuple[str, str, Node]]:
+def references(
+    node: YamlNode, but: Container[int] = frozenset()
+) -> Iterator[tuple[str, str, YamlNode]]:
     """Yield the references of a value to steps and tasks, in tags or in expressions: (as a tag,
     as it is written, where); texts whose `id` is in `but` are left out."""
     for text in node.texts():
@@ -54,19 +58,19 @@ def _expressed(text: str) -> Iterator[tuple[str, str]]:
         yield f"{what}.{name}.outputs" + (f".{match[4]}.{output}" if output else ""), match[0]
 
 
-def _within(node: Node, tag: str) -> Node:
+def _within(node: YamlNode, tag: str) -> YamlNode:
     """Return the place of a tag: its own line in a block, otherwise that of the value."""
     if not node.literal:
         return node
     before = node.text[: node.text.find("{{" + tag + "}}")].count("\n")
-    return Node(node.value, node.line + 1 + before, 1, source=node.source)
+    return YamlNode(node.value, node.line + 1 + before, 1, source=node.source)
 
 
 @dataclass(frozen=True, eq=False)
-class Call:
+class TemplateCall:
     """A step or task: what it calls and what it hands over."""
 
-    node: Node
+    node: YamlNode
     """The step or task, or a hook of one."""
     name: str
     group: int
@@ -74,7 +78,7 @@ class Call:
     hook: bool = False
 
     @property
-    def template(self) -> Node:
+    def template(self) -> YamlNode:
         return self.node.get("template")
 
     @property
@@ -97,50 +101,56 @@ class Flow:
     runs."""
 
     object: Object
-    spec: Node
+    spec: YamlNode
 
     @cached_property
-    def templates(self) -> dict[str, Node]:
+    def templates(self) -> dict[str, YamlNode]:
         return {node.get("name").text: node for node in self.spec.get("templates").list}
 
     @property
-    def reference(self) -> Node:
+    def reference(self) -> YamlNode:
         """`workflowTemplateRef`; a missing node when the templates are its own."""
         return self.spec.get("workflowTemplateRef")
 
     @cached_property
-    def parameters(self) -> dict[str, Node]:
+    def parameters(self) -> dict[str, YamlNode]:
         """`spec.arguments.parameters` by name."""
-        return {node.get("name").text: node for node in self.spec.get("arguments", "parameters").list}
+        return {
+            node.get("name").text: node for node in self.spec.get("arguments", "parameters").list
+        }
 
     @cached_property
     def artifacts(self) -> set[str]:
         return {node.get("name").text for node in self.spec.get("arguments", "artifacts").list}
 
-    def every(self) -> Iterator[Node]:
+    def every(self) -> Iterator[YamlNode]:
         """Each template, those written inline in a task among them."""
         for template in self.spec.get("templates").list:
             yield from _with_inline(template)
 
 
-def _with_inline(template: Node) -> Iterator[Node]:
+def _with_inline(template: YamlNode) -> Iterator[YamlNode]:
     yield template
     for call in calls(template):
         if call.node.get("inline"):
             yield from _with_inline(call.node.get("inline"))
 
 
-def calls(template: Node) -> Iterator[Call]:
+def calls(template: YamlNode) -> Iterator[TemplateCall]:
     """The steps or tasks of a template, then their hooks."""
-    steps_called: list[Call] = []
+    steps_called: list[TemplateCall] = []
     for index, group in enumerate(template.get("steps").list):
         steps = group.list or [group]
-        steps_called += [Call(step, step.get("name").text, index) for step in steps if step.map]
-    steps_called += [Call(task, task.get("name").text, 0) for task in template.get("dag", "tasks").list]
+        steps_called += [
+            TemplateCall(step, step.get("name").text, index) for step in steps if step.map
+        ]
+    steps_called += [
+        TemplateCall(task, task.get("name").text, 0) for task in template.get("dag", "tasks").list
+    ]
     yield from steps_called
     for call in steps_called:
         for hook in call.node.get("hooks").map.values():
-            yield Call(hook, call.name, call.group, hook=True)
+            yield TemplateCall(hook, call.name, call.group, hook=True)
 
 
 def flow(one: Object) -> Flow | None:
@@ -158,19 +168,21 @@ def flows(world: World) -> Iterator[Flow]:
             yield workflow
 
 
-def templates_of(world: World, reference: Node, of: Object) -> tuple[Flow, ...] | None:
+def templates_of(world: World, reference: YamlNode, of: Object) -> tuple[Flow, ...] | None:
     """Return the targets of a `workflowTemplateRef` or `templateRef`: () when none exists, None
     when unknown."""
     name = reference.get("name").text
     wide = reference.get("clusterScope").value is True
     if wide:
-        owners: tuple[Object, ...] | None = world.named(CLUSTER_TEMPLATE, name, "") or (() if world.complete else None)
+        owners: tuple[Object, ...] | None = world.named(CLUSTER_TEMPLATE, name, "") or (
+            () if world.complete else None
+        )
     else:
         owners = world.target(TEMPLATE, name, of)
     return None if owners is None else tuple(Flow(owner, owner.spec) for owner in owners)
 
 
-def called(world: World, inside: Flow, call: Call) -> tuple[Node, ...] | None:
+def called(world: World, inside: Flow, call: TemplateCall) -> tuple[YamlNode, ...] | None:
     """The templates a step or task may run; None when the files don't say."""
     node = call.node
     if node.get("inline"):
@@ -181,14 +193,21 @@ def called(world: World, inside: Flow, call: Call) -> tuple[Node, ...] | None:
         name = reference.get("template").text
         if not flow_of_cron or "{{" in name:
             return None
-        return tuple(candidate.templates[name] for candidate in flow_of_cron if name in candidate.templates) or None
+        return (
+            tuple(
+                candidate.templates[name]
+                for candidate in flow_of_cron
+                if name in candidate.templates
+            )
+            or None
+        )
     name = call.template.text
     if not name or "{{" in name or name not in inside.templates:
         return None
     return (inside.templates[name],)
 
 
-def required(template: Node) -> tuple[dict[str, Node], dict[str, Node]]:
+def required(template: YamlNode) -> tuple[dict[str, YamlNode], dict[str, YamlNode]]:
     """The inputs of a template that a caller must hand over: parameters, artifacts."""
     inputs = template.get("inputs")
     return (
@@ -200,12 +219,13 @@ def required(template: Node) -> tuple[dict[str, Node], dict[str, Node]]:
         {
             item.get("name").text: item
             for item in inputs.get("artifacts").list
-            if item.get("optional").value is not True and not any(field in item.map for field in _LOCATIONS)
+            if item.get("optional").value is not True
+            and not any(field in item.map for field in _LOCATIONS)
         },
     )
 
 
-def depends_on(task: Node) -> Iterator[tuple[str, str, Node]]:
+def depends_on(task: YamlNode) -> Iterator[tuple[str, str, YamlNode]]:
     """Yield the dependencies of a task: (task, state or empty, place)."""
     for item in task.get("dependencies").list:
         yield item.text, "", item
@@ -214,10 +234,11 @@ def depends_on(task: Node) -> Iterator[tuple[str, str, Node]]:
         yield name, state, node
 
 
-def ancestors(template: Node) -> dict[str, set[str]]:
+def ancestors(template: YamlNode) -> dict[str, set[str]]:
     """Task -> every task that has ended before it starts."""
     direct = {
-        task.get("name").text: {name for name, _, _ in depends_on(task)} for task in template.get("dag", "tasks").list
+        task.get("name").text: {name for name, _, _ in depends_on(task)}
+        for task in template.get("dag", "tasks").list
     }
     ancestors_of: dict[str, set[str]] = {}
     for task, parents in direct.items():
@@ -238,7 +259,7 @@ class Start:
 
     object: Object
     """Sensor, CronWorkflow, or the workflow whose step creates another one."""
-    at: Node
+    at: YamlNode
     """Where a lack of arguments is reported."""
     flow: Flow
     """What is submitted."""
@@ -250,7 +271,7 @@ class Start:
     """Arguments come from somewhere the files don't show."""
 
     @property
-    def values(self) -> dict[str, Node]:
+    def values(self) -> dict[str, YamlNode]:
         """All of `spec.arguments.parameters`, the caller's over the template's."""
         inherited = self.templates.parameters if self.templates is not None else {}
         return {**inherited, **self.flow.parameters}
@@ -288,7 +309,9 @@ def starts(world: World) -> Iterator[Start]:
             yield _start(world, item, workflow, item.spec, frozenset(), open_=False)
 
 
-def _start(world: World, one: Object, found: Flow, at: Node, filled: frozenset[str], *, open_: bool) -> Start:
+def _start(
+    world: World, one: Object, found: Flow, at: YamlNode, filled: frozenset[str], *, open_: bool
+) -> Start:
     templates: Flow | None = found
     if found.reference:
         targets = templates_of(world, found.reference, one)
@@ -297,7 +320,7 @@ def _start(world: World, one: Object, found: Flow, at: Node, filled: frozenset[s
     return Start(one, at, found, templates, filled, open_)
 
 
-def destinations(sensor: Object, inside: Flow) -> Iterator[tuple[Node, str, int | None, str]]:
+def destinations(sensor: Object, inside: Flow) -> Iterator[tuple[YamlNode, str, int | None, str]]:
     """Yield the fields that a trigger's parameters fill in its Workflow: (dest,
     parameters|artifacts, index, field)."""
     for trigger in sensor.spec.get("triggers").list:
@@ -328,7 +351,15 @@ def _filled(sensor: Object, inside: Flow) -> tuple[frozenset[str], bool]:
         for field in ("k8s", "argoWorkflow"):
             body = trigger.get("template", field)
             if body.get("source", "resource").map is inside.object.node.map:
-                whole = {"spec", "spec.arguments", "", "k8s.source.resource.spec", "k8s.source.resource.spec.arguments"}
-                open_ = open_ or any(item.get("dest").text in whole for item in body.get("parameters").list)
+                whole = {
+                    "spec",
+                    "spec.arguments",
+                    "",
+                    "k8s.source.resource.spec",
+                    "k8s.source.resource.spec.arguments",
+                }
+                open_ = open_ or any(
+                    item.get("dest").text in whole for item in body.get("parameters").list
+                )
                 open_ = open_ or bool(body.get("args"))
     return frozenset(names), open_

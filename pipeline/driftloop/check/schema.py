@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from driftloop.text.node import Node
-from driftloop.text.words import near
+from driftloop.text.node import YamlNode
+from driftloop.text.words import suggest_names
 
 Schema = Mapping[str, Any]
 Kind = Literal["unknown", "type", "required", "value"]
@@ -19,7 +19,9 @@ _MAX_TEXT = 4096
 class Catalogue(Protocol):
     """A source of API schemas."""
 
-    def find(self, api_version: str, kind: str) -> tuple[Schema, Mapping[str, Schema]] | None:
+    def find_schema(
+        self, api_version: str, kind: str
+    ) -> tuple[Schema, Mapping[str, Schema]] | None:
         """The schema of a kind, and what its references lead to by name; None when the catalogue
         lacks it."""
 
@@ -29,12 +31,12 @@ class Misfit:
     """One place where a value does not fit."""
 
     kind: Kind
-    node: Node
+    node: YamlNode
     said: str
     fix: str | None = None
 
 
-def misfits(schema: Schema, names: Mapping[str, Schema], root: Node) -> Iterator[Misfit]:
+def misfits(schema: Schema, names: Mapping[str, Schema], root: YamlNode) -> Iterator[Misfit]:
     """Everything in an object that its schema does not allow."""
     yield from _Fit(names).value(schema, root, "")
 
@@ -47,32 +49,50 @@ class _Fit:
         for _ in range(20):
             if "$ref" in schema:
                 schema = self.names[str(schema["$ref"]).rsplit("/", 1)[1]]
-            elif len(schema.get("allOf", ())) == 1 and "properties" not in schema and "type" not in schema:
-                schema = {**{key: value for key, value in schema.items() if key != "allOf"}, **schema["allOf"][0]}
+            elif (
+                len(schema.get("allOf", ())) == 1
+                and "properties" not in schema
+                and "type" not in schema
+            ):
+                schema = {
+                    **{key: value for key, value in schema.items() if key != "allOf"},
+                    **schema["allOf"][0],
+                }
             else:
                 break
         return schema
 
-    def value(self, schema: Schema, node: Node, at: str, *, strict: bool = True) -> Iterator[Misfit]:
+    def value(
+        self, schema: Schema, node: YamlNode, at: str, *, strict: bool = True
+    ) -> Iterator[Misfit]:
         schema = self.resolved(schema)
         value = node.value
         if value is None:
             return  # the API server drops nulls
         if schema.get("x-kubernetes-int-or-string") or schema.get("format") == "int-or-string":
             if isinstance(value, bool | float | list | dict):
-                yield Misfit("type", node, f"{at} must be a whole number or text, is {_shown(node)}")
+                yield Misfit(
+                    "type", node, f"{at} must be a whole number or text, is {_shown(node)}"
+                )
             elif isinstance(value, str) and not _matches(schema.get("pattern"), value):
-                yield Misfit("value", node, f"{at} is {node.shown}, must match `{schema['pattern']}`")
+                yield Misfit(
+                    "value", node, f"{at} is {node.shown}, must match `{schema['pattern']}`"
+                )
             return
         yield from self.alternatives(schema, node, at)
         kind = schema.get("type")
         if kind is not None and not _is(kind, value):
-            yield Misfit("type", node, f"{at} must be {_A.get(kind, kind)}, is {_shown(node)}", _quote(kind, node))
+            yield Misfit(
+                "type",
+                node,
+                f"{at} must be {_A.get(kind, kind)}, is {_shown(node)}",
+                _quote(kind, node),
+            )
             return
         if "enum" in schema and value not in schema["enum"]:
             allowed = [str(choice) for choice in schema["enum"]]
             message = f"{at} is {node.shown}, must be one of: {', '.join(f'`{choice}`' for choice in allowed[:12])}"
-            yield Misfit("value", node, message, near(node.source, allowed))
+            yield Misfit("value", node, message, suggest_names(node.source, allowed))
         yield from self.bounds(schema, node, at)
         if isinstance(value, list):
             for index, item in enumerate(value):
@@ -81,10 +101,12 @@ class _Fit:
         elif isinstance(value, dict):
             yield from self.members(schema, node, at, strict=strict)
 
-    def alternatives(self, schema: Schema, node: Node, at: str) -> Iterator[Misfit]:
+    def alternatives(self, schema: Schema, node: YamlNode, at: str) -> Iterator[Misfit]:
         for word in ("oneOf", "anyOf"):
             if schema.get(word):
-                fitting = sum(1 for part in schema[word] if not any(self.value(part, node, at, strict=False)))
+                fitting = sum(
+                    1 for part in schema[word] if not any(self.value(part, node, at, strict=False))
+                )
                 if fitting == 0 or (word == "oneOf" and fitting > 1):
                     yield Misfit(
                         "value",
@@ -96,27 +118,39 @@ class _Fit:
         if "not" in schema and not any(self.value(schema["not"], node, at, strict=False)):
             yield Misfit("value", node, f"{at or 'the object'} has what it must not have")
 
-    def bounds(self, schema: Schema, node: Node, at: str) -> Iterator[Misfit]:
+    def bounds(self, schema: Schema, node: YamlNode, at: str) -> Iterator[Misfit]:
         value = node.value
         if isinstance(value, str):
             if not _matches(schema.get("pattern"), value):
-                yield Misfit("value", node, f"{at} is {node.shown}, must match `{schema['pattern']}`")
+                yield Misfit(
+                    "value", node, f"{at} is {node.shown}, must match `{schema['pattern']}`"
+                )
             if not schema.get("minLength", 0) <= len(value) <= schema.get("maxLength", len(value)):
-                yield Misfit("value", node, f"{at} has {len(value)} characters, must have {_range(schema, 'Length')}")
+                yield Misfit(
+                    "value",
+                    node,
+                    f"{at} has {len(value)} characters, must have {_range(schema, 'Length')}",
+                )
         elif isinstance(value, int | float) and not isinstance(value, bool):
             if not schema.get("minimum", value) <= value <= schema.get("maximum", value):
-                yield Misfit("value", node, f"{at} is {node.shown}, must be {_range(schema, 'imum')}")
+                yield Misfit(
+                    "value", node, f"{at} is {node.shown}, must be {_range(schema, 'imum')}"
+                )
         elif isinstance(value, list) and not schema.get("minItems", 0) <= len(value) <= schema.get(
             "maxItems", len(value)
         ):
-            yield Misfit("value", node, f"{at} has {len(value)} items, must have {_range(schema, 'Items')}")
+            yield Misfit(
+                "value", node, f"{at} has {len(value)} items, must have {_range(schema, 'Items')}"
+            )
 
-    def members(self, schema: Schema, node: Node, at: str, *, strict: bool) -> Iterator[Misfit]:
+    def members(self, schema: Schema, node: YamlNode, at: str, *, strict: bool) -> Iterator[Misfit]:
         properties: Mapping[str, Schema] = schema.get("properties", {})
         extra = schema.get("additionalProperties")
         for name in schema.get("required", ()):
             if name not in node.map:
-                yield Misfit("required", node, f"{at}.{name} is missing".lstrip("."), f"add `{name}`")
+                yield Misfit(
+                    "required", node, f"{at}.{name} is missing".lstrip("."), f"add `{name}`"
+                )
         for name, member in node.map.items():
             place = f"{at}.{name}".lstrip(".")
             if name in properties:
@@ -124,8 +158,12 @@ class _Fit:
             elif isinstance(extra, dict):
                 yield from self.value(extra, member, place, strict=strict)
             elif strict and extra is not True and not schema.get(_PRESERVE) and properties:
-                key = Node(None, member.key_line or member.line, member.key_column or member.column)
-                yield Misfit("unknown", key, f"{place} is not a field", near(name, properties))
+                key = YamlNode(
+                    None, member.key_line or member.line, member.key_column or member.column
+                )
+                yield Misfit(
+                    "unknown", key, f"{place} is not a field", suggest_names(name, properties)
+                )
 
 
 _A = {
@@ -154,7 +192,7 @@ def _is(kind: str, value: object) -> bool:
             return True
 
 
-def _shown(node: Node) -> str:
+def _shown(node: YamlNode) -> str:
     match node.value:
         case dict():
             return "a mapping"
@@ -168,10 +206,14 @@ def _shown(node: Node) -> str:
             return f"the text {node.shown}"
 
 
-def _quote(kind: str, node: Node) -> str | None:
+def _quote(kind: str, node: YamlNode) -> str | None:
     if kind == "string" and isinstance(node.value, bool | int | float):
         return f'put it in quotes: "{node.source}"'
-    return "take the quotes away" if kind != "string" and isinstance(node.value, str) and not node.plain else None
+    return (
+        "take the quotes away"
+        if kind != "string" and isinstance(node.value, str) and not node.plain
+        else None
+    )
 
 
 def _matches(pattern: object, text: str) -> bool:

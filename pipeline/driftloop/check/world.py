@@ -20,10 +20,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from driftloop.check.finding import Found
+from driftloop.check.finding import RuleMatch
 from driftloop.check.schema import Catalogue, Misfit, Schema, misfits
-from driftloop.text.node import Node
-from driftloop.text.read import MAX_BYTES, Problem, read
+from driftloop.text.node import YamlNode
+from driftloop.text.read import MAX_BYTES, ReadProblem, read
 
 Kind = tuple[str, str]
 """API group and kind."""
@@ -77,7 +77,7 @@ class Object:
     """One Kubernetes object and where it stands."""
 
     path: str
-    node: Node
+    node: YamlNode
     group: str
     version: str
     kind: str
@@ -99,13 +99,13 @@ class Object:
         return f"{self.kind} {name or '(without a name)'}{inside}"
 
     @property
-    def spec(self) -> Node:
+    def spec(self) -> YamlNode:
         return self.node.get("spec")
 
-    def at(self, node: Node, what: str, *, fix: str | None = None) -> Found:
+    def at(self, node: YamlNode, what: str, *, fix: str | None = None) -> RuleMatch:
         """A finding at a value of this object."""
         line, column = node.place
-        return Found(self.path, line, column, self.subject, what, fix)
+        return RuleMatch(self.path, line, column, self.subject, what, fix)
 
 
 @dataclass(frozen=True)
@@ -113,8 +113,8 @@ class File:
     """A file and what could be read of it."""
 
     path: str
-    documents: tuple[Node, ...]
-    problems: tuple[Problem, ...]
+    documents: tuple[YamlNode, ...]
+    problems: tuple[ReadProblem, ...]
 
 
 class World:
@@ -134,8 +134,14 @@ class World:
         self.catalogue = catalogue
         self.complete = complete
         self.paths = frozenset(files) | others
-        charts = {posixpath.dirname(path) for path in self.paths if posixpath.basename(path) == "Chart.yaml"}
-        readings = {path: read(content) for path, content in files.items() if not _of_chart(path, charts)}
+        charts = {
+            posixpath.dirname(path)
+            for path in self.paths
+            if posixpath.basename(path) == "Chart.yaml"
+        }
+        readings = {
+            path: read(content) for path, content in files.items() if not _of_chart(path, charts)
+        }
         self.files = tuple(
             File(path, reading.documents, reading.problems)
             for path, reading in readings.items()
@@ -144,10 +150,22 @@ class World:
         self.skipped = tuple(sorted(files.keys() - {file.path for file in self.files}))
         """Templates of YAML, such as the files of a Helm chart."""
         namespaces = self._kustomized()
-        objects = [item for file in self.files for node in file.documents for item in _objects(file.path, node)]
+        objects = [
+            item
+            for file in self.files
+            for node in file.documents
+            for item in _objects(file.path, node)
+        ]
         renamed = [
             Object(
-                item.path, item.node, item.group, item.version, item.kind, item.name, namespaces[item.path], item.host
+                item.path,
+                item.node,
+                item.group,
+                item.version,
+                item.kind,
+                item.name,
+                namespaces[item.path],
+                item.host,
             )
             if item.path in namespaces and item.type != NAMESPACE
             else item
@@ -155,7 +173,9 @@ class World:
         ]
         self.written = (*renamed, *(inner for item in renamed for inner in _embedded(item)))
         """Every object, also those of patches, which say a part of one."""
-        patches = {path for folder, node in self.kustomizations.items() for path in _patches(folder, node)}
+        patches = {
+            path for folder, node in self.kustomizations.items() for path in _patches(folder, node)
+        }
         self.objects = tuple(item for item in self.written if item.path not in patches)
         self._named: dict[tuple[str, str, str], list[Object]] = defaultdict(list)
         self._kinds: dict[Kind, list[Object]] = defaultdict(list)
@@ -216,7 +236,9 @@ class World:
         """Return True if something in the set applies a file: a kustomization.yaml around it, or
         a Flux Kustomization."""
         folder = posixpath.dirname(path)
-        roots = {posixpath.normpath(item.spec.get("path").text).lstrip("/") for item in self.of(FLUX)}
+        roots = {
+            posixpath.normpath(item.spec.get("path").text).lstrip("/") for item in self.of(FLUX)
+        }
         return any(
             folder == root or not root or folder.startswith(f"{root}/")
             for root in (*self.kustomizations, *(roots - {"."}))
@@ -251,7 +273,7 @@ class World:
     def _schema(self, one: Object) -> "tuple[Schema, Mapping[str, Schema]] | None":
         if self.catalogue is None:
             return None
-        return self.catalogue.find(one.node.get("apiVersion").text, one.kind)
+        return self.catalogue.find_schema(one.node.get("apiVersion").text, one.kind)
 
     @cached_property
     def folders(self) -> frozenset[str]:
@@ -265,7 +287,7 @@ class World:
         return frozenset(paths)
 
     @cached_property
-    def kustomizations(self) -> dict[str, Node]:
+    def kustomizations(self) -> dict[str, YamlNode]:
         """Folder -> its kustomization.yaml."""
         return {
             posixpath.dirname(file.path): file.documents[0]
@@ -289,7 +311,9 @@ class World:
         for item in self.of(FLUX):
             if any(item.spec.get(field) for field in (*_CHANGES, "postBuild", "images")):
                 root = posixpath.normpath(item.spec.get("path").text).lstrip("/")
-                paths |= {path for path in self.paths if root in (".", "") or path.startswith(f"{root}/")}
+                paths |= {
+                    path for path in self.paths if root in (".", "") or path.startswith(f"{root}/")
+                }
                 paths |= self.taken("" if root == "." else root)
         return frozenset(paths)
 
@@ -317,19 +341,30 @@ class World:
     @cached_property
     def _whole(self) -> frozenset[str]:
         declared = {entry.name for entry in self.of(NAMESPACE)} - set(CLUSTER_WIDE)
-        unseen = {entry.spec.get("targetNamespace").text or entry.namespace for entry in self.of(HELM)}
+        unseen = {
+            entry.spec.get("targetNamespace").text or entry.namespace for entry in self.of(HELM)
+        }
         for folder, node in self.kustomizations.items():
-            if any("://" in item.text or item.text.startswith("github.com/") for item in node.get("resources").list):
-                unseen |= {entry.namespace for entry in self.objects if entry.path.startswith(f"{folder}/")}
-                unseen |= {entry.name for entry in self.of(NAMESPACE) if entry.path.startswith(f"{folder}/")}
+            if any(
+                "://" in item.text or item.text.startswith("github.com/")
+                for item in node.get("resources").list
+            ):
+                unseen |= {
+                    entry.namespace for entry in self.objects if entry.path.startswith(f"{folder}/")
+                }
+                unseen |= {
+                    entry.name
+                    for entry in self.of(NAMESPACE)
+                    if entry.path.startswith(f"{folder}/")
+                }
         return frozenset(declared - unseen)
 
     def _others_make(self, kind: Kind, namespace: str) -> bool:
         """Return True if objects of a kind may come from elsewhere: the set shows none, or
         grants somebody to make some."""
-        if not any(name[0] == kind[1] and name[1] == namespace for name in self._generated) and not any(
-            entry.namespace == namespace for entry in self.of(kind)
-        ):
+        if not any(
+            name[0] == kind[1] and name[1] == namespace for name in self._generated
+        ) and not any(entry.namespace == namespace for entry in self.of(kind)):
             return True
         plural = kind[1].lower() + "s"
         return any(
@@ -349,7 +384,13 @@ class World:
                 case "SealedSecret":
                     keys.add(("Secret", entry.namespace, entry.name))
                 case "ExternalSecret":
-                    keys.add(("Secret", entry.namespace, entry.spec.get("target", "name").text or entry.name))
+                    keys.add(
+                        (
+                            "Secret",
+                            entry.namespace,
+                            entry.spec.get("target", "name").text or entry.name,
+                        )
+                    )
                 case "Certificate" | "Bundle":
                     keys.add(("Secret", entry.namespace, entry.spec.get("secretName").text))
         for folder, node in self.kustomizations.items():
@@ -377,7 +418,7 @@ class World:
         return owners
 
 
-def _patches(folder: str, kustomization: Node) -> Iterator[str]:
+def _patches(folder: str, kustomization: YamlNode) -> Iterator[str]:
     """The files of patches that a kustomization.yaml names."""
     named = [node.get("path") for node in kustomization.get("patches").list]
     named += kustomization.get("patchesStrategicMerge").list
@@ -386,7 +427,9 @@ def _patches(folder: str, kustomization: Node) -> Iterator[str]:
             yield posixpath.normpath(posixpath.join(folder, node.text))
 
 
-_TEMPLATE = re.compile(r"\{\{-?\s*(?:/\*|if|range|with|end|define|include|template|else|block|toYaml|\.|\$)")
+_TEMPLATE = re.compile(
+    r"\{\{-?\s*(?:/\*|if|range|with|end|define|include|template|else|block|toYaml|\.|\$)"
+)
 
 
 def _templated(content: str | bytes) -> bool:
@@ -407,12 +450,12 @@ def _of_chart(path: str, charts: set[str]) -> bool:
     return False
 
 
-def is_object(node: Node) -> bool:
+def is_object(node: YamlNode) -> bool:
     """Return True if a document is a Kubernetes object, by its two keys."""
     return bool(node.get("apiVersion").text and node.get("kind").text)
 
 
-def _objects(path: str, node: Node, host: Object | None = None) -> Iterator[Object]:
+def _objects(path: str, node: YamlNode, host: Object | None = None) -> Iterator[Object]:
     if not is_object(node):
         return
     kind = node.get("kind").text
@@ -433,8 +476,14 @@ def _embedded(one: Object) -> Iterator[Object]:
     if one.type == SENSOR:
         for trigger in one.spec.get("triggers").list:
             for field in ("k8s", "argoWorkflow"):
-                yield from _objects(one.path, trigger.get("template", field, "source", "resource"), one)
-    elif one.group == "argoproj.io" and one.kind in ("Workflow", "WorkflowTemplate", "CronWorkflow"):
+                yield from _objects(
+                    one.path, trigger.get("template", field, "source", "resource"), one
+                )
+    elif one.group == "argoproj.io" and one.kind in (
+        "Workflow",
+        "WorkflowTemplate",
+        "CronWorkflow",
+    ):
         for key, node in one.spec.mappings():
             manifest = node.get("manifest") if key == "resource" else None
             if manifest and manifest.text and manifest.literal:

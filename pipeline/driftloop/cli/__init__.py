@@ -10,6 +10,6 @@ def main() -> None:
     except ModuleNotFoundError as error:
         hint = "install it with `pip install 'driftloop[cli,local]'`"
         sys.exit(f"error: the command line needs the module `{error.name}`\n\nhint: {hint}")
-    from driftloop.cli.lazy import run
+    from driftloop.cli.lazy import run_group
 
-    run(root)
+    run_group(root)

@@ -17,10 +17,10 @@ Examples:
 
 @click.command(epilog=EXAMPLES)
 @click.argument("spec", type=click.Path(path_type=Path))
-@options.repository
+@options.repository_options
 @options.cluster
 @allowed.option
-@pinning.options
+@pinning.add_options
 @options.output
 def command(
     *,

@@ -7,9 +7,9 @@ import click
 
 from driftloop.clients import cancellation
 from driftloop.contract.trees import SPEC
-from driftloop.demo.screen import Screen
+from driftloop.demo.screen import DemoScreen
 from driftloop.demo.tour import empty_folder, run_demo
-from driftloop.local.ground.state import State
+from driftloop.local.ground.state import StateFolder
 from driftloop.operations.starters import STARTERS
 
 EXAMPLES = """\b
@@ -32,8 +32,18 @@ Examples:
     default=None,
     help="Digits spec; plain.yaml serves without Seldon's operator.  [default: examples/digits/pipeline.yaml]",
 )
-@click.option("--envs", type=click.Path(file_okay=False, path_type=Path), help="Folder of environments to share.")
-@click.option("--rate", type=click.FloatRange(1, 500), default=40.0, show_default=True, help="Requests per second.")
+@click.option(
+    "--envs",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder of environments to share.",
+)
+@click.option(
+    "--rate",
+    type=click.FloatRange(1, 500),
+    default=40.0,
+    show_default=True,
+    help="Requests per second.",
+)
 @click.option("--keep", is_flag=True, help="Leave the platform running at the end.")
 def command(*, state: Path, spec: Path | None, envs: Path | None, rate: float, keep: bool) -> int:
     """Run the whole loop on this machine: train, serve, drift, retrain, roll out, refuse, roll
@@ -42,12 +52,14 @@ def command(*, state: Path, spec: Path | None, envs: Path | None, rate: float, k
     Needs neither Docker nor Kubernetes. Exit code 0 when every claim of the summary held, else
     1.
     """
-    place = State.at(state)
+    place = StateFolder.open_folder(state)
     empty_folder(place)
     spec = spec or STARTERS["digits"].folder / SPEC
     envs = envs.resolve() if envs is not None else None
     try:
-        held = cancellation.run(run_demo(place, spec, Screen(), envs=envs, rate=rate, keep=keep))
+        held = cancellation.run(
+            run_demo(place, spec, DemoScreen(), envs=envs, rate=rate, keep=keep)
+        )
     except asyncio.CancelledError:  # SIGTERM; Ctrl-C arrives as KeyboardInterrupt
         raise click.Abort from None
     return 0 if held else 1

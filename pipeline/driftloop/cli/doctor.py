@@ -31,7 +31,11 @@ def command(*, kubeconfig: Path | None, context: str | None, everything: bool, o
     findings = list(doctor.examine(ApiReader(kubeconfig, context)))
     wrong = sum(finding.level is Level.WRONG for finding in findings)
     if output == "json":
-        click.echo(json.dumps([{"level": f.level, "what": f.what, "fix": f.fix} for f in findings], indent=2))
+        click.echo(
+            json.dumps(
+                [{"level": f.level, "what": f.what, "fix": f.fix} for f in findings], indent=2
+            )
+        )
     else:
         for finding in findings:
             if finding.level is not Level.OK or everything:

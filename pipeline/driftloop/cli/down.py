@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from driftloop.cli import options
-from driftloop.local.ground.state import State
+from driftloop.local.ground.state import StateFolder
 from driftloop.operations.down import stop_platform
 
 EXAMPLES = """\b
@@ -18,7 +18,7 @@ Examples:
 @options.state
 def command(*, state: Path) -> None:
     """Stop everything that `driftloop up` started in a state folder; stored data is kept."""
-    stopped = stop_platform(State.at(state), options.print_progress)
+    stopped = stop_platform(StateFolder.open_folder(state), options.print_progress)
     if stopped.leftovers:
         options.print_progress(f"stopped {stopped.leftovers} processes that were left behind")
     if stopped.pid is None and not stopped.leftovers:

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from driftloop.cli import options
-from driftloop.local.ground.state import State
+from driftloop.local.ground.state import StateFolder
 from driftloop.operations.environment import read_environment
 
 EXAMPLES = """\b
@@ -32,7 +32,7 @@ def command(*, state: Path, output: str) -> None:
     DRIFTLOOP_GATEWAY is the address for predictions, DRIFTLOOP_GIT_URL the cluster repository.
     The keys are valid for this state folder only.
     """
-    variables = read_environment(State.at(state))
+    variables = read_environment(StateFolder.open_folder(state))
     if output == "json":
         click.echo(json.dumps(variables, indent=1))
         return

@@ -4,7 +4,7 @@ import json
 
 import click
 
-from driftloop.check import RULES, Rule
+from driftloop.check import RULES, CheckRule
 from driftloop.check.explanation import explained
 from driftloop.cli import options
 from driftloop.operations.explain import find_rule, read_example
@@ -32,7 +32,7 @@ def command(*, code: str | None, output: str) -> None:
         click.echo(explained(rules[0], read_example(rules[0].code)))
 
 
-def _to_json(rule: Rule) -> dict[str, str | None]:
+def _to_json(rule: CheckRule) -> dict[str, str | None]:
     return {
         "code": rule.code,
         "title": rule.title,

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from driftloop.cli import options
-from driftloop.operations.suspend import DecisionState, find_decision, suspend_decision
+from driftloop.operations.suspend import SuspensionState, find_decision, suspend_decision
 
 EXAMPLES = """\b
 Examples:
@@ -36,8 +36,10 @@ def command(*, name: str, state: Path, url: str | None, reason: str, output: str
     print_state(name, suspend_decision(decision, reason), output)
 
 
-def print_state(name: str, state: DecisionState, output: str) -> None:
+def print_state(name: str, state: SuspensionState, output: str) -> None:
     """Print the phase of the decision."""
     if state.is_suspending:
         options.print_progress(f"{name} is suspended once the current run has finished")
-    click.echo(json.dumps({"pipeline": name, **state.to_json()}) if output == "json" else state.phase)
+    click.echo(
+        json.dumps({"pipeline": name, **state.to_json()}) if output == "json" else state.phase
+    )

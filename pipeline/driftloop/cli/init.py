@@ -28,7 +28,8 @@ Examples:
     help="Project to start from.",
 )
 @click.option(
-    "--name", help="Name of the pipeline.  [default: the folder's name for `blank`, else the template's pipeline]"
+    "--name",
+    help="Name of the pipeline.  [default: the folder's name for `blank`, else the template's pipeline]",
 )
 def command(*, folder: Path, template: str, name: str | None) -> None:
     """Write a model project into FOLDER: a spec, a trainer and a server. Existing files are

@@ -41,7 +41,7 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, text) for name, (_, text) in self._lazy.items()])
 
 
-def run(group: click.Group) -> None:
+def run_group(group: click.Group) -> None:
     """Run a group as a program and exit: 0, 1 (an error the user can fix) or 2 (usage); errors
     go to stderr."""
     try:

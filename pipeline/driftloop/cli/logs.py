@@ -8,7 +8,7 @@ import click
 from driftloop.cli import options
 from driftloop.errors import LocalError
 from driftloop.local.ground import timeline
-from driftloop.local.ground.state import State
+from driftloop.local.ground.state import StateFolder
 from driftloop.operations.environment import ensure_state
 from driftloop.operations.logs import TIMELINE, find_logs, list_logs, read_lines
 
@@ -24,7 +24,12 @@ Examples:
 @options.state
 @click.option("-f", "--follow", is_flag=True, help="Print new lines as they are written.")
 @click.option(
-    "-n", "--lines", type=click.IntRange(0), default=200, show_default=True, help="Number of last lines to print."
+    "-n",
+    "--lines",
+    type=click.IntRange(0),
+    default=200,
+    show_default=True,
+    help="Number of last lines to print.",
 )
 def command(*, name: str, state: Path, follow: bool, lines: int) -> None:
     """Print the log of one part (NAME as `driftloop status` prints it, or a step of a run), or
@@ -33,15 +38,17 @@ def command(*, name: str, state: Path, follow: bool, lines: int) -> None:
     The name of a run prints the logs of all its steps, one after another; the namespace of a
     pipeline those of its pods.
     """
-    folder = State.at(state)
+    folder = StateFolder.open_folder(state)
     ensure_state(folder)
     if name == TIMELINE:
         for line in read_lines(folder.timeline, last=lines, follow=follow):
-            click.echo(timeline.line(json.loads(line)))
+            click.echo(timeline.format_entry(json.loads(line)))
         return
     logs = find_logs(folder, name)
     if follow and len(logs) > 1:
-        raise LocalError(f"--follow takes one log, not {len(logs)}; {list_logs(logs)}", hint="name one of them")
+        raise LocalError(
+            f"--follow takes one log, not {len(logs)}; {list_logs(logs)}", hint="name one of them"
+        )
     for key, file in logs.items():
         if len(logs) > 1:
             click.echo(f"==> {key} <==")

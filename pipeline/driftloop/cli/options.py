@@ -23,7 +23,10 @@ output = click.option(
     help="Format of the output.",
 )
 cluster = click.option(
-    "--cluster", default="dev", show_default=True, help="Folder below cluster/ that Flux was bootstrapped with."
+    "--cluster",
+    default="dev",
+    show_default=True,
+    help="Folder below cluster/ that Flux was bootstrapped with.",
 )
 kubeconfig = click.option(
     "--kubeconfig",
@@ -33,9 +36,11 @@ kubeconfig = click.option(
 context = click.option("--context", help="Context of the kubeconfig.  [default: the current one]")
 
 
-def repository(command: F) -> F:
+def repository_options(command: F) -> F:
     """Add `--repository`, `--branch` and `--state` to a command."""
-    branch = click.option("--branch", default="main", show_default=True, help="Branch that Flux follows.")
+    branch = click.option(
+        "--branch", default="main", show_default=True, help="Branch that Flux follows."
+    )
     url = click.option(
         "--repository",
         metavar="URL",

@@ -7,11 +7,11 @@ from pathlib import Path
 import click
 
 from driftloop.cli import allowed, impacts, options, pinning, target
-from driftloop.local.ground.state import State
+from driftloop.local.ground.state import StateFolder
 from driftloop.operations import files
-from driftloop.operations.impact import refuse
+from driftloop.operations.impact import refuse_surprises
 from driftloop.operations.preview import preview_commit, read_committed, read_name
-from driftloop.render import Change
+from driftloop.render import FileChange
 
 EXAMPLES = """\b
 Examples:
@@ -28,11 +28,11 @@ Examples:
     type=click.Path(path_type=Path, file_okay=False),
     help="Compare with a working copy of the cluster repository.",
 )
-@options.repository
+@options.repository_options
 @options.cluster
 @click.option("--diff", "with_diff", is_flag=True, help="Also print the diff of every file.")
 @allowed.option
-@pinning.options
+@pinning.add_options
 @click.option(
     "--output",
     type=click.Choice(["text", "json", "markdown"]),
@@ -61,35 +61,41 @@ def command(
     change does something that an edit of a spec seldom intends, such as leaving production
     without its detector, unless --allow names it. With --pin, preview a commit with --pin.
     """
-    text = pinning.pin([spec], mirrors)[0].text if pin else files.spec_text(spec)
+    text = pinning.pin_specs_now([spec], mirrors)[0].text if pin else files.read_spec_text(spec)
     name = read_name(spec)
     existing = _read_existing(folder, repository, branch, state, name, cluster=cluster)
     preview = preview_commit(spec, text, existing, cluster=cluster)
     if output == "json":
-        click.echo(json.dumps(impacts.document(name, preview.impact, preview.changes)))
+        click.echo(json.dumps(impacts.build_document(name, preview.impact, preview.changes)))
     elif output == "markdown":
-        click.echo(impacts.markdown(name, preview.impact, preview.changes))
+        click.echo(impacts.format_markdown(name, preview.impact, preview.changes))
     else:
-        for line in impacts.lines(preview.impact):
+        for line in impacts.format_lines(preview.impact):
             click.echo(line)
         for change in preview.changes if with_diff else ():
             _print_diff(change)
-        click.echo(f"{name}: {impacts.counted(preview.changes)}", err=True)
-    refuse(preview.impact, frozenset(allow))
+        click.echo(f"{name}: {impacts.count_changes(preview.changes)}", err=True)
+    refuse_surprises(preview.impact, frozenset(allow))
 
 
 def _read_existing(
-    folder: Path | None, repository: str | None, branch: str, state: Path, name: str, *, cluster: str
+    folder: Path | None,
+    repository: str | None,
+    branch: str,
+    state: Path,
+    name: str,
+    *,
+    cluster: str,
 ) -> Mapping[str, str]:
     if folder is not None:
-        return files.tree(folder, name, cluster)
-    if repository is None and not State.at(state).repository.exists():
+        return files.read_tree(folder, name, cluster)
+    if repository is None and not StateFolder.open_folder(state).repository.exists():
         return {}
     with target.open_repository(repository, branch, state) as opened:
         return read_committed(opened, name, cluster=cluster)
 
 
-def _print_diff(change: Change) -> None:
+def _print_diff(change: FileChange) -> None:
     colours = {"+": "green", "-": "red", "@": "cyan"}
     for line in change.lines():
         click.echo(click.style(line, fg=colours.get(line[:1])))

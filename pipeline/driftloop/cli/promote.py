@@ -15,11 +15,13 @@ Examples:
 
 @click.command(epilog=EXAMPLES)
 @click.argument("name")
-@options.repository
+@options.repository_options
 @options.output
 def command(*, name: str, repository: str | None, branch: str, state: Path, output: str) -> None:
     """Make the candidate of pipeline NAME production, without waiting for its analysis."""
     with target.open_repository(repository, branch, state) as opened:
         moved = promote_candidate(opened, name)
     production = moved.release.production
-    target.print_commit(moved.commit, name, output, production=production.id if production else None)
+    target.print_commit(
+        moved.commit, name, output, production=production.id if production else None
+    )

@@ -17,10 +17,17 @@ Examples:
 
 @click.command(epilog=EXAMPLES)
 @click.argument("name")
-@options.repository
-@click.option("--timeout", default=300.0, show_default=True, help="Seconds to wait until each commit is applied.")
+@options.repository_options
+@click.option(
+    "--timeout",
+    default=300.0,
+    show_default=True,
+    help="Seconds to wait until each commit is applied.",
+)
 @options.output
-def command(*, name: str, repository: str | None, branch: str, state: Path, timeout: float, output: str) -> None:
+def command(
+    *, name: str, repository: str | None, branch: str, state: Path, timeout: float, output: str
+) -> None:
     """Remove pipeline NAME from the cluster repository: triggers, event bus, Flux objects,
     files.
 

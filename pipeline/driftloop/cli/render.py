@@ -32,8 +32,10 @@ Examples:
     help="Working copy of the cluster repository.",
 )
 @options.cluster
-@click.option("--check", is_flag=True, help="Write nothing; exit code 1 when the folder differs from a spec.")
-@pinning.options
+@click.option(
+    "--check", is_flag=True, help="Write nothing; exit code 1 when the folder differs from a spec."
+)
+@pinning.add_options
 @options.output
 def command(
     *,
@@ -74,14 +76,19 @@ def command(
                 f"({count['added']} added, {count['changed']} changed, {count['removed']} removed)",
                 err=True,
             )
-    remembered.prune()
+    remembered.prune_cache()
     if check:
         _report_differences(results, folder, quiet=output == "json")
 
 
 def _to_json(result: RenderedSpec, folder: Path) -> dict[str, object]:
     changes = [{"path": path, "change": kind} for kind, path in result.changes]
-    return {"pipeline": result.name, "folder": str(folder), "files": result.files, "changes": changes}
+    return {
+        "pipeline": result.name,
+        "folder": str(folder),
+        "files": result.files,
+        "changes": changes,
+    }
 
 
 def _report_differences(results: Sequence[RenderedSpec], folder: Path, *, quiet: bool) -> None:
@@ -89,12 +96,18 @@ def _report_differences(results: Sequence[RenderedSpec], folder: Path, *, quiet:
     differing = [result for result in results if result.changes]
     if not differing:
         for result in () if quiet else results:
-            click.echo(f"{result.name}: {result.files} files in {folder} match {result.spec}", err=True)
+            click.echo(
+                f"{result.name}: {result.files} files in {folder} match {result.spec}", err=True
+            )
         return
     lines = [f"  {kind:8} {path}" for result in differing for kind, path in result.changes]
     more = f"\n  and {len(lines) - LISTED} more" if len(lines) > LISTED else ""
-    specs = " ".join(str(result.spec) for result in differing[:5]) + (" …" if len(differing) > 5 else "")
+    specs = " ".join(str(result.spec) for result in differing[:5]) + (
+        " …" if len(differing) > 5 else ""
+    )
     raise RenderError(
-        f"{folder} differs from {specs} in {len(lines)} files:\n" + "\n".join(lines[:LISTED]) + more,
+        f"{folder} differs from {specs} in {len(lines)} files:\n"
+        + "\n".join(lines[:LISTED])
+        + more,
         hint=f"`driftloop render {specs} --into {folder}` writes them; `driftloop plan` shows the difference",
     )

@@ -15,7 +15,7 @@ Examples:
 
 @click.command(epilog=EXAMPLES)
 @click.argument("name")
-@options.repository
+@options.repository_options
 @options.output
 def command(*, name: str, repository: str | None, branch: str, state: Path, output: str) -> None:
     """Restore the previous version of pipeline NAME; during a rollout, end it and keep
@@ -28,4 +28,6 @@ def command(*, name: str, repository: str | None, branch: str, state: Path, outp
             f"`driftloop halt {name}` prevents that until `driftloop resume {name}`"
         )
     production = moved.release.production
-    target.print_commit(moved.commit, name, output, production=production.id if production else None)
+    target.print_commit(
+        moved.commit, name, output, production=production.id if production else None
+    )

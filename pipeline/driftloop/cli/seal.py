@@ -30,7 +30,12 @@ Examples:
     help="Names and namespaces under which it can be opened.  [default: the Secret's annotations, else strict]",
 )
 @click.option("-n", "--namespace", help="Namespace of a Secret that names none.")
-@click.option("--re-seal", "again", is_flag=True, help="FILE is a SealedSecret: open it and seal it for --cert.")
+@click.option(
+    "--re-seal",
+    "again",
+    is_flag=True,
+    help="FILE is a SealedSecret: open it and seal it for --cert.",
+)
 @click.option(
     "--private-key",
     "keys",
@@ -39,7 +44,13 @@ Examples:
     help="Private key of the old controller, for --re-seal; repeatable.",
 )
 def command(
-    *, file: TextIO, cert: Path, scope: str | None, namespace: str | None, again: bool, keys: tuple[Path, ...]
+    *,
+    file: TextIO,
+    cert: Path,
+    scope: str | None,
+    namespace: str | None,
+    again: bool,
+    keys: tuple[Path, ...],
 ) -> None:
     """Seal the Secrets of FILE (default: stdin) for one cluster; the result can be committed.
 
@@ -52,4 +63,4 @@ def command(
     else:
         chosen = Scope(scope) if scope is not None else None
         secrets = seal_secrets(file, cert.read_bytes(), scope=chosen, namespace=namespace)
-    click.echo(text.dump(*(secret.dump() for secret in secrets)), nl=False)
+    click.echo(text.dump(*(secret.dump_object() for secret in secrets)), nl=False)

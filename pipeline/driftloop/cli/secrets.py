@@ -31,7 +31,12 @@ def command() -> None:
 
 @command.command("init", epilog=EPILOG)
 @click.option(
-    "-n", "--namespace", "namespaces", required=True, multiple=True, help="Namespace of a pipeline; repeatable."
+    "-n",
+    "--namespace",
+    "namespaces",
+    required=True,
+    multiple=True,
+    help="Namespace of a pipeline; repeatable.",
 )
 @click.option(
     "--cert",
@@ -39,16 +44,39 @@ def command() -> None:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Certificate of the Sealed Secrets controller.",
 )
-@click.option("--git-url", required=True, help="URL of the cluster repository, as pods reach it over http(s).")
-@click.option("--git-branch", default=DEFAULTS.git_branch, show_default=True, help="Branch that Flux follows.")
-@click.option("--s3-endpoint", default=DEFAULTS.s3_endpoint, show_default=True, help="URL of the object store.")
-@click.option("--s3-region", default=DEFAULTS.s3_region, show_default=True, help="Region of the object store.")
-@click.option("--s3-bucket", default=DEFAULTS.s3_bucket, show_default=True, help="Bucket of runs and models.")
-@click.option("--nats-url", default=DEFAULTS.nats_url, show_default=True, help="URL of NATS.")
-@click.option("--kubernetes-url", default=DEFAULTS.kubernetes_url, show_default=True, help="URL of the Kubernetes API.")
-@click.option("--gateway-url", default=DEFAULTS.gateway_url, show_default=True, help="URL of Istio's gateway.")
 @click.option(
-    "--cluster", default="dev", show_default=True, help="Folder below cluster/ that Flux was bootstrapped with."
+    "--git-url", required=True, help="URL of the cluster repository, as pods reach it over http(s)."
+)
+@click.option(
+    "--git-branch", default=DEFAULTS.git_branch, show_default=True, help="Branch that Flux follows."
+)
+@click.option(
+    "--s3-endpoint",
+    default=DEFAULTS.s3_endpoint,
+    show_default=True,
+    help="URL of the object store.",
+)
+@click.option(
+    "--s3-region", default=DEFAULTS.s3_region, show_default=True, help="Region of the object store."
+)
+@click.option(
+    "--s3-bucket", default=DEFAULTS.s3_bucket, show_default=True, help="Bucket of runs and models."
+)
+@click.option("--nats-url", default=DEFAULTS.nats_url, show_default=True, help="URL of NATS.")
+@click.option(
+    "--kubernetes-url",
+    default=DEFAULTS.kubernetes_url,
+    show_default=True,
+    help="URL of the Kubernetes API.",
+)
+@click.option(
+    "--gateway-url", default=DEFAULTS.gateway_url, show_default=True, help="URL of Istio's gateway."
+)
+@click.option(
+    "--cluster",
+    default="dev",
+    show_default=True,
+    help="Folder below cluster/ that Flux was bootstrapped with.",
 )
 @click.option(
     "--into",
@@ -58,7 +86,9 @@ def command() -> None:
     help="Working copy of the cluster repository.",
 )
 @click.option(
-    "--force", is_flag=True, help="Overwrite existing files: with a new token, and with new keys unless they are set."
+    "--force",
+    is_flag=True,
+    help="Overwrite existing files: with a new token, and with new keys unless they are set.",
 )
 def init(
     *,
@@ -90,8 +120,13 @@ def init(
         kubernetes_url=kubernetes_url,
         gateway_url=gateway_url,
     )
-    sealed = seal_platform(cluster, namespaces, addresses, certificate=cert.read_bytes(), environment=os.environ)
+    sealed = seal_platform(
+        cluster, namespaces, addresses, certificate=cert.read_bytes(), environment=os.environ
+    )
     for path in write_platform(sealed, into, force=force):
         click.echo(path)
     if not sealed.has_git_password:
-        click.echo("DRIFTLOOP_GIT_PASSWORD is not set: the release step pushes without a credential", err=True)
+        click.echo(
+            "DRIFTLOOP_GIT_PASSWORD is not set: the release step pushes without a credential",
+            err=True,
+        )

@@ -27,7 +27,9 @@ Examples:
 @click.option("--cluster", is_flag=True, help="Show a cluster instead of a state folder.")
 @options.kubeconfig
 @options.context
-@click.option("-n", "--namespace", "namespaces", multiple=True, help="Show this namespace only; repeatable.")
+@click.option(
+    "-n", "--namespace", "namespaces", multiple=True, help="Show this namespace only; repeatable."
+)
 @click.option(
     "--output",
     type=click.Choice(["table", "json"]),
@@ -55,7 +57,11 @@ def command(
         raise click.UsageError("--kubeconfig, --context and --namespace need --cluster")
     else:
         status = read_local_status(state)
-    click.echo(json.dumps(status.document, indent=1) if output == "json" else "\n".join(_format_status(status)))
+    click.echo(
+        json.dumps(status.document, indent=1)
+        if output == "json"
+        else "\n".join(_format_status(status))
+    )
 
 
 def _format_status(status: PlatformStatus) -> Iterator[str]:
@@ -81,7 +87,11 @@ def _format_status(status: PlatformStatus) -> Iterator[str]:
 def _format_platform(status: PlatformStatus) -> Iterator[str]:
     yield f"state    {status.place}"
     yield f"gateway  {status.gateway or 'none'}"
-    behind = "" if status.applied == status.tip else f", {(status.tip or '')[:12]} is the tip of the branch"
+    behind = (
+        ""
+        if status.applied == status.tip
+        else f", {(status.tip or '')[:12]} is the tip of the branch"
+    )
     yield f"commit   {(status.applied or 'none')[:12]} applied{behind}"
     yield from (f"refused  {line}" for line in status.refused.splitlines())
     for line in status.waiting:
@@ -121,7 +131,9 @@ def _format_replacement(verdict: VerdictStatus, release: ReleaseStatus | None) -
 def _list_processes(status: PlatformStatus) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = [("PROCESS", "PID", "PHASE", "UP", "RESTARTS", "MB")]
     if (up := status.supervisor) is not None:
-        rows.append(("up", str(up.pid), "ready", _format_duration(up.uptime), "0", f"{up.memory:.0f}"))
+        rows.append(
+            ("up", str(up.pid), "ready", _format_duration(up.uptime), "0", f"{up.memory:.0f}")
+        )
     for process in status.processes:
         rows.append(
             (

@@ -10,10 +10,12 @@ import click
 
 from driftloop.cli.options import print_progress
 from driftloop.git.repository import Commit
-from driftloop.operations.target import Target, open_target
+from driftloop.operations.target import CommitTarget, open_target
 
 
-def open_repository(url: str | None, branch: str, folder: Path) -> AbstractContextManager[Target]:
+def open_repository(
+    url: str | None, branch: str, folder: Path
+) -> AbstractContextManager[CommitTarget]:
     """Open the repository that the options name, with the credentials of the environment."""
     return open_target(url, branch=branch, folder=folder, environment=os.environ)
 

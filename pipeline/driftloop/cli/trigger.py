@@ -9,7 +9,13 @@ import click
 from driftloop.cli import options
 from driftloop.errors import StepError
 from driftloop.operations.target import find_runtime
-from driftloop.operations.trigger import CAUSE_LENGTH, REPLACED, find_webhook, request_run, wait_for_end
+from driftloop.operations.trigger import (
+    CAUSE_LENGTH,
+    REPLACED,
+    find_webhook,
+    request_run,
+    wait_for_end,
+)
 
 EXAMPLES = """\b
 Examples:
@@ -26,11 +32,22 @@ Examples:
     help="Webhook of a cluster (port-forward Service NAME-retrain); the token is read from DRIFTLOOP_WEBHOOK_TOKEN.",
 )
 @click.option("--namespace", help="Namespace of the pipeline, with --url.  [default: NAME]")
-@click.option("--cause", default="", help="Cause in a few words; it is written to the commits of the run.")
-@click.option("--wait", is_flag=True, help="Wait until the run has ended; exit code 1 when it failed.")
+@click.option(
+    "--cause", default="", help="Cause in a few words; it is written to the commits of the run."
+)
+@click.option(
+    "--wait", is_flag=True, help="Wait until the run has ended; exit code 1 when it failed."
+)
 @options.output
 def command(
-    *, name: str, state: Path, url: str | None, namespace: str | None, cause: str, wait: bool, output: str
+    *,
+    name: str,
+    state: Path,
+    url: str | None,
+    namespace: str | None,
+    cause: str,
+    wait: bool,
+    output: str,
 ) -> None:
     """Start a training run of pipeline NAME through its webhook, and print the name of the run.
 
@@ -40,13 +57,19 @@ def command(
     cause = " ".join(cause.split())[:CAUSE_LENGTH]
     for mark in REPLACED:
         if mark in cause:
-            raise click.BadParameter(f"`{cause}` must not contain `{mark}`: Argo or Kubernetes replaces what follows")
+            raise click.BadParameter(
+                f"`{cause}` must not contain `{mark}`: Argo or Kubernetes replaces what follows"
+            )
     run = request_run(webhook, name, cause)
     ended = wait_for_end(find_runtime(state, os.environ), webhook.namespace, run) if wait else None
     if output == "json":
-        click.echo(json.dumps({"pipeline": name, "run": run, "phase": ended.phase if ended else None}))
+        click.echo(
+            json.dumps({"pipeline": name, "run": run, "phase": ended.phase if ended else None})
+        )
     else:
         click.echo(run)
     if ended is not None and ended.phase != "Succeeded":
         reason = f": {ended.message}" if ended.message else ""
-        raise StepError(f"run {run} ended as {ended.phase}{reason}", hint=f"see `driftloop logs {run}`")
+        raise StepError(
+            f"run {run} ended as {ended.phase}{reason}", hint=f"see `driftloop logs {run}`"
+        )

@@ -8,9 +8,15 @@ import click
 from driftloop.cli import allowed, options
 from driftloop.clients import cancellation
 from driftloop.local.ground import kinds, timeline
-from driftloop.local.ground.timeline import Timeline
-from driftloop.local.up.supervisor import Options
-from driftloop.operations.up import commit_project, open_state, prepare_state, run_platform, start_detached
+from driftloop.local.ground.timeline import EventTimeline
+from driftloop.local.up.supervisor import UpOptions
+from driftloop.operations.up import (
+    commit_project,
+    open_state,
+    prepare_state,
+    run_platform,
+    start_detached,
+)
 
 EXAMPLES = """\b
 Examples:
@@ -19,21 +25,29 @@ Examples:
   driftloop up --state .driftloop"""
 
 
-def _explain(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
+def _print_kinds(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
     if value:
-        click.echo(kinds.explanation())
+        click.echo(kinds.explain_kinds())
         context.exit()
 
 
 @click.command(epilog=EXAMPLES)
-@click.argument("spec", required=False, type=click.Path(path_type=Path, exists=True, dir_okay=False))
-@click.option("--state", type=click.Path(path_type=Path), help="State folder.  [default: .driftloop beside SPEC]")
+@click.argument(
+    "spec", required=False, type=click.Path(path_type=Path, exists=True, dir_okay=False)
+)
+@click.option(
+    "--state",
+    type=click.Path(path_type=Path),
+    help="State folder.  [default: .driftloop beside SPEC]",
+)
 @click.option(
     "--envs",
     type=click.Path(path_type=Path, resolve_path=True),
     help="Folder of the Python environments.  [default: STATE/envs]",
 )
-@click.option("--cluster", default="dev", show_default=True, help="Folder below cluster/ that is applied.")
+@click.option(
+    "--cluster", default="dev", show_default=True, help="Folder below cluster/ that is applied."
+)
 @click.option(
     "--gateway-port",
     type=click.IntRange(1, 65535),
@@ -46,7 +60,7 @@ def _explain(context: click.Context, _parameter: click.Parameter, value: bool) -
     is_flag=True,
     is_eager=True,
     expose_value=False,
-    callback=_explain,
+    callback=_print_kinds,
     help="Print which kinds run here, which have no effect and which are refused.",
 )
 def command(
@@ -65,7 +79,7 @@ def command(
     repository, and run that; without, run what the repository holds. Ctrl-C stops everything.
     """
     folder = open_state(spec, state)
-    if spec is not None and (pid := folder.holder()) is not None:
+    if spec is not None and (pid := folder.find_holder()) is not None:
         # the running supervisor picks up new images and the new commit by itself
         commit_project(folder, spec, envs=envs, allow=allow, report=options.print_progress)
         options.print_progress(
@@ -79,12 +93,15 @@ def command(
             sys.exit(code)
         return
     ports = {"gateway": gateway_port} if gateway_port else {}
-    events = Timeline(folder.timeline, lambda entry: click.echo(timeline.line(entry)))
+    events = EventTimeline(folder.timeline, lambda entry: click.echo(timeline.format_entry(entry)))
     try:
-        with folder.lock():
+        with folder.hold_lock():
             prepare_state(folder, spec, envs=envs, allow=allow, report=options.print_progress)
             running = run_platform(
-                folder, Options(cluster=cluster, ports=ports), timeline=events, report=options.print_progress
+                folder,
+                UpOptions(cluster=cluster, ports=ports),
+                timeline=events,
+                report=options.print_progress,
             )
             code = cancellation.run(running)
     except KeyboardInterrupt:

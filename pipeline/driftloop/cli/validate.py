@@ -27,13 +27,17 @@ Examples:
 
 
 @click.command(epilog=EXAMPLES)
-@click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument(
+    "paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(path_type=Path)
+)
 @click.option(
     "--schemas",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Folder of API schemas (JSON); fields and types of objects are validated against them.",
 )
-@click.option("--complete", is_flag=True, help="Require that every reference resolves within the PATHs.")
+@click.option(
+    "--complete", is_flag=True, help="Require that every reference resolves within the PATHs."
+)
 @options.output
 def command(*, paths: tuple[Path, ...], schemas: Path | None, complete: bool, output: str) -> None:
     """Validate specs and Kubernetes YAML, generated or not.
@@ -70,7 +74,10 @@ def command(*, paths: tuple[Path, ...], schemas: Path | None, complete: bool, ou
 
 def _print_spec(report: SpecReport, output: str) -> None:
     if output == "json":
-        document: dict[str, Any] = {"valid": not report.failed, "problems": _to_json(report.problems)}
+        document: dict[str, Any] = {
+            "valid": not report.failed,
+            "problems": _to_json(report.problems),
+        }
         if report.findings:
             document["findings"] = [asdict(finding) for finding in report.findings]
         click.echo(json.dumps(document))
@@ -98,7 +105,8 @@ def _print_report(report: ValidationReport) -> None:
 
 def _to_json(problems: Sequence[Problem]) -> list[dict[str, Any]]:
     return [
-        {"path": p.path, "line": p.line, "column": p.column, "message": p.message, "hint": p.hint} for p in problems
+        {"path": p.path, "line": p.line, "column": p.column, "message": p.message, "hint": p.hint}
+        for p in problems
     ]
 
 

@@ -32,7 +32,8 @@ def mend() -> None:
 
 
 async def wait_for(fut: Awaitable[T], timeout: float | None) -> T:  # noqa: ASYNC109 - the standard library's signature
-    """Wait as `asyncio.wait_for` of Python 3.12: in this task, and without losing a cancellation."""
+    """Wait as `asyncio.wait_for` of Python 3.12: in this task, and without losing a
+    cancellation."""
     if timeout is not None and timeout <= 0:
         future = asyncio.ensure_future(fut)
         if future.done():

@@ -1,4 +1,5 @@
-"""Credentials for image registries, where `docker login` left them: config.json, and the helpers that it names."""
+"""Credentials for image registries, where `docker login` left them: config.json, and the helpers
+that it names."""
 
 import base64
 import binascii
@@ -19,7 +20,7 @@ HUB = "docker.io"
 
 
 @dataclass(frozen=True)
-class Login:
+class RegistryLogin:
     """Credentials for a registry."""
 
     user: str
@@ -28,7 +29,7 @@ class Login:
     """True if `password` is a token to get other tokens with, not a password."""
 
     @property
-    def basic(self) -> str:
+    def encode_basic(self) -> str:
         """The value of an `Authorization` header."""
         return "Basic " + base64.b64encode(f"{self.user}:{self.password}".encode()).decode()
 
@@ -38,15 +39,16 @@ class DockerConfig:
     """What a config.json says; registries are host names, with a port where one was given."""
 
     path: Path | None = None
-    auths: Mapping[str, Login] = field(default_factory=dict)
+    auths: Mapping[str, RegistryLogin] = field(default_factory=dict)
     helpers: Mapping[str, str] = field(default_factory=dict)
     """Registry to the program that knows its password."""
     store: str | None = None
     """The program that knows all others."""
 
     @classmethod
-    def at(cls, path: Path) -> "DockerConfig":
-        """The file at `path`, or nothing when there is none; RegistryError when it can't be understood."""
+    def read_file(cls, path: Path) -> "DockerConfig":
+        """The file at `path`, or nothing when there is none; RegistryError when it can't be
+        understood."""
         try:
             with path.open("rb") as stream:
                 content = stream.read(LARGEST + 1)
@@ -55,57 +57,83 @@ class DockerConfig:
         except OSError as error:
             raise RegistryError(f"{path} can't be read: {error.strerror}") from error
         if len(content) > LARGEST:
-            raise RegistryError(f"{path} has more than {LARGEST} bytes", hint="name another folder with DOCKER_CONFIG")
+            raise RegistryError(
+                f"{path} has more than {LARGEST} bytes",
+                hint="name another folder with DOCKER_CONFIG",
+            )
         try:
             found = json.loads(content)
-            auths = {_host(name): _login(entry) for name, entry in (found.get("auths") or {}).items()}
-            helpers = {_host(name): _helper(helper) for name, helper in (found.get("credHelpers") or {}).items()}
-            store = _helper(found["credsStore"]) if found.get("credsStore") else None
+            auths = {
+                _normalise_host(name): _read_login(entry)
+                for name, entry in (found.get("auths") or {}).items()
+            }
+            helpers = {
+                _normalise_host(name): _check_helper(helper)
+                for name, helper in (found.get("credHelpers") or {}).items()
+            }
+            store = _check_helper(found["credsStore"]) if found.get("credsStore") else None
         except (ValueError, AttributeError, TypeError, RecursionError, binascii.Error) as error:
             raise RegistryError(
-                f"{path} is not what `docker login` writes: {error}", hint="mend it, or name another with DOCKER_CONFIG"
+                f"{path} is not what `docker login` writes: {error}",
+                hint="mend it, or name another with DOCKER_CONFIG",
             ) from error
-        return cls(path, {name: login for name, login in auths.items() if login is not None}, helpers, store)
+        return cls(
+            path,
+            {name: login for name, login in auths.items() if login is not None},
+            helpers,
+            store,
+        )
 
-    def login(self, registry: str) -> Login | None:
+    def find_login(self, registry: str) -> RegistryLogin | None:
         """Return credentials for `registry`; None to go without. Blocks while a helper works."""
         helper = self.helpers.get(registry, self.store)
-        if helper is not None and (found := _asked(helper, registry)) is not None:
+        if helper is not None and (found := _ask_helper(helper, registry)) is not None:
             return found
         return self.auths.get(registry)
 
 
-def _host(name: str) -> str:
+def _normalise_host(name: str) -> str:
     """`https://index.docker.io/v1/` and `ghcr.io/` as the host names that refs have."""
     host = re.sub(r"^https?://", "", name).rstrip("/")
     host = re.sub(r"/v[12]$", "", host)
-    return HUB if host in ("index.docker.io", "registry-1.docker.io", "registry.hub.docker.com") else host
+    return (
+        HUB
+        if host in ("index.docker.io", "registry-1.docker.io", "registry.hub.docker.com")
+        else host
+    )
 
 
-def _login(entry: Mapping[str, Any]) -> Login | None:
+def _read_login(entry: Mapping[str, Any]) -> RegistryLogin | None:
     user, password = str(entry.get("username") or ""), str(entry.get("password") or "")
     if entry.get("auth"):
-        user, _, password = base64.b64decode(entry["auth"], validate=True).decode().rstrip("\0").partition(":")
+        user, _, password = (
+            base64.b64decode(entry["auth"], validate=True).decode().rstrip("\0").partition(":")
+        )
     if entry.get("identitytoken"):
-        return Login(user, str(entry["identitytoken"]), identity=True)
-    return Login(user, password) if user and password else None
+        return RegistryLogin(user, str(entry["identitytoken"]), identity=True)
+    return RegistryLogin(user, password) if user and password else None
 
 
-def _helper(name: str) -> str:
+def _check_helper(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_.-]{1,100}", name):
         raise ValueError(f"`{name}` is no credential helper")
     return f"docker-credential-{name}"
 
 
-def _asked(helper: str, registry: str) -> Login | None:
-    """What a helper knows. One that is not installed, or that knows nothing, is no login: the image may be public."""
+def _ask_helper(helper: str, registry: str) -> RegistryLogin | None:
+    """What a helper knows. One that is not installed, or that knows nothing, is no login: the
+    image may be public."""
     server = "https://index.docker.io/v1/" if registry == HUB else registry
     try:
         done = subprocess.run(
-            [helper, "get"], input=server.encode(), capture_output=True, check=False, timeout=HELPER_SECONDS
+            [helper, "get"],
+            input=server.encode(),
+            capture_output=True,
+            check=False,
+            timeout=HELPER_SECONDS,
         )
         found = json.loads(done.stdout[:LARGEST]) if done.returncode == 0 else {}
         user, secret = str(found.get("Username") or ""), str(found.get("Secret") or "")
     except (OSError, subprocess.TimeoutExpired, ValueError, AttributeError):
         return None
-    return Login(user, secret, identity=user == "<token>") if secret else None
+    return RegistryLogin(user, secret, identity=user == "<token>") if secret else None

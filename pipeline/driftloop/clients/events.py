@@ -1,8 +1,8 @@
 """CloudEvents 1.0 over HTTP, and the form they are kept in on a stream.
 
-The body is never decoded here: a payload that is not JSON has to travel as it came, and the hot path pays for nothing
-it does not need. The SDK parses bodies and times eagerly: `sdk` has it for programs of few events, and tests hold
-this module against it.
+The body is never decoded here: a payload that is not JSON has to travel as it came, and the hot
+path pays for nothing it does not need. The SDK parses bodies and times eagerly: `sdk` has it for
+programs of few events, and tests hold this module against it.
 """
 
 import asyncio
@@ -36,7 +36,8 @@ class MalformedEventError(PipelineError):
 
 
 class EventRefusedError(PipelineError):
-    """The receiver could not be reached or did not answer 2xx; `status` is None when there was no answer."""
+    """The receiver could not be reached or did not answer 2xx; `status` is None when there was
+    no answer."""
 
     def __init__(self, message: str, *, status: int | None = None, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
@@ -45,7 +46,8 @@ class EventRefusedError(PipelineError):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One CloudEvent: its attributes as strings (`datacontenttype` among them) and its body as it travels."""
+    """One CloudEvent: its attributes as strings (`datacontenttype` among them) and its body as
+    it travels."""
 
     attributes: Mapping[str, str]
     body: bytes = b""
@@ -62,19 +64,23 @@ class Event:
         """An attribute's value, or None."""
         return self.attributes.get(name)
 
-    def json(self) -> Any:
+    def parse_json(self) -> Any:
         """The body as JSON; MalformedEventError when it is not."""
         try:
             return json.loads(self.body)
         except (ValueError, RecursionError) as error:
-            raise MalformedEventError(f"the body of event {self.id} is not JSON: {error}") from error
+            raise MalformedEventError(
+                f"the body of event {self.id} is not JSON: {error}"
+            ) from error
 
-    def extended(self, **attributes: str) -> "Event":
+    def extend_attributes(self, **attributes: str) -> "Event":
         """The same event with more (or other) attributes."""
         return Event({**self.attributes, **attributes}, self.body)
 
 
-def make(type: str, source: str, data: Any, *, id: str | None = None, **extensions: str) -> Event:
+def make_event(
+    type: str, source: str, data: Any, *, id: str | None = None, **extensions: str
+) -> Event:
     """A new event with a JSON body, the time now, and a fresh UUID unless `id` is given."""
     attributes = {
         "specversion": "1.0",
@@ -89,20 +95,34 @@ def make(type: str, source: str, data: Any, *, id: str | None = None, **extensio
 
 
 def run_finished(
-    namespace: str, pipeline: str, *, run: str, decision: str, outcome: str, reason: str, release: str
+    namespace: str,
+    pipeline: str,
+    *,
+    run: str,
+    decision: str,
+    outcome: str,
+    reason: str,
+    release: str,
 ) -> Event:
     """Return the event that a run has ended, the same one however often it is made."""
-    return make(
+    return make_event(
         contract.RUN_FINISHED,
         contract.event_source(namespace, pipeline),
-        {"pipeline": pipeline, "run": run, "decision": decision, "outcome": outcome, "reason": reason},
+        {
+            "pipeline": pipeline,
+            "run": run,
+            "decision": decision,
+            "outcome": outcome,
+            "reason": reason,
+        },
         id=contract.run_id(namespace, pipeline, run, "finished"),
         **{contract.PIPELINE: pipeline, contract.NAMESPACE: namespace, contract.RELEASE: release},
     )
 
 
 def from_http(headers: Mapping[str, str], body: bytes) -> Event:
-    """The event in an HTTP message, binary or structured mode; MalformedEventError says what is missing."""
+    """The event in an HTTP message, binary or structured mode; MalformedEventError says what is
+    missing."""
     attributes: dict[str, str] = {}
     content_type = None
     for name, value in headers.items():
@@ -121,7 +141,7 @@ def from_http(headers: Mapping[str, str], body: bytes) -> Event:
         )
     if content_type is not None:
         attributes["datacontenttype"] = content_type
-    _check(attributes)
+    _check_attributes(attributes)
     return Event(attributes, body)
 
 
@@ -132,7 +152,9 @@ def from_structured(body: bytes) -> Event:
     except (ValueError, RecursionError) as error:
         raise MalformedEventError(f"the structured CloudEvent is not JSON: {error}") from error
     if not isinstance(document, dict):
-        raise MalformedEventError(f"the structured CloudEvent is a {type(document).__name__}, must be an object")
+        raise MalformedEventError(
+            f"the structured CloudEvent is a {type(document).__name__}, must be an object"
+        )
     data, encoded = document.pop("data", None), document.pop("data_base64", None)
     attributes: dict[str, str] = {}
     for name, value in document.items():
@@ -143,7 +165,7 @@ def from_structured(body: bytes) -> Event:
                 f"attribute `{name}` is {json.dumps(value)[:40]}, must be a string, integer or boolean"
             )
         attributes[name] = value if isinstance(value, str) else json.dumps(value)
-    _check(attributes)
+    _check_attributes(attributes)
     if encoded is not None:
         try:
             return Event(attributes, base64.b64decode(encoded, validate=True))
@@ -164,46 +186,65 @@ def to_http(event: Event) -> dict[str, str]:
         if name == "datacontenttype":
             headers["Content-Type"] = value
         else:
-            headers["ce-" + name] = value if _PLAIN.match(value) else quote(value, safe=_HEADER_SAFE)
+            headers["ce-" + name] = (
+                value if _PLAIN.match(value) else quote(value, safe=_HEADER_SAFE)
+            )
     return headers
 
 
-def pack(event: Event) -> bytes:
-    """An event as a stream's message: its attributes as one line of JSON, then the body untouched.
+def pack_event(event: Event) -> bytes:
+    """An event as a stream's message: its attributes as one line of JSON, then the body
+    untouched.
 
-    Header by header (the CloudEvents binding for NATS) costs nats-py a third of its rate; this form keeps it.
+    Header by header (the CloudEvents binding for NATS) costs nats-py a third of its rate; this
+    form keeps it.
     """
     return json.dumps(event.attributes, separators=(",", ":")).encode() + b"\n" + event.body
 
 
-def unpack(message: bytes) -> Event:
+def unpack_event(message: bytes) -> Event:
     """The event in a stream's message; MalformedEventError when somebody else wrote it."""
     line, _, body = message.partition(b"\n")
     try:
         attributes = json.loads(line)
     except ValueError as error:
-        raise MalformedEventError("the message on the stream does not start with the event's attributes") from error
+        raise MalformedEventError(
+            "the message on the stream does not start with the event's attributes"
+        ) from error
     if not isinstance(attributes, dict):
-        raise MalformedEventError("the message on the stream does not start with the event's attributes")
+        raise MalformedEventError(
+            "the message on the stream does not start with the event's attributes"
+        )
     return Event(attributes, body)
 
 
-async def post(session: aiohttp.ClientSession, url: str, event: Event, *, timeout: float = 10.0) -> None:  # noqa: ASYNC109
-    """Send an event in binary mode; EventRefusedError unless the answer is 2xx within `timeout` seconds."""
+async def post_event(
+    session: aiohttp.ClientSession,
+    url: str,
+    event: Event,
+    *,
+    timeout: float = 10.0,  # noqa: ASYNC109
+) -> None:
+    """Send an event in binary mode; EventRefusedError unless the answer is 2xx within `timeout`
+    seconds."""
     try:
         # not aiohttp's own timeout: it swallows a cancellation that comes in the same moment (3.14)
         async with (
             asyncio.timeout(timeout),
-            session.post(url, data=event.body, headers=to_http(event), timeout=aiohttp.ClientTimeout()) as answer,
+            session.post(
+                url, data=event.body, headers=to_http(event), timeout=aiohttp.ClientTimeout()
+            ) as answer,
         ):
             text = (await answer.read())[:200]
     except (aiohttp.ClientError, TimeoutError) as error:
-        raise EventRefusedError(f"{url} can't be reached: {error or type(error).__name__}") from error
+        raise EventRefusedError(
+            f"{url} can't be reached: {error or type(error).__name__}"
+        ) from error
     if not 200 <= answer.status < 300:
         raise EventRefusedError(f"{url} answered {answer.status}: {text!r}", status=answer.status)
 
 
-def _check(attributes: Mapping[str, str]) -> None:
+def _check_attributes(attributes: Mapping[str, str]) -> None:
     missing = [name for name in REQUIRED if not attributes.get(name)]
     if missing:
         raise MalformedEventError(f"the CloudEvent has no {', '.join(missing)}")
@@ -211,4 +252,6 @@ def _check(attributes: Mapping[str, str]) -> None:
         raise MalformedEventError(f"specversion is `{attributes['specversion'][:20]}`, must be 1.0")
     for name in attributes:
         if not _NAME.match(name):
-            raise MalformedEventError(f"attribute name `{name[:40]}` must be lower-case letters and digits only")
+            raise MalformedEventError(
+                f"attribute name `{name[:40]}` must be lower-case letters and digits only"
+            )

@@ -1,7 +1,8 @@
-"""An HTTP/1.1 server for doors that take events: requests in, short answers out, connections kept open.
+"""An HTTP/1.1 server for doors that take events: requests in, short answers out, connections
+kept open.
 
-It does what such a door needs and no more (no routing, no streaming, no upgrade), at a third of a general server's
-CPU. The parsing is llhttp's (httptools).
+It does what such a door needs and no more (no routing, no streaming, no upgrade), at a third of
+a general server's CPU. The parsing is llhttp's (httptools).
 """
 
 import asyncio
@@ -16,7 +17,7 @@ MOST_HEADERS = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class ServerRequest:
     """One request; header names in lower case. `body` is None when it was larger than the limit."""
 
     method: str
@@ -26,14 +27,14 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ServerAnswer:
     """Status and text."""
 
     status: int
     body: bytes = b""
     content_type: str = "text/plain; charset=utf-8"
 
-    def encoded(self, keep: bool) -> bytes:
+    def encode_answer(self, keep: bool) -> bytes:
         """As it goes over the wire."""
         reason = http.HTTPStatus(self.status).phrase
         head = f"HTTP/1.1 {self.status} {reason}\r\ncontent-length: {len(self.body)}\r\n"
@@ -42,22 +43,22 @@ class Answer:
         return (head + ("\r\n" if keep else "connection: close\r\n\r\n")).encode() + self.body
 
 
-Handler = Callable[[Request], Awaitable[Answer]]
+Handler = Callable[[ServerRequest], Awaitable[ServerAnswer]]
 
 
-class Server:
+class EventServer:
     """Listens until it is closed."""
 
     def __init__(self, handler: Handler, *, limit: int) -> None:
         self._handler = handler
         self._limit = limit
         self._listening: asyncio.Server | None = None
-        self._open: set[_Connection] = set()
+        self._open: set[_ServerConnection] = set()
 
     async def start(self, host: str, port: int) -> None:
         """Listen; OSError when the port can't be had."""
         loop = asyncio.get_running_loop()
-        self._listening = await loop.create_server(self._connection, host, port, backlog=1024)
+        self._listening = await loop.create_server(self._make_connection, host, port, backlog=1024)
 
     async def close(self) -> None:
         """Stop listening and close every connection; requests in progress get no answer."""
@@ -66,24 +67,24 @@ class Server:
         for connection in list(self._open):
             connection.close()
 
-    def _connection(self) -> "_Connection":
-        return _Connection(self._handler, self._limit, self._open)
+    def _make_connection(self) -> "_ServerConnection":
+        return _ServerConnection(self._handler, self._limit, self._open)
 
 
-class _Connection(asyncio.Protocol):
+class _ServerConnection(asyncio.Protocol):
     """One client. The methods with `on_` are what httptools calls."""
 
-    def __init__(self, handler: Handler, limit: int, everyone: "set[_Connection]") -> None:
+    def __init__(self, handler: Handler, limit: int, everyone: "set[_ServerConnection]") -> None:
         self._handler = handler
         self._limit = limit
         self._everyone = everyone
         self._parser = httptools.HttpRequestParser(self)
         self._transport: asyncio.Transport
-        self._waiting: deque[tuple[Request, bool]] = deque()
+        self._waiting: deque[tuple[ServerRequest, bool]] = deque()
         self._task: asyncio.Task[None] | None = None
-        self._begin()
+        self._begin_message()
 
-    def _begin(self) -> None:
+    def _begin_message(self) -> None:
         self._url = b""
         self._headers: dict[str, str] = {}
         self._parts: list[bytes] = []
@@ -106,20 +107,20 @@ class _Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            self._refuse(400, b"no upgrade here")
+            self._refuse_request(400, b"no upgrade here")
         except httptools.HttpParserError as error:
-            self._refuse(400, f"not HTTP: {error}".encode())
+            self._refuse_request(400, f"not HTTP: {error}".encode())
 
     def on_message_begin(self) -> None:
-        self._begin()
+        self._begin_message()
 
     def on_url(self, url: bytes) -> None:
         self._url += url
-        self._count(len(url))
+        self._count_head(len(url))
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
-        self._count(len(name) + len(value))
+        self._count_head(len(name) + len(value))
 
     def on_headers_complete(self) -> None:
         if self._headers.get("expect", "").lower() == "100-continue":
@@ -133,25 +134,27 @@ class _Connection(asyncio.Protocol):
             self._parts.clear()
             if self._size > 16 * self._limit:
                 # whoever sends this much more is not going to stop
-                self._refuse(413, b"the event is too large")
+                self._refuse_request(413, b"the event is too large")
 
     def on_message_complete(self) -> None:
         body = b"".join(self._parts) if self._size <= self._limit else None
         path = self._url.decode("latin-1").partition("?")[0]
-        request = Request(self._parser.get_method().decode("latin-1"), path, self._headers, body)
+        request = ServerRequest(
+            self._parser.get_method().decode("latin-1"), path, self._headers, body
+        )
         self._waiting.append((request, self._parser.should_keep_alive()))
         if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._answer())
+            self._task = asyncio.get_running_loop().create_task(self._answer_waiting())
         elif len(self._waiting) > 16:
             self._transport.pause_reading()
 
-    async def _answer(self) -> None:
+    async def _answer_waiting(self) -> None:
         """Answer what is waiting, in order."""
         try:
             while self._waiting:
                 request, keep = self._waiting.popleft()
                 answer = await self._handler(request)
-                self._transport.write(answer.encoded(keep))
+                self._transport.write(answer.encode_answer(keep))
                 if not keep:
                     self._transport.close()
                     return
@@ -163,12 +166,12 @@ class _Connection(asyncio.Protocol):
             if not self._transport.is_closing():
                 self._transport.resume_reading()
 
-    def _count(self, size: int) -> None:
+    def _count_head(self, size: int) -> None:
         self._head += size
         if self._head > MOST_HEADERS:
-            self._refuse(431, b"the headers are too large")
+            self._refuse_request(431, b"the headers are too large")
 
-    def _refuse(self, status: int, text: bytes) -> None:
+    def _refuse_request(self, status: int, text: bytes) -> None:
         if not self._transport.is_closing():
-            self._transport.write(Answer(status, text).encoded(keep=False))
+            self._transport.write(ServerAnswer(status, text).encode_answer(keep=False))
             self._transport.close()

@@ -1,9 +1,10 @@
-"""Publishing to and reading from JetStream at the rate the services need; every message is confirmed all the same.
+"""Publishing to and reading from JetStream at the rate the services need; every message is
+confirmed all the same.
 
-nats-py waits for each confirmation and each fetched message with a timer of its own, which costs more than the
-message. Here confirmations come back on one inbox and are matched by token, messages are asked for ahead of use, and
-one clock per connection looks for what is overdue. The subjects and replies are JetStream's own
-(`$JS.API.CONSUMER.MSG.NEXT`).
+nats-py waits for each confirmation and each fetched message with a timer of its own, which costs
+more than the message. Here confirmations come back on one inbox and are matched by token,
+messages are asked for ahead of use, and one clock per connection looks for what is overdue. The
+subjects and replies are JetStream's own (`$JS.API.CONSUMER.MSG.NEXT`).
 """
 
 import asyncio
@@ -17,7 +18,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from driftloop.clients.nats import HINT, refusal
+from driftloop.clients.nats import HINT, translate_refusal
 from driftloop.errors import StoreError
 
 SWEEP = 0.5
@@ -43,8 +44,10 @@ class Publisher:
 
     async def start(self) -> "Publisher":
         """Listen for confirmations."""
-        self._subscription = await self._client.subscribe(f"{self._prefix}.*", cb=self._confirmed)
-        self._sweeper = asyncio.create_task(self._sweep())
+        self._subscription = await self._client.subscribe(
+            f"{self._prefix}.*", cb=self._confirm_publish
+        )
+        self._sweeper = asyncio.create_task(self._sweep_pending())
         return self
 
     async def stop(self) -> None:
@@ -56,27 +59,32 @@ class Publisher:
                 future.set_exception(StoreError("the publisher was stopped"))
 
     async def publish(self, subject: str, payload: bytes, *, message_id: str) -> bool:
-        """Whether it was stored now; False: it had been stored before. StoreError: NATS is away, full or refuses.
+        """Whether it was stored now; False: it had been stored before. StoreError: NATS is away,
+        full or refuses.
 
         TooLargeError, one of them, is for good.
         """
         if not self._client.is_connected:
             raise StoreError("NATS is away", hint=HINT)
         if len(payload) > self._client.max_payload - HEADERS:
-            raise TooLargeError(f"{len(payload)} bytes are more than NATS takes ({self._client.max_payload})")
+            raise TooLargeError(
+                f"{len(payload)} bytes are more than NATS takes ({self._client.max_payload})"
+            )
         token = str(next(self._tokens))
         future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._waiting[token] = (time.monotonic() + self._timeout, future)
         try:
             headers = {"Nats-Msg-Id": message_id}
-            await self._client.publish(subject, payload, reply=f"{self._prefix}.{token}", headers=headers)
+            await self._client.publish(
+                subject, payload, reply=f"{self._prefix}.{token}", headers=headers
+            )
             return await future
         except nats.errors.Error as error:
             raise StoreError(f"{subject}: {error or type(error).__name__}", hint=HINT) from error
         finally:
             self._waiting.pop(token, None)
 
-    async def _confirmed(self, message: Msg) -> None:
+    async def _confirm_publish(self, message: Msg) -> None:
         entry = self._waiting.get(message.subject.rpartition(".")[2])
         if entry is None or entry[1].done():
             return
@@ -86,11 +94,11 @@ class Publisher:
             return
         answer = json.loads(message.data)
         if "error" in answer:
-            future.set_exception(refusal(answer["error"]))
+            future.set_exception(translate_refusal(answer["error"]))
         else:
             future.set_result(not answer.get("duplicate", False))
 
-    async def _sweep(self) -> None:
+    async def _sweep_pending(self) -> None:
         while True:
             await asyncio.sleep(SWEEP)
             now = time.monotonic()
@@ -103,7 +111,9 @@ class Publisher:
 class Puller:
     """The messages of one pull consumer, `batch` of them asked for ahead."""
 
-    def __init__(self, client: Client, stream: str, consumer: str, *, batch: int = 256, expires: float = 5.0) -> None:
+    def __init__(
+        self, client: Client, stream: str, consumer: str, *, batch: int = 256, expires: float = 5.0
+    ) -> None:
         self._client = client
         self._subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
         self._what = f"consumer {consumer} of {stream}"
@@ -119,21 +129,22 @@ class Puller:
 
     async def start(self) -> "Puller":
         """Listen; nothing is asked for yet."""
-        self._subscription = await self._client.subscribe(self._inbox, cb=self._take)
+        self._subscription = await self._client.subscribe(self._inbox, cb=self._take_message)
         return self
 
     async def stop(self) -> None:
-        """Stop listening. What was delivered and not used is delivered again when its acknowledgement is overdue."""
+        """Stop listening. What was delivered and not used is delivered again when its
+        acknowledgement is overdue."""
         if self._subscription is not None and self._client.is_connected:
             await self._subscription.unsubscribe()
 
-    async def next(self) -> list[Msg]:
+    async def next_batch(self) -> list[Msg]:
         """What is there, at least one message; an empty list when nothing came for a while.
 
         StoreError when the consumer is gone or NATS is away: make it again, and another Puller.
         """
         if not self._ready:
-            await self._ask()
+            await self._ask_batch()
             self._arrived.clear()
             try:
                 async with asyncio.timeout(self._expires):
@@ -146,7 +157,7 @@ class Puller:
         self._ready.clear()
         return messages
 
-    async def _ask(self) -> None:
+    async def _ask_batch(self) -> None:
         now = time.monotonic()
         # a request is lost when the server restarts; the server forgets it a moment after `expires` in any case
         if self._owed > 0 and now < self._asked + self._expires + 1.0:
@@ -160,7 +171,7 @@ class Puller:
         except nats.errors.Error as error:
             raise StoreError(f"{self._what}: {error or type(error).__name__}", hint=HINT) from error
 
-    async def _take(self, message: Msg) -> None:
+    async def _take_message(self, message: Msg) -> None:
         status = (message.headers or {}).get("Status") if not message.reply else None
         if status is None and message.reply:
             self._ready.append(message)

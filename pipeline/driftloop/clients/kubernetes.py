@@ -1,4 +1,5 @@
-"""Reads of the Kubernetes API (or its local stand-in) without its client library: one object at a time, no writes."""
+"""Reads of the Kubernetes API (or its local stand-in) without its client library: one object at
+a time, no writes."""
 
 import json
 import os
@@ -20,7 +21,7 @@ class KubernetesUnreachableError(PipelineError):
 
 
 @dataclass(frozen=True)
-class Kubernetes:
+class KubernetesClient:
     """Address of the API server, and the token for it."""
 
     url: str
@@ -28,17 +29,27 @@ class Kubernetes:
     ca_file: Path | None = None
 
     @classmethod
-    def at(cls, url: str, *, service_account: Path = SERVICE_ACCOUNT) -> "Kubernetes":
+    def from_url(cls, url: str, *, service_account: Path = SERVICE_ACCOUNT) -> "KubernetesClient":
         """The API at `url`, with the pod's service account when one is mounted."""
         token, authority = service_account / "token", service_account / "ca.crt"
         return cls(
-            url.rstrip("/"), token if os.access(token, os.R_OK) else None, authority if authority.exists() else None
+            url.rstrip("/"),
+            token if os.access(token, os.R_OK) else None,
+            authority if authority.exists() else None,
         )
 
-    def get(
-        self, group: str, version: str, namespace: str, plural: str, name: str, *, timeout: float = 5.0
+    def get_object(
+        self,
+        group: str,
+        version: str,
+        namespace: str,
+        plural: str,
+        name: str,
+        *,
+        timeout: float = 5.0,
     ) -> dict[str, Any] | None:
-        """The object, or None when it does not exist. KubernetesUnreachableError when that can't be known."""
+        """The object, or None when it does not exist. KubernetesUnreachableError when that can't
+        be known."""
         path = f"/apis/{group}/{version}/namespaces/{quote(namespace)}/{plural}/{quote(name)}"
         headers = {"Accept": "application/json"}
         if self.token_file is not None:
@@ -55,24 +66,32 @@ class Kubernetes:
                 return None
             raise KubernetesUnreachableError(
                 f"{self.url}{path} answered {error.code}",
-                hint="the service account's Role must allow `get` on it" if error.code in (401, 403) else None,
+                hint="the service account's Role must allow `get` on it"
+                if error.code in (401, 403)
+                else None,
             ) from error
         except (URLError, TimeoutError, OSError, ValueError) as error:
             raise KubernetesUnreachableError(f"{self.url}{path} can't be read: {error}") from error
 
-    def workflow(self, namespace: str, name: str) -> dict[str, Any] | None:
+    def get_workflow(self, namespace: str, name: str) -> dict[str, Any] | None:
         """An Argo Workflow, or None."""
-        return self.get("argoproj.io", "v1alpha1", namespace, "workflows", name)
+        return self.get_object("argoproj.io", "v1alpha1", namespace, "workflows", name)
 
-    def deployment(self, namespace: str, name: str) -> dict[str, Any] | None:
+    def get_deployment(self, namespace: str, name: str) -> dict[str, Any] | None:
         """A Deployment, or None."""
-        return self.get("apps", "v1", namespace, "deployments", name)
+        return self.get_object("apps", "v1", namespace, "deployments", name)
 
-    def kustomization(self, namespace: str, name: str) -> dict[str, Any] | None:
+    def get_kustomization(self, namespace: str, name: str) -> dict[str, Any] | None:
         """A Flux Kustomization, or None."""
-        return self.get("kustomize.toolkit.fluxcd.io", "v1", namespace, "kustomizations", name)
+        return self.get_object(
+            "kustomize.toolkit.fluxcd.io", "v1", namespace, "kustomizations", name
+        )
 
 
 def workflow_ended(workflow: dict[str, Any] | None) -> bool:
     """Return True if a Workflow is over (or gone); its exit handler counts as running."""
-    return workflow is None or (workflow.get("status") or {}).get("phase") in ("Succeeded", "Failed", "Error")
+    return workflow is None or (workflow.get("status") or {}).get("phase") in (
+        "Succeeded",
+        "Failed",
+        "Error",
+    )

@@ -1,4 +1,5 @@
-"""NATS JetStream as everything here uses it: connections that last, streams that may exist, publishes that are kept."""
+"""NATS JetStream as everything here uses it: connections that last, streams that may exist,
+publishes that are kept."""
 
 import asyncio
 import contextlib
@@ -12,7 +13,14 @@ import nats.js.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
-from nats.js.api import DiscardPolicy, KeyValueConfig, PubAck, RetentionPolicy, StorageType, StreamConfig
+from nats.js.api import (
+    DiscardPolicy,
+    KeyValueConfig,
+    PubAck,
+    RetentionPolicy,
+    StorageType,
+    StreamConfig,
+)
 from nats.js.kv import KeyValue
 
 from driftloop.contract.streams import Stream
@@ -34,8 +42,9 @@ class WrongLastSequenceError(StoreError):
     """Somebody else wrote to the subject first."""
 
 
-async def connect(url: str, *, name: str, wait: float = 30.0) -> Client:
-    """A connection that outlives restarts of the server; StoreError when it can't be made within `wait` seconds."""
+async def connect_client(url: str, *, name: str, wait: float = 30.0) -> Client:
+    """A connection that outlives restarts of the server; StoreError when it can't be made within
+    `wait` seconds."""
 
     async def said(error: Exception) -> None:
         """nats-py prints a traceback for each failed attempt to reconnect unless told otherwise."""
@@ -59,9 +68,11 @@ async def connect(url: str, *, name: str, wait: float = 30.0) -> Client:
 
 
 @contextlib.asynccontextmanager
-async def connection(url: str, *, name: str, wait: float = 30.0) -> AsyncIterator[JetStreamContext]:
+async def open_connection(
+    url: str, *, name: str, wait: float = 30.0
+) -> AsyncIterator[JetStreamContext]:
     """`connect` for the length of a `with`, as a JetStream context."""
-    client = await connect(url, name=name, wait=wait)
+    client = await connect_client(url, name=name, wait=wait)
     try:
         yield client.jetstream()
     finally:
@@ -79,7 +90,8 @@ async def ensure_stream(
     duplicate_window: float = DUPLICATE_WINDOW,
     discard: DiscardPolicy = DiscardPolicy.OLD,
 ) -> None:
-    """The stream exists with these settings afterwards (seconds, bytes); limits retention, file storage."""
+    """The stream exists with these settings afterwards (seconds, bytes); limits retention, file
+    storage."""
     config = StreamConfig(
         name=name,
         subjects=subjects,
@@ -98,9 +110,11 @@ async def ensure_stream(
         except nats.js.errors.BadRequestError:
             await js.update_stream(config)
     except nats.js.errors.APIError as error:
-        raise _refused(f"stream {name}", error) from error
+        raise _translate_error(f"stream {name}", error) from error
     except (nats.errors.Error, TimeoutError) as error:
-        raise StoreError(f"stream {name} can't be made: {error or type(error).__name__}", hint=HINT) from error
+        raise StoreError(
+            f"stream {name} can't be made: {error or type(error).__name__}", hint=HINT
+        ) from error
 
 
 async def ensure_contract_stream(js: JetStreamContext, stream: Stream) -> None:
@@ -118,21 +132,24 @@ async def ensure_contract_stream(js: JetStreamContext, stream: Stream) -> None:
 
 
 async def key_value(js: JetStreamContext, bucket: str, *, history: int = 1) -> KeyValue:
-    """The key-value bucket, on file, made when it is missing; `history` values of a key are kept."""
+    """The key-value bucket, on file, made when it is missing; `history` values of a key are
+    kept."""
     try:
         try:
             return await js.key_value(bucket)
         except nats.js.errors.NotFoundError:
-            return await js.create_key_value(KeyValueConfig(bucket=bucket, history=history, storage=StorageType.FILE))
+            return await js.create_key_value(
+                KeyValueConfig(bucket=bucket, history=history, storage=StorageType.FILE)
+            )
     except (nats.errors.Error, TimeoutError) as error:
         raise StoreError(f"bucket {bucket}: {error or type(error).__name__}", hint=HINT) from error
 
 
-async def keys(js: JetStreamContext, bucket: str) -> tuple[str, ...]:
+async def list_keys(js: JetStreamContext, bucket: str) -> tuple[str, ...]:
     """The bucket's keys, sorted, deleted ones left out; none when there is no bucket.
 
-    From the stream's own list of subjects: nats-py's `KeyValue.keys` watches, and finds nothing when the values arrive
-    before its consumer's state does (2.16).
+    From the stream's own list of subjects: nats-py's `KeyValue.keys` watches, and finds nothing
+    when the values arrive before its consumer's state does (2.16).
     """
     stream, prefix = f"KV_{bucket}", f"$KV.{bucket}."
     try:
@@ -153,10 +170,11 @@ async def _holds_value(js: JetStreamContext, stream: str, subject: str) -> bool:
     return KV_OPERATION not in (message.headers or {})
 
 
-async def messages(
+async def read_messages(
     subscription: JetStreamContext.PullSubscription, *, batch: int = 1, wait: float = 5.0
 ) -> AsyncIterator[Msg]:
-    """The messages of a pull subscription, for ever: patient while there are none, and while NATS is away.
+    """The messages of a pull subscription, for ever: patient while there are none, and while
+    NATS is away.
 
     StoreError when its consumer is gone: make both again.
     """
@@ -175,7 +193,7 @@ async def messages(
             yield message
 
 
-async def publish(
+async def publish_message(
     js: JetStreamContext,
     subject: str,
     payload: bytes,
@@ -186,9 +204,9 @@ async def publish(
 ) -> PubAck:
     """Publish and wait until the message is stored.
 
-    `message_id` swallows repeats inside the duplicate window (`PubAck.duplicate`). `expected_last` is the stream
-    sequence of the subject's last message (0: none); WrongLastSequenceError when it is another. StoreError when NATS is
-    away or refuses.
+    `message_id` swallows repeats inside the duplicate window (`PubAck.duplicate`).
+    `expected_last` is the stream sequence of the subject's last message (0: none);
+    WrongLastSequenceError when it is another. StoreError when NATS is away or refuses.
     """
     headers: dict[str, str] = {}
     if message_id is not None:
@@ -200,15 +218,17 @@ async def publish(
     try:
         return await js.publish(subject, payload, timeout=timeout, headers=headers or None)
     except nats.js.errors.APIError as error:
-        raise _refused(subject, error) from error
+        raise _translate_error(subject, error) from error
     except nats.js.errors.NoStreamResponseError as error:
         raise StoreError(f"no stream takes {subject}", hint=HINT) from error
     except (nats.errors.Error, TimeoutError) as error:
-        raise StoreError(f"{subject}: NATS did not confirm: {error or type(error).__name__}", hint=HINT) from error
+        raise StoreError(
+            f"{subject}: NATS did not confirm: {error or type(error).__name__}", hint=HINT
+        ) from error
 
 
 @dataclass(frozen=True, slots=True)
-class Position:
+class MessagePosition:
     """Position of a delivered message in its stream and consumer."""
 
     stream: int
@@ -221,15 +241,18 @@ class Position:
     """Number of messages not yet sent to the consumer."""
 
 
-def position(message: Msg) -> Position:
-    """What a JetStream message's reply subject says; nats-py's `metadata` also parses times, at four times the cost."""
+def read_position(message: Msg) -> MessagePosition:
+    """What a JetStream message's reply subject says; nats-py's `metadata` also parses times, at
+    four times the cost."""
     # $JS.ACK[.domain.account].stream.consumer.delivered.stream-seq.consumer-seq.time.pending[.token]
     parts = message.reply.split(".")
     first = 4 if len(parts) == 9 else 6
-    return Position(int(parts[first + 1]), int(parts[first + 2]), int(parts[first]), int(parts[first + 4]))
+    return MessagePosition(
+        int(parts[first + 1]), int(parts[first + 2]), int(parts[first]), int(parts[first + 4])
+    )
 
 
-def refusal(error: Mapping[str, Any]) -> StoreError:
+def translate_refusal(error: Mapping[str, Any]) -> StoreError:
     """Translate JetStream's error answer."""
     text, code = str(error.get("description", "refused")), error.get("err_code")
     if code == 10071:
@@ -244,6 +267,6 @@ def refusal(error: Mapping[str, Any]) -> StoreError:
     return StoreError(text, hint=hint)
 
 
-def _refused(what: str, error: nats.js.errors.APIError) -> StoreError:
-    found = refusal({"description": error.description, "err_code": error.err_code})
+def _translate_error(what: str, error: nats.js.errors.APIError) -> StoreError:
+    found = translate_refusal({"description": error.description, "err_code": error.err_code})
     return type(found)(f"{what}: {found.message}", hint=found.hint)

@@ -1,6 +1,8 @@
-"""Image registries, by the OCI distribution API: which digest a tag stands for. Nothing is pulled.
+"""Image registries, by the OCI distribution API: which digest a tag stands for. Nothing is
+pulled.
 
-An image for several platforms has one index; its digest is the one that nodes of every platform pull by.
+An image for several platforms has one index; its digest is the one that nodes of every platform
+pull by.
 """
 
 import asyncio
@@ -18,7 +20,7 @@ from multidict import CIMultiDictProxy
 from yarl import URL
 
 from driftloop.clients import cancellation
-from driftloop.clients.docker_config import HUB, DockerConfig, Login
+from driftloop.clients.docker_config import HUB, DockerConfig, RegistryLogin
 from driftloop.errors import RegistryError
 
 Say = Callable[[str], None]
@@ -44,7 +46,7 @@ REDIRECTS = 5
 
 
 @dataclass(frozen=True)
-class Reference:
+class ImageReference:
     """A ref taken apart as container runtimes do it."""
 
     text: str
@@ -54,7 +56,7 @@ class Reference:
     tag: str
 
     @classmethod
-    def of(cls, ref: str) -> "Reference":
+    def parse_text(cls, ref: str) -> "ImageReference":
         """`python:3.11` is `library/python` of docker.io."""
         first, slash, rest = ref.partition("/")
         named = bool(slash) and ("." in first or ":" in first or first == "localhost")
@@ -67,19 +69,22 @@ class Reference:
 
 
 @dataclass(frozen=True)
-class Registries:
+class RegistryClient:
     """Token server, and the credentials for it."""
 
     config: DockerConfig = field(default_factory=DockerConfig)
     mirrors: Mapping[str, str] = field(default_factory=dict)
     """Registry to the URL that is asked instead, as nodes with a mirror do."""
 
-    def digests(self, refs: Iterable[str], *, say: Say) -> dict[str, str]:
-        """Ref to digest, in the order of the refs. RegistryError names every image that can't be had, and why."""
-        return cancellation.run(self._digests([Reference.of(ref) for ref in refs], say))
+    def read_digests(self, refs: Iterable[str], *, say: Say) -> dict[str, str]:
+        """Ref to digest, in the order of the refs. RegistryError names every image that can't be
+        had, and why."""
+        return cancellation.run(
+            self._read_all([ImageReference.parse_text(ref) for ref in refs], say)
+        )
 
-    async def _digests(self, references: list[Reference], say: Say) -> dict[str, str]:
-        hosts = ", ".join(dict.fromkeys(self._host(reference) for reference in references))
+    async def _read_all(self, references: list[ImageReference], say: Say) -> dict[str, str]:
+        hosts = ", ".join(dict.fromkeys(self._find_host(reference) for reference in references))
         say(f"asking {hosts} for the digests of {len(references)} images")
         few = asyncio.Semaphore(TOGETHER)
         timeout = aiohttp.ClientTimeout(total=SECONDS)
@@ -88,87 +93,99 @@ class Registries:
         # `trust_env` would not only read the proxies: also .netrc, and send that to whoever is asked
         async with aiohttp.ClientSession(timeout=timeout, headers=headers) as session:
 
-            async def one(reference: Reference) -> str | RegistryError:
+            async def read_one(reference: ImageReference) -> str | RegistryError:
                 async with few:
                     try:
                         async with asyncio.timeout(LONGEST):
-                            digest = await self._digest(session, reference)
+                            digest = await self._read_digest(session, reference)
                     except TimeoutError as error:
-                        return self._unreachable(reference, error)
+                        return self._build_unreachable(reference, error)
                     except RegistryError as error:
                         return error
                 say(f"  {reference.text} is {digest}")
                 return digest
 
-            found = await asyncio.gather(*map(one, references))
+            found = await asyncio.gather(*map(read_one, references))
         results = list(zip(references, found, strict=True))
-        failed = [(reference, result) for reference, result in results if isinstance(result, RegistryError)]
+        failed = [
+            (reference, result)
+            for reference, result in results
+            if isinstance(result, RegistryError)
+        ]
         if failed:
-            lines = "\n".join(f"image `{reference.text}`: {error.message}" for reference, error in failed)
+            lines = "\n".join(
+                f"image `{reference.text}`: {error.message}" for reference, error in failed
+            )
             hints = dict.fromkeys(error.hint for _, error in failed if error.hint is not None)
             raise RegistryError(lines, hint="\nhint: ".join(hints) or None)
         return {reference.text: str(result) for reference, result in results}
 
-    def _base(self, reference: Reference) -> URL:
+    def _find_base(self, reference: ImageReference) -> URL:
         host = "registry-1.docker.io" if reference.registry == HUB else reference.registry
         scheme = "http" if _is_local(host.partition(":")[0]) else "https"
         text = self.mirrors.get(reference.registry, f"{scheme}://{host}").rstrip("/")
-        found = _url(text)
+        found = _build_url(text)
         if found is None:
             raise RegistryError(f"`{text}` is no address of a registry")
         return found
 
-    def _host(self, reference: Reference) -> str:
-        return _named(self._base(reference)) if reference.registry in self.mirrors else reference.registry
+    def _find_host(self, reference: ImageReference) -> str:
+        return (
+            _name_image(self._find_base(reference))
+            if reference.registry in self.mirrors
+            else reference.registry
+        )
 
-    async def _digest(self, session: aiohttp.ClientSession, reference: Reference) -> str:
+    async def _read_digest(self, session: aiohttp.ClientSession, reference: ImageReference) -> str:
         for pause in (*PAUSES, None):
             try:
-                return await self._once(session, reference)
+                return await self._ask_once(session, reference)
             except (_AgainError, aiohttp.ClientError, TimeoutError, OSError) as error:
                 if pause is None:
-                    raise self._unreachable(reference, error) from error
+                    raise self._build_unreachable(reference, error) from error
                 await asyncio.sleep(pause)
         raise AssertionError(PAUSES)
 
-    def _unreachable(self, reference: Reference, error: BaseException) -> RegistryError:
+    def _build_unreachable(self, reference: ImageReference, error: BaseException) -> RegistryError:
         said = "no answer in time" if isinstance(error, TimeoutError) else str(error)
         return RegistryError(
-            f"{self._host(reference)} can't be asked: {said or type(error).__name__}",
+            f"{self._find_host(reference)} can't be asked: {said or type(error).__name__}",
             hint="is it reachable from here? HTTPS_PROXY is honoured; `--mirror HOST=URL` asks elsewhere",
         )
 
-    async def _once(self, session: aiohttp.ClientSession, reference: Reference) -> str:
+    async def _ask_once(self, session: aiohttp.ClientSession, reference: ImageReference) -> str:
         path = f"v2/{reference.repository}/manifests/{reference.tag}"
-        url = self._base(reference).joinpath(*path.split("/"))
-        answer = await _request(session, "HEAD", url, None)
+        url = self._find_base(reference).joinpath(*path.split("/"))
+        answer = await _send_request(session, "HEAD", url, None)
         authorization, login = None, None
         if answer.status == 401:
             # a registry may send elsewhere, and a header would not follow
             url = answer.url
-            own = _named(url) == _named(self._base(reference))
-            registry = self._host(reference) if own else _named(url)
-            login = await asyncio.to_thread(self.config.login, registry)
+            own = _name_image(url) == _name_image(self._find_base(reference))
+            registry = self._find_host(reference) if own else _name_image(url)
+            login = await asyncio.to_thread(self.config.find_login, registry)
             if login is not None and url.scheme == "http" and not _is_local(url.host):
                 raise RegistryError(
                     f"{registry} wants a login, which is not sent over plain HTTP",
                     hint="give the registry a certificate and its mirror an https:// URL",
                 )
-            authorization = await _authorized(session, answer, reference, login, registry)
-            answer = await _request(session, "HEAD", url, authorization)
+            authorization = await _authorize_request(session, answer, reference, login, registry)
+            answer = await _send_request(session, "HEAD", url, authorization)
         if answer.status != 405:
-            _refused(answer, reference, self._host(reference), known=login is not None)
+            _check_answer(answer, reference, self._find_host(reference), known=login is not None)
         digest = answer.headers.get("Docker-Content-Digest", "")
         if answer.status == 200 and digest:
-            _kind(answer, self._host(reference))
+            _check_kind(answer, self._find_host(reference))
         else:
             # a registry that knows no HEAD, or does not say
-            answer = await _request(session, "GET", url, authorization)
-            _refused(answer, reference, self._host(reference), known=login is not None)
-            _kind(answer, self._host(reference))
+            answer = await _send_request(session, "GET", url, authorization)
+            _check_answer(answer, reference, self._find_host(reference), known=login is not None)
+            _check_kind(answer, self._find_host(reference))
             digest = f"sha256:{hashlib.sha256(answer.body).hexdigest()}"
         if not re.fullmatch(r"sha256:[0-9a-f]{64}", digest):
-            raise RegistryError(f"{self._host(reference)} answered the digest `{digest[:100]}`, which is no sha256")
+            raise RegistryError(
+                f"{self._find_host(reference)} answered the digest `{digest[:100]}`, which is no sha256"
+            )
         return digest
 
 
@@ -177,13 +194,13 @@ class _AgainError(Exception):
 
 
 @dataclass(frozen=True)
-class _Answer:
+class _RegistryAnswer:
     status: int
     url: URL
     headers: CIMultiDictProxy[str]
     body: bytes = field(repr=False)
 
-    def json(self) -> dict[str, Any]:
+    def parse_json(self) -> dict[str, Any]:
         try:
             found = json.loads(self.body)
         except (ValueError, RecursionError):
@@ -191,15 +208,15 @@ class _Answer:
         return found if isinstance(found, dict) else {}
 
 
-async def _request(
+async def _send_request(
     session: aiohttp.ClientSession, method: str, url: URL, authorization: str | None, *, accept: bool = True,
     largest: int = LARGEST, data: Mapping[str, str] | None = None,
-) -> _Answer:  # fmt: skip
+) -> _RegistryAnswer:  # fmt: skip
     headers = {"Accept": ", ".join(ACCEPTED)} if accept else {}
     if authorization is not None:
         headers["Authorization"] = authorization
     for _ in range(REDIRECTS + 1):
-        proxy = None if proxy_bypass(_named(url)) else getproxies().get(url.scheme)
+        proxy = None if proxy_bypass(_name_image(url)) else getproxies().get(url.scheme)
         async with session.request(
             method, url, headers=headers, data=data, allow_redirects=False, proxy=proxy
         ) as answer:
@@ -217,7 +234,7 @@ async def _request(
                 body += chunk
             if len(body) > largest:
                 raise RegistryError(f"{url.host} answered with more than {largest} bytes")
-            return _Answer(answer.status, url, answer.headers, body)
+            return _RegistryAnswer(answer.status, url, answer.headers, body)
     raise RegistryError(f"{url.host} sends on and on")
 
 
@@ -225,8 +242,8 @@ def _sent_on(url: URL, place: str, *, secret: bool) -> URL:
     """Where a redirect leads, unless that is nowhere to go to."""
     if secret:
         raise RegistryError(f"{url.host} sends a request on that holds a login")
-    relative = _url(place, relative=True)
-    there = None if relative is None else _url(str(url.join(relative)))
+    relative = _build_url(place, relative=True)
+    there = None if relative is None else _build_url(str(url.join(relative)))
     if there is None:
         raise RegistryError(f"{url.host} sends to `{place[:100]}`, which is no address")
     if url.scheme == "https" and there.scheme != "https":
@@ -234,17 +251,23 @@ def _sent_on(url: URL, place: str, *, secret: bool) -> URL:
     return there
 
 
-async def _authorized(
-    session: aiohttp.ClientSession, answer: _Answer, reference: Reference, login: Login | None, registry: str
+async def _authorize_request(
+    session: aiohttp.ClientSession,
+    answer: _RegistryAnswer,
+    reference: ImageReference,
+    login: RegistryLogin | None,
+    registry: str,
 ) -> str:
     """The `Authorization` that a challenge asks for."""
-    challenges = _challenges(answer.headers.getall("WWW-Authenticate", []))
+    challenges = _parse_challenges(answer.headers.getall("WWW-Authenticate", []))
     if (wanted := challenges.get("bearer")) is not None:
-        token = await _token(session, wanted, asked=answer.url, reference=reference, login=login, registry=registry)
+        token = await _fetch_token(
+            session, wanted, asked=answer.url, reference=reference, login=login, registry=registry
+        )
         return f"Bearer {token}"
     if "basic" in challenges and login is not None and not login.identity:
-        return login.basic
-    raise _unauthorised(registry, reference, known=login is not None)
+        return login.encode_basic
+    raise _build_login_error(registry, reference, known=login is not None)
 
 
 _CHALLENGE = re.compile(
@@ -253,56 +276,82 @@ _CHALLENGE = re.compile(
 )
 
 
-def _challenges(texts: Iterable[str]) -> dict[str, dict[str, str]]:
+def _parse_challenges(texts: Iterable[str]) -> dict[str, dict[str, str]]:
     """Scheme to what it says, in lower case; one header may hold several."""
     found: dict[str, dict[str, str]] = {}
     for text in texts:
         values: dict[str, str] = {}
         # bytes that are no UTF-8 arrive as halves of surrogate pairs
-        for match in _CHALLENGE.finditer(text.encode(errors="surrogateescape").decode(errors="replace")):
+        for match in _CHALLENGE.finditer(
+            text.encode(errors="surrogateescape").decode(errors="replace")
+        ):
             if match["scheme"]:
                 values = found.setdefault(match["scheme"].lower(), {})
             else:
-                values[match["name"].lower()] = match["bare"] or re.sub(r"\\(.)", r"\1", match["quoted"])
+                values[match["name"].lower()] = match["bare"] or re.sub(
+                    r"\\(.)", r"\1", match["quoted"]
+                )
     return found
 
 
-async def _token(
+async def _fetch_token(
     session: aiohttp.ClientSession,
     wanted: Mapping[str, str],
     *,
     asked: URL,
-    reference: Reference,
-    login: Login | None,
+    reference: ImageReference,
+    login: RegistryLogin | None,
     registry: str,
 ) -> str:
-    realm = _url(wanted.get("realm", ""))
-    if realm is None or (realm.scheme != "https" and not (_is_local(realm.host) and _is_local(asked.host))):
-        raise RegistryError(f"{registry} wants tokens from `{wanted.get('realm', '')[:100]}`, which must be https")
+    realm = _build_url(wanted.get("realm", ""))
+    if realm is None or (
+        realm.scheme != "https" and not (_is_local(realm.host) and _is_local(asked.host))
+    ):
+        raise RegistryError(
+            f"{registry} wants tokens from `{wanted.get('realm', '')[:100]}`, which must be https"
+        )
     scope = wanted.get("scope") or f"repository:{reference.repository}:pull"
     query = {"service": wanted["service"]} if wanted.get("service") else {}
     if login is not None and login.identity:
-        form = {"grant_type": "refresh_token", "refresh_token": login.password, "client_id": "driftloop"}
-        answer = await _request(
-            session, "POST", realm, None, accept=False, largest=LARGEST_TOKEN, data={**form, **query, "scope": scope}
+        form = {
+            "grant_type": "refresh_token",
+            "refresh_token": login.password,
+            "client_id": "driftloop",
+        }
+        answer = await _send_request(
+            session,
+            "POST",
+            realm,
+            None,
+            accept=False,
+            largest=LARGEST_TOKEN,
+            data={**form, **query, "scope": scope},
         )
     else:
         url = realm.update_query({**query, "scope": scope})
-        basic = login.basic if login is not None else None
-        answer = await _request(session, "GET", url, basic, accept=False, largest=LARGEST_TOKEN)
+        basic = login.encode_basic if login is not None else None
+        answer = await _send_request(
+            session, "GET", url, basic, accept=False, largest=LARGEST_TOKEN
+        )
     if answer.status in (400, 401, 403, 404):
-        raise _unauthorised(registry, reference, known=login is not None)
-    found = answer.json()
+        raise _build_login_error(registry, reference, known=login is not None)
+    found = answer.parse_json()
     token = found.get("token") or found.get("access_token")
-    if answer.status != 200 or not isinstance(token, str) or not re.fullmatch(r"[\x21-\x7e]+", token):
+    if (
+        answer.status != 200
+        or not isinstance(token, str)
+        or not re.fullmatch(r"[\x21-\x7e]+", token)
+    ):
         raise RegistryError(f"{realm.host} answered {answer.status} without a token for {registry}")
     return token
 
 
-def _refused(answer: _Answer, reference: Reference, host: str, *, known: bool) -> None:
+def _check_answer(
+    answer: _RegistryAnswer, reference: ImageReference, host: str, *, known: bool
+) -> None:
     """RegistryError for an answer that is no manifest."""
     if answer.status in (401, 403):
-        raise _unauthorised(host, reference, known=known)
+        raise _build_login_error(host, reference, known=known)
     if answer.status == 404:
         raise RegistryError(
             f"{host} has no tag `{reference.tag}` of `{reference.repository}`",
@@ -312,7 +361,7 @@ def _refused(answer: _Answer, reference: Reference, host: str, *, known: bool) -
         raise RegistryError(f"{host} answered {answer.status}")
 
 
-def _unauthorised(host: str, reference: Reference, *, known: bool) -> RegistryError:
+def _build_login_error(host: str, reference: ImageReference, *, known: bool) -> RegistryError:
     """Most registries answer so for what does not exist, too."""
     who = "with the login from Docker's config.json" if known else "without a login"
     return RegistryError(
@@ -321,7 +370,7 @@ def _unauthorised(host: str, reference: Reference, *, known: bool) -> RegistryEr
     )
 
 
-def _kind(answer: _Answer, host: str) -> None:
+def _check_kind(answer: _RegistryAnswer, host: str) -> None:
     kind = answer.headers.get("Content-Type", "").partition(";")[0].strip()
     if kind not in ACCEPTED:
         raise RegistryError(
@@ -330,7 +379,7 @@ def _kind(answer: _Answer, host: str) -> None:
         )
 
 
-def _url(text: str, *, relative: bool = False) -> URL | None:
+def _build_url(text: str, *, relative: bool = False) -> URL | None:
     """An address of the web, without the login that it may hold; None for anything else."""
     try:
         found = URL(text)
@@ -341,7 +390,7 @@ def _url(text: str, *, relative: bool = False) -> URL | None:
         return None
 
 
-def _named(url: URL) -> str:
+def _name_image(url: URL) -> str:
     """A URL's host as refs and logins name it."""
     return str(url.host) if url.explicit_port is None else f"{url.host}:{url.explicit_port}"
 

@@ -1,6 +1,7 @@
 """S3 as everything here uses it: folders in, folders out, digests, and errors a user can act on.
 
-A folder is a key prefix. boto3 is imported with the first store, since it is the heaviest library of the process.
+A folder is a key prefix. boto3 is imported with the first store, since it is the heaviest
+library of the process.
 """
 
 import hashlib
@@ -36,26 +37,26 @@ class StoppedError(StoreError):
 
 
 @dataclass(frozen=True, slots=True)
-class Location:
+class StoreLocation:
     """A bucket and a key or prefix in it (without a leading slash)."""
 
     bucket: str
     key: str = ""
 
-    def below(self, key: str) -> str:
+    def relative_key(self, key: str) -> str:
         """What a key that lies in this folder is called there."""
         return key[len(_as_folder(self).key) :]
 
-    def __truediv__(self, name: str) -> "Location":
+    def __truediv__(self, name: str) -> "StoreLocation":
         """The location `name` below this one."""
-        return Location(self.bucket, f"{self.key.rstrip('/')}/{name}" if self.key else name)
+        return StoreLocation(self.bucket, f"{self.key.rstrip('/')}/{name}" if self.key else name)
 
     def __str__(self) -> str:
         return f"s3://{self.bucket}/{self.key}"
 
 
 @dataclass(frozen=True, slots=True)
-class Object:
+class StoreObject:
     """One stored object; `size` in bytes, `etag` without quotes."""
 
     key: str
@@ -63,29 +64,38 @@ class Object:
     etag: str
 
 
-def location(uri: str) -> Location:
+def parse_location(uri: str) -> StoreLocation:
     """`s3://bucket/key` taken apart; StoreError when it is something else."""
     scheme, found, rest = uri.partition("://")
     bucket, _, key = rest.partition("/")
     if scheme != "s3" or not found or not bucket:
         raise StoreError(f"`{uri}` is no S3 address", hint="write s3://<bucket>/<prefix>")
-    return Location(bucket, key)
+    return StoreLocation(bucket, key)
 
 
 @dataclass(frozen=True)
-class Store:
-    """One S3 endpoint. Methods block and raise StoreError; MissingObjectError when what was asked for is not there."""
+class ObjectStore:
+    """One S3 endpoint. Methods block and raise StoreError; MissingObjectError when what was
+    asked for is not there."""
 
     client: "S3Client"
     endpoint: str
     stop: threading.Event | None = None
-    """Once it is set, calls end with StoppedError: before the next object, in the middle of a large one."""
+    """Once it is set, calls end with StoppedError: before the next object, in the middle of a
+    large one."""
 
     @classmethod
-    def at(
-        cls, endpoint: str, *, access_key: str, secret_key: str, region: str = "us-east-1", attempts: int = 8
-    ) -> "Store":
-        """The store at an URL with scheme; every call is tried `attempts` times, about ten seconds in all."""
+    def from_endpoint(
+        cls,
+        endpoint: str,
+        *,
+        access_key: str,
+        secret_key: str,
+        region: str = "us-east-1",
+        attempts: int = 8,
+    ) -> "ObjectStore":
+        """The store at an URL with scheme; every call is tried `attempts` times, about ten
+        seconds in all."""
         import boto3
         from botocore.config import Config
 
@@ -107,72 +117,82 @@ class Store:
         )
         return cls(client, endpoint)
 
-    def until(self, stop: threading.Event) -> "Store":
+    def until_stopped(self, stop: threading.Event) -> "ObjectStore":
         """The same store, for somebody who may lose interest."""
         return replace(self, stop=stop)
 
     @classmethod
-    def from_environment(cls, environment: Mapping[str, str]) -> "Store":
-        """The store that a container's environment names (docs/architecture.md, Platform addresses)."""
+    def from_environment(cls, environment: Mapping[str, str]) -> "ObjectStore":
+        """The store that a container's environment names (docs/architecture.md, Platform
+        addresses)."""
         names = tuple(setting.environment for setting in (S3_ENDPOINT, ACCESS_KEY, SECRET_KEY))
         if missing := [name for name in names if not environment.get(name)]:
             raise StoreError(
-                f"{', '.join(missing)} not set", hint="they come from the ConfigMap and Secret driftloop-platform"
+                f"{', '.join(missing)} not set",
+                hint="they come from the ConfigMap and Secret driftloop-platform",
             )
         endpoint, access_key, secret_key = (environment[name] for name in names)
         region = environment.get(S3_REGION.environment) or "us-east-1"
-        return cls.at(endpoint, access_key=access_key, secret_key=secret_key, region=region)
+        return cls.from_endpoint(
+            endpoint, access_key=access_key, secret_key=secret_key, region=region
+        )
 
-    def objects(self, prefix: Location) -> Iterator[Object]:
-        """Objects whose key starts with the prefix, in the order of their keys; folder markers are left out."""
-        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=prefix.bucket, Prefix=prefix.key)
+    def list_objects(self, prefix: StoreLocation) -> Iterator[StoreObject]:
+        """Objects whose key starts with the prefix, in the order of their keys; folder markers
+        are left out."""
+        pages = self.client.get_paginator("list_objects_v2").paginate(
+            Bucket=prefix.bucket, Prefix=prefix.key
+        )
         pending = iter(pages)
-        while (page := self._ask(prefix, lambda: next(pending, None))) is not None:
+        while (page := self._ask_store(prefix, lambda: next(pending, None))) is not None:
             for entry in page.get("Contents", []):
                 if not entry["Key"].endswith("/"):
-                    yield Object(entry["Key"], entry["Size"], entry["ETag"].strip('"'))
+                    yield StoreObject(entry["Key"], entry["Size"], entry["ETag"].strip('"'))
 
-    def folder(self, prefix: Location) -> list[Object]:
+    def list_folder(self, prefix: StoreLocation) -> list[StoreObject]:
         """The objects below `<prefix>/`: never a neighbour whose name only starts alike."""
-        return list(self.objects(_as_folder(prefix)))
+        return list(self.list_objects(_as_folder(prefix)))
 
-    def exists(self, at: Location) -> bool:
+    def has_object(self, at: StoreLocation) -> bool:
         """Return True if there is an object with exactly this key."""
         try:
-            self._ask(at, lambda: self.client.head_object(Bucket=at.bucket, Key=at.key))
+            self._ask_store(at, lambda: self.client.head_object(Bucket=at.bucket, Key=at.key))
         except MissingObjectError:
             return False
         return True
 
-    def read(self, at: Location, *, limit: int = 64 * CHUNK) -> bytes:
+    def read_object(self, at: StoreLocation, *, limit: int = 64 * CHUNK) -> bytes:
         """An object's bytes; StoreError when it is larger than `limit` bytes."""
 
         def fetch() -> bytes:
             answer = self.client.get_object(Bucket=at.bucket, Key=at.key)
             if answer["ContentLength"] > limit:
                 answer["Body"].close()
-                raise StoreError(f"{at} has {answer['ContentLength']} bytes, at most {limit} are read here")
+                raise StoreError(
+                    f"{at} has {answer['ContentLength']} bytes, at most {limit} are read here"
+                )
             return answer["Body"].read()
 
-        return self._ask(at, fetch)
+        return self._ask_store(at, fetch)
 
-    def read_json(self, at: Location) -> Any:
+    def read_json(self, at: StoreLocation) -> Any:
         """An object parsed as JSON."""
         try:
-            return json.loads(self.read(at))
+            return json.loads(self.read_object(at))
         except ValueError as error:
             raise StoreError(f"{at} is not JSON: {error}") from error
 
-    def write(self, at: Location, data: bytes) -> None:
+    def write_object(self, at: StoreLocation, data: bytes) -> None:
         """Put bytes at a key, over whatever was there."""
-        self._ask(at, lambda: self.client.put_object(Bucket=at.bucket, Key=at.key, Body=data))
+        self._ask_store(at, lambda: self.client.put_object(Bucket=at.bucket, Key=at.key, Body=data))
 
-    def write_json(self, at: Location, value: Any) -> None:
+    def write_json(self, at: StoreLocation, value: Any) -> None:
         """Put a value as JSON with sorted keys."""
-        self.write(at, (json.dumps(value, indent=1, sort_keys=True) + "\n").encode())
+        self.write_object(at, (json.dumps(value, indent=1, sort_keys=True) + "\n").encode())
 
-    def get_file(self, at: Location, file: Path) -> str:
-        """Fetch an object to a file, streaming; it appears whole or not at all. Returns its SHA-256 in hex."""
+    def get_file(self, at: StoreLocation, file: Path) -> str:
+        """Fetch an object to a file, streaming; it appears whole or not at all. Returns its
+        SHA-256 in hex."""
 
         def fetch() -> str:
             body = self.client.get_object(Bucket=at.bucket, Key=at.key)["Body"]
@@ -191,9 +211,9 @@ class Store:
                 Path(temporary).unlink(missing_ok=True)
             return digest.hexdigest()
 
-        return self._ask(at, fetch)
+        return self._ask_store(at, fetch)
 
-    def put_file(self, file: Path, at: Location) -> None:
+    def put_file(self, file: Path, at: StoreLocation) -> None:
         """Send a file to a key; large files go in parts."""
         from boto3.s3.transfer import TransferConfig
 
@@ -204,73 +224,89 @@ class Store:
                 return
             # without its own threads: many steps send at once
             config = TransferConfig(use_threads=False)
-            self.client.upload_file(str(file), at.bucket, at.key, Config=config, Callback=lambda _: self._go_on(at))
+            self.client.upload_file(
+                str(file), at.bucket, at.key, Config=config, Callback=lambda _: self._go_on(at)
+            )
 
-        self._ask(at, send)
+        self._ask_store(at, send)
 
-    def get_folder(self, prefix: Location, folder: Path) -> int:
-        """Fetch everything below `<prefix>/` into a folder; returns the number of files. Missing when there is none."""
-        found = self.folder(prefix)
+    def get_folder(self, prefix: StoreLocation, folder: Path) -> int:
+        """Fetch everything below `<prefix>/` into a folder; returns the number of files. Missing
+        when there is none."""
+        found = self.list_folder(prefix)
         if not found:
             raise MissingObjectError(f"nothing is stored below {_as_folder(prefix)}")
         folder.mkdir(parents=True, exist_ok=True)
         for entry in found:
-            self.get_file(Location(prefix.bucket, entry.key), folder / _inside(prefix.below(entry.key), prefix))
-        return len(found)
-
-    def put_folder(self, folder: Path, prefix: Location, *, mirror: bool = False) -> int:
-        """Send every file below a folder; returns their number. `mirror` removes what else is there."""
-        files = files_below(folder)
-        target = _as_folder(prefix)
-        for name in files:
-            self.put_file(folder / name, Location(prefix.bucket, target.key + name))
-        if mirror:
-            for entry in self.folder(prefix):
-                if target.below(entry.key) not in files:
-                    self.delete(Location(prefix.bucket, entry.key))
-        return len(files)
-
-    def copy_folder(self, source: Location, target: Location) -> int:
-        """Copy everything below one prefix to below another, inside the store; returns the number of objects."""
-        found = self.folder(source)
-        for entry in found:
-            to = _as_folder(target).key + source.below(entry.key)
-            origin = {"Bucket": source.bucket, "Key": entry.key}
-            self._ask(
-                target,
-                lambda to=to, origin=origin: self.client.copy_object(Bucket=target.bucket, Key=to, CopySource=origin),  # type: ignore[misc]
+            self.get_file(
+                StoreLocation(prefix.bucket, entry.key),
+                folder / _relative_path(prefix.relative_key(entry.key), prefix),
             )
         return len(found)
 
-    def delete(self, at: Location) -> None:
-        """Remove an object; nothing happens when there is none."""
-        self._ask(at, lambda: self.client.delete_object(Bucket=at.bucket, Key=at.key))
+    def put_folder(self, folder: Path, prefix: StoreLocation, *, mirror: bool = False) -> int:
+        """Send every file below a folder; returns their number. `mirror` removes what else is
+        there."""
+        files = files_below(folder)
+        target = _as_folder(prefix)
+        for name in files:
+            self.put_file(folder / name, StoreLocation(prefix.bucket, target.key + name))
+        if mirror:
+            for entry in self.list_folder(prefix):
+                if target.relative_key(entry.key) not in files:
+                    self.delete_object(StoreLocation(prefix.bucket, entry.key))
+        return len(files)
 
-    def sha256(self, at: Location) -> str:
+    def copy_folder(self, source: StoreLocation, target: StoreLocation) -> int:
+        """Copy everything below one prefix to below another, inside the store; returns the
+        number of objects."""
+        found = self.list_folder(source)
+        for entry in found:
+            to = _as_folder(target).key + source.relative_key(entry.key)
+            origin = {"Bucket": source.bucket, "Key": entry.key}
+            self._ask_store(
+                target,
+                lambda to=to, origin=origin: self.client.copy_object(
+                    Bucket=target.bucket, Key=to, CopySource=origin
+                ),  # type: ignore[misc]
+            )
+        return len(found)
+
+    def delete_object(self, at: StoreLocation) -> None:
+        """Remove an object; nothing happens when there is none."""
+        self._ask_store(at, lambda: self.client.delete_object(Bucket=at.bucket, Key=at.key))
+
+    def digest_object(self, at: StoreLocation) -> str:
         """An object's SHA-256 in hex, streaming."""
 
         def fetch() -> str:
             digest = hashlib.sha256()
-            for chunk in self.client.get_object(Bucket=at.bucket, Key=at.key)["Body"].iter_chunks(CHUNK):
+            for chunk in self.client.get_object(Bucket=at.bucket, Key=at.key)["Body"].iter_chunks(
+                CHUNK
+            ):
                 digest.update(chunk)
             return digest.hexdigest()
 
-        return self._ask(at, fetch)
+        return self._ask_store(at, fetch)
 
-    def digest(self, prefix: Location) -> str:
-        """The digest of a stored folder: the same as `folder_digest` of the files it was made from."""
+    def digest_folder(self, prefix: StoreLocation) -> str:
+        """The digest of a stored folder: the same as `folder_digest` of the files it was made
+        from."""
         return combined_digest(
-            {prefix.below(o.key): self.sha256(Location(prefix.bucket, o.key)) for o in self.folder(prefix)}
+            {
+                prefix.relative_key(o.key): self.digest_object(StoreLocation(prefix.bucket, o.key))
+                for o in self.list_folder(prefix)
+            }
         )
 
     def create_bucket(self, bucket: str) -> None:
         """The bucket exists afterwards."""
         try:
-            self._ask(Location(bucket), lambda: self.client.head_bucket(Bucket=bucket))
+            self._ask_store(StoreLocation(bucket), lambda: self.client.head_bucket(Bucket=bucket))
         except MissingObjectError:
-            self._ask(Location(bucket), lambda: self.client.create_bucket(Bucket=bucket))
+            self._ask_store(StoreLocation(bucket), lambda: self.client.create_bucket(Bucket=bucket))
 
-    def _ask(self, at: Location, call: Callable[[], T]) -> T:
+    def _ask_store(self, at: StoreLocation, call: Callable[[], T]) -> T:
         """Run one call and say its failure in our words."""
         from boto3.exceptions import Boto3Error
         from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
@@ -279,41 +315,52 @@ class Store:
         try:
             return call()
         except ClientError as error:
-            raise self._refusal(at, error.response) from error
+            raise self._translate_refusal(at, error.response) from error
         except (HTTPClientError, BotoCoreError) as error:
             raise StoreError(
-                f"no answer from S3 at {self.endpoint} for {at}: {error}", hint="is the object store running?"
+                f"no answer from S3 at {self.endpoint} for {at}: {error}",
+                hint="is the object store running?",
             ) from error
         except Boto3Error as error:
             cause = error.__context__
             if isinstance(cause, ClientError):
-                raise self._refusal(at, cause.response) from error
+                raise self._translate_refusal(at, cause.response) from error
             raise StoreError(f"{at}: {error}", hint="is the object store running?") from error
         except OSError as error:
             raise StoreError(f"{at}: {error}", hint="is there room on the disk?") from error
 
-    def _go_on(self, at: Location) -> None:
+    def _go_on(self, at: StoreLocation) -> None:
         if self.stop is not None and self.stop.is_set():
             raise StoppedError(f"{at}: stopped")
 
-    def _refusal(self, at: Location, response: Mapping[str, Any]) -> StoreError:
+    def _translate_refusal(self, at: StoreLocation, response: Mapping[str, Any]) -> StoreError:
         said = response.get("Error", {})
         code = str(said.get("Code", ""))
         status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
         if status == 404 or code in ("NoSuchKey", "NoSuchBucket", "404"):
             return MissingObjectError(f"{at} does not exist", hint=f"the store is {self.endpoint}")
         if status == 403:
-            return StoreError(f"{at}: the store refuses access ({code})", hint="check the keys in driftloop-platform")
+            return StoreError(
+                f"{at}: the store refuses access ({code})",
+                hint="check the keys in driftloop-platform",
+            )
         if status == 507 or code in ("InsufficientStorage", "XMinioStorageFull"):
-            return StoreError(f"{at}: the store is full", hint="free some space; nothing that was stored is lost")
+            return StoreError(
+                f"{at}: the store is full", hint="free some space; nothing that was stored is lost"
+            )
         text = f"{at}: the store answered {code or status}: {said.get('Message', '')}".rstrip(": ")
         # rclone, for one, has no other answer when there is no room
-        hint = "is the disk of the store full? its log says why" if status is not None and status >= 500 else None
+        hint = (
+            "is the disk of the store full? its log says why"
+            if status is not None and status >= 500
+            else None
+        )
         return StoreError(text, hint=hint)
 
 
 def files_below(folder: Path) -> list[str]:
-    """Relative names ("/" between parts) of all regular files, sorted; symbolic links are followed only to files."""
+    """Relative names ("/" between parts) of all regular files, sorted; symbolic links are
+    followed only to files."""
     return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
 
 
@@ -329,18 +376,23 @@ def folder_digest(folder: Path) -> str:
 
 
 def combined_digest(digests: Mapping[str, str]) -> str:
-    """`sha256:<hex>` of a folder whose files have these SHA-256 digests, whatever the order they are given in."""
+    """`sha256:<hex>` of a folder whose files have these SHA-256 digests, whatever the order they
+    are given in."""
     whole = hashlib.sha256()
     for name in sorted(digests):
         whole.update(f"{digests[name]}  {name}\n".encode())
     return f"sha256:{whole.hexdigest()}"
 
 
-def _as_folder(prefix: Location) -> Location:
-    return prefix if not prefix.key or prefix.key.endswith("/") else Location(prefix.bucket, prefix.key + "/")
+def _as_folder(prefix: StoreLocation) -> StoreLocation:
+    return (
+        prefix
+        if not prefix.key or prefix.key.endswith("/")
+        else StoreLocation(prefix.bucket, prefix.key + "/")
+    )
 
 
-def _inside(name: str, prefix: Location) -> PurePosixPath:
+def _relative_path(name: str, prefix: StoreLocation) -> PurePosixPath:
     """A key's rest as a relative path; a key that climbs out of the folder is refused."""
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts:

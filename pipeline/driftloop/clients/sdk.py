@@ -38,15 +38,18 @@ def read_event(headers: Mapping[str, str], body: bytes) -> Event:
     return Event(attributes, binary.body)
 
 
-def send(url: str, event: Event, *, timeout: float = 10.0) -> None:
-    """Send an event in binary mode; EventRefusedError unless the answer is 2xx in `timeout` seconds."""
+def send_event(url: str, event: Event, *, timeout: float = 10.0) -> None:
+    """Send an event in binary mode; EventRefusedError unless the answer is 2xx in `timeout`
+    seconds."""
     message = write_event(event)
     request = Request(url, data=message.body, headers=message.headers, method="POST")  # noqa: S310
     try:
         with urlopen(request, timeout=timeout):  # noqa: S310
             return
     except HTTPError as error:
-        raise EventRefusedError(f"{url} answered {error.code}: {error.read(200)!r}", status=error.code) from error
+        raise EventRefusedError(
+            f"{url} answered {error.code}: {error.read(200)!r}", status=error.code
+        ) from error
     except (URLError, TimeoutError, OSError) as error:
         raise EventRefusedError(f"{url} cannot be reached: {error}") from error
 

@@ -30,7 +30,7 @@ class Level(StrEnum):
 
 
 @dataclass(frozen=True)
-class Finding:
+class DoctorFinding:
     """One thing seen, and what to do about it."""
 
     level: Level
@@ -38,7 +38,7 @@ class Finding:
     fix: str | None = None
 
 
-Findings = Iterator[Finding]
+Findings = Iterator[DoctorFinding]
 
 # component, a CRD of it that we use, who needs it
 _CRDS = (
@@ -48,11 +48,23 @@ _CRDS = (
     ("Argo Workflows", "workflowtemplates.argoproj.io", "see Kustomization argo-workflows"),
     ("Argo Events", "sensors.argoproj.io", "see Kustomization argo-events"),
     ("Knative Eventing", "triggers.eventing.knative.dev", "see Kustomization knative-eventing"),
-    ("JetStream channels", "natsjetstreamchannels.messaging.knative.dev", "see Kustomization knative-eventing"),
+    (
+        "JetStream channels",
+        "natsjetstreamchannels.messaging.knative.dev",
+        "see Kustomization knative-eventing",
+    ),
 )
 _OPTIONAL = (
-    ("Seldon Core", "seldondeployments.machinelearning.seldon.io", "needed with `serve.backend: seldon` only"),
-    ("Prometheus Operator", "podmonitors.monitoring.coreos.com", "profile standard; the judge works without it"),
+    (
+        "Seldon Core",
+        "seldondeployments.machinelearning.seldon.io",
+        "needed with `serve.backend: seldon` only",
+    ),
+    (
+        "Prometheus Operator",
+        "podmonitors.monitoring.coreos.com",
+        "profile standard; the judge works without it",
+    ),
     ("cert-manager", "certificates.cert-manager.io", "makes NATS's and Seldon's certificates"),
 )
 
@@ -63,9 +75,13 @@ def version(reader: Reader) -> Findings:
     number = (int(version.get("major", 0)), int(str(version.get("minor", "0")).rstrip("+")))
     text = f"Kubernetes {version.get('gitVersion', 'of unknown version')}"
     if number >= OLDEST:
-        yield Finding(Level.OK, text)
+        yield DoctorFinding(Level.OK, text)
     else:
-        yield Finding(Level.WRONG, f"{text} is too old", f"the platform needs {OLDEST[0]}.{OLDEST[1]} or newer")
+        yield DoctorFinding(
+            Level.WRONG,
+            f"{text} is too old",
+            f"the platform needs {OLDEST[0]}.{OLDEST[1]} or newer",
+        )
 
 
 def crds(reader: Reader) -> Findings:
@@ -74,11 +90,13 @@ def crds(reader: Reader) -> Findings:
     for required, table in ((True, _CRDS), (False, _OPTIONAL)):
         for component, name, note in table:
             if reader.get(f"{path}/{name}") is not None:
-                yield Finding(Level.OK, f"{component} is installed")
+                yield DoctorFinding(Level.OK, f"{component} is installed")
             elif required:
-                yield Finding(Level.WRONG, f"{component} is not installed (no CRD {name})", note)
+                yield DoctorFinding(
+                    Level.WRONG, f"{component} is not installed (no CRD {name})", note
+                )
             else:
-                yield Finding(Level.NOTE, f"{component} is not installed", note)
+                yield DoctorFinding(Level.NOTE, f"{component} is not installed", note)
 
 
 def flux(reader: Reader) -> Findings:
@@ -89,7 +107,11 @@ def flux(reader: Reader) -> Findings:
         ("kustomize.toolkit.fluxcd.io/v1", "kustomizations"),
         ("helm.toolkit.fluxcd.io/v2", "helmreleases"),
     ):
-        yield from _ready(reader, f"/apis/{group}/{plural}", fix="the message says why; `flux reconcile` tries again")
+        yield from _ready(
+            reader,
+            f"/apis/{group}/{plural}",
+            fix="the message says why; `flux reconcile` tries again",
+        )
 
 
 def events(reader: Reader) -> Findings:
@@ -109,14 +131,18 @@ def secrets(reader: Reader) -> Findings:
         if synced is None or synced["status"] != "True":
             message = (synced or {}).get("message") or "the controller has not looked at it"
             fix = "seal it again for this cluster and this very name and namespace: `driftloop seal --cert …`"
-            yield Finding(Level.WRONG, f"SealedSecret {_name(secret)} is not opened: {message}", fix)
+            yield DoctorFinding(
+                Level.WRONG, f"SealedSecret {_name(secret)} is not opened: {message}", fix
+            )
 
 
 def platform(reader: Reader) -> Findings:
     """ConfigMap and Secret `driftloop-platform` of every pipeline namespace, key by key."""
     homes = items(reader, f"/api/v1/namespaces?{OWN_SELECTOR}") or []
     if not homes:
-        yield Finding(Level.NOTE, "no pipeline yet", "`driftloop commit SPEC --repository URL`")
+        yield DoctorFinding(
+            Level.NOTE, "no pipeline yet", "`driftloop commit SPEC --repository URL`"
+        )
     for home in homes:
         namespace = home["metadata"]["name"]
         for kind, plural, keys in (
@@ -126,15 +152,19 @@ def platform(reader: Reader) -> Findings:
             settings = reader.get(f"/api/v1/namespaces/{namespace}/{plural}/{PLATFORM}")
             fix = f"`driftloop secrets init --namespace {namespace} …`, and commit what it writes"
             if settings is None:
-                yield Finding(Level.WRONG, f"{namespace} has no {kind} {PLATFORM}", fix)
+                yield DoctorFinding(Level.WRONG, f"{namespace} has no {kind} {PLATFORM}", fix)
                 continue
             missing = [key for key in keys if key not in (settings.get("data") or {})]
             if missing:
-                yield Finding(Level.WRONG, f"{kind} {PLATFORM} in {namespace} lacks {', '.join(missing)}", fix)
+                yield DoctorFinding(
+                    Level.WRONG, f"{kind} {PLATFORM} in {namespace} lacks {', '.join(missing)}", fix
+                )
             else:
-                yield Finding(Level.OK, f"{kind} {PLATFORM} in {namespace} is complete")
+                yield DoctorFinding(Level.OK, f"{kind} {PLATFORM} in {namespace} is complete")
             if kind == "ConfigMap" and contract.ARTIFACT_REPOSITORY.key not in missing:
-                yield from _repository(namespace, settings["data"][contract.ARTIFACT_REPOSITORY.key])
+                yield from _repository(
+                    namespace, settings["data"][contract.ARTIFACT_REPOSITORY.key]
+                )
             if kind == "ConfigMap" and not missing:
                 yield from _shut(reader, namespace, settings["data"])
 
@@ -143,13 +173,21 @@ def gateway(reader: Reader) -> Findings:
     """The way in, and the filter that gives every request its id."""
     base = "/apis/networking.istio.io"
     for path, what in (
-        (f"{base}/v1/namespaces/istio-system/gateways/seldon-gateway", "Gateway istio-system/seldon-gateway"),
-        (f"{base}/v1alpha3/namespaces/istio-system/envoyfilters/request-id", "EnvoyFilter istio-system/request-id"),
+        (
+            f"{base}/v1/namespaces/istio-system/gateways/seldon-gateway",
+            "Gateway istio-system/seldon-gateway",
+        ),
+        (
+            f"{base}/v1alpha3/namespaces/istio-system/envoyfilters/request-id",
+            "EnvoyFilter istio-system/request-id",
+        ),
     ):
         if reader.get(path) is None:
-            yield Finding(Level.WRONG, f"{what} is missing", f"see Kustomization {FLUX_CONFIGS}")
+            yield DoctorFinding(
+                Level.WRONG, f"{what} is missing", f"see Kustomization {FLUX_CONFIGS}"
+            )
         else:
-            yield Finding(Level.OK, f"{what} is there")
+            yield DoctorFinding(Level.OK, f"{what} is there")
 
 
 def deployments(reader: Reader) -> Findings:
@@ -161,11 +199,9 @@ def deployments(reader: Reader) -> Findings:
         )
         if there < replicas:
             condition = _condition(deployment, "Available") or {}
-            fix = (
-                f"`kubectl -n {deployment['metadata']['namespace']} describe pods`: images, Secrets, room on the nodes"
-            )
+            fix = f"`kubectl -n {deployment['metadata']['namespace']} describe pods`: images, Secrets, room on the nodes"
             what = f"Deployment {_name(deployment)} has {there} of {replicas}: {condition.get('message', 'starting')}"
-            yield Finding(Level.WRONG, what, fix)
+            yield DoctorFinding(Level.WRONG, what, fix)
 
 
 def autoscalers(reader: Reader) -> Findings:
@@ -173,10 +209,18 @@ def autoscalers(reader: Reader) -> Findings:
     for autoscaler in items(reader, "/apis/autoscaling/v2/horizontalpodautoscalers") or []:
         condition = _condition(autoscaler, "ScalingActive")
         # with 0 replicas an autoscaler is switched off, which somebody did
-        if condition is not None and condition["status"] == "False" and condition.get("reason") != "ScalingDisabled":
+        if (
+            condition is not None
+            and condition["status"] == "False"
+            and condition.get("reason") != "ScalingDisabled"
+        ):
             reason = condition.get("message", "no reason given")
             message = f"HorizontalPodAutoscaler {_name(autoscaler)} does not scale: {reason}"
-            yield Finding(Level.WRONG, message, "metrics-server must run: `kubectl top pods` shows what it measures")
+            yield DoctorFinding(
+                Level.WRONG,
+                message,
+                "metrics-server must run: `kubectl top pods` shows what it measures",
+            )
 
 
 def webhooks(reader: Reader, now: datetime | None = None) -> Findings:
@@ -186,19 +230,29 @@ def webhooks(reader: Reader, now: datetime | None = None) -> Findings:
     base = "/apis/admissionregistration.k8s.io/v1"
     for plural in ("validatingwebhookconfigurations", "mutatingwebhookconfigurations"):
         for webhook in items(reader, f"{base}/{plural}") or []:
-            bundles = {hook.get("clientConfig", {}).get("caBundle") for hook in webhook.get("webhooks") or []} - {
+            bundles = {
+                hook.get("clientConfig", {}).get("caBundle")
+                for hook in webhook.get("webhooks") or []
+            } - {
                 None,
                 "",
             }
             for bundle in bundles:
                 until = _until(bundle)
                 if until is None:
-                    yield Finding(Level.WRONG, f"webhook {_name(webhook)} has a certificate that can't be read")
+                    yield DoctorFinding(
+                        Level.WRONG,
+                        f"webhook {_name(webhook)} has a certificate that can't be read",
+                    )
                 elif until < now + timedelta(days=30):
                     # Knative's last a week and are renewed by their own controller a day before
                     level = Level.WRONG if until < now + timedelta(hours=12) else Level.NOTE
                     fix = "unless its owner renews it (Knative and cert-manager do): upgrade or reinstall its release"
-                    yield Finding(level, f"webhook {_name(webhook)}'s certificate ends on {until:%Y-%m-%d}", fix)
+                    yield DoctorFinding(
+                        level,
+                        f"webhook {_name(webhook)}'s certificate ends on {until:%Y-%m-%d}",
+                        fix,
+                    )
 
 
 def gpus(reader: Reader) -> Findings:
@@ -206,7 +260,7 @@ def gpus(reader: Reader) -> Findings:
     for node in items(reader, "/api/v1/nodes") or []:
         count = node.get("status", {}).get("allocatable", {}).get("nvidia.com/gpu")
         if count:
-            yield Finding(Level.OK, f"node {node['metadata']['name']} offers {count} GPU")
+            yield DoctorFinding(Level.OK, f"node {node['metadata']['name']} offers {count} GPU")
 
 
 CHECKS: tuple[Callable[[Reader], Findings], ...] = (
@@ -214,13 +268,17 @@ CHECKS: tuple[Callable[[Reader], Findings], ...] = (
 )  # fmt: skip
 
 
-def examine(reader: Reader) -> Iterator[Finding]:
+def examine(reader: Reader) -> Iterator[DoctorFinding]:
     """Every check in turn; what may not be read is said, and the rest goes on."""
     for check in CHECKS:
         try:
             yield from check(reader)
         except ForbiddenError as error:
-            yield Finding(Level.NOTE, f"not allowed to read: {error.message}", "ask for the ClusterRole `view`")
+            yield DoctorFinding(
+                Level.NOTE,
+                f"not allowed to read: {error.message}",
+                "ask for the ClusterRole `view`",
+            )
 
 
 def _ready(reader: Reader, path: str, *, fix: str, every: bool = False) -> Findings:
@@ -229,15 +287,21 @@ def _ready(reader: Reader, path: str, *, fix: str, every: bool = False) -> Findi
     for item in items(reader, path) or []:
         kind = item.get("kind") or path.rsplit("/", 1)[1]
         if item.get("spec", {}).get("suspend"):
-            yield Finding(Level.NOTE, f"{kind} {_name(item)} is suspended")
+            yield DoctorFinding(Level.NOTE, f"{kind} {_name(item)} is suspended")
             continue
         conditions = item.get("status", {}).get("conditions") or []
         bad = [c for c in conditions if c["status"] != "True" and (every or c["type"] == "Ready")]
         if not conditions:
-            yield Finding(Level.WRONG, f"{kind} {_name(item)}: no controller has looked at it", fix)
+            yield DoctorFinding(
+                Level.WRONG, f"{kind} {_name(item)}: no controller has looked at it", fix
+            )
         for condition in bad:
-            text = condition.get("message") or condition.get("reason") or f"{condition['type']} is not true"
-            yield Finding(Level.WRONG, f"{kind} {_name(item)}: {text}", fix)
+            text = (
+                condition.get("message")
+                or condition.get("reason")
+                or f"{condition['type']} is not true"
+            )
+            yield DoctorFinding(Level.WRONG, f"{kind} {_name(item)}: {text}", fix)
 
 
 def _condition(found: dict[str, Any], kind: str) -> dict[str, Any] | None:
@@ -254,18 +318,23 @@ def _repository(namespace: str, text: str) -> Findings:
     try:
         endpoint = yaml.safe_load(text)["s3"]["endpoint"]
     except (yaml.YAMLError, KeyError, TypeError):
-        yield Finding(Level.WRONG, f"the artifact repository of {namespace} is not one of kind s3")
+        yield DoctorFinding(
+            Level.WRONG, f"the artifact repository of {namespace} is not one of kind s3"
+        )
         return
     if "://" in endpoint:
         what = f"the artifact repository of {namespace} has the endpoint `{endpoint}`"
-        yield Finding(Level.WRONG, what, "Argo wants host:port, without a scheme")
+        yield DoctorFinding(Level.WRONG, what, "Argo wants host:port, without a scheme")
 
 
 def _shut(reader: Reader, namespace: str, settings: dict[str, str]) -> Findings:
     """Addresses that the namespace's own NetworkPolicies keep its pods from."""
     there = {
         policy["metadata"]["name"]
-        for policy in items(reader, f"/apis/networking.k8s.io/v1/namespaces/{namespace}/networkpolicies") or []
+        for policy in items(
+            reader, f"/apis/networking.k8s.io/v1/namespaces/{namespace}/networkpolicies"
+        )
+        or []
     }
     if not any(name.endswith("-deny") for name in there):
         return
@@ -278,8 +347,12 @@ def _shut(reader: Reader, namespace: str, settings: dict[str, str]) -> Findings:
     for name in network.policies(namespace, addresses, OWN):
         if name not in there:
             url = addresses[name.removeprefix(f"{PLATFORM}-").partition("-")[0]]
-            fix = "`driftloop secrets init --force` writes it; give it keys and token, or they change"
-            yield Finding(Level.WRONG, f"{namespace} is shut to {url}: it has no NetworkPolicy {name}", fix)
+            fix = (
+                "`driftloop secrets init --force` writes it; give it keys and token, or they change"
+            )
+            yield DoctorFinding(
+                Level.WRONG, f"{namespace} is shut to {url}: it has no NetworkPolicy {name}", fix
+            )
 
 
 def _until(bundle: str) -> datetime | None:

@@ -15,7 +15,9 @@ _PORTS = {"http": 80, "https": 443, "nats": 4222, "tls": 4222, "ssh": 22}
 _ANYWHERE = (Peer(ip_block=IPBlock(cidr="0.0.0.0/0")), Peer(ip_block=IPBlock(cidr="::/0")))
 
 
-def _label(key: str, operator: Literal["In", "NotIn", "DoesNotExist"], *values: str) -> LabelRequirement:
+def _label(
+    key: str, operator: Literal["In", "NotIn", "DoesNotExist"], *values: str
+) -> LabelRequirement:
     return LabelRequirement(key=key, operator=operator, values=values or None)
 
 
@@ -40,12 +42,18 @@ _CLIENTS: dict[str, tuple[LabelSelector, ...]] = {
         LabelSelector(match_expressions=(_label(steps.REACHES, "In", steps.CLAIM, steps.FINISH),)),
     ),
     "git": (_STEPS,),
-    "kubernetes": (LabelSelector(match_expressions=(_label(COMPONENT_LABEL, "In", steps.COMPONENT, "decision"),)),),
+    "kubernetes": (
+        LabelSelector(
+            match_expressions=(_label(COMPONENT_LABEL, "In", steps.COMPONENT, "decision"),)
+        ),
+    ),
 }
 """Part of the platform -> the pods that call it."""
 
 
-def policies(namespace: str, addresses: dict[str, str], known: dict[str, str]) -> dict[str, NetworkPolicy]:
+def policies(
+    namespace: str, addresses: dict[str, str], known: dict[str, str]
+) -> dict[str, NetworkPolicy]:
     """Name -> policy for each address (by part: s3, nats, git, kubernetes) that the rendered
     policies do not open.
 
@@ -60,7 +68,9 @@ def policies(namespace: str, addresses: dict[str, str], known: dict[str, str]) -
             name = f"{PLATFORM}-{part}" + (f"-{number}" if number else "")
             policies_by_name[name] = NetworkPolicy(
                 metadata=ObjectMeta(name=name, namespace=namespace, labels=OWN_LABELS),
-                spec=NetworkPolicySpec(pod_selector=selector, policy_types=("Egress",), egress=(egress,)),
+                spec=NetworkPolicySpec(
+                    pod_selector=selector, policy_types=("Egress",), egress=(egress,)
+                ),
             )
     return policies_by_name
 

@@ -23,14 +23,16 @@ from driftloop.contract.names import (
 )
 from driftloop.errors import PipelineError
 from driftloop.kube import core, flux, kustomize
-from driftloop.kube.base import Model, ObjectMeta, Reference
+from driftloop.kube.base import ObjectMeta, ObjectPart, ObjectReference
 from driftloop.kube.sealed import PlainSecret, Scope, SealedSecret
 
 STORE = STORAGE_NAMESPACE
 STORE_SECRET = "seaweedfs-s3-config"  # noqa: S105 (a name)
 NOTE = "# Written by `driftloop secrets init`; run it again with --force to make new ones.\n"
 # exists(), not all(): all() over no conditions is true and would fail a fresh one
-_SYNCED = "has(status.conditions) && status.conditions.exists(c, c.type == 'Synced' && c.status == '{}')"
+_SYNCED = (
+    "has(status.conditions) && status.conditions.exists(c, c.type == 'Synced' && c.status == '{}')"
+)
 _LABELS = OWN_LABELS
 
 
@@ -69,7 +71,12 @@ class Addresses:
     def parts(self) -> dict[str, str]:
         """Addresses that a pipeline's pods call, by the names that NetworkPolicies have for
         them."""
-        return {"s3": self.s3_endpoint, "nats": self.nats_url, "git": self.git_url, "kubernetes": self.kubernetes_url}
+        return {
+            "s3": self.s3_endpoint,
+            "nats": self.nats_url,
+            "git": self.git_url,
+            "kubernetes": self.kubernetes_url,
+        }
 
 
 OWN = Addresses(git_url="https://git.invalid/").parts
@@ -78,7 +85,7 @@ among them."""
 
 
 @dataclass(frozen=True)
-class Credentials:
+class PlatformCredentials:
     """Credentials to seal. The webhook token is random unless given."""
 
     access_key: str = field(repr=False)
@@ -114,7 +121,7 @@ def config_map(namespace: str, addresses: Addresses) -> core.ConfigMap:
     )
 
 
-def secret(namespace: str, addresses: Addresses, credentials: Credentials) -> PlainSecret:
+def secret(namespace: str, addresses: Addresses, credentials: PlatformCredentials) -> PlainSecret:
     """The one Secret of a pipeline's namespace: the same keys in the spellings of boto3, Argo
     and Seldon's rclone."""
     values = {
@@ -123,7 +130,9 @@ def secret(namespace: str, addresses: Addresses, credentials: Credentials) -> Pl
         contract.WEBHOOK_TOKEN.key: credentials.webhook_token,
         contract.GIT_USERNAME.key: credentials.git_username,
         contract.GIT_PASSWORD.key: credentials.git_password,
-        **contract.rclone_settings(addresses.s3_endpoint, credentials.access_key, credentials.secret_key),
+        **contract.rclone_settings(
+            addresses.s3_endpoint, credentials.access_key, credentials.secret_key
+        ),
     }
     return PlainSecret(
         metadata=ObjectMeta(name=PLATFORM, namespace=namespace, labels=_LABELS),
@@ -131,7 +140,7 @@ def secret(namespace: str, addresses: Addresses, credentials: Credentials) -> Pl
     )
 
 
-def store_secret(credentials: Credentials) -> PlainSecret:
+def store_secret(credentials: PlatformCredentials) -> PlainSecret:
     """The identities of the SeaweedFS that comes with the platform; without it the store is open
     to everyone."""
     identity = {
@@ -149,7 +158,7 @@ def tree(
     cluster: str,
     namespaces: tuple[str, ...],
     addresses: Addresses,
-    credentials: Credentials,
+    credentials: PlatformCredentials,
     seal: Callable[[PlainSecret, Scope], SealedSecret],
     *,
     own_store: bool,
@@ -165,7 +174,9 @@ def tree(
             namespace,
             {
                 f"{PLATFORM}.configmap.yaml": config_map(namespace, addresses),
-                f"{PLATFORM}.sealedsecret.yaml": seal(secret(namespace, addresses, credentials), Scope.STRICT),
+                f"{PLATFORM}.sealedsecret.yaml": seal(
+                    secret(namespace, addresses, credentials), Scope.STRICT
+                ),
                 **{f"{name}.networkpolicy.yaml": policy for name, policy in opened.items()},
             },
         )
@@ -176,7 +187,9 @@ def tree(
             {f"{STORE_SECRET}.sealedsecret.yaml": seal(store_secret(credentials), Scope.STRICT)},
         )
     folders = (*namespaces, STORE) if own_store else namespaces
-    files[f"{base}/{trees.KUSTOMIZATION}"] = _text(kustomize.Kustomization(resources=tuple(sorted(folders))))
+    files[f"{base}/{trees.KUSTOMIZATION}"] = _text(
+        kustomize.KustomizationFile(resources=tuple(sorted(folders)))
+    )
     files[trees.platform_path(cluster)] = _text(
         flux.Kustomization(
             metadata=ObjectMeta(name="platform", namespace=FLUX_NAMESPACE),
@@ -187,8 +200,8 @@ def tree(
                 path=f"./{base}",
                 prune=True,
                 wait=True,
-                source_ref=Reference(kind="GitRepository", name=FLUX_SOURCE),
-                depends_on=(flux.Dependency(name=FLUX_BASE),),
+                source_ref=ObjectReference(kind="GitRepository", name=FLUX_SOURCE),
+                depends_on=(flux.KustomizationDependency(name=FLUX_BASE),),
                 health_check_exprs=(
                     flux.HealthCheck(
                         api_version="bitnami.com/v1alpha1",
@@ -203,7 +216,7 @@ def tree(
     return files
 
 
-def _folder(path: str, namespace: str, objects: dict[str, Model]) -> dict[str, str]:
+def _folder(path: str, namespace: str, objects: dict[str, ObjectPart]) -> dict[str, str]:
     # the pipeline's own Kustomization owns the namespace; here it is only made when nothing else has made it yet
     home = core.Namespace(
         metadata=ObjectMeta(
@@ -216,9 +229,9 @@ def _folder(path: str, namespace: str, objects: dict[str, Model]) -> dict[str, s
         )
     )
     files = {"namespace.yaml": home, **objects}
-    files[trees.KUSTOMIZATION] = kustomize.Kustomization(resources=tuple(sorted(files)))
+    files[trees.KUSTOMIZATION] = kustomize.KustomizationFile(resources=tuple(sorted(files)))
     return {f"{path}/{name}": _text(model) for name, model in files.items()}
 
 
-def _text(model: Model) -> str:
-    return NOTE + text.dump(model.dump())
+def _text(model: ObjectPart) -> str:
+    return NOTE + text.dump(model.dump_object())

@@ -77,7 +77,8 @@ class ApiReader:
             body: bytes = answer.read()  # type: ignore[no-untyped-call]
         except HTTPError as error:
             raise ClusterError(
-                f"the API server does not answer: {error}", hint="is the cluster up? `kubectl version` asks the same"
+                f"the API server does not answer: {error}",
+                hint="is the cluster up? `kubectl version` asks the same",
             ) from error
         if answer.status == 404:
             return None

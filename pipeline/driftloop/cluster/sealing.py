@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from driftloop.kube.sealed import PlainSecret, Scope, SealedSecret, SealError, scope_of, sealed
+from driftloop.kube.sealed import PlainSecret, Scope, SealedSecret, SealError, scope_of, seal_secret
 
 _NONCE = bytes(12)
 
@@ -30,12 +30,14 @@ def certificate(pem: bytes, *, now: datetime | None = None) -> rsa.RSAPublicKey:
         first = x509.load_pem_x509_certificates(pem)[0]
     except (ValueError, IndexError) as error:
         raise SealError(
-            "that is not a PEM certificate", hint="fetch the controller's: `kubeseal --fetch-cert > cluster.pem`"
+            "that is not a PEM certificate",
+            hint="fetch the controller's: `kubeseal --fetch-cert > cluster.pem`",
         ) from error
     until = first.not_valid_after_utc
     if until < (now or datetime.now(UTC)):
         raise SealError(
-            f"the certificate ended on {until:%Y-%m-%d}", hint="fetch the controller's newest: `kubeseal --fetch-cert`"
+            f"the certificate ended on {until:%Y-%m-%d}",
+            hint="fetch the controller's newest: `kubeseal --fetch-cert`",
         )
     key = first.public_key()
     if not isinstance(key, rsa.RSAPublicKey):
@@ -94,15 +96,24 @@ def seal(secret: PlainSecret, key: rsa.RSAPublicKey, scope: Scope) -> SealedSecr
             f"the Secret `{secret.metadata.name}` has no namespace, and a {scope} seal is bound to one",
             hint="write `metadata.namespace`, or pass --namespace",
         )
-    label = scope.label(namespace or "", secret.metadata.name)
-    return sealed(secret, {k: seal_value(v, key, label) for k, v in secret.values.items()}, scope)
+    label = scope.encryption_label(namespace or "", secret.metadata.name)
+    return seal_secret(
+        secret, {k: seal_value(v, key, label) for k, v in secret.values.items()}, scope
+    )
 
 
-def reseal(old: SealedSecret, keys: Iterable[rsa.RSAPrivateKey], key: rsa.RSAPublicKey) -> SealedSecret:
+def reseal(
+    old: SealedSecret, keys: Iterable[rsa.RSAPrivateKey], key: rsa.RSAPublicKey
+) -> SealedSecret:
     """The same secret under another certificate; its text is in memory only."""
     keys = tuple(keys)
-    label = scope_of(old.metadata.annotations).label(old.metadata.namespace or "", old.metadata.name)
-    data = {k: seal_value(open_value(v, keys, label), key, label) for k, v in old.spec.encrypted_data.items()}
+    label = scope_of(old.metadata.annotations).encryption_label(
+        old.metadata.namespace or "", old.metadata.name
+    )
+    data = {
+        k: seal_value(open_value(v, keys, label), key, label)
+        for k, v in old.spec.encrypted_data.items()
+    }
     return old.model_copy(update={"spec": old.spec.model_copy(update={"encrypted_data": data})})
 
 

@@ -14,7 +14,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 from driftloop.cluster.reader import ClusterError, ForbiddenError, TextReader, items
-from driftloop.contract.names import COMPONENT_LABEL, FLUX_NAMESPACE, NAME_LABEL, OWN_SELECTOR, SERVICE_PORT, Names
+from driftloop.contract.names import (
+    COMPONENT_LABEL,
+    FLUX_NAMESPACE,
+    NAME_LABEL,
+    OWN_SELECTOR,
+    SERVICE_PORT,
+    Names,
+)
 
 Json = dict[str, Any]
 
@@ -41,7 +48,9 @@ class _Picture:
             self.unknown.append(f"{what}: {error.message}")
 
 
-def overview(reader: TextReader, *, where: str, namespaces: Iterable[str] = (), now: datetime | None = None) -> Json:
+def overview(
+    reader: TextReader, *, where: str, namespaces: Iterable[str] = (), now: datetime | None = None
+) -> Json:
     """Return the state of the cluster: the keys of the local runtime's status, `gateway`, and
     `unknown` for what could not be read.
 
@@ -75,7 +84,9 @@ def _gateway(picture: _Picture) -> str | None:
     """Return the gateway's address: the load balancer's, or the one inside the cluster."""
     service = picture.reader.get("/api/v1/namespaces/istio-system/services/istio-ingressgateway")
     if service is None:
-        picture.unknown.append("the gateway: Service istio-system/istio-ingressgateway does not exist")
+        picture.unknown.append(
+            "the gateway: Service istio-system/istio-ingressgateway does not exist"
+        )
         return None
     balanced = (service.get("status", {}).get("loadBalancer") or {}).get("ingress") or []
     if balanced:
@@ -96,7 +107,9 @@ def _flux(picture: _Picture) -> Json:
         f"/apis/source.toolkit.fluxcd.io/v1/namespaces/{FLUX_NAMESPACE}/gitrepositories/{FLUX_NAMESPACE}"
     )
     tip = _commit(((source or {}).get("status", {}).get("artifact") or {}).get("revision"))
-    kustomizations = picture.list(f"/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/{FLUX_NAMESPACE}/kustomizations")
+    kustomizations = picture.list(
+        f"/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/{FLUX_NAMESPACE}/kustomizations"
+    )
     refused, waiting, behind = [], [], None
     for item in sorted(kustomizations, key=lambda found: str(found["metadata"]["name"])):
         name, status = item["metadata"]["name"], item.get("status", {})
@@ -143,7 +156,9 @@ def _pipelines(picture: _Picture, wanted: tuple[str, ...]) -> Iterator[Names]:
 def _releases(picture: _Picture, names: Names) -> Json:
     """Phase and weights, from what routes the requests."""
     base = f"namespaces/{names.namespace}"
-    deployed = picture.reader.get(f"/apis/machinelearning.seldon.io/v1/{base}/seldondeployments/{names.pipeline}")
+    deployed = picture.reader.get(
+        f"/apis/machinelearning.seldon.io/v1/{base}/seldondeployments/{names.pipeline}"
+    )
     shares: dict[str, int] = {}
     mirror: str | None = None
     if deployed is not None:
@@ -153,14 +168,24 @@ def _releases(picture: _Picture, names: Names) -> Json:
             elif predictor.get("traffic"):
                 shares[predictor["name"]] = predictor["traffic"]
     else:
-        route = picture.reader.get(f"/apis/networking.istio.io/v1/{base}/virtualservices/{names.pipeline}")
+        route = picture.reader.get(
+            f"/apis/networking.istio.io/v1/{base}/virtualservices/{names.pipeline}"
+        )
         for http in (route or {"spec": {"http": []}})["spec"]["http"]:
             for to in http["route"]:
                 shares[_predictor(names, to["destination"])] = to.get("weight", 100)
             mirror = _predictor(names, http["mirror"]) if http.get("mirror") else None
     production, *more = [*shares, None]
     candidate = mirror or next(iter(more), None)
-    phase = "empty" if production is None else "shadow" if mirror else "canary" if candidate else "stable"
+    phase = (
+        "empty"
+        if production is None
+        else "shadow"
+        if mirror
+        else "canary"
+        if candidate
+        else "stable"
+    )
     told = {"phase": phase, "production": production, "candidate": candidate, "weights": shares}
     return {names.pipeline: told}
 
@@ -173,15 +198,24 @@ def _pods(picture: _Picture, names: Names) -> Iterator[Json]:
     """Every pod that is to stay, in the shape of a local process."""
     for pod in picture.list(f"/api/v1/namespaces/{names.namespace}/pods?labelSelector=%21{_STEP}"):
         status = pod.get("status", {})
-        containers = [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
-        ended = [c["lastState"]["terminated"] for c in containers if (c.get("lastState") or {}).get("terminated")]
+        containers = [
+            *(status.get("initContainerStatuses") or []),
+            *(status.get("containerStatuses") or []),
+        ]
+        ended = [
+            c["lastState"]["terminated"]
+            for c in containers
+            if (c.get("lastState") or {}).get("terminated")
+        ]
         yield {
             "name": f"{names.namespace}/{pod['metadata']['name']}",
             "pid": None,
             "phase": _phase(pod, containers),
             "uptime": _age(picture.now, status.get("startTime")),
             "restarts": sum(container.get("restartCount", 0) for container in containers),
-            "lastExit": f"{ended[-1].get('reason', '')} ({ended[-1].get('exitCode')})" if ended else None,
+            "lastExit": f"{ended[-1].get('reason', '')} ({ended[-1].get('exitCode')})"
+            if ended
+            else None,
             "log": None,
             "memory": None,
         }
@@ -193,10 +227,23 @@ def _phase(pod: Json, containers: list[Json]) -> str:
     conditions = pod.get("status", {}).get("conditions") or []
     if any(c["type"] == "Ready" and c["status"] == "True" for c in conditions):
         return "ready"
-    waiting = [c["state"]["waiting"].get("reason") for c in containers if (c.get("state") or {}).get("waiting")]
+    waiting = [
+        c["state"]["waiting"].get("reason")
+        for c in containers
+        if (c.get("state") or {}).get("waiting")
+    ]
     # a pod with init containers has its other ones waiting: the first says why
-    told = next((reason for reason in waiting if reason not in (None, "PodInitializing", "ContainerCreating")), None)
-    unscheduled = next((c for c in conditions if c["type"] == "PodScheduled" and c["status"] == "False"), None)
+    told = next(
+        (
+            reason
+            for reason in waiting
+            if reason not in (None, "PodInitializing", "ContainerCreating")
+        ),
+        None,
+    )
+    unscheduled = next(
+        (c for c in conditions if c["type"] == "PodScheduled" and c["status"] == "False"), None
+    )
     return str(told or (unscheduled or {}).get("reason") or "starting")
 
 
@@ -205,7 +252,9 @@ def _runs(picture: _Picture, names: Names) -> Json:
     runs: dict[str, Json] = {}
     for run in picture.list(f"/apis/argoproj.io/v1alpha1/namespaces/{names.namespace}/workflows"):
         status = run.get("status") or {}
-        template = (run["spec"].get("workflowTemplateRef") or {}).get("name") or run["metadata"]["name"]
+        template = (run["spec"].get("workflowTemplateRef") or {}).get("name") or run["metadata"][
+            "name"
+        ]
         key = f"{names.namespace}/{template}"
         told = {
             "name": run["metadata"]["name"],
@@ -231,7 +280,9 @@ def _decisions(picture: _Picture, names: Names) -> Json:
 def _verdicts(picture: _Picture, names: Names) -> Json:
     """Return the last verdict of each detector; detectors without a verdict are left out."""
     verdicts: Json = {}
-    deployments = picture.list(f"/apis/apps/v1/namespaces/{names.namespace}/deployments?{OWN_SELECTOR}")
+    deployments = picture.list(
+        f"/apis/apps/v1/namespaces/{names.namespace}/deployments?{OWN_SELECTOR}"
+    )
     for deployment in deployments:
         component = (deployment["metadata"].get("labels") or {}).get(COMPONENT_LABEL, "")
         args = deployment["spec"]["template"]["spec"]["containers"][0].get("args") or []
@@ -255,7 +306,12 @@ def _gauges(text: str) -> dict[str, float]:
     from prometheus_client.parser import text_string_to_metric_families
 
     families = text_string_to_metric_families(text)
-    return {sample.name: sample.value for family in families for sample in family.samples if not sample.labels}
+    return {
+        sample.name: sample.value
+        for family in families
+        for sample in family.samples
+        if not sample.labels
+    }
 
 
 _PARTS: dict[str, Callable[[_Picture, Names], Json]] = {

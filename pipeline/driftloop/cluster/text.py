@@ -7,18 +7,25 @@ from typing import Any
 import yaml
 
 
-class _Dumper(yaml.SafeDumper):
+class _QuotingDumper(yaml.SafeDumper):
     pass
 
 
-_Dumper.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^[yYnN]$"), list("yYnN"))
+_QuotingDumper.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"^[yYnN]$"), list("yYnN")
+)
 # an importer of Hera finds strings of several lines printed differently: this dumper keeps its own way
-_Dumper.add_representer(
-    str, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, "|" if "\n" in text else None)
+_QuotingDumper.add_representer(
+    str,
+    lambda dumper, text: dumper.represent_scalar(
+        "tag:yaml.org,2002:str", text, "|" if "\n" in text else None
+    ),
 )
 
 
 def dump(*documents: dict[str, Any]) -> str:
     """One or more objects as YAML."""
-    text: str = yaml.dump_all(documents, Dumper=_Dumper, sort_keys=False, width=10**6, allow_unicode=True)
+    text: str = yaml.dump_all(
+        documents, Dumper=_QuotingDumper, sort_keys=False, width=10**6, allow_unicode=True
+    )
     return text

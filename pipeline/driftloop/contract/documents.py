@@ -37,7 +37,7 @@ class Key:
     """Conversion to plain JSON."""
 
 
-def key(
+def document_key(
     name: str,
     allowed: str,
     accepts: Accepts,
@@ -71,14 +71,17 @@ def to_json(record: Any) -> dict[str, Any]:
 
 
 def from_json(record: type[T], document: object, *, label: str) -> T:
-    """Read a record from plain data; DocumentError names `label`, the key, its value and what is allowed."""
+    """Read a record from plain data; DocumentError names `label`, the key, its value and what is
+    allowed."""
     if not isinstance(document, Mapping):
-        raise DocumentError(f"{label} is {shown(document)}, must be a JSON object")
+        raise DocumentError(f"{label} is {show_value(document)}, must be a JSON object")
     keys = keys_of(record)
     names = [name.name for _, name in keys]
     for given_key in document:
         if given_key not in names:
-            raise DocumentError(f"{label} has an unknown key `{given_key}`, must be one of: {', '.join(names)}")
+            raise DocumentError(
+                f"{label} has an unknown key `{given_key}`, must be one of: {', '.join(names)}"
+            )
     values: dict[str, Any] = {}
     for field, name in keys:
         if name.name not in document:
@@ -87,7 +90,9 @@ def from_json(record: type[T], document: object, *, label: str) -> T:
             continue
         value = document[name.name]
         if not name.accepts(value):
-            raise DocumentError(f"{label}: `{name.name}` is {shown(value)}, must be {name.allowed}")
+            raise DocumentError(
+                f"{label}: `{name.name}` is {show_value(value)}, must be {name.allowed}"
+            )
         values[field.name] = None if value is None else name.read(value)
     return record(**values)
 
@@ -100,7 +105,7 @@ def parse_json(text: str | bytes, *, label: str) -> Any:
         raise DocumentError(f"{label} is not JSON: {error}") from error
 
 
-def shown(value: object) -> str:
+def show_value(value: object) -> str:
     """Return a value as messages show it, cut to 60 characters."""
     text = json.dumps(value, default=str)
     return f"`{text if len(text) <= 60 else text[:57] + '...'}`"

@@ -9,14 +9,14 @@ from typing import Any, Literal, get_args
 
 from driftloop.contract.documents import (
     DocumentError,
+    document_key,
     from_json,
     is_number,
     is_text,
     is_texts,
     is_whole,
-    key,
     parse_json,
-    shown,
+    show_value,
     to_json,
 )
 
@@ -28,19 +28,32 @@ DETECTOR_KINDS: tuple[DetectorKind, ...] = get_args(DetectorKind)
 class RetrainPolicy:
     """The `retrain` part of a spec. Times in seconds."""
 
-    consecutive: int = key("consecutive", "an integer from 1 to 100", lambda v: is_whole(v, 1, 100), default=1)
+    consecutive: int = document_key(
+        "consecutive", "an integer from 1 to 100", lambda v: is_whole(v, 1, 100), default=1
+    )
     """Windows in a row that must alarm."""
-    cooldown: float = key("cooldown", "seconds, 0 or more", lambda v: is_number(v) and v >= 0, default=0.0, read=float)
+    cooldown: float = document_key(
+        "cooldown", "seconds, 0 or more", lambda v: is_number(v) and v >= 0, default=0.0, read=float
+    )
     """Pause after a run ends, however it ended."""
-    while_running: Literal["drop", "remember"] = key(
-        "whileRunning", "one of: drop, remember", lambda v: v in ("drop", "remember"), default="drop"
+    while_running: Literal["drop", "remember"] = document_key(
+        "whileRunning",
+        "one of: drop, remember",
+        lambda v: v in ("drop", "remember"),
+        default="drop",
     )
     """Fate of alarms from the decision until the end of the cooldown."""
-    budget: int | None = key(
-        "budget", "a number of runs in 24 hours, or null", lambda v: v is None or is_whole(v, 0), default=None
+    budget: int | None = document_key(
+        "budget",
+        "a number of runs in 24 hours, or null",
+        lambda v: v is None or is_whole(v, 0),
+        default=None,
     )
-    """Decisions in any 24 hours that alarms may cause; None: no limit. Schedules and persons are not counted."""
-    on: tuple[str, ...] = key("on", "a list of detectors", is_texts, default=(), read=tuple, write=list)
+    """Decisions in any 24 hours that alarms may cause; None: no limit. Schedules and persons are
+    not counted."""
+    on: tuple[str, ...] = document_key(
+        "on", "a list of detectors", is_texts, default=(), read=tuple, write=list
+    )
     """Detectors whose alarms count."""
     refire: float = 2.0
     """Seconds before an unclaimed decision is fired again; doubles up to `refire_limit`."""
@@ -49,24 +62,34 @@ class RetrainPolicy:
     @classmethod
     def parse(cls, text: str) -> "RetrainPolicy":
         """Read the policy from JSON text; DocumentError."""
-        return from_json(cls, parse_json(text, label="the retrain policy"), label="the retrain policy")
+        return from_json(
+            cls, parse_json(text, label="the retrain policy"), label="the retrain policy"
+        )
 
 
 @dataclass(frozen=True)
 class DetectorSettings:
     """Settings of one detector."""
 
-    kind: DetectorKind = key("kind", f"one of: {', '.join(DETECTOR_KINDS)}", lambda v: v in DETECTOR_KINDS)
+    kind: DetectorKind = document_key(
+        "kind", f"one of: {', '.join(DETECTOR_KINDS)}", lambda v: v in DETECTOR_KINDS
+    )
     """Algorithm."""
-    on: Literal["request", "response"] = key(
+    on: Literal["request", "response"] = document_key(
         "on", "one of: request, response", lambda v: v in ("request", "response"), default="request"
     )
     """Events that carry the rows."""
-    window: int = key("window", "an integer from 2 to 100000", lambda v: is_whole(v, 2, 100_000), default=200)
+    window: int = document_key(
+        "window", "an integer from 2 to 100000", lambda v: is_whole(v, 2, 100_000), default=200
+    )
     """Rows in a window; an event's rows stay together, so a window may have more."""
-    alarm_rate: float = key("alarmRate", "between 0 and 1", lambda v: is_number(v) and 0 < v < 1, default=0.01)
+    alarm_rate: float = document_key(
+        "alarmRate", "between 0 and 1", lambda v: is_number(v) and 0 < v < 1, default=0.01
+    )
     """Share of windows that may alarm although nothing has changed."""
-    seed: int = key("seed", "an integer", lambda v: isinstance(v, int) and not isinstance(v, bool), default=0)
+    seed: int = document_key(
+        "seed", "an integer", lambda v: isinstance(v, int) and not isinstance(v, bool), default=0
+    )
     """Seed of everything random."""
 
     @classmethod
@@ -81,12 +104,18 @@ class DetectorSettings:
 
 
 def _bound(name: str) -> Any:
-    return key(name, "a number", lambda v: v is None or is_number(v), default=None, omits_none=True)
+    return document_key(
+        name, "a number", lambda v: v is None or is_number(v), default=None, omits_none=True
+    )
 
 
 def _margin(name: str) -> Any:
-    return key(
-        name, "a number of at least 0", lambda v: v is None or (is_number(v) and v >= 0), default=None, omits_none=True
+    return document_key(
+        name,
+        "a number of at least 0",
+        lambda v: v is None or (is_number(v) and v >= 0),
+        default=None,
+        omits_none=True,
     )
 
 
@@ -94,9 +123,11 @@ def _margin(name: str) -> Any:
 class GateRule:
     """One gate: bounds on a metric of the candidate."""
 
-    metric: str = key("metric", "the name of a metric", is_text)
+    metric: str = document_key("metric", "the name of a metric", is_text)
     """Metric that the evaluation function returns."""
-    on: Literal["all", "recent"] = key("on", "one of: all, recent", lambda v: v in ("all", "recent"), default="all")
+    on: Literal["all", "recent"] = document_key(
+        "on", "one of: all, recent", lambda v: v in ("all", "recent"), default="all"
+    )
     """All held-out rows, or only those that production has not been trained on."""
     min: float | None = _bound("min")
     """Least value of the candidate."""
@@ -112,8 +143,10 @@ def parse_gates(text: str) -> tuple[GateRule, ...]:
     """Read a list of gates from JSON text; DocumentError."""
     document = parse_json(text, label="the gates")
     if not isinstance(document, list):
-        raise DocumentError(f"the gates are {shown(document)}, must be a list")
-    rules = tuple(from_json(GateRule, item, label=f"gate {number}") for number, item in enumerate(document, 1))
+        raise DocumentError(f"the gates are {show_value(document)}, must be a list")
+    rules = tuple(
+        from_json(GateRule, item, label=f"gate {number}") for number, item in enumerate(document, 1)
+    )
     for number, rule in enumerate(rules, 1):
         if rule.min is rule.max is rule.production_minus is rule.production_plus is None:
             raise DocumentError(
@@ -128,8 +161,12 @@ def write_gates(rules: tuple[GateRule, ...]) -> str:
 
 
 def _limit(name: str) -> Any:
-    return key(
-        name, "a number of at least 0", lambda v: v is None or (is_number(v) and v >= 0), default=None, omits_none=True
+    return document_key(
+        name,
+        "a number of at least 0",
+        lambda v: v is None or (is_number(v) and v >= 0),
+        default=None,
+        omits_none=True,
     )
 
 
@@ -141,7 +178,7 @@ class RolloutLimits:
     """Shortest time that the stage lasts."""
     requests: int | None = _limit("requests")
     """Fewest requests that the candidate answers (in shadow: that both answer)."""
-    agreement: float | Literal["auto"] | None = key(
+    agreement: float | Literal["auto"] | None = document_key(
         "agreement",
         "a number of at least 0, or auto",
         lambda v: v is None or v == "auto" or (is_number(v) and v >= 0),
@@ -149,8 +186,12 @@ class RolloutLimits:
         omits_none=True,
     )
     """Least share of rows that both answer alike; `auto` works it out from `accuracy`."""
-    accuracy: str | None = key(
-        "accuracy", "the name of a metric", lambda v: v is None or is_text(v), default=None, omits_none=True
+    accuracy: str | None = document_key(
+        "accuracy",
+        "the name of a metric",
+        lambda v: v is None or is_text(v),
+        default=None,
+        omits_none=True,
     )
     """Metric from which `auto` works out the expected agreement."""
     error_rate: float | None = _limit("errorRate")
@@ -161,4 +202,6 @@ class RolloutLimits:
     @classmethod
     def parse(cls, text: str) -> "RolloutLimits":
         """Read the limits from JSON text; DocumentError."""
-        return from_json(cls, parse_json(text, label="the rollout's limits"), label="the rollout's limits")
+        return from_json(
+            cls, parse_json(text, label="the rollout's limits"), label="the rollout's limits"
+        )

@@ -104,7 +104,7 @@ STORAGE_HOST = service_host("seaweedfs-s3", STORAGE_NAMESPACE)
 STORAGE_URL = f"http://{STORAGE_HOST}:{STORAGE_PORT}"
 
 
-def component(nodes: Iterable[str]) -> str:
+def component_name(nodes: Iterable[str]) -> str:
     """Return the end of the name of the operator's Deployment; `nodes` are those beside the model.
 
     Its selector holds the names of all nodes, and a Deployment whose selector changes is taken
@@ -183,13 +183,13 @@ class Names:
 
     def operated(self, release: str, nodes: Iterable[str]) -> str:
         """Deployment that Seldon's operator makes of one model version."""
-        return f"{self.predictor(release)}-0-{component(nodes)}"
+        return f"{self.predictor(release)}-0-{component_name(nodes)}"
 
     def pods(self, release: str) -> str:
         """Headless Service whose name resolves to each pod of one model version."""
         return f"{self.predictor(release)}-pods"
 
-    def flux(self, tree: str) -> str:
+    def kustomization_name(self, tree: str) -> str:
         """Flux Kustomization of one tree: workflows, deployments, monitors."""
         return f"{self.pipeline}-{tree}"
 

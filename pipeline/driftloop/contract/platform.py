@@ -37,13 +37,21 @@ class Setting:
         """Return the value in an environment; MissingSettingError when it is unset or empty."""
         value = environment.get(self.environment, "")
         if not value:
-            raise MissingSettingError(f"{self.environment} is not set", hint=f"it comes from {self.place}")
+            raise MissingSettingError(
+                f"{self.environment} is not set", hint=f"it comes from {self.place}"
+            )
         return value
 
 
-S3_ENDPOINT = Setting("s3-endpoint", "AWS_ENDPOINT_URL", "ConfigMap", "URL of the object store", STORAGE_URL)
-S3_REGION = Setting("s3-region", "AWS_DEFAULT_REGION", "ConfigMap", "Region of the object store", "us-east-1")
-S3_BUCKET = Setting("s3-bucket", "DRIFTLOOP_BUCKET", "ConfigMap", "Bucket of runs and models", "driftloop")
+S3_ENDPOINT = Setting(
+    "s3-endpoint", "AWS_ENDPOINT_URL", "ConfigMap", "URL of the object store", STORAGE_URL
+)
+S3_REGION = Setting(
+    "s3-region", "AWS_DEFAULT_REGION", "ConfigMap", "Region of the object store", "us-east-1"
+)
+S3_BUCKET = Setting(
+    "s3-bucket", "DRIFTLOOP_BUCKET", "ConfigMap", "Bucket of runs and models", "driftloop"
+)
 NATS = Setting("nats-url", "NATS_URL", "ConfigMap", "URL of NATS with JetStream", NATS_URL)
 GIT_URL = Setting(
     "git-url",
@@ -52,7 +60,9 @@ GIT_URL = Setting(
     "URL of the cluster repository, without credentials",
     "https://github.com/acme/cluster.git",
 )
-GIT_BRANCH = Setting("git-branch", "DRIFTLOOP_GIT_BRANCH", "ConfigMap", "Branch that Flux follows", "main")
+GIT_BRANCH = Setting(
+    "git-branch", "DRIFTLOOP_GIT_BRANCH", "ConfigMap", "Branch that Flux follows", "main"
+)
 KUBERNETES_URL = Setting(
     "kubernetes-url",
     "DRIFTLOOP_KUBERNETES_URL",
@@ -60,7 +70,9 @@ KUBERNETES_URL = Setting(
     "URL of the API server",
     "https://kubernetes.default.svc",
 )
-GATEWAY = Setting("gateway-url", "DRIFTLOOP_GATEWAY_URL", "ConfigMap", "URL of the ingress gateway", GATEWAY_URL)
+GATEWAY = Setting(
+    "gateway-url", "DRIFTLOOP_GATEWAY_URL", "ConfigMap", "URL of the ingress gateway", GATEWAY_URL
+)
 ARTIFACT_REPOSITORY = Setting(
     "artifact-repository",
     "",
@@ -68,8 +80,12 @@ ARTIFACT_REPOSITORY = Setting(
     "Argo's artifact repository as YAML, made from the s3 settings",
     "s3: {endpoint: …, bucket: driftloop, …}",
 )
-ACCESS_KEY = Setting("accesskey", "AWS_ACCESS_KEY_ID", "Secret", "Access key of the object store", "AKIAEXAMPLE")
-SECRET_KEY = Setting("secretkey", "AWS_SECRET_ACCESS_KEY", "Secret", "Secret key of the object store", "…")
+ACCESS_KEY = Setting(
+    "accesskey", "AWS_ACCESS_KEY_ID", "Secret", "Access key of the object store", "AKIAEXAMPLE"
+)
+SECRET_KEY = Setting(
+    "secretkey", "AWS_SECRET_ACCESS_KEY", "Secret", "Secret key of the object store", "…"
+)
 WEBHOOK_TOKEN = Setting(
     "webhook-token",
     "DRIFTLOOP_WEBHOOK_TOKEN",
@@ -77,7 +93,9 @@ WEBHOOK_TOKEN = Setting(
     "Bearer token of the webhook and of the decision service's suspend and resume",
     "…",
 )
-GIT_USERNAME = Setting("git-username", "DRIFTLOOP_GIT_USERNAME", "Secret", "User that pushes releases", "driftloop-bot")
+GIT_USERNAME = Setting(
+    "git-username", "DRIFTLOOP_GIT_USERNAME", "Secret", "User that pushes releases", "driftloop-bot"
+)
 GIT_PASSWORD = Setting(
     "git-password",
     "DRIFTLOOP_GIT_PASSWORD",
@@ -106,13 +124,17 @@ SETTINGS: tuple[Setting, ...] = (
 
 CONFIG_KEYS = tuple(setting.key for setting in SETTINGS if setting.kind == "ConfigMap")
 SECRET_KEYS = tuple(setting.key for setting in SETTINGS if setting.kind == "Secret")
-BY_ENVIRONMENT: Mapping[str, Setting] = {setting.environment: setting for setting in SETTINGS if setting.environment}
+BY_ENVIRONMENT: Mapping[str, Setting] = {
+    setting.environment: setting for setting in SETTINGS if setting.environment
+}
 
 STORAGE_VARIABLES = tuple(
     setting.environment for setting in (S3_ENDPOINT, S3_REGION, S3_BUCKET, ACCESS_KEY, SECRET_KEY)
 )
 """Environment variables of a pod that uses the object store."""
-GIT_VARIABLES = tuple(setting.environment for setting in (GIT_URL, GIT_BRANCH, GIT_USERNAME, GIT_PASSWORD))
+GIT_VARIABLES = tuple(
+    setting.environment for setting in (GIT_URL, GIT_BRANCH, GIT_USERNAME, GIT_PASSWORD)
+)
 """Environment variables of a pod that commits."""
 
 
@@ -129,7 +151,9 @@ def rclone_settings(endpoint: str, access_key: str, secret_key: str) -> dict[str
     }
 
 
-def artifact_repository(host: str, *, insecure: bool, bucket: str, region: str, create_bucket: bool) -> dict[str, Any]:
+def artifact_repository(
+    host: str, *, insecure: bool, bucket: str, region: str, create_bucket: bool
+) -> dict[str, Any]:
     """Return Argo's artifact repository; `host` is `host:port` without a scheme, as Argo wants
     it."""
     created: dict[str, Any] = {"createBucketIfNotPresent": {}} if create_bucket else {}

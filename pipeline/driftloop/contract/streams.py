@@ -83,9 +83,15 @@ DECISIONS = Bucket(
     "state of the decision to retrain",
     history=16,
 )
-WORKFLOWS = Bucket("driftloop-workflows", "<namespace>.<workflow>", "Workflows of the local stand-in for Argo")
-SENSORS = Bucket("driftloop-sensors", "<namespace>.<sensor>", "unfinished triggers of the local Sensors")
-SCHEDULES = Bucket("driftloop-schedules", "<namespace>.<cronworkflow>", "last times of the local CronWorkflows")
+WORKFLOWS = Bucket(
+    "driftloop-workflows", "<namespace>.<workflow>", "Workflows of the local stand-in for Argo"
+)
+SENSORS = Bucket(
+    "driftloop-sensors", "<namespace>.<sensor>", "unfinished triggers of the local Sensors"
+)
+SCHEDULES = Bucket(
+    "driftloop-schedules", "<namespace>.<cronworkflow>", "last times of the local CronWorkflows"
+)
 BUCKETS: tuple[Bucket, ...] = (DECISIONS, WORKFLOWS, SENSORS, SCHEDULES)
 
 

@@ -22,7 +22,9 @@ _RENDERED = f"{GENERATED} render` from "
 
 _SPEC_PATH = re.compile(rf"{WORKFLOWS}/([^/]+)/{re.escape(SPEC)}")
 _RENDERED_PLACE = re.compile(rf"({'|'.join(TREES)}|{CLUSTER}/[^/]+/pipelines)/")
-_SOURCE = re.compile(rf"{WORKFLOWS}/[^/]+/{re.escape(SPEC)}|{DEPLOYMENTS}/[^/]+/{re.escape(RELEASE)}")
+_SOURCE = re.compile(
+    rf"{WORKFLOWS}/[^/]+/{re.escape(SPEC)}|{DEPLOYMENTS}/[^/]+/{re.escape(RELEASE)}"
+)
 
 
 def spec_path(pipeline: str) -> str:
@@ -84,7 +86,7 @@ def is_rendered_place(path: str) -> bool:
     return bool(_RENDERED_PLACE.match(path)) and not _SOURCE.fullmatch(path)
 
 
-def header(pipeline: str) -> str:
+def generated_header(pipeline: str) -> str:
     """Return the first line of a pipeline's generated files."""
     return f"{_RENDERED}{spec_path(pipeline)}. Do not edit: change the spec.\n"
 

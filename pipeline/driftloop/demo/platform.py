@@ -18,18 +18,18 @@ from typing import Any, TypeVar, overload
 import aiohttp
 import nats.js.errors
 
-from driftloop.clients.kubernetes import Kubernetes, KubernetesUnreachableError
-from driftloop.clients.nats import connection, keys
-from driftloop.clients.s3 import Store, location
+from driftloop.clients.kubernetes import KubernetesClient, KubernetesUnreachableError
+from driftloop.clients.nats import list_keys, open_connection
+from driftloop.clients.s3 import ObjectStore, parse_location
 from driftloop.contract import trees
 from driftloop.contract.names import FLUX_NAMESPACE
 from driftloop.contract.streams import VERDICTS, WORKFLOWS, verdict_subjects
 from driftloop.errors import LocalError
-from driftloop.local.ground.state import State
+from driftloop.local.ground.state import StateFolder
 from driftloop.operations.environment import read_environment
 from driftloop.release import record
 from driftloop.release.record import Release
-from driftloop.retrain.decision import State as Decision
+from driftloop.retrain.state import RetrainState as Decision
 from driftloop.retrain.store import DecisionStore
 
 STOP = 60.0
@@ -38,10 +38,10 @@ T = TypeVar("T")
 
 
 @dataclass(slots=True)
-class Platform:
+class DemoPlatform:
     """One `driftloop up` and the state folder it works in."""
 
-    state: State
+    state: StateFolder
     name: str
     namespace: str
     verdicts: list[dict[str, Any]] = field(default_factory=list)
@@ -51,38 +51,45 @@ class Platform:
     _process: asyncio.subprocess.Process | None = None
 
     @contextlib.asynccontextmanager
-    async def running(
-        self, spec: Path, say: Callable[[str], None], *, envs: Path | None = None, keep: bool = False
+    async def run_up(
+        self,
+        spec: Path,
+        say: Callable[[str], None],
+        *,
+        envs: Path | None = None,
+        keep: bool = False,
     ) -> AsyncIterator[None]:
         """Run `driftloop up SPEC` inside the `with`; `say` gets every line it prints."""
         shared = () if envs is None else ("--envs", str(envs))
         self._process = await asyncio.create_subprocess_exec(
-            program(),
+            find_program(),
             *("up", str(spec), "--state", str(self.state.root), *shared),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,  # the timeline, which is read from its file
             stderr=subprocess.PIPE,
             start_new_session=True,  # Ctrl-C is for the demo, which then stops the platform in order
         )
-        talk = asyncio.create_task(self._listen(say))
+        talk = asyncio.create_task(self._read_output(say))
         try:
             yield
         finally:
             if keep and self._process.returncode is None:
-                say(f"the platform keeps running; `driftloop down --state {self.state.root}` stops it")
+                say(
+                    f"the platform keeps running; `driftloop down --state {self.state.root}` stops it"
+                )
             else:
-                await self._stop()
+                await self._stop_up()
             talk.cancel()
             await asyncio.gather(talk, return_exceptions=True)
 
-    async def _listen(self, say: Callable[[str], None]) -> None:
+    async def _read_output(self, say: Callable[[str], None]) -> None:
         assert self._process is not None and self._process.stderr is not None  # noqa: S101, PT018
         async for line in self._process.stderr:
             text = line.decode(errors="replace").rstrip()
             self.talk.append(text)
             say(text)
 
-    async def _stop(self) -> None:
+    async def _stop_up(self) -> None:
         process = self._process
         if process is None or process.returncode is not None:
             return
@@ -92,17 +99,26 @@ class Platform:
         except TimeoutError:
             process.kill()
             await process.wait()
-            await self.call("down", "--state", str(self.state.root))
+            await self.run_command("down", "--state", str(self.state.root))
 
     @overload
-    async def until(
-        self, probe: Callable[[], Awaitable[T | None]], what: str, *, within: float, every: float = 0.3
+    async def wait_until(
+        self,
+        probe: Callable[[], Awaitable[T | None]],
+        what: str,
+        *,
+        within: float,
+        every: float = 0.3,
     ) -> T: ...
 
     @overload
-    async def until(self, probe: Callable[[], T | None], what: str, *, within: float, every: float = 0.3) -> T: ...
+    async def wait_until(
+        self, probe: Callable[[], T | None], what: str, *, within: float, every: float = 0.3
+    ) -> T: ...
 
-    async def until(self, probe: Callable[[], Any], what: str, *, within: float, every: float = 0.3) -> Any:
+    async def wait_until(
+        self, probe: Callable[[], Any], what: str, *, within: float, every: float = 0.3
+    ) -> Any:
         """Call `probe` until its result is true and return it.
 
         LocalError after `within` seconds, or when the platform ends. A plain function runs in a
@@ -125,55 +141,60 @@ class Platform:
                 raise LocalError(f"waited {within:g} s for {what}", hint=hint)
             await asyncio.sleep(every)
 
-    async def call(self, *args: str) -> str:
+    async def run_command(self, *args: str) -> str:
         """Run a `driftloop` command and return its output; LocalError with its message when it
         fails."""
-        return await output([program(), *args])
+        return await run_program([find_program(), *args])
 
-    async def git(self, *args: str) -> str:
+    async def run_git(self, *args: str) -> str:
         """Run git in the cluster repository and return its output."""
-        return await output(["git", "--git-dir", str(self.state.repository), *args])
+        return await run_program(["git", "--git-dir", str(self.state.repository), *args])
 
-    def head(self) -> str:
+    def read_tip(self) -> str:
         """Return the commit at the tip of `main`; LocalError when there is none."""
-        return _git(self.state.repository, "rev-parse", "main").strip()
+        return _run_git(self.state.repository, "rev-parse", "main").strip()
 
-    def release(self, commit: str = "main") -> Release:
+    def read_release(self, commit: str = "main") -> Release:
         """Return the release of a commit, by default of the tip."""
         path = trees.release_path(self.name)
-        return record.load(_git(self.state.repository, "show", f"{commit}:{path}"), path=path)
+        return record.load_release(
+            _run_git(self.state.repository, "show", f"{commit}:{path}"), path=path
+        )
 
-    def port(self, part: str) -> int:
+    def read_port(self, part: str) -> int:
         """Return the port of a part of the platform; LocalError while it is not known."""
         ports = self.state.known_ports()
         if part not in ports:
-            raise LocalError(f"`{part}` has no port in {self.state.ports_file}", hint="is `driftloop up` running?")
+            raise LocalError(
+                f"`{part}` has no port in {self.state.ports_file}",
+                hint="is `driftloop up` running?",
+            )
         return ports[part]
 
     @property
     def predictions(self) -> str:
         """The URL of predictions."""
-        return f"http://127.0.0.1:{self.port('gateway')}/seldon/{self.namespace}/{self.name}/api/v1.0/predictions"
+        return f"http://127.0.0.1:{self.read_port('gateway')}/seldon/{self.namespace}/{self.name}/api/v1.0/predictions"
 
-    def store(self) -> dict[str, str]:
+    def read_store(self) -> dict[str, str]:
         """Return address and keys of the object store, as the environment variables that S3
         clients read."""
         return read_environment(self.state)
 
-    def upload(self, files: Sequence[Path], uri: str) -> None:
+    def upload_files(self, files: Sequence[Path], uri: str) -> None:
         """Upload files below `uri`, as any S3 client would."""
-        store, folder = Store.from_environment(self.store()), location(uri)
+        store, folder = ObjectStore.from_environment(self.read_store()), parse_location(uri)
         for file in files:
             store.put_file(file, folder / file.name)
 
-    def applied(self, commit: str | None = None) -> str | None:
+    def applied_commit(self, commit: str | None = None) -> str | None:
         """Return `commit` (default: the tip) once all three trees of the pipeline have applied
         it; None before."""
-        commit = commit or self.head()
-        api = Kubernetes.at(f"http://127.0.0.1:{self.port('api')}")
+        commit = commit or self.read_tip()
+        api = KubernetesClient.from_url(f"http://127.0.0.1:{self.read_port('api')}")
         for tree in trees.TREES:
             try:
-                kustomization = api.kustomization(FLUX_NAMESPACE, f"{self.name}-{tree}")
+                kustomization = api.get_kustomization(FLUX_NAMESPACE, f"{self.name}-{tree}")
             except KubernetesUnreachableError:
                 return None
             revision = str((kustomization or {}).get("status", {}).get("lastAppliedRevision", ""))
@@ -181,52 +202,58 @@ class Platform:
                 return None
         return commit
 
-    def workflow(self, run: str) -> dict[str, Any] | None:
+    def read_workflow(self, run: str) -> dict[str, Any] | None:
         """Return a Workflow as the API shows it."""
-        return Kubernetes.at(f"http://127.0.0.1:{self.port('api')}").workflow(self.namespace, run)
+        return KubernetesClient.from_url(f"http://127.0.0.1:{self.read_port('api')}").get_workflow(
+            self.namespace, run
+        )
 
-    def ended(self, run: str) -> str | None:
+    def read_outcome(self, run: str) -> str | None:
         """Return the final phase of a run (`Succeeded`, `Failed`, `Error`); None while it runs."""
-        phase = ((self.workflow(run) or {}).get("status") or {}).get("phase")
+        phase = ((self.read_workflow(run) or {}).get("status") or {}).get("phase")
         return phase if phase in ("Succeeded", "Failed", "Error") else None
 
-    async def runs(self) -> tuple[str, ...]:
+    async def list_runs(self) -> tuple[str, ...]:
         """Return the names of all training runs; rollouts are not among them."""
-        async with connection(f"nats://127.0.0.1:{self.port('nats')}", name="demo") as js:
-            names = await keys(js, WORKFLOWS.name)
+        async with open_connection(f"nats://127.0.0.1:{self.read_port('nats')}", name="demo") as js:
+            names = await list_keys(js, WORKFLOWS.name)
         prefix = f"{self.namespace}."
         runs = (name.removeprefix(prefix) for name in names if name.startswith(prefix))
         return tuple(sorted(run for run in runs if not run.startswith(f"{self.name}-release-")))
 
-    async def decision(self) -> Decision:
+    async def read_decision(self) -> Decision:
         """Return the retrain decision: its phase, and outcome and reason of the last run."""
-        async with connection(f"nats://127.0.0.1:{self.port('nats')}", name="demo") as js:
-            store = await DecisionStore.open(js, self.namespace, self.name)
-            return await store.read()
+        async with open_connection(f"nats://127.0.0.1:{self.read_port('nats')}", name="demo") as js:
+            store = await DecisionStore.open_bucket(js, self.namespace, self.name)
+            return await store.read_state()
 
     async def follow_verdicts(self) -> None:
         """Keep `verdicts` up to date, for ever."""
         subject = verdict_subjects(self.namespace, self.name)
-        async with connection(f"nats://127.0.0.1:{self.port('nats')}", name="demo") as js:
+        async with open_connection(f"nats://127.0.0.1:{self.read_port('nats')}", name="demo") as js:
             while True:
                 try:
-                    subscription = await js.subscribe(subject, stream=VERDICTS.name, ordered_consumer=True)
+                    subscription = await js.subscribe(
+                        subject, stream=VERDICTS.name, ordered_consumer=True
+                    )
                     break
                 except nats.js.errors.NotFoundError:
                     await asyncio.sleep(0.5)
             async for message in subscription.messages:
                 self.verdicts.append(json.loads(message.data))
 
-    def said(self, detector: str, release: str, *, after: int = 0) -> list[dict[str, Any]]:
+    def list_verdicts(self, detector: str, release: str, *, after: int = 0) -> list[dict[str, Any]]:
         """Return the verdicts of one detector on one release, from window `after` + 1 on."""
         return [
             verdict
             for verdict in self.verdicts
-            if verdict["detector"] == detector and verdict["release"] == release and verdict["window"] > after
+            if verdict["detector"] == detector
+            and verdict["release"] == release
+            and verdict["window"] > after
         ]
 
 
-async def answers(url: str, body: Mapping[str, Any]) -> bool:
+async def is_answered(url: str, body: Mapping[str, Any]) -> bool:
     """Return True when a prediction is answered."""
     try:
         async with (
@@ -238,18 +265,19 @@ async def answers(url: str, body: Mapping[str, Any]) -> bool:
         return False
 
 
-def program() -> str:
+def find_program() -> str:
     """Return the path of the `driftloop` command; LocalError when it is not installed."""
     beside = Path(sys.executable).parent / "driftloop"
     path = str(beside) if beside.exists() else shutil.which("driftloop")
     if path is None:
         raise LocalError(
-            "the command `driftloop` is not on PATH", hint="install it with `pip install 'driftloop[cli,local]'`"
+            "the command `driftloop` is not on PATH",
+            hint="install it with `pip install 'driftloop[cli,local]'`",
         )
     return path
 
 
-async def output(command: Sequence[str], *, env: Mapping[str, str] | None = None) -> str:
+async def run_program(command: Sequence[str], *, env: Mapping[str, str] | None = None) -> str:
     """Run a command and return its output; LocalError with the end of its messages when it
     fails."""
     process = await asyncio.create_subprocess_exec(
@@ -272,8 +300,10 @@ async def output(command: Sequence[str], *, env: Mapping[str, str] | None = None
     return out.decode()
 
 
-def _git(repository: Path, *args: str) -> str:
-    done = subprocess.run(["git", "--git-dir", str(repository), *args], capture_output=True, text=True, check=False)
+def _run_git(repository: Path, *args: str) -> str:
+    done = subprocess.run(
+        ["git", "--git-dir", str(repository), *args], capture_output=True, text=True, check=False
+    )
     if done.returncode != 0:
         raise LocalError(f"git {args[0]}: {done.stderr.strip()}")
     return done.stdout

@@ -17,7 +17,7 @@ SHOWN_ALARMS = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class DemoClaim:
     """A sentence that must be true at the end, whether it held, and what was measured."""
 
     text: str
@@ -26,11 +26,11 @@ class Claim:
 
 
 @dataclass(slots=True)
-class Screen:
+class DemoScreen:
     """Progress goes to stderr while the story runs; the summary goes to stdout."""
 
     started: float = field(default_factory=time.monotonic)
-    claims: list[Claim] = field(default_factory=list)
+    claims: list[DemoClaim] = field(default_factory=list)
     figures: list[tuple[str, str]] = field(default_factory=list)
     alarms: Counter[str] = field(default_factory=Counter)
     """Alarms of the timeline by detector and release."""
@@ -40,11 +40,11 @@ class Screen:
         """Seconds since the start."""
         return time.monotonic() - self.started
 
-    def act(self, title: str) -> None:
+    def print_heading(self, title: str) -> None:
         """Print a heading."""
         click.secho(f"\n{title}", bold=True, err=True)
 
-    def say(self, what: str, why: str = "", commit: str = "", *, mark: str = " ") -> None:
+    def print_line(self, what: str, why: str = "", commit: str = "", *, mark: str = " ") -> None:
         """Print one line of the timeline: time, event, reason, commit."""
         minutes, seconds = divmod(int(self.seconds), 60)
         line = f"{minutes:02}:{seconds:02} {mark} {what}"
@@ -54,17 +54,20 @@ class Screen:
             line += click.style(f"  {commit[:10]}", fg="yellow")
         click.echo(line, err=True)
 
-    def claim(self, text: str, held: bool, seen: str) -> bool:
+    def record_claim(self, text: str, held: bool, seen: str) -> bool:
         """Record a claim, print it, and return `held`."""
-        self.claims.append(Claim(text, held, seen))
-        self.say(f"{text}: {seen}", mark=click.style("+", fg="green") if held else click.style("x", fg="red"))
+        self.claims.append(DemoClaim(text, held, seen))
+        self.print_line(
+            f"{text}: {seen}",
+            mark=click.style("+", fg="green") if held else click.style("x", fg="red"),
+        )
         return held
 
-    def figure(self, name: str, value: str) -> None:
+    def record_figure(self, name: str, value: str) -> None:
         """Record a figure for the summary."""
         self.figures.append((name, value))
 
-    async def follow(self, timeline: Path) -> None:
+    async def follow_timeline(self, timeline: Path) -> None:
         """Print every line that is added to a timeline.jsonl, for ever."""
         position = timeline.stat().st_size if timeline.exists() else 0
         while True:
@@ -75,10 +78,10 @@ class Screen:
                         if not line.endswith(b"\n"):
                             break
                         position += len(line)
-                        self._happened(json.loads(line))
+                        self._print_entry(json.loads(line))
             await asyncio.sleep(POLL)
 
-    def _happened(self, line: dict[str, Any]) -> None:
+    def _print_entry(self, line: dict[str, Any]) -> None:
         what, why, commit = (str(line.get(field) or "") for field in ("what", "why", "commit"))
         if line.get("kind") == "verdict":
             source = f"{what} {why.partition(',')[0]}"
@@ -86,9 +89,9 @@ class Screen:
             if self.alarms[source] > SHOWN_ALARMS:
                 return
             why += "; further ones are not shown" if self.alarms[source] == SHOWN_ALARMS else ""
-        self.say(what, why, commit, mark="|")
+        self.print_line(what, why, commit, mark="|")
 
-    def summary(self, log: str) -> bool:
+    def print_summary(self, log: str) -> bool:
         """Print figures, claims and the log of the cluster repository; return True when every
         claim held."""
         click.secho(f"\nSummary after {self.seconds / 60:.1f} minutes", bold=True)
@@ -104,6 +107,6 @@ class Screen:
         return bool(self.claims) and all(claim.held for claim in self.claims)
 
 
-def percent(share: float) -> str:
+def format_percent(share: float) -> str:
     """Return `96.4 %`, or `-` for NaN."""
     return "-" if math.isnan(share) else f"{100 * share:.1f} %"

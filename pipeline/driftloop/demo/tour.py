@@ -6,52 +6,68 @@ import shutil
 import signal
 from pathlib import Path
 
-from driftloop.demo.platform import Platform
-from driftloop.demo.screen import Screen
-from driftloop.demo.story import Story
+from driftloop.demo.platform import DemoPlatform
+from driftloop.demo.screen import DemoScreen
+from driftloop.demo.story import DemoStory
 from driftloop.errors import LocalError
-from driftloop.local.ground.state import State
-from driftloop.spec import load
+from driftloop.local.ground.state import StateFolder
+from driftloop.spec import load_spec
 
 RECORD = ("log", "--reverse", "--date=format:%H:%M:%S", "--format=%h  %cd  %s", "main")
 KEPT = ("envs", "version", "demo")
 """Entries of the state folder that the next demo uses again."""
 
 
-async def run_demo(place: State, spec: Path, screen: Screen, *, envs: Path | None, rate: float, keep: bool) -> bool:
+async def run_demo(
+    place: StateFolder,
+    spec: Path,
+    screen: DemoScreen,
+    *,
+    envs: Path | None,
+    rate: float,
+    keep: bool,
+) -> bool:
     """Run all acts at `rate` requests per second; return True when every claim held.
 
     LocalError when an act can't go on. SIGTERM cancels.
     """
-    pipeline = load(spec.read_text(), path=str(spec))
+    pipeline = load_spec(spec.read_text(), path=str(spec))
     drift = pipeline.spec.monitors.drift
     if drift is None:
         raise LocalError(f"{spec} has no drift monitor", hint="the demo needs one")
-    platform = Platform(place, pipeline.metadata.name, pipeline.metadata.namespace or pipeline.metadata.name)
-    story = Story(spec.parent, platform, screen, rate=rate, window=drift.window, data=pipeline.spec.data.uri)
+    platform = DemoPlatform(
+        place, pipeline.metadata.name, pipeline.metadata.namespace or pipeline.metadata.name
+    )
+    story = DemoStory(
+        spec.parent, platform, screen, rate=rate, window=drift.window, data=pipeline.spec.data.uri
+    )
     task = asyncio.current_task()
     assert task is not None  # noqa: S101 - we are inside one
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    async with platform.running(spec, lambda line: screen.say(line, mark=">"), envs=envs, keep=keep):
-        timeline = asyncio.create_task(screen.follow(place.timeline))
+    async with platform.run_up(
+        spec, lambda line: screen.print_line(line, mark=">"), envs=envs, keep=keep
+    ):
+        timeline = asyncio.create_task(screen.follow_timeline(place.timeline))
         try:
-            await story.tell()
+            await story.tell_story()
         finally:
             timeline.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await timeline
-        log = await platform.git(*RECORD)
-    return screen.summary(log)
+        log = await platform.run_git(*RECORD)
+    return screen.print_summary(log)
 
 
-def empty_folder(place: State) -> None:
+def empty_folder(place: StateFolder) -> None:
     """Remove what an earlier demo left, but for its environments; LocalError when the folder is
     not a demo's."""
     if not place.root.exists() or not any(place.root.iterdir()):
         return
     if not place.exists() or not (place.root / "demo").is_dir():
-        raise LocalError(f"{place.root} is not a demo's folder", hint="name a new or empty folder with --state")
-    if (pid := place.holder()) is not None:
+        raise LocalError(
+            f"{place.root} is not a demo's folder", hint="name a new or empty folder with --state"
+        )
+    if (pid := place.find_holder()) is not None:
         hint = f"stop it with `driftloop down --state {place.root}`"
         raise LocalError(f"{place.root} is in use by process {pid}", hint=hint)
     for entry in place.root.iterdir():

@@ -20,23 +20,28 @@ TIMEOUT = aiohttp.ClientTimeout(total=10)
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class DigitRow:
     """One digit: 64 pixels and its label; `None` when there is no right answer."""
 
     pixels: tuple[float, ...]
     label: int | None
 
 
-def read_rows(file: Path) -> tuple[Row, ...]:
+def read_rows(file: Path) -> tuple[DigitRow, ...]:
     """Return the rows of a .jsonl file of `{"x": [...], "y": 3}`; LocalError when it is empty."""
-    rows = tuple(Row(tuple(row["x"]), row.get("y")) for row in map(json.loads, file.read_text().splitlines()))
+    rows = tuple(
+        DigitRow(tuple(row["x"]), row.get("y"))
+        for row in map(json.loads, file.read_text().splitlines())
+    )
     if not rows:
-        raise LocalError(f"{file} has no rows", hint="write it again with examples/digits/batches.py")
+        raise LocalError(
+            f"{file} has no rows", hint="write it again with examples/digits/batches.py"
+        )
     return rows
 
 
 @dataclass(slots=True)
-class Tally:
+class TrafficTally:
     """The requests of one stretch of traffic, and their answers."""
 
     kind: str
@@ -90,7 +95,7 @@ class Tally:
         )
 
 
-class Traffic:
+class TrafficGenerator:
     """Sends rows to a prediction endpoint at `rate` requests per second while open; `turn`
     selects the rows.
 
@@ -98,45 +103,49 @@ class Traffic:
     printed rate drops.
     """
 
-    def __init__(self, url: str, rows: dict[str, tuple[Row, ...]], *, rate: float, prefix: str) -> None:
+    def __init__(
+        self, url: str, rows: dict[str, tuple[DigitRow, ...]], *, rate: float, prefix: str
+    ) -> None:
         self.url = url
         self._rows = rows
         self._rate = rate
         self._prefix = prefix
         self._count = 0
-        self._tally: Tally | None = None
+        self._tally: TrafficTally | None = None
         self._room = asyncio.Semaphore(MAX_IN_FLIGHT)
         self._requests: set[asyncio.Task[None]] = set()
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def open(cls, url: str, rows: dict[str, tuple[Row, ...]], *, rate: float, prefix: str) -> AsyncIterator[Self]:
+    async def open_traffic(
+        cls, url: str, rows: dict[str, tuple[DigitRow, ...]], *, rate: float, prefix: str
+    ) -> AsyncIterator[Self]:
         """Send inside the `with`; leaving it waits for the answers still due."""
         traffic = cls(url, rows, rate=rate, prefix=prefix)
         connector = aiohttp.TCPConnector(limit=MAX_IN_FLIGHT)
         async with aiohttp.ClientSession(connector=connector, timeout=TIMEOUT) as session:
-            sender = asyncio.create_task(traffic._send(session))
+            sender = asyncio.create_task(traffic._send_rows(session))
             try:
                 yield traffic
             finally:
                 sender.cancel()
                 await asyncio.gather(sender, *traffic._requests, return_exceptions=True)
 
-    def turn(self, kind: str, *, logged: bool = True) -> Tally:
+    def switch_rows(self, kind: str, *, logged: bool = True) -> TrafficTally:
         """Send rows of this kind from now on and return their tally; the previous tally is
         closed."""
         if self._tally is not None:
             self._tally.ended = time.monotonic()
-        self._tally = Tally(kind, logged)
+        self._tally = TrafficTally(kind, logged)
         return self._tally
 
-    def pause(self) -> None:
+    def pause_sending(self) -> None:
         """Send nothing until the next `turn`."""
         if self._tally is not None:
             self._tally.ended = time.monotonic()
         self._tally = None
 
-    async def _send(self, session: aiohttp.ClientSession) -> None:
+    async def _send_rows(self, session: aiohttp.ClientSession) -> None:
         due = time.monotonic()
         while True:
             due = max(due + 1 / self._rate, time.monotonic() - 1)
@@ -150,14 +159,16 @@ class Traffic:
             self._count += 1
             id = f"{self._prefix}-{self._count:06}"
             tally.ids.append(id)
-            request = asyncio.create_task(self._ask(session, id, row, tally))
+            request = asyncio.create_task(self._send_row(session, id, row, tally))
             self._requests.add(request)
             request.add_done_callback(self._requests.discard)
 
-    async def _ask(self, session: aiohttp.ClientSession, id: str, row: Row, tally: Tally) -> None:
+    async def _send_row(
+        self, session: aiohttp.ClientSession, id: str, row: DigitRow, tally: TrafficTally
+    ) -> None:
         sent = time.monotonic()
         try:
-            answer = await ask(session, self.url, row, id=id, logged=tally.logged)
+            answer = await request_prediction(session, self.url, row, id=id, logged=tally.logged)
         except (aiohttp.ClientError, TimeoutError, LocalError) as error:
             reason = str(error) or type(error).__name__
             tally.errors[reason] = tally.errors.get(reason, 0) + 1
@@ -171,7 +182,9 @@ class Traffic:
             tally.right += answer == row.label
 
 
-async def ask(session: aiohttp.ClientSession, url: str, row: Row, *, id: str, logged: bool = True) -> int:
+async def request_prediction(
+    session: aiohttp.ClientSession, url: str, row: DigitRow, *, id: str, logged: bool = True
+) -> int:
     """Return the class a model gives a row; LocalError when the answer is not a prediction,
     aiohttp's without one."""
     body = {"data": {"ndarray": [row.pixels]}}

@@ -9,7 +9,9 @@ import yaml
 from driftloop.contract.trees import is_generated, is_rendered_place
 from driftloop.errors import GitError
 
-_SECRET = re.compile(r"""(^|[\s{,])["']?kind["']?\s*:\s*["']?Secret["']?\s*($|[,}#])""", re.MULTILINE)
+_SECRET = re.compile(
+    r"""(^|[\s{,])["']?kind["']?\s*:\s*["']?Secret["']?\s*($|[,}#])""", re.MULTILINE
+)
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 

@@ -19,10 +19,10 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 from urllib.parse import urlsplit
 
-from driftloop.contract.names import PLATFORM
 from driftloop.contract.platform import GIT_PASSWORD, GIT_USERNAME
 from driftloop.errors import GitError
 from driftloop.git import guard
+from driftloop.git.failures import CREDENTIAL_VARIABLES, FAILURES, is_race
 
 ATTEMPTS = 60
 """Pushes tried before giving up; each lost race means that somebody else's commit went in."""
@@ -49,7 +49,7 @@ class Author:
 
 
 @dataclass(frozen=True)
-class Change:
+class RepositoryChange:
     """Files of a commit (path -> new text, None deletes) and its message; trailers are one line."""
 
     files: Mapping[str, str | None]
@@ -108,7 +108,9 @@ class Tree(Mapping[str, str]):
     def irregular(self, path: str) -> bool:
         """Return true if this path or a folder above it is a symbolic link or a submodule."""
         parts = [path, *map(str, PurePosixPath(path).parents)]
-        return any(part in self._entries and self._entries[part][0] not in _REGULAR for part in parts)
+        return any(
+            part in self._entries and self._entries[part][0] not in _REGULAR for part in parts
+        )
 
 
 class Repository:
@@ -132,7 +134,7 @@ class Repository:
         if parts.scheme in ("http", "https") and parts.password is not None:
             raise GitError(
                 f"the address of the repository at `{parts.hostname}` holds a password",
-                hint=f"give user name and password on their own ({', '.join(_CREDENTIALS)})",
+                hint=f"give user name and password on their own ({', '.join(CREDENTIAL_VARIABLES)})",
             )
         self.url = url
         self.branch = branch
@@ -143,7 +145,8 @@ class Repository:
         self._ref = f"refs/driftloop/{branch}"
         if self._run("check-ref-format", "--branch", branch, bare=False).returncode != 0:
             raise GitError(
-                f"`{branch}` is not a branch name", hint="give the branch that Flux follows, for example `main`"
+                f"`{branch}` is not a branch name",
+                hint="give the branch that Flux follows, for example `main`",
             )
 
     def tip(self) -> str | None:
@@ -178,7 +181,9 @@ class Repository:
         trailers."""
         form = "%H%x00%s%x00%(trailers:only,unfold)%x01"
         pattern = f"{trailer}: {value}"
-        log = self._git("log", "-20", "--fixed-strings", f"--grep={pattern}", f"--format={form}", commit)
+        log = self._git(
+            "log", "-20", "--fixed-strings", f"--grep={pattern}", f"--format={form}", commit
+        )
         for entry in log.split("\1"):
             sha, _, rest = entry.strip("\n").partition("\0")
             subject, _, lines = rest.partition("\0")
@@ -187,7 +192,9 @@ class Repository:
                 return Found(Commit(sha, subject), trailers)
         return None
 
-    def change(self, build: Callable[[Tree], Change | Sequence[Change] | None]) -> Commit | None:
+    def change(
+        self, build: Callable[[Tree], RepositoryChange | Sequence[RepositoryChange] | None]
+    ) -> Commit | None:
         """Lay a change over the branch's tip and push it; None when there is nothing to change.
 
         Several changes become one commit each, one on top of the other, in one push: all of them
@@ -200,7 +207,7 @@ class Repository:
             for attempt in range(ATTEMPTS):
                 built = build(self.tree(tip))
                 commit: Commit | None = None
-                for change in [built] if isinstance(built, Change) else built or ():
+                for change in [built] if isinstance(built, RepositoryChange) else built or ():
                     parent = commit.sha if commit is not None else tip
                     commit = self._commit(parent, self.tree(parent), change) or commit
                 if commit is None:
@@ -211,7 +218,7 @@ class Repository:
                 before, tip = tip, self._fetch()
                 if tip is not None and self.contains(tip, ancestor=commit.sha):
                     return commit  # the answer was lost, the push was not
-                if tip == before and not _is_race(refusal):
+                if tip == before and not is_race(refusal):
                     raise self._explained("push", refusal)
                 time.sleep(random.uniform(0, min(2.0, 0.05 * 2**attempt)))  # noqa: S311 - spreads writers, guards nothing
         raise GitError(
@@ -219,7 +226,7 @@ class Repository:
             hint="something else pushes without pause; try again when it is quiet",
         )
 
-    def _commit(self, tip: str | None, tree: Tree, change: Change) -> Commit | None:
+    def _commit(self, tip: str | None, tree: Tree, change: RepositoryChange) -> Commit | None:
         files = {path: text for path, text in change.files.items() if tree.get(path) != text}
         if not files:
             return None
@@ -231,7 +238,10 @@ class Repository:
                 )
         guard.check(tree, files)
         blobs = self._stored({path: text for path, text in files.items() if text is not None})
-        lines = [f"100644 {blobs[path]}\t{path}" if path in blobs else f"0 {'0' * 40}\t{path}" for path in files]
+        lines = [
+            f"100644 {blobs[path]}\t{path}" if path in blobs else f"0 {'0' * 40}\t{path}"
+            for path in files
+        ]
         index = self._workdir / f"index.{os.getpid()}"
         env = {"GIT_INDEX_FILE": str(index)}
         try:
@@ -242,7 +252,9 @@ class Repository:
             index.unlink(missing_ok=True)
         parents = [] if tip is None else ["-p", tip]
         message = _message(change)
-        sha = self._git("commit-tree", written, *parents, "-F", "-", input=message, env=self._identity()).strip()
+        sha = self._git(
+            "commit-tree", written, *parents, "-F", "-", input=message, env=self._identity()
+        ).strip()
         return Commit(sha, message.partition("\n")[0])
 
     def _stored(self, texts: Mapping[str, str]) -> dict[str, str]:
@@ -250,22 +262,31 @@ class Repository:
         with tempfile.TemporaryDirectory(dir=self._workdir) as folder:
             for number, text in enumerate(texts.values()):
                 (Path(folder) / str(number)).write_bytes(text.encode("utf-8", "surrogateescape"))
-            names = "".join(f"{Path(folder).resolve() / str(number)}\n" for number in range(len(texts)))
+            names = "".join(
+                f"{Path(folder).resolve() / str(number)}\n" for number in range(len(texts))
+            )
             hashed = self._git("hash-object", "-w", "--no-filters", "--stdin-paths", input=names)
         return dict(zip(texts, hashed.split(), strict=True))
 
     def _push(self, commit: Commit) -> str | None:
         """Push without force; None when it went in, else what git said."""
-        done = self._run("push", "--porcelain", "--quiet", self.url, f"{commit.sha}:refs/heads/{self.branch}")
+        done = self._run(
+            "push", "--porcelain", "--quiet", self.url, f"{commit.sha}:refs/heads/{self.branch}"
+        )
         return None if done.returncode == 0 else done.stdout + done.stderr
 
     def _fetch(self) -> str | None:
-        done = self._run("fetch", "--quiet", "--no-tags", self.url, f"+refs/heads/{self.branch}:{self._ref}")
+        done = self._run(
+            "fetch", "--quiet", "--no-tags", self.url, f"+refs/heads/{self.branch}:{self._ref}"
+        )
         if done.returncode == 0:
             return self._git("rev-parse", "--verify", self._ref).strip()
         if "couldn't find remote ref" not in done.stderr:
             raise self._explained("fetch", done.stderr)
-        others = [line.rpartition("refs/heads/")[2] for line in self._remote("ls-remote", "--heads").splitlines()]
+        others = [
+            line.rpartition("refs/heads/")[2]
+            for line in self._remote("ls-remote", "--heads").splitlines()
+        ]
         if others:
             raise GitError(
                 f"{self.url} has no branch `{self.branch}`, it has: {', '.join(others[:10])}",
@@ -302,7 +323,8 @@ class Repository:
             lock: IO[str] = (self._workdir / "lock").open("w")
         except OSError as error:
             raise GitError(
-                f"can't write in {self._workdir}: {error.strerror}", hint="give a folder that this user may write"
+                f"can't write in {self._workdir}: {error.strerror}",
+                hint="give a folder that this user may write",
             ) from error
         with lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -310,7 +332,11 @@ class Repository:
                 not (self._workdir / "objects" / "HEAD").exists()
                 and not (self._workdir / "objects" / "config").exists()
             ):
-                self._checked(self._run("init", "--quiet", "--bare", "--template=", str(self._gitdir), bare=False))
+                self._checked(
+                    self._run(
+                        "init", "--quiet", "--bare", "--template=", str(self._gitdir), bare=False
+                    )
+                )
             self._held = True
             try:
                 yield
@@ -321,17 +347,25 @@ class Repository:
     def _gitdir(self) -> Path:
         return self._workdir / "objects"
 
-    def _git(self, *arguments: str, input: str | None = None, env: Mapping[str, str] | None = None) -> str:
+    def _git(
+        self, *arguments: str, input: str | None = None, env: Mapping[str, str] | None = None
+    ) -> str:
         return self._checked(self._run(*arguments, input=input, env=env)).stdout
 
-    def _checked(self, done: "subprocess.CompletedProcess[str]") -> "subprocess.CompletedProcess[str]":
+    def _checked(
+        self, done: "subprocess.CompletedProcess[str]"
+    ) -> "subprocess.CompletedProcess[str]":
         if done.returncode != 0:
             command = next((part for part in done.args[1:] if not part.startswith("-")), "git")
             raise self._explained(command, done.stderr)
         return done
 
     def _run(
-        self, *arguments: str, input: str | None = None, env: Mapping[str, str] | None = None, bare: bool = True
+        self,
+        *arguments: str,
+        input: str | None = None,
+        env: Mapping[str, str] | None = None,
+        bare: bool = True,
     ) -> "subprocess.CompletedProcess[str]":
         where = [f"--git-dir={self._gitdir}"] if bare else []
         try:
@@ -347,7 +381,8 @@ class Repository:
             )
         except FileNotFoundError as error:
             raise GitError(
-                "the program `git` is not installed", hint="install it, for example `apt install git`"
+                "the program `git` is not installed",
+                hint="install it, for example `apt install git`",
             ) from error
         except subprocess.TimeoutExpired as error:
             raise GitError(
@@ -401,17 +436,20 @@ class Repository:
     def _explained(self, command: str, said: str) -> GitError:
         """git's stderr as one sentence and what to do about it."""
         lines = [line.strip() for line in said.splitlines() if line.strip()]
-        short = next((line for line in lines if line.startswith(("fatal:", "error:", "!"))), lines[-1] if lines else "")
-        for signs, problem, hint in _KNOWN:
+        short = next(
+            (line for line in lines if line.startswith(("fatal:", "error:", "!"))),
+            lines[-1] if lines else "",
+        )
+        for signs, problem, hint in FAILURES:
             if any(sign in said for sign in signs):
                 return GitError(f"{self.url}: {problem} ({short})", hint=hint)
         return GitError(
-            f"`git {command}` failed on {self.url}: {short}", hint="run the same command by hand to see more"
+            f"`git {command}` failed on {self.url}: {short}",
+            hint="run the same command by hand to see more",
         )
 
 
-_CREDENTIALS = (GIT_USERNAME.environment, GIT_PASSWORD.environment)
-_HELPER = '!f() {{ echo "username=${}"; echo "password=${}"; }}; f'.format(*_CREDENTIALS)
+_HELPER = '!f() {{ echo "username=${}"; echo "password=${}"; }}; f'.format(*CREDENTIAL_VARIABLES)
 
 _FOREIGN = frozenset(
     {
@@ -431,65 +469,16 @@ _FOREIGN = frozenset(
 """Set by a surrounding git (a hook) or by a person who debugs; they would point elsewhere, or
 print credentials."""
 
-_KNOWN = (
-    (
-        (
-            "Authentication failed",
-            "could not read Username",
-            "could not read Password",
-            "Permission denied",
-            "returned error: 401",
-            "returned error: 403",
-        ),
-        "the server refuses the credentials",
-        f"set `{GIT_USERNAME.key}` and `{GIT_PASSWORD.key}` in the Secret `{PLATFORM}` "
-        f"({' and '.join(_CREDENTIALS)}), with the right to push",
-    ),
-    (
-        ("does not appear to be a git repository", "does not exist", "not found", "No such file or directory"),
-        "the repository does not exist",
-        "check the address; a new local one is made with `git init --bare --initial-branch=main FOLDER`",
-    ),
-    (
-        (
-            "Could not resolve host",
-            "Failed to connect",
-            "Connection refused",
-            "Connection timed out",
-            "unable to access",
-        ),
-        "the server can't be reached",
-        "check the address and the network, then try again: nothing was changed",
-    ),
-    (("No space left on device",), "no space left on the device", "free some space, then try again"),
-    (
-        ("pre-receive hook declined", "protected branch", "hook declined"),
-        "the server's rules refuse the push",
-        "let this user push to the branch, or give driftloop a branch of its own",
-    ),
-)
 
-_RACES = (
-    "fetch first",
-    "non-fast-forward",
-    "cannot lock ref",
-    "failed to update ref",
-    "stale info",
-    "incorrect old value",
-)
-
-
-def _is_race(said: str) -> bool:
-    return any(sign in said for sign in _RACES)
-
-
-def _message(change: Change) -> str:
+def _message(change: RepositoryChange) -> str:
     """Subject, body, trailers; a value can't start a line of its own, so nobody's text forges a
     trailer."""
     parts = [_line(change.subject)]
     if change.body.strip():
         parts.append("\n".join(line.rstrip() for line in change.body.strip().splitlines()))
-    trailers = "\n".join(f"{key}: {_line(value)}" for key, value in change.trailers.items() if _line(value))
+    trailers = "\n".join(
+        f"{key}: {_line(value)}" for key, value in change.trailers.items() if _line(value)
+    )
     return "\n\n".join([*parts, *([trailers] if trailers else [])]) + "\n"
 
 

@@ -2,25 +2,25 @@
 
 from typing import Literal
 
-from driftloop.kube.base import LabelSelector, Model, Object
+from driftloop.kube.base import KubernetesObject, LabelSelector, ObjectPart
 from driftloop.kube.core import PodTemplate
 
 
-class RollingUpdate(Model):
+class RollingUpdate(ObjectPart):
     """Limits of missing and extra pods while a Deployment changes."""
 
     max_unavailable: int | str
     max_surge: int | str
 
 
-class Strategy(Model):
+class Strategy(ObjectPart):
     """Strategy by which a Deployment replaces its pods."""
 
     type: Literal["RollingUpdate", "Recreate"]
     rolling_update: RollingUpdate | None = None
 
 
-class DeploymentSpec(Model):
+class DeploymentSpec(ObjectPart):
     """Pods that are kept running."""
 
     replicas: int | None = None
@@ -30,7 +30,7 @@ class DeploymentSpec(Model):
     template: PodTemplate
 
 
-class Deployment(Object):
+class Deployment(KubernetesObject):
     """Keeps replicas of a pod running."""
 
     api_version: Literal["apps/v1"] = "apps/v1"

@@ -7,17 +7,19 @@ from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
 
-class Model(BaseModel):
+class ObjectPart(BaseModel):
     """A part of an object. Fields left at None are left out of the YAML."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, alias_generator=to_camel)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", populate_by_name=True, alias_generator=to_camel
+    )
 
-    def dump(self) -> dict[str, Any]:
+    def dump_object(self) -> dict[str, Any]:
         """Plain data in the order of the fields, ready for YAML."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
-class ObjectMeta(Model):
+class ObjectMeta(ObjectPart):
     """Name, home, and the labels that say whose it is."""
 
     name: str
@@ -26,7 +28,7 @@ class ObjectMeta(Model):
     annotations: dict[str, str] | None = None
 
 
-class Object(Model):
+class KubernetesObject(ObjectPart):
     """A whole object; each kind fixes `api_version` and `kind`."""
 
     api_version: str
@@ -34,7 +36,7 @@ class Object(Model):
     metadata: ObjectMeta
 
 
-class Reference(Model):
+class ObjectReference(ObjectPart):
     """Another object, by kind and name."""
 
     api_version: str | None = None
@@ -43,7 +45,7 @@ class Reference(Model):
     namespace: str | None = None
 
 
-class LabelRequirement(Model):
+class LabelRequirement(ObjectPart):
     """A label that is there, is not, or has one of some values."""
 
     key: str
@@ -51,7 +53,7 @@ class LabelRequirement(Model):
     values: tuple[str, ...] | None = None
 
 
-class LabelSelector(Model):
+class LabelSelector(ObjectPart):
     """Objects that carry all of these labels; without any, every object."""
 
     match_labels: dict[str, str] | None = None

@@ -4,17 +4,17 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from driftloop.kube.base import Model, Object, Protocol
+from driftloop.kube.base import KubernetesObject, ObjectPart, Protocol
 
 
-class Namespace(Object):
+class Namespace(KubernetesObject):
     """A home for a pipeline's objects."""
 
     api_version: Literal["v1"] = "v1"
     kind: Literal["Namespace"] = "Namespace"
 
 
-class ServiceAccount(Object):
+class ServiceAccount(KubernetesObject):
     """Identity of a pod."""
 
     api_version: Literal["v1"] = "v1"
@@ -22,7 +22,7 @@ class ServiceAccount(Object):
     automount_service_account_token: bool | None = None
 
 
-class ConfigMap(Object):
+class ConfigMap(KubernetesObject):
     """Named texts."""
 
     api_version: Literal["v1"] = "v1"
@@ -30,7 +30,7 @@ class ConfigMap(Object):
     data: dict[str, str]
 
 
-class ServicePort(Model):
+class ServicePort(ObjectPart):
     """A port of a Service and the pod port behind it."""
 
     name: str
@@ -39,7 +39,7 @@ class ServicePort(Model):
     protocol: Protocol | None = None
 
 
-class ServiceSpec(Model):
+class ServiceSpec(ObjectPart):
     """Selector and ports of a Service."""
 
     selector: dict[str, str]
@@ -48,7 +48,7 @@ class ServiceSpec(Model):
     """`None`, the word: the name is that of each pod, not of one address before all of them."""
 
 
-class Service(Object):
+class KubernetesService(KubernetesObject):
     """A name for the pods with certain labels."""
 
     api_version: Literal["v1"] = "v1"
@@ -56,7 +56,7 @@ class Service(Object):
     spec: ServiceSpec
 
 
-class KeySelector(Model):
+class KeySelector(ObjectPart):
     """One key of a ConfigMap or Secret."""
 
     name: str
@@ -64,14 +64,14 @@ class KeySelector(Model):
     optional: bool | None = None
 
 
-class EnvVarSource(Model):
+class EnvVarSource(ObjectPart):
     """Source of a variable's value; exactly one field is set."""
 
     config_map_key_ref: KeySelector | None = None
     secret_key_ref: KeySelector | None = None
 
 
-class EnvVar(Model):
+class EnvVar(ObjectPart):
     """An environment variable, by value or by reference."""
 
     name: str
@@ -79,26 +79,26 @@ class EnvVar(Model):
     value_from: EnvVarSource | None = None
 
 
-class Resources(Model):
+class ContainerResources(ObjectPart):
     """Requests and limits, as quantities."""
 
     requests: dict[str, str] | None = None
     limits: dict[str, str] | None = None
 
 
-class Capabilities(Model):
+class Capabilities(ObjectPart):
     """Linux capabilities taken away."""
 
     drop: tuple[str, ...]
 
 
-class SeccompProfile(Model):
+class SeccompProfile(ObjectPart):
     """System call filter."""
 
     type: Literal["RuntimeDefault"] = "RuntimeDefault"
 
 
-class SecurityContext(Model):
+class SecurityContext(ObjectPart):
     """Privileges of a container; ours satisfy the restricted Pod Security Standard."""
 
     allow_privilege_escalation: bool | None = None
@@ -108,7 +108,7 @@ class SecurityContext(Model):
     seccomp_profile: SeccompProfile | None = None
 
 
-class PodSecurityContext(Model):
+class PodSecurityContext(ObjectPart):
     """User and groups of a pod's processes."""
 
     run_as_non_root: bool
@@ -118,7 +118,7 @@ class PodSecurityContext(Model):
     seccomp_profile: SeccompProfile
 
 
-class ContainerPort(Model):
+class ContainerPort(ObjectPart):
     """A port a container listens on."""
 
     name: str
@@ -126,20 +126,20 @@ class ContainerPort(Model):
     protocol: Protocol | None = None
 
 
-class HTTPGet(Model):
+class HTTPGet(ObjectPart):
     """Answers 2xx or 3xx when all is well."""
 
     path: str
     port: int | str
 
 
-class TCPSocket(Model):
+class TCPSocket(ObjectPart):
     """Accepts a connection when all is well."""
 
     port: int | str
 
 
-class Probe(Model):
+class Probe(ObjectPart):
     """Asked again and again by the kubelet; times in seconds."""
 
     http_get: HTTPGet | None = None
@@ -150,25 +150,25 @@ class Probe(Model):
     failure_threshold: int | None = None
 
 
-class Sleep(Model):
+class Sleep(ObjectPart):
     """Nothing, for so many seconds; needs no program in the image."""
 
     seconds: int
 
 
-class Handler(Model):
+class Handler(ObjectPart):
     """Action of the kubelet at a moment of a container's life."""
 
     sleep: Sleep
 
 
-class Lifecycle(Model):
+class Lifecycle(ObjectPart):
     """`pre_stop` comes before the signal to end, and counts against the pod's grace period."""
 
     pre_stop: Handler
 
 
-class VolumeMount(Model):
+class VolumeMount(ObjectPart):
     """A volume in a container."""
 
     name: str
@@ -176,20 +176,20 @@ class VolumeMount(Model):
     read_only: bool | None = None
 
 
-class EmptyDir(Model):
+class EmptyDir(ObjectPart):
     """An empty folder that lives as long as the pod."""
 
     medium: Literal["Memory"] | None = None
     size_limit: str | None = None
 
 
-class ConfigMapVolume(Model):
+class ConfigMapVolume(ObjectPart):
     """A ConfigMap's keys as files."""
 
     name: str
 
 
-class Volume(Model):
+class Volume(ObjectPart):
     """A folder of a pod; exactly one source is set."""
 
     name: str
@@ -197,7 +197,7 @@ class Volume(Model):
     config_map: ConfigMapVolume | None = None
 
 
-class Container(Model):
+class Container(ObjectPart):
     """One program of a pod; command and args are always spelled out."""
 
     name: str
@@ -207,7 +207,7 @@ class Container(Model):
     args: tuple[str, ...] | None = None
     env: tuple[EnvVar, ...] | None = None
     ports: tuple[ContainerPort, ...] | None = None
-    resources: Resources | None = None
+    resources: ContainerResources | None = None
     volume_mounts: tuple[VolumeMount, ...] | None = None
     startup_probe: Probe | None = None
     readiness_probe: Probe | None = None
@@ -216,7 +216,7 @@ class Container(Model):
     security_context: SecurityContext | None = None
 
 
-class Toleration(Model):
+class Toleration(ObjectPart):
     """A taint of nodes that does not keep the pod away."""
 
     key: str
@@ -224,7 +224,7 @@ class Toleration(Model):
     effect: Literal["NoSchedule"] = "NoSchedule"
 
 
-class PodSpec(Model):
+class PodSpec(ObjectPart):
     """A pod."""
 
     node_selector: dict[str, str] | None = None
@@ -240,14 +240,14 @@ class PodSpec(Model):
     termination_grace_period_seconds: int | None = None
 
 
-class TemplateMeta(Model):
+class TemplateMeta(ObjectPart):
     """Labels and annotations of the pods made from a template."""
 
     labels: dict[str, str] | None = None
     annotations: dict[str, str] | None = None
 
 
-class PodTemplate(Model):
+class PodTemplate(ObjectPart):
     """Template of each replica."""
 
     metadata: TemplateMeta

@@ -10,31 +10,31 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from driftloop.kube.base import Model, Object
-from driftloop.kube.core import KeySelector, PodSecurityContext, Resources, SecurityContext
+from driftloop.kube.base import KubernetesObject, ObjectPart
+from driftloop.kube.core import ContainerResources, KeySelector, PodSecurityContext, SecurityContext
 
 
-class ContainerTemplate(Model):
+class ContainerTemplate(ObjectPart):
     """Resources and rights of a container that a controller makes."""
 
-    resources: Resources | None = None
+    resources: ContainerResources | None = None
     security_context: SecurityContext | None = None
 
 
-class SharedJetStream(Model):
+class SharedJetStream(ObjectPart):
     """A NATS that is there already; Argo Events insists on TLS."""
 
     url: str
     stream_config: str
 
 
-class EventBusSpec(Model):
+class EventBusSpec(ObjectPart):
     """Transport of events from sources to sensors."""
 
     jetstream_exotic: SharedJetStream
 
 
-class EventBus(Object):
+class EventBus(KubernetesObject):
     """The bus of a namespace."""
 
     api_version: Literal["argoproj.io/v1alpha1"] = "argoproj.io/v1alpha1"
@@ -42,7 +42,7 @@ class EventBus(Object):
     spec: EventBusSpec
 
 
-class PodTemplate(Model):
+class EventPodTemplate(ObjectPart):
     """The pod that the controller makes for a source or a sensor."""
 
     service_account_name: str | None = None
@@ -50,7 +50,7 @@ class PodTemplate(Model):
     security_context: PodSecurityContext | None = None
 
 
-class Webhook(Model):
+class WebhookSource(ObjectPart):
     """An HTTP endpoint of an EventSource; its port is text."""
 
     port: str
@@ -63,16 +63,16 @@ class Webhook(Model):
     """Bytes; 1048576."""
 
 
-class EventSourceSpec(Model):
+class EventSourceSpec(ObjectPart):
     """Webhooks by event name."""
 
     event_bus_name: Literal["default"] = "default"
     replicas: int | None = None
-    template: PodTemplate | None = None
-    webhook: dict[str, Webhook]
+    template: EventPodTemplate | None = None
+    webhook: dict[str, WebhookSource]
 
 
-class EventSource(Object):
+class EventSource(KubernetesObject):
     """Source of events."""
 
     api_version: Literal["argoproj.io/v1alpha1"] = "argoproj.io/v1alpha1"
@@ -80,7 +80,7 @@ class EventSource(Object):
     spec: EventSourceSpec
 
 
-class DataFilter(Model):
+class DataFilter(ObjectPart):
     """A field of the event that must match one of these values; strings are unanchored regular
     expressions."""
 
@@ -91,7 +91,7 @@ class DataFilter(Model):
     value: Annotated[tuple[str, ...], Field(min_length=1)]
 
 
-class Filters(Model):
+class Filters(ObjectPart):
     """Conditions on the data of an event."""
 
     data: tuple[DataFilter, ...] = ()
@@ -99,7 +99,7 @@ class Filters(Model):
     """All must hold."""
 
 
-class Dependency(Model):
+class SensorDependency(ObjectPart):
     """An event that a sensor waits for."""
 
     name: str
@@ -108,7 +108,7 @@ class Dependency(Model):
     filters: Filters | None = None
 
 
-class ParameterSource(Model):
+class ParameterSource(ObjectPart):
     """A field of the event, or a default value."""
 
     dependency_name: str
@@ -118,7 +118,7 @@ class ParameterSource(Model):
     """The field's value as JSON text, unless it is a string."""
 
 
-class TriggerParameter(Model):
+class TriggerParameter(ObjectPart):
     """Copies a field of the event into the created object."""
 
     src: ParameterSource
@@ -127,13 +127,13 @@ class TriggerParameter(Model):
     """Overwrite."""
 
 
-class ArtifactLocation(Model):
+class ArtifactLocation(ObjectPart):
     """The object to create, written out."""
 
     resource: dict[str, Any]
 
 
-class KubernetesTrigger(Model):
+class KubernetesTrigger(ObjectPart):
     """Creates an object."""
 
     operation: Literal["create", ""] | None = None
@@ -142,7 +142,7 @@ class KubernetesTrigger(Model):
     parameters: tuple[TriggerParameter, ...] = ()
 
 
-class TriggerTemplate(Model):
+class TriggerTemplate(ObjectPart):
     """The object to create, and the condition over dependency names under which it is created."""
 
     name: str
@@ -151,7 +151,7 @@ class TriggerTemplate(Model):
     k8s: Annotated[KubernetesTrigger, Field(alias="k8s")]
 
 
-class RetryStrategy(Model):
+class TriggerRetry(ObjectPart):
     """Growing waits between the tries of a trigger."""
 
     steps: int | None = None
@@ -164,7 +164,7 @@ class RetryStrategy(Model):
     """Share of a wait that is random; 0."""
 
 
-class RateLimit(Model):
+class RateLimit(ObjectPart):
     """Upper bound of how often a trigger fires; events beyond it wait."""
 
     unit: Literal["Second", "Minute", "Hour"] | None = None
@@ -173,27 +173,27 @@ class RateLimit(Model):
     """1."""
 
 
-class Trigger(Model):
+class SensorTrigger(ObjectPart):
     """A template, its retries and its rate."""
 
     template: TriggerTemplate
-    retry_strategy: RetryStrategy | None = None
+    retry_strategy: TriggerRetry | None = None
     """One try."""
     at_least_once: bool | None = None
     """At most once."""
     rate_limit: RateLimit | None = None
 
 
-class SensorSpec(Model):
+class SensorSpec(ObjectPart):
     """Dependencies, and what they trigger."""
 
     event_bus_name: Literal["default"] = "default"
-    template: PodTemplate | None = None
-    dependencies: Annotated[tuple[Dependency, ...], Field(min_length=1)]
-    triggers: Annotated[tuple[Trigger, ...], Field(min_length=1)]
+    template: EventPodTemplate | None = None
+    dependencies: Annotated[tuple[SensorDependency, ...], Field(min_length=1)]
+    triggers: Annotated[tuple[SensorTrigger, ...], Field(min_length=1)]
 
 
-class Sensor(Object):
+class Sensor(KubernetesObject):
     """Turns events into objects."""
 
     api_version: Literal["argoproj.io/v1alpha1"] = "argoproj.io/v1alpha1"

@@ -2,16 +2,16 @@
 
 from typing import Literal
 
-from driftloop.kube.base import Model, Object, Reference
+from driftloop.kube.base import KubernetesObject, ObjectPart, ObjectReference
 
 
-class Dependency(Model):
+class KustomizationDependency(ObjectPart):
     """Another Kustomization that must be ready first."""
 
     name: str
 
 
-class HealthCheck(Model):
+class HealthCheck(ObjectPart):
     """CEL on an object's status, for kinds without a standard Ready condition."""
 
     api_version: str
@@ -21,7 +21,7 @@ class HealthCheck(Model):
     failed: str | None = None
 
 
-class KustomizationSpec(Model):
+class KustomizationSpec(ObjectPart):
     """A folder of the repository that Flux applies."""
 
     interval: str
@@ -30,12 +30,12 @@ class KustomizationSpec(Model):
     path: str
     prune: bool
     wait: bool | None = None
-    source_ref: Reference
-    depends_on: tuple[Dependency, ...] | None = None
+    source_ref: ObjectReference
+    depends_on: tuple[KustomizationDependency, ...] | None = None
     health_check_exprs: tuple[HealthCheck, ...] | None = None
 
 
-class Kustomization(Object):
+class Kustomization(KubernetesObject):
     """A folder that Flux applies, its source and its dependencies."""
 
     api_version: Literal["kustomize.toolkit.fluxcd.io/v1"] = "kustomize.toolkit.fluxcd.io/v1"

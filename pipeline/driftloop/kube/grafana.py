@@ -4,17 +4,17 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from driftloop.kube.base import Model
+from driftloop.kube.base import ObjectPart
 
 
-class Datasource(Model):
+class Datasource(ObjectPart):
     """Data source of a panel."""
 
     type: Literal["prometheus"] = "prometheus"
     uid: str
 
 
-class GridPos(Model):
+class GridPos(ObjectPart):
     """A place on a grid of 24 columns."""
 
     x: int
@@ -23,7 +23,7 @@ class GridPos(Model):
     h: int
 
 
-class Target(Model):
+class PanelTarget(ObjectPart):
     """One question, and how its answers are called."""
 
     ref_id: str
@@ -32,33 +32,33 @@ class Target(Model):
     datasource: Datasource
 
 
-class Threshold(Model):
+class Threshold(ObjectPart):
     """From this value on, this colour."""
 
     color: str
     value: float
 
 
-class Thresholds(Model):
+class Thresholds(ObjectPart):
     """Colours by value."""
 
     mode: Literal["absolute"] = "absolute"
     steps: tuple[Threshold, ...]
 
 
-class ThresholdsStyle(Model):
+class ThresholdsStyle(ObjectPart):
     """Style of thresholds: a line across the panel."""
 
     mode: Literal["off", "line"]
 
 
-class Custom(Model):
+class Custom(ObjectPart):
     """Settings of time series only."""
 
     thresholds_style: ThresholdsStyle
 
 
-class Defaults(Model):
+class Defaults(ObjectPart):
     """Format of all values of a panel."""
 
     unit: str
@@ -67,14 +67,14 @@ class Defaults(Model):
     custom: Custom | None = None
 
 
-class FieldConfig(Model):
+class FieldConfig(ObjectPart):
     """Format of values."""
 
     defaults: Defaults
     overrides: tuple[()] = ()
 
 
-class Legend(Model):
+class Legend(ObjectPart):
     """The names of the series."""
 
     display_mode: Literal["list"] = "list"
@@ -82,13 +82,13 @@ class Legend(Model):
     show_legend: bool = True
 
 
-class Options(Model):
+class Options(ObjectPart):
     """Options that depend on the kind of panel."""
 
     legend: Legend = Legend()
 
 
-class Panel(Model):
+class Panel(ObjectPart):
     """One picture."""
 
     id: int
@@ -99,10 +99,10 @@ class Panel(Model):
     datasource: Datasource
     field_config: FieldConfig
     options: Options = Options()
-    targets: tuple[Target, ...]
+    targets: tuple[PanelTarget, ...]
 
 
-class Row(Model):
+class Row(ObjectPart):
     """A heading across the dashboard."""
 
     id: int
@@ -113,7 +113,7 @@ class Row(Model):
     panels: tuple[()] = ()
 
 
-class Variable(Model):
+class Variable(ObjectPart):
     """A choice at the top: which of Grafana's data sources of a kind is asked."""
 
     name: str
@@ -122,20 +122,20 @@ class Variable(Model):
     query: Literal["prometheus"] = "prometheus"
 
 
-class Templating(Model):
+class Templating(ObjectPart):
     """All choices."""
 
     list_: Annotated[tuple[Variable, ...], Field(alias="list")]
 
 
-class Span(Model):
+class Span(ObjectPart):
     """The time that is shown at first."""
 
     from_: Annotated[str, Field(alias="from")]
     to: str
 
 
-class Dashboard(Model):
+class Dashboard(ObjectPart):
     """A dashboard as Grafana's sidecar reads it from a ConfigMap; `uid` is its address for ever."""
 
     uid: str

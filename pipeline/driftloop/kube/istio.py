@@ -2,55 +2,55 @@
 
 from typing import Literal
 
-from driftloop.kube.base import Model, Object
+from driftloop.kube.base import KubernetesObject, ObjectPart
 
 
-class StringMatch(Model):
+class StringMatch(ObjectPart):
     """Exactly, or by prefix."""
 
     exact: str | None = None
     prefix: str | None = None
 
 
-class HTTPMatch(Model):
+class HTTPMatch(ObjectPart):
     """Condition on the requests of a route."""
 
     uri: StringMatch | None = None
 
 
-class Rewrite(Model):
+class Rewrite(ObjectPart):
     """The path that the destination sees."""
 
     uri: str
 
 
-class PortSelector(Model):
+class PortSelector(ObjectPart):
     """A Service's port."""
 
     number: int
 
 
-class Destination(Model):
+class Destination(ObjectPart):
     """A Service; the host is always the full name."""
 
     host: str
     port: PortSelector
 
 
-class Route(Model):
+class Route(ObjectPart):
     """A destination and its share of the requests in percent."""
 
     destination: Destination
     weight: int | None = None
 
 
-class Percent(Model):
+class Percent(ObjectPart):
     """0 to 100."""
 
     value: float
 
 
-class HTTPRoute(Model):
+class HTTPRoute(ObjectPart):
     """Requests in, weighted destinations out, perhaps a copy to another one."""
 
     match: tuple[HTTPMatch, ...] | None = None
@@ -61,7 +61,7 @@ class HTTPRoute(Model):
     timeout: str | None = None
 
 
-class VirtualServiceSpec(Model):
+class VirtualServiceSpec(ObjectPart):
     """Routes at a gateway."""
 
     hosts: tuple[str, ...]
@@ -69,7 +69,7 @@ class VirtualServiceSpec(Model):
     http: tuple[HTTPRoute, ...]
 
 
-class VirtualService(Object):
+class VirtualService(KubernetesObject):
     """Splits and mirrors traffic."""
 
     api_version: Literal["networking.istio.io/v1"] = "networking.istio.io/v1"

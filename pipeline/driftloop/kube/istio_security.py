@@ -5,16 +5,16 @@ from typing import Literal
 
 from pydantic import Field
 
-from driftloop.kube.base import Model, Object
+from driftloop.kube.base import KubernetesObject, ObjectPart
 
 
-class WorkloadSelector(Model):
+class WorkloadSelector(ObjectPart):
     """Pods that carry all of these labels; Istio knows no expressions."""
 
     match_labels: dict[str, str]
 
 
-class Source(Model):
+class CallerSource(ObjectPart):
     """Callers, by the service account that mutual TLS proves; `*` among `not_principals` is who
     proves none."""
 
@@ -22,42 +22,42 @@ class Source(Model):
     not_principals: tuple[str, ...] | None = None
 
 
-class From(Model):
+class From(ObjectPart):
     """One kind of caller."""
 
-    source: Source
+    source: CallerSource
 
 
-class Operation(Model):
+class Operation(ObjectPart):
     """Ports of the pod at the receiving end, as text. A path or method here would need a
     waypoint."""
 
     ports: tuple[str, ...]
 
 
-class To(Model):
+class To(ObjectPart):
     """One kind of call."""
 
     operation: Operation
 
 
-class Rule(Model):
+class AuthorizationRule(ObjectPart):
     """Calls that are let in: these callers, on these ports."""
 
     from_: tuple[From, ...] = Field(alias="from")
     to: tuple[To, ...]
 
 
-class AuthorizationPolicySpec(Model):
+class AuthorizationPolicySpec(ObjectPart):
     """Calls that the selected pods accept, or all pods of the namespace; none without rules.
     Policies add up."""
 
     selector: WorkloadSelector | None = None
     action: Literal["ALLOW"] | None = None
-    rules: tuple[Rule, ...] | None = None
+    rules: tuple[AuthorizationRule, ...] | None = None
 
 
-class AuthorizationPolicy(Object):
+class AuthorizationPolicy(KubernetesObject):
     """Permission to call pods. It has an effect only on pods in a mesh."""
 
     api_version: Literal["security.istio.io/v1"] = "security.istio.io/v1"
@@ -65,13 +65,13 @@ class AuthorizationPolicy(Object):
     spec: AuthorizationPolicySpec
 
 
-class MutualTLS(Model):
+class MutualTLS(ObjectPart):
     """Mode of mutual TLS."""
 
     mode: Literal["STRICT", "PERMISSIVE"]
 
 
-class PeerAuthenticationSpec(Model):
+class PeerAuthenticationSpec(ObjectPart):
     """For the selected pods, or all of the namespace; ports of theirs may differ."""
 
     selector: WorkloadSelector | None = None
@@ -79,7 +79,7 @@ class PeerAuthenticationSpec(Model):
     port_level_mtls: dict[str, MutualTLS] | None = None
 
 
-class PeerAuthentication(Object):
+class PeerAuthentication(KubernetesObject):
     """Encryption that calls must have. It has an effect only on pods in a mesh."""
 
     api_version: Literal["security.istio.io/v1"] = "security.istio.io/v1"

@@ -2,34 +2,34 @@
 
 from typing import Literal
 
-from driftloop.kube.base import Model, Object, Reference
+from driftloop.kube.base import KubernetesObject, ObjectPart, ObjectReference
 
 
-class Destination(Model):
+class EventDestination(ObjectPart):
     """An object's address; `uri` is a path on it."""
 
-    ref: Reference | None = None
+    ref: ObjectReference | None = None
     uri: str | None = None
 
 
-class Delivery(Model):
+class Delivery(ObjectPart):
     """Retries of an event that a subscriber does not take. Times in ISO 8601."""
 
     retry: int
     backoff_policy: Literal["linear", "exponential"]
     backoff_delay: str
     timeout: str | None = None
-    dead_letter_sink: Destination | None = None
+    dead_letter_sink: EventDestination | None = None
 
 
-class BrokerSpec(Model):
+class BrokerSpec(ObjectPart):
     """Channel behind a Broker, and its delivery."""
 
-    config: Reference
+    config: ObjectReference
     delivery: Delivery
 
 
-class Broker(Object):
+class Broker(KubernetesObject):
     """Takes events in and hands them to Triggers."""
 
     api_version: Literal["eventing.knative.dev/v1"] = "eventing.knative.dev/v1"
@@ -37,22 +37,22 @@ class Broker(Object):
     spec: BrokerSpec
 
 
-class Filter(Model):
+class TriggerFilter(ObjectPart):
     """Attributes an event must have, exactly."""
 
     attributes: dict[str, str]
 
 
-class TriggerSpec(Model):
+class TriggerSpec(ObjectPart):
     """Filter and subscriber of a Trigger."""
 
     broker: str
-    filter: Filter
-    subscriber: Destination
+    filter: TriggerFilter
+    subscriber: EventDestination
     delivery: Delivery
 
 
-class Trigger(Object):
+class Trigger(KubernetesObject):
     """Hands matching events to a subscriber."""
 
     api_version: Literal["eventing.knative.dev/v1"] = "eventing.knative.dev/v1"

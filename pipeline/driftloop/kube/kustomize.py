@@ -2,10 +2,10 @@
 
 from typing import Literal
 
-from driftloop.kube.base import Model
+from driftloop.kube.base import ObjectPart
 
 
-class Kustomization(Model):
+class KustomizationFile(ObjectPart):
     """The files of a folder, named one by one."""
 
     api_version: Literal["kustomize.config.k8s.io/v1beta1"] = "kustomize.config.k8s.io/v1beta1"

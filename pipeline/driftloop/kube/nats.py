@@ -3,10 +3,10 @@ ConfigMap)."""
 
 from typing import Literal
 
-from driftloop.kube.base import Model
+from driftloop.kube.base import ObjectPart
 
 
-class StreamConfig(Model):
+class StreamConfig(ObjectPart):
     """Limits of the stream; without them a disk fills up."""
 
     retention: Literal["Limits"] = "Limits"
@@ -19,26 +19,26 @@ class StreamConfig(Model):
     duplicate_window: str
 
 
-class Stream(Model):
+class ChannelStream(ObjectPart):
     """The stream of a channel."""
 
     config: StreamConfig
 
 
-class ConsumerTemplate(Model):
+class ConsumerTemplate(ObjectPart):
     """Start of a new subscription; the channel's own default would replay everything."""
 
     deliver_policy: Literal["New"] = "New"
 
 
-class ChannelSpec(Model):
+class ChannelSpec(ObjectPart):
     """A JetStream channel."""
 
-    stream: Stream
+    stream: ChannelStream
     consumer_config_template: ConsumerTemplate
 
 
-class ChannelTemplate(Model):
+class ChannelTemplate(ObjectPart):
     """Template of a Broker's channels."""
 
     api_version: Literal["messaging.knative.dev/v1alpha1"] = "messaging.knative.dev/v1alpha1"

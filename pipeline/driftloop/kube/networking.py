@@ -4,23 +4,23 @@ from typing import Literal
 
 from pydantic import Field
 
-from driftloop.kube.base import LabelSelector, Model, Object, Protocol
+from driftloop.kube.base import KubernetesObject, LabelSelector, ObjectPart, Protocol
 
 
-class Port(Model):
+class Port(ObjectPart):
     """A port of the pod at the receiving end, never the Service's."""
 
     protocol: Protocol = "TCP"
     port: int
 
 
-class IPBlock(Model):
+class IPBlock(ObjectPart):
     """Addresses outside the cluster, or of a node."""
 
     cidr: str
 
 
-class Peer(Model):
+class Peer(ObjectPart):
     """The other end: pods with these labels, in this namespace or (both selectors) in others; or
     addresses."""
 
@@ -29,21 +29,21 @@ class Peer(Model):
     ip_block: IPBlock | None = None
 
 
-class Ingress(Model):
+class Ingress(ObjectPart):
     """Permitted callers and ports."""
 
     from_: tuple[Peer, ...] | None = Field(default=None, alias="from")
     ports: tuple[Port, ...] | None = None
 
 
-class Egress(Model):
+class Egress(ObjectPart):
     """Permitted destinations and ports; any destination without `to`."""
 
     to: tuple[Peer, ...] | None = None
     ports: tuple[Port, ...] | None = None
 
 
-class NetworkPolicySpec(Model):
+class NetworkPolicySpec(ObjectPart):
     """Traffic permitted to the selected pods in the named directions; policies add up."""
 
     pod_selector: LabelSelector
@@ -52,7 +52,7 @@ class NetworkPolicySpec(Model):
     egress: tuple[Egress, ...] | None = None
 
 
-class NetworkPolicy(Object):
+class NetworkPolicy(KubernetesObject):
     """Permitted traffic. It has an effect only where the cluster's network plugin enforces it."""
 
     api_version: Literal["networking.k8s.io/v1"] = "networking.k8s.io/v1"

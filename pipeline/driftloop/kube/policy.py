@@ -2,10 +2,10 @@
 
 from typing import Literal
 
-from driftloop.kube.base import LabelSelector, Model, Object
+from driftloop.kube.base import KubernetesObject, LabelSelector, ObjectPart
 
 
-class DisruptionBudgetSpec(Model):
+class DisruptionBudgetSpec(ObjectPart):
     """Number of pods that may be evicted at a time."""
 
     max_unavailable: int
@@ -15,7 +15,7 @@ class DisruptionBudgetSpec(Model):
     node for ever."""
 
 
-class PodDisruptionBudget(Object):
+class PodDisruptionBudget(KubernetesObject):
     """Pods that a node's drain must leave running."""
 
     api_version: Literal["policy/v1"] = "policy/v1"

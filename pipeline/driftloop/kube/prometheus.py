@@ -4,25 +4,25 @@ from typing import Literal
 
 from pydantic import Field
 
-from driftloop.kube.base import LabelSelector, Model, Object
+from driftloop.kube.base import KubernetesObject, LabelSelector, ObjectPart
 
 
-class Endpoint(Model):
+class MetricsEndpoint(ObjectPart):
     """A port, by its name in the pod, and the path on it that shows metrics."""
 
     port: str
     path: str
 
 
-class PodMonitorSpec(Model):
+class PodMonitorSpec(ObjectPart):
     """Pods of the object's own namespace to scrape, and their labels that every series gets."""
 
     selector: LabelSelector
     pod_target_labels: tuple[str, ...]
-    pod_metrics_endpoints: tuple[Endpoint, ...]
+    pod_metrics_endpoints: tuple[MetricsEndpoint, ...]
 
 
-class PodMonitor(Object):
+class PodMonitor(KubernetesObject):
     """Tells Prometheus what to scrape. Its series carry the label `job: NAMESPACE/NAME`."""
 
     api_version: Literal["monitoring.coreos.com/v1"] = "monitoring.coreos.com/v1"
@@ -30,7 +30,7 @@ class PodMonitor(Object):
     spec: PodMonitorSpec
 
 
-class Rule(Model):
+class AlertingRule(ObjectPart):
     """An alert: it is raised for every series that the expression returns, once it did so for as
     long as `for`."""
 
@@ -41,20 +41,20 @@ class Rule(Model):
     annotations: dict[str, str]
 
 
-class Group(Model):
+class Group(ObjectPart):
     """Rules that are looked at together."""
 
     name: str
-    rules: tuple[Rule, ...]
+    rules: tuple[AlertingRule, ...]
 
 
-class PrometheusRuleSpec(Model):
+class PrometheusRuleSpec(ObjectPart):
     """Groups, each with a name of its own."""
 
     groups: tuple[Group, ...]
 
 
-class PrometheusRule(Object):
+class PrometheusRule(KubernetesObject):
     """Tells Prometheus what to raise an alert for."""
 
     api_version: Literal["monitoring.coreos.com/v1"] = "monitoring.coreos.com/v1"

@@ -2,10 +2,10 @@
 
 from typing import Literal
 
-from driftloop.kube.base import Model, Object
+from driftloop.kube.base import KubernetesObject, ObjectPart
 
 
-class Rule(Model):
+class PolicyRule(ObjectPart):
     """Verbs on resources."""
 
     api_groups: tuple[str, ...]
@@ -14,15 +14,15 @@ class Rule(Model):
     verbs: tuple[str, ...]
 
 
-class Role(Object):
+class Role(KubernetesObject):
     """Permissions in one namespace."""
 
     api_version: Literal["rbac.authorization.k8s.io/v1"] = "rbac.authorization.k8s.io/v1"
     kind: Literal["Role"] = "Role"
-    rules: tuple[Rule, ...]
+    rules: tuple[PolicyRule, ...]
 
 
-class RoleRef(Model):
+class RoleRef(ObjectPart):
     """The role that is granted."""
 
     api_group: Literal["rbac.authorization.k8s.io"] = "rbac.authorization.k8s.io"
@@ -30,7 +30,7 @@ class RoleRef(Model):
     name: str
 
 
-class Subject(Model):
+class Subject(ObjectPart):
     """Account that a role is bound to."""
 
     kind: Literal["ServiceAccount"] = "ServiceAccount"
@@ -38,7 +38,7 @@ class Subject(Model):
     namespace: str
 
 
-class RoleBinding(Object):
+class RoleBinding(KubernetesObject):
     """Grants a Role to a ServiceAccount."""
 
     api_version: Literal["rbac.authorization.k8s.io/v1"] = "rbac.authorization.k8s.io/v1"

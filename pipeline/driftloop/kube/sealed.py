@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Any, Literal, assert_never
 
 from driftloop.errors import PipelineError
-from driftloop.kube.base import Model, Object, ObjectMeta
+from driftloop.kube.base import KubernetesObject, ObjectMeta, ObjectPart
 
 PREFIX = "sealedsecrets.bitnami.com"
 
@@ -22,7 +22,7 @@ class Scope(StrEnum):
     NAMESPACE_WIDE = "namespace-wide"
     CLUSTER_WIDE = "cluster-wide"
 
-    def label(self, namespace: str, name: str) -> bytes:
+    def encryption_label(self, namespace: str, name: str) -> bytes:
         """Return the label that the ciphertext is bound to; the controller opens it under no
         other."""
         match self:
@@ -35,7 +35,7 @@ class Scope(StrEnum):
             case _:
                 assert_never(self)
 
-    def annotations(self) -> dict[str, str]:
+    def sealing_annotations(self) -> dict[str, str]:
         """Return the annotations that tell the controller the scope; strict needs none."""
         return {} if self is Scope.STRICT else {f"{PREFIX}/{self.value}": "true"}
 
@@ -49,7 +49,7 @@ def scope_of(annotations: dict[str, str] | None) -> Scope:
     return Scope.STRICT
 
 
-class TemplateMeta(Model):
+class TemplateMeta(ObjectPart):
     """Metadata of the Secret that the controller makes."""
 
     name: str
@@ -58,7 +58,7 @@ class TemplateMeta(Model):
     annotations: dict[str, str] | None = None
 
 
-class SecretTemplate(Model):
+class SecretTemplate(ObjectPart):
     """The Secret to be made, without its values."""
 
     metadata: TemplateMeta
@@ -67,14 +67,14 @@ class SecretTemplate(Model):
     data: dict[str, str] | None = None
 
 
-class SealedSecretSpec(Model):
+class SealedSecretSpec(ObjectPart):
     """Sealed values, by key."""
 
     encrypted_data: dict[str, str]
     template: SecretTemplate
 
 
-class SealedSecret(Object):
+class SealedSecret(KubernetesObject):
     """A Secret whose values only the cluster's controller can read."""
 
     api_version: Literal["bitnami.com/v1alpha1"] = "bitnami.com/v1alpha1"
@@ -82,7 +82,7 @@ class SealedSecret(Object):
     spec: SealedSecretSpec
 
 
-class PlainSecret(Model):
+class PlainSecret(ObjectPart):
     """A Secret as a person wrote it, values decoded. Held in memory only."""
 
     metadata: ObjectMeta
@@ -91,10 +91,14 @@ class PlainSecret(Model):
     values: dict[str, bytes]
 
 
-def plain(document: Any) -> PlainSecret:
+def build_secret(document: Any) -> PlainSecret:
     """Read a `v1` Secret: `data` (base64) with `stringData` laid over it. SealError says what is
     wrong."""
-    if not isinstance(document, dict) or document.get("apiVersion") != "v1" or document.get("kind") != "Secret":
+    if (
+        not isinstance(document, dict)
+        or document.get("apiVersion") != "v1"
+        or document.get("kind") != "Secret"
+    ):
         kind = document.get("kind") if isinstance(document, dict) else type(document).__name__
         raise SealError(
             f"expected a v1 Secret, found `{kind}`",
@@ -108,10 +112,14 @@ def plain(document: Any) -> PlainSecret:
         try:
             values[key] = base64.b64decode("" if text is None else str(text), validate=True)
         except (binascii.Error, ValueError) as error:
-            raise SealError(f"`data.{key}` is not base64", hint="plain text belongs under `stringData`") from error
+            raise SealError(
+                f"`data.{key}` is not base64", hint="plain text belongs under `stringData`"
+            ) from error
     for key, text in (document.get("stringData") or {}).items():
         if not isinstance(text, str):
-            raise SealError(f"`stringData.{key}` is {text!r}, must be text", hint="put it in quotes")
+            raise SealError(
+                f"`stringData.{key}` is {text!r}, must be text", hint="put it in quotes"
+            )
         values[key] = text.encode()
     if not values:
         raise SealError("the Secret holds no values", hint="fill `stringData` or `data`")
@@ -128,14 +136,15 @@ def plain(document: Any) -> PlainSecret:
     )
 
 
-def sealed(secret: PlainSecret, encrypted: dict[str, str], scope: Scope) -> SealedSecret:
+def seal_secret(secret: PlainSecret, encrypted: dict[str, str], scope: Scope) -> SealedSecret:
     """The object to commit; `encrypted` holds one sealed value for each of the secret's keys."""
     kept = {
         k: v
         for k, v in (secret.metadata.annotations or {}).items()
-        if not k.startswith(f"{PREFIX}/") and k != "kubectl.kubernetes.io/last-applied-configuration"
+        if not k.startswith(f"{PREFIX}/")
+        and k != "kubectl.kubernetes.io/last-applied-configuration"
     }
-    own = scope.annotations()
+    own = scope.sealing_annotations()
     return SealedSecret(
         metadata=ObjectMeta(
             name=secret.metadata.name,

@@ -3,18 +3,18 @@
 from typing import Literal
 
 from driftloop.kube.autoscaling import Metric
-from driftloop.kube.base import Model, Object
-from driftloop.kube.core import EnvVar, PodSpec, Resources
+from driftloop.kube.base import KubernetesObject, ObjectPart
+from driftloop.kube.core import ContainerResources, EnvVar, PodSpec
 
 
-class Logger(Model):
+class Logger(ObjectPart):
     """Posts requests and responses as CloudEvents."""
 
     mode: Literal["request", "response", "all"]
     url: str
 
 
-class Parameter(Model):
+class UnitParameter(ObjectPart):
     """A keyword argument of the model's class; the value is always text."""
 
     name: str
@@ -22,7 +22,7 @@ class Parameter(Model):
     value: str
 
 
-class Node(Model):
+class PredictiveUnit(ObjectPart):
     """One node of the inference graph; its container has the same name."""
 
     name: str
@@ -30,18 +30,18 @@ class Node(Model):
     implementation: str | None = None
     model_uri: str | None = None
     env_secret_ref_name: str | None = None
-    parameters: tuple[Parameter, ...] | None = None
+    parameters: tuple[UnitParameter, ...] | None = None
     logger: Logger | None = None
-    children: tuple["Node", ...] | None = None
+    children: tuple["PredictiveUnit", ...] | None = None
 
 
-class Named(Model):
+class Named(ObjectPart):
     """The name of a pod."""
 
     name: str
 
 
-class Autoscaler(Model):
+class Autoscaler(ObjectPart):
     """Spec of the operator's HorizontalPodAutoscaler of a pod; it wins over `replicas`."""
 
     min_replicas: int
@@ -50,7 +50,7 @@ class Autoscaler(Model):
     """In the shape of autoscaling/v2; `metrics` is that of v2beta1."""
 
 
-class ComponentSpec(Model):
+class ComponentSpec(ObjectPart):
     """The pod that holds the graph's containers.
 
     `pdbSpec` is left out on purpose: its budget counts the pods of all predictors, so that two
@@ -63,14 +63,14 @@ class ComponentSpec(Model):
     hpa_spec: Autoscaler | None = None
 
 
-class Orchestrator(Model):
+class Orchestrator(ObjectPart):
     """The executor beside the model; its default request is half a core."""
 
-    resources: Resources | None = None
+    resources: ContainerResources | None = None
     env: tuple[EnvVar, ...] | None = None
 
 
-class Predictor(Model):
+class Predictor(ObjectPart):
     """One model version; its name is the release id."""
 
     name: str
@@ -79,12 +79,12 @@ class Predictor(Model):
     shadow: bool | None = None
     annotations: dict[str, str] | None = None
     labels: dict[str, str] | None = None
-    graph: Node
+    graph: PredictiveUnit
     component_specs: tuple[ComponentSpec, ...]
     svc_orch_spec: Orchestrator | None = None
 
 
-class SeldonSpec(Model):
+class SeldonSpec(ObjectPart):
     """The predictors that share the traffic."""
 
     name: str | None = None
@@ -93,7 +93,7 @@ class SeldonSpec(Model):
     predictors: tuple[Predictor, ...]
 
 
-class SeldonDeployment(Object):
+class SeldonDeployment(KubernetesObject):
     """A served model: one predictor a version."""
 
     api_version: Literal["machinelearning.seldon.io/v1"] = "machinelearning.seldon.io/v1"

@@ -22,8 +22,8 @@ from driftloop.errors import GitError, StepError
 from driftloop.git.repository import Commit, Repository
 from driftloop.operations import applied
 from driftloop.operations import releases as pipelines
-from driftloop.operations.applied import Applied
-from driftloop.operations.releases import Message, Moved
+from driftloop.operations.applied import AppliedCommits
+from driftloop.operations.releases import TransitionMessage, TransitionResult
 from driftloop.release import judgement, record
 from driftloop.release.judgement import Fail, Limits, Measured, Pass, Verdict
 from driftloop.release.record import Release, Version
@@ -37,11 +37,13 @@ LOOK = 3.0
 Report = Callable[[str], None]
 
 
-class RejectedError(StepError):
+class CandidateRejectedError(StepError):
     """The candidate is rejected; `reasons` are written to the commit that ends its rollout."""
 
     def __init__(self, reasons: tuple[str, ...]) -> None:
-        super().__init__(f"the candidate is rejected: {'; '.join(reasons)}", hint="production is unchanged")
+        super().__init__(
+            f"the candidate is rejected: {'; '.join(reasons)}", hint="production is unchanged"
+        )
         self.reasons = reasons
 
 
@@ -57,109 +59,124 @@ class CandidateRollout:
     looked: float = 0.0
     """Time of the last read of the repository, by the monotonic clock."""
 
-    def step(self, to: str) -> str | None:
+    def commit_stage(self, to: str) -> str | None:
         """Commit the stage and return the commit to wait for; None when the candidate is
         production already."""
         stage = parse_stage(to)
         if stage is None:
             raise StepError(f"--to is `{to}`, must be one of: shadow, promote, a percentage")
-        production = self._mine().production
-        measured = self._analysis(production).last() if production is not None else ""
+        production = self._read_release().production
+        measured = self._build_client(production).describe_last() if production is not None else ""
 
-        def move(release: Release) -> Release:
-            if self._won(release):
+        def apply_stage(release: Release) -> Release:
+            if self._is_production(release):
                 return release
-            self._candidate(release)
+            self._require_candidate(release)
             match stage:
                 case ShadowStage():
                     return release
                 case CanaryStage(percent=percent):
-                    return record.canary(release, percent)
+                    return record.set_canary(release, percent)
                 case PromoteStage():
-                    return record.promote(release)
+                    return record.promote_candidate(release)
                 case _:
                     assert_never(stage)
 
-        moved = pipelines.move(self.repository, self.names.pipeline, move, self._message(measured))
+        moved = pipelines.commit_transition(
+            self.repository, self.names.pipeline, apply_stage, self._build_message(measured)
+        )
         if moved.release.candidate is None and not isinstance(stage, PromoteStage):
             self.report(f"{self.release} is production already")
             return None
-        commit = moved.commit.sha if moved.commit is not None else self._last(moved)
+        commit = moved.commit.sha if moved.commit is not None else self._find_last_commit(moved)
         self.report(f"{self.release}: {to}, commit {commit}")
         return commit
 
-    def wait_until_applied(self, look: Applied, commit: str, deadline: float) -> None:
+    def wait_until_applied(self, look: AppliedCommits, commit: str, deadline: float) -> None:
         """Wait until a commit is applied; RejectedError when it is not by the deadline."""
 
-        def missing() -> str:
-            self._look()
-            return look.missing(commit, releases=(self.release,))
+        def describe_missing() -> str:
+            self._poll_release()
+            return look.describe_missing(commit, releases=(self.release,))
 
         try:
-            for reason in applied.wait(missing, seconds=max(0.0, deadline - time.monotonic()), what=commit[:12]):
+            for reason in applied.wait_until_applied(
+                describe_missing, seconds=max(0.0, deadline - time.monotonic()), what=commit[:12]
+            ):
                 self.report(f"waiting: {reason}")
         except InterferenceError:
             raise
         except StepError as error:
-            if self._won(self._mine()):
+            if self._is_production(self._read_release()):
                 raise
-            raise RejectedError((error.message,)) from error
+            raise CandidateRejectedError((error.message,)) from error
 
     def wait_until_analyzed(self, limits: Limits, deadline: float) -> None:
         """Wait until the measured numbers pass; RejectedError when they fail, or by the
         deadline."""
-        release = self._mine()
-        if self._won(release):
+        release = self._read_release()
+        if self._is_production(release):
             return
         production = release.production
         if production is None:
-            raise StepError(f"pipeline `{self.names.pipeline}` has no production version to compare with")
-        analysis = self._analysis(production)
-        limits = limits.expecting(self._candidate(release).recent, production.id)
+            raise StepError(
+                f"pipeline `{self.names.pipeline}` has no production version to compare with"
+            )
+        analysis = self._build_client(production)
+        limits = limits.expecting(self._require_candidate(release).recent, production.id)
         if limits.auto is not None and limits.agreement is None:
-            self.report(f"agreement is not measured: release.yaml has no `{limits.auto}` of both on recent rows")
+            self.report(
+                f"agreement is not measured: release.yaml has no `{limits.auto}` of both on recent rows"
+            )
         last: Verdict | None = None
         since: float | None = None
         while True:
-            verdict, since = analysis.ask(limits, since)
+            verdict, since = analysis.fetch_verdict(limits, since)
             if verdict is not None and verdict != last:
                 self.report(f"{type(verdict).__name__.lower()}: {'; '.join(verdict.reasons)}")
                 last = verdict
             if isinstance(verdict, Fail):
-                raise RejectedError(verdict.reasons)
+                raise CandidateRejectedError(verdict.reasons)
             if isinstance(verdict, Pass):
                 return
             if time.monotonic() > deadline:
                 reasons = last.reasons if last is not None else ("the analysis did not answer",)
-                raise RejectedError(("out of time", *reasons))
+                raise CandidateRejectedError(("out of time", *reasons))
             time.sleep(POLL)
-            release = self._look() or release
-            if self._won(release):
+            release = self._poll_release() or release
+            if self._is_production(release):
                 return
 
-    def reject(self, error: RejectedError) -> None:
+    def reject_candidate(self, error: CandidateRejectedError) -> None:
         """Commit that production has all traffic again, unless somebody else has changed the
         release."""
-        self._mine()
+        self._read_release()
 
-        def move(release: Release) -> Release:
-            self._candidate(release)
-            return record.reject(release)
+        def apply_rejection(release: Release) -> Release:
+            self._require_candidate(release)
+            return record.reject_candidate(release)
 
-        def message(before: Release, after: Release) -> Message:
+        def write_message(before: Release, after: Release) -> TransitionMessage:
             subject = f"Reject {self.release} of {self.names.pipeline}"
-            return Message(subject, self._candidate(before), self._cause(), "\n".join(error.reasons))
+            return TransitionMessage(
+                subject,
+                self._require_candidate(before),
+                self._read_cause(),
+                "\n".join(error.reasons),
+            )
 
-        pipelines.move(self.repository, self.names.pipeline, move, message)
+        pipelines.commit_transition(
+            self.repository, self.names.pipeline, apply_rejection, write_message
+        )
 
-    def _mine(self) -> Release:
+    def _read_release(self) -> Release:
         """Read the release at the tip; InterferenceError when somebody else has changed it."""
         tip = self.repository.tip()
         if tip is None:
             raise StepError(f"{self.repository.url} is empty")
-        foreign = pipelines.interference(self.repository, tip, self.names.pipeline, self.run)
-        release = pipelines.read(self.repository.tree(tip), self.names.pipeline).release
-        if self._won(release):
+        foreign = pipelines.find_interference(self.repository, tip, self.names.pipeline, self.run)
+        release = pipelines.read_pipeline(self.repository.tree(tip), self.names.pipeline).release
+        if self._is_production(release):
             return release
         if foreign is None and (release.candidate is None or release.candidate.id != self.release):
             # a person's promote or rollback carries this run's trailer too
@@ -168,22 +185,22 @@ class CandidateRollout:
             raise InterferenceError(self.release, foreign)
         return release
 
-    def _look(self) -> Release | None:
+    def _poll_release(self) -> Release | None:
         """Read the release every few seconds; a repository that can't be reached is read again
         later."""
         if time.monotonic() - self.looked < LOOK:
             return None
         self.looked = time.monotonic()
         try:
-            return self._mine()
+            return self._read_release()
         except GitError as error:
             self.report(f"waiting: {error.message}")
             return None
 
-    def _won(self, release: Release) -> bool:
+    def _is_production(self, release: Release) -> bool:
         return release.production is not None and release.production.id == self.release
 
-    def _candidate(self, release: Release) -> Version:
+    def _require_candidate(self, release: Release) -> Version:
         if release.candidate is None or release.candidate.id != self.release:
             raise StepError(
                 f"{self.release} is no longer the candidate of {self.names.pipeline}",
@@ -191,33 +208,39 @@ class CandidateRollout:
             )
         return release.candidate
 
-    def _last(self, moved: Moved) -> str:
+    def _find_last_commit(self, moved: TransitionResult) -> str:
         """Return the commit of a stage that was committed before: the last that changed the
         release."""
         tip = self.repository.tip()
-        commit = self.repository.last_touching(tip, release_path(moved.release.name)) if tip else None
+        commit = (
+            self.repository.last_touching(tip, release_path(moved.release.name)) if tip else None
+        )
         if commit is None:
             raise StepError(f"release.yaml of {moved.release.name} is not in any commit")
         return commit.sha
 
-    def _message(self, measured: str) -> Callable[[Release, Release], Message]:
+    def _build_message(self, measured: str) -> Callable[[Release, Release], TransitionMessage]:
         body = f"Measured in the stage before: {measured}." if measured else ""
 
-        def message(before: Release, after: Release) -> Message:
-            version = self._candidate(before)
+        def write_message(before: Release, after: Release) -> TransitionMessage:
+            version = self._require_candidate(before)
             name = self.names.pipeline
             promoted = after.phase == "stable"
-            subject = f"Promote {version.id}" if promoted else f"Send {after.weights[version.id]} % to {version.id}"
-            return Message(f"{subject} of {name}", version, self._cause(), body)
+            subject = (
+                f"Promote {version.id}"
+                if promoted
+                else f"Send {after.weights[version.id]} % to {version.id}"
+            )
+            return TransitionMessage(f"{subject} of {name}", version, self._read_cause(), body)
 
-        return message
+        return write_message
 
-    def _cause(self) -> str:
+    def _read_cause(self) -> str:
         tip = self.repository.tip()
         newest = self.repository.find(tip, "Driftloop-Run", self.run) if tip is not None else None
         return newest.trailers.get("Driftloop-Cause", "") if newest is not None else ""
 
-    def _analysis(self, production: Version) -> "AnalysisClient":
+    def _build_client(self, production: Version) -> "AnalysisClient":
         return AnalysisClient(self.names.judge_url, production.id, self.release)
 
 
@@ -239,32 +262,36 @@ class AnalysisClient:
     production: str
     candidate: str
 
-    def ask(self, limits: Limits, since: float | None) -> tuple[Verdict | None, float | None]:
+    def fetch_verdict(
+        self, limits: Limits, since: float | None
+    ) -> tuple[Verdict | None, float | None]:
         """Return the verdict on the traffic since then, and the service's time; without `since`
         only that time.
 
         The verdict is None when the service does not answer: it may be restarting.
         """
-        numbers = self._ask({} if since is None else {"since": repr(since)})
+        numbers = self._fetch_numbers({} if since is None else {"since": repr(since)})
         if numbers is None:
             return None, since
         if since is None:
             return None, float(numbers["now"])
-        return judgement.judge(Measured.from_json(numbers), limits), since
+        return judgement.analyze_step(Measured.from_json(numbers), limits), since
 
-    def last(self) -> str:
+    def describe_last(self) -> str:
         """Return the last measured numbers in words; empty without an answer or numbers."""
-        numbers = (self._ask({}) or {}).get("last")
+        numbers = (self._fetch_numbers({}) or {}).get("last")
         return Measured.from_json(numbers).said if numbers else ""
 
-    def _ask(self, more: dict[str, str]) -> dict[str, Any] | None:
+    def _fetch_numbers(self, more: dict[str, str]) -> dict[str, Any] | None:
         query = {"production": self.production, "candidate": self.candidate, **more}
         try:
             with urlopen(f"{self.url}/judgement?{urlencode(query)}", timeout=10) as response:  # noqa: S310
                 numbers: dict[str, Any] = json.load(response)
         except HTTPError as error:
             if error.code < 500 and error.code != 404:
-                raise StepError(f"the analysis answered {error.code}: {error.read(200)!r}") from error
+                raise StepError(
+                    f"the analysis answered {error.code}: {error.read(200)!r}"
+                ) from error
             return None
         except (URLError, OSError, ValueError):
             return None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from driftloop import spec
-from driftloop.clients.kubernetes import Kubernetes, KubernetesUnreachableError
+from driftloop.clients.kubernetes import KubernetesClient, KubernetesUnreachableError
 from driftloop.contract.names import FLUX_NAMESPACE, Names
 from driftloop.contract.trees import spec_path
 from driftloop.errors import StepError
@@ -19,57 +19,67 @@ POLL = 1.0
 
 
 @dataclass(frozen=True)
-class Applied:
+class AppliedCommits:
     """Tells whether a commit is applied."""
 
-    kubernetes: Kubernetes
+    kubernetes: KubernetesClient
     repository: Repository
     names: Names
 
-    def missing(self, commit: str, *, trees: tuple[str, ...] = ("deployments",), releases: tuple[str, ...] = ()) -> str:
+    def describe_missing(
+        self,
+        commit: str,
+        *,
+        trees: tuple[str, ...] = ("deployments",),
+        releases: tuple[str, ...] = (),
+    ) -> str:
         """Describe what is missing before a commit counts as applied; empty when it is applied.
 
         `releases` are the ids of the versions whose Deployments must be available.
         """
         runs = commit
         for tree in trees:
-            name = self.names.flux(tree)
-            kustomization = self.kubernetes.kustomization(FLUX_NAMESPACE, name)
-            if reason := self._behind(kustomization, commit):
+            name = self.names.kustomization_name(tree)
+            kustomization = self.kubernetes.get_kustomization(FLUX_NAMESPACE, name)
+            if reason := self._describe_kustomization(kustomization, commit):
                 return f"Kustomization {name} {reason}"
-            runs = _revision(kustomization)
+            runs = _read_revision(kustomization)
         for release in releases:
-            if reason := self._starting(release, runs):
+            if reason := self._describe_deployment(release, runs):
                 return reason
         return ""
 
-    def _behind(self, kustomization: dict[str, Any] | None, commit: str) -> str:
+    def _describe_kustomization(self, kustomization: dict[str, Any] | None, commit: str) -> str:
         if kustomization is None:
             return "does not exist"
-        status, revision = kustomization.get("status") or {}, _revision(kustomization)
+        status, revision = kustomization.get("status") or {}, _read_revision(kustomization)
         if not revision or not self.repository.contains(revision, ancestor=commit):
-            return f"has applied {revision[:12] or 'nothing'}, not yet {commit[:12]}{_message(status)}"
-        ready = _condition(status, "Ready")
-        return "" if ready.get("status", "True") == "True" else f"is not ready{_message(status)}"
+            return f"has applied {revision[:12] or 'nothing'}, not yet {commit[:12]}{_describe_failure(status)}"
+        ready = _find_condition(status, "Ready")
+        return (
+            ""
+            if ready.get("status", "True") == "True"
+            else f"is not ready{_describe_failure(status)}"
+        )
 
-    def _starting(self, release: str, commit: str) -> str:
+    def _describe_deployment(self, release: str, commit: str) -> str:
         # with a SeldonDeployment the name of the Deployment is the operator's
         name = ours = self.names.predictor(release)
-        deployment = self.kubernetes.deployment(self.names.namespace, name)
+        deployment = self.kubernetes.get_deployment(self.names.namespace, name)
         if deployment is None:
-            name = self._operated(release, commit)
-            deployment = self.kubernetes.deployment(self.names.namespace, name)
+            name = self._operator_name(release, commit)
+            deployment = self.kubernetes.get_deployment(self.names.namespace, name)
         if deployment is None:
             return f"Deployment {ours} does not exist"
-        return "" if _current(deployment) else f"Deployment {name} is not ready"
+        return "" if _is_available(deployment) else f"Deployment {name} is not ready"
 
-    def _operated(self, release: str, commit: str) -> str:
+    def _operator_name(self, release: str, commit: str) -> str:
         path = spec_path(self.names.pipeline)
-        graph = spec.load(self.repository.tree(commit)[path], path=path).spec.serve.graph
+        graph = spec.load_spec(self.repository.tree(commit)[path], path=path).spec.serve.graph
         return self.names.operated(release, own_names(graph))
 
 
-def wait(look: Callable[[], str], *, seconds: float, what: str) -> Iterator[str]:
+def wait_until_applied(look: Callable[[], str], *, seconds: float, what: str) -> Iterator[str]:
     """Call `look` until it returns nothing, and yield each new text; StepError after `seconds`.
 
     An API that does not answer is asked again: it may be restarting.
@@ -90,31 +100,38 @@ def wait(look: Callable[[], str], *, seconds: float, what: str) -> Iterator[str]
             last = missing
         if time.monotonic() > deadline:
             raise StepError(
-                f"{what} is not applied after {seconds:.0f} s: {missing}", hint="`driftloop status` shows why"
+                f"{what} is not applied after {seconds:.0f} s: {missing}",
+                hint="`driftloop status` shows why",
             )
         time.sleep(POLL)
 
 
-def _revision(kustomization: dict[str, Any] | None) -> str:
+def _read_revision(kustomization: dict[str, Any] | None) -> str:
     """Return the commit that Flux applied last; empty before the first."""
     status = (kustomization or {}).get("status") or {}
     return str(status.get("lastAppliedRevision") or "").rpartition(":")[2]
 
 
-def _condition(status: dict[str, Any], kind: str) -> dict[str, Any]:
+def _find_condition(status: dict[str, Any], kind: str) -> dict[str, Any]:
     conditions = status.get("conditions") or []
     return next((condition for condition in conditions if condition.get("type") == kind), {})
 
 
-def _message(status: dict[str, Any]) -> str:
-    ready = _condition(status, "Ready")
+def _describe_failure(status: dict[str, Any]) -> str:
+    ready = _find_condition(status, "Ready")
     message = str(ready.get("message") or "")
     return f": {message}" if ready.get("status") == "False" and message else ""
 
 
-def _current(deployment: dict[str, Any]) -> bool:
+def _is_available(deployment: dict[str, Any]) -> bool:
     status = deployment.get("status") or {}
     replicas = (deployment.get("spec") or {}).get("replicas", 1)
-    observed = status.get("observedGeneration", 0) >= (deployment.get("metadata") or {}).get("generation", 0)
+    observed = status.get("observedGeneration", 0) >= (deployment.get("metadata") or {}).get(
+        "generation", 0
+    )
     counts = (status.get(name, 0) for name in ("updatedReplicas", "readyReplicas"))
-    return observed and all(count >= replicas for count in counts) and status.get("replicas", replicas) == replicas
+    return (
+        observed
+        and all(count >= replicas for count in counts)
+        and status.get("replicas", replicas) == replicas
+    )

@@ -6,7 +6,7 @@ from pathlib import Path
 from driftloop import spec as specs
 from driftloop.git.repository import Commit
 from driftloop.operations import files, releases
-from driftloop.operations.target import Target
+from driftloop.operations.target import CommitTarget
 
 
 @dataclass(frozen=True)
@@ -17,13 +17,15 @@ class CommittedSpec:
     commit: Commit | None
 
 
-def commit_spec_file(target: Target, file: Path, *, cluster: str, allow: frozenset[str] = frozenset()) -> CommittedSpec:
+def commit_spec_file(
+    target: CommitTarget, file: Path, *, cluster: str, allow: frozenset[str] = frozenset()
+) -> CommittedSpec:
     """Render a spec file and commit it; the release in the repository is kept.
 
     SpecError for an invalid spec, SurpriseError for surprises that are not in `allow`.
     """
-    text = files.spec_text(file)
-    name = specs.load(text, path=str(file)).metadata.name
+    text = files.read_spec_text(file)
+    name = specs.load_spec(text, path=str(file)).metadata.name
     commit = releases.commit_spec(
         target.repository, text, path=str(file), cluster=cluster, cause=target.cause, allow=allow
     )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import psutil
 
 from driftloop.local.ground import leftovers
-from driftloop.local.ground.state import State
+from driftloop.local.ground.state import StateFolder
 from driftloop.operations.environment import ensure_state
 
 GRACE = 90.0
@@ -25,11 +25,11 @@ class StoppedPlatform:
     leftovers: int
 
 
-def stop_platform(state: State, report: Callable[[str], None]) -> StoppedPlatform:
+def stop_platform(state: StateFolder, report: Callable[[str], None]) -> StoppedPlatform:
     """Stop the processes of a state folder, and keep what they stored; LocalError when it is not
     a state folder."""
     ensure_state(state)
-    pid = state.holder()
+    pid = state.find_holder()
     if pid is not None:
         report(f"stopping process {pid} and its children")
         os.kill(pid, signal.SIGTERM)
@@ -39,7 +39,7 @@ def stop_platform(state: State, report: Callable[[str], None]) -> StoppedPlatfor
         if _is_running(pid):
             report(f"process {pid} did not stop within {GRACE:.0f} s; killing it")
             os.kill(pid, signal.SIGKILL)
-    return StoppedPlatform(pid, leftovers.stop(state))
+    return StoppedPlatform(pid, leftovers.stop_leftovers(state))
 
 
 def _is_running(pid: int) -> bool:

@@ -11,14 +11,14 @@ from urllib.request import ProxyHandler, Request, build_opener
 
 from driftloop.contract.platform import WEBHOOK_TOKEN
 from driftloop.errors import LocalError
-from driftloop.local.ground.state import State
+from driftloop.local.ground.state import StateFolder
 
 TOKEN_HINT = "the token is `webhook-token` in the Secret `driftloop-platform`"  # noqa: S105 - where it is, not what
 NOT_RUNNING = "is `driftloop up` running?"
 
 
 @dataclass(frozen=True)
-class Endpoint:
+class ServiceEndpoint:
     """A Service of a pipeline that runs on this machine."""
 
     host: str
@@ -38,13 +38,19 @@ def read_token(environment: Mapping[str, str]) -> str:
     return token
 
 
-def find_endpoint(state: State, name: str, *, suffix: str, port: int) -> Endpoint:
+def find_endpoint(state: StateFolder, name: str, *, suffix: str, port: int) -> ServiceEndpoint:
     """Return Service `<name><suffix>` of pipeline `name`; LocalError lists the pipelines that
     have one."""
     addresses = _read_json(state.addresses, state)
-    hosts = [address.removesuffix(f":{port}") for address in addresses if address.endswith(f":{port}")]
+    hosts = [
+        address.removesuffix(f":{port}") for address in addresses if address.endswith(f":{port}")
+    ]
     services = {host: host.split(".")[0] for host in hosts}
-    pipelines = {service.removesuffix(suffix): host for host, service in services.items() if service.endswith(suffix)}
+    pipelines = {
+        service.removesuffix(suffix): host
+        for host, service in services.items()
+        if service.endswith(suffix)
+    }
     host = pipelines.get(name)
     if host is None:
         listed = ", ".join(sorted(pipelines)) or "none"
@@ -53,7 +59,7 @@ def find_endpoint(state: State, name: str, *, suffix: str, port: int) -> Endpoin
             hint="`driftloop up SPEC` runs it; it may take a moment after a commit",
         )
     token = str(_read_json(state.platform, state)["secret"][WEBHOOK_TOKEN.key])
-    return Endpoint(host, addresses[f"{host}:{port}"], token)
+    return ServiceEndpoint(host, addresses[f"{host}:{port}"], token)
 
 
 def post_body(
@@ -72,7 +78,10 @@ def post_body(
     address in the message when the server is not reachable.
     """
     request = Request(  # noqa: S310 - http by design
-        url, data=body.encode(), headers={"Authorization": f"Bearer {token}", **(headers or {})}, method="POST"
+        url,
+        data=body.encode(),
+        headers={"Authorization": f"Bearer {token}", **(headers or {})},
+        method="POST",
     )
     try:
         # a proxy of the environment does not reach this machine
@@ -81,14 +90,16 @@ def post_body(
             return content
     except HTTPError as error:
         if error.code in (401, 403):
-            raise LocalError(f"{service} refuses the token ({error.code})", hint=TOKEN_HINT) from error
+            raise LocalError(
+                f"{service} refuses the token ({error.code})", hint=TOKEN_HINT
+            ) from error
         text = error.read(200).decode(errors="replace").strip()
         raise LocalError(f"{service} answered {error.code}: {text}", hint=hint) from error
     except (URLError, OSError) as error:
         raise LocalError(f"{shown or url} can't be reached: {error}", hint=NOT_RUNNING) from error
 
 
-def _read_json(file: Path, state: State) -> dict[str, Any]:
+def _read_json(file: Path, state: StateFolder) -> dict[str, Any]:
     try:
         document: dict[str, Any] = json.loads(file.read_text())
     except (OSError, ValueError) as error:

@@ -2,16 +2,16 @@
 
 from importlib.resources import files
 
-from driftloop.check import RULES, Rule
+from driftloop.check import RULES, CheckRule
 from driftloop.errors import PipelineError
-from driftloop.text.words import near
+from driftloop.text.words import suggest_names
 
 
-def find_rule(code: str) -> Rule:
+def find_rule(code: str) -> CheckRule:
     """Return the rule of a code in any case; PipelineError when it is not defined."""
     rules = {rule.code: rule for rule in RULES}
     if code.upper() not in rules:
-        hint = near(code.upper(), rules) or "`driftloop explain` lists all of them"
+        hint = suggest_names(code.upper(), rules) or "`driftloop explain` lists all of them"
         raise PipelineError(f"finding `{code}` is not defined", hint=hint)
     return rules[code.upper()]
 

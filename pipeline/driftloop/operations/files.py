@@ -4,11 +4,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from driftloop.errors import RenderError, SpecError
-from driftloop.render import Change
-from driftloop.spec import Document, read
+from driftloop.render import FileChange
+from driftloop.spec import Document, parse_spec
 
 
-def spec_text(file: Path) -> str:
+def read_spec_text(file: Path) -> str:
     """Return the text of a spec file; SpecError when it can't be read."""
     hint = "`driftloop init` writes one to start from"
     try:
@@ -19,16 +19,22 @@ def spec_text(file: Path) -> str:
         raise SpecError(f"{file} can't be read: {error.strerror}", hint=hint) from error
 
 
-def spec(file: Path) -> Document:
+def read_spec(file: Path) -> Document:
     """Read a spec file and validate it by itself."""
-    return read(spec_text(file), path=str(file))
+    return parse_spec(read_spec_text(file), path=str(file))
 
 
-def tree(folder: Path, pipeline: str, cluster: str) -> dict[str, str]:
+def read_tree(folder: Path, pipeline: str, cluster: str) -> dict[str, str]:
     """Return the files of one pipeline below a folder, path -> text; files that are not UTF-8
     are left out."""
     folders = [folder / part / pipeline for part in ("workflows", "deployments", "monitors")]
-    files = [file for place in folders if place.is_dir() for file in sorted(place.rglob("*")) if file.is_file()]
+    files = [
+        file
+        for place in folders
+        if place.is_dir()
+        for file in sorted(place.rglob("*"))
+        if file.is_file()
+    ]
     flux = folder / "cluster" / cluster / "pipelines" / f"{pipeline}.yaml"
     texts: dict[str, str] = {}
     for file in [*files, *([flux] if flux.is_file() else [])]:
@@ -41,7 +47,7 @@ def tree(folder: Path, pipeline: str, cluster: str) -> dict[str, str]:
     return texts
 
 
-def write(changes: Iterable[Change], folder: Path) -> None:
+def write_changes(changes: Iterable[FileChange], folder: Path) -> None:
     """Write changes below a folder. Each file is replaced whole, so a reader never sees half of
     it."""
     for change in changes:
@@ -56,5 +62,6 @@ def write(changes: Iterable[Change], folder: Path) -> None:
             beside.replace(file)
         except OSError as error:
             raise RenderError(
-                f"{file} can't be written: {error.strerror}", hint="is the folder writable, and is there space?"
+                f"{file} can't be written: {error.strerror}",
+                hint="is the folder writable, and is there space?",
             ) from error

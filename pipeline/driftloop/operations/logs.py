@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from driftloop.errors import LocalError
-from driftloop.local.ground.state import State
+from driftloop.local.ground.state import StateFolder
 
 TIMELINE = "timeline"
 MOST_NAMES = 12
@@ -15,7 +15,7 @@ POLL = 0.3
 """Seconds between two reads of a followed log."""
 
 
-def find_logs(state: State, name: str) -> Mapping[str, Path]:
+def find_logs(state: StateFolder, name: str) -> Mapping[str, Path]:
     """Return the log of that name, all logs in the folder of that name, or the only one whose
     name contains it.
 
@@ -25,14 +25,20 @@ def find_logs(state: State, name: str) -> Mapping[str, Path]:
     logs = {file.relative_to(state.logs).with_suffix("").as_posix(): file for file in files}
     if name in logs:
         return {name: logs[name]}
-    if inside := {key: file for key, file in logs.items() if key.startswith(f"{name.rstrip('/')}/")}:
+    if inside := {
+        key: file for key, file in logs.items() if key.startswith(f"{name.rstrip('/')}/")
+    }:
         return inside
     matches = {key: file for key, file in logs.items() if name in key}
     if len(matches) == 1:
         return matches
     if matches:
-        raise LocalError(f"`{name}` matches {len(matches)} logs; {list_logs(matches)}", hint="name one of them")
-    raise LocalError(f"log `{name}` does not exist; {list_logs(logs)}", hint="name one of them, or a folder")
+        raise LocalError(
+            f"`{name}` matches {len(matches)} logs; {list_logs(matches)}", hint="name one of them"
+        )
+    raise LocalError(
+        f"log `{name}` does not exist; {list_logs(logs)}", hint="name one of them, or a folder"
+    )
 
 
 def list_logs(logs: Iterable[str]) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from driftloop.errors import SpecError
 from driftloop.operations import files
-from driftloop.plan import images, plan
+from driftloop.plan import images, make_plan
 from driftloop.spec import Document, Pipeline, pins
 
 Report = Callable[[str], None]
@@ -23,7 +23,7 @@ class PinnedSpec:
     text: str
     """Line breaks as they are in the file."""
 
-    def write(self) -> None:
+    def write_file(self) -> None:
         """Replace the file whole, or leave it as it is; SpecError when it can't be written."""
         if self.text == self.before:
             return
@@ -53,13 +53,16 @@ def pin_specs(
     """
     # its HTTP library takes a while to import
     from driftloop.clients.docker_config import DockerConfig
-    from driftloop.clients.registry import Registries
+    from driftloop.clients.registry import RegistryClient
 
-    documents = {spec: files.spec(spec) for spec in specs}
-    unpinned = {spec: images.unpinned(_remove_pins(document)) for spec, document in documents.items()}
+    documents = {spec: files.read_spec(spec) for spec in specs}
+    unpinned = {
+        spec: images.list_unpinned_images(_remove_pins(document))
+        for spec, document in documents.items()
+    }
     refs = list(dict.fromkeys(ref for spec_refs in unpinned.values() for ref in spec_refs))
-    registries = Registries(DockerConfig.at(docker_config), mirrors)
-    digests = registries.digests(refs, say=report) if refs else {}
+    registries = RegistryClient(DockerConfig.read_file(docker_config), mirrors)
+    digests = registries.read_digests(refs, say=report) if refs else {}
     return tuple(
         _pin_spec(spec, documents[spec], {ref: digests[ref] for ref in spec_refs}, report)
         for spec, spec_refs in unpinned.items()
@@ -70,15 +73,19 @@ def _remove_pins(document: Document) -> Pipeline:
     """Return the pipeline without its pins; InvalidSpec for any other error of the spec."""
     pipeline = document.pipeline
     bare = pipeline.model_copy(update={"spec": pipeline.spec.model_copy(update={"pins": {}})})
-    plan(Document(bare, document.source))
+    make_plan(Document(bare, document.source))
     return bare
 
 
-def _pin_spec(spec: Path, document: Document, digests: Mapping[str, str], report: Report) -> PinnedSpec:
+def _pin_spec(
+    spec: Path, document: Document, digests: Mapping[str, str], report: Report
+) -> PinnedSpec:
     before = document.pipeline.spec.pins
     for ref, digest in digests.items():
         if before.get(ref, digest) != digest:
-            report(f"{spec}: `{ref}` has moved, its digest was {before[ref]}: the tag was pushed again")
+            report(
+                f"{spec}: `{ref}` has moved, its digest was {before[ref]}: the tag was pushed again"
+            )
     for ref in before.keys() - digests.keys():
         report(f"{spec}: removed the pin of `{ref}`, which is not used any more")
     with spec.open(encoding="utf-8", newline="") as stream:

@@ -6,37 +6,41 @@ from pathlib import Path
 
 from driftloop.contract import trees
 from driftloop.operations import files
-from driftloop.operations.impact import Impact, impact
-from driftloop.operations.target import Target
-from driftloop.render import Change, diff, owned, rendered
+from driftloop.operations.impact import SpecImpact, assess_impact
+from driftloop.operations.target import CommitTarget
+from driftloop.render import FileChange, compare_trees, owned_files, render_tree
 
 
 @dataclass(frozen=True)
-class Preview:
+class CommitPreview:
     """The changes that a commit of a spec would make, and their impact."""
 
     pipeline: str
-    impact: Impact
-    changes: tuple[Change, ...]
+    impact: SpecImpact
+    changes: tuple[FileChange, ...]
 
 
-def preview_commit(spec: Path, text: str, existing: Mapping[str, str], *, cluster: str) -> Preview:
+def preview_commit(
+    spec: Path, text: str, existing: Mapping[str, str], *, cluster: str
+) -> CommitPreview:
     """Compare what a spec renders to with the files of its pipeline that exist; writes nothing.
 
     `text` is the spec's text, which with new pins is not yet that of the file.
     """
     name = read_name(spec)
-    new = rendered(text, existing.get(trees.release_path(name)), path=str(spec), cluster=cluster)
-    old = owned(existing, new, pipeline=name)
-    return Preview(name, impact(old, new, pipeline=name), tuple(diff(old, new)))
+    new = render_tree(text, existing.get(trees.release_path(name)), path=str(spec), cluster=cluster)
+    old = owned_files(existing, new, pipeline=name)
+    return CommitPreview(
+        name, assess_impact(old, new, pipeline=name), tuple(compare_trees(old, new))
+    )
 
 
 def read_name(spec: Path) -> str:
     """Return the name of a spec's pipeline."""
-    return files.spec(spec).pipeline.metadata.name
+    return files.read_spec(spec).pipeline.metadata.name
 
 
-def read_committed(target: Target, name: str, *, cluster: str) -> Mapping[str, str]:
+def read_committed(target: CommitTarget, name: str, *, cluster: str) -> Mapping[str, str]:
     """Return the files of a pipeline at the tip of the cluster repository, by path."""
     tree = target.repository.tree(target.repository.tip())
     folders, flux = trees.pipeline_folders(name), trees.flux_path(cluster, name)

@@ -14,13 +14,12 @@ from typing import Any
 import yaml
 
 from driftloop import render, spec
-from driftloop.check import Severity
-from driftloop.check import check as check_files
+from driftloop.check import Severity, check_files
 from driftloop.contract import trees
 from driftloop.contract.trees import release_path, spec_path
 from driftloop.errors import GitError, RenderError, StepError
-from driftloop.git.repository import Change, Commit, Repository, Tree
-from driftloop.operations.impact import impact, refuse
+from driftloop.git.repository import Commit, Repository, RepositoryChange, Tree
+from driftloop.operations.impact import assess_impact, refuse_surprises
 from driftloop.release import record
 from driftloop.release.record import Release, Version
 
@@ -29,7 +28,7 @@ _WEIGHTS = frozenset({"traffic", "weight"})
 
 
 @dataclass(frozen=True)
-class Message:
+class TransitionMessage:
     """Commit message of a transition: subject, version, cause, body."""
 
     subject: str
@@ -41,7 +40,7 @@ class Message:
 
 
 @dataclass(frozen=True)
-class Moved:
+class TransitionResult:
     """A release after a transition, and its commit (None when nothing changed)."""
 
     release: Release
@@ -49,7 +48,7 @@ class Moved:
 
 
 @dataclass(frozen=True)
-class Base:
+class CommittedPipeline:
     """A pipeline in a commit."""
 
     name: str
@@ -60,41 +59,53 @@ class Base:
     """Every file in the pipeline's own folders, path -> text."""
 
 
-def names(tree: Tree) -> tuple[str, ...]:
+def list_pipelines(tree: Tree) -> tuple[str, ...]:
     """Return the names of the pipelines of a tree, sorted."""
     matches = (re.fullmatch(r"workflows/([^/]+)/pipeline\.yaml", path) for path in tree)
     return tuple(sorted(match[1] for match in matches if match))
 
 
-def read(tree: Tree, name: str) -> Base:
+def read_pipeline(tree: Tree, name: str) -> CommittedPipeline:
     """Read a pipeline from a tree; GitError when it does not exist, ReleaseError when
     release.yaml is invalid."""
     if spec_path(name) not in tree:
-        listed = ", ".join(names(tree)) or "none"
+        listed = ", ".join(list_pipelines(tree)) or "none"
         raise GitError(
             f"the cluster repository has no pipeline `{name}`, it has: {listed}",
             hint="`driftloop commit` adds one",
         )
-    files = _files(tree, name)
+    files = _select_files(tree, name)
     clusters = tuple(sorted(filter(None, map(trees.cluster_of, files))))
     text = files.get(release_path(name))
     if text is None:
-        raise GitError(f"{release_path(name)} does not exist", hint="`git revert` the commit that removed it")
-    return Base(name, files[spec_path(name)], record.load(text, path=release_path(name)), clusters, files)
+        raise GitError(
+            f"{release_path(name)} does not exist", hint="`git revert` the commit that removed it"
+        )
+    return CommittedPipeline(
+        name,
+        files[spec_path(name)],
+        record.load_release(text, path=release_path(name)),
+        clusters,
+        files,
+    )
 
 
-def check(base: Base) -> None:
+def check_rendered(base: CommittedPipeline) -> None:
     """Raise StepError when a pipeline's files are not what its spec and release render to.
 
     Weights changed by hand, in release.yaml or in the rendered files, are accepted: the next
     commit sets them.
     """
-    expected = _rendered(base.spec, base.release, base.name, base.clusters)
-    for path in sorted(expected.keys() | _generated(base.files)):
+    expected = _render_clusters(base.spec, base.release, base.name, base.clusters)
+    for path in sorted(expected.keys() | _list_generated(base.files)):
         ours, theirs = expected.get(path), base.files.get(path)
-        if ours == theirs or (ours is not None and theirs is not None and _differ_in_weights(path, ours, theirs)):
+        if ours == theirs or (
+            ours is not None and theirs is not None and _differ_in_weights(path, ours, theirs)
+        ):
             continue
-        difference = "is missing" if theirs is None else "is not rendered" if ours is None else "differs"
+        difference = (
+            "is missing" if theirs is None else "is not rendered" if ours is None else "differs"
+        )
         raise StepError(
             f"{path} {difference}: the tree is not what its spec and release render to",
             hint="another driftloop version rendered it, or it was edited by hand: `driftloop commit` the spec again "
@@ -103,7 +114,8 @@ def check(base: Base) -> None:
 
 
 def _refuse_errors(tree: Mapping[str, str], cluster: str) -> None:
-    """Raise RenderError for the first error of the check of a rendered tree, seen from one cluster."""
+    """Raise RenderError for the first error of the check of a rendered tree, seen from one
+    cluster."""
     here = {path: text for path, text in tree.items() if trees.cluster_of(path) in (None, cluster)}
     errors = [finding for finding in check_files(here) if finding.severity is Severity.ERROR]
     if errors:
@@ -130,28 +142,30 @@ def commit_spec(
 
     `allow` names the surprises to allow, None allows all; SurpriseError for any other.
     """
-    pipeline = spec.load(text, path=path)
+    pipeline = spec.load_spec(text, path=path)
     name = pipeline.metadata.name
 
-    def build(tree: Tree) -> Change:
+    def build_change(tree: Tree) -> RepositoryChange:
         exists = spec_path(name) in tree
-        base = read(tree, name) if exists else None
+        base = read_pipeline(tree, name) if exists else None
         release = base.release if base is not None else None
         clusters = sorted({*(base.clusters if base is not None else ()), cluster})
-        files = base.files if base is not None else _files(tree, name)
-        if release is not None and release.namespace != (namespace := _namespace(pipeline)):
+        files = base.files if base is not None else _select_files(tree, name)
+        if release is not None and release.namespace != (namespace := _read_namespace(pipeline)):
             raise GitError(
                 f"pipeline `{name}` is in namespace `{release.namespace}`, the spec has `{namespace}`",
                 hint=f"a namespace can't change: keep it, or `driftloop remove {name}` first",
             )
         verb = "Change" if exists else "Add"
-        new = _rendered(text, release, name, clusters, path=path)
+        new = _render_clusters(text, release, name, clusters, path=path)
         _refuse_errors(new, cluster)
         if exists and allow is not None:
-            ours = {path: files[path] for path in files if path in new or path in _generated(files)}
-            refuse(impact(ours, new, pipeline=name), allow)
-        return Change(
-            _laid_over(files, new),
+            ours = {
+                path: files[path] for path in files if path in new or path in _list_generated(files)
+            }
+            refuse_surprises(assess_impact(ours, new, pipeline=name), allow)
+        return RepositoryChange(
+            _overlay_files(files, new),
             subject or f"{verb} pipeline {name}",
             trailers={
                 "Driftloop-Pipeline": name,
@@ -160,15 +174,15 @@ def commit_spec(
             },
         )
 
-    return repository.change(build)
+    return repository.change(build_change)
 
 
-def move(
+def commit_transition(
     repository: Repository,
     name: str,
     step: Callable[[Release], Release],
-    message: Callable[[Release, Release], Message],
-) -> Moved:
+    message: Callable[[Release, Release], TransitionMessage],
+) -> TransitionResult:
     """Commit a transition of a pipeline's release by one push; a step that returns its argument
     commits nothing.
 
@@ -179,37 +193,37 @@ def move(
     """
     latest: list[Release] = []
 
-    def build(tree: Tree) -> list[Change]:
-        base = read(tree, name)
+    def build_changes(tree: Tree) -> list[RepositoryChange]:
+        base = read_pipeline(tree, name)
         after = step(base.release)
         latest[:] = [after]
-        stages = record.stages(base.release, after)
+        stages = record.split_move(base.release, after)
         if not stages:
             return []
-        check(base)
+        check_rendered(base)
         why = message(base.release, after)
         files = base.files
         changes = []
         for stage in stages:
-            message_of_stage = why if stage is after else _ended(name, why)
-            new = _rendered(base.spec, stage, name, base.clusters)
-            laid = _laid_over(files, new)
+            message_of_stage = why if stage is after else _build_end_message(name, why)
+            new = _render_clusters(base.spec, stage, name, base.clusters)
+            laid = _overlay_files(files, new)
             changes.append(
-                Change(
+                RepositoryChange(
                     laid,
                     message_of_stage.subject,
                     message_of_stage.body,
-                    _trailers(name, stage, message_of_stage),
+                    _build_trailers(name, stage, message_of_stage),
                 )
             )
             files = {path: text for path, text in {**files, **laid}.items() if text is not None}
         return changes
 
-    commit = repository.change(build)
-    return Moved(latest[-1], commit)
+    commit = repository.change(build_changes)
+    return TransitionResult(latest[-1], commit)
 
 
-def _ended(name: str, promotion: Message) -> Message:
+def _build_end_message(name: str, promotion: TransitionMessage) -> TransitionMessage:
     """Return the message of the commit below a promotion."""
     return replace(
         promotion,
@@ -219,7 +233,7 @@ def _ended(name: str, promotion: Message) -> Message:
     )
 
 
-def interference(repository: Repository, tip: str, name: str, run: str) -> Commit | None:
+def find_interference(repository: Repository, tip: str, name: str, run: str) -> Commit | None:
     """Return the commit by which somebody else changed a run's release; None when nobody did.
 
     The newest commit with the run's trailer holds the release as the run left it. Changed
@@ -228,15 +242,19 @@ def interference(repository: Repository, tip: str, name: str, run: str) -> Commi
     newest = repository.find(tip, "Driftloop-Run", run)
     if newest is None:
         return repository.last_touching(tip, release_path(name))
-    left = read(repository.tree(newest.commit.sha), name).release
-    current = read(repository.tree(tip), name).release
-    if (left.phase, left.production, left.candidate) == (current.phase, current.production, current.candidate):
+    left = read_pipeline(repository.tree(newest.commit.sha), name).release
+    current = read_pipeline(repository.tree(tip), name).release
+    if (left.phase, left.production, left.candidate) == (
+        current.phase,
+        current.production,
+        current.candidate,
+    ):
         return None
     return repository.last_touching(tip, release_path(name))
 
 
 @dataclass(frozen=True)
-class Stage:
+class RemovalStage:
     """One commit of a removal: the files it removes, and the trees that must apply it before the
     next commit."""
 
@@ -247,52 +265,66 @@ class Stage:
     """Trees (workflows, …); empty: the pipeline's Kustomizations must not exist any more."""
 
 
-def removal(name: str) -> tuple[Stage, ...]:
+def list_removal_stages(name: str) -> tuple[RemovalStage, ...]:
     """Return the commits in the order a cluster needs: listeners, the event bus, the Flux
     objects, the folders."""
     workflows = trees.tree_folder(trees.WORKFLOWS, name)
     return (
-        Stage(
+        RemovalStage(
             f"Stop the triggers of {name}",
             (f"{workflows}/retrain.sensor.yaml", f"{workflows}/retrain.eventsource.yaml"),
             (trees.WORKFLOWS,),
         ),
-        Stage(f"Remove the event bus of {name}", (f"{workflows}/default.eventbus.yaml",), (trees.WORKFLOWS,)),
-        Stage(f"Remove {name} from Flux", (trees.flux_path("*", name),), ()),
-        Stage(f"Remove the files of {name}", trees.pipeline_folders(name), ()),
+        RemovalStage(
+            f"Remove the event bus of {name}",
+            (f"{workflows}/default.eventbus.yaml",),
+            (trees.WORKFLOWS,),
+        ),
+        RemovalStage(f"Remove {name} from Flux", (trees.flux_path("*", name),), ()),
+        RemovalStage(f"Remove the files of {name}", trees.pipeline_folders(name), ()),
     )
 
 
-def remove_stage(repository: Repository, name: str, stage: Stage, *, cause: str = "") -> Commit | None:
+def remove_stage(
+    repository: Repository, name: str, stage: RemovalStage, *, cause: str = ""
+) -> Commit | None:
     """Commit one stage of a removal; None when it was committed before. Hand-written files stop
     it."""
 
-    def build(tree: Tree) -> Change | None:
-        files = _files(tree, name)
-        gone = [path for path in files if any(matches(path, pattern) for pattern in stage.gone)]
+    def build_change(tree: Tree) -> RepositoryChange | None:
+        files = _select_files(tree, name)
+        gone = [
+            path for path in files if any(matches_pattern(path, pattern) for pattern in stage.gone)
+        ]
         changes: dict[str, str | None] = dict.fromkeys(gone)
         for path in gone:
             folder, _, file = path.rpartition("/")
             listing = f"{folder}/{trees.KUSTOMIZATION}"
             if listing in files and listing not in gone:
-                changes[listing] = _unlisted(changes.get(listing) or files[listing], file)
+                changes[listing] = _remove_listing(changes.get(listing) or files[listing], file)
         if not changes:
             return None
-        changes |= _kept_folders(tree, gone)
-        return Change(changes, stage.subject, trailers={"Driftloop-Pipeline": name, "Driftloop-Cause": cause})
+        changes |= _keep_folders(tree, gone)
+        return RepositoryChange(
+            changes, stage.subject, trailers={"Driftloop-Pipeline": name, "Driftloop-Cause": cause}
+        )
 
-    return repository.change(build)
+    return repository.change(build_change)
 
 
-def _kept_folders(tree: Tree, gone: list[str]) -> dict[str, str | None]:
+def _keep_folders(tree: Tree, gone: list[str]) -> dict[str, str | None]:
     """Keep the folder of a cluster without pipelines: Flux would report a missing path and prune
     nothing."""
-    clusters = {"/".join(path.split("/")[:2]) for path in gone if path.startswith(f"{trees.CLUSTER}/")}
+    clusters = {
+        "/".join(path.split("/")[:2]) for path in gone if path.startswith(f"{trees.CLUSTER}/")
+    }
     left = {path for path in tree if path not in gone}
-    return {f"{c}/.gitkeep": "" for c in clusters if not any(path.startswith(f"{c}/") for path in left)}
+    return {
+        f"{c}/.gitkeep": "" for c in clusters if not any(path.startswith(f"{c}/") for path in left)
+    }
 
 
-def matches(path: str, pattern: str) -> bool:
+def matches_pattern(path: str, pattern: str) -> bool:
     """Return True when a path matches an entry of `Stage.gone`: the path itself, `*` for one
     folder, or a folder."""
     if pattern.endswith("/"):
@@ -300,7 +332,7 @@ def matches(path: str, pattern: str) -> bool:
     return re.fullmatch(re.escape(pattern).replace(r"\*", "[^/]+"), path) is not None
 
 
-def _unlisted(text: str, file: str) -> str:
+def _remove_listing(text: str, file: str) -> str:
     """Return a kustomization.yaml without a file; its first line, the generated header, is kept."""
     first, _, rest = text.partition("\n")
     document = yaml.load(rest, Loader=_LOADER)  # noqa: S506 - safe loaders
@@ -308,59 +340,68 @@ def _unlisted(text: str, file: str) -> str:
     return first + "\n" + yaml.safe_dump(document, sort_keys=False)
 
 
-def _files(tree: Tree, name: str) -> dict[str, str]:
+def _select_files(tree: Tree, name: str) -> dict[str, str]:
     return {path: tree[path] for path in tree if trees.belongs_to(path, name)}
 
 
-def _generated(files: Mapping[str, str]) -> set[str]:
+def _list_generated(files: Mapping[str, str]) -> set[str]:
     return {path for path, text in files.items() if trees.is_generated(text)}
 
 
-def _laid_over(files: Mapping[str, str], new: Mapping[str, str]) -> dict[str, str | None]:
+def _overlay_files(files: Mapping[str, str], new: Mapping[str, str]) -> dict[str, str | None]:
     """Return the new files, and deletions of the generated files that are not among them."""
-    return {**dict.fromkeys(_generated(files) - new.keys()), **new}
+    return {**dict.fromkeys(_list_generated(files) - new.keys()), **new}
 
 
-def _rendered(
-    text: str, release: Release | None, name: str, clusters: Iterable[str], *, path: str | None = None
+def _render_clusters(
+    text: str,
+    release: Release | None,
+    name: str,
+    clusters: Iterable[str],
+    *,
+    path: str | None = None,
 ) -> dict[str, str]:
-    release_text = record.dump(release) if release is not None else None
+    release_text = record.dump_release(release) if release is not None else None
     files: dict[str, str] = {}
     for cluster in clusters:
-        files |= _tree(text, release_text, path or spec_path(name), cluster)
+        files |= _render_tree(text, release_text, path or spec_path(name), cluster)
     return files
 
 
 @lru_cache(maxsize=16)
-def _tree(text: str, release_text: str | None, path: str, cluster: str) -> Mapping[str, str]:
+def _render_tree(text: str, release_text: str | None, path: str, cluster: str) -> Mapping[str, str]:
     """Render once: after a lost race with the writer of another pipeline, the tree is still the
     same."""
-    return MappingProxyType(render.rendered(text, release_text, path=path, cluster=cluster))
+    return MappingProxyType(render.render_tree(text, release_text, path=path, cluster=cluster))
 
 
 def _differ_in_weights(path: str, ours: str, theirs: str) -> bool:
     if not path.startswith(f"{trees.DEPLOYMENTS}/"):
         return False
     try:
-        return bool(_weightless(ours) == _weightless(theirs))
+        return bool(_drop_weights(ours) == _drop_weights(theirs))
     except yaml.YAMLError:
         return False
 
 
-def _weightless(text: str) -> Any:
-    def without(value: Any) -> Any:
+def _drop_weights(text: str) -> Any:
+    def drop_from(value: Any) -> Any:
         if isinstance(value, dict):
-            return {key: without(item) for key, item in value.items() if key not in _WEIGHTS or isinstance(item, dict)}
-        return [without(item) for item in value] if isinstance(value, list) else value
+            return {
+                key: drop_from(item)
+                for key, item in value.items()
+                if key not in _WEIGHTS or isinstance(item, dict)
+            }
+        return [drop_from(item) for item in value] if isinstance(value, list) else value
 
-    return [without(document) for document in yaml.load_all(text, Loader=_LOADER)]
+    return [drop_from(document) for document in yaml.load_all(text, Loader=_LOADER)]
 
 
-def _namespace(pipeline: spec.Pipeline) -> str:
+def _read_namespace(pipeline: spec.Pipeline) -> str:
     return pipeline.metadata.namespace or pipeline.metadata.name
 
 
-def _trailers(name: str, release: Release, why: Message) -> dict[str, str]:
+def _build_trailers(name: str, release: Release, why: TransitionMessage) -> dict[str, str]:
     version = why.version
     return {
         "Driftloop-Pipeline": name,

@@ -13,7 +13,18 @@ from pathlib import Path
 
 import driftloop
 
-_ROOMS = ("errors.py", "contract", "text", "kube", "spec", "plan", "release", "retrain", "resources", "render")
+_ROOMS = (
+    "errors.py",
+    "contract",
+    "text",
+    "kube",
+    "spec",
+    "plan",
+    "release",
+    "retrain",
+    "resources",
+    "render",
+)
 _LIBRARIES = ("hera", "pydantic", "PyYAML")
 KEPT = 30 * 24 * 3600
 """Seconds that an entry is kept after its last use."""
@@ -22,43 +33,45 @@ Digests = Mapping[str, str]
 """SHA-256 of each text, in hex, by path."""
 
 
-def digests(tree: Mapping[str, str]) -> Digests:
+def digest_tree(tree: Mapping[str, str]) -> Digests:
     """Return the digest of every file of a tree."""
     return {path: hashlib.sha256(text.encode()).hexdigest() for path, text in tree.items()}
 
 
-def pipeline_of(spec_text: str) -> str | None:
+def recall_pipeline(spec_text: str) -> str | None:
     """Return the name of the pipeline of a spec that was rendered before; None when it is not in
     the cache."""
-    name = _read(_file("pipeline", spec_text))
+    name = _read_entry(_entry_path("pipeline", spec_text))
     return name if isinstance(name, str) else None
 
 
-def recalled(spec_text: str, release_text: str, *, cluster: str) -> Digests | None:
+def recall_digests(spec_text: str, release_text: str, *, cluster: str) -> Digests | None:
     """Return what these texts rendered to, with the same code; None when it is not in the cache."""
-    tree = _read(_file("tree", spec_text, release_text, cluster))
+    tree = _read_entry(_entry_path("tree", spec_text, release_text, cluster))
     return tree if isinstance(tree, dict) else None
 
 
-def remember(spec_text: str, release_text: str, tree: Mapping[str, str], *, name: str, cluster: str) -> None:
+def remember_tree(
+    spec_text: str, release_text: str, tree: Mapping[str, str], *, name: str, cluster: str
+) -> None:
     """Store the digests of a pipeline's tree for the next check; a cache that can't be written
     is ignored."""
-    _write(_file("tree", spec_text, release_text, cluster), digests(tree))
-    _write(_file("pipeline", spec_text), name)
+    _write_entry(_entry_path("tree", spec_text, release_text, cluster), digest_tree(tree))
+    _write_entry(_entry_path("pipeline", spec_text), name)
 
 
-def prune() -> None:
+def prune_cache() -> None:
     """Remove entries that were not used for a month."""
     oldest = time.time() - KEPT
     try:
-        for entry in os.scandir(_folder()):
+        for entry in os.scandir(_cache_folder()):
             if entry.stat().st_mtime < oldest:
                 os.unlink(entry.path)
     except OSError:
         return
 
 
-def _read(file: Path) -> object:
+def _read_entry(file: Path) -> object:
     try:
         value: object = json.loads(file.read_text())
         os.utime(file)
@@ -67,7 +80,7 @@ def _read(file: Path) -> object:
     return value
 
 
-def _write(file: Path, value: object) -> None:
+def _write_entry(file: Path, value: object) -> None:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         # replaced whole: two checks may run at once
@@ -78,14 +91,14 @@ def _write(file: Path, value: object) -> None:
         return
 
 
-def _file(*parts: str) -> Path:
+def _entry_path(*parts: str) -> Path:
     key = hashlib.sha256()
-    for part in (_code(), *parts):
+    for part in (_digest_code(), *parts):
         key.update(hashlib.sha256(part.encode()).digest())
-    return _folder() / key.hexdigest()
+    return _cache_folder() / key.hexdigest()
 
 
-def _folder() -> Path:
+def _cache_folder() -> Path:
     if own := os.environ.get("DRIFTLOOP_CACHE"):
         return Path(own)
     caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
@@ -93,7 +106,7 @@ def _folder() -> Path:
 
 
 @cache
-def _code() -> str:
+def _digest_code() -> str:
     """Return the digest of what else a tree depends on: our own code, and the libraries that
     write it."""
     package = Path(driftloop.__file__).parent

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from driftloop.errors import RenderError
 from driftloop.operations import files, remembered
-from driftloop.render import Change, Tree, diff, owned, rendered
+from driftloop.render import FileChange, Tree, compare_trees, owned_files, render_tree
 
 RELEASE = "deployments/{}/release.yaml"
 
@@ -37,17 +37,19 @@ def render_spec(spec: Path, folder: Path, *, cluster: str) -> RenderedSpec:
     """Render a spec with the release of the folder, and write what differs."""
     name, text, existing = _read_existing(spec, folder, cluster)
     tree, changes = _render_tree(spec, name, text, existing, cluster)
-    files.write(changes, folder)
+    files.write_changes(changes, folder)
     return RenderedSpec(name, spec, len(tree), _summarize_changes(changes))
 
 
 def check_spec(spec: Path, folder: Path, *, cluster: str) -> RenderedSpec:
     """Return what differs in the folder; renders only what the cache does not know."""
     name, text, existing = _read_existing(spec, folder, cluster)
-    digests = remembered.recalled(text, existing.get(RELEASE.format(name), ""), cluster=cluster)
+    digests = remembered.recall_digests(
+        text, existing.get(RELEASE.format(name), ""), cluster=cluster
+    )
     if digests is not None:
-        unchanged = owned(existing, dict.fromkeys(digests, ""), pipeline=name)
-        if remembered.digests(unchanged) == digests:
+        unchanged = owned_files(existing, dict.fromkeys(digests, ""), pipeline=name)
+        if remembered.digest_tree(unchanged) == digests:
             return RenderedSpec(name, spec, len(digests))
     tree, changes = _render_tree(spec, name, text, existing, cluster)
     return RenderedSpec(name, spec, len(tree), _summarize_changes(changes))
@@ -55,20 +57,22 @@ def check_spec(spec: Path, folder: Path, *, cluster: str) -> RenderedSpec:
 
 def _read_existing(spec: Path, folder: Path, cluster: str) -> tuple[str, str, Mapping[str, str]]:
     """Return the pipeline's name, the spec's text, and the pipeline's files in the folder."""
-    text = files.spec_text(spec)
-    name = remembered.pipeline_of(text) or files.spec(spec).pipeline.metadata.name
-    return name, text, files.tree(folder, name, cluster)
+    text = files.read_spec_text(spec)
+    name = remembered.recall_pipeline(text) or files.read_spec(spec).pipeline.metadata.name
+    return name, text, files.read_tree(folder, name, cluster)
 
 
 def _render_tree(
     spec: Path, name: str, text: str, existing: Mapping[str, str], cluster: str
-) -> tuple[Tree, tuple[Change, ...]]:
+) -> tuple[Tree, tuple[FileChange, ...]]:
     release = existing.get(RELEASE.format(name))
-    tree = rendered(text, release, path=str(spec), cluster=cluster)
+    tree = render_tree(text, release, path=str(spec), cluster=cluster)
     # without a release the tree holds an empty one, which the next check finds
-    remembered.remember(text, release or tree[RELEASE.format(name)], tree, name=name, cluster=cluster)
-    return tree, diff(owned(existing, tree, pipeline=name), tree)
+    remembered.remember_tree(
+        text, release or tree[RELEASE.format(name)], tree, name=name, cluster=cluster
+    )
+    return tree, compare_trees(owned_files(existing, tree, pipeline=name), tree)
 
 
-def _summarize_changes(changes: Sequence[Change]) -> tuple[tuple[str, str], ...]:
+def _summarize_changes(changes: Sequence[FileChange]) -> tuple[tuple[str, str], ...]:
     return tuple((change.kind, change.path) for change in changes)

@@ -1,34 +1,38 @@
 """End a rollout by hand: promote the candidate, or roll back to the version before."""
 
 from driftloop.operations import releases
-from driftloop.operations.releases import Message, Moved
-from driftloop.operations.target import Target
+from driftloop.operations.releases import TransitionMessage, TransitionResult
+from driftloop.operations.target import CommitTarget
 from driftloop.release import record
 from driftloop.release.record import Release
 
 
-def promote_candidate(target: Target, name: str) -> Moved:
+def promote_candidate(target: CommitTarget, name: str) -> TransitionResult:
     """Make the candidate of a pipeline production by one push; ReleaseError when there is no
     candidate."""
 
-    def write_message(before: Release, after: Release) -> Message:
+    def write_message(before: Release, after: Release) -> TransitionMessage:
         assert before.candidate is not None  # noqa: S101 - promotion needs one
-        return Message(f"Promote {before.candidate.id} of {name}", before.candidate, target.cause)
+        return TransitionMessage(
+            f"Promote {before.candidate.id} of {name}", before.candidate, target.cause
+        )
 
-    return releases.move(target.repository, name, record.promote, write_message)
+    return releases.commit_transition(
+        target.repository, name, record.promote_candidate, write_message
+    )
 
 
-def roll_back(target: Target, name: str) -> Moved:
+def roll_back(target: CommitTarget, name: str) -> TransitionResult:
     """Restore the previous version of a pipeline, or take the candidate out of its rollout, by
     one commit."""
 
-    def write_message(before: Release, after: Release) -> Message:
+    def write_message(before: Release, after: Release) -> TransitionMessage:
         return _rollback_message(name, before, after, target.cause)
 
-    return releases.move(target.repository, name, revert_release, write_message)
+    return releases.commit_transition(target.repository, name, revert_release, write_message)
 
 
-def is_rollback(moved: Moved) -> bool:
+def is_rollback(moved: TransitionResult) -> bool:
     """Return True when the previous version came back; False when a candidate was taken out, or
     nothing changed."""
     return moved.commit is not None and moved.commit.subject.startswith("Roll ")
@@ -36,13 +40,19 @@ def is_rollback(moved: Moved) -> bool:
 
 def revert_release(release: Release) -> Release:
     """Return the release without its candidate, or with the previous version as production."""
-    return record.reject(release) if release.candidate is not None else record.rollback(release)
+    return (
+        record.reject_candidate(release)
+        if release.candidate is not None
+        else record.restore_previous(release)
+    )
 
 
-def _rollback_message(name: str, before: Release, after: Release, cause: str) -> Message:
+def _rollback_message(name: str, before: Release, after: Release, cause: str) -> TransitionMessage:
     if before.candidate is not None:
         subject = f"Take {before.candidate.id} of {name} out of its rollout"
-        return Message(subject, before.candidate, cause)
+        return TransitionMessage(subject, before.candidate, cause)
     assert after.production is not None and before.production is not None  # noqa: S101, PT018 - phase stable has one
     body = f"It replaces {before.production.id}."
-    return Message(f"Roll {name} back to {after.production.id}", after.production, cause, body)
+    return TransitionMessage(
+        f"Roll {name} back to {after.production.id}", after.production, cause, body
+    )

@@ -7,7 +7,14 @@ import pydantic
 import yaml
 
 from driftloop.cluster import sealing
-from driftloop.kube.sealed import PlainSecret, Scope, SealedSecret, SealError, plain, scope_of
+from driftloop.kube.sealed import (
+    PlainSecret,
+    Scope,
+    SealedSecret,
+    SealError,
+    build_secret,
+    scope_of,
+)
 
 KEPT_METADATA = ("name", "namespace", "labels", "annotations")
 """Metadata that is not added by a cluster (uid, creationTimestamp …)."""
@@ -23,19 +30,23 @@ def seal_secrets(
     """
     key = sealing.certificate(certificate)
 
-    def seal(document: Any) -> SealedSecret:
-        secret = _set_namespace(plain(document), namespace)
+    def seal_document(document: Any) -> SealedSecret:
+        secret = _set_namespace(build_secret(document), namespace)
         return sealing.seal(secret, key, scope or scope_of(secret.metadata.annotations))
 
-    return _seal_documents(file, seal)
+    return _seal_documents(file, seal_document)
 
 
-def reseal_secrets(file: TextIO, certificate: bytes, private_keys: Sequence[bytes]) -> tuple[SealedSecret, ...]:
+def reseal_secrets(
+    file: TextIO, certificate: bytes, private_keys: Sequence[bytes]
+) -> tuple[SealedSecret, ...]:
     """Open the SealedSecrets of a file with the old private keys (PEM) and seal them with a new
     certificate."""
     key = sealing.certificate(certificate)
     keys = sealing.private_keys(private_keys)
-    return _seal_documents(file, lambda document: sealing.reseal(_parse_sealed(document), keys, key))
+    return _seal_documents(
+        file, lambda document: sealing.reseal(_parse_sealed(document), keys, key)
+    )
 
 
 def _seal_documents(file: TextIO, seal: Callable[[Any], SealedSecret]) -> tuple[SealedSecret, ...]:
@@ -62,7 +73,10 @@ def _parse_sealed(document: Any) -> SealedSecret:
     try:
         metadata, spec = _keep_metadata(document["metadata"]), document["spec"]
         template = dict(spec.get("template") or {})
-        template["metadata"] = {"name": metadata["name"], **_keep_metadata(template.get("metadata") or {})}
+        template["metadata"] = {
+            "name": metadata["name"],
+            **_keep_metadata(template.get("metadata") or {}),
+        }
         return SealedSecret.model_validate(
             {
                 "apiVersion": document["apiVersion"],
@@ -72,7 +86,9 @@ def _parse_sealed(document: Any) -> SealedSecret:
             }
         )
     except (KeyError, TypeError, AttributeError, pydantic.ValidationError) as error:
-        raise SealError("the object is not a SealedSecret of bitnami.com/v1alpha1", hint=str(error)) from error
+        raise SealError(
+            "the object is not a SealedSecret of bitnami.com/v1alpha1", hint=str(error)
+        ) from error
 
 
 def _keep_metadata(metadata: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from driftloop.cluster import platform, sealing
-from driftloop.cluster.platform import Addresses, Credentials
+from driftloop.cluster.platform import Addresses, PlatformCredentials
 from driftloop.errors import PipelineError
 
 DEFAULTS = Addresses(git_url="https://example.invalid/x")
@@ -65,10 +65,13 @@ def write_platform(sealed: SealedPlatform, folder: Path, *, force: bool) -> Sequ
     return tuple(sealed.files)
 
 
-def read_credentials(environment: Mapping[str, str], *, own_store: bool) -> Credentials:
+def read_credentials(environment: Mapping[str, str], *, own_store: bool) -> PlatformCredentials:
     """Return the credentials of the environment; those of the platform's own store are random by
     default."""
-    access, secret = environment.get("AWS_ACCESS_KEY_ID", ""), environment.get("AWS_SECRET_ACCESS_KEY", "")
+    access, secret = (
+        environment.get("AWS_ACCESS_KEY_ID", ""),
+        environment.get("AWS_SECRET_ACCESS_KEY", ""),
+    )
     if bool(access) != bool(secret):
         raise PipelineError("only one of AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY is set")
     if not access and not own_store:
@@ -77,7 +80,7 @@ def read_credentials(environment: Mapping[str, str], *, own_store: bool) -> Cred
             hint="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
         )
     token = environment.get("DRIFTLOOP_WEBHOOK_TOKEN", "")
-    return Credentials(
+    return PlatformCredentials(
         access_key=access or random.token_hex(10),
         secret_key=secret or random.token_urlsafe(30),
         git_username=environment.get("DRIFTLOOP_GIT_USERNAME", ""),

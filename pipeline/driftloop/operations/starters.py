@@ -18,7 +18,7 @@ NAME = r"[a-z]([-a-z0-9]{0,32}[a-z0-9])?"
 
 
 @dataclass(frozen=True)
-class Starter:
+class StarterProject:
     """A project to start from."""
 
     name: str
@@ -32,13 +32,17 @@ class Starter:
         inside = STARTER / self.name
         return inside if inside.is_dir() else EXAMPLES / self.name
 
-    def files(self) -> Iterator[Path]:
+    def list_files(self) -> Iterator[Path]:
         """Yield its files, relative to the folder, the spec first; other specs of the project
         are left out."""
         yield Path(SPEC)
         for path in sorted(self.folder.rglob("*")):
             file = path.relative_to(self.folder)
-            if not path.is_file() or path.suffix not in SUFFIXES or {"__pycache__", "images"} & set(file.parts):
+            if (
+                not path.is_file()
+                or path.suffix not in SUFFIXES
+                or {"__pycache__", "images"} & set(file.parts)
+            ):
                 continue
             if len(file.parts) > 1 or path.suffix == ".py":
                 yield file
@@ -47,21 +51,35 @@ class Starter:
 STARTERS = {
     starter.name: starter
     for starter in (
-        Starter("blank", "a softmax regression in numpy, to be replaced by your model", "my-model"),
-        Starter("digits", "8x8 digits, a Keras network exported to ONNX: what `driftloop demo` runs", "digits"),
-        Starter("mnist", "the 70,000 images of MNIST, a Keras network exported to ONNX", "mnist"),
-        Starter("tabular", "rows of a table in .csv files, a scikit-learn forest exported to ONNX", "tumours"),
+        StarterProject(
+            "blank", "a softmax regression in numpy, to be replaced by your model", "my-model"
+        ),
+        StarterProject(
+            "digits",
+            "8x8 digits, a Keras network exported to ONNX: what `driftloop demo` runs",
+            "digits",
+        ),
+        StarterProject(
+            "mnist", "the 70,000 images of MNIST, a Keras network exported to ONNX", "mnist"
+        ),
+        StarterProject(
+            "tabular",
+            "rows of a table in .csv files, a scikit-learn forest exported to ONNX",
+            "tumours",
+        ),
     )
 }
 
 
-def choose_name(starter: Starter, folder: Path, name: str | None) -> str:
+def choose_name(starter: StarterProject, folder: Path, name: str | None) -> str:
     """Return the name of a new pipeline: `name`, or that of the folder for `blank`, or that of
     the starter.
 
     SpecError when it is not a valid name.
     """
-    chosen = name or (_slugify(folder.resolve().name) if starter.name == "blank" else starter.pipeline)
+    chosen = name or (
+        _slugify_name(folder.resolve().name) if starter.name == "blank" else starter.pipeline
+    )
     if not re.fullmatch(NAME, chosen):
         raise SpecError(
             f"--name is `{chosen}`, must be at most 34 lower-case letters, digits and hyphens, beginning with a letter"
@@ -69,12 +87,12 @@ def choose_name(starter: Starter, folder: Path, name: str | None) -> str:
     return chosen
 
 
-def write_project(starter: Starter, folder: Path, name: str) -> Sequence[Path]:
+def write_project(starter: StarterProject, folder: Path, name: str) -> Sequence[Path]:
     """Write a project for pipeline `name` into a folder and return its files.
 
     SpecError when one of them exists already.
     """
-    files = tuple(starter.files())
+    files = tuple(starter.list_files())
     existing = next((file for file in files if (folder / file).exists()), None)
     if existing is not None:
         raise SpecError(
@@ -91,14 +109,18 @@ def write_project(starter: Starter, folder: Path, name: str) -> Sequence[Path]:
     return tuple(folder / file for file in files)
 
 
-def _fill_in(starter: Starter, file: Path, name: str) -> str:
+def _fill_in(starter: StarterProject, file: Path, name: str) -> str:
     """Return a file's text, for a pipeline of this name and this version of the base image."""
     text = (starter.folder / file).read_text("utf-8")
     if file == Path(SPEC):
         old = re.escape(starter.pipeline)
-        return re.sub(rf"(?<=name: ){old}\b|(?<=/){old}(?=-(trainer|server):)|(?<=s3://){old}\b", name, text)
-    return re.sub(r"(?<=^FROM ghcr\.io/driftloop/trainer:)\S+", __version__, text, flags=re.MULTILINE)
+        return re.sub(
+            rf"(?<=name: ){old}\b|(?<=/){old}(?=-(trainer|server):)|(?<=s3://){old}\b", name, text
+        )
+    return re.sub(
+        r"(?<=^FROM ghcr\.io/driftloop/trainer:)\S+", __version__, text, flags=re.MULTILINE
+    )
 
 
-def _slugify(text: str) -> str:
+def _slugify_name(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:34].strip("-") or "my-model"

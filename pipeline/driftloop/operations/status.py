@@ -14,7 +14,7 @@ import yaml
 from driftloop.contract.trees import DEPLOYMENTS
 from driftloop.errors import LocalError
 from driftloop.local.ground import addresses, binaries, memory
-from driftloop.local.ground.state import State
+from driftloop.local.ground.state import StateFolder
 from driftloop.operations.environment import ensure_state
 
 Json = dict[str, Any]
@@ -32,7 +32,9 @@ class ReleaseStatus:
     @classmethod
     def from_json(cls, document: Json) -> "ReleaseStatus":
         """Parse one of `releases`."""
-        return cls(document["phase"], document["production"], document["candidate"], document["weights"])
+        return cls(
+            document["phase"], document["production"], document["candidate"], document["weights"]
+        )
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,12 @@ class ProcessStatus:
     @classmethod
     def from_json(cls, document: Json) -> "ProcessStatus":
         """Parse one of `processes`."""
-        return cls(**{name: document[name] for name in ("name", "pid", "phase", "uptime", "restarts", "memory")})
+        return cls(
+            **{
+                name: document[name]
+                for name in ("name", "pid", "phase", "uptime", "restarts", "memory")
+            }
+        )
 
 
 @dataclass(frozen=True)
@@ -142,11 +149,17 @@ class PlatformStatus:
             waiting=tuple(document["waiting"]),
             disk=tuple(document.get("disk", ())),
             unknown=tuple(document.get("unknown", ())),
-            releases={name: ReleaseStatus.from_json(item) for name, item in document["releases"].items()},
-            verdicts={name: VerdictStatus.from_json(item) for name, item in document["verdicts"].items()},
+            releases={
+                name: ReleaseStatus.from_json(item) for name, item in document["releases"].items()
+            },
+            verdicts={
+                name: VerdictStatus.from_json(item) for name, item in document["verdicts"].items()
+            },
             decisions=document["decisions"],
             runs={name: RunStatus.from_json(item) for name, item in document["runs"].items()},
-            supervisor=SupervisorStatus(document["pid"], document["uptime"], used["up"], used["total"])
+            supervisor=SupervisorStatus(
+                document["pid"], document["uptime"], used["up"], used["total"]
+            )
             if used is not None
             else None,
             processes=tuple(ProcessStatus.from_json(item) for item in document["processes"]),
@@ -154,7 +167,9 @@ class PlatformStatus:
         )
 
 
-def read_cluster_status(kubeconfig: Path | None, context: str | None, namespaces: tuple[str, ...]) -> PlatformStatus:
+def read_cluster_status(
+    kubeconfig: Path | None, context: str | None, namespaces: tuple[str, ...]
+) -> PlatformStatus:
     """Read the status of a cluster from its API server; ClusterError when that does not answer."""
     from driftloop.cluster import reader, status
 
@@ -164,12 +179,18 @@ def read_cluster_status(kubeconfig: Path | None, context: str | None, namespaces
 
 def read_local_status(folder: Path) -> PlatformStatus:
     """Read the status of what runs from a state folder; LocalError when nothing does."""
-    state = State.at(folder)
+    state = StateFolder.open_folder(folder)
     ensure_state(state)
     document = _read_supervisor(state)
-    pids = [document["pid"], *(process["pid"] for process in document["processes"] if process["pid"])]
-    sizes = memory.shares(pids)
-    document["memory"] = {"up": sizes.get(document["pid"], 0.0), "total": memory.total(state)}
+    pids = [
+        document["pid"],
+        *(process["pid"] for process in document["processes"] if process["pid"]),
+    ]
+    sizes = memory.measure_shares(pids)
+    document["memory"] = {
+        "up": sizes.get(document["pid"], 0.0),
+        "total": memory.measure_total(state),
+    }
     for process in document["processes"]:
         process["memory"] = sizes.get(process["pid"], 0.0)
     document["releases"] = _read_releases(state)
@@ -177,8 +198,8 @@ def read_local_status(folder: Path) -> PlatformStatus:
     return PlatformStatus.from_json(document)
 
 
-def _read_supervisor(state: State) -> Json:
-    if (pid := state.holder()) is None:
+def _read_supervisor(state: StateFolder) -> Json:
+    if (pid := state.find_holder()) is None:
         raise LocalError(f"nothing runs in {state.root}", hint="start it with `driftloop up`")
     url = f"http://127.0.0.1:{state.known_ports().get('api', 0)}/status"
     try:
@@ -188,13 +209,14 @@ def _read_supervisor(state: State) -> Json:
             return document
     except (OSError, ValueError) as error:
         raise LocalError(
-            f"process {pid} of {state.root} does not answer yet ({error})", hint="try again in a moment"
+            f"process {pid} of {state.root} does not answer yet ({error})",
+            hint="try again in a moment",
         ) from error
 
 
-def _read_releases(state: State) -> dict[str, Json]:
+def _read_releases(state: StateFolder) -> dict[str, Json]:
     """Return phase, versions and weights of each pipeline at the tip of the branch."""
-    git = [binaries.git(), f"--git-dir={state.repository}"]
+    git = [binaries.find_git(), f"--git-dir={state.repository}"]
     paths = subprocess.run(
         [*git, "ls-tree", "-r", "--name-only", addresses.BRANCH, f"{DEPLOYMENTS}/"],
         capture_output=True,
@@ -205,7 +227,10 @@ def _read_releases(state: State) -> dict[str, Json]:
     for path in paths:
         if path.endswith("/release.yaml"):
             shown = subprocess.run(
-                [*git, "show", f"{addresses.BRANCH}:{path}"], capture_output=True, text=True, check=True
+                [*git, "show", f"{addresses.BRANCH}:{path}"],
+                capture_output=True,
+                text=True,
+                check=True,
             )
             spec = (yaml.safe_load(shown.stdout) or {}).get("spec") or {}
             releases[path.split("/")[1]] = {

@@ -8,7 +8,7 @@ from typing import Any
 
 from driftloop.contract.names import SERVICE_PORT
 from driftloop.errors import LocalError
-from driftloop.local.ground.state import State
+from driftloop.local.ground.state import StateFolder
 from driftloop.operations import endpoints
 
 REASON_LENGTH = 200
@@ -23,7 +23,7 @@ class DecisionEndpoint:
 
 
 @dataclass(frozen=True)
-class DecisionState:
+class SuspensionState:
     """The phase of a retrain decision, and why it is suspended (None when it is not)."""
 
     phase: str
@@ -39,26 +39,30 @@ class DecisionState:
         return asdict(self)
 
 
-def find_decision(name: str, folder: Path, url: str | None, environment: Mapping[str, str]) -> DecisionEndpoint:
+def find_decision(
+    name: str, folder: Path, url: str | None, environment: Mapping[str, str]
+) -> DecisionEndpoint:
     """Return the decision service at `url` with the token of the environment, or that of the
     state folder."""
     if url:
         return DecisionEndpoint(url.rstrip("/"), endpoints.read_token(environment))
-    endpoint = endpoints.find_endpoint(State.at(folder), name, suffix="-decision", port=SERVICE_PORT)
+    endpoint = endpoints.find_endpoint(
+        StateFolder.open_folder(folder), name, suffix="-decision", port=SERVICE_PORT
+    )
     return DecisionEndpoint(f"http://{endpoint.address}", endpoint.token)
 
 
-def suspend_decision(decision: DecisionEndpoint, reason: str) -> DecisionState:
+def suspend_decision(decision: DecisionEndpoint, reason: str) -> SuspensionState:
     """Prevent new runs until the decision is resumed; a current run may finish."""
-    return _post(decision, "halt", " ".join(reason.split())[:REASON_LENGTH])
+    return _post_action(decision, "halt", " ".join(reason.split())[:REASON_LENGTH])
 
 
-def resume_decision(decision: DecisionEndpoint) -> DecisionState:
+def resume_decision(decision: DecisionEndpoint) -> SuspensionState:
     """Allow new runs again."""
-    return _post(decision, "resume", "")
+    return _post_action(decision, "resume", "")
 
 
-def _post(decision: DecisionEndpoint, action: str, body: str) -> DecisionState:
+def _post_action(decision: DecisionEndpoint, action: str, body: str) -> SuspensionState:
     response = endpoints.post_body(
         f"{decision.url}/{action}",
         body,
@@ -69,6 +73,8 @@ def _post(decision: DecisionEndpoint, action: str, body: str) -> DecisionState:
     )
     try:
         document = json.loads(response)
-        return DecisionState(document["phase"], document["halt"])
+        return SuspensionState(document["phase"], document["halt"])
     except (ValueError, KeyError, TypeError) as error:
-        raise LocalError(f"{decision.url} can't be reached: {error}", hint=endpoints.NOT_RUNNING) from error
+        raise LocalError(
+            f"{decision.url} can't be reached: {error}", hint=endpoints.NOT_RUNNING
+        ) from error

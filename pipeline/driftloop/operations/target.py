@@ -9,14 +9,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from driftloop.clients.kubernetes import Kubernetes
+from driftloop.clients.kubernetes import KubernetesClient
 from driftloop.errors import GitError
 from driftloop.git.repository import Author, Credentials, Repository
-from driftloop.local.ground.state import State
+from driftloop.local.ground.state import StateFolder
 
 
 @dataclass(frozen=True)
-class Target:
+class CommitTarget:
     """A cluster repository and the person who commits to it."""
 
     repository: Repository
@@ -29,13 +29,15 @@ class Target:
 
 
 @contextmanager
-def open_target(url: str | None, *, branch: str, folder: Path, environment: Mapping[str, str]) -> Iterator[Target]:
+def open_target(
+    url: str | None, *, branch: str, folder: Path, environment: Mapping[str, str]
+) -> Iterator[CommitTarget]:
     """Open the repository at `url`, or that of the state folder.
 
     The credentials are DRIFTLOOP_GIT_USERNAME and DRIFTLOOP_GIT_PASSWORD of `environment`.
     GitError when neither `url` nor the state folder names a repository.
     """
-    state = State.at(folder)
+    state = StateFolder.open_folder(folder)
     url = url or (state.repository_url if state.repository.exists() else None)
     if url is None:
         raise GitError(
@@ -55,18 +57,18 @@ def open_target(url: str | None, *, branch: str, folder: Path, environment: Mapp
             credentials=Credentials(username, password) if password else None,
             author=author,
         )
-        yield Target(repository, author.name if author is not None else getpass.getuser())
+        yield CommitTarget(repository, author.name if author is not None else getpass.getuser())
 
 
-def find_runtime(folder: Path, environment: Mapping[str, str]) -> Kubernetes | None:
+def find_runtime(folder: Path, environment: Mapping[str, str]) -> KubernetesClient | None:
     """Return the API that shows what is applied: of the running `up`, or
     DRIFTLOOP_KUBERNETES_URL; None without."""
-    state = State.at(folder)
+    state = StateFolder.open_folder(folder)
     port = state.known_ports().get("api")
-    if port is not None and state.holder() is not None:
-        return Kubernetes.at(f"http://127.0.0.1:{port}")
+    if port is not None and state.find_holder() is not None:
+        return KubernetesClient.from_url(f"http://127.0.0.1:{port}")
     url = environment.get("DRIFTLOOP_KUBERNETES_URL")
-    return Kubernetes.at(url) if url else None
+    return KubernetesClient.from_url(url) if url else None
 
 
 def _read_author() -> Author | None:
@@ -76,7 +78,9 @@ def _read_author() -> Author | None:
 
 def _read_git_setting(key: str) -> str:
     try:
-        done = subprocess.run(["git", "config", "--get", key], capture_output=True, text=True, check=False, timeout=10)
+        done = subprocess.run(
+            ["git", "config", "--get", key], capture_output=True, text=True, check=False, timeout=10
+        )
     except FileNotFoundError:
         return ""
     return done.stdout.strip()

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from driftloop.clients.kubernetes import Kubernetes, workflow_ended
+from driftloop.clients.kubernetes import KubernetesClient, workflow_ended
 from driftloop.contract.names import WEBHOOK_PORT
 from driftloop.errors import LocalError
-from driftloop.local.ground.state import State
+from driftloop.local.ground.state import StateFolder
 from driftloop.operations import endpoints
 
 GONE_AFTER = 30.0
@@ -23,7 +23,7 @@ REPLACED = "{$"
 
 
 @dataclass(frozen=True)
-class Webhook:
+class RetrainWebhook:
     """The webhook of one pipeline."""
 
     url: str
@@ -43,13 +43,15 @@ class EndedRun:
 
 def find_webhook(
     name: str, folder: Path, url: str | None, namespace: str | None, environment: Mapping[str, str]
-) -> Webhook:
+) -> RetrainWebhook:
     """Return the webhook at `url` with the token of the environment, or that of the state
     folder."""
     if url:
-        return Webhook(url, endpoints.read_token(environment), namespace or name)
-    endpoint = endpoints.find_endpoint(State.at(folder), name, suffix="-retrain", port=WEBHOOK_PORT)
-    return Webhook(
+        return RetrainWebhook(url, endpoints.read_token(environment), namespace or name)
+    endpoint = endpoints.find_endpoint(
+        StateFolder.open_folder(folder), name, suffix="-retrain", port=WEBHOOK_PORT
+    )
+    return RetrainWebhook(
         f"http://{endpoint.address}/retrain",
         endpoint.token,
         endpoint.host.split(".")[1],
@@ -57,12 +59,19 @@ def find_webhook(
     )
 
 
-def request_run(webhook: Webhook, name: str, cause: str) -> str:
+def request_run(webhook: RetrainWebhook, name: str, cause: str) -> str:
     """Request a training run and return its name; LocalError when the webhook refuses it."""
     decision = secrets.token_hex(6)
     person = f"person {getpass.getuser()}"
-    body = {"pipeline": name, "decision": decision, "cause": f"{person}: {cause}" if cause else person}
-    headers = {"Content-Type": "application/json", **({"Host": webhook.host} if webhook.host else {})}
+    body = {
+        "pipeline": name,
+        "decision": decision,
+        "cause": f"{person}: {cause}" if cause else person,
+    }
+    headers = {
+        "Content-Type": "application/json",
+        **({"Host": webhook.host} if webhook.host else {}),
+    }
     endpoints.post_body(
         webhook.url,
         json.dumps(body),
@@ -74,16 +83,17 @@ def request_run(webhook: Webhook, name: str, cause: str) -> str:
     return f"{name}-{decision}"
 
 
-def wait_for_end(api: Kubernetes | None, namespace: str, run: str) -> EndedRun:
+def wait_for_end(api: KubernetesClient | None, namespace: str, run: str) -> EndedRun:
     """Wait until a run has ended; LocalError when it does not appear, or disappears."""
     if api is None:
         raise LocalError(
-            "the runtime is not reachable from here", hint="leave out --wait, or set DRIFTLOOP_KUBERNETES_URL"
+            "the runtime is not reachable from here",
+            hint="leave out --wait, or set DRIFTLOOP_KUBERNETES_URL",
         )
     exists = False
     deadline = time.monotonic() + GONE_AFTER
     while True:
-        workflow = api.workflow(namespace, run)
+        workflow = api.get_workflow(namespace, run)
         exists = exists or workflow is not None
         if workflow is not None and workflow_ended(workflow):
             status = workflow["status"]

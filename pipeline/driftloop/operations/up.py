@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from driftloop.errors import LocalError, SpecError
-from driftloop.local.ground.state import State
-from driftloop.local.ground.timeline import Timeline
+from driftloop.local.ground.state import StateFolder
+from driftloop.local.ground.timeline import EventTimeline
 from driftloop.local.seldon import serving
 from driftloop.local.up import prepare
-from driftloop.local.up.supervisor import Options, Supervisor, record
+from driftloop.local.up.supervisor import Supervisor, UpOptions, write_last_status
 
 if TYPE_CHECKING:
     from driftloop.spec.model import Pipeline
@@ -28,29 +28,39 @@ POLL = 0.1
 Report = Callable[[str], None]
 
 
-def open_state(spec: Path | None, folder: Path | None) -> State:
+def open_state(spec: Path | None, folder: Path | None) -> StateFolder:
     """Return the state folder, made if need be; LocalError when there is neither a spec nor a
     state folder."""
-    state = State.at(folder or (spec.parent if spec else Path()) / ".driftloop")
+    state = StateFolder.open_folder(folder or (spec.parent if spec else Path()) / ".driftloop")
     if spec is None and not state.exists():
         raise LocalError(
-            f"state folder `{state.root}` does not exist", hint="name a spec: `driftloop up pipeline.yaml`"
+            f"state folder `{state.root}` does not exist",
+            hint="name a spec: `driftloop up pipeline.yaml`",
         )
-    state.create()
+    state.create_folders()
     return state
 
 
-def prepare_state(state: State, spec: Path | None, *, envs: Path | None, allow: Sequence[str], report: Report) -> None:
+def prepare_state(
+    state: StateFolder,
+    spec: Path | None,
+    *,
+    envs: Path | None,
+    allow: Sequence[str],
+    report: Report,
+) -> None:
     """Make the cluster repository, and register the images of what is to run; with a spec,
     commit it."""
-    prepare.repository(state)
+    prepare.prepare_repository(state)
     if spec is None:
         prepare.register_own(state, envs=envs, say=report)
     else:
         commit_project(state, spec, envs=envs, allow=allow, report=report)
 
 
-def commit_project(state: State, spec: Path, *, envs: Path | None, allow: Sequence[str], report: Report) -> None:
+def commit_project(
+    state: StateFolder, spec: Path, *, envs: Path | None, allow: Sequence[str], report: Report
+) -> None:
     """Register the images of a spec and commit its tree, in processes of their own: this one
     stays small.
 
@@ -58,12 +68,24 @@ def commit_project(state: State, spec: Path, *, envs: Path | None, allow: Sequen
     commit fails.
     """
     pipeline = validate_project(spec)
-    serving.check(pipeline.spec.serve)
-    contexts = [(image.ref, spec.parent / image.context) for image in pipeline.spec.images.values() if image.context]
-    prepare.register(state, contexts, envs=envs, say=report)
-    prepare.buckets(state, [pipeline.spec.data.uri.removeprefix("s3://").partition("/")[0]])
+    serving.check_serve(pipeline.spec.serve)
+    contexts = [
+        (image.ref, spec.parent / image.context)
+        for image in pipeline.spec.images.values()
+        if image.context
+    ]
+    prepare.register_images(state, contexts, envs=envs, say=report)
+    prepare.create_buckets(state, [pipeline.spec.data.uri.removeprefix("s3://").partition("/")[0]])
     report(f"committing {spec}")
-    command = [sys.executable, "-m", "driftloop.cli", "commit", str(spec), "--repository", state.repository_url]
+    command = [
+        sys.executable,
+        "-m",
+        "driftloop.cli",
+        "commit",
+        str(spec),
+        "--repository",
+        state.repository_url,
+    ]
     command += [word for code in allow for word in ("--allow", code)]
     if subprocess.run(command, stdout=sys.stderr, check=False).returncode != 0:
         raise LocalError(f"{spec} was not committed", hint="the message above says why")
@@ -73,21 +95,25 @@ def validate_project(spec: Path) -> "Pipeline":
     """Return the pipeline of a spec; SpecError lists all errors, those of folders and functions
     that it names too."""
     from driftloop.operations import project
-    from driftloop.plan import plan
-    from driftloop.spec import InvalidSpec, read
+    from driftloop.plan import make_plan
+    from driftloop.spec import InvalidSpec, parse_spec
 
     try:
         text = spec.read_text("utf-8")
     except UnicodeDecodeError as error:
-        raise SpecError(f"{spec} is not UTF-8 text", hint="`driftloop init` writes one to start from") from error
-    document = read(text, path=str(spec))
-    plan(document)
-    if problems := project.check(document, spec.parent):
+        raise SpecError(
+            f"{spec} is not UTF-8 text", hint="`driftloop init` writes one to start from"
+        ) from error
+    document = parse_spec(text, path=str(spec))
+    make_plan(document)
+    if problems := project.check_project(document, spec.parent):
         raise InvalidSpec(problems)
     return document.pipeline
 
 
-async def run_platform(state: State, options: Options, *, timeline: Timeline, report: Report) -> int:
+async def run_platform(
+    state: StateFolder, options: UpOptions, *, timeline: EventTimeline, report: Report
+) -> int:
     """Run until a signal or an error; return the exit code."""
     started = time.monotonic()
     supervisor = Supervisor(state, options, timeline=timeline, say=report)
@@ -95,7 +121,7 @@ async def run_platform(state: State, options: Options, *, timeline: Timeline, re
     received: list[signal.Signals] = []
     tasks = asyncio.all_tasks()
 
-    def stop(number: signal.Signals) -> None:
+    def cancel_tasks(number: signal.Signals) -> None:
         if received:
             return
         received.append(number)
@@ -103,9 +129,9 @@ async def run_platform(state: State, options: Options, *, timeline: Timeline, re
             task.cancel()
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        loop.add_signal_handler(number, stop, number)
+        loop.add_signal_handler(number, cancel_tasks, number)
     try:
-        async with supervisor.running():
+        async with supervisor.run_platform():
             missing = await supervisor.wait_current(CURRENT)
             if missing:
                 report("not ready: " + "; ".join(missing))
@@ -114,9 +140,9 @@ async def run_platform(state: State, options: Options, *, timeline: Timeline, re
                 report(f"up after {time.monotonic() - started:.1f} s; gateway {gateway}")
             _up_file(state).write_text(str(os.getpid()))
             try:
-                await supervisor.serve()
+                await supervisor.serve_forever()
             finally:
-                record(state, supervisor)
+                write_last_status(state, supervisor)
                 _up_file(state).unlink(missing_ok=True)
     except asyncio.CancelledError:
         if not received:
@@ -124,15 +150,17 @@ async def run_platform(state: State, options: Options, *, timeline: Timeline, re
     return 130 if signal.SIGINT in received else 0
 
 
-def start_detached(state: State, arguments: Sequence[str], write: Report) -> int:
+def start_detached(state: StateFolder, arguments: Sequence[str], write: Report) -> int:
     """Run `driftloop` with these arguments in a session of its own, until it is up; return 0
     then.
 
     `write` gets its output, and the exit code is returned when it ends before. LocalError when
     `up` runs already.
     """
-    if (pid := state.holder()) is not None:
-        raise LocalError(f"already running in {state.root} by process {pid}", hint="see `driftloop status`")
+    if (pid := state.find_holder()) is not None:
+        raise LocalError(
+            f"already running in {state.root} by process {pid}", hint="see `driftloop status`"
+        )
     log = state.logs / "up.log"
     _up_file(state).unlink(missing_ok=True)
     with log.open("ab") as stream:
@@ -161,6 +189,6 @@ def start_detached(state: State, arguments: Sequence[str], write: Report) -> int
     return 0
 
 
-def _up_file(state: State) -> Path:
+def _up_file(state: StateFolder) -> Path:
     """Return the file that exists while everything is up."""
     return state.run / "up"

@@ -4,16 +4,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from driftloop.check import Finding, Severity, check
+from driftloop.check import Finding, Severity, check_files
 from driftloop.operations import files, manifests, project
-from driftloop.operations.manifests import Checked
-from driftloop.plan import plan
+from driftloop.operations.manifests import ManifestReport
+from driftloop.plan import make_plan
 from driftloop.release import record
 from driftloop.release.record import Version
-from driftloop.render import rendered
-from driftloop.spec import Document, InvalidSpec, Problem, read
+from driftloop.render import render_tree
+from driftloop.spec import Document, InvalidSpec, Problem, parse_spec
 
-NO_MANIFESTS = Checked((), 0, 0, ())
+NO_MANIFESTS = ManifestReport((), 0, 0, ())
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class ValidationReport:
 
     specs: int
     problems: tuple[Problem, ...]
-    manifests: Checked
+    manifests: ManifestReport
 
     @property
     def failed(self) -> bool:
@@ -47,7 +47,9 @@ class ValidationReport:
     @property
     def errors(self) -> int:
         """Number of problems, and of findings that are errors."""
-        severe = [finding for finding in self.manifests.findings if finding.severity is Severity.ERROR]
+        severe = [
+            finding for finding in self.manifests.findings if finding.severity is Severity.ERROR
+        ]
         return len(self.problems) + len(severe)
 
     @property
@@ -65,13 +67,13 @@ def split_paths(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
 def validate_spec(path: Path) -> SpecReport:
     """Validate one spec, the model project beside it, and what it renders to."""
     try:
-        document = read(files.spec_text(path), path=str(path))
-        plan(document)
-        problems = project.check(document, path.parent)
+        document = parse_spec(files.read_spec_text(path), path=str(path))
+        make_plan(document)
+        problems = project.check_project(document, path.parent)
         findings = () if problems else _check_rendered(path, document)
     except InvalidSpec as error:
         return SpecReport(tuple(error.problems))
-    return SpecReport(problems, findings, None if problems else project.summary(document))
+    return SpecReport(problems, findings, None if problems else project.summarize_spec(document))
 
 
 def validate_paths(
@@ -81,13 +83,17 @@ def validate_paths(
 
     `complete` requires that every reference resolves; `schemas` is a folder of API schemas in JSON.
     """
-    checked = manifests.checked(others, complete=complete, schemas=schemas) if others else NO_MANIFESTS
+    checked = (
+        manifests.check_paths(others, complete=complete, schemas=schemas)
+        if others
+        else NO_MANIFESTS
+    )
     problems: list[Problem] = []
     for path in (*specs, *checked.specs):
         try:
-            document = read(files.spec_text(path), path=str(path))
-            plan(document)
-            problems += project.check(document, path.parent) if path in specs else ()
+            document = parse_spec(files.read_spec_text(path), path=str(path))
+            make_plan(document)
+            problems += project.check_project(document, path.parent) if path in specs else ()
         except InvalidSpec as error:
             problems += error.problems
     return ValidationReport(len(specs) + len(checked.specs), tuple(problems), checked)
@@ -104,12 +110,18 @@ def _check_rendered(path: Path, document: Document) -> tuple[Finding, ...]:
     Without the WorkflowTemplates and their Sensor: a commit checks the whole tree.
     """
     names = document.pipeline.metadata
-    empty = record.empty(names.name, names.namespace or names.name)
-    shadow = record.shadow(record.first(empty, _build_version(names.name, 0)), _build_version(names.name, 1))
-    releases = (None, record.dump(shadow), record.dump(record.canary(shadow, 10)))
-    text = files.spec_text(path)
-    trees = [rendered(text, release, path=str(path), workflows=False) for release in releases]
-    return tuple(sorted({finding for tree in trees for finding in check(tree)}))
+    empty = record.empty_release(names.name, names.namespace or names.name)
+    shadow = record.start_shadow(
+        record.release_first(empty, _build_version(names.name, 0)), _build_version(names.name, 1)
+    )
+    releases = (
+        None,
+        record.dump_release(shadow),
+        record.dump_release(record.set_canary(shadow, 10)),
+    )
+    text = files.read_spec_text(path)
+    trees = [render_tree(text, release, path=str(path), workflows=False) for release in releases]
+    return tuple(sorted({finding for tree in trees for finding in check_files(tree)}))
 
 
 def _build_version(pipeline: str, number: int) -> Version:

@@ -2,7 +2,7 @@
 references; no I/O."""
 
 from driftloop.contract.names import Names
-from driftloop.plan.plan import Monitor, Plan, Step, plan
+from driftloop.plan.plan import DataStepPlan, Monitor, Plan, make_plan
 from driftloop.plan.trials import Trial
 
-__all__ = ["Monitor", "Names", "Plan", "Step", "Trial", "plan"]
+__all__ = ["DataStepPlan", "Monitor", "Names", "Plan", "Trial", "make_plan"]

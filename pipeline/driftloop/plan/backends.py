@@ -57,7 +57,9 @@ def is_prepackaged(serve: Serve) -> bool:
     match serve:
         case PythonServer():
             return False
-        case SklearnServer() | XgboostServer() | MlflowServer() | TensorflowServer() | TritonServer():
+        case (
+            SklearnServer() | XgboostServer() | MlflowServer() | TensorflowServer() | TritonServer()
+        ):
             return True
         case _:
             assert_never(serve)

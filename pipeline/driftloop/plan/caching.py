@@ -17,14 +17,14 @@ def step_keys(steps: Iterable[tuple[str, str | None, tuple[str, ...]]]) -> tuple
     included."""
     keys: list[str] = []
     for step in steps:
-        keys.append(_digest(keys[-1:], step))
+        keys.append(_digest_parts(keys[-1:], step))
     return tuple(keys)
 
 
 def trial_key(trial: Trial, *, before: str, heldout: float, image: str, run: str) -> str:
     """The key of a trial; `before` is that of the last data step, or empty."""
-    return _digest(before, heldout, image, run, sorted(trial.parameters.items()))
+    return _digest_parts(before, heldout, image, run, sorted(trial.parameters.items()))
 
 
-def _digest(*parts: Any) -> str:
+def _digest_parts(*parts: Any) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:LENGTH]

@@ -9,9 +9,9 @@ from math import prod
 from driftloop.contract.names import PLATFORM_NAMESPACES
 from driftloop.plan import images
 from driftloop.plan.backends import backend_limits, is_prepackaged
-from driftloop.plan.trials import MOST, trials
+from driftloop.plan.trials import MOST, plan_trials
 from driftloop.spec import Pipeline
-from driftloop.spec.graph import Node, Released, nodes
+from driftloop.spec.graph import Node, Released, walk_nodes
 from driftloop.spec.resources import Resources
 from driftloop.spec.serve import speaking
 from driftloop.spec.values import written
@@ -25,7 +25,7 @@ Service `…-pods`, since Seldon's operator names one after each node."""
 
 
 @dataclass(frozen=True)
-class Finding:
+class SpecFinding:
     """A reference that leads nowhere, and where it stands in the file."""
 
     location: tuple[str | int, ...]
@@ -35,126 +35,155 @@ class Finding:
     """The place is the key, not the value."""
 
 
-def check(pipeline: Pipeline) -> tuple[Finding, ...]:
+def find_problems(pipeline: Pipeline) -> tuple[SpecFinding, ...]:
     """Everything in a valid spec that does not fit together."""
-    parts = (_images, _pins, _steps, _search, _gpus, _serving, _rollout, _retrain, _names)
+    parts = (
+        _check_images,
+        _check_pins,
+        _check_steps,
+        _check_search,
+        _check_gpus,
+        _check_serving,
+        _check_rollout,
+        _check_retrain,
+        _check_names,
+    )
     return tuple(finding for part in parts for finding in part(pipeline))
 
 
-def _images(pipeline: Pipeline) -> Iterator[Finding]:
+def _check_images(pipeline: Pipeline) -> Iterator[SpecFinding]:
     spec = pipeline.spec
     used: list[tuple[tuple[str | int, ...], str | None]] = [
-        *(((("spec", "data", "steps", i, "image")), step.image) for i, step in enumerate(spec.data.steps)),
+        *(
+            ((("spec", "data", "steps", i, "image")), step.image)
+            for i, step in enumerate(spec.data.steps)
+        ),
         (("spec", "train", "image"), spec.train.image),
         (("spec", "evaluate", "image"), spec.evaluate.image),
         (("spec", "serve", "image"), spec.serve.image),
         *(
             ((*GRAPH, *at, "image"), node.image)
-            for at, node in (nodes(spec.serve.graph) if spec.serve.graph is not None else ())
+            for at, node in (walk_nodes(spec.serve.graph) if spec.serve.graph is not None else ())
             if not isinstance(node, Released)
         ),
     ]
     for location, name in used:
         if name is not None and name not in spec.images:
-            yield Finding(location, *_unknown(location, name, spec.images))
+            yield SpecFinding(location, *_describe_unknown(location, name, spec.images))
     refs: dict[str, str] = {}
     for name, image in spec.images.items():
         other = refs.setdefault(image.ref, name)
         if other != name and spec.images[other].context != image.context:
-            yield Finding(
+            yield SpecFinding(
                 ("spec", "images", name, "ref"),
                 f"spec.images.{name}.ref is `{image.ref}`, must not be that of `{other}` with another context",
                 "give each folder's image its own name or tag",
             )
 
 
-def _pins(pipeline: Pipeline) -> Iterator[Finding]:
-    refs = [ref for ref in images.named(pipeline) if "@" not in ref]
+def _check_pins(pipeline: Pipeline) -> Iterator[SpecFinding]:
+    refs = [ref for ref in images.list_images(pipeline) if "@" not in ref]
     for ref in pipeline.spec.pins:
         if ref not in refs:
-            yield Finding(
+            yield SpecFinding(
                 ("spec", "pins", ref),
-                f"spec.pins holds `{ref}`, must hold images that the tree names by a tag: {_listed(refs)}",
+                f"spec.pins holds `{ref}`, must hold images that the tree names by a tag: {_format_names(refs)}",
                 "`driftloop render --pin` writes the pins anew; without the registries, take the line out",
                 key=True,
             )
 
 
-def _steps(pipeline: Pipeline) -> Iterator[Finding]:
+def _check_steps(pipeline: Pipeline) -> Iterator[SpecFinding]:
     first: dict[str, int] = {}
     for index, step in enumerate(pipeline.spec.data.steps):
         earlier = first.setdefault(step.name, index)
         if earlier != index:
-            yield Finding(
+            yield SpecFinding(
                 ("spec", "data", "steps", index, "name"),
                 f"spec.data.steps[{index}].name is `{step.name}`, must not be that of spec.data.steps[{earlier}]",
             )
 
 
-def _search(pipeline: Pipeline) -> Iterator[Finding]:
+def _check_search(pipeline: Pipeline) -> Iterator[SpecFinding]:
     train = pipeline.spec.train
     if train.search is None:
         return
     search = train.search
     combinations = prod(len(values) for values in search.over.values())
     if search.random is None and combinations > MOST:
-        yield Finding(
+        yield SpecFinding(
             ("spec", "train", "search", "over"),
             f"spec.train.search.over has {combinations} combinations, must have at most {MOST}",
             "draw some of them: `random: {trials: 20}`",
         )
-    if search.random is not None and (drawn := len(trials(train))) < search.random.trials:
-        yield Finding(
+    if search.random is not None and (drawn := len(plan_trials(train))) < search.random.trials:
+        yield SpecFinding(
             ("spec", "train", "search", "random", "trials"),
             f"spec.train.search.random.trials is {search.random.trials}, must be at most {drawn}: there are no more "
             "different trials",
         )
     between = search.random.between if search.random is not None else {}
-    for name, where in (*((n, ("over",)) for n in search.over), *((n, ("random", "between")) for n in between)):
+    for name, where in (
+        *((n, ("over",)) for n in search.over),
+        *((n, ("random", "between")) for n in between),
+    ):
         if name not in train.parameters:
             location = ("spec", "train", "search", *where, name)
-            message, hint = _unknown(location, name, train.parameters, of="the parameters under spec.train.parameters")
-            yield Finding(location, message, hint or "a parameter that is searched needs a default there", key=True)
+            message, hint = _describe_unknown(
+                location, name, train.parameters, of="the parameters under spec.train.parameters"
+            )
+            yield SpecFinding(
+                location,
+                message,
+                hint or "a parameter that is searched needs a default there",
+                key=True,
+            )
 
 
-def _gpus(pipeline: Pipeline) -> Iterator[Finding]:
+def _check_gpus(pipeline: Pipeline) -> Iterator[SpecFinding]:
     spec = pipeline.spec
     asking: list[tuple[tuple[str | int, ...], Resources]] = [
         *((("spec", "data", "steps", i), step.resources) for i, step in enumerate(spec.data.steps)),
         (("spec", "train"), spec.train.resources),
         (("spec", "evaluate"), spec.evaluate.resources),
-        *_served(pipeline),
+        *_list_served_resources(pipeline),
     ]
     for at, resources in asking:
         name = resources.gpu_profile
         if name is not None and name != "default" and name not in spec.gpus:
             location = (*at, "resources", "gpuProfile")
-            message, hint = _unknown(location, name, {"default", *spec.gpus}, of="the GPU profiles under spec.gpus")
-            yield Finding(location, message, hint)
-    served = [(at, part.gpu_profile or "default") for at, part in _served(pipeline) if part.gpu]
+            message, hint = _describe_unknown(
+                location, name, {"default", *spec.gpus}, of="the GPU profiles under spec.gpus"
+            )
+            yield SpecFinding(location, message, hint)
+    served = [
+        (at, part.gpu_profile or "default")
+        for at, part in _list_served_resources(pipeline)
+        if part.gpu
+    ]
     for at, name in served:
         if name != served[0][1]:
-            yield Finding(
+            yield SpecFinding(
                 (*at, "resources"),
-                f"{_dotted((*at, 'resources'))} asks for a GPU of profile `{name}`, must be of `{served[0][1]}` as "
-                f"{_dotted(served[0][0])} asks for: all of a graph is one pod, on one node",
+                f"{_format_location((*at, 'resources'))} asks for a GPU of profile `{name}`, must be of `{served[0][1]}` as "
+                f"{_format_location(served[0][0])} asks for: all of a graph is one pod, on one node",
             )
 
 
-def _served(pipeline: Pipeline) -> Iterator[tuple[tuple[str | int, ...], Resources]]:
+def _list_served_resources(pipeline: Pipeline) -> Iterator[tuple[tuple[str | int, ...], Resources]]:
     """Yield the resources of the containers of a version's pod."""
     serve = pipeline.spec.serve
     yield ("spec", "serve"), serve.resources
-    for at, node in nodes(serve.graph) if serve.graph is not None else ():
+    for at, node in walk_nodes(serve.graph) if serve.graph is not None else ():
         if not isinstance(node, Released):
             yield (*GRAPH, *at), node.resources
 
 
-def _serving(pipeline: Pipeline) -> Iterator[Finding]:
+def _check_serving(pipeline: Pipeline) -> Iterator[SpecFinding]:
     serve = pipeline.spec.serve
     limits = backend_limits(serve)
     if is_prepackaged(serve) and not limits.runs_prepackaged:
-        yield Finding(
+        yield SpecFinding(
             ("spec", "serve", "backend"),
             f"spec.serve.backend is `{serve.backend}`, must be `seldon` with `server: "
             f"{serve.server}`: only Seldon's operator brings that server along",
@@ -163,32 +192,32 @@ def _serving(pipeline: Pipeline) -> Iterator[Finding]:
     if serve.graph is None:
         return
     if not limits.runs_graphs:
-        yield Finding(
+        yield SpecFinding(
             ("spec", "serve", "backend"),
             f"spec.serve.backend is `{serve.backend}`, must be `seldon` with a graph: only Seldon's executor walks one",
             "or do it all in one Python class, without `graph`",
         )
     able = speaking("seldon")
     if serve.server not in able:
-        yield Finding(
+        yield SpecFinding(
             ("spec", "serve", "server"),
-            f"spec.serve.server is `{serve.server}`, must speak `seldon` with a graph, as {_listed(able)} do: its "
+            f"spec.serve.server is `{serve.server}`, must speak `seldon` with a graph, as {_format_names(able)} do: its "
             "nodes are Python classes, which speak nothing else",
         )
     elif serve.protocol != "seldon":
-        yield Finding(
+        yield SpecFinding(
             ("spec", "serve", "protocol"),
             f"spec.serve.protocol is `{serve.protocol}`, must be `seldon` with a graph: its nodes are Python classes, "
             "which speak nothing else",
         )
-    yield from _graph(serve.graph)
+    yield from _check_graph(serve.graph)
 
 
-def _rollout(pipeline: Pipeline) -> Iterator[Finding]:
+def _check_rollout(pipeline: Pipeline) -> Iterator[SpecFinding]:
     serve = pipeline.spec.serve
     limit, slowest = pipeline.spec.rollout.canary.p99, backend_limits(serve).slowest
     if limit is not None and slowest is not None and limit >= slowest:
-        yield Finding(
+        yield SpecFinding(
             ("spec", "rollout", "canary", "p99"),
             f"spec.rollout.canary.p99 is `{written(limit)}`, must be shorter than {written(slowest)} with "
             f"`backend: {serve.backend}`: it measures no further, so a candidate could never break it",
@@ -196,24 +225,26 @@ def _rollout(pipeline: Pipeline) -> Iterator[Finding]:
         )
 
 
-def _graph(root: Node) -> Iterator[Finding]:
-    graph_nodes = tuple(nodes(root))
+def _check_graph(root: Node) -> Iterator[SpecFinding]:
+    graph_nodes = tuple(walk_nodes(root))
     released = [at for at, node in graph_nodes if isinstance(node, Released)]
     if len(released) != 1:
-        yield Finding(
+        yield SpecFinding(
             GRAPH,
-            f"{_dotted(GRAPH)} has {len(released)} nodes of type `released`, must have exactly one",
+            f"{_format_location(GRAPH)} has {len(released)} nodes of type `released`, must have exactly one",
             "the model that the pipeline trains is written as `{type: released}`",
         )
     if isinstance(root, Released):
-        yield Finding(
-            GRAPH, f"{_dotted(GRAPH)} is the released model alone, must have a node above it", "leave `graph` out"
+        yield SpecFinding(
+            GRAPH,
+            f"{_format_location(GRAPH)} is the released model alone, must have a node above it",
+            "leave `graph` out",
         )
     deepest = max(len(at) // 2 + 1 for at, _ in graph_nodes)
     if len(graph_nodes) > NODES or deepest > DEPTH:
-        yield Finding(
+        yield SpecFinding(
             GRAPH,
-            f"{_dotted(GRAPH)} has {len(graph_nodes)} nodes, {deepest} deep, must have at most {NODES}, {DEPTH} deep",
+            f"{_format_location(GRAPH)} has {len(graph_nodes)} nodes, {deepest} deep, must have at most {NODES}, {DEPTH} deep",
             "each node is a container in every pod of every version",
         )
     seen: dict[str, tuple[str | int, ...]] = dict.fromkeys(TAKEN, ())
@@ -224,54 +255,64 @@ def _graph(root: Node) -> Iterator[Finding]:
             place = (*GRAPH, *at, "name")
             earlier = seen[node.name]
             allowed = (
-                f"must be none of {_listed(TAKEN)}: those names are taken"
+                f"must be none of {_format_names(TAKEN)}: those names are taken"
                 if node.name in TAKEN
-                else f"must not be that of {_dotted((*GRAPH, *earlier))}"
+                else f"must not be that of {_format_location((*GRAPH, *earlier))}"
             )
-            yield Finding(place, f"{_dotted(place)} is `{node.name}`, {allowed}")
+            yield SpecFinding(place, f"{_format_location(place)} is `{node.name}`, {allowed}")
         seen.setdefault(node.name, at)
 
 
-def _retrain(pipeline: Pipeline) -> Iterator[Finding]:
+def _check_retrain(pipeline: Pipeline) -> Iterator[SpecFinding]:
     spec = pipeline.spec
     declared = [name for name in ("drift", "outlier") if getattr(spec.monitors, name) is not None]
     seen: set[str] = set()
     for index, name in enumerate(spec.retrain.on or ()):
         location = ("spec", "retrain", "on", index)
         if name not in declared:
-            message, hint = _unknown(location, name, declared, of="the detectors under spec.monitors")
-            yield Finding(location, message, hint or f"declare it: `monitors: {{{name}: {{}}}}`")
+            message, hint = _describe_unknown(
+                location, name, declared, of="the detectors under spec.monitors"
+            )
+            yield SpecFinding(
+                location, message, hint or f"declare it: `monitors: {{{name}: {{}}}}`"
+            )
         if name in seen:
-            yield Finding(location, f"{_dotted(location)} is `{name}`, must appear once")
+            yield SpecFinding(
+                location, f"{_format_location(location)} is `{name}`, must appear once"
+            )
         seen.add(name)
 
 
-def _names(pipeline: Pipeline) -> Iterator[Finding]:
+def _check_names(pipeline: Pipeline) -> Iterator[SpecFinding]:
     namespace = pipeline.metadata.namespace or pipeline.metadata.name
     if namespace in PLATFORM_NAMESPACES or namespace.startswith("kube-"):
         location = ("metadata", "namespace" if pipeline.metadata.namespace else "name")
-        yield Finding(
+        yield SpecFinding(
             location,
-            f"{_dotted(location)} is `{namespace}`, must not be a namespace of the platform",
+            f"{_format_location(location)} is `{namespace}`, must not be a namespace of the platform",
             "set `metadata.namespace` to one of the pipeline's own",
         )
 
 
-def _unknown(
-    location: tuple[str | int, ...], name: str, known: Iterable[str], *, of: str = "the images under spec.images"
+def _describe_unknown(
+    location: tuple[str | int, ...],
+    name: str,
+    known: Iterable[str],
+    *,
+    of: str = "the images under spec.images",
 ) -> tuple[str, str | None]:
     names = sorted(known)
-    listed = _listed(names) or "none is declared"
+    listed = _format_names(names) or "none is declared"
     close = difflib.get_close_matches(name, names, n=1)
     hint = f"did you mean `{close[0]}`?" if close else None
-    return f"{_dotted(location)} is `{name}`, must be one of {of}: {listed}", hint
+    return f"{_format_location(location)} is `{name}`, must be one of {of}: {listed}", hint
 
 
-def _listed(names: Iterable[str]) -> str:
+def _format_names(names: Iterable[str]) -> str:
     return ", ".join(f"`{name}`" for name in names)
 
 
-def _dotted(location: tuple[str | int, ...]) -> str:
+def _format_location(location: tuple[str | int, ...]) -> str:
     text = ""
     for step in location:
         text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else step

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from driftloop import __version__
 from driftloop.plan.backends import backend_limits
 from driftloop.spec import Pipeline
-from driftloop.spec.graph import own
+from driftloop.spec.graph import own_nodes
 
 DRIFTLOOP = f"ghcr.io/driftloop/driftloop:{__version__}"
 """The command line: workflow steps, decision and judge services."""
@@ -23,7 +23,7 @@ ENVOY = "docker.io/envoyproxy/envoy:v1.40.0"
 
 
 @dataclass(frozen=True)
-class Platform:
+class PlatformImages:
     """The platform's own images as containers are given them."""
 
     driftloop: str = DRIFTLOOP
@@ -31,23 +31,30 @@ class Platform:
     envoy: str = ENVOY
 
 
-def resolved(ref: str, pins: Mapping[str, str]) -> str:
+def pin_image(ref: str, pins: Mapping[str, str]) -> str:
     """The ref with its pin's digest; as it is when it has none."""
     digest = pins.get(ref)
     return ref if digest is None else f"{ref}@{digest}"
 
 
-def platform(pins: Mapping[str, str]) -> Platform:
+def pin_platform_images(pins: Mapping[str, str]) -> PlatformImages:
     """The platform's own images under these pins."""
-    return Platform(resolved(DRIFTLOOP, pins), resolved(MONITOR, pins), resolved(ENVOY, pins))
+    return PlatformImages(
+        pin_image(DRIFTLOOP, pins), pin_image(MONITOR, pins), pin_image(ENVOY, pins)
+    )
 
 
-def named(pipeline: Pipeline) -> tuple[str, ...]:
+def list_images(pipeline: Pipeline) -> tuple[str, ...]:
     """Every ref that the pipeline's tree names in any release, unpinned: the user's in the
     spec's order, then ours."""
     spec = pipeline.spec
-    used = {*(step.image for step in spec.data.steps), spec.train.image, spec.evaluate.image, spec.serve.image}
-    used |= {node.image for node in own(spec.serve.graph)}
+    used = {
+        *(step.image for step in spec.data.steps),
+        spec.train.image,
+        spec.evaluate.image,
+        spec.serve.image,
+    }
+    used |= {node.image for node in own_nodes(spec.serve.graph)}
     users = [image.ref for name, image in spec.images.items() if name in used]
     monitored = spec.monitors.drift is not None or spec.monitors.outlier is not None
     ours = [
@@ -58,6 +65,8 @@ def named(pipeline: Pipeline) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*users, *ours]))
 
 
-def unpinned(pipeline: Pipeline) -> tuple[str, ...]:
+def list_unpinned_images(pipeline: Pipeline) -> tuple[str, ...]:
     """Those of them that go by their tag alone."""
-    return tuple(ref for ref in named(pipeline) if "@" not in ref and ref not in pipeline.spec.pins)
+    return tuple(
+        ref for ref in list_images(pipeline) if "@" not in ref and ref not in pipeline.spec.pins
+    )

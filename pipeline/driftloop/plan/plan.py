@@ -8,13 +8,19 @@ from datetime import timedelta
 from typing import Literal, assert_never, get_args
 
 from driftloop.contract.documents import to_json
-from driftloop.contract.handovers import DetectorKind, DetectorSettings, GateRule, RetrainPolicy, write_gates
+from driftloop.contract.handovers import (
+    DetectorKind,
+    DetectorSettings,
+    GateRule,
+    RetrainPolicy,
+    write_gates,
+)
 from driftloop.contract.names import Names
 from driftloop.errors import SpecError
 from driftloop.plan import images as refs
 from driftloop.plan.caching import step_keys, trial_key
-from driftloop.plan.check import check
-from driftloop.plan.trials import Trial, trials
+from driftloop.plan.check import find_problems
+from driftloop.plan.trials import Trial, plan_trials
 from driftloop.spec import Document, InvalidSpec, Pipeline
 from driftloop.spec.detector import (
     ChiSquared,
@@ -38,7 +44,7 @@ DEFAULT_GPU = "default"
 
 
 @dataclass(frozen=True)
-class Step:
+class DataStepPlan:
     """One step of the data, its image resolved."""
 
     name: str
@@ -62,11 +68,14 @@ class Monitor:
     detector: Detector
 
     @property
-    def config(self) -> str:
+    def detector_config(self) -> str:
         """Settings of the service and of `fit`: JSON with `kind` and the detector's settings."""
         detector = self.detector
         settings = DetectorSettings(
-            kind=detector_kind(detector), on=detector.on, window=detector.window, alarm_rate=detector.alarm_rate
+            kind=detector_kind(detector),
+            on=detector.on,
+            window=detector.window,
+            alarm_rate=detector.alarm_rate,
         )
         return json.dumps(to_json(settings))
 
@@ -79,12 +88,12 @@ class Plan:
     cluster: str
     images: Mapping[str, str]
     """Image name in the spec -> ref, with its digest when it is pinned."""
-    platform: refs.Platform
+    platform: refs.PlatformImages
     """The platform's own images."""
     data: S3Uri
     heldout: float
     features: str
-    steps: tuple[Step, ...]
+    steps: tuple[DataStepPlan, ...]
     train: Train
     train_image: str
     trials: tuple[Trial, ...]
@@ -107,7 +116,7 @@ class Plan:
     gpus: Mapping[str, GpuProfile] = field(default_factory=dict)
     """The spec's own kinds of GPU."""
 
-    def gpu(self, resources: Resources) -> GpuProfile | None:
+    def gpu_profile(self, resources: Resources) -> GpuProfile | None:
         """The kind of GPU that a container gets, when it asks for one."""
         if not resources.gpu:
             return None
@@ -119,32 +128,44 @@ class Plan:
         """The gates as JSON, fields as in the spec."""
         return write_gates(
             tuple(
-                GateRule(gate.metric, gate.on, gate.min, gate.max, gate.production_minus, gate.production_plus)
+                GateRule(
+                    gate.metric,
+                    gate.on,
+                    gate.min,
+                    gate.max,
+                    gate.production_minus,
+                    gate.production_plus,
+                )
                 for gate in self.evaluate.gates
             )
         )
 
 
-def plan(pipeline: Pipeline | Document, *, cluster: str = "dev") -> Plan:
+def make_plan(pipeline: Pipeline | Document, *, cluster: str = "dev") -> Plan:
     """The plan of a pipeline. References that lead nowhere raise InvalidSpec, with places when
     given a Document."""
     document = pipeline if isinstance(pipeline, Document) else None
     pipeline = pipeline.pipeline if isinstance(pipeline, Document) else pipeline
-    findings = check(pipeline)
+    findings = find_problems(pipeline)
     if findings and document is not None:
-        raise InvalidSpec([document.source.problem(f.location, f.message, hint=f.hint, key=f.key) for f in findings])
+        raise InvalidSpec(
+            [
+                document.source.problem(f.location, f.message, hint=f.hint, key=f.key)
+                for f in findings
+            ]
+        )
     if findings:
         raise SpecError("\n".join(f.message for f in findings), hint=findings[0].hint)
     spec = pipeline.spec
-    images = {name: refs.resolved(image.ref, spec.pins) for name, image in spec.images.items()}
+    images = {name: refs.pin_image(image.ref, spec.pins) for name, image in spec.images.items()}
     name = pipeline.metadata.name
     on = retrain_on(pipeline)
-    steps, points = _steps(pipeline, images), trials(spec.train)
+    steps, points = _plan_steps(pipeline, images), plan_trials(spec.train)
     return Plan(
         names=Names(name, pipeline.metadata.namespace or name),
         cluster=cluster,
         images=images,
-        platform=refs.platform(spec.pins),
+        platform=refs.pin_platform_images(spec.pins),
         data=spec.data.uri,
         heldout=spec.data.heldout,
         features=spec.data.features,
@@ -166,9 +187,9 @@ def plan(pipeline: Pipeline | Document, *, cluster: str = "dev") -> Plan:
         evaluate_image=images[spec.evaluate.image or spec.train.image],
         serve=spec.serve,
         serve_image=images[spec.serve.image] if spec.serve.image is not None else None,
-        monitors=_monitors(pipeline),
+        monitors=_plan_monitors(pipeline),
         retrain_on=on,
-        policy=_policy(pipeline, on),
+        policy=_retrain_policy(pipeline, on),
         rollout=spec.rollout,
         mesh=spec.mesh,
         gpus=spec.gpus,
@@ -185,11 +206,11 @@ def retrain_on(pipeline: Pipeline) -> tuple[MonitorName, ...]:
     return ("drift",) if spec.monitors.drift is not None else ()
 
 
-def _steps(pipeline: Pipeline, images: Mapping[str, str]) -> tuple[Step, ...]:
+def _plan_steps(pipeline: Pipeline, images: Mapping[str, str]) -> tuple[DataStepPlan, ...]:
     steps = pipeline.spec.data.steps
     keys = step_keys((images[step.image], step.run, step.command) for step in steps)
     return tuple(
-        Step(
+        DataStepPlan(
             step.name,
             images[step.image],
             step.run,
@@ -197,19 +218,19 @@ def _steps(pipeline: Pipeline, images: Mapping[str, str]) -> tuple[Step, ...]:
             int(step.timeout.total_seconds()) or 1,
             step.resources,
             step.retries,
-            seconds(step.cache),
+            whole_seconds(step.cache),
             key,
         )
         for step, key in zip(steps, keys, strict=True)
     )
 
 
-def seconds(length: timedelta | None) -> int | None:
+def whole_seconds(length: timedelta | None) -> int | None:
     """Whole seconds, at least one."""
     return None if length is None else int(length.total_seconds()) or 1
 
 
-def _monitors(pipeline: Pipeline) -> tuple[Monitor, ...]:
+def _plan_monitors(pipeline: Pipeline) -> tuple[Monitor, ...]:
     names: tuple[MonitorName, ...] = get_args(MonitorName)
     detectors = ((name, monitor_detector(pipeline.spec.monitors, name)) for name in names)
     return tuple(Monitor(name, detector) for name, detector in detectors if detector is not None)
@@ -229,13 +250,19 @@ def monitor_detector(monitors: Monitors, name: MonitorName) -> Detector | None:
 def detector_kind(detector: Detector) -> DetectorKind:
     """Return the name by which the detector service knows an algorithm."""
     match detector:
-        case KolmogorovSmirnov() | CramerVonMises() | ChiSquared() | IsolationForest() | Mahalanobis():
+        case (
+            KolmogorovSmirnov()
+            | CramerVonMises()
+            | ChiSquared()
+            | IsolationForest()
+            | Mahalanobis()
+        ):
             return detector.detector
         case _:
             assert_never(detector)
 
 
-def _policy(pipeline: Pipeline, on: tuple[MonitorName, ...]) -> str:
+def _retrain_policy(pipeline: Pipeline, on: tuple[MonitorName, ...]) -> str:
     retrain = pipeline.spec.retrain
     policy = RetrainPolicy(
         consecutive=retrain.consecutive,

@@ -52,8 +52,10 @@ def longest_gap(schedule: str) -> timedelta | None:
     """The longest time between two moments of a cron expression (UTC); None when there are
     hardly any."""
     times = cron.parsed(schedule)
-    at = sorted(timedelta(hours=hour, minutes=minute) for hour in times.hours for minute in times.minutes)
-    due = list(_due(times))
+    at = sorted(
+        timedelta(hours=hour, minutes=minute) for hour in times.hours for minute in times.minutes
+    )
+    due = list(_due_dates(times))
     if len(due) < 2:
         return None
     within = max((later - earlier for earlier, later in pairwise(at)), default=timedelta())
@@ -61,7 +63,7 @@ def longest_gap(schedule: str) -> timedelta | None:
     return max(within, max(nights) - at[-1] + at[0])
 
 
-def _due(times: Times) -> Iterator[date]:
+def _due_dates(times: Times) -> Iterator[date]:
     for number in range(_DAYS):
         day = _FIRST + timedelta(days=number)
         due = day.day in times.days, day.isoweekday() % 7 in times.weekdays

@@ -30,21 +30,25 @@ class Trial:
         return json.dumps(dict(self.parameters))
 
 
-def trials(train: Train) -> tuple[Trial, ...]:
+def plan_trials(train: Train) -> tuple[Trial, ...]:
     """The same ones for the same spec on every machine; fewer than asked for when there are no
     more different ones."""
     if train.search is None:
         return (Trial(0, dict(train.parameters)),)
-    points = _grid(train.search) if train.search.random is None else _drawn(train.search)
-    return tuple(Trial(number, {**train.parameters, **point}) for number, point in enumerate(points))
+    points = (
+        _grid_points(train.search) if train.search.random is None else _draw_points(train.search)
+    )
+    return tuple(
+        Trial(number, {**train.parameters, **point}) for number, point in enumerate(points)
+    )
 
 
-def _grid(search: Search) -> Iterator[dict[str, Scalar]]:
+def _grid_points(search: Search) -> Iterator[dict[str, Scalar]]:
     for values in itertools.product(*search.over.values()):
         yield dict(zip(search.over, values, strict=True))
 
 
-def _drawn(search: Search) -> Iterator[dict[str, Scalar]]:
+def _draw_points(search: Search) -> Iterator[dict[str, Scalar]]:
     """Different points, in the order they are drawn."""
     assert search.random is not None  # noqa: S101 - the caller asked
     count, between = search.random.trials, search.random.between
@@ -57,21 +61,26 @@ def _drawn(search: Search) -> Iterator[dict[str, Scalar]]:
         point: dict[str, Scalar] = {
             name: values[int(source.random() * len(values))] for name, values in search.over.items()
         }
-        point |= {name: _within(interval, source.random()) for name, interval in between.items()}
+        point |= {
+            name: _value_within(interval, source.random()) for name, interval in between.items()
+        }
         text = json.dumps(point)
         if text not in seen:
             seen.add(text)
             yield point
 
 
-def _within(interval: Between, share: float) -> int | float:
+def _value_within(interval: Between, share: float) -> int | float:
     """The value at `share` (0 to 1) of an interval; four digits, so that no platform's logarithm
     shows."""
     low, high = interval.low, interval.high
     if interval.whole:
         return min(int(low + share * (high - low + 1)), int(high))
     if interval.scale == "log":
-        value = math.exp(math.log(low) + share * (math.log(high) - math.log(low)))
-    else:
-        value = low + share * (high - low)
+        low_log, high_log = math.log(low), math.log(high)
+        return _round_within(math.exp(low_log + share * (high_log - low_log)), low, high)
+    return _round_within(low + share * (high - low), low, high)
+
+
+def _round_within(value: float, low: float, high: float) -> float:
     return min(max(float(f"{value:.4g}"), low), high)

@@ -53,7 +53,7 @@ class GateVerdict:
         return {"passed": self.passed, "reasons": list(self.reasons), "gates": gates}
 
 
-def parse(text: str) -> tuple[GateRule, ...]:
+def parse_gate_rules(text: str) -> tuple[GateRule, ...]:
     """Read the gates from their JSON; ReleaseError when they can't be read."""
     try:
         return parse_gates(text)
@@ -61,7 +61,7 @@ def parse(text: str) -> tuple[GateRule, ...]:
         raise ReleaseError(f"the gates can't be read: {error.message}") from error
 
 
-def verdict(gates: Sequence[GateRule], metrics: Mapping[str, Any]) -> GateVerdict:
+def judge_gates(gates: Sequence[GateRule], metrics: Mapping[str, Any]) -> GateVerdict:
     """Hold metrics.json (`candidate` and `production`, each with `all` and `recent`) against the
     spec's gates.
 
@@ -89,19 +89,29 @@ def _compares(gate: GateRule) -> bool:
     return gate.production_minus is not None or gate.production_plus is not None
 
 
-def _compared(gate: GateRule, rule: str, value: float, theirs: float | None, margin: float) -> Result:
+def _compared(
+    gate: GateRule, rule: str, value: float, theirs: float | None, margin: float
+) -> Result:
     if theirs is None:
         return Result(gate.metric, gate.on, rule, value, None, True)
     bound = theirs + margin
     return Result(
-        gate.metric, gate.on, rule, value, bound, value >= bound if rule == "productionMinus" else value <= bound
+        gate.metric,
+        gate.on,
+        rule,
+        value,
+        bound,
+        value >= bound if rule == "productionMinus" else value <= bound,
     )
 
 
 def _number(measured: Any, whose: str, gate: GateRule) -> float:
     values = measured.get(gate.on) if isinstance(measured, Mapping) else None
     if not isinstance(values, Mapping):
-        raise ReleaseError(f"{whose} was not evaluated on {gate.on} rows", hint="are there held-out rows of that kind?")
+        raise ReleaseError(
+            f"{whose} was not evaluated on {gate.on} rows",
+            hint="are there held-out rows of that kind?",
+        )
     value = values.get(gate.metric)
     if value is None:
         measured_names = ", ".join(sorted(values)) or "nothing"

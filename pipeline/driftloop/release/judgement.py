@@ -50,7 +50,9 @@ class Expected:
     def exact(self) -> tuple[float, float]:
         """Least and largest share of equal answers on the very rows the accuracies were measured
         on."""
-        return max(0.0, self.production + self.candidate - 1), 1 - abs(self.production - self.candidate)
+        return max(0.0, self.production + self.candidate - 1), 1 - abs(
+            self.production - self.candidate
+        )
 
     def band(self, answers: int) -> tuple[float, float]:
         """Least and largest share that chance and `SLACK` allow among so many live answers."""
@@ -112,7 +114,11 @@ class Limits:
     def expecting(self, recent: Recent | None, production: str) -> "Limits":
         """With what is expected of the agreement, where `auto` asks for it and it was measured
         against production."""
-        return self if self.auto is None else replace(self, agreement=Expected.of(self.auto, recent, production))
+        return (
+            self
+            if self.auto is None
+            else replace(self, agreement=Expected.of(self.auto, recent, production))
+        )
 
 
 @dataclass(frozen=True)
@@ -171,7 +177,9 @@ class Measured:
         document = asdict(self)
         for side in ("production", "candidate"):
             buckets = document[side]["buckets"]
-            document[side]["buckets"] = {("+Inf" if math.isinf(b) else repr(b)): n for b, n in buckets.items()}
+            document[side]["buckets"] = {
+                ("+Inf" if math.isinf(b) else repr(b)): n for b, n in buckets.items()
+            }
         return document
 
     @classmethod
@@ -179,7 +187,9 @@ class Measured:
         """The inverse of `to_json`; other keys are ignored."""
 
         def answers(side: Mapping[str, Any]) -> Answers:
-            return Answers(side["requests"], side["errors"], {float(b): n for b, n in side["buckets"].items()})
+            return Answers(
+                side["requests"], side["errors"], {float(b): n for b, n in side["buckets"].items()}
+            )
 
         return cls(
             document["seconds"],
@@ -215,7 +225,7 @@ class Fail:
 Verdict = Wait | Pass | Fail
 
 
-def judge(measured: Measured, limits: Limits) -> Verdict:
+def analyze_step(measured: Measured, limits: Limits) -> Verdict:
     """The verdict on a step, with its reasons as a person would read them in a commit."""
     candidate, needed = measured.candidate, limits.needed
     broken: list[str] = []
@@ -232,7 +242,11 @@ def judge(measured: Measured, limits: Limits) -> Verdict:
         message = f"error rate {candidate.error_rate:.2%}, allowed {allowed:.2%}"
         hopeless = candidate.errors > allowed * max(needed, candidate.requests)
         (broken if hopeless else kept).append(message)
-    if limits.p99 is not None and candidate.requests >= needed and (p99 := candidate.p99) is not None:
+    if (
+        limits.p99 is not None
+        and candidate.requests >= needed
+        and (p99 := candidate.p99) is not None
+    ):
         message = f"p99 {p99 * 1000:.0f} ms, allowed {limits.p99 * 1000:.0f} ms"
         (broken if p99 > limits.p99 else kept).append(message)
     if limits.agreement is not None:

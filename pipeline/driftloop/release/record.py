@@ -16,7 +16,14 @@ import hashlib
 from typing import Annotated, Any, Literal, Self, assert_never
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
 
 from driftloop.errors import ReleaseError
@@ -32,7 +39,11 @@ Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(
-        frozen=True, extra="forbid", populate_by_name=True, alias_generator=to_camel, allow_inf_nan=False
+        frozen=True,
+        extra="forbid",
+        populate_by_name=True,
+        alias_generator=to_camel,
+        allow_inf_nan=False,
     )
 
 
@@ -129,7 +140,7 @@ def release_id(run: str) -> str:
     return "r" + hashlib.sha256(run.encode()).hexdigest()[:8]
 
 
-def empty(name: str, namespace: str) -> Release:
+def empty_release(name: str, namespace: str) -> Release:
     """A pipeline before its first release."""
     return Release(name=name, namespace=namespace)
 
@@ -137,30 +148,37 @@ def empty(name: str, namespace: str) -> Release:
 # Moves
 
 
-def first(release: Release, version: Version) -> Release:
+def release_first(release: Release, version: Version) -> Release:
     """empty -> stable: the first version takes all traffic."""
     _needs(release, "first release", "empty")
     return _moved(release, phase="stable", production=version, weights={version.id: 100})
 
 
-def shadow(release: Release, version: Version) -> Release:
+def start_shadow(release: Release, version: Version) -> Release:
     """stable -> shadow: the candidate sees a copy of the traffic and answers nobody."""
     _needs(release, "shadow", "stable")
     if release.production is not None and release.production.id == version.id:
-        raise ReleaseError(f"`{version.id}` is already production", hint="a new candidate comes from a new run")
+        raise ReleaseError(
+            f"`{version.id}` is already production", hint="a new candidate comes from a new run"
+        )
     return _moved(release, phase="shadow", candidate=version)
 
 
-def canary(release: Release, percent: int) -> Release:
+def set_canary(release: Release, percent: int) -> Release:
     """shadow | canary -> canary: the candidate answers `percent` of the traffic (1 to 99)."""
     _needs(release, f"canary at {percent} %", "shadow", "canary")
     if not 1 <= percent <= 99:
-        raise ReleaseError(f"canary weight is {percent}, must be between 1 and 99", hint="`promote` moves all traffic")
+        raise ReleaseError(
+            f"canary weight is {percent}, must be between 1 and 99",
+            hint="`promote` moves all traffic",
+        )
     production, candidate = _both(release)
-    return _moved(release, phase="canary", weights={production.id: 100 - percent, candidate.id: percent})
+    return _moved(
+        release, phase="canary", weights={production.id: 100 - percent, candidate.id: percent}
+    )
 
 
-def promote(release: Release) -> Release:
+def promote_candidate(release: Release) -> Release:
     """shadow | canary -> stable: the candidate becomes production, production becomes previous."""
     _needs(release, "promotion", "shadow", "canary")
     production, candidate = _both(release)
@@ -174,14 +192,14 @@ def promote(release: Release) -> Release:
     )
 
 
-def reject(release: Release) -> Release:
+def reject_candidate(release: Release) -> Release:
     """shadow | canary -> stable: the candidate goes, production has all traffic as before."""
     _needs(release, "rejection", "shadow", "canary")
     production, _ = _both(release)
     return _moved(release, phase="stable", candidate=None, weights={production.id: 100})
 
 
-def rollback(release: Release) -> Release:
+def restore_previous(release: Release) -> Release:
     """stable -> stable: the previous version is production again.
 
     What it replaces is in git's history, not in `previous`: a second rollback must not bring the
@@ -197,7 +215,7 @@ def rollback(release: Release) -> Release:
     return _moved(release, production=previous, previous=None, weights={previous.id: 100})
 
 
-def stages(before: Release, after: Release) -> tuple[Release, ...]:
+def split_move(before: Release, after: Release) -> tuple[Release, ...]:
     """The releases that a move from one to the other goes through, one commit each; none when
     nothing moves.
 
@@ -208,7 +226,7 @@ def stages(before: Release, after: Release) -> tuple[Release, ...]:
     if after == before:
         return ()
     if before.candidate is not None and after.production == before.candidate:
-        return (reject(before), after)
+        return (reject_candidate(before), after)
     return (after,)
 
 
@@ -216,7 +234,8 @@ def _needs(release: Release, move: str, *phases: Phase) -> None:
     if release.phase not in phases:
         allowed = " or ".join(f"`{phase}`" for phase in phases)
         raise ReleaseError(
-            f"`{release.name}` is in phase `{release.phase}`; {move} needs phase {allowed}", hint=_HINTS[release.phase]
+            f"`{release.name}` is in phase `{release.phase}`; {move} needs phase {allowed}",
+            hint=_HINTS[release.phase],
         )
 
 
@@ -261,7 +280,7 @@ class _Document(_Frozen):
     spec: _Spec
 
 
-def load(text: str, *, path: str = "release.yaml") -> Release:
+def load_release(text: str, *, path: str = "release.yaml") -> Release:
     """A release from the text of its file; ReleaseError says `path:line: what is wrong`, all
     findings at once."""
     if len(text) > MAX_BYTES:
@@ -273,7 +292,9 @@ def load(text: str, *, path: str = "release.yaml") -> Release:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark is not None else ""
-        raise ReleaseError(f"{path}{line}: not YAML: {getattr(error, 'problem', None) or error}", hint=_HAND) from error
+        raise ReleaseError(
+            f"{path}{line}: not YAML: {getattr(error, 'problem', None) or error}", hint=_HAND
+        ) from error
     try:
         document = _Document.model_validate(value)
     except ValidationError as error:
@@ -294,22 +315,32 @@ def load(text: str, *, path: str = "release.yaml") -> Release:
             weights=spec.weights,
         )
     except ValidationError as error:
-        findings = [f"{path}:{_line(node, ('spec', *detail['loc']))}: {_said(detail)}" for detail in error.errors()]
+        findings = [
+            f"{path}:{_line(node, ('spec', *detail['loc']))}: {_said(detail)}"
+            for detail in error.errors()
+        ]
         raise ReleaseError("\n".join(findings), hint=_HAND) from error
 
 
-def dump(release: Release) -> str:
+def dump_release(release: Release) -> str:
     """The text of release.yaml: same release, same bytes."""
     fields = release.model_dump(mode="json", by_alias=True)
     metadata = {"name": fields.pop("name"), "namespace": fields.pop("namespace")}
-    document = {"apiVersion": "driftloop.dev/v1alpha1", "kind": "Release", "metadata": metadata, "spec": fields}
-    return yaml.dump(document, Dumper=_Dumper, sort_keys=False, width=10_000, allow_unicode=True)
+    document = {
+        "apiVersion": "driftloop.dev/v1alpha1",
+        "kind": "Release",
+        "metadata": metadata,
+        "spec": fields,
+    }
+    return yaml.dump(
+        document, Dumper=_ReleaseDumper, sort_keys=False, width=10_000, allow_unicode=True
+    )
 
 
 _HAND = "correct the file, or `git revert` the commit that changed it; only `weights` is meant to be changed by hand"
 
 
-class _Dumper(yaml.SafeDumper):
+class _ReleaseDumper(yaml.SafeDumper):
     """Importing Hera changes SafeDumper's strings for the whole process; this one keeps PyYAML's
     own."""
 
@@ -317,7 +348,7 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
-_Dumper.add_representer(str, yaml.representer.SafeRepresenter.represent_str)
+_ReleaseDumper.add_representer(str, yaml.representer.SafeRepresenter.represent_str)
 
 
 def _said(found: Any) -> str:
@@ -334,7 +365,9 @@ def _plain(node: yaml.Node | None, path: str) -> None:
     while stack:
         here = stack.pop()
         if id(here) in seen:
-            raise ReleaseError(f"{path}:{here.start_mark.line + 1}: aliases are not allowed here", hint=_HAND)
+            raise ReleaseError(
+                f"{path}:{here.start_mark.line + 1}: aliases are not allowed here", hint=_HAND
+            )
         seen.add(id(here))
         if isinstance(here, yaml.SequenceNode):
             stack.extend(here.value)
@@ -342,7 +375,9 @@ def _plain(node: yaml.Node | None, path: str) -> None:
             keys: set[str] = set()
             for key, value in here.value:
                 if key.value in keys:
-                    raise ReleaseError(f"{path}:{key.start_mark.line + 1}: `{key.value}` appears twice", hint=_HAND)
+                    raise ReleaseError(
+                        f"{path}:{key.start_mark.line + 1}: `{key.value}` appears twice", hint=_HAND
+                    )
                 keys.add(key.value)
                 stack.append(value)
 

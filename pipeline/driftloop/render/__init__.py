@@ -1,7 +1,7 @@
 """Manifests -> Tree, Tree against Tree. `rendered(spec_text, release_text)` is the one way from
 texts to files."""
 
-from driftloop.render.diff import Change, diff, owned
-from driftloop.render.tree import Tree, rendered, tree
+from driftloop.render.diff import FileChange, compare_trees, owned_files
+from driftloop.render.tree import Tree, build_tree, render_tree
 
-__all__ = ["Change", "Tree", "diff", "owned", "rendered", "tree"]
+__all__ = ["FileChange", "Tree", "build_tree", "compare_trees", "owned_files", "render_tree"]

@@ -9,7 +9,7 @@ from driftloop.errors import RenderError
 
 
 @dataclass(frozen=True)
-class Change:
+class FileChange:
     """One file; `old` None when it is new, `new` None when it goes."""
 
     path: str
@@ -33,14 +33,18 @@ class Change:
         )
 
 
-def diff(old: Mapping[str, str], new: Mapping[str, str]) -> tuple[Change, ...]:
+def compare_trees(old: Mapping[str, str], new: Mapping[str, str]) -> tuple[FileChange, ...]:
     """Return the changes from `old` to `new`, by path."""
     return tuple(
-        Change(path, old.get(path), new.get(path)) for path in sorted({*old, *new}) if old.get(path) != new.get(path)
+        FileChange(path, old.get(path), new.get(path))
+        for path in sorted({*old, *new})
+        if old.get(path) != new.get(path)
     )
 
 
-def owned(existing: Mapping[str, str], new: Mapping[str, str], *, pipeline: str) -> dict[str, str]:
+def owned_files(
+    existing: Mapping[str, str], new: Mapping[str, str], *, pipeline: str
+) -> dict[str, str]:
     """The files that rendering a pipeline owns among `existing`: its own folders' generated
     files, spec and release.
 

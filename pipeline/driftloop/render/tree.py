@@ -5,62 +5,77 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from driftloop.contract.trees import KUSTOMIZATION, SPEC, TREES, header, release_path, spec_path, tree_folder
+from driftloop.contract.trees import (
+    KUSTOMIZATION,
+    SPEC,
+    TREES,
+    generated_header,
+    release_path,
+    spec_path,
+    tree_folder,
+)
 from driftloop.errors import RenderError
 from driftloop.kube import kustomize
-from driftloop.kube.base import Model
+from driftloop.kube.base import ObjectPart
 from driftloop.plan import Plan
-from driftloop.plan import plan as planned
+from driftloop.plan import make_plan as planned
 from driftloop.release import record
 from driftloop.release.record import Release
-from driftloop.resources import Manifest, manifests
-from driftloop.spec import read
-from driftloop.text.dump import text
+from driftloop.resources import Manifest, build_manifests
+from driftloop.spec import parse_spec
+from driftloop.text.dump import dump_yaml
 
 Tree = dict[str, str]
 """Path from the repository's root -> text, in the order of the manifests."""
 
 
-def tree(found: Iterable[Manifest], plan: Plan, spec_text: str, release_text: str) -> Tree:
+def build_tree(found: Iterable[Manifest], plan: Plan, spec_text: str, release_text: str) -> Tree:
     """The files of a pipeline: its objects, a kustomization.yaml per folder, the spec and the
     release as they are."""
     name = plan.names.pipeline
-    top = header(name)
+    top = generated_header(name)
     files: Tree = {}
     for manifest in found:
-        document = text(_document(manifest.object))
+        document = dump_yaml(_document(manifest.object))
         if manifest.path in files:
             files[manifest.path] += "---\n" + document
         else:
             files[manifest.path] = top + document
     for folder in (tree_folder(part, name) for part in TREES):
         members = tuple(path.rpartition("/")[2] for path in files if path.startswith(f"{folder}/"))
-        listed = kustomize.Kustomization(resources=members)
-        files[f"{folder}/{KUSTOMIZATION}"] = top + text(listed.dump())
+        listed = kustomize.KustomizationFile(resources=members)
+        files[f"{folder}/{KUSTOMIZATION}"] = top + dump_yaml(listed.dump_object())
     files[spec_path(name)] = spec_text
     files[release_path(name)] = release_text
     return files
 
 
-def rendered(
-    spec_text: str, release_text: str | None, *, path: str = SPEC, cluster: str = "dev", workflows: bool = True
+def render_tree(
+    spec_text: str,
+    release_text: str | None,
+    *,
+    path: str = SPEC,
+    cluster: str = "dev",
+    workflows: bool = True,
 ) -> Tree:
     """The whole tree of a pipeline from its two texts; `release_text` None means before the
     first release.
 
     `path` names the spec in errors; `workflows` False leaves out the WorkflowTemplates, since
-    Hera takes half a second to import, and the Sensor that names them. InvalidSpec and ReleaseError say where;
-    RenderError when spec and release do not belong together.
+    Hera takes half a second to import, and the Sensor that names them. InvalidSpec and
+    ReleaseError say where; RenderError when spec and release do not belong together.
     """
-    plan = planned(read(spec_text, path=path), cluster=cluster)
+    plan = planned(parse_spec(spec_text, path=path), cluster=cluster)
     names = plan.names
     if release_text is None:
-        release = record.empty(names.pipeline, names.namespace)
-        release_text = record.dump(release)
+        release = record.empty_release(names.pipeline, names.namespace)
+        release_text = record.dump_release(release)
     else:
-        release = record.load(release_text, path=release_path(names.pipeline))
+        release = record.load_release(release_text, path=release_path(names.pipeline))
     _belongs(plan, release)
-    return tree(manifests(plan, release, workflows=workflows), plan, spec_text, release_text)
+    return build_tree(
+        build_manifests(plan, release, workflows=workflows), plan, spec_text, release_text
+    )
 
 
 def _belongs(plan: Plan, release: Release) -> None:
@@ -74,9 +89,11 @@ def _belongs(plan: Plan, release: Release) -> None:
 
 
 def _document(found: BaseModel) -> dict[str, Any]:
-    if isinstance(found, Model):
-        return found.dump()
-    dumped: dict[str, Any] = _ordered(found.model_dump(mode="json", by_alias=True, exclude_none=True))
+    if isinstance(found, ObjectPart):
+        return found.dump_object()
+    dumped: dict[str, Any] = _ordered(
+        found.model_dump(mode="json", by_alias=True, exclude_none=True)
+    )
     return {key: dumped[key] for key in ("apiVersion", "kind", "metadata", "spec")} | dumped
 
 
@@ -87,7 +104,9 @@ def _ordered(value: Any) -> Any:
         return [_ordered(item) for item in value]
     if not isinstance(value, dict):
         return value
-    return {key: _ordered(value[key]) for key in sorted(value, key=lambda key: _rank(key, value[key]))}
+    return {
+        key: _ordered(value[key]) for key in sorted(value, key=lambda key: _rank(key, value[key]))
+    }
 
 
 def _rank(key: str, value: Any) -> tuple[int, int]:

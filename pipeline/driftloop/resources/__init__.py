@@ -17,31 +17,42 @@ from driftloop.resources.workflows.rollout import rollout_outline
 from driftloop.resources.workflows.schedules import scheduled_runs
 from driftloop.resources.workflows.training import training_outline
 
-__all__ = ["OUTPUTS", "Manifest", "manifests"]
+__all__ = ["OUTPUTS", "Manifest", "build_manifests"]
 
 Output = Callable[[Plan, Release], tuple[Manifest, ...]]
 
 
-def manifests(plan: Plan, release: Release, *, workflows: bool = True) -> tuple[Manifest, ...]:
+def build_manifests(
+    plan: Plan, release: Release, *, workflows: bool = True
+) -> tuple[Manifest, ...]:
     """Every object of a pipeline in this release, each with its file; `workflows` False leaves out
     the WorkflowTemplates, which Hera writes, and the Sensor that names them."""
-    outputs = (output for output in OUTPUTS if workflows or output not in (workflow_templates, run_trigger))
+    outputs = (
+        output for output in OUTPUTS if workflows or output not in (workflow_templates, run_trigger)
+    )
     return tuple(manifest for output in outputs for manifest in output(plan, release))
 
 
 def flux_kustomizations(plan: Plan, release: Release) -> tuple[Manifest, ...]:
     """cluster/<cluster>/pipelines/P.yaml: one file, three objects."""
     path = trees.flux_path(plan.cluster, plan.names.pipeline)
-    return tuple(Manifest(path, build(plan)) for build in (flux.workflows, flux.deployments, flux.monitors))
+    return tuple(
+        Manifest(path, build(plan))
+        for build in (
+            flux.workflows_kustomization,
+            flux.deployments_kustomization,
+            flux.monitors_kustomization,
+        )
+    )
 
 
 def workflow_access(plan: Plan, release: Release) -> tuple[Manifest, ...]:
     """Namespace and accounts of training."""
-    return _files(
+    return _name_files(
         plan,
         trees.WORKFLOWS,
         {
-            f"{plan.names.namespace}.namespace": access.namespace(plan),
+            f"{plan.names.namespace}.namespace": access.pipeline_namespace(plan),
             "train.serviceaccount": access.train_account(plan),
             "train.role": access.train_role(plan),
             "train.rolebinding": access.train_binding(plan),
@@ -56,8 +67,12 @@ def workflow_access(plan: Plan, release: Release) -> tuple[Manifest, ...]:
 
 def network_policies(plan: Plan, release: Release) -> tuple[Manifest, ...]:
     """Return the NetworkPolicies."""
-    policies = network.policies(plan)
-    return _files(plan, trees.WORKFLOWS, {f"{role}.networkpolicy": policy for role, policy in policies.items()})
+    policies = network.network_policies(plan)
+    return _name_files(
+        plan,
+        trees.WORKFLOWS,
+        {f"{role}.networkpolicy": policy for role, policy in policies.items()},
+    )
 
 
 def mesh_policies(plan: Plan, release: Release) -> tuple[Manifest, ...]:
@@ -66,7 +81,7 @@ def mesh_policies(plan: Plan, release: Release) -> tuple[Manifest, ...]:
         return ()
     allowed = mesh.authorization_policies(plan, release)
     wrapped = mesh.peer_authentications(plan, release)
-    return _files(
+    return _name_files(
         plan,
         trees.WORKFLOWS,
         {
@@ -81,38 +96,41 @@ def workflow_templates(plan: Plan, release: Release) -> tuple[Manifest, ...]:
     # Hera takes over half a second to import; only rendering pays for it.
     from driftloop.resources.workflows import templates
 
-    return _files(
+    return _name_files(
         plan,
         trees.WORKFLOWS,
         {
             "train.workflowtemplate": templates.workflow_template(plan, training_outline(plan)),
             "release.workflowtemplate": templates.workflow_template(plan, rollout_outline(plan)),
-            **{file: templates.cron_workflow(plan, run) for file, run in scheduled_runs(plan).items()},
+            **{
+                file: templates.cron_workflow(plan, run)
+                for file, run in scheduled_runs(plan).items()
+            },
         },
     )
 
 
-def webhook(plan: Plan, release: Release) -> tuple[Manifest, ...]:
+def webhook_files(plan: Plan, release: Release) -> tuple[Manifest, ...]:
     """Return the webhook that starts a run."""
-    return _files(
+    return _name_files(
         plan,
         trees.WORKFLOWS,
         {
             "default.eventbus": retrain.event_bus(plan),
             "retrain.eventsource": retrain.event_source(plan),
-            "retrain.service": retrain.service(plan),
+            "retrain.service": retrain.webhook_service(plan),
         },
     )
 
 
 def run_trigger(plan: Plan, release: Release) -> tuple[Manifest, ...]:
     """Return the Sensor that makes a run of each call of the webhook."""
-    return _files(plan, trees.WORKFLOWS, {"retrain.sensor": retrain.sensor(plan)})
+    return _name_files(plan, trees.WORKFLOWS, {"retrain.sensor": retrain.build_sensor(plan)})
 
 
-def model(plan: Plan, release: Release) -> tuple[Manifest, ...]:
+def model_files(plan: Plan, release: Release) -> tuple[Manifest, ...]:
     """Return the objects that serve the release, by the back end of the spec."""
-    return _files(
+    return _name_files(
         plan,
         "deployments",
         {
@@ -120,32 +138,35 @@ def model(plan: Plan, release: Release) -> tuple[Manifest, ...]:
             **serving_backend(plan).render(plan, release),
             **{
                 f"{version.id}.poddisruptionbudget": disruption_budget(plan, version)
-                for version in seldon.served(plan, release)
+                for version in seldon.served_versions(plan, release)
             },
         },
     )
 
 
-def events(plan: Plan, release: Release) -> tuple[Manifest, ...]:
+def event_files(plan: Plan, release: Release) -> tuple[Manifest, ...]:
     """Broker and channel."""
-    return _files(
+    return _name_files(
         plan,
         trees.MONITORS,
-        {"default-broker.configmap": broker.config(plan), "default.broker": broker.broker(plan)},
+        {
+            "default-broker.configmap": broker.broker_config(plan),
+            "default.broker": broker.build_broker(plan),
+        },
     )
 
 
 def decision_service(plan: Plan, release: Release) -> tuple[Manifest, ...]:
     """Return the decision service and its Triggers."""
-    return _files(
+    return _name_files(
         plan,
         trees.MONITORS,
         {
             "decision.serviceaccount": access.decision_account(plan),
             "decision.role": access.decision_role(plan),
             "decision.rolebinding": access.decision_binding(plan),
-            "decision.deployment": decision.deployment(plan),
-            "decision.service": decision.service(plan),
+            "decision.deployment": decision.decision_deployment(plan),
+            "decision.service": decision.decision_endpoint(plan),
             **{f"decision-{name}.trigger": trigger for name, trigger in decision.on_alarms(plan)},
             "decision-runs.trigger": decision.on_runs(plan),
         },
@@ -157,7 +178,7 @@ def judge_service(plan: Plan, release: Release) -> tuple[Manifest, ...]:
     has several."""
     rollout = (release.production, release.candidate) if release.candidate is not None else ()
     several = [version for version in rollout if version is not None and plan.serve.most > 1]
-    return _files(
+    return _name_files(
         plan,
         trees.MONITORS,
         {
@@ -170,7 +191,7 @@ def judge_service(plan: Plan, release: Release) -> tuple[Manifest, ...]:
     )
 
 
-def detectors(plan: Plan, release: Release) -> tuple[Manifest, ...]:
+def detector_files(plan: Plan, release: Release) -> tuple[Manifest, ...]:
     """Production's detectors; none before the first release, and none that were not fitted with
     it."""
     version = release.production
@@ -179,29 +200,31 @@ def detectors(plan: Plan, release: Release) -> tuple[Manifest, ...]:
     return tuple(
         manifest
         for monitor in plan.monitors
-        for manifest in _files(
+        for manifest in _name_files(
             plan,
             trees.MONITORS,
             {
-                f"{monitor.name}.serviceaccount": detector.account(plan, monitor),
-                f"{monitor.name}.deployment": detector.deployment(plan, monitor, version),
-                f"{monitor.name}.service": detector.service(plan, monitor),
+                f"{monitor.name}.serviceaccount": detector.detector_account(plan, monitor),
+                f"{monitor.name}.deployment": detector.detector_deployment(plan, monitor, version),
+                f"{monitor.name}.service": detector.detector_endpoint(plan, monitor),
                 f"{monitor.name}.trigger": detector.on_traffic(plan, monitor, version),
             },
         )
     )
 
 
-def watching(plan: Plan, release: Release) -> tuple[Manifest, ...]:
+def watching_files(plan: Plan, release: Release) -> tuple[Manifest, ...]:
     """Return the monitoring objects that the spec asks for: PodMonitors, alerts, a dashboard."""
     objects: dict[str, BaseModel | None] = {}
     if plan.observability.prometheus is not None:
-        objects["services.podmonitor"] = scraping.services(plan)
-        objects["model.podmonitor"] = scraping.model(plan) if release.production is not None else None
-        objects["alerts.prometheusrule"] = alerts.rules(plan, release)
+        objects["services.podmonitor"] = scraping.services_monitor(plan)
+        objects["model.podmonitor"] = (
+            scraping.model_monitor(plan) if release.production is not None else None
+        )
+        objects["alerts.prometheusrule"] = alerts.alert_rules(plan, release)
     if plan.observability.dashboard:
         objects["dashboard.configmap"] = dashboard.config_map(plan)
-    return _files(plan, trees.MONITORS, objects)
+    return _name_files(plan, trees.MONITORS, objects)
 
 
 OUTPUTS: tuple[Output, ...] = (
@@ -210,18 +233,24 @@ OUTPUTS: tuple[Output, ...] = (
     network_policies,
     mesh_policies,
     workflow_templates,
-    webhook,
+    webhook_files,
     run_trigger,
-    model,
-    events,
+    model_files,
+    event_files,
     decision_service,
     judge_service,
-    detectors,
-    watching,
+    detector_files,
+    watching_files,
 )
 """The table of contents: one function per part of the tree."""
 
 
-def _files(plan: Plan, tree: str, objects: Mapping[str, BaseModel | None]) -> tuple[Manifest, ...]:
+def _name_files(
+    plan: Plan, tree: str, objects: Mapping[str, BaseModel | None]
+) -> tuple[Manifest, ...]:
     folder = trees.tree_folder(tree, plan.names.pipeline)
-    return tuple(Manifest(f"{folder}/{name}.yaml", content) for name, content in objects.items() if content is not None)
+    return tuple(
+        Manifest(f"{folder}/{name}.yaml", content)
+        for name, content in objects.items()
+        if content is not None
+    )

@@ -5,45 +5,70 @@ from driftloop.contract.names import SERVICE_PORT
 from driftloop.kube import apps, core, knative
 from driftloop.plan import Plan
 from driftloop.resources import parts
-from driftloop.resources.broker import trigger
+from driftloop.resources.broker import build_trigger
 
 COMPONENT = "decision"
 
 
-def deployment(plan: Plan) -> apps.Deployment:
+def decision_deployment(plan: Plan) -> apps.Deployment:
     """Its state is in NATS; it reads the Workflow that holds the lease."""
     names = plan.names
-    return parts.deployment(
+    return parts.service_deployment(
         plan,
         names.decision,
         COMPONENT,
         image=plan.platform.driftloop,
         command="driftloop-decision",
         args=(
-            *("--port", str(SERVICE_PORT), "--namespace", names.namespace, "--pipeline", names.pipeline),
-            *("--policy", plan.policy, "--webhook", names.webhook_url, "--broker", names.broker_url),
+            *(
+                "--port",
+                str(SERVICE_PORT),
+                "--namespace",
+                names.namespace,
+                "--pipeline",
+                names.pipeline,
+            ),
+            *(
+                "--policy",
+                plan.policy,
+                "--webhook",
+                names.webhook_url,
+                "--broker",
+                names.broker_url,
+            ),
         ),
-        env=parts.environment(*parts.NATS, *parts.KUBERNETES, *parts.WEBHOOK),
-        resources=parts.small("20m", "64Mi", limit="192Mi"),
+        env=parts.platform_environment(*parts.NATS, *parts.KUBERNETES, *parts.WEBHOOK),
+        resources=parts.small_resources("20m", "64Mi", limit="192Mi"),
         token=True,
     )
 
 
-def service(plan: Plan) -> core.Service:
+def decision_endpoint(plan: Plan) -> core.KubernetesService:
     """The Service that takes alarms, ends of runs and dead letters."""
-    return parts.service(plan, plan.names.decision, COMPONENT)
+    return parts.service_endpoint(plan, plan.names.decision, COMPONENT)
 
 
 def on_runs(plan: Plan) -> knative.Trigger:
     """Every end of a run."""
     names = plan.names
-    return trigger(plan, f"{names.decision}-runs", COMPONENT, names.decision, type=RUN_FINISHED)
+    return build_trigger(
+        plan, f"{names.decision}-runs", COMPONENT, names.decision, type=RUN_FINISHED
+    )
 
 
 def on_alarms(plan: Plan) -> tuple[tuple[str, knative.Trigger], ...]:
     """(detector, Trigger) for each detector whose alarms count."""
     names = plan.names
     return tuple(
-        (name, trigger(plan, f"{names.decision}-{name}", COMPONENT, names.decision, type=detector_type(name)))
+        (
+            name,
+            build_trigger(
+                plan,
+                f"{names.decision}-{name}",
+                COMPONENT,
+                names.decision,
+                type=detector_type(name),
+            ),
+        )
         for name in plan.retrain_on
     )

@@ -7,46 +7,65 @@ from driftloop.kube import apps, core, knative
 from driftloop.plan import Monitor, Plan
 from driftloop.release.record import Version
 from driftloop.resources import parts
-from driftloop.resources.broker import trigger
+from driftloop.resources.broker import build_trigger
 
 
-def account(plan: Plan, monitor: Monitor) -> core.ServiceAccount:
+def detector_account(plan: Plan, monitor: Monitor) -> core.ServiceAccount:
     """It never talks to the API server."""
     return parts.service_account(plan, plan.names.detector(monitor.name), monitor.name)
 
 
-def deployment(plan: Plan, monitor: Monitor, version: Version) -> apps.Deployment:
+def detector_deployment(plan: Plan, monitor: Monitor, version: Version) -> apps.Deployment:
     """One detector service; a new production brings its own detectors along."""
     names = plan.names
-    return parts.deployment(
+    return parts.service_deployment(
         plan,
         names.detector(monitor.name),
         monitor.name,
         image=plan.platform.monitor,
         command="driftloop-detector",
         args=(
-            *("serve", "--port", str(SERVICE_PORT), "--namespace", names.namespace, "--pipeline", names.pipeline),
-            *("--detector", monitor.name, "--release", version.id, "--config", monitor.config),
+            *(
+                "serve",
+                "--port",
+                str(SERVICE_PORT),
+                "--namespace",
+                names.namespace,
+                "--pipeline",
+                names.pipeline,
+            ),
+            *(
+                "--detector",
+                monitor.name,
+                "--release",
+                version.id,
+                "--config",
+                monitor.detector_config,
+            ),
             *("--artifact", DETECTOR_FOLDER, "--broker", names.broker_url),
         ),
-        env=parts.environment(*parts.NATS),
+        env=parts.platform_environment(*parts.NATS),
         init=(
-            parts.fetch(
-                "fetch", plan.platform.driftloop, f"{version.detectors}/{monitor.name}", DETECTOR_FOLDER, "detector"
+            parts.fetch_container(
+                "fetch",
+                plan.platform.driftloop,
+                f"{version.detectors}/{monitor.name}",
+                DETECTOR_FOLDER,
+                "detector",
             ),
         ),
         mounts=(core.VolumeMount(name="detector", mount_path=DETECTOR_FOLDER),),
-        resources=parts.small("100m", "400Mi", limit="1Gi"),
+        resources=parts.small_resources("100m", "400Mi", limit="1Gi"),
     )
 
 
-def service(plan: Plan, monitor: Monitor) -> core.Service:
+def detector_endpoint(plan: Plan, monitor: Monitor) -> core.KubernetesService:
     """The Service that takes a detector's events."""
-    return parts.service(plan, plan.names.detector(monitor.name), monitor.name)
+    return parts.service_endpoint(plan, plan.names.detector(monitor.name), monitor.name)
 
 
 def on_traffic(plan: Plan, monitor: Monitor, version: Version) -> knative.Trigger:
     """Production's requests or answers; a candidate's copies of them would count twice."""
     name = plan.names.detector(monitor.name)
     kind = inference_type(monitor.detector.on)
-    return trigger(plan, name, monitor.name, name, type=kind, **{RELEASE: version.id})
+    return build_trigger(plan, name, monitor.name, name, type=kind, **{RELEASE: version.id})

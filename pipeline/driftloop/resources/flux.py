@@ -3,34 +3,42 @@
 from driftloop.contract import trees
 from driftloop.contract.names import FLUX_CONFIGS, FLUX_NAMESPACE, FLUX_SOURCE
 from driftloop.kube import flux
-from driftloop.kube.base import ObjectMeta, Reference
+from driftloop.kube.base import ObjectMeta, ObjectReference
 from driftloop.plan import Plan
 from driftloop.resources import parts
 from driftloop.resources.serving import serving_backend
 
 
-def workflows(plan: Plan) -> flux.Kustomization:
+def workflows_kustomization(plan: Plan) -> flux.Kustomization:
     """First: the namespace, templates, webhook."""
-    return _kustomization(plan, trees.WORKFLOWS, after=FLUX_CONFIGS)
+    return _build_kustomization(plan, trees.WORKFLOWS, after=FLUX_CONFIGS)
 
 
-def deployments(plan: Plan) -> flux.Kustomization:
+def deployments_kustomization(plan: Plan) -> flux.Kustomization:
     """Then: what serves."""
     health = serving_backend(plan).health
-    return _kustomization(plan, "deployments", after=plan.names.flux("workflows"), health=health)
+    return _build_kustomization(
+        plan, "deployments", after=plan.names.kustomization_name("workflows"), health=health
+    )
 
 
-def monitors(plan: Plan) -> flux.Kustomization:
+def monitors_kustomization(plan: Plan) -> flux.Kustomization:
     """Last: what watches."""
-    return _kustomization(plan, trees.MONITORS, after=plan.names.flux(trees.DEPLOYMENTS))
+    return _build_kustomization(
+        plan, trees.MONITORS, after=plan.names.kustomization_name(trees.DEPLOYMENTS)
+    )
 
 
-def _kustomization(
+def _build_kustomization(
     plan: Plan, tree: str, *, after: str, health: tuple[flux.HealthCheck, ...] | None = None
 ) -> flux.Kustomization:
     names = plan.names
     return flux.Kustomization(
-        metadata=ObjectMeta(name=names.flux(tree), namespace=FLUX_NAMESPACE, labels=parts.labels(names, tree)),
+        metadata=ObjectMeta(
+            name=names.kustomization_name(tree),
+            namespace=FLUX_NAMESPACE,
+            labels=parts.object_labels(names, tree),
+        ),
         spec=flux.KustomizationSpec(
             interval="1m",
             retry_interval="30s",
@@ -38,8 +46,8 @@ def _kustomization(
             path=f"./{trees.tree_folder(tree, names.pipeline)}",
             prune=True,
             wait=True,
-            source_ref=Reference(kind="GitRepository", name=FLUX_SOURCE),
-            depends_on=(flux.Dependency(name=after),),
+            source_ref=ObjectReference(kind="GitRepository", name=FLUX_SOURCE),
+            depends_on=(flux.KustomizationDependency(name=after),),
             health_check_exprs=health,
         ),
     )

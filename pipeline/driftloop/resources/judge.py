@@ -7,7 +7,7 @@ from driftloop.kube import apps, core, knative
 from driftloop.plan import Plan
 from driftloop.release.record import Version
 from driftloop.resources import parts
-from driftloop.resources.broker import trigger
+from driftloop.resources.broker import build_trigger
 from driftloop.resources.serving import serving_backend
 
 COMPONENT = "judge"
@@ -22,24 +22,32 @@ def deployment(plan: Plan) -> apps.Deployment:
     """Answers what was measured of production and candidate since a moment."""
     names = plan.names
     each = ("--each-pod",) if plan.serve.most > 1 else ()
-    return parts.deployment(
+    return parts.service_deployment(
         plan,
         names.judge,
         COMPONENT,
         image=plan.platform.driftloop,
         command="driftloop-judge",
-        args=("--port", str(SERVICE_PORT), "--namespace", names.namespace, "--pipeline", names.pipeline, *each),
-        env=parts.environment(*parts.NATS),
-        resources=parts.small("20m", "64Mi", limit="192Mi"),
+        args=(
+            "--port",
+            str(SERVICE_PORT),
+            "--namespace",
+            names.namespace,
+            "--pipeline",
+            names.pipeline,
+            *each,
+        ),
+        env=parts.platform_environment(*parts.NATS),
+        resources=parts.small_resources("20m", "64Mi", limit="192Mi"),
     )
 
 
-def pods(plan: Plan, version: Version) -> core.Service:
+def pods(plan: Plan, version: Version) -> core.KubernetesService:
     """The pods of a version, one address each: behind its Service their counters could not be
     told apart."""
     names = plan.names
-    return core.Service(
-        metadata=parts.meta(names, names.pods(version.id), COMPONENT),
+    return core.KubernetesService(
+        metadata=parts.object_meta(names, names.pods(version.id), COMPONENT),
         spec=core.ServiceSpec(
             selector=serving_backend(plan).release_labels(names, version.id),
             ports=(core.ServicePort(name="http", port=PREDICTOR_PORT, target_port=PREDICTOR_PORT),),
@@ -48,12 +56,12 @@ def pods(plan: Plan, version: Version) -> core.Service:
     )
 
 
-def service(plan: Plan) -> core.Service:
+def service(plan: Plan) -> core.KubernetesService:
     """The Service of the analysis: it takes answers and returns measures."""
-    return parts.service(plan, plan.names.judge, COMPONENT)
+    return parts.service_endpoint(plan, plan.names.judge, COMPONENT)
 
 
 def on_responses(plan: Plan) -> knative.Trigger:
     """Every answer of every predictor."""
     names = plan.names
-    return trigger(plan, names.judge, COMPONENT, names.judge, type=INFERENCE_RESPONSE)
+    return build_trigger(plan, names.judge, COMPONENT, names.judge, type=INFERENCE_RESPONSE)

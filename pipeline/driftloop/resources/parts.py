@@ -43,7 +43,7 @@ POD = core.PodSecurityContext(
 """A pod under the restricted Pod Security Standard."""
 
 
-def labels(names: Names, component: str) -> dict[str, str]:
+def object_labels(names: Names, component: str) -> dict[str, str]:
     """The labels that every object carries."""
     return {
         NAME_LABEL: names.pipeline,
@@ -52,23 +52,30 @@ def labels(names: Names, component: str) -> dict[str, str]:
     }
 
 
-def scraped(plan: Plan) -> dict[str, str]:
+def scraping_labels(plan: Plan) -> dict[str, str]:
     """The label of pods that the pipeline's own PodMonitors scrape: the platform's leave them
     alone."""
     return {SCRAPED_BY_LABEL: "pipeline"} if plan.observability.prometheus is not None else {}
 
 
-def meta(names: Names, name: str, component: str, *, annotations: dict[str, str] | None = None) -> ObjectMeta:
+def object_meta(
+    names: Names, name: str, component: str, *, annotations: dict[str, str] | None = None
+) -> ObjectMeta:
     """Metadata of an object in the pipeline's namespace."""
-    return ObjectMeta(name=name, namespace=names.namespace, labels=labels(names, component), annotations=annotations)
+    return ObjectMeta(
+        name=name,
+        namespace=names.namespace,
+        labels=object_labels(names, component),
+        annotations=annotations,
+    )
 
 
-def environment(*keys: str) -> tuple[core.EnvVar, ...]:
+def platform_environment(*keys: str) -> tuple[core.EnvVar, ...]:
     """Variables taken one by one from the ConfigMap and Secret `driftloop-platform`."""
-    return tuple(_variable(key) for key in keys)
+    return tuple(_platform_variable(key) for key in keys)
 
 
-def _variable(key: str) -> core.EnvVar:
+def _platform_variable(key: str) -> core.EnvVar:
     setting = platform.BY_ENVIRONMENT[key]
     selector = core.KeySelector(name=PLATFORM, key=setting.key)
     match setting.kind:
@@ -86,12 +93,16 @@ def plain_environment(**values: str) -> tuple[core.EnvVar, ...]:
     return tuple(core.EnvVar(name=name, value=value) for name, value in values.items())
 
 
-def small(cpu: str, memory: str, *, limit: str | None = None) -> core.Resources:
+def small_resources(cpu: str, memory: str, *, limit: str | None = None) -> core.ContainerResources:
     """Requests, and a memory limit; no limit on the processor, which would only slow it down."""
-    return core.Resources(requests={"cpu": cpu, "memory": memory}, limits={"memory": limit or memory})
+    return core.ContainerResources(
+        requests={"cpu": cpu, "memory": memory}, limits={"memory": limit or memory}
+    )
 
 
-def fetch(name: str, image: str, uri: str, path: str, volume: str, *, digest: str | None = None) -> core.Container:
+def fetch_container(
+    name: str, image: str, uri: str, path: str, volume: str, *, digest: str | None = None
+) -> core.Container:
     """An init container that copies a folder of the object store to `path`, and checks its
     digest when there is one."""
     checked = ("--digest", digest) if digest is not None else ()
@@ -100,25 +111,29 @@ def fetch(name: str, image: str, uri: str, path: str, volume: str, *, digest: st
         image=image,
         command=("driftloop", "step", "fetch"),
         args=("--uri", uri, *checked, "--out", path),
-        env=environment(*S3),
-        resources=small("50m", "128Mi", limit="256Mi"),
+        env=platform_environment(*S3),
+        resources=small_resources("50m", "128Mi", limit="256Mi"),
         volume_mounts=(core.VolumeMount(name=volume, mount_path=path),),
         security_context=HARDENED,
     )
 
 
-def service_account(plan: Plan, name: str, component: str, *, token: bool = False) -> core.ServiceAccount:
+def service_account(
+    plan: Plan, name: str, component: str, *, token: bool = False
+) -> core.ServiceAccount:
     """A ServiceAccount; `token` says whether its pods talk to the API server."""
-    return core.ServiceAccount(metadata=meta(plan.names, name, component), automount_service_account_token=token)
+    return core.ServiceAccount(
+        metadata=object_meta(plan.names, name, component), automount_service_account_token=token
+    )
 
 
-def service(plan: Plan, name: str, component: str) -> core.Service:
+def service_endpoint(plan: Plan, name: str, component: str) -> core.KubernetesService:
     """The Service before one of our Deployments: port 80 for events, 8080 for everyone who names
     a port."""
-    return core.Service(
-        metadata=meta(plan.names, name, component),
+    return core.KubernetesService(
+        metadata=object_meta(plan.names, name, component),
         spec=core.ServiceSpec(
-            selector=labels(plan.names, component),
+            selector=object_labels(plan.names, component),
             ports=(
                 core.ServicePort(name="http", port=80, target_port=SERVICE_PORT),
                 core.ServicePort(name="http-direct", port=SERVICE_PORT, target_port=SERVICE_PORT),
@@ -127,7 +142,7 @@ def service(plan: Plan, name: str, component: str) -> core.Service:
     )
 
 
-def deployment(
+def service_deployment(
     plan: Plan,
     name: str,
     component: str,
@@ -136,7 +151,7 @@ def deployment(
     command: str,
     args: tuple[str, ...],
     env: tuple[core.EnvVar, ...],
-    resources: core.Resources,
+    resources: core.ContainerResources,
     init: tuple[core.Container, ...] = (),
     mounts: tuple[core.VolumeMount, ...] = (),
     token: bool = False,
@@ -148,16 +163,16 @@ def deployment(
     """
     names = ("work", *(mount.name for mount in mounts))
     volumes = tuple(core.Volume(name=volume, empty_dir=core.EmptyDir()) for volume in names)
-    own = labels(plan.names, component)
+    own = object_labels(plan.names, component)
     ready = core.HTTPGet(path="/healthz", port=SERVICE_PORT)
     return apps.Deployment(
-        metadata=meta(plan.names, name, component),
+        metadata=object_meta(plan.names, name, component),
         spec=apps.DeploymentSpec(
             replicas=1,
             selector=LabelSelector(match_labels=own),
             strategy=apps.Strategy(type="Recreate"),
             template=core.PodTemplate(
-                metadata=core.TemplateMeta(labels={**own, **scraped(plan)}),
+                metadata=core.TemplateMeta(labels={**own, **scraping_labels(plan)}),
                 spec=core.PodSpec(
                     service_account_name=name,
                     automount_service_account_token=token,
@@ -174,7 +189,9 @@ def deployment(
                             ports=(core.ContainerPort(name="http", container_port=SERVICE_PORT),),
                             resources=resources,
                             volume_mounts=(core.VolumeMount(name="work", mount_path=WORK), *mounts),
-                            readiness_probe=core.Probe(http_get=ready, period_seconds=2, timeout_seconds=2),
+                            readiness_probe=core.Probe(
+                                http_get=ready, period_seconds=2, timeout_seconds=2
+                            ),
                             liveness_probe=core.Probe(
                                 http_get=ready,
                                 initial_delay_seconds=30,

@@ -13,14 +13,16 @@ MAX_PAYLOAD = 64 * 1024
 RUNS_A_MINUTE = 20
 """Workflows that the webhook makes at most; all but one of them end at the claim."""
 
-_SMALL = events.ContainerTemplate(resources=parts.small("20m", "64Mi", limit="128Mi"), security_context=parts.HARDENED)
+_SMALL = events.ContainerTemplate(
+    resources=parts.small_resources("20m", "64Mi", limit="128Mi"), security_context=parts.HARDENED
+)
 
 
 def event_bus(plan: Plan) -> events.EventBus:
     """The namespace's bus, on the platform's own NATS; streams of one replica, or a single
     server makes none."""
     return events.EventBus(
-        metadata=parts.meta(plan.names, EVENT_BUS, COMPONENT),
+        metadata=parts.object_meta(plan.names, EVENT_BUS, COMPONENT),
         spec=events.EventBusSpec(
             jetstream_exotic=events.SharedJetStream(
                 url=NATS_URL,
@@ -33,13 +35,13 @@ def event_bus(plan: Plan) -> events.EventBus:
 def event_source(plan: Plan) -> events.EventSource:
     """The webhook; its callers send the token of `driftloop-platform`."""
     return events.EventSource(
-        metadata=parts.meta(plan.names, plan.names.retrain, COMPONENT),
+        metadata=parts.object_meta(plan.names, plan.names.retrain, COMPONENT),
         spec=events.EventSourceSpec(
             event_bus_name=EVENT_BUS,
             replicas=1,
-            template=events.PodTemplate(container=_SMALL, security_context=parts.POD),
+            template=events.EventPodTemplate(container=_SMALL, security_context=parts.POD),
             webhook={
-                EVENT: events.Webhook(
+                EVENT: events.WebhookSource(
                     port=str(WEBHOOK_PORT),
                     endpoint="/retrain",
                     method="POST",
@@ -51,10 +53,10 @@ def event_source(plan: Plan) -> events.EventSource:
     )
 
 
-def service(plan: Plan) -> core.Service:
+def webhook_service(plan: Plan) -> core.KubernetesService:
     """The Service before the webhook; the one that Argo Events can make is meant for tests only."""
-    return core.Service(
-        metadata=parts.meta(plan.names, plan.names.retrain, COMPONENT),
+    return core.KubernetesService(
+        metadata=parts.object_meta(plan.names, plan.names.retrain, COMPONENT),
         spec=core.ServiceSpec(
             selector={"eventsource-name": plan.names.retrain},
             ports=(core.ServicePort(name="http", port=WEBHOOK_PORT, target_port=WEBHOOK_PORT),),
@@ -62,15 +64,17 @@ def service(plan: Plan) -> core.Service:
     )
 
 
-def sensor(plan: Plan) -> events.Sensor:
+def build_sensor(plan: Plan) -> events.Sensor:
     """Names the Workflow after the decision, so that a second delivery meets "already exists"."""
     names = plan.names
 
-    def copied(key: str, dest: str, *, append: bool = False) -> events.TriggerParameter:
+    def copy_field(key: str, dest: str, *, append: bool = False) -> events.TriggerParameter:
         source = events.ParameterSource(dependency_name="decided", data_key=f"body.{key}")
-        return events.TriggerParameter(src=source, dest=dest, operation="append" if append else None)
+        return events.TriggerParameter(
+            src=source, dest=dest, operation="append" if append else None
+        )
 
-    def matches(path: str, pattern: str) -> events.DataFilter:
+    def match_field(path: str, pattern: str) -> events.DataFilter:
         return events.DataFilter(path=path, type="string", value=(pattern,))
 
     workflow = {
@@ -79,7 +83,7 @@ def sensor(plan: Plan) -> events.Sensor:
         "metadata": {
             "name": f"{names.pipeline}-",
             "namespace": names.namespace,
-            "labels": parts.labels(names, "workflows"),
+            "labels": parts.object_labels(names, "workflows"),
         },
         "spec": {
             "workflowTemplateRef": {"name": names.train},
@@ -89,29 +93,29 @@ def sensor(plan: Plan) -> events.Sensor:
         },
     }
     return events.Sensor(
-        metadata=parts.meta(names, names.retrain, COMPONENT),
+        metadata=parts.object_meta(names, names.retrain, COMPONENT),
         spec=events.SensorSpec(
             event_bus_name=EVENT_BUS,
-            template=events.PodTemplate(
+            template=events.EventPodTemplate(
                 service_account_name=names.sensor, container=_SMALL, security_context=parts.POD
             ),
             dependencies=(
-                events.Dependency(
+                events.SensorDependency(
                     name="decided",
                     event_source_name=names.retrain,
                     event_name=EVENT,
                     # Text is matched as a regular expression, unanchored unless it says so.
                     filters=events.Filters(
                         data=(
-                            matches("body.pipeline", f"^{names.pipeline}$"),
-                            matches("body.decision", "^[0-9a-f]{12}$"),
-                            matches("body.cause", CAUSE),
+                            match_field("body.pipeline", f"^{names.pipeline}$"),
+                            match_field("body.decision", "^[0-9a-f]{12}$"),
+                            match_field("body.cause", CAUSE),
                         )
                     ),
                 ),
             ),
             triggers=(
-                events.Trigger(
+                events.SensorTrigger(
                     template=events.TriggerTemplate(
                         name="train",
                         conditions="decided",
@@ -119,13 +123,15 @@ def sensor(plan: Plan) -> events.Sensor:
                             operation="create",
                             source=events.ArtifactLocation(resource=workflow),
                             parameters=(
-                                copied("decision", "metadata.name", append=True),
-                                copied("decision", "spec.arguments.parameters.0.value"),
-                                copied("cause", "spec.arguments.parameters.1.value"),
+                                copy_field("decision", "metadata.name", append=True),
+                                copy_field("decision", "spec.arguments.parameters.0.value"),
+                                copy_field("cause", "spec.arguments.parameters.1.value"),
                             ),
                         ),
                     ),
-                    retry_strategy=events.RetryStrategy(steps=3, duration="10s", factor=2, jitter=0.1),
+                    retry_strategy=events.TriggerRetry(
+                        steps=3, duration="10s", factor=2, jitter=0.1
+                    ),
                     at_least_once=True,
                     # delays, never drops: whoever holds the token can't flood the API server
                     rate_limit=events.RateLimit(unit="Minute", requests_per_unit=RUNS_A_MINUTE),

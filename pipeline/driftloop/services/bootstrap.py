@@ -1,4 +1,5 @@
-"""Start and stop of every service: options, environment, logging, event loop, signals, HTTP server."""
+"""Start and stop of every service: options, environment, logging, event loop, signals, HTTP
+server."""
 
 import argparse
 import asyncio
@@ -48,11 +49,15 @@ def add_server_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of every service: its pipeline and its address."""
     parser.add_argument("--namespace", required=True, help="namespace of the pipeline")
     parser.add_argument("--pipeline", required=True, help="name of the pipeline")
-    parser.add_argument("--port", type=int, default=PORT, help="port to listen on (default: %(default)s)")
+    parser.add_argument(
+        "--port", type=int, default=PORT, help="port to listen on (default: %(default)s)"
+    )
     parser.add_argument("--host", default=HOST, help="address to listen on (default: %(default)s)")
 
 
-def run_program(parser: argparse.ArgumentParser, program: Callable[[argparse.Namespace], None]) -> None:
+def run_program(
+    parser: argparse.ArgumentParser, program: Callable[[argparse.Namespace], None]
+) -> None:
     """Parse the options and call the program; exit 1 with one line for what a user can fix."""
     arguments = parser.parse_args()
     logging.basicConfig(
@@ -93,7 +98,9 @@ async def serve_http(server: HttpServer, host: str, port: int) -> AsyncIterator[
             await server.start(host, port)
         except OSError as error:
             reason = os.strerror(error.errno) if error.errno else str(error)
-            raise ServiceError(f"port `{port}` cannot be used: {reason}", hint="choose another --port") from error
+            raise ServiceError(
+                f"port `{port}` cannot be used: {reason}", hint="choose another --port"
+            ) from error
         yield
     finally:
         await server.close()

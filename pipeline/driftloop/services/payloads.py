@@ -1,7 +1,9 @@
-"""What models are asked and answer, in the words of each protocol: the values, and the shape written beside them.
+"""What models are asked and answer, in the words of each protocol: the values, and the shape
+written beside them.
 
-Events carry the protocol (`ce-protocol`); without it, the keys say which one it is. Nothing is converted here: the
-detectors want arrays, the judge wants answers, and only one of them has numpy.
+Events carry the protocol (`ce-protocol`); without it, the keys say which one it is. Nothing is
+converted here: the detectors want arrays, the judge wants answers, and only one of them has
+numpy.
 """
 
 from collections.abc import Callable
@@ -16,7 +18,7 @@ LARGEST = 2**31
 
 
 @dataclass(frozen=True)
-class Part:
+class PayloadPart:
     """One array of a payload; its first dimension counts rows."""
 
     values: list[Any]
@@ -24,70 +26,80 @@ class Part:
     shape: tuple[int, ...] | None = None
 
 
-def parts(document: Any, protocol: str | None = None) -> tuple[Part, ...]:
+def read_parts(document: Any, protocol: str | None = None) -> tuple[PayloadPart, ...]:
     """The arrays of a payload, in its order, those of named columns one each.
 
     What is not of the protocol raises ValueError, TypeError or KeyError.
     """
-    found = _READERS.get(protocol, _any)(document)
+    found = _READERS.get(protocol, _read_any)(document)
     if not found or not all(isinstance(part.values, list) for part in found):
         raise ValueError("no rows")
     return found
 
 
-def _any(document: Any) -> tuple[Part, ...]:
+def _read_any(document: Any) -> tuple[PayloadPart, ...]:
     if isinstance(document, list):
-        return (Part(document),)
+        return (PayloadPart(document),)
     if not isinstance(document, dict):
         raise TypeError("not a payload")
     if "instances" in document or "predictions" in document:
-        return _tensorflow(document)
+        return _read_tensorflow(document)
     for key in ("inputs", "outputs"):
         if key in document:
             tensors = document[key]
-            return _v2(document) if isinstance(tensors, list) and _all_mappings(tensors) else _tensorflow(document)
-    return _seldon(document)
+            return (
+                _read_v2(document)
+                if isinstance(tensors, list) and _all_mappings(tensors)
+                else _read_tensorflow(document)
+            )
+    return _read_seldon(document)
 
 
-def _seldon(document: Any) -> tuple[Part, ...]:
+def _read_seldon(document: Any) -> tuple[PayloadPart, ...]:
     if "data" in document:
         data = document["data"]
         if "ndarray" in data:
-            return (Part(data["ndarray"]),)
-        return (Part(data["tensor"]["values"], _sizes(data["tensor"]["shape"])),)
+            return (PayloadPart(data["ndarray"]),)
+        return (PayloadPart(data["tensor"]["values"], _read_sizes(data["tensor"]["shape"])),)
     if "strData" in document:
-        return (Part([str(document["strData"])]),)
-    return _any(document["jsonData"])
+        return (PayloadPart([str(document["strData"])]),)
+    return _read_any(document["jsonData"])
 
 
-def _tensorflow(document: Any) -> tuple[Part, ...]:
-    """Rows (`instances`, `predictions`), whose columns may have names, or columns (`inputs`, `outputs`)."""
+def _read_tensorflow(document: Any) -> tuple[PayloadPart, ...]:
+    """Rows (`instances`, `predictions`), whose columns may have names, or columns (`inputs`,
+    `outputs`)."""
     for key in ("instances", "predictions"):
         if key in document:
             rows = document[key]
             if isinstance(rows, list) and rows and _all_mappings(rows):
-                return tuple(Part([row[name] for row in rows]) for name in rows[0])
-            return (Part(rows),)
+                return tuple(PayloadPart([row[name] for row in rows]) for name in rows[0])
+            return (PayloadPart(rows),)
     columns = document["inputs"] if "inputs" in document else document["outputs"]
-    return tuple(Part(column) for column in columns.values()) if isinstance(columns, dict) else (Part(columns),)
+    return (
+        tuple(PayloadPart(column) for column in columns.values())
+        if isinstance(columns, dict)
+        else (PayloadPart(columns),)
+    )
 
 
-def _v2(document: Any) -> tuple[Part, ...]:
-    """The Open Inference Protocol's tensors. Bytes behind the JSON (Triton's binary extension) never come this far."""
+def _read_v2(document: Any) -> tuple[PayloadPart, ...]:
+    """The Open Inference Protocol's tensors. Bytes behind the JSON (Triton's binary extension)
+    never come this far."""
     found = []
     for tensor in document["inputs"] if "inputs" in document else document["outputs"]:
-        sizes = _sizes(tensor["shape"])
+        sizes = _read_sizes(tensor["shape"])
         rows = sizes[0] if sizes else 1
-        found.append(Part(tensor["data"], (rows, prod(sizes) // rows if rows else 0)))
+        found.append(PayloadPart(tensor["data"], (rows, prod(sizes) // rows if rows else 0)))
     return tuple(found)
 
 
-_READERS: dict[str | None, Callable[[Any], tuple[Part, ...]]] = {
-    "seldon": _seldon,
-    "tensorflow": _tensorflow,
-    "v2": _v2,
+_READERS: dict[str | None, Callable[[Any], tuple[PayloadPart, ...]]] = {
+    "seldon": _read_seldon,
+    "tensorflow": _read_tensorflow,
+    "v2": _read_v2,
     # Seldon's older word for it
-    "kfserving": _v2,
+    "kfserving": _read_v2,
 }
 
 
@@ -95,7 +107,7 @@ def _all_mappings(items: list[Any]) -> bool:
     return all(isinstance(item, dict) for item in items)
 
 
-def _sizes(shape: Any) -> tuple[int, ...]:
+def _read_sizes(shape: Any) -> tuple[int, ...]:
     if not isinstance(shape, list) or len(shape) > DIMENSIONS:
         raise ValueError("not a shape")
     sizes = tuple(int(size) for size in shape)

@@ -28,7 +28,9 @@ def tagged(key: str, *, default: str | None = None) -> Discriminator:
     """Chooses the member of a union by one of the keys in TAGS."""
 
     def which(value: Any) -> str | None:
-        tag_value = value.get(key, default) if isinstance(value, dict) else getattr(value, key, default)
+        tag_value = (
+            value.get(key, default) if isinstance(value, dict) else getattr(value, key, default)
+        )
         return tag_value if tag_value is None or isinstance(tag_value, str) else repr(tag_value)
 
     return Discriminator(which)

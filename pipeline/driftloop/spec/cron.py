@@ -48,7 +48,9 @@ def parsed(text: str) -> Times:
         either=not _star(days) and not _star(weekdays),
     )
     if not times.either and min(times.days) > max(_DAYS[month - 1] for month in times.months):
-        raise ValueError(f"must name days that there are: none of its months has a day {min(times.days)}")
+        raise ValueError(
+            f"must name days that there are: none of its months has a day {min(times.days)}"
+        )
     return times
 
 
@@ -57,7 +59,9 @@ def _star(field: str) -> bool:
     return any(part in {"*", "*/1"} for part in field.split(","))
 
 
-def _numbers(field: str, low: int, high: int, names: Mapping[str, int] | None = None) -> frozenset[int]:
+def _numbers(
+    field: str, low: int, high: int, names: Mapping[str, int] | None = None
+) -> frozenset[int]:
     """Return the numbers of a field: `*`, `5`, `1-5`, `*/15`, `10/20`, `mon-fri`, and lists of
     them."""
     numbers: set[int] = set()
@@ -70,9 +74,17 @@ def _numbers(field: str, low: int, high: int, names: Mapping[str, int] | None = 
             begin, until = low, high
         else:
             begin = _number(match[1], low, high, names or {})
-            until = _number(match[2], low, high, names or {}) if match[2] else high if match[3] else begin
+            until = (
+                _number(match[2], low, high, names or {})
+                if match[2]
+                else high
+                if match[3]
+                else begin
+            )
         if begin > until:
-            raise ValueError(f"must be five cron fields in their ranges; {part} ends before it begins")
+            raise ValueError(
+                f"must be five cron fields in their ranges; {part} ends before it begins"
+            )
         if not step:
             raise ValueError(f"must be five cron fields in their ranges; the step of {part} is 0")
         numbers |= set(range(begin, until + 1, step))
@@ -86,5 +98,7 @@ def _number(text: str, low: int, high: int, names: Mapping[str, int]) -> int:
         choices = f" or one of {', '.join(names)}" if names else ""
         raise ValueError(f"{_WANTED}; {text} is not a number{choices}")
     if not low <= int(text) <= high:
-        raise ValueError(f"must be five cron fields in their ranges; {text} is not between {low} and {high}")
+        raise ValueError(
+            f"must be five cron fields in their ranges; {text} is not between {low} and {high}"
+        )
     return int(text)

@@ -100,18 +100,22 @@ def below(node: Node) -> tuple[Node, ...]:
     return () if isinstance(node, Released | FixedModel) else node.children
 
 
-def nodes(root: Node, at: Place = ()) -> Iterator[tuple[Place, Node]]:
+def walk_nodes(root: Node, at: Place = ()) -> Iterator[tuple[Place, Node]]:
     """Every node and where it stands, parents first."""
     yield at, root
     for index, child in enumerate(below(root)):
-        yield from nodes(child, (*at, "children", index))
+        yield from walk_nodes(child, (*at, "children", index))
 
 
-def own(root: Node | None) -> tuple[Own, ...]:
+def own_nodes(root: Node | None) -> tuple[Own, ...]:
     """The classes of a graph, parents first."""
-    return () if root is None else tuple(node for _, node in nodes(root) if not isinstance(node, Released))
+    return (
+        ()
+        if root is None
+        else tuple(node for _, node in walk_nodes(root) if not isinstance(node, Released))
+    )
 
 
 def own_names(root: Node | None) -> tuple[str, ...]:
     """The names of a graph's classes, parents first."""
-    return tuple(node.name for node in own(root))
+    return tuple(node.name for node in own_nodes(root))

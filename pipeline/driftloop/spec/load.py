@@ -28,20 +28,28 @@ class Document:
     source: Source
 
 
-def load(text: str, *, path: str) -> Pipeline:
+def load_spec(text: str, *, path: str) -> Pipeline:
     """The Pipeline of a spec file. InvalidSpec (a SpecError) lists every problem as
     `path:line:column: …`."""
-    return read(text, path=path).pipeline
+    return parse_spec(text, path=path).pipeline
 
 
-def read(text: str, *, path: str) -> Document:
+def parse_spec(text: str, *, path: str) -> Document:
     """Like `load`, and keeps the places of all values."""
     source = parse(text, path=path)
     if not isinstance(source.value, dict):
-        raise InvalidSpec([source.problem((), f"the file is {_shown(source.value)}, must be a mapping", hint=_START)])
+        raise InvalidSpec(
+            [
+                source.problem(
+                    (), f"the file is {_shown(source.value)}, must be a mapping", hint=_START
+                )
+            ]
+        )
     try:
         # Strict validation takes a JSON list for a tuple; of Python data it would want the tuple itself.
-        pipeline = Pipeline.model_validate_json(json.dumps(source.value), strict=True, by_alias=True, by_name=False)
+        pipeline = Pipeline.model_validate_json(
+            json.dumps(source.value), strict=True, by_alias=True, by_name=False
+        )
     except ValidationError as error:
         details = [detail for detail in error.errors() if not _counted_wrong(detail)]
         raise InvalidSpec([_problem(source, detail) for detail in details]) from error
@@ -96,7 +104,11 @@ def _counted_wrong(detail: ErrorDetails) -> bool:
     """pydantic counts only the entries of a list that are right: one with a wrong entry is
     called too short besides."""
     value = detail["input"]
-    return detail["type"] == "too_short" and isinstance(value, list) and len(value) >= detail["ctx"]["min_length"]
+    return (
+        detail["type"] == "too_short"
+        and isinstance(value, list)
+        and len(value) >= detail["ctx"]["min_length"]
+    )
 
 
 def _problem(source: Source, detail: ErrorDetails) -> Problem:
@@ -107,7 +119,9 @@ def _problem(source: Source, detail: ErrorDetails) -> Problem:
     here, _ = source.found(location)
     if kind == "missing":
         field = _dotted((*here, location[-1]))
-        hint = f"the file begins with `apiVersion: {API_VERSION}`" if field == "apiVersion" else None
+        hint = (
+            f"the file begins with `apiVersion: {API_VERSION}`" if field == "apiVersion" else None
+        )
         return source.problem(here, f"{field} is missing, must be given", hint=hint, key=True)
     field = _dotted(here) or "the file"
     if kind == "union_tag_invalid":
@@ -120,7 +134,9 @@ def _problem(source: Source, detail: ErrorDetails) -> Problem:
     if kind == "union_tag_not_found":
         tags = [member[1] for model in _reached(location) if (member := tag(model)) is not None]
         return source.problem(
-            here, f"{field}.{_tag_of(location)} is missing, must be one of: {_listed(tags)}", key=True
+            here,
+            f"{field}.{_tag_of(location)} is missing, must be one of: {_listed(tags)}",
+            key=True,
         )
     if kind in {"value_error", "assertion_error"}:
         reason = str(context.get("error", detail["msg"]))
@@ -129,7 +145,10 @@ def _problem(source: Source, detail: ErrorDetails) -> Problem:
     reason = f"must be {what.format(**context)}" if what is not None else detail["msg"]
     hint = None
     if kind == "literal_error":
-        names = [part.strip().strip("'") for part in str(context["expected"]).replace(" or ", ", ").split(", ")]
+        names = [
+            part.strip().strip("'")
+            for part in str(context["expected"]).replace(" or ", ", ").split(", ")
+        ]
         reason = f"must be one of: {_listed(names)}" if len(names) > 1 else f"must be `{names[0]}`"
         hint = _closest(str(value), names)
     elif kind == "string_type" and isinstance(value, int | float):
@@ -166,7 +185,9 @@ def _reached(location: Location) -> list[type[BaseModel]]:
         fields = [field for model in models for name, field in _fields(model) if name == step]
         inside = [model for field in fields for model in _models(field.annotation)]
         models = inside or models
-        tagged = [model for model in models if (member := tag(model)) is not None and member[1] == step]
+        tagged = [
+            model for model in models if (member := tag(model)) is not None and member[1] == step
+        ]
         models = tagged or models
     return models
 

@@ -127,10 +127,14 @@ class Between(SpecModel):
             raise ValueError("must have a `low` that is below its `high`")
         if self.scale == "log" and self.low <= 0:
             raise ValueError("must have a `low` above 0 with `scale: log`")
-        if self.whole and (self.scale == "log" or not (self.low.is_integer() and self.high.is_integer())):
+        if self.whole and (
+            self.scale == "log" or not (self.low.is_integer() and self.high.is_integer())
+        ):
             raise ValueError("must have whole bounds and `scale: linear` with `whole: true`")
         if self.whole and max(-self.low, self.high) > LARGEST_WHOLE:
-            raise ValueError(f"must have bounds between -{LARGEST_WHOLE} and {LARGEST_WHOLE} with `whole: true`")
+            raise ValueError(
+                f"must have bounds between -{LARGEST_WHOLE} and {LARGEST_WHOLE} with `whole: true`"
+            )
         if not isfinite(self.high - self.low):
             raise ValueError("must have a `low` and a `high` whose difference is a finite number")
         return self
@@ -151,8 +155,8 @@ class Random(SpecModel):
 class Search(SpecModel):
     """Trials over some of the parameters: a grid, or drawn at random."""
 
-    over: dict[ParameterName, Annotated[tuple[Scalar, ...], Field(min_length=1, max_length=50)]] = Field(
-        default_factory=dict
+    over: dict[ParameterName, Annotated[tuple[Scalar, ...], Field(min_length=1, max_length=50)]] = (
+        Field(default_factory=dict)
     )
     """Parameter to the values it takes; every combination is one trial, unless `random` draws
     them."""
@@ -169,10 +173,18 @@ class Search(SpecModel):
         if not self.over and not between:
             raise ValueError("must name a parameter under `over`, or under `random.between`")
         for name, values in self.over.items():
-            if twice := [value for n, value in enumerate(values) if json.dumps(value) in map(json.dumps, values[:n])]:
-                raise ValueError(f"must name each value of `{name}` once, found {json.dumps(twice[0])} twice")
+            if twice := [
+                value
+                for n, value in enumerate(values)
+                if json.dumps(value) in map(json.dumps, values[:n])
+            ]:
+                raise ValueError(
+                    f"must name each value of `{name}` once, found {json.dumps(twice[0])} twice"
+                )
         if both := sorted(self.over.keys() & between.keys()):
-            raise ValueError(f"must name `{both[0]}` under `over` or under `random.between`, not under both")
+            raise ValueError(
+                f"must name `{both[0]}` under `over` or under `random.between`, not under both"
+            )
         return self
 
 
@@ -227,7 +239,9 @@ class Gate(SpecModel):
     @model_validator(mode="after")
     def _bounded(self) -> Self:
         if self.min is self.max is self.production_minus is self.production_plus is None:
-            raise ValueError("must have at least one of `min`, `max`, `productionMinus` and `productionPlus`")
+            raise ValueError(
+                "must have at least one of `min`, `max`, `productionMinus` and `productionPlus`"
+            )
         if self.min is not None and self.max is not None and self.min > self.max:
             raise ValueError("must have a `min` that is not above its `max`")
         return self
@@ -292,7 +306,10 @@ class Shadow(SpecModel):
 class Canary(SpecModel):
     """The candidate answers a growing share of the traffic."""
 
-    steps: Annotated[tuple[Annotated[int, Field(ge=1, le=99)], ...], Field(max_length=20)] = (10, 50)
+    steps: Annotated[tuple[Annotated[int, Field(ge=1, le=99)], ...], Field(max_length=20)] = (
+        10,
+        50,
+    )
     """Percent of the traffic, rising; empty goes from shadow straight to promotion."""
     every: PositiveDuration = timedelta(minutes=5)
     """Each step lasts at least this long."""
@@ -331,7 +348,9 @@ class Mesh(SpecModel):
 
     mode: Literal["ambient"]
     """Without sidecars: the node's ztunnel wraps what pods send each other."""
-    enrolled: Annotated[tuple[Literal["knative-eventing", "monitoring"], ...], Field(max_length=2)] = (
+    enrolled: Annotated[
+        tuple[Literal["knative-eventing", "monitoring"], ...], Field(max_length=2)
+    ] = (
         "knative-eventing",
         "monitoring",
     )
@@ -347,7 +366,9 @@ class Spec(SpecModel):
     pins: dict[TaggedRef, ImageDigest] = Field(default_factory=dict)
     """Reference to the digest that its tag stood for; `render --pin` asks the registries and
     writes this."""
-    gpus: Annotated[dict[ProfileName, GpuProfile], Field(max_length=20)] = Field(default_factory=dict)
+    gpus: Annotated[dict[ProfileName, GpuProfile], Field(max_length=20)] = Field(
+        default_factory=dict
+    )
     """Kinds of GPU by name; `default` is that of `gpu: 1` alone and need not be written."""
     data: Data
     """Where labelled batches come from."""

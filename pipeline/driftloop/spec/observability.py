@@ -17,15 +17,21 @@ _OWN = (NAME_LABEL.removesuffix("name"), f"{API_GROUP}/")
 
 def _key(text: str) -> str:
     if not re.fullmatch(f"({_HOST}/)?{_PART}", text):
-        raise ValueError("must be the key of a Kubernetes label, such as release or example.org/team")
+        raise ValueError(
+            "must be the key of a Kubernetes label, such as release or example.org/team"
+        )
     if text.startswith(_OWN):
-        raise ValueError("must not begin with app.kubernetes.io/ or driftloop.dev/: those say whose the object is")
+        raise ValueError(
+            "must not begin with app.kubernetes.io/ or driftloop.dev/: those say whose the object is"
+        )
     return text
 
 
 def _value(text: str) -> str:
     if not re.fullmatch(f"({_PART})?", text):
-        raise ValueError("must be the value of a Kubernetes label: at most 63 letters, digits, `-`, `_` and `.`")
+        raise ValueError(
+            "must be the value of a Kubernetes label: at most 63 letters, digits, `-`, `_` and `.`"
+        )
     return text
 
 
@@ -41,8 +47,12 @@ LabelValue = Annotated[str, AfterValidator(_value), Field(max_length=63)]
 QuietTime = Annotated[
     timedelta | None,
     PlainValidator(_quiet),
-    PlainSerializer(lambda value: None if value is None else written(value), return_type=str | None),
-    WithJsonSchema({"anyOf": [{"type": "string", "examples": ["30m", "1h", "2d"]}, {"type": "null"}]}),
+    PlainSerializer(
+        lambda value: None if value is None else written(value), return_type=str | None
+    ),
+    WithJsonSchema(
+        {"anyOf": [{"type": "string", "examples": ["30m", "1h", "2d"]}, {"type": "null"}]}
+    ),
 ]
 """A length of time, or none."""
 

@@ -60,12 +60,16 @@ def _edited(text: str, pins: Mapping[str, str]) -> Iterator[str]:
     indent = spec.value[0][0].start_mark.column
     for key, value in spec.value:
         if key.value == KEY and value.start_mark.index >= key.end_mark.index:
-            yield _replaced(text, key, value, pins, flow=spec.flow_style, indent=indent, newline=newline)
+            yield _replaced(
+                text, key, value, pins, flow=spec.flow_style, indent=indent, newline=newline
+            )
         if key.value == "images" and spec.flow_style:
             at = value.end_mark.index
             yield f"{text[:at]}, {KEY}: {_flow(pins)}{text[at:]}"
         elif key.value == "images":
-            block = "".join(f"{line}{newline}" for line in _block(pins, indent=indent, newline=newline))
+            block = "".join(
+                f"{line}{newline}" for line in _block(pins, indent=indent, newline=newline)
+            )
             # where `images` ends in an alias, its end is not where it stands
             for at in (_line_end(text, _end(value, text)), _line_start(text, key.start_mark.index)):
                 head = text[:at] if text[:at].endswith("\n") else text[:at] + newline
@@ -73,7 +77,14 @@ def _edited(text: str, pins: Mapping[str, str]) -> Iterator[str]:
 
 
 def _replaced(
-    text: str, key: yaml.Node, value: yaml.Node, pins: Mapping[str, str], *, flow: bool, indent: int, newline: str
+    text: str,
+    key: yaml.Node,
+    value: yaml.Node,
+    pins: Mapping[str, str],
+    *,
+    flow: bool,
+    indent: int,
+    newline: str,
 ) -> str:
     if flow:
         return text[: value.start_mark.index] + _flow(pins) + text[value.end_mark.index :]
@@ -114,7 +125,9 @@ def _line_end(text: str, index: int) -> int:
     return len(text) if end < 0 else end + 1
 
 
-def _block(pins: Mapping[str, str], *, indent: int, newline: str, first: str | None = None) -> list[str]:
+def _block(
+    pins: Mapping[str, str], *, indent: int, newline: str, first: str | None = None
+) -> list[str]:
     blank = " " * indent
     top = f"{blank}{KEY}:{WHY}" if first is None else first.rstrip(newline)
     return [top, *(f"{blank}  {_plain(ref)}: {digest}" for ref, digest in pins.items())]

@@ -25,6 +25,10 @@ class InvalidSpec(SpecError):  # noqa: N818 - reads as what it says
     """Every problem of one spec, in the order of its lines."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
-        self.problems = tuple(sorted(problems, key=lambda problem: (problem.line, problem.column, problem.message)))
-        hints = list(dict.fromkeys(problem.hint for problem in self.problems if problem.hint is not None))
+        self.problems = tuple(
+            sorted(problems, key=lambda problem: (problem.line, problem.column, problem.message))
+        )
+        hints = list(
+            dict.fromkeys(problem.hint for problem in self.problems if problem.hint is not None)
+        )
         super().__init__("\n".join(map(str, self.problems)), hint="\nhint: ".join(hints) or None)

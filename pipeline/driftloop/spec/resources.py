@@ -6,7 +6,15 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from driftloop.spec.base import SpecModel
-from driftloop.spec.values import Cpu, ExtendedResource, LabelName, LabelValue, Memory, PositiveDuration, ProfileName
+from driftloop.spec.values import (
+    Cpu,
+    ExtendedResource,
+    LabelName,
+    LabelValue,
+    Memory,
+    PositiveDuration,
+    ProfileName,
+)
 
 LONGEST_WAIT = timedelta(hours=1)
 """Between two tries."""

@@ -84,7 +84,9 @@ class SklearnServer(_Prepackaged):
     @model_validator(mode="after")
     def _seldon_asks(self) -> Self:
         if self.protocol == "v2" and "method" in self.model_fields_set:
-            raise ValueError("must have `method` with `protocol: seldon` only: a v2 request names the output it wants")
+            raise ValueError(
+                "must have `method` with `protocol: seldon` only: a v2 request names the output it wants"
+            )
         return self
 
 

@@ -53,7 +53,9 @@ class Source:
                 missing += 1
         return here, missing == 0
 
-    def problem(self, location: Location, message: str, *, hint: str | None = None, key: bool = False) -> Problem:
+    def problem(
+        self, location: Location, message: str, *, hint: str | None = None, key: bool = False
+    ) -> Problem:
         """A problem at the deepest part of the location that exists; `key` points at the key,
         not at the value."""
         mark = self.marks[self.found(location)[0]]
@@ -66,12 +68,16 @@ class _Loader(yaml.SafeLoader):
 
 
 _Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag not in {"tag:yaml.org,2002:timestamp"}]
+    first: [
+        (tag, pattern) for tag, pattern in resolvers if tag not in {"tag:yaml.org,2002:timestamp"}
+    ]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 # YAML 1.1 wants a dot in every float, so that PyYAML would read `1e-3` as text.
 _Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$"), list("-+.0123456789")
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$"),
+    list("-+.0123456789"),
 )
 _SCALARS = {f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null")}
 
@@ -90,7 +96,10 @@ def parse(text: str, *, path: str) -> Source:
         try:
             node = loader.get_single_node()
             if node is None:
-                raise fail("the file is empty, must hold a Pipeline", hint="`driftloop init` writes one to start from")
+                raise fail(
+                    "the file is empty, must hold a Pipeline",
+                    hint="`driftloop init` writes one to start from",
+                )
             walk = _Walk(loader, path)
             value = walk.value(node, (), node)
         finally:
@@ -103,7 +112,9 @@ def parse(text: str, *, path: str) -> Source:
     except yaml.reader.ReaderError as error:
         before = text[: error.position]
         line, column = before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1
-        raise fail(f"not YAML: the character {text[error.position]!r} is not allowed", line, column) from error
+        raise fail(
+            f"not YAML: the character {text[error.position]!r} is not allowed", line, column
+        ) from error
     except yaml.YAMLError as error:
         raise fail(f"not YAML: {error}") from error
     except RecursionError as error:
@@ -132,7 +143,11 @@ class _Walk:
         start, at = node.start_mark, key.start_mark
         self.marks[location] = Mark(start.line + 1, start.column + 1, at.line + 1, at.column + 1)
         if len(self.marks) > MAX_VALUES or len(location) > MAX_DEPTH or id(node) in self.open:
-            what = "an alias refers to itself" if id(node) in self.open else "more values than a spec may hold"
+            what = (
+                "an alias refers to itself"
+                if id(node) in self.open
+                else "more values than a spec may hold"
+            )
             if len(location) > MAX_DEPTH:
                 what = f"nested too deeply, must be at most {MAX_DEPTH} levels deep"
             self.say(node, what)
@@ -142,7 +157,10 @@ class _Walk:
         self.open.add(id(node))
         try:
             if isinstance(node, yaml.SequenceNode) and node.tag == "tag:yaml.org,2002:seq":
-                return [self.value(item, (*location, index), item) for index, item in enumerate(node.value)]
+                return [
+                    self.value(item, (*location, index), item)
+                    for index, item in enumerate(node.value)
+                ]
             if isinstance(node, yaml.MappingNode) and node.tag == "tag:yaml.org,2002:map":
                 return self.mapping(node, location)
         finally:
@@ -161,7 +179,9 @@ class _Walk:
             if name in result:
                 self.say(key, f"`{name}` appears twice, first in line {lines[name]}")
                 continue
-            if key.tag != "tag:yaml.org,2002:str" and not (key.tag in _SCALARS and name in {"on", "off", "y", "n"}):
+            if key.tag != "tag:yaml.org,2002:str" and not (
+                key.tag in _SCALARS and name in {"on", "off", "y", "n"}
+            ):
                 self.say(key, f"the key `{name}` is not text", "put it in quotes")
                 continue
             lines[name] = key.start_mark.line + 1
@@ -175,7 +195,9 @@ class _Walk:
         try:
             value = self.loader.construct_object(node)
         except (ValueError, OverflowError):
-            self.say(node, f"`{node.value[:40]}` is not a number that can be read", "put it in quotes")
+            self.say(
+                node, f"`{node.value[:40]}` is not a number that can be read", "put it in quotes"
+            )
             return None
         if isinstance(value, str) and not value.isascii():
             try:

@@ -59,17 +59,25 @@ def budget(text: object) -> int:
 def _function(text: str) -> str:
     module, colon, name = text.partition(":")
     parts = [*module.split("."), name]
-    if not colon or not all(part.isidentifier() and part.isascii() and not iskeyword(part) for part in parts):
-        raise ValueError("must be a module and a function in it, such as train:train or model.train:run")
+    if not colon or not all(
+        part.isidentifier() and part.isascii() and not iskeyword(part) for part in parts
+    ):
+        raise ValueError(
+            "must be a module and a function in it, such as train:train or model.train:run"
+        )
     if parts[0] == "driftloop":
-        raise ValueError("must not be in a module named `driftloop`, the name of this package; rename it")
+        raise ValueError(
+            "must not be in a module named `driftloop`, the name of this package; rename it"
+        )
     return text
 
 
 def _class(text: str) -> str:
     parts = text.split(".")
     if not all(part.isidentifier() and part.isascii() and not iskeyword(part) for part in parts):
-        raise ValueError("must be a Python class, such as Digits (in Digits.py) or models.digits.Digits")
+        raise ValueError(
+            "must be a Python class, such as Digits (in Digits.py) or models.digits.Digits"
+        )
     return text
 
 
@@ -77,12 +85,16 @@ def _parameter(text: str) -> str:
     if not text.isidentifier() or not text.isascii() or iskeyword(text):
         raise ValueError("must be the name of a Python parameter, such as learning_rate")
     if text in {"data", "out", "checkpoint"}:
-        raise ValueError(f"must not be `{text}`: data, out and checkpoint are folders that driftloop gives")
+        raise ValueError(
+            f"must not be `{text}`: data, out and checkpoint are folders that driftloop gives"
+        )
     return text
 
 
 def _s3(text: str) -> str:
-    if not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9!_.*'()=@,+-]+)*/?", text):
+    if not re.fullmatch(
+        r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9!_.*'()=@,+-]+)*/?", text
+    ):
         raise ValueError("must be a bucket and a folder in it, such as s3://digits/batches")
     if any(part in {".", ".."} for part in text.removeprefix("s3://").split("/")):
         raise ValueError("must not contain . or .. as a folder")
@@ -93,14 +105,18 @@ def _image(text: str) -> str:
     name, _, digest = text.partition("@")
     last = name.rsplit("/", 1)[-1]
     tag = last.partition(":")[2]
-    if not re.fullmatch(r"[a-z0-9.-]+(:[0-9]+)?(/[a-z0-9._-]+)*(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?", name) or (
-        digest and not re.fullmatch(r"sha256:[0-9a-f]{64}", digest)
-    ):
+    if not re.fullmatch(
+        r"[a-z0-9.-]+(:[0-9]+)?(/[a-z0-9._-]+)*(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?", name
+    ) or (digest and not re.fullmatch(r"sha256:[0-9a-f]{64}", digest)):
         raise ValueError("must be an image reference, such as ghcr.io/acme/digits-trainer:1.0.0")
     if not digest and not tag:
-        raise ValueError("must have a tag or a digest, such as :1.0.0: what it names must never change")
+        raise ValueError(
+            "must have a tag or a digest, such as :1.0.0: what it names must never change"
+        )
     if not digest and tag == "latest":
-        raise ValueError("must not have the tag `latest`: what a reference names must never change; use :1.0.0")
+        raise ValueError(
+            "must not have the tag `latest`: what a reference names must never change; use :1.0.0"
+        )
     return text
 
 
@@ -112,13 +128,21 @@ def _digest(text: str) -> str:
 
 def _tagged(text: str) -> str:
     if "@" in _image(text):
-        raise ValueError("must be an image reference with a tag and without a digest: the digest is the pin's value")
+        raise ValueError(
+            "must be an image reference with a tag and without a digest: the digest is the pin's value"
+        )
     return text
 
 
 def _context(text: str) -> str:
     parts = text.split("/")
-    if text.startswith("/") or ".." in parts or "\\" in text or not text or any(part == "" for part in parts[:-1]):
+    if (
+        text.startswith("/")
+        or ".." in parts
+        or "\\" in text
+        or not text
+        or any(part == "" for part in parts[:-1])
+    ):
         raise ValueError("must be a folder beside the spec, such as trainer")
     return text.rstrip("/")
 
@@ -138,12 +162,16 @@ def _literal(text: str) -> str:
 
 def _word(text: str) -> str:
     if "{{" in text:
-        raise ValueError("must not contain `{{`: Argo puts something else in its place; let a script of yours make it")
+        raise ValueError(
+            "must not contain `{{`: Argo puts something else in its place; let a script of yours make it"
+        )
     return text
 
 
 def _scalar(value: object) -> bool | int | float | str:
-    if not isinstance(value, bool | int | float | str) or (isinstance(value, float) and not isfinite(value)):
+    if not isinstance(value, bool | int | float | str) or (
+        isinstance(value, float) and not isfinite(value)
+    ):
         raise ValueError("must be text, a finite number, true or false")
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
         raise ValueError("must be a whole number of at most 64 bits: Kubernetes keeps no more")
@@ -151,7 +179,9 @@ def _scalar(value: object) -> bool | int | float | str:
 
 
 def _cpu(text: object) -> str:
-    if isinstance(text, bool) or not re.fullmatch(r"[1-9][0-9]*m|[0-9]{1,4}(\.[0-9]{1,3})?", str(text)):
+    if isinstance(text, bool) or not re.fullmatch(
+        r"[1-9][0-9]*m|[0-9]{1,4}(\.[0-9]{1,3})?", str(text)
+    ):
         raise ValueError('must be a number of cores, such as "1", "0.5" or 500m')
     if not float(str(text).rstrip("m")):
         raise ValueError("must be more than 0")
@@ -168,13 +198,20 @@ def _label_name(text: str) -> str:
     domain, slash, name = text.rpartition("/")
     good = re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?", name)
     if not good or (slash and not re.fullmatch(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?", domain)):
-        raise ValueError("must be a name as Kubernetes takes it, such as nvidia.com/gpu or accelerator")
+        raise ValueError(
+            "must be a name as Kubernetes takes it, such as nvidia.com/gpu or accelerator"
+        )
     return text
 
 
 def _extended(text: str) -> str:
     domain, slash, _ = _label_name(text).partition("/")
-    if not slash or domain == "kubernetes.io" or domain.endswith(".kubernetes.io") or text.startswith("requests."):
+    if (
+        not slash
+        or domain == "kubernetes.io"
+        or domain.endswith(".kubernetes.io")
+        or text.startswith("requests.")
+    ):
         raise ValueError(
             "must be an extended resource as a device plugin names it, with its maker's domain: nvidia.com/gpu, "
             "nvidia.com/mig-1g.10gb or amd.com/gpu"
@@ -197,7 +234,9 @@ Duration = Annotated[
     timedelta,
     PlainValidator(duration),
     PlainSerializer(written, return_type=str),
-    WithJsonSchema({"type": "string", "pattern": _DURATION, "examples": ["250ms", "30s", "10m", "6h"]}),
+    WithJsonSchema(
+        {"type": "string", "pattern": _DURATION, "examples": ["250ms", "30s", "10m", "6h"]}
+    ),
 ]
 """A length of time with a unit: `250ms`, `30s`, `10m`, `6h`, `7d`."""
 
@@ -227,7 +266,9 @@ LabelName = Annotated[str, AfterValidator(_label_name), Field(max_length=320)]
 """A Kubernetes label, taint or resource name: a name, or a domain, a slash and a name."""
 ExtendedResource = Annotated[str, AfterValidator(_extended), Field(max_length=320)]
 """What a device plugin offers: a domain, a slash and a name."""
-LabelValue = Annotated[str, Field(max_length=63, pattern=r"^([A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?)?$")]
+LabelValue = Annotated[
+    str, Field(max_length=63, pattern=r"^([A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?)?$")
+]
 ParameterName = Annotated[str, AfterValidator(_parameter), Field(max_length=100)]
 S3Uri = Annotated[str, AfterValidator(_s3), Field(max_length=500)]
 ImageRef = Annotated[str, AfterValidator(_image), Field(max_length=500)]
@@ -238,7 +279,9 @@ ImageDigest = Annotated[str, AfterValidator(_digest), Field(max_length=100)]
 ContextFolder = Annotated[str, AfterValidator(_context), Field(max_length=300)]
 Cron = Annotated[str, AfterValidator(_cron), Field(max_length=100)]
 Cpu = Annotated[
-    str, PlainValidator(_cpu), WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "number"}], "examples": ["500m"]})
+    str,
+    PlainValidator(_cpu),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "number"}], "examples": ["500m"]}),
 ]
 Memory = Annotated[str, AfterValidator(_memory), Field(max_length=20)]
 Scalar = Annotated[
@@ -249,9 +292,16 @@ Scalar = Annotated[
 """A value that a training function takes as a parameter."""
 Word = Annotated[str, AfterValidator(_word), Field(min_length=1, max_length=2000)]
 """A word of a command; of `$(NAME)` and `$$` Kubernetes makes the variable's value and `$`."""
-MetricName = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z][A-Za-z0-9_.-]*$")]
+MetricName = Annotated[
+    str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z][A-Za-z0-9_.-]*$")
+]
 """As the user's function returns it."""
 ColumnNames = Annotated[
-    str, Field(min_length=1, max_length=2000, pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*(,[A-Za-z_][A-Za-z0-9_.-]*)*$")
+    str,
+    Field(
+        min_length=1,
+        max_length=2000,
+        pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*(,[A-Za-z_][A-Za-z0-9_.-]*)*$",
+    ),
 ]
 """A name in an .npz file, or columns of a .csv or .jsonl file, separated by commas."""

@@ -9,9 +9,10 @@ from driftloop.clients.events import EventRefusedError
 from driftloop.contract.events import NAMESPACE, PIPELINE, RUN_STARTED, event_source, run_id
 from driftloop.contract.names import Names
 from driftloop.retrain import store as decisions
-from driftloop.retrain.decision import Claim, State, claimed
+from driftloop.retrain.decision import is_claimed
+from driftloop.retrain.state import ClaimEvent, RetrainState
 from driftloop.steps import options
-from driftloop.steps.settings import Settings, write_parameters
+from driftloop.steps.settings import StepSettings, write_parameters
 
 EXAMPLES = """\b
 Examples:
@@ -24,35 +25,55 @@ Examples:
 @options.pipeline
 @options.namespace
 @options.run
-@click.option("--decision", required=True, help="Id of the decision that started the run; empty for a schedule.")
 @click.option(
-    "--cause", required=True, help="Cause: `alarm <event id>`, `webhook <id>`, `schedule` or `person <name>`."
+    "--decision",
+    required=True,
+    help="Id of the decision that started the run; empty for a schedule.",
+)
+@click.option(
+    "--cause",
+    required=True,
+    help="Cause: `alarm <event id>`, `webhook <id>`, `schedule` or `person <name>`.",
 )
 @options.out
-def command(*, pipeline: str, namespace: str, run: str, decision: str, cause: str, out: Path) -> None:
+def command(
+    *, pipeline: str, namespace: str, run: str, decision: str, cause: str, out: Path
+) -> None:
     """Claim the pipeline's run; writes `claimed` (true or false)."""
-    settings = Settings.here()
+    settings = StepSettings.from_environment()
     decision = decision or run.removeprefix(f"{pipeline}-")
-    state = decisions.apply_once(settings.nats_url, namespace, pipeline, Claim(run, decision, cause))
-    won = claimed(state, run)
+    state = decisions.apply_once(
+        settings.nats_url, namespace, pipeline, ClaimEvent(run, decision, cause)
+    )
+    won = is_claimed(state, run)
     write_parameters(out, claimed="true" if won else "false")
-    options.say(f"claimed by {run} because of {cause}" if won else f"not claimed: {_why(state, run)}")
+    options.print_progress(
+        f"claimed by {run} because of {cause}"
+        if won
+        else f"not claimed: {_explain_refusal(state, run)}"
+    )
     if won:
-        event = events.make(
+        event = events.make_event(
             RUN_STARTED,
             event_source(namespace, pipeline),
-            {"pipeline": pipeline, "run": run, "decision": decision, "outcome": None, "reason": cause},
+            {
+                "pipeline": pipeline,
+                "run": run,
+                "decision": decision,
+                "outcome": None,
+                "reason": cause,
+            },
             id=run_id(namespace, pipeline, run, "started"),
             **{PIPELINE: pipeline, NAMESPACE: namespace},
         )
         try:
-            sdk.send(Names(pipeline, namespace).broker_url, event)
+            sdk.send_event(Names(pipeline, namespace).broker_url, event)
         except EventRefusedError as error:
             # the claim counts; nothing waits for this event
-            options.say(f"the event was not taken: {error.message}")
+            options.print_progress(f"the event was not taken: {error.message}")
 
 
-def _why(state: State, run: str) -> str:
+def _explain_refusal(state: RetrainState, run: str) -> str:
     if run in state.ended:
         return "this run has ended before"
     if state.phase == "halted":

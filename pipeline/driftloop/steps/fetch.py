@@ -8,7 +8,7 @@ import click
 from driftloop.clients import s3
 from driftloop.errors import StepError
 from driftloop.steps import options
-from driftloop.steps.settings import Settings
+from driftloop.steps.settings import StepSettings
 
 EXAMPLES = """\b
 Examples:
@@ -22,12 +22,15 @@ Examples:
 @options.out
 def command(*, uri: str, digest: str | None, out: Path) -> None:
     """Download a folder from S3; afterwards the target has exactly its files."""
-    store = Settings.here().store
+    store = StepSettings.from_environment().store
     out.mkdir(parents=True, exist_ok=True)
     for entry in out.iterdir():
         # the folder itself may be a mount
         shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
-    count = store.get_folder(s3.location(uri), out)
+    count = store.get_folder(s3.parse_location(uri), out)
     if digest is not None and (actual := s3.folder_digest(out)) != digest:
-        raise StepError(f"{uri} has digest {actual}, expected {digest}", hint="somebody changed it after the release")
-    options.say(f"{count} files from {uri}")
+        raise StepError(
+            f"{uri} has digest {actual}, expected {digest}",
+            hint="somebody changed it after the release",
+        )
+    options.print_progress(f"{count} files from {uri}")

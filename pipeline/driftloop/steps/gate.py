@@ -21,30 +21,43 @@ Examples:
 
 @click.command(epilog=EXAMPLES)
 @click.option("--gates", required=True, help="Gates of the spec (JSON).")
-@click.option("--metrics", required=True, type=click.Path(path_type=Path), help="Path of metrics.json, or its folder.")
+@click.option(
+    "--metrics",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Path of metrics.json, or its folder.",
+)
 @options.out
 def command(*, gates: str, metrics: Path, out: Path) -> None:
     """Compare the candidate's metrics with the gates; writes `passed` and verdict.json. A
     refusal is not a failure."""
     file = metrics / METRICS_FILE if metrics.is_dir() else metrics
-    verdict = rules.verdict(rules.parse(gates), _metrics(file))
+    verdict = rules.judge_gates(rules.parse_gate_rules(gates), _read_metrics(file))
     folder = out / "verdict"
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / VERDICT_FILE).write_text(json.dumps(verdict.to_json(), indent=1, sort_keys=True) + "\n")
+    (folder / VERDICT_FILE).write_text(
+        json.dumps(verdict.to_json(), indent=1, sort_keys=True) + "\n"
+    )
     write_parameters(out / "parameters", passed="true" if verdict.passed else "false")
     for gate in verdict.gates:
-        options.say(f"{'pass' if gate.passed else 'FAIL'}  {gate.said}")
-    options.say("the candidate goes on" if verdict.passed else "the candidate is refused")
+        options.print_progress(f"{'pass' if gate.passed else 'FAIL'}  {gate.said}")
+    options.print_progress(
+        "the candidate goes on" if verdict.passed else "the candidate is refused"
+    )
 
 
-def _metrics(file: Path) -> dict[str, Any]:
+def _read_metrics(file: Path) -> dict[str, Any]:
     try:
         document = json.loads(file.read_text())
     except OSError as error:
-        raise StepError(f"{file} can't be read: {error.strerror}", hint="the evaluate step writes it") from error
+        raise StepError(
+            f"{file} can't be read: {error.strerror}", hint="the evaluate step writes it"
+        ) from error
     except ValueError as error:
         raise StepError(f"{file} can't be read as JSON: {error}") from error
     if not isinstance(document, dict):
         kind = type(document).__name__
-        raise StepError(f"{file} has a {kind}, must be an object", hint="the evaluate step writes it")
+        raise StepError(
+            f"{file} has a {kind}, must be an object", hint="the evaluate step writes it"
+        )
     return document

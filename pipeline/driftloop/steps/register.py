@@ -8,15 +8,15 @@ from typing import Any
 
 import click
 
-from driftloop.clients.s3 import Location, Store
+from driftloop.clients.s3 import ObjectStore, StoreLocation
 from driftloop.contract.trees import METRICS_FILE, release_key
 from driftloop.errors import StepError
 from driftloop.operations import releases as pipelines
-from driftloop.operations.releases import Message
+from driftloop.operations.releases import TransitionMessage
 from driftloop.release import record
 from driftloop.release.record import Recent, Release, Version
 from driftloop.steps import options
-from driftloop.steps.settings import Settings, write_parameters
+from driftloop.steps.settings import StepSettings, write_parameters
 
 EXAMPLES = """\b
 Examples:
@@ -31,7 +31,12 @@ Examples:
 @click.option("--cause", required=True, help="Cause of the run.")
 @click.option("--model-digest", required=True, help="Digest of the model's folder.")
 @click.option("--data-digest", required=True, help="Digest of the batches.")
-@click.option("--metrics", required=True, type=click.Path(path_type=Path), help="Path of metrics.json, or its folder.")
+@click.option(
+    "--metrics",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Path of metrics.json, or its folder.",
+)
 @click.option("--detectors", is_flag=True, help="The run fitted detectors.")
 @options.out
 def command(
@@ -46,10 +51,10 @@ def command(
     out: Path,
 ) -> None:
     """Commit the new version; writes `phase` (shadow, or stable the first time) and `release`."""
-    settings = Settings.here()
+    settings = StepSettings.from_environment()
     folder = settings.bucket / release_key(run)
-    _stored(settings.store, folder / "model", model_digest)
-    evaluated = _evaluated(metrics)
+    _check_stored(settings.store, folder / "model", model_digest)
+    evaluated = _read_evaluation(metrics)
     version = Version(
         id=record.release_id(run),
         run=run,
@@ -60,37 +65,42 @@ def command(
         metrics=evaluated.metrics,
         recent=evaluated.recent,
     )
-    moved = pipelines.move(
-        settings.repository(),
+    moved = pipelines.commit_transition(
+        settings.open_repository(),
         pipeline,
-        lambda release: entered(release, version),
-        lambda before, after: _message(before, after, version, cause),
+        lambda release: add_version(release, version),
+        lambda before, after: _build_message(before, after, version, cause),
     )
-    phase = moved.release.phase if _holds(moved.release.candidate, version) else "stable"
+    phase = moved.release.phase if _is_version(moved.release.candidate, version) else "stable"
     write_parameters(out, phase=phase, release=version.id)
-    options.say(f"{version.id} is in phase {phase}, commit {moved.commit.sha if moved.commit else 'made before'}")
+    options.print_progress(
+        f"{version.id} is in phase {phase}, commit {moved.commit.sha if moved.commit else 'made before'}"
+    )
 
 
-def entered(release: Release, version: Version) -> Release:
+def add_version(release: Release, version: Version) -> Release:
     """Return the release with a new version; unchanged when it has it already.
 
     An earlier candidate is rejected: its run is over, or this run could not have claimed.
     """
-    if any(_holds(current, version) for current in (release.production, release.candidate, release.previous)):
+    if any(
+        _is_version(current, version)
+        for current in (release.production, release.candidate, release.previous)
+    ):
         return release
     if release.phase == "empty":
-        return record.first(release, version)
+        return record.release_first(release, version)
     if release.phase in ("shadow", "canary"):
-        release = record.reject(release)
-    return record.shadow(release, version)
+        release = record.reject_candidate(release)
+    return record.start_shadow(release, version)
 
 
-def _holds(current: Version | None, version: Version) -> bool:
+def _is_version(current: Version | None, version: Version) -> bool:
     return current is not None and current.id == version.id
 
 
-def _stored(store: Store, model: Location, digest: str) -> None:
-    stored = store.digest(model)
+def _check_stored(store: ObjectStore, model: StoreLocation, digest: str) -> None:
+    stored = store.digest_folder(model)
     if stored != digest:
         raise StepError(
             f"{model} has digest {stored}, the run computed {digest}",
@@ -98,17 +108,21 @@ def _stored(store: Store, model: Location, digest: str) -> None:
         )
 
 
-def _message(before: Release, after: Release, version: Version, cause: str) -> Message:
+def _build_message(
+    before: Release, after: Release, version: Version, cause: str
+) -> TransitionMessage:
     metrics = ", ".join(f"{name} {value:.4g}" for name, value in sorted(version.metrics.items()))
     lines = [f"On held-out data: {metrics}."] if metrics else []
     if before.candidate is not None:
         lines.append(f"It replaces {before.candidate.id}, whose rollout had stopped.")
     role = "as the first release" if after.phase == "stable" else "in shadow"
-    return Message(f"Release {version.id} of {after.name} {role}", version, cause, "\n".join(lines))
+    return TransitionMessage(
+        f"Release {version.id} of {after.name} {role}", version, cause, "\n".join(lines)
+    )
 
 
 @dataclass(frozen=True)
-class Evaluated:
+class EvaluatedVersion:
     """The metrics of a new version, from metrics.json."""
 
     metrics: dict[str, float]
@@ -116,23 +130,29 @@ class Evaluated:
     """None without production, or without recent rows."""
 
 
-def _evaluated(path: Path) -> Evaluated:
+def _read_evaluation(path: Path) -> EvaluatedVersion:
     file = path / METRICS_FILE if path.is_dir() else path
     try:
         document = json.loads(file.read_text())
         candidate, production = document["candidate"], document["production"] or {}
         recent = None
-        if candidate.get("recent") and production.get("recent") and (rows := document["rows"]["recent"]):
+        if (
+            candidate.get("recent")
+            and production.get("recent")
+            and (rows := document["rows"]["recent"])
+        ):
             recent = Recent(
                 against=document["against"],
                 rows=rows,
-                metrics=_numbers(candidate["recent"]),
-                production=_numbers(production["recent"]),
+                metrics=_parse_numbers(candidate["recent"]),
+                production=_parse_numbers(production["recent"]),
             )
-        return Evaluated(_numbers(candidate["all"]), recent)
+        return EvaluatedVersion(_parse_numbers(candidate["all"]), recent)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise StepError(f"{file} can't be read: {error!r}", hint="the evaluate step writes it") from error
+        raise StepError(
+            f"{file} can't be read: {error!r}", hint="the evaluate step writes it"
+        ) from error
 
 
-def _numbers(metrics: dict[str, Any]) -> dict[str, float]:
+def _parse_numbers(metrics: dict[str, Any]) -> dict[str, float]:
     return {name: float(value) for name, value in metrics.items()}

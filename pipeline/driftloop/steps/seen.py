@@ -3,26 +3,28 @@ them."""
 
 from collections.abc import Collection
 
-from driftloop.clients.s3 import Location, MissingObjectError, Store
+from driftloop.clients.s3 import MissingObjectError, ObjectStore, StoreLocation
 from driftloop.contract.trees import seen_key
 
 Batch = tuple[str, str]
 """Key below the folder of the data, and ETag."""
 
 
-def remember(store: Store, bucket: Location, pipeline: str, batches: Collection[Batch]) -> None:
+def store_batches(
+    store: ObjectStore, bucket: StoreLocation, pipeline: str, batches: Collection[Batch]
+) -> None:
     """Store the batches that are not new any more."""
-    store.write_json(_place(bucket, pipeline), {"batches": sorted(map(list, batches))})
+    store.write_json(_seen_location(bucket, pipeline), {"batches": sorted(map(list, batches))})
 
 
-def recall(store: Store, bucket: Location, pipeline: str) -> frozenset[Batch]:
+def read_batches(store: ObjectStore, bucket: StoreLocation, pipeline: str) -> frozenset[Batch]:
     """Return the batches that are not new; none before the first run."""
     try:
-        document = store.read_json(_place(bucket, pipeline))
+        document = store.read_json(_seen_location(bucket, pipeline))
     except MissingObjectError:
         return frozenset()
     return frozenset((key, etag) for key, etag in document["batches"])
 
 
-def _place(bucket: Location, pipeline: str) -> Location:
+def _seen_location(bucket: StoreLocation, pipeline: str) -> StoreLocation:
     return bucket / seen_key(pipeline)

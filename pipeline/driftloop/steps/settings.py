@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from driftloop.clients.kubernetes import Kubernetes
-from driftloop.clients.s3 import Location, Store
+from driftloop.clients.kubernetes import KubernetesClient
+from driftloop.clients.s3 import ObjectStore, StoreLocation
 from driftloop.contract import platform as contract
 from driftloop.contract.platform import MissingSettingError, Setting
 from driftloop.contract.trees import run_key
@@ -18,14 +18,14 @@ from driftloop.git.repository import Credentials, Repository
 
 
 @dataclass(frozen=True)
-class Settings:
+class StepSettings:
     """The environment of a step; a property raises StepError that names the missing key of
     `driftloop-platform`."""
 
     environment: Mapping[str, str]
 
     @classmethod
-    def here(cls) -> "Settings":
+    def from_environment(cls) -> "StepSettings":
         """Return the environment of this process."""
         return cls(dict(os.environ))
 
@@ -41,34 +41,34 @@ class Settings:
         return self._read(contract.NATS)
 
     @property
-    def bucket(self) -> Location:
+    def bucket(self) -> StoreLocation:
         """The bucket of runs and models."""
-        return Location(self._read(contract.S3_BUCKET))
+        return StoreLocation(self._read(contract.S3_BUCKET))
 
     @property
-    def store(self) -> Store:
+    def store(self) -> ObjectStore:
         """The object store."""
         endpoint = {contract.S3_ENDPOINT.environment: self._read(contract.S3_ENDPOINT)}
-        return Store.from_environment({**self.environment, **endpoint})
+        return ObjectStore.from_environment({**self.environment, **endpoint})
 
     @property
-    def kubernetes(self) -> Kubernetes:
+    def kubernetes(self) -> KubernetesClient:
         """The Kubernetes API."""
-        return Kubernetes.at(self._read(contract.KUBERNETES_URL))
+        return KubernetesClient.from_url(self._read(contract.KUBERNETES_URL))
 
-    def repository(self) -> Repository:
+    def open_repository(self) -> Repository:
         """Return the cluster repository, with its cache in a new temporary folder."""
         username = self.environment.get(contract.GIT_USERNAME.environment, "")
         password = self.environment.get(contract.GIT_PASSWORD.environment, "")
         return Repository(
             self._read(contract.GIT_URL),
             branch=self.environment.get(contract.GIT_BRANCH.environment) or "main",
-            workdir=_scratch(self.environment.get("HOME")),
+            workdir=_make_scratch(self.environment.get("HOME")),
             credentials=Credentials(username, password) if password else None,
         )
 
 
-def _scratch(home: str | None) -> Path:
+def _make_scratch(home: str | None) -> Path:
     """Return a folder that exists as long as this process, in HOME when the file system is
     read-only."""
     try:
@@ -86,6 +86,6 @@ def write_parameters(folder: Path, **values: str) -> None:
         (folder / name.replace("_", "-")).write_text(value)
 
 
-def run_folder(bucket: Location, run: str) -> Location:
+def run_folder(bucket: StoreLocation, run: str) -> StoreLocation:
     """Return the folder of a run's files."""
     return bucket / run_key(run)

@@ -10,13 +10,13 @@ from typing import Any
 import click
 
 from driftloop.clients import s3
-from driftloop.clients.s3 import Location, MissingObjectError, Object, Store
+from driftloop.clients.s3 import MissingObjectError, ObjectStore, StoreLocation, StoreObject
 from driftloop.contract.trees import PRODUCTION_FILE, SNAPSHOT_FILE, snapshot_key
 from driftloop.errors import StepError, StoreError
 from driftloop.operations import releases as pipelines
 from driftloop.release.record import Version
 from driftloop.steps import options, seen
-from driftloop.steps.settings import Settings, write_parameters
+from driftloop.steps.settings import StepSettings, write_parameters
 
 EXAMPLES = """\b
 Examples:
@@ -28,7 +28,7 @@ MAX_OBJECTS = 50_000
 
 
 @dataclass(frozen=True)
-class Batch:
+class SnapshotBatch:
     """One object of the data folder in this run; `sha256` in hex."""
 
     key: str
@@ -41,20 +41,25 @@ class Batch:
 @options.pipeline
 @options.run
 @click.option("--uri", required=True, help="Folder of the batches, s3://bucket/prefix.")
-@click.option("--max-bytes", default=20 * 1024**3, show_default=True, help="Largest total size of the batches.")
+@click.option(
+    "--max-bytes",
+    default=20 * 1024**3,
+    show_default=True,
+    help="Largest total size of the batches.",
+)
 @options.out
 def command(*, pipeline: str, run: str, uri: str, max_bytes: int, out: Path) -> None:
     """Fix the data of this run, and fetch it together with production's model."""
-    settings = Settings.here()
+    settings = StepSettings.from_environment()
     store = settings.store
-    production = _production(settings, pipeline)
-    earlier = _snapshot_of(store, settings.bucket, production)
+    production = _read_production(settings, pipeline)
+    earlier = _read_snapshot(store, settings.bucket, production)
 
-    data, source = out / "data", s3.location(uri)
+    data, source = out / "data", s3.parse_location(uri)
     shutil.rmtree(data, ignore_errors=True)
-    batches = _fetch(store, source, data / "all", max_bytes)
-    recent = recent_keys(batches, earlier)
-    _sort(data, source, batches, recent)
+    batches = _fetch_batches(store, source, data / "all", max_bytes)
+    recent = find_recent_keys(batches, earlier)
+    _sort_batches(data, source, batches, recent)
     digest = s3.combined_digest({batch.key: batch.sha256 for batch in batches})
     document = {
         "uri": uri,
@@ -63,77 +68,99 @@ def command(*, pipeline: str, run: str, uri: str, max_bytes: int, out: Path) -> 
     }
     _write_json(out / "snapshot" / SNAPSHOT_FILE, document)
     # recency is part of it: it decides which rows are held out, and which ones detectors are fitted on
-    layout = s3.combined_digest({f"{batch.key in recent} {batch.key}": batch.sha256 for batch in batches})
+    layout = s3.combined_digest(
+        {f"{batch.key in recent} {batch.key}": batch.sha256 for batch in batches}
+    )
     write_parameters(out / "parameters", digest=layout.removeprefix("sha256:")[:32])
     _fetch_production(store, production, out / "production")
     try:
-        seen.remember(store, settings.bucket, pipeline, {(batch.key, batch.etag) for batch in batches})
+        seen.store_batches(
+            store, settings.bucket, pipeline, {(batch.key, batch.etag) for batch in batches}
+        )
     except StoreError as error:
         # the run matters more than the list that spares the next one
-        options.say(f"the list of read batches is not stored: {error.message}")
-    options.say(f"{len(batches)} batches, {len(recent)} of them recent, {digest}")
+        options.print_progress(f"the list of read batches is not stored: {error.message}")
+    options.print_progress(f"{len(batches)} batches, {len(recent)} of them recent, {digest}")
 
 
-def recent_keys(batches: Sequence[Batch], earlier: Mapping[str, Any] | None) -> frozenset[str]:
+def find_recent_keys(
+    batches: Sequence[SnapshotBatch], earlier: Mapping[str, Any] | None
+) -> frozenset[str]:
     """Return the keys that production was not trained on; when nothing is new, those that were
     new to production."""
     everything = frozenset(batch.key for batch in batches)
     if earlier is None:
         return everything
-    trained = {(entry["key"], entry["sha256"]): bool(entry["recent"]) for entry in earlier["objects"]}
+    trained = {
+        (entry["key"], entry["sha256"]): bool(entry["recent"]) for entry in earlier["objects"]
+    }
     new = frozenset(batch.key for batch in batches if (batch.key, batch.sha256) not in trained)
     again = frozenset(batch.key for batch in batches if trained.get((batch.key, batch.sha256)))
     return new or again or everything
 
 
-def _production(settings: Settings, pipeline: str) -> Version | None:
-    repository = settings.repository()
-    return pipelines.read(repository.tree(repository.tip()), pipeline).release.production
+def _read_production(settings: StepSettings, pipeline: str) -> Version | None:
+    repository = settings.open_repository()
+    return pipelines.read_pipeline(repository.tree(repository.tip()), pipeline).release.production
 
 
-def _snapshot_of(store: Store, bucket: Location, production: Version | None) -> Mapping[str, Any] | None:
+def _read_snapshot(
+    store: ObjectStore, bucket: StoreLocation, production: Version | None
+) -> Mapping[str, Any] | None:
     if production is None:
         return None
     at = bucket / snapshot_key(production.run)
     try:
         snapshot: Mapping[str, Any] = store.read_json(at)
     except MissingObjectError:
-        options.say(f"{at} does not exist: all data counts as recent")
+        options.print_progress(f"{at} does not exist: all data counts as recent")
         return None
     return snapshot
 
 
-def _fetch(store: Store, source: Location, folder: Path, max_bytes: int) -> list[Batch]:
+def _fetch_batches(
+    store: ObjectStore, source: StoreLocation, folder: Path, max_bytes: int
+) -> list[SnapshotBatch]:
     try:
-        objects = store.folder(source)
+        objects = store.list_folder(source)
     except MissingObjectError as error:
-        raise StepError(f"{source} does not exist", hint="create the bucket and put labelled batches there") from error
-    _bounded(source, objects, max_bytes)
+        raise StepError(
+            f"{source} does not exist", hint="create the bucket and put labelled batches there"
+        ) from error
+    _check_size(source, objects, max_bytes)
     batches = []
     for entry in objects:
-        name = source.below(entry.key)
+        name = source.relative_key(entry.key)
         file = (folder / name).resolve()
         if not file.is_relative_to(folder.resolve()):
-            raise StepError(f"{source} has the key `{entry.key}`, which is not a path inside a folder")
-        digest = store.get_file(Location(source.bucket, entry.key), file)
-        batches.append(Batch(name, file.stat().st_size, entry.etag, digest))
+            raise StepError(
+                f"{source} has the key `{entry.key}`, which is not a path inside a folder"
+            )
+        digest = store.get_file(StoreLocation(source.bucket, entry.key), file)
+        batches.append(SnapshotBatch(name, file.stat().st_size, entry.etag, digest))
     return batches
 
 
-def _bounded(source: Location, objects: Sequence[Object], max_bytes: int) -> None:
+def _check_size(source: StoreLocation, objects: Sequence[StoreObject], max_bytes: int) -> None:
     if not objects:
-        raise StepError(f"no batches below {source}", hint="put labelled .npz, .csv or .jsonl files there")
+        raise StepError(
+            f"no batches below {source}", hint="put labelled .npz, .csv or .jsonl files there"
+        )
     if len(objects) > MAX_OBJECTS:
         raise StepError(
-            f"{len(objects)} objects below {source}, at most {MAX_OBJECTS} are read", hint="join small files"
+            f"{len(objects)} objects below {source}, at most {MAX_OBJECTS} are read",
+            hint="join small files",
         )
     if (total := sum(entry.size for entry in objects)) > max_bytes:
         raise StepError(
-            f"{total} bytes below {source}, at most {max_bytes} are read", hint="raise --max-bytes or keep less there"
+            f"{total} bytes below {source}, at most {max_bytes} are read",
+            hint="raise --max-bytes or keep less there",
         )
 
 
-def _sort(data: Path, source: Location, batches: Sequence[Batch], recent: frozenset[str]) -> None:
+def _sort_batches(
+    data: Path, source: StoreLocation, batches: Sequence[SnapshotBatch], recent: frozenset[str]
+) -> None:
     for side in ("earlier", "recent"):
         (data / side).mkdir(parents=True, exist_ok=True)
     for batch in batches:
@@ -143,13 +170,13 @@ def _sort(data: Path, source: Location, batches: Sequence[Batch], recent: frozen
     shutil.rmtree(data / "all")
 
 
-def _fetch_production(store: Store, production: Version | None, folder: Path) -> None:
+def _fetch_production(store: ObjectStore, production: Version | None, folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     if production is None:
         _write_json(folder / PRODUCTION_FILE, {})
         return
     _write_json(folder / PRODUCTION_FILE, production.model_dump(mode="json", by_alias=True))
-    store.get_folder(s3.location(production.model), folder / "model")
+    store.get_folder(s3.parse_location(production.model), folder / "model")
     if (digest := s3.folder_digest(folder / "model")) != production.model_digest:
         raise StepError(
             f"production's model has digest {digest}, release.yaml has {production.model_digest}",

@@ -23,43 +23,51 @@ Examples:
 
 @click.command(epilog=EXAMPLES)
 @options.run
-@options.folder("--trial", "Folder of the chosen trial: model/ and metadata.yaml.")
-@options.folder("--snapshot", "Folder of snapshot.json.")
-@options.folder("--evaluation", "Folder of metrics.json.")
-@options.folder("--detectors", "Folder of the fitted detectors, one folder each.", required=False)
+@options.folder_option("--trial", "Folder of the chosen trial: model/ and metadata.yaml.")
+@options.folder_option("--snapshot", "Folder of snapshot.json.")
+@options.folder_option("--evaluation", "Folder of metrics.json.")
+@options.folder_option(
+    "--detectors", "Folder of the fitted detectors, one folder each.", required=False
+)
 @options.out
-def command(*, run: str, trial: Path, snapshot: Path, evaluation: Path, detectors: Path | None, out: Path) -> None:
+def command(
+    *, run: str, trial: Path, snapshot: Path, evaluation: Path, detectors: Path | None, out: Path
+) -> None:
     """Assemble the folder of a version; writes release/, `model-digest` and `data-digest`."""
     release = out / "release"
     shutil.rmtree(release, ignore_errors=True)
     release.mkdir(parents=True)
     if not (trial / "model").is_dir() or not s3.files_below(trial / "model"):
-        raise StepError(f"{trial / 'model'} has no model", hint="the training function writes it to `out`")
+        raise StepError(
+            f"{trial / 'model'} has no model", hint="the training function writes it to `out`"
+        )
     shutil.copytree(trial / "model", release / "model")
     if detectors is not None and detectors.is_dir():
         shutil.copytree(detectors, release / "detectors")
     model = s3.folder_digest(release / "model")
-    data = str(_json(snapshot / SNAPSHOT_FILE)["dataDigest"])
-    metadata = _metadata(trial / METADATA_FILE) | {
+    data = str(_read_json(snapshot / SNAPSHOT_FILE)["dataDigest"])
+    metadata = _read_metadata(trial / METADATA_FILE) | {
         "run": run,
         "modelDigest": model,
         "dataDigest": data,
-        "evaluation": _json(evaluation / METRICS_FILE),
+        "evaluation": _read_json(evaluation / METRICS_FILE),
     }
     (release / METADATA_FILE).write_text(yaml.safe_dump(metadata, sort_keys=False))
     write_parameters(out / "parameters", model_digest=model, data_digest=data)
-    options.say(f"model {model}\ndata  {data}")
+    options.print_progress(f"model {model}\ndata  {data}")
 
 
-def _json(file: Path) -> dict[str, Any]:
+def _read_json(file: Path) -> dict[str, Any]:
     try:
         document: dict[str, Any] = json.loads(file.read_text())
     except (OSError, ValueError) as error:
-        raise StepError(f"{file} can't be read: {error}", hint="an earlier step writes it") from error
+        raise StepError(
+            f"{file} can't be read: {error}", hint="an earlier step writes it"
+        ) from error
     return document
 
 
-def _metadata(file: Path) -> dict[str, Any]:
+def _read_metadata(file: Path) -> dict[str, Any]:
     try:
         metadata = yaml.safe_load(file.read_text()) if file.exists() else {}
     except yaml.YAMLError as error:

@@ -20,7 +20,7 @@ class _Beyond(Exception):  # noqa: N818 - no error: a sign to take the other dum
     """libyaml escapes characters beyond U+FFFF, PyYAML's own emitter does not."""
 
 
-class _Dumper(yaml.SafeDumper):
+class _BlockDumper(yaml.SafeDumper):
     """Strings plain where that is safe, long ones as blocks, no anchors."""
 
     def ignore_aliases(self, data: Any) -> bool:
@@ -51,18 +51,18 @@ def _text_within(dumper: yaml.SafeDumper, value: str) -> yaml.Node:
     return _text(dumper, value)
 
 
-_Dumper.add_representer(str, _text)
+_BlockDumper.add_representer(str, _text)
 _Fast.add_representer(str, _text_within)
 
 
-def text(data: Any) -> str:
+def dump_yaml(data: Any) -> str:
     """One YAML document; keys in the order of the data, lines never folded."""
     try:
         rendered = _dumped(data, _Fast)
     except _Beyond:
-        return _dumped(data, _Dumper)
+        return _dumped(data, _BlockDumper)
     # libyaml also ends a document with dots when a block that keeps its newlines stands anywhere but at the end
-    return _dumped(data, _Dumper) if rendered.endswith("...\n") else rendered
+    return _dumped(data, _BlockDumper) if rendered.endswith("...\n") else rendered
 
 
 def _dumped(data: Any, dumper: type[yaml.SafeDumper]) -> str:

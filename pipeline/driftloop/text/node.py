@@ -8,11 +8,11 @@ Step = str | int
 
 
 @dataclass(slots=True, eq=False)
-class Node:
+class YamlNode:
     """A value and its place; lines and columns count from 1. `get` never fails: what is missing
     is a node that is false and stands where its parent does."""
 
-    value: "dict[str, Node] | list[Node] | Scalar"
+    value: "dict[str, YamlNode] | list[YamlNode] | Scalar"
     line: int
     column: int
     key_line: int = 0
@@ -40,12 +40,12 @@ class Node:
         return self.line, self.column
 
     @property
-    def map(self) -> "dict[str, Node]":
+    def map(self) -> "dict[str, YamlNode]":
         """The members of a mapping, nothing of anything else."""
         return self.value if isinstance(self.value, dict) else {}
 
     @property
-    def list(self) -> "list[Node]":
+    def list(self) -> "list[YamlNode]":
         """The items of a list, nothing of anything else."""
         return self.value if isinstance(self.value, list) else []
 
@@ -59,22 +59,24 @@ class Node:
         """A scalar as the user wrote it, in quotes of ours."""
         return f"`{self.source if len(self.source) <= 80 else self.source[:77] + '…'}`"
 
-    def get(self, *steps: Step) -> "Node":
+    def get(self, *steps: Step) -> "YamlNode":
         """The value the steps lead to."""
         here = self
         for step in steps:
             value = here.value
-            member: Node | None = None
+            member: YamlNode | None = None
             if isinstance(step, str):
                 member = value.get(step) if isinstance(value, dict) else None
             elif isinstance(value, list) and 0 <= step < len(value):
                 member = value[step]
             if member is None:
-                return Node(None, here.line, here.column, here.key_line, here.key_column, missing=True)
+                return YamlNode(
+                    None, here.line, here.column, here.key_line, here.key_column, missing=True
+                )
             here = member
         return here
 
-    def texts(self) -> "Iterator[Node]":
+    def texts(self) -> "Iterator[YamlNode]":
         """Every text in it, at any depth."""
         if isinstance(self.value, str):
             yield self
@@ -85,12 +87,12 @@ class Node:
             for item in self.value:
                 yield from item.texts()
 
-    def mappings(self) -> "Iterator[tuple[str, Node]]":
+    def mappings(self) -> "Iterator[tuple[str, YamlNode]]":
         """Every mapping in it with the key it stands under (empty for items and for itself),
         parents first."""
         return self._mappings("")
 
-    def _mappings(self, key: str) -> "Iterator[tuple[str, Node]]":
+    def _mappings(self, key: str) -> "Iterator[tuple[str, YamlNode]]":
         if isinstance(self.value, dict):
             yield key, self
             for name, member in self.value.items():

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import yaml
 
-from driftloop.text.node import Node, Scalar
+from driftloop.text.node import Scalar, YamlNode
 
 MAX_BYTES = 8 * 1024 * 1024
 MAX_VALUES = 500_000
@@ -21,7 +21,7 @@ Fault = Literal["encoding", "size", "syntax", "expansion", "duplicate", "key"]
 
 
 @dataclass(frozen=True)
-class Problem:
+class ReadProblem:
     """Why a file, or a part of it, can't be read."""
 
     fault: Fault
@@ -34,12 +34,12 @@ class Problem:
 class Reading:
     """Content of a file: its documents (empty ones left out), or the reason it can't be read."""
 
-    documents: tuple[Node, ...] = ()
-    problems: tuple[Problem, ...] = ()
+    documents: tuple[YamlNode, ...] = ()
+    problems: tuple[ReadProblem, ...] = ()
 
 
 class _Stop(Exception):  # noqa: N818 - carries a Problem to the one place that returns it
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: ReadProblem) -> None:
         self.problem = problem
 
 
@@ -67,7 +67,9 @@ def read(content: str | bytes, *, line: int = 0) -> Reading:
 def _decoded(content: str | bytes) -> str:
     size = len(content)
     if size > MAX_BYTES:
-        raise _Stop(Problem("size", 1, 1, f"the file has {size} bytes, must have at most {MAX_BYTES}"))
+        raise _Stop(
+            ReadProblem("size", 1, 1, f"the file has {size} bytes, must have at most {MAX_BYTES}")
+        )
     if isinstance(content, str):
         return content
     try:
@@ -76,7 +78,7 @@ def _decoded(content: str | bytes) -> str:
         before = content[: error.start]
         line, column = before.count(b"\n") + 1, error.start - (before.rfind(b"\n") + 1) + 1
         message = f"byte 0x{content[error.start]:02x} is not UTF-8"
-        raise _Stop(Problem("encoding", line, column, message)) from error
+        raise _Stop(ReadProblem("encoding", line, column, message)) from error
 
 
 class _Composer:
@@ -85,12 +87,12 @@ class _Composer:
     def __init__(self, text: str, offset: int) -> None:
         self.text = text
         self.offset = offset
-        self.problems: list[Problem] = []
-        self.anchors: dict[str, Node | None] = {}
+        self.problems: list[ReadProblem] = []
+        self.anchors: dict[str, YamlNode | None] = {}
         self.count = 0
 
     def all(self) -> Reading:
-        documents: list[Node] = []
+        documents: list[YamlNode] = []
         try:
             loader = _Loader(self.text)
             try:
@@ -111,7 +113,9 @@ class _Composer:
             line, column = (mark.line + 1, mark.column + 1) if mark is not None else (1, 1)
             raise self.stop("syntax", line, column, message) from error
         except yaml.reader.ReaderError as error:
-            raise self.stop("syntax", *self.around(error.position), "a character that YAML does not allow") from error
+            raise self.stop(
+                "syntax", *self.around(error.position), "a character that YAML does not allow"
+            ) from error
         except UnicodeEncodeError as error:
             raise self.stop(
                 "encoding", *self.around(error.start), "half a surrogate pair, which is not text"
@@ -125,14 +129,14 @@ class _Composer:
         return before.count("\n") + 1, position - (before.rfind("\n") + 1) + 1
 
     def stop(self, fault: Fault, line: int, column: int, said: str) -> _Stop:
-        return _Stop(Problem(fault, line + self.offset, column, said))
+        return _Stop(ReadProblem(fault, line + self.offset, column, said))
 
-    def node(self, loader: Any, event: Any) -> Node:
+    def node(self, loader: Any, event: Any) -> YamlNode:
         """The node that begins with an event. `open` holds the collections around it, with the
         key that waits."""
-        waiting: list[tuple[Node, list[Node], str | None]] = []
+        waiting: list[tuple[YamlNode, list[YamlNode], str | None]] = []
         while True:
-            finished: Node | None
+            finished: YamlNode | None
             mark: Any = event.start_mark
             self.count += 1
             if self.count > 2 * MAX_VALUES:  # as many beginnings and ends
@@ -141,9 +145,12 @@ class _Composer:
             if isinstance(event, yaml.SequenceStartEvent | yaml.MappingStartEvent):
                 if len(waiting) >= MAX_DEPTH:
                     raise self.stop(
-                        "expansion", mark.line + 1, mark.column + 1, f"nested more than {MAX_DEPTH} levels deep"
+                        "expansion",
+                        mark.line + 1,
+                        mark.column + 1,
+                        f"nested more than {MAX_DEPTH} levels deep",
                     )
-                started = Node(
+                started = YamlNode(
                     {} if isinstance(event, yaml.MappingStartEvent) else [],
                     mark.line + 1 + self.offset,
                     mark.column + 1,
@@ -167,28 +174,34 @@ class _Composer:
             waiting[-1][1].append(finished)
             event = loader.get_event()
 
-    def alias(self, event: Any) -> Node:
+    def alias(self, event: Any) -> YamlNode:
         line, column = event.start_mark.line + 1, event.start_mark.column + 1
         if event.anchor not in self.anchors:
-            raise self.stop("syntax", line, column, f"the alias `*{event.anchor}` has no anchor before it")
+            raise self.stop(
+                "syntax", line, column, f"the alias `*{event.anchor}` has no anchor before it"
+            )
         target = self.anchors[event.anchor]
         if target is None:
-            raise self.stop("expansion", line, column, f"the alias `*{event.anchor}` refers to itself")
-        return Node(
+            raise self.stop(
+                "expansion", line, column, f"the alias `*{event.anchor}` refers to itself"
+            )
+        return YamlNode(
             target.value, line + self.offset, column, plain=target.plain, literal=False, source=target.source,
             size=target.size, depth=target.depth,
         )  # fmt: skip
 
-    def scalar(self, event: Any) -> Node:
+    def scalar(self, event: Any) -> YamlNode:
         plain = event.style is None or event.style == ""
         tag = event.tag
         value: Scalar = event.value
         if (event.implicit[0] and plain and tag in (None, "!")) or (
-            tag is not None and tag.startswith(_CORE) and tag not in (_STR, _CORE + "binary", _CORE + "timestamp")
+            tag is not None
+            and tag.startswith(_CORE)
+            and tag not in (_STR, _CORE + "binary", _CORE + "timestamp")
         ):
             value = _resolved(event.value)
         mark = event.start_mark
-        node = Node(
+        node = YamlNode(
             value, mark.line + 1 + self.offset, mark.column + 1, plain=plain, literal=event.style == "|",
             source=event.value,
         )  # fmt: skip
@@ -196,23 +209,34 @@ class _Composer:
             self.anchors[event.anchor] = node
         return node
 
-    def close(self, node: Node, parts: list[Node]) -> None:
+    def close(self, node: YamlNode, parts: list[YamlNode]) -> None:
         """Give a collection its parts, and refuse it when it has grown too much."""
         node.size = 1 + sum(part.size for part in parts)
         node.depth = 1 + max((part.depth for part in parts), default=0)
         if node.size > MAX_VALUES or node.depth > MAX_DEPTH:
-            what = f"more than {MAX_VALUES} values" if node.size > MAX_VALUES else f"more than {MAX_DEPTH} levels"
+            what = (
+                f"more than {MAX_VALUES} values"
+                if node.size > MAX_VALUES
+                else f"more than {MAX_DEPTH} levels"
+            )
             raise self.stop(
-                "expansion", node.line - self.offset, node.column, f"{what}, aliases expanded, from here on"
+                "expansion",
+                node.line - self.offset,
+                node.column,
+                f"{what}, aliases expanded, from here on",
             )
         if isinstance(node.value, list):
             node.value.extend(parts)
             return
-        members: dict[str, Node] = {}
-        merged: list[Node] = []
+        members: dict[str, YamlNode] = {}
+        merged: list[YamlNode] = []
         for key, part in zip(parts[::2], parts[1::2], strict=True):
             if isinstance(key.value, dict | list):
-                self.problems.append(Problem("key", key.line, key.column, "a key is a list or a mapping, must be text"))
+                self.problems.append(
+                    ReadProblem(
+                        "key", key.line, key.column, "a key is a list or a mapping, must be text"
+                    )
+                )
                 continue
             name = key.source
             if name == "<<" and key.plain:
@@ -220,7 +244,7 @@ class _Composer:
                 continue
             if name in members:
                 message = f"`{name}` appears twice, first in line {members[name].key_line}"
-                self.problems.append(Problem("duplicate", key.line, key.column, message))
+                self.problems.append(ReadProblem("duplicate", key.line, key.column, message))
                 continue
             part.key_line, part.key_column = key.line, key.column
             members[name] = part

@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Iterable
 
 
-def listed(names: Iterable[str], what: str = "templates") -> str:
+def list_names(names: Iterable[str], what: str = "templates") -> str:
     """`templates: a, b, c`, shortened when there are many."""
     present = sorted(name for name in names if name)
     shown = ", ".join(f"`{name}`" for name in present[:8]) + (
@@ -13,7 +13,7 @@ def listed(names: Iterable[str], what: str = "templates") -> str:
     return f"{what}: {shown or 'none'}"
 
 
-def near(name: str, known: Iterable[str]) -> str | None:
+def suggest_names(name: str, known: Iterable[str]) -> str | None:
     """A fix that names the one that was probably meant."""
     folded = {allowed.lower(): allowed for allowed in known if allowed}
     matches = difflib.get_close_matches(name.lower(), folded, n=1, cutoff=0.7)

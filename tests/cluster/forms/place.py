@@ -11,18 +11,18 @@ from pathlib import Path
 import yaml
 from cluster.kube import Kube
 
-from driftloop.clients.s3 import Location, MissingObjectError, Store
+from driftloop.clients.s3 import MissingObjectError, ObjectStore, StoreLocation
 from driftloop.cluster import platform
 from driftloop.release import record
 from driftloop.release.record import Version
-from driftloop.render import rendered
+from driftloop.render import render_tree
 
 N = "driftloop-forms"
 ROOT = Path(__file__).parents[3]
 STAND_IN = Path(__file__).parents[1] / "stand_in"
 IMAGE = "ghcr.io/driftloop/test-forms:1"
 ENDED = ("Succeeded", "Failed", "Error")
-BUCKET = Location("driftloop")
+BUCKET = StoreLocation("driftloop")
 
 
 class Place:
@@ -31,7 +31,9 @@ class Place:
     def __init__(self, folder):
         self.kube = Kube()
         self.folder = folder
-        self.credentials = platform.Credentials(secrets.token_hex(10), secrets.token_hex(20))
+        self.credentials = platform.PlatformCredentials(
+            secrets.token_hex(10), secrets.token_hex(20)
+        )
 
     def apply(self, *objects, create=False):
         verb = ("create",) if create else ("apply", "--server-side", "--force-conflicts")
@@ -41,7 +43,8 @@ class Place:
         """Namespace, store, addresses, and the account of workflow pods."""
         self.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": N}})
         addresses = platform.Addresses(
-            git_url="https://git.invalid/x.git", s3_endpoint=f"http://seaweedfs-s3.{N}.svc.cluster.local:8333"
+            git_url="https://git.invalid/x.git",
+            s3_endpoint=f"http://seaweedfs-s3.{N}.svc.cluster.local:8333",
         )
         made = (
             platform.secret(N, addresses, self.credentials),
@@ -49,8 +52,15 @@ class Place:
         )
         for one in made:
             data = {key: base64.b64encode(value).decode() for key, value in one.values.items()}
-            self.apply({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": one.metadata.name}, "data": data})
-        self.apply(platform.config_map(N, addresses).dump())
+            self.apply(
+                {
+                    "apiVersion": "v1",
+                    "kind": "Secret",
+                    "metadata": {"name": one.metadata.name},
+                    "data": data,
+                }
+            )
+        self.apply(platform.config_map(N, addresses).dump_object())
         self.kube.run("apply", "-f", "-", stdin=yaml.safe_dump_all(memoization()))
         for part in ("deployment", "service"):
             store = yaml.safe_load((STAND_IN / "store" / f"seaweedfs.{part}.yaml").read_text())
@@ -61,7 +71,7 @@ class Place:
 
     @property
     def store(self):
-        return Store.at(
+        return ObjectStore.from_endpoint(
             f"http://{self.kube.address(N, 'seaweedfs-s3', 8333)}",
             access_key=self.credentials.access_key,
             secret_key=self.credentials.secret_key,
@@ -85,16 +95,20 @@ class Place:
 
     def render(self, name, *, release=None, **spec):
         """The tree of a small spec; its pods' accounts are applied. Objects by kind and name."""
-        files = rendered(json.dumps(self.spec(name, **spec)), release)
+        files = render_tree(json.dumps(self.spec(name, **spec)), release)
         objects = [
             document
             for path, text in files.items()
-            if path.startswith(tuple(f"{tree}/{name}/" for tree in ("workflows", "deployments", "monitors")))
+            if path.startswith(
+                tuple(f"{tree}/{name}/" for tree in ("workflows", "deployments", "monitors"))
+            )
             if not path.endswith(("pipeline.yaml", "release.yaml", "kustomization.yaml"))
             for document in yaml.safe_load_all(text)
         ]
         accounts = ("ServiceAccount", "Role", "RoleBinding")
-        self.apply(*(o for o in objects if o["kind"] in accounts and o["metadata"].get("namespace") == N))
+        self.apply(
+            *(o for o in objects if o["kind"] in accounts and o["metadata"].get("namespace") == N)
+        )
         return {(o["kind"], o["metadata"]["name"]): o for o in objects}
 
     def run(self, template, entrypoint, *, name, artifacts=(), **parameters):
@@ -136,13 +150,13 @@ class Place:
     def put(self, folder, **files):
         """Texts into a folder of the store; where it is, as an artifact's key."""
         for name, text in files.items():
-            self.store.write(BUCKET / folder / name, text.encode())
+            self.store.write_object(BUCKET / folder / name, text.encode())
         return folder
 
     def text(self, key):
         """What is stored under a key; None when nothing is."""
         with suppress(MissingObjectError):
-            return self.store.read(Location(BUCKET.bucket, key)).decode()
+            return self.store.read_object(StoreLocation(BUCKET.bucket, key)).decode()
         return None
 
 
@@ -161,14 +175,14 @@ def release(name, weights, shadow=None, *, detectors=None):
         )
 
     production, *others = weights
-    found = record.first(record.empty(name, N), version(production))
+    found = record.release_first(record.empty_release(name, N), version(production))
     for candidate in (shadow, *others):
         if candidate is not None:
-            found = record.shadow(found, version(candidate))
+            found = record.start_shadow(found, version(candidate))
     for candidate in others:
-        found = record.canary(found, weights[candidate])
+        found = record.set_canary(found, weights[candidate])
     assert found.weights == weights
-    return record.dump(found)
+    return record.dump_release(found)
 
 
 def memoization():
@@ -197,6 +211,21 @@ def place(folder):
         found.lay_out()
         yield found
     finally:
-        found.kube.run("delete", "--ignore-not-found", "-f", "-", stdin=yaml.safe_dump_all(memoization()), check=False)
-        found.kube.run("delete", "namespace", N, "--ignore-not-found", "--wait=true", "--timeout=120s", check=False)
+        found.kube.run(
+            "delete",
+            "--ignore-not-found",
+            "-f",
+            "-",
+            stdin=yaml.safe_dump_all(memoization()),
+            check=False,
+        )
+        found.kube.run(
+            "delete",
+            "namespace",
+            N,
+            "--ignore-not-found",
+            "--wait=true",
+            "--timeout=120s",
+            check=False,
+        )
         found.kube.close()

@@ -22,7 +22,9 @@ def test_a_tree_is_accepted(here, name):
             document["metadata"]["namespace"] = N  # its own is not there in a dry run
         taken.append(document)
     assert len(taken) > 30
-    text = here.kube.run("apply", "--server-side", "--dry-run=server", "-f", "-", stdin=yaml.safe_dump_all(taken))
+    text = here.kube.run(
+        "apply", "--server-side", "--dry-run=server", "-f", "-", stdin=yaml.safe_dump_all(taken)
+    )
     assert text.count("serverside-applied") == len(taken)
     # a kind that this cluster has no controller for is not shown here, and nothing else is left out
     assert unknown <= {"SeldonDeployment", "PodMonitor", "PrometheusRule"}

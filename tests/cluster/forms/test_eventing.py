@@ -28,7 +28,9 @@ http.server.ThreadingHTTPServer(("", 8080), Sink).serve_forever()
 
 @pytest.fixture(autouse=True, scope="module")
 def _broker():
-    reason = missing(("triggers.eventing.knative.dev", "natsjetstreamchannels.messaging.knative.dev"))
+    reason = missing(
+        ("triggers.eventing.knative.dev", "natsjetstreamchannels.messaging.knative.dev")
+    )
     if reason is not None:
         pytest.skip(reason)
 
@@ -53,17 +55,31 @@ def test_a_filter_lets_through_what_is_meant_and_what_nobody_takes_is_a_dead_let
         for one in sinks:
             pod = f"pod/{one['metadata']['name']}"
             here.kube.run("-n", N, "wait", "--for=condition=Ready", pod, "--timeout=120s")
-        meant = {"type": REQUEST, "endpoint": FIRST, "inferenceservicename": "heard", "namespace": N}
+        meant = {
+            "type": REQUEST,
+            "endpoint": FIRST,
+            "inferenceservicename": "heard",
+            "namespace": N,
+        }
         post(here, "meant", meant)
-        for other in ({"type": RESPONSE}, {"endpoint": SECOND}, {"inferenceservicename": "other"}, {"namespace": "x"}):
+        for other in (
+            {"type": RESPONSE},
+            {"endpoint": SECOND},
+            {"inferenceservicename": "other"},
+            {"namespace": "x"},
+        ):
             post(here, "other", {**meant, **other})
         here.kube.wait("a dead letter", lambda: told(here, sinks[1]), timeout=120)
         time.sleep(5)
-        assert told(here, sinks[0]) == [["/", "meant"]] * 3, "one try and two more, and nothing else"
+        assert told(here, sinks[0]) == [["/", "meant"]] * 3, (
+            "one try and two more, and nothing else"
+        )
         assert told(here, sinks[1]) == [["/deadletter", "meant"]]
     finally:
         for kind in ("trigger", "broker", "service", "pod"):
-            here.kube.run("-n", N, "delete", kind, "-l", "app.kubernetes.io/name=heard", "--grace-period=1")
+            here.kube.run(
+                "-n", N, "delete", kind, "-l", "app.kubernetes.io/name=heard", "--grace-period=1"
+            )
 
 
 def sink(service):
@@ -71,10 +87,18 @@ def sink(service):
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"name": f"sink-{service['metadata']['name']}", "labels": service["spec"]["selector"]},
+        "metadata": {
+            "name": f"sink-{service['metadata']['name']}",
+            "labels": service["spec"]["selector"],
+        },
         "spec": {
             "containers": [
-                {"name": "sink", "image": IMAGE, "command": ["python", "-c", SINK], "ports": [{"containerPort": 8080}]}
+                {
+                    "name": "sink",
+                    "image": IMAGE,
+                    "command": ["python", "-c", SINK],
+                    "ports": [{"containerPort": 8080}],
+                }
             ]
         },
     }
@@ -82,7 +106,12 @@ def sink(service):
 
 def post(here, id, attributes):
     """An event into the Broker, which takes it."""
-    headers = {"ce-specversion": "1.0", "ce-id": id, "ce-source": "http://forms", "Content-Type": "application/json"}
+    headers = {
+        "ce-specversion": "1.0",
+        "ce-id": id,
+        "ce-source": "http://forms",
+        "Content-Type": "application/json",
+    }
     headers |= {f"ce-{name}": value for name, value in attributes.items()}
     url = f"http://{here.kube.address('knative-eventing', 'broker-ingress', 80)}/{N}/default"
     with urlopen(Request(url, b"{}", headers), timeout=10) as answer:
@@ -91,4 +120,7 @@ def post(here, id, attributes):
 
 def told(here, pod):
     """What a sink was asked: [(path, event id)]."""
-    return [json.loads(line) for line in here.kube.run("-n", N, "logs", pod["metadata"]["name"]).splitlines()]
+    return [
+        json.loads(line)
+        for line in here.kube.run("-n", N, "logs", pod["metadata"]["name"]).splitlines()
+    ]

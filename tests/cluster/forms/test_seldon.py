@@ -18,7 +18,7 @@ from cluster.kube import node_facing_address
 from cluster.live import missing
 from uv import find_uv_bin
 
-from driftloop.render import rendered
+from driftloop.render import render_tree
 
 GRAPH = "ghcr.io/driftloop/test-graph:1"
 TENSOR = {"name": "x", "shape": [1, 1], "datatype": "FP64", "data": [2]}
@@ -47,7 +47,10 @@ class Serving:
 
     def __init__(self, here, name, serve, **spec):
         self.here, self.name = here, name
-        self._parts = {"serve": {"backend": "seldon", "resources": {"cpu": "50m", "memory": "256Mi"}, **serve}, **spec}
+        self._parts = {
+            "serve": {"backend": "seldon", "resources": {"cpu": "50m", "memory": "256Mi"}, **serve},
+            **spec,
+        }
 
     @property
     def parts(self):
@@ -85,7 +88,11 @@ class Serving:
 
     def pods(self):
         found = self.here.kube.get("pod", namespace=N)
-        ours = [p for p in found if p["metadata"].get("labels", {}).get("seldon-deployment-id") == self.name]
+        ours = [
+            p
+            for p in found
+            if p["metadata"].get("labels", {}).get("seldon-deployment-id") == self.name
+        ]
         return [p for p in ours if "deletionTimestamp" not in p["metadata"]]
 
     def ask(self, version, body, *, path="api/v1.0/predictions"):
@@ -96,18 +103,32 @@ class Serving:
     def routes(self):
         """What the gateway is told: {version: weight} and who gets a copy."""
         found = [
-            v for v in self.here.kube.get("virtualservice", namespace=N) if v["metadata"]["name"].startswith(self.name)
+            v
+            for v in self.here.kube.get("virtualservice", namespace=N)
+            if v["metadata"]["name"].startswith(self.name)
         ]
         for one in found:
             for http in one["spec"].get("http", ()):
                 if any("prefix" in match.get("uri", {}) for match in http.get("match", ())):
-                    return {version(to, self.name): to.get("weight", 100) for to in http["route"]}, (
-                        version({"destination": http["mirror"]}, self.name) if "mirror" in http else None
+                    return {
+                        version(to, self.name): to.get("weight", 100) for to in http["route"]
+                    }, (
+                        version({"destination": http["mirror"]}, self.name)
+                        if "mirror" in http
+                        else None
                     )
         return None
 
     def remove(self):
-        self.here.kube.run("-n", N, "delete", "sdep,pdb", "-l", f"app.kubernetes.io/name={self.name}", "--wait=true")
+        self.here.kube.run(
+            "-n",
+            N,
+            "delete",
+            "sdep,pdb",
+            "-l",
+            f"app.kubernetes.io/name={self.name}",
+            "--wait=true",
+        )
         self.here.kube.wait("its pods are gone", lambda: not self.pods(), timeout=120)
 
 
@@ -125,7 +146,9 @@ def post(url, body):
 
 
 def is_ready(pod):
-    return any(c["type"] == "Ready" and c["status"] == "True" for c in pod["status"].get("conditions", ()))
+    return any(
+        c["type"] == "Ready" and c["status"] == "True" for c in pod["status"].get("conditions", ())
+    )
 
 
 def image(**more):
@@ -160,10 +183,14 @@ def test_a_rollout_keeps_productions_pods_and_the_routes_say_its_weights(here):
             assert numbers(it.ask(SECOND, body)) == [[60.0]]
             assert production["metadata"]["name"] in {pod["metadata"]["name"] for pod in it.pods()}
         (candidate,) = (
-            p["metadata"]["name"] for p in it.pods() if p["metadata"]["name"] != production["metadata"]["name"]
+            p["metadata"]["name"]
+            for p in it.pods()
+            if p["metadata"]["name"] != production["metadata"]["name"]
         )
         it.apply({SECOND: 100})
-        assert [pod["metadata"]["name"] for pod in it.pods()] == [candidate], "what was tested is what serves"
+        assert [pod["metadata"]["name"] for pod in it.pods()] == [candidate], (
+            "what was tested is what serves"
+        )
         assert numbers(it.ask(SECOND, body)) == [[60.0]]
     finally:
         it.remove()
@@ -196,8 +223,13 @@ def followed(here, it):
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
     def commit(weights):
-        files = rendered(json.dumps(it.spec), release(it.name, weights))
-        (own,) = (file for path, text in files.items() for file in yaml.safe_load_all(text) if is_ours(file))
+        files = render_tree(json.dumps(it.spec), release(it.name, weights))
+        (own,) = (
+            file
+            for path, text in files.items()
+            for file in yaml.safe_load_all(text)
+            if is_ours(file)
+        )
         for path, text in files.items():
             if path.startswith(own["spec"]["path"].removeprefix("./") + "/"):
                 (work / path).parent.mkdir(parents=True, exist_ok=True)
@@ -217,10 +249,15 @@ def followed(here, it):
         )
 
     def is_ours(file):
-        return file["kind"] == "Kustomization" and file.get("metadata", {}).get("name") == f"{it.name}-deployments"
+        return (
+            file["kind"] == "Kustomization"
+            and file.get("metadata", {}).get("name") == f"{it.name}-deployments"
+        )
 
     def applied():
-        return here.kube.get("kustomization", name, "flux-system")["status"].get("lastAppliedRevision", "")
+        return here.kube.get("kustomization", name, "flux-system")["status"].get(
+            "lastAppliedRevision", ""
+        )
 
     bare.parent.mkdir()
     subprocess.run(["git", "init", "-q", "--bare", "-b", "main", str(bare)], check=True)
@@ -244,7 +281,9 @@ def followed(here, it):
             yield commit
         finally:
             kinds = f"kustomization/{name}", f"gitrepository/{name}", f"secret/{name}"
-            here.kube.run("-n", "flux-system", "delete", *kinds, "--ignore-not-found", "--timeout=120s")
+            here.kube.run(
+                "-n", "flux-system", "delete", *kinds, "--ignore-not-found", "--timeout=120s"
+            )
 
 
 def test_a_graph_asks_each_of_its_nodes(here):
@@ -259,7 +298,9 @@ def test_a_graph_asks_each_of_its_nodes(here):
             }
         ],
     }  # fmt: skip
-    it = Serving(here, "graph", {"model": "nodes.Times", "graph": graph}, **image(around={"ref": GRAPH}))
+    it = Serving(
+        here, "graph", {"model": "nodes.Times", "graph": graph}, **image(around={"ref": GRAPH})
+    )
     try:
         it.apply({FIRST: 100})
         # 20 / 10 = 2; the model says 2 * 3, the rules 2 + 100, and the vote is their mean
@@ -270,13 +311,30 @@ def test_a_graph_asks_each_of_its_nodes(here):
 
 def test_a_changed_graph_starts_beside_what_answers(here):
     here.put(f"grown/{FIRST}", factor="3")
-    children = [{"type": "released"}, {"type": "model", "name": "rules", "class": "nodes.Plus", **AROUND}]
+    children = [
+        {"type": "released"},
+        {"type": "model", "name": "rules", "class": "nodes.Plus", **AROUND},
+    ]
     more = {"type": "model", "name": "twice", "class": "nodes.Plus", **AROUND}
     its = [
-        Serving(here, "grown", {"model": "nodes.Times", "graph": graph}, **image(around={"ref": GRAPH}))
+        Serving(
+            here, "grown", {"model": "nodes.Times", "graph": graph}, **image(around={"ref": GRAPH})
+        )
         for graph in (
-            {"type": "combiner", "name": "vote", "class": "nodes.Mean", **AROUND, "children": children},
-            {"type": "combiner", "name": "vote", "class": "nodes.Mean", **AROUND, "children": [*children, more]},
+            {
+                "type": "combiner",
+                "name": "vote",
+                "class": "nodes.Mean",
+                **AROUND,
+                "children": children,
+            },
+            {
+                "type": "combiner",
+                "name": "vote",
+                "class": "nodes.Mean",
+                **AROUND,
+                "children": [*children, more],
+            },
         )
     ]
     over, answers = threading.Event(), []
@@ -314,7 +372,9 @@ def test_a_router_asks_one_of_its_nodes(here):
         "type": "router", "name": "sign", "class": "nodes.Sign", **AROUND,
         "children": [{"type": "released"}, {"type": "model", "name": "rules", "class": "nodes.Plus", **AROUND}],
     }  # fmt: skip
-    it = Serving(here, "switch", {"model": "nodes.Times", "graph": graph}, **image(around={"ref": GRAPH}))
+    it = Serving(
+        here, "switch", {"model": "nodes.Times", "graph": graph}, **image(around={"ref": GRAPH})
+    )
     try:
         it.apply({FIRST: 100})
         assert numbers(it.ask(FIRST, {"data": {"ndarray": [[20.0]]}})) == [[60.0]]
@@ -325,15 +385,25 @@ def test_a_router_asks_one_of_its_nodes(here):
 
 def test_the_operators_autoscaler_keeps_the_least_and_our_budget_counts_its_pods(here):
     here.put(f"scaled/{FIRST}", factor="2")
-    it = Serving(here, "scaled", {"model": "nodes.Times", "autoscale": {"min": 2, "max": 3}}, **image())
+    it = Serving(
+        here, "scaled", {"model": "nodes.Times", "autoscale": {"min": 2, "max": 3}}, **image()
+    )
     try:
         it.apply({FIRST: 100})
         here.kube.wait("two pods", lambda: sum(map(is_ready, it.pods())) == 2, timeout=180)
-        (scaler,) = (h for h in here.kube.get("hpa", namespace=N) if h["metadata"]["name"].startswith("scaled-"))
+        (scaler,) = (
+            h
+            for h in here.kube.get("hpa", namespace=N)
+            if h["metadata"]["name"].startswith("scaled-")
+        )
         assert (scaler["spec"]["minReplicas"], scaler["spec"]["maxReplicas"]) == (2, 3)
         budget = here.kube.wait(
             "the budget counts them",
-            lambda: (found := here.kube.get("pdb", f"scaled-{FIRST}", N)["status"]).get("expectedPods") == 2 and found,
+            lambda: (
+                (found := here.kube.get("pdb", f"scaled-{FIRST}", N)["status"]).get("expectedPods")
+                == 2
+                and found
+            ),
             timeout=60,
         )
         assert budget["disruptionsAllowed"] == 1

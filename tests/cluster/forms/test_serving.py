@@ -29,27 +29,45 @@ def test_an_autoscaler_keeps_the_least_and_a_budget_lets_one_pod_go_at_a_time(he
     pod["containers"] = [{"name": "model", "image": IMAGE, "command": ["sleep", "3600"]}]
     # one that stops needs this long; the second eviction must come meanwhile
     pod["terminationGracePeriodSeconds"] = 20
-    here.apply(deployment, rendered("horizontalpodautoscaler", release), rendered("poddisruptionbudget", release))
+    here.apply(
+        deployment,
+        rendered("horizontalpodautoscaler", release),
+        rendered("poddisruptionbudget", release),
+    )
     name = deployment["metadata"]["name"]
     try:
         least = rendered("horizontalpodautoscaler", release)["spec"]["minReplicas"]
         assert least == 2
         here.kube.wait(
             "the autoscaler brings it to its least",
-            lambda: (here.kube.get("deployment", name, N)["status"].get("readyReplicas") or 0) == least,
+            lambda: (
+                (here.kube.get("deployment", name, N)["status"].get("readyReplicas") or 0) == least
+            ),
             timeout=120,
         )
         here.kube.wait(
             "the budget counts them",
-            lambda: (here.kube.get("pdb", name, N).get("status") or {}).get("disruptionsAllowed") == 1,
+            lambda: (
+                (here.kube.get("pdb", name, N).get("status") or {}).get("disruptionsAllowed") == 1
+            ),
             timeout=60,
         )
-        labels = ",".join(f"{k}={v}" for k, v in deployment["spec"]["selector"]["matchLabels"].items())
+        labels = ",".join(
+            f"{k}={v}" for k, v in deployment["spec"]["selector"]["matchLabels"].items()
+        )
         first, second = here.kube.run("-n", N, "get", "pods", "-l", labels, "-o", "name").split()
         assert evicted(here, first) == ""
         assert "disruption budget" in evicted(here, second)
     finally:
-        here.kube.run("-n", N, "delete", f"deployment/{name}", f"hpa/{name}", f"pdb/{name}", "--grace-period=1")
+        here.kube.run(
+            "-n",
+            N,
+            "delete",
+            f"deployment/{name}",
+            f"hpa/{name}",
+            f"pdb/{name}",
+            "--grace-period=1",
+        )
 
 
 def evicted(here, pod):

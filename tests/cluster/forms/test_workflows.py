@@ -7,7 +7,9 @@ import time
 import pytest
 from cluster.forms.place import N, pods, seconds
 
-RETRIED = {"data": {"steps": [{"name": "try", "run": "forms:fail", "retries": {"limit": 2, "wait": "3s"}}]}}
+RETRIED = {
+    "data": {"steps": [{"name": "try", "run": "forms:fail", "retries": {"limit": 2, "wait": "3s"}}]}
+}
 
 
 def template(objects, name):
@@ -22,7 +24,9 @@ def test_a_step_that_fails_is_tried_again_with_growing_waits(here):
     assert status["phase"] == "Failed"
     tries = pods(status)
     assert [node["phase"] for node in tries] == ["Failed"] * 3
-    waits = [seconds(b["startedAt"]) - seconds(a["finishedAt"]) for a, b in itertools.pairwise(tries)]
+    waits = [
+        seconds(b["startedAt"]) - seconds(a["finishedAt"]) for a, b in itertools.pairwise(tries)
+    ]
     assert waits[0] >= 3
     assert waits[1] >= 6
     assert all(node["outputs"]["exitCode"] == "1" for node in tries)
@@ -37,7 +41,9 @@ def test_a_step_that_was_not_told_to_is_not_tried_again(here):
 
 
 def test_a_trial_goes_on_from_its_checkpoint(here):
-    objects = here.render("resumed", train={"checkpoint": True, "retries": {"limit": 3, "wait": "1s"}})
+    objects = here.render(
+        "resumed", train={"checkpoint": True, "retries": {"limit": 3, "wait": "1s"}}
+    )
     rows = here.put("resumed/rows", **{"a.csv": "x\n1\n"})
     name = here.run(
         template(objects, "resumed"),
@@ -74,7 +80,9 @@ def test_a_trial_over_the_same_data_is_taken_from_the_cache(here):
             key="k" * 32,
         )
         status = here.ended(name)
-        assert status["phase"] == "Succeeded", [node.get("message") for node in status["nodes"].values()]
+        assert status["phase"] == "Succeeded", [
+            node.get("message") for node in status["nodes"].values()
+        ]
         homes = {
             p["value"]
             for node in status["nodes"].values()
@@ -84,7 +92,9 @@ def test_a_trial_over_the_same_data_is_taken_from_the_cache(here):
         return len(pods_that_ran(status)), homes
 
     assert train("cached-1", "d1") == (1, {"runs/cached-1/trials/0"})
-    assert train("cached-2", "d1") == (0, {"runs/cached-1/trials/0"}), "the first run's model, and no pod"
+    assert train("cached-2", "d1") == (0, {"runs/cached-1/trials/0"}), (
+        "the first run's model, and no pod"
+    )
     assert train("cached-3", "d2") == (1, {"runs/cached-3/trials/0"}), "other data"
     kept = here.kube.get("configmap", f"cache.{N}.cached", "argo")
     assert kept["metadata"]["labels"] == {"workflows.argoproj.io/configmap-type": "Cache"}
@@ -103,17 +113,25 @@ def test_a_mutex_keeps_two_runs_apart(here):
     # the lock as rendered, around one step of the user's instead of all of them
     key = here.put("locked/rows", **{"a.csv": "x\n1\n"})
     data = [{"name": "data", "s3": {"key": key}}]
-    loop["dag"]["tasks"] = [{"name": "nap", "template": "data-nap", "arguments": {"artifacts": data}}]
+    loop["dag"]["tasks"] = [
+        {"name": "nap", "template": "data-nap", "arguments": {"artifacts": data}}
+    ]
     runs = ("locked-1", "locked-2")
     for name in runs:
         here.run(whole, "loop", name=name)
 
     def waits():
-        nodes = [n for name in runs for n in here.workflow(name).get("status", {}).get("nodes", {}).values()]
+        nodes = [
+            n
+            for name in runs
+            for n in here.workflow(name).get("status", {}).get("nodes", {}).values()
+        ]
         return any("Waiting for" in n.get("message", "") for n in nodes)
 
     here.kube.wait("one of them waits for the other", waits, timeout=60)
-    first, second = sorted((pods(here.ended(name))[0] for name in runs), key=lambda n: n["startedAt"])
+    first, second = sorted(
+        (pods(here.ended(name))[0] for name in runs), key=lambda n: n["startedAt"]
+    )
     assert first["phase"] == second["phase"] == "Succeeded"
     assert seconds(second["startedAt"]) >= seconds(first["finishedAt"])
 
@@ -123,7 +141,12 @@ def test_runs_are_labelled_and_their_logs_are_kept(here):
     rows = here.put("logged/rows", **{"a.csv": "x\n1\n"})
     labelled = "0123456789ab"
     here.run(
-        template(objects, "logged"), "data-shm", name="logged", artifacts={"data": rows}, decision=labelled, cause="me"
+        template(objects, "logged"),
+        "data-shm",
+        name="logged",
+        artifacts={"data": rows},
+        decision=labelled,
+        cause="me",
     )
     status = here.ended("logged")
     assert status["phase"] == "Succeeded"
@@ -136,7 +159,9 @@ def test_runs_are_labelled_and_their_logs_are_kept(here):
 
 def test_the_clock_looks_for_new_data_and_trains_only_then(here):
     objects = here.render(
-        "watched", train={"newData": "* * * * *"}, data={"steps": [{"name": "nap", "run": "forms:nap"}]}
+        "watched",
+        train={"newData": "* * * * *"},
+        data={"steps": [{"name": "nap", "run": "forms:nap"}]},
     )
     whole = json.loads(json.dumps(template(objects, "watched")))
     whole["spec"].pop("onExit")
@@ -144,7 +169,11 @@ def test_the_clock_looks_for_new_data_and_trains_only_then(here):
     # the look and what it decides as rendered; behind it one step instead of a training run
     key = here.put("watched/rows", **{"a.csv": "x\n1\n"})
     main["dag"]["tasks"] = [
-        {"name": "nap", "template": "data-nap", "arguments": {"artifacts": [{"name": "data", "s3": {"key": key}}]}}
+        {
+            "name": "nap",
+            "template": "data-nap",
+            "arguments": {"artifacts": [{"name": "data", "s3": {"key": key}}]},
+        }
     ]
     here.apply(whole, objects["CronWorkflow", "watched-data"])
     try:
@@ -179,7 +208,9 @@ def gpu_node(here):
     name = node["metadata"]["name"]
     here.kube.run("label", "node", name, "nvidia.com/gpu.present=true", "--overwrite")
     capacity = [{"op": "add", "path": "/status/capacity/nvidia.com~1gpu", "value": "1"}]
-    here.kube.run("patch", "node", name, "--subresource=status", "--type=json", "-p", json.dumps(capacity))
+    here.kube.run(
+        "patch", "node", name, "--subresource=status", "--type=json", "-p", json.dumps(capacity)
+    )
     runtime = {
         "apiVersion": "node.k8s.io/v1",
         "kind": "RuntimeClass",
@@ -191,7 +222,16 @@ def gpu_node(here):
     here.kube.run("delete", "runtimeclass", "nvidia")
     here.kube.run("label", "node", name, "nvidia.com/gpu.present-")
     gone = [{"op": "remove", "path": "/status/capacity/nvidia.com~1gpu"}]
-    here.kube.run("patch", "node", name, "--subresource=status", "--type=json", "-p", json.dumps(gone), check=False)
+    here.kube.run(
+        "patch",
+        "node",
+        name,
+        "--subresource=status",
+        "--type=json",
+        "-p",
+        json.dumps(gone),
+        check=False,
+    )
 
 
 def test_a_step_with_a_gpu_goes_to_a_node_that_has_one(here, gpu_node):
@@ -211,13 +251,18 @@ def test_a_step_with_a_gpu_goes_to_a_node_that_has_one(here, gpu_node):
     assert status["phase"] == "Succeeded", status.get("message")
     (pod,) = pods(status)
     assert pod["hostNodeName"] == gpu_node
-    assert f"shared memory: {1024**3}" in here.text(f"runs/accelerated-1/logs/{pod_name(pod)}/main.log")
+    assert f"shared memory: {1024**3}" in here.text(
+        f"runs/accelerated-1/logs/{pod_name(pod)}/main.log"
+    )
 
     here.run(whole, "data-two", name="accelerated-2", artifacts={"data": rows})
 
     def told():
         nodes = here.workflow("accelerated-2").get("status", {}).get("nodes", {}).values()
-        return next((n["message"] for n in nodes if "Insufficient nvidia.com/gpu" in n.get("message", "")), None)
+        return next(
+            (n["message"] for n in nodes if "Insufficient nvidia.com/gpu" in n.get("message", "")),
+            None,
+        )
 
     assert here.kube.wait("the scheduler finds no two GPUs", told, timeout=60)
     time.sleep(1)
@@ -227,7 +272,9 @@ def test_a_step_with_a_gpu_goes_to_a_node_that_has_one(here, gpu_node):
     )  # fmt: skip
     assert made["spec"]["runtimeClassName"] == "nvidia"
     assert made["spec"]["nodeSelector"] == {"nvidia.com/gpu.present": "true"}
-    assert {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"} in made["spec"]["tolerations"]
+    assert {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"} in made["spec"][
+        "tolerations"
+    ]
     here.kube.run("-n", N, "delete", "workflow", "accelerated-2")
 
 

@@ -21,5 +21,8 @@ def test_1_a_change_by_hand_is_taken_back(it):
     name = f"{P}-decision"
     it.kube.run("-n", N, "scale", "deployment", name, "--replicas=0")
     it.say(f"Deployment {name} scaled to 0 by hand")
-    it.kube.wait("Flux puts the replica back", lambda: it.kube.get("deployment", name, N)["spec"]["replicas"] == 1)
+    it.kube.wait(
+        "Flux puts the replica back",
+        lambda: it.kube.get("deployment", name, N)["spec"]["replicas"] == 1,
+    )
     it.say("Flux has put it back")

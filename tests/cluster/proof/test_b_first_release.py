@@ -17,7 +17,9 @@ def test_2_a_run_ends_in_a_commit(it):
     assert it.hook(body, token=None) in (400, 401)
     assert it.hook(body, token="wrong") in (400, 401)
     assert it.hook(body, token=it.secret("webhook-token")) == 200
-    assert it.hook(body, token=it.secret("webhook-token")) == 200, "a second delivery is accepted, and changes nothing"
+    assert it.hook(body, token=it.secret("webhook-token")) == 200, (
+        "a second delivery is accepted, and changes nothing"
+    )
     it.say("the webhook refused no token and a wrong one, and took the right one, twice")
 
     run = f"{P}-{decision}"
@@ -29,11 +31,15 @@ def test_2_a_run_ends_in_a_commit(it):
     release = it.release()
     assert release["phase"] == "stable"
     assert release["production"]["run"] == run
-    message = it.git("log", "-1", "--format=%B", f"{before}..main", "--", f"deployments/{P}/release.yaml")
+    message = it.git(
+        "log", "-1", "--format=%B", f"{before}..main", "--", f"deployments/{P}/release.yaml"
+    )
     for trailer in TRAILERS:
         assert f"\nDriftloop-{trailer}: " in message
     it.remember(first=release["production"]["id"])
-    it.say(f"{release['production']['id']} is in git as production: {release['production']['metrics']}")
+    it.say(
+        f"{release['production']['id']} is in git as production: {release['production']['metrics']}"
+    )
 
 
 def test_2_a_gate_that_fails_commits_nothing(it):
@@ -66,7 +72,9 @@ def test_3_the_release_answers_and_every_request_and_answer_is_an_event(it):
         sides = by_request(found, REQUEST), by_request(found, RESPONSE)
         return found if all(ids <= set(side) for side in sides) else None
 
-    found = it.kube.wait("every request and every answer is an event at the Broker", arrived, timeout=60, every=3)
+    found = it.kube.wait(
+        "every request and every answer is an event at the Broker", arrived, timeout=60, every=3
+    )
     for type in (REQUEST, RESPONSE):
         of = [event for event in found if event.type == type]
         assert {event.get("endpoint") for event in of} == {release}
@@ -78,7 +86,9 @@ def test_3_the_release_answers_and_every_request_and_answer_is_an_event(it):
     for detector, expected in wanted.items():
         it.kube.wait(
             f"all of them in the stream of {detector}",
-            lambda detector=detector, expected=expected: {e.id for e in it.streams.seen(detector)} >= expected,
+            lambda detector=detector, expected=expected: (
+                {e.id for e in it.streams.seen(detector)} >= expected
+            ),
             timeout=60,
             every=3,
         )
@@ -87,7 +97,10 @@ def test_3_the_release_answers_and_every_request_and_answer_is_an_event(it):
         assert len(seen) == len(expected)
     judged = it.streams.count(f"DRIFTLOOP_{P.upper()}_{P.upper()}_JUDGE")
     answered = sum(event.type == RESPONSE for event in found)
-    kinds = {kind: sum(event.type == kind for event in found) for kind in sorted({event.type for event in found})}
+    kinds = {
+        kind: sum(event.type == kind for event in found)
+        for kind in sorted({event.type for event in found})
+    }
     it.say(f"at the Broker: {kinds}")
     it.say(f"stored by drift and outlier: {len(wanted['drift'])} each, by the judge: {judged}")
     assert judged == answered

@@ -63,7 +63,9 @@ def test_5_shadow_and_canary_are_commits_and_the_gateway_keeps_to_them(it):
     assert len(shadow) >= 50
     assert reached == len(shadow), "each request was mirrored"
     for percent in (20, 50):
-        inside, counts, _ = measured[tuple(sorted({first: 100 - percent, second: percent}.items())), None]
+        inside, counts, _ = measured[
+            tuple(sorted({first: 100 - percent, second: percent}.items())), None
+        ]
         assert len(inside) >= 50
         assert likely(counts[second], len(inside), percent / 100), (counts, percent)
         assert counts[first] + counts[second] == len(inside)

@@ -40,7 +40,11 @@ def test_8_the_loop_outlives_what_is_killed(it):
 
     status = it.ended(run)
     assert status["phase"] == "Succeeded", status.get("message")
-    tries = [node for node in status["nodes"].values() if node["type"] == "Pod" and node["templateName"] == "train"]
+    tries = [
+        node
+        for node in status["nodes"].values()
+        if node["type"] == "Pod" and node["templateName"] == "train"
+    ]
     it.say(f"{len(tries)} tries of 2 trials: {[node.get('message', '') for node in tries]}")
     assert len(tries) == 3, "the trial that was killed ran again, the other did not"
     assert it.runs() - set(it.known("runs_before")) == {run}, "no second run, although alarms go on"
@@ -50,11 +54,15 @@ def test_8_the_loop_outlives_what_is_killed(it):
 def test_8_no_acknowledged_event_is_lost(it):
     first, since = it.known("first"), it.known("since")
     it.traffic.pause()
-    it.kube.wait("the logger has posted everything", lambda: steady(it, first, since), timeout=180, every=3)
+    it.kube.wait(
+        "the logger has posted everything", lambda: steady(it, first, since), timeout=180, every=3
+    )
     found = held(it, first, since)
     if BACKEND == "plain":
         taken = acknowledged(it, first) - it.known("acknowledged")
-        it.say(f"the Broker acknowledged {taken} events of {first} since then, and holds {len(found)}")
+        it.say(
+            f"the Broker acknowledged {taken} events of {first} since then, and holds {len(found)}"
+        )
         assert taken <= len(found)
     else:
         it.say(
@@ -62,7 +70,10 @@ def test_8_no_acknowledged_event_is_lost(it):
         )
     requests = {event.id for event in found if event.type == REQUEST}
     stored = it.kube.wait(
-        "the detector has all of them", lambda: has_all(it, requests, first, since), timeout=240, every=5
+        "the detector has all of them",
+        lambda: has_all(it, requests, first, since),
+        timeout=240,
+        every=5,
     )
     it.say(f"{len(requests)} of them requests; the drift detector stored {len(stored)}")
     assert sorted(stored) == sorted(requests)
@@ -92,7 +103,9 @@ def trial(it, run):
     for pod in it.kube.get("pod", namespace=N):
         about = pod["metadata"]
         node = about.get("annotations", {}).get("workflows.argoproj.io/node-name", "")
-        states = {status["name"]: status["state"] for status in pod["status"].get("containerStatuses", [])}
+        states = {
+            status["name"]: status["state"] for status in pod["status"].get("containerStatuses", [])
+        }
         if node.startswith(f"{run}.") and ".train(" in node and "running" in states.get(MAIN, {}):
             return about["name"]
     return None
@@ -113,11 +126,19 @@ def steady(it, release, since):
 def held(it, release, since):
     """The Broker's events about requests and answers of a release."""
     kinds = (REQUEST, RESPONSE)
-    return [e for e in it.streams.broker() if e.get("endpoint") == release and e.type in kinds and moment(e) >= since]
+    return [
+        e
+        for e in it.streams.broker()
+        if e.get("endpoint") == release and e.type in kinds and moment(e) >= since
+    ]
 
 
 def has_all(it, requests, release, since):
-    stored = [e.id for e in it.streams.seen("drift") if e.get("endpoint") == release and moment(e) >= since]
+    stored = [
+        e.id
+        for e in it.streams.seen("drift")
+        if e.get("endpoint") == release and moment(e) >= since
+    ]
     return stored if requests <= set(stored) else None
 
 

@@ -15,11 +15,17 @@ def test_6_remove_leaves_nothing(it):
     for name in PIPELINE:
         assert it.kube.get("kustomization", name, "flux-system") is None
     it.kube.wait("everything is gone", lambda: not objects(it), timeout=180, every=3)
-    it.kube.wait("the namespace is not in the middle of anything", lambda: settled(it), timeout=180, every=3)
+    it.kube.wait(
+        "the namespace is not in the middle of anything", lambda: settled(it), timeout=180, every=3
+    )
     paths = it.git("ls-tree", "-r", "--name-only", "main").splitlines()
-    assert not [path for path in paths if path.split("/")[0] in ("workflows", "deployments", "monitors")]
+    assert not [
+        path for path in paths if path.split("/")[0] in ("workflows", "deployments", "monitors")
+    ]
     space = it.kube.get("namespace", N)
-    it.say(f"namespace {N}: {space['status']['phase'] if space else 'gone'}; streams left: {it.streams.names()}")
+    it.say(
+        f"namespace {N}: {space['status']['phase'] if space else 'gone'}; streams left: {it.streams.names()}"
+    )
 
 
 def settled(it):
@@ -31,7 +37,9 @@ def objects(it):
     """Everything labelled as driftloop's in the pipeline's namespace, but what Kubernetes derives itself."""
     kinds = [
         line.split()[0]
-        for line in it.kube.run("api-resources", "--namespaced", "--verbs=list,delete", "-o", "name").splitlines()
+        for line in it.kube.run(
+            "api-resources", "--namespaced", "--verbs=list,delete", "-o", "name"
+        ).splitlines()
         if line.split()[0] not in ("events", "events.events.k8s.io", "pods.metrics.k8s.io")
     ]
     found = it.kube.run("-n", N, "get", ",".join(kinds), "-l", OURS, "-o", "name", check=False)

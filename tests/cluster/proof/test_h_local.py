@@ -12,16 +12,16 @@ from cluster.proof.test_d_rollout import revert
 from cluster.world import EXAMPLE, ROOT, P
 from uv import find_uv_bin
 
-from driftloop.demo.platform import Platform, answers
-from driftloop.demo.traffic import Row, Traffic
+from driftloop.demo.platform import DemoPlatform, is_answered
+from driftloop.demo.traffic import DigitRow, TrafficGenerator
 from driftloop.errors import LocalError
-from driftloop.local.ground.state import State
+from driftloop.local.ground.state import StateFolder
 
 TREES = ("workflows", "deployments", "monitors", "cluster")
 
 
 def test_9_the_local_runtime_makes_the_same_commits(it):
-    state = State.at(it.folder / "local")
+    state = StateFolder.open_folder(it.folder / "local")
     if not state.repository.exists():
         labelled(it.folder / "labelled")
         asyncio.run(story(it, state))
@@ -39,79 +39,103 @@ def test_9_the_local_runtime_makes_the_same_commits(it):
 
 def labelled(folder):
     for kind in ("clean", "shuffled", "rotated"):
-        command = [find_uv_bin(), "run", "-q", EXAMPLE / "batches.py", "labelled", "--kind", kind, "--to", folder]
+        command = [
+            find_uv_bin(),
+            "run",
+            "-q",
+            EXAMPLE / "batches.py",
+            "labelled",
+            "--kind",
+            kind,
+            "--to",
+            folder,
+        ]
         subprocess.run(command, check=True, capture_output=True)
 
 
 async def story(it, state):
     """What points 1 to 8 did to git, with the commands that a person would use."""
-    platform = Platform(state, P, P)
+    platform = DemoPlatform(state, P, P)
     envs = Path(os.environ.get("CLUSTER_TEST_ENVS", ROOT / ".driftloop" / "envs"))
     envs.mkdir(parents=True, exist_ok=True)
     here = it.folder / "labelled"
-    rows = {kind: tuple(Row(tuple(x), y) for x, y in it.rows(kind)) for kind in ("clean", "rotated")}
+    rows = {
+        kind: tuple(DigitRow(tuple(x), y) for x, y in it.rows(kind))
+        for kind in ("clean", "rotated")
+    }
     bucket = "s3://digits/batches"
 
     async def run(cause):
         name = json.loads(
-            await platform.call("trigger", P, "--state", str(state.root), "--cause", cause, "--output", "json")
+            await platform.run_command(
+                "trigger", P, "--state", str(state.root), "--cause", cause, "--output", "json"
+            )
         )["run"]
-        phase = await platform.until(lambda: platform.ended(name), f"{name} to end", within=600)
+        phase = await platform.wait_until(
+            lambda: platform.read_outcome(name), f"{name} to end", within=600
+        )
         it.say(f"  local: {name} {phase}")
 
     async def idle():
-        return (await platform.decision()).phase == "idle"
+        return (await platform.read_decision()).phase == "idle"
 
     def applied():
         with contextlib.suppress(LocalError):
-            return platform.applied()
+            return platform.applied_commit()
         return None
 
-    async with platform.running(it.spec(), lambda line: None, envs=envs):
-        await platform.until(applied, "the first commit", within=900)
+    async with platform.run_up(it.spec(), lambda line: None, envs=envs):
+        await platform.wait_until(applied, "the first commit", within=900)
         it.say("  local: the pipeline is applied")
-        platform.upload(sorted(here.glob("clean-*")), bucket)
+        platform.upload_files(sorted(here.glob("clean-*")), bucket)
         await run("first")
-        first = platform.release().production.id
-        await platform.until(applied, "the release to be applied", within=120)
+        first = platform.read_release().production.id
+        await platform.wait_until(applied, "the release to be applied", within=120)
         body = {"data": {"ndarray": [rows["clean"][0].pixels]}}
-        await platform.until(lambda: answers(platform.predictions, body), "a prediction", within=120)
-        await platform.until(idle, "the cooldown to end", within=120)
-        platform.upload(sorted(here.glob("shuffled-*")), bucket)
+        await platform.wait_until(
+            lambda: is_answered(platform.predictions, body), "a prediction", within=120
+        )
+        await platform.wait_until(idle, "the cooldown to end", within=120)
+        platform.upload_files(sorted(here.glob("shuffled-*")), bucket)
         await run("shuffled labels")
         taken_away(platform, "shuffled")
-        await platform.until(idle, "the cooldown to end", within=120)
-        platform.upload(sorted(here.glob("rotated-*")), bucket)
+        await platform.wait_until(idle, "the cooldown to end", within=120)
+        platform.upload_files(sorted(here.glob("rotated-*")), bucket)
 
         def promoted():
-            release = platform.release()
+            release = platform.read_release()
             return release.phase == "stable" and release.production.id != first
 
         async def drift(prefix):
-            async with Traffic.open(platform.predictions, rows, rate=20, prefix=prefix) as traffic:
-                traffic.turn("rotated")
-                await platform.until(promoted, "the drift to end in a promotion", within=900)
-                traffic.pause()
-            await platform.until(applied, "the promotion to be applied", within=120)
-            it.say(f"  local: promoted {platform.release().production.id}")
+            async with TrafficGenerator.open_traffic(
+                platform.predictions, rows, rate=20, prefix=prefix
+            ) as traffic:
+                traffic.switch_rows("rotated")
+                await platform.wait_until(promoted, "the drift to end in a promotion", within=900)
+                traffic.pause_sending()
+            await platform.wait_until(applied, "the promotion to be applied", within=120)
+            it.say(f"  local: promoted {platform.read_release().production.id}")
 
         await drift("local")
-        revert(it, platform.head(), bare=state.repository)
-        await platform.until(applied, "the revert to be applied", within=120)
-        assert platform.release().production.id == first
-        await platform.until(idle, "the cooldown to end", within=120)
+        revert(it, platform.read_tip(), bare=state.repository)
+        await platform.wait_until(applied, "the revert to be applied", within=120)
+        assert platform.read_release().production.id == first
+        await platform.wait_until(idle, "the cooldown to end", within=120)
         await drift("again")
-        await platform.call("remove", P, "--state", str(state.root))
+        await platform.run_command("remove", P, "--state", str(state.root))
         it.say("  local: removed")
 
 
 def taken_away(platform, kind):
-    from driftloop.clients.s3 import Location, Store, location
+    from driftloop.clients.s3 import ObjectStore, StoreLocation, parse_location
 
-    store, folder = Store.from_environment(platform.store()), location("s3://digits/batches")
-    for found in store.folder(folder):
+    store, folder = (
+        ObjectStore.from_environment(platform.store()),
+        parse_location("s3://digits/batches"),
+    )
+    for found in store.list_folder(folder):
         if found.key.rpartition("/")[2].startswith(f"{kind}-"):
-            store.delete(Location(folder.bucket, found.key))
+            store.delete_object(StoreLocation(folder.bucket, found.key))
 
 
 def told(*where):
@@ -154,7 +178,9 @@ def compared(it, cluster, local, state):
 def why(path, on_cluster, here):
     if not (on_cluster and here):
         return "only on the cluster" if on_cluster else "only locally"
-    trained = path.endswith(("release.yaml", "<release>.deployment.yaml", "model.seldondeployment.yaml"))
+    trained = path.endswith(
+        ("release.yaml", "<release>.deployment.yaml", "model.seldondeployment.yaml")
+    )
     return "digests and metrics of another training" if trained else "another driftloop rendered it"
 
 
@@ -162,11 +188,22 @@ def files(repository, commit):
     """path -> text with release ids and runs numbered, of the pipeline's trees."""
     git = ["git", "--git-dir", str(repository)]
     listed = subprocess.run(
-        [*git, "ls-tree", "-r", "--name-only", commit, "--", *TREES], capture_output=True, text=True, check=True
+        [*git, "ls-tree", "-r", "--name-only", commit, "--", *TREES],
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout
-    ours = [path for path in listed.splitlines() if f"/{P}/" in path or path.endswith(f"pipelines/{P}.yaml")]
+    ours = [
+        path
+        for path in listed.splitlines()
+        if f"/{P}/" in path or path.endswith(f"pipelines/{P}.yaml")
+    ]
     found = {}
     for path in ours:
-        text = subprocess.run([*git, "show", f"{commit}:{path}"], capture_output=True, text=True, check=True).stdout
-        found[re.sub(r"r[0-9a-f]{8}", "<release>", path)] = re.sub(r"r[0-9a-f]{8}|(?<=digits-)[0-9a-f]{12}", "<>", text)
+        text = subprocess.run(
+            [*git, "show", f"{commit}:{path}"], capture_output=True, text=True, check=True
+        ).stdout
+        found[re.sub(r"r[0-9a-f]{8}", "<release>", path)] = re.sub(
+            r"r[0-9a-f]{8}|(?<=digits-)[0-9a-f]{12}", "<>", text
+        )
     return found

@@ -3,7 +3,7 @@ import math
 import pytest
 
 from driftloop.release.judgement import Answers
-from driftloop.services.analysis.metrics import Counting, Scrape, parse
+from driftloop.services.analysis.metrics import PredictorCounting, PredictorScrape, parse_metrics
 
 ENVOY = """\
 # TYPE envoy_cluster_upstream_rq_xx counter
@@ -36,18 +36,18 @@ seldon_api_executor_server_requests_seconds_count{code="200",service="status"} 9
 
 
 def test_the_logging_envoy():
-    scrape = parse(ENVOY, "digits-r1", now=1000.0)
+    scrape = parse_metrics(ENVOY, "digits-r1", now=1000.0)
     assert scrape.answers == Answers(100, 2, {0.005: 60, 0.01: 98, math.inf: 100})
 
 
 def test_seldons_executor():
-    scrape = parse(EXECUTOR, "digits-r1", now=1000.0)
-    assert scrape == Scrape(1.7e9, Answers(42, 2, {0.1: 31, math.inf: 42}))
+    scrape = parse_metrics(EXECUTOR, "digits-r1", now=1000.0)
+    assert scrape == PredictorScrape(1.7e9, Answers(42, 2, {0.1: 31, math.inf: 42}))
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "<html>not metrics</html>", "other_total 3\n"])
 def test_a_page_without_them_counts_nothing(text):
-    assert parse(text, "digits-r1", now=0.0) == Scrape(0.0, Answers())
+    assert parse_metrics(text, "digits-r1", now=0.0) == PredictorScrape(0.0, Answers())
 
 
 def counts(requests: int, errors: int = 0) -> Answers:
@@ -55,36 +55,36 @@ def counts(requests: int, errors: int = 0) -> Answers:
 
 
 def test_only_what_came_since_counts():
-    counting = Counting(since=100.0)
-    assert counting.add(Scrape(0.0, counts(50, 5))).requests == 0
-    assert counting.add(Scrape(0.0, counts(60, 6))) == counts(10, 1)
-    assert counting.add(Scrape(0.0, counts(60, 6))) == counts(10, 1)
+    counting = PredictorCounting(since=100.0)
+    assert counting.add_scrape(PredictorScrape(0.0, counts(50, 5))).requests == 0
+    assert counting.add_scrape(PredictorScrape(0.0, counts(60, 6))) == counts(10, 1)
+    assert counting.add_scrape(PredictorScrape(0.0, counts(60, 6))) == counts(10, 1)
 
 
 def test_counters_that_start_again():
-    counting = Counting(since=100.0)
-    counting.add(Scrape(0.0, counts(50, 5)))
-    counting.add(Scrape(0.0, counts(60, 6)))
-    assert counting.add(Scrape(0.0, counts(7, 0))) == counts(17, 1)
-    assert counting.add(Scrape(0.0, counts(8, 1))) == counts(18, 2)
+    counting = PredictorCounting(since=100.0)
+    counting.add_scrape(PredictorScrape(0.0, counts(50, 5)))
+    counting.add_scrape(PredictorScrape(0.0, counts(60, 6)))
+    assert counting.add_scrape(PredictorScrape(0.0, counts(7, 0))) == counts(17, 1)
+    assert counting.add_scrape(PredictorScrape(0.0, counts(8, 1))) == counts(18, 2)
 
 
 def test_several_processes_behind_one_address():
-    counting = Counting(since=1000.0)
+    counting = PredictorCounting(since=1000.0)
     for first, second in ((100, 300), (110, 330), (120, 330)):
-        counting.add(Scrape(10.0, counts(first)))
-        counting.add(Scrape(500.0, counts(second)))
+        counting.add_scrape(PredictorScrape(10.0, counts(first)))
+        counting.add_scrape(PredictorScrape(500.0, counts(second)))
     assert counting.total.requests == 20 + 30
 
 
 def test_pods_that_started_at_the_same_moment_are_told_apart_by_their_address():
-    counting = Counting(since=1000.0)
+    counting = PredictorCounting(since=1000.0)
     for first, second in ((100, 300), (110, 330), (120, 330)):
-        counting.add(Scrape(500.0, counts(first)), "10.0.0.1:8000")
-        counting.add(Scrape(500.5, counts(second)), "10.0.0.2:8000")
+        counting.add_scrape(PredictorScrape(500.0, counts(first)), "10.0.0.1:8000")
+        counting.add_scrape(PredictorScrape(500.5, counts(second)), "10.0.0.2:8000")
     assert counting.total.requests == 20 + 30
 
 
 def test_a_process_that_started_later_counts_from_its_start():
-    counting = Counting(since=1000.0)
-    assert counting.add(Scrape(1010.0, counts(5))).requests == 5
+    counting = PredictorCounting(since=1000.0)
+    assert counting.add_scrape(PredictorScrape(1010.0, counts(5))).requests == 5

@@ -17,11 +17,19 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from driftloop.clients.nats import connection
-from driftloop.services.analysis.service import AnalysisService, AnalysisSettings, resolved
+from driftloop.clients.nats import open_connection
+from driftloop.services.analysis.service import AnalysisService, AnalysisSettings, resolve_addresses
 from tests.services.analysis.test_metrics import ENVOY
 
-JUDGE = [sys.executable, "-m", "driftloop.services.analysis", "--pipeline", "digits", "--namespace", "ml"]
+JUDGE = [
+    sys.executable,
+    "-m",
+    "driftloop.services.analysis",
+    "--pipeline",
+    "digits",
+    "--namespace",
+    "ml",
+]
 
 
 def free_port() -> int:
@@ -96,7 +104,11 @@ class Running:
     def __init__(self, nats: Nats, predictors: Predictors, session: aiohttp.ClientSession) -> None:
         self.port, self.session = free_port(), session
         self.url = f"http://127.0.0.1:{self.port}"
-        self.env = os.environ | {"NATS_URL": nats.url, "HTTP_PROXY": predictors.address, "NO_PROXY": "127.0.0.1"}
+        self.env = os.environ | {
+            "NATS_URL": nats.url,
+            "HTTP_PROXY": predictors.address,
+            "NO_PROXY": "127.0.0.1",
+        }
         self.start()
 
     def start(self) -> None:
@@ -141,7 +153,9 @@ class Running:
             return answer.status
 
     async def judgement(self, **query: object) -> dict:
-        async with self.session.get(self.url + "/judgement", params={k: str(v) for k, v in query.items()}) as answer:
+        async with self.session.get(
+            self.url + "/judgement", params={k: str(v) for k, v in query.items()}
+        ) as answer:
             assert answer.status == 200, await answer.text()
             return await answer.json()
 
@@ -188,7 +202,9 @@ async def test_answers_in_every_protocol_are_compared(judge):
             body = {
                 "seldon": {"data": {"ndarray": rows}},
                 "tensorflow": {"predictions": rows},
-                "v2": {"outputs": [{"name": "o", "shape": [2, 2], "datatype": "FP32", "data": scores}]},
+                "v2": {
+                    "outputs": [{"name": "o", "shape": [2, 2], "datatype": "FP32", "data": scores}]
+                },
             }[protocol]
             assert await judge.respond(protocol, release, [], body=body, protocol=protocol) == 202
     said = await judge.judgement(**BOTH, since=since)
@@ -209,7 +225,11 @@ async def test_errors_and_times_come_from_the_predictors(judge, predictors):
     predictors.pages = {"digits-r1.ml.svc.cluster.local": page}
     since = (await judge.judgement(**BOTH))["now"]
     first = await judge.judgement(**BOTH, since=since)
-    assert first["production"] == {"requests": 0, "errors": 0, "buckets": {"0.005": 0, "0.01": 0, "+Inf": 0}}
+    assert first["production"] == {
+        "requests": 0,
+        "errors": 0,
+        "buckets": {"0.005": 0, "0.01": 0, "+Inf": 0},
+    }
     assert first["candidate"]["requests"] == 0
     page = page.replace(
         'class="5",envoy_cluster_name="digits/digits-r1/model"} 2',
@@ -221,7 +241,11 @@ async def test_errors_and_times_come_from_the_predictors(judge, predictors):
         "digits-r2.ml.svc.cluster.local": ENVOY.replace("digits-r1", "digits-r2"),
     }
     second = await judge.judgement(**BOTH, since=since)
-    assert second["production"] == {"requests": 3, "errors": 3, "buckets": {"0.005": 0, "0.01": 0, "+Inf": 3}}
+    assert second["production"] == {
+        "requests": 3,
+        "errors": 3,
+        "buckets": {"0.005": 0, "0.01": 0, "+Inf": 3},
+    }
     assert "http://digits-r2.ml.svc.cluster.local:8000/prometheus" in predictors.asked
 
 
@@ -236,8 +260,12 @@ async def test_each_pod_of_a_predictor_counts_on_its_own(nats, monkeypatch):
         async def page(request: web.BaseRequest, host: str = host) -> web.Response:
             errors, uptime = pods[host]
             failed = 'class="5",envoy_cluster_name="digits/digits-r2/model"} '
-            found = ENVOY.replace("digits-r1", "digits-r2").replace(f"{failed}2", f"{failed}{errors}")
-            return web.Response(text=found + f"# TYPE envoy_server_uptime gauge\nenvoy_server_uptime{{}} {uptime}\n")
+            found = ENVOY.replace("digits-r1", "digits-r2").replace(
+                f"{failed}2", f"{failed}{errors}"
+            )
+            return web.Response(
+                text=found + f"# TYPE envoy_server_uptime gauge\nenvoy_server_uptime{{}} {uptime}\n"
+            )
 
         runner = web.ServerRunner(web.Server(page))
         await runner.setup()
@@ -251,8 +279,10 @@ async def test_each_pod_of_a_predictor_counts_on_its_own(nats, monkeypatch):
 
     settings = AnalysisSettings("digits", "ml", nats.url, predictor_port=port, each_pod=True)
     async with (
-        connection(nats.url, name="test") as js,
-        TestClient(TestServer(AnalysisService(settings, js, resolve).application())) as client,
+        open_connection(nats.url, name="test") as js,
+        TestClient(
+            TestServer(AnalysisService(settings, js, resolve).build_application())
+        ) as client,
     ):
 
         async def errors(since: float) -> int:
@@ -273,9 +303,9 @@ async def test_each_pod_of_a_predictor_counts_on_its_own(nats, monkeypatch):
 
 
 async def test_names_are_resolved_as_the_machine_does():
-    assert "127.0.0.1:8000" in await resolved("localhost", 8000)
+    assert "127.0.0.1:8000" in await resolve_addresses("localhost", 8000)
     with pytest.raises(OSError, match=r"not known|failure"):
-        await resolved("nowhere.invalid", 8000)
+        await resolve_addresses("nowhere.invalid", 8000)
 
 
 async def test_killed_and_started_again_it_knows_what_it_had_acknowledged(judge):
@@ -321,7 +351,8 @@ async def test_what_is_no_response_of_this_pipeline_is_taken_and_left(judge):
 
 
 @pytest.mark.parametrize(
-    "query", [{}, {"production": "r1"}, {"production": "r1", "candidate": "a b"}, {**BOTH, "since": "then"}]
+    "query",
+    [{}, {"production": "r1"}, {"production": "r1", "candidate": "a b"}, {**BOTH, "since": "then"}],
 )
 async def test_wrong_questions(judge, query):
     async with judge.session.get(judge.url + "/judgement", params=query) as answer:

@@ -13,11 +13,12 @@ from aiohttp import web
 from support.processes import Process, free_port, nats, until, url
 
 from driftloop.clients import events
-from driftloop.clients.nats import connection
+from driftloop.clients.nats import open_connection
 from driftloop.contract.documents import DocumentError
 from driftloop.contract.events import run_id, verdict_id
 from driftloop.contract.handovers import RetrainPolicy
-from driftloop.retrain.decision import Claim, End, Move, State, claimed
+from driftloop.retrain.decision import is_claimed
+from driftloop.retrain.state import ClaimEvent, EndEvent, MoveEvent, RetrainState
 from driftloop.retrain.store import DecisionStore, apply_once
 
 TOKEN = "s3cret"
@@ -73,19 +74,25 @@ class Service:
 
     async def post(self, event: events.Event, path: str = "/") -> int:
         address = f"http://127.0.0.1:{self.process.port}{path}"
-        async with self.session.post(address, data=event.body, headers=events.to_http(event)) as answer:
+        async with self.session.post(
+            address, data=event.body, headers=events.to_http(event)
+        ) as answer:
             return answer.status
 
-    def verdict(self, window: int, *, alarm: bool = True, detector: str = "drift", **other: Any) -> events.Event:
+    def verdict(
+        self, window: int, *, alarm: bool = True, detector: str = "drift", **other: Any
+    ) -> events.Event:
         data = {"detector": detector, "release": "r1", "window": window, "alarm": alarm, **other}
         id = verdict_id("n", self.pipeline, detector, "r1", window)
-        return events.make(f"dev.driftloop.{detector}", "test", data, id=id, inferenceservicename=self.pipeline)
+        return events.make_event(
+            f"dev.driftloop.{detector}", "test", data, id=id, inferenceservicename=self.pipeline
+        )
 
-    async def state(self) -> State:
-        async with connection(url(self.server), name="test") as js:
-            return await (await DecisionStore.open(js, "n", self.pipeline)).read()
+    async def state(self) -> RetrainState:
+        async with open_connection(url(self.server), name="test") as js:
+            return await (await DecisionStore.open_bucket(js, "n", self.pipeline)).read_state()
 
-    async def apply(self, event: Any) -> State:
+    async def apply(self, event: Any) -> RetrainState:
         return await asyncio.to_thread(apply_once, url(self.server), "n", self.pipeline, event)
 
 
@@ -108,9 +115,22 @@ async def service(
     port = free_port()
     policy = {"consecutive": 2, "cooldown": 0, "whileRunning": "drop", "budget": 4, "on": ["drift"]}
     policy |= getattr(request, "param", {})
-    argv = [sys.executable, "-m", "driftloop.services.decision", "--port", str(port), "--namespace", "n"]
+    argv = [
+        sys.executable,
+        "-m",
+        "driftloop.services.decision",
+        "--port",
+        str(port),
+        "--namespace",
+        "n",
+    ]
     argv += ["--pipeline", pipeline, "--policy", json.dumps(policy)]
-    argv += ["--webhook", f"http://127.0.0.1:{world.port}/retrain", "--broker", f"http://127.0.0.1:{world.port}/broker"]
+    argv += [
+        "--webhook",
+        f"http://127.0.0.1:{world.port}/retrain",
+        "--broker",
+        f"http://127.0.0.1:{world.port}/broker",
+    ]
     environment = {
         "NATS_URL": url(server),
         "DRIFTLOOP_WEBHOOK_TOKEN": TOKEN,
@@ -131,7 +151,9 @@ async def test_two_alarms_in_a_row_fire_the_webhook_once(service: Service) -> No
     body = service.world.fired[0]
     assert body["pipeline"] == service.pipeline
     assert body["cause"] == f"alarm {service.verdict(2).id}"
-    state = await service.apply(Claim(f"{service.pipeline}-{body['decision']}", body["decision"], body["cause"]))
+    state = await service.apply(
+        ClaimEvent(f"{service.pipeline}-{body['decision']}", body["decision"], body["cause"])
+    )
     assert state.live
     statuses = await asyncio.gather(*(service.post(service.verdict(n)) for n in range(3, 103)))
     assert set(statuses) == {202}
@@ -172,9 +194,9 @@ async def test_a_killed_service_goes_on(service: Service) -> None:
 async def test_a_run_that_vanishes_loses_the_lease(service: Service) -> None:
     run = f"{service.pipeline}-person"
     service.world.workflows[run] = {"status": {"phase": "Running"}}
-    await service.apply(Claim(run, "person", "person"))
+    await service.apply(ClaimEvent(run, "person", "person"))
     await asyncio.sleep(3)
-    assert claimed(await service.state(), run)
+    assert is_claimed(await service.state(), run)
     service.world.deaf = 1
     del service.world.workflows[run]
     await until(lambda: _phase_is(service, "idle", "cooling"), within=20, every=0.5)
@@ -190,7 +212,7 @@ async def test_a_run_that_vanishes_loses_the_lease(service: Service) -> None:
     reason = f"workflow {run} is gone"
     assert told.type == "dev.driftloop.run.finished"
     assert told.id == run_id("n", service.pipeline, run, "finished")
-    assert told.json() == {
+    assert told.parse_json() == {
         "pipeline": service.pipeline,
         "run": run,
         "decision": "person",
@@ -209,14 +231,22 @@ async def _phase_is(service: Service, *phases: str) -> bool:
 
 async def test_the_end_of_a_run_comes_as_an_event(service: Service) -> None:
     run = f"{service.pipeline}-x"
-    await service.apply(Claim(run, "x", "person"))
-    await service.apply(Move(run, "rolling-out", "other"))
-    data = {"pipeline": service.pipeline, "run": run, "decision": "x", "outcome": "released", "reason": ""}
-    ended = events.make("dev.driftloop.run.finished", "test", data, inferenceservicename=service.pipeline)
+    await service.apply(ClaimEvent(run, "x", "person"))
+    await service.apply(MoveEvent(run, "rolling-out", "other"))
+    data = {
+        "pipeline": service.pipeline,
+        "run": run,
+        "decision": "x",
+        "outcome": "released",
+        "reason": "",
+    }
+    ended = events.make_event(
+        "dev.driftloop.run.finished", "test", data, inferenceservicename=service.pipeline
+    )
     assert await service.post(ended) == 202
     assert await service.post(ended) == 202
     assert (await service.state()).outcome == "released"
-    assert run in (await service.apply(End(run, "lost"))).ended
+    assert run in (await service.apply(EndEvent(run, "lost"))).ended
 
 
 async def test_what_is_malformed_or_not_for_it_changes_nothing(service: Service) -> None:
@@ -227,7 +257,7 @@ async def test_what_is_malformed_or_not_for_it_changes_nothing(service: Service)
     assert await service.post(service.verdict(0)) == 202
     assert await service.post(service.verdict(1, alarm=1)) == 202  # type: ignore[arg-type]
     assert await service.post(service.verdict(1, detector="outlier")) == 202
-    assert await service.post(verdict.extended(inferenceservicename="another")) == 202
+    assert await service.post(verdict.extend_attributes(inferenceservicename="another")) == 202
     assert await service.state() == before
     async with service.session.get(f"http://127.0.0.1:{service.process.port}/metrics") as answer:
         text = await answer.text()
@@ -240,7 +270,9 @@ async def test_metrics_show_what_runs_do_to_the_state_by_themselves(service: Ser
 
     async def shows(*lines: str) -> None:
         async def there() -> bool:
-            async with service.session.get(f"http://127.0.0.1:{service.process.port}/metrics") as answer:
+            async with service.session.get(
+                f"http://127.0.0.1:{service.process.port}/metrics"
+            ) as answer:
                 text = await answer.text()
             return all(line in text for line in lines)
 
@@ -248,14 +280,21 @@ async def test_metrics_show_what_runs_do_to_the_state_by_themselves(service: Ser
 
     run = f"{service.pipeline}-000000000001"
     service.world.workflows[run] = {"status": {"phase": "Running"}}
-    await service.apply(Claim(run, "000000000001", "schedule"))
-    await shows('driftloop_decision_phase{phase="running"} 1.0', 'driftloop_decision_phase{phase="idle"} 0.0')
-    await service.apply(Move(run, "rolling-out"))
+    await service.apply(ClaimEvent(run, "000000000001", "schedule"))
     await shows(
-        'driftloop_decision_phase{phase="rolling-out"} 1.0', 'driftloop_decision_outcome{outcome="rejected"} 0.0'
+        'driftloop_decision_phase{phase="running"} 1.0',
+        'driftloop_decision_phase{phase="idle"} 0.0',
     )
-    await service.apply(End(run, "rejected"))
-    await shows('driftloop_decision_phase{phase="idle"} 1.0', 'driftloop_decision_outcome{outcome="rejected"} 1.0')
+    await service.apply(MoveEvent(run, "rolling-out"))
+    await shows(
+        'driftloop_decision_phase{phase="rolling-out"} 1.0',
+        'driftloop_decision_outcome{outcome="rejected"} 0.0',
+    )
+    await service.apply(EndEvent(run, "rejected"))
+    await shows(
+        'driftloop_decision_phase{phase="idle"} 1.0',
+        'driftloop_decision_outcome{outcome="rejected"} 1.0',
+    )
     # how the last run ended is in the store, not in the process
     service.process.kill()
     service.process.start(60)
@@ -263,12 +302,14 @@ async def test_metrics_show_what_runs_do_to_the_state_by_themselves(service: Ser
 
 
 async def test_dead_letters_are_kept(service: Service) -> None:
-    letter = service.verdict(1).extended(knativeerrordest="http://somewhere/")
+    letter = service.verdict(1).extend_attributes(knativeerrordest="http://somewhere/")
     assert await service.post(letter, "/deadletter") == 202
     assert await service.post(letter, "/deadletter") == 202
-    async with connection(url(service.server), name="test") as js:
-        kept = await js.get_last_msg("DRIFTLOOP_DEADLETTERS", f"driftloop.deadletters.n.{service.pipeline}")
-        assert events.unpack(kept.data or b"") == letter
+    async with open_connection(url(service.server), name="test") as js:
+        kept = await js.get_last_msg(
+            "DRIFTLOOP_DEADLETTERS", f"driftloop.deadletters.n.{service.pipeline}"
+        )
+        assert events.unpack_event(kept.data or b"") == letter
 
 
 async def test_dead_letters_are_counted_from_nought(service: Service) -> None:
@@ -297,7 +338,10 @@ async def test_a_person_halts_and_resumes_with_the_token(service: Service) -> No
     ("policy", "says"),
     [
         ('{"consecutive": 0}', "`consecutive` is `0`, must be an integer from 1 to 100"),
-        ('{"whileRuning": "drop"}', "the retrain policy has an unknown key `whileRuning`, must be one of"),
+        (
+            '{"whileRuning": "drop"}',
+            "the retrain policy has an unknown key `whileRuning`, must be one of",
+        ),
         ("[]", "must be a JSON object"),
         ("{", "not JSON"),
     ],

@@ -33,17 +33,43 @@ def start(monitor_python: Path, tmp_path: Path) -> Iterator[Callable[..., Proces
         if not artifact.exists():
             fitted = run(
                 monitor_python,
-                *("fit", "--detector", chosen.json, "--reference", str(reference(tmp_path / "reference"))),
+                *(
+                    "fit",
+                    "--detector",
+                    chosen.json,
+                    "--reference",
+                    str(reference(tmp_path / "reference")),
+                ),
                 *("--features", "x", "--out", str(artifact)),
             )
             assert fitted.returncode == 0, fitted.stderr
         port = free_port()
-        argv = [str(monitor_python), "-m", "driftloop.services.detector", "serve", "--port", str(port)]
-        argv += ["--namespace", chosen.namespace, "--pipeline", chosen.pipeline, "--detector", chosen.detector]
+        argv = [
+            str(monitor_python),
+            "-m",
+            "driftloop.services.detector",
+            "serve",
+            "--port",
+            str(port),
+        ]
+        argv += [
+            "--namespace",
+            chosen.namespace,
+            "--pipeline",
+            chosen.pipeline,
+            "--detector",
+            chosen.detector,
+        ]
         argv += ["--release", chosen.release, "--config", chosen.json, "--artifact", str(artifact)]
         argv += ["--broker", chosen.broker]
-        environment = {"NATS_URL": url(server), "PYTHONPATH": str(ROOT / "pipeline"), "NO_PROXY": "127.0.0.1"}
-        process = Process(argv, tmp_path / f"detector-{port}.log", port, "/healthz", environment).start(100)
+        environment = {
+            "NATS_URL": url(server),
+            "PYTHONPATH": str(ROOT / "pipeline"),
+            "NO_PROXY": "127.0.0.1",
+        }
+        process = Process(
+            argv, tmp_path / f"detector-{port}.log", port, "/healthz", environment
+        ).start(100)
         started.append(process)
         return process
 

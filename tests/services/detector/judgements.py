@@ -6,8 +6,8 @@ import sys
 import numpy as np
 
 from driftloop.contract.handovers import DETECTOR_KINDS, DetectorSettings
-from driftloop.services.detector.detectors import fitted
-from driftloop.services.detector.detectors.alibi import load
+from driftloop.services.detector.detectors import fit_detector
+from driftloop.services.detector.detectors.alibi import load_class
 
 
 def streams() -> dict[str, list[np.ndarray]]:
@@ -57,12 +57,14 @@ def main() -> None:
     measured = np.random.default_rng(1).normal(size=(1000, 6)).astype(np.float32)
     for kind in DETECTOR_KINDS:
         config = DetectorSettings(kind, window=200, alarm_rate=0.01)
-        reference, recorded = (categories_reference(), categories()) if kind == "chi2" else (measured, streams())
-        detector, again = fitted(config, reference), fitted(config, reference)
+        reference, recorded = (
+            (categories_reference(), categories()) if kind == "chi2" else (measured, streams())
+        )
+        detector, again = fit_detector(config, reference), fit_detector(config, reference)
         fires = {}
         for name, windows in recorded.items():
-            first = [detector.judge(rows) for rows in windows]
-            second = [again.judge(rows) for rows in reversed(windows)][::-1]
+            first = [detector.score_window(rows) for rows in windows]
+            second = [again.score_window(rows) for rows in reversed(windows)][::-1]
             assert first == second, f"{kind} depends on what it judged before"
             fires[name] = [n for n, judgement in enumerate(first) if judgement.alarm]
             if kind in ("iforest", "mahalanobis") and name == "noise":
@@ -70,7 +72,11 @@ def main() -> None:
         found[kind] = fires
     found["same as alibi"] = same_as_alibi()
     found["rare alarms"] = rare_alarms()
-    found["loaded"] = [name for name in ("transformers", "numba", "tensorflow", "torch", "cv2") if name in sys.modules]
+    found["loaded"] = [
+        name
+        for name in ("transformers", "numba", "tensorflow", "torch", "cv2")
+        if name in sys.modules
+    ]
     json.dump(found, sys.stdout)
 
 
@@ -78,11 +84,12 @@ def rare_alarms() -> int:
     """How many of 300 clean windows alarm when most categories are rare."""
     random = np.random.default_rng(11)
     shares = (0.9, 0.09, 0.005, 0.003, 0.002)
-    detector = fitted(
-        DetectorSettings("chi2", alarm_rate=0.01), random.choice(5, p=shares, size=(1000, 6)).astype(np.float32)
+    detector = fit_detector(
+        DetectorSettings("chi2", alarm_rate=0.01),
+        random.choice(5, p=shares, size=(1000, 6)).astype(np.float32),
     )
     windows = (random.choice(5, p=shares, size=(200, 6)).astype(np.float32) for _ in range(300))
-    return sum(detector.judge(rows).alarm for rows in windows)
+    return sum(detector.score_window(rows).alarm for rows in windows)
 
 
 def same_as_alibi() -> bool:
@@ -90,15 +97,17 @@ def same_as_alibi() -> bool:
     random = np.random.default_rng(5)
     for rows, size, width in ((1000, 200, 8), (300, 500, 5), (50, 50, 3), (60, 2, 1)):
         reference = random.normal(size=(rows, width)).astype(np.float32)
-        window = (random.normal(size=(size, width)) + random.uniform(0, 0.5, width)).astype(np.float32)
+        window = (random.normal(size=(size, width)) + random.uniform(0, 0.5, width)).astype(
+            np.float32
+        )
         reference[:, 0], window[:, 0] = np.round(reference[:, 0]), np.round(window[:, 0])
-        ours = fitted(DetectorSettings("ks", alarm_rate=0.05), reference)
-        theirs = load("cd.ks", "KSDrift")(reference, p_val=0.05)
+        ours = fit_detector(DetectorSettings("ks", alarm_rate=0.05), reference)
+        theirs = load_class("cd.ks", "KSDrift")(reference, p_val=0.05)
         p_values, distances = ours._feature_score(reference, window)  # type: ignore[attr-defined]
         expected_p, expected_d = theirs.feature_score(reference, window)
         if not (np.array_equal(p_values, expected_p) and np.array_equal(distances, expected_d)):
             return False
-        if ours.judge(window).alarm != bool(theirs.predict(window)["data"]["is_drift"]):
+        if ours.score_window(window).alarm != bool(theirs.predict(window)["data"]["is_drift"]):
             return False
     return True
 

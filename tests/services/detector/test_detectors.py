@@ -15,7 +15,7 @@ from support.detector import ROOT, WIDTH, Settings, reference, run
 from driftloop.contract.documents import DocumentError, to_json
 from driftloop.contract.handovers import DETECTOR_KINDS, DetectorSettings
 from driftloop.services.detector import artifact
-from driftloop.services.detector.detectors.chi2 import ChiSquared
+from driftloop.services.detector.detectors.chi2 import ChiSquaredDetector
 from driftloop.services.detector.errors import FitError
 
 
@@ -44,7 +44,9 @@ def judgements(monitor_python: Path) -> Any:
         ("mahalanobis", "noise", [6, 7, 8, 9]),
     ],
 )
-def test_fires_at_the_change_and_not_before(judgements: Any, kind: str, stream: str, fires: list[int]) -> None:
+def test_fires_at_the_change_and_not_before(
+    judgements: Any, kind: str, stream: str, fires: list[int]
+) -> None:
     assert judgements[kind][stream] == fires
 
 
@@ -65,7 +67,16 @@ def test_rare_categories_do_not_raise_alarms(judgements: Any) -> None:
 def test_measurements_are_no_categories(monitor_python: Path, tmp_path: Path) -> None:
     folder = reference(tmp_path / "reference")
     settings = Settings(kind="chi2").json
-    done = run(monitor_python, "fit", "--detector", settings, "--reference", str(folder), "--out", str(tmp_path / "o"))
+    done = run(
+        monitor_python,
+        "fit",
+        "--detector",
+        settings,
+        "--reference",
+        str(folder),
+        "--out",
+        str(tmp_path / "o"),
+    )
     assert done.returncode == 1
     assert "feature 0 has 600 different values, chi2 takes categories: at most 100" in done.stderr
     assert "hint: compare measurements by `ks`" in done.stderr
@@ -73,8 +84,10 @@ def test_measurements_are_no_categories(monitor_python: Path, tmp_path: Path) ->
 
 def test_a_feature_of_rare_categories_only_is_refused() -> None:
     rows = np.arange(1000.0)[:, None] % 50
-    with pytest.raises(FitError, match="feature 0 has 50 categories, and none comes up 5 times in 100 rows"):
-        ChiSquared(DetectorSettings("chi2", window=100), rows)
+    with pytest.raises(
+        FitError, match="feature 0 has 50 categories, and none comes up 5 times in 100 rows"
+    ):
+        ChiSquaredDetector(DetectorSettings("chi2", window=100), rows)
 
 
 def test_the_fast_scores_are_alibi_detects_own(judgements: Any) -> None:
@@ -89,10 +102,22 @@ def test_only_what_is_needed_is_loaded(judgements: Any) -> None:
 def test_fit_writes_what_serve_reads(kind: str, monitor_python: Path, tmp_path: Path) -> None:
     settings = Settings(kind=kind).json
     folder = reference(tmp_path / "reference")
-    done = run(monitor_python, "fit", "--detector", settings, "--reference", str(folder), "--out", str(tmp_path / "o"))
+    done = run(
+        monitor_python,
+        "fit",
+        "--detector",
+        settings,
+        "--reference",
+        str(folder),
+        "--out",
+        str(tmp_path / "o"),
+    )
     assert done.returncode == 0, done.stderr
-    assert sorted(file.name for file in (tmp_path / "o").iterdir()) == ["detector.json", "reference.npz"]
-    found = artifact.load(tmp_path / "o")
+    assert sorted(file.name for file in (tmp_path / "o").iterdir()) == [
+        "detector.json",
+        "reference.npz",
+    ]
+    found = artifact.load_artifact(tmp_path / "o")
     assert found.config == DetectorSettings.parse(settings)
     assert found.reference.shape == (600, WIDTH)
 
@@ -105,15 +130,28 @@ def test_fit_writes_what_serve_reads(kind: str, monitor_python: Path, tmp_path: 
         ('{"kind": "ks", "alarmRate": 2}', {}, "`alarmRate` is `2`, must be between 0 and 1"),
         ('{"kind": "ks"}', {}, "no .npz, .csv or .jsonl file"),
         ('{"kind": "ks"}', {"a.csv": "a,b\n1,x\n"}, "can't be read as rows of numbers"),
-        ('{"kind": "ks"}', {"a.csv": "a,b,y\n1,2,0\n2,3,0\n", "b.csv": "a\n1\n"}, "different widths"),
+        (
+            '{"kind": "ks"}',
+            {"a.csv": "a,b,y\n1,2,0\n2,3,0\n", "b.csv": "a\n1\n"},
+            "different widths",
+        ),
         ('{"kind": "ks"}', {"a.npz": "not a zip"}, "can't be read as rows of numbers"),
     ],
 )
-def test_fit_says_what_is_wrong(detector: str, files: dict[str, str], says: str, tmp_path: Path) -> None:
+def test_fit_says_what_is_wrong(
+    detector: str, files: dict[str, str], says: str, tmp_path: Path
+) -> None:
     for name, text in files.items():
         (tmp_path / name).write_text(text)
     done = run(
-        Path(sys.executable), "fit", "--detector", detector, "--reference", str(tmp_path), "--out", str(tmp_path / "o")
+        Path(sys.executable),
+        "fit",
+        "--detector",
+        detector,
+        "--reference",
+        str(tmp_path),
+        "--out",
+        str(tmp_path / "o"),
     )
     assert done.returncode == 1
     assert says in done.stderr
@@ -123,18 +161,20 @@ def test_fit_says_what_is_wrong(detector: str, files: dict[str, str], says: str,
 def test_rows_come_from_every_format_and_are_bounded(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", x=np.ones((3000, 1, 2)), y=np.zeros(3000))
     (tmp_path / "b.csv").write_text("p,q,y\n1,2,0\n3,4,1\n")
-    (tmp_path / "c.jsonl").write_text('{"x": [[5, 6]], "y": 0}\n\n{"p": 7, "q": 8, "y": 1}\n{"x": [9, NaN]}\n')
-    found = artifact.gather(tmp_path, "x", DetectorSettings("ks"))
+    (tmp_path / "c.jsonl").write_text(
+        '{"x": [[5, 6]], "y": 0}\n\n{"p": 7, "q": 8, "y": 1}\n{"x": [9, NaN]}\n'
+    )
+    found = artifact.gather_reference(tmp_path, "x", DetectorSettings("ks"))
     assert found.reference.shape == (artifact.MOST_ROWS, 2)
-    artifact.save(found, tmp_path / "o")
-    assert np.array_equal(artifact.load(tmp_path / "o").reference, found.reference)
+    artifact.save_artifact(found, tmp_path / "o")
+    assert np.array_equal(artifact.load_artifact(tmp_path / "o").reference, found.reference)
 
 
 def test_a_pickle_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "detector.json").write_text('{"version": 1, "kind": "ks"}')
     np.savez(tmp_path / "reference.npz", rows=np.array([object()], dtype=object))
     with pytest.raises(artifact.ArtifactError, match="can't be read"):
-        artifact.load(tmp_path)
+        artifact.load_artifact(tmp_path)
 
 
 def test_settings_read_back() -> None:
@@ -145,14 +185,20 @@ def test_settings_read_back() -> None:
 
 
 def test_an_unknown_setting_at_rest_is_refused_by_name(tmp_path: Path) -> None:
-    artifact.save(artifact.Artifact(DetectorSettings("ks"), np.ones((10, 2), np.float32)), tmp_path)
+    artifact.save_artifact(
+        artifact.DetectorArtifact(DetectorSettings("ks"), np.ones((10, 2), np.float32)), tmp_path
+    )
     file = tmp_path / "detector.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "windw": 3}))
-    with pytest.raises(DocumentError, match="unknown key `windw`, must be one of: kind, on, window"):
-        artifact.load(tmp_path)
+    with pytest.raises(
+        DocumentError, match="unknown key `windw`, must be one of: kind, on, window"
+    ):
+        artifact.load_artifact(tmp_path)
 
 
 def test_image_and_extra_name_the_same_requirements() -> None:
-    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
     lines = (ROOT / "pipeline/driftloop/images/monitor/requirements.txt").read_text().splitlines()
     assert [line for line in lines if line and not line.startswith("#")] == extras["monitor"]

@@ -17,7 +17,7 @@ from support.processes import Process, free_port, nats, until, url
 from support.streams import stored
 
 from driftloop.clients import events
-from driftloop.clients.nats import connection
+from driftloop.clients.nats import open_connection
 
 SUBJECT = "driftloop.verdicts.n.digits.drift.r1"
 WINDOW = 50
@@ -38,8 +38,12 @@ def objects() -> list[dict[str, Any]]:
             "metadata": {"name": "digits-drift", "namespace": "n"},
             "spec": {
                 "broker": "default",
-                "filter": {"attributes": {"type": "io.seldon.serving.inference.request", "endpoint": "r1"}},
-                "subscriber": {"ref": {"apiVersion": "v1", "kind": "Service", "name": "digits-drift"}},
+                "filter": {
+                    "attributes": {"type": "io.seldon.serving.inference.request", "endpoint": "r1"}
+                },
+                "subscriber": {
+                    "ref": {"apiVersion": "v1", "kind": "Service", "name": "digits-drift"}
+                },
                 "delivery": delivery,
             },
         },
@@ -52,7 +56,9 @@ class Chain:
     def __init__(self, folder: Path, start: Callable[..., Process]) -> None:
         self.server = nats(folder / "nats").start()
         broker = free_port()
-        self.detector = start(self.server, window=WINDOW, broker=f"http://127.0.0.1:{broker}/n/default")
+        self.detector = start(
+            self.server, window=WINDOW, broker=f"http://127.0.0.1:{broker}/n/default"
+        )
         run = folder / "run"
         run.mkdir()
         (run / "ports.json").write_text(json.dumps({"nats": self.server.port, "broker": broker}))
@@ -72,7 +78,7 @@ class Chain:
     async def post(self, session: aiohttp.ClientSession) -> None:
         """One event until it is acknowledged: the same id again and again, as a logger with patience would."""
         row = [self.random.gauss(0, 1) for _ in range(WIDTH)]
-        event = events.make(
+        event = events.make_event(
             "io.seldon.serving.inference.request",
             "test",
             {"data": {"ndarray": [row]}},
@@ -82,7 +88,9 @@ class Chain:
         )
         while True:
             try:
-                await events.post(session, f"http://127.0.0.1:{self.broker.port}/n/default", event, timeout=8)
+                await events.post_event(
+                    session, f"http://127.0.0.1:{self.broker.port}/n/default", event, timeout=8
+                )
             except events.EventRefusedError:
                 await asyncio.sleep(0.1)
                 continue
@@ -101,7 +109,7 @@ class Chain:
             await asyncio.gather(*(sender() for _ in range(senders)))
 
     async def verdicts(self) -> list[dict[str, Any]]:
-        async with connection(url(self.server), name="test") as js:
+        async with open_connection(url(self.server), name="test") as js:
             found = []
             try:
                 info = await js.stream_info("DRIFTLOOP_VERDICTS")
@@ -115,7 +123,7 @@ class Chain:
 
     async def delivered(self) -> list[tuple[int, str]]:
         """Sequence and id of each event on the detector's stream."""
-        async with connection(url(self.server), name="test") as js:
+        async with open_connection(url(self.server), name="test") as js:
             found = await stored(js, "DRIFTLOOP_N_DIGITS_DRIFT")
         return [(message.sequence, message.id.removeprefix("drift/")) for message in found]
 
@@ -125,7 +133,9 @@ async def covered(chain: Chain, events: int) -> bool:
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("victims", [["broker"], ["detector"], ["server"], ["server", "detector", "broker"]])
+@pytest.mark.parametrize(
+    "victims", [["broker"], ["detector"], ["server"], ["server", "detector", "broker"]]
+)
 async def test_every_acknowledged_event_is_judged_exactly_once(
     victims: list[str], tmp_path: Path, start: Callable[..., Process]
 ) -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from driftloop.services.detector.payload import decode
+from driftloop.services.detector.payload import decode_rows
 
 GOOD = {
     "seldon ndarray": {"data": {"names": ["a", "b"], "ndarray": [[1, 2], [3, 4]]}},
@@ -15,8 +15,12 @@ GOOD = {
     "seldon jsonData": {"jsonData": {"instances": [[1, 2], [3, 4]]}},
     "tensorflow rows": {"instances": [[1, 2], [3, 4]]},
     "tensorflow answer": {"predictions": [[1, 2], [3, 4]]},
-    "v2 one tensor": {"inputs": [{"name": "x", "shape": [2, 2], "datatype": "FP32", "data": [1, 2, 3, 4]}]},
-    "v2 nested data": {"inputs": [{"name": "x", "shape": [2, 2], "datatype": "FP32", "data": [[1, 2], [3, 4]]}]},
+    "v2 one tensor": {
+        "inputs": [{"name": "x", "shape": [2, 2], "datatype": "FP32", "data": [1, 2, 3, 4]}]
+    },
+    "v2 nested data": {
+        "inputs": [{"name": "x", "shape": [2, 2], "datatype": "FP32", "data": [[1, 2], [3, 4]]}]
+    },
     "v2 a tensor a column": {
         "outputs": [
             {"name": "a", "shape": [2, 1], "datatype": "FP32", "data": [1, 3]},
@@ -26,14 +30,16 @@ GOOD = {
     "tensorflow columns": {"inputs": [[1, 2], [3, 4]]},
     "tensorflow named columns": {"inputs": {"a": [1, 3], "b": [[2], [4]]}},
     "tensorflow rows with names": {"instances": [{"a": 1, "b": [2]}, {"a": 3, "b": [4]}]},
-    "v2 images": {"inputs": [{"name": "x", "shape": [2, 1, 2], "datatype": "UINT8", "data": [1, 2, 3, 4]}]},
+    "v2 images": {
+        "inputs": [{"name": "x", "shape": [2, 1, 2], "datatype": "UINT8", "data": [1, 2, 3, 4]}]
+    },
     "bare": [[1, 2], [3, 4]],
 }
 
 
 @pytest.mark.parametrize("payload", GOOD.values(), ids=GOOD.keys())
 def test_every_protocol_gives_the_same_rows(payload: object) -> None:
-    found = decode(json.dumps(payload).encode(), 2)
+    found = decode_rows(json.dumps(payload).encode(), 2)
     assert found.rows.tolist() == [[1, 2], [3, 4]]
     assert found.rows.dtype == np.float32
     assert found.rejected == 0
@@ -46,15 +52,17 @@ def test_the_protocol_of_an_event_decides_how_it_is_read(name: str) -> None:
     for protocol in ("seldon", "tensorflow", "v2"):
         # jsonData is whatever the model's class understands
         fits = protocol == own
-        assert len(decode(body, 2, protocol).rows) == (2 if fits else 0), protocol
-    assert len(decode(body, 2, "kfserving").rows) == (2 if own == "v2" else 0)
-    assert len(decode(body, 2, "one of tomorrow").rows) == 2
+        assert len(decode_rows(body, 2, protocol).rows) == (2 if fits else 0), protocol
+    assert len(decode_rows(body, 2, "kfserving").rows) == (2 if own == "v2" else 0)
+    assert len(decode_rows(body, 2, "one of tomorrow").rows) == 2
 
 
 def test_images_are_flattened_and_one_row_may_be_bare() -> None:
     image = np.arange(64).reshape(1, 8, 8)
-    assert decode(json.dumps({"data": {"ndarray": image.tolist()}}).encode(), 64).rows.tolist() == [list(range(64))]
-    assert decode(b'{"data": {"ndarray": [1, 2, 3]}}', 3).rows.tolist() == [[1, 2, 3]]
+    assert decode_rows(
+        json.dumps({"data": {"ndarray": image.tolist()}}).encode(), 64
+    ).rows.tolist() == [list(range(64))]
+    assert decode_rows(b'{"data": {"ndarray": [1, 2, 3]}}', 3).rows.tolist() == [[1, 2, 3]]
 
 
 @pytest.mark.parametrize(
@@ -69,11 +77,19 @@ def test_images_are_flattened_and_one_row_may_be_bare() -> None:
         (b'{"data": {"ndarray": []}}', [], 1),
         (b'{"data": {"tensor": {"shape": [3, 2], "values": [1, 2]}}}', [], 1),
         (b'{"inputs": [{"name": "x", "shape": [9, 2], "data": [1, 2]}]}', [], 1),
-        (b'{"inputs": [{"name": "x", "shape": [1, 1], "datatype": "BYTES", "data": ["a"]}]}', [], 1),
+        (
+            b'{"inputs": [{"name": "x", "shape": [1, 1], "datatype": "BYTES", "data": ["a"]}]}',
+            [],
+            1,
+        ),
         (b'{"inputs": [{"name": "x", "shape": [-2, -1], "data": [1, 2]}]}', [], 1),
         (b'{"inputs": [{"name": "x", "shape": [1e999], "data": [1, 2]}]}', [], 1),
         (b'{"inputs": [{"name": "x", "shape": [99999999999999999999], "data": [1, 2]}]}', [], 1),
-        (b'{"inputs": [{"name": "x", "shape": [' + b"9," * 300_000 + b'1], "data": [1, 2]}]}', [], 1),
+        (
+            b'{"inputs": [{"name": "x", "shape": [' + b"9," * 300_000 + b'1], "data": [1, 2]}]}',
+            [],
+            1,
+        ),
         (b'{"inputs": [{"name": "x", "shape": [0, 2], "data": []}]}', [], 1),
         (b'{"inputs": [{"shape": [1, 1], "data": [1]}, {"shape": [2, 1], "data": [1, 2]}]}', [], 1),
         (b'{"inputs": {"a": [1, 2], "b": [1]}}', [], 1),
@@ -90,8 +106,10 @@ def test_images_are_flattened_and_one_row_may_be_bare() -> None:
         (b"[" * 100_000, [], 1),
     ],
 )
-def test_what_can_not_be_used_is_counted(body: bytes, rows: list[list[float]], rejected: int) -> None:
-    found = decode(body, 2)
+def test_what_can_not_be_used_is_counted(
+    body: bytes, rows: list[list[float]], rejected: int
+) -> None:
+    found = decode_rows(body, 2)
     assert found.rows.tolist() == rows
     assert found.rejected == rejected
 
@@ -101,7 +119,19 @@ JSON = st.recursive(
     lambda inner: (
         st.lists(inner, max_size=4)
         | st.dictionaries(
-            st.sampled_from(["data", "ndarray", "tensor", "shape", "values", "inputs", "instances", "jsonData", "x"]),
+            st.sampled_from(
+                [
+                    "data",
+                    "ndarray",
+                    "tensor",
+                    "shape",
+                    "values",
+                    "inputs",
+                    "instances",
+                    "jsonData",
+                    "x",
+                ]
+            ),
             inner,
             max_size=4,
         )
@@ -113,7 +143,7 @@ JSON = st.recursive(
 @settings(max_examples=300, deadline=None)
 @given(JSON, st.integers(1, 4), st.sampled_from([None, "seldon", "tensorflow", "v2"]))
 def test_no_json_breaks_it(document: object, width: int, protocol: str | None) -> None:
-    found = decode(json.dumps(document).encode(), width, protocol)
+    found = decode_rows(json.dumps(document).encode(), width, protocol)
     assert found.rows.shape == (len(found.rows), width)
     assert np.isfinite(found.rows).all()
     assert len(found.rows) + found.rejected >= 1

@@ -36,7 +36,7 @@ class Broker:
         return f"http://127.0.0.1:{self.port}/n/default"
 
     def verdicts(self) -> list[Any]:
-        return [event.json() for event in self.got]
+        return [event.parse_json() for event in self.got]
 
 
 @pytest.fixture
@@ -50,8 +50,10 @@ async def broker() -> AsyncIterator[Broker]:
     await runner.cleanup()
 
 
-def request(rows: Any, *, pipeline: str, release: str = "r1", id: str | None = None) -> events.Event:
-    return events.make(
+def request(
+    rows: Any, *, pipeline: str, release: str = "r1", id: str | None = None
+) -> events.Event:
+    return events.make_event(
         "io.seldon.serving.inference.request",
         "test",
         {"data": {"ndarray": rows}},
@@ -67,14 +69,19 @@ async def post(port: int, *sent: events.Event) -> list[int]:
 
         async def one(event: events.Event) -> int:
             address = f"http://127.0.0.1:{port}/"
-            async with session.post(address, data=event.body, headers=events.to_http(event)) as answer:
+            async with session.post(
+                address, data=event.body, headers=events.to_http(event)
+            ) as answer:
                 return answer.status
 
         return list(await asyncio.gather(*(one(event) for event in sent)))
 
 
 async def metrics(port: int) -> str:
-    async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{port}/metrics") as answer:
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(f"http://127.0.0.1:{port}/metrics") as answer,
+    ):
         return await answer.text()
 
 
@@ -90,9 +97,19 @@ async def test_verdicts_come_in_order_and_say_what_they_cover(
     await post(detector.port, request((np.array(clean(70, 1)) + 3).tolist(), pipeline="order"))
     await until(lambda: len(broker.got) == 2)
     first, second = broker.verdicts()
-    assert (first["window"], first["size"], first["firstSequence"], first["lastSequence"]) == (1, 50, 1, 50)
+    assert (first["window"], first["size"], first["firstSequence"], first["lastSequence"]) == (
+        1,
+        50,
+        1,
+        50,
+    )
     assert first["alarm"] is False
-    assert (second["window"], second["size"], second["firstSequence"], second["lastSequence"]) == (2, 70, 51, 51)
+    assert (second["window"], second["size"], second["firstSequence"], second["lastSequence"]) == (
+        2,
+        70,
+        51,
+        51,
+    )
     assert second["alarm"] is True
     assert second["score"] < second["threshold"]
     event = broker.got[1]
@@ -113,7 +130,7 @@ async def test_events_are_read_in_the_protocol_that_they_name(
         "tensorflow": {"instances": rows[20:]},
     }
     sent = [
-        events.make(
+        events.make_event(
             "io.seldon.serving.inference.request",
             "test",
             bodies[body],
@@ -128,11 +145,24 @@ async def test_events_are_read_in_the_protocol_that_they_name(
     await post(detector.port, *sent[1:])
     await until(lambda: broker.got != [])
     verdict = broker.verdicts()[0]
-    assert (verdict["size"], verdict["details"]["events"], verdict["details"]["rejected"]) == (30, 4, 1)
+    assert (verdict["size"], verdict["details"]["events"], verdict["details"]["rejected"]) == (
+        30,
+        4,
+        1,
+    )
 
 
-async def test_outliers_are_named_by_request(server: Process, start: Callable[..., Process], broker: Broker) -> None:
-    detector = start(server, pipeline="noise", detector="outlier", kind="iforest", window=40, broker=broker.address)
+async def test_outliers_are_named_by_request(
+    server: Process, start: Callable[..., Process], broker: Broker
+) -> None:
+    detector = start(
+        server,
+        pipeline="noise",
+        detector="outlier",
+        kind="iforest",
+        window=40,
+        broker=broker.address,
+    )
     odd = request([[50.0] * WIDTH] * 20, pipeline="noise")
     await post(detector.port, request(clean(20), pipeline="noise"), odd)
     await until(lambda: broker.got != [])
@@ -148,7 +178,10 @@ async def test_malformed_foreign_and_repeated_are_answered_and_counted(
     detector = start(server, pipeline="odd", window=3, broker=broker.address)
     good = request(clean(1), pipeline="odd")
     bodies = [b"", b"\xff\xfe", b'{"data": {"ndarray": [[1, 2]]}}', b"x" * 2_000_000]
-    bad = [events.Event(good.extended(id=f"bad{n}").attributes, body) for n, body in enumerate(bodies)]
+    bad = [
+        events.Event(good.extend_attributes(id=f"bad{n}").attributes, body)
+        for n, body in enumerate(bodies)
+    ]
     statuses = await post(
         detector.port,
         good,
@@ -166,12 +199,20 @@ async def test_malformed_foreign_and_repeated_are_answered_and_counted(
     await post(detector.port, request(clean(2), pipeline="odd"))
     await until(lambda: broker.got != [])
     verdict = broker.verdicts()[0]
-    assert (verdict["size"], verdict["details"]["events"], verdict["details"]["rejected"]) == (3, 5, 3)
+    assert (verdict["size"], verdict["details"]["events"], verdict["details"]["rejected"]) == (
+        3,
+        5,
+        3,
+    )
 
 
-async def test_only_its_own_release_is_judged(server: Process, start: Callable[..., Process], broker: Broker) -> None:
+async def test_only_its_own_release_is_judged(
+    server: Process, start: Callable[..., Process], broker: Broker
+) -> None:
     detector = start(server, pipeline="two", window=10, broker=broker.address, release="r1")
-    mixed = [request([row], pipeline="two", release=f"r{n % 2 + 1}") for n, row in enumerate(clean(20))]
+    mixed = [
+        request([row], pipeline="two", release=f"r{n % 2 + 1}") for n, row in enumerate(clean(20))
+    ]
     await post(detector.port, *mixed)
     await until(lambda: broker.got != [])
     other = start(server, pipeline="two", window=10, broker=broker.address, release="r2")
@@ -205,11 +246,15 @@ async def test_a_verdict_is_told_again_until_it_is_taken_even_after_a_crash(
     detector.kill()
     broker.refuse = False
     detector.start(60)
-    await until(lambda: {verdict["window"] for verdict in broker.verdicts()} == {1, 2, 3}, within=90)
+    await until(
+        lambda: {verdict["window"] for verdict in broker.verdicts()} == {1, 2, 3}, within=90
+    )
     await until_metric(detector, "driftloop_detector_window 3.0")
 
 
-async def test_it_says_how_far_behind_it_is(server: Process, start: Callable[..., Process], broker: Broker) -> None:
+async def test_it_says_how_far_behind_it_is(
+    server: Process, start: Callable[..., Process], broker: Broker
+) -> None:
     detector = start(server, pipeline="behind", window=1000, broker=broker.address)
     await until_metric(detector, "driftloop_detector_behind_events 0.0")
     await post(detector.port, *(request([row], pipeline="behind") for row in clean(40)))

@@ -4,23 +4,23 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from driftloop.services.detector.payload import Decoded
-from driftloop.services.detector.windows import Cutter, Window
+from driftloop.services.detector.payload import DecodedRows
+from driftloop.services.detector.windows import EventWindow, WindowCutter
 
 
-def event(rows: int, rejected: int = 0) -> Decoded:
-    return Decoded(np.ones((rows, 2), dtype=np.float32), rejected)
+def event(rows: int, rejected: int = 0) -> DecodedRows:
+    return DecodedRows(np.ones((rows, 2), dtype=np.float32), rejected)
 
 
 EVENTS = st.lists(st.tuples(st.integers(0, 7), st.integers(0, 2), st.integers(1, 3)), max_size=60)
 
 
-def cut(cutter: Cutter, stream: list[tuple[int, Decoded]]) -> list[Window]:
-    windows = [cutter.add(sequence, decoded, f"id{sequence}") for sequence, decoded in stream]
+def cut(cutter: WindowCutter, stream: list[tuple[int, DecodedRows]]) -> list[EventWindow]:
+    windows = [cutter.add_event(sequence, decoded, f"id{sequence}") for sequence, decoded in stream]
     return [window for window in windows if window is not None]
 
 
-def numbered(events: list[tuple[int, int, int]]) -> list[tuple[int, Decoded]]:
+def numbered(events: list[tuple[int, int, int]]) -> list[tuple[int, DecodedRows]]:
     """Sequences with gaps: other releases' events lie between."""
     stream, sequence = [], 0
     for rows, rejected, gap in events:
@@ -31,9 +31,11 @@ def numbered(events: list[tuple[int, int, int]]) -> list[tuple[int, Decoded]]:
 
 @settings(max_examples=100, deadline=None)
 @given(EVENTS, st.integers(1, 10))
-def test_every_event_is_in_one_window_in_order(events: list[tuple[int, int, int]], size: int) -> None:
+def test_every_event_is_in_one_window_in_order(
+    events: list[tuple[int, int, int]], size: int
+) -> None:
     stream = numbered(events)
-    cutter = Cutter(size)
+    cutter = WindowCutter(size)
     windows = cut(cutter, stream)
     assert [window.number for window in windows] == list(range(1, len(windows) + 1))
     last = 0
@@ -50,11 +52,13 @@ def test_every_event_is_in_one_window_in_order(events: list[tuple[int, int, int]
 
 @settings(max_examples=100, deadline=None)
 @given(EVENTS, st.integers(1, 10), st.integers(0, 60))
-def test_a_restart_changes_nothing(events: list[tuple[int, int, int]], size: int, crash: int) -> None:
+def test_a_restart_changes_nothing(
+    events: list[tuple[int, int, int]], size: int, crash: int
+) -> None:
     stream = numbered(events)
-    whole = cut(Cutter(size), stream)
-    before = cut(Cutter(size), stream[:crash])
+    whole = cut(WindowCutter(size), stream)
+    before = cut(WindowCutter(size), stream[:crash])
     number, last = (before[-1].number, before[-1].last) if before else (0, 0)
-    after = cut(Cutter(size, number, last), stream)
+    after = cut(WindowCutter(size, number, last), stream)
     described = [(w.number, w.first, w.last, w.events, w.requests) for w in whole]
     assert [(w.number, w.first, w.last, w.events, w.requests) for w in before + after] == described

@@ -14,7 +14,7 @@ from driftloop.clients.s3 import folder_digest
 from driftloop.resources.workflows import retries
 from driftloop.services.trainer import function
 from driftloop.services.trainer.errors import TrainerError
-from driftloop.services.trainer.function import typed
+from driftloop.services.trainer.function import convert_parameter
 
 Run = Callable[..., Any]
 
@@ -34,10 +34,19 @@ def user(folder: Path, text: str, name: str = "train") -> None:
     (folder / "code" / f"{name}.py").write_text(text)
 
 
-def training(folder: Path, parameters: dict[str, Any] | None = None, run: str = "train:train") -> list[Any]:
+def training(
+    folder: Path, parameters: dict[str, Any] | None = None, run: str = "train:train"
+) -> list[Any]:
     return [
         *("call", run, "--parameters", json.dumps(parameters or {}), "--data", folder / "data"),
-        *("--out", folder / "out", "--metadata", folder / "trial" / "metadata.yaml", "--metrics", folder / "p"),
+        *(
+            "--out",
+            folder / "out",
+            "--metadata",
+            folder / "trial" / "metadata.yaml",
+            "--metrics",
+            folder / "p",
+        ),
         *("--trial", "1"),
     ]
 
@@ -75,17 +84,51 @@ def test_the_same_seed_gives_the_same_model(run: Run, folder: Path) -> None:
     ("parameters", "error", "hint"),
     [
         ({"epochs": 1}, "`train:train` needs the parameter `learning_rate`", "train.parameters"),
-        ({"epochs": 1, "learning_rate": 1, "epoch": 2}, "takes no parameter `epoch`", "did you mean `epochs`?"),
-        ({"epochs": 1, "learning_rate": 1, "zzz": 2}, "takes no parameter `zzz`", "epochs, learning_rate, shuffle"),
-        ({"epochs": "3", "learning_rate": 1}, "parameter `epochs` is '3', must be a whole number", ""),
-        ({"epochs": 1.5, "learning_rate": 1}, "parameter `epochs` is 1.5, must be a whole number", ""),
-        ({"epochs": True, "learning_rate": 1}, "parameter `epochs` is True, must be a whole number", ""),
-        ({"epochs": 1, "learning_rate": "fast"}, "parameter `learning_rate` is 'fast', must be a number", ""),
-        ({"epochs": 1, "learning_rate": 1, "shuffle": 1}, "parameter `shuffle` is 1, must be true or false", ""),
-        ({"epochs": 1, "learning_rate": 1, "data": "/"}, "parameter `data` is given by driftloop", ""),
+        (
+            {"epochs": 1, "learning_rate": 1, "epoch": 2},
+            "takes no parameter `epoch`",
+            "did you mean `epochs`?",
+        ),
+        (
+            {"epochs": 1, "learning_rate": 1, "zzz": 2},
+            "takes no parameter `zzz`",
+            "epochs, learning_rate, shuffle",
+        ),
+        (
+            {"epochs": "3", "learning_rate": 1},
+            "parameter `epochs` is '3', must be a whole number",
+            "",
+        ),
+        (
+            {"epochs": 1.5, "learning_rate": 1},
+            "parameter `epochs` is 1.5, must be a whole number",
+            "",
+        ),
+        (
+            {"epochs": True, "learning_rate": 1},
+            "parameter `epochs` is True, must be a whole number",
+            "",
+        ),
+        (
+            {"epochs": 1, "learning_rate": "fast"},
+            "parameter `learning_rate` is 'fast', must be a number",
+            "",
+        ),
+        (
+            {"epochs": 1, "learning_rate": 1, "shuffle": 1},
+            "parameter `shuffle` is 1, must be true or false",
+            "",
+        ),
+        (
+            {"epochs": 1, "learning_rate": 1, "data": "/"},
+            "parameter `data` is given by driftloop",
+            "",
+        ),
     ],
 )
-def test_parameters_at_fault(run: Run, folder: Path, parameters: dict[str, Any], error: str, hint: str) -> None:
+def test_parameters_at_fault(
+    run: Run, folder: Path, parameters: dict[str, Any], error: str, hint: str
+) -> None:
     user(folder, TRAIN)
     done = run(*training(folder, parameters))
     assert done.code == 1
@@ -100,15 +143,27 @@ def test_parameters_at_fault(run: Run, folder: Path, parameters: dict[str, Any],
         ("return {'accuracy': 0.5}", "`train:train` wrote no model"),
         ("(out / 'm').write_text('x')", "`train:train` returned no metric"),
         ("(out / 'm').write_text('x'); return {}", "`train:train` returned no metric"),
-        ("(out / 'm').write_text('x'); return 0.5", "`train:train` returned float, must be a dict of metrics"),
-        ("(out / 'm').write_text('x'); return {'loss': float('nan')}", "metric `loss` of `train:train` is nan"),
-        ("(out / 'm').write_text('x'); return {'loss': float('-inf')}", "metric `loss` of `train:train` is -inf"),
+        (
+            "(out / 'm').write_text('x'); return 0.5",
+            "`train:train` returned float, must be a dict of metrics",
+        ),
+        (
+            "(out / 'm').write_text('x'); return {'loss': float('nan')}",
+            "metric `loss` of `train:train` is nan",
+        ),
+        (
+            "(out / 'm').write_text('x'); return {'loss': float('-inf')}",
+            "metric `loss` of `train:train` is -inf",
+        ),
         (
             "(out / 'm').write_text('x'); return {'loss': 'low'}",
             "metric `loss` of `train:train` is 'low', must be",
         ),
         ("raise SystemExit(0)", "`train:train` failed: SystemExit: 0 (train.py, line 3)"),
-        ("return missing", "`train:train` failed: NameError: name 'missing' is not defined (train.py, line 3)"),
+        (
+            "return missing",
+            "`train:train` failed: NameError: name 'missing' is not defined (train.py, line 3)",
+        ),
     ],
 )
 def test_functions_at_fault(run: Run, folder: Path, body: str, error: str) -> None:
@@ -144,7 +199,9 @@ def test_a_long_complaint_keeps_its_beginning_its_end_and_its_place(run: Run, fo
 def test_a_function_that_hangs_is_stopped(run: Run, folder: Path) -> None:
     user(folder, "import time\ndef train(data, out):\n    while True:\n        time.sleep(0.05)\n")
     done = run(*training(folder), "--timeout", "0.5")
-    assert done.code == function.TIMEOUT == retries.TIMEOUT, "so that a retry can tell it from a failure"
+    assert done.code == function.TIMEOUT == retries.TIMEOUT, (
+        "so that a retry can tell it from a failure"
+    )
     assert "error: `train:train` was stopped after 0.5 s, last seen in train.py, line 4" in done.err
     assert "hint: raise the step's timeout" in done.err
 
@@ -189,7 +246,14 @@ def evaluate(model, data):
 
 def evaluation(folder: Path) -> list[Any]:
     return [
-        *("evaluate", "evaluate:evaluate", "--model", folder / "model", "--production", folder / "production"),
+        *(
+            "evaluate",
+            "evaluate:evaluate",
+            "--model",
+            folder / "model",
+            "--production",
+            folder / "production",
+        ),
         *("--data", folder / "data", "--out", folder / "out"),
     ]
 
@@ -238,7 +302,10 @@ def test_an_evaluation_at_fault_says_which_model(run: Run, folder: Path) -> None
     rows(folder, earlier="a", recent="b")
     done = run(*evaluation(folder))
     assert done.code == 1
-    assert "error: the candidate on all rows: `evaluate:evaluate` failed: FileNotFoundError" in done.err
+    assert (
+        "error: the candidate on all rows: `evaluate:evaluate` failed: FileNotFoundError"
+        in done.err
+    )
     (folder / "model" / "m").write_text("b")
     (folder / "production" / "release.json").write_text('{"id": "r1"}')
     done = run(*evaluation(folder))
@@ -246,11 +313,15 @@ def test_an_evaluation_at_fault_says_which_model(run: Run, folder: Path) -> None
     assert "names a release but holds no model" in done.err
 
 
-@given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), st.lists, max_leaves=5))
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(), st.lists, max_leaves=5
+    )
+)
 def test_typed_values_have_the_annotated_type(value: Any) -> None:
     for wanted in (int, float, str, bool):
         try:
-            found = typed(value, wanted, "x")
+            found = convert_parameter(value, wanted, "x")
         except TrainerError:
             continue
         assert type(found) is wanted
@@ -260,19 +331,19 @@ def test_typed_values_have_the_annotated_type(value: Any) -> None:
 
 def test_a_number_that_no_float_holds_is_refused() -> None:
     with pytest.raises(TrainerError, match="must be a number"):
-        typed(10**400, float, "x")
+        convert_parameter(10**400, float, "x")
 
 
 def test_compound_annotations() -> None:
-    assert typed([1, 2], list[float], "x") == [1.0, 2.0]
-    assert typed([1, "a"], tuple[int, str], "x") == (1, "a")
-    assert typed({"a": 1}, dict[str, float], "x") == {"a": 1.0}
-    assert typed(None, int | None, "x") is None
-    assert typed("a/b", Path, "x") == Path("a/b")
+    assert convert_parameter([1, 2], list[float], "x") == [1.0, 2.0]
+    assert convert_parameter([1, "a"], tuple[int, str], "x") == (1, "a")
+    assert convert_parameter({"a": 1}, dict[str, float], "x") == {"a": 1.0}
+    assert convert_parameter(None, int | None, "x") is None
+    assert convert_parameter("a/b", Path, "x") == Path("a/b")
     with pytest.raises(TrainerError, match=r"x\[1\] is 'a', must be a number"):
-        typed([1, "a"], list[float], "x")
+        convert_parameter([1, "a"], list[float], "x")
     with pytest.raises(TrainerError, match="x is 'a', must be a whole number or empty"):
-        typed("a", int | None, "x")
+        convert_parameter("a", int | None, "x")
 
 
 CHECKPOINT = """
@@ -306,7 +377,13 @@ def test_a_later_try_goes_on_from_what_an_earlier_one_kept(run: Run, folder: Pat
 
 def test_a_first_try_finds_nothing_and_says_nothing(run: Run, folder: Path) -> None:
     user(folder, CHECKPOINT)
-    done = run(*training(folder, {"until": 1}), "--checkpoint", folder / "kept", "--resume", folder / "found")
+    done = run(
+        *training(folder, {"until": 1}),
+        "--checkpoint",
+        folder / "kept",
+        "--resume",
+        folder / "found",
+    )
     assert done.code == 0, done.err
     assert "earlier" not in done.out
     assert yaml.safe_load((folder / "trial" / "metadata.yaml").read_text())["resumed"] is False
@@ -315,7 +392,9 @@ def test_a_first_try_finds_nothing_and_says_nothing(run: Run, folder: Path) -> N
 def test_the_folder_of_checkpoints_and_the_function_must_agree(run: Run, folder: Path) -> None:
     user(folder, TRAIN)
     parameters = {"epochs": 1, "learning_rate": 0.1}
-    done = run(*training(folder, parameters), "--checkpoint", folder / "kept", "--resume", folder / "found")
+    done = run(
+        *training(folder, parameters), "--checkpoint", folder / "kept", "--resume", folder / "found"
+    )
     assert done.code == 1
     assert "`train:train` has no parameter `checkpoint`" in done.err
     user(folder, CHECKPOINT)

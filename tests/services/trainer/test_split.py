@@ -11,14 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from driftloop.services.trainer.errors import TrainerError
-from driftloop.services.trainer.split import count, split
+from driftloop.services.trainer.split import count_rows, split_rows
 
 
 def read(folder: Path) -> list[tuple[float, ...]]:
     found = []
     for file in sorted(folder.rglob("*.npz")):
         with np.load(file) as arrays:
-            found += [(*map(float, x), float(y)) for x, y in zip(arrays["x"], arrays["y"], strict=True)]
+            found += [
+                (*map(float, x), float(y)) for x, y in zip(arrays["x"], arrays["y"], strict=True)
+            ]
     return found
 
 
@@ -37,27 +39,39 @@ def test_npz_rows_stand_on_one_side(run: Callable[..., Any], batches: Path, tmp_
 
 
 def test_a_second_split_is_the_same(batches: Path, tmp_path: Path) -> None:
-    rows = split(batches, tmp_path / "a", 0.2)
-    assert {side: count(tmp_path / "a" / side) for side in rows} == rows
-    split(batches, tmp_path / "b", 0.2)
+    rows = split_rows(batches, tmp_path / "a", 0.2)
+    assert {side: count_rows(tmp_path / "a" / side) for side in rows} == rows
+    split_rows(batches, tmp_path / "b", 0.2)
     for file in (tmp_path / "a").rglob("*.npz"):
         assert file.read_bytes() == (tmp_path / "b" / file.relative_to(tmp_path / "a")).read_bytes()
 
 
 @settings(max_examples=25, deadline=None)
-@given(rows=st.lists(st.tuples(st.integers(0, 30), st.text("ab", max_size=2)), min_size=40, max_size=80))
-def test_csv_and_jsonl_lose_and_double_nothing(tmp_path_factory: pytest.TempPathFactory, rows: list[Any]) -> None:
+@given(
+    rows=st.lists(
+        st.tuples(st.integers(0, 30), st.text("ab", max_size=2)), min_size=40, max_size=80
+    )
+)
+def test_csv_and_jsonl_lose_and_double_nothing(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[Any]
+) -> None:
     folder = tmp_path_factory.mktemp("split")
     for part in ("earlier", "recent"):
         (folder / "data" / part).mkdir(parents=True)
-    (folder / "data" / "earlier" / "a.csv").write_text("n,t\n" + "".join(f"{n},x{t}\n" for n, t in rows))
-    (folder / "data" / "recent" / "b.csv").write_text("t,n\n" + "".join(f"x{t},{n}\n" for n, t in rows))
-    (folder / "data" / "recent" / "c.jsonl").write_text("".join(json.dumps({"n": n}) + "\n" for n, _ in rows))
+    (folder / "data" / "earlier" / "a.csv").write_text(
+        "n,t\n" + "".join(f"{n},x{t}\n" for n, t in rows)
+    )
+    (folder / "data" / "recent" / "b.csv").write_text(
+        "t,n\n" + "".join(f"x{t},{n}\n" for n, t in rows)
+    )
+    (folder / "data" / "recent" / "c.jsonl").write_text(
+        "".join(json.dumps({"n": n}) + "\n" for n, _ in rows)
+    )
     if len(set(rows)) < 20:
         return  # so few different rows may all come to one side
-    counts = split(folder / "data", folder / "out", 0.5)
+    counts = split_rows(folder / "data", folder / "out", 0.5)
     assert sum(counts.values()) == 3 * len(rows)
-    assert {side: count(folder / "out" / side) for side in counts} == counts
+    assert {side: count_rows(folder / "out" / side) for side in counts} == counts
 
     def csv_rows(side: str, name: str) -> list[tuple[str, str]]:
         file = folder / "out" / side / name
@@ -67,7 +81,8 @@ def test_csv_and_jsonl_lose_and_double_nothing(tmp_path_factory: pytest.TempPath
         return [(line[header.index("n")], line[header.index("t")]) for line in lines]
 
     sides = {
-        side: set(csv_rows(side, "earlier/a.csv") + csv_rows(side, "recent/b.csv")) for side in ("train", "heldout")
+        side: set(csv_rows(side, "earlier/a.csv") + csv_rows(side, "recent/b.csv"))
+        for side in ("train", "heldout")
     }
     assert not sides["train"] & sides["heldout"]
 
@@ -92,7 +107,7 @@ def test_what_can_not_be_split(tmp_path: Path, name: str, content: bytes, error:
     file.parent.mkdir(parents=True)
     file.write_bytes(content)
     with pytest.raises(TrainerError) as raised:
-        split(tmp_path / "data", tmp_path / "out", 0.5)
+        split_rows(tmp_path / "data", tmp_path / "out", 0.5)
     assert error in raised.value.message
 
 
@@ -101,9 +116,9 @@ def test_arrays_that_are_no_rows(tmp_path: Path) -> None:
     file = tmp_path / "data" / "recent" / "a.npz"
     np.savez(file, x=np.zeros((3, 2)), y=np.zeros(2))
     with pytest.raises(TrainerError, match=r"found: x \(3, 2\), y \(2,\)"):
-        split(tmp_path / "data", tmp_path / "out", 0.5)
+        split_rows(tmp_path / "data", tmp_path / "out", 0.5)
     np.savez(file, x=np.array([{"a": 1}], dtype=object))
     with pytest.raises(TrainerError, match=r"no \.npz of plain arrays"):
-        split(tmp_path / "data", tmp_path / "out", 0.5)
+        split_rows(tmp_path / "data", tmp_path / "out", 0.5)
     with pytest.raises(TrainerError, match="no data in"):
-        split(tmp_path / "out", tmp_path / "other", 0.5)
+        split_rows(tmp_path / "out", tmp_path / "other", 0.5)

@@ -1,7 +1,7 @@
 """Every rule, in the order of its code. A rule is a function in its family's file; listing it
 here registers it."""
 
-from driftloop.check.finding import Rule
+from driftloop.check.finding import CheckRule
 from driftloop.check.rules import (
     argo_events,
     files,
@@ -21,7 +21,7 @@ from driftloop.check.rules import (
     workloads,
 )
 
-RULES: tuple[Rule, ...] = (
+RULES: tuple[CheckRule, ...] = (
     files.syntax, files.encoding, files.size, files.expansion, files.duplicate_key, files.key, files.half_an_object,
     files.no_name, files.generated_name, files.twice,
     values.labels, values.environment, values.parameters, values.data, values.event_source_port, values.event_values,

@@ -3,13 +3,29 @@
 import posixpath
 from collections.abc import Iterator
 
-from driftloop.check.finding import Found, Severity, rule
+from driftloop.check.finding import RuleMatch, Severity, rule
 from driftloop.check.world import FLUX, HELM, KUSTOMIZATION_FILES, Object, World, is_object
-from driftloop.text.node import Node
-from driftloop.text.words import near
+from driftloop.text.node import YamlNode
+from driftloop.text.words import suggest_names
 
-_SOURCES = ("GitRepository", "OCIRepository", "Bucket", "HelmRepository", "HelmChart", "ExternalArtifact")
-_LISTS = ("resources", "components", "bases", "crds", "configurations", "transformers", "generators", "validators")
+_SOURCES = (
+    "GitRepository",
+    "OCIRepository",
+    "Bucket",
+    "HelmRepository",
+    "HelmChart",
+    "ExternalArtifact",
+)
+_LISTS = (
+    "resources",
+    "components",
+    "bases",
+    "crds",
+    "configurations",
+    "transformers",
+    "generators",
+    "validators",
+)
 
 
 @rule(
@@ -17,7 +33,7 @@ _LISTS = ("resources", "components", "bases", "crds", "configurations", "transfo
     "A Flux Kustomization's path is not in the tree",
     fix="correct the path; it counts from the repository's root",
 )
-def path(world: World) -> Iterator[Found]:
+def path(world: World) -> Iterator[RuleMatch]:
     """Flux reports `kustomization path not found`: nothing is applied, and nothing of what it
     applied before is removed."""
     for kustomization in world.of(FLUX):
@@ -30,12 +46,19 @@ def path(world: World) -> Iterator[Found]:
         judged = [
             root
             for root in _roots(kustomization.path)
-            if posixpath.join(root, first) in world.folders and world.given(posixpath.join(root, first))
+            if posixpath.join(root, first) in world.folders
+            and world.given(posixpath.join(root, first))
         ]
         if judged and not any(place in world.folders for place in places):
             place = posixpath.join(judged[0], folder)
-            there = [other for other in world.folders if posixpath.dirname(other) == posixpath.dirname(place) and other]
-            yield kustomization.at(node, f"folder `{place}` does not exist", fix=near(place, there))
+            there = [
+                other
+                for other in world.folders
+                if posixpath.dirname(other) == posixpath.dirname(place) and other
+            ]
+            yield kustomization.at(
+                node, f"folder `{place}` does not exist", fix=suggest_names(place, there)
+            )
 
 
 def _roots(path_: str) -> list[str]:
@@ -66,7 +89,7 @@ def _own(world: World, one: Object) -> bool:
     "A Flux object waits for one that is not there",
     fix="name a Kustomization, or HelmRelease, of the same kind and namespace",
 )
-def depends(world: World) -> Iterator[Found]:
+def depends(world: World) -> Iterator[RuleMatch]:
     """It stays `dependency … not found` for ever: nothing of it is applied."""
     for kind in (FLUX, HELM):
         items = list(world.of(kind))
@@ -80,7 +103,9 @@ def depends(world: World) -> Iterator[Found]:
                 if world.complete or crossing or _above(items, entry):
                     names = [other.name for other in items if other.namespace == where]
                     yield entry.at(
-                        name, f"no {entry.kind} {name.shown} in namespace `{where}`", fix=near(name.text, names)
+                        name,
+                        f"no {entry.kind} {name.shown} in namespace `{where}`",
+                        fix=suggest_names(name.text, names),
                     )
 
 
@@ -92,7 +117,9 @@ def _crossing(found: list[Object]) -> bool:
         paths.setdefault((entry.namespace, entry.name), set()).add(entry.path)
     return any(
         entry.path
-        not in paths.get((item.get("namespace").text or entry.namespace, item.get("name").text), {entry.path})
+        not in paths.get(
+            (item.get("namespace").text or entry.namespace, item.get("name").text), {entry.path}
+        )
         for entry in found
         for item in entry.spec.get("dependsOn").list
     )
@@ -108,16 +135,24 @@ def _above(found: list[Object], one: Object) -> bool:
     )
 
 
-@rule("DL703", "Flux objects wait for each other in a circle", fix="take one `dependsOn` of the circle away")
-def circle(world: World) -> Iterator[Found]:
+@rule(
+    "DL703",
+    "Flux objects wait for each other in a circle",
+    fix="take one `dependsOn` of the circle away",
+)
+def circle(world: World) -> Iterator[RuleMatch]:
     """Each waits until the next is ready: none of them is ever applied."""
     for kind in (FLUX, HELM):
-        waits: dict[tuple[str, str], list[tuple[tuple[str, str], Object, Node]]] = {}
+        waits: dict[tuple[str, str], list[tuple[tuple[str, str], Object, YamlNode]]] = {}
         for entry in world.of(kind):
             own = waits.setdefault((entry.namespace, entry.name), [])
             for item in entry.spec.get("dependsOn").list:
                 own.append(
-                    ((item.get("namespace").text or entry.namespace, item.get("name").text), entry, item.get("name"))
+                    (
+                        (item.get("namespace").text or entry.namespace, item.get("name").text),
+                        entry,
+                        item.get("name"),
+                    )
                 )
         reported: set[frozenset[tuple[str, str]]] = set()
         for first in waits:
@@ -125,10 +160,10 @@ def circle(world: World) -> Iterator[Found]:
 
 
 def _circles(
-    waits: dict[tuple[str, str], list[tuple[tuple[str, str], Object, Node]]],
+    waits: dict[tuple[str, str], list[tuple[tuple[str, str], Object, YamlNode]]],
     first: tuple[str, str],
     reported: set[frozenset[tuple[str, str]]],
-) -> Iterator[Found]:
+) -> Iterator[RuleMatch]:
     """The circle through one object, once."""
     seen = {first}
     stack = [(target, [first], (item, node)) for target, item, node in waits[first]]
@@ -142,11 +177,17 @@ def _circles(
             return
         if here not in seen:
             seen.add(here)
-            stack += [(target, [*path_, here], (item, node)) for target, _, _ in waits.get(here, [])]
+            stack += [
+                (target, [*path_, here], (item, node)) for target, _, _ in waits.get(here, [])
+            ]
 
 
-@rule("DL704", "A Flux object's source is not there", fix="commit the source, or name one that is there")
-def source(world: World) -> Iterator[Found]:
+@rule(
+    "DL704",
+    "A Flux object's source is not there",
+    fix="commit the source, or name one that is there",
+)
+def source(world: World) -> Iterator[RuleMatch]:
     """It stays `Source … not found`: nothing is ever fetched or applied."""
     for item in world.of(FLUX, HELM):
         for node in (
@@ -157,12 +198,23 @@ def source(world: World) -> Iterator[Found]:
             kind = node.get("kind").text
             name = node.get("name")
             where = node.get("namespace").text or item.namespace
-            if kind not in _SOURCES or not name.text or "$" in name.text or name.text == "flux-system":
+            if (
+                kind not in _SOURCES
+                or not name.text
+                or "$" in name.text
+                or name.text == "flux-system"
+            ):
                 continue
             target = ("source.toolkit.fluxcd.io", kind)
             same = [other.name for other in world.of(target) if other.namespace == where]
-            if not world.named(target, name.text, where) and (world.complete or (same and _declared(world, where))):
-                yield item.at(name, f"no {kind} {name.shown} in namespace `{where}`", fix=near(name.text, same))
+            if not world.named(target, name.text, where) and (
+                world.complete or (same and _declared(world, where))
+            ):
+                yield item.at(
+                    name,
+                    f"no {kind} {name.shown} in namespace `{where}`",
+                    fix=suggest_names(name.text, same),
+                )
 
 
 def _declared(world: World, namespace: str) -> bool:
@@ -174,7 +226,7 @@ def _declared(world: World, namespace: str) -> bool:
     "A kustomization.yaml lists what does not exist",
     fix="list files and folders that exist, relative to the file",
 )
-def listed_files(world: World) -> Iterator[Found]:
+def listed_files(world: World) -> Iterator[RuleMatch]:
     """The build fails: nothing of the folder is applied."""
     for folder, kustomization in world.kustomizations.items():
         where = world.kustomization_file(folder)
@@ -194,15 +246,24 @@ def listed_files(world: World) -> Iterator[Found]:
                     if posixpath.dirname(other) == posixpath.dirname(target)
                 ]
                 line, column = node.place
-                yield Found(where, line, column, "", f"{node.shown} does not exist", near(node.text, there))
+                yield RuleMatch(
+                    where,
+                    line,
+                    column,
+                    "",
+                    f"{node.shown} does not exist",
+                    suggest_names(node.text, there),
+                )
 
 
-def _entries(kustomization: Node) -> Iterator[Node]:
+def _entries(kustomization: YamlNode) -> Iterator[YamlNode]:
     """Every path that a kustomization.yaml names."""
     for field in _LISTS:
         yield from (node for node in kustomization.get(field).list if node.text)
     for field in ("patches", "replacements"):
-        yield from (node.get("path") for node in kustomization.get(field).list if node.get("path").text)
+        yield from (
+            node.get("path") for node in kustomization.get(field).list if node.get("path").text
+        )
     for node in kustomization.get("patchesStrategicMerge").list:
         if node.text and "\n" not in node.text:
             yield node
@@ -213,7 +274,9 @@ def _entries(kustomization: Node) -> Iterator[Node]:
         for node in kustomization.get(field).list:
             for item in (*node.get("files").list, *node.get("envs").list, node.get("env")):
                 if item.text:
-                    yield Node(item.text.rpartition("=")[2], item.line, item.column, source=item.source)
+                    yield YamlNode(
+                        item.text.rpartition("=")[2], item.line, item.column, source=item.source
+                    )
 
 
 @rule(
@@ -222,7 +285,7 @@ def _entries(kustomization: Node) -> Iterator[Node]:
     severity=Severity.WARNING,
     fix="list it under `resources`, or move it elsewhere",
 )
-def unlisted(world: World) -> Iterator[Found]:
+def unlisted(world: World) -> Iterator[RuleMatch]:
     """It is never applied: it looks committed, and is not."""
     used = {
         posixpath.normpath(posixpath.join(folder, node.text))
@@ -242,7 +305,7 @@ def unlisted(world: World) -> Iterator[Found]:
         first = next((node for node in file.documents if is_object(node)), None)
         api = first.get("apiVersion").text if first is not None else ""
         if first is not None and not api.startswith(("driftloop.dev/", "kustomize.config.k8s.io/")):
-            yield Found(
+            yield RuleMatch(
                 file.path,
                 first.line,
                 first.column,

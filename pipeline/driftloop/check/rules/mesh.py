@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from driftloop.check.finding import Found, Severity, rule
+from driftloop.check.finding import RuleMatch, Severity, rule
 from driftloop.check.pods import Pod, fits, made_labels, pods, unknown_pods
 from driftloop.check.rules.network import destinations, host_of, selected
 from driftloop.check.world import (
@@ -16,7 +16,7 @@ from driftloop.check.world import (
     Object,
     World,
 )
-from driftloop.text.node import Node
+from driftloop.text.node import YamlNode
 
 AUTHORIZATION: Kind = ("security.istio.io", "AuthorizationPolicy")
 AUTHENTICATION: Kind = ("security.istio.io", "PeerAuthentication")
@@ -26,7 +26,13 @@ ROOT = "istio-system"
 
 _GIVEN = ("istio.io", "kubernetes.io", "k8s.io", "argoproj.io", "knative.dev")
 """Domains of labels that controllers give pods; `app.kubernetes.io` is the users' own."""
-_GIVEN_BARE = {"pod-template-hash", "controller-uid", "job-name", "controller-revision-hash", "pod-template-generation"}
+_GIVEN_BARE = {
+    "pod-template-hash",
+    "controller-uid",
+    "job-name",
+    "controller-revision-hash",
+    "pod-template-generation",
+}
 
 Labels = dict[str, str | None]
 
@@ -36,7 +42,7 @@ Labels = dict[str, str | None]
     "An AuthorizationPolicy selects no pod",
     fix="let the selector be labels of the pods it is about, and all of them on one",
 )
-def selects_nothing(world: World) -> Iterator[Found]:
+def selects_nothing(world: World) -> Iterator[RuleMatch]:
     """It guards nothing: who it was to keep out gets in, and whom it was to let in through a
     policy that refuses everybody stays out."""
     for item in world.of(AUTHORIZATION):
@@ -60,7 +66,7 @@ def selects_nothing(world: World) -> Iterator[Found]:
     "An AuthorizationPolicy without rules refuses what is called",
     fix="say in `rules` who may call, or add an ALLOW policy for these pods beside it",
 )
-def refuses_everybody(world: World) -> Iterator[Found]:
+def refuses_everybody(world: World) -> Iterator[RuleMatch]:
     """An ALLOW policy that has no rules lets nobody in, and no other policy opens these pods:
     each event and each request that is sent there is refused."""
     policies = list(world.of(AUTHORIZATION))
@@ -87,7 +93,9 @@ def refuses_everybody(world: World) -> Iterator[Found]:
                 and not world.changed & {policy.path, pod.object.path, caller.path}
             ):
                 place = policy.spec.get("rules") if "rules" in policy.spec.map else policy.spec
-                yield policy.at(place, f"no client may call {pod.object.subject}, which {caller.subject} calls")
+                yield policy.at(
+                    place, f"no client may call {pod.object.subject}, which {caller.subject} calls"
+                )
                 break
 
 
@@ -97,7 +105,7 @@ def refuses_everybody(world: World) -> Iterator[Found]:
     severity=Severity.WARNING,
     fix="let the namespace take part (`istio.io/dataplane-mode: ambient`, or injection), or take the policy out",
 )
-def strict_without_mesh(world: World) -> Iterator[Found]:
+def strict_without_mesh(world: World) -> Iterator[RuleMatch]:
     """Nothing enforces it: the pods have no proxy, so they take plain traffic from anybody, and
     the file says the opposite."""
     for item in world.of(AUTHENTICATION):
@@ -119,8 +127,14 @@ def strict_without_mesh(world: World) -> Iterator[Found]:
             labels.get("sidecar.istio.io/inject") == "false" for labels in made
         )
         if off or each:
-            why = "injection is disabled there" if off else "its pods all say `sidecar.istio.io/inject: false`"
-            yield item.at(mode, f"namespace `{item.namespace}` has no label of the ambient mesh, and {why}")
+            why = (
+                "injection is disabled there"
+                if off
+                else "its pods all say `sidecar.istio.io/inject: false`"
+            )
+            yield item.at(
+                mode, f"namespace `{item.namespace}` has no label of the ambient mesh, and {why}"
+            )
 
 
 def _known(world: World, policy: Object) -> list[Labels]:
@@ -137,11 +151,13 @@ def _known(world: World, policy: Object) -> list[Labels]:
     here = [pod for pod in pods(world) if pod.object.namespace in (namespace, "")]
     if world.changed & {policy.path, *(pod.object.path for pod in here)}:
         return []
-    label_sets: list[Labels] = [{key: _value(node) for key, node in pod.labels.map.items()} for pod in here]
+    label_sets: list[Labels] = [
+        {key: _value(node) for key, node in pod.labels.map.items()} for pod in here
+    ]
     return [*label_sets, *made_labels(world, namespace)]
 
 
-def _value(node: Node) -> str | None:
+def _value(node: YamlNode) -> str | None:
     return node.text if _literal(node.text) else None
 
 
@@ -187,7 +203,10 @@ def _in_mesh(world: World, pod: Pod) -> bool:
         return False
     for home in world.named(NAMESPACE, pod.object.namespace, ""):
         labels = home.node.get("metadata", "labels")
-        if labels.get("istio.io/dataplane-mode").text == "ambient" or labels.get("istio-injection").text == "enabled":
+        if (
+            labels.get("istio.io/dataplane-mode").text == "ambient"
+            or labels.get("istio-injection").text == "enabled"
+        ):
             return True
     return pod.labels.get("istio.io/dataplane-mode").text == "ambient" or _injects(pod) == "true"
 
@@ -195,7 +214,10 @@ def _in_mesh(world: World, pod: Pod) -> bool:
 def _injects(pod: Pod) -> str:
     """`true` or `false` where a pod says whether it wants a sidecar."""
     key = "sidecar.istio.io/inject"
-    for node in (pod.labels.get(key), pod.object.spec.get("template", "metadata", "annotations", key)):
+    for node in (
+        pod.labels.get(key),
+        pod.object.spec.get("template", "metadata", "annotations", key),
+    ):
         if node:
             return str(node.value).lower()
     return ""

@@ -3,11 +3,19 @@
 import json
 from collections.abc import Iterator, Mapping
 
-from driftloop.check.finding import Found, Severity, rule
+from driftloop.check.finding import RuleMatch, Severity, rule
 from driftloop.check.pods import Pod, containers, made_labels, pods, unknown_pods
-from driftloop.check.world import NAMESPACE, POD_MONITOR, PROMETHEUS_RULE, SERVICE, SERVICE_MONITOR, Object, World
-from driftloop.text.node import Node
-from driftloop.text.words import listed, near
+from driftloop.check.world import (
+    NAMESPACE,
+    POD_MONITOR,
+    PROMETHEUS_RULE,
+    SERVICE,
+    SERVICE_MONITOR,
+    Object,
+    World,
+)
+from driftloop.text.node import YamlNode
+from driftloop.text.words import list_names, suggest_names
 
 Labels = Mapping[str, str | None]
 """A value of None stands for any."""
@@ -31,19 +39,26 @@ _LATER = ("istio.io/", "kubernetes.io/", "pod-template-hash", "controller-revisi
     "A PodMonitor or ServiceMonitor selects nothing",
     fix="let the selector be labels of the pods (PodMonitor), or of the Service itself (ServiceMonitor)",
 )
-def nothing_selected(world: World) -> Iterator[Found]:
+def nothing_selected(world: World) -> Iterator[RuleMatch]:
     """Prometheus scrapes nothing and says nothing of it: dashboards stay empty, and alerts on
     missing values are the only ones that are ever raised."""
     all_pods = list(pods(world))
     for monitor in world.of(POD_MONITOR, SERVICE_MONITOR):
         where = _judged(world, monitor)
         selector = monitor.spec.get("selector")
-        if where is None or not (selector.get("matchLabels").map or selector.get("matchExpressions").list):
+        if where is None or not (
+            selector.get("matchLabels").map or selector.get("matchExpressions").list
+        ):
             continue
-        if _selected(world, monitor, where, all_pods) or (monitor.type == POD_MONITOR and _made(world, monitor, where)):
+        if _selected(world, monitor, where, all_pods) or (
+            monitor.type == POD_MONITOR and _made(world, monitor, where)
+        ):
             continue
         what = "pod" if monitor.type == POD_MONITOR else "Service"
-        yield monitor.at(selector, f"no {what} of {listed(where, 'namespace')} has the labels that it selects")
+        yield monitor.at(
+            selector,
+            f"no {what} of {list_names(where, 'namespace')} has the labels that it selects",
+        )
 
 
 @rule(
@@ -51,7 +66,7 @@ def nothing_selected(world: World) -> Iterator[Found]:
     "A PodMonitor or ServiceMonitor names a port that nothing it selects has",
     fix="write the name of a container's port (PodMonitor), or of the Service's (ServiceMonitor)",
 )
-def scraped_port(world: World) -> Iterator[Found]:
+def scraped_port(world: World) -> Iterator[RuleMatch]:
     """Prometheus drops every target: nothing is scraped, and nothing says so."""
     all_pods = list(pods(world))
     for monitor in world.of(POD_MONITOR, SERVICE_MONITOR):
@@ -64,11 +79,15 @@ def scraped_port(world: World) -> Iterator[Found]:
         ):
             continue
         ports = {name for each in selected_pods for name in _ports(each)}
-        for endpoint in monitor.spec.get("podMetricsEndpoints" if monitor.type == POD_MONITOR else "endpoints").list:
+        for endpoint in monitor.spec.get(
+            "podMetricsEndpoints" if monitor.type == POD_MONITOR else "endpoints"
+        ).list:
             node = endpoint.get("port")
             if selected_pods and node.text and node.text not in ports:
                 yield monitor.at(
-                    node, f"no port is named {node.shown}; {listed(ports, 'ports')}", fix=near(node.text, ports)
+                    node,
+                    f"no port is named {node.shown}; {list_names(ports, 'ports')}",
+                    fix=suggest_names(node.text, ports),
                 )
 
 
@@ -77,7 +96,7 @@ def scraped_port(world: World) -> Iterator[Found]:
     "A PrometheusRule is not one that Prometheus takes",
     fix="give each group a name of its own, and each rule `expr` and either `alert` or `record`",
 )
-def rule_form(world: World) -> Iterator[Found]:
+def rule_form(world: World) -> Iterator[RuleMatch]:
     """The operator leaves the whole object out (or its webhook refuses it): none of its alerts
     is ever raised."""
     for resource in world.of(PROMETHEUS_RULE):
@@ -94,14 +113,20 @@ def rule_form(world: World) -> Iterator[Found]:
                 if bool(alert.value) == bool(record.value):
                     yield resource.at(
                         alert if not alert.missing else item,
-                        "the rule has both `alert` and `record`" if alert else "the rule has no name",
+                        "the rule has both `alert` and `record`"
+                        if alert
+                        else "the rule has no name",
                     )
                 for key in _OF_ALERTS:
                     if record and not alert and item.get(key):
-                        yield resource.at(item.get(key), f"`{key}` belongs to an alert, this rule records")
+                        yield resource.at(
+                            item.get(key), f"`{key}` belongs to an alert, this rule records"
+                        )
                 number = isinstance(expr.value, int) and not isinstance(expr.value, bool)
                 if not expr.text.strip() and not number:
-                    yield resource.at(item if expr.missing else expr, "the rule's `expr` is empty, or no text")
+                    yield resource.at(
+                        item if expr.missing else expr, "the rule's `expr` is empty, or no text"
+                    )
 
 
 @rule(
@@ -110,7 +135,7 @@ def rule_form(world: World) -> Iterator[Found]:
     severity=Severity.WARNING,
     fix="remove one of them, or let their labels tell them apart",
 )
-def same_alert(world: World) -> Iterator[Found]:
+def same_alert(world: World) -> Iterator[RuleMatch]:
     """Both are the same alert to Alertmanager; whoever changes one finds the other still raised."""
     for resource in world.of(PROMETHEUS_RULE):
         seen: set[str] = set()
@@ -120,7 +145,9 @@ def same_alert(world: World) -> Iterator[Found]:
                 parts = (item.get(key).plain_data() for key in ("alert", "expr", "for", "labels"))
                 key = json.dumps([*parts], sort_keys=True, default=str)
                 if alert.text and key in seen:
-                    yield resource.at(alert, f"{alert.shown} appears twice, with the same expression and labels")
+                    yield resource.at(
+                        alert, f"{alert.shown} appears twice, with the same expression and labels"
+                    )
                 seen.add(key)
 
 
@@ -137,7 +164,11 @@ def _judged(world: World, one: Object) -> tuple[str, ...] | None:
             continue
         if other.path in world.changed:
             return None
-        if one.type == SERVICE_MONITOR and other.namespace in where and not _makes_no_service(other):
+        if (
+            one.type == SERVICE_MONITOR
+            and other.namespace in where
+            and not _makes_no_service(other)
+        ):
             return None
     if one.type == POD_MONITOR and any(unknown_pods(world, name) for name in where):
         return None
@@ -152,8 +183,14 @@ def _selected(world: World, one: Object, where: tuple[str, ...], known: list[Pod
     """The objects in the files that it selects: Services, or what holds pods."""
     selector = one.spec.get("selector")
     if one.type == SERVICE_MONITOR:
-        services = (other for other in world.of(SERVICE) if other.namespace in where and other.host is None)
-        return [each for each in services if _may_match(selector, _labels(each.node.get("metadata", "labels")))]
+        services = (
+            other for other in world.of(SERVICE) if other.namespace in where and other.host is None
+        )
+        return [
+            each
+            for each in services
+            if _may_match(selector, _labels(each.node.get("metadata", "labels")))
+        ]
     return [
         pod.object
         for pod in known
@@ -164,14 +201,18 @@ def _selected(world: World, one: Object, where: tuple[str, ...], known: list[Pod
 def _made(world: World, one: Object, where: tuple[str, ...]) -> bool:
     """Return True if a controller makes pods that it may select."""
     selector = one.spec.get("selector")
-    return any(_may_match(selector, labels) for name in where for labels in made_labels(world, name))
+    return any(
+        _may_match(selector, labels) for name in where for labels in made_labels(world, name)
+    )
 
 
-def _labels(node: Node) -> Labels:
-    return {key: value.text if isinstance(value.value, str) else None for key, value in node.map.items()}
+def _labels(node: YamlNode) -> Labels:
+    return {
+        key: value.text if isinstance(value.value, str) else None for key, value in node.map.items()
+    }
 
 
-def _may_match(selector: Node, labels: Labels) -> bool:
+def _may_match(selector: YamlNode, labels: Labels) -> bool:
     """Return True if a label selector can take something with these labels."""
 
     def has(key: str, values: set[str] | None) -> bool:

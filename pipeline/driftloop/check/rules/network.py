@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
-from driftloop.check.finding import Found, Severity, rule
+from driftloop.check.finding import RuleMatch, Severity, rule
 from driftloop.check.pods import Pod, containers, fits, made_labels, pods, unknown_pods
 from driftloop.check.world import (
     DESTINATION_RULE,
@@ -14,8 +14,8 @@ from driftloop.check.world import (
     Object,
     World,
 )
-from driftloop.text.node import Node
-from driftloop.text.words import listed, near
+from driftloop.text.node import YamlNode
+from driftloop.text.words import list_names, suggest_names
 
 
 def host_of(one: Object, host: str) -> tuple[str, str] | None:
@@ -30,7 +30,7 @@ def host_of(one: Object, host: str) -> tuple[str, str] | None:
     return None
 
 
-def destinations(one: Object) -> Iterator[Node]:
+def destinations(one: Object) -> Iterator[YamlNode]:
     """Yield the destinations of a VirtualService's routes, mirrors included."""
     for kind in ("http", "tcp", "tls"):
         for route in one.spec.get(kind).list:
@@ -47,7 +47,7 @@ def destinations(one: Object) -> Iterator[Node]:
     "A route leads to a Service or port that is not there",
     fix="name a Service of the set and one of its ports, with its full name `NAME.NAMESPACE.svc.cluster.local`",
 )
-def destination(world: World) -> Iterator[Found]:
+def destination(world: World) -> Iterator[RuleMatch]:
     """Envoy has no such cluster: the share of the traffic that goes there is answered with 503."""
     for item in world.of(VIRTUAL_SERVICE):
         for node in destinations(item):
@@ -57,14 +57,23 @@ def destination(world: World) -> Iterator[Found]:
                 continue
             name, namespace = place
             services = world.target(SERVICE, name, item, namespace)
-            if services == () and not _seldon(world, name, namespace) and not _entry(world, host.text):
+            if (
+                services == ()
+                and not _seldon(world, name, namespace)
+                and not _entry(world, host.text)
+            ):
                 names = [other.name for other in world.of(SERVICE) if other.namespace == namespace]
-                yield item.at(host, f"no Service `{name}` in namespace `{namespace}`", fix=near(name, names))
+                yield item.at(
+                    host,
+                    f"no Service `{name}` in namespace `{namespace}`",
+                    fix=suggest_names(name, names),
+                )
             number = node.get("port", "number")
             ports = ports_of(services or ())
             if ports and isinstance(number.value, int) and number.value not in ports:
                 yield item.at(
-                    number, f"Service `{name}` has no port {number.shown}; {listed(map(str, ports), 'ports')}"
+                    number,
+                    f"Service `{name}` has no port {number.shown}; {list_names(map(str, ports), 'ports')}",
                 )
 
 
@@ -76,22 +85,33 @@ def ports_of(services: Iterable[Object]) -> set[int]:
 
 def _seldon(world: World, name: str, namespace: str) -> bool:
     return any(
-        seldon.namespace in (namespace, "") and name.startswith(f"{seldon.name}-") for seldon in world.of(SELDON)
+        seldon.namespace in (namespace, "") and name.startswith(f"{seldon.name}-")
+        for seldon in world.of(SELDON)
     )
 
 
 def _entry(world: World, host: str) -> bool:
-    return any(host == node.text for entry in world.of(SERVICE_ENTRY) for node in entry.spec.get("hosts").list)
+    return any(
+        host == node.text
+        for entry in world.of(SERVICE_ENTRY)
+        for node in entry.spec.get("hosts").list
+    )
 
 
-@rule("DL502", "A route names a subset that no DestinationRule has", fix="add the subset to the host's DestinationRule")
-def subset(world: World) -> Iterator[Found]:
+@rule(
+    "DL502",
+    "A route names a subset that no DestinationRule has",
+    fix="add the subset to the host's DestinationRule",
+)
+def subset(world: World) -> Iterator[RuleMatch]:
     """Envoy has no such cluster: the share of the traffic that goes there is answered with 503."""
     rules: dict[tuple[str, str], set[str]] = {}
     for resource in world.of(DESTINATION_RULE):
         place = host_of(resource, resource.spec.get("host").text)
         if place is not None:
-            rules.setdefault(place, set()).update(item.get("name").text for item in resource.spec.get("subsets").list)
+            rules.setdefault(place, set()).update(
+                item.get("name").text for item in resource.spec.get("subsets").list
+            )
     for resource in world.of(VIRTUAL_SERVICE):
         for node in destinations(resource):
             place = host_of(resource, node.get("host").text)
@@ -102,17 +122,27 @@ def subset(world: World) -> Iterator[Found]:
                 yield resource.at(
                     name,
                     f"no DestinationRule of {node.get('host').shown} has subset {name.shown}; "
-                    f"{listed(rules[place], 'subsets')}",
-                    fix=near(name.text, rules[place]),
+                    f"{list_names(rules[place], 'subsets')}",
+                    fix=suggest_names(name.text, rules[place]),
                 )
-            elif place not in rules and place[1] and world.whole(place[1]) and not _seldon(world, *place):
+            elif (
+                place not in rules
+                and place[1]
+                and world.whole(place[1])
+                and not _seldon(world, *place)
+            ):
                 yield resource.at(
-                    name, f"no DestinationRule of {node.get('host').shown} is there for subset {name.shown}"
+                    name,
+                    f"no DestinationRule of {node.get('host').shown} is there for subset {name.shown}",
                 )
 
 
-@rule("DL503", "The weights of a route sum to nothing", fix="give the destinations weights that sum to 100")
-def no_weight(world: World) -> Iterator[Found]:
+@rule(
+    "DL503",
+    "The weights of a route sum to nothing",
+    fix="give the destinations weights that sum to 100",
+)
+def no_weight(world: World) -> Iterator[RuleMatch]:
     """Istio refuses the VirtualService: the routes stay as they were."""
     for item, node, weights in _weights(world):
         if sum(weights) == 0 or min(weights) < 0:
@@ -125,43 +155,64 @@ def no_weight(world: World) -> Iterator[Found]:
     severity=Severity.WARNING,
     fix="let the weights sum to 100, so that they are percent",
 )
-def weights(world: World) -> Iterator[Found]:
+def weights(world: World) -> Iterator[RuleMatch]:
     """Envoy takes weights as shares of their sum: a weight of 10 beside one of 80 is 11 % of the
     requests, and the candidate gets more than the release says."""
     for item, node, numbers in _weights(world):
         if sum(numbers) not in (0, 100) and min(numbers) >= 0:
-            yield item.at(node, f"the weights sum to {sum(numbers)} ({', '.join(map(str, numbers))})")
+            yield item.at(
+                node, f"the weights sum to {sum(numbers)} ({', '.join(map(str, numbers))})"
+            )
 
 
-def _weights(world: World) -> Iterator[tuple[Object, Node, list[int]]]:
+def _weights(world: World) -> Iterator[tuple[Object, YamlNode, list[int]]]:
     for entry in world.of(VIRTUAL_SERVICE):
         for kind in ("http", "tcp", "tls"):
             for route in entry.spec.get(kind).list:
                 nodes = [item.get("weight") for item in route.get("route").list]
                 numbers = [node.value if isinstance(node.value, int) else 0 for node in nodes]
                 if len(nodes) > 1:
-                    yield entry, next((node for node in reversed(nodes) if node), route.get("route")), numbers
+                    yield (
+                        entry,
+                        next((node for node in reversed(nodes) if node), route.get("route")),
+                        numbers,
+                    )
 
 
 @rule("DL505", "A VirtualService's Gateway is not there", fix="name a Gateway as `NAMESPACE/NAME`")
-def gateway(world: World) -> Iterator[Found]:
+def gateway(world: World) -> Iterator[RuleMatch]:
     """The routes are bound to nothing: the gateway answers 404."""
     for item in world.of(VIRTUAL_SERVICE):
         for node in item.spec.get("gateways").list:
             namespace, slash, name = node.text.rpartition("/")
-            if not slash and "." in name:  # an older way to write it: NAME.NAMESPACE, or the full name of a host
+            if (
+                not slash and "." in name
+            ):  # an older way to write it: NAME.NAMESPACE, or the full name of a host
                 name, namespace, *_ = name.split(".")
-            if node.text != "mesh" and world.target(GATEWAY, name, item, namespace or item.namespace) == ():
-                yield item.at(node, f"no Gateway `{name}` in namespace `{namespace or item.namespace}`")
+            if (
+                node.text != "mesh"
+                and world.target(GATEWAY, name, item, namespace or item.namespace) == ()
+            ):
+                yield item.at(
+                    node, f"no Gateway `{name}` in namespace `{namespace or item.namespace}`"
+                )
 
 
-@rule("DL511", "A Service selects no pod", fix="let the selector be labels of the pods, and all of them on one")
-def selector(world: World) -> Iterator[Found]:
+@rule(
+    "DL511",
+    "A Service selects no pod",
+    fix="let the selector be labels of the pods, and all of them on one",
+)
+def selector(world: World) -> Iterator[RuleMatch]:
     """The Service has no endpoints: every connection is refused."""
     all_pods = list(pods(world))
     for service in world.of(SERVICE):
         node = service.spec.get("selector")
-        if not node.map or service.spec.get("type").text == "ExternalName" or not world.whole(service.namespace):
+        if (
+            not node.map
+            or service.spec.get("type").text == "ExternalName"
+            or not world.whole(service.namespace)
+        ):
             continue
         if selected(world, service, all_pods) or unknown_pods(world, service.namespace):
             continue
@@ -187,11 +238,13 @@ def selected(world: World, service: Object, known: list[Pod]) -> list[Pod]:
     "A Service's target port has a name that no container has",
     fix="name the container's port, or write its number",
 )
-def target_port(world: World) -> Iterator[Found]:
+def target_port(world: World) -> Iterator[RuleMatch]:
     """The Service has no endpoints for that port: every connection is refused."""
     all_pods = list(pods(world))
     for service in world.of(SERVICE):
-        selected_pods = selected(world, service, all_pods) if service.spec.get("selector").map else []
+        selected_pods = (
+            selected(world, service, all_pods) if service.spec.get("selector").map else []
+        )
         names = {
             port.get("name").text
             for pod in selected_pods
@@ -205,6 +258,6 @@ def target_port(world: World) -> Iterator[Found]:
                 yield service.at(
                     node,
                     f"no container of {selected_pods[0].object.subject} has a port named {node.shown}; "
-                    f"{listed(names, 'ports')}",
-                    fix=near(node.text, names),
+                    f"{list_names(names, 'ports')}",
+                    fix=suggest_names(node.text, names),
                 )

@@ -4,19 +4,23 @@ import posixpath
 from collections import defaultdict
 from collections.abc import Iterator
 
-from driftloop.check.finding import Found, Severity, rule
+from driftloop.check.finding import RuleMatch, Severity, rule
 from driftloop.check.pods import Pod, fits, made_labels, pods, unknown_pods
 from driftloop.check.world import SELDON, Kind, Object, World
-from driftloop.text.node import Node
-from driftloop.text.words import near
+from driftloop.text.node import YamlNode
+from driftloop.text.words import suggest_names
 
 _AUTOSCALER = ("autoscaling", "HorizontalPodAutoscaler")
 _BUDGET = ("policy", "PodDisruptionBudget")
-_SCALED: tuple[Kind, ...] = (("apps", "Deployment"), ("apps", "StatefulSet"), ("argoproj.io", "Rollout"))
+_SCALED: tuple[Kind, ...] = (
+    ("apps", "Deployment"),
+    ("apps", "StatefulSet"),
+    ("argoproj.io", "Rollout"),
+)
 _PATCHES = ("patches", "patchesStrategicMerge", "patchesJson6902", "replicas", "components")
 
 
-def _target(one: Object) -> tuple[Kind, Node]:
+def _target(one: Object) -> tuple[Kind, YamlNode]:
     reference = one.spec.get("scaleTargetRef")
     group = reference.get("apiVersion").text.rpartition("/")[0]
     return (group, reference.get("kind").text), reference.get("name")
@@ -27,18 +31,24 @@ def _target(one: Object) -> tuple[Kind, Node]:
     "An autoscaler's target is not there",
     fix="name the Deployment that it should scale, in its own namespace",
 )
-def scale_target(world: World) -> Iterator[Found]:
+def scale_target(world: World) -> Iterator[RuleMatch]:
     """The autoscaler says `FailedGetScale` for ever, and the pods stay as many as they are under
     any load."""
     for scaler in world.of(_AUTOSCALER):
         kind, name = _target(scaler)
-        if kind not in _SCALED or world.target(kind, name.text, scaler) != () or unknown_pods(world, scaler.namespace):
+        if (
+            kind not in _SCALED
+            or world.target(kind, name.text, scaler) != ()
+            or unknown_pods(world, scaler.namespace)
+        ):
             continue
         if any(name.text.startswith((f"{other.name}-", "seldon-")) for other in world.of(SELDON)):
             continue
         names = [other.name for other in world.of(kind) if other.namespace == scaler.namespace]
         yield scaler.at(
-            name, f"no {kind[1]} {name.shown} in namespace `{scaler.namespace}`", fix=near(name.text, names)
+            name,
+            f"no {kind[1]} {name.shown} in namespace `{scaler.namespace}`",
+            fix=suggest_names(name.text, names),
         )
 
 
@@ -48,15 +58,20 @@ def scale_target(world: World) -> Iterator[Found]:
     severity=Severity.WARNING,
     fix="leave `replicas` out, and let the autoscaler's `minReplicas` say it",
 )
-def scaled_replicas(world: World) -> Iterator[Found]:
+def scaled_replicas(world: World) -> Iterator[RuleMatch]:
     """Every apply, and with Flux every interval, sets the written number again: pods that the
     load needs are taken away, until the autoscaler brings them back."""
     if _patched(world):
         return
     for scaler in world.of(_AUTOSCALER):
         kind, name = _target(scaler)
-        least, most = scaler.spec.get("minReplicas").value or 1, scaler.spec.get("maxReplicas").value
-        for other in world.named(kind, name.text, scaler.namespace) if kind in _SCALED and name.text else ():
+        least, most = (
+            scaler.spec.get("minReplicas").value or 1,
+            scaler.spec.get("maxReplicas").value,
+        )
+        for other in (
+            world.named(kind, name.text, scaler.namespace) if kind in _SCALED and name.text else ()
+        ):
             node = other.spec.get("replicas")
             # 0 switches the autoscaler off
             if isinstance(node.value, int) and node.value != 0 and not least == most == node.value:
@@ -71,22 +86,35 @@ def _patched(world: World) -> bool:
 
 
 @rule(
-    "DL623", "A disruption budget selects no pod", fix="let the selector be labels of the pods, and all of them on one"
+    "DL623",
+    "A disruption budget selects no pod",
+    fix="let the selector be labels of the pods, and all of them on one",
 )
-def budget_selector(world: World) -> Iterator[Found]:
+def budget_selector(world: World) -> Iterator[RuleMatch]:
     """It protects nothing: a drain takes all pods of the workload that was meant at the same
     time."""
     all_pods = list(pods(world))
     for budget in world.of(_BUDGET):
         labels = budget.spec.get("selector", "matchLabels")
-        if not labels.map or not world.whole(budget.namespace) or unknown_pods(world, budget.namespace):
+        if (
+            not labels.map
+            or not world.whole(budget.namespace)
+            or unknown_pods(world, budget.namespace)
+        ):
             continue
         selector = {key: node.text for key, node in labels.map.items()}
-        if any(pod.object.namespace in (budget.namespace, "") and fits(selector, _labels(pod)) for pod in all_pods):
+        if any(
+            pod.object.namespace in (budget.namespace, "") and fits(selector, _labels(pod))
+            for pod in all_pods
+        ):
             continue
-        if not any(fits(selector, own_labels) for own_labels in made_labels(world, budget.namespace)):
+        if not any(
+            fits(selector, own_labels) for own_labels in made_labels(world, budget.namespace)
+        ):
             shown = ", ".join(f"{key}: {value}" for key, value in selector.items())
-            yield budget.at(labels, f"no pod of namespace `{budget.namespace}` has the labels {shown}")
+            yield budget.at(
+                labels, f"no pod of namespace `{budget.namespace}` has the labels {shown}"
+            )
 
 
 @rule(
@@ -95,7 +123,7 @@ def budget_selector(world: World) -> Iterator[Found]:
     severity=Severity.WARNING,
     fix="write `maxUnavailable: 1`, which lets one pod go at a time",
 )
-def no_eviction(world: World) -> Iterator[Found]:
+def no_eviction(world: World) -> Iterator[RuleMatch]:
     """A node with such a pod can't be drained: upgrades of the cluster wait for ever, or delete
     the pod by force."""
     all_pods = list(pods(world))
@@ -113,7 +141,11 @@ def no_eviction(world: World) -> Iterator[Found]:
 
 def _fixed(world: World, budget: Object, known: list[Pod]) -> int | None:
     """Return the number of pods that a budget selects; None if it is not written or may change."""
-    if not world.whole(budget.namespace) or unknown_pods(world, budget.namespace) or _patched(world):
+    if (
+        not world.whole(budget.namespace)
+        or unknown_pods(world, budget.namespace)
+        or _patched(world)
+    ):
         return None
     scaled = {(kind, name.text) for kind, name in map(_target, world.of(_AUTOSCALER))}
     total = 0
@@ -130,7 +162,7 @@ def _fixed(world: World, budget: Object, known: list[Pod]) -> int | None:
     "A pod has two disruption budgets",
     fix="keep one budget for a pod; instead of several `pdbSpec`, write budgets that also select `seldon-app`",
 )
-def two_budgets(world: World) -> Iterator[Found]:
+def two_budgets(world: World) -> Iterator[RuleMatch]:
     """The API server refuses to evict a pod that two budgets select, whatever they allow: no
     node with such a pod can be drained. The budgets that Seldon's operator makes of `pdbSpec`
     select the pods of all predictors."""
@@ -144,11 +176,16 @@ def two_budgets(world: World) -> Iterator[Found]:
         for budget in budgets:
             # of two folders only one may be applied, of two objects with one name only one is there
             here = posixpath.dirname(budget.path)
-            others = [other for other in budgets if other.name != budget.name and posixpath.dirname(other.path) == here]
+            others = [
+                other
+                for other in budgets
+                if other.name != budget.name and posixpath.dirname(other.path) == here
+            ]
             if others and budget not in told:
                 told.add(budget)
                 yield budget.at(
-                    budget.spec.get("selector"), f"{others[0].subject} also selects the pods of {pod.object.subject}"
+                    budget.spec.get("selector"),
+                    f"{others[0].subject} also selects the pods of {pod.object.subject}",
                 )
     for budget in world.of(SELDON):
         shared = [
@@ -158,7 +195,9 @@ def two_budgets(world: World) -> Iterator[Found]:
             if component.get("pdbSpec")
         ]
         for node in shared[1:]:
-            yield budget.at(node, f"{len(shared)} `pdbSpec`, and each selects all pods of {budget.subject}")
+            yield budget.at(
+                node, f"{len(shared)} `pdbSpec`, and each selects all pods of {budget.subject}"
+            )
 
 
 def _selected(budget: Object, known: list[Pod]) -> list[Pod]:
@@ -167,7 +206,11 @@ def _selected(budget: Object, known: list[Pod]) -> list[Pod]:
     labels = {key: node.text for key, node in selector.get("matchLabels").map.items()}
     if not labels or selector.get("matchExpressions"):
         return []
-    return [pod for pod in known if pod.object.namespace == budget.namespace and fits(labels, _labels(pod))]
+    return [
+        pod
+        for pod in known
+        if pod.object.namespace == budget.namespace and fits(labels, _labels(pod))
+    ]
 
 
 def _labels(pod: Pod) -> dict[str, str | None]:

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from driftloop.check.finding import Found, Severity, rule
+from driftloop.check.finding import RuleMatch, Severity, rule
 from driftloop.check.world import EVENT_SOURCE, GATEWAY, SECRET, VIRTUAL_SERVICE, World
-from driftloop.text.node import Node
+from driftloop.text.node import YamlNode
 
 
 @rule(
@@ -12,7 +12,7 @@ from driftloop.text.node import Node
     "A Secret is written in plain",
     fix="seal it (`driftloop seal`) or name one that is made elsewhere, and change what was written here",
 )
-def plain_secret(world: World) -> Iterator[Found]:
+def plain_secret(world: World) -> Iterator[RuleMatch]:
     """Whoever can read the repository has the credential, for ever: it stays in the history
     after it is removed. base64 is no encryption."""
     for secret in world.of(SECRET):
@@ -29,14 +29,18 @@ def plain_secret(world: World) -> Iterator[Found]:
                 if (value := literal.text.partition("=")[2]) and not _elsewhere(value):
                     where = world.kustomization_file(folder)
                     name = item.get("name").shown
-                    yield Found(where, *literal.place, "", f"`secretGenerator` {name} holds values in plain")
+                    yield RuleMatch(
+                        where, *literal.place, "", f"`secretGenerator` {name} holds values in plain"
+                    )
                     break
 
 
 def _elsewhere(text: str) -> bool:
     """Return True if a value is sealed, or put in its place by another program."""
     text_inside = text.strip()
-    return "{{" in text_inside or text_inside.startswith(("ENC[", "${", "op://", "ref+", "vault:", "<path:"))
+    return "{{" in text_inside or text_inside.startswith(
+        ("ENC[", "${", "op://", "ref+", "vault:", "<path:")
+    )
 
 
 @rule(
@@ -45,7 +49,7 @@ def _elsewhere(text: str) -> bool:
     severity=Severity.WARNING,
     fix="give it `authSecret: {name: …, key: …}`",
 )
-def open_webhook(world: World) -> Iterator[Found]:
+def open_webhook(world: World) -> Iterator[RuleMatch]:
     """Whoever reaches the port starts runs: training on demand for strangers, and a retrain loop
     that anyone can drive."""
     for source in world.of(EVENT_SOURCE):
@@ -60,13 +64,14 @@ def open_webhook(world: World) -> Iterator[Found]:
     severity=Severity.WARNING,
     fix="name the host, or match a path of your own and guard the gateway with an AuthorizationPolicy",
 )
-def any_host(world: World) -> Iterator[Found]:
+def any_host(world: World) -> Iterator[RuleMatch]:
     """Every request that reaches the gateway under any name goes there, also those meant for
     another service, and nothing asks who sends them."""
     guarded = {
         item.namespace
         for item in world.of(
-            ("security.istio.io", "AuthorizationPolicy"), ("security.istio.io", "RequestAuthentication")
+            ("security.istio.io", "AuthorizationPolicy"),
+            ("security.istio.io", "RequestAuthentication"),
         )
     }
     for item in world.of(GATEWAY):
@@ -80,14 +85,21 @@ def any_host(world: World) -> Iterator[Found]:
     for item in world.of(VIRTUAL_SERVICE):
         gateways = [node.text for node in item.spec.get("gateways").list if node.text != "mesh"]
         for node in item.spec.get("hosts").list:
-            if node.text == "*" and gateways and any(_every(route) for route in item.spec.get("http").list):
-                yield item.at(node, "every host and every path: the route takes all requests of the gateway")
+            if (
+                node.text == "*"
+                and gateways
+                and any(_every(route) for route in item.spec.get("http").list)
+            ):
+                yield item.at(
+                    node, "every host and every path: the route takes all requests of the gateway"
+                )
 
 
-def _every(route: Node) -> bool:
+def _every(route: YamlNode) -> bool:
     """Return True if a route takes every request: it has no `match`, or one of all paths and
     nothing else."""
     catches_all = [
-        list(match.map) == ["uri"] and match.get("uri", "prefix").text == "/" for match in route.get("match").list
+        list(match.map) == ["uri"] and match.get("uri", "prefix").text == "/"
+        for match in route.get("match").list
     ]
     return not catches_all or any(catches_all)

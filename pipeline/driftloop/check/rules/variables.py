@@ -3,14 +3,26 @@
 import re
 from collections.abc import Iterator
 
-from driftloop.check.finding import Found, rule
-from driftloop.check.flows import Call, Flow, ancestors, called, calls, flows, references, starts, tags
+from driftloop.check.finding import RuleMatch, rule
+from driftloop.check.flows import (
+    Flow,
+    TemplateCall,
+    ancestors,
+    called,
+    calls,
+    flows,
+    references,
+    starts,
+    tags,
+)
 from driftloop.check.world import CRON, SENSOR, WORKFLOW, Object, World
-from driftloop.text.node import Node
-from driftloop.text.words import listed, near
+from driftloop.text.node import YamlNode
+from driftloop.text.words import list_names, suggest_names
 
 _INPUT = re.compile(r"inputs\.(parameters|artifacts)\.([-A-Za-z0-9_{}]+)(?:\.path)?$")
-_REFERENCE = re.compile(r"(tasks|steps)\.([-A-Za-z0-9_]+)\.outputs\.(parameters|artifacts)\.([-A-Za-z0-9_]+)$")
+_REFERENCE = re.compile(
+    r"(tasks|steps)\.([-A-Za-z0-9_]+)\.outputs\.(parameters|artifacts)\.([-A-Za-z0-9_]+)$"
+)
 _STEP = re.compile(r"(tasks|steps)\.([-A-Za-z0-9_]+)\.\w")
 _WORKFLOW = re.compile(r"workflow\.([A-Za-z]+)")
 _PARAMETER = re.compile(r"workflow\.parameters\.([-A-Za-z0-9_]+)$")
@@ -28,8 +40,12 @@ def _flows(world: World) -> Iterator[Flow]:
             yield flow
 
 
-@rule("DL311", "A template uses an input that it does not have", fix="declare it in the template's `inputs`")
-def input_tag(world: World) -> Iterator[Found]:
+@rule(
+    "DL311",
+    "A template uses an input that it does not have",
+    fix="declare it in the template's `inputs`",
+)
+def input_tag(world: World) -> Iterator[RuleMatch]:
     """Argo refuses the workflow when it is submitted: `failed to resolve {{inputs.…}}`."""
     for flow in _flows(world):
         for template in flow.every():
@@ -40,13 +56,15 @@ def input_tag(world: World) -> Iterator[Found]:
             for tag, node in _tags(template):
                 match = _INPUT.match(tag)
                 if match and match[2] not in names[match[1]]:
-                    names_there = listed(names[match[1]], match[1])
+                    names_there = list_names(names[match[1]], match[1])
                     yield flow.object.at(
-                        node, f"`{{{{{tag}}}}}` leads nowhere; {names_there}", fix=near(match[2], names[match[1]])
+                        node,
+                        f"`{{{{{tag}}}}}` leads nowhere; {names_there}",
+                        fix=suggest_names(match[2], names[match[1]]),
                     )
 
 
-def _tags(template: Node) -> Iterator[tuple[str, Node]]:
+def _tags(template: YamlNode) -> Iterator[tuple[str, YamlNode]]:
     """The tags of a template; those of templates written inline in it belong to these, and see
     the outer ones too."""
     within = _inline(template)
@@ -55,7 +73,7 @@ def _tags(template: Node) -> Iterator[tuple[str, Node]]:
             yield from tags(text)
 
 
-def _inline(template: Node) -> set[int]:
+def _inline(template: YamlNode) -> set[int]:
     """The texts of templates that are written inline in a template."""
     inline = [call.node.get("inline") for call in calls(template) if call.node.get("inline")]
     return {id(text) for node in inline for text in node.texts()}
@@ -66,7 +84,7 @@ def _inline(template: Node) -> set[int]:
     "A tag names a step or task that is not there, or that has not run yet",
     fix="name a step or task that ends before, and depend on it",
 )
-def step_tag(world: World) -> Iterator[Found]:
+def step_tag(world: World) -> Iterator[RuleMatch]:
     """Argo refuses the workflow when it is submitted: `failed to resolve {{tasks.…}}`."""
     for flow in _flows(world):
         for template in flow.every():
@@ -84,33 +102,36 @@ def step_tag(world: World) -> Iterator[Found]:
                     if match[1] != what or match[2] not in names:
                         yield flow.object.at(
                             node,
-                            f"`{shown}` names no {what[:-1]} of this template; {listed(names, what)}",
-                            fix=near(match[2], names),
+                            f"`{shown}` names no {what[:-1]} of this template; {list_names(names, what)}",
+                            fix=suggest_names(match[2], names),
                         )
                     elif not _ended(what, names[match[2]], call, before):
                         yield flow.object.at(
-                            node, f"`{shown}`: `{match[2]}` need not have ended when `{call.name}` starts"
+                            node,
+                            f"`{shown}`: `{match[2]}` need not have ended when `{call.name}` starts",
                         )
             for tag, shown, node in references(template.get("outputs")):
                 match = _STEP.match(tag)
                 if match and (match[1] != what or match[2] not in names):
                     yield flow.object.at(
                         node,
-                        f"`{shown}` names no {what[:-1]} of this template; {listed(names, what)}",
-                        fix=near(match[2], names),
+                        f"`{shown}` names no {what[:-1]} of this template; {list_names(names, what)}",
+                        fix=suggest_names(match[2], names),
                     )
 
 
-def _references_of(call: Call) -> Iterator[tuple[str, str, Node]]:
+def _references_of(call: TemplateCall) -> Iterator[tuple[str, str, YamlNode]]:
     for field, node in call.node.map.items():
         if field not in ("hooks", "inline"):
             yield from references(node)
 
 
-def _ended(what: str, other: Call, call: Call, before: dict[str, set[str]]) -> bool:
+def _ended(what: str, other: TemplateCall, call: TemplateCall, before: dict[str, set[str]]) -> bool:
     if other.name == call.name:
         return False
-    return other.group < call.group if what == "steps" else other.name in before.get(call.name, set())
+    return (
+        other.group < call.group if what == "steps" else other.name in before.get(call.name, set())
+    )
 
 
 @rule(
@@ -118,7 +139,7 @@ def _ended(what: str, other: Call, call: Call, before: dict[str, set[str]]) -> b
     "A tag names an output that the called template does not have",
     fix="declare it in the called template's `outputs`",
 )
-def output_tag(world: World) -> Iterator[Found]:
+def output_tag(world: World) -> Iterator[RuleMatch]:
     """Argo refuses the workflow when it is submitted, or the consumer starts without the file it
     was promised."""
     for flow in _flows(world):
@@ -133,19 +154,25 @@ def output_tag(world: World) -> Iterator[Found]:
                 targets = called(world, flow, names[match[2]])
                 if not targets:
                     continue
-                has = {item.get("name").text for target in targets for item in target.get("outputs", match[3]).list}
+                has = {
+                    item.get("name").text
+                    for target in targets
+                    for item in target.get("outputs", match[3]).list
+                }
                 dynamic = any("{{" in name for name in has)
                 what = f"outputs of template `{targets[0].get('name').text}`"
                 if match[4] not in has and not dynamic:
                     yield flow.object.at(
                         node,
-                        f"`{shown}` leads nowhere; {listed(has, what)}",
-                        fix=near(match[4], has),
+                        f"`{shown}` leads nowhere; {list_names(has, what)}",
+                        fix=suggest_names(match[4], has),
                     )
 
 
-@rule("DL314", "A tag names no variable of the workflow", fix="use one of the variables that Argo has")
-def workflow_tag(world: World) -> Iterator[Found]:
+@rule(
+    "DL314", "A tag names no variable of the workflow", fix="use one of the variables that Argo has"
+)
+def workflow_tag(world: World) -> Iterator[RuleMatch]:
     """Argo refuses the workflow when it is submitted: `failed to resolve {{workflow.…}}`."""
     for flow in _flows(world):
         for tag, node in tags(flow.spec):
@@ -153,13 +180,17 @@ def workflow_tag(world: World) -> Iterator[Found]:
             if match and match[1] not in _KNOWN:
                 yield flow.object.at(
                     node,
-                    f"`{{{{{tag}}}}}` is not a variable; {listed(_KNOWN, 'there are')}",
-                    fix=near(match[1], _KNOWN),
+                    f"`{{{{{tag}}}}}` is not a variable; {list_names(_KNOWN, 'there are')}",
+                    fix=suggest_names(match[1], _KNOWN),
                 )
 
 
-@rule("DL315", "A workflow uses a parameter that gets no value", fix="declare it in `spec.arguments.parameters`")
-def parameter_tag(world: World) -> Iterator[Found]:
+@rule(
+    "DL315",
+    "A workflow uses a parameter that gets no value",
+    fix="declare it in `spec.arguments.parameters`",
+)
+def parameter_tag(world: World) -> Iterator[RuleMatch]:
     """Argo refuses the run when it is submitted: `failed to resolve {{workflow.parameters.…}}`.
     For a template that something in these files starts, the starter's arguments count too."""
     for flow in _flows(world):
@@ -176,10 +207,12 @@ def parameter_tag(world: World) -> Iterator[Found]:
         yield from _undeclared(flow.object, flow, names, f"; started by {by.subject}")
 
 
-def _undeclared(one: Object, flow: Flow, names: set[str], tail: str = "") -> Iterator[Found]:
+def _undeclared(one: Object, flow: Flow, names: set[str], tail: str = "") -> Iterator[RuleMatch]:
     for tag, node in tags(flow.spec):
         match = _PARAMETER.match(tag)
         if match and match[1] not in names and match[1] != "json":
             yield one.at(
-                node, f"`{{{{{tag}}}}}` leads nowhere; {listed(names, 'parameters')}{tail}", fix=near(match[1], names)
+                node,
+                f"`{{{{{tag}}}}}` leads nowhere; {list_names(names, 'parameters')}{tail}",
+                fix=suggest_names(match[1], names),
             )

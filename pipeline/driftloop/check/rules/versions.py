@@ -3,7 +3,7 @@
 
 from collections.abc import Iterator
 
-from driftloop.check.finding import Found, rule
+from driftloop.check.finding import RuleMatch, rule
 from driftloop.check.world import CRON, EVENT_BUS, FLUX, World
 
 Kinds = tuple[str, ...]
@@ -45,10 +45,30 @@ _FLUX: tuple[tuple[str, Kinds, str, str], ...] = (
     ("kustomize.toolkit.fluxcd.io/v1beta2", (), "kustomize.toolkit.fluxcd.io/v1", "Flux"),
     ("helm.toolkit.fluxcd.io/v2beta1", (), "helm.toolkit.fluxcd.io/v2", "Flux"),
     ("helm.toolkit.fluxcd.io/v2beta2", (), "helm.toolkit.fluxcd.io/v2", "Flux"),
-    ("notification.toolkit.fluxcd.io/v1beta1", ("Receiver",), "notification.toolkit.fluxcd.io/v1", "Flux"),
-    ("notification.toolkit.fluxcd.io/v1beta2", ("Receiver",), "notification.toolkit.fluxcd.io/v1", "Flux"),
-    ("notification.toolkit.fluxcd.io/v1beta1", ("Alert", "Provider"), "notification.toolkit.fluxcd.io/v1beta3", "Flux"),
-    ("notification.toolkit.fluxcd.io/v1beta2", ("Alert", "Provider"), "notification.toolkit.fluxcd.io/v1beta3", "Flux"),
+    (
+        "notification.toolkit.fluxcd.io/v1beta1",
+        ("Receiver",),
+        "notification.toolkit.fluxcd.io/v1",
+        "Flux",
+    ),
+    (
+        "notification.toolkit.fluxcd.io/v1beta2",
+        ("Receiver",),
+        "notification.toolkit.fluxcd.io/v1",
+        "Flux",
+    ),
+    (
+        "notification.toolkit.fluxcd.io/v1beta1",
+        ("Alert", "Provider"),
+        "notification.toolkit.fluxcd.io/v1beta3",
+        "Flux",
+    ),
+    (
+        "notification.toolkit.fluxcd.io/v1beta2",
+        ("Alert", "Provider"),
+        "notification.toolkit.fluxcd.io/v1beta3",
+        "Flux",
+    ),
     ("image.toolkit.fluxcd.io/v1alpha1", (), "image.toolkit.fluxcd.io/v1", "Flux"),
     ("image.toolkit.fluxcd.io/v1alpha2", (), "image.toolkit.fluxcd.io/v1", "Flux"),
     ("image.toolkit.fluxcd.io/v1beta1", (), "image.toolkit.fluxcd.io/v1", "Flux"),
@@ -88,7 +108,7 @@ REMOVED: dict[tuple[str, str], tuple[str, str]] = {
 
 
 @rule("DL111", "An API version that no longer exists", fix="write the current version")
-def removed_version(world: World) -> Iterator[Found]:
+def removed_version(world: World) -> Iterator[RuleMatch]:
     """The API server answers `no matches for kind`: nothing of the Kustomization that holds the
     object is applied."""
     for item in world.written:
@@ -98,12 +118,16 @@ def removed_version(world: World) -> Iterator[Found]:
             continue  # still what `istioctl install -f` reads
         if removal is not None:
             new, since = removal
-            fix = f"write `{new}`" if new else "remove the object; use Pod Security Admission labels on namespaces"
+            fix = (
+                f"write `{new}`"
+                if new
+                else "remove the object; use Pod Security Admission labels on namespaces"
+            )
             yield item.at(version, f"`{version.text}` {item.kind} was removed by {since}", fix=fix)
 
 
 @rule("DL112", "A field that no longer exists", fix="write the field that replaced it")
-def removed_field(world: World) -> Iterator[Found]:
+def removed_field(world: World) -> Iterator[RuleMatch]:
     """A strict API server refuses the object; a lenient one drops the field, so that the
     schedule, the lock or the validation it stood for silently does not happen."""
     for item in world.of(CRON):

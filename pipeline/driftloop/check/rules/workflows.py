@@ -4,17 +4,35 @@ import posixpath
 import re
 from collections.abc import Iterator
 
-from driftloop.check.finding import Found, rule
-from driftloop.check.flows import Call, Flow, called, calls, depends_on, flows, required, templates_of
+from driftloop.check.finding import RuleMatch, rule
+from driftloop.check.flows import (
+    Flow,
+    TemplateCall,
+    called,
+    calls,
+    depends_on,
+    flows,
+    required,
+    templates_of,
+)
 from driftloop.check.world import CRON, WORKFLOW, World
-from driftloop.text.node import Node
-from driftloop.text.words import listed, near
+from driftloop.text.node import YamlNode
+from driftloop.text.words import list_names, suggest_names
 
-_STATES = ("Succeeded", "Failed", "Errored", "Skipped", "Omitted", "Daemoned", "AnySucceeded", "AllFailed")
+_STATES = (
+    "Succeeded",
+    "Failed",
+    "Errored",
+    "Skipped",
+    "Omitted",
+    "Daemoned",
+    "AnySucceeded",
+    "AllFailed",
+)
 
 
 @rule("DL301", "The entrypoint names no template", fix="name one of the templates of the workflow")
-def entrypoint(world: World) -> Iterator[Found]:
+def entrypoint(world: World) -> Iterator[RuleMatch]:
     """Argo refuses the run when it is submitted: no pod starts."""
     for flow in flows(world):
         node = flow.spec.get("entrypoint")
@@ -23,11 +41,11 @@ def entrypoint(world: World) -> Iterator[Found]:
         if node.text and "{{" not in node.text and node.text not in flow.templates:
             yield flow.object.at(
                 node,
-                f"entrypoint {node.shown} is not a template; {listed(flow.templates)}",
-                fix=near(node.text, flow.templates),
+                f"entrypoint {node.shown} is not a template; {list_names(flow.templates)}",
+                fix=suggest_names(node.text, flow.templates),
             )
         elif not node and flow.object.type in (WORKFLOW, CRON) and flow.object.host is None:
-            yield flow.object.at(node, f"no entrypoint is named; {listed(flow.templates)}")
+            yield flow.object.at(node, f"no entrypoint is named; {list_names(flow.templates)}")
 
 
 @rule(
@@ -35,25 +53,32 @@ def entrypoint(world: World) -> Iterator[Found]:
     "A step or task calls a template that is not there",
     fix="call a template of the same workflow, or use `templateRef`",
 )
-def local_template(world: World) -> Iterator[Found]:
+def local_template(world: World) -> Iterator[RuleMatch]:
     """Argo refuses the whole workflow when it is submitted: no pod starts."""
     for flow in flows(world):
         for template in flow.every():
             for call in calls(template):
                 node = call.template
-                if flow.reference or not node.text or "{{" in node.text or node.text in flow.templates:
+                if (
+                    flow.reference
+                    or not node.text
+                    or "{{" in node.text
+                    or node.text in flow.templates
+                ):
                     continue
                 yield flow.object.at(
                     node,
-                    f"template {node.shown} is not there; {listed(flow.templates)}",
-                    fix=near(node.text, flow.templates),
+                    f"template {node.shown} is not there; {list_names(flow.templates)}",
+                    fix=suggest_names(node.text, flow.templates),
                 )
 
 
 @rule(
-    "DL303", "A reference to a WorkflowTemplate leads nowhere", fix="commit the WorkflowTemplate, in the same namespace"
+    "DL303",
+    "A reference to a WorkflowTemplate leads nowhere",
+    fix="commit the WorkflowTemplate, in the same namespace",
 )
-def template_reference(world: World) -> Iterator[Found]:
+def template_reference(world: World) -> Iterator[RuleMatch]:
     """Argo refuses the run at the moment it is submitted: with a Sensor or a schedule, long
     after the commit."""
     for flow in flows(world):
@@ -66,11 +91,13 @@ def template_reference(world: World) -> Iterator[Found]:
                     yield from _reference(world, flow, reference, reference.get("template").text)
 
 
-def _reference(world: World, flow: Flow, reference: Node, template: str) -> Iterator[Found]:
+def _reference(world: World, flow: Flow, reference: YamlNode, template: str) -> Iterator[RuleMatch]:
     templates = templates_of(world, reference, flow.object)
     name = reference.get("name")
     if templates == ():
-        yield flow.object.at(name, f"no WorkflowTemplate {name.shown} in namespace `{flow.object.namespace}`")
+        yield flow.object.at(
+            name, f"no WorkflowTemplate {name.shown} in namespace `{flow.object.namespace}`"
+        )
     elif (
         templates
         and template
@@ -80,8 +107,8 @@ def _reference(world: World, flow: Flow, reference: Node, template: str) -> Iter
         node = reference.get("template")
         yield flow.object.at(
             node,
-            f"{templates[0].object.subject} has no template {node.shown}; {listed(templates[0].templates)}",
-            fix=near(template, templates[0].templates),
+            f"{templates[0].object.subject} has no template {node.shown}; {list_names(templates[0].templates)}",
+            fix=suggest_names(template, templates[0].templates),
         )
 
 
@@ -90,7 +117,7 @@ def _reference(world: World, flow: Flow, reference: Node, template: str) -> Iter
     "A task waits for a task that is not there, or for itself",
     fix="name tasks of the same DAG, without a circle",
 )
-def dependencies(world: World) -> Iterator[Found]:
+def dependencies(world: World) -> Iterator[RuleMatch]:
     """Argo refuses the workflow when it is submitted: no pod starts."""
     for flow in flows(world):
         for template in flow.every():
@@ -102,18 +129,20 @@ def dependencies(world: World) -> Iterator[Found]:
                         continue
                     if name not in names:
                         yield flow.object.at(
-                            node, f"task `{name}` is not in this DAG; {listed(names, 'tasks')}", fix=near(name, names)
+                            node,
+                            f"task `{name}` is not in this DAG; {list_names(names, 'tasks')}",
+                            fix=suggest_names(name, names),
                         )
                     elif state and state not in _STATES:
                         yield flow.object.at(
                             node,
-                            f"`{name}.{state}` is not a state; {listed(_STATES, 'states')}",
-                            fix=near(state, _STATES),
+                            f"`{name}.{state}` is not a state; {list_names(_STATES, 'states')}",
+                            fix=suggest_names(state, _STATES),
                         )
             yield from _circle(flow, template)
 
 
-def _circle(flow: Flow, template: Node) -> Iterator[Found]:
+def _circle(flow: Flow, template: YamlNode) -> Iterator[RuleMatch]:
     waits = {
         task.get("name").text: (task, [name for name, _, _ in depends_on(task)])
         for task in template.get("dag", "tasks").list
@@ -143,7 +172,7 @@ def _circle(flow: Flow, template: Node) -> Iterator[Found]:
     "A called template does not get an input it needs",
     fix="hand it over in `arguments`, or give the input a `default`",
 )
-def inputs(world: World) -> Iterator[Found]:
+def inputs(world: World) -> Iterator[RuleMatch]:
     """Argo refuses the workflow when it is submitted: `inputs.parameters.… was not supplied`."""
     for flow in flows(world):
         for template in flow.every():
@@ -153,41 +182,56 @@ def inputs(world: World) -> Iterator[Found]:
                     break
 
 
-def _lacking(flow: Flow, call: Call, target: Node) -> Iterator[Found]:
+def _lacking(flow: Flow, call: TemplateCall, target: YamlNode) -> Iterator[RuleMatch]:
     parameters, artifacts = required(target)
     arguments = call.given
     what = "hook of" if call.hook else "call of"
-    for kind, needed, has in (("parameter", parameters, arguments[0]), ("artifact", artifacts, arguments[1])):
+    for kind, needed, has in (
+        ("parameter", parameters, arguments[0]),
+        ("artifact", artifacts, arguments[1]),
+    ):
         for name in needed:
             if name not in has:
                 at = call.template if call.template else call.node.get("templateRef", "template")
-                message = f"the {what} template `{target.get('name').text}` hands over no {kind} `{name}`"
+                message = (
+                    f"the {what} template `{target.get('name').text}` hands over no {kind} `{name}`"
+                )
                 yield flow.object.at(at if at else call.node, message)
 
 
 @rule("DL306", "Two templates, steps or tasks have the same name", fix="give each its own name")
-def unique(world: World) -> Iterator[Found]:
+def unique(world: World) -> Iterator[RuleMatch]:
     """Argo refuses the workflow, or runs the last one under both names."""
     for flow in flows(world):
         yield from _unique(flow, flow.spec.get("templates").list, "template")
         for template in flow.every():
-            yield from _unique(flow, [call.node for call in calls(template) if not call.hook], "step or task")
+            yield from _unique(
+                flow, [call.node for call in calls(template) if not call.hook], "step or task"
+            )
             for side in ("inputs", "outputs"):
                 for what in ("parameters", "artifacts"):
-                    yield from _unique(flow, template.get(side, what).list, f"{side[:-1]} {what[:-1]}")
+                    yield from _unique(
+                        flow, template.get(side, what).list, f"{side[:-1]} {what[:-1]}"
+                    )
 
 
-def _unique(flow: Flow, nodes: list[Node], what: str) -> Iterator[Found]:
-    seen: dict[str, Node] = {}
+def _unique(flow: Flow, nodes: list[YamlNode], what: str) -> Iterator[RuleMatch]:
+    seen: dict[str, YamlNode] = {}
     for node in nodes:
         name = node.get("name")
         if name.text and name.text in seen:
-            yield flow.object.at(name, f"{what} {name.shown} is already in line {seen[name.text].line}")
+            yield flow.object.at(
+                name, f"{what} {name.shown} is already in line {seen[name.text].line}"
+            )
         seen.setdefault(name.text, name)
 
 
-@rule("DL307", "An exit handler or hook names no template", fix="name one of the templates of the workflow")
-def handlers(world: World) -> Iterator[Found]:
+@rule(
+    "DL307",
+    "An exit handler or hook names no template",
+    fix="name one of the templates of the workflow",
+)
+def handlers(world: World) -> Iterator[RuleMatch]:
     """Argo refuses the workflow when it is submitted; a handler that never ran reports no end."""
     for flow in flows(world):
         if flow.reference:
@@ -199,8 +243,8 @@ def handlers(world: World) -> Iterator[Found]:
             if node.text and "{{" not in node.text and node.text not in flow.templates:
                 yield flow.object.at(
                     node,
-                    f"handler {node.shown} is not a template; {listed(flow.templates)}",
-                    fix=near(node.text, flow.templates),
+                    f"handler {node.shown} is not a template; {list_names(flow.templates)}",
+                    fix=suggest_names(node.text, flow.templates),
                 )
 
 
@@ -208,39 +252,65 @@ _PATH = re.compile(r"/[\w.\-/]*[\w\-]\.[A-Za-z0-9]+")
 _FILE = re.compile(r"(?:--?[\w-]+=)?([\w\-]+\.[A-Za-z][A-Za-z0-9]{0,4})")
 
 
-@rule("DL308", "A file is written under one name and collected under another", fix="write and collect the same path")
-def collected(world: World) -> Iterator[Found]:
+@rule(
+    "DL308",
+    "A file is written under one name and collected under another",
+    fix="write and collect the same path",
+)
+def collected(world: World) -> Iterator[RuleMatch]:
     """The container ends well, then the run fails: Argo finds nothing at the path of the output.
     Nothing else in the template names that path or its folder, and a file of nearly the same
     name is written instead."""
     for flow in flows(world):
         for template in flow.every():
-            container = template.get("container") if template.get("container") else template.get("script")
+            container = (
+                template.get("container") if template.get("container") else template.get("script")
+            )
             if not container:
                 continue
-            words = [node.text for field in ("command", "args") for node in container.get(field).texts()]
+            words = [
+                node.text for field in ("command", "args") for node in container.get(field).texts()
+            ]
             listing = "\n".join(
-                [*words, *(node.text for field in ("source", "env") for node in container.get(field).texts())]
+                [
+                    *words,
+                    *(
+                        node.text
+                        for field in ("source", "env")
+                        for node in container.get(field).texts()
+                    ),
+                ]
             )
             taken = {
-                item.get("path").text for side in ("inputs", "outputs") for item in template.get(side, "artifacts").list
+                item.get("path").text
+                for side in ("inputs", "outputs")
+                for item in template.get(side, "artifacts").list
             }
             written = {path for path in _PATH.findall(listing) if path not in taken}
             bare = {match[1] for word in words if (match := _FILE.fullmatch(word))}
             rest = _PATH.sub(" ", listing)
             for node in _outputs(template):
                 folder, name = posixpath.split(node.text)
-                if "." not in name or node.text in listing or "{{" in node.text or "outputs.artifacts" in listing:
+                if (
+                    "." not in name
+                    or node.text in listing
+                    or "{{" in node.text
+                    or "outputs.artifacts" in listing
+                ):
                     continue
                 if len(folder) > 1 and folder in rest:
                     continue
                 overlapping = [path for path in written if _meant(path, node.text)]
-                overlapping += [file for file in bare - {name} if name not in listing and _alike(file, name)]
+                overlapping += [
+                    file for file in bare - {name} if name not in listing and _alike(file, name)
+                ]
                 if overlapping:
-                    yield flow.object.at(node, f"{node.shown} is collected, `{min(overlapping)}` is written")
+                    yield flow.object.at(
+                        node, f"{node.shown} is collected, `{min(overlapping)}` is written"
+                    )
 
 
-def _outputs(template: Node) -> Iterator[Node]:
+def _outputs(template: YamlNode) -> Iterator[YamlNode]:
     """The paths that have to be there when the container has ended."""
     for item in template.get("outputs", "artifacts").list:
         if item.get("optional").value is not True:
@@ -262,5 +332,6 @@ def _alike(one: str, other: str) -> bool:
     nearly the same stem."""
     (stem, ending), (stem_, ending_) = posixpath.splitext(one), posixpath.splitext(other)
     return stem.lower() == stem_.lower() or (
-        ending == ending_ and (near(stem, [stem_]) is not None or stem in stem_ or stem_ in stem)
+        ending == ending_
+        and (suggest_names(stem, [stem_]) is not None or stem in stem_ or stem_ in stem)
     )

@@ -3,12 +3,22 @@
 import posixpath
 from collections.abc import Iterator
 
-from driftloop.check.finding import Found, Severity, rule
+from driftloop.check.finding import RuleMatch, Severity, rule
 from driftloop.check.flows import flows
 from driftloop.check.pods import containers, images, pods
-from driftloop.check.world import CLAIM, CONFIG_MAP, SECRET, SELDON, SENSOR, SERVICE_ACCOUNT, Kind, Object, World
-from driftloop.text.node import Node
-from driftloop.text.words import listed, near
+from driftloop.check.world import (
+    CLAIM,
+    CONFIG_MAP,
+    SECRET,
+    SELDON,
+    SENSOR,
+    SERVICE_ACCOUNT,
+    Kind,
+    Object,
+    World,
+)
+from driftloop.text.node import YamlNode
+from driftloop.text.words import list_names, suggest_names
 
 _REFERENCES: dict[str, Kind] = {
     "secretKeyRef": SECRET, "configMapKeyRef": CONFIG_MAP, "secretRef": SECRET, "configMapRef": CONFIG_MAP,
@@ -23,8 +33,12 @@ def _users(world: World) -> Iterator[Object]:
             yield item
 
 
-@rule("DL601", "A container mounts a volume that its pod does not have", fix="declare the volume under `volumes`")
-def volume(world: World) -> Iterator[Found]:
+@rule(
+    "DL601",
+    "A container mounts a volume that its pod does not have",
+    fix="declare the volume under `volumes`",
+)
+def volume(world: World) -> Iterator[RuleMatch]:
     """The API server refuses the pod: the Deployment makes none, the workflow's step ends in an
     error."""
     for pod in pods(world):
@@ -35,23 +49,38 @@ def volume(world: World) -> Iterator[Found]:
         if flow.reference:
             continue
         shared = {item.get("name").text for item in flow.spec.get("volumes").list}
-        shared |= {item.get("metadata", "name").text for item in flow.spec.get("volumeClaimTemplates").list}
-        shared |= {item.get("name").text for item in flow.spec.get("templateDefaults", "volumes").list}
+        shared |= {
+            item.get("metadata", "name").text for item in flow.spec.get("volumeClaimTemplates").list
+        }
+        shared |= {
+            item.get("name").text for item in flow.spec.get("templateDefaults", "volumes").list
+        }
         for template in flow.every():
             names = shared | {item.get("name").text for item in template.get("volumes").list}
-            inside = [template.get("container"), template.get("script"), *template.get("initContainers").list]
-            inside += [*template.get("sidecars").list, *template.get("containerSet", "containers").list]
+            inside = [
+                template.get("container"),
+                template.get("script"),
+                *template.get("initContainers").list,
+            ]
+            inside += [
+                *template.get("sidecars").list,
+                *template.get("containerSet", "containers").list,
+            ]
             if flow.object.kind in ("Workflow", "CronWorkflow") or flow.spec.get("entrypoint"):
                 yield from _mounts(flow.object, inside, names)
 
 
-def _mounts(one: Object, inside: "Iterator[Node] | list[Node]", names: set[str]) -> Iterator[Found]:
+def _mounts(
+    one: Object, inside: "Iterator[YamlNode] | list[YamlNode]", names: set[str]
+) -> Iterator[RuleMatch]:
     for item in inside:
         for mount in item.get("volumeMounts").list:
             node = mount.get("name")
             if node.text and "{{" not in node.text and node.text not in names:
                 yield one.at(
-                    node, f"no volume is named {node.shown}; {listed(names, 'volumes')}", fix=near(node.text, names)
+                    node,
+                    f"no volume is named {node.shown}; {list_names(names, 'volumes')}",
+                    fix=suggest_names(node.text, names),
                 )
 
 
@@ -60,37 +89,56 @@ def _mounts(one: Object, inside: "Iterator[Node] | list[Node]", names: set[str])
     "A ConfigMap, Secret or claim is not there",
     fix="commit it, or say who makes it: annotation `driftloop.dev/external: Secret/NAME`",
 )
-def mounted(world: World) -> Iterator[Found]:
+def mounted(world: World) -> Iterator[RuleMatch]:
     """The pod waits for ever: `CreateContainerConfigError` or `FailedMount`."""
     for user in _users(world):
         for key, node in user.spec.mappings():
             kind = _REFERENCES.get(key)
             if kind is not None and node.get("name"):
-                yield from _missing(world, user, kind, node.get("name"), optional=node.get("optional").value is True)
+                yield from _missing(
+                    world, user, kind, node.get("name"), optional=node.get("optional").value is True
+                )
         for _, node in user.spec.mappings():
             for item in node.get("volumes").list:
-                optional = any(item.get(kind, "optional").value is True for kind in ("configMap", "secret"))
-                yield from _missing(world, user, CONFIG_MAP, item.get("configMap", "name"), optional=optional)
-                yield from _missing(world, user, SECRET, item.get("secret", "secretName"), optional=optional)
+                optional = any(
+                    item.get(kind, "optional").value is True for kind in ("configMap", "secret")
+                )
+                yield from _missing(
+                    world, user, CONFIG_MAP, item.get("configMap", "name"), optional=optional
+                )
+                yield from _missing(
+                    world, user, SECRET, item.get("secret", "secretName"), optional=optional
+                )
                 name = item.get("persistentVolumeClaim", "claimName")
                 yield from _missing(world, user, CLAIM, name, optional=False)
 
 
-def _missing(world: World, one: Object, kind: Kind, name: Node, *, optional: bool) -> Iterator[Found]:
+def _missing(
+    world: World, one: Object, kind: Kind, name: YamlNode, *, optional: bool
+) -> Iterator[RuleMatch]:
     if optional or not name.text or world.target(kind, name.text, one, made=kind != CLAIM) != ():
         return
     names = [other.name for other in world.of(kind) if other.namespace == one.namespace]
-    yield one.at(name, f"no {kind[1]} {name.shown} in namespace `{one.namespace}`", fix=near(name.text, names))
+    yield one.at(
+        name,
+        f"no {kind[1]} {name.shown} in namespace `{one.namespace}`",
+        fix=suggest_names(name.text, names),
+    )
 
 
 @rule("DL603", "A key is not in its ConfigMap or Secret", fix="use one of its keys, or add it")
-def keys(world: World) -> Iterator[Found]:
+def keys(world: World) -> Iterator[RuleMatch]:
     """The container waits for ever: `CreateContainerConfigError: couldn't find key`."""
     for user in _users(world):
         for key, node in user.spec.mappings():
             kind = _REFERENCES.get(key)
             name, key_node = node.get("name").text, node.get("key")
-            if kind is None or not key_node.text or "{{" in key_node.text or node.get("optional").value is True:
+            if (
+                kind is None
+                or not key_node.text
+                or "{{" in key_node.text
+                or node.get("optional").value is True
+            ):
                 continue
             targets = world.named(kind, name, user.namespace)
             has = {
@@ -102,23 +150,37 @@ def keys(world: World) -> Iterator[Found]:
             if targets and has and key_node.text not in has:
                 yield user.at(
                     key_node,
-                    f"{targets[0].subject} has no key {key_node.shown}; {listed(has, 'keys')}",
-                    fix=near(key_node.text, has),
+                    f"{targets[0].subject} has no key {key_node.shown}; {list_names(has, 'keys')}",
+                    fix=suggest_names(key_node.text, has),
                 )
 
 
-@rule("DL604", "A ServiceAccount is not there", fix="commit the ServiceAccount, in the namespace of the pods")
-def service_account(world: World) -> Iterator[Found]:
+@rule(
+    "DL604",
+    "A ServiceAccount is not there",
+    fix="commit the ServiceAccount, in the namespace of the pods",
+)
+def service_account(world: World) -> Iterator[RuleMatch]:
     """No pod is made: `serviceaccount … not found`."""
     for user in _users(world):
         seen: set[str] = set()
         for _, node in user.spec.mappings():
             name = node.get("serviceAccountName")
-            if name.text and name.text not in seen and world.target(SERVICE_ACCOUNT, name.text, user) == ():
+            if (
+                name.text
+                and name.text not in seen
+                and world.target(SERVICE_ACCOUNT, name.text, user) == ()
+            ):
                 seen.add(name.text)
-                names = [other.name for other in world.of(SERVICE_ACCOUNT) if other.namespace == user.namespace]
+                names = [
+                    other.name
+                    for other in world.of(SERVICE_ACCOUNT)
+                    if other.namespace == user.namespace
+                ]
                 yield user.at(
-                    name, f"no ServiceAccount {name.shown} in namespace `{user.namespace}`", fix=near(name.text, names)
+                    name,
+                    f"no ServiceAccount {name.shown} in namespace `{user.namespace}`",
+                    fix=suggest_names(name.text, names),
                 )
 
 
@@ -127,10 +189,13 @@ def service_account(world: World) -> Iterator[Found]:
     "A workload's selector does not fit its own pods",
     fix="repeat the selector's labels in `template.metadata.labels`",
 )
-def own_selector(world: World) -> Iterator[Found]:
+def own_selector(world: World) -> Iterator[RuleMatch]:
     """The API server refuses the object: `selector does not match template labels`."""
     for item in world.of(
-        ("apps", "Deployment"), ("apps", "StatefulSet"), ("apps", "DaemonSet"), ("apps", "ReplicaSet")
+        ("apps", "Deployment"),
+        ("apps", "StatefulSet"),
+        ("apps", "DaemonSet"),
+        ("apps", "ReplicaSet"),
     ):
         labels = item.spec.get("template", "metadata", "labels").map
         for name, node in item.spec.get("selector", "matchLabels").map.items():
@@ -138,20 +203,28 @@ def own_selector(world: World) -> Iterator[Found]:
                 yield item.at(node, f"the pods have no label `{name}: {node.source}`")
 
 
-@rule("DL606", "A GPU is asked for by node selector only", fix='ask for it: `resources.limits."nvidia.com/gpu": 1`')
-def gpu(world: World) -> Iterator[Found]:
+@rule(
+    "DL606",
+    "A GPU is asked for by node selector only",
+    fix='ask for it: `resources.limits."nvidia.com/gpu": 1`',
+)
+def gpu(world: World) -> Iterator[RuleMatch]:
     """The pod lands on the GPU node and sees no GPU: the device plugin hands one out only where
     limits ask for it."""
     for pod in pods(world):
         for node in _wanted(pod.spec.get("nodeSelector")):
             if not any(_has(item) for item in containers(pod.spec)):
-                yield pod.object.at(node, "the pods go to GPU nodes, but no container asks for a GPU")
+                yield pod.object.at(
+                    node, "the pods go to GPU nodes, but no container asks for a GPU"
+                )
     for seldon in world.of(SELDON):
         for _, node in seldon.spec.mappings():
             if "containers" in node.map:
                 for requirement in _wanted(node.get("nodeSelector")):
                     if not any(_has(item) for item in containers(node)):
-                        yield seldon.at(requirement, "the pods go to GPU nodes, but no container asks for a GPU")
+                        yield seldon.at(
+                            requirement, "the pods go to GPU nodes, but no container asks for a GPU"
+                        )
     for flow in flows(world):
         for template in flow.every():
             inside = [
@@ -161,10 +234,12 @@ def gpu(world: World) -> Iterator[Found]:
             ]
             for node in _wanted(template.get("nodeSelector")):
                 if any(inside) and not any(_has(item) for item in inside):
-                    yield flow.object.at(node, "the pods go to GPU nodes, but no container asks for a GPU")
+                    yield flow.object.at(
+                        node, "the pods go to GPU nodes, but no container asks for a GPU"
+                    )
 
 
-def _wanted(selector: Node) -> Iterator[Node]:
+def _wanted(selector: YamlNode) -> Iterator[YamlNode]:
     for name, node in selector.map.items():
         parts = name.lower().replace("/", ".").replace("-", ".").replace("_", ".").split(".")
         if ("gpu" in parts or "accelerator" in parts or "nvidia" in parts) and node.value not in (
@@ -176,10 +251,13 @@ def _wanted(selector: Node) -> Iterator[Node]:
             yield node
 
 
-def _has(container: Node) -> bool:
-    resources = container.get("resources", "limits").map | container.get("resources", "requests").map
+def _has(container: YamlNode) -> bool:
+    resources = (
+        container.get("resources", "limits").map | container.get("resources", "requests").map
+    )
     return bool(container.get("resources", "claims")) or any(
-        "gpu" in name or name.startswith(("nvidia.com", "amd.com", "aws.amazon.com/neuron")) for name in resources
+        "gpu" in name or name.startswith(("nvidia.com", "amd.com", "aws.amazon.com/neuron"))
+        for name in resources
     )
 
 
@@ -189,42 +267,69 @@ def _has(container: Node) -> bool:
     severity=Severity.WARNING,
     fix="name a version or a digest: `image: ghcr.io/acme/server:1.0.0`",
 )
-def image(world: World) -> Iterator[Found]:
+def image(world: World) -> Iterator[RuleMatch]:
     """The code that runs depends on the time of the pull: two replicas differ, a rollback does
     not bring the old code back, and git no longer says what runs."""
-    pinned = {item.get("name").text for node in world.kustomizations.values() for item in node.get("images").list}
+    pinned = {
+        item.get("name").text
+        for node in world.kustomizations.values()
+        for item in node.get("images").list
+    }
     for entry in world.written:
         if entry.host is not None:
             continue
         for node in images(entry):
             text = node.text
-            if not text or "{{" in text or "$" in text or "://" in text or text in ("auto", "ko") or "@" in text:
+            if (
+                not text
+                or "{{" in text
+                or "$" in text
+                or "://" in text
+                or text in ("auto", "ko")
+                or "@" in text
+            ):
                 continue
-            name, _, tag = text.rpartition(":") if ":" in text.rpartition("/")[2] else (text, "", "")
+            name, _, tag = (
+                text.rpartition(":") if ":" in text.rpartition("/")[2] else (text, "", "")
+            )
             if name not in pinned and tag in ("", "latest"):
-                yield entry.at(node, f"image {node.shown} {'has the tag `latest`' if tag else 'has no tag'}")
+                yield entry.at(
+                    node, f"image {node.shown} {'has the tag `latest`' if tag else 'has no tag'}"
+                )
 
 
-@rule("DL611", "A binding's role is not there", fix="commit the Role, in the namespace of its binding")
-def role(world: World) -> Iterator[Found]:
+@rule(
+    "DL611", "A binding's role is not there", fix="commit the Role, in the namespace of its binding"
+)
+def role(world: World) -> Iterator[RuleMatch]:
     """The binding grants nothing: whoever needs the right is answered `forbidden`, a Sensor at
     every event."""
     for item in world.of(
-        ("rbac.authorization.k8s.io", "RoleBinding"), ("rbac.authorization.k8s.io", "ClusterRoleBinding")
+        ("rbac.authorization.k8s.io", "RoleBinding"),
+        ("rbac.authorization.k8s.io", "ClusterRoleBinding"),
     ):
         reference = item.node.get("roleRef")
         kind = ("rbac.authorization.k8s.io", reference.get("kind").text)
         name = reference.get("name")
         if reference.get("kind").text == "Role" and world.target(kind, name.text, item) == ():
             names = [other.name for other in world.of(kind) if other.namespace == item.namespace]
-            yield item.at(name, f"no Role {name.shown} in namespace `{item.namespace}`", fix=near(name.text, names))
+            yield item.at(
+                name,
+                f"no Role {name.shown} in namespace `{item.namespace}`",
+                fix=suggest_names(name.text, names),
+            )
 
 
-@rule("DL612", "A binding grants its role to no account", fix="name a ServiceAccount that is there, and its namespace")
-def subject(world: World) -> Iterator[Found]:
+@rule(
+    "DL612",
+    "A binding grants its role to no account",
+    fix="name a ServiceAccount that is there, and its namespace",
+)
+def subject(world: World) -> Iterator[RuleMatch]:
     """The binding grants nothing: whoever needs the right is answered `forbidden`."""
     for entry in world.of(
-        ("rbac.authorization.k8s.io", "RoleBinding"), ("rbac.authorization.k8s.io", "ClusterRoleBinding")
+        ("rbac.authorization.k8s.io", "RoleBinding"),
+        ("rbac.authorization.k8s.io", "ClusterRoleBinding"),
     ):
         for item in entry.node.get("subjects").list:
             if item.get("kind").text != "ServiceAccount":
@@ -232,13 +337,20 @@ def subject(world: World) -> Iterator[Found]:
             where = item.get("namespace").text or entry.namespace
             name = item.get("name")
             if not where:
-                if entry.kind != "ClusterRoleBinding" or posixpath.dirname(entry.path) in world.kustomizations:
+                if (
+                    entry.kind != "ClusterRoleBinding"
+                    or posixpath.dirname(entry.path) in world.kustomizations
+                ):
                     continue  # a kustomization around it may say which
                 yield entry.at(name, f"ServiceAccount {name.shown} has no namespace")
             elif world.target(SERVICE_ACCOUNT, name.text, entry, where) == ():
-                names = [other.name for other in world.of(SERVICE_ACCOUNT) if other.namespace == where]
+                names = [
+                    other.name for other in world.of(SERVICE_ACCOUNT) if other.namespace == where
+                ]
                 yield entry.at(
-                    name, f"no ServiceAccount {name.shown} in namespace `{where}`", fix=near(name.text, names)
+                    name,
+                    f"no ServiceAccount {name.shown} in namespace `{where}`",
+                    fix=suggest_names(name.text, names),
                 )
 
 
@@ -247,7 +359,7 @@ def subject(world: World) -> Iterator[Found]:
     "A Sensor may not create what it starts",
     fix="grant its ServiceAccount `create` on that kind, by a Role and a RoleBinding",
 )
-def sensor_rights(world: World) -> Iterator[Found]:
+def sensor_rights(world: World) -> Iterator[RuleMatch]:
     """Every event ends in `forbidden`: no run ever starts."""
     for sensor in world.of(SENSOR):
         name = sensor.spec.get("template", "serviceAccountName")
@@ -255,14 +367,22 @@ def sensor_rights(world: World) -> Iterator[Found]:
             source = trigger.get("template", "k8s", "source", "resource")
             operation = trigger.get("template", "k8s", "operation").text or "create"
             where = source.get("metadata", "namespace").text or sensor.namespace
-            if not source.map or operation != "create" or not world.whole(where) or not world.whole(sensor.namespace):
+            if (
+                not source.map
+                or operation != "create"
+                or not world.whole(where)
+                or not world.whole(sensor.namespace)
+            ):
                 continue
             group = source.get("apiVersion").text.rpartition("/")[0]
             resource = source.get("kind").text.lower() + "s"
-            if not _may(world, (name.text or "default", sensor.namespace), where, (group, resource)):
+            if not _may(
+                world, (name.text or "default", sensor.namespace), where, (group, resource)
+            ):
                 at = name if name else sensor.spec.get("triggers")
                 yield sensor.at(
-                    at, f"ServiceAccount `{name.text or 'default'}` may not create {resource} in namespace `{where}`"
+                    at,
+                    f"ServiceAccount `{name.text or 'default'}` may not create {resource} in namespace `{where}`",
                 )
 
 
@@ -270,7 +390,8 @@ def _may(world: World, account: tuple[str, str], where: str, wanted: tuple[str, 
     """Return True if a binding in the set grants `create`; a role that is not in the set is
     taken to grant it."""
     for binding in world.of(
-        ("rbac.authorization.k8s.io", "RoleBinding"), ("rbac.authorization.k8s.io", "ClusterRoleBinding")
+        ("rbac.authorization.k8s.io", "RoleBinding"),
+        ("rbac.authorization.k8s.io", "ClusterRoleBinding"),
     ):
         if binding.kind == "RoleBinding" and binding.namespace not in (where, ""):
             continue
@@ -282,15 +403,22 @@ def _may(world: World, account: tuple[str, str], where: str, wanted: tuple[str, 
             continue
         reference = binding.node.get("roleRef")
         roles = world.named(
-            ("rbac.authorization.k8s.io", reference.get("kind").text), reference.get("name").text, where
+            ("rbac.authorization.k8s.io", reference.get("kind").text),
+            reference.get("name").text,
+            where,
         )
-        if not roles or any(_grants(item, *wanted) for role in roles for item in role.node.get("rules").list):
+        if not roles or any(
+            _grants(item, *wanted) for role in roles for item in role.node.get("rules").list
+        ):
             return True
     return False
 
 
-def _grants(item: Node, group: str, resource: str) -> bool:
-    has = {field: {node.text for node in item.get(field).list} for field in ("apiGroups", "resources", "verbs")}
+def _grants(item: YamlNode, group: str, resource: str) -> bool:
+    has = {
+        field: {node.text for node in item.get(field).list}
+        for field in ("apiGroups", "resources", "verbs")
+    }
     return all(
         value in has[field] or "*" in has[field]
         for field, value in (("apiGroups", group), ("resources", resource), ("verbs", "create"))

@@ -11,11 +11,11 @@ from typing import Any
 
 import yaml
 
-from driftloop.clients.s3 import Store
+from driftloop.clients.s3 import ObjectStore
 from driftloop.contract.names import PLATFORM
 from driftloop.errors import LocalError
-from driftloop.local.argo.parts import KeyRef, NotUnderstoodError, Part, RepositoryRef, read
-from driftloop.local.ground.state import State
+from driftloop.local.argo.parts import KeyRef, NotUnderstoodError, Part, RepositoryRef, read_part
+from driftloop.local.ground.state import StateFolder
 
 Find = Callable[[str, str, str], "dict[str, Any] | None"]
 """(kind, namespace, name) -> the applied object."""
@@ -35,12 +35,14 @@ class Configuration:
     find: Find
 
     @classmethod
-    def of(cls, state: State, namespace: str, find: Find) -> "Configuration":
+    def of(cls, state: StateFolder, namespace: str, find: Find) -> "Configuration":
         """Read the platform file. MissingKeyError when `driftloop up` did not write it."""
         try:
             platform = json.loads(state.platform.read_text())
         except FileNotFoundError:
-            raise MissingKeyError(f"{state.platform} is missing", hint="`driftloop up` writes it") from None
+            raise MissingKeyError(
+                f"{state.platform} is missing", hint="`driftloop up` writes it"
+            ) from None
         return cls(namespace, platform["configMap"], platform["secret"], find)
 
     def config_maps(self, name: str) -> Mapping[str, str]:
@@ -94,7 +96,7 @@ class RepositoryText(Part):
 class Repository:
     """Artifact repository, open."""
 
-    store: Store
+    store: ObjectStore
     bucket: str
     key_format: str
 
@@ -108,10 +110,10 @@ def repository(ref: RepositoryRef | None, configuration: Configuration) -> Repos
         document = yaml.safe_load(text or "")
     except yaml.YAMLError as error:
         raise NotUnderstoodError(f"{label} is not YAML: {error}") from error
-    s3 = read(RepositoryText, document, label=label).s3
+    s3 = read_part(RepositoryText, document, label=label).s3
     access = configuration.secret_key(s3.access_key_secret)
     secret = configuration.secret_key(s3.secret_key_secret)
-    store = Store.at(
+    store = ObjectStore.from_endpoint(
         f"{'http' if s3.insecure else 'https'}://{s3.endpoint}",
         access_key=access or "",
         secret_key=secret or "",

@@ -1,7 +1,8 @@
-"""The three small languages Argo puts into strings: `depends`, `when`, and the expression tag `{{= … }}`.
+"""The three small languages Argo puts into strings: `depends`, `when`, and the expression tag
+`{{= … }}`.
 
-One parser, three dialects, each with its words and operators. Conditions of a Sensor are `depends`
-without states.
+One parser, three dialects, each with its words and operators. Conditions of a Sensor are
+`depends` without states.
 """
 
 import re
@@ -146,7 +147,9 @@ def evaluate(expression: Expression, name: Callable[[tuple[str, ...]], Any]) -> 
             try:
                 return _FUNCTIONS[function](*values)
             except (TypeError, ValueError) as error:
-                raise ExpressionError(f"{function}({', '.join(map(repr, values))}): {error}") from error
+                raise ExpressionError(
+                    f"{function}({', '.join(map(repr, values))}): {error}"
+                ) from error
         case _:
             assert_never(expression)
 
@@ -184,7 +187,9 @@ def when(text: str) -> bool:
     value = evaluate(parse(text, Dialect.WHEN), lambda parts: parts[0])
     # a filled-in expression tag leaves the bare word, and Argo reads it as a boolean
     if not isinstance(value, bool):
-        raise ExpressionError(f"when `{text}` is {value!r}, must be true or false", hint="quote both sides of ==")
+        raise ExpressionError(
+            f"when `{text}` is {value!r}, must be true or false", hint="quote both sides of =="
+        )
     return value
 
 
@@ -354,7 +359,9 @@ def _compared(operator: str, left: Any, right: Any) -> bool:
     if operator == "!=":
         return not _compared("==", left, right)
     if not (_numbers(left, right) or (isinstance(left, str) and isinstance(right, str))):
-        raise ExpressionError(f"`{left!r} {operator} {right!r}`: only two numbers or two strings have an order")
+        raise ExpressionError(
+            f"`{left!r} {operator} {right!r}`: only two numbers or two strings have an order"
+        )
     match operator:
         case "<":
             return bool(left < right)

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from driftloop.clients.s3 import Location
+from driftloop.clients.s3 import StoreLocation
 from driftloop.local.argo.times import now
 
 Phase = Literal["Pending", "Running", "Succeeded", "Failed", "Error", "Skipped", "Omitted"]
@@ -34,7 +34,7 @@ class Outputs:
     """Results of a node: parameters by name, artifacts by name, the exit code of a pod."""
 
     parameters: dict[str, str] = field(default_factory=dict)
-    artifacts: dict[str, Location] = field(default_factory=dict)
+    artifacts: dict[str, StoreLocation] = field(default_factory=dict)
     exit_code: int | None = None
 
 
@@ -81,7 +81,9 @@ class Node:
 
     def ended(self, phase: Phase, message: str = "", outputs: Outputs | None = None) -> "Node":
         """Return the node with its end."""
-        return replace(self, phase=phase, message=message, finished=now(), outputs=outputs or self.outputs)
+        return replace(
+            self, phase=phase, message=message, finished=now(), outputs=outputs or self.outputs
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return the node as in `status.nodes`."""
@@ -127,11 +129,14 @@ class Node:
             message=document.get("message", ""),
             started=document["startedAt"],
             finished=document.get("finishedAt"),
-            inputs={p["name"]: p["value"] for p in document.get("inputs", {}).get("parameters", [])},
+            inputs={
+                p["name"]: p["value"] for p in document.get("inputs", {}).get("parameters", [])
+            },
             outputs=Outputs(
                 parameters={p["name"]: p["value"] for p in outputs.get("parameters", [])},
                 artifacts={
-                    a["name"]: Location(a["s3"]["bucket"], a["s3"]["key"]) for a in outputs.get("artifacts", [])
+                    a["name"]: StoreLocation(a["s3"]["bucket"], a["s3"]["key"])
+                    for a in outputs.get("artifacts", [])
                 },
                 exit_code=int(outputs["exitCode"]) if "exitCode" in outputs else None,
             ),

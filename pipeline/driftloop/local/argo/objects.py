@@ -1,4 +1,5 @@
-"""Applied objects, from the file run/objects.json that the reconciler replaces with every commit."""
+"""Applied objects, from the file run/objects.json that the reconciler replaces with every
+commit."""
 
 import asyncio
 import json

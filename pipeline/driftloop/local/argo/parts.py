@@ -20,7 +20,9 @@ class NotUnderstoodError(LocalError):
 class Part(BaseModel):
     """A piece of an object: frozen, camelCase outside, unknown fields refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, alias_generator=to_camel)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, populate_by_name=True, alias_generator=to_camel
+    )
     ACCEPTED: ClassVar[frozenset[str]] = frozenset()
 
     @model_validator(mode="before")
@@ -71,19 +73,22 @@ class RepositoryRef(Part):
 S = TypeVar("S", bound=BaseModel)
 
 
-def read(kind: type[S], value: Any, *, label: str) -> S:
+def read_part(kind: type[S], value: Any, *, label: str) -> S:
     """Read a model from JSON; NotUnderstoodError lists every faulty field of the object `label`."""
     try:
         return kind.model_validate(value)
     except ValidationError as error:
-        faults = [_fault(fault["loc"], fault["type"], fault["msg"], fault["input"]) for fault in error.errors()]
+        faults = [
+            _format_fault(fault["loc"], fault["type"], fault["msg"], fault["input"])
+            for fault in error.errors()
+        ]
         raise NotUnderstoodError(
             f"{label}: {'; '.join(faults)}",
             hint="`driftloop up --explain` lists what the local runtime acts on",
         ) from error
 
 
-def _fault(place: tuple[int | str, ...], type: str, message: str, value: Any) -> str:
+def _format_fault(place: tuple[int | str, ...], type: str, message: str, value: Any) -> str:
     path = ".".join(str(part) for part in place)
     match type:
         case "extra_forbidden":

@@ -18,7 +18,7 @@ from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from nats.js.kv import KeyValue
 
-from driftloop.clients.nats import HINT, key_value, messages
+from driftloop.clients.nats import HINT, key_value, read_messages
 from driftloop.contract.streams import WORKFLOWS
 from driftloop.errors import StoreError
 from driftloop.local.argo.parts import NotUnderstoodError
@@ -46,7 +46,8 @@ class OvertakenError(StoreError):
 
 @dataclass(frozen=True)
 class Change:
-    """Workflow that was written (`workflow`) or deleted (None); `revision` grows with every write."""
+    """Workflow that was written (`workflow`) or deleted (None); `revision` grows with every
+    write."""
 
     namespace: str
     name: str
@@ -79,7 +80,9 @@ class Workflows:
         except nats.js.errors.KeyWrongLastSequenceError:
             return name, False
         except (nats.errors.Error, TimeoutError) as error:
-            raise StoreError(f"workflow {name} can't be stored: {error or type(error).__name__}", hint=HINT) from error
+            raise StoreError(
+                f"workflow {name} can't be stored: {error or type(error).__name__}", hint=HINT
+            ) from error
         return name, True
 
     async def get(self, namespace: str, name: str) -> tuple[Json, int] | None:
@@ -89,7 +92,9 @@ class Workflows:
         except nats.js.errors.KeyNotFoundError:
             return None
         except (nats.errors.Error, TimeoutError) as error:
-            raise StoreError(f"workflow {name} can't be read: {error or type(error).__name__}", hint=HINT) from error
+            raise StoreError(
+                f"workflow {name} can't be read: {error or type(error).__name__}", hint=HINT
+            ) from error
         return json.loads(entry.value or b"{}"), int(entry.revision or 0)
 
     async def update(self, workflow: Json, revision: int) -> int:
@@ -104,7 +109,9 @@ class Workflows:
         except nats.js.errors.KeyWrongLastSequenceError as error:
             if await self.get(metadata["namespace"], metadata["name"]) is None:
                 raise GoneError(f"workflow {metadata['name']} was deleted") from error
-            raise OvertakenError(f"workflow {metadata['name']} was written by another program") from error
+            raise OvertakenError(
+                f"workflow {metadata['name']} was written by another program"
+            ) from error
         except (nats.errors.Error, TimeoutError) as error:
             raise StoreError(f"workflow {metadata['name']} can't be written", hint=HINT) from error
 
@@ -118,14 +125,18 @@ class Workflows:
         except nats.js.errors.APIError as error:
             if error.err_code == WRONG_SEQUENCE:
                 raise OvertakenError(f"workflow {name} was written by another program") from error
-            raise StoreError(f"workflow {name} can't be deleted: {error.description}", hint=HINT) from error
+            raise StoreError(
+                f"workflow {name} can't be deleted: {error.description}", hint=HINT
+            ) from error
         except (nats.errors.Error, TimeoutError) as error:
             raise StoreError(f"workflow {name} can't be deleted", hint=HINT) from error
 
     async def forget(self, namespace: str, name: str, revision: int) -> None:
         """Remove a deletion's marker; later writes stay."""
         try:
-            await self._js.purge_stream(STREAM, seq=revision + 1, subject=f"{WORKFLOWS.prefix}{namespace}.{name}")
+            await self._js.purge_stream(
+                STREAM, seq=revision + 1, subject=f"{WORKFLOWS.prefix}{namespace}.{name}"
+            )
         except (nats.errors.Error, TimeoutError) as error:
             raise StoreError(f"workflow {name} can't be forgotten", hint=HINT) from error
 
@@ -137,7 +148,7 @@ class Workflows:
         subscription = await self._subscribed()
         while True:
             try:
-                async for message in messages(subscription, batch=100):
+                async for message in read_messages(subscription, batch=100):
                     yield _change(message)
                     # without it, it comes again
                     with contextlib.suppress(nats.errors.Error):
@@ -161,7 +172,9 @@ class Workflows:
             await self._js.add_consumer(STREAM, config)
             return await self._js.pull_subscribe_bind(CONSUMER, STREAM)
         except (nats.errors.Error, TimeoutError) as error:
-            raise StoreError(f"consumer of {STREAM}: {error or type(error).__name__}", hint=HINT) from error
+            raise StoreError(
+                f"consumer of {STREAM}: {error or type(error).__name__}", hint=HINT
+            ) from error
 
 
 async def until_stored(call: Callable[[], Awaitable[T]]) -> T:
@@ -199,7 +212,9 @@ def admitted(manifest: Json, *, namespace: str) -> Json:
         suffix = "".join(random.choices(string.ascii_lowercase + string.digits, k=5))  # noqa: S311
         name = f"{metadata['generateName']}{suffix}"
     if not name:
-        raise NotUnderstoodError("a Workflow without a name can't be created", hint="set metadata.name or generateName")
+        raise NotUnderstoodError(
+            "a Workflow without a name can't be created", hint="set metadata.name or generateName"
+        )
     return {
         "apiVersion": manifest["apiVersion"],
         "kind": "Workflow",

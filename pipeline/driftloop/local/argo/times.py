@@ -33,5 +33,7 @@ def duration(text: str) -> float:
     except ValueError:
         parts = re.findall(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", text)
         if not parts or "".join(number + unit for number, unit in parts) != text:
-            raise NotUnderstoodError(f"`{text}` is not a duration", hint="write it as 90s, 5m or 1h30m") from None
+            raise NotUnderstoodError(
+                f"`{text}` is not a duration", hint="write it as 90s, 5m or 1h30m"
+            ) from None
         return sum(float(number) * _UNITS[unit] for number, unit in parts)

@@ -1,7 +1,8 @@
-"""Webhooks of all EventSources behind one port; an event is on the stream before the reply `success`.
+"""Webhooks of all EventSources behind one port; an event is on the stream before the reply
+`success`.
 
-In a cluster every EventSource has its own Service. Here the Host header, which names that Service,
-selects the EventSource; it may be left out while only one EventSource has the endpoint.
+In a cluster every EventSource has its own Service. Here the Host header, which names that
+Service, selects the EventSource; it may be left out while only one EventSource has the endpoint.
 """
 
 import asyncio
@@ -15,13 +16,13 @@ from dataclasses import dataclass
 from aiohttp import web
 from nats.js import JetStreamContext
 
-from driftloop.clients.nats import publish
+from driftloop.clients.nats import publish_message
 from driftloop.contract.names import CLUSTER_DOMAIN, PLATFORM
 from driftloop.errors import StoreError
-from driftloop.kube.events import EventSourceSpec, Webhook
+from driftloop.kube.events import EventSourceSpec, WebhookSource
 from driftloop.local.argo import bus
 from driftloop.local.argo.objects import Json, Objects
-from driftloop.local.argo.parts import NotUnderstoodError, read
+from driftloop.local.argo.parts import NotUnderstoodError, read_part
 from driftloop.local.argo.patience import patiently
 
 LOG = logging.getLogger("argo.eventsource")
@@ -40,7 +41,7 @@ class Endpoint:
     namespace: str
     source: str
     event: str
-    webhook: Webhook
+    webhook: WebhookSource
     token: str | None
     hosts: frozenset[str]
 
@@ -54,7 +55,8 @@ class EventSources:
         self._endpoints: tuple[Endpoint, ...] = ()
 
     async def apply(self, objects: Objects) -> None:
-        """Serve the webhooks of these objects; an EventSource that is not understood is logged only."""
+        """Serve the webhooks of these objects; an EventSource that is not understood is logged
+        only."""
         endpoints: list[Endpoint] = []
         for source in objects.of("EventSource"):
             try:
@@ -104,7 +106,7 @@ class EventSources:
         event = {"header": _headers(request), "body": parsed, "metadata": {}}
         message_id = str(uuid.uuid4())
         try:
-            await publish(
+            await publish_message(
                 self._js,
                 bus.subject(endpoint.namespace, endpoint.source, endpoint.event),
                 json.dumps({"id": message_id, "data": event}, separators=(",", ":")).encode(),
@@ -137,11 +139,14 @@ class EventSources:
 def _endpoints(source: Json, objects: Objects, secrets: Mapping[str, str]) -> list[Endpoint]:
     name, namespace = source["metadata"]["name"], source["metadata"]["namespace"]
     label = f"EventSource {namespace}/{name}"
-    spec = read(EventSourceSpec, source.get("spec") or {}, label=label)
+    spec = read_part(EventSourceSpec, source.get("spec") or {}, label=label)
     hosts = {f"{name}-eventsource-svc.{namespace}"}
     for service in objects.of("Service"):
         selector = (service.get("spec") or {}).get("selector") or {}
-        if service["metadata"].get("namespace") == namespace and selector.get("eventsource-name") == name:
+        if (
+            service["metadata"].get("namespace") == namespace
+            and selector.get("eventsource-name") == name
+        ):
             hosts.add(f"{service['metadata']['name']}.{namespace}")
     endpoints: list[Endpoint] = []
     for event, webhook in spec.webhook.items():

@@ -22,10 +22,10 @@ from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from nats.js.kv import KeyValue
 
-from driftloop.clients.nats import key_value, messages
+from driftloop.clients.nats import key_value, read_messages
 from driftloop.contract.streams import SENSORS
 from driftloop.errors import LocalError, StoreError
-from driftloop.kube.events import Dependency, RetryStrategy, SensorSpec, Trigger
+from driftloop.kube.events import SensorDependency, SensorSpec, SensorTrigger, TriggerRetry
 from driftloop.local.argo import bus, expressions
 from driftloop.local.argo.objects import Json, Objects
 from driftloop.local.argo.parts import NotUnderstoodError
@@ -54,7 +54,8 @@ class Sensors:
         self._running: dict[tuple[str, str, str], tuple[str, asyncio.Task[None]]] = {}
 
     async def apply(self, objects: Objects) -> None:
-        """Run the triggers of these objects, and no others; all consumers exist when this returns."""
+        """Run the triggers of these objects, and no others; all consumers exist when this
+        returns."""
         listeners: dict[tuple[str, str, str], tuple[str, Listener]] = {}
         for sensor in objects.of("Sensor"):
             namespace, name = sensor["metadata"]["namespace"], sensor["metadata"]["name"]
@@ -101,7 +102,7 @@ class Listener:
         workflows: Workflows,
         sensor: tuple[str, str],
         spec: SensorSpec,
-        trigger: Trigger,
+        trigger: SensorTrigger,
     ) -> None:
         self._js = js
         self._workflows = workflows
@@ -114,10 +115,13 @@ class Listener:
         self._fired: list[float] = []
 
     async def subscribe(self) -> None:
-        """Make the trigger's consumer unless it exists; a new one gets new events only. StoreError."""
+        """Make the trigger's consumer unless it exists; a new one gets new events only.
+        StoreError."""
         durable = consumer_name(self._sensor, self._trigger.template.name)
         subjects = [
-            self._subject(dependency) for dependency in self._spec.dependencies if dependency.name in self._names
+            self._subject(dependency)
+            for dependency in self._spec.dependencies
+            if dependency.name in self._names
         ]
         config = ConsumerConfig(
             durable_name=durable,
@@ -151,11 +155,11 @@ class Listener:
                     await self._subscription.unsubscribe()
             await patiently(self.subscribe)
 
-    def _subject(self, dependency: Dependency) -> str:
+    def _subject(self, dependency: SensorDependency) -> str:
         return bus.subject(self._namespace, dependency.event_source_name, dependency.event_name)
 
     async def _listen(self) -> None:
-        async for message in messages(self._subscription):
+        async for message in read_messages(self._subscription):
             try:
                 await self._see(message)
             except (StoreError, *bus.Errors) as error:
@@ -213,8 +217,10 @@ class Listener:
         labels = resource.setdefault("metadata", {}).setdefault("labels", {})
         labels["events.argoproj.io/sensor"] = self._sensor
         labels["events.argoproj.io/trigger"] = self._trigger.template.name
-        labels["events.argoproj.io/action-timestamp"] = str(int(datetime.now(UTC).timestamp() * 1000))
-        retry = self._trigger.retry_strategy or RetryStrategy()
+        labels["events.argoproj.io/action-timestamp"] = str(
+            int(datetime.now(UTC).timestamp() * 1000)
+        )
+        retry = self._trigger.retry_strategy or TriggerRetry()
         attempts = max(1, retry.steps or 1)
         wait = duration(retry.duration or "1s")
         for attempt in range(attempts):
@@ -230,7 +236,9 @@ class Listener:
                 await _pause(message, wait * (1 + jitter))
                 wait *= retry.factor or 1.0
             else:
-                LOG.info("%s: workflow %s %s", self._where, name, "created" if new else "already exists")
+                LOG.info(
+                    "%s: workflow %s %s", self._where, name, "created" if new else "already exists"
+                )
                 return
 
     async def _limit(self, message: Msg) -> None:

@@ -5,10 +5,10 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, assert_never
 
-from driftloop.kube.events import DataFilter, Filters, SensorSpec, Trigger, TriggerParameter
+from driftloop.kube.events import DataFilter, Filters, SensorSpec, SensorTrigger, TriggerParameter
 from driftloop.local.argo import expressions, jsonpaths
 from driftloop.local.argo.expressions import Dialect, Expression
-from driftloop.local.argo.parts import NotUnderstoodError, read
+from driftloop.local.argo.parts import NotUnderstoodError, read_part
 
 Json = dict[str, Any]
 
@@ -30,7 +30,7 @@ def read_sensor(sensor: Mapping[str, Any], label: str) -> SensorSpec:
     NotUnderstoodError names an unknown field, a filter that can't match, or a dependency that is
     not defined.
     """
-    spec = read(SensorSpec, sensor.get("spec") or {}, label=label)
+    spec = read_part(SensorSpec, sensor.get("spec") or {}, label=label)
     defined = {dependency.name for dependency in spec.dependencies}
     for dependency in spec.dependencies:
         for data in dependency.filters.data if dependency.filters else ():
@@ -45,13 +45,15 @@ def read_sensor(sensor: Mapping[str, Any], label: str) -> SensorSpec:
     return spec
 
 
-def parse_condition(spec: SensorSpec, trigger: Trigger) -> Expression:
+def parse_condition(spec: SensorSpec, trigger: SensorTrigger) -> Expression:
     """Return the trigger's conditions, or all dependencies joined by `&&`. NotUnderstoodError."""
     text = trigger.template.conditions or " && ".join(each.name for each in spec.dependencies)
     try:
         return expressions.parse(text, Dialect.DEPENDS)
     except expressions.ExpressionError as error:
-        raise NotUnderstoodError(f"conditions of trigger {trigger.template.name}: {error.message}") from error
+        raise NotUnderstoodError(
+            f"conditions of trigger {trigger.template.name}: {error.message}"
+        ) from error
 
 
 def passes_filters(filters: Filters | None, event: Json) -> bool:
@@ -68,7 +70,7 @@ def passes_filters(filters: Filters | None, event: Json) -> bool:
             assert_never(filters.data_logical_operator)
 
 
-def fill_resource(trigger: Trigger, events: Mapping[str, Json]) -> Json:
+def fill_resource(trigger: SensorTrigger, events: Mapping[str, Json]) -> Json:
     """Return the trigger's resource with its parameters filled in from the events.
 
     NotUnderstoodError for a parameter without a value, PathError for a destination that does not
@@ -103,7 +105,9 @@ def _resolve_parameter(parameter: TriggerParameter, event: Json | None) -> Any:
             return value if isinstance(value, str) else json.dumps(value)
     if source.value is not None:
         return source.value
-    raise NotUnderstoodError(f"the event has no `{source.data_key}` for {parameter.dest}, and no default is set")
+    raise NotUnderstoodError(
+        f"the event has no `{source.data_key}` for {parameter.dest}, and no default is set"
+    )
 
 
 def _passes_filter(data: DataFilter, event: Json) -> bool:

@@ -6,7 +6,7 @@ import logging
 import os
 from pathlib import Path
 
-from driftloop.clients.nats import connect
+from driftloop.clients.nats import connect_client
 from driftloop.contract.platform import NATS
 from driftloop.errors import LocalError
 from driftloop.local.argo import objects
@@ -17,15 +17,16 @@ from driftloop.local.argo_workflows import pod
 from driftloop.local.argo_workflows.controller import Controller
 from driftloop.local.argo_workflows.cron import Schedules
 from driftloop.local.argo_workflows.leaves import World
-from driftloop.local.ground.addresses import proxies
-from driftloop.local.ground.state import State
-from driftloop.local.kubelet.devices import Devices
+from driftloop.local.ground.addresses import proxy_environment
+from driftloop.local.ground.state import StateFolder
+from driftloop.local.kubelet.devices import MachineDevices
 
 LOG = logging.getLogger("argo")
 
 
-async def serve(state: State) -> None:
-    """Run until cancelled. LocalError when the state folder is not set up; StoreError without NATS."""
+async def serve(state: StateFolder) -> None:
+    """Run until cancelled. LocalError when the state folder is not set up; StoreError without
+    NATS."""
     try:
         ports = json.loads(state.ports_file.read_text())
         platform = json.loads(state.platform.read_text())
@@ -33,17 +34,17 @@ async def serve(state: State) -> None:
         raise LocalError(f"{error.filename} is missing", hint="`driftloop up` writes it") from None
     if killed := pod.kill_leftovers(state):
         LOG.info("stopped %d processes of steps that an earlier runner left", killed)
-    client = await connect(platform["configMap"][NATS.key], name="argo")
+    client = await connect_client(platform["configMap"][NATS.key], name="argo")
     try:
         js = client.jetstream()
         workflows = await Workflows.open(js)
         applied = Applied()
         # an interrupted Workflow may need its template before the file is read again
         applied.now = objects.Objects.read(state.objects)
-        devices = Devices.found(_device_files(), os.environ)
+        devices = MachineDevices.find_devices(_device_files(), os.environ)
         if gpus := [f"{var}={','.join(names)}" for var, names in devices.shown.items() if names]:
             LOG.info("GPUs: %s", " ".join(gpus))
-        world = World(state, workflows, applied.find, proxies(ports), devices=devices)
+        world = World(state, workflows, applied.find, proxy_environment(ports), devices=devices)
         sources = EventSources(js, platform["secret"])
         sensors = Sensors(js, workflows)
         schedules = Schedules(js, workflows)
@@ -76,7 +77,7 @@ class Applied:
 
 
 async def _follow(
-    state: State,
+    state: StateFolder,
     applied: Applied,
     sources: EventSources,
     sensors: Sensors,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from driftloop.clients.s3 import Location, MissingObjectError, Store
+from driftloop.clients.s3 import MissingObjectError, ObjectStore, StoreLocation
 from driftloop.errors import LocalError, StoreError
 from driftloop.local.argo.parts import NotUnderstoodError
 from driftloop.local.argo_workflows.model import Artifact, Template
@@ -12,9 +12,9 @@ from driftloop.local.argo_workflows.mounts import place
 
 def fetch(
     template: Template,
-    stored: Mapping[str, Location],
+    stored: Mapping[str, StoreLocation],
     mounts: Mapping[str, Path],
-    store: Store | None,
+    store: ObjectStore | None,
 ) -> None:
     """Put the input artifacts at their paths, and make the folders of the outputs."""
     for artifact in template.inputs.artifacts:
@@ -23,9 +23,11 @@ def fetch(
             continue
         target = place(_path(artifact), mounts, f"input artifact {artifact.name}")
         if store is None:
-            raise NotUnderstoodError(f"input artifact {artifact.name}: no artifact repository is open")
+            raise NotUnderstoodError(
+                f"input artifact {artifact.name}: no artifact repository is open"
+            )
         try:
-            if at.key.endswith("/") or not store.exists(at):
+            if at.key.endswith("/") or not store.has_object(at):
                 store.get_folder(at, target)
             else:
                 store.get_file(at, target)
@@ -43,21 +45,23 @@ def fetch(
 
 def send(
     template: Template,
-    stored: Mapping[str, Location],
+    stored: Mapping[str, StoreLocation],
     mounts: Mapping[str, Path],
-    store: Store | None,
-) -> dict[str, Location]:
+    store: ObjectStore | None,
+) -> dict[str, StoreLocation]:
     """Store the output artifacts, over those of an earlier attempt; return the place of each.
 
     As in Argo, an optional one that the step did not write is left out, and an empty folder is
     stored as nothing: as an input it has to be optional.
     """
-    sent: dict[str, Location] = {}
+    sent: dict[str, StoreLocation] = {}
     for artifact in template.outputs.artifacts:
         source = place(_path(artifact), mounts, f"output artifact {artifact.name}")
         at = stored[artifact.name]
         if store is None:
-            raise NotUnderstoodError(f"output artifact {artifact.name}: no artifact repository is open")
+            raise NotUnderstoodError(
+                f"output artifact {artifact.name}: no artifact repository is open"
+            )
         if source.is_dir():
             store.put_folder(source, at, mirror=True)
         elif source.is_file():
@@ -75,9 +79,9 @@ def send(
 
 def rescue(
     template: Template,
-    stored: Mapping[str, Location],
+    stored: Mapping[str, StoreLocation],
     mounts: Mapping[str, Path],
-    store: Store | None,
+    store: ObjectStore | None,
 ) -> str:
     """Store the outputs that a failed step left, as Argo does.
 

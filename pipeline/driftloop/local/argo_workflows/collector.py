@@ -14,7 +14,7 @@ from pathlib import Path
 from driftloop.errors import LocalError, StoreError
 from driftloop.local.argo.store import Change, OvertakenError, Workflows
 from driftloop.local.argo_workflows import lifecycle
-from driftloop.local.ground.state import State
+from driftloop.local.ground.state import StateFolder
 
 LOG = logging.getLogger("argo.workflows")
 
@@ -42,7 +42,9 @@ class Due:
 class Collector:
     """Collector of expired Workflows and of the markers of their deletions."""
 
-    def __init__(self, state: State, workflows: Workflows, *, markers: float = MARKERS) -> None:
+    def __init__(
+        self, state: StateFolder, workflows: Workflows, *, markers: float = MARKERS
+    ) -> None:
         self._state = state
         self._workflows = workflows
         self._markers = markers
@@ -98,6 +100,6 @@ class Collector:
         await asyncio.to_thread(shutil.rmtree, logs_of(self._state, key[1]), True)
 
 
-def logs_of(state: State, workflow: str) -> Path:
+def logs_of(state: StateFolder, workflow: str) -> Path:
     """Return the folder with the logs of a Workflow's steps."""
     return state.logs / workflow

@@ -106,7 +106,7 @@ class Schedules:
             # a schedule starts when it is first applied: nothing before that was missed
             done = Done(now)
             await self._write(key, done)
-        due = times(spec, done.until, now)
+        due = list_times(spec, done.until, now)
         if due.latest is not None:
             last = done.last
             late = now - due.latest
@@ -119,7 +119,9 @@ class Schedules:
             else:
                 workflow = made(cron, spec, due.latest)
                 last, new = await self._workflows.create(workflow, namespace=key[0])
-                LOG.info("%s/%s: workflow %s %s", *key, last, "created" if new else "already exists")
+                LOG.info(
+                    "%s/%s: workflow %s %s", *key, last, "created" if new else "already exists"
+                )
             await self._write(key, Done(due.latest, last))
         return due.next - time.time()
 
@@ -143,7 +145,7 @@ class Schedules:
         await self._bucket.put(".".join(key), json.dumps(document).encode())
 
 
-def times(spec: CronSpec, since: float, now: float) -> Due:
+def list_times(spec: CronSpec, since: float, now: float) -> Due:
     """Return the latest scheduled time after `since` and not after `now`, and the next one."""
     zone = ZoneInfo(spec.timezone)
     here = datetime.fromtimestamp(now, zone)

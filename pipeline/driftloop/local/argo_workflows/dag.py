@@ -55,7 +55,9 @@ class Plan:
     def startable(self, ended: Collection[str], started: Collection[str]) -> tuple[Task, ...]:
         """Return the tasks that may start now: not started, and all they wait for ended."""
         return tuple(
-            task for task in self.tasks if task.name not in started and self.waits_for[task.name] <= set(ended)
+            task
+            for task in self.tasks
+            if task.name not in started and self.waits_for[task.name] <= set(ended)
         )
 
     def ancestors(self, task: str) -> set[str]:
@@ -91,7 +93,7 @@ class Plan:
         return worst([branch[task.name] for task in self.tasks if task.name not in inner])
 
 
-def plan(tasks: Sequence[Task]) -> Plan:
+def plan_dag(tasks: Sequence[Task]) -> Plan:
     """Return the plan of a DAG. NotUnderstoodError for unknown names, states and cycles."""
     by_name = {task.name: task for task in tasks}
     if len(by_name) != len(tasks):
@@ -102,9 +104,13 @@ def plan(tasks: Sequence[Task]) -> Plan:
         references = [] if condition is None else list(expressions.names(condition))
         for parts in references:
             if parts[0] not in by_name:
-                raise NotUnderstoodError(f"task `{name}` depends on `{parts[0]}`, which does not exist")
+                raise NotUnderstoodError(
+                    f"task `{name}` depends on `{parts[0]}`, which does not exist"
+                )
             if len(parts) > 1 and parts[1] not in STATES:
-                raise NotUnderstoodError(f"task `{name}`: state `{parts[1]}` must be one of: {', '.join(STATES)}")
+                raise NotUnderstoodError(
+                    f"task `{name}`: state `{parts[1]}` must be one of: {', '.join(STATES)}"
+                )
         waits_for[name] = frozenset(parts[0] for parts in references)
     return Plan(tuple(by_name[name] for name in _ordered(waits_for)), conditions, waits_for)
 

@@ -9,18 +9,18 @@ from pathlib import Path
 
 import yaml
 
-from driftloop.clients.s3 import Location
+from driftloop.clients.s3 import StoreLocation
 from driftloop.contract.names import CREATED_BY_LABEL
 from driftloop.local.argo.configuration import Configuration, Find, Repository, repository
 from driftloop.local.argo.nodes import Node
-from driftloop.local.argo.parts import NotUnderstoodError, read
+from driftloop.local.argo.parts import NotUnderstoodError, read_part
 from driftloop.local.argo.store import Workflows, until_stored
 from driftloop.local.argo_workflows import pod, tags
 from driftloop.local.argo_workflows.collector import logs_of
 from driftloop.local.argo_workflows.locks import Mutexes
 from driftloop.local.argo_workflows.model import Template, WorkflowSpec
-from driftloop.local.ground.state import State
-from driftloop.local.kubelet.devices import Devices
+from driftloop.local.ground.state import StateFolder
+from driftloop.local.kubelet.devices import MachineDevices
 
 TRANSFERS = 8
 """Steps that may move their artifacts at once."""
@@ -33,13 +33,13 @@ CREATED_BY = CREATED_BY_LABEL
 class World:
     """State, stores and locks that all runs share."""
 
-    state: State
+    state: StateFolder
     workflows: Workflows
     find: Find
     environment: Mapping[str, str]
     """Variables of every step's process besides its own."""
     mutexes: Mutexes = field(default_factory=Mutexes)
-    devices: Devices = field(default_factory=Devices)
+    devices: MachineDevices = field(default_factory=MachineDevices)
     transfers: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(TRANSFERS))
 
 
@@ -59,20 +59,20 @@ class Leaves:
         self._namespace, self._workflow, self._uid = namespace, workflow, uid
         self._spec = spec
 
-    def located(self, name: str, key: str | None, scope: tags.Scope) -> Location:
+    def located(self, name: str, key: str | None, scope: tags.Scope) -> StoreLocation:
         """Return the place of an artifact: its key, else the repository's `keyFormat`."""
         repository = self._repository
         if key is None:
             folder = tags.fill_text(repository.key_format, scope).rstrip("/")
-            return Location(repository.bucket, f"{folder}/{name}")
-        return Location(repository.bucket, key)
+            return StoreLocation(repository.bucket, f"{folder}/{name}")
+        return StoreLocation(repository.bucket, key)
 
     async def run(
         self,
         node: Node,
         template: Template,
         scope: tags.Scope,
-        inputs: Mapping[str, Location],
+        inputs: Mapping[str, StoreLocation],
         devices: Mapping[str, str],
     ) -> Node:
         """Run a node and return it with its end; `devices` are the variables that name its GPUs.
@@ -80,7 +80,9 @@ class Leaves:
         LocalError when it can't be started.
         """
         if template.resource is not None:
-            return await self._create(node, template.name, tags.fill_text(template.resource.manifest, scope))
+            return await self._create(
+                node, template.name, tags.fill_text(template.resource.manifest, scope)
+            )
         return await self._pod(node, template, scope, inputs, devices)
 
     async def _pod(
@@ -88,18 +90,20 @@ class Leaves:
         node: Node,
         template: Template,
         scope: tags.Scope,
-        inputs: Mapping[str, Location],
+        inputs: Mapping[str, StoreLocation],
         devices: Mapping[str, str],
     ) -> Node:
         raw = template.raw()
         # inputs are resolved before; their defaults may hold tags that are not in this scope
         outside = {key: raw.pop(key) for key in ("inputs",) if key in raw}
         document = tags.fill(raw, scope) | outside
-        filled = read(Template, document, label=f"template {template.name}")
+        filled = read_part(Template, document, label=f"template {template.name}")
         if filled.container is None:
             raise NotUnderstoodError(f"template {template.name} is not a container")
         outputs = {
-            artifact.name: self.located(artifact.name, artifact.s3.key if artifact.s3 else None, scope)
+            artifact.name: self.located(
+                artifact.name, artifact.s3.key if artifact.s3 else None, scope
+            )
             for artifact in filled.outputs.artifacts
         }
         step = pod.Step(
@@ -130,7 +134,9 @@ class Leaves:
         try:
             manifest = yaml.safe_load(text)
         except yaml.YAMLError as error:
-            raise NotUnderstoodError(f"template {template}: the manifest is not YAML: {error}") from error
+            raise NotUnderstoodError(
+                f"template {template}: the manifest is not YAML: {error}"
+            ) from error
         if not isinstance(manifest, dict):
             raise NotUnderstoodError(f"template {template}: the manifest is not an object")
         maker = f"{self._uid}/{node.id}"

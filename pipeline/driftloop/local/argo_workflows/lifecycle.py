@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from driftloop.local.argo.nodes import BAD, ENDED, Node, Phase
-from driftloop.local.argo.parts import read
+from driftloop.local.argo.parts import read_part
 from driftloop.local.argo_workflows.model import Hook, Hooks, TTLStrategy, WorkflowSpec
 
 
@@ -76,7 +76,7 @@ def expiry(workflow: Mapping[str, Any]) -> datetime | None:
     strategy = (workflow.get("spec") or {}).get("ttlStrategy") or stored
     if strategy is None or status.get("phase") not in ENDED:
         return None
-    seconds = _seconds(read(TTLStrategy, strategy, label="ttlStrategy"), status["phase"])
+    seconds = _seconds(read_part(TTLStrategy, strategy, label="ttlStrategy"), status["phase"])
     if seconds is None:
         return None
     return datetime.fromisoformat(status["finishedAt"]) + timedelta(seconds=seconds)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from driftloop.local.argo import expressions
-from driftloop.local.argo.parts import NotUnderstoodError, read
+from driftloop.local.argo.parts import NotUnderstoodError, read_part
 from driftloop.local.argo_workflows.model import (
     Arguments,
     Parameter,
@@ -16,7 +16,7 @@ FindTemplate = Callable[[str, str], "dict[str, Any] | None"]
 """(namespace, name) -> the applied WorkflowTemplate."""
 
 
-def merged(
+def merge_template(
     workflow: Mapping[str, Any],
     find: FindTemplate,
     *,
@@ -35,7 +35,9 @@ def merged(
     spec = own
     if reference is not None:
         if set(reference) - {"name"}:
-            raise NotUnderstoodError(f"{label}: workflowTemplateRef takes only `name` in the local runtime")
+            raise NotUnderstoodError(
+                f"{label}: workflowTemplateRef takes only `name` in the local runtime"
+            )
         namespace = metadata["namespace"]
         template = find(namespace, reference["name"])
         if template is None:
@@ -45,18 +47,22 @@ def merged(
             )
         base = template.get("spec") or {}
         spec = {**base, **own}
-        spec["arguments"] = _arguments(base.get("arguments") or {}, own.get("arguments") or {})
+        spec["arguments"] = _merge_arguments(
+            base.get("arguments") or {}, own.get("arguments") or {}
+        )
         label = f"workflow template {reference['name']}"
     defaults = spec.pop("templateDefaults", None) if "templateDefaults" in spec else None
     if defaults:
-        spec["templates"] = [_with_defaults(template, defaults) for template in spec.get("templates") or []]
+        spec["templates"] = [
+            _apply_defaults(template, defaults) for template in spec.get("templates") or []
+        ]
     spec = {key: value for key, value in spec.items() if key not in WorkflowSpec.ACCEPTED}
-    understood = read(WorkflowSpec, spec, label=label)
-    _check(understood, label)
+    understood = read_part(WorkflowSpec, spec, label=label)
+    _check_references(understood, label)
     return spec
 
 
-def parameters(arguments: Arguments, label: str) -> dict[str, str]:
+def read_parameters(arguments: Arguments, label: str) -> dict[str, str]:
     """Return the workflow's parameters.
 
     NotUnderstoodError for one without a value, or with a value that `enum` does not allow.
@@ -68,7 +74,9 @@ def value_of(parameter: Parameter, label: str) -> str:
     """Return a parameter's value or default. NotUnderstoodError."""
     value = parameter.value if parameter.value is not None else parameter.default
     if value is None:
-        raise NotUnderstoodError(f"{label}: parameter `{parameter.name}` has no value", hint="set a default")
+        raise NotUnderstoodError(
+            f"{label}: parameter `{parameter.name}` has no value", hint="set a default"
+        )
     if parameter.enum is not None and value not in parameter.enum:
         raise NotUnderstoodError(
             f"{label}: parameter `{parameter.name}` is `{value[:60]}`, must be one of {', '.join(parameter.enum)}"
@@ -76,29 +84,31 @@ def value_of(parameter: Parameter, label: str) -> str:
     return value
 
 
-def label(metadata: dict[str, Any], extra: WorkflowMetadata) -> None:
+def add_labels(metadata: dict[str, Any], extra: WorkflowMetadata) -> None:
     """Add the labels and annotations that every run gets; the Workflow's own win."""
     for kind, texts in (("labels", extra.labels), ("annotations", extra.annotations)):
         if texts:
             metadata[kind] = {**texts, **(metadata.get(kind) or {})}
 
 
-def label_from(metadata: dict[str, Any], extra: WorkflowMetadata, scope: Mapping[str, str]) -> None:
+def add_labels_from(
+    metadata: dict[str, Any], extra: WorkflowMetadata, scope: Mapping[str, str]
+) -> None:
     """Add the labels whose values are expressions over the Workflow's variables."""
     for name, source in extra.labels_from.items():
         expression = expressions.parse(source.expression, expressions.Dialect.TAG)
-        value = expressions.evaluate(expression, lambda parts: _known(parts, scope))
+        value = expressions.evaluate(expression, lambda parts: _look_up_value(parts, scope))
         metadata["labels"] = {**(metadata.get("labels") or {}), name: str(value)}
 
 
-def _known(parts: tuple[str, ...], scope: Mapping[str, str]) -> str:
+def _look_up_value(parts: tuple[str, ...], scope: Mapping[str, str]) -> str:
     name = ".".join(parts)
     if name not in scope:
         raise NotUnderstoodError(f"workflowMetadata.labelsFrom: `{name}` is not defined")
     return scope[name]
 
 
-def _arguments(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+def _merge_arguments(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for kind in ("parameters", "artifacts"):
         named = {item["name"]: item for item in base.get(kind) or []}
@@ -109,27 +119,27 @@ def _arguments(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any
     return result
 
 
-def _with_defaults(template: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+def _apply_defaults(template: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
     """Return a template over the defaults; those for a container apply to container templates."""
     ignored = set() if "container" in template else {"container"}
     if "dag" in template:
         ignored |= {"timeout", "activeDeadlineSeconds"}
     usable = {key: value for key, value in defaults.items() if key not in ignored}
-    return _over(usable, template)
+    return _merge_over(usable, template)
 
 
-def _over(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
+def _merge_over(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
     result = dict(base)
     for key, value in top.items():
         below = result.get(key)
         if isinstance(below, dict) and isinstance(value, dict):
-            result[key] = _over(below, value)
+            result[key] = _merge_over(below, value)
         else:
             result[key] = value
     return result
 
 
-def _check(spec: WorkflowSpec, label: str) -> None:
+def _check_references(spec: WorkflowSpec, label: str) -> None:
     """Raise NotUnderstoodError for a reference to a template that does not exist."""
     names = [template.name for template in spec.templates]
     if doubled := {name for name in names if names.count(name) > 1}:
@@ -144,4 +154,6 @@ def _check(spec: WorkflowSpec, label: str) -> None:
             references[f"task {template.name}.{task.name}"] = task.template
     for place, name in references.items():
         if name not in names:
-            raise NotUnderstoodError(f"{label}: {place} refers to template `{name}`, which does not exist")
+            raise NotUnderstoodError(
+                f"{label}: {place} refers to template `{name}`, which does not exist"
+            )

@@ -69,7 +69,9 @@ class FieldRef(Part):
     """A fact about the pod."""
 
     ACCEPTED = frozenset({"apiVersion"})
-    field_path: Literal["metadata.name", "metadata.namespace", "metadata.uid", "spec.serviceAccountName"]
+    field_path: Literal[
+        "metadata.name", "metadata.namespace", "metadata.uid", "spec.serviceAccountName"
+    ]
 
 
 class EnvSource(Part):
@@ -234,7 +236,8 @@ class RetryStrategy(Part):
     retry_policy: Literal["Always", "OnFailure", "OnError"] | None = None
     backoff: Backoff | None = None
     expression: str | None = None
-    """Over `lastRetry.exitCode`, `.status`, `.duration` (seconds) and `.message`, all of them strings."""
+    """Over `lastRetry.exitCode`, `.status`, `.duration` (seconds) and `.message`, all of them
+    strings."""
 
 
 class Mutex(Part):
@@ -287,11 +290,19 @@ class Template(Part):
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
-        kinds = [kind for kind in ("container", "dag", "resource") if getattr(self, kind) is not None]
+        kinds = [
+            kind for kind in ("container", "dag", "resource") if getattr(self, kind) is not None
+        ]
         if len(kinds) != 1:
-            raise ValueError(f"template `{self.name}` must have exactly one of container, dag, resource")
-        if self.dag is not None and (self.timeout is not None or self.active_deadline_seconds is not None):
-            raise ValueError(f"template `{self.name}`: a dag can't have a timeout or activeDeadlineSeconds")
+            raise ValueError(
+                f"template `{self.name}` must have exactly one of container, dag, resource"
+            )
+        if self.dag is not None and (
+            self.timeout is not None or self.active_deadline_seconds is not None
+        ):
+            raise ValueError(
+                f"template `{self.name}`: a dag can't have a timeout or activeDeadlineSeconds"
+            )
         return self
 
 

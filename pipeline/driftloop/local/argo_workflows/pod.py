@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import assert_never
 
-from driftloop.clients.s3 import Location, Store
+from driftloop.clients.s3 import ObjectStore, StoreLocation
 from driftloop.errors import LocalError, StoreError
 from driftloop.local.argo.configuration import Configuration
 from driftloop.local.argo.nodes import Outputs, Phase
@@ -23,8 +23,8 @@ from driftloop.local.argo_workflows import artifacts
 from driftloop.local.argo_workflows.model import Container, Env, Template, Volume
 from driftloop.local.argo_workflows.mounts import local, place
 from driftloop.local.ground import background, child, logs
-from driftloop.local.ground.expansion import expanded
-from driftloop.local.ground.state import MARK, State, unwritable
+from driftloop.local.ground.expansion import expand_references
+from driftloop.local.ground.state import MARK, StateFolder, build_write_error
 from driftloop.local.kubelet import images
 
 NODE_MARK = "DRIFTLOOP_NODE"
@@ -49,9 +49,9 @@ class Step:
     container: Container
     volumes: tuple[Volume, ...]
     service_account: str
-    inputs: Mapping[str, Location]
+    inputs: Mapping[str, StoreLocation]
     """Places of the input artifacts; an optional one may be missing."""
-    outputs: Mapping[str, Location]
+    outputs: Mapping[str, StoreLocation]
     """Places of the output artifacts."""
     log: Path
 
@@ -73,9 +73,9 @@ class Outcome:
 async def run(
     step: Step,
     *,
-    state: State,
+    state: StateFolder,
     configuration: Configuration,
-    store: Store | None,
+    store: ObjectStore | None,
     transfers: asyncio.Semaphore,
     environment: Mapping[str, str],
 ) -> Outcome:
@@ -87,18 +87,22 @@ async def run(
     folder = state.work / "steps" / f"{step.namespace}.{step.workflow}" / step.node_id
     try:
         container = step.container
-        image = images.resolve(state, container.image)
+        image = images.resolve_image(state, container.image)
         mounts = _folders(step, folder)
         env = _environment(container.env, step, configuration)
         async with transfers:
-            await background.run(lambda stop: artifacts.fetch(step.template, step.inputs, mounts, _until(store, stop)))
-        argv = [expanded(word, env) for word in (*container.command, *container.args)]
+            await background.run_in_thread(
+                lambda stop: artifacts.fetch(
+                    step.template, step.inputs, mounts, _until(store, stop)
+                )
+            )
+        argv = [expand_references(word, env) for word in (*container.command, *container.args)]
         argv = [local(word, mounts) for word in argv]
         temporary = folder / "tmp"
         temporary.mkdir(exist_ok=True)
-        base = {**image.environ(), "TMPDIR": str(temporary), **environment}
+        base = {**image.build_environment(), "TMPDIR": str(temporary), **environment}
         process = _start(
-            [image.program(argv[0]), *argv[1:]],
+            [image.find_program(argv[0]), *argv[1:]],
             env={
                 **base,
                 **{name: local(value, mounts) for name, value in env.items()},
@@ -112,37 +116,41 @@ async def run(
         try:
             code = await _wait(process, step.log, seconds)
         finally:
-            await asyncio.shield(child.end(process, grace=GRACE))
+            await asyncio.shield(child.end_session(process, grace=GRACE))
         if code is None:
             message = "Pod was active on the node longer than the specified deadline"
             return Outcome("Failed", f"{message} ({seconds:g} s)")
         if code != 0:
             message = _failure(code, step.log)
             async with transfers:
-                message += await background.run(
-                    lambda stop: artifacts.rescue(step.template, step.outputs, mounts, _until(store, stop))
+                message += await background.run_in_thread(
+                    lambda stop: artifacts.rescue(
+                        step.template, step.outputs, mounts, _until(store, stop)
+                    )
                 )
             return Outcome("Failed", message, Outputs(exit_code=_exit_code(code)))
         parameters = _parameters(step, mounts)
         async with transfers:
-            sent = await background.run(
-                lambda stop: artifacts.send(step.template, step.outputs, mounts, _until(store, stop))
+            sent = await background.run_in_thread(
+                lambda stop: artifacts.send(
+                    step.template, step.outputs, mounts, _until(store, stop)
+                )
             )
         return Outcome("Succeeded", outputs=Outputs(parameters, sent, 0))
     except (LocalError, StoreError) as error:
         hint = "" if error.hint is None else f" ({error.hint})"
         return Outcome("Error", f"{error.message}{hint}")
     except OSError as error:
-        return Outcome("Error", unwritable(folder, error).message)
+        return Outcome("Error", build_write_error(folder, error).message)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _until(store: Store | None, stop: threading.Event) -> Store | None:
-    return None if store is None else store.until(stop)
+def _until(store: ObjectStore | None, stop: threading.Event) -> ObjectStore | None:
+    return None if store is None else store.until_stopped(stop)
 
 
-def kill_leftovers(state: State) -> int:
+def kill_leftovers(state: StateFolder) -> int:
     """Kill the steps that an earlier runner left; return the number of their processes."""
     state_mark, node_mark = f"{MARK}={state.root}".encode(), f"{NODE_MARK}=".encode()
     killed = 0
@@ -151,7 +159,9 @@ def kill_leftovers(state: State) -> int:
             continue
         try:
             variables = Path(entry.path, "environ").read_bytes().split(b"\0")
-            if state_mark in variables and any(variable.startswith(node_mark) for variable in variables):
+            if state_mark in variables and any(
+                variable.startswith(node_mark) for variable in variables
+            ):
                 os.kill(int(entry.name), signal.SIGKILL)
                 killed += 1
         except OSError:
@@ -192,11 +202,15 @@ def _parameters(step: Step, mounts: Mapping[str, Path]) -> dict[str, str]:
         elif source.default is not None:
             values[parameter.name] = source.default
         else:
-            raise LocalError(f"output parameter {parameter.name}: the step did not write {source.path}")
+            raise LocalError(
+                f"output parameter {parameter.name}: the step did not write {source.path}"
+            )
     return values
 
 
-def _environment(entries: Iterable[Env], step: Step, configuration: Configuration) -> dict[str, str]:
+def _environment(
+    entries: Iterable[Env], step: Step, configuration: Configuration
+) -> dict[str, str]:
     env: dict[str, str] = {}
     for source in step.container.env_from:
         if source.config_map_ref is not None:
@@ -205,11 +219,15 @@ def _environment(entries: Iterable[Env], step: Step, configuration: Configuratio
             values = configuration.secrets(source.secret_ref.name)
         else:
             continue
-        env |= {f"{source.prefix}{key}": value for key, value in values.items() if re.fullmatch(r"[A-Za-z_]\w*", key)}
+        env |= {
+            f"{source.prefix}{key}": value
+            for key, value in values.items()
+            if re.fullmatch(r"[A-Za-z_]\w*", key)
+        }
     for entry in entries:
         value = _value(entry, step, configuration)
         if value is not None:
-            env[entry.name] = expanded(value, env)
+            env[entry.name] = expand_references(value, env)
     return env
 
 
@@ -236,11 +254,13 @@ def _value(entry: Env, step: Step, configuration: Configuration) -> str | None:
             assert_never(source.field_ref.field_path)
 
 
-def _start(argv: list[str], *, env: Mapping[str, str], cwd: Path, log: Path) -> subprocess.Popen[bytes]:
+def _start(
+    argv: list[str], *, env: Mapping[str, str], cwd: Path, log: Path
+) -> subprocess.Popen[bytes]:
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as out:
         try:
-            return child.spawn(argv, env=env, cwd=cwd, log=out)
+            return child.spawn_child(argv, env=env, cwd=cwd, log=out)
         except OSError as error:
             raise LocalError(f"{argv[0]} can't be started: {error.strerror or error}") from error
 
@@ -251,9 +271,9 @@ async def _wait(process: subprocess.Popen[bytes], log: Path, seconds: float | No
     while end is None or time.monotonic() < end:
         try:
             async with asyncio.timeout(5.0 if end is None else min(5.0, end - time.monotonic())):
-                return await child.exited(process)
+                return await child.wait_exited(process)
         except TimeoutError:
-            logs.bound(log)
+            logs.bound_log(log)
     return None
 
 

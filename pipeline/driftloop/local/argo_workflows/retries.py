@@ -65,7 +65,9 @@ def _wanted(text: str, last: Node) -> bool:
 
     value = expressions.evaluate(expressions.parse(text, Dialect.TAG), named)
     if not isinstance(value, bool):
-        raise ExpressionError(f"retryStrategy.expression `{text}` is {value!r}, must be true or false")
+        raise ExpressionError(
+            f"retryStrategy.expression `{text}` is {value!r}, must be true or false"
+        )
     return value
 
 

@@ -10,11 +10,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from dataclasses import dataclass, replace
 from typing import Any, assert_never
 
-from driftloop.clients.s3 import Location
+from driftloop.clients.s3 import StoreLocation
 from driftloop.errors import LocalError
 from driftloop.local.argo import expressions
 from driftloop.local.argo.nodes import BAD, Node, Outputs, Phase, Site, first_message
-from driftloop.local.argo.parts import read
+from driftloop.local.argo.parts import read_part
 from driftloop.local.argo.store import Json
 from driftloop.local.argo.times import age, now
 from driftloop.local.argo_workflows import dag, lifecycle, loops, merge, retries, tags, variables
@@ -31,7 +31,7 @@ from driftloop.local.argo_workflows.status import Status
 from driftloop.local.argo_workflows.variables import Call, View
 from driftloop.local.kubelet.devices import DeviceError
 
-Inputs = Mapping[str, Location]
+Inputs = Mapping[str, StoreLocation]
 Room = contextlib.AbstractAsyncContextManager[Any]
 """A place among so many that may run at once (`parallelism`)."""
 
@@ -92,17 +92,19 @@ class Run:
         stored = fields.get("storedWorkflowTemplateSpec")
         if stored is None:
             find = self._world.find
-            stored = merge.merged(workflow, lambda ns, name: find("WorkflowTemplate", ns, name))
+            stored = merge.merge_template(
+                workflow, lambda ns, name: find("WorkflowTemplate", ns, name)
+            )
             fields["storedWorkflowTemplateSpec"] = stored
-        self._spec = spec = read(WorkflowSpec, stored, label=f"workflow {metadata['name']}")
+        self._spec = spec = read_part(WorkflowSpec, stored, label=f"workflow {metadata['name']}")
         self._templates = {template.name: template for template in spec.templates}
         for template in spec.templates:
             if template.dag is not None:
-                dag.plan(template.dag.tasks)
+                dag.plan_dag(template.dag.tasks)
         self._room = _room(spec.parallelism)
-        merge.label(metadata, spec.workflow_metadata)
+        merge.add_labels(metadata, spec.workflow_metadata)
         self._globals = variables.of_workflow(metadata, spec)
-        merge.label_from(metadata, spec.workflow_metadata, self._globals)
+        merge.add_labels_from(metadata, spec.workflow_metadata, self._globals)
         self._leaves = Leaves(
             self._world,
             namespace=metadata["namespace"],
@@ -162,7 +164,7 @@ class Run:
         parameters = variables.inputs_of(template, scope)
         if template.dag is not None:
             node = await status.begin(site, "DAG", template.name, parameters)
-            plan = dag.plan(template.dag.tasks)
+            plan = dag.plan_dag(template.dag.tasks)
             async with self._synchronized(template.synchronization, self._waiting(node)):
                 await self._go_on(node)
                 branch = Branch(node, plan, scope, inputs, _room(template.parallelism))
@@ -187,7 +189,7 @@ class Run:
         waiting = self._waiting(node)
         async with self._synchronized(template.synchronization, waiting), self._room:
             try:
-                async with self._world.devices.claim(limits, waiting) as devices:
+                async with self._world.devices.claim_devices(limits, waiting) as devices:
                     await self._go_on(node)
                     ended = await self._leaves.run(node, template, scope, inputs, devices)
                     return await status.put(ended)
@@ -299,7 +301,9 @@ class Run:
         before: Mapping[str, Node],
     ) -> Node:
         """Leave a task out, run it once, or run it for each item."""
-        states = {name: dag.Ended(node.phase, self._item_phases(node)) for name, node in before.items()}
+        states = {
+            name: dag.Ended(node.phase, self._item_phases(node)) for name, node in before.items()
+        }
         if not branch.plan.runs(task.name, states):
             message = "omitted: depends condition not met"
             return await self._status.unstarted(site, task.template, "Omitted", message)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Set
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from driftloop.local.argo.parts import NotUnderstoodError, read
+from driftloop.local.argo.parts import NotUnderstoodError, read_part
 from driftloop.local.argo_workflows.model import CronSpec
 from driftloop.spec import cron
 
@@ -24,7 +24,7 @@ def read_cron_workflow(manifest: Mapping[str, Any]) -> CronSpec:
     """
     metadata = manifest["metadata"]
     label = f"CronWorkflow {metadata.get('namespace', 'default')}/{metadata['name']}"
-    spec = read(CronSpec, manifest.get("spec") or {}, label=label)
+    spec = read_part(CronSpec, manifest.get("spec") or {}, label=label)
     for schedule in spec.schedules:
         try:
             cron.parsed(schedule)

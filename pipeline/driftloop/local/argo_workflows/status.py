@@ -103,7 +103,9 @@ class Status:
 
     async def set(self, **fields: Any) -> None:
         """Store fields of the status; None removes one."""
-        self.fields = {key: value for key, value in {**self.fields, **fields}.items() if value is not None}
+        self.fields = {
+            key: value for key, value in {**self.fields, **fields}.items() if value is not None
+        }
         await self._save()
 
     async def waiting(self, message: str) -> None:

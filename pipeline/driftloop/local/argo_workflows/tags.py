@@ -83,7 +83,9 @@ def _computed(text: str, scope: Scope) -> str:
     value = expressions.evaluate(expression, lambda parts: scope.get(".".join(parts)))
     match value:
         case None:
-            raise UnresolvedTagError(f"failed to evaluate {{{{={text}}}}}: it is nil", hint="add `?? 'something'`")
+            raise UnresolvedTagError(
+                f"failed to evaluate {{{{={text}}}}}: it is nil", hint="add `?? 'something'`"
+            )
         case bool():
             return "true" if value else "false"
         case _:

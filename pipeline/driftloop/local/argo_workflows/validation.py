@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from driftloop.local.argo.parts import read
+from driftloop.local.argo.parts import read_part
 from driftloop.local.argo_workflows import dag, merge, schedules
 from driftloop.local.argo_workflows.model import WorkflowSpec
 from driftloop.local.ground import kinds
@@ -13,15 +13,18 @@ def validate_workflow_template(manifest: Mapping[str, Any]) -> None:
     """Raise NotUnderstoodError, which names every field that no step here would follow."""
     metadata = manifest["metadata"]
     workflow = {"metadata": {"namespace": "", **metadata}, "spec": manifest.get("spec") or {}}
-    spec = merge.merged(workflow, lambda _namespace, _name: None, label=kinds.named(manifest))
-    for template in read(WorkflowSpec, spec, label=kinds.named(manifest)).templates:
+    spec = merge.merge_template(
+        workflow, lambda _namespace, _name: None, label=kinds.format_object(manifest)
+    )
+    for template in read_part(WorkflowSpec, spec, label=kinds.format_object(manifest)).templates:
         if template.dag is not None:
-            dag.plan(template.dag.tasks)
+            dag.plan_dag(template.dag.tasks)
 
 
 def validate_cron_workflow(manifest: Mapping[str, Any]) -> None:
-    """Raise NotUnderstoodError for a schedule that is never due, or a field that is not followed here."""
+    """Raise NotUnderstoodError for a schedule that is never due, or a field that is not followed
+    here."""
     schedules.read_cron_workflow(manifest)
     spec = manifest["spec"]["workflowSpec"]
     inner = {key: value for key, value in spec.items() if key != "templateDefaults"}
-    read(WorkflowSpec, inner, label=f"{kinds.named(manifest)}: workflowSpec")
+    read_part(WorkflowSpec, inner, label=f"{kinds.format_object(manifest)}: workflowSpec")

@@ -1,4 +1,5 @@
-"""Workflow variables: tags in scope at each place of a Workflow, and artifacts that `from` may name.
+"""Workflow variables: tags in scope at each place of a Workflow, and artifacts that `from` may
+name.
 
 They are computed from objects and from nodes that ended; only `Locate` knows the place of an
 artifact.
@@ -11,9 +12,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from driftloop.clients.s3 import Location
+from driftloop.clients.s3 import StoreLocation
 from driftloop.local.argo.nodes import Node, Outputs
-from driftloop.local.argo.parts import NotUnderstoodError, read
+from driftloop.local.argo.parts import NotUnderstoodError, read_part
 from driftloop.local.argo_workflows import merge, tags
 from driftloop.local.argo_workflows.model import (
     Arguments,
@@ -31,10 +32,10 @@ Templates = Mapping[str, Template]
 Nodes = Mapping[str, Node]
 """Nodes by the name of the task they are of."""
 
-Artifacts = Mapping[str, Location | None]
+Artifacts = Mapping[str, StoreLocation | None]
 """Artifacts that `from` can name; None for an output of a task that did not run."""
 
-Locate = Callable[[str, str | None, tags.Scope], Location]
+Locate = Callable[[str, str | None, tags.Scope], StoreLocation]
 """(artifact's name, its key or None, scope) -> its place."""
 
 
@@ -55,11 +56,12 @@ class Call:
     """Argument values of one call."""
 
     parameters: Mapping[str, str] = field(default_factory=dict)
-    artifacts: Mapping[str, Location] = field(default_factory=dict)
+    artifacts: Mapping[str, StoreLocation] = field(default_factory=dict)
 
 
 def of_workflow(metadata: Mapping[str, Any], spec: WorkflowSpec) -> dict[str, str]:
-    """Return `workflow.…`, in scope everywhere. NotUnderstoodError for a parameter without value."""
+    """Return `workflow.…`, in scope everywhere. NotUnderstoodError for a parameter without
+    value."""
     label = f"workflow {metadata['name']}"
     created = metadata["creationTimestamp"]
     scope = {
@@ -79,10 +81,12 @@ def of_workflow(metadata: Mapping[str, Any], spec: WorkflowSpec) -> dict[str, st
     scheduled = annotations.get("workflows.argoproj.io/scheduled-time")
     if scheduled is not None:
         scope["workflow.scheduledTime"] = scheduled
-    filled = read(Arguments, tags.fill_known(spec.arguments.raw(), scope), label=label)
+    filled = read_part(Arguments, tags.fill_known(spec.arguments.raw(), scope), label=label)
     if filled.artifacts:
-        raise NotUnderstoodError(f"{label}: arguments.artifacts is not understood by the local runtime")
-    values = merge.parameters(filled, label)
+        raise NotUnderstoodError(
+            f"{label}: arguments.artifacts is not understood by the local runtime"
+        )
+    values = merge.read_parameters(filled, label)
     scope |= {f"workflow.parameters.{name}": value for name, value in values.items()}
     scope["workflow.parameters"] = _named(values)
     return scope
@@ -128,10 +132,10 @@ def of_tasks(
 def artifacts(
     nodes: Nodes,
     templates: Templates,
-    inputs: Mapping[str, Location],
-) -> dict[str, Location | None]:
+    inputs: Mapping[str, StoreLocation],
+) -> dict[str, StoreLocation | None]:
     """Return the input artifacts of a dag's template and the outputs of its tasks that ended."""
-    places: dict[str, Location | None] = {}
+    places: dict[str, StoreLocation | None] = {}
     for name, at in inputs.items():
         places[f"inputs.artifacts.{name}"] = at
     for task, node in nodes.items():
@@ -153,7 +157,7 @@ def bound(arguments: Arguments, view: View, locate: Locate) -> Call:
             unknown = tags.tags(parameter.value) - set(view.scope)
             if not unknown or not all(tag.startswith(tuple(view.absent)) for tag in unknown):
                 raise
-    places: dict[str, Location] = {}
+    places: dict[str, StoreLocation] = {}
     for artifact in arguments.artifacts:
         if artifact.from_ is not None:
             at = _from(artifact, view.artifacts)
@@ -172,7 +176,7 @@ def inside(
     call: Call,
     workflow: tags.Scope,
     locate: Locate,
-) -> tuple[dict[str, str], dict[str, Location]]:
+) -> tuple[dict[str, str], dict[str, StoreLocation]]:
     """Return the scope inside a template, and the places of its input artifacts."""
     label = f"template {template.name}"
     scope = dict(workflow)
@@ -180,13 +184,13 @@ def inside(
     for parameter in template.inputs.parameters:
         argument = call.parameters.get(parameter.name)
         if argument is None:
-            own = read(Parameter, tags.fill(parameter.raw(), scope), label=label)
+            own = read_part(Parameter, tags.fill(parameter.raw(), scope), label=label)
         else:
             own = parameter.model_copy(update={"value": argument})
         values[parameter.name] = merge.value_of(own, label)
     scope |= {f"inputs.parameters.{name}": value for name, value in values.items()}
     scope["inputs.parameters"] = _named(values)
-    places: dict[str, Location] = {}
+    places: dict[str, StoreLocation] = {}
     for artifact in template.inputs.artifacts:
         scope[f"inputs.artifacts.{artifact.name}.path"] = artifact.path or ""
         if artifact.name in call.artifacts:
@@ -223,18 +227,20 @@ def dag_outputs(template: Template, view: View) -> Outputs:
             if source.default is None:
                 raise
             values[parameter.name] = source.default
-    places: dict[str, Location] = {}
+    places: dict[str, StoreLocation] = {}
     for artifact in template.outputs.artifacts:
         named = _FROM.fullmatch((artifact.from_ or "").strip())
         at = view.artifacts.get(named[1]) if named else None
         if at is not None:
             places[artifact.name] = at
         elif not artifact.optional:
-            raise NotUnderstoodError(f"dag output artifact `{artifact.name}`: failed to resolve {artifact.from_}")
+            raise NotUnderstoodError(
+                f"dag output artifact `{artifact.name}`: failed to resolve {artifact.from_}"
+            )
     return Outputs(values, places)
 
 
-def _from(artifact: Artifact, places: Artifacts) -> Location | None:
+def _from(artifact: Artifact, places: Artifacts) -> StoreLocation | None:
     named = _FROM.fullmatch((artifact.from_ or "").strip())
     if named is None or named[1] not in places:
         raise NotUnderstoodError(f"artifact `{artifact.name}`: failed to resolve {artifact.from_}")

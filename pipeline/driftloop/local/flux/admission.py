@@ -28,7 +28,14 @@ _SERVICE = frozenset(
 )  # fmt: skip
 _SERVICE_PORT = frozenset({"name", "port", "targetPort", "protocol", "appProtocol"})
 _AUTOSCALER = frozenset(
-    {"scaleTargetRef", "minReplicas", "maxReplicas", "metrics", "behavior", "targetCPUUtilizationPercentage"}
+    {
+        "scaleTargetRef",
+        "minReplicas",
+        "maxReplicas",
+        "metrics",
+        "behavior",
+        "targetCPUUtilizationPercentage",
+    }
 )
 
 
@@ -37,7 +44,7 @@ def admit_object(item: Object, file: str) -> str | None:
 
     LocalError names the file, the object and the field of anything that would not be followed.
     """
-    reason = kinds.accept(item, file)
+    reason = kinds.accept_kind(item, file)
     if reason is None:
         try:
             validate_object(item)
@@ -52,7 +59,7 @@ def validate_object(item: Object) -> None:
     A Deployment's pods are read when they are planned, since that needs the values of the whole
     commit.
     """
-    key = kinds.key(item)
+    key = kinds.object_kind(item)
     _refuse_other_keys(item, item, "", _CONFIG_MAP if key == ("", "ConfigMap") else _TOP)
     if (validate := _VALIDATORS[key]) is not None:
         validate(item)
@@ -70,7 +77,7 @@ def _validate_service(item: Object) -> None:
     spec = item["spec"]
     if spec.get("type") == "ExternalName":
         raise LocalError(
-            f"{kinds.named(item)}: `spec.type` ExternalName is not understood by the local runtime",
+            f"{kinds.format_object(item)}: `spec.type` ExternalName is not understood by the local runtime",
             hint="use a selector",
         )
     _refuse_other_keys(item, spec, "spec.", _SERVICE)
@@ -87,13 +94,16 @@ def _validate_autoscaler(item: Object) -> None:
 
 def _validate_seldon_deployment(item: Object) -> None:
     """Write out its Deployments, Services and routes, and validate those."""
-    for part in serving.expanded(dict(item)):
+    for part in serving.expand_object(dict(item)):
         validate_object(part)
 
 
 def _refuse_other_keys(item: Object, value: Object, path: str, allowed: frozenset[str]) -> None:
     if unknown := sorted(set(value) - allowed):
-        raise LocalError(f"{kinds.named(item)}: `{path}{unknown[0]}` is not understood by the local runtime", hint=HINT)
+        raise LocalError(
+            f"{kinds.format_object(item)}: `{path}{unknown[0]}` is not understood by the local runtime",
+            hint=HINT,
+        )
 
 
 _VALIDATORS: Mapping[tuple[str, str], Callable[[Object], None] | None] = {
@@ -103,7 +113,7 @@ _VALIDATORS: Mapping[tuple[str, str], Callable[[Object], None] | None] = {
     ("apps", "Deployment"): None,
     ("autoscaling", "HorizontalPodAutoscaler"): _validate_autoscaler,
     ("machinelearning.seldon.io", "SeldonDeployment"): _validate_seldon_deployment,
-    ("networking.istio.io", "VirtualService"): envoy.check,
+    ("networking.istio.io", "VirtualService"): envoy.validate_virtual_service,
     ("eventing.knative.dev", "Broker"): knative.validate_broker,
     ("eventing.knative.dev", "Trigger"): knative.validate_trigger,
     ("argoproj.io", "EventBus"): argo_events.validate_event_bus,

@@ -6,81 +6,105 @@ from typing import Any
 
 from driftloop.errors import LocalError, PipelineError
 from driftloop.local.flux import admission, source
-from driftloop.local.flux.source import Found, Kustomization
+from driftloop.local.flux.source import FluxKustomization, ReadKustomization
 from driftloop.local.ground import kinds
-from driftloop.local.ground.state import State
+from driftloop.local.ground.state import StateFolder
 from driftloop.local.kubelet import images, pods
 from driftloop.local.kubelet.fleet import Key
-from driftloop.local.kubelet.pods import Pod
-from driftloop.local.kubelet.values import Values
+from driftloop.local.kubelet.pods import PlannedPod
+from driftloop.local.kubelet.values import ConfigValues
 from driftloop.local.seldon import serving
 
 Object = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Part:
+class PlannedKustomization:
     """Planned Kustomization of one commit, after all checks that can refuse it."""
 
-    kustomization: Kustomization
+    kustomization: FluxKustomization
     objects: tuple[dict[str, Any], ...]
-    pods: tuple[Pod, ...] = ()
+    pods: tuple[PlannedPod, ...] = ()
     services: tuple[Object, ...] = ()
     virtual_services: tuple[Object, ...] = ()
 
 
-def collect_config_maps(kustomizations: Iterable[Found]) -> dict[tuple[str, str], Mapping[str, str]]:
+def collect_config_maps(
+    kustomizations: Iterable[ReadKustomization],
+) -> dict[tuple[str, str], Mapping[str, str]]:
     """Return the data of all ConfigMaps by (namespace, name)."""
     return {
-        (item["metadata"].get("namespace", "default"), item["metadata"]["name"]): item.get("data") or {}
+        (item["metadata"].get("namespace", "default"), item["metadata"]["name"]): item.get("data")
+        or {}
         for entry in kustomizations
         for item in entry.objects
-        if kinds.key(item) == ("", "ConfigMap")
+        if kinds.object_kind(item) == ("", "ConfigMap")
     }
 
 
-def plan_kustomization(state: State, entry: Found, values: Values) -> Part | Found:
+def plan_kustomization(
+    state: StateFolder, entry: ReadKustomization, values: ConfigValues
+) -> PlannedKustomization | ReadKustomization:
     """Plan the objects of a Kustomization; an error is returned in its entry."""
     if entry.error is not None:
         return entry
     try:
-        expanded = [other for item in entry.objects for other in serving.expanded(item)]
+        expanded = [other for item in entry.objects for other in serving.expand_object(item)]
         own = {
-            (item["metadata"].get("namespace", "default"), item["metadata"]["name"]): item.get("data") or {}
+            (item["metadata"].get("namespace", "default"), item["metadata"]["name"]): item.get(
+                "data"
+            )
+            or {}
             for item in expanded
-            if kinds.key(item) == ("", "ConfigMap")
+            if kinds.object_kind(item) == ("", "ConfigMap")
         }
         values = replace(values, config_maps={**values.config_maps, **own})
-        virtual = tuple(item for item in expanded if kinds.key(item) == ("networking.istio.io", "VirtualService"))
-        services = tuple(item for item in expanded if kinds.key(item) == ("", "Service"))
+        virtual = tuple(
+            item
+            for item in expanded
+            if kinds.object_kind(item) == ("networking.istio.io", "VirtualService")
+        )
+        services = tuple(item for item in expanded if kinds.object_kind(item) == ("", "Service"))
         for item in (*virtual, *services):
             admission.validate_object(item)
-        scaled = pods.scaled(expanded)
-        return Part(
+        scaled = pods.read_min_replicas(expanded)
+        return PlannedKustomization(
             kustomization=entry.kustomization,
             objects=entry.objects,
             pods=tuple(
-                _plan_pods(state, item, values, scaled, entry.files.get(kinds.identity(item)))
+                _plan_pods(
+                    state, item, values, scaled, entry.files.get(kinds.object_identity(item))
+                )
                 for item in expanded
-                if kinds.key(item) == ("apps", "Deployment")
+                if kinds.object_kind(item) == ("apps", "Deployment")
             ),
             services=services,
             virtual_services=virtual,
         )
     except PipelineError as error:
-        return Found(entry.kustomization, error=error)
+        return ReadKustomization(entry.kustomization, error=error)
     except source.MALFORMED as error:
-        return Found(entry.kustomization, error=source.misshapen(entry.kustomization.path, error))
+        return ReadKustomization(
+            entry.kustomization, error=source.build_shape_error(entry.kustomization.path, error)
+        )
 
 
-def _plan_pods(state: State, deployment: Object, values: Values, scaled: Mapping[Key, int], file: str | None) -> Pod:
+def _plan_pods(
+    state: StateFolder,
+    deployment: Object,
+    values: ConfigValues,
+    scaled: Mapping[Key, int],
+    file: str | None,
+) -> PlannedPod:
     """Plan the pods of a Deployment; an error names the file, unless an operator wrote the
     object.
     """
     metadata = deployment["metadata"]
     least = scaled.get((metadata.get("namespace", "default"), metadata["name"]), 1)
     try:
-        return pods.plan(deployment, values, lambda ref: images.resolve(state, ref), least=least)
+        return pods.plan_pod(
+            deployment, values, lambda ref: images.resolve_image(state, ref), least=least
+        )
     except LocalError as error:
         if file is None:
             raise

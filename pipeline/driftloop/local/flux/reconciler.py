@@ -17,16 +17,21 @@ from typing import Any, assert_never
 from driftloop.contract.names import FLUX_NAMESPACE, service_host
 from driftloop.errors import LocalError, PipelineError
 from driftloop.local.flux import source
-from driftloop.local.flux.planning import Part, collect_config_maps, plan_kustomization
-from driftloop.local.flux.source import Found, Kustomization
+from driftloop.local.flux.planning import (
+    PlannedKustomization,
+    collect_config_maps,
+    plan_kustomization,
+)
+from driftloop.local.flux.source import FluxKustomization, ReadKustomization
 from driftloop.local.ground import addresses, kinds
-from driftloop.local.ground.state import State, free_port, write_json
-from driftloop.local.ground.timeline import Timeline
+from driftloop.local.ground.state import StateFolder, free_port, write_json
+from driftloop.local.ground.timeline import EventTimeline
 from driftloop.local.istio import envoy
-from driftloop.local.istio.xds import Front
-from driftloop.local.kubelet.fleet import Fleet, Key
-from driftloop.local.kubelet.pods import Pod
-from driftloop.local.kubelet.values import Values
+from driftloop.local.istio.routes import EnvoyRoutes, LoggerSidecar, ServiceEndpoints
+from driftloop.local.istio.xds import EnvoyFront
+from driftloop.local.kubelet.fleet import Key, PodFleet
+from driftloop.local.kubelet.pods import PlannedPod
+from driftloop.local.kubelet.values import ConfigValues
 
 TURN = 0.2
 """Seconds between two looks at the branch and the processes."""
@@ -40,7 +45,7 @@ Address = tuple[str, int]
 
 
 @dataclass(frozen=True)
-class Condition:
+class ReadyCondition:
     """Ready condition of a Kustomization."""
 
     ready: bool
@@ -54,15 +59,15 @@ class Reconciler:
 
     def __init__(
         self,
-        state: State,
+        state: StateFolder,
         *,
-        repository: source.Repository,
+        repository: source.ClusterRepository,
         cluster: str,
-        fleet: Fleet,
-        front: Front,
+        fleet: PodFleet,
+        front: EnvoyFront,
         ports: Mapping[str, int],
         settings: tuple[Mapping[str, str], Mapping[str, str]],
-        timeline: Timeline,
+        timeline: EventTimeline,
     ) -> None:
         self._state = state
         self._repository = repository
@@ -75,10 +80,10 @@ class Reconciler:
         self._record = state.run / "applied.json"
         self._tip: str | None = None
         self._goal: str | None = None
-        self._planned: dict[str, Part | Found] = {}
-        self._active: dict[str, Part] = {}
+        self._planned: dict[str, PlannedKustomization | ReadKustomization] = {}
+        self._active: dict[str, PlannedKustomization] = {}
         self._revisions: dict[str, str] = {}
-        self._routes: envoy.Routes | None = None
+        self._routes: EnvoyRoutes | None = None
         self._used: frozenset[Key] = frozenset()
         self._routed: dict[Key, str] = {}
         self._logger_ports: dict[str, int] = {}
@@ -93,7 +98,7 @@ class Reconciler:
         """Error that keeps Envoy or a file from following."""
         self.looked = False
         """True once the branch has been read since the start."""
-        self._restore()
+        self._restore_record()
 
     @property
     def tip(self) -> str | None:
@@ -106,20 +111,20 @@ class Reconciler:
         return self._complete
 
     @property
-    def parts(self) -> Sequence[Part]:
+    def parts(self) -> Sequence[PlannedKustomization]:
         """Kustomizations that are applied or being applied."""
         return tuple(self._active.values())
 
-    async def run(self) -> None:
+    async def run_forever(self) -> None:
         """Turn for ever."""
         while True:
             try:
-                await self.turn()
+                await self.reconcile_once()
                 self.stuck = None
             except PipelineError as error:
                 if self.stuck != str(error):
                     self.stuck = str(error)
-                    self._timeline.add("platform", error.message, error.hint or "")
+                    self._timeline.add_entry("platform", error.message, error.hint or "")
             except Exception as error:
                 # a bug here must not stop the models that run; it is told once, with its traceback
                 if self.stuck != repr(error):
@@ -127,84 +132,103 @@ class Reconciler:
                     traceback.print_exc()
             await asyncio.sleep(TURN)
 
-    async def turn(self) -> None:
+    async def reconcile_once(self) -> None:
         """One step towards the tip."""
-        tip = self._repository.tip()
+        tip = self._repository.read_tip()
         again = self.refused is not None and time.monotonic() > self._looked_at + AGAIN
         if tip is not None and (tip != self._tip or again):
-            await self._look(tip)
+            await self._read_commit(tip)
         self.looked = True
         if self._goal is None:
             return
-        self._activate()
-        self._fleet.sync(pod for part in self._active.values() for pod in part.pods)
-        await self._route()
-        self._fleet.retire(keep=self._used)
-        self._settle()
+        self._activate_ready()
+        self._fleet.sync_pods(pod for part in self._active.values() for pod in part.pods)
+        await self._apply_routes()
+        self._fleet.retire_unused(keep=self._used)
+        self._record_current()
 
-    def condition(self, name: str) -> Condition | None:
+    def get_condition(self, name: str) -> ReadyCondition | None:
         """The Ready condition of a Kustomization, or None when that name does not exist."""
         revision = self._revisions.get(name)
         planned = self._planned.get(name)
         if planned is None:
             return None
-        if isinstance(planned, Found) and planned.error is not None:
-            return Condition(False, revision, planned.error.message)
+        if isinstance(planned, ReadKustomization) and planned.error is not None:
+            return ReadyCondition(False, revision, planned.error.message)
         if revision == self._goal:
-            return Condition(True, revision, f"Applied revision: {addresses.BRANCH}@sha1:{revision}")
-        return Condition(False, revision, self._waiting_for(name))
+            return ReadyCondition(
+                True, revision, f"Applied revision: {addresses.BRANCH}@sha1:{revision}"
+            )
+        return ReadyCondition(False, revision, self._find_waiting_reason(name))
 
-    def deployments(self) -> dict[Key, Pod]:
+    def map_deployments(self) -> dict[Key, PlannedPod]:
         """Every Deployment that is applied, also those of SeldonDeployments."""
         return {pod.key: pod for part in self._active.values() for pod in part.pods}
 
-    def waiting(self) -> list[str]:
+    def list_waiting(self) -> list[str]:
         """Return one line for each Kustomization that is not current."""
-        return [f"{name}: {why}" for name in self._unsuspended() if (why := self._waiting_for(name))]
-
-    def _unsuspended(self) -> list[str]:
         return [
-            name for name, part in self._planned.items() if isinstance(part, Found) or not part.kustomization.suspended
+            f"{name}: {why}"
+            for name in self._list_unsuspended()
+            if (why := self._find_waiting_reason(name))
         ]
 
-    async def _look(self, tip: str) -> None:
+    def _list_unsuspended(self) -> list[str]:
+        return [
+            name
+            for name, part in self._planned.items()
+            if isinstance(part, ReadKustomization) or not part.kustomization.suspended
+        ]
+
+    async def _read_commit(self, tip: str) -> None:
         """Read and plan a commit; on any refusal what was there stays."""
         self._tip, self._looked_at = tip, time.monotonic()
         try:
-            tree = await asyncio.to_thread(self._repository.tree, tip)
-            kustomizations = await asyncio.to_thread(source.read, tree, self._cluster)
+            tree = await asyncio.to_thread(self._repository.check_out_tree, tip)
+            kustomizations = await asyncio.to_thread(
+                source.read_kustomizations, tree, self._cluster
+            )
         except LocalError as error:
-            self._refuse(tip, [error])
+            self._record_refusal(tip, [error])
             # nothing of this commit counts, but what was there may still be on its way
             return
-        values = Values(collect_config_maps(kustomizations), self._config, self._secrets)
-        planned = {entry.kustomization.name: plan_kustomization(self._state, entry, values) for entry in kustomizations}
+        values = ConfigValues(collect_config_maps(kustomizations), self._config, self._secrets)
+        planned = {
+            entry.kustomization.name: plan_kustomization(self._state, entry, values)
+            for entry in kustomizations
+        }
         self._planned, self._goal = planned, tip
         for entry in kustomizations:
             for note in entry.notes:
                 if note not in self._noted:
                     self._noted.add(note)
-                    self._timeline.add("platform", note)
-        errors = [part.error for part in planned.values() if isinstance(part, Found) and part.error is not None]
+                    self._timeline.add_entry("platform", note)
+        errors = [
+            part.error
+            for part in planned.values()
+            if isinstance(part, ReadKustomization) and part.error is not None
+        ]
         if errors:
-            self._refuse(tip, errors)
+            self._record_refusal(tip, errors)
         else:
             self.refused = None
 
-    def _refuse(self, tip: str, errors: Sequence[PipelineError]) -> None:
+    def _record_refusal(self, tip: str, errors: Sequence[PipelineError]) -> None:
         if self.refused == (text := "\n".join(map(str, errors))) and self._refused_tip == tip:
             return
         self.refused, self._refused_tip = text, tip
         for error in errors:
-            self._timeline.add("commit", f"refused: {error.message}", error.hint or "", commit=tip)
+            self._timeline.add_entry(
+                "commit", f"refused: {error.message}", error.hint or "", commit=tip
+            )
 
-    def _activate(self) -> None:
+    def _activate_ready(self) -> None:
         """Let each Kustomization's new objects count once those it depends on are current."""
         for name in [name for name in self._active if name not in self._planned]:
             del self._active[name]
             self._revisions.pop(name, None)
         for name, part in self._planned.items():
-            if isinstance(part, Found) or part.kustomization.suspended:
+            if isinstance(part, ReadKustomization) or part.kustomization.suspended:
                 continue
             ready = all(
                 self._revisions.get(other) == self._goal
@@ -219,52 +243,59 @@ class Reconciler:
             write_json(self._state.objects, {"revision": self._goal, "objects": objects})
             self._objects_text = text
 
-    async def _route(self) -> None:
+    async def _apply_routes(self) -> None:
         """Give Envoy the routes that are right now; a VirtualService moves only when all it names
         is current.
         """
         # Envoy is waited for below; what becomes ready meanwhile has no routes yet
-        current = {key: pod.digest for key, pod in self.deployments().items() if self._fleet.current(key)}
-        services = {(service.host, service.port): service for service in self._endpoints()}
-        loggers = {logger.name: logger for logger in self._loggers()}
+        current = {
+            key: pod.digest
+            for key, pod in self.map_deployments().items()
+            if self._fleet.is_current(key)
+        }
+        services = {(service.host, service.port): service for service in self._list_endpoints()}
+        loggers = {logger.name: logger for logger in self._list_loggers()}
         used: set[Key] = set()
         chosen: list[Object] = []
-        old = self._routes or envoy.Routes()
-        before = {_identity(item): item for item in old.virtual_services}
-        owners = self._owners()
+        old = self._routes or EnvoyRoutes()
+        before = {_metadata_identity(item): item for item in old.virtual_services}
+        owners = self._map_owners()
         for item in (item for part in self._active.values() for item in part.virtual_services):
-            targets = envoy.destinations(item)
+            targets = envoy.list_destinations(item)
             keys = {key for address in targets for key in owners.get(address, ())}
-            settled = all(self._fleet.current(key) for key in keys) or before.get(_identity(item)) == item
+            settled = (
+                all(self._fleet.is_current(key) for key in keys)
+                or before.get(_metadata_identity(item)) == item
+            )
             if settled and all(address in services for address in targets):
                 chosen.append(item)
                 continue
-            previous = before.get(_identity(item))
+            previous = before.get(_metadata_identity(item))
             if previous is None:
                 continue
             chosen.append(previous)
             for kept in old.services:
                 address = (kept.host, kept.port)
-                if address in services or address not in envoy.destinations(previous):
+                if address in services or address not in envoy.list_destinations(previous):
                     continue
                 services[address] = kept
-                used |= self._fleet.holding(kept.ports)
+                used |= self._fleet.list_holding(kept.ports)
                 for logger in old.loggers:
                     if logger.port in kept.ports:
                         loggers.setdefault(logger.name, logger)
                         namespace, _, name = logger.name.partition("/")
                         used.add((namespace, name))
-        routes = envoy.Routes(
+        routes = EnvoyRoutes(
             services=tuple(services.values()),
             virtual_services=tuple(chosen),
             loggers=tuple(loggers.values()),
-            aliases=addresses.aliases(self._ports),
+            aliases=addresses.map_platform_hosts(self._ports),
         )
         self._used = frozenset(used)
         if routes == self._routes:
             self._routed = current
             return
-        await self._front.apply(routes)
+        await self._front.apply_routes(routes)
         self._routes, self._routed = routes, current
         resolved = {
             f"{service.host}:{service.port}": f"127.0.0.1:{service.ports[0]}"
@@ -276,43 +307,47 @@ class Reconciler:
         resolved[addresses.S3_ADDRESS] = f"127.0.0.1:{self._ports['s3']}"
         write_json(self._state.addresses, resolved)
 
-    def _endpoints(self) -> Iterable[envoy.Endpoints]:
+    def _list_endpoints(self) -> Iterable[ServiceEndpoints]:
         """Every port of every Service, with the loopback ports of the replicas that serve."""
         event_sources = {
             item["metadata"]["name"]
             for part in self._active.values()
             for item in part.objects
-            if kinds.key(item) == ("argoproj.io", "EventSource")
+            if kinds.object_kind(item) == ("argoproj.io", "EventSource")
         }
         for service, port in self._service_ports():
             metadata = service["metadata"]
             host = service_host(metadata["name"], metadata.get("namespace", "default"))
             selector = service["spec"].get("selector") or {}
             if selector.get("eventsource-name") in event_sources:
-                yield envoy.Endpoints(host, int(port["port"]), (self._ports["webhook"],))
+                yield ServiceEndpoints(host, int(port["port"]), (self._ports["webhook"],))
                 continue
             local: list[int] = []
-            for pod in self._selected(service):
+            for pod in self._select_pods(service):
                 target = port.get("targetPort", port["port"])
                 number = pod.named_ports.get(target) if isinstance(target, str) else int(target)
                 if pod.logger is not None and number == pod.logger_port:
                     local.append(self._logger_port(pod.key))
                 elif number is not None:
                     local += [
-                        replica.ports[number] for replica in self._fleet.serving(pod.key) if number in replica.ports
+                        replica.ports[number]
+                        for replica in self._fleet.list_serving(pod.key)
+                        if number in replica.ports
                     ]
-            yield envoy.Endpoints(host, int(port["port"]), tuple(local))
+            yield ServiceEndpoints(host, int(port["port"]), tuple(local))
 
-    def _loggers(self) -> Iterable[envoy.Logger]:
-        for pod in self.deployments().values():
-            replicas = self._fleet.serving(pod.key)
+    def _list_loggers(self) -> Iterable[LoggerSidecar]:
+        for pod in self.map_deployments().values():
+            replicas = self._fleet.list_serving(pod.key)
             if pod.logger is not None:
-                yield envoy.Logger(
+                yield LoggerSidecar(
                     name=f"{pod.namespace}/{pod.deployment}",
                     config=pod.logger,
                     port=self._logger_port(pod.key),
                     pods={
-                        port: tuple(replica.ports[port] for replica in replicas if port in replica.ports)
+                        port: tuple(
+                            replica.ports[port] for replica in replicas if port in replica.ports
+                        )
                         for port in pod.ports
                     },
                 )
@@ -320,7 +355,9 @@ class Reconciler:
     def _logger_port(self, key: Key) -> int:
         name = "/".join(key)
         if name not in self._logger_ports:
-            self._logger_ports[name] = free_port(taken={*self._logger_ports.values(), *self._ports.values()})
+            self._logger_ports[name] = free_port(
+                taken={*self._logger_ports.values(), *self._ports.values()}
+            )
         return self._logger_ports[name]
 
     def _service_ports(self) -> Iterable[tuple[Object, Mapping[str, Any]]]:
@@ -329,25 +366,25 @@ class Reconciler:
                 for port in service["spec"].get("ports") or ():
                     yield service, port
 
-    def _selected(self, service: Object) -> list[Pod]:
+    def _select_pods(self, service: Object) -> list[PlannedPod]:
         selector = service["spec"].get("selector") or {}
         namespace = service["metadata"].get("namespace", "default")
         return [
             pod
-            for pod in self.deployments().values()
+            for pod in self.map_deployments().values()
             if selector and pod.namespace == namespace and selector.items() <= pod.labels.items()
         ]
 
-    def _owners(self) -> dict[Address, set[Key]]:
+    def _map_owners(self) -> dict[Address, set[Key]]:
         """Return the Deployments that answer at each Service port."""
         owners: dict[Address, set[Key]] = {}
         for service, port in self._service_ports():
             metadata = service["metadata"]
             host = service_host(metadata["name"], metadata.get("namespace", "default"))
-            owners[host, int(port["port"])] = {pod.key for pod in self._selected(service)}
+            owners[host, int(port["port"])] = {pod.key for pod in self._select_pods(service)}
         return owners
 
-    def _settle(self) -> None:
+    def _record_current(self) -> None:
         """Record what has become current."""
         goal = self._goal
         if goal is None:
@@ -355,49 +392,54 @@ class Reconciler:
         settled = [
             name
             for name, part in self._planned.items()
-            if isinstance(part, Part) and self._revisions.get(name) != goal and self._waiting_for(name) == ""
+            if isinstance(part, PlannedKustomization)
+            and self._revisions.get(name) != goal
+            and self._find_waiting_reason(name) == ""
         ]
         self._revisions.update(dict.fromkeys(settled, goal))
-        complete = all(self._revisions.get(name) == goal for name in self._unsuspended())
+        complete = all(self._revisions.get(name) == goal for name in self._list_unsuspended())
         news = complete and self._complete != goal
         if news:
-            for sha in self._repository.since(self._complete, goal):
-                commit = self._repository.commit(sha)
+            for sha in self._repository.list_commits_since(self._complete, goal):
+                commit = self._repository.read_commit(sha)
                 why = commit.trailers.get("Driftloop-Cause", "")
                 if sha != goal:
                     passed = f"passed over for {goal[:10]}"
                     why = f"{why}; {passed}" if why else passed
-                self._timeline.add("commit", commit.subject, why, commit=sha)
+                self._timeline.add_entry("commit", commit.subject, why, commit=sha)
             self._complete = goal
         if settled or news:
-            self._save()
+            self._save_record()
 
-    def _waiting_for(self, name: str) -> str:
+    def _find_waiting_reason(self, name: str) -> str:
         """Return the reason a Kustomization is not current; empty when it is."""
         planned = self._planned[name]
         match planned:
-            case Found():
+            case ReadKustomization():
                 return str(planned.error)
-            case Part():
-                return self._part_waiting_for(name, planned)
+            case PlannedKustomization():
+                return self._find_part_reason(name, planned)
             case _:
                 assert_never(planned)
 
-    def _part_waiting_for(self, name: str, planned: Part) -> str:
+    def _find_part_reason(self, name: str, planned: PlannedKustomization) -> str:
         if planned.kustomization.suspended:
             return "it is suspended"
         if self._active.get(name) is not planned:
             return f"waits for {', '.join(planned.kustomization.depends_on)}"
         for pod in planned.pods:
-            if not self._fleet.current(pod.key) or self._routed.get(pod.key) != pod.digest:
-                return self._fleet.failures.get(pod.key) or f"Deployment {pod.namespace}/{pod.deployment} is not ready"
+            if not self._fleet.is_current(pod.key) or self._routed.get(pod.key) != pod.digest:
+                return (
+                    self._fleet.failures.get(pod.key)
+                    or f"Deployment {pod.namespace}/{pod.deployment} is not ready"
+                )
         routed = self._routes.virtual_services if self._routes else ()
         for item in planned.virtual_services:
             if item not in routed:
-                return f"{kinds.named(item)} is not routed"
+                return f"{kinds.format_object(item)} is not routed"
         return ""
 
-    def _save(self) -> None:
+    def _save_record(self) -> None:
         write_json(
             self._record,
             {
@@ -413,7 +455,7 @@ class Reconciler:
             },
         )
 
-    def _restore(self) -> None:
+    def _restore_record(self) -> None:
         """After a restart, run what was applied until the tip has been looked at; it stays if the
         tip is refused.
         """
@@ -423,21 +465,25 @@ class Reconciler:
             return
         self._complete = self._goal = record["complete"]
         kustomizations = [
-            Found(
-                Kustomization(name, FLUX_NAMESPACE, entry["path"], (), suspended=False, file="applied.json"),
+            ReadKustomization(
+                FluxKustomization(
+                    name, FLUX_NAMESPACE, entry["path"], (), suspended=False, file="applied.json"
+                ),
                 tuple(entry["objects"]),
             )
             for name, entry in record["kustomizations"].items()
         ]
-        values = Values(collect_config_maps(kustomizations), self._config, self._secrets)
+        values = ConfigValues(collect_config_maps(kustomizations), self._config, self._secrets)
         for kept in kustomizations:
             part = plan_kustomization(self._state, kept, values)
-            if isinstance(part, Part):
+            if isinstance(part, PlannedKustomization):
                 self._active[kept.kustomization.name] = part
                 self._planned[kept.kustomization.name] = part
-                if (revision := record["kustomizations"][kept.kustomization.name]["revision"]) is not None:
+                if (
+                    revision := record["kustomizations"][kept.kustomization.name]["revision"]
+                ) is not None:
                     self._revisions[kept.kustomization.name] = revision
 
 
-def _identity(item: Object) -> tuple[str, str, str, str]:
-    return kinds.identity(item)
+def _metadata_identity(item: Object) -> tuple[str, str, str, str]:
+    return kinds.object_identity(item)

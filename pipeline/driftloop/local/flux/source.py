@@ -20,7 +20,7 @@ from driftloop.contract.trees import CLUSTER, KUSTOMIZATION
 from driftloop.errors import LocalError, PipelineError
 from driftloop.local.flux import admission
 from driftloop.local.ground import binaries, kinds
-from driftloop.local.ground.state import unwritable
+from driftloop.local.ground.state import build_write_error
 from driftloop.local.kubelet import images
 
 KUSTOMIZE = "kustomize.toolkit.fluxcd.io"
@@ -46,7 +46,7 @@ _NO_EFFECT = frozenset(
 
 
 @dataclass(frozen=True)
-class Kustomization:
+class FluxKustomization:
     """A Flux Kustomization: which folder, and after which others."""
 
     name: str
@@ -58,10 +58,10 @@ class Kustomization:
 
 
 @dataclass(frozen=True)
-class Found:
+class ReadKustomization:
     """Objects of one Kustomization's folder, or the error that keeps it from being applied."""
 
-    kustomization: Kustomization
+    kustomization: FluxKustomization
     objects: tuple[dict[str, Any], ...] = ()
     notes: tuple[str, ...] = ()
     """Kinds that were accepted without effect, and why."""
@@ -71,7 +71,7 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Commit:
+class ClusterCommit:
     """One commit of the branch."""
 
     sha: str
@@ -79,7 +79,7 @@ class Commit:
     trailers: Mapping[str, str] = field(default_factory=dict)
 
 
-class Loader(yaml.CSafeLoader):
+class UniqueKeyLoader(yaml.CSafeLoader):
     """Refuses a key that appears twice, as Kubernetes does.
 
     libyaml's own composer and constructor, not `driftloop.text.read`: this runs at every commit
@@ -87,29 +87,33 @@ class Loader(yaml.CSafeLoader):
     """
 
 
-def _mapping(loader: Loader, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+def _construct_mapping(
+    loader: UniqueKeyLoader, node: yaml.MappingNode, deep: bool = False
+) -> dict[Any, Any]:
     loader.flatten_mapping(node)
     seen = set()
     for name, _ in node.value:
         if isinstance(name, yaml.ScalarNode) and name.value in seen:
-            raise yaml.constructor.ConstructorError(None, None, f"key `{name.value}` appears twice", name.start_mark)
+            raise yaml.constructor.ConstructorError(
+                None, None, f"key `{name.value}` appears twice", name.start_mark
+            )
         seen.add(name.value)
     return dict(yaml.constructor.SafeConstructor.construct_mapping(loader, node, deep=True))
 
 
-Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
+UniqueKeyLoader.add_constructor("tag:yaml.org,2002:map", _construct_mapping)
 
 
-class Repository:
+class ClusterRepository:
     """A bare repository on this machine, read only."""
 
     def __init__(self, folder: Path, branch: str, trees: Path) -> None:
         self._folder = folder
         self._branch = branch
         self._trees = trees
-        self._git = binaries.git()
+        self._git = binaries.find_git()
 
-    def tip(self) -> str | None:
+    def read_tip(self) -> str | None:
         """The branch's commit, or None before the first one."""
         loose = self._folder / "refs" / "heads" / self._branch
         try:
@@ -126,25 +130,32 @@ class Repository:
                 return sha
         return None
 
-    def commit(self, sha: str) -> Commit:
+    def read_commit(self, sha: str) -> ClusterCommit:
         """Subject and trailers of a commit."""
-        text = self._run("log", "-1", "--format=%s%x00%(trailers:only,unfold)", sha).decode(errors="replace")
+        text = self._run_git("log", "-1", "--format=%s%x00%(trailers:only,unfold)", sha).decode(
+            errors="replace"
+        )
         subject, _, trailers = text.partition("\0")
         pairs = (line.partition(": ") for line in trailers.splitlines() if ": " in line)
-        return Commit(sha, subject, {name: value for name, _, value in pairs})
+        return ClusterCommit(sha, subject, {name: value for name, _, value in pairs})
 
-    def since(self, old: str | None, new: str) -> list[str]:
-        """Commits after `old` up to `new`, oldest first; only `new` when `old` is not an ancestor."""
+    def list_commits_since(self, old: str | None, new: str) -> list[str]:
+        """Commits after `old` up to `new`, oldest first; only `new` when `old` is not an
+        ancestor."""
         if old is None:
             return [new]
-        result = self._run("rev-list", "--reverse", "--first-parent", f"{old}..{new}", check=False).decode().split()
+        result = (
+            self._run_git("rev-list", "--reverse", "--first-parent", f"{old}..{new}", check=False)
+            .decode()
+            .split()
+        )
         return result or [new]
 
-    def tree(self, sha: str) -> Path:
+    def check_out_tree(self, sha: str) -> Path:
         """A checkout of the commit, made on first use; older ones are removed."""
         folder = self._trees / sha
         if not folder.exists():
-            archive = self._run("archive", "--format=tar", sha)
+            archive = self._run_git("archive", "--format=tar", sha)
             temporary = self._trees / f".{sha}"
             shutil.rmtree(temporary, ignore_errors=True)
             try:
@@ -152,35 +163,43 @@ class Repository:
                     tar.extractall(temporary, filter="data")
                 temporary.rename(folder)
             except tarfile.FilterError as error:
-                raise LocalError(f"commit {sha[:12]}: {error}", hint="links must stay inside the repository") from error
+                raise LocalError(
+                    f"commit {sha[:12]}: {error}", hint="links must stay inside the repository"
+                ) from error
             except OSError as error:
-                raise unwritable(folder, error) from error
-        for old in sorted(self._trees.glob("[0-9a-f]*"), key=lambda path: path.stat().st_mtime)[:-KEPT_TREES]:
+                raise build_write_error(folder, error) from error
+        for old in sorted(self._trees.glob("[0-9a-f]*"), key=lambda path: path.stat().st_mtime)[
+            :-KEPT_TREES
+        ]:
             if old != folder:
                 shutil.rmtree(old, ignore_errors=True)
         return folder
 
-    def _run(self, *arguments: str, check: bool = True) -> bytes:
-        result = subprocess.run([self._git, f"--git-dir={self._folder}", *arguments], capture_output=True, check=False)
+    def _run_git(self, *arguments: str, check: bool = True) -> bytes:
+        result = subprocess.run(
+            [self._git, f"--git-dir={self._folder}", *arguments], capture_output=True, check=False
+        )
         if check and result.returncode != 0:
             words = result.stderr.decode(errors="replace").strip()
-            raise LocalError(f"git {arguments[0]} in {self._folder}: {words}", hint="is the repository whole?")
+            raise LocalError(
+                f"git {arguments[0]} in {self._folder}: {words}", hint="is the repository whole?"
+            )
         return result.stdout
 
 
-def read(tree: Path, cluster: str) -> tuple[Found, ...]:
+def read_kustomizations(tree: Path, cluster: str) -> tuple[ReadKustomization, ...]:
     """All Kustomizations of a cluster in an order that respects dependsOn, each with its objects or
     its error.
 
     LocalError when the cluster's own folder can't be read: then nothing of the commit counts.
     """
     try:
-        return _read(tree, cluster)
+        return _read_cluster(tree, cluster)
     except MALFORMED as error:
-        raise misshapen(f"{CLUSTER}/{cluster}", error) from error
+        raise build_shape_error(f"{CLUSTER}/{cluster}", error) from error
 
 
-def misshapen(where: str, error: Exception) -> LocalError:
+def build_shape_error(where: str, error: Exception) -> LocalError:
     """A shape that an API server would have refused, met while reading it."""
     return LocalError(
         f"{where}: an object has the wrong shape: {type(error).__name__}: {error}",
@@ -188,18 +207,21 @@ def misshapen(where: str, error: Exception) -> LocalError:
     )
 
 
-def _read(tree: Path, cluster: str) -> tuple[Found, ...]:
+def _read_cluster(tree: Path, cluster: str) -> tuple[ReadKustomization, ...]:
     root = tree / CLUSTER / cluster
     if not root.is_dir():
-        raise LocalError(f"{CLUSTER}/{cluster} does not exist in this commit", hint="`driftloop commit SPEC` writes it")
-    kustomizations: dict[str, Kustomization] = {}
+        raise LocalError(
+            f"{CLUSTER}/{cluster} does not exist in this commit",
+            hint="`driftloop commit SPEC` writes it",
+        )
+    kustomizations: dict[str, FluxKustomization] = {}
     for file in sorted(root.rglob("*.yaml")):
         if FLUX_NAMESPACE in file.relative_to(root).parts:
             continue
-        for item in _documents(file, tree):
-            if kinds.key(item)[0] == SOURCE:
+        for item in _read_documents(file, tree):
+            if kinds.object_kind(item)[0] == SOURCE:
                 continue
-            kustomization = _kustomization(item, file.relative_to(tree).as_posix())
+            kustomization = _parse_kustomization(item, file.relative_to(tree).as_posix())
             if kustomization.name in kustomizations:
                 raise LocalError(
                     f"{kustomization.file}: Kustomization {kustomization.name} is also in "
@@ -207,32 +229,34 @@ def _read(tree: Path, cluster: str) -> tuple[Found, ...]:
                     hint="names are unique in a cluster",
                 )
             kustomizations[kustomization.name] = kustomization
-    entries: list[Found] = []
+    entries: list[ReadKustomization] = []
     owners: dict[tuple[str, str, str, str], str] = {}
-    for kustomization in _ordered(kustomizations):
+    for kustomization in _order_kustomizations(kustomizations):
         if kustomization.name.startswith(_INFRASTRUCTURE):
             note = f"Kustomization {kustomization.name}: the local platform takes its place"
-            entries.append(Found(kustomization, notes=(note,)))
+            entries.append(ReadKustomization(kustomization, notes=(note,)))
             continue
-        entry = _objects_or_error(kustomization, tree)
+        entry = _read_objects_or_error(kustomization, tree)
         for item in entry.objects:
-            if (owner := owners.setdefault(kinds.identity(item), kustomization.name)) != kustomization.name:
+            if (
+                owner := owners.setdefault(kinds.object_identity(item), kustomization.name)
+            ) != kustomization.name:
                 error = LocalError(
-                    f"{kustomization.path}: {kinds.named(item)} also belongs to Kustomization {owner}",
+                    f"{kustomization.path}: {kinds.format_object(item)} also belongs to Kustomization {owner}",
                     hint="two Kustomizations must not hold the same object",
                 )
-                entry = Found(kustomization, error=error)
+                entry = ReadKustomization(kustomization, error=error)
         entries.append(entry)
     return tuple(entries)
 
 
-def digest(objects: Iterable[Mapping[str, Any]]) -> str:
+def digest_objects(objects: Iterable[Mapping[str, Any]]) -> str:
     """Equal for equal objects, whatever their order."""
     return hashlib.sha256(repr(sorted(repr(item) for item in objects)).encode()).hexdigest()
 
 
-def _kustomization(item: Mapping[str, Any], file: str) -> Kustomization:
-    group, kind = kinds.key(item)
+def _parse_kustomization(item: Mapping[str, Any], file: str) -> FluxKustomization:
+    group, kind = kinds.object_kind(item)
     if (group, kind) != (KUSTOMIZE, "Kustomization"):
         raise LocalError(
             f"{file}: {kind or 'an object without kind'} among the cluster's Kustomizations",
@@ -247,8 +271,11 @@ def _kustomization(item: Mapping[str, Any], file: str) -> Kustomization:
                 hint=f"supported: {', '.join(sorted(_ACTED | _NO_EFFECT))}",
             )
     if spec.get("prune") is not True:
-        raise LocalError(f"{file}: Kustomization {name}: spec.prune must be true here", hint="write `prune: true`")
-    return Kustomization(
+        raise LocalError(
+            f"{file}: Kustomization {name}: spec.prune must be true here",
+            hint="write `prune: true`",
+        )
+    return FluxKustomization(
         name=name,
         namespace=item["metadata"].get("namespace", FLUX_NAMESPACE),
         path=str(spec.get("path", "")).removeprefix("./").strip("/"),
@@ -258,7 +285,9 @@ def _kustomization(item: Mapping[str, Any], file: str) -> Kustomization:
     )
 
 
-def _ordered(kustomizations: Mapping[str, Kustomization]) -> list[Kustomization]:
+def _order_kustomizations(
+    kustomizations: Mapping[str, FluxKustomization],
+) -> list[FluxKustomization]:
     sorter: graphlib.TopologicalSorter[str] = graphlib.TopologicalSorter()
     for name, kustomization in sorted(kustomizations.items()):
         sorter.add(name)
@@ -281,16 +310,16 @@ def _ordered(kustomizations: Mapping[str, Kustomization]) -> list[Kustomization]
         ) from error
 
 
-def _objects_or_error(kustomization: Kustomization, tree: Path) -> Found:
+def _read_objects_or_error(kustomization: FluxKustomization, tree: Path) -> ReadKustomization:
     try:
-        return _objects(kustomization, tree)
+        return _read_objects(kustomization, tree)
     except LocalError as error:
-        return Found(kustomization, error=error)
+        return ReadKustomization(kustomization, error=error)
     except MALFORMED as error:
-        return Found(kustomization, error=misshapen(kustomization.path, error))
+        return ReadKustomization(kustomization, error=build_shape_error(kustomization.path, error))
 
 
-def _objects(kustomization: Kustomization, tree: Path) -> Found:
+def _read_objects(kustomization: FluxKustomization, tree: Path) -> ReadKustomization:
     folder = tree / kustomization.path
     if not folder.is_dir():
         raise LocalError(
@@ -300,35 +329,38 @@ def _objects(kustomization: Kustomization, tree: Path) -> Found:
     objects: list[dict[str, Any]] = []
     notes: list[str] = []
     files: dict[tuple[str, str, str, str], str] = {}
-    for file in _files(folder, tree):
+    for file in _list_files(folder, tree):
         name = file.relative_to(tree).as_posix()
-        for item in _documents(file, tree):
+        for item in _read_documents(file, tree):
             if not (item.get("metadata") or {}).get("name"):
-                raise LocalError(f"{name}: {item.get('kind')} without metadata.name", hint="every object needs a name")
+                raise LocalError(
+                    f"{name}: {item.get('kind')} without metadata.name",
+                    hint="every object needs a name",
+                )
             reason = admission.admit_object(item, name)
             if reason is None:
                 objects.append(item)
-                files[kinds.identity(item)] = name
-                notes += [BY_TAG] if any(map(images.by_digest, _refs(item))) else []
+                files[kinds.object_identity(item)] = name
+                notes += [BY_TAG] if any(map(images.by_digest, _find_image_refs(item))) else []
             else:
                 notes.append(f"{item['kind']} has no effect here: {reason}")
-    return Found(kustomization, tuple(objects), tuple(dict.fromkeys(notes)), files)
+    return ReadKustomization(kustomization, tuple(objects), tuple(dict.fromkeys(notes)), files)
 
 
-def _refs(value: Any) -> Iterator[str]:
+def _find_image_refs(value: Any) -> Iterator[str]:
     """Yield every value of a key `image`."""
     if isinstance(value, list):
         for item in value:
-            yield from _refs(item)
+            yield from _find_image_refs(item)
     elif isinstance(value, dict):
         for key, item in value.items():
             if key == "image" and isinstance(item, str):
                 yield item
             else:
-                yield from _refs(item)
+                yield from _find_image_refs(item)
 
 
-def _files(folder: Path, tree: Path) -> list[Path]:
+def _list_files(folder: Path, tree: Path) -> list[Path]:
     """Return the files that kustomize would build.
 
     They are the listed resources, or every YAML file below a folder without a list.
@@ -337,38 +369,49 @@ def _files(folder: Path, tree: Path) -> list[Path]:
     if not listing.exists():
         return sorted(folder.rglob("*.yaml"))
     name = listing.relative_to(tree).as_posix()
-    (content,) = _documents(listing, tree) or ({},)
+    (content,) = _read_documents(listing, tree) or ({},)
     for field_name in content:
         if field_name not in ("apiVersion", "kind", "resources"):
             raise LocalError(
-                f"{name}: `{field_name}` is not understood by the local runtime", hint="list plain files in `resources`"
+                f"{name}: `{field_name}` is not understood by the local runtime",
+                hint="list plain files in `resources`",
             )
     files: list[Path] = []
     for entry in content.get("resources") or ():
         target = (folder / entry).resolve()
         if not target.is_relative_to(tree.resolve()) or not target.exists():
             raise LocalError(
-                f"{name}: resource {entry} does not exist", hint="paths are relative to the kustomization.yaml"
+                f"{name}: resource {entry} does not exist",
+                hint="paths are relative to the kustomization.yaml",
             )
-        files += _files(target, tree) if target.is_dir() else [tree / target.relative_to(tree.resolve())]
+        files += (
+            _list_files(target, tree)
+            if target.is_dir()
+            else [tree / target.relative_to(tree.resolve())]
+        )
     return files
 
 
-def _documents(file: Path, tree: Path) -> list[dict[str, Any]]:
+def _read_documents(file: Path, tree: Path) -> list[dict[str, Any]]:
     name = file.relative_to(tree).as_posix()
     try:
-        documents = list(yaml.load_all(file.read_text(), Loader=Loader))
+        documents = list(yaml.load_all(file.read_text(), Loader=UniqueKeyLoader))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         mark = getattr(error, "problem_mark", None)
         place = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
         problem = getattr(error, "problem", None) or str(error)
-        raise LocalError(f"{name}{place}: not YAML: {problem}", hint="nothing of this folder is applied") from error
+        raise LocalError(
+            f"{name}{place}: not YAML: {problem}", hint="nothing of this folder is applied"
+        ) from error
     objects: list[dict[str, Any]] = []
     for item in documents:
         if item is None:
             continue
         if not isinstance(item, dict):
-            raise LocalError(f"{name}: a document is not an object", hint="every document needs apiVersion and kind")
+            raise LocalError(
+                f"{name}: a document is not an object",
+                hint="every document needs apiVersion and kind",
+            )
         if item.get("kind") == "List":
             objects += item.get("items") or []
         else:

@@ -4,7 +4,14 @@ machine.
 
 from collections.abc import Mapping
 
-from driftloop.contract.names import BROKER_HOST, GATEWAY_HOST, NATS_HOST, NATS_PORT, STORAGE_HOST, STORAGE_PORT
+from driftloop.contract.names import (
+    BROKER_HOST,
+    GATEWAY_HOST,
+    NATS_HOST,
+    NATS_PORT,
+    STORAGE_HOST,
+    STORAGE_PORT,
+)
 
 REGION = "us-east-1"
 BUCKET = "driftloop"
@@ -16,12 +23,12 @@ NATS_ADDRESS = f"{NATS_HOST}:{NATS_PORT}"
 S3_ADDRESS = f"{STORAGE_HOST}:{STORAGE_PORT}"
 
 
-def aliases(ports: Mapping[str, int]) -> dict[str, int]:
+def map_platform_hosts(ports: Mapping[str, int]) -> dict[str, int]:
     """Cluster names that platform parts answer: `<host>:<port>` -> loopback port."""
     return {BROKER_ADDRESS: ports["broker"], GATEWAY_ADDRESS: ports["gateway"]}
 
 
-def proxies(ports: Mapping[str, int]) -> dict[str, str]:
+def proxy_environment(ports: Mapping[str, int]) -> dict[str, str]:
     """The environment that makes HTTP clients ask Envoy for names; addresses of this machine are
     reached directly.
     """

@@ -14,7 +14,7 @@ PATIENCE = 2.0
 """Seconds in which work that was asked to stop is waited for."""
 
 
-async def run(work: Callable[[threading.Event], T], *, patience: float = PATIENCE) -> T:
+async def run_in_thread(work: Callable[[threading.Event], T], *, patience: float = PATIENCE) -> T:
     """Run `work` in a thread and return its result.
 
     On cancellation the event is set, and `work` has `patience` seconds to end.
@@ -23,7 +23,7 @@ async def run(work: Callable[[threading.Event], T], *, patience: float = PATIENC
     ended: asyncio.Future[T] = loop.create_future()
     stop = threading.Event()
 
-    def settle(result: T | None, error: BaseException | None) -> None:
+    def settle_future(result: T | None, error: BaseException | None) -> None:
         if ended.done():
             return
         if error is not None:
@@ -31,7 +31,7 @@ async def run(work: Callable[[threading.Event], T], *, patience: float = PATIENC
         else:
             ended.set_result(result)  # type: ignore[arg-type]
 
-    def body() -> None:
+    def run_work() -> None:
         result: T | None = None
         failed: BaseException | None = None
         try:
@@ -40,9 +40,9 @@ async def run(work: Callable[[threading.Event], T], *, patience: float = PATIENC
             failed = error
         # the loop may be closed, so the result is dropped
         with contextlib.suppress(RuntimeError):
-            loop.call_soon_threadsafe(settle, result, failed)
+            loop.call_soon_threadsafe(settle_future, result, failed)
 
-    threading.Thread(target=body, daemon=True, name="background").start()
+    threading.Thread(target=run_work, daemon=True, name="background").start()
     try:
         return await asyncio.shield(ended)
     except asyncio.CancelledError:

@@ -13,17 +13,17 @@ from driftloop.errors import LocalError
 HINT = "install it with `pip install 'driftloop[local]'`"
 
 
-def nats_server() -> str:
+def find_nats_server() -> str:
     """NATS with JetStream."""
-    return _script("nats-server")
+    return _find_script("nats-server")
 
 
-def rclone() -> str:
+def find_rclone() -> str:
     """rclone, whose `serve s3` is the object store."""
-    return _script("rclone")
+    return _find_script("rclone")
 
 
-def envoy() -> str:
+def find_envoy() -> str:
     """Envoy."""
     spec = find_spec("envoy")
     for folder in spec.submodule_search_locations or () if spec else ():
@@ -33,15 +33,17 @@ def envoy() -> str:
     raise LocalError("the program `envoy` is missing from this environment", hint=HINT)
 
 
-def git() -> str:
+def find_git() -> str:
     """Return the path of git, which does not come as a wheel."""
     program = shutil.which("git")
     if program is None:
-        raise LocalError("the program `git` is missing", hint="install git with the system's package manager")
+        raise LocalError(
+            "the program `git` is missing", hint="install git with the system's package manager"
+        )
     return program
 
 
-def _script(name: str) -> str:
+def _find_script(name: str) -> str:
     file = Path(sys.prefix) / "bin" / name
     if not os.access(file, os.X_OK):
         raise LocalError(f"the program `{name}` is missing from this environment", hint=HINT)

@@ -18,7 +18,9 @@ HOPELESS = 5.0
 """Seconds after the SIGKILL in which even a process that waits for a disk should be gone."""
 
 
-def spawn(argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, log: IO[bytes]) -> subprocess.Popen[bytes]:
+def spawn_child(
+    argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, log: IO[bytes]
+) -> subprocess.Popen[bytes]:
     """Start a program with nothing but this environment, its output in the log.
 
     One that can't be started says so in the log and ends with `tether.NOT_STARTED`; OSError when
@@ -35,7 +37,7 @@ def spawn(argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, log: IO[byt
     )
 
 
-async def exited(child: subprocess.Popen[bytes]) -> int:
+async def wait_exited(child: subprocess.Popen[bytes]) -> int:
     """Wait, without a thread, until a child ends; its exit code (negative: the signal)."""
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()
@@ -49,11 +51,11 @@ async def exited(child: subprocess.Popen[bytes]) -> int:
     return child.wait()
 
 
-async def end(child: subprocess.Popen[bytes], *, grace: float) -> None:
+async def end_session(child: subprocess.Popen[bytes], *, grace: float) -> None:
     """Stop a child and all in its session: politely, and after `grace` seconds not."""
     deadline = time.monotonic() + grace
     signalled: set[int] = set()
-    while living := members(child.pid):
+    while living := list_members(child.pid):
         late = time.monotonic() - deadline
         if late > HOPELESS:
             break
@@ -70,7 +72,7 @@ async def end(child: subprocess.Popen[bytes], *, grace: float) -> None:
     child.poll()
 
 
-def members(session: int) -> list[int]:
+def list_members(session: int) -> list[int]:
     """The living processes of a session, by the process that leads it."""
     pids = []
     for entry in os.scandir("/proc"):
@@ -84,7 +86,7 @@ def members(session: int) -> list[int]:
     return pids
 
 
-def described(code: int) -> str:
+def describe_exit(code: int) -> str:
     """Describe the end of a child from its exit code."""
     if code >= 0:
         return f"ended with exit code {code}"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 _REFERENCE = re.compile(r"\$(?:(\$)|\(([A-Za-z_][A-Za-z0-9_]*)\))")
 
 
-def expanded(text: str, env: Mapping[str, str]) -> str:
+def expand_references(text: str, env: Mapping[str, str]) -> str:
     """The variables' values in place of their names; an unknown name stays as it is, and `$$` is
     one `$`.
     """

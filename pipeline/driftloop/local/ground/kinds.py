@@ -11,7 +11,10 @@ Object = Mapping[str, Any]
 
 ACTS_ON: dict[tuple[str, str], str] = {
     ("", "Namespace"): "only its name is used",
-    ("", "ConfigMap"): "read by containers (env, files) and Brokers (channel template); a dashboard has no effect",
+    (
+        "",
+        "ConfigMap",
+    ): "read by containers (env, files) and Brokers (channel template); a dashboard has no effect",
     ("", "Service"): "Envoy sends requests for its name to the pods it selects",
     ("apps", "Deployment"): "one process per container, restarted when it dies",
     ("autoscaling", "HorizontalPodAutoscaler"): "runs minReplicas pods; nothing is scaled",
@@ -38,10 +41,19 @@ ACCEPTS: dict[tuple[str, str], str] = {
     ("policy", "PodDisruptionBudget"): "pods are not evicted",
     ("", "ResourceQuota"): "limits are not enforced",
     ("", "LimitRange"): "limits are not enforced",
-    ("monitoring.coreos.com", "PodMonitor"): "Prometheus does not run here; the metrics endpoints are served",
-    ("monitoring.coreos.com", "ServiceMonitor"): "Prometheus does not run here; the metrics endpoints are served",
+    (
+        "monitoring.coreos.com",
+        "PodMonitor",
+    ): "Prometheus does not run here; the metrics endpoints are served",
+    (
+        "monitoring.coreos.com",
+        "ServiceMonitor",
+    ): "Prometheus does not run here; the metrics endpoints are served",
     ("monitoring.coreos.com", "PrometheusRule"): "Prometheus does not run here",
-    ("networking.istio.io", "DestinationRule"): "subsets are not used; each predictor has a Service",
+    (
+        "networking.istio.io",
+        "DestinationRule",
+    ): "subsets are not used; each predictor has a Service",
     ("security.istio.io", "PeerAuthentication"): "a mesh does not run here",
     ("security.istio.io", "AuthorizationPolicy"): "a mesh does not run here",
     ("bitnami.com", "SealedSecret"): "`driftloop up` creates `driftloop-platform` itself",
@@ -78,33 +90,35 @@ VERSIONS: dict[str, frozenset[str]] = {
 """API versions of the groups that are acted on."""
 
 
-def key(item: Object) -> tuple[str, str]:
+def object_kind(item: Object) -> tuple[str, str]:
     """(group, kind) of an object."""
     group, slash, _ = str(item.get("apiVersion", "")).rpartition("/")
     return (group if slash else "", str(item.get("kind", "")))
 
 
-def identity(item: Object) -> tuple[str, str, str, str]:
+def object_identity(item: Object) -> tuple[str, str, str, str]:
     """(group, kind, namespace, name): what makes two objects the same one."""
     metadata = item.get("metadata") or {}
-    return (*key(item), str(metadata.get("namespace", "")), str(metadata.get("name", "")))
+    return (*object_kind(item), str(metadata.get("namespace", "")), str(metadata.get("name", "")))
 
 
-def named(item: Object) -> str:
+def format_object(item: Object) -> str:
     """Return `<kind> <namespace>/<name>`, as messages name an object."""
-    _, kind, namespace, name = identity(item)
+    _, kind, namespace, name = object_identity(item)
     return f"{kind} {namespace}/{name}" if namespace else f"{kind} {name}"
 
 
-def accept(item: Object, file: str) -> str | None:
+def accept_kind(item: Object, file: str) -> str | None:
     """Return None for an object that is acted on, or the reason it has no effect.
 
     LocalError when it is refused.
     """
-    group_kind = group, kind = key(item)
+    group_kind = group, kind = object_kind(item)
     if group_kind in ACCEPTS:
         return ACCEPTS[group_kind]
-    if group_kind == ("", "ConfigMap") and DASHBOARD in ((item.get("metadata") or {}).get("labels") or {}):
+    if group_kind == ("", "ConfigMap") and DASHBOARD in (
+        (item.get("metadata") or {}).get("labels") or {}
+    ):
         return "Grafana does not run here"
     label = f"{group}/{kind}" if group else kind
     if group_kind not in ACTS_ON:
@@ -119,7 +133,7 @@ def accept(item: Object, file: str) -> str | None:
     return None
 
 
-def explanation() -> str:
+def explain_kinds() -> str:
     """The three lists as `driftloop up --explain` prints them."""
     parts = []
     for title, table in (

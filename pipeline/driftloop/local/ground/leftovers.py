@@ -8,10 +8,10 @@ from pathlib import Path
 
 import psutil
 
-from driftloop.local.ground.state import MARK, State
+from driftloop.local.ground.state import MARK, StateFolder
 
 
-def find(state: State) -> list[psutil.Process]:
+def find_leftovers(state: StateFolder) -> list[psutil.Process]:
     """Living processes that carry this state folder's mark, except the caller and its ancestors."""
     mark = f"{MARK}={state.root}".encode()
     own = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
@@ -25,15 +25,19 @@ def find(state: State) -> list[psutil.Process]:
         except OSError:
             # gone, or another user's
             continue
-    return [process for process in marked if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
+    return [
+        process
+        for process in marked
+        if process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    ]
 
 
-def stop(state: State, *, grace: float = 10.0) -> int:
+def stop_leftovers(state: StateFolder, *, grace: float = 10.0) -> int:
     """Stop them, politely first; returns how many there were."""
     stopped: set[int] = set()
     deadline = time.monotonic() + grace
     signalled: set[int] = set()
-    while processes := find(state):
+    while processes := find_leftovers(state):
         stopped.update(process.pid for process in processes)
         for process in processes:
             try:

@@ -9,8 +9,9 @@ LARGEST = 8 * 1024 * 1024
 """Bytes after which a log file is moved aside; one older file is kept."""
 
 
-def bound(log: Path) -> None:
-    """Move a log that has grown too large aside; a writer that appends goes on in the emptied file."""
+def bound_log(log: Path) -> None:
+    """Move a log that has grown too large aside; a writer that appends goes on in the emptied
+    file."""
     try:
         if log.stat().st_size > LARGEST:
             # on a full disk the old half is not worth keeping
@@ -22,15 +23,18 @@ def bound(log: Path) -> None:
 
 
 def last_line(log: Path) -> str:
-    """The last line that says something (our programs follow it by a hint), at most 500 characters."""
+    """The last line that says something (our programs follow it by a hint), at most 500
+    characters."""
     with log.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - 4096))
         lines = [line.strip() for line in file.read().decode(errors="replace").splitlines()]
-    return next((line[:500] for line in reversed(lines) if line and not line.startswith("hint:")), "")
+    return next(
+        (line[:500] for line in reversed(lines) if line and not line.startswith("hint:")), ""
+    )
 
 
-def tail(log: Path, lines: int = 8) -> str:
+def read_tail(log: Path, lines: int = 8) -> str:
     """The last lines."""
     try:
         return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])

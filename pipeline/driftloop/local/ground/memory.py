@@ -6,10 +6,10 @@ from pathlib import Path
 import psutil
 
 from driftloop.local.ground import leftovers
-from driftloop.local.ground.state import State
+from driftloop.local.ground.state import StateFolder
 
 
-def share(pid: int) -> float:
+def measure_share(pid: int) -> float:
     """MB of one process; 0 when it is gone."""
     try:
         text = Path(f"/proc/{pid}/smaps_rollup").read_text()
@@ -18,7 +18,7 @@ def share(pid: int) -> float:
     return sum(int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:")) / 1000
 
 
-def shares(pids: Iterable[int]) -> dict[int, float]:
+def measure_shares(pids: Iterable[int]) -> dict[int, float]:
     """MB of each process with all its descendants."""
     sizes: dict[int, float] = {}
     roots = set(pids)
@@ -28,14 +28,18 @@ def shares(pids: Iterable[int]) -> dict[int, float]:
         except psutil.NoSuchProcess:
             continue
         # the supervisor's children are counted on their own
-        members = [pid] if roots & {child.pid for child in below} else [pid, *(child.pid for child in below)]
-        sizes[pid] = sum(map(share, members))
+        members = (
+            [pid]
+            if roots & {child.pid for child in below}
+            else [pid, *(child.pid for child in below)]
+        )
+        sizes[pid] = sum(map(measure_share, members))
     return sizes
 
 
-def total(state: State) -> float:
+def measure_total(state: StateFolder) -> float:
     """MB of the supervisor and of everything that carries its mark."""
-    pids = {process.pid for process in leftovers.find(state)}
-    if (holder := state.holder()) is not None:
+    pids = {process.pid for process in leftovers.find_leftovers(state)}
+    if (holder := state.find_holder()) is not None:
         pids.add(holder)
-    return sum(map(share, pids))
+    return sum(map(measure_share, pids))

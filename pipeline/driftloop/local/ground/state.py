@@ -47,13 +47,13 @@ _PORTS = range(20_000, 32_000)
 
 
 @dataclass(frozen=True)
-class State:
+class StateFolder:
     """Paths below one state folder. `root` is absolute."""
 
     root: Path
 
     @classmethod
-    def at(cls, folder: Path) -> "State":
+    def open_folder(cls, folder: Path) -> "StateFolder":
         """The state folder at `folder`, which need not exist yet."""
         return cls(folder.expanduser().resolve())
 
@@ -139,7 +139,7 @@ class State:
         """
         return self.run / "platform.json"
 
-    def create(self) -> None:
+    def create_folders(self) -> None:
         """Make the folders.
 
         LocalError when they are another version's, can't be written, or the disk is full.
@@ -147,7 +147,9 @@ class State:
         version = self.root / "version"
         try:
             if self.root.exists() and not self.root.is_dir():
-                raise LocalError(f"{self.root} is not a folder", hint="name another one with --state")
+                raise LocalError(
+                    f"{self.root} is not a folder", hint="name another one with --state"
+                )
             if version.exists() and (layout := version.read_text().strip()) != LAYOUT:
                 raise LocalError(
                     f"{self.root} was written by another version (layout {layout}, this one reads {LAYOUT})",
@@ -159,13 +161,22 @@ class State:
                     hint="name an empty or new folder with --state",
                 )
             self.root.mkdir(parents=True, exist_ok=True)
-            for folder in (self.s3, self.nats, self.envs, self.images, self.logs, self.run, self.trees, self.work):
+            for folder in (
+                self.s3,
+                self.nats,
+                self.envs,
+                self.images,
+                self.logs,
+                self.run,
+                self.trees,
+                self.work,
+            ):
                 folder.mkdir(parents=True, exist_ok=True)
             self.repository.parent.mkdir(exist_ok=True)
             self.secrets.mkdir(mode=0o700, exist_ok=True)
-            replace(version, LAYOUT + "\n")
+            replace_file(version, LAYOUT + "\n")
         except OSError as error:
-            raise unwritable(self.root, error) from error
+            raise build_write_error(self.root, error) from error
         self.require_space()
 
     def require_space(self, least: int = LEAST_FREE) -> None:
@@ -181,7 +192,7 @@ class State:
         """Return True when `up` has used this folder before."""
         return (self.root / "version").exists()
 
-    def ports(self, chosen: Mapping[str, int] | None = None) -> dict[str, int]:
+    def choose_ports(self, chosen: Mapping[str, int] | None = None) -> dict[str, int]:
         """Ports of all platform parts, kept from the last start where they are still free.
 
         `chosen` ports are taken as they are; LocalError when something else listens there.
@@ -193,7 +204,7 @@ class State:
             if part in chosen:
                 if not is_free(chosen[part]):
                     raise LocalError(
-                        f"port {chosen[part]} (for {part}) is in use{_holder(chosen[part])}",
+                        f"port {chosen[part]} (for {part}) is in use{_read_holder(chosen[part])}",
                         hint="stop that program or choose another port",
                     )
                 ports[part] = chosen[part]
@@ -212,17 +223,17 @@ class State:
             return {}
         return ports
 
-    def secret(self, name: str, length: int = 32) -> str:
+    def ensure_secret(self, name: str, length: int = 32) -> str:
         """A random secret of `length` characters, made on first use and kept."""
         file = self.secrets / name
         try:
             return file.read_text()
         except FileNotFoundError:
-            replace(file, secrets.token_hex(length)[:length], mode=0o600)
+            replace_file(file, secrets.token_hex(length)[:length], mode=0o600)
             return file.read_text()
 
     @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
+    def hold_lock(self) -> Iterator[None]:
         """Held by the one `up` of this folder.
 
         LocalError naming the process that already holds it.
@@ -232,7 +243,7 @@ class State:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise LocalError(
-                    f"already running in {self.root}{_as_process(self.holder())}",
+                    f"already running in {self.root}{_as_process(self.find_holder())}",
                     hint="see `driftloop status`; stop it with `driftloop down`",
                 ) from None
             file.seek(0)
@@ -241,7 +252,7 @@ class State:
             file.flush()
             yield
 
-    def holder(self) -> int | None:
+    def find_holder(self) -> int | None:
         """The process that runs this folder now, or None."""
         try:
             with (self.run / "lock").open("r+") as file:
@@ -273,10 +284,12 @@ def free_port(taken: Iterable[int] = ()) -> int:
         port = random.choice(_PORTS)  # noqa: S311
         if port not in avoid and is_free(port):
             return port
-    raise LocalError("no free port between 20000 and 32000", hint="stop some of the programs that listen there")
+    raise LocalError(
+        "no free port between 20000 and 32000", hint="stop some of the programs that listen there"
+    )
 
 
-def replace(file: Path, text: str, *, mode: int = 0o644) -> None:
+def replace_file(file: Path, text: str, *, mode: int = 0o644) -> None:
     """Put `text` at `file` so that a reader sees the old or the new content, never a part."""
     handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
     try:
@@ -287,30 +300,38 @@ def replace(file: Path, text: str, *, mode: int = 0o644) -> None:
     except OSError as error:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
-        raise unwritable(file, error) from error
+        raise build_write_error(file, error) from error
 
 
 def write_json(file: Path, value: Any, *, mode: int = 0o644) -> None:
     """`replace` with JSON."""
-    replace(file, json.dumps(value, indent=1, sort_keys=True) + "\n", mode=mode)
+    replace_file(file, json.dumps(value, indent=1, sort_keys=True) + "\n", mode=mode)
 
 
-def unwritable(path: Path, error: OSError) -> LocalError:
+def build_write_error(path: Path, error: OSError) -> LocalError:
     """Return the LocalError for an OSError while writing."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return LocalError(f"no space left for {path}", hint="free some space; nothing that was stored is lost")
+        return LocalError(
+            f"no space left for {path}", hint="free some space; nothing that was stored is lost"
+        )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return LocalError(f"{path} can't be written: {error.strerror}", hint="name another folder with --state")
+        return LocalError(
+            f"{path} can't be written: {error.strerror}", hint="name another folder with --state"
+        )
     return LocalError(f"{path}: {error.strerror}")
 
 
-def _holder(port: int) -> str:
+def _read_holder(port: int) -> str:
     """Describe the process that listens on a port; empty when this user can't see it."""
     import psutil
 
     try:
         for connection in psutil.net_connections("tcp"):
-            if connection.status == psutil.CONN_LISTEN and connection.laddr[1:] == (port,) and connection.pid:
+            if (
+                connection.status == psutil.CONN_LISTEN
+                and connection.laddr[1:] == (port,)
+                and connection.pid
+            ):
                 return _as_process(connection.pid)
     except psutil.Error:
         pass

@@ -16,7 +16,7 @@ NOT_STARTED = 127
 """Exit code when PROGRAM can't be run, as a shell has it."""
 
 
-def main(parent: int, argv: list[str]) -> None:
+def run_tethered(parent: int, argv: list[str]) -> None:
     """Never returns."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
@@ -31,4 +31,4 @@ def main(parent: int, argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2:])
+    run_tethered(int(sys.argv[1]), sys.argv[2:])

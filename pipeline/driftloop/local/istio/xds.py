@@ -11,8 +11,9 @@ from pathlib import Path
 import aiohttp
 
 from driftloop.errors import LocalError
-from driftloop.local.ground.state import replace
+from driftloop.local.ground.state import replace_file
 from driftloop.local.istio import envoy
+from driftloop.local.istio.routes import EnvoyRoutes
 
 _SCOPES = {
     "cds": "cluster_manager.cds",
@@ -28,7 +29,7 @@ CALM = 3
 """Looks in a row that must find nothing under way; they are a tenth of a second apart."""
 
 
-class Front:
+class EnvoyFront:
     """The one Envoy's configuration. `apply` returns when Envoy answers from it."""
 
     def __init__(self, folder: Path, *, gateway: int, proxy: int, admin: int) -> None:
@@ -39,44 +40,57 @@ class Front:
         self._listeners: list[envoy.Resource] = []
         self.bootstrap = folder / "bootstrap.json"
         folder.mkdir(parents=True, exist_ok=True)
-        replace(
+        replace_file(
             self.bootstrap,
-            json.dumps(envoy.bootstrap(str(folder), gateway=gateway, proxy=proxy, admin=admin), indent=1),
+            json.dumps(
+                envoy.build_bootstrap(str(folder), gateway=gateway, proxy=proxy, admin=admin),
+                indent=1,
+            ),
         )
-        for name, resources in envoy.files(envoy.Routes(), admin=admin).items():
-            replace(folder / f"{name}.json", envoy.document(resources)[0])
+        for name, resources in envoy.build_files(EnvoyRoutes(), admin=admin).items():
+            replace_file(folder / f"{name}.json", envoy.format_document(resources)[0])
 
-    async def apply(self, routes: envoy.Routes, *, timeout: float = 20.0) -> None:  # noqa: ASYNC109
+    async def apply_routes(self, routes: EnvoyRoutes, *, timeout: float = 20.0) -> None:  # noqa: ASYNC109
         """Make before break: add clusters and listeners, move routes, then remove what is unused.
 
         Unused clusters and listeners are removed once they are quiet.
 
         LocalError when Envoy rejects it (the previous routes stay) or does not answer in time.
         """
-        files = envoy.files(routes, admin=self._admin)
+        files = envoy.build_files(routes, admin=self._admin)
         deadline = time.monotonic() + timeout
-        await self._take("cds", envoy.joined(files["cds"], self._clusters), deadline)
-        await self._take("lds", envoy.joined(files["lds"], self._listeners), deadline)
-        await self._take("gateway", files["gateway"], deadline)
-        await self._take("proxy", files["proxy"], deadline)
-        leaving = {cluster["name"] for cluster in self._clusters} - {cluster["name"] for cluster in files["cds"]}
+        await self._take_resources(
+            "cds", envoy.join_resources(files["cds"], self._clusters), deadline
+        )
+        await self._take_resources(
+            "lds", envoy.join_resources(files["lds"], self._listeners), deadline
+        )
+        await self._take_resources("gateway", files["gateway"], deadline)
+        await self._take_resources("proxy", files["proxy"], deadline)
+        leaving = {cluster["name"] for cluster in self._clusters} - {
+            cluster["name"] for cluster in files["cds"]
+        }
         if leaving:
-            await self._quiet(leaving)
+            await self._wait_until_quiet(leaving)
         deadline = max(deadline, time.monotonic() + timeout / 2)
-        await self._take("lds", files["lds"], deadline)
-        await self._take("cds", files["cds"], deadline)
+        await self._take_resources("lds", files["lds"], deadline)
+        await self._take_resources("cds", files["cds"], deadline)
         self._clusters, self._listeners = files["cds"], files["lds"]
 
-    async def _take(self, name: str, resources: Sequence[envoy.Resource], deadline: float) -> None:
-        text, version = envoy.document(resources)
+    async def _take_resources(
+        self, name: str, resources: Sequence[envoy.Resource], deadline: float
+    ) -> None:
+        text, version = envoy.format_document(resources)
         if self._taken.get(name) == version:
             return
-        rejected = _counter(await self._get("stats", filter=f"^{_SCOPES[name]}"), name)
-        replace(self._folder / f"{name}.json", text)
-        await self._wait(name, version, deadline, rejected)
+        rejected = _read_rejected_count(
+            await self._get_admin_page("stats", filter=f"^{_SCOPES[name]}"), name
+        )
+        replace_file(self._folder / f"{name}.json", text)
+        await self._wait_for_version(name, version, deadline, rejected)
         self._taken[name] = version
 
-    async def _quiet(self, clusters: Collection[str]) -> None:
+    async def _wait_until_quiet(self, clusters: Collection[str]) -> None:
         """Wait until no request is under way to `clusters`, at most DRAIN: a logger posts an answer
         after it was given, and could not once its broker's cluster is gone.
         """
@@ -84,7 +98,7 @@ class Front:
         calm = 0
         while calm < CALM and time.monotonic() < deadline:
             await asyncio.sleep(0.1)
-            text = await self._get("clusters", format="json")
+            text = await self._get_admin_page("clusters", format="json")
             if not text:
                 return
             active = sum(
@@ -97,21 +111,26 @@ class Front:
             )
             calm = calm + 1 if active == 0 else 0
 
-    async def _wait(self, name: str, version: str, deadline: float, rejected: int) -> None:
+    async def _wait_for_version(
+        self, name: str, version: str, deadline: float, rejected: int
+    ) -> None:
         text = ""
         while time.monotonic() < deadline:
-            text = await self._get("stats", filter=f"^{_SCOPES[name]}")
+            text = await self._get_admin_page("stats", filter=f"^{_SCOPES[name]}")
             if f'{_SCOPES[name]}.version_text: "{version}"' in text:
                 return
-            if _counter(text, name) > rejected:
-                raise LocalError(f"Envoy rejects the new {name}", hint="see `driftloop logs envoy`; old routes stay")
+            if _read_rejected_count(text, name) > rejected:
+                raise LocalError(
+                    f"Envoy rejects the new {name}",
+                    hint="see `driftloop logs envoy`; old routes stay",
+                )
             await asyncio.sleep(0.03)
         raise LocalError(
             f"Envoy did not take the new {name} in time{'' if text else ': it does not answer'}",
             hint="see `driftloop logs envoy`; old routes stay",
         )
 
-    async def _get(self, page: str, **params: str) -> str:
+    async def _get_admin_page(self, page: str, **params: str) -> str:
         """A page of Envoy's admin interface; empty when it does not answer."""
         url = f"http://127.0.0.1:{self._admin}/{page}"
         try:
@@ -127,7 +146,7 @@ class Front:
             return ""
 
 
-def _counter(text: str, name: str) -> int:
+def _read_rejected_count(text: str, name: str) -> int:
     """Return the number of updates that Envoy has rejected."""
     for line in text.splitlines():
         if line.startswith(f"{_SCOPES[name]}.update_rejected: "):

@@ -19,7 +19,7 @@ class UnreachableError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class SubscriberAnswer:
     """Answer of a subscriber; header names in lower case."""
 
     status: int
@@ -31,18 +31,18 @@ class Courier:
     """Keeps idle connections per address, as many as were ever needed at once."""
 
     def __init__(self) -> None:
-        self._idle: dict[str, list[_Connection]] = defaultdict(list)
+        self._idle: dict[str, list[_SubscriberConnection]] = defaultdict(list)
 
-    def close(self) -> None:
+    def close_idle(self) -> None:
         """Close what is idle."""
         for connections in self._idle.values():
             for connection in connections:
                 connection.close()
         self._idle.clear()
 
-    async def post(
+    async def post_event(
         self, address: str, path: str, headers: Mapping[str, str], body: bytes, *, patience: float
-    ) -> Answer:
+    ) -> SubscriberAnswer:
         """Post to `host:port` and wait for the whole answer, at most `patience` seconds;
         UnreachableError otherwise.
         """
@@ -55,29 +55,33 @@ class Courier:
             if connection.closed:
                 continue
             try:
-                return await self._exchange(address, connection, message, patience)
+                return await self._exchange_message(address, connection, message, patience)
             except _StaleError:
                 # the subscriber closed it while it was idle; the event was not looked at
                 continue
-        connection = await self._connect(address, patience)
+        connection = await self._open_connection(address, patience)
         try:
-            return await self._exchange(address, connection, message, patience)
+            return await self._exchange_message(address, connection, message, patience)
         except _StaleError as error:
             raise UnreachableError("the connection was closed without an answer") from error
 
-    async def _exchange(self, address: str, connection: "_Connection", message: bytes, patience: float) -> Answer:
-        answer = await connection.exchange(message, patience)
+    async def _exchange_message(
+        self, address: str, connection: "_SubscriberConnection", message: bytes, patience: float
+    ) -> SubscriberAnswer:
+        answer = await connection.send_request(message, patience)
         if connection.reusable:
             self._idle[address].append(connection)
         else:
             connection.close()
         return answer
 
-    async def _connect(self, address: str, patience: float) -> "_Connection":
+    async def _open_connection(self, address: str, patience: float) -> "_SubscriberConnection":
         host, _, port = address.rpartition(":")
         try:
             async with asyncio.timeout(patience):
-                _, connection = await asyncio.get_running_loop().create_connection(_Connection, host, int(port))
+                _, connection = await asyncio.get_running_loop().create_connection(
+                    _SubscriberConnection, host, int(port)
+                )
         except (OSError, TimeoutError) as error:
             raise UnreachableError(f"{address}: {error or type(error).__name__}") from error
         return connection
@@ -87,7 +91,7 @@ class _StaleError(Exception):
     """The other side had closed the connection before this request."""
 
 
-class _Connection(asyncio.Protocol):
+class _SubscriberConnection(asyncio.Protocol):
     """One connection, one exchange at a time.
 
     The methods in the middle are what httptools calls.
@@ -97,22 +101,22 @@ class _Connection(asyncio.Protocol):
         self.closed = False
         self.reusable = False
         self._transport: asyncio.Transport | None = None
-        self._waiter: asyncio.Future[Answer] | None = None
+        self._waiter: asyncio.Future[SubscriberAnswer] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._started = False
         self._headers: dict[str, str] = {}
         self._parts: list[bytes] = []
         self._size = 0
 
-    def exchange(self, message: bytes, patience: float) -> asyncio.Future[Answer]:
+    def send_request(self, message: bytes, patience: float) -> asyncio.Future[SubscriberAnswer]:
         """Send a request; the future is its answer."""
         loop = asyncio.get_running_loop()
         self._waiter = loop.create_future()
-        self._timer = loop.call_later(patience, self._late)
+        self._timer = loop.call_later(patience, self._fail_late)
         self._parser = httptools.HttpResponseParser(self)
         self._started = self.reusable = False
         if self._transport is None or self.closed:
-            self._fail(_StaleError())
+            self._fail_exchange(_StaleError())
         else:
             self._transport.write(message)
         return self._waiter
@@ -135,11 +139,15 @@ class _Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
-            self._fail(UnreachableError(f"the answer is not HTTP: {error}"))
+            self._fail_exchange(UnreachableError(f"the answer is not HTTP: {error}"))
 
     def connection_lost(self, error: Exception | None) -> None:
         self.closed = True
-        self._fail(UnreachableError("broken off in the middle of the answer") if self._started else _StaleError())
+        self._fail_exchange(
+            UnreachableError("broken off in the middle of the answer")
+            if self._started
+            else _StaleError()
+        )
 
     def on_message_begin(self) -> None:
         self._headers, self._parts, self._size = {}, [], 0
@@ -150,7 +158,7 @@ class _Connection(asyncio.Protocol):
     def on_body(self, body: bytes) -> None:
         self._size += len(body)
         if self._size > MOST_ANSWER:
-            self._fail(UnreachableError("the answer is too large"))
+            self._fail_exchange(UnreachableError("the answer is too large"))
         else:
             self._parts.append(body)
 
@@ -159,20 +167,20 @@ class _Connection(asyncio.Protocol):
         if status < 200:
             return
         self.reusable = self._parser.should_keep_alive()
-        self._end()
+        self._cancel_timer()
         if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(Answer(status, self._headers, b"".join(self._parts)))
+            self._waiter.set_result(SubscriberAnswer(status, self._headers, b"".join(self._parts)))
 
-    def _late(self) -> None:
-        self._fail(UnreachableError("no answer in time"))
+    def _fail_late(self) -> None:
+        self._fail_exchange(UnreachableError("no answer in time"))
 
-    def _fail(self, error: Exception) -> None:
-        self._end()
+    def _fail_exchange(self, error: Exception) -> None:
+        self._cancel_timer()
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_exception(error)
             self.close()
 
-    def _end(self) -> None:
+    def _cancel_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

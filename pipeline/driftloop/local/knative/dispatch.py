@@ -18,12 +18,12 @@ from prometheus_client import CollectorRegistry, Counter
 
 from driftloop.clients import events
 from driftloop.clients.jetstream import Puller
-from driftloop.clients.nats import position
+from driftloop.clients.nats import read_position
 from driftloop.errors import StoreError
 from driftloop.local.knative import filters
 from driftloop.local.knative.courier import Courier, UnreachableError
-from driftloop.local.knative.ingress import TTL, Ingress, type_token
-from driftloop.local.knative.objects import Broker, Trigger
+from driftloop.local.knative.ingress import TTL, BrokerIngress, type_token
+from driftloop.local.knative.objects import KnativeBroker, KnativeTrigger
 
 log = logging.getLogger("broker")
 
@@ -34,11 +34,13 @@ MARGIN = 5.0
 """Seconds an event may wait between its fetch and its delivery, above the delivery's timeout."""
 
 
-class Failed(Exception):  # noqa: N818
+class FailedDelivery(Exception):  # noqa: N818
     """A delivery that did not succeed. `status` None: no answer."""
 
     def __init__(self, status: int | None, body: bytes = b"") -> None:
-        super().__init__(f"answered {status}" if status is not None else body.decode(errors="replace"))
+        super().__init__(
+            f"answered {status}" if status is not None else body.decode(errors="replace")
+        )
         self.status = status
         self.body = body
 
@@ -48,16 +50,19 @@ class Failed(Exception):  # noqa: N818
         return self.status is None or self.status >= 500 or self.status in RETRYABLE
 
 
-class Counters:
+class DeliveryCounters:
     """Counters of deliveries, per Trigger."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.deliveries = Counter(
-            "driftloop_broker_deliveries", "Attempts to deliver, by result", ["trigger", "result"], registry=registry
+            "driftloop_broker_deliveries",
+            "Attempts to deliver, by result",
+            ["trigger", "result"],
+            registry=registry,
         )
 
 
-class Dispatcher:
+class TriggerDispatcher:
     """Delivers one Trigger until it is stopped."""
 
     def __init__(
@@ -65,11 +70,11 @@ class Dispatcher:
         *,
         js: JetStreamContext,
         courier: Courier,
-        ingress: Ingress,
-        broker: Broker,
-        trigger: Trigger,
+        ingress: BrokerIngress,
+        broker: KnativeBroker,
+        trigger: KnativeTrigger,
         resolve: Callable[[str], str | None],
-        counters: Counters,
+        counters: DeliveryCounters,
     ) -> None:
         self._js = js
         self._courier = courier
@@ -80,14 +85,18 @@ class Dispatcher:
         self._counters = counters.deliveries
         self._label = f"{trigger.namespace}/{trigger.name}"
         self._delivered = self._counters.labels(self._label, "delivered")
-        self._wants = filters.compiled(trigger.spec)
+        self._wants = filters.compile_filters(trigger.spec)
         self._queue: asyncio.Queue[Msg] = asyncio.Queue(maxsize=BATCH)
         self._troubled = False
 
-    async def ensure(self) -> None:
+    async def ensure_consumer(self) -> None:
         """The durable consumer exists; a new one starts with the next event."""
         event_type = filters.wanted_type(self.trigger.spec)
-        subject = f"{self._broker.subject}.{type_token(event_type)}" if event_type else f"{self._broker.subject}.>"
+        subject = (
+            f"{self._broker.subject}.{type_token(event_type)}"
+            if event_type
+            else f"{self._broker.subject}.>"
+        )
         await self._js.add_consumer(
             self._broker.stream,
             ConsumerConfig(
@@ -101,43 +110,47 @@ class Dispatcher:
             ),
         )
 
-    async def run(self) -> None:
+    async def run_forever(self) -> None:
         """Deliver until cancelled, whatever becomes of NATS meanwhile."""
-        workers = [asyncio.create_task(self._work()) for _ in range(WORKERS)]
+        workers = [asyncio.create_task(self._work_queue()) for _ in range(WORKERS)]
         try:
             while True:
                 try:
-                    await self.ensure()
-                    await self._feed()
+                    await self.ensure_consumer()
+                    await self._feed_queue()
                 except (nats.errors.Error, StoreError, TimeoutError) as error:
-                    log.warning("%s: %s; again in 0.5 s", self._label, error or type(error).__name__)
+                    log.warning(
+                        "%s: %s; again in 0.5 s", self._label, error or type(error).__name__
+                    )
                     await asyncio.sleep(0.5)
         finally:
             for worker in workers:
                 worker.cancel()
             await asyncio.gather(*workers, return_exceptions=True)
 
-    async def _feed(self) -> None:
-        puller = await Puller(self._js._nc, self._broker.stream, self.trigger.durable, batch=BATCH).start()
+    async def _feed_queue(self) -> None:
+        puller = await Puller(
+            self._js._nc, self._broker.stream, self.trigger.durable, batch=BATCH
+        ).start()
         try:
             while True:
-                for message in await puller.next():
+                for message in await puller.next_batch():
                     await self._queue.put(message)
         finally:
             await puller.stop()
 
-    async def _work(self) -> None:
+    async def _work_queue(self) -> None:
         while True:
             message = await self._queue.get()
             try:
-                await self._handle(message)
+                await self._handle_message(message)
             except (nats.errors.Error, StoreError) as error:
                 # not acknowledged, so it comes again
                 log.warning("%s: %s", self._label, error)
 
-    async def _handle(self, message: Msg) -> None:
+    async def _handle_message(self, message: Msg) -> None:
         try:
-            event = events.unpack(message.data)
+            event = events.unpack_event(message.data)
         except events.MalformedEventError as error:
             log.warning("%s: %s", self._label, error.message)
             await message.term()
@@ -146,93 +159,112 @@ class Dispatcher:
             await message.ack()
             return
         delivery = self.trigger.delivery
-        attempt = position(message).delivered
+        attempt = read_position(message).delivered
         if attempt <= delivery.retry + 1:
             try:
-                await self._deliver(self.trigger.subscriber, event)
-            except Failed as failure:
+                await self._deliver_event(self.trigger.subscriber, event)
+            except FailedDelivery as failure:
                 if failure.retryable and attempt <= delivery.retry:
                     self._counters.labels(self._label, "retried").inc()
-                    self._say(failure)
-                    await message.nak(delay=delivery.wait(attempt))
+                    self._log_failure(failure)
+                    await message.nak(delay=delivery.compute_delay(attempt))
                     return
                 if not failure.retryable and attempt <= delivery.retry:
                     self._counters.labels(self._label, "dropped").inc()
-                    log.warning("%s: %s answered %s to %s: dropped", self._label, *self._about(failure, event))
+                    log.warning(
+                        "%s: %s answered %s to %s: dropped",
+                        self._label,
+                        *self._describe_failure(failure, event),
+                    )
                     await message.term()
                     return
-                await self._bury(message, event, failure)
+                await self._store_dead_letter(message, event, failure)
                 return
             self._troubled = False
             self._delivered.inc()
             await message.ack()
             return
-        await self._bury(message, event, Failed(None, b"a broker died while it delivered this event"))
+        await self._store_dead_letter(
+            message, event, FailedDelivery(None, b"a broker died while it delivered this event")
+        )
 
-    def _about(self, failure: Failed, event: events.Event) -> tuple[str, int | None, str]:
+    def _describe_failure(
+        self, failure: FailedDelivery, event: events.Event
+    ) -> tuple[str, int | None, str]:
         return self.trigger.subscriber, failure.status, event.id
 
-    def _say(self, failure: Failed) -> None:
+    def _log_failure(self, failure: FailedDelivery) -> None:
         if not self._troubled:
             self._troubled = True
             log.warning("%s: %s: %s; retrying", self._label, self.trigger.subscriber, failure)
 
-    async def _bury(self, message: Msg, event: events.Event, failure: Failed) -> None:
+    async def _store_dead_letter(
+        self, message: Msg, event: events.Event, failure: FailedDelivery
+    ) -> None:
         """The dead letter; as long as that can't be delivered either, the event stays."""
         sink = self.trigger.delivery.dead_letter
         if sink is None:
             self._counters.labels(self._label, "dropped").inc()
-            log.error("%s: %s given up after %s; it has no dead letter sink", self._label, event.id, failure)
+            log.error(
+                "%s: %s given up after %s; it has no dead letter sink",
+                self._label,
+                event.id,
+                failure,
+            )
             await message.term()
             return
-        letter = event.extended(
+        letter = event.extend_attributes(
             knativeerrordest=self.trigger.subscriber,
             knativeerrorcode=str(failure.status or 500),
             knativeerrordata=(failure.body or str(failure).encode())[:512].decode(errors="replace"),
         )
         try:
-            await self._deliver(sink, letter)
-        except Failed as second:
+            await self._deliver_event(sink, letter)
+        except FailedDelivery as second:
             log.warning("%s: dead letter sink %s: %s; again in 5 s", self._label, sink, second)
             await message.nak(delay=5.0)
             return
         self._counters.labels(self._label, "dead-lettered").inc()
         await message.ack()
 
-    async def _deliver(self, url: str, event: events.Event) -> None:
+    async def _deliver_event(self, url: str, event: events.Event) -> None:
         """POST it; a CloudEvent in the answer goes back into the broker. Failed otherwise."""
-        address, path, host = self._target(url)
+        address, path, host = self._resolve_target(url)
         hops = event.get(TTL)
         headers = events.to_http(event)
         headers.pop(f"ce-{TTL}", None)
         headers["Prefer"] = "reply"
         headers["Host"] = host
         try:
-            answer = await self._courier.post(
+            answer = await self._courier.post_event(
                 address, path, headers, event.body, patience=self.trigger.delivery.timeout
             )
         except UnreachableError as error:
-            raise Failed(None, str(error).encode()) from error
+            raise FailedDelivery(None, str(error).encode()) from error
         if not 200 <= answer.status < 300:
-            raise Failed(answer.status, answer.body)
+            raise FailedDelivery(answer.status, answer.body)
         if answer.body or "ce-id" in answer.headers:
-            await self._reply(answer.headers, answer.body, int(hops or 1) - 1)
+            await self._store_reply(answer.headers, answer.body, int(hops or 1) - 1)
 
-    async def _reply(self, headers: Mapping[str, str], body: bytes, hops: int) -> None:
+    async def _store_reply(self, headers: Mapping[str, str], body: bytes, hops: int) -> None:
         try:
             reply = events.from_http(headers, body)
         except events.MalformedEventError as error:
-            raise Failed(502, b"the answer has a body that is not a CloudEvent: " + body[:100]) from error
+            raise FailedDelivery(
+                502, b"the answer has a body that is not a CloudEvent: " + body[:100]
+            ) from error
         try:
-            await self._ingress.store(self._broker, reply.extended(**{TTL: str(hops)}))
+            await self._ingress.store_event(
+                self._broker, reply.extend_attributes(**{TTL: str(hops)})
+            )
         except StoreError as error:
-            raise Failed(503, error.message.encode()) from error
+            raise FailedDelivery(503, error.message.encode()) from error
 
-    def _target(self, url: str) -> tuple[str, str, str]:
+    def _resolve_target(self, url: str) -> tuple[str, str, str]:
         """Address on this machine, path with query, and host as the cluster knows it."""
         parts = urlsplit(url)
         address = self._resolve(f"{parts.hostname}:{parts.port or 80}")
         if address is None:
-            raise Failed(None, f"nothing answers for {parts.netloc}".encode())
+            raise FailedDelivery(None, f"nothing answers for {parts.netloc}".encode())
         path = parts.path or "/"
         return address, f"{path}?{parts.query}" if parts.query else path, parts.netloc

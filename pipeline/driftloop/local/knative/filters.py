@@ -10,15 +10,15 @@ Filter = Callable[[Mapping[str, str]], bool]
 DIALECTS = ("exact", "all", "any", "not")
 
 
-def compiled(spec: Mapping[str, Any]) -> Filter:
+def compile_filters(spec: Mapping[str, Any]) -> Filter:
     """The filter of a Trigger's spec; `filters`, when there, replaces `filter`.
 
     LocalError names an unknown dialect.
     """
     filters = spec.get("filters")
     if filters:
-        return _all([_dialect(entry) for entry in filters])
-    return _exact(((spec.get("filter") or {}).get("attributes")) or {})
+        return _compile_all([_compile_dialect(entry) for entry in filters])
+    return _compile_exact(((spec.get("filter") or {}).get("attributes")) or {})
 
 
 def wanted_type(spec: Mapping[str, Any]) -> str | None:
@@ -28,31 +28,38 @@ def wanted_type(spec: Mapping[str, Any]) -> str | None:
         candidates = [((spec.get("filter") or {}).get("attributes")) or {}]
     else:
         candidates = [entry["exact"] for entry in filters if "exact" in entry]
-        candidates += [nested["exact"] for entry in filters for nested in entry.get("all", ()) if "exact" in nested]
+        candidates += [
+            nested["exact"]
+            for entry in filters
+            for nested in entry.get("all", ())
+            if "exact" in nested
+        ]
     return next((str(entry["type"]) for entry in candidates if entry.get("type")), None)
 
 
-def _dialect(entry: Mapping[str, Any]) -> Filter:
+def _compile_dialect(entry: Mapping[str, Any]) -> Filter:
     if not isinstance(entry, Mapping) or len(entry) != 1:
-        raise LocalError("a filter must have exactly one dialect", hint=f"one of: {', '.join(DIALECTS)}")
+        raise LocalError(
+            "a filter must have exactly one dialect", hint=f"one of: {', '.join(DIALECTS)}"
+        )
     (name, value), *_ = entry.items()
     match name:
         case "exact":
-            return _exact(value)
+            return _compile_exact(value)
         case "all":
-            return _all([_dialect(each) for each in value])
+            return _compile_all([_compile_dialect(each) for each in value])
         case "any":
-            parts = [_dialect(each) for each in value]
+            parts = [_compile_dialect(each) for each in value]
             return lambda attributes: any(part(attributes) for part in parts)
         case "not":
-            part = _dialect(value)
+            part = _compile_dialect(value)
             return lambda attributes: not part(attributes)
     raise LocalError(
         f"filter dialect `{name}` is not understood by the local runtime, must be one of: {', '.join(DIALECTS)}"
     )
 
 
-def _exact(expected: Mapping[str, Any]) -> Filter:
+def _compile_exact(expected: Mapping[str, Any]) -> Filter:
     # an empty value means "has to be there", as in Knative
     pairs = tuple((name, str(value)) for name, value in expected.items())
     return lambda attributes: all(
@@ -60,7 +67,7 @@ def _exact(expected: Mapping[str, Any]) -> Filter:
     )
 
 
-def _all(parts: list[Filter]) -> Filter:
+def _compile_all(parts: list[Filter]) -> Filter:
     if len(parts) == 1:
         return parts[0]
     return lambda attributes: all(part(attributes) for part in parts)

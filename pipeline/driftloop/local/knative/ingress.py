@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 from prometheus_client import CollectorRegistry, Counter, generate_latest
 
 from driftloop.clients import events
-from driftloop.clients.http import Answer, Request
+from driftloop.clients.http import ServerAnswer, ServerRequest
 from driftloop.clients.jetstream import Publisher, TooLargeError
 from driftloop.errors import StoreError
-from driftloop.local.knative.objects import Broker
+from driftloop.local.knative.objects import KnativeBroker
 
 HOPS = 255
 TTL = "knativebrokerttl"
@@ -30,11 +30,16 @@ def type_token(type: str) -> str:
     return _UNSAFE.sub("_", type)
 
 
-class Ingress:
+class BrokerIngress:
     """Stores events for the Brokers it knows."""
 
     def __init__(
-        self, publisher: Publisher, connected: Callable[[], bool], registry: CollectorRegistry, *, limit: int = LIMIT
+        self,
+        publisher: Publisher,
+        connected: Callable[[], bool],
+        registry: CollectorRegistry,
+        *,
+        limit: int = LIMIT,
     ) -> None:
         self._publisher = publisher
         self._connected = connected
@@ -47,9 +52,9 @@ class Ingress:
             registry=registry,
         )
         self._counted: dict[tuple[str, int], Counter] = {}
-        self.brokers: Mapping[tuple[str, str], Broker] = {}
+        self.brokers: Mapping[tuple[str, str], KnativeBroker] = {}
 
-    async def store(self, broker: Broker, event: events.Event) -> None:
+    async def store_event(self, broker: KnativeBroker, event: events.Event) -> None:
         """Keep an event on its Broker's stream; StoreError unless it is stored now."""
         attributes = dict(event.attributes)
         try:
@@ -59,24 +64,26 @@ class Ingress:
         if hops <= 0:
             raise LoopError(f"event {event.id} went through the broker {HOPS} times")
         attributes[TTL] = str(hops)
-        attributes["knativearrivaltime"] = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+        attributes["knativearrivaltime"] = (
+            datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+        )
         await self._publisher.publish(
             f"{broker.subject}.{type_token(event.type)}",
-            events.pack(events.Event(attributes, event.body)),
+            events.pack_event(events.Event(attributes, event.body)),
             message_id=event.id,
         )
 
-    async def handle(self, request: Request) -> Answer:
+    async def handle_request(self, request: ServerRequest) -> ServerAnswer:
         """Answer one request."""
         if request.method == "GET" and request.path == "/metrics":
-            return Answer(200, generate_latest(self._registry))
+            return ServerAnswer(200, generate_latest(self._registry))
         if request.method == "GET" and request.path == "/healthz":
-            return Answer(200 if self._connected() else 503)
-        status, text = await self._take(request)
-        self._count(request.path.strip("/") if status != 404 else "unknown", status)
-        return Answer(status, text.encode())
+            return ServerAnswer(200 if self._connected() else 503)
+        status, text = await self._take_event(request)
+        self._count_event(request.path.strip("/") if status != 404 else "unknown", status)
+        return ServerAnswer(status, text.encode())
 
-    async def _take(self, request: Request) -> tuple[int, str]:
+    async def _take_event(self, request: ServerRequest) -> tuple[int, str]:
         parts = request.path.strip("/").split("/")
         broker = self.brokers.get((parts[0], parts[1])) if len(parts) == 2 else None
         if request.method != "POST":
@@ -87,7 +94,7 @@ class Ingress:
             return 413, f"the event is larger than {self._limit} bytes"
         try:
             event = events.from_http(request.headers, request.body)
-            await self.store(broker, event)
+            await self.store_event(broker, event)
         except (events.MalformedEventError, LoopError) as error:
             return 400, error.message
         except TooLargeError as error:
@@ -96,7 +103,7 @@ class Ingress:
             return 503, error.message
         return 202, ""
 
-    def _count(self, broker: str, status: int) -> None:
+    def _count_event(self, broker: str, status: int) -> None:
         counter = self._counted.get((broker, status))
         if counter is None:
             counter = self._counted[broker, status] = self._answers.labels(broker, str(status))

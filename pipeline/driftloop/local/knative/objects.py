@@ -18,13 +18,20 @@ HINT = "`driftloop up --explain` lists what the local runtime acts on"
 
 _DURATION = re.compile(r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?\Z")
 _GO_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
-_DELIVERY_KEYS = {"retry", "backoffPolicy", "backoffDelay", "timeout", "deadLetterSink", "retryAfterMax"}
+_DELIVERY_KEYS = {
+    "retry",
+    "backoffPolicy",
+    "backoffDelay",
+    "timeout",
+    "deadLetterSink",
+    "retryAfterMax",
+}
 _BROKER_KEYS = {"config", "delivery"}
 _TRIGGER_KEYS = {"broker", "filter", "filters", "subscriber", "delivery"}
 
 
 @dataclass(frozen=True)
-class Delivery:
+class DeliveryPolicy:
     """Retries, back-off and timeout of a Trigger. Times in seconds."""
 
     retry: int = 10
@@ -33,20 +40,20 @@ class Delivery:
     timeout: float = 30.0
     dead_letter: str | None = None
 
-    def wait(self, attempt: int) -> float:
+    def compute_delay(self, attempt: int) -> float:
         """Seconds between attempt number `attempt` (from 1) and the next."""
         return self.delay * (attempt if self.policy == "linear" else 2 ** (min(attempt, 30) - 1))
 
 
 @dataclass(frozen=True)
-class Broker:
+class KnativeBroker:
     """A Broker and the stream that keeps its events."""
 
     namespace: str
     name: str
     max_age: float = 0.0
     max_bytes: int = -1
-    delivery: Delivery = Delivery()
+    delivery: DeliveryPolicy = DeliveryPolicy()
 
     @property
     def stream(self) -> str:
@@ -60,7 +67,7 @@ class Broker:
 
 
 @dataclass(frozen=True)
-class Trigger:
+class KnativeTrigger:
     """One Trigger: who gets what from which Broker."""
 
     namespace: str
@@ -70,7 +77,7 @@ class Trigger:
     """`filter` and `filters` as written."""
     subscriber: str
     """URL, a cluster name as host."""
-    delivery: Delivery
+    delivery: DeliveryPolicy
 
     @property
     def durable(self) -> str:
@@ -79,28 +86,28 @@ class Trigger:
 
 
 @dataclass(frozen=True)
-class Objects:
+class KnativeObjects:
     """All of it; `refused` says for `namespace/name` why a Trigger is left out."""
 
-    brokers: Mapping[tuple[str, str], Broker]
-    triggers: Mapping[tuple[str, str], Trigger]
+    brokers: Mapping[tuple[str, str], KnativeBroker]
+    triggers: Mapping[tuple[str, str], KnativeTrigger]
     refused: Mapping[str, str]
 
 
-def load(path: Path) -> Objects:
+def load_objects(path: Path) -> KnativeObjects:
     """The objects in `run/objects.json`; none when the file is not there yet."""
     try:
         document = json.loads(path.read_text())
     except FileNotFoundError:
-        return Objects({}, {}, {})
+        return KnativeObjects({}, {}, {})
     except ValueError as error:
         raise LocalError(
             f"{path} is not JSON: {error}", hint="the reconciler replaces it at the next commit"
         ) from error
-    return parse(document.get("objects") or ())
+    return parse_objects(document.get("objects") or ())
 
 
-def parse(objects: Iterable[Mapping[str, Any]]) -> Objects:
+def parse_objects(objects: Iterable[Mapping[str, Any]]) -> KnativeObjects:
     """Brokers and Triggers among Kubernetes objects."""
     objects = list(objects)
     templates = {
@@ -108,8 +115,8 @@ def parse(objects: Iterable[Mapping[str, Any]]) -> Objects:
         for item in objects
         if item.get("kind") == "ConfigMap"
     }
-    brokers: dict[tuple[str, str], Broker] = {}
-    triggers: dict[tuple[str, str], Trigger] = {}
+    brokers: dict[tuple[str, str], KnativeBroker] = {}
+    triggers: dict[tuple[str, str], KnativeTrigger] = {}
     refused: dict[str, str] = {}
     for item in objects:
         if not str(item.get("apiVersion", "")).startswith("eventing.knative.dev/"):
@@ -117,27 +124,33 @@ def parse(objects: Iterable[Mapping[str, Any]]) -> Objects:
         namespace, name = item["metadata"].get("namespace", "default"), item["metadata"]["name"]
         try:
             if item["kind"] == "Broker":
-                brokers[namespace, name] = _broker(namespace, name, item.get("spec") or {}, templates)
+                brokers[namespace, name] = _parse_broker(
+                    namespace, name, item.get("spec") or {}, templates
+                )
         except PipelineError as error:
             refused[f"broker {namespace}/{name}"] = error.message
     for item in objects:
-        if item.get("kind") != "Trigger" or not str(item.get("apiVersion", "")).startswith("eventing.knative.dev/"):
+        if item.get("kind") != "Trigger" or not str(item.get("apiVersion", "")).startswith(
+            "eventing.knative.dev/"
+        ):
             continue
         namespace, name = item["metadata"].get("namespace", "default"), item["metadata"]["name"]
         try:
-            triggers[namespace, name] = _trigger(namespace, name, item.get("spec") or {}, brokers)
+            triggers[namespace, name] = _parse_trigger(
+                namespace, name, item.get("spec") or {}, brokers
+            )
         except PipelineError as error:
             refused[f"trigger {namespace}/{name}"] = error.message
-    return Objects(brokers, triggers, refused)
+    return KnativeObjects(brokers, triggers, refused)
 
 
 def validate_broker(manifest: Mapping[str, Any]) -> None:
     """Raise LocalError for a field of a Broker that is not followed here."""
 
-    def validate(spec: Mapping[str, Any], namespace: str) -> None:
-        _delivery(spec.get("delivery"), namespace, Delivery())
+    def validate_namespace(spec: Mapping[str, Any], namespace: str) -> None:
+        _parse_delivery(spec.get("delivery"), namespace, DeliveryPolicy())
 
-    _validate_spec(manifest, _BROKER_KEYS, validate)
+    _validate_spec(manifest, _BROKER_KEYS, validate_namespace)
 
 
 def validate_trigger(manifest: Mapping[str, Any]) -> None:
@@ -145,17 +158,21 @@ def validate_trigger(manifest: Mapping[str, Any]) -> None:
     another folder.
     """
 
-    def validate(spec: Mapping[str, Any], namespace: str) -> None:
-        broker = Broker(namespace, str(spec.get("broker")))
-        _trigger(namespace, manifest["metadata"]["name"], spec, {(namespace, broker.name): broker})
+    def validate_namespace(spec: Mapping[str, Any], namespace: str) -> None:
+        broker = KnativeBroker(namespace, str(spec.get("broker")))
+        _parse_trigger(
+            namespace, manifest["metadata"]["name"], spec, {(namespace, broker.name): broker}
+        )
 
-    _validate_spec(manifest, _TRIGGER_KEYS, validate)
+    _validate_spec(manifest, _TRIGGER_KEYS, validate_namespace)
 
 
 def _validate_spec(
-    manifest: Mapping[str, Any], allowed: set[str], validate: Callable[[Mapping[str, Any], str], object]
+    manifest: Mapping[str, Any],
+    allowed: set[str],
+    validate: Callable[[Mapping[str, Any], str], object],
 ) -> None:
-    label = kinds.named(manifest)
+    label = kinds.format_object(manifest)
     spec = manifest.get("spec") or {}
     try:
         _refuse_other_keys("spec", spec, allowed)
@@ -169,35 +186,47 @@ def _refuse_other_keys(path: str, value: Mapping[str, Any], allowed: set[str]) -
         raise LocalError(f"`{path}.{unknown[0]}` is not understood by the local runtime")
 
 
-def _broker(
-    namespace: str, name: str, spec: Mapping[str, Any], templates: Mapping[tuple[str | None, str], Mapping[str, str]]
-) -> Broker:
+def _parse_broker(
+    namespace: str,
+    name: str,
+    spec: Mapping[str, Any],
+    templates: Mapping[tuple[str | None, str], Mapping[str, str]],
+) -> KnativeBroker:
     config = spec.get("config") or {}
     template = templates.get((config.get("namespace", namespace), config.get("name", "")), {})
     try:
         channel = yaml.safe_load(template.get("channelTemplateSpec", "")) or {}
     except yaml.YAMLError as error:
-        raise LocalError(f"ConfigMap {config.get('name')}: channelTemplateSpec is not YAML") from error
+        raise LocalError(
+            f"ConfigMap {config.get('name')}: channelTemplateSpec is not YAML"
+        ) from error
     stream = ((channel.get("spec") or {}).get("stream") or {}).get("config") or {}
-    return Broker(
+    return KnativeBroker(
         namespace,
         name,
-        max_age=_go_duration(stream["maxAge"]) if "maxAge" in stream else 0.0,
+        max_age=_parse_go_duration(stream["maxAge"]) if "maxAge" in stream else 0.0,
         max_bytes=int(stream.get("maxBytes", -1)),
-        delivery=_delivery(spec.get("delivery"), namespace, Delivery()),
+        delivery=_parse_delivery(spec.get("delivery"), namespace, DeliveryPolicy()),
     )
 
 
-def _trigger(namespace: str, name: str, spec: Mapping[str, Any], brokers: Mapping[tuple[str, str], Broker]) -> Trigger:
+def _parse_trigger(
+    namespace: str,
+    name: str,
+    spec: Mapping[str, Any],
+    brokers: Mapping[tuple[str, str], KnativeBroker],
+) -> KnativeTrigger:
     _refuse_other_keys("spec", spec, _TRIGGER_KEYS)
     _refuse_other_keys("spec.filter", spec.get("filter") or {}, {"attributes"})
     broker = brokers.get((namespace, str(spec.get("broker"))))
     if broker is None:
-        raise LocalError(f"its broker `{spec.get('broker')}` does not exist in namespace {namespace}")
-    filters.compiled(spec)
-    subscriber = _destination(spec.get("subscriber") or {}, namespace, "subscriber")
-    delivery = _delivery(spec.get("delivery"), namespace, broker.delivery)
-    return Trigger(
+        raise LocalError(
+            f"its broker `{spec.get('broker')}` does not exist in namespace {namespace}"
+        )
+    filters.compile_filters(spec)
+    subscriber = _resolve_destination(spec.get("subscriber") or {}, namespace, "subscriber")
+    delivery = _parse_delivery(spec.get("delivery"), namespace, broker.delivery)
+    return KnativeTrigger(
         namespace,
         name,
         broker.name,
@@ -207,25 +236,29 @@ def _trigger(namespace: str, name: str, spec: Mapping[str, Any], brokers: Mappin
     )
 
 
-def _delivery(spec: Mapping[str, Any] | None, namespace: str, otherwise: Delivery) -> Delivery:
+def _parse_delivery(
+    spec: Mapping[str, Any] | None, namespace: str, otherwise: DeliveryPolicy
+) -> DeliveryPolicy:
     """A delivery, when given, replaces the outer one wholesale; that is Knative's rule."""
     if not spec:
         return otherwise
     _refuse_other_keys("spec.delivery", spec, _DELIVERY_KEYS)
     policy = spec.get("backoffPolicy", "exponential")
     if policy not in ("linear", "exponential"):
-        raise LocalError(f"delivery.backoffPolicy is `{policy}`, must be one of: linear, exponential")
+        raise LocalError(
+            f"delivery.backoffPolicy is `{policy}`, must be one of: linear, exponential"
+        )
     sink = spec.get("deadLetterSink")
-    return Delivery(
+    return DeliveryPolicy(
         retry=int(spec.get("retry", 0)),
         policy=policy,
-        delay=duration(spec.get("backoffDelay", "PT0.2S")),
-        timeout=duration(spec["timeout"]) if "timeout" in spec else 30.0,
-        dead_letter=_destination(sink, namespace, "deadLetterSink") if sink else None,
+        delay=parse_iso_duration(spec.get("backoffDelay", "PT0.2S")),
+        timeout=parse_iso_duration(spec["timeout"]) if "timeout" in spec else 30.0,
+        dead_letter=_resolve_destination(sink, namespace, "deadLetterSink") if sink else None,
     )
 
 
-def _destination(spec: Mapping[str, Any], namespace: str, field_name: str) -> str:
+def _resolve_destination(spec: Mapping[str, Any], namespace: str, field_name: str) -> str:
     _refuse_other_keys(f"spec.{field_name}", spec, {"ref", "uri"})
     reference, uri = spec.get("ref"), spec.get("uri", "")
     if reference is None:
@@ -233,12 +266,14 @@ def _destination(spec: Mapping[str, Any], namespace: str, field_name: str) -> st
             raise LocalError(f"{field_name}.uri is `{uri}`, must be an http:// URL")
         return str(uri)
     if (reference.get("kind"), reference.get("apiVersion", "v1")) != ("Service", "v1"):
-        raise LocalError(f"{field_name}.ref is a {reference.get('kind')}, must be a Service (v1) or a uri")
+        raise LocalError(
+            f"{field_name}.ref is a {reference.get('kind')}, must be a Service (v1) or a uri"
+        )
     host = f"http://{service_host(reference['name'], reference.get('namespace', namespace))}"
     return host + (str(uri) if str(uri).startswith("/") else f"/{uri}" if uri else "/")
 
 
-def duration(text: str) -> float:
+def parse_iso_duration(text: str) -> float:
     """Seconds in an ISO 8601 duration such as PT0.2S."""
     match = _DURATION.match(str(text))
     if match is None or not any(match.groups()):
@@ -247,10 +282,12 @@ def duration(text: str) -> float:
     return days * 86_400 + hours * 3_600 + minutes * 60 + seconds
 
 
-def _go_duration(text: str | float) -> float:
+def _parse_go_duration(text: str | float) -> float:
     if isinstance(text, int | float):
         return float(text) / 1e9
     parts = _GO_DURATION.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
         raise LocalError(f"`{text}` is not a duration such as 24h or 10m")
-    return sum(float(number) * {"ms": 0.001, "s": 1, "m": 60, "h": 3_600}[unit] for number, unit in parts)
+    return sum(
+        float(number) * {"ms": 0.001, "s": 1, "m": 60, "h": 3_600}[unit] for number, unit in parts
+    )

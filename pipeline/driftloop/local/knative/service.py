@@ -13,21 +13,21 @@ import nats.js.errors
 from nats.js import JetStreamContext
 from prometheus_client import CollectorRegistry
 
-from driftloop.clients.http import Server
+from driftloop.clients.http import EventServer
 from driftloop.clients.jetstream import Publisher
-from driftloop.clients.nats import connect, ensure_stream
+from driftloop.clients.nats import connect_client, ensure_stream
 from driftloop.errors import LocalError, StoreError
 from driftloop.local.knative import objects
 from driftloop.local.knative.courier import Courier
-from driftloop.local.knative.dispatch import Counters, Dispatcher
-from driftloop.local.knative.ingress import LIMIT, Ingress
+from driftloop.local.knative.dispatch import DeliveryCounters, TriggerDispatcher
+from driftloop.local.knative.ingress import LIMIT, BrokerIngress
 
 log = logging.getLogger("broker")
 
 POLL = 0.2
 
 
-class Addresses:
+class ServiceAddresses:
     """`run/addresses.json`: where a Service's name and port are on this machine.
 
     Read again when it changes.
@@ -38,9 +38,9 @@ class Addresses:
         self._seen: tuple[int, int] | None = None
         self._table: dict[str, str] = {}
 
-    def refresh(self) -> None:
+    def refresh_file(self) -> None:
         """Read the file if it was replaced."""
-        stamp = _stamp(self._path)
+        stamp = _stamp_file(self._path)
         if stamp is None or stamp == self._seen:
             return
         try:
@@ -50,45 +50,57 @@ class Addresses:
             log.warning("%s is not JSON; keeping the addresses known so far", self._path)
 
     def __call__(self, netloc: str) -> str | None:
-        """`127.0.0.1:<port>` for `<host>:<port>`; addresses on this machine stand for themselves."""
+        """`127.0.0.1:<port>` for `<host>:<port>`; addresses on this machine stand for
+        themselves."""
         address = self._table.get(netloc)
         if address is None and netloc.startswith(("127.0.0.1:", "localhost:")):
             return netloc
         return address
 
 
-class Service:
+class BrokerService:
     """Everything the broker process does."""
 
-    def __init__(self, run: Path, js: JetStreamContext, courier: Courier, ingress: Ingress, counters: Counters) -> None:
+    def __init__(
+        self,
+        run: Path,
+        js: JetStreamContext,
+        courier: Courier,
+        ingress: BrokerIngress,
+        counters: DeliveryCounters,
+    ) -> None:
         self._objects = run / "objects.json"
-        self._addresses = Addresses(run / "addresses.json")
+        self._addresses = ServiceAddresses(run / "addresses.json")
         self._report = run / "broker.json"
         self._js = js
         self._courier = courier
         self._ingress = ingress
         self._counters = counters
-        self._running: dict[tuple[str, str], tuple[Dispatcher, asyncio.Task[None]]] = {}
-        self._brokers: dict[tuple[str, str], objects.Broker] = {}
+        self._running: dict[tuple[str, str], tuple[TriggerDispatcher, asyncio.Task[None]]] = {}
+        self._brokers: dict[tuple[str, str], objects.KnativeBroker] = {}
 
-    async def watch(self) -> None:
+    async def watch_files(self) -> None:
         """Follow objects.json until cancelled."""
         seen: tuple[int, int] | None = None
         try:
             while True:
-                self._addresses.refresh()
-                stamp = _stamp(self._objects)
+                self._addresses.refresh_file()
+                stamp = _stamp_file(self._objects)
                 if stamp is not None and stamp != seen:
                     try:
-                        await self.apply(objects.load(self._objects))
+                        await self.apply_objects(objects.load_objects(self._objects))
                         seen = stamp
                     except (nats.errors.Error, LocalError, StoreError, TimeoutError) as error:
-                        log.warning("can't apply %s yet: %s", self._objects.name, error or type(error).__name__)
+                        log.warning(
+                            "can't apply %s yet: %s",
+                            self._objects.name,
+                            error or type(error).__name__,
+                        )
                 await asyncio.sleep(POLL)
         finally:
-            await self._stop(list(self._running))
+            await self._stop_trigger(list(self._running))
 
-    async def apply(self, desired: objects.Objects) -> None:
+    async def apply_objects(self, desired: objects.KnativeObjects) -> None:
         """Make streams, consumers and dispatchers what the objects say."""
         for key, broker in desired.brokers.items():
             if self._brokers.get(key) != broker:
@@ -100,23 +112,25 @@ class Service:
                     max_bytes=broker.max_bytes,
                 )
                 self._brokers[key] = broker
-        self._brokers = {key: broker for key, broker in self._brokers.items() if key in desired.brokers}
+        self._brokers = {
+            key: broker for key, broker in self._brokers.items() if key in desired.brokers
+        }
         gone = [key for key in self._running if key not in desired.triggers]
         changed = [
             key
             for key, (dispatcher, _) in self._running.items()
             if key in desired.triggers and dispatcher.trigger != desired.triggers[key]
         ]
-        await self._stop(gone + changed)
+        await self._stop_trigger(gone + changed)
         for key, trigger in desired.triggers.items():
             if key not in self._running:
-                await self._start(key, trigger)
-        await self._forget(desired)
+                await self._start_trigger(key, trigger)
+        await self._forget_trigger(desired)
         # events are taken only when every Trigger's consumer is there to see them
         self._ingress.brokers = dict(desired.brokers)
         for name, why in desired.refused.items():
             log.error("%s is not delivered: %s", name, why)
-        _replace(
+        _replace_file(
             self._report,
             {
                 "triggers": [f"{namespace}/{name}" for namespace, name in self._running],
@@ -124,9 +138,9 @@ class Service:
             },
         )
 
-    async def _start(self, key: tuple[str, str], trigger: objects.Trigger) -> None:
+    async def _start_trigger(self, key: tuple[str, str], trigger: objects.KnativeTrigger) -> None:
         broker = self._brokers[trigger.namespace, trigger.broker]
-        dispatcher = Dispatcher(
+        dispatcher = TriggerDispatcher(
             js=self._js,
             courier=self._courier,
             ingress=self._ingress,
@@ -135,23 +149,27 @@ class Service:
             resolve=self._addresses,
             counters=self._counters,
         )
-        await dispatcher.ensure()
-        self._running[key] = (dispatcher, asyncio.create_task(dispatcher.run(), name=f"trigger {trigger.name}"))
+        await dispatcher.ensure_consumer()
+        self._running[key] = (
+            dispatcher,
+            asyncio.create_task(dispatcher.run_forever(), name=f"trigger {trigger.name}"),
+        )
         log.info("trigger %s/%s -> %s", trigger.namespace, trigger.name, trigger.subscriber)
 
-    async def _stop(self, keys: list[tuple[str, str]]) -> None:
+    async def _stop_trigger(self, keys: list[tuple[str, str]]) -> None:
         tasks = [self._running.pop(key)[1] for key in keys]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _forget(self, desired: objects.Objects) -> None:
+    async def _forget_trigger(self, desired: objects.KnativeObjects) -> None:
         """Consumers of Triggers that are gone go too; one that comes back later starts with what is
         new then.
         """
         durables = {trigger.durable for trigger in desired.triggers.values()}
         refused = {
-            f"KN_SUB_{name.removeprefix('trigger ').replace('/', '_').replace('.', '_')}" for name in desired.refused
+            f"KN_SUB_{name.removeprefix('trigger ').replace('/', '_').replace('.', '_')}"
+            for name in desired.refused
         }
         for broker in desired.brokers.values():
             for consumer in await self._js.consumers_info(broker.stream):
@@ -160,33 +178,38 @@ class Service:
                     log.info("consumer %s removed with its trigger", consumer.name)
 
 
-async def serve(
-    run: Path, *, nats_url: str, port: int, limit: int = LIMIT, ready: Callable[[], None] = lambda: None
+async def serve_broker(
+    run: Path,
+    *,
+    nats_url: str,
+    port: int,
+    limit: int = LIMIT,
+    ready: Callable[[], None] = lambda: None,
 ) -> None:
     """Run the broker until cancelled; `run` is the state folder's `run/`."""
-    client = await connect(nats_url, name="broker", wait=60)
+    client = await connect_client(nats_url, name="broker", wait=60)
     js = client.jetstream(timeout=5)
     registry = CollectorRegistry()
     publisher = await Publisher(client).start()
-    ingress = Ingress(publisher, lambda: client.is_connected, registry, limit=limit)
+    ingress = BrokerIngress(publisher, lambda: client.is_connected, registry, limit=limit)
     courier = Courier()
-    service = Service(run, js, courier, ingress, Counters(registry))
-    server = Server(ingress.handle, limit=limit)
+    service = BrokerService(run, js, courier, ingress, DeliveryCounters(registry))
+    server = EventServer(ingress.handle_request, limit=limit)
     try:
         try:
             await server.start("127.0.0.1", port)
         except OSError as error:
             raise LocalError(f"the broker can't listen on port {port}: {error.strerror}") from error
         ready()
-        await service.watch()
+        await service.watch_files()
     finally:
         await server.close()
-        courier.close()
+        courier.close_idle()
         await publisher.stop()
         await client.close()
 
 
-def _stamp(path: Path) -> tuple[int, int] | None:
+def _stamp_file(path: Path) -> tuple[int, int] | None:
     try:
         status = path.stat()
     except FileNotFoundError:
@@ -194,7 +217,7 @@ def _stamp(path: Path) -> tuple[int, int] | None:
     return status.st_mtime_ns, status.st_ino
 
 
-def _replace(path: Path, document: object) -> None:
+def _replace_file(path: Path, document: object) -> None:
     temporary = path.with_suffix(".tmp")
     temporary.write_text(json.dumps(document))
     temporary.replace(path)

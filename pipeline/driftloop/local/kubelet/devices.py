@@ -16,7 +16,7 @@ class DeviceError(LocalError):
 
 
 @dataclass(frozen=True)
-class Vendor:
+class DeviceVendor:
     """Names of one maker's devices: in limits, below /dev, and in a process's environment."""
 
     resource: str
@@ -28,12 +28,14 @@ class Vendor:
 
 
 VENDORS = (
-    Vendor("nvidia.com/", r"nvidia\d+", "CUDA_VISIBLE_DEVICES"),
-    Vendor("amd.com/gpu", r"dri/renderD\d+", "HIP_VISIBLE_DEVICES"),
+    DeviceVendor("nvidia.com/", r"nvidia\d+", "CUDA_VISIBLE_DEVICES"),
+    DeviceVendor("amd.com/gpu", r"dri/renderD\d+", "HIP_VISIBLE_DEVICES"),
 )
 
 
-def visible(vendor: Vendor, files: Iterable[str], environment: Mapping[str, str]) -> tuple[str, ...]:
+def list_visible(
+    vendor: DeviceVendor, files: Iterable[str], environment: Mapping[str, str]
+) -> tuple[str, ...]:
     """The devices a program started here would see: all, or those that the vendor's variable names.
 
     `files` are names below /dev. Programs count from 0, whatever the files' numbers are.
@@ -53,7 +55,7 @@ def visible(vendor: Vendor, files: Iterable[str], environment: Mapping[str, str]
 
 
 @dataclass
-class Devices:
+class MachineDevices:
     """The devices of each vendor's that this machine shows, and which of them are free."""
 
     shown: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -64,13 +66,15 @@ class Devices:
         self._changed = asyncio.Condition()
 
     @classmethod
-    def found(cls, files: Iterable[str], environment: Mapping[str, str]) -> "Devices":
+    def find_devices(cls, files: Iterable[str], environment: Mapping[str, str]) -> "MachineDevices":
         """Those of this machine."""
         listed = list(files)
-        return cls({vendor.variable: visible(vendor, listed, environment) for vendor in VENDORS})
+        return cls(
+            {vendor.variable: list_visible(vendor, listed, environment) for vendor in VENDORS}
+        )
 
     @contextlib.asynccontextmanager
-    async def claim(
+    async def claim_devices(
         self, limits: Mapping[str, int], waiting: Callable[[str], Awaitable[None]]
     ) -> AsyncIterator[Mapping[str, str]]:
         """Hold what a container's limits ask for; inside, the variables its process gets.
@@ -80,7 +84,9 @@ class Devices:
         """
         needed = {variable: 0 for variable, devices in self.shown.items() if devices}
         for resource, count in limits.items():
-            vendor_of = next((vendor for vendor in VENDORS if resource.startswith(vendor.resource)), None)
+            vendor_of = next(
+                (vendor for vendor in VENDORS if resource.startswith(vendor.resource)), None
+            )
             shown = self.shown.get(vendor_of.variable, ()) if vendor_of is not None else ()
             if vendor_of is None or count > len(shown):
                 raise DeviceError(
@@ -91,7 +97,7 @@ class Devices:
         held: dict[str, list[str]] = {}
         async with self._changed:
             while any(count > len(self._free[variable]) for variable, count in needed.items()):
-                await waiting(f"Unschedulable: {self._shortage(needed)}")
+                await waiting(f"Unschedulable: {self._format_shortage(needed)}")
                 await self._changed.wait()
             for variable, count in needed.items():
                 free = self._free[variable]
@@ -103,10 +109,12 @@ class Devices:
                 for variable, devices in held.items():
                     # in the order of the machine, so that a lone step always gets the first
                     kept = {*self._free[variable], *devices}
-                    self._free[variable] = [device for device in self.shown[variable] if device in kept]
+                    self._free[variable] = [
+                        device for device in self.shown[variable] if device in kept
+                    ]
                 self._changed.notify_all()
 
-    def _shortage(self, needed: Mapping[str, int]) -> str:
+    def _format_shortage(self, needed: Mapping[str, int]) -> str:
         return ", ".join(
             f"{len(self._free[variable])} of {len(self.shown[variable])} GPUs are free, {count} needed"
             for variable, count in needed.items()

@@ -9,7 +9,19 @@ from pathlib import Path
 from driftloop.errors import LocalError
 
 INSTRUCTIONS = (
-    *("ADD", "ARG", "CMD", "COPY", "ENTRYPOINT", "ENV", "EXPOSE", "FROM", "HEALTHCHECK", "LABEL", "MAINTAINER"),
+    *(
+        "ADD",
+        "ARG",
+        "CMD",
+        "COPY",
+        "ENTRYPOINT",
+        "ENV",
+        "EXPOSE",
+        "FROM",
+        "HEALTHCHECK",
+        "LABEL",
+        "MAINTAINER",
+    ),
     *("ONBUILD", "RUN", "SHELL", "STOPSIGNAL", "USER", "VOLUME", "WORKDIR"),
 )
 HINT = "start it with `FROM python:3.11-slim` or one of our bases"
@@ -17,14 +29,14 @@ HINT = "start it with `FROM python:3.11-slim` or one of our bases"
 _HEREDOC = re.compile(r"<<-?\s*([\"']?)(\w+)\1")
 
 
-def base(file: Path) -> str:
+def read_base_image(file: Path) -> str:
     """The image of the last FROM; LocalError with file and line of the first error."""
     try:
         text = file.read_text("utf-8")
     except UnicodeDecodeError as error:
         raise LocalError(f"{file} is not UTF-8 text", hint=HINT) from error
     image = None
-    for number, line in _instructions(text):
+    for number, line in _split_instructions(text):
         word, _, rest = line.partition(" ")
         instruction = word.upper()
         if instruction not in INSTRUCTIONS:
@@ -41,7 +53,7 @@ def base(file: Path) -> str:
     return image
 
 
-def _instructions(text: str) -> Iterator[tuple[int, str]]:
+def _split_instructions(text: str) -> Iterator[tuple[int, str]]:
     """First line's number and text of each instruction, continued lines joined; without comments,
     here-documents.
     """
@@ -62,7 +74,9 @@ def _instructions(text: str) -> Iterator[tuple[int, str]]:
         whole = " ".join(parts)
         yield start, whole
         until = (
-            [match[2] for match in _HEREDOC.finditer(whole)] if whole[:4].upper() in ("RUN ", "COPY", "ADD ") else []
+            [match[2] for match in _HEREDOC.finditer(whole)]
+            if whole[:4].upper() in ("RUN ", "COPY", "ADD ")
+            else []
         )
         start, parts = 0, []
     if parts:

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from driftloop.errors import LocalError
-from driftloop.local.ground.state import State, unwritable, write_json
+from driftloop.local.ground.state import StateFolder, build_write_error, write_json
 from driftloop.local.kubelet import dockerfile, roles
-from driftloop.local.kubelet.environments import build
+from driftloop.local.kubelet.environments import build_environment
 from driftloop.plan import images as refs
 
 Say = Callable[[str], None]
@@ -29,13 +29,21 @@ LARGEST = 500 * 1024 * 1024
 """Bytes of code one image may hold."""
 
 _LEFT_OUT = shutil.ignore_patterns(
-    ".git", "__pycache__", "*.pyc", ".venv", "venv", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".driftloop"
+    ".git",
+    "__pycache__",
+    "*.pyc",
+    ".venv",
+    "venv",
+    ".mypy_cache",
+    ".ruff_cache",
+    ".pytest_cache",
+    ".driftloop",
 )
 _PYTHON = re.compile(r"(?:^|/)python:(\d+\.\d+)")
 
 
 @dataclass(frozen=True)
-class Image:
+class LocalImage:
     """Image of a ref on this machine."""
 
     ref: str
@@ -48,7 +56,7 @@ class Image:
     bin: tuple[Path, ...] = ()
     """Folders of our own scripts, before the environment's on PATH."""
 
-    def environ(self) -> dict[str, str]:
+    def build_environment(self) -> dict[str, str]:
         """The environment variables a process of this image starts from."""
         path = [*map(str, self.bin), str(self.env / "bin"), "/usr/local/bin", "/usr/bin", "/bin"]
         return {
@@ -60,12 +68,12 @@ class Image:
             "HOME": str(self.app),
         }
 
-    def program(self, name: str) -> str:
+    def find_program(self, name: str) -> str:
         """The file that `name` (a container's command[0]) runs.
 
         LocalError when the image has no such program.
         """
-        file = shutil.which(name, path=self.environ()["PATH"])
+        file = shutil.which(name, path=self.build_environment()["PATH"])
         if file is None:
             raise LocalError(
                 f"image `{self.ref}` has no program `{name}`",
@@ -74,23 +82,23 @@ class Image:
         return file
 
 
-def resolve(state: State, ref: str) -> Image:
+def resolve_image(state: StateFolder, ref: str) -> LocalImage:
     """The registered image of a ref; LocalError when it is not registered.
 
     A pinned ref goes by its tag.
     """
-    record = _home(state, ref) / "image.json"
+    record = _image_folder(state, ref) / "image.json"
     if by_digest(ref) and not record.exists():
-        record = _home(state, ref.partition("@")[0]) / "image.json"
+        record = _image_folder(state, ref.partition("@")[0]) / "image.json"
     try:
         fields = json.loads(record.read_text())
     except FileNotFoundError:
-        refs_text = ", ".join(sorted(image.ref for image in registered(state))) or "none"
+        refs_text = ", ".join(sorted(image.ref for image in list_registered(state))) or "none"
         raise LocalError(
             f"image `{ref}` is not registered here; registered: {refs_text}",
             hint="run `driftloop up SPEC` with the spec whose `images` name it",
         ) from None
-    return Image(
+    return LocalImage(
         ref=fields["ref"],
         digest=fields["digest"],
         env=Path(fields["env"]),
@@ -105,74 +113,84 @@ def by_digest(ref: str) -> bool:
     return bool(digest) and ":" in name.rpartition("/")[2]
 
 
-def registered(state: State) -> list[Image]:
+def list_registered(state: StateFolder) -> list[LocalImage]:
     """All images of this state folder, by ref."""
     refs = [json.loads(record.read_text())["ref"] for record in state.images.glob("*/image.json")]
-    return [resolve(state, ref) for ref in sorted(refs)]
+    return [resolve_image(state, ref) for ref in sorted(refs)]
 
 
-def register(
-    state: State,
+def register_image(
+    state: StateFolder,
     ref: str,
     context: Path,
     *,
     envs: Path | None = None,
     say: Say = print,
-) -> Image:
+) -> LocalImage:
     """Register the image that `context` (Dockerfile, requirements.txt, code) describes, and build
     its environment.
 
     LocalError on a broken context, a ref that is registered with other content, or requirements
     that can't be installed.
     """
-    file = _required(context, "Dockerfile", ref)
-    _required(context, "requirements.txt", ref)
+    file = _require_file(context, "Dockerfile", ref)
+    _require_file(context, "requirements.txt", ref)
     try:
-        base = dockerfile.base(file)
+        base = dockerfile.read_base_image(file)
     except LocalError as error:
         raise LocalError(f"image `{ref}`: {error.message}", hint=error.hint) from error
-    role = roles.of_base(base)
-    digest = _content(context)
-    home = _home(state, ref)
+    role = roles.role_of_base(base)
+    digest = _digest_content(context)
+    home = _image_folder(state, ref)
     if (home / "image.json").exists():
         record = json.loads((home / "image.json").read_text())
         if record["content"] != digest:
             raise LocalError(
                 f"image `{ref}` is already registered with other content than {context} has now",
-                hint=f"a ref never changes its content: write `{_free(state, ref)}` in the spec",
+                hint=f"a ref never changes its content: write `{_remove_unused(state, ref)}` in the spec",
             )
     requirements = [context / "requirements.txt"]
     if role is not None:
         requirements.insert(0, role.requirements)
     python = match[1] if (match := _PYTHON.search(base)) else "3.11"
-    env = build(envs or state.envs, requirements, python=python, name=ref, say=say)
-    return _write(state, ref, env=env, context=context, content=digest, scripts=role.scripts if role else {})
+    env = build_environment(envs or state.envs, requirements, python=python, name=ref, say=say)
+    return _write_record(
+        state, ref, env=env, context=context, content=digest, scripts=role.scripts if role else {}
+    )
 
 
-def register_driftloop(state: State) -> Image:
+def register_driftloop(state: StateFolder) -> LocalImage:
     """Our own image `driftloop` is the environment this program runs in; it changes with the
     package.
     """
-    content = f"{sys.prefix}\n{roles.package_digest()}"
-    return _write(state, refs.DRIFTLOOP, env=Path(sys.prefix), context=None, content=content, scripts={})
+    content = f"{sys.prefix}\n{roles.digest_package()}"
+    return _write_record(
+        state, refs.DRIFTLOOP, env=Path(sys.prefix), context=None, content=content, scripts={}
+    )
 
 
-def register_monitor(state: State, *, envs: Path | None = None, say: Say = print) -> Image:
+def register_monitor(
+    state: StateFolder, *, envs: Path | None = None, say: Say = print
+) -> LocalImage:
     """Our own image `monitor`: alibi-detect's environment and a snapshot of this package."""
     role = roles.DETECTOR
-    env = build(envs or state.envs, [role.requirements], python="3.11", name=refs.MONITOR, say=say)
-    return _write(state, refs.MONITOR, env=env, context=None, content=str(env), scripts=role.scripts)
+    env = build_environment(
+        envs or state.envs, [role.requirements], python="3.11", name=refs.MONITOR, say=say
+    )
+    return _write_record(
+        state, refs.MONITOR, env=env, context=None, content=str(env), scripts=role.scripts
+    )
 
 
-def _free(state: State, ref: str) -> str:
+def _remove_unused(state: StateFolder, ref: str) -> str:
     """Return the next tag that is not in use."""
-    ref = _next(ref)
-    while (_home(state, ref) / "image.json").exists():
-        ref = _next(ref)
+    ref = _next_tag(ref)
+    while (_image_folder(state, ref) / "image.json").exists():
+        ref = _next_tag(ref)
     return ref
 
 
-def _next(ref: str) -> str:
+def _next_tag(ref: str) -> str:
     """The ref with the next tag: its last number counted on, or `-2` behind it; a digest becomes a
     tag.
     """
@@ -182,14 +200,14 @@ def _next(ref: str) -> str:
     return f"{folder}{name}:{counted if counted != tag else f'{tag}-2' if tag else '1'}"
 
 
-def refresh(state: State) -> None:
+def refresh_image(state: StateFolder) -> None:
     """Give users' images that hold our scripts this version's; their own content stays as it was
     registered.
     """
     for record in state.images.glob("*/image.json"):
         fields = json.loads(record.read_text())
         if fields["scripts"] and fields["ref"] not in (refs.DRIFTLOOP, refs.MONITOR):
-            _write(
+            _write_record(
                 state,
                 fields["ref"],
                 env=Path(fields["env"]),
@@ -199,15 +217,23 @@ def refresh(state: State) -> None:
             )
 
 
-def _write(
-    state: State, ref: str, *, env: Path, context: Path | None, content: str, scripts: Mapping[str, str]
-) -> Image:
-    library = roles.package_digest() if scripts else ""
-    digest = hashlib.sha256(f"{env}\n{content}\n{sorted(scripts.items())}\n{library}".encode()).hexdigest()[:16]
-    home = _home(state, ref)
+def _write_record(
+    state: StateFolder,
+    ref: str,
+    *,
+    env: Path,
+    context: Path | None,
+    content: str,
+    scripts: Mapping[str, str],
+) -> LocalImage:
+    library = roles.digest_package() if scripts else ""
+    digest = hashlib.sha256(
+        f"{env}\n{content}\n{sorted(scripts.items())}\n{library}".encode()
+    ).hexdigest()[:16]
+    home = _image_folder(state, ref)
     record = home / "image.json"
     if record.exists() and json.loads(record.read_text())["digest"] == digest:
-        return resolve(state, ref)
+        return resolve_image(state, ref)
     # Processes of the image may be running: each content has its own folder, and only the record moves.
     folder = home / digest
     try:
@@ -219,10 +245,10 @@ def _write(
         else:
             shutil.copytree(context, app, ignore=_LEFT_OUT)
         if scripts:
-            roles.snapshot(folder / "lib")
+            roles.snapshot_package(folder / "lib")
             (folder / "bin").mkdir()
             for name, target in scripts.items():
-                _script(folder, name, target, env)
+                _write_script(folder, name, target, env)
         write_json(
             record,
             {
@@ -236,48 +262,53 @@ def _write(
             },
         )
     except OSError as error:
-        raise unwritable(folder, error) from error
-    return resolve(state, ref)
+        raise build_write_error(folder, error) from error
+    return resolve_image(state, ref)
 
 
-def _script(folder: Path, name: str, target: str, env: Path) -> None:
+def _write_script(folder: Path, name: str, target: str, env: Path) -> None:
     """A console script of ours; a shell line starts it, since a `#!` line is bounded in length."""
     module, function = target.split(":")
     body = folder / "lib" / f"_{name}.py"
-    body.write_text(f"from {module} import {function}\n\nif __name__ == '__main__':\n    {function}()\n")
+    body.write_text(
+        f"from {module} import {function}\n\nif __name__ == '__main__':\n    {function}()\n"
+    )
     file = folder / "bin" / name
     python = shlex.quote(str(env / "bin" / "python"))
     file.write_text(f'#!/bin/sh\nexec {python} {shlex.quote(str(body))} "$@"\n')
     file.chmod(0o755)
 
 
-def _home(state: State, ref: str) -> Path:
+def _image_folder(state: StateFolder, ref: str) -> Path:
     return state.images / hashlib.sha256(ref.encode()).hexdigest()[:16]
 
 
-def _required(context: Path, name: str, ref: str) -> Path:
+def _require_file(context: Path, name: str, ref: str) -> Path:
     if not context.is_dir():
         raise LocalError(
-            f"image `{ref}`: folder {context} does not exist", hint="`context` is relative to the spec's folder"
+            f"image `{ref}`: folder {context} does not exist",
+            hint="`context` is relative to the spec's folder",
         )
     file = context / name
     if not file.is_file():
         raise LocalError(
-            f"image `{ref}`: {context} has no {name}", hint=f"add a {name}; the reference shows a minimal one"
+            f"image `{ref}`: {context} has no {name}",
+            hint=f"add a {name}; the reference shows a minimal one",
         )
     return file
 
 
-def _content(context: Path) -> str:
+def _digest_content(context: Path) -> str:
     """A digest of all files that count; LocalError when they are too many bytes."""
     total = 0
     digest = hashlib.sha256()
-    for file in _files(context):
+    for file in _list_files(context):
         content = file.read_bytes()
         total += len(content)
         if total > LARGEST:
             raise LocalError(
-                f"{context} holds more than {LARGEST // 2**20} MiB", hint="keep data and models out of the image folder"
+                f"{context} holds more than {LARGEST // 2**20} MiB",
+                hint="keep data and models out of the image folder",
             )
         name = file.relative_to(context).as_posix()
         digest.update(f"{name}\0{os.access(file, os.X_OK):d}\0{len(content)}\0".encode())
@@ -285,7 +316,7 @@ def _content(context: Path) -> str:
     return digest.hexdigest()
 
 
-def _files(context: Path) -> Iterable[Path]:
+def _list_files(context: Path) -> Iterable[Path]:
     for folder, folders, names in os.walk(context):
         skipped = _LEFT_OUT(folder, [*folders, *names])
         folders[:] = sorted(set(folders) - skipped)

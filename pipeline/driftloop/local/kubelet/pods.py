@@ -17,14 +17,26 @@ import yaml
 
 from driftloop.errors import LocalError
 from driftloop.local.ground import kinds
-from driftloop.local.ground.expansion import expanded
-from driftloop.local.kubelet.images import Image
-from driftloop.local.kubelet.process import HttpProbe, Liveness, Probe, Program, TcpProbe
-from driftloop.local.kubelet.values import Values, read_volume_files, resolve_all_values, resolve_value
+from driftloop.local.ground.expansion import expand_references
+from driftloop.local.kubelet.images import LocalImage
+from driftloop.local.kubelet.process import HttpProbe, LivenessCheck, Probe, ProcessSpec, TcpProbe
+from driftloop.local.kubelet.values import (
+    ConfigValues,
+    read_volume_files,
+    resolve_all_values,
+    resolve_value,
+)
 
 ENVOY_IMAGES = ("docker.io/envoyproxy/envoy", "envoyproxy/envoy")
 
-_DEPLOYMENT = {"replicas", "selector", "template", "strategy", "revisionHistoryLimit", "progressDeadlineSeconds"}
+_DEPLOYMENT = {
+    "replicas",
+    "selector",
+    "template",
+    "strategy",
+    "revisionHistoryLimit",
+    "progressDeadlineSeconds",
+}
 _POD = {
     "containers", "initContainers", "volumes", "serviceAccountName", "securityContext", "terminationGracePeriodSeconds",
     "automountServiceAccountToken", "enableServiceLinks", "restartPolicy", "imagePullSecrets", "nodeSelector",
@@ -36,16 +48,16 @@ _CONTAINER = {
     "startupProbe", "resources", "securityContext", "workingDir", "imagePullPolicy", "lifecycle", "envFrom",
     "terminationMessagePath", "terminationMessagePolicy",
 }  # fmt: skip
-Images = Callable[[str], Image]
+Images = Callable[[str], LocalImage]
 """Resolves a ref; LocalError when it is not registered."""
 
 
 @dataclass(frozen=True)
-class Container:
+class PlannedContainer:
     """One container, its references resolved; ports and mount paths are still the pod's own."""
 
     name: str
-    image: Image
+    image: LocalImage
     argv: tuple[str, ...]
     env: Mapping[str, str]
     mounts: tuple[tuple[str, str], ...]
@@ -56,7 +68,7 @@ class Container:
 
 
 @dataclass(frozen=True)
-class Pod:
+class PlannedPod:
     """Planned pod of a Deployment, the same for every replica."""
 
     namespace: str
@@ -65,8 +77,8 @@ class Pod:
     recreate: bool
     """True when the old replica is stopped before the new one starts."""
     labels: Mapping[str, str]
-    init: tuple[Container, ...]
-    containers: tuple[Container, ...]
+    init: tuple[PlannedContainer, ...]
+    containers: tuple[PlannedContainer, ...]
     files: Mapping[str, Mapping[str, str]]
     """Volume -> file -> content, of ConfigMap and Secret volumes."""
     ports: tuple[int, ...]
@@ -87,30 +99,32 @@ class Pod:
         return (self.namespace, self.deployment)
 
 
-def scaled(objects: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], int]:
+def read_min_replicas(objects: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], int]:
     """(namespace, name) of the Deployments that an autoscaler owns, and the pods it starts from."""
     return {
         (item["metadata"].get("namespace", "default"), item["spec"]["scaleTargetRef"]["name"]): int(
             item["spec"].get("minReplicas") or 1
         )
         for item in objects
-        if kinds.key(item) == ("autoscaling", "HorizontalPodAutoscaler")
+        if kinds.object_kind(item) == ("autoscaling", "HorizontalPodAutoscaler")
         and item["spec"]["scaleTargetRef"]["kind"] == "Deployment"
     }
 
 
-def plan(deployment: Mapping[str, Any], values: Values, images: Images, *, least: int = 1) -> Pod:
+def plan_pod(
+    deployment: Mapping[str, Any], values: ConfigValues, images: Images, *, least: int = 1
+) -> PlannedPod:
     """Plan the replicas of a Deployment; LocalError names a field that is not understood.
 
     `least` is how many there are when the Deployment does not say.
     """
-    where = kinds.named(deployment)
+    where = kinds.format_object(deployment)
     metadata, spec = deployment["metadata"], deployment["spec"]
     namespace = metadata.get("namespace", "default")
-    _only(where, "spec", spec, _DEPLOYMENT)
+    _refuse_other_keys(where, "spec", spec, _DEPLOYMENT)
     template = spec["template"]
     pod = template["spec"]
-    _only(where, "spec.template.spec", pod, _POD)
+    _refuse_other_keys(where, "spec.template.spec", pod, _POD)
     labels = dict((template.get("metadata") or {}).get("labels") or {})
     facts = {
         "metadata.name": metadata["name"],
@@ -127,13 +141,13 @@ def plan(deployment: Mapping[str, Any], values: Values, images: Images, *, least
         for name, volume in volumes.items()
         if (content := read_volume_files(where, namespace, volume, values)) is not None
     }
-    sidecars = [item for item in pod["containers"] if _without_tag(item["image"]) in ENVOY_IMAGES]
+    sidecars = [item for item in pod["containers"] if _strip_tag(item["image"]) in ENVOY_IMAGES]
     if len(sidecars) > 1:
         raise LocalError(f"{where}: two Envoy containers", hint="a predictor's pod has one logger")
     mains = [item for item in pod["containers"] if item not in sidecars]
 
-    def container(item: Mapping[str, Any]) -> Container:
-        return _container(
+    def plan_container(item: Mapping[str, Any]) -> PlannedContainer:
+        return _plan_container(
             f"{where}: container {item['name']}",
             item,
             namespace=namespace,
@@ -152,11 +166,11 @@ def plan(deployment: Mapping[str, Any], values: Values, images: Images, *, least
                 named[port["name"]] = int(port["containerPort"])
         probes = [item[kind] for kind in ("readinessProbe", "livenessProbe") if item.get(kind)]
         ports |= {_probe_port(where, probe, named) for probe in probes}
-    init_containers = tuple(container(item) for item in pod.get("initContainers") or ())
-    containers = tuple(container(item) for item in mains)
+    init_containers = tuple(plan_container(item) for item in pod.get("initContainers") or ())
+    containers = tuple(plan_container(item) for item in mains)
     for port in sorted(ports):
         _require_told(where, port, containers)
-    logger, logger_port = _sidecar(where, sidecars[0], files) if sidecars else (None, None)
+    logger, logger_port = _read_sidecar(where, sidecars[0], files) if sidecars else (None, None)
     for item in sidecars:
         for port in item.get("ports") or ():
             if "name" in port:
@@ -188,7 +202,7 @@ def plan(deployment: Mapping[str, Any], values: Values, images: Images, *, least
             sort_keys=True,
         ).encode()
     ).hexdigest()[:12]
-    return Pod(
+    return PlannedPod(
         namespace=namespace,
         deployment=metadata["name"],
         replicas=int(spec.get("replicas", least)),
@@ -207,9 +221,14 @@ def plan(deployment: Mapping[str, Any], values: Values, images: Images, *, least
     )
 
 
-def place(
-    pod: Pod, *, folder: Path, logs: Path, ports: Mapping[int, int], environment: Mapping[str, str]
-) -> tuple[tuple[Program, ...], tuple[Program, ...]]:
+def place_replica(
+    pod: PlannedPod,
+    *,
+    folder: Path,
+    logs: Path,
+    ports: Mapping[int, int],
+    environment: Mapping[str, str],
+) -> tuple[tuple[ProcessSpec, ...], tuple[ProcessSpec, ...]]:
     """The programs of one replica, init containers and containers, in `folder`; writes its volumes'
     files.
 
@@ -221,68 +240,80 @@ def place(
         for name, content in files.items():
             (target / name).write_text(content)
 
-    def program(container: Container, *, once: bool) -> Program:
+    def build_program(container: PlannedContainer, *, once: bool) -> ProcessSpec:
         folders = [(path, str(folder / volume)) for path, volume in container.mounts]
         for _, volume in container.mounts:
             (folder / volume).mkdir(parents=True, exist_ok=True)
 
-        def local(text: str) -> str:
-            return _with_ports(_with_folders(text, folders), ports)
+        def localize_text(text: str) -> str:
+            return _replace_ports(_replace_folders(text, folders), ports)
 
-        argv = [local(word) for word in container.argv]
+        argv = [localize_text(word) for word in container.argv]
         argv = [str(ports[int(word)]) if _is_port(word, ports) else word for word in argv]
         env = {
-            name: str(ports[int(value)]) if _is_port(value, ports) and "PORT" in name.upper() else local(value)
+            name: str(ports[int(value)])
+            if _is_port(value, ports) and "PORT" in name.upper()
+            else localize_text(value)
             for name, value in container.env.items()
         }
         home = folder / "home"
         home.mkdir(parents=True, exist_ok=True)
-        base = {**container.image.environ(), "HOME": str(home), **environment}
-        cwd = Path(_with_folders(container.cwd, folders)) if container.cwd else container.image.app
-        name = pod.deployment if len(pod.containers) == 1 and not once else f"{pod.deployment}.{container.name}"
-        return Program(
+        base = {**container.image.build_environment(), "HOME": str(home), **environment}
+        cwd = (
+            Path(_replace_folders(container.cwd, folders)) if container.cwd else container.image.app
+        )
+        name = (
+            pod.deployment
+            if len(pod.containers) == 1 and not once
+            else f"{pod.deployment}.{container.name}"
+        )
+        return ProcessSpec(
             name=f"{pod.namespace}/{name}",
-            argv=(container.image.program(argv[0]), *argv[1:]),
+            argv=(container.image.find_program(argv[0]), *argv[1:]),
             log=logs / pod.namespace / f"{name}.log",
             cwd=cwd,
             env={**base, **env},
-            probe=None if once else _probe(pod, container.probe, ports),
-            liveness=None if once else _liveness(pod, container.liveness, ports),
+            probe=None if once else _build_probe(pod, container.probe, ports),
+            liveness=None if once else _build_liveness(pod, container.liveness, ports),
             once=once,
             grace=min(pod.grace, 30.0),
         )
 
     return (
-        tuple(program(container, once=True) for container in pod.init),
-        tuple(program(container, once=False) for container in pod.containers),
+        tuple(build_program(container, once=True) for container in pod.init),
+        tuple(build_program(container, once=False) for container in pod.containers),
     )
 
 
-def _container(
+def _plan_container(
     where: str,
     item: Mapping[str, Any],
     *,
     namespace: str,
     volumes: Mapping[str, Any],
-    values: Values,
+    values: ConfigValues,
     images: Images,
     facts: Mapping[str, str],
-) -> Container:
-    _only(where, "container", item, _CONTAINER)
+) -> PlannedContainer:
+    _refuse_other_keys(where, "container", item, _CONTAINER)
     if not item.get("command"):
-        raise LocalError(f"{where}: `command` is missing", hint="an image's own ENTRYPOINT is not read: set `command`")
+        raise LocalError(
+            f"{where}: `command` is missing",
+            hint="an image's own ENTRYPOINT is not read: set `command`",
+        )
     env: dict[str, str] = {}
     for source in item.get("envFrom") or ():
         env.update(resolve_all_values(where, namespace, source, values))
     for entry in item.get("env") or ():
         value = resolve_value(where, namespace, entry, values, facts)
         if value is not None:
-            env[entry["name"]] = expanded(value, env)
+            env[entry["name"]] = expand_references(value, env)
     mounts = []
     for mount in item.get("volumeMounts") or ():
         if mount["name"] not in volumes:
             raise LocalError(
-                f"{where}: volume {mount['name']} is not defined", hint=f"volumes: {', '.join(volumes) or 'none'}"
+                f"{where}: volume {mount['name']} is not defined",
+                hint=f"volumes: {', '.join(volumes) or 'none'}",
             )
         if mount.get("subPath"):
             raise LocalError(
@@ -293,11 +324,11 @@ def _container(
     words = [*item["command"], *(item.get("args") or ())]
     image = images(item["image"])
     if "/" not in words[0]:
-        image.program(words[0])
-    return Container(
+        image.find_program(words[0])
+    return PlannedContainer(
         name=item["name"],
         image=image,
-        argv=tuple(expanded(str(word), env) for word in words),
+        argv=tuple(expand_references(str(word), env) for word in words),
         env=env,
         mounts=tuple(sorted(mounts, key=lambda mount: -len(mount[0]))),
         cwd=item.get("workingDir"),
@@ -306,7 +337,7 @@ def _container(
     )
 
 
-def _sidecar(
+def _read_sidecar(
     where: str, item: Mapping[str, Any], files: Mapping[str, Mapping[str, str]]
 ) -> tuple[Mapping[str, Any], int]:
     """The bootstrap that a logging Envoy container would start with, and the port it would listen
@@ -316,17 +347,22 @@ def _sidecar(
     try:
         path = words[words.index("-c") + 1]
     except (ValueError, IndexError):
-        raise LocalError(f"{where}: the Envoy container names no file with -c", hint="see serve.backend") from None
+        raise LocalError(
+            f"{where}: the Envoy container names no file with -c", hint="see serve.backend"
+        ) from None
     for mount in item.get("volumeMounts") or ():
         name = path.removeprefix(mount["mountPath"].rstrip("/") + "/")
         if name != path and name in files.get(mount["name"], {}):
             config = yaml.safe_load(files[mount["name"]][name])
             listener = config["static_resources"]["listeners"][0]
             return config, int(listener["address"]["socket_address"]["port_value"])
-    raise LocalError(f"{where}: the Envoy container's {path} is in no mounted ConfigMap", hint="see serve.backend")
+    raise LocalError(
+        f"{where}: the Envoy container's {path} is in no mounted ConfigMap",
+        hint="see serve.backend",
+    )
 
 
-def _is_mounted(volume: str, containers: Iterable[Container]) -> bool:
+def _is_mounted(volume: str, containers: Iterable[PlannedContainer]) -> bool:
     return any(volume == name for container in containers for _, name in container.mounts)
 
 
@@ -335,33 +371,44 @@ def _probe_port(where: str, probe: Mapping[str, Any], named: Mapping[str, int]) 
         if kind in probe:
             port = probe[kind]["port"]
             if isinstance(port, str) and port not in named:
-                raise LocalError(f"{where}: no container port is named {port}", hint="name it in `ports`")
+                raise LocalError(
+                    f"{where}: no container port is named {port}", hint="name it in `ports`"
+                )
             return named[port] if isinstance(port, str) else int(port)
     raise LocalError(
-        f"{where}: probe `{sorted(probe)[0]}` is not understood by the local runtime", hint="use httpGet or tcpSocket"
+        f"{where}: probe `{sorted(probe)[0]}` is not understood by the local runtime",
+        hint="use httpGet or tcpSocket",
     )
 
 
-def _probe(pod: Pod, probe: Mapping[str, Any] | None, ports: Mapping[int, int]) -> Probe | None:
+def _build_probe(
+    pod: PlannedPod, probe: Mapping[str, Any] | None, ports: Mapping[int, int]
+) -> Probe | None:
     if probe is None:
         return None
     port = ports[_probe_port(pod.deployment, probe, pod.named_ports)]
     timeout = max(2.0, float(probe.get("timeoutSeconds", 1)))
     return (
-        HttpProbe(port, probe["httpGet"].get("path", "/"), timeout) if "httpGet" in probe else TcpProbe(port, timeout)
+        HttpProbe(port, probe["httpGet"].get("path", "/"), timeout)
+        if "httpGet" in probe
+        else TcpProbe(port, timeout)
     )
 
 
-def _liveness(pod: Pod, probe: Mapping[str, Any] | None, ports: Mapping[int, int]) -> Liveness | None:
-    built = _probe(pod, probe, ports)
+def _build_liveness(
+    pod: PlannedPod, probe: Mapping[str, Any] | None, ports: Mapping[int, int]
+) -> LivenessCheck | None:
+    built = _build_probe(pod, probe, ports)
     if probe is None or built is None:
         return None
     # a server on a busy laptop may answer later than a cluster would allow
     built = replace(built, timeout=max(10.0, built.timeout))
-    return Liveness(built, float(probe.get("periodSeconds", 10)), int(probe.get("failureThreshold", 3)))
+    return LivenessCheck(
+        built, float(probe.get("periodSeconds", 10)), int(probe.get("failureThreshold", 3))
+    )
 
 
-def _require_told(where: str, port: int, containers: Iterable[Container]) -> None:
+def _require_told(where: str, port: int, containers: Iterable[PlannedContainer]) -> None:
     """LocalError unless something in the pod tells a process its port: here it gets another one."""
     text = str(port)
     for container in containers:
@@ -370,7 +417,8 @@ def _require_told(where: str, port: int, containers: Iterable[Container]) -> Non
         if any(value == text and "PORT" in name.upper() for name, value in container.env.items()):
             return
         if any(
-            re.search(rf"(?:127\.0\.0\.1|localhost|0\.0\.0\.0):{text}\b", value) for value in container.env.values()
+            re.search(rf"(?:127\.0\.0\.1|localhost|0\.0\.0\.0):{text}\b", value)
+            for value in container.env.values()
         ):
             return
     raise LocalError(
@@ -383,29 +431,31 @@ def _is_port(text: str, ports: Mapping[int, int]) -> bool:
     return text.isascii() and text.isdigit() and int(text) in ports
 
 
-def _with_ports(text: str, ports: Mapping[int, int]) -> str:
+def _replace_ports(text: str, ports: Mapping[int, int]) -> str:
     """Replace `<loopback>:<container port>` and `--flag=<container port>`."""
 
-    def replaced(match: re.Match[str]) -> str:
+    def replace_port(match: re.Match[str]) -> str:
         port = int(match[2])
         return f"{match[1]}{ports.get(port, port)}"
 
-    text = re.sub(r"((?:127\.0\.0\.1|localhost|0\.0\.0\.0|\[::\]):)(\d+)\b", replaced, text)
-    return re.sub(r"^(--?[A-Za-z-]*port=)(\d+)$", replaced, text)
+    text = re.sub(r"((?:127\.0\.0\.1|localhost|0\.0\.0\.0|\[::\]):)(\d+)\b", replace_port, text)
+    return re.sub(r"^(--?[A-Za-z-]*port=)(\d+)$", replace_port, text)
 
 
-def _with_folders(text: str, folders: Iterable[tuple[str, str]]) -> str:
+def _replace_folders(text: str, folders: Iterable[tuple[str, str]]) -> str:
     """Replace a mount path wherever it appears as a path."""
     for path, folder in folders:
-        text = re.sub(rf"(?<![\w./-]){re.escape(path)}(?![\w.-])", folder.replace("\\", r"\\"), text)
+        text = re.sub(
+            rf"(?<![\w./-]){re.escape(path)}(?![\w.-])", folder.replace("\\", r"\\"), text
+        )
     return text
 
 
-def _without_tag(ref: str) -> str:
+def _strip_tag(ref: str) -> str:
     return ref.partition("@")[0].rpartition(":")[0]
 
 
-def _only(where: str, part: str, value: Mapping[str, Any], allowed: set[str]) -> None:
+def _refuse_other_keys(where: str, part: str, value: Mapping[str, Any], allowed: set[str]) -> None:
     if unknown := sorted(set(value) - allowed):
         raise LocalError(
             f"{where}: `{part}.{unknown[0]}` is not understood by the local runtime",

@@ -39,7 +39,7 @@ Probe = HttpProbe | TcpProbe
 
 
 @dataclass(frozen=True)
-class Liveness:
+class LivenessCheck:
     """A program that answers no more, though it runs, is killed and started again."""
 
     probe: Probe
@@ -50,7 +50,7 @@ class Liveness:
 
 
 @dataclass(frozen=True)
-class Program:
+class ProcessSpec:
     """One program to run.
 
     `once` is a program that ends (an init container): ready when it has ended with 0.
@@ -62,7 +62,7 @@ class Program:
     cwd: Path
     env: Mapping[str, str] = field(default_factory=dict)
     probe: Probe | None = None
-    liveness: Liveness | None = None
+    liveness: LivenessCheck | None = None
     once: bool = False
     grace: float = 10.0
     """Seconds between SIGTERM and SIGKILL."""
@@ -71,11 +71,15 @@ class Program:
 Phase = Literal["starting", "ready", "waiting", "done", "stopped"]
 
 
-class Process:
+class SupervisedProcess:
     """A Program kept running. `on_event(name, what)` hears of starts, deaths and readiness."""
 
     def __init__(
-        self, program: Program, *, mark: str, on_event: Callable[[str, str], None] = lambda name, what: None
+        self,
+        program: ProcessSpec,
+        *,
+        mark: str,
+        on_event: Callable[[str, str], None] = lambda name, what: None,
     ) -> None:
         self.program = program
         self.restarts = 0
@@ -92,7 +96,11 @@ class Process:
     @property
     def pid(self) -> int | None:
         """The process id while it runs."""
-        return self._popen.pid if self._popen is not None and self.phase in ("starting", "ready") else None
+        return (
+            self._popen.pid
+            if self._popen is not None and self.phase in ("starting", "ready")
+            else None
+        )
 
     @property
     def uptime(self) -> float:
@@ -104,23 +112,25 @@ class Process:
         """True while the probe answers (for `once`: after it ended with 0)."""
         return self.phase in ("ready", "done")
 
-    def start(self) -> None:
+    def start_process(self) -> None:
         """Begin; returns at once."""
         if self._task is None:
-            self._task = asyncio.create_task(self._keep_running(), name=f"process {self.program.name}")
+            self._task = asyncio.create_task(
+                self._keep_running(), name=f"process {self.program.name}"
+            )
 
     async def wait_ready(self) -> None:
         """Return when it is ready for the first time."""
         await self._ready.wait()
 
-    async def stop(self) -> None:
+    async def stop_process(self) -> None:
         """SIGTERM to the group, SIGKILL after the grace; returns when all of it is gone."""
         self._stopping = True
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         if (popen := self._popen) is not None:
-            await child.end(popen, grace=self.program.grace)
+            await child.end_session(popen, grace=self.program.grace)
         self.phase = "stopped"
 
     async def _keep_running(self) -> None:
@@ -128,19 +138,19 @@ class Process:
         while not self._stopping:
             self.phase = "starting"
             try:
-                popen = self._spawn()
+                popen = self._spawn_child()
             except OSError as error:
                 self.last_exit = f"can't be started: {error.strerror or error}"
             else:
-                probing = asyncio.create_task(self._probe())
+                probing = asyncio.create_task(self._run_probes())
                 try:
-                    code = await child.exited(popen)
+                    code = await child.wait_exited(popen)
                 finally:
                     probing.cancel()
                     await asyncio.gather(probing, return_exceptions=True)
                 # what the dead one started must not keep its port
-                await child.end(popen, grace=1.0)
-                self.last_exit = child.described(code)
+                await child.end_session(popen, grace=1.0)
+                self.last_exit = child.describe_exit(code)
                 if code > 0 and (last_line := logs.last_line(self.program.log)):
                     self.last_exit += f" after: {last_line[:200]}"
                 if code == 0 and self.program.once:
@@ -156,24 +166,26 @@ class Process:
             await asyncio.sleep(delay)
             self.restarts += 1
 
-    def _spawn(self) -> subprocess.Popen[bytes]:
+    def _spawn_child(self) -> subprocess.Popen[bytes]:
         program = self.program
         program.log.parent.mkdir(parents=True, exist_ok=True)
-        logs.bound(program.log)
+        logs.bound_log(program.log)
         program.cwd.mkdir(parents=True, exist_ok=True)
         with program.log.open("ab") as log:
-            log.write(f"--- {time.strftime('%Y-%m-%dT%H:%M:%S%z')} start {program.argv[0]}\n".encode())
+            log.write(
+                f"--- {time.strftime('%Y-%m-%dT%H:%M:%S%z')} start {program.argv[0]}\n".encode()
+            )
             log.flush()
             env = {**program.env, MARK: self._mark}
-            self._popen = child.spawn(program.argv, env=env, cwd=program.cwd, log=log)
+            self._popen = child.spawn_child(program.argv, env=env, cwd=program.cwd, log=log)
         self._started = time.monotonic()
         return self._popen
 
-    async def _probe(self) -> None:
+    async def _run_probes(self) -> None:
         probe = self.program.probe
         if self.program.once:
             return
-        while probe is not None and not await answers(probe):  # noqa: ASYNC110
+        while probe is not None and not await probe_answers(probe):  # noqa: ASYNC110
             await asyncio.sleep(0.1 if time.monotonic() - self._started < 10 else 0.5)
         self.phase = "ready"
         self._ready.set()
@@ -183,13 +195,15 @@ class Process:
         failures = 0
         while failures < liveness.failures:
             await asyncio.sleep(liveness.period)
-            failures = 0 if await answers(liveness.probe) else failures + 1
+            failures = 0 if await probe_answers(liveness.probe) else failures + 1
         if self._popen is not None:
-            self._on_event(self.program.name, f"does not answer any more; killed after {failures} questions")
+            self._on_event(
+                self.program.name, f"does not answer any more; killed after {failures} questions"
+            )
             self._popen.kill()
 
 
-async def answers(probe: Probe) -> bool:
+async def probe_answers(probe: Probe) -> bool:
     """Return True when a probe succeeds now."""
     try:
         async with asyncio.timeout(probe.timeout):

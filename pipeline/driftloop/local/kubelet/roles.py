@@ -15,7 +15,7 @@ PACKAGE = Path(driftloop.__file__).parent
 
 
 @dataclass(frozen=True)
-class Role:
+class ImageRole:
     """One of our images: `name` is its folder under images/, `scripts` its console scripts."""
 
     name: str
@@ -27,27 +27,29 @@ class Role:
         return PACKAGE / "images" / self.name / "requirements.txt"
 
 
-TRAINER = Role("trainer", {"driftloop-train": "driftloop.services.trainer.__main__:main"})
-SERVER = Role("server", {})
-DETECTOR = Role("monitor", {"driftloop-detector": "driftloop.services.detector.__main__:main"})
+TRAINER = ImageRole("trainer", {"driftloop-train": "driftloop.services.trainer.__main__:main"})
+SERVER = ImageRole("server", {})
+DETECTOR = ImageRole("monitor", {"driftloop-detector": "driftloop.services.detector.__main__:main"})
 
 _BASES = {f"ghcr.io/driftloop/{role.name}": role for role in (TRAINER, SERVER)}
 
 
-def of_base(ref: str) -> Role | None:
+def role_of_base(ref: str) -> ImageRole | None:
     """The role a user's image is built FROM, or None when its base is not ours."""
     return _BASES.get(ref.partition("@")[0].rpartition(":")[0])
 
 
-def snapshot(folder: Path) -> None:
+def snapshot_package(folder: Path) -> None:
     """Copy this package into `folder`, so that a later change of the checkout does not change what
     runs.
     """
-    shutil.copytree(PACKAGE, folder / "driftloop", ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+    shutil.copytree(
+        PACKAGE, folder / "driftloop", ignore=shutil.ignore_patterns("__pycache__", "*.pyc")
+    )
 
 
 @functools.cache
-def package_digest() -> str:
+def digest_package() -> str:
     """A digest of this package's source."""
     digest = hashlib.sha256()
     for file in sorted(PACKAGE.rglob("*")):

@@ -10,7 +10,7 @@ from driftloop.resources.serving import plain
 from driftloop.spec.serve import PythonServer, Serve
 
 
-def check(serve: Serve) -> None:
+def check_serve(serve: Serve) -> None:
     """LocalError for what can't run here, told before the first model is trained for it."""
     if not isinstance(serve, PythonServer):
         raise LocalError(
@@ -26,10 +26,13 @@ def check(serve: Serve) -> None:
         )
 
 
-def expanded(item: dict[str, Any]) -> list[dict[str, Any]]:
+def expand_object(item: dict[str, Any]) -> list[dict[str, Any]]:
     """The objects that run for one object: itself, except for a SeldonDeployment; PipelineError
     otherwise.
     """
-    if kinds.key(item) != ("machinelearning.seldon.io", "SeldonDeployment"):
+    if kinds.object_kind(item) != ("machinelearning.seldon.io", "SeldonDeployment"):
         return [item]
-    return [found.dump() for found in plain.serving(plain.parse(item)).objects]
+    return [
+        found.dump_object()
+        for found in plain.unroll_deployment(plain.parse_deployment(item)).objects
+    ]

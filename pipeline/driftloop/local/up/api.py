@@ -14,16 +14,21 @@ from nats.js import JetStreamContext
 from driftloop.contract.streams import WORKFLOWS
 from driftloop.local.flux.reconciler import Reconciler
 from driftloop.local.ground import addresses
-from driftloop.local.kubelet.fleet import Fleet
+from driftloop.local.kubelet.fleet import PodFleet
 
 Json = dict[str, Any]
 
 
-class Api:
+class StandInApi:
     """Answers from the reconciler, the fleet and the workflows' KV bucket."""
 
     def __init__(
-        self, *, reconciler: Reconciler, fleet: Fleet, js: JetStreamContext, status: Callable[[], Json]
+        self,
+        *,
+        reconciler: Reconciler,
+        fleet: PodFleet,
+        js: JetStreamContext,
+        status: Callable[[], Json],
     ) -> None:
         self._reconciler = reconciler
         self._fleet = fleet
@@ -31,53 +36,55 @@ class Api:
         self._status = status
         self._generations: dict[tuple[str, str], tuple[str, int]] = {}
 
-    def application(self) -> web.Application:
+    def build_application(self) -> web.Application:
         """The aiohttp application."""
         application = web.Application()
         base = "/apis/{group}/{version}/namespaces/{namespace}/{plural}"
         application.add_routes(
             [
-                web.get("/healthz", _healthy),
-                web.get("/status", self._overview),
-                web.get(base + "/{name}", self._object),
+                web.get("/healthz", _get_health),
+                web.get("/status", self._get_status),
+                web.get(base + "/{name}", self._get_object),
             ]
         )
         return application
 
-    async def _overview(self, request: web.Request) -> web.Response:
+    async def _get_status(self, request: web.Request) -> web.Response:
         return web.json_response(self._status())
 
-    async def _object(self, request: web.Request) -> web.Response:
+    async def _get_object(self, request: web.Request) -> web.Response:
         path = request.match_info
         namespace, name = path["namespace"], path["name"]
         match (path["group"], path["plural"]):
             case ("apps", "deployments"):
-                body = self._deployment(namespace, name)
+                body = self._build_deployment(namespace, name)
             case ("kustomize.toolkit.fluxcd.io", "kustomizations"):
-                body = self._kustomization(namespace, name)
+                body = self._build_kustomization(namespace, name)
             case ("argoproj.io", "workflows"):
                 try:
-                    body = await self._workflow(namespace, name)
+                    body = await self._read_workflow(namespace, name)
                 except (nats.errors.Error, nats.js.errors.Error, TimeoutError) as error:
-                    return _failure(503, f"the store of workflows does not answer: {type(error).__name__}")
+                    return _build_failure(
+                        503, f"the store of workflows does not answer: {type(error).__name__}"
+                    )
             case (group, plural):
-                return _failure(404, f"{plural}.{group} are not served here")
+                return _build_failure(404, f"{plural}.{group} are not served here")
         if body is None:
-            return _failure(404, f'{path["plural"]}.{path["group"]} "{name}" not found')
+            return _build_failure(404, f'{path["plural"]}.{path["group"]} "{name}" not found')
         return web.json_response(body)
 
-    def _deployment(self, namespace: str, name: str) -> Json | None:
+    def _build_deployment(self, namespace: str, name: str) -> Json | None:
         key = (namespace, name)
-        pod = self._reconciler.deployments().get(key)
+        pod = self._reconciler.map_deployments().get(key)
         if pod is None:
             return None
         digest, generation = self._generations.get(key, ("", 0))
         if digest != pod.digest:
             self._generations[key] = (pod.digest, generation := generation + 1)
-        replicas = self._fleet.replicas(key)
+        replicas = self._fleet.list_replicas(key)
         updated = [replica for replica in replicas if replica.pod.digest == pod.digest]
         ready = sum(replica.ready for replica in replicas)
-        current = self._fleet.current(key)
+        current = self._fleet.is_current(key)
         return {
             "apiVersion": "apps/v1",
             "kind": "Deployment",
@@ -91,17 +98,25 @@ class Api:
                 "availableReplicas": ready,
                 "unavailableReplicas": max(0, pod.replicas - ready),
                 "conditions": [
-                    {"type": "Available", "status": _truth(current)},
-                    {"type": "Progressing", "status": "True", "reason": "NewReplicaSetAvailable" if current else ""},
+                    {"type": "Available", "status": _format_truth(current)},
+                    {
+                        "type": "Progressing",
+                        "status": "True",
+                        "reason": "NewReplicaSetAvailable" if current else "",
+                    },
                 ],
             },
         }
 
-    def _kustomization(self, namespace: str, name: str) -> Json | None:
-        condition = self._reconciler.condition(name)
+    def _build_kustomization(self, namespace: str, name: str) -> Json | None:
+        condition = self._reconciler.get_condition(name)
         if condition is None:
             return None
-        applied = {"lastAppliedRevision": _revision(condition.revision)} if condition.revision else {}
+        applied = (
+            {"lastAppliedRevision": _format_revision(condition.revision)}
+            if condition.revision
+            else {}
+        )
         return {
             "apiVersion": "kustomize.toolkit.fluxcd.io/v1",
             "kind": "Kustomization",
@@ -109,19 +124,21 @@ class Api:
             "status": {
                 **applied,
                 "observedGeneration": 1,
-                "lastAttemptedRevision": _revision(self._reconciler.tip or ""),
+                "lastAttemptedRevision": _format_revision(self._reconciler.tip or ""),
                 "conditions": [
                     {
                         "type": "Ready",
-                        "status": _truth(condition.ready),
-                        "reason": "ReconciliationSucceeded" if condition.ready else "ReconciliationFailed",
+                        "status": _format_truth(condition.ready),
+                        "reason": "ReconciliationSucceeded"
+                        if condition.ready
+                        else "ReconciliationFailed",
                         "message": condition.message,
                     }
                 ],
             },
         }
 
-    async def _workflow(self, namespace: str, name: str) -> Json | None:
+    async def _read_workflow(self, namespace: str, name: str) -> Json | None:
         try:
             bucket = await self._js.key_value(WORKFLOWS.name)
             entry = await bucket.get(f"{namespace}.{name}")
@@ -132,19 +149,19 @@ class Api:
         return workflow
 
 
-async def _healthy(request: web.Request) -> web.Response:
+async def _get_health(request: web.Request) -> web.Response:
     return web.Response(text="ok\n")
 
 
-def _revision(sha: str) -> str:
+def _format_revision(sha: str) -> str:
     return f"{addresses.BRANCH}@sha1:{sha}"
 
 
-def _truth(value: bool) -> str:
+def _format_truth(value: bool) -> str:
     return "True" if value else "False"
 
 
-def _failure(code: int, message: str) -> web.Response:
+def _build_failure(code: int, message: str) -> web.Response:
     body: Mapping[str, Any] = {
         "kind": "Status",
         "apiVersion": "v1",

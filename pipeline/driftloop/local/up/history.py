@@ -23,7 +23,7 @@ from driftloop.contract.names import ON_NEW_DATA
 from driftloop.contract.streams import DECISIONS, VERDICTS, WORKFLOWS
 from driftloop.errors import LocalError, StoreError
 from driftloop.local.ground.state import write_json
-from driftloop.local.ground.timeline import Timeline
+from driftloop.local.ground.timeline import EventTimeline
 
 POLL = 0.5
 
@@ -32,12 +32,12 @@ _TRY = re.compile(r"(.+)\((\d+)\)")
 _ENDED = ("Succeeded", "Failed", "Error")
 
 
-class History:
+class RunHistory:
     """Follows the streams and remembers the last verdict of each detector, the last run and the
     decision's state.
     """
 
-    def __init__(self, record: Path, timeline: Timeline) -> None:
+    def __init__(self, record: Path, timeline: EventTimeline) -> None:
         self._record = record
         self._timeline = timeline
         self._cursors: dict[str, int] = {}
@@ -59,31 +59,35 @@ class History:
             record_data["decisions"],
         )
 
-    async def follow(self, js: JetStreamContext) -> None:
+    async def follow_streams(self, js: JetStreamContext) -> None:
         """Follow until cancelled."""
         while True:
             news = False
             for stream, tell in (
-                (DECISIONS.stream, self._decision),
-                (WORKFLOWS.stream, self._workflow),
-                (VERDICTS.name, self._verdict),
+                (DECISIONS.stream, self._record_decision),
+                (WORKFLOWS.stream, self._record_workflow),
+                (VERDICTS.name, self._record_verdict),
             ):
-                while (message := await _next(js, stream, self._cursors.get(stream, 0) + 1)) is not None:
+                while (
+                    message := await _fetch_next(js, stream, self._cursors.get(stream, 0) + 1)
+                ) is not None:
                     sequence, subject, payload = message
                     try:
                         tell(subject, payload)
                     except (ValueError, KeyError, TypeError, AttributeError) as error:
                         why = f"{type(error).__name__}: {error}"
-                        self._timeline.add("platform", f"message {sequence} of {stream} can't be read", why)
+                        self._timeline.add_entry(
+                            "platform", f"message {sequence} of {stream} can't be read", why
+                        )
                     self._cursors[stream] = sequence
                     news = True
             if news:
                 # when the disk is full, the next news saves it
                 with contextlib.suppress(LocalError):
-                    self._save()
+                    self._save_record()
             await asyncio.sleep(POLL)
 
-    def _save(self) -> None:
+    def _save_record(self) -> None:
         write_json(
             self._record,
             {
@@ -95,44 +99,47 @@ class History:
             },
         )
 
-    def _decision(self, subject: str, payload: bytes) -> None:
+    def _record_decision(self, subject: str, payload: bytes) -> None:
         key = subject.removeprefix(DECISIONS.prefix)
         if not payload:
             return
         state = json.loads(payload)
         phase = str(state.get("phase", ""))
         if self.decisions.get(key) != phase:
-            why = " ".join(str(state[name]) for name in ("decision", "cause", "reason") if state.get(name))
-            self._timeline.add("decision", f"{key.partition('.')[2]}: {phase}", why)
+            why = " ".join(
+                str(state[name]) for name in ("decision", "cause", "reason") if state.get(name)
+            )
+            self._timeline.add_entry("decision", f"{key.partition('.')[2]}: {phase}", why)
             self.decisions[key] = phase
 
-    def _verdict(self, subject: str, payload: bytes) -> None:
+    def _record_verdict(self, subject: str, payload: bytes) -> None:
         namespace, pipeline, detector, release = subject.split(".")[-4:]
         verdict = json.loads(payload)
         data = verdict.get("data", verdict)
         self.verdicts[f"{namespace}/{pipeline}/{detector}"] = {
-            name: data.get(name) for name in ("release", "window", "size", "alarm", "score", "threshold")
+            name: data.get(name)
+            for name in ("release", "window", "size", "alarm", "score", "threshold")
         }
         if data.get("alarm"):
-            self._timeline.add(
+            self._timeline.add_entry(
                 "verdict",
                 f"{pipeline}: {detector} alarm",
                 f"release {release}, window {data.get('window')}, "
-                f"score {_short(data.get('score'))} against {_short(data.get('threshold'))}",
+                f"score {_format_number(data.get('score'))} against {_format_number(data.get('threshold'))}",
             )
 
-    def _workflow(self, subject: str, payload: bytes) -> None:
+    def _record_workflow(self, subject: str, payload: bytes) -> None:
         key = subject.removeprefix(WORKFLOWS.prefix)
         namespace, _, name = key.partition(".")
         if not payload:
             if key in self._phases:
-                self._timeline.add("run", f"{name}: deleted")
+                self._timeline.add_entry("run", f"{name}: deleted")
                 del self._phases[key]
             return
         workflow = json.loads(payload)
         status = workflow.get("status") or {}
         phase = status.get("phase") or "Pending"
-        if _found_nothing(workflow, phase):
+        if _is_idle_poll(workflow, phase):
             return
         template = (workflow["spec"].get("workflowTemplateRef") or {}).get("name", "")
         self.runs[f"{namespace}/{template or name}"] = {
@@ -147,53 +154,69 @@ class History:
             cause = next(
                 (
                     parameter.get("value", "")
-                    for parameter in (workflow["spec"].get("arguments") or {}).get("parameters") or ()
+                    for parameter in (workflow["spec"].get("arguments") or {}).get("parameters")
+                    or ()
                     if parameter["name"] == "cause"
                 ),
                 "",
             )
-            self._timeline.add("run", f"{name}: started", cause)
+            self._timeline.add_entry("run", f"{name}: started", cause)
             before = self._phases[key] = {}
         nodes = status.get("nodes") or {}
         for identifier, node in nodes.items():
             now = node.get("phase")
-            if node.get("type") != "Pod" or before.get(identifier) == now or now not in (*_ENDED, "Running"):
+            if (
+                node.get("type") != "Pod"
+                or before.get(identifier) == now
+                or now not in (*_ENDED, "Running")
+            ):
                 continue
             before[identifier] = now
             if now != "Running":
                 ending = "done" if now == "Succeeded" else now.lower()
-                self._timeline.add("step", f"{name}: {step(node, nodes)} {ending}", node.get("message", ""))
+                self._timeline.add_entry(
+                    "step", f"{name}: {format_step(node, nodes)} {ending}", node.get("message", "")
+                )
         if phase in _ENDED and before.get("") != phase:
-            self._timeline.add("run", f"{name}: {phase.lower()}", status.get("message", ""))
+            self._timeline.add_entry("run", f"{name}: {phase.lower()}", status.get("message", ""))
             self._phases[key] = {"": phase}
 
 
-def _found_nothing(workflow: Mapping[str, Any], phase: str) -> bool:
+def _is_idle_poll(workflow: Mapping[str, Any], phase: str) -> bool:
     """Return True for a run that looked for new data and has not found any: too frequent to log."""
     nodes = ((workflow.get("status") or {}).get("nodes") or {}).values()
     trains = any(node.get("type") == "DAG" and node.get("templateName") == "main" for node in nodes)
-    return workflow["spec"].get("entrypoint") == ON_NEW_DATA and not trains and phase not in ("Failed", "Error")
+    return (
+        workflow["spec"].get("entrypoint") == ON_NEW_DATA
+        and not trains
+        and phase not in ("Failed", "Error")
+    )
 
 
-def step(node: Mapping[str, Any], nodes: Mapping[str, Mapping[str, Any]]) -> str:
+def format_step(node: Mapping[str, Any], nodes: Mapping[str, Mapping[str, Any]]) -> str:
     """Return the name of a pod's node: its task, or an exit handler's template.
 
     The attempt is named from the second on.
     """
     name, attempt = str(node.get("displayName", "")), 0
     match = _TRY.fullmatch(name)
-    if match and any(other.get("type") == "Retry" and other.get("displayName") == match[1] for other in nodes.values()):
+    if match and any(
+        other.get("type") == "Retry" and other.get("displayName") == match[1]
+        for other in nodes.values()
+    ):
         name, attempt = match[1], int(match[2])
     if name.endswith(".onExit"):
         name = str(node.get("templateName") or name)
     return f"{name} (try {attempt + 1})" if attempt else name
 
 
-def _short(value: Any) -> str:
+def _format_number(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, int | float) else str(value)
 
 
-async def _next(js: JetStreamContext, stream: str, sequence: int) -> tuple[int, str, bytes] | None:
+async def _fetch_next(
+    js: JetStreamContext, stream: str, sequence: int
+) -> tuple[int, str, bytes] | None:
     """The first message from `sequence` on, or None when it, the stream or NATS is not there."""
     request = json.dumps({"seq": sequence, "next_by_subj": ">"}).encode()
     try:

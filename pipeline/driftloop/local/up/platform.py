@@ -12,18 +12,20 @@ import yaml
 
 from driftloop.contract import platform as contract
 from driftloop.local.ground import binaries
-from driftloop.local.ground.addresses import BRANCH, BUCKET, REGION, proxies
-from driftloop.local.ground.state import State, replace, write_json
+from driftloop.local.ground.addresses import BRANCH, BUCKET, REGION, proxy_environment
+from driftloop.local.ground.state import StateFolder, replace_file, write_json
 from driftloop.local.kubelet.devices import VENDORS
-from driftloop.local.kubelet.process import HttpProbe, Program, TcpProbe
+from driftloop.local.kubelet.process import HttpProbe, ProcessSpec, TcpProbe
 
 # Broker events are bounded at 1 MiB of body; headers and the JetStream envelope come on top.
 _NATS_PAYLOAD = 4 * 1024 * 1024
 
 
-def settings(state: State, ports: Mapping[str, int]) -> tuple[dict[str, str], dict[str, str]]:
+def build_settings(
+    state: StateFolder, ports: Mapping[str, int]
+) -> tuple[dict[str, str], dict[str, str]]:
     """ConfigMap and Secret `driftloop-platform`, also written to run/platform.json."""
-    access, secret = state.secret("s3-access", 20), state.secret("s3-secret", 40)
+    access, secret = state.ensure_secret("s3-access", 20), state.ensure_secret("s3-secret", 40)
     endpoint = f"127.0.0.1:{ports['s3']}"
     repository = contract.artifact_repository(
         endpoint, insecure=True, bucket=BUCKET, region=REGION, create_bucket=False
@@ -42,7 +44,7 @@ def settings(state: State, ports: Mapping[str, int]) -> tuple[dict[str, str], di
     secrets = {
         contract.ACCESS_KEY.key: access,
         contract.SECRET_KEY.key: secret,
-        contract.WEBHOOK_TOKEN.key: state.secret(contract.WEBHOOK_TOKEN.key, 48),
+        contract.WEBHOOK_TOKEN.key: state.ensure_secret(contract.WEBHOOK_TOKEN.key, 48),
         contract.GIT_USERNAME.key: "",
         contract.GIT_PASSWORD.key: "",
         **contract.rclone_settings(f"http://{endpoint}", access, secret),
@@ -51,23 +53,29 @@ def settings(state: State, ports: Mapping[str, int]) -> tuple[dict[str, str], di
     return config, secrets
 
 
-def programs(state: State, ports: Mapping[str, int], *, envoy_bootstrap: Path) -> tuple[Program, ...]:
+def list_store_programs(
+    state: StateFolder, ports: Mapping[str, int], *, envoy_bootstrap: Path
+) -> tuple[ProcessSpec, ...]:
     """The parts in the order they start; they stop in the reverse order."""
     state.s3.joinpath(BUCKET).mkdir(parents=True, exist_ok=True)
-    return (_nats(state, ports), _s3(state, ports), _envoy(state, ports, envoy_bootstrap))
-
-
-def services(state: State, ports: Mapping[str, int]) -> tuple[Program, ...]:
-    """Our own stand-ins, which need the parts above."""
     return (
-        _module(state, ports, "broker", "driftloop.local.knative", "broker"),
-        _module(state, ports, "argo", "driftloop.local.argo_run", "webhook"),
+        _nats_program(state, ports),
+        _s3_program(state, ports),
+        _envoy_program(state, ports, envoy_bootstrap),
     )
 
 
-def _nats(state: State, ports: Mapping[str, int]) -> Program:
+def list_service_programs(state: StateFolder, ports: Mapping[str, int]) -> tuple[ProcessSpec, ...]:
+    """Our own stand-ins, which need the parts above."""
+    return (
+        _module_program(state, ports, "broker", "driftloop.local.knative", "broker"),
+        _module_program(state, ports, "argo", "driftloop.local.argo_run", "webhook"),
+    )
+
+
+def _nats_program(state: StateFolder, ports: Mapping[str, int]) -> ProcessSpec:
     config = state.run / "nats.conf"
-    replace(
+    replace_file(
         config,
         "\n".join(
             [
@@ -81,23 +89,23 @@ def _nats(state: State, ports: Mapping[str, int]) -> Program:
             ]
         ),
     )
-    return Program(
+    return ProcessSpec(
         name="nats",
-        argv=(binaries.nats_server(), "-c", str(config)),
+        argv=(binaries.find_nats_server(), "-c", str(config)),
         log=state.logs / "nats.log",
         cwd=state.nats,
-        env={**_base(), "GOMEMLIMIT": "200MiB"},
+        env={**_base_environment(), "GOMEMLIMIT": "200MiB"},
         probe=HttpProbe(ports["nats-monitor"], "/healthz?js-enabled-only=true"),
         grace=15,
     )
 
 
-def _s3(state: State, ports: Mapping[str, int]) -> Program:
-    access, secret = state.secret("s3-access", 20), state.secret("s3-secret", 40)
-    return Program(
+def _s3_program(state: StateFolder, ports: Mapping[str, int]) -> ProcessSpec:
+    access, secret = state.ensure_secret("s3-access", 20), state.ensure_secret("s3-secret", 40)
+    return ProcessSpec(
         name="s3",
         argv=(
-            binaries.rclone(),
+            binaries.find_rclone(),
             "serve",
             "s3",
             "--addr",
@@ -112,7 +120,7 @@ def _s3(state: State, ports: Mapping[str, int]) -> Program:
         cwd=state.s3,
         # the environment, since every user of the machine may read a command line
         env={
-            **_base(),
+            **_base_environment(),
             "RCLONE_AUTH_KEY": f'"{access},{secret}"',
             "RCLONE_CONFIG": "/dev/null",
             "GOMEMLIMIT": "150MiB",
@@ -121,11 +129,11 @@ def _s3(state: State, ports: Mapping[str, int]) -> Program:
     )
 
 
-def _envoy(state: State, ports: Mapping[str, int], bootstrap: Path) -> Program:
-    return Program(
+def _envoy_program(state: StateFolder, ports: Mapping[str, int], bootstrap: Path) -> ProcessSpec:
+    return ProcessSpec(
         name="envoy",
         argv=(
-            binaries.envoy(),
+            binaries.find_envoy(),
             "-c",
             str(bootstrap),
             "--concurrency",
@@ -138,31 +146,44 @@ def _envoy(state: State, ports: Mapping[str, int], bootstrap: Path) -> Program:
         ),
         log=state.logs / "envoy.log",
         cwd=state.run,
-        env=_base(),
+        env=_base_environment(),
         probe=HttpProbe(ports["admin"], "/ready"),
     )
 
 
-def _module(state: State, ports: Mapping[str, int], name: str, module: str, port: str) -> Program:
-    return Program(
+def _module_program(
+    state: StateFolder, ports: Mapping[str, int], name: str, module: str, port: str
+) -> ProcessSpec:
+    return ProcessSpec(
         name=name,
         argv=(sys.executable, "-m", module, "--state", str(state.root)),
         log=state.logs / f"{name}.log",
         cwd=state.run,
-        env={**_base(), **proxies(ports), **_devices(), "PYTHONUNBUFFERED": "1"},
+        env={
+            **_base_environment(),
+            **proxy_environment(ports),
+            **_device_environment(),
+            "PYTHONUNBUFFERED": "1",
+        },
         probe=TcpProbe(ports[port]),
         grace=15,
     )
 
 
-def _base() -> dict[str, str]:
-    path = os.pathsep.join(dict.fromkeys([f"{sys.prefix}/bin", "/usr/local/bin", "/usr/bin", "/bin", _git_folder()]))
+def _base_environment() -> dict[str, str]:
+    path = os.pathsep.join(
+        dict.fromkeys([f"{sys.prefix}/bin", "/usr/local/bin", "/usr/bin", "/bin", _git_folder()])
+    )
     return {"PATH": path, "HOME": os.environ.get("HOME", "/"), "LANG": "C.UTF-8"}
 
 
-def _devices() -> dict[str, str]:
+def _device_environment() -> dict[str, str]:
     """Return the variables that limit the visible GPUs, as far as they are set."""
-    return {vendor.variable: os.environ[vendor.variable] for vendor in VENDORS if vendor.variable in os.environ}
+    return {
+        vendor.variable: os.environ[vendor.variable]
+        for vendor in VENDORS
+        if vendor.variable in os.environ
+    }
 
 
 def _git_folder() -> str:

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import aiohttp
 
-from driftloop.local.ground.state import LEAST_FREE, State
-from driftloop.local.ground.timeline import Timeline
+from driftloop.local.ground.state import LEAST_FREE, StateFolder
+from driftloop.local.ground.timeline import EventTimeline
 
 PERIOD = 2.0
 """Seconds between two looks."""
@@ -29,13 +29,20 @@ PAUSE = 15.0
 """Seconds between two such starts, should the first not help."""
 
 
-class Storage:
+class StorageWatch:
     """Looks at the folders of the stores.
 
     `restart` ends NATS, which its supervisor then starts again.
     """
 
-    def __init__(self, state: State, *, monitor: int, restart: Callable[[], None], timeline: Timeline) -> None:
+    def __init__(
+        self,
+        state: StateFolder,
+        *,
+        monitor: int,
+        restart: Callable[[], None],
+        timeline: EventTimeline,
+    ) -> None:
         self._folders = (state.root, state.s3, state.nats)
         self._nats = state.nats
         self._monitor = f"http://127.0.0.1:{monitor}/healthz"
@@ -45,26 +52,28 @@ class Storage:
         self._broken: str | None = None
         self._restarted = 0.0
 
-    def troubles(self) -> list[str]:
+    def list_troubles(self) -> list[str]:
         """Return one line for each current problem."""
         troubles = [
             f"only {free // 2**20} MiB free on the disk of {folder}: free some space, stores refuse writes without"
             for folder, free in self._short.items()
         ]
         if self._broken is not None:
-            troubles.append(f"NATS stores nothing ({self._broken}); it starts again by itself once there is room")
+            troubles.append(
+                f"NATS stores nothing ({self._broken}); it starts again by itself once there is room"
+            )
         return troubles
 
-    async def watch(self) -> None:
+    async def watch_disks(self) -> None:
         """Look again and again, for ever."""
         # aiohttp's own timeout swallows a cancellation that comes in the same moment (3.14): `up` would never end
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout()) as session:
             while True:
-                self._measure()
-                await self._ask(session)
+                self._measure_free_space()
+                await self._check_nats(session)
                 await asyncio.sleep(PERIOD)
 
-    def _measure(self) -> None:
+    def _measure_free_space(self) -> None:
         disks = {folder.stat().st_dev: folder for folder in reversed(self._folders)}
         short: dict[Path, int] = {}
         for folder in disks.values():
@@ -73,13 +82,17 @@ class Storage:
             if free < (LEAST_FREE * 1.1 if folder in self._short else LEAST_FREE):
                 short[folder] = free
                 if folder not in self._short:
-                    why = "stores refuse writes when the disk is full; what they acknowledged is kept"
-                    self._timeline.add("platform", f"only {free // 2**20} MiB free on the disk of {folder}", why)
+                    why = (
+                        "stores refuse writes when the disk is full; what they acknowledged is kept"
+                    )
+                    self._timeline.add_entry(
+                        "platform", f"only {free // 2**20} MiB free on the disk of {folder}", why
+                    )
         for folder in self._short.keys() - short.keys():
-            self._timeline.add("platform", f"there is room again on the disk of {folder}")
+            self._timeline.add_entry("platform", f"there is room again on the disk of {folder}")
         self._short = short
 
-    async def _ask(self, session: aiohttp.ClientSession) -> None:
+    async def _check_nats(self, session: aiohttp.ClientSession) -> None:
         try:
             async with asyncio.timeout(ANSWER), session.get(self._monitor) as answer:
                 health = json.loads(await answer.text())
@@ -89,14 +102,16 @@ class Storage:
         error = str(health.get("error", ""))
         broken = error if "write error" in error else None
         if broken is not None and self._broken is None:
-            self._timeline.add("platform", "NATS stores nothing", broken)
+            self._timeline.add_entry("platform", "NATS stores nothing", broken)
         if broken is None and self._broken is not None:
-            self._timeline.add("platform", "NATS stores again")
+            self._timeline.add_entry("platform", "NATS stores again")
         self._broken = broken
         if broken is not None and self._has_room() and time.monotonic() > self._restarted + PAUSE:
             self._restarted = time.monotonic()
-            self._timeline.add(
-                "platform", "NATS starts again, now that there is room", "its streams refuse writes until then"
+            self._timeline.add_entry(
+                "platform",
+                "NATS starts again, now that there is room",
+                "its streams refuse writes until then",
             )
             self._restart()
 

@@ -10,20 +10,24 @@ from driftloop.resources.serving import serving_backend
 WORKFLOWS = "workflows"
 
 
-def namespace(plan: Plan) -> core.Namespace:
+def pipeline_namespace(plan: Plan) -> core.Namespace:
     """The pipeline's home, under the restricted Pod Security Standard; in a mesh all of its pods
     take part.
 
     Under a serving back end whose pods keep the baseline only, that is enforced, and the rest is
     warned of.
     """
-    levels = {"enforce": serving_backend(plan).pod_security, "audit": "restricted", "warn": "restricted"}
+    levels = {
+        "enforce": serving_backend(plan).pod_security,
+        "audit": "restricted",
+        "warn": "restricted",
+    }
     levels = {f"pod-security.kubernetes.io/{mode}": level for mode, level in levels.items()}
     enrolled = {"istio.io/dataplane-mode": "ambient"} if plan.mesh is not None else {}
     return core.Namespace(
         metadata=ObjectMeta(
             name=plan.names.namespace,
-            labels={**parts.labels(plan.names, "namespace"), **levels, **enrolled},
+            labels={**parts.object_labels(plan.names, "namespace"), **levels, **enrolled},
         )
     )
 
@@ -36,28 +40,28 @@ def train_account(plan: Plan) -> core.ServiceAccount:
 def train_role(plan: Plan) -> rbac.Role:
     """Report results, start the rollout, and see whether a release is applied."""
     return rbac.Role(
-        metadata=parts.meta(plan.names, plan.names.train, WORKFLOWS),
+        metadata=parts.object_meta(plan.names, plan.names.train, WORKFLOWS),
         rules=(
-            _rule("argoproj.io", "workflowtaskresults", "create", "patch"),
-            _rule("argoproj.io", "workflows", "create", "get"),
-            _rule("apps", "deployments", "get", "list"),
+            _build_rule("argoproj.io", "workflowtaskresults", "create", "patch"),
+            _build_rule("argoproj.io", "workflows", "create", "get"),
+            _build_rule("apps", "deployments", "get", "list"),
         ),
     )
 
 
 def train_binding(plan: Plan) -> rbac.RoleBinding:
     """Grants `P-train` its role."""
-    return _binding(plan, plan.names.train, WORKFLOWS)
+    return _build_binding(plan, plan.names.train, WORKFLOWS)
 
 
 def applied_role(plan: Plan) -> rbac.Role:
     """In Flux's namespace: read the pipeline's own Kustomizations, which say what is applied."""
     names = plan.names
-    own = tuple(names.flux(tree) for tree in ("workflows", "deployments", "monitors"))
+    own = tuple(names.kustomization_name(tree) for tree in ("workflows", "deployments", "monitors"))
     return rbac.Role(
         metadata=_in_flux(plan),
         rules=(
-            rbac.Rule(
+            rbac.PolicyRule(
                 api_groups=("kustomize.toolkit.fluxcd.io",),
                 resources=("kustomizations",),
                 resource_names=own,
@@ -70,7 +74,9 @@ def applied_role(plan: Plan) -> rbac.Role:
 def applied_binding(plan: Plan) -> rbac.RoleBinding:
     """Grants `P-train` that role."""
     subject = rbac.Subject(name=plan.names.train, namespace=plan.names.namespace)
-    return rbac.RoleBinding(metadata=_in_flux(plan), role_ref=rbac.RoleRef(name=plan.names.train), subjects=(subject,))
+    return rbac.RoleBinding(
+        metadata=_in_flux(plan), role_ref=rbac.RoleRef(name=plan.names.train), subjects=(subject,)
+    )
 
 
 def sensor_account(plan: Plan) -> core.ServiceAccount:
@@ -81,14 +87,14 @@ def sensor_account(plan: Plan) -> core.ServiceAccount:
 def sensor_role(plan: Plan) -> rbac.Role:
     """Create Workflows, nothing else."""
     return rbac.Role(
-        metadata=parts.meta(plan.names, plan.names.sensor, "retrain"),
-        rules=(_rule("argoproj.io", "workflows", "create"),),
+        metadata=parts.object_meta(plan.names, plan.names.sensor, "retrain"),
+        rules=(_build_rule("argoproj.io", "workflows", "create"),),
     )
 
 
 def sensor_binding(plan: Plan) -> rbac.RoleBinding:
     """Grants `P-sensor` its role."""
-    return _binding(plan, plan.names.sensor, "retrain")
+    return _build_binding(plan, plan.names.sensor, "retrain")
 
 
 def decision_account(plan: Plan) -> core.ServiceAccount:
@@ -99,14 +105,14 @@ def decision_account(plan: Plan) -> core.ServiceAccount:
 def decision_role(plan: Plan) -> rbac.Role:
     """See whether the run that holds the lease still lives."""
     return rbac.Role(
-        metadata=parts.meta(plan.names, plan.names.decision, "decision"),
-        rules=(_rule("argoproj.io", "workflows", "get"),),
+        metadata=parts.object_meta(plan.names, plan.names.decision, "decision"),
+        rules=(_build_rule("argoproj.io", "workflows", "get"),),
     )
 
 
 def decision_binding(plan: Plan) -> rbac.RoleBinding:
     """Grants `P-decision` its role."""
-    return _binding(plan, plan.names.decision, "decision")
+    return _build_binding(plan, plan.names.decision, "decision")
 
 
 def model_account(plan: Plan) -> core.ServiceAccount:
@@ -114,17 +120,21 @@ def model_account(plan: Plan) -> core.ServiceAccount:
     return parts.service_account(plan, plan.names.model, "serving")
 
 
-def _rule(group: str, resource: str, *verbs: str) -> rbac.Rule:
-    return rbac.Rule(api_groups=(group,), resources=(resource,), verbs=verbs)
+def _build_rule(group: str, resource: str, *verbs: str) -> rbac.PolicyRule:
+    return rbac.PolicyRule(api_groups=(group,), resources=(resource,), verbs=verbs)
 
 
-def _binding(plan: Plan, name: str, component: str) -> rbac.RoleBinding:
+def _build_binding(plan: Plan, name: str, component: str) -> rbac.RoleBinding:
     return rbac.RoleBinding(
-        metadata=parts.meta(plan.names, name, component),
+        metadata=parts.object_meta(plan.names, name, component),
         role_ref=rbac.RoleRef(name=name),
         subjects=(rbac.Subject(name=name, namespace=plan.names.namespace),),
     )
 
 
 def _in_flux(plan: Plan) -> ObjectMeta:
-    return ObjectMeta(name=plan.names.train, namespace=FLUX_NAMESPACE, labels=parts.labels(plan.names, WORKFLOWS))
+    return ObjectMeta(
+        name=plan.names.train,
+        namespace=FLUX_NAMESPACE,
+        labels=parts.object_labels(plan.names, WORKFLOWS),
+    )

@@ -12,13 +12,13 @@ from driftloop.kube.base import LabelSelector
 from driftloop.kube.istio_security import (
     AuthorizationPolicy,
     AuthorizationPolicySpec,
+    AuthorizationRule,
+    CallerSource,
     From,
     MutualTLS,
     Operation,
     PeerAuthentication,
     PeerAuthenticationSpec,
-    Rule,
-    Source,
     To,
     WorkloadSelector,
 )
@@ -39,14 +39,16 @@ def authorization_policies(plan: Plan, release: Release) -> dict[str, Authorizat
     everything."""
     names = plan.names
     specs = {"deny": AuthorizationPolicySpec()}
-    for name, labels, role in _called(plan, release):
+    for name, labels, role in _list_called_roles(plan, release):
         specs[name] = AuthorizationPolicySpec(
             selector=WorkloadSelector(match_labels=labels),
             action="ALLOW",
-            rules=tuple(_rule(plan, door) for door in role.doors),
+            rules=tuple(_build_rule(plan, door) for door in role.doors),
         )
     return {
-        name: AuthorizationPolicy(metadata=parts.meta(names, f"{names.pipeline}-{name}", COMPONENT), spec=spec)
+        name: AuthorizationPolicy(
+            metadata=parts.object_meta(names, f"{names.pipeline}-{name}", COMPONENT), spec=spec
+        )
         for name, spec in specs.items()
     }
 
@@ -55,18 +57,26 @@ def peer_authentications(plan: Plan, release: Release) -> dict[str, PeerAuthenti
     """Mutual TLS for every pod, but for the ports that somebody calls who has none."""
     names = plan.names
     specs = {"strict": PeerAuthenticationSpec(mtls=STRICT)}
-    for name, labels, role in _called(plan, release):
-        if ports := {str(door.port): PERMISSIVE for door in role.doors if not network.all_enrolled(plan, door)}:
+    for name, labels, role in _list_called_roles(plan, release):
+        if ports := {
+            str(door.port): PERMISSIVE
+            for door in role.doors
+            if not network.all_enrolled(plan, door)
+        }:
             specs[name] = PeerAuthenticationSpec(
                 selector=WorkloadSelector(match_labels=labels), mtls=STRICT, port_level_mtls=ports
             )
     return {
-        name: PeerAuthentication(metadata=parts.meta(names, f"{names.pipeline}-{name}", COMPONENT), spec=spec)
+        name: PeerAuthentication(
+            metadata=parts.object_meta(names, f"{names.pipeline}-{name}", COMPONENT), spec=spec
+        )
         for name, spec in specs.items()
     }
 
 
-def _called(plan: Plan, release: Release) -> Iterator[tuple[str, dict[str, str], network.Role]]:
+def _list_called_roles(
+    plan: Plan, release: Release
+) -> Iterator[tuple[str, dict[str, str], network.NetworkRole]]:
     """(name, labels, role) of what is called; detectors one by one, since Istio's selectors know
     no expressions."""
     production = release.production
@@ -74,13 +84,13 @@ def _called(plan: Plan, release: Release) -> Iterator[tuple[str, dict[str, str],
         "model": production is None and release.candidate is None,
         "detectors": production is None or production.detectors is None,
     }
-    for role in network.roles(plan):
+    for role in network.list_roles(plan):
         if role.doors and not absent.get(role.name, False):
-            for name, labels in _each(role.name, role.pods):
+            for name, labels in _split_selector(role.name, role.pods):
                 yield name, labels, role
 
 
-def _each(name: str, pods: LabelSelector) -> Iterator[tuple[str, dict[str, str]]]:
+def _split_selector(name: str, pods: LabelSelector) -> Iterator[tuple[str, dict[str, str]]]:
     labels = pods.match_labels or {}
     if not pods.match_expressions:
         yield name, labels
@@ -89,13 +99,15 @@ def _each(name: str, pods: LabelSelector) -> Iterator[tuple[str, dict[str, str]]
             yield value, {**labels, requirement.key: value}
 
 
-def _rule(plan: Plan, door: network.Door) -> Rule:
-    callers = [caller for caller in door.callers if network.enrolled(plan, caller.namespace)]
-    principals = tuple(f"{TRUST_DOMAIN}/ns/{caller.namespace}/sa/{caller.account}" for caller in callers)
-    sources = [Source(principals=principals)] if principals else []
+def _build_rule(plan: Plan, door: network.OpenPort) -> AuthorizationRule:
+    callers = [caller for caller in door.callers if network.is_enrolled(plan, caller.namespace)]
+    principals = tuple(
+        f"{TRUST_DOMAIN}/ns/{caller.namespace}/sa/{caller.account}" for caller in callers
+    )
+    sources = [CallerSource(principals=principals)] if principals else []
     if len(callers) < len(door.callers):
-        sources.append(Source(not_principals=("*",)))
-    return Rule(
+        sources.append(CallerSource(not_principals=("*",)))
+    return AuthorizationRule(
         from_=tuple(From(source=source) for source in sources),
         to=(To(operation=Operation(ports=(str(door.port),))),),
     )

@@ -31,7 +31,7 @@ def disruption_budget(plan: Plan, version: Version) -> policy.PodDisruptionBudge
         return None
     pods = serving_backend(plan).release_labels(plan.names, version.id)
     return policy.PodDisruptionBudget(
-        metadata=parts.meta(plan.names, plan.names.predictor(version.id), seldon.COMPONENT),
+        metadata=parts.object_meta(plan.names, plan.names.predictor(version.id), seldon.COMPONENT),
         spec=policy.DisruptionBudgetSpec(
             max_unavailable=1,
             selector=LabelSelector(match_labels=pods),

@@ -51,7 +51,7 @@ class Backend:
     """Labels of the pods of the release with this id."""
     metrics_ports: Callable[[Plan], tuple[int, ...]]
     """Ports with metrics besides the predictor's own."""
-    scraped: prometheus.Endpoint
+    scraped: prometheus.MetricsEndpoint
     """Endpoint with the metrics of a pod."""
     target_labels: tuple[str, ...]
     """Labels of a pod that its series get."""

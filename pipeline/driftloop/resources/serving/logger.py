@@ -46,7 +46,7 @@ _PATHS = {
 
 
 @dataclass(frozen=True)
-class Logger:
+class RequestLogger:
     """Settings of one logger: the attributes of its events, and the two ends of its connection."""
 
     service: str
@@ -75,24 +75,28 @@ class Logger:
         return f"{self.namespace}/{self.service}"
 
 
-def bootstrap(logger: Logger) -> Config:
+def envoy_bootstrap(logger: RequestLogger) -> Config:
     """Envoy's configuration file as data."""
     return {
-        "admin": {"address": _address("127.0.0.1", ADMIN_PORT)},
+        "admin": {"address": _socket_address("127.0.0.1", ADMIN_PORT)},
         # Latencies would otherwise be up to 5 s old when they are read.
         "stats_flush_interval": "1s",
         "static_resources": {
             "listeners": [
                 {
                     "name": f"{logger.name}/logger",
-                    "address": _address("0.0.0.0", logger.port),  # noqa: S104 - the pod's own address
-                    "filter_chains": [{"filters": [{"name": "http", "typed_config": _connections(logger)}]}],
+                    "address": _socket_address("0.0.0.0", logger.port),  # noqa: S104 - the pod's own address
+                    "filter_chains": [
+                        {"filters": [{"name": "http", "typed_config": _connection_manager(logger)}]}
+                    ],
                 }
             ],
             "clusters": [
                 # gunicorn closes an idle connection after 2 s; one that is about to close must not be used again.
-                _cluster(f"{logger.name}/model", "127.0.0.1", logger.model_port, kind="STATIC", idle="1s"),
-                _cluster(
+                _envoy_cluster(
+                    f"{logger.name}/model", "127.0.0.1", logger.model_port, kind="STATIC", idle="1s"
+                ),
+                _envoy_cluster(
                     f"{logger.name}/broker",
                     logger.broker_host,
                     logger.broker_port,
@@ -106,7 +110,9 @@ def bootstrap(logger: Logger) -> Config:
                     },
                     retry=_RETRY,
                 ),
-                _cluster(f"{logger.name}/admin", "127.0.0.1", ADMIN_PORT, kind="STATIC", idle="20s"),
+                _envoy_cluster(
+                    f"{logger.name}/admin", "127.0.0.1", ADMIN_PORT, kind="STATIC", idle="20s"
+                ),
                 {
                     "name": f"{logger.name}/unlogged",
                     "type": "STATIC",
@@ -117,7 +123,7 @@ def bootstrap(logger: Logger) -> Config:
     }
 
 
-def _connections(logger: Logger) -> Config:
+def _connection_manager(logger: RequestLogger) -> Config:
     return {
         "@type": f"{_TYPE}.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": logger.name,
@@ -129,9 +135,9 @@ def _connections(logger: Logger) -> Config:
                     "name": "all",
                     "domains": ["*"],
                     "routes": [
-                        _metrics(logger),
-                        *(_renamed(logger, path, name) for path, name in _PATHS.items()),
-                        {"match": {"prefix": "/"}, "route": _model(logger)},
+                        _metrics_route(logger),
+                        *(_renamed_route(logger, path, name) for path, name in _PATHS.items()),
+                        {"match": {"prefix": "/"}, "route": _model_route(logger)},
                     ],
                 }
             ],
@@ -141,15 +147,18 @@ def _connections(logger: Logger) -> Config:
                 "name": "logger",
                 "typed_config": {
                     "@type": f"{_TYPE}.extensions.filters.http.lua.v3.Lua",
-                    "default_source_code": {"inline_string": script(logger)},
+                    "default_source_code": {"inline_string": logger_script(logger)},
                 },
             },
-            {"name": "router", "typed_config": {"@type": f"{_TYPE}.extensions.filters.http.router.v3.Router"}},
+            {
+                "name": "router",
+                "typed_config": {"@type": f"{_TYPE}.extensions.filters.http.router.v3.Router"},
+            },
         ],
     }
 
 
-def _metrics(logger: Logger) -> Config:
+def _metrics_route(logger: RequestLogger) -> Config:
     """`/prometheus`: this predictor's own metrics, also where several loggers share an Envoy."""
     mine = f"^(server\\.uptime$|(cluster|http)\\.{re.escape(logger.name)}(/[a-z]+)?\\.)"
     return {
@@ -158,26 +167,30 @@ def _metrics(logger: Logger) -> Config:
             "cluster": f"{logger.name}/admin",
             "regex_rewrite": {
                 "pattern": {"regex": "^/prometheus.*$"},
-                "substitution": "/stats/prometheus?filter=" + mine.replace("\\", "\\\\").replace("+", "%2B"),
+                "substitution": "/stats/prometheus?filter="
+                + mine.replace("\\", "\\\\").replace("+", "%2B"),
             },
         },
     }
 
 
-def _model(logger: Logger) -> Config:
+def _model_route(logger: RequestLogger) -> Config:
     return {
         "cluster": f"{logger.name}/model",
         "timeout": "300s",
         # Only where the model has not seen the request.
-        "retry_policy": {"retry_on": "connect-failure,refused-stream,reset-before-request", "num_retries": 2},
+        "retry_policy": {
+            "retry_on": "connect-failure,refused-stream,reset-before-request",
+            "num_retries": 2,
+        },
     }
 
 
-def _renamed(logger: Logger, path: str, known: str) -> Config:
-    return {"match": {"path": path}, "route": {**_model(logger), "prefix_rewrite": known}}
+def _renamed_route(logger: RequestLogger, path: str, known: str) -> Config:
+    return {"match": {"path": path}, "route": {**_model_route(logger), "prefix_rewrite": known}}
 
 
-def _cluster(
+def _envoy_cluster(
     name: str,
     host: str,
     port: int,
@@ -203,16 +216,18 @@ def _cluster(
         },
         "load_assignment": {
             "cluster_name": name,
-            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": _address(host, port)}}]}],
+            "endpoints": [
+                {"lb_endpoints": [{"endpoint": {"address": _socket_address(host, port)}}]}
+            ],
         },
     }
 
 
-def _address(host: str, port: int) -> Config:
+def _socket_address(host: str, port: int) -> Config:
     return {"socket_address": {"address": host, "port_value": port}}
 
 
-def script(logger: Logger) -> str:
+def logger_script(logger: RequestLogger) -> str:
     """The Lua of the logger. Each value is a quoted constant at its top."""
     constants = {
         "BROKER": f"{logger.name}/broker",

@@ -27,16 +27,16 @@ from driftloop.contract.names import (
 )
 from driftloop.errors import PipelineError
 from driftloop.kube import apps, autoscaling, core, istio, prometheus, seldon
-from driftloop.kube.base import LabelSelector, Object, ObjectMeta, Reference
+from driftloop.kube.base import KubernetesObject, LabelSelector, ObjectMeta, ObjectReference
 from driftloop.plan import Plan
-from driftloop.plan.images import Platform
+from driftloop.plan.images import PlatformImages
 from driftloop.release.record import Release
 from driftloop.resources import parts
 from driftloop.resources.serving import logger
 from driftloop.resources.serving.backend import Backend, Labels, TrafficSeries
 from driftloop.resources.serving.seldon import COMPONENT, DIGEST, seldon_deployment
 from driftloop.resources.serving.servers import METRICS_PORT, MODEL_URI
-from driftloop.text.dump import text
+from driftloop.text.dump import dump_yaml
 
 DRAIN = 10
 """Seconds a pod that is taken away goes on taking requests, until nobody has its address any
@@ -52,13 +52,13 @@ class UnsupportedServing(PipelineError):  # noqa: N818 - reads as what it says
 
 
 @dataclass(frozen=True)
-class Predictor:
+class PredictorObjects:
     """The objects of one predictor."""
 
     name: str
     """Release id."""
     deployment: apps.Deployment
-    service: core.Service
+    service: core.KubernetesService
     logger: core.ConfigMap | None
     """Envoy's configuration; None when nothing is logged."""
     autoscaler: autoscaling.HorizontalPodAutoscaler | None
@@ -66,44 +66,51 @@ class Predictor:
 
 
 @dataclass(frozen=True)
-class Serving:
+class ServingObjects:
     """Everything that serves a SeldonDeployment."""
 
-    predictors: tuple[Predictor, ...]
+    predictors: tuple[PredictorObjects, ...]
     traffic: istio.VirtualService
 
     @property
-    def objects(self) -> tuple[Object, ...]:
+    def objects(self) -> tuple[KubernetesObject, ...]:
         """All of them, in the order in which they are applied."""
         each = (
             part
             for predictor in self.predictors
-            for part in (predictor.logger, predictor.deployment, predictor.autoscaler, predictor.service)
+            for part in (
+                predictor.logger,
+                predictor.deployment,
+                predictor.autoscaler,
+                predictor.service,
+            )
             if part is not None
         )
         return (*each, self.traffic)
 
 
-def serving(
+def unroll_deployment(
     deployment: seldon.SeldonDeployment,
     *,
     gateway: str = GATEWAY,
-    images: Platform = Platform(),  # noqa: B008 - frozen
-) -> Serving:
+    images: PlatformImages = PlatformImages(),  # noqa: B008 - frozen
+) -> ServingObjects:
     """The Deployments, Services, logger ConfigMaps and the VirtualService that serve it.
 
     UnsupportedServing names what only the operator could do: graphs of several nodes,
     prepackaged servers.
     """
     spec = deployment.spec
-    _supported(deployment)
-    return Serving(
-        predictors=tuple(_predictor(deployment, predictor, images) for predictor in spec.predictors),
-        traffic=_traffic(deployment, gateway),
+    _check_supported(deployment)
+    return ServingObjects(
+        predictors=tuple(
+            _unroll_predictor(deployment, predictor, images) for predictor in spec.predictors
+        ),
+        traffic=_traffic_route(deployment, gateway),
     )
 
 
-def parse(document: dict[str, Any]) -> seldon.SeldonDeployment:
+def parse_deployment(document: dict[str, Any]) -> seldon.SeldonDeployment:
     """A SeldonDeployment read from YAML; UnsupportedServing names the field that has no meaning
     here."""
     from pydantic import ValidationError
@@ -120,8 +127,8 @@ def parse(document: dict[str, Any]) -> seldon.SeldonDeployment:
         ) from error
 
 
-def _supported(deployment: seldon.SeldonDeployment) -> None:
-    def refuse(what: str) -> UnsupportedServing:
+def _check_supported(deployment: seldon.SeldonDeployment) -> None:
+    def refuse_deployment(what: str) -> UnsupportedServing:
         return UnsupportedServing(
             f"SeldonDeployment {deployment.metadata.name}: {what}",
             hint="only Seldon's operator can serve this: use serve.backend `seldon` on a cluster that has it, "
@@ -131,84 +138,107 @@ def _supported(deployment: seldon.SeldonDeployment) -> None:
     predictors = deployment.spec.predictors
     names = [predictor.name for predictor in predictors]
     if len(set(names)) != len(names):
-        raise refuse(f"two predictors have the same name ({', '.join(names)})")
+        raise refuse_deployment(f"two predictors have the same name ({', '.join(names)})")
     shadows = [predictor for predictor in predictors if predictor.shadow]
     live = [predictor for predictor in predictors if not predictor.shadow]
     if not live or len(shadows) > 1:
-        raise refuse(f"{len(live)} live predictors and {len(shadows)} shadows, must be at least 1 and at most 1")
+        raise refuse_deployment(
+            f"{len(live)} live predictors and {len(shadows)} shadows, must be at least 1 and at most 1"
+        )
     total = sum(predictor.traffic or 0 for predictor in live)
     if total != 100 and (len(live) > 1 or total != 0):
-        raise refuse(f"the live predictors' traffic sums to {total}, must be 100")
+        raise refuse_deployment(f"the live predictors' traffic sums to {total}, must be 100")
     for predictor in predictors:
         graph = predictor.graph
         at = f"predictor {predictor.name}"
         if graph.children:
-            raise refuse(f"{at} has a graph of several nodes")
+            raise refuse_deployment(f"{at} has a graph of several nodes")
         if graph.implementation:
-            raise refuse(f"{at} uses the prepackaged server {graph.implementation}")
+            raise refuse_deployment(f"{at} uses the prepackaged server {graph.implementation}")
         if graph.type not in (None, "MODEL"):
-            raise refuse(f"{at} has a node of type {graph.type}")
+            raise refuse_deployment(f"{at} has a node of type {graph.type}")
         if len(predictor.component_specs) != 1:
-            raise refuse(f"{at} has {len(predictor.component_specs)} componentSpecs, must be 1")
+            raise refuse_deployment(
+                f"{at} has {len(predictor.component_specs)} componentSpecs, must be 1"
+            )
         containers = predictor.component_specs[0].spec.containers
         if [container.name for container in containers] != [graph.name]:
-            raise refuse(f"{at}: the one container must be named `{graph.name}` like the graph's node")
+            raise refuse_deployment(
+                f"{at}: the one container must be named `{graph.name}` like the graph's node"
+            )
         if not containers[0].command:
-            raise refuse(f"{at}: container `{graph.name}` spells no command")
+            raise refuse_deployment(f"{at}: container `{graph.name}` spells no command")
         if not containers[0].image:
-            raise refuse(f"{at}: container `{graph.name}` names no image")
+            raise refuse_deployment(f"{at}: container `{graph.name}` names no image")
 
 
-def _predictor(deployment: seldon.SeldonDeployment, predictor: seldon.Predictor, images: Platform) -> Predictor:
+def _unroll_predictor(
+    deployment: seldon.SeldonDeployment, predictor: seldon.Predictor, images: PlatformImages
+) -> PredictorObjects:
     name = f"{deployment.metadata.name}-{predictor.name}"
     namespace = deployment.metadata.namespace or "default"
     selector = {NAME_LABEL: deployment.metadata.name, RELEASE_LABEL: predictor.name}
     own = {**(deployment.metadata.labels or {}), **selector}
 
-    def meta(named: str) -> ObjectMeta:
+    def predictor_meta(named: str) -> ObjectMeta:
         return ObjectMeta(name=named, namespace=namespace, labels=own)
 
     scaled = predictor.component_specs[0].hpa_spec
-    config = _logger(deployment, predictor, name, namespace)
+    config = _request_logger(deployment, predictor, name, namespace)
     logged = f"{name}-logger"
-    return Predictor(
+    return PredictorObjects(
         name=predictor.name,
         deployment=apps.Deployment(
-            metadata=meta(name),
+            metadata=predictor_meta(name),
             spec=apps.DeploymentSpec(
                 # with a number here, every turn of Flux would undo what the autoscaler did
-                replicas=None if scaled is not None else 1 if predictor.replicas is None else predictor.replicas,
+                replicas=None
+                if scaled is not None
+                else 1
+                if predictor.replicas is None
+                else predictor.replicas,
                 selector=LabelSelector(match_labels=selector),
                 strategy=apps.Strategy(
-                    type="RollingUpdate", rolling_update=apps.RollingUpdate(max_unavailable=0, max_surge=1)
+                    type="RollingUpdate",
+                    rolling_update=apps.RollingUpdate(max_unavailable=0, max_surge=1),
                 ),
                 template=core.PodTemplate(
                     metadata=core.TemplateMeta(
                         labels=own
-                        | {key: value for key, value in (predictor.labels or {}).items() if key != "version"},
+                        | {
+                            key: value
+                            for key, value in (predictor.labels or {}).items()
+                            if key != "version"
+                        },
                         annotations={
                             "prometheus.io/scrape": "true",
                             "prometheus.io/path": "/prometheus",
                             "prometheus.io/port": str(PREDICTOR_PORT),
                         },
                     ),
-                    spec=_pod(deployment, predictor, images, logged if config is not None else None),
+                    spec=_predictor_pod(
+                        deployment, predictor, images, logged if config is not None else None
+                    ),
                 ),
             ),
         ),
-        service=core.Service(
-            metadata=meta(name),
+        service=core.KubernetesService(
+            metadata=predictor_meta(name),
             spec=core.ServiceSpec(
                 selector=selector,
-                ports=(core.ServicePort(name="http", port=PREDICTOR_PORT, target_port=PREDICTOR_PORT),),
+                ports=(
+                    core.ServicePort(name="http", port=PREDICTOR_PORT, target_port=PREDICTOR_PORT),
+                ),
             ),
         ),
         autoscaler=None
         if scaled is None
         else autoscaling.HorizontalPodAutoscaler(
-            metadata=meta(name),
+            metadata=predictor_meta(name),
             spec=autoscaling.AutoscalerSpec(
-                scale_target_ref=Reference(api_version="apps/v1", kind="Deployment", name=name),
+                scale_target_ref=ObjectReference(
+                    api_version="apps/v1", kind="Deployment", name=name
+                ),
                 min_replicas=scaled.min_replicas,
                 max_replicas=scaled.max_replicas,
                 metrics=scaled.metricsv2,
@@ -216,13 +246,16 @@ def _predictor(deployment: seldon.SeldonDeployment, predictor: seldon.Predictor,
         ),
         logger=None
         if config is None
-        else core.ConfigMap(metadata=meta(logged), data={"envoy.yaml": text(logger.bootstrap(config))}),
+        else core.ConfigMap(
+            metadata=predictor_meta(logged),
+            data={"envoy.yaml": dump_yaml(logger.envoy_bootstrap(config))},
+        ),
     )
 
 
-def _logger(
+def _request_logger(
     deployment: seldon.SeldonDeployment, predictor: seldon.Predictor, name: str, namespace: str
-) -> logger.Logger | None:
+) -> logger.RequestLogger | None:
     logger_spec = predictor.graph.logger
     if logger_spec is None:
         return None
@@ -232,7 +265,7 @@ def _logger(
             hint="write `mode: all`; a Trigger's filter chooses the type",
         )
     url = urlsplit(logger_spec.url)
-    return logger.Logger(
+    return logger.RequestLogger(
         service=name,
         namespace=namespace,
         deployment=deployment.metadata.name,
@@ -247,8 +280,11 @@ def _logger(
     )
 
 
-def _pod(
-    deployment: seldon.SeldonDeployment, predictor: seldon.Predictor, images: Platform, logged: str | None
+def _predictor_pod(
+    deployment: seldon.SeldonDeployment,
+    predictor: seldon.Predictor,
+    images: PlatformImages,
+    logged: str | None,
 ) -> core.PodSpec:
     pod = predictor.component_specs[0].spec
     graph = predictor.graph
@@ -275,7 +311,9 @@ def _pod(
             SELDON_EXECUTOR_ENABLED="true",
         ),
     )
-    ready = core.Probe(http_get=core.HTTPGet(path="/health/ping", port=port), period_seconds=2, timeout_seconds=5)
+    ready = core.Probe(
+        http_get=core.HTTPGet(path="/health/ping", port=port), period_seconds=2, timeout_seconds=5
+    )
     server = model.model_copy(
         update={
             "env": env,
@@ -293,14 +331,18 @@ def _pod(
                 timeout_seconds=5,
                 failure_threshold=6,
             ),
-            "lifecycle": model.lifecycle or _stopping(DRAIN),
+            "lifecycle": model.lifecycle or _stop_after(DRAIN),
         }
     )
     fetched: tuple[core.Container, ...] = ()
     if graph.model_uri:
         digest = (predictor.annotations or {}).get(DIGEST)
         name = f"{graph.name}-fetch"
-        fetched = (parts.fetch(name, images.driftloop, graph.model_uri, MODEL_URI, "model", digest=digest),)
+        fetched = (
+            parts.fetch_container(
+                name, images.driftloop, graph.model_uri, MODEL_URI, "model", digest=digest
+            ),
+        )
     volumes = [*(pod.volumes or ())]
     if graph.model_uri:
         volumes.append(core.Volume(name="model", empty_dir=core.EmptyDir()))
@@ -309,18 +351,20 @@ def _pod(
     return pod.model_copy(
         update={
             "init_containers": (*(pod.init_containers or ()), *fetched) or None,
-            "containers": (server, *(() if logged is None else (_sidecar(images.envoy),))),
+            "containers": (server, *(() if logged is None else (_logger_container(images.envoy),))),
             "volumes": tuple(volumes) or None,
-            "termination_grace_period_seconds": max(pod.termination_grace_period_seconds or 0, GRACE),
+            "termination_grace_period_seconds": max(
+                pod.termination_grace_period_seconds or 0, GRACE
+            ),
         }
     )
 
 
-def _stopping(seconds: int) -> core.Lifecycle:
+def _stop_after(seconds: int) -> core.Lifecycle:
     return core.Lifecycle(pre_stop=core.Handler(sleep=core.Sleep(seconds=seconds)))
 
 
-def _sidecar(image: str) -> core.Container:
+def _logger_container(image: str) -> core.Container:
     """The logger. Envoy ends at once when told to, so it is told last."""
     return core.Container(
         name="logger",
@@ -328,27 +372,31 @@ def _sidecar(image: str) -> core.Container:
         command=("envoy",),
         args=("-c", "/etc/logger/envoy.yaml", "--concurrency", "1", "--log-level", "warn"),
         ports=(core.ContainerPort(name="http", container_port=PREDICTOR_PORT),),
-        resources=parts.small("50m", "64Mi", limit="256Mi"),
+        resources=parts.small_resources("50m", "64Mi", limit="256Mi"),
         volume_mounts=(core.VolumeMount(name="logger", mount_path="/etc/logger", read_only=True),),
-        readiness_probe=core.Probe(tcp_socket=core.TCPSocket(port=PREDICTOR_PORT), period_seconds=2),
-        lifecycle=_stopping(DRAIN + FINISH),
+        readiness_probe=core.Probe(
+            tcp_socket=core.TCPSocket(port=PREDICTOR_PORT), period_seconds=2
+        ),
+        lifecycle=_stop_after(DRAIN + FINISH),
         security_context=parts.HARDENED,
     )
 
 
-def _traffic(deployment: seldon.SeldonDeployment, gateway: str) -> istio.VirtualService:
+def _traffic_route(deployment: seldon.SeldonDeployment, gateway: str) -> istio.VirtualService:
     namespace = deployment.metadata.namespace or "default"
     live = [predictor for predictor in deployment.spec.predictors if not predictor.shadow]
     shadow = next((predictor for predictor in deployment.spec.predictors if predictor.shadow), None)
 
-    def destination(predictor: seldon.Predictor) -> istio.Destination:
+    def predictor_destination(predictor: seldon.Predictor) -> istio.Destination:
         return istio.Destination(
             host=service_host(f"{deployment.metadata.name}-{predictor.name}", namespace),
             port=istio.PortSelector(number=PREDICTOR_PORT),
         )
 
     return istio.VirtualService(
-        metadata=ObjectMeta(name=deployment.metadata.name, namespace=namespace, labels=deployment.metadata.labels),
+        metadata=ObjectMeta(
+            name=deployment.metadata.name, namespace=namespace, labels=deployment.metadata.labels
+        ),
         spec=istio.VirtualServiceSpec(
             hosts=("*",),
             gateways=(gateway,),
@@ -356,31 +404,35 @@ def _traffic(deployment: seldon.SeldonDeployment, gateway: str) -> istio.Virtual
                 istio.HTTPRoute(
                     match=(
                         istio.HTTPMatch(
-                            uri=istio.StringMatch(prefix=f"/seldon/{namespace}/{deployment.metadata.name}/")
+                            uri=istio.StringMatch(
+                                prefix=f"/seldon/{namespace}/{deployment.metadata.name}/"
+                            )
                         ),
                     ),
                     rewrite=istio.Rewrite(uri="/"),
                     route=tuple(
                         istio.Route(
-                            destination=destination(predictor),
+                            destination=predictor_destination(predictor),
                             weight=100 if len(live) == 1 else predictor.traffic or 0,
                         )
                         for predictor in live
                         if len(live) == 1 or predictor.traffic
                     ),
-                    mirror=None if shadow is None else destination(shadow),
-                    mirror_percentage=None if shadow is None else istio.Percent(value=shadow.traffic or 100),
+                    mirror=None if shadow is None else predictor_destination(shadow),
+                    mirror_percentage=None
+                    if shadow is None
+                    else istio.Percent(value=shadow.traffic or 100),
                 ),
             ),
         ),
     )
 
 
-def _render(plan: Plan, release: Release) -> Mapping[str, BaseModel | None]:
+def _render_objects(plan: Plan, release: Release) -> Mapping[str, BaseModel | None]:
     deployment = seldon_deployment(plan, release)
     if deployment is None:
         return {}
-    serves = serving(deployment, images=plan.platform)
+    serves = unroll_deployment(deployment, images=plan.platform)
     files: dict[str, BaseModel | None] = {}
     for predictor in serves.predictors:
         files[f"{predictor.name}-logger.configmap"] = predictor.logger
@@ -391,7 +443,7 @@ def _render(plan: Plan, release: Release) -> Mapping[str, BaseModel | None]:
 
 
 def _pod_labels(names: Names) -> Labels:
-    return parts.labels(names, COMPONENT)
+    return parts.object_labels(names, COMPONENT)
 
 
 def _release_labels(names: Names, release: str) -> Labels:
@@ -410,13 +462,13 @@ def _series_labels(names: Names, release: str | None) -> Labels:
 
 
 BACKEND = Backend(
-    render=_render,
+    render=_render_objects,
     health=None,
     pod_security="restricted",
     pod_labels=_pod_labels,
     release_labels=_release_labels,
     metrics_ports=lambda plan: (),
-    scraped=prometheus.Endpoint(port="http", path="/prometheus"),
+    scraped=prometheus.MetricsEndpoint(port="http", path="/prometheus"),
     target_labels=(NAME_LABEL, COMPONENT_LABEL, RELEASE_LABEL),
     target_release="driftloop_dev_release",
     answering="logger",

@@ -6,14 +6,14 @@ from typing import assert_never
 
 from pydantic import BaseModel
 
-from driftloop.contract.names import MODEL_DIGEST_ANNOTATION, Names, component
+from driftloop.contract.names import MODEL_DIGEST_ANNOTATION, Names, component_name
 from driftloop.kube import autoscaling, core, flux, prometheus, seldon
 from driftloop.plan import Plan
 from driftloop.release.record import Release, Version
 from driftloop.resources import parts
 from driftloop.resources.serving import servers
 from driftloop.resources.serving.backend import Backend, Labels, TrafficSeries
-from driftloop.spec.graph import own, own_names
+from driftloop.spec.graph import own_names, own_nodes
 
 COMPONENT = "serving"
 DIGEST = MODEL_DIGEST_ANNOTATION
@@ -27,25 +27,29 @@ def seldon_deployment(plan: Plan, release: Release) -> seldon.SeldonDeployment |
     previous, if that is kept) restarts nothing. The operator itself labels the pods of a shadow,
     and replaces them once when it is none any more.
     """
-    versions = served(plan, release)
+    versions = served_versions(plan, release)
     if not versions:
         return None
     return seldon.SeldonDeployment(
-        metadata=parts.meta(plan.names, plan.names.pipeline, COMPONENT),
+        metadata=parts.object_meta(plan.names, plan.names.pipeline, COMPONENT),
         spec=seldon.SeldonSpec(
             protocol=plan.serve.protocol,
-            predictors=tuple(_predictor(plan, release, version) for version in versions),
+            predictors=tuple(_build_predictor(plan, release, version) for version in versions),
         ),
     )
 
 
-def served(plan: Plan, release: Release) -> tuple[Version, ...]:
+def served_versions(plan: Plan, release: Release) -> tuple[Version, ...]:
     """The versions that have pods, production first."""
     standby = release.previous if plan.rollout.keep_previous and release.candidate is None else None
-    return tuple(version for version in (release.production, release.candidate, standby) if version is not None)
+    return tuple(
+        version
+        for version in (release.production, release.candidate, standby)
+        if version is not None
+    )
 
 
-def _predictor(plan: Plan, release: Release, version: Version) -> seldon.Predictor:
+def _build_predictor(plan: Plan, release: Release, version: Version) -> seldon.Predictor:
     shadow = _is_shadow(release, version)
     return seldon.Predictor(
         name=version.id,
@@ -54,11 +58,13 @@ def _predictor(plan: Plan, release: Release, version: Version) -> seldon.Predict
         shadow=True if shadow else None,
         # The executor's metrics take `predictor_version` from here, not from the labels.
         annotations={"version": version.id, DIGEST: version.model_digest},
-        labels={"version": version.id, **parts.scraped(plan)},
-        graph=servers.graph(plan, version),
-        component_specs=(_component(plan),),
+        labels={"version": version.id, **parts.scraping_labels(plan)},
+        graph=servers.model_graph(plan, version),
+        component_specs=(_component_spec(plan),),
         # Unset, the executor asks for half a core in every predictor.
-        svc_orch_spec=seldon.Orchestrator(resources=parts.small("50m", "64Mi", limit="256Mi")),
+        svc_orch_spec=seldon.Orchestrator(
+            resources=parts.small_resources("50m", "64Mi", limit="256Mi")
+        ),
     )
 
 
@@ -72,18 +78,22 @@ def _is_shadow(release: Release, version: Version) -> bool:
             assert_never(release.phase)
 
 
-def _autoscaler(plan: Plan) -> seldon.Autoscaler | None:
+def _build_autoscaler(plan: Plan) -> seldon.Autoscaler | None:
     autoscale = plan.serve.autoscale
     if autoscale is None:
         return None
-    used = autoscaling.ResourceMetric(target=autoscaling.Target(average_utilization=autoscale.cpu))
+    used = autoscaling.ResourceMetric(
+        target=autoscaling.MetricTarget(average_utilization=autoscale.cpu)
+    )
     return seldon.Autoscaler(
-        min_replicas=autoscale.min, max_replicas=autoscale.max, metricsv2=(autoscaling.Metric(resource=used),)
+        min_replicas=autoscale.min,
+        max_replicas=autoscale.max,
+        metricsv2=(autoscaling.Metric(resource=used),),
     )
 
 
-def _component(plan: Plan) -> seldon.ComponentSpec:
-    containers = servers.containers(plan)
+def _component_spec(plan: Plan) -> seldon.ComponentSpec:
+    containers = servers.model_containers(plan)
     pod = core.PodSpec(
         service_account_name=plan.names.model,
         automount_service_account_token=False,
@@ -94,13 +104,15 @@ def _component(plan: Plan) -> seldon.ComponentSpec:
     )
     return seldon.ComponentSpec(
         # whoever waits for a release looks for the Deployment of this name
-        metadata=seldon.Named(name=component(own_names(plan.serve.graph))) if len(containers) > 1 else None,
-        spec=servers.placed(pod, servers.gpu(plan)),
-        hpa_spec=_autoscaler(plan),
+        metadata=seldon.Named(name=component_name(own_names(plan.serve.graph)))
+        if len(containers) > 1
+        else None,
+        spec=servers.place_pod(pod, servers.served_gpu(plan)),
+        hpa_spec=_build_autoscaler(plan),
     )
 
 
-def _render(plan: Plan, release: Release) -> Mapping[str, BaseModel | None]:
+def _render_objects(plan: Plan, release: Release) -> Mapping[str, BaseModel | None]:
     return {"model.seldondeployment": seldon_deployment(plan, release)}
 
 
@@ -115,18 +127,24 @@ def _release_labels(names: Names, release: str) -> Labels:
 def _metrics_ports(plan: Plan) -> tuple[int, ...]:
     """Ports of the model server and of each class of the graph; the executor's own is the
     predictor's."""
-    return tuple(range(servers.METRICS_PORT, servers.METRICS_PORT + 1 + len(own(plan.serve.graph))))
+    return tuple(
+        range(servers.METRICS_PORT, servers.METRICS_PORT + 1 + len(own_nodes(plan.serve.graph)))
+    )
 
 
 def _series_labels(names: Names, release: str | None) -> Labels:
-    labels = {"namespace": names.namespace, "deployment_name": names.pipeline, "service": "predictions"}
+    labels = {
+        "namespace": names.namespace,
+        "deployment_name": names.pipeline,
+        "service": "predictions",
+    }
     return labels | ({"predictor_name": release} if release else {})
 
 
 _SERIES = "seldon_api_executor_server_requests_seconds"
 
 BACKEND = Backend(
-    render=_render,
+    render=_render_objects,
     health=(
         flux.HealthCheck(
             api_version="machinelearning.seldon.io/v1",
@@ -145,7 +163,7 @@ BACKEND = Backend(
     metrics_ports=_metrics_ports,
     # The ports of executor and model server are both named `metrics`. A ServiceMonitor would rename the
     # executor's own label `service`.
-    scraped=prometheus.Endpoint(port="metrics", path="/prometheus"),
+    scraped=prometheus.MetricsEndpoint(port="metrics", path="/prometheus"),
     target_labels=("version",),
     target_release="version",
     answering="seldon-container-engine",

@@ -18,7 +18,7 @@ from driftloop.spec.graph import (
     Router,
     Transformer,
     below,
-    own,
+    own_nodes,
 )
 from driftloop.spec.resources import GpuProfile, Resources
 from driftloop.spec.serve import (
@@ -47,28 +47,32 @@ NodeType = Literal["MODEL", "ROUTER", "COMBINER", "TRANSFORMER", "OUTPUT_TRANSFO
 _IMAGES_OWN = parts.HARDENED.model_copy(update={"run_as_group": 0})
 """Upstream's images are made for any user, but in group 0: to others MLServer's own folder is
 shut, and it ends there when it starts (its Dockerfile of 1.3.5; seen)."""
-_MODEL_URI = seldon.Parameter(name="model_uri", type="STRING", value=MODEL_URI)
+_MODEL_URI = seldon.UnitParameter(name="model_uri", type="STRING", value=MODEL_URI)
 
 
-def graph(plan: Plan, version: Version) -> seldon.Node:
+def model_graph(plan: Plan, version: Version) -> seldon.PredictiveUnit:
     """The graph that a request passes: the released model, or the spec's graph around it."""
-    return _node(plan, version, plan.serve.graph) if plan.serve.graph is not None else _released(plan, version)
-
-
-def _node(plan: Plan, version: Version, node: Node) -> seldon.Node:
-    if isinstance(node, Released):
-        return _released(plan, version)
-    return seldon.Node(
-        name=node.name,
-        type=_type(node),
-        model_uri=node.uri,
-        env_secret_ref_name=PLATFORM if node.uri is not None else None,
-        parameters=(_MODEL_URI,) if node.uri is not None else None,
-        children=tuple(_node(plan, version, child) for child in below(node)) or None,
+    return (
+        _graph_node(plan, version, plan.serve.graph)
+        if plan.serve.graph is not None
+        else _released_node(plan, version)
     )
 
 
-def _type(node: Own) -> NodeType:
+def _graph_node(plan: Plan, version: Version, node: Node) -> seldon.PredictiveUnit:
+    if isinstance(node, Released):
+        return _released_node(plan, version)
+    return seldon.PredictiveUnit(
+        name=node.name,
+        type=_node_type(node),
+        model_uri=node.uri,
+        env_secret_ref_name=PLATFORM if node.uri is not None else None,
+        parameters=(_MODEL_URI,) if node.uri is not None else None,
+        children=tuple(_graph_node(plan, version, child) for child in below(node)) or None,
+    )
+
+
+def _node_type(node: Own) -> NodeType:
     match node:
         case FixedModel():
             return "MODEL"
@@ -84,80 +88,103 @@ def _type(node: Own) -> NodeType:
             assert_never(node)
 
 
-def _released(plan: Plan, version: Version) -> seldon.Node:
+def _released_node(plan: Plan, version: Version) -> seldon.PredictiveUnit:
     """The model as Seldon's graph has it. What it is asked and answers becomes events, of no
     other node."""
     serve = plan.serve
     implementation = f"{serve.server.upper()}_SERVER" if is_prepackaged(serve) else None
-    return seldon.Node(
+    return seldon.PredictiveUnit(
         name=NODE,
         type="MODEL",
         implementation=implementation,
         model_uri=version.model,
         env_secret_ref_name=PLATFORM,
-        parameters=_parameters(plan),
+        parameters=_server_parameters(plan),
         logger=seldon.Logger(mode="all", url=plan.names.broker_url),
     )
 
 
-def _parameters(plan: Plan) -> tuple[seldon.Parameter, ...] | None:
+def _server_parameters(plan: Plan) -> tuple[seldon.UnitParameter, ...] | None:
     match plan.serve:
         case PythonServer():
             return (_MODEL_URI,)
         case SklearnServer(protocol="seldon", method=method):
-            return (seldon.Parameter(name="method", type="STRING", value=method),)
-        case SklearnServer() | XgboostServer() | MlflowServer() | TensorflowServer() | TritonServer():
+            return (seldon.UnitParameter(name="method", type="STRING", value=method),)
+        case (
+            SklearnServer() | XgboostServer() | MlflowServer() | TensorflowServer() | TritonServer()
+        ):
             return None
         case _:
             assert_never(plan.serve)
 
 
-def containers(plan: Plan) -> tuple[core.Container, ...]:
+def model_containers(plan: Plan) -> tuple[core.Container, ...]:
     """All of a version's pod but the executor: the released model's, then those of the graph's
     classes."""
-    first, *rest = _model(plan)
-    classes = own(plan.serve.graph)
+    first, *rest = _model_containers(plan)
+    classes = own_nodes(plan.serve.graph)
     # The operator would count these ports on from one version to the next, and a version that is left alone would get
     # new numbers, and so new pods.
     return (
-        first.model_copy(update={"ports": _metrics(0)}),
+        first.model_copy(update={"ports": _metrics_port(0)}),
         *rest,
-        *(_class(plan, node).model_copy(update={"ports": _metrics(n)}) for n, node in enumerate(classes, start=1)),
+        *(
+            _class_container(plan, node).model_copy(update={"ports": _metrics_port(n)})
+            for n, node in enumerate(classes, start=1)
+        ),
     )
 
 
-def _class(plan: Plan, node: Own) -> core.Container:
+def _class_container(plan: Plan, node: Own) -> core.Container:
     # the microservice has one word for both kinds of transformer
-    service = "TRANSFORMER" if isinstance(node, OutputTransformer) else _type(node)
-    return _asked(plan, _python(node.name, plan.images[node.image], node.class_, service), node.resources)
+    service = "TRANSFORMER" if isinstance(node, OutputTransformer) else _node_type(node)
+    return _with_resources(
+        plan,
+        _python_container(node.name, plan.images[node.image], node.class_, service),
+        node.resources,
+    )
 
 
-def _metrics(number: int) -> tuple[core.ContainerPort, ...]:
+def _metrics_port(number: int) -> tuple[core.ContainerPort, ...]:
     return (core.ContainerPort(name="metrics", container_port=METRICS_PORT + number),)
 
 
-def _model(plan: Plan) -> tuple[core.Container, ...]:
+def _model_containers(plan: Plan) -> tuple[core.Container, ...]:
     """Return the parts of the container that the operator does not know; it adds image,
     arguments and ports of a server that it brings along."""
     serve, image = plan.serve, plan.serve_image
     match serve:
         case PythonServer(model=model):
             assert image is not None  # noqa: S101 - the spec has a default
-            return (_asked(plan, _python(NODE, image, model, "MODEL"), serve.resources),)
+            return (
+                _with_resources(
+                    plan, _python_container(NODE, image, model, "MODEL"), serve.resources
+                ),
+            )
         case TensorflowServer(protocol="seldon"):
             # the operator gives its proxy's own image to the node's container; the proxy imports all of TensorFlow
-            proxy = _server(NODE, None).model_copy(update={"resources": parts.small("100m", "512Mi", limit="1Gi")})
+            proxy = _server_container(NODE, None).model_copy(
+                update={"resources": parts.small_resources("100m", "512Mi", limit="1Gi")}
+            )
             # of the operator's own, only the proxy's probes: it listens while TensorFlow Serving still loads
             ready = core.Probe(tcp_socket=core.TCPSocket(port=TFSERVING_PORT), period_seconds=5)
-            behind = _server(TFSERVING, image).model_copy(update={"readiness_probe": ready})
-            return (proxy, _asked(plan, behind, serve.resources))
-        case SklearnServer() | XgboostServer() | MlflowServer() | TensorflowServer() | TritonServer():
-            return (_asked(plan, _loading(_server(NODE, image)), serve.resources),)
+            behind = _server_container(TFSERVING, image).model_copy(
+                update={"readiness_probe": ready}
+            )
+            return (proxy, _with_resources(plan, behind, serve.resources))
+        case (
+            SklearnServer() | XgboostServer() | MlflowServer() | TensorflowServer() | TritonServer()
+        ):
+            return (
+                _with_resources(
+                    plan, _wait_for_loading(_server_container(NODE, image)), serve.resources
+                ),
+            )
         case _:
             assert_never(serve)
 
 
-def _python(name: str, image: str, model: str, service: str) -> core.Container:
+def _python_container(name: str, image: str, model: str, service: str) -> core.Container:
     """A class behind seldon-core's microservice."""
     return core.Container(
         name=name,
@@ -169,11 +196,11 @@ def _python(name: str, image: str, model: str, service: str) -> core.Container:
     )
 
 
-def _server(name: str, image: str | None) -> core.Container:
+def _server_container(name: str, image: str | None) -> core.Container:
     return core.Container(name=name, image=image, security_context=_IMAGES_OWN)
 
 
-def _loading(server: core.Container) -> core.Container:
+def _wait_for_loading(server: core.Container) -> core.Container:
     """It listens when it has loaded; without a probe of its own for that time, the operator's
     liveness probe ends it a minute and a quarter after it has started."""
     period = 10
@@ -186,25 +213,35 @@ def _loading(server: core.Container) -> core.Container:
     return server.model_copy(update={"startup_probe": listens})
 
 
-def installs(serve: Serve) -> bool:
+def installs_packages(serve: Serve) -> bool:
     """Return True if the server makes the conda environment that its model names, from the
     internet, whenever it starts."""
     match serve:
         case MlflowServer(protocol="seldon"):
             return True
-        case PythonServer() | SklearnServer() | XgboostServer() | MlflowServer() | TensorflowServer() | TritonServer():
+        case (
+            PythonServer()
+            | SklearnServer()
+            | XgboostServer()
+            | MlflowServer()
+            | TensorflowServer()
+            | TritonServer()
+        ):
             return False
         case _:
             assert_never(serve)
 
 
-def gpu(plan: Plan) -> GpuProfile | None:
+def served_gpu(plan: Plan) -> GpuProfile | None:
     """The kind of GPU in a version's pod; the plan has checked that there is one kind at most."""
-    asking = (plan.serve.resources, *(node.resources for node in own(plan.serve.graph)))
-    return next((profile for resources in asking if (profile := plan.gpu(resources)) is not None), None)
+    asking = (plan.serve.resources, *(node.resources for node in own_nodes(plan.serve.graph)))
+    return next(
+        (profile for resources in asking if (profile := plan.gpu_profile(resources)) is not None),
+        None,
+    )
 
 
-def placed(pod: core.PodSpec, profile: GpuProfile | None) -> core.PodSpec:
+def place_pod(pod: core.PodSpec, profile: GpuProfile | None) -> core.PodSpec:
     """A pod where its GPUs are: the nodes it goes to, the taints it stands, its RuntimeClass,
     its /dev/shm."""
     if profile is None:
@@ -227,17 +264,21 @@ def _shared_memory(profile: GpuProfile) -> tuple[core.Volume, ...] | None:
     return (core.Volume(name=SHARED_MEMORY, empty_dir=folder),)
 
 
-def _asked(plan: Plan, container: core.Container, resources: Resources) -> core.Container:
+def _with_resources(plan: Plan, container: core.Container, resources: Resources) -> core.Container:
     """With what the spec asks for: memory is also the limit, GPUs are whole."""
-    profile = plan.gpu(resources)
+    profile = plan.gpu_profile(resources)
     gpus = {profile.resource: str(resources.gpu)} if profile is not None else {}
     shared = profile is not None and profile.shared_memory is not None
     return container.model_copy(
         update={
-            "resources": core.Resources(
+            "resources": core.ContainerResources(
                 requests={"cpu": resources.cpu, "memory": resources.memory, **gpus},
                 limits={"memory": resources.memory, **gpus},
             ),
-            "volume_mounts": (core.VolumeMount(name=SHARED_MEMORY, mount_path="/dev/shm"),) if shared else None,  # noqa: S108
+            "volume_mounts": (
+                (core.VolumeMount(name=SHARED_MEMORY, mount_path="/dev/shm"),)  # noqa: S108
+                if shared
+                else None
+            ),
         }
     )

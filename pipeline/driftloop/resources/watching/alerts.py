@@ -9,14 +9,14 @@ from datetime import timedelta
 from typing import Literal, assert_never
 
 from driftloop.contract.streams import DEAD_LETTERS
-from driftloop.kube.prometheus import Group, PrometheusRule, PrometheusRuleSpec, Rule
+from driftloop.kube.prometheus import AlertingRule, Group, PrometheusRule, PrometheusRuleSpec
 from driftloop.plan import Monitor, Plan
 from driftloop.plan.plan import MonitorName
 from driftloop.plan.schedule import longest_gap, train_schedules
 from driftloop.release.record import Release, Version
 from driftloop.resources import decision, judge
 from driftloop.resources.watching import scraping, series
-from driftloop.retrain.decision import LIVE
+from driftloop.retrain.state import LIVE
 
 Severity = Literal["critical", "warning"]
 
@@ -29,29 +29,33 @@ WEEK = timedelta(days=7)
 """A schedule with longer gaps is not watched: so long, no Prometheus is sure to remember."""
 
 
-def rules(plan: Plan, release: Release) -> PrometheusRule:
+def alert_rules(plan: Plan, release: Release) -> PrometheusRule:
     """All alerts; those of production and of its detectors from the first release on."""
     version = release.production
-    groups = [*_loop(plan), *_schedules(plan)]
+    groups = [*_loop_alerts(plan), *_schedule_alerts(plan)]
     if version is not None:
-        groups = [*_traffic(plan, version), *groups]
+        groups = [*_traffic_alerts(plan, version), *groups]
         if version.detectors is not None:
-            groups += [rule for monitor in plan.monitors for rule in _detector(plan, monitor, version)]
+            groups += [
+                rule
+                for monitor in plan.monitors
+                for rule in _detector_alerts(plan, monitor, version)
+            ]
     names = plan.names
     return PrometheusRule(
-        metadata=scraping.meta(plan, names.pipeline),
+        metadata=scraping.monitor_meta(plan, names.pipeline),
         spec=PrometheusRuleSpec(
             groups=(Group(name=f"{names.namespace}/{names.pipeline}", rules=tuple(groups)),),
         ),
     )
 
 
-def _traffic(plan: Plan, version: Version) -> Iterator[Rule]:
+def _traffic_alerts(plan: Plan, version: Version) -> Iterator[AlertingRule]:
     """Production's requests."""
     names, canary = plan.names, plan.rollout.canary
-    requests = series.traffic(plan, version.id)
+    requests = series.traffic_series(plan, version.id)
     back = f"`driftloop rollback {names.pipeline}` restores the previous release by one commit."
-    yield _alert(
+    yield _build_alert(
         plan,
         "PredictorDown",
         f"absent({series.predictor_up(plan, version.id)} == 1)",
@@ -61,99 +65,101 @@ def _traffic(plan: Plan, version: Version) -> Iterator[Rule]:
         do=f"`kubectl -n {names.namespace} get pods` shows why; {back}",
     )
     if canary.error_rate < 1:
-        yield _alert(
+        yield _build_alert(
             plan,
             "PredictorFailing",
-            f"{series.share(plan, version.id, RECENT)} > {canary.error_rate:g}",
+            f"{series.error_share(plan, version.id, RECENT)} > {canary.error_rate:g}",
             PATIENCE,
             severity="critical",
             summary=f"{{{{ $value | humanizePercentage }}}} of the requests to production {version.id} fail",
             do=f"`rollout.canary.errorRate` allows {canary.error_rate * 100:g} %. {back}",
         )
     if canary.p99 is not None:
-        yield _alert(
+        yield _build_alert(
             plan,
             "PredictorSlow",
-            f"{series.quantile(requests, 0.99, RECENT)} > {canary.p99.total_seconds():g}",
+            f"{series.latency_quantile(requests, 0.99, RECENT)} > {canary.p99.total_seconds():g}",
             PATIENCE,
             severity="warning",
             summary=f"one request in a hundred to production {version.id} takes longer than "
             "{{ $value | humanizeDuration }}",
-            do=f"`rollout.canary.p99` allows {series.time(canary.p99)}. More `serve.replicas` or `serve.resources` "
+            do=f"`rollout.canary.p99` allows {series.prometheus_duration(canary.p99)}. More `serve.replicas` or `serve.resources` "
             f"may help; {back}",
         )
     quiet = plan.observability.prometheus.quiet if plan.observability.prometheus else None
     if quiet is not None:
-        yield _alert(
+        yield _build_alert(
             plan,
             "NoTraffic",
             f"(sum(rate({requests.requests}[{RECENT}])) or vector(0)) == 0",
             quiet,
             severity="warning",
-            summary=f"production {version.id} has had no request for {series.time(quiet)}",
+            summary=f"production {version.id} has had no request for {series.prometheus_duration(quiet)}",
             do="Ask whoever sends them, and look at the gateway; nothing is known of drift meanwhile. "
             "If that is how it should be, set `observability.prometheus.quiet`.",
         )
 
 
-def _loop(plan: Plan) -> Iterator[Rule]:
+def _loop_alerts(plan: Plan) -> Iterator[AlertingRule]:
     """The decision, runs and rollouts."""
     names = plan.names
     look = f"`driftloop status --cluster --namespace {names.namespace}`"
 
-    def phase(which: str) -> str:
-        return f"{series.own(names, 'driftloop_decision_phase', decision.COMPONENT, phase=which)} == 1"
+    def decision_phase(which: str) -> str:
+        return f"{series.service_series(names, 'driftloop_decision_phase', decision.COMPONENT, phase=which)} == 1"
 
-    def ended(how: str) -> str:
-        return f"{series.own(names, 'driftloop_decision_outcome', decision.COMPONENT, outcome=how)} == 1"
+    def run_outcome(how: str) -> str:
+        return f"{series.service_series(names, 'driftloop_decision_outcome', decision.COMPONENT, outcome=how)} == 1"
 
     for component, lost in (
         (decision.COMPONENT, "no alarm starts a run"),
         (judge.COMPONENT, "no rollout goes on"),
     ):
-        yield _down(plan, component, lost)
-    yield _alert(
+        yield _down_alert(plan, component, lost)
+    yield _build_alert(
         plan,
         "RunNotStarted",
-        phase("pending"),
+        decision_phase("pending"),
         PATIENCE,
         severity="warning",
         summary="a run was asked for, and none has begun",
         do=f"The webhook, the Sensor or Argo's controller doesn't answer: "
         f"`kubectl -n {names.namespace} get eventsource,sensor,workflow`.",
     )
-    yield _alert(
+    yield _build_alert(
         plan,
         "RunFailed",
-        ended("~failed|lost"),
+        run_outcome("~failed|lost"),
         None,
         severity="warning",
         summary="the last run failed; production is as it was",
         do=f"{look} names it and says why. The alert ends when the next run begins: "
         f"`driftloop trigger {names.pipeline}`.",
     )
-    yield _alert(
+    yield _build_alert(
         plan,
         "CandidateRejected",
-        ended("rejected"),
+        run_outcome("rejected"),
         None,
         severity="warning",
         summary="the last rollout was ended because of its candidate; production is as it was",
         do="The commit that took it out says what was measured. The alert ends when the next run begins.",
     )
-    stuck = _rollout(plan)
-    yield _alert(
+    stuck = _rollout_patience(plan)
+    yield _build_alert(
         plan,
         "RolloutStuck",
-        phase("rolling-out"),
+        decision_phase("rolling-out"),
         stuck,
         severity="warning",
-        summary=f"a rollout has been going on for more than {series.time(stuck)}",
+        summary=f"a rollout has been going on for more than {series.prometheus_duration(stuck)}",
         do=f"{look} says what it waits for: most often for requests (`rollout.shadow.requests`, "
         "`rollout.canary.requests`).",
     )
-    dead = series.own(names, "driftloop_decision_events_total", decision.COMPONENT, kind="deadletter")
-    yield _alert(
+    dead = series.service_series(
+        names, "driftloop_decision_events_total", decision.COMPONENT, kind="deadletter"
+    )
+    yield _build_alert(
         plan,
         "EventsAstray",
         f"sum(increase({dead}[1h])) > 0",
@@ -164,14 +170,15 @@ def _loop(plan: Plan) -> Iterator[Rule]:
     )
 
 
-def _detector(plan: Plan, monitor: Monitor, version: Version) -> Iterator[Rule]:
+def _detector_alerts(plan: Plan, monitor: Monitor, version: Version) -> Iterator[AlertingRule]:
     """One detector, and whether anybody heeds it."""
     names, name = plan.names, monitor.name
     alarm, window, behind = (
-        series.own(names, f"driftloop_detector_{what}", name) for what in ("alarm", "window", "behind_events")
+        series.service_series(names, f"driftloop_detector_{what}", name)
+        for what in ("alarm", "window", "behind_events")
     )
-    yield _down(plan, name, f"{name} is not seen", detector=name)
-    yield _alert(
+    yield _down_alert(plan, name, f"{name} is not seen", detector=name)
+    yield _build_alert(
         plan,
         "DetectorBehind",
         f"{behind} > {monitor.detector.window}",
@@ -181,11 +188,13 @@ def _detector(plan: Plan, monitor: Monitor, version: Version) -> Iterator[Rule]:
         do="It is slower than the traffic: a larger `window` takes less work, and a free node more of it.",
         detector=name,
     )
-    came = series.own(names, "driftloop_detector_events_total", name, result="~stored|repeated")
-    yield _alert(
+    came = series.service_series(
+        names, "driftloop_detector_events_total", name, result="~stored|repeated"
+    )
+    yield _build_alert(
         plan,
         "EventsMissing",
-        f"sum(rate({series.traffic(plan, version.id).requests}[{RECENT}])) > 0\n"
+        f"sum(rate({series.traffic_series(plan, version.id).requests}[{RECENT}])) > 0\n"
         f"  and on () sum(rate({came}[{RECENT}])) == 0",
         PATIENCE,
         severity="warning",
@@ -206,11 +215,14 @@ def _detector(plan: Plan, monitor: Monitor, version: Version) -> Iterator[Rule]:
             assert_never(name)
 
 
-def _unheeded_alarm(plan: Plan, name: MonitorName, alarm: str, window: str) -> Rule:
+def _unheeded_alarm(plan: Plan, name: MonitorName, alarm: str, window: str) -> AlertingRule:
     names = plan.names
     count = plan.retrain.consecutive
-    busy = series.own(
-        names, "driftloop_decision_phase", decision.COMPONENT, phase="~" + "|".join(("pending", *LIVE, "cooling"))
+    busy = series.service_series(
+        names,
+        "driftloop_decision_phase",
+        decision.COMPONENT,
+        phase="~" + "|".join(("pending", *LIVE, "cooling")),
     )
 
     def heeded(over: str) -> str:
@@ -221,7 +233,7 @@ def _unheeded_alarm(plan: Plan, name: MonitorName, alarm: str, window: str) -> R
             f"  and on () sum(max_over_time({busy}[{over}])) == 0)"
         )
 
-    return _alert(
+    return _build_alert(
         plan,
         "AlarmUnheeded",
         # the second one is for traffic that fills a window in hours
@@ -235,9 +247,9 @@ def _unheeded_alarm(plan: Plan, name: MonitorName, alarm: str, window: str) -> R
     )
 
 
-def _standing_drift(plan: Plan, alarm: str) -> Rule:
+def _standing_drift(plan: Plan, alarm: str) -> AlertingRule:
     names = plan.names
-    return _alert(
+    return _build_alert(
         plan,
         "DriftStands",
         f"{alarm} == 1",
@@ -250,7 +262,7 @@ def _standing_drift(plan: Plan, alarm: str) -> Rule:
     )
 
 
-def _schedules(plan: Plan) -> Iterator[Rule]:
+def _schedule_alerts(plan: Plan) -> Iterator[AlertingRule]:
     """The CronWorkflows: Argo counts what it has started, from its controller's start on."""
     names = plan.names
     for schedule in train_schedules(plan.train, names):
@@ -259,14 +271,15 @@ def _schedules(plan: Plan) -> Iterator[Rule]:
             continue
         # one that is held back because the run before is still on shows as well that the schedule is looked after
         counters = (
-            series.argo(names, f"argo_workflows_cronworkflows_{what}", name=schedule.name)
+            series.argo_series(names, f"argo_workflows_cronworkflows_{what}", name=schedule.name)
             for what in ("triggered_total", "concurrencypolicy_triggered")
         )
         # a counter that was not there before has just counted its first one
         counted = "\n  or ".join(
-            f"increase({counter}[10m]) > 0 or ({counter} unless {counter} offset 10m)" for counter in counters
+            f"increase({counter}[10m]) > 0 or ({counter} unless {counter} offset 10m)"
+            for counter in counters
         )
-        yield _alert(
+        yield _build_alert(
             plan,
             "ScheduleMissed",
             # not where nothing scrapes Argo
@@ -280,9 +293,9 @@ def _schedules(plan: Plan) -> Iterator[Rule]:
         )
 
 
-def _down(plan: Plan, component: str, lost: str, **labels: str) -> Rule:
-    running = series.up(plan.names, series.SERVICES, app_kubernetes_io_component=component)
-    return _alert(
+def _down_alert(plan: Plan, component: str, lost: str, **labels: str) -> AlertingRule:
+    running = series.up_series(plan.names, series.SERVICES, app_kubernetes_io_component=component)
+    return _build_alert(
         plan,
         "DetectorDown" if labels else f"{component.capitalize()}Down",
         f"absent({running} == 1)",
@@ -294,13 +307,13 @@ def _down(plan: Plan, component: str, lost: str, **labels: str) -> Rule:
     )
 
 
-def _rollout(plan: Plan) -> timedelta:
+def _rollout_patience(plan: Plan) -> timedelta:
     """Twice the time that a rollout takes when requests are plenty, and an hour at least."""
     shadow, canary = plan.rollout.shadow, plan.rollout.canary
     return max(2 * (shadow.for_ + len(canary.steps) * canary.every), timedelta(hours=1))
 
 
-def _alert(
+def _build_alert(
     plan: Plan,
     name: str,
     expr: str,
@@ -310,11 +323,16 @@ def _alert(
     summary: str,
     do: str,
     **labels: str,
-) -> Rule:
-    return Rule(
+) -> AlertingRule:
+    return AlertingRule(
         alert=name,
         expr=expr,
-        for_=None if wait is None else series.time(wait),
-        labels={"severity": severity, "namespace": plan.names.namespace, "pipeline": plan.names.pipeline, **labels},
+        for_=None if wait is None else series.prometheus_duration(wait),
+        labels={
+            "severity": severity,
+            "namespace": plan.names.namespace,
+            "pipeline": plan.names.pipeline,
+            **labels,
+        },
         annotations={"summary": f"{plan.names.pipeline}: {summary}", "description": do},
     )

@@ -7,7 +7,7 @@ at what the platform's PodMonitors scrape, so nothing is alerted on twice.
 
 from driftloop.contract.names import COMPONENT_LABEL, NAME_LABEL
 from driftloop.kube.base import LabelRequirement, LabelSelector, ObjectMeta
-from driftloop.kube.prometheus import Endpoint, PodMonitor, PodMonitorSpec
+from driftloop.kube.prometheus import MetricsEndpoint, PodMonitor, PodMonitorSpec
 from driftloop.plan import Plan
 from driftloop.resources import decision, judge, parts
 from driftloop.resources.serving import serving_backend
@@ -17,44 +17,55 @@ COMPONENT = "watching"
 NAME, ROLE = NAME_LABEL, COMPONENT_LABEL
 
 
-def services(plan: Plan) -> PodMonitor:
+def services_monitor(plan: Plan) -> PodMonitor:
     """The retrain decision, the judge and the detectors."""
     components = (decision.COMPONENT, judge.COMPONENT, *(monitor.name for monitor in plan.monitors))
-    return _monitor(
+    return _build_monitor(
         plan,
         series.SERVICES,
         LabelSelector(
-            match_labels={NAME: plan.names.pipeline, **parts.scraped(plan)},
+            match_labels={NAME: plan.names.pipeline, **parts.scraping_labels(plan)},
             match_expressions=(LabelRequirement(key=ROLE, operator="In", values=components),),
         ),
         labels=(NAME, ROLE),
-        endpoint=Endpoint(port="http", path="/metrics"),
+        endpoint=MetricsEndpoint(port="http", path="/metrics"),
     )
 
 
-def model(plan: Plan) -> PodMonitor:
+def model_monitor(plan: Plan) -> PodMonitor:
     """The predictors: Seldon's executor and the model behind it, or the logger beside it."""
     backend = serving_backend(plan)
-    return _monitor(
+    return _build_monitor(
         plan,
         series.MODEL,
-        LabelSelector(match_labels={**backend.pod_labels(plan.names), **parts.scraped(plan)}),
+        LabelSelector(
+            match_labels={**backend.pod_labels(plan.names), **parts.scraping_labels(plan)}
+        ),
         labels=backend.target_labels,
         endpoint=backend.scraped,
     )
 
 
-def meta(plan: Plan, name: str) -> ObjectMeta:
+def monitor_meta(plan: Plan, name: str) -> ObjectMeta:
     """Metadata of what the operator picks by labels, the spec's own among them."""
     settings = plan.observability.prometheus
-    own = parts.meta(plan.names, name, COMPONENT)
-    return own.model_copy(update={"labels": {**(settings.labels if settings else {}), **(own.labels or {})}})
+    own = parts.object_meta(plan.names, name, COMPONENT)
+    return own.model_copy(
+        update={"labels": {**(settings.labels if settings else {}), **(own.labels or {})}}
+    )
 
 
-def _monitor(
-    plan: Plan, what: str, selector: LabelSelector, *, labels: tuple[str, ...], endpoint: Endpoint
+def _build_monitor(
+    plan: Plan,
+    what: str,
+    selector: LabelSelector,
+    *,
+    labels: tuple[str, ...],
+    endpoint: MetricsEndpoint,
 ) -> PodMonitor:
     return PodMonitor(
-        metadata=meta(plan, series.monitor(plan.names, what)),
-        spec=PodMonitorSpec(selector=selector, pod_target_labels=labels, pod_metrics_endpoints=(endpoint,)),
+        metadata=monitor_meta(plan, series.monitor_name(plan.names, what)),
+        spec=PodMonitorSpec(
+            selector=selector, pod_target_labels=labels, pod_metrics_endpoints=(endpoint,)
+        ),
     )

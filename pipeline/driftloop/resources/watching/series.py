@@ -17,42 +17,48 @@ SERVICES, MODEL = "services", "model"
 """What the PodMonitors scrape."""
 
 
-def select(series: str, labels: Mapping[str, str], /, **more: str) -> str:
+def select_series(series: str, labels: Mapping[str, str], /, **more: str) -> str:
     """`name{label="value",…}`; a value of `~…` is a regular expression."""
     label_matchers = {**labels, **more}
     matchers = [
-        f"{label}=~{json.dumps(value[1:])}" if value.startswith("~") else f"{label}={json.dumps(value)}"
+        f"{label}=~{json.dumps(value[1:])}"
+        if value.startswith("~")
+        else f"{label}={json.dumps(value)}"
         for label, value in label_matchers.items()
     ]
     return f"{series}{{{','.join(matchers)}}}"
 
 
-def monitor(names: Names, what: str) -> str:
+def monitor_name(names: Names, what: str) -> str:
     """Name of a PodMonitor; Prometheus calls its targets `job: NAMESPACE/NAME`."""
     return f"{names.pipeline}-{what}"
 
 
-def up(names: Names, what: str, /, **more: str) -> str:
+def up_series(names: Names, what: str, /, **more: str) -> str:
     """1 for each target that answers, 0 for one that doesn't, nothing for a pod that is not
     there."""
-    return select("up", {"namespace": names.namespace, "job": f"{names.namespace}/{monitor(names, what)}"}, **more)
+    return select_series(
+        "up",
+        {"namespace": names.namespace, "job": f"{names.namespace}/{monitor_name(names, what)}"},
+        **more,
+    )
 
 
-def own(names: Names, series: str, component: str, /, **more: str) -> str:
+def service_series(names: Names, series: str, component: str, /, **more: str) -> str:
     """A series of one of our services."""
     labels = {
         "namespace": names.namespace, "app_kubernetes_io_name": names.pipeline, "app_kubernetes_io_component": component
     }  # fmt: skip
-    return select(series, labels, **more)
+    return select_series(series, labels, **more)
 
 
-def argo(names: Names, series: str, /, **more: str) -> str:
+def argo_series(names: Names, series: str, /, **more: str) -> str:
     """A series of Argo's controller about this namespace."""
-    return select(series, {"namespace": names.namespace}, **more)
+    return select_series(series, {"namespace": names.namespace}, **more)
 
 
 @dataclass(frozen=True)
-class Traffic:
+class TrafficQueries:
     """Series of a serving back end about the requests to predictors, of one release or of all."""
 
     requests: str
@@ -67,14 +73,14 @@ class Traffic:
     """Label with the release id."""
 
 
-def traffic(plan: Plan, release: str | None = None) -> Traffic:
+def traffic_series(plan: Plan, release: str | None = None) -> TrafficQueries:
     """The predictors' series; `release` None means all of them."""
     series = serving_backend(plan).traffic
     labels = series.labels(plan.names, release)
-    return Traffic(
-        requests=select(series.requests, labels),
-        errors=select(series.errors, labels, **series.error_labels),
-        buckets=select(series.buckets, labels),
+    return TrafficQueries(
+        requests=select_series(series.requests, labels),
+        errors=select_series(series.errors, labels, **series.error_labels),
+        buckets=select_series(series.buckets, labels),
         unit=series.unit,
         release=series.release,
     )
@@ -83,7 +89,9 @@ def traffic(plan: Plan, release: str | None = None) -> Traffic:
 def predictor_up(plan: Plan, release: str) -> str:
     """`up` of a release's own pods, as the pipeline's PodMonitor scrapes them."""
     backend = serving_backend(plan)
-    return up(plan.names, MODEL, container=backend.answering, **{backend.target_release: release})
+    return up_series(
+        plan.names, MODEL, container=backend.answering, **{backend.target_release: release}
+    )
 
 
 def pods_up(plan: Plan) -> str:
@@ -91,23 +99,27 @@ def pods_up(plan: Plan) -> str:
     pods' names don't."""
     pods = f"~{plan.names.predictor('r')}[0-9a-f]{{8}}-.+"
     container = serving_backend(plan).answering
-    return select("up", {"namespace": plan.names.namespace, "container": container, "pod": pods})
+    return select_series(
+        "up", {"namespace": plan.names.namespace, "container": container, "pod": pods}
+    )
 
 
-def share(plan: Plan, release: str, over: str) -> str:
+def error_share(plan: Plan, release: str, over: str) -> str:
     """The part of a release's requests that fails."""
-    requests = traffic(plan, release)
+    requests = traffic_series(plan, release)
     return f"sum(rate({requests.errors}[{over}])) / sum(rate({requests.requests}[{over}]))"
 
 
-def quantile(found: Traffic, which: float, over: str, *by: str) -> str:
+def latency_quantile(found: TrafficQueries, which: float, over: str, *by: str) -> str:
     """A quantile of the answer times, in seconds."""
     grouped = ", ".join((*by, "le"))
     scale = "" if found.unit == timedelta(seconds=1) else f" * {found.unit.total_seconds():g}"
-    return f"histogram_quantile({which:g}, sum by ({grouped}) (rate({found.buckets}[{over}]))){scale}"
+    return (
+        f"histogram_quantile({which:g}, sum by ({grouped}) (rate({found.buckets}[{over}]))){scale}"
+    )
 
 
-def time(value: timedelta) -> str:
+def prometheus_duration(value: timedelta) -> str:
     """A length of time as Prometheus writes it: `1d30m`."""
     left, text = value // timedelta(milliseconds=1), ""
     for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)):

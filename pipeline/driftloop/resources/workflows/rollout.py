@@ -75,7 +75,12 @@ def _stage_step(plan: Plan, stage: RolloutStage) -> WorkflowStep:
         (
             *("advance", "--pipeline", names.pipeline, "--namespace", names.namespace),
             *("--run", _RUN, "--release", _RELEASE, "--to", stage_target(stage)),
-            *("--limits", json.dumps(to_json(_limits(plan, stage))), "--timeout", str(PATIENCE)),
+            *(
+                "--limits",
+                json.dumps(to_json(_stage_limits(plan, stage))),
+                "--timeout",
+                str(PATIENCE),
+            ),
         ),
         variables=(*parts.GIT, *parts.KUBERNETES),
         deadline=PATIENCE + 600,
@@ -93,7 +98,7 @@ def _stage_name(stage: RolloutStage) -> str:
             assert_never(stage)
 
 
-def _limits(plan: Plan, stage: RolloutStage) -> RolloutLimits:
+def _stage_limits(plan: Plan, stage: RolloutStage) -> RolloutLimits:
     """Return the limits that a candidate is measured by; None for one that the spec leaves out."""
     shadow, canary = plan.rollout.shadow, plan.rollout.canary
     match stage:

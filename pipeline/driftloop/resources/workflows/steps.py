@@ -179,13 +179,17 @@ def parameter_of(step: str, name: str) -> str:
     return f"{{{{tasks.{step}.outputs.parameters.{name}}}}}"
 
 
-def artifact_from(step: str, name: str, *, path: str | None = None, to: str | None = None) -> InputArtifact:
+def artifact_from(
+    step: str, name: str, *, path: str | None = None, to: str | None = None
+) -> InputArtifact:
     """Take an output artifact of a step, named `to` here and found at `path`."""
     to = to or name
     return InputArtifact(to, path or f"{IN}/{to}", source=artifact_of(step, name))
 
 
-def artifact_to(name: str, key: str, *, path: str | None = None, optional: bool = False) -> OutputArtifact:
+def artifact_to(
+    name: str, key: str, *, path: str | None = None, optional: bool = False
+) -> OutputArtifact:
     """Leave what is at `path` at a key of the bucket."""
     return OutputArtifact(name, key, path or f"{OUT}/{name}", optional)
 
@@ -230,7 +234,15 @@ def finish_step(plan: Plan, name: str, run: str, arguments: tuple[str, ...]) -> 
         plan,
         name,
         (
-            *("finish", "--pipeline", plan.names.pipeline, "--namespace", plan.names.namespace, "--run", run),
+            *(
+                "finish",
+                "--pipeline",
+                plan.names.pipeline,
+                "--namespace",
+                plan.names.namespace,
+                "--run",
+                run,
+            ),
             *("--status", "{{workflow.status}}", *arguments),
         ),
         variables=(*parts.NATS, *parts.S3, *parts.GIT, *parts.KUBERNETES),

@@ -51,7 +51,7 @@ from driftloop.spec.resources import GpuProfile, Resources
 def workflow_template(plan: Plan, outline: WorkflowOutline) -> BaseModel:
     """Build the WorkflowTemplate of a workflow."""
     names = plan.names
-    labels = parts.labels(names, COMPONENT)
+    labels = parts.object_labels(names, COMPONENT)
     template = WorkflowTemplate(
         name=outline.name,
         namespace=names.namespace,
@@ -65,24 +65,28 @@ def workflow_template(plan: Plan, outline: WorkflowOutline) -> BaseModel:
             else Parameter(name=parameter.name, description=parameter.description)
             for parameter in outline.parameters
         ],
-        templates=[_template(plan, node) for node in outline.nodes],
+        templates=[_build_template(plan, node) for node in outline.nodes],
         service_account_name=names.train,
-        artifact_repository_ref=models.ArtifactRepositoryRef(config_map=PLATFORM, key="artifact-repository"),
+        artifact_repository_ref=models.ArtifactRepositoryRef(
+            config_map=PLATFORM, key="artifact-repository"
+        ),
         artifact_gc=models.WorkflowLevelArtifactGC(strategy="Never"),
         archive_logs=True,
         pod_gc=models.PodGC(strategy="OnWorkflowCompletion"),
         ttl_strategy=models.TTLStrategy(seconds_after_completion=7 * 24 * 3600),
-        security_context=models.PodSecurityContext.model_validate(parts.POD.dump()),
+        security_context=models.PodSecurityContext.model_validate(parts.POD.dump_object()),
         workflow_metadata=models.WorkflowMetadata(
             labels=labels,
             labels_from={
-                f"{API_GROUP}/{name}": models.LabelValueFrom(expression=f"workflow.parameters.{name}")
+                f"{API_GROUP}/{name}": models.LabelValueFrom(
+                    expression=f"workflow.parameters.{name}"
+                )
                 for name in outline.lineage
             },
         ),
         pod_metadata=models.Metadata(labels={**labels, "sidecar.istio.io/inject": "false"}),
     )
-    return _built(template.build())
+    return _as_object(template.build())
 
 
 def cron_workflow(plan: Plan, run: ScheduledRun) -> BaseModel:
@@ -91,7 +95,7 @@ def cron_workflow(plan: Plan, run: ScheduledRun) -> BaseModel:
     workflow = CronWorkflow(
         name=run.name,
         namespace=plan.names.namespace,
-        labels=parts.labels(plan.names, COMPONENT),
+        labels=parts.object_labels(plan.names, COMPONENT),
         schedules=[run.schedule],
         timezone="Etc/UTC",
         concurrency_policy="Forbid",
@@ -102,7 +106,7 @@ def cron_workflow(plan: Plan, run: ScheduledRun) -> BaseModel:
         workflow_template_ref=models.WorkflowTemplateRef(name=run.template),
         arguments=[Parameter(name="cause", value=run.cause)],
     )
-    return _built(workflow.build())
+    return _as_object(workflow.build())
 
 
 def retry_strategy(rule: RetryRule) -> models.RetryStrategy:
@@ -120,42 +124,42 @@ def retry_strategy(rule: RetryRule) -> models.RetryStrategy:
     )
 
 
-def _built(model: Any) -> BaseModel:
+def _as_object(model: Any) -> BaseModel:
     # Hera's models are foreign; from here on they are objects like all others.
     built: BaseModel = model
     return built
 
 
-def _template(plan: Plan, node: WorkflowNode) -> Container | Resource | DAG:
+def _build_template(plan: Plan, node: WorkflowNode) -> Container | Resource | DAG:
     match node:
         case WorkflowStep():
-            return _container(plan, node)
+            return _build_container(plan, node)
         case ObjectCreation():
             # `apply` would change a walk that has begun; `create` meets "already exists"
             return Resource(
                 name=node.name,
                 action="create",
                 manifest=json.dumps(node.manifest, indent=2) + "\n",
-                inputs=[_input(parameter) for parameter in node.inputs],
+                inputs=[_build_input(parameter) for parameter in node.inputs],
             )
         case StepGraph():
             return DAG(
                 name=node.name,
-                tasks=[_task(step) for step in node.nodes],
+                tasks=[_build_task(step) for step in node.nodes],
                 parallelism=node.parallelism,
-                synchronization=_mutex(node.mutex),
+                synchronization=_build_mutex(node.mutex),
             )
         case _:
             assert_never(node)
 
 
-def _task(node: WorkflowNode) -> Task:
+def _build_task(node: WorkflowNode) -> Task:
     """Build the task of a node; its template has its name."""
     match node:
         case WorkflowStep():
-            arguments, items = _arguments(node.inputs), node.items
+            arguments, items = _task_arguments(node.inputs), node.items
         case ObjectCreation():
-            arguments, items = _arguments(node.inputs), ()
+            arguments, items = _task_arguments(node.inputs), ()
         case StepGraph():
             arguments, items = [], ()
         case _:
@@ -163,24 +167,24 @@ def _task(node: WorkflowNode) -> Task:
     task = Task(
         name=node.name,
         template=node.name,
-        depends=_depends(node),
+        depends=_join_needs(node),
         arguments=arguments,
-        when=None if node.when is None else _condition(node.when),
+        when=None if node.when is None else _when_expression(node.when),
     )
     if items:
         task.with_items = [dict(item) for item in items]
     return task
 
 
-def _depends(node: GraphNode) -> str | None:
+def _join_needs(node: GraphNode) -> str | None:
     return " && ".join(f"{name}.Succeeded" for name in node.needs) or None
 
 
-def _condition(when: ParameterEquals) -> str:
+def _when_expression(when: ParameterEquals) -> str:
     return f'"{{{{tasks.{when.step}.outputs.parameters.{when.parameter}}}}}" == "{when.value}"'
 
 
-def _arguments(inputs: Sequence[InputParameter | InputArtifact]) -> list[Parameter | Artifact]:
+def _task_arguments(inputs: Sequence[InputParameter | InputArtifact]) -> list[Parameter | Artifact]:
     """Build what a task hands to its template; a template takes what has a key from the bucket
     itself."""
     arguments: list[Parameter | Artifact] = []
@@ -196,43 +200,50 @@ def _arguments(inputs: Sequence[InputParameter | InputArtifact]) -> list[Paramet
     return arguments
 
 
-def _container(plan: Plan, step: WorkflowStep) -> Container:
-    variables = (models.EnvVar.model_validate(item.dump()) for item in parts.environment(*step.variables))
+def _build_container(plan: Plan, step: WorkflowStep) -> Container:
+    variables = (
+        models.EnvVar.model_validate(item.dump_object())
+        for item in parts.platform_environment(*step.variables)
+    )
     return Container(
         name=step.name,
         image=step.image,
         command=list(step.command),
         args=list(step.arguments) or None,
         env=[Env(name="HOME", value=WORK), *variables],
-        inputs=[_input(item) for item in step.inputs],
-        outputs=[_output(item) for item in step.outputs],
-        resources=_resources(step.resources, step.gpu),
-        volumes=_volumes(step.gpu),
-        security_context=models.SecurityContext.model_validate(parts.HARDENED.dump()),
+        inputs=[_build_input(item) for item in step.inputs],
+        outputs=[_build_output(item) for item in step.outputs],
+        resources=_build_resources(step.resources, step.gpu),
+        volumes=_build_volumes(step.gpu),
+        security_context=models.SecurityContext.model_validate(parts.HARDENED.dump_object()),
         active_deadline_seconds=step.deadline,
         retry_strategy=retry_strategy(step.retries),
-        memoize=None if step.cache is None else _memoize(plan, step.cache),
+        memoize=None if step.cache is None else _build_memoize(plan, step.cache),
         labels=None if step.reaches is None else {REACHES: step.reaches},
-        **_placement(step.gpu),
+        **_gpu_placement(step.gpu),
     )
 
 
-def _input(item: InputParameter | InputArtifact) -> Parameter | Artifact:
+def _build_input(item: InputParameter | InputArtifact) -> Parameter | Artifact:
     match item:
         case InputParameter():
             return Parameter(name=item.name)
         case InputArtifact(key=None):
             return Artifact(name=item.name, path=item.path)
         case InputArtifact():
-            return S3Artifact(name=item.name, path=item.path, key=item.key, optional=item.optional or None)
+            return S3Artifact(
+                name=item.name, path=item.path, key=item.key, optional=item.optional or None
+            )
         case _:
             assert_never(item)
 
 
-def _output(item: OutputParameter | OutputArtifact) -> Parameter | Artifact:
+def _build_output(item: OutputParameter | OutputArtifact) -> Parameter | Artifact:
     match item:
         case OutputParameter():
-            return Parameter(name=item.name, value_from=models.ValueFrom(path=f"{PARAMETERS}/{item.name}"))
+            return Parameter(
+                name=item.name, value_from=models.ValueFrom(path=f"{PARAMETERS}/{item.name}")
+            )
         case OutputArtifact():
             return S3Artifact(
                 name=item.name,
@@ -245,16 +256,18 @@ def _output(item: OutputParameter | OutputArtifact) -> Parameter | Artifact:
             assert_never(item)
 
 
-def _memoize(plan: Plan, cache: OutputCache) -> models.Memoize:
+def _build_memoize(plan: Plan, cache: OutputCache) -> models.Memoize:
     config_map = models.LocalObjectReference(name=plan.names.cache)
-    return models.Memoize(cache=models.Cache(config_map=config_map), key=cache.key, max_age=f"{cache.seconds}s")
+    return models.Memoize(
+        cache=models.Cache(config_map=config_map), key=cache.key, max_age=f"{cache.seconds}s"
+    )
 
 
-def _mutex(name: str | None) -> models.Synchronization | None:
+def _build_mutex(name: str | None) -> models.Synchronization | None:
     return None if name is None else models.Synchronization(mutexes=[models.Mutex(name=name)])
 
 
-def _resources(resources: Resources, gpu: GpuProfile | None) -> ContainerResources:
+def _build_resources(resources: Resources, gpu: GpuProfile | None) -> ContainerResources:
     """Build requests and limits: memory is both, GPUs are whole."""
     return ContainerResources(
         cpu_request=resources.cpu,
@@ -265,23 +278,36 @@ def _resources(resources: Resources, gpu: GpuProfile | None) -> ContainerResourc
     )
 
 
-def _placement(gpu: GpuProfile | None) -> Mapping[str, Any]:
+def _gpu_placement(gpu: GpuProfile | None) -> Mapping[str, Any]:
     """Return the fields by which a pod gets to a node with its GPU."""
     if gpu is None:
         return {}
-    tolerations = [models.Toleration(key=key, operator="Exists", effect="NoSchedule") for key in gpu.tolerations]
+    tolerations = [
+        models.Toleration(key=key, operator="Exists", effect="NoSchedule")
+        for key in gpu.tolerations
+    ]
     return {
         "node_selector": dict(gpu.node_selector) or None,
         "tolerations": tolerations or None,
         # a template has no field for it
-        "pod_spec_patch": json.dumps({"runtimeClassName": gpu.runtime_class}) if gpu.runtime_class else None,
+        "pod_spec_patch": json.dumps({"runtimeClassName": gpu.runtime_class})
+        if gpu.runtime_class
+        else None,
     }
 
 
-def _volumes(gpu: GpuProfile | None) -> list[EmptyDirVolume]:
+def _build_volumes(gpu: GpuProfile | None) -> list[EmptyDirVolume]:
     """Build the folders of a step: its work, and shared memory beside a GPU."""
     work = EmptyDirVolume(name="work", mount_path=WORK)
     if gpu is None or gpu.shared_memory is None:
         return [work]
     size = models.Quantity(root=gpu.shared_memory)
-    return [work, EmptyDirVolume(name="shared-memory", mount_path="/dev/shm", medium="Memory", size_limit=size)]  # noqa: S108
+    return [
+        work,
+        EmptyDirVolume(
+            name="shared-memory",
+            mount_path="/dev/shm",  # noqa: S108
+            medium="Memory",
+            size_limit=size,
+        ),
+    ]

@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 from driftloop.contract.names import ON_NEW_DATA
-from driftloop.plan import Monitor, Plan, Step
-from driftloop.plan.plan import seconds
+from driftloop.plan import DataStepPlan, Monitor, Plan
+from driftloop.plan.plan import whole_seconds
 from driftloop.resources import parts
 from driftloop.resources.workflows.retries import own_retries, total_seconds, user_retries
 from driftloop.resources.workflows.steps import (
@@ -45,7 +45,7 @@ _PASSED = ParameterEquals("gate", "passed", "true")
 def training_outline(plan: Plan) -> WorkflowOutline:
     """Build the workflow of a run: claim, the loop from snapshot to register, and the look for
     new data."""
-    claim, steps = _claim(plan), loop_steps(plan)
+    claim, steps = _claim_step(plan), loop_steps(plan)
     loop = StepGraph(
         name="loop",
         needs=("claim",),
@@ -66,32 +66,32 @@ def training_outline(plan: Plan) -> WorkflowOutline:
         ),
         entrypoint=main.name,
         on_exit=finish.name,
-        deadline=_deadline(plan),
+        deadline=_run_deadline(plan),
         lineage=("decision",),
     )
 
 
 def loop_steps(plan: Plan) -> tuple[WorkflowStep | ObjectCreation, ...]:
     """Build the steps of the loop, in order."""
-    fits = tuple(_fit(plan, monitor) for monitor in plan.monitors)
+    fits = tuple(_fit_step(plan, monitor) for monitor in plan.monitors)
     data = _data_steps(plan)
     prepared = data[-1].name if data else "snapshot"
     return (
-        _snapshot(plan),
+        _snapshot_step(plan),
         *data,
-        _split(plan, prepared),
-        _trial(plan),
-        _pick(plan),
-        _evaluate(plan),
-        _gate(plan),
+        _split_step(plan, prepared),
+        _trial_step(plan),
+        _pick_step(plan),
+        _evaluate_step(plan),
+        _gate_step(plan),
         *fits,
-        _store(plan, fits),
-        _register(plan),
-        _rollout(plan),
+        _store_step(plan, fits),
+        _register_step(plan),
+        _rollout_step(plan),
     )
 
 
-def _deadline(plan: Plan) -> int:
+def _run_deadline(plan: Plan) -> int:
     """Return the seconds after which a run is given up: its steps' limits, and time for pods
     that wait for room.
 
@@ -119,10 +119,12 @@ def _look_for_data(plan: Plan, main: StepGraph) -> tuple[WorkflowNode, ...]:
         retries=2,
     )
     when = ParameterEquals(look.name, "new", "true")
-    return StepGraph(name=ON_NEW_DATA, nodes=(look, replace(main, needs=(look.name,), when=when))), look
+    return StepGraph(
+        name=ON_NEW_DATA, nodes=(look, replace(main, needs=(look.name,), when=when))
+    ), look
 
 
-def _claim(plan: Plan) -> WorkflowStep:
+def _claim_step(plan: Plan) -> WorkflowStep:
     names = plan.names
     return own_step(
         plan,
@@ -138,7 +140,7 @@ def _claim(plan: Plan) -> WorkflowStep:
     )
 
 
-def _snapshot(plan: Plan) -> WorkflowStep:
+def _snapshot_step(plan: Plan) -> WorkflowStep:
     cached = plan.train.cache is not None or any(step.cache is not None for step in plan.steps)
     return own_step(
         plan,
@@ -163,14 +165,16 @@ def _data_digest() -> InputParameter:
 
 def _data_steps(plan: Plan) -> tuple[WorkflowStep, ...]:
     before = ("snapshot", *(_data_step_name(step) for step in plan.steps))
-    return tuple(_data_step(plan, step, name) for name, step in zip(before, plan.steps, strict=False))
+    return tuple(
+        _data_step(plan, step, name) for name, step in zip(before, plan.steps, strict=False)
+    )
 
 
-def _data_step_name(step: Step) -> str:
+def _data_step_name(step: DataStepPlan) -> str:
     return f"data-{step.name}"
 
 
-def _data_step(plan: Plan, step: Step, before: str) -> WorkflowStep:
+def _data_step(plan: Plan, step: DataStepPlan, before: str) -> WorkflowStep:
     command, arguments = step.command[:1], step.command[1:]
     if step.run is not None:
         command = ("driftloop-train",)
@@ -192,14 +196,14 @@ def _data_step(plan: Plan, step: Step, before: str) -> WorkflowStep:
         inputs=(*digest, artifact_from(before, "data")),
         outputs=(artifact_to("data", f"{RUN}/steps/{step.name}"),),
         resources=step.resources,
-        gpu=plan.gpu(step.resources),
+        gpu=plan.gpu_profile(step.resources),
         deadline=step.seconds + 60,
         retries=user_retries(step.retries),
         cache=cache,
     )
 
 
-def _split(plan: Plan, before: str) -> WorkflowStep:
+def _split_step(plan: Plan, before: str) -> WorkflowStep:
     return WorkflowStep(
         name="split",
         needs=(before,),
@@ -211,7 +215,8 @@ def _split(plan: Plan, before: str) -> WorkflowStep:
         ),
         inputs=(artifact_from(before, "data"),),
         outputs=tuple(
-            artifact_to(part, f"{RUN}/split/{part}", path=f"{OUT}/split/{part}") for part in ("train", "heldout")
+            artifact_to(part, f"{RUN}/split/{part}", path=f"{OUT}/split/{part}")
+            for part in ("train", "heldout")
         ),
         resources=_MEDIUM,
         deadline=1800,
@@ -219,9 +224,9 @@ def _split(plan: Plan, before: str) -> WorkflowStep:
     )
 
 
-def _trial(plan: Plan) -> WorkflowStep:
-    train, cache = plan.train, seconds(plan.train.cache)
-    limit = seconds(train.timeout) or 1
+def _trial_step(plan: Plan) -> WorkflowStep:
+    train, cache = plan.train, whole_seconds(plan.train.cache)
+    limit = whole_seconds(train.timeout) or 1
     trial = f"{RUN}/trials/{{{{inputs.parameters.trial}}}}"
     # what an earlier try of this trial left; none on the first
     kept = f"{RUN}/checkpoints/{{{{inputs.parameters.trial}}}}"
@@ -239,7 +244,11 @@ def _trial(plan: Plan) -> WorkflowStep:
             *("--trial", "{{inputs.parameters.trial}}", "--metrics", PARAMETERS),
             *("--timeout", str(limit)),
             *(("--home", trial) if cache else ()),
-            *(("--checkpoint", f"{OUT}/checkpoint", "--resume", f"{IN}/checkpoint") if train.checkpoint else ()),
+            *(
+                ("--checkpoint", f"{OUT}/checkpoint", "--resume", f"{IN}/checkpoint")
+                if train.checkpoint
+                else ()
+            ),
         ),
         inputs=(
             InputParameter("trial", "{{item.trial}}"),
@@ -255,19 +264,25 @@ def _trial(plan: Plan) -> WorkflowStep:
             *map(OutputParameter, ("trial", "metrics", *(("home",) if cache else ()))),
         ),
         resources=train.resources,
-        gpu=plan.gpu(train.resources),
+        gpu=plan.gpu_profile(train.resources),
         deadline=limit + 120,
         retries=user_retries(train.retries, resumes=train.checkpoint),
-        cache=OutputCache(cache, "{{inputs.parameters.digest}}-{{inputs.parameters.key}}") if cache else None,
+        cache=OutputCache(cache, "{{inputs.parameters.digest}}-{{inputs.parameters.key}}")
+        if cache
+        else None,
         # an object, not its text: Argo pastes a text item with its quotes escaped once too often
         items=tuple(
-            {"trial": str(trial.number), "parameters": dict(trial.parameters), **({"key": key} if cache else {})}
+            {
+                "trial": str(trial.number),
+                "parameters": dict(trial.parameters),
+                **({"key": key} if cache else {}),
+            }
             for trial, key in zip(plan.trials, plan.trial_keys, strict=True)
         ),
     )
 
 
-def _picked(plan: Plan) -> InputParameter:
+def _picked_trial(plan: Plan) -> InputParameter:
     """Return the trial that was picked: by its number, or by its folder, since a cached one is
     another run's."""
     name = "trial" if plan.train.cache is None else "home"
@@ -276,26 +291,28 @@ def _picked(plan: Plan) -> InputParameter:
 
 def _picked_key(plan: Plan, name: str) -> str:
     """Return the key of a file or folder that the picked trial left."""
-    picked = f"{{{{inputs.parameters.{_picked(plan).name}}}}}"
+    picked = f"{{{{inputs.parameters.{_picked_trial(plan).name}}}}}"
     folder = picked if plan.train.cache is not None else f"{RUN}/trials/{picked}"
     return f"{folder}/{name}"
 
 
-def _pick(plan: Plan) -> WorkflowStep:
+def _pick_step(plan: Plan) -> WorkflowStep:
     search = plan.train.search
-    best = ("--metric", search.best.metric, "--goal", search.best.goal) if search is not None else ()
+    best = (
+        ("--metric", search.best.metric, "--goal", search.best.goal) if search is not None else ()
+    )
     return own_step(
         plan,
         "pick",
         ("pick", "--trials", "{{inputs.parameters.trials}}", *best, "--out", PARAMETERS),
         needs=("train",),
         inputs=(InputParameter("trials", "{{tasks.train.outputs.parameters}}"),),
-        outputs=tuple(map(OutputParameter, dict.fromkeys(("trial", _picked(plan).name)))),
+        outputs=tuple(map(OutputParameter, dict.fromkeys(("trial", _picked_trial(plan).name)))),
     )
 
 
-def _evaluate(plan: Plan) -> WorkflowStep:
-    limit = seconds(plan.evaluate.timeout) or 1
+def _evaluate_step(plan: Plan) -> WorkflowStep:
+    limit = whole_seconds(plan.evaluate.timeout) or 1
     return WorkflowStep(
         name="evaluate",
         needs=("pick",),
@@ -307,20 +324,20 @@ def _evaluate(plan: Plan) -> WorkflowStep:
             *("--out", f"{OUT}/evaluation", "--timeout", str(limit)),
         ),
         inputs=(
-            _picked(plan),
+            _picked_trial(plan),
             InputArtifact("model", f"{IN}/model", key=_picked_key(plan, "model")),
             artifact_from("split", "heldout", path=f"{IN}/split/heldout"),
             artifact_from("snapshot", "production"),
         ),
         outputs=(artifact_to("evaluation", f"{RUN}/evaluation"),),
         resources=plan.evaluate.resources,
-        gpu=plan.gpu(plan.evaluate.resources),
+        gpu=plan.gpu_profile(plan.evaluate.resources),
         deadline=2 * limit + 120,
         retries=user_retries(plan.evaluate.retries),
     )
 
 
-def _gate(plan: Plan) -> WorkflowStep:
+def _gate_step(plan: Plan) -> WorkflowStep:
     return own_step(
         plan,
         "gate",
@@ -331,7 +348,7 @@ def _gate(plan: Plan) -> WorkflowStep:
     )
 
 
-def _fit(plan: Plan, monitor: Monitor) -> WorkflowStep:
+def _fit_step(plan: Plan, monitor: Monitor) -> WorkflowStep:
     return WorkflowStep(
         name=f"fit-{monitor.name}",
         needs=("gate",),
@@ -339,7 +356,13 @@ def _fit(plan: Plan, monitor: Monitor) -> WorkflowStep:
         image=plan.platform.monitor,
         command=("driftloop-detector",),
         arguments=(
-            *("fit", "--detector", monitor.config, "--reference", f"{IN}/split/train/recent"),
+            *(
+                "fit",
+                "--detector",
+                monitor.detector_config,
+                "--reference",
+                f"{IN}/split/train/recent",
+            ),
             *("--features", plan.features, "--out", f"{OUT}/detector"),
         ),
         inputs=(artifact_from("split", "train", path=f"{IN}/split/train"),),
@@ -350,8 +373,10 @@ def _fit(plan: Plan, monitor: Monitor) -> WorkflowStep:
     )
 
 
-def _store(plan: Plan, fits: tuple[WorkflowStep, ...]) -> WorkflowStep:
-    metadata = InputArtifact("metadata", f"{IN}/trial/metadata.yaml", key=_picked_key(plan, "metadata.yaml"))
+def _store_step(plan: Plan, fits: tuple[WorkflowStep, ...]) -> WorkflowStep:
+    metadata = InputArtifact(
+        "metadata", f"{IN}/trial/metadata.yaml", key=_picked_key(plan, "metadata.yaml")
+    )
     return own_step(
         plan,
         "store",
@@ -364,7 +389,7 @@ def _store(plan: Plan, fits: tuple[WorkflowStep, ...]) -> WorkflowStep:
         needs=tuple(fit.name for fit in fits) or ("gate",),
         when=None if fits else _PASSED,
         inputs=(
-            _picked(plan),
+            _picked_trial(plan),
             InputArtifact("model", f"{IN}/trial/model", key=_picked_key(plan, "model")),
             metadata,
             artifact_from("snapshot", "snapshot"),
@@ -388,7 +413,7 @@ def _store(plan: Plan, fits: tuple[WorkflowStep, ...]) -> WorkflowStep:
     )
 
 
-def _register(plan: Plan) -> WorkflowStep:
+def _register_step(plan: Plan) -> WorkflowStep:
     digests = ("model-digest", "data-digest")
     return own_step(
         plan,
@@ -413,7 +438,7 @@ def _register(plan: Plan) -> WorkflowStep:
     )
 
 
-def _rollout(plan: Plan) -> ObjectCreation:
+def _rollout_step(plan: Plan) -> ObjectCreation:
     names = plan.names
     return ObjectCreation(
         name="rollout",
@@ -426,7 +451,7 @@ def _rollout(plan: Plan) -> ObjectCreation:
             "metadata": {
                 "name": f"{names.release}-{{{{inputs.parameters.release}}}}",
                 "namespace": names.namespace,
-                "labels": parts.labels(names, COMPONENT),
+                "labels": parts.object_labels(names, COMPONENT),
             },
             "spec": {
                 "workflowTemplateRef": {"name": names.release},

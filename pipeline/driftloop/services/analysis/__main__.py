@@ -3,7 +3,7 @@
 import argparse
 import os
 
-from driftloop.clients.nats import connection
+from driftloop.clients.nats import open_connection
 from driftloop.contract.platform import NATS
 from driftloop.services import bootstrap
 from driftloop.services.analysis.service import AnalysisService, AnalysisSettings
@@ -33,12 +33,12 @@ def run(arguments: argparse.Namespace) -> None:
         NATS.read(os.environ),
         each_pod=arguments.each_pod,
     )
-    bootstrap.run_until_stopped(_serve(settings, arguments.host, arguments.port))
+    bootstrap.run_until_stopped(_serve_analysis(settings, arguments.host, arguments.port))
 
 
-async def _serve(settings: AnalysisSettings, host: str, port: int) -> None:
-    async with connection(settings.nats_url, name=f"{settings.pipeline}-judge", wait=60) as js:
-        application = AnalysisService(settings, js).application()
+async def _serve_analysis(settings: AnalysisSettings, host: str, port: int) -> None:
+    async with open_connection(settings.nats_url, name=f"{settings.pipeline}-judge", wait=60) as js:
+        application = AnalysisService(settings, js).build_application()
         async with bootstrap.serve_http(ApplicationServer(application), host, port):
             await bootstrap.wait_forever()
 

@@ -1,4 +1,5 @@
-"""What a model answered, reduced to what can be compared: a class, a number, a word, or a fingerprint of the bytes."""
+"""What a model answered, reduced to what can be compared: a class, a number, a word, or a
+fingerprint of the bytes."""
 
 import hashlib
 import json
@@ -9,7 +10,8 @@ from typing import Any
 from driftloop.services import payloads
 
 Answer = int | float | str
-"""Of one row: the index of the largest value, the single value, or a text (`#…` is a fingerprint)."""
+"""Of one row: the index of the largest value, the single value, or a text (`#…` is a
+fingerprint)."""
 
 RELATIVE = 0.05
 """Numbers this close (relative) count as the same answer; whole numbers must be equal."""
@@ -17,70 +19,96 @@ ROWS = 1000
 """Rows of one response that are compared."""
 
 
-def answers(body: bytes, protocol: str | None = None) -> tuple[Answer, ...]:
-    """The answer of every row in a response (Seldon, TensorFlow or v2 protocol); of unknown bodies a fingerprint.
+def read_answers(body: bytes, protocol: str | None = None) -> tuple[Answer, ...]:
+    """The answer of every row in a response (Seldon, TensorFlow or v2 protocol); of unknown
+    bodies a fingerprint.
 
     Of several named outputs the first one counts.
     """
     try:
-        rows = _rows(json.loads(body), protocol)
-    except (ValueError, RecursionError, TypeError, AttributeError, KeyError, IndexError, OverflowError):
+        rows = _read_rows(json.loads(body), protocol)
+    except (
+        ValueError,
+        RecursionError,
+        TypeError,
+        AttributeError,
+        KeyError,
+        IndexError,
+        OverflowError,
+    ):
         rows = None
     if rows is None:
         return (_fingerprint(body),)
-    return tuple(_answer(row) for row in rows[:ROWS])
+    return tuple(_read_answer(row) for row in rows[:ROWS])
 
 
-def compared(ours: Sequence[Answer], theirs: Sequence[Answer]) -> tuple[int, int]:
-    """Rows in two responses to one request, and how many of them are answered alike; none when the numbers differ.
+def compare_answers(ours: Sequence[Answer], theirs: Sequence[Answer]) -> tuple[int, int]:
+    """Rows in two responses to one request, and how many of them are answered alike; none when
+    the numbers differ.
 
     A response without rows counts as one.
     """
     rows = max(len(ours), len(theirs), 1)
     if len(ours) != len(theirs):
         return rows, 0
-    return rows, sum(_same(a, b) for a, b in zip(ours, theirs, strict=True)) if ours else rows
+    return rows, sum(_is_same(a, b) for a, b in zip(ours, theirs, strict=True)) if ours else rows
 
 
-def _same(a: Answer, b: Answer) -> bool:
-    if (isinstance(a, float) and isinstance(b, int | float)) or (isinstance(b, float) and isinstance(a, int)):
+def _is_same(a: Answer, b: Answer) -> bool:
+    if (isinstance(a, float) and isinstance(b, int | float)) or (
+        isinstance(b, float) and isinstance(a, int)
+    ):
         return math.isclose(a, b, rel_tol=RELATIVE, abs_tol=1e-9)
     return a == b
 
 
-def _rows(document: Any, protocol: str | None) -> list[Any] | None:
+def _read_rows(document: Any, protocol: str | None) -> list[Any] | None:
     if not isinstance(document, dict):
         return None
     if "jsonData" in document and "data" not in document:
         return [document["jsonData"]]
-    first = payloads.parts(document, protocol)[0]
-    return first.values if first.shape is None else _cut(first.values, first.shape)
+    first = payloads.read_parts(document, protocol)[0]
+    return first.values if first.shape is None else _cut_rows(first.values, first.shape)
 
 
-def _cut(values: list[Any], shape: tuple[int, ...]) -> list[Any]:
+def _cut_rows(values: list[Any], shape: tuple[int, ...]) -> list[Any]:
     """Flat values as rows; already nested ones as they are."""
     count = shape[0] if shape else 0
-    if not values or len(shape) == 1 or (values and isinstance(values[0], list)) or count <= 0 or len(values) % count:
+    if (
+        not values
+        or len(shape) == 1
+        or (values and isinstance(values[0], list))
+        or count <= 0
+        or len(values) % count
+    ):
         return values
     width = len(values) // count
     return [values[n * width : (n + 1) * width] for n in range(count)]
 
 
-def _answer(row: Any) -> Answer:
-    flat = list(_flat(row))
-    numbers = [value for value in flat if isinstance(value, int | float) and not isinstance(value, bool)]
+def _read_answer(row: Any) -> Answer:
+    flat = list(_flatten_values(row))
+    numbers = [
+        value for value in flat if isinstance(value, int | float) and not isinstance(value, bool)
+    ]
     if len(numbers) != len(flat) or not numbers:
-        return str(flat[0]) if len(flat) == 1 else _fingerprint(json.dumps(row, sort_keys=True).encode())
+        return (
+            str(flat[0])
+            if len(flat) == 1
+            else _fingerprint(json.dumps(row, sort_keys=True).encode())
+        )
     if len(numbers) > 1:
-        return max(range(len(numbers)), key=lambda n: -math.inf if math.isnan(numbers[n]) else numbers[n])
+        return max(
+            range(len(numbers)), key=lambda n: -math.inf if math.isnan(numbers[n]) else numbers[n]
+        )
     value = numbers[0]
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _flat(value: Any) -> Any:
+def _flatten_values(value: Any) -> Any:
     if isinstance(value, list):
         for item in value:
-            yield from _flat(item)
+            yield from _flatten_values(item)
     else:
         yield value
 

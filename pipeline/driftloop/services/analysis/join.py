@@ -5,7 +5,7 @@ from collections import OrderedDict, defaultdict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from driftloop.services.analysis.answers import Answer, compared
+from driftloop.services.analysis.answers import Answer, compare_answers
 
 TTL = 120.0
 """Seconds that a response waits for its partner, and that a joined request is remembered."""
@@ -18,7 +18,7 @@ SECONDS = 7200
 
 
 @dataclass
-class _Open:
+class _OpenRequest:
     time: float
     answers: dict[str, tuple[Answer, ...]] = field(default_factory=dict)
 
@@ -32,43 +32,50 @@ class Agreement:
     agreed: int
 
 
-class Join:
+class ResponseJoin:
     """Takes responses in any order; each version's first answer to a request counts."""
 
     def __init__(self, *, ttl: float = TTL, open: int = OPEN, kept: int = KEPT) -> None:
         self._ttl, self._limit, self._kept = ttl, open, kept
-        self._open: OrderedDict[str, _Open] = OrderedDict()
+        self._open: OrderedDict[str, _OpenRequest] = OrderedDict()
         self._pairs: dict[frozenset[str], deque[tuple[float, int, int]]] = {}
         self._counts: defaultdict[str, OrderedDict[int, int]] = defaultdict(OrderedDict)
 
-    def add(self, request: str, release: str, answers: Sequence[Answer], time: float) -> None:
+    def add_response(
+        self, request: str, release: str, answers: Sequence[Answer], time: float
+    ) -> None:
         """A version's answer to a request at a time (seconds). A repeat changes nothing."""
         entry = self._open.get(request)
         if entry is None:
-            entry = self._open[request] = _Open(time)
+            entry = self._open[request] = _OpenRequest(time)
         if release in entry.answers:
             return
         for other, theirs in entry.answers.items():
             pair = self._pairs.setdefault(frozenset((release, other)), deque(maxlen=self._kept))
-            pair.append((time, *compared(tuple(answers), theirs)))
+            pair.append((time, *compare_answers(tuple(answers), theirs)))
         entry.answers[release] = tuple(answers)
-        self._count(release, math.floor(time))
-        self._forget(time)
+        self._count_pair(release, math.floor(time))
+        self._forget_old(time)
 
-    def agreement(self, production: str, candidate: str, since: float) -> Agreement:
+    def measure_agreement(self, production: str, candidate: str, since: float) -> Agreement:
         """Of the requests joined since a time."""
         pair = self._pairs.get(frozenset((production, candidate)), ())
         seen = [(rows, agreed) for time, rows, agreed in pair if time >= since]
-        return Agreement(len(seen), sum(rows for rows, _ in seen), sum(agreed for _, agreed in seen))
+        return Agreement(
+            len(seen), sum(rows for rows, _ in seen), sum(agreed for _, agreed in seen)
+        )
 
-    def responses(self, release: str, since: float) -> int:
-        """Requests that a version answered since a time; the second in which it begins is left out."""
-        return sum(count for second, count in self._counts.get(release, {}).items() if second >= since)
+    def count_responses(self, release: str, since: float) -> int:
+        """Requests that a version answered since a time; the second in which it begins is left
+        out."""
+        return sum(
+            count for second, count in self._counts.get(release, {}).items() if second >= since
+        )
 
     def __len__(self) -> int:
         return len(self._open)
 
-    def _count(self, release: str, second: int) -> None:
+    def _count_pair(self, release: str, second: int) -> None:
         counts = self._counts[release]
         counts[second] = counts.get(second, 0) + 1
         while len(counts) > SECONDS:
@@ -76,7 +83,7 @@ class Join:
         while len(self._counts) > 8:
             del self._counts[min(self._counts, key=lambda name: max(self._counts[name]))]
 
-    def _forget(self, now: float) -> None:
+    def _forget_old(self, now: float) -> None:
         while self._open:
             request, entry = next(iter(self._open.items()))
             if len(self._open) <= self._limit and entry.time >= now - self._ttl:

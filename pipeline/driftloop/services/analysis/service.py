@@ -29,15 +29,16 @@ from driftloop.contract.streams import AnalysisStreams
 from driftloop.errors import StoreError
 from driftloop.release.judgement import Answers, Measured
 from driftloop.services.analysis import metrics
-from driftloop.services.analysis.answers import Answer, answers
-from driftloop.services.analysis.join import Join
+from driftloop.services.analysis.answers import Answer, read_answers
+from driftloop.services.analysis.join import ResponseJoin
 
 LIMIT = 2 * 1024 * 1024
 """Bytes of one event at most."""
 ANSWER = 5.0
 """Seconds that a predictor may take to show its metrics."""
 TAKEN = ("stored", "duplicate", "foreign", "malformed", "refused", "unscraped", "unresolved")
-"""What became of a response; the last two are of a predictor that does not show its metrics, or has no address."""
+"""What became of a response; the last two are of a predictor that does not show its metrics, or
+has no address."""
 QUESTIONS = 8
 """Questions (production, candidate, since) that are counted for at the same time."""
 
@@ -52,7 +53,8 @@ class AnalysisSettings:
     predictor_port: int = PREDICTOR_PORT
     """Port at which predictors show their metrics."""
     each_pod: bool = False
-    """True when predictors have several pods: each is asked alone, since its counters are its own."""
+    """True when predictors have several pods: each is asked alone, since its counters are its
+    own."""
 
     @property
     def names(self) -> Names:
@@ -71,7 +73,7 @@ class AnalysisSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class Response:
+class StoredResponse:
     """The part of a response event that is stored."""
 
     request: str
@@ -80,10 +82,12 @@ class Response:
     time: float
 
     def to_json(self) -> bytes:
-        return json.dumps([self.request, self.release, self.answers, self.time], separators=(",", ":")).encode()
+        return json.dumps(
+            [self.request, self.release, self.answers, self.time], separators=(",", ":")
+        ).encode()
 
     @classmethod
-    def from_json(cls, text: bytes) -> "Response":
+    def from_json(cls, text: bytes) -> "StoredResponse":
         request, release, found, when = json.loads(text)
         return cls(request, release, tuple(found), when)
 
@@ -92,63 +96,74 @@ Resolve = Callable[[str, int], Awaitable[list[str]]]
 """Name and port to the `host:port` of everything that has that name; OSError when nothing has."""
 
 
-async def resolved(name: str, port: int) -> list[str]:
+async def resolve_addresses(name: str, port: int) -> list[str]:
     """Return the addresses that DNS has for a name; OSError when it has none."""
     found = await asyncio.get_running_loop().getaddrinfo(name, port, type=socket.SOCK_STREAM)
-    hosts = {f"[{at[0]}]" if family == socket.AF_INET6 else str(at[0]) for family, _, _, _, at in found}
+    hosts = {
+        f"[{at[0]}]" if family == socket.AF_INET6 else str(at[0]) for family, _, _, _, at in found
+    }
     return [f"{host}:{port}" for host in sorted(hosts)]
 
 
 @dataclass
-class _Question:
-    production: metrics.Counting
-    candidate: metrics.Counting
+class _AnalysisQuestion:
+    production: metrics.PredictorCounting
+    candidate: metrics.PredictorCounting
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class AnalysisService:
     """Measures the two versions of a rollout; `application()` is its HTTP side."""
 
-    def __init__(self, settings: AnalysisSettings, js: JetStreamContext, resolve: Resolve = resolved) -> None:
+    def __init__(
+        self, settings: AnalysisSettings, js: JetStreamContext, resolve: Resolve = resolve_addresses
+    ) -> None:
         self._settings = settings
         self._js = js
         self._resolve = resolve
-        self._join = Join()
-        self._questions: OrderedDict[tuple[str, str, float], _Question] = OrderedDict()
+        self._join = ResponseJoin()
+        self._questions: OrderedDict[tuple[str, str, float], _AnalysisQuestion] = OrderedDict()
         self._last: dict[tuple[str, str], Measured] = {}
         self._session: aiohttp.ClientSession | None = None
         self._registry = CollectorRegistry()
-        self._taken = Counter("driftloop_analysis_responses", "Response events", ["what"], registry=self._registry)
+        self._taken = Counter(
+            "driftloop_analysis_responses", "Response events", ["what"], registry=self._registry
+        )
         for what in TAKEN:
             self._taken.labels(what)
         Gauge(
-            "driftloop_analysis_waiting_responses", "Responses without partner", registry=self._registry
+            "driftloop_analysis_waiting_responses",
+            "Responses without partner",
+            registry=self._registry,
         ).set_function(lambda: float(len(self._join)))
 
-    def application(self) -> web.Application:
+    def build_application(self) -> web.Application:
         """The HTTP application; its start-up makes the stream and reads back what it holds."""
         application = web.Application(client_max_size=LIMIT)
-        application.router.add_post("/", self._event)
-        application.router.add_get("/judgement", self._judgement)
-        application.router.add_get("/healthz", self._health)
-        application.router.add_get("/metrics", self._metrics)
-        application.on_startup.append(self._start)
-        application.on_cleanup.append(self._stop)
+        application.router.add_post("/", self._take_event)
+        application.router.add_get("/judgement", self._answer_judgement)
+        application.router.add_get("/healthz", self._answer_health)
+        application.router.add_get("/metrics", self._answer_metrics)
+        application.on_startup.append(self._start_up)
+        application.on_cleanup.append(self._clean_up)
         return application
 
-    async def _start(self, _: web.Application) -> None:
+    async def _start_up(self, _: web.Application) -> None:
         self._session = aiohttp.ClientSession(trust_env=True, timeout=aiohttp.ClientTimeout())
         await jetstream.ensure_contract_stream(self._js, self._settings.streams.responses)
-        await self._replay()
+        await self._replay_stream()
 
-    async def _stop(self, _: web.Application) -> None:
+    async def _clean_up(self, _: web.Application) -> None:
         if self._session is not None:
             await self._session.close()
 
-    async def _replay(self) -> None:
+    async def _replay_stream(self) -> None:
         """Join again what was stored before this process started."""
         config = ConsumerConfig(
-            deliver_policy=DeliverPolicy.ALL, ack_policy=AckPolicy.NONE, inactive_threshold=30, mem_storage=True
+            deliver_policy=DeliverPolicy.ALL,
+            ack_policy=AckPolicy.NONE,
+            inactive_threshold=30,
+            mem_storage=True,
         )
         try:
             left = (await self._js.stream_info(self._settings.stream)).state.messages
@@ -157,17 +172,19 @@ class AnalysisService:
                 batch = await read.fetch(min(left, 512), timeout=5)
                 left -= len(batch)
                 for message in batch:
-                    self._take(Response.from_json(message.data))
+                    self._join_response(StoredResponse.from_json(message.data))
             await read.unsubscribe()
         except nats.errors.TimeoutError:
             return  # the rest aged out meanwhile
         except (nats.errors.Error, nats.js.errors.APIError) as error:
-            raise StoreError(f"stream {self._settings.stream} can't be read: {error}", hint=jetstream.HINT) from error
+            raise StoreError(
+                f"stream {self._settings.stream} can't be read: {error}", hint=jetstream.HINT
+            ) from error
 
-    def _take(self, response: Response) -> None:
-        self._join.add(response.request, response.release, response.answers, response.time)
+    def _join_response(self, response: StoredResponse) -> None:
+        self._join.add_response(response.request, response.release, response.answers, response.time)
 
-    async def _event(self, request: web.Request) -> web.Response:
+    async def _take_event(self, request: web.Request) -> web.Response:
         try:
             event = events.from_http(request.headers, await request.read())
         except MalformedEventError as error:
@@ -176,12 +193,14 @@ class AnalysisService:
             return web.Response(status=202, text=error.message)
         release, id = event.get(RELEASE), event.get(REQUEST_ID)
         wanted = event.type == INFERENCE_RESPONSE and event.get(PIPELINE) == self._settings.pipeline
-        if not wanted or not release or not id or not _token(release):
+        if not wanted or not release or not id or not _is_token(release):
             self._taken.labels("foreign").inc()
             return web.Response(status=202)
-        response = Response(id[:200], release, answers(event.body, event.get(PROTOCOL)), time.time())
+        response = StoredResponse(
+            id[:200], release, read_answers(event.body, event.get(PROTOCOL)), time.time()
+        )
         try:
-            ack = await jetstream.publish(
+            ack = await jetstream.publish_message(
                 self._js,
                 self._settings.streams.subject(release),
                 response.to_json(),
@@ -191,70 +210,102 @@ class AnalysisService:
             self._taken.labels("refused").inc()
             return web.Response(status=503, text=error.message)
         self._taken.labels("duplicate" if ack.duplicate else "stored").inc()
-        self._take(response)
+        self._join_response(response)
         return web.Response(status=202)
 
-    async def _judgement(self, request: web.Request) -> web.Response:
-        """Answer with the numbers since a time; without `since`, with the clock and the last numbers."""
+    async def _answer_judgement(self, request: web.Request) -> web.Response:
+        """Answer with the numbers since a time; without `since`, with the clock and the last
+        numbers."""
         now = time.time()
         names = {name: request.query.get(name, "") for name in ("production", "candidate")}
         for name, release in names.items():
-            if not _token(release):
+            if not _is_token(release):
                 return web.json_response({"error": f"`{name}` must be a release id"}, status=400)
         text = request.query.get("since")
         if text is None:
             last = self._last.get((names["production"], names["candidate"]))
-            return web.json_response({"now": now, **names, "last": last.to_json() if last is not None else None})
+            return web.json_response(
+                {"now": now, **names, "last": last.to_json() if last is not None else None}
+            )
         try:
             since = float(text)
         except ValueError:
             return web.json_response({"error": "`since` must be seconds since 1970"}, status=400)
-        measured = await self._measured(names["production"], names["candidate"], since, now)
+        measured = await self._measure_releases(names["production"], names["candidate"], since, now)
         self._last[names["production"], names["candidate"]] = measured
         while len(self._last) > QUESTIONS:
             self._last.pop(next(iter(self._last)))
-        return web.json_response({"now": now, "since": since, "releases": names, **measured.to_json()})
+        return web.json_response(
+            {"now": now, "since": since, "releases": names, **measured.to_json()}
+        )
 
-    async def _measured(self, production: str, candidate: str, since: float, now: float) -> Measured:
+    async def _measure_releases(
+        self, production: str, candidate: str, since: float, now: float
+    ) -> Measured:
         key = (production, candidate, since)
-        question = self._questions.setdefault(key, _Question(metrics.Counting(since), metrics.Counting(since)))
+        question = self._questions.setdefault(
+            key,
+            _AnalysisQuestion(metrics.PredictorCounting(since), metrics.PredictorCounting(since)),
+        )
         self._questions.move_to_end(key)
         while len(self._questions) > QUESTIONS:
             self._questions.popitem(last=False)
         async with question.lock:
-            scrapes = await asyncio.gather(self._scrape(production, now), self._scrape(candidate, now))
-            for counting, found in zip((question.production, question.candidate), scrapes, strict=True):
+            scrapes = await asyncio.gather(
+                self._scrape_predictor(production, now), self._scrape_predictor(candidate, now)
+            )
+            for counting, found in zip(
+                (question.production, question.candidate), scrapes, strict=True
+            ):
                 for address, scrape in found.items():
-                    counting.add(scrape, address)
-        agreement = self._join.agreement(production, candidate, since)
+                    counting.add_scrape(scrape, address)
+        agreement = self._join.measure_agreement(production, candidate, since)
         return Measured(
             max(0.0, now - since),
-            self._answered(production, question.production.total, since),
-            self._answered(candidate, question.candidate.total, since),
+            self._correct_requests(production, question.production.total, since),
+            self._correct_requests(candidate, question.candidate.total, since),
             agreement.joined,
             agreement.rows,
             agreement.agreed,
         )
 
-    def _answered(self, release: str, counted: Answers, since: float) -> Answers:
-        """A predictor's metrics count probes as requests too, its events don't; failed requests have no event."""
-        return replace(counted, requests=self._join.responses(release, since) + counted.errors)
+    def _correct_requests(self, release: str, counted: Answers, since: float) -> Answers:
+        """A predictor's metrics count probes as requests too, its events don't; failed requests
+        have no event."""
+        return replace(
+            counted, requests=self._join.count_responses(release, since) + counted.errors
+        )
 
-    async def _scrape(self, release: str, now: float) -> dict[str, metrics.Scrape]:
-        """The counters of a predictor's processes by address; those that don't show them now are left out."""
+    async def _scrape_predictor(
+        self, release: str, now: float
+    ) -> dict[str, metrics.PredictorScrape]:
+        """The counters of a predictor's processes by address; those that don't show them now are
+        left out."""
         settings = self._settings
         names = settings.names
         url = urlsplit(names.metrics_url(release, port=settings.predictor_port))
-        addresses = await self._pods(names.host(names.pods(release)), url) if settings.each_pod else [url.netloc]
-        pages = await asyncio.gather(
-            *(self._page(url._replace(netloc=address), names.predictor(release), now) for address in addresses)
+        addresses = (
+            await self._resolve_pods(names.host(names.pods(release)), url)
+            if settings.each_pod
+            else [url.netloc]
         )
-        return {address: page for address, page in zip(addresses, pages, strict=True) if page is not None}
+        pages = await asyncio.gather(
+            *(
+                self._read_page(url._replace(netloc=address), names.predictor(release), now)
+                for address in addresses
+            )
+        )
+        return {
+            address: page
+            for address, page in zip(addresses, pages, strict=True)
+            if page is not None
+        }
 
-    async def _pods(self, name: str, url: SplitResult) -> list[str]:
+    async def _resolve_pods(self, name: str, url: SplitResult) -> list[str]:
         """Return the addresses of the pods behind a name.
 
-        A proxy resolves names itself: that is one machine, where one process counts for all replicas.
+        A proxy resolves names itself: that is one machine, where one process counts for all
+        replicas.
         """
         if "http" in getproxies() and not proxy_bypass(url.hostname or ""):
             return [url.netloc]
@@ -264,7 +315,9 @@ class AnalysisService:
             self._taken.labels("unresolved").inc()
             return []
 
-    async def _page(self, url: SplitResult, predictor: str, now: float) -> metrics.Scrape | None:
+    async def _read_page(
+        self, url: SplitResult, predictor: str, now: float
+    ) -> metrics.PredictorScrape | None:
         """None when nothing of that kind is there now: the process may be starting."""
         assert self._session is not None  # noqa: S101 - made at start-up
         try:
@@ -273,20 +326,26 @@ class AnalysisService:
                 if answer.status != 200:
                     return None
                 text = await answer.text(errors="replace")
-            return metrics.parse(text, predictor, now=now)
+            return metrics.parse_metrics(text, predictor, now=now)
         except (aiohttp.ClientError, TimeoutError, ValueError):
             self._taken.labels("unscraped").inc()
             return None
 
-    async def _health(self, _: web.Request) -> web.Response:
+    async def _answer_health(self, _: web.Request) -> web.Response:
         """Ready while NATS answers: without it no event could be stored."""
         connected: bool = self._js._nc.is_connected
-        return web.Response(status=200 if connected else 503, text="ok" if connected else "NATS is away")
+        return web.Response(
+            status=200 if connected else 503, text="ok" if connected else "NATS is away"
+        )
 
-    async def _metrics(self, _: web.Request) -> web.Response:
+    async def _answer_metrics(self, _: web.Request) -> web.Response:
         headers: Mapping[str, str] = {"Content-Type": "text/plain; version=0.0.4"}
         return web.Response(body=generate_latest(self._registry), headers=headers)
 
 
-def _token(text: str) -> bool:
-    return bool(text) and len(text) <= 63 and all(c.isascii() and (c.isalnum() or c == "-") for c in text)
+def _is_token(text: str) -> bool:
+    return (
+        bool(text)
+        and len(text) <= 63
+        and all(c.isascii() and (c.isalnum() or c == "-") for c in text)
+    )

@@ -6,7 +6,7 @@ import os
 from driftloop.contract.handovers import RetrainPolicy
 from driftloop.contract.platform import KUBERNETES_URL, NATS, WEBHOOK_TOKEN
 from driftloop.services import bootstrap
-from driftloop.services.decision.service import DecisionOptions, serve
+from driftloop.services.decision.service import DecisionOptions, serve_decision
 
 EXAMPLE = (
     "driftloop-decision --namespace ml --pipeline digits "
@@ -24,7 +24,9 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the parser of `driftloop-decision`."""
     parser = bootstrap.build_parser("driftloop-decision", __doc__, EXAMPLE)
     bootstrap.add_server_options(parser)
-    parser.add_argument("--policy", required=True, help="the spec's `retrain` as JSON, times in seconds")
+    parser.add_argument(
+        "--policy", required=True, help="the spec's `retrain` as JSON, times in seconds"
+    )
     parser.add_argument("--webhook", required=True, help="URL of the EventSource's webhook")
     parser.add_argument("--broker", required=True, help="URL of the Broker")
     return parser
@@ -44,7 +46,7 @@ def run(arguments: argparse.Namespace) -> None:
         host=arguments.host,
         port=arguments.port,
     )
-    bootstrap.run_until_stopped(serve(options))
+    bootstrap.run_until_stopped(serve_decision(options))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
-"""The HTTP side: events at /, dead letters at /deadletter, a person's halt and resume, the state to look at.
+"""The HTTP side: events at /, dead letters at /deadletter, a person's halt and resume, the state
+to look at.
 
-An event is answered when what it means is stored. When NATS is away the answer is 503, so the broker sends it again.
+An event is answered when what it means is stored. When NATS is away the answer is 503, so the
+broker sends it again.
 """
 
 import hmac
@@ -12,7 +14,7 @@ from nats.js import JetStreamContext
 from prometheus_client import CollectorRegistry, Counter, generate_latest
 
 from driftloop.clients import events, sdk
-from driftloop.clients.nats import publish
+from driftloop.clients.nats import publish_message
 from driftloop.contract.events import (
     ERROR_DESTINATION,
     PIPELINE,
@@ -22,8 +24,8 @@ from driftloop.contract.events import (
 )
 from driftloop.contract.streams import dead_letter_subject
 from driftloop.errors import StoreError
-from driftloop.retrain.decision import Alarm, End, Halt, Outcome, Resume
-from driftloop.services.decision.loop import Loop
+from driftloop.retrain.state import AlarmEvent, EndEvent, HaltEvent, Outcome, ResumeEvent
+from driftloop.services.decision.loop import DecisionLoop
 
 log = logging.getLogger("decision")
 
@@ -31,12 +33,12 @@ LIMIT = 4 * 1024 * 1024
 KINDS = ("alarm", "end", "ignored", "malformed", "deadletter")
 
 
-class Door:
+class DecisionHandlers:
     """Routes of the decision service."""
 
     def __init__(
         self,
-        loop: Loop,
+        loop: DecisionLoop,
         js: JetStreamContext,
         *,
         namespace: str,
@@ -53,27 +55,32 @@ class Door:
         self._token = token
         self._registry = registry
         self._events = Counter(
-            "driftloop_decision_events", "Events at the door, by what they were", ["kind"], registry=registry
+            "driftloop_decision_events",
+            "Events at the door, by what they were",
+            ["kind"],
+            registry=registry,
         )
         for kind in KINDS:
-            self._events.labels(kind)  # a counter that begins with its first event hides that one from `increase`
+            self._events.labels(
+                kind
+            )  # a counter that begins with its first event hides that one from `increase`
 
-    def application(self) -> web.Application:
+    def build_application(self) -> web.Application:
         """The routes."""
         application = web.Application(client_max_size=LIMIT)
-        application.router.add_post("/", self._event)
-        application.router.add_post("/deadletter", self._deadletter)
-        application.router.add_post("/halt", self._halt)
-        application.router.add_post("/resume", self._resume)
-        application.router.add_get("/state", self._state)
-        application.router.add_get("/healthz", self._healthz)
-        application.router.add_get("/metrics", self._metrics)
+        application.router.add_post("/", self._take_event)
+        application.router.add_post("/deadletter", self._keep_deadletter)
+        application.router.add_post("/halt", self._suspend_decision)
+        application.router.add_post("/resume", self._resume_decision)
+        application.router.add_get("/state", self._answer_state)
+        application.router.add_get("/healthz", self._answer_health)
+        application.router.add_get("/metrics", self._answer_metrics)
         return application
 
-    async def _event(self, request: web.Request) -> web.Response:
+    async def _take_event(self, request: web.Request) -> web.Response:
         try:
             event = sdk.read_event(request.headers, await request.read())
-            meant = self._meaning(event)
+            meant = self._read_meaning(event)
         except events.MalformedEventError as error:
             self._events.labels("malformed").inc()
             log.warning("malformed event: %s", error.message)
@@ -82,21 +89,24 @@ class Door:
             self._events.labels("ignored").inc()
             return web.Response(status=202)
         try:
-            await self._loop.apply(meant)
+            await self._loop.apply_event(meant)
         except StoreError as error:
             return web.Response(status=503, text=error.message)
-        self._events.labels("alarm" if isinstance(meant, Alarm) else "end").inc()
+        self._events.labels("alarm" if isinstance(meant, AlarmEvent) else "end").inc()
         return web.Response(status=202)
 
-    def _meaning(self, event: events.Event) -> Alarm | End | None:
-        """What an event says to the decision; None: nothing. MalformedEventError when its data are not as agreed."""
+    def _read_meaning(self, event: events.Event) -> AlarmEvent | EndEvent | None:
+        """What an event says to the decision; None: nothing. MalformedEventError when its data
+        are not as agreed."""
         if event.get(PIPELINE) != self._pipeline or not is_own_type(event.type):
             return None
-        data = event.json()
+        data = event.parse_json()
         if not isinstance(data, dict):
             raise events.MalformedEventError(f"event {event.id} has no object as its data")
         if event.type == RUN_FINISHED:
-            return End(_text(data, "run"), _outcome(data), str(data.get("reason") or ""))
+            return EndEvent(
+                _read_text(data, "run"), _read_outcome(data), str(data.get("reason") or "")
+            )
         if detector_of(event.type) not in self._on:
             return None
         window, alarm = data.get("window"), data.get("alarm")
@@ -104,9 +114,11 @@ class Door:
             raise events.MalformedEventError(f"event {event.id} has no window number or no alarm")
         if not alarm:
             return None
-        return Alarm(_text(data, "detector"), _text(data, "release"), window, alarm, event.id)
+        return AlarmEvent(
+            _read_text(data, "detector"), _read_text(data, "release"), window, alarm, event.id
+        )
 
-    async def _deadletter(self, request: web.Request) -> web.Response:
+    async def _keep_deadletter(self, request: web.Request) -> web.Response:
         """Keep what could not be delivered, whatever it is."""
         body = await request.read()
         try:
@@ -116,52 +128,57 @@ class Door:
             return web.Response(status=202)
         try:
             destination = event.get(ERROR_DESTINATION) or ""
-            await publish(self._js, self._subject, events.pack(event), message_id=f"{destination}/{event.id}")
+            await publish_message(
+                self._js,
+                self._subject,
+                events.pack_event(event),
+                message_id=f"{destination}/{event.id}",
+            )
         except StoreError as error:
             return web.Response(status=503, text=error.message)
         self._events.labels("deadletter").inc()
         log.error("dead letter: %s %s for %s", event.type, event.id, event.get(ERROR_DESTINATION))
         return web.Response(status=202)
 
-    async def _halt(self, request: web.Request) -> web.Response:
+    async def _suspend_decision(self, request: web.Request) -> web.Response:
         reason = (await request.text())[:200] or "by hand"
-        return await self._by_hand(request, Halt(reason))
+        return await self._by_hand(request, HaltEvent(reason))
 
-    async def _resume(self, request: web.Request) -> web.Response:
-        return await self._by_hand(request, Resume())
+    async def _resume_decision(self, request: web.Request) -> web.Response:
+        return await self._by_hand(request, ResumeEvent())
 
-    async def _by_hand(self, request: web.Request, event: Halt | Resume) -> web.Response:
+    async def _by_hand(self, request: web.Request, event: HaltEvent | ResumeEvent) -> web.Response:
         given = request.headers.get("Authorization", "").removeprefix("Bearer ")
         if not self._token or not hmac.compare_digest(given.encode(), self._token.encode()):
             return web.Response(status=401)
         try:
-            state = await self._loop.apply(event)
+            state = await self._loop.apply_event(event)
         except StoreError as error:
             return web.Response(status=503, text=error.message)
         return web.json_response({"phase": state.phase, "halt": state.halt})
 
-    async def _state(self, request: web.Request) -> web.Response:
+    async def _answer_state(self, request: web.Request) -> web.Response:
         try:
-            return web.json_response((await self._loop.state()).to_json())
+            return web.json_response((await self._loop.read_state()).to_json())
         except StoreError as error:
             return web.Response(status=503, text=error.message)
 
-    async def _healthz(self, request: web.Request) -> web.Response:
+    async def _answer_health(self, request: web.Request) -> web.Response:
         return web.Response(status=200 if self._js._nc.is_connected else 503)
 
-    async def _metrics(self, request: web.Request) -> web.Response:
+    async def _answer_metrics(self, request: web.Request) -> web.Response:
         return web.Response(body=generate_latest(self._registry), content_type="text/plain")
 
 
-def _text(data: dict[str, Any], name: str) -> str:
+def _read_text(data: dict[str, Any], name: str) -> str:
     value = data.get(name)
     if not isinstance(value, str) or not value or len(value) > 200:
         raise events.MalformedEventError(f"data.{name} is missing or not a name")
     return value
 
 
-def _outcome(data: dict[str, Any]) -> Outcome:
-    text = _text(data, "outcome")
+def _read_outcome(data: dict[str, Any]) -> Outcome:
+    text = _read_text(data, "outcome")
     known: tuple[Outcome, ...] = get_args(Outcome)
     for outcome in known:
         if outcome == text:

@@ -1,5 +1,5 @@
-"""Stepping the decision and carrying it out: apply under compare-and-set, fire the webhook, look after the lease, and
-tell of a run that was lost."""
+"""Stepping the decision and carrying it out: apply under compare-and-set, fire the webhook, look
+after the lease, and tell of a run that was lost."""
 
 import asyncio
 import logging
@@ -11,24 +11,28 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from driftloop.clients import events
 from driftloop.clients.events import EventRefusedError
-from driftloop.clients.kubernetes import Kubernetes, KubernetesUnreachableError, workflow_ended
+from driftloop.clients.kubernetes import (
+    KubernetesClient,
+    KubernetesUnreachableError,
+    workflow_ended,
+)
 from driftloop.contract.handovers import RetrainPolicy
 from driftloop.errors import StoreError
 from driftloop.release.record import release_id
-from driftloop.retrain.decision import (
+from driftloop.retrain.decision import find_watched
+from driftloop.retrain.state import (
     Effect,
     Event,
-    Fire,
-    Lost,
+    FireWebhook,
+    LostEvent,
     Outcome,
     Phase,
-    State,
-    Tell,
-    Tick,
-    Told,
-    watched,
+    RetrainState,
+    TellLoss,
+    TickEvent,
+    ToldEvent,
 )
-from driftloop.retrain.store import Applied, DecisionStore
+from driftloop.retrain.store import AppliedEvent, DecisionStore
 
 log = logging.getLogger("decision")
 
@@ -39,11 +43,11 @@ FIRED = ("accepted", "refused", "unreachable")
 """How a call of it ends."""
 LEASE = 2.0
 GRACE = 6.0
-"""Seconds a Workflow must be seen gone or ended before its run counts as lost; its last step may be reporting right
-now."""
+"""Seconds a Workflow must be seen gone or ended before its run counts as lost; its last step may
+be reporting right now."""
 
 
-class Loop:
+class DecisionLoop:
     """One pipeline's decision."""
 
     def __init__(
@@ -57,7 +61,7 @@ class Loop:
         webhook: str,
         token: str,
         broker: str,
-        kubernetes: Kubernetes | None,
+        kubernetes: KubernetesClient | None,
         registry: CollectorRegistry,
         grace: float = GRACE,
     ) -> None:
@@ -75,10 +79,14 @@ class Loop:
         self._doing: set[asyncio.Task[None]] = set()
         self._telling: set[str] = set()
         self._missing: tuple[str, float] | None = None
-        self._fires = Counter("driftloop_decision_fires", "Webhook calls, by result", ["result"], registry=registry)
+        self._fires = Counter(
+            "driftloop_decision_fires", "Webhook calls, by result", ["result"], registry=registry
+        )
         for result in FIRED:
             self._fires.labels(result)
-        self._phase = Gauge("driftloop_decision_phase", "1 for the phase it is in", ["phase"], registry=registry)
+        self._phase = Gauge(
+            "driftloop_decision_phase", "1 for the phase it is in", ["phase"], registry=registry
+        )
         self._outcome = Gauge(
             "driftloop_decision_outcome",
             "1 for how the last run ended, until the next one begins",
@@ -86,19 +94,22 @@ class Loop:
             registry=registry,
         )
         self._suppressed = Gauge(
-            "driftloop_decision_suppressed_causes", "Causes dropped or over budget, ever", registry=registry
+            "driftloop_decision_suppressed_causes",
+            "Causes dropped or over budget, ever",
+            registry=registry,
         )
-        self._show(State(f"{namespace}.{pipeline}"))
+        self._show_state(RetrainState(f"{namespace}.{pipeline}"))
 
-    async def state(self) -> State:
+    async def read_state(self) -> RetrainState:
         """The state now. StoreError when NATS is away."""
-        return await self._store.read()
+        return await self._store.read_state()
 
-    async def apply(self, event: Event) -> State:
-        """Step by one event and start what follows. StoreError: nothing is known to be stored, send it again."""
+    async def apply_event(self, event: Event) -> RetrainState:
+        """Step by one event and start what follows. StoreError: nothing is known to be stored,
+        send it again."""
         async with self._one_at_a_time:
-            applied = await self._store.apply(event, self._policy)
-        self._note(applied, event)
+            applied = await self._store.apply_event(event, self._policy)
+        self._note_change(applied, event)
         for effect in applied.effects:
             task = asyncio.create_task(self._carry_out(effect))
             self._doing.add(task)
@@ -110,22 +121,22 @@ class Loop:
         looked = 0.0
         while True:
             try:
-                state = await self.apply(Tick())
+                state = await self.apply_event(TickEvent())
                 if time.monotonic() - looked >= LEASE:
                     looked = time.monotonic()
-                    await self._look(state)
+                    await self._check_lease(state)
             except StoreError as error:
                 log.warning("%s; again in %g s", error.message, TICK)
             await asyncio.sleep(TICK)
 
-    async def _look(self, state: State) -> None:
+    async def _check_lease(self, state: RetrainState) -> None:
         """Is the run that holds the lease, or that should take it, still there?"""
-        name = watched(state, self._pipeline)
+        name = find_watched(state, self._pipeline)
         if name is None or self._kubernetes is None:
             self._missing = None
             return
         try:
-            workflow = await asyncio.to_thread(self._kubernetes.workflow, self._namespace, name)
+            workflow = await asyncio.to_thread(self._kubernetes.get_workflow, self._namespace, name)
         except KubernetesUnreachableError as error:
             log.warning("the lease of %s can't be checked: %s", name, error.message)
             return
@@ -137,21 +148,26 @@ class Loop:
             self._missing = (name, time.monotonic())
             return
         if time.monotonic() - self._missing[1] >= self._grace:
-            how = "is gone" if workflow is None else f"ended as {workflow['status']['phase']} without a word"
-            await self.apply(Lost(name, f"workflow {name} {how}"))
+            how = (
+                "is gone"
+                if workflow is None
+                else f"ended as {workflow['status']['phase']} without a word"
+            )
+            await self.apply_event(LostEvent(name, f"workflow {name} {how}"))
             self._missing = None
 
     async def _carry_out(self, effect: Effect) -> None:
         match effect:
-            case Fire():
-                await self._fire(effect)
-            case Tell():
-                await self._tell(effect)
+            case FireWebhook():
+                await self._fire_webhook(effect)
+            case TellLoss():
+                await self._tell_loss(effect)
             case _:
                 assert_never(effect)
 
-    async def _tell(self, effect: Tell) -> None:
-        """Send `run.finished` for a run that can't do it itself; the state machine asks again until that is known."""
+    async def _tell_loss(self, effect: TellLoss) -> None:
+        """Send `run.finished` for a run that can't do it itself; the state machine asks again
+        until that is known."""
         if effect.run in self._telling:
             return
         self._telling.add(effect.run)
@@ -165,15 +181,15 @@ class Loop:
             release=release_id(effect.run),
         )
         try:
-            await events.post(self._session, self._broker, told)
-            await self.apply(Told(effect.run))
+            await events.post_event(self._session, self._broker, told)
+            await self.apply_event(ToldEvent(effect.run))
             log.info("%s was lost, and everybody told", effect.run)
         except (EventRefusedError, StoreError) as error:
             log.warning("the loss of %s is not told yet: %s", effect.run, error.message)
         finally:
             self._telling.discard(effect.run)
 
-    async def _fire(self, effect: Fire) -> None:
+    async def _fire_webhook(self, effect: FireWebhook) -> None:
         """POST the webhook once; the state machine asks again until the decision is claimed."""
         body = {"pipeline": self._pipeline, "decision": effect.decision, "cause": effect.cause}
         headers = {"Authorization": f"Bearer {self._token}"}
@@ -182,12 +198,16 @@ class Loop:
             # not aiohttp's own timeout: it swallows a cancellation that comes in the same moment (3.14)
             async with (
                 asyncio.timeout(ANSWER),
-                self._session.post(self._webhook, json=body, headers=headers, timeout=without) as answer,
+                self._session.post(
+                    self._webhook, json=body, headers=headers, timeout=without
+                ) as answer,
             ):
                 await answer.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             self._fires.labels("unreachable").inc()
-            log.warning("webhook %s can't be reached: %s", self._webhook, error or type(error).__name__)
+            log.warning(
+                "webhook %s can't be reached: %s", self._webhook, error or type(error).__name__
+            )
             return
         good = 200 <= answer.status < 300
         self._fires.labels("accepted" if good else "refused").inc()
@@ -198,13 +218,13 @@ class Loop:
         else:
             log.warning("webhook %s answered %d", self._webhook, answer.status)
 
-    def _note(self, applied: Applied, event: Event) -> None:
+    def _note_change(self, applied: AppliedEvent, event: Event) -> None:
         # also what others have changed: a run claims and ends by itself
-        self._show(applied.state)
-        if applied.changed and not isinstance(event, Tick):
+        self._show_state(applied.state)
+        if applied.changed and not isinstance(event, TickEvent):
             log.info("%s -> %s", event, applied.state.phase)
 
-    def _show(self, state: State) -> None:
+    def _show_state(self, state: RetrainState) -> None:
         for phase in get_args(Phase):
             self._phase.labels(phase).set(float(phase == state.phase))
         for outcome in get_args(Outcome):

@@ -5,15 +5,15 @@ from dataclasses import dataclass
 import aiohttp
 from prometheus_client import CollectorRegistry
 
-from driftloop.clients.kubernetes import Kubernetes
-from driftloop.clients.nats import connect, ensure_contract_stream
+from driftloop.clients.kubernetes import KubernetesClient
+from driftloop.clients.nats import connect_client, ensure_contract_stream
 from driftloop.contract.handovers import RetrainPolicy
 from driftloop.contract.streams import DEAD_LETTERS
 from driftloop.retrain.store import DecisionStore
 from driftloop.services.application import ApplicationServer
 from driftloop.services.bootstrap import serve_http
-from driftloop.services.decision.handler import Door
-from driftloop.services.decision.loop import Loop
+from driftloop.services.decision.handler import DecisionHandlers
+from driftloop.services.decision.loop import DecisionLoop
 
 
 @dataclass(frozen=True)
@@ -32,17 +32,17 @@ class DecisionOptions:
     port: int
 
 
-async def serve(options: DecisionOptions) -> None:
+async def serve_decision(options: DecisionOptions) -> None:
     """Run until cancelled."""
     namespace, pipeline = options.namespace, options.pipeline
-    client = await connect(options.nats_url, name=f"{pipeline}-decision", wait=60)
+    client = await connect_client(options.nats_url, name=f"{pipeline}-decision", wait=60)
     js = client.jetstream(timeout=5)
     registry = CollectorRegistry()
     try:
         await ensure_contract_stream(js, DEAD_LETTERS)
-        store = await DecisionStore.open(js, namespace, pipeline)
+        store = await DecisionStore.open_bucket(js, namespace, pipeline)
         async with aiohttp.ClientSession(trust_env=True) as session:
-            loop = Loop(
+            loop = DecisionLoop(
                 store,
                 options.policy,
                 namespace=namespace,
@@ -51,10 +51,12 @@ async def serve(options: DecisionOptions) -> None:
                 webhook=options.webhook,
                 token=options.token,
                 broker=options.broker,
-                kubernetes=Kubernetes.at(options.kubernetes_url) if options.kubernetes_url else None,
+                kubernetes=KubernetesClient.from_url(options.kubernetes_url)
+                if options.kubernetes_url
+                else None,
                 registry=registry,
             )
-            door = Door(
+            door = DecisionHandlers(
                 loop,
                 js,
                 namespace=namespace,
@@ -63,7 +65,9 @@ async def serve(options: DecisionOptions) -> None:
                 token=options.token,
                 registry=registry,
             )
-            async with serve_http(ApplicationServer(door.application()), options.host, options.port):
+            async with serve_http(
+                ApplicationServer(door.build_application()), options.host, options.port
+            ):
                 await loop.run()
     finally:
         await client.close()

@@ -34,11 +34,15 @@ def build_parser() -> argparse.ArgumentParser:
     serving.add_argument("--detector", required=True, help="name of the detector: drift, outlier")
     serving.add_argument("--release", required=True, help="release whose events are scored")
     serving.add_argument("--config", required=True, help="settings as JSON")
-    serving.add_argument("--artifact", type=Path, required=True, help="folder of detector.json and reference.npz")
+    serving.add_argument(
+        "--artifact", type=Path, required=True, help="folder of detector.json and reference.npz"
+    )
     serving.add_argument("--broker", required=True, help="URL that verdicts are sent to")
     fitting = commands.add_parser("fit", help="fit a detector on reference data")
     fitting.add_argument("--detector", required=True, help="settings as JSON")
-    fitting.add_argument("--reference", type=Path, required=True, help="folder of .npz, .csv or .jsonl files")
+    fitting.add_argument(
+        "--reference", type=Path, required=True, help="folder of .npz, .csv or .jsonl files"
+    )
     fitting.add_argument("--features", default="x", help="array of .npz files, columns of others")
     fitting.add_argument("--out", type=Path, required=True, help="folder to write the detector to")
     return parser
@@ -48,29 +52,33 @@ def run(arguments: argparse.Namespace) -> None:
     """Run one of the commands."""
     match arguments.command:
         case "fit":
-            _fit(arguments)
+            _fit_detector(arguments)
         case _:
-            _serve(arguments)
+            _serve_detector(arguments)
 
 
-def _fit(arguments: argparse.Namespace) -> None:
+def _fit_detector(arguments: argparse.Namespace) -> None:
     from driftloop.services.detector import artifact
-    from driftloop.services.detector.detectors import fitted
+    from driftloop.services.detector.detectors import fit_detector
 
     config = DetectorSettings.parse(arguments.detector)
-    fit = artifact.gather(arguments.reference, arguments.features, config)
+    fit = artifact.gather_reference(arguments.reference, arguments.features, config)
     # a detector that can't be fitted should fail here, in the training run, not when it is served
-    verdict = fitted(config, fit.reference).judge(fit.reference[: config.window])
-    artifact.save(fit, arguments.out)
+    verdict = fit_detector(config, fit.reference).score_window(fit.reference[: config.window])
+    artifact.save_artifact(fit, arguments.out)
     rows, width = fit.reference.shape
-    print(f"{config.kind}: {rows} reference rows of {width} numbers, score on its own rows {verdict.score:.3g}")
+    print(
+        f"{config.kind}: {rows} reference rows of {width} numbers, score on its own rows {verdict.score:.3g}"
+    )
 
 
-def _serve(arguments: argparse.Namespace) -> None:
-    from driftloop.services.detector.service import serve
+def _serve_detector(arguments: argparse.Namespace) -> None:
+    from driftloop.services.detector.service import serve_detector
 
-    service = serve(
-        DetectorStreams(arguments.namespace, arguments.pipeline, arguments.detector, arguments.release),
+    service = serve_detector(
+        DetectorStreams(
+            arguments.namespace, arguments.pipeline, arguments.detector, arguments.release
+        ),
         DetectorSettings.parse(arguments.config),
         arguments.artifact,
         nats_url=NATS.read(os.environ),

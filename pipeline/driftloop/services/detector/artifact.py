@@ -1,5 +1,5 @@
-"""A fitted detector at rest: `detector.json` (settings) and `reference.npz` (rows). No pickle: fitting again takes a
-second."""
+"""A fitted detector at rest: `detector.json` (settings) and `reference.npz` (rows). No pickle:
+fitting again takes a second."""
 
 import csv
 import json
@@ -25,14 +25,14 @@ class ArtifactError(PipelineError):
 
 
 @dataclass(frozen=True)
-class Artifact:
+class DetectorArtifact:
     """The settings it was fitted with, and the rows (n x width, finite)."""
 
     config: DetectorSettings
     reference: Rows
 
 
-def save(artifact: Artifact, folder: Path) -> None:
+def save_artifact(artifact: DetectorArtifact, folder: Path) -> None:
     """Write both files."""
     folder.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(folder / REFERENCE_FILE, rows=artifact.reference)
@@ -41,7 +41,7 @@ def save(artifact: Artifact, folder: Path) -> None:
     (folder / DETECTOR_FILE).write_text(json.dumps(document, indent=2, sort_keys=True) + "\n")
 
 
-def load(folder: Path) -> Artifact:
+def load_artifact(folder: Path) -> DetectorArtifact:
     """Read them back; ArtifactError says what is missing or damaged."""
     try:
         document = json.loads((folder / DETECTOR_FILE).read_text())
@@ -49,38 +49,50 @@ def load(folder: Path) -> Artifact:
             reference = np.asarray(arrays["rows"], dtype=np.float32)
     except FileNotFoundError as error:
         raise ArtifactError(
-            f"there is no {error.filename}", hint="the training run's fit step writes it; was it fetched?"
+            f"there is no {error.filename}",
+            hint="the training run's fit step writes it; was it fetched?",
         ) from error
     except (OSError, ValueError, KeyError, BadZipFile) as error:
         raise ArtifactError(f"the detector in {folder} can't be read: {error}") from error
     if document.get("version") != 1:
-        raise ArtifactError(f"{folder}/{DETECTOR_FILE} has version {document.get('version')!r}, must be 1")
-    settings = {name: value for name, value in document.items() if name not in ("version", "rows", "width")}
+        raise ArtifactError(
+            f"{folder}/{DETECTOR_FILE} has version {document.get('version')!r}, must be 1"
+        )
+    settings = {
+        name: value for name, value in document.items() if name not in ("version", "rows", "width")
+    }
     if reference.ndim != 2 or not len(reference) or not np.isfinite(reference).all():
         raise ArtifactError(f"the reference rows in {folder} are damaged")
-    return Artifact(DetectorSettings.read(settings), reference)
+    return DetectorArtifact(DetectorSettings.read(settings), reference)
 
 
-def gather(folder: Path, features: str, config: DetectorSettings) -> Artifact:
-    """The reference rows below `folder`: `.npz` (array `features`), `.csv` (all columns but the target) or `.jsonl`."""
+def gather_reference(folder: Path, features: str, config: DetectorSettings) -> DetectorArtifact:
+    """The reference rows below `folder`: `.npz` (array `features`), `.csv` (all columns but the
+    target) or `.jsonl`."""
     files = sorted(file for file in folder.rglob("*") if file.suffix in (".npz", ".csv", ".jsonl"))
     if not files:
-        raise ArtifactError(f"no .npz, .csv or .jsonl file in {folder}", hint="the data steps' output is empty")
-    parts = [_rows(file, features) for file in files]
+        raise ArtifactError(
+            f"no .npz, .csv or .jsonl file in {folder}", hint="the data steps' output is empty"
+        )
+    parts = [_read_rows(file, features) for file in files]
     widths = {part.shape[1] for part in parts}
     if len(widths) > 1:
-        raise ArtifactError(f"the files in {folder} have rows of different widths: {sorted(widths)}")
+        raise ArtifactError(
+            f"the files in {folder} have rows of different widths: {sorted(widths)}"
+        )
     rows = np.concatenate(parts)
     rows = rows[np.isfinite(rows).all(axis=1)]
     if len(rows) < 2:
-        raise ArtifactError(f"there are {len(rows)} usable reference rows in {folder}, at least 2 are needed")
+        raise ArtifactError(
+            f"there are {len(rows)} usable reference rows in {folder}, at least 2 are needed"
+        )
     if len(rows) > MOST_ROWS:
         chosen = np.random.default_rng(config.seed).choice(len(rows), MOST_ROWS, replace=False)
         rows = rows[np.sort(chosen)]
-    return Artifact(config, rows)
+    return DetectorArtifact(config, rows)
 
 
-def _rows(file: Path, features: str) -> Rows:
+def _read_rows(file: Path, features: str) -> Rows:
     try:
         if file.suffix == ".npz":
             with np.load(file, allow_pickle=False) as arrays:
@@ -91,29 +103,34 @@ def _rows(file: Path, features: str) -> Rows:
                     )
                 array = np.asarray(arrays[features], dtype=np.float32)
                 return array.reshape(len(array), -1)
-        return np.asarray(list(_records(file, features)), dtype=np.float32)
+        return np.asarray(list(_read_records(file, features)), dtype=np.float32)
     except (ValueError, TypeError, KeyError, BadZipFile) as error:
         raise ArtifactError(f"{file} can't be read as rows of numbers: {error}") from error
 
 
-def _records(file: Path, features: str) -> Iterator[list[float]]:
-    """`features` names columns, separated by commas; `x` in a file without such a column means all but `y`."""
+def _read_records(file: Path, features: str) -> Iterator[list[float]]:
+    """`features` names columns, separated by commas; `x` in a file without such a column means
+    all but `y`."""
     with file.open(newline="") as stream:
         if file.suffix == ".csv":
             for row in csv.DictReader(stream):
-                yield [float(row[name]) for name in _columns(list(row), features)]
+                yield [float(row[name]) for name in _choose_columns(list(row), features)]
         else:
             for line in stream:
                 if line.strip():
                     record = json.loads(line)
                     value = record.get(features)
                     if isinstance(value, list):
-                        yield [float(each) for each in np.asarray(value, dtype=np.float64).reshape(-1)]
+                        yield [
+                            float(each) for each in np.asarray(value, dtype=np.float64).reshape(-1)
+                        ]
                     else:
-                        yield [float(record[name]) for name in _columns(list(record), features)]
+                        yield [
+                            float(record[name]) for name in _choose_columns(list(record), features)
+                        ]
 
 
-def _columns(names: list[str], features: str) -> list[str]:
+def _choose_columns(names: list[str], features: str) -> list[str]:
     wanted = features.split(",")
     if all(name in names for name in wanted):
         return wanted

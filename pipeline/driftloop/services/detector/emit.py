@@ -1,5 +1,5 @@
-"""Telling the broker what was found: every stored verdict becomes one event with an id of its own, in order, however
-often it takes."""
+"""Telling the broker what was found: every stored verdict becomes one event with an id of its
+own, in order, however often it takes."""
 
 import asyncio
 import logging
@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry, Counter
 
 from driftloop.clients import events
 from driftloop.clients.events import EventRefusedError
-from driftloop.clients.nats import HINT, messages
+from driftloop.clients.nats import HINT, read_messages
 from driftloop.contract import events as contract
 from driftloop.contract.streams import VERDICTS, DetectorStreams
 from driftloop.errors import StoreError
@@ -22,11 +22,12 @@ from driftloop.errors import StoreError
 log = logging.getLogger("detector")
 
 ACK_WAIT = 12.0
-"""Seconds after which a verdict that was not told comes again, as after a crash; a POST to the broker takes at most 10.
+"""Seconds after which a verdict that was not told comes again, as after a crash; a POST to the
+broker takes at most 10.
 """
 
 
-class Emitter:
+class VerdictEmitter:
     """Sends verdicts until it is cancelled. A durable consumer remembers which have been told."""
 
     def __init__(
@@ -41,19 +42,21 @@ class Emitter:
         self._names = names
         self._session = session
         self._broker = broker
-        self._sent = Counter("driftloop_detector_verdicts_sent", "Verdicts the broker has taken", registry=registry)
+        self._sent = Counter(
+            "driftloop_detector_verdicts_sent", "Verdicts the broker has taken", registry=registry
+        )
         self._troubled = False
 
     async def run(self) -> None:
         """Send for ever."""
         while True:
             try:
-                await self._follow()
+                await self._follow_verdicts()
             except (nats.errors.Error, StoreError, TimeoutError) as error:
                 log.warning("emitter: %s; again in 0.5 s", error or type(error).__name__)
                 await asyncio.sleep(0.5)
 
-    async def ensure(self) -> None:
+    async def ensure_consumer(self) -> None:
         """The durable consumer exists. StoreError when it can't."""
         try:
             await self._js.add_consumer(
@@ -68,20 +71,24 @@ class Emitter:
                 ),
             )
         except nats.js.errors.APIError as error:
-            raise StoreError(f"consumer {self._names.emitter}: {error.description}", hint=HINT) from error
+            raise StoreError(
+                f"consumer {self._names.emitter}: {error.description}", hint=HINT
+            ) from error
 
-    async def _follow(self) -> None:
-        await self.ensure()
-        subscription = await self._js.pull_subscribe_bind(consumer=self._names.emitter, stream=VERDICTS.name)
-        async for message in messages(subscription, wait=2):
-            await self._tell(message)
+    async def _follow_verdicts(self) -> None:
+        await self.ensure_consumer()
+        subscription = await self._js.pull_subscribe_bind(
+            consumer=self._names.emitter, stream=VERDICTS.name
+        )
+        async for message in read_messages(subscription, wait=2):
+            await self._send_verdict(message)
 
-    async def _tell(self, message: Msg) -> None:
-        event = self._event(message.data)
+    async def _send_verdict(self, message: Msg) -> None:
+        event = self._make_event(message.data)
         wait = 0.1
         while True:
             try:
-                await events.post(self._session, self._broker, event)
+                await events.post_event(self._session, self._broker, event)
             except EventRefusedError as error:
                 if not self._troubled:
                     log.warning("verdict not taken: %s; trying until it is", error.message)
@@ -95,15 +102,19 @@ class Emitter:
             await message.ack()
             return
 
-    def _event(self, data: bytes) -> events.Event:
+    def _make_event(self, data: bytes) -> events.Event:
         names = self._names
-        verdict = events.Event({"id": "verdict"}, data).json()
-        return events.make(
+        verdict = events.Event({"id": "verdict"}, data).parse_json()
+        return events.make_event(
             contract.detector_type(names.detector),
             contract.event_source(names.namespace, names.pipeline, names.detector),
             verdict,
             id=contract.verdict_id(
-                names.namespace, names.pipeline, names.detector, names.release, int(verdict["window"])
+                names.namespace,
+                names.pipeline,
+                names.detector,
+                names.release,
+                int(verdict["window"]),
             ),
             **{
                 contract.PIPELINE: names.pipeline,

@@ -1,11 +1,12 @@
-"""POST /: keep the event and answer 202. Nothing is scored here, so the answer is fast and a restart loses nothing."""
+"""POST /: keep the event and answer 202. Nothing is scored here, so the answer is fast and a
+restart loses nothing."""
 
 from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, generate_latest
 
 from driftloop.clients import events
-from driftloop.clients.http import Answer, Request
+from driftloop.clients.http import ServerAnswer, ServerRequest
 from driftloop.clients.jetstream import Publisher, TooLargeError
 from driftloop.contract.events import PIPELINE, RELEASE
 from driftloop.contract.streams import DetectorStreams, is_release_token
@@ -15,11 +16,15 @@ LIMIT = 4 * 1024 * 1024
 RESULTS = ("stored", "repeated", "malformed", "foreign", "refused")
 
 
-class Door:
+class DetectorHandler:
     """The HTTP side of a detector."""
 
     def __init__(
-        self, publisher: Publisher, connected: Callable[[], bool], names: DetectorStreams, registry: CollectorRegistry
+        self,
+        publisher: Publisher,
+        connected: Callable[[], bool],
+        names: DetectorStreams,
+        registry: CollectorRegistry,
     ) -> None:
         self._publisher = publisher
         self._connected = connected
@@ -34,40 +39,43 @@ class Door:
         self._counters = {name: self._events.labels(name) for name in RESULTS}
         self.ready = False
 
-    async def handle(self, request: Request) -> Answer:
+    async def handle_request(self, request: ServerRequest) -> ServerAnswer:
         """Answer one request."""
         if request.method == "POST":
-            return Answer(await self._take(request))
+            return ServerAnswer(await self._take_event(request))
         match request.path:
             case "/healthz":
-                return Answer(200 if self.ready and self._connected() else 503)
+                return ServerAnswer(200 if self.ready and self._connected() else 503)
             case "/metrics":
-                return Answer(200, generate_latest(self._registry))
-        return Answer(404 if request.method == "GET" else 405)
+                return ServerAnswer(200, generate_latest(self._registry))
+        return ServerAnswer(404 if request.method == "GET" else 405)
 
-    async def _take(self, request: Request) -> int:
-        """202 also for what can't be an event of ours: any other answer would have it sent again, or dropped unseen."""
+    async def _take_event(self, request: ServerRequest) -> int:
+        """202 also for what can't be an event of ours: any other answer would have it sent
+        again, or dropped unseen."""
         if request.body is None:
-            return self._count("malformed", 202)
+            return self._count_result("malformed", 202)
         try:
             event = events.from_http(request.headers, request.body)
         except events.MalformedEventError:
-            return self._count("malformed", 202)
+            return self._count_result("malformed", 202)
         release = event.get(RELEASE)
         if release is None or not is_release_token(release):
-            return self._count("malformed", 202)
+            return self._count_result("malformed", 202)
         if event.get(PIPELINE) != self._names.pipeline:
-            return self._count("foreign", 202)
+            return self._count_result("foreign", 202)
         try:
             new = await self._publisher.publish(
-                self._names.event_subject(release), events.pack(event), message_id=f"{self._names.detector}/{event.id}"
+                self._names.event_subject(release),
+                events.pack_event(event),
+                message_id=f"{self._names.detector}/{event.id}",
             )
         except TooLargeError:
-            return self._count("malformed", 202)
+            return self._count_result("malformed", 202)
         except StoreError:
-            return self._count("refused", 503)
-        return self._count("stored" if new else "repeated", 202)
+            return self._count_result("refused", 503)
+        return self._count_result("stored" if new else "repeated", 202)
 
-    def _count(self, result: str, status: int) -> int:
+    def _count_result(self, result: str, status: int) -> int:
         self._counters[result].inc()
         return status

@@ -1,8 +1,8 @@
 """The main loop: read events after the last verdict, cut windows, score them, store verdicts.
 
-The stored verdicts are the only cursor. A verdict is published on condition that the verdict before it is still the
-last one, so of two processes that score the same window (a rolling update, a process taken for dead) one is refused
-and starts over from what the other has stored.
+The stored verdicts are the only cursor. A verdict is published on condition that the verdict
+before it is still the last one, so of two processes that score the same window (a rolling
+update, a process taken for dead) one is refused and starts over from what the other has stored.
 """
 
 import asyncio
@@ -24,14 +24,19 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from driftloop.clients import events
 from driftloop.clients.jetstream import Puller
-from driftloop.clients.nats import DUPLICATE_WINDOW, WrongLastSequenceError, position, publish
+from driftloop.clients.nats import (
+    DUPLICATE_WINDOW,
+    WrongLastSequenceError,
+    publish_message,
+    read_position,
+)
 from driftloop.contract.events import PROTOCOL, REQUEST_ID, inference_type, verdict_id
 from driftloop.contract.handovers import DetectorSettings
 from driftloop.contract.streams import VERDICTS, DetectorStreams
 from driftloop.errors import StoreError
-from driftloop.services.detector.detectors import Detector, Judgement
-from driftloop.services.detector.payload import Decoded, decode
-from driftloop.services.detector.windows import Cutter, Window
+from driftloop.services.detector.detectors import WindowDetector, WindowVerdict
+from driftloop.services.detector.payload import DecodedRows, decode_rows
+from driftloop.services.detector.windows import EventWindow, WindowCutter
 
 log = logging.getLogger("detector")
 
@@ -44,7 +49,7 @@ ROWS = ("judged", "rejected")
 
 
 @dataclass(frozen=True)
-class Cursor:
+class VerdictCursor:
     """The last verdict that is stored."""
 
     window: int = 0
@@ -54,7 +59,7 @@ class Cursor:
     """Its own sequence in the verdict stream; 0: there is none."""
 
 
-class Judge:
+class WindowScorer:
     """Scores one release's events until it is cancelled."""
 
     def __init__(
@@ -62,7 +67,7 @@ class Judge:
         js: JetStreamContext,
         names: DetectorStreams,
         config: DetectorSettings,
-        detector: Detector,
+        detector: WindowDetector,
         *,
         width: int,
         registry: CollectorRegistry,
@@ -74,65 +79,85 @@ class Judge:
         self._width = width
         self._type = inference_type(config.on)
         self._judged: deque[tuple[float, int]] = deque()
-        self._windows = Counter("driftloop_detector_windows", "Windows judged", ["alarm"], registry=registry)
-        self._rows = Counter("driftloop_detector_rows", "Rows judged or rejected", ["result"], registry=registry)
+        self._windows = Counter(
+            "driftloop_detector_windows", "Windows judged", ["alarm"], registry=registry
+        )
+        self._rows = Counter(
+            "driftloop_detector_rows", "Rows judged or rejected", ["result"], registry=registry
+        )
         for alarm in ALARMS:
             self._windows.labels(alarm)
         for result in ROWS:
             self._rows.labels(result)
         self._window = Gauge(
-            "driftloop_detector_window", "Number of the last window of this release", registry=registry
+            "driftloop_detector_window",
+            "Number of the last window of this release",
+            registry=registry,
         )
-        self._alarm = Gauge("driftloop_detector_alarm", "1 when the last window alarmed", registry=registry)
-        self._score = Gauge("driftloop_detector_score", "Score of the last window", registry=registry)
-        self._threshold = Gauge("driftloop_detector_threshold", "Threshold of the last window", registry=registry)
+        self._alarm = Gauge(
+            "driftloop_detector_alarm", "1 when the last window alarmed", registry=registry
+        )
+        self._score = Gauge(
+            "driftloop_detector_score", "Score of the last window", registry=registry
+        )
+        self._threshold = Gauge(
+            "driftloop_detector_threshold", "Threshold of the last window", registry=registry
+        )
         self._waiting = Gauge(
-            "driftloop_detector_waiting_rows", "Rows of the window that is not full yet", registry=registry
+            "driftloop_detector_waiting_rows",
+            "Rows of the window that is not full yet",
+            registry=registry,
         )
         self._behind = Gauge(
-            "driftloop_detector_behind_events", "Events of this release that wait to be read", registry=registry
+            "driftloop_detector_behind_events",
+            "Events of this release that wait to be read",
+            registry=registry,
         )
-        self._took = Gauge("driftloop_detector_scoring_seconds", "How long the last judgement took", registry=registry)
+        self._took = Gauge(
+            "driftloop_detector_scoring_seconds",
+            "How long the last judgement took",
+            registry=registry,
+        )
 
     async def run(self) -> None:
         """Score for ever; after a failure of NATS, start over from the last stored verdict."""
         while True:
             try:
-                await self._follow(await self.cursor())
+                await self._follow_events(await self.read_cursor())
             except WrongLastSequenceError:
                 log.warning("another process stored the next verdict; going on after it")
             except (nats.errors.Error, StoreError, TimeoutError) as error:
                 log.warning("%s; again in 0.5 s", error or type(error).__name__)
                 await asyncio.sleep(0.5)
 
-    async def cursor(self) -> Cursor:
+    async def read_cursor(self) -> VerdictCursor:
         """The last stored verdict."""
         try:
             last = await self._js.get_last_msg(VERDICTS.name, self._names.verdicts)
         except nats.js.errors.NotFoundError:
-            return Cursor()
+            return VerdictCursor()
         verdict = json.loads(last.data or b"{}")
-        self._show(verdict)
-        return Cursor(int(verdict["window"]), int(verdict["lastSequence"]), last.seq or 0)
+        self._show_verdict(verdict)
+        return VerdictCursor(int(verdict["window"]), int(verdict["lastSequence"]), last.seq or 0)
 
-    async def _follow(self, cursor: Cursor) -> None:
-        cutter = Cutter(self._config.window, cursor.window, cursor.last)
+    async def _follow_events(self, cursor: VerdictCursor) -> None:
+        cutter = WindowCutter(self._config.window, cursor.window, cursor.last)
         revision = cursor.revision
-        async for message in self._messages(cursor.last):
-            where = position(message)
+        async for message in self._read_messages(cursor.last):
+            where = read_position(message)
             sequence = where.stream
             self._behind.set(where.pending)
-            event, decoded = self._read(message)
-            window = cutter.add(sequence, decoded, event)
+            event, decoded = self._read_event(message)
+            window = cutter.add_event(sequence, decoded, event)
             self._waiting.set(cutter.waiting)
             if window is not None:
-                revision = await self._conclude(window, revision)
+                revision = await self._score_window(window, revision)
 
-    async def _messages(self, after: int) -> AsyncIterator[Msg]:
+    async def _read_messages(self, after: int) -> AsyncIterator[Msg]:
         """The release's events after a sequence, in order and without a gap, for ever.
 
-        The consumer keeps nothing for us: it is made anew at the right place when the server lost it or a delivery is
-        missing.
+        The consumer keeps nothing for us: it is made anew at the right place when the server
+        lost it or a delivery is missing.
         """
         while True:
             consumer = await self._js.add_consumer(
@@ -147,14 +172,16 @@ class Judge:
                     mem_storage=True,
                 ),
             )
-            puller = await Puller(self._js._nc, self._names.stream, consumer.name, batch=BATCH).start()
+            puller = await Puller(
+                self._js._nc, self._names.stream, consumer.name, batch=BATCH
+            ).start()
             expected, quiet = 1, 0
             try:
                 while quiet < QUIET:
-                    messages = await puller.next()
+                    messages = await puller.next_batch()
                     quiet = 0 if messages else quiet + 1
                     for message in messages:
-                        where = position(message)
+                        where = read_position(message)
                         if where.consumer != expected:
                             quiet = QUIET
                             break
@@ -168,20 +195,23 @@ class Judge:
                 await puller.stop()
             log.info("reading the stream again from event %d", after + 1)
 
-    def _read(self, message: Msg) -> tuple[str, Decoded]:
-        """The request id and the rows of an event; of another type (a Trigger that lets too much through): no rows."""
-        event = events.unpack(message.data)
+    def _read_event(self, message: Msg) -> tuple[str, DecodedRows]:
+        """The request id and the rows of an event; of another type (a Trigger that lets too much
+        through): no rows."""
+        event = events.unpack_event(message.data)
         if event.type != self._type:
-            return "", decode(b"[]", self._width)
-        return event.get(REQUEST_ID) or event.id, decode(event.body, self._width, event.get(PROTOCOL))
+            return "", decode_rows(b"[]", self._width)
+        return event.get(REQUEST_ID) or event.id, decode_rows(
+            event.body, self._width, event.get(PROTOCOL)
+        )
 
-    async def _conclude(self, window: Window, revision: int) -> int:
+    async def _score_window(self, window: EventWindow, revision: int) -> int:
         """Score a window and store its verdict; return its sequence in the verdict stream."""
         started = time.monotonic()
-        judgement = await asyncio.to_thread(self._detector.judge, window.rows)
+        judgement = await asyncio.to_thread(self._detector.score_window, window.rows)
         self._took.set(time.monotonic() - started)
-        verdict = _verdict(self._names, window, judgement)
-        stored = await publish(
+        verdict = _build_verdict(self._names, window, judgement)
+        stored = await publish_message(
             self._js,
             self._names.verdicts,
             json.dumps(verdict, separators=(",", ":")).encode(),
@@ -197,24 +227,27 @@ class Judge:
         self._windows.labels(str(judgement.alarm).lower()).inc()
         self._rows.labels("judged").inc(len(window.rows))
         self._rows.labels("rejected").inc(window.rejected)
-        self._show(verdict)
+        self._show_verdict(verdict)
         if judgement.alarm:
             log.warning(
-                "window %d: alarm, score %.4g, threshold %.4g", window.number, judgement.score, judgement.threshold
+                "window %d: alarm, score %.4g, threshold %.4g",
+                window.number,
+                judgement.score,
+                judgement.threshold,
             )
-        await self._forget(window.last)
+        await self._purge_scored(window.last)
         return stored.seq
 
-    def _show(self, verdict: Mapping[str, Any]) -> None:
+    def _show_verdict(self, verdict: Mapping[str, Any]) -> None:
         """The last verdict as metrics, also when it was stored before this process began."""
         self._window.set(verdict["window"])
         self._alarm.set(verdict["alarm"])
         self._score.set(verdict["score"])
         self._threshold.set(verdict["threshold"])
 
-    async def _forget(self, last: int) -> None:
-        """Purge what was judged longer ago than a repeat can arrive: JetStream knows repeats by the messages it still
-        has."""
+    async def _purge_scored(self, last: int) -> None:
+        """Purge what was judged longer ago than a repeat can arrive: JetStream knows repeats by
+        the messages it still has."""
         now = time.monotonic()
         self._judged.append((now, last))
         old = 0
@@ -222,11 +255,15 @@ class Judge:
             old = self._judged.popleft()[1]
         if old:
             await self._js.purge_stream(
-                self._names.stream, seq=old + 1, subject=self._names.event_subject(self._names.release)
+                self._names.stream,
+                seq=old + 1,
+                subject=self._names.event_subject(self._names.release),
             )
 
 
-def _verdict(names: DetectorStreams, window: Window, judgement: Judgement) -> dict[str, Any]:
+def _build_verdict(
+    names: DetectorStreams, window: EventWindow, judgement: WindowVerdict
+) -> dict[str, Any]:
     outliers = list(dict.fromkeys(window.requests[i] for i in judgement.outliers))
     return {
         "detector": names.detector,

@@ -1,15 +1,15 @@
-"""Cutting a stream of events into windows: by order in the stream, never by time, so that a restart cuts them the
-same way."""
+"""Cutting a stream of events into windows: by order in the stream, never by time, so that a
+restart cuts them the same way."""
 
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from driftloop.services.detector.payload import Decoded, Rows
+from driftloop.services.detector.payload import DecodedRows, Rows
 
 
 @dataclass(frozen=True)
-class Window:
+class EventWindow:
     """Consecutive events of one release with at least as many rows as a window needs."""
 
     number: int
@@ -24,8 +24,9 @@ class Window:
 
 
 @dataclass
-class Cutter:
-    """Collects events until a window is full. `number` is the last window cut, `last` its last event."""
+class WindowCutter:
+    """Collects events until a window is full. `number` is the last window cut, `last` its last
+    event."""
 
     size: int
     number: int = 0
@@ -41,7 +42,7 @@ class Cutter:
         """Rows of the window that is not full yet."""
         return len(self._requests)
 
-    def add(self, sequence: int, decoded: Decoded, request: str) -> Window | None:
+    def add_event(self, sequence: int, decoded: DecodedRows, request: str) -> EventWindow | None:
         """Take the next event of the stream; the window that it fills, or None."""
         if sequence <= self.last:
             return None
@@ -53,7 +54,7 @@ class Cutter:
             self._requests += [request] * len(decoded.rows)
         if len(self._requests) < self.size:
             return None
-        window = Window(
+        window = EventWindow(
             number=self.number + 1,
             first=self._first,
             last=sequence,
@@ -62,11 +63,12 @@ class Cutter:
             events=self._events,
             rejected=self._rejected,
         )
-        self.restart(window.number, sequence)
+        self.restart_window(window.number, sequence)
         return window
 
-    def restart(self, number: int, last: int) -> None:
-        """Forget what is collected; the next window is `number + 1` and begins after event `last`."""
+    def restart_window(self, number: int, last: int) -> None:
+        """Forget what is collected; the next window is `number + 1` and begins after event
+        `last`."""
         self.number, self.last = number, last
         self._parts, self._requests = [], []
         self._first = self._events = self._rejected = 0

@@ -5,9 +5,9 @@ import os
 import sys
 from pathlib import Path
 
-from driftloop.services.trainer.call import Call, Evaluation, call, evaluate
+from driftloop.services.trainer.call import TrainerCall, TrainerEvaluation, run_call, run_evaluation
 from driftloop.services.trainer.errors import TrainerError
-from driftloop.services.trainer.split import split
+from driftloop.services.trainer.split import split_rows
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -18,8 +18,8 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         match options.command:
             case "call":
-                call(
-                    Call(
+                run_call(
+                    TrainerCall(
                         run=options.run,
                         parameters=options.parameters,
                         data=options.data,
@@ -36,8 +36,8 @@ def main(arguments: list[str] | None = None) -> None:
                     )
                 )
             case "evaluate":
-                evaluate(
-                    Evaluation(
+                run_evaluation(
+                    TrainerEvaluation(
                         run=options.run,
                         model=options.model,
                         production=options.production,
@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> None:
                     )
                 )
             case _:
-                rows = split(options.data, options.out, options.heldout)
+                rows = split_rows(options.data, options.out, options.heldout)
                 print(f"{rows['train']} rows to train on, {rows['heldout']} held out")
     except TrainerError as error:
         sys.stdout.flush()
@@ -64,36 +64,57 @@ def main(arguments: list[str] | None = None) -> None:
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of `driftloop-train`."""
-    parser = argparse.ArgumentParser(prog="driftloop-train", description=(__doc__ or "").partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="driftloop-train", description=(__doc__ or "").partition("\n")[0]
+    )
     commands = parser.add_subparsers(dest="command", required=True)
 
     one = commands.add_parser("call", help="run a data step or a training function")
     one.add_argument("run", metavar="MODULE:FUNCTION")
     one.add_argument("--parameters", default="{}", help="JSON object")
-    _folders(one, "data", "out")
-    one.add_argument("--metadata", type=Path, help="write metadata.yaml here; makes it a training call")
-    one.add_argument("--metrics", type=Path, help="write `trial` and `metrics` into this folder; makes it one too")
+    _add_folders(one, "data", "out")
+    one.add_argument(
+        "--metadata", type=Path, help="write metadata.yaml here; makes it a training call"
+    )
+    one.add_argument(
+        "--metrics",
+        type=Path,
+        help="write `trial` and `metrics` into this folder; makes it one too",
+    )
     one.add_argument("--trial", default="0", help="number of the search point")
     one.add_argument("--seed", type=int, default=0)
-    one.add_argument("--home", default="", help="where the trial is kept, passed on as the parameter `home`")
-    one.add_argument("--checkpoint", type=Path, metavar="DIR", help="folder the function keeps its progress in")
-    one.add_argument("--resume", type=Path, metavar="DIR", help="what an earlier try kept there, when there was one")
+    one.add_argument(
+        "--home", default="", help="where the trial is kept, passed on as the parameter `home`"
+    )
+    one.add_argument(
+        "--checkpoint", type=Path, metavar="DIR", help="folder the function keeps its progress in"
+    )
+    one.add_argument(
+        "--resume",
+        type=Path,
+        metavar="DIR",
+        help="what an earlier try kept there, when there was one",
+    )
 
-    two = commands.add_parser("evaluate", help="measure the candidate and production on held-out rows")
+    two = commands.add_parser(
+        "evaluate", help="measure the candidate and production on held-out rows"
+    )
     two.add_argument("run", metavar="MODULE:FUNCTION")
-    _folders(two, "model", "production", "data", "out")
+    _add_folders(two, "model", "production", "data", "out")
     for command in (one, two):
         command.add_argument("--timeout", type=float, help="seconds")
         command.add_argument("--code", type=Path, default=Path(), help="folder of the user's code")
 
     three = commands.add_parser("split", help="hold rows out, by the hash of the row")
-    _folders(three, "data", "out")
-    three.add_argument("--heldout", type=float, default=0.2, help="share of the rows that is held out")
+    _add_folders(three, "data", "out")
+    three.add_argument(
+        "--heldout", type=float, default=0.2, help="share of the rows that is held out"
+    )
     three.set_defaults(code=Path())
     return parser
 
 
-def _folders(parser: argparse.ArgumentParser, *names: str) -> None:
+def _add_folders(parser: argparse.ArgumentParser, *names: str) -> None:
     for name in names:
         parser.add_argument(f"--{name}", type=Path, required=True, metavar="DIR")
 

@@ -19,7 +19,7 @@ PARTS = ("earlier", "recent")
 
 
 @dataclass(frozen=True)
-class Call:
+class TrainerCall:
     """One call of a data step or training function; `timeout` in seconds.
 
     `home` is where the trial is kept; `resume` holds what an earlier try left in `checkpoint`.
@@ -40,36 +40,41 @@ class Call:
     resume: Path | None = None
 
 
-def call(task: Call) -> None:
-    """Run a function. It is a training function when its metadata or metrics are asked for, a data step otherwise.
+def run_call(task: TrainerCall) -> None:
+    """Run a function. It is a training function when its metadata or metrics are asked for, a
+    data step otherwise.
 
-    A training function has to return metrics and write a model to `out`; a data step that writes nothing there passes
-    its data on as it is.
+    A training function has to return metrics and write a model to `out`; a data step that writes
+    nothing there passes its data on as it is.
     """
-    parameters = _parameters(task.parameters)
+    parameters = _read_parameters(task.parameters)
     trains = task.metadata is not None or task.metrics is not None
-    _folder(task.data, "--data")
+    _check_folder(task.data, "--data")
     task.out.mkdir(parents=True, exist_ok=True)
-    user = function.load(task.run, task.code)
+    user = function.load_function(task.run, task.code)
     given = {"data": task.data, "out": task.out, "seed": parameters.get("seed", task.seed)}
     resumed = False
     if task.checkpoint is not None:
-        given["checkpoint"], resumed = task.checkpoint, _resumed(user, task.checkpoint, task.resume)
-    arguments, values = function.arguments(user, parameters, given)
-    _sow(task.seed)
-    started, clock = record.now(), time.monotonic()
-    with record.logged() as log:
-        returned = function.run(user, arguments, task.timeout)
+        given["checkpoint"], resumed = (
+            task.checkpoint,
+            _copy_checkpoint(user, task.checkpoint, task.resume),
+        )
+    arguments, values = function.build_arguments(user, parameters, given)
+    _seed_libraries(task.seed)
+    started, clock = record.format_now(), time.monotonic()
+    with record.log_output() as log:
+        returned = function.run_function(user, arguments, task.timeout)
     duration = time.monotonic() - clock
     if not trains:
-        if not record.files(task.out):
-            shutil.copytree(task.data, task.out, dirs_exist_ok=True, copy_function=_linked)
+        if not record.list_files(task.out):
+            shutil.copytree(task.data, task.out, dirs_exist_ok=True, copy_function=_link_folder)
             print(f"{task.run} wrote nothing: its data is passed on as it is")
         return
-    metrics = record.metrics(returned, task.run)
-    if not record.files(task.out):
+    metrics = record.read_metrics(returned, task.run)
+    if not record.list_files(task.out):
         raise TrainerError(
-            f"`{task.run}` wrote no model", hint="write it to the folder `out`: def train(..., data: Path, out: Path)"
+            f"`{task.run}` wrote no model",
+            hint="write it to the folder `out`: def train(..., data: Path, out: Path)",
         )
     if task.metadata is not None:
         record.write_metadata(
@@ -81,43 +86,49 @@ def call(task: Call) -> None:
                 "metrics": metrics,
                 "log": log.lines,
                 "logLinesDropped": log.dropped,
-                "code": record.code(task.code),
-                "dataDigest": record.digest(task.data),
+                "code": record.describe_code(task.code),
+                "dataDigest": record.digest_file(task.data),
                 "seed": task.seed,
                 "resumed": resumed,
                 "startedAt": started,
                 "duration": round(duration, 3),
                 "python": platform.python_version(),
-                "libraries": record.libraries(),
-                "hardware": record.hardware(),
+                "libraries": record.list_libraries(),
+                "hardware": record.describe_hardware(),
             },
         )
     if task.metrics is not None:
         told = {"trial": task.trial, "metrics": json.dumps(metrics, sort_keys=True)}
-        record.write_parameters(task.metrics, {**told, **({"home": task.home} if task.home else {})})
-    print(f"{task.run}: {_listed(metrics)} in {duration:.1f} s")
+        record.write_parameters(
+            task.metrics, {**told, **({"home": task.home} if task.home else {})}
+        )
+    print(f"{task.run}: {_format_metrics(metrics)} in {duration:.1f} s")
 
 
-def _resumed(user: function.UserFunction, folder: Path, earlier: Path | None) -> bool:
-    """Make the folder of the function's progress, with what an earlier try kept; whether there was any."""
-    if not function.takes(user, "checkpoint"):
+def _copy_checkpoint(user: function.UserFunction, folder: Path, earlier: Path | None) -> bool:
+    """Make the folder of the function's progress, with what an earlier try kept; whether there
+    was any."""
+    if not function.takes_parameter(user, "checkpoint"):
         raise TrainerError(
             f"`{user.name}` has no parameter `checkpoint`",
             hint="write def train(..., checkpoint: Path, data: Path, out: Path), or take `checkpoint: true` out of "
             "the spec",
         )
     folder.mkdir(parents=True, exist_ok=True)
-    kept = record.files(earlier) if earlier is not None and earlier.is_dir() else []
+    kept = record.list_files(earlier) if earlier is not None and earlier.is_dir() else []
     if earlier is None or not kept:
         return False
-    shutil.copytree(earlier, folder, dirs_exist_ok=True, copy_function=_linked)
-    print(f"going on from what an earlier try kept: {', '.join(kept[:5])}{' …' if len(kept) > 5 else ''}")
+    shutil.copytree(earlier, folder, dirs_exist_ok=True, copy_function=_link_folder)
+    print(
+        f"going on from what an earlier try kept: {', '.join(kept[:5])}{' …' if len(kept) > 5 else ''}"
+    )
     return True
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """The candidate (and production, when there is one) on held-out rows; `timeout` in seconds, for each model."""
+class TrainerEvaluation:
+    """The candidate (and production, when there is one) on held-out rows; `timeout` in seconds,
+    for each model."""
 
     run: str
     model: Path
@@ -128,63 +139,82 @@ class Evaluation:
     timeout: float | None = None
 
 
-def evaluate(task: Evaluation) -> None:
-    """Write metrics.json: both models on all rows and on the recent ones, and how many rows those are."""
-    _folder(task.model, "--model")
-    _folder(task.data, "--data")
-    if not record.files(task.data):
+def run_evaluation(task: TrainerEvaluation) -> None:
+    """Write metrics.json: both models on all rows and on the recent ones, and how many rows
+    those are."""
+    _check_folder(task.model, "--model")
+    _check_folder(task.data, "--data")
+    if not record.list_files(task.data):
         raise TrainerError(
-            f"no held-out rows in {task.data}", hint="raise data.heldout in the spec, or bring more data"
+            f"no held-out rows in {task.data}",
+            hint="raise data.heldout in the spec, or bring more data",
         )
-    user = function.load(task.run, task.code)
+    user = function.load_function(task.run, task.code)
     missing = {"model", "data"} - set(user.signature.parameters)
     if missing:
         raise TrainerError(
             f"`{task.run}` has no parameter `{sorted(missing)[0]}`",
             hint="write def evaluate(model: Path, data: Path) -> dict",
         )
-    results: dict[str, Any] = {"candidate": _measured(user, task.model, task, "the candidate"), "production": None}
-    against = _production(task.production)
+    results: dict[str, Any] = {
+        "candidate": _measure_model(user, task.model, task, "the candidate"),
+        "production": None,
+    }
+    against = _read_production(task.production)
     if against is not None:
-        results["production"] = _measured(user, task.production / "model", task, "production")
-    more = {"rows": _rows(task.data), "against": against}
+        results["production"] = _measure_model(user, task.production / "model", task, "production")
+    more = {"rows": _count_rows(task.data), "against": against}
     task.out.mkdir(parents=True, exist_ok=True)
-    (task.out / METRICS_FILE).write_text(json.dumps(results | more, indent=1, sort_keys=True) + "\n")
+    (task.out / METRICS_FILE).write_text(
+        json.dumps(results | more, indent=1, sort_keys=True) + "\n"
+    )
     for name, found in results.items():
         for rows, metrics in (found or {}).items():
-            print(f"{name} on {rows} rows: {_listed(metrics)}")
+            print(f"{name} on {rows} rows: {_format_metrics(metrics)}")
 
 
-def _measured(user: function.UserFunction, model: Path, task: Evaluation, what: str) -> dict[str, dict[str, float]]:
+def _measure_model(
+    user: function.UserFunction, model: Path, task: TrainerEvaluation, what: str
+) -> dict[str, dict[str, float]]:
     recent = task.data / "recent"
     found: dict[str, dict[str, float]] = {}
     deadline = time.monotonic() + task.timeout if task.timeout else None
     # the first run has only recent rows, so they need no second look
-    same = not any((task.data / name).is_dir() and record.files(task.data / name) for name in ("earlier",))
+    same = not any(
+        (task.data / name).is_dir() and record.list_files(task.data / name) for name in ("earlier",)
+    )
     for rows, data in (("all", task.data), ("recent", recent)):
-        if rows == "recent" and same and record.files(recent if recent.is_dir() else task.data):
+        if (
+            rows == "recent"
+            and same
+            and record.list_files(recent if recent.is_dir() else task.data)
+        ):
             found[rows] = dict(found["all"])
             continue
-        if rows == "recent" and not (recent.is_dir() and record.files(recent)):
+        if rows == "recent" and not (recent.is_dir() and record.list_files(recent)):
             continue
-        arguments, _ = function.arguments(user, {}, {"model": model, "data": data, "seed": 0})
+        arguments, _ = function.build_arguments(user, {}, {"model": model, "data": data, "seed": 0})
         rest = None if deadline is None else max(0.1, deadline - time.monotonic())
         try:
-            found[rows] = record.metrics(function.run(user, arguments, rest), task.run)
+            found[rows] = record.read_metrics(
+                function.run_function(user, arguments, rest), task.run
+            )
         except TrainerError as error:
-            raise TrainerError(f"{what} on {rows} rows: {error.message}", hint=error.hint, trace=error.trace) from error
+            raise TrainerError(
+                f"{what} on {rows} rows: {error.message}", hint=error.hint, trace=error.trace
+            ) from error
     return found
 
 
-def _rows(data: Path) -> dict[str, int]:
+def _count_rows(data: Path) -> dict[str, int]:
     """Held-out rows, and the recent ones among them."""
     try:
-        return {"all": split.count(data), "recent": split.count(data / "recent")}
+        return {"all": split.count_rows(data), "recent": split.count_rows(data / "recent")}
     except (OSError, UnicodeDecodeError) as error:
         raise TrainerError(f"the rows in {data} can't be counted: {error}") from error
 
 
-def _production(folder: Path) -> str | None:
+def _read_production(folder: Path) -> str | None:
     """The release id of production; `{}` in release.json says there is none."""
     file = folder / PRODUCTION_FILE
     try:
@@ -195,14 +225,15 @@ def _production(folder: Path) -> str | None:
         raise TrainerError(f"{file} is not JSON: {error}") from error
     if not release:
         return None
-    if not (folder / "model").is_dir() or not record.files(folder / "model"):
+    if not (folder / "model").is_dir() or not record.list_files(folder / "model"):
         raise TrainerError(
-            f"{folder} names a release but holds no model", hint="was its folder in the object store removed?"
+            f"{folder} names a release but holds no model",
+            hint="was its folder in the object store removed?",
         )
     return str(release["id"])
 
 
-def _parameters(text: str) -> dict[str, Any]:
+def _read_parameters(text: str) -> dict[str, Any]:
     try:
         found = json.loads(text)
     except ValueError as error:
@@ -212,12 +243,12 @@ def _parameters(text: str) -> dict[str, Any]:
     return found
 
 
-def _folder(folder: Path, option: str) -> None:
+def _check_folder(folder: Path, option: str) -> None:
     if not folder.is_dir():
         raise TrainerError(f"{option} {folder} is no folder")
 
 
-def _sow(seed: int) -> None:
+def _seed_libraries(seed: int) -> None:
     """Seed what is imported: random, numpy, keras or tensorflow, torch."""
     random.seed(seed)
     if (numpy := sys.modules.get("numpy")) is not None:
@@ -228,7 +259,7 @@ def _sow(seed: int) -> None:
         torch.manual_seed(seed)
 
 
-def _linked(source: str, target: str) -> str:
+def _link_folder(source: str, target: str) -> str:
     """A second name for a file, where the file system can; else a copy."""
     try:
         os.link(source, target)
@@ -237,5 +268,5 @@ def _linked(source: str, target: str) -> str:
     return target
 
 
-def _listed(metrics: dict[str, float]) -> str:
+def _format_metrics(metrics: dict[str, float]) -> str:
     return ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())

@@ -1,4 +1,5 @@
-"""The user's function: found by `module:function`, given typed parameters, watched, its failure told in short."""
+"""The user's function: found by `module:function`, given typed parameters, watched, its failure
+told in short."""
 
 import difflib
 import importlib
@@ -25,7 +26,13 @@ TIMEOUT = 124
 LONGEST = 240
 """Characters of an exception's text that are told: a timeline and Argo's node message are short."""
 
-_NAMES = {int: "a whole number", float: "a number", str: "text", bool: "true or false", Path: "a path"}
+_NAMES = {
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    bool: "true or false",
+    Path: "a path",
+}
 
 
 @dataclass(frozen=True)
@@ -42,49 +49,62 @@ class UserFunction:
         return inspect.signature(self.call)
 
 
-def load(name: str, root: Path) -> UserFunction:
+def load_function(name: str, root: Path) -> UserFunction:
     """Import `module:function` from the folder of the user's code."""
     module_name, found, function_name = name.partition(":")
     if not found or not module_name or not function_name:
-        raise TrainerError(f"`{name}` is no function", hint="write module:function, like train:train")
+        raise TrainerError(
+            f"`{name}` is no function", hint="write module:function, like train:train"
+        )
     sys.path.insert(0, str(root))
     importlib.invalidate_caches()
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
-        if error.name is not None and (module_name == error.name or module_name.startswith(error.name + ".")):
+        if error.name is not None and (
+            module_name == error.name or module_name.startswith(error.name + ".")
+        ):
             files = ", ".join(sorted(file.stem for file in root.glob("*.py"))) or "none"
-            raise TrainerError(f"there is no module `{module_name}` in {root}; modules: {files}") from error
+            raise TrainerError(
+                f"there is no module `{module_name}` in {root}; modules: {files}"
+            ) from error
         raise TrainerError(
             f"importing `{module_name}` failed: there is no module `{error.name}`",
             hint=f"add the package that brings `{error.name}` to the image's requirements.txt",
-            trace=trimmed(error, root),
+            trace=trim_traceback(error, root),
         ) from error
     except (Exception, SystemExit) as error:
         raise TrainerError(
-            f"importing `{module_name}` failed: {said(error)}{place(error, root)}", trace=trimmed(error, root)
+            f"importing `{module_name}` failed: {describe_error(error)}{describe_place(error, root)}",
+            trace=trim_traceback(error, root),
         ) from error
     call = getattr(module, function_name, None)
     if not callable(call):
-        known = [n for n, v in vars(module).items() if inspect.isfunction(v) and v.__module__ == module.__name__]
-        hint = _closest(function_name, known) or f"functions there: {', '.join(known) or 'none'}"
+        known = [
+            n
+            for n, v in vars(module).items()
+            if inspect.isfunction(v) and v.__module__ == module.__name__
+        ]
+        hint = (
+            _find_closest(function_name, known) or f"functions there: {', '.join(known) or 'none'}"
+        )
         raise TrainerError(f"module `{module_name}` has no function `{function_name}`", hint=hint)
     return UserFunction(name, call, root)
 
 
-def takes(function: UserFunction, name: str) -> bool:
+def takes_parameter(function: UserFunction, name: str) -> bool:
     """Return True if a function can be called with a keyword argument of this name."""
     found = function.signature.parameters
     return name in found or any(p.kind is inspect.Parameter.VAR_KEYWORD for p in found.values())
 
 
-def arguments(
+def build_arguments(
     function: UserFunction, parameters: Mapping[str, Any], given: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """What to call the function with, and the parameters among it, defaults included.
 
-    `parameters` come from the spec and must be wanted and of the annotated type; `given` (folders, seed) are passed
-    where the function names them.
+    `parameters` come from the spec and must be wanted and of the annotated type; `given`
+    (folders, seed) are passed where the function names them.
     """
     signature = function.signature
     takes_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in signature.parameters.values())
@@ -98,15 +118,17 @@ def arguments(
         if name in given and name != "seed":
             raise TrainerError(f"parameter `{name}` is given by driftloop, the spec can't set it")
         if name not in names and not takes_any:
-            hint = _closest(name, own) or f"it takes: {', '.join(own) or 'no parameters'}"
+            hint = _find_closest(name, own) or f"it takes: {', '.join(own) or 'no parameters'}"
             raise TrainerError(f"`{function.name}` takes no parameter `{name}`", hint=hint)
-    hints = _annotations(function)
+    hints = _read_annotations(function)
     values: dict[str, Any] = {}
     call: dict[str, Any] = {}
     for parameter in wanted:
         name = parameter.name
         if name in parameters:
-            values[name] = call[name] = typed(parameters[name], hints.get(name, Any), f"parameter `{name}`")
+            values[name] = call[name] = convert_parameter(
+                parameters[name], hints.get(name, Any), f"parameter `{name}`"
+            )
         elif name in given:
             call[name] = given[name]
         elif parameter.default is not inspect.Parameter.empty:
@@ -115,7 +137,9 @@ def arguments(
             missing = f"add `{name}` to train.parameters in the spec"
             raise TrainerError(
                 f"`{function.name}` needs the parameter `{name}`",
-                hint="write `checkpoint: true` under train in the spec" if name == "checkpoint" else missing,
+                hint="write `checkpoint: true` under train in the spec"
+                if name == "checkpoint"
+                else missing,
             )
     if takes_any:
         extra = {name: value for name, value in parameters.items() if name not in names}
@@ -124,52 +148,61 @@ def arguments(
     return call, values
 
 
-def typed(value: Any, wanted: Any, what: str) -> Any:
+def convert_parameter(value: Any, wanted: Any, what: str) -> Any:
     """A JSON value as the annotated type; TrainerError when it is another."""
     if wanted is Any or wanted is inspect.Parameter.empty or wanted is object:
         return value
     if wanted is None or wanted is type(None):
         if value is None:
             return None
-        raise _mistyped(value, "empty", what)
+        raise _refuse_type(value, "empty", what)
     origin, inner = typing.get_origin(wanted), typing.get_args(wanted)
     if origin in (typing.Union, types.UnionType):
         for one in inner:
             try:
-                return typed(value, one, what)
+                return convert_parameter(value, one, what)
             except TrainerError:
                 continue
-        raise _mistyped(value, " or ".join(_said_type(one) for one in inner), what)
+        raise _refuse_type(value, " or ".join(_said_type(one) for one in inner), what)
     if origin is typing.Literal:
         if value not in inner:
-            raise _mistyped(value, f"one of {', '.join(map(repr, inner))}", what)
+            raise _refuse_type(value, f"one of {', '.join(map(repr, inner))}", what)
         return value
     if origin is typing.Annotated:
-        return typed(value, inner[0], what)
+        return convert_parameter(value, inner[0], what)
     base = origin or wanted
-    if base in (list, tuple, set, frozenset) or (inspect.isclass(base) and base.__module__ == "collections.abc"):
-        return _collection(value, base, inner, what)
+    if base in (list, tuple, set, frozenset) or (
+        inspect.isclass(base) and base.__module__ == "collections.abc"
+    ):
+        return _convert_collection(value, base, inner, what)
     if base is dict:
         if not isinstance(value, dict):
-            raise _mistyped(value, "a mapping", what)
+            raise _refuse_type(value, "a mapping", what)
         item = inner[1] if len(inner) == 2 else Any
-        return {key: typed(one, item, f"{what}, `{key}`") for key, one in value.items()}
-    return _plain(value, base, what)
+        return {key: convert_parameter(one, item, f"{what}, `{key}`") for key, one in value.items()}
+    return _convert_plain(value, base, what)
 
 
 @contextmanager
-def watched(function: UserFunction, seconds: float | None) -> Iterator[None]:
-    """End the process, saying where the function hangs, when the block takes longer than `seconds`."""
+def limit_time(function: UserFunction, seconds: float | None) -> Iterator[None]:
+    """End the process, saying where the function hangs, when the block takes longer than
+    `seconds`."""
     main = threading.get_ident()
 
     def expire() -> None:
         frames = traceback.extract_stack(sys._current_frames()[main])
         inside = [frame for frame in frames if _is_users(frame.filename, function.root)]
-        where = f", last seen in {Path(inside[-1].filename).name}, line {inside[-1].lineno}" if inside else ""
+        where = (
+            f", last seen in {Path(inside[-1].filename).name}, line {inside[-1].lineno}"
+            if inside
+            else ""
+        )
         sys.stdout.flush()
         sys.stderr.write("".join(traceback.format_list(inside)))
         sys.stderr.write(f"error: `{function.name}` was stopped after {seconds:g} s{where}\n")
-        sys.stderr.write("hint: raise the step's timeout in the spec, or make the function faster\n")
+        sys.stderr.write(
+            "hint: raise the step's timeout in the spec, or make the function faster\n"
+        )
         sys.stderr.flush()
         os._exit(TIMEOUT)
 
@@ -185,18 +218,19 @@ def watched(function: UserFunction, seconds: float | None) -> Iterator[None]:
         timer.cancel()
 
 
-def run(function: UserFunction, call: Mapping[str, Any], seconds: float | None) -> Any:
+def run_function(function: UserFunction, call: Mapping[str, Any], seconds: float | None) -> Any:
     """Call it; TrainerError with the user's part of the traceback when it raises."""
     try:
-        with watched(function, seconds):
+        with limit_time(function, seconds):
             return function.call(**call)
     except (Exception, SystemExit) as error:
         raise TrainerError(
-            f"`{function.name}` failed: {said(error)}{place(error, function.root)}", trace=trimmed(error, function.root)
+            f"`{function.name}` failed: {describe_error(error)}{describe_place(error, function.root)}",
+            trace=trim_traceback(error, function.root),
         ) from error
 
 
-def said(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """An exception in one line; of a long one, beginning and end."""
     text = " ".join(str(error).split())
     if len(text) > LONGEST:
@@ -204,7 +238,7 @@ def said(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def trimmed(error: BaseException, root: Path) -> str:
+def trim_traceback(error: BaseException, root: Path) -> str:
     """The traceback, from the first line of the user's code to the last one."""
     if isinstance(error, SyntaxError):
         return "".join(traceback.format_exception_only(error))
@@ -213,10 +247,12 @@ def trimmed(error: BaseException, root: Path) -> str:
     if not users:
         return "".join(traceback.format_exception(error))
     shown = traceback.format_list(frames[users[0] : users[-1] + 1])
-    return "".join(["Traceback (most recent call last):\n", *shown, *traceback.format_exception_only(error)])
+    return "".join(
+        ["Traceback (most recent call last):\n", *shown, *traceback.format_exception_only(error)]
+    )
 
 
-def place(error: BaseException, root: Path) -> str:
+def describe_place(error: BaseException, root: Path) -> str:
     """` (train.py, line 12)`: the last line of the user's code before the failure."""
     if isinstance(error, SyntaxError) and error.filename:
         return f" ({Path(error.filename).name}, line {error.lineno})"
@@ -229,7 +265,7 @@ def _is_users(filename: str, root: Path) -> bool:
     return path.is_relative_to(root) and "site-packages" not in path.parts
 
 
-def _annotations(function: UserFunction) -> dict[str, Any]:
+def _read_annotations(function: UserFunction) -> dict[str, Any]:
     """The annotations; one that can't be resolved counts as none."""
     try:
         return typing.get_type_hints(function.call)
@@ -237,24 +273,27 @@ def _annotations(function: UserFunction) -> dict[str, Any]:
         return {}
 
 
-def _collection(value: Any, base: Any, inner: tuple[Any, ...], what: str) -> Any:
+def _convert_collection(value: Any, base: Any, inner: tuple[Any, ...], what: str) -> Any:
     if not isinstance(value, list):
-        raise _mistyped(value, "a list", what)
+        raise _refuse_type(value, "a list", what)
     item = inner[0] if inner else Any
     if base is tuple and inner and inner[-1] is not Ellipsis:
         if len(inner) != len(value):
-            raise _mistyped(value, f"a list of {len(inner)}", what)
-        return tuple(typed(one, kind, f"{what}[{n}]") for n, (one, kind) in enumerate(zip(value, inner, strict=True)))
-    items = [typed(one, item, f"{what}[{n}]") for n, one in enumerate(value)]
+            raise _refuse_type(value, f"a list of {len(inner)}", what)
+        return tuple(
+            convert_parameter(one, kind, f"{what}[{n}]")
+            for n, (one, kind) in enumerate(zip(value, inner, strict=True))
+        )
+    items = [convert_parameter(one, item, f"{what}[{n}]") for n, one in enumerate(value)]
     return base(items) if base in (tuple, set, frozenset) else items
 
 
-def _plain(value: Any, base: Any, what: str) -> Any:
+def _convert_plain(value: Any, base: Any, what: str) -> Any:
     if base is float and isinstance(value, int | float) and not isinstance(value, bool):
         try:
             return float(value)
         except OverflowError:
-            raise _mistyped(value, _NAMES[float], what) from None
+            raise _refuse_type(value, _NAMES[float], what) from None
     if base is int and not isinstance(value, bool):
         if isinstance(value, int):
             return value
@@ -267,10 +306,10 @@ def _plain(value: Any, base: Any, what: str) -> Any:
     if base not in _NAMES:
         # a class of the user's own: it is for the function to make sense of the value
         return value
-    raise _mistyped(value, _NAMES[base], what)
+    raise _refuse_type(value, _NAMES[base], what)
 
 
-def _mistyped(value: Any, wanted: str, what: str) -> TrainerError:
+def _refuse_type(value: Any, wanted: str, what: str) -> TrainerError:
     return TrainerError(f"{what} is {value!r}, must be {wanted}")
 
 
@@ -278,6 +317,6 @@ def _said_type(kind: Any) -> str:
     return "empty" if kind is type(None) else _NAMES.get(kind, str(kind))
 
 
-def _closest(name: str, known: list[str]) -> str | None:
+def _find_closest(name: str, known: list[str]) -> str | None:
     found = difflib.get_close_matches(name, known, n=1)
     return f"did you mean `{found[0]}`?" if found else None

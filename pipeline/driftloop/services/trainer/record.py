@@ -23,7 +23,7 @@ MOST_LINES = 10_000
 LONGEST_LINE = 64 * 1024
 
 
-class Tee:
+class OutputTee:
     """Standard output that also keeps the lines that are JSON objects."""
 
     def __init__(self, out: TextIO) -> None:
@@ -38,7 +38,7 @@ class Tee:
         *lines, self._rest = (self._rest + text).split("\n")
         self._rest = self._rest[: LONGEST_LINE + 1]
         for line in lines:
-            self._keep(line.strip())
+            self._keep_line(line.strip())
         return count
 
     def flush(self) -> None:
@@ -48,7 +48,7 @@ class Tee:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._out, name)
 
-    def _keep(self, line: str) -> None:
+    def _keep_line(self, line: str) -> None:
         if not line.startswith("{") or len(line) > LONGEST_LINE:
             return
         try:
@@ -64,28 +64,35 @@ class Tee:
 
 
 @contextlib.contextmanager
-def logged() -> Iterator[Tee]:
+def log_output() -> Iterator[OutputTee]:
     """Keep the JSON lines printed inside the block."""
-    tee = Tee(sys.stdout)
+    tee = OutputTee(sys.stdout)
     with contextlib.redirect_stdout(tee):
         yield tee
     tee.flush()
 
 
-def metrics(returned: Any, name: str) -> dict[str, float]:
-    """The returned metrics as plain numbers; TrainerError when there are none, or one is no finite number."""
+def read_metrics(returned: Any, name: str) -> dict[str, float]:
+    """The returned metrics as plain numbers; TrainerError when there are none, or one is no
+    finite number."""
     hint = "return a dict of numbers, like {'validation_accuracy': 0.93}"
     if returned is None:
         raise TrainerError(f"`{name}` returned no metric", hint=hint)
     if not isinstance(returned, Mapping):
-        raise TrainerError(f"`{name}` returned {type(returned).__name__}, must be a dict of metrics", hint=hint)
+        raise TrainerError(
+            f"`{name}` returned {type(returned).__name__}, must be a dict of metrics", hint=hint
+        )
     if not returned:
         raise TrainerError(f"`{name}` returned no metric", hint=hint)
     found: dict[str, float] = {}
     for key, value in returned.items():
-        number = value.item() if hasattr(value, "item") and getattr(value, "size", 1) == 1 else value
+        number = (
+            value.item() if hasattr(value, "item") and getattr(value, "size", 1) == 1 else value
+        )
         if isinstance(number, bool) or not isinstance(number, int | float):
-            raise TrainerError(f"metric `{key}` of `{name}` is {number!r}, must be a number", hint=hint)
+            raise TrainerError(
+                f"metric `{key}` of `{name}` is {number!r}, must be a number", hint=hint
+            )
         if not math.isfinite(number):
             raise TrainerError(
                 f"metric `{key}` of `{name}` is {number}",
@@ -95,15 +102,17 @@ def metrics(returned: Any, name: str) -> dict[str, float]:
     return found
 
 
-def files(folder: Path) -> list[str]:
+def list_files(folder: Path) -> list[str]:
     """Relative names of all files below a folder, sorted."""
     return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
 
 
-def digest(folder: Path, pattern: str = "*") -> str:
+def digest_file(folder: Path, pattern: str = "*") -> str:
     """`sha256:<hex>` over names and contents, the same that the object store's client computes."""
     whole = hashlib.sha256()
-    for name in sorted(p.relative_to(folder).as_posix() for p in folder.rglob(pattern) if p.is_file()):
+    for name in sorted(
+        p.relative_to(folder).as_posix() for p in folder.rglob(pattern) if p.is_file()
+    ):
         if "__pycache__" in name:
             continue
         with (folder / name).open("rb") as stream:
@@ -111,9 +120,9 @@ def digest(folder: Path, pattern: str = "*") -> str:
     return f"sha256:{whole.hexdigest()}"
 
 
-def code(root: Path) -> dict[str, str]:
+def describe_code(root: Path) -> dict[str, str]:
     """The user's code: a digest of its Python files, and the git revision where there is one."""
-    found = {"digest": digest(root, "*.py")}
+    found = {"digest": digest_file(root, "*.py")}
     head = root / ".git" / "HEAD"
     with contextlib.suppress(OSError):
         text = head.read_text().strip()
@@ -123,7 +132,7 @@ def code(root: Path) -> dict[str, str]:
     return found
 
 
-def libraries() -> dict[str, str]:
+def list_libraries() -> dict[str, str]:
     """Versions of the distributions that are imported now."""
     loaded = {name.partition(".")[0] for name in sys.modules}
     owners = importlib.metadata.packages_distributions()
@@ -131,12 +140,14 @@ def libraries() -> dict[str, str]:
     return {name: importlib.metadata.version(name) for name in names}
 
 
-def hardware() -> dict[str, Any]:
+def describe_hardware() -> dict[str, Any]:
     """The machine: processor, usable cores, memory, graphics cards."""
     found: dict[str, Any] = {"machine": platform.machine(), "cores": len(os.sched_getaffinity(0))}
     with contextlib.suppress(OSError, StopIteration):
         lines = Path("/proc/cpuinfo").read_text().splitlines()
-        found["processor"] = next(li for li in lines if li.startswith("model name")).partition(":")[2].strip()
+        found["processor"] = (
+            next(li for li in lines if li.startswith("model name")).partition(":")[2].strip()
+        )
     with contextlib.suppress(OSError, ValueError):
         found["memory"] = int(Path("/proc/meminfo").read_text().split()[1]) * 1024
     cards = []
@@ -162,6 +173,6 @@ def write_parameters(folder: Path, values: Mapping[str, str]) -> None:
         (folder / name).write_text(value)
 
 
-def now() -> str:
+def format_now() -> str:
     """The time, UTC, to the second."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

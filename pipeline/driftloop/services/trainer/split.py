@@ -1,6 +1,7 @@
 """`driftloop-train split`: rows to train on and rows to hold out, chosen by the hash of the row.
 
-Equal rows have equal hashes, so the same row never stands on both sides, whichever files and runs it comes from.
+Equal rows have equal hashes, so the same row never stands on both sides, whichever files and
+runs it comes from.
 """
 
 import csv
@@ -20,14 +21,20 @@ CHUNK = 2048
 Chosen = Callable[[bytes], bool]
 
 
-def split(data: Path, out: Path, heldout: float) -> dict[str, int]:
-    """Split every file below data/earlier and data/recent into out/train and out/heldout; rows per side."""
+def split_rows(data: Path, out: Path, heldout: float) -> dict[str, int]:
+    """Split every file below data/earlier and data/recent into out/train and out/heldout; rows
+    per side."""
     if not 0 < heldout < 1:
         raise TrainerError(f"--heldout is {heldout:g}, must be between 0 and 1")
-    files = [file for file in sorted(data.rglob("*")) if file.is_file() and not file.name.startswith((".", "_"))]
+    files = [
+        file
+        for file in sorted(data.rglob("*"))
+        if file.is_file() and not file.name.startswith((".", "_"))
+    ]
     if not files:
         raise TrainerError(
-            f"no data in {data}", hint="is there anything below data.uri, and does the data step pass it on?"
+            f"no data in {data}",
+            hint="is there anything below data.uri, and does the data step pass it on?",
         )
     for side in SIDES:
         for part in PARTS:
@@ -49,7 +56,7 @@ def split(data: Path, out: Path, heldout: float) -> dict[str, int]:
         for target in targets.values():
             target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            counts = _splitter(file)(file, targets, chosen)
+            counts = _choose_splitter(file)(file, targets, chosen)
         except (OSError, UnicodeDecodeError) as error:
             raise TrainerError(f"{name} can't be read: {error}") from error
         for side, count in counts.items():
@@ -57,12 +64,13 @@ def split(data: Path, out: Path, heldout: float) -> dict[str, int]:
     for side, count in rows.items():
         if count == 0:
             raise TrainerError(
-                f"of {sum(rows.values())} rows none came to {side}", hint="bring more rows, or change data.heldout"
+                f"of {sum(rows.values())} rows none came to {side}",
+                hint="bring more rows, or change data.heldout",
             )
     return rows
 
 
-def count(data: Path) -> int:
+def count_rows(data: Path) -> int:
     """Rows in the files below a folder that `split` wrote; files of other kinds have none."""
     rows = 0
     for file in sorted(data.rglob("*")):
@@ -81,14 +89,14 @@ def count(data: Path) -> int:
     return rows
 
 
-def _splitter(file: Path) -> Callable[[Path, dict[str, Path], Chosen], dict[str, int]]:
+def _choose_splitter(file: Path) -> Callable[[Path, dict[str, Path], Chosen], dict[str, int]]:
     match file.suffix:
         case ".npz":
-            return _npz
+            return _split_npz
         case ".csv":
-            return _csv
+            return _split_csv
         case ".jsonl":
-            return _jsonl
+            return _split_jsonl
         case _:
             raise TrainerError(
                 f"{file.name}: rows of {file.suffix or 'such a file'} can't be told apart",
@@ -96,13 +104,15 @@ def _splitter(file: Path) -> Callable[[Path, dict[str, Path], Chosen], dict[str,
             )
 
 
-def _npz(file: Path, targets: dict[str, Path], chosen: Chosen) -> dict[str, int]:
+def _split_npz(file: Path, targets: dict[str, Path], chosen: Chosen) -> dict[str, int]:
     import zipfile
 
     try:
         import numpy as np
     except ModuleNotFoundError as error:
-        raise TrainerError(f"{file.name} needs numpy", hint="add numpy to the image's requirements.txt") from error
+        raise TrainerError(
+            f"{file.name} needs numpy", hint="add numpy to the image's requirements.txt"
+        ) from error
     try:
         with np.load(file, allow_pickle=False) as loaded:
             arrays = {name: loaded[name] for name in loaded.files}
@@ -111,9 +121,13 @@ def _npz(file: Path, targets: dict[str, Path], chosen: Chosen) -> dict[str, int]
     lengths = {name: (array.shape[0] if array.ndim else None) for name, array in arrays.items()}
     if not arrays or len(set(lengths.values())) != 1 or None in lengths.values():
         shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items()) or "none"
-        raise TrainerError(f"{file.name}: arrays must have one row each of the same things, found: {shapes}")
+        raise TrainerError(
+            f"{file.name}: arrays must have one row each of the same things, found: {shapes}"
+        )
     held = np.fromiter(
-        (chosen(row) for row in _rows(arrays, file)), dtype=bool, count=next(iter(lengths.values())) or 0
+        (chosen(row) for row in _split_lines(arrays, file)),
+        dtype=bool,
+        count=next(iter(lengths.values())) or 0,
     )
     counts: dict[str, int] = {}
     for side, mask in (("train", ~held), ("heldout", held)):
@@ -123,7 +137,7 @@ def _npz(file: Path, targets: dict[str, Path], chosen: Chosen) -> dict[str, int]
     return counts
 
 
-def _rows(arrays: dict[str, Any], file: Path) -> Iterator[bytes]:
+def _split_lines(arrays: dict[str, Any], file: Path) -> Iterator[bytes]:
     """Each row as bytes that do not depend on the type a number is stored in."""
     import numpy as np
 
@@ -140,11 +154,13 @@ def _rows(arrays: dict[str, Any], file: Path) -> Iterator[bytes]:
                 texts = part.reshape(len(part), -1).astype(str)
                 columns.append(["\x1f".join(row).encode() for row in texts])
             else:
-                raise TrainerError(f"{file.name}: array `{name}` is {part.dtype}, must be numbers or text")
+                raise TrainerError(
+                    f"{file.name}: array `{name}` is {part.dtype}, must be numbers or text"
+                )
         yield from (b"\x1e".join(row) for row in zip(*columns, strict=True))
 
 
-def _csv(file: Path, targets: dict[str, Path], chosen: Chosen) -> dict[str, int]:
+def _split_csv(file: Path, targets: dict[str, Path], chosen: Chosen) -> dict[str, int]:
     with file.open(newline="") as stream:
         reader = csv.reader(stream)
         header = next(reader, None)
@@ -161,7 +177,9 @@ def _csv(file: Path, targets: dict[str, Path], chosen: Chosen) -> dict[str, int]
                     raise TrainerError(
                         f"{file.name}, line {reader.line_num}: {len(row)} fields, the header has {len(header)}"
                     )
-                key = "\x1e".join(f"{name}\x1f{value}" for name, value in sorted(zip(header, row, strict=True)))
+                key = "\x1e".join(
+                    f"{name}\x1f{value}" for name, value in sorted(zip(header, row, strict=True))
+                )
                 sides["heldout" if chosen(key.encode()) else "train"].append(row)
         except csv.Error as error:
             raise TrainerError(f"{file.name}, line {reader.line_num}: {error}") from error
@@ -172,7 +190,7 @@ def _csv(file: Path, targets: dict[str, Path], chosen: Chosen) -> dict[str, int]
     return {side: len(rows) for side, rows in sides.items()}
 
 
-def _jsonl(file: Path, targets: dict[str, Path], chosen: Chosen) -> dict[str, int]:
+def _split_jsonl(file: Path, targets: dict[str, Path], chosen: Chosen) -> dict[str, int]:
     sides: dict[str, list[str]] = {side: [] for side in SIDES}
     with file.open() as stream:
         for number, line in enumerate(stream, 1):

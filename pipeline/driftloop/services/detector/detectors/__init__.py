@@ -1,5 +1,5 @@
-"""The table of detectors. To add one: a file here with a class that has `judge`, its kind in `config.Kind`, a case
-below."""
+"""The table of detectors. To add one: a file here with a class that has `judge`, its kind in
+`config.Kind`, a case below."""
 
 from dataclasses import dataclass, field
 from typing import Any, Protocol, assert_never
@@ -9,9 +9,9 @@ from driftloop.services.detector.payload import Rows
 
 
 @dataclass(frozen=True)
-class Judgement:
-    """What a detector says of a window. It alarms when `score` is beyond `threshold`; which side is the detector's
-    business."""
+class WindowVerdict:
+    """What a detector says of a window. It alarms when `score` is beyond `threshold`; which side
+    is the detector's business."""
 
     alarm: bool
     score: float
@@ -21,33 +21,33 @@ class Judgement:
     """Indices of the rows that are outliers, for detectors that judge rows."""
 
 
-class Detector(Protocol):
+class WindowDetector(Protocol):
     """Interface of every detector."""
 
-    def judge(self, rows: Rows) -> Judgement:
+    def score_window(self, rows: Rows) -> WindowVerdict:
         """Score a window (n x width); the same rows always get the same verdict."""
         ...
 
 
-def fitted(config: DetectorSettings, reference: Rows) -> Detector:
+def fit_detector(config: DetectorSettings, reference: Rows) -> WindowDetector:
     """The detector of this kind, fitted to the reference rows with the configured seed."""
     match config.kind:
         case "ks":
-            from driftloop.services.detector.detectors.ks import KolmogorovSmirnov
+            from driftloop.services.detector.detectors.ks import KolmogorovSmirnovDetector
 
-            return KolmogorovSmirnov(config, reference)
+            return KolmogorovSmirnovDetector(config, reference)
         case "cvm":
-            from driftloop.services.detector.detectors.cvm import CramerVonMises
+            from driftloop.services.detector.detectors.cvm import CramerVonMisesDetector
 
-            return CramerVonMises(config, reference)
+            return CramerVonMisesDetector(config, reference)
         case "chi2":
-            from driftloop.services.detector.detectors.chi2 import ChiSquared
+            from driftloop.services.detector.detectors.chi2 import ChiSquaredDetector
 
-            return ChiSquared(config, reference)
+            return ChiSquaredDetector(config, reference)
         case "iforest":
-            from driftloop.services.detector.detectors.iforest import IsolationForest
+            from driftloop.services.detector.detectors.iforest import IsolationForestDetector
 
-            return IsolationForest(config, reference)
+            return IsolationForestDetector(config, reference)
         case "mahalanobis":
             from driftloop.services.detector.detectors.mahalanobis import MahalanobisDistance
 

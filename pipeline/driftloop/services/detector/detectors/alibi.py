@@ -1,8 +1,8 @@
 """alibi-detect's modules without its packages' `__init__`, which import every detector it has.
 
-`import alibi_detect` costs 275 MB and ten seconds (transformers, numba, image libraries); the five modules used here
-need numpy, scipy and scikit-learn. Bare packages with the right path stand in for the real ones, then each module is
-imported as usual.
+`import alibi_detect` costs 275 MB and ten seconds (transformers, numba, image libraries); the
+five modules used here need numpy, scipy and scikit-learn. Bare packages with the right path
+stand in for the real ones, then each module is imported as usual.
 """
 
 import importlib
@@ -17,7 +17,7 @@ from driftloop.errors import PipelineError
 _PACKAGES = ("alibi_detect", "alibi_detect.cd", "alibi_detect.od", "alibi_detect.utils")
 
 
-def load(module: str, name: str) -> Any:
+def load_class(module: str, name: str) -> Any:
     """The class `name` of `alibi_detect.<module>`."""
     if "alibi_detect" not in sys.modules:
         spec = importlib.util.find_spec("alibi_detect")

@@ -3,34 +3,42 @@
 import numpy as np
 
 from driftloop.contract.handovers import DetectorSettings
-from driftloop.services.detector.detectors import Judgement, drift
-from driftloop.services.detector.detectors.alibi import load
+from driftloop.services.detector.detectors import WindowVerdict, drift
+from driftloop.services.detector.detectors.alibi import load_class
 from driftloop.services.detector.errors import FitError
 from driftloop.services.detector.payload import Rows
 
 MOST = 100
 """Different values of a feature that still are categories."""
 EXPECTED = 5
-"""Rows of a window in which a category must be expected; the test's p-values are wrong for rarer ones."""
+"""Rows of a window in which a category must be expected; the test's p-values are wrong for rarer
+ones."""
 
 
-class ChiSquared:
-    """alibi-detect's ChiSquareDrift. The score is the smallest p-value; the threshold is `alarmRate` / features.
+class ChiSquaredDetector:
+    """alibi-detect's ChiSquareDrift. The score is the smallest p-value; the threshold is
+    `alarmRate` / features.
 
-    Rare categories count together, and with those that the reference does not have. A feature of nothing but rare
-    ones is refused, since all windows would look alike; so are measurements, where nearly every value is one.
+    Rare categories count together, and with those that the reference does not have. A feature of
+    nothing but rare ones is refused, since all windows would look alike; so are measurements,
+    where nearly every value is one.
     """
 
     def __init__(self, config: DetectorSettings, reference: Rows) -> None:
-        self._common = [_common(feature, column, config.window) for feature, column in enumerate(reference.T)]
-        detector = load("cd.chisquare", "ChiSquareDrift")
-        self._detector = detector(self._coded(reference), p_val=config.alarm_rate, correction="bonferroni")
+        self._common = [
+            _find_common(feature, column, config.window)
+            for feature, column in enumerate(reference.T)
+        ]
+        detector = load_class("cd.chisquare", "ChiSquareDrift")
+        self._detector = detector(
+            self._encode_rows(reference), p_val=config.alarm_rate, correction="bonferroni"
+        )
 
-    def judge(self, rows: Rows) -> Judgement:
+    def score_window(self, rows: Rows) -> WindowVerdict:
         """Judge a window."""
-        return drift.judgement(self._detector, self._coded(rows))
+        return drift.read_verdict(self._detector, self._encode_rows(rows))
 
-    def _coded(self, rows: Rows) -> Rows:
+    def _encode_rows(self, rows: Rows) -> Rows:
         """Each value as the number of its category, the rest as one."""
         coded = np.empty_like(rows)
         for feature, common in enumerate(self._common):
@@ -40,7 +48,7 @@ class ChiSquared:
         return coded
 
 
-def _common(feature: int, column: Rows, window: int) -> Rows:
+def _find_common(feature: int, column: Rows, window: int) -> Rows:
     """The categories of a feature that are not rare, sorted."""
     values, counts = np.unique(column, return_counts=True)
     if len(values) > MOST:

@@ -7,33 +7,39 @@ import numpy as np
 from numpy.typing import NDArray
 
 from driftloop.contract.handovers import DetectorSettings
-from driftloop.services.detector.detectors import Judgement, drift
-from driftloop.services.detector.detectors.alibi import load
+from driftloop.services.detector.detectors import WindowVerdict, drift
+from driftloop.services.detector.detectors.alibi import load_class
 from driftloop.services.detector.payload import Rows
 
 Scores = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 
-class KolmogorovSmirnov:
-    """alibi-detect's KSDrift. The score is the smallest p-value; the threshold is `alarmRate` / features.
+class KolmogorovSmirnovDetector:
+    """alibi-detect's KSDrift. The score is the smallest p-value; the threshold is `alarmRate` /
+    features.
 
-    KSDrift calls scipy once per feature and sorts the reference anew each time. `feature_score`, the one method it
-    leaves to subclasses, is answered here for all features at once from a reference sorted once: the same numbers (a
-    test compares them), ten times sooner.
+    KSDrift calls scipy once per feature and sorts the reference anew each time. `feature_score`,
+    the one method it leaves to subclasses, is answered here for all features at once from a
+    reference sorted once: the same numbers (a test compares them), ten times sooner.
     """
 
     def __init__(self, config: DetectorSettings, reference: Rows) -> None:
-        self._detector = load("cd.ks", "KSDrift")(reference, p_val=config.alarm_rate, correction="bonferroni")
+        self._detector = load_class("cd.ks", "KSDrift")(
+            reference, p_val=config.alarm_rate, correction="bonferroni"
+        )
         self._sorted = [np.sort(column) for column in reference.T]
         self._detector.feature_score = self._feature_score
 
-    def judge(self, rows: Rows) -> Judgement:
+    def score_window(self, rows: Rows) -> WindowVerdict:
         """Judge a window."""
-        return drift.judgement(self._detector, rows)
+        return drift.read_verdict(self._detector, rows)
 
     def _feature_score(self, reference: Any, rows: Rows) -> Scores:
-        """Two-sided p-values (asymptotic, as KSDrift asks scipy for) and distances of each feature."""
-        distances = np.array([_distance(a, np.sort(b)) for a, b in zip(self._sorted, rows.T, strict=True)])
+        """Two-sided p-values (asymptotic, as KSDrift asks scipy for) and distances of each
+        feature."""
+        distances = np.array(
+            [_measure_distance(a, np.sort(b)) for a, b in zip(self._sorted, rows.T, strict=True)]
+        )
         n, m = len(self._sorted[0]), len(rows)
         large, small = max(float(n), float(m)), min(float(n), float(m))
         size = float(np.round(large * small / (large + small)))
@@ -49,8 +55,10 @@ def _p_value(distance: float, size: float) -> float:
     return float(np.clip(distributions.kstwo.sf(distance, size), 0, 1))
 
 
-def _distance(one: NDArray[Any], other: NDArray[Any]) -> float:
+def _measure_distance(one: NDArray[Any], other: NDArray[Any]) -> float:
     """The largest gap between two empirical distribution functions, of sorted values."""
     both = np.concatenate([one, other])
-    gaps = np.searchsorted(one, both, side="right") / len(one) - np.searchsorted(other, both, side="right") / len(other)
+    gaps = np.searchsorted(one, both, side="right") / len(one) - np.searchsorted(
+        other, both, side="right"
+    ) / len(other)
     return float(np.abs(gaps).max())

@@ -22,7 +22,9 @@ class Model:
             # the sender's mistake: a 400; anything else would count as the model's
             from seldon_core.flask_utils import SeldonMicroserviceException
 
-            raise SeldonMicroserviceException(f"no rows of numbers: {error}", reason="BAD_ROWS") from error
+            raise SeldonMicroserviceException(
+                f"no rows of numbers: {error}", reason="BAD_ROWS"
+            ) from error
         scores = rows @ self.parts["weights"] + self.parts["bias"]
         powers = np.exp(scores - scores.max(axis=1, keepdims=True))
         shares: np.ndarray = powers / powers.sum(axis=1, keepdims=True)

@@ -19,7 +19,10 @@ def train(epochs: int, learning_rate: float, data: Path, out: Path) -> dict[str,
         weights -= learning_rate * rows.T @ error
         bias -= learning_rate * error.sum(axis=0)
         if epoch % 50 == 0:
-            print(json.dumps({"epoch": epoch, "error": round(float(np.abs(error).sum()), 4)}), flush=True)
+            print(
+                json.dumps({"epoch": epoch, "error": round(float(np.abs(error).sum()), 4)}),
+                flush=True,
+            )
     np.savez(out / "model.npz", weights=weights, bias=bias, mean=mean, spread=spread)
     return {"train_accuracy": accuracy(softmax(rows @ weights + bias), y)}
 

@@ -1,0 +1,68 @@
+"""Git's own error texts, and what to do about each."""
+
+from driftloop.contract.names import PLATFORM
+from driftloop.contract.platform import GIT_PASSWORD, GIT_USERNAME
+
+CREDENTIAL_VARIABLES = (GIT_USERNAME.environment, GIT_PASSWORD.environment)
+
+
+FAILURES = (
+    (
+        (
+            "Authentication failed",
+            "could not read Username",
+            "could not read Password",
+            "Permission denied",
+            "returned error: 401",
+            "returned error: 403",
+        ),
+        "the server refuses the credentials",
+        f"set `{GIT_USERNAME.key}` and `{GIT_PASSWORD.key}` in the Secret `{PLATFORM}` "
+        f"({' and '.join(CREDENTIAL_VARIABLES)}), with the right to push",
+    ),
+    (
+        (
+            "does not appear to be a git repository",
+            "does not exist",
+            "not found",
+            "No such file or directory",
+        ),
+        "the repository does not exist",
+        "check the address; a new local one is made with `git init --bare --initial-branch=main FOLDER`",
+    ),
+    (
+        (
+            "Could not resolve host",
+            "Failed to connect",
+            "Connection refused",
+            "Connection timed out",
+            "unable to access",
+        ),
+        "the server can't be reached",
+        "check the address and the network, then try again: nothing was changed",
+    ),
+    (
+        ("No space left on device",),
+        "no space left on the device",
+        "free some space, then try again",
+    ),
+    (
+        ("pre-receive hook declined", "protected branch", "hook declined"),
+        "the server's rules refuse the push",
+        "let this user push to the branch, or give driftloop a branch of its own",
+    ),
+)
+
+
+RACES = (
+    "fetch first",
+    "non-fast-forward",
+    "cannot lock ref",
+    "failed to update ref",
+    "stale info",
+    "incorrect old value",
+)
+
+
+def is_race(said: str) -> bool:
+    return any(sign in said for sign in RACES)
