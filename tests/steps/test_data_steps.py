@@ -6,12 +6,13 @@ import pytest
 import yaml
 
 from driftloop.clients import s3
+from driftloop.contract.records import Snapshot, SnapshotBatch
 from driftloop.errors import StepError
 from driftloop.operations import releases as pipelines
 from driftloop.operations.releases import TransitionMessage
 from driftloop.release import record
 from driftloop.steps import pick
-from driftloop.steps.snapshot import SnapshotBatch, find_recent_keys
+from driftloop.steps.snapshot import find_recent_keys
 from tests.pipelines import version
 from tests.steps.conftest import BUCKET, DATA
 
@@ -176,7 +177,7 @@ def batch(key, sha="1"):
 
 
 def entry(key, sha="1", recent=False):
-    return {"key": key, "sha256": sha, "recent": recent}
+    return SnapshotBatch(key, 1, "", sha, recent)
 
 
 @pytest.mark.parametrize(
@@ -191,7 +192,8 @@ def entry(key, sha="1", recent=False):
     ],
 )
 def test_recent(batches, earlier, expected):
-    assert find_recent_keys(batches, None if earlier is None else {"objects": earlier}) == expected
+    before = None if earlier is None else Snapshot("s3://d/b", tuple(earlier), "d")
+    assert find_recent_keys(batches, before) == expected
 
 
 def trials(*values):

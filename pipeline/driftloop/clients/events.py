@@ -20,6 +20,8 @@ from urllib.parse import quote, unquote
 import aiohttp
 
 from driftloop.contract import events as contract
+from driftloop.contract.documents import to_json
+from driftloop.contract.records import RunOutcome, RunRecord
 from driftloop.errors import PipelineError
 
 STRUCTURED = "application/cloudevents+json"
@@ -100,7 +102,7 @@ def run_finished(
     *,
     run: str,
     decision: str,
-    outcome: str,
+    outcome: RunOutcome,
     reason: str,
     release: str,
 ) -> Event:
@@ -108,13 +110,9 @@ def run_finished(
     return make_event(
         contract.RUN_FINISHED,
         contract.event_source(namespace, pipeline),
-        {
-            "pipeline": pipeline,
-            "run": run,
-            "decision": decision,
-            "outcome": outcome,
-            "reason": reason,
-        },
+        to_json(
+            RunRecord(pipeline=pipeline, run=run, decision=decision, outcome=outcome, reason=reason)
+        ),
         id=contract.run_id(namespace, pipeline, run, "finished"),
         **{contract.PIPELINE: pipeline, contract.NAMESPACE: namespace, contract.RELEASE: release},
     )

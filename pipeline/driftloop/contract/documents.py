@@ -70,15 +70,18 @@ def to_json(record: Any) -> dict[str, Any]:
     return document
 
 
-def from_json(record: type[T], document: object, *, label: str) -> T:
+def from_json(record: type[T], document: object, *, label: str, closed: bool = True) -> T:
     """Read a record from plain data; DocumentError names `label`, the key, its value and what is
-    allowed."""
+    allowed.
+
+    Unknown keys are refused when `closed`, and left alone otherwise.
+    """
     if not isinstance(document, Mapping):
         raise DocumentError(f"{label} is {show_value(document)}, must be a JSON object")
     keys = keys_of(record)
     names = [name.name for _, name in keys]
     for given_key in document:
-        if given_key not in names:
+        if closed and given_key not in names:
             raise DocumentError(
                 f"{label} has an unknown key `{given_key}`, must be one of: {', '.join(names)}"
             )

@@ -6,8 +6,10 @@ import click
 
 from driftloop.clients import events, sdk
 from driftloop.clients.events import EventRefusedError
+from driftloop.contract.documents import to_json
 from driftloop.contract.events import NAMESPACE, PIPELINE, RUN_STARTED, event_source, run_id
 from driftloop.contract.names import Names
+from driftloop.contract.records import RunRecord
 from driftloop.retrain import store as decisions
 from driftloop.retrain.decision import is_claimed
 from driftloop.retrain.state import ClaimEvent, RetrainState
@@ -56,13 +58,7 @@ def command(
         event = events.make_event(
             RUN_STARTED,
             event_source(namespace, pipeline),
-            {
-                "pipeline": pipeline,
-                "run": run,
-                "decision": decision,
-                "outcome": None,
-                "reason": cause,
-            },
+            to_json(RunRecord(pipeline=pipeline, run=run, decision=decision, reason=cause)),
             id=run_id(namespace, pipeline, run, "started"),
             **{PIPELINE: pipeline, NAMESPACE: namespace},
         )

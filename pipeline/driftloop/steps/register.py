@@ -4,11 +4,12 @@ shadow."""
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import click
 
 from driftloop.clients.s3 import ObjectStore, StoreLocation
+from driftloop.contract.documents import DocumentError
+from driftloop.contract.records import Evaluation
 from driftloop.contract.trees import METRICS_FILE, release_key
 from driftloop.errors import StepError
 from driftloop.operations import releases as pipelines
@@ -133,26 +134,28 @@ class EvaluatedVersion:
 def _read_evaluation(path: Path) -> EvaluatedVersion:
     file = path / METRICS_FILE if path.is_dir() else path
     try:
-        document = json.loads(file.read_text())
-        candidate, production = document["candidate"], document["production"] or {}
-        recent = None
-        if (
-            candidate.get("recent")
-            and production.get("recent")
-            and (rows := document["rows"]["recent"])
-        ):
-            recent = Recent(
-                against=document["against"],
-                rows=rows,
-                metrics=_parse_numbers(candidate["recent"]),
-                production=_parse_numbers(production["recent"]),
-            )
-        return EvaluatedVersion(_parse_numbers(candidate["all"]), recent)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        evaluation = Evaluation.read(json.loads(file.read_text()))
+    except (OSError, ValueError) as error:
         raise StepError(
             f"{file} can't be read: {error!r}", hint="the evaluate step writes it"
         ) from error
-
-
-def _parse_numbers(metrics: dict[str, Any]) -> dict[str, float]:
-    return {name: float(value) for name, value in metrics.items()}
+    except DocumentError as error:
+        raise StepError(
+            f"{file} can't be read: {error.message}", hint="the evaluate step writes it"
+        ) from error
+    candidate, production = evaluation.candidate, evaluation.production or {}
+    if "all" not in candidate:
+        raise StepError(
+            f"{file} can't be read: the candidate has no metrics on `all` rows",
+            hint="the evaluate step writes it",
+        )
+    recent = None
+    rows = (evaluation.rows or {}).get("recent")
+    if candidate.get("recent") and production.get("recent") and rows and evaluation.against:
+        recent = Recent(
+            against=evaluation.against,
+            rows=rows,
+            metrics=candidate["recent"],
+            production=production["recent"],
+        )
+    return EvaluatedVersion(candidate["all"], recent)

@@ -2,8 +2,8 @@
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,8 @@ import click
 
 from driftloop.clients import s3
 from driftloop.clients.s3 import MissingObjectError, ObjectStore, StoreLocation, StoreObject
+from driftloop.contract.documents import to_json
+from driftloop.contract.records import Snapshot, SnapshotBatch
 from driftloop.contract.trees import PRODUCTION_FILE, SNAPSHOT_FILE, snapshot_key
 from driftloop.errors import StepError, StoreError
 from driftloop.operations import releases as pipelines
@@ -25,16 +27,6 @@ Examples:
 
 
 MAX_OBJECTS = 50_000
-
-
-@dataclass(frozen=True)
-class SnapshotBatch:
-    """One object of the data folder in this run; `sha256` in hex."""
-
-    key: str
-    size: int
-    etag: str
-    sha256: str
 
 
 @click.command(epilog=EXAMPLES)
@@ -61,12 +53,8 @@ def command(*, pipeline: str, run: str, uri: str, max_bytes: int, out: Path) -> 
     recent = find_recent_keys(batches, earlier)
     _sort_batches(data, source, batches, recent)
     digest = s3.combined_digest({batch.key: batch.sha256 for batch in batches})
-    document = {
-        "uri": uri,
-        "objects": [{**asdict(batch), "recent": batch.key in recent} for batch in batches],
-        "dataDigest": digest,
-    }
-    _write_json(out / "snapshot" / SNAPSHOT_FILE, document)
+    marked = tuple(replace(batch, recent=batch.key in recent) for batch in batches)
+    _write_json(out / "snapshot" / SNAPSHOT_FILE, to_json(Snapshot(uri, marked, digest)))
     # recency is part of it: it decides which rows are held out, and which ones detectors are fitted on
     layout = s3.combined_digest(
         {f"{batch.key in recent} {batch.key}": batch.sha256 for batch in batches}
@@ -83,17 +71,13 @@ def command(*, pipeline: str, run: str, uri: str, max_bytes: int, out: Path) -> 
     options.print_progress(f"{len(batches)} batches, {len(recent)} of them recent, {digest}")
 
 
-def find_recent_keys(
-    batches: Sequence[SnapshotBatch], earlier: Mapping[str, Any] | None
-) -> frozenset[str]:
+def find_recent_keys(batches: Sequence[SnapshotBatch], earlier: Snapshot | None) -> frozenset[str]:
     """Return the keys that production was not trained on; when nothing is new, those that were
     new to production."""
     everything = frozenset(batch.key for batch in batches)
     if earlier is None:
         return everything
-    trained = {
-        (entry["key"], entry["sha256"]): bool(entry["recent"]) for entry in earlier["objects"]
-    }
+    trained = {(batch.key, batch.sha256): batch.recent for batch in earlier.batches}
     new = frozenset(batch.key for batch in batches if (batch.key, batch.sha256) not in trained)
     again = frozenset(batch.key for batch in batches if trained.get((batch.key, batch.sha256)))
     return new or again or everything
@@ -106,16 +90,15 @@ def _read_production(settings: StepSettings, pipeline: str) -> Version | None:
 
 def _read_snapshot(
     store: ObjectStore, bucket: StoreLocation, production: Version | None
-) -> Mapping[str, Any] | None:
+) -> Snapshot | None:
     if production is None:
         return None
     at = bucket / snapshot_key(production.run)
     try:
-        snapshot: Mapping[str, Any] = store.read_json(at)
+        return Snapshot.read(store.read_json(at))
     except MissingObjectError:
         options.print_progress(f"{at} does not exist: all data counts as recent")
         return None
-    return snapshot
 
 
 def _fetch_batches(

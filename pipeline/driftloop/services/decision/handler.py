@@ -7,7 +7,6 @@ broker sends it again.
 
 import hmac
 import logging
-from typing import Any, get_args
 
 from aiohttp import web
 from nats.js import JetStreamContext
@@ -15,6 +14,7 @@ from prometheus_client import CollectorRegistry, Counter, generate_latest
 
 from driftloop.clients import events, sdk
 from driftloop.clients.nats import publish_message
+from driftloop.contract.documents import DocumentError
 from driftloop.contract.events import (
     ERROR_DESTINATION,
     PIPELINE,
@@ -22,9 +22,10 @@ from driftloop.contract.events import (
     detector_of,
     is_own_type,
 )
+from driftloop.contract.records import RunRecord, VerdictRecord
 from driftloop.contract.streams import dead_letter_subject
 from driftloop.errors import StoreError
-from driftloop.retrain.state import AlarmEvent, EndEvent, HaltEvent, Outcome, ResumeEvent
+from driftloop.retrain.state import AlarmEvent, EndEvent, HaltEvent, ResumeEvent
 from driftloop.services.decision.loop import DecisionLoop
 
 log = logging.getLogger("decision")
@@ -100,23 +101,17 @@ class DecisionHandlers:
         are not as agreed."""
         if event.get(PIPELINE) != self._pipeline or not is_own_type(event.type):
             return None
-        data = event.parse_json()
-        if not isinstance(data, dict):
-            raise events.MalformedEventError(f"event {event.id} has no object as its data")
-        if event.type == RUN_FINISHED:
-            return EndEvent(
-                _read_text(data, "run"), _read_outcome(data), str(data.get("reason") or "")
-            )
-        if detector_of(event.type) not in self._on:
+        try:
+            if event.type == RUN_FINISHED:
+                return _read_end(RunRecord.read(event.parse_json()))
+            if detector_of(event.type) not in self._on:
+                return None
+            verdict = VerdictRecord.read(event.parse_json())
+        except DocumentError as error:
+            raise events.MalformedEventError(f"event {event.id}: {error.message}") from error
+        if not verdict.alarm:
             return None
-        window, alarm = data.get("window"), data.get("alarm")
-        if type(window) is not int or window < 1 or type(alarm) is not bool:
-            raise events.MalformedEventError(f"event {event.id} has no window number or no alarm")
-        if not alarm:
-            return None
-        return AlarmEvent(
-            _read_text(data, "detector"), _read_text(data, "release"), window, alarm, event.id
-        )
+        return AlarmEvent(verdict.detector, verdict.release, verdict.window, True, event.id)
 
     async def _keep_deadletter(self, request: web.Request) -> web.Response:
         """Keep what could not be delivered, whatever it is."""
@@ -170,17 +165,7 @@ class DecisionHandlers:
         return web.Response(body=generate_latest(self._registry), content_type="text/plain")
 
 
-def _read_text(data: dict[str, Any], name: str) -> str:
-    value = data.get(name)
-    if not isinstance(value, str) or not value or len(value) > 200:
-        raise events.MalformedEventError(f"data.{name} is missing or not a name")
-    return value
-
-
-def _read_outcome(data: dict[str, Any]) -> Outcome:
-    text = _read_text(data, "outcome")
-    known: tuple[Outcome, ...] = get_args(Outcome)
-    for outcome in known:
-        if outcome == text:
-            return outcome
-    raise events.MalformedEventError(f"outcome is `{text}`, must be one of: {', '.join(known)}")
+def _read_end(run: RunRecord) -> EndEvent:
+    if run.outcome is None:
+        raise DocumentError("a run that has finished has no outcome")
+    return EndEvent(run.run, run.outcome, run.reason or "")

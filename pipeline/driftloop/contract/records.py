@@ -1,0 +1,187 @@
+"""Records that one program writes and another reads: files of a run, and the data of events.
+
+They are read with the keys that a reader needs checked; other keys are left alone, so that a
+record of a newer version can be read.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from driftloop.contract.documents import (
+    document_key,
+    from_json,
+    is_number,
+    is_text,
+    is_texts,
+    is_whole,
+    to_json,
+)
+
+RunOutcome = Literal["released", "refused", "failed", "rejected", "lost"]
+RUN_OUTCOMES: tuple[RunOutcome, ...] = get_args(RunOutcome)
+
+LONGEST_NAME = 200
+"""Characters of a name in an event at most."""
+
+
+def _is_name(value: object) -> bool:
+    return is_text(value) and len(str(value)) <= LONGEST_NAME
+
+
+def _name(key: str) -> Any:
+    return document_key(key, f"a name of at most {LONGEST_NAME} characters", _is_name)
+
+
+def _text(key: str, default: str = "") -> Any:
+    return document_key(key, "a text", lambda v: isinstance(v, str), default=default)
+
+
+@dataclass(frozen=True)
+class SnapshotBatch:
+    """One object of the data's folder as a run read it."""
+
+    key: str = document_key("key", "a key below the folder", is_text)
+    """Key below the folder."""
+    size: int = document_key("size", "bytes, 0 or more", lambda v: is_whole(v, 0))
+    """Bytes."""
+    etag: str = document_key("etag", "a text", lambda v: isinstance(v, str))
+    """Tag of the object in the store."""
+    sha256: str = document_key("sha256", "64 hex digits", is_text)
+    """Digest in hex."""
+    recent: bool = document_key(
+        "recent", "true or false", lambda v: isinstance(v, bool), default=False
+    )
+    """Production was not trained on it."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """snapshot.json: the data that a run was trained on."""
+
+    uri: str = document_key("uri", "a text", lambda v: isinstance(v, str))
+    """Folder of the batches."""
+    batches: tuple[SnapshotBatch, ...] = document_key(
+        "objects",
+        "a list of objects",
+        lambda v: isinstance(v, list),
+        read=lambda v: tuple(
+            from_json(SnapshotBatch, item, label="an object of snapshot.json", closed=False)
+            for item in v
+        ),
+        write=lambda v: [to_json(batch) for batch in v],
+    )
+    """Batches, in the order of their keys."""
+    data_digest: str = document_key("dataDigest", "a digest", is_text)
+    """Digest over all batches."""
+
+    @classmethod
+    def read(cls, document: object) -> "Snapshot":
+        """Read the snapshot from plain data; DocumentError."""
+        return from_json(cls, document, label="snapshot.json", closed=False)
+
+
+def _is_pairs(value: object) -> bool:
+    return isinstance(value, list) and all(is_texts(pair) and len(pair) == 2 for pair in value)
+
+
+@dataclass(frozen=True)
+class SeenBatches:
+    """seen.json: batches that some run of a pipeline has read."""
+
+    batches: frozenset[tuple[str, str]] = document_key(
+        "batches",
+        "a list of [key, etag]",
+        _is_pairs,
+        read=lambda v: frozenset((key, etag) for key, etag in v),
+        write=lambda v: sorted(map(list, v)),
+    )
+    """Key below the data's folder, and ETag, of each."""
+
+    @classmethod
+    def read(cls, document: object) -> "SeenBatches":
+        """Read the batches from plain data; DocumentError."""
+        return from_json(cls, document, label="seen.json", closed=False)
+
+
+def _is_measures(value: object) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(metrics, dict) and all(map(is_number, metrics.values()))
+        for metrics in value.values()
+        if metrics is not None
+    )
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """metrics.json: the candidate and production on held-out rows."""
+
+    candidate: dict[str, dict[str, float]] = document_key(
+        "candidate", "finite numbers by metric, for `all` and `recent` rows", _is_measures
+    )
+    """`all` and `recent` rows to the candidate's metrics."""
+    production: dict[str, dict[str, float]] | None = document_key(
+        "production",
+        "finite numbers by metric, for `all` and `recent` rows, or null",
+        lambda v: v is None or _is_measures(v),
+    )
+    """The same of production; None before the first release."""
+    rows: dict[str, int] | None = document_key(
+        "rows", "numbers of rows", lambda v: v is None or isinstance(v, dict), default=None
+    )
+    """`all` and `recent` to the number of held-out rows."""
+    against: str | None = document_key(
+        "against", "a release id, or null", lambda v: v is None or is_text(v), default=None
+    )
+    """Release that was production."""
+
+    @classmethod
+    def read(cls, document: object) -> "Evaluation":
+        """Read the evaluation from plain data; DocumentError names a metric that is not a number."""
+        return from_json(cls, document, label="metrics.json", closed=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """Data of `dev.driftloop.run.started` and `dev.driftloop.run.finished`."""
+
+    pipeline: str = _text("pipeline")
+    """Pipeline of the run."""
+    run: str = _name("run")
+    """Run id."""
+    decision: str = _text("decision")
+    """Decision that asked for the run."""
+    outcome: RunOutcome | None = document_key(
+        "outcome",
+        f"one of: {', '.join(RUN_OUTCOMES)}; null while the run goes on",
+        lambda v: v is None or v in RUN_OUTCOMES,
+        default=None,
+    )
+    """Outcome; None while the run goes on."""
+    reason: str | None = document_key(
+        "reason", "a text", lambda v: v is None or isinstance(v, str), default=None
+    )
+    """Cause of a run that started; explanation of how one ended."""
+
+    @classmethod
+    def read(cls, document: object) -> "RunRecord":
+        """Read the data of an event; DocumentError."""
+        return from_json(cls, document, label="the data of the run's event", closed=False)
+
+
+@dataclass(frozen=True)
+class VerdictRecord:
+    """A detector's verdict on one window, as far as the decision reads it."""
+
+    detector: str = _name("detector")
+    """Detector."""
+    release: str = _name("release")
+    """Release whose traffic was scored."""
+    window: int = document_key("window", "a number from 1", lambda v: is_whole(v, 1))
+    """Number of the window of this release."""
+    alarm: bool = document_key("alarm", "true or false", lambda v: isinstance(v, bool))
+    """The score is beyond the threshold."""
+
+    @classmethod
+    def read(cls, document: object) -> "VerdictRecord":
+        """Read the data of an event; DocumentError."""
+        return from_json(cls, document, label="the data of the verdict's event", closed=False)
