@@ -32,7 +32,7 @@ from support.processes import Process, free_port, nats, url  # noqa: E402
 from driftloop.clients.nats import open_connection  # noqa: E402
 from driftloop.local.ground import binaries  # noqa: E402
 from driftloop.local.istio import envoy  # noqa: E402
-from driftloop.local.istio.routes import EnvoyRoutes, LoggerSidecar, ServiceEndpoints
+from driftloop.local.istio.routes import EnvoyRoutes, LoggerSidecar, ServiceEndpoints  # noqa: E402
 from driftloop.local.kubelet.environments import build_environment  # noqa: E402
 from driftloop.resources.serving.logger import RequestLogger, envoy_bootstrap  # noqa: E402
 
