@@ -17,7 +17,7 @@ WITHOUT = {"DL002", "DL003"}
 class Services:
     """Schemas of one kind, as a cluster states them."""
 
-    def find(self, api_version: str, kind: str) -> tuple[Schema, dict[str, Schema]] | None:
+    def find_schema(self, api_version: str, kind: str) -> tuple[Schema, dict[str, Schema]] | None:
         return (
             ({"$ref": "#/components/schemas/Service"}, SERVICE)
             if (api_version, kind) == ("v1", "Service")

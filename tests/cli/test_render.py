@@ -159,7 +159,7 @@ def test_an_unchanged_tree_is_checked_without_rendering_it(
         raise AssertionError("rendered again")
 
     with monkeypatch.context() as patched:
-        patched.setattr("driftloop.operations.render.rendered", never)
+        patched.setattr("driftloop.operations.render.render_tree", never)
         assert driftloop("render", spec, "--into", out, "--check")[0] == 0
         assert driftloop("render", "--into", out, "--check")[0] == 0
     # any change of a file, of the spec or of the code is a reason to render
@@ -184,8 +184,8 @@ def test_an_unchanged_tree_is_checked_without_rendering_it(
     spec.write_text(MINIMAL.replace("train:train", "train:other"))
     assert driftloop("render", spec, "--into", out, "--check")[0] == 1
     spec.write_text(MINIMAL)
-    monkeypatch.setattr(remembered, "_code", lambda: "other code")
-    monkeypatch.setattr("driftloop.operations.render.rendered", never)
+    monkeypatch.setattr(remembered, "_digest_code", lambda: "other code")
+    monkeypatch.setattr("driftloop.operations.render.render_tree", never)
     with pytest.raises(AssertionError, match="rendered again"):
         driftloop("render", spec, "--into", out, "--check")
 

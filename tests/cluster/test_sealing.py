@@ -44,7 +44,7 @@ def test_the_private_key_opens_what_was_sealed(keys, scope):
     certificate, private = keys
     result = sealing.seal(secret(), sealing.certificate(certificate), scope)
     opened = {
-        k: sealing.open_value(v, sealing.private_keys([private]), scope.label("n", "a"))
+        k: sealing.open_value(v, sealing.private_keys([private]), scope.encryption_label("n", "a"))
         for k, v in result.spec.encrypted_data.items()
     }
     assert opened == {"username": "ü".encode(), "password": b"x" * 5000, "empty": b""}
@@ -157,6 +157,8 @@ def test_kubeseal_and_we_open_each_other(keys, scope, tmp_path):
     for key, value in secret().values.items():
         text = sealed["spec"]["encryptedData"][key]
         assert (
-            sealing.open_value(text, sealing.private_keys([keys[1]]), scope.label("n", "a"))
+            sealing.open_value(
+                text, sealing.private_keys([keys[1]]), scope.encryption_label("n", "a")
+            )
             == value
         )

@@ -43,7 +43,7 @@ from tests.golden.trees import (
 VALIDATOR = Path(__file__).parents[3] / "shared" / "bin" / "validate-manifests"
 
 TYPED: dict[str, type[ObjectPart]] = {
-    kind.__name__: kind
+    str(kind.model_fields["kind"].default): kind
     for kind in (
         apps.Deployment, autoscaling.HorizontalPodAutoscaler, core.ConfigMap, core.Namespace, core.KubernetesService,
         core.ServiceAccount, events.EventBus, events.EventSource, events.Sensor, istio.VirtualService,
@@ -87,8 +87,9 @@ def test_objects_survive_a_round_trip_through_their_types(name: str) -> None:
     for path, document in objects(name):
         kind = document["kind"]
         if kind == "Kustomization":
-            typed = kustomize if document["apiVersion"].startswith("kustomize.config") else flux
-            assert typed.KustomizationFile.model_validate(document).dump_object() == document, path
+            listing = document["apiVersion"].startswith("kustomize.config")
+            typed = kustomize.KustomizationFile if listing else flux.Kustomization
+            assert typed.model_validate(document).dump_object() == document, path
         elif kind in ("WorkflowTemplate", "CronWorkflow"):
             found = getattr(models, kind).model_validate(document)
             assert found.model_dump(mode="json", by_alias=True, exclude_none=True) == document, path

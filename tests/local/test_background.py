@@ -50,7 +50,7 @@ def test_it_keeps_no_process_from_ending() -> None:
     code = (
         "import asyncio, time; from driftloop.local.ground import background\n"
         "async def main():\n"
-        "    asyncio.create_task(background.run(lambda stop: time.sleep(600), patience=0.1))\n"
+        "    asyncio.create_task(background.run_in_thread(lambda stop: time.sleep(600), patience=0.1))\n"
         "    await asyncio.sleep(0.1)\n"
         "asyncio.run(main())"
     )

@@ -51,7 +51,7 @@ def test_a_child_ends_with_its_parent(tmp_path: Path) -> None:
     code = (
         "import pathlib, sys, time; from driftloop.local.ground import child;"
         "log = open(sys.argv[1], 'ab'); folder = pathlib.Path('/');"
-        "started = child.spawn(['/bin/sleep', '600'], env={}, cwd=folder, log=log);"
+        "started = child.spawn_child(['/bin/sleep', '600'], env={}, cwd=folder, log=log);"
         "print(started.pid, flush=True); time.sleep(600)"
     )
     parent = subprocess.Popen(

@@ -20,11 +20,11 @@ class Api:
         self.status = {"lastAppliedRevision": revision, "conditions": conditions}
         self.deployments = deployments or {}
 
-    def kustomization(self, namespace, name):
+    def get_kustomization(self, namespace, name):
         assert (namespace, name) == ("flux-system", "digits-deployments")
         return None if self.status["lastAppliedRevision"] == "gone" else {"status": self.status}
 
-    def deployment(self, namespace, name):
+    def get_deployment(self, namespace, name):
         assert namespace == "ml"
         return self.deployments.get(name)
 

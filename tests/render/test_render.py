@@ -22,8 +22,8 @@ PROGRAM = """
 import hashlib, json, sys
 if sys.argv[1] == "hera first":
     import hera.workflows
-from driftloop.render import rendered
-print(hashlib.sha256(json.dumps(rendered(sys.stdin.read(), None)).encode()).hexdigest())
+from driftloop.render import render_tree
+print(hashlib.sha256(json.dumps(render_tree(sys.stdin.read(), None)).encode()).hexdigest())
 """
 
 

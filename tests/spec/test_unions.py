@@ -58,11 +58,11 @@ MEMBERS = (
         frozenset(
             {
                 "plan/backends.py:is_prepackaged",
-                "plan/check.py:_serving",
+                "plan/check.py:_check_serving",
                 "resources/serving/seldon.py:seldon_deployment",
-                "resources/serving/servers.py:_parameters",
-                "resources/serving/servers.py:_model",
-                "resources/serving/servers.py:installs",
+                "resources/serving/servers.py:_server_parameters",
+                "resources/serving/servers.py:_model_containers",
+                "resources/serving/servers.py:installs_packages",
             }
         ),
     ),
@@ -80,7 +80,7 @@ MEMBERS = (
                 '    Annotated[Released, Tag("released")]\n    | Annotated[NewNode, Tag("new")]\n',
             ),
         ),
-        frozenset({"spec/graph.py:nodes", "resources/serving/servers.py:_type"}),
+        frozenset({"spec/graph.py:walk_nodes", "resources/serving/servers.py:_node_type"}),
     ),
     NewMember(
         "detector",
@@ -97,7 +97,9 @@ MEMBERS = (
             ),
             ("contract/handovers.py", 'Kind = Literal["ks"', 'Kind = Literal["new", "ks"'),
         ),
-        frozenset({"plan/plan.py:detector_kind", "services/detector/detectors/__init__.py:fitted"}),
+        frozenset(
+            {"plan/plan.py:detector_kind", "services/detector/detectors/__init__.py:fit_detector"}
+        ),
     ),
     NewMember(
         "monitor whose alarms start runs",
@@ -109,7 +111,9 @@ MEMBERS = (
                 'MonitorName = Literal["drift", "outlier", "new"]',
             ),
         ),
-        frozenset({"plan/plan.py:monitor_detector", "resources/watching/alerts.py:_detector"}),
+        frozenset(
+            {"plan/plan.py:monitor_detector", "resources/watching/alerts.py:_detector_alerts"}
+        ),
     ),
     NewMember(
         "schedule",
@@ -137,8 +141,8 @@ MEMBERS = (
             {
                 "release/stages.py:stage_target",
                 "resources/workflows/rollout.py:_stage_name",
-                "resources/workflows/rollout.py:_limits",
-                "operations/advance.py:move",
+                "resources/workflows/rollout.py:_stage_limits",
+                "operations/advance.py:apply_stage",
             }
         ),
     ),

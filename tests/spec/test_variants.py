@@ -192,7 +192,7 @@ def test_the_guide_names_what_there_is() -> None:
         "OutlierDetector",
         "DetectorKind",
         "OUTPUTS",
-        "Platform",
+        "PlatformImages",
         "Phase",
         "ScheduleKind",
         "RolloutStage",
@@ -203,6 +203,6 @@ def test_the_guide_names_what_there_is() -> None:
         assert any(
             re.search(rf"^(class )?{name}\b", source, re.MULTILINE) for source in code.values()
         ), name
-    for name in ("fitted", "retrain_on", "on_alarms", "backend_limits", "serving_backend"):
+    for name in ("fit_detector", "retrain_on", "on_alarms", "backend_limits", "serving_backend"):
         assert name in text
         assert any(f"def {name}(" in source for source in code.values()), name

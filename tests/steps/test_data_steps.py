@@ -115,7 +115,7 @@ def uploaded(world, run, out):
 
 def test_the_first_snapshot_is_all_recent(world):
     for name in ("a.npz", "2024/b.npz"):
-        world.store.write(DATA / name, name.encode())
+        world.store.write_object(DATA / name, name.encode())
     out, _ = snapshot(world, "digits-a")
     document = json.loads((out / "snapshot" / "snapshot.json").read_text())
     assert [(entry["key"], entry["recent"]) for entry in document["objects"]] == [
@@ -131,7 +131,7 @@ def test_the_first_snapshot_is_all_recent(world):
 
 
 def test_later_only_what_production_has_not_seen_is_recent(world):
-    world.store.write(DATA / "a.npz", b"a")
+    world.store.write_object(DATA / "a.npz", b"a")
     out, _ = snapshot(world, "digits-a")
     uploaded(world, "digits-a", out)
     model = world.folder / "model"
@@ -147,19 +147,19 @@ def test_later_only_what_production_has_not_seen_is_recent(world):
     )
     out, said = snapshot(world, "digits-b")
     assert "1 batches, 1 of them recent" in said  # nothing new: what was new to production
-    world.store.write(DATA / "b.npz", b"b")
-    world.store.write(DATA / "c.npz", b"c")
+    world.store.write_object(DATA / "b.npz", b"b")
+    world.store.write_object(DATA / "c.npz", b"c")
     out, _ = snapshot(world, "digits-c")
     assert sorted(path.name for path in (out / "data" / "recent").iterdir()) == ["b.npz", "c.npz"]
     assert [path.name for path in (out / "data" / "earlier").iterdir()] == ["a.npz"]
     assert json.loads((out / "production" / "release.json").read_text())["run"] == "digits-a"
     assert (out / "production" / "model" / "model.onnx").read_bytes() == b"weights"
     # a changed batch under an old name is new
-    world.store.write(DATA / "a.npz", b"other")
+    world.store.write_object(DATA / "a.npz", b"other")
     out, _ = snapshot(world, "digits-d")
     assert list((out / "data" / "earlier").iterdir()) == []
     # somebody changed production's model
-    world.store.write(BUCKET / "runs/digits-a/release/model/model.onnx", b"changed")
+    world.store.write_object(BUCKET / "runs/digits-a/release/model/model.onnx", b"changed")
     _, said = snapshot(world, "digits-e", code=1)
     assert "production's model has digest" in said
 
@@ -167,7 +167,7 @@ def test_later_only_what_production_has_not_seen_is_recent(world):
 def test_data_that_is_missing_or_too_much(world):
     _, said = snapshot(world, "digits-a", code=1)
     assert "no batches below s3://digits/batches" in said
-    world.store.write(DATA / "a.npz", b"0123456789")
+    world.store.write_object(DATA / "a.npz", b"0123456789")
     _, said = snapshot(world, "digits-a", "--max-bytes", "9", code=1)
     assert "10 bytes below" in said
 
@@ -342,31 +342,31 @@ def look(world):
 
 def test_new_data_is_what_no_run_has_seen(world):
     assert look(world)[0] == "false"
-    world.store.write(DATA / "a.npz", b"a")
+    world.store.write_object(DATA / "a.npz", b"a")
     new, said = look(world)
     assert (new, "1 of 1 batches are new: a.npz" in said) == ("true", True)
     # looking is not seeing: the run that was to start may have lost its claim
     assert look(world)[0] == "true"
     snapshot(world, "digits-a")
     assert look(world)[0] == "false"
-    world.store.write(DATA / "2024/b.npz", b"b")
+    world.store.write_object(DATA / "2024/b.npz", b"b")
     assert look(world)[0] == "true"
     snapshot(world, "digits-b")
-    world.store.write(DATA / "a.npz", b"other")
+    world.store.write_object(DATA / "a.npz", b"other")
     assert "1 of 2 batches are new: a.npz" in look(world)[1]
     snapshot(world, "digits-c")
-    world.store.delete(DATA / "a.npz")
+    world.store.delete_object(DATA / "a.npz")
     assert look(world)[0] == "false", "what is gone is not new"
 
 
 def test_a_snapshot_names_the_data_and_what_is_recent_of_it(world):
-    world.store.write(DATA / "a.npz", b"a")
+    world.store.write_object(DATA / "a.npz", b"a")
     first, _ = snapshot(world, "digits-a")
     again, _ = snapshot(world, "digits-b")
     digest = (first / "parameters" / "digest").read_text()
     assert len(digest) == 32
     assert (again / "parameters" / "digest").read_text() == digest
-    world.store.write(DATA / "b.npz", b"a")
+    world.store.write_object(DATA / "b.npz", b"a")
     more, _ = snapshot(world, "digits-c")
     assert (more / "parameters" / "digest").read_text() != digest
 

@@ -150,12 +150,19 @@ def _read_evaluation(path: Path) -> EvaluatedVersion:
             hint="the evaluate step writes it",
         )
     recent = None
-    rows = (evaluation.rows or {}).get("recent")
-    if candidate.get("recent") and production.get("recent") and rows and evaluation.against:
-        recent = Recent(
-            against=evaluation.against,
-            rows=rows,
-            metrics=candidate["recent"],
-            production=production["recent"],
-        )
+    if candidate.get("recent") and production.get("recent"):
+        rows, against = (evaluation.rows or {}).get("recent"), evaluation.against
+        if rows is None or against is None:
+            raise StepError(
+                f"{file} can't be read: it has no number of recent rows, or no release that "
+                "production was",
+                hint="the evaluate step writes it",
+            )
+        if rows:
+            recent = Recent(
+                against=against,
+                rows=rows,
+                metrics=candidate["recent"],
+                production=production["recent"],
+            )
     return EvaluatedVersion(candidate["all"], recent)
