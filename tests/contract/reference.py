@@ -9,13 +9,30 @@ import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import ModuleType
 
-from driftloop.contract import documents, events, handovers, names, platform, streams, trees
+from driftloop.contract import (
+    documents,
+    events,
+    handovers,
+    names,
+    platform,
+    records,
+    streams,
+    trees,
+)
 
 HANDOVERS: dict[type, str] = {
     handovers.RetrainPolicy: "`driftloop-decision --policy`.",
     handovers.DetectorSettings: "`driftloop-detector serve --config`, `fit --detector`, and detector.json at rest.",
     handovers.GateRule: "`driftloop step gate --gates`, a list of them.",
     handovers.RolloutLimits: "`driftloop step advance --limits`.",
+}
+RECORDS: dict[type, str] = {
+    records.Snapshot: "`runs/<run>/snapshot/snapshot.json`, written by `step snapshot`.",
+    records.SnapshotBatch: "One of its `objects`.",
+    records.SeenBatches: "`pipelines/P/seen.json`, written by `step snapshot`, read by `step look`.",
+    records.Evaluation: "metrics.json, written by `driftloop-train evaluate`, read by `step register`.",
+    records.RunRecord: "Data of the events of a run.",
+    records.VerdictRecord: "Data of a detector's event, as the decision reads it.",
 }
 P, N, R, D = "P", "N", "<release>", "<detector>"
 
@@ -86,6 +103,15 @@ def blocks() -> Iterator[str]:
         "other values are refused by name."
     )
     for record, place in HANDOVERS.items():
+        yield f"### {record.__name__}"
+        yield place
+        yield table(("key", "allowed", "default", "meaning"), document_rows(record))
+    yield "## Records"
+    yield (
+        "`contract/records.py`: files of a run in the bucket, and data of events. A reader checks the keys "
+        "it needs and leaves others alone."
+    )
+    for record, place in RECORDS.items():
         yield f"### {record.__name__}"
         yield place
         yield table(("key", "allowed", "default", "meaning"), document_rows(record))

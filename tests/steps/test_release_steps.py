@@ -289,7 +289,7 @@ def test_accuracies_against_another_production_judge_nothing(released):
 @pytest.mark.parametrize("lost", ["rows", "against"])
 def test_an_evaluation_without_its_numbers_is_not_registered(released, lost):
     evaluated = {name: value for name, value in AFTER_A_DRIFT.items() if name != lost}
-    assert f"can't be read: KeyError('{lost}')" in register(
+    assert f"can't be read: it has recent rows, but no `{lost}`" in register(
         released, "digits-b", code=1, evaluated=evaluated
     )
 

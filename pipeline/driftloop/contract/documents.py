@@ -16,6 +16,9 @@ from driftloop.errors import PipelineError
 T = TypeVar("T")
 Accepts = Callable[[Any], bool]
 
+LONGEST = 1024 * 1024
+"""Characters of a document that is handed over at most: it is one argument of a program."""
+
 
 class DocumentError(PipelineError):
     """A JSON document that is not what its record allows."""
@@ -101,7 +104,9 @@ def from_json(record: type[T], document: object, *, label: str, closed: bool = T
 
 
 def parse_json(text: str | bytes, *, label: str) -> Any:
-    """Parse JSON; DocumentError when it is not."""
+    """Parse JSON; DocumentError when it is not, or is longer than `LONGEST`."""
+    if len(text) > LONGEST:
+        raise DocumentError(f"{label} has {len(text)} characters, at most {LONGEST} are read")
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -120,9 +125,8 @@ def is_number(value: object) -> bool:
 
 
 def is_whole(value: object, low: int, high: int | None = None) -> bool:
-    """Return True for an integer of at least `low`, and at most `high`."""
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    return whole and value >= low and (high is None or value <= high)  # type: ignore[operator]
+    """Return True for an integer of at least `low`, and at most `high`; a boolean is not one."""
+    return type(value) is int and value >= low and (high is None or value <= high)
 
 
 def is_text(value: object) -> bool:

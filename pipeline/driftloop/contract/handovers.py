@@ -176,7 +176,13 @@ class RolloutLimits:
 
     seconds: float | None = _limit("for")
     """Shortest time that the stage lasts."""
-    requests: int | None = _limit("requests")
+    requests: int | None = document_key(
+        "requests",
+        "an integer of at least 0",
+        lambda v: v is None or is_whole(v, 0),
+        default=None,
+        omits_none=True,
+    )
     """Fewest requests that the candidate answers (in shadow: that both answer)."""
     agreement: float | Literal["auto"] | None = document_key(
         "agreement",

@@ -153,9 +153,9 @@ def _read_evaluation(path: Path) -> EvaluatedVersion:
     if candidate.get("recent") and production.get("recent"):
         rows, against = (evaluation.rows or {}).get("recent"), evaluation.against
         if rows is None or against is None:
+            missing = "rows" if rows is None else "against"
             raise StepError(
-                f"{file} can't be read: it has no number of recent rows, or no release that "
-                "production was",
+                f"{file} can't be read: it has recent rows, but no `{missing}`",
                 hint="the evaluate step writes it",
             )
         if rows:
