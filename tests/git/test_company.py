@@ -28,7 +28,7 @@ import sys
 from pathlib import Path
 from driftloop.errors import GitError
 from driftloop.operations import releases as pipelines
-from driftloop.operations.releases import Message
+from driftloop.operations.releases import TransitionMessage
 from driftloop.git.repository import Repository
 from driftloop.release import record
 
@@ -46,13 +46,13 @@ def until_accepted(call):
             said.append("refused")
 
 def more(release):
-    return record.canary(release, release.weights[release.candidate.id] + 1)
+    return record.set_canary(release, release.weights[release.candidate.id] + 1)
 
 def why(before, after):
-    return Message(f"{own} adds a percent", after.candidate, f"person {own}")
+    return TransitionMessage(f"{own} adds a percent", after.candidate, f"person {own}")
 
 until_accepted(lambda: pipelines.commit_spec(repository, spec, cause=f"person {own}"))
-until_accepted(lambda: pipelines.move(repository, "digits", more, why))
+until_accepted(lambda: pipelines.commit_transition(repository, "digits", more, why))
 print(len(said))
 """
 
