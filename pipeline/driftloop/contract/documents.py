@@ -121,7 +121,12 @@ def show_value(value: object) -> str:
 
 def is_number(value: object) -> bool:
     """Return True for a finite number; a boolean is not one."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 def is_whole(value: object, low: int, high: int | None = None) -> bool:

@@ -46,7 +46,7 @@ class SnapshotBatch:
     """Bytes."""
     etag: str = document_key("etag", "a text", lambda v: isinstance(v, str))
     """Tag of the object in the store."""
-    sha256: str = document_key("sha256", "64 hex digits", is_text)
+    sha256: str = document_key("sha256", "a digest", is_text)
     """Digest in hex."""
     recent: bool = document_key(
         "recent", "true or false", lambda v: isinstance(v, bool), default=False
@@ -111,6 +111,10 @@ def _is_measures(value: object) -> bool:
     )
 
 
+def _is_counts(value: object) -> bool:
+    return isinstance(value, dict) and all(is_whole(count, 0) for count in value.values())
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """metrics.json: the candidate and production on held-out rows."""
@@ -126,7 +130,7 @@ class Evaluation:
     )
     """The same of production; None before the first release."""
     rows: dict[str, int] | None = document_key(
-        "rows", "numbers of rows", lambda v: v is None or isinstance(v, dict), default=None
+        "rows", "numbers of rows", lambda v: v is None or _is_counts(v), default=None
     )
     """`all` and `recent` to the number of held-out rows."""
     against: str | None = document_key(

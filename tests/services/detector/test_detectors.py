@@ -194,6 +194,9 @@ def test_an_unknown_setting_at_rest_is_refused_by_name(tmp_path: Path) -> None:
         DocumentError, match="unknown key `windw`, must be one of: kind, on, window"
     ):
         artifact.load_artifact(tmp_path)
+    file.write_text("[]")
+    with pytest.raises(artifact.ArtifactError, match="must be a JSON object"):
+        artifact.load_artifact(tmp_path)
 
 
 def test_image_and_extra_name_the_same_requirements() -> None:

@@ -10,7 +10,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from driftloop.contract.documents import to_json
+from driftloop.contract.documents import DocumentError, to_json
 from driftloop.contract.handovers import DetectorSettings
 from driftloop.contract.trees import DETECTOR_FILE, REFERENCE_FILE
 from driftloop.errors import PipelineError
@@ -54,6 +54,8 @@ def load_artifact(folder: Path) -> DetectorArtifact:
         ) from error
     except (OSError, ValueError, KeyError, BadZipFile) as error:
         raise ArtifactError(f"the detector in {folder} can't be read: {error}") from error
+    if not isinstance(document, dict):
+        raise ArtifactError(f"{folder}/{DETECTOR_FILE} must be a JSON object")
     if document.get("version") != 1:
         raise ArtifactError(
             f"{folder}/{DETECTOR_FILE} has version {document.get('version')!r}, must be 1"
@@ -63,7 +65,10 @@ def load_artifact(folder: Path) -> DetectorArtifact:
     }
     if reference.ndim != 2 or not len(reference) or not np.isfinite(reference).all():
         raise ArtifactError(f"the reference rows in {folder} are damaged")
-    return DetectorArtifact(DetectorSettings.read(settings), reference)
+    try:
+        return DetectorArtifact(DetectorSettings.read(settings), reference)
+    except DocumentError as error:
+        raise ArtifactError(f"{folder}/{DETECTOR_FILE}: {error.message}") from error
 
 
 def gather_reference(folder: Path, features: str, config: DetectorSettings) -> DetectorArtifact:
