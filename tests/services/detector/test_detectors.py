@@ -191,7 +191,8 @@ def test_an_unknown_setting_at_rest_is_refused_by_name(tmp_path: Path) -> None:
     file = tmp_path / "detector.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "windw": 3}))
     with pytest.raises(
-        DocumentError, match="unknown key `windw`, must be one of: kind, on, window"
+        artifact.ArtifactError,
+        match=r"detector\.json: .* unknown key `windw`, must be one of: kind, on, window",
     ):
         artifact.load_artifact(tmp_path)
     file.write_text("[]")
