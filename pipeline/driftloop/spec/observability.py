@@ -8,15 +8,14 @@ from pydantic import AfterValidator, Field, PlainSerializer, PlainValidator, Wit
 
 from driftloop.contract.names import API_GROUP, NAME_LABEL
 from driftloop.spec.base import SpecModel
-from driftloop.spec.values import duration, written
+from driftloop.spec.values import duration, is_label_key, written
 
 _PART = r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
-_HOST = r"(?=.{1,253}/)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
 _OWN = (NAME_LABEL.removesuffix("name"), f"{API_GROUP}/")
 
 
 def _key(text: str) -> str:
-    if not re.fullmatch(f"({_HOST}/)?{_PART}", text):
+    if not is_label_key(text):
         raise ValueError(
             "must be the key of a Kubernetes label, such as release or example.org/team"
         )

@@ -194,10 +194,17 @@ def _memory(text: str) -> str:
     return text
 
 
+_LABEL_PART = r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
+_LABEL_HOST = r"(?=.{1,253}/)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
+
+
+def is_label_key(text: str) -> bool:
+    """Return True for the key of a Kubernetes label: a name, or a domain, a slash and a name."""
+    return re.fullmatch(f"({_LABEL_HOST}/)?{_LABEL_PART}", text) is not None
+
+
 def _label_name(text: str) -> str:
-    domain, slash, name = text.rpartition("/")
-    good = re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?", name)
-    if not good or (slash and not re.fullmatch(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?", domain)):
+    if not is_label_key(text):
         raise ValueError(
             "must be a name as Kubernetes takes it, such as nvidia.com/gpu or accelerator"
         )
