@@ -182,9 +182,13 @@ def test_the_cache_of_rendered_trees_depends_on_all_code_that_renders() -> None:
         ),
         (
             ["validate", "examples/digits/pipeline.yaml"],
-            {"hera", "boto3", "nats", "aiohttp", "kubernetes"},
+            {"hera", "boto3", "nats", "aiohttp", "kubernetes", "cryptography"},
         ),
         (["schema"], {"hera", "boto3", "nats", "aiohttp", "kubernetes", "cryptography"}),
+        (
+            ["explain", "DL001"],
+            {"hera", "boto3", "nats", "aiohttp", "kubernetes", "cryptography"},
+        ),
     ],
 )
 def test_a_command_loads_no_library_that_it_does_not_use(

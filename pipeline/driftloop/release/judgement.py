@@ -14,7 +14,7 @@ from driftloop.contract.handovers import RolloutLimits
 from driftloop.release.record import Recent
 
 SLACK = 0.05
-"""How far live traffic may be from the recent rows, beside chance."""
+"""Allowed distance of live traffic from the recent rows, beyond chance."""
 SIGMAS = 3.0
 """Standard deviations that count as chance."""
 

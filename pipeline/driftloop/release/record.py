@@ -54,7 +54,7 @@ class Recent(_Frozen):
     against: ReleaseId
     """The production it was compared with."""
     rows: Annotated[int, Field(ge=1)]
-    """How many rows."""
+    """Number of rows."""
     metrics: dict[str, float]
     """The version's own metrics on them."""
     production: dict[str, float]
@@ -69,7 +69,7 @@ class Version(_Frozen):
     run: str
     """Run id: the Workflow that trained it."""
     model: Uri
-    """Where the model's files lie, `s3://bucket/runs/<run>/release/model`."""
+    """Address of the model's files, `s3://bucket/runs/<run>/release/model`."""
     model_digest: Digest
     """Digest over the model's files."""
     detectors: Uri | None = None
@@ -93,7 +93,7 @@ class Release(_Frozen):
     candidate: Version | None = None
     """Present in shadow and canary only."""
     previous: Version | None = None
-    """What `rollback` restores; set at promotion."""
+    """Version that `rollback` restores; set at promotion."""
     weights: dict[str, Annotated[int, Field(ge=0, le=100)]] = Field(default_factory=dict)
     """Percent of the traffic per release id; the candidate is absent in shadow."""
 

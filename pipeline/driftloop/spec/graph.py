@@ -15,7 +15,7 @@ class Released(SpecModel):
     """The released model: production's in production's pods, the candidate's in the candidate's."""
 
     type: Literal["released"]
-    """What the node does."""
+    """Type of the node."""
 
 
 class _Class(SpecModel):
@@ -28,21 +28,21 @@ class _Class(SpecModel):
     uri: S3Uri | None = None
     """Folder of fixed files, which the class finds at its keyword argument `model_uri`."""
     resources: Resources = Resources(cpu="100m", memory="256Mi")
-    """What its container asks for."""
+    """Resources of the node's container."""
 
 
 class FixedModel(_Class):
     """A model that no run replaces: `predict`."""
 
     type: Literal["model"]
-    """What the node does."""
+    """Type of the node."""
 
 
 class Transformer(_Class):
     """Changes what is asked before the node below sees it: `transform_input`."""
 
     type: Literal["transformer"]
-    """What the node does."""
+    """Type of the node."""
     children: Annotated[tuple["Node", ...], Field(min_length=1, max_length=1)]
     """The node that is asked."""
 
@@ -51,7 +51,7 @@ class OutputTransformer(_Class):
     """Changes what the node below has answered: `transform_output`."""
 
     type: Literal["output-transformer"]
-    """What the node does."""
+    """Type of the node."""
     children: Annotated[tuple["Node", ...], Field(min_length=1, max_length=1)]
     """The node that is asked."""
 
@@ -60,7 +60,7 @@ class Combiner(_Class):
     """Asks all nodes below and makes one answer of theirs: `aggregate`."""
 
     type: Literal["combiner"]
-    """What the node does."""
+    """Type of the node."""
     children: Annotated[tuple["Node", ...], Field(min_length=2, max_length=9)]
     """The nodes that are asked."""
 
@@ -69,7 +69,7 @@ class Router(_Class):
     """Asks one of the nodes below, and says which: `route`."""
 
     type: Literal["router"]
-    """What the node does."""
+    """Type of the node."""
     children: Annotated[tuple["Node", ...], Field(min_length=2, max_length=9)]
     """The nodes it chooses from, counted from 0."""
 

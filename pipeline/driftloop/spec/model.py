@@ -77,7 +77,7 @@ class DataStep(SpecModel):
     cache: PositiveDuration | None = None
     """Take the output of an earlier run over the same data, up to this old, instead of running."""
     resources: Resources = Resources()
-    """What the step's container asks for."""
+    """Resources of the step's container."""
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
@@ -96,7 +96,7 @@ class Data(SpecModel):
     heldout: Annotated[float, Field(gt=0, lt=1)] = 0.2
     """Share of rows kept from training and used to evaluate; chosen by the row's hash."""
     features: ColumnNames = "x"
-    """What detectors look at: an array (.npz), or columns separated by commas; `x`: all columns
+    """Input of the detectors: an array (.npz), or columns separated by commas; `x`: all columns
     but `y`."""
 
 
@@ -144,7 +144,7 @@ class Random(SpecModel):
     """So many trials, each drawn at random."""
 
     trials: Annotated[int, Field(ge=1, le=100)]
-    """How many."""
+    """Number of trials."""
     seed: Annotated[int, Field(ge=0)] = 0
     """The same seed draws the same trials."""
     between: dict[ParameterName, Between] = Field(default_factory=dict)
@@ -163,7 +163,7 @@ class Search(SpecModel):
     random: Random | None = None
     """Draw trials instead of taking every combination."""
     best: Best
-    """How the best trial is chosen."""
+    """Metric that chooses the best trial."""
     parallelism: Annotated[int, Field(ge=1, le=100)] = 1
     """Trials that run at the same time."""
 
@@ -201,7 +201,7 @@ class Train(SpecModel):
     search: Search | None = None
     """Trials over some parameters; the best one goes on."""
     resources: Resources = Resources(cpu="500m", memory="2Gi")
-    """What one trial's container asks for."""
+    """Resources of one trial's container."""
     timeout: PositiveDuration = timedelta(hours=1)
     """A trial is stopped and fails after this time."""
     retries: Retries | None = None
@@ -261,16 +261,16 @@ class Evaluate(SpecModel):
     retries: Retries | None = None
     """Try again when the function fails."""
     resources: Resources = Resources(cpu="500m", memory="1Gi")
-    """What the container asks for."""
+    """Resources of the evaluation's container."""
 
 
 class Monitors(SpecModel):
     """Detectors that watch the traffic; each is fitted on the data its model was trained on."""
 
     drift: DriftDetector | None = None
-    """Do the requests still look like the training data?"""
+    """Detects requests that no longer look like the training data."""
     outlier: OutlierDetector | None = None
-    """Which single requests look like nothing in the training data?"""
+    """Detects single requests that look like nothing in the training data."""
 
 
 class Retrain(SpecModel):
@@ -283,7 +283,7 @@ class Retrain(SpecModel):
     cooldown: Duration = timedelta(minutes=30)
     """No alarm counts for this long after a run has ended, however it ended."""
     while_running: Literal["drop", "remember"] = "drop"
-    """What becomes of alarms while a run is on."""
+    """Handling of alarms that arrive during a run."""
     budget: Annotated[RunBudget, Field(json_schema_extra={"default": "4/day"})] = 4
     """Runs that alarms may start in 24 hours; schedules and people are not counted."""
 
@@ -371,23 +371,23 @@ class Spec(SpecModel):
     )
     """Kinds of GPU by name; `default` is that of `gpu: 1` alone and need not be written."""
     data: Data
-    """Where labelled batches come from."""
+    """Source of the labelled batches."""
     train: Train
-    """How a model is trained."""
+    """Training of a model."""
     evaluate: Evaluate
-    """How a model is measured, and the bars it must clear."""
+    """Metrics of a model, and the gates it must pass."""
     serve: Serve
-    """How the model answers requests."""
+    """Serving of the released model."""
     monitors: Monitors = Monitors()
-    """What watches the traffic."""
+    """Detectors that watch the traffic."""
     retrain: Retrain = Retrain()
-    """When alarms start a training run."""
+    """Training runs that alarms start."""
     rollout: Rollout = Rollout()
-    """How a candidate becomes production."""
+    """Steps by which a candidate becomes production."""
     mesh: Mesh | None = None
     """Take part in the cluster's mesh; without it pods are guarded by NetworkPolicies alone."""
     observability: Observability = Observability()
-    """What the pipeline brings along for Prometheus and Grafana."""
+    """Objects rendered for Prometheus and Grafana."""
 
 
 class Metadata(SpecModel):
@@ -405,7 +405,7 @@ class Pipeline(SpecModel):
     api_version: Literal["driftloop.dev/v1alpha1"]
     """The version of this format."""
     kind: Literal["Pipeline"]
-    """What the file holds."""
+    """Kind of the document."""
     metadata: Metadata
     """Name and namespace."""
     spec: Spec

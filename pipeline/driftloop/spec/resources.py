@@ -30,7 +30,7 @@ class Resources(SpecModel):
     gpu: Annotated[int, Field(ge=0, le=64)] = 0
     """Whole GPUs."""
     gpu_profile: ProfileName | None = None
-    """Which kind of GPU: a name under spec.gpus; `default` when left out."""
+    """Kind of GPU: a name under spec.gpus; `default` when left out."""
 
     @model_validator(mode="after")
     def _claims_what_it_selects(self) -> Self:

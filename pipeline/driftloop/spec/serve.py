@@ -36,9 +36,9 @@ class _Server(SpecModel):
     backend: Literal["seldon", "plain"] = "seldon"
     """`seldon` commits a SeldonDeployment; `plain` what its operator would make of it."""
     resources: Resources = Resources(cpu="200m", memory="512Mi")
-    """What a model server asks for."""
+    """Resources of a model server."""
     graph: Node | None = None
-    """What stands around the released model: transformers, a combiner, a router."""
+    """Nodes around the released model: transformers, a combiner, a router."""
 
     @model_validator(mode="after")
     def _one_number(self) -> Self:
@@ -56,7 +56,7 @@ class PythonServer(_Server):
     """A Python class behind seldon-core's microservice."""
 
     server: Literal["python"] = "python"
-    """What holds the model."""
+    """Server that holds the model."""
     image: ImageName = "server"
     """Name of an image under spec.images."""
     model: ModelClass
@@ -75,7 +75,7 @@ class SklearnServer(_Prepackaged):
     """Seldon's server for scikit-learn: the trainer writes model.joblib."""
 
     server: Literal["sklearn"] = "sklearn"
-    """What holds the model."""
+    """Server that holds the model."""
     protocol: Literal["seldon", "v2"] = "seldon"
     """The payload's protocol; `v2` is the Open Inference Protocol, by MLServer."""
     method: Literal["predict_proba", "predict", "decision_function"] = "predict_proba"
@@ -94,7 +94,7 @@ class XgboostServer(_Prepackaged):
     """Seldon's server for XGBoost: the trainer writes model.bst."""
 
     server: Literal["xgboost"] = "xgboost"
-    """What holds the model."""
+    """Server that holds the model."""
     protocol: Literal["seldon", "v2"] = "seldon"
     """The payload's protocol; `v2` is the Open Inference Protocol, by MLServer."""
 
@@ -103,7 +103,7 @@ class MlflowServer(_Prepackaged):
     """Seldon's server for MLflow: the trainer writes what `mlflow.<flavor>.save_model` does."""
 
     server: Literal["mlflow"] = "mlflow"
-    """What holds the model."""
+    """Server that holds the model."""
     protocol: Literal["seldon", "v2"] = "seldon"
     """The payload's protocol; `v2` is the Open Inference Protocol, by MLServer."""
 
@@ -113,7 +113,7 @@ class TensorflowServer(_Prepackaged):
     1."""
 
     server: Literal["tensorflow"] = "tensorflow"
-    """What holds the model."""
+    """Server that holds the model."""
     protocol: Literal["tensorflow", "seldon"] = "tensorflow"
     """The payload's protocol; with `seldon` a proxy of Seldon's translates."""
 
@@ -123,7 +123,7 @@ class TritonServer(_Prepackaged):
     is its folder."""
 
     server: Literal["triton"] = "triton"
-    """What holds the model."""
+    """Server that holds the model."""
     protocol: Literal["v2"] = "v2"
     """The payload's protocol, the Open Inference Protocol."""
 

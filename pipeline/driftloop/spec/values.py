@@ -272,7 +272,7 @@ ModelClass = Annotated[str, AfterValidator(_class), Field(max_length=200)]
 LabelName = Annotated[str, AfterValidator(_label_name), Field(max_length=320)]
 """A Kubernetes label, taint or resource name: a name, or a domain, a slash and a name."""
 ExtendedResource = Annotated[str, AfterValidator(_extended), Field(max_length=320)]
-"""What a device plugin offers: a domain, a slash and a name."""
+"""Resource of a device plugin: a domain, a slash and a name."""
 LabelValue = Annotated[
     str, Field(max_length=63, pattern=r"^([A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?)?$")
 ]
@@ -282,7 +282,7 @@ ImageRef = Annotated[str, AfterValidator(_image), Field(max_length=500)]
 TaggedRef = Annotated[str, AfterValidator(_tagged), Field(max_length=500)]
 """An image reference as a pin names it: with its tag, without a digest."""
 ImageDigest = Annotated[str, AfterValidator(_digest), Field(max_length=100)]
-"""What an image is: `sha256:` and 64 hex digits."""
+"""Digest of an image: `sha256:` and 64 hex digits."""
 ContextFolder = Annotated[str, AfterValidator(_context), Field(max_length=300)]
 Cron = Annotated[str, AfterValidator(_cron), Field(max_length=100)]
 Cpu = Annotated[

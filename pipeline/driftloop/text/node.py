@@ -16,7 +16,7 @@ class YamlNode:
     line: int
     column: int
     key_line: int = 0
-    """Where the key stands, 0 for an item of a list and for a document."""
+    """Line of the key, 0 for an item of a list and for a document."""
     key_column: int = 0
     plain: bool = True
     """Written without quotes, so that its type was guessed from its text."""
@@ -25,7 +25,7 @@ class YamlNode:
     source: str = ""
     """A scalar as it is written."""
     size: int = 1
-    """How many values it holds once aliases are expanded, itself among them."""
+    """Number of values once aliases are expanded, the node itself included."""
     depth: int = 1
     missing: bool = False
 
