@@ -34,6 +34,11 @@ class Finding:
     """What happens at run time."""
     fix: str
 
+    @property
+    def place(self) -> str:
+        """`path:line:column`, as editors open it."""
+        return f"{self.path}:{self.line}:{self.column}"
+
 
 @dataclass(frozen=True)
 class RuleMatch:

@@ -119,8 +119,7 @@ def _print_findings(findings: Sequence[Finding]) -> None:
             click.echo()
         path = finding.path
         subject = f"{finding.subject}: " if finding.subject else ""
-        place = f"{finding.path}:{finding.line}:{finding.column}"
-        click.echo(f"{place} {finding.code} {finding.severity}: {subject}{finding.what}")
+        click.echo(f"{finding.place} {finding.code} {finding.severity}: {subject}{finding.what}")
         if finding.code not in explained:
             click.echo(f"    why: {finding.why}")
         explained.add(finding.code)

@@ -5,7 +5,7 @@ import ipaddress
 from typing import Literal
 from urllib.parse import urlsplit
 
-from driftloop.contract.names import COMPONENT_LABEL, OWN_LABELS, PLATFORM
+from driftloop.contract.names import COMPONENT_LABEL, OWN_LABELS, PLATFORM, REACHES_LABEL
 from driftloop.kube.base import LabelRequirement, LabelSelector, ObjectMeta
 from driftloop.kube.networking import Egress, IPBlock, NetworkPolicy, NetworkPolicySpec, Peer, Port
 from driftloop.resources.guarding import network
@@ -39,7 +39,7 @@ _CLIENTS: dict[str, tuple[LabelSelector, ...]] = {
                 _label("seldon-deployment-id", "DoesNotExist"),
             )
         ),
-        LabelSelector(match_expressions=(_label(steps.REACHES, "In", steps.CLAIM, steps.FINISH),)),
+        LabelSelector(match_expressions=(_label(REACHES_LABEL, "In", steps.CLAIM, steps.FINISH),)),
     ),
     "git": (_STEPS,),
     "kubernetes": (

@@ -26,14 +26,12 @@ from driftloop.kube import core, flux, kustomize
 from driftloop.kube.base import ObjectMeta, ObjectPart, ObjectReference
 from driftloop.kube.sealed import PlainSecret, Scope, SealedSecret
 
-STORE = STORAGE_NAMESPACE
 STORE_SECRET = "seaweedfs-s3-config"  # noqa: S105 (a name)
 NOTE = "# Written by `driftloop secrets init`; run it again with --force to make new ones.\n"
 # exists(), not all(): all() over no conditions is true and would fail a fresh one
 _SYNCED = (
     "has(status.conditions) && status.conditions.exists(c, c.type == 'Synced' && c.status == '{}')"
 )
-_LABELS = OWN_LABELS
 
 
 @dataclass(frozen=True)
@@ -106,7 +104,7 @@ def config_map(namespace: str, addresses: Addresses) -> core.ConfigMap:
         create_bucket=True,
     )
     return core.ConfigMap(
-        metadata=ObjectMeta(name=PLATFORM, namespace=namespace, labels=_LABELS),
+        metadata=ObjectMeta(name=PLATFORM, namespace=namespace, labels=OWN_LABELS),
         data={
             contract.S3_ENDPOINT.key: addresses.s3_endpoint,
             contract.S3_REGION.key: addresses.s3_region,
@@ -135,7 +133,7 @@ def secret(namespace: str, addresses: Addresses, credentials: PlatformCredential
         ),
     }
     return PlainSecret(
-        metadata=ObjectMeta(name=PLATFORM, namespace=namespace, labels=_LABELS),
+        metadata=ObjectMeta(name=PLATFORM, namespace=namespace, labels=OWN_LABELS),
         values={key: value.encode() for key, value in values.items()},
     )
 
@@ -149,7 +147,7 @@ def store_secret(credentials: PlatformCredentials) -> PlainSecret:
         "actions": ["Admin", "Read", "Write", "List", "Tagging"],
     }
     return PlainSecret(
-        metadata=ObjectMeta(name=STORE_SECRET, namespace=STORE, labels=_LABELS),
+        metadata=ObjectMeta(name=STORE_SECRET, namespace=STORAGE_NAMESPACE, labels=OWN_LABELS),
         values={"seaweedfs_s3_config": json.dumps({"identities": [identity]}).encode()},
     )
 
@@ -182,11 +180,11 @@ def tree(
         )
     if own_store:
         files |= _folder(
-            f"{base}/{STORE}",
-            STORE,
+            f"{base}/{STORAGE_NAMESPACE}",
+            STORAGE_NAMESPACE,
             {f"{STORE_SECRET}.sealedsecret.yaml": seal(store_secret(credentials), Scope.STRICT)},
         )
-    folders = (*namespaces, STORE) if own_store else namespaces
+    folders = (*namespaces, STORAGE_NAMESPACE) if own_store else namespaces
     files[f"{base}/{trees.KUSTOMIZATION}"] = _text(
         kustomize.KustomizationFile(resources=tuple(sorted(folders)))
     )
@@ -221,7 +219,7 @@ def _folder(path: str, namespace: str, objects: dict[str, ObjectPart]) -> dict[s
     home = core.Namespace(
         metadata=ObjectMeta(
             name=namespace,
-            labels=_LABELS if namespace != STORE else None,
+            labels=OWN_LABELS if namespace != STORAGE_NAMESPACE else None,
             annotations={
                 "kustomize.toolkit.fluxcd.io/ssa": "IfNotPresent",
                 "kustomize.toolkit.fluxcd.io/prune": "disabled",

@@ -1,6 +1,6 @@
 """JSON documents as frozen dataclasses: one way to write them, one way to read them.
 
-A dataclass declares its keys with `key`; `to_json` writes them in the order of the fields, and
+A dataclass declares its keys with `document_key`; `to_json` writes them in the order of the fields, and
 `from_json` refuses unknown keys, missing ones and values that a key does not allow.
 """
 

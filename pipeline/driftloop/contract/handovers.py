@@ -5,7 +5,7 @@
 
 import json
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 from driftloop.contract.documents import (
     DocumentError,
@@ -22,6 +22,12 @@ from driftloop.contract.documents import (
 
 DetectorKind = Literal["ks", "cvm", "chi2", "iforest", "mahalanobis"]
 DETECTOR_KINDS: tuple[DetectorKind, ...] = get_args(DetectorKind)
+
+T = TypeVar("T")
+
+
+def _parse(record: type[T], text: str, *, label: str) -> T:
+    return from_json(record, parse_json(text, label=label), label=label)
 
 
 @dataclass(frozen=True)
@@ -62,9 +68,7 @@ class RetrainPolicy:
     @classmethod
     def parse(cls, text: str) -> "RetrainPolicy":
         """Read the policy from JSON text; DocumentError."""
-        return from_json(
-            cls, parse_json(text, label="the retrain policy"), label="the retrain policy"
-        )
+        return _parse(cls, text, label="the retrain policy")
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,7 @@ class DetectorSettings:
     @classmethod
     def parse(cls, text: str) -> "DetectorSettings":
         """Read the settings from JSON text; DocumentError."""
-        return cls.read(parse_json(text, label="the detector's settings"))
+        return _parse(cls, text, label="the detector's settings")
 
     @classmethod
     def read(cls, document: object) -> "DetectorSettings":
@@ -109,7 +113,7 @@ def _bound(name: str) -> Any:
     )
 
 
-def _margin(name: str) -> Any:
+def _not_negative(name: str) -> Any:
     return document_key(
         name,
         "a number of at least 0",
@@ -133,9 +137,9 @@ class GateRule:
     """Least value of the candidate."""
     max: float | None = _bound("max")
     """Largest value of the candidate."""
-    production_minus: float | None = _margin("productionMinus")
+    production_minus: float | None = _not_negative("productionMinus")
     """Largest distance below production on the same rows."""
-    production_plus: float | None = _margin("productionPlus")
+    production_plus: float | None = _not_negative("productionPlus")
     """Largest distance above production on the same rows."""
 
 
@@ -160,21 +164,11 @@ def write_gates(rules: tuple[GateRule, ...]) -> str:
     return json.dumps([to_json(rule) for rule in rules])
 
 
-def _limit(name: str) -> Any:
-    return document_key(
-        name,
-        "a number of at least 0",
-        lambda v: v is None or (is_number(v) and v >= 0),
-        default=None,
-        omits_none=True,
-    )
-
-
 @dataclass(frozen=True)
 class RolloutLimits:
     """Limits that a candidate is measured by in one stage of its rollout. Times in seconds."""
 
-    seconds: float | None = _limit("for")
+    seconds: float | None = _not_negative("for")
     """Shortest time that the stage lasts."""
     requests: int | None = document_key(
         "requests",
@@ -200,14 +194,12 @@ class RolloutLimits:
         omits_none=True,
     )
     """Metric from which `auto` works out the expected agreement."""
-    error_rate: float | None = _limit("errorRate")
+    error_rate: float | None = _not_negative("errorRate")
     """Largest share of failed requests beyond production's own."""
-    p99: float | None = _limit("p99")
+    p99: float | None = _not_negative("p99")
     """Longest 99th percentile of the candidate's answer time."""
 
     @classmethod
     def parse(cls, text: str) -> "RolloutLimits":
         """Read the limits from JSON text; DocumentError."""
-        return from_json(
-            cls, parse_json(text, label="the rollout's limits"), label="the rollout's limits"
-        )
+        return _parse(cls, text, label="the rollout's limits")

@@ -92,7 +92,7 @@ def generated_header(pipeline: str) -> str:
 
 
 def is_rendered(text: str) -> bool:
-    """Return true when a file carries `header`, so that rendering may overwrite or remove it."""
+    """Return true when a file carries `generated_header`, so that rendering may overwrite or remove it."""
     return text.startswith(_RENDERED)
 
 

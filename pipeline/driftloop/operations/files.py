@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+from driftloop.contract import trees
 from driftloop.errors import RenderError, SpecError
 from driftloop.render import FileChange
 from driftloop.spec import Document, parse_spec
@@ -27,7 +28,7 @@ def read_spec(file: Path) -> Document:
 def read_tree(folder: Path, pipeline: str, cluster: str) -> dict[str, str]:
     """Return the files of one pipeline below a folder, path -> text; files that are not UTF-8
     are left out."""
-    folders = [folder / part / pipeline for part in ("workflows", "deployments", "monitors")]
+    folders = [folder / part for part in trees.pipeline_folders(pipeline)]
     files = [
         file
         for place in folders
@@ -35,7 +36,7 @@ def read_tree(folder: Path, pipeline: str, cluster: str) -> dict[str, str]:
         for file in sorted(place.rglob("*"))
         if file.is_file()
     ]
-    flux = folder / "cluster" / cluster / "pipelines" / f"{pipeline}.yaml"
+    flux = folder / trees.flux_path(cluster, pipeline)
     texts: dict[str, str] = {}
     for file in [*files, *([flux] if flux.is_file() else [])]:
         try:

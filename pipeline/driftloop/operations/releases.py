@@ -61,8 +61,7 @@ class CommittedPipeline:
 
 def list_pipelines(tree: Tree) -> tuple[str, ...]:
     """Return the names of the pipelines of a tree, sorted."""
-    matches = (re.fullmatch(r"workflows/([^/]+)/pipeline\.yaml", path) for path in tree)
-    return tuple(sorted(match[1] for match in matches if match))
+    return tuple(sorted(filter(None, map(trees.pipeline_of_spec, tree))))
 
 
 def read_pipeline(tree: Tree, name: str) -> CommittedPipeline:
@@ -121,7 +120,7 @@ def _refuse_errors(tree: Mapping[str, str], cluster: str) -> None:
     if errors:
         first = errors[0]
         raise RenderError(
-            f"{first.path}:{first.line}:{first.column} {first.code}: {first.subject}: {first.what}"
+            f"{first.place} {first.code}: {first.subject}: {first.what}"
             + (f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""),
             hint=first.fix,
         )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from driftloop.clients.kubernetes import KubernetesClient
 from driftloop.contract.names import FLUX_NAMESPACE, Names
-from driftloop.contract.trees import release_path
+from driftloop.contract.trees import TREES, release_path
 from driftloop.errors import GitError
 from driftloop.git.repository import Commit, Repository
 from driftloop.operations import applied, releases
@@ -84,7 +84,7 @@ def _wait_until_applied(
             return runtime.describe_missing(commit, trees=stage.wait)
         left = [
             tree
-            for tree in ("monitors", "deployments", "workflows")
+            for tree in reversed(TREES)
             if runtime.kubernetes.get_kustomization(
                 FLUX_NAMESPACE, runtime.names.kustomization_name(tree)
             )

@@ -4,11 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from driftloop.contract import trees
 from driftloop.errors import RenderError
 from driftloop.operations import files, remembered
 from driftloop.render import FileChange, Tree, compare_trees, owned_files, render_tree
-
-RELEASE = "deployments/{}/release.yaml"
 
 
 @dataclass(frozen=True)
@@ -24,10 +23,10 @@ class RenderedSpec:
 
 def find_specs(folder: Path) -> Sequence[Path]:
     """Return the specs of all pipelines in a folder; RenderError when it has none."""
-    specs = sorted(folder.glob("workflows/*/pipeline.yaml"))
+    specs = sorted(folder.glob(trees.SPECS))
     if not specs:
         raise RenderError(
-            f"{folder} has no pipeline: workflows/*/pipeline.yaml does not exist",
+            f"{folder} has no pipeline: {trees.SPECS} does not exist",
             hint="name a spec: `driftloop render pipeline.yaml --into FOLDER`",
         )
     return specs
@@ -45,7 +44,7 @@ def check_spec(spec: Path, folder: Path, *, cluster: str) -> RenderedSpec:
     """Return what differs in the folder; renders only what the cache does not know."""
     name, text, existing = _read_existing(spec, folder, cluster)
     digests = remembered.recall_digests(
-        text, existing.get(RELEASE.format(name), ""), cluster=cluster
+        text, existing.get(trees.release_path(name), ""), cluster=cluster
     )
     if digests is not None:
         unchanged = owned_files(existing, dict.fromkeys(digests, ""), pipeline=name)
@@ -65,11 +64,11 @@ def _read_existing(spec: Path, folder: Path, cluster: str) -> tuple[str, str, Ma
 def _render_tree(
     spec: Path, name: str, text: str, existing: Mapping[str, str], cluster: str
 ) -> tuple[Tree, tuple[FileChange, ...]]:
-    release = existing.get(RELEASE.format(name))
+    release = existing.get(trees.release_path(name))
     tree = render_tree(text, release, path=str(spec), cluster=cluster)
     # without a release the tree holds an empty one, which the next check finds
     remembered.remember_tree(
-        text, release or tree[RELEASE.format(name)], tree, name=name, cluster=cluster
+        text, release or tree[trees.release_path(name)], tree, name=name, cluster=cluster
     )
     return tree, compare_trees(owned_files(existing, tree, pipeline=name), tree)
 

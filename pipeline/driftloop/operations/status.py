@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from driftloop.contract.trees import DEPLOYMENTS
+from driftloop.contract.trees import DEPLOYMENTS, RELEASE
 from driftloop.errors import LocalError
 from driftloop.local.ground import addresses, binaries, memory
 from driftloop.local.ground.state import StateFolder
@@ -225,7 +225,7 @@ def _read_releases(state: StateFolder) -> dict[str, Json]:
     ).stdout.split()
     releases: dict[str, Json] = {}
     for path in paths:
-        if path.endswith("/release.yaml"):
+        if path.endswith(f"/{RELEASE}"):
             shown = subprocess.run(
                 [*git, "show", f"{addresses.BRANCH}:{path}"],
                 capture_output=True,

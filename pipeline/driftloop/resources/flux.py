@@ -18,7 +18,10 @@ def deployments_kustomization(plan: Plan) -> flux.Kustomization:
     """Then: what serves."""
     health = serving_backend(plan).health
     return _build_kustomization(
-        plan, "deployments", after=plan.names.kustomization_name("workflows"), health=health
+        plan,
+        trees.DEPLOYMENTS,
+        after=plan.names.kustomization_name(trees.WORKFLOWS),
+        health=health,
     )
 
 

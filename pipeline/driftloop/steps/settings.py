@@ -12,7 +12,6 @@ from driftloop.clients.kubernetes import KubernetesClient
 from driftloop.clients.s3 import ObjectStore, StoreLocation
 from driftloop.contract import platform as contract
 from driftloop.contract.platform import MissingSettingError, Setting
-from driftloop.contract.trees import run_key
 from driftloop.errors import StepError
 from driftloop.git.repository import Credentials, Repository
 
@@ -84,8 +83,3 @@ def write_parameters(folder: Path, **values: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name, value in values.items():
         (folder / name.replace("_", "-")).write_text(value)
-
-
-def run_folder(bucket: StoreLocation, run: str) -> StoreLocation:
-    """Return the folder of a run's files."""
-    return bucket / run_key(run)

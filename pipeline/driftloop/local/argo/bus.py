@@ -9,8 +9,6 @@ from nats.js import JetStreamContext
 from driftloop.clients.nats import ensure_contract_stream
 from driftloop.contract.streams import event_bus_stream, event_bus_subject
 
-MAX_MESSAGES = 50_000
-
 
 def stream(namespace: str) -> str:
     """Return the name of the stream of a namespace's events."""

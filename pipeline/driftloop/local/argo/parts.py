@@ -11,6 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic.alias_generators import to_camel
 
 from driftloop.errors import LocalError
+from driftloop.local.ground.kinds import HINT
 
 
 class NotUnderstoodError(LocalError):
@@ -84,7 +85,7 @@ def read_part(kind: type[S], value: Any, *, label: str) -> S:
         ]
         raise NotUnderstoodError(
             f"{label}: {'; '.join(faults)}",
-            hint="`driftloop up --explain` lists what the local runtime acts on",
+            hint=HINT,
         ) from error
 
 

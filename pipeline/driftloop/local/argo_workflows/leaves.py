@@ -10,7 +10,7 @@ from pathlib import Path
 import yaml
 
 from driftloop.clients.s3 import StoreLocation
-from driftloop.contract.names import CREATED_BY_LABEL
+from driftloop.contract.names import CREATED_BY_ANNOTATION
 from driftloop.local.argo.configuration import Configuration, Find, Repository, repository
 from driftloop.local.argo.nodes import Node
 from driftloop.local.argo.parts import NotUnderstoodError, read_part
@@ -24,9 +24,6 @@ from driftloop.local.kubelet.devices import MachineDevices
 
 TRANSFERS = 8
 """Steps that may move their artifacts at once."""
-
-CREATED_BY = CREATED_BY_LABEL
-"""Annotation on a Workflow made by a resource template: the node, for a repeat to recognise."""
 
 
 @dataclass(frozen=True)
@@ -141,14 +138,17 @@ class Leaves:
             raise NotUnderstoodError(f"template {template}: the manifest is not an object")
         maker = f"{self._uid}/{node.id}"
         metadata = manifest.setdefault("metadata", {})
-        metadata["annotations"] = {**(metadata.get("annotations") or {}), CREATED_BY: maker}
+        metadata["annotations"] = {
+            **(metadata.get("annotations") or {}),
+            CREATED_BY_ANNOTATION: maker,
+        }
         namespace = metadata.get("namespace") or self._namespace
         workflows = self._world.workflows
         name, new = await until_stored(lambda: workflows.create(manifest, namespace=namespace))
         if not new:
             stored = await until_stored(lambda: workflows.get(namespace, name))
             annotations = (stored[0]["metadata"].get("annotations") or {}) if stored else {}
-            if annotations.get(CREATED_BY) != maker:
+            if annotations.get(CREATED_BY_ANNOTATION) != maker:
                 return node.ended("Failed", f'workflows.argoproj.io "{name}" already exists')
         return node.ended("Succeeded")
 

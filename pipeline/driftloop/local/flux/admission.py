@@ -16,8 +16,6 @@ from driftloop.local.seldon import serving
 
 Object = Mapping[str, Any]
 
-HINT = "`driftloop up --explain` lists what the local runtime acts on"
-
 _TOP = frozenset({"apiVersion", "kind", "metadata", "spec", "status"})
 _CONFIG_MAP = frozenset({"apiVersion", "kind", "metadata", "data", "immutable"})
 _SERVICE = frozenset(
@@ -60,7 +58,8 @@ def validate_object(item: Object) -> None:
     commit.
     """
     key = kinds.object_kind(item)
-    _refuse_other_keys(item, item, "", _CONFIG_MAP if key == ("", "ConfigMap") else _TOP)
+    allowed = _CONFIG_MAP if key == ("", "ConfigMap") else _TOP
+    kinds.refuse_other_keys(kinds.format_object(item), "", item, allowed)
     if (validate := _VALIDATORS[key]) is not None:
         validate(item)
 
@@ -74,36 +73,28 @@ def _validate_service(item: Object) -> None:
     """Read everything that is read of a Service later, so that a wrong shape is refused before
     anything starts.
     """
-    spec = item["spec"]
+    label, spec = kinds.format_object(item), item["spec"]
     if spec.get("type") == "ExternalName":
         raise LocalError(
-            f"{kinds.format_object(item)}: `spec.type` ExternalName is not understood by the local runtime",
+            f"{label}: `spec.type` ExternalName is not understood by the local runtime",
             hint="use a selector",
         )
-    _refuse_other_keys(item, spec, "spec.", _SERVICE)
+    kinds.refuse_other_keys(label, "spec", spec, _SERVICE)
     dict(spec.get("selector") or {})
     for port in spec.get("ports") or ():
-        _refuse_other_keys(item, port, "spec.ports[].", _SERVICE_PORT)
+        kinds.refuse_other_keys(label, "spec.ports[]", port, _SERVICE_PORT)
         target = port.get("targetPort", port["port"])
         int(port["port"]), target if isinstance(target, str) else int(target)
 
 
 def _validate_autoscaler(item: Object) -> None:
-    _refuse_other_keys(item, item["spec"], "spec.", _AUTOSCALER)
+    kinds.refuse_other_keys(kinds.format_object(item), "spec", item["spec"], _AUTOSCALER)
 
 
 def _validate_seldon_deployment(item: Object) -> None:
     """Write out its Deployments, Services and routes, and validate those."""
     for part in serving.expand_object(dict(item)):
         validate_object(part)
-
-
-def _refuse_other_keys(item: Object, value: Object, path: str, allowed: frozenset[str]) -> None:
-    if unknown := sorted(set(value) - allowed):
-        raise LocalError(
-            f"{kinds.format_object(item)}: `{path}{unknown[0]}` is not understood by the local runtime",
-            hint=HINT,
-        )
 
 
 _VALIDATORS: Mapping[tuple[str, str], Callable[[Object], None] | None] = {

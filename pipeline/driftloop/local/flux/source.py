@@ -3,12 +3,11 @@ objects they hold.
 """
 
 import graphlib
-import hashlib
 import io
 import shutil
 import subprocess
 import tarfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -248,11 +247,6 @@ def _read_cluster(tree: Path, cluster: str) -> tuple[ReadKustomization, ...]:
                 entry = ReadKustomization(kustomization, error=error)
         entries.append(entry)
     return tuple(entries)
-
-
-def digest_objects(objects: Iterable[Mapping[str, Any]]) -> str:
-    """Equal for equal objects, whatever their order."""
-    return hashlib.sha256(repr(sorted(repr(item) for item in objects)).encode()).hexdigest()
 
 
 def _parse_kustomization(item: Mapping[str, Any], file: str) -> FluxKustomization:

@@ -2,12 +2,14 @@
 refuses.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from driftloop.errors import LocalError
 
 Object = Mapping[str, Any]
+
+HINT = "`driftloop up --explain` lists what the local runtime acts on"
 
 ACTS_ON: dict[tuple[str, str], str] = {
     ("", "Namespace"): "only its name is used",
@@ -131,6 +133,25 @@ def accept_kind(item: Object, file: str) -> str | None:
             hint="write the version that the cluster serves",
         )
     return None
+
+
+def refuse_other_keys(
+    label: str | None,
+    path: str,
+    value: Mapping[str, Any],
+    allowed: Collection[str],
+    *,
+    hint: str = HINT,
+) -> None:
+    """Raise LocalError, which names the first key of `value` that is not one of `allowed`.
+
+    `path` is where `value` is in its object, empty for the object itself; `label` names the
+    object, None where a caller adds it.
+    """
+    if unknown := sorted(set(value) - set(allowed)):
+        key = f"{path}.{unknown[0]}" if path else unknown[0]
+        message = f"`{key}` is not understood by the local runtime"
+        raise LocalError(f"{label}: {message}" if label else message, hint=hint)
 
 
 def explain_kinds() -> str:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from driftloop.errors import LocalError
+from driftloop.local.ground import kinds
 
 
 def read_percent(value: Mapping[str, Any] | None) -> float:
@@ -33,11 +34,13 @@ def format_seconds(text: str) -> str:
 def refuse_other_keys(
     virtual: Mapping[str, Any], value: Mapping[str, Any], where: str, allowed: set[str]
 ) -> None:
-    if unknown := sorted(set(value) - allowed):
-        raise LocalError(
-            f"VirtualService {format_name(virtual)}: `{where}.{unknown[0]}` is not understood by the local runtime",
-            hint=f"supported in {where}: {', '.join(sorted(allowed))}",
-        )
+    kinds.refuse_other_keys(
+        f"VirtualService {format_name(virtual)}",
+        where,
+        value,
+        allowed,
+        hint=f"supported in {where}: {', '.join(sorted(allowed))}",
+    )
 
 
 def format_name(item: Mapping[str, Any]) -> str:

@@ -14,8 +14,6 @@ from driftloop.errors import LocalError, PipelineError
 from driftloop.local.ground import kinds
 from driftloop.local.knative import filters
 
-HINT = "`driftloop up --explain` lists what the local runtime acts on"
-
 _DURATION = re.compile(r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?\Z")
 _GO_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
 _DELIVERY_KEYS = {
@@ -147,10 +145,10 @@ def parse_objects(objects: Iterable[Mapping[str, Any]]) -> KnativeObjects:
 def validate_broker(manifest: Mapping[str, Any]) -> None:
     """Raise LocalError for a field of a Broker that is not followed here."""
 
-    def validate_namespace(spec: Mapping[str, Any], namespace: str) -> None:
+    def validate_delivery(spec: Mapping[str, Any], namespace: str) -> None:
         _parse_delivery(spec.get("delivery"), namespace, DeliveryPolicy())
 
-    _validate_spec(manifest, _BROKER_KEYS, validate_namespace)
+    _validate_spec(manifest, _BROKER_KEYS, validate_delivery)
 
 
 def validate_trigger(manifest: Mapping[str, Any]) -> None:
@@ -158,13 +156,13 @@ def validate_trigger(manifest: Mapping[str, Any]) -> None:
     another folder.
     """
 
-    def validate_namespace(spec: Mapping[str, Any], namespace: str) -> None:
+    def validate_fields(spec: Mapping[str, Any], namespace: str) -> None:
         broker = KnativeBroker(namespace, str(spec.get("broker")))
         _parse_trigger(
             namespace, manifest["metadata"]["name"], spec, {(namespace, broker.name): broker}
         )
 
-    _validate_spec(manifest, _TRIGGER_KEYS, validate_namespace)
+    _validate_spec(manifest, _TRIGGER_KEYS, validate_fields)
 
 
 def _validate_spec(
@@ -175,15 +173,10 @@ def _validate_spec(
     label = kinds.format_object(manifest)
     spec = manifest.get("spec") or {}
     try:
-        _refuse_other_keys("spec", spec, allowed)
+        kinds.refuse_other_keys(None, "spec", spec, allowed)
         validate(spec, manifest["metadata"].get("namespace", "default"))
     except LocalError as error:
-        raise LocalError(f"{label}: {error.message}", hint=error.hint or HINT) from error
-
-
-def _refuse_other_keys(path: str, value: Mapping[str, Any], allowed: set[str]) -> None:
-    if unknown := sorted(set(value) - allowed):
-        raise LocalError(f"`{path}.{unknown[0]}` is not understood by the local runtime")
+        raise LocalError(f"{label}: {error.message}", hint=error.hint or kinds.HINT) from error
 
 
 def _parse_broker(
@@ -216,8 +209,8 @@ def _parse_trigger(
     spec: Mapping[str, Any],
     brokers: Mapping[tuple[str, str], KnativeBroker],
 ) -> KnativeTrigger:
-    _refuse_other_keys("spec", spec, _TRIGGER_KEYS)
-    _refuse_other_keys("spec.filter", spec.get("filter") or {}, {"attributes"})
+    kinds.refuse_other_keys(None, "spec", spec, _TRIGGER_KEYS)
+    kinds.refuse_other_keys(None, "spec.filter", spec.get("filter") or {}, {"attributes"})
     broker = brokers.get((namespace, str(spec.get("broker"))))
     if broker is None:
         raise LocalError(
@@ -242,7 +235,7 @@ def _parse_delivery(
     """A delivery, when given, replaces the outer one wholesale; that is Knative's rule."""
     if not spec:
         return otherwise
-    _refuse_other_keys("spec.delivery", spec, _DELIVERY_KEYS)
+    kinds.refuse_other_keys(None, "spec.delivery", spec, _DELIVERY_KEYS)
     policy = spec.get("backoffPolicy", "exponential")
     if policy not in ("linear", "exponential"):
         raise LocalError(
@@ -259,7 +252,7 @@ def _parse_delivery(
 
 
 def _resolve_destination(spec: Mapping[str, Any], namespace: str, field_name: str) -> str:
-    _refuse_other_keys(f"spec.{field_name}", spec, {"ref", "uri"})
+    kinds.refuse_other_keys(None, f"spec.{field_name}", spec, {"ref", "uri"})
     reference, uri = spec.get("ref"), spec.get("uri", "")
     if reference is None:
         if not str(uri).startswith("http://"):

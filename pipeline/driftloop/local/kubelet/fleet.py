@@ -205,10 +205,6 @@ class PodFleet:
             if not set(replica.ports.values()).isdisjoint(ports)
         }
 
-    def list_desired(self, key: Key) -> PlannedPod | None:
-        """Return the planned pod of a Deployment."""
-        return self._planned.get(key)
-
     async def stop_all(self) -> None:
         """Stop everything."""
         for running in list(self._replicas.values()):

@@ -121,10 +121,10 @@ def plan_pod(
     where = kinds.format_object(deployment)
     metadata, spec = deployment["metadata"], deployment["spec"]
     namespace = metadata.get("namespace", "default")
-    _refuse_other_keys(where, "spec", spec, _DEPLOYMENT)
+    kinds.refuse_other_keys(where, "spec", spec, _DEPLOYMENT)
     template = spec["template"]
     pod = template["spec"]
-    _refuse_other_keys(where, "spec.template.spec", pod, _POD)
+    kinds.refuse_other_keys(where, "spec.template.spec", pod, _POD)
     labels = dict((template.get("metadata") or {}).get("labels") or {})
     facts = {
         "metadata.name": metadata["name"],
@@ -295,7 +295,7 @@ def _plan_container(
     images: Images,
     facts: Mapping[str, str],
 ) -> PlannedContainer:
-    _refuse_other_keys(where, "container", item, _CONTAINER)
+    kinds.refuse_other_keys(where, "container", item, _CONTAINER)
     if not item.get("command"):
         raise LocalError(
             f"{where}: `command` is missing",
@@ -453,11 +453,3 @@ def _replace_folders(text: str, folders: Iterable[tuple[str, str]]) -> str:
 
 def _strip_tag(ref: str) -> str:
     return ref.partition("@")[0].rpartition(":")[0]
-
-
-def _refuse_other_keys(where: str, part: str, value: Mapping[str, Any], allowed: set[str]) -> None:
-    if unknown := sorted(set(value) - allowed):
-        raise LocalError(
-            f"{where}: `{part}.{unknown[0]}` is not understood by the local runtime",
-            hint="`driftloop up --explain` lists what is",
-        )

@@ -1,6 +1,7 @@
 """Namespace, ServiceAccounts, Roles: each pod may do what its part needs, and nothing else."""
 
 from driftloop.contract.names import FLUX_NAMESPACE
+from driftloop.contract.trees import TREES
 from driftloop.kube import core, rbac
 from driftloop.kube.base import ObjectMeta
 from driftloop.plan import Plan
@@ -57,7 +58,7 @@ def train_binding(plan: Plan) -> rbac.RoleBinding:
 def applied_role(plan: Plan) -> rbac.Role:
     """In Flux's namespace: read the pipeline's own Kustomizations, which say what is applied."""
     names = plan.names
-    own = tuple(names.kustomization_name(tree) for tree in ("workflows", "deployments", "monitors"))
+    own = tuple(names.kustomization_name(tree) for tree in TREES)
     return rbac.Role(
         metadata=_in_flux(plan),
         rules=(

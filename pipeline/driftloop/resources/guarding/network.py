@@ -15,6 +15,7 @@ from driftloop.contract.names import (
     NATS_NAMESPACE,
     NATS_PORT,
     PREDICTOR_PORT,
+    REACHES_LABEL,
     SERVICE_PORT,
     STORAGE_NAMESPACE,
     STORAGE_PORT,
@@ -35,7 +36,7 @@ from driftloop.plan import Plan
 from driftloop.resources import decision, judge, parts
 from driftloop.resources.serving import serving_backend
 from driftloop.resources.serving.servers import installs_packages
-from driftloop.resources.workflows.steps import CLAIM, FINISH, JUDGE, REACHES
+from driftloop.resources.workflows.steps import CLAIM, FINISH, JUDGE
 from driftloop.resources.workflows.steps import COMPONENT as STEPS
 
 COMPONENT = "network"
@@ -143,7 +144,7 @@ def _build_roles(plan: Plan) -> Iterator[NetworkRole]:
     gateway = _platform_caller(GATEWAY_NAMESPACE, "istio-ingressgateway", istio="ingressgateway")
 
     steps = parts.object_labels(names, STEPS)
-    rollout = {**steps, REACHES: JUDGE}
+    rollout = {**steps, REACHES_LABEL: JUDGE}
     webhook, sensor = {"eventsource-name": names.retrain}, {"sensor-name": names.retrain}
     decides, judges = (
         parts.object_labels(names, decision.COMPONENT),
@@ -153,8 +154,10 @@ def _build_roles(plan: Plan) -> Iterator[NetworkRole]:
     model = backend.pod_labels(names)
 
     yield NetworkRole("steps", _select_all(steps), calls=(storage, outside))
-    yield NetworkRole("steps-claim", _select_all({**steps, REACHES: CLAIM}), calls=(nats,))
-    yield NetworkRole("steps-finish", _select_all({**steps, REACHES: FINISH}), calls=(nats, broker))
+    yield NetworkRole("steps-claim", _select_all({**steps, REACHES_LABEL: CLAIM}), calls=(nats,))
+    yield NetworkRole(
+        "steps-finish", _select_all({**steps, REACHES_LABEL: FINISH}), calls=(nats, broker)
+    )
     yield NetworkRole(
         "steps-judge",
         _select_all(rollout),

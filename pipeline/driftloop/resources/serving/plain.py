@@ -18,6 +18,7 @@ from pydantic import BaseModel
 from driftloop.contract.names import (
     COMPONENT_LABEL,
     GATEWAY,
+    MODEL_DIGEST_ANNOTATION,
     MODEL_PORT,
     NAME_LABEL,
     PREDICTOR_PORT,
@@ -34,7 +35,7 @@ from driftloop.release.record import Release
 from driftloop.resources import parts
 from driftloop.resources.serving import logger
 from driftloop.resources.serving.backend import Backend, Labels, TrafficSeries
-from driftloop.resources.serving.seldon import COMPONENT, DIGEST, seldon_deployment
+from driftloop.resources.serving.seldon import COMPONENT, seldon_deployment
 from driftloop.resources.serving.servers import METRICS_PORT, MODEL_URI
 from driftloop.text.dump import dump_yaml
 
@@ -336,7 +337,7 @@ def _predictor_pod(
     )
     fetched: tuple[core.Container, ...] = ()
     if graph.model_uri:
-        digest = (predictor.annotations or {}).get(DIGEST)
+        digest = (predictor.annotations or {}).get(MODEL_DIGEST_ANNOTATION)
         name = f"{graph.name}-fetch"
         fetched = (
             parts.fetch_container(

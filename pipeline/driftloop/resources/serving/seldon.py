@@ -16,7 +16,6 @@ from driftloop.resources.serving.backend import Backend, Labels, TrafficSeries
 from driftloop.spec.graph import own_names, own_nodes
 
 COMPONENT = "serving"
-DIGEST = MODEL_DIGEST_ANNOTATION
 """Annotation of a predictor: what its model's files must add up to."""
 
 
@@ -57,7 +56,7 @@ def _build_predictor(plan: Plan, release: Release, version: Version) -> seldon.P
         traffic=None if shadow else release.weights.get(version.id, 0),
         shadow=True if shadow else None,
         # The executor's metrics take `predictor_version` from here, not from the labels.
-        annotations={"version": version.id, DIGEST: version.model_digest},
+        annotations={"version": version.id, MODEL_DIGEST_ANNOTATION: version.model_digest},
         labels={"version": version.id, **parts.scraping_labels(plan)},
         graph=servers.model_graph(plan, version),
         component_specs=(_component_spec(plan),),

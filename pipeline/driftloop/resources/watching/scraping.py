@@ -14,7 +14,6 @@ from driftloop.resources.serving import serving_backend
 from driftloop.resources.watching import series
 
 COMPONENT = "watching"
-NAME, ROLE = NAME_LABEL, COMPONENT_LABEL
 
 
 def services_monitor(plan: Plan) -> PodMonitor:
@@ -24,10 +23,12 @@ def services_monitor(plan: Plan) -> PodMonitor:
         plan,
         series.SERVICES,
         LabelSelector(
-            match_labels={NAME: plan.names.pipeline, **parts.scraping_labels(plan)},
-            match_expressions=(LabelRequirement(key=ROLE, operator="In", values=components),),
+            match_labels={NAME_LABEL: plan.names.pipeline, **parts.scraping_labels(plan)},
+            match_expressions=(
+                LabelRequirement(key=COMPONENT_LABEL, operator="In", values=components),
+            ),
         ),
-        labels=(NAME, ROLE),
+        labels=(NAME_LABEL, COMPONENT_LABEL),
         endpoint=MetricsEndpoint(port="http", path="/metrics"),
     )
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from driftloop.contract.names import REACHES_LABEL, WORK_IN, WORK_OUT
+from driftloop.contract.names import WORK_IN, WORK_OUT
 from driftloop.contract.trees import WORKFLOW_RUN
 from driftloop.plan import Plan
 from driftloop.resources import parts
@@ -22,10 +22,8 @@ IN, OUT = WORK_IN, WORK_OUT
 PARAMETERS = f"{OUT}/parameters"
 """Folder with one file for each output parameter."""
 COMPONENT = "workflows"
-REACHES = REACHES_LABEL
-"""Label of pods that need more than storage and git."""
 CLAIM, FINISH, JUDGE = "nats", "nats-broker", "judge"
-"""Its values. A user's code reaches none of these."""
+"""Values of `REACHES_LABEL`, of pods that need more than storage and git. A user's code reaches none of these."""
 
 _SMALL = Resources(cpu="50m", memory="256Mi")
 
@@ -115,7 +113,7 @@ class WorkflowStep(GraphNode):
     retries: RetryRule
     cache: OutputCache | None = None
     reaches: str | None = None
-    """Service that the pod may talk to besides storage and git: a value of the label `REACHES`."""
+    """Service that the pod may talk to besides storage and git: a value of the label `REACHES_LABEL`."""
     items: tuple[Mapping[str, Any], ...] = ()
     """One pod for each; `{{item.KEY}}` is a value of it. Without any, one pod."""
 

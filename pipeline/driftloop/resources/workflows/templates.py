@@ -23,7 +23,7 @@ from hera.workflows import (
 from hera.workflows import Resources as ContainerResources
 from pydantic import BaseModel
 
-from driftloop.contract.names import API_GROUP, PLATFORM, WORK
+from driftloop.contract.names import API_GROUP, PLATFORM, REACHES_LABEL, WORK
 from driftloop.plan import Plan
 from driftloop.resources import parts
 from driftloop.resources.workflows.retries import RetryRule
@@ -31,7 +31,6 @@ from driftloop.resources.workflows.schedules import ScheduledRun
 from driftloop.resources.workflows.steps import (
     COMPONENT,
     PARAMETERS,
-    REACHES,
     GraphNode,
     InputArtifact,
     InputParameter,
@@ -219,7 +218,7 @@ def _build_container(plan: Plan, step: WorkflowStep) -> Container:
         active_deadline_seconds=step.deadline,
         retry_strategy=retry_strategy(step.retries),
         memoize=None if step.cache is None else _build_memoize(plan, step.cache),
-        labels=None if step.reaches is None else {REACHES: step.reaches},
+        labels=None if step.reaches is None else {REACHES_LABEL: step.reaches},
         **_gpu_placement(step.gpu),
     )
 
