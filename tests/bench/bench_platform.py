@@ -1,12 +1,13 @@
-"""What the platform costs whoever starts it: time to help, time to the first answer, memory when idle.
+"""What the platform costs whoever starts it: time to help, CPU of a check of a spec, time to the first answer, memory
+when idle.
 
-    python tests/bench/bench_platform.py [--starts 3] [--helps 7] [--accuracy tabular mnist]
+    python tests/bench/bench_platform.py [--starts 3] [--helps 7] [--checks 5] [--accuracy tabular mnist]
 
-One run. `driftloop --help` against `python -c pass`, in turns. Then the digits example is trained and released once
-(not measured), the platform is stopped, and started again `--starts` times: the time from the command to the first
-answered prediction. Last, the proportional set size of all its processes together, once it has been idle for
-`--idle` seconds. `--accuracy` also trains the examples named, through the same loop, and prints what their evaluation
-says; digits' is always printed.
+One run. `driftloop --help` and `driftloop validate` of the digits example, each against `python -c pass`, in turns.
+Then that example is trained and released once (not measured), the platform is stopped, and started again `--starts`
+times: the time from the command to the first answered prediction. Last, the proportional set size of all its processes
+together, once it has been idle for `--idle` seconds. `--accuracy` also trains the examples named, through the same
+loop, and prints what their evaluation says; digits' is always printed.
 """
 
 import argparse
@@ -33,7 +34,7 @@ from driftloop.spec import load_spec  # noqa: E402
 
 ENVS = ROOT / ".driftloop" / "envs"
 EXAMPLES = ROOT / "examples"
-HELP_TARGET, START_TARGET, MEMORY_TARGET = 0.3, 20.0, 1200.0
+HELP_TARGET, CHECK_TARGET, START_TARGET, MEMORY_TARGET = 0.3, 0.8, 20.0, 1200.0
 
 
 @dataclass(frozen=True)
@@ -62,21 +63,37 @@ def quiet(_: str) -> None:
 def once(command: Sequence[str]) -> tuple[float, float]:
     """Seconds of one command, by the clock and of CPU; a busy machine shows in the first only."""
     before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(command, check=True, capture_output=True)
     took, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
     return took, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def in_turns(command: Sequence[str], other: Sequence[str], count: int) -> tuple[float, ...]:
+    """Medians of both commands, run in turns: seconds by the clock and of CPU of one, then of the other."""
+    found = [(*once(command), *once(other)) for _ in range(count)]
+    return tuple(statistics.median(column) for column in zip(*found, strict=True))
 
 
 def helps(count: int) -> bool:
     """`driftloop --help` and an empty interpreter, in turns, medians."""
     asked, empty = [find_program(), "--help"], [sys.executable, "-c", "pass"]
-    found = [(*once(asked), *once(empty)) for _ in range(count)]
-    took, cpu, bare, bare_cpu = (statistics.median(column) for column in zip(*found, strict=True))
+    took, cpu, bare, bare_cpu = in_turns(asked, empty, count)
     print(
         f"  driftloop --help               {took:6.2f} s, {cpu:.2f} s of CPU   (python -c pass {bare:.2f} s, "
         f"{bare_cpu:.2f} s; medians of {count} in turns; target {HELP_TARGET:g} s)"
     )
     return took <= HELP_TARGET
+
+
+def checks(count: int) -> bool:
+    """`driftloop validate` of a spec and an empty interpreter, in turns, medians of CPU."""
+    asked = [find_program(), "validate", str(EXAMPLES / "digits" / "pipeline.yaml")]
+    took, cpu, _, bare_cpu = in_turns(asked, [sys.executable, "-c", "pass"], count)
+    print(
+        f"  driftloop validate SPEC        {cpu:6.2f} s of CPU, {took:.2f} s   (python -c pass {bare_cpu:.2f} s of CPU; "
+        f"medians of {count} in turns; target {CHECK_TARGET:g} s of CPU)"
+    )
+    return cpu <= CHECK_TARGET
 
 
 async def labelled(name: str, folder: Path) -> Example | None:
@@ -207,6 +224,7 @@ async def run(arguments: argparse.Namespace) -> bool:
         f"platform: digits example, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the start"
     )
     ok = helps(arguments.helps)
+    ok = checks(arguments.checks) and ok
     with tempfile.TemporaryDirectory(prefix="driftloop-bench-") as folder:
         ok = await measured(Path(folder), arguments.starts, arguments.idle) and ok
     for name in arguments.accuracy:
@@ -220,6 +238,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--helps", type=int, default=7)
+    parser.add_argument("--checks", type=int, default=5)
     parser.add_argument("--starts", type=int, default=3)
     parser.add_argument("--idle", type=float, default=20)
     parser.add_argument(
