@@ -30,8 +30,13 @@ RECORDS: dict[type, str] = {
     records.Snapshot: "`runs/<run>/snapshot/snapshot.json`, written by `step snapshot`.",
     records.SnapshotBatch: "One of its `objects`.",
     records.SeenBatches: "`pipelines/P/seen.json`, written by `step snapshot`, read by `step look`.",
-    records.Evaluation: "metrics.json, written by `driftloop-train evaluate`, read by `step register`.",
+    records.ProductionRelease: "release.json beside production's model, written by `step snapshot`, read by `driftloop-train evaluate`.",
+    records.TrialResult: "Output parameters of `driftloop-train`, read by `step pick` as the list that Argo makes of a loop.",
+    records.Evaluation: "metrics.json, written by `driftloop-train evaluate`, read by `step gate` and `step register`.",
+    records.GateVerdict: "verdict.json, written by `step gate`.",
+    records.GateResult: "One of its `gates`.",
     records.RunRecord: "Data of the events of a run.",
+    records.WindowRecord: "A message of the verdict stream, written and read by `driftloop-detector`.",
     records.VerdictRecord: "Data of a detector's event, as the decision reads it.",
 }
 P, N, R, D = "P", "N", "<release>", "<detector>"

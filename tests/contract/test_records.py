@@ -1,6 +1,7 @@
 """Records read back as they were written, and a newer version's keys are left alone."""
 
 import json
+import math
 from typing import Any
 
 import pytest
@@ -9,13 +10,20 @@ from hypothesis import strategies as st
 
 from driftloop.contract.documents import DocumentError, from_json, to_json
 from driftloop.contract.records import (
+    GATE_BOUNDS,
     RUN_OUTCOMES,
     Evaluation,
+    GateResult,
+    GateVerdict,
+    ProductionRelease,
     RunRecord,
     SeenBatches,
     Snapshot,
     SnapshotBatch,
+    TrialResult,
     VerdictRecord,
+    WindowRecord,
+    parse_trials,
 )
 
 NAMES = st.text(min_size=1, max_size=200)
@@ -27,7 +35,8 @@ BATCHES = st.builds(
     sha256=NAMES,
     recent=st.booleans(),
 )
-METRICS = st.dictionaries(NAMES, st.floats(allow_nan=False, allow_infinity=False), max_size=3)
+NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
+METRICS = st.dictionaries(NAMES, NUMBERS, max_size=3)
 MEASURES = st.dictionaries(st.sampled_from(["all", "recent"]), METRICS)
 RECORDS = st.one_of(
     st.builds(Snapshot, uri=st.text(), batches=st.lists(BATCHES).map(tuple), data_digest=NAMES),
@@ -38,6 +47,39 @@ RECORDS = st.one_of(
         production=st.none() | MEASURES,
         rows=st.none() | st.dictionaries(NAMES, st.integers(0)),
         against=st.none() | NAMES,
+    ),
+    st.builds(ProductionRelease, id=NAMES),
+    st.builds(TrialResult, trial=NAMES, metrics=METRICS, home=st.none() | NAMES),
+    st.builds(
+        GateVerdict,
+        passed=st.booleans(),
+        reasons=st.lists(st.text()).map(tuple),
+        gates=st.lists(
+            st.builds(
+                GateResult,
+                metric=NAMES,
+                on=st.sampled_from(["all", "recent"]),
+                rule=st.sampled_from(GATE_BOUNDS),
+                value=NUMBERS,
+                bound=st.none() | NUMBERS,
+                passed=st.booleans(),
+                reason=NAMES,
+            )
+        ).map(tuple),
+    ),
+    st.builds(
+        WindowRecord,
+        detector=NAMES,
+        release=NAMES,
+        window=st.integers(1),
+        size=st.integers(0),
+        first=st.integers(1),
+        last=st.integers(1),
+        alarm=st.booleans(),
+        score=st.floats(allow_nan=False),
+        threshold=st.floats(allow_nan=False),
+        details=st.dictionaries(st.text(), st.integers() | st.text()),
+        requests=st.lists(st.text()).map(tuple),
     ),
     st.builds(
         RunRecord,
@@ -80,6 +122,16 @@ def test_a_record_reads_back_beside_keys_of_a_newer_version(record: Any) -> None
             "must be finite numbers by metric, for `all` and `recent` rows",
         ),
         (
+            ProductionRelease.read,
+            {"model": "s3://b/m"},
+            "release.json has no key `id`, must be a release id",
+        ),
+        (
+            WindowRecord.read,
+            {"detector": "drift", "release": "r1", "window": 1, "size": -1},
+            "the stored verdict: `size` is `-1`, must be a number of rows",
+        ),
+        (
             RunRecord.read,
             {"run": ""},
             'the data of the run\'s event: `run` is `""`, must be a name of at most 200 characters',
@@ -96,4 +148,50 @@ def test_a_wrong_value_is_named_with_what_is_allowed(
 ) -> None:
     with pytest.raises(DocumentError) as error:
         read(document)
+    assert error.value.message == message
+
+
+def test_a_score_that_is_not_a_number_is_kept() -> None:
+    stored = WindowRecord(
+        detector="drift",
+        release="r1",
+        window=1,
+        size=2,
+        first=1,
+        last=2,
+        alarm=False,
+        score=float("nan"),
+        threshold=float("inf"),
+        details={},
+        requests=(),
+    )
+    text = json.dumps(to_json(stored), separators=(",", ":"))
+    assert text == (
+        '{"detector":"drift","release":"r1","window":1,"size":2,"firstSequence":1,"lastSequence":2,'
+        '"alarm":false,"score":NaN,"threshold":Infinity,"details":{},"requests":[]}'
+    )
+    again = WindowRecord.read(json.loads(text))
+    assert math.isnan(again.score)
+    assert again.threshold == float("inf")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "the list of trials is not JSON: Expecting value: line 1 column 1 (char 0)"),
+        ("{}", "the list of trials is `{}`, must be a list"),
+        ("[]", "the list of trials is empty"),
+        (
+            '[{"trial": "0"}]',
+            "entry 1 of the trials has no key `metrics`, must be finite numbers by metric, as JSON text",
+        ),
+        (
+            '[{"trial": "0", "metrics": "{}"}, {"trial": "1", "metrics": "{\\"a\\": NaN}"}]',
+            'entry 2 of the trials: `metrics` is `"{\\"a\\": NaN}"`, must be finite numbers by metric, as JSON text',
+        ),
+    ],
+)
+def test_trials_that_are_not_ones_are_named(text: str, message: str) -> None:
+    with pytest.raises(DocumentError) as error:
+        parse_trials(text)
     assert error.value.message == message

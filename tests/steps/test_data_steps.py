@@ -214,7 +214,7 @@ def trials(*values):
     ],
 )
 def test_the_best_trial(goal, values, expected):
-    assert pick.choose_best(pick.parse_trials(trials(*values)), "accuracy", goal).trial == expected
+    assert pick.choose_best(pick.read_trials(trials(*values)), "accuracy", goal).trial == expected
 
 
 def test_pick_writes_its_parameter(world):
@@ -241,7 +241,11 @@ def test_pick_writes_its_parameter(world):
     ("text", "metric", "said"),
     [
         (trials(0.5), "acuracy", "trial 0 has no number `acuracy`, its metrics are: accuracy"),
-        ('[{"trial": "0", "metrics": "{\\"accuracy\\": NaN}"}]', "accuracy", "has no number"),
+        (
+            '[{"trial": "0", "metrics": "{\\"accuracy\\": NaN}"}]',
+            "accuracy",
+            "must be finite numbers by metric",
+        ),
         ("[]", "accuracy", "list of trials is empty"),
         ("{{inputs.parameters.trials}}", "accuracy", "can't be read"),
         ("[1]", "accuracy", "can't be read"),
@@ -249,7 +253,7 @@ def test_pick_writes_its_parameter(world):
 )
 def test_trials_that_cannot_be_compared(text, metric, said):
     with pytest.raises(StepError, match=said):
-        pick.choose_best(pick.parse_trials(text), metric, "maximize")
+        pick.choose_best(pick.read_trials(text), metric, "maximize")
 
 
 def test_gate_writes_a_verdict_and_a_refusal_is_no_failure(world):
@@ -278,13 +282,33 @@ def test_gate_writes_a_verdict_and_a_refusal_is_no_failure(world):
     assert "a gate asks for `f1`, evaluation returned for the candidate: accuracy" in done.stderr
 
 
+def test_damaged_metrics_refuse_no_candidate_by_chance(world):
+    metrics = world.folder / "metrics.json"
+    for text, message in (
+        ("{", "metrics.json is not JSON"),
+        ("[]", "metrics.json is `[]`, must be a JSON object"),
+        ('{"candidate": {"all": {"accuracy": NaN}}}', "must be finite numbers by metric"),
+        ('{"candidate": {"all": {"accuracy": 1}}}', "metrics.json has no key `production`"),
+    ):
+        metrics.write_text(text)
+        out = str(world.folder / "gate")
+        done = world.step("gate", "--gates", "[]", "--metrics", str(metrics), "--out", out, code=1)
+        assert f"{metrics} can't be read: " in done.stderr
+        assert message in done.stderr
+        assert not (world.folder / "gate").exists()
+
+
 def test_store_and_fetch(world):
     trial = world.folder / "trial"
     (trial / "model").mkdir(parents=True)
     (trial / "model" / "model.onnx").write_bytes(b"weights")
     (trial / "metadata.yaml").write_text("parameters: {epochs: 4}\nseed: 7\n")
     for folder, file, value in (
-        ("snapshot", "snapshot.json", {"dataDigest": "sha256:" + "1" * 64}),
+        (
+            "snapshot",
+            "snapshot.json",
+            {"uri": "s3://d/b", "objects": [], "dataDigest": "sha256:" + "1" * 64},
+        ),
         (
             "evaluation",
             "metrics.json",

@@ -19,6 +19,9 @@ Accepts = Callable[[Any], bool]
 LONGEST = 1024 * 1024
 """Characters of a document that is handed over at most: it is one argument of a program."""
 
+LONGEST_FILE = 64 * 1024 * 1024
+"""Bytes of a file of a run at most: snapshot.json lists every batch."""
+
 
 class DocumentError(PipelineError):
     """A JSON document that is not what its record allows."""
@@ -103,10 +106,10 @@ def from_json(record: type[T], document: object, *, label: str, closed: bool = T
     return record(**values)
 
 
-def parse_json(text: str | bytes, *, label: str) -> Any:
-    """Parse JSON; DocumentError when it is not, or is longer than `LONGEST`."""
-    if len(text) > LONGEST:
-        raise DocumentError(f"{label} has {len(text)} characters, at most {LONGEST} are read")
+def parse_json(text: str | bytes, *, label: str, longest: int = LONGEST) -> Any:
+    """Parse JSON; DocumentError when it is not, or has more than `longest` characters."""
+    if len(text) > longest:
+        raise DocumentError(f"{label} has {len(text)} characters, at most {longest} are read")
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:

@@ -4,21 +4,28 @@ They are read with the keys that a reader needs checked; other keys are left alo
 record of a newer version can be read.
 """
 
+import json
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from driftloop.contract.documents import (
+    DocumentError,
     document_key,
     from_json,
     is_number,
     is_text,
     is_texts,
     is_whole,
+    parse_json,
+    show_value,
     to_json,
 )
 
 RunOutcome = Literal["released", "refused", "failed", "rejected", "lost"]
 RUN_OUTCOMES: tuple[RunOutcome, ...] = get_args(RunOutcome)
+
+GATE_BOUNDS = ("min", "max", "productionMinus", "productionPlus")
+"""Bounds that a gate may have, as verdict.json names them."""
 
 LONGEST_NAME = 200
 """Characters of a name in an event at most."""
@@ -103,11 +110,74 @@ class SeenBatches:
         return from_json(cls, document, label="seen.json", closed=False)
 
 
+def _is_metrics(value: object) -> bool:
+    return isinstance(value, dict) and all(map(is_number, value.values()))
+
+
+def _is_metrics_text(value: object) -> bool:
+    try:
+        return isinstance(value, str) and _is_metrics(json.loads(value))
+    except (ValueError, RecursionError):
+        return False
+
+
+@dataclass(frozen=True)
+class ProductionRelease:
+    """release.json: the release that was production when the run began."""
+
+    id: str = document_key("id", "a release id", is_text)
+    """Release."""
+
+    @classmethod
+    def read(cls, document: object) -> "ProductionRelease | None":
+        """Read the release from plain data, None for `{}`: the first release; DocumentError."""
+        if document == {}:
+            return None
+        return from_json(cls, document, label="release.json", closed=False)
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """Output parameters of one train step."""
+
+    trial: str = document_key("trial", "a number in text", is_text)
+    """Number of the trial. A cached one has its number in the run that made it, so two may have
+    the same."""
+    metrics: dict[str, float] = document_key(
+        "metrics",
+        "finite numbers by metric, as JSON text",
+        _is_metrics_text,
+        read=json.loads,
+        write=lambda v: json.dumps(v, sort_keys=True),
+    )
+    """Metrics that the training function returned."""
+    home: str | None = document_key(
+        "home",
+        "a folder of the bucket",
+        lambda v: v is None or isinstance(v, str),
+        default=None,
+        omits_none=True,
+    )
+    """Run that keeps it; None: this run, under its number."""
+
+
+def parse_trials(text: str) -> tuple[TrialResult, ...]:
+    """Read the trials of a search from JSON text, as Argo lists the outputs of a loop;
+    DocumentError."""
+    document = parse_json(text, label="the list of trials")
+    if not isinstance(document, list):
+        raise DocumentError(f"the list of trials is {show_value(document)}, must be a list")
+    if not document:
+        raise DocumentError("the list of trials is empty")
+    return tuple(
+        from_json(TrialResult, item, label=f"entry {number} of the trials", closed=False)
+        for number, item in enumerate(document, 1)
+    )
+
+
 def _is_measures(value: object) -> bool:
     return isinstance(value, dict) and all(
-        isinstance(metrics, dict) and all(map(is_number, metrics.values()))
-        for metrics in value.values()
-        if metrics is not None
+        metrics is None or _is_metrics(metrics) for metrics in value.values()
     )
 
 
@@ -142,6 +212,57 @@ class Evaluation:
     def read(cls, document: object) -> "Evaluation":
         """Read the evaluation from plain data; DocumentError names a metric that is not a number."""
         return from_json(cls, document, label="metrics.json", closed=False)
+
+
+@dataclass(frozen=True)
+class GateResult:
+    """One gate and how it went."""
+
+    metric: str = document_key("metric", "the name of a metric", is_text)
+    """Metric that was compared."""
+    on: str = document_key("on", "one of: all, recent", lambda v: v in ("all", "recent"))
+    """Rows it was measured on."""
+    rule: str = document_key(
+        "rule", f"one of: {', '.join(GATE_BOUNDS)}", lambda v: v in GATE_BOUNDS
+    )
+    """Bound of the gate that was applied."""
+    value: float = document_key("value", "a number", is_number)
+    """Value of the candidate."""
+    bound: float | None = document_key(
+        "bound", "a number, or null", lambda v: v is None or is_number(v)
+    )
+    """Number that the value was compared with; None without production."""
+    passed: bool = document_key("passed", "true or false", lambda v: isinstance(v, bool))
+    """The value is within the bound."""
+    reason: str = document_key("reason", "a text", is_text)
+    """The comparison in words."""
+
+
+@dataclass(frozen=True)
+class GateVerdict:
+    """verdict.json: the candidate held against the gates."""
+
+    passed: bool = document_key("passed", "true or false", lambda v: isinstance(v, bool))
+    """Every gate passed."""
+    reasons: tuple[str, ...] = document_key(
+        "reasons", "a list of texts", is_texts, read=tuple, write=list
+    )
+    """Gates that refused the candidate, in words; those that let it pass when none did."""
+    gates: tuple[GateResult, ...] = document_key(
+        "gates",
+        "a list of gates",
+        lambda v: isinstance(v, list),
+        read=lambda v: tuple(
+            from_json(GateResult, item, label="a gate of verdict.json", closed=False) for item in v
+        ),
+        write=lambda v: [to_json(gate) for gate in v],
+    )
+    """Gates in the order of the spec."""
+
+    @classmethod
+    def read(cls, document: object) -> "GateVerdict":
+        """Read the verdict from plain data; DocumentError."""
+        return from_json(cls, document, label="verdict.json", closed=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,3 +310,46 @@ class VerdictRecord:
     def read(cls, document: object) -> "VerdictRecord":
         """Read the data of an event; DocumentError."""
         return from_json(cls, document, label="the data of the verdict's event", closed=False)
+
+
+def _is_real(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _sequence(key: str) -> Any:
+    return document_key(key, "a sequence of the detector's stream", lambda v: is_whole(v, 1))
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowRecord:
+    """A detector's verdict on one window, as the verdict stream keeps it."""
+
+    detector: str = _name("detector")
+    """Detector."""
+    release: str = _name("release")
+    """Release whose traffic was scored."""
+    window: int = document_key("window", "a number from 1", lambda v: is_whole(v, 1))
+    """Number of the window of this release."""
+    size: int = document_key("size", "a number of rows", lambda v: is_whole(v, 0))
+    """Rows that were scored."""
+    first: int = _sequence("firstSequence")
+    """First event of the window in the detector's stream."""
+    last: int = _sequence("lastSequence")
+    """Last event of the window in the detector's stream."""
+    alarm: bool = document_key("alarm", "true or false", lambda v: isinstance(v, bool))
+    """The score is beyond the threshold."""
+    score: float = document_key("score", "a number", _is_real)
+    """Score of the window; NaN when the detector can't give one."""
+    threshold: float = document_key("threshold", "a number", _is_real)
+    """Threshold that the score is compared with."""
+    details: dict[str, Any] = document_key("details", "an object", lambda v: isinstance(v, dict))
+    """Figures of the detector's own, and the events and the rejected rows of the window."""
+    requests: tuple[str, ...] = document_key(
+        "requests", "a list of request ids", is_texts, read=tuple, write=list
+    )
+    """Requests with outlier rows."""
+
+    @classmethod
+    def read(cls, document: object) -> "WindowRecord":
+        """Read the verdict from plain data; DocumentError."""
+        return from_json(cls, document, label="the stored verdict", closed=False)

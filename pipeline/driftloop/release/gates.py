@@ -1,56 +1,11 @@
 """The bars a candidate must clear before any traffic reaches it. Pure: metrics in, verdict out."""
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 from driftloop.contract.documents import DocumentError
 from driftloop.contract.handovers import GateRule, parse_gates
+from driftloop.contract.records import Evaluation, GateResult, GateVerdict
 from driftloop.errors import ReleaseError
-
-
-@dataclass(frozen=True)
-class Result:
-    """One gate and how it went; `bound` is the number the candidate's value was held against,
-    None without one."""
-
-    metric: str
-    on: str
-    rule: str
-    value: float
-    bound: float | None
-    passed: bool
-
-    @property
-    def said(self) -> str:
-        """As a person would read it in a commit."""
-        where = "" if self.on == "all" else f" on {self.on} data"
-        if self.bound is None:
-            return f"{self.metric}{where} {self.value:.4g}, no production to compare with"
-        word = "at least" if self.rule in ("min", "productionMinus") else "at most"
-        return f"{self.metric}{where} {self.value:.4g}, must be {word} {self.bound:.4g}"
-
-
-@dataclass(frozen=True)
-class GateVerdict:
-    """Verdict of all gates, with each gate's result."""
-
-    gates: tuple[Result, ...]
-
-    @property
-    def passed(self) -> bool:
-        return all(gate.passed for gate in self.gates)
-
-    @property
-    def reasons(self) -> tuple[str, ...]:
-        """The gates that refused it; those that let it pass when none did."""
-        return tuple(gate.said for gate in self.gates if not gate.passed or self.passed)
-
-    def to_json(self) -> dict[str, Any]:
-        """As verdict.json holds it."""
-        gates = [{**vars(gate), "reason": gate.said} for gate in self.gates]
-        return {"passed": self.passed, "reasons": list(self.reasons), "gates": gates}
 
 
 def parse_gate_rules(text: str) -> tuple[GateRule, ...]:
@@ -61,64 +16,65 @@ def parse_gate_rules(text: str) -> tuple[GateRule, ...]:
         raise ReleaseError(f"the gates can't be read: {error.message}") from error
 
 
-def judge_gates(gates: Sequence[GateRule], metrics: Mapping[str, Any]) -> GateVerdict:
-    """Hold metrics.json (`candidate` and `production`, each with `all` and `recent`) against the
-    spec's gates.
+def judge_gates(gates: Sequence[GateRule], evaluation: Evaluation) -> GateVerdict:
+    """Hold the metrics of the candidate and of production against the spec's gates.
 
     ReleaseError when a gate asks for a metric that evaluation did not return.
     """
-    results: list[Result] = []
+    results: list[GateResult] = []
     for gate in gates:
-        value = _number(metrics.get("candidate"), "the candidate", gate)
-        production = metrics.get("production")
-        theirs = _number(production, "production", gate) if production and _compares(gate) else None
-        below = -(gate.production_minus or 0.0)
-        above = gate.production_plus or 0.0
-        if gate.min is not None:
-            results.append(Result(gate.metric, gate.on, "min", value, gate.min, value >= gate.min))
-        if gate.max is not None:
-            results.append(Result(gate.metric, gate.on, "max", value, gate.max, value <= gate.max))
-        if gate.production_minus is not None:
-            results.append(_compared(gate, "productionMinus", value, theirs, below))
-        if gate.production_plus is not None:
-            results.append(_compared(gate, "productionPlus", value, theirs, above))
-    return GateVerdict(tuple(results))
+        value = _metric_value(evaluation.candidate, "the candidate", gate)
+        production = None
+        if evaluation.production and _compares(gate):
+            production = _metric_value(evaluation.production, "production", gate)
+        for rule, margin in (
+            ("min", gate.min),
+            ("max", gate.max),
+            ("productionMinus", _negated(gate.production_minus)),
+            ("productionPlus", gate.production_plus),
+        ):
+            if margin is None:
+                continue
+            bound: float | None = margin
+            if rule.startswith("production"):
+                bound = None if production is None else production + margin
+            results.append(_apply_bound(gate, rule, value, bound))
+    passed = all(result.passed for result in results)
+    reasons = tuple(result.reason for result in results if passed or not result.passed)
+    return GateVerdict(passed, reasons, tuple(results))
+
+
+def _negated(margin: float | None) -> float | None:
+    return None if margin is None else -margin
 
 
 def _compares(gate: GateRule) -> bool:
     return gate.production_minus is not None or gate.production_plus is not None
 
 
-def _compared(
-    gate: GateRule, rule: str, value: float, theirs: float | None, margin: float
-) -> Result:
-    if theirs is None:
-        return Result(gate.metric, gate.on, rule, value, None, True)
-    bound = theirs + margin
-    return Result(
-        gate.metric,
-        gate.on,
-        rule,
-        value,
-        bound,
-        value >= bound if rule == "productionMinus" else value <= bound,
-    )
+def _apply_bound(gate: GateRule, rule: str, value: float, bound: float | None) -> GateResult:
+    least = rule in ("min", "productionMinus")
+    passed = bound is None or (value >= bound if least else value <= bound)
+    where = "" if gate.on == "all" else f" on {gate.on} data"
+    reason = f"{gate.metric}{where} {value:.4g}, "
+    if bound is None:
+        reason += "no production to compare with"
+    else:
+        reason += f"must be {'at least' if least else 'at most'} {bound:.4g}"
+    return GateResult(gate.metric, gate.on, rule, value, bound, passed, reason)
 
 
-def _number(measured: Any, whose: str, gate: GateRule) -> float:
-    values = measured.get(gate.on) if isinstance(measured, Mapping) else None
-    if not isinstance(values, Mapping):
+def _metric_value(measured: Mapping[str, Mapping[str, float]], whose: str, gate: GateRule) -> float:
+    metrics = measured.get(gate.on)
+    if metrics is None:
         raise ReleaseError(
             f"{whose} was not evaluated on {gate.on} rows",
             hint="are there held-out rows of that kind?",
         )
-    value = values.get(gate.metric)
-    if value is None:
-        measured_names = ", ".join(sorted(values)) or "nothing"
+    if gate.metric not in metrics:
+        names = ", ".join(sorted(metrics)) or "nothing"
         raise ReleaseError(
-            f"a gate asks for `{gate.metric}`, evaluation returned for {whose}: {measured_names}",
+            f"a gate asks for `{gate.metric}`, evaluation returned for {whose}: {names}",
             hint="let the evaluation function return it, or change `evaluate.gates` in the spec",
         )
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ReleaseError(f"`{gate.metric}` of {whose} is {value!r}, must be a finite number")
-    return float(value)
+    return float(metrics[gate.metric])

@@ -13,7 +13,9 @@ from driftloop.clients import events, sdk
 from driftloop.clients.events import EventRefusedError
 from driftloop.clients.kubernetes import KubernetesUnreachableError
 from driftloop.clients.s3 import MissingObjectError
+from driftloop.contract.documents import DocumentError
 from driftloop.contract.names import Names
+from driftloop.contract.records import GateVerdict
 from driftloop.contract.trees import verdict_key
 from driftloop.errors import PipelineError
 from driftloop.git.repository import Repository
@@ -161,10 +163,12 @@ def _read_trailer(repository: Repository, run: str, trailer: str) -> str:
 def _read_refusal(settings: StepSettings, run: str) -> str:
     at = settings.bucket / verdict_key(run)
     try:
-        verdict = settings.store.read_json(at)
+        verdict = GateVerdict.read(settings.store.read_json(at))
     except MissingObjectError:
         return ""
-    return "; ".join(verdict.get("reasons", []))
+    except DocumentError as error:
+        return f"{at} can't be read: {error.message}"
+    return "; ".join(verdict.reasons)
 
 
 def _describe_failure(settings: StepSettings, names: Names, run: str) -> str:

@@ -3,14 +3,14 @@ traffic."""
 
 import json
 from pathlib import Path
-from typing import Any
 
 import click
 
-from driftloop.contract.trees import METRICS_FILE, VERDICT_FILE
-from driftloop.errors import StepError
+from driftloop.contract.documents import to_json
+from driftloop.contract.trees import VERDICT_FILE
 from driftloop.release import gates as rules
 from driftloop.steps import options
+from driftloop.steps.evaluation import read_evaluation
 from driftloop.steps.settings import write_parameters
 
 EXAMPLES = """\b
@@ -31,33 +31,15 @@ Examples:
 def command(*, gates: str, metrics: Path, out: Path) -> None:
     """Compare the candidate's metrics with the gates; writes `passed` and verdict.json. A
     refusal is not a failure."""
-    file = metrics / METRICS_FILE if metrics.is_dir() else metrics
-    verdict = rules.judge_gates(rules.parse_gate_rules(gates), _read_metrics(file))
+    verdict = rules.judge_gates(rules.parse_gate_rules(gates), read_evaluation(metrics))
     folder = out / "verdict"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / VERDICT_FILE).write_text(
-        json.dumps(verdict.to_json(), indent=1, sort_keys=True) + "\n"
+        json.dumps(to_json(verdict), indent=1, sort_keys=True) + "\n"
     )
     write_parameters(out / "parameters", passed="true" if verdict.passed else "false")
     for gate in verdict.gates:
-        options.print_progress(f"{'pass' if gate.passed else 'FAIL'}  {gate.said}")
+        options.print_progress(f"{'pass' if gate.passed else 'FAIL'}  {gate.reason}")
     options.print_progress(
         "the candidate goes on" if verdict.passed else "the candidate is refused"
     )
-
-
-def _read_metrics(file: Path) -> dict[str, Any]:
-    try:
-        document = json.loads(file.read_text())
-    except OSError as error:
-        raise StepError(
-            f"{file} can't be read: {error.strerror}", hint="the evaluate step writes it"
-        ) from error
-    except ValueError as error:
-        raise StepError(f"{file} can't be read as JSON: {error}") from error
-    if not isinstance(document, dict):
-        kind = type(document).__name__
-        raise StepError(
-            f"{file} has a {kind}, must be an object", hint="the evaluate step writes it"
-        )
-    return document

@@ -1,15 +1,13 @@
 """`driftloop step pick`: choose the best trial of a search by a metric that the training
 function returned."""
 
-import json
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import click
 
+from driftloop.contract.documents import DocumentError
+from driftloop.contract.records import TrialResult, parse_trials
 from driftloop.errors import StepError
 from driftloop.steps import options
 from driftloop.steps.settings import write_parameters
@@ -18,16 +16,6 @@ EXAMPLES = """\b
 Examples:
   driftloop step pick --trials "$TRIALS" --metric accuracy --goal maximize --out /tmp/out
 """
-
-
-@dataclass(frozen=True)
-class TrialEntry:
-    """One trial; a cached one has its number in the run that made it, so two may have the same."""
-
-    trial: str
-    metrics: Mapping[str, Any]
-    home: str = ""
-    """The run that keeps it; empty: this run, under its number."""
 
 
 @click.command(epilog=EXAMPLES)
@@ -41,7 +29,7 @@ class TrialEntry:
 def command(*, trials: str, metric: str, goal: str, out: Path) -> None:
     """Choose the best trial of a search; writes `trial`, and `home` when the trials name the
     runs that keep them."""
-    listed = parse_trials(trials)
+    listed = read_trials(trials)
     if not metric and len(listed) > 1:
         raise StepError(
             "several trials and no metric to compare them by",
@@ -55,44 +43,26 @@ def command(*, trials: str, metric: str, goal: str, out: Path) -> None:
     )
 
 
-def parse_trials(trials: str) -> list[TrialEntry]:
-    """Parse the trials, in the order of the list; StepError when there is none."""
+def read_trials(trials: str) -> tuple[TrialResult, ...]:
+    """Read the trials, in the order of the list; StepError."""
     try:
-        listed = json.loads(trials)
-        if isinstance(listed, dict):
-            listed = [listed]
-        parsed: list[TrialEntry] = []
-        for n, raw in enumerate(listed):
-            entry = json.loads(raw) if isinstance(raw, str) else raw
-            metrics = entry.get("metrics", entry)
-            metrics = json.loads(metrics) if isinstance(metrics, str) else metrics
-            parsed.append(
-                TrialEntry(str(entry.get("trial", n)), dict(metrics), str(entry.get("home", "")))
-            )
-    except (ValueError, TypeError, AttributeError) as error:
+        return parse_trials(trials)
+    except DocumentError as error:
         raise StepError(
-            f"the trials can't be read: {error}",
+            f"the trials can't be read: {error.message}",
             hint='expected [{"trial": "0", "metrics": "{…}"}, …]',
         ) from error
-    if not parsed:
-        raise StepError("the list of trials is empty")
-    return parsed
 
 
-def choose_best(trials: Sequence[TrialEntry], metric: str, goal: str) -> TrialEntry:
+def choose_best(trials: Sequence[TrialResult], metric: str, goal: str) -> TrialResult:
     """Return the best trial; of equal ones the first."""
     values = []
     for entry in trials:
-        value = entry.metrics.get(metric)
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, int | float)
-            or not math.isfinite(value)
-        ):
-            names = ", ".join(sorted(map(str, entry.metrics))) or "none"
+        if metric not in entry.metrics:
+            names = ", ".join(sorted(entry.metrics)) or "none"
             raise StepError(
                 f"trial {entry.trial} has no number `{metric}`, its metrics are: {names}",
                 hint="let the training function return it, or change `search.best.metric` in the spec",
             )
-        values.append(value)
+        values.append(entry.metrics[metric])
     return trials[values.index(max(values) if goal == "maximize" else min(values))]

@@ -1,22 +1,20 @@
 """`driftloop step register`: commit a trained version, as production the first time, then as
 shadow."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
 from driftloop.clients.s3 import ObjectStore, StoreLocation
-from driftloop.contract.documents import DocumentError
-from driftloop.contract.records import Evaluation
-from driftloop.contract.trees import METRICS_FILE, release_key
+from driftloop.contract.trees import release_key
 from driftloop.errors import StepError
 from driftloop.operations import releases as pipelines
 from driftloop.operations.releases import TransitionMessage
 from driftloop.release import record
 from driftloop.release.record import Recent, Release, Version
 from driftloop.steps import options
+from driftloop.steps.evaluation import HINT, read_evaluation
 from driftloop.steps.settings import StepSettings, write_parameters
 
 EXAMPLES = """\b
@@ -132,22 +130,11 @@ class EvaluatedVersion:
 
 
 def _read_evaluation(path: Path) -> EvaluatedVersion:
-    file = path / METRICS_FILE if path.is_dir() else path
-    try:
-        evaluation = Evaluation.read(json.loads(file.read_text()))
-    except (OSError, ValueError) as error:
-        raise StepError(
-            f"{file} can't be read: {error!r}", hint="the evaluate step writes it"
-        ) from error
-    except DocumentError as error:
-        raise StepError(
-            f"{file} can't be read: {error.message}", hint="the evaluate step writes it"
-        ) from error
+    evaluation = read_evaluation(path)
     candidate, production = evaluation.candidate, evaluation.production or {}
     if "all" not in candidate:
         raise StepError(
-            f"{file} can't be read: the candidate has no metrics on `all` rows",
-            hint="the evaluate step writes it",
+            f"{path} can't be read: the candidate has no metrics on `all` rows", hint=HINT
         )
     recent = None
     if candidate.get("recent") and production.get("recent"):
@@ -155,8 +142,7 @@ def _read_evaluation(path: Path) -> EvaluatedVersion:
         if rows is None or against is None:
             missing = "rows" if rows is None else "against"
             raise StepError(
-                f"{file} can't be read: it has recent rows, but no `{missing}`",
-                hint="the evaluate step writes it",
+                f"{path} can't be read: it has recent rows, but no `{missing}`", hint=HINT
             )
         if rows:
             recent = Recent(

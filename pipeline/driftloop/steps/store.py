@@ -1,6 +1,5 @@
 """`driftloop step store`: write the folder of a version once, with its digests."""
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -9,10 +8,14 @@ import click
 import yaml
 
 from driftloop.clients import s3
+from driftloop.contract.documents import LONGEST_FILE, DocumentError, parse_json
+from driftloop.contract.records import Snapshot
 from driftloop.contract.trees import METADATA_FILE, METRICS_FILE, SNAPSHOT_FILE
 from driftloop.errors import StepError
 from driftloop.steps import options
 from driftloop.steps.settings import write_parameters
+
+HINT = "an earlier step writes it"
 
 EXAMPLES = """\b
 Examples:
@@ -45,7 +48,7 @@ def command(
     if detectors is not None and detectors.is_dir():
         shutil.copytree(detectors, release / "detectors")
     model = s3.folder_digest(release / "model")
-    data = str(_read_json(snapshot / SNAPSHOT_FILE)["dataDigest"])
+    data = _read_snapshot(snapshot / SNAPSHOT_FILE).data_digest
     metadata = _read_metadata(trial / METADATA_FILE) | {
         "run": run,
         "modelDigest": model,
@@ -57,14 +60,20 @@ def command(
     options.print_progress(f"model {model}\ndata  {data}")
 
 
-def _read_json(file: Path) -> dict[str, Any]:
+def _read_json(file: Path) -> Any:
     try:
-        document: dict[str, Any] = json.loads(file.read_text())
-    except (OSError, ValueError) as error:
-        raise StepError(
-            f"{file} can't be read: {error}", hint="an earlier step writes it"
-        ) from error
-    return document
+        return parse_json(file.read_bytes(), label=file.name, longest=LONGEST_FILE)
+    except OSError as error:
+        raise StepError(f"{file} can't be read: {error.strerror}", hint=HINT) from error
+    except DocumentError as error:
+        raise StepError(f"{file} can't be read: {error.message}", hint=HINT) from error
+
+
+def _read_snapshot(file: Path) -> Snapshot:
+    try:
+        return Snapshot.read(_read_json(file))
+    except DocumentError as error:
+        raise StepError(f"{file} can't be read: {error.message}", hint=HINT) from error
 
 
 def _read_metadata(file: Path) -> dict[str, Any]:

@@ -19,7 +19,9 @@ import nats.errors
 import nats.js.errors
 from nats.js import JetStreamContext
 
+from driftloop.contract.documents import DocumentError, parse_json
 from driftloop.contract.names import ON_NEW_DATA
+from driftloop.contract.records import WindowRecord
 from driftloop.contract.streams import DECISIONS, VERDICTS, WORKFLOWS
 from driftloop.errors import LocalError, StoreError
 from driftloop.local.ground.state import write_json
@@ -74,11 +76,10 @@ class RunHistory:
                     sequence, subject, payload = message
                     try:
                         tell(subject, payload)
+                    except DocumentError as error:
+                        self._add_unread(stream, sequence, error.message)
                     except (ValueError, KeyError, TypeError, AttributeError) as error:
-                        why = f"{type(error).__name__}: {error}"
-                        self._timeline.add_entry(
-                            "platform", f"message {sequence} of {stream} can't be read", why
-                        )
+                        self._add_unread(stream, sequence, f"{type(error).__name__}: {error}")
                     self._cursors[stream] = sequence
                     news = True
             if news:
@@ -99,6 +100,9 @@ class RunHistory:
             },
         )
 
+    def _add_unread(self, stream: str, sequence: int, why: str) -> None:
+        self._timeline.add_entry("platform", f"message {sequence} of {stream} can't be read", why)
+
     def _record_decision(self, subject: str, payload: bytes) -> None:
         key = subject.removeprefix(DECISIONS.prefix)
         if not payload:
@@ -114,18 +118,21 @@ class RunHistory:
 
     def _record_verdict(self, subject: str, payload: bytes) -> None:
         namespace, pipeline, detector, release = subject.split(".")[-4:]
-        verdict = json.loads(payload)
-        data = verdict.get("data", verdict)
+        verdict = WindowRecord.read(parse_json(payload, label=f"the verdict of {subject}"))
         self.verdicts[f"{namespace}/{pipeline}/{detector}"] = {
-            name: data.get(name)
-            for name in ("release", "window", "size", "alarm", "score", "threshold")
+            "release": verdict.release,
+            "window": verdict.window,
+            "size": verdict.size,
+            "alarm": verdict.alarm,
+            "score": verdict.score,
+            "threshold": verdict.threshold,
         }
-        if data.get("alarm"):
+        if verdict.alarm:
             self._timeline.add_entry(
                 "verdict",
                 f"{pipeline}: {detector} alarm",
-                f"release {release}, window {data.get('window')}, "
-                f"score {_format_number(data.get('score'))} against {_format_number(data.get('threshold'))}",
+                f"release {release}, window {verdict.window}, "
+                f"score {_format_number(verdict.score)} against {_format_number(verdict.threshold)}",
             )
 
     def _record_workflow(self, subject: str, payload: bytes) -> None:

@@ -11,9 +11,8 @@ import logging
 import secrets
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Any
 
 import nats.errors
 import nats.js.errors
@@ -30,8 +29,10 @@ from driftloop.clients.nats import (
     publish_message,
     read_position,
 )
+from driftloop.contract.documents import parse_json, to_json
 from driftloop.contract.events import PROTOCOL, REQUEST_ID, inference_type, verdict_id
 from driftloop.contract.handovers import DetectorSettings
+from driftloop.contract.records import WindowRecord
 from driftloop.contract.streams import VERDICTS, DetectorStreams
 from driftloop.errors import StoreError
 from driftloop.services.detector.detectors import WindowDetector, WindowVerdict
@@ -136,9 +137,11 @@ class WindowScorer:
             last = await self._js.get_last_msg(VERDICTS.name, self._names.verdicts)
         except nats.js.errors.NotFoundError:
             return VerdictCursor()
-        verdict = json.loads(last.data or b"{}")
+        verdict = WindowRecord.read(
+            parse_json(last.data or b"", label=f"the last verdict of {self._names.verdicts}")
+        )
         self._show_verdict(verdict)
-        return VerdictCursor(int(verdict["window"]), int(verdict["lastSequence"]), last.seq or 0)
+        return VerdictCursor(verdict.window, verdict.last, last.seq or 0)
 
     async def _follow_events(self, cursor: VerdictCursor) -> None:
         cutter = WindowCutter(self._config.window, cursor.window, cursor.last)
@@ -214,7 +217,7 @@ class WindowScorer:
         stored = await publish_message(
             self._js,
             self._names.verdicts,
-            json.dumps(verdict, separators=(",", ":")).encode(),
+            json.dumps(to_json(verdict), separators=(",", ":")).encode(),
             message_id=verdict_id(
                 self._names.namespace,
                 self._names.pipeline,
@@ -238,12 +241,12 @@ class WindowScorer:
         await self._purge_scored(window.last)
         return stored.seq
 
-    def _show_verdict(self, verdict: Mapping[str, Any]) -> None:
+    def _show_verdict(self, verdict: WindowRecord) -> None:
         """The last verdict as metrics, also when it was stored before this process began."""
-        self._window.set(verdict["window"])
-        self._alarm.set(verdict["alarm"])
-        self._score.set(verdict["score"])
-        self._threshold.set(verdict["threshold"])
+        self._window.set(verdict.window)
+        self._alarm.set(verdict.alarm)
+        self._score.set(verdict.score)
+        self._threshold.set(verdict.threshold)
 
     async def _purge_scored(self, last: int) -> None:
         """Purge what was judged longer ago than a repeat can arrive: JetStream knows repeats by
@@ -263,18 +266,18 @@ class WindowScorer:
 
 def _build_verdict(
     names: DetectorStreams, window: EventWindow, judgement: WindowVerdict
-) -> dict[str, Any]:
+) -> WindowRecord:
     outliers = list(dict.fromkeys(window.requests[i] for i in judgement.outliers))
-    return {
-        "detector": names.detector,
-        "release": names.release,
-        "window": window.number,
-        "size": len(window.rows),
-        "firstSequence": window.first,
-        "lastSequence": window.last,
-        "alarm": judgement.alarm,
-        "score": judgement.score,
-        "threshold": judgement.threshold,
-        "details": {**judgement.details, "events": window.events, "rejected": window.rejected},
-        "requests": outliers[:MOST_REQUESTS],
-    }
+    return WindowRecord(
+        detector=names.detector,
+        release=names.release,
+        window=window.number,
+        size=len(window.rows),
+        first=window.first,
+        last=window.last,
+        alarm=judgement.alarm,
+        score=judgement.score,
+        threshold=judgement.threshold,
+        details={**judgement.details, "events": window.events, "rejected": window.rejected},
+        requests=tuple(outliers[:MOST_REQUESTS]),
+    )

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from driftloop.contract.documents import DocumentError, parse_json, to_json
+from driftloop.contract.records import Evaluation, ProductionRelease, TrialResult
 from driftloop.contract.trees import METRICS_FILE, PRODUCTION_FILE
 from driftloop.services.trainer import function, record, split
 from driftloop.services.trainer.errors import TrainerError
@@ -98,10 +100,8 @@ def run_call(task: TrainerCall) -> None:
             },
         )
     if task.metrics is not None:
-        told = {"trial": task.trial, "metrics": json.dumps(metrics, sort_keys=True)}
-        record.write_parameters(
-            task.metrics, {**told, **({"home": task.home} if task.home else {})}
-        )
+        result = TrialResult(task.trial, metrics, task.home or None)
+        record.write_parameters(task.metrics, to_json(result))
     print(f"{task.run}: {_format_metrics(metrics)} in {duration:.1f} s")
 
 
@@ -156,20 +156,18 @@ def run_evaluation(task: TrainerEvaluation) -> None:
             f"`{task.run}` has no parameter `{sorted(missing)[0]}`",
             hint="write def evaluate(model: Path, data: Path) -> dict",
         )
-    results: dict[str, Any] = {
-        "candidate": _measure_model(user, task.model, task, "the candidate"),
-        "production": None,
-    }
+    candidate = _measure_model(user, task.model, task, "the candidate")
     against = _read_production(task.production)
+    production = None
     if against is not None:
-        results["production"] = _measure_model(user, task.production / "model", task, "production")
-    more = {"rows": _count_rows(task.data), "against": against}
+        production = _measure_model(user, task.production / "model", task, "production")
+    evaluation = Evaluation(candidate, production, _count_rows(task.data), against)
     task.out.mkdir(parents=True, exist_ok=True)
     (task.out / METRICS_FILE).write_text(
-        json.dumps(results | more, indent=1, sort_keys=True) + "\n"
+        json.dumps(to_json(evaluation), indent=1, sort_keys=True) + "\n"
     )
-    for name, found in results.items():
-        for rows, metrics in (found or {}).items():
+    for name, measures in (("candidate", candidate), ("production", production or {})):
+        for rows, metrics in measures.items():
             print(f"{name} on {rows} rows: {_format_metrics(metrics)}")
 
 
@@ -217,20 +215,20 @@ def _count_rows(data: Path) -> dict[str, int]:
 def _read_production(folder: Path) -> str | None:
     """The release id of production; `{}` in release.json says there is none."""
     file = folder / PRODUCTION_FILE
-    try:
-        release = json.loads(file.read_text())
-    except FileNotFoundError:
+    if not file.exists():
         return None
-    except ValueError as error:
-        raise TrainerError(f"{file} is not JSON: {error}") from error
-    if not release:
+    try:
+        release = ProductionRelease.read(parse_json(file.read_bytes(), label=PRODUCTION_FILE))
+    except DocumentError as error:
+        raise TrainerError(f"{file} can't be read: {error.message}") from error
+    if release is None:
         return None
     if not (folder / "model").is_dir() or not record.list_files(folder / "model"):
         raise TrainerError(
             f"{folder} names a release but holds no model",
             hint="was its folder in the object store removed?",
         )
-    return str(release["id"])
+    return release.id
 
 
 def _read_parameters(text: str) -> dict[str, Any]:
