@@ -13,6 +13,7 @@ from driftloop.contract import (
     documents,
     events,
     handovers,
+    images,
     names,
     platform,
     records,
@@ -38,6 +39,9 @@ RECORDS: dict[type, str] = {
     records.RunRecord: "Data of the events of a run.",
     records.WindowRecord: "A message of the verdict stream, written and read by `driftloop-detector`.",
     records.VerdictRecord: "Data of a detector's event, as the decision reads it.",
+}
+IMAGES: dict[type, str] = {
+    images.ImageRecord: "`images/<digest of the ref>/image.json` of the local runtime's state folder.",
 }
 P, N, R, D = "P", "N", "<release>", "<detector>"
 
@@ -117,6 +121,12 @@ def blocks() -> Iterator[str]:
         "it needs and leaves others alone."
     )
     for record, place in RECORDS.items():
+        yield f"### {record.__name__}"
+        yield place
+        yield table(("key", "allowed", "default", "meaning"), document_rows(record))
+    yield "## Images of the local runtime"
+    yield "`contract/images.py`. A reader leaves other keys alone."
+    for record, place in IMAGES.items():
         yield f"### {record.__name__}"
         yield place
         yield table(("key", "allowed", "default", "meaning"), document_rows(record))
