@@ -156,7 +156,11 @@ def test_weights_changed_by_hand_load():
         (": 90\n", ": ninety\n", "spec.weights"),
         ("phase: canary", "phase: stable", "phase `stable` has no candidate"),
         ("phase: canary", "phase: shadow", "weights name"),
-        ("kind: Release", "kind: Release\nkind: Release", ":3:1: `kind` appears twice, first in line 2"),
+        (
+            "kind: Release",
+            "kind: Release\nkind: Release",
+            ":3:1: `kind` appears twice, first in line 2",
+        ),
         ("kind: Release", "kind: [", "not YAML"),
         ("name: digits", "name: &a digits", None),
         ("namespace: digits", "namespace: *nope", ":5:14: aliases are not allowed here"),
