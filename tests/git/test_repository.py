@@ -167,6 +167,7 @@ WRITER = textwrap.dedent("""
     import sys
     from pathlib import Path
     from driftloop.git.repository import RepositoryChange, Repository
+    from driftloop.operations.guard import refuse_harm
     url, workdir, name = sys.argv[1:]
     repository = Repository(url, guard=refuse_harm, workdir=Path(workdir))
     for n in range(20):
