@@ -73,6 +73,19 @@ def reached() -> set[str]:
     return modules
 
 
+def test_only_one_room_knows_the_yaml_library() -> None:
+    """The wrapper of the user's functions, which runs without `text`, writes one file with it."""
+    importers = {
+        module
+        for module in graph().modules
+        if re.search(r"^\s*(import|from) yaml\b", source(module).read_text(), re.MULTILINE)
+    }
+    own = {module for module in importers if module.startswith("driftloop.text.")}
+    assert importers - own == {"driftloop.services.trainer.record"}
+    loads = r"yaml\.(safe_|full_|unsafe_)?(load|parse|compose|scan)"
+    assert not re.search(loads, source("driftloop.services.trainer.record").read_text())
+
+
 def test_every_module_is_reached_from_an_entry_point() -> None:
     modules = {module for module in graph().modules if not is_package(module)}
     unreached = sorted(modules - reached())

@@ -3,13 +3,14 @@
 
 import time
 import tracemalloc
+from functools import partial
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from driftloop.check import Finding, check_files
-from driftloop.text.read import MAX_BYTES, MAX_DEPTH, read
+from driftloop.text.read import MAX_BYTES, MAX_DEPTH, ReadRules, read
 
 OBJECT = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n"
 
@@ -72,7 +73,9 @@ def test_ten_megabytes_cost_little() -> None:
 
 
 def test_values_are_counted_with_their_aliases(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("driftloop.text.read.MAX_VALUES", 1000)
+    monkeypatch.setattr(
+        "driftloop.check.world.read", partial(read, rules=ReadRules(max_values=1000))
+    )
     assert check_files({"a.yaml": "a: [" + "1, " * 900 + "1]\n"}) == ()
     assert only("a: [" + "1, " * 1000 + "1]\n").code == "DL004"
     assert only("a: &a [" + "1, " * 600 + "1]\nb: *a\n").code == "DL004"

@@ -12,6 +12,7 @@ import pytest
 
 from driftloop.git.repository import Repository
 from driftloop.operations import releases as pipelines
+from driftloop.operations.guard import refuse_harm
 from driftloop.operations.releases import TransitionMessage
 from driftloop.release import record
 from tests.pipelines import SPEC, version
@@ -56,7 +57,7 @@ class Person:
 
     @property
     def repository(self) -> Repository:
-        return Repository(str(self.remote), workdir=self.folder / "cache")
+        return Repository(str(self.remote), guard=refuse_harm, workdir=self.folder / "cache")
 
     def release(self) -> record.Release:
         return pipelines.read_pipeline(

@@ -75,7 +75,7 @@ def test_seal_then_reseal(keys):
         (["--namespace", "m"], SECRET, 1, "--namespace is `m`"),
         ([], "kind: ConfigMap\napiVersion: v1\n", 1, "found `ConfigMap`"),
         ([], "", 1, "has no object"),
-        ([], "a: [", 1, "is not YAML"),
+        ([], "a: [", 1, ":2:1: not YAML"),
         (["--scope", "anywhere"], SECRET, 2, "'strict', 'namespace-wide', 'cluster-wide'"),
         (["--re-seal"], SECRET, 2, "--private-key"),
     ],

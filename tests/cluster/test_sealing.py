@@ -9,8 +9,8 @@ import yaml
 from cluster.authority import pair
 
 from driftloop.cluster import sealing
-from driftloop.cluster.text import dump
 from driftloop.kube.sealed import Scope, SealError, build_secret
+from driftloop.text.dump import dump_yaml
 
 KUBESEAL = shutil.which("kubeseal") or next(
     (
@@ -129,7 +129,7 @@ def test_kubeseal_and_we_open_each_other(keys, scope, tmp_path):
     certificate.write_bytes(keys[0])
     private.write_bytes(keys[1])
 
-    ours = dump(sealing.seal(secret(), sealing.certificate(keys[0]), scope).dump_object())
+    ours = dump_yaml(sealing.seal(secret(), sealing.certificate(keys[0]), scope).dump_object())
     recovered = subprocess.run(
         [KUBESEAL, "--recovery-unseal", "--recovery-private-key", private, "-o", "yaml"],
         input=ours,
@@ -148,7 +148,7 @@ def test_kubeseal_and_we_open_each_other(keys, scope, tmp_path):
     }
     theirs = subprocess.run(
         [KUBESEAL, "--cert", certificate, "--scope", scope.value, "-o", "yaml"],
-        input=dump(document),
+        input=dump_yaml(document),
         capture_output=True,
         text=True,
         check=True,

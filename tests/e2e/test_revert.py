@@ -18,6 +18,7 @@ from driftloop.demo.platform import DemoPlatform, is_answered
 from driftloop.git.repository import Repository
 from driftloop.local.ground.state import StateFolder
 from driftloop.operations import releases as pipelines
+from driftloop.operations.guard import refuse_harm
 from driftloop.operations.releases import TransitionMessage
 from driftloop.release import record
 from driftloop.release.record import Version
@@ -95,7 +96,9 @@ async def asked(url: str) -> AsyncIterator[list[str]]:
 
 async def test_the_old_model_answers_everybody_again(spec, envs, tmp_path):
     platform = DemoPlatform(StateFolder.open_folder(tmp_path / "state"), "digits", "digits")
-    repository = Repository(platform.state.repository_url, workdir=tmp_path / "cache")
+    repository = Repository(
+        platform.state.repository_url, guard=refuse_harm, workdir=tmp_path / "cache"
+    )
 
     async def moved(step) -> None:
         def message(before, after):

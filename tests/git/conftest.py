@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from driftloop.git.repository import Repository
+from driftloop.operations.guard import refuse_harm
 
 
 @pytest.fixture
@@ -17,7 +18,7 @@ def remote(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def repository(remote: Path, tmp_path: Path) -> Repository:
-    return Repository(f"file://{remote}", workdir=tmp_path / "work")
+    return Repository(f"file://{remote}", guard=refuse_harm, workdir=tmp_path / "work")
 
 
 Git = Callable[..., str]

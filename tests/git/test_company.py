@@ -15,6 +15,7 @@ import yaml
 
 from driftloop.git.repository import Repository
 from driftloop.operations import releases as pipelines
+from driftloop.operations.guard import refuse_harm
 from driftloop.operations.releases import TransitionMessage
 from driftloop.release import record
 from tests.pipelines import SPEC, version
@@ -30,10 +31,11 @@ from driftloop.errors import GitError
 from driftloop.operations import releases as pipelines
 from driftloop.operations.releases import TransitionMessage
 from driftloop.git.repository import Repository
+from driftloop.operations.guard import refuse_harm
 from driftloop.release import record
 
 url, workdir, spec, own = sys.argv[1:]
-repository = Repository(url, workdir=Path(workdir))
+repository = Repository(url, guard=refuse_harm, workdir=Path(workdir))
 said = []
 
 def until_accepted(call):
@@ -128,7 +130,7 @@ def test_twenty_writers_lose_nothing(remote, repository, git, tmp_path):
     assert subjects == Counter(
         [f"Add pipeline {n}" for n in names] + [f"{n} adds a percent" for n in names]
     )
-    fresh = Repository(f"file://{remote}", workdir=tmp_path / "reader")
+    fresh = Repository(f"file://{remote}", guard=refuse_harm, workdir=tmp_path / "reader")
     tree = fresh.tree(fresh.tip())
     release = pipelines.read_pipeline(tree, "digits").release
     assert release.weights[version("digits-b").id] == 10 + WRITERS

@@ -11,6 +11,7 @@ import pytest
 
 from driftloop.errors import GitError
 from driftloop.git.repository import Credentials, Repository, RepositoryChange
+from driftloop.operations.guard import refuse_harm
 
 USER, PASSWORD = "driftloop", "pa ss'w$o\"rd%"
 
@@ -94,7 +95,9 @@ def test_a_password_opens_the_door_and_stays_out_of_sight(address, tmp_path, git
     spy.chmod(0o755)
     monkeypatch.setenv("PATH", f"{spy.parent}:{os.environ['PATH']}")
     credentials = Credentials(USER, PASSWORD)
-    repository = Repository(address, workdir=tmp_path / "work", credentials=credentials)
+    repository = Repository(
+        address, guard=refuse_harm, workdir=tmp_path / "work", credentials=credentials
+    )
     commit = repository.change(write)
     assert git("rev-parse", "main") == commit.sha
     assert PASSWORD not in repr(credentials)
@@ -107,7 +110,9 @@ def test_a_password_opens_the_door_and_stays_out_of_sight(address, tmp_path, git
 
 @pytest.mark.parametrize("credentials", [None, Credentials(USER, "wrong")])
 def test_a_wrong_or_missing_password(address, tmp_path, credentials):
-    repository = Repository(address, workdir=tmp_path / "work", credentials=credentials)
+    repository = Repository(
+        address, guard=refuse_harm, workdir=tmp_path / "work", credentials=credentials
+    )
     with pytest.raises(GitError, match="refuses the credentials") as caught:
         repository.change(write)
     assert "git-password" in caught.value.hint
@@ -116,10 +121,10 @@ def test_a_wrong_or_missing_password(address, tmp_path, credentials):
 
 def test_nobody_there(tmp_path):
     with pytest.raises(GitError, match="can't be reached"):
-        Repository("http://127.0.0.1:9/x.git", workdir=tmp_path).tip()
+        Repository("http://127.0.0.1:9/x.git", guard=refuse_harm, workdir=tmp_path).tip()
 
 
 def test_a_password_in_the_address_is_refused_without_printing_it(tmp_path):
     with pytest.raises(GitError) as caught:
-        Repository("https://me:hunter2@git.example.org/x.git", workdir=tmp_path)
+        Repository("https://me:hunter2@git.example.org/x.git", guard=refuse_harm, workdir=tmp_path)
     assert "hunter2" not in str(caught.value)

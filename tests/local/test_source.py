@@ -128,7 +128,7 @@ def test_kustomization_fields_without_local_meaning_are_refused(tmp_path: Path, 
     ("files", "words"),
     [
         ({}, "path p does not exist"),
-        ({"p/a.yaml": "a: 1\na: 2\n"}, "p/a.yaml:2:1: not YAML: key `a` appears twice"),
+        ({"p/a.yaml": "a: 1\na: 2\n"}, "p/a.yaml:2:1: `a` appears twice, first in line 1"),
         ({"p/a.yaml": "- 1\n"}, "p/a.yaml: a document is not an object"),
         ({"p/a.yaml": {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {}}}, "ConfigMap without metadata.name"),
         ({"p/a.yaml": {"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "metadata": {"name": "w"}}},

@@ -5,6 +5,7 @@ import pytest
 from driftloop.errors import GitError, ReleaseError, StepError
 from driftloop.git.repository import Repository, RepositoryChange
 from driftloop.operations import releases as pipelines
+from driftloop.operations.guard import refuse_harm
 from driftloop.operations.releases import TransitionMessage
 from driftloop.release import record
 from tests.pipelines import PLAIN, SPEC, version
@@ -127,7 +128,7 @@ def test_a_move_from_the_wrong_phase_commits_nothing(released):
 
 
 def test_a_move_after_a_lost_race_starts_from_the_winner(released, remote, tmp_path):
-    other = Repository(f"file://{remote}", workdir=tmp_path / "other")
+    other = Repository(f"file://{remote}", guard=refuse_harm, workdir=tmp_path / "other")
     calls = []
 
     def step(release):
@@ -280,7 +281,7 @@ def test_a_spec_changed_during_the_rollout_stays_when_the_promotion_is_reverted(
 
 
 def test_a_promotion_that_loses_the_race_is_made_again_whole(canary, remote, tmp_path, git):
-    other = Repository(f"file://{remote}", workdir=tmp_path / "other")
+    other = Repository(f"file://{remote}", guard=refuse_harm, workdir=tmp_path / "other")
     calls = []
 
     def step(release):

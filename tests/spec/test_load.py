@@ -213,7 +213,7 @@ def test_hints(old: str, new: str, expected: str) -> None:
         ("a: [1, {b: 1, b: 2}]", "`b` appears twice"),
         ("a: [", "not YAML"),
         ("a: \tb: c", "not YAML"),
-        ("a: 1\n---\nb: 2", "not YAML: but found another document"),
+        ("a: 1\n---\nb: 2", "p.yaml:3:1: a second document begins, must be the only one"),
         ("1: x", "p.yaml:1:1: the key `1` is not text"),
         ("[a]: x", "a key is a list or a mapping, must be text"),
         (
@@ -221,11 +221,14 @@ def test_hints(old: str, new: str, expected: str) -> None:
             "the tag `tag:yaml.org,2002:python/object:os.system` is not allowed",
         ),
         ("a: !!binary aGk=", "is not allowed"),
-        ("a: &x [*x]", "an alias refers to itself"),
+        ("a: &x [*x]", "p.yaml:1:8: the alias `*x` refers to itself"),
         ("a: \x07", "not YAML: the character '\\x07' is not allowed"),
-        ('a: "\\ud800"', "half a surrogate pair"),
+        (
+            'a: "\\ud800"',
+            "not YAML: while parsing a quoted scalar found invalid Unicode character escape",
+        ),
         ("x" * (1024 * 1024 + 1), "must have at most 1048576"),
-        ("[" * 50_000, "nested too deeply"),
+        ("[" * 50_000, "p.yaml:1:41: nested more than 40 levels deep"),
         ("a: " + "9" * 5000, "is not a number that can be read"),
     ],
 )
@@ -237,7 +240,9 @@ def test_aliases_expand_to_a_bounded_number_of_values() -> None:
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12)]
     started = time.monotonic()
-    assert any("more values than a spec may hold" in line for line in problems("\n".join(lines)))
+    assert any(
+        "more than 20000 values, aliases expanded" in line for line in problems("\n".join(lines))
+    )
     assert time.monotonic() - started < 10
 
 

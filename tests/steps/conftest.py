@@ -30,6 +30,7 @@ from driftloop.clients.s3 import ObjectStore, StoreLocation
 from driftloop.git.repository import Repository
 from driftloop.local.ground.binaries import find_nats_server, find_rclone
 from driftloop.operations import releases as pipelines
+from driftloop.operations.guard import refuse_harm
 from driftloop.operations.releases import CommittedPipeline
 from tests.pipelines import SPEC
 
@@ -207,7 +208,9 @@ class World:
 
     @property
     def repository(self) -> Repository:
-        return Repository(f"file://{self.remote}", workdir=self.folder / "repository")
+        return Repository(
+            f"file://{self.remote}", guard=refuse_harm, workdir=self.folder / "repository"
+        )
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ from typing import TextIO
 
 import click
 
-from driftloop.cluster import text
 from driftloop.kube.sealed import Scope
 from driftloop.operations.seal import reseal_secrets, seal_secrets
+from driftloop.text.dump import dump_documents
 
 EXAMPLES = """\b
 Examples:
@@ -63,4 +63,4 @@ def command(
     else:
         chosen = Scope(scope) if scope is not None else None
         secrets = seal_secrets(file, cert.read_bytes(), scope=chosen, namespace=namespace)
-    click.echo(text.dump(*(secret.dump_object() for secret in secrets)), nl=False)
+    click.echo(dump_documents(secret.dump_object() for secret in secrets), nl=False)

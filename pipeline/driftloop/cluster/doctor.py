@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-import yaml
 from cryptography import x509
 
 from driftloop.cluster import network
@@ -16,6 +15,8 @@ from driftloop.cluster.platform import OWN
 from driftloop.cluster.reader import ForbiddenError, Reader, items
 from driftloop.contract import platform as contract
 from driftloop.contract.names import FLUX_BASE, FLUX_CONFIGS, OWN_SELECTOR, PLATFORM
+from driftloop.errors import PipelineError
+from driftloop.text.load import load_mapping
 
 OLDEST = (1, 34)
 """Knative 1.22 and Flux 2.9 refuse older ones."""
@@ -316,8 +317,11 @@ def _name(found: dict[str, Any]) -> str:
 
 def _repository(namespace: str, text: str) -> Findings:
     try:
-        endpoint = yaml.safe_load(text)["s3"]["endpoint"]
-    except (yaml.YAMLError, KeyError, TypeError):
+        endpoint = load_mapping(text, f"the artifact repository of {namespace}")["s3"]["endpoint"]
+    except PipelineError as error:
+        yield DoctorFinding(Level.WRONG, error.message)
+        return
+    except (KeyError, TypeError):
         yield DoctorFinding(
             Level.WRONG, f"the artifact repository of {namespace} is not one of kind s3"
         )

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from driftloop.cluster import network, text
+from driftloop.cluster import network
 from driftloop.contract import platform as contract
 from driftloop.contract import trees
 from driftloop.contract.names import (
@@ -25,6 +25,7 @@ from driftloop.errors import PipelineError
 from driftloop.kube import core, flux, kustomize
 from driftloop.kube.base import ObjectMeta, ObjectPart, ObjectReference
 from driftloop.kube.sealed import PlainSecret, Scope, SealedSecret
+from driftloop.text.dump import dump_yaml
 
 STORE_SECRET = "seaweedfs-s3-config"  # noqa: S105 (a name)
 NOTE = "# Written by `driftloop secrets init`; run it again with --force to make new ones.\n"
@@ -114,7 +115,7 @@ def config_map(namespace: str, addresses: Addresses) -> core.ConfigMap:
             contract.GIT_BRANCH.key: addresses.git_branch,
             contract.KUBERNETES_URL.key: addresses.kubernetes_url,
             contract.GATEWAY.key: addresses.gateway_url,
-            contract.ARTIFACT_REPOSITORY.key: text.dump(repository),
+            contract.ARTIFACT_REPOSITORY.key: dump_yaml(repository),
         },
     )
 
@@ -232,4 +233,4 @@ def _folder(path: str, namespace: str, objects: dict[str, ObjectPart]) -> dict[s
 
 
 def _text(model: ObjectPart) -> str:
-    return NOTE + text.dump(model.dump_object())
+    return NOTE + dump_yaml(model.dump_object())

@@ -21,7 +21,6 @@ from urllib.parse import urlsplit
 
 from driftloop.contract.platform import GIT_PASSWORD, GIT_USERNAME
 from driftloop.errors import GitError
-from driftloop.git import guard
 from driftloop.git.failures import CREDENTIAL_VARIABLES, FAILURES, is_race
 
 ATTEMPTS = 60
@@ -30,6 +29,10 @@ TIMEOUT = 120.0
 """Seconds a single git command may take."""
 
 _REGULAR = frozenset({"100644", "100755"})
+
+
+ChangeGuard = Callable[[Mapping[str, str], Mapping[str, str | None]], None]
+"""Takes the tip's files and the new texts (None deletes), and raises what refuses the change."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +118,7 @@ class Tree(Mapping[str, str]):
 
 class Repository:
     """One branch of a repository (file://, a path, http(s) or ssh); `workdir` is a cache and may
-    be deleted.
+    be deleted, and `guard` sees every change before it is committed.
 
     Without credentials git's own settings (agents, helpers) are used; with them, nothing else
     is.
@@ -127,6 +130,7 @@ class Repository:
         *,
         branch: str = "main",
         workdir: Path,
+        guard: ChangeGuard,
         credentials: Credentials | None = None,
         author: Author | None = None,
     ) -> None:
@@ -139,6 +143,7 @@ class Repository:
         self.url = url
         self.branch = branch
         self._workdir = workdir
+        self._guard = guard
         self._credentials = credentials
         self._author = author or Author()
         self._held = False
@@ -231,12 +236,16 @@ class Repository:
         if not files:
             return None
         for path in files:
+            if path.startswith("/") or any(
+                part in ("", ".", "..", ".git") for part in path.split("/")
+            ):
+                raise GitError(f"`{path}` is not a path inside a repository")
             if tree.irregular(path):
                 raise GitError(
                     f"{path}: the path is a symbolic link or a submodule, which is left alone",
                     hint="remove it from the repository, or choose another `metadata.name`",
                 )
-        guard.check(tree, files)
+        self._guard(tree, files)
         blobs = self._stored({path: text for path, text in files.items() if text is not None})
         lines = [
             f"100644 {blobs[path]}\t{path}" if path in blobs else f"0 {'0' * 40}\t{path}"

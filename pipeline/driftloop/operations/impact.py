@@ -4,8 +4,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
-
 from driftloop.contract.names import COMPONENT_LABEL, ON_NEW_DATA, RELEASE_LABEL
 from driftloop.contract.trees import KUSTOMIZATION, RELEASE, SPEC, release_path, spec_path
 from driftloop.errors import RenderError
@@ -13,8 +11,8 @@ from driftloop.release import record
 from driftloop.release.record import Release
 from driftloop.render.diff import compare_trees
 from driftloop.spec import InvalidSpec, load_spec
+from driftloop.text.load import load_documents
 
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _OWN = ("decision", "judge")
 """Deployments below monitors/ that are not detectors."""
 
@@ -118,7 +116,7 @@ def _parse_objects(files: Mapping[str, str]) -> dict[Key, Json]:
     for path, text in files.items():
         if path.rpartition("/")[2] in (SPEC, RELEASE, KUSTOMIZATION):
             continue
-        for document in yaml.load_all(text, Loader=_LOADER):
+        for document in load_documents(text, path, error=RenderError):
             if isinstance(document, dict) and "kind" in document:
                 about = document.get("metadata") or {}
                 key = (

@@ -11,8 +11,6 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
-import yaml
-
 from driftloop import render, spec
 from driftloop.check import Severity, check_files
 from driftloop.contract import trees
@@ -22,8 +20,9 @@ from driftloop.git.repository import Commit, Repository, RepositoryChange, Tree
 from driftloop.operations.impact import assess_impact, refuse_surprises
 from driftloop.release import record
 from driftloop.release.record import Release, Version
+from driftloop.text.dump import dump_yaml
+from driftloop.text.load import load_documents, load_mapping
 
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _WEIGHTS = frozenset({"traffic", "weight"})
 
 
@@ -300,7 +299,9 @@ def remove_stage(
             folder, _, file = path.rpartition("/")
             listing = f"{folder}/{trees.KUSTOMIZATION}"
             if listing in files and listing not in gone:
-                changes[listing] = _remove_listing(changes.get(listing) or files[listing], file)
+                changes[listing] = _remove_listing(
+                    changes.get(listing) or files[listing], file, listing
+                )
         if not changes:
             return None
         changes |= _keep_folders(tree, gone)
@@ -331,12 +332,12 @@ def matches_pattern(path: str, pattern: str) -> bool:
     return re.fullmatch(re.escape(pattern).replace(r"\*", "[^/]+"), path) is not None
 
 
-def _remove_listing(text: str, file: str) -> str:
+def _remove_listing(text: str, file: str, path: str) -> str:
     """Return a kustomization.yaml without a file; its first line, the generated header, is kept."""
-    first, _, rest = text.partition("\n")
-    document = yaml.load(rest, Loader=_LOADER)  # noqa: S506 - safe loaders
+    first = text.partition("\n")[0]
+    document = load_mapping(text, path, error=RenderError)
     document["resources"] = [name for name in document.get("resources", []) if name != file]
-    return first + "\n" + yaml.safe_dump(document, sort_keys=False)
+    return first + "\n" + dump_yaml(document)
 
 
 def _select_files(tree: Tree, name: str) -> dict[str, str]:
@@ -378,12 +379,12 @@ def _differ_in_weights(path: str, ours: str, theirs: str) -> bool:
     if not path.startswith(f"{trees.DEPLOYMENTS}/"):
         return False
     try:
-        return bool(_drop_weights(ours) == _drop_weights(theirs))
-    except yaml.YAMLError:
+        return bool(_drop_weights(ours, path) == _drop_weights(theirs, path))
+    except RenderError:
         return False
 
 
-def _drop_weights(text: str) -> Any:
+def _drop_weights(text: str, path: str) -> Any:
     def drop_from(value: Any) -> Any:
         if isinstance(value, dict):
             return {
@@ -393,7 +394,7 @@ def _drop_weights(text: str) -> Any:
             }
         return [drop_from(item) for item in value] if isinstance(value, list) else value
 
-    return [drop_from(document) for document in yaml.load_all(text, Loader=_LOADER)]
+    return [drop_from(document) for document in load_documents(text, path, error=RenderError)]
 
 
 def _read_namespace(pipeline: spec.Pipeline) -> str:

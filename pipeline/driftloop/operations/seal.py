@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, TextIO
 
 import pydantic
-import yaml
 
 from driftloop.cluster import sealing
 from driftloop.kube.sealed import (
@@ -15,6 +14,7 @@ from driftloop.kube.sealed import (
     build_secret,
     scope_of,
 )
+from driftloop.text.load import load_documents
 
 KEPT_METADATA = ("name", "namespace", "labels", "annotations")
 """Metadata that is not added by a cluster (uid, creationTimestamp …)."""
@@ -51,9 +51,10 @@ def reseal_secrets(
 
 def _seal_documents(file: TextIO, seal: Callable[[Any], SealedSecret]) -> tuple[SealedSecret, ...]:
     try:
-        documents = [document for document in yaml.safe_load_all(file) if document is not None]
-    except yaml.YAMLError as error:
-        raise SealError(f"{file.name} is not YAML: {error}") from error
+        content = file.read()
+    except UnicodeDecodeError as error:
+        raise SealError(f"{file.name}: not UTF-8 text: {error.reason}") from error
+    documents = load_documents(content, file.name, error=SealError)
     if not documents:
         raise SealError(f"{file.name} has no object")
     return tuple(seal(document) for document in documents)

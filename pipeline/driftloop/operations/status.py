@@ -9,13 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from driftloop.contract.trees import DEPLOYMENTS, RELEASE
 from driftloop.errors import LocalError
 from driftloop.local.ground import addresses, binaries, memory
 from driftloop.local.ground.state import StateFolder
 from driftloop.operations.environment import ensure_state
+from driftloop.release.record import load_release
 
 Json = dict[str, Any]
 
@@ -232,11 +231,11 @@ def _read_releases(state: StateFolder) -> dict[str, Json]:
                 text=True,
                 check=True,
             )
-            spec = (yaml.safe_load(shown.stdout) or {}).get("spec") or {}
+            release = load_release(shown.stdout, path=path)
             releases[path.split("/")[1]] = {
-                "phase": spec.get("phase"),
-                "production": (spec.get("production") or {}).get("id"),
-                "candidate": (spec.get("candidate") or {}).get("id"),
-                "weights": spec.get("weights") or {},
+                "phase": release.phase,
+                "production": release.production.id if release.production else None,
+                "candidate": release.candidate.id if release.candidate else None,
+                "weights": release.weights,
             }
     return releases

@@ -13,6 +13,7 @@ from driftloop.clients.kubernetes import KubernetesClient
 from driftloop.errors import GitError
 from driftloop.git.repository import Author, Credentials, Repository
 from driftloop.local.ground.state import StateFolder
+from driftloop.operations.guard import refuse_harm
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ def open_target(
             url,
             branch=branch,
             workdir=Path(workdir),
+            guard=refuse_harm,
             credentials=Credentials(username, password) if password else None,
             author=author,
         )

@@ -15,7 +15,6 @@ rollout.
 import hashlib
 from typing import Annotated, Any, Literal, Self, assert_never
 
-import yaml
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -27,8 +26,12 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 
 from driftloop.errors import ReleaseError
+from driftloop.text.dump import dump_yaml
+from driftloop.text.load import describe_problem
+from driftloop.text.node import YamlNode
+from driftloop.text.read import ReadRules, read
 
-MAX_BYTES = 256 * 1024
+_RULES = ReadRules(max_bytes=256 * 1024, aliases=False, text_keys=True, exact=True)
 
 Phase = Literal["empty", "stable", "shadow", "canary"]
 ReleaseId = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]{0,15}$")]
@@ -283,18 +286,18 @@ class _Document(_Frozen):
 def load_release(text: str, *, path: str = "release.yaml") -> Release:
     """A release from the text of its file; ReleaseError says `path:line: what is wrong`, all
     findings at once."""
-    if len(text) > MAX_BYTES:
-        raise ReleaseError(f"{path}: {len(text)} bytes, at most {MAX_BYTES} are read", hint=_HAND)
-    try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        _plain(node, path)
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark is not None else ""
-        raise ReleaseError(
-            f"{path}{line}: not YAML: {getattr(error, 'problem', None) or error}", hint=_HAND
-        ) from error
+    reading = read(text, rules=_RULES)
+    if reading.problems:
+        lines = (describe_problem(problem, path) for problem in reading.problems)
+        raise ReleaseError("\n".join(lines), hint=_HAND)
+    if len(reading.documents) > 1:
+        second = reading.documents[1]
+        message = (
+            f"{path}:{second.line}:{second.column}: a second document begins, must be the only one"
+        )
+        raise ReleaseError(message, hint=_HAND)
+    node = reading.documents[0] if reading.documents else YamlNode(None, 1, 1)
+    value = node.plain_data()
     try:
         document = _Document.model_validate(value)
     except ValidationError as error:
@@ -332,23 +335,10 @@ def dump_release(release: Release) -> str:
         "metadata": metadata,
         "spec": fields,
     }
-    return yaml.dump(
-        document, Dumper=_ReleaseDumper, sort_keys=False, width=10_000, allow_unicode=True
-    )
+    return dump_yaml(document)
 
 
 _HAND = "correct the file, or `git revert` the commit that changed it; only `weights` is meant to be changed by hand"
-
-
-class _ReleaseDumper(yaml.SafeDumper):
-    """Importing Hera changes SafeDumper's strings for the whole process; this one keeps PyYAML's
-    own."""
-
-    def ignore_aliases(self, data: Any) -> bool:
-        return True
-
-
-_ReleaseDumper.add_representer(str, yaml.representer.SafeRepresenter.represent_str)
 
 
 def _said(found: Any) -> str:
@@ -357,39 +347,6 @@ def _said(found: Any) -> str:
     return f"is {value!r}: {message}" if isinstance(value, str | int | float | bool) else message
 
 
-def _plain(node: yaml.Node | None, path: str) -> None:
-    """Refuse what lets a file mean something else than it shows: aliases (shared nodes) and
-    repeated keys."""
-    seen: set[int] = set()
-    stack = [node] if node is not None else []
-    while stack:
-        here = stack.pop()
-        if id(here) in seen:
-            raise ReleaseError(
-                f"{path}:{here.start_mark.line + 1}: aliases are not allowed here", hint=_HAND
-            )
-        seen.add(id(here))
-        if isinstance(here, yaml.SequenceNode):
-            stack.extend(here.value)
-        elif isinstance(here, yaml.MappingNode):
-            keys: set[str] = set()
-            for key, value in here.value:
-                if key.value in keys:
-                    raise ReleaseError(
-                        f"{path}:{key.start_mark.line + 1}: `{key.value}` appears twice", hint=_HAND
-                    )
-                keys.add(key.value)
-                stack.append(value)
-
-
-def _line(node: yaml.Node | None, where: tuple[Any, ...]) -> int:
-    """The line of the deepest node on the way that exists."""
-    line = 1
-    for step in where:
-        if not isinstance(node, yaml.MappingNode):
-            break
-        entry = next(((key, value) for key, value in node.value if key.value == step), None)
-        if entry is None:
-            break
-        line, node = entry[0].start_mark.line + 1, entry[1]
-    return line
+def _line(node: YamlNode, where: tuple[Any, ...]) -> int:
+    """The line of the deepest value on the way that exists."""
+    return node.get(*where).place[0]

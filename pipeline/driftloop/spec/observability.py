@@ -1,6 +1,5 @@
 """Monitoring objects of a pipeline's own: none, unless the spec asks for them."""
 
-import re
 from datetime import timedelta
 from typing import Annotated
 
@@ -8,9 +7,8 @@ from pydantic import AfterValidator, Field, PlainSerializer, PlainValidator, Wit
 
 from driftloop.contract.names import API_GROUP, NAME_LABEL
 from driftloop.spec.base import SpecModel
-from driftloop.spec.values import duration, is_label_key, written
+from driftloop.spec.values import LabelValue, duration, is_label_key, written
 
-_PART = r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
 _OWN = (NAME_LABEL.removesuffix("name"), f"{API_GROUP}/")
 
 
@@ -26,14 +24,6 @@ def _key(text: str) -> str:
     return text
 
 
-def _value(text: str) -> str:
-    if not re.fullmatch(f"({_PART})?", text):
-        raise ValueError(
-            "must be the value of a Kubernetes label: at most 63 letters, digits, `-`, `_` and `.`"
-        )
-    return text
-
-
 def _quiet(text: object) -> timedelta | None:
     value = None if text is None else duration(text)
     if value is not None and not timedelta(minutes=5) <= value <= timedelta(days=7):
@@ -42,7 +32,6 @@ def _quiet(text: object) -> timedelta | None:
 
 
 LabelKey = Annotated[str, AfterValidator(_key), Field(max_length=317)]
-LabelValue = Annotated[str, AfterValidator(_value), Field(max_length=63)]
 QuietTime = Annotated[
     timedelta | None,
     PlainValidator(_quiet),

@@ -9,10 +9,10 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import yaml
-
 from driftloop.errors import SpecError
 from driftloop.spec.source import parse
+from driftloop.text.dump import dump_yaml
+from driftloop.text.layout import EntryPlace, locate_mapping
 
 KEY = "pins"
 WHY = "  # what each tag stood for; `driftloop render --pin` writes this block"
@@ -52,67 +52,39 @@ def _says(text: str, rest: Any, pins: Mapping[str, str]) -> bool:
 
 def _edited(text: str, pins: Mapping[str, str]) -> Iterator[str]:
     """The text with the pins in the best place, then in the next best."""
-    root = yaml.compose(text, Loader=yaml.SafeLoader)
-    spec = _value(root, "spec")
-    if not isinstance(spec, yaml.MappingNode) or not spec.value:
+    spec = locate_mapping(text, "spec")
+    if spec is None or not spec.entries:
         return
     newline = "\r\n" if "\r\n" in text else "\n"
-    indent = spec.value[0][0].start_mark.column
-    for key, value in spec.value:
-        if key.value == KEY and value.start_mark.index >= key.end_mark.index:
-            yield _replaced(
-                text, key, value, pins, flow=spec.flow_style, indent=indent, newline=newline
-            )
-        if key.value == "images" and spec.flow_style:
-            at = value.end_mark.index
+    indent = spec.entries[0].column
+    for entry in spec.entries:
+        if entry.key == KEY and entry.value_start >= entry.key_end:
+            yield _replaced(text, entry, pins, flow=spec.flow, indent=indent, newline=newline)
+        if entry.key == "images" and spec.flow:
+            at = entry.value_end
             yield f"{text[:at]}, {KEY}: {_flow(pins)}{text[at:]}"
-        elif key.value == "images":
+        elif entry.key == "images":
             block = "".join(
                 f"{line}{newline}" for line in _block(pins, indent=indent, newline=newline)
             )
             # where `images` ends in an alias, its end is not where it stands
-            for at in (_line_end(text, _end(value, text)), _line_start(text, key.start_mark.index)):
+            for at in (_line_end(text, entry.content_end), _line_start(text, entry.start)):
                 head = text[:at] if text[:at].endswith("\n") else text[:at] + newline
                 yield head + block + text[at:]
 
 
 def _replaced(
-    text: str,
-    key: yaml.Node,
-    value: yaml.Node,
-    pins: Mapping[str, str],
-    *,
-    flow: bool,
-    indent: int,
-    newline: str,
+    text: str, entry: EntryPlace, pins: Mapping[str, str], *, flow: bool, indent: int, newline: str
 ) -> str:
     if flow:
-        return text[: value.start_mark.index] + _flow(pins) + text[value.end_mark.index :]
-    start, end = _line_start(text, key.start_mark.index), _line_end(text, _end(value, text))
+        return text[: entry.value_start] + _flow(pins) + text[entry.value_end :]
+    start, end = _line_start(text, entry.start), _line_end(text, entry.content_end)
     if not pins:
         return text[:start] + text[end:]
     # the key's line stays, with its comment, when it holds nothing of the value
-    alone = value.start_mark.line > key.start_mark.line
-    first = text[start : _line_end(text, key.start_mark.index)] if alone else None
+    first = text[start : _line_end(text, entry.start)] if entry.below else None
     block = _block(pins, indent=indent, newline=newline, first=first)
     return text[:start] + "".join(f"{line}{newline}" for line in block) + text[end:]
-
-
-def _value(node: yaml.Node | None, name: str) -> yaml.Node | None:
-    if not isinstance(node, yaml.MappingNode):
-        return None
-    child: yaml.Node | None = next((value for key, value in node.value if key.value == name), None)
-    return child
-
-
-def _end(node: yaml.Node, text: str) -> int:
-    """Index behind the last character of a value; a block's own mark lies behind the comments
-    that follow it."""
-    if isinstance(node, yaml.CollectionNode) and not node.flow_style and node.value:
-        last = node.value[-1]
-        return _end(last[1] if isinstance(last, tuple) else last, text)
-    start, end = node.start_mark.index, node.end_mark.index
-    return int(start + len(text[start:end].rstrip()))
 
 
 def _line_start(text: str, index: int) -> int:
@@ -139,4 +111,4 @@ def _flow(pins: Mapping[str, str]) -> str:
 
 def _plain(ref: str) -> str:
     """A ref as a key: bare, but in quotes where YAML would read a number."""
-    return ref if yaml.safe_load(ref) == ref else json.dumps(ref)
+    return ref if dump_yaml([ref]) == f"- {ref}\n" else json.dumps(ref)

@@ -226,6 +226,14 @@ def _extended(text: str) -> str:
     return text
 
 
+def _label_value(text: str) -> str:
+    if not re.fullmatch(f"({_LABEL_PART})?", text):
+        raise ValueError(
+            "must be the value of a Kubernetes label: at most 63 letters, digits, `-`, `_` and `.`"
+        )
+    return text
+
+
 def _name(longest: int) -> AfterValidator:
     def check(text: str) -> str:
         if not re.fullmatch(r"[a-z]([-a-z0-9]*[a-z0-9])?", text) or len(text) > longest:
@@ -273,9 +281,7 @@ LabelName = Annotated[str, AfterValidator(_label_name), Field(max_length=320)]
 """A Kubernetes label, taint or resource name: a name, or a domain, a slash and a name."""
 ExtendedResource = Annotated[str, AfterValidator(_extended), Field(max_length=320)]
 """Resource of a device plugin: a domain, a slash and a name."""
-LabelValue = Annotated[
-    str, Field(max_length=63, pattern=r"^([A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?)?$")
-]
+LabelValue = Annotated[str, AfterValidator(_label_value), Field(max_length=63)]
 ParameterName = Annotated[str, AfterValidator(_parameter), Field(max_length=100)]
 S3Uri = Annotated[str, AfterValidator(_s3), Field(max_length=500)]
 ImageRef = Annotated[str, AfterValidator(_image), Field(max_length=500)]

@@ -14,6 +14,7 @@ from driftloop.contract import platform as contract
 from driftloop.contract.platform import MissingSettingError, Setting
 from driftloop.errors import StepError
 from driftloop.git.repository import Credentials, Repository
+from driftloop.operations.guard import refuse_harm
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,7 @@ class StepSettings:
             self._read(contract.GIT_URL),
             branch=self.environment.get(contract.GIT_BRANCH.environment) or "main",
             workdir=_make_scratch(self.environment.get("HOME")),
+            guard=refuse_harm,
             credentials=Credentials(username, password) if password else None,
         )
 

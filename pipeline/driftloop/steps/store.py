@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-import yaml
 
 from driftloop.clients import s3
 from driftloop.contract.documents import LONGEST_FILE, DocumentError, parse_json
@@ -14,6 +13,8 @@ from driftloop.contract.trees import METADATA_FILE, METRICS_FILE, SNAPSHOT_FILE
 from driftloop.errors import StepError
 from driftloop.steps import options
 from driftloop.steps.settings import write_parameters
+from driftloop.text.dump import dump_yaml
+from driftloop.text.load import load_mapping
 
 HINT = "an earlier step writes it"
 
@@ -55,7 +56,7 @@ def command(
         "dataDigest": data,
         "evaluation": _read_json(evaluation / METRICS_FILE),
     }
-    (release / METADATA_FILE).write_text(yaml.safe_dump(metadata, sort_keys=False))
+    (release / METADATA_FILE).write_text(dump_yaml(metadata))
     write_parameters(out / "parameters", model_digest=model, data_digest=data)
     options.print_progress(f"model {model}\ndata  {data}")
 
@@ -77,8 +78,9 @@ def _read_snapshot(file: Path) -> Snapshot:
 
 
 def _read_metadata(file: Path) -> dict[str, Any]:
-    try:
-        metadata = yaml.safe_load(file.read_text()) if file.exists() else {}
-    except yaml.YAMLError as error:
-        raise StepError(f"{file} is not YAML: {error}") from error
-    return metadata if isinstance(metadata, dict) else {}
+    hint = "the training function's wrapper writes it"
+    return (
+        load_mapping(file.read_bytes(), str(file), error=StepError, hint=hint)
+        if file.exists()
+        else {}
+    )

@@ -6,6 +6,7 @@ the whole process, and a tree must not depend on who imported what.
 """
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import yaml
@@ -63,6 +64,11 @@ def dump_yaml(data: Any) -> str:
         return _dumped(data, _BlockDumper)
     # libyaml also ends a document with dots when a block that keeps its newlines stands anywhere but at the end
     return _dumped(data, _BlockDumper) if rendered.endswith("...\n") else rendered
+
+
+def dump_documents(documents: Iterable[Any]) -> str:
+    """Several YAML documents in one text."""
+    return "---\n".join(map(dump_yaml, documents))
 
 
 def _dumped(data: Any, dumper: type[yaml.SafeDumper]) -> str:

@@ -7,6 +7,8 @@ and `1e3` is a number, as in Go.
 
 import re
 from dataclasses import dataclass
+from math import isinf
+from types import NoneType
 from typing import Any, Literal
 
 import yaml
@@ -17,7 +19,28 @@ MAX_BYTES = 8 * 1024 * 1024
 MAX_VALUES = 500_000
 MAX_DEPTH = 200
 
-Fault = Literal["encoding", "size", "syntax", "expansion", "duplicate", "key"]
+Fault = Literal[
+    "encoding", "size", "syntax", "expansion", "duplicate", "key", "tag", "alias", "number"
+]
+
+
+@dataclass(frozen=True)
+class ReadRules:
+    """Bounds of a file, and forms of YAML that it may use."""
+
+    max_bytes: int = MAX_BYTES
+    max_values: int = MAX_VALUES
+    max_depth: int = MAX_DEPTH
+    aliases: bool = True
+    """Aliases may be used; without them a file means what it shows."""
+    text_keys: bool = False
+    """Keys must be text; otherwise a number as a key is the text it is written as."""
+    exact: bool = False
+    """A tag must be one of JSON's types and fit its value, and a number must be one that can be
+    read; otherwise both are text."""
+
+
+FILE_RULES = ReadRules()
 
 
 @dataclass(frozen=True)
@@ -45,6 +68,16 @@ class _Stop(Exception):  # noqa: N818 - carries a Problem to the one place that 
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _STR, _CORE = "tag:yaml.org,2002:str", "tag:yaml.org,2002:"
+_TYPES: dict[str, tuple[type, ...]] = {
+    _STR: (str,),
+    _CORE + "int": (int,),
+    _CORE + "float": (int, float),
+    _CORE + "bool": (bool,),
+    _CORE + "null": (NoneType,),
+    _CORE + "seq": (list,),
+    _CORE + "map": (dict,),
+}
+_TAGS = tuple(tag.replace(_CORE, "!!") for tag in _TYPES)
 _INT = re.compile(r"[-+]?(0b[01_]+|0o?[0-7_]+|0x[0-9a-fA-F_]+|[0-9][0-9_]*)")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9][0-9_]*(\.[0-9_]*)?)([eE][-+]?[0-9]+)?")
 _SPECIAL = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
@@ -55,21 +88,22 @@ _WORDS: dict[str, bool | None] = {
 }
 
 
-def read(content: str | bytes, *, line: int = 0) -> Reading:
+def read(content: str | bytes, *, line: int = 0, rules: ReadRules = FILE_RULES) -> Reading:
     """The documents of a file. `line` is added to every line, for YAML that stands inside other
     YAML."""
     try:
-        return _Composer(_decoded(content), line).all()
+        return _Composer(_decoded(content, rules.max_bytes), line, rules).all()
     except _Stop as stop:
         return Reading(problems=(stop.problem,))
 
 
-def _decoded(content: str | bytes) -> str:
+def _decoded(content: str | bytes, most: int) -> str:
     size = len(content)
-    if size > MAX_BYTES:
-        raise _Stop(
-            ReadProblem("size", 1, 1, f"the file has {size} bytes, must have at most {MAX_BYTES}")
-        )
+    if isinstance(content, str) and not content.isascii():
+        size = len(content.encode("utf-8", "surrogatepass"))
+    if size > most:
+        message = f"the file has {size} bytes, must have at most {most}"
+        raise _Stop(ReadProblem("size", 1, 1, message))
     if isinstance(content, str):
         return content
     try:
@@ -84,9 +118,10 @@ def _decoded(content: str | bytes) -> str:
 class _Composer:
     """One pass over the events of a text."""
 
-    def __init__(self, text: str, offset: int) -> None:
+    def __init__(self, text: str, offset: int, rules: ReadRules) -> None:
         self.text = text
         self.offset = offset
+        self.rules = rules
         self.problems: list[ReadProblem] = []
         self.anchors: dict[str, YamlNode | None] = {}
         self.count = 0
@@ -113,9 +148,10 @@ class _Composer:
             line, column = (mark.line + 1, mark.column + 1) if mark is not None else (1, 1)
             raise self.stop("syntax", line, column, message) from error
         except yaml.reader.ReaderError as error:
-            raise self.stop(
-                "syntax", *self.around(error.position), "a character that YAML does not allow"
-            ) from error
+            # libyaml counts bytes
+            before = self.text.encode()[: error.position].decode(errors="ignore")
+            message = f"the character {self.text[len(before) : len(before) + 1]!r} is not allowed"
+            raise self.stop("syntax", *self.around(len(before)), message) from error
         except UnicodeEncodeError as error:
             raise self.stop(
                 "encoding", *self.around(error.start), "half a surrogate pair, which is not text"
@@ -139,22 +175,20 @@ class _Composer:
             finished: YamlNode | None
             mark: Any = event.start_mark
             self.count += 1
-            if self.count > 2 * MAX_VALUES:  # as many beginnings and ends
-                message = f"more than {MAX_VALUES} values before this"
+            if self.count > 2 * self.rules.max_values:  # as many beginnings and ends
+                message = f"more than {self.rules.max_values} values before this"
                 raise self.stop("expansion", mark.line + 1, mark.column + 1, message)
             if isinstance(event, yaml.SequenceStartEvent | yaml.MappingStartEvent):
-                if len(waiting) >= MAX_DEPTH:
-                    raise self.stop(
-                        "expansion",
-                        mark.line + 1,
-                        mark.column + 1,
-                        f"nested more than {MAX_DEPTH} levels deep",
-                    )
+                if len(waiting) >= self.rules.max_depth:
+                    message = f"nested more than {self.rules.max_depth} levels deep"
+                    raise self.stop("expansion", mark.line + 1, mark.column + 1, message)
                 started = YamlNode(
                     {} if isinstance(event, yaml.MappingStartEvent) else [],
                     mark.line + 1 + self.offset,
                     mark.column + 1,
                 )
+                if event.tag is not None and self.rules.exact:
+                    self.check_tag(started, event.tag)
                 if event.anchor is not None:
                     self.anchors[event.anchor] = None
                 waiting.append((started, [], event.anchor))
@@ -176,6 +210,8 @@ class _Composer:
 
     def alias(self, event: Any) -> YamlNode:
         line, column = event.start_mark.line + 1, event.start_mark.column + 1
+        if not self.rules.aliases:
+            raise self.stop("alias", line, column, "aliases are not allowed here")
         if event.anchor not in self.anchors:
             raise self.stop(
                 "syntax", line, column, f"the alias `*{event.anchor}` has no anchor before it"
@@ -205,19 +241,33 @@ class _Composer:
             value, mark.line + 1 + self.offset, mark.column + 1, plain=plain, literal=event.style == "|",
             source=event.value,
         )  # fmt: skip
+        if self.rules.exact:
+            self.check_tag(node, tag)
         if event.anchor is not None:
             self.anchors[event.anchor] = node
         return node
+
+    def check_tag(self, node: YamlNode, tag: str | None) -> None:
+        """Report a tag that the value does not fit, and a number that can't be read."""
+        types = _TYPES.get(tag) if tag is not None else None
+        if types is not None and not isinstance(node.value, types):
+            message = f"the tag `{tag}` does not fit {node.shown}"
+            self.problems.append(ReadProblem("tag", node.line, node.column, message))
+        elif types is None and tag not in (None, "!"):
+            message = f"the tag `{tag}` is not allowed, must be one of: {', '.join(_TAGS)}"
+            self.problems.append(ReadProblem("tag", node.line, node.column, message))
+        elif tag is None and node.plain and _is_unread(node):
+            message = f"{node.shown} is not a number that can be read"
+            self.problems.append(ReadProblem("number", node.line, node.column, message))
 
     def close(self, node: YamlNode, parts: list[YamlNode]) -> None:
         """Give a collection its parts, and refuse it when it has grown too much."""
         node.size = 1 + sum(part.size for part in parts)
         node.depth = 1 + max((part.depth for part in parts), default=0)
-        if node.size > MAX_VALUES or node.depth > MAX_DEPTH:
+        values, levels = self.rules.max_values, self.rules.max_depth
+        if node.size > values or node.depth > levels:
             what = (
-                f"more than {MAX_VALUES} values"
-                if node.size > MAX_VALUES
-                else f"more than {MAX_DEPTH} levels"
+                f"more than {values} values" if node.size > values else f"more than {levels} levels"
             )
             raise self.stop(
                 "expansion",
@@ -239,6 +289,10 @@ class _Composer:
                 )
                 continue
             name = key.source
+            if self.rules.text_keys and not _is_text_key(key):
+                message = f"the key `{name}` is not text"
+                self.problems.append(ReadProblem("key", key.line, key.column, message))
+                continue
             if name == "<<" and key.plain:
                 merged.append(part)
                 continue
@@ -277,3 +331,16 @@ def _resolved(text: str) -> Scalar:
             except ValueError:
                 return text
     return text
+
+
+def _is_unread(node: YamlNode) -> bool:
+    """A number too large to be read, which would become infinite."""
+    value = node.value
+    return isinstance(value, float) and isinf(value) and not _SPECIAL.fullmatch(node.source)
+
+
+def _is_text_key(key: YamlNode) -> bool:
+    """`on` and `off` are words of ours, not booleans."""
+    if key.plain and key.source == "<<":
+        return False
+    return isinstance(key.value, str) or key.source in ("on", "off")

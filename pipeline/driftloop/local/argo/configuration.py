@@ -9,13 +9,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
-
 from driftloop.clients.s3 import ObjectStore
 from driftloop.contract.names import PLATFORM
 from driftloop.errors import LocalError
 from driftloop.local.argo.parts import KeyRef, NotUnderstoodError, Part, RepositoryRef, read_part
 from driftloop.local.ground.state import StateFolder
+from driftloop.text.load import load_mapping
 
 Find = Callable[[str, str, str], "dict[str, Any] | None"]
 """(kind, namespace, name) -> the applied object."""
@@ -106,10 +105,7 @@ def repository(ref: RepositoryRef | None, configuration: Configuration) -> Repos
     ref = ref or RepositoryRef()
     text = configuration.config_key(KeyRef(name=ref.config_map, key=ref.key or "s3"))
     label = f"artifact repository {ref.config_map}/{ref.key or 's3'}"
-    try:
-        document = yaml.safe_load(text or "")
-    except yaml.YAMLError as error:
-        raise NotUnderstoodError(f"{label} is not YAML: {error}") from error
+    document = load_mapping(text or "", label, error=NotUnderstoodError)
     s3 = read_part(RepositoryText, document, label=label).s3
     access = configuration.secret_key(s3.access_key_secret)
     secret = configuration.secret_key(s3.secret_key_secret)

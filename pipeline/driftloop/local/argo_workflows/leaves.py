@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-import yaml
-
 from driftloop.clients.s3 import StoreLocation
 from driftloop.contract.names import CREATED_BY_ANNOTATION
 from driftloop.local.argo.configuration import Configuration, Find, Repository, repository
@@ -21,6 +19,7 @@ from driftloop.local.argo_workflows.locks import Mutexes
 from driftloop.local.argo_workflows.model import Template, WorkflowSpec
 from driftloop.local.ground.state import StateFolder
 from driftloop.local.kubelet.devices import MachineDevices
+from driftloop.text.load import load_mapping
 
 TRANSFERS = 8
 """Steps that may move their artifacts at once."""
@@ -128,14 +127,8 @@ class Leaves:
 
     async def _create(self, node: Node, template: str, text: str) -> Node:
         """Create the Workflow of a resource template, unless this node did before a crash."""
-        try:
-            manifest = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise NotUnderstoodError(
-                f"template {template}: the manifest is not YAML: {error}"
-            ) from error
-        if not isinstance(manifest, dict):
-            raise NotUnderstoodError(f"template {template}: the manifest is not an object")
+        source = f"manifest of template {template}"
+        manifest = load_mapping(text, source, error=NotUnderstoodError)
         maker = f"{self._uid}/{node.id}"
         metadata = manifest.setdefault("metadata", {})
         metadata["annotations"] = {

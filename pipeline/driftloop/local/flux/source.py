@@ -12,8 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from driftloop.contract.names import FLUX_NAMESPACE
 from driftloop.contract.trees import CLUSTER, KUSTOMIZATION
 from driftloop.errors import LocalError, PipelineError
@@ -21,6 +19,7 @@ from driftloop.local.flux import admission
 from driftloop.local.ground import binaries, kinds
 from driftloop.local.ground.state import build_write_error
 from driftloop.local.kubelet import images
+from driftloop.text.load import load_documents
 
 KUSTOMIZE = "kustomize.toolkit.fluxcd.io"
 SOURCE = "source.toolkit.fluxcd.io"
@@ -76,31 +75,6 @@ class ClusterCommit:
     sha: str
     subject: str = ""
     trailers: Mapping[str, str] = field(default_factory=dict)
-
-
-class UniqueKeyLoader(yaml.CSafeLoader):
-    """Refuses a key that appears twice, as Kubernetes does.
-
-    libyaml's own composer and constructor, not `driftloop.text.read`: this runs at every commit
-    over all trees of a cluster, and needs plain values without the places of each node.
-    """
-
-
-def _construct_mapping(
-    loader: UniqueKeyLoader, node: yaml.MappingNode, deep: bool = False
-) -> dict[Any, Any]:
-    loader.flatten_mapping(node)
-    seen = set()
-    for name, _ in node.value:
-        if isinstance(name, yaml.ScalarNode) and name.value in seen:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"key `{name.value}` appears twice", name.start_mark
-            )
-        seen.add(name.value)
-    return dict(yaml.constructor.SafeConstructor.construct_mapping(loader, node, deep=True))
-
-
-UniqueKeyLoader.add_constructor("tag:yaml.org,2002:map", _construct_mapping)
 
 
 class ClusterRepository:
@@ -388,19 +362,10 @@ def _list_files(folder: Path, tree: Path) -> list[Path]:
 
 def _read_documents(file: Path, tree: Path) -> list[dict[str, Any]]:
     name = file.relative_to(tree).as_posix()
-    try:
-        documents = list(yaml.load_all(file.read_text(), Loader=UniqueKeyLoader))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or str(error)
-        raise LocalError(
-            f"{name}{place}: not YAML: {problem}", hint="nothing of this folder is applied"
-        ) from error
+    hint = "nothing of this folder is applied"
+    documents = load_documents(file.read_bytes(), name, error=LocalError, hint=hint)
     objects: list[dict[str, Any]] = []
     for item in documents:
-        if item is None:
-            continue
         if not isinstance(item, dict):
             raise LocalError(
                 f"{name}: a document is not an object",

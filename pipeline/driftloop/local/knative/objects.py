@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from driftloop.contract.names import service_host
 from driftloop.errors import LocalError, PipelineError
 from driftloop.local.ground import kinds
 from driftloop.local.knative import filters
+from driftloop.text.load import load_mapping
 
 _DURATION = re.compile(r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?\Z")
 _GO_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
@@ -187,12 +186,9 @@ def _parse_broker(
 ) -> KnativeBroker:
     config = spec.get("config") or {}
     template = templates.get((config.get("namespace", namespace), config.get("name", "")), {})
-    try:
-        channel = yaml.safe_load(template.get("channelTemplateSpec", "")) or {}
-    except yaml.YAMLError as error:
-        raise LocalError(
-            f"ConfigMap {config.get('name')}: channelTemplateSpec is not YAML"
-        ) from error
+    text = template.get("channelTemplateSpec", "")
+    source = f"ConfigMap {config.get('name')}: channelTemplateSpec"
+    channel = load_mapping(text, source, error=LocalError) if text.strip() else {}
     stream = ((channel.get("spec") or {}).get("stream") or {}).get("config") or {}
     return KnativeBroker(
         namespace,

@@ -13,8 +13,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from driftloop.errors import LocalError
 from driftloop.local.ground import kinds
 from driftloop.local.ground.expansion import expand_references
@@ -26,6 +24,7 @@ from driftloop.local.kubelet.values import (
     resolve_all_values,
     resolve_value,
 )
+from driftloop.text.load import load_mapping
 
 ENVOY_IMAGES = ("docker.io/envoyproxy/envoy", "envoyproxy/envoy")
 
@@ -353,9 +352,16 @@ def _read_sidecar(
     for mount in item.get("volumeMounts") or ():
         name = path.removeprefix(mount["mountPath"].rstrip("/") + "/")
         if name != path and name in files.get(mount["name"], {}):
-            config = yaml.safe_load(files[mount["name"]][name])
-            listener = config["static_resources"]["listeners"][0]
-            return config, int(listener["address"]["socket_address"]["port_value"])
+            source = f"{where}: {path}"
+            config = load_mapping(files[mount["name"]][name], source, error=LocalError)
+            try:
+                listener = config["static_resources"]["listeners"][0]
+                return config, int(listener["address"]["socket_address"]["port_value"])
+            except (KeyError, IndexError, TypeError, ValueError) as error:
+                raise LocalError(
+                    f"{source}: the first of static_resources.listeners has no socket_address with a port_value",
+                    hint="see serve.backend",
+                ) from error
     raise LocalError(
         f"{where}: the Envoy container's {path} is in no mounted ConfigMap",
         hint="see serve.backend",

@@ -8,14 +8,13 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-import yaml
-
 from driftloop.contract import platform as contract
 from driftloop.local.ground import binaries
 from driftloop.local.ground.addresses import BRANCH, BUCKET, REGION, proxy_environment
 from driftloop.local.ground.state import StateFolder, replace_file, write_json
 from driftloop.local.kubelet.devices import VENDORS
 from driftloop.local.kubelet.process import HttpProbe, ProcessSpec, TcpProbe
+from driftloop.text.dump import dump_yaml
 
 # Broker events are bounded at 1 MiB of body; headers and the JetStream envelope come on top.
 _NATS_PAYLOAD = 4 * 1024 * 1024
@@ -39,7 +38,7 @@ def build_settings(
         contract.GIT_BRANCH.key: BRANCH,
         contract.KUBERNETES_URL.key: f"http://127.0.0.1:{ports['api']}",
         contract.GATEWAY.key: f"http://127.0.0.1:{ports['gateway']}",
-        contract.ARTIFACT_REPOSITORY.key: yaml.safe_dump(repository, sort_keys=False),
+        contract.ARTIFACT_REPOSITORY.key: dump_yaml(repository),
     }
     secrets = {
         contract.ACCESS_KEY.key: access,
