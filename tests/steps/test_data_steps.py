@@ -298,6 +298,21 @@ def test_damaged_metrics_refuse_no_candidate_by_chance(world):
         assert not (world.folder / "gate").exists()
 
 
+@pytest.mark.slow
+def test_a_long_log_of_the_training_function_is_stored(world):
+    for folder in ("trial/model", "snapshot", "evaluation"):
+        (world.folder / folder).mkdir(parents=True)
+    (world.folder / "trial/model/model.onnx").write_bytes(b"weights")
+    lines = [{f"key{n}": n for n in range(60)}] * 10_000
+    (world.folder / "trial/metadata.yaml").write_text(json.dumps({"log": lines}))
+    snapshot = {"uri": "s3://d/b", "objects": [], "dataDigest": "sha256:" + "1" * 64}
+    (world.folder / "snapshot/snapshot.json").write_text(json.dumps(snapshot))
+    (world.folder / "evaluation/metrics.json").write_text('{"candidate": {}, "production": null}')
+    folders = [f"--{name}={world.folder / name}" for name in ("trial", "snapshot", "evaluation")]
+    world.step("store", "--run", "digits-a", *folders, "--out", str(world.folder / "out"))
+    assert (world.folder / "out/release/metadata.yaml").read_text().count("key59: 59") == 10_000
+
+
 def test_store_and_fetch(world):
     trial = world.folder / "trial"
     (trial / "model").mkdir(parents=True)
@@ -336,6 +351,12 @@ def test_store_and_fetch(world):
         "metadata.yaml",
         "model/model.onnx",
     ]
+
+    (trial / "metadata.yaml").write_text("seed: 7\n- 8\n")
+    done = world.step("store", "--run", "digits-a", *arguments, code=1)
+    assert f"{trial / 'metadata.yaml'}:2:1: not YAML: " in done.stderr
+    (trial / "metadata.yaml").write_text("seed: 7\n")
+    world.step("store", "--run", "digits-a", *arguments)
 
     world.store.put_folder(out / "release", BUCKET / "runs/digits-a/release")
     uri = "s3://driftloop/runs/digits-a/release/model"

@@ -15,8 +15,11 @@ from driftloop.steps import options
 from driftloop.steps.settings import write_parameters
 from driftloop.text.dump import dump_yaml
 from driftloop.text.load import load_mapping
+from driftloop.text.read import ReadRules
 
 HINT = "an earlier step writes it"
+METADATA_RULES = ReadRules(max_bytes=1024**3, max_values=50_000_000, exact=True)
+"""The wrapper of the training function keeps up to 10,000 lines of its log."""
 
 EXAMPLES = """\b
 Examples:
@@ -80,7 +83,7 @@ def _read_snapshot(file: Path) -> Snapshot:
 def _read_metadata(file: Path) -> dict[str, Any]:
     hint = "the training function's wrapper writes it"
     return (
-        load_mapping(file.read_bytes(), str(file), error=StepError, hint=hint)
+        load_mapping(file.read_bytes(), str(file), error=StepError, hint=hint, rules=METADATA_RULES)
         if file.exists()
         else {}
     )

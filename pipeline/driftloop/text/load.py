@@ -6,7 +6,7 @@ from driftloop.errors import PipelineError
 from driftloop.text.node import YamlNode
 from driftloop.text.read import ReadProblem, ReadRules, read
 
-_EXACT = ReadRules(exact=True)
+EXACT_RULES = ReadRules(exact=True)
 
 
 def load_documents(
@@ -26,9 +26,10 @@ def load_mapping(
     *,
     error: type[PipelineError] = PipelineError,
     hint: str | None = None,
+    rules: ReadRules = EXACT_RULES,
 ) -> dict[str, Any]:
     """Return the only document of a text, which must be a mapping."""
-    nodes = _read_nodes(content, source, error, hint)
+    nodes = _read_nodes(content, source, error, hint, rules)
     if not nodes:
         raise error(f"{source}:1:1: the text is empty, must be a mapping", hint=hint)
     if len(nodes) > 1:
@@ -49,9 +50,13 @@ def describe_problem(problem: ReadProblem, source: str) -> str:
 
 
 def _read_nodes(
-    content: str | bytes, source: str, error: type[PipelineError], hint: str | None
+    content: str | bytes,
+    source: str,
+    error: type[PipelineError],
+    hint: str | None,
+    rules: ReadRules = EXACT_RULES,
 ) -> tuple[YamlNode, ...]:
-    reading = read(content, rules=_EXACT)
+    reading = read(content, rules=rules)
     if reading.problems:
         lines = (describe_problem(problem, source) for problem in reading.problems)
         raise error("\n".join(lines), hint=hint)
