@@ -14,6 +14,7 @@ from driftloop.contract import (
     events,
     handovers,
     names,
+    outcomes,
     platform,
     records,
     streams,
@@ -32,6 +33,7 @@ RECORDS: dict[type, str] = {
     records.SeenBatches: "`pipelines/P/seen.json`, written by `step snapshot`, read by `step look`.",
     records.Evaluation: "metrics.json, written by `driftloop-train evaluate`, read by `step register`.",
     records.RunRecord: "Data of the events of a run.",
+    outcomes.RunOutcome: "`runs/<run>/outcome.json`, and output `outcome` of a Workflow's last step.",
     records.VerdictRecord: "Data of a detector's event, as the decision reads it.",
 }
 P, N, R, D = "P", "N", "<release>", "<detector>"
@@ -115,6 +117,15 @@ def blocks() -> Iterator[str]:
         yield f"### {record.__name__}"
         yield place
         yield table(("key", "allowed", "default", "meaning"), document_rows(record))
+    yield "### Outcomes"
+    yield "`contract/outcomes.py`. The exit code is that of a command that waited, such as `driftloop trigger --wait`."
+    yield table(
+        ("outcome", "meaning", "exit code"),
+        (
+            (code(kind), outcomes.describe_kind(kind), str(outcomes.exit_code(kind)))
+            for kind in outcomes.OUTCOME_KINDS
+        ),
+    )
     yield "## Paths"
     yield "`contract/trees.py`: the cluster repository."
     yield table(("path", "of"), path_rows())
