@@ -13,6 +13,7 @@ from driftloop.contract import (
     documents,
     events,
     handovers,
+    images,
     names,
     outcomes,
     platform,
@@ -35,6 +36,9 @@ RECORDS: dict[type, str] = {
     records.RunRecord: "Data of the events of a run.",
     outcomes.RunOutcome: "`runs/<run>/outcome.json`, and output `outcome` of a Workflow's last step.",
     records.VerdictRecord: "Data of a detector's event, as the decision reads it.",
+}
+IMAGES: dict[type, str] = {
+    images.ImageRecord: "`images/<digest of the ref>/image.json` of the local runtime's state folder.",
 }
 P, N, R, D = "P", "N", "<release>", "<detector>"
 
@@ -126,6 +130,12 @@ def blocks() -> Iterator[str]:
             for kind in outcomes.OUTCOME_KINDS
         ),
     )
+    yield "## Images of the local runtime"
+    yield "`contract/images.py`. A reader leaves other keys alone."
+    for record, place in IMAGES.items():
+        yield f"### {record.__name__}"
+        yield place
+        yield table(("key", "allowed", "default", "meaning"), document_rows(record))
     yield "## Paths"
     yield "`contract/trees.py`: the cluster repository."
     yield table(("path", "of"), path_rows())
