@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from driftloop.contract.names import STORAGE_URL
+from driftloop.contract.names import FLUX_APPLIED_ONCE, STORAGE_URL
 from tests.golden.trees import NAMES, UNLISTED, tree, write_tree
 
 ROOT = Path(__file__).parents[2]
@@ -217,6 +217,14 @@ def test_the_store_answers_at_the_address_that_secrets_init_writes(profile):
         == ("Service", name, namespace)
     )
     assert address.port in {port["port"] for port in service["spec"]["ports"]}
+
+
+@pytest.mark.parametrize("file", sorted((CLUSTER / "dev").rglob("*.yaml")), ids=lambda p: p.name)
+def test_a_dependency_orders_the_first_installation_only(file):
+    """Flux's own check would make each commit wait 30 s at each stage."""
+    for document in documents(file.read_text()):
+        for dependency in document["spec"].get("dependsOn", []):
+            assert dependency["readyExpr"] == FLUX_APPLIED_ONCE, document["metadata"]["name"]
 
 
 def rendered_groups():
