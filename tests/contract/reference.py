@@ -15,6 +15,7 @@ from driftloop.contract import (
     handovers,
     images,
     names,
+    outcomes,
     platform,
     records,
     streams,
@@ -38,6 +39,7 @@ RECORDS: dict[type, str] = {
     records.GateResult: "One of its `gates`.",
     records.RunRecord: "Data of the events of a run.",
     records.WindowRecord: "A message of the verdict stream, written and read by `driftloop-detector`.",
+    outcomes.RunOutcome: "`runs/<run>/outcome.json`, and output `outcome` of a Workflow's last step.",
     records.VerdictRecord: "Data of a detector's event, as the decision reads it.",
 }
 IMAGES: dict[type, str] = {
@@ -124,6 +126,15 @@ def blocks() -> Iterator[str]:
         yield f"### {record.__name__}"
         yield place
         yield table(("key", "allowed", "default", "meaning"), document_rows(record))
+    yield "### Outcomes"
+    yield "`contract/outcomes.py`. The exit code is that of a command that waited, such as `driftloop trigger --wait`."
+    yield table(
+        ("outcome", "meaning", "exit code"),
+        (
+            (code(kind), outcomes.describe_kind(kind), str(outcomes.exit_code(kind)))
+            for kind in outcomes.OUTCOME_KINDS
+        ),
+    )
     yield "## Images of the local runtime"
     yield "`contract/images.py`. A reader leaves other keys alone."
     for record, place in IMAGES.items():
@@ -255,6 +266,8 @@ def limits(stream: streams.Stream) -> str:
         parts.append(
             f"{stream.max_bytes // streams.MIB} MiB, then {'refuses' if stream.refuses_when_full else 'drops'}"
         )
+    if stream.max_msgs > 0:
+        parts.append(f"{stream.max_msgs} messages, then drops")
     if stream.max_msgs_per_subject > 0:
         parts.append(f"{stream.max_msgs_per_subject} messages a subject")
     return "; ".join(parts) or "none"

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from driftloop.clients.s3 import ObjectStore, StoreLocation
+from driftloop.contract.outcomes import RunOutcome
 from driftloop.contract.trees import release_key
 from driftloop.errors import StepError
 from driftloop.operations import releases as pipelines
@@ -115,8 +116,13 @@ def _build_message(
     if before.candidate is not None:
         lines.append(f"It replaces {before.candidate.id}, whose rollout had stopped.")
     role = "as the first release" if after.phase == "stable" else "in shadow"
+    first = after.phase == "stable"
     return TransitionMessage(
-        f"Release {version.id} of {after.name} {role}", version, cause, "\n".join(lines)
+        f"Release {version.id} of {after.name} {role}",
+        version,
+        cause,
+        "\n".join(lines),
+        RunOutcome.now("released", "the first release") if first else None,
     )
 
 
