@@ -42,7 +42,7 @@ def strings_of(tree: ast.Module) -> Iterator[tuple[int, str]]:
         r"io\.seldon\.serving",
         r"DRIFTLOOP_(VERDICTS|DEADLETTERS|$)",
         r"driftloop\.(verdicts|deadletters|events)\.",
-        r"^(KV_|\$KV\.)?driftloop-(decisions|workflows|sensors|schedules)",
+        r"^(KV_|\$KV\.)?driftloop-(decisions|workflows|schedules)",
         r"svc\.cluster\.local",
         r"infra-(base|configs)",
         r"^flux-system$",

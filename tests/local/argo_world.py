@@ -250,11 +250,14 @@ def container(*args: str, image: str = REF, **more: Any) -> Json:
 
 
 def spec(*templates: Json, entrypoint: str = "main", **more: Any) -> Json:
-    """A Workflow's spec with the usual volume and artifact repository."""
+    """A Workflow's spec with the usual artifact repository, and the usual volume in its pods."""
+    volumes = {"volumes": [{"name": "work", "emptyDir": {}}]}
     return {
         "entrypoint": entrypoint,
-        "templates": list(templates),
-        "volumes": [{"name": "work", "emptyDir": {}}],
+        "templates": [
+            {**volumes, **template} if "container" in template else template
+            for template in templates
+        ],
         "artifactRepositoryRef": {"configMap": "driftloop-platform", "key": "artifact-repository"},
         **more,
     }

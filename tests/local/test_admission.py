@@ -38,22 +38,35 @@ def test_rendered_objects_are_admitted(name: str) -> None:
                     {"name": "main", "container": {"image": "i", "command": ["c"]}, "sidecars": []}
                 ],
             ),
-            "`templates.0.sidecars`",
+            "`spec.templates.0.sidecars`",
         ),
         (
-            broken("CronWorkflow", schedules=["nonsense"], workflowSpec={}),
+            broken(
+                "CronWorkflow", schedules=["nonsense"], concurrencyPolicy="Forbid", workflowSpec={}
+            ),
             "schedule `nonsense` must be",
         ),
         (
-            broken("CronWorkflow", schedules=["0 3 31 2 *"], workflowSpec={}),
+            broken(
+                "CronWorkflow",
+                schedules=["0 3 31 2 *"],
+                concurrencyPolicy="Forbid",
+                workflowSpec={},
+            ),
             "schedule `0 3 31 2 *` must name",
         ),
         (
-            broken("CronWorkflow", schedules=["0 * * * *"], workflowSpec={}, timezone="Mars"),
+            broken(
+                "CronWorkflow",
+                schedules=["0 * * * *"],
+                concurrencyPolicy="Forbid",
+                workflowSpec={},
+                timezone="Mars",
+            ),
             "`Mars` does not exist",
         ),
-        (broken("EventSource", calendar={}), "`calendar` is not understood"),
-        (broken("Sensor", dependencies=[], triggers=[]), "`dependencies`"),
+        (broken("EventSource", calendar={}), "`spec.calendar` is not supported"),
+        (broken("Sensor", dependencies=[], triggers=[]), "`spec.dependencies.0`"),
     ],
 )
 def test_refusals_name_file_object_and_field(manifest: dict[str, object], words: str) -> None:

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import re
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -13,82 +12,59 @@ from hypothesis import strategies as st
 
 from driftloop.kube.events import Filters, SensorTrigger
 from driftloop.local.argo import jsonpaths
-from driftloop.local.argo.expressions import Dialect, ExpressionError, evaluate, parse, when
+from driftloop.local.argo.expressions import ExpressionError, evaluate, parse, when
 from driftloop.local.argo.nodes import Node, Phase, node_id
 from driftloop.local.argo.parts import NotUnderstoodError
 from driftloop.local.argo.times import duration
 from driftloop.local.argo_events.triggers import fill_resource, passes_filters
 from driftloop.local.argo_workflows import tags
 from driftloop.local.argo_workflows.cron import list_times
-from driftloop.local.argo_workflows.dag import STATES, Ended, plan_dag
+from driftloop.local.argo_workflows.dag import plan_dag
 from driftloop.local.argo_workflows.merge import merge_template
 from driftloop.local.argo_workflows.model import CronSpec, Task
 from driftloop.local.argo_workflows.mounts import local
 
-NAMES = ("a", "b-1", "train", "C")
 PHASES: tuple[Phase, ...] = ("Succeeded", "Failed", "Error", "Skipped", "Omitted")
+FACTS = {"a": "x", "b": "y", "c": "x y"}
 
 
-def conditions(depth: int = 4) -> st.SearchStrategy[tuple[str, str]]:
-    """A `depends`, and the same as Python over `holds(task, state)`."""
-    leaf = st.tuples(st.sampled_from(NAMES), st.sampled_from(("", *STATES))).map(
-        lambda pair: (f"{pair[0]}.{pair[1]}".rstrip("."), f"holds({pair[0]!r}, {pair[1]!r})")
+def conditions() -> st.SearchStrategy[tuple[str, str]]:
+    """An expression, and the same in Python."""
+    names = st.sampled_from(tuple(FACTS))
+    texts = st.sampled_from(("x", "y", "x y", ""))
+    compared = st.tuples(names, st.sampled_from(("==", "!=")), texts).map(
+        lambda p: (f'{p[0]} {p[1]} "{p[2]}"', f"{p[0]} {p[1]} {p[2]!r}")
     )
-    space = st.sampled_from(("", " ", "  "))
+    contained = st.tuples(names, texts).map(
+        lambda p: (f'{p[0]} contains "{p[1]}"', f"{p[1]!r} in {p[0]}")
+    )
+    listed = st.tuples(names, texts, texts).map(
+        lambda p: (f'{p[0]} in ["{p[1]}", "{p[2]}"]', f"{p[0]} in [{p[1]!r}, {p[2]!r}]")
+    )
 
     def grow(inner: st.SearchStrategy[tuple[str, str]]) -> st.SearchStrategy[tuple[str, str]]:
         negated = inner.map(lambda one: (f"!({one[0]})", f"(not ({one[1]}))"))
         grouped = inner.map(lambda one: (f"({one[0]})", f"({one[1]})"))
-        joined = st.tuples(inner, st.sampled_from((("&&", "and"), ("||", "or"))), inner, space).map(
-            lambda p: (f"{p[0][0]}{p[3]}{p[1][0]}{p[3]}{p[2][0]}", f"{p[0][1]} {p[1][1]} {p[2][1]}")
+        joined = st.tuples(inner, st.sampled_from((("&&", "and"), ("||", "or"))), inner).map(
+            lambda p: (f"{p[0][0]} {p[1][0]} {p[2][0]}", f"{p[0][1]} {p[1][1]} {p[2][1]}")
         )
         return negated | grouped | joined
 
-    return st.recursive(leaf, grow, max_leaves=2**depth)
+    return st.recursive(compared | contained | listed, grow, max_leaves=12)
 
 
 @settings(max_examples=150, deadline=None)
-@given(condition=conditions(), phases=st.tuples(*[st.sampled_from(PHASES)] * len(NAMES)))
-def test_depends_means_what_python_says(
-    condition: tuple[str, str], phases: tuple[Phase, ...]
-) -> None:
+@given(condition=conditions())
+def test_an_expression_means_what_python_says(condition: tuple[str, str]) -> None:
     text, python = condition
-    ended = {name: Ended(phase) for name, phase in zip(NAMES, phases, strict=True)}
-
-    def holds(task: str, state: str) -> bool:
-        if not state:
-            return ended[task].phase in ("Succeeded", "Skipped")
-        return ended[task].phase == {"Errored": "Error"}.get(state, state)
-
-    expected = eval(python, {"holds": holds})
-    names = {name.rstrip(".") for name in re.findall(r"[A-Za-z][\w-]*", re.sub(r"\.\w+", "", text))}
-    tasks = [Task(name=name, template="t") for name in NAMES] + [
-        Task(name="last", template="t", depends=text)
-    ]
-    made = plan_dag(tasks)
-    assert made.waits_for["last"] == names
-    assert made.runs("last", ended) == expected
-    assert (
-        evaluate(
-            parse(text, Dialect.DEPENDS),
-            lambda parts: holds(parts[0], parts[1] if parts[1:] else ""),
-        )
-        == expected
-    )
+    assert evaluate(parse(text), lambda parts: FACTS[parts[0]]) == eval(python, dict(FACTS))
 
 
 @settings(max_examples=100, deadline=None)
-@given(text=st.text("ab&|!(). ", max_size=12))
+@given(text=st.text('ab&|!().[]" ', max_size=12))
 def test_no_text_breaks_the_parser(text: str) -> None:
-    for dialect in Dialect:
-        with contextlib.suppress(ExpressionError):
-            assert parse(text, dialect) is not None
-
-
-def test_loops_have_states_of_their_own() -> None:
-    some, none = Ended("Failed", ("Succeeded", "Failed")), Ended("Failed", ("Failed", "Error"))
-    assert (some.holds("AnySucceeded"), some.holds("AllFailed")) == (True, False)
-    assert (none.holds("AnySucceeded"), none.holds("AllFailed")) == (False, True)
+    with contextlib.suppress(ExpressionError):
+        assert parse(text) is not None
 
 
 @pytest.mark.parametrize(
@@ -106,8 +82,8 @@ def test_a_dag_ends_as_its_last_tasks_do(phases: dict[str, Phase], whole: str) -
     chain = plan_dag(
         [
             Task(name="a", template="t"),
-            Task(name="b", template="t", depends="a"),
-            Task(name="c", template="t", depends="b"),
+            Task(name="b", template="t", depends="a.Succeeded"),
+            Task(name="c", template="t", depends="b.Succeeded"),
         ]
     )
     nodes = {name: Node(name, name, name, "Pod", "t", "", phase) for name, phase in phases.items()}
@@ -117,20 +93,18 @@ def test_a_dag_ends_as_its_last_tasks_do(phases: dict[str, Phase], whole: str) -
 @pytest.mark.parametrize(
     ("text", "value"),
     [
-        ("true == true", True),
         ('"true" == "true"', True),
-        ('"true" == true', False),
-        ("heads == tails", False),
-        ("heads != tails && 1 < 2", True),
-        ("'it''' == 'x'", None),
+        ('"true" == "false"', False),
         ('"a b" == "a b"', True),
-        ("3 >= 3.0", True),
-        ("!(1 == 2) || false", True),
-        ("true", True),
-        ("r1-x == r1-x", None),
-        ("yes", None),
+        ("'it\\'s' == \"it's\"", True),
+        ('!("1" == "2") || "x" != "x"', True),
+        ("true == true", None),
+        ('"true" == true', None),
+        ("1 < 2", None),
+        ("true", None),
+        ('"yes"', None),
         ("", None),
-        ("1 <", None),
+        ('"1" ==', None),
     ],
 )
 def test_when(text: str, value: bool | None) -> None:
@@ -160,8 +134,6 @@ def test_a_value_is_put_in_as_it_is_and_never_looked_at_again(
     assert tags.fill_text(text, scope) == expected
     document = {"a": [text, 1, None, {"b": text}], "c": True}
     assert tags.fill(document, scope) == {"a": [expected, 1, None, {"b": expected}], "c": True}
-    assert tags.tags(document) == set(scope)
-    assert tags.fill_known(text + "{{other}}", scope) == expected + "{{other}}"
 
 
 def test_tags_that_can_not_be_filled_in() -> None:
@@ -169,19 +141,12 @@ def test_tags_that_can_not_be_filled_in() -> None:
         tags.UnresolvedTagError, match=r"failed to resolve \{\{tasks.a.outputs.parameters.x\}\}"
     ):
         tags.fill_text("x {{tasks.a.outputs.parameters.x}}", {})
-    scope = {"tasks.a.outputs.parameters.ok": "true", "inputs.parameters.my-x": "3"}
-    assert tags.fill_text("{{= tasks.a.outputs.parameters.ok == 'true' }}", scope) == "true"
-    assert (
-        tags.fill_text("{{= asInt(inputs.parameters['my-x']) > 2 ? 'many' : 'few' }}", scope)
-        == "many"
+    for tag in ("workflow.uid", "=inputs.parameters.x", "item", "tasks.a.status", "pod.name"):
+        with pytest.raises(NotUnderstoodError, match=r"`\{\{.*\}\}` is not supported"):
+            tags.require_supported({"a": [f"x {{{{{tag}}}}}"]}, "WorkflowTemplate n/t")
+    tags.require_supported(
+        ["{{ inputs.parameters.my-x }}", 1, "{{tasks.a.outputs.parameters}}"], "x"
     )
-    assert tags.fill_text("{{= tasks.b.outputs.parameters.x ?? 'none' }}", scope) == "none"
-    with pytest.raises(tags.UnresolvedTagError, match="nil"):
-        tags.fill_text("{{= tasks.b.outputs.parameters.x }}", scope)
-    with pytest.raises(
-        ExpressionError, match=r"`toJson` .* is not understood by the local runtime"
-    ):
-        tags.fill_text("{{= toJson(inputs.parameters) }}", scope)
 
 
 def test_mount_paths_are_replaced_only_where_they_are_paths(tmp_path: Any) -> None:
@@ -231,13 +196,7 @@ def test_paths_with_dots_and_headers() -> None:
         ({"type": "string", "value": ["mnist"]}, "xmnist2", True),
         ({"type": "string", "value": ["^mnist$"]}, "xmnist2", False),
         ({"type": "string", "value": ["^a$", "^b$"]}, "b", True),
-        ({"type": "string", "value": ["^a$"], "comparator": "!="}, "b", True),
         ({"type": "string", "value": ["1"]}, 1, False),
-        ({"type": "number", "value": ["3"], "comparator": ">="}, 3.5, True),
-        ({"type": "number", "value": ["3"]}, "3", False),
-        ({"type": "number", "value": ["1", "2"], "comparator": "!="}, 2, False),
-        ({"type": "bool", "value": ["true"]}, True, True),
-        ({"type": "bool", "value": ["true"]}, "true", False),
     ],
 )
 def test_data_filters(data: dict[str, Any], body: Any, passed: bool) -> None:
@@ -257,20 +216,20 @@ def test_trigger_parameters() -> None:
     resource = {"metadata": {"name": "x-"}, "spec": {"list": [{"value": "old"}]}}
     parameters = [
         parameter("metadata.name", "body.id", operation="append"),
-        parameter("metadata.label", "body.none", src={"value": "default"}),
         parameter("spec.list.0.value", "body.object"),
-        parameter("spec.list.-1", "body.object", src={"useRawData": True}),
         parameter("spec.number", "body.number"),
     ]
     k8s = {"operation": "create", "source": {"resource": resource}, "parameters": parameters}
-    trigger = SensorTrigger.model_validate({"template": {"name": "t", "k8s": k8s}})
-    made = fill_resource(trigger, {"d": {"body": {"id": "7", "object": {"a": 1}, "number": 3}}})
+    trigger = SensorTrigger.model_validate(
+        {"template": {"name": "t", "conditions": "d", "k8s": k8s}, "atLeastOnce": True}
+    )
+    made = fill_resource(trigger, {"body": {"id": "7", "object": {"a": 1}, "number": 3}})
     assert made == {
-        "metadata": {"name": "x-7", "label": "default"},
-        "spec": {"list": [{"value": '{"a": 1}'}, {"a": 1}], "number": "3"},
+        "metadata": {"name": "x-7"},
+        "spec": {"list": [{"value": '{"a": 1}'}], "number": "3"},
     }
     with pytest.raises(NotUnderstoodError, match=r"no `body.id` for metadata.name"):
-        fill_resource(trigger, {"d": {"body": {}}})
+        fill_resource(trigger, {"body": {}})
 
 
 def at(text: str, zone: str = "Europe/Berlin") -> float:
@@ -278,7 +237,9 @@ def at(text: str, zone: str = "Europe/Berlin") -> float:
 
 
 def cron(*schedules: str, zone: str = "Europe/Berlin") -> CronSpec:
-    return CronSpec(schedules=list(schedules), timezone=zone, workflow_spec={})
+    return CronSpec(
+        schedules=list(schedules), timezone=zone, concurrency_policy="Forbid", workflow_spec={}
+    )
 
 
 def test_the_times_of_a_schedule() -> None:
@@ -332,14 +293,10 @@ def test_a_run_and_its_template_are_merged() -> None:
             "arguments": {
                 "parameters": [
                     {"name": "a", "value": "1"},
-                    {"name": "b", "value": "2", "enum": ["2", "3"]},
+                    {"name": "b", "value": "2"},
                 ]
             },
             "templates": [{"name": "main", "container": {"image": "i", "command": ["c"]}}],
-            "templateDefaults": {
-                "timeout": "30s",
-                "container": {"env": [{"name": "X", "value": "y"}], "command": ["other"]},
-            },
             "podGC": {"strategy": "OnPodCompletion"},
         }
     }
@@ -356,14 +313,7 @@ def test_a_run_and_its_template_are_merged() -> None:
     )
     assert spec["arguments"]["parameters"] == [
         {"name": "a", "value": "1"},
-        {"name": "b", "value": "3", "enum": ["2", "3"]},
-    ]
-    assert spec["templates"] == [
-        {
-            "name": "main",
-            "timeout": "30s",
-            "container": {"image": "i", "command": ["c"], "env": [{"name": "X", "value": "y"}]},
-        }
+        {"name": "b", "value": "3"},
     ]
     assert spec["activeDeadlineSeconds"] == 5
     assert "podGC" not in spec

@@ -184,37 +184,28 @@ def phases(workflow: Json) -> dict[str, str]:
     return {node["displayName"]: node["phase"] for node in workflow["status"]["nodes"].values()}
 
 
-def test_depends_when_and_defaults(world: World) -> None:
-    """A task that did not run leaves its consumer the default, and a handled failure is no failure."""
+def test_depends_and_when(world: World) -> None:
     world.submit(
         spec(
             dag(
                 task("ask"),
-                task("no", "echo", depends="ask", when="{{tasks.ask.outputs.parameters.go}} == yes", arguments=given(x="1")),
-                task("yes", "echo", depends="ask", when='"{{tasks.ask.outputs.parameters.go}}" == "no"', arguments=given(x="2")),
-                task("broken", depends="yes.Succeeded"),
-                task("rescue", "echo", depends="broken.Failed", arguments=given(x="3")),
-                task("never", "echo", depends="broken.Succeeded && no.Skipped", arguments=given(x="4")),
-                task(
-                    "last", "echo", depends="no.Skipped && never.Omitted && rescue",
-                    arguments=given(x="{{tasks.no.outputs.parameters.said}}"),
-                ),
+                task("no", "echo", depends="ask.Succeeded", when='"{{tasks.ask.outputs.parameters.go}}" == "yes"', arguments=given(x="1")),
+                task("yes", "echo", depends="ask.Succeeded", when='"{{tasks.ask.outputs.parameters.go}}" == "no"', arguments=given(x="2")),
+                task("last", "echo", depends="ask.Succeeded && yes.Succeeded", arguments=given(x="{{tasks.yes.outputs.parameters.said}}")),
+                task("never", "echo", depends="yes.Succeeded && no.Succeeded", arguments=given(x="4")),
             ),
             say("ask", "go=no", outputs=("go",)),
-            say("echo", "said={{inputs.parameters.x}}", outputs=("said",), inputs={"parameters": [{"name": "x", "default": "d"}]}),
-            {"name": "broken", "container": container("fail.py", "the disk is full")},
+            say("echo", "said={{inputs.parameters.x}}", outputs=("said",), inputs={"parameters": [{"name": "x"}]}),
         ),
         name="depends",
     )  # fmt: skip
     done = world.finished("depends")
     assert phases(done) == {
-        "depends": "Succeeded", "ask": "Succeeded", "no": "Skipped", "yes": "Succeeded", "broken": "Failed",
-        "rescue": "Succeeded", "never": "Omitted", "last": "Succeeded",
+        "depends": "Succeeded", "ask": "Succeeded", "no": "Skipped", "yes": "Succeeded", "last": "Succeeded",
+        "never": "Omitted",
     }  # fmt: skip
-    assert world.node(done, "broken")["message"] == "Error (exit code 3): error: the disk is full"
-    assert world.node(done, "no")["message"] == "when 'no == yes' evaluated false"
-    assert world.node(done, "last")["outputs"]["parameters"] == [{"name": "said", "value": "d"}]
-    assert "about to fail" in world.log("depends", "broken")
+    assert world.node(done, "no")["message"] == 'when \'"no" == "yes"\' evaluated false'
+    assert world.node(done, "last")["outputs"]["parameters"] == [{"name": "said", "value": "2"}]
 
 
 def test_an_unhandled_failure_fails_the_workflow_and_the_exit_handler_hears_of_it(
@@ -230,8 +221,7 @@ def test_an_unhandled_failure_fails_the_workflow_and_the_exit_handler_hears_of_i
             say(
                 "finish",
                 "status={{workflow.status}}",
-                "failures={{workflow.failures}}",
-                outputs=("status", "failures"),
+                outputs=("status",),
             ),
             onExit="finish",
         ),
@@ -244,11 +234,10 @@ def test_an_unhandled_failure_fails_the_workflow_and_the_exit_handler_hears_of_i
         "fails": "Failed", "fine": "Succeeded", "broken": "Failed", "after": "Omitted", "fails.onExit": "Succeeded",
         "finish": "",
     }  # fmt: skip
-    outputs = {
-        p["name"]: p["value"] for p in world.node(done, "fails.onExit")["outputs"]["parameters"]
-    }
-    assert outputs["status"] == "Failed"
-    assert [failure["displayName"] for failure in json.loads(outputs["failures"])] == ["broken"]
+    assert world.node(done, "fails.onExit")["outputs"]["parameters"] == [
+        {"name": "status", "value": "Failed"}
+    ]
+    assert "about to fail" in world.log("fails", "broken")
 
 
 def test_an_exit_handler_that_fails_fails_the_workflow(world: World) -> None:
@@ -257,7 +246,7 @@ def test_an_exit_handler_that_fails_fails_the_workflow(world: World) -> None:
             dag(task("fine", "ok")),
             say("ok", "a=b"),
             {"name": "broken", "container": container("fail.py", "no")},
-            hooks={"exit": {"template": "broken"}},
+            onExit="broken",
         ),
         name="exit-fails",
     )
@@ -273,7 +262,7 @@ def test_a_search_in_a_nested_dag(world: World, tmp_path: Path) -> None:
     items = [{"trial": str(n), "parameters": json.dumps({"rate": n / 10})} for n in range(4)]
     world.submit(
         spec(
-            dag(task("loop", arguments=given(how="{{workflow.parameters.how}}"))),
+            dag(task("loop")),
             dag(
                 task(
                     "train",
@@ -283,7 +272,6 @@ def test_a_search_in_a_nested_dag(world: World, tmp_path: Path) -> None:
                 task("pick", depends="train.Succeeded", arguments=given(trials="{{tasks.train.outputs.parameters}}")),
                 task("use", depends="pick.Succeeded", arguments=given(trial="{{tasks.pick.outputs.parameters.best}}")),
                 name="loop",
-                inputs={"parameters": [{"name": "how"}]},
                 parallelism=2,
             ),
             {
@@ -317,7 +305,6 @@ def test_a_search_in_a_nested_dag(world: World, tmp_path: Path) -> None:
                 "container": container("join.py", "/work/in/model", "/work/out/x", "joined"),
                 "outputs": {"artifacts": [artifact("x", "runs/{{workflow.name}}/x")]},
             },
-            arguments=given(how="well"),
         ),
         name="search",
     )  # fmt: skip
@@ -338,51 +325,28 @@ def test_a_search_in_a_nested_dag(world: World, tmp_path: Path) -> None:
     assert group["type"] == "TaskGroup"
     assert len(group["children"]) >= 4
     assert world.node(done, 'train(0:parameters:{"rate": 0.0},trial:0)')["phase"] == "Succeeded"
-    assert world.node(done, "loop")["inputs"]["parameters"] == [{"name": "how", "value": "well"}]
 
 
-def test_with_param_and_an_empty_list(world: World) -> None:
-    world.submit(
-        spec(
-            dag(
-                task("list"),
-                task("each", depends="list", withParam="{{tasks.list.outputs.parameters.items}}", arguments=given(x="{{item}}")),
-                task("none", "each", depends="list", withParam="[]", arguments=given(x="{{item}}")),
-                task("bad", "each", depends="list", withParam="{}", arguments=given(x="{{item}}")),
-            ),
-            say("list", 'items=["a","b"]', outputs=("items",)),
-            say("each", "said={{inputs.parameters.x}}", outputs=("said",), inputs={"parameters": [{"name": "x"}]}),
-        ),
-        name="items",
-    )  # fmt: skip
-    done = world.finished("items")
-    found = phases(done)
-    assert (found["each(0:a)"], found["each(1:b)"], found["none"], found["bad"]) == (
-        "Succeeded", "Succeeded", "Skipped", "Error",
-    )  # fmt: skip
-    assert "must be a JSON list" in world.node(done, "bad")["message"]
-    assert world.node(done, "each")["outputs"]["parameters"] == [
-        {"name": "said", "value": '["a", "b"]'}
-    ]
+def again(**strategy: object) -> Json:
+    return {"retryPolicy": "Always", "backoff": {"duration": "50ms", "factor": 2}, **strategy}
 
 
 def test_a_failed_step_is_tried_again(world: World, tmp_path: Path) -> None:
     def flaky(name: str, needed: int, **strategy: object) -> Json:
         return {
             "name": name,
-            "retryStrategy": {"backoff": {"duration": "50ms", "factor": 2}, **strategy},
+            "retryStrategy": again(**strategy),
             "container": container("flaky.py", str(tmp_path / name), str(needed)),
         }
 
     world.submit(
         spec(
-            dag(task("enough"), task("short"), task("other"), task("killed"), task("senseless")),
+            dag(task("enough"), task("short"), task("killed"), task("senseless")),
             flaky("enough", 3, limit=3),
             flaky("short", 9, limit="1"),
-            flaky("other", 2, limit=5, retryPolicy="OnError"),
             {
                 "name": "killed",
-                "retryStrategy": {"limit": 1, "expression": 'lastRetry.exitCode in ["137"]'},
+                "retryStrategy": again(limit=1, expression='lastRetry.exitCode in ["137"]'),
                 "container": container("-c", "import os; os.kill(os.getpid(), 9)"),
             },
             flaky("senseless", 9, limit=5, expression="lastRetry.nothing"),
@@ -397,7 +361,6 @@ def test_a_failed_step_is_tried_again(world: World, tmp_path: Path) -> None:
         "No more retries left: Error (exit code 1)"
     )
     assert len((tmp_path / "short").read_text()) == 2
-    assert len((tmp_path / "other").read_text()) == 1
     assert [phases(done)[f"killed({n})"] for n in range(2)] == ["Failed", "Failed"]
     assert world.node(done, "killed")["message"].startswith(
         "No more retries left: Error (exit code 137)"
@@ -411,16 +374,14 @@ def test_a_failed_step_is_tried_again(world: World, tmp_path: Path) -> None:
 def test_a_step_that_hangs_is_killed_with_all_it_started(world: World) -> None:
     world.submit(
         spec(
-            dag(task("hang"), task("after", "ok", depends="hang.Failed")),
+            dag(task("hang")),
             {"name": "hang", "container": container("hang.py"), "activeDeadlineSeconds": 1},
-            say("ok", "a=b"),
         ),
         name="hangs",
     )
     done = world.finished("hangs")
     assert world.node(done, "hang")["phase"] == "Failed"
     assert "longer than the specified deadline (1 s)" in world.node(done, "hang")["message"]
-    assert done["status"]["phase"] == "Succeeded"
     _, main, child = world.log("hangs", "hang").split()
     assert not alive(main)
     assert not alive(child)
@@ -447,18 +408,18 @@ def test_the_whole_workflow_has_a_deadline_and_still_says_goodbye(world: World) 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"podSpecPatch": "{}"}, "`podSpecPatch` is not understood by the local runtime"),
+        ({"hostNetwork": True}, "`spec.hostNetwork` is not supported by the local runtime"),
         ({"entrypoint": "nothing"}, "entrypoint refers to template `nothing`, which does not exist"),
-        ({"templates": [{"name": "main", "script": {}}]}, "`templates.0.script` is not understood"),
-        ({"templates": [dag(task("a", "main", continueOn={}))]}, "`templates.0.dag.tasks.0.continueOn` is not understood"),
-        ({"templates": [dag(task("a", "main", depends="b"))]}, "task `a` depends on `b`, which does not exist"),
-        ({"templates": [dag(task("a", "main", depends="a.Done"))]}, "state `Done` must be one of: Succeeded, Failed"),
-        ({"templates": [dag(task("a", "main", depends="b"), task("b", "main", depends="a"))]}, "the tasks a, b wait for each other"),
-        ({"templates": [dag(task("a", "main", depends="a &"))]}, "is not understood"),
-        ({"volumes": [{"name": "x", "hostPath": {"path": "/"}}]}, "`volumes.0.hostPath` is not understood"),
+        ({"templates": [{"name": "main", "script": {}}]}, "`spec.templates.0.script` is not supported"),
+        ({"templates": [dag(task("a", "main", continueOn={}))]}, "`spec.templates.0.dag.tasks.0.continueOn` is not supported"),
+        ({"templates": [dag(task("a", "main", depends="b.Succeeded"))]}, "task `a` depends on `b`, which does not exist"),
+        ({"templates": [dag(task("a", "main", depends="a.Done"))]}, "`depends: a.Done` is not supported by the local runtime"),
+        ({"templates": [dag(task("a", "main", depends="b.Succeeded"), task("b", "main", depends="a.Succeeded"))]}, "the tasks a, b wait for each other"),
+        ({"templates": [dag(task("a", "main", depends="a &"))]}, "is not supported"),
+        ({"volumes": [{"name": "x", "emptyDir": {}}]}, "`spec.volumes` is not supported"),
         ({"arguments": {"parameters": [{"name": "p"}]}}, "parameter `p` has no value"),
         ({"workflowTemplateRef": {"name": "gone"}}, "workflow template gone not found in namespace digits"),
-        ({"synchronization": {"semaphores": []}}, "`synchronization.semaphores` is not understood"),
+        ({"synchronization": {"mutexes": []}}, "`spec.synchronization` is not supported"),
     ],
 )  # fmt: skip
 def test_what_is_not_understood_is_refused_by_name(world: World, change: Json, said: str) -> None:
@@ -517,25 +478,16 @@ def test_what_a_step_sees(world: World) -> None:
             "name": "TOKEN",
             "valueFrom": {"secretKeyRef": {"name": "driftloop-platform", "key": "webhook-token"}},
         },
-        {
-            "name": "MISSING",
-            "valueFrom": {
-                "secretKeyRef": {"name": "driftloop-platform", "key": "x", "optional": True}
-            },
-        },
-        {"name": "SPACE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}}},
+        {"name": "A", "valueFrom": {"configMapKeyRef": {"name": "settings", "key": "A"}}},
         {"name": "BOTH", "value": "$(BUCKET)/{{workflow.name}} $(NONE)"},
         {"name": "PLACE", "value": "/work/x:/workshop"},
     ]
     names = [
         "BUCKET",
         "TOKEN",
-        "MISSING",
-        "SPACE",
         "BOTH",
         "PLACE",
         "A",
-        "B",
         "DRIFTLOOP_CHILD_OF",
         "HTTP_PROXY",
         "NO_PROXY",
@@ -546,7 +498,7 @@ def test_what_a_step_sees(world: World) -> None:
             {
                 "name": "see",
                 "container": container(
-                    "environment.py", *names, env=env, envFrom=[{"configMapRef": {"name": "settings"}}]
+                    "environment.py", *names, env=env
                 ),
             },
         ),
@@ -558,7 +510,7 @@ def test_what_a_step_sees(world: World) -> None:
     assert place.endswith("/volumes/work/x:/workshop")
     assert place.startswith(str(world.state.work))
     assert seen == {
-        "BUCKET": "driftloop", "TOKEN": argo_world.TOKEN, "MISSING": None, "SPACE": "digits", "A": "1", "B": "2",
+        "BUCKET": "driftloop", "TOKEN": argo_world.TOKEN, "A": "1",
         "BOTH": "driftloop/sees $(NONE)", "DRIFTLOOP_CHILD_OF": str(world.state.root),
         "HTTP_PROXY": f"http://127.0.0.1:{world.ports['proxy']}", "NO_PROXY": "127.0.0.1,localhost",
     }  # fmt: skip
@@ -569,13 +521,13 @@ def test_a_template_and_the_run_that_refers_to_it(world: World) -> None:
         "kind": "WorkflowTemplate",
         "metadata": {"name": "digits-train", "namespace": "digits"},
         "spec": spec(
-            dag(task("echo", arguments=given(x="{{workflow.parameters.a}} {{workflow.parameters.b}} {{workflow.labels.team}}"))),
+            dag(task("echo", arguments=given(x="{{workflow.parameters.a}} {{workflow.parameters.b}}"))),
             say("echo", "said={{inputs.parameters.x}}", outputs=("said",), inputs={"parameters": [{"name": "x"}]}),
             arguments=given(a="1", b="2"),
             workflowMetadata={"labels": {"team": "blue"}},
             serviceAccountName="digits-train",
             ttlStrategy={"secondsAfterCompletion": 5},
-            podGC={"strategy": "OnPodCompletion"},
+            podGC={"strategy": "OnWorkflowCompletion"},
             securityContext={"runAsNonRoot": True},
         ),
     }  # fmt: skip
@@ -587,7 +539,7 @@ def test_a_template_and_the_run_that_refers_to_it(world: World) -> None:
     )
     done = world.finished("refers")
     assert done["status"]["phase"] == "Succeeded"
-    assert world.node(done, "echo")["outputs"]["parameters"][0]["value"] == "1 {{3}} blue"
+    assert world.node(done, "echo")["outputs"]["parameters"][0]["value"] == "1 {{3}}"
     assert done["metadata"]["labels"]["team"] == "blue"
 
 
@@ -610,30 +562,6 @@ def test_a_workflow_starts_another_once(world: World) -> None:
     done = world.finished("second-parent")
     assert done["status"]["phase"] == "Failed"
     assert '"child-7" already exists' in world.node(done, "create")["message"]
-
-
-def test_mutexes_keep_runs_apart(world: World, tmp_path: Path) -> None:
-    for name in ("one", "two"):
-        world.submit(
-            spec(
-                dag(task("count")),
-                {"name": "count", "container": container("count.py", str(tmp_path), "0.7")},
-                synchronization={"mutexes": [{"name": "digits"}]},
-            ),
-            name=f"mutex-{name}",
-        )
-
-    def waits() -> bool:
-        status = world.workflows()["mutex-two"].get("status") or {}
-        return status.get("phase") == "Pending" and (
-            "Waiting for digits/Mutex/digits lock" in (status.get("message") or "")
-        )
-
-    until(waits, "the second waits")
-    for name in ("one", "two"):
-        assert world.finished(f"mutex-{name}")["status"]["phase"] == "Succeeded"
-    first, second = sorted(int(file.name) for file in tmp_path.iterdir())
-    assert second - first > 0.6e9
 
 
 def test_a_mutex_of_a_dag_keeps_its_tasks_apart(world: World, tmp_path: Path) -> None:
@@ -672,7 +600,7 @@ def test_a_later_try_finds_what_a_failed_one_left(world: World) -> None:
             dag(task("try")),
             {
                 "name": "try",
-                "retryStrategy": {"limit": 3, "retryPolicy": "Always"},
+                "retryStrategy": again(limit=3),
                 "inputs": {
                     "artifacts": [
                         {"name": "kept", "path": "/work/in/kept", "s3": kept, "optional": True}
@@ -703,7 +631,7 @@ def test_a_later_try_finds_what_a_failed_one_left(world: World) -> None:
 def test_a_step_gets_the_gpus_it_asks_for_or_is_refused_by_name(world: World) -> None:
     asked = {"limits": {"nvidia.com/gpu": "1"}}
     step = {"name": "step", "container": container("count.py", "/nowhere", "0", resources=asked)}
-    step["retryStrategy"] = {"limit": 2, "retryPolicy": "Always", "expression": AWAY}
+    step["retryStrategy"] = again(limit=2, expression=AWAY)
     world.submit(spec(dag(task("step")), step), name="gpu")
     done = world.finished("gpu")
     assert done["status"]["phase"] == "Failed"
@@ -808,7 +736,14 @@ def test_many_steps_and_transfers_at_once(world: World) -> None:
     """Processes are started while other steps' folders travel: nothing may stand still."""
     world.submit(
         spec(
-            dag(task("each", withItems=[str(n) for n in range(24)], arguments=given(n="{{item}}"))),
+            dag(
+                task(
+                    "each",
+                    withItems=[{"n": str(n)} for n in range(24)],
+                    arguments=given(n="{{item.n}}"),
+                ),
+                parallelism=8,
+            ),
             {
                 "name": "each",
                 "inputs": {"parameters": [{"name": "n"}]},
@@ -819,7 +754,6 @@ def test_many_steps_and_transfers_at_once(world: World) -> None:
                 ),
                 "outputs": {"artifacts": [artifact("x", "many/{{inputs.parameters.n}}")]},
             },
-            parallelism=8,
         ),
         name="many",
     )
@@ -829,10 +763,10 @@ def test_many_steps_and_transfers_at_once(world: World) -> None:
 
 
 def test_a_workflow_is_deleted_when_its_time_is_over(world: World) -> None:
-    brief = {"ttlStrategy": {"secondsAfterCompletion": 3600, "secondsAfterSuccess": 2}}
+    brief = {"ttlStrategy": {"secondsAfterCompletion": 2}}
     steps = (say("main", "n=1", outputs=("n",)),)
     world.submit(spec(*steps, **brief), "brief")
-    world.submit(spec(*steps, ttlStrategy={"secondsAfterFailure": 1}), "kept")
+    world.submit(spec(*steps, ttlStrategy={"secondsAfterCompletion": 3600}), "kept")
     world.submit(spec(*steps), "unlimited")
     for name in ("brief", "kept", "unlimited"):
         world.finished(name)
@@ -904,7 +838,12 @@ def test_an_empty_folder_and_an_output_that_was_not_written(world: World) -> Non
         "container": container(
             "-c", "import pathlib; pathlib.Path('/work/out/empty').mkdir(parents=True)"
         ),
-        "outputs": {"artifacts": [artifact("empty"), {**artifact("maybe"), "optional": True}]},
+        "outputs": {
+            "artifacts": [
+                artifact("empty", "empty/empty"),
+                {**artifact("maybe", "empty/maybe"), "optional": True},
+            ]
+        },
     }
 
     def taker(name: str, which: str, *, optional: bool) -> Json:
@@ -921,9 +860,8 @@ def test_an_empty_folder_and_an_output_that_was_not_written(world: World) -> Non
 
     tasks = [
         task("maker"),
-        task("careful", depends="maker", arguments=passed("empty")),
-        task("careless", depends="maker", arguments=passed("empty")),
-        task("absent", depends="maker", arguments=passed("maybe")),
+        task("careful", depends="maker.Succeeded", arguments=passed("empty")),
+        task("careless", depends="maker.Succeeded", arguments=passed("empty")),
     ]
     world.submit(
         spec(
@@ -931,18 +869,14 @@ def test_an_empty_folder_and_an_output_that_was_not_written(world: World) -> Non
             maker,
             taker("careful", "empty", optional=True),
             taker("careless", "empty", optional=False),
-            taker("absent", "maybe", optional=True),
         ),
         "empty",
     )
     done = world.finished("empty")
-    assert [
-        world.node(done, name)["phase"] for name in ("maker", "careful", "careless", "absent")
-    ] == [
+    assert [world.node(done, name)["phase"] for name in ("maker", "careful", "careless")] == [
         "Succeeded",
         "Succeeded",
         "Error",
-        "Succeeded",
     ]
     assert "nothing is stored below" in world.node(done, "careless")["message"]
     assert [one["name"] for one in world.node(done, "maker")["outputs"]["artifacts"]] == ["empty"]

@@ -245,7 +245,11 @@ async def test_dead_letter_after_all_attempts(platform: Platform, subscriber: Su
     runner = web.ServerRunner(web.Server(dead.handle))
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    platform.addresses(subscriber)
+    hosts = {"sub": f"127.0.0.1:{subscriber.port}", "dead": f"127.0.0.1:{runner.addresses[0][1]}"}
+    platform.replace(
+        "addresses.json",
+        {f"{name}.{platform.namespace}.svc.cluster.local:80": at for name, at in hosts.items()},
+    )
     await platform.apply(
         broker(platform.namespace),
         trigger(
@@ -253,9 +257,12 @@ async def test_dead_letter_after_all_attempts(platform: Platform, subscriber: Su
             "t",
             delivery={
                 "retry": 2,
-                "backoffPolicy": "exponential",
+                "backoffPolicy": "linear",
                 "backoffDelay": "PT0.02S",
-                "deadLetterSink": {"uri": f"http://127.0.0.1:{runner.addresses[0][1]}/deadletter"},
+                "deadLetterSink": {
+                    "ref": {"apiVersion": "v1", "kind": "Service", "name": "dead"},
+                    "uri": "/deadletter",
+                },
             },
         ),
     )
@@ -338,14 +345,14 @@ async def test_what_is_not_known_is_refused_by_name(
     await platform.apply(
         broker(platform.namespace),
         trigger(platform.namespace, "good"),
-        trigger(platform.namespace, "sql", filters=[{"cesql": "type = 'a'"}]),
+        trigger(platform.namespace, "all", filters=[{"exact": {"type": "a"}}]),
         trigger(platform.namespace, "json", delivery={"retry": 1, "format": "json"}),
         trigger(platform.namespace, "orphan", broker="other"),
     )
     report = json.loads((platform.run / "broker.json").read_text())
     assert report["triggers"] == [f"{platform.namespace}/good"]
     refused = {name.split("/")[-1]: why for name, why in report["refused"].items()}
-    assert "cesql" in refused["sql"]
+    assert "`spec.filters` is not supported" in refused["all"]
     assert "delivery.format" in refused["json"]
     assert "`other` does not exist" in refused["orphan"]
 

@@ -58,7 +58,7 @@ def test_impossible_routes_are_refused(weights: dict[str, int], words: str) -> N
 def test_unknown_fields_are_refused_by_name(field: str) -> None:
     virtual = virtual_service({"a": 100})
     virtual["spec"]["http"][0][field] = {}
-    with pytest.raises(LocalError, match=rf"shop/model: `spec.http\[\].{field}` is not understood"):
+    with pytest.raises(LocalError, match=rf"shop/model: `spec.http\[\].{field}` is not supported"):
         envoy.validate_virtual_service(virtual)
 
 

@@ -70,7 +70,7 @@ def test_shadow_canary_and_promotion_lose_no_request_and_no_event(
             "broker": "default",
             "filter": {"attributes": {"inferenceservicename": "model"}},
             "subscriber": {"ref": {"apiVersion": "v1", "kind": "Service", "name": "sink"}},
-            "delivery": {"retry": 5, "backoffPolicy": "exponential", "backoffDelay": "PT0.2S"},
+            "delivery": {"retry": 5, "backoffPolicy": "linear", "backoffDelay": "PT0.2S"},
         },
     }
     broker = {

@@ -135,7 +135,7 @@ def test_kustomization_fields_without_local_meaning_are_refused(tmp_path: Path, 
     item = kustomization("a", "x")
     item["spec"][field] = {}
     with pytest.raises(
-        LocalError, match=f"Kustomization a: `spec.{field}` is not understood by the local runtime"
+        LocalError, match=f"Kustomization a: `spec.{field}` is not supported by the local runtime"
     ):
         source.read_kustomizations(tree(tmp_path, {"cluster/dev/x.yaml": item}), "dev")
 
@@ -159,7 +159,7 @@ def test_kustomization_fields_without_local_meaning_are_refused(tmp_path: Path, 
         ({"p/kustomization.yaml": {"resources": ["../../../etc/passwd"]}}, "does not exist"),
         (
             {"p/kustomization.yaml": {"patches": []}},
-            "p/kustomization.yaml: `patches` is not understood by the local runtime",
+            "p/kustomization.yaml: `patches` is not supported by the local runtime",
         ),
         ({"p/a.yaml": "\x00"}, "p/a.yaml"),
     ],

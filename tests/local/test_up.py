@@ -284,8 +284,8 @@ def test_refused_commits_leave_everything_running(start: Start, git: Git, tmp_pa
         (job, "deployments/shop/x.yaml: batch/Job does not run here"),
         (variant(image="example.org/unknown:1"), "`example.org/unknown:1` is not registered"),
         (variant(command=["nothing-of-that-name"]), "has no program `nothing-of-that-name`"),
-        (variant(tty=True), "`container.tty` is not understood"),
-        (nowhere | {"metadata": {"name": "x", "namespace": "shop"}}, "`spec.http[].fault` is not understood"),
+        (variant(tty=True), "`container.tty` is not supported"),
+        (nowhere | {"metadata": {"name": "x", "namespace": "shop"}}, "`spec.http[].fault` is not supported"),
     ):  # fmt: skip
         git.commit({"deployments/shop/x.yaml": content})
         refused = eventually(

@@ -9,6 +9,7 @@ import click
 from driftloop.cli import allowed, options
 from driftloop.clients import cancellation
 from driftloop.contract.trees import SPEC
+from driftloop.local.flux import supported
 from driftloop.local.ground import kinds, timeline
 from driftloop.local.ground.timeline import EventTimeline
 from driftloop.local.up.supervisor import UpOptions
@@ -31,7 +32,7 @@ Examples:
 
 def _print_kinds(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
     if value:
-        click.echo(kinds.explain_kinds())
+        click.echo(f"{kinds.explain_kinds()}\n\n{supported.explain_fields()}")
         context.exit()
 
 

@@ -93,13 +93,10 @@ DECISIONS = Bucket(
 WORKFLOWS = Bucket(
     "driftloop-workflows", "<namespace>.<workflow>", "Workflows of the local stand-in for Argo"
 )
-SENSORS = Bucket(
-    "driftloop-sensors", "<namespace>.<sensor>", "unfinished triggers of the local Sensors"
-)
 SCHEDULES = Bucket(
     "driftloop-schedules", "<namespace>.<cronworkflow>", "last times of the local CronWorkflows"
 )
-BUCKETS: tuple[Bucket, ...] = (DECISIONS, WORKFLOWS, SENSORS, SCHEDULES)
+BUCKETS: tuple[Bucket, ...] = (DECISIONS, WORKFLOWS, SCHEDULES)
 
 
 def dead_letter_subject(namespace: str, pipeline: str) -> str:

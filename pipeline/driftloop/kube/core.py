@@ -61,7 +61,6 @@ class KeySelector(ObjectPart):
 
     name: str
     key: str
-    optional: bool | None = None
 
 
 class EnvVarSource(ObjectPart):

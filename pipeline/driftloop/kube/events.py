@@ -55,7 +55,7 @@ class WebhookSource(ObjectPart):
 
     port: str
     endpoint: Annotated[str, Field(pattern="^/")]
-    method: Literal["POST", "PUT"] | None = None
+    method: Literal["POST"] | None = None
     """POST."""
     auth_secret: KeySelector | None = None
     """No token."""
@@ -81,22 +81,17 @@ class EventSource(KubernetesObject):
 
 
 class DataFilter(ObjectPart):
-    """A field of the event that must match one of these values; strings are unanchored regular
-    expressions."""
+    """A field of the event that must match one of these unanchored regular expressions."""
 
     path: str
-    type: Literal["string", "number", "bool"]
-    comparator: Literal["", ">=", ">", "=", "!=", "<", "<="] | None = None
-    """Equal."""
+    type: Literal["string"]
     value: Annotated[tuple[str, ...], Field(min_length=1)]
 
 
 class Filters(ObjectPart):
-    """Conditions on the data of an event."""
+    """Conditions on the data of an event, all of which must hold."""
 
     data: tuple[DataFilter, ...] = ()
-    data_logical_operator: Literal["and", "or", ""] | None = None
-    """All must hold."""
 
 
 class SensorDependency(ObjectPart):
@@ -109,13 +104,10 @@ class SensorDependency(ObjectPart):
 
 
 class ParameterSource(ObjectPart):
-    """A field of the event, or a default value."""
+    """A field of the event; its value is JSON text, unless it is a string."""
 
     dependency_name: str
-    data_key: str | None = None
-    value: str | None = None
-    use_raw_data: bool | None = None
-    """The field's value as JSON text, unless it is a string."""
+    data_key: str
 
 
 class TriggerParameter(ObjectPart):
@@ -123,7 +115,7 @@ class TriggerParameter(ObjectPart):
 
     src: ParameterSource
     dest: str
-    operation: Literal["overwrite", "append", "prepend", ""] | None = None
+    operation: Literal["append"] | None = None
     """Overwrite."""
 
 
@@ -136,18 +128,17 @@ class ArtifactLocation(ObjectPart):
 class KubernetesTrigger(ObjectPart):
     """Creates an object."""
 
-    operation: Literal["create", ""] | None = None
+    operation: Literal["create"] | None = None
     """Create."""
     source: ArtifactLocation
     parameters: tuple[TriggerParameter, ...] = ()
 
 
 class TriggerTemplate(ObjectPart):
-    """The object to create, and the condition over dependency names under which it is created."""
+    """The object to create, and the dependency on whose event it is created."""
 
     name: str
-    conditions: str | None = None
-    """All dependencies."""
+    conditions: str
     k8s: Annotated[KubernetesTrigger, Field(alias="k8s")]
 
 
@@ -167,10 +158,8 @@ class TriggerRetry(ObjectPart):
 class RateLimit(ObjectPart):
     """Upper bound of how often a trigger fires; events beyond it wait."""
 
-    unit: Literal["Second", "Minute", "Hour"] | None = None
-    """Second."""
-    requests_per_unit: Annotated[int, Field(ge=1)] | None = None
-    """1."""
+    unit: Literal["Minute"]
+    requests_per_unit: Annotated[int, Field(ge=1)]
 
 
 class SensorTrigger(ObjectPart):
@@ -179,17 +168,16 @@ class SensorTrigger(ObjectPart):
     template: TriggerTemplate
     retry_strategy: TriggerRetry | None = None
     """One try."""
-    at_least_once: bool | None = None
-    """At most once."""
+    at_least_once: Literal[True]
     rate_limit: RateLimit | None = None
 
 
 class SensorSpec(ObjectPart):
-    """Dependencies, and what they trigger."""
+    """A dependency, and what it triggers."""
 
     event_bus_name: Literal["default"] = "default"
     template: EventPodTemplate | None = None
-    dependencies: Annotated[tuple[SensorDependency, ...], Field(min_length=1)]
+    dependencies: tuple[SensorDependency]
     triggers: Annotated[tuple[SensorTrigger, ...], Field(min_length=1)]
 
 

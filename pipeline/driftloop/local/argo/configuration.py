@@ -62,24 +62,23 @@ class Configuration:
             )
         return self.secret
 
-    def config_key(self, ref: KeyRef) -> str | None:
-        """Return one key of a ConfigMap; None when it is optional and missing."""
+    def config_key(self, ref: KeyRef) -> str:
+        """Return one key of a ConfigMap. MissingKeyError."""
         return _key(self.config_maps, ref, "configmap")
 
-    def secret_key(self, ref: KeyRef) -> str | None:
-        """Return one key of a Secret; None when it is optional and missing."""
+    def secret_key(self, ref: KeyRef) -> str:
+        """Return one key of a Secret. MissingKeyError."""
         return _key(self.secrets, ref, "secret")
 
 
 class S3Repository(Part):
     """Bucket of artifacts that name none."""
 
-    ACCEPTED = frozenset({"createBucketIfNotPresent"})
+    ACCEPTED = frozenset({"createBucketIfNotPresent", "keyFormat"})
     endpoint: str
     bucket: str
     region: str = "us-east-1"
     insecure: bool = False
-    key_format: str = "{{workflow.name}}/{{pod.name}}"
     access_key_secret: KeyRef
     secret_key_secret: KeyRef
 
@@ -97,35 +96,27 @@ class Repository:
 
     store: ObjectStore
     bucket: str
-    key_format: str
 
 
-def repository(ref: RepositoryRef | None, configuration: Configuration) -> Repository:
+def repository(ref: RepositoryRef, configuration: Configuration) -> Repository:
     """Open the repository a Workflow refers to. NotUnderstoodError, MissingKeyError."""
-    ref = ref or RepositoryRef()
-    text = configuration.config_key(KeyRef(name=ref.config_map, key=ref.key or "s3"))
-    label = f"artifact repository {ref.config_map}/{ref.key or 's3'}"
-    document = load_mapping(text or "", label, error=NotUnderstoodError)
+    text = configuration.config_key(KeyRef(name=ref.config_map, key=ref.key))
+    label = f"artifact repository {ref.config_map}/{ref.key}"
+    document = load_mapping(text, label, error=NotUnderstoodError)
     s3 = read_part(RepositoryText, document, label=label).s3
     access = configuration.secret_key(s3.access_key_secret)
     secret = configuration.secret_key(s3.secret_key_secret)
     store = ObjectStore.from_endpoint(
         f"{'http' if s3.insecure else 'https'}://{s3.endpoint}",
-        access_key=access or "",
-        secret_key=secret or "",
+        access_key=access,
+        secret_key=secret,
         region=s3.region or "us-east-1",
     )
-    return Repository(store, s3.bucket, s3.key_format)
+    return Repository(store, s3.bucket)
 
 
-def _key(lookup: Callable[[str], Mapping[str, str]], ref: KeyRef, kind: str) -> str | None:
+def _key(lookup: Callable[[str], Mapping[str, str]], ref: KeyRef, kind: str) -> str:
     try:
         return lookup(ref.name)[ref.key]
-    except MissingKeyError:
-        if ref.optional:
-            return None
-        raise
     except KeyError:
-        if ref.optional:
-            return None
         raise MissingKeyError(f"{kind} `{ref.name}` has no key `{ref.key}`") from None

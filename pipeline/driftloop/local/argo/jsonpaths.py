@@ -27,23 +27,18 @@ def get(document: Any, path: str) -> tuple[bool, Any]:
 def put(document: Any, path: str, value: Any) -> Any:
     """Return a copy of the document with the value at the path.
 
-    Missing objects on the way are made; -1 appends to a list. PathError.
+    PathError for a place whose surroundings do not exist.
     """
     result = copy.deepcopy(document)
     here = result
     steps = parts(path)
     for position, part in enumerate(steps):
         last = position == len(steps) - 1
-        nothing: Any = [] if not last and steps[position + 1] in ("0", "-1") else {}
         match here:
-            case dict():
-                if last:
-                    here[part] = value
-                else:
-                    here = here.setdefault(part, nothing)
-            case list() if part == "-1" or (part.isdigit() and int(part) == len(here)):
-                here.append(value if last else nothing)
-                here = here[-1]
+            case dict() if last:
+                here[part] = value
+            case dict() if part in here:
+                here = here[part]
             case list() if part.isdigit() and int(part) < len(here):
                 if last:
                     here[int(part)] = value

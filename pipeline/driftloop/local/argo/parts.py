@@ -61,26 +61,33 @@ class KeyRef(Part):
 
     name: str
     key: str
-    optional: bool = False
 
 
 class RepositoryRef(Part):
     """The artifact repository: a key of a ConfigMap."""
 
-    config_map: str = "artifact-repositories"
-    key: str | None = None
+    config_map: str
+    key: str
 
 
 S = TypeVar("S", bound=BaseModel)
 
 
-def read_part(kind: type[S], value: Any, *, label: str) -> S:
-    """Read a model from JSON; NotUnderstoodError lists every faulty field of the object `label`."""
+def read_part(kind: type[S], value: Any, *, label: str, path: str = "") -> S:
+    """Read a model from JSON; NotUnderstoodError lists every faulty field of the object `label`.
+
+    `path` is where `value` is in the object.
+    """
     try:
         return kind.model_validate(value)
     except ValidationError as error:
         faults = [
-            _format_fault(fault["loc"], fault["type"], fault["msg"], fault["input"])
+            _format_fault(
+                (path, *fault["loc"]) if path else fault["loc"],
+                fault["type"],
+                fault["msg"],
+                fault["input"],
+            )
             for fault in error.errors()
         ]
         raise NotUnderstoodError(
@@ -93,7 +100,7 @@ def _format_fault(place: tuple[int | str, ...], type: str, message: str, value: 
     path = ".".join(str(part) for part in place)
     match type:
         case "extra_forbidden":
-            return f"`{path}` is not understood by the local runtime"
+            return f"`{path}` is not supported by the local runtime"
         case "missing":
             return f"`{path}` is missing"
         case "value_error":

@@ -139,7 +139,7 @@ class EventSources:
 def _endpoints(source: Json, objects: Objects, secrets: Mapping[str, str]) -> list[Endpoint]:
     name, namespace = source["metadata"]["name"], source["metadata"]["namespace"]
     label = f"EventSource {namespace}/{name}"
-    spec = read_part(EventSourceSpec, source.get("spec") or {}, label=label)
+    spec = read_part(EventSourceSpec, source.get("spec") or {}, label=label, path="spec")
     hosts = {f"{name}-eventsource-svc.{namespace}"}
     for service in objects.of("Service"):
         selector = (service.get("spec") or {}).get("selector") or {}

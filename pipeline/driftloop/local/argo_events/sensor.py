@@ -12,7 +12,6 @@ import logging
 import random
 import re
 import time
-from collections.abc import Mapping
 from datetime import UTC, datetime
 
 import nats.errors
@@ -20,13 +19,11 @@ import nats.js.errors
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
-from nats.js.kv import KeyValue
 
-from driftloop.clients.nats import key_value, read_messages
-from driftloop.contract.streams import SENSORS
+from driftloop.clients.nats import read_messages
 from driftloop.errors import LocalError, StoreError
-from driftloop.kube.events import SensorDependency, SensorSpec, SensorTrigger, TriggerRetry
-from driftloop.local.argo import bus, expressions
+from driftloop.kube.events import SensorSpec, SensorTrigger, TriggerRetry
+from driftloop.local.argo import bus
 from driftloop.local.argo.objects import Json, Objects
 from driftloop.local.argo.parts import NotUnderstoodError
 from driftloop.local.argo.patience import patiently
@@ -36,13 +33,10 @@ from driftloop.local.argo_events import triggers
 
 LOG = logging.getLogger("argo.sensor")
 
-BUCKET = SENSORS.name
-"""Events of conditions that are only partly met, by `<namespace>.<sensor>.<trigger>`."""
-
 ACK_WAIT = 10.0
 """Seconds after which an event that was not acknowledged comes again, as after a kill."""
 
-_SECONDS = {"Second": 1.0, "Minute": 60.0, "Hour": 3600.0}
+_MINUTE = 60.0
 
 
 class Sensors:
@@ -107,10 +101,8 @@ class Listener:
         self._js = js
         self._workflows = workflows
         self._namespace, self._sensor = sensor
-        self._spec = spec
+        (self._dependency,) = spec.dependencies
         self._trigger = trigger
-        self._condition = triggers.parse_condition(spec, trigger)
-        self._names = {parts[0] for parts in expressions.names(self._condition)}
         self._where = f"{self._namespace}/{self._sensor}/{trigger.template.name}"
         self._fired: list[float] = []
 
@@ -118,18 +110,15 @@ class Listener:
         """Make the trigger's consumer unless it exists; a new one gets new events only.
         StoreError."""
         durable = consumer_name(self._sensor, self._trigger.template.name)
-        subjects = [
-            self._subject(dependency)
-            for dependency in self._spec.dependencies
-            if dependency.name in self._names
-        ]
+        dependency = self._dependency
+        subject = bus.subject(self._namespace, dependency.event_source_name, dependency.event_name)
         config = ConsumerConfig(
             durable_name=durable,
             deliver_policy=DeliverPolicy.NEW,
             ack_policy=AckPolicy.EXPLICIT,
             ack_wait=ACK_WAIT,
             max_ack_pending=1,
-            filter_subjects=sorted(set(subjects)),
+            filter_subjects=[subject],
         )
         stream = bus.stream(self._namespace)
         try:
@@ -137,10 +126,8 @@ class Listener:
             self._subscription = await self._js.pull_subscribe_bind(durable, stream)
         except bus.Errors as error:
             raise StoreError(f"sensor {self._where}: {bus.describe(error)}") from error
-        self._half = await key_value(self._js, BUCKET)
 
     _subscription: JetStreamContext.PullSubscription
-    _half: KeyValue
 
     async def run(self) -> None:
         """Run until cancelled."""
@@ -154,9 +141,6 @@ class Listener:
                 with contextlib.suppress(nats.errors.Error):
                     await self._subscription.unsubscribe()
             await patiently(self.subscribe)
-
-    def _subject(self, dependency: SensorDependency) -> str:
-        return bus.subject(self._namespace, dependency.event_source_name, dependency.event_name)
 
     async def _listen(self) -> None:
         async for message in read_messages(self._subscription):
@@ -179,38 +163,21 @@ class Listener:
     async def _see(self, message: Msg) -> None:
         document = json.loads(message.data)
         event = document["data"]
-        met = {
-            dependency.name
-            for dependency in self._spec.dependencies
-            if dependency.name in self._names
-            and message.subject == self._subject(dependency)
-            and triggers.passes_filters(dependency.filters, event)
-        }
-        if not met:
+        if not triggers.passes_filters(self._dependency.filters, event):
             LOG.info("%s: event %s does not pass the filters", self._where, document["id"])
             await message.ack()
             return
-        events = {**await self._held(), **dict.fromkeys(met, event)}
-        if not expressions.evaluate(self._condition, lambda parts: parts[0] in events):
-            await self._hold(events)
-            await message.ack()
-            return
-        if not self._trigger.at_least_once:
-            await message.ack()
         await self._limit(message)
-        await self._fire(events, message)
-        if len(self._names) > 1:
-            await self._hold({})
-        if self._trigger.at_least_once:
-            await message.ack()
+        await self._fire(event, message)
+        await message.ack()
 
-    async def _fire(self, events: Mapping[str, Json], message: Msg) -> None:
+    async def _fire(self, event: Json, message: Msg) -> None:
         """Create the resource, with the retries of retryStrategy.
 
         An event that can never succeed is logged and dropped.
         """
         try:
-            resource = triggers.fill_resource(self._trigger, events)
+            resource = triggers.fill_resource(self._trigger, event)
         except LocalError as error:
             LOG.error("%s: the trigger failed: %s", self._where, error)  # noqa: TRY400 - the traceback adds nothing
             return
@@ -246,31 +213,13 @@ class Listener:
         rate = self._trigger.rate_limit
         if rate is None:
             return
-        unit = _SECONDS[rate.unit or "Second"]
         while True:
             now = time.monotonic()
-            self._fired = [moment for moment in self._fired if now - moment < unit]
-            if len(self._fired) < (rate.requests_per_unit or 1):
+            self._fired = [moment for moment in self._fired if now - moment < _MINUTE]
+            if len(self._fired) < rate.requests_per_unit:
                 self._fired.append(now)
                 return
-            await _pause(message, unit - (now - self._fired[0]))
-
-    async def _held(self) -> dict[str, Json]:
-        if len(self._names) < 2:
-            return {}
-        try:
-            entry = await self._half.get(self._key)
-        except nats.js.errors.KeyNotFoundError:
-            return {}
-        held: dict[str, Json] = json.loads(entry.value or b"{}")
-        return held
-
-    async def _hold(self, events: Mapping[str, Json]) -> None:
-        await self._half.put(self._key, json.dumps(events).encode())
-
-    @property
-    def _key(self) -> str:
-        return f"{self._namespace}.{consumer_name(self._sensor, self._trigger.template.name)}"
+            await _pause(message, _MINUTE - (now - self._fired[0]))
 
 
 def consumer_name(sensor: str, trigger: str) -> str:

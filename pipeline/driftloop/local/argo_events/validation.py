@@ -11,12 +11,19 @@ from driftloop.local.ground import kinds
 
 def validate_event_bus(manifest: Mapping[str, Any]) -> None:
     """Raise NotUnderstoodError unless it is a bus on the platform's NATS."""
-    read_part(EventBusSpec, manifest.get("spec") or {}, label=kinds.format_object(manifest))
+    read_part(
+        EventBusSpec, manifest.get("spec") or {}, label=kinds.format_object(manifest), path="spec"
+    )
 
 
 def validate_event_source(manifest: Mapping[str, Any]) -> None:
     """Raise NotUnderstoodError for anything but webhooks."""
-    read_part(EventSourceSpec, manifest.get("spec") or {}, label=kinds.format_object(manifest))
+    read_part(
+        EventSourceSpec,
+        manifest.get("spec") or {},
+        label=kinds.format_object(manifest),
+        path="spec",
+    )
 
 
 def validate_sensor(manifest: Mapping[str, Any]) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from driftloop.clients.s3 import MissingObjectError, ObjectStore, StoreLocation
 from driftloop.errors import LocalError, StoreError
 from driftloop.local.argo.parts import NotUnderstoodError
-from driftloop.local.argo_workflows.model import Artifact, Template
+from driftloop.local.argo_workflows.model import Template
 from driftloop.local.argo_workflows.mounts import place
 
 
@@ -21,7 +21,7 @@ def fetch(
         at = stored.get(artifact.name)
         if at is None:
             continue
-        target = place(_path(artifact), mounts, f"input artifact {artifact.name}")
+        target = place(artifact.path, mounts, f"input artifact {artifact.name}")
         if store is None:
             raise NotUnderstoodError(
                 f"input artifact {artifact.name}: no artifact repository is open"
@@ -34,13 +34,12 @@ def fetch(
         except MissingObjectError:
             if not artifact.optional:
                 raise
-    for artifact in template.outputs.artifacts:
-        target = place(_path(artifact), mounts, f"output artifact {artifact.name}")
+    for output in template.outputs.artifacts:
+        target = place(output.path, mounts, f"output artifact {output.name}")
         target.parent.mkdir(parents=True, exist_ok=True)
     for parameter in template.outputs.parameters:
-        if parameter.value_from is not None and parameter.value_from.path is not None:
-            file = place(parameter.value_from.path, mounts, f"output parameter {parameter.name}")
-            file.parent.mkdir(parents=True, exist_ok=True)
+        file = place(parameter.value_from.path, mounts, f"output parameter {parameter.name}")
+        file.parent.mkdir(parents=True, exist_ok=True)
 
 
 def send(
@@ -56,7 +55,7 @@ def send(
     """
     sent: dict[str, StoreLocation] = {}
     for artifact in template.outputs.artifacts:
-        source = place(_path(artifact), mounts, f"output artifact {artifact.name}")
+        source = place(artifact.path, mounts, f"output artifact {artifact.name}")
         at = stored[artifact.name]
         if store is None:
             raise NotUnderstoodError(
@@ -88,7 +87,7 @@ def rescue(
     Return the text to add to its message when that fails, too.
     """
     for artifact in template.outputs.artifacts:
-        source = place(_path(artifact), mounts, f"output artifact {artifact.name}")
+        source = place(artifact.path, mounts, f"output artifact {artifact.name}")
         try:
             if store is None or not source.exists():
                 continue
@@ -99,9 +98,3 @@ def rescue(
         except StoreError as error:
             return f"; output artifact {artifact.name}: {error.message}"
     return ""
-
-
-def _path(artifact: Artifact) -> str:
-    if artifact.path is None:
-        raise NotUnderstoodError(f"artifact `{artifact.name}` has no path")
-    return artifact.path

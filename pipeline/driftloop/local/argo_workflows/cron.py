@@ -110,11 +110,9 @@ class Schedules:
         if due.latest is not None:
             last = done.last
             late = now - due.latest
-            if spec.suspend:
-                LOG.info("%s/%s: suspended, nothing is started", *key)
-            elif late > max(ON_TIME, spec.starting_deadline_seconds):
+            if late > max(ON_TIME, spec.starting_deadline_seconds):
                 LOG.info("%s/%s: missed by %.0f s, too late to start", *key, late)
-            elif spec.concurrency_policy == "Forbid" and await self._runs(key[0], done.last):
+            elif await self._runs(key[0], done.last):
                 LOG.info("%s/%s: %s still runs, nothing is started", *key, done.last)
             else:
                 workflow = made(cron, spec, due.latest)
@@ -167,14 +165,8 @@ def made(cron: Json, spec: CronSpec, moment: float) -> Json:
         "metadata": {
             "name": f"{metadata['name']}-{int(moment)}",
             "namespace": metadata["namespace"],
-            "labels": {
-                **spec.workflow_metadata.labels,
-                "workflows.argoproj.io/cron-workflow": metadata["name"],
-            },
-            "annotations": {
-                **spec.workflow_metadata.annotations,
-                "workflows.argoproj.io/scheduled-time": scheduled,
-            },
+            "labels": {"workflows.argoproj.io/cron-workflow": metadata["name"]},
+            "annotations": {"workflows.argoproj.io/scheduled-time": scheduled},
         },
         "spec": spec.workflow_spec,
     }

@@ -1,47 +1,15 @@
 """Decisions of a DAG: the order of its tasks, the tasks that run, and the phase of the whole."""
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 
-from driftloop.local.argo import expressions
-from driftloop.local.argo.expressions import Dialect, Expression, ExpressionError
-from driftloop.local.argo.nodes import BAD, Node, Phase
+from driftloop.local.argo.nodes import Node, Phase
 from driftloop.local.argo.parts import NotUnderstoodError
 from driftloop.local.argo_workflows.model import Task
 
-STATES = (
-    "Succeeded",
-    "Failed",
-    "Errored",
-    "Skipped",
-    "Omitted",
-    "Daemoned",
-    "AnySucceeded",
-    "AllFailed",
-)
-
-
-@dataclass(frozen=True)
-class Ended:
-    """Phase in which a task ended; `children` are the phases of a loop's items."""
-
-    phase: Phase
-    children: tuple[Phase, ...] = ()
-
-    def holds(self, state: str) -> bool:
-        """Return true when `<task>.<state>` is."""
-        match state:
-            case "Errored":
-                return self.phase == "Error"
-            case "Daemoned":
-                return False
-            case "AnySucceeded":
-                return "Succeeded" in self.children
-            case "AllFailed":
-                return bool(self.children) and all(phase in BAD for phase in self.children)
-            case _:
-                return self.phase == state
+_SUCCEEDED = re.compile(r"([\w-]+)\.Succeeded")
 
 
 @dataclass(frozen=True)
@@ -49,7 +17,6 @@ class Plan:
     """Tasks of a DAG, each after those it waits for."""
 
     tasks: tuple[Task, ...]
-    conditions: Mapping[str, Expression | None]
     waits_for: Mapping[str, frozenset[str]]
 
     def startable(self, ended: Collection[str], started: Collection[str]) -> tuple[Task, ...]:
@@ -71,12 +38,9 @@ class Plan:
                 pending.extend(self.waits_for[name])
         return ancestors
 
-    def runs(self, task: str, ended: Mapping[str, Ended]) -> bool:
-        """Return true when a task's `depends` is; all it waits for is in `ended`."""
-        condition = self.conditions[task]
-        if condition is None:
-            return True
-        return bool(expressions.evaluate(condition, lambda parts: _state(parts, ended)))
+    def runs(self, task: str, ended: Mapping[str, Node]) -> bool:
+        """Return true when all that a task waits for, which is in `ended`, succeeded."""
+        return all(ended[name].phase == "Succeeded" for name in self.waits_for[task])
 
     def phase(self, nodes: Mapping[str, Node]) -> Phase:
         """Return the phase of the DAG, which is that of its last tasks.
@@ -98,21 +62,13 @@ def plan_dag(tasks: Sequence[Task]) -> Plan:
     by_name = {task.name: task for task in tasks}
     if len(by_name) != len(tasks):
         raise NotUnderstoodError("two tasks of one dag have the same name")
-    conditions = {task.name: _condition(task) for task in tasks}
-    waits_for: dict[str, frozenset[str]] = {}
-    for name, condition in conditions.items():
-        references = [] if condition is None else list(expressions.names(condition))
-        for parts in references:
-            if parts[0] not in by_name:
-                raise NotUnderstoodError(
-                    f"task `{name}` depends on `{parts[0]}`, which does not exist"
-                )
-            if len(parts) > 1 and parts[1] not in STATES:
-                raise NotUnderstoodError(
-                    f"task `{name}`: state `{parts[1]}` must be one of: {', '.join(STATES)}"
-                )
-        waits_for[name] = frozenset(parts[0] for parts in references)
-    return Plan(tuple(by_name[name] for name in _ordered(waits_for)), conditions, waits_for)
+    waits_for = {task.name: _read_depends(task) for task in tasks}
+    for name, before in waits_for.items():
+        if unknown := sorted(before - set(by_name)):
+            raise NotUnderstoodError(
+                f"task `{name}` depends on `{unknown[0]}`, which does not exist"
+            )
+    return Plan(tuple(by_name[name] for name in _ordered(waits_for)), waits_for)
 
 
 def worst(phases: Sequence[Phase]) -> Phase:
@@ -120,21 +76,20 @@ def worst(phases: Sequence[Phase]) -> Phase:
     return next((phase for phase in ("Error", "Failed") if phase in phases), "Succeeded")
 
 
-def _condition(task: Task) -> Expression | None:
-    if task.dependencies:
-        return expressions.parse(" && ".join(task.dependencies), Dialect.DEPENDS)
-    if task.depends is None or not task.depends.strip():
-        return None
-    try:
-        return expressions.parse(task.depends, Dialect.DEPENDS)
-    except ExpressionError as error:
-        raise NotUnderstoodError(f"task `{task.name}`: {error.message}") from error
-
-
-def _state(parts: tuple[str, ...], ended: Mapping[str, Ended]) -> bool:
-    if len(parts) > 1:
-        return ended[parts[0]].holds(parts[1])
-    return any(ended[parts[0]].holds(state) for state in ("Succeeded", "Skipped", "Daemoned"))
+def _read_depends(task: Task) -> frozenset[str]:
+    """Return the tasks named in `a.Succeeded && b.Succeeded`."""
+    if task.depends is None:
+        return frozenset()
+    names: set[str] = set()
+    for part in task.depends.split("&&"):
+        match = _SUCCEEDED.fullmatch(part.strip())
+        if match is None:
+            raise NotUnderstoodError(
+                f"task `{task.name}`: `depends: {task.depends}` is not supported by the local runtime",
+                hint="write `a.Succeeded && b.Succeeded`",
+            )
+        names.add(match[1])
+    return frozenset(names)
 
 
 def _ordered(waits_for: Mapping[str, frozenset[str]]) -> list[str]:

@@ -55,13 +55,9 @@ class Leaves:
         self._namespace, self._workflow, self._uid = namespace, workflow, uid
         self._spec = spec
 
-    def located(self, name: str, key: str | None, scope: tags.Scope) -> StoreLocation:
-        """Return the place of an artifact: its key, else the repository's `keyFormat`."""
-        repository = self._repository
-        if key is None:
-            folder = tags.fill_text(repository.key_format, scope).rstrip("/")
-            return StoreLocation(repository.bucket, f"{folder}/{name}")
-        return StoreLocation(repository.bucket, key)
+    def located(self, key: str) -> StoreLocation:
+        """Return the place of an artifact."""
+        return StoreLocation(self._repository.bucket, key)
 
     async def run(
         self,
@@ -89,28 +85,21 @@ class Leaves:
         inputs: Mapping[str, StoreLocation],
         devices: Mapping[str, str],
     ) -> Node:
-        raw = template.raw()
-        # inputs are resolved before; their defaults may hold tags that are not in this scope
-        outside = {key: raw.pop(key) for key in ("inputs",) if key in raw}
-        document = tags.fill(raw, scope) | outside
-        filled = read_part(Template, document, label=f"template {template.name}")
+        filled = read_part(
+            Template, tags.fill(template.raw(), scope), label=f"template {template.name}"
+        )
         if filled.container is None:
             raise NotUnderstoodError(f"template {template.name} is not a container")
         outputs = {
-            artifact.name: self.located(
-                artifact.name, artifact.s3.key if artifact.s3 else None, scope
-            )
-            for artifact in filled.outputs.artifacts
+            artifact.name: self.located(artifact.s3.key) for artifact in filled.outputs.artifacts
         }
         step = pod.Step(
             namespace=self._namespace,
             workflow=self._workflow,
-            workflow_uid=self._uid,
             node_id=node.id,
             template=filled,
             container=filled.container,
-            volumes=(*self._spec.volumes, *filled.volumes),
-            service_account=self._spec.service_account_name,
+            volumes=tuple(filled.volumes),
             inputs=inputs,
             outputs=outputs,
             log=self._log(node),
@@ -150,6 +139,8 @@ class Leaves:
 
     @cached_property
     def _repository(self) -> Repository:
+        if self._spec.artifact_repository_ref is None:
+            raise NotUnderstoodError("`artifactRepositoryRef` is missing")
         return repository(self._spec.artifact_repository_ref, self._configuration())
 
     def _log(self, node: Node) -> Path:

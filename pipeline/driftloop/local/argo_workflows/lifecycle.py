@@ -1,13 +1,12 @@
 """End of a Workflow: its deadline, its exit handler, and the time after which it is deleted."""
 
-import json
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
 from driftloop.local.argo.nodes import BAD, ENDED, Node, Phase
 from driftloop.local.argo.parts import read_part
-from driftloop.local.argo_workflows.model import Hook, Hooks, TTLStrategy, WorkflowSpec
+from driftloop.local.argo_workflows.model import TTLStrategy, WorkflowSpec
 
 
 def remaining(spec: WorkflowSpec, age: float) -> float | None:
@@ -22,34 +21,6 @@ def overdue(spec: WorkflowSpec) -> str:
     """Return the message of a Workflow that ran past its deadline."""
     limit = spec.active_deadline_seconds
     return f"workflow exceeded its deadline (activeDeadlineSeconds: {limit})"
-
-
-def exit_hook(hooks: Hooks | None, on_exit: str | None) -> Hook | None:
-    """Return the exit handler of a Workflow or of a task, under either of its two names."""
-    if hooks is not None and hooks.exit is not None:
-        return hooks.exit
-    return Hook(template=on_exit) if on_exit else None
-
-
-def farewell(phase: Phase, nodes: Iterable[Node], age: float) -> dict[str, str]:
-    """Return the tags of the exit handler alone: status, failed pods, seconds."""
-    failures = [
-        {
-            "displayName": node.display_name,
-            "message": node.message,
-            "templateName": node.template,
-            "phase": node.phase,
-            "podName": node.id,
-            "finishedAt": node.finished,
-        }
-        for node in nodes
-        if node.phase in BAD and node.type == "Pod"
-    ]
-    return {
-        "workflow.status": phase,
-        "workflow.failures": json.dumps(failures),
-        "workflow.duration": f"{age:.6f}",
-    }
 
 
 def after_exit(phase: Phase, message: str, handler: Node) -> tuple[Phase, str]:
@@ -72,19 +43,8 @@ def expiry(workflow: Mapping[str, Any]) -> datetime | None:
     one.
     """
     status = workflow.get("status") or {}
-    stored = (status.get("storedWorkflowTemplateSpec") or {}).get("ttlStrategy")
-    strategy = (workflow.get("spec") or {}).get("ttlStrategy") or stored
+    strategy = (status.get("storedWorkflowTemplateSpec") or {}).get("ttlStrategy")
     if strategy is None or status.get("phase") not in ENDED:
         return None
-    seconds = _seconds(read_part(TTLStrategy, strategy, label="ttlStrategy"), status["phase"])
-    if seconds is None:
-        return None
+    seconds = read_part(TTLStrategy, strategy, label="ttlStrategy").seconds_after_completion
     return datetime.fromisoformat(status["finishedAt"]) + timedelta(seconds=seconds)
-
-
-def _seconds(strategy: TTLStrategy, phase: str) -> int | None:
-    if phase == "Failed" and strategy.seconds_after_failure is not None:
-        return strategy.seconds_after_failure
-    if phase == "Succeeded" and strategy.seconds_after_success is not None:
-        return strategy.seconds_after_success
-    return strategy.seconds_after_completion

@@ -1,46 +1,22 @@
-"""Loops: the items of a task (`withItems`, `withParam`), their tags, and their joint outcome."""
+"""Loops: the items of a task (`withItems`), their tags, and their joint outcome."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from driftloop.local.argo.nodes import Node, Outputs, Phase, first_message
-from driftloop.local.argo.parts import NotUnderstoodError
-from driftloop.local.argo_workflows import dag, tags
-from driftloop.local.argo_workflows.model import Task
+from driftloop.local.argo_workflows import dag
 
 
-def items(task: Task, scope: tags.Scope) -> list[Any] | None:
-    """Return the items with their tags filled in; None without a loop. NotUnderstoodError."""
-    if task.with_items is not None:
-        filled: list[Any] = tags.fill(task.with_items, scope)
-        return filled
-    if task.with_param is None:
-        return None
-    text = tags.fill_text(task.with_param, scope)
-    try:
-        values = json.loads(text)
-    except ValueError as error:
-        raise NotUnderstoodError(f"withParam `{text[:80]}` is not JSON: {error}") from error
-    if not isinstance(values, list):
-        raise NotUnderstoodError(f"withParam `{text[:80]}` must be a JSON list")
-    return values
+def label(index: int, item: Mapping[str, Any]) -> str:
+    """Return the suffix of an item's node: `(1:depth:3,rate:0.1)`."""
+    fields = ",".join(f"{key}:{_text(item[key])}" for key in sorted(item))
+    return f"({index}:{fields})"
 
 
-def label(index: int, item: Any) -> str:
-    """Return the suffix of an item's node: `(0:red)`, `(1:depth:3,rate:0.1)`."""
-    if isinstance(item, dict):
-        fields = ",".join(f"{key}:{_text(item[key])}" for key in sorted(item))
-        return f"({index}:{fields})"
-    return f"({index}:{_text(item)})"
-
-
-def scope(item: Any) -> dict[str, str]:
-    """Return the tags of an item: `item`, and `item.<key>` of an object."""
-    if isinstance(item, dict):
-        fields = {f"item.{key}": _text(value) for key, value in item.items()}
-        return {"item": json.dumps(item), **fields}
-    return {"item": _text(item)}
+def scope(item: Mapping[str, Any]) -> dict[str, str]:
+    """Return the tags of an item: `item.<key>`."""
+    return {f"item.{key}": _text(value) for key, value in item.items()}
 
 
 def outcome(children: Sequence[Node]) -> tuple[Phase, str, Outputs]:

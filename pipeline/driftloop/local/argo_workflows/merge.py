@@ -6,8 +6,7 @@ from typing import Any
 from driftloop.local.argo import expressions
 from driftloop.local.argo.parts import NotUnderstoodError, read_part
 from driftloop.local.argo_workflows.model import (
-    Arguments,
-    Parameter,
+    WorkflowArguments,
     WorkflowMetadata,
     WorkflowSpec,
 )
@@ -24,9 +23,9 @@ def merge_template(
 ) -> dict[str, Any]:
     """Return the spec that a Workflow runs.
 
-    It has the Workflow's own fields over its template's, arguments by name, and templateDefaults
-    filled in. NotUnderstoodError when the template is missing or a field of the result is not
-    understood; `label` is the object's name in its message.
+    It has the Workflow's own fields over its template's, and arguments by name.
+    NotUnderstoodError when the template is missing or a field of the result is not understood;
+    `label` is the object's name in its message.
     """
     metadata = workflow["metadata"]
     own = dict(workflow.get("spec") or {})
@@ -51,44 +50,28 @@ def merge_template(
             base.get("arguments") or {}, own.get("arguments") or {}
         )
         label = f"workflow template {reference['name']}"
-    defaults = spec.pop("templateDefaults", None) if "templateDefaults" in spec else None
-    if defaults:
-        spec["templates"] = [
-            _apply_defaults(template, defaults) for template in spec.get("templates") or []
-        ]
     spec = {key: value for key, value in spec.items() if key not in WorkflowSpec.ACCEPTED}
-    understood = read_part(WorkflowSpec, spec, label=label)
+    understood = read_part(WorkflowSpec, spec, label=label, path="spec")
     _check_references(understood, label)
     return spec
 
 
-def read_parameters(arguments: Arguments, label: str) -> dict[str, str]:
-    """Return the workflow's parameters.
-
-    NotUnderstoodError for one without a value, or with a value that `enum` does not allow.
-    """
-    return {parameter.name: value_of(parameter, label) for parameter in arguments.parameters}
-
-
-def value_of(parameter: Parameter, label: str) -> str:
-    """Return a parameter's value or default. NotUnderstoodError."""
-    value = parameter.value if parameter.value is not None else parameter.default
-    if value is None:
-        raise NotUnderstoodError(
-            f"{label}: parameter `{parameter.name}` has no value", hint="set a default"
-        )
-    if parameter.enum is not None and value not in parameter.enum:
-        raise NotUnderstoodError(
-            f"{label}: parameter `{parameter.name}` is `{value[:60]}`, must be one of {', '.join(parameter.enum)}"
-        )
-    return value
+def read_parameters(arguments: WorkflowArguments, label: str) -> dict[str, str]:
+    """Return the workflow's parameters. NotUnderstoodError for one without a value."""
+    values: dict[str, str] = {}
+    for parameter in arguments.parameters:
+        if parameter.value is None:
+            raise NotUnderstoodError(
+                f"{label}: parameter `{parameter.name}` has no value", hint="set one"
+            )
+        values[parameter.name] = parameter.value
+    return values
 
 
 def add_labels(metadata: dict[str, Any], extra: WorkflowMetadata) -> None:
-    """Add the labels and annotations that every run gets; the Workflow's own win."""
-    for kind, texts in (("labels", extra.labels), ("annotations", extra.annotations)):
-        if texts:
-            metadata[kind] = {**texts, **(metadata.get(kind) or {})}
+    """Add the labels that every run gets; the Workflow's own win."""
+    if extra.labels:
+        metadata["labels"] = {**extra.labels, **(metadata.get("labels") or {})}
 
 
 def add_labels_from(
@@ -96,7 +79,7 @@ def add_labels_from(
 ) -> None:
     """Add the labels whose values are expressions over the Workflow's variables."""
     for name, source in extra.labels_from.items():
-        expression = expressions.parse(source.expression, expressions.Dialect.TAG)
+        expression = expressions.parse(source.expression)
         value = expressions.evaluate(expression, lambda parts: _look_up_value(parts, scope))
         metadata["labels"] = {**(metadata.get("labels") or {}), name: str(value)}
 
@@ -109,34 +92,10 @@ def _look_up_value(parts: tuple[str, ...], scope: Mapping[str, str]) -> str:
 
 
 def _merge_arguments(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    result: dict[str, Any] = {}
-    for kind in ("parameters", "artifacts"):
-        named = {item["name"]: item for item in base.get(kind) or []}
-        for item in own.get(kind) or []:
-            named[item["name"]] = {**named.get(item["name"], {}), **item}
-        if named:
-            result[kind] = list(named.values())
-    return result
-
-
-def _apply_defaults(template: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a template over the defaults; those for a container apply to container templates."""
-    ignored = set() if "container" in template else {"container"}
-    if "dag" in template:
-        ignored |= {"timeout", "activeDeadlineSeconds"}
-    usable = {key: value for key, value in defaults.items() if key not in ignored}
-    return _merge_over(usable, template)
-
-
-def _merge_over(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
-    result = dict(base)
-    for key, value in top.items():
-        below = result.get(key)
-        if isinstance(below, dict) and isinstance(value, dict):
-            result[key] = _merge_over(below, value)
-        else:
-            result[key] = value
-    return result
+    named = {item["name"]: item for item in base.get("parameters") or []}
+    for item in own.get("parameters") or []:
+        named[item["name"]] = {**named.get(item["name"], {}), **item}
+    return {"parameters": list(named.values())} if named else {}
 
 
 def _check_references(spec: WorkflowSpec, label: str) -> None:

@@ -4,19 +4,12 @@ from collections.abc import Mapping
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
+from pydantic.alias_generators import to_camel
 
 from driftloop.local.argo.parts import Duration, KeyRef, Number, Part, RepositoryRef, Text, Whole
 
 GPUS = ("nvidia.com/", "amd.com/gpu", "gpu.intel.com/")
 """Prefixes of the names of extended resources that are GPUs."""
-
-
-class ParameterSource(Part):
-    """Source of an output parameter."""
-
-    path: str | None = None
-    parameter: str | None = None
-    default: Text | None = None
 
 
 class Parameter(Part):
@@ -25,9 +18,25 @@ class Parameter(Part):
     ACCEPTED = frozenset({"description"})
     name: str
     value: Text | None = None
-    default: Text | None = None
-    enum: list[Text] | None = None
-    value_from: ParameterSource | None = None
+
+
+class InputParameter(Part):
+    """A named string that a template gets from its caller."""
+
+    name: str
+
+
+class ParameterFile(Part):
+    """A file that holds an output parameter."""
+
+    path: str
+
+
+class OutputParameter(Part):
+    """A named string that a container leaves."""
+
+    name: str
+    value_from: ParameterFile
 
 
 class S3Key(Part):
@@ -46,32 +55,57 @@ class Archive(Part):
     none: NoArchive
 
 
-class Artifact(Part):
-    """A named file or folder in S3."""
+class InputArtifact(Part):
+    """A file or folder that a container gets: from its caller, or from S3."""
 
-    ACCEPTED = frozenset({"artifactGC", "deleted", "mode"})
     name: str
-    path: str | None = None
+    path: str
     s3: S3Key | None = None
-    archive: Archive | None = None
-    from_: str | None = Field(default=None, alias="from")
     optional: bool = False
 
 
+class OutputArtifact(Part):
+    """A file or folder that a container leaves in S3."""
+
+    name: str
+    path: str
+    s3: S3Key
+    archive: Archive
+    optional: bool = False
+
+
+class ArtifactArgument(Part):
+    """An output of another task as an input."""
+
+    name: str
+    from_: str = Field(alias="from")
+
+
+class Inputs(Part):
+    """Inputs of a template."""
+
+    parameters: list[InputParameter] = Field(default_factory=list)
+    artifacts: list[InputArtifact] = Field(default_factory=list)
+
+
+class OutputParts(Part):
+    """Outputs of a container's template."""
+
+    parameters: list[OutputParameter] = Field(default_factory=list)
+    artifacts: list[OutputArtifact] = Field(default_factory=list)
+
+
 class Arguments(Part):
-    """Arguments of a template."""
+    """Arguments of a task."""
 
     parameters: list[Parameter] = Field(default_factory=list)
-    artifacts: list[Artifact] = Field(default_factory=list)
+    artifacts: list[ArtifactArgument] = Field(default_factory=list)
 
 
-class FieldRef(Part):
-    """A fact about the pod."""
+class WorkflowArguments(Part):
+    """Arguments of a Workflow."""
 
-    ACCEPTED = frozenset({"apiVersion"})
-    field_path: Literal[
-        "metadata.name", "metadata.namespace", "metadata.uid", "spec.serviceAccountName"
-    ]
+    parameters: list[Parameter] = Field(default_factory=list)
 
 
 class EnvSource(Part):
@@ -79,7 +113,12 @@ class EnvSource(Part):
 
     config_map_key_ref: KeyRef | None = None
     secret_key_ref: KeyRef | None = None
-    field_ref: FieldRef | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.config_map_key_ref is None) == (self.secret_key_ref is None):
+            raise ValueError("`valueFrom` must have exactly one of configMapKeyRef, secretKeyRef")
+        return self
 
 
 class Env(Part):
@@ -90,28 +129,11 @@ class Env(Part):
     value_from: EnvSource | None = None
 
 
-class Ref(Part):
-    """A ConfigMap or Secret by name."""
-
-    name: str
-    optional: bool = False
-
-
-class EnvFrom(Part):
-    """All keys of a ConfigMap or Secret."""
-
-    prefix: str = ""
-    config_map_ref: Ref | None = None
-    secret_ref: Ref | None = None
-
-
 class VolumeMount(Part):
     """Path of a volume in a container."""
 
-    ACCEPTED = frozenset({"readOnly"})
     name: str
     mount_path: str
-    sub_path: str = ""
 
 
 class EmptyDir(Part):
@@ -148,10 +170,7 @@ class Container(Part):
 
     ACCEPTED = frozenset(
         {
-            "imagePullPolicy",
             "securityContext",
-            "terminationMessagePath",
-            "terminationMessagePolicy",
             "ports",
         }
     )
@@ -160,23 +179,8 @@ class Container(Part):
     command: list[str] = Field(min_length=1)
     args: list[str] = Field(default_factory=list)
     env: list[Env] = Field(default_factory=list)
-    env_from: list[EnvFrom] = Field(default_factory=list)
-    working_dir: str | None = None
     volume_mounts: list[VolumeMount] = Field(default_factory=list)
     resources: Asked = Asked()
-
-
-class Hook(Part):
-    """A template that runs when something ends."""
-
-    template: str
-    arguments: Arguments = Arguments()
-
-
-class Hooks(Part):
-    """Only `exit`: hooks with expressions watch a running workflow."""
-
-    exit: Hook | None = None
 
 
 class Task(Part):
@@ -186,20 +190,8 @@ class Task(Part):
     template: str
     arguments: Arguments = Arguments()
     depends: str | None = None
-    dependencies: list[str] | None = None
     when: str | None = None
-    with_items: list[Any] | None = None
-    with_param: str | None = None
-    hooks: Hooks | None = None
-    on_exit: str | None = None
-
-    @model_validator(mode="after")
-    def _one_of_each(self) -> Self:
-        if self.depends is not None and self.dependencies is not None:
-            raise ValueError(f"task `{self.name}` has both depends and dependencies")
-        if self.with_items is not None and self.with_param is not None:
-            raise ValueError(f"task `{self.name}` has both withItems and withParam")
-        return self
+    with_items: list[dict[str, Any]] | None = None
 
 
 class Dag(Part):
@@ -211,7 +203,6 @@ class Dag(Part):
 class Resource(Part):
     """Creates a Workflow."""
 
-    ACCEPTED = frozenset({"setOwnerReference"})
     action: Literal["create"]
     manifest: str
 
@@ -219,32 +210,25 @@ class Resource(Part):
 class Backoff(Part):
     """Growing waits between retries."""
 
-    duration: Duration = "0"
-    factor: Number = "1"
-    max_duration: Duration | None = None
+    duration: Duration
+    factor: Number
     cap: Duration | None = None
 
 
 class RetryStrategy(Part):
-    """Retries of a failed pod; without a limit there is no last one.
+    """Retries of a pod that failed; an expression, where there is one, has to allow each."""
 
-    The default policy is OnFailure, or Always with an expression; both have to allow a retry.
-    """
-
-    ACCEPTED = frozenset({"affinity"})
-    limit: Whole | None = None
-    retry_policy: Literal["Always", "OnFailure", "OnError"] | None = None
-    backoff: Backoff | None = None
+    limit: Whole
+    retry_policy: Literal["Always"]
+    backoff: Backoff
     expression: str | None = None
-    """Over `lastRetry.exitCode`, `.status`, `.duration` (seconds) and `.message`, all of them
-    strings."""
+    """Over `lastRetry.exitCode`, `.status` and `.message`, all of them strings."""
 
 
 class Mutex(Part):
     """A name only one holder may have at a time."""
 
     name: str
-    namespace: str | None = None
 
 
 class Synchronization(Part):
@@ -253,37 +237,37 @@ class Synchronization(Part):
     mutexes: list[Mutex] = Field(default_factory=list)
 
 
+_ONLY_OF = {
+    "outputs": "container",
+    "retry_strategy": "container",
+    "active_deadline_seconds": "container",
+    "volumes": "container",
+    "parallelism": "dag",
+    "synchronization": "dag",
+}
+"""Field -> the only kind of template that has it."""
+
+
 class Template(Part):
     """One template: a container, a DAG, or the creation of a Workflow."""
 
     ACCEPTED = frozenset(
         {
-            "affinity",
-            "archiveLocation",
-            "automountServiceAccountToken",
-            "executor",
-            "metadata",
-            "metrics",
             "memoize",
+            "metadata",
             "nodeSelector",
             "podSpecPatch",
-            "priorityClassName",
-            "schedulerName",
-            "securityContext",
-            "serviceAccountName",
             "tolerations",
-            "annotations",
         }
     )
     name: str
-    inputs: Arguments = Arguments()
-    outputs: Arguments = Arguments()
+    inputs: Inputs = Inputs()
+    outputs: OutputParts = OutputParts()
     container: Container | None = None
     dag: Dag | None = None
     resource: Resource | None = None
     retry_strategy: RetryStrategy | None = None
     active_deadline_seconds: Text | None = None
-    timeout: str | None = None
     volumes: list[Volume] = Field(default_factory=list)
     parallelism: int | None = Field(default=None, ge=1)
     synchronization: Synchronization | None = None
@@ -297,12 +281,13 @@ class Template(Part):
             raise ValueError(
                 f"template `{self.name}` must have exactly one of container, dag, resource"
             )
-        if self.dag is not None and (
-            self.timeout is not None or self.active_deadline_seconds is not None
-        ):
-            raise ValueError(
-                f"template `{self.name}`: a dag can't have a timeout or activeDeadlineSeconds"
-            )
+        beside = [kind for kind in ("container", "dag", "resource") if kind not in kinds]
+        for field in sorted(self.model_fields_set):
+            if _ONLY_OF.get(field) in beside:
+                raise ValueError(
+                    f"`{to_camel(field)}` of template `{self.name}`, which is a {kinds[0]}, is not"
+                    " supported by the local runtime"
+                )
         return self
 
 
@@ -319,20 +304,17 @@ class LabelValueFrom(Part):
 
 
 class WorkflowMetadata(Part):
-    """Labels and annotations every run gets."""
+    """Labels every run gets."""
 
     labels: dict[str, str] = Field(default_factory=dict)
-    annotations: dict[str, str] = Field(default_factory=dict)
     labels_from: dict[str, LabelValueFrom] = Field(default_factory=dict)
     """Over the workflow's parameters: `workflow.parameters.release`."""
 
 
 class TTLStrategy(Part):
-    """Seconds after its end until a Workflow is deleted; the first two win over the third."""
+    """Seconds after its end until a Workflow is deleted."""
 
-    seconds_after_success: int | None = Field(default=None, ge=0)
-    seconds_after_failure: int | None = Field(default=None, ge=0)
-    seconds_after_completion: int | None = Field(default=None, ge=0)
+    seconds_after_completion: int = Field(ge=0)
 
 
 class WorkflowSpec(Part):
@@ -340,40 +322,22 @@ class WorkflowSpec(Part):
 
     ACCEPTED = frozenset(
         {
-            "affinity",
             "archiveLogs",
             "artifactGC",
-            "automountServiceAccountToken",
-            "dnsPolicy",
-            "executor",
-            "imagePullSecrets",
-            "metrics",
-            "nodeSelector",
-            "podDisruptionBudget",
             "podGC",
             "podMetadata",
-            "podPriorityClassName",
-            "priority",
-            "schedulerName",
             "securityContext",
-            "tolerations",
-            "volumeClaimGC",
         }
     )
     entrypoint: str | None = None
-    arguments: Arguments = Arguments()
+    arguments: WorkflowArguments = WorkflowArguments()
     templates: list[Template] = Field(default_factory=list)
     workflow_template_ref: TemplateRef | None = None
     service_account_name: str = "default"
     on_exit: str | None = None
-    hooks: Hooks | None = None
-    volumes: list[Volume] = Field(default_factory=list)
-    parallelism: int | None = Field(default=None, ge=1)
     active_deadline_seconds: int | None = None
-    synchronization: Synchronization | None = None
     artifact_repository_ref: RepositoryRef | None = None
     workflow_metadata: WorkflowMetadata = WorkflowMetadata()
-    suspend: Literal[False] = False
     ttl_strategy: TTLStrategy | None = None
 
 
@@ -383,8 +347,6 @@ class CronSpec(Part):
     ACCEPTED = frozenset({"successfulJobsHistoryLimit", "failedJobsHistoryLimit"})
     schedules: list[str] = Field(min_length=1)
     timezone: str = "UTC"
-    suspend: bool = False
-    concurrency_policy: Literal["Allow", "Forbid"] = "Allow"
+    concurrency_policy: Literal["Forbid"]
     starting_deadline_seconds: int = 0
-    workflow_metadata: WorkflowMetadata = WorkflowMetadata()
     workflow_spec: dict[str, Any]

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -11,7 +10,6 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import assert_never
 
 from driftloop.clients.s3 import ObjectStore, StoreLocation
 from driftloop.errors import LocalError, StoreError
@@ -43,12 +41,10 @@ class Step:
 
     namespace: str
     workflow: str
-    workflow_uid: str
     node_id: str
     template: Template
     container: Container
     volumes: tuple[Volume, ...]
-    service_account: str
     inputs: Mapping[str, StoreLocation]
     """Places of the input artifacts; an optional one may be missing."""
     outputs: Mapping[str, StoreLocation]
@@ -89,7 +85,7 @@ async def run(
         container = step.container
         image = images.resolve_image(state, container.image)
         mounts = _folders(step, folder)
-        env = _environment(container.env, step, configuration)
+        env = _environment(container.env, configuration)
         async with transfers:
             await background.run_in_thread(
                 lambda stop: artifacts.fetch(
@@ -109,7 +105,7 @@ async def run(
                 MARK: str(state.root),
                 NODE_MARK: step.mark,
             },
-            cwd=Path(local(container.working_dir, mounts)) if container.working_dir else image.app,
+            cwd=image.app,
             log=step.log,
         )
         seconds = _deadline(step.template)
@@ -178,7 +174,7 @@ def _folders(step: Step, folder: Path) -> dict[str, Path]:
     for mount in step.container.volume_mounts:
         if mount.name not in volumes:
             raise NotUnderstoodError(f"volume `{mount.name}` of {mount.mount_path} is not defined")
-        target = folder / "volumes" / mount.name / mount.sub_path
+        target = folder / "volumes" / mount.name
         target.mkdir(parents=True, exist_ok=True)
         folders[mount.mount_path.rstrip("/")] = target
     folder.mkdir(parents=True, exist_ok=True)
@@ -189,8 +185,6 @@ def _parameters(step: Step, mounts: Mapping[str, Path]) -> dict[str, str]:
     values: dict[str, str] = {}
     for parameter in step.template.outputs.parameters:
         source = parameter.value_from
-        if source is None or source.path is None:
-            raise NotUnderstoodError(f"output parameter {parameter.name} has no valueFrom.path")
         file = place(source.path, mounts, f"output parameter {parameter.name}")
         if file.is_file():
             if file.stat().st_size > LARGEST_PARAMETER:
@@ -199,8 +193,6 @@ def _parameters(step: Step, mounts: Mapping[str, Path]) -> dict[str, str]:
                     hint="pass it as an artifact",
                 )
             values[parameter.name] = file.read_text().removesuffix("\n")
-        elif source.default is not None:
-            values[parameter.name] = source.default
         else:
             raise LocalError(
                 f"output parameter {parameter.name}: the step did not write {source.path}"
@@ -208,30 +200,14 @@ def _parameters(step: Step, mounts: Mapping[str, Path]) -> dict[str, str]:
     return values
 
 
-def _environment(
-    entries: Iterable[Env], step: Step, configuration: Configuration
-) -> dict[str, str]:
+def _environment(entries: Iterable[Env], configuration: Configuration) -> dict[str, str]:
     env: dict[str, str] = {}
-    for source in step.container.env_from:
-        if source.config_map_ref is not None:
-            values = configuration.config_maps(source.config_map_ref.name)
-        elif source.secret_ref is not None:
-            values = configuration.secrets(source.secret_ref.name)
-        else:
-            continue
-        env |= {
-            f"{source.prefix}{key}": value
-            for key, value in values.items()
-            if re.fullmatch(r"[A-Za-z_]\w*", key)
-        }
     for entry in entries:
-        value = _value(entry, step, configuration)
-        if value is not None:
-            env[entry.name] = expand_references(value, env)
+        env[entry.name] = expand_references(_value(entry, configuration), env)
     return env
 
 
-def _value(entry: Env, step: Step, configuration: Configuration) -> str | None:
+def _value(entry: Env, configuration: Configuration) -> str:
     source = entry.value_from
     if source is None:
         return entry.value
@@ -239,19 +215,7 @@ def _value(entry: Env, step: Step, configuration: Configuration) -> str | None:
         return configuration.config_key(source.config_map_key_ref)
     if source.secret_key_ref is not None:
         return configuration.secret_key(source.secret_key_ref)
-    if source.field_ref is None:
-        raise NotUnderstoodError(f"env {entry.name}: valueFrom is empty")
-    match source.field_ref.field_path:
-        case "metadata.name":
-            return step.node_id
-        case "metadata.namespace":
-            return step.namespace
-        case "metadata.uid":
-            return f"{step.workflow_uid}-{step.node_id}"
-        case "spec.serviceAccountName":
-            return step.service_account
-        case _:
-            assert_never(source.field_ref.field_path)
+    raise NotUnderstoodError(f"env {entry.name}: valueFrom is empty")
 
 
 def _start(
@@ -278,9 +242,9 @@ async def _wait(process: subprocess.Popen[bytes], log: Path, seconds: float | No
 
 
 def _deadline(template: Template) -> float | None:
-    """Return the seconds a pod may run: the smaller of activeDeadlineSeconds and timeout."""
-    texts = (template.active_deadline_seconds, template.timeout)
-    return min([duration(text) for text in texts if text is not None], default=None)
+    """Return the seconds a pod may run."""
+    text = template.active_deadline_seconds
+    return None if text is None else duration(text)
 
 
 def _failure(code: int, log: Path) -> str:

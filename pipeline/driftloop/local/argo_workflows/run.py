@@ -13,14 +13,13 @@ from typing import Any, assert_never
 from driftloop.clients.s3 import StoreLocation
 from driftloop.errors import LocalError
 from driftloop.local.argo import expressions
-from driftloop.local.argo.nodes import BAD, Node, Outputs, Phase, Site, first_message
+from driftloop.local.argo.nodes import Node, Phase, Site, first_message
 from driftloop.local.argo.parts import read_part
 from driftloop.local.argo.store import Json
 from driftloop.local.argo.times import age, now
 from driftloop.local.argo_workflows import dag, lifecycle, loops, merge, retries, tags, variables
 from driftloop.local.argo_workflows.leaves import Leaves, World
 from driftloop.local.argo_workflows.model import (
-    Hook,
     RetryStrategy,
     Synchronization,
     Task,
@@ -38,12 +37,11 @@ Room = contextlib.AbstractAsyncContextManager[Any]
 
 @dataclass(frozen=True)
 class Branch:
-    """A dag being run: its node and plan, tags and artifacts inside it, and its parallelism."""
+    """A dag being run: its node and plan, tags inside it, and its parallelism."""
 
     node: Node
     plan: dag.Plan
     scope: tags.Scope
-    inputs: Inputs
     room: Room
 
 
@@ -56,7 +54,6 @@ class Run:
         self._spec = WorkflowSpec()
         self._templates: variables.Templates = {}
         self._globals: tags.Scope = {}
-        self._room: Room = contextlib.nullcontext()
         self._leaves: Leaves
 
     @property
@@ -72,14 +69,10 @@ class Run:
         except LocalError as error:
             await status.end("Failed", f"invalid spec: {_sentence(error)}")
             return
-        if status.phase == "Pending":
-            # after a restart, runs that were running take their mutexes first
-            await asyncio.sleep(0.5)
-        async with self._synchronized(self._spec.synchronization, status.waiting):
-            started = status.fields.get("startedAt") or now()
-            await status.set(phase="Running", startedAt=started, message=None)
-            phase, message = await self._main()
-            phase, message = await self._exit_handler(phase, message)
+        started = status.fields.get("startedAt") or now()
+        await status.set(phase="Running", startedAt=started, message=None)
+        phase, message = await self._main()
+        phase, message = await self._exit_handler(phase, message)
         await status.end(phase, message)
 
     async def fail(self, message: str) -> None:
@@ -101,7 +94,6 @@ class Run:
         for template in spec.templates:
             if template.dag is not None:
                 dag.plan_dag(template.dag.tasks)
-        self._room = _room(spec.parallelism)
         merge.add_labels(metadata, spec.workflow_metadata)
         self._globals = variables.of_workflow(metadata, spec)
         merge.add_labels_from(metadata, spec.workflow_metadata, self._globals)
@@ -130,23 +122,13 @@ class Run:
         return node.phase, node.message
 
     async def _exit_handler(self, phase: Phase, message: str) -> tuple[Phase, str]:
-        """Run `onExit` (or the hook `exit`); when that fails, so does the Workflow."""
-        hook = lifecycle.exit_hook(self._spec.hooks, self._spec.on_exit)
-        if hook is None:
+        """Run `onExit`; when that fails, so does the Workflow."""
+        if self._spec.on_exit is None:
             return phase, message
-        seconds = age(self._status.fields["startedAt"])
-        ending = lifecycle.farewell(phase, self._status.nodes.values(), seconds)
-        self._globals = {**self._globals, **ending}
+        self._globals = {**self._globals, "workflow.status": phase}
         name = f"{self._status.name}.onExit"
-        handler = await self._hook(Site(name, name), hook, View(self._globals))
+        handler = await self._call(Site(name, name), self._spec.on_exit, Call())
         return lifecycle.after_exit(phase, message, handler)
-
-    async def _hook(self, site: Site, hook: Hook, view: View) -> Node:
-        try:
-            call = variables.bound(hook.arguments, view, self._leaves.located)
-        except LocalError as error:
-            return await self._status.unstarted(site, hook.template, "Error", _sentence(error))
-        return await self._call(site, hook.template, call)
 
     async def _call(self, site: Site, template_name: str, call: Call) -> Node:
         """Return the fulfilled node at `site`: the stored one, or the result of the template."""
@@ -167,12 +149,11 @@ class Run:
             plan = dag.plan_dag(template.dag.tasks)
             async with self._synchronized(template.synchronization, self._waiting(node)):
                 await self._go_on(node)
-                branch = Branch(node, plan, scope, inputs, _room(template.parallelism))
-                return await self._dag(template, branch)
+                return await self._dag(Branch(node, plan, scope, _room(template.parallelism)))
         if template.retry_strategy is not None:
             node = await status.begin(site, "Retry", template.name, parameters)
-            return await self._retry(node, template, scope, inputs)
-        return await self._leaf(site, template, {**scope, "retries": "0"}, inputs)
+            return await self._retry(node, template, template.retry_strategy, scope, inputs)
+        return await self._leaf(site, template, scope, inputs)
 
     async def _leaf(
         self,
@@ -184,20 +165,18 @@ class Run:
         """Run a pod, or create a Workflow."""
         status = self._status
         node = await status.begin(site, "Pod", template.name, variables.inputs_of(template, scope))
-        scope = {**scope, "pod.name": node.id, "node.name": site.name}
         limits = template.container.resources.gpus if template.container is not None else {}
         waiting = self._waiting(node)
-        async with self._synchronized(template.synchronization, waiting), self._room:
-            try:
-                async with self._world.devices.claim_devices(limits, waiting) as devices:
-                    await self._go_on(node)
-                    ended = await self._leaves.run(node, template, scope, inputs, devices)
-                    return await status.put(ended)
-            except DeviceError as error:
-                # not a passing error: another attempt would get no more of them
-                return await status.end_node(node, "Failed", _sentence(error))
-            except LocalError as error:
-                return await status.end_node(node, "Error", _sentence(error))
+        try:
+            async with self._world.devices.claim_devices(limits, waiting) as devices:
+                await self._go_on(node)
+                ended = await self._leaves.run(node, template, scope, inputs, devices)
+                return await status.put(ended)
+        except DeviceError as error:
+            # not a passing error: another attempt would get no more of them
+            return await status.end_node(node, "Failed", _sentence(error))
+        except LocalError as error:
+            return await status.end_node(node, "Error", _sentence(error))
 
     def _waiting(self, node: Node) -> Callable[[str], Awaitable[None]]:
         async def waiting(message: str) -> None:
@@ -215,22 +194,20 @@ class Run:
         self,
         node: Node,
         template: Template,
+        strategy: RetryStrategy,
         scope: tags.Scope,
         inputs: Inputs,
     ) -> Node:
         """Run a pod until it succeeds or its retryStrategy ends."""
-        strategy = template.retry_strategy or RetryStrategy(limit="0")
         attempt = 0
         while True:
             at = node.site.below(f"({attempt})")
             child = self._status.fulfilled(at)
             if child is None:
-                counted = {**scope, "retries": str(attempt)}
-                child = await self._leaf(at, template, counted, inputs)
+                child = await self._leaf(at, template, scope, inputs)
             self._status.adopt(node.id, child.id)
             try:
-                elapsed = age(node.started)
-                then = retries.after(strategy, child, attempt=attempt, elapsed=elapsed)
+                then = retries.after(strategy, child, attempt=attempt)
             except LocalError as error:
                 return await self._status.end_node(node, "Error", _sentence(error))
             match then:
@@ -243,7 +220,7 @@ class Run:
                 case _:
                     assert_never(then)
 
-    async def _dag(self, template: Template, branch: Branch) -> Node:
+    async def _dag(self, branch: Branch) -> Node:
         """Start each task as soon as all it waits for ended."""
         plan, node = branch.plan, branch.node
         started: set[str] = set()
@@ -264,56 +241,31 @@ class Run:
                 parents = [ended[other].id for other in plan.waits_for[name]] or [node.id]
                 for parent in parents:
                     self._status.adopt(parent, result.id)
-        phase, message, outputs = plan.phase(ended), first_message(ended.values()), Outputs()
-        if phase == "Succeeded":
-            message = ""
-            try:
-                outputs = variables.dag_outputs(template, self._seen(branch, ended))
-            except LocalError as error:
-                phase, message = "Error", _sentence(error)
-        return await self._status.end_node(node, phase, message, outputs)
+        phase = plan.phase(ended)
+        message = "" if phase == "Succeeded" else first_message(ended.values())
+        return await self._status.end_node(node, phase, message)
 
     def _seen(self, branch: Branch, ended: Mapping[str, Node]) -> View:
         """Return the tags and artifacts inside a dag once these tasks ended."""
-        scope, absent = variables.of_tasks(ended, self._templates, self._status.nodes)
-        artifacts = variables.artifacts(ended, self._templates, branch.inputs)
-        return View({**branch.scope, **scope}, artifacts, absent)
+        scope = variables.of_tasks(ended, self._status.nodes)
+        return View({**branch.scope, **scope}, variables.artifacts(ended))
 
     async def _task(self, task: Task, branch: Branch, before: Mapping[str, Node]) -> Node:
-        """Run a task, and its exit hook, which may be due when the task itself is over."""
-        site = Site(f"{branch.node.name}.{task.name}", task.name, branch.node.id)
-        result = self._status.fulfilled(site) or await self._body(site, task, branch, before)
-        hook = lifecycle.exit_hook(task.hooks, task.on_exit)
-        if hook is None or result.phase in ("Skipped", "Omitted"):
-            return result
-        view = self._seen(branch, {**before, task.name: result})
-        handled = await self._hook(site.below(".onExit"), hook, view)
-        if handled.phase in BAD and result.phase == "Succeeded":
-            message = f"exit hook: {handled.message}"
-            return await self._status.put(replace(result, phase=handled.phase, message=message))
-        return result
-
-    async def _body(
-        self,
-        site: Site,
-        task: Task,
-        branch: Branch,
-        before: Mapping[str, Node],
-    ) -> Node:
         """Leave a task out, run it once, or run it for each item."""
-        states = {
-            name: dag.Ended(node.phase, self._item_phases(node)) for name, node in before.items()
-        }
-        if not branch.plan.runs(task.name, states):
+        site = Site(f"{branch.node.name}.{task.name}", task.name, branch.node.id)
+        if (stored := self._status.fulfilled(site)) is not None:
+            return stored
+        if not branch.plan.runs(task.name, before):
             message = "omitted: depends condition not met"
             return await self._status.unstarted(site, task.template, "Omitted", message)
         view = self._seen(branch, before)
+        if task.with_items is None:
+            return await self._single(site, task, view, branch.room)
+        items: list[dict[str, Any]]
         try:
-            items = loops.items(task, view.scope)
+            items = tags.fill(task.with_items, view.scope)
         except LocalError as error:
             return await self._status.unstarted(site, task.template, "Error", _sentence(error))
-        if items is None:
-            return await self._single(site, task, view, branch.room)
         return await self._group(site, task, items, view, branch.room)
 
     async def _single(self, site: Site, task: Task, view: View, room: Room) -> Node:
@@ -325,7 +277,7 @@ class Run:
             if when is not None and not expressions.when(when):
                 message = f"when '{when}' evaluated false"
                 return await self._status.unstarted(site, task.template, "Skipped", message)
-            call = variables.bound(task.arguments, view, self._leaves.located)
+            call = variables.bound(task.arguments, view)
         except LocalError as error:
             return await self._status.unstarted(site, task.template, "Error", _sentence(error))
         async with room:
@@ -335,14 +287,11 @@ class Run:
         self,
         site: Site,
         task: Task,
-        items: Sequence[Any],
+        items: Sequence[Mapping[str, Any]],
         view: View,
         room: Room,
     ) -> Node:
         """Run the items of a loop, side by side."""
-        if not items:
-            message = "Skipped, empty params"
-            return await self._status.unstarted(site, task.template, "Skipped", message)
         node = await self._status.begin(site, "TaskGroup", task.template)
         jobs: list[asyncio.Task[Node]] = []
         async with asyncio.TaskGroup() as group:
@@ -355,12 +304,6 @@ class Run:
             self._status.adopt(node.id, child.id)
         return await self._status.end_node(node, *loops.outcome(children))
 
-    def _item_phases(self, node: Node) -> tuple[Phase, ...]:
-        if node.type != "TaskGroup":
-            return ()
-        children = [self._status.nodes[child] for child in node.children]
-        return tuple(child.phase for child in children if child.name.startswith(f"{node.name}("))
-
     @contextlib.asynccontextmanager
     async def _synchronized(
         self, synchronization: Synchronization | None, waiting: Callable[[str], Awaitable[None]]
@@ -369,8 +312,7 @@ class Run:
         async with contextlib.AsyncExitStack() as stack:
             mutexes = synchronization.mutexes if synchronization else []
             for mutex in sorted(mutexes, key=lambda mutex: mutex.name):
-                name = tags.fill_text(mutex.name, self._globals)
-                key = f"{mutex.namespace or self._status.namespace}/Mutex/{name}"
+                key = f"{self._status.namespace}/Mutex/{mutex.name}"
                 lock = self._world.mutexes.of(key)
                 if lock.locked():
                     await waiting(f"Waiting for {key} lock. Lock status: 0/1")

@@ -24,7 +24,7 @@ def read_cron_workflow(manifest: Mapping[str, Any]) -> CronSpec:
     """
     metadata = manifest["metadata"]
     label = f"CronWorkflow {metadata.get('namespace', 'default')}/{metadata['name']}"
-    spec = read_part(CronSpec, manifest.get("spec") or {}, label=label)
+    spec = read_part(CronSpec, manifest.get("spec") or {}, label=label, path="spec")
     for schedule in spec.schedules:
         try:
             cron.parsed(schedule)

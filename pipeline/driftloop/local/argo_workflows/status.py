@@ -108,10 +108,6 @@ class Status:
         }
         await self._save()
 
-    async def waiting(self, message: str) -> None:
-        """Store that the Workflow waits for something outside it."""
-        await self.set(phase="Pending", message=message)
-
     async def end(self, phase: str, message: str) -> None:
         """Store the end of the Workflow."""
         self.workflow["metadata"].setdefault("labels", {}).update(

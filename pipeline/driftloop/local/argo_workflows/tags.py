@@ -8,9 +8,25 @@ from collections.abc import Mapping
 from typing import Any
 
 from driftloop.errors import LocalError
-from driftloop.local.argo import expressions
+from driftloop.local.argo.parts import NotUnderstoodError
 
 _TAG = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
+
+SUPPORTED = (
+    "inputs.parameters.<name>",
+    "item.<key>",
+    "tasks.<task>.outputs.artifacts.<name>",
+    "tasks.<task>.outputs.parameters",
+    "tasks.<task>.outputs.parameters.<name>",
+    "workflow.name",
+    "workflow.parameters.<name>",
+    "workflow.status",
+)
+"""Tags that are in scope somewhere; the last one in an exit handler only."""
+
+_SUPPORTED = re.compile(
+    "|".join(re.sub(r"<\w+>", r"[\\w-]+", tag.replace(".", r"\.")) for tag in SUPPORTED)
+)
 
 
 class UnresolvedTagError(LocalError):
@@ -39,54 +55,30 @@ def fill_text(text: str, scope: Scope) -> str:
     return _TAG.sub(lambda tag: _value(tag[1], scope), text) if "{{" in text else text
 
 
-def fill_known(value: Any, scope: Scope) -> Any:
-    """Fill in text from outside, like a webhook's; tags that are not in the scope stay."""
+def require_supported(value: Any, label: str) -> None:
+    """Raise NotUnderstoodError, which names the first tag in the strings of a JSON value that is
+    never in scope.
+    """
     match value:
         case str():
-            return _TAG.sub(lambda tag: scope.get(tag[1].strip(), tag[0]), value)
+            for tag in _TAG.findall(value):
+                if not _SUPPORTED.fullmatch(tag.strip()):
+                    raise NotUnderstoodError(
+                        f"{label}: `{{{{{tag}}}}}` is not supported by the local runtime",
+                        hint=f"supported: {', '.join(SUPPORTED)}",
+                    )
         case dict():
-            return {key: fill_known(item, scope) for key, item in value.items()}
-        case list():
-            return [fill_known(item, scope) for item in value]
-        case _:
-            return value
-
-
-def tags(value: Any) -> set[str]:
-    """Return every simple tag in the strings of a JSON value."""
-    match value:
-        case str():
-            return {tag.strip() for tag in _TAG.findall(value) if not tag.startswith("=")}
-        case dict():
-            return {tag for item in value.values() for tag in tags(item)}
+            for item in value.values():
+                require_supported(item, label)
         case list() | tuple():
-            return {tag for item in value for tag in tags(item)}
+            for item in value:
+                require_supported(item, label)
         case _:
-            return set()
+            return
 
 
 def _value(tag: str, scope: Scope) -> str:
-    if tag.startswith("="):
-        return _computed(tag[1:].strip(), scope)
     try:
         return scope[tag.strip()]
     except KeyError:
-        raise UnresolvedTagError(
-            f"failed to resolve {{{{{tag}}}}}",
-            hint="a task that was skipped has no outputs: give the consumer a default",
-        ) from None
-
-
-def _computed(text: str, scope: Scope) -> str:
-    """Return an expression tag's text; a name that is not in the scope is nil."""
-    expression = expressions.parse(text, expressions.Dialect.TAG)
-    value = expressions.evaluate(expression, lambda parts: scope.get(".".join(parts)))
-    match value:
-        case None:
-            raise UnresolvedTagError(
-                f"failed to evaluate {{{{={text}}}}}: it is nil", hint="add `?? 'something'`"
-            )
-        case bool():
-            return "true" if value else "false"
-        case _:
-            return str(value)
+        raise UnresolvedTagError(f"failed to resolve {{{{{tag}}}}}") from None

@@ -3,28 +3,47 @@
 from collections.abc import Mapping
 from typing import Any
 
-from driftloop.local.argo.parts import read_part
-from driftloop.local.argo_workflows import dag, merge, schedules
-from driftloop.local.argo_workflows.model import WorkflowSpec
+from driftloop.local.argo import expressions
+from driftloop.local.argo.expressions import ExpressionError
+from driftloop.local.argo.parts import NotUnderstoodError, read_part
+from driftloop.local.argo_workflows import dag, merge, retries, schedules, tags
+from driftloop.local.argo_workflows.model import Template, WorkflowSpec
 from driftloop.local.ground import kinds
 
 
 def validate_workflow_template(manifest: Mapping[str, Any]) -> None:
     """Raise NotUnderstoodError, which names every field that no step here would follow."""
-    metadata = manifest["metadata"]
+    label, metadata = kinds.format_object(manifest), manifest["metadata"]
     workflow = {"metadata": {"namespace": "", **metadata}, "spec": manifest.get("spec") or {}}
-    spec = merge.merge_template(
-        workflow, lambda _namespace, _name: None, label=kinds.format_object(manifest)
-    )
-    for template in read_part(WorkflowSpec, spec, label=kinds.format_object(manifest)).templates:
-        if template.dag is not None:
-            dag.plan_dag(template.dag.tasks)
+    merged = merge.merge_template(workflow, lambda _namespace, _name: None, label=label)
+    spec = read_part(WorkflowSpec, merged, label=label, path="spec")
+    tags.require_supported(merged, label)
+    try:
+        for source in spec.workflow_metadata.labels_from.values():
+            expressions.parse(source.expression)
+        for template in spec.templates:
+            _validate_template(template)
+    except (ExpressionError, NotUnderstoodError) as error:
+        raise NotUnderstoodError(f"{label}: {error.message}", hint=error.hint) from error
+
+
+def _validate_template(template: Template) -> None:
+    if template.retry_strategy is not None and template.retry_strategy.expression is not None:
+        retries.parse_expression(template.retry_strategy.expression)
+    if template.dag is not None:
+        dag.plan_dag(template.dag.tasks)
+        for task in template.dag.tasks:
+            if task.when is not None:
+                expressions.parse_when(task.when)
 
 
 def validate_cron_workflow(manifest: Mapping[str, Any]) -> None:
     """Raise NotUnderstoodError for a schedule that is never due, or a field that is not followed
     here."""
     schedules.read_cron_workflow(manifest)
-    spec = manifest["spec"]["workflowSpec"]
-    inner = {key: value for key, value in spec.items() if key != "templateDefaults"}
-    read_part(WorkflowSpec, inner, label=f"{kinds.format_object(manifest)}: workflowSpec")
+    read_part(
+        WorkflowSpec,
+        manifest["spec"]["workflowSpec"],
+        label=kinds.format_object(manifest),
+        path="spec.workflowSpec",
+    )

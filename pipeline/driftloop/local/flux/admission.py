@@ -16,25 +16,12 @@ from driftloop.local.seldon import serving
 
 Object = Mapping[str, Any]
 
-_TOP = frozenset({"apiVersion", "kind", "metadata", "spec", "status"})
-_CONFIG_MAP = frozenset({"apiVersion", "kind", "metadata", "data", "immutable"})
-_SERVICE = frozenset(
-    {
-        "selector", "ports", "type", "clusterIP", "clusterIPs", "publishNotReadyAddresses", "sessionAffinity",
-        "ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy",
-    }
-)  # fmt: skip
-_SERVICE_PORT = frozenset({"name", "port", "targetPort", "protocol", "appProtocol"})
-_AUTOSCALER = frozenset(
-    {
-        "scaleTargetRef",
-        "minReplicas",
-        "maxReplicas",
-        "metrics",
-        "behavior",
-        "targetCPUUtilizationPercentage",
-    }
-)
+TOP = frozenset({"apiVersion", "kind", "metadata", "spec"})
+CONFIG_MAP = frozenset({"apiVersion", "kind", "metadata", "data"})
+NAMESPACE = frozenset({"apiVersion", "kind", "metadata"})
+SERVICE = frozenset({"selector", "ports", "clusterIP"})
+SERVICE_PORT = frozenset({"name", "port", "targetPort"})
+AUTOSCALER = frozenset({"scaleTargetRef", "minReplicas", "maxReplicas", "metrics"})
 
 
 def admit_object(item: Object, file: str) -> str | None:
@@ -58,7 +45,7 @@ def validate_object(item: Object) -> None:
     commit.
     """
     key = kinds.object_kind(item)
-    allowed = _CONFIG_MAP if key == ("", "ConfigMap") else _TOP
+    allowed = {("", "ConfigMap"): CONFIG_MAP, ("", "Namespace"): NAMESPACE}.get(key, TOP)
     kinds.refuse_other_keys(kinds.format_object(item), "", item, allowed)
     if (validate := _VALIDATORS[key]) is not None:
         validate(item)
@@ -74,21 +61,16 @@ def _validate_service(item: Object) -> None:
     anything starts.
     """
     label, spec = kinds.format_object(item), item["spec"]
-    if spec.get("type") == "ExternalName":
-        raise LocalError(
-            f"{label}: `spec.type` ExternalName is not understood by the local runtime",
-            hint="use a selector",
-        )
-    kinds.refuse_other_keys(label, "spec", spec, _SERVICE)
+    kinds.refuse_other_keys(label, "spec", spec, SERVICE)
     dict(spec.get("selector") or {})
     for port in spec.get("ports") or ():
-        kinds.refuse_other_keys(label, "spec.ports[]", port, _SERVICE_PORT)
+        kinds.refuse_other_keys(label, "spec.ports[]", port, SERVICE_PORT)
         target = port.get("targetPort", port["port"])
         int(port["port"]), target if isinstance(target, str) else int(target)
 
 
 def _validate_autoscaler(item: Object) -> None:
-    kinds.refuse_other_keys(kinds.format_object(item), "spec", item["spec"], _AUTOSCALER)
+    kinds.refuse_other_keys(kinds.format_object(item), "spec", item["spec"], AUTOSCALER)
 
 
 def _validate_seldon_deployment(item: Object) -> None:

@@ -244,7 +244,7 @@ def _parse_kustomization(item: Mapping[str, Any], file: str) -> FluxKustomizatio
     for field_name in spec:
         if field_name not in _ACTED | _NO_EFFECT:
             raise LocalError(
-                f"{file}: Kustomization {name}: `spec.{field_name}` is not understood by the local runtime",
+                f"{file}: Kustomization {name}: `spec.{field_name}` is not supported by the local runtime",
                 hint=f"supported: {', '.join(sorted(_ACTED | _NO_EFFECT))}",
             )
     if spec.get("prune") is not True:
@@ -370,7 +370,7 @@ def _list_files(folder: Path, tree: Path) -> list[Path]:
     for field_name in content:
         if field_name not in ("apiVersion", "kind", "resources"):
             raise LocalError(
-                f"{name}: `{field_name}` is not understood by the local runtime",
+                f"{name}: `{field_name}` is not supported by the local runtime",
                 hint="list plain files in `resources`",
             )
     files: list[Path] = []

@@ -150,7 +150,7 @@ def refuse_other_keys(
     """
     if unknown := sorted(set(value) - set(allowed)):
         key = f"{path}.{unknown[0]}" if path else unknown[0]
-        message = f"`{key}` is not understood by the local runtime"
+        message = f"`{key}` is not supported by the local runtime"
         raise LocalError(f"{label}: {message}" if label else message, hint=hint)
 
 

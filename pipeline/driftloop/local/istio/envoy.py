@@ -13,8 +13,13 @@ from typing import Any
 
 from driftloop.errors import LocalError
 from driftloop.local.istio.fields import (
+    DESTINATION,
+    HTTP_ROUTE,
+    MATCH,
+    REWRITE,
+    URI,
+    VIRTUAL_SERVICE,
     format_name,
-    format_seconds,
     read_percent,
     read_port,
     refuse_other_keys,
@@ -49,6 +54,7 @@ end
 
 # What Istio gives a route without `retries`: only where the request was not processed.
 _RETRY_ON = "connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes"
+_RETRIES = 2
 
 
 def build_bootstrap(folder: str, *, gateway: int, proxy: int, admin: int) -> Resource:
@@ -173,7 +179,7 @@ def validate_virtual_service(virtual: Mapping[str, Any]) -> None:
     """LocalError when a VirtualService says something this runtime would not do."""
     for route in virtual["spec"].get("http") or ():
         _build_route(virtual, route, {}, strict=False)
-    refuse_other_keys(virtual, virtual["spec"], "spec", {"hosts", "gateways", "http", "exportTo"})
+    refuse_other_keys(virtual, virtual["spec"], "spec", VIRTUAL_SERVICE)
 
 
 def list_destinations(virtual: Mapping[str, Any]) -> set[tuple[str, int]]:
@@ -183,7 +189,6 @@ def list_destinations(virtual: Mapping[str, Any]) -> set[tuple[str, int]]:
         for destination in (
             *(entry["destination"] for entry in route.get("route") or ()),
             *([route["mirror"]] if route.get("mirror") else []),
-            *(entry["destination"] for entry in route.get("mirrors") or ()),
         ):
             addresses.add((destination["host"], read_port(virtual, destination)))
     return addresses
@@ -203,21 +208,10 @@ def _build_route(
     *,
     strict: bool,
 ) -> list[Resource]:
-    allowed = {
-        "name",
-        "match",
-        "route",
-        "rewrite",
-        "timeout",
-        "retries",
-        "mirror",
-        "mirrorPercentage",
-        "mirrors",
-    }
-    refuse_other_keys(virtual, route, "spec.http[]", allowed)
+    refuse_other_keys(virtual, route, "spec.http[]", HTTP_ROUTE)
 
     def find_cluster(destination: Mapping[str, Any]) -> str:
-        refuse_other_keys(virtual, destination, "destination", {"host", "port", "subset"})
+        refuse_other_keys(virtual, destination, "destination", DESTINATION)
         service = by_address.get((destination["host"], read_port(virtual, destination)))
         if service is None:
             if strict:
@@ -229,7 +223,10 @@ def _build_route(
             return ""
         return service.cluster
 
-    action: Resource = {"timeout": format_seconds(route.get("timeout", "0s"))}
+    action: Resource = {
+        "timeout": "0s",
+        "retry_policy": {"retry_on": _RETRY_ON, "num_retries": _RETRIES},
+    }
     targets = [
         (find_cluster(entry["destination"]), int(entry.get("weight", 0)))
         for entry in route.get("route") or ()
@@ -249,21 +246,11 @@ def _build_route(
                 hint="they must not be negative, and their sum must be above 0",
             )
         action["weighted_clusters"] = {"clusters": weighted}
-    mirrors = [
-        *(
-            [(route["mirror"], read_percent(route.get("mirrorPercentage")))]
-            if route.get("mirror")
-            else []
-        ),
-        *(
-            (entry["destination"], read_percent(entry.get("percentage")))
-            for entry in route.get("mirrors") or ()
-        ),
-    ]
-    if mirrors:
+    if route.get("mirror"):
+        percent = read_percent(route.get("mirrorPercentage"))
         action["request_mirror_policies"] = [
             {
-                "cluster": find_cluster(destination),
+                "cluster": find_cluster(route["mirror"]),
                 "runtime_fraction": {
                     "default_value": {
                         "numerator": round(percent * 10_000),
@@ -273,29 +260,15 @@ def _build_route(
                 "trace_sampled": False,
                 "disable_shadow_host_suffix_append": True,
             }
-            for destination, percent in mirrors
         ]
-    retries = route.get("retries") or {}
-    refuse_other_keys(virtual, retries, "retries", {"attempts", "perTryTimeout", "retryOn"})
-    if (attempts := int(retries.get("attempts", 2))) > 0:
-        action["retry_policy"] = {
-            "retry_on": retries.get("retryOn", _RETRY_ON),
-            "num_retries": attempts,
-        }
-        if "perTryTimeout" in retries:
-            action["retry_policy"]["per_try_timeout"] = format_seconds(retries["perTryTimeout"])
-    rewrite = route.get("rewrite") or {}
-    refuse_other_keys(virtual, rewrite, "rewrite", {"uri"})
+    if (rewrite := route.get("rewrite")) is not None:
+        refuse_other_keys(virtual, rewrite, "rewrite", REWRITE)
+        action["prefix_rewrite"] = rewrite["uri"]
     envoy_routes = []
-    for match in route.get("match") or [{"uri": {"prefix": "/"}}]:
-        refuse_other_keys(virtual, match, "match[]", {"uri", "name", "ignoreUriCase"})
-        uri = match.get("uri") or {"prefix": "/"}
-        refuse_other_keys(virtual, uri, "match[].uri", {"prefix", "exact"})
-        path = {"prefix": uri["prefix"]} if "prefix" in uri else {"path": uri["exact"]}
-        own = dict(action)
-        if "uri" in rewrite:
-            own["prefix_rewrite"] = rewrite["uri"]
-        envoy_routes.append({"match": path, "route": own})
+    for match in route["match"]:
+        refuse_other_keys(virtual, match, "match[]", MATCH)
+        refuse_other_keys(virtual, match["uri"], "match[].uri", URI)
+        envoy_routes.append({"match": {"prefix": match["uri"]["prefix"]}, "route": dict(action)})
     return envoy_routes
 
 

@@ -6,6 +6,13 @@ from typing import Any
 from driftloop.errors import LocalError
 from driftloop.local.ground import kinds
 
+VIRTUAL_SERVICE = frozenset({"hosts", "gateways", "http"})
+HTTP_ROUTE = frozenset({"match", "route", "rewrite", "mirror", "mirrorPercentage"})
+DESTINATION = frozenset({"host", "port"})
+MATCH = frozenset({"uri"})
+URI = frozenset({"prefix"})
+REWRITE = frozenset({"uri"})
+
 
 def read_percent(value: Mapping[str, Any] | None) -> float:
     return 100.0 if value is None else float(value["value"])
@@ -21,18 +28,8 @@ def read_port(virtual: Mapping[str, Any], destination: Mapping[str, Any]) -> int
         ) from None
 
 
-def format_seconds(text: str) -> str:
-    """A Go duration as Envoy writes it."""
-    units = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-    for unit, factor in units.items():
-        head = text.removesuffix(unit)
-        if head != text and head.replace(".", "", 1).isdigit():
-            return f"{float(head) * factor:.3f}s"
-    raise LocalError(f"`{text}` is not a duration", hint="write it as 250ms, 10s, 5m or 1h")
-
-
 def refuse_other_keys(
-    virtual: Mapping[str, Any], value: Mapping[str, Any], where: str, allowed: set[str]
+    virtual: Mapping[str, Any], value: Mapping[str, Any], where: str, allowed: frozenset[str]
 ) -> None:
     kinds.refuse_other_keys(
         f"VirtualService {format_name(virtual)}",

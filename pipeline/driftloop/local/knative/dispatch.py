@@ -85,13 +85,13 @@ class TriggerDispatcher:
         self._counters = counters.deliveries
         self._label = f"{trigger.namespace}/{trigger.name}"
         self._delivered = self._counters.labels(self._label, "delivered")
-        self._wants = filters.compile_filters(trigger.spec)
+        self._wants = filters.compile_filter(trigger.attributes)
         self._queue: asyncio.Queue[Msg] = asyncio.Queue(maxsize=BATCH)
         self._troubled = False
 
     async def ensure_consumer(self) -> None:
         """The durable consumer exists; a new one starts with the next event."""
-        event_type = filters.wanted_type(self.trigger.spec)
+        event_type = self.trigger.attributes.get("type")
         subject = (
             f"{self._broker.subject}.{type_token(event_type)}"
             if event_type

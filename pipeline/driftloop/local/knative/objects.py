@@ -5,26 +5,22 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from driftloop.contract.names import service_host
 from driftloop.errors import LocalError, PipelineError
 from driftloop.local.ground import kinds
-from driftloop.local.knative import filters
 from driftloop.text.load import load_mapping
 
 _DURATION = re.compile(r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?\Z")
 _GO_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
-_DELIVERY_KEYS = {
-    "retry",
-    "backoffPolicy",
-    "backoffDelay",
-    "timeout",
-    "deadLetterSink",
-    "retryAfterMax",
-}
-_BROKER_KEYS = {"config", "delivery"}
-_TRIGGER_KEYS = {"broker", "filter", "filters", "subscriber", "delivery"}
+DELIVERY = frozenset({"retry", "backoffPolicy", "backoffDelay", "timeout", "deadLetterSink"})
+BROKER = frozenset({"config", "delivery"})
+TRIGGER = frozenset({"broker", "filter", "subscriber", "delivery"})
+FILTER = frozenset({"attributes"})
+SUBSCRIBER = frozenset({"ref"})
+SINK = frozenset({"ref", "uri"})
+REFERENCE = frozenset({"apiVersion", "kind", "name", "namespace"})
 
 
 @dataclass(frozen=True)
@@ -32,14 +28,13 @@ class DeliveryPolicy:
     """Retries, back-off and timeout of a Trigger. Times in seconds."""
 
     retry: int = 10
-    policy: Literal["linear", "exponential"] = "exponential"
     delay: float = 0.2
     timeout: float = 30.0
     dead_letter: str | None = None
 
     def compute_delay(self, attempt: int) -> float:
         """Seconds between attempt number `attempt` (from 1) and the next."""
-        return self.delay * (attempt if self.policy == "linear" else 2 ** (min(attempt, 30) - 1))
+        return self.delay * attempt
 
 
 @dataclass(frozen=True)
@@ -70,8 +65,8 @@ class KnativeTrigger:
     namespace: str
     name: str
     broker: str
-    spec: Mapping[str, Any]
-    """`filter` and `filters` as written."""
+    attributes: Mapping[str, str]
+    """What its events have."""
     subscriber: str
     """URL, a cluster name as host."""
     delivery: DeliveryPolicy
@@ -147,7 +142,7 @@ def validate_broker(manifest: Mapping[str, Any]) -> None:
     def validate_delivery(spec: Mapping[str, Any], namespace: str) -> None:
         _parse_delivery(spec.get("delivery"), namespace, DeliveryPolicy())
 
-    _validate_spec(manifest, _BROKER_KEYS, validate_delivery)
+    _validate_spec(manifest, BROKER, validate_delivery)
 
 
 def validate_trigger(manifest: Mapping[str, Any]) -> None:
@@ -161,12 +156,12 @@ def validate_trigger(manifest: Mapping[str, Any]) -> None:
             namespace, manifest["metadata"]["name"], spec, {(namespace, broker.name): broker}
         )
 
-    _validate_spec(manifest, _TRIGGER_KEYS, validate_fields)
+    _validate_spec(manifest, TRIGGER, validate_fields)
 
 
 def _validate_spec(
     manifest: Mapping[str, Any],
-    allowed: set[str],
+    allowed: frozenset[str],
     validate: Callable[[Mapping[str, Any], str], object],
 ) -> None:
     label = kinds.format_object(manifest)
@@ -205,21 +200,23 @@ def _parse_trigger(
     spec: Mapping[str, Any],
     brokers: Mapping[tuple[str, str], KnativeBroker],
 ) -> KnativeTrigger:
-    kinds.refuse_other_keys(None, "spec", spec, _TRIGGER_KEYS)
-    kinds.refuse_other_keys(None, "spec.filter", spec.get("filter") or {}, {"attributes"})
+    kinds.refuse_other_keys(None, "spec", spec, TRIGGER)
+    kinds.refuse_other_keys(None, "spec.filter", spec.get("filter") or {}, FILTER)
+    attributes = (spec.get("filter") or {}).get("attributes") or {}
     broker = brokers.get((namespace, str(spec.get("broker"))))
     if broker is None:
         raise LocalError(
             f"its broker `{spec.get('broker')}` does not exist in namespace {namespace}"
         )
-    filters.compile_filters(spec)
-    subscriber = _resolve_destination(spec.get("subscriber") or {}, namespace, "subscriber")
+    subscriber = _resolve_destination(
+        spec.get("subscriber") or {}, namespace, "subscriber", SUBSCRIBER
+    )
     delivery = _parse_delivery(spec.get("delivery"), namespace, broker.delivery)
     return KnativeTrigger(
         namespace,
         name,
         broker.name,
-        {key: spec[key] for key in ("filter", "filters") if key in spec},
+        {name: str(value) for name, value in attributes.items()},
         subscriber,
         delivery,
     )
@@ -231,33 +228,31 @@ def _parse_delivery(
     """A delivery, when given, replaces the outer one wholesale; that is Knative's rule."""
     if not spec:
         return otherwise
-    kinds.refuse_other_keys(None, "spec.delivery", spec, _DELIVERY_KEYS)
-    policy = spec.get("backoffPolicy", "exponential")
-    if policy not in ("linear", "exponential"):
-        raise LocalError(
-            f"delivery.backoffPolicy is `{policy}`, must be one of: linear, exponential"
-        )
+    kinds.refuse_other_keys(None, "spec.delivery", spec, DELIVERY)
+    if (policy := spec.get("backoffPolicy")) != "linear":
+        raise LocalError(f"`spec.delivery.backoffPolicy` is `{policy}`, must be `linear`")
     sink = spec.get("deadLetterSink")
     return DeliveryPolicy(
         retry=int(spec.get("retry", 0)),
-        policy=policy,
         delay=parse_iso_duration(spec.get("backoffDelay", "PT0.2S")),
         timeout=parse_iso_duration(spec["timeout"]) if "timeout" in spec else 30.0,
-        dead_letter=_resolve_destination(sink, namespace, "deadLetterSink") if sink else None,
+        dead_letter=_resolve_destination(sink, namespace, "deadLetterSink", SINK) if sink else None,
     )
 
 
-def _resolve_destination(spec: Mapping[str, Any], namespace: str, field_name: str) -> str:
-    kinds.refuse_other_keys(None, f"spec.{field_name}", spec, {"ref", "uri"})
+def _resolve_destination(
+    spec: Mapping[str, Any], namespace: str, field_name: str, allowed: frozenset[str]
+) -> str:
+    kinds.refuse_other_keys(None, f"spec.{field_name}", spec, allowed)
     reference, uri = spec.get("ref"), spec.get("uri", "")
     if reference is None:
-        if not str(uri).startswith("http://"):
-            raise LocalError(f"{field_name}.uri is `{uri}`, must be an http:// URL")
-        return str(uri)
-    if (reference.get("kind"), reference.get("apiVersion", "v1")) != ("Service", "v1"):
         raise LocalError(
-            f"{field_name}.ref is a {reference.get('kind')}, must be a Service (v1) or a uri"
+            f"`spec.{field_name}` without `ref` is not supported by the local runtime",
+            hint="name a Service in `ref`",
         )
+    kinds.refuse_other_keys(None, f"spec.{field_name}.ref", reference, REFERENCE)
+    if (reference.get("kind"), reference.get("apiVersion", "v1")) != ("Service", "v1"):
+        raise LocalError(f"{field_name}.ref is a {reference.get('kind')}, must be a Service (v1)")
     host = f"http://{service_host(reference['name'], reference.get('namespace', namespace))}"
     return host + (str(uri) if str(uri).startswith("/") else f"/{uri}" if uri else "/")
 

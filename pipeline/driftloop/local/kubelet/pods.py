@@ -21,32 +21,33 @@ from driftloop.local.kubelet.process import HttpProbe, LivenessCheck, Probe, Pro
 from driftloop.local.kubelet.values import (
     ConfigValues,
     read_volume_files,
-    resolve_all_values,
     resolve_value,
 )
 from driftloop.text.load import load_mapping
 
 ENVOY_IMAGES = ("docker.io/envoyproxy/envoy", "envoyproxy/envoy")
 
-_DEPLOYMENT = {
-    "replicas",
-    "selector",
-    "template",
-    "strategy",
-    "revisionHistoryLimit",
-    "progressDeadlineSeconds",
-}
-_POD = {
-    "containers", "initContainers", "volumes", "serviceAccountName", "securityContext", "terminationGracePeriodSeconds",
-    "automountServiceAccountToken", "enableServiceLinks", "restartPolicy", "imagePullSecrets", "nodeSelector",
-    "tolerations", "affinity", "topologySpreadConstraints", "priorityClassName", "dnsPolicy", "schedulerName",
-    "minReadySeconds", "runtimeClassName",
-}  # fmt: skip
-_CONTAINER = {
-    "name", "image", "command", "args", "env", "ports", "volumeMounts", "readinessProbe", "livenessProbe",
-    "startupProbe", "resources", "securityContext", "workingDir", "imagePullPolicy", "lifecycle", "envFrom",
-    "terminationMessagePath", "terminationMessagePolicy",
-}  # fmt: skip
+DEPLOYMENT = frozenset({"replicas", "selector", "template", "strategy"})
+POD = frozenset(
+    {
+        "containers", "initContainers", "volumes", "serviceAccountName", "securityContext",
+        "terminationGracePeriodSeconds", "automountServiceAccountToken", "enableServiceLinks", "nodeSelector",
+        "tolerations", "runtimeClassName",
+    }
+)  # fmt: skip
+CONTAINER = frozenset(
+    {
+        "name", "image", "command", "args", "env", "ports", "volumeMounts", "readinessProbe", "livenessProbe",
+        "resources", "securityContext", "lifecycle",
+    }
+)  # fmt: skip
+MOUNT = frozenset({"name", "mountPath", "readOnly"})
+PORT = frozenset({"name", "containerPort"})
+READINESS = frozenset({"httpGet", "tcpSocket", "periodSeconds", "timeoutSeconds"})
+LIVENESS = READINESS | {"initialDelaySeconds", "failureThreshold"}
+HTTP_GET = frozenset({"path", "port"})
+TCP_SOCKET = frozenset({"port"})
+
 Images = Callable[[str], LocalImage]
 """Resolves a ref; LocalError when it is not registered."""
 
@@ -61,7 +62,6 @@ class PlannedContainer:
     env: Mapping[str, str]
     mounts: tuple[tuple[str, str], ...]
     """(mount path, volume), longest path first."""
-    cwd: str | None
     probe: Mapping[str, Any] | None
     liveness: Mapping[str, Any] | None
 
@@ -87,8 +87,6 @@ class PlannedPod:
     logger_port: int | None
     """The container port of that sidecar."""
     grace: float
-    deadline: float
-    """Seconds until a replica that is not ready counts as failed."""
     digest: str
     """Changes when a replica would run anything else."""
 
@@ -120,20 +118,11 @@ def plan_pod(
     where = kinds.format_object(deployment)
     metadata, spec = deployment["metadata"], deployment["spec"]
     namespace = metadata.get("namespace", "default")
-    kinds.refuse_other_keys(where, "spec", spec, _DEPLOYMENT)
+    kinds.refuse_other_keys(where, "spec", spec, DEPLOYMENT)
     template = spec["template"]
     pod = template["spec"]
-    kinds.refuse_other_keys(where, "spec.template.spec", pod, _POD)
+    kinds.refuse_other_keys(where, "spec.template.spec", pod, POD)
     labels = dict((template.get("metadata") or {}).get("labels") or {})
-    facts = {
-        "metadata.name": metadata["name"],
-        "metadata.namespace": namespace,
-        "spec.serviceAccountName": pod.get("serviceAccountName", "default"),
-        "spec.nodeName": "local",
-        "status.podIP": "127.0.0.1",
-        "status.hostIP": "127.0.0.1",
-        **{f"metadata.labels['{name}']": value for name, value in labels.items()},
-    }
     volumes = {volume["name"]: volume for volume in pod.get("volumes") or ()}
     files = {
         name: content
@@ -153,18 +142,20 @@ def plan_pod(
             volumes=volumes,
             values=values,
             images=images,
-            facts=facts,
         )
 
     named: dict[str, int] = {}
     ports: set[int] = set()
     for item in mains:
         for port in item.get("ports") or ():
+            kinds.refuse_other_keys(where, "ports[]", port, PORT)
             ports.add(int(port["containerPort"]))
             if "name" in port:
                 named[port["name"]] = int(port["containerPort"])
-        probes = [item[kind] for kind in ("readinessProbe", "livenessProbe") if item.get(kind)]
-        ports |= {_probe_port(where, probe, named) for probe in probes}
+        for kind, allowed in (("readinessProbe", READINESS), ("livenessProbe", LIVENESS)):
+            if probe := item.get(kind):
+                kinds.refuse_other_keys(where, kind, probe, allowed)
+                ports.add(_probe_port(where, probe, named))
     init_containers = tuple(plan_container(item) for item in pod.get("initContainers") or ())
     containers = tuple(plan_container(item) for item in mains)
     for port in sorted(ports):
@@ -184,7 +175,6 @@ def plan_pod(
                         item.argv,
                         sorted(item.env.items()),
                         item.mounts,
-                        item.cwd,
                         item.probe,
                         item.liveness,
                     )
@@ -215,7 +205,6 @@ def plan_pod(
         logger=logger,
         logger_port=logger_port,
         grace=float(pod.get("terminationGracePeriodSeconds", 30)),
-        deadline=float(spec.get("progressDeadlineSeconds", 600)),
         digest=digest,
     )
 
@@ -258,9 +247,6 @@ def place_replica(
         home = folder / "home"
         home.mkdir(parents=True, exist_ok=True)
         base = {**container.image.build_environment(), "HOME": str(home), **environment}
-        cwd = (
-            Path(_replace_folders(container.cwd, folders)) if container.cwd else container.image.app
-        )
         name = (
             pod.deployment
             if len(pod.containers) == 1 and not once
@@ -270,7 +256,7 @@ def place_replica(
             name=f"{pod.namespace}/{name}",
             argv=(container.image.find_program(argv[0]), *argv[1:]),
             log=logs / pod.namespace / f"{name}.log",
-            cwd=cwd,
+            cwd=container.image.app,
             env={**base, **env},
             probe=None if once else _build_probe(pod, container.probe, ports),
             liveness=None if once else _build_liveness(pod, container.liveness, ports),
@@ -292,21 +278,16 @@ def _plan_container(
     volumes: Mapping[str, Any],
     values: ConfigValues,
     images: Images,
-    facts: Mapping[str, str],
 ) -> PlannedContainer:
-    kinds.refuse_other_keys(where, "container", item, _CONTAINER)
+    kinds.refuse_other_keys(where, "container", item, CONTAINER)
     if not item.get("command"):
         raise LocalError(
             f"{where}: `command` is missing",
             hint="an image's own ENTRYPOINT is not read: set `command`",
         )
     env: dict[str, str] = {}
-    for source in item.get("envFrom") or ():
-        env.update(resolve_all_values(where, namespace, source, values))
     for entry in item.get("env") or ():
-        value = resolve_value(where, namespace, entry, values, facts)
-        if value is not None:
-            env[entry["name"]] = expand_references(value, env)
+        env[entry["name"]] = expand_references(resolve_value(where, namespace, entry, values), env)
     mounts = []
     for mount in item.get("volumeMounts") or ():
         if mount["name"] not in volumes:
@@ -314,11 +295,7 @@ def _plan_container(
                 f"{where}: volume {mount['name']} is not defined",
                 hint=f"volumes: {', '.join(volumes) or 'none'}",
             )
-        if mount.get("subPath"):
-            raise LocalError(
-                f"{where}: `volumeMounts[].subPath` is not understood by the local runtime",
-                hint="mount the whole volume",
-            )
+        kinds.refuse_other_keys(where, "volumeMounts[]", mount, MOUNT)
         mounts.append((mount["mountPath"].rstrip("/"), mount["name"]))
     words = [*item["command"], *(item.get("args") or ())]
     image = images(item["image"])
@@ -330,7 +307,6 @@ def _plan_container(
         argv=tuple(expand_references(str(word), env) for word in words),
         env=env,
         mounts=tuple(sorted(mounts, key=lambda mount: -len(mount[0]))),
-        cwd=item.get("workingDir"),
         probe=item.get("readinessProbe"),
         liveness=item.get("livenessProbe"),
     )
@@ -373,18 +349,16 @@ def _is_mounted(volume: str, containers: Iterable[PlannedContainer]) -> bool:
 
 
 def _probe_port(where: str, probe: Mapping[str, Any], named: Mapping[str, int]) -> int:
-    for kind in ("httpGet", "tcpSocket"):
+    for kind, allowed in (("httpGet", HTTP_GET), ("tcpSocket", TCP_SOCKET)):
         if kind in probe:
+            kinds.refuse_other_keys(where, f"probe.{kind}", probe[kind], allowed)
             port = probe[kind]["port"]
             if isinstance(port, str) and port not in named:
                 raise LocalError(
                     f"{where}: no container port is named {port}", hint="name it in `ports`"
                 )
             return named[port] if isinstance(port, str) else int(port)
-    raise LocalError(
-        f"{where}: probe `{sorted(probe)[0]}` is not understood by the local runtime",
-        hint="use httpGet or tcpSocket",
-    )
+    raise LocalError(f"{where}: a probe has neither httpGet nor tcpSocket", hint="use one of them")
 
 
 def _build_probe(

@@ -1,0 +1,91 @@
+"""The stand-ins support what the golden trees have, and the reference page and `up --explain` say so."""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from click.testing import CliRunner
+
+from driftloop.cli.up import command
+from driftloop.errors import PipelineError
+from driftloop.local.flux import supported
+from driftloop.local.seldon import serving
+from tests.golden.trees import NAMES, documents, tree
+
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "local.md"
+BLOCK = re.compile(
+    r"(?<=<!-- driftloop up --explain -->\n```text\n).*?(?=```\n<!-- end -->)", re.DOTALL
+)
+
+ELSEWHERE = {
+    "Deployment spec.template.spec nodeSelector": "a python server with a GPU profile",
+    "Deployment spec.template.spec tolerations": "a python server with a GPU profile",
+    "Deployment spec.template.spec runtimeClassName": "a python server with a GPU profile",
+    "Deployment spec.template.spec.volumes[].emptyDir medium": "its shared memory",
+    "Deployment spec.template.spec.volumes[].emptyDir sizeLimit": "its shared memory",
+    "EventSource spec.template serviceAccountName": "the model that it shares with Sensor",
+    "EventSource spec.template.container.securityContext runAsGroup": "the model of all containers",
+    "Sensor spec.template.container.securityContext runAsGroup": "the model of all containers",
+    "WorkflowTemplate spec workflowTemplateRef": "the Workflow that a Sensor creates",
+    "WorkflowTemplate spec.workflowTemplateRef name": "the Workflow that a Sensor creates",
+    "WorkflowTemplate spec.templates[].container name": "a container beside it",
+    "WorkflowTemplate spec.templates[].container ports": "a container beside it",
+    "WorkflowTemplate spec.templates[].dag.tasks[].arguments.parameters[] description": "a Workflow's own",
+}
+"""Field that no golden tree has -> what has it."""
+
+
+def objects() -> Iterator[dict[str, Any]]:
+    for name in NAMES:
+        for _, item in documents(tree(name)):
+            yield item
+            if item["kind"] == "SeldonDeployment":
+                try:
+                    yield from serving.expand_object(item)
+                except PipelineError:
+                    # a server or graph that only Seldon's operator runs
+                    continue
+
+
+def rendered() -> dict[str, set[str]]:
+    """`<kind> <place>` -> the keys that are there in some golden tree."""
+    keys: dict[str, set[str]] = defaultdict(set)
+
+    def walk(place: str, value: object) -> None:
+        match value:
+            case dict():
+                keys[place] |= set(value)
+                for key, inner in value.items():
+                    walk(f"{place}.{key}", inner)
+                    walk(f"{place}.<name>", inner)
+            case list():
+                for inner in value:
+                    walk(f"{place}[]", inner)
+
+    for item in objects():
+        walk(f"{item['kind']} spec", item.get("spec"))
+    return keys
+
+
+def test_every_supported_field_is_in_a_rendered_tree() -> None:
+    keys = rendered()
+    unused = {
+        f"{kind} {place} {name}"
+        for kind, places in supported.list_supported().items()
+        for place, names in places.items()
+        for name in names
+        if name not in keys[f"{kind} {place}"]
+    }
+    assert unused == set(ELSEWHERE)
+
+
+def test_the_page_and_the_command_list_them(update: bool) -> None:
+    shown = CliRunner().invoke(command, ["--explain"]).output
+    fields = supported.explain_fields() + "\n"
+    assert shown.endswith(fields)
+    page = BLOCK.sub(lambda _: fields, PAGE.read_text())
+    if update:
+        PAGE.write_text(page)
+    assert PAGE.read_text() == page, "run `pytest tests/local/test_supported.py --update`"
