@@ -36,13 +36,22 @@ def driftloop(*arguments: str, code: int = 0) -> subprocess.CompletedProcess[str
 
 
 def test_the_whole_life_of_a_platform(state: StateFolder, git: Git, envs: Path) -> None:
+    version = {
+        "run": "shop-1",
+        "model": "s3://driftloop/runs/shop-1/release/model",
+        "modelDigest": "sha256:" + "1" * 64,
+        "dataDigest": "sha256:" + "2" * 64,
+    }
     release = {
+        "apiVersion": "driftloop.dev/v1alpha1",
+        "kind": "Release",
+        "metadata": {"name": "shop", "namespace": "shop"},
         "spec": {
             "phase": "canary",
-            "production": {"id": "r1"},
-            "candidate": {"id": "r2"},
-            "weights": {"r1": 90, "r2": 10},
-        }
+            "production": {"id": "r00000001"} | version,
+            "candidate": {"id": "r00000002"} | version,
+            "weights": {"r00000001": 90, "r00000002": 10},
+        },
     }
     sha = git.commit(
         {
@@ -53,6 +62,7 @@ def test_the_whole_life_of_a_platform(state: StateFolder, git: Git, envs: Path) 
             "deployments/shop/a.yaml": [deployment("a"), service("a")],
             "deployments/shop/traffic.yaml": virtual_service({"a": 100}),
             "deployments/shop/release.yaml": release,
+            "deployments/broken/release.yaml": {"spec": {"phase": "canary"}},
         },
         "Open the shop",
     )
@@ -73,9 +83,13 @@ def test_the_whole_life_of_a_platform(state: StateFolder, git: Git, envs: Path) 
         )
         parts = found["memory"]["up"] + sum(process["memory"] for process in names.values())
         assert found["memory"]["total"] == pytest.approx(parts, rel=0.2)
-        assert found["releases"]["shop"]["weights"] == {"r1": 90, "r2": 10}
+        assert found["releases"]["shop"]["weights"] == {"r00000001": 90, "r00000002": 10}
         table = driftloop("status", *folder).stdout
-        assert "release  shop: canary; production r1; candidate r2; weights r1 90%, r2 10%" in table
+        assert (
+            "release  shop: canary; production r00000001; candidate r00000002; "
+            "weights r00000001 90%, r00000002 10%" in table
+        )
+        assert "release  broken: deployments/broken/release.yaml:1: kind: Field required" in table
         assert f"commit   {sha[:12]} applied" in table
         assert "Open the shop" in driftloop("logs", *folder).stdout
         assert "listening" in driftloop("logs", "shop/a", *folder).stdout

@@ -104,6 +104,8 @@ def _format_platform(status: PlatformStatus) -> Iterator[str]:
 
 
 def _format_release(name: str, release: ReleaseStatus) -> str:
+    if release.error is not None:
+        return "\n".join(f"release  {name}: {line}" for line in release.error.splitlines())
     parts = [f"production {release.production or 'none'}"]
     if release.candidate:
         parts.append(f"candidate {release.candidate}")

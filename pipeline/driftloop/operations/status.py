@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from driftloop.contract.trees import DEPLOYMENTS, RELEASE
-from driftloop.errors import LocalError
+from driftloop.errors import LocalError, PipelineError
 from driftloop.local.ground import addresses, binaries, memory
 from driftloop.local.ground.state import StateFolder
 from driftloop.release.record import load_release
@@ -26,10 +26,14 @@ class ReleaseStatus:
     production: str | None
     candidate: str | None
     weights: Mapping[str, int]
+    error: str | None = None
+    """Why release.yaml can't be read; nothing else is there then."""
 
     @classmethod
     def from_json(cls, document: Json) -> "ReleaseStatus":
         """Parse one of `releases`."""
+        if "error" in document:
+            return cls(None, None, None, {}, document["error"])
         return cls(
             document["phase"], document["production"], document["candidate"], document["weights"]
         )
@@ -228,8 +232,13 @@ def _read_releases(state: StateFolder) -> dict[str, Json]:
                 text=True,
                 check=True,
             )
-            release = load_release(shown.stdout, path=path)
-            releases[path.split("/")[1]] = {
+            pipeline = path.split("/")[1]
+            try:
+                release = load_release(shown.stdout, path=path)
+            except PipelineError as error:
+                releases[pipeline] = {"error": error.message}
+                continue
+            releases[pipeline] = {
                 "phase": release.phase,
                 "production": release.production.id if release.production else None,
                 "candidate": release.candidate.id if release.candidate else None,
