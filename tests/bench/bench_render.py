@@ -29,6 +29,7 @@ from dataclasses import replace
 from pathlib import Path
 from hera.workflows import WorkflowTemplate
 from driftloop.plan import Names, plan
+from driftloop.resources.serving.rehearsal import rehearsed_servers
 from driftloop.resources.workflows import rollout, templates, training
 from driftloop.spec import load
 
@@ -39,7 +40,7 @@ for number in range(count):
     named = replace(planned, names=Names(f"p{number:03}", f"p{number:03}"))
     # our functions end with build(); to_yaml does that itself
     WorkflowTemplate.build = lambda self: made.append(self)
-    templates.workflow_template(named, training.training_outline(named))
+    templates.workflow_template(named, training.training_outline(named, rehearsed_servers(named)))
     templates.workflow_template(named, rollout.rollout_outline(named))
     WorkflowTemplate.build = build
     while made:

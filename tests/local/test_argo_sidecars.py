@@ -39,7 +39,10 @@ out.mkdir(parents=True, exist_ok=True)
     "idle": "import time; time.sleep(float(__import__('sys').argv[1]))",
     "fail": "import sys; print('no model here'); sys.exit(int(sys.argv[1]))",
 }
-PREPARE = "import pathlib; pathlib.Path('/shared/server').mkdir(parents=True, exist_ok=True); pathlib.Path('/shared/server/text').write_text('hello')"
+PREPARE = (
+    "import pathlib; folder = pathlib.Path('/shared/server'); folder.mkdir(parents=True, exist_ok=True);"
+    "(folder / 'text').write_text('hello')"
+)
 
 
 @pytest.fixture(scope="module")

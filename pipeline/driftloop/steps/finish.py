@@ -14,7 +14,8 @@ from driftloop.clients.events import EventRefusedError
 from driftloop.clients.kubernetes import KubernetesUnreachableError
 from driftloop.clients.s3 import MissingObjectError
 from driftloop.contract.names import Names
-from driftloop.contract.trees import verdict_key
+from driftloop.contract.records import Rehearsal
+from driftloop.contract.trees import rehearsal_key, verdict_key
 from driftloop.errors import PipelineError
 from driftloop.git.repository import Repository
 from driftloop.operations import releases as pipelines
@@ -159,11 +160,20 @@ def _read_trailer(repository: Repository, run: str, trailer: str) -> str:
 
 
 def _read_refusal(settings: StepSettings, run: str) -> str:
-    at = settings.bucket / verdict_key(run)
+    """Return the reasons of the step that refused the candidate: the gate, or the rehearsal after
+    it."""
     try:
-        verdict = settings.store.read_json(at)
+        verdict = settings.store.read_json(settings.bucket / verdict_key(run))
     except MissingObjectError:
         return ""
+    if verdict.get("passed"):
+        try:
+            rehearsal = Rehearsal.read(
+                settings.store.read_json(settings.bucket / rehearsal_key(run))
+            )
+        except MissingObjectError:
+            return ""
+        return f"rehearsal: {'; '.join(rehearsal.reasons)}"
     return "; ".join(verdict.get("reasons", []))
 
 

@@ -161,16 +161,19 @@ class _ProcessBuilder:
         env = _environment(container, step, self.configuration)
         words = [expand_references(word, env) for word in (*container.command, *container.args)]
         argv = [localize_word(local(word, mounts), self.ports) for word in words]
-        temporary = self.folder / "tmp" / container.name
-        temporary.mkdir(parents=True, exist_ok=True)
         own = container is step.container
+        variables = dict(self.environment)
+        if own:
+            # a server's sockets would have too long a path there
+            temporary = self.folder / "tmp"
+            temporary.mkdir(exist_ok=True)
+            variables["TMPDIR"] = str(temporary)
         return _Program(
             container.name,
             [image.find_program(argv[0]), *argv[1:]],
             {
                 **image.build_environment(),
-                "TMPDIR": str(temporary),
-                **self.environment,
+                **variables,
                 **{
                     name: localize_variable(name, local(value, mounts), self.ports)
                     for name, value in env.items()
