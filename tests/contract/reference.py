@@ -13,7 +13,9 @@ from driftloop.contract import (
     documents,
     events,
     handovers,
+    images,
     names,
+    outcomes,
     platform,
     records,
     streams,
@@ -36,7 +38,11 @@ RECORDS: dict[type, str] = {
     records.HeldOutRow: "One of its `rows`.",
     records.Rehearsal: "rehearsal.json, written by `step rehearse`, read by `step register` and `step finish`.",
     records.RunRecord: "Data of the events of a run.",
+    outcomes.RunOutcome: "`runs/<run>/outcome.json`, and output `outcome` of a Workflow's last step.",
     records.VerdictRecord: "Data of a detector's event, as the decision reads it.",
+}
+IMAGES: dict[type, str] = {
+    images.ImageRecord: "`images/<digest of the ref>/image.json` of the local runtime's state folder.",
 }
 P, N, R, D = "P", "N", "<release>", "<detector>"
 
@@ -116,6 +122,21 @@ def blocks() -> Iterator[str]:
         "it needs and leaves others alone."
     )
     for record, place in RECORDS.items():
+        yield f"### {record.__name__}"
+        yield place
+        yield table(("key", "allowed", "default", "meaning"), document_rows(record))
+    yield "### Outcomes"
+    yield "`contract/outcomes.py`. The exit code is that of a command that waited, such as `driftloop trigger --wait`."
+    yield table(
+        ("outcome", "meaning", "exit code"),
+        (
+            (code(kind), outcomes.describe_kind(kind), str(outcomes.exit_code(kind)))
+            for kind in outcomes.OUTCOME_KINDS
+        ),
+    )
+    yield "## Images of the local runtime"
+    yield "`contract/images.py`. A reader leaves other keys alone."
+    for record, place in IMAGES.items():
         yield f"### {record.__name__}"
         yield place
         yield table(("key", "allowed", "default", "meaning"), document_rows(record))
@@ -244,6 +265,8 @@ def limits(stream: streams.Stream) -> str:
         parts.append(
             f"{stream.max_bytes // streams.MIB} MiB, then {'refuses' if stream.refuses_when_full else 'drops'}"
         )
+    if stream.max_msgs > 0:
+        parts.append(f"{stream.max_msgs} messages, then drops")
     if stream.max_msgs_per_subject > 0:
         parts.append(f"{stream.max_msgs_per_subject} messages a subject")
     return "; ".join(parts) or "none"

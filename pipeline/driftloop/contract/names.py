@@ -28,6 +28,8 @@ REACHES_LABEL = f"{API_GROUP}/reaches"
 """Label: what a step's pod talks to besides object store and git."""
 CREATED_BY_ANNOTATION = f"{API_GROUP}/created-by"
 """Annotation: the workflow node that created an object."""
+CANCELLED_BY_ANNOTATION = f"{API_GROUP}/cancelled-by"
+"""Annotation: the person who stopped a Workflow, and why."""
 MODEL_DIGEST_ANNOTATION = f"{API_GROUP}/model-digest"
 """Annotation: digest of the model that a predictor serves."""
 OWN_LABELS = {MANAGED_BY_LABEL: OWNER}
@@ -41,8 +43,16 @@ FLUX_SOURCE = "flux-system"
 """GitRepository that `flux bootstrap` makes."""
 FLUX_BASE = "infra-base"
 """Flux Kustomization of what everything else needs: Sealed Secrets, Istio's CRDs."""
+FLUX_CONTROLLERS = "infra-controllers"
+"""Flux Kustomization of the controllers: NATS, the object store, Argo, Knative, Istio, Seldon."""
 FLUX_CONFIGS = "infra-configs"
 """Flux Kustomization of the last part of the infrastructure; pipelines depend on it."""
+FLUX_APPLIED_ONCE = "has(dep.status.lastAppliedRevision)"
+"""Condition in CEL that replaces Flux's own check of a dependency: that it was applied once.
+
+Dependencies order the first installation. Flux's own check asks every 30 s for the same revision,
+so that each commit would wait in line.
+"""
 ISTIO_NAMESPACE = "istio-system"
 KNATIVE_NAMESPACE = "knative-eventing"
 NATS_NAMESPACE = "nats-io"

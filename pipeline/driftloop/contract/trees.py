@@ -110,6 +110,7 @@ VERDICT_FILE = "verdict.json"
 ROWS_FILE = "rows.json"
 REHEARSAL_FILE = "rehearsal.json"
 ANSWERS_FILE = "answers.jsonl"
+OUTCOME_FILE = "outcome.json"
 PRODUCTION_FILE = "release.json"
 METADATA_FILE = "metadata.yaml"
 DETECTOR_FILE = "detector.json"
@@ -134,6 +135,11 @@ def verdict_key(run: str) -> str:
 def rehearsal_key(run: str) -> str:
     """Return the key of a run's rehearsal.json."""
     return run_key(run, "rehearsal", REHEARSAL_FILE)
+
+
+def outcome_key(run: str) -> str:
+    """Return the key of a run's outcome.json."""
+    return run_key(run, OUTCOME_FILE)
 
 
 def release_key(run: str, *parts: str) -> str:
