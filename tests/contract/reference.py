@@ -27,6 +27,7 @@ HANDOVERS: dict[type, str] = {
     handovers.DetectorSettings: "`driftloop-detector serve --config`, `fit --detector`, and detector.json at rest.",
     handovers.GateRule: "`driftloop step gate --gates`, a list of them.",
     handovers.RolloutLimits: "`driftloop step advance --limits`.",
+    handovers.RehearsalLimits: "`driftloop step rehearse --limits`.",
 }
 RECORDS: dict[type, str] = {
     records.Snapshot: "`runs/<run>/snapshot/snapshot.json`, written by `step snapshot`.",
@@ -37,6 +38,9 @@ RECORDS: dict[type, str] = {
     records.Evaluation: "metrics.json, written by `driftloop-train evaluate`, read by `step gate` and `step register`.",
     records.GateVerdict: "verdict.json, written by `step gate`.",
     records.GateResult: "One of its `gates`.",
+    records.HeldOutRows: "rows.json, written by `driftloop-train evaluate --rows`, read by `step rehearse`.",
+    records.HeldOutRow: "One of its `rows`.",
+    records.Rehearsal: "rehearsal.json, written by `step rehearse`, read by `step register` and `step finish`.",
     records.RunRecord: "Data of the events of a run.",
     records.WindowRecord: "A message of the verdict stream, written and read by `driftloop-detector`.",
     outcomes.RunOutcome: "`runs/<run>/outcome.json`, and output `outcome` of a Workflow's last step.",

@@ -24,8 +24,8 @@ from driftloop.contract.outcomes import (
     read_outputs,
     write_outcome,
 )
-from driftloop.contract.records import GateVerdict
-from driftloop.contract.trees import verdict_key
+from driftloop.contract.records import GateVerdict, Rehearsal
+from driftloop.contract.trees import rehearsal_key, verdict_key
 from driftloop.errors import PipelineError
 from driftloop.git.repository import Found, Repository
 from driftloop.operations import releases as pipelines
@@ -181,6 +181,8 @@ def _read_trailer(repository: Repository, run: str, trailer: str) -> str:
 
 
 def _read_refusal(settings: StepSettings, run: str) -> str:
+    """Return the reasons of the step that refused the candidate: the gate, or the rehearsal after
+    it."""
     at = settings.bucket / verdict_key(run)
     try:
         verdict = GateVerdict.read(settings.store.read_json(at))
@@ -188,6 +190,15 @@ def _read_refusal(settings: StepSettings, run: str) -> str:
         return f"no version was committed, and {at} does not exist"
     except DocumentError as error:
         return f"{at} can't be read: {error.message}"
+    if verdict.passed:
+        at = settings.bucket / rehearsal_key(run)
+        try:
+            rehearsal = Rehearsal.read(settings.store.read_json(at))
+        except MissingObjectError:
+            return f"the gate passed, no version was committed, and {at} does not exist"
+        except DocumentError as error:
+            return f"{at} can't be read: {error.message}"
+        return f"rehearsal: {'; '.join(rehearsal.reasons)}"
     return "; ".join(verdict.reasons) or f"{at} gives no reason"
 
 

@@ -1,5 +1,6 @@
 """Models of Workflows, their templates and CronWorkflows, as the local runtime understands them."""
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
@@ -165,13 +166,19 @@ class Asked(Part):
         }
 
 
+class ContainerPort(Part):
+    """A port that a container listens on; here a free one stands for it."""
+
+    ACCEPTED = frozenset({"name", "protocol"})
+    container_port: int = Field(ge=1, le=65535)
+
+
 class Container(Part):
-    """A step's process."""
+    """A step's process, or one beside it."""
 
     ACCEPTED = frozenset(
         {
             "securityContext",
-            "ports",
         }
     )
     name: str = "main"
@@ -180,6 +187,7 @@ class Container(Part):
     args: list[str] = Field(default_factory=list)
     env: list[Env] = Field(default_factory=list)
     volume_mounts: list[VolumeMount] = Field(default_factory=list)
+    ports: list[ContainerPort] = Field(default_factory=list)
     resources: Asked = Asked()
 
 
@@ -239,6 +247,7 @@ class Synchronization(Part):
 
 _ONLY_OF = {
     "outputs": "container",
+    "sidecars": "container",
     "retry_strategy": "container",
     "active_deadline_seconds": "container",
     "volumes": "container",
@@ -264,6 +273,8 @@ class Template(Part):
     inputs: Inputs = Inputs()
     outputs: OutputParts = OutputParts()
     container: Container | None = None
+    sidecars: list[Container] = Field(default_factory=list)
+    """Processes beside the container's, ended when it has ended."""
     dag: Dag | None = None
     resource: Resource | None = None
     retry_strategy: RetryStrategy | None = None
@@ -288,7 +299,26 @@ class Template(Part):
                     f"`{to_camel(field)}` of template `{self.name}`, which is a {kinds[0]}, is not"
                     " supported by the local runtime"
                 )
+        self._check_sidecars()
         return self
+
+    def _check_sidecars(self) -> None:
+        names = [sidecar.name for sidecar in self.sidecars]
+        if names and self.container is None:
+            raise ValueError(f"template `{self.name}` has sidecars, but no container")
+        for name in names:
+            if name in ("main", "wait", "init") or names.count(name) > 1:
+                raise ValueError(
+                    f"template `{self.name}`: a sidecar is named `{name}`, must be a name of its own"
+                )
+
+    @property
+    def gpus(self) -> Mapping[str, int]:
+        """Number of each extended resource that is a GPU, in all containers."""
+        total: Counter[str] = Counter()
+        for container in (*([self.container] if self.container else []), *self.sidecars):
+            total.update(container.resources.gpus)
+        return total
 
 
 class TemplateRef(Part):

@@ -165,10 +165,9 @@ class Run:
         """Run a pod, or create a Workflow."""
         status = self._status
         node = await status.begin(site, "Pod", template.name, variables.inputs_of(template, scope))
-        limits = template.container.resources.gpus if template.container is not None else {}
         waiting = self._waiting(node)
         try:
-            async with self._world.devices.claim_devices(limits, waiting) as devices:
+            async with self._world.devices.claim_devices(template.gpus, waiting) as devices:
                 await self._go_on(node)
                 ended = await self._leaves.run(node, template, scope, inputs, devices)
                 return await status.put(ended)

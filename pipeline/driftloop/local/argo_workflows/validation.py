@@ -9,6 +9,7 @@ from driftloop.local.argo.parts import NotUnderstoodError, read_part
 from driftloop.local.argo_workflows import dag, merge, retries, schedules, tags
 from driftloop.local.argo_workflows.model import Template, WorkflowSpec
 from driftloop.local.ground import kinds
+from driftloop.local.kubelet.ports import require_told
 
 
 def validate_workflow_template(manifest: Mapping[str, Any]) -> None:
@@ -25,6 +26,8 @@ def validate_workflow_template(manifest: Mapping[str, Any]) -> None:
             _validate_template(template)
     except (ExpressionError, NotUnderstoodError) as error:
         raise NotUnderstoodError(f"{label}: {error.message}", hint=error.hint) from error
+    for template in spec.templates:
+        _require_told_ports(label, template)
 
 
 def _validate_template(template: Template) -> None:
@@ -35,6 +38,15 @@ def _validate_template(template: Template) -> None:
         for task in template.dag.tasks:
             if task.when is not None:
                 expressions.parse_when(task.when)
+
+
+def _require_told_ports(label: str, template: Template) -> None:
+    for sidecar in template.sidecars:
+        variables = {entry.name: entry.value for entry in sidecar.env}
+        for port in sidecar.ports:
+            where = f"{label}: template {template.name}, sidecar {sidecar.name}"
+            program = ([*sidecar.command, *sidecar.args], variables)
+            require_told(where, port.container_port, [program])
 
 
 def validate_cron_workflow(manifest: Mapping[str, Any]) -> None:
