@@ -30,8 +30,6 @@ ELSEWHERE = {
     "Sensor spec.template.container.securityContext runAsGroup": "the model of all containers",
     "WorkflowTemplate spec workflowTemplateRef": "the Workflow that a Sensor creates",
     "WorkflowTemplate spec.workflowTemplateRef name": "the Workflow that a Sensor creates",
-    "WorkflowTemplate spec.templates[].container name": "a container beside it",
-    "WorkflowTemplate spec.templates[].container ports": "a container beside it",
     "WorkflowTemplate spec.templates[].dag.tasks[].arguments.parameters[] description": "a Workflow's own",
 }
 """Field that no golden tree has -> what has it."""

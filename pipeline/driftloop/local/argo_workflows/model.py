@@ -133,8 +133,10 @@ class Env(Part):
 class VolumeMount(Part):
     """Path of a volume in a container."""
 
+    ACCEPTED = frozenset({"readOnly"})
     name: str
     mount_path: str
+    sub_path: str = ""
 
 
 class EmptyDir(Part):

@@ -254,7 +254,7 @@ def _folders(step: Step, container: Container, folder: Path) -> dict[str, Path]:
     for mount in container.volume_mounts:
         if mount.name not in volumes:
             raise NotUnderstoodError(f"volume `{mount.name}` of {mount.mount_path} is not defined")
-        target = folder / "volumes" / mount.name
+        target = folder / "volumes" / mount.name / mount.sub_path
         target.mkdir(parents=True, exist_ok=True)
         folders[mount.mount_path.rstrip("/")] = target
     folder.mkdir(parents=True, exist_ok=True)
