@@ -225,7 +225,7 @@ def test_the_whole_walk_every_step_in_git(shadowed):
 @pytest.mark.parametrize(
     ("seen", "limits", "reason"),
     [
-        (measured(agreed=50), SHADOW, "agreement 50.0% of 100, asked 90.0%"),
+        (measured(agreed=50), SHADOW, "agreement 50.0% of 100, must be at least 90.0%"),
         (measured(errors=9), CANARY, "error rate 9.00%, allowed 2.00%"),
     ],
 )
