@@ -13,6 +13,7 @@ from driftloop.contract import (
     documents,
     events,
     handovers,
+    images,
     names,
     platform,
     records,
@@ -33,6 +34,9 @@ RECORDS: dict[type, str] = {
     records.Evaluation: "metrics.json, written by `driftloop-train evaluate`, read by `step register`.",
     records.RunRecord: "Data of the events of a run.",
     records.VerdictRecord: "Data of a detector's event, as the decision reads it.",
+}
+IMAGES: dict[type, str] = {
+    images.ImageRecord: "`images/<digest of the ref>/image.json` of the local runtime's state folder.",
 }
 P, N, R, D = "P", "N", "<release>", "<detector>"
 
@@ -112,6 +116,12 @@ def blocks() -> Iterator[str]:
         "it needs and leaves others alone."
     )
     for record, place in RECORDS.items():
+        yield f"### {record.__name__}"
+        yield place
+        yield table(("key", "allowed", "default", "meaning"), document_rows(record))
+    yield "## Images of the local runtime"
+    yield "`contract/images.py`. A reader leaves other keys alone."
+    for record, place in IMAGES.items():
         yield f"### {record.__name__}"
         yield place
         yield table(("key", "allowed", "default", "meaning"), document_rows(record))
