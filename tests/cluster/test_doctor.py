@@ -129,7 +129,7 @@ def test_the_platform_s_settings_key_by_key():
     ]
     del secret["webhook-token"]
     assert texts(doctor.platform(platform(config, secret))) == [
-        "Secret driftloop-platform in digits lacks webhook-token"
+        "Secret driftloop-platform in digits has no webhook-token"
     ]
 
 
