@@ -88,7 +88,7 @@ def _read_existing(
     cluster: str,
 ) -> Mapping[str, str]:
     if folder is not None:
-        return files.read_tree(folder, name, cluster)
+        return files.read_platform(folder) | files.read_tree(folder, name, cluster)
     if repository is None and not StateFolder.open_folder(state).repository.exists():
         return {}
     with target.open_repository(repository, branch, state) as opened:
