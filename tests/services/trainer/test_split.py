@@ -120,5 +120,5 @@ def test_arrays_that_are_no_rows(tmp_path: Path) -> None:
     np.savez(file, x=np.array([{"a": 1}], dtype=object))
     with pytest.raises(TrainerError, match=r"not an \.npz file of plain arrays"):
         split_rows(tmp_path / "data", tmp_path / "out", 0.5)
-    with pytest.raises(TrainerError, match="no data in"):
+    with pytest.raises(TrainerError, match="contains no data"):
         split_rows(tmp_path / "out", tmp_path / "other", 0.5)
