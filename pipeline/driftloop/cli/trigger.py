@@ -2,12 +2,12 @@
 
 import json
 import os
-from pathlib import Path
 
 import click
 
 from driftloop.cli import options
 from driftloop.errors import StepError
+from driftloop.operations.place import StateChoice
 from driftloop.operations.target import find_runtime
 from driftloop.operations.trigger import (
     CAUSE_LENGTH,
@@ -42,7 +42,7 @@ Examples:
 def command(
     *,
     name: str,
-    state: Path,
+    state: StateChoice,
     url: str | None,
     namespace: str | None,
     cause: str,
@@ -53,7 +53,7 @@ def command(
 
     While another run of the pipeline is running, the new one ends before it trains.
     """
-    webhook = find_webhook(name, state, url, namespace, os.environ)
+    webhook = find_webhook(name, state.folder, url, namespace, os.environ)
     cause = " ".join(cause.split())[:CAUSE_LENGTH]
     for mark in REPLACED:
         if mark in cause:
@@ -61,7 +61,11 @@ def command(
                 f"`{cause}` must not contain `{mark}`: Argo or Kubernetes replaces what follows"
             )
     run = request_run(webhook, name, cause)
-    ended = wait_for_end(find_runtime(state, os.environ), webhook.namespace, run) if wait else None
+    ended = (
+        wait_for_end(find_runtime(state.folder, os.environ), webhook.namespace, run)
+        if wait
+        else None
+    )
     if output == "json":
         click.echo(
             json.dumps({"pipeline": name, "run": run, "phase": ended.phase if ended else None})

@@ -5,7 +5,7 @@ record of a newer version can be read.
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any
 
 from driftloop.contract.documents import (
     document_key,
@@ -16,9 +16,7 @@ from driftloop.contract.documents import (
     is_whole,
     to_json,
 )
-
-RunOutcome = Literal["released", "refused", "failed", "rejected", "lost"]
-RUN_OUTCOMES: tuple[RunOutcome, ...] = get_args(RunOutcome)
+from driftloop.contract.outcomes import OBSTACLES, OUTCOME_KINDS, Obstacle, OutcomeKind, is_time
 
 LONGEST_NAME = 200
 """Characters of a name in an event at most."""
@@ -154,17 +152,33 @@ class RunRecord:
     """Run id."""
     decision: str = _text("decision")
     """Decision that asked for the run."""
-    outcome: RunOutcome | None = document_key(
+    outcome: OutcomeKind | None = document_key(
         "outcome",
-        f"one of: {', '.join(RUN_OUTCOMES)}; null while the run goes on",
-        lambda v: v is None or v in RUN_OUTCOMES,
+        f"one of: {', '.join(OUTCOME_KINDS)}; null while the run goes on",
+        lambda v: v is None or v in OUTCOME_KINDS,
         default=None,
     )
-    """Outcome; None while the run goes on."""
+    """Kind of the outcome; None while the run goes on."""
     reason: str | None = document_key(
         "reason", "a text", lambda v: v is None or isinstance(v, str), default=None
     )
     """Cause of a run that started; explanation of how one ended."""
+    time: str | None = document_key(
+        "time",
+        "a time in UTC, such as 2026-01-31T09:30:00Z, or null",
+        lambda v: v is None or is_time(v),
+        default=None,
+        omits_none=True,
+    )
+    """Time at which it ended; None while the run goes on."""
+    obstacle: Obstacle | None = document_key(
+        "obstacle",
+        f"one of: {', '.join(OBSTACLES)}; null unless the outcome is not-started",
+        lambda v: v is None or v in OBSTACLES,
+        default=None,
+        omits_none=True,
+    )
+    """What kept a run from starting."""
 
     @classmethod
     def read(cls, document: object) -> "RunRecord":

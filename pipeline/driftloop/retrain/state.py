@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
-from driftloop.contract.records import RunOutcome
+from driftloop.contract.outcomes import OutcomeKind
 from driftloop.errors import PipelineError
 
 Phase = Literal["idle", "pending", "running", "evaluating", "rolling-out", "cooling", "halted"]
@@ -14,7 +14,7 @@ Phase = Literal["idle", "pending", "running", "evaluating", "rolling-out", "cool
 LivePhase = Literal["running", "evaluating", "rolling-out"]
 
 
-Outcome = RunOutcome
+Outcome = OutcomeKind
 
 
 LIVE: tuple[LivePhase, ...] = get_args(LivePhase)

@@ -9,6 +9,7 @@ import click
 
 from driftloop.clients.s3 import ObjectStore, StoreLocation
 from driftloop.contract.documents import DocumentError
+from driftloop.contract.outcomes import RunOutcome
 from driftloop.contract.records import Evaluation
 from driftloop.contract.trees import METRICS_FILE, release_key
 from driftloop.errors import StepError
@@ -117,8 +118,13 @@ def _build_message(
     if before.candidate is not None:
         lines.append(f"It replaces {before.candidate.id}, whose rollout had stopped.")
     role = "as the first release" if after.phase == "stable" else "in shadow"
+    first = after.phase == "stable"
     return TransitionMessage(
-        f"Release {version.id} of {after.name} {role}", version, cause, "\n".join(lines)
+        f"Release {version.id} of {after.name} {role}",
+        version,
+        cause,
+        "\n".join(lines),
+        RunOutcome.now("released", "the first release") if first else None,
     )
 
 

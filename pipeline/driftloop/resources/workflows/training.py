@@ -135,7 +135,7 @@ def _claim_step(plan: Plan) -> WorkflowStep:
             *("--out", PARAMETERS),
         ),
         variables=parts.NATS,
-        outputs=(OutputParameter("claimed"),),
+        outputs=tuple(map(OutputParameter, ("claimed", "obstacle", "reason"))),
         reaches=CLAIM,
     )
 

@@ -17,6 +17,7 @@ from driftloop.clients.kubernetes import (
     workflow_ended,
 )
 from driftloop.contract.handovers import RetrainPolicy
+from driftloop.contract.outcomes import RunOutcome
 from driftloop.errors import StoreError
 from driftloop.release.record import release_id
 from driftloop.retrain.decision import find_watched
@@ -179,8 +180,7 @@ class DecisionLoop:
             self._pipeline,
             run=effect.run,
             decision=effect.decision,
-            outcome="lost",
-            reason=effect.reason,
+            outcome=RunOutcome.now("failed", effect.reason),
             release=release_id(effect.run),
         )
         try:
