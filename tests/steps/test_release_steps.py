@@ -260,7 +260,7 @@ def test_a_shadow_that_serves_productions_model_is_rejected(released):
     assert released.base().release.candidate is None
     body = released.git("log", "-1", "--format=%b", "main")
     assert (
-        "from accuracies 0.07 and 0.95 on 300 recent rows: the shadow may serve the wrong model"
+        "from accuracies 0.07 and 0.95 on 300 recent rows: the candidate may serve the wrong model"
         in body
     )
 
