@@ -41,6 +41,8 @@ def finish(world, run, status="Succeeded", **more):
         "--status",
         status,
         *options,
+        "--out",
+        str(world.folder / "finished"),
     )
 
 
