@@ -189,6 +189,9 @@ def test_a_run_goes_on_in_its_rollout(state, webhook):
     assert "goes on in digits-release-r1" in done.stderr
     assert "shadow failed" in done.stderr
     assert "rejected: agreement 0.2" in done.stderr
+    until = ("--state", str(state), "--wait", "--until", "rollout", "--output", "json")
+    document = json.loads(trigger("digits", *until, **runtime(webhook)).stdout)
+    assert (document["outcome"], document["rollout"]) == (None, "digits-release-r1")
 
 
 def test_a_workflow_without_a_last_step_has_failed(state, webhook):

@@ -2,6 +2,7 @@
 
 import json
 import os
+from typing import Any, assert_never
 
 import click
 
@@ -9,7 +10,7 @@ from driftloop.cli import options
 from driftloop.contract.documents import to_json
 from driftloop.contract.outcomes import RunOutcome, exit_code
 from driftloop.operations.place import StateChoice
-from driftloop.operations.runs import follow_run, require_runtime
+from driftloop.operations.runs import StartedRollout, follow_run, follow_training, require_runtime
 from driftloop.operations.target import find_runtime
 from driftloop.operations.trigger import (
     CAUSE_LENGTH,
@@ -41,6 +42,13 @@ Examples:
     is_flag=True,
     help="Wait until the run and its rollout have ended; the exit code tells the outcome.",
 )
+@click.option(
+    "--until",
+    type=click.Choice(["outcome", "rollout"]),
+    default="outcome",
+    show_default=True,
+    help="With --wait, how long: `rollout` ends when the candidate is in its rollout, too.",
+)
 @options.output
 def command(
     *,
@@ -50,6 +58,7 @@ def command(
     namespace: str | None,
     cause: str,
     wait: bool,
+    until: str,
     output: str,
 ) -> int:
     """Start a training run of pipeline NAME through its webhook, and print the name of the run.
@@ -68,18 +77,29 @@ def command(
     run = request_run(webhook, name, cause)
     if output == "text":
         click.echo(run)
-    outcome = None
-    if wait:
-        api = require_runtime(find_runtime(state.folder, os.environ))
-        outcome = follow_run(api, webhook.namespace, run, options.print_progress)
-    return print_outcome(name, run, outcome, output)
+    if not wait:
+        return print_outcome(name, run, None, output)
+    api = require_runtime(find_runtime(state.folder, os.environ))
+    follow = follow_run if until == "outcome" else follow_training
+    ended = follow(api, webhook.namespace, run, options.print_progress)
+    return print_outcome(name, run, ended, output)
 
 
-def print_outcome(name: str, run: str, outcome: RunOutcome | None, output: str) -> int:
+def print_outcome(
+    name: str, run: str, ended: RunOutcome | StartedRollout | None, output: str
+) -> int:
     """Print the outcome of a run, when there is one, and return the exit code that it has."""
+    match ended:
+        case None:
+            ending: dict[str, Any] = {"outcome": None}
+        case StartedRollout(workflow=workflow):
+            ending = {"outcome": None, "rollout": workflow}
+        case RunOutcome():
+            ending = to_json(ended)
+            if output == "text":
+                options.print_progress(f"{run} {ended.text}")
+        case _:
+            assert_never(ended)
     if output == "json":
-        ending = to_json(outcome) if outcome is not None else {"outcome": None}
         click.echo(json.dumps({"pipeline": name, "run": run, **ending}))
-    elif outcome is not None:
-        options.print_progress(f"{run} {outcome.text}")
-    return exit_code(outcome.kind) if outcome is not None else 0
+    return exit_code(ended.kind) if isinstance(ended, RunOutcome) else 0

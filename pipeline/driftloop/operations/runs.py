@@ -3,6 +3,7 @@
 import getpass
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from driftloop.clients.kubernetes import KubernetesClient, workflow_ended
@@ -32,17 +33,38 @@ def require_runtime(api: KubernetesClient | None) -> KubernetesClient:
     return api
 
 
-def follow_run(api: KubernetesClient, namespace: str, run: str, report: Report) -> RunOutcome:
-    """Report each step as it ends and return the outcome of a run, after that of its rollout.
+@dataclass(frozen=True)
+class StartedRollout:
+    """A run whose candidate is in its rollout, in this Workflow."""
 
-    LocalError when it does not appear, or disappears.
+    workflow: str
+
+
+def follow_training(
+    api: KubernetesClient, namespace: str, run: str, report: Report
+) -> RunOutcome | StartedRollout:
+    """Report each step as it ends, until the run has an outcome or its rollout begins.
+
+    LocalError when the run does not appear, or disappears.
     """
     workflow = _follow_workflow(api, namespace, run, report)
     end = _read_end(workflow)
     if end is not None and end.rollout is not None:
         report(f"{run} goes on in {end.rollout}")
-        workflow = _follow_workflow(api, namespace, end.rollout, report)
-        end = _read_end(workflow)
+        return StartedRollout(end.rollout)
+    return _read_outcome(workflow, end)
+
+
+def follow_run(api: KubernetesClient, namespace: str, run: str, report: Report) -> RunOutcome:
+    """Report each step as it ends and return the outcome of a run, after that of its rollout."""
+    ended = follow_training(api, namespace, run, report)
+    if isinstance(ended, RunOutcome):
+        return ended
+    workflow = _follow_workflow(api, namespace, ended.workflow, report)
+    return _read_outcome(workflow, _read_end(workflow))
+
+
+def _read_outcome(workflow: Mapping[str, Any], end: WorkflowEnd | None) -> RunOutcome:
     if end is None or end.outcome is None:
         status = workflow["status"]
         message = clean_reason(str(status.get("message") or ""))
