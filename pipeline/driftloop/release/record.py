@@ -61,6 +61,17 @@ class Recent(_Frozen):
     """Production's metrics on them."""
 
 
+class Rehearsed(_Frozen):
+    """A version's answers in its rehearsal, before any traffic."""
+
+    start: Annotated[float, Field(ge=0)]
+    """Seconds until its server had loaded the model."""
+    p99: Annotated[float, Field(ge=0)] | None = None
+    """99th percentile of its answer times, in seconds; None when no row was asked."""
+    rows: Annotated[int, Field(ge=0)]
+    """Rows that it answered."""
+
+
 class Version(_Frozen):
     """One trained model: what a predictor serves, and where it came from."""
 
@@ -80,6 +91,8 @@ class Version(_Frozen):
     """Metrics on the held-out rows."""
     recent: Recent | None = None
     """On the recent ones; None for a first release. `agreement: auto` is worked out from it."""
+    rehearsed: Rehearsed | None = None
+    """None without a rehearsal. Probes leave its server time accordingly."""
 
 
 class Release(_Frozen):

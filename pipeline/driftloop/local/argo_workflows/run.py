@@ -198,11 +198,10 @@ class Run:
         status = self._status
         node = await status.begin(site, "Pod", template.name, variables.inputs_of(template, scope))
         scope = {**scope, "pod.name": node.id, "node.name": site.name}
-        limits = template.container.resources.gpus if template.container is not None else {}
         waiting = self._waiting(node)
         async with self._synchronized(template.synchronization, waiting), self._room:
             try:
-                async with self._world.devices.claim_devices(limits, waiting) as devices:
+                async with self._world.devices.claim_devices(template.gpus, waiting) as devices:
                     await self._go_on(node)
                     ended = await self._leaves.run(node, template, scope, inputs, devices)
                     return await status.put(ended)
