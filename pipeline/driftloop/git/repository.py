@@ -176,6 +176,11 @@ class Repository:
         sha, _, subject = line.partition(" ")
         return Commit(sha, subject) if sha else None
 
+    def list_touching(self, commit: str, path: str, *, most: int) -> list[tuple[str, str]]:
+        """Commit and time (RFC 3339) of the newest `most` commits that changed a path."""
+        log = self._git("log", f"-{most}", "--format=%H %cI", commit, "--", path)
+        return [(sha, time) for sha, _, time in (line.partition(" ") for line in log.splitlines())]
+
     def find(self, commit: str, trailer: str, value: str) -> Found | None:
         """The newest commit in the history of `commit` that carries a trailer, with all its
         trailers."""

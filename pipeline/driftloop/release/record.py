@@ -224,8 +224,13 @@ def restore_previous(release: Release) -> Release:
             f"`{release.name}` has no previous version to roll back to",
             hint="`git log` of deployments/ shows all earlier versions; `git revert` restores one",
         )
-    previous = release.previous
-    return _moved(release, production=previous, previous=None, weights={previous.id: 100})
+    return restore_version(release, release.previous)
+
+
+def restore_version(release: Release, version: Version) -> Release:
+    """stable -> stable: an earlier version is production again, and none is `previous`."""
+    _needs(release, "rollback", "stable")
+    return _moved(release, production=version, previous=None, weights={version.id: 100})
 
 
 def split_move(before: Release, after: Release) -> tuple[Release, ...]:
