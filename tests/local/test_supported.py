@@ -29,6 +29,7 @@ ELSEWHERE = {
     "EventSource spec.template.container.securityContext runAsGroup": "the model of all containers",
     "Sensor spec.template.container.securityContext runAsGroup": "the model of all containers",
     "WorkflowTemplate spec workflowTemplateRef": "the Workflow that a Sensor creates",
+    "WorkflowTemplate spec shutdown": "the Workflow that `driftloop cancel` stops",
     "WorkflowTemplate spec.workflowTemplateRef name": "the Workflow that a Sensor creates",
     "WorkflowTemplate spec.templates[].dag.tasks[].arguments.parameters[] description": "a Workflow's own",
 }

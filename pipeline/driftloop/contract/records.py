@@ -458,6 +458,10 @@ class WindowRecord:
     """Score of the window; NaN when the detector can't give one."""
     threshold: float = document_key("threshold", "a number", _is_real)
     """Threshold that the score is compared with."""
+    time: str | None = document_key(
+        "time", "a time in UTC, or null", lambda v: v is None or is_time(v), default=None
+    )
+    """Time of the verdict; None in one of an earlier version."""
     details: dict[str, Any] = document_key("details", "an object", lambda v: isinstance(v, dict))
     """Figures of the detector's own, and the events and the rejected rows of the window."""
     requests: tuple[str, ...] = document_key(

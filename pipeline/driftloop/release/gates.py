@@ -19,7 +19,7 @@ def parse_gate_rules(text: str) -> tuple[GateRule, ...]:
 def judge_gates(gates: Sequence[GateRule], evaluation: Evaluation) -> GateVerdict:
     """Hold the metrics of the candidate and of production against the spec's gates.
 
-    ReleaseError when a gate asks for a metric that evaluation did not return.
+    ReleaseError when the evaluation did not return the metric of a gate.
     """
     results: list[GateResult] = []
     for gate in gates:
@@ -69,12 +69,12 @@ def _metric_value(measured: Mapping[str, Mapping[str, float]], whose: str, gate:
     if metrics is None:
         raise ReleaseError(
             f"{whose} was not evaluated on {gate.on} rows",
-            hint="are there held-out rows of that kind?",
+            hint=f"check that the evaluation has held-out rows of kind `{gate.on}`",
         )
     if gate.metric not in metrics:
         names = ", ".join(sorted(metrics)) or "nothing"
         raise ReleaseError(
-            f"a gate asks for `{gate.metric}`, evaluation returned for {whose}: {names}",
-            hint="let the evaluation function return it, or change `evaluate.gates` in the spec",
+            f"the gate on `{gate.metric}` has no value for {whose}, the evaluation returned: {names}",
+            hint="return it from the evaluation function, or change `evaluate.gates` in the spec",
         )
     return float(metrics[gate.metric])

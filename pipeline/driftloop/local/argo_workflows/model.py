@@ -370,6 +370,7 @@ class WorkflowSpec(Part):
     active_deadline_seconds: int | None = None
     artifact_repository_ref: RepositoryRef | None = None
     workflow_metadata: WorkflowMetadata = WorkflowMetadata()
+    shutdown: Literal["Stop"] | None = None
     ttl_strategy: TTLStrategy | None = None
 
 

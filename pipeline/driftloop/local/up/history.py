@@ -21,6 +21,7 @@ from nats.js import JetStreamContext
 
 from driftloop.contract.documents import DocumentError, parse_json
 from driftloop.contract.names import ON_NEW_DATA
+from driftloop.contract.outcomes import WorkflowEnd, clean_reason, describe_end
 from driftloop.contract.records import WindowRecord
 from driftloop.contract.streams import DECISIONS, VERDICTS, WORKFLOWS
 from driftloop.errors import LocalError, StoreError
@@ -126,6 +127,7 @@ class RunHistory:
             "alarm": verdict.alarm,
             "score": verdict.score,
             "threshold": verdict.threshold,
+            "time": verdict.time,
         }
         if verdict.alarm:
             self._timeline.add_entry(
@@ -154,7 +156,8 @@ class RunHistory:
             "phase": phase,
             "startedAt": status.get("startedAt"),
             "finishedAt": status.get("finishedAt"),
-            "message": status.get("message", ""),
+            "message": clean_reason(status.get("message", "")),
+            **describe_end(workflow),
         }
         before = self._phases.get(key)
         if before is None:
@@ -182,10 +185,12 @@ class RunHistory:
             if now != "Running":
                 ending = "done" if now == "Succeeded" else now.lower()
                 self._timeline.add_entry(
-                    "step", f"{name}: {format_step(node, nodes)} {ending}", node.get("message", "")
+                    "step",
+                    f"{name}: {format_step(node, nodes)} {ending}",
+                    clean_reason(node.get("message", "")),
                 )
         if phase in _ENDED and before.get("") != phase:
-            self._timeline.add_entry("run", f"{name}: {phase.lower()}", status.get("message", ""))
+            self._timeline.add_entry("run", f"{name}: {_format_end(workflow, phase)}")
             self._phases[key] = {"": phase}
 
 
@@ -198,6 +203,20 @@ def _is_idle_poll(workflow: Mapping[str, Any], phase: str) -> bool:
         and not trains
         and phase not in ("Failed", "Error")
     )
+
+
+def _format_end(workflow: Mapping[str, Any], phase: str) -> str:
+    """Return how a Workflow ended, in the words of its outcome."""
+    try:
+        end = WorkflowEnd.of(workflow)
+    except DocumentError as error:
+        return f"{phase.lower()}; {error.message}"
+    if end is not None and end.outcome is not None:
+        return end.outcome.text
+    if end is not None and end.rollout is not None:
+        return f"goes on in {end.rollout}"
+    reason = clean_reason(str((workflow.get("status") or {}).get("message") or ""))
+    return f"{phase.lower()}: {reason}" if reason else phase.lower()
 
 
 def format_step(node: Mapping[str, Any], nodes: Mapping[str, Mapping[str, Any]]) -> str:
