@@ -169,13 +169,15 @@ def test_a_score_that_is_not_a_number_is_kept() -> None:
         alarm=False,
         score=float("nan"),
         threshold=float("inf"),
+        time="2026-01-31T09:30:00Z",
         details={},
         requests=(),
     )
     text = json.dumps(to_json(stored), separators=(",", ":"))
     assert text == (
         '{"detector":"drift","release":"r1","window":1,"size":2,"firstSequence":1,"lastSequence":2,'
-        '"alarm":false,"score":NaN,"threshold":Infinity,"details":{},"requests":[]}'
+        '"alarm":false,"score":NaN,"threshold":Infinity,"time":"2026-01-31T09:30:00Z",'
+        '"details":{},"requests":[]}'
     )
     again = WindowRecord.read(json.loads(text))
     assert math.isnan(again.score)

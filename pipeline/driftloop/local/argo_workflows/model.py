@@ -171,7 +171,7 @@ class Asked(Part):
 class ContainerPort(Part):
     """A port that a container listens on; here a free one stands for it."""
 
-    ACCEPTED = frozenset({"name", "protocol"})
+    ACCEPTED = frozenset({"name"})
     container_port: int = Field(ge=1, le=65535)
 
 
