@@ -408,7 +408,7 @@ def test_the_whole_workflow_has_a_deadline_and_still_says_goodbye(world: World) 
 def test_a_workflow_that_is_stopped_ends_its_steps_and_still_says_goodbye(world: World) -> None:
     world.submit(
         spec(
-            dag(task("hang"), task("after", "bye", depends="hang")),
+            dag(task("hang"), task("after", "bye", depends="hang.Succeeded")),
             {"name": "hang", "container": container("hang.py")},
             say("bye", "status={{workflow.status}}", outputs=("status",)),
             onExit="bye",
