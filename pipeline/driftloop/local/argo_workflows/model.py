@@ -403,6 +403,7 @@ class WorkflowSpec(Part):
     artifact_repository_ref: RepositoryRef | None = None
     workflow_metadata: WorkflowMetadata = WorkflowMetadata()
     suspend: Literal[False] = False
+    shutdown: Literal["Stop"] | None = None
     ttl_strategy: TTLStrategy | None = None
 
 
