@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from driftloop.contract.documents import DocumentError, to_json
 from driftloop.contract.images import ImageRecord
@@ -160,7 +161,7 @@ def register_image(
         if record.content != digest:
             raise LocalError(
                 f"image `{ref}` is already registered with other content than {context} has now",
-                hint=f"a ref never changes its content: write `{_remove_unused(state, ref)}` in the spec",
+                hint=f"a ref never changes its content: write `{suggest_ref(state, ref)}` in the spec, or let --bump do it",
             )
     requirements = [context / "requirements.txt"]
     if role is not None:
@@ -195,8 +196,18 @@ def register_monitor(
     )
 
 
-def _remove_unused(state: StateFolder, ref: str) -> str:
-    """Return the next tag that is not in use."""
+def compare_content(
+    state: StateFolder, ref: str, context: Path
+) -> Literal["same", "changed", "new"]:
+    """Compare a folder of code with what is registered under a ref; `new` when nothing is."""
+    record = _image_folder(state, ref) / "image.json"
+    if not record.exists():
+        return "new"
+    return "same" if _read_record(record).content == _digest_content(context) else "changed"
+
+
+def suggest_ref(state: StateFolder, ref: str) -> str:
+    """Return the ref with the next tag that is not in use."""
     ref = _next_tag(ref)
     while (_image_folder(state, ref) / "image.json").exists():
         ref = _next_tag(ref)
