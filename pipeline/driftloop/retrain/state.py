@@ -126,7 +126,7 @@ class RetrainState:
         if document.get("version") != 1:
             raise DecisionError(
                 f"the decision state has version {document.get('version')!r}, must be 1",
-                hint="another version of driftloop wrote it: run the one that rendered this tree",
+                hint="another version of driftloop wrote it; use the version that rendered this tree",
             )
         try:
             rest = {name: value for name, value in document.items() if name != "version"}
