@@ -63,6 +63,7 @@ def test_reasons_name_what_refused_it():
     )
     assert found.reasons == ("b on recent data 0.5, must be at least 0.6",)
     assert to_json(found) == {
+        "notComparable": "",
         "passed": False,
         "reasons": ["b on recent data 0.5, must be at least 0.6"],
         "gates": [
@@ -104,3 +105,30 @@ def test_a_candidate_that_was_not_evaluated(candidate):
         gates.judge_gates(
             gates.parse_gate_rules('[{"metric": "a", "min": 1}]'), Evaluation(candidate, None)
         )
+
+
+@pytest.mark.parametrize(
+    ("gate", "alone", "passed", "reason"),
+    [
+        (
+            {"min": 0.9},
+            False,
+            False,
+            "`evaluate.ifProductionFails: judge-alone` lets a candidate pass",
+        ),
+        ({"min": 0.9}, True, True, "production is not comparable: KeyError: 'age'"),
+        ({"min": 0.96}, True, False, "accuracy 0.95, must be at least 0.96"),
+        ({"min": 0.9, "productionMinus": 0}, True, True, "no production to compare with"),
+    ],
+)
+def test_without_a_production_to_compare_with_a_candidate_passes_alone_or_not_at_all(
+    gate, alone, passed, reason
+):
+    verdict = gates.judge_gates(
+        gates.parse_gate_rules(json.dumps([{"metric": "accuracy", **gate}])),
+        Evaluation({"all": {"accuracy": 0.95}}, None, not_comparable="KeyError: 'age'"),
+        alone=alone,
+    )
+    assert verdict.passed is passed
+    assert any(reason in text for text in verdict.reasons), verdict.reasons
+    assert to_json(verdict)["notComparable"] == "KeyError: 'age'"

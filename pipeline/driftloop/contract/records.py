@@ -205,6 +205,8 @@ class Evaluation:
         "against", "a release id, or null", lambda v: v is None or is_text(v), default=None
     )
     """Release that was production."""
+    not_comparable: str = _text("notComparable")
+    """Why production could not be evaluated on these rows; empty when it was, or there is none."""
 
     @classmethod
     def read(cls, document: object) -> "Evaluation":
@@ -256,6 +258,8 @@ class GateVerdict:
         write=lambda v: [to_json(gate) for gate in v],
     )
     """Gates in the order of the spec."""
+    not_comparable: str = _text("notComparable")
+    """Why production could not be evaluated; empty when it was."""
 
     @classmethod
     def read(cls, document: object) -> "GateVerdict":

@@ -7,6 +7,8 @@ from driftloop.contract.handovers import GateRule, parse_gates
 from driftloop.contract.records import Evaluation, GateResult, GateVerdict
 from driftloop.errors import ReleaseError
 
+_JUDGE_ALONE = "`evaluate.ifProductionFails: judge-alone`"
+
 
 def parse_gate_rules(text: str) -> tuple[GateRule, ...]:
     """Read the gates from their JSON; ReleaseError when they can't be read."""
@@ -16,9 +18,12 @@ def parse_gate_rules(text: str) -> tuple[GateRule, ...]:
         raise ReleaseError(f"the gates can't be read: {error.message}") from error
 
 
-def judge_gates(gates: Sequence[GateRule], evaluation: Evaluation) -> GateVerdict:
+def judge_gates(
+    gates: Sequence[GateRule], evaluation: Evaluation, *, alone: bool = False
+) -> GateVerdict:
     """Hold the metrics of the candidate and of production against the spec's gates.
 
+    Where production could not be evaluated a candidate passes only `alone`, by its own bounds.
     ReleaseError when the evaluation did not return the metric of a gate.
     """
     results: list[GateResult] = []
@@ -39,9 +44,13 @@ def judge_gates(gates: Sequence[GateRule], evaluation: Evaluation) -> GateVerdic
             if rule.startswith("production"):
                 bound = None if production is None else production + margin
             results.append(_apply_bound(gate, rule, value, bound))
-    passed = all(result.passed for result in results)
-    reasons = tuple(result.reason for result in results if passed or not result.passed)
-    return GateVerdict(passed, reasons, tuple(results))
+    problem = evaluation.not_comparable
+    passed = all(result.passed for result in results) and (alone or not problem)
+    reasons = [result.reason for result in results if passed or not result.passed]
+    if problem:
+        allow = "" if alone else f"; {_JUDGE_ALONE} lets a candidate pass"
+        reasons.insert(0, f"production is not comparable: {problem}{allow}")
+    return GateVerdict(passed, tuple(reasons), tuple(results), problem)
 
 
 def _negated(margin: float | None) -> float | None:

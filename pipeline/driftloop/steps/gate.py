@@ -27,11 +27,15 @@ Examples:
     type=click.Path(path_type=Path),
     help="Path of metrics.json, or its folder.",
 )
+@click.option(
+    "--alone", is_flag=True, help="Let a candidate pass when production can't be evaluated."
+)
 @options.out
-def command(*, gates: str, metrics: Path, out: Path) -> None:
+def command(*, gates: str, metrics: Path, alone: bool, out: Path) -> None:
     """Compare the candidate's metrics with the gates; writes `passed` and verdict.json. A
     refusal is not a failure."""
-    verdict = rules.judge_gates(rules.parse_gate_rules(gates), read_evaluation(metrics))
+    bounds = rules.parse_gate_rules(gates)
+    verdict = rules.judge_gates(bounds, read_evaluation(metrics), alone=alone)
     folder = out / "verdict"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / VERDICT_FILE).write_text(
@@ -40,6 +44,8 @@ def command(*, gates: str, metrics: Path, out: Path) -> None:
     write_parameters(out / "parameters", passed="true" if verdict.passed else "false")
     for gate in verdict.gates:
         options.print_progress(f"{'pass' if gate.passed else 'FAIL'}  {gate.reason}")
+    if verdict.not_comparable:
+        options.print_progress(f"{'pass' if alone else 'FAIL'}  {verdict.reasons[0]}")
     options.print_progress(
         "the candidate goes on" if verdict.passed else "the candidate is refused"
     )

@@ -160,10 +160,14 @@ def run_evaluation(task: TrainerEvaluation) -> None:
         )
     candidate = _measure_model(user, task.model, task, "the candidate")
     against = _read_production(task.production)
-    production = None
+    production, problem = None, ""
     if against is not None:
-        production = _measure_model(user, task.production / "model", task, "production")
-    evaluation = Evaluation(candidate, production, _count_rows(task.data), against)
+        try:
+            production = _measure_production(user, task)
+        except TrainerError as error:
+            problem = error.message
+            print(f"{error.trace}production can't be evaluated: {problem}")
+    evaluation = Evaluation(candidate, production, _count_rows(task.data), against, problem)
     task.out.mkdir(parents=True, exist_ok=True)
     (task.out / METRICS_FILE).write_text(
         json.dumps(to_json(evaluation), indent=1, sort_keys=True) + "\n"
@@ -173,6 +177,17 @@ def run_evaluation(task: TrainerEvaluation) -> None:
     for name, measures in (("candidate", candidate), ("production", production or {})):
         for rows, metrics in measures.items():
             print(f"{name} on {rows} rows: {_format_metrics(metrics)}")
+
+
+def _measure_production(
+    user: function.UserFunction, task: TrainerEvaluation
+) -> dict[str, dict[str, float]]:
+    """Measure production; TrainerError when it can't be measured: a column is new, a library
+    changed, its files are gone."""
+    model = task.production / "model"
+    if not model.is_dir() or not record.list_files(model):
+        raise TrainerError("its model is no longer in the object store")
+    return _measure_model(user, model, task, "production")
 
 
 def _measure_model(
@@ -227,11 +242,6 @@ def _read_production(folder: Path) -> str | None:
         raise TrainerError(f"{file} can't be read: {error.message}") from error
     if release is None:
         return None
-    if not (folder / "model").is_dir() or not record.list_files(folder / "model"):
-        raise TrainerError(
-            f"{folder} names a release but holds no model",
-            hint="was its folder in the object store removed?",
-        )
     return release.id
 
 
