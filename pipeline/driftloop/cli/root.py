@@ -18,6 +18,7 @@ COMMANDS = {
     "status": ("driftloop.cli.status", "Show releases, weights, verdicts, runs and processes"),
     "logs": ("driftloop.cli.logs", "Print the log of one part, or the timeline"),
     "env": ("driftloop.cli.env", "Print addresses and keys of the local platform"),
+    "data": ("driftloop.cli.data", "Put labelled batches into a pipeline's data folder"),
     "trigger": ("driftloop.cli.trigger", "Start a training run through the webhook"),
     "halt": ("driftloop.cli.halt", "Suspend retraining until `resume`"),
     "resume": ("driftloop.cli.resume", "Resume retraining"),
