@@ -5,8 +5,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from driftloop.clients.kubernetes import KubernetesClient
 from driftloop.render import render_tree
-from tests.local.conftest import Git, Up, eventually, kustomization
+from tests.local.conftest import Git, Up, kustomization
 
 SPEC = """\
 apiVersion: driftloop.dev/v1alpha1
@@ -67,4 +68,6 @@ def test_batches_are_put_listed_and_not_overwritten(
     result = data(up, "put", str(may), "--to", "cafe")
     assert result.returncode == 1
     assert "pipeline `cafe` does not run in" in result.stderr
-    eventually(lambda: up.status().get("refused") is None)
+    client = KubernetesClient.from_url(f"http://127.0.0.1:{up.ports['api']}")
+    assert client.request_fetch("flux-system", "flux-system") is None
+    assert client.request_fetch("flux-system", "other") == "405 Method Not Allowed"

@@ -1,10 +1,13 @@
 """Reads of the Kubernetes API (or its local stand-in) without its client library: one object at
-a time, no writes."""
+a time. The only write asks Flux to fetch a repository now."""
 
 import json
 import os
 import ssl
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from http.client import HTTPResponse
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
@@ -51,14 +54,8 @@ class KubernetesClient:
         """The object, or None when it does not exist. KubernetesUnreachableError when that can't
         be known."""
         path = f"/apis/{group}/{version}/namespaces/{quote(namespace)}/{plural}/{quote(name)}"
-        headers = {"Accept": "application/json"}
-        if self.token_file is not None:
-            # read each time: the kubelet rotates it
-            headers["Authorization"] = f"Bearer {self.token_file.read_text().strip()}"
-        context = ssl.create_default_context(cafile=str(self.ca_file) if self.ca_file else None)
-        opener = build_opener(HTTPSHandler(context=context))
         try:
-            with opener.open(Request(self.url + path, headers=headers), timeout=timeout) as answer:  # noqa: S310
+            with self._open_request(path, timeout=timeout) as answer:
                 found: dict[str, Any] = json.load(answer)
                 return found
         except HTTPError as error:
@@ -86,6 +83,40 @@ class KubernetesClient:
         return self.get_object(
             "kustomize.toolkit.fluxcd.io", "v1", namespace, "kustomizations", name
         )
+
+    def request_fetch(self, namespace: str, source: str) -> str | None:
+        """Ask Flux to fetch a GitRepository now, as `flux reconcile source git` does; the reason
+        when the API refuses."""
+        base = f"/apis/source.toolkit.fluxcd.io/v1/namespaces/{quote(namespace)}"
+        now = datetime.now(UTC).isoformat()
+        patch = {"metadata": {"annotations": {"reconcile.fluxcd.io/requestedAt": now}}}
+        try:
+            with self._open_request(f"{base}/gitrepositories/{quote(source)}", patch=patch):
+                return None
+        except HTTPError as error:
+            return f"{error.code} {error.reason}"
+        except (URLError, TimeoutError, OSError) as error:
+            return str(error)
+
+    def _open_request(
+        self, path: str, *, patch: dict[str, Any] | None = None, timeout: float = 5.0
+    ) -> AbstractContextManager[HTTPResponse]:
+        headers = {"Accept": "application/json"}
+        if self.token_file is not None:
+            # read each time: the kubelet rotates it
+            headers["Authorization"] = f"Bearer {self.token_file.read_text().strip()}"
+        if patch is not None:
+            headers["Content-Type"] = "application/merge-patch+json"
+        request = Request(  # noqa: S310 - the API's own scheme
+            self.url + path,
+            data=json.dumps(patch).encode() if patch is not None else None,
+            headers=headers,
+            method="GET" if patch is None else "PATCH",
+        )
+        context = ssl.create_default_context(cafile=str(self.ca_file) if self.ca_file else None)
+        opener = build_opener(HTTPSHandler(context=context))
+        opened: AbstractContextManager[HTTPResponse] = opener.open(request, timeout=timeout)
+        return opened
 
 
 def workflow_ended(workflow: dict[str, Any] | None) -> bool:

@@ -1,5 +1,5 @@
-"""The stand-in for the Kubernetes API: read-only, only what the pipeline's steps ask; `/status` is
-the command's.
+"""The stand-in for the Kubernetes API: only what the pipeline's steps and commands ask; `/status`
+is the command's. The only write it takes asks Flux to fetch, which it does all the time here.
 """
 
 import json
@@ -11,8 +11,10 @@ import nats.js.errors
 from aiohttp import web
 from nats.js import JetStreamContext
 
+from driftloop.contract.names import FLUX_NAMESPACE, FLUX_SOURCE
 from driftloop.contract.streams import WORKFLOWS
 from driftloop.local.flux.reconciler import Reconciler
+from driftloop.local.flux.source import SOURCE
 from driftloop.local.ground import addresses
 from driftloop.local.kubelet.fleet import PodFleet
 
@@ -45,6 +47,7 @@ class StandInApi:
                 web.get("/healthz", _get_health),
                 web.get("/status", self._get_status),
                 web.get(base + "/{name}", self._get_object),
+                web.patch(base + "/{name}", _patch_object),
             ]
         )
         return application
@@ -159,6 +162,15 @@ def _format_revision(sha: str) -> str:
 
 def _format_truth(value: bool) -> str:
     return "True" if value else "False"
+
+
+async def _patch_object(request: web.Request) -> web.Response:
+    path = request.match_info
+    own = (SOURCE, "gitrepositories", FLUX_NAMESPACE, FLUX_SOURCE)
+    if (path["group"], path["plural"], path["namespace"], path["name"]) != own:
+        return _build_failure(405, "only Flux's source can be patched here, to ask it to fetch")
+    metadata = {"name": FLUX_SOURCE, "namespace": FLUX_NAMESPACE}
+    return web.json_response({"kind": "GitRepository", "metadata": metadata})
 
 
 def _build_failure(code: int, message: str) -> web.Response:
