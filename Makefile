@@ -35,3 +35,6 @@ cluster-test: setup ## the loop on the cluster that KUBECONFIG points at (docs/g
 
 bootstrap-test: setup ## an empty cluster to a promotion after drift, by the guide's commands (CLUSTER_KIT, CLUSTER_MIRRORS)
 	@.venv/bin/pytest -q -s tests/cluster/bootstrap
+
+check-platform: setup ## what cluster/ names of other projects against what these make (PLATFORM_CHARTS: their charts)
+	@.venv/bin/pytest -q -rs tests/cluster/platform
