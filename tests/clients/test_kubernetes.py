@@ -88,7 +88,7 @@ def test_flux_is_asked_to_fetch_now(api: str, tmp_path: Path) -> None:
     assert kind == "application/merge-patch+json"
     (key,) = json.loads(body)["metadata"]["annotations"]
     assert key == "reconcile.fluxcd.io/requestedAt"
-    assert client.request_fetch("flux-system", "secret") == "403 Forbidden"
+    assert "answered 403" in (client.request_fetch("flux-system", "secret") or "")
 
 
 def test_nobody_there(tmp_path: Path) -> None:

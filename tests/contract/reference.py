@@ -15,6 +15,7 @@ from driftloop.contract import (
     handovers,
     images,
     names,
+    outcomes,
     platform,
     records,
     streams,
@@ -26,13 +27,18 @@ HANDOVERS: dict[type, str] = {
     handovers.DetectorSettings: "`driftloop-detector serve --config`, `fit --detector`, and detector.json at rest.",
     handovers.GateRule: "`driftloop step gate --gates`, a list of them.",
     handovers.RolloutLimits: "`driftloop step advance --limits`.",
+    handovers.RehearsalLimits: "`driftloop step rehearse --limits`.",
 }
 RECORDS: dict[type, str] = {
     records.Snapshot: "`runs/<run>/snapshot/snapshot.json`, written by `step snapshot`.",
     records.SnapshotBatch: "One of its `objects`.",
     records.SeenBatches: "`pipelines/P/seen.json`, written by `step snapshot`, read by `step look`.",
     records.Evaluation: "metrics.json, written by `driftloop-train evaluate`, read by `step register`.",
+    records.HeldOutRows: "rows.json, written by `driftloop-train evaluate --rows`, read by `step rehearse`.",
+    records.HeldOutRow: "One of its `rows`.",
+    records.Rehearsal: "rehearsal.json, written by `step rehearse`, read by `step register` and `step finish`.",
     records.RunRecord: "Data of the events of a run.",
+    outcomes.RunOutcome: "`runs/<run>/outcome.json`, and output `outcome` of a Workflow's last step.",
     records.VerdictRecord: "Data of a detector's event, as the decision reads it.",
 }
 IMAGES: dict[type, str] = {
@@ -119,6 +125,15 @@ def blocks() -> Iterator[str]:
         yield f"### {record.__name__}"
         yield place
         yield table(("key", "allowed", "default", "meaning"), document_rows(record))
+    yield "### Outcomes"
+    yield "`contract/outcomes.py`. The exit code is that of a command that waited, such as `driftloop trigger --wait`."
+    yield table(
+        ("outcome", "meaning", "exit code"),
+        (
+            (code(kind), outcomes.describe_kind(kind), str(outcomes.exit_code(kind)))
+            for kind in outcomes.OUTCOME_KINDS
+        ),
+    )
     yield "## Images of the local runtime"
     yield "`contract/images.py`. A reader leaves other keys alone."
     for record, place in IMAGES.items():

@@ -444,6 +444,28 @@ def test_the_whole_workflow_has_a_deadline_and_still_says_goodbye(world: World) 
     assert world.node(done, "late.onExit")["outputs"]["parameters"][0]["value"] == "Failed"
 
 
+def test_a_workflow_that_is_stopped_ends_its_steps_and_still_says_goodbye(world: World) -> None:
+    world.submit(
+        spec(
+            dag(task("hang"), task("after", "bye", depends="hang")),
+            {"name": "hang", "container": container("hang.py")},
+            say("bye", "status={{workflow.status}}", outputs=("status",)),
+            onExit="bye",
+        ),
+        name="stopped",
+    )
+    log = world.state.logs / "stopped" / "hang.log"
+    until(lambda: log.exists() and len(log.read_text().split()) == 3, "the step runs")
+    world.stop("stopped")
+    done = world.finished("stopped")
+    assert done["status"]["phase"] == "Failed"
+    assert done["status"]["message"] == "workflow shutdown with strategy:  Stop"
+    assert (done["spec"]["shutdown"], done["metadata"]["annotations"]) == ("Stop", {"by": "eve"})
+    assert phases(done)["hang"] == "Failed"
+    assert world.node(done, "stopped.onExit")["outputs"]["parameters"][0]["value"] == "Failed"
+    assert not any(alive(process) for process in world.log("stopped", "hang").split()[1:])
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -479,7 +501,7 @@ def test_what_is_not_understood_is_refused_by_name(world: World, change: Json, s
         ({"container": container("say.py", "{{inputs.parameters.gone}}")}, "failed to resolve {{inputs.parameters.gone}}"),
         ({"container": container("say.py"), "outputs": {"parameters": [out_parameter("x")]}}, "did not write /work/out/parameters/x"),
         ({"container": container("say.py"), "outputs": {"artifacts": [artifact("x", "k")]}}, "left nothing at /work/out/x"),
-        ({"container": container("say.py"), "inputs": {"artifacts": [artifact("x", "none/of/it", side="in")]}}, "nothing is stored below"),
+        ({"container": container("say.py"), "inputs": {"artifacts": [artifact("x", "none/of/it", side="in")]}}, "contains no objects"),
         ({"container": container("say.py"), "inputs": {"parameters": [{"name": "x"}]}}, "parameter `x` has no value"),
         (
             {"container": container("say.py", env=[{"name": "X", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}])},
@@ -536,7 +558,7 @@ def test_what_a_step_sees(world: World) -> None:
         "PLACE",
         "A",
         "B",
-        "DRIFTLOOP_STATE",
+        "DRIFTLOOP_CHILD_OF",
         "HTTP_PROXY",
         "NO_PROXY",
     ]
@@ -559,7 +581,7 @@ def test_what_a_step_sees(world: World) -> None:
     assert place.startswith(str(world.state.work))
     assert seen == {
         "BUCKET": "driftloop", "TOKEN": argo_world.TOKEN, "MISSING": None, "SPACE": "digits", "A": "1", "B": "2",
-        "BOTH": "driftloop/sees $(NONE)", "DRIFTLOOP_STATE": str(world.state.root),
+        "BOTH": "driftloop/sees $(NONE)", "DRIFTLOOP_CHILD_OF": str(world.state.root),
         "HTTP_PROXY": f"http://127.0.0.1:{world.ports['proxy']}", "NO_PROXY": "127.0.0.1,localhost",
     }  # fmt: skip
 
@@ -944,7 +966,7 @@ def test_an_empty_folder_and_an_output_that_was_not_written(world: World) -> Non
         "Error",
         "Succeeded",
     ]
-    assert "nothing is stored below" in world.node(done, "careless")["message"]
+    assert "contains no objects" in world.node(done, "careless")["message"]
     assert [one["name"] for one in world.node(done, "maker")["outputs"]["artifacts"]] == ["empty"]
     assert world.log("empty", "careful") == "False\n"
 

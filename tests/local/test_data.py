@@ -70,4 +70,4 @@ def test_batches_are_put_listed_and_not_overwritten(
     assert "pipeline `cafe` does not run in" in result.stderr
     client = KubernetesClient.from_url(f"http://127.0.0.1:{up.ports['api']}")
     assert client.request_fetch("flux-system", "flux-system") is None
-    assert client.request_fetch("flux-system", "other") == "405 Method Not Allowed"
+    assert "answered 422" in (client.request_fetch("flux-system", "other") or "")

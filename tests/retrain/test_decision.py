@@ -270,13 +270,13 @@ class TestLease:
         )
         assert after(state, LostEvent("digits-run"), policy=policy) == state
         state = after(state, LostEvent("digits-release-r2"), policy=policy)
-        assert (state.phase, state.outcome) == ("cooling", "lost")
+        assert (state.phase, state.outcome) == ("cooling", "failed")
 
     def test_a_decision_whose_workflow_ended_unclaimed_is_over(self) -> None:
         policy = RetrainPolicy(cooldown=10)
         state = pending(policy)
         state = after(state, LostEvent(f"digits-{state.decision}"), policy=policy)
-        assert (state.phase, state.outcome) == ("cooling", "lost")
+        assert (state.phase, state.outcome) == ("cooling", "failed")
 
 
 class TestLost:
@@ -302,7 +302,7 @@ class TestLost:
             after(state, EndEvent("digits-run", "failed"), LostEvent("digits-run"), policy=policy)
             == state
         )
-        assert state.outcome == "lost"
+        assert state.outcome == "failed"
 
     def test_a_decision_that_was_never_claimed_is_told_of_too(self) -> None:
         policy = RetrainPolicy(cooldown=10)

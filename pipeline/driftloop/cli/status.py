@@ -7,9 +7,11 @@ from pathlib import Path
 import click
 
 from driftloop.cli import options
+from driftloop.operations.place import StateChoice
 from driftloop.operations.status import (
     PlatformStatus,
     ReleaseStatus,
+    RunStatus,
     VerdictStatus,
     read_cluster_status,
     read_local_status,
@@ -39,7 +41,7 @@ Examples:
 )
 def command(
     *,
-    state: Path,
+    state: StateChoice,
     cluster: bool,
     kubeconfig: Path | None,
     context: str | None,
@@ -56,7 +58,7 @@ def command(
     elif kubeconfig or context or namespaces:
         raise click.UsageError("--kubeconfig, --context and --namespace need --cluster")
     else:
-        status = read_local_status(state)
+        status = read_local_status(state.ensure_exists())
     click.echo(
         json.dumps(status.document, indent=1)
         if output == "json"
@@ -73,9 +75,7 @@ def _format_status(status: PlatformStatus) -> Iterator[str]:
     for name, phase in sorted(status.decisions.items()):
         yield f"decision {name}: {phase}"
     for name, run in sorted(status.runs.items()):
-        end = f", {run.finished_at}" if run.finished_at else ""
-        reason = f" ({run.message})" if run.message and run.phase in ("Failed", "Error") else ""
-        yield f"run      {name}: {run.name} {run.phase}{end}{reason}"
+        yield f"run      {name}: {run.name} {_format_run(run)}"
     yield from (f"unknown  {line}" for line in status.unknown)
     yield ""
     yield from _format_table(_list_processes(status))
@@ -112,11 +112,21 @@ def _format_release(name: str, release: ReleaseStatus) -> str:
     return f"release  {name}: {release.phase}; {'; '.join(parts)}"
 
 
+def _format_run(run: RunStatus) -> str:
+    if run.outcome is not None:
+        return f"{run.outcome.text}, {run.outcome.time}"
+    if run.rollout is not None:
+        return f"goes on in {run.rollout}"
+    end = f", {run.finished_at}" if run.finished_at else ""
+    reason = f" ({run.message})" if run.message and run.phase in ("Failed", "Error") else ""
+    return f"{run.phase}{end}{reason}"
+
+
 def _format_verdict(name: str, verdict: VerdictStatus, release: ReleaseStatus | None) -> str:
     return (
         f"verdict  {name}: {'ALARM' if verdict.alarm else 'quiet'}, window {verdict.window} of {verdict.release}, "
         f"score {_format_number(verdict.score)}, threshold {_format_number(verdict.threshold)}"
-        f"{_format_replacement(verdict, release)}"
+        f"{f', {verdict.time}' if verdict.time else ''}{_format_replacement(verdict, release)}"
     )
 
 

@@ -21,7 +21,8 @@ import aiohttp
 
 from driftloop.contract import events as contract
 from driftloop.contract.documents import to_json
-from driftloop.contract.records import RunOutcome, RunRecord
+from driftloop.contract.outcomes import RunOutcome
+from driftloop.contract.records import RunRecord
 from driftloop.errors import PipelineError
 
 STRUCTURED = "application/cloudevents+json"
@@ -103,7 +104,6 @@ def run_finished(
     run: str,
     decision: str,
     outcome: RunOutcome,
-    reason: str,
     release: str,
 ) -> Event:
     """Return the event that a run has ended, the same one however often it is made."""
@@ -111,7 +111,15 @@ def run_finished(
         contract.RUN_FINISHED,
         contract.event_source(namespace, pipeline),
         to_json(
-            RunRecord(pipeline=pipeline, run=run, decision=decision, outcome=outcome, reason=reason)
+            RunRecord(
+                pipeline=pipeline,
+                run=run,
+                decision=decision,
+                outcome=outcome.kind,
+                reason=outcome.reason,
+                time=outcome.time,
+                obstacle=outcome.obstacle,
+            )
         ),
         id=contract.run_id(namespace, pipeline, run, "finished"),
         **{contract.PIPELINE: pipeline, contract.NAMESPACE: namespace, contract.RELEASE: release},
@@ -134,7 +142,7 @@ def from_http(headers: Mapping[str, str], body: bytes) -> Event:
         return from_structured(body)
     if not attributes:
         raise MalformedEventError(
-            "no CloudEvent: there is no ce-* header",
+            "the request is not a CloudEvent: it has no ce-* header",
             hint=f"send ce-id, ce-source, ce-type and ce-specversion, or a body of type {STRUCTURED}",
         )
     if content_type is not None:

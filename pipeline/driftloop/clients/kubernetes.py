@@ -1,19 +1,18 @@
-"""Reads of the Kubernetes API (or its local stand-in) without its client library: one object at
-a time. The only write asks Flux to fetch a repository now."""
+"""The Kubernetes API (or its local stand-in) without its client library: reads of one object at a
+time, the patch that stops a Workflow, and the one that asks Flux to fetch a repository now."""
 
 import json
 import os
 import ssl
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from http.client import HTTPResponse
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote
 from urllib.request import HTTPSHandler, Request, build_opener
 
+from driftloop.contract.names import CANCELLED_BY_ANNOTATION
 from driftloop.errors import PipelineError
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
@@ -54,8 +53,31 @@ class KubernetesClient:
         """The object, or None when it does not exist. KubernetesUnreachableError when that can't
         be known."""
         path = f"/apis/{group}/{version}/namespaces/{quote(namespace)}/{plural}/{quote(name)}"
+        return self._send(Request(self.url + path), path, verb="get", timeout=timeout)  # noqa: S310
+
+    def stop_workflow(self, namespace: str, name: str, by: str) -> dict[str, Any] | None:
+        """Set a Workflow's `shutdown`, and who did it; its exit handler still runs. None when it
+        does not exist."""
+        path = f"/apis/argoproj.io/v1alpha1/namespaces/{quote(namespace)}/workflows/{quote(name)}"
+        patch = {
+            "metadata": {"annotations": {CANCELLED_BY_ANNOTATION: by}},
+            "spec": {"shutdown": "Stop"},
+        }
+        request = Request(self.url + path, data=json.dumps(patch).encode(), method="PATCH")  # noqa: S310
+        request.add_header("Content-Type", "application/merge-patch+json")
+        return self._send(request, path, verb="patch", timeout=10.0)
+
+    def _send(
+        self, request: Request, path: str, *, verb: str, timeout: float
+    ) -> dict[str, Any] | None:
+        request.add_header("Accept", "application/json")
+        if self.token_file is not None:
+            # read each time: the kubelet rotates it
+            request.add_header("Authorization", f"Bearer {self.token_file.read_text().strip()}")
+        context = ssl.create_default_context(cafile=str(self.ca_file) if self.ca_file else None)
+        opener = build_opener(HTTPSHandler(context=context))
         try:
-            with self._open_request(path, timeout=timeout) as answer:
+            with opener.open(request, timeout=timeout) as answer:
                 found: dict[str, Any] = json.load(answer)
                 return found
         except HTTPError as error:
@@ -63,7 +85,7 @@ class KubernetesClient:
                 return None
             raise KubernetesUnreachableError(
                 f"{self.url}{path} answered {error.code}",
-                hint="the service account's Role must allow `get` on it"
+                hint=f"the service account's Role must allow `{verb}` on it"
                 if error.code in (401, 403)
                 else None,
             ) from error
@@ -86,37 +108,18 @@ class KubernetesClient:
 
     def request_fetch(self, namespace: str, source: str) -> str | None:
         """Ask Flux to fetch a GitRepository now, as `flux reconcile source git` does; the reason
-        when the API refuses."""
+        when the API does not take it."""
         base = f"/apis/source.toolkit.fluxcd.io/v1/namespaces/{quote(namespace)}"
+        path = f"{base}/gitrepositories/{quote(source)}"
         now = datetime.now(UTC).isoformat()
         patch = {"metadata": {"annotations": {"reconcile.fluxcd.io/requestedAt": now}}}
+        request = Request(self.url + path, data=json.dumps(patch).encode(), method="PATCH")  # noqa: S310
+        request.add_header("Content-Type", "application/merge-patch+json")
         try:
-            with self._open_request(f"{base}/gitrepositories/{quote(source)}", patch=patch):
-                return None
-        except HTTPError as error:
-            return f"{error.code} {error.reason}"
-        except (URLError, TimeoutError, OSError) as error:
-            return str(error)
-
-    def _open_request(
-        self, path: str, *, patch: dict[str, Any] | None = None, timeout: float = 5.0
-    ) -> AbstractContextManager[HTTPResponse]:
-        headers = {"Accept": "application/json"}
-        if self.token_file is not None:
-            # read each time: the kubelet rotates it
-            headers["Authorization"] = f"Bearer {self.token_file.read_text().strip()}"
-        if patch is not None:
-            headers["Content-Type"] = "application/merge-patch+json"
-        request = Request(  # noqa: S310 - the API's own scheme
-            self.url + path,
-            data=json.dumps(patch).encode() if patch is not None else None,
-            headers=headers,
-            method="GET" if patch is None else "PATCH",
-        )
-        context = ssl.create_default_context(cafile=str(self.ca_file) if self.ca_file else None)
-        opener = build_opener(HTTPSHandler(context=context))
-        opened: AbstractContextManager[HTTPResponse] = opener.open(request, timeout=timeout)
-        return opened
+            answer = self._send(request, path, verb="patch", timeout=10.0)
+        except KubernetesUnreachableError as error:
+            return error.message
+        return None if answer is not None else f"{path} does not exist"
 
 
 def workflow_ended(workflow: dict[str, Any] | None) -> bool:

@@ -24,6 +24,7 @@ from driftloop.contract.names import (
     SERVICE_PORT,
     Names,
 )
+from driftloop.contract.outcomes import clean_reason, describe_end
 
 Json = dict[str, Any]
 
@@ -133,7 +134,7 @@ def _flux(picture: _Picture) -> Json:
         elif ready.get("status") == "False" and ready.get("reason", "") not in _ONGOING:
             refused.append(f"{name}: {ready.get('message', '')}")
         elif ready.get("status") != "True":
-            waiting.append(f"{name}: {ready.get('message') or 'no controller has looked at it'}")
+            waiting.append(f"{name}: {ready.get('message') or 'no controller has reconciled it'}")
         elif tip is not None and applied != tip:
             waiting.append(f"{name} has applied {(applied or 'nothing')[:12]}")
         if applied != tip:
@@ -161,9 +162,9 @@ def _pipelines(picture: _Picture, wanted: tuple[str, ...]) -> Iterator[Names]:
         if pipeline:
             yield Names(pipeline, name)
         else:
-            picture.unknown.append(f"{name}: its settings are there, a pipeline is not yet")
+            picture.unknown.append(f"{name}: it has settings, but no pipeline yet")
     for name in set(wanted) - {home["metadata"]["name"] for home in homes}:
-        picture.unknown.append(f"{name}: no such namespace")
+        picture.unknown.append(f"namespace {name} does not exist")
 
 
 def _releases(picture: _Picture, names: Names) -> Json:
@@ -274,7 +275,8 @@ def _runs(picture: _Picture, names: Names) -> Json:
             "phase": status.get("phase") or "Pending",
             "startedAt": status.get("startedAt"),
             "finishedAt": status.get("finishedAt"),
-            "message": status.get("message", ""),
+            "message": clean_reason(status.get("message", "")),
+            **describe_end(run),
         }
         # one that has not begun is the newest
         if key not in runs or (told["startedAt"] or "~") > (runs[key]["startedAt"] or "~"):
@@ -285,7 +287,9 @@ def _runs(picture: _Picture, names: Names) -> Json:
 def _decisions(picture: _Picture, names: Names) -> Json:
     text = _asked(picture, names, names.decision, "state")
     if text is None:
-        picture.unknown.append(f"decision of {names.namespace}/{names.pipeline}: no such service")
+        picture.unknown.append(
+            f"decision of {names.namespace}/{names.pipeline}: the Service does not exist"
+        )
         return {}
     return {f"{names.namespace}.{names.pipeline}": json.loads(text)["phase"]}
 
@@ -311,8 +315,16 @@ def _verdicts(picture: _Picture, names: Names) -> Json:
                     "alarm": bool(shown.get("driftloop_detector_alarm")),
                     "score": shown.get("driftloop_detector_score"),
                     "threshold": shown.get("driftloop_detector_threshold"),
+                    "time": _format_time(shown.get("driftloop_detector_verdict_time_seconds")),
                 }
     return verdicts
+
+
+def _format_time(seconds: float | None) -> str | None:
+    """Return a time as RFC 3339 writes it; None for a detector that does not tell."""
+    if not seconds:
+        return None
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _gauges(text: str) -> dict[str, float]:
@@ -345,8 +357,8 @@ def _asked(picture: _Picture, names: Names, service: str, path: str) -> str | No
         raise
     except ClusterError as error:
         raise ClusterError(
-            f"{error.message} (not ready, or a NetworkPolicy keeps the API server out: "
-            f"`kubectl -n {names.namespace} port-forward service/{service} {SERVICE_PORT}` reaches /{path})"
+            f"{error.message} (it is not ready, or a NetworkPolicy blocks the API server; "
+            f"`kubectl -n {names.namespace} port-forward service/{service} {SERVICE_PORT}` makes /{path} reachable)"
         ) from error
 
 

@@ -61,6 +61,17 @@ class Recent(_Frozen):
     """Production's metrics on them."""
 
 
+class Rehearsed(_Frozen):
+    """A version's answers in its rehearsal, before any traffic."""
+
+    start: Annotated[float, Field(ge=0)]
+    """Seconds until its server had loaded the model."""
+    p99: Annotated[float, Field(ge=0)] | None = None
+    """99th percentile of its answer times, in seconds; None when no row was asked."""
+    rows: Annotated[int, Field(ge=0)]
+    """Rows that it answered."""
+
+
 class Version(_Frozen):
     """One trained model: what a predictor serves, and where it came from."""
 
@@ -80,6 +91,8 @@ class Version(_Frozen):
     """Metrics on the held-out rows."""
     recent: Recent | None = None
     """On the recent ones; None for a first release. `agreement: auto` is worked out from it."""
+    rehearsed: Rehearsed | None = None
+    """None without a rehearsal. Probes leave its server time accordingly."""
 
 
 class Release(_Frozen):
@@ -170,7 +183,7 @@ def set_canary(release: Release, percent: int) -> Release:
     if not 1 <= percent <= 99:
         raise ReleaseError(
             f"canary weight is {percent}, must be between 1 and 99",
-            hint="`promote` moves all traffic",
+            hint="`promote` sends all traffic to the candidate",
         )
     production, candidate = _both(release)
     return _moved(
@@ -208,11 +221,16 @@ def restore_previous(release: Release) -> Release:
     _needs(release, "rollback", "stable")
     if release.previous is None:
         raise ReleaseError(
-            f"`{release.name}` has no previous release to go back to",
-            hint="`git log` of deployments/ has every earlier release; `git revert` restores any of them",
+            f"`{release.name}` has no previous version to roll back to",
+            hint="`git log` of deployments/ shows all earlier versions; `git revert` restores one",
         )
-    previous = release.previous
-    return _moved(release, production=previous, previous=None, weights={previous.id: 100})
+    return restore_version(release, release.previous)
+
+
+def restore_version(release: Release, version: Version) -> Release:
+    """stable -> stable: an earlier version is production again, and none is `previous`."""
+    _needs(release, "rollback", "stable")
+    return _moved(release, production=version, previous=None, weights={version.id: 100})
 
 
 def split_move(before: Release, after: Release) -> tuple[Release, ...]:
@@ -240,10 +258,10 @@ def _needs(release: Release, move: str, *phases: Phase) -> None:
 
 
 _HINTS: dict[Phase, str] = {
-    "empty": "the first training run makes the first release: `driftloop trigger`",
-    "stable": "no candidate is being rolled out; a training run brings one: `driftloop trigger`",
-    "shadow": "a candidate is being rolled out; `driftloop promote` or `driftloop rollback` ends that",
-    "canary": "a candidate is being rolled out; `driftloop promote` or `driftloop rollback` ends that",
+    "empty": "the first training run makes the first version: `driftloop trigger`",
+    "stable": "no candidate is being rolled out; start a training run: `driftloop trigger`",
+    "shadow": "a candidate is being rolled out; end it with `driftloop promote` or `driftloop rollback`",
+    "canary": "a candidate is being rolled out; end it with `driftloop promote` or `driftloop rollback`",
 }
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
-from driftloop.contract.records import RunOutcome
+from driftloop.contract.outcomes import OutcomeKind
 from driftloop.errors import PipelineError
 
 Phase = Literal["idle", "pending", "running", "evaluating", "rolling-out", "cooling", "halted"]
@@ -14,7 +14,7 @@ Phase = Literal["idle", "pending", "running", "evaluating", "rolling-out", "cool
 LivePhase = Literal["running", "evaluating", "rolling-out"]
 
 
-Outcome = RunOutcome
+Outcome = OutcomeKind
 
 
 LIVE: tuple[LivePhase, ...] = get_args(LivePhase)
@@ -126,7 +126,7 @@ class RetrainState:
         if document.get("version") != 1:
             raise DecisionError(
                 f"the decision state has version {document.get('version')!r}, must be 1",
-                hint="another version of driftloop wrote it: run the one that rendered this tree",
+                hint="another version of driftloop wrote it; use the version that rendered this tree",
             )
         try:
             rest = {name: value for name, value in document.items() if name != "version"}

@@ -9,6 +9,7 @@ from driftloop.clients.events import EventRefusedError
 from driftloop.contract.documents import to_json
 from driftloop.contract.events import NAMESPACE, PIPELINE, RUN_STARTED, event_source, run_id
 from driftloop.contract.names import Names
+from driftloop.contract.outcomes import Obstacle
 from driftloop.contract.records import RunRecord
 from driftloop.retrain import store as decisions
 from driftloop.retrain.decision import is_claimed
@@ -41,18 +42,17 @@ Examples:
 def command(
     *, pipeline: str, namespace: str, run: str, decision: str, cause: str, out: Path
 ) -> None:
-    """Claim the pipeline's run; writes `claimed` (true or false)."""
+    """Claim the pipeline's run; writes `claimed` (true or false), `obstacle` and `reason`."""
     settings = StepSettings.from_environment()
     decision = decision or run.removeprefix(f"{pipeline}-")
     state = decisions.apply_once(
         settings.nats_url, namespace, pipeline, ClaimEvent(run, decision, cause)
     )
     won = is_claimed(state, run)
-    write_parameters(out, claimed="true" if won else "false")
+    obstacle, reason = ("", "") if won else _explain_refusal(state, run)
+    write_parameters(out, claimed="true" if won else "false", obstacle=obstacle, reason=reason)
     options.print_progress(
-        f"claimed by {run} because of {cause}"
-        if won
-        else f"not claimed: {_explain_refusal(state, run)}"
+        f"claimed by {run} because of {cause}" if won else f"not started ({obstacle}): {reason}"
     )
     if won:
         event = events.make_event(
@@ -69,11 +69,11 @@ def command(
             options.print_progress(f"the event was not taken: {error.message}")
 
 
-def _explain_refusal(state: RetrainState, run: str) -> str:
+def _explain_refusal(state: RetrainState, run: str) -> tuple[Obstacle, str]:
     if run in state.ended:
-        return "this run has ended before"
+        return "busy", "this run has ended before"
     if state.phase == "halted":
-        return f"retraining is suspended: {state.halt}"
+        return "halted", f"retraining is suspended: {state.halt}"
     if state.live:
-        return f"run {state.run} is {state.phase}"
-    return "its decision has started another run already"
+        return "busy", f"run {state.run} is {state.phase}"
+    return "busy", "its decision has started another run already"

@@ -1,5 +1,6 @@
-"""The stand-in for the Kubernetes API: only what the pipeline's steps and commands ask; `/status`
-is the command's. The only write it takes asks Flux to fetch, which it does all the time here.
+"""The stand-in for the Kubernetes API: reads of what the pipeline's steps and commands ask, and two
+writes: the patch that stops a Workflow, and the one that asks Flux to fetch, which it does all the
+time here. `/status` is the command's.
 """
 
 import json
@@ -13,6 +14,8 @@ from nats.js import JetStreamContext
 
 from driftloop.contract.names import FLUX_NAMESPACE, FLUX_SOURCE
 from driftloop.contract.streams import WORKFLOWS
+from driftloop.errors import StoreError
+from driftloop.local.argo.store import Workflows
 from driftloop.local.flux.reconciler import Reconciler
 from driftloop.local.flux.source import SOURCE
 from driftloop.local.ground import addresses
@@ -47,7 +50,7 @@ class StandInApi:
                 web.get("/healthz", _get_health),
                 web.get("/status", self._get_status),
                 web.get(base + "/{name}", self._get_object),
-                web.patch(base + "/{name}", _patch_object),
+                web.patch(base + "/{name}", self._patch_object),
             ]
         )
         return application
@@ -74,6 +77,34 @@ class StandInApi:
                 return _build_failure(404, f"{plural}.{group} are not served here")
         if body is None:
             return _build_failure(404, f'{path["plural"]}.{path["group"]} "{name}" not found')
+        return web.json_response(body)
+
+    async def _patch_object(self, request: web.Request) -> web.Response:
+        path = request.match_info
+        source = (SOURCE, "gitrepositories", FLUX_NAMESPACE, FLUX_SOURCE)
+        if (path["group"], path["plural"], path["namespace"], path["name"]) == source:
+            metadata = {"name": FLUX_SOURCE, "namespace": FLUX_NAMESPACE}
+            return web.json_response({"kind": "GitRepository", "metadata": metadata})
+        return await self._patch_workflow(request)
+
+    async def _patch_workflow(self, request: web.Request) -> web.Response:
+        """Set `spec.shutdown` and annotations of a Workflow: all that `driftloop cancel` writes."""
+        path = request.match_info
+        try:
+            patch = await request.json()
+            shutdown = patch["spec"]["shutdown"]
+            annotations = patch.get("metadata", {}).get("annotations", {})
+        except (ValueError, KeyError, TypeError, AttributeError):
+            shutdown, annotations = None, {}
+        if (path["group"], path["plural"], shutdown) != ("argoproj.io", "workflows", "Stop"):
+            return _build_failure(422, "only `spec.shutdown: Stop` of a Workflow can be patched")
+        try:
+            workflows = await Workflows.open(self._js)
+            body = await workflows.stop(path["namespace"], path["name"], annotations)
+        except StoreError as error:
+            return _build_failure(503, error.message)
+        if body is None:
+            return _build_failure(404, f'workflows.argoproj.io "{path["name"]}" not found')
         return web.json_response(body)
 
     def _build_deployment(self, namespace: str, name: str) -> Json | None:
@@ -162,15 +193,6 @@ def _format_revision(sha: str) -> str:
 
 def _format_truth(value: bool) -> str:
     return "True" if value else "False"
-
-
-async def _patch_object(request: web.Request) -> web.Response:
-    path = request.match_info
-    own = (SOURCE, "gitrepositories", FLUX_NAMESPACE, FLUX_SOURCE)
-    if (path["group"], path["plural"], path["namespace"], path["name"]) != own:
-        return _build_failure(405, "only Flux's source can be patched here, to ask it to fetch")
-    metadata = {"name": FLUX_SOURCE, "namespace": FLUX_NAMESPACE}
-    return web.json_response({"kind": "GitRepository", "metadata": metadata})
 
 
 def _build_failure(code: int, message: str) -> web.Response:
