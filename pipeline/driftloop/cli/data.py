@@ -16,6 +16,7 @@ from driftloop.operations.data import (
     open_local_folder,
     put_files,
 )
+from driftloop.operations.place import StateChoice
 
 GROUP_EXAMPLES = """\b
 Examples:
@@ -65,7 +66,7 @@ def put(
     files: tuple[Path, ...],
     name: str,
     replace: bool,
-    state: Path,
+    state: StateChoice,
     in_cluster: bool,
     kubeconfig: Path | None,
     context: str | None,
@@ -97,7 +98,7 @@ def put(
 def ls(
     *,
     name: str,
-    state: Path,
+    state: StateChoice,
     in_cluster: bool,
     kubeconfig: Path | None,
     context: str | None,
@@ -127,10 +128,10 @@ class _ClusterPlace:
 
 
 def _open_folder(
-    name: str, state: Path, place: _ClusterPlace | None
+    name: str, state: StateChoice, place: _ClusterPlace | None
 ) -> contextlib.AbstractContextManager[DataFolder]:
     if place is None:
-        return open_local_folder(state, name)
+        return open_local_folder(state.ensure_exists(), name)
     return open_cluster_folder(
         ApiReader(place.kubeconfig, place.context),
         name,

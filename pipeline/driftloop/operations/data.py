@@ -32,9 +32,8 @@ class DataFolder:
 
 
 @contextlib.contextmanager
-def open_local_folder(folder: Path, name: str) -> Iterator[DataFolder]:
+def open_local_folder(state: StateFolder, name: str) -> Iterator[DataFolder]:
     """Open the data folder of a pipeline that runs from a state folder."""
-    state = StateFolder.open_folder(folder)
     environment = read_environment(state)
     try:
         objects = json.loads(state.objects.read_text())["objects"]
