@@ -74,7 +74,9 @@ def command(
         settings.open_repository(),
         pipeline,
         lambda release: add_version(release, version),
-        lambda before, after: _build_message(before, after, version, cause),
+        lambda before, after: _build_message(
+            before, after, version, cause, evaluated.not_comparable
+        ),
     )
     phase = moved.release.phase if _is_version(moved.release.candidate, version) else "stable"
     write_parameters(out, phase=phase, release=version.id)
@@ -114,11 +116,13 @@ def _check_stored(store: ObjectStore, model: StoreLocation, digest: str) -> None
 
 
 def _build_message(
-    before: Release, after: Release, version: Version, cause: str
+    before: Release, after: Release, version: Version, cause: str, problem: str
 ) -> TransitionMessage:
     metrics = ", ".join(f"{name} {value:.4g}" for name, value in sorted(version.metrics.items()))
     lines = [f"On held-out data: {metrics}."] if metrics else []
     lines.append(_describe_rehearsal(version.rehearsed))
+    if problem:
+        lines.append(f"Production is not comparable: {problem}.")
     if before.candidate is not None:
         lines.append(f"It replaces {before.candidate.id}, whose rollout had stopped.")
     role = "as the first release" if after.phase == "stable" else "in shadow"
@@ -165,6 +169,8 @@ class EvaluatedVersion:
     metrics: dict[str, float]
     recent: Recent | None
     """None without production, or without recent rows."""
+    not_comparable: str = ""
+    """Why production could not be evaluated; empty when it was."""
 
 
 def _read_evaluation(path: Path) -> EvaluatedVersion:
@@ -201,4 +207,4 @@ def _read_evaluation(path: Path) -> EvaluatedVersion:
                 metrics=candidate["recent"],
                 production=production["recent"],
             )
-    return EvaluatedVersion(candidate["all"], recent)
+    return EvaluatedVersion(candidate["all"], recent, evaluation.not_comparable)
