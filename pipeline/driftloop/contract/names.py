@@ -84,6 +84,10 @@ STORAGE_PORT = 8333
 CAUSE = r"^[^{$\r\n]{1,300}$"
 """Pattern of a run's cause: it is an argument of steps with secrets, where Argo replaces `{{name}}`
 and Kubernetes `$(NAME)`."""
+ALARM_CAUSE = "alarm "
+"""Start of the cause of a run that alarms started; the event's id follows."""
+SCHEDULE_CAUSE = "schedule"
+NEW_DATA_CAUSE = "new data"
 NODE = "model"
 """Graph node, and so the model container's name."""
 

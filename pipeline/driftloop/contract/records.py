@@ -20,6 +20,12 @@ from driftloop.contract.documents import (
 RunOutcome = Literal["released", "refused", "failed", "rejected", "lost"]
 RUN_OUTCOMES: tuple[RunOutcome, ...] = get_args(RunOutcome)
 
+RefusalKind = Literal["nothing-new", "same-model", "other-production"]
+REFUSAL_KINDS: tuple[RefusalKind, ...] = get_args(RefusalKind)
+
+LoopWait = Literal["data", "person", "time"]
+LOOP_WAIT_KINDS: tuple[LoopWait, ...] = get_args(LoopWait)
+
 LONGEST_NAME = 200
 """Characters of a name in an event at most."""
 
@@ -142,6 +148,43 @@ class Evaluation:
     def read(cls, document: object) -> "Evaluation":
         """Read the evaluation from plain data; DocumentError names a metric that is not a number."""
         return from_json(cls, document, label="metrics.json", closed=False)
+
+
+@dataclass(frozen=True)
+class RefusalRecord:
+    """refusal.json: a refusal of a run by another step than the gate."""
+
+    kind: RefusalKind = document_key(
+        "kind", f"one of: {', '.join(REFUSAL_KINDS)}", lambda v: v in REFUSAL_KINDS
+    )
+    """`nothing-new`: the inputs were used before; `same-model`: production is this very model;
+    `other-production`: production changed since the evaluation."""
+    reason: str = document_key("reason", "a text", is_text)
+    """Explanation for people."""
+
+    @classmethod
+    def read(cls, document: object) -> "RefusalRecord":
+        """Read the refusal from plain data; DocumentError."""
+        return from_json(cls, document, label="refusal.json", closed=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopRecord:
+    """Data of `dev.driftloop.loop.waits`."""
+
+    pipeline: str = _text("pipeline")
+    """Pipeline of the loop."""
+    waits_for: LoopWait = document_key(
+        "waitsFor", f"one of: {', '.join(LOOP_WAIT_KINDS)}", lambda v: v in LOOP_WAIT_KINDS
+    )
+    """`data`: new batches; `person`: `driftloop resume`; `time`: the end of a pause."""
+    reason: str = _text("reason")
+    """Explanation, and what is needed."""
+
+    @classmethod
+    def read(cls, document: object) -> "LoopRecord":
+        """Read the data of an event; DocumentError."""
+        return from_json(cls, document, label="the data of the loop's event", closed=False)
 
 
 @dataclass(frozen=True, kw_only=True)
