@@ -21,6 +21,7 @@ EXAMPLES = """\b
 Examples:
   driftloop trigger digits --cause "new labels"
   driftloop trigger digits --wait
+  driftloop trigger digits --force --cause "another seed"
   driftloop trigger digits --url http://localhost:12000/retrain --namespace ml"""
 
 
@@ -36,6 +37,11 @@ Examples:
     "--cause", default="", help="Cause in a few words; it is written to the commits of the run."
 )
 @click.option(
+    "--force",
+    is_flag=True,
+    help="Train although data, code and parameters are production's; the release and its commits record it.",
+)
+@click.option(
     "--wait", is_flag=True, help="Wait until the run has ended; exit code 1 when it failed."
 )
 @options.output
@@ -46,12 +52,14 @@ def command(
     url: str | None,
     namespace: str | None,
     cause: str,
+    force: bool,
     wait: bool,
     output: str,
 ) -> None:
     """Start a training run of pipeline NAME through its webhook, and print the name of the run.
 
-    While another run of the pipeline is running, the new one ends before it trains.
+    While another run of the pipeline is running, or when there is nothing new to train on, the new
+    one ends before it trains.
     """
     webhook = find_webhook(name, state, url, namespace, os.environ)
     cause = " ".join(cause.split())[:CAUSE_LENGTH]
@@ -60,7 +68,7 @@ def command(
             raise click.BadParameter(
                 f"`{cause}` must not contain `{mark}`: Argo or Kubernetes replaces what follows"
             )
-    run = request_run(webhook, name, cause)
+    run = request_run(webhook, name, cause, forced=force)
     ended = wait_for_end(find_runtime(state, os.environ), webhook.namespace, run) if wait else None
     if output == "json":
         click.echo(

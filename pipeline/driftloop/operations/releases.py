@@ -18,6 +18,7 @@ from driftloop.check import Severity, check_files
 from driftloop.contract import trees
 from driftloop.contract.trees import release_path, spec_path
 from driftloop.errors import GitError, RenderError, StepError
+from driftloop.git.head import TAKEN_BACK_TRAILER
 from driftloop.git.repository import Commit, Repository, RepositoryChange, Tree
 from driftloop.operations.impact import assess_impact, refuse_surprises
 from driftloop.release import record
@@ -37,6 +38,8 @@ class TransitionMessage:
     cause: str = ""
     """`alarm <event id>`, `webhook <id>`, `schedule` or `person <name>`."""
     body: str = ""
+    taken_back: str = ""
+    """Release that a person takes back by it."""
 
 
 @dataclass(frozen=True)
@@ -404,10 +407,13 @@ def _build_trailers(name: str, release: Release, why: TransitionMessage) -> dict
     version = why.version
     return {
         "Driftloop-Pipeline": name,
+        TAKEN_BACK_TRAILER: why.taken_back,
         "Driftloop-Release": version.id,
         "Driftloop-Phase": release.phase,
         "Driftloop-Cause": why.cause,
         "Driftloop-Run": version.run,
         "Driftloop-Data-Digest": version.data_digest,
         "Driftloop-Model-Digest": version.model_digest,
+        "Driftloop-Recipe-Digest": version.recipe_digest or "",
+        "Driftloop-Forced": "true" if version.forced else "",
     }

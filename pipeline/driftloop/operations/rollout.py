@@ -50,9 +50,13 @@ def revert_release(release: Release) -> Release:
 def _rollback_message(name: str, before: Release, after: Release, cause: str) -> TransitionMessage:
     if before.candidate is not None:
         subject = f"Take {before.candidate.id} of {name} out of its rollout"
-        return TransitionMessage(subject, before.candidate, cause)
+        return TransitionMessage(subject, before.candidate, cause, taken_back=before.candidate.id)
     assert after.production is not None and before.production is not None  # noqa: S101, PT018 - phase stable has one
     body = f"It replaces {before.production.id}."
     return TransitionMessage(
-        f"Roll {name} back to {after.production.id}", after.production, cause, body
+        f"Roll {name} back to {after.production.id}",
+        after.production,
+        cause,
+        body,
+        taken_back=before.production.id,
     )

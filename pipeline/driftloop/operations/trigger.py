@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from driftloop.clients.kubernetes import KubernetesClient, workflow_ended
-from driftloop.contract.names import WEBHOOK_PORT
+from driftloop.contract.names import WEBHOOK_PORT, person_cause
 from driftloop.errors import LocalError
 from driftloop.local.ground.state import StateFolder
 from driftloop.operations import endpoints
@@ -59,14 +59,16 @@ def find_webhook(
     )
 
 
-def request_run(webhook: RetrainWebhook, name: str, cause: str) -> str:
-    """Request a training run and return its name; LocalError when the webhook refuses it."""
+def request_run(webhook: RetrainWebhook, name: str, cause: str, *, forced: bool = False) -> str:
+    """Request a training run and return its name; LocalError when the webhook refuses it.
+
+    A forced one trains although there may be nothing new.
+    """
     decision = secrets.token_hex(6)
-    person = f"person {getpass.getuser()}"
     body = {
         "pipeline": name,
         "decision": decision,
-        "cause": f"{person}: {cause}" if cause else person,
+        "cause": person_cause(getpass.getuser(), cause, forced=forced),
     }
     headers = {
         "Content-Type": "application/json",

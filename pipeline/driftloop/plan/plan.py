@@ -126,9 +126,7 @@ class Plan:
     def recipe(self) -> str:
         """Digest of everything that a model depends on besides the data."""
         best = self.train.search.best if self.train.search is not None else None
-        return digest_recipe(
-            self.trial_keys, "" if best is None else f"{best.goal} {best.metric}"
-        )
+        return digest_recipe(self.trial_keys, "" if best is None else f"{best.goal} {best.metric}")
 
     @property
     def gates(self) -> str:

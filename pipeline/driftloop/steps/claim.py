@@ -10,9 +10,17 @@ from driftloop.contract.documents import to_json
 from driftloop.contract.events import NAMESPACE, PIPELINE, RUN_STARTED, event_source, run_id
 from driftloop.contract.names import Names
 from driftloop.contract.records import RunRecord
+from driftloop.errors import PipelineError
+from driftloop.git.head import read_head
 from driftloop.retrain import store as decisions
 from driftloop.retrain.decision import is_claimed
-from driftloop.retrain.state import ClaimEvent, RetrainState
+from driftloop.retrain.state import (
+    ClaimEvent,
+    HeadEvent,
+    RetrainState,
+    is_automatic,
+    is_new_data,
+)
 from driftloop.steps import options
 from driftloop.steps.settings import StepSettings, write_parameters
 
@@ -44,15 +52,19 @@ def command(
     """Claim the pipeline's run; writes `claimed` (true or false)."""
     settings = StepSettings.from_environment()
     decision = decision or run.removeprefix(f"{pipeline}-")
+    head = _read_head(settings, pipeline)
+    if head is not None:
+        decisions.apply_once(settings.nats_url, namespace, pipeline, head)
+    production = head.production if head is not None else None
     state = decisions.apply_once(
-        settings.nats_url, namespace, pipeline, ClaimEvent(run, decision, cause)
+        settings.nats_url, namespace, pipeline, ClaimEvent(run, decision, cause, production)
     )
     won = is_claimed(state, run)
     write_parameters(out, claimed="true" if won else "false")
     options.print_progress(
         f"claimed by {run} because of {cause}"
         if won
-        else f"not claimed: {_explain_refusal(state, run)}"
+        else f"not claimed: {_explain_refusal(state, run, decision, cause)}"
     )
     if won:
         event = events.make_event(
@@ -69,9 +81,25 @@ def command(
             options.print_progress(f"the event was not taken: {error.message}")
 
 
-def _explain_refusal(state: RetrainState, run: str) -> str:
+def _read_head(settings: StepSettings, pipeline: str) -> HeadEvent | None:
+    """Read what git calls production; None when git is away, which the next step sees, too."""
+    try:
+        head = read_head(settings.open_repository(), pipeline)
+    except PipelineError as error:
+        options.print_progress(f"git can't be read, so commits of people are not seen: {error}")
+        return None
+    return None if head is None else head.event
+
+
+def _explain_refusal(state: RetrainState, run: str, decision: str, cause: str) -> str:
     if run in state.ended:
         return "this run has ended before"
+    if state.hold is not None and is_automatic(cause):
+        return f"a person took a release back: `{state.hold.subject}` ({state.hold.commit[:12]})"
+    if state.waits is not None and is_new_data(cause):
+        return f"new data starts the run that waits for it, because of {state.waits.cause.text}"
+    if decision in state.ended and state.dropped and not state.live:
+        return state.dropped
     if state.phase == "halted":
         return f"retraining is suspended: {state.halt}"
     if state.live:

@@ -14,6 +14,7 @@ from driftloop.clients.events import EventRefusedError
 from driftloop.clients.kubernetes import KubernetesUnreachableError
 from driftloop.clients.s3 import MissingObjectError
 from driftloop.contract.names import Names
+from driftloop.contract.records import RefusalKind
 from driftloop.contract.trees import verdict_key
 from driftloop.errors import PipelineError
 from driftloop.git.repository import Repository
@@ -23,7 +24,7 @@ from driftloop.release import record
 from driftloop.release.record import Release, Version
 from driftloop.retrain import store as decisions
 from driftloop.retrain.state import EndEvent, MoveEvent, Outcome
-from driftloop.steps import options
+from driftloop.steps import options, refusals
 from driftloop.steps.settings import StepSettings
 
 EXAMPLES = """\b
@@ -38,6 +39,7 @@ class EndedProgress:
 
     outcome: Outcome
     reason: str
+    refusal: RefusalKind | None = None
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,10 @@ def command(
         options.print_progress(f"{run} goes on in {progress.workflow}")
         return
     state = decisions.apply_once(
-        settings.nats_url, namespace, pipeline, EndEvent(run, progress.outcome, progress.reason)
+        settings.nats_url,
+        namespace,
+        pipeline,
+        EndEvent(run, progress.outcome, progress.reason, progress.refusal),
     )
     options.print_progress(
         f"{run}: {progress.outcome}" + (f" ({progress.reason})" if progress.reason else "")
@@ -123,6 +128,9 @@ def read_progress(
         return EndedProgress("rejected", _describe_rejection(repository, names, tip, run))
     if status != "Succeeded":
         return EndedProgress("failed", _describe_failure(settings, names, run))
+    refusal = refusals.read_refusal(settings, run)
+    if refusal is not None:
+        return EndedProgress("refused", refusal.reason, refusal.kind)
     return EndedProgress("refused", _read_refusal(settings, run))
 
 

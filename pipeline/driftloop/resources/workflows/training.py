@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from driftloop.contract.names import ON_NEW_DATA
+from driftloop.contract.names import ON_NEW_DATA, SCHEDULE_CAUSE
 from driftloop.plan import DataStepPlan, Monitor, Plan
 from driftloop.plan.plan import whole_seconds
 from driftloop.resources import parts
@@ -40,6 +40,8 @@ _DECISION, _CAUSE = "{{workflow.parameters.decision}}", "{{workflow.parameters.c
 _MEDIUM = Resources(cpu="100m", memory="512Mi")
 _FIT = Resources(cpu="250m", memory="1Gi")
 _PASSED = ParameterEquals("gate", "passed", "true")
+_NEW = ParameterEquals("snapshot", "new", "true")
+"""Condition of the step after the snapshot; without it all later ones are left out, too."""
 
 
 def training_outline(plan: Plan) -> WorkflowOutline:
@@ -62,7 +64,7 @@ def training_outline(plan: Plan) -> WorkflowOutline:
         nodes=(main, *_look_for_data(plan, main), loop, claim, *steps, finish),
         parameters=(
             WorkflowParameter("decision", "Decision id; a schedule leaves it empty", value=""),
-            WorkflowParameter("cause", "Why this run was started", value="schedule"),
+            WorkflowParameter("cause", "Why this run was started", value=SCHEDULE_CAUSE),
         ),
         entrypoint=main.name,
         on_exit=finish.name,
@@ -134,7 +136,7 @@ def _claim_step(plan: Plan) -> WorkflowStep:
             *("--run", "{{workflow.name}}", "--decision", _DECISION, "--cause", _CAUSE),
             *("--out", PARAMETERS),
         ),
-        variables=parts.NATS,
+        variables=(*parts.NATS, *parts.GIT),
         outputs=(OutputParameter("claimed"),),
         reaches=CLAIM,
     )
@@ -147,11 +149,12 @@ def _snapshot_step(plan: Plan) -> WorkflowStep:
         "snapshot",
         (
             *("snapshot", "--pipeline", plan.names.pipeline, "--run", "{{workflow.name}}"),
-            *("--uri", plan.data, "--out", OUT),
+            *("--uri", plan.data, "--recipe", plan.recipe, "--cause", _CAUSE, "--out", OUT),
         ),
         variables=(*parts.S3, *parts.GIT),
         outputs=(
             *(artifact_to(name, f"{RUN}/{name}") for name in ("snapshot", "data", "production")),
+            OutputParameter("new"),
             *((OutputParameter("digest"),) if cached else ()),
         ),
         resources=_MEDIUM,
@@ -190,6 +193,7 @@ def _data_step(plan: Plan, step: DataStepPlan, before: str) -> WorkflowStep:
     return WorkflowStep(
         name=_data_step_name(step),
         needs=(before,),
+        when=_NEW if before == "snapshot" else None,
         image=step.image,
         command=command,
         arguments=arguments,
@@ -207,6 +211,7 @@ def _split_step(plan: Plan, before: str) -> WorkflowStep:
     return WorkflowStep(
         name="split",
         needs=(before,),
+        when=_NEW if before == "snapshot" else None,
         image=plan.train_image,
         command=("driftloop-train",),
         arguments=(
@@ -420,7 +425,7 @@ def _register_step(plan: Plan) -> WorkflowStep:
         "register",
         (
             *("register", "--pipeline", plan.names.pipeline, "--run", "{{workflow.name}}"),
-            *("--cause", _CAUSE),
+            *("--cause", _CAUSE, "--recipe", plan.recipe),
             *("--model-digest", "{{inputs.parameters.model-digest}}"),
             *("--data-digest", "{{inputs.parameters.data-digest}}"),
             *("--metrics", f"{IN}/evaluation/metrics.json"),
