@@ -21,31 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 SPEC = ROOT / "examples" / "digits" / "pipeline.yaml"
 HERA_TARGET, CHECK_TARGET = 1.3, 1 / 3
-
-# argv: the spec, a folder to write into, how many
-PLAIN_HERA = """
-import sys
-from dataclasses import replace
-from pathlib import Path
-from hera.workflows import WorkflowTemplate
-from driftloop.plan import Names, plan
-from driftloop.resources.workflows import rollout, templates, training
-from driftloop.spec import load
-
-spec, folder, count = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
-planned = plan(load(spec.read_text(), path=str(spec)))
-made, build = [], WorkflowTemplate.build
-for number in range(count):
-    named = replace(planned, names=Names(f"p{number:03}", f"p{number:03}"))
-    # our functions end with build(); to_yaml does that itself
-    WorkflowTemplate.build = lambda self: made.append(self)
-    templates.workflow_template(named, training.training_outline(named))
-    templates.workflow_template(named, rollout.rollout_outline(named))
-    WorkflowTemplate.build = build
-    while made:
-        template = made.pop()
-        (folder / f"{template.name}.yaml").write_text(template.to_yaml())
-"""
+PLAIN_HERA = Path(__file__).with_name("plain_hera.py")
 
 
 @dataclass(frozen=True)
@@ -62,10 +38,10 @@ def cost(command: Sequence[str | Path], cache: Path) -> Cost:
     env = {**os.environ, "DRIFTLOOP_CACHE": str(cache), "PYTHONPATH": str(ROOT / "pipeline")}
     process = subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, text=True, env=env)
     assert process.stderr is not None
-    said = process.stderr.read()
+    errors = process.stderr.read()
     _, status, used = os.wait4(process.pid, 0)
     if os.waitstatus_to_exitcode(status) != 0:
-        sys.exit(said)
+        sys.exit(errors)
     return Cost(time.perf_counter() - started, used.ru_maxrss / 1024)
 
 
@@ -89,9 +65,9 @@ def main() -> int:
         plain.mkdir()
         driftloop = [sys.executable, "-m", "driftloop.cli", "render"]
         single = cost([*driftloop, specs[0], "--into", one], folder / "cache-of-one")
-        single_hera = cost([sys.executable, "-c", PLAIN_HERA, SPEC, plain, "1"], cache)
+        single_hera = cost([sys.executable, PLAIN_HERA, SPEC, plain, "1"], cache)
         full = cost([*driftloop, *specs, "--into", all_], cache)
-        hera = cost([sys.executable, "-c", PLAIN_HERA, SPEC, plain, str(many)], cache)
+        hera = cost([sys.executable, PLAIN_HERA, SPEC, plain, str(many)], cache)
         check = cost([*driftloop, "--into", all_, "--check"], cache)
         files = sum(file.is_file() for file in all_.rglob("*"))
     for what, found, count in (

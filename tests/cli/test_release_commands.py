@@ -92,7 +92,10 @@ def test_commit(person):
     done = person.types("commit", "pipeline.yaml", *WHERE)
     assert (done.stdout, "nothing to change" in done.stderr) == ("", True)
     done = person.types("commit", "pipeline.yaml", *WHERE, "--output", "json")
-    assert json.loads(done.stdout) == {"pipeline": "digits", "commit": None}
+    assert json.loads(done.stdout) == {
+        "pipeline": "digits", "commit": None,
+        "repository": f"file://{person.remote}", "branch": "main",
+    }  # fmt: skip
 
 
 def test_a_surprise_is_refused_until_it_is_allowed(person):
@@ -159,6 +162,7 @@ def test_promote_and_back(person):
         lambda release: record.start_shadow(release, B),
     )
     done = person.types("promote", "digits", *WHERE, "--output", "json")
+    assert json.loads(done.stdout)["repository"] == f"file://{person.remote}"
     assert json.loads(done.stdout)["production"] == B.id
     assert json.loads(done.stdout)["commit"] == person.git("rev-parse", "main")
     assert person.git("log", "-2", "--format=%s", "main").splitlines() == [
@@ -167,6 +171,7 @@ def test_promote_and_back(person):
     ]
     assert person.release().previous == A
     done = person.types("rollback", "digits", *WHERE)
+    assert f"committed to branch main of file://{person.remote}" in done.stderr
     assert done.stdout.strip() == person.git("rev-parse", "main")
     assert person.git("log", "-1", "--format=%s", "main") == f"Roll digits back to {A.id}"
     assert (person.release().production, person.release().weights) == (A, {A.id: 100})

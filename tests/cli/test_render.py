@@ -243,7 +243,7 @@ def test_plan_says_what_happens(driftloop: Driftloop, spec: Path, tmp_path: Path
     assert stderr.strip() == "digits: 2 changed"
     code, stdout, _ = driftloop("plan", spec, "--into", out, "--diff")
     assert "-      - train:train\n+      - train:other\n" in stdout
-    code, stdout, _ = driftloop("plan", spec, "--state", tmp_path / "none", "--output", "json")
+    code, stdout, _ = driftloop("plan", spec, "--output", "json")
     assert {change["change"] for change in json.loads(stdout)["changes"]} == {"added"}
     assert files(out) == before
 

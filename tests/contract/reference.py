@@ -13,7 +13,9 @@ from driftloop.contract import (
     documents,
     events,
     handovers,
+    images,
     names,
+    outcomes,
     platform,
     records,
     streams,
@@ -32,7 +34,11 @@ RECORDS: dict[type, str] = {
     records.SeenBatches: "`pipelines/P/seen.json`, written by `step snapshot`, read by `step look`.",
     records.Evaluation: "metrics.json, written by `driftloop-train evaluate`, read by `step register`.",
     records.RunRecord: "Data of the events of a run.",
+    outcomes.RunOutcome: "`runs/<run>/outcome.json`, and output `outcome` of a Workflow's last step.",
     records.VerdictRecord: "Data of a detector's event, as the decision reads it.",
+}
+IMAGES: dict[type, str] = {
+    images.ImageRecord: "`images/<digest of the ref>/image.json` of the local runtime's state folder.",
 }
 P, N, R, D = "P", "N", "<release>", "<detector>"
 
@@ -112,6 +118,21 @@ def blocks() -> Iterator[str]:
         "it needs and leaves others alone."
     )
     for record, place in RECORDS.items():
+        yield f"### {record.__name__}"
+        yield place
+        yield table(("key", "allowed", "default", "meaning"), document_rows(record))
+    yield "### Outcomes"
+    yield "`contract/outcomes.py`. The exit code is that of a command that waited, such as `driftloop trigger --wait`."
+    yield table(
+        ("outcome", "meaning", "exit code"),
+        (
+            (code(kind), outcomes.describe_kind(kind), str(outcomes.exit_code(kind)))
+            for kind in outcomes.OUTCOME_KINDS
+        ),
+    )
+    yield "## Images of the local runtime"
+    yield "`contract/images.py`. A reader leaves other keys alone."
+    for record, place in IMAGES.items():
         yield f"### {record.__name__}"
         yield place
         yield table(("key", "allowed", "default", "meaning"), document_rows(record))

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from driftloop.contract.documents import DocumentError, from_json, to_json
+from driftloop.contract.outcomes import OUTCOME_KINDS, RunOutcome, clean_reason, exit_code
 from driftloop.contract.records import (
-    RUN_OUTCOMES,
     Evaluation,
     RunRecord,
     SeenBatches,
@@ -44,8 +44,15 @@ RECORDS = st.one_of(
         pipeline=st.text(),
         run=NAMES,
         decision=st.text(),
-        outcome=st.none() | st.sampled_from(RUN_OUTCOMES),
+        outcome=st.none() | st.sampled_from(OUTCOME_KINDS),
         reason=st.none() | st.text(),
+    ),
+    st.builds(
+        RunOutcome,
+        kind=st.sampled_from(OUTCOME_KINDS),
+        reason=NAMES,
+        time=st.just("2026-01-31T09:30:00Z"),
+        obstacle=st.none(),
     ),
     st.builds(
         VerdictRecord, detector=NAMES, release=NAMES, window=st.integers(1), alarm=st.booleans()
@@ -97,3 +104,42 @@ def test_a_wrong_value_is_named_with_what_is_allowed(
     with pytest.raises(DocumentError) as error:
         read(document)
     assert error.value.message == message
+
+
+def test_each_outcome_has_an_exit_code_of_its_own() -> None:
+    codes = [exit_code(kind) for kind in OUTCOME_KINDS]
+    assert len(set(codes)) == len(OUTCOME_KINDS)
+    # 1 and 2 are those of a command that could not do what it was told
+    assert not {1, 2} & set(codes)
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        ({"outcome": "lost"}, 'outcome.json: `outcome` is `"lost"`, must be one of: released, '),
+        ({"reason": ""}, 'outcome.json: `reason` is `""`'),
+        ({"time": "yesterday"}, 'outcome.json: `time` is `"yesterday"`, must be a time in UTC'),
+        ({"obstacle": "halted"}, 'outcome.json: `obstacle` is "halted", must be one of: halted'),
+        ({"outcome": "not-started"}, "outcome.json: `obstacle` is null, must be one of: halted"),
+    ],
+)
+def test_an_outcome_is_of_the_vocabulary(document: dict[str, str], message: str) -> None:
+    good = {"outcome": "failed", "reason": "no rows", "time": "2026-01-31T09:30:00Z"}
+    with pytest.raises(DocumentError) as error:
+        RunOutcome.read(good | document)
+    assert error.value.message.startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        (
+            "retryStrategy.expression evaluated to false: Error (exit code 1): error: train.py:3: no",
+            "train.py:3: no",
+        ),
+        ("No more retries left: main: Error (exit code 137)", "Error (exit code 137)"),
+        ("Pod was active on the node longer than the specified deadline", ""),
+    ],
+)
+def test_a_reason_is_in_the_words_of_the_step(message: str, reason: str) -> None:
+    assert clean_reason(message) == (reason or message)

@@ -536,7 +536,7 @@ def test_what_a_step_sees(world: World) -> None:
         "PLACE",
         "A",
         "B",
-        "DRIFTLOOP_STATE",
+        "DRIFTLOOP_CHILD_OF",
         "HTTP_PROXY",
         "NO_PROXY",
     ]
@@ -559,7 +559,7 @@ def test_what_a_step_sees(world: World) -> None:
     assert place.startswith(str(world.state.work))
     assert seen == {
         "BUCKET": "driftloop", "TOKEN": argo_world.TOKEN, "MISSING": None, "SPACE": "digits", "A": "1", "B": "2",
-        "BOTH": "driftloop/sees $(NONE)", "DRIFTLOOP_STATE": str(world.state.root),
+        "BOTH": "driftloop/sees $(NONE)", "DRIFTLOOP_CHILD_OF": str(world.state.root),
         "HTTP_PROXY": f"http://127.0.0.1:{world.ports['proxy']}", "NO_PROXY": "127.0.0.1,localhost",
     }  # fmt: skip
 

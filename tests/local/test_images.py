@@ -69,6 +69,37 @@ def test_the_tag_after_a_ref(ref: str, following: str) -> None:
     assert images._next_tag(ref) == following
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b'{"ref": ', "the image is not JSON: "),
+        (b"\xff", "is not UTF-8: "),
+        (b"[]", "the image is `[]`, must be a JSON object"),
+        (b'{"ref": "example.org/echo:1"}', "the image has no key `digest`, must be a digest"),
+        (b'{"ref": 3}', "the image: `ref` is `3`, must be an image ref"),
+    ],
+)
+def test_a_damaged_record_is_named_with_its_file(
+    state: StateFolder, context: Path, envs: Path, content: bytes, message: str
+) -> None:
+    (record,) = (file for file in state.images.glob("*/image.json") if REF in file.read_text())
+    record.write_bytes(content)
+    for read in (
+        lambda: images.resolve_image(state, REF),
+        lambda: images.list_registered(state),
+        lambda: images.refresh_image(state),
+        lambda: images.register_image(state, REF, context, envs=envs, say=quiet),
+    ):
+        with pytest.raises(LocalError) as caught:
+            read()
+        assert str(record) in caught.value.message
+        assert message in caught.value.message
+        assert caught.value.hint == images.DAMAGED
+    record.unlink()
+    images.register_image(state, REF, context, envs=envs, say=quiet)
+    assert images.resolve_image(state, REF).ref == REF
+
+
 def test_an_unregistered_ref_names_the_registered_ones(state: StateFolder) -> None:
     with pytest.raises(
         LocalError, match=f"`example.org/other:1` is not registered here; registered: {REF}"

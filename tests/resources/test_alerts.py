@@ -270,7 +270,6 @@ CASES = (
     Case("RunNotStarted", True, "nobody claims", phase(("idle", 5), ("pending", 60)), "20m"),
     Case("RunNotStarted", False, "claimed", phase(("pending", 3), ("running", 60)), "20m"),
     Case("RunFailed", True, "failed", outcome(("failed", "0x5 1x60")), "20m"),
-    Case("RunFailed", True, "lost", outcome(("lost", "1x60")), "20m"),
     Case("RunFailed", False, "the next one has begun", outcome(("failed", "1x5 0x60")), "20m"),
     Case(
         "RunFailed",

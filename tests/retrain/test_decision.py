@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from driftloop.contract.handovers import RetrainPolicy
+from driftloop.contract.outcomes import Obstacle
 from driftloop.retrain.causes import DAY
 from driftloop.retrain.decision import find_watched, is_claimed, step_decision
 from driftloop.retrain.state import (
@@ -276,13 +277,13 @@ class TestLease:
         )
         assert after(state, LostEvent("digits-run"), policy=policy) == state
         state = after(state, LostEvent("digits-release-r2"), policy=policy)
-        assert (state.phase, state.outcome) == ("cooling", "lost")
+        assert (state.phase, state.outcome) == ("cooling", "failed")
 
     def test_a_decision_whose_workflow_ended_unclaimed_is_over(self) -> None:
         policy = RetrainPolicy(cooldown=10)
         state = pending(policy)
         state = after(state, LostEvent(f"digits-{state.decision}"), policy=policy)
-        assert (state.phase, state.outcome) == ("cooling", "lost")
+        assert (state.phase, state.outcome) == ("cooling", "failed")
 
 
 class TestLost:
@@ -308,7 +309,7 @@ class TestLost:
             after(state, EndEvent("digits-run", "failed"), LostEvent("digits-run"), policy=policy)
             == state
         )
-        assert state.outcome == "lost"
+        assert state.outcome == "failed"
 
     def test_a_decision_that_was_never_claimed_is_told_of_too(self) -> None:
         policy = RetrainPolicy(cooldown=10)
@@ -560,18 +561,18 @@ class Loop(RuleBasedStateMachine):
     @rule(
         data=st.data(),
         outcome=st.sampled_from(["released", "refused", "failed", "rejected"]),
-        refusal=st.sampled_from([None, None, "nothing-new", "same-model", "other-production"]),
+        nothing_new=st.booleans(),
         by_step=st.booleans(),
     )
     def a_run_ends(
-        self, data: st.DataObject, outcome: str, refusal: str | None, by_step: bool
+        self, data: st.DataObject, outcome: str, nothing_new: bool, by_step: bool
     ) -> None:
         run, _ = data.draw(st.sampled_from(self.runs))
         holder, alarm, waits = self.holder, self.state.alarm, self.state.waits
-        refusal = refusal if outcome == "refused" else None
-        self.apply(EndEvent(run, outcome, "", refusal), by_step=by_step)  # type: ignore[arg-type]
+        obstacle: Obstacle | None = "nothing-new" if nothing_new and outcome == "refused" else None
+        self.apply(EndEvent(run, outcome, "", obstacle), by_step=by_step)  # type: ignore[arg-type]
         if holder == run:
-            if refusal in ("nothing-new", "same-model") and (alarm or waits):
+            if obstacle is not None and (alarm or waits):
                 assert self.state.waits is not None, "the alarm is not kept"
                 assert self.state.phase in ("waiting", "held", "halted")
             if outcome == "released":

@@ -10,6 +10,7 @@ import time
 import pytest
 
 from driftloop.clients import s3
+from driftloop.contract.outcomes import RunOutcome
 from driftloop.operations import releases as pipelines
 from driftloop.operations.releases import TransitionMessage
 from driftloop.release import record
@@ -280,10 +281,15 @@ def test_without_accuracies_auto_judges_no_agreement_and_says_so(shadowed):
     )
 
 
-def test_accuracies_against_another_production_judge_nothing(released):
-    register(released, "digits-b", evaluated=AFTER_A_DRIFT | {"against": C})
-    released.around.judgement = measured(agreed=100)
-    assert "agreement is not measured" in walk(released, "shadow", limits=AUTO).stderr
+def test_a_candidate_that_was_evaluated_against_another_production_is_superseded(released):
+    claim(released, "digits-b")
+    tip = released.git("rev-parse", "main")
+    evaluated = AFTER_A_DRIFT | {"against": C}
+    assert register(released, "digits-b", evaluated=evaluated) == ("refused", B)
+    assert released.git("rev-parse", "main") == tip
+    finish(released, "digits-b", "Succeeded")
+    assert (state(released).outcome, state(released).strikes) == ("superseded", 0)
+    assert state(released).reason == f"it was evaluated against {C}, production is {A} by now"
 
 
 @pytest.mark.parametrize("lost", ["rows", "against"])
@@ -366,9 +372,10 @@ def test_a_person_ends_the_walk(shadowed, foreign):
     if foreign is record.promote_candidate:
         assert step.returncode == 0, said
     else:
-        assert step.returncode == 1
+        assert step.returncode == 0, said
+        assert "superseded: " in said
         assert "ended by commit" in said
-        done = walk(shadowed, "50", limits=CANARY, code=1)
+        done = walk(shadowed, "50", limits=CANARY)
         assert "ended by commit" in done.stderr
     assert shadowed.git("rev-parse", "main") == tip
 
@@ -379,13 +386,13 @@ def test_a_revert_stops_the_walk_and_is_left_as_it_is(shadowed):
     until(lambda: len(shadowed.around.questions) > 1)
     tip = reverts(shadowed)
     _, said = step.communicate(timeout=30)
-    assert step.returncode == 1
+    assert step.returncode == 0
     assert "(Revert" in said
     assert shadowed.git("rev-parse", "main") == tip
     claim(shadowed, "digits-b")
-    finish(shadowed, "digits-b", "Failed", release=B)
+    finish(shadowed, "digits-b", "Succeeded", release=B)
     assert shadowed.git("rev-parse", "main") == tip
-    assert state(shadowed).outcome == "rejected"
+    assert state(shadowed).outcome == "superseded"
 
 
 def reverts(world, commit="HEAD"):
@@ -406,13 +413,13 @@ def test_a_promotion_reverted_before_it_is_applied_is_no_release(shadowed):
     until(lambda: shadowed.base().release.phase == "stable")
     tip = reverts(shadowed)
     _, said = step.communicate(timeout=30)
-    assert step.returncode == 1
+    assert step.returncode == 0
     assert "(Revert" in said
     release = shadowed.base().release
     assert (release.production.id, release.weights, release.candidate) == (A, {A: 100}, None)
-    finish(shadowed, "digits-b", "Failed", release=B)
+    finish(shadowed, "digits-b", "Succeeded", release=B)
     assert shadowed.git("rev-parse", "main") == tip
-    assert state(shadowed).outcome == "rejected"
+    assert state(shadowed).outcome == "superseded"
     assert state(shadowed).reason.startswith('Revert "Promote')
 
 
@@ -456,7 +463,14 @@ def finish(world, run, status, **more):
         "--status",
         status,
     )
-    return world.step("finish", *arguments, *options)
+    return world.step("finish", *arguments, *options, "--out", str(world.folder / "finished"))
+
+
+def ended(world, run):
+    """The outcome that a run's folder and the last step's outputs hold, which are the same."""
+    stored = world.store.read_json(BUCKET / f"runs/{run}/outcome.json")
+    assert json.loads((world.folder / "finished" / "outcome").read_text()) == stored
+    return RunOutcome.read(stored)
 
 
 def told(world):
@@ -482,6 +496,8 @@ def test_a_refused_candidate_is_told_with_the_gates_reason(world):
         "refused",
         "accuracy 0.1, must be at least 0.9",
     )
+    assert ended(world, "digits-a").text == "refused: accuracy 0.1, must be at least 0.9"
+    assert world.around.bodies[-1]["time"] == ended(world, "digits-a").time
     assert world.base().release.phase == "empty"
 
 
@@ -498,13 +514,13 @@ def test_a_failed_run_says_which_step(world):
             "type": "Pod",
             "phase": "Failed",
             "displayName": "train(1)",
-            "message": "Error (exit code 1)",
+            "message": "retryStrategy.expression evaluated to false: Error (exit code 1): error: train.py:3: no rows",
         },
         "2": {"type": "DAG", "phase": "Failed", "displayName": "loop"},
     }
     world.around.objects = {"workflows/digits-a": {"status": {"phase": "Running", "nodes": nodes}}}
     finish(world, "digits-a", "Failed")
-    assert (state(world).outcome, state(world).reason) == ("failed", "train: Error (exit code 1)")
+    assert (state(world).outcome, state(world).reason) == ("failed", "train: train.py:3: no rows")
 
 
 def test_a_run_goes_on_in_its_rollout_and_ends_there(shadowed):
@@ -519,6 +535,7 @@ def test_a_run_goes_on_in_its_rollout_and_ends_there(shadowed):
     finish(shadowed, "digits-b", "Succeeded", release=B)
     assert state(shadowed).outcome == "released"
     assert told(shadowed) == ["released"]
+    assert "Driftloop-Outcome: released" in shadowed.git("log", "-1", "--format=%b", "main")
 
 
 def test_the_rollout_may_end_before_the_run_does(shadowed):
@@ -531,14 +548,30 @@ def test_the_rollout_may_end_before_the_run_does(shadowed):
     assert set(told(shadowed)) == {"rejected"}
 
 
-def test_a_rollout_that_was_killed_is_rejected_when_it_settles(shadowed):
+def test_a_rollout_that_broke_off_has_failed_when_it_settles(shadowed):
     claim(shadowed, "digits-b")
     by_hand(shadowed, lambda release: record.set_canary(release, 10))
     finish(shadowed, "digits-b", "Failed", release=B)
     release = shadowed.base().release
     assert (release.phase, release.weights) == ("stable", {A: 100})
-    assert "its workflow ended as Failed" in shadowed.git("log", "-1", "--format=%b", "main")
-    assert state(shadowed).outcome == "rejected"
+    message = shadowed.git("log", "-1", "--format=%b", "main")
+    assert "the workflow ended as Failed" in message
+    assert "Driftloop-Outcome: failed" in message
+    assert state(shadowed).outcome == "failed"
+
+
+def test_a_run_that_a_person_stopped_is_cancelled(shadowed):
+    claim(shadowed, "digits-b")
+    stopped = {
+        "metadata": {"annotations": {"driftloop.dev/cancelled-by": "person eve: wrong labels"}},
+        "spec": {"shutdown": "Stop"},
+        "status": {"phase": "Failed"},
+    }
+    shadowed.around.objects[f"workflows/digits-release-{B}"] = stopped
+    finish(shadowed, "digits-b", "Failed", release=B)
+    assert ended(shadowed, "digits-b").text == "cancelled: person eve: wrong labels"
+    assert shadowed.git("log", "-1", "--format=%s", "main") == f"Cancel {B} of digits"
+    assert told(shadowed) == ["cancelled"]
 
 
 def test_a_rollout_without_promotion_waits_for_a_person(shadowed):
@@ -548,11 +581,24 @@ def test_a_rollout_without_promotion_waits_for_a_person(shadowed):
     assert "waits for `driftloop promote digits`" in state(shadowed).reason
 
 
-def test_a_run_that_was_never_claimed_is_not_told(world):
+@pytest.mark.parametrize(("obstacle", "reason"), [("halted", "labels are wrong"), ("busy", "")])
+def test_a_run_that_was_never_claimed_was_not_started(world, obstacle, reason):
+    claim(world, "digits-a")
+    outputs = {"claimed": "false", "obstacle": obstacle, "reason": reason}
+    parameters = [{"name": name, "value": value} for name, value in outputs.items()]
+    nodes = {"0": {"type": "Pod", "phase": "Succeeded", "outputs": {"parameters": parameters}}}
+    world.around.objects = {"workflows/digits-x": {"status": {"phase": "Running", "nodes": nodes}}}
+    finish(world, "digits-x", "Succeeded")
+    reason = reason or "the run was not claimed"
+    assert ended(world, "digits-x").text == f"not started ({obstacle}): {reason}"
+    assert told(world) == ["not-started"]
+    assert state(world).run == "digits-a"
+
+
+def test_a_run_whose_workflow_can_not_be_read_was_not_started_either(world):
     claim(world, "digits-a")
     finish(world, "digits-x", "Succeeded")
-    assert told(world) == []
-    assert state(world).run == "digits-a"
+    assert ended(world, "digits-x").obstacle == "busy"
 
 
 def test_a_run_that_was_lost_before_is_not_told_again(world):
@@ -561,5 +607,5 @@ def test_a_run_that_was_lost_before_is_not_told_again(world):
     lost = LostEvent("digits-a", "it is gone")
     decisions.apply_once(world.environment["NATS_URL"], world.namespace, "digits", lost)
     finish(world, "digits-a", "Succeeded")
-    assert state(world).outcome == "lost"
+    assert (state(world).outcome, state(world).reason) == ("failed", "it is gone")
     assert told(world) == []

@@ -25,7 +25,7 @@ async def batches(project: Path, what: str, *kinds: str, to: Path) -> None:
 
 def processes_of(state: Path) -> list[str]:
     """Command lines of the processes that carry the state folder's mark."""
-    mark = f"DRIFTLOOP_STATE={state.resolve()}".encode()
+    mark = f"DRIFTLOOP_CHILD_OF={state.resolve()}".encode()
     commands = []
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit() or int(entry.name) == os.getpid():

@@ -7,6 +7,7 @@ import click
 
 from driftloop.cli import allowed, options, pinning, target
 from driftloop.operations.commit import commit_spec_file
+from driftloop.operations.place import StateChoice
 
 EXAMPLES = """\b
 Examples:
@@ -27,7 +28,7 @@ def command(
     spec: Path,
     repository: str | None,
     branch: str,
-    state: Path,
+    state: StateChoice,
     cluster: str,
     allow: tuple[str, ...],
     pin: bool,
@@ -45,4 +46,4 @@ def command(
         pinning.write_pins([spec], mirrors)
     with target.open_repository(repository, branch, state) as opened:
         committed = commit_spec_file(opened, spec, cluster=cluster, allow=frozenset(allow))
-    target.print_commit(committed.commit, committed.pipeline, output)
+    target.print_commit(opened, committed.commit, committed.pipeline, output)

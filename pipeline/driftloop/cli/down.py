@@ -1,12 +1,10 @@
 """`driftloop down`."""
 
-from pathlib import Path
-
 import click
 
 from driftloop.cli import options
-from driftloop.local.ground.state import StateFolder
 from driftloop.operations.down import stop_platform
+from driftloop.operations.place import StateChoice
 
 EXAMPLES = """\b
 Examples:
@@ -16,9 +14,9 @@ Examples:
 
 @click.command(epilog=EXAMPLES)
 @options.state
-def command(*, state: Path) -> None:
+def command(*, state: StateChoice) -> None:
     """Stop everything that `driftloop up` started in a state folder; stored data is kept."""
-    stopped = stop_platform(StateFolder.open_folder(state), options.print_progress)
+    stopped = stop_platform(state.ensure_exists(), options.print_progress)
     if stopped.leftovers:
         options.print_progress(f"stopped {stopped.leftovers} processes that were left behind")
     if stopped.pid is None and not stopped.leftovers:

@@ -2,13 +2,12 @@
 
 import json
 import shlex
-from pathlib import Path
 
 import click
 
 from driftloop.cli import options
-from driftloop.local.ground.state import StateFolder
 from driftloop.operations.environment import read_environment
+from driftloop.operations.place import StateChoice
 
 EXAMPLES = """\b
 Examples:
@@ -25,14 +24,15 @@ Examples:
     show_default=True,
     help="Format of the output.",
 )
-def command(*, state: Path, output: str) -> None:
+def command(*, state: StateChoice, output: str) -> None:
     """Print addresses and keys of the local platform as environment variables.
 
     AWS_ENDPOINT_URL, AWS_DEFAULT_REGION and the keys are read by every S3 client.
-    DRIFTLOOP_GATEWAY is the address for predictions, DRIFTLOOP_GIT_URL the cluster repository.
+    DRIFTLOOP_GATEWAY is the address for predictions, DRIFTLOOP_CLUSTER_REPOSITORY the cluster
+    repository, for `git clone`; no command of driftloop reads these two.
     The keys are valid for this state folder only.
     """
-    variables = read_environment(StateFolder.open_folder(state))
+    variables = read_environment(state.ensure_exists())
     if output == "json":
         click.echo(json.dumps(variables, indent=1))
         return

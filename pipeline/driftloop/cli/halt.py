@@ -2,11 +2,11 @@
 
 import json
 import os
-from pathlib import Path
 
 import click
 
 from driftloop.cli import options
+from driftloop.operations.place import StateChoice
 from driftloop.operations.suspend import SuspensionState, find_decision, suspend_decision
 
 EXAMPLES = """\b
@@ -27,12 +27,12 @@ url_option = click.option(
 @url_option
 @click.option("--reason", default="", help="Reason in a few words; refused runs report it.")
 @options.output
-def command(*, name: str, state: Path, url: str | None, reason: str, output: str) -> None:
+def command(*, name: str, state: StateChoice, url: str | None, reason: str, output: str) -> None:
     """Suspend retraining of pipeline NAME: no run starts until `driftloop resume`.
 
     A current run and its rollout may finish.
     """
-    decision = find_decision(name, state, url, os.environ)
+    decision = find_decision(name, state.folder, url, os.environ)
     print_state(name, suspend_decision(decision, reason), output)
 
 

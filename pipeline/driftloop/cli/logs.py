@@ -1,16 +1,14 @@
 """`driftloop logs`."""
 
 import json
-from pathlib import Path
 
 import click
 
 from driftloop.cli import options
 from driftloop.errors import LocalError
 from driftloop.local.ground import timeline
-from driftloop.local.ground.state import StateFolder
-from driftloop.operations.environment import ensure_state
 from driftloop.operations.logs import TIMELINE, find_logs, list_logs, read_lines
+from driftloop.operations.place import StateChoice
 
 EXAMPLES = """\b
 Examples:
@@ -31,15 +29,14 @@ Examples:
     show_default=True,
     help="Number of last lines to print.",
 )
-def command(*, name: str, state: Path, follow: bool, lines: int) -> None:
+def command(*, name: str, state: StateChoice, follow: bool, lines: int) -> None:
     """Print the log of one part (NAME as `driftloop status` prints it, or a step of a run), or
     the timeline.
 
     The name of a run prints the logs of all its steps, one after another; the namespace of a
     pipeline those of its pods.
     """
-    folder = StateFolder.open_folder(state)
-    ensure_state(folder)
+    folder = state.ensure_exists()
     if name == TIMELINE:
         for line in read_lines(folder.timeline, last=lines, follow=follow):
             click.echo(timeline.format_entry(json.loads(line)))

@@ -1,19 +1,34 @@
 """Options that several commands share."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+from driftloop.operations import place
+from driftloop.operations.place import StateChoice
+
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _choose_state(
+    context: click.Context, _parameter: click.Parameter, value: Path | None
+) -> StateChoice:
+    # options that are not on the command line are processed last: SPEC is known by now
+    choice = place.choose_state(value, spec=context.params.get("spec"), environment=os.environ)
+    if (note := place.describe_ignored(choice, os.environ)) is not None:
+        print_progress(note)
+    return choice
+
 
 state = click.option(
     "--state",
-    default=Path(".driftloop"),
     type=click.Path(path_type=Path),
-    show_default=True,
-    help="State folder of `driftloop up`.",
+    callback=_choose_state,
+    help="State folder of `driftloop up`.  [default: the nearest .driftloop beside or above SPEC "
+    f"or the current folder, else {place.VARIABLE}]",
 )
 output = click.option(
     "--output",
@@ -44,9 +59,8 @@ def repository_options(command: F) -> F:
     url = click.option(
         "--repository",
         metavar="URL",
-        envvar="DRIFTLOOP_GIT_URL",
-        show_envvar=True,
-        help="URL or path of the cluster repository.  [default: that of the state folder]",
+        help="URL or path of the cluster repository.  [default: that of the state folder, else "
+        "DRIFTLOOP_GIT_URL]",
     )
     return url(branch(state(command)))
 

@@ -1,15 +1,16 @@
 """`driftloop plan`."""
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import click
 
 from driftloop.cli import allowed, impacts, options, pinning, target
-from driftloop.local.ground.state import StateFolder
-from driftloop.operations import files
+from driftloop.operations import files, place
 from driftloop.operations.impact import refuse_surprises
+from driftloop.operations.place import StateChoice
 from driftloop.operations.preview import preview_commit, read_committed, read_name
 from driftloop.render import FileChange
 
@@ -46,7 +47,7 @@ def command(
     folder: Path | None,
     repository: str | None,
     branch: str,
-    state: Path,
+    state: StateChoice,
     cluster: str,
     with_diff: bool,
     allow: tuple[str, ...],
@@ -57,7 +58,8 @@ def command(
     """Preview what a commit of SPEC would do: settings, objects, effects on what runs. Writes
     nothing.
 
-    Without a folder or repository to compare with, everything is new. Exit code 1 when the
+    Compares with --into, --repository, or the repository of the state folder; without any of
+    them, everything is new. Exit code 1 when the
     change does something that an edit of a spec seldom intends, such as leaving production
     without its detector, unless --allow names it. With --pin, preview a commit with --pin.
     """
@@ -82,14 +84,18 @@ def _read_existing(
     folder: Path | None,
     repository: str | None,
     branch: str,
-    state: Path,
+    state: StateChoice,
     name: str,
     *,
     cluster: str,
 ) -> Mapping[str, str]:
     if folder is not None:
         return files.read_tree(folder, name, cluster)
-    if repository is None and not StateFolder.open_folder(state).repository.exists():
+    if repository is None and place.is_nowhere(state, os.environ):
+        options.print_progress(
+            f"nothing to compare with, everything is new: `{state.folder.root}` does not exist; name "
+            "the cluster repository with --repository, --into or --state"
+        )
         return {}
     with target.open_repository(repository, branch, state) as opened:
         return read_committed(opened, name, cluster=cluster)

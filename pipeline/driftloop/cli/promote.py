@@ -1,10 +1,9 @@
 """`driftloop promote`."""
 
-from pathlib import Path
-
 import click
 
 from driftloop.cli import options, target
+from driftloop.operations.place import StateChoice
 from driftloop.operations.rollout import promote_candidate
 
 EXAMPLES = """\b
@@ -17,11 +16,13 @@ Examples:
 @click.argument("name")
 @options.repository_options
 @options.output
-def command(*, name: str, repository: str | None, branch: str, state: Path, output: str) -> None:
+def command(
+    *, name: str, repository: str | None, branch: str, state: StateChoice, output: str
+) -> None:
     """Make the candidate of pipeline NAME production, without waiting for its analysis."""
     with target.open_repository(repository, branch, state) as opened:
         moved = promote_candidate(opened, name)
     production = moved.release.production
     target.print_commit(
-        moved.commit, name, output, production=production.id if production else None
+        opened, moved.commit, name, output, production=production.id if production else None
     )

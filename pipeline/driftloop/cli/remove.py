@@ -1,11 +1,11 @@
 """`driftloop remove`."""
 
 import os
-from pathlib import Path
 
 import click
 
 from driftloop.cli import options, target
+from driftloop.operations.place import StateChoice
 from driftloop.operations.remove import remove_pipeline
 from driftloop.operations.target import find_runtime
 
@@ -26,7 +26,13 @@ Examples:
 )
 @options.output
 def command(
-    *, name: str, repository: str | None, branch: str, state: Path, timeout: float, output: str
+    *,
+    name: str,
+    repository: str | None,
+    branch: str,
+    state: StateChoice,
+    timeout: float,
+    output: str,
 ) -> None:
     """Remove pipeline NAME from the cluster repository: triggers, event bus, Flux objects,
     files.
@@ -35,7 +41,7 @@ def command(
     `driftloop up`, no DRIFTLOOP_KUBERNETES_URL), one commit is made; run the command again once
     Flux has applied it.
     """
-    api = find_runtime(state, os.environ)
     with target.open_repository(repository, branch, state) as opened:
+        api = find_runtime(state.folder, os.environ, repository=opened.repository.url)
         removal = remove_pipeline(opened, api, name, timeout=timeout, report=options.print_progress)
-    target.print_commit(removal.commit, name, output, done=removal.done)
+    target.print_commit(opened, removal.commit, name, output, done=removal.done)

@@ -1,11 +1,11 @@
 """`driftloop resume`."""
 
 import os
-from pathlib import Path
 
 import click
 
 from driftloop.cli import halt, options
+from driftloop.operations.place import StateChoice
 from driftloop.operations.suspend import find_decision, resume_decision
 
 EXAMPLES = """\b
@@ -19,7 +19,7 @@ Examples:
 @options.state
 @halt.url_option
 @options.output
-def command(*, name: str, state: Path, url: str | None, output: str) -> None:
+def command(*, name: str, state: StateChoice, url: str | None, output: str) -> None:
     """Resume retraining of pipeline NAME: alarms, schedules and people may start runs again."""
-    decision = find_decision(name, state, url, os.environ)
+    decision = find_decision(name, state.folder, url, os.environ)
     halt.print_state(name, resume_decision(decision), output)

@@ -1,10 +1,9 @@
 """`driftloop rollback`."""
 
-from pathlib import Path
-
 import click
 
 from driftloop.cli import options, target
+from driftloop.operations.place import StateChoice
 from driftloop.operations.rollout import is_rollback, roll_back
 
 EXAMPLES = """\b
@@ -17,7 +16,9 @@ Examples:
 @click.argument("name")
 @options.repository_options
 @options.output
-def command(*, name: str, repository: str | None, branch: str, state: Path, output: str) -> None:
+def command(
+    *, name: str, repository: str | None, branch: str, state: StateChoice, output: str
+) -> None:
     """Restore the previous version of pipeline NAME; during a rollout, end it and keep
     production."""
     with target.open_repository(repository, branch, state) as opened:
@@ -29,5 +30,5 @@ def command(*, name: str, repository: str | None, branch: str, state: Path, outp
         )
     production = moved.release.production
     target.print_commit(
-        moved.commit, name, output, production=production.id if production else None
+        opened, moved.commit, name, output, production=production.id if production else None
     )

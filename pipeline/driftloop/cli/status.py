@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from driftloop.cli import options
+from driftloop.operations.place import StateChoice
 from driftloop.operations.status import (
     PlatformStatus,
     ReleaseStatus,
@@ -39,7 +40,7 @@ Examples:
 )
 def command(
     *,
-    state: Path,
+    state: StateChoice,
     cluster: bool,
     kubeconfig: Path | None,
     context: str | None,
@@ -56,7 +57,7 @@ def command(
     elif kubeconfig or context or namespaces:
         raise click.UsageError("--kubeconfig, --context and --namespace need --cluster")
     else:
-        status = read_local_status(state)
+        status = read_local_status(state.ensure_exists())
     click.echo(
         json.dumps(status.document, indent=1)
         if output == "json"

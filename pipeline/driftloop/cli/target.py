@@ -3,30 +3,37 @@
 import json
 import os
 from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import Any
 
 import click
 
 from driftloop.cli.options import print_progress
 from driftloop.git.repository import Commit
+from driftloop.operations.place import StateChoice
 from driftloop.operations.target import CommitTarget, open_target
 
 
 def open_repository(
-    url: str | None, branch: str, folder: Path
+    url: str | None, branch: str, state: StateChoice
 ) -> AbstractContextManager[CommitTarget]:
     """Open the repository that the options name, with the credentials of the environment."""
-    return open_target(url, branch=branch, folder=folder, environment=os.environ)
+    return open_target(
+        url, branch=branch, state=state, environment=os.environ, report=print_progress
+    )
 
 
-def print_commit(commit: Commit | None, name: str, output: str, **more: Any) -> None:
-    """Print the commit, or that nothing changed."""
+def print_commit(
+    target: CommitTarget, commit: Commit | None, name: str, output: str, **more: Any
+) -> None:
+    """Print the commit, or that nothing changed, and the repository and branch."""
+    repository, branch = target.repository.url, target.repository.branch
     if output == "json":
         sha = commit.sha if commit is not None else None
-        click.echo(json.dumps({"pipeline": name, "commit": sha, **more}))
+        document = {"pipeline": name, "commit": sha, "repository": repository, "branch": branch}
+        click.echo(json.dumps({**document, **more}))
     elif commit is not None:
         print_progress(commit.subject)
+        print_progress(f"committed to branch {branch} of {repository}")
         click.echo(commit.sha)
     else:
-        print_progress(f"{name}: nothing to change")
+        print_progress(f"{name}: nothing to change in branch {branch} of {repository}")

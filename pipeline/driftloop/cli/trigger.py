@@ -2,12 +2,12 @@
 
 import json
 import os
-from pathlib import Path
 
 import click
 
 from driftloop.cli import options
 from driftloop.errors import StepError
+from driftloop.operations.place import StateChoice
 from driftloop.operations.target import find_runtime
 from driftloop.operations.trigger import (
     CAUSE_LENGTH,
@@ -48,7 +48,7 @@ Examples:
 def command(
     *,
     name: str,
-    state: Path,
+    state: StateChoice,
     url: str | None,
     namespace: str | None,
     cause: str,
@@ -61,7 +61,7 @@ def command(
     While another run of the pipeline is running, or when there is nothing new to train on, the new
     one ends before it trains.
     """
-    webhook = find_webhook(name, state, url, namespace, os.environ)
+    webhook = find_webhook(name, state.folder, url, namespace, os.environ)
     cause = " ".join(cause.split())[:CAUSE_LENGTH]
     for mark in REPLACED:
         if mark in cause:
@@ -69,7 +69,11 @@ def command(
                 f"`{cause}` must not contain `{mark}`: Argo or Kubernetes replaces what follows"
             )
     run = request_run(webhook, name, cause, forced=force)
-    ended = wait_for_end(find_runtime(state, os.environ), webhook.namespace, run) if wait else None
+    ended = (
+        wait_for_end(find_runtime(state.folder, os.environ), webhook.namespace, run)
+        if wait
+        else None
+    )
     if output == "json":
         click.echo(
             json.dumps({"pipeline": name, "run": run, "phase": ended.phase if ended else None})

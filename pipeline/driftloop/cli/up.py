@@ -1,5 +1,6 @@
 """`driftloop up`."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -7,9 +8,11 @@ import click
 
 from driftloop.cli import allowed, options
 from driftloop.clients import cancellation
+from driftloop.contract.trees import SPEC
 from driftloop.local.ground import kinds, timeline
 from driftloop.local.ground.timeline import EventTimeline
 from driftloop.local.up.supervisor import UpOptions
+from driftloop.operations.place import choose_new_state
 from driftloop.operations.up import (
     commit_project,
     open_state,
@@ -20,6 +23,7 @@ from driftloop.operations.up import (
 
 EXAMPLES = """\b
 Examples:
+  driftloop up
   driftloop up pipeline.yaml
   driftloop up pipeline.yaml --detach --gateway-port 8080
   driftloop up --state .driftloop"""
@@ -38,7 +42,8 @@ def _print_kinds(context: click.Context, _parameter: click.Parameter, value: boo
 @click.option(
     "--state",
     type=click.Path(path_type=Path),
-    help="State folder.  [default: .driftloop beside SPEC]",
+    help="State folder.  [default: the nearest .driftloop beside or above SPEC, else a new one in the "
+    "current folder, or beside SPEC when that is elsewhere]",
 )
 @click.option(
     "--envs",
@@ -75,10 +80,14 @@ def command(
 ) -> None:
     """Run the cluster repository on this machine, without Docker or Kubernetes.
 
-    With SPEC, register its images, commit its rendered tree to the state folder's own bare
-    repository, and run that; without, run what the repository holds. Ctrl-C stops everything.
+    With SPEC (pipeline.yaml of this folder, when there is one), register its images, commit its
+    rendered tree to the state folder's own bare repository, and run that; without, and with
+    --state alone, run what the repository holds. Ctrl-C stops everything.
     """
-    folder = open_state(spec, state)
+    if spec is None and state is None and Path(SPEC).is_file():
+        spec = Path(SPEC)
+        options.print_progress(f"running {spec} of this folder")
+    folder = open_state(choose_new_state(state, spec=spec, environment=os.environ), spec)
     if spec is not None and (pid := folder.find_holder()) is not None:
         # the running supervisor picks up new images and the new commit by itself
         commit_project(folder, spec, envs=envs, allow=allow, report=options.print_progress)

@@ -21,7 +21,8 @@ import aiohttp
 
 from driftloop.contract import events as contract
 from driftloop.contract.documents import to_json
-from driftloop.contract.records import RunOutcome, RunRecord
+from driftloop.contract.outcomes import RunOutcome
+from driftloop.contract.records import LoopRecord, LoopWait, RunRecord
 from driftloop.errors import PipelineError
 
 STRUCTURED = "application/cloudevents+json"
@@ -103,7 +104,6 @@ def run_finished(
     run: str,
     decision: str,
     outcome: RunOutcome,
-    reason: str,
     release: str,
 ) -> Event:
     """Return the event that a run has ended, the same one however often it is made."""
@@ -111,10 +111,31 @@ def run_finished(
         contract.RUN_FINISHED,
         contract.event_source(namespace, pipeline),
         to_json(
-            RunRecord(pipeline=pipeline, run=run, decision=decision, outcome=outcome, reason=reason)
+            RunRecord(
+                pipeline=pipeline,
+                run=run,
+                decision=decision,
+                outcome=outcome.kind,
+                reason=outcome.reason,
+                time=outcome.time,
+                obstacle=outcome.obstacle,
+            )
         ),
         id=contract.run_id(namespace, pipeline, run, "finished"),
         **{contract.PIPELINE: pipeline, contract.NAMESPACE: namespace, contract.RELEASE: release},
+    )
+
+
+def loop_waits(
+    namespace: str, pipeline: str, *, key: str, waits_for: LoopWait, reason: str
+) -> Event:
+    """Return the event that the loop began to wait, the same one however often it is made."""
+    return make_event(
+        contract.LOOP_WAITS,
+        contract.event_source(namespace, pipeline),
+        to_json(LoopRecord(pipeline=pipeline, waits_for=waits_for, reason=reason)),
+        id=contract.wait_id(namespace, pipeline, key),
+        **{contract.PIPELINE: pipeline, contract.NAMESPACE: namespace},
     )
 
 

@@ -28,6 +28,8 @@ REACHES_LABEL = f"{API_GROUP}/reaches"
 """Label: what a step's pod talks to besides object store and git."""
 CREATED_BY_ANNOTATION = f"{API_GROUP}/created-by"
 """Annotation: the workflow node that created an object."""
+CANCELLED_BY_ANNOTATION = f"{API_GROUP}/cancelled-by"
+"""Annotation: the person who stopped a Workflow, and why."""
 MODEL_DIGEST_ANNOTATION = f"{API_GROUP}/model-digest"
 """Annotation: digest of the model that a predictor serves."""
 OWN_LABELS = {MANAGED_BY_LABEL: OWNER}

@@ -16,12 +16,7 @@ from driftloop.contract.documents import (
     is_whole,
     to_json,
 )
-
-RunOutcome = Literal["released", "refused", "failed", "rejected", "lost"]
-RUN_OUTCOMES: tuple[RunOutcome, ...] = get_args(RunOutcome)
-
-RefusalKind = Literal["nothing-new", "same-model", "other-production"]
-REFUSAL_KINDS: tuple[RefusalKind, ...] = get_args(RefusalKind)
+from driftloop.contract.outcomes import OBSTACLES, OUTCOME_KINDS, Obstacle, OutcomeKind, is_time
 
 LoopWait = Literal["data", "person", "time"]
 LOOP_WAIT_KINDS: tuple[LoopWait, ...] = get_args(LoopWait)
@@ -150,24 +145,6 @@ class Evaluation:
         return from_json(cls, document, label="metrics.json", closed=False)
 
 
-@dataclass(frozen=True)
-class RefusalRecord:
-    """refusal.json: a refusal of a run by another step than the gate."""
-
-    kind: RefusalKind = document_key(
-        "kind", f"one of: {', '.join(REFUSAL_KINDS)}", lambda v: v in REFUSAL_KINDS
-    )
-    """`nothing-new`: the inputs were used before; `same-model`: production is this very model;
-    `other-production`: production changed since the evaluation."""
-    reason: str = document_key("reason", "a text", is_text)
-    """Explanation for people."""
-
-    @classmethod
-    def read(cls, document: object) -> "RefusalRecord":
-        """Read the refusal from plain data; DocumentError."""
-        return from_json(cls, document, label="refusal.json", closed=False)
-
-
 @dataclass(frozen=True, kw_only=True)
 class LoopRecord:
     """Data of `dev.driftloop.loop.waits`."""
@@ -197,17 +174,33 @@ class RunRecord:
     """Run id."""
     decision: str = _text("decision")
     """Decision that asked for the run."""
-    outcome: RunOutcome | None = document_key(
+    outcome: OutcomeKind | None = document_key(
         "outcome",
-        f"one of: {', '.join(RUN_OUTCOMES)}; null while the run goes on",
-        lambda v: v is None or v in RUN_OUTCOMES,
+        f"one of: {', '.join(OUTCOME_KINDS)}; null while the run goes on",
+        lambda v: v is None or v in OUTCOME_KINDS,
         default=None,
     )
-    """Outcome; None while the run goes on."""
+    """Kind of the outcome; None while the run goes on."""
     reason: str | None = document_key(
         "reason", "a text", lambda v: v is None or isinstance(v, str), default=None
     )
     """Cause of a run that started; explanation of how one ended."""
+    time: str | None = document_key(
+        "time",
+        "a time in UTC, such as 2026-01-31T09:30:00Z, or null",
+        lambda v: v is None or is_time(v),
+        default=None,
+        omits_none=True,
+    )
+    """Time at which it ended; None while the run goes on."""
+    obstacle: Obstacle | None = document_key(
+        "obstacle",
+        f"one of: {', '.join(OBSTACLES)}; null unless the outcome is not-started",
+        lambda v: v is None or v in OBSTACLES,
+        default=None,
+        omits_none=True,
+    )
+    """What kept a run from starting."""
 
     @classmethod
     def read(cls, document: object) -> "RunRecord":

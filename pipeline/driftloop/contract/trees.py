@@ -107,7 +107,7 @@ WORKFLOW_RUN = "runs/{{workflow.name}}"
 SNAPSHOT_FILE = "snapshot.json"
 METRICS_FILE = "metrics.json"
 VERDICT_FILE = "verdict.json"
-REFUSAL_FILE = "refusal.json"
+OUTCOME_FILE = "outcome.json"
 PRODUCTION_FILE = "release.json"
 METADATA_FILE = "metadata.yaml"
 DETECTOR_FILE = "detector.json"
@@ -129,9 +129,9 @@ def verdict_key(run: str) -> str:
     return run_key(run, "verdict", VERDICT_FILE)
 
 
-def refusal_key(run: str) -> str:
-    """Return the key of a run's refusal.json."""
-    return run_key(run, REFUSAL_FILE)
+def outcome_key(run: str) -> str:
+    """Return the key of a run's outcome.json."""
+    return run_key(run, OUTCOME_FILE)
 
 
 def release_key(run: str, *parts: str) -> str:

@@ -17,6 +17,7 @@ from urllib.request import urlopen
 from driftloop.contract.documents import DocumentError
 from driftloop.contract.handovers import RolloutLimits
 from driftloop.contract.names import Names
+from driftloop.contract.outcomes import RunOutcome
 from driftloop.contract.trees import release_path
 from driftloop.errors import GitError, StepError
 from driftloop.git.repository import Commit, Repository
@@ -163,6 +164,7 @@ class CandidateRollout:
                 self._require_candidate(before),
                 self._read_cause(),
                 "\n".join(error.reasons),
+                RunOutcome.now("rejected", "; ".join(error.reasons)),
             )
 
         pipelines.commit_transition(
@@ -231,7 +233,10 @@ class CandidateRollout:
                 if promoted
                 else f"Send {after.weights[version.id]} % to {version.id}"
             )
-            return TransitionMessage(f"{subject} of {name}", version, self._read_cause(), body)
+            outcome = RunOutcome.now("released", "the rollout ended") if promoted else None
+            return TransitionMessage(
+                f"{subject} of {name}", version, self._read_cause(), body, outcome
+            )
 
         return write_message
 

@@ -10,7 +10,6 @@ import psutil
 
 from driftloop.local.ground import leftovers
 from driftloop.local.ground.state import StateFolder
-from driftloop.operations.environment import ensure_state
 
 GRACE = 90.0
 """Seconds that `up` gets to stop its parts in order."""
@@ -26,9 +25,7 @@ class StoppedPlatform:
 
 
 def stop_platform(state: StateFolder, report: Callable[[str], None]) -> StoppedPlatform:
-    """Stop the processes of a state folder, and keep what they stored; LocalError when it is not
-    a state folder."""
-    ensure_state(state)
+    """Stop the processes of a state folder, and keep what they stored."""
     pid = state.find_holder()
     if pid is not None:
         report(f"stopping process {pid} and its children")

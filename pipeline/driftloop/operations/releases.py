@@ -16,10 +16,17 @@ import yaml
 from driftloop import render, spec
 from driftloop.check import Severity, check_files
 from driftloop.contract import trees
+from driftloop.contract.outcomes import (
+    OUTCOME_KINDS,
+    OUTCOME_TRAILER,
+    REASON_TRAILER,
+    OutcomeKind,
+    RunOutcome,
+)
 from driftloop.contract.trees import release_path, spec_path
 from driftloop.errors import GitError, RenderError, StepError
 from driftloop.git.head import TAKEN_BACK_TRAILER
-from driftloop.git.repository import Commit, Repository, RepositoryChange, Tree
+from driftloop.git.repository import Commit, Found, Repository, RepositoryChange, Tree
 from driftloop.operations.impact import assess_impact, refuse_surprises
 from driftloop.release import record
 from driftloop.release.record import Release, Version
@@ -38,6 +45,8 @@ class TransitionMessage:
     cause: str = ""
     """`alarm <event id>`, `webhook <id>`, `schedule` or `person <name>`."""
     body: str = ""
+    outcome: RunOutcome | None = None
+    """Outcome of the version's run; None while its rollout goes on."""
     taken_back: str = ""
     """Release that a person takes back by it."""
 
@@ -229,6 +238,7 @@ def _build_end_message(name: str, promotion: TransitionMessage) -> TransitionMes
     """Return the message of the commit below a promotion."""
     return replace(
         promotion,
+        outcome=None,
         subject=f"End the rollout of {promotion.version.id} of {name}: accepted",
         body="The release as it was before the rollout. Never applied: the promotion came with the same push, and "
         "reverting that one leads here.",
@@ -416,4 +426,20 @@ def _build_trailers(name: str, release: Release, why: TransitionMessage) -> dict
         "Driftloop-Model-Digest": version.model_digest,
         "Driftloop-Recipe-Digest": version.recipe_digest or "",
         "Driftloop-Forced": "true" if version.forced else "",
+        **_build_outcome_trailers(why.outcome),
     }
+
+
+def _build_outcome_trailers(outcome: RunOutcome | None) -> dict[str, str]:
+    if outcome is None:
+        return {}
+    return {OUTCOME_TRAILER: outcome.kind, REASON_TRAILER: " ".join(outcome.reason.split())}
+
+
+def read_outcome_trailers(found: Found) -> tuple[OutcomeKind, str] | None:
+    """Return outcome and reason of the commit that ended a rollout; None for any other commit."""
+    kind = found.trailers.get(OUTCOME_TRAILER)
+    for known in OUTCOME_KINDS:
+        if kind == known:
+            return known, found.trailers.get(REASON_TRAILER) or found.commit.subject
+    return None

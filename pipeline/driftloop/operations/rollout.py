@@ -1,5 +1,6 @@
 """End a rollout by hand: promote the candidate, or roll back to the version before."""
 
+from driftloop.contract.outcomes import RunOutcome
 from driftloop.operations import releases
 from driftloop.operations.releases import TransitionMessage, TransitionResult
 from driftloop.operations.target import CommitTarget
@@ -14,7 +15,10 @@ def promote_candidate(target: CommitTarget, name: str) -> TransitionResult:
     def write_message(before: Release, after: Release) -> TransitionMessage:
         assert before.candidate is not None  # noqa: S101 - promotion needs one
         return TransitionMessage(
-            f"Promote {before.candidate.id} of {name}", before.candidate, target.cause
+            f"Promote {before.candidate.id} of {name}",
+            before.candidate,
+            target.cause,
+            outcome=RunOutcome.now("released", f"promoted by {target.cause}"),
         )
 
     return releases.commit_transition(
@@ -50,7 +54,10 @@ def revert_release(release: Release) -> Release:
 def _rollback_message(name: str, before: Release, after: Release, cause: str) -> TransitionMessage:
     if before.candidate is not None:
         subject = f"Take {before.candidate.id} of {name} out of its rollout"
-        return TransitionMessage(subject, before.candidate, cause, taken_back=before.candidate.id)
+        outcome = RunOutcome.now("superseded", f"taken out of its rollout by {cause}")
+        return TransitionMessage(
+            subject, before.candidate, cause, outcome=outcome, taken_back=before.candidate.id
+        )
     assert after.production is not None and before.production is not None  # noqa: S101, PT018 - phase stable has one
     body = f"It replaces {before.production.id}."
     return TransitionMessage(

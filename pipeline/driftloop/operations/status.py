@@ -15,7 +15,6 @@ from driftloop.contract.trees import DEPLOYMENTS, RELEASE
 from driftloop.errors import LocalError
 from driftloop.local.ground import addresses, binaries, memory
 from driftloop.local.ground.state import StateFolder
-from driftloop.operations.environment import ensure_state
 
 Json = dict[str, Any]
 
@@ -177,10 +176,8 @@ def read_cluster_status(
     return PlatformStatus.from_json(status.overview(api, where=api.address, namespaces=namespaces))
 
 
-def read_local_status(folder: Path) -> PlatformStatus:
+def read_local_status(state: StateFolder) -> PlatformStatus:
     """Read the status of what runs from a state folder; LocalError when nothing does."""
-    state = StateFolder.open_folder(folder)
-    ensure_state(state)
     document = _read_supervisor(state)
     pids = [
         document["pid"],

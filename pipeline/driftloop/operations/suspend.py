@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from driftloop.contract.names import SERVICE_PORT
@@ -40,15 +39,13 @@ class SuspensionState:
 
 
 def find_decision(
-    name: str, folder: Path, url: str | None, environment: Mapping[str, str]
+    name: str, state: StateFolder, url: str | None, environment: Mapping[str, str]
 ) -> DecisionEndpoint:
     """Return the decision service at `url` with the token of the environment, or that of the
     state folder."""
     if url:
         return DecisionEndpoint(url.rstrip("/"), endpoints.read_token(environment))
-    endpoint = endpoints.find_endpoint(
-        StateFolder.open_folder(folder), name, suffix="-decision", port=SERVICE_PORT
-    )
+    endpoint = endpoints.find_endpoint(state, name, suffix="-decision", port=SERVICE_PORT)
     return DecisionEndpoint(f"http://{endpoint.address}", endpoint.token)
 
 

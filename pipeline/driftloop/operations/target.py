@@ -4,16 +4,16 @@ follows it."""
 import getpass
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from driftloop.clients.kubernetes import KubernetesClient
 from driftloop.contract.names import person_cause
-from driftloop.errors import GitError
 from driftloop.git.repository import Author, Credentials, Repository
 from driftloop.local.ground.state import StateFolder
+from driftloop.operations.place import StateChoice, choose_repository
 
 
 @dataclass(frozen=True)
@@ -31,20 +31,21 @@ class CommitTarget:
 
 @contextmanager
 def open_target(
-    url: str | None, *, branch: str, folder: Path, environment: Mapping[str, str]
+    url: str | None,
+    *,
+    branch: str,
+    state: StateChoice,
+    environment: Mapping[str, str],
+    report: Callable[[str], None],
 ) -> Iterator[CommitTarget]:
-    """Open the repository at `url`, or that of the state folder.
+    """Open the repository at `url`, or the one that `choose_repository` chooses.
 
     The credentials are DRIFTLOOP_GIT_USERNAME and DRIFTLOOP_GIT_PASSWORD of `environment`.
-    GitError when neither `url` nor the state folder names a repository.
+    GitError when nothing names a repository.
     """
-    state = StateFolder.open_folder(folder)
-    url = url or (state.repository_url if state.repository.exists() else None)
-    if url is None:
-        raise GitError(
-            f"no cluster repository: --repository is not set and `{state.root}` has none",
-            hint="name it with --repository URL, or the state folder of `driftloop up` with --state",
-        )
+    url, note = choose_repository(url, state, environment)
+    if note is not None:
+        report(note)
     if "://" not in url and not url.startswith("git@"):
         url = f"file://{Path(url).expanduser().resolve()}"
     password = environment.get("DRIFTLOOP_GIT_PASSWORD", "")
@@ -61,12 +62,17 @@ def open_target(
         yield CommitTarget(repository, author.name if author is not None else getpass.getuser())
 
 
-def find_runtime(folder: Path, environment: Mapping[str, str]) -> KubernetesClient | None:
+def find_runtime(
+    state: StateFolder, environment: Mapping[str, str], *, repository: str | None = None
+) -> KubernetesClient | None:
     """Return the API that shows what is applied: of the running `up`, or
-    DRIFTLOOP_KUBERNETES_URL; None without."""
-    state = StateFolder.open_folder(folder)
+    DRIFTLOOP_KUBERNETES_URL; None without.
+
+    An `up` that follows another repository than `repository` is left out.
+    """
     port = state.known_ports().get("api")
-    if port is not None and state.find_holder() is not None:
+    follows = repository in (None, state.repository_url)
+    if follows and port is not None and state.find_holder() is not None:
         return KubernetesClient.from_url(f"http://127.0.0.1:{port}")
     url = environment.get("DRIFTLOOP_KUBERNETES_URL")
     return KubernetesClient.from_url(url) if url else None

@@ -7,7 +7,6 @@ import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from driftloop.clients.kubernetes import KubernetesClient, workflow_ended
 from driftloop.contract.names import WEBHOOK_PORT, person_cause
@@ -42,15 +41,17 @@ class EndedRun:
 
 
 def find_webhook(
-    name: str, folder: Path, url: str | None, namespace: str | None, environment: Mapping[str, str]
+    name: str,
+    state: StateFolder,
+    url: str | None,
+    namespace: str | None,
+    environment: Mapping[str, str],
 ) -> RetrainWebhook:
     """Return the webhook at `url` with the token of the environment, or that of the state
     folder."""
     if url:
         return RetrainWebhook(url, endpoints.read_token(environment), namespace or name)
-    endpoint = endpoints.find_endpoint(
-        StateFolder.open_folder(folder), name, suffix="-retrain", port=WEBHOOK_PORT
-    )
+    endpoint = endpoints.find_endpoint(state, name, suffix="-retrain", port=WEBHOOK_PORT)
     return RetrainWebhook(
         f"http://{endpoint.address}/retrain",
         endpoint.token,

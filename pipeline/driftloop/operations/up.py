@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from driftloop.errors import LocalError, SpecError
+from driftloop.local.ground.addresses import BRANCH
 from driftloop.local.ground.state import StateFolder
 from driftloop.local.ground.timeline import EventTimeline
 from driftloop.local.seldon import serving
 from driftloop.local.up import prepare
 from driftloop.local.up.supervisor import Supervisor, UpOptions, write_last_status
+from driftloop.operations.place import StateChoice
 
 if TYPE_CHECKING:
     from driftloop.spec.model import Pipeline
@@ -28,10 +30,10 @@ POLL = 0.1
 Report = Callable[[str], None]
 
 
-def open_state(spec: Path | None, folder: Path | None) -> StateFolder:
+def open_state(choice: StateChoice, spec: Path | None) -> StateFolder:
     """Return the state folder, made if need be; LocalError when there is neither a spec nor a
     state folder."""
-    state = StateFolder.open_folder(folder or (spec.parent if spec else Path()) / ".driftloop")
+    state = choice.folder
     if spec is None and not state.exists():
         raise LocalError(
             f"state folder `{state.root}` does not exist",
@@ -76,7 +78,7 @@ def commit_project(
     ]
     prepare.register_images(state, contexts, envs=envs, say=report)
     prepare.create_buckets(state, [pipeline.spec.data.uri.removeprefix("s3://").partition("/")[0]])
-    report(f"committing {spec}")
+    report(f"committing {spec} to branch {BRANCH} of {state.repository_url}")
     command = [
         sys.executable,
         "-m",

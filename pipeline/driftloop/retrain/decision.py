@@ -175,7 +175,7 @@ def _step_end(state: RetrainState, event: EndEvent, now: float) -> RetrainState:
         reason=event.reason,
         ended=record_end(state, *over),
     )
-    if event.refusal in ("nothing-new", "same-model"):
+    if event.obstacle == "nothing-new":
         return wait_for_data(state, after, event)
     return count_strike(state, after, event)
 
@@ -184,14 +184,14 @@ def _step_lost(state: RetrainState, event: LostEvent, now: float) -> RetrainStat
     reason = event.reason or f"workflow {event.workflow} ended without saying how"
     if state.live and state.workflow == event.workflow and state.run is not None:
         run = state.run
-        after = _step_end(state, EndEvent(run, "lost", reason), now)
+        after = _step_end(state, EndEvent(run, "failed", reason), now)
     elif (
         state.phase == "pending"
         and state.decision is not None
         and event.workflow.endswith(f"-{state.decision}")
     ):
         run = event.workflow
-        after = _step_end(state, EndEvent("", "lost", reason), now)
+        after = _step_end(state, EndEvent("", "failed", reason), now)
     else:
         return state
     untold = UntoldRun(run, state.decision or "", reason, next=now)

@@ -55,7 +55,7 @@ def count_strike(before: RetrainState, after: RetrainState, event: EndEvent) -> 
     if before.alarm is not None:
         # its own run had the new data; alarms that go on count anew
         after = replace(after, waits=None)
-    if event.outcome in BAD_ENDS and event.refusal is None:
+    if event.outcome in BAD_ENDS:
         return replace(after, strikes=before.strikes + 1)
     return after
 

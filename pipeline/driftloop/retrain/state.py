@@ -6,7 +6,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
 from driftloop.contract.names import ALARM_CAUSE, NEW_DATA_CAUSE, SCHEDULE_CAUSE
-from driftloop.contract.records import LoopWait, RefusalKind, RunOutcome
+from driftloop.contract.outcomes import Obstacle, OutcomeKind
+from driftloop.contract.records import LoopWait
 from driftloop.errors import PipelineError
 
 Phase = Literal[
@@ -25,7 +26,7 @@ Phase = Literal[
 LivePhase = Literal["running", "evaluating", "rolling-out"]
 
 
-Outcome = RunOutcome
+Outcome = OutcomeKind
 
 
 LIVE: tuple[LivePhase, ...] = get_args(LivePhase)
@@ -301,8 +302,8 @@ class EndEvent:
     run: str
     outcome: Outcome
     reason: str = ""
-    refusal: RefusalKind | None = None
-    """Kind of a refusal that is no fault of a candidate."""
+    obstacle: Obstacle | None = None
+    """`nothing-new`: no fault of a candidate, its alarms wait for new data."""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,12 @@ import time
 import click
 
 from driftloop.contract.names import Names
-from driftloop.operations.advance import CandidateRejectedError, CandidateRollout, parse_limits
+from driftloop.operations.advance import (
+    CandidateRejectedError,
+    CandidateRollout,
+    InterferenceError,
+    parse_limits,
+)
 from driftloop.operations.applied import AppliedCommits
 from driftloop.steps import options
 from driftloop.steps.settings import StepSettings
@@ -33,7 +38,8 @@ def command(
 ) -> None:
     """Advance the rollout by one stage: commit it, wait until it is applied, analyze it.
 
-    When the analysis fails, the candidate is rejected by a commit.
+    When the analysis fails, the candidate is rejected by a commit. When somebody else has changed
+    the release, nothing is done.
     """
     settings = StepSettings.from_environment()
     rollout = CandidateRollout(
@@ -53,6 +59,9 @@ def command(
         rollout.wait_until_applied(runtime, commit, deadline)
         if to != "promote":
             rollout.wait_until_analyzed(bounds, deadline)
+    except InterferenceError as error:
+        # the release is somebody's decision now: there is nothing left to do, and nothing failed
+        options.print_progress(f"superseded: {error.message}")
     except CandidateRejectedError as error:
         rollout.reject_candidate(error)
         raise

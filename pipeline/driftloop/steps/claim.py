@@ -9,6 +9,7 @@ from driftloop.clients.events import EventRefusedError
 from driftloop.contract.documents import to_json
 from driftloop.contract.events import NAMESPACE, PIPELINE, RUN_STARTED, event_source, run_id
 from driftloop.contract.names import Names
+from driftloop.contract.outcomes import Obstacle
 from driftloop.contract.records import RunRecord
 from driftloop.errors import PipelineError
 from driftloop.git.head import read_head
@@ -49,7 +50,7 @@ Examples:
 def command(
     *, pipeline: str, namespace: str, run: str, decision: str, cause: str, out: Path
 ) -> None:
-    """Claim the pipeline's run; writes `claimed` (true or false)."""
+    """Claim the pipeline's run; writes `claimed` (true or false), `obstacle` and `reason`."""
     settings = StepSettings.from_environment()
     decision = decision or run.removeprefix(f"{pipeline}-")
     head = _read_head(settings, pipeline)
@@ -60,11 +61,10 @@ def command(
         settings.nats_url, namespace, pipeline, ClaimEvent(run, decision, cause, production)
     )
     won = is_claimed(state, run)
-    write_parameters(out, claimed="true" if won else "false")
+    obstacle, reason = ("", "") if won else _explain_refusal(state, run, decision, cause)
+    write_parameters(out, claimed="true" if won else "false", obstacle=obstacle, reason=reason)
     options.print_progress(
-        f"claimed by {run} because of {cause}"
-        if won
-        else f"not claimed: {_explain_refusal(state, run, decision, cause)}"
+        f"claimed by {run} because of {cause}" if won else f"not started ({obstacle}): {reason}"
     )
     if won:
         event = events.make_event(
@@ -91,17 +91,20 @@ def _read_head(settings: StepSettings, pipeline: str) -> HeadEvent | None:
     return None if head is None else head.event
 
 
-def _explain_refusal(state: RetrainState, run: str, decision: str, cause: str) -> str:
+def _explain_refusal(
+    state: RetrainState, run: str, decision: str, cause: str
+) -> tuple[Obstacle, str]:
     if run in state.ended:
-        return "this run has ended before"
+        return "busy", "this run has ended before"
     if state.hold is not None and is_automatic(cause):
-        return f"a person took a release back: `{state.hold.subject}` ({state.hold.commit[:12]})"
+        commit = f"`{state.hold.subject}` ({state.hold.commit[:12]})"
+        return "held", f"a person took a release back by {commit}"
     if state.waits is not None and is_new_data(cause):
-        return f"new data starts the run that waits for it, because of {state.waits.cause.text}"
+        return "busy", f"the run that waits for new data starts because of {state.waits.cause.text}"
     if decision in state.ended and state.dropped and not state.live:
-        return state.dropped
+        return "stale", state.dropped
     if state.phase == "halted":
-        return f"retraining is suspended: {state.halt}"
+        return "halted", f"retraining is suspended: {state.halt}"
     if state.live:
-        return f"run {state.run} is {state.phase}"
-    return "its decision has started another run already"
+        return "busy", f"run {state.run} is {state.phase}"
+    return "busy", "its decision has started another run already"

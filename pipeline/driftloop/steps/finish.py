@@ -4,7 +4,9 @@ Git tells more than the phase of the Workflow: a run whose version is the candid
 its rollout; a run that succeeded without a commit was refused by the gate.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import click
@@ -13,33 +15,31 @@ from driftloop.clients import events, sdk
 from driftloop.clients.events import EventRefusedError
 from driftloop.clients.kubernetes import KubernetesUnreachableError
 from driftloop.clients.s3 import MissingObjectError
-from driftloop.contract.names import Names
-from driftloop.contract.records import RefusalKind
+from driftloop.contract.names import CANCELLED_BY_ANNOTATION, Names
+from driftloop.contract.outcomes import (
+    OBSTACLES,
+    RunOutcome,
+    clean_reason,
+    read_outputs,
+    write_outcome,
+)
 from driftloop.contract.trees import verdict_key
 from driftloop.errors import PipelineError
-from driftloop.git.repository import Repository
+from driftloop.git.repository import Found, Repository
 from driftloop.operations import releases as pipelines
 from driftloop.operations.releases import TransitionMessage
 from driftloop.release import record
 from driftloop.release.record import Release, Version
 from driftloop.retrain import store as decisions
-from driftloop.retrain.state import EndEvent, MoveEvent, Outcome
-from driftloop.steps import options, refusals
-from driftloop.steps.settings import StepSettings
+from driftloop.retrain.state import EndEvent, MoveEvent
+from driftloop.steps import options
+from driftloop.steps.outcomes import read_outcome, store_outcome
+from driftloop.steps.settings import StepSettings, write_parameters
 
 EXAMPLES = """\b
 Examples:
   driftloop step finish --pipeline digits --namespace digits --run digits-4f0c1d2e3a5b --status Succeeded
 """
-
-
-@dataclass(frozen=True)
-class EndedProgress:
-    """A run that is over."""
-
-    outcome: Outcome
-    reason: str
-    refusal: RefusalKind | None = None
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,19 @@ class RolloutProgress:
 @click.option("--status", required=True, help="Phase of the Workflow: {{workflow.status}}.")
 @click.option("--release", default=None, help="Release id, for the end of a rollout.")
 @click.option("--decision", default="", help="Id of the decision that started the run.")
+@options.out
 def command(
-    *, pipeline: str, namespace: str, run: str, status: str, release: str | None, decision: str
+    *,
+    pipeline: str,
+    namespace: str,
+    run: str,
+    status: str,
+    release: str | None,
+    decision: str,
+    out: Path,
 ) -> None:
-    """Report the outcome of a run: end its decision and emit `dev.driftloop.run.finished`."""
+    """Report the outcome of a run: store it, end its decision, emit `dev.driftloop.run.finished`;
+    writes `outcome`, and `rollout` when the run goes on there."""
     settings = StepSettings.from_environment()
     decision = decision or run.removeprefix(f"{pipeline}-")
     names = Names(pipeline, namespace)
@@ -68,21 +77,21 @@ def command(
         decisions.apply_once(
             settings.nats_url, namespace, pipeline, MoveEvent(run, "rolling-out", progress.workflow)
         )
+        write_parameters(out, outcome="", rollout=progress.workflow)
         options.print_progress(f"{run} goes on in {progress.workflow}")
         return
     state = decisions.apply_once(
         settings.nats_url,
         namespace,
         pipeline,
-        EndEvent(run, progress.outcome, progress.reason, progress.refusal),
+        EndEvent(run, progress.kind, progress.reason, progress.obstacle),
     )
-    options.print_progress(
-        f"{run}: {progress.outcome}" + (f" ({progress.reason})" if progress.reason else "")
-    )
-    if run not in state.ended:
-        options.print_progress("the run was not claimed; no event is sent")
-        return
-    if run in state.ended[-2:] and state.outcome not in (None, progress.outcome):
+    if run not in state.ended and progress.kind != "not-started":
+        progress = RunOutcome.now("not-started", "the run was not claimed", obstacle="busy")
+    outcome = store_outcome(settings.store, settings.bucket, run, progress)
+    write_parameters(out, outcome=write_outcome(outcome), rollout="")
+    options.print_progress(f"{run}: {outcome.text}")
+    if run in state.ended[-2:] and state.outcome not in (None, outcome.kind):
         options.print_progress(f"the outcome was {state.outcome} before; its event was sent")
         return
     event = events.run_finished(
@@ -90,8 +99,7 @@ def command(
         pipeline,
         run=run,
         decision=decision,
-        outcome=progress.outcome,
-        reason=progress.reason,
+        outcome=outcome,
         release=record.release_id(run),
     )
     try:
@@ -102,62 +110,69 @@ def command(
 
 def read_progress(
     settings: StepSettings, names: Names, run: str, status: str, *, rollout: bool
-) -> EndedProgress | RolloutProgress:
+) -> RunOutcome | RolloutProgress:
     """Return the progress of a run, from git first; a rollout whose workflow broke off is
-    rejected."""
+    ended."""
     id = record.release_id(run)
     repository = settings.open_repository()
     tip = repository.tip()
     release = pipelines.read_pipeline(repository.tree(tip), names.pipeline).release
     if release.production is not None and release.production.id == id:
-        return EndedProgress("released", "")
+        return RunOutcome.now("released", f"{id} is production")
+    workflow = _read_workflow(settings, names, f"{names.release}-{id}" if rollout else run)
     if release.candidate is not None and release.candidate.id == id:
         if not rollout and status == "Succeeded":
             return RolloutProgress(f"{names.release}-{id}")
+        foreign = tip and pipelines.find_interference(repository, tip, names.pipeline, run)
+        if foreign:
+            return RunOutcome.now("superseded", f"{foreign.subject} ({foreign.sha[:12]})")
         if rollout and status == "Succeeded":
-            return EndedProgress("released", f"{id} waits for `driftloop promote {names.pipeline}`")
-        if (
-            tip is not None
-            and pipelines.find_interference(repository, tip, names.pipeline, run) is None
-        ):
-            _reject_candidate(
-                repository, names, run, release.candidate, f"its workflow ended as {status}"
-            )
-        return EndedProgress("rejected", f"the rollout ended as {status}")
-    if tip is not None and repository.find(tip, "Driftloop-Run", run) is not None:
-        return EndedProgress("rejected", _describe_rejection(repository, names, tip, run))
+            waits = f"{id} waits for `driftloop promote {names.pipeline}`"
+            return RunOutcome.now("released", waits)
+        broken = _describe_failure(workflow) or f"the workflow ended as {status}"
+        outcome = _read_cancellation(workflow) or RunOutcome.now("failed", broken)
+        _end_rollout(repository, names, run, release.candidate, outcome)
+        return outcome
+    if tip is not None and (newest := repository.find(tip, "Driftloop-Run", run)) is not None:
+        return _read_rollout_end(repository, names, tip, run, newest)
+    if (stored := read_outcome(settings.store, settings.bucket, run)) is not None:
+        return stored
+    if (ended := _read_cancellation(workflow) or _read_claim(workflow)) is not None:
+        return ended
     if status != "Succeeded":
-        return EndedProgress("failed", _describe_failure(settings, names, run))
-    refusal = refusals.read_refusal(settings, run)
-    if refusal is not None:
-        return EndedProgress("refused", refusal.reason, refusal.kind)
-    return EndedProgress("refused", _read_refusal(settings, run))
+        failure = _describe_failure(workflow) or f"the workflow ended as {status}"
+        return RunOutcome.now("failed", failure)
+    return RunOutcome.now("refused", _read_refusal(settings, run))
 
 
-def _reject_candidate(
-    repository: Repository, names: Names, run: str, version: Version, reason: str
+def _end_rollout(
+    repository: Repository, names: Names, run: str, version: Version, outcome: RunOutcome
 ) -> None:
-    def apply_rejection(release: Release) -> Release:
+    def take_out(release: Release) -> Release:
         is_candidate = release.candidate is not None and release.candidate.id == version.id
         return record.reject_candidate(release) if is_candidate else release
 
-    subject = f"Reject {version.id} of {names.pipeline}"
+    verb = "Cancel" if outcome.kind == "cancelled" else "Reject"
+    subject = f"{verb} {version.id} of {names.pipeline}"
     cause = _read_trailer(repository, run, "Driftloop-Cause")
     pipelines.commit_transition(
         repository,
         names.pipeline,
-        apply_rejection,
-        lambda before, after: TransitionMessage(subject, version, cause, reason),
+        take_out,
+        lambda before, after: TransitionMessage(subject, version, cause, outcome.reason, outcome),
     )
 
 
-def _describe_rejection(repository: Repository, names: Names, tip: str, run: str) -> str:
-    """Return the commit that ended the rollout: somebody else's, or the last of the run."""
-    commit = pipelines.find_interference(repository, tip, names.pipeline, run)
-    if commit is None:
-        newest = repository.find(tip, "Driftloop-Run", run)
-        commit = newest.commit if newest is not None else None
-    return f"{commit.subject} ({commit.sha[:12]})" if commit is not None else ""
+def _read_rollout_end(
+    repository: Repository, names: Names, tip: str, run: str, newest: Found
+) -> RunOutcome:
+    """Return how a rollout ended: as the run's own last commit tells, or by somebody else's."""
+    ending = pipelines.read_outcome_trailers(newest)
+    # a promotion that is no longer in force was taken back by another commit
+    if ending is not None and ending[0] != "released":
+        return RunOutcome.now(*ending)
+    commit = pipelines.find_interference(repository, tip, names.pipeline, run) or newest.commit
+    return RunOutcome.now("superseded", f"{commit.subject} ({commit.sha[:12]})")
 
 
 def _read_trailer(repository: Repository, run: str, trailer: str) -> str:
@@ -171,22 +186,47 @@ def _read_refusal(settings: StepSettings, run: str) -> str:
     try:
         verdict = settings.store.read_json(at)
     except MissingObjectError:
-        return ""
-    return "; ".join(verdict.get("reasons", []))
+        return f"no version was committed, and {at} does not exist"
+    return "; ".join(verdict.get("reasons", [])) or f"{at} gives no reason"
 
 
-def _describe_failure(settings: StepSettings, names: Names, run: str) -> str:
-    """Return the failed steps and their messages; empty when the Workflow can't be read."""
+def _read_workflow(settings: StepSettings, names: Names, name: str) -> Mapping[str, Any]:
+    """Return a Workflow; empty when it can't be read."""
     try:
-        workflow = settings.kubernetes.get_workflow(names.namespace, run)
+        return settings.kubernetes.get_workflow(names.namespace, name) or {}
     except (KubernetesUnreachableError, PipelineError) as error:
         options.print_progress(f"the workflow can't be read: {error.message}")
-        return ""
-    nodes: dict[str, Any] = ((workflow or {}).get("status") or {}).get("nodes") or {}
+        return {}
+
+
+def _read_claim(workflow: Mapping[str, Any]) -> RunOutcome | None:
+    """Return the outcome of a run that was not claimed; None for one that was."""
+    for parameters in read_outputs(workflow):
+        if parameters.get("claimed") == "false":
+            for obstacle in OBSTACLES:
+                if parameters.get("obstacle") == obstacle:
+                    reason = parameters.get("reason") or "the run was not claimed"
+                    return RunOutcome.now("not-started", reason, obstacle=obstacle)
+    return None
+
+
+def _read_cancellation(workflow: Mapping[str, Any]) -> RunOutcome | None:
+    """Return the outcome of a Workflow that a person stopped; None for any other."""
+    if not (workflow.get("spec") or {}).get("shutdown"):
+        return None
+    annotations = (workflow.get("metadata") or {}).get("annotations") or {}
+    return RunOutcome.now(
+        "cancelled", annotations.get(CANCELLED_BY_ANNOTATION) or "its workflow was stopped"
+    )
+
+
+def _describe_failure(workflow: Mapping[str, Any]) -> str:
+    """Return the failed steps and their messages; empty when there is none."""
+    nodes: dict[str, Any] = (workflow.get("status") or {}).get("nodes") or {}
     failed = {
         # attempts of one step are named `step(0)`, `step(1)`; the message of the last is enough
-        str(node.get("displayName")).partition("(")[0]: str(
-            node.get("message") or node.get("phase")
+        str(node.get("displayName")).partition("(")[0]: clean_reason(
+            str(node.get("message") or node.get("phase"))
         )
         for node in nodes.values()
         if node.get("type") == "Pod" and node.get("phase") in ("Failed", "Error")

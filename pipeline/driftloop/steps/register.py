@@ -10,14 +10,16 @@ import click
 from driftloop.clients.s3 import ObjectStore, StoreLocation
 from driftloop.contract.documents import DocumentError
 from driftloop.contract.names import is_forced
-from driftloop.contract.records import Evaluation, RefusalRecord
+from driftloop.contract.outcomes import RunOutcome
+from driftloop.contract.records import Evaluation
 from driftloop.contract.trees import METRICS_FILE, release_key
 from driftloop.errors import StepError
 from driftloop.operations import releases as pipelines
 from driftloop.operations.releases import TransitionMessage
 from driftloop.release import record
 from driftloop.release.record import Recent, Release, Version
-from driftloop.steps import options, refusals
+from driftloop.steps import options
+from driftloop.steps.outcomes import store_outcome
 from driftloop.steps.settings import StepSettings, write_parameters
 
 EXAMPLES = """\b
@@ -83,9 +85,9 @@ def command(
     )
     refusal = find_refusal(moved.release, version, against=evaluated.against)
     if refusal is not None:
-        refusals.store_refusal(settings, run, refusal)
+        store_outcome(settings.store, settings.bucket, run, refusal)
         write_parameters(out, phase="refused", release=version.id)
-        options.print_progress(f"{version.id} is refused: {refusal.reason}")
+        options.print_progress(f"{version.id} is not the candidate: {refusal.text}")
         return
     phase = moved.release.phase if _is_version(moved.release.candidate, version) else "stable"
     write_parameters(out, phase=phase, release=version.id)
@@ -108,23 +110,18 @@ def add_version(release: Release, version: Version, *, against: str | None = Non
     return record.start_shadow(release, version)
 
 
-def find_refusal(
-    release: Release, version: Version, *, against: str | None
-) -> RefusalRecord | None:
+def find_refusal(release: Release, version: Version, *, against: str | None) -> RunOutcome | None:
     """Return why a version can't become the candidate; `against` is the production that its
     evaluation compared it with."""
     production = release.production
     if production is None or _has_version(release, version):
         return None
     if record.is_same_model(production, version):
-        return RefusalRecord(
-            "same-model", f"nothing new since {production.id}: the run made the same model again"
-        )
+        reason = f"nothing new since {production.id}: the run made the same model again"
+        return RunOutcome.now("refused", reason, obstacle="nothing-new")
     if against is not None and production.id != against:
-        return RefusalRecord(
-            "other-production",
-            f"it was evaluated against {against}, production is {production.id} by now",
-        )
+        reason = f"it was evaluated against {against}, production is {production.id} by now"
+        return RunOutcome.now("superseded", reason)
     return None
 
 
@@ -156,10 +153,15 @@ def _build_message(
     if before.candidate is not None:
         lines.append(f"It replaces {before.candidate.id}, whose rollout had stopped.")
     role = "as the first release" if after.phase == "stable" else "in shadow"
+    first = after.phase == "stable"
     if version.forced:
         lines.append("A person forced its run.")
     return TransitionMessage(
-        f"Release {version.id} of {after.name} {role}", version, cause, "\n".join(lines)
+        f"Release {version.id} of {after.name} {role}",
+        version,
+        cause,
+        "\n".join(lines),
+        RunOutcome.now("released", "the first release") if first else None,
     )
 
 

@@ -13,14 +13,17 @@ from driftloop.clients import s3
 from driftloop.clients.s3 import MissingObjectError, ObjectStore, StoreLocation, StoreObject
 from driftloop.contract.documents import to_json
 from driftloop.contract.names import is_forced
-from driftloop.contract.records import RefusalRecord, Snapshot, SnapshotBatch
+from driftloop.contract.outcomes import RunOutcome
+from driftloop.contract.records import Snapshot, SnapshotBatch
 from driftloop.contract.trees import PRODUCTION_FILE, SNAPSHOT_FILE, snapshot_key
 from driftloop.errors import StepError, StoreError
 from driftloop.git.head import read_head
 from driftloop.git.repository import Repository
 from driftloop.operations import releases as pipelines
 from driftloop.release.record import Version
-from driftloop.steps import options, refusals, seen
+from driftloop.retrain.batches import store_batches
+from driftloop.steps import options
+from driftloop.steps.outcomes import store_outcome
 from driftloop.steps.settings import StepSettings, write_parameters
 
 EXAMPLES = """\b
@@ -76,10 +79,11 @@ def command(
         new="true" if new else "false",
     )
     if known is not None and not new:
-        refusals.store_refusal(settings, run, RefusalRecord("nothing-new", known))
+        outcome = RunOutcome.now("not-started", known, obstacle="nothing-new")
+        store_outcome(store, settings.bucket, run, outcome)
     _fetch_production(store, production, out / "production")
     try:
-        seen.store_batches(
+        store_batches(
             store, settings.bucket, pipeline, {(batch.key, batch.etag) for batch in batches}
         )
     except StoreError as error:

@@ -17,6 +17,7 @@ from driftloop.clients.nats import open_connection
 from driftloop.contract.documents import DocumentError
 from driftloop.contract.events import run_id, verdict_id
 from driftloop.contract.handovers import RetrainPolicy
+from driftloop.contract.outcomes import is_time
 from driftloop.retrain.decision import is_claimed
 from driftloop.retrain.state import ClaimEvent, EndEvent, MoveEvent, RetrainState
 from driftloop.retrain.store import DecisionStore, apply_once
@@ -201,7 +202,7 @@ async def test_a_run_that_vanishes_loses_the_lease(service: Service) -> None:
     del service.world.workflows[run]
     await until(lambda: _phase_is(service, "idle", "cooling"), within=20, every=0.5)
     state = await service.state()
-    assert (state.outcome, state.reason) == ("lost", f"workflow {run} is gone")
+    assert (state.outcome, state.reason) == ("failed", f"workflow {run} is gone")
     # it can't say so itself any more: the service does, until it is heard, and never again
     await until(lambda: bool(service.world.heard), within=10)
     await until(lambda: _all_told(service), within=10)
@@ -212,11 +213,13 @@ async def test_a_run_that_vanishes_loses_the_lease(service: Service) -> None:
     reason = f"workflow {run} is gone"
     assert told.type == "dev.driftloop.run.finished"
     assert told.id == run_id("n", service.pipeline, run, "finished")
-    assert told.parse_json() == {
+    data = told.parse_json()
+    assert is_time(data.pop("time"))
+    assert data == {
         "pipeline": service.pipeline,
         "run": run,
         "decision": "person",
-        "outcome": "lost",
+        "outcome": "failed",
         "reason": reason,
     }
 
@@ -246,7 +249,7 @@ async def test_the_end_of_a_run_comes_as_an_event(service: Service) -> None:
     assert await service.post(ended) == 202
     assert await service.post(ended) == 202
     assert (await service.state()).outcome == "released"
-    assert run in (await service.apply(EndEvent(run, "lost"))).ended
+    assert run in (await service.apply(EndEvent(run, "failed"))).ended
 
 
 async def test_what_is_malformed_or_not_for_it_changes_nothing(service: Service) -> None:

@@ -23,7 +23,10 @@ from driftloop.errors import LocalError
 LAYOUT = "1"
 """Raised when a folder written by an older version can't be read any more."""
 
-MARK = "DRIFTLOOP_STATE"
+STATE_FOLDER = ".driftloop"
+"""Name of a state folder that nobody named otherwise."""
+
+MARK = "DRIFTLOOP_CHILD_OF"
 """Environment variable on every child; its value is the state folder."""
 
 PARTS = (
@@ -173,6 +176,8 @@ class StateFolder:
             ):
                 folder.mkdir(parents=True, exist_ok=True)
             self.repository.parent.mkdir(exist_ok=True)
+            # tokens, keys and logs are below it: a project's own repository must not take them
+            replace_file(self.root / ".gitignore", "*\n")
             self.secrets.mkdir(mode=0o700, exist_ok=True)
             replace_file(version, LAYOUT + "\n")
         except OSError as error:

@@ -6,7 +6,6 @@ refused.
 """
 
 import hashlib
-import json
 import os
 import re
 import shlex
@@ -16,6 +15,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from driftloop.contract.documents import DocumentError, to_json
+from driftloop.contract.images import ImageRecord
 from driftloop.errors import LocalError
 from driftloop.local.ground.state import StateFolder, build_write_error, write_json
 from driftloop.local.kubelet import dockerfile, roles
@@ -27,6 +28,8 @@ Say = Callable[[str], None]
 
 LARGEST = 500 * 1024 * 1024
 """Bytes of code one image may hold."""
+
+DAMAGED = "remove the file; `driftloop up SPEC` registers the image again"
 
 _LEFT_OUT = shutil.ignore_patterns(
     ".git",
@@ -91,7 +94,7 @@ def resolve_image(state: StateFolder, ref: str) -> LocalImage:
     if by_digest(ref) and not record.exists():
         record = _image_folder(state, ref.partition("@")[0]) / "image.json"
     try:
-        fields = json.loads(record.read_text())
+        fields = _read_record(record)
     except FileNotFoundError:
         refs_text = ", ".join(sorted(image.ref for image in list_registered(state))) or "none"
         raise LocalError(
@@ -99,12 +102,22 @@ def resolve_image(state: StateFolder, ref: str) -> LocalImage:
             hint="run `driftloop up SPEC` with the spec whose `images` name it",
         ) from None
     return LocalImage(
-        ref=fields["ref"],
-        digest=fields["digest"],
-        env=Path(fields["env"]),
-        app=Path(fields["app"]),
-        bin=tuple(map(Path, fields["bin"])),
+        ref=fields.ref,
+        digest=fields.digest,
+        env=Path(fields.env),
+        app=Path(fields.app),
+        bin=tuple(map(Path, fields.bin)),
     )
+
+
+def _read_record(file: Path) -> ImageRecord:
+    """Read an image.json; LocalError when it is damaged, FileNotFoundError when it is missing."""
+    try:
+        return ImageRecord.parse(file.read_text())
+    except UnicodeDecodeError as error:
+        raise LocalError(f"{file} is not UTF-8: {error}", hint=DAMAGED) from error
+    except DocumentError as error:
+        raise LocalError(f"{file} can't be read: {error.message}", hint=DAMAGED) from error
 
 
 def by_digest(ref: str) -> bool:
@@ -115,7 +128,7 @@ def by_digest(ref: str) -> bool:
 
 def list_registered(state: StateFolder) -> list[LocalImage]:
     """All images of this state folder, by ref."""
-    refs = [json.loads(record.read_text())["ref"] for record in state.images.glob("*/image.json")]
+    refs = [_read_record(record).ref for record in state.images.glob("*/image.json")]
     return [resolve_image(state, ref) for ref in sorted(refs)]
 
 
@@ -143,8 +156,8 @@ def register_image(
     digest = _digest_content(context)
     home = _image_folder(state, ref)
     if (home / "image.json").exists():
-        record = json.loads((home / "image.json").read_text())
-        if record["content"] != digest:
+        record = _read_record(home / "image.json")
+        if record.content != digest:
             raise LocalError(
                 f"image `{ref}` is already registered with other content than {context} has now",
                 hint=f"a ref never changes its content: write `{_remove_unused(state, ref)}` in the spec",
@@ -205,15 +218,15 @@ def refresh_image(state: StateFolder) -> None:
     registered.
     """
     for record in state.images.glob("*/image.json"):
-        fields = json.loads(record.read_text())
-        if fields["scripts"] and fields["ref"] not in (refs.DRIFTLOOP, refs.MONITOR):
+        fields = _read_record(record)
+        if fields.scripts and fields.ref not in (refs.DRIFTLOOP, refs.MONITOR):
             _write_record(
                 state,
-                fields["ref"],
-                env=Path(fields["env"]),
-                context=Path(fields["app"]),
-                content=fields["content"],
-                scripts=fields["scripts"],
+                fields.ref,
+                env=Path(fields.env),
+                context=Path(fields.app),
+                content=fields.content,
+                scripts=fields.scripts,
             )
 
 
@@ -232,7 +245,7 @@ def _write_record(
     ).hexdigest()[:16]
     home = _image_folder(state, ref)
     record = home / "image.json"
-    if record.exists() and json.loads(record.read_text())["digest"] == digest:
+    if record.exists() and _read_record(record).digest == digest:
         return resolve_image(state, ref)
     # Processes of the image may be running: each content has its own folder, and only the record moves.
     folder = home / digest
@@ -249,18 +262,16 @@ def _write_record(
             (folder / "bin").mkdir()
             for name, target in scripts.items():
                 _write_script(folder, name, target, env)
-        write_json(
-            record,
-            {
-                "ref": ref,
-                "digest": digest,
-                "content": content,
-                "env": str(env),
-                "app": str(app),
-                "bin": [str(folder / "bin")] if scripts else [],
-                "scripts": dict(scripts),
-            },
+        image = ImageRecord(
+            ref=ref,
+            digest=digest,
+            content=content,
+            env=str(env),
+            app=str(app),
+            bin=(str(folder / "bin"),) if scripts else (),
+            scripts=dict(scripts),
         )
+        write_json(record, to_json(image))
     except OSError as error:
         raise build_write_error(folder, error) from error
     return resolve_image(state, ref)

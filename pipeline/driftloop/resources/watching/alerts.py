@@ -129,7 +129,7 @@ def _loop_alerts(plan: Plan) -> Iterator[AlertingRule]:
     yield _build_alert(
         plan,
         "RunFailed",
-        run_outcome("~failed|lost"),
+        run_outcome("failed"),
         None,
         severity="warning",
         summary="the last run failed; production is as it was",

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from driftloop.contract.names import WORK_IN, WORK_OUT
+from driftloop.contract.outcomes import OUTCOME_PARAMETER, ROLLOUT_PARAMETER
 from driftloop.contract.trees import WORKFLOW_RUN
 from driftloop.plan import Plan
 from driftloop.resources import parts
@@ -242,7 +243,9 @@ def finish_step(plan: Plan, name: str, run: str, arguments: tuple[str, ...]) -> 
                 run,
             ),
             *("--status", "{{workflow.status}}", *arguments),
+            *("--out", PARAMETERS),
         ),
+        outputs=(OutputParameter(OUTCOME_PARAMETER), OutputParameter(ROLLOUT_PARAMETER)),
         variables=(*parts.NATS, *parts.S3, *parts.GIT, *parts.KUBERNETES),
         retries=3,
         reaches=FINISH,

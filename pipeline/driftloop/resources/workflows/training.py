@@ -137,7 +137,7 @@ def _claim_step(plan: Plan) -> WorkflowStep:
             *("--out", PARAMETERS),
         ),
         variables=(*parts.NATS, *parts.GIT),
-        outputs=(OutputParameter("claimed"),),
+        outputs=tuple(map(OutputParameter, ("claimed", "obstacle", "reason"))),
         reaches=CLAIM,
     )
 
