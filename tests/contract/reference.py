@@ -34,6 +34,7 @@ RECORDS: dict[type, str] = {
     records.SeenBatches: "`pipelines/P/seen.json`, written by `step snapshot`, read by `step look`.",
     records.Evaluation: "metrics.json, written by `driftloop-train evaluate`, read by `step register`.",
     records.RunRecord: "Data of the events of a run.",
+    records.LoopRecord: "Data of the event that the loop waits.",
     outcomes.RunOutcome: "`runs/<run>/outcome.json`, and output `outcome` of a Workflow's last step.",
     records.VerdictRecord: "Data of a detector's event, as the decision reads it.",
 }

@@ -19,6 +19,7 @@ COMMANDS = {
     "logs": ("driftloop.cli.logs", "Print the log of one part, or the timeline"),
     "env": ("driftloop.cli.env", "Print addresses and keys of the local platform"),
     "trigger": ("driftloop.cli.trigger", "Start a training run through the webhook"),
+    "why": ("driftloop.cli.why", "Explain what the loop waits for"),
     "halt": ("driftloop.cli.halt", "Suspend retraining until `resume`"),
     "resume": ("driftloop.cli.resume", "Resume retraining"),
     "promote": ("driftloop.cli.promote", "Make the candidate production"),
