@@ -104,6 +104,25 @@ async def test_a_full_stream_refuses_with_the_reason(client: Client) -> None:
     await publisher.stop()
 
 
+async def test_a_stream_that_refuses_keeps_what_it_holds_when_its_room_shrinks(
+    client: Client,
+) -> None:
+    """As after an upgrade from a tree whose detectors reserved 1 GiB each."""
+    from nats.js.api import DiscardPolicy
+
+    js = client.jetstream()
+    await ensure_stream(js, "S", ["s.>"], max_bytes=2**20, discard=DiscardPolicy.NEW)
+    for _ in range(20):
+        await js.publish("s.a", b"x" * 200)
+    await ensure_stream(js, "S", ["s.>"], max_bytes=1000, discard=DiscardPolicy.NEW)
+    info = await js.stream_info("S")
+    assert info.state.messages == 20
+    assert info.config.max_bytes == info.state.bytes
+    await js.purge_stream("S")
+    await ensure_stream(js, "S", ["s.>"], max_bytes=1000, discard=DiscardPolicy.NEW)
+    assert (await js.stream_info("S")).config.max_bytes == 1000
+
+
 async def test_a_message_says_where_it_stands_and_how_many_follow(client: Client) -> None:
     js = client.jetstream()
     await ensure_stream(js, "P", ["p.>"])

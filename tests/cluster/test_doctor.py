@@ -1,11 +1,12 @@
 import base64
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from cluster.authority import pair
 
 from driftloop.cluster import doctor
-from driftloop.cluster.doctor import Level
+from driftloop.cluster.findings import Level
 from driftloop.cluster.reader import ClusterError, ForbiddenError
 from driftloop.contract.platform import CONFIG_KEYS, SECRET_KEYS
 
@@ -21,6 +22,8 @@ class Answers:
         if any(path.startswith(one) for one in self.forbidden):
             raise ForbiddenError(f"{path}: Forbidden")
         return self.paths.get(path)
+
+    text = get
 
 
 def condition(kind, status, message="because"):
@@ -194,6 +197,57 @@ def test_an_autoscaler_that_can_not_measure():
     found[1]["status"]["conditions"][0]["reason"] = "ScalingDisabled"
     (text,) = texts(doctor.autoscalers(Answers({path: {"items": found}})))
     assert text.startswith("HorizontalPodAutoscaler digits/a does not scale: unable to get metrics")
+
+
+def test_a_pod_that_crashes_is_quoted():
+    container = {
+        "name": "drift",
+        "restartCount": 7,
+        "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+        "lastState": {"terminated": {"exitCode": 1}},
+    }
+    pod = {
+        "metadata": {"name": "digits-drift-x", "namespace": "digits"},
+        "spec": {"containers": []},
+        "status": {"containerStatuses": [container]},
+    }
+    log = (
+        "/api/v1/namespaces/digits/pods/digits-drift-x/log"
+        "?container=drift&previous=true&tailLines=6"
+    )
+    words = "error: stream X: insufficient storage\n\nhint: JetStream's store has no room\n"
+    cluster = Answers({"/api/v1/pods": {"items": [pod]}, log: words})
+    (finding,) = doctor.crashes(cluster)
+    assert finding.what == (
+        "container drift of Pod digits/digits-drift-x crashed 7 times (exit code 1): error: stream "
+        "X: insufficient storage | hint: JetStream's store has no room"
+    )
+    assert "kubectl -n digits logs digits-drift-x -c drift --previous" in finding.fix
+    container["state"] = {"running": {}}
+    assert list(doctor.crashes(cluster)) == []
+
+
+@pytest.mark.parametrize(
+    ("reserved", "level"), [(512, Level.OK), (1700, Level.WRONG), (2048, Level.WRONG)]
+)
+def test_the_room_that_is_left_in_jetstream(reserved, level):
+    pods = "/api/v1/namespaces/nats-io/pods"
+    answer = {
+        "storage": 3 * 2**20,
+        "reserved_storage": reserved * 2**20,
+        "config": {"max_storage": 2**31},
+    }
+    cluster = Answers(
+        {
+            pods: {"items": [{"metadata": {"name": "nats-0"}}]},
+            f"{pods}/nats-0:8222/proxy/jsz": json.dumps(answer),
+        }
+    )
+    (finding,) = doctor.jetstream(cluster)
+    assert finding.level is level
+    assert finding.what.startswith(
+        f"JetStream of nats-0 has {2048 - reserved}Mi of 2048Mi left to reserve (3Mi used)"
+    )
 
 
 def test_what_may_not_be_read_is_said_and_the_rest_goes_on():

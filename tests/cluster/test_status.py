@@ -98,11 +98,20 @@ def workflow(name, template, started=None, phase="Succeeded"):
 
 
 def kustomization(
-    name, applied, ready="True", reason="ReconciliationSucceeded", message="Applied revision"
+    name,
+    applied,
+    ready="True",
+    reason="ReconciliationSucceeded",
+    message="Applied revision",
+    source="flux-system",
 ):
     return {
         "metadata": {"name": name, "namespace": "flux-system", "generation": 1},
-        "spec": {"interval": "1m", "path": f"./{name}"},
+        "spec": {
+            "interval": "1m",
+            "path": f"./{name}",
+            "sourceRef": {"kind": "GitRepository", "name": source},
+        },
         "status": {
             "observedGeneration": 1,
             "lastAppliedRevision": f"main@sha1:{applied}",
@@ -266,6 +275,86 @@ def test_flux_is_behind_refuses_and_waits():
     assert found["waiting"] == [
         "digits-monitors: digits-deployments is not ready",
         "digits-workflows is suspended",
+    ]
+
+
+def test_the_commits_of_other_projects_are_not_ours():
+    path = "/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/flux-system/kustomizations"
+    ours = kustomization("infra-base", COMMIT)
+    theirs = kustomization("argo-events", OLDER, source="argo-events")
+    document = overview(cluster("digits-released", **{path: {"items": [theirs, ours]}}))
+    assert (document["tip"], document["applied"]) == (COMMIT, COMMIT)
+    assert document["waiting"] == []
+
+
+def test_while_the_platform_comes_up_flux_says_what_waits_for_what():
+    path = "/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/flux-system/kustomizations"
+    releases = "/apis/helm.toolkit.fluxcd.io/v2/namespaces/flux-system/helmreleases"
+    stage = kustomization(
+        "infra-configs", None, "False", "DependencyNotReady", "infra-controllers is not ready"
+    )
+    stage["status"].pop("lastAppliedRevision")
+    theirs = kustomization(
+        "argo-workflows", OLDER, "Unknown", "Progressing", "Running", "argo-workflows"
+    )
+    chart = {
+        "metadata": {"name": "nats", "namespace": "flux-system"},
+        "spec": {"chart": {"spec": {"chart": "nats"}}},
+        "status": {
+            "conditions": [
+                {
+                    "type": "Ready",
+                    "status": "Unknown",
+                    "reason": "Progressing",
+                    "message": "install",
+                }
+            ]
+        },
+    }
+    document = overview(
+        cluster(
+            "digits-released", **{path: {"items": [stage, theirs]}, releases: {"items": [chart]}}
+        )
+    )
+    assert document["waiting"] == [
+        "argo-workflows: Running",
+        "infra-configs: infra-controllers is not ready",
+        "nats: install",
+    ]
+
+
+def test_a_pod_that_no_node_has_room_for_is_told_with_the_sum():
+    def asks(name, cpu, memory, *conditions, node=None):
+        requests = {"resources": {"requests": {"cpu": cpu, "memory": memory}}}
+        item = pod(name, "digits", conditions=conditions)
+        item["spec"] = {"containers": [requests], **({"nodeName": node} if node else {})}
+        return item
+
+    unplaced = {
+        "type": "PodScheduled",
+        "status": "False",
+        "message": "0/1 nodes are available: 1 Insufficient cpu.",
+    }
+    waits = asks("digits-r2", "150m", "400Mi", unplaced)
+    others = [asks("a", "1", "1Gi", node="n"), asks("b", "950m", "512Mi", node="n")]
+    node = {
+        "metadata": {"name": "n"},
+        "status": {"allocatable": {"cpu": "2", "memory": "4000000Ki"}},
+    }
+    document = overview(
+        cluster(
+            "digits-released",
+            **{
+                "/api/v1/namespaces/digits/pods": {"items": [waits]},
+                "/api/v1/pods": {"items": [waits, *others]},
+                "/api/v1/nodes": {"items": [node]},
+            },
+        )
+    )
+    assert document["waiting"] == [
+        "Pod digits/digits-r2 can't be placed: 0/1 nodes are available: 1 Insufficient cpu. It "
+        "requests 150m CPU and 400Mi; of the nodes' 2000m CPU and 3906Mi other pods request 1950m "
+        "CPU and 1536Mi"
     ]
 
 

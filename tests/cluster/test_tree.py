@@ -6,10 +6,12 @@ import shutil
 import subprocess
 from graphlib import TopologicalSorter
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
 
+from driftloop.contract.names import FLUX_APPLIED_ONCE, STORAGE_URL
 from tests.golden.trees import NAMES, UNLISTED, tree, write_tree
 
 ROOT = Path(__file__).parents[2]
@@ -190,6 +192,39 @@ def test_the_order_converges(profile):
                 assert (source["kind"], source["name"]) in sources, (
                     f"{document['metadata']['name']} has no source"
                 )
+
+
+def test_each_of_knatives_objects_comes_once_and_each_patch_finds_its_target():
+    """eventing-core.yaml holds the CRDs, and the channel's release has no `config-nats`."""
+    file = yaml.safe_load((INFRASTRUCTURE / "knative" / "kustomization.yaml").read_text())
+    names = [entry.rpartition("/")[2] for entry in file["resources"]]
+    assert "eventing-core.yaml" in names
+    assert "eventing-crds.yaml" not in names
+    assert "nats.configmap.yaml" in names
+    assert "nats.configmap.yaml" not in {patch.get("path") for patch in file["patches"]}
+
+
+@needs_kubectl
+@pytest.mark.parametrize("profile", PROFILES)
+def test_the_store_answers_at_the_address_that_secrets_init_writes(profile):
+    built = build(ROOT / stages(profile)["infra-controllers"]["spec"]["path"])
+    address = urlsplit(STORAGE_URL)
+    name, namespace, _ = address.hostname.split(".", 2)
+    (service,) = (
+        d
+        for d in built
+        if (d["kind"], d["metadata"]["name"], d["metadata"].get("namespace"))
+        == ("Service", name, namespace)
+    )
+    assert address.port in {port["port"] for port in service["spec"]["ports"]}
+
+
+@pytest.mark.parametrize("file", sorted((CLUSTER / "dev").rglob("*.yaml")), ids=lambda p: p.name)
+def test_a_dependency_orders_the_first_installation_only(file):
+    """Flux's own check would make each commit wait 30 s at each stage."""
+    for document in documents(file.read_text()):
+        for dependency in document["spec"].get("dependsOn", []):
+            assert dependency["readyExpr"] == FLUX_APPLIED_ONCE, document["metadata"]["name"]
 
 
 def rendered_groups():

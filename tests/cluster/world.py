@@ -315,6 +315,13 @@ class World:
     def streams(self):
         return Streams(f"nats://{self.kube.address('nats-io', 'nats', 4222)}", N, P)
 
+    def retraining(self, command, *options):
+        """`halt` or `resume` the retrain decision as a person would."""
+        url = f"http://{self.kube.address(N, f'{P}-decision', 8080)}"
+        token = self.secret("webhook-token")
+        self.driftloop(command, P, "--url", url, *options, DRIFTLOOP_WEBHOOK_TOKEN=token)
+        self.say(f"driftloop {command} {P}")
+
     def idle(self, *, timeout=180):
         """Wait until the decision would take a new run."""
         self.kube.wait(

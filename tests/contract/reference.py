@@ -262,6 +262,8 @@ def limits(stream: streams.Stream) -> str:
         parts.append(
             f"{stream.max_bytes // streams.MIB} MiB, then {'refuses' if stream.refuses_when_full else 'drops'}"
         )
+    if stream.max_msgs > 0:
+        parts.append(f"{stream.max_msgs} messages, then drops")
     if stream.max_msgs_per_subject > 0:
         parts.append(f"{stream.max_msgs_per_subject} messages a subject")
     return "; ".join(parts) or "none"

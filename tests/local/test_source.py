@@ -113,6 +113,22 @@ def test_a_broken_cluster_folder_refuses_the_commit(
 
 
 @pytest.mark.parametrize(
+    ("dependency", "words"),
+    [
+        ({"name": "b", "readyExpr": "true"}, r"`spec.dependsOn\[\].readyExpr` `true` is not understood"),
+        ({"name": "b", "namespace": "n"}, r"`spec.dependsOn\[\].namespace` is not understood"),
+    ],
+)  # fmt: skip
+def test_a_dependency_that_no_stand_in_follows_is_refused(
+    tmp_path: Path, dependency: dict[str, str], words: str
+) -> None:
+    item = kustomization("a", "x")
+    item["spec"]["dependsOn"] = [dependency]
+    with pytest.raises(LocalError, match=f"Kustomization a: {words}"):
+        source.read_kustomizations(tree(tmp_path, {"cluster/dev/x.yaml": item}), "dev")
+
+
+@pytest.mark.parametrize(
     "field", ["patches", "postBuild", "images", "targetNamespace", "namePrefix"]
 )
 def test_kustomization_fields_without_local_meaning_are_refused(tmp_path: Path, field: str) -> None:

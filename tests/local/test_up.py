@@ -16,6 +16,7 @@ import psutil
 import pytest
 import yaml
 
+from driftloop.contract.names import FLUX_APPLIED_ONCE
 from driftloop.local.ground import leftovers
 from driftloop.local.ground.state import StateFolder, free_port
 from tests.local.conftest import (
@@ -361,6 +362,42 @@ def test_one_broken_pipeline_does_not_stop_another(start: Start, git: Git) -> No
         )
     )
     assert "other/d" in children(up)
+
+
+def test_a_dependency_that_was_applied_once_holds_no_later_commit_up(
+    start: Start, git: Git
+) -> None:
+    last = kustomization("last", "last", "shop-deployments")
+    last["spec"]["dependsOn"][0]["readyExpr"] = FLUX_APPLIED_ONCE
+    files = BASE | {
+        "cluster/dev/pipelines/last.yaml": last,
+        "last/d.yaml": deployment("d", namespace="last"),
+    }
+    up = start().wait_up()
+    up.wait_applied(git.commit(files))
+    crashing = deployment("a")
+    crashing["spec"]["template"]["spec"]["containers"][0]["command"] = [
+        "python",
+        "-c",
+        "raise SystemExit(3)",
+    ]
+    second = git.commit(
+        {
+            "deployments/shop/a.yaml": [crashing, service("a")],
+            "last/d.yaml": deployment("d", namespace="last", V="2"),
+        }
+    )
+    url = (
+        f"http://127.0.0.1:{up.ports['api']}/apis/kustomize.toolkit.fluxcd.io/v1"
+        "/namespaces/flux-system/kustomizations"
+    )
+    eventually(
+        lambda: (
+            get(f"{url}/last")[1]["status"]["lastAppliedRevision"] == f"main@sha1:{second}"
+            and get(f"{url}/shop-deployments")[1]["status"]["conditions"][0]["status"] == "False"
+        ),
+        what="the later part is applied while the earlier one is not ready",
+    )
 
 
 def test_a_pod_that_does_not_come_up_keeps_the_old_one(start: Start, git: Git) -> None:

@@ -7,7 +7,7 @@ import click
 
 from driftloop.cli import options
 from driftloop.cluster import doctor
-from driftloop.cluster.doctor import Level
+from driftloop.cluster.findings import Level
 from driftloop.cluster.reader import ApiReader
 from driftloop.errors import PipelineError
 

@@ -90,7 +90,7 @@ def _read_existing(
     cluster: str,
 ) -> Mapping[str, str]:
     if folder is not None:
-        return files.read_tree(folder, name, cluster)
+        return files.read_platform(folder) | files.read_tree(folder, name, cluster)
     if repository is None and place.is_nowhere(state, os.environ):
         options.print_progress(
             f"nothing to compare with, everything is new: `{state.folder.root}` does not exist; name "

@@ -86,6 +86,7 @@ async def ensure_stream(
     *,
     max_age: float = 0.0,
     max_bytes: int = -1,
+    max_msgs: int = -1,
     max_msgs_per_subject: int = -1,
     duplicate_window: float = DUPLICATE_WINDOW,
     discard: DiscardPolicy = DiscardPolicy.OLD,
@@ -97,6 +98,7 @@ async def ensure_stream(
         subjects=subjects,
         max_age=max_age,
         max_bytes=max_bytes,
+        max_msgs=max_msgs,
         max_msgs_per_subject=max_msgs_per_subject,
         duplicate_window=min(duplicate_window, max_age) if max_age else duplicate_window,
         storage=StorageType.FILE,
@@ -108,13 +110,23 @@ async def ensure_stream(
         try:
             await js.add_stream(config)
         except nats.js.errors.BadRequestError:
-            await js.update_stream(config)
+            await _update_stream(js, config)
     except nats.js.errors.APIError as error:
         raise _translate_error(f"stream {name}", error) from error
     except (nats.errors.Error, TimeoutError) as error:
         raise StoreError(
             f"stream {name} can't be made: {error or type(error).__name__}", hint=HINT
         ) from error
+
+
+async def _update_stream(js: JetStreamContext, config: StreamConfig) -> None:
+    """Give a stream these settings; one that refuses when it is full keeps the room of what it
+    holds, since a smaller one would throw the oldest away."""
+    if config.discard is DiscardPolicy.NEW and config.max_bytes is not None and config.name:
+        held = (await js.stream_info(config.name)).state.bytes
+        if 0 <= config.max_bytes < held:
+            config.max_bytes = held
+    await js.update_stream(config)
 
 
 async def ensure_contract_stream(js: JetStreamContext, stream: Stream) -> None:
@@ -125,6 +137,7 @@ async def ensure_contract_stream(js: JetStreamContext, stream: Stream) -> None:
         list(stream.subjects),
         max_age=stream.max_age,
         max_bytes=stream.max_bytes,
+        max_msgs=stream.max_msgs,
         max_msgs_per_subject=stream.max_msgs_per_subject,
         duplicate_window=stream.duplicate_window,
         discard=DiscardPolicy.NEW if stream.refuses_when_full else DiscardPolicy.OLD,
@@ -259,7 +272,11 @@ def translate_refusal(error: Mapping[str, Any]) -> StoreError:
         return WrongLastSequenceError(text)
     match code:
         case 10047 | 10028 | 10023:
-            hint = "the disk or the JetStream limit is full: free space, or lower the streams' maxBytes"
+            hint = (
+                "JetStream's store has no room left for a new stream: lower `events.broker` and "
+                "`events.detector` in the specs, or raise `config.jetstream.fileStore.maxSize` of the "
+                "HelmRelease nats; `driftloop doctor` shows what is reserved"
+            )
         case 10077:
             hint = "the stream is full: its reader is behind or stopped"
         case _:

@@ -1,44 +1,26 @@
-"""Diagnosis of a cluster. Each check is a function `Reader -> Findings`, listed in CHECKS.
+"""Diagnosis of a cluster. Each check is a function `TextReader -> Findings`, listed in CHECKS.
 Nothing is written."""
 
 import base64
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 from typing import Any
 
 import yaml
 from cryptography import x509
 
 from driftloop.cluster import network
+from driftloop.cluster.findings import DoctorFinding, Findings, Level
 from driftloop.cluster.platform import OWN
-from driftloop.cluster.reader import ForbiddenError, Reader, items
+from driftloop.cluster.pods import crashes, placements
+from driftloop.cluster.reader import ForbiddenError, Reader, TextReader, items
+from driftloop.cluster.store import jetstream
 from driftloop.contract import platform as contract
 from driftloop.contract.names import FLUX_BASE, FLUX_CONFIGS, OWN_SELECTOR, PLATFORM
 
 OLDEST = (1, 34)
 """Knative 1.22 and Flux 2.9 refuse older ones."""
 
-
-class Level(StrEnum):
-    """Severity of a finding."""
-
-    OK = "ok"
-    NOTE = "note"
-    WRONG = "wrong"
-
-
-@dataclass(frozen=True)
-class DoctorFinding:
-    """One thing seen, and what to do about it."""
-
-    level: Level
-    what: str
-    fix: str | None = None
-
-
-Findings = Iterator[DoctorFinding]
 
 # component, a CRD of it that we use, who needs it
 _CRDS = (
@@ -263,12 +245,13 @@ def gpus(reader: Reader) -> Findings:
             yield DoctorFinding(Level.OK, f"node {node['metadata']['name']} offers {count} GPU")
 
 
-CHECKS: tuple[Callable[[Reader], Findings], ...] = (
-    version, crds, flux, secrets, platform, gateway, events, deployments, autoscalers, webhooks, gpus,
+CHECKS: tuple[Callable[[TextReader], Findings], ...] = (
+    version, crds, flux, secrets, platform, gateway, events, jetstream, deployments, crashes,
+    placements, autoscalers, webhooks, gpus,
 )  # fmt: skip
 
 
-def examine(reader: Reader) -> Iterator[DoctorFinding]:
+def examine(reader: TextReader) -> Iterator[DoctorFinding]:
     """Every check in turn; what may not be read is said, and the rest goes on."""
     for check in CHECKS:
         try:

@@ -11,6 +11,7 @@ from driftloop.cluster import network, text
 from driftloop.contract import platform as contract
 from driftloop.contract import trees
 from driftloop.contract.names import (
+    FLUX_APPLIED_ONCE,
     FLUX_BASE,
     FLUX_NAMESPACE,
     FLUX_SOURCE,
@@ -199,7 +200,9 @@ def tree(
                 prune=True,
                 wait=True,
                 source_ref=ObjectReference(kind="GitRepository", name=FLUX_SOURCE),
-                depends_on=(flux.KustomizationDependency(name=FLUX_BASE),),
+                depends_on=(
+                    flux.KustomizationDependency(name=FLUX_BASE, ready_expr=FLUX_APPLIED_ONCE),
+                ),
                 health_check_exprs=(
                     flux.HealthCheck(
                         api_version="bitnami.com/v1alpha1",

@@ -13,10 +13,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from driftloop.cluster.pods import describe_unplaced
 from driftloop.cluster.reader import ClusterError, ForbiddenError, TextReader, items
 from driftloop.contract.names import (
     COMPONENT_LABEL,
     FLUX_NAMESPACE,
+    FLUX_SOURCE,
     NAME_LABEL,
     OWN_SELECTOR,
     SERVICE_PORT,
@@ -78,6 +80,9 @@ def overview(
         home = f"{names.namespace}/{names.pipeline}"
         with picture.part(f"pods of {home}"):
             document["processes"] += _pods(picture, names)
+        with picture.part(f"room for pods of {home}"):
+            pods = picture.list(f"/api/v1/namespaces/{names.namespace}/pods")
+            document["waiting"] += describe_unplaced(reader, pods)
         for key, read in _PARTS.items():
             with picture.part(f"{key} of {home}"):
                 document[key] |= read(picture, names)
@@ -108,17 +113,25 @@ def _full(picture: _Picture) -> Iterator[str]:
 
 def _flux(picture: _Picture) -> Json:
     source = picture.reader.get(
-        f"/apis/source.toolkit.fluxcd.io/v1/namespaces/{FLUX_NAMESPACE}/gitrepositories/{FLUX_NAMESPACE}"
+        f"/apis/source.toolkit.fluxcd.io/v1/namespaces/{FLUX_NAMESPACE}/gitrepositories/{FLUX_SOURCE}"
     )
     tip = _commit(((source or {}).get("status", {}).get("artifact") or {}).get("revision"))
     kustomizations = picture.list(
         f"/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/{FLUX_NAMESPACE}/kustomizations"
     )
-    refused, waiting, behind = [], [], None
-    for item in sorted(kustomizations, key=lambda found: str(found["metadata"]["name"])):
+    releases = picture.list(
+        f"/apis/helm.toolkit.fluxcd.io/v2/namespaces/{FLUX_NAMESPACE}/helmreleases"
+    )
+    refused, waiting, behind, own = [], [], None, 0
+    for item in sorted(
+        (*kustomizations, *releases), key=lambda each: str(each["metadata"]["name"])
+    ):
         name, status = item["metadata"]["name"], item.get("status", {})
         ready: Json = next((c for c in status.get("conditions") or [] if c["type"] == "Ready"), {})
-        applied = _commit(status.get("lastAppliedRevision"))
+        # the platform's Kustomizations of other projects have commits of their own
+        follows = (item["spec"].get("sourceRef") or {}).get("name") == FLUX_SOURCE
+        applied = _commit(status.get("lastAppliedRevision")) if follows else tip
+        own += follows
         if item["spec"].get("suspend"):
             waiting.append(f"{name} is suspended")
         elif ready.get("status") == "False" and ready.get("reason", "") not in _ONGOING:
@@ -131,7 +144,7 @@ def _flux(picture: _Picture) -> Json:
             behind = behind or applied
     return {
         "tip": tip,
-        "applied": behind or (tip if kustomizations else None),
+        "applied": behind or (tip if own else None),
         "refused": "\n".join(refused) or None,
         "waiting": waiting,
     }

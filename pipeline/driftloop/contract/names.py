@@ -43,8 +43,16 @@ FLUX_SOURCE = "flux-system"
 """GitRepository that `flux bootstrap` makes."""
 FLUX_BASE = "infra-base"
 """Flux Kustomization of what everything else needs: Sealed Secrets, Istio's CRDs."""
+FLUX_CONTROLLERS = "infra-controllers"
+"""Flux Kustomization of the controllers: NATS, the object store, Argo, Knative, Istio, Seldon."""
 FLUX_CONFIGS = "infra-configs"
 """Flux Kustomization of the last part of the infrastructure; pipelines depend on it."""
+FLUX_APPLIED_ONCE = "has(dep.status.lastAppliedRevision)"
+"""Condition in CEL that replaces Flux's own check of a dependency: that it was applied once.
+
+Dependencies order the first installation. Flux's own check asks every 30 s for the same revision,
+so that each commit would wait in line.
+"""
 ISTIO_NAMESPACE = "istio-system"
 KNATIVE_NAMESPACE = "knative-eventing"
 NATS_NAMESPACE = "nats-io"

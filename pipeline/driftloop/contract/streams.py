@@ -11,6 +11,11 @@ HOUR = 3600.0
 DAY = 24 * HOUR
 MIB = 1024 * 1024
 
+BROKER_BYTES = 256 * MIB
+"""Room of a Broker's stream where the spec states none."""
+DETECTOR_BYTES = 96 * MIB
+"""Room of a detector's stream where the spec states none."""
+
 _RELEASE = re.compile(r"[A-Za-z0-9_-]{1,63}\Z")
 
 
@@ -24,6 +29,8 @@ class Stream:
     max_age: float = 0.0
     """Seconds."""
     max_bytes: int = -1
+    """Reserved in JetStream's store as long as the stream exists; `max_msgs` reserves nothing."""
+    max_msgs: int = -1
     max_msgs_per_subject: int = -1
     refuses_when_full: bool = False
     """A full stream refuses new messages; otherwise it drops the oldest."""
@@ -75,7 +82,7 @@ DEAD_LETTERS = Stream(
     ("driftloop.deadletters.>",),
     "events that could not be delivered",
     max_age=30 * DAY,
-    max_bytes=256 * MIB,
+    max_bytes=64 * MIB,
 )
 DECISIONS = Bucket(
     "driftloop-decisions",
@@ -118,6 +125,8 @@ class DetectorStreams:
     pipeline: str
     detector: str
     release: str
+    max_bytes: int = DETECTOR_BYTES
+    """Room of the stream of events."""
 
     @property
     def events_stream(self) -> Stream:
@@ -132,7 +141,7 @@ class DetectorStreams:
             (self.event_subject(">"),),
             "logged requests or responses that a detector reads",
             max_age=DAY,
-            max_bytes=1024 * MIB,
+            max_bytes=self.max_bytes,
             refuses_when_full=True,
         )
 
@@ -172,7 +181,7 @@ class AnalysisStreams:
             (self.subject("*"),),
             "what the analysis service keeps of each response",
             max_age=HOUR,
-            max_bytes=64 * MIB,
+            max_msgs=200_000,
         )
 
     def subject(self, release: str) -> str:
@@ -187,7 +196,7 @@ def event_bus_stream(namespace: str) -> Stream:
         (f"eventbus.{namespace}.>",),
         "events of the local EventSources",
         max_age=7 * DAY,
-        max_bytes=256 * MIB,
+        max_msgs=1000,
         duplicate_window=300.0,
     )
 

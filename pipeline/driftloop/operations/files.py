@@ -37,8 +37,19 @@ def read_tree(folder: Path, pipeline: str, cluster: str) -> dict[str, str]:
         if file.is_file()
     ]
     flux = folder / trees.flux_path(cluster, pipeline)
+    return _read_texts([*files, *([flux] if flux.is_file() else [])], folder)
+
+
+def read_platform(folder: Path) -> dict[str, str]:
+    """Return the YAML files of the platform and the specs of all pipelines below a folder, path
+    -> text."""
+    platform = [file for file in (folder / trees.CLUSTER).rglob("*.yaml") if file.is_file()]
+    return _read_texts(sorted([*platform, *folder.glob(trees.SPECS)]), folder)
+
+
+def _read_texts(files: Iterable[Path], folder: Path) -> dict[str, str]:
     texts: dict[str, str] = {}
-    for file in [*files, *([flux] if flux.is_file() else [])]:
+    for file in files:
         try:
             texts[file.relative_to(folder).as_posix()] = file.read_text("utf-8")
         except UnicodeDecodeError:

@@ -64,6 +64,7 @@ class SpecImpact:
 SURPRISES: Mapping[str, str] = {
     "predictor-removed": "a predictor that answers requests goes away",
     "detector-removed": "a detector of the production version goes away",
+    "jetstream-full": "the platform's JetStream has no room for the streams",
 }
 """Descriptions of surprises by code."""
 

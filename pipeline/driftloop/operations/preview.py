@@ -1,12 +1,13 @@
 """Preview a commit of a spec: what it changes in the tree, and what follows from that."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from driftloop.contract import trees
 from driftloop.operations import files
 from driftloop.operations.impact import SpecImpact, assess_impact
+from driftloop.operations.room import decides_room, find_room_surprises
 from driftloop.operations.target import CommitTarget
 from driftloop.render import FileChange, compare_trees, owned_files, render_tree
 
@@ -25,14 +26,15 @@ def preview_commit(
 ) -> CommitPreview:
     """Compare what a spec renders to with the files of its pipeline that exist; writes nothing.
 
+    The room in JetStream is read from the platform and the other specs among `existing`.
     `text` is the spec's text, which with new pins is not yet that of the file.
     """
     name = read_name(spec)
     new = render_tree(text, existing.get(trees.release_path(name)), path=str(spec), cluster=cluster)
     old = owned_files(existing, new, pipeline=name)
-    return CommitPreview(
-        name, assess_impact(old, new, pipeline=name), tuple(compare_trees(old, new))
-    )
+    impact = assess_impact(old, new, pipeline=name)
+    surprises = (*impact.surprises, *find_room_surprises(existing, new, pipeline=name))
+    return CommitPreview(name, replace(impact, surprises=surprises), tuple(compare_trees(old, new)))
 
 
 def read_name(spec: Path) -> str:
@@ -41,7 +43,12 @@ def read_name(spec: Path) -> str:
 
 
 def read_committed(target: CommitTarget, name: str, *, cluster: str) -> Mapping[str, str]:
-    """Return the files of a pipeline at the tip of the cluster repository, by path."""
+    """Return the files of a pipeline at the tip of the cluster repository, by path, and those
+    that its room in JetStream depends on."""
     tree = target.repository.tree(target.repository.tip())
     folders, flux = trees.pipeline_folders(name), trees.flux_path(cluster, name)
-    return {path: tree[path] for path in tree if path.startswith(folders) or path == flux}
+    return {
+        path: tree[path]
+        for path in tree
+        if path.startswith(folders) or path == flux or decides_room(path)
+    }

@@ -27,7 +27,8 @@ from driftloop.contract.trees import release_path, spec_path
 from driftloop.errors import GitError, RenderError, StepError
 from driftloop.git.head import TAKEN_BACK_TRAILER
 from driftloop.git.repository import Commit, Found, Repository, RepositoryChange, Tree
-from driftloop.operations.impact import assess_impact, refuse_surprises
+from driftloop.operations.impact import SpecImpact, assess_impact, refuse_surprises
+from driftloop.operations.room import find_room_surprises
 from driftloop.release import record
 from driftloop.release.record import Release, Version
 
@@ -170,11 +171,13 @@ def commit_spec(
         verb = "Change" if exists else "Add"
         new = _render_clusters(text, release, name, clusters, path=path)
         _refuse_errors(new, cluster)
-        if exists and allow is not None:
+        if allow is not None:
             ours = {
                 path: files[path] for path in files if path in new or path in _list_generated(files)
             }
-            refuse_surprises(assess_impact(ours, new, pipeline=name), allow)
+            impact = assess_impact(ours, new, pipeline=name) if exists else SpecImpact()
+            full = find_room_surprises(tree, new, pipeline=name)
+            refuse_surprises(replace(impact, surprises=(*impact.surprises, *full)), allow)
         return RepositoryChange(
             _overlay_files(files, new),
             subject or f"{verb} pipeline {name}",

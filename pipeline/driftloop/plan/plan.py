@@ -30,6 +30,7 @@ from driftloop.spec.detector import (
     KolmogorovSmirnov,
     Mahalanobis,
 )
+from driftloop.spec.events import Events
 from driftloop.spec.model import Evaluate, Mesh, Monitors, Retrain, Rollout, Train
 from driftloop.spec.observability import Observability
 from driftloop.spec.resources import GpuProfile, Resources, Retries
@@ -112,6 +113,7 @@ class Plan:
     mesh: Mesh | None = None
     retrain: Retrain = field(default_factory=Retrain)
     observability: Observability = field(default_factory=Observability)
+    events: Events = field(default_factory=Events)
     gpus: Mapping[str, GpuProfile] = field(default_factory=dict)
     """The spec's own kinds of GPU."""
 
@@ -197,6 +199,7 @@ def make_plan(pipeline: Pipeline | Document, *, cluster: str = "dev") -> Plan:
         policy=_retrain_policy(pipeline, on),
         rollout=spec.rollout,
         mesh=spec.mesh,
+        events=spec.events,
         gpus=spec.gpus,
         retrain=spec.retrain,
         observability=spec.observability,

@@ -46,7 +46,7 @@ def broker_config(plan: Plan) -> core.ConfigMap:
         spec=nats.ChannelSpec(
             stream=nats.ChannelStream(
                 config=nats.StreamConfig(
-                    max_bytes=1024**3,
+                    max_bytes=plan.events.broker_bytes,
                     max_age="24h",
                     max_msg_size=2 * 1024**2,
                     replicas=1,

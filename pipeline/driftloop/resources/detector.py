@@ -43,6 +43,7 @@ def detector_deployment(plan: Plan, monitor: Monitor, version: Version) -> apps.
                 monitor.detector_config,
             ),
             *("--artifact", DETECTOR_FOLDER, "--broker", names.broker_url),
+            *("--stream-bytes", str(plan.events.detector_bytes)),
         ),
         env=parts.platform_environment(*parts.NATS),
         init=(

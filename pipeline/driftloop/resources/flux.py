@@ -1,7 +1,12 @@
 """Flux Kustomizations of a pipeline: workflows, then deployments, then monitors."""
 
 from driftloop.contract import trees
-from driftloop.contract.names import FLUX_CONFIGS, FLUX_NAMESPACE, FLUX_SOURCE
+from driftloop.contract.names import (
+    FLUX_APPLIED_ONCE,
+    FLUX_CONFIGS,
+    FLUX_NAMESPACE,
+    FLUX_SOURCE,
+)
 from driftloop.kube import flux
 from driftloop.kube.base import ObjectMeta, ObjectReference
 from driftloop.plan import Plan
@@ -50,7 +55,7 @@ def _build_kustomization(
             prune=True,
             wait=True,
             source_ref=ObjectReference(kind="GitRepository", name=FLUX_SOURCE),
-            depends_on=(flux.KustomizationDependency(name=after),),
+            depends_on=(flux.KustomizationDependency(name=after, ready_expr=FLUX_APPLIED_ONCE),),
             health_check_exprs=health,
         ),
     )

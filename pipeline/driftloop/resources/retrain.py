@@ -26,7 +26,8 @@ def event_bus(plan: Plan) -> events.EventBus:
         spec=events.EventBusSpec(
             jetstream_exotic=events.SharedJetStream(
                 url=NATS_URL,
-                stream_config="replicas: 1\nmaxMsgs: 50000\nmaxAge: 168h\nmaxBytes: 268435456\nduplicates: 300s\n",
+                # a number of messages reserves nothing in the store, and MAX_PAYLOAD bounds each
+                stream_config="replicas: 1\nmaxMsgs: 1000\nmaxAge: 168h\nmaxBytes: -1\nduplicates: 300s\n",
             )
         ),
     )

@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 
 from driftloop.spec.base import SpecModel
 from driftloop.spec.detector import DriftDetector, OutlierDetector
+from driftloop.spec.events import Events
 from driftloop.spec.observability import Observability
 from driftloop.spec.resources import GpuProfile, Resources, Retries
 from driftloop.spec.serve import Serve
@@ -388,6 +389,8 @@ class Spec(SpecModel):
     """Training runs that alarms start."""
     rollout: Rollout = Rollout()
     """Steps by which a candidate becomes production."""
+    events: Events = Events()
+    """Room of the events on their way."""
     mesh: Mesh | None = None
     """Take part in the cluster's mesh; without it pods are guarded by NetworkPolicies alone."""
     observability: Observability = Observability()

@@ -14,6 +14,16 @@ from pydantic import AfterValidator, Field, PlainSerializer, PlainValidator, Wit
 
 from driftloop.spec import cron
 
+_MEMORY_UNITS = {
+    "Ki": 2**10,
+    "Mi": 2**20,
+    "Gi": 2**30,
+    "Ti": 2**40,
+    "k": 10**3,
+    "M": 10**6,
+    "G": 10**9,
+    "T": 10**12,
+}
 _UNITS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _DURATION = r"^[0-9]{1,9}(ms|s|m|h|d)$"
 _BUDGET = r"^[0-9]{1,6}/day$"
@@ -192,6 +202,12 @@ def _memory(text: str) -> str:
     if not re.fullmatch(r"[1-9][0-9]{0,8}(Ki|Mi|Gi|Ti|k|M|G|T)", text):
         raise ValueError("must be an amount of memory, such as 512Mi or 2Gi")
     return text
+
+
+def memory_bytes(text: str) -> int:
+    """Return a valid amount of memory in bytes."""
+    number = text.rstrip("KMGTki")
+    return int(number) * _MEMORY_UNITS[text[len(number) :]]
 
 
 _LABEL_PART = r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"

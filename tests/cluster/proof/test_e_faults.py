@@ -2,6 +2,7 @@
 
 import itertools
 import time
+from datetime import datetime
 
 from cluster.streams import REQUEST, RESPONSE
 from cluster.world import BACKEND, N
@@ -19,8 +20,15 @@ for file in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
 
 def test_8_the_loop_outlives_what_is_killed(it):
     first = it.known("first")
+    it.traffic.pause()
+    it.retraining("resume")
     it.idle()
-    it.remember(acknowledged=acknowledged(it, first), since=time.time(), third_run=None)
+    since = time.time()
+    it.kube.wait(
+        "what was posted has arrived", lambda: steady(it, first, since), timeout=60, every=3
+    )
+    since = time.time()
+    it.remember(acknowledged=acknowledged(it, first), since=since, third_run=None)
     run = it.drift()
     it.remember(third_run=run)
     pod = it.kube.wait("a trial trains", lambda: trial(it, run), timeout=400)
@@ -143,4 +151,5 @@ def has_all(it, requests, release, since):
 
 
 def moment(event):
-    return time.mktime(time.strptime(event.get("time")[:19], "%Y-%m-%dT%H:%M:%S")) - time.timezone
+    """Seconds since 1970, in fractions as the event tells them."""
+    return datetime.fromisoformat(event.get("time")).timestamp()

@@ -22,7 +22,7 @@ from driftloop.local.flux.planning import (
     collect_config_maps,
     plan_kustomization,
 )
-from driftloop.local.flux.source import FluxKustomization, ReadKustomization
+from driftloop.local.flux.source import FluxDependency, FluxKustomization, ReadKustomization
 from driftloop.local.ground import addresses, kinds
 from driftloop.local.ground.state import StateFolder, free_port, write_json
 from driftloop.local.ground.timeline import EventTimeline
@@ -230,18 +230,19 @@ class Reconciler:
         for name, part in self._planned.items():
             if isinstance(part, ReadKustomization) or part.kustomization.suspended:
                 continue
-            ready = all(
-                self._revisions.get(other) == self._goal
-                for other in part.kustomization.depends_on
-                if other in self._planned
-            )
-            if ready:
+            if all(map(self._is_ready, part.kustomization.depends_on)):
                 self._active[name] = part
         objects = [item for name in sorted(self._active) for item in self._active[name].objects]
         text = json.dumps({"revision": self._goal, "objects": objects})
         if text != self._objects_text:
             write_json(self._state.objects, {"revision": self._goal, "objects": objects})
             self._objects_text = text
+
+    def _is_ready(self, dependency: FluxDependency) -> bool:
+        if dependency.name not in self._planned:
+            return True
+        revision = self._revisions.get(dependency.name)
+        return revision is not None if dependency.once else revision == self._goal
 
     async def _apply_routes(self) -> None:
         """Give Envoy the routes that are right now; a VirtualService moves only when all it names
@@ -426,7 +427,8 @@ class Reconciler:
         if planned.kustomization.suspended:
             return "it is suspended"
         if self._active.get(name) is not planned:
-            return f"waits for {', '.join(planned.kustomization.depends_on)}"
+            names = (dependency.name for dependency in planned.kustomization.depends_on)
+            return f"waits for {', '.join(names)}"
         for pod in planned.pods:
             if not self._fleet.is_current(pod.key) or self._routed.get(pod.key) != pod.digest:
                 return (

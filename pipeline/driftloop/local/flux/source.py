@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from driftloop.contract.names import FLUX_NAMESPACE
+from driftloop.contract.names import FLUX_APPLIED_ONCE, FLUX_NAMESPACE
 from driftloop.contract.trees import CLUSTER, KUSTOMIZATION
 from driftloop.errors import LocalError, PipelineError
 from driftloop.local.flux import admission
@@ -45,13 +45,22 @@ _NO_EFFECT = frozenset(
 
 
 @dataclass(frozen=True)
+class FluxDependency:
+    """Another Kustomization that must be ready first."""
+
+    name: str
+    once: bool
+    """True if it is ready once it was applied at all, and not only at the same commit."""
+
+
+@dataclass(frozen=True)
 class FluxKustomization:
     """A Flux Kustomization: which folder, and after which others."""
 
     name: str
     namespace: str
     path: str
-    depends_on: tuple[str, ...]
+    depends_on: tuple[FluxDependency, ...]
     suspended: bool
     file: str
 
@@ -273,10 +282,30 @@ def _parse_kustomization(item: Mapping[str, Any], file: str) -> FluxKustomizatio
         name=name,
         namespace=item["metadata"].get("namespace", FLUX_NAMESPACE),
         path=str(spec.get("path", "")).removeprefix("./").strip("/"),
-        depends_on=tuple(entry["name"] for entry in spec.get("dependsOn") or ()),
+        depends_on=tuple(
+            _parse_dependency(entry, f"{file}: Kustomization {name}")
+            for entry in spec.get("dependsOn") or ()
+        ),
         suspended=bool(spec.get("suspend", False)),
         file=file,
     )
+
+
+def _parse_dependency(entry: Mapping[str, Any], where: str) -> FluxDependency:
+    for field_name in entry:
+        if field_name not in ("name", "readyExpr"):
+            raise LocalError(
+                f"{where}: `spec.dependsOn[].{field_name}` is not understood by the local runtime",
+                hint="supported: name, readyExpr",
+            )
+    expression = entry.get("readyExpr")
+    if expression not in (None, FLUX_APPLIED_ONCE):
+        raise LocalError(
+            f"{where}: `spec.dependsOn[].readyExpr` `{expression}` is not understood by the local "
+            "runtime",
+            hint=f"must be one of: {FLUX_APPLIED_ONCE}",
+        )
+    return FluxDependency(entry["name"], once=expression is not None)
 
 
 def _order_kustomizations(
@@ -285,7 +314,7 @@ def _order_kustomizations(
     sorter: graphlib.TopologicalSorter[str] = graphlib.TopologicalSorter()
     for name, kustomization in sorted(kustomizations.items()):
         sorter.add(name)
-        for other in kustomization.depends_on:
+        for other in (dependency.name for dependency in kustomization.depends_on):
             if other in kustomizations:
                 sorter.add(name, other)
             elif not other.startswith(_INFRASTRUCTURE):

@@ -11,7 +11,7 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 
 from driftloop.contract.handovers import DetectorSettings  # noqa: E402
 from driftloop.contract.platform import NATS  # noqa: E402
-from driftloop.contract.streams import DetectorStreams  # noqa: E402
+from driftloop.contract.streams import DETECTOR_BYTES, DetectorStreams  # noqa: E402
 from driftloop.services import bootstrap  # noqa: E402
 
 EXAMPLE = """\
@@ -38,6 +38,12 @@ def build_parser() -> argparse.ArgumentParser:
         "--artifact", type=Path, required=True, help="folder of detector.json and reference.npz"
     )
     serving.add_argument("--broker", required=True, help="URL that verdicts are sent to")
+    serving.add_argument(
+        "--stream-bytes",
+        type=int,
+        default=DETECTOR_BYTES,
+        help="room of the stream of events that are not scored yet",
+    )
     fitting = commands.add_parser("fit", help="fit a detector on reference data")
     fitting.add_argument("--detector", required=True, help="settings as JSON")
     fitting.add_argument(
@@ -77,7 +83,11 @@ def _serve_detector(arguments: argparse.Namespace) -> None:
 
     service = serve_detector(
         DetectorStreams(
-            arguments.namespace, arguments.pipeline, arguments.detector, arguments.release
+            arguments.namespace,
+            arguments.pipeline,
+            arguments.detector,
+            arguments.release,
+            arguments.stream_bytes,
         ),
         DetectorSettings.parse(arguments.config),
         arguments.artifact,
