@@ -45,6 +45,8 @@ def finish(world, run, status="Succeeded", **more):
         run,
         "--status",
         status,
+        "--out",
+        str(world.folder / f"{run}-finished"),
         *options,
     )
 
@@ -216,7 +218,7 @@ def test_a_run_of_what_production_was_made_of_ends_before_it_trains(world):
     state = decisions.apply_once(
         world.environment["NATS_URL"], world.namespace, "digits", TickEvent()
     )
-    assert (state.phase, state.strikes) == ("cooling", 0)  # a person's run: no alarm waits
+    assert (state.phase, state.strikes) == ("idle", 0)  # a person's run: no alarm waits
 
     for run, more in {
         "digits-c": ("--recipe", "sha256:" + "8" * 64),  # other code or parameters

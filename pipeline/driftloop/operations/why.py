@@ -32,7 +32,9 @@ def ask_why(decision: DecisionEndpoint) -> LoopAnswer:
         # a proxy of the environment does not reach this machine
         with build_opener(ProxyHandler({})).open(url, timeout=10) as response:
             document = json.load(response)
-        return LoopAnswer(**{key: document[key] for key in ("pipeline", "phase", "summary", "text")})
+        return LoopAnswer(
+            **{key: document[key] for key in ("pipeline", "phase", "summary", "text")}
+        )
     except HTTPError as error:
         text = error.read(200).decode(errors="replace").strip()
         raise LocalError(
