@@ -15,8 +15,8 @@ import yaml
 from hypothesis import given, settings
 
 from driftloop.release import record
-from driftloop.retrain.state import Phase
 from driftloop.render import render_tree
+from driftloop.retrain.state import Phase
 from tests.check.test_generated import specs
 from tests.golden.trees import tree
 from tests.pipelines import version
