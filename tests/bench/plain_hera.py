@@ -13,6 +13,7 @@ from pathlib import Path
 from hera.workflows import WorkflowTemplate
 
 from driftloop.plan import Names, make_plan
+from driftloop.resources.serving.rehearsal import rehearsed_servers
 from driftloop.resources.workflows import rollout, templates, training
 from driftloop.spec import load_spec
 
@@ -30,7 +31,9 @@ def main() -> None:
         named = replace(plan, names=Names(f"p{number:03}", f"p{number:03}"))
         # our functions end with build(); to_yaml does that itself
         WorkflowTemplate.build = keep
-        templates.workflow_template(named, training.training_outline(named))
+        templates.workflow_template(
+            named, training.training_outline(named, rehearsed_servers(named))
+        )
         templates.workflow_template(named, rollout.rollout_outline(named))
         WorkflowTemplate.build = build
         while unbuilt:

@@ -16,6 +16,9 @@ class Webhook:
         self.hosts: list[str] = []
         self.status = 200
         self.phase = "Succeeded"
+        self.nodes: dict[str, dict[str, object]] = {}
+        self.rollout: dict[str, dict[str, object]] | None = None
+        self.patches: list[dict[str, object]] = []
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -30,10 +33,24 @@ class Webhook:
                 self.wfile.write(b"success" if right else b"wrong token")
 
             def do_GET(self) -> None:
-                found = self.path.rpartition("/")[2] == f"digits-{outer.bodies[0]['decision']}"
-                self.send_response(200 if found else 404)
+                name = self.path.rpartition("/")[2]
+                nodes = outer.nodes if name.startswith("digits-") else None
+                if name.startswith("digits-release-"):
+                    nodes = outer.rollout
+                self.send_response(200 if nodes is not None else 404)
                 self.end_headers()
-                self.wfile.write(json.dumps({"status": {"phase": outer.phase}}).encode())
+                status = {"phase": outer.phase, "nodes": nodes}
+                self.wfile.write(json.dumps({"spec": {}, "status": status}).encode())
+
+            def do_PATCH(self) -> None:
+                outer.patches.append(
+                    json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                )
+                outer.phase = "Failed"
+                outer.nodes = {"finish": last("cancelled", "person eve: wrong labels")}
+                self.send_response(200)
+                self.end_headers()
+                self.wfile.write(b"{}")
 
             def log_message(self, format: str, *arguments: object) -> None:
                 pass
@@ -70,7 +87,7 @@ def state(tmp_path, webhook):
     return run.parent
 
 
-def trigger(*arguments, code=0, **environment):
+def trigger(*arguments, code=0, command="trigger", **environment):
     # a proxy in the user's environment must not come between
     clean = {k: v for k, v in os.environ.items() if not k.startswith("DRIFTLOOP_")}
     environment = (
@@ -79,7 +96,7 @@ def trigger(*arguments, code=0, **environment):
         | environment
     )
     done = subprocess.run(
-        [sys.executable, "-m", "driftloop.cli", "trigger", *arguments],
+        [sys.executable, "-m", "driftloop.cli", command, *arguments],
         env=environment,
         capture_output=True,
         text=True,
@@ -117,16 +134,87 @@ def test_several_pipelines_behind_one_port_are_told_apart_by_host(state, webhook
     assert webhook.hosts == expected
 
 
-@pytest.mark.parametrize(("phase", "code"), [("Succeeded", 0), ("Failed", 1)])
-def test_it_waits_for_the_end(state, webhook, phase, code):
-    webhook.phase = phase
-    environment = {
+def last(kind="", reason="", rollout=""):
+    """The node of a Workflow's last step."""
+    outcome = {"outcome": kind, "reason": reason, "time": "2026-01-31T09:30:00Z"}
+    if kind == "not-started":
+        outcome["obstacle"] = "halted"
+    values = {"outcome": json.dumps(outcome) if kind else "", "rollout": rollout}
+    parameters = [{"name": name, "value": value} for name, value in values.items()]
+    return pod("finish", outputs={"parameters": parameters})
+
+
+def pod(name, phase="Succeeded", **more):
+    return {"type": "Pod", "displayName": name, "templateName": name, "phase": phase, **more}
+
+
+def runtime(webhook):
+    return {
         "DRIFTLOOP_KUBERNETES_URL": webhook.url,
         "NO_PROXY": "127.0.0.1",
         "no_proxy": "127.0.0.1",
     }
-    done = trigger("digits", "--state", str(state), "--wait", code=code, **environment)
-    assert ("ended as Failed" in done.stderr) is bool(code)
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [("released", 0), ("refused", 3), ("failed", 5), ("not-started", 6), ("superseded", 7)],
+)
+def test_it_waits_for_the_end_and_tells_each_step(state, webhook, kind, code):
+    message = (
+        "retryStrategy.expression evaluated to false: Error (exit code 1): error: a.py:3: no rows"
+    )
+    webhook.nodes = {
+        "train": pod("train(0)", "Failed", message=message),
+        "finish": last(kind, "accuracy 0.1, must be at least 0.9"),
+    }
+    options = ("--state", str(state), "--wait", "--output", "json")
+    done = trigger("digits", *options, code=code, **runtime(webhook))
+    document = json.loads(done.stdout)
+    assert document["outcome"] == kind
+    assert document["reason"] == "accuracy 0.1, must be at least 0.9"
+    assert document["time"] == "2026-01-31T09:30:00Z"
+    assert "train(0) failed: a.py:3: no rows\n" in done.stderr
+    assert "finish done\n" in done.stderr
+
+
+def test_a_run_goes_on_in_its_rollout(state, webhook):
+    webhook.nodes = {"finish": last(rollout="digits-release-r1")}
+    webhook.rollout = {
+        "shadow": pod("shadow", "Failed"),
+        "settle": last("rejected", "agreement 0.2"),
+    }
+    done = trigger("digits", "--state", str(state), "--wait", code=4, **runtime(webhook))
+    assert done.stdout.strip() == f"digits-{webhook.bodies[0]['decision']}"
+    assert "goes on in digits-release-r1" in done.stderr
+    assert "shadow failed" in done.stderr
+    assert "rejected: agreement 0.2" in done.stderr
+    until = ("--state", str(state), "--wait", "--until", "rollout", "--output", "json")
+    document = json.loads(trigger("digits", *until, **runtime(webhook)).stdout)
+    assert (document["outcome"], document["rollout"]) == (None, "digits-release-r1")
+
+
+def test_a_workflow_without_a_last_step_has_failed(state, webhook):
+    webhook.phase = "Error"
+    done = trigger("digits", "--state", str(state), "--wait", code=5, **runtime(webhook))
+    assert "failed: its workflow ended as Error without an outcome" in done.stderr
+
+
+def test_a_run_is_cancelled(state, webhook):
+    webhook.phase = "Running"
+    cancel = ("digits-0af3", "--namespace", "ml", "--state", str(state), "--reason", "wrong labels")
+    done = trigger(*cancel, command="cancel", **runtime(webhook))
+    [patch] = webhook.patches
+    assert patch["spec"] == {"shutdown": "Stop"}
+    assert patch["metadata"]["annotations"]["driftloop.dev/cancelled-by"].endswith(": wrong labels")
+    assert "cancelled: person eve: wrong labels" in done.stderr
+    done = trigger(*cancel, command="cancel", code=1, **runtime(webhook))
+    assert "run `digits-0af3` has ended: cancelled: person eve" in done.stderr
+    missing = ("letters-0af3", *cancel[1:])
+    assert (
+        "run `letters-0af3` does not exist"
+        in trigger(*missing, command="cancel", code=1, **runtime(webhook)).stderr
+    )
 
 
 def test_an_unknown_pipeline_lists_those_that_run(state):

@@ -8,7 +8,8 @@ from driftloop.git.head import read_head
 from driftloop.git.repository import Author, Repository
 from driftloop.operations import releases as pipelines
 from driftloop.operations.releases import TransitionMessage
-from driftloop.operations.rollout import promote_candidate, roll_back
+from driftloop.operations.rollback import roll_back
+from driftloop.operations.rollout import promote_candidate
 from driftloop.operations.target import CommitTarget
 from driftloop.release import record
 from tests.pipelines import SPEC, version
@@ -77,7 +78,7 @@ def test_a_revert_of_a_promotion_took_a_release_back(promoted, tmp_path):
 
 
 def test_a_rollback_took_a_release_back(promoted):
-    roll_back(CommitTarget(promoted, "eve"), "digits")
+    roll_back(CommitTarget(promoted, "eve"), "digits", store=None, report=print)
     head = read_head(promoted, "digits")
     assert (head.production, head.taken_back) == (A.id, (B,))
 
@@ -85,7 +86,7 @@ def test_a_rollback_took_a_release_back(promoted):
 def test_a_rollback_in_the_middle_of_a_rollout_took_the_candidate_back(promoted):
     c = version("digits-c")
     move(promoted, lambda release: record.start_shadow(release, c), c)
-    roll_back(CommitTarget(promoted, "eve"), "digits")
+    roll_back(CommitTarget(promoted, "eve"), "digits", store=None, report=print)
     head = read_head(promoted, "digits")
     assert (head.production, head.taken_back) == (B.id, (c,))
 

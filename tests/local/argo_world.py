@@ -180,6 +180,20 @@ class World:
 
         asyncio.run(remove())
 
+    def stop(self, name: str) -> None:
+        """Set `shutdown`, as the API does for `driftloop cancel`."""
+        from driftloop.local.argo.store import Workflows
+
+        async def write() -> None:
+            client = await nats.connect(f"nats://127.0.0.1:{self.ports['nats']}")
+            try:
+                workflows = await Workflows.open(client.jetstream())
+                assert await workflows.stop(NAMESPACE, name, {"by": "eve"}) is not None
+            finally:
+                await client.close()
+
+        asyncio.run(write())
+
     def finished(self, name: str = "run", seconds: float = 60) -> Json:
         """A Workflow when it is over."""
 

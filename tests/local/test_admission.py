@@ -35,10 +35,14 @@ def test_rendered_objects_are_admitted(name: str) -> None:
                 "WorkflowTemplate",
                 entrypoint="main",
                 templates=[
-                    {"name": "main", "container": {"image": "i", "command": ["c"]}, "sidecars": []}
+                    {
+                        "name": "main",
+                        "container": {"image": "i", "command": ["c"]},
+                        "initContainers": [],
+                    }
                 ],
             ),
-            "`templates.0.sidecars`",
+            "`templates.0.initContainers`",
         ),
         (
             broken("CronWorkflow", schedules=["nonsense"], workflowSpec={}),

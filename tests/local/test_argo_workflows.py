@@ -444,6 +444,28 @@ def test_the_whole_workflow_has_a_deadline_and_still_says_goodbye(world: World) 
     assert world.node(done, "late.onExit")["outputs"]["parameters"][0]["value"] == "Failed"
 
 
+def test_a_workflow_that_is_stopped_ends_its_steps_and_still_says_goodbye(world: World) -> None:
+    world.submit(
+        spec(
+            dag(task("hang"), task("after", "bye", depends="hang")),
+            {"name": "hang", "container": container("hang.py")},
+            say("bye", "status={{workflow.status}}", outputs=("status",)),
+            onExit="bye",
+        ),
+        name="stopped",
+    )
+    log = world.state.logs / "stopped" / "hang.log"
+    until(lambda: log.exists() and len(log.read_text().split()) == 3, "the step runs")
+    world.stop("stopped")
+    done = world.finished("stopped")
+    assert done["status"]["phase"] == "Failed"
+    assert done["status"]["message"] == "workflow shutdown with strategy:  Stop"
+    assert (done["spec"]["shutdown"], done["metadata"]["annotations"]) == ("Stop", {"by": "eve"})
+    assert phases(done)["hang"] == "Failed"
+    assert world.node(done, "stopped.onExit")["outputs"]["parameters"][0]["value"] == "Failed"
+    assert not any(alive(process) for process in world.log("stopped", "hang").split()[1:])
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[2]
 )
 def test_a_run_has_time_for_all_tries_and_the_waits_between_them(train: str, hours: float) -> None:
     spec = load_spec(changed('"train:train"', f'"train:train"{train}'), path="p.yaml")
-    found = training.training_outline(make_plan(spec)).deadline
+    found = training.training_outline(make_plan(spec), ()).deadline
     evaluation = HOUR
     assert found == hours * HOUR + evaluation + training.QUEUEING
 

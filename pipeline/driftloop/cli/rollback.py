@@ -1,28 +1,59 @@
 """`driftloop rollback`."""
 
+import json
+import os
+
 import click
 
 from driftloop.cli import options, target
 from driftloop.operations.place import StateChoice
-from driftloop.operations.rollout import is_rollback, roll_back
+from driftloop.operations.rollback import (
+    EarlierVersion,
+    find_store,
+    is_rollback,
+    list_earlier_versions,
+    roll_back,
+)
 
 EXAMPLES = """\b
 Examples:
   driftloop rollback digits
+  driftloop rollback digits --list
+  driftloop rollback digits --to r1a2b3c4d
   driftloop rollback digits --repository https://github.com/acme/cluster.git"""
 
 
 @click.command(epilog=EXAMPLES)
 @click.argument("name")
+@click.option("--to", metavar="RELEASE", help="Release id to restore.  [default: the previous one]")
+@click.option("--list", "lists", is_flag=True, help="List the releases that can be restored.")
+@click.option("--unchecked", is_flag=True, help="Do not look whether the files are there.")
 @options.repository_options
 @options.output
 def command(
-    *, name: str, repository: str | None, branch: str, state: StateChoice, output: str
+    *,
+    name: str,
+    to: str | None,
+    lists: bool,
+    unchecked: bool,
+    repository: str | None,
+    branch: str,
+    state: StateChoice,
+    output: str,
 ) -> None:
     """Restore the previous version of pipeline NAME; during a rollout, end it and keep
-    production."""
+    production.
+
+    The files of the version are looked at first (in the local store, or with AWS_ENDPOINT_URL and
+    keys in the environment): a version whose model is gone is refused, and those that can be
+    restored are listed.
+    """
     with target.open_repository(repository, branch, state) as opened:
-        moved = roll_back(opened, name)
+        store = None if unchecked else find_store(state.folder, opened.repository.url, os.environ)
+        if lists:
+            _print_versions(list_earlier_versions(opened, name, store), output)
+            return
+        moved = roll_back(opened, name, to=to, store=store, report=options.print_progress)
     if is_rollback(moved):
         options.print_progress(
             f"alarms and schedules of {name} start nothing for the time of `retrain.hold`, and no run makes that version again "
@@ -32,3 +63,17 @@ def command(
     target.print_commit(
         opened, moved.commit, name, output, production=production.id if production else None
     )
+
+
+def _print_versions(versions: tuple[EarlierVersion, ...], output: str) -> None:
+    if output == "json":
+        rows = [
+            {"release": item.version.id, "time": item.time, "problem": item.problem}
+            for item in versions
+        ]
+        click.echo(json.dumps(rows))
+        return
+    if not versions:
+        options.print_progress("no other release was production")
+    for item in versions:
+        click.echo(f"{item.version.id}  {item.time}  {item.problem or 'can be restored'}")

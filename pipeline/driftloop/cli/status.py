@@ -11,6 +11,7 @@ from driftloop.operations.place import StateChoice
 from driftloop.operations.status import (
     PlatformStatus,
     ReleaseStatus,
+    RunStatus,
     VerdictStatus,
     read_cluster_status,
     read_local_status,
@@ -75,9 +76,7 @@ def _format_status(status: PlatformStatus) -> Iterator[str]:
         waits = f"; {status.loops[name]}" if name in status.loops else ""
         yield f"decision {name}: {phase}{waits}"
     for name, run in sorted(status.runs.items()):
-        end = f", {run.finished_at}" if run.finished_at else ""
-        reason = f" ({run.message})" if run.message and run.phase in ("Failed", "Error") else ""
-        yield f"run      {name}: {run.name} {run.phase}{end}{reason}"
+        yield f"run      {name}: {run.name} {_format_run(run)}"
     yield from (f"unknown  {line}" for line in status.unknown)
     yield ""
     yield from _format_table(_list_processes(status))
@@ -114,11 +113,21 @@ def _format_release(name: str, release: ReleaseStatus) -> str:
     return f"release  {name}: {release.phase}; {'; '.join(parts)}"
 
 
+def _format_run(run: RunStatus) -> str:
+    if run.outcome is not None:
+        return f"{run.outcome.text}, {run.outcome.time}"
+    if run.rollout is not None:
+        return f"goes on in {run.rollout}"
+    end = f", {run.finished_at}" if run.finished_at else ""
+    reason = f" ({run.message})" if run.message and run.phase in ("Failed", "Error") else ""
+    return f"{run.phase}{end}{reason}"
+
+
 def _format_verdict(name: str, verdict: VerdictStatus, release: ReleaseStatus | None) -> str:
     return (
         f"verdict  {name}: {'ALARM' if verdict.alarm else 'quiet'}, window {verdict.window} of {verdict.release}, "
         f"score {_format_number(verdict.score)}, threshold {_format_number(verdict.threshold)}"
-        f"{_format_replacement(verdict, release)}"
+        f"{f', {verdict.time}' if verdict.time else ''}{_format_replacement(verdict, release)}"
     )
 
 

@@ -10,6 +10,10 @@ STEPS = {
     "snapshot": ("driftloop.steps.snapshot", "Fix the data of a run, and fetch it"),
     "pick": ("driftloop.steps.pick", "Choose the best trial of a search"),
     "gate": ("driftloop.steps.gate", "Compare the candidate's metrics with the gates"),
+    "rehearse": (
+        "driftloop.steps.rehearse",
+        "Let the candidate's server answer held-out rows before any traffic",
+    ),
     "store": ("driftloop.steps.store", "Assemble the folder of a version, with its digests"),
     "register": ("driftloop.steps.register", "Commit the new version"),
     "advance": ("driftloop.steps.advance", "Advance the rollout by one stage"),

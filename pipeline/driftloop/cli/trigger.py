@@ -2,19 +2,21 @@
 
 import json
 import os
+from typing import Any, assert_never
 
 import click
 
 from driftloop.cli import options
-from driftloop.errors import StepError
+from driftloop.contract.documents import to_json
+from driftloop.contract.outcomes import RunOutcome, exit_code
 from driftloop.operations.place import StateChoice
+from driftloop.operations.runs import StartedRollout, follow_run, follow_training, require_runtime
 from driftloop.operations.target import find_runtime
 from driftloop.operations.trigger import (
     CAUSE_LENGTH,
     REPLACED,
     find_webhook,
     request_run,
-    wait_for_end,
 )
 
 EXAMPLES = """\b
@@ -42,7 +44,16 @@ Examples:
     help="Train although data, code and parameters are production's; the release and its commits record it.",
 )
 @click.option(
-    "--wait", is_flag=True, help="Wait until the run has ended; exit code 1 when it failed."
+    "--wait",
+    is_flag=True,
+    help="Wait until the run and its rollout have ended; the exit code tells the outcome.",
+)
+@click.option(
+    "--until",
+    type=click.Choice(["outcome", "rollout"]),
+    default="outcome",
+    show_default=True,
+    help="With --wait, how long: `rollout` ends when the candidate is in its rollout, too.",
 )
 @options.output
 def command(
@@ -54,12 +65,15 @@ def command(
     cause: str,
     force: bool,
     wait: bool,
+    until: str,
     output: str,
-) -> None:
+) -> int:
     """Start a training run of pipeline NAME through its webhook, and print the name of the run.
 
     While another run of the pipeline is running, or when there is nothing new to train on, the new
-    one ends before it trains.
+    one ends before it trains. With --wait, each step is told as it ends, and the exit code is 0
+    when the run was released, 3 refused, 4 rejected, 5 failed, 6 not started, 7 superseded, 8
+    cancelled.
     """
     webhook = find_webhook(name, state.folder, url, namespace, os.environ)
     cause = " ".join(cause.split())[:CAUSE_LENGTH]
@@ -69,19 +83,31 @@ def command(
                 f"`{cause}` must not contain `{mark}`: Argo or Kubernetes replaces what follows"
             )
     run = request_run(webhook, name, cause, forced=force)
-    ended = (
-        wait_for_end(find_runtime(state.folder, os.environ), webhook.namespace, run)
-        if wait
-        else None
-    )
-    if output == "json":
-        click.echo(
-            json.dumps({"pipeline": name, "run": run, "phase": ended.phase if ended else None})
-        )
-    else:
+    if output == "text":
         click.echo(run)
-    if ended is not None and ended.phase != "Succeeded":
-        reason = f": {ended.message}" if ended.message else ""
-        raise StepError(
-            f"run {run} ended as {ended.phase}{reason}", hint=f"see `driftloop logs {run}`"
-        )
+    if not wait:
+        return print_outcome(name, run, None, output)
+    api = require_runtime(find_runtime(state.folder, os.environ))
+    follow = follow_run if until == "outcome" else follow_training
+    ended = follow(api, webhook.namespace, run, options.print_progress)
+    return print_outcome(name, run, ended, output)
+
+
+def print_outcome(
+    name: str, run: str, ended: RunOutcome | StartedRollout | None, output: str
+) -> int:
+    """Print the outcome of a run, when there is one, and return the exit code that it has."""
+    match ended:
+        case None:
+            ending: dict[str, Any] = {"outcome": None}
+        case StartedRollout(workflow=workflow):
+            ending = {"outcome": None, "rollout": workflow}
+        case RunOutcome():
+            ending = to_json(ended)
+            if output == "text":
+                options.print_progress(f"{run} {ended.text}")
+        case _:
+            assert_never(ended)
+    if output == "json":
+        click.echo(json.dumps({"pipeline": name, "run": run, **ending}))
+    return exit_code(ended.kind) if isinstance(ended, RunOutcome) else 0

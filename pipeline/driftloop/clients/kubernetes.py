@@ -1,5 +1,5 @@
-"""Reads of the Kubernetes API (or its local stand-in) without its client library: one object at
-a time, no writes."""
+"""The Kubernetes API (or its local stand-in) without its client library: reads of one object at a
+time, and the patch that stops a Workflow."""
 
 import json
 import os
@@ -11,6 +11,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import quote
 from urllib.request import HTTPSHandler, Request, build_opener
 
+from driftloop.contract.names import CANCELLED_BY_ANNOTATION
 from driftloop.errors import PipelineError
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
@@ -51,14 +52,31 @@ class KubernetesClient:
         """The object, or None when it does not exist. KubernetesUnreachableError when that can't
         be known."""
         path = f"/apis/{group}/{version}/namespaces/{quote(namespace)}/{plural}/{quote(name)}"
-        headers = {"Accept": "application/json"}
+        return self._send(Request(self.url + path), path, verb="get", timeout=timeout)  # noqa: S310
+
+    def stop_workflow(self, namespace: str, name: str, by: str) -> dict[str, Any] | None:
+        """Set a Workflow's `shutdown`, and who did it; its exit handler still runs. None when it
+        does not exist."""
+        path = f"/apis/argoproj.io/v1alpha1/namespaces/{quote(namespace)}/workflows/{quote(name)}"
+        patch = {
+            "metadata": {"annotations": {CANCELLED_BY_ANNOTATION: by}},
+            "spec": {"shutdown": "Stop"},
+        }
+        request = Request(self.url + path, data=json.dumps(patch).encode(), method="PATCH")  # noqa: S310
+        request.add_header("Content-Type", "application/merge-patch+json")
+        return self._send(request, path, verb="patch", timeout=10.0)
+
+    def _send(
+        self, request: Request, path: str, *, verb: str, timeout: float
+    ) -> dict[str, Any] | None:
+        request.add_header("Accept", "application/json")
         if self.token_file is not None:
             # read each time: the kubelet rotates it
-            headers["Authorization"] = f"Bearer {self.token_file.read_text().strip()}"
+            request.add_header("Authorization", f"Bearer {self.token_file.read_text().strip()}")
         context = ssl.create_default_context(cafile=str(self.ca_file) if self.ca_file else None)
         opener = build_opener(HTTPSHandler(context=context))
         try:
-            with opener.open(Request(self.url + path, headers=headers), timeout=timeout) as answer:  # noqa: S310
+            with opener.open(request, timeout=timeout) as answer:
                 found: dict[str, Any] = json.load(answer)
                 return found
         except HTTPError as error:
@@ -66,7 +84,7 @@ class KubernetesClient:
                 return None
             raise KubernetesUnreachableError(
                 f"{self.url}{path} answered {error.code}",
-                hint="the service account's Role must allow `get` on it"
+                hint=f"the service account's Role must allow `{verb}` on it"
                 if error.code in (401, 403)
                 else None,
             ) from error

@@ -24,6 +24,7 @@ from driftloop.contract.names import (
     SERVICE_PORT,
     Names,
 )
+from driftloop.contract.outcomes import clean_reason, describe_end
 from driftloop.retrain.explanation import explain_state
 from driftloop.retrain.state import DecisionError, RetrainState
 
@@ -278,7 +279,8 @@ def _runs(picture: _Picture, names: Names) -> Json:
             "phase": status.get("phase") or "Pending",
             "startedAt": status.get("startedAt"),
             "finishedAt": status.get("finishedAt"),
-            "message": status.get("message", ""),
+            "message": clean_reason(status.get("message", "")),
+            **describe_end(run),
         }
         # one that has not begun is the newest
         if key not in runs or (told["startedAt"] or "~") > (runs[key]["startedAt"] or "~"):
@@ -322,8 +324,16 @@ def _verdicts(picture: _Picture, names: Names) -> Json:
                     "alarm": bool(shown.get("driftloop_detector_alarm")),
                     "score": shown.get("driftloop_detector_score"),
                     "threshold": shown.get("driftloop_detector_threshold"),
+                    "time": _format_time(shown.get("driftloop_detector_verdict_time_seconds")),
                 }
     return verdicts
+
+
+def _format_time(seconds: float | None) -> str | None:
+    """Return a time as RFC 3339 writes it; None for a detector that does not tell."""
+    if not seconds:
+        return None
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _gauges(text: str) -> dict[str, float]:

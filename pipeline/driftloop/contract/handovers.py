@@ -214,3 +214,26 @@ class RolloutLimits:
     def parse(cls, text: str) -> "RolloutLimits":
         """Read the limits from JSON text; DocumentError."""
         return _parse(cls, text, label="the rollout's limits")
+
+
+@dataclass(frozen=True)
+class RehearsalLimits:
+    """Limits of a rehearsal. Times in seconds."""
+
+    start: float = document_key(
+        "start", "seconds, more than 0", lambda v: is_number(v) and v > 0, read=float
+    )
+    """Longest time until the server has loaded the model."""
+    skew: float = document_key(
+        "skew", "between 0 and 1", lambda v: is_number(v) and 0 <= v <= 1, read=float
+    )
+    """Largest distance between the accuracy of the answers and the evaluation's, beyond chance."""
+    accuracy: str = document_key("accuracy", "the name of a metric", is_text)
+    """Metric of the evaluation that is the share of right answers."""
+    p99: float | None = _not_negative("p99")
+    """Longest 99th percentile of the answer time."""
+
+    @classmethod
+    def parse(cls, text: str) -> "RehearsalLimits":
+        """Read the limits from JSON text; DocumentError."""
+        return _parse(cls, text, label="the rehearsal's limits")

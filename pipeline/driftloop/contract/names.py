@@ -75,6 +75,11 @@ WORK = "/work"
 """Writable folder of every container."""
 WORK_IN, WORK_OUT = f"{WORK}/in", f"{WORK}/out"
 """Folders of a workflow step's inputs and outputs."""
+REHEARSAL = "/rehearsal"
+"""Folder that a rehearsal shares with the servers beside it: one folder each, seen by the server
+alone."""
+REHEARSED_LOG, REHEARSED_EXIT = "server.log", "exit"
+"""Files of such a folder: what a server printed, and its exit code once it has ended."""
 DETECTOR_FOLDER = f"{WORK_IN}/detector"
 """Folder of the fitted detector in its service's pod."""
 

@@ -175,6 +175,20 @@ class WorkflowEnd:
         return None
 
 
+def describe_end(workflow: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keys that a status adds for a Workflow that ended: outcome, reason, time, or the
+    rollout in which its run goes on."""
+    try:
+        end = WorkflowEnd.of(workflow)
+    except DocumentError as error:
+        return {"outcome": None, "reason": error.message}
+    if end is None:
+        return {"outcome": None}
+    if end.outcome is None:
+        return {"outcome": None, "rollout": end.rollout}
+    return to_json(end.outcome)
+
+
 def parse_outcome(text: str) -> object:
     """Parse the JSON of an outcome; DocumentError."""
     try:

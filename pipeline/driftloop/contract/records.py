@@ -145,6 +145,108 @@ class Evaluation:
         return from_json(cls, document, label="metrics.json", closed=False)
 
 
+@dataclass(frozen=True)
+class HeldOutRow:
+    """One held-out row as a caller would send it."""
+
+    features: Any = document_key("features", "a list of values", lambda v: isinstance(v, list))
+    """Values of the request, in the order of the names."""
+    label: Any = document_key("label", "a value, or null", lambda v: True, default=None)
+    """The right answer; None when the rows have no `y`."""
+    recent: bool = document_key(
+        "recent", "true or false", lambda v: isinstance(v, bool), default=False
+    )
+    """Production was not trained on it."""
+
+
+@dataclass(frozen=True)
+class HeldOutRows:
+    """rows.json: held-out rows that a rehearsal asks."""
+
+    rows: tuple[HeldOutRow, ...] = document_key(
+        "rows",
+        "a list of rows",
+        lambda v: isinstance(v, list),
+        read=lambda v: tuple(
+            from_json(HeldOutRow, item, label="a row of rows.json", closed=False) for item in v
+        ),
+        write=lambda v: [to_json(row) for row in v],
+    )
+    """Rows, recent ones first."""
+    names: tuple[str, ...] | None = document_key(
+        "names",
+        "a list of texts, or null",
+        lambda v: v is None or is_texts(v),
+        default=None,
+        read=tuple,
+        write=list,
+    )
+    """Names of the columns; None for arrays, whose values have none."""
+    note: str = _text("note")
+    """What was left out, and why; empty when nothing was."""
+
+    @classmethod
+    def read(cls, document: object) -> "HeldOutRows":
+        """Read the rows from plain data; DocumentError."""
+        return from_json(cls, document, label="rows.json", closed=False)
+
+
+def _seconds(key: str) -> Any:
+    return document_key(
+        key, "seconds, or null", lambda v: v is None or (is_number(v) and v >= 0), default=None
+    )
+
+
+def _share(key: str) -> Any:
+    return document_key(
+        key,
+        "between 0 and 1, or null",
+        lambda v: v is None or (is_number(v) and 0 <= v <= 1),
+        default=None,
+    )
+
+
+def _count(key: str) -> Any:
+    return document_key(key, "a number of rows", lambda v: is_whole(v, 0), default=0)
+
+
+def _texts(key: str) -> Any:
+    return document_key(key, "a list of texts", is_texts, default=(), read=tuple, write=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rehearsal:
+    """rehearsal.json: a candidate's answers to held-out rows, from its own server."""
+
+    passed: bool = document_key("passed", "true or false", lambda v: isinstance(v, bool))
+    """The candidate goes on."""
+    reasons: tuple[str, ...] = _texts("reasons")
+    """Limits that it broke; empty when it passed."""
+    notes: tuple[str, ...] = _texts("notes")
+    """What could not be judged, and why."""
+    start: float | None = _seconds("start")
+    """Seconds until the server answered its health check; None when it never did."""
+    p99: float | None = _seconds("p99")
+    """99th percentile of the answer times, in seconds."""
+    rows: int = _count("rows")
+    """Rows that it was asked."""
+    answered: int = _count("answered")
+    """Rows that it answered."""
+    compared: int = _count("compared")
+    """Rows that production, beside it, answered too."""
+    agreement: float | None = _share("agreement")
+    """Share of these that both answered alike."""
+    accuracy: float | None = _share("accuracy")
+    """Share of right answers to the recent rows; None without labels."""
+    log: str = _text("log")
+    """The server's last words, when it ended or refused rows."""
+
+    @classmethod
+    def read(cls, document: object) -> "Rehearsal":
+        """Read the record from plain data; DocumentError."""
+        return from_json(cls, document, label="rehearsal.json", closed=False)
+
+
 @dataclass(frozen=True, kw_only=True)
 class LoopRecord:
     """Data of `dev.driftloop.loop.waits`."""

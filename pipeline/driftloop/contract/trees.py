@@ -107,6 +107,9 @@ WORKFLOW_RUN = "runs/{{workflow.name}}"
 SNAPSHOT_FILE = "snapshot.json"
 METRICS_FILE = "metrics.json"
 VERDICT_FILE = "verdict.json"
+ROWS_FILE = "rows.json"
+REHEARSAL_FILE = "rehearsal.json"
+ANSWERS_FILE = "answers.jsonl"
 OUTCOME_FILE = "outcome.json"
 PRODUCTION_FILE = "release.json"
 METADATA_FILE = "metadata.yaml"
@@ -127,6 +130,11 @@ def snapshot_key(run: str) -> str:
 def verdict_key(run: str) -> str:
     """Return the key of a run's verdict.json."""
     return run_key(run, "verdict", VERDICT_FILE)
+
+
+def rehearsal_key(run: str) -> str:
+    """Return the key of a run's rehearsal.json."""
+    return run_key(run, "rehearsal", REHEARSAL_FILE)
 
 
 def outcome_key(run: str) -> str:

@@ -173,6 +173,7 @@ class VolumeMount(ObjectPart):
 
     name: str
     mount_path: str
+    sub_path: str | None = None
     read_only: bool | None = None
 
 

@@ -41,7 +41,7 @@ def read_token(environment: Mapping[str, str]) -> str:
 def find_endpoint(state: StateFolder, name: str, *, suffix: str, port: int) -> ServiceEndpoint:
     """Return Service `<name><suffix>` of pipeline `name`; LocalError lists the pipelines that
     have one."""
-    addresses = _read_json(state.addresses, state)
+    addresses = read_addresses(state)
     hosts = [
         address.removesuffix(f":{port}") for address in addresses if address.endswith(f":{port}")
     ]
@@ -97,6 +97,11 @@ def post_body(
         raise LocalError(f"{service} answered {error.code}: {text}", hint=hint) from error
     except (URLError, OSError) as error:
         raise LocalError(f"{shown or url} can't be reached: {error}", hint=NOT_RUNNING) from error
+
+
+def read_addresses(state: StateFolder) -> Mapping[str, Any]:
+    """Return the addresses of all Services here; LocalError when nothing runs."""
+    return _read_json(state.addresses, state)
 
 
 def _read_json(file: Path, state: StateFolder) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from driftloop.contract.outcomes import RunOutcome
 from driftloop.contract.trees import DEPLOYMENTS, RELEASE
 from driftloop.errors import LocalError
 from driftloop.local.ground import addresses, binaries, memory
@@ -45,6 +46,8 @@ class VerdictStatus:
     alarm: bool
     score: float | None
     threshold: float | None
+    time: str | None = None
+    """None when the detector does not tell it."""
 
     @classmethod
     def from_json(cls, document: Json) -> "VerdictStatus":
@@ -55,6 +58,7 @@ class VerdictStatus:
             alarm=bool(document.get("alarm")),
             score=document.get("score"),
             threshold=document.get("threshold"),
+            time=document.get("time"),
         )
 
 
@@ -66,6 +70,10 @@ class RunStatus:
     phase: str
     finished_at: str | None
     message: str
+    outcome: RunOutcome | None = None
+    """None while the run goes on, or when its last step left none."""
+    rollout: str | None = None
+    """Workflow in which the run goes on."""
 
     @classmethod
     def from_json(cls, document: Json) -> "RunStatus":
@@ -74,7 +82,11 @@ class RunStatus:
             name=document["name"],
             phase=document["phase"],
             finished_at=document.get("finishedAt"),
-            message=str(document.get("message") or ""),
+            message=str(document.get("reason") or document.get("message") or ""),
+            outcome=RunOutcome.read(document, label="the outcome of a run")
+            if document.get("outcome")
+            else None,
+            rollout=document.get("rollout"),
         )
 
 

@@ -63,3 +63,9 @@ def is_prepackaged(serve: Serve) -> bool:
             return True
         case _:
             assert_never(serve)
+
+
+def can_rehearse(serve: Serve) -> bool:
+    """Return True for a server whose image and command the spec names, so that a step can start
+    it."""
+    return not is_prepackaged(serve) and serve.graph is None

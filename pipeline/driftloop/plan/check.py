@@ -8,7 +8,7 @@ from math import prod
 
 from driftloop.contract.names import PLATFORM_NAMESPACES
 from driftloop.plan import images
-from driftloop.plan.backends import backend_limits, is_prepackaged
+from driftloop.plan.backends import backend_limits, can_rehearse, is_prepackaged
 from driftloop.plan.trials import MOST, plan_trials
 from driftloop.spec import Pipeline
 from driftloop.spec.graph import Node, Released, walk_nodes
@@ -44,6 +44,7 @@ def find_problems(pipeline: Pipeline) -> tuple[SpecFinding, ...]:
         _check_search,
         _check_gpus,
         _check_serving,
+        _check_rehearsal,
         _check_rollout,
         _check_retrain,
         _check_names,
@@ -211,6 +212,19 @@ def _check_serving(pipeline: Pipeline) -> Iterator[SpecFinding]:
             "which speak nothing else",
         )
     yield from _check_graph(serve.graph)
+
+
+def _check_rehearsal(pipeline: Pipeline) -> Iterator[SpecFinding]:
+    spec = pipeline.spec
+    chosen = "rehearse" in spec.model_fields_set and spec.rehearse is not None
+    if chosen and not can_rehearse(spec.serve):
+        server = "a graph" if spec.serve.graph is not None else f"`server: {spec.serve.server}`"
+        yield SpecFinding(
+            ("spec", "rehearse"),
+            f"spec.rehearse can't start {server}",
+            hint="only a model behind a class of your own can be rehearsed; write `rehearse: off`",
+            key=True,
+        )
 
 
 def _check_rollout(pipeline: Pipeline) -> Iterator[SpecFinding]:

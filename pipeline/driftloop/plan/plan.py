@@ -12,12 +12,14 @@ from driftloop.contract.handovers import (
     DetectorKind,
     DetectorSettings,
     GateRule,
+    RehearsalLimits,
     RetrainPolicy,
     write_gates,
 )
 from driftloop.contract.names import Names
 from driftloop.errors import SpecError
 from driftloop.plan import images as refs
+from driftloop.plan.backends import can_rehearse
 from driftloop.plan.caching import digest_recipe, step_keys, trial_key
 from driftloop.plan.check import find_problems
 from driftloop.plan.trials import Trial, plan_trials
@@ -31,7 +33,7 @@ from driftloop.spec.detector import (
     Mahalanobis,
 )
 from driftloop.spec.events import Events
-from driftloop.spec.model import Evaluate, Mesh, Monitors, Retrain, Rollout, Train
+from driftloop.spec.model import Evaluate, Mesh, Monitors, Rehearse, Retrain, Rollout, Train
 from driftloop.spec.observability import Observability
 from driftloop.spec.resources import GpuProfile, Resources, Retries
 from driftloop.spec.serve import Serve
@@ -110,6 +112,8 @@ class Plan:
     policy: str
     """The retrain policy as JSON; times in seconds."""
     rollout: Rollout = field(default_factory=Rollout)
+    rehearse: Rehearse | None = None
+    """None where it is turned off, or the server can't be started by a step."""
     mesh: Mesh | None = None
     retrain: Retrain = field(default_factory=Retrain)
     observability: Observability = field(default_factory=Observability)
@@ -129,6 +133,18 @@ class Plan:
         """Digest of everything that a model depends on besides the data."""
         best = self.train.search.best if self.train.search is not None else None
         return digest_recipe(self.trial_keys, "" if best is None else f"{best.goal} {best.metric}")
+
+    @property
+    def rehearsal_limits(self) -> str:
+        """The limits of a rehearsal as JSON."""
+        rehearse, canary = self.rehearse or Rehearse(), self.rollout.canary
+        limits = RehearsalLimits(
+            start=rehearse.start.total_seconds(),
+            skew=rehearse.skew,
+            accuracy=self.rollout.shadow.accuracy,
+            p99=canary.p99.total_seconds() if canary.p99 is not None else None,
+        )
+        return json.dumps(to_json(limits))
 
     @property
     def gates(self) -> str:
@@ -198,6 +214,7 @@ def make_plan(pipeline: Pipeline | Document, *, cluster: str = "dev") -> Plan:
         retrain_on=on,
         policy=_retrain_policy(pipeline, on),
         rollout=spec.rollout,
+        rehearse=spec.rehearse if can_rehearse(spec.serve) else None,
         mesh=spec.mesh,
         events=spec.events,
         gpus=spec.gpus,

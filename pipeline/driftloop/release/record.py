@@ -61,6 +61,17 @@ class Recent(_Frozen):
     """Production's metrics on them."""
 
 
+class Rehearsed(_Frozen):
+    """A version's answers in its rehearsal, before any traffic."""
+
+    start: Annotated[float, Field(ge=0)]
+    """Seconds until its server had loaded the model."""
+    p99: Annotated[float, Field(ge=0)] | None = None
+    """99th percentile of its answer times, in seconds; None when no row was asked."""
+    rows: Annotated[int, Field(ge=0)]
+    """Rows that it answered."""
+
+
 class Version(_Frozen):
     """One trained model: what a predictor serves, and where it came from."""
 
@@ -84,6 +95,8 @@ class Version(_Frozen):
     """Metrics on the held-out rows."""
     recent: Recent | None = None
     """On the recent ones; None for a first release. `agreement: auto` is worked out from it."""
+    rehearsed: Rehearsed | None = None
+    """None without a rehearsal. Probes leave its server time accordingly."""
 
 
 class Release(_Frozen):
@@ -231,8 +244,13 @@ def restore_previous(release: Release) -> Release:
             f"`{release.name}` has no previous release to go back to",
             hint="`git log` of deployments/ has every earlier release; `git revert` restores any of them",
         )
-    previous = release.previous
-    return _moved(release, production=previous, previous=None, weights={previous.id: 100})
+    return restore_version(release, release.previous)
+
+
+def restore_version(release: Release, version: Version) -> Release:
+    """stable -> stable: an earlier version is production again, and none is `previous`."""
+    _needs(release, "rollback", "stable")
+    return _moved(release, production=version, previous=None, weights={version.id: 100})
 
 
 def split_move(before: Release, after: Release) -> tuple[Release, ...]:

@@ -12,6 +12,7 @@ from driftloop.resources import broker, decision, detector, flux, judge, retrain
 from driftloop.resources.guarding import access, mesh, network
 from driftloop.resources.manifest import Manifest
 from driftloop.resources.serving import disruption_budget, seldon, serving_backend
+from driftloop.resources.serving.rehearsal import rehearsed_servers
 from driftloop.resources.watching import alerts, dashboard, scraping
 from driftloop.resources.workflows.rollout import rollout_outline
 from driftloop.resources.workflows.schedules import scheduled_runs
@@ -100,7 +101,9 @@ def workflow_templates(plan: Plan, release: Release) -> tuple[Manifest, ...]:
         plan,
         trees.WORKFLOWS,
         {
-            "train.workflowtemplate": templates.workflow_template(plan, training_outline(plan)),
+            "train.workflowtemplate": templates.workflow_template(
+                plan, training_outline(plan, rehearsed_servers(plan))
+            ),
             "release.workflowtemplate": templates.workflow_template(plan, rollout_outline(plan)),
             **{
                 file: templates.cron_workflow(plan, run)

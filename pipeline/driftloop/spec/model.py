@@ -10,7 +10,7 @@ from datetime import timedelta
 from math import isfinite
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from driftloop.spec.base import SpecModel
 from driftloop.spec.detector import DriftDetector, OutlierDetector
@@ -265,6 +265,25 @@ class Evaluate(SpecModel):
     """Resources of the evaluation's container."""
 
 
+class Rehearse(SpecModel):
+    """The candidate answers held-out rows in the image that will serve it, before any traffic."""
+
+    rows: Annotated[int, Field(ge=1, le=10_000)] = 500
+    """Held-out rows that it is asked at most, recent ones first."""
+    start: PositiveDuration = timedelta(minutes=10)
+    """Longest time until the server has loaded the model."""
+    skew: Share = 0.02
+    """Largest distance between the accuracy of the server's answers and the one that the
+    evaluation measured, beyond chance."""
+
+
+def _read_off(value: object) -> object:
+    """Return None for `off`, which YAML reads as false."""
+    if value is True:
+        raise ValueError("must be a mapping, or `off`")
+    return None if value is False or value == "off" else value
+
+
 class Monitors(SpecModel):
     """Detectors that watch the traffic; each is fitted on the data its model was trained on."""
 
@@ -383,6 +402,12 @@ class Spec(SpecModel):
     """Metrics of a model, and the gates it must pass."""
     serve: Serve
     """Serving of the released model."""
+    rehearse: Annotated[
+        Rehearse | None,
+        BeforeValidator(_read_off, json_schema_input_type=Rehearse | Literal["off", False] | None),
+    ] = Rehearse()
+    """Rehearsal of a candidate before any traffic: `off` leaves it out. Only a model behind a class
+    of your own (`server: python` without a graph) can be rehearsed."""
     monitors: Monitors = Monitors()
     """Detectors that watch the traffic."""
     retrain: Retrain = Retrain()

@@ -23,7 +23,8 @@ from driftloop.contract.outcomes import (
     read_outputs,
     write_outcome,
 )
-from driftloop.contract.trees import verdict_key
+from driftloop.contract.records import Rehearsal
+from driftloop.contract.trees import rehearsal_key, verdict_key
 from driftloop.errors import PipelineError
 from driftloop.git.repository import Found, Repository
 from driftloop.operations import releases as pipelines
@@ -182,11 +183,20 @@ def _read_trailer(repository: Repository, run: str, trailer: str) -> str:
 
 
 def _read_refusal(settings: StepSettings, run: str) -> str:
+    """Return the reasons of the step that refused the candidate: the gate, or the rehearsal after
+    it."""
     at = settings.bucket / verdict_key(run)
     try:
         verdict = settings.store.read_json(at)
     except MissingObjectError:
         return f"no version was committed, and {at} does not exist"
+    if verdict.get("passed"):
+        at = settings.bucket / rehearsal_key(run)
+        try:
+            rehearsal = Rehearsal.read(settings.store.read_json(at))
+        except MissingObjectError:
+            return f"the gate passed, no version was committed, and {at} does not exist"
+        return f"rehearsal: {'; '.join(rehearsal.reasons)}"
     return "; ".join(verdict.get("reasons", [])) or f"{at} gives no reason"
 
 

@@ -11,13 +11,13 @@ from driftloop.clients.s3 import ObjectStore, StoreLocation
 from driftloop.contract.documents import DocumentError
 from driftloop.contract.names import is_forced
 from driftloop.contract.outcomes import RunOutcome
-from driftloop.contract.records import Evaluation
-from driftloop.contract.trees import METRICS_FILE, release_key
+from driftloop.contract.records import Evaluation, Rehearsal
+from driftloop.contract.trees import METRICS_FILE, REHEARSAL_FILE, release_key
 from driftloop.errors import StepError
 from driftloop.operations import releases as pipelines
 from driftloop.operations.releases import TransitionMessage
 from driftloop.release import record
-from driftloop.release.record import Recent, Release, Version
+from driftloop.release.record import Recent, Rehearsed, Release, Version
 from driftloop.steps import options
 from driftloop.steps.outcomes import store_outcome
 from driftloop.steps.settings import StepSettings, write_parameters
@@ -43,6 +43,7 @@ Examples:
     help="Path of metrics.json, or its folder.",
 )
 @click.option("--detectors", is_flag=True, help="The run fitted detectors.")
+@options.folder_option("--rehearsal", "Folder of rehearsal.json.", required=False)
 @options.out
 def command(
     *,
@@ -54,6 +55,7 @@ def command(
     data_digest: str,
     metrics: Path,
     detectors: bool,
+    rehearsal: Path | None,
     out: Path,
 ) -> None:
     """Commit the new version; writes `phase` (shadow, or stable the first time) and `release`.
@@ -76,6 +78,7 @@ def command(
         forced=is_forced(cause),
         metrics=evaluated.metrics,
         recent=evaluated.recent,
+        rehearsed=_read_rehearsal(rehearsal / REHEARSAL_FILE) if rehearsal is not None else None,
     )
     moved = pipelines.commit_transition(
         settings.open_repository(),
@@ -150,6 +153,7 @@ def _build_message(
 ) -> TransitionMessage:
     metrics = ", ".join(f"{name} {value:.4g}" for name, value in sorted(version.metrics.items()))
     lines = [f"On held-out data: {metrics}."] if metrics else []
+    lines.append(_describe_rehearsal(version.rehearsed))
     if before.candidate is not None:
         lines.append(f"It replaces {before.candidate.id}, whose rollout had stopped.")
     role = "as the first release" if after.phase == "stable" else "in shadow"
@@ -163,6 +167,32 @@ def _build_message(
         "\n".join(lines),
         RunOutcome.now("released", "the first release") if first else None,
     )
+
+
+def _read_rehearsal(file: Path) -> Rehearsed:
+    try:
+        rehearsal = Rehearsal.read(json.loads(file.read_text()))
+    except (OSError, ValueError, DocumentError) as error:
+        raise StepError(
+            f"{file} can't be read: {error}", hint="the rehearse step writes it"
+        ) from error
+    if not rehearsal.passed or rehearsal.start is None:
+        raise StepError(
+            f"{file} refuses the candidate: {'; '.join(rehearsal.reasons)}",
+            hint="only a candidate that passed its rehearsal is registered",
+        )
+    return Rehearsed(
+        start=round(rehearsal.start, 1),
+        p99=round(rehearsal.p99, 4) if rehearsal.p99 is not None else None,
+        rows=rehearsal.answered,
+    )
+
+
+def _describe_rehearsal(rehearsed: Rehearsed | None) -> str:
+    if rehearsed is None:
+        return "It was not rehearsed."
+    slow = f", p99 {rehearsed.p99 * 1000:.0f} ms" if rehearsed.p99 is not None else ""
+    return f"In its rehearsal it loaded in {rehearsed.start:.1f} s and answered {rehearsed.rows} rows{slow}."
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from driftloop.contract.outcomes import is_time
 from driftloop.git.repository import Repository
 from driftloop.operations import releases as pipelines
 from driftloop.operations.releases import TransitionMessage
-from driftloop.operations.rollout import roll_back
+from driftloop.operations.rollback import roll_back
 from driftloop.operations.target import CommitTarget
 from driftloop.release import record
 from driftloop.release.record import Release, Version
@@ -385,7 +385,7 @@ async def test_after_a_rollback_the_loop_holds_its_hand_until_somebody_resumes(
     assert (state.phase, state.stale) == ("idle", 1)
     assert "the alarm is about r1, production is r2" in await why(service)
 
-    roll_back(CommitTarget(repository, "eve"), name)
+    roll_back(CommitTarget(repository, "eve"), name, store=None, report=print)
     await asyncio.sleep(2.1)
     assert await service.post(service.verdict(2)) == 202
     assert (await service.state()).phase == "held"

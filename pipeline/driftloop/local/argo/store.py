@@ -7,7 +7,7 @@ import logging
 import random
 import string
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -114,6 +114,22 @@ class Workflows:
             ) from error
         except (nats.errors.Error, TimeoutError) as error:
             raise StoreError(f"workflow {metadata['name']} can't be written", hint=HINT) from error
+
+    async def stop(self, namespace: str, name: str, annotations: Mapping[str, str]) -> Json | None:
+        """Set a Workflow's `shutdown` and annotations, which its controller heeds; None when it
+        does not exist."""
+        while (current := await self.get(namespace, name)) is not None:
+            workflow, revision = current
+            workflow["spec"]["shutdown"] = "Stop"
+            workflow["metadata"].setdefault("annotations", {}).update(annotations)
+            try:
+                await self.update(workflow, revision)
+            except GoneError:
+                return None
+            except OvertakenError:
+                continue
+            return workflow
+        return None
 
     async def delete(self, namespace: str, name: str, revision: int) -> None:
         """Delete a Workflow as it was at `revision`, leaving a marker.

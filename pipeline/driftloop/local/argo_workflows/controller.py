@@ -22,6 +22,7 @@ class Controller:
         self._world = world
         self._collector = Collector(world.state, world.workflows)
         self._running: dict[Key, tuple[str, asyncio.Task[None]]] = {}
+        self._runs: dict[Key, Run] = {}
 
     async def run(self) -> None:
         """Run until cancelled; then all steps are stopped, and their nodes stay as they are."""
@@ -54,6 +55,8 @@ class Controller:
             return
         if task is not None and not task.done():
             if uid == new_uid:
+                if change.workflow["spec"].get("shutdown"):
+                    self._runs[key].stop()
                 return
             await self._stop(key, task, "created again")
         current = await until_stored(lambda: self._world.workflows.get(*key))
@@ -62,7 +65,7 @@ class Controller:
         run = Run(current[0], current[1], self._world)
         LOG.info("%s/%s: %s", *key, "resumed" if run.phase else "started")
         started = asyncio.create_task(self._execute(key, run), name=f"workflow {'/'.join(key)}")
-        self._running[key] = (new_uid, started)
+        self._running[key], self._runs[key] = (new_uid, started), run
 
     async def _execute(self, key: Key, run: Run) -> None:
         try:
@@ -91,8 +94,10 @@ class Controller:
         await asyncio.gather(task, return_exceptions=True)
         shutil.rmtree(self._world.state.work / "steps" / ".".join(key), ignore_errors=True)
         self._running.pop(key, None)
+        self._runs.pop(key, None)
 
     def _forget(self, key: Key) -> None:
         _, task = self._running.get(key, ("", None))
         if task is asyncio.current_task():
             del self._running[key]
+            self._runs.pop(key, None)

@@ -9,6 +9,9 @@ from driftloop.local.argo.nodes import BAD, ENDED, Node, Phase
 from driftloop.local.argo.parts import read_part
 from driftloop.local.argo_workflows.model import Hook, Hooks, TTLStrategy, WorkflowSpec
 
+STOPPED = "workflow shutdown with strategy:  Stop"
+"""Message of a Workflow whose `shutdown` was set, as Argo writes it."""
+
 
 def remaining(spec: WorkflowSpec, age: float) -> float | None:
     """Return the seconds that a Workflow of `age` seconds may still run; None without a deadline.

@@ -1,5 +1,6 @@
 """Models of Workflows, their templates and CronWorkflows, as the local runtime understands them."""
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
@@ -143,8 +144,15 @@ class Asked(Part):
         }
 
 
+class ContainerPort(Part):
+    """A port that a container listens on; here a free one stands for it."""
+
+    ACCEPTED = frozenset({"name", "protocol"})
+    container_port: int = Field(ge=1, le=65535)
+
+
 class Container(Part):
-    """A step's process."""
+    """A step's process, or one beside it."""
 
     ACCEPTED = frozenset(
         {
@@ -152,7 +160,6 @@ class Container(Part):
             "securityContext",
             "terminationMessagePath",
             "terminationMessagePolicy",
-            "ports",
         }
     )
     name: str = "main"
@@ -163,6 +170,7 @@ class Container(Part):
     env_from: list[EnvFrom] = Field(default_factory=list)
     working_dir: str | None = None
     volume_mounts: list[VolumeMount] = Field(default_factory=list)
+    ports: list[ContainerPort] = Field(default_factory=list)
     resources: Asked = Asked()
 
 
@@ -279,6 +287,8 @@ class Template(Part):
     inputs: Arguments = Arguments()
     outputs: Arguments = Arguments()
     container: Container | None = None
+    sidecars: list[Container] = Field(default_factory=list)
+    """Processes beside the container's, ended when it has ended."""
     dag: Dag | None = None
     resource: Resource | None = None
     retry_strategy: RetryStrategy | None = None
@@ -297,6 +307,7 @@ class Template(Part):
             raise ValueError(
                 f"template `{self.name}` must have exactly one of container, dag, resource"
             )
+        self._check_sidecars()
         if self.dag is not None and (
             self.timeout is not None or self.active_deadline_seconds is not None
         ):
@@ -304,6 +315,24 @@ class Template(Part):
                 f"template `{self.name}`: a dag can't have a timeout or activeDeadlineSeconds"
             )
         return self
+
+    def _check_sidecars(self) -> None:
+        names = [sidecar.name for sidecar in self.sidecars]
+        if names and self.container is None:
+            raise ValueError(f"template `{self.name}` has sidecars, but no container")
+        for name in names:
+            if name in ("main", "wait", "init") or names.count(name) > 1:
+                raise ValueError(
+                    f"template `{self.name}`: a sidecar is named `{name}`, must be a name of its own"
+                )
+
+    @property
+    def gpus(self) -> Mapping[str, int]:
+        """Number of each extended resource that is a GPU, in all containers."""
+        total: Counter[str] = Counter()
+        for container in (*([self.container] if self.container else []), *self.sidecars):
+            total.update(container.resources.gpus)
+        return total
 
 
 class TemplateRef(Part):
@@ -374,6 +403,7 @@ class WorkflowSpec(Part):
     artifact_repository_ref: RepositoryRef | None = None
     workflow_metadata: WorkflowMetadata = WorkflowMetadata()
     suspend: Literal[False] = False
+    shutdown: Literal["Stop"] | None = None
     ttl_strategy: TTLStrategy | None = None
 
 

@@ -8,8 +8,8 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import assert_never
 
@@ -24,14 +24,18 @@ from driftloop.local.argo_workflows.model import Container, Env, Template, Volum
 from driftloop.local.argo_workflows.mounts import local, place
 from driftloop.local.ground import background, child, logs
 from driftloop.local.ground.expansion import expand_references
-from driftloop.local.ground.state import MARK, StateFolder, build_write_error
+from driftloop.local.ground.state import MARK, StateFolder, build_write_error, free_port
 from driftloop.local.kubelet import images
+from driftloop.local.kubelet.ports import localize_variable, localize_word
 
 NODE_MARK = "DRIFTLOOP_NODE"
 """Environment variable on every step's process: `<namespace>/<workflow>/<node id>`."""
 
 GRACE = 5.0
 """Seconds between SIGTERM and SIGKILL."""
+
+KILLED = (137, 143)
+"""Exit codes of a sidecar that was ended; Argo takes them for its own doing."""
 
 LARGEST_PARAMETER = 256 * 1024
 """Bytes of an output parameter, as in Argo."""
@@ -86,49 +90,30 @@ async def run(
     """
     folder = state.work / "steps" / f"{step.namespace}.{step.workflow}" / step.node_id
     try:
-        container = step.container
-        image = images.resolve_image(state, container.image)
-        mounts = _folders(step, folder)
-        env = _environment(container.env, step, configuration)
+        shutil.rmtree(folder, ignore_errors=True)
+        mounts = _folders(step, step.container, folder)
+        ports = _choose_ports(step)
+        build = _ProcessBuilder(step, folder, ports, state, configuration, environment)
+        programs = [
+            build.program(container) for container in (step.container, *step.template.sidecars)
+        ]
         async with transfers:
             await background.run_in_thread(
                 lambda stop: artifacts.fetch(
                     step.template, step.inputs, mounts, _until(store, stop)
                 )
             )
-        argv = [expand_references(word, env) for word in (*container.command, *container.args)]
-        argv = [local(word, mounts) for word in argv]
-        temporary = folder / "tmp"
-        temporary.mkdir(exist_ok=True)
-        base = {**image.build_environment(), "TMPDIR": str(temporary), **environment}
-        process = _start(
-            [image.find_program(argv[0]), *argv[1:]],
-            env={
-                **base,
-                **{name: local(value, mounts) for name, value in env.items()},
-                MARK: str(state.root),
-                NODE_MARK: step.mark,
-            },
-            cwd=Path(local(container.working_dir, mounts)) if container.working_dir else image.app,
-            log=step.log,
-        )
-        seconds = _deadline(step.template)
-        try:
-            code = await _wait(process, step.log, seconds)
-        finally:
-            await asyncio.shield(child.end_session(process, grace=GRACE))
-        if code is None:
-            message = "Pod was active on the node longer than the specified deadline"
-            return Outcome("Failed", f"{message} ({seconds:g} s)")
-        if code != 0:
-            message = _failure(code, step.log)
+        end = await _run_containers(programs[0], programs[1:], _deadline(step.template))
+        if isinstance(end, Outcome):
+            if end.outputs.exit_code is None:
+                return end
             async with transfers:
-                message += await background.run_in_thread(
+                rescued = await background.run_in_thread(
                     lambda stop: artifacts.rescue(
                         step.template, step.outputs, mounts, _until(store, stop)
                     )
                 )
-            return Outcome("Failed", message, Outputs(exit_code=_exit_code(code)))
+            return replace(end, message=end.message + rescued)
         parameters = _parameters(step, mounts)
         async with transfers:
             sent = await background.run_in_thread(
@@ -144,6 +129,102 @@ async def run(
         return Outcome("Error", build_write_error(folder, error).message)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class _Program:
+    """One container as a process to start."""
+
+    name: str
+    argv: list[str]
+    env: Mapping[str, str]
+    cwd: Path
+    log: Path
+
+
+@dataclass(frozen=True)
+class _ProcessBuilder:
+    """Everything that the processes of one pod share."""
+
+    step: Step
+    folder: Path
+    ports: Mapping[int, int]
+    state: StateFolder
+    configuration: Configuration
+    environment: Mapping[str, str]
+
+    def program(self, container: Container) -> _Program:
+        """Resolve image, environment, paths and ports of a container."""
+        step = self.step
+        image = images.resolve_image(self.state, container.image)
+        mounts = _folders(step, container, self.folder)
+        env = _environment(container, step, self.configuration)
+        words = [expand_references(word, env) for word in (*container.command, *container.args)]
+        argv = [localize_word(local(word, mounts), self.ports) for word in words]
+        own = container is step.container
+        variables = dict(self.environment)
+        if own:
+            # a server's sockets would have too long a path there
+            temporary = self.folder / "tmp"
+            temporary.mkdir(exist_ok=True)
+            variables["TMPDIR"] = str(temporary)
+        return _Program(
+            container.name,
+            [image.find_program(argv[0]), *argv[1:]],
+            {
+                **image.build_environment(),
+                **variables,
+                **{
+                    name: localize_variable(name, local(value, mounts), self.ports)
+                    for name, value in env.items()
+                },
+                MARK: str(self.state.root),
+                NODE_MARK: step.mark,
+            },
+            Path(local(container.working_dir, mounts)) if container.working_dir else image.app,
+            step.log if own else step.log.with_suffix(f".{container.name}.log"),
+        )
+
+
+def _choose_ports(step: Step) -> dict[int, int]:
+    """Return a free port for each that a sidecar listens on."""
+    ports: dict[int, int] = {}
+    for sidecar in step.template.sidecars:
+        for port in sidecar.ports:
+            ports[port.container_port] = free_port(taken=ports.values())
+    return ports
+
+
+async def _run_containers(
+    main: _Program, sidecars: list[_Program], seconds: float | None
+) -> Outcome | None:
+    """Run the container, and its sidecars until it has ended; None when all went well.
+
+    As in Argo a sidecar that fails by itself fails the pod; one that is ended with it does not.
+    """
+    beside: list[tuple[_Program, subprocess.Popen[bytes]]] = []
+    try:
+        for sidecar in sidecars:
+            beside.append((sidecar, _start(sidecar)))
+        process = _start(main)
+        try:
+            code = await _wait(process, main.log, seconds)
+        finally:
+            await asyncio.shield(child.end_session(process, grace=GRACE))
+        early = [(sidecar, started.poll()) for sidecar, started in beside]
+    finally:
+        ends = (child.end_session(started, grace=GRACE) for _, started in beside)
+        await asyncio.shield(asyncio.gather(*ends))
+    if code is None:
+        message = "Pod was active on the node longer than the specified deadline"
+        return Outcome("Failed", f"{message} ({seconds:g} s)")
+    if code != 0:
+        return Outcome("Failed", _failure(code, main.log), Outputs(exit_code=_exit_code(code)))
+    for sidecar, ended in early:
+        if ended is not None and _exit_code(ended) not in (0, *KILLED):
+            message = f"sidecar {sidecar.name}: {_failure(ended, sidecar.log)}"
+            return Outcome("Failed", message, Outputs(exit_code=0))
+    return None
 
 
 def _until(store: ObjectStore | None, stop: threading.Event) -> ObjectStore | None:
@@ -170,12 +251,11 @@ def kill_leftovers(state: StateFolder) -> int:
     return killed
 
 
-def _folders(step: Step, folder: Path) -> dict[str, Path]:
-    """Make an empty folder for each mount path; return them, the longest paths first."""
-    shutil.rmtree(folder, ignore_errors=True)
+def _folders(step: Step, container: Container, folder: Path) -> dict[str, Path]:
+    """Make a folder for each mount path of a container; return them, the longest paths first."""
     volumes = {volume.name for volume in step.volumes}
     folders: dict[str, Path] = {}
-    for mount in step.container.volume_mounts:
+    for mount in container.volume_mounts:
         if mount.name not in volumes:
             raise NotUnderstoodError(f"volume `{mount.name}` of {mount.mount_path} is not defined")
         target = folder / "volumes" / mount.name / mount.sub_path
@@ -208,11 +288,9 @@ def _parameters(step: Step, mounts: Mapping[str, Path]) -> dict[str, str]:
     return values
 
 
-def _environment(
-    entries: Iterable[Env], step: Step, configuration: Configuration
-) -> dict[str, str]:
+def _environment(container: Container, step: Step, configuration: Configuration) -> dict[str, str]:
     env: dict[str, str] = {}
-    for source in step.container.env_from:
+    for source in container.env_from:
         if source.config_map_ref is not None:
             values = configuration.config_maps(source.config_map_ref.name)
         elif source.secret_ref is not None:
@@ -224,7 +302,7 @@ def _environment(
             for key, value in values.items()
             if re.fullmatch(r"[A-Za-z_]\w*", key)
         }
-    for entry in entries:
+    for entry in container.env:
         value = _value(entry, step, configuration)
         if value is not None:
             env[entry.name] = expand_references(value, env)
@@ -254,15 +332,15 @@ def _value(entry: Env, step: Step, configuration: Configuration) -> str | None:
             assert_never(source.field_ref.field_path)
 
 
-def _start(
-    argv: list[str], *, env: Mapping[str, str], cwd: Path, log: Path
-) -> subprocess.Popen[bytes]:
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as out:
+def _start(program: _Program) -> subprocess.Popen[bytes]:
+    program.log.parent.mkdir(parents=True, exist_ok=True)
+    with program.log.open("ab") as out:
         try:
-            return child.spawn_child(argv, env=env, cwd=cwd, log=out)
+            return child.spawn_child(program.argv, env=program.env, cwd=program.cwd, log=out)
         except OSError as error:
-            raise LocalError(f"{argv[0]} can't be started: {error.strerror or error}") from error
+            raise LocalError(
+                f"{program.argv[0]} can't be started: {error.strerror or error}"
+            ) from error
 
 
 async def _wait(process: subprocess.Popen[bytes], log: Path, seconds: float | None) -> int | None:

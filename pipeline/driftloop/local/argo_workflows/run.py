@@ -57,6 +57,7 @@ class Run:
         self._templates: variables.Templates = {}
         self._globals: tags.Scope = {}
         self._room: Room = contextlib.nullcontext()
+        self._limit: asyncio.Timeout | None = None
         self._leaves: Leaves
 
     @property
@@ -81,6 +82,12 @@ class Run:
             phase, message = await self._main()
             phase, message = await self._exit_handler(phase, message)
         await status.end(phase, message)
+
+    def stop(self) -> None:
+        """End the steps of a Workflow whose `shutdown` is set; its exit handler still runs."""
+        self._status.workflow["spec"]["shutdown"] = "Stop"
+        if self._limit is not None and not self._limit.expired():
+            self._limit.reschedule(0.0)
 
     async def fail(self, message: str) -> None:
         """End as Error for a reason in the runner."""
@@ -120,13 +127,19 @@ class Run:
         name = self._status.name
         try:
             async with limit:
+                self._limit = limit
+                if self._status.stopped:
+                    limit.reschedule(0.0)
                 node = await self._call(Site(name, name), self._spec.entrypoint or "", Call())
         except TimeoutError:
             if not limit.expired():
                 raise
-            message = lifecycle.overdue(self._spec)
+            stopped = self._status.stopped
+            message = lifecycle.STOPPED if stopped else lifecycle.overdue(self._spec)
             self._status.overdue(message)
             return "Failed", message
+        finally:
+            self._limit = None
         return node.phase, node.message
 
     async def _exit_handler(self, phase: Phase, message: str) -> tuple[Phase, str]:
@@ -185,11 +198,10 @@ class Run:
         status = self._status
         node = await status.begin(site, "Pod", template.name, variables.inputs_of(template, scope))
         scope = {**scope, "pod.name": node.id, "node.name": site.name}
-        limits = template.container.resources.gpus if template.container is not None else {}
         waiting = self._waiting(node)
         async with self._synchronized(template.synchronization, waiting), self._room:
             try:
-                async with self._world.devices.claim_devices(limits, waiting) as devices:
+                async with self._world.devices.claim_devices(template.gpus, waiting) as devices:
                     await self._go_on(node)
                     ended = await self._leaves.run(node, template, scope, inputs, devices)
                     return await status.put(ended)

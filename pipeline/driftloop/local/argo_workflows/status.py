@@ -46,6 +46,11 @@ class Status:
         """Phase of the Workflow; "" before its first run."""
         return str(self.fields.get("phase", ""))
 
+    @property
+    def stopped(self) -> bool:
+        """True when the Workflow's `shutdown` is set."""
+        return bool((self.workflow.get("spec") or {}).get("shutdown"))
+
     def fulfilled(self, site: Site) -> Node | None:
         """Return the node at a site, if it is over."""
         stored = self.nodes.get(node_id(self.name, site.name))
@@ -156,7 +161,10 @@ class Status:
         if current is None or current[0]["metadata"]["uid"] != self.workflow["metadata"]["uid"]:
             raise GoneError(f"workflow {self.name} was deleted")
         theirs, self._revision = current
-        metadata = {**theirs["metadata"], **self.workflow["metadata"]}
+        own, other = self.workflow["metadata"], theirs["metadata"]
+        metadata = {**other, **own}
+        if annotations := {**other.get("annotations", {}), **own.get("annotations", {})}:
+            metadata["annotations"] = annotations
         self.workflow = {**theirs, "metadata": metadata}
 
     def _document(self) -> Json:

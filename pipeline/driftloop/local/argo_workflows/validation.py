@@ -5,8 +5,9 @@ from typing import Any
 
 from driftloop.local.argo.parts import read_part
 from driftloop.local.argo_workflows import dag, merge, schedules
-from driftloop.local.argo_workflows.model import WorkflowSpec
+from driftloop.local.argo_workflows.model import Template, WorkflowSpec
 from driftloop.local.ground import kinds
+from driftloop.local.kubelet.ports import require_told
 
 
 def validate_workflow_template(manifest: Mapping[str, Any]) -> None:
@@ -19,6 +20,16 @@ def validate_workflow_template(manifest: Mapping[str, Any]) -> None:
     for template in read_part(WorkflowSpec, spec, label=kinds.format_object(manifest)).templates:
         if template.dag is not None:
             dag.plan_dag(template.dag.tasks)
+        _require_told_ports(kinds.format_object(manifest), template)
+
+
+def _require_told_ports(label: str, template: Template) -> None:
+    for sidecar in template.sidecars:
+        variables = {entry.name: entry.value for entry in sidecar.env}
+        for port in sidecar.ports:
+            where = f"{label}: template {template.name}, sidecar {sidecar.name}"
+            program = ([*sidecar.command, *sidecar.args], variables)
+            require_told(where, port.container_port, [program])
 
 
 def validate_cron_workflow(manifest: Mapping[str, Any]) -> None:

@@ -19,6 +19,7 @@ from driftloop.errors import LocalError
 from driftloop.local.ground import kinds
 from driftloop.local.ground.expansion import expand_references
 from driftloop.local.kubelet.images import LocalImage
+from driftloop.local.kubelet.ports import localize_variable, localize_word, require_told
 from driftloop.local.kubelet.process import HttpProbe, LivenessCheck, Probe, ProcessSpec, TcpProbe
 from driftloop.local.kubelet.values import (
     ConfigValues,
@@ -169,7 +170,7 @@ def plan_pod(
     init_containers = tuple(plan_container(item) for item in pod.get("initContainers") or ())
     containers = tuple(plan_container(item) for item in mains)
     for port in sorted(ports):
-        _require_told(where, port, containers)
+        require_told(where, port, ((item.argv, item.env) for item in containers))
     logger, logger_port = _read_sidecar(where, sidecars[0], files) if sidecars else (None, None)
     for item in sidecars:
         for port in item.get("ports") or ():
@@ -245,15 +246,9 @@ def place_replica(
         for _, volume in container.mounts:
             (folder / volume).mkdir(parents=True, exist_ok=True)
 
-        def localize_text(text: str) -> str:
-            return _replace_ports(_replace_folders(text, folders), ports)
-
-        argv = [localize_text(word) for word in container.argv]
-        argv = [str(ports[int(word)]) if _is_port(word, ports) else word for word in argv]
+        argv = [localize_word(_replace_folders(word, folders), ports) for word in container.argv]
         env = {
-            name: str(ports[int(value)])
-            if _is_port(value, ports) and "PORT" in name.upper()
-            else localize_text(value)
+            name: localize_variable(name, _replace_folders(value, folders), ports)
             for name, value in container.env.items()
         }
         home = folder / "home"
@@ -406,40 +401,6 @@ def _build_liveness(
     return LivenessCheck(
         built, float(probe.get("periodSeconds", 10)), int(probe.get("failureThreshold", 3))
     )
-
-
-def _require_told(where: str, port: int, containers: Iterable[PlannedContainer]) -> None:
-    """LocalError unless something in the pod tells a process its port: here it gets another one."""
-    text = str(port)
-    for container in containers:
-        if any(text == word or word.endswith((f"={text}", f":{text}")) for word in container.argv):
-            return
-        if any(value == text and "PORT" in name.upper() for name, value in container.env.items()):
-            return
-        if any(
-            re.search(rf"(?:127\.0\.0\.1|localhost|0\.0\.0\.0):{text}\b", value)
-            for value in container.env.values()
-        ):
-            return
-    raise LocalError(
-        f"{where}: port {port} is declared, but neither command, args nor env say so",
-        hint="pass it (`--port 8080`, or an env variable that ends in PORT), so that a free port can stand for it",
-    )
-
-
-def _is_port(text: str, ports: Mapping[int, int]) -> bool:
-    return text.isascii() and text.isdigit() and int(text) in ports
-
-
-def _replace_ports(text: str, ports: Mapping[int, int]) -> str:
-    """Replace `<loopback>:<container port>` and `--flag=<container port>`."""
-
-    def replace_port(match: re.Match[str]) -> str:
-        port = int(match[2])
-        return f"{match[1]}{ports.get(port, port)}"
-
-    text = re.sub(r"((?:127\.0\.0\.1|localhost|0\.0\.0\.0|\[::\]):)(\d+)\b", replace_port, text)
-    return re.sub(r"^(--?[A-Za-z-]*port=)(\d+)$", replace_port, text)
 
 
 def _replace_folders(text: str, folders: Iterable[tuple[str, str]]) -> str:

@@ -1,5 +1,5 @@
-"""The stand-in for the Kubernetes API: read-only, only what the pipeline's steps ask; `/status` is
-the command's.
+"""The stand-in for the Kubernetes API: reads of what the pipeline's steps ask, and one write, the
+patch that stops a Workflow; `/status` is the command's.
 """
 
 import json
@@ -12,6 +12,8 @@ from aiohttp import web
 from nats.js import JetStreamContext
 
 from driftloop.contract.streams import WORKFLOWS
+from driftloop.errors import StoreError
+from driftloop.local.argo.store import Workflows
 from driftloop.local.flux.reconciler import Reconciler
 from driftloop.local.ground import addresses
 from driftloop.local.kubelet.fleet import PodFleet
@@ -45,6 +47,7 @@ class StandInApi:
                 web.get("/healthz", _get_health),
                 web.get("/status", self._get_status),
                 web.get(base + "/{name}", self._get_object),
+                web.patch(base + "/{name}", self._patch_workflow),
             ]
         )
         return application
@@ -71,6 +74,26 @@ class StandInApi:
                 return _build_failure(404, f"{plural}.{group} are not served here")
         if body is None:
             return _build_failure(404, f'{path["plural"]}.{path["group"]} "{name}" not found')
+        return web.json_response(body)
+
+    async def _patch_workflow(self, request: web.Request) -> web.Response:
+        """Set `spec.shutdown` and annotations of a Workflow: all that `driftloop cancel` writes."""
+        path = request.match_info
+        try:
+            patch = await request.json()
+            shutdown = patch["spec"]["shutdown"]
+            annotations = patch.get("metadata", {}).get("annotations", {})
+        except (ValueError, KeyError, TypeError, AttributeError):
+            shutdown, annotations = None, {}
+        if (path["group"], path["plural"], shutdown) != ("argoproj.io", "workflows", "Stop"):
+            return _build_failure(422, "only `spec.shutdown: Stop` of a Workflow can be patched")
+        try:
+            workflows = await Workflows.open(self._js)
+            body = await workflows.stop(path["namespace"], path["name"], annotations)
+        except StoreError as error:
+            return _build_failure(503, error.message)
+        if body is None:
+            return _build_failure(404, f'workflows.argoproj.io "{path["name"]}" not found')
         return web.json_response(body)
 
     def _build_deployment(self, namespace: str, name: str) -> Json | None:

@@ -20,7 +20,9 @@ import nats.errors
 import nats.js.errors
 from nats.js import JetStreamContext
 
+from driftloop.contract.documents import DocumentError
 from driftloop.contract.names import ON_NEW_DATA
+from driftloop.contract.outcomes import WorkflowEnd, clean_reason, describe_end
 from driftloop.contract.streams import DECISIONS, VERDICTS, WORKFLOWS
 from driftloop.errors import LocalError, StoreError
 from driftloop.local.ground.state import write_json
@@ -132,7 +134,7 @@ class RunHistory:
         data = verdict.get("data", verdict)
         self.verdicts[f"{namespace}/{pipeline}/{detector}"] = {
             name: data.get(name)
-            for name in ("release", "window", "size", "alarm", "score", "threshold")
+            for name in ("release", "window", "size", "alarm", "score", "threshold", "time")
         }
         if data.get("alarm"):
             self._timeline.add_entry(
@@ -161,7 +163,8 @@ class RunHistory:
             "phase": phase,
             "startedAt": status.get("startedAt"),
             "finishedAt": status.get("finishedAt"),
-            "message": status.get("message", ""),
+            "message": clean_reason(status.get("message", "")),
+            **describe_end(workflow),
         }
         before = self._phases.get(key)
         if before is None:
@@ -189,10 +192,12 @@ class RunHistory:
             if now != "Running":
                 ending = "done" if now == "Succeeded" else now.lower()
                 self._timeline.add_entry(
-                    "step", f"{name}: {format_step(node, nodes)} {ending}", node.get("message", "")
+                    "step",
+                    f"{name}: {format_step(node, nodes)} {ending}",
+                    clean_reason(node.get("message", "")),
                 )
         if phase in _ENDED and before.get("") != phase:
-            self._timeline.add_entry("run", f"{name}: {phase.lower()}", status.get("message", ""))
+            self._timeline.add_entry("run", f"{name}: {_format_end(workflow, phase)}")
             self._phases[key] = {"": phase}
 
 
@@ -205,6 +210,20 @@ def _is_idle_poll(workflow: Mapping[str, Any], phase: str) -> bool:
         and not trains
         and phase not in ("Failed", "Error")
     )
+
+
+def _format_end(workflow: Mapping[str, Any], phase: str) -> str:
+    """Return how a Workflow ended, in the words of its outcome."""
+    try:
+        end = WorkflowEnd.of(workflow)
+    except DocumentError as error:
+        return f"{phase.lower()}; {error.message}"
+    if end is not None and end.outcome is not None:
+        return end.outcome.text
+    if end is not None and end.rollout is not None:
+        return f"goes on in {end.rollout}"
+    reason = clean_reason(str((workflow.get("status") or {}).get("message") or ""))
+    return f"{phase.lower()}: {reason}" if reason else phase.lower()
 
 
 def format_step(node: Mapping[str, Any], nodes: Mapping[str, Mapping[str, Any]]) -> str:

@@ -6,7 +6,6 @@ when it runs a SeldonDeployment. It takes one Python-wrapper node per predictor;
 refused by name.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -36,7 +35,7 @@ from driftloop.resources import parts
 from driftloop.resources.serving import logger
 from driftloop.resources.serving.backend import Backend, Labels, TrafficSeries
 from driftloop.resources.serving.seldon import COMPONENT, seldon_deployment
-from driftloop.resources.serving.servers import METRICS_PORT, MODEL_URI
+from driftloop.resources.serving.servers import METRICS_PORT, MODEL_URI, Microservice
 from driftloop.text.dump import dump_yaml
 
 DRAIN = 10
@@ -293,31 +292,22 @@ def _predictor_pod(
     models = core.VolumeMount(name="model", mount_path=MODEL_URI)
     mounts = (*(model.volume_mounts or ()), models) if graph.model_uri else model.volume_mounts
     port = MODEL_PORT if logged is not None else PREDICTOR_PORT
-    # What the operator sets, so that the microservice and its metrics know who they are.
-    env = (
-        *(model.env or ()),
-        *parts.plain_environment(
-            PREDICTIVE_UNIT_SERVICE_PORT=str(port),
-            PREDICTIVE_UNIT_HTTP_SERVICE_PORT=str(port),
-            PREDICTIVE_UNIT_METRICS_SERVICE_PORT=str(METRICS_PORT),
-            PREDICTIVE_UNIT_METRICS_ENDPOINT="/prometheus",
-            PREDICTIVE_UNIT_ID=graph.name,
-            PREDICTIVE_UNIT_IMAGE=model.image or "",
-            PREDICTIVE_UNIT_PARAMETERS=json.dumps(
-                [parameter.model_dump(mode="json") for parameter in graph.parameters or ()]
-            ),
-            PREDICTOR_ID=predictor.name,
-            PREDICTOR_LABELS=json.dumps({"version": predictor.name, **(predictor.labels or {})}),
-            SELDON_DEPLOYMENT_ID=deployment.metadata.name,
-            SELDON_EXECUTOR_ENABLED="true",
-        ),
+    microservice = Microservice(
+        deployment=deployment.metadata.name,
+        predictor=predictor.name,
+        unit=graph.name,
+        image=model.image or "",
+        port=port,
+        metrics_port=METRICS_PORT,
+        parameters=graph.parameters or (),
+        labels={"version": predictor.name, **(predictor.labels or {})},
     )
     ready = core.Probe(
         http_get=core.HTTPGet(path="/health/ping", port=port), period_seconds=2, timeout_seconds=5
     )
     server = model.model_copy(
         update={
-            "env": env,
+            "env": (*(model.env or ()), *microservice.environment()),
             "volume_mounts": mounts,
             "ports": (
                 core.ContainerPort(name="model", container_port=port),

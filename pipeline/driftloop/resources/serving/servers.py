@@ -1,5 +1,8 @@
 """Servers of a released model: its node in the graph, and the containers behind that node."""
 
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Literal, assert_never
 
 from driftloop.contract.names import NODE, PLATFORM
@@ -104,6 +107,11 @@ def _released_node(plan: Plan, version: Version) -> seldon.PredictiveUnit:
     )
 
 
+def model_parameters(plan: Plan) -> tuple[seldon.UnitParameter, ...]:
+    """The parameters that the released model's class gets."""
+    return _server_parameters(plan) or ()
+
+
 def _server_parameters(plan: Plan) -> tuple[seldon.UnitParameter, ...] | None:
     match plan.serve:
         case PythonServer():
@@ -194,6 +202,38 @@ def _python_container(name: str, image: str, model: str, service: str) -> core.C
         env=parts.plain_environment(GRPC_WORKERS="0", HOME="/tmp"),  # noqa: S108 - inside the container
         security_context=parts.HARDENED,
     )
+
+
+@dataclass(frozen=True)
+class Microservice:
+    """What a class behind seldon-core's microservice is told about itself: the operator sets it."""
+
+    deployment: str
+    predictor: str
+    unit: str
+    image: str
+    port: int
+    metrics_port: int
+    parameters: tuple[seldon.UnitParameter, ...]
+    labels: Mapping[str, str]
+
+    def environment(self) -> tuple[core.EnvVar, ...]:
+        """The variables that say so."""
+        return parts.plain_environment(
+            PREDICTIVE_UNIT_SERVICE_PORT=str(self.port),
+            PREDICTIVE_UNIT_HTTP_SERVICE_PORT=str(self.port),
+            PREDICTIVE_UNIT_METRICS_SERVICE_PORT=str(self.metrics_port),
+            PREDICTIVE_UNIT_METRICS_ENDPOINT="/prometheus",
+            PREDICTIVE_UNIT_ID=self.unit,
+            PREDICTIVE_UNIT_IMAGE=self.image,
+            PREDICTIVE_UNIT_PARAMETERS=json.dumps(
+                [parameter.model_dump(mode="json") for parameter in self.parameters]
+            ),
+            PREDICTOR_ID=self.predictor,
+            PREDICTOR_LABELS=json.dumps(dict(self.labels)),
+            SELDON_DEPLOYMENT_ID=self.deployment,
+            SELDON_EXECUTOR_ENABLED="true",
+        )
 
 
 def _server_container(name: str, image: str | None) -> core.Container:

@@ -12,6 +12,7 @@ from typing import Any
 from driftloop.contract.names import WORK_IN, WORK_OUT
 from driftloop.contract.outcomes import OUTCOME_PARAMETER, ROLLOUT_PARAMETER
 from driftloop.contract.trees import WORKFLOW_RUN
+from driftloop.kube import core
 from driftloop.plan import Plan
 from driftloop.resources import parts
 from driftloop.resources.workflows.retries import RetryRule, own_retries
@@ -98,7 +99,7 @@ class GraphNode:
 
 @dataclass(frozen=True, kw_only=True)
 class WorkflowStep(GraphNode):
-    """A pod with one container."""
+    """A pod with one container that does the work."""
 
     image: str
     command: tuple[str, ...]
@@ -115,6 +116,12 @@ class WorkflowStep(GraphNode):
     cache: OutputCache | None = None
     reaches: str | None = None
     """Service that the pod may talk to besides storage and git: a value of the label `REACHES_LABEL`."""
+    sidecars: tuple[core.Container, ...] = ()
+    """Containers beside the step's own, which end with it."""
+    sidecars_gpu: GpuProfile | None = None
+    """Kind of GPU that they claim: the pod goes where it is."""
+    folders: tuple[core.VolumeMount, ...] = ()
+    """Further empty folders, which sidecars may share."""
     items: tuple[Mapping[str, Any], ...] = ()
     """One pod for each; `{{item.KEY}}` is a value of it. Without any, one pod."""
 
@@ -207,6 +214,9 @@ def own_step(
     deadline: int = 1800,
     retries: int = 0,
     reaches: str | None = None,
+    sidecars: tuple[core.Container, ...] = (),
+    sidecars_gpu: GpuProfile | None = None,
+    folders: tuple[core.VolumeMount, ...] = (),
 ) -> WorkflowStep:
     """Build a step that runs `driftloop step …` in the platform's image."""
     command, *rest = arguments
@@ -224,6 +234,9 @@ def own_step(
         deadline=deadline,
         retries=own_retries(retries),
         reaches=reaches,
+        sidecars=sidecars,
+        sidecars_gpu=sidecars_gpu,
+        folders=folders,
     )
 
 

@@ -213,13 +213,17 @@ def _build_container(plan: Plan, step: WorkflowStep) -> Container:
         inputs=[_build_input(item) for item in step.inputs],
         outputs=[_build_output(item) for item in step.outputs],
         resources=_build_resources(step.resources, step.gpu),
-        volumes=_build_volumes(step.gpu),
+        volumes=_build_volumes(step),
+        sidecars=[
+            models.UserContainer.model_validate(sidecar.dump_object()) for sidecar in step.sidecars
+        ]
+        or None,
         security_context=models.SecurityContext.model_validate(parts.HARDENED.dump_object()),
         active_deadline_seconds=step.deadline,
         retry_strategy=retry_strategy(step.retries),
         memoize=None if step.cache is None else _build_memoize(plan, step.cache),
         labels=None if step.reaches is None else {REACHES_LABEL: step.reaches},
-        **_gpu_placement(step.gpu),
+        **_gpu_placement(step.gpu or step.sidecars_gpu),
     )
 
 
@@ -295,14 +299,21 @@ def _gpu_placement(gpu: GpuProfile | None) -> Mapping[str, Any]:
     }
 
 
-def _build_volumes(gpu: GpuProfile | None) -> list[EmptyDirVolume]:
-    """Build the folders of a step: its work, and shared memory beside a GPU."""
-    work = EmptyDirVolume(name="work", mount_path=WORK)
+def _build_volumes(step: WorkflowStep) -> list[EmptyDirVolume]:
+    """Build the folders of a step: its work, its own, and shared memory beside a GPU."""
+    folders = [
+        EmptyDirVolume(name="work", mount_path=WORK),
+        *(
+            EmptyDirVolume(name=folder.name, mount_path=folder.mount_path)
+            for folder in step.folders
+        ),
+    ]
+    gpu = step.gpu or step.sidecars_gpu
     if gpu is None or gpu.shared_memory is None:
-        return [work]
+        return folders
     size = models.Quantity(root=gpu.shared_memory)
     return [
-        work,
+        *folders,
         EmptyDirVolume(
             name="shared-memory",
             mount_path="/dev/shm",  # noqa: S108

@@ -3,9 +3,16 @@
 from dataclasses import replace
 
 from driftloop.contract.names import ON_NEW_DATA, SCHEDULE_CAUSE
+from driftloop.kube import core
 from driftloop.plan import DataStepPlan, Monitor, Plan
 from driftloop.plan.plan import whole_seconds
 from driftloop.resources import parts
+from driftloop.resources.workflows.rehearsal import (
+    PASSED,
+    REHEARSED,
+    rehearsal_seconds,
+    rehearse_steps,
+)
 from driftloop.resources.workflows.retries import own_retries, total_seconds, user_retries
 from driftloop.resources.workflows.steps import (
     CLAIM,
@@ -39,15 +46,14 @@ QUEUEING = 6 * 3600
 _DECISION, _CAUSE = "{{workflow.parameters.decision}}", "{{workflow.parameters.cause}}"
 _MEDIUM = Resources(cpu="100m", memory="512Mi")
 _FIT = Resources(cpu="250m", memory="1Gi")
-_PASSED = ParameterEquals("gate", "passed", "true")
 _NEW = ParameterEquals("snapshot", "new", "true")
 """Condition of the step after the snapshot; without it all later ones are left out, too."""
 
 
-def training_outline(plan: Plan) -> WorkflowOutline:
+def training_outline(plan: Plan, servers: tuple[core.Container, ...]) -> WorkflowOutline:
     """Build the workflow of a run: claim, the loop from snapshot to register, and the look for
-    new data."""
-    claim, steps = _claim_step(plan), loop_steps(plan)
+    new data. `servers` are the model servers of the rehearsal."""
+    claim, steps = _claim_step(plan), loop_steps(plan, servers)
     loop = StepGraph(
         name="loop",
         needs=("claim",),
@@ -73,8 +79,11 @@ def training_outline(plan: Plan) -> WorkflowOutline:
     )
 
 
-def loop_steps(plan: Plan) -> tuple[WorkflowStep | ObjectCreation, ...]:
+def loop_steps(
+    plan: Plan, servers: tuple[core.Container, ...]
+) -> tuple[WorkflowStep | ObjectCreation, ...]:
     """Build the steps of the loop, in order."""
+    rehearse = rehearse_steps(plan, servers, _picked_trial(plan), _picked_key(plan, "model"))
     fits = tuple(_fit_step(plan, monitor) for monitor in plan.monitors)
     data = _data_steps(plan)
     prepared = data[-1].name if data else "snapshot"
@@ -86,9 +95,10 @@ def loop_steps(plan: Plan) -> tuple[WorkflowStep | ObjectCreation, ...]:
         _pick_step(plan),
         _evaluate_step(plan),
         _gate_step(plan),
+        *rehearse,
         *fits,
-        _store_step(plan, fits),
-        _register_step(plan),
+        _store_step(plan, fits, rehearse),
+        _register_step(plan, rehearse),
         _rollout_step(plan),
     )
 
@@ -106,7 +116,8 @@ def _run_deadline(plan: Plan) -> int:
     trial = total_seconds(int(train.timeout.total_seconds()), train.retries)
     evaluation = total_seconds(2 * int(evaluate.timeout.total_seconds()), evaluate.retries)
     data = sum(total_seconds(step.seconds, step.retries) for step in plan.steps)
-    return rounds * trial + data + evaluation + QUEUEING
+    rehearsal = rehearsal_seconds(plan)
+    return rounds * trial + data + evaluation + rehearsal + QUEUEING
 
 
 def _look_for_data(plan: Plan, main: StepGraph) -> tuple[WorkflowNode, ...]:
@@ -327,6 +338,7 @@ def _evaluate_step(plan: Plan) -> WorkflowStep:
             *("evaluate", plan.evaluate.run, "--model", f"{IN}/model"),
             *("--production", f"{IN}/production", "--data", f"{IN}/split/heldout"),
             *("--out", f"{OUT}/evaluation", "--timeout", str(limit)),
+            *(("--rows", str(plan.rehearse.rows)) if plan.rehearse is not None else ()),
         ),
         inputs=(
             _picked_trial(plan),
@@ -357,7 +369,7 @@ def _fit_step(plan: Plan, monitor: Monitor) -> WorkflowStep:
     return WorkflowStep(
         name=f"fit-{monitor.name}",
         needs=("gate",),
-        when=_PASSED,
+        when=PASSED,
         image=plan.platform.monitor,
         command=("driftloop-detector",),
         arguments=(
@@ -378,7 +390,9 @@ def _fit_step(plan: Plan, monitor: Monitor) -> WorkflowStep:
     )
 
 
-def _store_step(plan: Plan, fits: tuple[WorkflowStep, ...]) -> WorkflowStep:
+def _store_step(
+    plan: Plan, fits: tuple[WorkflowStep, ...], rehearse: tuple[WorkflowStep, ...]
+) -> WorkflowStep:
     metadata = InputArtifact(
         "metadata", f"{IN}/trial/metadata.yaml", key=_picked_key(plan, "metadata.yaml")
     )
@@ -391,8 +405,8 @@ def _store_step(plan: Plan, fits: tuple[WorkflowStep, ...]) -> WorkflowStep:
             *(("--detectors", f"{IN}/detectors") if fits else ()),
             *("--out", OUT),
         ),
-        needs=tuple(fit.name for fit in fits) or ("gate",),
-        when=None if fits else _PASSED,
+        needs=tuple(step.name for step in (*fits, *rehearse)) or ("gate",),
+        when=REHEARSED if rehearse else None if fits else PASSED,
         inputs=(
             _picked_trial(plan),
             InputArtifact("model", f"{IN}/trial/model", key=_picked_key(plan, "model")),
@@ -418,7 +432,7 @@ def _store_step(plan: Plan, fits: tuple[WorkflowStep, ...]) -> WorkflowStep:
     )
 
 
-def _register_step(plan: Plan) -> WorkflowStep:
+def _register_step(plan: Plan, rehearse: tuple[WorkflowStep, ...]) -> WorkflowStep:
     digests = ("model-digest", "data-digest")
     return own_step(
         plan,
@@ -430,6 +444,7 @@ def _register_step(plan: Plan) -> WorkflowStep:
             *("--data-digest", "{{inputs.parameters.data-digest}}"),
             *("--metrics", f"{IN}/evaluation/metrics.json"),
             *(("--detectors",) if plan.monitors else ()),
+            *(("--rehearsal", f"{IN}/rehearsal") if rehearse else ()),
             *("--out", PARAMETERS),
         ),
         needs=("store",),
@@ -437,6 +452,7 @@ def _register_step(plan: Plan) -> WorkflowStep:
         inputs=(
             *(InputParameter(name, parameter_of("store", name)) for name in digests),
             artifact_from("evaluate", "evaluation"),
+            *(artifact_from(step.name, "rehearsal") for step in rehearse),
         ),
         outputs=(OutputParameter("phase"), OutputParameter("release")),
         retries=2,

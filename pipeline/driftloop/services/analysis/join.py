@@ -5,7 +5,7 @@ from collections import OrderedDict, defaultdict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from driftloop.services.analysis.answers import Answer, compare_answers
+from driftloop.release.answers import Answer, compare_answers
 
 TTL = 120.0
 """Seconds that a response waits for its partner, and that a joined request is remembered."""

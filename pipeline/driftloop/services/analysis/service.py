@@ -27,9 +27,9 @@ from driftloop.contract.events import INFERENCE_RESPONSE, PIPELINE, PROTOCOL, RE
 from driftloop.contract.names import PREDICTOR_PORT, Names
 from driftloop.contract.streams import AnalysisStreams
 from driftloop.errors import StoreError
+from driftloop.release.answers import Answer, read_answers
 from driftloop.release.judgement import Answers, Measured
 from driftloop.services.analysis import metrics
-from driftloop.services.analysis.answers import Answer, read_answers
 from driftloop.services.analysis.join import ResponseJoin
 
 LIMIT = 2 * 1024 * 1024

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from driftloop.services import payloads
+from driftloop.release import payloads
 
 Rows = NDArray[np.float32]
 

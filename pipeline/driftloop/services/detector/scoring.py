@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import nats.errors
@@ -102,6 +103,11 @@ class WindowScorer:
         )
         self._threshold = Gauge(
             "driftloop_detector_threshold", "Threshold of the last window", registry=registry
+        )
+        self._time = Gauge(
+            "driftloop_detector_verdict_time_seconds",
+            "Time of the last verdict, in seconds since 1970",
+            registry=registry,
         )
         self._waiting = Gauge(
             "driftloop_detector_waiting_rows",
@@ -244,6 +250,8 @@ class WindowScorer:
         self._alarm.set(verdict["alarm"])
         self._score.set(verdict["score"])
         self._threshold.set(verdict["threshold"])
+        if (time_text := verdict.get("time")) is not None:
+            self._time.set(datetime.fromisoformat(time_text).timestamp())
 
     async def _purge_scored(self, last: int) -> None:
         """Purge what was judged longer ago than a repeat can arrive: JetStream knows repeats by
@@ -275,6 +283,7 @@ def _build_verdict(
         "alarm": judgement.alarm,
         "score": judgement.score,
         "threshold": judgement.threshold,
+        "time": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
         "details": {**judgement.details, "events": window.events, "rejected": window.rejected},
         "requests": outliers[:MOST_REQUESTS],
     }

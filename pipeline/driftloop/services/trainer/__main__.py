@@ -45,6 +45,7 @@ def main(arguments: list[str] | None = None) -> None:
                         out=options.out,
                         code=root,
                         timeout=options.timeout,
+                        rows=options.rows,
                     )
                 )
             case _:
@@ -101,6 +102,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     two.add_argument("run", metavar="MODULE:FUNCTION")
     _add_folders(two, "model", "production", "data", "out")
+    two.add_argument(
+        "--rows", type=int, help="write so many held-out rows to rows.json, as callers send them"
+    )
     for command in (one, two):
         command.add_argument("--timeout", type=float, help="seconds")
         command.add_argument("--code", type=Path, default=Path(), help="folder of the user's code")

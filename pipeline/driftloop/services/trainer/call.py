@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from driftloop.contract.trees import METRICS_FILE, PRODUCTION_FILE
-from driftloop.services.trainer import function, record, split
+from driftloop.contract.trees import METRICS_FILE, PRODUCTION_FILE, ROWS_FILE
+from driftloop.services.trainer import function, record, sample, split
 from driftloop.services.trainer.errors import TrainerError
 
 PARTS = ("earlier", "recent")
@@ -137,6 +137,8 @@ class TrainerEvaluation:
     out: Path
     code: Path
     timeout: float | None = None
+    rows: int | None = None
+    """Held-out rows that a rehearsal asks; None without one."""
 
 
 def run_evaluation(task: TrainerEvaluation) -> None:
@@ -168,6 +170,8 @@ def run_evaluation(task: TrainerEvaluation) -> None:
     (task.out / METRICS_FILE).write_text(
         json.dumps(results | more, indent=1, sort_keys=True) + "\n"
     )
+    if task.rows is not None:
+        sample.write_rows(task.data, task.out / ROWS_FILE, task.rows)
     for name, found in results.items():
         for rows, metrics in (found or {}).items():
             print(f"{name} on {rows} rows: {_format_metrics(metrics)}")

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from driftloop.services.analysis.answers import compare_answers, read_answers
+from driftloop.release.answers import compare_answers, read_answers
 
 
 def body(value: object) -> bytes:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from driftloop.services import payloads
+from driftloop.release import payloads
 
 Answer = int | float | str
 """Of one row: the index of the largest value, the single value, or a text (`#…` is a

@@ -1,0 +1,155 @@
+"""Ask a model server beside this process: wait until it has loaded its model, then send it rows one
+by one, as callers do.
+"""
+
+import json
+import time
+from dataclasses import dataclass, replace
+from http.client import HTTPException
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import ProxyHandler, Request, build_opener
+
+from driftloop.contract.names import REHEARSED_EXIT, REHEARSED_LOG
+from driftloop.contract.records import HeldOutRow, HeldOutRows
+from driftloop.release.answers import read_answers
+from driftloop.release.rehearsal import Reply, ServerRun
+
+PREDICT, HEALTH = "/api/v1.0/predictions", "/health/ping"
+POLL = 0.2
+"""Seconds between two looks at a server that starts."""
+PATIENCE = 60.0
+"""Seconds that one row may take."""
+LONGEST = 10.0
+"""Seconds after which no further rows are asked, once `FEWEST` have been."""
+FEWEST = 20
+TAIL = 20
+"""Lines of a server's log that are its last words."""
+WIDEST = 2000
+"""Characters of them."""
+
+_OPENER = build_opener(ProxyHandler({}))
+"""The server is in this very pod, behind no proxy."""
+
+
+@dataclass(frozen=True)
+class BesideServer:
+    """A model server in the same pod."""
+
+    name: str
+    url: str
+    folder: Path
+    """Folder with its log, and its exit code once it has ended."""
+
+    def read_log(self) -> str:
+        """Return its last words."""
+        try:
+            text = (self.folder / REHEARSED_LOG).read_text(errors="replace")
+        except FileNotFoundError:
+            return ""
+        lines = [line.rstrip() for line in text.splitlines() if line.strip()]
+        return "\n".join(lines[-TAIL:])[-WIDEST:]
+
+    def read_exit(self) -> int | None:
+        """Return its exit code; None while it runs."""
+        try:
+            return int((self.folder / REHEARSED_EXIT).read_text() or -1)
+        except FileNotFoundError:
+            return None
+
+    def describe_end(self, code: int) -> str:
+        """Return how it ended, with the last line that it printed."""
+        # what an interpreter prints on its way out hides the error before it
+        words = self.read_log().partition("Exception ignored in")[0].strip()
+        last = words.rpartition("\n")[2].strip()
+        return f"the server ended with exit code {code}" + (f": {last[:300]}" if last else "")
+
+    def is_healthy(self) -> bool:
+        """Return True when its health check answers now."""
+        try:
+            with _OPENER.open(f"{self.url}{HEALTH}", timeout=5) as reply:
+                return bool(reply.status == 200)
+        except (OSError, HTTPException):
+            return False
+
+
+def run_rehearsal(
+    candidate: BesideServer, production: BesideServer | None, rows: HeldOutRows, limit: float
+) -> tuple[ServerRun, ServerRun | None]:
+    """Wait until the servers have loaded their models, `limit` seconds at most, and ask both the
+    same rows, the candidate first."""
+    began = time.monotonic()
+    start, failure = wait_until_loaded(candidate, limit, began)
+    if start is None:
+        return ServerRun(None, failure=failure, log=candidate.read_log()), None
+    theirs = None
+    if production is not None:
+        # before the candidate is asked, whose answers would take longer while another server starts
+        loaded, problem = wait_until_loaded(production, limit, began)
+        theirs = ServerRun(loaded, failure=problem, log=production.read_log() if problem else "")
+    replies, failure = ask_rows(candidate, rows)
+    ours = ServerRun(start, tuple(replies), failure, candidate.read_log())
+    if production is not None and theirs is not None and not theirs.failure:
+        same = replace(rows, rows=rows.rows[: len(replies)])
+        others, problem = ask_rows(production, same)
+        theirs = replace(theirs, replies=tuple(others), failure=problem)
+    return ours, theirs
+
+
+def wait_until_loaded(server: BesideServer, limit: float, began: float) -> tuple[float | None, str]:
+    """Return the seconds from `began` (by the monotonic clock) until it was ready, or None and why
+    it never was."""
+    while not server.is_healthy():
+        code = server.read_exit()
+        if code is not None:
+            return None, server.describe_end(code)
+        if time.monotonic() - began > limit:
+            return None, f"the server has not loaded the model within {limit:g} s"
+        time.sleep(POLL)
+    return time.monotonic() - began, ""
+
+
+def ask_rows(server: BesideServer, rows: HeldOutRows) -> tuple[list[Reply], str]:
+    """Return the replies to the rows, and why not all of them were asked; an end of the server is
+    a failure."""
+    replies: list[Reply] = []
+    began = time.monotonic()
+    for row in rows.rows:
+        if len(replies) >= FEWEST and time.monotonic() - began > LONGEST:
+            break
+        reply = ask_row(server, row, rows.names)
+        replies.append(reply)
+        if reply.status == 0 and (code := server.read_exit()) is not None:
+            return replies, f"{server.describe_end(code)}, after {len(replies)} rows"
+    return replies, ""
+
+
+def ask_row(server: BesideServer, row: HeldOutRow, names: tuple[str, ...] | None) -> Reply:
+    """Ask one row, with the names of its columns where it has some."""
+    data = {"names": list(names)} if names is not None else {}
+    body = json.dumps({"data": {**data, "ndarray": [row.features]}}).encode()
+    request = Request(f"{server.url}{PREDICT}", body, {"Content-Type": "application/json"})  # noqa: S310
+    began = time.perf_counter()
+    try:
+        with _OPENER.open(request, timeout=PATIENCE) as answer:
+            text = answer.read()
+        seconds = time.perf_counter() - began
+    except HTTPError as error:
+        said = " ".join(error.read(4096).decode(errors="replace").split())
+        return Reply(time.perf_counter() - began, status=error.code, text=said)
+    except (OSError, HTTPException) as error:
+        return Reply(time.perf_counter() - began, status=0, text=str(error))
+    return read_reply(text, seconds)
+
+
+def read_reply(text: bytes, seconds: float) -> Reply:
+    """Return the reply in a response body."""
+    answers = read_answers(text, "seldon")
+    if len(answers) != 1:
+        return Reply(seconds, text=f"{len(answers)} answers to one row")
+    names = json.loads(text).get("data", {}).get("names") if text.startswith(b"{") else None
+    answer = answers[0]
+    label = None
+    if isinstance(names, list) and isinstance(answer, int) and 0 <= answer < len(names) > 1:
+        label = str(names[answer])
+    return Reply(seconds, answer, label, text=text.decode(errors="replace"))

@@ -1,0 +1,225 @@
+"""Roll back by hand: take a candidate out of its rollout, or restore an earlier version whose
+model is still there.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from driftloop.contract.outcomes import RunOutcome
+from driftloop.contract.platform import ACCESS_KEY, S3_ENDPOINT, S3_REGION, SECRET_KEY
+from driftloop.contract.trees import release_path
+from driftloop.errors import PipelineError, ReleaseError, StoreError
+from driftloop.git.repository import Repository
+from driftloop.local.ground.state import StateFolder
+from driftloop.operations import releases
+from driftloop.operations.releases import TransitionMessage, TransitionResult
+from driftloop.operations.target import CommitTarget
+from driftloop.release import record
+from driftloop.release.record import Release, Version
+
+if TYPE_CHECKING:
+    from driftloop.clients.s3 import ObjectStore
+
+MOST_COMMITS = 200
+"""Commits of release.yaml that are read for earlier versions."""
+
+
+@dataclass(frozen=True)
+class EarlierVersion:
+    """A version that was production, and whether it can be again."""
+
+    version: Version
+    time: str
+    """Time of the commit that last had it as production."""
+    problem: str | None
+    """What of it is missing; None when its files are there, or can't be looked at."""
+
+
+def find_store(
+    state: StateFolder, repository: str, environment: Mapping[str, str]
+) -> "ObjectStore | None":
+    """Return the object store beside a cluster repository: that of the state folder, or of the
+    environment; None when neither names one."""
+    from driftloop.clients.s3 import ObjectStore
+
+    if repository == state.repository_url and state.platform.exists():
+        platform = json.loads(state.platform.read_text())
+        config, secret = platform["configMap"], platform["secret"]
+        environment = {
+            **{setting.environment: config[setting.key] for setting in (S3_ENDPOINT, S3_REGION)},
+            **{setting.environment: secret[setting.key] for setting in (ACCESS_KEY, SECRET_KEY)},
+        }
+    if not environment.get(S3_ENDPOINT.environment):
+        return None
+    return ObjectStore.from_environment(environment)
+
+
+def list_earlier_versions(
+    target: CommitTarget, name: str, store: "ObjectStore | None"
+) -> tuple[EarlierVersion, ...]:
+    """Return the versions that were production and are not, the newest first."""
+    release = _read_release(target.repository, name)
+    current = release.production.id if release.production is not None else None
+    versions = _read_history(target.repository, name)
+    return tuple(
+        EarlierVersion(version, time, describe_missing(store, version))
+        for version, time in versions.values()
+        if version.id != current
+    )
+
+
+def roll_back(
+    target: CommitTarget,
+    name: str,
+    *,
+    to: str | None = None,
+    store: "ObjectStore | None",
+    report: Callable[[str], None],
+) -> TransitionResult:
+    """Take the candidate out of its rollout, or restore the previous version (or version `to`),
+    by one commit.
+
+    ReleaseError when there is none, or when its files are gone: it lists what can be restored.
+    """
+    release = _read_release(target.repository, name)
+    if release.candidate is not None and to is None:
+        return releases.commit_transition(
+            target.repository,
+            name,
+            record.reject_candidate,
+            lambda before, after: _build_message(name, before, after, target.cause),
+        )
+    version = _choose_version(target, name, release, to, store)
+    if store is None:
+        report(
+            f"not checked whether the files of {version.id} are there: no object store is known here "
+            f"({S3_ENDPOINT.environment} is not set)"
+        )
+
+    def restore(current: Release) -> Release:
+        # a race with the end of another rollout must not restore what was not looked at
+        if current.production != release.production or current.candidate is not None:
+            raise ReleaseError(f"the release of `{name}` has changed meanwhile; look at it again")
+        if to is None:
+            return record.restore_previous(current)
+        return record.restore_version(current, version)
+
+    return releases.commit_transition(
+        target.repository,
+        name,
+        restore,
+        lambda before, after: _build_message(name, before, after, target.cause),
+    )
+
+
+def is_rollback(moved: TransitionResult) -> bool:
+    """Return True when an earlier version came back; False when a candidate was taken out, or
+    nothing changed."""
+    return moved.commit is not None and moved.commit.subject.startswith("Roll ")
+
+
+def describe_missing(store: "ObjectStore | None", version: Version) -> str | None:
+    """Return what is missing of a version's files; None when all is there, or without a store."""
+    from driftloop.clients import s3
+
+    if store is None:
+        return None
+    model = s3.parse_location(version.model)
+    try:
+        if not store.list_folder(model):
+            return f"its model {version.model} does not exist"
+        if (digest := store.digest_folder(model)) != version.model_digest:
+            return f"its model {version.model} has digest {digest}, must be {version.model_digest}"
+        detectors = version.detectors
+        if detectors is not None and not store.list_folder(s3.parse_location(detectors)):
+            return f"its detectors {detectors} do not exist"
+    except s3.MissingObjectError:
+        return f"its model {version.model} does not exist"
+    except StoreError as error:
+        raise ReleaseError(
+            f"can't look whether the model of {version.id} is there: {error.message}",
+            hint="`driftloop up` runs the local store; --unchecked rolls back without looking",
+        ) from error
+    return None
+
+
+def _choose_version(
+    target: CommitTarget, name: str, release: Release, to: str | None, store: "ObjectStore | None"
+) -> Version:
+    """Return the version to restore, whose files are there."""
+    if release.candidate is not None:
+        raise ReleaseError(
+            f"the rollout of {release.candidate.id} is on",
+            hint="roll back without --to first: that takes it out",
+        )
+    if release.production is None:
+        raise ReleaseError(f"`{name}` has no release yet: there is nothing to go back from")
+    if to is None:
+        version = release.previous
+    elif release.production.id == to:
+        raise ReleaseError(f"{to} is production of `{name}` already")
+    else:
+        history = _read_history(target.repository, name)
+        version = history[to][0] if to in history else None
+    if version is None:
+        problem = (
+            f"`{name}` has no previous release to go back to"
+            if to is None
+            else f"{to} was never production of `{name}`"
+        )
+    elif (missing := describe_missing(store, version)) is None:
+        return version
+    else:
+        problem = f"`{name}` can't go back to {version.id}: {missing}"
+    raise ReleaseError(problem, hint=_list_choices(target, name, store))
+
+
+def _list_choices(target: CommitTarget, name: str, store: "ObjectStore | None") -> str:
+    earlier = list_earlier_versions(target, name, store)
+    usable = [f"{item.version.id} ({item.time})" for item in earlier if item.problem is None]
+    if usable:
+        return f"with --to, it can go back to: {', '.join(usable)}"
+    return f"no earlier release can be restored: `driftloop trigger {name}` trains a new one"
+
+
+def _read_release(repository: Repository, name: str) -> Release:
+    return releases.read_pipeline(repository.tree(repository.tip()), name).release
+
+
+def _read_history(repository: Repository, name: str) -> dict[str, tuple[Version, str]]:
+    """Return the versions that were production by id, the newest first, and the time of each."""
+    path, tip = release_path(name), repository.tip()
+    versions: dict[str, tuple[Version, str]] = {}
+    commits = repository.history(tip, path, MOST_COMMITS) if tip is not None else ()
+    for entry in commits:
+        text = repository.tree(entry.commit.sha).get(path)
+        try:
+            production = record.load_release(text, path=path).production if text else None
+        except PipelineError:
+            # another version of driftloop wrote it: what it names can't be restored by this one
+            continue
+        if production is not None:
+            time = datetime.fromtimestamp(entry.at, UTC).isoformat(timespec="seconds")
+            versions.setdefault(production.id, (production, time))
+    return versions
+
+
+def _build_message(name: str, before: Release, after: Release, cause: str) -> TransitionMessage:
+    if before.candidate is not None:
+        subject = f"Take {before.candidate.id} of {name} out of its rollout"
+        outcome = RunOutcome.now("superseded", f"taken out of its rollout by {cause}")
+        return TransitionMessage(
+            subject, before.candidate, cause, outcome=outcome, taken_back=before.candidate.id
+        )
+    assert after.production is not None and before.production is not None  # noqa: S101, PT018 - phase stable has one
+    body = f"It replaces {before.production.id}."
+    return TransitionMessage(
+        f"Roll {name} back to {after.production.id}",
+        after.production,
+        cause,
+        body,
+        taken_back=before.production.id,
+    )

@@ -1,0 +1,191 @@
+"""Verdict on a rehearsal: a candidate's answers to held-out rows, from the server that will hold
+it, beside production's. Pure: answers in, record out.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from driftloop.contract.handovers import RehearsalLimits
+from driftloop.contract.records import Evaluation, HeldOutRow, HeldOutRows, Rehearsal
+from driftloop.release.answers import Answer, compare_answers
+
+SIGMAS = 3.0
+"""Standard deviations that count as chance."""
+SHOWN = 160
+"""Characters of a server's text in a reason."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A server's reply to one row."""
+
+    seconds: float
+    answer: Answer | None = None
+    """None when it refused the row."""
+    label: str | None = None
+    """Name of the answer's class, where the server names its classes."""
+    status: int = 200
+    """0 when there was no reply."""
+    text: str = ""
+    """What it said when it refused."""
+
+    @property
+    def refusal(self) -> str:
+        """The refusal as a person would read it."""
+        return f"{self.status or 'no reply'}: {self.text[:SHOWN]}"
+
+
+@dataclass(frozen=True)
+class ServerRun:
+    """One server in a rehearsal."""
+
+    start: float | None
+    """Seconds until it had loaded its model; None when it never had."""
+    replies: tuple[Reply, ...] = ()
+    """To the rows, in their order."""
+    failure: str = ""
+    """Why it could not be asked, or not to the end."""
+    log: str = ""
+    """Its last words."""
+
+
+def judge_rehearsal(
+    rows: HeldOutRows,
+    candidate: ServerRun,
+    production: ServerRun | None,
+    evaluation: Evaluation,
+    limits: RehearsalLimits,
+) -> Rehearsal:
+    """Judge what a candidate answered; `production` is None before the first release."""
+    reasons: list[str] = []
+    notes = [f"rows: {rows.note}"] if rows.note else []
+    if candidate.failure:
+        reasons.append(candidate.failure)
+    if production is not None and production.failure:
+        notes.append(f"production was not compared: {production.failure}")
+    replies = candidate.replies
+    theirs = production.replies if production is not None else ()
+    if len(replies) < len(rows.rows) and not candidate.failure:
+        notes.append(f"{len(replies)} of {len(rows.rows)} rows were asked, as many as time allowed")
+    if not rows.rows:
+        notes.append("there was no row to ask")
+    _judge_refusals(replies, theirs, reasons, notes)
+    p99 = _percentile([reply.seconds for reply in replies[1:] or replies], 0.99)
+    if limits.p99 is not None and p99 is not None and p99 > limits.p99:
+        reasons.append(f"p99 {p99 * 1000:.0f} ms, allowed {limits.p99 * 1000:.0f} ms")
+    skew = compare_accuracy(rows.rows, replies, evaluation, limits)
+    reasons.extend(filter(None, [skew.reason]))
+    notes.extend(filter(None, [skew.note]))
+    answered = sum(reply.answer is not None for reply in replies)
+    pairs = [
+        compare_answers((ours.answer,), (other.answer,))[1]
+        for ours, other in zip(replies, theirs, strict=False)
+        if ours.answer is not None and other.answer is not None
+    ]
+    return Rehearsal(
+        passed=not reasons,
+        reasons=tuple(reasons),
+        notes=tuple(notes),
+        start=candidate.start,
+        p99=p99,
+        rows=len(replies),
+        answered=answered,
+        compared=len(pairs),
+        agreement=sum(pairs) / len(pairs) if pairs else None,
+        accuracy=skew.accuracy,
+        log=candidate.log if candidate.failure or len(replies) > answered else "",
+    )
+
+
+def _judge_refusals(
+    replies: Sequence[Reply], theirs: Sequence[Reply], reasons: list[str], notes: list[str]
+) -> None:
+    """A row that production refuses, too, is the row's fault."""
+    shared = [
+        number
+        for number, reply in enumerate(replies)
+        if reply.answer is None and number < len(theirs) and theirs[number].answer is None
+    ]
+    refused = [
+        reply
+        for number, reply in enumerate(replies)
+        if reply.answer is None and number not in shared
+    ]
+    if shared:
+        notes.append(f"{len(shared)} of {len(replies)} rows are refused by production, too")
+    if refused:
+        ((most, _),) = Counter(reply.refusal for reply in refused).most_common(1)
+        others = ", which production answers" if theirs else ""
+        reasons.append(f"{len(refused)} of {len(replies)} rows refused{others}: {most}")
+
+
+@dataclass(frozen=True)
+class Skew:
+    """The accuracy of a server's answers beside the one that the evaluation measured."""
+
+    accuracy: float | None = None
+    reason: str = ""
+    """Why the candidate is refused for it."""
+    note: str = ""
+    """Why it was not compared."""
+
+
+def compare_accuracy(
+    rows: Sequence[HeldOutRow],
+    replies: Sequence[Reply],
+    evaluation: Evaluation,
+    limits: RehearsalLimits,
+) -> Skew:
+    """Compare on the recent rows that were answered and have labels."""
+    recent = [
+        is_right(reply, row.label)
+        for row, reply in zip(rows, replies, strict=False)
+        if row.recent and row.label is not None and reply.answer is not None
+    ]
+    if not recent:
+        missing = "accuracy was not compared: no recent row with a label was answered"
+        return Skew(note=missing if replies else "")
+    accuracy = sum(recent) / len(recent)
+    measured = (evaluation.candidate.get("recent") or {}).get(limits.accuracy)
+    total = (evaluation.rows or {}).get("recent", 0)
+    if measured is None or not 0 <= measured <= 1:
+        return Skew(
+            note=f"accuracy was not compared: the evaluation has no share `{limits.accuracy}`"
+        )
+    allowed = limits.skew + SIGMAS * _deviation(measured, len(recent), total)
+    if abs(accuracy - measured) <= allowed:
+        return Skew(accuracy)
+    return Skew(
+        accuracy,
+        f"the server answers {accuracy:.1%} of {len(recent)} rows right, the evaluation measured "
+        f"{limits.accuracy} {measured:.1%}: it serves another model than was evaluated, or gets other input",
+    )
+
+
+def is_right(reply: Reply, label: Any) -> bool:
+    """Return True if a reply gives the row's label: by the name of its class where the server
+    names classes so, else by its number."""
+    if isinstance(label, float) and label.is_integer():
+        label = int(label)
+    if reply.label is not None and (reply.label == str(label) or reply.label.isdigit()):
+        return reply.label == str(label)
+    return reply.answer == label and not isinstance(label, bool)
+
+
+def _deviation(share: float, asked: int, total: int) -> float:
+    """Standard deviation of a share that was counted on some of so many rows; none on all of
+    them."""
+    if asked >= total:
+        return 0.0
+    likely = (share * asked + 2) / (asked + 4)
+    return math.sqrt(likely * (1 - likely) / asked * (total - asked) / max(1, total - 1))
+
+
+def _percentile(values: Sequence[float], share: float) -> float | None:
+    """The smallest value that so large a share does not exceed."""
+    if not values:
+        return None
+    return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]

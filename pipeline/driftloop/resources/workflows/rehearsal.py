@@ -1,0 +1,68 @@
+"""The step that rehearses a candidate: its server beside the step, asked before any traffic."""
+
+from driftloop.contract.names import MODEL_PORT, REHEARSAL
+from driftloop.contract.trees import ROWS_FILE
+from driftloop.kube import core
+from driftloop.plan import Plan
+from driftloop.resources.workflows.steps import (
+    IN,
+    OUT,
+    RUN,
+    InputArtifact,
+    InputParameter,
+    OutputParameter,
+    ParameterEquals,
+    WorkflowStep,
+    artifact_from,
+    artifact_to,
+    own_step,
+)
+
+PASSED = ParameterEquals("gate", "passed", "true")
+REHEARSED = ParameterEquals("rehearse", "passed", "true")
+ASKING = 1800
+"""Seconds in which all rows are asked."""
+
+
+def rehearsal_seconds(plan: Plan) -> int:
+    """Return the seconds that a rehearsal may take; 0 without one."""
+    if plan.rehearse is None:
+        return 0
+    return int(plan.rehearse.start.total_seconds()) + ASKING
+
+
+def rehearse_steps(
+    plan: Plan, servers: tuple[core.Container, ...], trial: InputParameter, model: str
+) -> tuple[WorkflowStep, ...]:
+    """Build the step with its servers; none without servers. `model` is the key of the picked
+    trial's."""
+    if not servers:
+        return ()
+    asked = (
+        word
+        for number, server in enumerate(servers)
+        for word in (f"--{server.name}", f"http://localhost:{MODEL_PORT + number}")
+    )
+    step = own_step(
+        plan,
+        "rehearse",
+        (
+            *("rehearse", *asked, "--limits", plan.rehearsal_limits),
+            *("--rows", f"{IN}/evaluation/{ROWS_FILE}", "--metrics", f"{IN}/evaluation"),
+            *("--servers", REHEARSAL, "--out", OUT),
+        ),
+        needs=("gate",),
+        when=PASSED,
+        inputs=(
+            trial,
+            InputArtifact("model", f"{REHEARSAL}/candidate/model", key=model),
+            artifact_from("snapshot", "production", path=f"{REHEARSAL}/production"),
+            artifact_from("evaluate", "evaluation"),
+        ),
+        outputs=(artifact_to("rehearsal", f"{RUN}/rehearsal"), OutputParameter("passed")),
+        deadline=rehearsal_seconds(plan),
+        sidecars=servers,
+        folders=(core.VolumeMount(name="rehearsal", mount_path=REHEARSAL),),
+        sidecars_gpu=plan.gpu_profile(plan.serve.resources),
+    )
+    return (step,)

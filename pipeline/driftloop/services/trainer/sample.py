@@ -1,0 +1,153 @@
+"""Held-out rows as a caller would send them: values with the names of their columns, and the label
+apart.
+
+Files are those that `split` wrote. Arrays of a .npz file have no names, columns of a .csv or
+.jsonl file do.
+"""
+
+import csv
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from driftloop.contract.documents import to_json
+from driftloop.contract.records import HeldOutRow, HeldOutRows
+from driftloop.services.trainer.split import count_rows
+
+LABEL = "y"
+"""Column or array with the right answers."""
+FEATURES = "x"
+"""Array with the features, beside others."""
+LARGEST = 8 * 1024 * 1024
+"""Characters of the file at most."""
+
+
+@dataclass(frozen=True)
+class _Table:
+    """Some rows of one file."""
+
+    names: tuple[str, ...] | None
+    rows: tuple[HeldOutRow, ...]
+
+
+class _UnaskableError(Exception):
+    """Rows that can't be put into a request; the text says why."""
+
+
+def write_rows(heldout: Path, file: Path, limit: int) -> HeldOutRows:
+    """Write up to `limit` rows below a folder, evenly spread over the recent ones, then over the
+    others."""
+    rows: list[HeldOutRow] = []
+    names: tuple[str, ...] | None = None
+    notes: list[str] = []
+    for part in ("recent", "earlier"):
+        if not (heldout / part).is_dir() or len(rows) >= limit:
+            continue
+        step = max(1, math.ceil(count_rows(heldout / part) / (limit - len(rows))))
+        for source in sorted(path for path in (heldout / part).rglob("*") if path.is_file()):
+            try:
+                table = _read_table(source, step, recent=part == "recent")
+            except _UnaskableError as error:
+                notes.append(f"{source.name}: {error}")
+                continue
+            if rows and table.rows and table.names != names:
+                notes.append(f"{source.name} has other columns than the files before")
+                continue
+            names = table.names if table.rows else names
+            rows.extend(table.rows[: limit - len(rows)])
+    kept: list[HeldOutRow] = []
+    size = 0
+    for row in rows:
+        size += len(json.dumps(to_json(row)))
+        if size > LARGEST and kept:
+            notes.append(f"{len(kept)} of {len(rows)} rows fit into {LARGEST // 1024**2} MiB")
+            break
+        kept.append(row)
+    document = HeldOutRows(tuple(kept), names, "; ".join(notes))
+    file.write_text(json.dumps(to_json(document)))
+    return document
+
+
+def _read_table(file: Path, step: int, *, recent: bool) -> _Table:
+    match file.suffix:
+        case ".npz":
+            return _read_npz(file, step, recent)
+        case ".csv":
+            with file.open(newline="") as stream:
+                header, *lines = csv.reader(stream)
+            return _read_columns(header, _convert_columns(lines[::step]), recent)
+        case ".jsonl":
+            with file.open() as stream:
+                objects = [json.loads(line) for line in stream if line.strip()][::step]
+            header = list(objects[0]) if objects else []
+            return _read_columns(
+                header, [[row.get(name) for name in header] for row in objects], recent
+            )
+        case _:
+            raise _UnaskableError(f"rows of {file.suffix or 'such a file'} are not read")
+
+
+def _read_npz(file: Path, step: int, recent: bool) -> _Table:
+    import numpy as np
+
+    with np.load(file, allow_pickle=False) as loaded:
+        arrays = {name: loaded[name][::step] for name in loaded.files}
+    labels = arrays.pop(LABEL, None)
+    if FEATURES not in arrays and len(arrays) != 1:
+        listed = ", ".join(sorted(arrays)) or "none"
+        raise _UnaskableError(
+            f"which array is the request? There is no `{FEATURES}`, only: {listed}"
+        )
+    features = arrays.get(FEATURES, next(iter(arrays.values())))
+    rows = tuple(
+        HeldOutRow(
+            _as_list(_plain(values.tolist())),
+            None if labels is None else _plain(labels[number].tolist()),
+            recent,
+        )
+        for number, values in enumerate(features)
+    )
+    return _Table(None, rows)
+
+
+def _read_columns(header: Sequence[str], lines: Sequence[Sequence[Any]], recent: bool) -> _Table:
+    label = header.index(LABEL) if LABEL in header else None
+    names = tuple(name for name in header if name != LABEL)
+    values = [
+        [_plain(value) for number, value in enumerate(line) if number != label] for line in lines
+    ]
+    labels = [None if label is None else _plain(line[label]) for line in lines]
+    if len(names) == 1 and all(isinstance(row[0], list) for row in values):
+        # one column of arrays: an array is the request
+        names, values = (), [row[0] for row in values]
+    rows = (HeldOutRow(row, right, recent) for row, right in zip(values, labels, strict=True))
+    return _Table(names or None, tuple(rows))
+
+
+def _convert_columns(lines: list[list[str]]) -> list[list[Any]]:
+    """Columns whose values are all numbers become numbers; an empty field is a missing value."""
+    columns = [_convert_column(column) for column in zip(*lines, strict=True)]
+    return [list(row) for row in zip(*columns, strict=True)]
+
+
+def _convert_column(column: Sequence[str]) -> list[Any]:
+    for convert in (int, float):
+        try:
+            return [None if text == "" else convert(text) for text in column]
+        except ValueError:
+            continue
+    return [None if text == "" else text for text in column]
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON has it: what is not a finite number is missing."""
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]

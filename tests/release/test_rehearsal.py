@@ -1,0 +1,114 @@
+"""Which answers to held-out rows a candidate is refused for, and what is only noted."""
+
+import pytest
+
+from driftloop.contract.handovers import RehearsalLimits
+from driftloop.contract.records import Evaluation, HeldOutRow, HeldOutRows, Rehearsal
+from driftloop.release.rehearsal import Reply, ServerRun, is_right, judge_rehearsal
+
+LIMITS = RehearsalLimits(start=60.0, skew=0.02, accuracy="accuracy", p99=0.5)
+RIGHT, REFUSED = Reply(0.01, 1), Reply(0.01, status=400, text="no column age")
+
+
+def rows(number: int, label: object = 1) -> HeldOutRows:
+    return HeldOutRows(tuple(HeldOutRow([0.0], label, recent=True) for _ in range(number)))
+
+
+def evaluation(accuracy: float | None, total: int) -> Evaluation:
+    metrics = {} if accuracy is None else {"accuracy": accuracy}
+    return Evaluation({"all": metrics, "recent": metrics}, None, {"all": total, "recent": total})
+
+
+def judge(
+    *replies: Reply,
+    production: tuple[Reply, ...] | None = None,
+    accuracy: float | None = 1.0,
+    total: int | None = None,
+    label: object = 1,
+    limits: RehearsalLimits = LIMITS,
+) -> Rehearsal:
+    number = len(replies)
+    return judge_rehearsal(
+        rows(number, label),
+        ServerRun(2.0, replies),
+        None if production is None else ServerRun(2.0, production),
+        evaluation(accuracy, number if total is None else total),
+        limits,
+    )
+
+
+def test_a_row_is_refused_by_the_candidate_alone_or_by_both() -> None:
+    alone = judge(RIGHT, REFUSED, production=(RIGHT, RIGHT), accuracy=1.0)
+    assert alone.reasons == ("1 of 2 rows refused, which production answers: 400: no column age",)
+    both = judge(RIGHT, REFUSED, production=(RIGHT, REFUSED))
+    assert (both.passed, both.answered, both.compared) == (True, 1, 1)
+    assert both.notes == ("1 of 2 rows are refused by production, too",)
+
+
+def test_without_production_every_row_must_be_answered() -> None:
+    assert judge(REFUSED, RIGHT).reasons == ("1 of 2 rows refused: 400: no column age",)
+
+
+def test_production_that_can_not_be_asked_is_noted() -> None:
+    gone = ServerRun(None, failure="the server ended with exit code 1: no such file")
+    verdict = judge_rehearsal(rows(1), ServerRun(2.0, (RIGHT,)), gone, evaluation(1.0, 1), LIMITS)
+    assert verdict.passed
+    assert verdict.notes == (
+        "production was not compared: the server ended with exit code 1: no such file",
+    )
+
+
+def test_the_accuracy_of_all_rows_is_that_of_the_evaluation() -> None:
+    wrong = Reply(0.01, 0)
+    assert judge(*[RIGHT] * 90, *[wrong] * 10, accuracy=0.91).passed
+    verdict = judge(*[RIGHT] * 90, *[wrong] * 10, accuracy=0.95)
+    assert verdict.accuracy == 0.9
+    assert (
+        "answers 90.0% of 100 rows right, the evaluation measured accuracy 95.0%"
+        in verdict.reasons[0]
+    )
+
+
+def test_on_some_of_the_rows_chance_is_allowed_for() -> None:
+    wrong = Reply(0.01, 0)
+    assert judge(*[RIGHT] * 90, *[wrong] * 10, accuracy=0.95, total=5000).passed
+    assert not judge(*[RIGHT] * 60, *[wrong] * 40, accuracy=0.95, total=5000).passed
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "label", "note"),
+    [
+        (None, 1, "accuracy was not compared: the evaluation has no share `accuracy`"),
+        (7.5, 1, "accuracy was not compared: the evaluation has no share `accuracy`"),
+        (1.0, None, "accuracy was not compared: no recent row with a label was answered"),
+    ],
+)
+def test_what_can_not_be_compared_is_noted(
+    accuracy: float | None, label: object, note: str
+) -> None:
+    verdict = judge(RIGHT, accuracy=accuracy, label=label)
+    assert verdict.passed
+    assert verdict.notes == (note,)
+
+
+def test_slow_answers_are_refused_but_for_the_first() -> None:
+    slow = Reply(0.6, 1)
+    assert judge(slow, RIGHT, RIGHT).passed
+    assert judge(RIGHT, slow, slow).reasons == ("p99 600 ms, allowed 500 ms",)
+
+
+@pytest.mark.parametrize(
+    ("reply", "label", "right"),
+    [
+        (Reply(0.1, 1, "t:1"), 1, True),
+        (Reply(0.1, 1, "malignant"), 1, True),
+        (Reply(0.1, 1, "malignant"), "malignant", True),
+        (Reply(0.1, 0, "7"), 7, True),
+        (Reply(0.1, 0, "7"), 1, False),
+        (Reply(0.1, 1, "0"), 1, False),
+        (Reply(0.1, "yes"), "yes", True),
+        (Reply(0.1, 1), 1.0, True),
+    ],
+)
+def test_an_answer_is_right_by_name_or_by_number(reply: Reply, label: object, right: bool) -> None:
+    assert is_right(reply, label) is right

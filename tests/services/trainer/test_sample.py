@@ -1,0 +1,70 @@
+"""rows.json: held-out rows as a caller would send them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from driftloop.services.trainer import sample
+from driftloop.services.trainer.sample import write_rows
+
+
+@pytest.fixture
+def heldout(tmp_path: Path) -> Path:
+    for part in ("recent", "earlier"):
+        (tmp_path / part).mkdir()
+    return tmp_path
+
+
+def written(heldout: Path, limit: int = 10) -> dict[str, Any]:
+    file = heldout / "rows.json"
+    write_rows(heldout, file, limit)
+    document: dict[str, Any] = json.loads(file.read_text())
+    return document
+
+
+def test_a_table_has_names_numbers_and_gaps(heldout: Path) -> None:
+    (heldout / "recent" / "a.csv").write_text("age,town,y\n31,Ulm,1\n,Jena,0\n")
+    document = written(heldout)
+    assert document["names"] == ["age", "town"]
+    assert document["rows"] == [
+        {"features": [31, "Ulm"], "label": 1, "recent": True},
+        {"features": [None, "Jena"], "label": 0, "recent": True},
+    ]
+    assert document["note"] == ""
+
+
+def test_arrays_have_no_names(heldout: Path) -> None:
+    np.savez(heldout / "recent" / "a.npz", x=np.array([[1.5, np.nan]]), y=np.array([3]))
+    (heldout / "earlier" / "b.jsonl").write_text('{"x": [2, 3], "y": 4}\n')
+    document = written(heldout)
+    assert document["names"] is None
+    assert document["rows"] == [
+        {"features": [1.5, None], "label": 3, "recent": True},
+        {"features": [2, 3], "label": 4, "recent": False},
+    ]
+
+
+def test_recent_rows_come_first_and_are_spread(heldout: Path) -> None:
+    np.savez(heldout / "earlier" / "a.npz", x=np.zeros((50, 1)))
+    np.savez(heldout / "recent" / "b.npz", x=np.arange(9.0)[:, None])
+    values = [row["features"][0] for row in written(heldout, 3)["rows"]]
+    assert values == [0.0, 3.0, 6.0]
+    recent = [row["recent"] for row in written(heldout, 12)["rows"]]
+    assert recent == [True] * 9 + [False] * 3
+
+
+def test_what_is_left_out_is_noted(heldout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    np.savez(heldout / "recent" / "a.npz", left=np.zeros((2, 1)), right=np.zeros((2, 1)))
+    (heldout / "recent" / "b.csv").write_text("a\n1\n2\n")
+    (heldout / "recent" / "c.csv").write_text("b\n1\n")
+    document = written(heldout)
+    assert len(document["rows"]) == 2
+    assert (
+        "a.npz: which array is the request? There is no `x`, only: left, right" in document["note"]
+    )
+    assert "c.csv has other columns than the files before" in document["note"]
+    monkeypatch.setattr(sample, "LARGEST", 60)
+    assert "1 of 2 rows fit into" in written(heldout)["note"]
