@@ -27,7 +27,7 @@ from driftloop.operations.target import CommitTarget
 from driftloop.release import record
 from driftloop.release.record import Release, Version
 from driftloop.retrain.decision import is_claimed
-from driftloop.retrain.state import ClaimEvent, EndEvent, MoveEvent, ResumeEvent, RetrainState
+from driftloop.retrain.state import ClaimEvent, EndEvent, MoveEvent, RetrainState
 from driftloop.retrain.store import DecisionStore, apply_once
 from tests.pipelines import SPEC, version
 
@@ -352,6 +352,13 @@ def empty_repository(folder: Path) -> Repository:
     return Repository(f"file://{remote}", workdir=folder / "work")
 
 
+async def resume(service: Service) -> None:
+    address = f"http://127.0.0.1:{service.process.port}/resume"
+    good = {"Authorization": f"Bearer {TOKEN}"}
+    async with service.session.post(address, headers=good) as answer:
+        assert answer.status == 200
+
+
 async def why(service: Service) -> str:
     async with service.session.get(f"http://127.0.0.1:{service.process.port}/why") as answer:
         return str((await answer.json())["text"])
@@ -396,7 +403,7 @@ async def test_after_a_rollback_the_loop_holds_its_hand_until_somebody_resumes(
     [told] = service.world.heard
     assert told.type == "dev.driftloop.loop.waits"
     assert told.parse_json()["waitsFor"] == "time"
-    await service.apply(ResumeEvent())
+    await resume(service)
     assert await service.post(service.verdict(3)) == 202
     await until(lambda: bool(service.world.fired), within=10)
     # the same commit is known: it holds nobody a second time
@@ -423,7 +430,7 @@ async def test_after_too_many_bad_candidates_the_loop_halts_itself_and_tells_onc
     assert told.parse_json()["waitsFor"] == "person"
     async with service.session.get(f"http://127.0.0.1:{service.process.port}/metrics") as answer:
         assert "driftloop_decision_halted_itself 1.0" in await answer.text()
-    await service.apply(ResumeEvent())
+    await resume(service)
     assert await service.post(service.verdict(2)) == 202
     await until(lambda: bool(service.world.fired), within=10)
 
