@@ -137,7 +137,7 @@ def test_one_image_that_is_not_there_leaves_everything_as_it_was(
     )
     assert code == 1
     assert f"image `ghcr.io/acme/other:2`: {small.host} has no tag `2` of `acme/other`" in said
-    assert "hint: was it pushed?" in said
+    assert "hint: push the image first" in said
     assert (spec.read_text(), other.read_text()) == before
     assert not (tmp_path / "tree").exists()
 

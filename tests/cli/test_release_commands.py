@@ -111,7 +111,7 @@ def test_a_surprise_is_refused_until_it_is_allowed(person):
     assert person.git("rev-parse", "main") == tip
     done = person.types("commit", "pipeline.yaml", *WHERE, "--allow", "detectors", code=2)
     assert (
-        "`detectors` is not defined, must be one of: detector-removed, predictor-removed"
+        "`detectors` is not defined, must be one of: detector-removed, jetstream-full, predictor-removed"
         in done.stderr
     )
     person.types("plan", "pipeline.yaml", *WHERE, "--allow", "detector-removed")
@@ -175,7 +175,7 @@ def test_promote_and_back(person):
     assert done.stdout.strip() == person.git("rev-parse", "main")
     assert person.git("log", "-1", "--format=%s", "main") == f"Roll digits back to {A.id}"
     assert (person.release().production, person.release().weights) == (A, {A.id: 100})
-    assert "no previous release" in person.types("rollback", "digits", *WHERE, code=1).stderr
+    assert "no previous version" in person.types("rollback", "digits", *WHERE, code=1).stderr
 
 
 def test_rollback_during_a_rollout_takes_the_candidate_out(person):

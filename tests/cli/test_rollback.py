@@ -111,7 +111,7 @@ def test_it_lists_what_it_can_go_back_to_and_goes_there(shop: Shop) -> None:
     assert (release.production, release.weights) == (a, {a.id: 100})
     # the model that was left comes back only by name
     done = shop.types("digits", code=1)
-    assert "no previous release to go back to" in done.stderr
+    assert "no previous version to roll back to" in done.stderr
     assert f"with --to, it can go back to: {c.id} (" in done.stderr
     assert f"{a.id} is production" in shop.types("digits", "--to", a.id, code=1).stderr
     assert (

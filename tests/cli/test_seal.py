@@ -187,7 +187,7 @@ def test_init_never_replaces_a_token_unasked(keys, tmp_path):
     [
         (["--s3-endpoint", "s3.amazonaws.com"], {}, "must be a URL"),
         (["--s3-endpoint", "https://s3.amazonaws.com"], {}, "keys of the object store are not set"),
-        (["--git-url", "https://bot:hunter2@git.example/c.git"], {}, "holds a password"),
+        (["--git-url", "https://bot:hunter2@git.example/c.git"], {}, "contains a password"),
         ([], {"AWS_ACCESS_KEY_ID": "x"}, "only one of"),
     ],
 )

@@ -282,6 +282,6 @@ async def test_messages_outlive_the_server_until_their_consumer_is_gone(
     await publish_message(js, "news.two", b"2")
     await until(lambda: b"2" in seen)
     await js.delete_consumer("NEWS", "reader")
-    with pytest.raises(StoreError, match="the consumer is gone"):
+    with pytest.raises(StoreError, match="the consumer was deleted"):
         async with asyncio.timeout(10):
             await reading

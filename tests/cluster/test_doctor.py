@@ -80,7 +80,7 @@ def test_flux_speaks_for_itself():
     findings = list(doctor.flux(Answers({path: {"items": [ill, well, off, unseen]}})))
     wrong = texts(findings)
     assert wrong[0].endswith("flux-system/infra-configs: no matches for kind")
-    assert wrong[1].endswith("digits/digits-monitors: no controller has looked at it")
+    assert wrong[1].endswith("digits/digits-monitors: no controller has reconciled it")
     assert texts(findings, Level.NOTE)[0].endswith("digits/digits-workflows is suspended")
     assert len(findings) == 3
 
@@ -132,7 +132,7 @@ def test_the_platform_s_settings_key_by_key():
     ]
     del secret["webhook-token"]
     assert texts(doctor.platform(platform(config, secret))) == [
-        "Secret driftloop-platform in digits lacks webhook-token"
+        "Secret driftloop-platform in digits has no webhook-token"
     ]
 
 
@@ -152,7 +152,7 @@ def test_a_namespace_that_is_shut_to_its_own_platform():
     assert texts(doctor.platform(cluster)) == []
     cluster.paths[path] = {"items": [{"metadata": {"name": "digits-deny"}}]}
     assert texts(doctor.platform(cluster)) == [
-        "digits is shut to http://10.0.0.9:3000/c.git: it has no NetworkPolicy driftloop-platform-git"
+        "pods of digits can't reach http://10.0.0.9:3000/c.git: NetworkPolicy driftloop-platform-git does not exist"
     ]
     cluster.paths[path]["items"].append({"metadata": {"name": "driftloop-platform-git"}})
     assert texts(doctor.platform(cluster)) == []

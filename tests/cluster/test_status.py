@@ -424,8 +424,8 @@ def test_namespaces_that_are_asked_for():
     found = status.overview(answers, where="x", namespaces=["digits", "fresh", "nowhere"], now=NOW)
     assert list(found["releases"]) == ["digits"]
     assert found["unknown"] == [
-        "fresh: its settings are there, a pipeline is not yet",
-        "nowhere: no such namespace",
+        "fresh: it has settings, but no pipeline yet",
+        "namespace nowhere does not exist",
     ]
 
 

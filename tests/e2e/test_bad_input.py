@@ -92,14 +92,18 @@ FAILED = [
         "returned no metric",
     ),
     Mistake(
-        "gate", SPEC, "metric: accuracy", "metric: f1", "a gate asks for `f1`, evaluation returned"
+        "gate",
+        SPEC,
+        "metric: accuracy",
+        "metric: f1",
+        "the gate on `f1` has no value for the candidate",
     ),
     Mistake(
         "import",
         TRAIN,
         "import numpy",
         "import pandas\nimport numpy",
-        "there is no module `pandas`",
+        "module `pandas` is not installed",
     ),
 ]
 """Trained, and the run fails."""

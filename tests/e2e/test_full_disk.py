@@ -167,7 +167,7 @@ async def test_a_full_disk_loses_nothing_and_is_said(
         here.nats.fill()
         more, answer = await post_until_refused(platform)
         acknowledged += more
-        assert answer == "NATS did not confirm in time: is it busy, or its disk full?"
+        assert answer == "NATS did not acknowledge in time; it may be busy, or its disk full"
         await platform.wait_until(
             lambda: here.said("NATS stores nothing"), "status to say so", within=30
         )

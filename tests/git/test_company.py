@@ -41,7 +41,7 @@ def until_accepted(call):
         try:
             return call()
         except GitError as error:
-            if "rules refuse the push" not in str(error):
+            if "refuses the push by its rules" not in str(error):
                 raise
             said.append("refused")
 

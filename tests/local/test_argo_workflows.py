@@ -501,7 +501,7 @@ def test_what_is_not_understood_is_refused_by_name(world: World, change: Json, s
         ({"container": container("say.py", "{{inputs.parameters.gone}}")}, "failed to resolve {{inputs.parameters.gone}}"),
         ({"container": container("say.py"), "outputs": {"parameters": [out_parameter("x")]}}, "did not write /work/out/parameters/x"),
         ({"container": container("say.py"), "outputs": {"artifacts": [artifact("x", "k")]}}, "left nothing at /work/out/x"),
-        ({"container": container("say.py"), "inputs": {"artifacts": [artifact("x", "none/of/it", side="in")]}}, "nothing is stored below"),
+        ({"container": container("say.py"), "inputs": {"artifacts": [artifact("x", "none/of/it", side="in")]}}, "contains no objects"),
         ({"container": container("say.py"), "inputs": {"parameters": [{"name": "x"}]}}, "parameter `x` has no value"),
         (
             {"container": container("say.py", env=[{"name": "X", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}])},
@@ -966,7 +966,7 @@ def test_an_empty_folder_and_an_output_that_was_not_written(world: World) -> Non
         "Error",
         "Succeeded",
     ]
-    assert "nothing is stored below" in world.node(done, "careless")["message"]
+    assert "contains no objects" in world.node(done, "careless")["message"]
     assert [one["name"] for one in world.node(done, "maker")["outputs"]["artifacts"]] == ["empty"]
     assert world.log("empty", "careful") == "False\n"
 

@@ -42,7 +42,7 @@ def test_recent_rows_are_their_own():
     assert not verdict({"on": "recent", "min": 0.9}, 0.5, on="recent").passed
     with pytest.raises(
         ReleaseError,
-        match="a gate asks for `accuracy`, evaluation returned for the candidate: nothing",
+        match="the gate on `accuracy` has no value for the candidate, the evaluation returned: nothing",
     ):
         verdict({"on": "recent", "min": 0.9}, 0.95, on="all")
 

@@ -103,7 +103,7 @@ def test_verdicts(seen, limits, expected):
 
 def test_reasons_read_well():
     assert analyze_step(measured(joined=100, agreed=80), SHADOW) == Fail(
-        ("agreement 80.0% of 100, asked 90.0%",)
+        ("agreement 80.0% of 100, must be at least 90.0%",)
     )
     assert analyze_step(measured(3, candidate=answers(7)), CANARY) == Wait(
         ("7 of 100 requests", "3 of 30 s")
@@ -115,7 +115,7 @@ def test_a_shadow_that_serves_productions_model_is_told_in_words():
     assert verdict == Fail(
         (
             "agreement 99.0% of 500 with production, expected at most 26.6% from accuracies 0.07 and 0.95 on 300 "
-            "recent rows: the shadow may serve the wrong model, or the traffic is not like those rows",
+            "recent rows: the candidate may serve the wrong model, or the traffic differs from those rows",
         )
     )
     verdict = analyze_step(measured(joined=500, agreed=50), ALIKE)

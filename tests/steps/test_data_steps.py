@@ -48,6 +48,8 @@ def finish(world, run, status="Succeeded", **more):
         "--out",
         str(world.folder / f"{run}-finished"),
         *options,
+        "--out",
+        str(world.folder / "finished"),
     )
 
 
@@ -416,7 +418,10 @@ def test_gate_writes_a_verdict_and_a_refusal_is_no_failure(world):
         "x",
         code=1,
     )
-    assert "a gate asks for `f1`, evaluation returned for the candidate: accuracy" in done.stderr
+    assert (
+        "the gate on `f1` has no value for the candidate, the evaluation returned: accuracy"
+        in done.stderr
+    )
 
 
 def test_store_and_fetch(world):
@@ -466,7 +471,7 @@ def test_store_and_fetch(world):
     )
     assert "expected sha256:2222" in done.stderr
     done = world.step("fetch", "--uri", uri + "s", "--out", str(target), code=1)
-    assert "nothing is stored below" in done.stderr
+    assert "contains no objects" in done.stderr
 
 
 def test_store_without_a_model(world):

@@ -248,7 +248,7 @@ def test_the_whole_walk_every_step_in_git(shadowed):
 @pytest.mark.parametrize(
     ("seen", "limits", "reason"),
     [
-        (measured(agreed=50), SHADOW, "agreement 50.0% of 100, asked 90.0%"),
+        (measured(agreed=50), SHADOW, "agreement 50.0% of 100, must be at least 90.0%"),
         (measured(errors=9), CANARY, "error rate 9.00%, allowed 2.00%"),
     ],
 )
@@ -282,7 +282,7 @@ def test_a_shadow_that_serves_productions_model_is_rejected(released):
     assert released.base().release.candidate is None
     body = released.git("log", "-1", "--format=%b", "main")
     assert (
-        "from accuracies 0.07 and 0.95 on 300 recent rows: the shadow may serve the wrong model"
+        "from accuracies 0.07 and 0.95 on 300 recent rows: the candidate may serve the wrong model"
         in body
     )
 

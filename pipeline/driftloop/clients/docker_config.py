@@ -58,7 +58,7 @@ class DockerConfig:
             raise RegistryError(f"{path} can't be read: {error.strerror}") from error
         if len(content) > LARGEST:
             raise RegistryError(
-                f"{path} has more than {LARGEST} bytes",
+                f"{path} is larger than {LARGEST} bytes",
                 hint="name another folder with DOCKER_CONFIG",
             )
         try:
@@ -74,8 +74,8 @@ class DockerConfig:
             store = _check_helper(found["credsStore"]) if found.get("credsStore") else None
         except (ValueError, AttributeError, TypeError, RecursionError, binascii.Error) as error:
             raise RegistryError(
-                f"{path} is not what `docker login` writes: {error}",
-                hint="mend it, or name another with DOCKER_CONFIG",
+                f"{path} is not a Docker config file: {error}",
+                hint="correct it, or name another folder with DOCKER_CONFIG",
             ) from error
         return cls(
             path,
@@ -116,7 +116,7 @@ def _read_login(entry: Mapping[str, Any]) -> RegistryLogin | None:
 
 def _check_helper(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_.-]{1,100}", name):
-        raise ValueError(f"`{name}` is no credential helper")
+        raise ValueError(f"`{name}` is not a credential helper")
     return f"docker-credential-{name}"
 
 

@@ -155,7 +155,7 @@ def from_http(headers: Mapping[str, str], body: bytes) -> Event:
         return from_structured(body)
     if not attributes:
         raise MalformedEventError(
-            "no CloudEvent: there is no ce-* header",
+            "the request is not a CloudEvent: it has no ce-* header",
             hint=f"send ce-id, ce-source, ce-type and ce-specversion, or a body of type {STRUCTURED}",
         )
     if content_type is not None:

@@ -109,7 +109,7 @@ class _ServerConnection(asyncio.Protocol):
         except httptools.HttpParserUpgrade:
             self._refuse_request(400, b"no upgrade here")
         except httptools.HttpParserError as error:
-            self._refuse_request(400, f"not HTTP: {error}".encode())
+            self._refuse_request(400, f"the request is not HTTP: {error}".encode())
 
     def on_message_begin(self) -> None:
         self._begin_message()

@@ -65,10 +65,10 @@ class Publisher:
         TooLargeError, one of them, is for good.
         """
         if not self._client.is_connected:
-            raise StoreError("NATS is away", hint=HINT)
+            raise StoreError("NATS is not connected", hint=HINT)
         if len(payload) > self._client.max_payload - HEADERS:
             raise TooLargeError(
-                f"{len(payload)} bytes are more than NATS takes ({self._client.max_payload})"
+                f"the message has {len(payload)} bytes, NATS accepts at most {self._client.max_payload}"
             )
         token = str(next(self._tokens))
         future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
@@ -90,7 +90,7 @@ class Publisher:
             return
         future = entry[1]
         if not message.data:
-            future.set_exception(StoreError("no stream takes the subject", hint=HINT))
+            future.set_exception(StoreError("no stream has this subject", hint=HINT))
             return
         answer = json.loads(message.data)
         if "error" in answer:
@@ -104,7 +104,7 @@ class Publisher:
             now = time.monotonic()
             for deadline, future in list(self._waiting.values()):
                 if deadline < now and not future.done():
-                    text = "NATS did not confirm in time: is it busy, or its disk full?"
+                    text = "NATS did not acknowledge in time; it may be busy, or its disk full"
                     future.set_exception(StoreError(text, hint=HINT))
 
 
@@ -163,7 +163,7 @@ class Puller:
         if self._owed > 0 and now < self._asked + self._expires + 1.0:
             return
         if not self._client.is_connected:
-            raise StoreError("NATS is away", hint=HINT)
+            raise StoreError("NATS is not connected", hint=HINT)
         self._owed, self._asked = self._batch, now
         request = json.dumps({"batch": self._batch, "expires": int(self._expires * 1e9)}).encode()
         try:
@@ -179,7 +179,7 @@ class Puller:
         elif status in ("404", "408"):
             self._owed = 0
         elif status in ("409", "503"):
-            description = (message.headers or {}).get("Description", "no such consumer")
+            description = (message.headers or {}).get("Description", "the consumer does not exist")
             if "Exceeded" in description or "Batch Completed" in description:
                 self._owed = 0
             else:

@@ -115,7 +115,7 @@ async def ensure_stream(
         raise _translate_error(f"stream {name}", error) from error
     except (nats.errors.Error, TimeoutError) as error:
         raise StoreError(
-            f"stream {name} can't be made: {error or type(error).__name__}", hint=HINT
+            f"stream {name} can't be created: {error or type(error).__name__}", hint=HINT
         ) from error
 
 
@@ -199,7 +199,7 @@ async def read_messages(
             try:
                 await subscription.consumer_info()
             except nats.js.errors.NotFoundError as error:
-                raise StoreError("the consumer is gone") from error
+                raise StoreError("the consumer was deleted") from error
             except (nats.errors.Error, TimeoutError):
                 await asyncio.sleep(AWAY)
         for message in found:
@@ -227,16 +227,16 @@ async def publish_message(
     if expected_last is not None:
         headers["Nats-Expected-Last-Subject-Sequence"] = str(expected_last)
     if not js._nc.is_connected:
-        raise StoreError("NATS is away", hint=HINT)
+        raise StoreError("NATS is not connected", hint=HINT)
     try:
         return await js.publish(subject, payload, timeout=timeout, headers=headers or None)
     except nats.js.errors.APIError as error:
         raise _translate_error(subject, error) from error
     except nats.js.errors.NoStreamResponseError as error:
-        raise StoreError(f"no stream takes {subject}", hint=HINT) from error
+        raise StoreError(f"no stream has the subject `{subject}`", hint=HINT) from error
     except (nats.errors.Error, TimeoutError) as error:
         raise StoreError(
-            f"{subject}: NATS did not confirm: {error or type(error).__name__}", hint=HINT
+            f"{subject}: NATS did not acknowledge: {error or type(error).__name__}", hint=HINT
         ) from error
 
 

@@ -126,7 +126,7 @@ class RegistryClient:
         text = self.mirrors.get(reference.registry, f"{scheme}://{host}").rstrip("/")
         found = _build_url(text)
         if found is None:
-            raise RegistryError(f"`{text}` is no address of a registry")
+            raise RegistryError(f"`{text}` is not a registry's URL")
         return found
 
     def _find_host(self, reference: ImageReference) -> str:
@@ -147,10 +147,10 @@ class RegistryClient:
         raise AssertionError(PAUSES)
 
     def _build_unreachable(self, reference: ImageReference, error: BaseException) -> RegistryError:
-        said = "no answer in time" if isinstance(error, TimeoutError) else str(error)
+        reason = "timed out" if isinstance(error, TimeoutError) else str(error)
         return RegistryError(
-            f"{self._find_host(reference)} can't be asked: {said or type(error).__name__}",
-            hint="is it reachable from here? HTTPS_PROXY is honoured; `--mirror HOST=URL` asks elsewhere",
+            f"{self._find_host(reference)} can't be reached: {reason or type(error).__name__}",
+            hint="check the network and HTTPS_PROXY, or name a mirror with `--mirror HOST=URL`",
         )
 
     async def _ask_once(self, session: aiohttp.ClientSession, reference: ImageReference) -> str:
@@ -166,8 +166,8 @@ class RegistryClient:
             login = await asyncio.to_thread(self.config.find_login, registry)
             if login is not None and url.scheme == "http" and not _is_local(url.host):
                 raise RegistryError(
-                    f"{registry} wants a login, which is not sent over plain HTTP",
-                    hint="give the registry a certificate and its mirror an https:// URL",
+                    f"{registry} requires a login, which is not sent over plain HTTP",
+                    hint="set up TLS on the registry, or use an https:// URL for its mirror",
                 )
             authorization = await _authorize_request(session, answer, reference, login, registry)
             answer = await _send_request(session, "HEAD", url, authorization)
@@ -184,7 +184,7 @@ class RegistryClient:
             digest = f"sha256:{hashlib.sha256(answer.body).hexdigest()}"
         if not re.fullmatch(r"sha256:[0-9a-f]{64}", digest):
             raise RegistryError(
-                f"{self._find_host(reference)} answered the digest `{digest[:100]}`, which is no sha256"
+                f"{self._find_host(reference)} answered the digest `{digest[:100]}`, which is not a sha256 digest"
             )
         return digest
 
@@ -228,26 +228,26 @@ async def _send_request(
                 url = there
                 continue
             if answer.status == 429 or answer.status >= 500:
-                raise _AgainError(f"it answered {answer.status} {answer.reason}")
+                raise _AgainError(f"the registry answered {answer.status} {answer.reason}")
             body = b""
             while chunk := await answer.content.read(largest + 1 - len(body)):
                 body += chunk
             if len(body) > largest:
                 raise RegistryError(f"{url.host} answered with more than {largest} bytes")
             return _RegistryAnswer(answer.status, url, answer.headers, body)
-    raise RegistryError(f"{url.host} sends on and on")
+    raise RegistryError(f"{url.host} redirects more than {REDIRECTS} times")
 
 
 def _sent_on(url: URL, place: str, *, secret: bool) -> URL:
     """Where a redirect leads, unless that is nowhere to go to."""
     if secret:
-        raise RegistryError(f"{url.host} sends a request on that holds a login")
+        raise RegistryError(f"{url.host} redirects a request with a login, which is not followed")
     relative = _build_url(place, relative=True)
     there = None if relative is None else _build_url(str(url.join(relative)))
     if there is None:
-        raise RegistryError(f"{url.host} sends to `{place[:100]}`, which is no address")
+        raise RegistryError(f"{url.host} redirects to `{place[:100]}`, which is not a URL")
     if url.scheme == "https" and there.scheme != "https":
-        raise RegistryError(f"{url.host} sends to {there.host} without TLS")
+        raise RegistryError(f"{url.host} redirects to {there.host} without TLS")
     return there
 
 
@@ -308,7 +308,7 @@ async def _fetch_token(
         realm.scheme != "https" and not (_is_local(realm.host) and _is_local(asked.host))
     ):
         raise RegistryError(
-            f"{registry} wants tokens from `{wanted.get('realm', '')[:100]}`, which must be https"
+            f"{registry} requires a token from `{wanted.get('realm', '')[:100]}`, which must be https"
         )
     scope = wanted.get("scope") or f"repository:{reference.repository}:pull"
     query = {"service": wanted["service"]} if wanted.get("service") else {}
@@ -355,7 +355,7 @@ def _check_answer(
     if answer.status == 404:
         raise RegistryError(
             f"{host} has no tag `{reference.tag}` of `{reference.repository}`",
-            hint="was it pushed? `--pin` writes what registries hold",
+            hint="push the image first: `--pin` reads the digest from the registry",
         )
     if answer.status != 200:
         raise RegistryError(f"{host} answered {answer.status}")
@@ -366,7 +366,7 @@ def _build_login_error(host: str, reference: ImageReference, *, known: bool) -> 
     who = "with the login from Docker's config.json" if known else "without a login"
     return RegistryError(
         f"{host} does not show `{reference.repository}` {who}",
-        hint=f"does it exist? if it is private: `docker login {host}` with an account that may pull it",
+        hint=f"check that it exists; if it is private, `docker login {host}` with an account that may pull it",
     )
 
 
@@ -374,7 +374,7 @@ def _check_kind(answer: _RegistryAnswer, host: str) -> None:
     kind = answer.headers.get("Content-Type", "").partition(";")[0].strip()
     if kind not in ACCEPTED:
         raise RegistryError(
-            f"{host} answered `{kind[:100]}`, which is no image manifest of today",
+            f"{host} answered `{kind[:100]}`, which is not a supported image manifest",
             hint="push the image again with a current builder",
         )
 

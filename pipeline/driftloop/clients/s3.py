@@ -69,7 +69,7 @@ def parse_location(uri: str) -> StoreLocation:
     scheme, found, rest = uri.partition("://")
     bucket, _, key = rest.partition("/")
     if scheme != "s3" or not found or not bucket:
-        raise StoreError(f"`{uri}` is no S3 address", hint="write s3://<bucket>/<prefix>")
+        raise StoreError(f"`{uri}` is not an S3 URI", hint="write s3://<bucket>/<prefix>")
     return StoreLocation(bucket, key)
 
 
@@ -129,7 +129,7 @@ class ObjectStore:
         if missing := [name for name in names if not environment.get(name)]:
             raise StoreError(
                 f"{', '.join(missing)} not set",
-                hint="they come from the ConfigMap and Secret driftloop-platform",
+                hint="in a pod they come from the ConfigMap and the Secret `driftloop-platform`",
             )
         endpoint, access_key, secret_key = (environment[name] for name in names)
         region = environment.get(S3_REGION.environment) or "us-east-1"
@@ -169,7 +169,7 @@ class ObjectStore:
             if answer["ContentLength"] > limit:
                 answer["Body"].close()
                 raise StoreError(
-                    f"{at} has {answer['ContentLength']} bytes, at most {limit} are read here"
+                    f"{at} has {answer['ContentLength']} bytes, must be at most {limit}"
                 )
             return answer["Body"].read()
 
@@ -235,7 +235,7 @@ class ObjectStore:
         when there is none."""
         found = self.list_folder(prefix)
         if not found:
-            raise MissingObjectError(f"nothing is stored below {_as_folder(prefix)}")
+            raise MissingObjectError(f"{_as_folder(prefix)} contains no objects")
         folder.mkdir(parents=True, exist_ok=True)
         for entry in found:
             self.get_file(
@@ -319,15 +319,17 @@ class ObjectStore:
         except (HTTPClientError, BotoCoreError) as error:
             raise StoreError(
                 f"no answer from S3 at {self.endpoint} for {at}: {error}",
-                hint="is the object store running?",
+                hint="check that the object store is running",
             ) from error
         except Boto3Error as error:
             cause = error.__context__
             if isinstance(cause, ClientError):
                 raise self._translate_refusal(at, cause.response) from error
-            raise StoreError(f"{at}: {error}", hint="is the object store running?") from error
+            raise StoreError(
+                f"{at}: {error}", hint="check that the object store is running"
+            ) from error
         except OSError as error:
-            raise StoreError(f"{at}: {error}", hint="is there room on the disk?") from error
+            raise StoreError(f"{at}: {error}", hint="check the free space on the disk") from error
 
     def _go_on(self, at: StoreLocation) -> None:
         if self.stop is not None and self.stop.is_set():
@@ -338,20 +340,26 @@ class ObjectStore:
         code = str(said.get("Code", ""))
         status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
         if status == 404 or code in ("NoSuchKey", "NoSuchBucket", "404"):
-            return MissingObjectError(f"{at} does not exist", hint=f"the store is {self.endpoint}")
+            return MissingObjectError(
+                f"{at} does not exist", hint=f"the object store is {self.endpoint}"
+            )
         if status == 403:
             return StoreError(
-                f"{at}: the store refuses access ({code})",
-                hint="check the keys in driftloop-platform",
+                f"{at}: the object store denies access ({code})",
+                hint="check the keys in the Secret `driftloop-platform`",
             )
         if status == 507 or code in ("InsufficientStorage", "XMinioStorageFull"):
             return StoreError(
-                f"{at}: the store is full", hint="free some space; nothing that was stored is lost"
+                f"{at}: the object store is full", hint="free some space; stored objects are kept"
             )
-        text = f"{at}: the store answered {code or status}: {said.get('Message', '')}".rstrip(": ")
+        text = (
+            f"{at}: the object store answered {code or status}: {said.get('Message', '')}".rstrip(
+                ": "
+            )
+        )
         # rclone, for one, has no other answer when there is no room
         hint = (
-            "is the disk of the store full? its log says why"
+            "check the log of the object store, and its free disk space"
             if status is not None and status >= 500
             else None
         )
@@ -396,5 +404,5 @@ def _relative_path(name: str, prefix: StoreLocation) -> PurePosixPath:
     """A key's rest as a relative path; a key that climbs out of the folder is refused."""
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts:
-        raise StoreError(f"{prefix} holds the key `{name}`, which is no path inside a folder")
+        raise StoreError(f"{prefix} holds the key `{name}`, which is not a path inside a folder")
     return path

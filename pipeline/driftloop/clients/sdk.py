@@ -51,7 +51,7 @@ def send_event(url: str, event: Event, *, timeout: float = 10.0) -> None:
             f"{url} answered {error.code}: {error.read(200)!r}", status=error.code
         ) from error
     except (URLError, TimeoutError, OSError) as error:
-        raise EventRefusedError(f"{url} cannot be reached: {error}") from error
+        raise EventRefusedError(f"{url} can't be reached: {error}") from error
 
 
 def write_event(event: Event) -> HTTPMessage:

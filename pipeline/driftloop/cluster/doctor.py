@@ -45,9 +45,9 @@ _OPTIONAL = (
     (
         "Prometheus Operator",
         "podmonitors.monitoring.coreos.com",
-        "profile standard; the judge works without it",
+        "part of profile standard; the analysis works without it",
     ),
-    ("cert-manager", "certificates.cert-manager.io", "makes NATS's and Seldon's certificates"),
+    ("cert-manager", "certificates.cert-manager.io", "creates the certificates of NATS and Seldon"),
 )
 
 
@@ -92,16 +92,16 @@ def flux(reader: Reader) -> Findings:
         yield from _ready(
             reader,
             f"/apis/{group}/{plural}",
-            fix="the message says why; `flux reconcile` tries again",
+            fix="the message has the reason; `flux reconcile` tries again",
         )
 
 
 def events(reader: Reader) -> Findings:
     """Brokers and Triggers; EventBus, EventSource and Sensor."""
-    knative = "`kubectl describe` it; a broker waits for its channel, a channel for NATS (nats-url, config-nats)"
+    knative = "`kubectl describe` shows more; a broker waits for its channel, a channel for NATS (nats-url, config-nats)"
     yield from _ready(reader, "/apis/eventing.knative.dev/v1/brokers", fix=knative)
     yield from _ready(reader, "/apis/eventing.knative.dev/v1/triggers", fix=knative)
-    bus = "Argo's bus insists on TLS: NATS needs its certificate (Certificate nats in nats-io)"
+    bus = "Argo's event bus requires TLS: NATS needs its certificate (Certificate nats in nats-io)"
     for plural in ("eventbus", "eventsources", "sensors"):
         yield from _ready(reader, f"/apis/argoproj.io/v1alpha1/{plural}", fix=bus, every=True)
 
@@ -111,10 +111,10 @@ def secrets(reader: Reader) -> Findings:
     for secret in items(reader, "/apis/bitnami.com/v1alpha1/sealedsecrets") or []:
         synced = _condition(secret, "Synced")
         if synced is None or synced["status"] != "True":
-            message = (synced or {}).get("message") or "the controller has not looked at it"
-            fix = "seal it again for this cluster and this very name and namespace: `driftloop seal --cert …`"
+            message = (synced or {}).get("message") or "the controller has not reconciled it"
+            fix = "seal it again for this cluster, name and namespace: `driftloop seal --cert …`"
             yield DoctorFinding(
-                Level.WRONG, f"SealedSecret {_name(secret)} is not opened: {message}", fix
+                Level.WRONG, f"SealedSecret {_name(secret)} is not unsealed: {message}", fix
             )
 
 
@@ -139,7 +139,9 @@ def platform(reader: Reader) -> Findings:
             missing = [key for key in keys if key not in (settings.get("data") or {})]
             if missing:
                 yield DoctorFinding(
-                    Level.WRONG, f"{kind} {PLATFORM} in {namespace} lacks {', '.join(missing)}", fix
+                    Level.WRONG,
+                    f"{kind} {PLATFORM} in {namespace} has no {', '.join(missing)}",
+                    fix,
                 )
             else:
                 yield DoctorFinding(Level.OK, f"{kind} {PLATFORM} in {namespace} is complete")
@@ -154,7 +156,7 @@ def platform(reader: Reader) -> Findings:
 def gateway(reader: Reader) -> Findings:
     """The way in, and the filter that gives every request its id."""
     base = "/apis/networking.istio.io"
-    for path, what in (
+    for path, name in (
         (
             f"{base}/v1/namespaces/istio-system/gateways/seldon-gateway",
             "Gateway istio-system/seldon-gateway",
@@ -166,24 +168,24 @@ def gateway(reader: Reader) -> Findings:
     ):
         if reader.get(path) is None:
             yield DoctorFinding(
-                Level.WRONG, f"{what} is missing", f"see Kustomization {FLUX_CONFIGS}"
+                Level.WRONG, f"{name} does not exist", f"see Kustomization {FLUX_CONFIGS}"
             )
         else:
-            yield DoctorFinding(Level.OK, f"{what} is there")
+            yield DoctorFinding(Level.OK, f"{name} exists")
 
 
 def deployments(reader: Reader) -> Findings:
     """Deployments that want more replicas than they have."""
     for deployment in items(reader, "/apis/apps/v1/deployments") or []:
-        replicas, there = (
+        replicas, available = (
             deployment["spec"].get("replicas", 1),
             deployment.get("status", {}).get("availableReplicas", 0),
         )
-        if there < replicas:
+        if available < replicas:
             condition = _condition(deployment, "Available") or {}
-            fix = f"`kubectl -n {deployment['metadata']['namespace']} describe pods`: images, Secrets, room on the nodes"
-            what = f"Deployment {_name(deployment)} has {there} of {replicas}: {condition.get('message', 'starting')}"
-            yield DoctorFinding(Level.WRONG, what, fix)
+            fix = f"`kubectl -n {deployment['metadata']['namespace']} describe pods`: images, Secrets, free resources of nodes"
+            problem = f"Deployment {_name(deployment)} has {available} of {replicas} replicas: {condition.get('message', 'starting')}"
+            yield DoctorFinding(Level.WRONG, problem, fix)
 
 
 def autoscalers(reader: Reader) -> Findings:
@@ -201,7 +203,7 @@ def autoscalers(reader: Reader) -> Findings:
             yield DoctorFinding(
                 Level.WRONG,
                 message,
-                "metrics-server must run: `kubectl top pods` shows what it measures",
+                "metrics-server must run; `kubectl top pods` shows its metrics",
             )
 
 
@@ -229,10 +231,10 @@ def webhooks(reader: Reader, now: datetime | None = None) -> Findings:
                 elif until < now + timedelta(days=30):
                     # Knative's last a week and are renewed by their own controller a day before
                     level = Level.WRONG if until < now + timedelta(hours=12) else Level.NOTE
-                    fix = "unless its owner renews it (Knative and cert-manager do): upgrade or reinstall its release"
+                    fix = "if its owner does not renew it (Knative and cert-manager do), upgrade or reinstall the owner"
                     yield DoctorFinding(
                         level,
-                        f"webhook {_name(webhook)}'s certificate ends on {until:%Y-%m-%d}",
+                        f"webhook {_name(webhook)}'s certificate expires on {until:%Y-%m-%d}",
                         fix,
                     )
 
@@ -276,7 +278,7 @@ def _ready(reader: Reader, path: str, *, fix: str, every: bool = False) -> Findi
         bad = [c for c in conditions if c["status"] != "True" and (every or c["type"] == "Ready")]
         if not conditions:
             yield DoctorFinding(
-                Level.WRONG, f"{kind} {_name(item)}: no controller has looked at it", fix
+                Level.WRONG, f"{kind} {_name(item)}: no controller has reconciled it", fix
             )
         for condition in bad:
             text = (
@@ -302,12 +304,12 @@ def _repository(namespace: str, text: str) -> Findings:
         endpoint = yaml.safe_load(text)["s3"]["endpoint"]
     except (yaml.YAMLError, KeyError, TypeError):
         yield DoctorFinding(
-            Level.WRONG, f"the artifact repository of {namespace} is not one of kind s3"
+            Level.WRONG, f"the artifact repository of {namespace} is not of kind s3"
         )
         return
     if "://" in endpoint:
         what = f"the artifact repository of {namespace} has the endpoint `{endpoint}`"
-        yield DoctorFinding(Level.WRONG, what, "Argo wants host:port, without a scheme")
+        yield DoctorFinding(Level.WRONG, what, "Argo requires host:port, without a scheme")
 
 
 def _shut(reader: Reader, namespace: str, settings: dict[str, str]) -> Findings:
@@ -330,11 +332,11 @@ def _shut(reader: Reader, namespace: str, settings: dict[str, str]) -> Findings:
     for name in network.policies(namespace, addresses, OWN):
         if name not in there:
             url = addresses[name.removeprefix(f"{PLATFORM}-").partition("-")[0]]
-            fix = (
-                "`driftloop secrets init --force` writes it; give it keys and token, or they change"
-            )
+            fix = "`driftloop secrets init --force` writes it; pass the current keys and token, or it makes new ones"
             yield DoctorFinding(
-                Level.WRONG, f"{namespace} is shut to {url}: it has no NetworkPolicy {name}", fix
+                Level.WRONG,
+                f"pods of {namespace} can't reach {url}: NetworkPolicy {name} does not exist",
+                fix,
             )
 
 

@@ -62,8 +62,8 @@ class Addresses:
                 )
             if url.password is not None:
                 raise PipelineError(
-                    f"{name.replace('_', '-')} holds a password, which would be in git in clear text",
-                    hint="credentials come from the environment (see --help)",
+                    f"{name.replace('_', '-')} contains a password, which would be committed in plain text",
+                    hint="pass credentials in the environment (see --help)",
                 )
 
     @property

@@ -41,7 +41,7 @@ class ApiReader:
             config.load_config(config_file=file, context=context)  # type: ignore[no-untyped-call]
         except (config.ConfigException, OSError) as error:
             raise ClusterError(
-                f"no cluster to talk to: {error}", hint="set KUBECONFIG, or pass --kubeconfig"
+                f"no cluster is configured: {error}", hint="set KUBECONFIG, or pass --kubeconfig"
             ) from error
         self._api = client.ApiClient()
 
@@ -78,7 +78,7 @@ class ApiReader:
         except HTTPError as error:
             raise ClusterError(
                 f"the API server does not answer: {error}",
-                hint="is the cluster up? `kubectl version` asks the same",
+                hint="check that the cluster is running: `kubectl version`",
             ) from error
         if answer.status == 404:
             return None

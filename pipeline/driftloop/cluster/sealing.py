@@ -30,14 +30,14 @@ def certificate(pem: bytes, *, now: datetime | None = None) -> rsa.RSAPublicKey:
         first = x509.load_pem_x509_certificates(pem)[0]
     except (ValueError, IndexError) as error:
         raise SealError(
-            "that is not a PEM certificate",
-            hint="fetch the controller's: `kubeseal --fetch-cert > cluster.pem`",
+            "the certificate is not in PEM format",
+            hint="fetch the certificate of the controller: `kubeseal --fetch-cert > cluster.pem`",
         ) from error
     until = first.not_valid_after_utc
     if until < (now or datetime.now(UTC)):
         raise SealError(
-            f"the certificate ended on {until:%Y-%m-%d}",
-            hint="fetch the controller's newest: `kubeseal --fetch-cert`",
+            f"the certificate expired on {until:%Y-%m-%d}",
+            hint="fetch the newest certificate of the controller: `kubeseal --fetch-cert`",
         )
     key = first.public_key()
     if not isinstance(key, rsa.RSAPublicKey):
@@ -52,7 +52,7 @@ def private_keys(pems: Iterable[bytes]) -> tuple[rsa.RSAPrivateKey, ...]:
         try:
             key = serialization.load_pem_private_key(pem, password=None)
         except (ValueError, TypeError) as error:
-            raise SealError("that is not an unencrypted PEM private key") from error
+            raise SealError("the private key is not an unencrypted key in PEM format") from error
         if not isinstance(key, rsa.RSAPrivateKey):
             raise SealError(f"the key is {type(key).__name__}, must be RSA")
         keys.append(key)
@@ -75,7 +75,7 @@ def open_value(text: str, keys: Iterable[rsa.RSAPrivateKey], label: bytes) -> by
         raw = base64.b64decode(text, validate=True)
         (size,) = struct.unpack(">H", raw[:2])
     except (binascii.Error, struct.error, ValueError) as error:
-        raise SealError("that is not a sealed value") from error
+        raise SealError("the value is not a sealed value") from error
     wrapped, body = raw[2 : 2 + size], raw[2 + size :]
     for key in keys:
         try:
@@ -83,7 +83,7 @@ def open_value(text: str, keys: Iterable[rsa.RSAPrivateKey], label: bytes) -> by
         except (ValueError, InvalidTag):
             continue
     raise SealError(
-        "no key opens this value",
+        "none of the keys opens this value",
         hint="a strict SealedSecret opens only under the name and namespace it was sealed for",
     )
 
@@ -93,7 +93,7 @@ def seal(secret: PlainSecret, key: rsa.RSAPublicKey, scope: Scope) -> SealedSecr
     namespace = secret.metadata.namespace
     if namespace is None and scope is not Scope.CLUSTER_WIDE:
         raise SealError(
-            f"the Secret `{secret.metadata.name}` has no namespace, and a {scope} seal is bound to one",
+            f"the Secret `{secret.metadata.name}` has no namespace, which a {scope} seal requires",
             hint="write `metadata.namespace`, or pass --namespace",
         )
     label = scope.encryption_label(namespace or "", secret.metadata.name)

@@ -138,7 +138,7 @@ def _flux(picture: _Picture) -> Json:
         elif ready.get("status") == "False" and ready.get("reason", "") not in _ONGOING:
             refused.append(f"{name}: {ready.get('message', '')}")
         elif ready.get("status") != "True":
-            waiting.append(f"{name}: {ready.get('message') or 'no controller has looked at it'}")
+            waiting.append(f"{name}: {ready.get('message') or 'no controller has reconciled it'}")
         elif tip is not None and applied != tip:
             waiting.append(f"{name} has applied {(applied or 'nothing')[:12]}")
         if applied != tip:
@@ -166,9 +166,9 @@ def _pipelines(picture: _Picture, wanted: tuple[str, ...]) -> Iterator[Names]:
         if pipeline:
             yield Names(pipeline, name)
         else:
-            picture.unknown.append(f"{name}: its settings are there, a pipeline is not yet")
+            picture.unknown.append(f"{name}: it has settings, but no pipeline yet")
     for name in set(wanted) - {home["metadata"]["name"] for home in homes}:
-        picture.unknown.append(f"{name}: no such namespace")
+        picture.unknown.append(f"namespace {name} does not exist")
 
 
 def _releases(picture: _Picture, names: Names) -> Json:
@@ -291,7 +291,9 @@ def _runs(picture: _Picture, names: Names) -> Json:
 def _decisions(picture: _Picture, names: Names) -> Json:
     text = _asked(picture, names, names.decision, "state")
     if text is None:
-        picture.unknown.append(f"decision of {names.namespace}/{names.pipeline}: no such service")
+        picture.unknown.append(
+            f"decision of {names.namespace}/{names.pipeline}: the Service does not exist"
+        )
         return {}
     document, key = json.loads(text), f"{names.namespace}.{names.pipeline}"
     try:
@@ -366,8 +368,8 @@ def _asked(picture: _Picture, names: Names, service: str, path: str) -> str | No
         raise
     except ClusterError as error:
         raise ClusterError(
-            f"{error.message} (not ready, or a NetworkPolicy keeps the API server out: "
-            f"`kubectl -n {names.namespace} port-forward service/{service} {SERVICE_PORT}` reaches /{path})"
+            f"{error.message} (it is not ready, or a NetworkPolicy blocks the API server; "
+            f"`kubectl -n {names.namespace} port-forward service/{service} {SERVICE_PORT}` makes /{path} reachable)"
         ) from error
 
 

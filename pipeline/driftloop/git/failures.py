@@ -16,9 +16,9 @@ FAILURES = (
             "returned error: 401",
             "returned error: 403",
         ),
-        "the server refuses the credentials",
+        "the git server refuses the credentials",
         f"set `{GIT_USERNAME.key}` and `{GIT_PASSWORD.key}` in the Secret `{PLATFORM}` "
-        f"({' and '.join(CREDENTIAL_VARIABLES)}), with the right to push",
+        f"({' and '.join(CREDENTIAL_VARIABLES)}), of a user that may push",
     ),
     (
         (
@@ -28,7 +28,7 @@ FAILURES = (
             "No such file or directory",
         ),
         "the repository does not exist",
-        "check the address; a new local one is made with `git init --bare --initial-branch=main FOLDER`",
+        "check the URL; create a local one with `git init --bare --initial-branch=main FOLDER`",
     ),
     (
         (
@@ -38,8 +38,8 @@ FAILURES = (
             "Connection timed out",
             "unable to access",
         ),
-        "the server can't be reached",
-        "check the address and the network, then try again: nothing was changed",
+        "the git server can't be reached",
+        "check the URL and the network, then try again; nothing was changed",
     ),
     (
         ("No space left on device",),
@@ -48,8 +48,8 @@ FAILURES = (
     ),
     (
         ("pre-receive hook declined", "protected branch", "hook declined"),
-        "the server's rules refuse the push",
-        "let this user push to the branch, or give driftloop a branch of its own",
+        "the git server refuses the push by its rules",
+        "allow this user to push to the branch, or use another branch",
     ),
 )
 

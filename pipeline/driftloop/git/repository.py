@@ -137,8 +137,8 @@ class Repository:
         parts = urlsplit(url)
         if parts.scheme in ("http", "https") and parts.password is not None:
             raise GitError(
-                f"the address of the repository at `{parts.hostname}` holds a password",
-                hint=f"give user name and password on their own ({', '.join(CREDENTIAL_VARIABLES)})",
+                f"the URL of the repository at `{parts.hostname}` contains a password",
+                hint=f"pass user name and password separately ({', '.join(CREDENTIAL_VARIABLES)})",
             )
         self.url = url
         self.branch = branch
@@ -150,7 +150,7 @@ class Repository:
         if self._run("check-ref-format", "--branch", branch, bare=False).returncode != 0:
             raise GitError(
                 f"`{branch}` is not a branch name",
-                hint="give the branch that Flux follows, for example `main`",
+                hint="name the branch that Flux follows, for example `main`",
             )
 
     def tip(self) -> str | None:
@@ -233,8 +233,8 @@ class Repository:
                     raise self._explained("push", refusal)
                 time.sleep(random.uniform(0, min(2.0, 0.05 * 2**attempt)))  # noqa: S311 - spreads writers, guards nothing
         raise GitError(
-            f"lost the race for `{self.branch}` of {self.url} {ATTEMPTS} times",
-            hint="something else pushes without pause; try again when it is quiet",
+            f"`{self.branch}` of {self.url} changed during each of {ATTEMPTS} pushes",
+            hint="another program pushes to the branch all the time; try again later",
         )
 
     def _commit(self, tip: str | None, tree: Tree, change: RepositoryChange) -> Commit | None:
@@ -244,7 +244,7 @@ class Repository:
         for path in files:
             if tree.irregular(path):
                 raise GitError(
-                    f"{path}: the path is a symbolic link or a submodule, which is left alone",
+                    f"{path} is a symbolic link or a submodule, which is not overwritten",
                     hint="remove it from the repository, or choose another `metadata.name`",
                 )
         guard.check(tree, files)
@@ -335,7 +335,7 @@ class Repository:
         except OSError as error:
             raise GitError(
                 f"can't write in {self._workdir}: {error.strerror}",
-                hint="give a folder that this user may write",
+                hint="choose a folder that this user may write to",
             ) from error
         with lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -398,7 +398,7 @@ class Repository:
         except subprocess.TimeoutExpired as error:
             raise GitError(
                 f"`git {arguments[0]}` on {self.url} took longer than {TIMEOUT:.0f} s",
-                hint="look whether the repository's server answers",
+                hint="check that the git server answers",
             ) from error
 
     def _run_bytes(self, *arguments: str, input: bytes) -> bytes:
@@ -456,7 +456,7 @@ class Repository:
                 return GitError(f"{self.url}: {problem} ({short})", hint=hint)
         return GitError(
             f"`git {command}` failed on {self.url}: {short}",
-            hint="run the same command by hand to see more",
+            hint="run the same command by hand for more details",
         )
 
 

@@ -166,7 +166,7 @@ def _choose_version(
         version = history[to][0] if to in history else None
     if version is None:
         problem = (
-            f"`{name}` has no previous release to go back to"
+            f"`{name}` has no previous version to roll back to"
             if to is None
             else f"{to} was never production of `{name}`"
         )

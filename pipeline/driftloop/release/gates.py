@@ -65,7 +65,7 @@ def judge_gates(gates: Sequence[GateRule], metrics: Mapping[str, Any]) -> GateVe
     """Hold metrics.json (`candidate` and `production`, each with `all` and `recent`) against the
     spec's gates.
 
-    ReleaseError when a gate asks for a metric that evaluation did not return.
+    ReleaseError when the evaluation did not return the metric of a gate.
     """
     results: list[Result] = []
     for gate in gates:
@@ -110,14 +110,14 @@ def _number(measured: Any, whose: str, gate: GateRule) -> float:
     if not isinstance(values, Mapping):
         raise ReleaseError(
             f"{whose} was not evaluated on {gate.on} rows",
-            hint="are there held-out rows of that kind?",
+            hint=f"check that the evaluation has held-out rows of kind `{gate.on}`",
         )
     value = values.get(gate.metric)
     if value is None:
         measured_names = ", ".join(sorted(values)) or "nothing"
         raise ReleaseError(
-            f"a gate asks for `{gate.metric}`, evaluation returned for {whose}: {measured_names}",
-            hint="let the evaluation function return it, or change `evaluate.gates` in the spec",
+            f"the gate on `{gate.metric}` has no value for {whose}, the evaluation returned: {measured_names}",
+            hint="return it from the evaluation function, or change `evaluate.gates` in the spec",
         )
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise ReleaseError(f"`{gate.metric}` of {whose} is {value!r}, must be a finite number")

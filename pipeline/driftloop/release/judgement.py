@@ -236,7 +236,7 @@ def analyze_step(measured: Measured, limits: Limits) -> Verdict:
         missing.append(f"{candidate.requests} of {needed} requests")
     if (limits.error_rate is not None or limits.p99 is not None) and candidate.p99 is None:
         # answers come as events, errors and times from the predictor's own metrics: both must have been seen
-        missing.append("no metrics of its answers yet")
+        missing.append("no metrics of the candidate yet")
     if limits.error_rate is not None:
         allowed = limits.error_rate + measured.production.error_rate
         message = f"error rate {candidate.error_rate:.2%}, allowed {allowed:.2%}"
@@ -273,7 +273,7 @@ def _agreement(measured: Measured, asked: float | Expected, needed: int) -> tupl
     too_many = measured.agreed > high * rows + 1e-9
     message = f"agreement {measured.agreement:.1%} of {measured.rows}"
     if not isinstance(asked, Expected):
-        return too_few, f"{message}, asked {low:.1%}"
+        return too_few, f"{message}, must be at least {low:.1%}"
     seen = f"from accuracies {asked.production:.2g} and {asked.candidate:.2g} on {asked.rows} recent rows"
     if not too_few and not too_many:
         return False, f"{message}, expected {low:.1%} to {high:.1%} {seen}"
@@ -281,7 +281,7 @@ def _agreement(measured: Measured, asked: float | Expected, needed: int) -> tupl
     return True, f"{message} with production, expected {bound} {seen}: {_WRONG}"
 
 
-_WRONG = "the shadow may serve the wrong model, or the traffic is not like those rows"
+_WRONG = "the candidate may serve the wrong model, or the traffic differs from those rows"
 
 
 def quantile(share: float, buckets: Mapping[float, int]) -> float | None:

@@ -197,7 +197,7 @@ def set_canary(release: Release, percent: int) -> Release:
     if not 1 <= percent <= 99:
         raise ReleaseError(
             f"canary weight is {percent}, must be between 1 and 99",
-            hint="`promote` moves all traffic",
+            hint="`promote` sends all traffic to the candidate",
         )
     production, candidate = _both(release)
     return _moved(
@@ -241,8 +241,8 @@ def restore_previous(release: Release) -> Release:
     _needs(release, "rollback", "stable")
     if release.previous is None:
         raise ReleaseError(
-            f"`{release.name}` has no previous release to go back to",
-            hint="`git log` of deployments/ has every earlier release; `git revert` restores any of them",
+            f"`{release.name}` has no previous version to roll back to",
+            hint="`git log` of deployments/ shows all earlier versions; `git revert` restores one",
         )
     return restore_version(release, release.previous)
 
@@ -278,10 +278,10 @@ def _needs(release: Release, move: str, *phases: Phase) -> None:
 
 
 _HINTS: dict[Phase, str] = {
-    "empty": "the first training run makes the first release: `driftloop trigger`",
-    "stable": "no candidate is being rolled out; a training run brings one: `driftloop trigger`",
-    "shadow": "a candidate is being rolled out; `driftloop promote` or `driftloop rollback` ends that",
-    "canary": "a candidate is being rolled out; `driftloop promote` or `driftloop rollback` ends that",
+    "empty": "the first training run makes the first version: `driftloop trigger`",
+    "stable": "no candidate is being rolled out; start a training run: `driftloop trigger`",
+    "shadow": "a candidate is being rolled out; end it with `driftloop promote` or `driftloop rollback`",
+    "canary": "a candidate is being rolled out; end it with `driftloop promote` or `driftloop rollback`",
 }
 
 

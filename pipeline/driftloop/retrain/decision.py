@@ -181,7 +181,7 @@ def _step_end(state: RetrainState, event: EndEvent, now: float) -> RetrainState:
 
 
 def _step_lost(state: RetrainState, event: LostEvent, now: float) -> RetrainState:
-    reason = event.reason or f"workflow {event.workflow} ended without saying how"
+    reason = event.reason or f"workflow {event.workflow} ended without reporting its outcome"
     if state.live and state.workflow == event.workflow and state.run is not None:
         run = state.run
         after = _step_end(state, EndEvent(run, "failed", reason), now)

@@ -203,7 +203,7 @@ class RetrainState:
         if document.get("version") != 1:
             raise DecisionError(
                 f"the decision state has version {document.get('version')!r}, must be 1",
-                hint="another version of driftloop wrote it: run the one that rendered this tree",
+                hint="another version of driftloop wrote it; use the version that rendered this tree",
             )
         try:
             return cls(**_read_fields({k: v for k, v in document.items() if k != "version"}))

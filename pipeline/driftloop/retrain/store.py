@@ -82,7 +82,7 @@ class DecisionStore:
                 return AppliedEvent(after, effects, changed=True)
             await asyncio.sleep(0.002 * min(attempt + 1, 20))
         raise StoreError(
-            f"the decision state {self._key} was written by others {ATTEMPTS} times in a row"
+            f"the decision state {self._key} could not be written: {ATTEMPTS} concurrent writes in a row"
         )
 
     async def _load_state(self) -> tuple[RetrainState, int | None]:

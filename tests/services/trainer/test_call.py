@@ -86,12 +86,12 @@ def test_the_same_seed_gives_the_same_model(run: Run, folder: Path) -> None:
         ({"epochs": 1}, "`train:train` needs the parameter `learning_rate`", "train.parameters"),
         (
             {"epochs": 1, "learning_rate": 1, "epoch": 2},
-            "takes no parameter `epoch`",
+            "has no parameter `epoch`",
             "did you mean `epochs`?",
         ),
         (
             {"epochs": 1, "learning_rate": 1, "zzz": 2},
-            "takes no parameter `zzz`",
+            "has no parameter `zzz`",
             "epochs, learning_rate, shuffle",
         ),
         (
@@ -121,7 +121,7 @@ def test_the_same_seed_gives_the_same_model(run: Run, folder: Path) -> None:
         ),
         (
             {"epochs": 1, "learning_rate": 1, "data": "/"},
-            "parameter `data` is given by driftloop",
+            "parameter `data` is set by driftloop",
             "",
         ),
     ],
@@ -202,7 +202,7 @@ def test_a_function_that_hangs_is_stopped(run: Run, folder: Path) -> None:
     assert done.code == function.TIMEOUT == retries.TIMEOUT, (
         "so that a retry can tell it from a failure"
     )
-    assert "error: `train:train` was stopped after 0.5 s, last seen in train.py, line 4" in done.err
+    assert "error: `train:train` was stopped after 0.5 s in train.py, line 4" in done.err
     assert "hint: raise the step's timeout" in done.err
 
 
@@ -211,10 +211,10 @@ def test_code_that_is_not_there(run: Run, folder: Path) -> None:
     user(folder, "import not_installed\n", name="needs")
     user(folder, "def broken(:\n", name="broken")
     for name, said in {
-        "trian:train": "there is no module `trian`",
+        "trian:train": "module `trian` does not exist",
         "train:trian": "did you mean `train`?",
-        "train": "`train` is no function",
-        "needs:x": "add the package that brings `not_installed` to the image's requirements.txt",
+        "train": "`train` is not a function",
+        "needs:x": "add the package that contains `not_installed` to the image's requirements.txt",
         "broken:x": "importing `broken` failed: SyntaxError",
     }.items():
         done = run(*training(folder, run=name))

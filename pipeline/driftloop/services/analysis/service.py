@@ -133,7 +133,7 @@ class AnalysisService:
             self._taken.labels(what)
         Gauge(
             "driftloop_analysis_waiting_responses",
-            "Responses without partner",
+            "Responses that wait for the response of the other version",
             registry=self._registry,
         ).set_function(lambda: float(len(self._join)))
 
@@ -220,7 +220,7 @@ class AnalysisService:
         names = {name: request.query.get(name, "") for name in ("production", "candidate")}
         for name, release in names.items():
             if not _is_token(release):
-                return web.json_response({"error": f"`{name}` must be a release id"}, status=400)
+                return web.json_response({"error": f"`{name}` is not a release id"}, status=400)
         text = request.query.get("since")
         if text is None:
             last = self._last.get((names["production"], names["candidate"]))
@@ -335,7 +335,7 @@ class AnalysisService:
         """Ready while NATS answers: without it no event could be stored."""
         connected: bool = self._js._nc.is_connected
         return web.Response(
-            status=200 if connected else 503, text="ok" if connected else "NATS is away"
+            status=200 if connected else 503, text="ok" if connected else "NATS is not connected"
         )
 
     async def _answer_metrics(self, _: web.Request) -> web.Response:

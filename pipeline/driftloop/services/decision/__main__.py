@@ -27,7 +27,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = bootstrap.build_parser("driftloop-decision", __doc__, EXAMPLE)
     bootstrap.add_server_options(parser)
     parser.add_argument(
-        "--policy", required=True, help="the spec's `retrain` as JSON, times in seconds"
+        "--policy", required=True, help="retrain policy of the spec (JSON), times in seconds"
     )
     parser.add_argument("--webhook", required=True, help="URL of the EventSource's webhook")
     parser.add_argument("--broker", required=True, help="URL of the Broker")

@@ -64,7 +64,7 @@ class DecisionHandlers:
         self._registry = registry
         self._events = Counter(
             "driftloop_decision_events",
-            "Events at the door, by what they were",
+            "Events received, by kind",
             ["kind"],
             registry=registry,
         )
@@ -143,7 +143,12 @@ class DecisionHandlers:
         except StoreError as error:
             return web.Response(status=503, text=error.message)
         self._events.labels("deadletter").inc()
-        log.error("dead letter: %s %s for %s", event.type, event.id, event.get(ERROR_DESTINATION))
+        log.error(
+            "dead letter: type=%s id=%s destination=%s",
+            event.type,
+            event.id,
+            event.get(ERROR_DESTINATION),
+        )
         return web.Response(status=202)
 
     async def _suspend_decision(self, request: web.Request) -> web.Response:
@@ -194,5 +199,5 @@ class DecisionHandlers:
 
 def _read_end(run: RunRecord) -> EndEvent:
     if run.outcome is None:
-        raise DocumentError("a run that has finished has no outcome")
+        raise DocumentError("the run has finished without an outcome")
     return EndEvent(run.run, run.outcome, run.reason or "", run.obstacle)

@@ -102,17 +102,20 @@ class DecisionLoop:
         for result in FIRED:
             self._fires.labels(result)
         self._phase = Gauge(
-            "driftloop_decision_phase", "1 for the phase it is in", ["phase"], registry=registry
+            "driftloop_decision_phase",
+            "1 for the current phase of the decision",
+            ["phase"],
+            registry=registry,
         )
         self._outcome = Gauge(
             "driftloop_decision_outcome",
-            "1 for how the last run ended, until the next one begins",
+            "1 for the outcome of the last run, until the next one starts",
             ["outcome"],
             registry=registry,
         )
         self._suppressed = Gauge(
             "driftloop_decision_suppressed_causes",
-            "Causes dropped or over budget, ever",
+            "Causes dropped or over budget, in total",
             registry=registry,
         )
         self._stale = Gauge(
@@ -173,7 +176,7 @@ class DecisionLoop:
                     looked = time.monotonic()
                     await self._check_lease(state)
             except StoreError as error:
-                log.warning("%s; again in %g s", error.message, TICK)
+                log.warning("tick failed, retrying in %g s: %s", TICK, error.message)
             await asyncio.sleep(TICK)
 
     async def _follow_git(self) -> HeadEvent | None:
@@ -199,7 +202,7 @@ class DecisionLoop:
         try:
             workflow = await asyncio.to_thread(self._kubernetes.get_workflow, self._namespace, name)
         except KubernetesUnreachableError as error:
-            log.warning("the lease of %s can't be checked: %s", name, error.message)
+            log.warning("lease can't be checked: workflow=%s error=%s", name, error.message)
             return
         # a decision that is pending has no Workflow yet; only one that ended without a claim is a sign
         if not workflow_ended(workflow) or (workflow is None and not state.live):
@@ -212,7 +215,7 @@ class DecisionLoop:
             how = (
                 "is gone"
                 if workflow is None
-                else f"ended as {workflow['status']['phase']} without a word"
+                else f"ended in phase {workflow['status']['phase']} without reporting its outcome"
             )
             await self.apply_event(LostEvent(name, f"workflow {name} {how}"))
             self._missing = None
@@ -245,9 +248,13 @@ class DecisionLoop:
         try:
             await events.post_event(self._session, self._broker, told)
             await self.apply_event(ToldEvent(effect.run))
-            log.info("%s was lost, and everybody told", effect.run)
+            log.info("run is lost, `run.finished` is sent: run=%s", effect.run)
         except (EventRefusedError, StoreError) as error:
-            log.warning("the loss of %s is not told yet: %s", effect.run, error.message)
+            log.warning(
+                "sending `run.finished` of a lost run failed, retrying: run=%s error=%s",
+                effect.run,
+                error.message,
+            )
         finally:
             self._telling.discard(effect.run)
 
@@ -289,23 +296,31 @@ class DecisionLoop:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             self._fires.labels("unreachable").inc()
             log.warning(
-                "webhook %s can't be reached: %s", self._webhook, error or type(error).__name__
+                "webhook can't be reached: url=%s error=%s",
+                self._webhook,
+                error or type(error).__name__,
             )
             return
         good = 200 <= answer.status < 300
         self._fires.labels("accepted" if good else "refused").inc()
         if good:
-            log.info("decision %s asked for (attempt %d)", effect.decision, effect.attempt)
+            log.info(
+                "webhook accepted the decision: decision=%s attempt=%d",
+                effect.decision,
+                effect.attempt,
+            )
         elif answer.status == 401:
-            log.error("webhook %s refused the token", self._webhook)
+            log.error("webhook refused the token: url=%s", self._webhook)
         else:
-            log.warning("webhook %s answered %d", self._webhook, answer.status)
+            log.warning(
+                "webhook refused the decision: url=%s status=%d", self._webhook, answer.status
+            )
 
     def _note_change(self, applied: AppliedEvent, event: Event) -> None:
         # also what others have changed: a run claims and ends by itself
         self._show_state(applied.state)
         if applied.changed and not isinstance(event, TickEvent):
-            log.info("%s -> %s", event, applied.state.phase)
+            log.info("event applied: phase=%s event=%s", applied.state.phase, event)
 
     def _show_state(self, state: RetrainState) -> None:
         for phase in get_args(Phase):

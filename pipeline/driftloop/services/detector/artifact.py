@@ -49,8 +49,8 @@ def load_artifact(folder: Path) -> DetectorArtifact:
             reference = np.asarray(arrays["rows"], dtype=np.float32)
     except FileNotFoundError as error:
         raise ArtifactError(
-            f"there is no {error.filename}",
-            hint="the training run's fit step writes it; was it fetched?",
+            f"{error.filename} does not exist",
+            hint="the fit step of the training run writes it; check the init container that fetches it",
         ) from error
     except (OSError, ValueError, KeyError, BadZipFile) as error:
         raise ArtifactError(f"the detector in {folder} can't be read: {error}") from error
@@ -64,7 +64,7 @@ def load_artifact(folder: Path) -> DetectorArtifact:
         name: value for name, value in document.items() if name not in ("version", "rows", "width")
     }
     if reference.ndim != 2 or not len(reference) or not np.isfinite(reference).all():
-        raise ArtifactError(f"the reference rows in {folder} are damaged")
+        raise ArtifactError(f"the reference rows in {folder} are not a table of finite numbers")
     try:
         return DetectorArtifact(DetectorSettings.read(settings), reference)
     except DocumentError as error:
@@ -77,7 +77,8 @@ def gather_reference(folder: Path, features: str, config: DetectorSettings) -> D
     files = sorted(file for file in folder.rglob("*") if file.suffix in (".npz", ".csv", ".jsonl"))
     if not files:
         raise ArtifactError(
-            f"no .npz, .csv or .jsonl file in {folder}", hint="the data steps' output is empty"
+            f"{folder} contains no .npz, .csv or .jsonl file",
+            hint="the data steps' output is empty",
         )
     parts = [_read_rows(file, features) for file in files]
     widths = {part.shape[1] for part in parts}
@@ -89,7 +90,7 @@ def gather_reference(folder: Path, features: str, config: DetectorSettings) -> D
     rows = rows[np.isfinite(rows).all(axis=1)]
     if len(rows) < 2:
         raise ArtifactError(
-            f"there are {len(rows)} usable reference rows in {folder}, at least 2 are needed"
+            f"{folder} contains {len(rows)} usable reference rows, must be at least 2"
         )
     if len(rows) > MOST_ROWS:
         chosen = np.random.default_rng(config.seed).choice(len(rows), MOST_ROWS, replace=False)
@@ -103,8 +104,8 @@ def _read_rows(file: Path, features: str) -> Rows:
             with np.load(file, allow_pickle=False) as arrays:
                 if features not in arrays:
                     raise ArtifactError(
-                        f"{file} has no array `{features}`, it has: {', '.join(arrays.files)}",
-                        hint="data.features in the spec names the array",
+                        f"{file} has no array `{features}`, must be one of: {', '.join(arrays.files)}",
+                        hint="set `data.features` in the spec to the name of the array",
                     )
                 array = np.asarray(arrays[features], dtype=np.float32)
                 return array.reshape(len(array), -1)

@@ -43,7 +43,9 @@ class VerdictEmitter:
         self._session = session
         self._broker = broker
         self._sent = Counter(
-            "driftloop_detector_verdicts_sent", "Verdicts the broker has taken", registry=registry
+            "driftloop_detector_verdicts_sent",
+            "Verdicts that the broker has accepted",
+            registry=registry,
         )
         self._troubled = False
 
@@ -53,7 +55,9 @@ class VerdictEmitter:
             try:
                 await self._follow_verdicts()
             except (nats.errors.Error, StoreError, TimeoutError) as error:
-                log.warning("emitter: %s; again in 0.5 s", error or type(error).__name__)
+                log.warning(
+                    "reading verdicts failed, retrying in 0.5 s: %s", error or type(error).__name__
+                )
                 await asyncio.sleep(0.5)
 
     async def ensure_consumer(self) -> None:
@@ -91,7 +95,7 @@ class VerdictEmitter:
                 await events.post_event(self._session, self._broker, event)
             except EventRefusedError as error:
                 if not self._troubled:
-                    log.warning("verdict not taken: %s; trying until it is", error.message)
+                    log.warning("the broker did not accept a verdict, retrying: %s", error.message)
                     self._troubled = True
                 await message.in_progress()
                 await asyncio.sleep(wait)

@@ -32,7 +32,7 @@ class DetectorHandler:
         self._registry = registry
         self._events = Counter(
             "driftloop_detector_events",
-            "Events that came to the door, by what became of them",
+            "Events received, by result",
             ["result"],
             registry=registry,
         )

@@ -53,7 +53,7 @@ async def serve_detector(
             async with serve_http(EventServer(door.handle_request, limit=LIMIT), host, port):
                 door.ready = True
                 log.info(
-                    "%s of %s scores release %s on port %d",
+                    "detector started: kind=%s pipeline=%s release=%s port=%d",
                     config.kind,
                     names.pipeline,
                     names.release,

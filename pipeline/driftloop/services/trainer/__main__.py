@@ -75,26 +75,26 @@ def build_parser() -> argparse.ArgumentParser:
     one.add_argument("--parameters", default="{}", help="JSON object")
     _add_folders(one, "data", "out")
     one.add_argument(
-        "--metadata", type=Path, help="write metadata.yaml here; makes it a training call"
+        "--metadata", type=Path, help="path of metadata.yaml to write; only for training"
     )
     one.add_argument(
         "--metrics",
         type=Path,
-        help="write `trial` and `metrics` into this folder; makes it one too",
+        help="folder to write `trial` and `metrics` to; only for training",
     )
-    one.add_argument("--trial", default="0", help="number of the search point")
+    one.add_argument("--trial", default="0", help="number of the trial")
     one.add_argument("--seed", type=int, default=0)
     one.add_argument(
-        "--home", default="", help="where the trial is kept, passed on as the parameter `home`"
+        "--home", default="", help="location of the trial, written as the parameter `home`"
     )
     one.add_argument(
-        "--checkpoint", type=Path, metavar="DIR", help="folder the function keeps its progress in"
+        "--checkpoint", type=Path, metavar="DIR", help="folder for the progress of the function"
     )
     one.add_argument(
         "--resume",
         type=Path,
         metavar="DIR",
-        help="what an earlier try kept there, when there was one",
+        help="folder with the progress of an earlier attempt, if there was one",
     )
 
     two = commands.add_parser(
@@ -109,11 +109,11 @@ def build_parser() -> argparse.ArgumentParser:
         command.add_argument("--timeout", type=float, help="seconds")
         command.add_argument("--code", type=Path, default=Path(), help="folder of the user's code")
 
-    three = commands.add_parser("split", help="hold rows out, by the hash of the row")
-    _add_folders(three, "data", "out")
-    three.add_argument(
-        "--heldout", type=float, default=0.2, help="share of the rows that is held out"
+    three = commands.add_parser(
+        "split", help="split rows into training and held-out rows, by the hash of the row"
     )
+    _add_folders(three, "data", "out")
+    three.add_argument("--heldout", type=float, default=0.2, help="share of the rows to hold out")
     three.set_defaults(code=Path())
     return parser
 

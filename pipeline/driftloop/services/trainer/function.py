@@ -54,7 +54,7 @@ def load_function(name: str, root: Path) -> UserFunction:
     module_name, found, function_name = name.partition(":")
     if not found or not module_name or not function_name:
         raise TrainerError(
-            f"`{name}` is no function", hint="write module:function, like train:train"
+            f"`{name}` is not a function", hint="write module:function, like train:train"
         )
     sys.path.insert(0, str(root))
     importlib.invalidate_caches()
@@ -66,11 +66,11 @@ def load_function(name: str, root: Path) -> UserFunction:
         ):
             files = ", ".join(sorted(file.stem for file in root.glob("*.py"))) or "none"
             raise TrainerError(
-                f"there is no module `{module_name}` in {root}; modules: {files}"
+                f"module `{module_name}` does not exist in {root}; modules: {files}"
             ) from error
         raise TrainerError(
-            f"importing `{module_name}` failed: there is no module `{error.name}`",
-            hint=f"add the package that brings `{error.name}` to the image's requirements.txt",
+            f"importing `{module_name}` failed: module `{error.name}` is not installed",
+            hint=f"add the package that contains `{error.name}` to the image's requirements.txt",
             trace=trim_traceback(error, root),
         ) from error
     except (Exception, SystemExit) as error:
@@ -85,9 +85,7 @@ def load_function(name: str, root: Path) -> UserFunction:
             for n, v in vars(module).items()
             if inspect.isfunction(v) and v.__module__ == module.__name__
         ]
-        hint = (
-            _find_closest(function_name, known) or f"functions there: {', '.join(known) or 'none'}"
-        )
+        hint = _find_closest(function_name, known) or f"its functions: {', '.join(known) or 'none'}"
         raise TrainerError(f"module `{module_name}` has no function `{function_name}`", hint=hint)
     return UserFunction(name, call, root)
 
@@ -116,10 +114,10 @@ def build_arguments(
     own = [name for name in names if name not in given]
     for name in parameters:
         if name in given and name != "seed":
-            raise TrainerError(f"parameter `{name}` is given by driftloop, the spec can't set it")
+            raise TrainerError(f"parameter `{name}` is set by driftloop, the spec can't set it")
         if name not in names and not takes_any:
-            hint = _find_closest(name, own) or f"it takes: {', '.join(own) or 'no parameters'}"
-            raise TrainerError(f"`{function.name}` takes no parameter `{name}`", hint=hint)
+            hint = _find_closest(name, own) or f"its parameters: {', '.join(own) or 'none'}"
+            raise TrainerError(f"`{function.name}` has no parameter `{name}`", hint=hint)
     hints = _read_annotations(function)
     values: dict[str, Any] = {}
     call: dict[str, Any] = {}
@@ -192,11 +190,7 @@ def limit_time(function: UserFunction, seconds: float | None) -> Iterator[None]:
     def expire() -> None:
         frames = traceback.extract_stack(sys._current_frames()[main])
         inside = [frame for frame in frames if _is_users(frame.filename, function.root)]
-        where = (
-            f", last seen in {Path(inside[-1].filename).name}, line {inside[-1].lineno}"
-            if inside
-            else ""
-        )
+        where = f" in {Path(inside[-1].filename).name}, line {inside[-1].lineno}" if inside else ""
         sys.stdout.flush()
         sys.stderr.write("".join(traceback.format_list(inside)))
         sys.stderr.write(f"error: `{function.name}` was stopped after {seconds:g} s{where}\n")

@@ -96,7 +96,7 @@ def read_metrics(returned: Any, name: str) -> dict[str, float]:
         if not math.isfinite(number):
             raise TrainerError(
                 f"metric `{key}` of `{name}` is {number}",
-                hint="training diverged? try a smaller learning rate, and look for empty batches",
+                hint="did the training diverge? try a smaller learning rate, and look for empty batches",
             )
         found[str(key)] = number
     return found

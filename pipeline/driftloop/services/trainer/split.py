@@ -33,8 +33,8 @@ def split_rows(data: Path, out: Path, heldout: float) -> dict[str, int]:
     ]
     if not files:
         raise TrainerError(
-            f"no data in {data}",
-            hint="is there anything below data.uri, and does the data step pass it on?",
+            f"{data} contains no data",
+            hint="check that `data.uri` has batches, and that the data step writes or passes them on",
         )
     for side in SIDES:
         for part in PARTS:
@@ -49,8 +49,8 @@ def split_rows(data: Path, out: Path, heldout: float) -> dict[str, int]:
         name = file.relative_to(data)
         if name.parts[0] not in PARTS or len(name.parts) < 2:
             raise TrainerError(
-                f"{name} lies neither in earlier/ nor in recent/",
-                hint="a data step that writes files keeps the two folders of its input",
+                f"{name} is neither in earlier/ nor in recent/",
+                hint="a data step must write its files into the same two folders as its input",
             )
         targets = {side: out / side / name for side in SIDES}
         for target in targets.values():
@@ -64,8 +64,8 @@ def split_rows(data: Path, out: Path, heldout: float) -> dict[str, int]:
     for side, count in rows.items():
         if count == 0:
             raise TrainerError(
-                f"of {sum(rows.values())} rows none came to {side}",
-                hint="bring more rows, or change data.heldout",
+                f"{side}/ contains 0 of {sum(rows.values())} rows, must be at least 1",
+                hint="add more rows, or change `data.heldout`",
             )
     return rows
 
@@ -99,8 +99,8 @@ def _choose_splitter(file: Path) -> Callable[[Path, dict[str, Path], Chosen], di
             return _split_jsonl
         case _:
             raise TrainerError(
-                f"{file.name}: rows of {file.suffix or 'such a file'} can't be told apart",
-                hint="let a data step write .npz, .csv or .jsonl, and leave everything else out",
+                f"{file.name} is not a file of rows, must be one of: .npz, .csv, .jsonl",
+                hint="convert it in a data step, and leave other files out",
             )
 
 
@@ -117,12 +117,12 @@ def _split_npz(file: Path, targets: dict[str, Path], chosen: Chosen) -> dict[str
         with np.load(file, allow_pickle=False) as loaded:
             arrays = {name: loaded[name] for name in loaded.files}
     except (ValueError, zipfile.BadZipFile, EOFError) as error:
-        raise TrainerError(f"{file.name} is no .npz of plain arrays: {error}") from error
+        raise TrainerError(f"{file.name} is not an .npz file of plain arrays: {error}") from error
     lengths = {name: (array.shape[0] if array.ndim else None) for name, array in arrays.items()}
     if not arrays or len(set(lengths.values())) != 1 or None in lengths.values():
         shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items()) or "none"
         raise TrainerError(
-            f"{file.name}: arrays must have one row each of the same things, found: {shapes}"
+            f"{file.name}: all arrays must have the same number of rows, their shapes are: {shapes}"
         )
     held = np.fromiter(
         (chosen(row) for row in _split_lines(arrays, file)),
@@ -201,7 +201,7 @@ def _split_jsonl(file: Path, targets: dict[str, Path], chosen: Chosen) -> dict[s
             except ValueError as error:
                 raise TrainerError(f"{file.name}, line {number} is not JSON: {error}") from error
             if not isinstance(row, dict):
-                raise TrainerError(f"{file.name}, line {number} is no JSON object")
+                raise TrainerError(f"{file.name}, line {number} is not a JSON object")
             key = json.dumps(row, sort_keys=True, separators=(",", ":"))
             sides["heldout" if chosen(key.encode()) else "train"].append(line.rstrip("\n"))
     for side, lines in sides.items():

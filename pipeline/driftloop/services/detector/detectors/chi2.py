@@ -54,13 +54,13 @@ def _find_common(feature: int, column: Rows, window: int) -> Rows:
     if len(values) > MOST:
         raise FitError(
             f"feature {feature} has {len(values)} different values, chi2 takes categories: at most {MOST}",
-            hint="compare measurements by `ks`; `data.features` chooses columns",
+            hint="use `ks` for measurements; `data.features` chooses columns",
         )
     common = values[counts * window >= EXPECTED * len(column)]
     if not len(common):
         raise FitError(
-            f"feature {feature} has {len(values)} categories, and none comes up {EXPECTED} times in {window} rows: "
-            "chi2 would see nothing of it",
-            hint="take a larger `window`, or leave the column out: `data.features` chooses columns",
+            f"feature {feature} has {len(values)} categories, none of them is expected {EXPECTED} times in {window} rows: "
+            "chi2 could not detect a change",
+            hint="use a larger `window`, or leave the column out of `data.features`",
         )
     return common

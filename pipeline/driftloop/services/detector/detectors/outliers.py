@@ -30,7 +30,7 @@ def split_reference(config: DetectorSettings, reference: Rows) -> tuple[Rows, Ro
     """Rows to fit on and rows to calibrate on, by the seed."""
     if len(reference) < LEAST:
         raise FitError(
-            f"{config.kind} needs at least {LEAST} reference rows, there are {len(reference)}"
+            f"{config.kind} has {len(reference)} reference rows, must be at least {LEAST}"
         )
     order = np.random.default_rng(config.seed).permutation(len(reference))
     cut = int(len(reference) * CALIBRATION_SHARE)
