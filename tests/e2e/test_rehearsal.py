@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import aiohttp
 import pytest
 from support import starter
 from support.loops import applied
@@ -165,13 +166,12 @@ async def test_a_candidate_that_can_not_answer_never_meets_traffic(
         assert log["compared"] == log["answered"] > 20
 
 
-async def test_turned_off_it_costs_nothing(tmp_path: Path, envs: Path) -> None:
+async def test_turned_off_it_costs_nothing_and_the_shadow_refuses_instead(
+    tmp_path: Path, envs: Path
+) -> None:
     spec = project(tmp_path)
-    spec.write_text(
-        spec.read_text()
-        .replace("rehearse: {start: 15s}", "rehearse: off")
-        .replace('flaw: "none"', 'flaw: "slow"')
-    )
+    text = spec.read_text().replace("rehearse: {start: 15s}", "rehearse: off")
+    spec.write_text(text)
     async with platform_of(spec, tmp_path, envs) as platform:
         run = await train(platform)
         version = platform.read_release().production
@@ -183,3 +183,26 @@ async def test_turned_off_it_costs_nothing(tmp_path: Path, envs: Path) -> None:
         assert "gate" in steps
         assert "rehearse" not in steps
         assert "It was not rehearsed." in await platform.run_git("log", "-1", "--format=%b", "main")
+        await platform.wait_until(lambda: applied(platform), "the release", within=120)
+        await platform.wait_until(
+            lambda: is_answered(platform.predictions, ROW), "a prediction", within=60
+        )
+        spec.write_text(text.replace('flaw: "none"', 'flaw: "refuses"'))
+        await platform.run_command(
+            *("up", str(spec), "--state", str(platform.state.root), "--envs", str(envs))
+        )
+        await platform.wait_until(lambda: applied(platform), "the commit", within=120)
+        await train(platform)
+
+        async def is_over() -> str | None:
+            # not `is_answered`, whose requests are kept out of the events
+            async with aiohttp.ClientSession() as session:
+                for _ in range(10):
+                    async with session.post(platform.predictions, json=ROW) as answer:
+                        assert answer.status == 200
+            decision = await platform.read_decision()
+            return decision.reason if decision.outcome == "rejected" else None
+
+        reason = await platform.wait_until(is_over, "the candidate to be rejected", within=120)
+        assert re.search(r"\d+ of \d+ refused: 400, though production answers them", reason), reason
+        assert platform.read_release().production == version

@@ -43,7 +43,7 @@ def test_a_ref_is_immutable(state: StateFolder, context: Path, envs: Path) -> No
         images.register_image(state, REF, context, envs=envs, say=quiet)
     assert (
         caught.value.hint
-        == "a ref never changes its content: write `example.org/echo:2` in the spec"
+        == "a ref never changes its content: write `example.org/echo:2` in the spec, or let --bump do it"
     )
     other = images.register_image(state, "example.org/echo:2", context, envs=envs, say=quiet)
     assert other.env == images.resolve_image(state, REF).env, (

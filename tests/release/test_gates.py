@@ -85,3 +85,34 @@ def test_gates_that_cannot_be_read(text):
 def test_a_candidate_that_was_not_evaluated(metrics):
     with pytest.raises(ReleaseError, match="the candidate was not evaluated on all rows"):
         gates.judge_gates(gates.parse_gate_rules('[{"metric": "a", "min": 1}]'), metrics)
+
+
+@pytest.mark.parametrize(
+    ("gate", "alone", "passed", "reason"),
+    [
+        (
+            {"min": 0.9},
+            False,
+            False,
+            "`evaluate.ifProductionFails: judge-alone` lets a candidate pass",
+        ),
+        ({"min": 0.9}, True, True, "production is not comparable: KeyError: 'age'"),
+        ({"min": 0.96}, True, False, "accuracy 0.95, must be at least 0.96"),
+        ({"min": 0.9, "productionMinus": 0}, True, True, "no production to compare with"),
+    ],
+)
+def test_without_a_production_to_compare_with_a_candidate_passes_alone_or_not_at_all(
+    gate, alone, passed, reason
+):
+    found = gates.judge_gates(
+        gates.parse_gate_rules(json.dumps([{"metric": "accuracy", **gate}])),
+        {
+            "candidate": {"all": {"accuracy": 0.95}},
+            "production": None,
+            "notComparable": "KeyError: 'age'",
+        },
+        alone=alone,
+    )
+    assert found.passed is passed
+    assert any(reason in text for text in found.reasons), found.reasons
+    assert found.to_json()["notComparable"] == "KeyError: 'age'"

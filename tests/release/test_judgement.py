@@ -315,3 +315,44 @@ def test_limits_from_the_specs_keys():
 def test_wrong_limits(value):
     with pytest.raises(DocumentError, match="limits"):
         Limits.of(from_json(RolloutLimits, value, label="limits"))
+
+
+def refusing(refused: int, requests: int = 100) -> Answers:
+    return Answers(requests, 0, {0.1: requests, math.inf: requests}, {"400": refused})
+
+
+MIRRORED = Limits(requests=100, error_rate=0.01, mirrored=True)
+SHARED = Limits(requests=100, error_rate=0.01)
+
+
+@pytest.mark.parametrize(
+    ("production", "candidate", "alone", "limits", "expected", "words"),
+    [
+        # the very requests that production answers
+        (0, 600, 600, MIRRORED, Fail, "600 of 600 refused: 400, though production answers them"),
+        (0, 1, 1, MIRRORED, Pass, "1 of 100 refused"),
+        # production refuses as many, but others
+        (50, 50, 50, MIRRORED, Fail, "50 of 100 refused: 400"),
+        # the same ones: no id that production alone answered
+        (50, 50, 0, MIRRORED, Pass, "0 of 100 refused"),
+        # copies that never arrived are nobody's refusals
+        (0, 1, 80, MIRRORED, Pass, "1 of 100 refused"),
+        # in a canary no request is common: the shares are compared
+        (5, 6, 100, SHARED, Pass, "6 of 100 refused: 400, production refuses 5.00%"),
+        (5, 7, 100, SHARED, Fail, "7 of 100 refused: 400, production refuses 5.00%"),
+    ],
+)
+def test_what_production_answers_and_the_candidate_refuses(
+    production, candidate, alone, limits, expected, words
+):
+    seen = Measured(
+        60.0, refusing(production), refusing(candidate, max(100, candidate)), alone=alone
+    )
+    verdict = analyze_step(Measured.from_json(json.loads(json.dumps(seen.to_json()))), limits)
+    assert type(verdict) is expected
+    assert any(words in reason for reason in verdict.reasons), verdict.reasons
+
+
+def test_refusals_are_told_in_the_commit():
+    seen = Measured(60.0, refusing(0), refusing(7))
+    assert "7 refused (400)" in seen.said

@@ -8,7 +8,7 @@ import yaml
 from driftloop.kube import seldon
 from driftloop.plan import make_plan
 from driftloop.release import record
-from driftloop.release.record import Release, Version
+from driftloop.release.record import Rehearsed, Release, Version
 from driftloop.resources.serving import disruption_budget, plain
 from driftloop.resources.serving.seldon import seldon_deployment
 from driftloop.spec import load_spec
@@ -265,3 +265,30 @@ def test_without_logger_the_model_has_the_port_to_itself() -> None:
     (model,) = predictor.deployment.spec.template.spec.containers
     env = {variable.name: variable.value for variable in model.env or ()}
     assert env["PREDICTIVE_UNIT_HTTP_SERVICE_PORT"] == "8000"
+
+
+@pytest.mark.parametrize(
+    ("rehearsed", "seconds", "patience"),
+    [
+        (None, 600, None),
+        (Rehearsed(start=1.5, p99=0.01, rows=100), 120, 5),
+        (Rehearsed(start=75.0, p99=8.0, rows=20), 450, 16),
+    ],
+)
+def test_probes_leave_a_server_the_time_that_its_rehearsal_took(
+    rehearsed: Rehearsed | None, seconds: int, patience: int | None
+) -> None:
+    slow = ONE.model_copy(update={"rehearsed": rehearsed})
+    release = record.release_first(record.empty_release("digits", "digits"), slow)
+    (predictor,) = served(release).predictors
+    (operated,) = deployed(release).spec.predictors
+    pods = (predictor.deployment.spec.template.spec, operated.component_specs[0].spec)
+    for pod, port in zip(pods, (9000, "http"), strict=True):
+        started, ready = pod.containers[0].startup_probe, pod.containers[0].readiness_probe
+        assert started is not None
+        assert started.http_get is not None
+        assert started.http_get.port == port
+        assert (started.period_seconds or 0) * (started.failure_threshold or 0) == seconds
+        if patience is not None:
+            assert ready is not None
+            assert ready.timeout_seconds == patience

@@ -140,7 +140,6 @@ def test_a_pod_keeps_its_ports_when_it_is_left_alone(serve: str) -> None:
         ("{server: triton}", ["model"]),
         # the operator's probes are of the proxy, which loads nothing
         ("{server: tensorflow, protocol: seldon}", []),
-        ("{model: Digits}", []),
     ],
 )
 def test_a_server_has_time_to_load_a_large_model(serve: str, probed: list[str]) -> None:

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from driftloop.plan import make_plan
-from driftloop.resources.workflows import training
+from driftloop.resources.workflows import refusing, training
 from driftloop.spec import load_spec
 from tests.spec.specs import changed
 
@@ -32,7 +32,8 @@ def test_a_run_has_time_for_all_tries_and_the_waits_between_them(train: str, hou
     spec = load_spec(changed('"train:train"', f'"train:train"{train}'), path="p.yaml")
     found = training.training_outline(make_plan(spec), ()).deadline
     evaluation = HOUR
-    assert found == hours * HOUR + evaluation + training.QUEUEING
+    rehearsal = 600 + refusing.ASKING
+    assert found == hours * HOUR + evaluation + rehearsal + training.QUEUEING
 
 
 def test_the_platform_forgets_outputs_before_their_configmap_is_full() -> None:

@@ -6,12 +6,14 @@ from pathlib import Path
 import click
 
 from driftloop.cli import allowed, options, pinning, target
+from driftloop.operations.code import bump_tags, register_code
 from driftloop.operations.commit import commit_spec_file
 from driftloop.operations.place import StateChoice
 
 EXAMPLES = """\b
 Examples:
   driftloop commit pipeline.yaml --repository https://github.com/acme/cluster.git
+  driftloop commit pipeline.yaml --bump
   driftloop commit pipeline.yaml --pin
   driftloop commit pipeline.yaml --allow detector-removed"""
 
@@ -20,6 +22,11 @@ Examples:
 @click.argument("spec", type=click.Path(path_type=Path))
 @options.repository_options
 @options.cluster
+@click.option(
+    "--bump",
+    is_flag=True,
+    help="First write the next tag into SPEC for each image whose code has changed.",
+)
 @allowed.option
 @pinning.add_options
 @options.output
@@ -30,6 +37,7 @@ def command(
     branch: str,
     state: StateChoice,
     cluster: str,
+    bump: bool,
     allow: tuple[str, ...],
     pin: bool,
     mirrors: Mapping[str, str],
@@ -39,11 +47,20 @@ def command(
 
     The current release is kept. A change that an edit of a spec seldom intends, such as leaving
     production without its detector, is refused unless --allow names it; `driftloop plan` shows
-    it first. With --pin, the `pins` of SPEC are updated first to the digests that the registries
-    return now.
+    it first. For the repository of a state folder, the code beside SPEC is registered before the
+    commit; code that changed without a new tag is refused. With --pin, the `pins` of SPEC are
+    updated first to the digests that the registries return now.
     """
     if pin:
         pinning.write_pins([spec], mirrors)
     with target.open_repository(repository, branch, state) as opened:
+        if opened.repository.url == state.folder.repository_url:
+            if bump:
+                bump_tags(state.folder, spec, options.print_progress)
+            register_code(state.folder, spec, options.print_progress)
+        elif bump:
+            raise click.UsageError(
+                "--bump needs a state folder: another repository does not tell what was built"
+            )
         committed = commit_spec_file(opened, spec, cluster=cluster, allow=frozenset(allow))
     target.print_commit(opened, committed.commit, committed.pipeline, output)

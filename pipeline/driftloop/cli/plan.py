@@ -3,12 +3,14 @@
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
 from driftloop.cli import allowed, impacts, options, pinning, target
 from driftloop.operations import files, place
+from driftloop.operations.code import CodeChange, find_code_changes, refuse_changed_code
 from driftloop.operations.impact import refuse_surprises
 from driftloop.operations.place import StateChoice
 from driftloop.operations.preview import preview_commit, read_committed, read_name
@@ -59,14 +61,19 @@ def command(
     nothing.
 
     Compares with --into, --repository, or the repository of the state folder; without any of
-    them, everything is new. Exit code 1 when the
-    change does something that an edit of a spec seldom intends, such as leaving production
-    without its detector, unless --allow names it. With --pin, preview a commit with --pin.
+    them, everything is new. Exit code 1 when the change does something that an edit of a spec
+    seldom intends, such as leaving production without its detector, unless --allow names it; also
+    when the code beside SPEC has changed and its tag has not. With --pin, preview a commit with
+    --pin.
     """
     text = pinning.pin_specs_now([spec], mirrors)[0].text if pin else files.read_spec_text(spec)
     name = read_name(spec)
     existing = _read_existing(folder, repository, branch, state, name, cluster=cluster)
     preview = preview_commit(spec, text, existing, cluster=cluster)
+    changes = _find_code_changes(folder, repository, state, spec)
+    if changes:
+        effects = (*preview.impact.effects, *(change.text for change in changes))
+        preview = replace(preview, impact=replace(preview.impact, effects=effects))
     if output == "json":
         click.echo(json.dumps(impacts.build_document(name, preview.impact, preview.changes)))
     elif output == "markdown":
@@ -78,6 +85,17 @@ def command(
             _print_diff(change)
         click.echo(f"{name}: {impacts.count_changes(preview.changes)}", err=True)
     refuse_surprises(preview.impact, frozenset(allow))
+    refuse_changed_code(changes)
+
+
+def _find_code_changes(
+    folder: Path | None, repository: str | None, state: StateChoice, spec: Path
+) -> tuple[CodeChange, ...]:
+    """Return what a commit to the state folder's own repository would register or refuse."""
+    own = repository in (None, state.folder.repository_url) and folder is None
+    if not own or not state.folder.exists():
+        return ()
+    return find_code_changes(state.folder, files.read_spec(spec), spec.parent)
 
 
 def _read_existing(

@@ -12,6 +12,7 @@ from driftloop.contract.trees import SPEC
 from driftloop.local.ground import kinds, timeline
 from driftloop.local.ground.timeline import EventTimeline
 from driftloop.local.up.supervisor import UpOptions
+from driftloop.operations.code import bump_tags
 from driftloop.operations.place import choose_new_state
 from driftloop.operations.up import (
     commit_project,
@@ -59,6 +60,11 @@ def _print_kinds(context: click.Context, _parameter: click.Parameter, value: boo
     help="Port of the gateway.  [default: a free one, the same each time]",
 )
 @click.option("--detach", is_flag=True, help="Go on in the background once everything is up.")
+@click.option(
+    "--bump",
+    is_flag=True,
+    help="First write the next tag into SPEC for each image whose code has changed.",
+)
 @allowed.option
 @click.option(
     "--explain",
@@ -76,6 +82,7 @@ def command(
     cluster: str,
     gateway_port: int | None,
     detach: bool,
+    bump: bool,
     allow: tuple[str, ...],
 ) -> None:
     """Run the cluster repository on this machine, without Docker or Kubernetes.
@@ -88,6 +95,8 @@ def command(
         spec = Path(SPEC)
         options.print_progress(f"running {spec} of this folder")
     folder = open_state(choose_new_state(state, spec=spec, environment=os.environ), spec)
+    if spec is not None and bump:
+        bump_tags(folder, spec, options.print_progress)
     if spec is not None and (pid := folder.find_holder()) is not None:
         # the running supervisor picks up new images and the new commit by itself
         commit_project(folder, spec, envs=envs, allow=allow, report=options.print_progress)

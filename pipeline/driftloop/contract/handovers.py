@@ -209,6 +209,10 @@ class RolloutLimits:
     """Largest share of failed requests beyond production's own."""
     p99: float | None = _not_negative("p99")
     """Longest 99th percentile of the candidate's answer time."""
+    mirrored: bool = document_key(
+        "mirrored", "true or false", lambda v: isinstance(v, bool), default=False
+    )
+    """The candidate gets a copy of production's requests."""
 
     @classmethod
     def parse(cls, text: str) -> "RolloutLimits":

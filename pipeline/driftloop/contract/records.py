@@ -138,6 +138,8 @@ class Evaluation:
         "against", "a release id, or null", lambda v: v is None or is_text(v), default=None
     )
     """Release that was production."""
+    not_comparable: str = _text("notComparable")
+    """Why production could not be evaluated on these rows; empty when it was, or there is none."""
 
     @classmethod
     def read(cls, document: object) -> "Evaluation":

@@ -95,7 +95,12 @@ def cancel_run(
     report(f"stopping {name}")
     if api.stop_workflow(namespace, name, by) is None:
         raise LocalError(f"run `{name}` does not exist any more")
-    return follow_run(api, namespace, run, report)
+    stopped = _follow_workflow(api, namespace, name, report, before=workflow)
+    end = _read_end(stopped)
+    if end is not None and end.rollout is not None:
+        # its training ended in the same moment: the rollout is what has to be stopped now
+        return cancel_run(api, namespace, run, reason, report)
+    return _read_outcome(stopped, end)
 
 
 def find_namespace(state: StateFolder, run: str) -> str:
@@ -114,9 +119,16 @@ def find_namespace(state: StateFolder, run: str) -> str:
 
 
 def _follow_workflow(
-    api: KubernetesClient, namespace: str, name: str, report: Report
+    api: KubernetesClient,
+    namespace: str,
+    name: str,
+    report: Report,
+    *,
+    before: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
+    """Return a Workflow that has ended; steps that had ended in `before` are not reported."""
     reported: set[str] = set()
+    _report_steps(before or {}, reported, lambda _: None)
     exists = False
     deadline = time.monotonic() + GONE_AFTER
     while True:

@@ -37,20 +37,37 @@ class GateVerdict:
     """Verdict of all gates, with each gate's result."""
 
     gates: tuple[Result, ...]
+    not_comparable: str = ""
+    """Why production could not be evaluated."""
+    alone: bool = False
+    """A candidate may pass without production."""
 
     @property
     def passed(self) -> bool:
-        return all(gate.passed for gate in self.gates)
+        return all(gate.passed for gate in self.gates) and (self.alone or not self.not_comparable)
 
     @property
     def reasons(self) -> tuple[str, ...]:
         """The gates that refused it; those that let it pass when none did."""
-        return tuple(gate.said for gate in self.gates if not gate.passed or self.passed)
+        gates = tuple(gate.said for gate in self.gates if not gate.passed or self.passed)
+        if not self.not_comparable:
+            return gates
+        allow = (
+            ""
+            if self.alone
+            else "; `evaluate.ifProductionFails: judge-alone` lets a candidate pass"
+        )
+        return (f"production is not comparable: {self.not_comparable}{allow}", *gates)
 
     def to_json(self) -> dict[str, Any]:
         """As verdict.json holds it."""
         gates = [{**vars(gate), "reason": gate.said} for gate in self.gates]
-        return {"passed": self.passed, "reasons": list(self.reasons), "gates": gates}
+        return {
+            "passed": self.passed,
+            "reasons": list(self.reasons),
+            "gates": gates,
+            "notComparable": self.not_comparable,
+        }
 
 
 def parse_gate_rules(text: str) -> tuple[GateRule, ...]:
@@ -61,10 +78,13 @@ def parse_gate_rules(text: str) -> tuple[GateRule, ...]:
         raise ReleaseError(f"the gates can't be read: {error.message}") from error
 
 
-def judge_gates(gates: Sequence[GateRule], metrics: Mapping[str, Any]) -> GateVerdict:
+def judge_gates(
+    gates: Sequence[GateRule], metrics: Mapping[str, Any], *, alone: bool = False
+) -> GateVerdict:
     """Hold metrics.json (`candidate` and `production`, each with `all` and `recent`) against the
     spec's gates.
 
+    Where production could not be evaluated a candidate passes only `alone`, by its own bounds.
     ReleaseError when the evaluation did not return the metric of a gate.
     """
     results: list[Result] = []
@@ -82,7 +102,7 @@ def judge_gates(gates: Sequence[GateRule], metrics: Mapping[str, Any]) -> GateVe
             results.append(_compared(gate, "productionMinus", value, theirs, below))
         if gate.production_plus is not None:
             results.append(_compared(gate, "productionPlus", value, theirs, above))
-    return GateVerdict(tuple(results))
+    return GateVerdict(tuple(results), str(metrics.get("notComparable") or ""), alone)
 
 
 def _compares(gate: GateRule) -> bool:

@@ -90,6 +90,9 @@ class Limits:
     """Largest share of failed requests beyond production's own, 0 to 1."""
     p99: float | None = None
     """Longest 99th percentile of the candidate's answer time, seconds."""
+    mirrored: bool = False
+    """The candidate gets a copy of production's requests: what only it refuses is told by their
+    ids."""
 
     @property
     def needed(self) -> int:
@@ -109,6 +112,7 @@ class Limits:
             auto=auto,
             error_rate=given.error_rate,
             p99=given.p99,
+            mirrored=given.mirrored,
         )
 
     def expecting(self, recent: Recent | None, production: str) -> "Limits":
@@ -131,6 +135,18 @@ class Answers:
     buckets: Mapping[float, int] = field(default_factory=dict)
     """Answer times: upper bound in seconds -> requests at most that slow (cumulative); `inf` is
     all of them."""
+    refusals: Mapping[str, int] = field(default_factory=dict)
+    """Answers 4xx: status code -> number."""
+
+    @property
+    def refused(self) -> int:
+        """Number of answers 4xx."""
+        return sum(self.refusals.values())
+
+    @property
+    def refusal_rate(self) -> float:
+        """Share of the requests that were refused."""
+        return self.refused / self.requests if self.requests else 0.0
 
     @property
     def error_rate(self) -> float:
@@ -155,6 +171,8 @@ class Measured:
     """Rows in those requests."""
     agreed: int = 0
     """Of those rows, the ones they answered alike."""
+    alone: int = 0
+    """Requests that production answered and the candidate did not, though it had time to."""
 
     @property
     def agreement(self) -> float:
@@ -166,6 +184,8 @@ class Measured:
         """The candidate's numbers as a person would read them in a commit."""
         candidate = self.candidate
         parts = [f"{candidate.requests} requests", f"error rate {candidate.error_rate:.2%}"]
+        if candidate.refused:
+            parts.append(f"{candidate.refused} refused ({', '.join(sorted(candidate.refusals))})")
         if (p99 := candidate.p99) is not None:
             parts.append(f"p99 {p99 * 1000:.0f} ms")
         if self.joined:
@@ -188,7 +208,10 @@ class Measured:
 
         def answers(side: Mapping[str, Any]) -> Answers:
             return Answers(
-                side["requests"], side["errors"], {float(b): n for b, n in side["buckets"].items()}
+                side["requests"],
+                side["errors"],
+                {float(b): n for b, n in side["buckets"].items()},
+                side.get("refusals", {}),
             )
 
         return cls(
@@ -198,6 +221,7 @@ class Measured:
             document["joined"],
             document["rows"],
             document["agreed"],
+            document.get("alone", 0),
         )
 
 
@@ -242,6 +266,9 @@ def analyze_step(measured: Measured, limits: Limits) -> Verdict:
         message = f"error rate {candidate.error_rate:.2%}, allowed {allowed:.2%}"
         hopeless = candidate.errors > allowed * max(needed, candidate.requests)
         (broken if hopeless else kept).append(message)
+        if candidate.refused:
+            hopeless, message = _refusals(measured, limits.error_rate, limits)
+            (broken if hopeless else kept).append(message)
     if (
         limits.p99 is not None
         and candidate.requests >= needed
@@ -260,6 +287,29 @@ def analyze_step(measured: Measured, limits: Limits) -> Verdict:
     if broken:
         return Fail(tuple(broken))
     return Wait(tuple(missing)) if missing else Pass(tuple(kept))
+
+
+def _refusals(measured: Measured, share: float, limits: Limits) -> tuple[bool, str]:
+    """Return True if the candidate refuses too much that production answers, and how it stands.
+
+    Copies of the same requests are compared one by one; a share of the traffic is compared with
+    the share that production refuses of its own.
+    """
+    candidate, production = measured.candidate, measured.production
+    codes = ", ".join(sorted(candidate.refusals))
+    most = max(limits.needed, candidate.requests)
+    if limits.mirrored:
+        refused = min(measured.alone, candidate.refused)
+        message = (
+            f"{refused} of {candidate.requests} refused: {codes}, though production answers them"
+        )
+        return refused > share * most, message
+    allowed = share + production.refusal_rate
+    message = (
+        f"{candidate.refused} of {candidate.requests} refused: {codes}, "
+        f"production refuses {production.refusal_rate:.2%}"
+    )
+    return candidate.refused > allowed * most, message
 
 
 def _agreement(measured: Measured, asked: float | Expected, needed: int) -> tuple[bool, str]:

@@ -257,6 +257,9 @@ class Evaluate(SpecModel):
     """`module:function`: takes the folders `model` and `data`, returns metrics."""
     gates: Annotated[tuple[Gate, ...], Field(max_length=50)] = ()
     """All must hold."""
+    if_production_fails: Literal["refuse", "judge-alone"] = "refuse"
+    """When production can't be evaluated on today's rows: refuse every candidate, or judge it by
+    its gates without production alone."""
     timeout: PositiveDuration = timedelta(minutes=30)
     """Evaluation is stopped and fails after this time."""
     retries: Retries | None = None
@@ -340,7 +343,8 @@ class Canary(SpecModel):
     requests: Annotated[int, Field(ge=1)] = 50
     """At least so many requests answered by the candidate in each step."""
     error_rate: Share = 0.01
-    """Largest share of failed requests of the candidate."""
+    """Largest share of the candidate's requests that fail (5xx), or are refused (4xx) though
+    production answers such, beyond production's own."""
     p99: PositiveDuration | None = None
     """Longest time that 99 of 100 requests to the candidate take; not judged when left out. With
     `backend: seldon` shorter than 10s, as far as its executor measures."""

@@ -27,12 +27,16 @@ Examples:
     type=click.Path(path_type=Path),
     help="Path of metrics.json, or its folder.",
 )
+@click.option(
+    "--alone", is_flag=True, help="Let a candidate pass when production can't be evaluated."
+)
 @options.out
-def command(*, gates: str, metrics: Path, out: Path) -> None:
+def command(*, gates: str, metrics: Path, alone: bool, out: Path) -> None:
     """Compare the candidate's metrics with the gates; writes `passed` and verdict.json. A
     refusal is not a failure."""
     file = metrics / METRICS_FILE if metrics.is_dir() else metrics
-    verdict = rules.judge_gates(rules.parse_gate_rules(gates), _read_metrics(file))
+    bounds = rules.parse_gate_rules(gates)
+    verdict = rules.judge_gates(bounds, _read_metrics(file), alone=alone)
     folder = out / "verdict"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / VERDICT_FILE).write_text(
@@ -41,6 +45,8 @@ def command(*, gates: str, metrics: Path, out: Path) -> None:
     write_parameters(out / "parameters", passed="true" if verdict.passed else "false")
     for gate in verdict.gates:
         options.print_progress(f"{'pass' if gate.passed else 'FAIL'}  {gate.said}")
+    if verdict.not_comparable:
+        options.print_progress(f"{'pass' if alone else 'FAIL'}  {verdict.reasons[0]}")
     options.print_progress(
         "the candidate goes on" if verdict.passed else "the candidate is refused"
     )

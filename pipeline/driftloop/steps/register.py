@@ -84,7 +84,9 @@ def command(
         settings.open_repository(),
         pipeline,
         lambda release: add_version(release, version, against=evaluated.against),
-        lambda before, after: _build_message(before, after, version, cause),
+        lambda before, after: _build_message(
+            before, after, version, cause, evaluated.not_comparable
+        ),
     )
     refusal = find_refusal(moved.release, version, against=evaluated.against)
     if refusal is not None:
@@ -149,11 +151,13 @@ def _check_stored(store: ObjectStore, model: StoreLocation, digest: str) -> None
 
 
 def _build_message(
-    before: Release, after: Release, version: Version, cause: str
+    before: Release, after: Release, version: Version, cause: str, problem: str
 ) -> TransitionMessage:
     metrics = ", ".join(f"{name} {value:.4g}" for name, value in sorted(version.metrics.items()))
     lines = [f"On held-out data: {metrics}."] if metrics else []
     lines.append(_describe_rehearsal(version.rehearsed))
+    if problem:
+        lines.append(f"Production is not comparable: {problem}.")
     if before.candidate is not None:
         lines.append(f"It replaces {before.candidate.id}, whose rollout had stopped.")
     role = "as the first release" if after.phase == "stable" else "in shadow"
@@ -204,6 +208,8 @@ class EvaluatedVersion:
     """None without production, or without recent rows."""
     against: str | None
     """Production at the time; None without one."""
+    not_comparable: str = ""
+    """Why production could not be evaluated; empty when it was."""
 
 
 def _read_evaluation(path: Path) -> EvaluatedVersion:
@@ -240,4 +246,4 @@ def _read_evaluation(path: Path) -> EvaluatedVersion:
                 metrics=candidate["recent"],
                 production=production["recent"],
             )
-    return EvaluatedVersion(candidate["all"], recent, evaluation.against)
+    return EvaluatedVersion(candidate["all"], recent, evaluation.against, evaluation.not_comparable)

@@ -204,7 +204,12 @@ def _fetch_production(store: ObjectStore, production: Version | None, folder: Pa
         _write_json(folder / PRODUCTION_FILE, {})
         return
     _write_json(folder / PRODUCTION_FILE, production.model_dump(mode="json", by_alias=True))
-    store.get_folder(s3.parse_location(production.model), folder / "model")
+    try:
+        store.get_folder(s3.parse_location(production.model), folder / "model")
+    except MissingObjectError:
+        # the evaluation says that it can't be compared, and the gate decides
+        options.print_progress(f"production's model {production.model} does not exist")
+        return
     if (digest := s3.folder_digest(folder / "model")) != production.model_digest:
         raise StepError(
             f"production's model has digest {digest}, release.yaml has {production.model_digest}",

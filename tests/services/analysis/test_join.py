@@ -43,6 +43,23 @@ def test_any_order_and_any_repeats_count_once(responses):
     assert join.count_responses("r1", 0) == sum(1 for _, release in first if release == "r1")
 
 
+def test_what_only_production_answered():
+    join = ResponseJoin(ttl=50)
+    join.add_response("old", "r1", (1,), 1.0)
+    join.add_response("both", "r1", (1,), 10.0)
+    join.add_response("both", "r2", (1,), 11.0)
+    join.add_response("alone", "r1", (1,), 12.0)
+    join.add_response("candidate", "r2", (1,), 12.0)
+    join.add_response("new", "r1", (1,), 19.0)
+    assert join.count_alone("r1", "r2", 5.0, 20.0) == 1
+    assert join.count_alone("r1", "r2", 0.0, 20.0) == 2
+    assert join.count_alone("r1", "r2", 5.0, 24.0) == 2
+    # also once the entries are forgotten
+    join.add_response("later", "r2", (1,), 500.0)
+    assert len(join) == 1
+    assert join.count_alone("r1", "r2", 5.0, 500.0) == 2
+
+
 def test_memory_is_bounded_by_number():
     join = ResponseJoin(open=100, kept=50)
     for n in range(1000):

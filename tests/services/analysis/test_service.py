@@ -229,22 +229,27 @@ async def test_errors_and_times_come_from_the_predictors(judge, predictors):
         "requests": 0,
         "errors": 0,
         "buckets": {"0.005": 0, "0.01": 0, "+Inf": 0},
+        "refusals": {},
     }
     assert first["candidate"]["requests"] == 0
     page = page.replace(
         'class="5",envoy_cluster_name="digits/digits-r1/model"} 2',
         'class="5",envoy_cluster_name="digits/digits-r1/model"} 5',
     )
-    page = page.replace('le="+Inf"} 100', 'le="+Inf"} 103')
+    page = page.replace('le="+Inf"} 100', 'le="+Inf"} 103').replace(
+        'code="400",envoy_cluster_name="digits/digits-r1/model"} 1',
+        'code="400",envoy_cluster_name="digits/digits-r1/model"} 3',
+    )
     predictors.pages = {
         "digits-r1.ml.svc.cluster.local": page,
         "digits-r2.ml.svc.cluster.local": ENVOY.replace("digits-r1", "digits-r2"),
     }
     second = await judge.judgement(**BOTH, since=since)
     assert second["production"] == {
-        "requests": 3,
+        "requests": 3 + 2,
         "errors": 3,
         "buckets": {"0.005": 0, "0.01": 0, "+Inf": 3},
+        "refusals": {"400": 2},
     }
     assert "http://digits-r2.ml.svc.cluster.local:8000/prometheus" in predictors.asked
 

@@ -306,11 +306,32 @@ def test_an_evaluation_at_fault_says_which_model(run: Run, folder: Path) -> None
         "error: the candidate on all rows: `evaluate:evaluate` failed: FileNotFoundError"
         in done.err
     )
+
+
+@pytest.mark.parametrize(
+    ("kept", "problem"),
+    [
+        (False, "its model is no longer in the object store"),
+        (True, "production on all rows: `evaluate:evaluate` failed: FileNotFoundError"),
+    ],
+)
+def test_production_that_can_not_be_evaluated_does_not_fail_the_run(
+    run: Run, folder: Path, kept: bool, problem: str
+) -> None:
+    user(folder, EVALUATE, name="evaluate")
+    rows(folder, earlier="a", recent="b")
     (folder / "model" / "m").write_text("b")
     (folder / "production" / "release.json").write_text('{"id": "r1"}')
+    if kept:
+        (folder / "production" / "model").mkdir()
+        (folder / "production" / "model" / "of an older library").write_text("a")
     done = run(*evaluation(folder))
-    assert done.code == 1
-    assert "names a release but holds no model" in done.err
+    assert done.code == 0, done.err
+    metrics = json.loads((folder / "out" / "metrics.json").read_text())
+    assert metrics["production"] is None
+    assert metrics["against"] == "r1"
+    assert metrics["notComparable"].startswith(problem)
+    assert f"production can't be evaluated: {problem}" in done.out
 
 
 @given(

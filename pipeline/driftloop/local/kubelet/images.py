@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from driftloop.contract.documents import DocumentError, to_json
 from driftloop.contract.images import ImageRecord
@@ -146,12 +147,7 @@ def register_image(
     LocalError on a broken context, a ref that is registered with other content, or requirements
     that can't be installed.
     """
-    file = _require_file(context, "Dockerfile", ref)
-    _require_file(context, "requirements.txt", ref)
-    try:
-        base = dockerfile.read_base_image(file)
-    except LocalError as error:
-        raise LocalError(f"image `{ref}`: {error.message}", hint=error.hint) from error
+    base = _read_base(ref, context)
     role = roles.role_of_base(base)
     digest = _digest_content(context)
     home = _image_folder(state, ref)
@@ -160,16 +156,41 @@ def register_image(
         if record.content != digest:
             raise LocalError(
                 f"image `{ref}` is already registered with other content than {context} has now",
-                hint=f"a ref never changes its content: write `{_remove_unused(state, ref)}` in the spec",
+                hint=f"a ref never changes its content: write `{suggest_ref(state, ref)}` in the spec, or let --bump do it",
             )
+    env = _build_env(ref, context, base, envs=envs or state.envs, say=say)
+    return _write_record(
+        state, ref, env=env, context=context, content=digest, scripts=role.scripts if role else {}
+    )
+
+
+def prepare_image(ref: str, context: Path, folder: Path, *, envs: Path, say: Say) -> LocalImage:
+    """Return an image whose code is the folder itself, registered nowhere; our own scripts go
+    below `folder`. LocalError as in `register_image`."""
+    base = _read_base(ref, context)
+    role = roles.role_of_base(base)
+    env = _build_env(ref, context, base, envs=envs, say=say)
+    if role is not None and role.scripts and not (folder / "bin").exists():
+        _write_scripts(folder, role.scripts, env)
+    return LocalImage(ref, "", env, context.resolve(), (folder / "bin",))
+
+
+def _read_base(ref: str, context: Path) -> str:
+    file = _require_file(context, "Dockerfile", ref)
+    _require_file(context, "requirements.txt", ref)
+    try:
+        return dockerfile.read_base_image(file)
+    except LocalError as error:
+        raise LocalError(f"image `{ref}`: {error.message}", hint=error.hint) from error
+
+
+def _build_env(ref: str, context: Path, base: str, *, envs: Path, say: Say) -> Path:
+    role = roles.role_of_base(base)
     requirements = [context / "requirements.txt"]
     if role is not None:
         requirements.insert(0, role.requirements)
     python = match[1] if (match := _PYTHON.search(base)) else "3.11"
-    env = build_environment(envs or state.envs, requirements, python=python, name=ref, say=say)
-    return _write_record(
-        state, ref, env=env, context=context, content=digest, scripts=role.scripts if role else {}
-    )
+    return build_environment(envs, requirements, python=python, name=ref, say=say)
 
 
 def register_driftloop(state: StateFolder) -> LocalImage:
@@ -195,8 +216,18 @@ def register_monitor(
     )
 
 
-def _remove_unused(state: StateFolder, ref: str) -> str:
-    """Return the next tag that is not in use."""
+def compare_content(
+    state: StateFolder, ref: str, context: Path
+) -> Literal["same", "changed", "new"]:
+    """Compare a folder of code with what is registered under a ref; `new` when nothing is."""
+    record = _image_folder(state, ref) / "image.json"
+    if not record.exists():
+        return "new"
+    return "same" if _read_record(record).content == _digest_content(context) else "changed"
+
+
+def suggest_ref(state: StateFolder, ref: str) -> str:
+    """Return the ref with the next tag that is not in use."""
     ref = _next_tag(ref)
     while (_image_folder(state, ref) / "image.json").exists():
         ref = _next_tag(ref)
@@ -258,10 +289,7 @@ def _write_record(
         else:
             shutil.copytree(context, app, ignore=_LEFT_OUT)
         if scripts:
-            roles.snapshot_package(folder / "lib")
-            (folder / "bin").mkdir()
-            for name, target in scripts.items():
-                _write_script(folder, name, target, env)
+            _write_scripts(folder, scripts, env)
         image = ImageRecord(
             ref=ref,
             digest=digest,
@@ -275,6 +303,13 @@ def _write_record(
     except OSError as error:
         raise build_write_error(folder, error) from error
     return resolve_image(state, ref)
+
+
+def _write_scripts(folder: Path, scripts: Mapping[str, str], env: Path) -> None:
+    roles.snapshot_package(folder / "lib")
+    (folder / "bin").mkdir(parents=True)
+    for name, target in scripts.items():
+        _write_script(folder, name, target, env)
 
 
 def _write_script(folder: Path, name: str, target: str, env: Path) -> None:

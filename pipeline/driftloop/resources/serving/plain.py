@@ -35,7 +35,7 @@ from driftloop.resources import parts
 from driftloop.resources.serving import logger
 from driftloop.resources.serving.backend import Backend, Labels, TrafficSeries
 from driftloop.resources.serving.seldon import COMPONENT, seldon_deployment
-from driftloop.resources.serving.servers import METRICS_PORT, MODEL_URI, Microservice
+from driftloop.resources.serving.servers import HTTP, METRICS_PORT, MODEL_URI, Microservice
 from driftloop.text.dump import dump_yaml
 
 DRAIN = 10
@@ -313,7 +313,8 @@ def _predictor_pod(
                 core.ContainerPort(name="model", container_port=port),
                 core.ContainerPort(name="metrics", container_port=METRICS_PORT),
             ),
-            "readiness_probe": model.readiness_probe or ready,
+            "startup_probe": _probe_port(model.startup_probe, port),
+            "readiness_probe": _probe_port(model.readiness_probe, port) or ready,
             "liveness_probe": model.liveness_probe
             or core.Probe(
                 tcp_socket=core.TCPSocket(port=port),
@@ -349,6 +350,18 @@ def _predictor_pod(
             ),
         }
     )
+
+
+def _probe_port(probe: core.Probe | None, port: int) -> core.Probe | None:
+    """The probe with the number for which the operator has a name."""
+    if probe is None:
+        return None
+    http, tcp = probe.http_get, probe.tcp_socket
+    if http is not None and http.port == HTTP:
+        http = http.model_copy(update={"port": port})
+    if tcp is not None and tcp.port == HTTP:
+        tcp = tcp.model_copy(update={"port": port})
+    return probe.model_copy(update={"http_get": http, "tcp_socket": tcp})
 
 
 def _stop_after(seconds: int) -> core.Lifecycle:

@@ -55,6 +55,8 @@ def _build_server(plan: Plan, name: str, number: int) -> core.Container:
                 core.ContainerPort(name=name, container_port=port),
                 core.ContainerPort(name=f"metrics-{number}", container_port=metrics_port),
             ),
+            # the step waits by itself, and Argo would not
+            "startup_probe": None,
             "volume_mounts": (
                 *(server.volume_mounts or ()),
                 core.VolumeMount(name=VOLUME, mount_path=REHEARSAL, sub_path=name),

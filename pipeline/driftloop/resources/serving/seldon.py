@@ -59,7 +59,7 @@ def _build_predictor(plan: Plan, release: Release, version: Version) -> seldon.P
         annotations={"version": version.id, MODEL_DIGEST_ANNOTATION: version.model_digest},
         labels={"version": version.id, **parts.scraping_labels(plan)},
         graph=servers.model_graph(plan, version),
-        component_specs=(_component_spec(plan),),
+        component_specs=(_component_spec(plan, version),),
         # Unset, the executor asks for half a core in every predictor.
         svc_orch_spec=seldon.Orchestrator(
             resources=parts.small_resources("50m", "64Mi", limit="256Mi")
@@ -91,8 +91,8 @@ def _build_autoscaler(plan: Plan) -> seldon.Autoscaler | None:
     )
 
 
-def _component_spec(plan: Plan) -> seldon.ComponentSpec:
-    containers = servers.model_containers(plan)
+def _component_spec(plan: Plan, version: Version) -> seldon.ComponentSpec:
+    containers = servers.model_containers(plan, version.rehearsed)
     pod = core.PodSpec(
         service_account_name=plan.names.model,
         automount_service_account_token=False,

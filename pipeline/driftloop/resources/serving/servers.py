@@ -1,6 +1,7 @@
 """Servers of a released model: its node in the graph, and the containers behind that node."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, assert_never
@@ -9,7 +10,7 @@ from driftloop.contract.names import NODE, PLATFORM
 from driftloop.kube import core, seldon
 from driftloop.plan import Plan
 from driftloop.plan.backends import is_prepackaged
-from driftloop.release.record import Version
+from driftloop.release.record import Rehearsed, Version
 from driftloop.resources import parts
 from driftloop.spec.graph import (
     Combiner,
@@ -39,7 +40,13 @@ METRICS_PORT = 6000
 """Where a model server shows its own metrics; further containers of a pod take the next ones."""
 SHARED_MEMORY = "shared-memory"
 LOADING = 600
-"""Seconds a server may take to load its model."""
+"""Seconds a server may take to load its model, when it was not measured."""
+SLOWER = 6
+"""Times as long a start may take as in the rehearsal: nodes differ, and several start at once."""
+SHORTEST = 120
+"""Seconds that it may take in any case."""
+HTTP = "http"
+"""The operator's name for the port of a node."""
 TFSERVING = "tfserving"
 """The operator's name for TensorFlow Serving behind its proxy."""
 TFSERVING_PORT = 2001
@@ -126,10 +133,10 @@ def _server_parameters(plan: Plan) -> tuple[seldon.UnitParameter, ...] | None:
             assert_never(plan.serve)
 
 
-def model_containers(plan: Plan) -> tuple[core.Container, ...]:
+def model_containers(plan: Plan, rehearsed: Rehearsed | None = None) -> tuple[core.Container, ...]:
     """All of a version's pod but the executor: the released model's, then those of the graph's
-    classes."""
-    first, *rest = _model_containers(plan)
+    classes. Probes leave it the time that it took in its rehearsal."""
+    first, *rest = _model_containers(plan, rehearsed)
     classes = own_nodes(plan.serve.graph)
     # The operator would count these ports on from one version to the next, and a version that is left alone would get
     # new numbers, and so new pods.
@@ -157,7 +164,7 @@ def _metrics_port(number: int) -> tuple[core.ContainerPort, ...]:
     return (core.ContainerPort(name="metrics", container_port=METRICS_PORT + number),)
 
 
-def _model_containers(plan: Plan) -> tuple[core.Container, ...]:
+def _model_containers(plan: Plan, rehearsed: Rehearsed | None) -> tuple[core.Container, ...]:
     """Return the parts of the container that the operator does not know; it adds image,
     arguments and ports of a server that it brings along."""
     serve, image = plan.serve, plan.serve_image
@@ -166,7 +173,9 @@ def _model_containers(plan: Plan) -> tuple[core.Container, ...]:
             assert image is not None  # noqa: S101 - the spec has a default
             return (
                 _with_resources(
-                    plan, _python_container(NODE, image, model, "MODEL"), serve.resources
+                    plan,
+                    _leave_time(_python_container(NODE, image, model, "MODEL"), rehearsed),
+                    serve.resources,
                 ),
             )
         case TensorflowServer(protocol="seldon"):
@@ -243,14 +252,30 @@ def _server_container(name: str, image: str | None) -> core.Container:
 def _wait_for_loading(server: core.Container) -> core.Container:
     """It listens when it has loaded; without a probe of its own for that time, the operator's
     liveness probe ends it a minute and a quarter after it has started."""
-    period = 10
-    listens = core.Probe(
-        # the operator's name for the port of the node
-        tcp_socket=core.TCPSocket(port="http"),
-        period_seconds=period,
-        failure_threshold=LOADING // period,
+    listens = core.Probe(tcp_socket=core.TCPSocket(port=HTTP))
+    return server.model_copy(update={"startup_probe": _allow_seconds(listens, LOADING, period=10)})
+
+
+def _leave_time(server: core.Container, rehearsed: Rehearsed | None) -> core.Container:
+    """A class may be built before the server listens, or in each worker after it does: it is asked
+    whether it answers, for as long as that may take."""
+    answers = core.Probe(http_get=core.HTTPGet(path="/health/ping", port=HTTP))
+    if rehearsed is None:
+        return server.model_copy(update={"startup_probe": _allow_seconds(answers, LOADING)})
+    seconds = max(SHORTEST, math.ceil(SLOWER * rehearsed.start))
+    # a worker that answers a request answers no probe meanwhile
+    patience = max(5, math.ceil(2 * (rehearsed.p99 or 0)))
+    ready = answers.model_copy(update={"period_seconds": 2, "timeout_seconds": patience})
+    started = answers.model_copy(update={"timeout_seconds": patience})
+    return server.model_copy(
+        update={"startup_probe": _allow_seconds(started, seconds), "readiness_probe": ready}
     )
-    return server.model_copy(update={"startup_probe": listens})
+
+
+def _allow_seconds(probe: core.Probe, seconds: int, *, period: int = 2) -> core.Probe:
+    return probe.model_copy(
+        update={"period_seconds": period, "failure_threshold": math.ceil(seconds / period)}
+    )
 
 
 def installs_packages(serve: Serve) -> bool:

@@ -109,6 +109,7 @@ def _stage_limits(plan: Plan, stage: RolloutStage) -> RolloutLimits:
                 agreement=shadow.agreement,
                 accuracy=shadow.accuracy if shadow.agreement == "auto" else None,
                 error_rate=canary.error_rate,
+                mirrored=True,
             )
         case CanaryStage():
             return RolloutLimits(

@@ -7,9 +7,10 @@ from driftloop.kube import core
 from driftloop.plan import DataStepPlan, Monitor, Plan
 from driftloop.plan.plan import whole_seconds
 from driftloop.resources import parts
-from driftloop.resources.workflows.rehearsal import (
+from driftloop.resources.workflows.refusing import (
     PASSED,
     REHEARSED,
+    gate_step,
     rehearsal_seconds,
     rehearse_steps,
 )
@@ -94,7 +95,7 @@ def loop_steps(
         _trial_step(plan),
         _pick_step(plan),
         _evaluate_step(plan),
-        _gate_step(plan),
+        gate_step(plan),
         *rehearse,
         *fits,
         _store_step(plan, fits, rehearse),
@@ -351,17 +352,6 @@ def _evaluate_step(plan: Plan) -> WorkflowStep:
         gpu=plan.gpu_profile(plan.evaluate.resources),
         deadline=2 * limit + 120,
         retries=user_retries(plan.evaluate.retries),
-    )
-
-
-def _gate_step(plan: Plan) -> WorkflowStep:
-    return own_step(
-        plan,
-        "gate",
-        ("gate", "--gates", plan.gates, "--metrics", f"{IN}/evaluation/metrics.json", "--out", OUT),
-        needs=("evaluate",),
-        inputs=(artifact_from("evaluate", "evaluation"),),
-        outputs=(artifact_to("verdict", f"{RUN}/verdict"), OutputParameter("passed")),
     )
 
 

@@ -13,6 +13,8 @@ OPEN = 20_000
 """Responses that wait at most; the oldest go first."""
 KEPT = 20_000
 """Joined requests kept for each pair of versions."""
+GRACE = 5.0
+"""Seconds that a partner's answer may come later."""
 SECONDS = 7200
 """Seconds for which the number of responses is kept."""
 
@@ -40,6 +42,8 @@ class ResponseJoin:
         self._open: OrderedDict[str, _OpenRequest] = OrderedDict()
         self._pairs: dict[frozenset[str], deque[tuple[float, int, int]]] = {}
         self._counts: defaultdict[str, OrderedDict[int, int]] = defaultdict(OrderedDict)
+        self._lone: dict[str, deque[float]] = {}
+        """Release -> times of requests that nobody else answered before they were forgotten."""
 
     def add_response(
         self, request: str, release: str, answers: Sequence[Answer], time: float
@@ -65,6 +69,17 @@ class ResponseJoin:
             len(seen), sum(rows for rows, _ in seen), sum(agreed for _, agreed in seen)
         )
 
+    def count_alone(self, production: str, candidate: str, since: float, now: float) -> int:
+        """Requests since a time that production answered and the candidate did not, though it had
+        time to."""
+        waiting = (
+            entry.time
+            for entry in self._open.values()
+            if production in entry.answers and candidate not in entry.answers
+        )
+        lone = (*self._lone.get(production, ()), *waiting)
+        return sum(since <= time <= now - GRACE for time in lone)
+
     def count_responses(self, release: str, since: float) -> int:
         """Requests that a version answered since a time; the second in which it begins is left
         out."""
@@ -88,6 +103,11 @@ class ResponseJoin:
             request, entry = next(iter(self._open.items()))
             if len(self._open) <= self._limit and entry.time >= now - self._ttl:
                 break
+            if len(entry.answers) == 1:
+                (release,) = entry.answers
+                self._lone.setdefault(release, deque(maxlen=self._kept)).append(entry.time)
             del self._open[request]
+        while len(self._lone) > 8:
+            del self._lone[min(self._lone, key=lambda name: self._lone[name][-1])]
         while len(self._pairs) > 8:
             del self._pairs[min(self._pairs, key=lambda pair: self._pairs[pair][-1][0])]

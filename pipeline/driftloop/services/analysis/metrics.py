@@ -1,10 +1,10 @@
 """A predictor's own metrics, from Seldon's executor or the logging Envoy, reduced to requests,
-errors and times."""
+errors, refusals and times."""
 
 import math
 import re
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -15,7 +15,7 @@ from driftloop.release.judgement import Answers
 _EXECUTOR = "seldon_api_executor_server_requests_seconds"
 _ENVOY = "envoy_cluster_upstream_rq"
 _WANTED = re.compile(
-    rf"{_EXECUTOR}_(bucket|count)\b|{_ENVOY}_(xx|time_bucket)\b|envoy_server_uptime\b|process_start_time_seconds\b"
+    rf"{_EXECUTOR}_(bucket|count)\b|{_ENVOY}(_xx|_time_bucket)?\b|envoy_server_uptime\b|process_start_time_seconds\b"
 )
 
 
@@ -62,7 +62,10 @@ def _read_executor(samples: list[Sample]) -> Answers | None:
     requests = sum(int(s.value) for s in counts)
     errors = sum(int(s.value) for s in counts if s.labels.get("code", "").startswith("5"))
     return Answers(
-        requests, errors, _sum_buckets((s for s in ours if s.name.endswith("_bucket")), scale=1.0)
+        requests,
+        errors,
+        _sum_buckets((s for s in ours if s.name.endswith("_bucket")), scale=1.0),
+        _count_refusals(counts, "code"),
     )
 
 
@@ -82,7 +85,17 @@ def _read_envoy(samples: list[Sample], predictor: str) -> Answers | None:
         requests,
         errors,
         _sum_buckets((s for s in ours if s.name.endswith("_time_bucket")), scale=0.001),
+        _count_refusals((s for s in ours if s.name == _ENVOY), "envoy_response_code"),
     )
+
+
+def _count_refusals(samples: Iterable[Sample], label: str) -> dict[str, int]:
+    """Numbers of answers by their code 4xx; none for codes that never came."""
+    refusals: defaultdict[str, int] = defaultdict(int)
+    for sample in samples:
+        if (code := sample.labels.get(label, "")).startswith("4") and sample.value:
+            refusals[code] += int(sample.value)
+    return dict(refusals)
 
 
 def _is_about(cluster: str, predictor: str) -> bool:
@@ -139,11 +152,21 @@ def _subtract_counts(before: Answers, now: Answers) -> Answers:
             bound: max(0, count - before.buckets.get(bound, 0))
             for bound, count in now.buckets.items()
         },
+        {
+            code: more
+            for code, count in now.refusals.items()
+            if (more := max(0, count - before.refusals.get(code, 0)))
+        },
     )
 
 
 def _add_counts(a: Answers, b: Answers) -> Answers:
-    return Answers(a.requests + b.requests, a.errors + b.errors, _sum_counts(a.buckets, b.buckets))
+    return Answers(
+        a.requests + b.requests,
+        a.errors + b.errors,
+        _sum_counts(a.buckets, b.buckets),
+        dict(Counter(a.refusals) + Counter(b.refusals)),
+    )
 
 
 def _sum_counts(a: Mapping[float, int], b: Mapping[float, int]) -> dict[float, int]:

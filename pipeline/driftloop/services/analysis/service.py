@@ -267,14 +267,14 @@ class AnalysisService:
             agreement.joined,
             agreement.rows,
             agreement.agreed,
+            self._join.count_alone(production, candidate, since, now),
         )
 
     def _correct_requests(self, release: str, counted: Answers, since: float) -> Answers:
-        """A predictor's metrics count probes as requests too, its events don't; failed requests
-        have no event."""
-        return replace(
-            counted, requests=self._join.count_responses(release, since) + counted.errors
-        )
+        """A predictor's metrics count probes as requests too, its events don't; failed and refused
+        requests have no event."""
+        answered = self._join.count_responses(release, since)
+        return replace(counted, requests=answered + counted.errors + counted.refused)
 
     async def _scrape_predictor(
         self, release: str, now: float

@@ -163,9 +163,16 @@ def run_evaluation(task: TrainerEvaluation) -> None:
         "production": None,
     }
     against = _read_production(task.production)
+    problem = ""
     if against is not None:
-        results["production"] = _measure_model(user, task.production / "model", task, "production")
+        try:
+            results["production"] = _measure_production(user, task)
+        except TrainerError as error:
+            problem = error.message
+            print(f"{error.trace}production can't be evaluated: {problem}")
     more = {"rows": _count_rows(task.data), "against": against}
+    if problem:
+        more["notComparable"] = problem
     task.out.mkdir(parents=True, exist_ok=True)
     (task.out / METRICS_FILE).write_text(
         json.dumps(results | more, indent=1, sort_keys=True) + "\n"
@@ -175,6 +182,17 @@ def run_evaluation(task: TrainerEvaluation) -> None:
     for name, found in results.items():
         for rows, metrics in (found or {}).items():
             print(f"{name} on {rows} rows: {_format_metrics(metrics)}")
+
+
+def _measure_production(
+    user: function.UserFunction, task: TrainerEvaluation
+) -> dict[str, dict[str, float]]:
+    """Measure production; TrainerError when it can't be measured: a column is new, a library
+    changed, its files are gone."""
+    model = task.production / "model"
+    if not model.is_dir() or not record.list_files(model):
+        raise TrainerError("its model is no longer in the object store")
+    return _measure_model(user, model, task, "production")
 
 
 def _measure_model(
@@ -229,11 +247,6 @@ def _read_production(folder: Path) -> str | None:
         raise TrainerError(f"{file} is not JSON: {error}") from error
     if not release:
         return None
-    if not (folder / "model").is_dir() or not record.list_files(folder / "model"):
-        raise TrainerError(
-            f"{folder} names a release but holds no model",
-            hint="was its folder in the object store removed?",
-        )
     return str(release["id"])
 
 

@@ -1,4 +1,7 @@
-"""The step that rehearses a candidate: its server beside the step, asked before any traffic."""
+"""Steps that may refuse a candidate before any traffic: the gate, then the rehearsal, with the
+candidate's server beside it."""
+
+from typing import assert_never
 
 from driftloop.contract.names import MODEL_PORT, REHEARSAL
 from driftloop.contract.trees import ROWS_FILE
@@ -22,6 +25,32 @@ PASSED = ParameterEquals("gate", "passed", "true")
 REHEARSED = ParameterEquals("rehearse", "passed", "true")
 ASKING = 1800
 """Seconds in which all rows are asked."""
+
+
+def gate_step(plan: Plan) -> WorkflowStep:
+    """Build the step that compares the candidate with the gates."""
+    return own_step(
+        plan,
+        "gate",
+        (
+            *("gate", "--gates", plan.gates, "--metrics", f"{IN}/evaluation/metrics.json"),
+            *(("--alone",) if _judges_alone(plan) else ()),
+            *("--out", OUT),
+        ),
+        needs=("evaluate",),
+        inputs=(artifact_from("evaluate", "evaluation"),),
+        outputs=(artifact_to("verdict", f"{RUN}/verdict"), OutputParameter("passed")),
+    )
+
+
+def _judges_alone(plan: Plan) -> bool:
+    match plan.evaluate.if_production_fails:
+        case "judge-alone":
+            return True
+        case "refuse":
+            return False
+        case _:
+            assert_never(plan.evaluate.if_production_fails)
 
 
 def rehearsal_seconds(plan: Plan) -> int:

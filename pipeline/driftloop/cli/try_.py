@@ -1,0 +1,85 @@
+"""`driftloop try`."""
+
+import os
+import tempfile
+from pathlib import Path
+
+import click
+
+from driftloop.cli import options
+from driftloop.contract.trees import SPEC
+from driftloop.errors import LocalError
+from driftloop.operations import files
+from driftloop.operations.place import StateChoice
+from driftloop.operations.rollback import find_store
+from driftloop.operations.tryout import STAGES, ProjectTry, TryStage, copy_batches, fetch_batches
+from driftloop.operations.up import validate_project
+from driftloop.plan import make_plan
+
+EXAMPLES = """\b
+Examples:
+  driftloop try
+  driftloop try train --data ../batches
+  driftloop try serve --spec models/digits/pipeline.yaml"""
+
+
+@click.command(epilog=EXAMPLES)
+@click.argument("stage", type=click.Choice(STAGES), default="serve")
+@click.option(
+    "--spec",
+    default=Path(SPEC),
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    show_default=True,
+    is_eager=True,
+    help="Spec of the project.",
+)
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Folder of batches.  [default: the last ones of the spec's data.uri]",
+)
+@click.option(
+    "--envs",
+    type=click.Path(path_type=Path, resolve_path=True),
+    help="Folder of the Python environments.  [default: that of the state folder, else a cache]",
+)
+@options.state
+def command(
+    *, stage: TryStage, spec: Path, data: Path | None, envs: Path | None, state: StateChoice
+) -> None:
+    """Call the functions of a project once, up to STAGE: data, train, evaluate or serve.
+
+    They run on real data, in the environments of their images, with the first parameters of a
+    search; the server is asked held-out rows. No git, tag or release is needed, and nothing is
+    kept. An error names the line of your code.
+    """
+    pipeline = validate_project(spec)
+    plan = make_plan(files.read_spec(spec))
+    with tempfile.TemporaryDirectory(prefix="driftloop-try-") as folder:
+        work = Path(folder)
+        batches = work / "data" / "recent"
+        if data is not None:
+            copy_batches(data, batches, options.print_progress)
+        else:
+            store = find_store(state.folder, state.folder.repository_url, os.environ)
+            if store is None:
+                raise LocalError(
+                    "no object store is known here, so no data",
+                    hint="name a folder with --data, run `driftloop up`, or set AWS_ENDPOINT_URL and keys",
+                )
+            fetch_batches(store, plan.data, batches, options.print_progress)
+        ProjectTry(
+            pipeline.spec,
+            plan,
+            spec.resolve().parent,
+            work,
+            envs or _choose_envs(state),
+            options.print_progress,
+        ).run_stages(stage)
+
+
+def _choose_envs(state: StateChoice) -> Path:
+    if state.folder.exists():
+        return state.folder.envs
+    caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(caches) / "driftloop" / "envs"

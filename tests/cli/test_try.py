@@ -1,0 +1,75 @@
+"""`driftloop try`: a project's functions, once, without git, tag or release."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.local.conftest import envs
+
+__all__ = ["envs"]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A new project and a folder of batches beside it."""
+    run = [sys.executable, "-m", "driftloop.cli"]
+    subprocess.run([*run, "init", str(tmp_path / "mine")], check=True, capture_output=True)
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 2, 300)
+    (tmp_path / "batches").mkdir()
+    np.savez(
+        tmp_path / "batches" / "one.npz",
+        x=random.normal(size=(300, 4)) + 3 * labels[:, None],
+        y=labels,
+    )
+    return tmp_path / "mine"
+
+
+def tries(
+    project: Path, envs: Path, *arguments: str, code: int = 0
+) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "driftloop.cli", "try", *arguments, "--envs", str(envs)]
+    done = subprocess.run(
+        [*command, "--data", "../batches"],
+        cwd=project,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+    )
+    assert done.returncode == code, done.stderr
+    return done
+
+
+def test_all_of_a_project_is_called_once(project: Path, envs: Path) -> None:
+    before = sorted(project.rglob("*"))
+    done = tries(project, envs)
+    stages = [line.partition(":")[0] for line in done.stderr.splitlines() if line.endswith(" s)")]
+    assert stages == ["data", "train", "evaluate", "serve"]
+    assert '"accuracy": ' in done.stderr
+    assert "answered 6" in done.stderr or "answered 5" in done.stderr
+    assert sorted(project.rglob("*")) == before
+
+
+def test_an_error_names_the_line_of_the_users_own_file(project: Path, envs: Path) -> None:
+    file = project / "trainer" / "train.py"
+    lines = file.read_text().splitlines()
+    number = next(i for i, line in enumerate(lines) if "np.savez" in line) + 1
+    lines[number - 1] = '    raise ValueError("no such column")'
+    file.write_text("\n".join(lines) + "\n")
+    done = tries(project, envs, "train", code=1)
+    assert f'train.py", line {number}' in done.stderr or f"train.py:{number}" in done.stderr
+    assert "no such column" in done.stderr
+    assert "error: train failed" in done.stderr
+    assert "evaluate" not in done.stderr.partition("error:")[0]
+
+
+def test_a_server_that_can_not_load_says_so_in_its_own_words(project: Path, envs: Path) -> None:
+    file = project / "server" / "Model.py"
+    file.write_text(file.read_text().replace('"model.npz"', '"model.onnx"'))
+    done = tries(project, envs, code=1)
+    assert "error: serve: the server ended with exit code" in done.stderr
+    assert "model.onnx" in done.stderr
