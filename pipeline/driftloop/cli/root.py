@@ -21,6 +21,7 @@ COMMANDS = {
     "env": ("driftloop.cli.env", "Print addresses and keys of the local platform"),
     "data": ("driftloop.cli.data", "Put labelled batches into a pipeline's data folder"),
     "trigger": ("driftloop.cli.trigger", "Start a training run through the webhook"),
+    "why": ("driftloop.cli.why", "Explain what the loop waits for"),
     "cancel": ("driftloop.cli.cancel", "Cancel a run, or the rollout it led to"),
     "halt": ("driftloop.cli.halt", "Suspend retraining until `resume`"),
     "resume": ("driftloop.cli.resume", "Resume retraining"),
