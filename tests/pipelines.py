@@ -1,5 +1,7 @@
 """A small pipeline and its releases, for tests that commit."""
 
+import hashlib
+
 from driftloop.release import record
 from driftloop.release.record import Version
 
@@ -29,7 +31,7 @@ def version(run: str, **changes: object) -> Version:
         "id": record.release_id(run),
         "run": run,
         "model": f"s3://driftloop/runs/{run}/release/model",
-        "model_digest": "sha256:" + "0" * 64,
+        "model_digest": "sha256:" + hashlib.sha256(run.encode()).hexdigest(),
         "detectors": f"s3://driftloop/runs/{run}/release/detectors",
         "data_digest": "sha256:" + "1" * 64,
         "metrics": {"accuracy": 0.97},

@@ -117,3 +117,23 @@ def test_where_and_with_which_token(world: World) -> None:
     assert (
         "can't be reached" in world.types("resume", "p", "--state", str(world.state), code=1).stderr
     )
+
+
+def test_why_says_in_one_paragraph_what_the_loop_waits_for(world):
+    said = world.types("why", "p", "--state", str(world.state)).stdout
+    assert said == "p is idle: waits for 2 alarms in a row of drift.\n"
+    world.types("halt", "p", "--state", str(world.state), "--reason", "new camera")
+    said = world.types("why", "p", "--state", str(world.state)).stdout
+    assert said.startswith("p is halted: was halted at ")
+    assert said.endswith(": new camera. Nothing starts until `driftloop resume p`.\n")
+    document = json.loads(
+        world.types("why", "p", "--state", str(world.state), "--output", "json").stdout
+    )
+    assert (document["pipeline"], document["phase"]) == ("p", "halted")
+
+
+def test_why_without_a_service_says_what_to_do(world):
+    world.service.kill()
+    said = world.types("why", "p", "--state", str(world.state), code=1).stderr
+    assert "/why can't be reached" in said
+    assert "hint: " in said

@@ -15,6 +15,7 @@ from driftloop.cli.root import root
 from driftloop.cluster import status
 from driftloop.cluster.reader import ClusterError, ForbiddenError
 from driftloop.local.up.supervisor import Supervisor
+from driftloop.retrain.state import RetrainState
 from tests.golden.trees import UNLISTED, documents, release_text, tree
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
@@ -168,7 +169,8 @@ def cluster(golden, **changes):
             "items": [item for item in objects if item["kind"] == "Deployment"]
         },
         f"/api/v1/namespaces/{name}/services/{pipeline}-decision:8080/proxy/state": {
-            "phase": "rolling-out"
+            **RetrainState(f"{name}.{pipeline}", run=f"{pipeline}-1", cause="schedule").to_json(),
+            "phase": "rolling-out",
         },
     }
     for item in objects:
@@ -464,7 +466,10 @@ def test_the_command(kubeconfig):
     assert lines[0].startswith("state    http://127.0.0.1:")
     assert lines[1:3] == ["gateway  http://172.18.0.5", f"commit   {COMMIT[:12]} applied"]
     assert "release  digits: stable; production rd0a85823; weights rd0a85823 100%" in lines
-    assert "decision digits.digits: rolling-out" in lines
+    (decision,) = [line for line in lines if line.startswith("decision digits.digits: rolling-out")]
+    assert (
+        "run digits-1 is rolled out since 1970-01-01 00:00:00 UTC because of schedule" in decision
+    )
     assert any(
         re.match(r"verdict  digits/digits/drift: ALARM, window 7 of rd0a85823, score 1\.5e-09", x)
         for x in lines

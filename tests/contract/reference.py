@@ -38,6 +38,7 @@ RECORDS: dict[type, str] = {
     records.HeldOutRow: "One of its `rows`.",
     records.Rehearsal: "rehearsal.json, written by `step rehearse`, read by `step register` and `step finish`.",
     records.RunRecord: "Data of the events of a run.",
+    records.LoopRecord: "Data of the event that the loop waits.",
     outcomes.RunOutcome: "`runs/<run>/outcome.json`, and output `outcome` of a Workflow's last step.",
     records.VerdictRecord: "Data of a detector's event, as the decision reads it.",
 }

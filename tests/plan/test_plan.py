@@ -232,6 +232,7 @@ def test_the_policy_and_the_detectors_are_what_the_services_read() -> None:
     policy = json.loads(found.policy)
     assert policy == {
         "consecutive": 3, "cooldown": 90.0, "whileRunning": "remember", "budget": 2, "on": ["drift"],
+        "hold": 90.0, "haltAfter": 3,
     }  # fmt: skip
     assert RetrainPolicy(
         consecutive=policy["consecutive"],

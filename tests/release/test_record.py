@@ -15,7 +15,7 @@ def version(run: str, **changes: object) -> Version:
         "id": record.release_id(run),
         "run": run,
         "model": f"s3://driftloop/runs/{run}/release/model",
-        "model_digest": "sha256:" + "0" * 64,
+        "model_digest": f"sha256:{hashlib.sha256(run.encode()).hexdigest()}",
         "detectors": f"s3://driftloop/runs/{run}/release/detectors",
         "data_digest": "sha256:" + "1" * 64,
         "metrics": {"accuracy": 0.97},
@@ -34,8 +34,9 @@ class Moves(RuleBasedStateMachine):
         self.runs = 0
 
     def next_version(self) -> Version:
+        """Of three models, so that some runs bring one that was there before."""
         self.runs += 1
-        return version(f"digits-{self.runs}")
+        return version(f"digits-{self.runs}", model_digest="sha256:" + str(self.runs % 3) * 64)
 
     @rule()
     def first(self) -> None:
@@ -45,10 +46,10 @@ class Moves(RuleBasedStateMachine):
 
     @rule()
     def shadow(self) -> None:
-        before = self.release
-        if self._try(
-            "shadow", {"stable"}, lambda: record.start_shadow(self.release, self.next_version())
-        ):
+        before, new = self.release, self.next_version()
+        same = before.production is not None and before.production.model_digest == new.model_digest
+        phases = set() if same else {"stable"}
+        if self._try("shadow", phases, lambda: record.start_shadow(self.release, new)):
             assert self.release.weights == before.weights
             assert record.reject_candidate(self.release) == before
 
@@ -100,6 +101,12 @@ class Moves(RuleBasedStateMachine):
     def remember_what_was_steady(self) -> None:
         if self.release.candidate is None:
             self.steady = self.release
+
+    @invariant()
+    def previous_is_another_model(self) -> None:
+        if self.release.previous is not None:
+            assert self.release.production is not None
+            assert self.release.previous.model_digest != self.release.production.model_digest
 
     @invariant()
     def weights_sum_to_100(self) -> None:
@@ -161,7 +168,7 @@ def test_weights_changed_by_hand_load():
         ("name: digits", "name: &a digits", None),
         ("namespace: digits", "namespace: *nope", "not YAML"),
         ("accuracy: 0.97", "accuracy: .nan", "metrics"),
-        ("sha256:00", "sha1:00", "spec.production.modelDigest"),
+        ("modelDigest: sha256:", "modelDigest: sha1:", "spec.production.modelDigest"),
     ],
 )
 def test_a_wrong_file_is_refused_with_its_place(old, new, said):
@@ -193,6 +200,21 @@ def test_a_version_is_shadowed_once():
     stable = record.release_first(record.empty_release("digits", "digits"), version("a"))
     with pytest.raises(ReleaseError, match="already production"):
         record.start_shadow(stable, version("a"))
+
+
+def test_the_same_model_is_no_candidate():
+    stable = record.release_first(record.empty_release("digits", "digits"), version("a"))
+    same = version("b", model_digest=version("a").model_digest)
+    with pytest.raises(ReleaseError, match="is the very model that is production"):
+        record.start_shadow(stable, same)
+
+
+def test_a_promotion_of_the_same_model_by_an_older_version_keeps_previous():
+    first = record.release_first(record.empty_release("digits", "digits"), version("a"))
+    second = record.promote_candidate(record.start_shadow(first, version("b")))
+    same = version("c", model_digest=version("b").model_digest)
+    begun = second.model_copy(update={"phase": "shadow", "candidate": same})
+    assert record.promote_candidate(begun).previous == version("a")
 
 
 def test_a_release_id_comes_from_its_run():

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import promql_parser
 import pytest
@@ -16,6 +16,7 @@ from hypothesis import given, settings
 
 from driftloop.release import record
 from driftloop.render import render_tree
+from driftloop.retrain.state import Phase
 from tests.check.test_generated import specs
 from tests.golden.trees import tree
 from tests.pipelines import version
@@ -63,7 +64,7 @@ def service(name: str, component: str, *, pod: str = "0", **more: str) -> str:
 
 def phase(*times: tuple[str, int]) -> Seen:
     """The decision's phases one after the other, each for so many minutes."""
-    known = ("idle", "pending", "running", "evaluating", "rolling-out", "cooling", "halted")
+    known = get_args(Phase)
     return {
         service("driftloop_decision_phase", "decision", phase=one): " ".join(
             f"{int(one == now)}x{minutes - 1}" for now, minutes in times
@@ -269,6 +270,22 @@ CASES = (
     ),
     Case("RunNotStarted", True, "nobody claims", phase(("idle", 5), ("pending", 60)), "20m"),
     Case("RunNotStarted", False, "claimed", phase(("pending", 3), ("running", 60)), "20m"),
+    Case("DataNeeded", True, "nothing new", phase(("running", 5), ("waiting", 60)), "20m"),
+    Case("DataNeeded", False, "a batch came", phase(("waiting", 5), ("running", 60)), "20m"),
+    Case(
+        "LoopHalted",
+        True,
+        "by itself",
+        {service("driftloop_decision_halted_itself", "decision"): "0x5 1x60"},
+        "20m",
+    ),
+    Case(
+        "LoopHalted",
+        False,
+        "by a person",
+        phase(("halted", 60)) | {service("driftloop_decision_halted_itself", "decision"): "0x60"},
+        "20m",
+    ),
     Case("RunFailed", True, "failed", outcome(("failed", "0x5 1x60")), "20m"),
     Case("RunFailed", False, "the next one has begun", outcome(("failed", "1x5 0x60")), "20m"),
     Case(
@@ -375,6 +392,13 @@ CASES = (
         "a run has ended",
         phase(("running", 30), ("cooling", 30), ("idle", 60)) | drift("1x120", "0+1x120"),
         "75m",
+    ),
+    Case(
+        "AlarmUnheeded",
+        False,
+        "it waits for data",
+        phase(("idle", 20), ("waiting", 90)) | drift("1x110", "0+1x110"),
+        "60m",
     ),
     Case(
         "AlarmUnheeded",

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from driftloop.contract.handovers import RetrainPolicy
-from driftloop.retrain.decision import DAY, find_watched, is_claimed, step_decision
+from driftloop.contract.outcomes import Obstacle
+from driftloop.retrain.causes import DAY
+from driftloop.retrain.decision import find_watched, is_claimed, step_decision
 from driftloop.retrain.state import (
     AlarmEvent,
     ClaimEvent,
@@ -18,15 +20,20 @@ from driftloop.retrain.state import (
     Event,
     FireWebhook,
     HaltEvent,
+    HeadEvent,
     LostEvent,
     MoveEvent,
+    NewDataEvent,
     ResumeEvent,
     RetrainCause,
     RetrainState,
     TellLoss,
+    TellWait,
     TickEvent,
     ToldEvent,
+    WaitToldEvent,
 )
+from driftloop.retrain.store import KEEP
 
 EMPTY = RetrainState("digits.digits")
 
@@ -380,13 +387,32 @@ class Loop(RuleBasedStateMachine):
         cooldown=st.sampled_from([0.0, 30.0]),
         while_running=st.sampled_from(["drop", "remember"]),
         budget=st.sampled_from([None, 1, 3]),
+        hold=st.sampled_from([0.0, 30.0]),
+        halt_after=st.sampled_from([None, 1, 2]),
     )
     def start(
-        self, consecutive: int, cooldown: float, while_running: str, budget: int | None
+        self,
+        consecutive: int,
+        cooldown: float,
+        while_running: str,
+        budget: int | None,
+        hold: float,
+        halt_after: int | None,
     ) -> None:
         self.policy = RetrainPolicy(
-            consecutive, cooldown, while_running, budget, refire=1.0, refire_limit=4.0
-        )  # type: ignore[arg-type]
+            consecutive,
+            cooldown,
+            while_running,  # type: ignore[arg-type]
+            budget,
+            hold=hold,
+            halt_after=halt_after,
+            refire=1.0,
+            refire_limit=4.0,
+        )
+        self.production = "r1"
+        self.commits = 0
+        self.wait_tells: list[str] = []
+        self.waits_told: set[str] = set()
         self.state = EMPTY
         self.now = 0.0
         self.made: dict[str, list[AlarmEvent]] = {"r1": [], "r2": []}
@@ -401,16 +427,20 @@ class Loop(RuleBasedStateMachine):
         self.told: set[str] = set()
         self.steps = 0
 
-    def apply(self, event: Event) -> None:
+    def apply(self, event: Event, *, by_step: bool = False) -> None:
         self.steps += 1
         before = self.state
-        state, effects = step_decision(before, event, self.now, self.policy)
+        state, effects = step_decision(before, event, self.now, KEEP if by_step else self.policy)
         self.state = RetrainState.from_json(json.loads(json.dumps(state.to_json())))
         assert self.state == state
         for effect in effects:
             if isinstance(effect, TellLoss):
                 assert effect.run not in self.told, "told of again after everybody knew"
                 self.tells.append(effect.run)
+                continue
+            if isinstance(effect, TellWait):
+                assert effect.key not in self.waits_told, "told of a wait after everybody knew"
+                self.wait_tells.append(effect.key)
                 continue
             assert self.state.phase == "pending"
             assert effect.decision == self.state.decision
@@ -422,7 +452,21 @@ class Loop(RuleBasedStateMachine):
             assert fired == [self.state.decision], "a decision is fired at once"
             self.decided[self.state.decision] = self.state.cause or ""
             self.times.append(self.now)
+            self.check_what_decided(before, event)
+        if len(self.state.fired) < len(before.fired) and self.state.fired == before.fired[:-1]:
+            assert self.state.decision is None, "the budget of a live decision is given back"
+            self.times.pop()
         self.holder = self.state.run if self.state.live else None
+        if not by_step and self.policy.halt_after is not None and self.holder is None:
+            assert self.state.strikes < self.policy.halt_after or self.state.phase == "halted"
+
+    def check_what_decided(self, before: RetrainState, event: Event) -> None:
+        """A new decision: nothing was in its way, and its alarms are about production."""
+        if not isinstance(event, ResumeEvent | HeadEvent):
+            assert before.hold is None or self.now >= before.hold.since + self.policy.hold
+        assert before.waits is None or before.waits.news or isinstance(event, NewDataEvent)
+        if isinstance(event, AlarmEvent):
+            assert event.production in (None, event.release)
 
     @rule(
         release=st.sampled_from(["r1", "r1", "r2"]),
@@ -435,6 +479,31 @@ class Loop(RuleBasedStateMachine):
         if at_once:
             self.deliver(made[-1])
 
+    @rule(release=st.sampled_from(["r1", "r2"]), by_person=st.booleans(), by_step=st.booleans())
+    def git_moves(self, release: str, by_person: bool, by_step: bool) -> None:
+        self.commits += 1
+        self.production = release
+        holder = self.holder
+        for _ in range(2):
+            self.apply(
+                HeadEvent(f"c{self.commits}", release, by_person, "Roll back", "eve", self.now),
+                by_step=by_step,
+            )
+        assert self.holder == holder, "a commit took the lease away"
+        alarm = self.state.alarm
+        assert self.state.phase != "pending" or alarm is None or alarm.release == release
+
+    @rule(times=st.integers(1, 2))
+    def new_data_comes(self, times: int) -> None:
+        free = self.state.phase == "waiting"
+        kept = self.state.waits
+        before = len(self.decided)
+        for _ in range(times):
+            self.apply(NewDataEvent())
+        assert len(self.decided) <= before + 1, "one batch, two runs"
+        if free and kept is not None and self.policy.budget is None:
+            assert self.state.cause == kept.cause.text, "the alarm is not the cause"
+
     @precondition(lambda self: any(self.made.values()))
     @rule(data=st.data(), release=st.sampled_from(["r1", "r2"]))
     def an_alarm_comes_late_or_again(self, data: st.DataObject, release: str) -> None:
@@ -443,7 +512,10 @@ class Loop(RuleBasedStateMachine):
 
     def deliver(self, event: AlarmEvent) -> None:
         expected = self.state.remembered is not None
-        self.apply(event)
+        known = self.steps % 3 != 0  # git can't always be read
+        fired, waiting = self.state.fired, self.state.phase == "waiting"
+        self.apply(replace(event, production=self.production if known else None))
+        assert not waiting or self.state.fired == fired or self.state.phase == "pending"
         if expected and self.policy.while_running == "remember":
             assert self.state.remembered is not None or self.state.phase == "pending", (
                 "a remembered alarm is lost"
@@ -472,20 +544,39 @@ class Loop(RuleBasedStateMachine):
         self.claim(f"digits-cron-{number}", f"cron-{number}")
 
     def claim(self, run: str, decision: str) -> None:
-        holder = self.holder
-        self.apply(ClaimEvent(run, decision, "x"))
+        holder, held = self.holder, self.state.hold is not None
+        cause = self.decided.get(decision, "schedule")
+        about = self.state.alarm.release if self.state.alarm is not None else None
+        own = self.state.decision == decision
+        by_step = self.steps % 2 == 0
+        self.apply(ClaimEvent(run, decision, cause, self.production), by_step=by_step)
         if is_claimed(self.state, run):
+            assert holder == run or not held or self.policy.hold == 0, "claimed during a pause"
+            assert holder == run or not own or about in (None, self.production), "stale alarms"
             assert holder in (None, run), "two live runs"
             assert run not in self.over, "a run came back from the dead"
             self.runs.append((run, decision))
 
     @precondition(lambda self: self.runs)
-    @rule(data=st.data(), outcome=st.sampled_from(["released", "refused", "failed", "rejected"]))
-    def a_run_ends(self, data: st.DataObject, outcome: str) -> None:
+    @rule(
+        data=st.data(),
+        outcome=st.sampled_from(["released", "refused", "failed", "rejected"]),
+        nothing_new=st.booleans(),
+        by_step=st.booleans(),
+    )
+    def a_run_ends(
+        self, data: st.DataObject, outcome: str, nothing_new: bool, by_step: bool
+    ) -> None:
         run, _ = data.draw(st.sampled_from(self.runs))
-        holder = self.holder
-        self.apply(EndEvent(run, outcome))  # type: ignore[arg-type]
+        holder, alarm, waits = self.holder, self.state.alarm, self.state.waits
+        obstacle: Obstacle | None = "nothing-new" if nothing_new and outcome == "refused" else None
+        self.apply(EndEvent(run, outcome, "", obstacle), by_step=by_step)  # type: ignore[arg-type]
         if holder == run:
+            if obstacle is not None and (alarm or waits):
+                assert self.state.waits is not None, "the alarm is not kept"
+                assert self.state.phase in ("waiting", "held", "halted")
+            if outcome == "released":
+                assert self.state.waits is None
             assert self.state.phase not in ("running", "evaluating", "rolling-out")
             self.over.add(run)
         else:
@@ -523,6 +614,13 @@ class Loop(RuleBasedStateMachine):
         self.told.add(run)
         self.apply(ToldEvent(run))
 
+    @precondition(lambda self: self.wait_tells)
+    @rule(data=st.data())
+    def everybody_knows_of_a_wait(self, data: st.DataObject) -> None:
+        key = data.draw(st.sampled_from(self.wait_tells))
+        self.waits_told.add(key)
+        self.apply(WaitToldEvent(key))
+
     @precondition(lambda self: self.steps % 7 == 0)
     @rule()
     def a_person_halts(self) -> None:
@@ -534,7 +632,7 @@ class Loop(RuleBasedStateMachine):
     def a_person_resumes(self) -> None:
         self.apply(ResumeEvent())
         assert self.state.halt is None
-        assert self.state.phase != "halted"
+        assert self.state.phase not in ("halted", "held")
 
     @invariant()
     def the_budget_is_kept(self) -> None:
@@ -555,6 +653,9 @@ class Loop(RuleBasedStateMachine):
         if self.holder is not None:
             self.apply(EndEvent(self.holder, "failed"))
         owed = self.state.remembered is not None and self.policy.while_running == "remember"
+        if self.state.waits is not None:
+            owed = True
+            self.apply(NewDataEvent())
         for _ in range(3):
             self.now += DAY + self.policy.cooldown + 1
             self.apply(TickEvent())

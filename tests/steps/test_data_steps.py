@@ -6,11 +6,16 @@ import pytest
 import yaml
 
 from driftloop.clients import s3
+from driftloop.contract.handovers import RetrainPolicy
 from driftloop.contract.records import Snapshot, SnapshotBatch
 from driftloop.errors import StepError
 from driftloop.operations import releases as pipelines
 from driftloop.operations.releases import TransitionMessage
+from driftloop.operations.rollback import roll_back
+from driftloop.operations.target import CommitTarget
 from driftloop.release import record
+from driftloop.retrain import store as decisions
+from driftloop.retrain.state import AlarmEvent, TickEvent
 from driftloop.steps import pick
 from driftloop.steps.snapshot import find_recent_keys
 from tests.pipelines import version
@@ -40,6 +45,8 @@ def finish(world, run, status="Succeeded", **more):
         run,
         "--status",
         status,
+        "--out",
+        str(world.folder / f"{run}-finished"),
         *options,
         "--out",
         str(world.folder / "finished"),
@@ -164,6 +171,140 @@ def test_later_only_what_production_has_not_seen_is_recent(world):
     world.store.write_object(BUCKET / "runs/digits-a/release/model/model.onnx", b"changed")
     _, said = snapshot(world, "digits-e", code=1)
     assert "production's model has digest" in said
+
+
+RECIPE = "sha256:" + "7" * 64
+
+
+def parameter(out, name):
+    return (out / "parameters" / name).read_text()
+
+
+def released(world, run, **more):
+    """Production was made of what lies in the data's folder."""
+    out, _ = snapshot(world, run, "--recipe", RECIPE)
+    uploaded(world, run, out)
+    model = world.folder / f"{run}-model"
+    model.mkdir()
+    (model / "model.onnx").write_text(run)
+    world.store.put_folder(model, BUCKET / f"runs/{run}/release/model")
+    data = json.loads((out / "snapshot" / "snapshot.json").read_text())["dataDigest"]
+    fields = {"model_digest": s3.folder_digest(model), "data_digest": data, "recipe_digest": RECIPE}
+    made = version(run, **fields | more)
+
+    def release(before):
+        if before.phase == "empty":
+            return record.release_first(before, made)
+        return record.promote_candidate(record.start_shadow(before, made))
+
+    pipelines.commit_transition(
+        world.repository,
+        "digits",
+        release,
+        lambda b, a: TransitionMessage("Move", made, "schedule"),
+    )
+    return made
+
+
+def test_a_run_of_what_production_was_made_of_ends_before_it_trains(world):
+    world.store.write_object(DATA / "a.npz", b"a")
+    made = released(world, "digits-a")
+    claim(world, "bbbbbbbbbbbb")
+    out, said = snapshot(world, "digits-bbbbbbbbbbbb", "--recipe", RECIPE, "--cause", "alarm 42")
+    assert parameter(out, "new") == "false"
+    assert f"nothing new since {made.id}" in said
+    finish(world, "digits-bbbbbbbbbbbb")
+    [told] = world.around.bodies[-1:]
+    assert (told["outcome"], told["obstacle"]) == ("not-started", "nothing-new")
+    assert told["reason"] == f"nothing new since {made.id}"
+    state = decisions.apply_once(
+        world.environment["NATS_URL"], world.namespace, "digits", TickEvent()
+    )
+    assert (state.phase, state.strikes) == ("idle", 0)  # a person's run: no alarm waits
+
+    for run, more in {
+        "digits-c": ("--recipe", "sha256:" + "8" * 64),  # other code or parameters
+        "digits-d": ("--recipe", RECIPE, "--cause", "person eve (forced): another seed"),
+        "digits-e": (),  # a workflow that an older version rendered
+    }.items():
+        out, _ = snapshot(world, run, *more)
+        assert parameter(out, "new") == "true", run
+    world.store.write_object(DATA / "b.npz", b"b")
+    out, _ = snapshot(world, "digits-f", "--recipe", RECIPE)
+    assert parameter(out, "new") == "true"
+
+
+def test_a_mark_in_the_text_of_a_cause_forces_nothing(world):
+    world.store.write_object(DATA / "a.npz", b"a")
+    released(world, "digits-a")
+    for run, cause in {
+        "digits-b": "person eve: please (forced)",
+        "digits-c": "alarm 42 (forced)",
+    }.items():
+        out, _ = snapshot(world, run, "--recipe", RECIPE, "--cause", cause)
+        assert parameter(out, "new") == "false", cause
+
+
+def test_production_of_an_older_version_is_not_compared(world):
+    world.store.write_object(DATA / "a.npz", b"a")
+    released(world, "digits-a", recipe_digest=None)
+    out, _ = snapshot(world, "digits-b", "--recipe", RECIPE)
+    assert parameter(out, "new") == "true"
+
+
+def test_what_a_person_took_back_is_not_made_again(world):
+    world.store.write_object(DATA / "a.npz", b"a")
+    released(world, "digits-a")
+    world.store.write_object(DATA / "b.npz", b"b")
+    second = released(world, "digits-b")
+    roll_back(CommitTarget(world.repository, "eve"), "digits", store=None, report=print)
+    out, said = snapshot(world, "digits-c", "--recipe", RECIPE, "--cause", "alarm 42")
+    assert parameter(out, "new") == "false"
+    assert f"nothing new since {second.id}, which `Roll digits back to " in said
+
+
+def test_alarms_about_a_release_that_git_does_not_call_production_are_not_claimed(world):
+    world.store.write_object(DATA / "a.npz", b"a")
+    made = released(world, "digits-a")
+    url, policy = world.environment["NATS_URL"], RetrainPolicy()
+    for release, result in (("r1", "false"), (made.id, "true")):
+        alarm = AlarmEvent("drift", release, 1, True, f"event-{release}")
+        state = decisions.apply_once(url, world.namespace, "digits", alarm, policy)
+        assert state.phase == "pending"
+        out = world.folder / release
+        done = world.step(
+            "claim",
+            *("--pipeline", "digits", "--namespace", world.namespace),
+            *("--run", f"digits-{state.decision}", "--decision", state.decision),
+            *("--cause", state.cause, "--out", str(out)),
+        )
+        assert (out / "claimed").read_text() == result, done.stderr
+        if result == "false":
+            assert (out / "obstacle").read_text() == "stale"
+            assert f"the alarm is about r1, production is {made.id}" in done.stderr
+
+
+def test_after_a_rollback_only_people_start_runs(world):
+    world.store.write_object(DATA / "a.npz", b"a")
+    released(world, "digits-a")
+    world.store.write_object(DATA / "b.npz", b"b")
+    released(world, "digits-b")
+    roll_back(CommitTarget(world.repository, "eve"), "digits", store=None, report=print)
+    for run, cause, result in (
+        ("digits-cron-1", "schedule", "false"),
+        ("digits-data-1", "new data", "false"),
+        ("digits-hand", "person eve", "true"),
+    ):
+        out = world.folder / run
+        done = world.step(
+            "claim",
+            *("--pipeline", "digits", "--namespace", world.namespace, "--run", run),
+            *("--decision", "", "--cause", cause, "--out", str(out)),
+        )
+        assert (out / "claimed").read_text() == result, done.stderr
+        if result == "false":
+            assert (out / "obstacle").read_text() == "held"
+            assert "a person took a release back by `Roll digits back to" in done.stderr
 
 
 def test_data_that_is_missing_or_too_much(world):

@@ -39,11 +39,11 @@ def state(world):
     )
 
 
-def trained(world, run, evaluated=None):
+def trained(world, run, evaluated=None, content=None):
     """What the steps before `register` leave: a model in the store and the metrics."""
     model = world.folder / f"{run}-model"
     model.mkdir(exist_ok=True)
-    (model / "model.onnx").write_text(run)
+    (model / "model.onnx").write_text(content or run)
     world.store.put_folder(model, BUCKET / "runs" / run / "release" / "model")
     metrics = world.folder / f"{run}-metrics.json"
     metrics.write_text(json.dumps(evaluated or EVALUATED))
@@ -58,8 +58,8 @@ EVALUATED = {
 }
 
 
-def register(world, run, *, code=0, digest=None, evaluated=None):
-    model, metrics = trained(world, run, evaluated)
+def register(world, run, *, code=0, digest=None, evaluated=None, content=None, cause="alarm 42"):
+    model, metrics = trained(world, run, evaluated, content)
     out = world.folder / f"{run}-out"
     done = world.step(
         "register",
@@ -69,7 +69,7 @@ def register(world, run, *, code=0, digest=None, evaluated=None):
             "--run",
             run,
             "--cause",
-            "alarm 42",
+            cause,
             "--model-digest",
             digest or model,
         ),
@@ -169,6 +169,28 @@ def test_the_first_version_is_production_at_once(world):
     tip = world.git("rev-parse", "main")
     assert register(world, "digits-a") == ("stable", A)
     assert world.git("rev-parse", "main") == tip
+
+
+def test_the_model_that_is_production_never_becomes_a_candidate(released):
+    claim(released, "digits-b")
+    model = released.folder / "digits-b-model"
+    tip = released.git("rev-parse", "main")
+    assert register(released, "digits-b", content="digits-a") == ("refused", B)
+    assert released.git("rev-parse", "main") == tip
+    assert model.is_dir()
+    finish(released, "digits-b", "Succeeded")
+    ended = state(released)
+    assert (ended.outcome, ended.strikes) == ("refused", 0)
+    assert ended.reason == f"nothing new since {A}: the run made the same model again"
+
+
+def test_a_forced_run_is_recorded_in_release_and_commit(released):
+    register(released, "digits-b", cause="person eve (forced): another seed")
+    assert released.base().release.candidate.forced
+    body = released.git("log", "-1", "--format=%B", "main")
+    assert "A person forced its run." in body
+    assert "Driftloop-Forced: true" in body
+    assert "Driftloop-Cause: person eve (forced): another seed" in body
 
 
 def test_the_next_enters_in_shadow(released):
@@ -281,10 +303,15 @@ def test_without_accuracies_auto_judges_no_agreement_and_says_so(shadowed):
     )
 
 
-def test_accuracies_against_another_production_judge_nothing(released):
-    register(released, "digits-b", evaluated=AFTER_A_DRIFT | {"against": C})
-    released.around.judgement = measured(agreed=100)
-    assert "agreement is not measured" in walk(released, "shadow", limits=AUTO).stderr
+def test_a_candidate_that_was_evaluated_against_another_production_is_superseded(released):
+    claim(released, "digits-b")
+    tip = released.git("rev-parse", "main")
+    evaluated = AFTER_A_DRIFT | {"against": C}
+    assert register(released, "digits-b", evaluated=evaluated) == ("refused", B)
+    assert released.git("rev-parse", "main") == tip
+    finish(released, "digits-b", "Succeeded")
+    assert (state(released).outcome, state(released).strikes) == ("superseded", 0)
+    assert state(released).reason == f"it was evaluated against {C}, production is {A} by now"
 
 
 @pytest.mark.parametrize("lost", ["rows", "against"])

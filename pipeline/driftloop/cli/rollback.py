@@ -56,8 +56,8 @@ def command(
         moved = roll_back(opened, name, to=to, store=store, report=options.print_progress)
     if is_rollback(moved):
         options.print_progress(
-            f"if the traffic is still what the replaced version was trained for, alarms of {name} start a new run: "
-            f"`driftloop halt {name}` prevents that until `driftloop resume {name}`"
+            f"alarms and schedules of {name} start nothing for the time of `retrain.hold`, and no run makes that version again "
+            f"from the same data; `driftloop halt {name}` prevents runs until `driftloop resume {name}`"
         )
     production = moved.release.production
     target.print_commit(

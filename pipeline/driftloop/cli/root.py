@@ -20,6 +20,7 @@ COMMANDS = {
     "logs": ("driftloop.cli.logs", "Print the log of one part, or the timeline"),
     "env": ("driftloop.cli.env", "Print addresses and keys of the local platform"),
     "trigger": ("driftloop.cli.trigger", "Start a training run through the webhook"),
+    "why": ("driftloop.cli.why", "Explain what the loop waits for"),
     "cancel": ("driftloop.cli.cancel", "Cancel a run, or the rollout it led to"),
     "halt": ("driftloop.cli.halt", "Suspend retraining until `resume`"),
     "resume": ("driftloop.cli.resume", "Resume retraining"),

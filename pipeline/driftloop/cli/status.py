@@ -73,7 +73,8 @@ def _format_status(status: PlatformStatus) -> Iterator[str]:
     for name, verdict in sorted(status.verdicts.items()):
         yield _format_verdict(name, verdict, status.releases.get(name.split("/")[1]))
     for name, phase in sorted(status.decisions.items()):
-        yield f"decision {name}: {phase}"
+        waits = f"; {status.loops[name]}" if name in status.loops else ""
+        yield f"decision {name}: {phase}{waits}"
     for name, run in sorted(status.runs.items()):
         yield f"run      {name}: {run.name} {_format_run(run)}"
     yield from (f"unknown  {line}" for line in status.unknown)

@@ -23,6 +23,7 @@ EXAMPLES = """\b
 Examples:
   driftloop trigger digits --cause "new labels"
   driftloop trigger digits --wait
+  driftloop trigger digits --force --cause "another seed"
   driftloop trigger digits --url http://localhost:12000/retrain --namespace ml"""
 
 
@@ -36,6 +37,11 @@ Examples:
 @click.option("--namespace", help="Namespace of the pipeline, with --url.  [default: NAME]")
 @click.option(
     "--cause", default="", help="Cause in a few words; it is written to the commits of the run."
+)
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Train although data, code and parameters are production's; the release and its commits record it.",
 )
 @click.option(
     "--wait",
@@ -57,15 +63,17 @@ def command(
     url: str | None,
     namespace: str | None,
     cause: str,
+    force: bool,
     wait: bool,
     until: str,
     output: str,
 ) -> int:
     """Start a training run of pipeline NAME through its webhook, and print the name of the run.
 
-    While another run of the pipeline is running, the new one ends before it trains. With --wait,
-    each step is told as it ends, and the exit code is 0 when the run was released, 3 refused, 4
-    rejected, 5 failed, 6 not started, 7 superseded, 8 cancelled.
+    While another run of the pipeline is running, or when there is nothing new to train on, the new
+    one ends before it trains. With --wait, each step is told as it ends, and the exit code is 0
+    when the run was released, 3 refused, 4 rejected, 5 failed, 6 not started, 7 superseded, 8
+    cancelled.
     """
     webhook = find_webhook(name, state.folder, url, namespace, os.environ)
     cause = " ".join(cause.split())[:CAUSE_LENGTH]
@@ -74,7 +82,7 @@ def command(
             raise click.BadParameter(
                 f"`{cause}` must not contain `{mark}`: Argo or Kubernetes replaces what follows"
             )
-    run = request_run(webhook, name, cause)
+    run = request_run(webhook, name, cause, forced=force)
     if output == "text":
         click.echo(run)
     if not wait:

@@ -22,7 +22,7 @@ import aiohttp
 from driftloop.contract import events as contract
 from driftloop.contract.documents import to_json
 from driftloop.contract.outcomes import RunOutcome
-from driftloop.contract.records import RunRecord
+from driftloop.contract.records import LoopRecord, LoopWait, RunRecord
 from driftloop.errors import PipelineError
 
 STRUCTURED = "application/cloudevents+json"
@@ -123,6 +123,19 @@ def run_finished(
         ),
         id=contract.run_id(namespace, pipeline, run, "finished"),
         **{contract.PIPELINE: pipeline, contract.NAMESPACE: namespace, contract.RELEASE: release},
+    )
+
+
+def loop_waits(
+    namespace: str, pipeline: str, *, key: str, waits_for: LoopWait, reason: str
+) -> Event:
+    """Return the event that the loop began to wait, the same one however often it is made."""
+    return make_event(
+        contract.LOOP_WAITS,
+        contract.event_source(namespace, pipeline),
+        to_json(LoopRecord(pipeline=pipeline, waits_for=waits_for, reason=reason)),
+        id=contract.wait_id(namespace, pipeline, key),
+        **{contract.PIPELINE: pipeline, contract.NAMESPACE: namespace},
     )
 
 

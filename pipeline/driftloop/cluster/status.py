@@ -25,6 +25,8 @@ from driftloop.contract.names import (
     Names,
 )
 from driftloop.contract.outcomes import clean_reason, describe_end
+from driftloop.retrain.explanation import explain_state
+from driftloop.retrain.state import DecisionError, RetrainState
 
 Json = dict[str, Any]
 
@@ -37,6 +39,8 @@ class _Picture:
     reader: TextReader
     now: datetime
     unknown: list[str] = field(default_factory=list)
+    loops: dict[str, str] = field(default_factory=dict)
+    """Pipeline to what its loop waits for."""
 
     def list(self, path: str) -> list[Json]:
         """Objects of a kind; none when the cluster does not have it."""
@@ -83,7 +87,7 @@ def overview(
         for key, read in _PARTS.items():
             with picture.part(f"{key} of {home}"):
                 document[key] |= read(picture, names)
-    return document | {"unknown": picture.unknown}
+    return document | {"loops": picture.loops, "unknown": picture.unknown}
 
 
 def _gateway(picture: _Picture) -> str | None:
@@ -291,7 +295,14 @@ def _decisions(picture: _Picture, names: Names) -> Json:
             f"decision of {names.namespace}/{names.pipeline}: the Service does not exist"
         )
         return {}
-    return {f"{names.namespace}.{names.pipeline}": json.loads(text)["phase"]}
+    document, key = json.loads(text), f"{names.namespace}.{names.pipeline}"
+    try:
+        state = RetrainState.from_json(document)
+        explained = explain_state(state, names.pipeline, picture.now.timestamp())
+        picture.loops[key] = explained.summary
+    except DecisionError as error:
+        picture.unknown.append(f"what the loop of {key} waits for: {error.message}")
+    return {key: document["phase"]}
 
 
 def _verdicts(picture: _Picture, names: Names) -> Json:

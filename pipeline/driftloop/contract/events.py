@@ -9,6 +9,7 @@ _PREFIX = "dev.driftloop."
 
 RUN_STARTED = f"{_PREFIX}run.started"
 RUN_FINISHED = f"{_PREFIX}run.finished"
+LOOP_WAITS = f"{_PREFIX}loop.waits"
 INFERENCE = "io.seldon.serving.inference."
 """Prefix of what model servers log; Seldon's executor uses the same types."""
 INFERENCE_REQUEST = f"{INFERENCE}request"
@@ -55,6 +56,14 @@ EVENT_TYPES: tuple[EventType, ...] = (
         "the decision service",
         "RunEvent",
         "UUIDv5 of namespace, pipeline, run and `finished`",
+    ),
+    EventType(
+        LOOP_WAITS,
+        "the decision service, once when the loop begins to wait for data, halts itself, or holds "
+        "after a person's commit",
+        "any Trigger of the user's",
+        "LoopRecord",
+        "UUIDv5 of namespace, pipeline and the wait",
     ),
     EventType(
         f"{_PREFIX}<detector>",
@@ -116,3 +125,8 @@ def verdict_id(namespace: str, pipeline: str, detector: str, release: str, windo
 def run_id(namespace: str, pipeline: str, run: str, what: Literal["started", "finished"]) -> str:
     """Return the id of an event about a run: sent twice, it is still one event."""
     return str(uuid.uuid5(_NAMESPACE, f"{namespace}/{pipeline}/runs/{run}/{what}"))
+
+
+def wait_id(namespace: str, pipeline: str, key: str) -> str:
+    """Return the id of an event about a wait of the loop: sent twice, it is still one event."""
+    return str(uuid.uuid5(_NAMESPACE, f"{namespace}/{pipeline}/waits/{key}"))

@@ -61,6 +61,17 @@ class RetrainPolicy:
         "on", "a list of detectors", is_texts, default=(), read=tuple, write=list
     )
     """Detectors whose alarms count."""
+    hold: float = document_key(
+        "hold", "seconds, 0 or more", lambda v: is_number(v) and v >= 0, default=0.0, read=float
+    )
+    """Pause after a person took a release back; schedules wait for its end, too."""
+    halt_after: int | None = document_key(
+        "haltAfter",
+        "a number of candidates from 1, or null",
+        lambda v: v is None or is_whole(v, 1),
+        default=None,
+    )
+    """Refused or rejected candidates in a row after which the loop halts itself; None: never."""
     refire: float = 2.0
     """Seconds before an unclaimed decision is fired again; doubles up to `refire_limit`."""
     refire_limit: float = 60.0

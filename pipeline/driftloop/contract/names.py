@@ -99,8 +99,26 @@ STORAGE_PORT = 8333
 CAUSE = r"^[^{$\r\n]{1,300}$"
 """Pattern of a run's cause: it is an argument of steps with secrets, where Argo replaces `{{name}}`
 and Kubernetes `$(NAME)`."""
+ALARM_CAUSE = "alarm "
+"""Start of the cause of a run that alarms started; the event's id follows."""
+SCHEDULE_CAUSE = "schedule"
+NEW_DATA_CAUSE = "new data"
+PERSON_CAUSE = "person "
+"""Start of the cause of a run that a person started; the name follows, and after `: ` a text."""
+FORCED = " (forced)"
+"""Mark after the name: the run trains although there is nothing new."""
 NODE = "model"
 """Graph node, and so the model container's name."""
+
+
+def person_cause(name: str, text: str = "", *, forced: bool = False) -> str:
+    """Return the cause of what a person does."""
+    return f"{PERSON_CAUSE}{name}{FORCED if forced else ''}{f': {text}' if text else ''}"
+
+
+def is_forced(cause: str) -> bool:
+    """Return true if a person wants a run to train although there is nothing new."""
+    return cause.startswith(PERSON_CAUSE) and cause.partition(":")[0].endswith(FORCED)
 
 
 def service_host(service: str, namespace: str) -> str:

@@ -19,7 +19,7 @@ OutcomeKind = Literal[
 ]
 OUTCOME_KINDS: tuple[OutcomeKind, ...] = get_args(OutcomeKind)
 
-Obstacle = Literal["halted", "busy", "nothing-new"]
+Obstacle = Literal["halted", "held", "stale", "busy", "nothing-new"]
 OBSTACLES: tuple[Obstacle, ...] = get_args(Obstacle)
 
 OUTCOME_TRAILER, REASON_TRAILER = "Driftloop-Outcome", "Driftloop-Reason"
@@ -54,12 +54,13 @@ class RunOutcome:
     """Time at which it ended."""
     obstacle: Obstacle | None = document_key(
         "obstacle",
-        f"one of: {', '.join(OBSTACLES)}; null unless the outcome is not-started",
+        f"one of: {', '.join(OBSTACLES)}; null unless the outcome is not-started or refused",
         lambda v: v is None or v in OBSTACLES,
         default=None,
         omits_none=True,
     )
-    """What kept a run from starting; None for every other kind."""
+    """What kept a run from starting; `nothing-new` also of a refused one that made the same model
+    again; None for every other kind."""
 
     @classmethod
     def now(
@@ -73,10 +74,13 @@ class RunOutcome:
     def read(cls, document: object, *, label: str = "outcome.json") -> "RunOutcome":
         """Read an outcome from plain data; DocumentError names the key that is wrong."""
         outcome = from_json(cls, document, label=label, closed=False)
-        if (outcome.kind == "not-started") is not (outcome.obstacle is not None):
+        needs = outcome.kind == "not-started"
+        again = outcome.kind == "refused" and outcome.obstacle == "nothing-new"
+        if not again and needs is not (outcome.obstacle is not None):
             raise DocumentError(
                 f"{label}: `obstacle` is {json.dumps(outcome.obstacle)}, must be one of: "
-                f"{', '.join(OBSTACLES)} when the outcome is not-started, and null otherwise"
+                f"{', '.join(OBSTACLES)} when the outcome is not-started, nothing-new or null when "
+                "it is refused, and null otherwise"
             )
         return outcome
 
@@ -124,7 +128,10 @@ def describe_kind(kind: OutcomeKind) -> str:
         case "failed":
             return "a step failed, or the Workflow ended without its last step"
         case "not-started":
-            return "nothing was trained: the loop is halted, another run is on, or there is nothing new"
+            return (
+                "nothing was trained: the loop is halted, held after a person's commit, another run "
+                "is on, the alarms are about a replaced release, or there is nothing new"
+            )
         case "superseded":
             return "another commit ended the rollout: a person's, or that of a newer run"
         case "cancelled":

@@ -5,7 +5,7 @@ record of a newer version can be read.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 from driftloop.contract.documents import (
     document_key,
@@ -17,6 +17,9 @@ from driftloop.contract.documents import (
     to_json,
 )
 from driftloop.contract.outcomes import OBSTACLES, OUTCOME_KINDS, Obstacle, OutcomeKind, is_time
+
+LoopWait = Literal["data", "person", "time"]
+LOOP_WAIT_KINDS: tuple[LoopWait, ...] = get_args(LoopWait)
 
 LONGEST_NAME = 200
 """Characters of a name in an event at most."""
@@ -244,6 +247,25 @@ class Rehearsal:
     def read(cls, document: object) -> "Rehearsal":
         """Read the record from plain data; DocumentError."""
         return from_json(cls, document, label="rehearsal.json", closed=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopRecord:
+    """Data of `dev.driftloop.loop.waits`."""
+
+    pipeline: str = _text("pipeline")
+    """Pipeline of the loop."""
+    waits_for: LoopWait = document_key(
+        "waitsFor", f"one of: {', '.join(LOOP_WAIT_KINDS)}", lambda v: v in LOOP_WAIT_KINDS
+    )
+    """`data`: new batches; `person`: `driftloop resume`; `time`: the end of a pause."""
+    reason: str = _text("reason")
+    """Explanation, and what is needed."""
+
+    @classmethod
+    def read(cls, document: object) -> "LoopRecord":
+        """Read the data of an event; DocumentError."""
+        return from_json(cls, document, label="the data of the loop's event", closed=False)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -72,6 +72,10 @@ class Found:
 
     commit: Commit
     trailers: Mapping[str, str]
+    parent: str | None
+    author: str
+    at: float
+    """When it was committed, in seconds since 1970."""
 
 
 class Tree(Mapping[str, str]):
@@ -176,26 +180,28 @@ class Repository:
         sha, _, subject = line.partition(" ")
         return Commit(sha, subject) if sha else None
 
-    def list_touching(self, commit: str, path: str, *, most: int) -> list[tuple[str, str]]:
-        """Commit and time (RFC 3339) of the newest `most` commits that changed a path."""
-        log = self._git("log", f"-{most}", "--format=%H %cI", commit, "--", path)
-        return [(sha, time) for sha, _, time in (line.partition(" ") for line in log.splitlines())]
-
     def find(self, commit: str, trailer: str, value: str) -> Found | None:
         """The newest commit in the history of `commit` that carries a trailer, with all its
         trailers."""
-        form = "%H%x00%s%x00%(trailers:only,unfold)%x01"
         pattern = f"{trailer}: {value}"
-        log = self._git(
-            "log", "-20", "--fixed-strings", f"--grep={pattern}", f"--format={form}", commit
-        )
-        for entry in log.split("\1"):
-            sha, _, rest = entry.strip("\n").partition("\0")
-            subject, _, lines = rest.partition("\0")
+        commits = self._log("-20", "--fixed-strings", f"--grep={pattern}", commit)
+        return next((entry for entry in commits if entry.trailers.get(trailer) == value), None)
+
+    def history(self, commit: str, path: str, most: int) -> tuple[Found, ...]:
+        """The newest commits in the history of `commit` that changed a path, newest first."""
+        return self._log(f"-{most}", commit, "--", path)
+
+    def _log(self, *arguments: str) -> tuple[Found, ...]:
+        form = "%H%x00%s%x00%P%x00%ct%x00%an%x00%(trailers:only,unfold)%x01"
+        commits = []
+        for entry in self._git("log", f"--format={form}", *arguments).split("\1"):
+            if not entry.strip("\n"):
+                continue
+            sha, subject, parents, at, author, lines = entry.strip("\n").split("\0", 5)
             trailers = dict(line.split(": ", 1) for line in lines.splitlines() if ": " in line)
-            if trailers.get(trailer) == value:
-                return Found(Commit(sha, subject), trailers)
-        return None
+            parent = parents.partition(" ")[0] or None
+            commits.append(Found(Commit(sha, subject), trailers, parent, author, float(at)))
+        return tuple(commits)
 
     def change(
         self, build: Callable[[Tree], RepositoryChange | Sequence[RepositoryChange] | None]

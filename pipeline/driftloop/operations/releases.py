@@ -25,6 +25,7 @@ from driftloop.contract.outcomes import (
 )
 from driftloop.contract.trees import release_path, spec_path
 from driftloop.errors import GitError, RenderError, StepError
+from driftloop.git.head import TAKEN_BACK_TRAILER
 from driftloop.git.repository import Commit, Found, Repository, RepositoryChange, Tree
 from driftloop.operations.impact import SpecImpact, assess_impact, refuse_surprises
 from driftloop.operations.room import find_room_surprises
@@ -47,6 +48,8 @@ class TransitionMessage:
     body: str = ""
     outcome: RunOutcome | None = None
     """Outcome of the version's run; None while its rollout goes on."""
+    taken_back: str = ""
+    """Release that a person takes back by it."""
 
 
 @dataclass(frozen=True)
@@ -417,12 +420,15 @@ def _build_trailers(name: str, release: Release, why: TransitionMessage) -> dict
     version = why.version
     return {
         "Driftloop-Pipeline": name,
+        TAKEN_BACK_TRAILER: why.taken_back,
         "Driftloop-Release": version.id,
         "Driftloop-Phase": release.phase,
         "Driftloop-Cause": why.cause,
         "Driftloop-Run": version.run,
         "Driftloop-Data-Digest": version.data_digest,
         "Driftloop-Model-Digest": version.model_digest,
+        "Driftloop-Recipe-Digest": version.recipe_digest or "",
+        "Driftloop-Forced": "true" if version.forced else "",
         **_build_outcome_trailers(why.outcome),
     }
 

@@ -5,6 +5,7 @@ model is still there.
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from driftloop.contract.outcomes import RunOutcome
@@ -192,15 +193,16 @@ def _read_history(repository: Repository, name: str) -> dict[str, tuple[Version,
     """Return the versions that were production by id, the newest first, and the time of each."""
     path, tip = release_path(name), repository.tip()
     versions: dict[str, tuple[Version, str]] = {}
-    commits = repository.list_touching(tip, path, most=MOST_COMMITS) if tip is not None else []
-    for sha, time in commits:
-        text = repository.tree(sha).get(path)
+    commits = repository.history(tip, path, MOST_COMMITS) if tip is not None else ()
+    for entry in commits:
+        text = repository.tree(entry.commit.sha).get(path)
         try:
             production = record.load_release(text, path=path).production if text else None
         except PipelineError:
             # another version of driftloop wrote it: what it names can't be restored by this one
             continue
         if production is not None:
+            time = datetime.fromtimestamp(entry.at, UTC).isoformat(timespec="seconds")
             versions.setdefault(production.id, (production, time))
     return versions
 
@@ -209,9 +211,15 @@ def _build_message(name: str, before: Release, after: Release, cause: str) -> Tr
     if before.candidate is not None:
         subject = f"Take {before.candidate.id} of {name} out of its rollout"
         outcome = RunOutcome.now("superseded", f"taken out of its rollout by {cause}")
-        return TransitionMessage(subject, before.candidate, cause, outcome=outcome)
+        return TransitionMessage(
+            subject, before.candidate, cause, outcome=outcome, taken_back=before.candidate.id
+        )
     assert after.production is not None and before.production is not None  # noqa: S101, PT018 - phase stable has one
     body = f"It replaces {before.production.id}."
     return TransitionMessage(
-        f"Roll {name} back to {after.production.id}", after.production, cause, body
+        f"Roll {name} back to {after.production.id}",
+        after.production,
+        cause,
+        body,
+        taken_back=before.production.id,
     )

@@ -139,6 +139,8 @@ class PlatformStatus:
     releases: Mapping[str, ReleaseStatus]
     verdicts: Mapping[str, VerdictStatus]
     decisions: Mapping[str, str]
+    loops: Mapping[str, str]
+    """Pipeline to what its loop waits for, in one line."""
     runs: Mapping[str, RunStatus]
     supervisor: SupervisorStatus | None
     """None for a cluster."""
@@ -167,6 +169,7 @@ class PlatformStatus:
                 name: VerdictStatus.from_json(item) for name, item in document["verdicts"].items()
             },
             decisions=document["decisions"],
+            loops=document.get("loops", {}),
             runs={name: RunStatus.from_json(item) for name, item in document["runs"].items()},
             supervisor=SupervisorStatus(
                 document["pid"], document["uptime"], used["up"], used["total"]

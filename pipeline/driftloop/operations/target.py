@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from driftloop.clients.kubernetes import KubernetesClient
+from driftloop.contract.names import person_cause
 from driftloop.git.repository import Author, Credentials, Repository
 from driftloop.local.ground.state import StateFolder
 from driftloop.operations.place import StateChoice, choose_repository
@@ -25,7 +26,7 @@ class CommitTarget:
     @property
     def cause(self) -> str:
         """The cause trailer of what a person does."""
-        return f"person {self.person}"
+        return person_cause(self.person)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from driftloop.contract.names import WEBHOOK_PORT
+from driftloop.contract.names import WEBHOOK_PORT, person_cause
 from driftloop.local.ground.state import StateFolder
 from driftloop.operations import endpoints
 
@@ -46,14 +46,16 @@ def find_webhook(
     )
 
 
-def request_run(webhook: RetrainWebhook, name: str, cause: str) -> str:
-    """Request a training run and return its name; LocalError when the webhook refuses it."""
+def request_run(webhook: RetrainWebhook, name: str, cause: str, *, forced: bool = False) -> str:
+    """Request a training run and return its name; LocalError when the webhook refuses it.
+
+    A forced one trains although there may be nothing new.
+    """
     decision = secrets.token_hex(6)
-    person = f"person {getpass.getuser()}"
     body = {
         "pipeline": name,
         "decision": decision,
-        "cause": f"{person}: {cause}" if cause else person,
+        "cause": person_cause(getpass.getuser(), cause, forced=forced),
     }
     headers = {
         "Content-Type": "application/json",

@@ -26,5 +26,10 @@ def trial_key(trial: Trial, *, before: str, heldout: float, image: str, run: str
     return _digest_parts(before, heldout, image, run, sorted(trial.parameters.items()))
 
 
+def digest_recipe(trials: Iterable[str], best: str) -> str:
+    """Return the digest of a run's trials and of the choice between them."""
+    return f"sha256:{hashlib.sha256(json.dumps([list(trials), best]).encode()).hexdigest()}"
+
+
 def _digest_parts(*parts: Any) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:LENGTH]

@@ -20,7 +20,7 @@ from driftloop.contract.names import Names
 from driftloop.errors import SpecError
 from driftloop.plan import images as refs
 from driftloop.plan.backends import can_rehearse
-from driftloop.plan.caching import step_keys, trial_key
+from driftloop.plan.caching import digest_recipe, step_keys, trial_key
 from driftloop.plan.check import find_problems
 from driftloop.plan.trials import Trial, plan_trials
 from driftloop.spec import Document, InvalidSpec, Pipeline
@@ -110,8 +110,7 @@ class Plan:
     monitors: tuple[Monitor, ...]
     retrain_on: tuple[MonitorName, ...]
     policy: str
-    """The retrain policy as JSON: consecutive, cooldown (seconds), whileRunning, budget (runs a
-    day), on."""
+    """The retrain policy as JSON; times in seconds."""
     rollout: Rollout = field(default_factory=Rollout)
     rehearse: Rehearse | None = None
     """None where it is turned off, or the server can't be started by a step."""
@@ -128,6 +127,12 @@ class Plan:
             return None
         name = resources.gpu_profile or DEFAULT_GPU
         return self.gpus[name] if name in self.gpus else GpuProfile()
+
+    @property
+    def recipe(self) -> str:
+        """Digest of everything that a model depends on besides the data."""
+        best = self.train.search.best if self.train.search is not None else None
+        return digest_recipe(self.trial_keys, "" if best is None else f"{best.goal} {best.metric}")
 
     @property
     def rehearsal_limits(self) -> str:
@@ -290,5 +295,7 @@ def _retrain_policy(pipeline: Pipeline, on: tuple[MonitorName, ...]) -> str:
         while_running=retrain.while_running,
         budget=retrain.budget,
         on=on,
+        hold=(retrain.cooldown if retrain.hold is None else retrain.hold).total_seconds(),
+        halt_after=retrain.halt_after,
     )
     return json.dumps(to_json(policy))

@@ -87,6 +87,10 @@ class Version(_Frozen):
     """Folder of the detectors fitted on this version's reference data; none without monitors."""
     data_digest: Digest
     """Digest of the data snapshot it was trained on."""
+    recipe_digest: Digest | None = None
+    """Digest of code, parameters and images that made it; None from older versions of driftloop."""
+    forced: bool = False
+    """A person forced its run, though there may have been nothing new."""
     metrics: dict[str, float] = Field(default_factory=dict)
     """Metrics on the held-out rows."""
     recent: Recent | None = None
@@ -174,7 +178,17 @@ def start_shadow(release: Release, version: Version) -> Release:
         raise ReleaseError(
             f"`{version.id}` is already production", hint="a new candidate comes from a new run"
         )
+    if is_same_model(release.production, version):
+        raise ReleaseError(
+            f"`{version.id}` is the very model that is production, {version.model_digest[:19]}",
+            hint="a candidate brings another model: new batches, or other code or parameters",
+        )
     return _moved(release, phase="shadow", candidate=version)
+
+
+def is_same_model(one: Version | None, other: Version) -> bool:
+    """Return True if both versions are the same bytes."""
+    return one is not None and one.model_digest == other.model_digest
 
 
 def set_canary(release: Release, percent: int) -> Release:
@@ -192,15 +206,21 @@ def set_canary(release: Release, percent: int) -> Release:
 
 
 def promote_candidate(release: Release) -> Release:
-    """shadow | canary -> stable: the candidate becomes production, production becomes previous."""
+    """shadow | canary -> stable: the candidate becomes production, production becomes previous.
+
+    `previous` is always another model: a rollback to the same one would restore nothing.
+    """
     _needs(release, "promotion", "shadow", "canary")
     production, candidate = _both(release)
+    previous = release.previous if is_same_model(production, candidate) else production
+    if is_same_model(previous, candidate):
+        previous = None
     return _moved(
         release,
         phase="stable",
         production=candidate,
         candidate=None,
-        previous=production,
+        previous=previous,
         weights={candidate.id: 100},
     )
 
@@ -343,6 +363,10 @@ def load_release(text: str, *, path: str = "release.yaml") -> Release:
 def dump_release(release: Release) -> str:
     """The text of release.yaml: same release, same bytes."""
     fields = release.model_dump(mode="json", by_alias=True)
+    for role in ("production", "candidate", "previous"):
+        if fields[role] is not None:
+            # left out where they say nothing, so that a file of an older version keeps its bytes
+            fields[role] = {k: v for k, v in fields[role].items() if k not in _SPARSE or v}
     metadata = {"name": fields.pop("name"), "namespace": fields.pop("namespace")}
     document = {
         "apiVersion": "driftloop.dev/v1alpha1",
@@ -354,6 +378,8 @@ def dump_release(release: Release) -> str:
         document, Dumper=_ReleaseDumper, sort_keys=False, width=10_000, allow_unicode=True
     )
 
+
+_SPARSE = ("recipeDigest", "forced")
 
 _HAND = "correct the file, or `git revert` the commit that changed it; only `weights` is meant to be changed by hand"
 

@@ -11,7 +11,8 @@ COMPONENT = "decision"
 
 
 def decision_deployment(plan: Plan) -> apps.Deployment:
-    """Its state is in NATS; it reads the Workflow that holds the lease."""
+    """Its state is in NATS; it reads the Workflow that holds the lease, the release in git, and
+    the list of batches while alarms wait for new ones."""
     names = plan.names
     return parts.service_deployment(
         plan,
@@ -36,9 +37,12 @@ def decision_deployment(plan: Plan) -> apps.Deployment:
                 "--broker",
                 names.broker_url,
             ),
+            *("--data", plan.data),
         ),
-        env=parts.platform_environment(*parts.NATS, *parts.KUBERNETES, *parts.WEBHOOK),
-        resources=parts.small_resources("20m", "64Mi", limit="192Mi"),
+        env=parts.platform_environment(
+            *parts.NATS, *parts.S3, *parts.GIT, *parts.KUBERNETES, *parts.WEBHOOK
+        ),
+        resources=parts.small_resources("20m", "96Mi", limit="256Mi"),
         token=True,
     )
 

@@ -9,42 +9,53 @@ difference how often or in which order events come:
   dropped) and never count again.
 * What is to be done follows from the state alone: while a decision is pending, every step answers `Fire` again when it
   is due, so an effect that a crash swallowed is repeated, and one that happened twice meets a Workflow that exists.
-* The same holds for a run that was lost: every step answers `Tell` when it is due, until `Told`.
+* The same holds for what people are told, a run that was lost or the begin of a wait: every step answers it when it is
+  due, until it is known to be told.
 * A run is claimed once; a run or decision that has ended is remembered and can't come back.
+* Alarms about a release that git does not call production count nothing.
+* A run that found nothing new costs nothing: its alarms are kept, and new data starts a run with them as its cause.
 
 idle -> pending (alarms) -> running (claimed) -> evaluating -> rolling-out -> cooling -> idle;
-halted stops it by hand.
+waiting: counted alarms wait for new data; held: a pause after a person's commit;
+halted: stopped by hand, or by the breaker after too many candidates that came to nothing.
 """
 
 from dataclasses import replace
 from typing import assert_never
 
 from driftloop.contract.handovers import RetrainPolicy
+from driftloop.retrain.causes import (
+    KEPT_ENDED,
+    drop_decision,
+    explain_stale,
+    record_end,
+    step_alarm,
+    withdraw_decision,
+)
+from driftloop.retrain.pauses import count_strike, settle_state, step_head, wait_for_data
 from driftloop.retrain.state import (
     AlarmEvent,
-    CauseSource,
     ClaimEvent,
     Effect,
     EndEvent,
     Event,
     FireWebhook,
     HaltEvent,
+    HeadEvent,
     LostEvent,
     MoveEvent,
-    Phase,
+    NewDataEvent,
     ResumeEvent,
-    RetrainCause,
     RetrainState,
     TellLoss,
+    TellWait,
     TickEvent,
     ToldEvent,
     UntoldRun,
+    WaitToldEvent,
+    is_automatic,
+    is_new_data,
 )
-
-DAY = 86_400.0
-KEPT_ENDED = 64
-KEPT_SOURCES = 32
-KEPT_ALARMS = 256
 
 
 def step_decision(
@@ -54,7 +65,11 @@ def step_decision(
     is nothing to store."""
     match event:
         case AlarmEvent():
-            state = _step_alarm(state, event, now, policy)
+            state = step_alarm(state, event, now, policy)
+        case HeadEvent():
+            state = step_head(state, event, now)
+        case NewDataEvent():
+            state = _step_new_data(state)
         case ClaimEvent():
             state = _step_claim(state, event, now)
         case MoveEvent():
@@ -65,6 +80,8 @@ def step_decision(
             state = _step_lost(state, event, now)
         case ToldEvent():
             state = _step_told(state, event)
+        case WaitToldEvent():
+            state = _step_wait_told(state, event)
         case HaltEvent():
             state = _step_halt(state, event, now)
         case ResumeEvent():
@@ -73,7 +90,7 @@ def step_decision(
             pass
         case _:
             assert_never(event)
-    return _settle_state(state, now, policy)
+    return _list_effects(settle_state(state, now, policy), now, policy)
 
 
 def is_claimed(state: RetrainState, run: str) -> bool:
@@ -90,114 +107,30 @@ def find_watched(state: RetrainState, name: str) -> str | None:
     return None
 
 
-def _step_alarm(
-    state: RetrainState, event: AlarmEvent, now: float, policy: RetrainPolicy
-) -> RetrainState:
-    key = f"{event.detector}/{event.release}"
-    source = state.sources.get(key, CauseSource())
-    if not event.alarm or event.window <= source.watermark or event.window in source.alarms:
-        return state
-    busy = state.phase != "idle"
-    if busy and policy.while_running == "drop":
-        return _with_source(
-            _suppress_cause(state, source, event.window), key, _consume_alarms(source, event.window)
-        )
-    source = CauseSource(source.watermark, {**source.alarms, event.window: event.event})
-    cause = _count_row(event, source, policy.consecutive)
-    if cause is None:
-        return _with_source(state, key, source)
-    source = _consume_alarms(source, cause.last)
-    if busy:
-        if state.remembered is not None:
-            state = replace(state, suppressed=state.suppressed + 1)
-        return _with_source(replace(state, remembered=state.remembered or cause), key, source)
-    return _decide_run(_with_source(state, key, source), cause, now, policy)
-
-
-def _count_row(event: AlarmEvent, source: CauseSource, length: int) -> RetrainCause | None:
-    """The first `length` consecutive alarms that the new one completes."""
-    first = event.window
-    while first - 1 in source.alarms:
-        first -= 1
-    last = first + length - 1
-    if not all(window in source.alarms for window in range(first, last + 1)):
-        return None
-    return RetrainCause(event.detector, event.release, first, last, source.alarms[last])
-
-
-def _consume_alarms(source: CauseSource, last: int) -> CauseSource:
-    watermark = max(source.watermark, last)
-    return CauseSource(
-        watermark, {window: id for window, id in source.alarms.items() if window > watermark}
-    )
-
-
-def _suppress_cause(state: RetrainState, source: CauseSource, window: int) -> RetrainState:
-    return replace(state, suppressed=state.suppressed + 1) if window > source.watermark else state
-
-
-def _with_source(state: RetrainState, key: str, source: CauseSource) -> RetrainState:
-    if len(source.alarms) > KEPT_ALARMS:
-        newest = sorted(source.alarms)[-KEPT_ALARMS:]
-        source = CauseSource(source.watermark, {window: source.alarms[window] for window in newest})
-    sources = {name: value for name, value in state.sources.items() if name != key}
-    sources[key] = source
-    for name in list(sources)[: max(0, len(sources) - KEPT_SOURCES)]:
-        del sources[name]
-    return replace(state, sources=sources)
-
-
-def _within_budget(state: RetrainState, now: float, policy: RetrainPolicy) -> bool:
-    return (
-        policy.budget is None or sum(1 for time in state.fired if time > now - DAY) < policy.budget
-    )
-
-
-def _decide_run(
-    state: RetrainState, cause: RetrainCause, now: float, policy: RetrainPolicy
-) -> RetrainState:
-    """From idle: a decision, unless the budget is spent."""
-    if not _within_budget(state, now, policy):
-        if policy.while_running == "remember":
-            return replace(state, remembered=cause)
-        return replace(state, suppressed=state.suppressed + 1)
-    if policy.while_running == "drop":
-        # what is known beside the cause is dropped with it, as it would be had it come a moment later
-        state = replace(
-            state,
-            sources={
-                key: _consume_alarms(source, max(source.alarms, default=0))
-                for key, source in state.sources.items()
-            },
-        )
-    return replace(
-        state,
-        phase="pending",
-        since=now,
-        decision=cause.decision(state.pipeline),
-        cause=cause.text,
-        run=None,
-        workflow=None,
-        fires=0,
-        next_fire=now,
-        remembered=None,
-        fired=(*(time for time in state.fired if time > now - DAY), now),
-    )
-
-
 def _step_claim(state: RetrainState, event: ClaimEvent, now: float) -> RetrainState:
     if (
         state.live
         or state.phase == "halted"
         or event.run in state.ended
         or event.decision in state.ended
+        or (state.hold is not None and is_automatic(event.cause))
     ):
         return state
-    if state.phase == "pending" and state.decision != event.decision:
+    if state.waits is not None and is_new_data(event.cause) and state.phase != "pending":
+        # the alarms that waited for it start the run, so that it is theirs
+        return _step_new_data(state)
+    own = state.phase == "pending" and state.decision == event.decision
+    about = state.alarm.release if own and state.alarm is not None else None
+    if about is not None and event.production is not None and about != event.production:
+        return drop_decision(state, now, explain_stale(about, event.production))
+    if state.phase == "pending" and not own:
         # somebody else's run came first
-        state = _withdraw_decision(state)
+        state = withdraw_decision(state)
+    waits = state.waits
     return replace(
         state,
+        # it reads all the batches there are
+        waits=None if waits is None else replace(waits, news=False),
         phase="running",
         since=now,
         decision=event.decision,
@@ -211,16 +144,10 @@ def _step_claim(state: RetrainState, event: ClaimEvent, now: float) -> RetrainSt
     )
 
 
-def _withdraw_decision(state: RetrainState) -> RetrainState:
-    """A pending decision that will not be carried out: remembered, for `_settle` to judge by the
-    policy."""
-    if state.decision is None:
+def _step_new_data(state: RetrainState) -> RetrainState:
+    if state.waits is None or state.waits.news or state.live:
         return state
-    event = (state.cause or "").removeprefix("alarm ")
-    cause = RetrainCause("withdrawn", state.decision, 0, 0, event)
-    return replace(
-        state, ended=_record_end(state, state.decision), remembered=state.remembered or cause
-    )
+    return replace(state, waits=replace(state.waits, news=True))
 
 
 def _step_move(state: RetrainState, event: MoveEvent, now: float) -> RetrainState:
@@ -234,19 +161,23 @@ def _step_move(state: RetrainState, event: MoveEvent, now: float) -> RetrainStat
 
 def _step_end(state: RetrainState, event: EndEvent, now: float) -> RetrainState:
     over = tuple(name for name in (state.run, state.decision) if name is not None)
-    return replace(
+    after = replace(
         state,
         phase="halted" if state.halt is not None else "cooling",
         since=now,
         decision=None,
         cause=None,
+        alarm=None,
         run=None,
         workflow=None,
         ended_at=now,
         outcome=event.outcome,
         reason=event.reason,
-        ended=_record_end(state, *over),
+        ended=record_end(state, *over),
     )
+    if event.obstacle == "nothing-new":
+        return wait_for_data(state, after, event)
+    return count_strike(state, after, event)
 
 
 def _step_lost(state: RetrainState, event: LostEvent, now: float) -> RetrainState:
@@ -272,41 +203,42 @@ def _step_told(state: RetrainState, event: ToldEvent) -> RetrainState:
     return state if rest == state.untold else replace(state, untold=rest)
 
 
+def _step_wait_told(state: RetrainState, event: WaitToldEvent) -> RetrainState:
+    rest = tuple(wait for wait in state.waits_untold if wait.key != event.key)
+    return state if rest == state.waits_untold else replace(state, waits_untold=rest)
+
+
 def _step_halt(state: RetrainState, event: HaltEvent, now: float) -> RetrainState:
     if state.halt is not None:
         return state
     if state.live:
         return replace(state, halt=event.reason)
     if state.phase == "pending":
-        state = _withdraw_decision(state)
+        state = withdraw_decision(state)
     return replace(
         state, phase="halted", since=now, halt=event.reason, decision=None, cause=None, fires=0
     )
 
 
 def _step_resume(state: RetrainState, now: float) -> RetrainState:
-    if state.halt is None:
+    if state.halt is None and state.hold is None and not state.strikes:
         return state
-    phase: Phase = state.phase if state.live else ("idle" if state.ended_at is None else "cooling")
-    return replace(state, halt=None, phase=phase, since=state.since if state.live else now)
+    resting = state.phase in ("halted", "held")
+    return replace(
+        state,
+        halt=None,
+        breaker=False,
+        strikes=0,
+        hold=None,
+        phase="cooling" if resting else state.phase,
+        since=now if resting else state.since,
+    )
 
 
-def _settle_state(
+def _list_effects(
     state: RetrainState, now: float, policy: RetrainPolicy
 ) -> tuple[RetrainState, tuple[Effect, ...]]:
-    """Apply what follows from the state and the clock alone."""
-    if state.phase != "idle" and state.remembered is not None and policy.while_running == "drop":
-        state = replace(state, remembered=None, suppressed=state.suppressed + 1)
-    if state.phase == "cooling" and (
-        state.ended_at is None or now >= state.ended_at + policy.cooldown
-    ):
-        state = replace(state, phase="idle", since=now)
-    if (
-        state.phase == "idle"
-        and state.remembered is not None
-        and _within_budget(state, now, policy)
-    ):
-        state = _decide_run(state, state.remembered, now, policy)
+    """What is due now, and the state that knows when it is due again."""
     effects: tuple[Effect, ...] = ()
     if state.phase == "pending" and now >= state.next_fire and (decision := state.decision):
         wait = _compute_patience(policy, state.fires)
@@ -321,13 +253,22 @@ def _settle_state(
         }
         state = replace(state, untold=tuple(again.get(one.run, one) for one in state.untold))
         effects = (*effects, *(TellLoss(one.run, one.decision, one.reason) for one in due))
+    if late := [wait for wait in state.waits_untold if now >= wait.next]:
+        told = {
+            wait.key: replace(
+                wait,
+                tries=min(wait.tries + 1, 30),
+                next=now + _compute_patience(policy, wait.tries),
+            )
+            for wait in late
+        }
+        state = replace(
+            state, waits_untold=tuple(told.get(wait.key, wait) for wait in state.waits_untold)
+        )
+        effects = (*effects, *(TellWait(w.key, w.waits_for, w.reason) for w in late))
     return state, effects
 
 
 def _compute_patience(policy: RetrainPolicy, tries: int) -> float:
     """Seconds until an effect that nobody confirmed is repeated."""
     return min(policy.refire * 2.0**tries, policy.refire_limit)
-
-
-def _record_end(state: RetrainState, *names: str) -> tuple[str, ...]:
-    return (*(name for name in state.ended if name not in names), *names)[-KEPT_ENDED:]

@@ -1,14 +1,26 @@
 """State of the decision to retrain, the events that change it and the effects that it asks for."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
-from driftloop.contract.outcomes import OutcomeKind
+from driftloop.contract.names import ALARM_CAUSE, NEW_DATA_CAUSE, SCHEDULE_CAUSE
+from driftloop.contract.outcomes import Obstacle, OutcomeKind
+from driftloop.contract.records import LoopWait
 from driftloop.errors import PipelineError
 
-Phase = Literal["idle", "pending", "running", "evaluating", "rolling-out", "cooling", "halted"]
+Phase = Literal[
+    "idle",
+    "pending",
+    "running",
+    "evaluating",
+    "rolling-out",
+    "cooling",
+    "waiting",
+    "held",
+    "halted",
+]
 
 
 LivePhase = Literal["running", "evaluating", "rolling-out"]
@@ -18,6 +30,16 @@ Outcome = OutcomeKind
 
 
 LIVE: tuple[LivePhase, ...] = get_args(LivePhase)
+
+
+def is_automatic(cause: str) -> bool:
+    """Return True for the cause of a run that neither a person nor a webhook of theirs started."""
+    return cause in (SCHEDULE_CAUSE, NEW_DATA_CAUSE) or cause.startswith(ALARM_CAUSE)
+
+
+def is_new_data(cause: str) -> bool:
+    """Return True for the cause of a run that the look for new data started."""
+    return cause == NEW_DATA_CAUSE
 
 
 class DecisionError(PipelineError):
@@ -33,16 +55,20 @@ class RetrainCause:
     first: int
     last: int
     event: str
+    again: int = 0
+    """Earlier decisions of the same alarms: one that was withdrawn, or found nothing new."""
 
     def decision(self, pipeline: str) -> str:
         """Twelve hex digits, the same for the same cause."""
         text = f"{pipeline}|{self.detector}|{self.release}|{self.first}..{self.last}"
+        if self.again:
+            text += f"|{self.again}"
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     @property
     def text(self) -> str:
         """As commits and webhooks carry it."""
-        return f"alarm {self.event}"
+        return f"{ALARM_CAUSE}{self.event}"
 
 
 @dataclass(frozen=True)
@@ -53,6 +79,41 @@ class CauseSource:
     """Windows up to here have been used or dropped."""
     alarms: Mapping[int, str] = field(default_factory=dict)
     """Window number to event id, above the watermark."""
+
+
+@dataclass(frozen=True)
+class DataWait:
+    """A counted alarm that waits for something new to train on."""
+
+    cause: RetrainCause
+    since: float
+    reason: str
+    """What the run that was refused said."""
+    news: bool = False
+    """There are new batches; a run begins as soon as the budget and a person's commit let it."""
+
+
+@dataclass(frozen=True)
+class ReleaseHold:
+    """A pause after a person took a release back."""
+
+    commit: str
+    subject: str
+    by: str
+    since: float
+    until: float | None = None
+    """End; None until the service, which has the policy, has seen it."""
+
+
+@dataclass(frozen=True)
+class UntoldWait:
+    """The begin of a wait, until it is known that people were told."""
+
+    key: str
+    waits_for: LoopWait
+    reason: str
+    tries: int = 0
+    next: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -101,6 +162,22 @@ class RetrainState:
     suppressed: int = 0
     """Counted causes that led to nothing: dropped, or over budget."""
     untold: tuple[UntoldRun, ...] = ()
+    alarm: RetrainCause | None = None
+    """The alarms behind the pending or live decision; None when a schedule or person started it."""
+    waits: DataWait | None = None
+    """The alarms that wait for new data."""
+    strikes: int = 0
+    """Refused or rejected candidates since the last release, or since a person resumed."""
+    breaker: bool = False
+    """The loop halted itself."""
+    head: str = ""
+    """Commit that last changed production or candidate, as far as known."""
+    hold: ReleaseHold | None = None
+    stale: int = 0
+    """Alarms about releases that were not production any more, ever."""
+    dropped: str = ""
+    """Why the last cause was dropped that had counted."""
+    waits_untold: tuple[UntoldWait, ...] = ()
 
     @property
     def live(self) -> bool:
@@ -129,26 +206,34 @@ class RetrainState:
                 hint="another version of driftloop wrote it; use the version that rendered this tree",
             )
         try:
-            rest = {name: value for name, value in document.items() if name != "version"}
-            return cls(
-                **{
-                    **rest,
-                    "remembered": RetrainCause(**rest["remembered"])
-                    if rest["remembered"]
-                    else None,
-                    "fired": tuple(rest["fired"]),
-                    "ended": tuple(rest["ended"]),
-                    "untold": tuple(UntoldRun(**one) for one in rest.get("untold", ())),
-                    "sources": {
-                        name: CauseSource(
-                            value["watermark"], {int(k): v for k, v in value["alarms"].items()}
-                        )
-                        for name, value in rest["sources"].items()
-                    },
-                }
-            )
+            return cls(**_read_fields({k: v for k, v in document.items() if k != "version"}))
         except (KeyError, TypeError, ValueError) as error:
             raise DecisionError(f"the decision state can't be read: {error}") from error
+
+
+def _read_fields(document: dict[str, Any]) -> dict[str, Any]:
+    """Read the fields of a state; those that an older version did not write are left out."""
+    read: dict[str, Callable[[Any], Any]] = {
+        "fired": tuple,
+        "ended": tuple,
+        "untold": lambda runs: tuple(UntoldRun(**run) for run in runs),
+        "waits_untold": lambda waits: tuple(UntoldWait(**wait) for wait in waits),
+        "remembered": _read_cause,
+        "alarm": _read_cause,
+        "waits": lambda wait: (
+            None if wait is None else DataWait(**{**wait, "cause": RetrainCause(**wait["cause"])})
+        ),
+        "hold": lambda hold: None if hold is None else ReleaseHold(**hold),
+        "sources": lambda sources: {
+            name: CauseSource(source["watermark"], {int(k): v for k, v in source["alarms"].items()})
+            for name, source in sources.items()
+        },
+    }
+    return {name: read.get(name, lambda v: v)(value) for name, value in document.items()}
+
+
+def _read_cause(document: Any) -> RetrainCause | None:
+    return None if document is None else RetrainCause(**document)
 
 
 @dataclass(frozen=True)
@@ -160,6 +245,28 @@ class AlarmEvent:
     window: int
     alarm: bool
     event: str
+    production: str | None = None
+    """Release that git calls production; None when it is not known."""
+
+
+@dataclass(frozen=True)
+class HeadEvent:
+    """Git was read: the newest commit that changed production or candidate. The same commit
+    again changes nothing."""
+
+    commit: str
+    production: str | None
+    taken_back: bool
+    """A person took production or the candidate back by it."""
+    subject: str = ""
+    by: str = ""
+    at: float = 0.0
+    """Time of the commit (seconds since 1970)."""
+
+
+@dataclass(frozen=True)
+class NewDataEvent:
+    """There are batches that no run has read."""
 
 
 @dataclass(frozen=True)
@@ -174,6 +281,8 @@ class ClaimEvent:
     run: str
     decision: str
     cause: str
+    production: str | None = None
+    """Release that git calls production; None when it is not known."""
 
 
 @dataclass(frozen=True)
@@ -193,6 +302,8 @@ class EndEvent:
     run: str
     outcome: Outcome
     reason: str = ""
+    obstacle: Obstacle | None = None
+    """`nothing-new`: no fault of a candidate, its alarms wait for new data."""
 
 
 @dataclass(frozen=True)
@@ -212,6 +323,13 @@ class ToldEvent:
 
 
 @dataclass(frozen=True)
+class WaitToldEvent:
+    """The begin of a wait was told to everybody who listens."""
+
+    key: str
+
+
+@dataclass(frozen=True)
 class HaltEvent:
     """A person stops the loop; a run that lives may end."""
 
@@ -220,17 +338,21 @@ class HaltEvent:
 
 @dataclass(frozen=True)
 class ResumeEvent:
-    """A person lets the loop go on."""
+    """A person lets the loop go on: a halt and the pause after a commit end, and refusals are
+    counted from here."""
 
 
 Event = (
     AlarmEvent
+    | HeadEvent
+    | NewDataEvent
     | TickEvent
     | ClaimEvent
     | MoveEvent
     | EndEvent
     | LostEvent
     | ToldEvent
+    | WaitToldEvent
     | HaltEvent
     | ResumeEvent
 )
@@ -254,4 +376,13 @@ class TellLoss:
     reason: str
 
 
-Effect = FireWebhook | TellLoss
+@dataclass(frozen=True)
+class TellWait:
+    """Tell everybody that the loop waits, and answer with WaitTold."""
+
+    key: str
+    waits_for: LoopWait
+    reason: str
+
+
+Effect = FireWebhook | TellLoss | TellWait

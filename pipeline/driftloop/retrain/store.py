@@ -112,7 +112,7 @@ class DecisionStore:
         return True
 
 
-KEEP = RetrainPolicy(cooldown=float("inf"), while_running="remember", budget=0)
+KEEP = RetrainPolicy(cooldown=float("inf"), while_running="remember", budget=0, hold=float("inf"))
 
 
 def apply_once(
@@ -121,7 +121,7 @@ def apply_once(
     """`apply` for programs without an event loop (`driftloop step claim` and `finish`).
 
     Whatever the pipeline's policy is, the default keeps what the decision service will judge by
-    its own: a cooldown does not end here, and a pending decision that a claim overtakes is
+    its own: neither a cooldown nor a pause ends here, nothing halts the loop, and a pending decision that a claim overtakes is
     remembered.
     """
 

@@ -309,6 +309,10 @@ class Retrain(SpecModel):
     """Handling of alarms that arrive during a run."""
     budget: Annotated[RunBudget, Field(json_schema_extra={"default": "4/day"})] = 4
     """Runs that alarms may start in 24 hours; schedules and people are not counted."""
+    hold: Duration | None = None
+    """Alarms and schedules start nothing so long after a person's revert; default: the cooldown."""
+    halt_after: Annotated[int, Field(ge=1, le=100)] = 3
+    """Candidates in a row that are refused or rejected before the loop halts itself."""
 
 
 class Shadow(SpecModel):

@@ -11,9 +11,17 @@ from driftloop.contract.events import NAMESPACE, PIPELINE, RUN_STARTED, event_so
 from driftloop.contract.names import Names
 from driftloop.contract.outcomes import Obstacle
 from driftloop.contract.records import RunRecord
+from driftloop.errors import PipelineError
+from driftloop.git.head import read_head
 from driftloop.retrain import store as decisions
 from driftloop.retrain.decision import is_claimed
-from driftloop.retrain.state import ClaimEvent, RetrainState
+from driftloop.retrain.state import (
+    ClaimEvent,
+    HeadEvent,
+    RetrainState,
+    is_automatic,
+    is_new_data,
+)
 from driftloop.steps import options
 from driftloop.steps.settings import StepSettings, write_parameters
 
@@ -45,11 +53,15 @@ def command(
     """Claim the pipeline's run; writes `claimed` (true or false), `obstacle` and `reason`."""
     settings = StepSettings.from_environment()
     decision = decision or run.removeprefix(f"{pipeline}-")
+    head = _read_head(settings, pipeline)
+    if head is not None:
+        decisions.apply_once(settings.nats_url, namespace, pipeline, head)
+    production = head.production if head is not None else None
     state = decisions.apply_once(
-        settings.nats_url, namespace, pipeline, ClaimEvent(run, decision, cause)
+        settings.nats_url, namespace, pipeline, ClaimEvent(run, decision, cause, production)
     )
     won = is_claimed(state, run)
-    obstacle, reason = ("", "") if won else _explain_refusal(state, run)
+    obstacle, reason = ("", "") if won else _explain_refusal(state, run, decision, cause)
     write_parameters(out, claimed="true" if won else "false", obstacle=obstacle, reason=reason)
     options.print_progress(
         f"claimed by {run} because of {cause}" if won else f"not started ({obstacle}): {reason}"
@@ -69,9 +81,28 @@ def command(
             options.print_progress(f"the event was not taken: {error.message}")
 
 
-def _explain_refusal(state: RetrainState, run: str) -> tuple[Obstacle, str]:
+def _read_head(settings: StepSettings, pipeline: str) -> HeadEvent | None:
+    """Read what git calls production; None when git is away, which the next step sees, too."""
+    try:
+        head = read_head(settings.open_repository(), pipeline)
+    except PipelineError as error:
+        options.print_progress(f"git can't be read, so commits of people are not seen: {error}")
+        return None
+    return None if head is None else head.event
+
+
+def _explain_refusal(
+    state: RetrainState, run: str, decision: str, cause: str
+) -> tuple[Obstacle, str]:
     if run in state.ended:
         return "busy", "this run has ended before"
+    if state.hold is not None and is_automatic(cause):
+        commit = f"`{state.hold.subject}` ({state.hold.commit[:12]})"
+        return "held", f"a person took a release back by {commit}"
+    if state.waits is not None and is_new_data(cause):
+        return "busy", f"the run that waits for new data starts because of {state.waits.cause.text}"
+    if decision in state.ended and state.dropped and not state.live:
+        return "stale", state.dropped
     if state.phase == "halted":
         return "halted", f"retraining is suspended: {state.halt}"
     if state.live:

@@ -82,7 +82,10 @@ def command(
         options.print_progress(f"{run} goes on in {progress.workflow}")
         return
     state = decisions.apply_once(
-        settings.nats_url, namespace, pipeline, EndEvent(run, progress.kind, progress.reason)
+        settings.nats_url,
+        namespace,
+        pipeline,
+        EndEvent(run, progress.kind, progress.reason, progress.obstacle),
     )
     if run not in state.ended and progress.kind != "not-started":
         progress = RunOutcome.now("not-started", "the run was not claimed", obstacle="busy")

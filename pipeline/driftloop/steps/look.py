@@ -5,8 +5,8 @@ from pathlib import Path
 import click
 
 from driftloop.clients import s3
-from driftloop.clients.s3 import MissingObjectError
-from driftloop.steps import options, seen
+from driftloop.retrain.batches import find_new_batches
+from driftloop.steps import options
 from driftloop.steps.settings import StepSettings, write_parameters
 
 EXAMPLES = """\b
@@ -22,15 +22,7 @@ Examples:
 def command(*, pipeline: str, uri: str, out: Path) -> None:
     """Look for batches that no run has read; writes `new` (true or false)."""
     settings = StepSettings.from_environment()
-    store, source = settings.store, s3.parse_location(uri)
-    try:
-        batches = {
-            (source.relative_key(entry.key), entry.etag) for entry in store.list_folder(source)
-        }
-    except MissingObjectError:
-        batches = set()
-    new = sorted(key for key, _ in batches - seen.read_batches(store, settings.bucket, pipeline))
-    write_parameters(out, new="true" if new else "false")
-    options.print_progress(
-        f"{len(new)} of {len(batches)} batches are new" + (f": {', '.join(new[:5])}" if new else "")
-    )
+    batches = find_new_batches(settings.store, settings.bucket, pipeline, s3.parse_location(uri))
+    write_parameters(out, new="true" if batches.new else "false")
+    listed = f": {', '.join(batches.new[:5])}" if batches.new else ""
+    options.print_progress(f"{len(batches.new)} of {batches.total} batches are new{listed}")

@@ -9,6 +9,7 @@ import click
 
 from driftloop.clients.s3 import ObjectStore, StoreLocation
 from driftloop.contract.documents import DocumentError
+from driftloop.contract.names import is_forced
 from driftloop.contract.outcomes import RunOutcome
 from driftloop.contract.records import Evaluation, Rehearsal
 from driftloop.contract.trees import METRICS_FILE, REHEARSAL_FILE, release_key
@@ -18,6 +19,7 @@ from driftloop.operations.releases import TransitionMessage
 from driftloop.release import record
 from driftloop.release.record import Recent, Rehearsed, Release, Version
 from driftloop.steps import options
+from driftloop.steps.outcomes import store_outcome
 from driftloop.steps.settings import StepSettings, write_parameters
 
 EXAMPLES = """\b
@@ -31,6 +33,7 @@ Examples:
 @options.pipeline
 @options.run
 @click.option("--cause", required=True, help="Cause of the run.")
+@click.option("--recipe", default="", help="Digest of code, parameters and images.")
 @click.option("--model-digest", required=True, help="Digest of the model's folder.")
 @click.option("--data-digest", required=True, help="Digest of the batches.")
 @click.option(
@@ -47,6 +50,7 @@ def command(
     pipeline: str,
     run: str,
     cause: str,
+    recipe: str,
     model_digest: str,
     data_digest: str,
     metrics: Path,
@@ -54,7 +58,11 @@ def command(
     rehearsal: Path | None,
     out: Path,
 ) -> None:
-    """Commit the new version; writes `phase` (shadow, or stable the first time) and `release`."""
+    """Commit the new version; writes `phase` (shadow, or stable the first time) and `release`.
+
+    Nothing is committed, and the phase is `refused`, when production is this very model, or is
+    another one than it was evaluated against.
+    """
     settings = StepSettings.from_environment()
     folder = settings.bucket / release_key(run)
     _check_stored(settings.store, folder / "model", model_digest)
@@ -66,6 +74,8 @@ def command(
         model_digest=model_digest,
         detectors=str(folder / "detectors") if detectors else None,
         data_digest=data_digest,
+        recipe_digest=recipe or None,
+        forced=is_forced(cause),
         metrics=evaluated.metrics,
         recent=evaluated.recent,
         rehearsed=_read_rehearsal(rehearsal / REHEARSAL_FILE) if rehearsal is not None else None,
@@ -73,11 +83,17 @@ def command(
     moved = pipelines.commit_transition(
         settings.open_repository(),
         pipeline,
-        lambda release: add_version(release, version),
+        lambda release: add_version(release, version, against=evaluated.against),
         lambda before, after: _build_message(
             before, after, version, cause, evaluated.not_comparable
         ),
     )
+    refusal = find_refusal(moved.release, version, against=evaluated.against)
+    if refusal is not None:
+        store_outcome(settings.store, settings.bucket, run, refusal)
+        write_parameters(out, phase="refused", release=version.id)
+        options.print_progress(f"{version.id} is not the candidate: {refusal.text}")
+        return
     phase = moved.release.phase if _is_version(moved.release.candidate, version) else "stable"
     write_parameters(out, phase=phase, release=version.id)
     options.print_progress(
@@ -85,21 +101,40 @@ def command(
     )
 
 
-def add_version(release: Release, version: Version) -> Release:
-    """Return the release with a new version; unchanged when it has it already.
+def add_version(release: Release, version: Version, *, against: str | None = None) -> Release:
+    """Return the release with a new version; unchanged when it has it already, or it is refused.
 
     An earlier candidate is rejected: its run is over, or this run could not have claimed.
     """
-    if any(
-        _is_version(current, version)
-        for current in (release.production, release.candidate, release.previous)
-    ):
+    if _has_version(release, version) or find_refusal(release, version, against=against):
         return release
     if release.phase == "empty":
         return record.release_first(release, version)
     if release.phase in ("shadow", "canary"):
         release = record.reject_candidate(release)
     return record.start_shadow(release, version)
+
+
+def find_refusal(release: Release, version: Version, *, against: str | None) -> RunOutcome | None:
+    """Return why a version can't become the candidate; `against` is the production that its
+    evaluation compared it with."""
+    production = release.production
+    if production is None or _has_version(release, version):
+        return None
+    if record.is_same_model(production, version):
+        reason = f"nothing new since {production.id}: the run made the same model again"
+        return RunOutcome.now("refused", reason, obstacle="nothing-new")
+    if against is not None and production.id != against:
+        reason = f"it was evaluated against {against}, production is {production.id} by now"
+        return RunOutcome.now("superseded", reason)
+    return None
+
+
+def _has_version(release: Release, version: Version) -> bool:
+    return any(
+        _is_version(current, version)
+        for current in (release.production, release.candidate, release.previous)
+    )
 
 
 def _is_version(current: Version | None, version: Version) -> bool:
@@ -127,6 +162,8 @@ def _build_message(
         lines.append(f"It replaces {before.candidate.id}, whose rollout had stopped.")
     role = "as the first release" if after.phase == "stable" else "in shadow"
     first = after.phase == "stable"
+    if version.forced:
+        lines.append("A person forced its run.")
     return TransitionMessage(
         f"Release {version.id} of {after.name} {role}",
         version,
@@ -169,6 +206,8 @@ class EvaluatedVersion:
     metrics: dict[str, float]
     recent: Recent | None
     """None without production, or without recent rows."""
+    against: str | None
+    """Production at the time; None without one."""
     not_comparable: str = ""
     """Why production could not be evaluated; empty when it was."""
 
@@ -207,4 +246,4 @@ def _read_evaluation(path: Path) -> EvaluatedVersion:
                 metrics=candidate["recent"],
                 production=production["recent"],
             )
-    return EvaluatedVersion(candidate["all"], recent, evaluation.not_comparable)
+    return EvaluatedVersion(candidate["all"], recent, evaluation.against, evaluation.not_comparable)

@@ -12,12 +12,18 @@ import click
 from driftloop.clients import s3
 from driftloop.clients.s3 import MissingObjectError, ObjectStore, StoreLocation, StoreObject
 from driftloop.contract.documents import to_json
+from driftloop.contract.names import is_forced
+from driftloop.contract.outcomes import RunOutcome
 from driftloop.contract.records import Snapshot, SnapshotBatch
 from driftloop.contract.trees import PRODUCTION_FILE, SNAPSHOT_FILE, snapshot_key
 from driftloop.errors import StepError, StoreError
+from driftloop.git.head import read_head
+from driftloop.git.repository import Repository
 from driftloop.operations import releases as pipelines
 from driftloop.release.record import Version
-from driftloop.steps import options, seen
+from driftloop.retrain.batches import store_batches
+from driftloop.steps import options
+from driftloop.steps.outcomes import store_outcome
 from driftloop.steps.settings import StepSettings, write_parameters
 
 EXAMPLES = """\b
@@ -33,6 +39,8 @@ MAX_OBJECTS = 50_000
 @options.pipeline
 @options.run
 @click.option("--uri", required=True, help="Folder of the batches, s3://bucket/prefix.")
+@click.option("--recipe", default="", help="Digest of code, parameters and images.")
+@click.option("--cause", default="", help="Cause of the run; a forced one always trains.")
 @click.option(
     "--max-bytes",
     default=20 * 1024**3,
@@ -40,11 +48,15 @@ MAX_OBJECTS = 50_000
     help="Largest total size of the batches.",
 )
 @options.out
-def command(*, pipeline: str, run: str, uri: str, max_bytes: int, out: Path) -> None:
-    """Fix the data of this run, and fetch it together with production's model."""
+def command(
+    *, pipeline: str, run: str, uri: str, recipe: str, cause: str, max_bytes: int, out: Path
+) -> None:
+    """Fix the data of this run, and fetch it together with production's model; writes `new`
+    (true, or false when production was made of the same)."""
     settings = StepSettings.from_environment()
     store = settings.store
-    production = _read_production(settings, pipeline)
+    repository = settings.open_repository()
+    production = _read_production(repository, pipeline)
     earlier = _read_snapshot(store, settings.bucket, production)
 
     data, source = out / "data", s3.parse_location(uri)
@@ -59,16 +71,50 @@ def command(*, pipeline: str, run: str, uri: str, max_bytes: int, out: Path) -> 
     layout = s3.combined_digest(
         {f"{batch.key in recent} {batch.key}": batch.sha256 for batch in batches}
     )
-    write_parameters(out / "parameters", digest=layout.removeprefix("sha256:")[:32])
+    known = _find_known(repository, pipeline, production, digest, recipe)
+    new = known is None or is_forced(cause)
+    write_parameters(
+        out / "parameters",
+        digest=layout.removeprefix("sha256:")[:32],
+        new="true" if new else "false",
+    )
+    if known is not None and not new:
+        outcome = RunOutcome.now("not-started", known, obstacle="nothing-new")
+        store_outcome(store, settings.bucket, run, outcome)
     _fetch_production(store, production, out / "production")
     try:
-        seen.store_batches(
+        store_batches(
             store, settings.bucket, pipeline, {(batch.key, batch.etag) for batch in batches}
         )
     except StoreError as error:
         # the run matters more than the list that spares the next one
         options.print_progress(f"the list of read batches is not stored: {error.message}")
     options.print_progress(f"{len(batches)} batches, {len(recent)} of them recent, {digest}")
+    if known is not None:
+        options.print_progress(known if not new else f"{known}, but the run is forced")
+
+
+def _find_known(
+    repository: Repository, pipeline: str, production: Version | None, data: str, recipe: str
+) -> str | None:
+    """Return why these inputs bring nothing new: production, or a version that a person has just
+    taken back, was made of them; None when they are new, or it is not known."""
+    if production is None:
+        return None
+    if _is_made_of(production, data, recipe):
+        return f"nothing new since {production.id}"
+    head = read_head(repository, pipeline)
+    for version in head.taken_back if head is not None else ():
+        if _is_made_of(version, data, recipe):
+            assert head is not None  # noqa: S101 - it has taken something back
+            return f"nothing new since {version.id}, which `{head.subject}` took back"
+    return None
+
+
+def _is_made_of(version: Version, data: str, recipe: str) -> bool:
+    """Return true if a version was made of this data and recipe; one of an older version of
+    driftloop names no recipe and is not compared."""
+    return version.data_digest == data and bool(recipe) and version.recipe_digest == recipe
 
 
 def find_recent_keys(batches: Sequence[SnapshotBatch], earlier: Snapshot | None) -> frozenset[str]:
@@ -83,8 +129,7 @@ def find_recent_keys(batches: Sequence[SnapshotBatch], earlier: Snapshot | None)
     return new or again or everything
 
 
-def _read_production(settings: StepSettings, pipeline: str) -> Version | None:
-    repository = settings.open_repository()
+def _read_production(repository: Repository, pipeline: str) -> Version | None:
     return pipelines.read_pipeline(repository.tree(repository.tip()), pipeline).release.production
 
 

@@ -2,8 +2,9 @@
 
 import asyncio
 import json
+import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,17 @@ from driftloop.contract.documents import DocumentError
 from driftloop.contract.events import run_id, verdict_id
 from driftloop.contract.handovers import RetrainPolicy
 from driftloop.contract.outcomes import is_time
+from driftloop.git.repository import Repository
+from driftloop.operations import releases as pipelines
+from driftloop.operations.releases import TransitionMessage
+from driftloop.operations.rollback import roll_back
+from driftloop.operations.target import CommitTarget
+from driftloop.release import record
+from driftloop.release.record import Release, Version
 from driftloop.retrain.decision import is_claimed
 from driftloop.retrain.state import ClaimEvent, EndEvent, MoveEvent, RetrainState
 from driftloop.retrain.store import DecisionStore, apply_once
+from tests.pipelines import SPEC, version
 
 TOKEN = "s3cret"
 
@@ -335,6 +344,95 @@ async def test_a_person_halts_and_resumes_with_the_token(service: Service) -> No
     async with service.session.post(f"{address}/resume", headers=good) as answer:
         assert (await answer.json())["phase"] == "idle"
     assert service.world.fired == []
+
+
+def empty_repository(folder: Path) -> Repository:
+    remote = folder / "cluster.git"
+    subprocess.run(["git", "init", "-q", "--bare", "-b", "main", remote], check=True)
+    return Repository(f"file://{remote}", workdir=folder / "work")
+
+
+async def resume(service: Service) -> None:
+    address = f"http://127.0.0.1:{service.process.port}/resume"
+    good = {"Authorization": f"Bearer {TOKEN}"}
+    async with service.session.post(address, headers=good) as answer:
+        assert answer.status == 200
+
+
+async def why(service: Service) -> str:
+    async with service.session.get(f"http://127.0.0.1:{service.process.port}/why") as answer:
+        return str((await answer.json())["text"])
+
+
+@pytest.mark.parametrize("service", [{"consecutive": 1, "hold": 3600}], indirect=True)
+async def test_after_a_rollback_the_loop_holds_its_hand_until_somebody_resumes(
+    service: Service, tmp_path: Path
+) -> None:
+    repository = empty_repository(tmp_path)
+    name = service.pipeline
+    pipelines.commit_spec(repository, SPEC.replace("name: digits", f"name: {name}"))
+    old, new = version("a", id="r1"), version("b", id="r2")
+
+    def move(step: Callable[[Release], Release], made: Version) -> None:
+        pipelines.commit_transition(
+            repository, name, step, lambda before, after: TransitionMessage("Move", made)
+        )
+
+    move(lambda release: record.release_first(release, old), old)
+    move(lambda release: record.start_shadow(release, new), new)
+    move(record.promote_candidate, new)
+    service.process.kill()
+    service.process.environment = {
+        **service.process.environment, "DRIFTLOOP_GIT_URL": repository.url
+    }  # fmt: skip
+    service.process.start()
+    # r1 was replaced: its alarms are of what nobody asks any more
+    assert await service.post(service.verdict(1)) == 202
+    state = await service.state()
+    assert (state.phase, state.stale) == ("idle", 1)
+    assert "the alarm is about r1, production is r2" in await why(service)
+
+    roll_back(CommitTarget(repository, "eve"), name, store=None, report=print)
+    await asyncio.sleep(2.1)
+    assert await service.post(service.verdict(2)) == 202
+    assert (await service.state()).phase == "held"
+    text = await why(service)
+    assert f"after a person's commit: `Roll {name} back to r1`" in text
+    assert f"`driftloop resume {name}` ends it" in text
+    await until(lambda: bool(service.world.heard), within=10)
+    [told] = service.world.heard
+    assert told.type == "dev.driftloop.loop.waits"
+    assert told.parse_json()["waitsFor"] == "time"
+    await resume(service)
+    assert await service.post(service.verdict(3)) == 202
+    await until(lambda: bool(service.world.fired), within=10)
+    # the same commit is known: it holds nobody a second time
+    assert (await service.state()).hold is None
+
+
+@pytest.mark.parametrize("service", [{"consecutive": 1, "haltAfter": 2}], indirect=True)
+async def test_after_too_many_bad_candidates_the_loop_halts_itself_and_tells_once(
+    service: Service,
+) -> None:
+    for number, outcome in enumerate(("refused", "rejected")):
+        run = f"{service.pipeline}-{number}"
+        await service.apply(ClaimEvent(run, str(number), "schedule"))
+        await service.apply(EndEvent(run, outcome, "accuracy 0.1"))
+    await until(lambda: _phase_is(service, "halted"), within=10)
+    text = await why(service)
+    assert "2 candidates in a row were refused or rejected, the last one: accuracy 0.1" in text
+    assert await service.post(service.verdict(1)) == 202
+    await until(lambda: bool(service.world.heard), within=10)
+    service.process.kill()
+    service.process.start()
+    await asyncio.sleep(4)
+    [told] = service.world.heard
+    assert told.parse_json()["waitsFor"] == "person"
+    async with service.session.get(f"http://127.0.0.1:{service.process.port}/metrics") as answer:
+        assert "driftloop_decision_halted_itself 1.0" in await answer.text()
+    await resume(service)
+    assert await service.post(service.verdict(2)) == 202
+    await until(lambda: bool(service.world.fired), within=10)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import base64
 import contextlib
 import json
 import re
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,12 @@ from driftloop.contract.streams import DECISIONS, VERDICTS, WORKFLOWS
 from driftloop.errors import LocalError, StoreError
 from driftloop.local.ground.state import write_json
 from driftloop.local.ground.timeline import EventTimeline
+from driftloop.retrain.explanation import explain_state
+from driftloop.retrain.state import RetrainState
 
 POLL = 0.5
+
+PAUSES = ("waiting", "held", "halted")
 
 _TRY = re.compile(r"(.+)\((\d+)\)")
 
@@ -50,6 +55,8 @@ class RunHistory:
         """`<namespace>/<pipeline or workflow template>` -> its last run."""
         self.decisions: dict[str, str] = {}
         """`<namespace>.<pipeline>` -> the phase of its retrain decision."""
+        self.loops: dict[str, str] = {}
+        """`<namespace>.<pipeline>` -> what its loop waits for."""
         try:
             record_data = json.loads(record.read_text())
         except FileNotFoundError:
@@ -60,6 +67,7 @@ class RunHistory:
             record_data["runs"],
             record_data["decisions"],
         )
+        self.loops = record_data.get("loops", {})
 
     async def follow_streams(self, js: JetStreamContext) -> None:
         """Follow until cancelled."""
@@ -98,6 +106,7 @@ class RunHistory:
                 "verdicts": self.verdicts,
                 "runs": self.runs,
                 "decisions": self.decisions,
+                "loops": self.loops,
             },
         )
 
@@ -107,11 +116,16 @@ class RunHistory:
             return
         state = json.loads(payload)
         phase = str(state.get("phase", ""))
+        pipeline = key.partition(".")[2]
+        explained = explain_state(RetrainState.from_json(state), pipeline, time.time())
+        self.loops[key] = explained.summary
         if self.decisions.get(key) != phase:
             why = " ".join(
                 str(state[name]) for name in ("decision", "cause", "reason") if state.get(name)
             )
-            self._timeline.add_entry("decision", f"{key.partition('.')[2]}: {phase}", why)
+            if phase in PAUSES:
+                why = explained.summary
+            self._timeline.add_entry("decision", f"{pipeline}: {phase}", why)
             self.decisions[key] = phase
 
     def _record_verdict(self, subject: str, payload: bytes) -> None:

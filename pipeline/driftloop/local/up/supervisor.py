@@ -200,6 +200,7 @@ class Supervisor:
             "verdicts": self._history.verdicts,
             "runs": self._history.runs,
             "decisions": self._history.decisions,
+            "loops": self._history.loops,
         }
 
     async def _start_parts(self, programs: Sequence[ProcessSpec]) -> None:

@@ -176,7 +176,7 @@ def _build_roles(plan: Plan) -> Iterator[NetworkRole]:
         _select_all(decides),
         # dead letters come from the channel's dispatcher itself
         (OpenPort(SERVICE_PORT, (filters, dispatchers, watching)),),
-        (nats, broker, outside, OutgoingCall(_own_pods(webhook), (WEBHOOK_PORT,), home)),
+        (nats, broker, storage, outside, OutgoingCall(_own_pods(webhook), (WEBHOOK_PORT,), home)),
     )
     # in a mesh every step is the same account; which of them reach the judge is the NetworkPolicy's to say
     advancing = PortCaller(_own_pods(rollout), home, names.train)

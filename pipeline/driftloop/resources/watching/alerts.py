@@ -145,6 +145,26 @@ def _loop_alerts(plan: Plan) -> Iterator[AlertingRule]:
         summary="the last rollout was ended because of its candidate; production is as it was",
         do="The commit that took it out says what was measured. The alert ends when the next run begins.",
     )
+    yield _build_alert(
+        plan,
+        "DataNeeded",
+        decision_phase("waiting"),
+        PATIENCE,
+        severity="warning",
+        summary="alarms wait for new data: production was made of all there is",
+        do=f"The first new batch below {plan.data} starts a run. `driftloop trigger {names.pipeline} --force` "
+        "trains without one.",
+    )
+    yield _build_alert(
+        plan,
+        "LoopHalted",
+        f"{series.service_series(names, 'driftloop_decision_halted_itself', decision.COMPONENT)} == 1",
+        None,
+        severity="warning",
+        summary="the loop halted itself: too many candidates in a row came to nothing",
+        do=f"`driftloop why {names.pipeline}` says which. Look at data and gates, then "
+        f"`driftloop resume {names.pipeline}`.",
+    )
     stuck = _rollout_patience(plan)
     yield _build_alert(
         plan,
@@ -222,7 +242,7 @@ def _unheeded_alarm(plan: Plan, name: MonitorName, alarm: str, window: str) -> A
         names,
         "driftloop_decision_phase",
         decision.COMPONENT,
-        phase="~" + "|".join(("pending", *LIVE, "cooling")),
+        phase="~" + "|".join(("pending", *LIVE, "cooling", "waiting", "held")),
     )
 
     def heeded(over: str) -> str:

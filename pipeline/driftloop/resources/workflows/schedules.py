@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import assert_never
 
-from driftloop.contract.names import ON_NEW_DATA
+from driftloop.contract.names import NEW_DATA_CAUSE, ON_NEW_DATA, SCHEDULE_CAUSE
 from driftloop.plan import Plan
 from driftloop.plan.schedule import TrainSchedule, train_schedules
 
@@ -33,9 +33,9 @@ def _scheduled_run(plan: Plan, schedule: TrainSchedule) -> ScheduledRun:
     template = plan.names.train
     match schedule.kind:
         case "train":
-            return ScheduledRun(schedule.name, schedule.cron, template, cause="schedule")
+            return ScheduledRun(schedule.name, schedule.cron, template, cause=SCHEDULE_CAUSE)
         case "data":
             # most of these runs end after the look
-            return ScheduledRun(schedule.name, schedule.cron, template, "new data", ON_NEW_DATA)
+            return ScheduledRun(schedule.name, schedule.cron, template, NEW_DATA_CAUSE, ON_NEW_DATA)
         case _:
             assert_never(schedule.kind)

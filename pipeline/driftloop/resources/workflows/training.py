@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from driftloop.contract.names import ON_NEW_DATA
+from driftloop.contract.names import ON_NEW_DATA, SCHEDULE_CAUSE
 from driftloop.kube import core
 from driftloop.plan import DataStepPlan, Monitor, Plan
 from driftloop.plan.plan import whole_seconds
@@ -47,6 +47,8 @@ QUEUEING = 6 * 3600
 _DECISION, _CAUSE = "{{workflow.parameters.decision}}", "{{workflow.parameters.cause}}"
 _MEDIUM = Resources(cpu="100m", memory="512Mi")
 _FIT = Resources(cpu="250m", memory="1Gi")
+_NEW = ParameterEquals("snapshot", "new", "true")
+"""Condition of the step after the snapshot; without it all later ones are left out, too."""
 
 
 def training_outline(plan: Plan, servers: tuple[core.Container, ...]) -> WorkflowOutline:
@@ -69,7 +71,7 @@ def training_outline(plan: Plan, servers: tuple[core.Container, ...]) -> Workflo
         nodes=(main, *_look_for_data(plan, main), loop, claim, *steps, finish),
         parameters=(
             WorkflowParameter("decision", "Decision id; a schedule leaves it empty", value=""),
-            WorkflowParameter("cause", "Why this run was started", value="schedule"),
+            WorkflowParameter("cause", "Why this run was started", value=SCHEDULE_CAUSE),
         ),
         entrypoint=main.name,
         on_exit=finish.name,
@@ -146,7 +148,7 @@ def _claim_step(plan: Plan) -> WorkflowStep:
             *("--run", "{{workflow.name}}", "--decision", _DECISION, "--cause", _CAUSE),
             *("--out", PARAMETERS),
         ),
-        variables=parts.NATS,
+        variables=(*parts.NATS, *parts.GIT),
         outputs=tuple(map(OutputParameter, ("claimed", "obstacle", "reason"))),
         reaches=CLAIM,
     )
@@ -159,11 +161,12 @@ def _snapshot_step(plan: Plan) -> WorkflowStep:
         "snapshot",
         (
             *("snapshot", "--pipeline", plan.names.pipeline, "--run", "{{workflow.name}}"),
-            *("--uri", plan.data, "--out", OUT),
+            *("--uri", plan.data, "--recipe", plan.recipe, "--cause", _CAUSE, "--out", OUT),
         ),
         variables=(*parts.S3, *parts.GIT),
         outputs=(
             *(artifact_to(name, f"{RUN}/{name}") for name in ("snapshot", "data", "production")),
+            OutputParameter("new"),
             *((OutputParameter("digest"),) if cached else ()),
         ),
         resources=_MEDIUM,
@@ -202,6 +205,7 @@ def _data_step(plan: Plan, step: DataStepPlan, before: str) -> WorkflowStep:
     return WorkflowStep(
         name=_data_step_name(step),
         needs=(before,),
+        when=_NEW if before == "snapshot" else None,
         image=step.image,
         command=command,
         arguments=arguments,
@@ -219,6 +223,7 @@ def _split_step(plan: Plan, before: str) -> WorkflowStep:
     return WorkflowStep(
         name="split",
         needs=(before,),
+        when=_NEW if before == "snapshot" else None,
         image=plan.train_image,
         command=("driftloop-train",),
         arguments=(
@@ -424,7 +429,7 @@ def _register_step(plan: Plan, rehearse: tuple[WorkflowStep, ...]) -> WorkflowSt
         "register",
         (
             *("register", "--pipeline", plan.names.pipeline, "--run", "{{workflow.name}}"),
-            *("--cause", _CAUSE),
+            *("--cause", _CAUSE, "--recipe", plan.recipe),
             *("--model-digest", "{{inputs.parameters.model-digest}}"),
             *("--data-digest", "{{inputs.parameters.data-digest}}"),
             *("--metrics", f"{IN}/evaluation/metrics.json"),

@@ -6,6 +6,8 @@ import os
 from driftloop.contract.handovers import RetrainPolicy
 from driftloop.contract.platform import KUBERNETES_URL, NATS, WEBHOOK_TOKEN
 from driftloop.services import bootstrap
+from driftloop.services.decision.data import DataLook
+from driftloop.services.decision.head import HeadReader
 from driftloop.services.decision.service import DecisionOptions, serve_decision
 
 EXAMPLE = (
@@ -29,6 +31,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--webhook", required=True, help="URL of the EventSource's webhook")
     parser.add_argument("--broker", required=True, help="URL of the Broker")
+    parser.add_argument(
+        "--data", default="", help="folder of the batches; looked at while alarms wait for new ones"
+    )
     return parser
 
 
@@ -42,6 +47,9 @@ def run(arguments: argparse.Namespace) -> None:
         broker=arguments.broker,
         nats_url=NATS.read(os.environ),
         token=WEBHOOK_TOKEN.read(os.environ),
+        head=HeadReader.from_environment(os.environ, arguments.pipeline),
+        look=DataLook.from_environment(os.environ, arguments.pipeline, arguments.data),
+        data=arguments.data,
         kubernetes_url=os.environ.get(KUBERNETES_URL.environment) or None,
         host=arguments.host,
         port=arguments.port,

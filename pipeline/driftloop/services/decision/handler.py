@@ -7,6 +7,7 @@ broker sends it again.
 
 import hmac
 import logging
+import time
 
 from aiohttp import web
 from nats.js import JetStreamContext
@@ -22,9 +23,11 @@ from driftloop.contract.events import (
     detector_of,
     is_own_type,
 )
+from driftloop.contract.handovers import RetrainPolicy
 from driftloop.contract.records import RunRecord, VerdictRecord
 from driftloop.contract.streams import dead_letter_subject
 from driftloop.errors import StoreError
+from driftloop.retrain.explanation import explain_state
 from driftloop.retrain.state import AlarmEvent, EndEvent, HaltEvent, ResumeEvent
 from driftloop.services.decision.loop import DecisionLoop
 
@@ -46,6 +49,8 @@ class DecisionHandlers:
         pipeline: str,
         on: frozenset[str],
         token: str,
+        policy: RetrainPolicy,
+        data: str,
         registry: CollectorRegistry,
     ) -> None:
         self._loop = loop
@@ -54,6 +59,8 @@ class DecisionHandlers:
         self._pipeline = pipeline
         self._on = on
         self._token = token
+        self._policy = policy
+        self._data = data
         self._registry = registry
         self._events = Counter(
             "driftloop_decision_events",
@@ -74,6 +81,7 @@ class DecisionHandlers:
         application.router.add_post("/halt", self._suspend_decision)
         application.router.add_post("/resume", self._resume_decision)
         application.router.add_get("/state", self._answer_state)
+        application.router.add_get("/why", self._answer_why)
         application.router.add_get("/healthz", self._answer_health)
         application.router.add_get("/metrics", self._answer_metrics)
         return application
@@ -90,7 +98,10 @@ class DecisionHandlers:
             self._events.labels("ignored").inc()
             return web.Response(status=202)
         try:
-            await self._loop.apply_event(meant)
+            if isinstance(meant, AlarmEvent):
+                await self._loop.count_alarm(meant)
+            else:
+                await self._loop.apply_event(meant)
         except StoreError as error:
             return web.Response(status=503, text=error.message)
         self._events.labels("alarm" if isinstance(meant, AlarmEvent) else "end").inc()
@@ -163,6 +174,22 @@ class DecisionHandlers:
         except StoreError as error:
             return web.Response(status=503, text=error.message)
 
+    async def _answer_why(self, request: web.Request) -> web.Response:
+        """Answer what the loop waits for, in words."""
+        try:
+            state = await self._loop.read_state()
+        except StoreError as error:
+            return web.Response(status=503, text=error.message)
+        explained = explain_state(state, self._pipeline, time.time(), self._policy, data=self._data)
+        return web.json_response(
+            {
+                "pipeline": self._pipeline,
+                "phase": explained.phase,
+                "summary": explained.summary,
+                "text": explained.paragraph,
+            }
+        )
+
     async def _answer_health(self, request: web.Request) -> web.Response:
         return web.Response(status=200 if self._js._nc.is_connected else 503)
 
@@ -173,4 +200,4 @@ class DecisionHandlers:
 def _read_end(run: RunRecord) -> EndEvent:
     if run.outcome is None:
         raise DocumentError("the run has finished without an outcome")
-    return EndEvent(run.run, run.outcome, run.reason or "")
+    return EndEvent(run.run, run.outcome, run.reason or "", run.obstacle)

@@ -4,6 +4,7 @@ after the lease, and tell of a run that was lost."""
 import asyncio
 import logging
 import time
+from dataclasses import replace
 from typing import assert_never, get_args
 
 import aiohttp
@@ -22,18 +23,25 @@ from driftloop.errors import StoreError
 from driftloop.release.record import release_id
 from driftloop.retrain.decision import find_watched
 from driftloop.retrain.state import (
+    AlarmEvent,
     Effect,
     Event,
     FireWebhook,
+    HeadEvent,
     LostEvent,
+    NewDataEvent,
     Outcome,
     Phase,
     RetrainState,
     TellLoss,
+    TellWait,
     TickEvent,
     ToldEvent,
+    WaitToldEvent,
 )
 from driftloop.retrain.store import AppliedEvent, DecisionStore
+from driftloop.services.decision.data import DataLook
+from driftloop.services.decision.head import HeadReader
 
 log = logging.getLogger("decision")
 
@@ -42,6 +50,10 @@ ANSWER = 10.0
 """Seconds that the webhook may take."""
 FIRED = ("accepted", "refused", "unreachable")
 """How a call of it ends."""
+GIT_LOOK = 30.0
+"""Seconds between two looks at git; before an alarm that may start a run, it is always asked."""
+DATA_LOOK = 10.0
+"""Seconds between two looks for new batches while alarms wait for them."""
 LEASE = 2.0
 GRACE = 6.0
 """Seconds a Workflow must be seen gone or ended before its run counts as lost; its last step may
@@ -63,6 +75,8 @@ class DecisionLoop:
         token: str,
         broker: str,
         kubernetes: KubernetesClient | None,
+        head: HeadReader | None = None,
+        look: DataLook | None = None,
         registry: CollectorRegistry,
         grace: float = GRACE,
     ) -> None:
@@ -75,6 +89,8 @@ class DecisionLoop:
         self._token = token
         self._broker = broker
         self._kubernetes = kubernetes
+        self._head = head
+        self._look = look
         self._grace = grace
         self._one_at_a_time = asyncio.Lock()
         self._doing: set[asyncio.Task[None]] = set()
@@ -102,6 +118,21 @@ class DecisionLoop:
             "Causes dropped or over budget, in total",
             registry=registry,
         )
+        self._stale = Gauge(
+            "driftloop_decision_stale_alarms",
+            "Alarms about releases that were not production any more, ever",
+            registry=registry,
+        )
+        self._strikes = Gauge(
+            "driftloop_decision_candidates_in_vain",
+            "Candidates refused or rejected since the last release",
+            registry=registry,
+        )
+        self._breaker = Gauge(
+            "driftloop_decision_halted_itself",
+            "1 while the loop is halted because of them",
+            registry=registry,
+        )
         self._show_state(RetrainState(f"{namespace}.{pipeline}"))
 
     async def read_state(self) -> RetrainState:
@@ -120,18 +151,47 @@ class DecisionLoop:
             task.add_done_callback(self._doing.discard)
         return applied.state
 
+    async def count_alarm(self, alarm: AlarmEvent) -> RetrainState:
+        """Step by an alarm, about which git is asked first whether its release is production.
+        StoreError as `apply_event`."""
+        state = await self.read_state()
+        # while the loop is busy or pauses, an alarm starts nothing whatever it is about
+        head = await self._follow_git() if state.phase == "idle" else None
+        production = head.production if head is not None else None
+        return await self.apply_event(replace(alarm, production=production))
+
     async def run(self) -> None:
         """Tick for ever."""
-        looked = 0.0
+        looked = looked_at_git = looked_at_data = 0.0
         while True:
             try:
                 state = await self.apply_event(TickEvent())
+                if time.monotonic() - looked_at_git >= GIT_LOOK:
+                    looked_at_git = time.monotonic()
+                    await self._follow_git()
+                if state.phase == "waiting" and time.monotonic() - looked_at_data >= DATA_LOOK:
+                    looked_at_data = time.monotonic()
+                    await self._look_for_data(state)
                 if time.monotonic() - looked >= LEASE:
                     looked = time.monotonic()
                     await self._check_lease(state)
             except StoreError as error:
                 log.warning("tick failed, retrying in %g s: %s", TICK, error.message)
             await asyncio.sleep(TICK)
+
+    async def _follow_git(self) -> HeadEvent | None:
+        """Step by what git says; None when that is not known."""
+        head = await self._head.read_event() if self._head is not None else None
+        if head is not None:
+            await self.apply_event(head)
+        return head
+
+    async def _look_for_data(self, state: RetrainState) -> None:
+        waits = state.waits
+        if self._look is None or waits is None or waits.news:
+            return
+        if await self._look.is_new():
+            await self.apply_event(NewDataEvent())
 
     async def _check_lease(self, state: RetrainState) -> None:
         """Is the run that holds the lease, or that should take it, still there?"""
@@ -166,6 +226,8 @@ class DecisionLoop:
                 await self._fire_webhook(effect)
             case TellLoss():
                 await self._tell_loss(effect)
+            case TellWait():
+                await self._tell_wait(effect)
             case _:
                 assert_never(effect)
 
@@ -195,6 +257,27 @@ class DecisionLoop:
             )
         finally:
             self._telling.discard(effect.run)
+
+    async def _tell_wait(self, effect: TellWait) -> None:
+        """Send the event of a wait; the state machine asks again until that is known."""
+        if effect.key in self._telling:
+            return
+        self._telling.add(effect.key)
+        told = events.loop_waits(
+            self._namespace,
+            self._pipeline,
+            key=effect.key,
+            waits_for=effect.waits_for,
+            reason=effect.reason,
+        )
+        try:
+            await events.post_event(self._session, self._broker, told)
+            await self.apply_event(WaitToldEvent(effect.key))
+            log.warning("%s: %s", self._pipeline, effect.reason)
+        except (EventRefusedError, StoreError) as error:
+            log.warning("a wait is not told yet: %s", error.message)
+        finally:
+            self._telling.discard(effect.key)
 
     async def _fire_webhook(self, effect: FireWebhook) -> None:
         """POST the webhook once; the state machine asks again until the decision is claimed."""
@@ -245,3 +328,6 @@ class DecisionLoop:
         for outcome in get_args(Outcome):
             self._outcome.labels(outcome).set(float(outcome == state.outcome))
         self._suppressed.set(state.suppressed)
+        self._stale.set(state.stale)
+        self._strikes.set(state.strikes)
+        self._breaker.set(state.breaker)

@@ -12,7 +12,9 @@ from driftloop.contract.streams import DEAD_LETTERS
 from driftloop.retrain.store import DecisionStore
 from driftloop.services.application import ApplicationServer
 from driftloop.services.bootstrap import serve_http
+from driftloop.services.decision.data import DataLook
 from driftloop.services.decision.handler import DecisionHandlers
+from driftloop.services.decision.head import HeadReader
 from driftloop.services.decision.loop import DecisionLoop
 
 
@@ -27,6 +29,10 @@ class DecisionOptions:
     broker: str
     nats_url: str
     token: str
+    head: HeadReader | None
+    look: DataLook | None
+    data: str
+    """Folder of the batches."""
     kubernetes_url: str | None
     host: str
     port: int
@@ -54,6 +60,8 @@ async def serve_decision(options: DecisionOptions) -> None:
                 kubernetes=KubernetesClient.from_url(options.kubernetes_url)
                 if options.kubernetes_url
                 else None,
+                head=options.head,
+                look=options.look,
                 registry=registry,
             )
             door = DecisionHandlers(
@@ -63,6 +71,8 @@ async def serve_decision(options: DecisionOptions) -> None:
                 pipeline=pipeline,
                 on=frozenset(options.policy.on),
                 token=options.token,
+                policy=options.policy,
+                data=options.data,
                 registry=registry,
             )
             async with serve_http(

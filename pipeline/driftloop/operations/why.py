@@ -1,0 +1,45 @@
+"""Ask the decision service what a pipeline's loop waits for."""
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.request import ProxyHandler, build_opener
+
+from driftloop.errors import LocalError
+from driftloop.operations import endpoints
+from driftloop.operations.suspend import DecisionEndpoint
+
+
+@dataclass(frozen=True)
+class LoopAnswer:
+    """The phase of a loop and what it waits for, in one line and in one paragraph."""
+
+    pipeline: str
+    phase: str
+    summary: str
+    text: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the answer as the service sends it."""
+        return asdict(self)
+
+
+def ask_why(decision: DecisionEndpoint) -> LoopAnswer:
+    """Return what the loop waits for; LocalError when its service does not answer."""
+    url = f"{decision.url}/why"
+    try:
+        # a proxy of the environment does not reach this machine
+        with build_opener(ProxyHandler({})).open(url, timeout=10) as response:
+            document = json.load(response)
+        return LoopAnswer(
+            **{key: document[key] for key in ("pipeline", "phase", "summary", "text")}
+        )
+    except HTTPError as error:
+        text = error.read(200).decode(errors="replace").strip()
+        raise LocalError(
+            f"the decision service answered {error.code}: {text}",
+            hint="see `driftloop logs`, and check that NATS runs",
+        ) from error
+    except (URLError, OSError, ValueError, KeyError, TypeError) as error:
+        raise LocalError(f"{url} can't be reached: {error}", hint=endpoints.NOT_RUNNING) from error

@@ -1,0 +1,164 @@
+"""From alarms to a decision: rows of alarms are counted, and a row that counts is a cause."""
+
+from dataclasses import replace
+
+from driftloop.contract.handovers import RetrainPolicy
+from driftloop.contract.names import ALARM_CAUSE
+from driftloop.retrain.state import AlarmEvent, CauseSource, RetrainCause, RetrainState
+
+DAY = 86_400.0
+KEPT_ENDED = 64
+KEPT_SOURCES = 32
+KEPT_ALARMS = 256
+
+
+def step_alarm(
+    state: RetrainState, event: AlarmEvent, now: float, policy: RetrainPolicy
+) -> RetrainState:
+    """Count an alarm; the one that completes a row decides, or is kept or dropped by the policy."""
+    key = f"{event.detector}/{event.release}"
+    source = state.sources.get(key, CauseSource())
+    if not event.alarm or event.window <= source.watermark or event.window in source.alarms:
+        return state
+    if event.production is not None and event.release != event.production:
+        state = replace(
+            state, stale=state.stale + 1, dropped=explain_stale(event.release, event.production)
+        )
+        return _with_source(state, key, _consume_alarms(source, event.window))
+    busy = state.phase != "idle"
+    drops = policy.while_running == "drop" or state.waits is not None
+    if busy and drops:
+        return _with_source(
+            replace(state, suppressed=state.suppressed + 1),
+            key,
+            _consume_alarms(source, event.window),
+        )
+    source = CauseSource(source.watermark, {**source.alarms, event.window: event.event})
+    cause = _count_row(event, source, policy.consecutive)
+    if cause is None:
+        return _with_source(state, key, source)
+    source = _consume_alarms(source, cause.last)
+    if busy:
+        if state.remembered is not None:
+            state = replace(state, suppressed=state.suppressed + 1)
+        return _with_source(replace(state, remembered=state.remembered or cause), key, source)
+    return decide_run(_with_source(state, key, source), cause, now, policy)
+
+
+def explain_stale(release: str, production: str) -> str:
+    """Say why an alarm about a release that was replaced counts nothing."""
+    return f"the alarm is about {release}, production is {production}"
+
+
+def within_budget(state: RetrainState, now: float, policy: RetrainPolicy) -> bool:
+    """Return True if alarms may start another run now."""
+    return (
+        policy.budget is None or sum(1 for time in state.fired if time > now - DAY) < policy.budget
+    )
+
+
+def decide_run(
+    state: RetrainState, cause: RetrainCause, now: float, policy: RetrainPolicy
+) -> RetrainState:
+    """From idle or waiting: a decision, unless the budget is spent."""
+    if not within_budget(state, now, policy):
+        if policy.while_running == "remember":
+            return replace(state, remembered=cause)
+        return replace(state, suppressed=state.suppressed + 1)
+    if policy.while_running == "drop":
+        # what is known beside the cause is dropped with it, as it would be had it come a moment later
+        state = replace(
+            state,
+            sources={
+                key: _consume_alarms(source, max(source.alarms, default=0))
+                for key, source in state.sources.items()
+            },
+        )
+    return replace(
+        state,
+        phase="pending",
+        since=now,
+        decision=cause.decision(state.pipeline),
+        cause=cause.text,
+        alarm=cause,
+        run=None,
+        workflow=None,
+        fires=0,
+        next_fire=now,
+        remembered=None,
+        fired=(*(time for time in state.fired if time > now - DAY), now),
+    )
+
+
+def withdraw_decision(state: RetrainState) -> RetrainState:
+    """A pending decision that will not be carried out: what waited for data waits on, other
+    causes are remembered, for `settle_state` to judge by the policy."""
+    if state.decision is None:
+        return state
+    ended = record_end(state, state.decision)
+    if state.waits is not None:
+        return replace(state, ended=ended, alarm=None)
+    cause = _repeat_cause(state, state.decision)
+    return replace(state, ended=ended, alarm=None, remembered=state.remembered or cause)
+
+
+def drop_decision(state: RetrainState, now: float, why: str) -> RetrainState:
+    """A pending decision whose cause counts nothing any more; it costs no budget."""
+    assert state.decision is not None  # noqa: S101 - a pending state has one
+    return replace(
+        state,
+        phase="idle",
+        since=now,
+        decision=None,
+        cause=None,
+        alarm=None,
+        waits=None,
+        fires=0,
+        next_fire=0.0,
+        fired=state.fired[:-1],
+        ended=record_end(state, state.decision),
+        stale=state.stale + 1,
+        dropped=why,
+    )
+
+
+def record_end(state: RetrainState, *names: str) -> tuple[str, ...]:
+    """Return the runs and decisions that are over, with some more."""
+    return (*(name for name in state.ended if name not in names), *names)[-KEPT_ENDED:]
+
+
+def _repeat_cause(state: RetrainState, decision: str) -> RetrainCause:
+    """The cause of the pending decision, as that of another one."""
+    if state.alarm is not None:
+        return replace(state.alarm, again=state.alarm.again + 1)
+    # an entry of an older version, which kept the text only
+    return RetrainCause("withdrawn", decision, 0, 0, (state.cause or "").removeprefix(ALARM_CAUSE))
+
+
+def _count_row(event: AlarmEvent, source: CauseSource, length: int) -> RetrainCause | None:
+    """The first `length` consecutive alarms that the new one completes."""
+    first = event.window
+    while first - 1 in source.alarms:
+        first -= 1
+    last = first + length - 1
+    if not all(window in source.alarms for window in range(first, last + 1)):
+        return None
+    return RetrainCause(event.detector, event.release, first, last, source.alarms[last])
+
+
+def _consume_alarms(source: CauseSource, last: int) -> CauseSource:
+    watermark = max(source.watermark, last)
+    return CauseSource(
+        watermark, {window: id for window, id in source.alarms.items() if window > watermark}
+    )
+
+
+def _with_source(state: RetrainState, key: str, source: CauseSource) -> RetrainState:
+    if len(source.alarms) > KEPT_ALARMS:
+        newest = sorted(source.alarms)[-KEPT_ALARMS:]
+        source = CauseSource(source.watermark, {window: source.alarms[window] for window in newest})
+    sources = {name: value for name, value in state.sources.items() if name != key}
+    sources[key] = source
+    for name in list(sources)[: max(0, len(sources) - KEPT_SOURCES)]:
+        del sources[name]
+    return replace(state, sources=sources)

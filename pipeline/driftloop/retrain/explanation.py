@@ -1,0 +1,163 @@
+"""What the loop waits for, in words: one line for `status`, one paragraph for `why`."""
+
+import math
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import assert_never
+
+from driftloop.contract.handovers import RetrainPolicy
+from driftloop.retrain.causes import DAY, within_budget
+from driftloop.retrain.state import RetrainState
+
+
+@dataclass(frozen=True)
+class LoopExplanation:
+    """A phase, what it means in one line, and the sentences that follow it."""
+
+    phase: str
+    summary: str
+    details: tuple[str, ...] = ()
+
+    @property
+    def paragraph(self) -> str:
+        """Summary and details as one text."""
+        return " ".join(f"{sentence}." for sentence in (self.summary, *self.details))
+
+
+def explain_state(
+    state: RetrainState,
+    name: str,
+    now: float,
+    policy: RetrainPolicy | None = None,
+    *,
+    data: str = "",
+) -> LoopExplanation:
+    """Explain the state of a pipeline's loop; without the policy, pauses have no known end."""
+    summary, details = _explain_phase(state, name, now, policy, data)
+    return LoopExplanation(state.phase, summary, (*details, *_explain_past(state)))
+
+
+def _explain_phase(
+    state: RetrainState, name: str, now: float, policy: RetrainPolicy | None, data: str
+) -> tuple[str, tuple[str, ...]]:
+    since = format_time(state.since)
+    match state.phase:
+        case "idle":
+            return _explain_idle(state, now, policy)
+        case "pending":
+            tries = "once" if state.fires == 1 else f"{state.fires} times"
+            return (
+                f"asked {tries} since {since} for a run because of {state.cause}",
+                ("None has begun: the webhook, the Sensor or Argo has not made it yet",),
+            )
+        case "running" | "evaluating" | "rolling-out":
+            verb = "is rolled out" if state.phase == "rolling-out" else f"is {state.phase}"
+            end = ("It ends in a halt: " + state.halt,) if state.halt is not None else ()
+            return f"run {state.run} {verb} since {since} because of {state.cause}", end
+        case "cooling":
+            until = state.ended_at + policy.cooldown if policy and state.ended_at else math.nan
+            return (
+                f"cools down {_until(until)}after the last run",
+                ("Alarms count again after that; schedules and people may start runs",),
+            )
+        case "waiting":
+            return _explain_waiting(state, name, now, policy, data)
+        case "held":
+            return _explain_hold(state, name)
+        case "halted":
+            return _explain_halt(state, name, since)
+        case _:
+            assert_never(state.phase)
+
+
+def _explain_idle(
+    state: RetrainState, now: float, policy: RetrainPolicy | None
+) -> tuple[str, tuple[str, ...]]:
+    if policy is None or not policy.on:
+        return "waits for alarms, schedules or people", ()
+    if not within_budget(state, now, policy):
+        return (
+            f"the budget of {policy.budget} runs in 24 hours is spent until "
+            f"{format_time(_budget_end(state, now, policy))}",
+            ("Alarms start nothing until then; schedules and people may start runs",),
+        )
+    row = "an alarm" if policy.consecutive == 1 else f"{policy.consecutive} alarms in a row"
+    return f"waits for {row} of {' or '.join(policy.on)}", ()
+
+
+def _explain_waiting(
+    state: RetrainState, name: str, now: float, policy: RetrainPolicy | None, data: str
+) -> tuple[str, tuple[str, ...]]:
+    assert state.waits is not None  # noqa: S101 - the phase needs it
+    since, cause = format_time(state.waits.since), state.waits.cause.text
+    place = f" below {data}" if data else ""
+    if state.waits.news:
+        spent = policy is not None and not within_budget(state, now, policy)
+        until = f" until {format_time(_budget_end(state, now, policy))}" if spent and policy else ""
+        why = f"the budget of runs in 24 hours is spent{until}" if spent else "its run begins"
+        return f"new batches{place} are there for {cause}: {why}", ()
+    return (
+        f"waits for data since {since}: {state.waits.reason}",
+        (
+            f"Its cause is kept, {cause}: the first new batch{place} starts a run because of it",
+            "Alarms start nothing until then, and cost no budget",
+            f"`driftloop trigger {name} --force` trains without new data",
+        ),
+    )
+
+
+def _explain_hold(state: RetrainState, name: str) -> tuple[str, tuple[str, ...]]:
+    hold = state.hold
+    assert hold is not None  # noqa: S101 - the phase needs it
+    by = f" by {hold.by}" if hold.by else ""
+    until = _until(hold.until if hold.until is not None else math.nan)
+    return (
+        f"is held {until}after a person's commit: `{hold.subject}` ({hold.commit[:12]}){by}",
+        (
+            "Alarms, schedules and new data start nothing until then",
+            f"`driftloop resume {name}` ends it, `driftloop trigger {name}` starts a run at once",
+        ),
+    )
+
+
+def _explain_halt(state: RetrainState, name: str, since: str) -> tuple[str, tuple[str, ...]]:
+    by = "halted itself" if state.breaker else "was halted"
+    return (
+        f"{by} at {since}: {state.halt}",
+        (f"Nothing starts until `driftloop resume {name}`",),
+    )
+
+
+def _explain_past(state: RetrainState) -> tuple[str, ...]:
+    said = []
+    if state.outcome is not None and state.ended_at is not None:
+        reason = f": {state.reason}" if state.reason else ""
+        said.append(
+            f"The last run ended as {state.outcome} at {format_time(state.ended_at)}{reason}"
+        )
+    if state.strikes and not state.breaker:
+        count = "candidate was" if state.strikes == 1 else "candidates in a row were"
+        said.append(f"{state.strikes} {count} refused or rejected")
+    if state.stale:
+        count = "alarm" if state.stale == 1 else "alarms"
+        said.append(f"{state.stale} {count} counted nothing, last because {state.dropped}")
+    return tuple(said)
+
+
+def _budget_end(state: RetrainState, now: float, policy: RetrainPolicy) -> float:
+    """The time at which alarms may start a run again."""
+    recent = sorted(time for time in state.fired if time > now - DAY)
+    if not policy.budget:
+        return math.nan
+    return recent[len(recent) - policy.budget] + DAY
+
+
+def _until(time: float) -> str:
+    return "" if math.isnan(time) else f"until {format_time(time)} "
+
+
+def format_time(time: float) -> str:
+    """Format seconds since 1970 as people read a time in UTC."""
+    if math.isnan(time):
+        return "an unknown time"
+    return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -1,0 +1,191 @@
+"""Pauses of the loop: it waits for data, holds its hand after a person's commit, or halts itself.
+
+A pause is a field of the state beside its phase. `settle_state` applies what follows from both
+and the clock, so it makes no difference in which order pauses begin and end.
+"""
+
+import hashlib
+from dataclasses import replace
+
+from driftloop.contract.handovers import RetrainPolicy
+from driftloop.contract.records import LoopWait
+from driftloop.retrain.causes import (
+    KEPT_ENDED,
+    decide_run,
+    drop_decision,
+    explain_stale,
+    withdraw_decision,
+    within_budget,
+)
+from driftloop.retrain.state import (
+    DataWait,
+    EndEvent,
+    HeadEvent,
+    ReleaseHold,
+    RetrainState,
+    UntoldWait,
+)
+
+BAD_ENDS = ("refused", "rejected")
+"""Outcomes that count towards the breaker."""
+
+
+def wait_for_data(before: RetrainState, after: RetrainState, event: EndEvent) -> RetrainState:
+    """A run ended because there is nothing new: its alarm is kept, and nothing was spent."""
+    after = replace(after, ended_at=before.ended_at)
+    cause = before.alarm
+    if cause is None:
+        return after
+    after = replace(
+        after, fired=before.fired[:-1], waits=DataWait(cause, after.since, event.reason)
+    )
+    if after.remembered is not None:
+        # one row of alarms is enough to wait with
+        after = replace(after, remembered=None, suppressed=after.suppressed + 1)
+    if before.waits is not None:
+        # told when it began to wait
+        return replace(after, waits=replace(before.waits, news=False, reason=event.reason))
+    return _tell_wait(after, f"data {before.decision}", "data", event.reason)
+
+
+def count_strike(before: RetrainState, after: RetrainState, event: EndEvent) -> RetrainState:
+    """Count the candidates that came to nothing; a release ends the row, and every wait."""
+    if event.outcome == "released":
+        return replace(after, strikes=0, waits=None)
+    if before.alarm is not None:
+        # its own run had the new data; alarms that go on count anew
+        after = replace(after, waits=None)
+    if event.outcome in BAD_ENDS:
+        return replace(after, strikes=before.strikes + 1)
+    return after
+
+
+def step_head(state: RetrainState, event: HeadEvent, now: float) -> RetrainState:
+    """Follow git: causes about releases that are not production are dropped, and a release that a
+    person took back begins a pause."""
+    if event.commit == state.head:
+        return state
+    # a commit that was there before anybody looked has its own time; another one counts from now
+    since = now if state.head else event.at
+    state = replace(state, head=event.commit, hold=None)
+    if event.production is not None:
+        state = _drop_stale(state, event.production, now)
+    if not event.taken_back:
+        return state
+    if state.phase == "pending":
+        state = replace(
+            withdraw_decision(state), phase="idle", since=now, decision=None, cause=None
+        )
+    hold = ReleaseHold(event.commit, event.subject, event.by, since)
+    return replace(state, hold=hold)
+
+
+def settle_state(state: RetrainState, now: float, policy: RetrainPolicy) -> RetrainState:
+    """Apply what follows from the state and the clock alone."""
+    if state.phase != "idle" and state.remembered is not None and policy.while_running == "drop":
+        state = replace(state, remembered=None, suppressed=state.suppressed + 1)
+    state = _settle_breaker(state, now, policy)
+    state = _settle_hold(state, now, policy)
+    state = _settle_phase(state, now, policy)
+    if state.phase == "idle" and state.remembered is not None:
+        if within_budget(state, now, policy):
+            return decide_run(state, state.remembered, now, policy)
+    elif (
+        state.phase == "waiting"
+        and state.waits is not None
+        and state.waits.news
+        and within_budget(state, now, policy)
+    ):
+        cause = replace(state.waits.cause, again=state.waits.cause.again + 1)
+        state = replace(state, waits=replace(state.waits, cause=cause))
+        return decide_run(state, cause, now, policy)
+    return state
+
+
+def _drop_stale(state: RetrainState, production: str, now: float) -> RetrainState:
+    """Drop the causes about other releases than production; a live run is left alone."""
+    if state.phase == "pending" and state.alarm is not None and state.alarm.release != production:
+        state = drop_decision(state, now, explain_stale(state.alarm.release, production))
+    waits, remembered = state.waits, state.remembered
+    if waits is not None and not state.live and waits.cause.release != production:
+        state = replace(
+            state,
+            waits=None,
+            stale=state.stale + 1,
+            dropped=explain_stale(waits.cause.release, production),
+        )
+    if remembered is not None and remembered.release != production:
+        state = replace(
+            state,
+            remembered=None,
+            stale=state.stale + 1,
+            dropped=explain_stale(remembered.release, production),
+        )
+    return state
+
+
+def _settle_breaker(state: RetrainState, now: float, policy: RetrainPolicy) -> RetrainState:
+    """Halt the loop after too many candidates that came to nothing."""
+    if (
+        policy.halt_after is None
+        or state.strikes < policy.halt_after
+        or state.halt is not None
+        or state.live
+    ):
+        return state
+    why = f"{state.strikes} candidates in a row were refused or rejected"
+    why += f", the last one: {state.reason}" if state.reason else ""
+    if state.phase == "pending":
+        state = withdraw_decision(state)
+    key = f"breaker {state.ended_at}"
+    state = _tell_wait(state, key, "person", why)
+    return replace(
+        state,
+        phase="halted",
+        since=now,
+        halt=why,
+        breaker=True,
+        decision=None,
+        cause=None,
+        fires=0,
+    )
+
+
+def _settle_hold(state: RetrainState, now: float, policy: RetrainPolicy) -> RetrainState:
+    """End the pause after a person's commit, or tell of its begin."""
+    hold = state.hold
+    if hold is None or policy.hold == float("inf"):
+        return state
+    until = hold.since + policy.hold
+    if now >= until:
+        return replace(state, hold=None)
+    if hold.until == until:
+        return state
+    if hold.until is None:
+        who = f" by {hold.by}" if hold.by else ""
+        why = f"`{hold.subject}` ({hold.commit[:12]}){who} took a release back"
+        state = _tell_wait(state, f"hold {hold.commit}", "time", why)
+    return replace(state, hold=replace(hold, until=until))
+
+
+def _settle_phase(state: RetrainState, now: float, policy: RetrainPolicy) -> RetrainState:
+    """Choose the phase of a loop in which nothing runs."""
+    if state.live or state.phase in ("pending", "halted"):
+        return state
+    phase = state.phase
+    if state.hold is not None:
+        phase = "held"
+    elif phase == "held":
+        phase = "cooling"
+    if phase == "cooling" and (state.ended_at is None or now >= state.ended_at + policy.cooldown):
+        phase = "idle"
+    if phase in ("idle", "waiting"):
+        phase = "waiting" if state.waits is not None else "idle"
+    return state if phase == state.phase else replace(state, phase=phase, since=now)
+
+
+def _tell_wait(state: RetrainState, key: str, waits_for: LoopWait, reason: str) -> RetrainState:
+    """Owe people the news of a wait; the same wait is told once."""
+    short = hashlib.sha256(f"{state.pipeline}|{key}".encode()).hexdigest()[:12]
+    untold = UntoldWait(short, waits_for, reason)
+    return replace(state, waits_untold=(*state.waits_untold, untold)[-KEPT_ENDED:])

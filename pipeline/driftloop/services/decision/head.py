@@ -1,0 +1,74 @@
+"""Git as the decision sees it: which release is production, and whether a person took one back."""
+
+import asyncio
+import logging
+import os
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from driftloop.contract.platform import GIT_BRANCH, GIT_PASSWORD, GIT_URL, GIT_USERNAME
+from driftloop.errors import PipelineError
+from driftloop.git.head import ReleaseHead, read_head
+from driftloop.git.repository import Credentials, Repository
+from driftloop.retrain.state import HeadEvent
+
+log = logging.getLogger("decision")
+
+FRESH = 2.0
+"""Seconds for which what was read counts as now."""
+
+
+class HeadReader:
+    """Reads one pipeline's release from the tip of the branch."""
+
+    def __init__(self, repository: Repository, pipeline: str) -> None:
+        self._repository = repository
+        self._pipeline = pipeline
+        self._one_at_a_time = asyncio.Lock()
+        self._tip: str | None = None
+        self._head: ReleaseHead | None = None
+        self._read_at = float("-inf")
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str], pipeline: str) -> "HeadReader | None":
+        """Return the reader of the platform's repository; None when the environment has none."""
+        url = environment.get(GIT_URL.environment)
+        if not url:
+            return None
+        password = environment.get(GIT_PASSWORD.environment, "")
+        credentials = Credentials(environment.get(GIT_USERNAME.environment, ""), password)
+        repository = Repository(
+            url,
+            branch=environment.get(GIT_BRANCH.environment) or "main",
+            workdir=_make_workdir(),
+            credentials=credentials if password else None,
+        )
+        return cls(repository, pipeline)
+
+    async def read_event(self) -> HeadEvent | None:
+        """Return what git says now, at most two seconds old; None before the first release, or
+        when git can't be read."""
+        async with self._one_at_a_time:
+            if time.monotonic() - self._read_at > FRESH:
+                try:
+                    await asyncio.to_thread(self._read)
+                except PipelineError as error:
+                    log.warning("git can't be read: %s", error.message)
+                    return None
+                self._read_at = time.monotonic()
+            return None if self._head is None else self._head.event
+
+    def _read(self) -> None:
+        tip = self._repository.tip()
+        if tip != self._tip:
+            self._head = read_head(self._repository, self._pipeline)
+            self._tip = tip
+
+
+def _make_workdir() -> Path:
+    """Return a new folder, in HOME where the file system is read-only."""
+    home = os.environ.get("HOME")
+    writable = home if home and os.access(home, os.W_OK) else None
+    return Path(tempfile.mkdtemp(prefix="driftloop-head-", dir=writable))
