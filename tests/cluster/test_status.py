@@ -242,6 +242,7 @@ def test_verdicts_decision_and_runs():
         "score": 1.5e-09,
         "threshold": 0.00015625,
         "release": release,
+        "time": None,
     }
     assert found["verdicts"] == {"digits/digits/drift": verdict, "digits/digits/outlier": verdict}
     assert found["decisions"] == {"digits.digits": "rolling-out"}
