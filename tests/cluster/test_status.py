@@ -246,7 +246,6 @@ def test_verdicts_decision_and_runs():
         "threshold": 0.00015625,
         "time": "2026-01-31T09:30:00Z",
         "release": release,
-        "time": None,
     }
     assert found["verdicts"] == {"digits/digits/drift": verdict, "digits/digits/outlier": verdict}
     assert found["decisions"] == {"digits.digits": "rolling-out"}
