@@ -65,7 +65,7 @@ def step(main: Json, *sidecars: Json, **more: object) -> Json:
         "name": "main",
         "container": main,
         "sidecars": list(sidecars),
-        "volumes": [{"name": "shared", "emptyDir": {}}],
+        "volumes": [{"name": name, "emptyDir": {}} for name in ("shared", "work")],
         **more,
     }
 
@@ -134,9 +134,9 @@ def running(word: str) -> bool:
     ("broken", "words"),
     [
         ({"name": "main"}, "a sidecar is named `main`"),
-        ({"mirrorVolumeMounts": True}, "`templates.0.sidecars.0.mirrorVolumeMounts`"),
+        ({"mirrorVolumeMounts": True}, "`spec.templates.0.sidecars.0.mirrorVolumeMounts`"),
         ({"ports": [{"containerPort": 9000}]}, "port 9000 is declared, but neither"),
-        ({"readinessProbe": {}}, "`templates.0.sidecars.0.readinessProbe`"),
+        ({"readinessProbe": {}}, "`spec.templates.0.sidecars.0.readinessProbe`"),
     ],
 )
 def test_what_is_not_followed_is_refused_with_the_commit(broken: Json, words: str) -> None:

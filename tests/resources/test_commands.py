@@ -47,7 +47,13 @@ ALL = all_commands()
 
 
 def test_the_programs_are_ours_the_users_or_the_servers() -> None:
-    assert {argv[0] for argv in ALL} == {*PROGRAMS, "seldon-core-microservice", "envoy", "clean"}
+    assert {argv[0] for argv in ALL} == {
+        *PROGRAMS,
+        "seldon-core-microservice",
+        "envoy",
+        "clean",
+        "sh",
+    }
 
 
 @pytest.mark.parametrize(
