@@ -1,7 +1,7 @@
 # Everything the README names. Each target creates what it needs with uv; nothing outside this folder and the caches of uv and driftloop is written.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
-.PHONY: help setup demo test lint bench render clean images cluster-test
+.PHONY: help setup demo test lint bench render clean images cluster-test bootstrap-test check-platform
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -32,3 +32,9 @@ images: setup ## build the images of the roles and of the digits example (docker
 
 cluster-test: setup ## the loop on the cluster that KUBECONFIG points at (docs/guides/cluster.md)
 	@.venv/bin/pytest -q -s tests/cluster/proof tests/cluster/forms
+
+bootstrap-test: setup ## an empty cluster to a promotion after drift, by the guide's commands (CLUSTER_KIT, CLUSTER_MIRRORS)
+	@.venv/bin/pytest -q -s tests/cluster/bootstrap
+
+check-platform: setup ## what cluster/ names of other projects against what these make (PLATFORM_CHARTS: their charts)
+	@.venv/bin/pytest -q -rs tests/cluster/platform

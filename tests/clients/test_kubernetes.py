@@ -1,5 +1,6 @@
 """Reads of the API: found, missing, refused, not there."""
 
+import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -18,6 +19,7 @@ class Api(BaseHTTPRequestHandler):
     """Answers by name; remembers what was asked."""
 
     asked: list[tuple[str, str | None]] = []  # noqa: RUF012
+    patched: list[tuple[str, str, bytes]] = []  # noqa: RUF012
 
     def do_GET(self) -> None:
         Api.asked.append((self.path, self.headers.get("Authorization")))
@@ -26,6 +28,13 @@ class Api(BaseHTTPRequestHandler):
         self.send_response(status)
         self.end_headers()
         self.wfile.write(b'{"status": {"phase": "Running"}}' if name != "garbage" else b"<html>")
+
+    def do_PATCH(self) -> None:
+        length = int(self.headers["Content-Length"])
+        Api.patched.append((self.path, self.headers["Content-Type"], self.rfile.read(length)))
+        self.send_response(403 if self.path.endswith("secret") else 200)
+        self.end_headers()
+        self.wfile.write(b"{}")
 
     def log_message(self, format: str, *args: object) -> None:
         """Silence."""
@@ -68,6 +77,18 @@ def test_the_token_is_read_each_time(api: str, tmp_path: Path) -> None:
 def test_what_can_not_be_known_is_an_error(api: str, tmp_path: Path, name: str) -> None:
     with pytest.raises(KubernetesUnreachableError):
         KubernetesClient.from_url(api, service_account=tmp_path).get_workflow("n", name)
+
+
+def test_flux_is_asked_to_fetch_now(api: str, tmp_path: Path) -> None:
+    Api.patched = []
+    client = KubernetesClient.from_url(api, service_account=tmp_path)
+    assert client.request_fetch("flux-system", "flux-system") is None
+    ((path, kind, body),) = Api.patched
+    assert path.endswith("/namespaces/flux-system/gitrepositories/flux-system")
+    assert kind == "application/merge-patch+json"
+    (key,) = json.loads(body)["metadata"]["annotations"]
+    assert key == "reconcile.fluxcd.io/requestedAt"
+    assert "answered 403" in (client.request_fetch("flux-system", "secret") or "")
 
 
 def test_nobody_there(tmp_path: Path) -> None:

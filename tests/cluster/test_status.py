@@ -43,6 +43,9 @@ driftloop_detector_score 1.5e-09
 # HELP driftloop_detector_threshold Threshold of the last window
 # TYPE driftloop_detector_threshold gauge
 driftloop_detector_threshold 0.00015625
+# HELP driftloop_detector_verdict_time_seconds Time of the last verdict
+# TYPE driftloop_detector_verdict_time_seconds gauge
+driftloop_detector_verdict_time_seconds 1.7698518e+09
 """
 
 
@@ -241,6 +244,7 @@ def test_verdicts_decision_and_runs():
         "alarm": True,
         "score": 1.5e-09,
         "threshold": 0.00015625,
+        "time": "2026-01-31T09:30:00Z",
         "release": release,
     }
     assert found["verdicts"] == {"digits/digits/drift": verdict, "digits/digits/outlier": verdict}

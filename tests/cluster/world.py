@@ -322,6 +322,59 @@ class World:
         self.driftloop(command, P, "--url", url, *options, DRIFTLOOP_WEBHOOK_TOKEN=token)
         self.say(f"driftloop {command} {P}")
 
+    def idle_runs(self, *, timeout=900):
+        """Wait until no run and no rollout is under way."""
+        self.kube.wait(
+            "every run has ended",
+            lambda: all(
+                w.get("status", {}).get("phase") in ENDED for w in self.workflows().values()
+            ),
+            timeout=timeout,
+        )
+
+    def fetched(self):
+        """Ask Flux's source to look, and wait until it has the tip; when that was."""
+        tip = self.tip()
+        self.kube.run(
+            "-n", "flux-system", "annotate", "--overwrite", "gitrepository", "flux-system",
+            f"reconcile.fluxcd.io/requestedAt={time.time()}",
+        )  # fmt: skip
+
+        def has_tip():
+            source = self.kube.get("gitrepository", "flux-system", "flux-system")
+            return tip in (source["status"].get("artifact") or {}).get("revision", "")
+
+        self.kube.wait(f"Flux has fetched {tip[:8]}", has_tip, every=0.2)
+        return time.monotonic()
+
+    def routed(self):
+        """Weights at the gateway by release, of predictors whose pods are ready."""
+        name = f"{P}-http" if BACKEND == "seldon" else P
+        route = self.kube.get("virtualservice", name, N)
+        weights = {}
+        for http in (route or {"spec": {"http": []}})["spec"]["http"]:
+            for to in http["route"]:
+                host = to["destination"]["host"].partition(".")[0].removeprefix(f"{P}-")
+                if to.get("weight", 100):
+                    weights[host] = to.get("weight", 100)
+        return weights
+
+    def watched(self):
+        """The release that the drift detector's ready pod watches."""
+        detector = self.kube.get("deployment", f"{P}-drift", N)
+        status = detector["status"]
+        if status.get("observedGeneration") != detector["metadata"]["generation"] or status.get(
+            "updatedReplicas"
+        ) != status.get("availableReplicas"):
+            return None
+        args = detector["spec"]["template"]["spec"]["containers"][0]["args"]
+        return args[args.index("--release") + 1]
+
+    def settled(self):
+        """Whether the namespace is gone, or stays without being deleted."""
+        space = self.kube.get("namespace", N)
+        return space is None or space["status"]["phase"] == "Active"
+
     def idle(self, *, timeout=180):
         """Wait until the decision would take a new run."""
         self.kube.wait(

@@ -161,7 +161,7 @@ async def test_a_candidate_that_can_not_answer_never_meets_traffic(
             assert platform.read_release() == release
             record = json.loads(read(platform, run, "rehearsal.json"))
             assert not record["passed"]
-            assert is_answered(platform.predictions, ROW)
+            assert await is_answered(platform.predictions, ROW)
         log = json.loads(read(platform, run, "rehearsal.json"))
         assert log["compared"] == log["answered"] > 20
 

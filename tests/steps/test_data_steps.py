@@ -424,6 +424,27 @@ def test_gate_writes_a_verdict_and_a_refusal_is_no_failure(world):
     )
 
 
+@pytest.mark.parametrize(("options", "passed"), [((), "false"), (("--alone",), "true")])
+def test_the_gate_names_a_production_that_can_not_be_compared(world, options, passed):
+    metrics, out = world.folder / "metrics.json", world.folder / "gate"
+    found = {
+        "candidate": {"all": {"accuracy": 0.95}, "recent": {}},
+        "production": None,
+        "against": "r1",
+        "notComparable": "production on all rows: `evaluate:evaluate` failed: KeyError: 'age'",
+    }
+    metrics.write_text(json.dumps(found))
+    gates = '[{"metric": "accuracy", "min": 0.9, "productionMinus": 0.01}]'
+    done = world.step(
+        *("gate", "--gates", gates, "--metrics", str(metrics), *options, "--out", str(out))
+    )
+    assert (out / "parameters/passed").read_text() == passed
+    assert "production is not comparable: production on all rows" in done.stderr
+    verdict = json.loads((out / "verdict/verdict.json").read_text())
+    assert "KeyError: 'age'" in verdict["reasons"][0]
+    assert verdict["notComparable"] == found["notComparable"]
+
+
 def test_store_and_fetch(world):
     trial = world.folder / "trial"
     (trial / "model").mkdir(parents=True)

@@ -19,6 +19,7 @@ COMMANDS = {
     "status": ("driftloop.cli.status", "Show releases, weights, verdicts, runs and processes"),
     "logs": ("driftloop.cli.logs", "Print the log of one part, or the timeline"),
     "env": ("driftloop.cli.env", "Print addresses and keys of the local platform"),
+    "data": ("driftloop.cli.data", "Put labelled batches into a pipeline's data folder"),
     "trigger": ("driftloop.cli.trigger", "Start a training run through the webhook"),
     "why": ("driftloop.cli.why", "Explain what the loop waits for"),
     "cancel": ("driftloop.cli.cancel", "Cancel a run, or the rollout it led to"),

@@ -1,10 +1,11 @@
 """The Kubernetes API (or its local stand-in) without its client library: reads of one object at a
-time, and the patch that stops a Workflow."""
+time, the patch that stops a Workflow, and the one that asks Flux to fetch a repository now."""
 
 import json
 import os
 import ssl
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
@@ -104,6 +105,21 @@ class KubernetesClient:
         return self.get_object(
             "kustomize.toolkit.fluxcd.io", "v1", namespace, "kustomizations", name
         )
+
+    def request_fetch(self, namespace: str, source: str) -> str | None:
+        """Ask Flux to fetch a GitRepository now, as `flux reconcile source git` does; the reason
+        when the API does not take it."""
+        base = f"/apis/source.toolkit.fluxcd.io/v1/namespaces/{quote(namespace)}"
+        path = f"{base}/gitrepositories/{quote(source)}"
+        now = datetime.now(UTC).isoformat()
+        patch = {"metadata": {"annotations": {"reconcile.fluxcd.io/requestedAt": now}}}
+        request = Request(self.url + path, data=json.dumps(patch).encode(), method="PATCH")  # noqa: S310
+        request.add_header("Content-Type", "application/merge-patch+json")
+        try:
+            answer = self._send(request, path, verb="patch", timeout=10.0)
+        except KubernetesUnreachableError as error:
+            return error.message
+        return None if answer is not None else f"{path} does not exist"
 
 
 def workflow_ended(workflow: dict[str, Any] | None) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from driftloop.clients.kubernetes import KubernetesClient
-from driftloop.contract.names import FLUX_NAMESPACE, Names
+from driftloop.contract.names import FLUX_NAMESPACE, FLUX_SOURCE, Names
 from driftloop.contract.trees import TREES, release_path
 from driftloop.errors import GitError
 from driftloop.git.repository import Commit, Repository
@@ -50,6 +50,10 @@ def remove_pipeline(
         report(f"{made.sha[:12]} {stage.subject}")
         if stage is stages[-1]:
             break
+        if api is not None and (refusal := api.request_fetch(FLUX_NAMESPACE, FLUX_SOURCE)):
+            report(
+                f"  Flux fetches the commit in its own time, asking it to was refused: {refusal}"
+            )
         if api is None:
             report(
                 "the runtime is not reachable from here: run this command again once Flux has applied the commit"

@@ -15,9 +15,7 @@ def test_6_remove_leaves_nothing(it):
     for name in PIPELINE:
         assert it.kube.get("kustomization", name, "flux-system") is None
     it.kube.wait("everything is gone", lambda: not objects(it), timeout=180, every=3)
-    it.kube.wait(
-        "the namespace is not in the middle of anything", lambda: settled(it), timeout=180, every=3
-    )
+    it.kube.wait("the namespace is not in the middle of anything", it.settled, timeout=180, every=3)
     paths = it.git("ls-tree", "-r", "--name-only", "main").splitlines()
     assert not [
         path for path in paths if path.split("/")[0] in ("workflows", "deployments", "monitors")
@@ -26,11 +24,6 @@ def test_6_remove_leaves_nothing(it):
     it.say(
         f"namespace {N}: {space['status']['phase'] if space else 'gone'}; streams left: {it.streams.names()}"
     )
-
-
-def settled(it):
-    space = it.kube.get("namespace", N)
-    return space is None or space["status"]["phase"] == "Active"
 
 
 def objects(it):

@@ -1,5 +1,6 @@
-"""The stand-in for the Kubernetes API: reads of what the pipeline's steps ask, and one write, the
-patch that stops a Workflow; `/status` is the command's.
+"""The stand-in for the Kubernetes API: reads of what the pipeline's steps and commands ask, and two
+writes: the patch that stops a Workflow, and the one that asks Flux to fetch, which it does all the
+time here. `/status` is the command's.
 """
 
 import json
@@ -11,10 +12,12 @@ import nats.js.errors
 from aiohttp import web
 from nats.js import JetStreamContext
 
+from driftloop.contract.names import FLUX_NAMESPACE, FLUX_SOURCE
 from driftloop.contract.streams import WORKFLOWS
 from driftloop.errors import StoreError
 from driftloop.local.argo.store import Workflows
 from driftloop.local.flux.reconciler import Reconciler
+from driftloop.local.flux.source import SOURCE
 from driftloop.local.ground import addresses
 from driftloop.local.kubelet.fleet import PodFleet
 
@@ -47,7 +50,7 @@ class StandInApi:
                 web.get("/healthz", _get_health),
                 web.get("/status", self._get_status),
                 web.get(base + "/{name}", self._get_object),
-                web.patch(base + "/{name}", self._patch_workflow),
+                web.patch(base + "/{name}", self._patch_object),
             ]
         )
         return application
@@ -75,6 +78,14 @@ class StandInApi:
         if body is None:
             return _build_failure(404, f'{path["plural"]}.{path["group"]} "{name}" not found')
         return web.json_response(body)
+
+    async def _patch_object(self, request: web.Request) -> web.Response:
+        path = request.match_info
+        source = (SOURCE, "gitrepositories", FLUX_NAMESPACE, FLUX_SOURCE)
+        if (path["group"], path["plural"], path["namespace"], path["name"]) == source:
+            metadata = {"name": FLUX_SOURCE, "namespace": FLUX_NAMESPACE}
+            return web.json_response({"kind": "GitRepository", "metadata": metadata})
+        return await self._patch_workflow(request)
 
     async def _patch_workflow(self, request: web.Request) -> web.Response:
         """Set `spec.shutdown` and annotations of a Workflow: all that `driftloop cancel` writes."""

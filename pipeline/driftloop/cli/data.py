@@ -1,0 +1,141 @@
+"""`driftloop data`."""
+
+import contextlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from driftloop.cli import options
+from driftloop.cluster.reader import ApiReader
+from driftloop.operations.data import (
+    DataFolder,
+    list_files,
+    open_cluster_folder,
+    open_local_folder,
+    put_files,
+)
+from driftloop.operations.place import StateChoice
+
+GROUP_EXAMPLES = """\b
+Examples:
+  driftloop data put batches/*.npz --to digits
+  driftloop data ls digits --cluster"""
+
+PUT_EXAMPLES = """\b
+Examples:
+  driftloop data put batches/*.npz --to digits
+  driftloop data put may.csv --to digits --cluster --context staging"""
+
+LS_EXAMPLES = """\b
+Examples:
+  driftloop data ls digits
+  driftloop data ls digits --cluster --output json"""
+
+in_cluster = click.option(
+    "--cluster", "in_cluster", is_flag=True, help="Use a cluster instead of a state folder."
+)
+namespace_option = click.option(
+    "-n", "--namespace", help="Namespace of the pipeline, with --cluster.  [default: its name]"
+)
+
+
+@click.group("data", epilog=GROUP_EXAMPLES)
+def command() -> None:
+    """Put labelled batches where a pipeline trains on them, and list them."""
+
+
+@command.command("put", epilog=PUT_EXAMPLES)
+@click.argument(
+    "files",
+    nargs=-1,
+    required=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+)
+@click.option("--to", "name", required=True, help="Name of the pipeline.")
+@click.option("--replace", is_flag=True, help="Overwrite files that are there already.")
+@options.state
+@in_cluster
+@options.kubeconfig
+@options.context
+@namespace_option
+@options.output
+def put(
+    *,
+    files: tuple[Path, ...],
+    name: str,
+    replace: bool,
+    state: StateChoice,
+    in_cluster: bool,
+    kubeconfig: Path | None,
+    context: str | None,
+    namespace: str | None,
+    output: str,
+) -> None:
+    """Put FILES of labelled rows (.npz, .csv, .jsonl) into the data folder of a pipeline.
+
+    A cluster's store is reached through the API server with your own rights.
+    """
+    place = _ClusterPlace(kubeconfig, context, namespace or name) if in_cluster else None
+    with _open_folder(name, state, place) as folder:
+        names = put_files(folder, files, replace=replace)
+        if output == "json":
+            click.echo(json.dumps({"to": str(folder.location), "files": names}))
+            return
+        for file in names:
+            click.echo(str(folder.location / file))
+
+
+@command.command("ls", epilog=LS_EXAMPLES)
+@click.argument("name")
+@options.state
+@in_cluster
+@options.kubeconfig
+@options.context
+@namespace_option
+@options.output
+def ls(
+    *,
+    name: str,
+    state: StateChoice,
+    in_cluster: bool,
+    kubeconfig: Path | None,
+    context: str | None,
+    namespace: str | None,
+    output: str,
+) -> None:
+    """List the files in the data folder of pipeline NAME, with their sizes in bytes."""
+    place = _ClusterPlace(kubeconfig, context, namespace or name) if in_cluster else None
+    with _open_folder(name, state, place) as folder:
+        objects = {
+            folder.location.relative_key(entry.key): entry.size for entry in list_files(folder)
+        }
+        if output == "json":
+            files = [{"name": key, "bytes": size} for key, size in objects.items()]
+            click.echo(json.dumps({"in": str(folder.location), "files": files}))
+            return
+        for key, size in objects.items():
+            click.echo(f"{size:>12}  {key}")
+        options.print_progress(f"{len(objects)} files in {folder.location}")
+
+
+@dataclass(frozen=True)
+class _ClusterPlace:
+    kubeconfig: Path | None
+    context: str | None
+    namespace: str
+
+
+def _open_folder(
+    name: str, state: StateChoice, place: _ClusterPlace | None
+) -> contextlib.AbstractContextManager[DataFolder]:
+    if place is None:
+        return open_local_folder(state.ensure_exists(), name)
+    return open_cluster_folder(
+        ApiReader(place.kubeconfig, place.context),
+        name,
+        namespace=place.namespace,
+        kubeconfig=place.kubeconfig,
+        context=place.context,
+    )

@@ -1,0 +1,139 @@
+"""Labelled batches in the folder that a pipeline trains on: put some there, list what is there."""
+
+import base64
+import contextlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from driftloop.clients.s3 import ObjectStore, StoreLocation, StoreObject, parse_location
+from driftloop.cluster.forward import reach_url
+from driftloop.cluster.reader import ApiReader
+from driftloop.contract import platform
+from driftloop.contract.names import PLATFORM, Names
+from driftloop.errors import LocalError, PipelineError, StoreError
+from driftloop.local.ground.state import StateFolder
+from driftloop.operations.environment import read_environment
+
+SUFFIXES = (".npz", ".csv", ".jsonl")
+"""Kinds of files that runs read."""
+
+Json = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class DataFolder:
+    """The folder of a pipeline's batches in its object store."""
+
+    store: ObjectStore
+    location: StoreLocation
+
+
+@contextlib.contextmanager
+def open_local_folder(state: StateFolder, name: str) -> Iterator[DataFolder]:
+    """Open the data folder of a pipeline that runs from a state folder."""
+    environment = read_environment(state)
+    try:
+        objects = json.loads(state.objects.read_text())["objects"]
+    except FileNotFoundError:
+        objects = []
+    templates = [item for item in objects if _is_training(item, name)]
+    if not templates:
+        raise LocalError(
+            f"pipeline `{name}` does not run in {state.root}",
+            hint="`driftloop up SPEC` runs it; it may take a moment after a commit",
+        )
+    yield DataFolder(ObjectStore.from_environment(environment), find_location(templates[0]))
+
+
+@contextlib.contextmanager
+def open_cluster_folder(
+    reader: ApiReader,
+    name: str,
+    *,
+    namespace: str,
+    kubeconfig: Path | None = None,
+    context: str | None = None,
+) -> Iterator[DataFolder]:
+    """Open the data folder of a pipeline in a cluster, with the rights of the person: `get` on
+    the namespace's settings, and to forward a port where the store is inside the cluster."""
+    base = f"/api/v1/namespaces/{namespace}"
+    template = reader.get(
+        f"/apis/argoproj.io/v1alpha1/namespaces/{namespace}/workflowtemplates/"
+        f"{Names(name, namespace).train}"
+    )
+    if template is None:
+        raise PipelineError(
+            f"pipeline `{name}` does not exist in namespace `{namespace}` of {reader.address}",
+            hint="`driftloop status --cluster` lists the pipelines",
+        )
+    settings = _read_settings(reader.get(f"{base}/configmaps/{PLATFORM}"), namespace, "ConfigMap")
+    secrets = _read_settings(reader.get(f"{base}/secrets/{PLATFORM}"), namespace, "Secret")
+    endpoint = settings[platform.S3_ENDPOINT.key]
+    with reach_url(endpoint, kubeconfig=kubeconfig, context=context) as url:
+        store = ObjectStore.from_endpoint(
+            url,
+            access_key=base64.b64decode(secrets[platform.ACCESS_KEY.key]).decode(),
+            secret_key=base64.b64decode(secrets[platform.SECRET_KEY.key]).decode(),
+            region=settings.get(platform.S3_REGION.key, "us-east-1"),
+        )
+        yield DataFolder(store, find_location(template))
+
+
+def put_files(folder: DataFolder, files: Iterable[Path], *, replace: bool = False) -> list[str]:
+    """Send files into the folder; the names they have there.
+
+    StoreError before anything is sent for a file that no run would read, and for a name that is
+    there already, unless `replace`.
+    """
+    named = {file.name: file for file in files}
+    for name, file in named.items():
+        if file.suffix not in SUFFIXES:
+            raise StoreError(
+                f"`{file}` is not a file of rows", hint=f"must be one of: {', '.join(SUFFIXES)}"
+            )
+        if not replace and folder.store.has_object(folder.location / name):
+            raise StoreError(
+                f"{folder.location / name} exists",
+                hint="a run may have read it: give the file another name, or pass --replace",
+            )
+    folder.store.create_bucket(folder.location.bucket)
+    for name, file in named.items():
+        folder.store.put_file(file, folder.location / name)
+    return list(named)
+
+
+def list_files(folder: DataFolder) -> list[StoreObject]:
+    """Return the objects in the folder, in the order of their keys."""
+    return folder.store.list_folder(folder.location)
+
+
+def find_location(template: Json) -> StoreLocation:
+    """Return the folder that a training WorkflowTemplate takes its snapshot of."""
+    for step in template["spec"]["templates"]:
+        container = step.get("container") or {}
+        arguments = [*(container.get("command") or ()), *(container.get("args") or ())]
+        if "snapshot" in arguments and "--uri" in arguments:
+            return parse_location(str(arguments[arguments.index("--uri") + 1]))
+    raise PipelineError(
+        f"WorkflowTemplate {template['metadata']['name']} takes no snapshot of a folder",
+        hint="`driftloop commit` the spec again: another version rendered it",
+    )
+
+
+def _is_training(item: Json, name: str) -> bool:
+    metadata = item["metadata"]
+    names = Names(name, str(metadata.get("namespace", "")))
+    return bool(item["kind"] == "WorkflowTemplate" and metadata["name"] == names.train)
+
+
+def _read_settings(settings: Json | None, namespace: str, kind: str) -> Json:
+    if settings is None:
+        raise PipelineError(
+            f"namespace `{namespace}` has no {kind} {PLATFORM}",
+            hint=f"`driftloop secrets init --namespace {namespace} …` writes it",
+        )
+    content: Json = settings.get("data") or {}
+    return content
