@@ -222,6 +222,22 @@ async def test_only_its_own_release_is_judged(
     assert detector.pid != other.pid
 
 
+async def test_requests_of_another_release_are_counted_and_never_alarm(
+    server: Process, start: Callable[..., Process], broker: Broker
+) -> None:
+    detector = start(server, pipeline="foreign", window=10, broker=broker.address, release="r1")
+    far = (np.array(clean(25)) + 9).tolist()
+    await post(detector.port, *(request([row], pipeline="foreign", release="r2") for row in far))
+    await until_metric(
+        detector,
+        'driftloop_detector_windows_not_judged_total{reference="r1",requests="r2"} 2.0',
+    )
+    await post(detector.port, *(request([row], pipeline="foreign") for row in clean(10)))
+    await until(lambda: broker.got != [])
+    assert [(v["release"], v["alarm"]) for v in broker.verdicts()] == [("r1", False)]
+    assert "a window is not judged: reference of r1, requests of r2" in detector.log.read_text()
+
+
 async def test_two_processes_judge_each_window_once(
     server: Process, start: Callable[..., Process], broker: Broker
 ) -> None:

@@ -40,7 +40,9 @@ async def serve_detector(
     js = client.jetstream(timeout=5)
     registry = CollectorRegistry()
     publisher = await Publisher(client).start()
-    door = DetectorHandler(publisher, lambda: client.is_connected, names, registry)
+    door = DetectorHandler(
+        publisher, lambda: client.is_connected, names, registry, window=config.window
+    )
     try:
         await ensure_contract_stream(js, names.events_stream)
         await ensure_contract_stream(js, VERDICTS)
