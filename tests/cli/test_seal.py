@@ -92,7 +92,7 @@ def test_resealing_with_a_stranger_s_key_fails(keys):
     args = ("seal", "--re-seal", "--private-key", keys / "new.key", "--cert", keys / "new.pem")
     result = driftloop(*args, stdin=first.stdout)
     assert result.returncode == 1
-    assert "no key opens" in result.stderr
+    assert "none of the keys opens" in result.stderr
 
 
 def init(keys, folder, *args, **env):

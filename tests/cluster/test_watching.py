@@ -203,11 +203,19 @@ def started():
     loop = DecisionLoop(None, RetrainPolicy(), namespace="n", pipeline="p", session=None, webhook="", token="", broker="",
                 kubernetes=None, registry=decision)  # fmt: skip
     DecisionDoor(
-        loop, None, namespace="n", pipeline="p", on=frozenset(), token="", registry=decision
+        loop,
+        None,
+        namespace="n",
+        pipeline="p",
+        on=frozenset(),
+        token="",
+        policy=RetrainPolicy(),
+        data="",
+        registry=decision,
     )
     names = DetectorStreams("n", "p", "drift", "r1")
     Detector(None, names, DetectorSettings("ks", window=10), None, width=1, registry=detector)
-    DetectorDoor(None, bool, names, detector)
+    DetectorDoor(None, bool, names, detector, window=10)
     VerdictEmitter(None, names, None, "", detector)
     judge = AnalysisService(AnalysisSettings("p", "n", ""), None)._registry
     return {

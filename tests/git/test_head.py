@@ -7,6 +7,7 @@ import pytest
 from driftloop.git.head import read_head
 from driftloop.git.repository import Author, Repository
 from driftloop.operations import releases as pipelines
+from driftloop.operations.guard import refuse_harm
 from driftloop.operations.releases import TransitionMessage
 from driftloop.operations.rollback import roll_back
 from driftloop.operations.rollout import promote_candidate
@@ -22,7 +23,10 @@ def repository(tmp_path):
     remote = tmp_path / "cluster.git"
     subprocess.run(["git", "init", "-q", "--bare", "-b", "main", remote], check=True)
     return Repository(
-        f"file://{remote}", workdir=tmp_path / "work", author=Author("eve", "eve@example.org")
+        f"file://{remote}",
+        workdir=tmp_path / "work",
+        author=Author("eve", "eve@example.org"),
+        guard=refuse_harm,
     )
 
 

@@ -1,6 +1,7 @@
 """Every image of a tree goes through one place: none is forgotten, and a pin reaches all of them."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -75,10 +76,16 @@ def test_a_pin_changes_images_and_nothing_else() -> None:
     wanted = dict.fromkeys(images.list_images(load_spec(text, path="p")), DIGEST)
     before, after = render_tree(text, None), render_tree(pins.written(text, wanted, path="p"), None)
     spec = "workflows/plain/pipeline.yaml"
-    unpinned = {
-        path: content.replace(f"@{DIGEST}", "") for path, content in after.items() if path != spec
-    }
-    assert unpinned == {path: content for path, content in before.items() if path != spec}
+
+    def drop_digests(tree: Mapping[str, str]) -> dict[str, str]:
+        # the recipe of a run names its images
+        return {
+            path: re.sub(r"sha256:[0-9a-f]{64}", "sha256:", text.replace(f"@{DIGEST}", ""))
+            for path, text in tree.items()
+            if path != spec
+        }
+
+    assert drop_digests(after) == drop_digests(before)
 
 
 def test_a_pin_of_nothing_is_an_error_at_its_line() -> None:

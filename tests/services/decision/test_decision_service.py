@@ -21,6 +21,7 @@ from driftloop.contract.handovers import RetrainPolicy
 from driftloop.contract.outcomes import is_time
 from driftloop.git.repository import Repository
 from driftloop.operations import releases as pipelines
+from driftloop.operations.guard import refuse_harm
 from driftloop.operations.releases import TransitionMessage
 from driftloop.operations.rollback import roll_back
 from driftloop.operations.target import CommitTarget
@@ -349,7 +350,7 @@ async def test_a_person_halts_and_resumes_with_the_token(service: Service) -> No
 def empty_repository(folder: Path) -> Repository:
     remote = folder / "cluster.git"
     subprocess.run(["git", "init", "-q", "--bare", "-b", "main", remote], check=True)
-    return Repository(f"file://{remote}", workdir=folder / "work")
+    return Repository(f"file://{remote}", workdir=folder / "work", guard=refuse_harm)
 
 
 async def resume(service: Service) -> None:
