@@ -230,7 +230,7 @@ async def test_requests_of_another_release_are_counted_and_never_alarm(
     await post(detector.port, *(request([row], pipeline="foreign", release="r2") for row in far))
     await until_metric(
         detector,
-        'driftloop_detector_windows_not_judged_total{reference="r1",requests="r2"} 2.0',
+        "driftloop_detector_windows_not_judged_total 2.0",
     )
     await post(detector.port, *(request([row], pipeline="foreign") for row in clean(10)))
     await until(lambda: broker.got != [])

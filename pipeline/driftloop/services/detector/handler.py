@@ -46,7 +46,6 @@ class DetectorHandler:
         self._not_judged = Counter(
             "driftloop_detector_windows_not_judged",
             "Windows of requests of another release than the reference's, which wait for its own detector",
-            ["reference", "requests"],
             registry=registry,
         )
         self._counters = {name: self._events.labels(name) for name in RESULTS}
@@ -97,7 +96,7 @@ class DetectorHandler:
         count = self._others.get(release, 0) + 1
         self._others[release] = count % self._window
         if count == self._window:
-            self._not_judged.labels(self._names.release, release).inc()
+            self._not_judged.inc()
             log.warning(
                 "a window is not judged: reference of %s, requests of %s",
                 self._names.release,
