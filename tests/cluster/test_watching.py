@@ -237,6 +237,7 @@ def test_counters_begin_with_0():
         ("driftloop_detector_events", "result", RESULTS),
         ("driftloop_detector_rows", "result", ROWS),
         ("driftloop_detector_windows", "alarm", ALARMS),
+        ("driftloop_detector_windows_not_judged", None, (None,)),
         ("driftloop_detector_verdicts_sent", None, (None,)),
         ("driftloop_analysis_responses", "what", TAKEN),
     ):
