@@ -349,8 +349,7 @@ class World:
 
     def routed(self):
         """Weights at the gateway by release, of predictors whose pods are ready."""
-        name = f"{P}-http" if BACKEND == "seldon" else P
-        route = self.kube.get("virtualservice", name, N)
+        route = self.kube.get("virtualservice", P, N)
         weights = {}
         for http in (route or {"spec": {"http": []}})["spec"]["http"]:
             for to in http["route"]:

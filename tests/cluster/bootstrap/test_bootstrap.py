@@ -112,6 +112,9 @@ def test_the_guide_leads_to_a_loop_that_turns(it, capfd):
         cwd = None
         if stages._start is not None:
             stages.reach(f"{block.step}. {block.title}")
+        if "driftloop trigger" in block.commands:
+            phases = {name: w["status"]["phase"] for name, w in it.workflows().items()}
+            assert set(phases.values()) == {"Succeeded"}, phases
     first = it.release()["production"]["id"]
 
     it.answers(timeout=180)
