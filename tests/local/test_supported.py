@@ -85,6 +85,17 @@ def test_every_supported_field_is_in_a_rendered_tree() -> None:
     assert unused == set(ELSEWHERE)
 
 
+def test_every_rendered_field_is_supported() -> None:
+    keys = rendered()
+    refused = {
+        f"{kind} {place} {name}"
+        for kind, places in supported.list_supported().items()
+        for place, names in places.items()
+        for name in keys[f"{kind} {place}"] - set(names)
+    }
+    assert refused == set()
+
+
 def test_the_page_and_the_command_list_them(update: bool) -> None:
     shown = CliRunner().invoke(command, ["--explain"]).output
     fields = supported.explain_fields() + "\n"

@@ -27,6 +27,8 @@ _CONTAINER: Places = {
     ".livenessProbe": pods.LIVENESS,
     ".livenessProbe.httpGet": pods.HTTP_GET,
     ".livenessProbe.tcpSocket": pods.TCP_SOCKET,
+    ".startupProbe": pods.STARTUP,
+    ".startupProbe.httpGet": pods.HTTP_GET,
     ".ports[]": pods.PORT,
     ".volumeMounts[]": pods.MOUNT,
 }

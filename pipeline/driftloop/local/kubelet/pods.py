@@ -39,13 +39,15 @@ POD = frozenset(
 CONTAINER = frozenset(
     {
         "name", "image", "command", "args", "env", "ports", "volumeMounts", "readinessProbe", "livenessProbe",
-        "resources", "securityContext", "lifecycle",
+        "startupProbe", "resources", "securityContext", "lifecycle",
     }
 )  # fmt: skip
 MOUNT = frozenset({"name", "mountPath", "readOnly"})
 PORT = frozenset({"name", "containerPort"})
 READINESS = frozenset({"httpGet", "tcpSocket", "periodSeconds", "timeoutSeconds"})
 LIVENESS = READINESS | {"initialDelaySeconds", "failureThreshold"}
+STARTUP = frozenset({"httpGet", "periodSeconds", "failureThreshold"})
+"""Accepted, and not followed: nothing is killed here before it was ready once."""
 HTTP_GET = frozenset({"path", "port"})
 TCP_SOCKET = frozenset({"port"})
 
@@ -153,7 +155,11 @@ def plan_pod(
             ports.add(int(port["containerPort"]))
             if "name" in port:
                 named[port["name"]] = int(port["containerPort"])
-        for kind, allowed in (("readinessProbe", READINESS), ("livenessProbe", LIVENESS)):
+        for kind, allowed in (
+            ("readinessProbe", READINESS),
+            ("livenessProbe", LIVENESS),
+            ("startupProbe", STARTUP),
+        ):
             if probe := item.get(kind):
                 kinds.refuse_other_keys(where, kind, probe, allowed)
                 ports.add(_probe_port(where, probe, named))
