@@ -46,7 +46,7 @@ MOUNT = frozenset({"name", "mountPath", "readOnly"})
 PORT = frozenset({"name", "containerPort"})
 READINESS = frozenset({"httpGet", "tcpSocket", "periodSeconds", "timeoutSeconds"})
 LIVENESS = READINESS | {"initialDelaySeconds", "failureThreshold"}
-STARTUP = frozenset({"httpGet", "periodSeconds", "failureThreshold"})
+STARTUP = frozenset({"httpGet", "periodSeconds", "timeoutSeconds", "failureThreshold"})
 """Accepted, and not followed: nothing is killed here before it was ready once."""
 HTTP_GET = frozenset({"path", "port"})
 TCP_SOCKET = frozenset({"port"})
