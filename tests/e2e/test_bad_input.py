@@ -204,6 +204,7 @@ async def test_every_mistake_is_named_and_the_loop_goes_on(tmp_path: Path, envs:
         await webhook(platform)
 
         # and a good version is trained, nothing but the wrong ones having been refused
+        platform.upload_files([starter.batch(tmp_path / "b.npz", seed=1)], "s3://mine/batches")
         assert await here.up(here.version()) == ""
         assert await here.train() == ""
         status = json.loads(
