@@ -91,6 +91,8 @@ def project(folder: Path) -> Path:
     assert PREDICTED in text
     model.write_text(text.replace(LOADED, LOADS).replace(PREDICTED, PREDICTS))
     text = spec.read_text().replace("parameters: {", 'parameters: {flaw: "none", ')
+    assert "budget: 4/day}" in text
+    text = text.replace("budget: 4/day}", "budget: 4/day, haltAfter: 20}")
     spec.write_text(
         text
         + "  rehearse: {start: 15s}\n  rollout: {canary: {p99: 300ms}, shadow: {for: 2s, requests: 1}}\n"

@@ -357,12 +357,11 @@ class ObjectStore:
                 ": "
             )
         )
-        # rclone, for one, has no other answer when there is no room
-        hint = (
-            "check the log of the object store, and its free disk space"
-            if status is not None and status >= 500
-            else None
-        )
+        hint = None
+        if status is not None and status >= 500:
+            # rclone, for one, has no other answer when there is no room, and a step's message has no hint
+            text += "; the disk of the store may be full"
+            hint = "check the log of the object store, and its free disk space"
         return StoreError(text, hint=hint)
 
 
