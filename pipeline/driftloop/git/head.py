@@ -4,7 +4,7 @@ a release back by it."""
 from dataclasses import dataclass
 
 from driftloop.contract.trees import release_path
-from driftloop.git.repository import Found, Repository
+from driftloop.git.repository import LoggedCommit, Repository
 from driftloop.release.record import Release, Version, load_release
 from driftloop.retrain.state import HeadEvent
 
@@ -76,7 +76,9 @@ def _roles(release: Release | None) -> tuple[str | None, str | None]:
     return production, candidate
 
 
-def _find_taken_back(entry: Found, before: Release | None, after: Release) -> tuple[Version, ...]:
+def _find_taken_back(
+    entry: LoggedCommit, before: Release | None, after: Release
+) -> tuple[Version, ...]:
     by_person = RUN_TRAILER not in entry.trailers or TAKEN_BACK_TRAILER in entry.trailers
     if before is None or not by_person:
         return ()

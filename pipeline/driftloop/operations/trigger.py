@@ -68,10 +68,10 @@ def wait_until_applied(
     def describe_missing() -> str:
         return look.describe_missing(commit.sha, trees=(WORKFLOWS,))
 
-    what = f"commit {commit.sha[:12]} ({commit.subject})"
+    label = f"commit {commit.sha[:12]} ({commit.subject})"
     try:
         for reason in applied.wait_until_applied(
-            describe_missing, seconds=APPLIED_WITHIN, what=what
+            describe_missing, seconds=APPLIED_WITHIN, what=label
         ):
             report(f"waiting: {reason}")
     except StepError as error:
