@@ -269,7 +269,9 @@ def project(folder: Path, *, train: str, server: str = "class Digits:\n    pass\
         (folder / name / "Dockerfile").write_text("FROM scratch\n")
         (folder / name / "requirements.txt").write_text("")
         (folder / name / module).write_text(code)
-    (folder / "trainer/evaluate.py").write_text("def evaluate(model, data):\n    return {}\n")
+    (folder / "trainer/evaluate.py").write_text(
+        "def evaluate(model, data):\n    return {'accuracy': 1}\n"
+    )
     file = folder / "pipeline.yaml"
     text = MINIMAL.replace("trainer:1.0.0}", "trainer:1.0.0, context: trainer}")
     text = text.replace("server:1.0.0}", "server:1.0.0, context: server}")
@@ -277,7 +279,7 @@ def project(folder: Path, *, train: str, server: str = "class Digits:\n    pass\
     return file
 
 
-GOOD = "def train(epochs, data, out, *, seed=0):\n    return {}\n"
+GOOD = "def train(epochs, data, out, *, seed=0):\n    return {'loss': 0}\n"
 
 
 def test_a_project_that_fits(driftloop: Driftloop, tmp_path: Path) -> None:
@@ -309,7 +311,7 @@ def test_a_project_that_fits(driftloop: Driftloop, tmp_path: Path) -> None:
         ("def train(epochs, data, out, rate): ...\n", "its argument `rate`"),
         ("def train(epochs, data, out, checkpoint): ...\n", "write `checkpoint: true` under train"),
         ("def train(epochs, data, out, *, rate): ...\n", "its argument `rate`"),
-        ("def train(**anything): ...\n", None),
+        ("def train(**anything):\n    return anything\n", None),
         ("from elsewhere import train\n", None),
         ("try:\n    import x\nexcept ImportError:\n    x = None\n" + GOOD, None),
         ("raise RuntimeError('never imported')\n" + GOOD, None),

@@ -9,6 +9,7 @@ from driftloop.cli import allowed, options, pinning, target
 from driftloop.operations.code import bump_tags, register_code
 from driftloop.operations.commit import commit_spec_file
 from driftloop.operations.place import StateChoice
+from driftloop.operations.project import validate_project
 
 EXAMPLES = """\b
 Examples:
@@ -45,12 +46,14 @@ def command(
 ) -> None:
     """Render SPEC and commit it to the cluster repository.
 
-    The current release is kept. A change that an edit of a spec seldom intends, such as leaving
-    production without its detector, is refused unless --allow names it; `driftloop plan` shows
-    it first. For the repository of a state folder, the code beside SPEC is registered before the
-    commit; code that changed without a new tag is refused. With --pin, the `pins` of SPEC are
-    updated first to the digests that the registries return now.
+    SPEC and the project beside it are validated first. The current release is kept. A change that
+    an edit of a spec seldom intends, such as leaving production without its detector, is refused
+    unless --allow names it; `driftloop plan` shows it first. For the repository of a state
+    folder, the code beside SPEC is registered before the commit; code that changed without a new
+    tag is refused. With --pin, the `pins` of SPEC are updated first to the digests that the
+    registries return now.
     """
+    options.print_notes(validate_project(spec).notes)
     if pin:
         pinning.write_pins([spec], mirrors)
     with target.open_repository(repository, branch, state) as opened:

@@ -1,7 +1,7 @@
 """Options that several commands share."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -68,3 +68,9 @@ def repository_options(command: F) -> F:
 def print_progress(text: str) -> None:
     """Print progress to stderr, which leaves stdout to data."""
     click.echo(text, err=True)
+
+
+def print_notes(notes: Iterable[str]) -> None:
+    """Print notes of a validation to stderr."""
+    for note in notes:
+        print_progress(f"note: {note}")

@@ -14,6 +14,7 @@ from driftloop.operations.code import CodeChange, find_code_changes, refuse_chan
 from driftloop.operations.impact import refuse_surprises
 from driftloop.operations.place import StateChoice
 from driftloop.operations.preview import preview_commit, read_committed, read_name
+from driftloop.operations.project import validate_project
 from driftloop.render import FileChange
 
 EXAMPLES = """\b
@@ -66,6 +67,7 @@ def command(
     when the code beside SPEC has changed and its tag has not. With --pin, preview a commit with
     --pin.
     """
+    options.print_notes(validate_project(spec).notes)
     text = pinning.pin_specs_now([spec], mirrors)[0].text if pin else files.read_spec_text(spec)
     name = read_name(spec)
     existing = _read_existing(folder, repository, branch, state, name, cluster=cluster)

@@ -9,11 +9,10 @@ import click
 from driftloop.cli import options
 from driftloop.contract.trees import SPEC
 from driftloop.errors import LocalError
-from driftloop.operations import files
 from driftloop.operations.place import StateChoice
+from driftloop.operations.project import validate_project
 from driftloop.operations.rollback import find_store
 from driftloop.operations.tryout import STAGES, ProjectTry, TryStage, copy_batches, fetch_batches
-from driftloop.operations.up import validate_project
 from driftloop.plan import make_plan
 
 EXAMPLES = """\b
@@ -53,8 +52,9 @@ def command(
     search; the server is asked held-out rows. No git, tag or release is needed, and nothing is
     kept. An error names the line of your code.
     """
-    pipeline = validate_project(spec)
-    plan = make_plan(files.read_spec(spec))
+    project = validate_project(spec)
+    options.print_notes(project.notes)
+    pipeline, plan = project.document.pipeline, make_plan(project.document)
     with tempfile.TemporaryDirectory(prefix="driftloop-try-") as folder:
         work = Path(folder)
         batches = work / "data" / "recent"

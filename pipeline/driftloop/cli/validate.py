@@ -63,7 +63,7 @@ def command(*, paths: tuple[Path, ...], schemas: Path | None, complete: bool, ou
             "objects": report.manifests.objects,
             "findings": [asdict(finding) for finding in report.manifests.findings],
             "problems": _to_json(report.problems),
-            "notes": report.manifests.notes,
+            "notes": report.notes,
         }
         click.echo(json.dumps(document))
     else:
@@ -80,13 +80,18 @@ def _print_spec(report: SpecReport, output: str) -> None:
         }
         if report.findings:
             document["findings"] = [asdict(finding) for finding in report.findings]
+        if report.notes:
+            document["notes"] = report.notes
         click.echo(json.dumps(document))
-    elif report.problems:
+        if report.failed:
+            raise click.exceptions.Exit(1)
+        return
+    options.print_notes(report.notes)
+    if report.problems:
         raise InvalidSpec(report.problems)
-    else:
-        _print_findings(report.findings)
-        for name, text in (report.summary or {}).items():
-            click.echo(f"{name:9} {text}", err=True)
+    _print_findings(report.findings)
+    for name, text in (report.summary or {}).items():
+        click.echo(f"{name:9} {text}", err=True)
     if report.failed:
         raise click.exceptions.Exit(1)
 
@@ -95,8 +100,7 @@ def _print_report(report: ValidationReport) -> None:
     for problem in report.problems:
         click.echo(str(problem))
     _print_findings(report.manifests.findings)
-    for note in report.manifests.notes:
-        click.echo(f"note: {note}", err=True)
+    options.print_notes(report.notes)
     counts = [f"{report.specs} specs"] if report.specs else []
     if report.manifests.files:
         counts.append(f"{report.manifests.objects} objects in {report.manifests.files} files")

@@ -4,38 +4,61 @@ The user's code is parsed, never imported: it may need libraries of its own imag
 """
 
 import ast
+import difflib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from driftloop.errors import LocalError
 from driftloop.local.kubelet import dockerfile
-from driftloop.plan import images
-from driftloop.spec import Document, Problem
+from driftloop.operations import files, modules
+from driftloop.operations.metrics import read_returned_metrics
+from driftloop.operations.modules import UserModule
+from driftloop.operations.signatures import (
+    CodeReference,
+    Location,
+    check_parameter_types,
+    check_signature,
+    format_location,
+)
+from driftloop.plan import images, make_plan
+from driftloop.spec import Document, InvalidSpec, Problem
 from driftloop.spec.graph import Released, walk_nodes
 from driftloop.spec.model import Spec
 from driftloop.spec.serve import PythonServer, Serve
 
-Location = tuple[str | int, ...]
+TRAIN: Location = ("spec", "train", "run")
+EVALUATE: Location = ("spec", "evaluate", "run")
 
 
 @dataclass(frozen=True)
-class CodeReference:
-    """A function or class that a spec names, and the arguments it is called with."""
+class ProjectReport:
+    """The problems of a model project, and notes on what only running its code would tell."""
 
-    location: Location
-    image: str
-    module: str
-    name: str
-    kind: str
-    """function | class"""
-    folders: tuple[str, ...] = ()
-    """Arguments that are folders."""
-    arguments: tuple[str, ...] = ()
-    """Arguments from the spec's parameters."""
+    problems: tuple[Problem, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
-def check_project(document: Document, folder: Path) -> tuple[Problem, ...]:
+@dataclass(frozen=True)
+class ValidProject:
+    """A spec without problems, nor any in the project beside it."""
+
+    document: Document
+    notes: tuple[str, ...]
+    """What only running its code would tell."""
+
+
+def validate_project(spec: Path) -> ValidProject:
+    """Read a spec and check the project beside it; SpecError lists all problems."""
+    document = files.read_spec(spec)
+    make_plan(document)
+    report = check_project(document, spec.parent)
+    if report.problems:
+        raise InvalidSpec(report.problems)
+    return ValidProject(document, report.notes)
+
+
+def check_project(document: Document, folder: Path) -> ProjectReport:
     """Return a problem for everything that is missing or does not fit in the folders beside a
     spec."""
     spec = document.pipeline.spec
@@ -49,12 +72,15 @@ def check_project(document: Document, folder: Path) -> tuple[Problem, ...]:
         for name, context in contexts.items()
         for problem in _check_context(document, name, context)
     ]
+    notes: list[str] = []
     broken: set[Path] = set()
     for use in _list_references(spec):
         context = contexts.get(use.image)
         if context is not None and context.is_dir():
-            problems += _check_reference(document, use, context, broken)
-    return tuple(problems)
+            report = _check_reference(document, use, context, broken)
+            problems += report.problems
+            notes += report.notes
+    return ProjectReport(tuple(problems), tuple(notes))
 
 
 def _check_context(document: Document, name: str, context: Path) -> Iterator[Problem]:
@@ -99,11 +125,9 @@ def _list_references(spec: Spec) -> Iterator[CodeReference]:
             )
     parameters = tuple(spec.train.parameters)
     folders = ("data", "out", *(("checkpoint",) if spec.train.checkpoint else ()))
-    yield _build_reference(
-        ("spec", "train", "run"), spec.train.image, spec.train.run, folders, parameters
-    )
+    yield _build_reference(TRAIN, spec.train.image, spec.train.run, folders, parameters)
     image = spec.evaluate.image or spec.train.image
-    yield _build_reference(("spec", "evaluate", "run"), image, spec.evaluate.run, ("model", "data"))
+    yield _build_reference(EVALUATE, image, spec.evaluate.run, ("model", "data"))
     if isinstance(spec.serve, PythonServer):
         module, _, name = spec.serve.model.rpartition(".")
         yield CodeReference(
@@ -130,125 +154,107 @@ def _build_reference(
 
 def _check_reference(
     document: Document, use: CodeReference, context: Path, broken: set[Path]
-) -> Iterator[Problem]:
-    field = _format_location(use.location)
-    written = f"{use.module}:{use.name}" if use.kind == "function" else use.name
+) -> ProjectReport:
+    field = format_location(use.location)
 
-    def build_problem(text: str, hint: str | None = None) -> Problem:
-        return document.source.problem(use.location, f"{field} is `{written}`, {text}", hint=hint)
+    def build_report(text: str) -> ProjectReport:
+        message = f"{field} is `{use.text}`, {text}"
+        return ProjectReport((document.source.problem(use.location, message),))
 
-    stem = context.joinpath(*use.module.split("."))
-    candidates = (stem.with_suffix(".py"), stem / "__init__.py")
-    file = next((candidate for candidate in candidates if candidate.is_file()), None)
+    file = modules.find_module_file(context, use.module)
     if file is None:
-        modules = (
+        listed = (
             ", ".join(sorted(f"`{path.stem}`" for path in context.glob("*.py"))) or "no .py file"
         )
-        yield build_problem(f"must be in a module of {context}; it has {modules}")
-        return
+        return build_report(f"must be in a module of {context}; it has {listed}")
     try:
-        module = ast.parse(file.read_bytes(), str(file))
+        module = modules.UserModule(file, ast.parse(file.read_bytes(), str(file)), context)
     except (SyntaxError, ValueError) as error:
-        if file not in broken:
-            broken.add(file)
-            line = getattr(error, "lineno", None) or 1
-            yield Problem(
-                str(file), line, getattr(error, "offset", None) or 1, f"not Python: {error.args[0]}"
-            )
-        return
-    defined = dict(_list_names(module))
-    node = defined.get(use.name)
-    if use.name not in defined:
+        if file in broken:
+            return ProjectReport()
+        broken.add(file)
+        line, column = getattr(error, "lineno", None) or 1, getattr(error, "offset", None) or 1
+        return ProjectReport((Problem(str(file), line, column, f"not Python: {error.args[0]}"),))
+    node = module.names.get(use.name)
+    if use.name not in module.names and "*" not in module.names:
         same_kind = sorted(
-            name for name, statement in defined.items() if _is_kind(statement, use.kind)
+            name for name, statement in module.names.items() if _is_kind(statement, use.kind)
         )
         names = ", ".join(f"`{name}`" for name in same_kind) or f"no {use.kind}"
-        yield build_problem(f"must be a {use.kind} in {file}; it has {names}")
-    elif node is not None and not _is_kind(node, use.kind):
-        yield build_problem(f"must be a {use.kind}; {file}:{node.lineno} is not one")
-    elif isinstance(node, ast.AsyncFunctionDef):
-        yield build_problem(f"must be a plain function; {file}:{node.lineno} is async")
-    elif isinstance(node, ast.FunctionDef):
-        yield from _check_signature(document, use, node, file)
+        return build_report(f"must be a {use.kind} in {file}; it has {names}")
+    if node is not None and not _is_kind(node, use.kind):
+        return build_report(f"must be a {use.kind}; {file}:{node.lineno} is not one")
+    if isinstance(node, ast.AsyncFunctionDef):
+        return build_report(f"must be a plain function; {file}:{node.lineno} is async")
+    if use.kind == "function":
+        return _check_function(document, use, module)
+    return ProjectReport()
 
 
-def _check_signature(
-    document: Document, use: CodeReference, node: ast.FunctionDef, file: Path
-) -> Iterator[Problem]:
-    arguments = node.args
-    positional = [argument.arg for argument in (*arguments.posonlyargs, *arguments.args)]
-    keyword = [argument.arg for argument in arguments.kwonlyargs]
-    optional = positional[len(positional) - len(arguments.defaults) :] if arguments.defaults else []
-    optional += [
-        name
-        for name, default in zip(keyword, arguments.kw_defaults, strict=True)
-        if default is not None
-    ]
-    accepted = {*positional, *keyword} - {argument.arg for argument in arguments.posonlyargs}
-    passed = {*use.folders, *use.arguments}
-    at = f"{file}:{node.lineno}"
-    field = _format_location(use.location)
-    if arguments.kwarg is None:
-        for name in use.arguments:
-            if name not in accepted:
-                location: Location = (*use.location[:-1], "parameters", name)
-                names = (
-                    ", ".join(f"`{argument}`" for argument in sorted(accepted - set(use.folders)))
-                    or "none"
-                )
-                message = f"{_format_location(location)} is not an argument of `{use.name}` ({at}); it takes: {names}"
-                yield document.source.problem(location, message, key=True)
-        for name in use.folders:
-            if name not in accepted:
-                message = (
-                    f"{field} is `{use.module}:{use.name}`, must take the folder `{name}` ({at})"
-                )
-                yield document.source.problem(use.location, message, hint=f"add it: `{name}: Path`")
-    for name in [*positional, *keyword]:
-        if name not in passed and name not in optional:
-            message = (
-                f"{field} is `{use.module}:{use.name}`, its argument `{name}` ({at}) has no value"
+def _check_function(document: Document, use: CodeReference, module: UserModule) -> ProjectReport:
+    """Check the arguments of a function and the metrics it returns."""
+    place = module.find_function(use.name)
+    if place is None or place[1].decorator_list:
+        return ProjectReport(
+            notes=(
+                f"can't tell what `{use.name}` takes and returns: it is "
+                + (
+                    f"not a plain function of {module.file}"
+                    if place is None
+                    else f"decorated ({place[0].file}:{place[1].lineno})"
+                ),
             )
-            hint = (
-                f"give it one under `parameters`: `{name}: …`"
-                if use.arguments or "out" in use.folders
-                else None
-            )
-            hint = "write `checkpoint: true` under train" if name == "checkpoint" else hint
-            yield document.source.problem(use.location, message, hint=hint)
+        )
+    home, node = place
+    problems = [*check_signature(document, use, node, home.file)]
+    if use.location == TRAIN:
+        problems += check_parameter_types(document, home, node)
+    metrics = _check_metrics(document, use, home, node)
+    return ProjectReport((*problems, *metrics.problems), metrics.notes)
 
 
-def _list_names(module: ast.Module) -> Iterator[tuple[str, ast.stmt | None]]:
-    """Yield the names at the top of a module; None for those whose kind only running it would
-    tell."""
-    for node in module.body:
-        match node:
-            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
-                yield node.name, node
-            case ast.Import() | ast.ImportFrom():
-                for alias in node.names:
-                    yield (alias.asname or alias.name.partition(".")[0]), None
-            case ast.Assign():
-                for target in node.targets:
-                    for name in ast.walk(target):
-                        if isinstance(name, ast.Name):
-                            yield name.id, None
-            case ast.If() | ast.Try():
-                inner = ast.Module(body=[*node.body, *node.orelse], type_ignores=[])
-                yield from ((name, None) for name, _ in _list_names(inner))
+def _check_metrics(
+    document: Document, use: CodeReference, module: UserModule, node: ast.FunctionDef
+) -> ProjectReport:
+    """Check that a function returns each metric that the spec names of it."""
+    spec = document.pipeline.spec
+    named: list[tuple[Location, str]] = []
+    if use.location == TRAIN and spec.train.search is not None:
+        named = [(("spec", "train", "search", "best", "metric"), spec.train.search.best.metric)]
+    elif use.location == EVALUATE:
+        gates = enumerate(spec.evaluate.gates)
+        named = [((*EVALUATE[:-1], "gates", n, "metric"), gate.metric) for n, gate in gates]
+        shadow = spec.rollout.shadow
+        if shadow.agreement == "auto" and "accuracy" in shadow.model_fields_set:
+            named.append((("spec", "rollout", "shadow", "accuracy"), shadow.accuracy))
+    elif use.location != TRAIN:
+        return ProjectReport()
+    returned = read_returned_metrics(module, node)
+    at = f"`{use.name}` ({module.file}:{node.lineno})"
+    if not returned.names and returned.unknown is None:
+        message = f"{format_location(use.location)} is `{use.text}`, must return a dict of metrics; {at} returns none"
+        return ProjectReport((document.source.problem(use.location, message),))
+    missing = [(location, name) for location, name in named if name not in returned.names]
+    if returned.unknown is not None:
+        names = ", ".join(f"`{name}`" for _, name in missing)
+        text = f"can't tell which metrics `{use.name}` returns: only running it tells {returned.unknown}"
+        return ProjectReport(notes=(f"{text}; not checked: {names}",) if missing else ())
+    listed = ", ".join(f"`{name}`" for name in sorted(returned.names))
+    problems = []
+    for location, name in missing:
+        close = difflib.get_close_matches(name, returned.names, n=1)
+        message = (
+            f"{format_location(location)} is `{name}`, must be a metric that {at} returns: {listed}"
+        )
+        hint = f"did you mean `{close[0]}`?" if close else None
+        problems.append(document.source.problem(location, message, hint=hint))
+    return ProjectReport(tuple(problems))
 
 
 def _is_kind(node: ast.stmt | None, kind: str) -> bool:
     if kind == "class":
         return isinstance(node, ast.ClassDef)
     return isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-
-
-def _format_location(location: Location) -> str:
-    text = ""
-    for step in location:
-        text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else step
-    return text
 
 
 def _describe_pins(document: Document) -> str:
@@ -262,8 +268,6 @@ def _describe_pins(document: Document) -> str:
 
 def summarize_spec(document: Document) -> Mapping[str, str]:
     """Return the main settings of a valid spec in a few words."""
-    from driftloop.plan import make_plan
-
     planned = make_plan(document)
     trials = len(planned.trials)
     return {

@@ -9,9 +9,8 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from driftloop.errors import LocalError, SpecError
+from driftloop.errors import LocalError
 from driftloop.local.ground.addresses import BRANCH
 from driftloop.local.ground.state import StateFolder
 from driftloop.local.ground.timeline import EventTimeline
@@ -19,9 +18,6 @@ from driftloop.local.seldon import serving
 from driftloop.local.up import prepare
 from driftloop.local.up.supervisor import Supervisor, UpOptions, write_last_status
 from driftloop.operations.place import StateChoice
-
-if TYPE_CHECKING:
-    from driftloop.spec.model import Pipeline
 
 CURRENT = 300.0
 """Seconds after which `up` reports what is not ready, and goes on."""
@@ -69,7 +65,9 @@ def commit_project(
     The project is validated first: building environments takes minutes. LocalError when the
     commit fails.
     """
-    pipeline = validate_project(spec)
+    from driftloop.operations.project import validate_project
+
+    pipeline = validate_project(spec).document.pipeline
     serving.check_serve(pipeline.spec.serve)
     contexts = [
         (image.ref, spec.parent / image.context)
@@ -91,26 +89,6 @@ def commit_project(
     command += [word for code in allow for word in ("--allow", code)]
     if subprocess.run(command, stdout=sys.stderr, check=False).returncode != 0:
         raise LocalError(f"{spec} was not committed", hint="the message above says why")
-
-
-def validate_project(spec: Path) -> "Pipeline":
-    """Return the pipeline of a spec; SpecError lists all errors, those of folders and functions
-    that it names too."""
-    from driftloop.operations import project
-    from driftloop.plan import make_plan
-    from driftloop.spec import InvalidSpec, parse_spec
-
-    try:
-        text = spec.read_text("utf-8")
-    except UnicodeDecodeError as error:
-        raise SpecError(
-            f"{spec} is not UTF-8 text", hint="`driftloop init` writes one to start from"
-        ) from error
-    document = parse_spec(text, path=str(spec))
-    make_plan(document)
-    if problems := project.check_project(document, spec.parent):
-        raise InvalidSpec(problems)
-    return document.pipeline
 
 
 async def run_platform(

@@ -22,6 +22,8 @@ class SpecReport:
 
     problems: tuple[Problem, ...] = ()
     findings: tuple[Finding, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What only running the project's code would tell."""
     summary: Mapping[str, str] | None = None
     """Its main settings in a few words; None when the spec is invalid."""
 
@@ -38,6 +40,8 @@ class ValidationReport:
     specs: int
     problems: tuple[Problem, ...]
     manifests: ManifestReport
+    notes: tuple[str, ...] = ()
+    """What was not checked."""
 
     @property
     def failed(self) -> bool:
@@ -69,11 +73,13 @@ def validate_spec(path: Path) -> SpecReport:
     try:
         document = parse_spec(files.read_spec_text(path), path=str(path))
         make_plan(document)
-        problems = project.check_project(document, path.parent)
-        findings = () if problems else _check_rendered(path, document)
+        report = project.check_project(document, path.parent)
+        if report.problems:
+            return SpecReport(report.problems, notes=report.notes)
+        findings = _check_rendered(path, document)
     except InvalidSpec as error:
         return SpecReport(tuple(error.problems))
-    return SpecReport(problems, findings, None if problems else project.summarize_spec(document))
+    return SpecReport((), findings, report.notes, project.summarize_spec(document))
 
 
 def validate_paths(
@@ -89,14 +95,19 @@ def validate_paths(
         else NO_MANIFESTS
     )
     problems: list[Problem] = []
+    notes = [*checked.notes]
     for path in (*specs, *checked.specs):
         try:
             document = parse_spec(files.read_spec_text(path), path=str(path))
             make_plan(document)
-            problems += project.check_project(document, path.parent) if path in specs else ()
+            if path in specs:
+                report = project.check_project(document, path.parent)
+                problems += report.problems
+                notes += (f"{path}: {note}" for note in report.notes)
         except InvalidSpec as error:
             problems += error.problems
-    return ValidationReport(len(specs) + len(checked.specs), tuple(problems), checked)
+    number = len(specs) + len(checked.specs)
+    return ValidationReport(number, tuple(problems), checked, tuple(notes))
 
 
 def _contains_error(findings: Sequence[Finding]) -> bool:

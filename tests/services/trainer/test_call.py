@@ -11,10 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from driftloop.clients.s3 import folder_digest
+from driftloop.contract.parameters import ParameterError, convert_parameter
 from driftloop.resources.workflows import retries
 from driftloop.services.trainer import function
-from driftloop.services.trainer.errors import TrainerError
-from driftloop.services.trainer.function import convert_parameter
 
 Run = Callable[..., Any]
 
@@ -345,7 +344,7 @@ def test_typed_values_have_the_annotated_type(value: Any) -> None:
     for wanted in (int, float, str, bool):
         try:
             found = convert_parameter(value, wanted, "x")
-        except TrainerError:
+        except ParameterError:
             continue
         assert type(found) is wanted
         # a whole number beyond 2^53 becomes the nearest float
@@ -353,7 +352,7 @@ def test_typed_values_have_the_annotated_type(value: Any) -> None:
 
 
 def test_a_number_that_no_float_holds_is_refused() -> None:
-    with pytest.raises(TrainerError, match="must be a number"):
+    with pytest.raises(ParameterError, match="must be a number"):
         convert_parameter(10**400, float, "x")
 
 
@@ -363,9 +362,9 @@ def test_compound_annotations() -> None:
     assert convert_parameter({"a": 1}, dict[str, float], "x") == {"a": 1.0}
     assert convert_parameter(None, int | None, "x") is None
     assert convert_parameter("a/b", Path, "x") == Path("a/b")
-    with pytest.raises(TrainerError, match=r"x\[1\] is 'a', must be a number"):
+    with pytest.raises(ParameterError, match=r"x\[1\] is 'a', must be a number"):
         convert_parameter([1, "a"], list[float], "x")
-    with pytest.raises(TrainerError, match="x is 'a', must be a whole number or empty"):
+    with pytest.raises(ParameterError, match="x is 'a', must be a whole number or empty"):
         convert_parameter("a", int | None, "x")
 
 

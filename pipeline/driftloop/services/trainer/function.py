@@ -8,7 +8,6 @@ import os
 import sys
 import threading
 import traceback
-import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from driftloop.contract.parameters import SEED, ParameterError, convert_parameter
 from driftloop.services.trainer.errors import TrainerError
 
 Function = Callable[..., Any]
@@ -25,14 +25,6 @@ TIMEOUT = 124
 
 LONGEST = 240
 """Characters of an exception's text that are told: a timeline and Argo's node message are short."""
-
-_NAMES = {
-    int: "a whole number",
-    float: "a number",
-    str: "text",
-    bool: "true or false",
-    Path: "a path",
-}
 
 
 @dataclass(frozen=True)
@@ -113,7 +105,7 @@ def build_arguments(
     names = [p.name for p in wanted]
     own = [name for name in names if name not in given]
     for name in parameters:
-        if name in given and name != "seed":
+        if name in given and name != SEED:
             raise TrainerError(f"parameter `{name}` is set by driftloop, the spec can't set it")
         if name not in names and not takes_any:
             hint = _find_closest(name, own) or f"its parameters: {', '.join(own) or 'none'}"
@@ -124,9 +116,12 @@ def build_arguments(
     for parameter in wanted:
         name = parameter.name
         if name in parameters:
-            values[name] = call[name] = convert_parameter(
-                parameters[name], hints.get(name, Any), f"parameter `{name}`"
-            )
+            try:
+                values[name] = call[name] = convert_parameter(
+                    parameters[name], hints.get(name, Any), f"parameter `{name}`"
+                )
+            except ParameterError as error:
+                raise TrainerError(error.message) from error
         elif name in given:
             call[name] = given[name]
         elif parameter.default is not inspect.Parameter.empty:
@@ -144,41 +139,6 @@ def build_arguments(
         values |= extra
         call |= extra
     return call, values
-
-
-def convert_parameter(value: Any, wanted: Any, what: str) -> Any:
-    """A JSON value as the annotated type; TrainerError when it is another."""
-    if wanted is Any or wanted is inspect.Parameter.empty or wanted is object:
-        return value
-    if wanted is None or wanted is type(None):
-        if value is None:
-            return None
-        raise _refuse_type(value, "empty", what)
-    origin, inner = typing.get_origin(wanted), typing.get_args(wanted)
-    if origin in (typing.Union, types.UnionType):
-        for one in inner:
-            try:
-                return convert_parameter(value, one, what)
-            except TrainerError:
-                continue
-        raise _refuse_type(value, " or ".join(_said_type(one) for one in inner), what)
-    if origin is typing.Literal:
-        if value not in inner:
-            raise _refuse_type(value, f"one of {', '.join(map(repr, inner))}", what)
-        return value
-    if origin is typing.Annotated:
-        return convert_parameter(value, inner[0], what)
-    base = origin or wanted
-    if base in (list, tuple, set, frozenset) or (
-        inspect.isclass(base) and base.__module__ == "collections.abc"
-    ):
-        return _convert_collection(value, base, inner, what)
-    if base is dict:
-        if not isinstance(value, dict):
-            raise _refuse_type(value, "a mapping", what)
-        item = inner[1] if len(inner) == 2 else Any
-        return {key: convert_parameter(one, item, f"{what}, `{key}`") for key, one in value.items()}
-    return _convert_plain(value, base, what)
 
 
 @contextmanager
@@ -265,50 +225,6 @@ def _read_annotations(function: UserFunction) -> dict[str, Any]:
         return typing.get_type_hints(function.call)
     except (NameError, TypeError, AttributeError):
         return {}
-
-
-def _convert_collection(value: Any, base: Any, inner: tuple[Any, ...], what: str) -> Any:
-    if not isinstance(value, list):
-        raise _refuse_type(value, "a list", what)
-    item = inner[0] if inner else Any
-    if base is tuple and inner and inner[-1] is not Ellipsis:
-        if len(inner) != len(value):
-            raise _refuse_type(value, f"a list of {len(inner)}", what)
-        return tuple(
-            convert_parameter(one, kind, f"{what}[{n}]")
-            for n, (one, kind) in enumerate(zip(value, inner, strict=True))
-        )
-    items = [convert_parameter(one, item, f"{what}[{n}]") for n, one in enumerate(value)]
-    return base(items) if base in (tuple, set, frozenset) else items
-
-
-def _convert_plain(value: Any, base: Any, what: str) -> Any:
-    if base is float and isinstance(value, int | float) and not isinstance(value, bool):
-        try:
-            return float(value)
-        except OverflowError:
-            raise _refuse_type(value, _NAMES[float], what) from None
-    if base is int and not isinstance(value, bool):
-        if isinstance(value, int):
-            return value
-        if isinstance(value, float) and value.is_integer():
-            return int(value)
-    if base is Path and isinstance(value, str):
-        return Path(value)
-    if base in (str, bool) and isinstance(value, base):
-        return value
-    if base not in _NAMES:
-        # a class of the user's own: it is for the function to make sense of the value
-        return value
-    raise _refuse_type(value, _NAMES[base], what)
-
-
-def _refuse_type(value: Any, wanted: str, what: str) -> TrainerError:
-    return TrainerError(f"{what} is {value!r}, must be {wanted}")
-
-
-def _said_type(kind: Any) -> str:
-    return "empty" if kind is type(None) else _NAMES.get(kind, str(kind))
 
 
 def _find_closest(name: str, known: list[str]) -> str | None:
