@@ -67,6 +67,17 @@ def test_an_error_names_the_line_of_the_users_own_file(project: Path, envs: Path
     assert "evaluate" not in done.stderr.partition("error:")[0]
 
 
+def test_a_misspelt_column_is_told_before_anything_is_trained(project: Path, envs: Path) -> None:
+    spec = project / "pipeline.yaml"
+    text = spec.read_text()
+    spec.write_text(text.replace("/batches}", "/batches, features: z}"))
+    assert spec.read_text() != text
+    done = tries(project, envs, "train", code=1)
+    assert "recent/one.npz has no array `z`, which `data.features` names" in done.stderr
+    assert "its arrays: `x`, `y`" in done.stderr
+    assert "train: " not in done.stderr
+
+
 def test_a_server_that_can_not_load_says_so_in_its_own_words(project: Path, envs: Path) -> None:
     file = project / "server" / "Model.py"
     file.write_text(file.read_text().replace('"model.npz"', '"model.onnx"'))

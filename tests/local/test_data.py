@@ -19,6 +19,7 @@ spec:
   train: {run: "train:train"}
   evaluate: {run: "evaluate:evaluate"}
   serve: {model: Model, backend: plain}
+  monitors: {drift: {detector: ks}}
 """
 
 
@@ -58,6 +59,14 @@ def test_batches_are_put_listed_and_not_overwritten(
     assert result.returncode == 1
     assert "s3://labels/shop/may.csv exists" in result.stderr
     assert data(up, "put", str(may), "--to", "shop", "--replace").returncode == 0
+    assert data(up, "ls", "shop").stdout.split() == ["12", "may.csv"]
+
+    june = tmp_path / "june.csv"
+    june.write_text("weight,Y\n1,0\n")
+    result = data(up, "put", str(june), "--to", "shop")
+    assert result.returncode == 1
+    assert "june.csv has no column `y` for the label" in result.stderr
+    assert "hint: did you mean `Y`?" in result.stderr
     assert data(up, "ls", "shop").stdout.split() == ["12", "may.csv"]
 
     notes = tmp_path / "notes.txt"

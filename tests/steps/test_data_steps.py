@@ -619,3 +619,19 @@ def test_a_cached_trial_may_have_the_number_of_a_new_one(world, values, home):
     )
     assert (out / "home").read_text() == home
     assert "trial 1 of 2: accuracy 0.9" in done.stderr
+
+
+def test_a_column_that_the_recent_batches_lack_ends_the_run_in_its_first_step(world):
+    world.store.write_object(DATA / "a.csv", b"bill,flipper,y\n1,2,0\n")
+    world.store.write_object(DATA / "readme.md", b"no rows")
+    _, said = snapshot(world, "digits-a", "--features", "bil,flipper", code=1)
+    assert "a.csv has no column `bil`, which `data.features` names" in said
+    assert "its columns: `bill`, `flipper`, `y`" in said
+    assert "did you mean `bill`?" in said
+    snapshot(world, "digits-a", "--features", "bill,flipper")
+    world.store.write_object(DATA / "b.jsonl", b'\n{"bill": 1, "y": 0}\n')
+    _, said = snapshot(world, "digits-a", "--features", "bill,flipper", code=1)
+    assert "b.jsonl has no column `flipper`" in said
+    world.store.write_object(DATA / "b.jsonl", b"not json")
+    _, said = snapshot(world, "digits-a", "--features", "bill,flipper", code=1)
+    assert "b.jsonl, line 1 is not JSON" in said

@@ -10,7 +10,12 @@ import click
 
 from driftloop.cli import allowed, impacts, options, pinning, target
 from driftloop.operations import files, place
-from driftloop.operations.code import CodeChange, find_code_changes, refuse_changed_code
+from driftloop.operations.code import (
+    CodeChange,
+    find_code_changes,
+    refuse_changed_code,
+    refuse_local,
+)
 from driftloop.operations.impact import refuse_surprises
 from driftloop.operations.place import StateChoice
 from driftloop.operations.preview import preview_commit, read_committed, read_name
@@ -97,7 +102,9 @@ def _find_code_changes(
     own = repository in (None, state.folder.repository_url) and folder is None
     if not own or not state.folder.exists():
         return ()
-    return find_code_changes(state.folder, files.read_spec(spec), spec.parent)
+    document = files.read_spec(spec)
+    refuse_local(state.folder, document)
+    return find_code_changes(state.folder, document, spec.parent)
 
 
 def _read_existing(

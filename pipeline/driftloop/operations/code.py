@@ -10,11 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from driftloop.contract.columns import SUFFIXES
 from driftloop.errors import LocalError, SpecError
 from driftloop.local.ground.state import StateFolder
 from driftloop.local.kubelet import images
+from driftloop.local.seldon import serving
 from driftloop.operations import files
+from driftloop.operations.columns import check_columns
 from driftloop.operations.pin import PinnedSpec
+from driftloop.plan import make_plan
 from driftloop.spec import Document
 
 
@@ -94,13 +98,28 @@ def bump_tags(state: StateFolder, spec: Path, report: Callable[[str], None]) -> 
     PinnedSpec(spec, before, text).write_file()
 
 
+def refuse_local(state: StateFolder, document: Document) -> None:
+    """Raise LocalError for a spec that the local runtime can't run, and StepError when the newest
+    batch lacks columns of it."""
+    serving.check_serve(document.pipeline.spec.serve)
+    plan = make_plan(document)
+    bucket, _, prefix = plan.data.removeprefix("s3://").partition("/")
+    folder = state.s3 / bucket / prefix
+    if plan.raw_features is None or not folder.is_dir():
+        return
+    files = [path for path in folder.rglob("*") if path.is_file() and path.suffix in SUFFIXES]
+    for file in sorted(files, key=lambda path: path.stat().st_mtime)[-1:]:
+        check_columns([(f"{plan.data}/{file.relative_to(folder)}", file)], plan.raw_features)
+
+
 def register_code(state: StateFolder, spec: Path, report: Callable[[str], None]) -> None:
     """Register the code beside a spec, before its commit.
 
-    LocalError when code has changed without a new tag; while the platform runs, also for an image
+    LocalError for a spec that can't run here, when code has changed without a new tag; while the platform runs, also for an image
     that is neither registered nor has a folder: its runs would all fail.
     """
     document = files.read_spec(spec)
+    refuse_local(state, document)
     changes = find_code_changes(state, document, spec.parent)
     refuse_changed_code(changes)
     for change in changes:

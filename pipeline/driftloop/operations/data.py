@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -12,13 +13,12 @@ from driftloop.clients.s3 import ObjectStore, StoreLocation, StoreObject, parse_
 from driftloop.cluster.forward import reach_url
 from driftloop.cluster.reader import ApiReader
 from driftloop.contract import platform
+from driftloop.contract.columns import SUFFIXES
 from driftloop.contract.names import PLATFORM, Names
 from driftloop.errors import LocalError, PipelineError, StoreError
 from driftloop.local.ground.state import StateFolder
+from driftloop.operations.columns import check_columns
 from driftloop.operations.environment import read_environment
-
-SUFFIXES = (".npz", ".csv", ".jsonl")
-"""Kinds of files that runs read."""
 
 Json = Mapping[str, Any]
 
@@ -29,6 +29,8 @@ class DataFolder:
 
     store: ObjectStore
     location: StoreLocation
+    features: str | None = None
+    """Columns that its files must have; None when any will do."""
 
 
 @contextlib.contextmanager
@@ -45,7 +47,7 @@ def open_local_folder(state: StateFolder, name: str) -> Iterator[DataFolder]:
             f"pipeline `{name}` does not run in {state.root}",
             hint="`driftloop up SPEC` runs it; it may take a moment after a commit",
         )
-    yield DataFolder(ObjectStore.from_environment(environment), find_location(templates[0]))
+    yield open_folder(ObjectStore.from_environment(environment), templates[0])
 
 
 @contextlib.contextmanager
@@ -79,14 +81,14 @@ def open_cluster_folder(
             secret_key=base64.b64decode(secrets[platform.SECRET_KEY.key]).decode(),
             region=settings.get(platform.S3_REGION.key, "us-east-1"),
         )
-        yield DataFolder(store, find_location(template))
+        yield open_folder(store, template)
 
 
 def put_files(folder: DataFolder, files: Iterable[Path], *, replace: bool = False) -> list[str]:
     """Send files into the folder; the names they have there.
 
     StoreError before anything is sent for a file that no run would read, and for a name that is
-    there already, unless `replace`.
+    there already, unless `replace`; StepError for one that lacks columns of the spec.
     """
     named = {file.name: file for file in files}
     for name, file in named.items():
@@ -99,6 +101,8 @@ def put_files(folder: DataFolder, files: Iterable[Path], *, replace: bool = Fals
                 f"{folder.location / name} exists",
                 hint="a run may have read it: give the file another name, or pass --replace",
             )
+    if folder.features is not None:
+        check_columns(named.items(), folder.features)
     folder.store.create_bucket(folder.location.bucket)
     for name, file in named.items():
         folder.store.put_file(file, folder.location / name)
@@ -110,13 +114,15 @@ def list_files(folder: DataFolder) -> list[StoreObject]:
     return folder.store.list_folder(folder.location)
 
 
-def find_location(template: Json) -> StoreLocation:
+def open_folder(store: ObjectStore, template: Json) -> DataFolder:
     """Return the folder that a training WorkflowTemplate takes its snapshot of."""
     for step in template["spec"]["templates"]:
         container = step.get("container") or {}
         arguments = [*(container.get("command") or ()), *(container.get("args") or ())]
-        if "snapshot" in arguments and "--uri" in arguments:
-            return parse_location(str(arguments[arguments.index("--uri") + 1]))
+        options = dict(itertools.pairwise(arguments))
+        if "snapshot" in arguments and "--uri" in options:
+            location = parse_location(str(options["--uri"]))
+            return DataFolder(store, location, options.get("--features"))
     raise PipelineError(
         f"WorkflowTemplate {template['metadata']['name']} takes no snapshot of a folder",
         hint="`driftloop commit` the spec again: another version rendered it",

@@ -124,6 +124,7 @@ class ProjectTry:
             str(self.work / "split"),
             "--heldout",
             heldout,
+            *(("--features", self.plan.features) if self.plan.monitors else ()),
         )
         self._call("data", self.spec.train.image, words)
         return f"{len(self.plan.steps)} data steps, and rows held out"

@@ -14,7 +14,6 @@ from driftloop.errors import LocalError
 from driftloop.local.ground.addresses import BRANCH
 from driftloop.local.ground.state import StateFolder
 from driftloop.local.ground.timeline import EventTimeline
-from driftloop.local.seldon import serving
 from driftloop.local.up import prepare
 from driftloop.local.up.supervisor import Supervisor, UpOptions, write_last_status
 from driftloop.operations.place import StateChoice
@@ -65,10 +64,12 @@ def commit_project(
     The project is validated first: building environments takes minutes. LocalError when the
     commit fails.
     """
+    from driftloop.operations.code import refuse_local
     from driftloop.operations.project import validate_project
 
-    pipeline = validate_project(spec).document.pipeline
-    serving.check_serve(pipeline.spec.serve)
+    document = validate_project(spec).document
+    refuse_local(state, document)
+    pipeline = document.pipeline
     contexts = [
         (image.ref, spec.parent / image.context)
         for image in pipeline.spec.images.values()

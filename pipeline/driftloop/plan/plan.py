@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Literal, assert_never, get_args
 
+from driftloop.contract.columns import EVERYTHING
 from driftloop.contract.documents import to_json
 from driftloop.contract.handovers import (
     DetectorKind,
@@ -127,6 +128,13 @@ class Plan:
             return None
         name = resources.gpu_profile or DEFAULT_GPU
         return self.gpus[name] if name in self.gpus else GpuProfile()
+
+    @property
+    def raw_features(self) -> str | None:
+        """Columns that the batches must have as they come; None when a data step may still make
+        them, or nothing needs them."""
+        needed = bool(self.monitors) or self.features != EVERYTHING
+        return self.features if needed and not self.steps else None
 
     @property
     def recipe(self) -> str:

@@ -20,6 +20,7 @@ from driftloop.errors import StepError, StoreError
 from driftloop.git.head import read_head
 from driftloop.git.repository import Repository
 from driftloop.operations import releases as pipelines
+from driftloop.operations.columns import check_columns
 from driftloop.release.record import Version
 from driftloop.retrain.batches import store_batches
 from driftloop.steps import options
@@ -41,6 +42,7 @@ MAX_OBJECTS = 50_000
 @click.option("--uri", required=True, help="Folder of the batches, s3://bucket/prefix.")
 @click.option("--recipe", default="", help="Digest of code, parameters and images.")
 @click.option("--cause", default="", help="Cause of the run; a forced one always trains.")
+@click.option("--features", help="Columns that every recent batch must have.")
 @click.option(
     "--max-bytes",
     default=20 * 1024**3,
@@ -49,7 +51,15 @@ MAX_OBJECTS = 50_000
 )
 @options.out
 def command(
-    *, pipeline: str, run: str, uri: str, recipe: str, cause: str, max_bytes: int, out: Path
+    *,
+    pipeline: str,
+    run: str,
+    uri: str,
+    recipe: str,
+    cause: str,
+    features: str | None,
+    max_bytes: int,
+    out: Path,
 ) -> None:
     """Fix the data of this run, and fetch it together with production's model; writes `new`
     (true, or false when production was made of the same)."""
@@ -64,6 +74,8 @@ def command(
     batches = _fetch_batches(store, source, data / "all", max_bytes)
     recent = find_recent_keys(batches, earlier)
     _sort_batches(data, source, batches, recent)
+    if features is not None:
+        check_columns([(key, data / "recent" / key) for key in sorted(recent)], features)
     digest = s3.combined_digest({batch.key: batch.sha256 for batch in batches})
     marked = tuple(replace(batch, recent=batch.key in recent) for batch in batches)
     _write_json(out / "snapshot" / SNAPSHOT_FILE, to_json(Snapshot(uri, marked, digest)))

@@ -162,6 +162,7 @@ def _snapshot_step(plan: Plan) -> WorkflowStep:
         (
             *("snapshot", "--pipeline", plan.names.pipeline, "--run", "{{workflow.name}}"),
             *("--uri", plan.data, "--recipe", plan.recipe, "--cause", _CAUSE, "--out", OUT),
+            *(("--features", plan.raw_features) if plan.raw_features is not None else ()),
         ),
         variables=(*parts.S3, *parts.GIT),
         outputs=(
@@ -229,6 +230,7 @@ def _split_step(plan: Plan, before: str) -> WorkflowStep:
         arguments=(
             *("split", "--data", f"{IN}/data", "--out", f"{OUT}/split"),
             *("--heldout", str(plan.heldout)),
+            *(("--features", plan.features) if plan.monitors else ()),
         ),
         inputs=(artifact_from(before, "data"),),
         outputs=tuple(

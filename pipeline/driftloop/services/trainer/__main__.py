@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from driftloop.services.trainer.call import TrainerCall, TrainerEvaluation, run_call, run_evaluation
+from driftloop.services.trainer.columns import check_features
 from driftloop.services.trainer.errors import TrainerError
 from driftloop.services.trainer.split import split_rows
 
@@ -49,6 +50,8 @@ def main(arguments: list[str] | None = None) -> None:
                     )
                 )
             case _:
+                if options.features is not None:
+                    check_features(options.data, options.features)
                 rows = split_rows(options.data, options.out, options.heldout)
                 print(f"{rows['train']} rows to train on, {rows['heldout']} held out")
     except TrainerError as error:
@@ -114,6 +117,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     _add_folders(three, "data", "out")
     three.add_argument("--heldout", type=float, default=0.2, help="share of the rows to hold out")
+    three.add_argument(
+        "--features", help="columns that the detectors get: looked for in the recent files first"
+    )
     three.set_defaults(code=Path())
     return parser
 

@@ -1,0 +1,109 @@
+"""Columns of a file of rows, and those of them that the detectors get."""
+
+import csv
+import difflib
+import io
+import json
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import BinaryIO, Literal
+
+from driftloop.errors import PipelineError
+
+LABEL = "y"
+"""Column with the right answers."""
+EVERYTHING = "x"
+"""Features by default: the array or column of this name, or all columns but the label."""
+SUFFIXES = (".npz", ".csv", ".jsonl")
+"""Kinds of files that runs read."""
+
+
+class ColumnError(PipelineError):
+    """A file of rows that lacks columns, or whose columns can't be read."""
+
+
+@dataclass(frozen=True)
+class FileColumns:
+    """The columns (in an .npz file: arrays) of a file, in its order."""
+
+    file: str
+    kind: Literal["array", "column"]
+    names: tuple[str, ...]
+
+    def choose_features(self, features: str) -> tuple[str, ...]:
+        """Return the columns that `data.features` names in this file; ColumnError for one that it
+        does not have."""
+        chosen = (features,) if self.kind == "array" else tuple(features.split(","))
+        missing = [name for name in chosen if name not in self.names]
+        if not missing:
+            return chosen
+        if self.kind == "array" or features != EVERYTHING:
+            raise self._refuse_name(missing[0])
+        if LABEL not in self.names:
+            raise ColumnError(
+                f"{self.file} has no column `{LABEL}` for the label, so `data.features` can't be all others; "
+                f"its columns: {_format_names(self.names)}",
+                hint=_suggest_name(LABEL, self.names)
+                or f"name the label `{LABEL}`, or list the columns of the requests in `data.features`",
+            )
+        return tuple(name for name in self.names if name != LABEL)
+
+    def _refuse_name(self, name: str) -> ColumnError:
+        return ColumnError(
+            f"{self.file} has no {self.kind} `{name}`, which `data.features` names; "
+            f"its {self.kind}s: {_format_names(self.names)}",
+            hint=_suggest_name(name, self.names)
+            or f"list {self.kind}s of the file in `data.features`",
+        )
+
+
+def read_columns(file: str, stream: BinaryIO) -> FileColumns | None:
+    """Read the columns from the beginning of a file (of an .npz file: its table of contents); None
+    for a file that is not one of rows. ColumnError when they can't be read."""
+    try:
+        match PurePath(file).suffix:
+            case ".npz":
+                with zipfile.ZipFile(stream) as archive:
+                    names = tuple(name.removesuffix(".npy") for name in archive.namelist())
+                return FileColumns(file, "array", names)
+            case ".csv":
+                return FileColumns(file, "column", _read_header(file, stream))
+            case ".jsonl":
+                return FileColumns(file, "column", _read_keys(file, stream))
+            case _:
+                return None
+    except (zipfile.BadZipFile, UnicodeDecodeError, csv.Error) as error:
+        raise ColumnError(f"{file} can't be read: {error}") from error
+
+
+def _read_header(file: str, stream: BinaryIO) -> tuple[str, ...]:
+    header = next(csv.reader(io.TextIOWrapper(stream, "utf-8", newline="")), None)
+    if not header:
+        raise ColumnError(f"{file} has no header line")
+    return tuple(header)
+
+
+def _read_keys(file: str, stream: BinaryIO) -> tuple[str, ...]:
+    for number, line in enumerate(stream, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise ColumnError(f"{file}, line {number} is not JSON: {error}") from error
+        if not isinstance(row, dict):
+            raise ColumnError(f"{file}, line {number} is not a JSON object")
+        return tuple(row)
+    raise ColumnError(f"{file} has no rows")
+
+
+def _format_names(names: Sequence[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names) or "none"
+
+
+def _suggest_name(name: str, names: Sequence[str]) -> str | None:
+    lower = {other.lower(): other for other in names}
+    close = difflib.get_close_matches(name.lower(), lower, n=1)
+    return f"did you mean `{lower[close[0]]}`?" if close else None
