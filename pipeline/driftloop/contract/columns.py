@@ -2,12 +2,10 @@
 
 import csv
 import difflib
-import io
 import json
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import PurePath
 from typing import BinaryIO, Literal
 
 from driftloop.errors import PipelineError
@@ -63,7 +61,7 @@ def read_columns(file: str, stream: BinaryIO) -> FileColumns | None:
     """Read the columns from the beginning of a file (of an .npz file: its table of contents); None
     for a file that is not one of rows. ColumnError when they can't be read."""
     try:
-        match PurePath(file).suffix:
+        match f".{file.rpartition('.')[2]}":
             case ".npz":
                 with zipfile.ZipFile(stream) as archive:
                     names = tuple(name.removesuffix(".npy") for name in archive.namelist())
@@ -79,7 +77,7 @@ def read_columns(file: str, stream: BinaryIO) -> FileColumns | None:
 
 
 def _read_header(file: str, stream: BinaryIO) -> tuple[str, ...]:
-    header = next(csv.reader(io.TextIOWrapper(stream, "utf-8", newline="")), None)
+    header = next(csv.reader(line.decode() for line in stream), None)
     if not header:
         raise ColumnError(f"{file} has no header line")
     return tuple(header)

@@ -6,7 +6,6 @@ The wrapper converts by it when a function is called, and validation judges a sp
 import inspect
 import types
 import typing
-from pathlib import Path
 from typing import Any
 
 from driftloop.errors import PipelineError
@@ -19,7 +18,6 @@ _NAMES = {
     float: "a number",
     str: "text",
     bool: "true or false",
-    Path: "a path",
 }
 
 
@@ -96,8 +94,10 @@ def _convert_plain(value: Any, base: Any, label: str) -> Any:
             return value
         if isinstance(value, float) and value.is_integer():
             return int(value)
-    if base is Path and isinstance(value, str):
-        return Path(value)
+    if _is_path(base):
+        if isinstance(value, str):
+            return base(value)
+        raise ParameterError(value, _name_type(base), label)
     if base in (str, bool) and isinstance(value, base):
         return value
     if base not in _NAMES:
@@ -107,4 +107,11 @@ def _convert_plain(value: Any, base: Any, label: str) -> Any:
 
 
 def _name_type(kind: Any) -> str:
+    if _is_path(kind):
+        return "a path"
     return "empty" if kind is type(None) else _NAMES.get(kind, str(kind))
+
+
+def _is_path(kind: Any) -> bool:
+    """Return True for `pathlib.Path`, which this room does not import: it opens files."""
+    return (getattr(kind, "__module__", ""), getattr(kind, "__name__", "")) == ("pathlib", "Path")
