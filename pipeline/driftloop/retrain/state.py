@@ -42,6 +42,10 @@ def is_new_data(cause: str) -> bool:
     return cause == NEW_DATA_CAUSE
 
 
+WITHDRAWN = "withdrawn"
+"""Detector of a cause whose decision was withdrawn by a version that kept the text only."""
+
+
 class DecisionError(PipelineError):
     """A stored decision state can't be read."""
 
@@ -69,6 +73,11 @@ class RetrainCause:
     def text(self) -> str:
         """As commits and webhooks carry it."""
         return f"{ALARM_CAUSE}{self.event}"
+
+    def is_stale(self, production: str) -> bool:
+        """Return True if the alarms were about another release than production; of a withdrawn
+        decision that is not known."""
+        return self.detector != WITHDRAWN and self.release != production
 
 
 @dataclass(frozen=True)
@@ -216,6 +225,8 @@ def _read_fields(document: dict[str, Any]) -> dict[str, Any]:
     read: dict[str, Callable[[Any], Any]] = {
         "fired": tuple,
         "ended": tuple,
+        # a run that was lost had an outcome of its own
+        "outcome": lambda outcome: "failed" if outcome == "lost" else outcome,
         "untold": lambda runs: tuple(UntoldRun(**run) for run in runs),
         "waits_untold": lambda waits: tuple(UntoldWait(**wait) for wait in waits),
         "remembered": _read_cause,
