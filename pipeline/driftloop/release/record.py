@@ -12,7 +12,6 @@ A promotion is two commits in one push (`stages`), so that its undo is the relea
 rollout.
 """
 
-import hashlib
 from typing import Annotated, Any, Literal, Self, assert_never
 
 from pydantic import (
@@ -153,11 +152,6 @@ def _problem(release: Release) -> str | None:
     if (total := sum(release.weights.values())) != 100:
         return f"weights sum to {total}, must sum to 100"
     return None
-
-
-def release_id(run: str) -> str:
-    """The release id of a run: `r` and the first eight hex digits of its SHA-256."""
-    return "r" + hashlib.sha256(run.encode()).hexdigest()[:8]
 
 
 def empty_release(name: str, namespace: str) -> Release:

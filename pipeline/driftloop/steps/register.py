@@ -8,7 +8,7 @@ import click
 
 from driftloop.clients.s3 import ObjectStore, StoreLocation
 from driftloop.contract.documents import DocumentError, parse_json
-from driftloop.contract.names import is_forced
+from driftloop.contract.names import is_forced, release_id
 from driftloop.contract.outcomes import RunOutcome
 from driftloop.contract.records import Rehearsal
 from driftloop.contract.trees import REHEARSAL_FILE, release_key
@@ -68,7 +68,7 @@ def command(
     _check_stored(settings.store, folder / "model", model_digest)
     evaluated = _read_evaluation(metrics)
     version = Version(
-        id=record.release_id(run),
+        id=release_id(run),
         run=run,
         model=str(folder / "model"),
         model_digest=model_digest,
