@@ -96,9 +96,12 @@ def run_rehearsal(
     return ours, theirs
 
 
-def wait_until_loaded(server: BesideServer, limit: float, began: float) -> tuple[float | None, str]:
-    """Return the seconds from `began` (by the monotonic clock) until it was ready, or None and why
-    it never was."""
+def wait_until_loaded(
+    server: BesideServer, limit: float, began: float | None = None
+) -> tuple[float | None, str]:
+    """Return the seconds from `began` (by the monotonic clock; default: now) until it was ready,
+    or None and why it never was."""
+    began = time.monotonic() if began is None else began
     while not server.is_healthy():
         code = server.read_exit()
         if code is not None:
