@@ -35,7 +35,7 @@ def images(folder: Path, side: str) -> tuple[np.ndarray, np.ndarray]:
         x = np.frombuffer((folder / f"{side}-images-idx3-ubyte").read_bytes(), np.uint8, offset=16)
         y = np.frombuffer((folder / f"{side}-labels-idx1-ubyte").read_bytes(), np.uint8, offset=8)
     except FileNotFoundError as error:
-        sys.exit(f"error: there is no {error.filename}\n\nhint: run fetch.py first")
+        sys.exit(f"error: {error.filename} does not exist\n\nhint: run fetch.py first")
     return x.reshape(-1, 784), y
 
 

@@ -71,7 +71,7 @@ def main() -> None:
         )
         return
     except FileNotFoundError as error:
-        sys.exit(f"error: there is no {error.filename}")
+        sys.exit(f"error: {error.filename} does not exist")
     for name, md5 in FILES.items():
         found = hashlib.md5(files.get(name, b""), usedforsecurity=False).hexdigest()
         if found != md5:

@@ -141,6 +141,8 @@ class Platform:
             deadline = time.monotonic() + 10
             while not (run / "broker.json").exists() and time.monotonic() < deadline:
                 time.sleep(0.05)
+            refused = json.loads((run / "broker.json").read_text())["refused"]
+            assert not refused, refused
             yield self
         finally:
             for process in reversed(started):
@@ -179,7 +181,7 @@ def objects() -> list[dict[str, Any]]:
     """A Broker and the Triggers of one pipeline with one detector."""
     delivery = {
         "retry": 8,
-        "backoffPolicy": "exponential",
+        "backoffPolicy": "linear",
         "backoffDelay": "PT0.5S",
         "timeout": "PT10S",
     }

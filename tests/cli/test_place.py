@@ -38,6 +38,7 @@ class Projects:
                 "git-url": state.repository_url,
                 "s3-endpoint": "http://x",
                 "s3-region": "y",
+                "gateway-url": "http://127.0.0.1:8080",
             },
             "secret": {"accesskey": "k", "secretkey": "s"},
         }

@@ -9,6 +9,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from driftloop.contract.trees import GENERATED
+from driftloop.git.repository import Repository, RepositoryChange
+from driftloop.local.ground.addresses import BRANCH
+from driftloop.local.ground.state import StateFolder
+from driftloop.operations.guard import refuse_harm
+
 
 class Webhook:
     def __init__(self) -> None:
@@ -19,6 +25,8 @@ class Webhook:
         self.nodes: dict[str, dict[str, object]] = {}
         self.rollout: dict[str, dict[str, object]] | None = None
         self.patches: list[dict[str, object]] = []
+        self.applied: list[str] = []
+        """Commits that Flux has applied, one for each look; the last one stays."""
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -34,6 +42,9 @@ class Webhook:
 
             def do_GET(self) -> None:
                 name = self.path.rpartition("/")[2]
+                if "/kustomizations/" in self.path:
+                    self.send_kustomization(name)
+                    return
                 nodes = outer.nodes if name.startswith("digits-") else None
                 if name.startswith("digits-release-"):
                     nodes = outer.rollout
@@ -41,6 +52,14 @@ class Webhook:
                 self.end_headers()
                 status = {"phase": outer.phase, "nodes": nodes}
                 self.wfile.write(json.dumps({"spec": {}, "status": status}).encode())
+
+            def send_kustomization(self, name: str) -> None:
+                assert name == "digits-workflows"
+                commit = outer.applied.pop(0) if len(outer.applied) > 1 else outer.applied[0]
+                self.send_response(200)
+                self.end_headers()
+                status = {"lastAppliedRevision": f"main@sha1:{commit}"}
+                self.wfile.write(json.dumps({"status": status}).encode())
 
             def do_PATCH(self) -> None:
                 outer.patches.append(
@@ -117,6 +136,31 @@ def test_it_asks_and_prints_the_run(state, webhook):
     said = json.loads(trigger("digits", "--state", str(state), "--output", "json").stdout)
     assert said["run"] == f"digits-{webhook.bodies[1]['decision']}"
     assert len({body["decision"] for body in webhook.bodies}) == 2
+
+
+def commit_spec(state, text):
+    """Commit the spec of digits to the state's cluster repository and return the commit."""
+    repository = Repository(
+        StateFolder.open_folder(state).repository_url,
+        branch=BRANCH,
+        workdir=state / "clone",
+        guard=refuse_harm,
+    )
+    files = {"workflows/digits/train.yaml": f"{GENERATED} render` from a spec\n{text}\n"}
+    made = repository.change(lambda tree: RepositoryChange(files, text))
+    return made.sha
+
+
+def test_a_run_is_of_the_spec_as_it_is_committed(state, webhook):
+    bare = StateFolder.open_folder(state).repository
+    subprocess.run(["git", "init", "--quiet", "--bare", "--initial-branch=main", bare], check=True)
+    first, second = commit_spec(state, "trees: 200"), commit_spec(state, "trees: 300")
+    webhook.applied = [first, first, second]
+    done = trigger("digits", "--state", str(state), **runtime(webhook))
+    waiting = f"waiting: Kustomization digits-workflows has applied {first[:12]}, not yet"
+    assert f"{waiting} {second[:12]}" in done.stderr
+    assert webhook.applied == [second]
+    assert len(webhook.bodies) == 1
 
 
 def test_several_pipelines_behind_one_port_are_told_apart_by_host(state, webhook):

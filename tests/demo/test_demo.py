@@ -130,17 +130,19 @@ def test_the_summary_holds_only_if_every_claim_does(capsys):
 
 async def test_prints_what_is_added_to_the_timeline(tmp_path, capsys):
     timeline = tmp_path / "timeline.jsonl"
-    timeline.write_text(json.dumps({"what": "before"}) + "\n")
+    entry = {"time": "2026-01-31T09:30:00Z", "kind": "commit", "what": "before"}
+    timeline.write_text(json.dumps(entry) + "\n")
     follower = asyncio.create_task(DemoScreen().follow_timeline(timeline))
     await asyncio.sleep(0.1)
     with timeline.open("a") as lines:
         lines.write(
-            json.dumps({"what": "promoted", "why": "judged", "commit": "0123456789abcdef"})
-            + '\n{"what": "ha'
+            json.dumps(entry | {"what": "promoted", "why": "judged", "commit": "0123456789abcdef"})
+            + "\n"
+            + json.dumps(entry | {"what": "half"})[:-6]
         )
     await asyncio.sleep(0.4)
     with timeline.open("a") as lines:
-        lines.write('lf"}\n')
+        lines.write(json.dumps(entry | {"what": "half"})[-6:] + "\n")
     await asyncio.sleep(0.4)
     follower.cancel()
     said = capsys.readouterr().err

@@ -76,7 +76,7 @@ def test_a_commit_that_moves_weights_is_not_it(promoted):
 def test_a_revert_of_a_promotion_took_a_release_back(promoted, tmp_path):
     revert(promoted, tmp_path)
     head = read_head(promoted, "digits")
-    assert (head.production, head.taken_back) == (A.id, (B,))
+    assert (head.production, head.taken_back) == (A.id, (B.id,))
     assert (head.author, head.subject) == ("ann", 'Revert "Move"')
     assert head.event.taken_back
 
@@ -84,7 +84,7 @@ def test_a_revert_of_a_promotion_took_a_release_back(promoted, tmp_path):
 def test_a_rollback_took_a_release_back(promoted):
     roll_back(CommitTarget(promoted, "eve"), "digits", store=None, report=print)
     head = read_head(promoted, "digits")
-    assert (head.production, head.taken_back) == (A.id, (B,))
+    assert (head.production, head.taken_back) == (A.id, (B.id,))
 
 
 def test_a_rollback_in_the_middle_of_a_rollout_took_the_candidate_back(promoted):
@@ -92,7 +92,7 @@ def test_a_rollback_in_the_middle_of_a_rollout_took_the_candidate_back(promoted)
     move(promoted, lambda release: record.start_shadow(release, c), c)
     roll_back(CommitTarget(promoted, "eve"), "digits", store=None, report=print)
     head = read_head(promoted, "digits")
-    assert (head.production, head.taken_back) == (B.id, (c,))
+    assert (head.production, head.taken_back) == (B.id, (c.id,))
 
 
 def test_a_rejection_and_a_promotion_by_hand_took_nothing_back(promoted):

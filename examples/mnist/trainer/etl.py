@@ -9,7 +9,7 @@ def validate(data: Path, out: Path) -> None:
     """Raise ValueError on the first batch that can't be MNIST; nothing is rewritten, so `out` stays empty."""
     files = sorted(data.rglob("*.npz"))
     if not files:
-        raise ValueError(f"no .npz batch in {data}")
+        raise ValueError(f"{data} contains no .npz batch")
     for file in files:
         x, y = read(file)
         if len(x) == 0:

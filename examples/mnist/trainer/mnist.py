@@ -35,5 +35,5 @@ def read_all(folder: Path) -> tuple[np.ndarray, np.ndarray]:
     """All batches below a folder, in the order of their names."""
     batches = [read(file) for file in sorted(folder.rglob("*.npz"))]
     if not batches:
-        raise ValueError(f"no .npz batch in {folder}")
+        raise ValueError(f"{folder} contains no .npz batch")
     return np.concatenate([x for x, _ in batches]), np.concatenate([y for _, y in batches])

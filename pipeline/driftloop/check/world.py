@@ -433,7 +433,7 @@ _TEMPLATE = re.compile(
 
 
 def _templated(content: str | bytes) -> bool:
-    """Return True if a file that is no YAML is a Go template of some."""
+    """Return True if a file that is not YAML is a Go template of some."""
     if len(content) > MAX_BYTES:
         return False
     text = content.decode("utf-8", "replace") if isinstance(content, bytes) else content

@@ -1,7 +1,5 @@
 """`driftloop logs`."""
 
-import json
-
 import click
 
 from driftloop.cli import options
@@ -39,7 +37,7 @@ def command(*, name: str, state: StateChoice, follow: bool, lines: int) -> None:
     folder = state.ensure_exists()
     if name == TIMELINE:
         for line in read_lines(folder.timeline, last=lines, follow=follow):
-            click.echo(timeline.format_entry(json.loads(line)))
+            click.echo(timeline.format_line(line))
         return
     logs = find_logs(folder, name)
     if follow and len(logs) > 1:

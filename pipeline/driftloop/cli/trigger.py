@@ -8,15 +8,18 @@ import click
 
 from driftloop.cli import options
 from driftloop.contract.documents import to_json
+from driftloop.contract.names import Names
 from driftloop.contract.outcomes import RunOutcome, exit_code
+from driftloop.local.ground.addresses import BRANCH
 from driftloop.operations.place import StateChoice
 from driftloop.operations.runs import StartedRollout, follow_run, follow_training, require_runtime
-from driftloop.operations.target import find_runtime
+from driftloop.operations.target import find_runtime, open_target
 from driftloop.operations.trigger import (
     CAUSE_LENGTH,
     REPLACED,
     find_webhook,
     request_run,
+    wait_until_applied,
 )
 
 EXAMPLES = """\b
@@ -71,7 +74,8 @@ def command(
     """Start a training run of pipeline NAME through its webhook, and print the name of the run.
 
     While another run of the pipeline is running, or when there is nothing new to train on, the new
-    one ends before it trains. With --wait, each step is told as it ends, and the exit code is 0
+    one ends before it trains. A commit of the pipeline's spec that is not applied yet is waited
+    for, at most a minute; not with --url. With --wait, each step is told as it ends, and the exit code is 0
     when the run was released, 3 refused, 4 rejected, 5 failed, 6 not started, 7 superseded, 8
     cancelled.
     """
@@ -82,6 +86,8 @@ def command(
             raise click.BadParameter(
                 f"`{cause}` must not contain `{mark}`: Argo or Kubernetes replaces what follows"
             )
+    if url is None:
+        _wait_for_commit(Names(name, webhook.namespace), state)
     run = request_run(webhook, name, cause, forced=force)
     if output == "text":
         click.echo(run)
@@ -91,6 +97,16 @@ def command(
     follow = follow_run if until == "outcome" else follow_training
     ended = follow(api, webhook.namespace, run, options.print_progress)
     return print_outcome(name, run, ended, output)
+
+
+def _wait_for_commit(names: Names, state: StateChoice) -> None:
+    api = find_runtime(state.folder, os.environ)
+    if api is None or not state.folder.repository.exists():
+        return
+    with open_target(
+        None, branch=BRANCH, state=state, environment=os.environ, report=options.print_progress
+    ) as target:
+        wait_until_applied(api, target.repository, names, options.print_progress)
 
 
 def print_outcome(

@@ -62,16 +62,16 @@ class DockerConfig:
                 hint="name another folder with DOCKER_CONFIG",
             )
         try:
-            found = json.loads(content)
+            document = json.loads(content)
             auths = {
                 _normalise_host(name): _read_login(entry)
-                for name, entry in (found.get("auths") or {}).items()
+                for name, entry in (document.get("auths") or {}).items()
             }
             helpers = {
                 _normalise_host(name): _check_helper(helper)
-                for name, helper in (found.get("credHelpers") or {}).items()
+                for name, helper in (document.get("credHelpers") or {}).items()
             }
-            store = _check_helper(found["credsStore"]) if found.get("credsStore") else None
+            store = _check_helper(document["credsStore"]) if document.get("credsStore") else None
         except (ValueError, AttributeError, TypeError, RecursionError, binascii.Error) as error:
             raise RegistryError(
                 f"{path} is not a Docker config file: {error}",
@@ -121,7 +121,7 @@ def _check_helper(name: str) -> str:
 
 
 def _ask_helper(helper: str, registry: str) -> RegistryLogin | None:
-    """What a helper knows. One that is not installed, or that knows nothing, is no login: the
+    """Return the login that a helper has. One that is not installed, or has none, is not a login: the
     image may be public."""
     server = "https://index.docker.io/v1/" if registry == HUB else registry
     try:
@@ -132,8 +132,8 @@ def _ask_helper(helper: str, registry: str) -> RegistryLogin | None:
             check=False,
             timeout=HELPER_SECONDS,
         )
-        found = json.loads(done.stdout[:LARGEST]) if done.returncode == 0 else {}
-        user, secret = str(found.get("Username") or ""), str(found.get("Secret") or "")
+        login = json.loads(done.stdout[:LARGEST]) if done.returncode == 0 else {}
+        user, secret = str(login.get("Username") or ""), str(login.get("Secret") or "")
     except (OSError, subprocess.TimeoutExpired, ValueError, AttributeError):
         return None
     return RegistryLogin(user, secret, identity=user == "<token>") if secret else None

@@ -78,8 +78,8 @@ class KubernetesClient:
         opener = build_opener(HTTPSHandler(context=context))
         try:
             with opener.open(request, timeout=timeout) as answer:
-                found: dict[str, Any] = json.load(answer)
-                return found
+                document: dict[str, Any] = json.load(answer)
+                return document
         except HTTPError as error:
             if error.code == 404:
                 return None

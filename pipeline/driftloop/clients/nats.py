@@ -159,15 +159,15 @@ async def key_value(js: JetStreamContext, bucket: str, *, history: int = 1) -> K
 
 
 async def list_keys(js: JetStreamContext, bucket: str) -> tuple[str, ...]:
-    """The bucket's keys, sorted, deleted ones left out; none when there is no bucket.
+    """The bucket's keys, sorted, deleted ones left out; none when the bucket does not exist.
 
     From the stream's own list of subjects: nats-py's `KeyValue.keys` watches, and finds nothing
     when the values arrive before its consumer's state does (2.16).
     """
     stream, prefix = f"KV_{bucket}", f"$KV.{bucket}."
     try:
-        found = (await js.stream_info(stream, subjects_filter=f"{prefix}>")).state.subjects or {}
-        kept = [subject for subject in sorted(found) if await _holds_value(js, stream, subject)]
+        subjects = (await js.stream_info(stream, subjects_filter=f"{prefix}>")).state.subjects or {}
+        kept = [subject for subject in sorted(subjects) if await _holds_value(js, stream, subject)]
     except nats.js.errors.NotFoundError:
         return ()
     except (nats.errors.Error, TimeoutError) as error:
@@ -193,16 +193,16 @@ async def read_messages(
     """
     while True:
         try:
-            found = await subscription.fetch(batch, timeout=wait)
+            messages = await subscription.fetch(batch, timeout=wait)
         except (nats.errors.Error, TimeoutError):
-            found = []
+            messages = []
             try:
                 await subscription.consumer_info()
             except nats.js.errors.NotFoundError as error:
                 raise StoreError("the consumer was deleted") from error
             except (nats.errors.Error, TimeoutError):
                 await asyncio.sleep(AWAY)
-        for message in found:
+        for message in messages:
             yield message
 
 

@@ -105,8 +105,8 @@ class RegistryClient:
                 say(f"  {reference.text} is {digest}")
                 return digest
 
-            found = await asyncio.gather(*map(read_one, references))
-        results = list(zip(references, found, strict=True))
+            digests = await asyncio.gather(*map(read_one, references))
+        results = list(zip(references, digests, strict=True))
         failed = [
             (reference, result)
             for reference, result in results
@@ -124,10 +124,10 @@ class RegistryClient:
         host = "registry-1.docker.io" if reference.registry == HUB else reference.registry
         scheme = "http" if _is_local(host.partition(":")[0]) else "https"
         text = self.mirrors.get(reference.registry, f"{scheme}://{host}").rstrip("/")
-        found = _build_url(text)
-        if found is None:
+        url = _build_url(text)
+        if url is None:
             raise RegistryError(f"`{text}` is not a registry's URL")
-        return found
+        return url
 
     def _find_host(self, reference: ImageReference) -> str:
         return (
@@ -202,10 +202,10 @@ class _RegistryAnswer:
 
     def parse_json(self) -> dict[str, Any]:
         try:
-            found = json.loads(self.body)
+            document = json.loads(self.body)
         except (ValueError, RecursionError):
             return {}
-        return found if isinstance(found, dict) else {}
+        return document if isinstance(document, dict) else {}
 
 
 async def _send_request(
@@ -278,7 +278,7 @@ _CHALLENGE = re.compile(
 
 def _parse_challenges(texts: Iterable[str]) -> dict[str, dict[str, str]]:
     """Scheme to what it says, in lower case; one header may hold several."""
-    found: dict[str, dict[str, str]] = {}
+    challenges: dict[str, dict[str, str]] = {}
     for text in texts:
         values: dict[str, str] = {}
         # bytes that are no UTF-8 arrive as halves of surrogate pairs
@@ -286,12 +286,12 @@ def _parse_challenges(texts: Iterable[str]) -> dict[str, dict[str, str]]:
             text.encode(errors="surrogateescape").decode(errors="replace")
         ):
             if match["scheme"]:
-                values = found.setdefault(match["scheme"].lower(), {})
+                values = challenges.setdefault(match["scheme"].lower(), {})
             else:
                 values[match["name"].lower()] = match["bare"] or re.sub(
                     r"\\(.)", r"\1", match["quoted"]
                 )
-    return found
+    return challenges
 
 
 async def _fetch_token(
@@ -335,8 +335,8 @@ async def _fetch_token(
         )
     if answer.status in (400, 401, 403, 404):
         raise _build_login_error(registry, reference, known=login is not None)
-    found = answer.parse_json()
-    token = found.get("token") or found.get("access_token")
+    document = answer.parse_json()
+    token = document.get("token") or document.get("access_token")
     if (
         answer.status != 200
         or not isinstance(token, str)
@@ -349,7 +349,7 @@ async def _fetch_token(
 def _check_answer(
     answer: _RegistryAnswer, reference: ImageReference, host: str, *, known: bool
 ) -> None:
-    """RegistryError for an answer that is no manifest."""
+    """RegistryError for an answer that is not a manifest."""
     if answer.status in (401, 403):
         raise _build_login_error(host, reference, known=known)
     if answer.status == 404:
@@ -382,10 +382,10 @@ def _check_kind(answer: _RegistryAnswer, host: str) -> None:
 def _build_url(text: str, *, relative: bool = False) -> URL | None:
     """An address of the web, without the login that it may hold; None for anything else."""
     try:
-        found = URL(text)
+        url = URL(text)
         if relative:
-            return found
-        return found.with_user(None) if found.scheme in ("http", "https") and found.host else None
+            return url
+        return url.with_user(None) if url.scheme in ("http", "https") and url.host else None
     except ValueError:
         return None
 

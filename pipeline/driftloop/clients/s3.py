@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 
 class MissingObjectError(StoreError):
-    """There is no such object, folder or bucket."""
+    """An object, folder or bucket that does not exist."""
 
 
 class StoppedError(StoreError):
@@ -233,16 +233,16 @@ class ObjectStore:
     def get_folder(self, prefix: StoreLocation, folder: Path) -> int:
         """Fetch everything below `<prefix>/` into a folder; returns the number of files. Missing
         when there is none."""
-        found = self.list_folder(prefix)
-        if not found:
+        entries = self.list_folder(prefix)
+        if not entries:
             raise MissingObjectError(f"{_as_folder(prefix)} contains no objects")
         folder.mkdir(parents=True, exist_ok=True)
-        for entry in found:
+        for entry in entries:
             self.get_file(
                 StoreLocation(prefix.bucket, entry.key),
                 folder / _relative_path(prefix.relative_key(entry.key), prefix),
             )
-        return len(found)
+        return len(entries)
 
     def put_folder(self, folder: Path, prefix: StoreLocation, *, mirror: bool = False) -> int:
         """Send every file below a folder; returns their number. `mirror` removes what else is
@@ -260,8 +260,8 @@ class ObjectStore:
     def copy_folder(self, source: StoreLocation, target: StoreLocation) -> int:
         """Copy everything below one prefix to below another, inside the store; returns the
         number of objects."""
-        found = self.list_folder(source)
-        for entry in found:
+        entries = self.list_folder(source)
+        for entry in entries:
             to = _as_folder(target).key + source.relative_key(entry.key)
             origin = {"Bucket": source.bucket, "Key": entry.key}
             self._ask_store(
@@ -270,7 +270,7 @@ class ObjectStore:
                     Bucket=target.bucket, Key=to, CopySource=origin
                 ),  # type: ignore[misc]
             )
-        return len(found)
+        return len(entries)
 
     def delete_object(self, at: StoreLocation) -> None:
         """Remove an object; nothing happens when there is none."""
@@ -336,8 +336,8 @@ class ObjectStore:
             raise StoppedError(f"{at}: stopped")
 
     def _translate_refusal(self, at: StoreLocation, response: Mapping[str, Any]) -> StoreError:
-        said = response.get("Error", {})
-        code = str(said.get("Code", ""))
+        detail = response.get("Error", {})
+        code = str(detail.get("Code", ""))
         status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
         if status == 404 or code in ("NoSuchKey", "NoSuchBucket", "404"):
             return MissingObjectError(
@@ -353,7 +353,7 @@ class ObjectStore:
                 f"{at}: the object store is full", hint="free some space; stored objects are kept"
             )
         text = (
-            f"{at}: the object store answered {code or status}: {said.get('Message', '')}".rstrip(
+            f"{at}: the object store answered {code or status}: {detail.get('Message', '')}".rstrip(
                 ": "
             )
         )

@@ -7,7 +7,6 @@ What could not be read is said, and the rest goes on.
 """
 
 import contextlib
-import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -302,14 +301,15 @@ def _decisions(picture: _Picture, names: Names) -> Json:
             f"decision of {names.namespace}/{names.pipeline}: the Service does not exist"
         )
         return {}
-    document, key = json.loads(text), f"{names.namespace}.{names.pipeline}"
+    key = f"{names.namespace}.{names.pipeline}"
     try:
-        state = RetrainState.from_json(document)
-        explained = explain_state(state, names.pipeline, picture.now.timestamp())
-        picture.loops[key] = explained.summary
+        state = RetrainState.parse(text)
     except DecisionError as error:
-        picture.unknown.append(f"what the loop of {key} waits for: {error.message}")
-    return {key: document["phase"]}
+        picture.unknown.append(f"decision of {key}: {error.message}")
+        return {}
+    explained = explain_state(state, names.pipeline, picture.now.timestamp())
+    picture.loops[key] = explained.summary
+    return {key: state.phase}
 
 
 def _verdicts(picture: _Picture, names: Names) -> Json:

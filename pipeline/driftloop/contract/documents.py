@@ -142,6 +142,13 @@ def is_text(value: object) -> bool:
     return isinstance(value, str) and value != ""
 
 
+def is_text_map(value: object) -> bool:
+    """Return True for an object whose values are texts."""
+    return isinstance(value, Mapping) and all(
+        isinstance(item, str) for pair in value.items() for item in pair
+    )
+
+
 def is_texts(value: object) -> bool:
     """Return True for a list of texts."""
     return isinstance(value, list) and all(isinstance(item, str) for item in value)

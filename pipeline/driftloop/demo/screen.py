@@ -1,15 +1,15 @@
 """Output of the demo: a timeline as things happen, claims that held or not, and the summary."""
 
 import asyncio
-import json
 import math
 import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import click
+
+from driftloop.local.ground.timeline import TimelineEntry
 
 POLL = 0.2
 SHOWN_ALARMS = 3
@@ -78,18 +78,18 @@ class DemoScreen:
                         if not line.endswith(b"\n"):
                             break
                         position += len(line)
-                        self._print_entry(json.loads(line))
+                        self._print_entry(TimelineEntry.parse(line))
             await asyncio.sleep(POLL)
 
-    def _print_entry(self, line: dict[str, Any]) -> None:
-        what, why, commit = (str(line.get(field) or "") for field in ("what", "why", "commit"))
-        if line.get("kind") == "verdict":
-            source = f"{what} {why.partition(',')[0]}"
+    def _print_entry(self, entry: TimelineEntry) -> None:
+        why = entry.why
+        if entry.kind == "verdict":
+            source = f"{entry.what} {why.partition(',')[0]}"
             self.alarms[source] += 1
             if self.alarms[source] > SHOWN_ALARMS:
                 return
             why += "; further ones are not shown" if self.alarms[source] == SHOWN_ALARMS else ""
-        self.print_line(what, why, commit, mark="|")
+        self.print_line(entry.what, why, entry.commit, mark="|")
 
     def print_summary(self, log: str) -> bool:
         """Print figures, claims and the log of the cluster repository; return True when every

@@ -2,6 +2,7 @@
 
 from driftloop.contract.names import PLATFORM
 from driftloop.contract.platform import GIT_PASSWORD, GIT_USERNAME
+from driftloop.errors import GitError
 
 CREDENTIAL_VARIABLES = (GIT_USERNAME.environment, GIT_PASSWORD.environment)
 
@@ -66,3 +67,19 @@ RACES = (
 
 def is_race(said: str) -> bool:
     return any(sign in said for sign in RACES)
+
+
+def explain_failure(url: str, command: str, stderr: str) -> GitError:
+    """Return git's error output as one sentence, with a hint that helps."""
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    short = next(
+        (line for line in lines if line.startswith(("fatal:", "error:", "!"))),
+        lines[-1] if lines else "",
+    )
+    for signs, problem, hint in FAILURES:
+        if any(sign in stderr for sign in signs):
+            return GitError(f"{url}: {problem} ({short})", hint=hint)
+    return GitError(
+        f"`git {command}` failed on {url}: {short}",
+        hint="run the same command by hand for more details",
+    )

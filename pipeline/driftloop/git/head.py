@@ -4,8 +4,8 @@ a release back by it."""
 from dataclasses import dataclass
 
 from driftloop.contract.trees import release_path
-from driftloop.git.repository import Found, Repository
-from driftloop.release.record import Release, Version, load_release
+from driftloop.git.repository import LoggedCommit, Repository
+from driftloop.release.roles import NO_ROLES, ReleaseRoles, load_roles
 from driftloop.retrain.state import HeadEvent
 
 MOST = 100
@@ -23,8 +23,11 @@ class ReleaseHead:
     author: str
     at: float
     production: str | None
-    taken_back: tuple[Version, ...] = ()
-    """What a person took back by it; none when it was the loop's own, or a promotion."""
+    parent: str | None
+    """The commit before it; None when it is the first of the branch."""
+    taken_back: tuple[str, ...] = ()
+    """Ids of the releases that a person took back by it; none when it was the loop's own, or a
+    promotion."""
 
     @property
     def event(self) -> HeadEvent:
@@ -47,45 +50,34 @@ def read_head(repository: Repository, pipeline: str) -> ReleaseHead | None:
     path = release_path(pipeline)
     commits = repository.history(tip, path, MOST)
     for entry in commits:
-        after = _read_release(repository, entry.commit.sha, path)
-        before = None if entry.parent is None else _read_release(repository, entry.parent, path)
-        if after is None or _roles(before) == _roles(after):
+        after = _read_roles(repository, entry.commit.sha, path)
+        before = None if entry.parent is None else _read_roles(repository, entry.parent, path)
+        if after is None or (before or NO_ROLES) == after:
             continue
         return ReleaseHead(
             entry.commit.sha,
             entry.commit.subject,
             entry.author,
             entry.at,
-            after.production.id if after.production is not None else None,
+            after.production,
+            entry.parent,
             _find_taken_back(entry, before, after),
         )
     return None
 
 
-def _read_release(repository: Repository, commit: str, path: str) -> Release | None:
+def _read_roles(repository: Repository, commit: str, path: str) -> ReleaseRoles | None:
     text = repository.tree(commit).get(path)
-    return None if text is None else load_release(text, path=path)
+    return None if text is None else load_roles(text, path=path)
 
 
-def _roles(release: Release | None) -> tuple[str | None, str | None]:
-    """Return the ids of production and candidate."""
-    if release is None:
-        return None, None
-    roles = (release.production, release.candidate)
-    production, candidate = (None if version is None else version.id for version in roles)
-    return production, candidate
-
-
-def _find_taken_back(entry: Found, before: Release | None, after: Release) -> tuple[Version, ...]:
+def _find_taken_back(
+    entry: LoggedCommit, before: ReleaseRoles | None, after: ReleaseRoles
+) -> tuple[str, ...]:
     by_person = RUN_TRAILER not in entry.trailers or TAKEN_BACK_TRAILER in entry.trailers
     if before is None or not by_person:
         return ()
-    now = _roles(after)
-    promoted = before.candidate is not None and now[0] == before.candidate.id
+    promoted = before.candidate is not None and after.production == before.candidate
     if promoted:
         return ()
-    return tuple(
-        version
-        for version in (before.production, before.candidate)
-        if version is not None and version.id not in now
-    )
+    return tuple(id for id in before.ids if id not in after.ids)

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 
 from driftloop.contract.platform import GIT_PASSWORD, GIT_USERNAME
 from driftloop.errors import GitError
-from driftloop.git.failures import CREDENTIAL_VARIABLES, FAILURES, is_race
+from driftloop.git.failures import CREDENTIAL_VARIABLES, explain_failure, is_race
 
 ATTEMPTS = 60
 """Pushes tried before giving up; each lost race means that somebody else's commit went in."""
@@ -75,7 +75,7 @@ class Commit:
 
 
 @dataclass(frozen=True)
-class Found:
+class LoggedCommit:
     """A commit in the history, and its trailers."""
 
     commit: Commit
@@ -190,18 +190,18 @@ class Repository:
         sha, _, subject = line.partition(" ")
         return Commit(sha, subject) if sha else None
 
-    def find(self, commit: str, trailer: str, value: str) -> Found | None:
+    def find(self, commit: str, trailer: str, value: str) -> LoggedCommit | None:
         """The newest commit in the history of `commit` that carries a trailer, with all its
         trailers."""
         pattern = f"{trailer}: {value}"
         commits = self._log("-20", "--fixed-strings", f"--grep={pattern}", commit)
         return next((entry for entry in commits if entry.trailers.get(trailer) == value), None)
 
-    def history(self, commit: str, path: str, most: int) -> tuple[Found, ...]:
+    def history(self, commit: str, path: str, most: int) -> tuple[LoggedCommit, ...]:
         """The newest commits in the history of `commit` that changed a path, newest first."""
         return self._log(f"-{most}", commit, "--", path)
 
-    def _log(self, *arguments: str) -> tuple[Found, ...]:
+    def _log(self, *arguments: str) -> tuple[LoggedCommit, ...]:
         form = "%H%x00%s%x00%P%x00%ct%x00%an%x00%(trailers:only,unfold)%x01"
         commits = []
         for entry in self._git("log", f"--format={form}", *arguments).split("\1"):
@@ -210,7 +210,7 @@ class Repository:
             sha, subject, parents, at, author, lines = entry.strip("\n").split("\0", 5)
             trailers = dict(line.split(": ", 1) for line in lines.splitlines() if ": " in line)
             parent = parents.partition(" ")[0] or None
-            commits.append(Found(Commit(sha, subject), trailers, parent, author, float(at)))
+            commits.append(LoggedCommit(Commit(sha, subject), trailers, parent, author, float(at)))
         return tuple(commits)
 
     def change(
@@ -240,7 +240,7 @@ class Repository:
                 if tip is not None and self.contains(tip, ancestor=commit.sha):
                     return commit  # the answer was lost, the push was not
                 if tip == before and not is_race(refusal):
-                    raise self._explained("push", refusal)
+                    raise explain_failure(self.url, "push", refusal)
                 time.sleep(random.uniform(0, min(2.0, 0.05 * 2**attempt)))  # noqa: S311 - spreads writers, guards nothing
         raise GitError(
             f"`{self.branch}` of {self.url} changed during each of {ATTEMPTS} pushes",
@@ -307,7 +307,7 @@ class Repository:
         if done.returncode == 0:
             return self._git("rev-parse", "--verify", self._ref).strip()
         if "couldn't find remote ref" not in done.stderr:
-            raise self._explained("fetch", done.stderr)
+            raise explain_failure(self.url, "fetch", done.stderr)
         others = [
             line.rpartition("refs/heads/")[2]
             for line in self._remote("ls-remote", "--heads").splitlines()
@@ -322,7 +322,7 @@ class Repository:
     def _remote(self, command: str, *arguments: str) -> str:
         done = self._run(command, *arguments, self.url)
         if done.returncode != 0:
-            raise self._explained(command, done.stderr)
+            raise explain_failure(self.url, command, done.stderr)
         return done.stdout
 
     def _blobs(self, wanted: Mapping[str, str]) -> dict[str, str]:
@@ -382,7 +382,7 @@ class Repository:
     ) -> "subprocess.CompletedProcess[str]":
         if done.returncode != 0:
             command = next((part for part in done.args[1:] if not part.startswith("-")), "git")
-            raise self._explained(command, done.stderr)
+            raise explain_failure(self.url, command, done.stderr)
         return done
 
     def _run(
@@ -425,7 +425,7 @@ class Repository:
             check=False,
         )
         if done.returncode != 0:
-            raise self._explained(arguments[0], done.stderr.decode(errors="replace"))
+            raise explain_failure(self.url, arguments[0], done.stderr.decode(errors="replace"))
         return done.stdout
 
     def _environment(self) -> dict[str, str]:
@@ -457,21 +457,6 @@ class Repository:
             "GIT_COMMITTER_NAME": name,
             "GIT_COMMITTER_EMAIL": email,
         }
-
-    def _explained(self, command: str, said: str) -> GitError:
-        """git's stderr as one sentence and what to do about it."""
-        lines = [line.strip() for line in said.splitlines() if line.strip()]
-        short = next(
-            (line for line in lines if line.startswith(("fatal:", "error:", "!"))),
-            lines[-1] if lines else "",
-        )
-        for signs, problem, hint in FAILURES:
-            if any(sign in said for sign in signs):
-                return GitError(f"{self.url}: {problem} ({short})", hint=hint)
-        return GitError(
-            f"`git {command}` failed on {self.url}: {short}",
-            hint="run the same command by hand for more details",
-        )
 
 
 _HELPER = '!f() {{ echo "username=${}"; echo "password=${}"; }}; f'.format(*CREDENTIAL_VARIABLES)

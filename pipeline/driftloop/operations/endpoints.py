@@ -1,16 +1,16 @@
 """HTTP endpoints of a pipeline that need its webhook token: their addresses, and one POST to
 them."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import ProxyHandler, Request, build_opener
 
+from driftloop.contract.documents import DocumentError, is_text_map, parse_json
 from driftloop.contract.platform import WEBHOOK_TOKEN
 from driftloop.errors import LocalError
+from driftloop.local.ground.settings import UP_HINT, LocalSettings
 from driftloop.local.ground.state import StateFolder
 
 TOKEN_HINT = "the token is `webhook-token` in the Secret `driftloop-platform`"  # noqa: S105 - where it is, not what
@@ -58,7 +58,7 @@ def find_endpoint(state: StateFolder, name: str, *, suffix: str, port: int) -> S
             f"pipeline `{name}` does not run in {state.root}, running: {listed}",
             hint="`driftloop up SPEC` runs it; it may take a moment after a commit",
         )
-    token = str(_read_json(state.platform, state)["secret"][WEBHOOK_TOKEN.key])
+    token = LocalSettings.load(state)[WEBHOOK_TOKEN]
     return ServiceEndpoint(host, addresses[f"{host}:{port}"], token)
 
 
@@ -99,17 +99,15 @@ def post_body(
         raise LocalError(f"{shown or url} can't be reached: {error}", hint=NOT_RUNNING) from error
 
 
-def read_addresses(state: StateFolder) -> Mapping[str, Any]:
+def read_addresses(state: StateFolder) -> Mapping[str, str]:
     """Return the addresses of all Services here; LocalError when nothing runs."""
-    return _read_json(state.addresses, state)
-
-
-def _read_json(file: Path, state: StateFolder) -> dict[str, Any]:
     try:
-        document: dict[str, Any] = json.loads(file.read_text())
-    except (OSError, ValueError) as error:
-        raise LocalError(
-            f"nothing runs in {state.root}",
-            hint="start it with `driftloop up SPEC`, or name the folder with --state",
-        ) from error
-    return document
+        document: Any = parse_json(state.addresses.read_text(), label=str(state.addresses))
+    except OSError as error:
+        raise LocalError(f"nothing runs in {state.root}", hint=UP_HINT) from error
+    except DocumentError as error:
+        raise LocalError(error.message, hint="`driftloop up` writes the file anew") from error
+    if not is_text_map(document):
+        raise LocalError(f"{state.addresses} is not an object of texts", hint=UP_HINT)
+    addresses: Mapping[str, str] = document
+    return addresses

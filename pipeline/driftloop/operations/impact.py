@@ -368,9 +368,9 @@ def _find_surprises(
     left = _find_detectors(after)
     for name in sorted(_find_detectors(before)):
         if name not in left:
-            what = f"the {name} detector of production {production.id} goes away"
+            change = f"the {name} detector of production {production.id} goes away"
             yield ImpactSurprise(
-                "detector-removed", what, "its traffic is not monitored for that any more"
+                "detector-removed", change, "its traffic is not monitored for that any more"
             )
 
 

@@ -24,7 +24,7 @@ from driftloop.contract.outcomes import (
 from driftloop.contract.trees import release_path, spec_path
 from driftloop.errors import GitError, RenderError, StepError
 from driftloop.git.head import TAKEN_BACK_TRAILER
-from driftloop.git.repository import Commit, Found, Repository, RepositoryChange, Tree
+from driftloop.git.repository import Commit, LoggedCommit, Repository, RepositoryChange, Tree
 from driftloop.operations.impact import SpecImpact, assess_impact, refuse_surprises
 from driftloop.operations.room import find_room_surprises
 from driftloop.release import record
@@ -440,7 +440,7 @@ def _build_outcome_trailers(outcome: RunOutcome | None) -> dict[str, str]:
     return {OUTCOME_TRAILER: outcome.kind, REASON_TRAILER: " ".join(outcome.reason.split())}
 
 
-def read_outcome_trailers(found: Found) -> tuple[OutcomeKind, str] | None:
+def read_outcome_trailers(found: LoggedCommit) -> tuple[OutcomeKind, str] | None:
     """Return outcome and reason of the commit that ended a rollout; None for any other commit."""
     kind = found.trailers.get(OUTCOME_TRAILER)
     for known in OUTCOME_KINDS:

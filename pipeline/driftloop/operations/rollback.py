@@ -2,7 +2,6 @@
 model is still there.
 """
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,6 +12,7 @@ from driftloop.contract.platform import ACCESS_KEY, S3_ENDPOINT, S3_REGION, SECR
 from driftloop.contract.trees import release_path
 from driftloop.errors import PipelineError, ReleaseError, StoreError
 from driftloop.git.repository import Repository
+from driftloop.local.ground.settings import LocalSettings
 from driftloop.local.ground.state import StateFolder
 from driftloop.operations import releases
 from driftloop.operations.answering import ask_version
@@ -47,12 +47,8 @@ def find_store(
     from driftloop.clients.s3 import ObjectStore
 
     if repository == state.repository_url and state.platform.exists():
-        platform = json.loads(state.platform.read_text())
-        config, secret = platform["configMap"], platform["secret"]
-        environment = {
-            **{setting.environment: config[setting.key] for setting in (S3_ENDPOINT, S3_REGION)},
-            **{setting.environment: secret[setting.key] for setting in (ACCESS_KEY, SECRET_KEY)},
-        }
+        used = (S3_ENDPOINT, S3_REGION, ACCESS_KEY, SECRET_KEY)
+        environment = LocalSettings.load(state).export(used)
     if not environment.get(S3_ENDPOINT.environment):
         return None
     return ObjectStore.from_environment(environment)

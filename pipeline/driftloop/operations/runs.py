@@ -78,7 +78,7 @@ def cancel_run(
 ) -> RunOutcome:
     """Stop the Workflow of a run, or of its rollout, and return the outcome.
 
-    LocalError when there is no such run, or when it is over.
+    LocalError when the run does not exist, or is over.
     """
     person = f"person {getpass.getuser()}"
     by = f"{person}: {reason}" if reason else person

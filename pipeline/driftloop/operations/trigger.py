@@ -3,13 +3,20 @@
 import getpass
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from driftloop.contract.names import WEBHOOK_PORT, person_cause
+from driftloop.clients.kubernetes import KubernetesClient
+from driftloop.contract.names import WEBHOOK_PORT, Names, person_cause
+from driftloop.contract.trees import WORKFLOWS, tree_folder
+from driftloop.errors import LocalError, StepError
+from driftloop.git.repository import Repository
 from driftloop.local.ground.state import StateFolder
-from driftloop.operations import endpoints
+from driftloop.operations import applied, endpoints
+from driftloop.operations.applied import AppliedCommits
 
+APPLIED_WITHIN = 60.0
+"""Seconds that a commit of the pipeline's workflows may take to be applied."""
 CAUSE_LENGTH = 200
 REPLACED = "{$"
 """Characters that Argo and Kubernetes replace in the arguments of steps."""
@@ -44,6 +51,34 @@ def find_webhook(
         endpoint.host.split(".")[1],
         f"{endpoint.host}:{WEBHOOK_PORT}",
     )
+
+
+def wait_until_applied(
+    api: KubernetesClient, repository: Repository, names: Names, report: Callable[[str], None]
+) -> None:
+    """Wait until the last commit of the pipeline's workflows is applied, so that a run is of the
+    spec as it is committed; LocalError when it is not applied in time."""
+    tip = repository.tip()
+    folder = tree_folder(WORKFLOWS, names.pipeline)
+    commit = repository.last_touching(tip, folder) if tip else None
+    if commit is None:
+        return
+    look = AppliedCommits(api, repository, names)
+
+    def describe_missing() -> str:
+        return look.describe_missing(commit.sha, trees=(WORKFLOWS,))
+
+    label = f"commit {commit.sha[:12]} ({commit.subject})"
+    try:
+        for reason in applied.wait_until_applied(
+            describe_missing, seconds=APPLIED_WITHIN, what=label
+        ):
+            report(f"waiting: {reason}")
+    except StepError as error:
+        raise LocalError(
+            f"no run was requested: {error.message}",
+            hint="`driftloop status` shows why; a run would be of the spec that was applied before",
+        ) from error
 
 
 def request_run(webhook: RetrainWebhook, name: str, cause: str, *, forced: bool = False) -> str:

@@ -39,7 +39,7 @@ class Expected:
     @classmethod
     def of(cls, metric: str, recent: Recent | None, production: str) -> "Expected | None":
         """From what evaluation measured of a candidate and this production; None when it did
-        not, or it is no share."""
+        not, or it is not a share."""
         if recent is None or recent.against != production:
             return None
         theirs, ours = recent.production.get(metric), recent.metrics.get(metric)

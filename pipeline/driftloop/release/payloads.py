@@ -31,10 +31,10 @@ def read_parts(document: Any, protocol: str | None = None) -> tuple[PayloadPart,
 
     What is not of the protocol raises ValueError, TypeError or KeyError.
     """
-    found = _READERS.get(protocol, _read_any)(document)
-    if not found or not all(isinstance(part.values, list) for part in found):
+    parts = _READERS.get(protocol, _read_any)(document)
+    if not parts or not all(isinstance(part.values, list) for part in parts):
         raise ValueError("no rows")
-    return found
+    return parts
 
 
 def _read_any(document: Any) -> tuple[PayloadPart, ...]:
@@ -86,12 +86,12 @@ def _read_tensorflow(document: Any) -> tuple[PayloadPart, ...]:
 def _read_v2(document: Any) -> tuple[PayloadPart, ...]:
     """The Open Inference Protocol's tensors. Bytes behind the JSON (Triton's binary extension)
     never come this far."""
-    found = []
+    tensors = []
     for tensor in document["inputs"] if "inputs" in document else document["outputs"]:
         sizes = _read_sizes(tensor["shape"])
         rows = sizes[0] if sizes else 1
-        found.append(PayloadPart(tensor["data"], (rows, prod(sizes) // rows if rows else 0)))
-    return tuple(found)
+        tensors.append(PayloadPart(tensor["data"], (rows, prod(sizes) // rows if rows else 0)))
+    return tuple(tensors)
 
 
 _READERS: dict[str | None, Callable[[Any], tuple[PayloadPart, ...]]] = {

@@ -199,7 +199,7 @@ def _step_lost(state: RetrainState, event: LostEvent, now: float) -> RetrainStat
 
 
 def _step_told(state: RetrainState, event: ToldEvent) -> RetrainState:
-    rest = tuple(one for one in state.untold if one.run != event.run)
+    rest = tuple(run for run in state.untold if run.run != event.run)
     return state if rest == state.untold else replace(state, untold=rest)
 
 
@@ -244,15 +244,15 @@ def _list_effects(
         wait = _compute_patience(policy, state.fires)
         state = replace(state, fires=min(state.fires + 1, 30), next_fire=now + wait)
         effects = (FireWebhook(decision, state.cause or "", state.fires),)
-    if due := [one for one in state.untold if now >= one.next]:
+    if due := [run for run in state.untold if now >= run.next]:
         again = {
-            one.run: replace(
-                one, tries=min(one.tries + 1, 30), next=now + _compute_patience(policy, one.tries)
+            run.run: replace(
+                run, tries=min(run.tries + 1, 30), next=now + _compute_patience(policy, run.tries)
             )
-            for one in due
+            for run in due
         }
-        state = replace(state, untold=tuple(again.get(one.run, one) for one in state.untold))
-        effects = (*effects, *(TellLoss(one.run, one.decision, one.reason) for one in due))
+        state = replace(state, untold=tuple(again.get(run.run, run) for run in state.untold))
+        effects = (*effects, *(TellLoss(run.run, run.decision, run.reason) for run in due))
     if late := [wait for wait in state.waits_untold if now >= wait.next]:
         told = {
             wait.key: replace(

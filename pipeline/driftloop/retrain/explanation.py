@@ -129,19 +129,19 @@ def _explain_halt(state: RetrainState, name: str, since: str) -> tuple[str, tupl
 
 
 def _explain_past(state: RetrainState) -> tuple[str, ...]:
-    said = []
+    parts = []
     if state.outcome is not None and state.ended_at is not None:
         reason = f": {state.reason}" if state.reason else ""
-        said.append(
+        parts.append(
             f"The last run ended as {state.outcome} at {format_time(state.ended_at)}{reason}"
         )
     if state.strikes and not state.breaker:
         count = "candidate was" if state.strikes == 1 else "candidates in a row were"
-        said.append(f"{state.strikes} {count} refused or rejected")
+        parts.append(f"{state.strikes} {count} refused or rejected")
     if state.stale:
         count = "alarm" if state.stale == 1 else "alarms"
-        said.append(f"{state.stale} {count} counted nothing, last because {state.dropped}")
-    return tuple(said)
+        parts.append(f"{state.stale} {count} counted nothing, last because {state.dropped}")
+    return tuple(parts)
 
 
 def _budget_end(state: RetrainState, now: float, policy: RetrainPolicy) -> float:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
+from driftloop.contract.documents import DocumentError, parse_json, show_value
 from driftloop.contract.names import ALARM_CAUSE, NEW_DATA_CAUSE, SCHEDULE_CAUSE
 from driftloop.contract.outcomes import Obstacle, OutcomeKind
 from driftloop.contract.records import LoopWait
@@ -207,8 +208,19 @@ class RetrainState:
         return document
 
     @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> "RetrainState":
-        """DecisionError when another version of driftloop wrote it."""
+    def parse(cls, text: str | bytes) -> "RetrainState":
+        """Read a stored state; DecisionError when it is damaged, or another version of driftloop
+        wrote it."""
+        try:
+            return cls.from_json(parse_json(text, label="the decision state"))
+        except DocumentError as error:
+            raise DecisionError(error.message) from error
+
+    @classmethod
+    def from_json(cls, document: Any) -> "RetrainState":
+        """Read a state from plain data; DecisionError when another version of driftloop wrote it."""
+        if not isinstance(document, Mapping):
+            raise DecisionError(f"the decision state is {show_value(document)}, must be an object")
         if document.get("version") != 1:
             raise DecisionError(
                 f"the decision state has version {document.get('version')!r}, must be 1",

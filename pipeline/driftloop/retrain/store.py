@@ -96,7 +96,7 @@ class DecisionStore:
             return RetrainState(self._key), None
         except (nats.errors.Error, TimeoutError) as error:
             raise StoreError(f"the decision state {self._key} can't be read", hint=HINT) from error
-        return RetrainState.from_json(json.loads(entry.value or b"{}")), entry.revision
+        return RetrainState.parse(entry.value or b"{}"), entry.revision
 
     async def _store_state(self, state: RetrainState, revision: int | None) -> bool:
         value = json.dumps(state.to_json(), separators=(",", ":")).encode()

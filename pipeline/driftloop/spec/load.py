@@ -141,8 +141,8 @@ def _problem(source: Source, detail: ErrorDetails) -> Problem:
     if kind in {"value_error", "assertion_error"}:
         reason = str(context.get("error", detail["msg"]))
         return source.problem(here, f"{field} is {_shown(value)}, {reason}")
-    what = _WHAT.get(kind)
-    reason = f"must be {what.format(**context)}" if what is not None else detail["msg"]
+    allowed = _WHAT.get(kind)
+    reason = f"must be {allowed.format(**context)}" if allowed is not None else detail["msg"]
     hint = None
     if kind == "literal_error":
         names = [

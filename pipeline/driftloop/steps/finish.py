@@ -27,7 +27,7 @@ from driftloop.contract.outcomes import (
 from driftloop.contract.records import GateVerdict, Rehearsal
 from driftloop.contract.trees import rehearsal_key, verdict_key
 from driftloop.errors import PipelineError
-from driftloop.git.repository import Found, Repository
+from driftloop.git.repository import LoggedCommit, Repository
 from driftloop.operations import releases as pipelines
 from driftloop.operations.releases import TransitionMessage
 from driftloop.release import record
@@ -166,7 +166,7 @@ def _end_rollout(
 
 
 def _read_rollout_end(
-    repository: Repository, names: Names, tip: str, run: str, newest: Found
+    repository: Repository, names: Names, tip: str, run: str, newest: LoggedCommit
 ) -> RunOutcome:
     """Return how a rollout ended: as the run's own last commit tells, or by somebody else's."""
     ending = pipelines.read_outcome_trailers(newest)

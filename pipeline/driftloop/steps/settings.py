@@ -1,9 +1,6 @@
 """The environment of a step: the platform's addresses and credentials."""
 
-import atexit
 import os
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +11,7 @@ from driftloop.contract import platform as contract
 from driftloop.contract.platform import MissingSettingError, Setting
 from driftloop.errors import StepError
 from driftloop.git.repository import Credentials, Repository
+from driftloop.git.scratch import make_scratch
 from driftloop.operations.guard import refuse_harm
 
 
@@ -63,21 +61,10 @@ class StepSettings:
         return Repository(
             self._read(contract.GIT_URL),
             branch=self.environment.get(contract.GIT_BRANCH.environment) or "main",
-            workdir=_make_scratch(self.environment.get("HOME")),
+            workdir=make_scratch(self.environment),
             guard=refuse_harm,
             credentials=Credentials(username, password) if password else None,
         )
-
-
-def _make_scratch(home: str | None) -> Path:
-    """Return a folder that exists as long as this process, in HOME when the file system is
-    read-only."""
-    try:
-        folder = Path(tempfile.mkdtemp(prefix="driftloop-git-"))
-    except OSError:
-        folder = Path(tempfile.mkdtemp(prefix=".driftloop-git-", dir=home))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
 
 
 def write_parameters(folder: Path, **values: str) -> None:

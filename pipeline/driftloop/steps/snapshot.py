@@ -104,9 +104,12 @@ def _find_known(
     if _is_made_of(production, data, recipe):
         return f"nothing new since {production.id}"
     head = read_head(repository, pipeline)
-    for version in head.taken_back if head is not None else ():
-        if _is_made_of(version, data, recipe):
-            assert head is not None  # noqa: S101 - it has taken something back
+    if head is None or head.parent is None or not head.taken_back:
+        return None
+    before = pipelines.read_pipeline(repository.tree(head.parent), pipeline).release
+    for version in (before.production, before.candidate):
+        taken_back = version is not None and version.id in head.taken_back
+        if version is not None and taken_back and _is_made_of(version, data, recipe):
             return f"nothing new since {version.id}, which `{head.subject}` took back"
     return None
 

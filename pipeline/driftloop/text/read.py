@@ -266,14 +266,14 @@ class _Composer:
         node.depth = 1 + max((part.depth for part in parts), default=0)
         values, levels = self.rules.max_values, self.rules.max_depth
         if node.size > values or node.depth > levels:
-            what = (
+            excess = (
                 f"more than {values} values" if node.size > values else f"more than {levels} levels"
             )
             raise self.stop(
                 "expansion",
                 node.line - self.offset,
                 node.column,
-                f"{what}, aliases expanded, from here on",
+                f"{excess}, aliases expanded, from here on",
             )
         if isinstance(node.value, list):
             node.value.extend(parts)

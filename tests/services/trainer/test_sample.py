@@ -62,9 +62,7 @@ def test_what_is_left_out_is_noted(heldout: Path, monkeypatch: pytest.MonkeyPatc
     (heldout / "recent" / "c.csv").write_text("b\n1\n")
     document = written(heldout)
     assert len(document["rows"]) == 2
-    assert (
-        "a.npz: which array is the request? There is no `x`, only: left, right" in document["note"]
-    )
+    assert "a.npz: the arrays are left, right, none is named `x`" in document["note"]
     assert "c.csv has other columns than the files before" in document["note"]
     monkeypatch.setattr(sample, "LARGEST", 60)
     assert "1 of 2 rows fit into" in written(heldout)["note"]

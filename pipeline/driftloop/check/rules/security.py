@@ -14,7 +14,7 @@ from driftloop.text.node import YamlNode
 )
 def plain_secret(world: World) -> Iterator[RuleMatch]:
     """Whoever can read the repository has the credential, for ever: it stays in the history
-    after it is removed. base64 is no encryption."""
+    after it is removed. base64 does not encrypt."""
     for secret in world.of(SECRET):
         if secret.node.get("sops") or secret.host is not None:
             continue

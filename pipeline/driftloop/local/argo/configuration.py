@@ -4,7 +4,6 @@
 no other Secrets.
 """
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,7 @@ from driftloop.clients.s3 import ObjectStore
 from driftloop.contract.names import PLATFORM
 from driftloop.errors import LocalError
 from driftloop.local.argo.parts import KeyRef, NotUnderstoodError, Part, RepositoryRef, read_part
+from driftloop.local.ground.settings import LocalSettings
 from driftloop.local.ground.state import StateFolder
 from driftloop.text.load import load_mapping
 
@@ -37,12 +37,10 @@ class Configuration:
     def of(cls, state: StateFolder, namespace: str, find: Find) -> "Configuration":
         """Read the platform file. MissingKeyError when `driftloop up` did not write it."""
         try:
-            platform = json.loads(state.platform.read_text())
-        except FileNotFoundError:
-            raise MissingKeyError(
-                f"{state.platform} is missing", hint="`driftloop up` writes it"
-            ) from None
-        return cls(namespace, platform["configMap"], platform["secret"], find)
+            settings = LocalSettings.load(state)
+        except LocalError as error:
+            raise MissingKeyError(error.message, hint=error.hint) from error
+        return cls(namespace, settings.config_map, settings.secret, find)
 
     def config_maps(self, name: str) -> Mapping[str, str]:
         """Return all keys of a ConfigMap. MissingKeyError."""

@@ -1,14 +1,12 @@
 """Webhooks, sensors, schedules and the runner of Workflows, in one process."""
 
 import asyncio
-import json
 import logging
 import os
 from pathlib import Path
 
 from driftloop.clients.nats import connect_client
 from driftloop.contract.platform import NATS
-from driftloop.errors import LocalError
 from driftloop.local.argo import objects
 from driftloop.local.argo.store import Workflows
 from driftloop.local.argo_events.eventsource import EventSources
@@ -18,6 +16,7 @@ from driftloop.local.argo_workflows.controller import Controller
 from driftloop.local.argo_workflows.cron import Schedules
 from driftloop.local.argo_workflows.leaves import World
 from driftloop.local.ground.addresses import proxy_environment
+from driftloop.local.ground.settings import LocalSettings
 from driftloop.local.ground.state import StateFolder
 from driftloop.local.kubelet.devices import MachineDevices
 
@@ -27,14 +26,10 @@ LOG = logging.getLogger("argo")
 async def serve(state: StateFolder) -> None:
     """Run until cancelled. LocalError when the state folder is not set up; StoreError without
     NATS."""
-    try:
-        ports = json.loads(state.ports_file.read_text())
-        platform = json.loads(state.platform.read_text())
-    except FileNotFoundError as error:
-        raise LocalError(f"{error.filename} is missing", hint="`driftloop up` writes it") from None
+    settings, webhook = LocalSettings.load(state), state.require_port("webhook")
     if killed := pod.kill_leftovers(state):
         LOG.info("stopped %d processes of steps that an earlier runner left", killed)
-    client = await connect_client(platform["configMap"][NATS.key], name="argo")
+    client = await connect_client(settings[NATS], name="argo")
     try:
         js = client.jetstream()
         workflows = await Workflows.open(js)
@@ -44,13 +39,19 @@ async def serve(state: StateFolder) -> None:
         devices = MachineDevices.find_devices(_device_files(), os.environ)
         if gpus := [f"{var}={','.join(names)}" for var, names in devices.shown.items() if names]:
             LOG.info("GPUs: %s", " ".join(gpus))
-        world = World(state, workflows, applied.find, proxy_environment(ports), devices=devices)
-        sources = EventSources(js, platform["secret"])
+        world = World(
+            state,
+            workflows,
+            applied.find,
+            proxy_environment(state.require_port("proxy")),
+            devices=devices,
+        )
+        sources = EventSources(js, settings.secret)
         sensors = Sensors(js, workflows)
         schedules = Schedules(js, workflows)
         async with asyncio.TaskGroup() as group:
             group.create_task(_follow(state, applied, sources, sensors, schedules))
-            group.create_task(sources.run(ports["webhook"]))
+            group.create_task(sources.run(webhook))
             group.create_task(sensors.run())
             group.create_task(schedules.run())
             group.create_task(Controller(world).run())

@@ -15,6 +15,15 @@ from nats.js import JetStreamContext
 from nats.js.kv import KeyValue
 
 from driftloop.clients.nats import key_value
+from driftloop.contract.documents import (
+    DocumentError,
+    document_key,
+    from_json,
+    is_number,
+    is_text,
+    parse_json,
+    to_json,
+)
 from driftloop.contract.streams import SCHEDULES
 from driftloop.errors import StoreError
 from driftloop.local.argo import bus
@@ -39,11 +48,13 @@ ON_TIME = 5.0
 
 
 @dataclass(frozen=True)
-class Done:
+class ScheduleProgress:
     """Time up to which a schedule is done (seconds since the epoch), and its last Workflow."""
 
-    until: float
-    last: str | None = None
+    until: float = document_key("until", "a number", is_number)
+    last: str | None = document_key(
+        "last", "a name or null", lambda value: value is None or is_text(value), default=None
+    )
 
 
 @dataclass(frozen=True)
@@ -104,7 +115,7 @@ class Schedules:
         done = await self._read(key)
         if done is None:
             # a schedule starts when it is first applied: nothing before that was missed
-            done = Done(now)
+            done = ScheduleProgress(now)
             await self._write(key, done)
         due = list_times(spec, done.until, now)
         if due.latest is not None:
@@ -120,27 +131,34 @@ class Schedules:
                 LOG.info(
                     "%s/%s: workflow %s %s", *key, last, "created" if new else "already exists"
                 )
-            await self._write(key, Done(due.latest, last))
+            await self._write(key, ScheduleProgress(due.latest, last))
         return due.next - time.time()
 
     async def _runs(self, namespace: str, name: str | None) -> bool:
         stored = await self._workflows.get(namespace, name) if name else None
         return stored is not None and (stored[0].get("status") or {}).get("phase") not in ENDED
 
-    async def _read(self, key: tuple[str, str]) -> Done | None:
+    async def _read(self, key: tuple[str, str]) -> ScheduleProgress | None:
         if self._bucket is None:
             raise StoreError(f"bucket {BUCKET} is not open")
         try:
             entry = await self._bucket.get(".".join(key))
         except nats.js.errors.KeyNotFoundError:
             return None
-        return Done(**json.loads(entry.value or b"{}"))
+        label = f"the progress of schedule {'/'.join(key)}"
+        try:
+            return from_json(
+                ScheduleProgress, parse_json(entry.value or b"", label=label), label=label
+            )
+        except DocumentError as error:
+            # as after a lost store: the schedule begins now, and nothing before counts as missed
+            LOG.error("%s; it begins anew", error.message)  # noqa: TRY400 - the traceback adds nothing
+            return None
 
-    async def _write(self, key: tuple[str, str], done: Done) -> None:
+    async def _write(self, key: tuple[str, str], done: ScheduleProgress) -> None:
         if self._bucket is None:
             raise StoreError(f"bucket {BUCKET} is not open")
-        document = {"until": done.until, "last": done.last}
-        await self._bucket.put(".".join(key), json.dumps(document).encode())
+        await self._bucket.put(".".join(key), json.dumps(to_json(done)).encode())
 
 
 def list_times(spec: CronSpec, since: float, now: float) -> Due:

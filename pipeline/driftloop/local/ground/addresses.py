@@ -28,9 +28,9 @@ def map_platform_hosts(ports: Mapping[str, int]) -> dict[str, int]:
     return {BROKER_ADDRESS: ports["broker"], GATEWAY_ADDRESS: ports["gateway"]}
 
 
-def proxy_environment(ports: Mapping[str, int]) -> dict[str, str]:
+def proxy_environment(port: int) -> dict[str, str]:
     """The environment that makes HTTP clients ask Envoy for names; addresses of this machine are
     reached directly.
     """
-    proxy, none = f"http://127.0.0.1:{ports['proxy']}", "127.0.0.1,localhost"
+    proxy, none = f"http://127.0.0.1:{port}", "127.0.0.1,localhost"
     return {"HTTP_PROXY": proxy, "http_proxy": proxy, "NO_PROXY": none, "no_proxy": none}

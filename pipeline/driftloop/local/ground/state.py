@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from driftloop.contract.documents import DocumentError, is_whole, parse_json
 from driftloop.errors import LocalError
 
 LAYOUT = "1"
@@ -41,6 +42,8 @@ PARTS = (
     "api",
 )
 """Platform parts that listen."""
+
+PORTS_HINT = "`driftloop up` writes the file anew once it is deleted"
 
 LEAST_FREE = 500 * 1024 * 1024
 """Bytes that must be free before anything starts."""
@@ -221,12 +224,25 @@ class StateFolder:
         return ports
 
     def known_ports(self) -> dict[str, int]:
-        """The ports of the last start; empty before the first."""
+        """The ports of the last start; empty before the first. LocalError when the file that has
+        them is damaged."""
+        label = f"the ports in {self.ports_file}"
         try:
-            ports: dict[str, int] = json.loads(self.ports_file.read_text())
+            ports: Any = parse_json(self.ports_file.read_text(), label=label)
         except FileNotFoundError:
             return {}
+        except DocumentError as error:
+            raise LocalError(error.message, hint=PORTS_HINT) from error
+        if not isinstance(ports, dict) or not all(is_whole(port, 1) for port in ports.values()):
+            raise LocalError(f"{label} must be an object of port numbers", hint=PORTS_HINT)
         return ports
+
+    def require_port(self, part: str) -> int:
+        """Return the port of a platform part; LocalError before the first start."""
+        ports = self.known_ports()
+        if part not in ports:
+            raise LocalError(f"{self.ports_file} has no port of `{part}`", hint=PORTS_HINT)
+        return ports[part]
 
     def ensure_secret(self, name: str, length: int = 32) -> str:
         """A random secret of `length` characters, made on first use and kept."""

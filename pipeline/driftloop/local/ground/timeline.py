@@ -2,52 +2,78 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from driftloop.contract.documents import (
+    DocumentError,
+    document_key,
+    from_json,
+    is_text,
+    parse_json,
+    to_json,
+)
+from driftloop.contract.outcomes import is_time
 from driftloop.local.ground.state import build_write_error
+
+TIMELINE_LINE = "the line of the timeline"
+
+
+@dataclass(frozen=True)
+class TimelineEntry:
+    """One thing that happened."""
+
+    time: str = document_key("time", "a time in RFC 3339", is_time)
+    kind: str = document_key("kind", "a text", is_text)
+    """One of commit, process, run, step, verdict, decision, platform."""
+    what: str = document_key("what", "a text", is_text)
+    why: str = document_key("why", "a text", lambda value: isinstance(value, str), default="")
+    commit: str = document_key("commit", "a text", lambda value: isinstance(value, str), default="")
+
+    @classmethod
+    def parse(cls, line: str | bytes) -> "TimelineEntry":
+        """Read a line of the timeline; DocumentError when it is damaged."""
+        return from_json(cls, parse_json(line, label=TIMELINE_LINE), label=TIMELINE_LINE)
 
 
 class EventTimeline:
     """Appends to `timeline.jsonl` and tells `listener` (the terminal)."""
 
-    def __init__(
-        self, file: Path, listener: Callable[[dict[str, str]], None] | None = None
-    ) -> None:
+    def __init__(self, file: Path, listener: Callable[[TimelineEntry], None] | None = None) -> None:
         self._file = file
         self._listener = listener
 
     def add_entry(
         self, kind: str, what: str, why: str = "", *, commit: str = "", time: str | None = None
     ) -> None:
-        """`kind` is one of commit, process, run, verdict, decision, platform; `time` is RFC 3339,
-        now when left out.
-        """
-        entry = {
-            "time": time
-            or datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-            "kind": kind,
-            "what": what,
-            "why": why,
-            "commit": commit,
-        }
+        """Append one thing that happened; `time` is RFC 3339, now when left out."""
+        now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        entry = TimelineEntry(time or now, kind, what, why, commit)
         try:
             with self._file.open("a") as stream:
-                stream.write(json.dumps(entry) + "\n")
+                stream.write(json.dumps(to_json(entry)) + "\n")
         except OSError as error:
             # a full disk must not stop what runs; the listener still hears of it
-            entry["why"] = (
-                f"{entry['why']}; not recorded: {build_write_error(self._file, error).message}".removeprefix(
-                    "; "
-                )
-            )
+            unwritten = f"not recorded: {build_write_error(self._file, error).message}"
+            entry = replace(entry, why=f"{why}; {unwritten}" if why else unwritten)
         if self._listener is not None:
             self._listener(entry)
 
 
-def format_entry(entry: dict[str, str]) -> str:
-    """An entry as the terminal shows it."""
-    clock = datetime.fromisoformat(entry["time"]).astimezone().strftime("%H:%M:%S")
-    why = f" ({entry['why']})" if entry.get("why") else ""
-    commit = f" {entry['commit'][:8]}" if entry.get("commit") else ""
-    return f"{clock} {entry['kind']:<9}{entry['what']}{why}{commit}"
+def format_entry(entry: TimelineEntry) -> str:
+    """Return an entry as the terminal shows it."""
+    clock = datetime.fromisoformat(entry.time).astimezone().strftime("%H:%M:%S")
+    why = f" ({entry.why})" if entry.why else ""
+    commit = f" {entry.commit[:8]}" if entry.commit else ""
+    return f"{clock} {entry.kind:<9}{entry.what}{why}{commit}"
+
+
+def format_line(line: str | bytes) -> str:
+    """Return a line of the timeline as the terminal shows it; one that can't be read as it is,
+    with the reason."""
+    try:
+        return format_entry(TimelineEntry.parse(line))
+    except DocumentError as error:
+        shown = line if isinstance(line, str) else line.decode(errors="replace")
+        return f"{shown.rstrip()}  ({error.message})"

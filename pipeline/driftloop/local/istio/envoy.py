@@ -140,7 +140,10 @@ def build_files(routes: EnvoyRoutes, *, admin: int) -> dict[str, list[Resource]]
             {
                 "name": "all",
                 "domains": ["*"],
-                "routes": [*http_routes, _build_absent_route("no route here\n", 404)],
+                "routes": [
+                    *http_routes,
+                    _build_absent_route("no route matches this host and path\n", 404),
+                ],
             }
         ],
     }

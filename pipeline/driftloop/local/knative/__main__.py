@@ -5,7 +5,6 @@ stopped.
 import argparse
 import asyncio
 import contextlib
-import json
 import logging
 import signal
 import sys
@@ -14,7 +13,8 @@ from pathlib import Path
 import uvloop
 
 from driftloop.clients import cancellation
-from driftloop.errors import LocalError, PipelineError
+from driftloop.errors import PipelineError
+from driftloop.local.ground.state import StateFolder
 from driftloop.local.knative.service import serve_broker
 
 
@@ -27,20 +27,18 @@ def main() -> None:
         level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
     )
     try:
-        cancellation.run(_run_broker(arguments.state / "run"), loop_factory=uvloop.new_event_loop)
+        cancellation.run(
+            _run_broker(StateFolder.open_folder(arguments.state)),
+            loop_factory=uvloop.new_event_loop,
+        )
     except PipelineError as error:
         sys.exit(f"error: {error}")
 
 
-async def _run_broker(run: Path) -> None:
-    try:
-        ports = json.loads((run / "ports.json").read_text())
-        nats, port = int(ports["nats"]), int(ports["broker"])
-    except (OSError, ValueError, KeyError) as error:
-        raise LocalError(
-            f"{run / 'ports.json'} can't be used: {error}", hint="`driftloop up` writes it"
-        ) from error
-    task = asyncio.ensure_future(serve_broker(run, nats_url=f"nats://127.0.0.1:{nats}", port=port))
+async def _run_broker(state: StateFolder) -> None:
+    nats = f"nats://127.0.0.1:{state.require_port('nats')}"
+    port = state.require_port("broker")
+    task = asyncio.ensure_future(serve_broker(state.run, nats_url=nats, port=port))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, task.cancel)

@@ -25,7 +25,7 @@ from driftloop.contract.names import ON_NEW_DATA
 from driftloop.contract.outcomes import WorkflowEnd, clean_reason, describe_end
 from driftloop.contract.streams import DECISIONS, UNJUDGED, VERDICTS, WORKFLOWS
 from driftloop.contract.verdicts import UnjudgedRecord, WindowRecord
-from driftloop.errors import LocalError, StoreError
+from driftloop.errors import LocalError, PipelineError, StoreError
 from driftloop.local.ground.state import write_json
 from driftloop.local.ground.timeline import EventTimeline
 from driftloop.retrain.explanation import explain_state
@@ -88,7 +88,7 @@ class RunHistory:
                     sequence, subject, payload = message
                     try:
                         tell(subject, payload)
-                    except DocumentError as error:
+                    except PipelineError as error:
                         self._add_unread(stream, sequence, error.message)
                     except (ValueError, KeyError, TypeError, AttributeError) as error:
                         self._add_unread(stream, sequence, f"{type(error).__name__}: {error}")
@@ -121,19 +121,15 @@ class RunHistory:
         key = subject.removeprefix(DECISIONS.prefix)
         if not payload:
             return
-        state = json.loads(payload)
-        phase = str(state.get("phase", ""))
-        pipeline = key.partition(".")[2]
-        explained = explain_state(RetrainState.from_json(state), pipeline, time.time())
+        state, pipeline = RetrainState.parse(payload), key.partition(".")[2]
+        explained = explain_state(state, pipeline, time.time())
         self.loops[key] = explained.summary
-        if self.decisions.get(key) != phase:
-            why = " ".join(
-                str(state[name]) for name in ("decision", "cause", "reason") if state.get(name)
-            )
-            if phase in PAUSES:
+        if self.decisions.get(key) != state.phase:
+            why = " ".join(part for part in (state.decision, state.cause, state.reason) if part)
+            if state.phase in PAUSES:
                 why = explained.summary
-            self._timeline.add_entry("decision", f"{pipeline}: {phase}", why)
-            self.decisions[key] = phase
+            self._timeline.add_entry("decision", f"{pipeline}: {state.phase}", why)
+            self.decisions[key] = state.phase
 
     def _record_verdict(self, subject: str, payload: bytes) -> None:
         if subject.endswith(f".{UNJUDGED}"):

@@ -11,7 +11,8 @@ from pathlib import Path
 from driftloop.contract import platform as contract
 from driftloop.local.ground import binaries
 from driftloop.local.ground.addresses import BRANCH, BUCKET, REGION, proxy_environment
-from driftloop.local.ground.state import StateFolder, replace_file, write_json
+from driftloop.local.ground.settings import LocalSettings
+from driftloop.local.ground.state import StateFolder, replace_file
 from driftloop.local.kubelet.devices import VENDORS
 from driftloop.local.kubelet.process import HttpProbe, ProcessSpec, TcpProbe
 from driftloop.text.dump import dump_yaml
@@ -48,7 +49,7 @@ def build_settings(
         contract.GIT_PASSWORD.key: "",
         **contract.rclone_settings(f"http://{endpoint}", access, secret),
     }
-    write_json(state.platform, {"configMap": config, "secret": secrets}, mode=0o600)
+    LocalSettings(config, secrets).save(state)
     return config, secrets
 
 
@@ -160,7 +161,7 @@ def _module_program(
         cwd=state.run,
         env={
             **_base_environment(),
-            **proxy_environment(ports),
+            **proxy_environment(ports["proxy"]),
             **_device_environment(),
             "PYTHONUNBUFFERED": "1",
         },

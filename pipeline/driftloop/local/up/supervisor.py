@@ -91,7 +91,9 @@ class Supervisor:
             admin=self.ports["admin"],
         )
         self._fleet = PodFleet(
-            state, environment=addresses.proxy_environment(self.ports), on_event=self._on_event
+            state,
+            environment=addresses.proxy_environment(self.ports["proxy"]),
+            on_event=self._on_event,
         )
         self.reconciler = Reconciler(
             state,

@@ -1,6 +1,6 @@
 """Alerts of a pipeline, each with what to do. Thresholds are the spec's own.
 
-Drift that starts a run is no alert, nor is a candidate that the gate refuses: the loop does what
+Drift that starts a run is not an alert, nor is a candidate that the gate refuses: the loop does what
 it is for. An alert is raised where it stands still, or where requests fail.
 """
 
@@ -194,8 +194,8 @@ def _detector_alerts(plan: Plan, monitor: Monitor, version: Version) -> Iterator
     """One detector, and whether anybody heeds it."""
     names, name = plan.names, monitor.name
     alarm, window, behind = (
-        series.service_series(names, f"driftloop_detector_{what}", name)
-        for what in ("alarm", "window", "behind_events")
+        series.service_series(names, f"driftloop_detector_{metric}", name)
+        for metric in ("alarm", "window", "behind_events")
     )
     yield _down_alert(plan, name, f"{name} is not seen", detector=name)
     yield _build_alert(
@@ -291,8 +291,8 @@ def _schedule_alerts(plan: Plan) -> Iterator[AlertingRule]:
             continue
         # one that is held back because the run before is still on shows as well that the schedule is looked after
         counters = (
-            series.argo_series(names, f"argo_workflows_cronworkflows_{what}", name=schedule.name)
-            for what in ("triggered_total", "concurrencypolicy_triggered")
+            series.argo_series(names, f"argo_workflows_cronworkflows_{metric}", name=schedule.name)
+            for metric in ("triggered_total", "concurrencypolicy_triggered")
         )
         # a counter that was not there before has just counted its first one
         counted = "\n  or ".join(

@@ -95,7 +95,7 @@ def _traffic_panels(plan: Plan) -> Iterator[PanelDraft]:
         "Share of failed requests",
         "Answered with 5xx; the line is what `rollout.canary.errorRate` allows.",
         "percentunit",
-        # there is no series of errors before the first one
+        # the series of errors begins with the first one
         (
             PanelQuery(
                 f"({by} (rate({requests_series.errors}[{RATE}])) or 0 * {requests}) / {requests}",

@@ -98,9 +98,9 @@ Resolve = Callable[[str, int], Awaitable[list[str]]]
 
 async def resolve_addresses(name: str, port: int) -> list[str]:
     """Return the addresses that DNS has for a name; OSError when it has none."""
-    found = await asyncio.get_running_loop().getaddrinfo(name, port, type=socket.SOCK_STREAM)
+    entries = await asyncio.get_running_loop().getaddrinfo(name, port, type=socket.SOCK_STREAM)
     hosts = {
-        f"[{at[0]}]" if family == socket.AF_INET6 else str(at[0]) for family, _, _, _, at in found
+        f"[{at[0]}]" if family == socket.AF_INET6 else str(at[0]) for family, _, _, _, at in entries
     }
     return [f"{host}:{port}" for host in sorted(hosts)]
 
@@ -129,8 +129,8 @@ class AnalysisService:
         self._taken = Counter(
             "driftloop_analysis_responses", "Response events", ["what"], registry=self._registry
         )
-        for what in TAKEN:
-            self._taken.labels(what)
+        for metric in TAKEN:
+            self._taken.labels(metric)
         Gauge(
             "driftloop_analysis_waiting_responses",
             "Responses that wait for the response of the other version",
@@ -254,10 +254,10 @@ class AnalysisService:
             scrapes = await asyncio.gather(
                 self._scrape_predictor(production, now), self._scrape_predictor(candidate, now)
             )
-            for counting, found in zip(
+            for counting, scraped in zip(
                 (question.production, question.candidate), scrapes, strict=True
             ):
-                for address, scrape in found.items():
+                for address, scrape in scraped.items():
                     counting.add_scrape(scrape, address)
         agreement = self._join.measure_agreement(production, candidate, since)
         return Measured(

@@ -2,16 +2,14 @@
 
 import asyncio
 import logging
-import os
-import tempfile
 import time
 from collections.abc import Mapping
-from pathlib import Path
 
 from driftloop.contract.platform import GIT_BRANCH, GIT_PASSWORD, GIT_URL, GIT_USERNAME
 from driftloop.errors import PipelineError
 from driftloop.git.head import ReleaseHead, read_head
 from driftloop.git.repository import Credentials, Repository, refuse_writes
+from driftloop.git.scratch import make_scratch
 from driftloop.retrain.state import HeadEvent
 
 log = logging.getLogger("decision")
@@ -42,7 +40,7 @@ class HeadReader:
         repository = Repository(
             url,
             branch=environment.get(GIT_BRANCH.environment) or "main",
-            workdir=_make_workdir(),
+            workdir=make_scratch(environment),
             guard=refuse_writes,
             credentials=credentials if password else None,
         )
@@ -66,10 +64,3 @@ class HeadReader:
         if tip != self._tip:
             self._head = read_head(self._repository, self._pipeline)
             self._tip = tip
-
-
-def _make_workdir() -> Path:
-    """Return a new folder, in HOME where the file system is read-only."""
-    home = os.environ.get("HOME")
-    writable = home if home and os.access(home, os.W_OK) else None
-    return Path(tempfile.mkdtemp(prefix="driftloop-head-", dir=writable))

@@ -194,7 +194,7 @@ def _measure_model(
     user: function.UserFunction, model: Path, task: TrainerEvaluation, what: str
 ) -> dict[str, dict[str, float]]:
     recent = task.data / "recent"
-    found: dict[str, dict[str, float]] = {}
+    metrics: dict[str, dict[str, float]] = {}
     deadline = time.monotonic() + task.timeout if task.timeout else None
     # the first run has only recent rows, so they need no second look
     same = not any(
@@ -206,21 +206,21 @@ def _measure_model(
             and same
             and record.list_files(recent if recent.is_dir() else task.data)
         ):
-            found[rows] = dict(found["all"])
+            metrics[rows] = dict(metrics["all"])
             continue
         if rows == "recent" and not (recent.is_dir() and record.list_files(recent)):
             continue
         arguments, _ = function.build_arguments(user, {}, {"model": model, "data": data, "seed": 0})
         rest = None if deadline is None else max(0.1, deadline - time.monotonic())
         try:
-            found[rows] = record.read_metrics(
+            metrics[rows] = record.read_metrics(
                 function.run_function(user, arguments, rest), task.run
             )
         except TrainerError as error:
             raise TrainerError(
                 f"{what} on {rows} rows: {error.message}", hint=error.hint, trace=error.trace
             ) from error
-    return found
+    return metrics
 
 
 def _count_rows(data: Path) -> dict[str, int]:
@@ -247,17 +247,17 @@ def _read_production(folder: Path) -> str | None:
 
 def _read_parameters(text: str) -> dict[str, Any]:
     try:
-        found = json.loads(text)
+        values = json.loads(text)
     except ValueError as error:
         raise TrainerError(f"--parameters `{text[:80]}` is not JSON: {error}") from error
-    if not isinstance(found, dict):
+    if not isinstance(values, dict):
         raise TrainerError(f"--parameters `{text[:80]}` must be a JSON object")
-    return found
+    return values
 
 
 def _check_folder(folder: Path, option: str) -> None:
     if not folder.is_dir():
-        raise TrainerError(f"{option} {folder} is no folder")
+        raise TrainerError(f"{option} {folder} is not a folder")
 
 
 def _seed_libraries(seed: int) -> None:

@@ -52,13 +52,13 @@ class OutputTee:
         if not line.startswith("{") or len(line) > LONGEST_LINE:
             return
         try:
-            found = json.loads(line)
+            content = json.loads(line)
         except ValueError:
             return
-        if not isinstance(found, dict):
+        if not isinstance(content, dict):
             return
         if len(self.lines) < MOST_LINES:
-            self.lines.append(found)
+            self.lines.append(content)
         else:
             self.dropped += 1
 
@@ -84,7 +84,7 @@ def read_metrics(returned: Any, name: str) -> dict[str, float]:
         )
     if not returned:
         raise TrainerError(f"`{name}` returned no metric", hint=hint)
-    found: dict[str, float] = {}
+    numbers: dict[str, float] = {}
     for key, value in returned.items():
         number = (
             value.item() if hasattr(value, "item") and getattr(value, "size", 1) == 1 else value
@@ -98,8 +98,8 @@ def read_metrics(returned: Any, name: str) -> dict[str, float]:
                 f"metric `{key}` of `{name}` is {number}",
                 hint="did the training diverge? try a smaller learning rate, and look for empty batches",
             )
-        found[str(key)] = number
-    return found
+        numbers[str(key)] = number
+    return numbers
 
 
 def list_files(folder: Path) -> list[str]:
@@ -122,14 +122,14 @@ def digest_file(folder: Path, pattern: str = "*") -> str:
 
 def describe_code(root: Path) -> dict[str, str]:
     """The user's code: a digest of its Python files, and the git revision where there is one."""
-    found = {"digest": digest_file(root, "*.py")}
+    code = {"digest": digest_file(root, "*.py")}
     head = root / ".git" / "HEAD"
     with contextlib.suppress(OSError):
         text = head.read_text().strip()
         if text.startswith("ref: "):
             text = (root / ".git" / text.removeprefix("ref: ")).read_text().strip()
-        found["revision"] = text
-    return found
+        code["revision"] = text
+    return code
 
 
 def list_libraries() -> dict[str, str]:
@@ -142,21 +142,24 @@ def list_libraries() -> dict[str, str]:
 
 def describe_hardware() -> dict[str, Any]:
     """The machine: processor, usable cores, memory, graphics cards."""
-    found: dict[str, Any] = {"machine": platform.machine(), "cores": len(os.sched_getaffinity(0))}
+    hardware: dict[str, Any] = {
+        "machine": platform.machine(),
+        "cores": len(os.sched_getaffinity(0)),
+    }
     with contextlib.suppress(OSError, StopIteration):
         lines = Path("/proc/cpuinfo").read_text().splitlines()
-        found["processor"] = (
+        hardware["processor"] = (
             next(li for li in lines if li.startswith("model name")).partition(":")[2].strip()
         )
     with contextlib.suppress(OSError, ValueError):
-        found["memory"] = int(Path("/proc/meminfo").read_text().split()[1]) * 1024
+        hardware["memory"] = int(Path("/proc/meminfo").read_text().split()[1]) * 1024
     cards = []
     for file in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
         with contextlib.suppress(OSError, StopIteration):
             model = next(line for line in file.read_text().splitlines() if line.startswith("Model"))
             cards.append(model.partition(":")[2].strip())
-    found["gpus"] = cards
-    return found
+    hardware["gpus"] = cards
+    return hardware
 
 
 def write_metadata(file: Path, content: Mapping[str, Any]) -> None:

@@ -99,7 +99,7 @@ def _read_npz(file: Path, step: int, recent: bool) -> _Table:
     if FEATURES not in arrays and len(arrays) != 1:
         listed = ", ".join(sorted(arrays)) or "none"
         raise _UnaskableError(
-            f"which array is the request? There is no `{FEATURES}`, only: {listed}"
+            f"the arrays are {listed}, none is named `{FEATURES}`: name the one that holds the requests"
         )
     features = arrays.get(FEATURES, next(iter(arrays.values())))
     rows = tuple(

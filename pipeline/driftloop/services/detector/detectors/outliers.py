@@ -62,7 +62,7 @@ class RowThreshold:
 def make_verdict(
     config: DetectorSettings, threshold: RowThreshold, score: Callable[[Rows], Scores], rows: Rows
 ) -> WindowVerdict:
-    """Score is the share of outliers, threshold the largest share that is no alarm."""
+    """Score is the share of outliers, threshold the largest share that is not an alarm."""
     scores = score(rows)
     outliers = np.flatnonzero(scores > threshold.value)
     most = threshold.count_most(len(rows), config.alarm_rate)

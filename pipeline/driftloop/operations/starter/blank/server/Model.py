@@ -23,7 +23,7 @@ class Model:
             from seldon_core.flask_utils import SeldonMicroserviceException
 
             raise SeldonMicroserviceException(
-                f"no rows of numbers: {error}", reason="BAD_ROWS"
+                f"the rows are not numbers: {error}", reason="BAD_ROWS"
             ) from error
         scores = rows @ self.parts["weights"] + self.parts["bias"]
         powers = np.exp(scores - scores.max(axis=1, keepdims=True))

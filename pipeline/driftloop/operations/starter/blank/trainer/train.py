@@ -54,5 +54,5 @@ def read_all(folder: Path) -> tuple[np.ndarray, np.ndarray]:
         with np.load(file) as batch:
             batches.append((batch["x"].astype(float), batch["y"].astype(int)))
     if not batches:
-        raise ValueError(f"no .npz batch in {folder}")
+        raise ValueError(f"{folder} contains no .npz batch")
     return np.concatenate([x for x, _ in batches]), np.concatenate([y for _, y in batches])

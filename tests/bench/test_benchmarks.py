@@ -1,0 +1,32 @@
+"""Each benchmark runs to its ratio, on little: one that nobody runs rots without a sign."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parent
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "arguments", "ratio"),
+    [
+        ("bench_events.py", ["--events", "1000", "--rounds", "1"], r"verdict .*, \d+% of raw"),
+        ("bench_render.py", ["--pipelines", "5"], r"5 pipelines: \d+\.\d+ of plain Hera"),
+        ("bench_serving.py", ["--rounds", "1", "--seconds", "1"], r"logging keeps \d+% of Envoy"),
+        ("bench_platform.py", ["--starts", "1", "--idle", "1"], r"idle, \d+ programs +\d+ MB"),
+    ],
+)
+def test_it_prints_its_ratio(benchmark: str, arguments: list[str], ratio: str) -> None:
+    done = subprocess.run(
+        [sys.executable, FOLDER / benchmark, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=500,
+    )
+    assert re.search(ratio, done.stdout), done.stdout + done.stderr
