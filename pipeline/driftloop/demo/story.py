@@ -73,8 +73,8 @@ class DemoStory:
             await self._send_clean(traffic, first)
             waited = await self._wait_for_labels(traffic, first)
             second = await self._send_rotated(traffic, first, waited)
-            await self._bad_candidate(traffic, second)
             await self._mute_candidate(traffic, second)
+            await self._bad_candidate(traffic, second)
             await self._roll_back(traffic, first, second)
 
     async def _prepare_project(self) -> None:
@@ -300,8 +300,40 @@ class DemoStory:
             screen.record_figure("  … during the canary", format_percent(middle.accuracy))
         screen.record_figure("accuracy on turned digits, after", format_percent(after.accuracy))
 
+    async def _mute_candidate(self, traffic: TrafficGenerator, release: Release) -> None:
+        self._screen.print_heading(
+            "6  A candidate that can't answer: its file has another name, and the server was forgotten"
+        )
+        project = self._platform.state.root / "demo" / "project"
+        await asyncio.to_thread(rename_model_file, self._project, project)
+        await self._platform.run_command(
+            *("commit", str(project / self._spec), "--bump"),
+            *("--state", str(self._platform.state.root)),
+        )
+        await self._platform.wait_until(self._is_applied, "the commit to be applied", within=SOON)
+        await self._wait_for_cooldown()
+        tally = traffic.switch_rows("rotated")
+        run = await self._trigger_run("the model file has a new name")
+        await self._platform.wait_until(
+            lambda: self._platform.read_outcome(run), f"run {run} to end", within=RUN
+        )
+        self._screen.print_line(str(tally))
+        decision = await self._platform.read_decision()
+        self._screen.record_claim(
+            "the rehearsal refuses a candidate that can't answer, before any traffic",
+            decision.outcome == "refused"
+            and decision.reason.startswith("rehearsal")
+            and self._platform.read_release() == release,
+            decision.reason,
+        )
+        self._screen.record_claim(
+            "no request of a caller met it",
+            tally.failed == 0 and tally.accuracy > RECOVERED_ABOVE,
+            f"{tally.failed} failed, {format_percent(tally.accuracy)} right",
+        )
+
     async def _bad_candidate(self, traffic: TrafficGenerator, release: Release) -> None:
-        self._screen.print_heading("6  A bad candidate: batches whose labels were shuffled")
+        self._screen.print_heading("7  A bad candidate: batches whose labels were shuffled")
         await self._deliver_batches("shuffled")
         await self._wait_for_cooldown()
         tip = self._platform.read_tip()
@@ -328,37 +360,6 @@ class DemoStory:
             "production still answers right",
             tally.accuracy > RECOVERED_ABOVE,
             format_percent(tally.accuracy),
-        )
-
-    async def _mute_candidate(self, traffic: TrafficGenerator, release: Release) -> None:
-        self._screen.print_heading(
-            "7  A candidate that can't answer: its file has another name, and the server was forgotten"
-        )
-        project = self._platform.state.root / "demo" / "project"
-        await asyncio.to_thread(rename_model_file, self._project, project)
-        await self._platform.run_command(
-            *("commit", str(project / self._spec), "--bump"),
-            *("--state", str(self._platform.state.root)),
-        )
-        await self._platform.wait_until(self._is_applied, "the commit to be applied", within=SOON)
-        tally = traffic.switch_rows("rotated")
-        run = await self._trigger_run("the model file has a new name")
-        await self._platform.wait_until(
-            lambda: self._platform.read_outcome(run), f"run {run} to end", within=RUN
-        )
-        self._screen.print_line(str(tally))
-        decision = await self._platform.read_decision()
-        self._screen.record_claim(
-            "the rehearsal refuses a candidate that can't answer, before any traffic",
-            decision.outcome == "refused"
-            and decision.reason.startswith("rehearsal")
-            and self._platform.read_release() == release,
-            decision.reason,
-        )
-        self._screen.record_claim(
-            "no request of a caller met it",
-            tally.failed == 0 and tally.accuracy > RECOVERED_ABOVE,
-            f"{tally.failed} failed, {format_percent(tally.accuracy)} right",
         )
 
     async def _roll_back(self, traffic: TrafficGenerator, first: Release, second: Release) -> None:
