@@ -41,6 +41,7 @@ RECORDS: dict[type, str] = {
     records.GateResult: "One of its `gates`.",
     records.HeldOutRows: "rows.json, written by `driftloop-train evaluate --rows`, read by `step rehearse`.",
     records.HeldOutRow: "One of its `rows`.",
+    records.CapturedRequests: "requests.json, written by `step claim`, read by `step rehearse`.",
     records.Rehearsal: "rehearsal.json, written by `step rehearse`, read by `step register` and `step finish`.",
     records.RunRecord: "Data of the events of a run.",
     verdicts.WindowRecord: "A message of the verdict stream, written and read by `driftloop-detector`.",

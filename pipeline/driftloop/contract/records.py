@@ -316,6 +316,27 @@ class HeldOutRows:
         return from_json(cls, document, label="rows.json", closed=False)
 
 
+@dataclass(frozen=True)
+class CapturedRequests:
+    """requests.json: the last requests that callers have sent to production, as they sent them."""
+
+    bodies: tuple[str, ...] = document_key(
+        "bodies", "a list of texts", is_texts, default=(), read=tuple, write=list
+    )
+    """Bodies, the oldest first."""
+    release: str | None = document_key(
+        "release", "a release id, or null", lambda v: v is None or is_text(v), default=None
+    )
+    """Release that was asked; None before the first one."""
+    note: str = _text("note")
+    """Why there is none; empty when there are some."""
+
+    @classmethod
+    def read(cls, document: object) -> "CapturedRequests":
+        """Read the requests from plain data; DocumentError."""
+        return from_json(cls, document, label="requests.json", closed=False)
+
+
 def _seconds(key: str) -> Any:
     return document_key(
         key, "seconds, or null", lambda v: v is None or (is_number(v) and v >= 0), default=None
@@ -363,6 +384,8 @@ class Rehearsal:
     """Share of these that both answered alike."""
     accuracy: float | None = _share("accuracy")
     """Share of right answers to the recent rows; None without labels."""
+    captured: int = _count("captured")
+    """Requests of production's callers that it was asked, as they had sent them."""
     log: str = _text("log")
     """The server's last words, when it ended or refused rows."""
 

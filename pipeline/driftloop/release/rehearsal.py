@@ -46,6 +46,8 @@ class ServerRun:
     """Seconds until it had loaded its model; None when it never had."""
     replies: tuple[Reply, ...] = ()
     """To the rows, in their order."""
+    captured: tuple[Reply, ...] = ()
+    """To the captured requests, in their order."""
     failure: str = ""
     """Why it could not be asked, or not to the end."""
     log: str = ""
@@ -73,6 +75,13 @@ def judge_rehearsal(
     if not rows.rows:
         notes.append("there was no row to ask")
     _judge_refusals(replies, theirs, reasons, notes)
+    _judge_refusals(
+        candidate.captured,
+        production.captured if production is not None else (),
+        reasons,
+        notes,
+        "captured requests",
+    )
     p99 = _percentile([reply.seconds for reply in replies[1:] or replies], 0.99)
     if limits.p99 is not None and p99 is not None and p99 > limits.p99:
         reasons.append(f"p99 {p99 * 1000:.0f} ms, allowed {limits.p99 * 1000:.0f} ms")
@@ -96,12 +105,17 @@ def judge_rehearsal(
         compared=len(pairs),
         agreement=sum(pairs) / len(pairs) if pairs else None,
         accuracy=skew.accuracy,
+        captured=len(candidate.captured),
         log=candidate.log if candidate.failure or len(replies) > answered else "",
     )
 
 
 def _judge_refusals(
-    replies: Sequence[Reply], theirs: Sequence[Reply], reasons: list[str], notes: list[str]
+    replies: Sequence[Reply],
+    theirs: Sequence[Reply],
+    reasons: list[str],
+    notes: list[str],
+    noun: str = "rows",
 ) -> None:
     """A row that production refuses, too, is the row's fault."""
     shared = [
@@ -115,11 +129,11 @@ def _judge_refusals(
         if reply.answer is None and number not in shared
     ]
     if shared:
-        notes.append(f"{len(shared)} of {len(replies)} rows are refused by production, too")
+        notes.append(f"{len(shared)} of {len(replies)} {noun} are refused by production, too")
     if refused:
         ((most, _),) = Counter(reply.refusal for reply in refused).most_common(1)
         others = ", which production answers" if theirs else ""
-        reasons.append(f"{len(refused)} of {len(replies)} rows refused{others}: {most}")
+        reasons.append(f"{len(refused)} of {len(replies)} {noun} refused{others}: {most}")
 
 
 @dataclass(frozen=True)
