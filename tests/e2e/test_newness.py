@@ -16,6 +16,7 @@ from driftloop.demo.platform import DemoPlatform, is_answered
 from driftloop.demo.traffic import DigitRow, TrafficGenerator
 from driftloop.errors import LocalError
 from driftloop.local.ground.state import StateFolder
+from driftloop.retrain.explanation import format_time
 
 WEEKS = 2
 SHORT = """\
@@ -157,6 +158,8 @@ async def a_week(team: Team, sender: TrafficGenerator, folder: Path, week: int) 
     why = await team.command("why", "mine")
     assert "waits for data since " in why
     assert f"nothing new since {before.production.id}" in why
+    assert waiting.outcome_at == waiting.waits.since
+    assert f"ended as not-started at {format_time(waiting.waits.since)}" in why
     assert "the first new batch below s3://mine/batches starts a run because of it" in why
     status = await team.command("status")
     assert "decision mine.mine: waiting; waits for data since" in status

@@ -29,6 +29,8 @@ TAIL = 20
 WIDEST = 2000
 """Characters of them."""
 
+_TRACEBACK = "Traceback (most recent call last):"
+
 _OPENER = build_opener(ProxyHandler({}))
 """The server is in this very pod, behind no proxy."""
 
@@ -44,12 +46,14 @@ class BesideServer:
 
     def read_log(self) -> str:
         """Return its last words."""
+        return "\n".join(self._read_lines()[-TAIL:])[-WIDEST:]
+
+    def _read_lines(self) -> list[str]:
         try:
             text = (self.folder / REHEARSED_LOG).read_text(errors="replace")
         except FileNotFoundError:
-            return ""
-        lines = [line.rstrip() for line in text.splitlines() if line.strip()]
-        return "\n".join(lines[-TAIL:])[-WIDEST:]
+            return []
+        return [line.rstrip() for line in text.splitlines() if line.strip()]
 
     def read_exit(self) -> int | None:
         """Return its exit code; None while it runs."""
@@ -59,10 +63,8 @@ class BesideServer:
             return None
 
     def describe_end(self, code: int) -> str:
-        """Return how it ended, with the last line that it printed."""
-        # what an interpreter prints on its way out hides the error before it
-        words = self.read_log().partition("Exception ignored in")[0].strip()
-        last = words.rpartition("\n")[2].strip()
+        """Return how it ended, with the error that it printed last, or its last line."""
+        last = find_error(self._read_lines())
         return f"the server ended with exit code {code}" + (f": {last[:300]}" if last else "")
 
     def is_healthy(self) -> bool:
@@ -72,6 +74,17 @@ class BesideServer:
                 return bool(reply.status == 200)
         except (OSError, HTTPException):
             return False
+
+
+def find_error(lines: Sequence[str]) -> str:
+    """Return the error under the last traceback in a log, or else the last line: what a server
+    prints on its way out hides the error before it."""
+    ignored = (number for number, line in enumerate(lines) if "Exception ignored in" in line)
+    lines = lines[: next(ignored, None)]
+    starts = [number for number, line in enumerate(lines) if line.endswith(_TRACEBACK)]
+    under = lines[starts[-1] + 1 :] if starts else []
+    errors = (line for line in under if not line.startswith(" "))
+    return next(errors, lines[-1] if lines else "").strip()
 
 
 def run_rehearsal(

@@ -172,6 +172,7 @@ def _step_end(state: RetrainState, event: EndEvent, now: float) -> RetrainState:
         workflow=None,
         ended_at=now,
         outcome=event.outcome,
+        outcome_at=now,
         reason=event.reason,
         ended=record_end(state, *over),
     )

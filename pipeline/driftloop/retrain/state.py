@@ -159,6 +159,8 @@ class RetrainState:
     """End of the last run; the cooldown counts from here."""
     outcome: Outcome | None = None
     """Outcome of the last run."""
+    outcome_at: float | None = None
+    """Time of that outcome; None in an entry of an older version."""
     reason: str = ""
     fires: int = 0
     next_fire: float = 0.0
