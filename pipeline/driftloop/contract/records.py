@@ -382,6 +382,14 @@ class Rehearsal:
     """Rows that production, beside it, answered too."""
     agreement: float | None = _share("agreement")
     """Share of these that both answered alike."""
+    tolerance: float | None = document_key(
+        "tolerance",
+        "a number, or null",
+        lambda v: v is None or (is_number(v) and v >= 0),
+        default=None,
+    )
+    """Distance at which two answers that are numbers count as alike, from the residuals of both on
+    recent rows; then `compared` and `agreement` are of these rows. None for other answers."""
     accuracy: float | None = _share("accuracy")
     """Share of right answers to the recent rows; None without labels."""
     captured: int = _count("captured")

@@ -8,12 +8,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from driftloop.contract.documents import is_number
 from driftloop.contract.handovers import RehearsalLimits
 from driftloop.contract.records import Evaluation, HeldOutRow, HeldOutRows, Rehearsal
 from driftloop.release.answers import Answer, compare_answers
+from driftloop.release.numbers import NumberAnswers, are_numbers, find_tolerance
 
 SIGMAS = 3.0
 """Standard deviations that count as chance."""
+FEWEST_NUMBERS = 20
+"""Recent rows from which a tolerance is worked out."""
 SHOWN = 160
 """Characters of a server's text in a reason."""
 
@@ -89,11 +93,7 @@ def judge_rehearsal(
     reasons.extend(filter(None, [skew.reason]))
     notes.extend(filter(None, [skew.note]))
     answered = sum(reply.answer is not None for reply in replies)
-    pairs = [
-        compare_answers((ours.answer,), (other.answer,))[1]
-        for ours, other in zip(replies, theirs, strict=False)
-        if ours.answer is not None and other.answer is not None
-    ]
+    tolerance, pairs = _compare_with_production(rows.rows, replies, theirs)
     return Rehearsal(
         passed=not reasons,
         reasons=tuple(reasons),
@@ -104,10 +104,35 @@ def judge_rehearsal(
         answered=answered,
         compared=len(pairs),
         agreement=sum(pairs) / len(pairs) if pairs else None,
+        tolerance=tolerance,
         accuracy=skew.accuracy,
         captured=len(candidate.captured),
         log=candidate.log if candidate.failure or len(replies) > answered else "",
     )
+
+
+def _compare_with_production(
+    rows: Sequence[HeldOutRow], replies: Sequence[Reply], theirs: Sequence[Reply]
+) -> tuple[float | None, list[int]]:
+    """Return the tolerance of answers that are numbers, and for each row that both answered 1 when
+    the answers are alike."""
+    both = [
+        (row, ours.answer, other.answer)
+        for row, ours, other in zip(rows, replies, theirs, strict=False)
+        if ours.answer is not None and other.answer is not None
+    ]
+    measured = [
+        NumberAnswers(float(row.label), float(ours), float(other))
+        for row, ours, other in both
+        if row.recent
+        and is_number(row.label)
+        and isinstance(ours, int | float)
+        and isinstance(other, int | float)
+    ]
+    if not are_numbers(measured) or len(measured) < FEWEST_NUMBERS:
+        return None, [compare_answers((ours,), (other,))[1] for _, ours, other in both]
+    tolerance = find_tolerance(measured)
+    return tolerance, [int(abs(row.candidate - row.production) <= tolerance) for row in measured]
 
 
 def _judge_refusals(
