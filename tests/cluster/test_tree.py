@@ -270,6 +270,32 @@ def test_every_version_is_put_in_and_stated_once(profile):
                 pytest.fail(f"{path} states a version: {line.strip()}")
 
 
+@needs_kubectl
+@pytest.mark.parametrize("profile", PROFILES)
+def test_every_address_outside_is_put_in_and_named_once(profile):
+    named = yaml.safe_load((INFRASTRUCTURE / "outside" / "outside.yaml").read_text())["data"]
+    used = set()
+    for stage in stages(profile).values():
+        built = build(ROOT / stage["spec"]["path"])
+        assert "see-outside" not in yaml.safe_dump_all(built)
+        used |= {d["spec"]["url"] for d in built if group(d) == "source.toolkit.fluxcd.io"}
+    assert used <= set(named.values())
+    if profile == "standard":
+        assert used == set(named.values())
+
+
+def test_no_other_file_names_a_host_outside():
+    """Knative's release files are kustomize's resources: it takes their URLs as they are written."""
+    places = ("infrastructure/outside/outside.yaml", "infrastructure/knative/kustomization.yaml")
+    for path in CLUSTER.rglob("*.yaml"):
+        if str(path.relative_to(CLUSTER)) in places or "flux-system" in path.parts:
+            continue
+        for url in re.findall(r"(?:https?|oci|ssh)://([^\s}\"',]+)", path.read_text()):
+            host = url.partition("/")[0]
+            inside = "see-outside" in host or host.split(":")[0].endswith(".svc")
+            assert inside or ".svc." in host, f"{path} names {url}"
+
+
 def quantity(text, kind):
     """Milli-CPU or MiB."""
     if kind == "cpu":

@@ -15,10 +15,11 @@ OLD, COMMIT, NEWER = "a" * 40, "b" * 40, "c" * 40
 class Api:
     """Answers as the Kubernetes API would."""
 
-    def __init__(self, revision=None, ready="True", message="", deployments=None):
+    def __init__(self, revision=None, ready="True", message="", deployments=None, pods=()):
         conditions = [{"type": "Ready", "status": ready, "message": message}]
         self.status = {"lastAppliedRevision": revision, "conditions": conditions}
         self.deployments = deployments or {}
+        self.pods = pods
 
     def get_kustomization(self, namespace, name):
         assert (namespace, name) == ("flux-system", "digits-deployments")
@@ -27,6 +28,12 @@ class Api:
     def get_deployment(self, namespace, name):
         assert namespace == "ml"
         return self.deployments.get(name)
+
+    def list_pods(self, namespace):
+        assert namespace == "ml"
+        if isinstance(self.pods, Exception):
+            raise self.pods
+        return list(self.pods)
 
 
 GRAPH = (
@@ -138,3 +145,34 @@ def test_a_refusal_is_not_waited_for():
 
     with pytest.raises(KubernetesUnreachableError):
         list(applied.wait_until_applied(look, seconds=10, what="x"))
+
+
+def unplaced(name, status="False"):
+    message = "0/1 nodes are available: 1 Insufficient cpu."
+    requests = {"cpu": "300m", "memory": "512Mi"}
+    return {
+        "metadata": {"namespace": "ml", "name": name},
+        "spec": {"containers": [{"resources": {"requests": requests}}] * 2},
+        "status": {
+            "conditions": [{"type": "PodScheduled", "status": status, "message": message}],
+        },
+    }
+
+
+def test_a_pod_of_the_release_that_no_node_has_room_for_is_named_with_the_sum():
+    pods = (unplaced("digits-r2-abc"), unplaced("digits-r1-abc", "True"), unplaced("digits-r1-def"))
+    running = Api(f"main@sha1:{OLD}", "Unknown", pods=pods)
+    assert missing(running, releases=("r1",)) == (
+        "Kustomization digits-deployments has applied aaaaaaaaaaaa, not yet bbbbbbbbbbbb; "
+        "Pod ml/digits-r1-def can't be placed: 0/1 nodes are available: 1 Insufficient cpu. "
+        "It requests 600m CPU and 1024Mi"
+    )
+    assert missing(running).endswith("not yet bbbbbbbbbbbb")
+    ready = Api(f"main@sha1:{COMMIT}", deployments={"digits-r1": deployment()}, pods=pods)
+    assert missing(ready, releases=("r1",)) == ""
+
+
+def test_pods_that_may_not_be_read_are_told_and_stop_nothing():
+    refused = KubernetesUnreachableError("/api/v1/namespaces/ml/pods answered 403", hint="allow it")
+    text = missing(Api(f"main@sha1:{OLD}", pods=refused), releases=("r1",))
+    assert text.endswith("its pods can't be read: /api/v1/namespaces/ml/pods answered 403")

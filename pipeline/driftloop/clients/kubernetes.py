@@ -100,6 +100,12 @@ class KubernetesClient:
         """A Deployment, or None."""
         return self.get_object("apps", "v1", namespace, "deployments", name)
 
+    def list_pods(self, namespace: str) -> list[dict[str, Any]]:
+        """The pods of a namespace; KubernetesUnreachableError when they can't be read."""
+        path = f"/api/v1/namespaces/{quote(namespace)}/pods"
+        answer = self._send(Request(self.url + path), path, verb="list", timeout=5.0)  # noqa: S310
+        return list((answer or {}).get("items") or ())
+
     def get_kustomization(self, namespace: str, name: str) -> dict[str, Any] | None:
         """A Flux Kustomization, or None."""
         return self.get_object(

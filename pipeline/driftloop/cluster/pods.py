@@ -1,6 +1,6 @@
 """Pods that crash, with their last words, and pods that no node has room for, with the sum."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,11 +84,25 @@ def describe_unplaced(reader: Reader, pods: list[dict[str, Any]]) -> Iterator[st
         ):
             placed += sum_requests(pod)
     for pod, reason in unplaced:
-        asked = sum_requests(pod)
         yield (
-            f"Pod {pod['metadata']['namespace']}/{pod['metadata']['name']} can't be placed: "
-            f"{reason} It requests {asked}; of the nodes' {room} other pods request {placed}"
+            f"{_describe_request(pod, reason)}; of the nodes' {room} other pods request {placed}"
         )
+
+
+def describe_waiting(pods: Iterable[Json], prefix: str) -> tuple[str, ...]:
+    """Return a line for each of the pods of this prefix that can't be placed: the scheduler's
+    words, and what the pod requests."""
+    return tuple(
+        _describe_request(pod, reason)
+        for pod in pods
+        if str(pod["metadata"]["name"]).startswith(prefix)
+        and (reason := _find_reason(pod)) is not None
+    )
+
+
+def _describe_request(pod: Json, reason: str) -> str:
+    name = f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
+    return f"Pod {name} can't be placed: {reason} It requests {sum_requests(pod)}"
 
 
 def sum_requests(pod: Json) -> PodRequests:

@@ -8,6 +8,7 @@ from typing import Any
 
 from driftloop import spec
 from driftloop.clients.kubernetes import KubernetesClient, KubernetesUnreachableError
+from driftloop.cluster.pods import describe_waiting
 from driftloop.contract.names import FLUX_NAMESPACE, Names
 from driftloop.contract.trees import spec_path
 from driftloop.errors import StepError
@@ -35,8 +36,19 @@ class AppliedCommits:
     ) -> str:
         """Describe what is missing before a commit counts as applied; empty when it is applied.
 
-        `releases` are the ids of the versions whose Deployments must be available.
+        `releases` are the ids of the versions whose Deployments must be available; pods of theirs
+        that no node has room for are named.
         """
+        missing = self._describe_state(commit, trees, releases)
+        if not missing:
+            return ""
+        return "; ".join(
+            (missing, *(line for each in releases for line in self._list_waiting(each)))
+        )
+
+    def _describe_state(
+        self, commit: str, trees: tuple[str, ...], releases: tuple[str, ...]
+    ) -> str:
         runs = commit
         for tree in trees:
             name = self.names.kustomization_name(tree)
@@ -48,6 +60,13 @@ class AppliedCommits:
             if reason := self._describe_deployment(release, runs):
                 return reason
         return ""
+
+    def _list_waiting(self, release: str) -> tuple[str, ...]:
+        try:
+            pods = self.kubernetes.list_pods(self.names.namespace)
+        except KubernetesUnreachableError as error:
+            return (f"its pods can't be read: {error.message}",)
+        return describe_waiting(pods, f"{self.names.predictor(release)}-")
 
     def _describe_kustomization(self, kustomization: dict[str, Any] | None, commit: str) -> str:
         if kustomization is None:

@@ -46,6 +46,7 @@ def train_role(plan: Plan) -> rbac.Role:
             _build_rule("argoproj.io", "workflowtaskresults", "create", "patch"),
             _build_rule("argoproj.io", "workflows", "create", "get"),
             _build_rule("apps", "deployments", "get", "list"),
+            _build_rule("", "pods", "list"),
         ),
     )
 
