@@ -215,8 +215,8 @@ class World:
             "AWS_DEFAULT_REGION": "us-east-1",
         }
 
-    def batches(self, kind):
-        """Labelled batches of `kind` into the data bucket."""
+    def batches(self, kind, size=250):
+        """Labelled batches of `kind`, of so many rows, into the data bucket."""
         script = EXAMPLE / "batches.py"
         env = {**os.environ, **self.s3()}
         command = [
@@ -227,6 +227,8 @@ class World:
             "labelled",
             "--kind",
             kind,
+            "--size",
+            str(size),
             "--to",
             "s3://digits/batches",
         ]

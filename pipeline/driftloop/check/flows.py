@@ -168,6 +168,16 @@ def flows(world: World) -> Iterator[Flow]:
             yield workflow
 
 
+def semaphores(world: World) -> Iterator[tuple[Object, YamlNode]]:
+    """Yield the references of semaphores to keys of ConfigMaps, and the objects they are in."""
+    for flow in flows(world):
+        for key, node in flow.spec.mappings():
+            if key == "synchronization":
+                for item in (*node.get("semaphores").list, node.get("semaphore")):
+                    if item.get("configMapKeyRef"):
+                        yield flow.object, item.get("configMapKeyRef")
+
+
 def templates_of(world: World, reference: YamlNode, of: Object) -> tuple[Flow, ...] | None:
     """Return the targets of a `workflowTemplateRef` or `templateRef`: () when none exists, None
     when unknown."""

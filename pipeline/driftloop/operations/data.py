@@ -2,7 +2,6 @@
 
 import base64
 import contextlib
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from driftloop.cluster.reader import ApiReader
 from driftloop.contract import platform
 from driftloop.contract.names import PLATFORM, Names
 from driftloop.errors import LocalError, PipelineError, StoreError
+from driftloop.local.argo.objects import Objects
 from driftloop.local.ground.state import StateFolder
 from driftloop.operations.environment import read_environment
 
@@ -35,11 +35,8 @@ class DataFolder:
 def open_local_folder(state: StateFolder, name: str) -> Iterator[DataFolder]:
     """Open the data folder of a pipeline that runs from a state folder."""
     environment = read_environment(state)
-    try:
-        objects = json.loads(state.objects.read_text())["objects"]
-    except FileNotFoundError:
-        objects = []
-    templates = [item for item in objects if _is_training(item, name)]
+    objects = Objects.read(state.objects)
+    templates = [item for item in objects.of("WorkflowTemplate") if _is_training(item, name)]
     if not templates:
         raise LocalError(
             f"pipeline `{name}` does not run in {state.root}",

@@ -13,6 +13,13 @@ from driftloop.text.words import list_names, suggest_names
 _NOT_EVENTS = ("template", "service", "eventBusName", "replicas")
 
 
+_STREAM_REPLICAS = 3
+"""Replicas of a stream that the controller makes of its own accord."""
+_REPLICAS = re.compile(r"^\s*replicas:\s*(\d+)", re.MULTILINE)
+_BUSES = ("nats", "jetstream", "kafka", "jetstreamExotic")
+"""Fields of an EventBus's spec."""
+
+
 @rule(
     "DL201",
     "A Sensor waits for an EventSource that is not there",
@@ -201,6 +208,42 @@ def bus(world: World) -> Iterator[RuleMatch]:
                     f"the Sensor listens on bus `{own}`, "
                     f"{sources[0].subject if sources else ''} sends to `{min(buses)}`",
                 )
+
+
+@rule(
+    "DL209",
+    "A JetStream bus has fewer servers than its streams have replicas",
+    fix="set `streamConfig: |` with `replicas: 1` beside it, or three replicas",
+)
+def bus_replicas(world: World) -> Iterator[RuleMatch]:
+    """The controller makes streams of three replicas unless `streamConfig` says another number:
+    NATS refuses them, and every EventSource and Sensor of the bus fails."""
+    for item in world.of(EVENT_BUS):
+        servers = item.spec.get("jetstream", "replicas")
+        if not isinstance(servers.value, int) or servers.value >= _STREAM_REPLICAS:
+            continue
+        config = item.spec.get("jetstream", "streamConfig")
+        match = _REPLICAS.search(config.text)
+        replicas = int(match[1]) if match else _STREAM_REPLICAS
+        if replicas > servers.value:
+            yield item.at(
+                servers, f"{servers.value} server, and streams of {replicas} replicas: `streamConfig` "
+                + ("says so" if match else "says nothing else"),
+            )  # fmt: skip
+
+
+@rule(
+    "DL210",
+    "A setting of an EventBus is where nobody reads it",
+    fix="move it below `jetstream`",
+)
+def bus_setting(world: World) -> Iterator[RuleMatch]:
+    """The API server drops the field, or refuses the object: the events that should be kept on a
+    volume are lost with the pod."""
+    for item in world.of(EVENT_BUS):
+        for key, node in item.spec.map.items():
+            if key not in _BUSES:
+                yield item.at(node, f"`{key}` is not a field of an EventBus's spec")
 
 
 @rule(

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 
 from driftloop.check.finding import RuleMatch, Severity, rule
 from driftloop.check.pods import Pod, containers, made_labels, pods, unknown_pods
+from driftloop.check.rules.network import selected
 from driftloop.check.world import (
     NAMESPACE,
     POD_MONITOR,
@@ -55,9 +56,13 @@ def nothing_selected(world: World) -> Iterator[RuleMatch]:
         ):
             continue
         what = "pod" if monitor.type == POD_MONITOR else "Service"
+        others = sorted({each.namespace for each in _selected(world, monitor, None, all_pods)})
         yield monitor.at(
             selector,
             f"no {what} of {list_names(where, 'namespace')} has the labels that it selects",
+            fix=f"name the namespace: `namespaceSelector: {{matchNames: [{', '.join(others)}]}}`"
+            if others and "" not in others
+            else None,
         )
 
 
@@ -89,6 +94,43 @@ def scraped_port(world: World) -> Iterator[RuleMatch]:
                     f"no port is named {node.shown}; {list_names(ports, 'ports')}",
                     fix=suggest_names(node.text, ports),
                 )
+
+
+@rule(
+    "DL535",
+    "A monitor names a port by a number that no container declares",
+    fix="declare the port in the container, or name the Service's port: `port: NAME`",
+)
+def scraped_number(world: World) -> Iterator[RuleMatch]:
+    """Prometheus keeps a target by the ports that containers declare: it drops all of them, and
+    nothing says so."""
+    all_pods = list(pods(world))
+    for monitor in world.of(POD_MONITOR, SERVICE_MONITOR):
+        where = _judged(world, monitor)
+        if where is None:
+            continue
+        taken = _selected(world, monitor, where, all_pods)
+        if monitor.type == SERVICE_MONITOR:
+            behind = [pod for each in taken for pod in selected(world, each, all_pods)]
+        else:
+            behind = [pod for pod in all_pods if pod.object in taken]
+        if not behind or any(_injected(world, pod.object) for pod in behind):
+            continue
+        numbers = {
+            port.get("containerPort").value
+            for pod in behind
+            for container in containers(pod.spec)
+            for port in container.get("ports").list
+        }
+        field = "podMetricsEndpoints" if monitor.type == POD_MONITOR else "endpoints"
+        for endpoint in monitor.spec.get(field).list:
+            for node in (endpoint.get("targetPort"), endpoint.get("portNumber")):
+                if isinstance(node.value, int) and node.value not in numbers:
+                    yield monitor.at(
+                        node,
+                        f"no container of {behind[0].object.subject} declares port {node.shown}; "
+                        f"{list_names(map(str, numbers), 'ports')}",
+                    )
 
 
 @rule(
@@ -179,12 +221,17 @@ def _makes_no_service(one: Object) -> bool:
     return one.group in _NO_SERVICES or one.type in (POD_MONITOR, SERVICE_MONITOR, PROMETHEUS_RULE)
 
 
-def _selected(world: World, one: Object, where: tuple[str, ...], known: list[Pod]) -> list[Object]:
-    """The objects in the files that it selects: Services, or what holds pods."""
+def _selected(
+    world: World, one: Object, where: tuple[str, ...] | None, known: list[Pod]
+) -> list[Object]:
+    """Return the objects in the files that it selects, Services or what holds pods, in some
+    namespaces or, with None, in any."""
     selector = one.spec.get("selector")
     if one.type == SERVICE_MONITOR:
         services = (
-            other for other in world.of(SERVICE) if other.namespace in where and other.host is None
+            other
+            for other in world.of(SERVICE)
+            if (where is None or other.namespace in where) and other.host is None
         )
         return [
             each
@@ -194,7 +241,8 @@ def _selected(world: World, one: Object, where: tuple[str, ...], known: list[Pod
     return [
         pod.object
         for pod in known
-        if pod.object.namespace in ("", *where) and _may_match(selector, _labels(pod.labels))
+        if (where is None or pod.object.namespace in ("", *where))
+        and _may_match(selector, _labels(pod.labels))
     ]
 
 

@@ -185,6 +185,28 @@ def _weights(world: World) -> Iterator[tuple[Object, YamlNode, list[int]]]:
                     )
 
 
+_SPEC = ("hosts", "gateways", "http", "tls", "tcp", "exportTo")
+_ROUTE = (
+    "match", "route", "redirect", "directResponse", "delegate", "rewrite", "timeout", "retries", "fault", "mirror",
+    "mirrors", "mirrorPercent", "mirror_percent", "mirrorPercentage", "corsPolicy", "headers",
+)  # fmt: skip
+"""Fields of a VirtualService's spec, and of one of its HTTP routes."""
+
+
+@rule(
+    "DL506",
+    "A field of a VirtualService is on the wrong level",
+    fix="move it into the route, beside `route`",
+)
+def misplaced_field(world: World) -> Iterator[RuleMatch]:
+    """The API server drops the field, or refuses the object: nothing is copied, retried or timed
+    out."""
+    for item in world.of(VIRTUAL_SERVICE):
+        for key, node in item.spec.map.items():
+            if key in _ROUTE and key not in _SPEC:
+                yield item.at(node, f"`{key}` belongs to a route of `http`, not to the spec")
+
+
 @rule("DL505", "A VirtualService's Gateway is not there", fix="name a Gateway as `NAMESPACE/NAME`")
 def gateway(world: World) -> Iterator[RuleMatch]:
     """The routes are bound to nothing: the gateway answers 404."""

@@ -15,7 +15,7 @@ from driftloop.check.flows import (
     required,
     templates_of,
 )
-from driftloop.check.world import CRON, WORKFLOW, World
+from driftloop.check.world import CLUSTER_TEMPLATE, CRON, TEMPLATE, WORKFLOW, World
 from driftloop.text.node import YamlNode
 from driftloop.text.words import list_names, suggest_names
 
@@ -94,7 +94,9 @@ def template_reference(world: World) -> Iterator[RuleMatch]:
 def _reference(world: World, flow: Flow, reference: YamlNode, template: str) -> Iterator[RuleMatch]:
     templates = templates_of(world, reference, flow.object)
     name = reference.get("name")
-    if templates == ():
+    if not templates and (match := _elsewhere(world, flow, reference)) is not None:
+        yield match
+    elif templates == ():
         yield flow.object.at(
             name, f"no WorkflowTemplate {name.shown} in namespace `{flow.object.namespace}`"
         )
@@ -110,6 +112,29 @@ def _reference(world: World, flow: Flow, reference: YamlNode, template: str) -> 
             f"{templates[0].object.subject} has no template {node.shown}; {list_names(templates[0].templates)}",
             fix=suggest_names(template, templates[0].templates),
         )
+
+
+def _elsewhere(world: World, flow: Flow, reference: YamlNode) -> RuleMatch | None:
+    """Return the finding for a template that is in the set, but not where Argo looks for it."""
+    name, one = reference.get("name"), flow.object
+    if reference.get("clusterScope").value is True or not name.text or not one.namespace:
+        return None
+    if world.named(CLUSTER_TEMPLATE, name.text, ""):
+        return one.at(
+            name,
+            f"{name.shown} is a ClusterWorkflowTemplate, and the reference is to a WorkflowTemplate",
+            fix="add `clusterScope: true` to the reference",
+        )
+    places = sorted(
+        {other.namespace for other in world.of(TEMPLATE) if other.name == name.text} - {""}
+    )
+    if not places or world.external(TEMPLATE, name.text, one.namespace, one):
+        return None
+    return one.at(
+        name,
+        f"WorkflowTemplate {name.shown} is in {list_names(places, 'namespace')}, not in `{one.namespace}`",
+        fix="commit the WorkflowTemplate in the namespace of the workflow: Argo looks in no other",
+    )
 
 
 @rule(

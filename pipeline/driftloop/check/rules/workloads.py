@@ -4,7 +4,7 @@ import posixpath
 from collections.abc import Iterator
 
 from driftloop.check.finding import RuleMatch, Severity, rule
-from driftloop.check.flows import Flow, calls, flows, templates_of
+from driftloop.check.flows import Flow, calls, flows, semaphores, templates_of
 from driftloop.check.pods import containers, images, pods
 from driftloop.check.world import (
     CLAIM,
@@ -166,12 +166,14 @@ def _missing(
 @rule("DL603", "A key is not in its ConfigMap or Secret", fix="use one of its keys, or add it")
 def keys(world: World) -> Iterator[RuleMatch]:
     """The container waits for ever: `CreateContainerConfigError: couldn't find key`."""
+    limits = {id(reference) for _, reference in semaphores(world)}
     for user in _users(world):
         for key, node in user.spec.mappings():
             kind = _REFERENCES.get(key)
             name, key_node = node.get("name").text, node.get("key")
             if (
                 kind is None
+                or id(node) in limits
                 or not key_node.text
                 or "{{" in key_node.text
                 or node.get("optional").value is True

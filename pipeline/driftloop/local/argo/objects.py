@@ -2,11 +2,13 @@
 commit."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from driftloop.contract.documents import LONGEST_FILE, DocumentError, parse_json
+from driftloop.errors import LocalError
 
 POLL = 0.2
 """Seconds between two reads of the file."""
@@ -23,16 +25,25 @@ class Objects:
 
     @classmethod
     def read(cls, file: Path) -> "Objects":
-        """Read the file; empty before the first commit is applied."""
+        """Read the file; empty before the first commit is applied, LocalError when it is
+        damaged."""
         try:
-            document = json.loads(file.read_text())
+            document = parse_json(file.read_text(), label=str(file), longest=LONGEST_FILE)
+            keyed = {
+                (
+                    item["kind"],
+                    item["metadata"].get("namespace", ""),
+                    item["metadata"]["name"],
+                ): item
+                for item in document["objects"]
+            }
+            return cls(document["revision"] or "", keyed)
         except FileNotFoundError:
             return cls()
-        keyed = {
-            (item["kind"], item["metadata"].get("namespace", ""), item["metadata"]["name"]): item
-            for item in document["objects"]
-        }
-        return cls(document.get("revision") or "", keyed)
+        except (DocumentError, KeyError, TypeError, AttributeError) as error:
+            reason = error.message if isinstance(error, DocumentError) else repr(error)
+            hint = "the reconciler replaces it at the next commit"
+            raise LocalError(f"{file} can't be read: {reason}", hint=hint) from error
 
     def find(self, kind: str, namespace: str, name: str) -> Json | None:
         """Return one object, or None."""

@@ -22,6 +22,7 @@ from driftloop.local.flux.planning import (
     collect_config_maps,
     plan_kustomization,
 )
+from driftloop.local.flux.record import AppliedKustomization, AppliedRecord
 from driftloop.local.flux.source import FluxDependency, FluxKustomization, ReadKustomization
 from driftloop.local.ground import addresses, kinds
 from driftloop.local.ground.state import StateFolder, free_port, write_json
@@ -442,38 +443,30 @@ class Reconciler:
         return ""
 
     def _save_record(self) -> None:
-        write_json(
-            self._record,
-            {
-                "complete": self._complete,
-                "kustomizations": {
-                    name: {
-                        "revision": self._revisions.get(name),
-                        "objects": list(part.objects),
-                        "path": part.kustomization.path,
-                    }
-                    for name, part in self._active.items()
-                },
-            },
-        )
+        kustomizations = {
+            name: AppliedKustomization(
+                self._revisions.get(name), tuple(part.objects), part.kustomization.path
+            )
+            for name, part in self._active.items()
+        }
+        AppliedRecord(self._complete, kustomizations).save(self._record)
 
     def _restore_record(self) -> None:
         """After a restart, run what was applied until the tip has been looked at; it stays if the
         tip is refused.
         """
-        try:
-            record = json.loads(self._record.read_text())
-        except FileNotFoundError:
+        record = AppliedRecord.load(self._record)
+        if record is None:
             return
-        self._complete = self._goal = record["complete"]
+        self._complete = self._goal = record.complete
         kustomizations = [
             ReadKustomization(
                 FluxKustomization(
-                    name, FLUX_NAMESPACE, entry["path"], (), suspended=False, file="applied.json"
+                    name, FLUX_NAMESPACE, entry.path, (), suspended=False, file=self._record.name
                 ),
-                tuple(entry["objects"]),
+                entry.objects,
             )
-            for name, entry in record["kustomizations"].items()
+            for name, entry in record.kustomizations.items()
         ]
         values = ConfigValues(collect_config_maps(kustomizations), self._config, self._secrets)
         for kept in kustomizations:
@@ -481,9 +474,8 @@ class Reconciler:
             if isinstance(part, PlannedKustomization):
                 self._active[kept.kustomization.name] = part
                 self._planned[kept.kustomization.name] = part
-                if (
-                    revision := record["kustomizations"][kept.kustomization.name]["revision"]
-                ) is not None:
+                revision = record.kustomizations[kept.kustomization.name].revision
+                if revision is not None:
                     self._revisions[kept.kustomization.name] = revision
 
 

@@ -1,0 +1,45 @@
+"""The record of what is applied, which a restart goes on from."""
+
+from pathlib import Path
+
+import pytest
+
+from driftloop.errors import LocalError
+from driftloop.local.flux.record import AppliedKustomization, AppliedRecord
+
+OBJECT = {"kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"k": "v"}}
+
+
+def test_it_is_read_as_it_was_saved(tmp_path: Path) -> None:
+    file = tmp_path / "applied.json"
+    assert AppliedRecord.load(file) is None
+    record = AppliedRecord(
+        "c1",
+        {
+            "a-workflows": AppliedKustomization("c1", (OBJECT,), "./workflows/a"),
+            "a-monitors": AppliedKustomization(None, (), "./monitors/a"),
+        },
+    )
+    record.save(file)
+    assert AppliedRecord.load(file) == record
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("{", "is not JSON"),
+        ("[]", "must be a JSON object"),
+        ('{"complete": 3, "kustomizations": {}}', "`complete` is `3`, must be a commit or null"),
+        (
+            '{"complete": null, "kustomizations": {"a": {"revision": null, "objects": [3], "path": "p"}}}',
+            "Kustomization a: `objects` is `[3]`, must be a list of objects with metadata",
+        ),
+    ],
+)
+def test_damage_is_named_with_the_way_out(tmp_path: Path, text: str, problem: str) -> None:
+    file = tmp_path / "applied.json"
+    file.write_text(text)
+    with pytest.raises(LocalError) as error:
+        AppliedRecord.load(file)
+    assert problem in error.value.message
+    assert f"delete {file}" in (error.value.hint or "")
