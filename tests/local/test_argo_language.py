@@ -3,6 +3,7 @@
 import contextlib
 import json
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -22,7 +23,7 @@ from driftloop.local.argo_workflows.cron import list_times
 from driftloop.local.argo_workflows.dag import plan_dag
 from driftloop.local.argo_workflows.merge import merge_template
 from driftloop.local.argo_workflows.model import CronSpec, Task
-from driftloop.local.argo_workflows.mounts import local
+from driftloop.local.ground.mounts import replace_mounts
 
 PHASES: tuple[Phase, ...] = ("Succeeded", "Failed", "Error", "Skipped", "Omitted")
 FACTS = {"a": "x", "b": "y", "c": "x y"}
@@ -162,7 +163,18 @@ def test_mount_paths_are_replaced_only_where_they_are_paths(tmp_path: Any) -> No
         "/home/work/x": "/home/work/x",
         "/work.d": "/work.d",
     }.items():
-        assert local(text, mounts) == expected.replace("P", str(tmp_path)), text
+        assert replace_mounts(text, mounts) == expected.replace("P", str(tmp_path)), text
+
+
+def test_folders_below_a_path_that_is_a_mount_are_placed_once():
+    """A state folder may be in /work, as the volume of a step is."""
+    mounts = {"/rehearsal": Path("/work/state/rehearsal"), "/work": Path("/work/state/work")}
+    for order in (mounts, dict(reversed(mounts.items()))):
+        assert replace_mounts("/rehearsal/candidate", order) == "/work/state/rehearsal/candidate"
+        assert (
+            replace_mounts("/work/in /rehearsal", order)
+            == "/work/state/work/in /work/state/rehearsal"
+        )
 
 
 @settings(max_examples=60, deadline=None)

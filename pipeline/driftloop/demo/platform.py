@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
@@ -212,6 +213,15 @@ class DemoPlatform:
         """Return the final phase of a run (`Succeeded`, `Failed`, `Error`); None while it runs."""
         phase = ((self.read_workflow(run) or {}).get("status") or {}).get("phase")
         return phase if phase in ("Succeeded", "Failed", "Error") else None
+
+    def measure_step(self, run: str, step: str) -> float:
+        """Return the seconds that a step of a run took; LocalError when it has not ended."""
+        nodes = ((self.read_workflow(run) or {}).get("status") or {}).get("nodes") or {}
+        for node in nodes.values():
+            if node["displayName"] == step and node.get("finishedAt"):
+                times = (datetime.fromisoformat(node[key]) for key in ("finishedAt", "startedAt"))
+                return (next(times) - next(times)).total_seconds()
+        raise LocalError(f"step {step} of run {run} has not ended")
 
     async def list_runs(self) -> tuple[str, ...]:
         """Return the names of all training runs; rollouts are not among them."""

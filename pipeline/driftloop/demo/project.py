@@ -1,8 +1,11 @@
-"""A copy of the demo's project with a mistake in it."""
+"""The demo's project: its own batches, and a copy of it with a mistake."""
 
 import shutil
 from pathlib import Path
 
+from uv import find_uv_bin
+
+from driftloop.demo.platform import run_program
 from driftloop.errors import LocalError
 
 _FILE = '"model.onnx"'
@@ -11,6 +14,12 @@ _EDITS = (
     # evaluation goes on to read both names
     ("trainer/evaluate.py", f"model / {_FILE}", 'next(model.glob("*.onnx"))'),
 )
+
+
+async def make_batches(project: Path, what: str, *kinds: str, to: Path) -> None:
+    """Run the project's own batches.py, in an environment that uv makes for it."""
+    command = [find_uv_bin(), "run", "--quiet", "--no-project", str(project / "batches.py"), what]
+    await run_program([*command, "--to", str(to), "--kind", *kinds])
 
 
 def rename_model_file(project: Path, copy: Path) -> None:

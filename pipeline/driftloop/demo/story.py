@@ -8,10 +8,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from uv import find_uv_bin
-
-from driftloop.demo.platform import DemoPlatform, is_answered, run_program
-from driftloop.demo.project import rename_model_file
+from driftloop.demo.platform import DemoPlatform, is_answered
+from driftloop.demo.project import make_batches, rename_model_file
 from driftloop.demo.screen import DemoScreen, format_percent
 from driftloop.demo.traffic import DigitRow, TrafficGenerator, TrafficTally, read_rows
 from driftloop.errors import LocalError
@@ -30,6 +28,7 @@ PROOF_REQUESTS = 150
 RUN = 600.0
 ROLLOUT = 600.0
 SOON = 120.0
+REHEARSAL = 20.0
 CAUSE = "trailers:key=Driftloop-Cause,valueonly"
 
 
@@ -87,8 +86,8 @@ class DemoStory:
         )
         folder.mkdir(exist_ok=True)
         await asyncio.gather(
-            self._make_batches("traffic", *KINDS, to=folder / "traffic"),
-            self._make_batches("labelled", *LABELLED, to=folder / "labelled"),
+            make_batches(self._project, "traffic", *KINDS, to=folder / "traffic"),
+            make_batches(self._project, "labelled", *LABELLED, to=folder / "labelled"),
         )
         for kind in KINDS:
             self._rows[kind] = read_rows(folder / "traffic" / f"{kind}.jsonl")
@@ -121,6 +120,13 @@ class DemoStory:
         )
         self._screen.print_line("the model answers", url)
         self._screen.record_figure("first release", f"{version.id}  {metrics}")
+        if version.rehearsed is not None:
+            start, took = version.rehearsed.start, self._platform.measure_step(run, "rehearse")
+            self._screen.record_claim(
+                f"a rehearsal costs at most {REHEARSAL:.0f} s beside the start of its server",
+                took - start <= REHEARSAL,
+                f"{took:.0f} s, of which the server started for {start:.1f} s",
+            )
         return release
 
     async def _send_clean(self, traffic: TrafficGenerator, release: Release) -> None:
@@ -402,18 +408,6 @@ class DemoStory:
         finally:
             verdicts.cancel()
             await asyncio.gather(verdicts, return_exceptions=True)
-
-    async def _make_batches(self, what: str, *kinds: str, to: Path) -> None:
-        """Run the project's own batches.py, in an environment that uv makes for it."""
-        command = [
-            find_uv_bin(),
-            "run",
-            "--quiet",
-            "--no-project",
-            str(self._project / "batches.py"),
-            what,
-        ]
-        await run_program([*command, "--to", str(to), "--kind", *kinds])
 
     async def _deliver_batches(self, kind: str) -> None:
         folder = self._platform.state.root / "demo" / "labelled"

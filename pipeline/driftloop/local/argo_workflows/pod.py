@@ -19,9 +19,10 @@ from driftloop.local.argo.parts import NotUnderstoodError
 from driftloop.local.argo.times import duration
 from driftloop.local.argo_workflows import artifacts
 from driftloop.local.argo_workflows.model import Container, Env, Template, Volume
-from driftloop.local.argo_workflows.mounts import local, place
+from driftloop.local.argo_workflows.mounts import place
 from driftloop.local.ground import background, child, logs
 from driftloop.local.ground.expansion import expand_references
+from driftloop.local.ground.mounts import replace_mounts
 from driftloop.local.ground.state import MARK, StateFolder, build_write_error, free_port
 from driftloop.local.kubelet import images
 from driftloop.local.kubelet.ports import localize_variable, localize_word
@@ -156,7 +157,7 @@ class _ProcessBuilder:
         mounts = _folders(step, container, self.folder)
         env = _environment(container.env, self.configuration)
         words = [expand_references(word, env) for word in (*container.command, *container.args)]
-        argv = [localize_word(local(word, mounts), self.ports) for word in words]
+        argv = [localize_word(replace_mounts(word, mounts), self.ports) for word in words]
         own = container is step.container
         variables = dict(self.environment)
         if own:
@@ -171,7 +172,7 @@ class _ProcessBuilder:
                 **image.build_environment(),
                 **variables,
                 **{
-                    name: localize_variable(name, local(value, mounts), self.ports)
+                    name: localize_variable(name, replace_mounts(value, mounts), self.ports)
                     for name, value in env.items()
                 },
                 MARK: str(self.state.root),

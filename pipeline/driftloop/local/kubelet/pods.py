@@ -7,7 +7,6 @@ ports and folders, and says which programs it is.
 
 import hashlib
 import json
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 from driftloop.errors import LocalError
 from driftloop.local.ground import kinds
 from driftloop.local.ground.expansion import expand_references
+from driftloop.local.ground.mounts import replace_mounts
 from driftloop.local.kubelet.images import LocalImage
 from driftloop.local.kubelet.ports import localize_variable, localize_word, require_told
 from driftloop.local.kubelet.process import HttpProbe, LivenessCheck, Probe, ProcessSpec, TcpProbe
@@ -236,13 +236,13 @@ def place_replica(
             (target / name).write_text(content)
 
     def build_program(container: PlannedContainer, *, once: bool) -> ProcessSpec:
-        folders = [(path, str(folder / volume)) for path, volume in container.mounts]
+        folders = {path: folder / volume for path, volume in container.mounts}
         for _, volume in container.mounts:
             (folder / volume).mkdir(parents=True, exist_ok=True)
 
-        argv = [localize_word(_replace_folders(word, folders), ports) for word in container.argv]
+        argv = [localize_word(replace_mounts(word, folders), ports) for word in container.argv]
         env = {
-            name: localize_variable(name, _replace_folders(value, folders), ports)
+            name: localize_variable(name, replace_mounts(value, folders), ports)
             for name, value in container.env.items()
         }
         home = folder / "home"
@@ -387,15 +387,6 @@ def _build_liveness(
     return LivenessCheck(
         built, float(probe.get("periodSeconds", 10)), int(probe.get("failureThreshold", 3))
     )
-
-
-def _replace_folders(text: str, folders: Iterable[tuple[str, str]]) -> str:
-    """Replace a mount path wherever it appears as a path."""
-    for path, folder in folders:
-        text = re.sub(
-            rf"(?<![\w./-]){re.escape(path)}(?![\w.-])", folder.replace("\\", r"\\"), text
-        )
-    return text
 
 
 def _strip_tag(ref: str) -> str:
