@@ -100,13 +100,26 @@ def depends(world: World) -> Iterator[RuleMatch]:
                 where = item.get("namespace").text or entry.namespace
                 if world.named(kind, name.text, where) or not name.text or "$" in name.text:
                     continue
-                if world.complete or crossing or _above(items, entry):
+                other_kind = HELM if kind == FLUX else FLUX
+                if world.named(other_kind, name.text, where):
+                    yield entry.at(
+                        name,
+                        f"{name.shown} is a {other_kind[1]}; a {kind[1]} waits only for its own kind",
+                        fix=_OTHER_KIND[kind],
+                    )
+                elif world.complete or crossing or _above(items, entry):
                     names = [other.name for other in items if other.namespace == where]
                     yield entry.at(
                         name,
                         f"no {entry.kind} {name.shown} in namespace `{where}`",
                         fix=suggest_names(name.text, names),
                     )
+
+
+_OTHER_KIND = {
+    HELM: "let the Kustomization that holds the HelmRelease depend on it",
+    FLUX: "name the Kustomization that holds the HelmRelease, and give that one `wait: true`",
+}
 
 
 def _crossing(found: list[Object]) -> bool:
