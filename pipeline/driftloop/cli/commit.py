@@ -53,9 +53,9 @@ def command(
     tag is refused. With --pin, the `pins` of SPEC are updated first to the digests that the
     registries return now.
     """
-    options.print_notes(validate_project(spec).notes)
     if pin:
         pinning.write_pins([spec], mirrors)
+    options.print_notes(validate_project(spec).notes)
     with target.open_repository(repository, branch, state) as opened:
         if opened.repository.url == state.folder.repository_url:
             if bump:

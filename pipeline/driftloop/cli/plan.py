@@ -21,6 +21,7 @@ from driftloop.operations.place import StateChoice
 from driftloop.operations.preview import preview_commit, read_committed, read_name
 from driftloop.operations.project import validate_project
 from driftloop.render import FileChange
+from driftloop.spec import Document
 
 EXAMPLES = """\b
 Examples:
@@ -72,12 +73,13 @@ def command(
     when the code beside SPEC has changed and its tag has not. With --pin, preview a commit with
     --pin.
     """
-    options.print_notes(validate_project(spec).notes)
     text = pinning.pin_specs_now([spec], mirrors)[0].text if pin else files.read_spec_text(spec)
+    project = validate_project(spec, text)
+    options.print_notes(project.notes)
     name = read_name(spec)
     existing = _read_existing(folder, repository, branch, state, name, cluster=cluster)
     preview = preview_commit(spec, text, existing, cluster=cluster)
-    changes = _find_code_changes(folder, repository, state, spec)
+    changes = _find_code_changes(folder, repository, state, project.document, spec.parent)
     if changes:
         effects = (*preview.impact.effects, *(change.text for change in changes))
         preview = replace(preview, impact=replace(preview.impact, effects=effects))
@@ -96,15 +98,18 @@ def command(
 
 
 def _find_code_changes(
-    folder: Path | None, repository: str | None, state: StateChoice, spec: Path
+    folder: Path | None,
+    repository: str | None,
+    state: StateChoice,
+    document: Document,
+    beside: Path,
 ) -> tuple[CodeChange, ...]:
     """Return what a commit to the state folder's own repository would register or refuse."""
     own = repository in (None, state.folder.repository_url) and folder is None
     if not own or not state.folder.exists():
         return ()
-    document = files.read_spec(spec)
     refuse_local(state.folder, document)
-    return find_code_changes(state.folder, document, spec.parent)
+    return find_code_changes(state.folder, document, beside)
 
 
 def _read_existing(

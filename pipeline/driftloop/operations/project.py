@@ -23,7 +23,7 @@ from driftloop.operations.signatures import (
 )
 from driftloop.plan import Plan, images, make_plan
 from driftloop.release.answers import RELATIVE
-from driftloop.spec import Document, InvalidSpec, Problem
+from driftloop.spec import Document, InvalidSpec, Problem, parse_spec
 from driftloop.spec.graph import Released, walk_nodes
 from driftloop.spec.model import Spec
 from driftloop.spec.serve import PythonServer, Serve
@@ -49,9 +49,13 @@ class ValidProject:
     """What only running its code would tell."""
 
 
-def validate_project(spec: Path) -> ValidProject:
-    """Read a spec and check the project beside it; SpecError lists all problems."""
-    document = files.read_spec(spec)
+def validate_project(spec: Path, text: str | None = None) -> ValidProject:
+    """Read a spec and check the project beside it; SpecError lists all problems.
+
+    `text` is the spec's text, where it is not yet that of the file.
+    """
+    text = files.read_spec_text(spec) if text is None else text
+    document = parse_spec(text, path=str(spec))
     make_plan(document)
     report = check_project(document, spec.parent)
     if report.problems:
