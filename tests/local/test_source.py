@@ -1,5 +1,6 @@
 """Reading a commit as Flux does, and refusing by name."""
 
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import yaml
 from driftloop.errors import LocalError
 from driftloop.local.flux import source
 from driftloop.local.ground import kinds
+from driftloop.local.ground.addresses import BRANCH
 from tests.golden.trees import write_tree
 from tests.local.conftest import deployment, kustomization
 
@@ -241,3 +243,30 @@ def test_what_a_pipeline_is_watched_by_has_no_effect_and_says_so(name: str, tmp_
     assert [item["metadata"]["name"] for item in found.objects if item["kind"] == "ConfigMap"] == [
         "default-broker"
     ]
+
+
+@pytest.mark.parametrize(
+    ("target", "refused"),
+    [("a.yaml", False), ("sub/../a.yaml", False), ("../../a.yaml", True), ("/etc/hosts", True)],
+)
+def test_links_of_a_commit_stay_inside(tmp_path: Path, target: str, refused: bool) -> None:
+    work, bare = tmp_path / "work", tmp_path / "bare.git"
+    tree(work, {"x/a.yaml": CONFIG, "x/sub/b.yaml": CONFIG})
+    (work / "x" / "link.yaml").symlink_to(target)
+    git = ["git", "-C", str(work), "-c", "user.name=a", "-c", "user.email=a@example.org"]
+    for command in (
+        ["git", "init", "-q", "-b", BRANCH, str(work)],
+        [*git, "add", "."],
+        [*git, "commit", "-qm", "x"],
+        ["git", "clone", "-q", "--bare", str(work), str(bare)],
+    ):
+        subprocess.run(command, check=True)
+    repository = source.ClusterRepository(bare, BRANCH, tmp_path / "trees")
+    tip = repository.read_tip()
+    assert tip is not None
+    if refused:
+        with pytest.raises(LocalError, match=f"is a link to `{target}`"):
+            repository.check_out_tree(tip)
+    else:
+        folder = repository.check_out_tree(tip)
+        assert yaml.safe_load((folder / "x" / "link.yaml").read_text()) == CONFIG
