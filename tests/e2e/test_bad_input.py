@@ -66,6 +66,13 @@ REFUSED = [
         "nunpy-nowhere",
         "trainer/requirements.txt:1: `nunpy-nowhere==",
     ),
+    Mistake(
+        "gate",
+        SPEC,
+        "metric: accuracy",
+        "metric: f1",
+        "spec.evaluate.gates[0].metric is `f1`, must be a metric that `evaluate`",
+    ),
 ]
 """Refused before anything is committed, by `validate` or by `up`."""
 
@@ -90,13 +97,6 @@ FAILED = [
         '    return {"train_acc',
         '    return {} and {"train_acc',
         "returned no metric",
-    ),
-    Mistake(
-        "gate",
-        SPEC,
-        "metric: accuracy",
-        "metric: f1",
-        "the gate on `f1` has no value for the candidate",
     ),
     Mistake(
         "import",
