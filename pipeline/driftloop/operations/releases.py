@@ -25,6 +25,7 @@ from driftloop.contract.trees import release_path, spec_path
 from driftloop.errors import GitError, RenderError, StepError
 from driftloop.git.head import TAKEN_BACK_TRAILER
 from driftloop.git.repository import Commit, LoggedCommit, Repository, RepositoryChange, Tree
+from driftloop.operations import remembered
 from driftloop.operations.impact import SpecImpact, assess_impact, refuse_surprises
 from driftloop.operations.room import find_room_surprises
 from driftloop.release import record
@@ -156,7 +157,7 @@ def commit_spec(
     pipeline = spec.load_spec(text, path=path)
     name = pipeline.metadata.name
 
-    def build_change(tree: Tree) -> RepositoryChange:
+    def build_change(tree: Tree) -> RepositoryChange | None:
         exists = spec_path(name) in tree
         base = read_pipeline(tree, name) if exists else None
         release = base.release if base is not None else None
@@ -167,8 +168,11 @@ def commit_spec(
                 f"pipeline `{name}` is in namespace `{release.namespace}`, the spec has `{namespace}`",
                 hint=f"a namespace can't change: keep it, or `driftloop remove {name}` first",
             )
+        if release is not None and _is_unchanged(text, release, clusters, files):
+            return None
         verb = "Change" if exists else "Add"
         new = _render_clusters(text, release, name, clusters, path=path)
+        _remember_clusters(text, release, name, clusters, path=path)
         _refuse_errors(new, cluster)
         if allow is not None:
             ours = {
@@ -367,6 +371,33 @@ def _list_generated(files: Mapping[str, str]) -> set[str]:
 def _overlay_files(files: Mapping[str, str], new: Mapping[str, str]) -> dict[str, str | None]:
     """Return the new files, and deletions of the generated files that are not among them."""
     return {**dict.fromkeys(_list_generated(files) - new.keys()), **new}
+
+
+def _is_unchanged(
+    text: str, release: Release, clusters: Iterable[str], files: Mapping[str, str]
+) -> bool:
+    """Return True if a pipeline's files are what the spec and the release rendered to before: to
+    render them again costs half a second of imports."""
+    release_text = record.dump_release(release)
+    digests: dict[str, str] = {}
+    for cluster in clusters:
+        recalled = remembered.recall_digests(text, release_text, cluster=cluster)
+        if recalled is None:
+            return False
+        digests |= recalled
+    ours = {path: files[path] for path in files.keys() & digests.keys() | _list_generated(files)}
+    return remembered.digest_tree(ours) == digests
+
+
+def _remember_clusters(
+    text: str, release: Release | None, name: str, clusters: Iterable[str], *, path: str
+) -> None:
+    release_text = record.dump_release(release) if release is not None else None
+    for cluster in clusters:
+        tree = _render_tree(text, release_text, path, cluster)
+        remembered.remember_tree(
+            text, release_text or tree[release_path(name)], tree, name=name, cluster=cluster
+        )
 
 
 def _render_clusters(
