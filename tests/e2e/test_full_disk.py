@@ -154,7 +154,8 @@ async def test_a_full_disk_loses_nothing_and_is_said(
         # the object store
         here.s3.fill()
         message = await failure(platform)
-        assert "snapshot failed: " in message
+        # the claim counts, and what it hands to the rehearsal can't be stored
+        assert "claim error: " in message
         assert "s3://driftloop/runs/" in message
         assert "the disk of the store may be full" in message
         assert await here.said(f"only 0 MiB free on the disk of {platform.state.s3}")

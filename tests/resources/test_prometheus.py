@@ -266,7 +266,12 @@ async def test_alerts_are_raised_and_questions_answered_by_what_really_runs(tmp_
         await until(
             lambda: found.asked("max(driftloop_detector_window) >= 1"), within=60, what="a window"
         )
-        assert await found.raised() == set()
+
+        async def quiet() -> bool:
+            return await found.raised() == set()
+
+        # on a busy machine the services come up later than the shortened waits of the alerts
+        await until(quiet, within=30, what="the end of the alerts of the start")
 
         # Envoy has no histogram before the first request, and a rate takes two samples
         await until(

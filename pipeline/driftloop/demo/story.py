@@ -329,7 +329,7 @@ class DemoStory:
             "the rehearsal refuses a candidate that can't answer, before any traffic",
             decision.outcome == "refused"
             and decision.reason.startswith("rehearsal")
-            and "model.onnx" in decision.reason
+            and "NO_SUCHFILE" in decision.reason
             and self._platform.read_release() == release,
             decision.reason,
         )
