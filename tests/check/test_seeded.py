@@ -96,7 +96,7 @@ FAULTS = (
     Fault("DL502", r"virtualservice", r"^( +)(host: \S+)$", r"\1\2\n\1subset: {w}", down=1),
     Fault("DL504", r"deployments/plain/.*virtualservice", r"weight: 10$", "weight: 20"),
     Fault("DL511", r"monitors/.*service\.yaml$", r"^  selector:\n    app.kubernetes.io/name: \S+$", "  selector:\n    app.kubernetes.io/name: {w}"),
-    Fault("DL512", r"monitors/.*service\.yaml$", r"targetPort: \d+$", "targetPort: {w}"),
+    Fault("DL512", r"monitors/(?!autoscale-seldon/judge-r).*service\.yaml$", r"targetPort: \d+$", "targetPort: {w}"),
     Fault("DL521", r"(decision|judge|drift|webhook|model)\.authorizationpolicy", r"^    matchLabels:\n( +\S+): \S+$", r"    matchLabels:\n\1: {w}"),
     Fault("DL522", r"(decision|judge|drift|outlier)\.authorizationpolicy", r"^  rules:\n(?:.*\n)+", ""),
     Fault("DL531", r"(services|model)\.podmonitor\.yaml$", r"^  selector:\n    matchLabels:\n(      [\w./-]+): \S+$", r"  selector:\n    matchLabels:\n\1: {w}"),

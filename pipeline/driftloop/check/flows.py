@@ -168,6 +168,18 @@ def flows(world: World) -> Iterator[Flow]:
             yield workflow
 
 
+def every_template(world: World) -> Iterator[tuple[Flow, YamlNode]]:
+    """Every template of a set, and the workflow spec that it is of."""
+    for each in flows(world):
+        yield from ((each, template) for template in each.every())
+
+
+def every_call(world: World) -> Iterator[tuple[Flow, TemplateCall]]:
+    """Every step, task and hook of a set, and the workflow spec that it is of."""
+    for each, template in every_template(world):
+        yield from ((each, call) for call in calls(template))
+
+
 def semaphores(world: World) -> Iterator[tuple[Object, YamlNode]]:
     """Yield the references of semaphores to keys of ConfigMaps, and the objects they are in."""
     for flow in flows(world):

@@ -1,13 +1,13 @@
 """Columns of a file of rows, and those of them that the detectors get."""
 
 import csv
-import difflib
 import json
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import BinaryIO, Literal
+from typing import Any, BinaryIO, Literal
 
+from driftloop.contract.suggestions import suggest_closest
 from driftloop.errors import PipelineError
 
 LABEL = "y"
@@ -43,7 +43,7 @@ class FileColumns:
             raise ColumnError(
                 f"{self.file} has no column `{LABEL}` for the label, so `data.features` can't be all others; "
                 f"its columns: {_format_names(self.names)}",
-                hint=_suggest_name(LABEL, self.names)
+                hint=suggest_closest(LABEL, self.names, fold=True)
                 or f"name the label `{LABEL}`, or list the columns of the requests in `data.features`",
             )
         return tuple(name for name in self.names if name != LABEL)
@@ -52,7 +52,7 @@ class FileColumns:
         return ColumnError(
             f"{self.file} has no {self.kind} `{name}`, which `data.features` names; "
             f"its {self.kind}s: {_format_names(self.names)}",
-            hint=_suggest_name(name, self.names)
+            hint=suggest_closest(name, self.names, fold=True)
             or f"list {self.kind}s of the file in `data.features`",
         )
 
@@ -87,21 +87,20 @@ def _read_keys(file: str, stream: BinaryIO) -> tuple[str, ...]:
     for number, line in enumerate(stream, 1):
         if not line.strip():
             continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise ColumnError(f"{file}, line {number} is not JSON: {error}") from error
-        if not isinstance(row, dict):
-            raise ColumnError(f"{file}, line {number} is not a JSON object")
-        return tuple(row)
+        return tuple(parse_row(line, f"{file}, line {number}"))
     raise ColumnError(f"{file} has no rows")
+
+
+def parse_row(line: str | bytes, place: str) -> dict[str, Any]:
+    """Parse a line of a .jsonl file; ColumnError, with its place, when it is not an object."""
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise ColumnError(f"{place} is not JSON: {error}") from error
+    if not isinstance(row, dict):
+        raise ColumnError(f"{place} is not a JSON object")
+    return row
 
 
 def _format_names(names: Sequence[str]) -> str:
     return ", ".join(f"`{name}`" for name in names) or "none"
-
-
-def _suggest_name(name: str, names: Sequence[str]) -> str | None:
-    lower = {other.lower(): other for other in names}
-    close = difflib.get_close_matches(name.lower(), lower, n=1)
-    return f"did you mean `{lower[close[0]]}`?" if close else None

@@ -4,11 +4,11 @@ The user's code is parsed, never imported: it may need libraries of its own imag
 """
 
 import ast
-import difflib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from driftloop.contract.suggestions import suggest_closest
 from driftloop.errors import LocalError
 from driftloop.local.kubelet import dockerfile
 from driftloop.operations import files, modules
@@ -247,11 +247,10 @@ def _check_metrics(
     listed = ", ".join(f"`{name}`" for name in sorted(returned.names))
     problems = []
     for location, name in missing:
-        close = difflib.get_close_matches(name, returned.names, n=1)
         message = (
             f"{format_location(location)} is `{name}`, must be a metric that {at} returns: {listed}"
         )
-        hint = f"did you mean `{close[0]}`?" if close else None
+        hint = suggest_closest(name, returned.names)
         problems.append(document.source.problem(location, message, hint=hint))
     return ProjectReport(tuple(problems))
 

@@ -378,13 +378,9 @@ def _is_unchanged(
 ) -> bool:
     """Return True if a pipeline's files are what the spec and the release rendered to before: to
     render them again costs half a second of imports."""
-    release_text = record.dump_release(release)
-    digests: dict[str, str] = {}
-    for cluster in clusters:
-        recalled = remembered.recall_digests(text, release_text, cluster=cluster)
-        if recalled is None:
-            return False
-        digests |= recalled
+    digests = remembered.recall_digests(text, record.dump_release(release), clusters=clusters)
+    if digests is None:
+        return False
     ours = {path: files[path] for path in files.keys() & digests.keys() | _list_generated(files)}
     return remembered.digest_tree(ours) == digests
 
@@ -395,9 +391,7 @@ def _remember_clusters(
     release_text = record.dump_release(release) if release is not None else None
     for cluster in clusters:
         tree = _render_tree(text, release_text, path, cluster)
-        remembered.remember_tree(
-            text, release_text or tree[release_path(name)], tree, name=name, cluster=cluster
-        )
+        remembered.remember_tree(text, release_text, tree, name=name, cluster=cluster)
 
 
 def _render_clusters(

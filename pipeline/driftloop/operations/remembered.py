@@ -6,12 +6,13 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
 import driftloop
+from driftloop.contract.trees import release_path
 
 _ROOMS = (
     "errors.py",
@@ -45,17 +46,27 @@ def recall_pipeline(spec_text: str) -> str | None:
     return name if isinstance(name, str) else None
 
 
-def recall_digests(spec_text: str, release_text: str, *, cluster: str) -> Digests | None:
-    """Return what these texts rendered to, with the same code; None when it is not in the cache."""
-    tree = _read_entry(_entry_path("tree", spec_text, release_text, cluster))
-    return tree if isinstance(tree, dict) else None
+def recall_digests(spec_text: str, release_text: str, *, clusters: Iterable[str]) -> Digests | None:
+    """Return what these texts rendered to for all of some clusters, with the same code; None when
+    it is not in the cache."""
+    digests: dict[str, str] = {}
+    for cluster in clusters:
+        tree = _read_entry(_entry_path("tree", spec_text, release_text, cluster))
+        if not isinstance(tree, dict):
+            return None
+        digests |= tree
+    return digests
 
 
 def remember_tree(
-    spec_text: str, release_text: str, tree: Mapping[str, str], *, name: str, cluster: str
+    spec_text: str, release_text: str | None, tree: Mapping[str, str], *, name: str, cluster: str
 ) -> None:
     """Store the digests of a pipeline's tree for the next check; a cache that can't be written
-    is ignored."""
+    is ignored.
+
+    Without a release the tree holds an empty one, which the next check finds.
+    """
+    release_text = release_text or tree[release_path(name)]
     _write_entry(_entry_path("tree", spec_text, release_text, cluster), digest_tree(tree))
     _write_entry(_entry_path("pipeline", spec_text), name)
 

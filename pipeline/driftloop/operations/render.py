@@ -44,7 +44,7 @@ def check_spec(spec: Path, folder: Path, *, cluster: str) -> RenderedSpec:
     """Return what differs in the folder; renders only what the cache does not know."""
     name, text, existing = _read_existing(spec, folder, cluster)
     digests = remembered.recall_digests(
-        text, existing.get(trees.release_path(name), ""), cluster=cluster
+        text, existing.get(trees.release_path(name), ""), clusters=[cluster]
     )
     if digests is not None:
         unchanged = owned_files(existing, dict.fromkeys(digests, ""), pipeline=name)
@@ -66,10 +66,7 @@ def _render_tree(
 ) -> tuple[Tree, tuple[FileChange, ...]]:
     release = existing.get(trees.release_path(name))
     tree = render_tree(text, release, path=str(spec), cluster=cluster)
-    # without a release the tree holds an empty one, which the next check finds
-    remembered.remember_tree(
-        text, release or tree[trees.release_path(name)], tree, name=name, cluster=cluster
-    )
+    remembered.remember_tree(text, release, tree, name=name, cluster=cluster)
     return tree, compare_trees(owned_files(existing, tree, pipeline=name), tree)
 
 

@@ -1,12 +1,12 @@
 """The references inside a spec: images, parameters, monitors, step names. Each one must lead
 somewhere."""
 
-import difflib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from math import prod
 
 from driftloop.contract.names import PLATFORM_NAMESPACES
+from driftloop.contract.suggestions import suggest_closest
 from driftloop.plan import images
 from driftloop.plan.backends import backend_limits, can_rehearse, is_prepackaged
 from driftloop.plan.trials import MOST, plan_trials
@@ -317,9 +317,8 @@ def _describe_unknown(
 ) -> tuple[str, str | None]:
     names = sorted(known)
     listed = _format_names(names) or "none is declared"
-    close = difflib.get_close_matches(name, names, n=1)
-    hint = f"did you mean `{close[0]}`?" if close else None
-    return f"{_format_location(location)} is `{name}`, must be one of {of}: {listed}", hint
+    message = f"{_format_location(location)} is `{name}`, must be one of {of}: {listed}"
+    return message, suggest_closest(name, names)
 
 
 def _format_names(names: Iterable[str]) -> str:

@@ -119,9 +119,9 @@ def _find_known(
     if head is None or head.parent is None or not head.taken_back:
         return None
     before = pipelines.read_pipeline(repository.tree(head.parent), pipeline).release
-    for version in (before.production, before.candidate):
-        taken_back = version is not None and version.id in head.taken_back
-        if version is not None and taken_back and _is_made_of(version, data, recipe):
+    versions = filter(None, (before.production, before.candidate))
+    for version in versions:
+        if version.id in head.taken_back and _is_made_of(version, data, recipe):
             return f"nothing new since {version.id}, which `{head.subject}` took back"
     return None
 

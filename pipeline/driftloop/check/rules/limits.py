@@ -50,10 +50,10 @@ def semaphore_limit(world: World) -> Iterator[RuleMatch]:
 )
 def schedule(world: World) -> Iterator[RuleMatch]:
     """The CronWorkflow gets a condition `SpecError` and starts nothing, and nobody is told."""
-    zones = available_timezones()
     for cron in world.of(CRON):
         zone = cron.spec.get("timezone")
-        if zone.text and zones and zone.text not in zones:
+        zones = available_timezones() if zone.text else frozenset()
+        if zones and zone.text not in zones:
             yield cron.at(
                 zone, f"time zone {zone.shown} does not exist", fix=suggest_names(zone.text, zones)
             )

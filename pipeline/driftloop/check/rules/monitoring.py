@@ -44,12 +44,9 @@ def nothing_selected(world: World) -> Iterator[RuleMatch]:
     """Prometheus scrapes nothing and says nothing of it: dashboards stay empty, and alerts on
     missing values are the only ones that are ever raised."""
     all_pods = list(pods(world))
-    for monitor in world.of(POD_MONITOR, SERVICE_MONITOR):
-        where = _judged(world, monitor)
+    for monitor, where in _judged_monitors(world):
         selector = monitor.spec.get("selector")
-        if where is None or not (
-            selector.get("matchLabels").map or selector.get("matchExpressions").list
-        ):
+        if not (selector.get("matchLabels").map or selector.get("matchExpressions").list):
             continue
         if _selected(world, monitor, where, all_pods) or (
             monitor.type == POD_MONITOR and _made(world, monitor, where)
@@ -74,19 +71,14 @@ def nothing_selected(world: World) -> Iterator[RuleMatch]:
 def scraped_port(world: World) -> Iterator[RuleMatch]:
     """Prometheus drops every target: nothing is scraped, and nothing says so."""
     all_pods = list(pods(world))
-    for monitor in world.of(POD_MONITOR, SERVICE_MONITOR):
-        where = _judged(world, monitor)
-        if where is None:
-            continue
+    for monitor, where in _judged_monitors(world):
         selected_pods = _selected(world, monitor, where, all_pods)
         if monitor.type == POD_MONITOR and (
             _made(world, monitor, where) or any(_injected(world, each) for each in selected_pods)
         ):
             continue
         ports = {name for each in selected_pods for name in _ports(each)}
-        for endpoint in monitor.spec.get(
-            "podMetricsEndpoints" if monitor.type == POD_MONITOR else "endpoints"
-        ).list:
+        for endpoint in _endpoints(monitor):
             node = endpoint.get("port")
             if selected_pods and node.text and node.text not in ports:
                 yield monitor.at(
@@ -105,10 +97,7 @@ def scraped_number(world: World) -> Iterator[RuleMatch]:
     """Prometheus keeps a target by the ports that containers declare: it drops all of them, and
     nothing says so."""
     all_pods = list(pods(world))
-    for monitor in world.of(POD_MONITOR, SERVICE_MONITOR):
-        where = _judged(world, monitor)
-        if where is None:
-            continue
+    for monitor, where in _judged_monitors(world):
         taken = _selected(world, monitor, where, all_pods)
         if monitor.type == SERVICE_MONITOR:
             behind = [pod for each in taken for pod in selected(world, each, all_pods)]
@@ -122,8 +111,7 @@ def scraped_number(world: World) -> Iterator[RuleMatch]:
             for container in containers(pod.spec)
             for port in container.get("ports").list
         }
-        field = "podMetricsEndpoints" if monitor.type == POD_MONITOR else "endpoints"
-        for endpoint in monitor.spec.get(field).list:
+        for endpoint in _endpoints(monitor):
             for node in (endpoint.get("targetPort"), endpoint.get("portNumber")):
                 if isinstance(node.value, int) and node.value not in numbers:
                     yield monitor.at(
@@ -191,6 +179,20 @@ def same_alert(world: World) -> Iterator[RuleMatch]:
                         alert, f"{alert.shown} appears twice, with the same expression and labels"
                     )
                 seen.add(key)
+
+
+def _judged_monitors(world: World) -> Iterator[tuple[Object, tuple[str, ...]]]:
+    """Yield the monitors of which all that they can select is known, and the namespaces that they
+    look into."""
+    for monitor in world.of(POD_MONITOR, SERVICE_MONITOR):
+        where = _judged(world, monitor)
+        if where is not None:
+            yield monitor, where
+
+
+def _endpoints(monitor: Object) -> list[YamlNode]:
+    field = "podMetricsEndpoints" if monitor.type == POD_MONITOR else "endpoints"
+    return monitor.spec.get(field).list
 
 
 def _judged(world: World, one: Object) -> tuple[str, ...] | None:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 
 from driftloop.check.finding import RuleMatch, rule
-from driftloop.check.flows import calls, flows, tags
+from driftloop.check.flows import calls, every_call, every_template, flows, tags
 from driftloop.check.world import World
 from driftloop.text.node import YamlNode
 from driftloop.text.words import list_names, suggest_names
@@ -46,13 +46,11 @@ def types_of(template: YamlNode) -> list[str]:
 def looped_artifact(world: World) -> Iterator[RuleMatch]:
     """`withParam` takes the text of a list. An artifact is a file in a store, which Argo does not
     read: the step ends in an error."""
-    for flow in flows(world):
-        for template in flow.every():
-            for call in calls(template):
-                node = call.node.get("withParam")
-                for tag, _ in tags(node):
-                    if ".outputs.artifacts." in tag or tag.startswith("inputs.artifacts."):
-                        yield flow.object.at(node, f"{node.shown} is an artifact, not a parameter")
+    for flow, call in every_call(world):
+        node = call.node.get("withParam")
+        for tag, _ in tags(node):
+            if ".outputs.artifacts." in tag or tag.startswith("inputs.artifacts."):
+                yield flow.object.at(node, f"{node.shown} is an artifact, not a parameter")
 
 
 @rule(
@@ -63,12 +61,10 @@ def looped_artifact(world: World) -> Iterator[RuleMatch]:
 def when_hyphen(world: World) -> Iterator[RuleMatch]:
     """Argo reads the hyphen as a subtraction of texts: the step ends in an error instead of being
     run or skipped."""
-    for flow in flows(world):
-        for template in flow.every():
-            for call in calls(template):
-                node = call.node.get("when")
-                for match in _HYPHEN.finditer(_NOT_NAMES.sub("0", node.text)):
-                    yield flow.object.at(node, f"`{match[0]}` is read as a subtraction")
+    for flow, call in every_call(world):
+        node = call.node.get("when")
+        for match in _HYPHEN.finditer(_NOT_NAMES.sub("0", node.text)):
+            yield flow.object.at(node, f"`{match[0]}` is read as a subtraction")
 
 
 @rule(
@@ -117,40 +113,38 @@ def output_source(world: World) -> Iterator[RuleMatch]:
 def mixed_depends(world: World) -> Iterator[RuleMatch]:
     """Argo refuses the workflow when it is submitted: with `depends` there are no `dependencies`
     and no `continueOn` in the DAG, and no name of a task begins with a digit."""
-    for flow in flows(world):
-        for template in flow.every():
-            tasks = template.get("dag", "tasks").list
-            if not any(task.get("depends") for task in tasks):
-                continue
-            for task in tasks:
-                for field in ("dependencies", "continueOn"):
-                    if task.get(field):
-                        yield flow.object.at(
-                            task.get(field), f"`{field}` stands in a DAG that uses `depends`"
-                        )
-                name = task.get("name")
-                if name.text[:1].isdigit():
+    for flow, template in every_template(world):
+        tasks = template.get("dag", "tasks").list
+        if not any(task.get("depends") for task in tasks):
+            continue
+        for task in tasks:
+            for field in ("dependencies", "continueOn"):
+                if task.get(field):
                     yield flow.object.at(
-                        name,
-                        f"{name.shown} begins with a digit in a DAG that uses `depends`",
-                        fix="begin the name with a letter",
+                        task.get(field), f"`{field}` stands in a DAG that uses `depends`"
                     )
+            name = task.get("name")
+            if name.text[:1].isdigit():
+                yield flow.object.at(
+                    name,
+                    f"{name.shown} begins with a digit in a DAG that uses `depends`",
+                    fix="begin the name with a letter",
+                )
 
 
 @rule("DL322", "A DAG's target is not a task", fix="name tasks of the same DAG")
 def dag_target(world: World) -> Iterator[RuleMatch]:
     """Argo refuses the workflow when it is submitted: no pod starts."""
-    for flow in flows(world):
-        for template in flow.every():
-            node = template.get("dag", "target")
-            names = [task.get("name").text for task in template.get("dag", "tasks").list]
-            for name in node.text.split() if "{{" not in node.text else ():
-                if name not in names:
-                    yield flow.object.at(
-                        node,
-                        f"target `{name}` is not a task; {list_names(names, 'tasks')}",
-                        fix=suggest_names(name, names),
-                    )
+    for flow, template in every_template(world):
+        node = template.get("dag", "target")
+        names = [task.get("name").text for task in template.get("dag", "tasks").list]
+        for name in node.text.split() if "{{" not in node.text else ():
+            if name not in names:
+                yield flow.object.at(
+                    node,
+                    f"target `{name}` is not a task; {list_names(names, 'tasks')}",
+                    fix=suggest_names(name, names),
+                )
 
 
 @rule(
@@ -160,18 +154,17 @@ def dag_target(world: World) -> Iterator[RuleMatch]:
 )
 def set_dependency(world: World) -> Iterator[RuleMatch]:
     """Argo refuses the workflow when it is submitted: no pod starts."""
-    for flow in flows(world):
-        for template in flow.every():
-            inside = template.get("containerSet", "containers").list
-            names = [item.get("name").text for item in inside]
-            for item in inside:
-                for node in item.get("dependencies").list:
-                    if node.text and node.text not in names:
-                        yield flow.object.at(
-                            node,
-                            f"{node.shown} is not a container; {list_names(names, 'containers')}",
-                            fix=suggest_names(node.text, names),
-                        )
+    for flow, template in every_template(world):
+        inside = template.get("containerSet", "containers").list
+        names = [item.get("name").text for item in inside]
+        for item in inside:
+            for node in item.get("dependencies").list:
+                if node.text and node.text not in names:
+                    yield flow.object.at(
+                        node,
+                        f"{node.shown} is not a container; {list_names(names, 'containers')}",
+                        fix=suggest_names(node.text, names),
+                    )
 
 
 @rule("DL324", "A container or script has no image", fix="name the image that it runs")
@@ -216,14 +209,13 @@ def template_type(world: World) -> Iterator[RuleMatch]:
 def flat_steps(world: World) -> Iterator[RuleMatch]:
     """`steps` is a list of lists: groups run one after another, the steps of a group at the same
     time. The API server refuses the object."""
-    for flow in flows(world):
-        for template in flow.every():
-            for item in template.get("steps").list:
-                if item.map:
-                    name = item.get("name")
-                    yield flow.object.at(
-                        name if name else item, f"step {name.shown} stands in no group"
-                    )
+    for flow, template in every_template(world):
+        for item in template.get("steps").list:
+            if item.map:
+                name = item.get("name")
+                yield flow.object.at(
+                    name if name else item, f"step {name.shown} stands in no group"
+                )
 
 
 @rule(
@@ -234,19 +226,18 @@ def flat_steps(world: World) -> Iterator[RuleMatch]:
 def call_field(world: World) -> Iterator[RuleMatch]:
     """A strict API server refuses the object; a lenient one drops the field without a word: no
     retry, no limit, no place to run."""
-    for flow in flows(world):
-        for template in flow.every():
-            tasks = bool(template.get("dag"))
-            for call in calls(template):
-                allowed = _OF_TASK if tasks else _OF_CALL
-                for field, node in call.node.map.items() if not call.hook else ():
-                    if field in allowed:
-                        continue
-                    if field in _OF_TEMPLATE:
-                        yield flow.object.at(node, f"`{field}` is not a field of a step or task")
-                    elif field in _OF_TASK:
-                        yield flow.object.at(
-                            node,
-                            f"`{field}` is not a field of a step",
-                            fix="steps wait for the group before them; use a `dag` to say more",
-                        )
+    for flow, template in every_template(world):
+        tasks = bool(template.get("dag"))
+        for call in calls(template):
+            allowed = _OF_TASK if tasks else _OF_CALL
+            for field, node in call.node.map.items() if not call.hook else ():
+                if field in allowed:
+                    continue
+                if field in _OF_TEMPLATE:
+                    yield flow.object.at(node, f"`{field}` is not a field of a step or task")
+                elif field in _OF_TASK:
+                    yield flow.object.at(
+                        node,
+                        f"`{field}` is not a field of a step",
+                        fix="steps wait for the group before them; use a `dag` to say more",
+                    )

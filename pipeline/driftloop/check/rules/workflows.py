@@ -11,6 +11,8 @@ from driftloop.check.flows import (
     called,
     calls,
     depends_on,
+    every_call,
+    every_template,
     flows,
     required,
     templates_of,
@@ -55,22 +57,15 @@ def entrypoint(world: World) -> Iterator[RuleMatch]:
 )
 def local_template(world: World) -> Iterator[RuleMatch]:
     """Argo refuses the whole workflow when it is submitted: no pod starts."""
-    for flow in flows(world):
-        for template in flow.every():
-            for call in calls(template):
-                node = call.template
-                if (
-                    flow.reference
-                    or not node.text
-                    or "{{" in node.text
-                    or node.text in flow.templates
-                ):
-                    continue
-                yield flow.object.at(
-                    node,
-                    f"template {node.shown} is not there; {list_names(flow.templates)}",
-                    fix=suggest_names(node.text, flow.templates),
-                )
+    for flow, call in every_call(world):
+        node = call.template
+        if flow.reference or not node.text or "{{" in node.text or node.text in flow.templates:
+            continue
+        yield flow.object.at(
+            node,
+            f"template {node.shown} is not there; {list_names(flow.templates)}",
+            fix=suggest_names(node.text, flow.templates),
+        )
 
 
 @rule(
@@ -144,27 +139,26 @@ def _elsewhere(world: World, flow: Flow, reference: YamlNode) -> RuleMatch | Non
 )
 def dependencies(world: World) -> Iterator[RuleMatch]:
     """Argo refuses the workflow when it is submitted: no pod starts."""
-    for flow in flows(world):
-        for template in flow.every():
-            tasks = template.get("dag", "tasks").list
-            names = {task.get("name").text for task in tasks}
-            for task in tasks:
-                for name, state, node in depends_on(task):
-                    if "{{" in node.text:
-                        continue
-                    if name not in names:
-                        yield flow.object.at(
-                            node,
-                            f"task `{name}` is not in this DAG; {list_names(names, 'tasks')}",
-                            fix=suggest_names(name, names),
-                        )
-                    elif state and state not in _STATES:
-                        yield flow.object.at(
-                            node,
-                            f"`{name}.{state}` is not a state; {list_names(_STATES, 'states')}",
-                            fix=suggest_names(state, _STATES),
-                        )
-            yield from _circle(flow, template)
+    for flow, template in every_template(world):
+        tasks = template.get("dag", "tasks").list
+        names = {task.get("name").text for task in tasks}
+        for task in tasks:
+            for name, state, node in depends_on(task):
+                if "{{" in node.text:
+                    continue
+                if name not in names:
+                    yield flow.object.at(
+                        node,
+                        f"task `{name}` is not in this DAG; {list_names(names, 'tasks')}",
+                        fix=suggest_names(name, names),
+                    )
+                elif state and state not in _STATES:
+                    yield flow.object.at(
+                        node,
+                        f"`{name}.{state}` is not a state; {list_names(_STATES, 'states')}",
+                        fix=suggest_names(state, _STATES),
+                    )
+        yield from _circle(flow, template)
 
 
 def _circle(flow: Flow, template: YamlNode) -> Iterator[RuleMatch]:
@@ -199,12 +193,10 @@ def _circle(flow: Flow, template: YamlNode) -> Iterator[RuleMatch]:
 )
 def inputs(world: World) -> Iterator[RuleMatch]:
     """Argo refuses the workflow when it is submitted: `inputs.parameters.… was not supplied`."""
-    for flow in flows(world):
-        for template in flow.every():
-            for call in calls(template):
-                for target in called(world, flow, call) or ():
-                    yield from _lacking(flow, call, target)
-                    break
+    for flow, call in every_call(world):
+        for target in called(world, flow, call) or ():
+            yield from _lacking(flow, call, target)
+            break
 
 
 def _lacking(flow: Flow, call: TemplateCall, target: YamlNode) -> Iterator[RuleMatch]:
@@ -286,54 +278,53 @@ def collected(world: World) -> Iterator[RuleMatch]:
     """The container ends well, then the run fails: Argo finds nothing at the path of the output.
     Nothing else in the template names that path or its folder, and a file of nearly the same
     name is written instead."""
-    for flow in flows(world):
-        for template in flow.every():
-            container = (
-                template.get("container") if template.get("container") else template.get("script")
-            )
-            if not container:
-                continue
-            words = [
-                node.text for field in ("command", "args") for node in container.get(field).texts()
+    for flow, template in every_template(world):
+        container = (
+            template.get("container") if template.get("container") else template.get("script")
+        )
+        if not container:
+            continue
+        words = [
+            node.text for field in ("command", "args") for node in container.get(field).texts()
+        ]
+        listing = "\n".join(
+            [
+                *words,
+                *(
+                    node.text
+                    for field in ("source", "env")
+                    for node in container.get(field).texts()
+                ),
             ]
-            listing = "\n".join(
-                [
-                    *words,
-                    *(
-                        node.text
-                        for field in ("source", "env")
-                        for node in container.get(field).texts()
-                    ),
-                ]
-            )
-            taken = {
-                item.get("path").text
-                for side in ("inputs", "outputs")
-                for item in template.get(side, "artifacts").list
-            }
-            written = {path for path in _PATH.findall(listing) if path not in taken}
-            bare = {match[1] for word in words if (match := _FILE.fullmatch(word))}
-            rest = _PATH.sub(" ", listing)
-            for node in _outputs(template):
-                folder, name = posixpath.split(node.text)
-                if (
-                    "." not in name
-                    or node.text in listing
-                    or _relative(container, node.text) in listing
-                    or "{{" in node.text
-                    or "outputs.artifacts" in listing
-                ):
-                    continue
-                if len(folder) > 1 and folder in rest:
-                    continue
-                overlapping = [path for path in written if _meant(path, node.text)]
-                overlapping += [
-                    file for file in bare - {name} if name not in listing and _alike(file, name)
-                ]
-                if overlapping:
-                    yield flow.object.at(
-                        node, f"{node.shown} is collected, `{min(overlapping)}` is written"
-                    )
+        )
+        taken = {
+            item.get("path").text
+            for side in ("inputs", "outputs")
+            for item in template.get(side, "artifacts").list
+        }
+        written = {path for path in _PATH.findall(listing) if path not in taken}
+        bare = {match[1] for word in words if (match := _FILE.fullmatch(word))}
+        rest = _PATH.sub(" ", listing)
+        for node in _outputs(template):
+            folder, name = posixpath.split(node.text)
+            if (
+                "." not in name
+                or node.text in listing
+                or _relative(container, node.text) in listing
+                or "{{" in node.text
+                or "outputs.artifacts" in listing
+            ):
+                continue
+            if len(folder) > 1 and folder in rest:
+                continue
+            overlapping = [path for path in written if _meant(path, node.text)]
+            overlapping += [
+                file for file in bare - {name} if name not in listing and _alike(file, name)
+            ]
+            if overlapping:
+                yield flow.object.at(
+                    node, f"{node.shown} is collected, `{min(overlapping)}` is written"
+                )
 
 
 def _relative(container: YamlNode, path: str) -> str:

@@ -10,6 +10,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
+from driftloop.contract.columns import SUFFIXES
 from driftloop.contract.documents import DocumentError, to_json
 from driftloop.contract.handovers import DetectorSettings
 from driftloop.contract.trees import DETECTOR_FILE, REFERENCE_FILE
@@ -82,7 +83,7 @@ def load_artifact(folder: Path) -> DetectorArtifact:
 def gather_reference(folder: Path, features: str, config: DetectorSettings) -> DetectorArtifact:
     """The reference rows below `folder`: `.npz` (array `features`), `.csv` (all columns but the
     target) or `.jsonl`."""
-    files = sorted(file for file in folder.rglob("*") if file.suffix in (".npz", ".csv", ".jsonl"))
+    files = sorted(file for file in folder.rglob("*") if file.suffix in SUFFIXES)
     if not files:
         raise ArtifactError(
             f"{folder} contains no .npz, .csv or .jsonl file",

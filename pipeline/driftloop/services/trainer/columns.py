@@ -3,14 +3,14 @@
 The fit comes after the training and the gate, and can use nothing but numbers.
 """
 
+import contextlib
 import csv
-import json
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from driftloop.contract.columns import ColumnError, FileColumns, read_columns
+from driftloop.contract.columns import ColumnError, FileColumns, parse_row, read_columns
 from driftloop.services.trainer.errors import TrainerError
 
 
@@ -87,17 +87,8 @@ def _read_rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             yield from ((reader.line_num, row) for row in reader)
             return
         for number, line in enumerate(stream, 1):
-            entry = _parse_object(line)
-            if entry is not None:
-                yield number, entry
-
-
-def _parse_object(line: str) -> dict[str, Any] | None:
-    try:
-        row = json.loads(line)
-    except ValueError:
-        return None
-    return row if isinstance(row, dict) else None
+            with contextlib.suppress(ColumnError):
+                yield number, parse_row(line, f"line {number}")
 
 
 def _flatten(values: list[Any]) -> Iterator[Any]:

@@ -1,7 +1,6 @@
 """The user's function: found by `module:function`, given typed parameters, watched, its failure
 told in short."""
 
-import difflib
 import importlib
 import inspect
 import os
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from driftloop.contract.parameters import SEED, ParameterError, convert_parameter
+from driftloop.contract.suggestions import suggest_closest
 from driftloop.services.trainer.errors import TrainerError
 
 Function = Callable[..., Any]
@@ -77,7 +77,9 @@ def load_function(name: str, root: Path) -> UserFunction:
             for n, v in vars(module).items()
             if inspect.isfunction(v) and v.__module__ == module.__name__
         ]
-        hint = _find_closest(function_name, known) or f"its functions: {', '.join(known) or 'none'}"
+        hint = (
+            suggest_closest(function_name, known) or f"its functions: {', '.join(known) or 'none'}"
+        )
         raise TrainerError(f"module `{module_name}` has no function `{function_name}`", hint=hint)
     return UserFunction(name, call, root)
 
@@ -108,7 +110,7 @@ def build_arguments(
         if name in given and name != SEED:
             raise TrainerError(f"parameter `{name}` is set by driftloop, the spec can't set it")
         if name not in names and not takes_any:
-            hint = _find_closest(name, own) or f"its parameters: {', '.join(own) or 'none'}"
+            hint = suggest_closest(name, own) or f"its parameters: {', '.join(own) or 'none'}"
             raise TrainerError(f"`{function.name}` has no parameter `{name}`", hint=hint)
     hints = _read_annotations(function)
     values: dict[str, Any] = {}
@@ -225,8 +227,3 @@ def _read_annotations(function: UserFunction) -> dict[str, Any]:
         return typing.get_type_hints(function.call)
     except (NameError, TypeError, AttributeError):
         return {}
-
-
-def _find_closest(name: str, known: list[str]) -> str | None:
-    found = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean `{found[0]}`?" if found else None

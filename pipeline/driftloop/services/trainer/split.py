@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from driftloop.contract.columns import ColumnError, parse_row
 from driftloop.services.trainer.errors import TrainerError
 
 SIDES = ("train", "heldout")
@@ -197,11 +198,9 @@ def _split_jsonl(file: Path, targets: dict[str, Path], chosen: Chosen) -> dict[s
             if not line.strip():
                 continue
             try:
-                row = json.loads(line)
-            except ValueError as error:
-                raise TrainerError(f"{file.name}, line {number} is not JSON: {error}") from error
-            if not isinstance(row, dict):
-                raise TrainerError(f"{file.name}, line {number} is not a JSON object")
+                row = parse_row(line, f"{file.name}, line {number}")
+            except ColumnError as error:
+                raise TrainerError(error.message) from error
             key = json.dumps(row, sort_keys=True, separators=(",", ":"))
             sides["heldout" if chosen(key.encode()) else "train"].append(line.rstrip("\n"))
     for side, lines in sides.items():
