@@ -2,7 +2,7 @@
 
 import hashlib
 
-from driftloop.release import record
+from driftloop.contract.names import release_id
 from driftloop.release.record import Version
 
 SPEC = """\
@@ -28,7 +28,7 @@ PLAIN = SPEC.replace("serve: {model: Digits}", "serve: {model: Digits, backend: 
 def version(run: str, **changes: object) -> Version:
     """A version that a run would register."""
     fields = {
-        "id": record.release_id(run),
+        "id": release_id(run),
         "run": run,
         "model": f"s3://driftloop/runs/{run}/release/model",
         "model_digest": "sha256:" + hashlib.sha256(run.encode()).hexdigest(),

@@ -2,8 +2,8 @@
 
 import pytest
 
-from driftloop.cli.status import _format_replacement
-from driftloop.operations.status import ReleaseStatus, VerdictStatus
+from driftloop.cli.status import _format_replacement, _format_status
+from driftloop.operations.status import PlatformStatus, ReleaseStatus, VerdictStatus
 
 
 @pytest.mark.parametrize(
@@ -22,3 +22,23 @@ def test_a_verdict_on_a_replaced_release_says_so(
         ReleaseStatus("stable", release["production"], None, {}) if release is not None else None
     )
     assert _format_replacement(VerdictStatus.from_json({"release": scored}), status) == note
+
+
+@pytest.mark.parametrize(("production", "shown"), [("r1", True), ("r2", False)])
+def test_windows_of_production_that_are_not_judged_are_shown(production: str, shown: bool) -> None:
+    key = "digits/digits/drift"
+    unjudged = {"release": "r1", "reference": "r2", "windows": 3, "time": "2026-01-31T09:30:00Z"}
+    release = {"phase": "stable", "production": production, "candidate": None, "weights": {}}
+    status = PlatformStatus.from_json(
+        {
+            **dict.fromkeys(("pid", "uptime", "gateway", "tip", "applied", "refused", "stuck")),
+            "state": "here", "waiting": [], "processes": [], "memory": None, "runs": {},
+            "verdicts": {}, "decisions": {}, "releases": {"digits": release},
+            "unjudged": {key: unjudged},
+        }
+    )  # fmt: skip
+    line = (
+        f"verdict  {key}: not judged: reference of r2, requests of r1, 3 windows, "
+        "2026-01-31T09:30:00Z"
+    )
+    assert (line in list(_format_status(status))) is shown

@@ -256,6 +256,24 @@ def test_verdicts_decision_and_runs():
     }
 
 
+def test_windows_of_another_release_than_the_references_are_shown_as_not_judged():
+    paths = cluster("digits-released")
+    paths["/api/v1/namespaces/digits/services/digits-drift:8080/proxy/metrics"] = METRICS + (
+        "# HELP driftloop_detector_windows_not_judged_total Windows\n"
+        "# TYPE driftloop_detector_windows_not_judged_total counter\n"
+        "driftloop_detector_windows_not_judged_total 3.0\n"
+        "# HELP driftloop_detector_not_judged_time_seconds Time of the last\n"
+        "# TYPE driftloop_detector_not_judged_time_seconds gauge\n"
+        'driftloop_detector_not_judged_time_seconds{reference="r2",requests="r0"} 1.7698517e+09\n'
+        'driftloop_detector_not_judged_time_seconds{reference="r2",requests="r1"} 1.7698518e+09\n'
+    )
+    assert overview(paths)["unjudged"] == {
+        "digits/digits/drift": {
+            "release": "r1", "reference": "r2", "windows": 3, "time": "2026-01-31T09:30:00Z"
+        }
+    }  # fmt: skip
+
+
 def test_a_detector_that_has_judged_nothing_yet_has_no_verdict():
     paths = cluster("digits-released")
     silent = re.sub(r"(?m)^(driftloop_detector_\w+) .*$", r"\1 0.0", METRICS)

@@ -23,6 +23,7 @@ from driftloop.services.detector.handler import RESULTS
 from driftloop.services.detector.handler import DetectorHandler as DetectorDoor
 from driftloop.services.detector.scoring import ALARMS, ROWS
 from driftloop.services.detector.scoring import WindowScorer as Detector
+from driftloop.services.detector.unjudged import UnjudgedWindows
 from tests.golden.trees import NAMES, documents, tree
 from tests.resources.test_logger import ask, standing
 from tests.resources.test_network import matches
@@ -215,7 +216,8 @@ def started():
     )
     names = DetectorStreams("n", "p", "drift", "r1")
     Detector(None, names, DetectorSettings("ks", window=10), None, width=1, registry=detector)
-    DetectorDoor(None, bool, names, detector, window=10)
+    unjudged = UnjudgedWindows(None, names, detector, reference="r1", window=10, width=1)
+    DetectorDoor(None, bool, names, detector, unjudged)
     VerdictEmitter(None, names, None, "", detector)
     judge = AnalysisService(AnalysisSettings("p", "n", ""), None)._registry
     return {

@@ -20,6 +20,7 @@ from driftloop.contract import (
     records,
     streams,
     trees,
+    verdicts,
 )
 
 HANDOVERS: dict[type, str] = {
@@ -40,12 +41,14 @@ RECORDS: dict[type, str] = {
     records.GateResult: "One of its `gates`.",
     records.HeldOutRows: "rows.json, written by `driftloop-train evaluate --rows`, read by `step rehearse`.",
     records.HeldOutRow: "One of its `rows`.",
+    records.CapturedRequests: "requests.json, written by `step claim`, read by `step rehearse`.",
     records.Rehearsal: "rehearsal.json, written by `step rehearse`, read by `step register` and `step finish`.",
     records.RunRecord: "Data of the events of a run.",
-    records.WindowRecord: "A message of the verdict stream, written and read by `driftloop-detector`.",
+    verdicts.WindowRecord: "A message of the verdict stream, written and read by `driftloop-detector`.",
+    verdicts.UnjudgedRecord: "Beside the verdicts of a release, under `<subject>.unjudged`; read by `driftloop status`.",
     records.LoopRecord: "Data of the event that the loop waits.",
     outcomes.RunOutcome: "`runs/<run>/outcome.json`, and output `outcome` of a Workflow's last step.",
-    records.VerdictRecord: "Data of a detector's event, as the decision reads it.",
+    verdicts.VerdictRecord: "Data of a detector's event, as the decision reads it.",
 }
 IMAGES: dict[type, str] = {
     images.ImageRecord: "`images/<digest of the ref>/image.json` of the local runtime's state folder.",
@@ -124,7 +127,7 @@ def blocks() -> Iterator[str]:
         yield table(("key", "allowed", "default", "meaning"), document_rows(record))
     yield "## Records"
     yield (
-        "`contract/records.py`: files of a run in the bucket, and data of events. A reader checks the keys "
+        "`contract/records.py` and `contract/verdicts.py`: files of a run in the bucket, and data of events. A reader checks the keys "
         "it needs and leaves others alone."
     )
     for record, place in RECORDS.items():

@@ -21,10 +21,9 @@ from driftloop.contract.records import (
     Snapshot,
     SnapshotBatch,
     TrialResult,
-    VerdictRecord,
-    WindowRecord,
     parse_trials,
 )
+from driftloop.contract.verdicts import UnjudgedRecord, VerdictRecord, WindowRecord
 
 NAMES = st.text(min_size=1, max_size=200)
 BATCHES = st.builds(
@@ -95,6 +94,14 @@ RECORDS = st.one_of(
         reason=NAMES,
         time=st.just("2026-01-31T09:30:00Z"),
         obstacle=st.none(),
+    ),
+    st.builds(
+        UnjudgedRecord,
+        detector=NAMES,
+        release=NAMES,
+        reference=NAMES,
+        size=st.integers(0),
+        time=st.just("2026-01-31T09:30:00Z"),
     ),
     st.builds(
         VerdictRecord, detector=NAMES, release=NAMES, window=st.integers(1), alarm=st.booleans()

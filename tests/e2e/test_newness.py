@@ -1,6 +1,7 @@
 """A team whose labels come weekly, in seconds: alarms on every window, data now and then; and a person who rolls back."""
 
 import asyncio
+import hashlib
 import json
 from pathlib import Path
 
@@ -9,10 +10,13 @@ import pytest
 from support import starter
 from support.loops import applied, processes_of
 
+from driftloop.clients.s3 import ObjectStore, StoreLocation, parse_location
 from driftloop.contract.names import ALARM_CAUSE
 from driftloop.demo.platform import DemoPlatform, is_answered
 from driftloop.demo.traffic import DigitRow, TrafficGenerator
+from driftloop.errors import LocalError
 from driftloop.local.ground.state import StateFolder
+from driftloop.retrain.explanation import format_time
 
 WEEKS = 2
 SHORT = """\
@@ -23,6 +27,14 @@ SHORT = """\
     shadow: {for: 1s, requests: 20, agreement: 0.5}
     canary: {steps: [50], every: 1s, requests: 10}
 """
+
+NAME = starter.NAME
+LOADS = "        with np.load(Path(model_uri)"
+REFUSES = """\
+        import hashlib
+        if hashlib.sha256(next(Path(model_uri).iterdir()).read_bytes()).hexdigest() == "{digest}":
+            raise RuntimeError("trained on other columns")
+        with np.load(Path(model_uri)"""
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -118,6 +130,7 @@ async def test_data_that_comes_weekly_is_a_run_a_week_and_a_rollback_stands(envs
                 for week in range(1, WEEKS + 1):
                     await a_week(team, sender, tmp_path, week)
                 await a_rollback(team, WEEKS)
+                await a_rollback_that_can_not_answer(team, spec)
         finally:
             verdicts.cancel()
     assert processes_of(platform.state.root) == []
@@ -145,6 +158,8 @@ async def a_week(team: Team, sender: TrafficGenerator, folder: Path, week: int) 
     why = await team.command("why", "mine")
     assert "waits for data since " in why
     assert f"nothing new since {before.production.id}" in why
+    assert waiting.outcome_at == waiting.waits.since
+    assert f"ended as not-started at {format_time(waiting.waits.since)}" in why
     assert "the first new batch below s3://mine/batches starts a run because of it" in why
     status = await team.command("status")
     assert "decision mine.mine: waiting; waits for data since" in status
@@ -196,3 +211,28 @@ async def a_rollback(team: Team, week: int) -> None:
     current = platform.read_release().production
     assert current is not None
     assert current.id == rolled["production"]
+
+
+async def a_rollback_that_can_not_answer(team: Team, spec: Path) -> None:
+    """The server does not load the first model any more: going back to it is refused, not tried."""
+    platform = team.platform
+    log = await platform.run_git("log", "--format=%H", "main", "--", f"deployments/{NAME}")
+    releases = [platform.read_release(commit).production for commit in log.split()]
+    first = next(version for version in reversed(releases) if version is not None)
+    store = ObjectStore.from_environment(platform.read_store())
+    (file,) = store.list_folder(parse_location(first.model))
+    data = store.read_object(StoreLocation(parse_location(first.model).bucket, file.key))
+    server = spec.parent / "server" / "Model.py"
+    text = server.read_text()
+    assert LOADS in text
+    server.write_text(text.replace(LOADS, REFUSES.format(digest=hashlib.sha256(data).hexdigest())))
+    await team.command("commit", str(spec), "--bump")
+    await platform.wait_until(lambda: applied(platform), "the new server", within=120)
+    tip = platform.read_tip()
+    with pytest.raises(LocalError) as refused:
+        await team.command("rollback", NAME, "--to", first.id)
+    assert f"`{NAME}` can't go back to {first.id}: the server ended with exit code" in str(
+        refused.value
+    )
+    assert "RuntimeError: trained on other columns" in str(refused.value)
+    assert platform.read_tip() == tip

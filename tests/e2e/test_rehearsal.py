@@ -44,6 +44,10 @@ PREDICTS = """\
             from seldon_core.flask_utils import SeldonMicroserviceException
 
             raise SeldonMicroserviceException("where is the column age?", reason="BAD_ROWS")
+        if self.flaw == "named" and names:
+            from seldon_core.flask_utils import SeldonMicroserviceException
+
+            raise SeldonMicroserviceException("columns have no names here", reason="BAD_ROWS")
         if self.flaw == "slow":
             import time
             time.sleep(0.4)
@@ -70,6 +74,10 @@ FLAWS = (
     Flaw(
         "refuses",
         r"rehearsal: (\d+) of \1 rows refused, which production answers: 400: .*where is the column age",
+    ),
+    Flaw(
+        "named",
+        r"rehearsal: (\d+) of \1 captured requests refused, which production answers: 400: .*columns have no names here",
     ),
     Flaw("slow", r"rehearsal: p99 [45]\d\d ms, allowed 300 ms"),
     Flaw(
@@ -127,6 +135,16 @@ async def train(platform: DemoPlatform) -> str:
     return run
 
 
+async def send_named(platform: DemoPlatform, number: int) -> None:
+    """Requests as a caller sends them: with names, though the held-out rows have none."""
+    names = [f"f{column}" for column in range(starter.WIDTH)]
+    body = {"data": {"names": names, "ndarray": [[1.0] * starter.WIDTH]}}
+    async with aiohttp.ClientSession() as session:
+        for _ in range(number):
+            async with session.post(platform.predictions, json=body) as answer:
+                assert answer.status == 200
+
+
 async def test_a_candidate_that_can_not_answer_never_meets_traffic(
     tmp_path: Path, envs: Path
 ) -> None:
@@ -150,6 +168,7 @@ async def test_a_candidate_that_can_not_answer_never_meets_traffic(
         await platform.wait_until(
             lambda: is_answered(platform.predictions, ROW), "a prediction", within=60
         )
+        await send_named(platform, 30)
         for flaw in FLAWS:
             spec.write_text(clean.replace('flaw: "none"', f'flaw: "{flaw.name}"'))
             await platform.run_command(
@@ -163,6 +182,9 @@ async def test_a_candidate_that_can_not_answer_never_meets_traffic(
             assert platform.read_release() == release
             record = json.loads(read(platform, run, "rehearsal.json"))
             assert not record["passed"]
+            if flaw.name == "named":
+                assert record["answered"] == record["rows"] > 20
+                assert record["captured"] == 30
             assert await is_answered(platform.predictions, ROW)
         log = json.loads(read(platform, run, "rehearsal.json"))
         assert log["compared"] == log["answered"] > 20

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from driftloop.contract.names import release_id
 from driftloop.operations.impact import (
     SURPRISES,
     ObjectChange,
@@ -201,7 +202,7 @@ def test_a_candidate_that_sees_only_a_copy_may_go() -> None:
     old = render_tree(SPEC, record.dump_release(shadow))
     new = render_tree(SPEC, RELEASE)
     found = assess_impact(old, new, pipeline="digits")
-    assert f"candidate {record.release_id('digits-0000000000ff')} goes away" in found.effects
+    assert f"candidate {release_id('digits-0000000000ff')} goes away" in found.effects
     assert not found.surprises
 
 

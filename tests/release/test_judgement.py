@@ -11,6 +11,7 @@ from driftloop.contract.handovers import RolloutLimits
 from driftloop.release.judgement import (
     Answers,
     Expected,
+    ExpectedNumbers,
     Fail,
     Limits,
     Measured,
@@ -19,7 +20,8 @@ from driftloop.release.judgement import (
     analyze_step,
     quantile,
 )
-from driftloop.release.record import Recent
+from driftloop.release.record import NumbersAlike, Recent, Rehearsed
+from tests.pipelines import version
 
 FAST = {0.1: 99, 0.25: 100, math.inf: 100}
 
@@ -213,25 +215,52 @@ RECENT = Recent(
 )
 
 
+def candidate(recent, numbers=None):
+    return version("b", recent=recent, rehearsed=Rehearsed(start=1.0, rows=9, numbers=numbers))
+
+
+NUMBERS = NumbersAlike(against="r1", rows=150, tolerance=4.2, agreement=0.8)
+
+
+def test_without_accuracies_auto_expects_what_the_rehearsal_saw_of_numbers():
+    limits = Limits.of(from_json(RolloutLimits, {"agreement": "auto"}, label="limits"))
+    expected = limits.expecting(candidate(None, NUMBERS), "r1")
+    assert expected.agreement == ExpectedNumbers(4.2, 0.8, 150)
+    assert expected.tolerance == 4.2
+    assert limits.expecting(candidate(None, NUMBERS), "r2").agreement is None
+    # shares of right answers say more, where there are some
+    assert limits.expecting(candidate(RECENT, NUMBERS), "r1").agreement == Expected(0.07, 0.95, 73)
+    assert limits.expecting(candidate(RECENT, NUMBERS), "r1").tolerance is None
+
+
+@pytest.mark.parametrize(("agreed", "verdict"), [(82, Pass), (100, Pass), (70, Pass), (40, Fail)])
+def test_numbers_that_differ_more_than_in_the_rehearsal_end_the_rollout(agreed, verdict):
+    limits = Limits(requests=100, agreement=ExpectedNumbers(4.2, 0.8, 150))
+    seen = Measured(9.0, Answers(100), Answers(100), joined=100, rows=100, agreed=agreed)
+    found = analyze_step(seen, limits)
+    assert isinstance(found, verdict), found
+    assert "within 4.2, 80.0% on 150 recent rows, expected at least 59.2%" in found.reasons[-1]
+
+
 def test_what_auto_expects_comes_from_the_evaluation():
     limits = Limits.of(
         from_json(RolloutLimits, {"requests": 10, "agreement": "auto"}, label="limits")
     )
     assert (limits.agreement, limits.auto) == (None, "accuracy")
-    assert limits.expecting(RECENT, "r1").agreement == Expected(0.07, 0.95, 73)
+    assert limits.expecting(candidate(RECENT), "r1").agreement == Expected(0.07, 0.95, 73)
     # measured against another production, not at all, or no share of anything
-    assert limits.expecting(RECENT, "r2").agreement is None
-    assert limits.expecting(None, "r1").agreement is None
+    assert limits.expecting(candidate(RECENT), "r2").agreement is None
+    assert limits.expecting(candidate(None), "r1").agreement is None
     for metric in ("rmse", "top1"):
         other = Limits.of(
             from_json(RolloutLimits, {"agreement": "auto", "accuracy": metric}, label="limits")
         )
-        assert other.expecting(RECENT, "r1").agreement is None
+        assert other.expecting(candidate(RECENT), "r1").agreement is None
     given = Limits.of(from_json(RolloutLimits, {"agreement": 0.8}, label="limits"))
-    assert given.expecting(RECENT, "r1") == given
+    assert given.expecting(candidate(RECENT), "r1") == given
     assert (
         Limits.of(from_json(RolloutLimits, {"agreement": None}, label="limits"))
-        .expecting(RECENT, "r1")
+        .expecting(candidate(RECENT), "r1")
         .agreement
         is None
     )

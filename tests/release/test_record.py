@@ -5,6 +5,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from driftloop.contract.names import release_id
 from driftloop.errors import ReleaseError
 from driftloop.release import record
 from driftloop.release.record import Release, Version
@@ -12,7 +13,7 @@ from driftloop.release.record import Release, Version
 
 def version(run: str, **changes: object) -> Version:
     fields = {
-        "id": record.release_id(run),
+        "id": release_id(run),
         "run": run,
         "model": f"s3://driftloop/runs/{run}/release/model",
         "model_digest": f"sha256:{hashlib.sha256(run.encode()).hexdigest()}",
@@ -131,7 +132,7 @@ def canary_text() -> str:
 
 
 def test_the_file_reads_as_documented():
-    a, b = record.release_id("a"), record.release_id("b")
+    a, b = release_id("a"), release_id("b")
     text = canary_text()
     assert text.startswith(
         "apiVersion: driftloop.dev/v1alpha1\nkind: Release\nmetadata:\n  name: digits\n  namespace: digits\n"
@@ -149,7 +150,7 @@ def test_an_empty_release_reads_as_documented():
 
 
 def test_weights_changed_by_hand_load():
-    b = record.release_id("b")
+    b = release_id("b")
     text = canary_text().replace(": 90\n", ": 70\n").replace(": 10\n", ": 30\n")
     assert record.load_release(text).weights[b] == 30
 
@@ -222,8 +223,8 @@ def test_a_promotion_of_the_same_model_by_an_older_version_keeps_previous():
 
 
 def test_a_release_id_comes_from_its_run():
-    assert record.release_id("digits-1") == "r" + hashlib.sha256(b"digits-1").hexdigest()[:8]
-    assert len({record.release_id(f"digits-{n}") for n in range(500)}) == 500
+    assert release_id("digits-1") == "r" + hashlib.sha256(b"digits-1").hexdigest()[:8]
+    assert len({release_id(f"digits-{n}") for n in range(500)}) == 500
 
 
 def test_a_release_cannot_be_changed_in_place():

@@ -112,3 +112,35 @@ def test_slow_answers_are_refused_but_for_the_first() -> None:
 )
 def test_an_answer_is_right_by_name_or_by_number(reply: Reply, label: object, right: bool) -> None:
     assert is_right(reply, label) is right
+
+
+def numbers(pairs: list[tuple[float, float, float]], recent: bool = True) -> Rehearsal:
+    """A rehearsal of rows with a label, the candidate's answer and production's."""
+    asked = HeldOutRows(tuple(HeldOutRow([0.0], label, recent) for label, _, _ in pairs))
+    runs = [ServerRun(1.0, tuple(Reply(0.01, pair[side]) for pair in pairs)) for side in (1, 2)]
+    return judge_rehearsal(asked, runs[0], runs[1], evaluation(None, len(pairs)), LIMITS)
+
+
+def test_numbers_are_alike_within_what_both_residuals_explain() -> None:
+    near = [(100.0 + n, 101.5 + n, 99.0 + n) for n in range(30)]
+    seen = numbers(near)
+    assert seen.tolerance == pytest.approx((1.5**2 + 1.0**2) ** 0.5)
+    assert (seen.compared, seen.agreement) == (30, 0.0)
+    # one that errs a lot explains more
+    worse = numbers([(label, ours, label + 40.0) for label, ours, _ in near])
+    assert worse.tolerance == pytest.approx((1.5**2 + 40.0**2) ** 0.5)
+    assert worse.agreement == 1.0
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        numbers([(1.0, 1, 1), (2.0, 2, 1)] * 20),
+        numbers([(100.5, 101.5, 99.0)] * 5),
+        numbers([(100.5, 101.5, 99.0)] * 40, recent=False),
+    ],
+    ids=["classes", "too few rows", "no recent rows"],
+)
+def test_without_numbers_on_enough_recent_rows_there_is_no_tolerance(seen: Rehearsal) -> None:
+    assert seen.tolerance is None
+    assert seen.compared > 0

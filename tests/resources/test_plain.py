@@ -5,6 +5,7 @@ import json
 import pytest
 import yaml
 
+from driftloop.contract.names import release_id
 from driftloop.kube import seldon
 from driftloop.plan import make_plan
 from driftloop.release import record
@@ -19,7 +20,7 @@ PLAN = make_plan(load_spec(MINIMAL, path="p.yaml"))
 
 def version(run: str) -> Version:
     return Version(
-        id=record.release_id(run),
+        id=release_id(run),
         run=run,
         model=f"s3://driftloop/runs/{run}/release/model",
         model_digest="sha256:" + run[-1] * 64,

@@ -10,6 +10,7 @@ import time
 import pytest
 
 from driftloop.clients import s3
+from driftloop.contract.names import release_id
 from driftloop.contract.outcomes import RunOutcome
 from driftloop.operations import releases as pipelines
 from driftloop.operations.releases import TransitionMessage
@@ -19,7 +20,7 @@ from driftloop.retrain import store as decisions
 from driftloop.retrain.state import ClaimEvent, LostEvent, TickEvent
 from tests.steps.conftest import BUCKET
 
-A, B, C = (record.release_id(f"digits-{name}") for name in "abc")
+A, B, C = (release_id(f"digits-{name}") for name in "abc")
 
 
 def claim(world, run):
@@ -98,7 +99,7 @@ def advance(to, run="digits-b", limits=None, timeout=60):
             "--run",
             run,
             "--release",
-            record.release_id(run),
+            release_id(run),
             "--to",
             to,
         ),

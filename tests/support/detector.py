@@ -23,6 +23,8 @@ class Settings:
     kind: str = "ks"
     window: int = 50
     broker: str = "http://127.0.0.1:9/n/default"
+    run: str = ""
+    """Run that the artifact is fitted in; an artifact of earlier versions knows none."""
 
     @property
     def json(self) -> str:

@@ -27,7 +27,7 @@ Examples:
 @click.argument("name")
 @click.option("--to", metavar="RELEASE", help="Release id to restore.  [default: the previous one]")
 @click.option("--list", "lists", is_flag=True, help="List the releases that can be restored.")
-@click.option("--unchecked", is_flag=True, help="Do not look whether the files are there.")
+@click.option("--unchecked", is_flag=True, help="Do not look whether it is there and answers.")
 @options.repository_options
 @options.output
 def command(
@@ -45,7 +45,8 @@ def command(
     production.
 
     The files of the version are looked at first (in the local store, or with AWS_ENDPOINT_URL and
-    keys in the environment): a version whose model is gone is refused, and those that can be
+    keys in the environment); with a state folder its server is started, too, and asked rows of its
+    rehearsal. A version whose model is gone or does not answer is refused, and those that can be
     restored are listed.
     """
     with target.open_repository(repository, branch, state) as opened:
@@ -53,7 +54,15 @@ def command(
         if lists:
             _print_versions(list_earlier_versions(opened, name, store), output)
             return
-        moved = roll_back(opened, name, to=to, store=store, report=options.print_progress)
+        own = opened.repository.url == state.folder.repository_url and state.folder.exists()
+        moved = roll_back(
+            opened,
+            name,
+            to=to,
+            store=store,
+            state=state.folder if own else None,
+            report=options.print_progress,
+        )
     if is_rollback(moved):
         options.print_progress(
             f"alarms and schedules of {name} start nothing for the time of `retrain.hold`, and no run makes that version again "

@@ -12,6 +12,7 @@ from driftloop.operations.status import (
     PlatformStatus,
     ReleaseStatus,
     RunStatus,
+    UnjudgedStatus,
     VerdictStatus,
     read_cluster_status,
     read_local_status,
@@ -72,6 +73,11 @@ def _format_status(status: PlatformStatus) -> Iterator[str]:
         yield _format_release(name, release)
     for name, verdict in sorted(status.verdicts.items()):
         yield _format_verdict(name, verdict, status.releases.get(name.split("/")[1]))
+    for name, unjudged in sorted(status.unjudged.items()):
+        served = status.releases.get(name.split("/")[1])
+        # what a replaced version was still asked is no news
+        if served is None or unjudged.release == served.production:
+            yield _format_unjudged(name, unjudged)
     for name, phase in sorted(status.decisions.items()):
         waits = f"; {status.loops[name]}" if name in status.loops else ""
         yield f"decision {name}: {phase}{waits}"
@@ -130,6 +136,14 @@ def _format_verdict(name: str, verdict: VerdictStatus, release: ReleaseStatus | 
         f"verdict  {name}: {'ALARM' if verdict.alarm else 'quiet'}, window {verdict.window} of {verdict.release}, "
         f"score {_format_number(verdict.score)}, threshold {_format_number(verdict.threshold)}"
         f"{f', {verdict.time}' if verdict.time else ''}{_format_replacement(verdict, release)}"
+    )
+
+
+def _format_unjudged(name: str, unjudged: UnjudgedStatus) -> str:
+    windows = "1 window" if unjudged.windows == 1 else f"{unjudged.windows} windows"
+    return (
+        f"verdict  {name}: not judged: reference of {unjudged.reference}, requests of "
+        f"{unjudged.release}, {windows}{f', {unjudged.time}' if unjudged.time else ''}"
     )
 
 

@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from driftloop.cluster.pods import describe_unplaced
 from driftloop.cluster.reader import ClusterError, ForbiddenError, TextReader, items
@@ -27,6 +27,9 @@ from driftloop.contract.outcomes import clean_reason, describe_end
 from driftloop.retrain.explanation import explain_state
 from driftloop.retrain.state import DecisionError, RetrainState
 
+if TYPE_CHECKING:
+    from prometheus_client.samples import Sample
+
 Json = dict[str, Any]
 
 _STEP = "workflows.argoproj.io/workflow"
@@ -40,6 +43,8 @@ class _Picture:
     unknown: list[str] = field(default_factory=list)
     loops: dict[str, str] = field(default_factory=dict)
     """Pipeline to what its loop waits for."""
+    unjudged: dict[str, Json] = field(default_factory=dict)
+    """Detector to its windows that are not judged."""
 
     def list(self, path: str) -> list[Json]:
         """Objects of a kind; none when the cluster does not have it."""
@@ -86,7 +91,9 @@ def overview(
         for key, read in _PARTS.items():
             with picture.part(f"{key} of {home}"):
                 document[key] |= read(picture, names)
-    return document | {"loops": picture.loops, "unknown": picture.unknown}
+    return document | {
+        "loops": picture.loops, "unjudged": picture.unjudged, "unknown": picture.unknown
+    }  # fmt: skip
 
 
 def _gateway(picture: _Picture) -> str | None:
@@ -306,7 +313,10 @@ def _decisions(picture: _Picture, names: Names) -> Json:
 
 
 def _verdicts(picture: _Picture, names: Names) -> Json:
-    """Return the last verdict of each detector; detectors without a verdict are left out."""
+    """Return the last verdict of each detector; detectors without a verdict are left out.
+
+    What a detector has not judged goes into the picture beside it.
+    """
     verdicts: Json = {}
     deployments = picture.list(
         f"/apis/apps/v1/namespaces/{names.namespace}/deployments?{OWN_SELECTOR}"
@@ -317,9 +327,13 @@ def _verdicts(picture: _Picture, names: Names) -> Json:
         if "--detector" not in args or "--release" not in args:
             continue
         with picture.part(f"verdict of {names.namespace}/{deployment['metadata']['name']}"):
-            shown = _gauges(_asked(picture, names, names.detector(component), "metrics") or "")
+            text = _asked(picture, names, names.detector(component), "metrics") or ""
+            shown = _gauges(text)
+            key = f"{names.namespace}/{names.pipeline}/{component}"
+            if (unjudged := _read_unjudged(text)) is not None:
+                picture.unjudged[key] = unjudged
             if shown.get("driftloop_detector_window"):
-                verdicts[f"{names.namespace}/{names.pipeline}/{component}"] = {
+                verdicts[key] = {
                     "release": args[args.index("--release") + 1],
                     "window": int(shown["driftloop_detector_window"]),
                     "size": None,
@@ -331,6 +345,24 @@ def _verdicts(picture: _Picture, names: Names) -> Json:
     return verdicts
 
 
+def _read_unjudged(text: str) -> Json | None:
+    """Return the windows that a detector has not judged, of the release that it was last about."""
+    times = [
+        (sample.value, sample.labels)
+        for sample in _samples(text)
+        if sample.name == "driftloop_detector_not_judged_time_seconds"
+    ]
+    if not times:
+        return None
+    seconds, labels = max(times, key=lambda item: item[0])
+    return {
+        "release": labels["requests"],
+        "reference": labels["reference"],
+        "windows": int(_gauges(text).get("driftloop_detector_windows_not_judged_total", 0)),
+        "time": _format_time(seconds),
+    }
+
+
 def _format_time(seconds: float | None) -> str | None:
     """Return a time as RFC 3339 writes it; None for a detector that does not tell."""
     if not seconds:
@@ -339,15 +371,14 @@ def _format_time(seconds: float | None) -> str | None:
 
 
 def _gauges(text: str) -> dict[str, float]:
+    return {sample.name: sample.value for sample in _samples(text) if not sample.labels}
+
+
+def _samples(text: str) -> "Iterator[Sample]":
     from prometheus_client.parser import text_string_to_metric_families
 
-    families = text_string_to_metric_families(text)
-    return {
-        sample.name: sample.value
-        for family in families
-        for sample in family.samples
-        if not sample.labels
-    }
+    for family in text_string_to_metric_families(text):
+        yield from family.samples
 
 
 _PARTS: dict[str, Callable[[_Picture, Names], Json]] = {

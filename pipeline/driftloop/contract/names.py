@@ -251,3 +251,8 @@ class Names:
     def prefix(self) -> str:
         """Path of the model at the gateway."""
         return f"/seldon/{self.namespace}/{self.pipeline}/"
+
+
+def release_id(run: str) -> str:
+    """Return the release id of a run: `r` and the first eight hex digits of its SHA-256."""
+    return "r" + hashlib.sha256(run.encode()).hexdigest()[:8]

@@ -35,7 +35,8 @@ def _is_name(value: object) -> bool:
     return is_text(value) and len(str(value)) <= LONGEST_NAME
 
 
-def _name(key: str) -> Any:
+def name_key(key: str) -> Any:
+    """Return the field of a name."""
     return document_key(key, f"a name of at most {LONGEST_NAME} characters", _is_name)
 
 
@@ -315,6 +316,27 @@ class HeldOutRows:
         return from_json(cls, document, label="rows.json", closed=False)
 
 
+@dataclass(frozen=True)
+class CapturedRequests:
+    """requests.json: the last requests that callers have sent to production, as they sent them."""
+
+    bodies: tuple[str, ...] = document_key(
+        "bodies", "a list of texts", is_texts, default=(), read=tuple, write=list
+    )
+    """Bodies, the oldest first."""
+    release: str | None = document_key(
+        "release", "a release id, or null", lambda v: v is None or is_text(v), default=None
+    )
+    """Release that was asked; None before the first one."""
+    note: str = _text("note")
+    """Why there is none; empty when there are some."""
+
+    @classmethod
+    def read(cls, document: object) -> "CapturedRequests":
+        """Read the requests from plain data; DocumentError."""
+        return from_json(cls, document, label="requests.json", closed=False)
+
+
 def _seconds(key: str) -> Any:
     return document_key(
         key, "seconds, or null", lambda v: v is None or (is_number(v) and v >= 0), default=None
@@ -360,8 +382,18 @@ class Rehearsal:
     """Rows that production, beside it, answered too."""
     agreement: float | None = _share("agreement")
     """Share of these that both answered alike."""
+    tolerance: float | None = document_key(
+        "tolerance",
+        "a number, or null",
+        lambda v: v is None or (is_number(v) and v >= 0),
+        default=None,
+    )
+    """Distance at which two answers that are numbers count as alike, from the residuals of both on
+    recent rows; then `compared` and `agreement` are of these rows. None for other answers."""
     accuracy: float | None = _share("accuracy")
     """Share of right answers to the recent rows; None without labels."""
+    captured: int = _count("captured")
+    """Requests of production's callers that it was asked, as they had sent them."""
     log: str = _text("log")
     """The server's last words, when it ended or refused rows."""
 
@@ -396,7 +428,7 @@ class RunRecord:
 
     pipeline: str = _text("pipeline")
     """Pipeline of the run."""
-    run: str = _name("run")
+    run: str = name_key("run")
     """Run id."""
     decision: str = _text("decision")
     """Decision that asked for the run."""
@@ -432,69 +464,3 @@ class RunRecord:
     def read(cls, document: object) -> "RunRecord":
         """Read the data of an event; DocumentError."""
         return from_json(cls, document, label="the data of the run's event", closed=False)
-
-
-@dataclass(frozen=True)
-class VerdictRecord:
-    """A detector's verdict on one window, as far as the decision reads it."""
-
-    detector: str = _name("detector")
-    """Detector."""
-    release: str = _name("release")
-    """Release whose traffic was scored."""
-    window: int = document_key("window", "a number from 1", lambda v: is_whole(v, 1))
-    """Number of the window of this release."""
-    alarm: bool = document_key("alarm", "true or false", lambda v: isinstance(v, bool))
-    """The score is beyond the threshold."""
-
-    @classmethod
-    def read(cls, document: object) -> "VerdictRecord":
-        """Read the data of an event; DocumentError."""
-        return from_json(cls, document, label="the data of the verdict's event", closed=False)
-
-
-def _is_real(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _sequence(key: str) -> Any:
-    return document_key(key, "a sequence of the detector's stream", lambda v: is_whole(v, 1))
-
-
-@dataclass(frozen=True, kw_only=True)
-class WindowRecord:
-    """A detector's verdict on one window, as the verdict stream keeps it."""
-
-    detector: str = _name("detector")
-    """Detector."""
-    release: str = _name("release")
-    """Release whose traffic was scored."""
-    window: int = document_key("window", "a number from 1", lambda v: is_whole(v, 1))
-    """Number of the window of this release."""
-    size: int = document_key("size", "a number of rows", lambda v: is_whole(v, 0))
-    """Rows that were scored."""
-    first: int = _sequence("firstSequence")
-    """First event of the window in the detector's stream."""
-    last: int = _sequence("lastSequence")
-    """Last event of the window in the detector's stream."""
-    alarm: bool = document_key("alarm", "true or false", lambda v: isinstance(v, bool))
-    """The score is beyond the threshold."""
-    score: float = document_key("score", "a number", _is_real)
-    """Score of the window; NaN when the detector can't give one."""
-    threshold: float = document_key("threshold", "a number", _is_real)
-    """Threshold that the score is compared with."""
-    time: str | None = document_key(
-        "time", "a time in UTC, or null", lambda v: v is None or is_time(v), default=None
-    )
-    """Time of the verdict; None in one of an earlier version."""
-    details: dict[str, Any] = document_key("details", "an object", lambda v: isinstance(v, dict))
-    """Figures of the detector's own, and the events and the rejected rows of the window."""
-    requests: tuple[str, ...] = document_key(
-        "requests", "a list of request ids", is_texts, read=tuple, write=list
-    )
-    """Requests with outlier rows."""
-
-    @classmethod
-    def read(cls, document: object) -> "WindowRecord":
-        """Read the verdict from plain data; DocumentError."""
-        return from_json(cls, document, label="the stored verdict", closed=False)

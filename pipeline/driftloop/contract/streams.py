@@ -71,10 +71,12 @@ def is_release_token(text: str) -> bool:
     return _RELEASE.match(text) is not None
 
 
+UNJUDGED = "unjudged"
+"""Last token of the subject of windows that are not judged, beside the release's verdicts."""
 VERDICTS = Stream(
     "DRIFTLOOP_VERDICTS",
     ("driftloop.verdicts.>",),
-    "verdicts of all detectors",
+    "verdicts of all detectors, and windows that were not judged",
     max_msgs_per_subject=1000,
 )
 DEAD_LETTERS = Stream(
@@ -106,7 +108,7 @@ def dead_letter_subject(namespace: str, pipeline: str) -> str:
 
 def verdict_subjects(namespace: str, pipeline: str) -> str:
     """Return the subjects of all verdicts of a pipeline."""
-    return f"driftloop.verdicts.{namespace}.{pipeline}.>"
+    return f"driftloop.verdicts.{namespace}.{pipeline}.*.*"
 
 
 def decision_key(namespace: str, pipeline: str) -> str:
@@ -156,6 +158,11 @@ class DetectorStreams:
         """Subject of this release's verdicts."""
         names = f"{self.namespace}.{self.pipeline}.{self.detector}.{self.release}"
         return f"driftloop.verdicts.{names}"
+
+    def unjudged_subject(self, release: str) -> str:
+        """Return the subject of the windows of a release that were not judged when they came."""
+        names = f"{self.namespace}.{self.pipeline}.{self.detector}.{release}"
+        return f"driftloop.verdicts.{names}.{UNJUDGED}"
 
     @property
     def emitter(self) -> str:

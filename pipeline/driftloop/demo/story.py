@@ -5,15 +5,18 @@ import contextlib
 import json
 import secrets
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from uv import find_uv_bin
 
 from driftloop.demo.platform import DemoPlatform, is_answered, run_program
+from driftloop.demo.project import rename_model_file
 from driftloop.demo.screen import DemoScreen, format_percent
 from driftloop.demo.traffic import DigitRow, TrafficGenerator, TrafficTally, read_rows
 from driftloop.errors import LocalError
 from driftloop.release.record import Release
+from driftloop.retrain.state import RetrainCause
 
 KINDS = ("clean", "rotated", "noise")
 LABELLED = ("clean", "rotated", "shuffled")
@@ -27,10 +30,20 @@ PROOF_REQUESTS = 150
 RUN = 600.0
 ROLLOUT = 600.0
 SOON = 120.0
+CAUSE = "trailers:key=Driftloop-Cause,valueonly"
+
+
+@dataclass(frozen=True)
+class WaitedAlarm:
+    """An alarm that waits for data: the run that had nothing new, and the traffic behind it."""
+
+    run: str
+    cause: RetrainCause
+    tally: TrafficTally
 
 
 class DemoStory:
-    """One telling: its platform and screen, and the spec's window and data bucket."""
+    """One telling: its platform and screen, and the spec's file name, window and data bucket."""
 
     def __init__(
         self,
@@ -41,8 +54,10 @@ class DemoStory:
         rate: float,
         window: int,
         data: str,
+        spec: str,
     ) -> None:
         self._project = project
+        self._spec = spec
         self._platform = platform
         self._screen = screen
         self._rate = rate
@@ -56,7 +71,9 @@ class DemoStory:
         first = await self._first_release()
         async with self._open_traffic() as traffic:
             await self._send_clean(traffic, first)
-            second = await self._send_rotated(traffic, first)
+            waited = await self._wait_for_labels(traffic, first)
+            second = await self._send_rotated(traffic, first, waited)
+            await self._mute_candidate(traffic, second)
             await self._bad_candidate(traffic, second)
             await self._roll_back(traffic, first, second)
 
@@ -161,21 +178,42 @@ class DemoStory:
             f"{len(named)} of {tally.sent} noise requests named",
         )
 
-    async def _send_rotated(self, traffic: TrafficGenerator, before: Release) -> Release:
+    async def _wait_for_labels(self, traffic: TrafficGenerator, before: Release) -> WaitedAlarm:
         self._screen.print_heading(
-            "4  The digits arrive turned by a quarter; labelled ones land in the data bucket"
+            "4  The digits arrive turned by a quarter, and there are no labelled ones yet"
         )
-        model = _production_id(before)
+        runs, tip = await self._platform.list_runs(), self._platform.read_tip()
+        drifted = traffic.switch_rows("rotated")
+        run = await self._wait_for_run(runs)
+
+        async def find_wait() -> RetrainCause | None:
+            waits = (await self._platform.read_decision()).waits
+            return waits.cause if waits is not None else None
+
+        cause = await self._platform.wait_until(find_wait, "the loop to wait for data", within=SOON)
+        why = await self._platform.run_command(
+            "why", self._platform.name, "--state", str(self._platform.state.root)
+        )
+        for sentence in why.strip().split(". "):
+            self._screen.print_line(sentence.rstrip("."))
+        self._screen.record_claim(
+            "an alarm without new data trains nothing, and waits",
+            self._platform.read_tip() == tip and self._platform.read_release() == before,
+            f"run {run}: {(await self._platform.read_decision()).reason}",
+        )
+        return WaitedAlarm(run, cause, drifted)
+
+    async def _send_rotated(
+        self, traffic: TrafficGenerator, before: Release, waited: WaitedAlarm
+    ) -> Release:
+        self._screen.print_heading(
+            "5  Labelled ones land in the data bucket: gate, rehearsal, shadow, canary, promotion"
+        )
+        model, drifted = _production_id(before), waited.tally
         runs = await self._platform.list_runs()
         await self._deliver_batches("rotated")
-        drifted = traffic.switch_rows("rotated")
-
         started = await self._wait_for_run(runs)
-        self._screen.print_line(f"the alarms started run {started}", str(drifted))
-
-        self._screen.print_heading(
-            "5  The new model: gate, shadow, canary, promotion, every step a commit"
-        )
+        self._screen.print_line(f"the batches started run {started}", str(drifted))
         middle: TrafficTally | None = None
         candidate: str | None = None
         end = asyncio.get_running_loop().time() + RUN + ROLLOUT
@@ -224,10 +262,11 @@ class DemoStory:
         alarms = sum(
             bool(verdict["alarm"]) for verdict in self._platform.list_verdicts("drift", model)
         )
+        cause = await self._platform.run_git("log", "-1", f"--format=%({CAUSE})", promotion)
         self._screen.record_claim(
-            "the alarms started exactly one run",
-            new == [started],
-            f"{len(new)} run(s) from {alarms} drift alarms",
+            "the alarms trained exactly one model, when there was something to learn",
+            new == [started] and cause.strip() == waited.cause.text,
+            f"{len(new)} training run(s) from {alarms} drift alarms",
         )
         return release
 
@@ -261,14 +300,45 @@ class DemoStory:
             screen.record_figure("  … during the canary", format_percent(middle.accuracy))
         screen.record_figure("accuracy on turned digits, after", format_percent(after.accuracy))
 
+    async def _mute_candidate(self, traffic: TrafficGenerator, release: Release) -> None:
+        self._screen.print_heading(
+            "6  A candidate that can't answer: its file has another name, and the server was forgotten"
+        )
+        project = self._platform.state.root / "demo" / "project"
+        await asyncio.to_thread(rename_model_file, self._project, project)
+        await self._platform.run_command(
+            *("commit", str(project / self._spec), "--bump"),
+            *("--state", str(self._platform.state.root)),
+        )
+        await self._platform.wait_until(self._is_applied, "the commit to be applied", within=SOON)
+        await self._wait_for_cooldown()
+        tally = traffic.switch_rows("rotated")
+        run = await self._trigger_run("the model file has a new name")
+        await self._platform.wait_until(
+            lambda: self._platform.read_outcome(run), f"run {run} to end", within=RUN
+        )
+        self._screen.print_line(str(tally))
+        decision = await self._platform.read_decision()
+        self._screen.record_claim(
+            "the rehearsal refuses a candidate that can't answer, before any traffic",
+            decision.outcome == "refused"
+            and decision.reason.startswith("rehearsal")
+            and "model.onnx" in decision.reason
+            and self._platform.read_release() == release,
+            decision.reason,
+        )
+        unharmed = tally.failed == 0 and tally.accuracy > RECOVERED_ABOVE
+        answers = f"{tally.failed} failed, {format_percent(tally.accuracy)} right"
+        self._screen.record_claim("no request of a caller met it", unharmed, answers)
+
     async def _bad_candidate(self, traffic: TrafficGenerator, release: Release) -> None:
-        self._screen.print_heading("6  A bad candidate: batches whose labels were shuffled")
+        self._screen.print_heading("7  A bad candidate: batches whose labels were shuffled")
         await self._deliver_batches("shuffled")
         await self._wait_for_cooldown()
         tip = self._platform.read_tip()
         tally = traffic.switch_rows("rotated")
         run = await self._trigger_run("new batches")
-        ended = await self._platform.wait_until(
+        await self._platform.wait_until(
             lambda: self._platform.read_outcome(run), f"run {run} to end", within=RUN
         )
         self._screen.print_line(str(tally))
@@ -277,7 +347,7 @@ class DemoStory:
         self._screen.record_claim(
             "the gate refuses a bad candidate",
             decision.outcome == "refused",
-            f"run {ended.lower()}: {decision.reason}",
+            f"{decision.outcome}: {decision.reason}",
         )
         tip_now = self._platform.read_tip()
         self._screen.record_claim(
@@ -292,7 +362,7 @@ class DemoStory:
         )
 
     async def _roll_back(self, traffic: TrafficGenerator, first: Release, second: Release) -> None:
-        self._screen.print_heading("7  Rollback: the previous release comes back by one commit")
+        self._screen.print_heading("8  Rollback: the previous release comes back by one commit")
         traffic.pause_sending()
         before = int((await self._platform.run_git("rev-list", "--count", "main")).strip())
         await self._platform.run_command(

@@ -39,7 +39,13 @@ async def run_demo(
         place, pipeline.metadata.name, pipeline.metadata.namespace or pipeline.metadata.name
     )
     story = DemoStory(
-        spec.parent, platform, screen, rate=rate, window=drift.window, data=pipeline.spec.data.uri
+        spec.parent,
+        platform,
+        screen,
+        rate=rate,
+        window=drift.window,
+        data=pipeline.spec.data.uri,
+        spec=spec.name,
     )
     task = asyncio.current_task()
     assert task is not None  # noqa: S101 - we are inside one

@@ -124,10 +124,11 @@ class CandidateRollout:
                 f"pipeline `{self.names.pipeline}` has no production version to compare with"
             )
         analysis = self._build_client(production)
-        limits = limits.expecting(self._require_candidate(release).recent, production.id)
+        limits = limits.expecting(self._require_candidate(release), production.id)
         if limits.auto is not None and limits.agreement is None:
             self.report(
-                f"agreement is not measured: release.yaml has no `{limits.auto}` of both on recent rows"
+                f"agreement is not measured: release.yaml has no `{limits.auto}` of both on recent rows, "
+                "and no rehearsal of numbers beside production"
             )
         last: Verdict | None = None
         since: float | None = None
@@ -275,7 +276,8 @@ class AnalysisClient:
 
         The verdict is None when the service does not answer: it may be restarting.
         """
-        numbers = self._fetch_numbers({} if since is None else {"since": repr(since)})
+        tolerance = {} if limits.tolerance is None else {"tolerance": repr(limits.tolerance)}
+        numbers = self._fetch_numbers({} if since is None else {"since": repr(since), **tolerance})
         if numbers is None:
             return None, since
         if since is None:

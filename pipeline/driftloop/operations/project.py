@@ -10,7 +10,8 @@ from pathlib import Path
 
 from driftloop.errors import LocalError
 from driftloop.local.kubelet import dockerfile
-from driftloop.plan import images
+from driftloop.plan import Plan, images
+from driftloop.release.answers import RELATIVE
 from driftloop.spec import Document, Problem
 from driftloop.spec.graph import Released, walk_nodes
 from driftloop.spec.model import Spec
@@ -274,7 +275,24 @@ def summarize_spec(document: Document) -> Mapping[str, str]:
         or "none",
         **({"pins": _describe_pins(document)} if document.pipeline.spec.pins else {}),
         "retrain": ", ".join(planned.retrain_on) or "by schedule and by hand",
+        "agreement": _describe_agreement(planned),
     }
+
+
+def _describe_agreement(plan: Plan) -> str:
+    """Return what a candidate's agreement with production is measured by, or why it is not."""
+    shadow = plan.rollout.shadow
+    if shadow.agreement is None:
+        return "not judged (`rollout.shadow.agreement: null`)"
+    if shadow.agreement != "auto":
+        return f"at least {shadow.agreement:.1%}; numbers are alike within {RELATIVE:.0%}"
+    shares = f"from the share `{shadow.accuracy}` of both models on recent rows"
+    if plan.rehearse is not None:
+        return f"{shares}; of numbers, from the residuals of both in the rehearsal"
+    return (
+        f"{shares}; not judged unless `{plan.evaluate.run}` returns it: without a rehearsal, answers "
+        "that are numbers are not compared"
+    )
 
 
 def _name_model(serve: Serve) -> str:

@@ -15,6 +15,7 @@ from driftloop.git.repository import Repository
 from driftloop.local.ground.settings import LocalSettings
 from driftloop.local.ground.state import StateFolder
 from driftloop.operations import releases
+from driftloop.operations.answering import ask_version
 from driftloop.operations.releases import TransitionMessage, TransitionResult
 from driftloop.operations.target import CommitTarget
 from driftloop.release import record
@@ -73,14 +74,17 @@ def roll_back(
     *,
     to: str | None = None,
     store: "ObjectStore | None",
+    state: StateFolder | None = None,
     report: Callable[[str], None],
 ) -> TransitionResult:
     """Take the candidate out of its rollout, or restore the previous version (or version `to`),
-    by one commit.
+    by one commit. `state` holds the images of this machine, in which a version is asked first.
 
-    ReleaseError when there is none, or when its files are gone: it lists what can be restored.
+    ReleaseError when there is none, when its files are gone, or when it does not answer: it lists
+    what can be restored.
     """
-    release = _read_release(target.repository, name)
+    committed = releases.read_pipeline(target.repository.tree(target.repository.tip()), name)
+    release = committed.release
     if release.candidate is not None and to is None:
         return releases.commit_transition(
             target.repository,
@@ -93,6 +97,11 @@ def roll_back(
         report(
             f"not checked whether the files of {version.id} are there: no object store is known here "
             f"({S3_ENDPOINT.environment} is not set)"
+        )
+    elif (problem := ask_version(committed, version, store, state, report)) is not None:
+        raise ReleaseError(
+            f"`{name}` can't go back to {version.id}: {problem}",
+            hint=_list_choices(target, name, store, but=version.id),
         )
 
     def restore(current: Release) -> Release:
@@ -173,9 +182,14 @@ def _choose_version(
     raise ReleaseError(problem, hint=_list_choices(target, name, store))
 
 
-def _list_choices(target: CommitTarget, name: str, store: "ObjectStore | None") -> str:
-    earlier = list_earlier_versions(target, name, store)
-    usable = [f"{item.version.id} ({item.time})" for item in earlier if item.problem is None]
+def _list_choices(
+    target: CommitTarget, name: str, store: "ObjectStore | None", *, but: str | None = None
+) -> str:
+    usable = [
+        f"{item.version.id} ({item.time})"
+        for item in list_earlier_versions(target, name, store)
+        if item.problem is None and item.version.id != but
+    ]
     if usable:
         return f"with --to, it can go back to: {', '.join(usable)}"
     return f"no earlier release can be restored: `driftloop trigger {name}` trains a new one"

@@ -66,6 +66,25 @@ class VerdictStatus:
 
 
 @dataclass(frozen=True)
+class UnjudgedStatus:
+    """Windows of requests that a detector has no reference of."""
+
+    release: str
+    """Release whose requests they are."""
+    reference: str
+    windows: int
+    time: str | None
+    """Time of the last one."""
+
+    @classmethod
+    def from_json(cls, document: Json) -> "UnjudgedStatus":
+        """Parse one of `unjudged`."""
+        return cls(
+            document["release"], document["reference"], document["windows"], document["time"]
+        )
+
+
+@dataclass(frozen=True)
 class RunStatus:
     """The last run of a workflow template."""
 
@@ -141,6 +160,7 @@ class PlatformStatus:
     unknown: tuple[str, ...]
     releases: Mapping[str, ReleaseStatus]
     verdicts: Mapping[str, VerdictStatus]
+    unjudged: Mapping[str, UnjudgedStatus]
     decisions: Mapping[str, str]
     loops: Mapping[str, str]
     """Pipeline to what its loop waits for, in one line."""
@@ -170,6 +190,10 @@ class PlatformStatus:
             },
             verdicts={
                 name: VerdictStatus.from_json(item) for name, item in document["verdicts"].items()
+            },
+            unjudged={
+                name: UnjudgedStatus.from_json(item)
+                for name, item in document.get("unjudged", {}).items()
             },
             decisions=document["decisions"],
             loops=document.get("loops", {}),

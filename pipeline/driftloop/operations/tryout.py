@@ -1,31 +1,26 @@
 """Call a project's own functions once, on real data and in their environments: without git, tag or
 release."""
 
-import contextlib
 import json
-import os
 import shutil
-import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, assert_never, get_args
 
 from driftloop.contract.documents import DocumentError
 from driftloop.contract.handovers import RehearsalLimits
-from driftloop.contract.names import MODEL_PORT, REHEARSED_EXIT, REHEARSED_LOG
 from driftloop.contract.records import Evaluation, HeldOutRows
 from driftloop.contract.trees import METRICS_FILE, PRODUCTION_FILE, ROWS_FILE
 from driftloop.errors import LocalError, StepError
-from driftloop.local.ground.state import free_port
 from driftloop.local.kubelet.images import LocalImage, prepare_image
-from driftloop.operations.rehearsal import BesideServer, run_rehearsal
+from driftloop.operations.beside import start_server
+from driftloop.operations.rehearsal import run_rehearsal
 from driftloop.plan import Plan
 from driftloop.plan.plan import DataStepPlan
 from driftloop.release.rehearsal import judge_rehearsal
-from driftloop.resources.serving import servers
 from driftloop.resources.serving.rehearsal import rehearsed_servers
 from driftloop.spec.model import Spec
 
@@ -178,18 +173,11 @@ class ProjectTry:
         return json.dumps(evaluation["candidate"]["all"])
 
     def _serve(self) -> str:
-        containers, name = rehearsed_servers(self.plan), self.spec.serve.image
-        if not containers or name is None:
+        name = self.spec.serve.image
+        if not rehearsed_servers(self.plan) or name is None:
             return "not tried: a server of this kind can't be rehearsed here"
         image, beside = self._find_image(name), self.work / "server"
         beside.mkdir()
-        port = free_port()
-        replaced = {str(MODEL_PORT): str(port), str(servers.METRICS_PORT): str(free_port())}
-        environment = {**image.build_environment(), **_OWN}
-        for variable in containers[0].env or ():
-            value = replaced.get(variable.value or "", variable.value or "")
-            environment[variable.name] = value.replace(servers.MODEL_URI, str(self.work / "model"))
-        argv = [image.find_program((containers[0].args or ())[0]), *(containers[0].args or ())[1:]]
         limits = RehearsalLimits.parse(self.plan.rehearsal_limits)
         try:
             rows = HeldOutRows.read(json.loads((self.work / "evaluation" / ROWS_FILE).read_text()))
@@ -198,8 +186,9 @@ class ProjectTry:
             )
         except (OSError, ValueError, DocumentError) as error:
             raise StepError(f"the evaluation left no rows to ask: {error}") from error
-        server = BesideServer("candidate", f"http://127.0.0.1:{port}", beside)
-        with _run_server(argv, environment, image.app, beside):
+        with start_server(
+            self.plan, image, self.work / "model", beside, environment=_OWN
+        ) as server:
             answered, _ = run_rehearsal(server, None, rows, limits.start)
         verdict = judge_rehearsal(rows, answered, None, evaluation, limits)
         if not verdict.passed:
@@ -236,26 +225,6 @@ class ProjectTry:
         done = subprocess.run(command, env=environment, cwd=image.app, stdout=2, check=False)
         if done.returncode != 0:
             raise StepError(f"{stage} failed", hint="the lines above name the place in your code")
-
-
-@contextlib.contextmanager
-def _run_server(
-    argv: list[str], environment: Mapping[str, str], folder: Path, beside: Path
-) -> Iterator[None]:
-    """Run a model server, with its log and its exit code in `beside`, and end all of it."""
-    watch = f'"$@" > "$0/{REHEARSED_LOG}" 2>&1; echo $? > "$0/{REHEARSED_EXIT}"'
-    process = subprocess.Popen(
-        ["/bin/sh", "-c", watch, str(beside), *argv],
-        env=dict(environment),
-        cwd=folder,
-        start_new_session=True,
-    )
-    try:
-        yield
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
 
 
 def copy_batches(source: Path, folder: Path, report: Report) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from driftloop.check import Finding, Severity, check_files
+from driftloop.contract.names import release_id
 from driftloop.operations import files, manifests, project
 from driftloop.operations.manifests import ManifestReport
 from driftloop.plan import make_plan
@@ -130,7 +131,7 @@ def _build_version(pipeline: str, number: int) -> Version:
     digest = f"sha256:{number:064x}"
     release = f"s3://driftloop/runs/{run}/release"
     return Version(
-        id=record.release_id(run),
+        id=release_id(run),
         run=run,
         model=f"{release}/model",
         model_digest=digest,

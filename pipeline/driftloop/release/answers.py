@@ -54,6 +54,17 @@ def compare_answers(ours: Sequence[Answer], theirs: Sequence[Answer]) -> tuple[i
     return rows, sum(_is_same(a, b) for a, b in zip(ours, theirs, strict=True)) if ours else rows
 
 
+def find_distances(ours: Sequence[Answer], theirs: Sequence[Answer]) -> tuple[float, ...] | None:
+    """Return the distance of each row in two responses whose answers are numbers, all of them; None
+    for others."""
+    if not ours or len(ours) != len(theirs):
+        return None
+    pairs = list(zip(ours, theirs, strict=True))
+    if any(isinstance(answer, str) for pair in pairs for answer in pair):
+        return None
+    return tuple(abs(float(a) - float(b)) for a, b in pairs)
+
+
 def _is_same(a: Answer, b: Answer) -> bool:
     if (isinstance(a, float) and isinstance(b, int | float)) or (
         isinstance(b, float) and isinstance(a, int)

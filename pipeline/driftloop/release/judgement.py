@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from driftloop.contract.handovers import RolloutLimits
-from driftloop.release.record import Recent
+from driftloop.release.record import NumbersAlike, Recent, Version
 
 SLACK = 0.05
 """Allowed distance of live traffic from the recent rows, beyond chance."""
@@ -65,6 +65,30 @@ class Expected:
         return (max(0.0, low - room(low)) if low > 0 else 0.0), min(1.0, high + room(high))
 
 
+@dataclass(frozen=True)
+class ExpectedNumbers:
+    """Expected agreement of answers that are numbers: the share that was alike in the rehearsal, on
+    recent rows, within a tolerance from the residuals of both."""
+
+    tolerance: float
+    share: float
+    rows: int
+    """Rows on which it was measured."""
+
+    @classmethod
+    def of(cls, numbers: NumbersAlike | None, production: str) -> "ExpectedNumbers | None":
+        """From the rehearsal of a candidate beside this production; None when it had none."""
+        if numbers is None or numbers.against != production:
+            return None
+        return cls(numbers.tolerance, numbers.agreement, numbers.rows)
+
+    def band(self, answers: int) -> tuple[float, float]:
+        """Least and largest share that chance and `SLACK` allow among so many live answers."""
+        measured = _deviation(self.share, self.rows)
+        room = SLACK + SIGMAS * math.hypot(measured, _deviation(self.share, answers))
+        return max(0.0, self.share - room), 1.0
+
+
 def _deviation(share: float, number: int) -> float:
     """Standard deviation of a share that was counted so often; a share of 0 or 1 is not taken as
     certain."""
@@ -81,7 +105,7 @@ class Limits:
     requests: int | None = None
     """Fewest requests that the candidate answers (in shadow: that both answer); None: enough to
     see `error_rate`."""
-    agreement: float | Expected | None = None
+    agreement: float | Expected | ExpectedNumbers | None = None
     """Least share of rows that both answer alike, 0 to 1, or what is expected of it."""
     auto: str | None = None
     """The accuracy from which `expecting` works out what is expected; None when `agreement` is
@@ -93,6 +117,11 @@ class Limits:
     mirrored: bool = False
     """The candidate gets a copy of production's requests: what only it refuses is told by their
     ids."""
+
+    @property
+    def tolerance(self) -> float | None:
+        """Distance at which answers that are numbers count as alike; None for the general one."""
+        return self.agreement.tolerance if isinstance(self.agreement, ExpectedNumbers) else None
 
     @property
     def needed(self) -> int:
@@ -115,14 +144,14 @@ class Limits:
             mirrored=given.mirrored,
         )
 
-    def expecting(self, recent: Recent | None, production: str) -> "Limits":
+    def expecting(self, candidate: Version, production: str) -> "Limits":
         """With what is expected of the agreement, where `auto` asks for it and it was measured
         against production."""
-        return (
-            self
-            if self.auto is None
-            else replace(self, agreement=Expected.of(self.auto, recent, production))
-        )
+        if self.auto is None:
+            return self
+        numbers = candidate.rehearsed.numbers if candidate.rehearsed is not None else None
+        expected = Expected.of(self.auto, candidate.recent, production)
+        return replace(self, agreement=expected or ExpectedNumbers.of(numbers, production))
 
 
 @dataclass(frozen=True)
@@ -312,16 +341,22 @@ def _refusals(measured: Measured, share: float, limits: Limits) -> tuple[bool, s
     return candidate.refused > allowed * most, message
 
 
-def _agreement(measured: Measured, asked: float | Expected, needed: int) -> tuple[bool, str]:
+def _agreement(
+    measured: Measured, asked: float | Expected | ExpectedNumbers, needed: int
+) -> tuple[bool, str]:
     """Return True if no further answers can bring the agreement where it must be, and how it
     stands."""
     answers = max(needed, measured.joined)
     # as many rows as there will be when enough requests have come
     rows = measured.rows * answers / measured.joined if measured.joined else 0.0
-    low, high = asked.band(answers) if isinstance(asked, Expected) else (asked, 1.0)
+    low, high = (asked, 1.0) if isinstance(asked, float | int) else asked.band(answers)
     too_few = measured.rows - measured.agreed > (1 - low) * rows + 1e-9
     too_many = measured.agreed > high * rows + 1e-9
     message = f"agreement {measured.agreement:.1%} of {measured.rows}"
+    if isinstance(asked, ExpectedNumbers):
+        within = f"within {asked.tolerance:.4g}, {asked.share:.1%} on {asked.rows} recent rows"
+        message = f"{message} {within}, expected at least {low:.1%}"
+        return too_few, f"{message}: {_WRONG}" if too_few else message
     if not isinstance(asked, Expected):
         return too_few, f"{message}, must be at least {low:.1%}"
     seen = f"from accuracies {asked.production:.2g} and {asked.candidate:.2g} on {asked.rows} recent rows"

@@ -12,7 +12,6 @@ A promotion is two commits in one push (`stages`), so that its undo is the relea
 rollout.
 """
 
-import hashlib
 from typing import Annotated, Any, Literal, Self, assert_never
 
 from pydantic import (
@@ -64,6 +63,19 @@ class Recent(_Frozen):
     """Production's metrics on them."""
 
 
+class NumbersAlike(_Frozen):
+    """A version's answers that are numbers, beside production's, to recent rows in its rehearsal."""
+
+    against: ReleaseId
+    """The production it was compared with."""
+    rows: Annotated[int, Field(ge=1)]
+    """Number of rows."""
+    tolerance: Annotated[float, Field(ge=0)]
+    """Distance at which two answers count as alike, from the residuals of both."""
+    agreement: Annotated[float, Field(ge=0, le=1)]
+    """Share of the rows that both answered alike."""
+
+
 class Rehearsed(_Frozen):
     """A version's answers in its rehearsal, before any traffic."""
 
@@ -73,6 +85,9 @@ class Rehearsed(_Frozen):
     """99th percentile of its answer times, in seconds; None when no row was asked."""
     rows: Annotated[int, Field(ge=0)]
     """Rows that it answered."""
+    numbers: NumbersAlike | None = None
+    """None unless its answers are numbers and production was asked, too. `agreement: auto` is
+    worked out from it."""
 
 
 class Version(_Frozen):
@@ -153,11 +168,6 @@ def _problem(release: Release) -> str | None:
     if (total := sum(release.weights.values())) != 100:
         return f"weights sum to {total}, must sum to 100"
     return None
-
-
-def release_id(run: str) -> str:
-    """The release id of a run: `r` and the first eight hex digits of its SHA-256."""
-    return "r" + hashlib.sha256(run.encode()).hexdigest()[:8]
 
 
 def empty_release(name: str, namespace: str) -> Release:
@@ -370,6 +380,9 @@ def dump_release(release: Release) -> str:
         if fields[role] is not None:
             # left out where they say nothing, so that a file of an older version keeps its bytes
             fields[role] = {k: v for k, v in fields[role].items() if k not in _SPARSE or v}
+            rehearsed = fields[role].get("rehearsed")
+            if rehearsed is not None and rehearsed["numbers"] is None:
+                del rehearsed["numbers"]
     metadata = {"name": fields.pop("name"), "namespace": fields.pop("namespace")}
     document = {
         "apiVersion": "driftloop.dev/v1alpha1",

@@ -8,12 +8,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from driftloop.contract.documents import is_number
 from driftloop.contract.handovers import RehearsalLimits
 from driftloop.contract.records import Evaluation, HeldOutRow, HeldOutRows, Rehearsal
 from driftloop.release.answers import Answer, compare_answers
+from driftloop.release.numbers import NumberAnswers, are_numbers, find_tolerance
 
 SIGMAS = 3.0
 """Standard deviations that count as chance."""
+FEWEST_NUMBERS = 20
+"""Recent rows from which a tolerance is worked out."""
 SHOWN = 160
 """Characters of a server's text in a reason."""
 
@@ -46,6 +50,8 @@ class ServerRun:
     """Seconds until it had loaded its model; None when it never had."""
     replies: tuple[Reply, ...] = ()
     """To the rows, in their order."""
+    captured: tuple[Reply, ...] = ()
+    """To the captured requests, in their order."""
     failure: str = ""
     """Why it could not be asked, or not to the end."""
     log: str = ""
@@ -73,6 +79,13 @@ def judge_rehearsal(
     if not rows.rows:
         notes.append("there was no row to ask")
     _judge_refusals(replies, theirs, reasons, notes)
+    _judge_refusals(
+        candidate.captured,
+        production.captured if production is not None else (),
+        reasons,
+        notes,
+        "captured requests",
+    )
     p99 = _percentile([reply.seconds for reply in replies[1:] or replies], 0.99)
     if limits.p99 is not None and p99 is not None and p99 > limits.p99:
         reasons.append(f"p99 {p99 * 1000:.0f} ms, allowed {limits.p99 * 1000:.0f} ms")
@@ -80,11 +93,7 @@ def judge_rehearsal(
     reasons.extend(filter(None, [skew.reason]))
     notes.extend(filter(None, [skew.note]))
     answered = sum(reply.answer is not None for reply in replies)
-    pairs = [
-        compare_answers((ours.answer,), (other.answer,))[1]
-        for ours, other in zip(replies, theirs, strict=False)
-        if ours.answer is not None and other.answer is not None
-    ]
+    tolerance, pairs = _compare_with_production(rows.rows, replies, theirs)
     return Rehearsal(
         passed=not reasons,
         reasons=tuple(reasons),
@@ -95,13 +104,43 @@ def judge_rehearsal(
         answered=answered,
         compared=len(pairs),
         agreement=sum(pairs) / len(pairs) if pairs else None,
+        tolerance=tolerance,
         accuracy=skew.accuracy,
+        captured=len(candidate.captured),
         log=candidate.log if candidate.failure or len(replies) > answered else "",
     )
 
 
+def _compare_with_production(
+    rows: Sequence[HeldOutRow], replies: Sequence[Reply], theirs: Sequence[Reply]
+) -> tuple[float | None, list[int]]:
+    """Return the tolerance of answers that are numbers, and for each row that both answered 1 when
+    the answers are alike."""
+    both = [
+        (row, ours.answer, other.answer)
+        for row, ours, other in zip(rows, replies, theirs, strict=False)
+        if ours.answer is not None and other.answer is not None
+    ]
+    measured = [
+        NumberAnswers(float(row.label), float(ours), float(other))
+        for row, ours, other in both
+        if row.recent
+        and is_number(row.label)
+        and isinstance(ours, int | float)
+        and isinstance(other, int | float)
+    ]
+    if not are_numbers(measured) or len(measured) < FEWEST_NUMBERS:
+        return None, [compare_answers((ours,), (other,))[1] for _, ours, other in both]
+    tolerance = find_tolerance(measured)
+    return tolerance, [int(abs(row.candidate - row.production) <= tolerance) for row in measured]
+
+
 def _judge_refusals(
-    replies: Sequence[Reply], theirs: Sequence[Reply], reasons: list[str], notes: list[str]
+    replies: Sequence[Reply],
+    theirs: Sequence[Reply],
+    reasons: list[str],
+    notes: list[str],
+    noun: str = "rows",
 ) -> None:
     """A row that production refuses, too, is the row's fault."""
     shared = [
@@ -115,11 +154,11 @@ def _judge_refusals(
         if reply.answer is None and number not in shared
     ]
     if shared:
-        notes.append(f"{len(shared)} of {len(replies)} rows are refused by production, too")
+        notes.append(f"{len(shared)} of {len(replies)} {noun} are refused by production, too")
     if refused:
         ((most, _),) = Counter(reply.refusal for reply in refused).most_common(1)
         others = ", which production answers" if theirs else ""
-        reasons.append(f"{len(refused)} of {len(replies)} rows refused{others}: {most}")
+        reasons.append(f"{len(refused)} of {len(replies)} {noun} refused{others}: {most}")
 
 
 @dataclass(frozen=True)

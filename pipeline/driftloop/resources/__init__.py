@@ -210,7 +210,7 @@ def detector_files(plan: Plan, release: Release) -> tuple[Manifest, ...]:
                 f"{monitor.name}.serviceaccount": detector.detector_account(plan, monitor),
                 f"{monitor.name}.deployment": detector.detector_deployment(plan, monitor, version),
                 f"{monitor.name}.service": detector.detector_endpoint(plan, monitor),
-                f"{monitor.name}.trigger": detector.on_traffic(plan, monitor, version),
+                f"{monitor.name}.trigger": detector.on_traffic(plan, monitor, release),
             },
         )
     )

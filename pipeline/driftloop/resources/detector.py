@@ -5,7 +5,7 @@ from driftloop.contract.events import RELEASE, inference_type
 from driftloop.contract.names import DETECTOR_FOLDER, SERVICE_PORT
 from driftloop.kube import apps, core, knative
 from driftloop.plan import Monitor, Plan
-from driftloop.release.record import Version
+from driftloop.release.record import Release, Version
 from driftloop.resources import parts
 from driftloop.resources.broker import build_trigger
 
@@ -65,8 +65,15 @@ def detector_endpoint(plan: Plan, monitor: Monitor) -> core.KubernetesService:
     return parts.service_endpoint(plan, plan.names.detector(monitor.name), monitor.name)
 
 
-def on_traffic(plan: Plan, monitor: Monitor, version: Version) -> knative.Trigger:
-    """Production's requests or answers; a candidate's copies of them would count twice."""
+def on_traffic(plan: Plan, monitor: Monitor, release: Release) -> knative.Trigger:
+    """Production's requests or answers; a candidate's copies of them would count twice.
+
+    Without a candidate it lets any release's through: what another production is asked before
+    these objects have followed is kept for its own detector, and counted, instead of lost.
+    """
     name = plan.names.detector(monitor.name)
     kind = inference_type(monitor.detector.on)
-    return build_trigger(plan, name, monitor.name, name, type=kind, **{RELEASE: version.id})
+    production = release.production
+    if release.candidate is None or production is None:
+        return build_trigger(plan, name, monitor.name, name, type=kind)
+    return build_trigger(plan, name, monitor.name, name, type=kind, **{RELEASE: production.id})

@@ -4,7 +4,13 @@ from dataclasses import replace
 
 from driftloop.contract.handovers import RetrainPolicy
 from driftloop.contract.names import ALARM_CAUSE
-from driftloop.retrain.state import AlarmEvent, CauseSource, RetrainCause, RetrainState
+from driftloop.retrain.state import (
+    WITHDRAWN,
+    AlarmEvent,
+    CauseSource,
+    RetrainCause,
+    RetrainState,
+)
 
 DAY = 86_400.0
 KEPT_ENDED = 64
@@ -132,7 +138,7 @@ def _repeat_cause(state: RetrainState, decision: str) -> RetrainCause:
     if state.alarm is not None:
         return replace(state.alarm, again=state.alarm.again + 1)
     # an entry of an older version, which kept the text only
-    return RetrainCause("withdrawn", decision, 0, 0, (state.cause or "").removeprefix(ALARM_CAUSE))
+    return RetrainCause(WITHDRAWN, decision, 0, 0, (state.cause or "").removeprefix(ALARM_CAUSE))
 
 
 def _count_row(event: AlarmEvent, source: CauseSource, length: int) -> RetrainCause | None:

@@ -120,9 +120,9 @@ def _step_claim(state: RetrainState, event: ClaimEvent, now: float) -> RetrainSt
         # the alarms that waited for it start the run, so that it is theirs
         return _step_new_data(state)
     own = state.phase == "pending" and state.decision == event.decision
-    about = state.alarm.release if own and state.alarm is not None else None
-    if about is not None and event.production is not None and about != event.production:
-        return drop_decision(state, now, explain_stale(about, event.production))
+    alarm = state.alarm if own else None
+    if alarm is not None and event.production is not None and alarm.is_stale(event.production):
+        return drop_decision(state, now, explain_stale(alarm.release, event.production))
     if state.phase == "pending" and not own:
         # somebody else's run came first
         state = withdraw_decision(state)
@@ -172,6 +172,7 @@ def _step_end(state: RetrainState, event: EndEvent, now: float) -> RetrainState:
         workflow=None,
         ended_at=now,
         outcome=event.outcome,
+        outcome_at=now,
         reason=event.reason,
         ended=record_end(state, *over),
     )

@@ -130,11 +130,11 @@ def _explain_halt(state: RetrainState, name: str, since: str) -> tuple[str, tupl
 
 def _explain_past(state: RetrainState) -> tuple[str, ...]:
     parts = []
-    if state.outcome is not None and state.ended_at is not None:
+    # a run that found nothing new does not move `ended_at`, from which the cooldown counts
+    ended_at = state.outcome_at if state.outcome_at is not None else state.ended_at
+    if state.outcome is not None and ended_at is not None:
         reason = f": {state.reason}" if state.reason else ""
-        parts.append(
-            f"The last run ended as {state.outcome} at {format_time(state.ended_at)}{reason}"
-        )
+        parts.append(f"The last run ended as {state.outcome} at {format_time(ended_at)}{reason}")
     if state.strikes and not state.breaker:
         count = "candidate was" if state.strikes == 1 else "candidates in a row were"
         parts.append(f"{state.strikes} {count} refused or rejected")

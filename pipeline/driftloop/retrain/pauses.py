@@ -104,17 +104,17 @@ def settle_state(state: RetrainState, now: float, policy: RetrainPolicy) -> Retr
 
 def _drop_stale(state: RetrainState, production: str, now: float) -> RetrainState:
     """Drop the causes about other releases than production; a live run is left alone."""
-    if state.phase == "pending" and state.alarm is not None and state.alarm.release != production:
+    if state.phase == "pending" and state.alarm is not None and state.alarm.is_stale(production):
         state = drop_decision(state, now, explain_stale(state.alarm.release, production))
     waits, remembered = state.waits, state.remembered
-    if waits is not None and not state.live and waits.cause.release != production:
+    if waits is not None and not state.live and waits.cause.is_stale(production):
         state = replace(
             state,
             waits=None,
             stale=state.stale + 1,
             dropped=explain_stale(waits.cause.release, production),
         )
-    if remembered is not None and remembered.release != production:
+    if remembered is not None and remembered.is_stale(production):
         state = replace(
             state,
             remembered=None,

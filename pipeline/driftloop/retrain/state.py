@@ -43,6 +43,10 @@ def is_new_data(cause: str) -> bool:
     return cause == NEW_DATA_CAUSE
 
 
+WITHDRAWN = "withdrawn"
+"""Detector of a cause whose decision was withdrawn by a version that kept the text only."""
+
+
 class DecisionError(PipelineError):
     """A stored decision state can't be read."""
 
@@ -70,6 +74,11 @@ class RetrainCause:
     def text(self) -> str:
         """As commits and webhooks carry it."""
         return f"{ALARM_CAUSE}{self.event}"
+
+    def is_stale(self, production: str) -> bool:
+        """Return True if the alarms were about another release than production; of a withdrawn
+        decision that is not known."""
+        return self.detector != WITHDRAWN and self.release != production
 
 
 @dataclass(frozen=True)
@@ -150,6 +159,8 @@ class RetrainState:
     """End of the last run; the cooldown counts from here."""
     outcome: Outcome | None = None
     """Outcome of the last run."""
+    outcome_at: float | None = None
+    """Time of that outcome; None in an entry of an older version."""
     reason: str = ""
     fires: int = 0
     next_fire: float = 0.0
@@ -228,6 +239,8 @@ def _read_fields(document: dict[str, Any]) -> dict[str, Any]:
     read: dict[str, Callable[[Any], Any]] = {
         "fired": tuple,
         "ended": tuple,
+        # a run that was lost had an outcome of its own
+        "outcome": lambda outcome: "failed" if outcome == "lost" else outcome,
         "untold": lambda runs: tuple(UntoldRun(**run) for run in runs),
         "waits_untold": lambda waits: tuple(UntoldWait(**wait) for wait in waits),
         "remembered": _read_cause,

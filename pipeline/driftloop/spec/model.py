@@ -324,7 +324,7 @@ class Shadow(SpecModel):
     """At least so many requests seen by both."""
     agreement: Literal["auto"] | Share | None = "auto"
     """Share of rows both answer alike: a least one; `auto`: as both accuracies on recent rows
-    allow; null: any."""
+    allow, or, of numbers, the rehearsal's, within what both residuals explain; null: any."""
     accuracy: MetricName = "accuracy"
     """Metric of the evaluation that `auto` reads: the share of right answers, 0 to 1, one answer
     a row."""

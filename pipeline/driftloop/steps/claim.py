@@ -1,5 +1,6 @@
 """`driftloop step claim`: of all runs that were started, one goes on."""
 
+import json
 from pathlib import Path
 
 import click
@@ -10,9 +11,12 @@ from driftloop.contract.documents import to_json
 from driftloop.contract.events import NAMESPACE, PIPELINE, RUN_STARTED, event_source, run_id
 from driftloop.contract.names import Names
 from driftloop.contract.outcomes import Obstacle
-from driftloop.contract.records import RunRecord
+from driftloop.contract.records import CapturedRequests, RunRecord
+from driftloop.contract.streams import DetectorStreams
+from driftloop.contract.trees import REQUESTS_FILE
 from driftloop.errors import PipelineError
 from driftloop.git.head import read_head
+from driftloop.operations.capturing import read_captured
 from driftloop.retrain import store as decisions
 from driftloop.retrain.decision import is_claimed
 from driftloop.retrain.state import (
@@ -46,11 +50,26 @@ Examples:
     required=True,
     help="Cause: `alarm <event id>`, `webhook <id>`, `schedule` or `person <name>`.",
 )
+@click.option("--capture", metavar="DETECTOR", help="Detector that keeps production's requests.")
+@click.option(
+    "--requests",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder to write requests.json to; needs --capture.",
+)
 @options.out
 def command(
-    *, pipeline: str, namespace: str, run: str, decision: str, cause: str, out: Path
+    *,
+    pipeline: str,
+    namespace: str,
+    run: str,
+    decision: str,
+    cause: str,
+    capture: str | None,
+    requests: Path | None,
+    out: Path,
 ) -> None:
-    """Claim the pipeline's run; writes `claimed` (true or false), `obstacle` and `reason`."""
+    """Claim the pipeline's run; writes `claimed` (true or false), `obstacle` and `reason`, and
+    the last requests of production's callers, for the rehearsal."""
     settings = StepSettings.from_environment()
     decision = decision or run.removeprefix(f"{pipeline}-")
     head = _read_head(settings, pipeline)
@@ -66,6 +85,12 @@ def command(
     options.print_progress(
         f"claimed by {run} because of {cause}" if won else f"not started ({obstacle}): {reason}"
     )
+    if requests is not None and capture is not None:
+        _write_captured(
+            requests,
+            settings.nats_url,
+            DetectorStreams(namespace, pipeline, capture, production or ""),
+        )
     if won:
         event = events.make_event(
             RUN_STARTED,
@@ -79,6 +104,17 @@ def command(
         except EventRefusedError as error:
             # the claim counts; nothing waits for this event
             options.print_progress(f"the event was not taken: {error.message}")
+
+
+def _write_captured(folder: Path, url: str, streams: DetectorStreams) -> None:
+    none = CapturedRequests((), None, "there is no production yet, or git can't be read")
+    captured = read_captured(url, streams) if streams.release else none
+    options.print_progress(
+        f"{len(captured.bodies)} captured requests"
+        + (f": {captured.note}" if captured.note else "")
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / REQUESTS_FILE).write_text(json.dumps(to_json(captured)))
 
 
 def _read_head(settings: StepSettings, pipeline: str) -> HeadEvent | None:

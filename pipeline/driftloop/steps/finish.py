@@ -16,7 +16,7 @@ from driftloop.clients.events import EventRefusedError
 from driftloop.clients.kubernetes import KubernetesUnreachableError
 from driftloop.clients.s3 import MissingObjectError
 from driftloop.contract.documents import DocumentError
-from driftloop.contract.names import CANCELLED_BY_ANNOTATION, Names
+from driftloop.contract.names import CANCELLED_BY_ANNOTATION, Names, release_id
 from driftloop.contract.outcomes import (
     OBSTACLES,
     RunOutcome,
@@ -102,7 +102,7 @@ def command(
         run=run,
         decision=decision,
         outcome=outcome,
-        release=record.release_id(run),
+        release=release_id(run),
     )
     try:
         sdk.send_event(names.broker_url, event)
@@ -115,7 +115,7 @@ def read_progress(
 ) -> RunOutcome | RolloutProgress:
     """Return the progress of a run, from git first; a rollout whose workflow broke off is
     ended."""
-    id = record.release_id(run)
+    id = release_id(run)
     repository = settings.open_repository()
     tip = repository.tip()
     release = pipelines.read_pipeline(repository.tree(tip), names.pipeline).release

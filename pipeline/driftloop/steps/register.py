@@ -8,7 +8,7 @@ import click
 
 from driftloop.clients.s3 import ObjectStore, StoreLocation
 from driftloop.contract.documents import DocumentError, parse_json
-from driftloop.contract.names import is_forced
+from driftloop.contract.names import is_forced, release_id
 from driftloop.contract.outcomes import RunOutcome
 from driftloop.contract.records import Rehearsal
 from driftloop.contract.trees import REHEARSAL_FILE, release_key
@@ -16,7 +16,7 @@ from driftloop.errors import StepError
 from driftloop.operations import releases as pipelines
 from driftloop.operations.releases import TransitionMessage
 from driftloop.release import record
-from driftloop.release.record import Recent, Rehearsed, Release, Version
+from driftloop.release.record import NumbersAlike, Recent, Rehearsed, Release, Version
 from driftloop.steps import options
 from driftloop.steps.evaluation import HINT, read_evaluation
 from driftloop.steps.outcomes import store_outcome
@@ -68,7 +68,7 @@ def command(
     _check_stored(settings.store, folder / "model", model_digest)
     evaluated = _read_evaluation(metrics)
     version = Version(
-        id=record.release_id(run),
+        id=release_id(run),
         run=run,
         model=str(folder / "model"),
         model_digest=model_digest,
@@ -78,7 +78,9 @@ def command(
         forced=is_forced(cause),
         metrics=evaluated.metrics,
         recent=evaluated.recent,
-        rehearsed=_read_rehearsal(rehearsal / REHEARSAL_FILE) if rehearsal is not None else None,
+        rehearsed=_read_rehearsal(rehearsal / REHEARSAL_FILE, evaluated.against)
+        if rehearsal is not None
+        else None,
     )
     moved = pipelines.commit_transition(
         settings.open_repository(),
@@ -173,7 +175,7 @@ def _build_message(
     )
 
 
-def _read_rehearsal(file: Path) -> Rehearsed:
+def _read_rehearsal(file: Path, against: str | None) -> Rehearsed:
     try:
         rehearsal = Rehearsal.read(parse_json(file.read_bytes(), label=file.name))
     except (OSError, DocumentError) as error:
@@ -185,10 +187,19 @@ def _read_rehearsal(file: Path) -> Rehearsed:
             f"{file} refuses the candidate: {'; '.join(rehearsal.reasons)}",
             hint="only a candidate that passed its rehearsal is registered",
         )
+    numbers = None
+    if rehearsal.tolerance is not None and rehearsal.agreement is not None and against is not None:
+        numbers = NumbersAlike(
+            against=against,
+            rows=rehearsal.compared,
+            tolerance=float(f"{rehearsal.tolerance:.6g}"),
+            agreement=round(rehearsal.agreement, 4),
+        )
     return Rehearsed(
         start=round(rehearsal.start, 1),
         p99=round(rehearsal.p99, 4) if rehearsal.p99 is not None else None,
         rows=rehearsal.answered,
+        numbers=numbers,
     )
 
 

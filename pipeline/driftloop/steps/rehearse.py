@@ -2,6 +2,7 @@
 traffic."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import click
 
 from driftloop.contract.documents import DocumentError, to_json
 from driftloop.contract.handovers import RehearsalLimits
-from driftloop.contract.records import Evaluation, HeldOutRows, Rehearsal
+from driftloop.contract.records import CapturedRequests, Evaluation, HeldOutRows, Rehearsal
 from driftloop.contract.trees import (
     ANSWERS_FILE,
     METRICS_FILE,
@@ -40,6 +41,9 @@ Examples:
     type=click.Path(path_type=Path),
     help="Path of metrics.json, or its folder.",
 )
+@click.option(
+    "--requests", type=click.Path(path_type=Path), help="Path of requests.json, captured requests."
+)
 @click.option("--limits", required=True, help="Limits of the rehearsal (JSON).")
 @options.out
 def command(
@@ -49,6 +53,7 @@ def command(
     servers: Path,
     rows: Path,
     metrics: Path,
+    requests: Path | None,
     limits: str,
     out: Path,
 ) -> None:
@@ -60,18 +65,31 @@ def command(
         evaluation = Evaluation.read(
             _read_json(metrics / METRICS_FILE if metrics.is_dir() else metrics)
         )
+        captured = _read_captured(requests)
     except DocumentError as error:
-        raise StepError(error.message, hint="the evaluate step writes its files") from error
+        raise StepError(error.message, hint="the claim and evaluate steps write them") from error
     beside = None
     if production is not None and _read_json(servers / "production" / PRODUCTION_FILE):
         beside = BesideServer("production", production, servers / "production")
     ours, theirs = run_rehearsal(
-        BesideServer("candidate", candidate, servers / "candidate"), beside, sample, bounds.start
+        BesideServer("candidate", candidate, servers / "candidate"),
+        beside,
+        sample,
+        bounds.start,
+        captured.bodies,
     )
     verdict = judge_rehearsal(sample, ours, theirs, evaluation, bounds)
+    if beside is not None and captured.note:
+        verdict = replace(verdict, notes=(*verdict.notes, f"captured requests: {captured.note}"))
     _write_files(out / "rehearsal", verdict, sample, ours, theirs)
     write_parameters(out / "parameters", passed="true" if verdict.passed else "false")
     _print_verdict(verdict)
+
+
+def _read_captured(file: Path | None) -> CapturedRequests:
+    if file is None:
+        return CapturedRequests(note="no monitor watches requests")
+    return CapturedRequests.read(_read_json(file))
 
 
 def _read_json(file: Path) -> Any:
@@ -127,6 +145,8 @@ def _print_verdict(verdict: Rehearsal) -> None:
             parts.append(f"accuracy {verdict.accuracy:.1%}")
         if verdict.agreement is not None:
             parts.append(f"{verdict.agreement:.1%} of {verdict.compared} like production")
+        if verdict.captured:
+            parts.append(f"{verdict.captured} captured requests asked")
         options.print_progress(", ".join(parts))
     for note in verdict.notes:
         options.print_progress(f"note: {note}")

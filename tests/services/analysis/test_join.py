@@ -26,6 +26,20 @@ def test_the_rows_of_a_batch_count_each():
     assert join.measure_agreement("r1", "r2", 0) == Agreement(3, 3 + 2 + 1, 2 + 0 + 1)
 
 
+def test_numbers_are_alike_within_a_tolerance():
+    join = ResponseJoin()
+    for request, ours, theirs in (
+        ("a", (10.0, 20.0, 3), (10.4, 26.0, 5)),
+        ("b", (1.5,), ("town",)),
+        ("c", (7.0,), (7.0,)),
+    ):
+        join.add_response(request, "r1", ours, 0.0)
+        join.add_response(request, "r2", theirs, 0.0)
+    assert join.measure_agreement("r1", "r2", 0) == Agreement(3, 5, 2)
+    assert join.measure_agreement("r1", "r2", 0, 2.0) == Agreement(3, 5, 3)
+    assert join.measure_agreement("r1", "r2", 0, 6.0) == Agreement(3, 5, 4)
+
+
 @given(
     st.lists(
         st.tuples(st.integers(0, 8), st.sampled_from(["r1", "r2"]), st.integers(0, 1)), max_size=60

@@ -194,6 +194,16 @@ async def test_agreement_of_joined_responses(judge):
     assert (await judge.judgement(**BOTH, since=said["now"] + 60))["joined"] == 0
 
 
+async def test_numbers_are_compared_within_the_tolerance_that_is_asked(judge):
+    since = (await judge.judgement(**BOTH))["now"] - 1
+    for n in range(10):
+        for release, answer in (("r1", 100.5 + n), ("r2", 100.5 + n + (1 if n < 6 else 30))):
+            assert await judge.respond(f"n{n}", release, [answer]) == 202
+    for tolerance, agreed in ((0.5, 0), (2.0, 6), (40.0, 10)):
+        said = await judge.judgement(**BOTH, since=since, tolerance=tolerance)
+        assert (said["joined"], said["rows"], said["agreed"]) == (10, 10, agreed)
+
+
 async def test_answers_in_every_protocol_are_compared(judge):
     since = (await judge.judgement(**BOTH))["now"] - 1
     for protocol in ("seldon", "tensorflow", "v2"):

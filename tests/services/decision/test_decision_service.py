@@ -14,11 +14,12 @@ from aiohttp import web
 from support.processes import Process, free_port, nats, until, url
 
 from driftloop.clients import events
-from driftloop.clients.nats import open_connection
+from driftloop.clients.nats import key_value, open_connection
 from driftloop.contract.documents import DocumentError
 from driftloop.contract.events import run_id, verdict_id
 from driftloop.contract.handovers import RetrainPolicy
 from driftloop.contract.outcomes import is_time
+from driftloop.contract.streams import DECISIONS, decision_key
 from driftloop.git.repository import Repository
 from driftloop.operations import releases as pipelines
 from driftloop.operations.guard import refuse_harm
@@ -434,6 +435,86 @@ async def test_after_too_many_bad_candidates_the_loop_halts_itself_and_tells_onc
     await resume(service)
     assert await service.post(service.verdict(2)) == 202
     await until(lambda: bool(service.world.fired), within=10)
+
+
+OLDER = (Path(__file__).parent / "older-entries.jsonl").read_bytes().splitlines()
+"""Entries as the first version of the decision stored them: lost, pending, rolling out, rejected, halted."""
+GOES_ON = [
+    (OLDER[0], "pending", "failed", "asked once since", "alarm event-2"),
+    (OLDER[1], "pending", None, "asked ", "alarm event-2"),
+    (OLDER[2], "rolling-out", None, "run p-e34b21529b58 is rolled out", None),
+    (OLDER[3], "pending", "rejected", "asked once since", "alarm event-4"),
+    (OLDER[4], "halted", "released", "was halted at 2025-11-28 03:23:20 UTC: look first", None),
+]
+
+
+@pytest.mark.parametrize("service", [{"whileRunning": "remember"}], indirect=True)
+@pytest.mark.parametrize(
+    ("entry", "phase", "outcome", "text", "cause"),
+    GOES_ON,
+    ids=["lost", "pending", "rolling-out", "rejected", "halted"],
+)
+async def test_the_entry_of_an_older_version_goes_on(
+    service: Service, entry: bytes, phase: str, outcome: str | None, text: str, cause: str | None
+) -> None:
+    service.process.kill()
+    service.world.workflows["p-e34b21529b58-release"] = {"status": {"phase": "Running"}}
+    async with open_connection(url(service.server), name="test") as js:
+        bucket = await key_value(js, DECISIONS.name, history=DECISIONS.history)
+        await bucket.put(decision_key("n", service.pipeline), entry)
+    service.process.start()
+    await until(lambda: _phase_is(service, phase), within=10)
+    if cause is not None:
+        await until(lambda: bool(service.world.fired), within=10)
+        assert service.world.fired[0]["cause"] == cause
+    else:
+        await asyncio.sleep(1)
+        assert service.world.fired == []
+    assert text in await why(service)
+    address = f"http://127.0.0.1:{service.process.port}"
+    async with service.session.get(f"{address}/state") as answer:
+        shown = await answer.json()
+    assert (shown["phase"], shown["outcome"]) == (phase, outcome)
+    async with service.session.get(f"{address}/metrics") as answer:
+        metrics = await answer.text()
+    assert outcome is None or f'driftloop_decision_outcome{{outcome="{outcome}"}} 1.0' in metrics
+
+
+@pytest.mark.parametrize("service", [{"whileRunning": "remember"}], indirect=True)
+async def test_what_an_older_version_withdrew_is_not_taken_for_another_releases(
+    service: Service, tmp_path: Path
+) -> None:
+    """It kept the text of the cause only: about which release the alarms were is not known."""
+    repository = empty_repository(tmp_path)
+    pipelines.commit_spec(repository, SPEC.replace("name: digits", f"name: {service.pipeline}"))
+    first = version("a", id="r1")
+    pipelines.commit_transition(
+        repository,
+        service.pipeline,
+        lambda release: record.release_first(release, first),
+        lambda before, after: TransitionMessage("Move", first),
+    )
+    service.process.kill()
+    async with open_connection(url(service.server), name="test") as js:
+        bucket = await key_value(js, DECISIONS.name, history=DECISIONS.history)
+        await bucket.put(decision_key("n", service.pipeline), OLDER[0])
+    service.process.environment = {
+        **service.process.environment, "DRIFTLOOP_GIT_URL": repository.url
+    }  # fmt: skip
+    service.process.start()
+    await until(lambda: bool(service.world.fired), within=10)
+    # git is read after the start: it must not end what is under way
+    await until(lambda: _head_is_read(service), within=10)
+    state = await service.state()
+    assert (state.phase, state.cause, state.stale) == ("pending", "alarm event-2", 0)
+    fired = service.world.fired[0]
+    run = f"{service.pipeline}-{fired['decision']}"
+    claim = ClaimEvent(run, fired["decision"], fired["cause"], production="r1")
+    assert is_claimed(await service.apply(claim), run)
+
+
+async def _head_is_read(service: Service) -> bool:
+    return bool((await service.state()).head)
 
 
 @pytest.mark.parametrize(

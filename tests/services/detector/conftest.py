@@ -29,7 +29,7 @@ def start(monitor_python: Path, tmp_path: Path) -> Iterator[Callable[..., Proces
 
     def started_with(server: Process, **settings: Any) -> Process:
         chosen = Settings(**settings)
-        artifact = tmp_path / f"artifact-{chosen.kind}"
+        artifact = tmp_path / f"artifact-{chosen.kind}{chosen.run}"
         if not artifact.exists():
             fitted = run(
                 monitor_python,
@@ -41,6 +41,7 @@ def start(monitor_python: Path, tmp_path: Path) -> Iterator[Callable[..., Proces
                     str(reference(tmp_path / "reference")),
                 ),
                 *("--features", "x", "--out", str(artifact)),
+                *(("--run", chosen.run) if chosen.run else ()),
             )
             assert fitted.returncode == 0, fitted.stderr
         port = free_port()

@@ -6,14 +6,20 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import aiohttp
+import nats.errors
 import numpy as np
 import pytest
 from aiohttp import web
 from support.detector import WIDTH
-from support.processes import Process, free_port, until
+from support.processes import Process, free_port, until, url
 
 from driftloop.clients import events
+from driftloop.clients.nats import open_connection
+from driftloop.contract.documents import parse_json
 from driftloop.contract.events import verdict_id
+from driftloop.contract.names import release_id
+from driftloop.contract.streams import VERDICTS
+from driftloop.contract.verdicts import UnjudgedRecord
 
 
 class Broker:
@@ -236,6 +242,52 @@ async def test_requests_of_another_release_are_counted_and_never_alarm(
     await until(lambda: broker.got != [])
     assert [(v["release"], v["alarm"]) for v in broker.verdicts()] == [("r1", False)]
     assert "a window is not judged: reference of r1, requests of r2" in detector.log.read_text()
+    kept = await stored(server, "driftloop.verdicts.n.foreign.drift.r2.unjudged")
+    assert [(record.reference, record.release, record.size) for record in kept] == [
+        ("r1", "r2", 10)
+    ] * 2
+    # they waited for the detector of their own release, which judges them
+    start(server, pipeline="foreign", window=10, broker=broker.address, release="r2")
+    await until(lambda: len(broker.got) == 3)
+    assert [(v["release"], v["alarm"]) for v in broker.verdicts()[1:]] == [("r2", True)] * 2
+
+
+async def test_the_reference_of_another_release_judges_nothing(
+    server: Process, start: Callable[..., Process], broker: Broker
+) -> None:
+    """The artifact says which release it was fitted for; the command line names another."""
+    mine, theirs = release_id("p-1"), release_id("p-2")
+    wrong = start(
+        server, pipeline="wrong", window=10, broker=broker.address, release=mine, run="p-2"
+    )
+    far = (np.array(clean(20)) + 9).tolist()
+    await post(wrong.port, *(request([row], pipeline="wrong", release=mine) for row in far))
+    await until_metric(
+        wrong,
+        f'driftloop_detector_not_judged_time_seconds{{reference="{theirs}",requests="{mine}"}}',
+    )
+    await until_metric(wrong, "driftloop_detector_windows_not_judged_total 2.0")
+    assert broker.got == []
+    assert f"the reference is of {theirs}, must be of {mine}" in wrong.log.read_text()
+    kept = await stored(server, f"driftloop.verdicts.n.wrong.drift.{mine}.unjudged")
+    assert kept[0].text == f"not judged: reference of {theirs}, requests of {mine}"
+    wrong.kill()
+    start(server, pipeline="wrong", window=10, broker=broker.address, release=mine, run="p-1")
+    await until(lambda: len(broker.got) == 2)
+    assert [(v["release"], v["window"]) for v in broker.verdicts()] == [(mine, 1), (mine, 2)]
+
+
+async def stored(server: Process, subject: str) -> list[UnjudgedRecord]:
+    """The windows that are not judged, as the verdict stream keeps them."""
+    async with open_connection(url(server), name="test") as js:
+        subscription = await js.subscribe(subject, stream=VERDICTS.name, ordered_consumer=True)
+        records = []
+        while True:
+            try:
+                message = await subscription.next_msg(timeout=1)
+            except nats.errors.TimeoutError:
+                return records
+            records.append(UnjudgedRecord.read(parse_json(message.data, label=subject)))
 
 
 async def test_two_processes_judge_each_window_once(

@@ -34,6 +34,7 @@ RULES: tuple[CheckRule, ...] = (
     workflows.entrypoint, workflows.local_template, workflows.template_reference, workflows.dependencies,
     workflows.inputs, workflows.unique, workflows.handlers, workflows.collected,
     variables.input_tag, variables.step_tag, variables.output_tag, variables.workflow_tag, variables.parameter_tag,
+    variables.literal_tag,
     serving.traffic, serving.shadow, serving.predictor_names, serving.graph_node, serving.model_uri,
     serving.logger_mode, serving.protocol, serving.same_model, serving.same_deployment,
     network.destination, network.subset, network.no_weight, network.weights, network.gateway, network.selector,

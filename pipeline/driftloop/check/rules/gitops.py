@@ -4,7 +4,7 @@ import posixpath
 from collections.abc import Iterator
 
 from driftloop.check.finding import RuleMatch, Severity, rule
-from driftloop.check.world import FLUX, HELM, KUSTOMIZATION_FILES, Object, World, is_object
+from driftloop.check.world import FLUX, HELM, KUSTOMIZATION_FILES, File, Object, World, is_object
 from driftloop.text.node import YamlNode
 from driftloop.text.words import suggest_names
 
@@ -287,6 +287,20 @@ def _entries(kustomization: YamlNode) -> Iterator[YamlNode]:
 )
 def unlisted(world: World) -> Iterator[RuleMatch]:
     """It is never applied: it looks committed, and is not."""
+    for file, first in unused_files(world):
+        folder, name = posixpath.split(file.path)
+        yield RuleMatch(
+            file.path,
+            first.line,
+            first.column,
+            f"{first.get('kind').text} {first.get('metadata', 'name').text}",
+            f"`{name}` is not listed in {world.kustomization_file(folder)}",
+        )
+
+
+def unused_files(world: World) -> Iterator[tuple[File, YamlNode]]:
+    """Yield the files beside a kustomization.yaml that it does not list, with their first
+    object."""
     used = {
         posixpath.normpath(posixpath.join(folder, node.text))
         for folder, resources in world.kustomizations.items()
@@ -305,10 +319,4 @@ def unlisted(world: World) -> Iterator[RuleMatch]:
         first = next((node for node in file.documents if is_object(node)), None)
         api = first.get("apiVersion").text if first is not None else ""
         if first is not None and not api.startswith(("driftloop.dev/", "kustomize.config.k8s.io/")):
-            yield RuleMatch(
-                file.path,
-                first.line,
-                first.column,
-                f"{first.get('kind').text} {first.get('metadata', 'name').text}",
-                f"`{name}` is not listed in {world.kustomization_file(folder)}",
-            )
+            yield file, first

@@ -70,7 +70,13 @@ def destination(world: World) -> Iterator[RuleMatch]:
                 )
             number = node.get("port", "number")
             ports = ports_of(services or ())
-            if ports and isinstance(number.value, int) and number.value not in ports:
+            changed = world.changed & {item.path, *(service.path for service in services or ())}
+            if (
+                ports
+                and not changed
+                and isinstance(number.value, int)
+                and number.value not in ports
+            ):
                 yield item.at(
                     number,
                     f"Service `{name}` has no port {number.shown}; {list_names(map(str, ports), 'ports')}",

@@ -1,10 +1,13 @@
 """DL8xx: secrets in the open, and doors that anybody can use."""
 
+import base64
+import re
 from collections.abc import Iterator
 
 from driftloop.check.finding import RuleMatch, Severity, rule
 from driftloop.check.world import EVENT_SOURCE, GATEWAY, SECRET, VIRTUAL_SERVICE, World
 from driftloop.text.node import YamlNode
+from driftloop.text.read import read
 
 
 @rule(
@@ -20,7 +23,8 @@ def plain_secret(world: World) -> Iterator[RuleMatch]:
             continue
         for field in ("data", "stringData"):
             for node in secret.node.get(field).map.values():
-                if node.text and not _elsewhere(node.text):
+                text = _decoded(node.text) if field == "data" else node.text
+                if text and not _elsewhere(node.text) and not _opens_nothing(text):
                     yield secret.at(secret.node.get(field), f"`{field}` holds values in plain")
                     break
     for folder, kustomization in world.kustomizations.items():
@@ -33,6 +37,44 @@ def plain_secret(world: World) -> Iterator[RuleMatch]:
                         where, *literal.place, "", f"`secretGenerator` {name} holds values in plain"
                     )
                     break
+
+
+def _decoded(text: str) -> str:
+    try:
+        return base64.b64decode(text, validate=True).decode()
+    except ValueError:
+        return text
+
+
+_CREDENTIAL = re.compile(
+    r"pass|pwd|secret|token|key|cred|auth|priv|cert|sign|sas|conn|dsn|user|login|account|id$", re.I
+)
+_OPEN = ("anonymous", "no_auth", "public")
+
+
+def _opens_nothing(text: str) -> bool:
+    """Return True if a value is settings that say that nobody signs in: `anonymous: true`, and
+    no field for a credential with anything in it."""
+    reading = read(text)
+    if reading.problems or len(reading.documents) != 1 or not reading.documents[0].map:
+        return False
+    fields = [
+        (key, node)
+        for _, mapping in reading.documents[0].mappings()
+        for key, node in mapping.map.items()
+        if not isinstance(node.value, dict | list)
+    ]
+    return any(
+        key.lower() in _OPEN and node.value in (True, "true") for key, node in fields
+    ) and not any(
+        (
+            _CREDENTIAL.search(key)
+            and key.lower() not in _OPEN
+            and node.value not in ("", None, False)
+        )
+        or "@" in node.text
+        for key, node in fields
+    )
 
 
 def _elsewhere(text: str) -> bool:

@@ -286,7 +286,7 @@ def same_deployment(world: World) -> Iterator[RuleMatch]:
         for route in entry.spec.get("http").list:
             places = [item.get("destination") for item in route.get("route").list]
             mirror = route.get("mirror")
-            for node in places:
+            for node in _asked(route):
                 if mirror and (node.get("host").text, node.get("subset").text) == (
                     mirror.get("host").text,
                     mirror.get("subset").text,
@@ -304,6 +304,16 @@ def same_deployment(world: World) -> Iterator[RuleMatch]:
                         node.get("host"),
                         f"{node.get('host').shown} serves {models[0]}, as `{seen[models]}` does",
                     )
+
+
+def _asked(route: YamlNode) -> Iterator[YamlNode]:
+    """Yield the destinations that get requests of their own: beside others, one without a weight
+    gets none."""
+    items = route.get("route").list
+    for item in items:
+        weight = item.get("weight")
+        if (weight.value or 0) != 0 or (len(items) == 1 and not weight):
+            yield item.get("destination")
 
 
 def _models(world: World, one: Object, host: str) -> tuple[str, ...] | None:

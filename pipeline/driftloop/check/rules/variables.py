@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from driftloop.check.finding import RuleMatch, rule
+from driftloop.check.finding import RuleMatch, Severity, rule
 from driftloop.check.flows import (
     Flow,
     TemplateCall,
@@ -95,6 +95,9 @@ def step_tag(world: World) -> Iterator[RuleMatch]:
             names = {call.name: call for call in called_steps}
             before = ancestors(template)
             for call in called_steps:
+                literal = (
+                    {(tag, node.place) for tag, _, node in _raw(call)} if what == "tasks" else set()
+                )
                 for tag, shown, node in _references_of(call):
                     match = _STEP.match(tag)
                     if match is None:
@@ -105,7 +108,9 @@ def step_tag(world: World) -> Iterator[RuleMatch]:
                             f"`{shown}` names no {what[:-1]} of this template; {list_names(names, what)}",
                             fix=suggest_names(match[2], names),
                         )
-                    elif not _ended(what, names[match[2]], call, before):
+                    elif (tag, node.place) not in literal and not _ended(
+                        what, names[match[2]], call, before
+                    ):
                         yield flow.object.at(
                             node,
                             f"`{shown}`: `{match[2]}` need not have ended when `{call.name}` starts",
@@ -124,6 +129,43 @@ def _references_of(call: TemplateCall) -> Iterator[tuple[str, str, YamlNode]]:
     for field, node in call.node.map.items():
         if field not in ("hooks", "inline"):
             yield from references(node)
+
+
+def _raw(call: TemplateCall) -> Iterator[tuple[str, str, YamlNode]]:
+    """The references in the texts that a task hands over as artifacts."""
+    for item in call.node.get("arguments", "artifacts").list:
+        yield from references(item.get("raw", "data"))
+
+
+@rule(
+    "DL317",
+    "The text of an artifact names a task that need not have ended",
+    severity=Severity.WARNING,
+    fix="depend on the task, or name one that has ended",
+)
+def literal_tag(world: World) -> Iterator[RuleMatch]:
+    """Argo takes the workflow, puts nothing in the place of the tag, and hands over the text with
+    the `{{tasks.…}}` in it."""
+    for flow in _flows(world):
+        for template in flow.every():
+            tasks = [call for call in calls(template) if not call.hook]
+            if not template.get("dag"):
+                continue
+            names = {call.name: call for call in tasks}
+            before = ancestors(template)
+            for call in tasks:
+                for tag, shown, node in _raw(call):
+                    match = _STEP.match(tag)
+                    if (
+                        match is not None
+                        and match[2] in names
+                        and not _ended("tasks", names[match[2]], call, before)
+                    ):
+                        yield flow.object.at(
+                            node,
+                            f"`{shown}` stays as it is: `{match[2]}` need not have ended "
+                            f"when `{call.name}` starts",
+                        )
 
 
 def _ended(what: str, other: TemplateCall, call: TemplateCall, before: dict[str, set[str]]) -> bool:

@@ -4,6 +4,7 @@
 from collections.abc import Iterator
 
 from driftloop.check.finding import RuleMatch, rule
+from driftloop.check.rules.gitops import unused_files
 from driftloop.check.world import CRON, EVENT_BUS, FLUX, World
 
 Kinds = tuple[str, ...]
@@ -111,7 +112,10 @@ REMOVED: dict[tuple[str, str], tuple[str, str]] = {
 def removed_version(world: World) -> Iterator[RuleMatch]:
     """The API server answers `no matches for kind`: nothing of the Kustomization that holds the
     object is applied."""
+    unused = {file.path for file, _ in unused_files(world)}
     for item in world.written:
+        if item.path in unused:
+            continue  # nobody applies it, which is a finding of its own
         version = item.node.get("apiVersion")
         removal = REMOVED.get((version.text, item.kind)) or REMOVED.get((version.text, ""))
         if item.group == "install.istio.io" and not world.applied(item.path):

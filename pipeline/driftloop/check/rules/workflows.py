@@ -248,7 +248,7 @@ def handlers(world: World) -> Iterator[RuleMatch]:
                 )
 
 
-_PATH = re.compile(r"/[\w.\-/]*[\w\-]\.[A-Za-z0-9]+")
+_PATH = re.compile(r"(?<![\w.\-})])/[\w.\-/]*[\w\-]\.[A-Za-z0-9]+")
 _FILE = re.compile(r"(?:--?[\w-]+=)?([\w\-]+\.[A-Za-z][A-Za-z0-9]{0,4})")
 
 
@@ -294,6 +294,7 @@ def collected(world: World) -> Iterator[RuleMatch]:
                 if (
                     "." not in name
                     or node.text in listing
+                    or _relative(container, node.text) in listing
                     or "{{" in node.text
                     or "outputs.artifacts" in listing
                 ):
@@ -308,6 +309,11 @@ def collected(world: World) -> Iterator[RuleMatch]:
                     yield flow.object.at(
                         node, f"{node.shown} is collected, `{min(overlapping)}` is written"
                     )
+
+
+def _relative(container: YamlNode, path: str) -> str:
+    """A path as the container names it from its working directory; that of most images is `/`."""
+    return posixpath.relpath(path, container.get("workingDir").text or "/")
 
 
 def _outputs(template: YamlNode) -> Iterator[YamlNode]:

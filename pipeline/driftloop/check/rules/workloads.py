@@ -4,7 +4,7 @@ import posixpath
 from collections.abc import Iterator
 
 from driftloop.check.finding import RuleMatch, Severity, rule
-from driftloop.check.flows import flows
+from driftloop.check.flows import Flow, calls, flows, templates_of
 from driftloop.check.pods import containers, images, pods
 from driftloop.check.world import (
     CLAIM,
@@ -45,16 +45,12 @@ def volume(world: World) -> Iterator[RuleMatch]:
         names = {item.get("name").text for item in pod.spec.get("volumes").list} | pod.claims
         if pod.object.type[0] != "serving.knative.dev":
             yield from _mounts(pod.object, containers(pod.spec), names)
+    lent = _lent(world)
     for flow in flows(world):
         if flow.reference:
             continue
-        shared = {item.get("name").text for item in flow.spec.get("volumes").list}
-        shared |= {
-            item.get("metadata", "name").text for item in flow.spec.get("volumeClaimTemplates").list
-        }
-        shared |= {
-            item.get("name").text for item in flow.spec.get("templateDefaults", "volumes").list
-        }
+        shared = _volumes(flow)
+        shared |= lent.get(flow.object, set())
         for template in flow.every():
             names = shared | {item.get("name").text for item in template.get("volumes").list}
             inside = [
@@ -68,6 +64,47 @@ def volume(world: World) -> Iterator[RuleMatch]:
             ]
             if flow.object.kind in ("Workflow", "CronWorkflow") or flow.spec.get("entrypoint"):
                 yield from _mounts(flow.object, inside, names)
+
+
+def _volumes(flow: Flow) -> set[str]:
+    """The volumes that a workflow gives each of its templates."""
+    return {
+        *(item.get("name").text for item in flow.spec.get("volumes").list),
+        *(item.get("metadata", "name").text for item in flow.spec.get("volumeClaimTemplates").list),
+        *(item.get("name").text for item in flow.spec.get("templateDefaults", "volumes").list),
+    }
+
+
+def _lent(world: World) -> dict[Object, set[str]]:
+    """The volumes that templates get from the workflows that call them, by way of others too."""
+    every = list(flows(world))
+    volumes = {flow.object: _volumes(flow) for flow in every}
+    uses = {flow.object: _used(world, flow) for flow in every}
+    lent: dict[Object, set[str]] = {}
+    for flow in every:
+        left, seen = [flow.object], {flow.object}
+        while left:
+            for owner in uses.get(left.pop(), set()) - seen:
+                seen.add(owner)
+                left.append(owner)
+                lent.setdefault(owner, set()).update(volumes[flow.object])
+    return lent
+
+
+def _used(world: World, flow: Flow) -> set[Object]:
+    """The objects whose templates a workflow runs."""
+    references = [flow.reference] if flow.reference else []
+    references += [
+        call.node.get("templateRef")
+        for template in flow.every()
+        for call in calls(template)
+        if call.node.get("templateRef")
+    ]
+    return {
+        target.object
+        for reference in references
+        for target in templates_of(world, reference, flow.object) or ()
+    }
 
 
 def _mounts(
@@ -327,6 +364,8 @@ def role(world: World) -> Iterator[RuleMatch]:
 )
 def subject(world: World) -> Iterator[RuleMatch]:
     """The binding grants nothing: whoever needs the right is answered `forbidden`."""
+    built = {path for folder in world.kustomizations for path in world.taken(folder)}
+    built |= {path for path in world.paths if posixpath.dirname(path) in world.kustomizations}
     for entry in world.of(
         ("rbac.authorization.k8s.io", "RoleBinding"),
         ("rbac.authorization.k8s.io", "ClusterRoleBinding"),
@@ -337,10 +376,7 @@ def subject(world: World) -> Iterator[RuleMatch]:
             where = item.get("namespace").text or entry.namespace
             name = item.get("name")
             if not where:
-                if (
-                    entry.kind != "ClusterRoleBinding"
-                    or posixpath.dirname(entry.path) in world.kustomizations
-                ):
+                if entry.kind != "ClusterRoleBinding" or entry.path in built:
                     continue  # a kustomization around it may say which
                 yield entry.at(name, f"ServiceAccount {name.shown} has no namespace")
             elif world.target(SERVICE_ACCOUNT, name.text, entry, where) == ():

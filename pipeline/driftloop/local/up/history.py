@@ -23,8 +23,8 @@ from nats.js import JetStreamContext
 from driftloop.contract.documents import DocumentError, parse_json
 from driftloop.contract.names import ON_NEW_DATA
 from driftloop.contract.outcomes import WorkflowEnd, clean_reason, describe_end
-from driftloop.contract.records import WindowRecord
-from driftloop.contract.streams import DECISIONS, VERDICTS, WORKFLOWS
+from driftloop.contract.streams import DECISIONS, UNJUDGED, VERDICTS, WORKFLOWS
+from driftloop.contract.verdicts import UnjudgedRecord, WindowRecord
 from driftloop.errors import LocalError, PipelineError, StoreError
 from driftloop.local.ground.state import write_json
 from driftloop.local.ground.timeline import EventTimeline
@@ -52,6 +52,8 @@ class RunHistory:
         self._phases: dict[str, dict[str, str]] = {}
         self.verdicts: dict[str, Mapping[str, Any]] = {}
         """`<namespace>/<pipeline>/<detector>` -> its last verdict."""
+        self.unjudged: dict[str, dict[str, Any]] = {}
+        """`<namespace>/<pipeline>/<detector>` -> its windows that were not judged."""
         self.runs: dict[str, dict[str, Any]] = {}
         """`<namespace>/<pipeline or workflow template>` -> its last run."""
         self.decisions: dict[str, str] = {}
@@ -69,6 +71,7 @@ class RunHistory:
             record_data["decisions"],
         )
         self.loops = record_data.get("loops", {})
+        self.unjudged = record_data.get("unjudged", {})
 
     async def follow_streams(self, js: JetStreamContext) -> None:
         """Follow until cancelled."""
@@ -104,6 +107,7 @@ class RunHistory:
                 "cursors": self._cursors,
                 "phases": self._phases,
                 "verdicts": self.verdicts,
+                "unjudged": self.unjudged,
                 "runs": self.runs,
                 "decisions": self.decisions,
                 "loops": self.loops,
@@ -128,6 +132,9 @@ class RunHistory:
             self.decisions[key] = state.phase
 
     def _record_verdict(self, subject: str, payload: bytes) -> None:
+        if subject.endswith(f".{UNJUDGED}"):
+            self._record_unjudged(subject.removesuffix(f".{UNJUDGED}"), payload)
+            return
         namespace, pipeline, detector, release = subject.split(".")[-4:]
         verdict = WindowRecord.read(parse_json(payload, label=f"the verdict of {subject}"))
         self.verdicts[f"{namespace}/{pipeline}/{detector}"] = {
@@ -139,6 +146,9 @@ class RunHistory:
             "threshold": verdict.threshold,
             "time": verdict.time,
         }
+        # its windows that waited for this detector are judged now
+        if self.unjudged.get(f"{namespace}/{pipeline}/{detector}", {}).get("release") == release:
+            del self.unjudged[f"{namespace}/{pipeline}/{detector}"]
         if verdict.alarm:
             self._timeline.add_entry(
                 "verdict",
@@ -146,6 +156,18 @@ class RunHistory:
                 f"release {release}, window {verdict.window}, "
                 f"score {_format_number(verdict.score)} against {_format_number(verdict.threshold)}",
             )
+
+    def _record_unjudged(self, subject: str, payload: bytes) -> None:
+        namespace, pipeline, detector, _ = subject.split(".")[-4:]
+        record = UnjudgedRecord.read(parse_json(payload, label=f"the window of {subject}"))
+        key = f"{namespace}/{pipeline}/{detector}"
+        pair = {"reference": record.reference, "release": record.release}
+        before = self.unjudged.get(key, {})
+        same = pair.items() <= before.items()
+        if not same:
+            self._timeline.add_entry("verdict", f"{pipeline}: {detector} is {record.text}")
+        windows = before["windows"] + 1 if same else 1
+        self.unjudged[key] = {**pair, "windows": windows, "time": record.time}
 
     def _record_workflow(self, subject: str, payload: bytes) -> None:
         key = subject.removeprefix(WORKFLOWS.prefix)

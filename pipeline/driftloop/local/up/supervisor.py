@@ -200,6 +200,7 @@ class Supervisor:
                 for process in (*self._parts, *self._fleet.list_processes())
             ],
             "verdicts": self._history.verdicts,
+            "unjudged": self._history.unjudged,
             "runs": self._history.runs,
             "decisions": self._history.decisions,
             "loops": self._history.loops,

@@ -4,7 +4,7 @@ candidate's server beside it."""
 from typing import assert_never
 
 from driftloop.contract.names import MODEL_PORT, REHEARSAL
-from driftloop.contract.trees import ROWS_FILE
+from driftloop.contract.trees import REQUESTS_FILE, ROWS_FILE
 from driftloop.kube import core
 from driftloop.plan import Plan
 from driftloop.resources.workflows.steps import (
@@ -23,6 +23,8 @@ from driftloop.resources.workflows.steps import (
 
 PASSED = ParameterEquals("gate", "passed", "true")
 REHEARSED = ParameterEquals("rehearse", "passed", "true")
+REQUESTS = f"{RUN}/requests"
+"""Folder of the captured requests in the bucket."""
 ASKING = 1800
 """Seconds in which all rows are asked."""
 
@@ -60,6 +62,18 @@ def rehearsal_seconds(plan: Plan) -> int:
     return int(plan.rehearse.start.total_seconds()) + ASKING
 
 
+def captures(plan: Plan) -> str | None:
+    """Return the detector that keeps production's requests; None without one, or a rehearsal."""
+    watching = (monitor.name for monitor in plan.monitors if monitor.detector.on == "request")
+    return next(watching, None) if plan.rehearse is not None else None
+
+
+def _captured() -> InputArtifact:
+    """Take the captured requests, which the claim has left: it is in another graph."""
+    key = f"{REQUESTS}/{REQUESTS_FILE}"
+    return InputArtifact("requests", f"{IN}/{REQUESTS_FILE}", key=key)
+
+
 def rehearse_steps(
     plan: Plan, servers: tuple[core.Container, ...], trial: InputParameter, model: str
 ) -> tuple[WorkflowStep, ...]:
@@ -78,6 +92,7 @@ def rehearse_steps(
         (
             *("rehearse", *asked, "--limits", plan.rehearsal_limits),
             *("--rows", f"{IN}/evaluation/{ROWS_FILE}", "--metrics", f"{IN}/evaluation"),
+            *(("--requests", f"{IN}/{REQUESTS_FILE}") if captures(plan) else ()),
             *("--servers", REHEARSAL, "--out", OUT),
         ),
         needs=("gate",),
@@ -87,6 +102,7 @@ def rehearse_steps(
             InputArtifact("model", f"{REHEARSAL}/candidate/model", key=model),
             artifact_from("snapshot", "production", path=f"{REHEARSAL}/production"),
             artifact_from("evaluate", "evaluation"),
+            *((_captured(),) if captures(plan) else ()),
         ),
         outputs=(artifact_to("rehearsal", f"{RUN}/rehearsal"), OutputParameter("passed")),
         deadline=rehearsal_seconds(plan),

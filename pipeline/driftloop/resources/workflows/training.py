@@ -10,6 +10,8 @@ from driftloop.resources import parts
 from driftloop.resources.workflows.refusing import (
     PASSED,
     REHEARSED,
+    REQUESTS,
+    captures,
     gate_step,
     rehearsal_seconds,
     rehearse_steps,
@@ -139,17 +141,21 @@ def _look_for_data(plan: Plan, main: StepGraph) -> tuple[WorkflowNode, ...]:
 
 
 def _claim_step(plan: Plan) -> WorkflowStep:
-    names = plan.names
+    names, watching = plan.names, captures(plan)
     return own_step(
         plan,
         "claim",
         (
             *("claim", "--pipeline", names.pipeline, "--namespace", names.namespace),
             *("--run", "{{workflow.name}}", "--decision", _DECISION, "--cause", _CAUSE),
+            *(("--capture", watching, "--requests", f"{OUT}/requests") if watching else ()),
             *("--out", PARAMETERS),
         ),
         variables=(*parts.NATS, *parts.GIT),
-        outputs=tuple(map(OutputParameter, ("claimed", "obstacle", "reason"))),
+        outputs=(
+            *map(OutputParameter, ("claimed", "obstacle", "reason")),
+            *((artifact_to("requests", REQUESTS),) if watching else ()),
+        ),
         reaches=CLAIM,
     )
 
@@ -370,7 +376,8 @@ def _fit_step(plan: Plan, monitor: Monitor) -> WorkflowStep:
                 "--reference",
                 f"{IN}/split/train/recent",
             ),
-            *("--features", plan.features, "--out", f"{OUT}/detector"),
+            *("--features", plan.features, "--run", "{{workflow.name}}"),
+            *("--out", f"{OUT}/detector"),
         ),
         inputs=(artifact_from("split", "train", path=f"{IN}/split/train"),),
         outputs=(artifact_to("detector", f"{RUN}/detectors/{monitor.name}"),),

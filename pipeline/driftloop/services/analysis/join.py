@@ -5,7 +5,7 @@ from collections import OrderedDict, defaultdict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from driftloop.release.answers import Answer, compare_answers
+from driftloop.release.answers import Answer, compare_answers, find_distances
 
 TTL = 120.0
 """Seconds that a response waits for its partner, and that a joined request is remembered."""
@@ -25,6 +25,22 @@ class _OpenRequest:
     answers: dict[str, tuple[Answer, ...]] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class _JoinedRequest:
+    """A request that two versions answered."""
+
+    time: float
+    rows: int
+    agreed: int
+    distances: tuple[float, ...] | None
+    """Of each row, when the answers are numbers."""
+
+    def count_agreed(self, tolerance: float | None) -> int:
+        if tolerance is None or self.distances is None:
+            return self.agreed
+        return sum(distance <= tolerance for distance in self.distances)
+
+
 @dataclass(frozen=True)
 class Agreement:
     """Numbers of requests both versions answered, the rows in them, and how many of those alike."""
@@ -40,7 +56,7 @@ class ResponseJoin:
     def __init__(self, *, ttl: float = TTL, open: int = OPEN, kept: int = KEPT) -> None:
         self._ttl, self._limit, self._kept = ttl, open, kept
         self._open: OrderedDict[str, _OpenRequest] = OrderedDict()
-        self._pairs: dict[frozenset[str], deque[tuple[float, int, int]]] = {}
+        self._pairs: dict[frozenset[str], deque[_JoinedRequest]] = {}
         self._counts: defaultdict[str, OrderedDict[int, int]] = defaultdict(OrderedDict)
         self._lone: dict[str, deque[float]] = {}
         """Release -> times of requests that nobody else answered before they were forgotten."""
@@ -56,17 +72,23 @@ class ResponseJoin:
             return
         for other, theirs in entry.answers.items():
             pair = self._pairs.setdefault(frozenset((release, other)), deque(maxlen=self._kept))
-            pair.append((time, *compare_answers(tuple(answers), theirs)))
+            rows, agreed = compare_answers(tuple(answers), theirs)
+            distances = find_distances(tuple(answers), theirs)
+            pair.append(_JoinedRequest(time, rows, agreed, distances))
         entry.answers[release] = tuple(answers)
         self._count_pair(release, math.floor(time))
         self._forget_old(time)
 
-    def measure_agreement(self, production: str, candidate: str, since: float) -> Agreement:
-        """Of the requests joined since a time."""
+    def measure_agreement(
+        self, production: str, candidate: str, since: float, tolerance: float | None = None
+    ) -> Agreement:
+        """Of the requests joined since a time; with a tolerance, numbers are alike within it."""
         pair = self._pairs.get(frozenset((production, candidate)), ())
-        seen = [(rows, agreed) for time, rows, agreed in pair if time >= since]
+        joined = [request for request in pair if request.time >= since]
         return Agreement(
-            len(seen), sum(rows for rows, _ in seen), sum(agreed for _, agreed in seen)
+            len(joined),
+            sum(request.rows for request in joined),
+            sum(request.count_agreed(tolerance) for request in joined),
         )
 
     def count_alone(self, production: str, candidate: str, since: float, now: float) -> int:
@@ -110,4 +132,4 @@ class ResponseJoin:
         while len(self._lone) > 8:
             del self._lone[min(self._lone, key=lambda name: self._lone[name][-1])]
         while len(self._pairs) > 8:
-            del self._pairs[min(self._pairs, key=lambda pair: self._pairs[pair][-1][0])]
+            del self._pairs[min(self._pairs, key=lambda pair: self._pairs[pair][-1].time)]

@@ -1,9 +1,10 @@
 """The analysis service. Responses come from the broker and are stored before they are acknowledged;
-numbers go out on `GET /judgement?production=&candidate=&since=`, where `since` is a `now` that the
+numbers go out on `GET /judgement?production=&candidate=&since=&tolerance=`, where `since` is a `now` that the
 service has given."""
 
 import asyncio
 import json
+import math
 import socket
 import time
 from collections import OrderedDict
@@ -229,9 +230,17 @@ class AnalysisService:
             )
         try:
             since = float(text)
+            tolerance = float(request.query.get("tolerance", "nan"))
         except ValueError:
-            return web.json_response({"error": "`since` must be seconds since 1970"}, status=400)
-        measured = await self._measure_releases(names["production"], names["candidate"], since, now)
+            error = "`since` must be seconds since 1970, `tolerance` a number"
+            return web.json_response({"error": error}, status=400)
+        measured = await self._measure_releases(
+            names["production"],
+            names["candidate"],
+            since,
+            now,
+            None if math.isnan(tolerance) else tolerance,
+        )
         self._last[names["production"], names["candidate"]] = measured
         while len(self._last) > QUESTIONS:
             self._last.pop(next(iter(self._last)))
@@ -240,7 +249,7 @@ class AnalysisService:
         )
 
     async def _measure_releases(
-        self, production: str, candidate: str, since: float, now: float
+        self, production: str, candidate: str, since: float, now: float, tolerance: float | None
     ) -> Measured:
         key = (production, candidate, since)
         question = self._questions.setdefault(
@@ -259,7 +268,7 @@ class AnalysisService:
             ):
                 for address, scrape in scraped.items():
                     counting.add_scrape(scrape, address)
-        agreement = self._join.measure_agreement(production, candidate, since)
+        agreement = self._join.measure_agreement(production, candidate, since, tolerance)
         return Measured(
             max(0.0, now - since),
             self._correct_requests(production, question.production.total, since),

@@ -24,8 +24,9 @@ from driftloop.contract.events import (
     is_own_type,
 )
 from driftloop.contract.handovers import RetrainPolicy
-from driftloop.contract.records import RunRecord, VerdictRecord
+from driftloop.contract.records import RunRecord
 from driftloop.contract.streams import dead_letter_subject
+from driftloop.contract.verdicts import VerdictRecord
 from driftloop.errors import StoreError
 from driftloop.retrain.explanation import explain_state
 from driftloop.retrain.state import AlarmEvent, EndEvent, HaltEvent, ResumeEvent

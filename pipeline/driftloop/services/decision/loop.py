@@ -18,9 +18,9 @@ from driftloop.clients.kubernetes import (
     workflow_ended,
 )
 from driftloop.contract.handovers import RetrainPolicy
+from driftloop.contract.names import release_id
 from driftloop.contract.outcomes import RunOutcome
 from driftloop.errors import StoreError
-from driftloop.release.record import release_id
 from driftloop.retrain.decision import find_watched
 from driftloop.retrain.state import (
     AlarmEvent,

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+from dataclasses import replace
 from pathlib import Path
 
 # One window is scored at a time: more threads in the linear algebra only cost memory. numpy reads
@@ -10,6 +11,7 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 
 from driftloop.contract.handovers import DetectorSettings  # noqa: E402
+from driftloop.contract.names import release_id  # noqa: E402
 from driftloop.contract.platform import NATS  # noqa: E402
 from driftloop.contract.streams import DETECTOR_BYTES, DetectorStreams  # noqa: E402
 from driftloop.services import bootstrap  # noqa: E402
@@ -50,6 +52,9 @@ def build_parser() -> argparse.ArgumentParser:
         "--reference", type=Path, required=True, help="folder of .npz, .csv or .jsonl files"
     )
     fitting.add_argument("--features", default="x", help="array of .npz files, columns of others")
+    fitting.add_argument(
+        "--run", help="run whose release the data is of; the detector judges no other's requests"
+    )
     fitting.add_argument("--out", type=Path, required=True, help="folder to write the detector to")
     return parser
 
@@ -71,7 +76,8 @@ def _fit_detector(arguments: argparse.Namespace) -> None:
     fit = artifact.gather_reference(arguments.reference, arguments.features, config)
     # a detector that can't be fitted should fail here, in the training run, not when it is served
     verdict = fit_detector(config, fit.reference).score_window(fit.reference[: config.window])
-    artifact.save_artifact(fit, arguments.out)
+    release = release_id(arguments.run) if arguments.run else None
+    artifact.save_artifact(replace(fit, release=release), arguments.out)
     rows, width = fit.reference.shape
     print(
         f"{config.kind}: {rows} reference rows of {width} numbers, score on its own rows {verdict.score:.3g}"

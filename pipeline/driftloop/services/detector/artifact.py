@@ -20,6 +20,9 @@ MOST_ROWS = 2000
 """Reference rows kept, drawn by the seed; the tests' cost grows with them."""
 
 
+_BESIDE_SETTINGS = ("version", "rows", "width", "release")
+
+
 class ArtifactError(PipelineError):
     """Reference data or a stored detector can't be used."""
 
@@ -30,6 +33,8 @@ class DetectorArtifact:
 
     config: DetectorSettings
     reference: Rows
+    release: str | None = None
+    """Release whose training data the rows are; None in an artifact of an earlier version."""
 
 
 def save_artifact(artifact: DetectorArtifact, folder: Path) -> None:
@@ -38,6 +43,8 @@ def save_artifact(artifact: DetectorArtifact, folder: Path) -> None:
     np.savez_compressed(folder / REFERENCE_FILE, rows=artifact.reference)
     document = {"version": 1, **to_json(artifact.config), "rows": len(artifact.reference)}
     document["width"] = int(artifact.reference.shape[1])
+    if artifact.release is not None:
+        document["release"] = artifact.release
     (folder / DETECTOR_FILE).write_text(json.dumps(document, indent=2, sort_keys=True) + "\n")
 
 
@@ -60,13 +67,14 @@ def load_artifact(folder: Path) -> DetectorArtifact:
         raise ArtifactError(
             f"{folder}/{DETECTOR_FILE} has version {document.get('version')!r}, must be 1"
         )
-    settings = {
-        name: value for name, value in document.items() if name not in ("version", "rows", "width")
-    }
+    settings = {name: value for name, value in document.items() if name not in _BESIDE_SETTINGS}
+    release = document.get("release")
+    if not (release is None or isinstance(release, str)):
+        raise ArtifactError(f"{folder}/{DETECTOR_FILE}: `release` must be a release id")
     if reference.ndim != 2 or not len(reference) or not np.isfinite(reference).all():
         raise ArtifactError(f"the reference rows in {folder} are not a table of finite numbers")
     try:
-        return DetectorArtifact(DetectorSettings.read(settings), reference)
+        return DetectorArtifact(DetectorSettings.read(settings), reference, release)
     except DocumentError as error:
         raise ArtifactError(f"{folder}/{DETECTOR_FILE}: {error.message}") from error
 

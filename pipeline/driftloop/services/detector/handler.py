@@ -1,7 +1,6 @@
 """POST /: keep the event and answer 202. Nothing is scored here, so the answer is fast and a
 restart loses nothing."""
 
-import logging
 from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, generate_latest
@@ -12,8 +11,7 @@ from driftloop.clients.jetstream import Publisher, TooLargeError
 from driftloop.contract.events import PIPELINE, RELEASE
 from driftloop.contract.streams import DetectorStreams, is_release_token
 from driftloop.errors import StoreError
-
-log = logging.getLogger("detector")
+from driftloop.services.detector.unjudged import UnjudgedWindows
 
 LIMIT = 4 * 1024 * 1024
 RESULTS = ("stored", "repeated", "malformed", "foreign", "refused")
@@ -28,8 +26,7 @@ class DetectorHandler:
         connected: Callable[[], bool],
         names: DetectorStreams,
         registry: CollectorRegistry,
-        *,
-        window: int,
+        unjudged: UnjudgedWindows,
     ) -> None:
         self._publisher = publisher
         self._connected = connected
@@ -41,13 +38,7 @@ class DetectorHandler:
             ["result"],
             registry=registry,
         )
-        self._window = window
-        self._others: dict[str, int] = {}
-        self._not_judged = Counter(
-            "driftloop_detector_windows_not_judged",
-            "Windows of requests of another release than the reference's, which wait for its own detector",
-            registry=registry,
-        )
+        self._unjudged = unjudged
         self._counters = {name: self._events.labels(name) for name in RESULTS}
         self.ready = False
 
@@ -86,22 +77,9 @@ class DetectorHandler:
             return self._count_result("malformed", 202)
         except StoreError:
             return self._count_result("refused", 503)
-        if new and release != self._names.release:
-            self._count_other(release)
+        if new and release != self._unjudged.reference:
+            await self._unjudged.add_event(release, event)
         return self._count_result("stored" if new else "repeated", 202)
-
-    def _count_other(self, release: str) -> None:
-        """Count an event of a release that this detector has no reference of: it is kept for the
-        detector of that release, and never judged here."""
-        count = self._others.get(release, 0) + 1
-        self._others[release] = count % self._window
-        if count == self._window:
-            self._not_judged.inc()
-            log.warning(
-                "a window is not judged: reference of %s, requests of %s",
-                self._names.release,
-                release,
-            )
 
     def _count_result(self, result: str, status: int) -> int:
         self._counters[result].inc()

@@ -33,8 +33,8 @@ from driftloop.clients.nats import (
 from driftloop.contract.documents import parse_json, to_json
 from driftloop.contract.events import PROTOCOL, REQUEST_ID, inference_type, verdict_id
 from driftloop.contract.handovers import DetectorSettings
-from driftloop.contract.records import WindowRecord
 from driftloop.contract.streams import VERDICTS, DetectorStreams
+from driftloop.contract.verdicts import WindowRecord
 from driftloop.errors import StoreError
 from driftloop.services.detector.detectors import WindowDetector, WindowVerdict
 from driftloop.services.detector.payload import DecodedRows, decode_rows

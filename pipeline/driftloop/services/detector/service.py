@@ -18,6 +18,7 @@ from driftloop.services.detector.detectors import fit_detector
 from driftloop.services.detector.emit import VerdictEmitter
 from driftloop.services.detector.handler import LIMIT, DetectorHandler
 from driftloop.services.detector.scoring import WindowScorer
+from driftloop.services.detector.unjudged import UnjudgedWindows
 
 log = logging.getLogger("detector")
 
@@ -33,16 +34,23 @@ async def serve_detector(
     port: int,
 ) -> None:
     """Run until cancelled. The settings in `config` win over those the artifact was fitted with;
-    its rows are its own."""
-    reference = artifact.load_artifact(folder).reference
+    its rows are its own, and so is the release that it judges: events of another one are kept."""
+    fitted = artifact.load_artifact(folder)
+    reference = fitted.reference
     detector = await asyncio.to_thread(fit_detector, config, reference)
     client = await connect_client(nats_url, name=f"{names.pipeline}-{names.detector}", wait=60)
     js = client.jetstream(timeout=5)
     registry = CollectorRegistry()
     publisher = await Publisher(client).start()
-    door = DetectorHandler(
-        publisher, lambda: client.is_connected, names, registry, window=config.window
+    unjudged = UnjudgedWindows(
+        publisher,
+        names,
+        registry,
+        reference=fitted.release or names.release,
+        window=config.window,
+        width=reference.shape[1],
     )
+    door = DetectorHandler(publisher, lambda: client.is_connected, names, registry, unjudged)
     try:
         await ensure_contract_stream(js, names.events_stream)
         await ensure_contract_stream(js, VERDICTS)
@@ -62,7 +70,14 @@ async def serve_detector(
                     port,
                 )
                 async with asyncio.TaskGroup() as group:
-                    group.create_task(judge.run())
+                    if unjudged.reference == names.release:
+                        group.create_task(judge.run())
+                    else:
+                        log.error(
+                            "nothing is judged: the reference is of %s, must be of %s",
+                            unjudged.reference,
+                            names.release,
+                        )
                     group.create_task(emitter.run())
     finally:
         await publisher.stop()

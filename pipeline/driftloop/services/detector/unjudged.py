@@ -1,0 +1,81 @@
+"""Windows that are not judged: requests of a release that this detector has no reference of.
+
+They are kept under their own release, for the detector that is fitted for it, and score nothing
+here. Each window is counted, and stored beside that release's verdicts where people look.
+"""
+
+import json
+import logging
+from collections import defaultdict
+from datetime import UTC, datetime
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from driftloop.clients.events import Event
+from driftloop.clients.jetstream import Publisher
+from driftloop.contract.documents import to_json
+from driftloop.contract.events import PROTOCOL
+from driftloop.contract.streams import DetectorStreams
+from driftloop.contract.verdicts import UnjudgedRecord
+from driftloop.errors import StoreError
+from driftloop.services.detector.payload import decode_rows
+
+log = logging.getLogger("detector")
+
+
+class UnjudgedWindows:
+    """Counts the rows of other releases than the reference's, and stores each full window."""
+
+    def __init__(
+        self,
+        publisher: Publisher,
+        names: DetectorStreams,
+        registry: CollectorRegistry,
+        *,
+        reference: str,
+        window: int,
+        width: int,
+    ) -> None:
+        self.reference = reference
+        self._publisher = publisher
+        self._names = names
+        self._window = window
+        self._width = width
+        self._rows: defaultdict[str, int] = defaultdict(int)
+        self._counter = Counter(
+            "driftloop_detector_windows_not_judged",
+            "Windows of requests of another release than the reference's, which wait for its own detector",
+            registry=registry,
+        )
+        self._time = Gauge(
+            "driftloop_detector_not_judged_time_seconds",
+            "Time of the last such window, in seconds since 1970",
+            ["reference", "requests"],
+            registry=registry,
+        )
+
+    async def add_event(self, release: str, event: Event) -> None:
+        """Count an event's rows; a window that is full is stored."""
+        self._rows[release] += len(decode_rows(event.body, self._width, event.get(PROTOCOL)).rows)
+        size = self._rows[release]
+        if size < self._window:
+            return
+        self._rows[release] = 0
+        now = datetime.now(UTC)
+        record = UnjudgedRecord(
+            detector=self._names.detector,
+            release=release,
+            reference=self.reference,
+            size=size,
+            time=now.isoformat(timespec="seconds").replace("+00:00", "Z"),
+        )
+        self._counter.inc()
+        self._time.labels(self.reference, release).set(now.timestamp())
+        log.warning("a window is %s", record.text)
+        payload = json.dumps(to_json(record), separators=(",", ":")).encode()
+        try:
+            await self._publisher.publish(
+                self._names.unjudged_subject(release), payload, message_id=f"unjudged/{event.id}"
+            )
+        except StoreError as error:
+            log.warning("the window that is not judged could not be stored: %s", error.message)

@@ -1,0 +1,87 @@
+"""Commands typed one after the other beside a running platform: each finds the state by its spec or by the folder."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support import starter
+from support.loops import processes_of
+
+DIGITS = Path(__file__).parents[2] / "examples" / "digits"
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+
+
+class Shell:
+    """A person in some folder; what `up` started is stopped at the end."""
+
+    def __init__(self, home: Path, envs: Path) -> None:
+        self.home, self.envs = home, envs
+        self.started: list[Path] = []
+
+    def types(self, where: str, *arguments: str, code: int = 0) -> str:
+        own = ("DRIFTLOOP_", "AWS_")
+        done = subprocess.run(
+            [sys.executable, "-m", "driftloop.cli", *arguments],
+            cwd=self.home / where,
+            env={key: value for key, value in os.environ.items() if not key.startswith(own)},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=900,
+        )
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def up(self, where: str, *arguments: str) -> Path:
+        """Start the platform; its state folder is made where it is typed."""
+        self.started.append(self.home / where)
+        self.types(where, "up", *arguments, "--detach", "--envs", str(self.envs))
+        return self.home / where / ".driftloop"
+
+
+@pytest.fixture
+def shell(tmp_path: Path, envs: Path) -> Iterator[Shell]:
+    it = Shell(tmp_path, envs)
+    yield it
+    for folder in it.started:
+        it.types(str(folder.relative_to(tmp_path)), "down")
+        assert processes_of(folder / ".driftloop") == []
+
+
+def test_the_pair_of_the_readme(shell: Shell) -> None:
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(DIGITS, shell.home / "clone" / "examples" / "digits", ignore=ignored)
+    state = shell.up("clone", "examples/digits/pipeline.yaml")
+    assert (state / ".gitignore").read_text().strip() == "*"
+    for where in ("clone", "clone/examples/digits", "clone/examples/digits/trainer"):
+        status = shell.types(where, "status")
+        assert f"state    {state}" in status
+        assert "release  digits: empty; production none" in status
+    plan = shell.types("clone", "plan", "examples/digits/pipeline.yaml")
+    assert "is new" not in plan
+    assert "nothing changes" in plan
+
+
+def test_up_takes_the_spec_of_its_folder_and_plan_knows_what_serves(shell: Shell) -> None:
+    spec = starter.project(shell.home)
+    state = shell.up(starter.NAME)
+    batch = starter.batch(shell.home / "a.npz")
+    shell.types(starter.NAME, "data", "put", str(batch), "--to", starter.NAME)
+    assert "released" in shell.types(starter.NAME, "trigger", starter.NAME, "--wait")
+    status = shell.types(starter.NAME, "status")
+    assert "release  mine: stable; production r" in status
+    # found by the spec, from a folder that has no state
+    plan = shell.types("", "plan", str(spec))
+    assert "nothing changes" in plan
+    text = spec.read_text()
+    spec.write_text(text.replace("budget: 4/day", "budget: 5/day"))
+    plan = shell.types("", "plan", str(spec.relative_to(shell.home)))
+    assert "is new" not in plan
+    assert 'retrain.budget: "4/day" -> "5/day"' in plan
+    committed = shell.types("", "commit", str(spec))
+    assert str(state / "git" / "cluster.git") in committed
