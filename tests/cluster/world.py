@@ -27,7 +27,6 @@ ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "digits"
 STAND_IN = Path(__file__).parent / "stand_in"
 N = P = "digits"
-KUSTOMIZATIONS = ("flux-system", "infra-base", "platform", "infra-controllers", "infra-configs")
 PIPELINE = (f"{P}-workflows", f"{P}-deployments", f"{P}-monitors")
 ENDED = ("Succeeded", "Failed", "Error")
 RATE = 8
@@ -193,6 +192,14 @@ class World:
                 timeout=timeout,
             )
             self.say(f"{name} is ready at {tip[:8]}")
+
+    def stages(self):
+        """The Kustomizations of the platform, without the pipeline's."""
+        names = [
+            found["metadata"]["name"]
+            for found in self.kube.get("kustomization", namespace="flux-system")
+        ]
+        return [name for name in names if name not in PIPELINE]
 
     def applied(self, name):
         return (
