@@ -22,6 +22,7 @@ from driftloop.local.istio.fields import (
     format_name,
     read_percent,
     read_port,
+    read_precedence,
     refuse_other_keys,
 )
 from driftloop.local.istio.routes import EnvoyRoutes, LoggerSidecar, ServiceEndpoints
@@ -130,7 +131,7 @@ def build_files(routes: EnvoyRoutes, *, admin: int) -> dict[str, list[Resource]]
                 )
     http_routes = [
         route
-        for virtual in sorted(routes.virtual_services, key=format_name)
+        for virtual in sorted(routes.virtual_services, key=read_precedence)
         for route in _virtual_service(virtual, by_address)
     ]
     gateway = {
@@ -183,6 +184,7 @@ def validate_virtual_service(virtual: Mapping[str, Any]) -> None:
     for route in virtual["spec"].get("http") or ():
         _build_route(virtual, route, {}, strict=False)
     refuse_other_keys(virtual, virtual["spec"], "spec", VIRTUAL_SERVICE)
+    read_precedence(virtual)
 
 
 def list_destinations(virtual: Mapping[str, Any]) -> set[tuple[str, int]]:
