@@ -476,7 +476,7 @@ class World:
 
     def keep(self):
         """Write what there is to see at the end."""
-        if not self.bare.exists():
+        if not self.bare.exists() or not self.git("branch"):
             return
         (self.folder / "git.log").write_text(
             self.git("log", "--reverse", "--stat", "--format=%n%h %an %cI%n%B", "main")
