@@ -359,13 +359,7 @@ class World:
     def routed(self):
         """Weights at the gateway by release, of predictors whose pods are ready."""
         route = self.kube.get("virtualservice", P, N)
-        weights = {}
-        for http in (route or {"spec": {"http": []}})["spec"]["http"]:
-            for to in http["route"]:
-                host = to["destination"]["host"].partition(".")[0].removeprefix(f"{P}-")
-                if to.get("weight", 100):
-                    weights[host] = to.get("weight", 100)
-        return weights
+        return weights_of(P, route["spec"]["http"][0]) if route else {}
 
     def watched(self):
         """The release that the drift detector's ready pod watches."""
@@ -496,6 +490,21 @@ class World:
         if self._traffic is not None:
             self._traffic.stop()
         self.kube.close()
+
+
+def release_of(name, destination):
+    """The release id that a destination of a pipeline's routes names."""
+    return destination["host"].partition(".")[0].removeprefix(f"{name}-")
+
+
+def weights_of(name, http):
+    """Weights of one route by release, without those that get nothing: Istio leaves out a weight of 0."""
+    routes = http["route"]
+    weights = {
+        release_of(name, to["destination"]): to.get("weight", 0 if len(routes) > 1 else 100)
+        for to in routes
+    }
+    return {release: weight for release, weight in weights.items() if weight}
 
 
 def argo_settings():

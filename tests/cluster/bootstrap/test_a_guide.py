@@ -5,7 +5,7 @@ import time
 from cluster.guide import STEPS
 from cluster.guided import follow_guide, wipe_cluster
 from cluster.proof.test_d_rollout import revert
-from cluster.world import BACKEND, PIPELINE
+from cluster.world import BACKEND, PIPELINE, N, P
 
 
 class Stages:
@@ -56,15 +56,19 @@ def test_the_guide_leads_to_a_loop_that_turns(it, capfd):
     stages.reach("drift started a run")
     assert it.ended(run, timeout=1500)["phase"] == "Succeeded"
     it.traffic.turn("rotated")
-    it.kube.wait(
-        "the rollout ends with a promotion",
-        lambda: is_promoted(it, other_than=first),
-        timeout=1500,
-        every=1,
-    )
+    pods = set()
+
+    def promoted():
+        pods.update(pod["metadata"]["name"] for pod in it.kube.get("pod", namespace=N))
+        return is_promoted(it, other_than=first)
+
+    it.kube.wait("the rollout ends with a promotion", promoted, timeout=1500, every=1)
     it.ready(PIPELINE, timeout=300)
     stages.reach("the new model is production")
     it.say(it.troubles())
+    candidate = f"{P}-{it.release()['production']['id']}-"
+    replaced = sorted(name for name in pods if name.startswith(candidate))
+    assert len(replaced) == 1, f"the candidate's pod was replaced: {replaced}"
     with capfd.disabled():
         print(f"\nback end {BACKEND}\n{stages.table()}")
 
