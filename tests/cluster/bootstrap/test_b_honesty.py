@@ -10,7 +10,7 @@ import time
 import pytest
 from cluster.bootstrap.test_a_guide import is_promoted
 from cluster.proof.test_d_rollout import steps
-from cluster.world import BACKEND, EXAMPLE, PIPELINE, STAND_IN, P
+from cluster.world import BACKEND, EXAMPLE, PIPELINE, STAND_IN, N, P
 
 from driftloop.clients.s3 import ObjectStore, StoreLocation, parse_location
 
@@ -92,6 +92,15 @@ def test_a_rollback_looks_whether_the_release_is_there(it):
     it.say(
         f"{second} gave way to {first} {time.monotonic() - fetched:.0f} s after Flux had fetched it"
     )
+    it.ready(PIPELINE, timeout=300)
+
+
+def test_a_detector_gives_back_what_an_older_tree_reserved(it):
+    stream = f"DRIFTLOOP_{N}_{P}_drift".upper()
+    room = it.streams.resize(stream, 2**30)
+    it.kube.run("-n", N, "delete", "pod", "-l", "app.kubernetes.io/component=drift", "--wait=false")
+    it.kube.wait("its stream has today's room", lambda: it.streams.room(stream) == room)
+    it.say(f"{stream} gave back {2**30 - room} bytes when its detector started again")
     it.ready(PIPELINE, timeout=300)
 
 
