@@ -67,14 +67,14 @@ def stored(platform: DemoPlatform, folder: Path, number: int) -> Version:
 
 
 async def list_models(platform: DemoPlatform) -> dict[str, int]:
-    """Process id of each model server."""
+    """Process id of each model server; what fetched its model has ended, and has none."""
     said = await platform.run_command(
         "status", "--output", "json", "--state", str(platform.state.root)
     )
     return {
         process["name"]: process["pid"]
         for process in json.loads(said)["processes"]
-        if process["name"].startswith("digits/digits-r")
+        if process["name"].startswith("digits/digits-r") and process["pid"] is not None
     }
 
 
