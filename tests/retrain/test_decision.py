@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -845,5 +845,9 @@ Loop.TestCase.settings = settings(
     stateful_step_count=50,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
+    # a failing example is made small in seconds without the search for why it fails
+    phases=(Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink),
+    report_multiple_bugs=False,
 )
-TestLoop = Loop.TestCase
+# Hypothesis makes an example smaller for at most 300 s, and then it shows it
+TestLoop = pytest.mark.timeout(400)(Loop.TestCase)
