@@ -1,13 +1,19 @@
 """`driftloop rollback` beside an object store whose objects come and go."""
 
+import base64
 import json
 import subprocess
+import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from driftloop.clients.s3 import ObjectStore, StoreLocation, parse_location
+from driftloop.contract import platform
+from driftloop.contract.names import PLATFORM
 from driftloop.release import record
 from driftloop.release.record import Version
 from tests.cli.test_release_commands import WHERE, Person
@@ -128,6 +134,86 @@ def test_a_store_that_does_not_answer_is_no_reason_to_guess(shop: Shop) -> None:
     assert shop.person.release().production == b
 
 
-def test_without_a_store_it_tells_that_nothing_was_checked(shop: Shop) -> None:
+def test_without_a_store_it_is_refused_until_nothing_shall_be_checked(shop: Shop) -> None:
+    a, b, _ = shop.versions
     shop.environment.clear()
-    assert "not checked whether the files of" in shop.types("digits").stderr
+    tip = shop.person.git("rev-parse", "main")
+    done = shop.types("digits", code=1)
+    assert (
+        f"can't look whether the model of {b.id} is there: no object store is named" in done.stderr
+    )
+    assert "--cluster looks in the store of the cluster" in done.stderr
+    assert shop.person.git("rev-parse", "main") == tip
+    assert f"{a.id}  " in (listed := shop.types("digits", "--list").stdout)
+    assert listed.count("not checked whether its model is there") == 2
+    assert f"not checked whether {b.id} is there" in shop.types("digits", "--unchecked").stderr
+    assert shop.person.release().production == b
+
+
+@pytest.fixture
+def kubeconfig(shop: Shop, tmp_path: Path) -> Iterator[Path]:
+    """A kubeconfig of an API server that holds the platform's settings of namespace `digits`."""
+    base = "/api/v1/namespaces/digits"
+    keys = {platform.ACCESS_KEY.key: KEY, platform.SECRET_KEY.key: SECRET}
+    encoded = {key: base64.b64encode(text.encode()).decode() for key, text in keys.items()}
+    objects = {
+        f"{base}/configmaps/{PLATFORM}": {
+            "data": {platform.S3_ENDPOINT.key: shop.environment["AWS_ENDPOINT_URL"]}
+        },
+        f"{base}/secrets/{PLATFORM}": {"data": encoded},
+    }
+
+    class ApiServer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = json.dumps(objects.get(self.path, {})).encode()
+            self.send_response(200 if self.path in objects else 404)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), ApiServer)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    config = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "one",
+        "contexts": [{"name": "one", "context": {"cluster": "one", "user": "eve"}}],
+        "clusters": [
+            {"name": "one", "cluster": {"server": f"http://127.0.0.1:{server.server_port}"}}
+        ],
+        "users": [{"name": "eve", "user": {}}],
+    }
+    file = tmp_path / "kubeconfig.json"
+    file.write_text(json.dumps(config))
+    yield file
+    server.shutdown()
+    server.server_close()
+
+
+def test_it_looks_in_the_store_of_a_cluster_and_tells_that_nothing_was_started(
+    shop: Shop, kubeconfig: Path
+) -> None:
+    a, b, _ = shop.versions
+    shop.environment.clear()
+    where = ("--cluster", "--kubeconfig", str(kubeconfig))
+    shop.delete(b)
+    tip = shop.person.git("rev-parse", "main")
+    done = shop.types("digits", *where, code=1)
+    assert f"`digits` can't go back to {b.id}: its model {b.model} does not exist" in done.stderr
+    assert f"with --to, it can go back to: {a.id} (" in done.stderr
+    assert shop.person.git("rev-parse", "main") == tip
+    assert f"{a.id}  " in shop.types("digits", "--list", *where).stdout
+    done = shop.types("digits", "--to", a.id, *where)
+    assert f"not asked whether {a.id} answers: its server was not started" in done.stderr
+    assert "`driftloop status --cluster -n digits`" in done.stderr
+    assert shop.person.release().production == a
+
+
+def test_a_namespace_without_the_platform_s_settings_is_no_store(
+    shop: Shop, kubeconfig: Path
+) -> None:
+    shop.environment.clear()
+    where = ("--cluster", "--kubeconfig", str(kubeconfig), "-n", "other")
+    done = shop.types("digits", *where, code=1)
+    assert "namespace `other` has no ConfigMap driftloop-platform" in done.stderr
+    assert "need --cluster" in shop.types("digits", "-n", "digits", code=2).stderr

@@ -215,10 +215,8 @@ def test_a_spec_s_own_tree_is_checked_and_specs_go_with_folders(
     driftloop: Driftloop, tmp_path: Path
 ) -> None:
     write({"pipeline.yaml": MINIMAL, "app/train.yaml": TEMPLATE}, tmp_path)
-    assert json.loads(driftloop("validate", "pipeline.yaml", "--output", "json")[1]) == {
-        "valid": True,
-        "problems": [],
-    }
+    said = json.loads(driftloop("validate", "pipeline.yaml", "--output", "json")[1])
+    assert (said.pop("specs").keys(), said) == ({"pipeline.yaml"}, {"valid": True, "problems": []})
     code, stdout, stderr = driftloop("validate", "pipeline.yaml", "app")
     assert code == 0
     assert "1 specs, 1 objects in 1 files: 0 errors, 1 warnings" in stderr
@@ -226,6 +224,31 @@ def test_a_spec_s_own_tree_is_checked_and_specs_go_with_folders(
     code, stdout, _ = driftloop("validate", "pipeline.yaml", "app")
     assert code == 1
     assert "pipeline.yaml:11:3: spec.serve.model is missing" in stdout
+
+
+def test_it_says_by_what_answers_are_compared_for_each_spec(
+    driftloop: Driftloop, tmp_path: Path
+) -> None:
+    unjudged = MINIMAL + "  rehearse: off\n"
+    never = MINIMAL + "  rollout: {shadow: {agreement: null}}\n"
+    write({"a.yaml": MINIMAL, "b.yaml": unjudged, "app/c.yaml": never}, tmp_path)
+    write({"wrong.yaml": MINIMAL.replace("serve: {model", "serve: {modell")}, tmp_path)
+    judged = "agreement from the share `accuracy` of both models on recent rows; of numbers, from"
+    code, _, stderr = driftloop("validate", "a.yaml", "b.yaml", "app")
+    assert (code, f"a.yaml: {judged}" in stderr) == (0, True)
+    assert "b.yaml: agreement from the share" in stderr
+    assert "without a rehearsal, answers that are numbers are not compared" in stderr
+    assert "app/c.yaml: agreement not judged (`rollout.shadow.agreement: null`)" in stderr
+    _, stdout, stderr = driftloop("validate", "a.yaml")
+    assert (stdout, judged.split(" ", 1)[1] in stderr) == ("", True)
+    for paths, valid in (
+        (["a.yaml"], {"a.yaml"}),
+        (["a.yaml", "wrong.yaml", "app"], {"a.yaml", "app/c.yaml"}),
+    ):
+        _, stdout, _ = driftloop("validate", *paths, "--output", "json")
+        specs = json.loads(stdout)["specs"]
+        assert specs.keys() == valid
+        assert specs["a.yaml"]["agreement"].startswith("from the share `accuracy`")
 
 
 def test_hostile_files_are_findings(driftloop: Driftloop, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.listeners import is_loopback, listeners_of
 from support.loops import applied, batches, processes_of
 
 from driftloop.demo.platform import DemoPlatform, is_answered
@@ -78,6 +79,9 @@ async def test_without_the_operator_a_table_drifts_and_its_model_is_replaced(env
         first = await trained(platform, tmp_path, "clean")
         before = platform.read_release().production
         assert before is not None
+        held = listeners_of(platform.state.root)
+        assert any("seldon-core-microservice" in command for command in held.values())
+        assert [door for door in held if not is_loopback(door)] == []
         verdicts = asyncio.create_task(platform.follow_verdicts())
         try:
             async with TrafficGenerator.open_traffic(

@@ -45,8 +45,15 @@ def test_the_container_port_becomes_a_free_port(image: LocalImage, tmp_path: Pat
     program = one(image, tmp_path)
     assert program.argv[-2:] == ("--port", "20001")
     assert program.probe == HttpProbe(20001, "/ready")
-    for words in (["--port=8080"], ["--bind", "0.0.0.0:8080"]):
-        assert "20001" in one(image, tmp_path, args=words).argv[-1]
+    for words, last in (
+        (["--port=8080"], "--port=20001"),
+        (["--bind", "0.0.0.0:8080"], "127.0.0.1:20001"),
+        (["--bind=[::]:8080"], "--bind=127.0.0.1:20001"),
+        (["--port", "8080", "--host", "0.0.0.0"], "127.0.0.1"),
+        (["--port", "8080", "0.0.0.0/0"], "0.0.0.0/0"),
+        (["--port", "8080", "a::b"], "a::b"),
+    ):
+        assert one(image, tmp_path, args=words).argv[-1] == last
     env = [
         {"name": "PREDICTIVE_UNIT_HTTP_SERVICE_PORT", "value": "8080"},
         {"name": "URL", "value": "http://127.0.0.1:8080/x"},

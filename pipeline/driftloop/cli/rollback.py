@@ -1,17 +1,20 @@
 """`driftloop rollback`."""
 
+import contextlib
 import json
 import os
+from pathlib import Path
 
 import click
 
 from driftloop.cli import options, target
 from driftloop.operations.place import StateChoice
 from driftloop.operations.rollback import (
+    ClusterStore,
     EarlierVersion,
-    find_store,
     is_rollback,
     list_earlier_versions,
+    open_store,
     roll_back,
 )
 
@@ -20,7 +23,7 @@ Examples:
   driftloop rollback digits
   driftloop rollback digits --list
   driftloop rollback digits --to r1a2b3c4d
-  driftloop rollback digits --repository https://github.com/acme/cluster.git"""
+  driftloop rollback digits --cluster --repository https://github.com/acme/cluster.git"""
 
 
 @click.command(epilog=EXAMPLES)
@@ -28,6 +31,17 @@ Examples:
 @click.option("--to", metavar="RELEASE", help="Release id to restore.  [default: the previous one]")
 @click.option("--list", "lists", is_flag=True, help="List the releases that can be restored.")
 @click.option("--unchecked", is_flag=True, help="Do not look whether it is there and answers.")
+@click.option(
+    "--cluster",
+    "in_cluster",
+    is_flag=True,
+    help="Look in the object store of a cluster, with the rights of your kubeconfig.",
+)
+@options.kubeconfig
+@options.context
+@click.option(
+    "-n", "--namespace", help="Namespace of the pipeline, with --cluster.  [default: its own]"
+)
 @options.repository_options
 @options.output
 def command(
@@ -36,6 +50,10 @@ def command(
     to: str | None,
     lists: bool,
     unchecked: bool,
+    in_cluster: bool,
+    kubeconfig: Path | None,
+    context: str | None,
+    namespace: str | None,
     repository: str | None,
     branch: str,
     state: StateChoice,
@@ -44,13 +62,23 @@ def command(
     """Restore the previous version of pipeline NAME; during a rollout, end it and keep
     production.
 
-    The files of the version are looked at first (in the local store, or with AWS_ENDPOINT_URL and
-    keys in the environment); with a state folder its server is started, too, and asked rows of its
-    rehearsal. A version whose model is gone or does not answer is refused, and those that can be
-    restored are listed.
+    The files of the version are looked at first, in the local store, in that of a cluster
+    (--cluster), or with AWS_ENDPOINT_URL and keys in the environment. With a state folder its
+    server is started, too, and asked rows of its rehearsal; for a cluster it is not, since the
+    server's image is not on this machine. A version whose model is gone, is another one or does
+    not answer is refused, and those that can be restored are listed.
     """
-    with target.open_repository(repository, branch, state) as opened:
-        store = None if unchecked else find_store(state.folder, opened.repository.url, os.environ)
+    if (kubeconfig or context or namespace) and not in_cluster:
+        raise click.UsageError("--kubeconfig, --context and --namespace need --cluster")
+    cluster = ClusterStore(kubeconfig, context, namespace) if in_cluster else None
+    with contextlib.ExitStack() as stack:
+        opened = stack.enter_context(target.open_repository(repository, branch, state))
+        store = None
+        if not unchecked:
+            opening = open_store(
+                opened, name, state=state.folder, cluster=cluster, environment=os.environ
+            )
+            store = stack.enter_context(opening)
         if lists:
             _print_versions(list_earlier_versions(opened, name, store), output)
             return
@@ -60,7 +88,8 @@ def command(
             name,
             to=to,
             store=store,
-            state=state.folder if own else None,
+            state=state.folder if own and not in_cluster else None,
+            unchecked=unchecked,
             report=options.print_progress,
         )
     if is_rollback(moved):
@@ -77,7 +106,12 @@ def command(
 def _print_versions(versions: tuple[EarlierVersion, ...], output: str) -> None:
     if output == "json":
         rows = [
-            {"release": item.version.id, "time": item.time, "problem": item.problem}
+            {
+                "release": item.version.id,
+                "time": item.time,
+                "problem": item.problem,
+                "checked": item.checked,
+            }
             for item in versions
         ]
         click.echo(json.dumps(rows))
@@ -85,4 +119,5 @@ def _print_versions(versions: tuple[EarlierVersion, ...], output: str) -> None:
     if not versions:
         options.print_progress("no other release was production")
     for item in versions:
-        click.echo(f"{item.version.id}  {item.time}  {item.problem or 'can be restored'}")
+        usable = "can be restored" if item.checked else "not checked whether its model is there"
+        click.echo(f"{item.version.id}  {item.time}  {item.problem or usable}")

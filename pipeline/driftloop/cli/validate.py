@@ -46,12 +46,15 @@ def command(*, paths: tuple[Path, ...], schemas: Path | None, complete: bool, ou
     it names, and the manifests it renders to. For any other file, or a folder: every object and
     spec in it, and the references between all of them.
 
+    For each valid spec, how a candidate's answers are compared with production's is told; for a
+    single one, and with `--output json`, all of its main settings.
+
     Every problem is listed with file, line and column. Exit code 1 when there is an error (a
     warning is not one), 2 when nothing was validated.
     """
     specs, others = split_paths(paths)
     if not others and len(specs) == 1:
-        _print_spec(validate_spec(specs[0]), output)
+        _print_spec(specs[0], validate_spec(specs[0]), output)
         return
     report = validate_paths(specs, others, complete=complete, schemas=schemas)
     if others and not report.manifests.files:
@@ -64,6 +67,7 @@ def command(*, paths: tuple[Path, ...], schemas: Path | None, complete: bool, ou
             "findings": [asdict(finding) for finding in report.manifests.findings],
             "problems": _to_json(report.problems),
             "notes": report.notes,
+            "specs": {str(path): summary for path, summary in report.summaries.items()},
         }
         click.echo(json.dumps(document))
     else:
@@ -72,7 +76,7 @@ def command(*, paths: tuple[Path, ...], schemas: Path | None, complete: bool, ou
         raise click.exceptions.Exit(1)
 
 
-def _print_spec(report: SpecReport, output: str) -> None:
+def _print_spec(path: Path, report: SpecReport, output: str) -> None:
     if output == "json":
         document: dict[str, Any] = {
             "valid": not report.failed,
@@ -82,6 +86,8 @@ def _print_spec(report: SpecReport, output: str) -> None:
             document["findings"] = [asdict(finding) for finding in report.findings]
         if report.notes:
             document["notes"] = report.notes
+        if report.summary is not None:
+            document["specs"] = {str(path): report.summary}
         click.echo(json.dumps(document))
         if report.failed:
             raise click.exceptions.Exit(1)
@@ -101,6 +107,8 @@ def _print_report(report: ValidationReport) -> None:
         click.echo(str(problem))
     _print_findings(report.manifests.findings)
     options.print_notes(report.notes)
+    for path, summary in report.summaries.items():
+        options.print_progress(f"{path}: agreement {summary['agreement']}")
     counts = [f"{report.specs} specs"] if report.specs else []
     if report.manifests.files:
         counts.append(f"{report.manifests.objects} objects in {report.manifests.files} files")

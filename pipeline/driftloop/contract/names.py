@@ -95,6 +95,8 @@ SERVICE_PORT = 8080
 PREDICTOR_PORT = 8000
 MODEL_PORT = 9000
 NATS_PORT = 4222
+LISTEN_VARIABLE = "DRIFTLOOP_LISTEN"
+"""Environment variable with the address that a service listens on; unset: all of its pod's."""
 STORAGE_PORT = 8333
 CAUSE = r"^[^{$\r\n]{1,300}$"
 """Pattern of a run's cause: it is an argument of steps with secrets, where Argo replaces `{{name}}`

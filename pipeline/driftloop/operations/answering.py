@@ -41,7 +41,11 @@ def ask_version(
     plan, spec = make_plan(document), document.spec
     unasked = f"not asked whether {version.id} answers"
     if state is None:
-        report(f"{unasked}: only a state folder has its server's image")
+        report(
+            f"{unasked}: its server was not started, since only a state folder holds the server's image. "
+            "Its model is in the store, with the digest of its release; whether the server can load "
+            f"it shows in `driftloop status --cluster -n {plan.names.namespace}` after the commit"
+        )
         return None
     if plan.rehearse is None or spec.serve.image is None:
         report(f"{unasked}: its server can't be rehearsed, or `rehearse` is off")

@@ -1,6 +1,5 @@
 """Labelled batches in the folder that a pipeline trains on: put some there, list what is there."""
 
-import base64
 import contextlib
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
@@ -9,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from driftloop.clients.s3 import ObjectStore, StoreLocation, StoreObject, parse_location
-from driftloop.cluster.forward import reach_url
 from driftloop.cluster.reader import ApiReader
-from driftloop.contract import platform
 from driftloop.contract.columns import SUFFIXES
-from driftloop.contract.names import PLATFORM, Names
+from driftloop.contract.names import Names
 from driftloop.errors import LocalError, PipelineError, StoreError
 from driftloop.local.argo.objects import Objects
 from driftloop.local.ground.state import StateFolder
+from driftloop.operations.cluster_store import open_cluster_store
 from driftloop.operations.columns import check_columns
 from driftloop.operations.environment import read_environment
 
@@ -58,7 +56,6 @@ def open_cluster_folder(
 ) -> Iterator[DataFolder]:
     """Open the data folder of a pipeline in a cluster, with the rights of the person: `get` on
     the namespace's settings, and to forward a port where the store is inside the cluster."""
-    base = f"/api/v1/namespaces/{namespace}"
     template = reader.get(
         f"/apis/argoproj.io/v1alpha1/namespaces/{namespace}/workflowtemplates/"
         f"{Names(name, namespace).train}"
@@ -68,16 +65,7 @@ def open_cluster_folder(
             f"pipeline `{name}` does not exist in namespace `{namespace}` of {reader.address}",
             hint="`driftloop status --cluster` lists the pipelines",
         )
-    settings = _read_settings(reader.get(f"{base}/configmaps/{PLATFORM}"), namespace, "ConfigMap")
-    secrets = _read_settings(reader.get(f"{base}/secrets/{PLATFORM}"), namespace, "Secret")
-    endpoint = settings[platform.S3_ENDPOINT.key]
-    with reach_url(endpoint, kubeconfig=kubeconfig, context=context) as url:
-        store = ObjectStore.from_endpoint(
-            url,
-            access_key=base64.b64decode(secrets[platform.ACCESS_KEY.key]).decode(),
-            secret_key=base64.b64decode(secrets[platform.SECRET_KEY.key]).decode(),
-            region=settings.get(platform.S3_REGION.key, "us-east-1"),
-        )
+    with open_cluster_store(reader, namespace, kubeconfig=kubeconfig, context=context) as store:
         yield open_folder(store, template)
 
 
@@ -130,13 +118,3 @@ def _is_training(item: Json, name: str) -> bool:
     metadata = item["metadata"]
     names = Names(name, str(metadata.get("namespace", "")))
     return bool(item["kind"] == "WorkflowTemplate" and metadata["name"] == names.train)
-
-
-def _read_settings(settings: Json | None, namespace: str, kind: str) -> Json:
-    if settings is None:
-        raise PipelineError(
-            f"namespace `{namespace}` has no {kind} {PLATFORM}",
-            hint=f"`driftloop secrets init --namespace {namespace} …` writes it",
-        )
-    content: Json = settings.get("data") or {}
-    return content

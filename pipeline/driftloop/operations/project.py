@@ -270,9 +270,8 @@ def _describe_pins(document: Document) -> str:
     )
 
 
-def summarize_spec(document: Document) -> Mapping[str, str]:
+def summarize_spec(document: Document, planned: Plan) -> Mapping[str, str]:
     """Return the main settings of a valid spec in a few words."""
-    planned = make_plan(document)
     trials = len(planned.trials)
     return {
         "pipeline": f"{planned.names.pipeline} in namespace {planned.names.namespace}",

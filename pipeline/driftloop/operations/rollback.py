@@ -2,11 +2,14 @@
 model is still there.
 """
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from driftloop.cluster.reader import ApiReader
 from driftloop.contract.outcomes import RunOutcome
 from driftloop.contract.platform import ACCESS_KEY, S3_ENDPOINT, S3_REGION, SECRET_KEY
 from driftloop.contract.trees import release_path
@@ -16,6 +19,7 @@ from driftloop.local.ground.settings import LocalSettings
 from driftloop.local.ground.state import StateFolder
 from driftloop.operations import releases
 from driftloop.operations.answering import ask_version
+from driftloop.operations.cluster_store import open_cluster_store
 from driftloop.operations.releases import TransitionMessage, TransitionResult
 from driftloop.operations.target import CommitTarget
 from driftloop.release import record
@@ -36,14 +40,46 @@ class EarlierVersion:
     time: str
     """Time of the commit that last had it as production."""
     problem: str | None
-    """What of it is missing; None when its files are there, or can't be looked at."""
+    """What of it is missing; None when its files are there, or were not looked at."""
+    checked: bool
+    """False without a store to look in."""
+
+
+@dataclass(frozen=True)
+class ClusterStore:
+    """The object store of the cluster that a kubeconfig names."""
+
+    kubeconfig: Path | None = None
+    context: str | None = None
+    namespace: str | None = None
+    """Namespace of the pipeline; None for the one of its release."""
+
+
+@contextlib.contextmanager
+def open_store(
+    target: CommitTarget,
+    name: str,
+    *,
+    state: StateFolder,
+    cluster: ClusterStore | None,
+    environment: Mapping[str, str],
+) -> Iterator["ObjectStore | None"]:
+    """Open the object store beside a cluster repository: that of the cluster, of the state folder,
+    or of the environment; None when none of them names one."""
+    if cluster is None:
+        yield find_store(state, target.repository.url, environment)
+        return
+    namespace = cluster.namespace or _read_release(target.repository, name).namespace
+    kubeconfig, context = cluster.kubeconfig, cluster.context
+    reader = ApiReader(kubeconfig, context)
+    with open_cluster_store(reader, namespace, kubeconfig=kubeconfig, context=context) as store:
+        yield store
 
 
 def find_store(
     state: StateFolder, repository: str, environment: Mapping[str, str]
 ) -> "ObjectStore | None":
-    """Return the object store beside a cluster repository: that of the state folder, or of the
-    environment; None when neither names one."""
+    """Return the store of the state folder, or of the environment; None when neither names one."""
     from driftloop.clients.s3 import ObjectStore
 
     if repository == state.repository_url and state.platform.exists():
@@ -62,7 +98,7 @@ def list_earlier_versions(
     current = release.production.id if release.production is not None else None
     versions = _read_history(target.repository, name)
     return tuple(
-        EarlierVersion(version, time, describe_missing(store, version))
+        EarlierVersion(version, time, describe_missing(store, version), store is not None)
         for version, time in versions.values()
         if version.id != current
     )
@@ -75,13 +111,14 @@ def roll_back(
     to: str | None = None,
     store: "ObjectStore | None",
     state: StateFolder | None = None,
+    unchecked: bool = False,
     report: Callable[[str], None],
 ) -> TransitionResult:
     """Take the candidate out of its rollout, or restore the previous version (or version `to`),
     by one commit. `state` holds the images of this machine, in which a version is asked first.
 
     ReleaseError when there is none, when its files are gone, or when it does not answer: it lists
-    what can be restored.
+    what can be restored. Without a store it is an error, too, unless `unchecked`.
     """
     committed = releases.read_pipeline(target.repository.tree(target.repository.tip()), name)
     release = committed.release
@@ -93,10 +130,13 @@ def roll_back(
             lambda before, after: _build_message(name, before, after, target.cause),
         )
     version = _choose_version(target, name, release, to, store)
-    if store is None:
-        report(
-            f"not checked whether the files of {version.id} are there: no object store is known here "
-            f"({S3_ENDPOINT.environment} is not set)"
+    if unchecked:
+        report(f"not checked whether {version.id} is there and answers (--unchecked)")
+    elif store is None:
+        raise ReleaseError(
+            f"can't look whether the model of {version.id} is there: no object store is named",
+            hint="--cluster looks in the store of the cluster that your kubeconfig names, "
+            f"{S3_ENDPOINT.environment} and its keys name another; --unchecked rolls back without looking",
         )
     elif (problem := ask_version(committed, version, store, state, report)) is not None:
         raise ReleaseError(

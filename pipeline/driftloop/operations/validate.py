@@ -1,7 +1,7 @@
 """Validate specs, their model projects, and Kubernetes YAML."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from driftloop.check import Finding, Severity, check_files
@@ -43,6 +43,8 @@ class ValidationReport:
     manifests: ManifestReport
     notes: tuple[str, ...] = ()
     """What was not checked."""
+    summaries: Mapping[Path, Mapping[str, str]] = field(default_factory=dict)
+    """The main settings of each valid spec in a few words."""
 
     @property
     def failed(self) -> bool:
@@ -73,14 +75,14 @@ def validate_spec(path: Path) -> SpecReport:
     """Validate one spec, the model project beside it, and what it renders to."""
     try:
         document = parse_spec(files.read_spec_text(path), path=str(path))
-        make_plan(document)
+        plan = make_plan(document)
         report = project.check_project(document, path.parent)
         if report.problems:
             return SpecReport(report.problems, notes=report.notes)
         findings = _check_rendered(path, document)
     except InvalidSpec as error:
         return SpecReport(tuple(error.problems))
-    return SpecReport((), findings, report.notes, project.summarize_spec(document))
+    return SpecReport((), findings, report.notes, project.summarize_spec(document, plan))
 
 
 def validate_paths(
@@ -96,19 +98,25 @@ def validate_paths(
         else NO_MANIFESTS
     )
     problems: list[Problem] = []
+    summaries: dict[Path, Mapping[str, str]] = {}
     notes = [*checked.notes]
     for path in (*specs, *checked.specs):
         try:
             document = parse_spec(files.read_spec_text(path), path=str(path))
-            make_plan(document)
-            if path in specs:
-                report = project.check_project(document, path.parent)
-                problems += report.problems
-                notes += (f"{path}: {note}" for note in report.notes)
+            plan = make_plan(document)
+            report = (
+                project.check_project(document, path.parent)
+                if path in specs
+                else project.ProjectReport()
+            )
+            problems += report.problems
+            notes += (f"{path}: {note}" for note in report.notes)
+            if not report.problems:
+                summaries[path] = project.summarize_spec(document, plan)
         except InvalidSpec as error:
             problems += error.problems
     number = len(specs) + len(checked.specs)
-    return ValidationReport(number, tuple(problems), checked, tuple(notes))
+    return ValidationReport(number, tuple(problems), checked, tuple(notes), summaries)
 
 
 def _contains_error(findings: Sequence[Finding]) -> bool:

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, Protocol
 
 from driftloop.clients import cancellation
+from driftloop.contract.names import LISTEN_VARIABLE
 from driftloop.errors import PipelineError
 
 PORT = 8080
@@ -52,7 +53,11 @@ def add_server_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--port", type=int, default=PORT, help="port to listen on (default: %(default)s)"
     )
-    parser.add_argument("--host", default=HOST, help="address to listen on (default: %(default)s)")
+    parser.add_argument(
+        "--host",
+        default=os.environ.get(LISTEN_VARIABLE) or HOST,
+        help="address to listen on (default: %(default)s)",
+    )
 
 
 def run_program(

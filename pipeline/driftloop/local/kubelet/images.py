@@ -18,6 +18,7 @@ from typing import Literal
 
 from driftloop.contract.documents import DocumentError, to_json
 from driftloop.contract.images import ImageRecord
+from driftloop.contract.names import LISTEN_VARIABLE
 from driftloop.errors import LocalError
 from driftloop.local.ground.state import StateFolder, build_write_error, write_json
 from driftloop.local.kubelet import dockerfile, roles
@@ -43,6 +44,8 @@ _LEFT_OUT = shutil.ignore_patterns(
     ".pytest_cache",
     ".driftloop",
 )
+_LOOPBACK = Path(__file__).parent / "loopback"
+"""Folder of the module that every Python of a container loads first."""
 _PYTHON = re.compile(r"(?:^|/)python:(\d+\.\d+)")
 
 
@@ -66,7 +69,8 @@ class LocalImage:
         return {
             "PATH": os.pathsep.join(path),
             "VIRTUAL_ENV": str(self.env),
-            "PYTHONPATH": str(self.app),
+            "PYTHONPATH": os.pathsep.join((str(_LOOPBACK), str(self.app))),
+            LISTEN_VARIABLE: "127.0.0.1",
             "PYTHONUNBUFFERED": "1",
             "LANG": "C.UTF-8",
             "HOME": str(self.app),

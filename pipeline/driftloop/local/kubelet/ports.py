@@ -5,6 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from driftloop.errors import LocalError
 
+_EVERYWHERE = re.compile(r"(?:^|(?<=[=/]))(?:0\.0\.0\.0|::|\[::\](?=:\d|$))(?=:\d|$)")
+"""All addresses of a pod, where a program is told to listen on them."""
+
 
 def require_told(
     where: str, port: int, programs: Iterable[tuple[Sequence[str], Mapping[str, str]]]
@@ -41,14 +44,16 @@ def localize_variable(name: str, value: str, ports: Mapping[int, int]) -> str:
 
 
 def localize_text(text: str, ports: Mapping[int, int]) -> str:
-    """Replace `<loopback>:<container port>` and `--flag=<container port>`."""
+    """Replace `<loopback>:<container port>` and `--flag=<container port>`, and "all addresses" by
+    the loopback one."""
 
     def replace_port(match: re.Match[str]) -> str:
         port = int(match[2])
         return f"{match[1]}{ports.get(port, port)}"
 
     text = re.sub(r"((?:127\.0\.0\.1|localhost|0\.0\.0\.0|\[::\]):)(\d+)\b", replace_port, text)
-    return re.sub(r"^(--?[A-Za-z-]*port=)(\d+)$", replace_port, text)
+    text = re.sub(r"^(--?[A-Za-z-]*port=)(\d+)$", replace_port, text)
+    return _EVERYWHERE.sub("127.0.0.1", text)
 
 
 def _is_port(text: str, ports: Mapping[int, int]) -> bool:

@@ -1,0 +1,50 @@
+"""The object store of a cluster's pipeline, opened with the rights of the person: the address and
+keys in its namespace, and a forwarded port where the store is inside the cluster."""
+
+import base64
+import contextlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from driftloop.cluster.forward import reach_url
+from driftloop.cluster.reader import ApiReader
+from driftloop.contract import platform
+from driftloop.contract.names import PLATFORM
+from driftloop.errors import PipelineError
+
+if TYPE_CHECKING:
+    from driftloop.clients.s3 import ObjectStore
+
+
+@contextlib.contextmanager
+def open_cluster_store(
+    reader: ApiReader, namespace: str, *, kubeconfig: Path | None = None, context: str | None = None
+) -> Iterator["ObjectStore"]:
+    """Open the store that the pipelines of a namespace use: `get` on its settings is needed, and
+    `create` on pods/portforward where the store is inside the cluster."""
+    from driftloop.clients.s3 import ObjectStore
+
+    base = f"/api/v1/namespaces/{namespace}"
+    settings = _read_settings(reader.get(f"{base}/configmaps/{PLATFORM}"), namespace, "ConfigMap")
+    secrets = _read_settings(reader.get(f"{base}/secrets/{PLATFORM}"), namespace, "Secret")
+    endpoint = settings[platform.S3_ENDPOINT.key]
+    with reach_url(endpoint, kubeconfig=kubeconfig, context=context) as url:
+        yield ObjectStore.from_endpoint(
+            url,
+            access_key=base64.b64decode(secrets[platform.ACCESS_KEY.key]).decode(),
+            secret_key=base64.b64decode(secrets[platform.SECRET_KEY.key]).decode(),
+            region=settings.get(platform.S3_REGION.key, "us-east-1"),
+        )
+
+
+def _read_settings(
+    settings: Mapping[str, Any] | None, namespace: str, kind: str
+) -> Mapping[str, Any]:
+    if settings is None:
+        raise PipelineError(
+            f"namespace `{namespace}` has no {kind} {PLATFORM}",
+            hint=f"`driftloop secrets init --namespace {namespace} …` writes it",
+        )
+    content: Mapping[str, Any] = settings.get("data") or {}
+    return content

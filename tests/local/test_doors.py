@@ -1,0 +1,90 @@
+"""The doors of a running instance: which there are, and who gets in."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.listeners import is_loopback, listeners_of
+
+from driftloop.local.kubelet import images
+from driftloop.plan import images as refs
+from tests.local.conftest import Git, Up, deployment, kustomization, service
+
+Start = Callable[..., Up]
+
+EVERYWHERE = """
+import asyncio, http.server, socket, sys, threading
+port, host = int(sys.argv[sys.argv.index("--port") + 1]), sys.argv[sys.argv.index("--host") + 1]
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+
+async def listen():
+    await asyncio.start_server(lambda reader, writer: None, None, 0)
+    await asyncio.Event().wait()
+
+class Six(http.server.ThreadingHTTPServer):
+    address_family = socket.AF_INET6
+
+threading.Thread(target=Six(("", 0), Handler).serve_forever, daemon=True).start()
+threading.Thread(target=asyncio.run, args=(listen(),), daemon=True).start()
+threading.Thread(target=http.server.HTTPServer(("", 0), Handler).serve_forever, daemon=True).start()
+http.server.HTTPServer((host, port), Handler).serve_forever()
+"""
+"""A server of somebody who thinks of a pod: all addresses, in each way that Python has."""
+
+
+def judge(namespace: str) -> dict[str, Any]:
+    """The Deployment of one of our services, as a tree has it."""
+    made = deployment("judge", namespace=namespace, ref=refs.DRIFTLOOP)
+    container = made["spec"]["template"]["spec"]["containers"][0]
+    setting = {"configMapKeyRef": {"name": "driftloop-platform", "key": "nats-url"}}
+    container |= {
+        "command": ["driftloop-judge"],
+        "args": ["--namespace", namespace, "--pipeline", "shop", "--port", "8080"],
+        "env": [{"name": "NATS_URL", "valueFrom": setting}],
+        "readinessProbe": {"httpGet": {"path": "/healthz", "port": "http"}},
+    }
+    return made
+
+
+@pytest.fixture
+def everywhere(tmp_path: Path, start: Start, envs: Path, git: Git) -> Up:
+    """An instance with a server that listens on all addresses, and one of our own services."""
+    up = start()
+    folder = tmp_path / "everywhere"
+    folder.mkdir()
+    (folder / "Dockerfile").write_text("FROM python:3.11-slim\n")
+    (folder / "requirements.txt").write_text("# nothing\n")
+    (folder / "serve.py").write_text(EVERYWHERE)
+    ref = "example.org/everywhere:1"
+    images.register_image(up.state, ref, folder, envs=envs, say=lambda _: None)
+    open_to_all = deployment("wide", ref=ref)
+    container = open_to_all["spec"]["template"]["spec"]["containers"][0]
+    container |= {
+        "command": ["python", "serve.py"],
+        "args": ["--host", "0.0.0.0", "--port", "8080"],
+    }
+    files = {
+        "cluster/dev/pipelines/shop.yaml": [
+            kustomization("shop-deployments", "deployments/shop", "infra-configs")
+        ],
+        "deployments/shop/wide.yaml": [open_to_all, service("wide")],
+        "deployments/shop/judge.yaml": [judge("shop"), service("judge")],
+    }
+    up.wait_up()
+    up.wait_applied(git.commit(files, "Add servers that listen on all addresses"))
+    return up
+
+
+def test_everything_listens_on_the_loopback_address(everywhere: Up) -> None:
+    names = {process["name"] for process in everywhere.status()["processes"]}
+    assert {"shop/wide", "shop/judge"} <= names
+    held = listeners_of(everywhere.state.root)
+    assert sum("serve.py" in command for command in held.values()) >= 4, held
+    for program in ("nats-server", "rclone", "envoy", "knative", "argo_run", "judge"):
+        assert any(program in command for command in held.values()), program
+    assert {door: command for door, command in held.items() if not is_loopback(door)} == {}
