@@ -248,9 +248,7 @@ async def requests(platform: DemoPlatform) -> None:
 
     async def kept() -> bool:
         """Five good requests with their answers, the wrong ones (a detector counts them), the binary event as sent."""
-        async with open_connection(
-            f"nats://127.0.0.1:{platform.read_port('nats')}", name="test"
-        ) as js:
+        async with open_connection(platform.nats_url, name="test") as js:
             found = [
                 events.unpack_event(message.data)
                 for message in await stored(js, "KN_MINE__DEFAULT")

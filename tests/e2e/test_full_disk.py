@@ -179,9 +179,7 @@ async def test_a_full_disk_loses_nothing_and_is_said(
         acknowledged += [await until_taken(platform) for _ in range(20)]
         assert not await here.said("NATS")
         assert "NATS starts again" in here.timeline()
-        async with open_connection(
-            f"nats://127.0.0.1:{platform.read_port('nats')}", name="test"
-        ) as js:
+        async with open_connection(platform.nats_url, name="test") as js:
             found = [
                 message.id for message in await stored(js, "KN_MINE__DEFAULT", subject="*.*.*.test")
             ]

@@ -101,7 +101,7 @@ async def ledger(platform: DemoPlatform, release: str) -> Ledger:
     """Read all streams."""
     name = platform.name
     prefix = f"DRIFTLOOP_{name.upper()}_{name.upper()}"
-    async with open_connection(f"nats://127.0.0.1:{platform.read_port('nats')}", name="test") as js:
+    async with open_connection(platform.nats_url, name="test") as js:
         found: dict[str, list[str]] = {REQUEST: [], RESPONSE: []}
         for message in await stored(js, f"KN_{name.upper()}__DEFAULT"):
             event = events.unpack_event(message.data)

@@ -1,12 +1,20 @@
 """The doors of a running instance: which there are, and who gets in."""
 
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import nats
+import nats.errors
 import pytest
 from support.listeners import is_loopback, listeners_of
+from support.loops import processes_of
 
+from driftloop.clients.nats import connect_client
+from driftloop.contract.platform import NATS
+from driftloop.errors import StoreError
+from driftloop.local.ground.settings import LocalSettings
 from driftloop.local.kubelet import images
 from driftloop.plan import images as refs
 from tests.local.conftest import Git, Up, deployment, kustomization, service
@@ -88,3 +96,41 @@ def test_everything_listens_on_the_loopback_address(everywhere: Up) -> None:
     for program in ("nats-server", "rclone", "envoy", "knative", "argo_run", "judge"):
         assert any(program in command for command in held.values()), program
     assert {door: command for door, command in held.items() if not is_loopback(door)} == {}
+
+
+async def test_nats_asks_for_the_credential_of_the_state_folder(start: Start) -> None:
+    up = start().wait_up()
+    address = f"127.0.0.1:{up.ports['nats']}"
+    right = LocalSettings.load(up.state)[NATS]
+    password = (up.state.secrets / "nats-password").read_text()
+    for url in (
+        f"nats://{address}",
+        f"nats://{password}@{address}",
+        f"nats://driftloop:x{password[1:]}@{address}",
+        f"nats://driftloop:@{address}",
+    ):
+        with pytest.raises((nats.errors.Error, TimeoutError)):
+            await nats.connect(url, connect_timeout=2, allow_reconnect=False)
+    with pytest.raises(StoreError) as refused:
+        await connect_client(right.replace(password, "secret-guess"), name="guess", wait=3)
+    assert "secret-guess" not in str(refused.value)
+    client = await connect_client(right, name="test")
+    await client.jetstream().account_info()
+    await client.close()
+
+
+def test_no_credential_can_be_read_by_another_user(everywhere: Up) -> None:
+    state = everywhere.state
+    secrets = {file.name: file.read_text() for file in state.secrets.iterdir()}
+    assert {"nats-password", "s3-secret", "webhook-token"} <= set(secrets)
+    for command in processes_of(state.root):
+        shown = [name for name, secret in secrets.items() if secret in command]
+        assert not shown, command
+    assert stat.S_IMODE(state.root.stat().st_mode) == 0o700
+    for folder in (state.run, state.secrets):
+        for file in folder.rglob("*"):
+            if not file.is_file() or not any(
+                secret in file.read_text(errors="replace") for secret in secrets.values()
+            ):
+                continue
+            assert stat.S_IMODE(file.stat().st_mode) == 0o600, file

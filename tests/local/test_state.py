@@ -41,8 +41,24 @@ def test_secrets_are_random_kept_and_private(fresh: StateFolder) -> None:
     assert len(secrets["webhook-token"]) == 48
     for file in (fresh.platform, *fresh.secrets.iterdir()):
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert stat.S_IMODE(fresh.root.stat().st_mode) == 0o700
+    password = (fresh.secrets / "nats-password").read_text()
+    assert config["nats-url"] == f"nats://driftloop:{password}@127.0.0.1:{ports['nats']}"
     written = json.loads(fresh.platform.read_text())
     assert written == {"configMap": config, "secret": secrets}
+
+
+def test_an_older_folder_gets_what_it_lacks(fresh: StateFolder) -> None:
+    ports = fresh.choose_ports()
+    platform.build_settings(fresh, ports)
+    (fresh.secrets / "nats-password").unlink()
+    (fresh.secrets / "s3-access").write_text("")
+    fresh.root.chmod(0o755)
+    fresh.create_folders()
+    secrets = platform.build_settings(fresh, ports)[1]
+    assert len((fresh.secrets / "nats-password").read_text()) == 48
+    assert len(secrets["accesskey"]) == 20
+    assert stat.S_IMODE(fresh.root.stat().st_mode) == 0o700
 
 
 def test_another_versions_folder_is_refused(fresh: StateFolder) -> None:

@@ -44,7 +44,7 @@ class WrongLastSequenceError(StoreError):
 
 async def connect_client(url: str, *, name: str, wait: float = 30.0) -> Client:
     """A connection that outlives restarts of the server; StoreError when it can't be made within
-    `wait` seconds."""
+    `wait` seconds, or NATS does not take the credential in `url`."""
 
     async def said(error: Exception) -> None:
         """nats-py prints a traceback for each failed attempt to reconnect unless told otherwise."""
@@ -64,7 +64,16 @@ async def connect_client(url: str, *, name: str, wait: float = 30.0) -> Client:
             wait,
         )
     except (TimeoutError, OSError, nats.errors.Error) as error:
-        raise StoreError(f"no connection to NATS at {url} within {wait:g} s", hint=HINT) from error
+        address = hide_credential(url)
+        raise StoreError(
+            f"no connection to NATS at {address} within {wait:g} s", hint=HINT
+        ) from error
+
+
+def hide_credential(url: str) -> str:
+    """Return a URL without the user and password in it, as messages and logs show it."""
+    scheme, separator, rest = url.rpartition("://")
+    return f"{scheme}{separator}{rest.rpartition('@')[2]}"
 
 
 @contextlib.asynccontextmanager

@@ -24,8 +24,10 @@ from driftloop.clients.nats import list_keys, open_connection
 from driftloop.clients.s3 import ObjectStore, parse_location
 from driftloop.contract import trees
 from driftloop.contract.names import FLUX_NAMESPACE
+from driftloop.contract.platform import NATS
 from driftloop.contract.streams import VERDICTS, WORKFLOWS, verdict_subjects
 from driftloop.errors import LocalError
+from driftloop.local.ground.settings import LocalSettings
 from driftloop.local.ground.state import StateFolder
 from driftloop.operations.environment import read_environment
 from driftloop.release import record
@@ -162,6 +164,11 @@ class DemoPlatform:
             _run_git(self.state.repository, "show", f"{commit}:{path}"), path=path
         )
 
+    @property
+    def nats_url(self) -> str:
+        """The URL of the platform's NATS, with its credential."""
+        return LocalSettings.load(self.state)[NATS]
+
     def read_port(self, part: str) -> int:
         """Return the port of a part of the platform; LocalError while it is not known."""
         ports = self.state.known_ports()
@@ -225,7 +232,7 @@ class DemoPlatform:
 
     async def list_runs(self) -> tuple[str, ...]:
         """Return the names of all training runs; rollouts are not among them."""
-        async with open_connection(f"nats://127.0.0.1:{self.read_port('nats')}", name="demo") as js:
+        async with open_connection(self.nats_url, name="demo") as js:
             names = await list_keys(js, WORKFLOWS.name)
         prefix = f"{self.namespace}."
         runs = (name.removeprefix(prefix) for name in names if name.startswith(prefix))
@@ -233,14 +240,14 @@ class DemoPlatform:
 
     async def read_decision(self) -> Decision:
         """Return the retrain decision: its phase, and outcome and reason of the last run."""
-        async with open_connection(f"nats://127.0.0.1:{self.read_port('nats')}", name="demo") as js:
+        async with open_connection(self.nats_url, name="demo") as js:
             store = await DecisionStore.open_bucket(js, self.namespace, self.name)
             return await store.read_state()
 
     async def follow_verdicts(self) -> None:
         """Keep `verdicts` up to date, for ever."""
         subject = verdict_subjects(self.namespace, self.name)
-        async with open_connection(f"nats://127.0.0.1:{self.read_port('nats')}", name="demo") as js:
+        async with open_connection(self.nats_url, name="demo") as js:
             while True:
                 try:
                     subscription = await js.subscribe(

@@ -167,6 +167,8 @@ class StateFolder:
                     hint="name an empty or new folder with --state",
                 )
             self.root.mkdir(parents=True, exist_ok=True)
+            # traffic, models and keys: nobody else on the machine may look in
+            self.root.chmod(0o700)
             for folder in (
                 self.s3,
                 self.nats,
@@ -245,13 +247,17 @@ class StateFolder:
         return ports[part]
 
     def ensure_secret(self, name: str, length: int = 32) -> str:
-        """A random secret of `length` characters, made on first use and kept."""
+        """A random secret of `length` characters, made on first use (or where its file is empty)
+        and kept."""
         file = self.secrets / name
         try:
-            return file.read_text()
+            text = file.read_text()
         except FileNotFoundError:
+            text = ""
+        if not text:
             replace_file(file, secrets.token_hex(length)[:length], mode=0o600)
-            return file.read_text()
+            text = file.read_text()
+        return text
 
     @contextlib.contextmanager
     def hold_lock(self) -> Iterator[None]:

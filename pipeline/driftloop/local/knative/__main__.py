@@ -1,5 +1,5 @@
-"""`python -m driftloop.local.knative --state DIR`: reads run/ports.json, then runs until it is
-stopped.
+"""`python -m driftloop.local.knative --state DIR`: reads run/ports.json and run/platform.json, then
+runs until it is stopped.
 """
 
 import argparse
@@ -13,7 +13,9 @@ from pathlib import Path
 import uvloop
 
 from driftloop.clients import cancellation
+from driftloop.contract.platform import NATS
 from driftloop.errors import PipelineError
+from driftloop.local.ground.settings import LocalSettings
 from driftloop.local.ground.state import StateFolder
 from driftloop.local.knative.service import serve_broker
 
@@ -36,7 +38,7 @@ def main() -> None:
 
 
 async def _run_broker(state: StateFolder) -> None:
-    nats = f"nats://127.0.0.1:{state.require_port('nats')}"
+    nats = LocalSettings.load(state)[NATS]
     port = state.require_port("broker")
     task = asyncio.ensure_future(serve_broker(state.run, nats_url=nats, port=port))
     loop = asyncio.get_running_loop()

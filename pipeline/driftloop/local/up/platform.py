@@ -19,6 +19,7 @@ from driftloop.text.dump import dump_yaml
 
 # Broker events are bounded at 1 MiB of body; headers and the JetStream envelope come on top.
 _NATS_PAYLOAD = 4 * 1024 * 1024
+_NATS_USER = "driftloop"
 
 
 def build_settings(
@@ -34,7 +35,9 @@ def build_settings(
         contract.S3_ENDPOINT.key: f"http://{endpoint}",
         contract.S3_REGION.key: REGION,
         contract.S3_BUCKET.key: BUCKET,
-        contract.NATS.key: f"nats://127.0.0.1:{ports['nats']}",
+        contract.NATS.key: (
+            f"nats://{_NATS_USER}:{_nats_password(state)}@127.0.0.1:{ports['nats']}"
+        ),
         contract.GIT_URL.key: state.repository_url,
         contract.GIT_BRANCH.key: BRANCH,
         contract.KUBERNETES_URL.key: f"http://127.0.0.1:{ports['api']}",
@@ -82,12 +85,14 @@ def _nats_program(state: StateFolder, ports: Mapping[str, int]) -> ProcessSpec:
                 f"listen: 127.0.0.1:{ports['nats']}",
                 f"http: 127.0.0.1:{ports['nats-monitor']}",
                 f"max_payload: {_NATS_PAYLOAD}",
+                f'authorization {{ user: "{_NATS_USER}", password: "{_nats_password(state)}" }}',
                 "server_name: driftloop",
                 # a killed server loses nothing it acknowledged; this bounds what a power cut may take
                 f'jetstream {{ store_dir: "{state.nats}", sync_interval: "10s", max_mem: 64MB, max_file: 20GB }}',
                 "",
             ]
         ),
+        mode=0o600,
     )
     return ProcessSpec(
         name="nats",
@@ -98,6 +103,10 @@ def _nats_program(state: StateFolder, ports: Mapping[str, int]) -> ProcessSpec:
         probe=HttpProbe(ports["nats-monitor"], "/healthz?js-enabled-only=true"),
         grace=15,
     )
+
+
+def _nats_password(state: StateFolder) -> str:
+    return state.ensure_secret("nats-password", 48)
 
 
 def _s3_program(state: StateFolder, ports: Mapping[str, int]) -> ProcessSpec:

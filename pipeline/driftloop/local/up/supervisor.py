@@ -15,10 +15,12 @@ from typing import Any
 from aiohttp import web
 
 from driftloop.clients.nats import connect_client
+from driftloop.contract.platform import NATS
 from driftloop.errors import LocalError
 from driftloop.local.flux import source
 from driftloop.local.flux.reconciler import Reconciler
 from driftloop.local.ground import addresses, leftovers, logs
+from driftloop.local.ground.settings import LocalSettings
 from driftloop.local.ground.state import StateFolder, write_json
 from driftloop.local.ground.timeline import EventTimeline
 from driftloop.local.istio.xds import EnvoyFront
@@ -111,9 +113,7 @@ class Supervisor:
             await self._start_parts(
                 platform.list_store_programs(state, self.ports, envoy_bootstrap=front.bootstrap)
             )
-            client = await connect_client(
-                f"nats://127.0.0.1:{self.ports['nats']}", name="driftloop up"
-            )
+            client = await connect_client(LocalSettings.load(state)[NATS], name="driftloop up")
             js = client.jetstream()
             api = StandInApi(
                 reconciler=self.reconciler, fleet=self._fleet, js=js, status=self.build_status
