@@ -394,7 +394,7 @@ async def test_after_a_rollback_the_loop_holds_its_hand_until_somebody_resumes(
     assert (state.phase, state.stale) == ("idle", 1)
     assert "the alarm is about r1, production is r2" in await why(service)
 
-    roll_back(CommitTarget(repository, "eve"), name, store=None, report=print)
+    roll_back(CommitTarget(repository, "eve"), name, store=None, unchecked=True, report=print)
     await asyncio.sleep(2.1)
     assert await service.post(service.verdict(2)) == 202
     assert (await service.state()).phase == "held"
