@@ -159,5 +159,11 @@ async def test_envoy_s_admin_interface_has_no_port(start: Start, git: Git) -> No
         writer.write(b"GET /ready HTTP/1.1\r\nHost: envoy\r\n\r\n")
         assert b"200 OK" in await reader.readline()
         writer.close()
-    up.wait_applied(git.commit({"deployments/shop/none.txt": "nothing"}, "Add nothing"))
+    files = {
+        "cluster/dev/pipelines/shop.yaml": [
+            kustomization("shop-deployments", "deployments/shop", "infra-configs")
+        ],
+        "deployments/shop/a.yaml": [deployment("a"), service("a")],
+    }
+    up.wait_applied(git.commit(files, "Add a route, which `up` waits for through the socket"))
     assert envoy in [process["pid"] for process in up.status()["processes"]]
