@@ -63,6 +63,11 @@ def within_budget(state: RetrainState, now: float, policy: RetrainPolicy) -> boo
     )
 
 
+def is_cooling(state: RetrainState, now: float, policy: RetrainPolicy) -> bool:
+    """Return True during the pause after the last run that had something to train on."""
+    return state.ended_at is not None and now < state.ended_at + policy.cooldown
+
+
 def decide_run(
     state: RetrainState, cause: RetrainCause, now: float, policy: RetrainPolicy
 ) -> RetrainState:
@@ -126,6 +131,31 @@ def drop_decision(state: RetrainState, now: float, why: str) -> RetrainState:
         stale=state.stale + 1,
         dropped=why,
     )
+
+
+def drop_stale(state: RetrainState, production: str | None, now: float) -> RetrainState:
+    """Drop the causes about other releases than production, if that is known; a live run is left
+    alone."""
+    if production is None:
+        return state
+    if state.phase == "pending" and state.alarm is not None and state.alarm.is_stale(production):
+        state = drop_decision(state, now, explain_stale(state.alarm.release, production))
+    waits, remembered = state.waits, state.remembered
+    if waits is not None and not state.live and waits.cause.is_stale(production):
+        state = replace(
+            state,
+            waits=None,
+            stale=state.stale + 1,
+            dropped=explain_stale(waits.cause.release, production),
+        )
+    if remembered is not None and remembered.is_stale(production):
+        state = replace(
+            state,
+            remembered=None,
+            stale=state.stale + 1,
+            dropped=explain_stale(remembered.release, production),
+        )
+    return state
 
 
 def record_end(state: RetrainState, *names: str) -> tuple[str, ...]:

@@ -12,7 +12,8 @@ difference how often or in which order events come:
 * The same holds for what people are told, a run that was lost or the begin of a wait: every step answers it when it is
   due, until it is known to be told.
 * A run is claimed once; a run or decision that has ended is remembered and can't come back.
-* Alarms about a release that git does not call production count nothing.
+* Alarms about a release that git does not call production count nothing: every event that knows production drops what
+  was counted or remembered about another release while git could not be read.
 * A run that found nothing new costs nothing: its alarms are kept, and new data starts a run with them as its cause.
 
 idle -> pending (alarms) -> running (claimed) -> evaluating -> rolling-out -> cooling -> idle;
@@ -26,8 +27,7 @@ from typing import assert_never
 from driftloop.contract.handovers import RetrainPolicy
 from driftloop.retrain.causes import (
     KEPT_ENDED,
-    drop_decision,
-    explain_stale,
+    drop_stale,
     record_end,
     step_alarm,
     withdraw_decision,
@@ -65,13 +65,13 @@ def step_decision(
     is nothing to store."""
     match event:
         case AlarmEvent():
-            state = step_alarm(state, event, now, policy)
+            state = step_alarm(drop_stale(state, event.production, now), event, now, policy)
         case HeadEvent():
             state = step_head(state, event, now)
         case NewDataEvent():
             state = _step_new_data(state)
         case ClaimEvent():
-            state = _step_claim(state, event, now)
+            state = _step_claim(drop_stale(state, event.production, now), event, now)
         case MoveEvent():
             state = _step_move(state, event, now)
         case EndEvent():
@@ -120,9 +120,6 @@ def _step_claim(state: RetrainState, event: ClaimEvent, now: float) -> RetrainSt
         # the alarms that waited for it start the run, so that it is theirs
         return _step_new_data(state)
     own = state.phase == "pending" and state.decision == event.decision
-    alarm = state.alarm if own else None
-    if alarm is not None and event.production is not None and alarm.is_stale(event.production):
-        return drop_decision(state, now, explain_stale(alarm.release, event.production))
     if state.phase == "pending" and not own:
         # somebody else's run came first
         state = withdraw_decision(state)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import assert_never
 
 from driftloop.contract.handovers import RetrainPolicy
-from driftloop.retrain.causes import DAY, within_budget
+from driftloop.retrain.causes import DAY, is_cooling, within_budget
 from driftloop.retrain.state import RetrainState
 
 
@@ -92,9 +92,7 @@ def _explain_waiting(
     since, cause = format_time(state.waits.since), state.waits.cause.text
     place = f" below {data}" if data else ""
     if state.waits.news:
-        spent = policy is not None and not within_budget(state, now, policy)
-        until = f" until {format_time(_budget_end(state, now, policy))}" if spent and policy else ""
-        why = f"the budget of runs in 24 hours is spent{until}" if spent else "its run begins"
+        why = _explain_delay(state, now, policy)
         return f"new batches{place} are there for {cause}: {why}", ()
     return (
         f"waits for data since {since}: {state.waits.reason}",
@@ -104,6 +102,18 @@ def _explain_waiting(
             f"`driftloop trigger {name} --force` trains without new data",
         ),
     )
+
+
+def _explain_delay(state: RetrainState, now: float, policy: RetrainPolicy | None) -> str:
+    """Say what keeps a run from its new batches."""
+    if policy is None:
+        return "its run begins"
+    if not within_budget(state, now, policy):
+        end = format_time(_budget_end(state, now, policy))
+        return f"the budget of runs in 24 hours is spent until {end}"
+    if state.ended_at is not None and is_cooling(state, now, policy):
+        return f"the loop cools down {_until(state.ended_at + policy.cooldown)}after the last run"
+    return "its run begins"
 
 
 def _explain_hold(state: RetrainState, name: str) -> tuple[str, tuple[str, ...]]:

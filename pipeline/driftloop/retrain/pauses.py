@@ -12,8 +12,8 @@ from driftloop.contract.records import LoopWait
 from driftloop.retrain.causes import (
     KEPT_ENDED,
     decide_run,
-    drop_decision,
-    explain_stale,
+    drop_stale,
+    is_cooling,
     withdraw_decision,
     within_budget,
 )
@@ -31,9 +31,14 @@ BAD_ENDS = ("refused", "rejected")
 
 
 def wait_for_data(before: RetrainState, after: RetrainState, event: EndEvent) -> RetrainState:
-    """A run ended because there is nothing new: its alarm is kept, and nothing was spent."""
+    """A run ended because there is nothing new: its alarm is kept, and nothing was spent. The loop
+    waits at once: a step, which does not know the cooldown, can say so, too."""
     after = replace(after, ended_at=before.ended_at)
     cause = before.alarm
+    if cause is None and after.waits is None:
+        return after
+    if after.halt is None:
+        after = replace(after, phase="waiting")
     if cause is None:
         return after
     after = replace(
@@ -62,14 +67,13 @@ def count_strike(before: RetrainState, after: RetrainState, event: EndEvent) -> 
 
 def step_head(state: RetrainState, event: HeadEvent, now: float) -> RetrainState:
     """Follow git: causes about releases that are not production are dropped, and a release that a
-    person took back begins a pause."""
+    person took back begins a pause, once."""
+    state = drop_stale(state, event.production, now)
     if event.commit == state.head:
         return state
     # a commit that was there before anybody looked has its own time; another one counts from now
     since = now if state.head else event.at
     state = replace(state, head=event.commit, hold=None)
-    if event.production is not None:
-        state = _drop_stale(state, event.production, now)
     if not event.taken_back:
         return state
     if state.phase == "pending":
@@ -94,33 +98,12 @@ def settle_state(state: RetrainState, now: float, policy: RetrainPolicy) -> Retr
         state.phase == "waiting"
         and state.waits is not None
         and state.waits.news
+        and not is_cooling(state, now, policy)
         and within_budget(state, now, policy)
     ):
         cause = replace(state.waits.cause, again=state.waits.cause.again + 1)
         state = replace(state, waits=replace(state.waits, cause=cause))
         return decide_run(state, cause, now, policy)
-    return state
-
-
-def _drop_stale(state: RetrainState, production: str, now: float) -> RetrainState:
-    """Drop the causes about other releases than production; a live run is left alone."""
-    if state.phase == "pending" and state.alarm is not None and state.alarm.is_stale(production):
-        state = drop_decision(state, now, explain_stale(state.alarm.release, production))
-    waits, remembered = state.waits, state.remembered
-    if waits is not None and not state.live and waits.cause.is_stale(production):
-        state = replace(
-            state,
-            waits=None,
-            stale=state.stale + 1,
-            dropped=explain_stale(waits.cause.release, production),
-        )
-    if remembered is not None and remembered.is_stale(production):
-        state = replace(
-            state,
-            remembered=None,
-            stale=state.stale + 1,
-            dropped=explain_stale(remembered.release, production),
-        )
     return state
 
 
@@ -175,9 +158,9 @@ def _settle_phase(state: RetrainState, now: float, policy: RetrainPolicy) -> Ret
     phase = state.phase
     if state.hold is not None:
         phase = "held"
-    elif phase == "held":
+    elif phase == "held" or (phase == "waiting" and state.waits is None):
         phase = "cooling"
-    if phase == "cooling" and (state.ended_at is None or now >= state.ended_at + policy.cooldown):
+    if phase == "cooling" and not is_cooling(state, now, policy):
         phase = "idle"
     if phase in ("idle", "waiting"):
         phase = "waiting" if state.waits is not None else "idle"

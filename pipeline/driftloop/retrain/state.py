@@ -277,7 +277,7 @@ class AlarmEvent:
 @dataclass(frozen=True)
 class HeadEvent:
     """Git was read: the newest commit that changed production or candidate. The same commit
-    again changes nothing."""
+    again begins no second pause."""
 
     commit: str
     production: str | None

@@ -394,7 +394,7 @@ async def test_after_a_rollback_the_loop_holds_its_hand_until_somebody_resumes(
     assert (state.phase, state.stale) == ("idle", 1)
     assert "the alarm is about r1, production is r2" in await why(service)
 
-    roll_back(CommitTarget(repository, "eve"), name, store=None, report=print)
+    roll_back(CommitTarget(repository, "eve"), name, store=None, unchecked=True, report=print)
     await asyncio.sleep(2.1)
     assert await service.post(service.verdict(2)) == 202
     assert (await service.state()).phase == "held"
@@ -410,6 +410,44 @@ async def test_after_a_rollback_the_loop_holds_its_hand_until_somebody_resumes(
     await until(lambda: bool(service.world.fired), within=10)
     # the same commit is known: it holds nobody a second time
     assert (await service.state()).hold is None
+
+
+@pytest.mark.parametrize("service", [{"consecutive": 1, "whileRunning": "remember"}], indirect=True)
+async def test_no_run_is_asked_for_because_of_a_release_that_was_replaced_meanwhile(
+    service: Service, tmp_path: Path
+) -> None:
+    """An alarm during a run is remembered without a look at git; before it starts a run, git is asked."""
+    repository = empty_repository(tmp_path)
+    name = service.pipeline
+    pipelines.commit_spec(repository, SPEC.replace("name: digits", f"name: {name}"))
+    first, second = version("a", id="r1"), version("b", id="r2")
+
+    def move(step: Callable[[Release], Release], made: Version) -> None:
+        pipelines.commit_transition(
+            repository, name, step, lambda before, after: TransitionMessage("Move", made)
+        )
+
+    move(lambda release: record.release_first(release, first), first)
+    service.process.kill()
+    service.process.environment = {
+        **service.process.environment, "DRIFTLOOP_GIT_URL": repository.url
+    }  # fmt: skip
+    service.process.start()
+    await until(lambda: _head_is_read(service), within=10)
+    service.world.workflows[f"{name}-eve"] = {"status": {"phase": "Running"}}
+    await service.apply(ClaimEvent(f"{name}-eve", "eve", "person eve", "r1"))
+    assert await service.post(service.verdict(1)) == 202
+    assert (await service.state()).remembered is not None
+    move(lambda release: record.start_shadow(release, second), second)
+    move(record.promote_candidate, second)
+    await asyncio.sleep(2.1)
+    await service.apply(EndEvent(f"{name}-eve", "released"))
+    await until(lambda: _phase_is(service, "idle"), within=10)
+    state = await service.state()
+    assert (state.remembered, state.stale) == (None, 1)
+    assert "the alarm is about r1, production is r2" in await why(service)
+    await asyncio.sleep(2.5)
+    assert service.world.fired == []
 
 
 @pytest.mark.parametrize("service", [{"consecutive": 1, "haltAfter": 2}], indirect=True)

@@ -51,7 +51,8 @@ ANSWER = 10.0
 FIRED = ("accepted", "refused", "unreachable")
 """How a call of it ends."""
 GIT_LOOK = 30.0
-"""Seconds between two looks at git; before an alarm that may start a run, it is always asked."""
+"""Seconds between two looks at git; before an alarm counts that may start a run, and before a run
+is asked for, it is always asked."""
 DATA_LOOK = 10.0
 """Seconds between two looks for new batches while alarms wait for them."""
 LEASE = 2.0
@@ -93,6 +94,8 @@ class DecisionLoop:
         self._look = look
         self._grace = grace
         self._one_at_a_time = asyncio.Lock()
+        # what git said is applied before it is read again, so that production never goes back
+        self._following = asyncio.Lock()
         self._doing: set[asyncio.Task[None]] = set()
         self._telling: set[str] = set()
         self._missing: tuple[str, float] | None = None
@@ -181,10 +184,11 @@ class DecisionLoop:
 
     async def _follow_git(self) -> HeadEvent | None:
         """Step by what git says; None when that is not known."""
-        head = await self._head.read_event() if self._head is not None else None
-        if head is not None:
-            await self.apply_event(head)
-        return head
+        async with self._following:
+            head = await self._head.read_event() if self._head is not None else None
+            if head is not None:
+                await self.apply_event(head)
+            return head
 
     async def _look_for_data(self, state: RetrainState) -> None:
         waits = state.waits
@@ -223,7 +227,8 @@ class DecisionLoop:
     async def _carry_out(self, effect: Effect) -> None:
         match effect:
             case FireWebhook():
-                await self._fire_webhook(effect)
+                if await self._confirm_decision(effect):
+                    await self._fire_webhook(effect)
             case TellLoss():
                 await self._tell_loss(effect)
             case TellWait():
@@ -278,6 +283,20 @@ class DecisionLoop:
             log.warning("a wait is not told yet: %s", error.message)
         finally:
             self._telling.discard(effect.key)
+
+    async def _confirm_decision(self, effect: FireWebhook) -> bool:
+        """Ask git before a run is asked for; False when the decision is about a release that was
+        replaced, or over."""
+        try:
+            await self._follow_git()
+            state = await self.read_state()
+        except StoreError as error:
+            log.warning("a run is not asked for yet, retrying: %s", error.message)
+            return False
+        if state.phase == "pending" and state.decision == effect.decision:
+            return True
+        log.info("decision is over, no run is asked for: decision=%s", effect.decision)
+        return False
 
     async def _fire_webhook(self, effect: FireWebhook) -> None:
         """POST the webhook once; the state machine asks again until the decision is claimed."""
