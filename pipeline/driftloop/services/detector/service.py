@@ -17,6 +17,7 @@ from driftloop.services.detector import artifact
 from driftloop.services.detector.detectors import fit_detector
 from driftloop.services.detector.emit import VerdictEmitter
 from driftloop.services.detector.handler import LIMIT, DetectorHandler
+from driftloop.services.detector.kept import KeptEvents
 from driftloop.services.detector.scoring import WindowScorer
 from driftloop.services.detector.unjudged import UnjudgedWindows
 
@@ -50,7 +51,15 @@ async def serve_detector(
         window=config.window,
         width=reference.shape[1],
     )
-    door = DetectorHandler(publisher, lambda: client.is_connected, names, registry, unjudged)
+    kept = KeptEvents(js, names, registry, reference=unjudged.reference)
+    door = DetectorHandler(
+        publisher,
+        lambda: client.is_connected,
+        names,
+        registry=registry,
+        unjudged=unjudged,
+        kept=kept,
+    )
     try:
         await ensure_contract_stream(js, names.events_stream)
         await ensure_contract_stream(js, VERDICTS)
