@@ -280,6 +280,16 @@ async def test_what_is_kept_for_other_releases_never_fills_the_stream(
     assert broker.verdicts()[0]["release"] == "r1"
 
 
+async def test_rows_of_another_width_are_not_judged_either(
+    server: Process, start: Callable[..., Process], broker: Broker
+) -> None:
+    """The next production has one column more: its detector is the one that can read them."""
+    detector = start(server, pipeline="wider", window=10, broker=broker.address, release="r1")
+    wider = np.zeros((10, WIDTH + 1)).tolist()
+    await post(detector.port, *(request([row], pipeline="wider", release="r2") for row in wider))
+    await until_metric(detector, "driftloop_detector_windows_not_judged_total 1.0")
+
+
 async def test_the_reference_of_another_release_judges_nothing(
     server: Process, start: Callable[..., Process], broker: Broker
 ) -> None:

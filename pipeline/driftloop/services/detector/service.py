@@ -38,6 +38,12 @@ async def serve_detector(
     its rows are its own, and so is the release that it judges: events of another one are kept."""
     fitted = artifact.load_artifact(folder)
     reference = fitted.reference
+    if fitted.release is None:
+        log.warning(
+            "the artifact does not name the release that it was fitted for: an earlier version wrote it; "
+            "it is taken for that of %s",
+            names.release,
+        )
     detector = await asyncio.to_thread(fit_detector, config, reference)
     client = await connect_client(nats_url, name=f"{names.pipeline}-{names.detector}", wait=60)
     js = client.jetstream(timeout=5)
