@@ -35,7 +35,7 @@ from nats.js.api import ConsumerConfig
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from support.processes import Process, free_port, nats, until, url  # noqa: E402
+from support.processes import Process, free_port, nats, tell_nats, until, url  # noqa: E402
 
 from driftloop.clients.nats import open_connection  # noqa: E402
 from driftloop.local.kubelet.environments import build_environment  # noqa: E402
@@ -82,6 +82,7 @@ class Platform:
             run = self.folder / "run"
             run.mkdir()
             (run / "ports.json").write_text(json.dumps(ports))
+            tell_nats(self.folder, self.server)
             (run / "addresses.json").write_text(
                 json.dumps(
                     {

@@ -27,7 +27,7 @@ import uvloop
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from support.processes import Process, free_port, nats, url  # noqa: E402
+from support.processes import Process, free_port, nats, tell_nats, url  # noqa: E402
 
 from driftloop.clients.nats import open_connection  # noqa: E402
 from driftloop.local.ground import binaries  # noqa: E402
@@ -96,12 +96,12 @@ def platform(folder: Path) -> Iterator[dict[str, str]]:
     )
     parameters = [{"name": "model_uri", "value": str(model()), "type": "STRING"}]
     ports = {
-        name: free_port()
-        for name in ("model", "metrics", "broker", "gateway", "proxy", "admin", "logger")
+        name: free_port() for name in ("model", "metrics", "broker", "gateway", "proxy", "logger")
     }
     stream = nats(folder / "nats")
     (folder / "run").mkdir()
     write(folder / "run" / "ports.json", {"nats": stream.port, "broker": ports["broker"]})
+    tell_nats(folder, stream)
     write(folder / "run" / "addresses.json", {})
     broker = {
         "apiVersion": "eventing.knative.dev/v1",
@@ -144,8 +144,7 @@ def platform(folder: Path) -> Iterator[dict[str, str]]:
                 *("--concurrency", str(min(2, os.cpu_count() or 1))),
             ],
             folder / "envoy.log",
-            ports["admin"],
-            "/ready",
+            ports["gateway"],
         ),
     ]
     with contextlib.ExitStack() as stack:
@@ -194,11 +193,9 @@ def configure(folder: Path, ports: dict[str, int]) -> None:
     )
     xds = folder / "xds"
     xds.mkdir()
-    for name, resources in envoy.build_files(routes, admin=ports["admin"]).items():
+    for name, resources in envoy.build_files(routes).items():
         (xds / f"{name}.json").write_text(envoy.format_document(resources)[0])
-    found = envoy.build_bootstrap(
-        str(xds), gateway=ports["gateway"], proxy=ports["proxy"], admin=ports["admin"]
-    )
+    found = envoy.build_bootstrap(str(xds), gateway=ports["gateway"], proxy=ports["proxy"])
     write(folder / "envoy.json", found)
 
 

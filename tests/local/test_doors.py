@@ -1,5 +1,6 @@
 """The doors of a running instance: which there are, and who gets in."""
 
+import asyncio
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -14,10 +15,11 @@ from support.loops import processes_of
 from driftloop.clients.nats import connect_client
 from driftloop.contract.platform import NATS
 from driftloop.errors import StoreError
+from driftloop.local.ground.addresses import short_path
 from driftloop.local.ground.settings import LocalSettings
 from driftloop.local.kubelet import images
 from driftloop.plan import images as refs
-from tests.local.conftest import Git, Up, deployment, kustomization, service
+from tests.local.conftest import Git, Up, deployment, get, kustomization, service
 
 Start = Callable[..., Up]
 
@@ -134,3 +136,34 @@ def test_no_credential_can_be_read_by_another_user(everywhere: Up) -> None:
             ):
                 continue
             assert stat.S_IMODE(file.stat().st_mode) == 0o600, file
+
+
+async def test_envoy_s_admin_interface_has_no_port(start: Start, git: Git) -> None:
+    """`/drain_listeners` or `/quitquitquit` need no credential: whoever gets in ends the gateway."""
+    up = start().wait_up()
+    (envoy,) = (
+        process["pid"] for process in up.status()["processes"] if process["name"] == "envoy"
+    )
+    doors = [
+        door for door, command in listeners_of(up.state.root).items() if "bin/envoy" in command
+    ]
+    assert set(doors) == {f"127.0.0.1:{up.ports[name]}" for name in ("gateway", "proxy")}
+    for door in doors:
+        for host in ("localhost", "envoy", door):
+            status, _ = get(f"http://{door}/drain_listeners", {"Host": host})
+            assert status in (404, 502, 503, 508), (door, host)
+    (socket,) = up.state.run.rglob("*.sock")
+    assert stat.S_IMODE(socket.stat().st_mode) == 0o600
+    with short_path(socket) as short:
+        reader, writer = await asyncio.open_unix_connection(short)
+        writer.write(b"GET /ready HTTP/1.1\r\nHost: envoy\r\n\r\n")
+        assert b"200 OK" in await reader.readline()
+        writer.close()
+    files = {
+        "cluster/dev/pipelines/shop.yaml": [
+            kustomization("shop-deployments", "deployments/shop", "infra-configs")
+        ],
+        "deployments/shop/a.yaml": [deployment("a"), service("a")],
+    }
+    up.wait_applied(git.commit(files, "Add a route, which `up` waits for through the socket"))
+    assert envoy in [process["pid"] for process in up.status()["processes"]]

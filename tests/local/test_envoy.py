@@ -19,7 +19,7 @@ SERVICES = tuple(
 
 def routes(*virtual: dict) -> dict:  # type: ignore[type-arg]
     """The gateway's first route."""
-    found = envoy.build_files(EnvoyRoutes(services=SERVICES, virtual_services=virtual), admin=1)
+    found = envoy.build_files(EnvoyRoutes(services=SERVICES, virtual_services=virtual))
     return found["gateway"][0]["virtual_hosts"][0]["routes"][0]  # type: ignore[no-any-return]
 
 
@@ -94,23 +94,21 @@ def test_two_loggers_with_one_cluster_name_are_refused() -> None:
         }
         return LoggerSidecar(name=name, config=config, port=port, pods={9000: (port + 1,)})
 
-    one = envoy.build_files(EnvoyRoutes(loggers=(logger("shop/a", 1),)), admin=1)
+    one = envoy.build_files(EnvoyRoutes(loggers=(logger("shop/a", 1),)))
     address = one["cds"][0]["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"][
         "address"
     ]
     assert address["socket_address"]["port_value"] == 2
     with pytest.raises(LocalError, match="another cluster is already named `model`"):
-        envoy.build_files(EnvoyRoutes(loggers=(logger("shop/a", 1), logger("shop/b", 3))), admin=1)
+        envoy.build_files(EnvoyRoutes(loggers=(logger("shop/a", 1), logger("shop/b", 3))))
 
 
 def test_envoy_itself_accepts_the_bootstrap(tmp_path: Path) -> None:
     virtual = virtual_service({"a": 90, "b": 10}, mirror="b")
-    files = envoy.build_files(
-        EnvoyRoutes(services=SERVICES, virtual_services=(virtual,)), admin=20000
-    )
+    files = envoy.build_files(EnvoyRoutes(services=SERVICES, virtual_services=(virtual,)))
     for name, resources in files.items():
         (tmp_path / f"{name}.json").write_text(envoy.format_document(resources)[0])
-    bootstrap = envoy.build_bootstrap(str(tmp_path), gateway=20001, proxy=20002, admin=20000)
+    bootstrap = envoy.build_bootstrap(str(tmp_path), gateway=20001, proxy=20002)
     (tmp_path / "bootstrap.json").write_text(json.dumps(bootstrap))
     command = [
         binaries.find_envoy(),

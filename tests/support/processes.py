@@ -13,6 +13,10 @@ from pathlib import Path
 from urllib.error import URLError
 from urllib.request import ProxyHandler, build_opener
 
+from driftloop.contract.platform import NATS
+from driftloop.local.ground.settings import LocalSettings
+from driftloop.local.ground.state import StateFolder
+
 NATS_SERVER = Path(sys.executable).with_name("nats-server")
 
 
@@ -102,6 +106,13 @@ def nats(folder: Path) -> Process:
 def url(server: Process) -> str:
     """Return the URL of a NATS server."""
     return f"nats://127.0.0.1:{server.port}"
+
+
+def tell_nats(folder: Path, server: Process) -> None:
+    """Write the URL of a NATS server into the settings of a state folder, for programs of ours."""
+    state = StateFolder.open_folder(folder)
+    state.run.mkdir(exist_ok=True)
+    LocalSettings({NATS.key: url(server)}, {}).save(state)
 
 
 async def until(condition, *, within: float = 10.0, every: float = 0.02, what: str = "it") -> None:  # type: ignore[no-untyped-def]

@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 from nats.js.errors import NotFoundError
 from support.detector import WIDTH
-from support.processes import Process, free_port, nats, until, url
+from support.processes import Process, free_port, nats, tell_nats, until, url
 from support.streams import stored
 
 from driftloop.clients import events
@@ -62,6 +62,7 @@ class Chain:
         run = folder / "run"
         run.mkdir()
         (run / "ports.json").write_text(json.dumps({"nats": self.server.port, "broker": broker}))
+        tell_nats(folder, self.server)
         addresses = {"digits-drift.n.svc.cluster.local:80": f"127.0.0.1:{self.detector.port}"}
         (run / "addresses.json").write_text(json.dumps(addresses))
         (run / "objects.json").write_text(json.dumps({"revision": "1", "objects": objects()}))

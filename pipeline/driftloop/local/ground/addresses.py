@@ -2,7 +2,10 @@
 machine.
 """
 
-from collections.abc import Mapping
+import contextlib
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 from driftloop.contract.names import (
     BROKER_HOST,
@@ -34,3 +37,14 @@ def proxy_environment(port: int) -> dict[str, str]:
     """
     proxy, none = f"http://127.0.0.1:{port}", "127.0.0.1,localhost"
     return {"HTTP_PROXY": proxy, "http_proxy": proxy, "NO_PROXY": none, "no_proxy": none}
+
+
+@contextlib.contextmanager
+def short_path(socket: Path) -> Iterator[str]:
+    """A path of a Unix socket for the length of a `with` that is short enough for the kernel,
+    which takes 107 bytes. OSError when its folder does not exist."""
+    folder = os.open(socket.parent, os.O_PATH | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{folder}/{socket.name}"
+    finally:
+        os.close(folder)

@@ -36,7 +36,6 @@ PARTS = (
     "s3",
     "gateway",
     "proxy",
-    "admin",
     "broker",
     "webhook",
     "api",

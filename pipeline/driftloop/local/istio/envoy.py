@@ -28,6 +28,10 @@ from driftloop.local.istio.routes import EnvoyRoutes, LoggerSidecar, ServiceEndp
 
 Resource = dict[str, Any]
 
+ADMIN_SOCKET = "admin.sock"
+"""Socket of Envoy's admin interface in its working folder. A relative path: the kernel takes 107
+bytes of one."""
+
 _TYPE = "type.googleapis.com/envoy"
 _HCM = f"{_TYPE}.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 _ROUTER = {
@@ -44,7 +48,22 @@ _OUTSIDE_FILTER = {
         "dns_cache_config": _OUTSIDE_DNS,
     },
 }
-_OUTSIDE = {"match": {"prefix": "/"}, "route": {"cluster": "outside", "timeout": "0s"}}
+_OUTSIDE = {
+    "match": {"prefix": "/"},
+    "route": {"cluster": "outside", "timeout": "0s"},
+    "request_headers_to_add": [{"header": {"key": "via", "value": "1.1 driftloop"}}],
+}
+# The proxy's own address, or a name of it, would go round until every connection is taken.
+_LOOP = {
+    "match": {
+        "prefix": "/",
+        "headers": [{"name": "via", "string_match": {"contains": "1.1 driftloop"}}],
+    },
+    "direct_response": {
+        "status": 508,
+        "body": {"inline_string": "the request came back to this proxy\n"},
+    },
+}
 
 # The same header-only filter as cluster/infrastructure/configs: one id per request, set before any mirror.
 _REQUEST_ID = """function envoy_on_request(h)
@@ -57,9 +76,9 @@ _RETRY_ON = "connect-failure,refused-stream,unavailable,cancelled,retriable-stat
 _RETRIES = 2
 
 
-def build_bootstrap(folder: str, *, gateway: int, proxy: int, admin: int) -> Resource:
-    """The file Envoy starts with; the rest it reads from `folder`, at each rename of a file
-    there."""
+def build_bootstrap(folder: str, *, gateway: int, proxy: int) -> Resource:
+    """The file Envoy starts with, in `folder`; the rest it reads from there, at each rename of a
+    file."""
 
     def build_path_source(name: str) -> Resource:
         return {
@@ -71,7 +90,7 @@ def build_bootstrap(folder: str, *, gateway: int, proxy: int, admin: int) -> Res
         "node": {"id": "driftloop", "cluster": "driftloop"},
         # as in the loggers' own bootstrap: the judge reads latencies from these
         "stats_flush_interval": "1s",
-        "admin": {"address": _build_address(admin)},
+        "admin": {"address": {"pipe": {"path": ADMIN_SOCKET, "mode": 0o600}}},
         "dynamic_resources": {
             "lds_config": build_path_source("lds"),
             "cds_config": build_path_source("cds"),
@@ -106,7 +125,7 @@ def build_bootstrap(folder: str, *, gateway: int, proxy: int, admin: int) -> Res
     }
 
 
-def build_files(routes: EnvoyRoutes, *, admin: int) -> dict[str, list[Resource]]:
+def build_files(routes: EnvoyRoutes) -> dict[str, list[Resource]]:
     """The resources of each xDS file: cds, lds, gateway, proxy.
 
     LocalError on what has no local meaning.
@@ -120,7 +139,7 @@ def build_files(routes: EnvoyRoutes, *, admin: int) -> dict[str, list[Resource]]
     clusters = {service.cluster: _build_cluster(service) for service in services}
     listeners: list[Resource] = []
     for logger in sorted(routes.loggers, key=lambda logger: logger.name):
-        listener, own = _build_logger(logger, by_address, admin)
+        listener, own = _build_logger(logger, by_address)
         listeners.append(listener)
         for cluster in own:
             if clusters.setdefault(cluster["name"], cluster) != cluster:
@@ -152,7 +171,7 @@ def build_files(routes: EnvoyRoutes, *, admin: int) -> dict[str, list[Resource]]
         "name": "proxy",
         "virtual_hosts": [
             *(_build_virtual_host(service) for service in services),
-            {"name": "others", "domains": ["*"], "routes": [_UNKNOWN, _OUTSIDE]},
+            {"name": "others", "domains": ["*"], "routes": [_UNKNOWN, _LOOP, _OUTSIDE]},
         ],
     }
     return {
@@ -276,7 +295,7 @@ def _build_route(
 
 
 def _build_logger(
-    logger: LoggerSidecar, by_address: Mapping[tuple[str, int], ServiceEndpoints], admin: int
+    logger: LoggerSidecar, by_address: Mapping[tuple[str, int], ServiceEndpoints]
 ) -> tuple[Resource, list[Resource]]:
     """A sidecar's listener and clusters, with the pod's and the Services' addresses replaced by
     ours.
@@ -311,37 +330,33 @@ def _build_logger(
             addresses = [
                 entry["endpoint"]["address"]["socket_address"] for entry in locality["lb_endpoints"]
             ]
-            ports = [
-                port
-                for address in addresses
-                for port in _find_ports_behind(logger, address, by_address, admin, own_admin)
-            ]
             locality["lb_endpoints"] = [
-                {"endpoint": {"address": _build_address(port)}} for port in ports
+                {"endpoint": {"address": behind}}
+                for address in addresses
+                for behind in _find_behind(logger, address, by_address, own_admin)
             ]
         clusters.append(cluster)
     return listener, clusters
 
 
-def _find_ports_behind(
+def _find_behind(
     logger: LoggerSidecar,
     address: Mapping[str, Any],
     by_address: Mapping[tuple[str, int], ServiceEndpoints],
-    admin: int,
     own_admin: int | None,
-) -> tuple[int, ...]:
+) -> list[Resource]:
     host, port = str(address["address"]), int(address["port_value"])
     if host in ("127.0.0.1", "localhost", "::1"):
         if port == own_admin:
-            return (admin,)
-        return logger.pods.get(port, ())
+            return [{"pipe": {"path": ADMIN_SOCKET}}]
+        return [_build_address(behind) for behind in logger.pods.get(port, ())]
     service = by_address.get((host, port))
     if service is None:
         raise LocalError(
             f"logger of {logger.name}: no Service answers {host}:{port}",
             hint="names must be full Service names",
         )
-    return service.ports
+    return [_build_address(behind) for behind in service.ports]
 
 
 def _build_front_listener(

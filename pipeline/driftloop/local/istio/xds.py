@@ -11,6 +11,7 @@ from pathlib import Path
 import aiohttp
 
 from driftloop.errors import LocalError
+from driftloop.local.ground.addresses import short_path
 from driftloop.local.ground.state import replace_file
 from driftloop.local.istio import envoy
 from driftloop.local.istio.routes import EnvoyRoutes
@@ -32,9 +33,8 @@ CALM = 3
 class EnvoyFront:
     """The one Envoy's configuration. `apply` returns when Envoy answers from it."""
 
-    def __init__(self, folder: Path, *, gateway: int, proxy: int, admin: int) -> None:
+    def __init__(self, folder: Path, *, gateway: int, proxy: int) -> None:
         self._folder = folder
-        self._admin = admin
         self._taken: dict[str, str] = {}
         self._clusters: list[envoy.Resource] = []
         self._listeners: list[envoy.Resource] = []
@@ -43,11 +43,11 @@ class EnvoyFront:
         replace_file(
             self.bootstrap,
             json.dumps(
-                envoy.build_bootstrap(str(folder), gateway=gateway, proxy=proxy, admin=admin),
+                envoy.build_bootstrap(str(folder), gateway=gateway, proxy=proxy),
                 indent=1,
             ),
         )
-        for name, resources in envoy.build_files(EnvoyRoutes(), admin=admin).items():
+        for name, resources in envoy.build_files(EnvoyRoutes()).items():
             replace_file(folder / f"{name}.json", envoy.format_document(resources)[0])
 
     async def apply_routes(self, routes: EnvoyRoutes, *, timeout: float = 20.0) -> None:  # noqa: ASYNC109
@@ -57,7 +57,7 @@ class EnvoyFront:
 
         LocalError when Envoy rejects it (the previous routes stay) or does not answer in time.
         """
-        files = envoy.build_files(routes, admin=self._admin)
+        files = envoy.build_files(routes)
         deadline = time.monotonic() + timeout
         await self._take_resources(
             "cds", envoy.join_resources(files["cds"], self._clusters), deadline
@@ -132,15 +132,17 @@ class EnvoyFront:
 
     async def _get_admin_page(self, page: str, **params: str) -> str:
         """A page of Envoy's admin interface; empty when it does not answer."""
-        url = f"http://127.0.0.1:{self._admin}/{page}"
         try:
             # not aiohttp's own timeout: it swallows a cancellation that comes in the same moment (3.14)
-            async with (
-                asyncio.timeout(5),
-                aiohttp.ClientSession(timeout=aiohttp.ClientTimeout()) as session,
-                session.get(url, params=params) as answer,
-            ):
-                return await answer.text() if answer.status == 200 else ""
+            with short_path(self._folder / envoy.ADMIN_SOCKET) as socket:
+                async with (
+                    asyncio.timeout(5),
+                    aiohttp.ClientSession(
+                        connector=aiohttp.UnixConnector(socket), timeout=aiohttp.ClientTimeout()
+                    ) as session,
+                    session.get(f"http://envoy/{page}", params=params) as answer,
+                ):
+                    return await answer.text() if answer.status == 200 else ""
         except (aiohttp.ClientError, OSError, TimeoutError):
             # it is being restarted, and reads the files then
             return ""

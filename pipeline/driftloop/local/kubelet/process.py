@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal, assert_never
 
 from driftloop.local.ground import child, logs
+from driftloop.local.ground.addresses import short_path
 from driftloop.local.ground.state import MARK
 
 BACK_OFF = (0.1, 0.3, 1.0, 3.0, 10.0)
@@ -35,7 +36,16 @@ class TcpProbe:
     timeout: float = 2.0
 
 
-Probe = HttpProbe | TcpProbe
+@dataclass(frozen=True)
+class SocketProbe:
+    """Ready when GET at a Unix socket answers 2xx or 3xx."""
+
+    socket: Path
+    path: str
+    timeout: float = 2.0
+
+
+Probe = HttpProbe | TcpProbe | SocketProbe
 
 
 @dataclass(frozen=True)
@@ -207,19 +217,30 @@ async def probe_answers(probe: Probe) -> bool:
     """Return True when a probe succeeds now."""
     try:
         async with asyncio.timeout(probe.timeout):
-            reader, writer = await asyncio.open_connection("127.0.0.1", probe.port)
-            try:
-                match probe:
-                    case TcpProbe():
-                        return True
-                    case HttpProbe(path=path):
-                        request = f"GET {path} HTTP/1.1\r\nHost: localhost:{probe.port}\r\nConnection: close\r\n\r\n"
-                        writer.write(request.encode())
-                        status = (await reader.readline()).split()
-                        return len(status) > 1 and status[1][:1] in (b"2", b"3")
-                    case _:
-                        assert_never(probe)
-            finally:
-                writer.close()
+            match probe:
+                case TcpProbe(port=port):
+                    _, writer = await asyncio.open_connection("127.0.0.1", port)
+                    writer.close()
+                    return True
+                case HttpProbe(port=port, path=path):
+                    connection = await asyncio.open_connection("127.0.0.1", port)
+                    return await _answers_get(*connection, f"localhost:{port}", path)
+                case SocketProbe(socket=socket, path=path):
+                    with short_path(socket) as short:
+                        connection = await asyncio.open_unix_connection(short)
+                    return await _answers_get(*connection, "localhost", path)
+                case _:
+                    assert_never(probe)
     except (OSError, TimeoutError, ValueError):
         return False
+
+
+async def _answers_get(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, host: str, path: str
+) -> bool:
+    try:
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+        status = (await reader.readline()).split()
+        return len(status) > 1 and status[1][:1] in (b"2", b"3")
+    finally:
+        writer.close()

@@ -13,8 +13,9 @@ from driftloop.local.ground import binaries
 from driftloop.local.ground.addresses import BRANCH, BUCKET, REGION, proxy_environment
 from driftloop.local.ground.settings import LocalSettings
 from driftloop.local.ground.state import StateFolder, replace_file
+from driftloop.local.istio.envoy import ADMIN_SOCKET
 from driftloop.local.kubelet.devices import VENDORS
-from driftloop.local.kubelet.process import HttpProbe, ProcessSpec, TcpProbe
+from driftloop.local.kubelet.process import HttpProbe, ProcessSpec, SocketProbe, TcpProbe
 from driftloop.text.dump import dump_yaml
 
 # Broker events are bounded at 1 MiB of body; headers and the JetStream envelope come on top.
@@ -64,7 +65,7 @@ def list_store_programs(
     return (
         _nats_program(state, ports),
         _s3_program(state, ports),
-        _envoy_program(state, ports, envoy_bootstrap),
+        _envoy_program(state, envoy_bootstrap),
     )
 
 
@@ -138,7 +139,7 @@ def _s3_program(state: StateFolder, ports: Mapping[str, int]) -> ProcessSpec:
     )
 
 
-def _envoy_program(state: StateFolder, ports: Mapping[str, int], bootstrap: Path) -> ProcessSpec:
+def _envoy_program(state: StateFolder, bootstrap: Path) -> ProcessSpec:
     return ProcessSpec(
         name="envoy",
         argv=(
@@ -154,9 +155,10 @@ def _envoy_program(state: StateFolder, ports: Mapping[str, int], bootstrap: Path
             "5",
         ),
         log=state.logs / "envoy.log",
-        cwd=state.run,
+        cwd=bootstrap.parent,
         env=_base_environment(),
-        probe=HttpProbe(ports["admin"], "/ready"),
+        # no port: whoever reaches this interface may drain the gateway
+        probe=SocketProbe(bootstrap.with_name(ADMIN_SOCKET), "/ready"),
     )
 
 

@@ -90,7 +90,6 @@ class Supervisor:
             state.run / "envoy",
             gateway=self.ports["gateway"],
             proxy=self.ports["proxy"],
-            admin=self.ports["admin"],
         )
         self._fleet = PodFleet(
             state,
