@@ -70,6 +70,17 @@ def test_training_leaves_metadata_and_metrics(run: Run, folder: Path) -> None:
     assert "not json" in done.out
 
 
+def test_a_log_line_that_is_too_long_is_counted(run: Run, folder: Path) -> None:
+    lines = '    print(json.dumps({"epoch": 1, "weights": "w" * 70_000}))\n'
+    user(folder, TRAIN.replace("    return", f"{lines}    return", 1))
+    (folder / "data" / "rows").write_text("x")
+    done = run(*training(folder, {"epochs": 3, "learning_rate": 0.25}), "--seed", "7")
+    assert done.code == 0, done.err
+    metadata = yaml.safe_load((folder / "trial" / "metadata.yaml").read_text())
+    assert [line["epoch"] for line in metadata["log"]] == [0, 1, 2]
+    assert metadata["logLinesDropped"] == 1
+
+
 def test_the_same_seed_gives_the_same_model(run: Run, folder: Path) -> None:
     user(folder, TRAIN)
     models = []

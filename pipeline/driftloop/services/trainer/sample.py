@@ -124,7 +124,8 @@ def _read_table(file: Path, step: int, *, recent: bool) -> _Table:
         case ".jsonl":
             with file.open() as stream:
                 objects = [json.loads(line) for line in stream if line.strip()][::step]
-            header = list(objects[0]) if objects else []
+            # a row need not have all columns: one that it lacks is a missing value
+            header = list(dict.fromkeys(name for row in objects for name in row))
             return _read_columns(
                 header, [[row.get(name) for name in header] for row in objects], recent
             )
