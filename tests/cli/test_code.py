@@ -104,5 +104,10 @@ def test_a_column_that_the_batches_lack_is_no_commit(project: Projects) -> None:
         assert "its columns: `bill`, `flipper`, `y`\n" in refused.stderr
         assert "hint: did you mean `bill`?" in refused.stderr
     assert pipelines_in(state.repository) == []
+    (folder / "new.csv").write_text("bill,flipper,y\n" + "".join(f"{n},2,0\n" for n in range(101)))
+    spec.write_text(good + "  monitors: {drift: {detector: chi2}}\n")
+    refused = project.types("a", "commit", "pipeline.yaml", code=1)
+    assert "new.csv: column `bill` has more than 100 different values" in refused.stderr
+    assert pipelines_in(state.repository) == []
     spec.write_text(good)
     project.types("a", "commit", "pipeline.yaml")

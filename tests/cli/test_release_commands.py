@@ -170,6 +170,11 @@ def test_promote_and_back(person):
         f"Promote {B.id} of digits",
         f"End the rollout of {B.id} of digits: accepted",
     ]
+    # its detectors were not listening in the shadow
+    assert (
+        f"Promoted straight from its shadow: what {B.id} is asked until its detectors have followed"
+        in " ".join(person.git("log", "-1", "--format=%b", "main").split())
+    )
     assert person.release().previous == A
     done = person.types("rollback", "digits", "--unchecked", *WHERE)
     assert f"committed to branch main of file://{person.remote}" in done.stderr
@@ -177,6 +182,20 @@ def test_promote_and_back(person):
     assert person.git("log", "-1", "--format=%s", "main") == f"Roll digits back to {A.id}"
     assert (person.release().production, person.release().weights) == (A, {A.id: 100})
     assert "no previous version" in person.types("rollback", "digits", *WHERE, code=1).stderr
+
+
+def test_promoted_from_a_canary_its_detectors_miss_nothing(person):
+    person.types("commit", "pipeline.yaml", *WHERE)
+    person.moves(
+        lambda release: record.release_first(release, A),
+        lambda release: record.start_shadow(release, B),
+    )
+    trigger = "monitors/digits/drift.trigger.yaml"
+    assert f"endpoint: {A.id}" in person.git("show", f"main:{trigger}")
+    person.moves(lambda release: record.set_canary(release, 10))
+    assert "endpoint:" not in person.git("show", f"main:{trigger}")
+    person.types("promote", "digits", *WHERE)
+    assert "straight from its shadow" not in person.git("log", "-1", "--format=%b", "main")
 
 
 def test_rollback_during_a_rollout_takes_the_candidate_out(person):

@@ -131,7 +131,7 @@ def test_init_writes_both_objects_and_no_plain_secret(keys, tmp_path):
         files["cluster/platform/dev/storage/seaweedfs-s3-config.sealedsecret.yaml"]
     )
     identity = yaml.safe_load(
-        opened(store, keys / "old.key", b"storage/seaweedfs-s3-config")["seaweedfs_s3_config"]
+        opened(store, keys / "old.key", b"storage/seaweedfs-s3-config")["digits.json"]
     )
     assert identity["identities"][0]["credentials"][0]["secretKey"].encode() == values["secretkey"]
 

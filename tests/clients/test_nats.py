@@ -1,6 +1,8 @@
 """The NATS clients against a real server: races, restarts, repeats, and a consumer that vanishes."""
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 
 import nats as nats_py
@@ -285,3 +287,26 @@ async def test_messages_outlive_the_server_until_their_consumer_is_gone(
     with pytest.raises(StoreError, match="the consumer was deleted"):
         async with asyncio.timeout(10):
             await reading
+
+
+ENDING = """
+import asyncio, logging, sys
+from driftloop.clients.nats import connect_client
+
+async def main():
+    client = await connect_client(sys.argv[1], name="program")
+    await client.publish("x" * 5000, b"")
+    await asyncio.sleep(30)
+
+logging.basicConfig()
+asyncio.run(main())
+"""
+
+
+def test_a_program_ends_when_nats_closes_its_connection(server: Process) -> None:
+    """A line over NATS's limit: it closes the connection for good, and nothing would ever be heard again."""
+    command = [sys.executable, "-c", ENDING, url(server)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    assert done.returncode == 1
+    assert "NATS closed the connection program" in done.stderr
+    assert "maximum control line exceeded" in done.stderr.lower()

@@ -5,6 +5,7 @@ One platform and one small model; each mistake is a new version of the project, 
 
 import contextlib
 import json
+import re
 import shutil
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -42,7 +43,7 @@ class Mistake:
 
 REFUSED = [
     Mistake(
-        "key", SPEC, "retrain:", "retrian:", "pipeline.yaml:14:3: spec.retrian is not a known key"
+        "key", SPEC, "retrain:", "retrian:", "pipeline.yaml:15:3: spec.retrian is not a known key"
     ),
     Mistake(
         "type",
@@ -72,6 +73,13 @@ REFUSED = [
         "metric: accuracy",
         "metric: f1",
         "spec.evaluate.gates[0].metric is `f1`, must be a metric that `evaluate`",
+    ),
+    Mistake(
+        "detector",
+        SPEC,
+        "detector: ks",
+        "detector: chi2",
+        "a.npz: feature 0 of array `x` has more than 100 different values",
     ),
 ]
 """Refused before anything is committed, by `validate` or by `up`."""
@@ -168,11 +176,20 @@ class World:
 @contextlib.asynccontextmanager
 async def world(tmp_path: Path, envs: Path) -> AsyncIterator[World]:
     spec = starter.project(tmp_path)
+    monitors = "  monitors:\n"
+    text = spec.read_text()
+    assert monitors in text
+    spec.write_text(text.replace(monitors, f"{monitors}    outlier: {{detector: iforest}}\n"))
     platform = DemoPlatform(StateFolder.open_folder(tmp_path / "state"), starter.NAME, starter.NAME)
     async with platform.run_up(spec, print, envs=envs):
         await platform.wait_until(lambda: applied(platform), "the first commit", within=600)
-        platform.upload_files([starter.batch(tmp_path / "a.npz")], "s3://mine/batches")
         here = World(platform, spec.parent, tmp_path, envs)
+        platform.upload_files([starter.batch(tmp_path / "0.npz", rows=40)], "s3://mine/batches")
+        said = await here.train()
+        assert re.search(r"iforest has \d\d reference rows, must be at least 50", said)
+        assert re.search("^fit-outlier failed", said, re.MULTILINE)
+        assert re.search("^train", said, re.MULTILINE) is None
+        platform.upload_files([starter.batch(tmp_path / "a.npz")], "s3://mine/batches")
         assert await here.train() == ""
         await platform.wait_until(lambda: applied(platform), "the release", within=120)
         await platform.wait_until(

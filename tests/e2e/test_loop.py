@@ -10,7 +10,12 @@ from pathlib import Path
 import pytest
 from support.listeners import is_loopback, listeners_of
 from support.loops import applied, batches, processes_of
+from support.streams import stored
 
+from driftloop.clients import events
+from driftloop.clients.nats import open_connection
+from driftloop.contract.events import INFERENCE_REQUEST
+from driftloop.contract.streams import DetectorStreams
 from driftloop.demo.platform import DemoPlatform, is_answered
 from driftloop.demo.traffic import DigitRow, TrafficGenerator, read_rows
 from driftloop.local.ground.state import StateFolder
@@ -99,6 +104,11 @@ async def test_without_the_operator_a_table_drifts_and_its_model_is_replaced(env
                 upload(platform, tmp_path, "shifted")
                 shifted = traffic.switch_rows("shifted")
                 await platform.wait_until(
+                    lambda: is_heard_in_canary(platform, "drift"),
+                    "the detector to hear of the canary",
+                    within=300,
+                )
+                await platform.wait_until(
                     lambda: other(platform, before.id), "a new production release", within=300
                 )
                 await platform.wait_until(
@@ -110,6 +120,9 @@ async def test_without_the_operator_a_table_drifts_and_its_model_is_replaced(env
                 )
         finally:
             verdicts.cancel()
+        await platform.wait_until(
+            lambda: is_all_heard(platform, "drift"), "the detector to hear of all", within=60
+        )
         runs = await platform.list_runs()
         moves = (await platform.run_git("log", "--reverse", "--format=%s", "main")).splitlines()
     print(clean, shifted, after, sep="\n")
@@ -205,6 +218,42 @@ async def trained(platform: DemoPlatform, folder: Path, kind: str) -> str:
         lambda: is_answered(platform.predictions, body), "a prediction", within=60
     )
     return str(run)
+
+
+async def list_heard(platform: DemoPlatform, detector: str, release: str) -> list[str]:
+    """Ids of the requests of a release that have come to a detector."""
+    streams = DetectorStreams(platform.name, platform.name, detector, release)
+    async with open_connection(platform.nats_url, name="test") as js:
+        subject = streams.event_subject(release)
+        kept = await stored(js, streams.stream, subject=subject)
+    return [message.id.removeprefix(f"{detector}/") for message in kept]
+
+
+async def is_heard_in_canary(platform: DemoPlatform, detector: str) -> bool:
+    """What the candidate is asked comes to the detector before the promotion."""
+    release = platform.read_release()
+    if release.phase != "canary" or release.candidate is None:
+        return False
+    return bool(await list_heard(platform, detector, release.candidate.id))
+
+
+async def is_all_heard(platform: DemoPlatform, detector: str) -> bool:
+    """From the first request that came to the detector of production, in its canary, none is missing."""
+    production = platform.read_release().production
+    assert production is not None
+    async with open_connection(platform.nats_url, name="test") as js:
+        asked = [
+            message.id
+            for message in await stored(js, f"KN_{platform.name.upper()}__DEFAULT")
+            if (event := events.unpack_event(message.data)).type == INFERENCE_REQUEST
+            and event.get("endpoint") == production.id
+        ]
+    heard = set(await list_heard(platform, detector, production.id))
+    first = next((i for i, id in enumerate(asked) if id in heard), len(asked))
+    print(
+        f"{len(asked)} requests of {production.id}, {first} before its canary, {len(heard)} heard"
+    )
+    return bool(heard) and set(asked[first:]) == heard
 
 
 def other(platform: DemoPlatform, release: str) -> bool:

@@ -1,4 +1,5 @@
-"""A model that answers numbers, on the running platform: its agreement with production is judged by what both err."""
+"""A model that answers numbers, on the running platform: a server that answers others than were evaluated is refused, and
+the agreement with production is judged by what both err."""
 
 import asyncio
 import json
@@ -12,6 +13,7 @@ from support.loops import applied
 
 from driftloop.clients.s3 import parse_location
 from driftloop.demo.platform import DemoPlatform, is_answered
+from driftloop.errors import LocalError
 from driftloop.local.ground.state import StateFolder
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -23,7 +25,8 @@ from pathlib import Path
 import numpy as np
 
 
-def train(data: Path, out: Path) -> dict[str, float]:
+def train(shift: float, data: Path, out: Path) -> dict[str, float]:
+    (out / "shift").write_text(str(shift))
     x, y = read_all(data)
     weights, *_ = np.linalg.lstsq(np.c_[x, np.ones(len(x))], y, rcond=None)
     np.savez(out / "model.npz", weights=weights)
@@ -53,13 +56,15 @@ class Model:
     def __init__(self, model_uri: str = "/mnt/models") -> None:
         with np.load(Path(model_uri) / "model.npz") as arrays:
             self.weights = arrays["weights"]
+        # the evaluation knows nothing of it
+        self.shift = float((Path(model_uri) / "shift").read_text())
 
     def predict(self, rows, names=None, meta=None):
         rows = np.asarray(rows, dtype=float)
-        return np.c_[rows, np.ones(len(rows))] @ self.weights
+        return np.c_[rows, np.ones(len(rows))] @ self.weights + self.shift
 """
 SPEC = """\
-  train: {run: "train:train"}
+  train: {run: "train:train", parameters: {shift: 30.0}}
   evaluate: {run: "train:evaluate", gates: [{metric: rmse, max: 200}]}
   serve: {model: Model}
   rollout: {shadow: {for: 2s, requests: 40}, canary: {steps: [50], every: 2s, requests: 20}}
@@ -92,11 +97,13 @@ async def test_numbers_are_alike_within_what_both_models_err(tmp_path: Path, env
     platform = DemoPlatform(StateFolder.open_folder(tmp_path / "state"), starter.NAME, starter.NAME)
     state = ("--state", str(platform.state.root))
 
-    async def deliver(number: int, moved: float = 0.0) -> None:
+    def upload(number: int, moved: float = 0.0) -> None:
         x, y = prices(number, 600, moved=moved)
         file = tmp_path / f"{number}.npz"
         np.savez(file, x=x, y=y)
         platform.upload_files([file], str(parse_location("s3://mine/batches")))
+
+    async def release() -> None:
         ended = await platform.run_command(
             *("trigger", starter.NAME, "--wait", "--output", "json", *state)
         )
@@ -104,7 +111,14 @@ async def test_numbers_are_alike_within_what_both_models_err(tmp_path: Path, env
 
     async with platform.run_up(spec, print, envs=envs):
         await platform.wait_until(lambda: applied(platform), "the first commit", within=900)
-        await deliver(0)
+        upload(0)
+        with pytest.raises(LocalError, match=r"refused: .* answers to \d+ rows have rmse 3\d"):
+            await platform.run_command("trigger", starter.NAME, "--wait", *state)
+        assert platform.read_release().production is None
+        spec.write_text(spec.read_text().replace("shift: 30.0", "shift: 0.0"))
+        await platform.run_command("commit", str(spec), *state)
+        await platform.wait_until(lambda: applied(platform), "the commit", within=120)
+        await release()
         body = {"data": {"ndarray": [[0.0] * starter.WIDTH]}}
         await platform.wait_until(
             lambda: is_answered(platform.predictions, body), "a prediction", within=120
@@ -114,7 +128,8 @@ async def test_numbers_are_alike_within_what_both_models_err(tmp_path: Path, env
             # the same prices, then all of them higher: production errs more, and that explains more
             for number, moved, least, most in ((1, 0.0, 15.0, 45.0), (2, 150.0, 120.0, 230.0)):
                 before = platform.read_release().production
-                await deliver(number, moved)
+                upload(number, moved)
+                await release()
                 version = platform.read_release().production
                 assert version is not None
                 assert before is not None

@@ -7,11 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import httptools
 import pytest
 from aiohttp import web
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from support.processes import Process, free_port, nats, until, url
 
 from driftloop.clients import events
+from driftloop.clients.nats import connect_client
+from driftloop.local.knative import courier, objects
 from driftloop.local.knative.service import serve_broker
 
 REQUEST = "io.seldon.serving.inference.request"
@@ -371,3 +376,118 @@ async def test_a_new_trigger_starts_with_new_events_and_a_removed_one_ends(
     await platform.apply(broker(platform.namespace), trigger(platform.namespace, "t"))
     await platform.send("newer")
     await until(lambda: subscriber.ids() == ["new", "newer"])
+
+
+POISON = {
+    "a lone surrogate": {"subject": "\ud800"},
+    "a line break in the media type": {"datacontenttype": "text/plain\r\nx-smuggled: 1"},
+    "a line break in an extension": {"note": "a\r\n\r\nPOST /other HTTP/1.1"},
+    "a long type": {"type": "t" * 5000},
+    "a long id": {"id": "i" * 5000},
+    "many attributes": {f"a{number}": "x" * 1000 for number in range(20)},
+}
+
+
+@pytest.mark.parametrize("name", POISON)
+async def test_hostile_attributes_are_refused(
+    platform: Platform, subscriber: Subscriber, name: str
+) -> None:
+    platform.addresses(subscriber)
+    namespace = platform.namespace
+    await platform.apply(broker(namespace), trigger(namespace, "all"))
+    event = {"specversion": "1.0", "id": "1", "type": "t", "source": "s", **POISON[name]}
+    body = json.dumps({**event, "data": 1}).encode()
+    status, text = await platform.post(body, Content_Type="application/cloudevents+json")
+    assert status == 400, text
+    if (value := POISON[name].get("datacontenttype")) is not None:
+        quoted = value.replace("\r\n", "%0d%0a")
+        headers = {f"ce-{key}": text for key, text in event.items()}
+        with pytest.raises(events.MalformedEventError, match=r"character U\+000D"):
+            events.from_http(headers | {"ce-datacontenttype": quoted}, b"")
+    after = f"after {name}"
+    assert await platform.send(after) == 202
+    await until(lambda: after in subscriber.ids())
+
+
+async def test_poison_on_the_stream_ends_no_worker(
+    server: Process, platform: Platform, subscriber: Subscriber
+) -> None:
+    """Messages of an older version, or of another writer, more of each kind than there are workers."""
+    dead = Subscriber()
+    runner = web.ServerRunner(web.Server(dead.handle))
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    namespace = platform.namespace
+    hosts = {"sub": subscriber.port, "dead": runner.addresses[0][1]}
+    platform.replace(
+        "addresses.json",
+        {
+            f"{name}.{namespace}.svc.cluster.local:80": f"127.0.0.1:{port}"
+            for name, port in hosts.items()
+        },
+    )
+    sink = {"ref": {"apiVersion": "v1", "kind": "Service", "name": "dead"}}
+    delivery = {
+        "retry": 1,
+        "backoffPolicy": "linear",
+        "backoffDelay": "PT0.01S",
+        "deadLetterSink": sink,
+    }
+    await platform.apply(broker(namespace), trigger(namespace, "all", delivery=delivery))
+    wrong = [
+        {"subject": "\ud800"},
+        {"subject": 7},
+        {"datacontenttype": "a\r\nb: c"},
+    ]
+    client = await connect_client(url(server), name="writer")
+    subject = objects.KnativeBroker(namespace, "default").subject
+    for number in range(70):
+        for kind, attributes in enumerate(wrong):
+            event = {"id": f"{kind}-{number}", "type": "t", "source": "s", "specversion": "1.0"}
+            message = json.dumps(event | attributes).encode() + b"\n1"
+            await client.jetstream().publish(f"{subject}.t", message)
+    await client.close()
+    assert await platform.send("after") == 202
+    await until(lambda: "after" in subscriber.ids())
+    await until(lambda: len({event.id for event in dead.got + subscriber.got}) == 211)
+    assert {event.id for event in dead.got} >= {f"0-{number}" for number in range(70)}
+    assert not any("b" in event.attributes for event in dead.got + subscriber.got)
+    await runner.cleanup()
+
+
+NAMES = st.from_regex(r"[a-z0-9]{1,20}", fullmatch=True)
+VALUES = st.text(st.characters(), max_size=60)
+
+
+class Parsed:
+    """What llhttp makes of a courier's bytes."""
+
+    def __init__(self, data: bytes) -> None:
+        self.headers: dict[str, str] = {}
+        self.body, self.messages = b"", 0
+        httptools.HttpRequestParser(self).feed_data(data)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+
+    def on_body(self, body: bytes) -> None:
+        self.body += body
+
+    def on_message_complete(self) -> None:
+        self.messages += 1
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.dictionaries(NAMES | st.just("datacontenttype"), VALUES, max_size=6), st.binary())
+def test_whatever_an_event_has_it_is_one_request(attributes: dict[str, str], body: bytes) -> None:
+    event = events.Event({"id": "1", "type": "t", "source": "s", **attributes}, body)
+    try:
+        sent = courier.encode_request("/", events.to_http(event), body)
+    except ValueError:
+        # a lone surrogate: the ingress refuses it
+        with pytest.raises(events.MalformedEventError):
+            events.from_structured(json.dumps({"specversion": "1.0", **event.attributes}).encode())
+        return
+    parsed = Parsed(sent)
+    assert (parsed.messages, parsed.body) == (1, body)
+    assert len(parsed.headers) == len(event.attributes) + 1

@@ -19,7 +19,7 @@ spec:
   train: {run: "train:train"}
   evaluate: {run: "evaluate:evaluate"}
   serve: {model: Model, backend: plain}
-  monitors: {drift: {detector: ks}}
+  monitors: {drift: {detector: chi2}}
 """
 
 
@@ -68,6 +68,15 @@ def test_batches_are_put_listed_and_not_overwritten(
     assert "june.csv has no column `y` for the label" in result.stderr
     assert "hint: did you mean `Y`?" in result.stderr
     assert data(up, "ls", "shop").stdout.split() == ["12", "may.csv"]
+
+    july = tmp_path / "july.csv"
+    july.write_text("x,y\n" + "".join(f"{n / 8},0\n" for n in range(101)))
+    result = data(up, "put", str(july), "--to", "shop")
+    assert result.returncode == 1
+    assert "july.csv: column `x` has more than 100 different values" in result.stderr
+    assert "hint: use `ks` for measurements" in result.stderr
+    july.write_text("x,y\n" + "".join(f"{n % 100},0\n" for n in range(300)))
+    assert data(up, "put", str(july), "--to", "shop").returncode == 0
 
     notes = tmp_path / "notes.txt"
     notes.write_text("none")

@@ -7,6 +7,7 @@ from driftloop.contract.records import Evaluation, HeldOutRow, HeldOutRows, Rehe
 from driftloop.release.rehearsal import Reply, ServerRun, is_right, judge_rehearsal
 
 LIMITS = RehearsalLimits(start=60.0, skew=0.02, accuracy="accuracy", p99=0.5)
+UNSHARED = "accuracy was not compared: the evaluation has no share"
 RIGHT, REFUSED = Reply(0.01, 1), Reply(0.01, status=400, text="no column age")
 
 
@@ -78,8 +79,8 @@ def test_on_some_of_the_rows_chance_is_allowed_for() -> None:
 @pytest.mark.parametrize(
     ("accuracy", "label", "note"),
     [
-        (None, 1, "accuracy was not compared: the evaluation has no share `accuracy`"),
-        (7.5, 1, "accuracy was not compared: the evaluation has no share `accuracy`"),
+        (None, 1, f"{UNSHARED} `accuracy`, and no measure of numbers (mae, mse, rmse, r2)"),
+        (7.5, 1, f"{UNSHARED} `accuracy`, and no measure of numbers (mae, mse, rmse, r2)"),
         (1.0, None, "accuracy was not compared: no recent row with a label was answered"),
     ],
 )
@@ -144,3 +145,56 @@ def test_numbers_are_alike_within_what_both_residuals_explain() -> None:
 def test_without_numbers_on_enough_recent_rows_there_is_no_tolerance(seen: Rehearsal) -> None:
     assert seen.tolerance is None
     assert seen.compared > 0
+
+
+ERRORS = [4.0, -3.0, 1.0, -2.0, 5.0] * 20
+MEASURES = {"mae": 3.0, "mse": 11.0, "rmse": 11.0**0.5, "neg_mean_squared_error": -11.0}
+
+
+def served(
+    metrics: dict[str, float],
+    *,
+    shift: float = 0.0,
+    asked: dict[str, float] | None = None,
+    total: int = 100,
+) -> Rehearsal:
+    """A rehearsal of a server that errs by ERRORS and a shift."""
+    held = tuple(HeldOutRow([0.0], 100.0 + 10 * n, recent=True) for n in range(len(ERRORS)))
+    replies = tuple(
+        Reply(0.01, row.label + error + shift) for row, error in zip(held, ERRORS, strict=True)
+    )
+    measured = Evaluation(
+        {"all": metrics, "recent": metrics}, None, {"all": total, "recent": total}, asked=asked
+    )
+    return judge_rehearsal(HeldOutRows(held), ServerRun(1.0, replies), None, measured, LIMITS)
+
+
+@pytest.mark.parametrize("metric", [*MEASURES, "test_r2"])
+def test_answers_that_are_numbers_err_as_the_evaluation_says(metric: str) -> None:
+    variance = sum((10 * n - 495.0) ** 2 for n in range(100)) / 100
+    figures = {**MEASURES, "test_r2": 1 - 11.0 / variance}
+    right = served({metric: figures[metric]})
+    assert (right.passed, right.metric) == (True, metric)
+    assert right.measured == pytest.approx(figures[metric])
+    assert served({metric: figures[metric]}, shift=0.001).passed
+    shifted = served({metric: figures[metric]}, shift=20.0)
+    assert f"the server's answers to 100 rows have {metric} " in shifted.reasons[0]
+    assert "it serves another model than was evaluated" in shifted.reasons[0]
+
+
+def test_numbers_are_held_against_the_same_rows_where_they_were_measured() -> None:
+    # of 5,000 rows the evaluation says something else, as it may
+    assert not served({"mae": 3.2}, asked={"mae": 3.2}, total=5000).passed
+    same = served({"mae": 3.2}, asked={"mae": 3.0}, total=5000, shift=0.0)
+    assert same.passed
+    off = served({"mae": 3.2}, asked={"mae": 3.0}, total=5000, shift=2.0)
+    assert "have mae 3.4, the evaluation measured 3 on the same rows" in off.reasons[0]
+    # without, chance is allowed for
+    assert served({"mae": 3.2}, total=5000).passed
+    assert not served({"mae": 3.2}, total=5000, shift=20.0).passed
+
+
+def test_a_figure_that_is_none_of_its_name_is_noted() -> None:
+    verdict = served({"rmse": -3.0})
+    assert verdict.passed
+    assert verdict.notes == ("`rmse` was not compared: the evaluation's -3 is none",)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from driftloop.contract.streams import DETECTOR_BYTES
+
 ROOT = Path(__file__).parents[2]
 WIDTH = 6
 
@@ -23,6 +25,7 @@ class Settings:
     kind: str = "ks"
     window: int = 50
     broker: str = "http://127.0.0.1:9/n/default"
+    stream_bytes: int = DETECTOR_BYTES
     run: str = ""
     """Run that the artifact is fitted in; an artifact of earlier versions knows none."""
 

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import click
 
-from driftloop.cluster.platform import Addresses
+from driftloop.cluster.platform import Addresses, store_path
 from driftloop.operations.secrets import DEFAULTS, seal_platform, write_platform
 
 EPILOG = """\b
 Credentials are read from the environment, never from the command line:
   AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY    keys of the object store; random when not set, for the
-                                              SeaweedFS that comes with the platform
+                                              SeaweedFS that comes with the platform, where
+                                              each namespace needs keys of its own
   DRIFTLOOP_GIT_USERNAME, DRIFTLOOP_GIT_PASSWORD    the release step's own credential: it may push one branch
   DRIFTLOOP_WEBHOOK_TOKEN                     random when not set
 
@@ -88,7 +89,7 @@ def command() -> None:
 @click.option(
     "--force",
     is_flag=True,
-    help="Overwrite existing files: with a new token, and with new keys unless they are set.",
+    help="Replace what these namespaces have: with a new token, and with new keys unless they are set.",
 )
 def init(
     *,
@@ -108,7 +109,9 @@ def init(
 ) -> None:
     """Write ConfigMap and SealedSecret `driftloop-platform` for each namespace, ready to commit.
 
-    For each address that is not the platform's own, a NetworkPolicy is written that allows it.
+    Each namespace has credentials of its own. What other namespaces have stays as it is, so that
+    the command is run again for each further one. For each address that is not the platform's
+    own, a NetworkPolicy is written that allows it.
     """
     addresses = Addresses(
         git_url=git_url,
@@ -121,10 +124,32 @@ def init(
         gateway_url=gateway_url,
     )
     sealed = seal_platform(
-        cluster, namespaces, addresses, certificate=cert.read_bytes(), environment=os.environ
+        into,
+        cluster,
+        namespaces,
+        addresses,
+        certificate=cert.read_bytes(),
+        environment=os.environ,
+        force=force,
     )
-    for path in write_platform(sealed, into, force=force):
+    write_platform(sealed, into)
+    for path in sealed.change.files:
         click.echo(path)
+    for path in sealed.change.removed:
+        click.echo(f"removed {path}: nothing uses it any longer", err=True)
+    if sealed.kept:
+        click.echo(f"other namespaces keep what they have: {', '.join(sealed.kept)}", err=True)
+    if sealed.restarts_store:
+        click.echo(
+            "the object store restarts when Flux applies this, for it reads its identities at start",
+            err=True,
+        )
+    for name in sealed.left:
+        click.echo(
+            f"`{name}` still has an identity in the platform's own store: "
+            f"remove the key `{name}.json` from {store_path(cluster)}",
+            err=True,
+        )
     if not sealed.has_git_password:
         click.echo(
             "DRIFTLOOP_GIT_PASSWORD is not set: the release step pushes without a credential",

@@ -32,6 +32,15 @@ _NAME = re.compile(r"[a-z0-9]+\Z")
 _JSON_TYPE = re.compile(r"(application|text)/([\w.\-]+\+)?json\s*(;|\Z)", re.IGNORECASE)
 _HEADER_SAFE = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in '"%')
 _PLAIN = re.compile(r"[!#$&-~]*\Z")
+_MEDIA_TYPE = re.compile(r"[ -~]*\Z")
+_FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+"""Characters that CloudEvents 1.0 forbids in attributes: controls and lone surrogates."""
+
+LONGEST_ATTRIBUTE = 1024
+"""Characters of an attribute's value. A type is part of a NATS subject, an id of a header there:
+NATS closes the connection of a client whose line has more than 4,096 bytes."""
+MOST_ATTRIBUTES = 16 * 1024
+"""Characters of all values together."""
 
 
 class MalformedEventError(PipelineError):
@@ -199,11 +208,14 @@ def from_structured(body: bytes) -> Event:
 
 
 def to_http(event: Event) -> dict[str, str]:
-    """The headers of an event in binary mode; its body is the HTTP body."""
+    """The headers of an event in binary mode; its body is the HTTP body. ValueError for an
+    attribute with a lone surrogate, which `from_http` refuses."""
     headers: dict[str, str] = {}
     for name, value in event.attributes.items():
         if name == "datacontenttype":
-            headers["Content-Type"] = value
+            headers["Content-Type"] = (
+                value if _MEDIA_TYPE.match(value) else quote(value, safe=_HEADER_SAFE + " ")
+            )
         else:
             headers["ce-" + name] = (
                 value if _PLAIN.match(value) else quote(value, safe=_HEADER_SAFE)
@@ -274,3 +286,23 @@ def _check_attributes(attributes: Mapping[str, str]) -> None:
             raise MalformedEventError(
                 f"attribute name `{name[:40]}` must be lower-case letters and digits only"
             )
+    together = "".join(attributes.values())
+    if len(together) > LONGEST_ATTRIBUTE or not together.isprintable():
+        _check_values(attributes)
+
+
+def _check_values(attributes: Mapping[str, str]) -> None:
+    for name, value in attributes.items():
+        if len(value) > LONGEST_ATTRIBUTE:
+            raise MalformedEventError(
+                f"attribute `{name}` has {len(value)} characters, must have at most {LONGEST_ATTRIBUTE}"
+            )
+        if (match := _FORBIDDEN.search(value)) is not None:
+            raise MalformedEventError(
+                f"attribute `{name}` has the character U+{ord(match[0]):04X}, must have no control"
+                " characters and no lone surrogates"
+            )
+    if (total := sum(map(len, attributes.values()))) > MOST_ATTRIBUTES:
+        raise MalformedEventError(
+            f"the attributes have {total} characters, must have at most {MOST_ATTRIBUTES}"
+        )

@@ -3,11 +3,12 @@ publishes that are kept."""
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+import logging
+import os
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import nats
 import nats.errors
 import nats.js.errors
 from nats.aio.client import Client
@@ -26,6 +27,8 @@ from nats.js.kv import KeyValue
 from driftloop.contract.streams import Stream
 from driftloop.errors import StoreError
 
+log = logging.getLogger("nats")
+
 DUPLICATE_WINDOW = 600.0
 """Seconds in which a message id is recognised; longer than a Trigger's whole back-off."""
 
@@ -42,24 +45,56 @@ class WrongLastSequenceError(StoreError):
     """Somebody else wrote to the subject first."""
 
 
-async def connect_client(url: str, *, name: str, wait: float = 30.0) -> Client:
+class LastingClient(Client):
+    """A connection that is closed by its owner only."""
+
+    ending = False
+    ever_connected = False
+
+    async def close(self) -> None:
+        """Close it, on purpose."""
+        self.ending = True
+        await super().close()
+
+
+def end_program(reason: str) -> None:
+    """End this process with exit code 1, for whoever started it to start it again: what it
+    acknowledged is stored, and a connection that NATS has closed never comes back."""
+    log.critical("%s; this program ends", reason)
+    os._exit(1)
+
+
+async def connect_client(
+    url: str, *, name: str, wait: float = 30.0, on_closed: Callable[[str], None] = end_program
+) -> Client:
     """A connection that outlives restarts of the server; StoreError when it can't be made within
-    `wait` seconds, or NATS does not take the credential in `url`."""
+    `wait` seconds, or NATS does not take the credential in `url`.
+
+    NATS closes a connection for good after an error of its client's: `on_closed` hears of it.
+    """
+    client = LastingClient()
 
     async def said(error: Exception) -> None:
         """nats-py prints a traceback for each failed attempt to reconnect unless told otherwise."""
 
+    async def closed() -> None:
+        if client.ever_connected and not client.ending:
+            on_closed(f"NATS closed the connection {name}: {client.last_error}")
+
+    # nats-py declares whole seconds and takes parts of them
+    options: dict[str, Any] = {"reconnect_time_wait": 0.2}
     try:
-        return await asyncio.wait_for(
-            nats.connect(
+        await asyncio.wait_for(
+            client.connect(
                 url,
                 name=name,
                 max_reconnect_attempts=-1,
-                reconnect_time_wait=0.2,
                 connect_timeout=2,
                 max_outstanding_pings=3,
                 ping_interval=10,
                 error_cb=said,
+                closed_cb=closed,
+                **options,
             ),
             wait,
         )
@@ -68,6 +103,8 @@ async def connect_client(url: str, *, name: str, wait: float = 30.0) -> Client:
         raise StoreError(
             f"no connection to NATS at {address} within {wait:g} s", hint=HINT
         ) from error
+    client.ever_connected = True
+    return client
 
 
 def hide_credential(url: str) -> str:

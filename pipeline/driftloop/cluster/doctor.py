@@ -336,7 +336,10 @@ def _shut(reader: Reader, namespace: str, settings: dict[str, str]) -> Findings:
     for name in network.policies(namespace, addresses, OWN):
         if name not in there:
             url = addresses[name.removeprefix(f"{PLATFORM}-").partition("-")[0]]
-            fix = "`driftloop secrets init --force` writes it; pass the current keys and token, or it makes new ones"
+            fix = (
+                f"`driftloop secrets init --namespace {namespace} --force` writes it; "
+                "pass the current keys and token, or it makes new ones"
+            )
             yield DoctorFinding(
                 Level.WRONG,
                 f"pods of {namespace} can't reach {url}: NetworkPolicy {name} does not exist",

@@ -1,13 +1,13 @@
 """`driftloop-platform` on a cluster: the ConfigMap in clear, the Secret sealed, the way to
 addresses of the user's own, and what makes Flux apply them."""
 
-import json
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from urllib.parse import urlsplit
 
-from driftloop.cluster import network
+from driftloop.cluster import folders, identities, network
 from driftloop.contract import platform as contract
 from driftloop.contract import trees
 from driftloop.contract.names import (
@@ -23,13 +23,13 @@ from driftloop.contract.names import (
     STORAGE_URL,
 )
 from driftloop.errors import PipelineError
-from driftloop.kube import core, flux, kustomize
+from driftloop.kube import core, flux
 from driftloop.kube.base import ObjectMeta, ObjectPart, ObjectReference
 from driftloop.kube.sealed import PlainSecret, Scope, SealedSecret
 from driftloop.text.dump import dump_yaml
 
-STORE_SECRET = "seaweedfs-s3-config"  # noqa: S105 (a name)
-NOTE = "# Written by `driftloop secrets init`; run it again with --force to make new ones.\n"
+SEALED = f"{PLATFORM}.sealedsecret.yaml"
+"""File of a namespace's sealed credentials."""
 # exists(), not all(): all() over no conditions is true and would fail a fresh one
 _SYNCED = (
     "has(status.conditions) && status.conditions.exists(c, c.type == 'Synced' && c.status == '{}')"
@@ -140,100 +140,104 @@ def secret(namespace: str, addresses: Addresses, credentials: PlatformCredential
     )
 
 
-def store_secret(credentials: PlatformCredentials) -> PlainSecret:
-    """The identities of the SeaweedFS that comes with the platform; without it the store is open
-    to everyone."""
-    identity = {
-        "name": "driftloop",
-        "credentials": [{"accessKey": credentials.access_key, "secretKey": credentials.secret_key}],
-        "actions": ["Admin", "Read", "Write", "List", "Tagging"],
-    }
-    return PlainSecret(
-        metadata=ObjectMeta(name=STORE_SECRET, namespace=STORAGE_NAMESPACE, labels=OWN_LABELS),
-        values={"seaweedfs_s3_config": json.dumps({"identities": [identity]}).encode()},
-    )
-
-
 def tree(
     cluster: str,
-    namespaces: tuple[str, ...],
     addresses: Addresses,
-    credentials: PlatformCredentials,
+    credentials: Mapping[str, PlatformCredentials],
     seal: Callable[[PlainSecret, Scope], SealedSecret],
+    present: Mapping[str, str],
     *,
     own_store: bool,
-) -> dict[str, str]:
-    """Path -> text: a folder per namespace below cluster/platform/<cluster>, and the Flux object
-    that applies them."""
-    files: dict[str, str] = {}
+) -> folders.TreeChange:
+    """Return what is written for the namespaces of `credentials`: a folder each below
+    cluster/platform/<cluster>, and the Flux object that applies them.
+
+    `present` holds the files that are there, by path; what they have of other namespaces stays.
+    """
     base = trees.platform_folder(cluster)
-    for namespace in namespaces:
+    change = folders.TreeChange()
+    for namespace, own in credentials.items():
         opened = network.policies(namespace, addresses.parts, OWN)
-        files |= _folder(
+        change |= folders.replace(
             f"{base}/{namespace}",
-            namespace,
             {
+                folders.NAMESPACE: folders.home(namespace, OWN_LABELS),
                 f"{PLATFORM}.configmap.yaml": config_map(namespace, addresses),
-                f"{PLATFORM}.sealedsecret.yaml": seal(
-                    secret(namespace, addresses, credentials), Scope.STRICT
-                ),
+                SEALED: seal(secret(namespace, addresses, own), Scope.STRICT),
                 **{f"{name}.networkpolicy.yaml": policy for name, policy in opened.items()},
             },
+            present,
         )
+    added = set(credentials)
     if own_store:
-        files |= _folder(
-            f"{base}/{STORAGE_NAMESPACE}",
-            STORAGE_NAMESPACE,
-            {f"{STORE_SECRET}.sealedsecret.yaml": seal(store_secret(credentials), Scope.STRICT)},
-        )
-    folders = (*namespaces, STORAGE_NAMESPACE) if own_store else namespaces
-    files[f"{base}/{trees.KUSTOMIZATION}"] = _text(
-        kustomize.KustomizationFile(resources=tuple(sorted(folders)))
+        others = settled(cluster, present) - added
+        change |= _store(f"{base}/{STORAGE_NAMESPACE}", credentials, seal, present, others)
+        added.add(STORAGE_NAMESPACE)
+    change |= folders.list_resources(base, added, present)
+    path = trees.platform_path(cluster)
+    if path not in present:
+        change |= folders.TreeChange({path: folders.text(_flux(base))})
+    return change
+
+
+def settled(cluster: str, present: Mapping[str, str]) -> frozenset[str]:
+    """Return the namespaces that have settings in the files that are there."""
+    paths = (PurePosixPath(path) for path in present)
+    base = trees.platform_folder(cluster)
+    return frozenset(
+        path.parent.name for path in paths if path.name == SEALED and str(path.parents[1]) == base
     )
-    files[trees.platform_path(cluster)] = _text(
-        flux.Kustomization(
-            metadata=ObjectMeta(name="platform", namespace=FLUX_NAMESPACE),
-            spec=flux.KustomizationSpec(
-                interval="10m",
-                retry_interval="1m",
-                timeout="5m",
-                path=f"./{base}",
-                prune=True,
-                wait=True,
-                source_ref=ObjectReference(kind="GitRepository", name=FLUX_SOURCE),
-                depends_on=(
-                    flux.KustomizationDependency(name=FLUX_BASE, ready_expr=FLUX_APPLIED_ONCE),
-                ),
-                health_check_exprs=(
-                    flux.HealthCheck(
-                        api_version="bitnami.com/v1alpha1",
-                        kind="SealedSecret",
-                        failed=_SYNCED.format("False"),
-                        current=_SYNCED.format("True"),
-                    ),
+
+
+def store_path(cluster: str) -> str:
+    """Return the path of the store's identities."""
+    return f"{trees.platform_folder(cluster)}/{STORAGE_NAMESPACE}/{identities.FILE}"
+
+
+def _store(
+    path: str,
+    credentials: Mapping[str, PlatformCredentials],
+    seal: Callable[[PlainSecret, Scope], SealedSecret],
+    present: Mapping[str, str],
+    others: frozenset[str],
+) -> folders.TreeChange:
+    keys = {name: (own.access_key, own.secret_key) for name, own in credentials.items()}
+    fresh = seal(identities.secret(keys), Scope.STRICT)
+    file = f"{path}/{identities.FILE}"
+    if file not in present:
+        objects: dict[str, ObjectPart] = {identities.FILE: identities.join(fresh)}
+    else:
+        joined = identities.merge(identities.read(present[file], file), fresh, others)
+        objects = {
+            identities.FILE: joined,
+            identities.RESTART_FILE: identities.restart(joined),
+        }
+    if f"{path}/{folders.NAMESPACE}" not in present:
+        objects[folders.NAMESPACE] = folders.home(STORAGE_NAMESPACE, None)
+    return folders.add(path, objects, present)
+
+
+def _flux(base: str) -> flux.Kustomization:
+    return flux.Kustomization(
+        metadata=ObjectMeta(name="platform", namespace=FLUX_NAMESPACE),
+        spec=flux.KustomizationSpec(
+            interval="10m",
+            retry_interval="1m",
+            timeout="5m",
+            path=f"./{base}",
+            prune=True,
+            wait=True,
+            source_ref=ObjectReference(kind="GitRepository", name=FLUX_SOURCE),
+            depends_on=(
+                flux.KustomizationDependency(name=FLUX_BASE, ready_expr=FLUX_APPLIED_ONCE),
+            ),
+            health_check_exprs=(
+                flux.HealthCheck(
+                    api_version="bitnami.com/v1alpha1",
+                    kind="SealedSecret",
+                    failed=_SYNCED.format("False"),
+                    current=_SYNCED.format("True"),
                 ),
             ),
-        )
+        ),
     )
-    return files
-
-
-def _folder(path: str, namespace: str, objects: dict[str, ObjectPart]) -> dict[str, str]:
-    # the pipeline's own Kustomization owns the namespace; here it is only made when nothing else has made it yet
-    home = core.Namespace(
-        metadata=ObjectMeta(
-            name=namespace,
-            labels=OWN_LABELS if namespace != STORAGE_NAMESPACE else None,
-            annotations={
-                "kustomize.toolkit.fluxcd.io/ssa": "IfNotPresent",
-                "kustomize.toolkit.fluxcd.io/prune": "disabled",
-            },
-        )
-    )
-    files = {"namespace.yaml": home, **objects}
-    files[trees.KUSTOMIZATION] = kustomize.KustomizationFile(resources=tuple(sorted(files)))
-    return {f"{path}/{name}": _text(model) for name, model in files.items()}
-
-
-def _text(model: ObjectPart) -> str:
-    return NOTE + dump_yaml(model.dump_object())

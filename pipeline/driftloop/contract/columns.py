@@ -16,6 +16,8 @@ EVERYTHING = "x"
 """Features by default: the array or column of this name, or all columns but the label."""
 SUFFIXES = (".npz", ".csv", ".jsonl")
 """Kinds of files that runs read."""
+MOST_CATEGORIES = 100
+"""Different values of a column that still are categories."""
 
 
 class ColumnError(PipelineError):

@@ -231,7 +231,8 @@ class RehearsalLimits:
     skew: float = document_key(
         "skew", "between 0 and 1", lambda v: is_number(v) and 0 <= v <= 1, read=float
     )
-    """Largest distance between the accuracy of the answers and the evaluation's, beyond chance."""
+    """Largest distance between the accuracy of the answers and the evaluation's, beyond chance; of
+    numbers, between their typical errors, as a share of the evaluation's."""
     accuracy: str = document_key("accuracy", "the name of a metric", is_text)
     """Metric of the evaluation that is the share of right answers."""
     p99: float | None = _not_negative("p99")

@@ -210,6 +210,14 @@ class Evaluation:
     """Release that was production."""
     not_comparable: str = _text("notComparable")
     """Why production could not be evaluated on these rows; empty when it was, or there is none."""
+    asked: dict[str, float] | None = document_key(
+        "asked",
+        "finite numbers by metric, or null",
+        lambda v: v is None or _is_metrics(v),
+        default=None,
+    )
+    """The candidate's metrics on the recent rows of rows.json alone, where one is a measure of
+    numbers; None otherwise, or when they could not be measured."""
 
     @classmethod
     def read(cls, document: object) -> "Evaluation":
@@ -392,6 +400,12 @@ class Rehearsal:
     recent rows; then `compared` and `agreement` are of these rows. None for other answers."""
     accuracy: float | None = _share("accuracy")
     """Share of right answers to the recent rows; None without labels."""
+    metric: str = _text("metric")
+    """Metric of the evaluation that answers which are numbers were held against; empty for others."""
+    measured: float | None = document_key(
+        "measured", "a number, or null", lambda v: v is None or is_number(v), default=None
+    )
+    """Its value, from the answers to the recent rows."""
     captured: int = _count("captured")
     """Requests of production's callers that it was asked, as they had sent them."""
     log: str = _text("log")

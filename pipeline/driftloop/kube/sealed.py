@@ -5,10 +5,14 @@ import binascii
 from enum import StrEnum
 from typing import Any, Literal, assert_never
 
+import pydantic
+
 from driftloop.errors import PipelineError
 from driftloop.kube.base import KubernetesObject, ObjectMeta, ObjectPart
 
 PREFIX = "sealedsecrets.bitnami.com"
+KEPT_METADATA = ("name", "namespace", "labels", "annotations")
+"""Metadata that is not added by a cluster (uid, creationTimestamp …)."""
 
 
 class SealError(PipelineError):
@@ -65,6 +69,7 @@ class SecretTemplate(ObjectPart):
     type: str | None = None
     immutable: bool | None = None
     data: dict[str, str] | None = None
+    """Further values, as Go templates over the unsealed ones."""
 
 
 class SealedSecretSpec(ObjectPart):
@@ -166,3 +171,30 @@ def seal_secret(secret: PlainSecret, encrypted: dict[str, str], scope: Scope) ->
             ),
         ),
     )
+
+
+def read_sealed(document: Any) -> SealedSecret:
+    """Read a SealedSecret, without what a cluster adds to it. SealError for any other object."""
+    try:
+        metadata, spec = _keep_metadata(document["metadata"]), document["spec"]
+        template = dict(spec.get("template") or {})
+        template["metadata"] = {
+            "name": metadata["name"],
+            **_keep_metadata(template.get("metadata") or {}),
+        }
+        return SealedSecret.model_validate(
+            {
+                "apiVersion": document["apiVersion"],
+                "kind": document["kind"],
+                "metadata": metadata,
+                "spec": {"encryptedData": spec["encryptedData"], "template": template},
+            }
+        )
+    except (KeyError, TypeError, AttributeError, pydantic.ValidationError) as error:
+        raise SealError(
+            "the object is not a SealedSecret of bitnami.com/v1alpha1", hint=str(error)
+        ) from error
+
+
+def _keep_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in metadata.items() if key in KEPT_METADATA}

@@ -223,7 +223,7 @@ class CandidateRollout:
         return commit.sha
 
     def _build_message(self, measured: str) -> Callable[[Release, Release], TransitionMessage]:
-        body = f"Measured in the stage before: {measured}." if measured else ""
+        numbers = f"Measured in the stage before: {measured}." if measured else ""
 
         def write_message(before: Release, after: Release) -> TransitionMessage:
             version = self._require_candidate(before)
@@ -235,6 +235,8 @@ class CandidateRollout:
                 else f"Send {after.weights[version.id]} % to {version.id}"
             )
             outcome = RunOutcome.now("released", "the rollout ended") if promoted else None
+            unjudged = pipelines.describe_unjudged(before) if promoted else ""
+            body = "\n".join(text for text in (numbers, unjudged) if text)
             return TransitionMessage(
                 f"{subject} of {name}", version, self._read_cause(), body, outcome
             )

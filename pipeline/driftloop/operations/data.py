@@ -10,6 +10,7 @@ from typing import Any
 from driftloop.clients.s3 import ObjectStore, StoreLocation, StoreObject, parse_location
 from driftloop.cluster.reader import ApiReader
 from driftloop.contract.columns import SUFFIXES
+from driftloop.contract.handovers import DetectorSettings
 from driftloop.contract.names import Names
 from driftloop.errors import LocalError, PipelineError, StoreError
 from driftloop.local.argo.objects import Objects
@@ -29,6 +30,8 @@ class DataFolder:
     location: StoreLocation
     features: str | None = None
     """Columns that its files must have; None when any will do."""
+    categories: bool = False
+    """True when a detector takes them as categories."""
 
 
 @contextlib.contextmanager
@@ -87,7 +90,7 @@ def put_files(folder: DataFolder, files: Iterable[Path], *, replace: bool = Fals
                 hint="a run may have read it: give the file another name, or pass --replace",
             )
     if folder.features is not None:
-        check_columns(named.items(), folder.features)
+        check_columns(named.items(), folder.features, categories=folder.categories)
     folder.store.create_bucket(folder.location.bucket)
     for name, file in named.items():
         folder.store.put_file(file, folder.location / name)
@@ -101,17 +104,28 @@ def list_files(folder: DataFolder) -> list[StoreObject]:
 
 def open_folder(store: ObjectStore, template: Json) -> DataFolder:
     """Return the folder that a training WorkflowTemplate takes its snapshot of."""
-    for step in template["spec"]["templates"]:
-        container = step.get("container") or {}
-        arguments = [*(container.get("command") or ()), *(container.get("args") or ())]
-        options = dict(itertools.pairwise(arguments))
-        if "snapshot" in arguments and "--uri" in options:
-            location = parse_location(str(options["--uri"]))
-            return DataFolder(store, location, options.get("--features"))
+    steps = [_read_options(step) for step in template["spec"]["templates"]]
+    fits = [
+        DetectorSettings.parse(step["--detector"])
+        for step in steps
+        if {"fit", "--detector"} <= step.keys()
+    ]
+    for options in steps:
+        if "snapshot" in options and "--uri" in options:
+            location = parse_location(options["--uri"])
+            categories = any(fit.kind == "chi2" for fit in fits)
+            return DataFolder(store, location, options.get("--features"), categories)
     raise PipelineError(
         f"WorkflowTemplate {template['metadata']['name']} takes no snapshot of a folder",
         hint="`driftloop commit` the spec again: another version rendered it",
     )
+
+
+def _read_options(step: Json) -> dict[str, str]:
+    """Return each argument of a container with the one after it."""
+    container = step.get("container") or {}
+    arguments = [*(container.get("command") or ()), *(container.get("args") or ())]
+    return {str(name): str(value) for name, value in itertools.pairwise(arguments)}
 
 
 def _is_training(item: Json, name: str) -> bool:

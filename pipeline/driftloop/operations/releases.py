@@ -59,6 +59,17 @@ class TransitionResult:
     commit: Commit | None
 
 
+def describe_unjudged(before: Release) -> str:
+    """Say what no detector hears of when a candidate is promoted out of this release; empty when
+    nothing is lost."""
+    if before.phase != "shadow" or before.candidate is None or before.candidate.detectors is None:
+        return ""
+    return (
+        f"Promoted straight from its shadow: what {before.candidate.id} is asked until its "
+        "detectors have followed is judged by none."
+    )
+
+
 @dataclass(frozen=True)
 class CommittedPipeline:
     """A pipeline in a commit."""

@@ -3,8 +3,6 @@
 from collections.abc import Callable, Sequence
 from typing import Any, TextIO
 
-import pydantic
-
 from driftloop.cluster import sealing
 from driftloop.kube.sealed import (
     PlainSecret,
@@ -12,12 +10,10 @@ from driftloop.kube.sealed import (
     SealedSecret,
     SealError,
     build_secret,
+    read_sealed,
     scope_of,
 )
 from driftloop.text.load import load_documents
-
-KEPT_METADATA = ("name", "namespace", "labels", "annotations")
-"""Metadata that is not added by a cluster (uid, creationTimestamp …)."""
 
 
 def seal_secrets(
@@ -44,9 +40,7 @@ def reseal_secrets(
     certificate."""
     key = sealing.certificate(certificate)
     keys = sealing.private_keys(private_keys)
-    return _seal_documents(
-        file, lambda document: sealing.reseal(_parse_sealed(document), keys, key)
-    )
+    return _seal_documents(file, lambda document: sealing.reseal(read_sealed(document), keys, key))
 
 
 def _seal_documents(file: TextIO, seal: Callable[[Any], SealedSecret]) -> tuple[SealedSecret, ...]:
@@ -68,29 +62,3 @@ def _set_namespace(secret: PlainSecret, namespace: str | None) -> PlainSecret:
         raise SealError(f"the namespace of the Secret is `{current}`, --namespace is `{namespace}`")
     metadata = secret.metadata.model_copy(update={"namespace": namespace})
     return secret.model_copy(update={"metadata": metadata})
-
-
-def _parse_sealed(document: Any) -> SealedSecret:
-    try:
-        metadata, spec = _keep_metadata(document["metadata"]), document["spec"]
-        template = dict(spec.get("template") or {})
-        template["metadata"] = {
-            "name": metadata["name"],
-            **_keep_metadata(template.get("metadata") or {}),
-        }
-        return SealedSecret.model_validate(
-            {
-                "apiVersion": document["apiVersion"],
-                "kind": document["kind"],
-                "metadata": metadata,
-                "spec": {"encryptedData": spec["encryptedData"], "template": template},
-            }
-        )
-    except (KeyError, TypeError, AttributeError, pydantic.ValidationError) as error:
-        raise SealError(
-            "the object is not a SealedSecret of bitnami.com/v1alpha1", hint=str(error)
-        ) from error
-
-
-def _keep_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in metadata.items() if key in KEPT_METADATA}

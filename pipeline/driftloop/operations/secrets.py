@@ -6,9 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from driftloop.cluster import platform, sealing
+import pydantic
+
+from driftloop.cluster import identities, platform, sealing
+from driftloop.cluster.folders import TreeChange
 from driftloop.cluster.platform import Addresses, PlatformCredentials
+from driftloop.contract import trees
+from driftloop.contract.names import PLATFORM_NAMESPACES
 from driftloop.errors import PipelineError
+from driftloop.spec.values import NamespaceName
 
 DEFAULTS = Addresses(git_url="https://example.invalid/x")
 """The platform's own addresses; the git URL has no default."""
@@ -16,58 +22,85 @@ DEFAULTS = Addresses(git_url="https://example.invalid/x")
 
 @dataclass(frozen=True)
 class SealedPlatform:
-    """The rendered files by path, and whether the release step has a git credential."""
+    """The change to the cluster repository, and what a person should know about it."""
 
-    files: Mapping[str, str]
+    change: TreeChange
     has_git_password: bool
+    kept: tuple[str, ...]
+    """Other namespaces that have settings; nothing of theirs changes."""
+    restarts_store: bool
+    """True if the platform's own store runs with identities that change."""
+    left: tuple[str, ...]
+    """Namespaces that use another store now, and still have an identity in the platform's own."""
 
 
 def seal_platform(
+    folder: Path,
     cluster: str,
-    namespaces: tuple[str, ...],
+    namespaces: Sequence[str],
     addresses: Addresses,
     *,
     certificate: bytes,
     environment: Mapping[str, str],
+    force: bool,
 ) -> SealedPlatform:
-    """Render ConfigMap and SealedSecret `driftloop-platform` for each namespace.
+    """Render ConfigMap and SealedSecret `driftloop-platform` for each namespace, and merge them
+    with the files of a working copy.
 
     `certificate` is the controller's (PEM); the credentials come from `environment`.
-    PipelineError when the object store is not the platform's own and its keys are not set.
+    PipelineError when a namespace has settings already, unless `force`, and when the object store
+    is not the platform's own and its keys are not set.
     """
+    names = tuple(dict.fromkeys(namespaces))
+    for name in names:
+        _check_namespace(name)
     own_store = addresses.s3_endpoint == DEFAULTS.s3_endpoint
-    credentials = read_credentials(environment, own_store=own_store)
+    credentials = {
+        name: read_credentials(environment, own_store=own_store, namespaces=names) for name in names
+    }
+    present = _read_files(folder, cluster)
+    settled = platform.settled(cluster, present)
+    for name in names:
+        if name in settled and not force:
+            raise PipelineError(
+                f"{trees.platform_folder(cluster)}/{name}/{platform.SEALED} exists already",
+                hint=f"--force replaces only the credentials of `{name}`; "
+                "its running parts keep the old token until they restart",
+            )
     key = sealing.certificate(certificate)
-    files = platform.tree(
+    change = platform.tree(
         cluster,
-        namespaces,
         addresses,
         credentials,
         lambda secret, scope: sealing.seal(secret, key, scope),
+        present,
         own_store=own_store,
     )
-    return SealedPlatform(files, bool(credentials.git_password))
+    store = platform.store_path(cluster)
+    return SealedPlatform(
+        change,
+        has_git_password=all(own.git_password for own in credentials.values()),
+        kept=tuple(sorted(settled - set(names))),
+        restarts_store=own_store and store in present,
+        left=() if own_store or store not in present else _left(present[store], store, names),
+    )
 
 
-def write_platform(sealed: SealedPlatform, folder: Path, *, force: bool) -> Sequence[str]:
-    """Write the files below a folder and return their paths; PipelineError when one exists,
-    unless `force`."""
-    existing = next((path for path in sealed.files if (folder / path).exists()), None)
-    if existing is not None and not force:
-        raise PipelineError(
-            f"{existing} exists already",
-            hint="--force overwrites it; running parts keep the old token until they restart",
-        )
-    for path, text in sealed.files.items():
+def write_platform(sealed: SealedPlatform, folder: Path) -> None:
+    """Write and remove the files below a folder."""
+    for path, text in sealed.change.files.items():
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text)
-    return tuple(sealed.files)
+    for path in sealed.change.removed:
+        (folder / path).unlink()
 
 
-def read_credentials(environment: Mapping[str, str], *, own_store: bool) -> PlatformCredentials:
+def read_credentials(
+    environment: Mapping[str, str], *, own_store: bool, namespaces: Sequence[str]
+) -> PlatformCredentials:
     """Return the credentials of the environment; those of the platform's own store are random by
-    default."""
+    default, and each namespace has its own."""
     access, secret = (
         environment.get("AWS_ACCESS_KEY_ID", ""),
         environment.get("AWS_SECRET_ACCESS_KEY", ""),
@@ -79,6 +112,12 @@ def read_credentials(environment: Mapping[str, str], *, own_store: bool) -> Plat
             "the keys of the object store are not set",
             hint="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
         )
+    if access and own_store and len(namespaces) > 1:
+        raise PipelineError(
+            "AWS_ACCESS_KEY_ID holds the key of one namespace, "
+            f"{len(namespaces)} are named: {', '.join(namespaces)}",
+            hint="unset it for random keys, or run the command once for each namespace",
+        )
     token = environment.get("DRIFTLOOP_WEBHOOK_TOKEN", "")
     return PlatformCredentials(
         access_key=access or random.token_hex(10),
@@ -87,3 +126,34 @@ def read_credentials(environment: Mapping[str, str], *, own_store: bool) -> Plat
         git_password=environment.get("DRIFTLOOP_GIT_PASSWORD", ""),
         **({"webhook_token": token} if token else {}),
     )
+
+
+def _check_namespace(name: str) -> None:
+    try:
+        pydantic.TypeAdapter(NamespaceName).validate_python(name)
+    except pydantic.ValidationError as error:
+        reason = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise PipelineError(f"namespace `{name}` {reason}") from error
+    if name in PLATFORM_NAMESPACES:
+        raise PipelineError(
+            f"`{name}` is a namespace of the platform", hint="a pipeline has its own namespace"
+        )
+
+
+def _read_files(folder: Path, cluster: str) -> dict[str, str]:
+    paths = [*(folder / trees.platform_folder(cluster)).rglob("*.yaml")]
+    paths.append(folder / trees.platform_path(cluster))
+    files = {}
+    for path in paths:
+        name = path.relative_to(folder).as_posix()
+        try:
+            if path.is_file():
+                files[name] = path.read_text()
+        except UnicodeDecodeError as error:
+            raise PipelineError(f"{name}: not UTF-8 text: {error.reason}") from error
+    return files
+
+
+def _left(text: str, source: str, names: Sequence[str]) -> tuple[str, ...]:
+    sealed = identities.read(text, source)
+    return tuple(name for name in names if identities.has_identity(sealed, name))

@@ -137,6 +137,11 @@ class Plan:
         return self.features if needed and not self.steps else None
 
     @property
+    def wants_categories(self) -> bool:
+        """Return True when a detector takes the columns as categories."""
+        return any(monitor.detector.detector == "chi2" for monitor in self.monitors)
+
+    @property
     def recipe(self) -> str:
         """Digest of everything that a model depends on besides the data."""
         best = self.train.search.best if self.train.search is not None else None

@@ -10,9 +10,16 @@ from typing import Any
 
 from driftloop.contract.documents import is_number
 from driftloop.contract.handovers import RehearsalLimits
+from driftloop.contract.measures import NumberMeasure, find_measure
 from driftloop.contract.records import Evaluation, HeldOutRow, HeldOutRows, Rehearsal
 from driftloop.release.answers import Answer, compare_answers
-from driftloop.release.numbers import NumberAnswers, are_numbers, find_tolerance
+from driftloop.release.numbers import (
+    NumberAnswer,
+    NumberAnswers,
+    are_numbers,
+    compare_errors,
+    find_tolerance,
+)
 
 SIGMAS = 3.0
 """Standard deviations that count as chance."""
@@ -89,7 +96,7 @@ def judge_rehearsal(
     p99 = _percentile([reply.seconds for reply in replies[1:] or replies], 0.99)
     if limits.p99 is not None and p99 is not None and p99 > limits.p99:
         reasons.append(f"p99 {p99 * 1000:.0f} ms, allowed {limits.p99 * 1000:.0f} ms")
-    skew = compare_accuracy(rows.rows, replies, evaluation, limits)
+    skew = compare_skew(rows.rows, replies, evaluation, limits)
     reasons.extend(filter(None, [skew.reason]))
     notes.extend(filter(None, [skew.note]))
     answered = sum(reply.answer is not None for reply in replies)
@@ -106,6 +113,8 @@ def judge_rehearsal(
         agreement=sum(pairs) / len(pairs) if pairs else None,
         tolerance=tolerance,
         accuracy=skew.accuracy,
+        metric=skew.metric,
+        measured=skew.measured,
         captured=len(candidate.captured),
         log=candidate.log if candidate.failure or len(replies) > answered else "",
     )
@@ -163,13 +172,76 @@ def _judge_refusals(
 
 @dataclass(frozen=True)
 class Skew:
-    """The accuracy of a server's answers beside the one that the evaluation measured."""
+    """What a server's answers are worth beside what the evaluation measured."""
 
     accuracy: float | None = None
+    """Share of right answers; None for answers that are numbers."""
+    metric: str = ""
+    """Measure of answers that are numbers."""
+    measured: float | None = None
+    """Its value."""
     reason: str = ""
     """Why the candidate is refused for it."""
     note: str = ""
     """Why it was not compared."""
+
+
+def compare_skew(
+    rows: Sequence[HeldOutRow],
+    replies: Sequence[Reply],
+    evaluation: Evaluation,
+    limits: RehearsalLimits,
+) -> Skew:
+    """Compare on the recent rows: by the share of right answers where the evaluation has one, else
+    by a measure of numbers."""
+    metrics = evaluation.candidate.get("recent") or {}
+    measure = find_measure(metrics) if limits.accuracy not in metrics else None
+    if measure is None:
+        return compare_accuracy(rows, replies, evaluation, limits)
+    recent = [pair for pair in zip(rows, replies, strict=False) if pair[0].recent]
+    answers = [
+        NumberAnswer(float(row.label), float(reply.answer))
+        for row, reply in recent
+        if is_number(row.label) and isinstance(reply.answer, int | float)
+    ]
+    if not answers:
+        missing = f"`{measure.metric}` was not compared: no recent row with a number for a label was answered by a number"
+        return Skew(note=missing if replies else "")
+    total = (evaluation.rows or {}).get("recent", 0)
+    same = evaluation.asked or {}
+    again = measure.metric in same and len(answers) == sum(row.recent for row in rows)
+    return _compare_numbers(
+        answers,
+        measure,
+        (same if again else metrics)[measure.metric],
+        limits,
+        chance=0.0 if again else SIGMAS * _scale_chance(len(answers), total),
+    )
+
+
+def _compare_numbers(
+    answers: Sequence[NumberAnswer],
+    measure: NumberMeasure,
+    measured: float,
+    limits: RehearsalLimits,
+    *,
+    chance: float,
+) -> Skew:
+    metric, sign = measure.metric, measure.sign
+    if chance and len(answers) < FEWEST_NUMBERS:
+        few = f"`{metric}` was not compared: {len(answers)} recent rows, at least {FEWEST_NUMBERS} are needed"
+        return Skew(note=few)
+    errors = compare_errors(
+        answers, measure.kind, sign * measured, share=limits.skew, chance=chance
+    )
+    if errors is None:
+        return Skew(note=f"`{metric}` was not compared: the evaluation's {measured:.4g} is none")
+    value = sign * errors.value
+    reason = (
+        f"the server's answers to {len(answers)} rows have {metric} {value:.4g}, the evaluation measured "
+        f"{measured:.4g}{'' if chance else ' on the same rows'}: it serves another model than was evaluated, or gets other input"
+    )
+    return Skew(metric=metric, measured=value, reason="" if errors.alike else reason)
 
 
 def compare_accuracy(
@@ -192,14 +264,15 @@ def compare_accuracy(
     total = (evaluation.rows or {}).get("recent", 0)
     if measured is None or not 0 <= measured <= 1:
         return Skew(
-            note=f"accuracy was not compared: the evaluation has no share `{limits.accuracy}`"
+            note=f"accuracy was not compared: the evaluation has no share `{limits.accuracy}`, and no measure of "
+            "numbers (mae, mse, rmse, r2)"
         )
     allowed = limits.skew + SIGMAS * _deviation(measured, len(recent), total)
     if abs(accuracy - measured) <= allowed:
         return Skew(accuracy)
     return Skew(
         accuracy,
-        f"the server answers {accuracy:.1%} of {len(recent)} rows right, the evaluation measured "
+        reason=f"the server answers {accuracy:.1%} of {len(recent)} rows right, the evaluation measured "
         f"{limits.accuracy} {measured:.1%}: it serves another model than was evaluated, or gets other input",
     )
 
@@ -217,10 +290,13 @@ def is_right(reply: Reply, label: Any) -> bool:
 def _deviation(share: float, asked: int, total: int) -> float:
     """Standard deviation of a share that was counted on some of so many rows; none on all of
     them."""
-    if asked >= total:
-        return 0.0
     likely = (share * asked + 2) / (asked + 4)
-    return math.sqrt(likely * (1 - likely) / asked * (total - asked) / max(1, total - 1))
+    return math.sqrt(likely * (1 - likely) / asked) * _scale_chance(asked, total)
+
+
+def _scale_chance(asked: int, total: int) -> float:
+    """Factor of a standard deviation for rows that are drawn from so many."""
+    return math.sqrt(max(0, total - asked) / max(1, total - 1))
 
 
 def _percentile(values: Sequence[float], share: float) -> float | None:

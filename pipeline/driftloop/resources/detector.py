@@ -66,14 +66,15 @@ def detector_endpoint(plan: Plan, monitor: Monitor) -> core.KubernetesService:
 
 
 def on_traffic(plan: Plan, monitor: Monitor, release: Release) -> knative.Trigger:
-    """Production's requests or answers; a candidate's copies of them would count twice.
+    """Production's requests or answers; in a shadow the candidate's copies would count twice.
 
-    Without a candidate it lets any release's through: what another production is asked before
-    these objects have followed is kept for its own detector, and counted, instead of lost.
+    At other times it lets any release's through, also in a canary, where each request is answered
+    by one version: what the next production is asked before these objects have followed is kept
+    for its own detector, and counted, instead of lost.
     """
     name = plan.names.detector(monitor.name)
     kind = inference_type(monitor.detector.on)
     production = release.production
-    if release.candidate is None or production is None:
+    if release.phase != "shadow" or production is None:
         return build_trigger(plan, name, monitor.name, name, type=kind)
     return build_trigger(plan, name, monitor.name, name, type=kind, **{RELEASE: production.id})

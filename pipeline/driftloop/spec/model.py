@@ -277,7 +277,8 @@ class Rehearse(SpecModel):
     """Longest time until the server has loaded the model."""
     skew: Share = 0.02
     """Largest distance between the accuracy of the server's answers and the one that the
-    evaluation measured, beyond chance."""
+    evaluation measured, beyond chance; of answers that are numbers, between the typical errors, as a
+    share."""
 
 
 def _read_off(value: object) -> object:

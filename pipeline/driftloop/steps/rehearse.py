@@ -143,6 +143,8 @@ def _print_verdict(verdict: Rehearsal) -> None:
             parts.append(f"p99 {verdict.p99 * 1000:.0f} ms")
         if verdict.accuracy is not None:
             parts.append(f"accuracy {verdict.accuracy:.1%}")
+        if verdict.measured is not None:
+            parts.append(f"{verdict.metric} {verdict.measured:.4g}")
         if verdict.agreement is not None:
             parts.append(f"{verdict.agreement:.1%} of {verdict.compared} like production")
         if verdict.captured:

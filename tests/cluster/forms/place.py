@@ -12,7 +12,8 @@ import yaml
 from cluster.kube import Kube
 
 from driftloop.clients.s3 import MissingObjectError, ObjectStore, StoreLocation
-from driftloop.cluster import platform
+from driftloop.cluster import identities, platform
+from driftloop.contract.names import PLATFORM
 from driftloop.release import record
 from driftloop.release.record import Version
 from driftloop.render import render_tree
@@ -46,19 +47,15 @@ class Place:
             git_url="https://git.invalid/x.git",
             s3_endpoint=f"http://seaweedfs-s3.{N}.svc.cluster.local:8333",
         )
-        made = (
-            platform.secret(N, addresses, self.credentials),
-            platform.store_secret(self.credentials),
-        )
-        for one in made:
-            data = {key: base64.b64encode(value).decode() for key, value in one.values.items()}
+        keys = self.credentials.access_key, self.credentials.secret_key
+        secrets_of = {
+            PLATFORM: platform.secret(N, addresses, self.credentials).values,
+            identities.SECRET_NAME: {identities.CONFIG: identities.configuration(N, *keys)},
+        }
+        for name, values in secrets_of.items():
+            data = {key: base64.b64encode(value).decode() for key, value in values.items()}
             self.apply(
-                {
-                    "apiVersion": "v1",
-                    "kind": "Secret",
-                    "metadata": {"name": one.metadata.name},
-                    "data": data,
-                }
+                {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "data": data}
             )
         self.apply(platform.config_map(N, addresses).dump_object())
         self.kube.run("apply", "-f", "-", stdin=yaml.safe_dump_all(memoization()))

@@ -62,7 +62,7 @@ def start(monitor_python: Path, tmp_path: Path) -> Iterator[Callable[..., Proces
             chosen.detector,
         ]
         argv += ["--release", chosen.release, "--config", chosen.json, "--artifact", str(artifact)]
-        argv += ["--broker", chosen.broker]
+        argv += ["--broker", chosen.broker, "--stream-bytes", str(chosen.stream_bytes)]
         environment = {
             "NATS_URL": url(server),
             "PYTHONPATH": str(ROOT / "pipeline"),

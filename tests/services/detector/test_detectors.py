@@ -129,10 +129,10 @@ def test_fit_writes_what_serve_reads(kind: str, monitor_python: Path, tmp_path: 
         ('{"kind": "ks", "windov": 3}', {}, "unknown key `windov`"),
         ('{"kind": "ks", "alarmRate": 2}', {}, "`alarmRate` is `2`, must be between 0 and 1"),
         ('{"kind": "ks"}', {}, "no .npz, .csv or .jsonl file"),
-        ('{"kind": "ks"}', {"a.csv": "a,b\n1,x\n"}, "can't be read as rows of numbers"),
+        ('{"kind": "ks"}', {"a.csv": "a,b,y\n1,x,0\n"}, "can't be read as rows of numbers"),
         (
             '{"kind": "ks"}',
-            {"a.csv": "a,b,y\n1,2,0\n2,3,0\n", "b.csv": "a\n1\n"},
+            {"a.csv": "a,b,y\n1,2,0\n2,3,0\n", "b.csv": "a,y\n1,0\n"},
             "different widths",
         ),
         ('{"kind": "ks"}', {"a.npz": "not a zip"}, "can't be read as rows of numbers"),
@@ -156,6 +156,39 @@ def test_fit_says_what_is_wrong(
     assert done.returncode == 1
     assert says in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("features", "files", "says"),
+    [
+        ("a,c", {"a.csv": "a,b,y\n1,2,0\n"}, "has no column `c`, which `data.features` names"),
+        ("a,c", {"a.jsonl": '{"a": 1, "c": 2}\n{"a": 1}\n'}, "line 2 has no column `c`"),
+        ("x", {"a.csv": "a,b\n1,2\n"}, "has no column `y` for the label"),
+        ("x", {"a.jsonl": "[1, 2]\n"}, "line 1 is not a JSON object"),
+        ("x", {"a.jsonl": '{"a": NaN, "y": 1}\n' * 3}, "3 rows have a value that is not finite"),
+    ],
+)
+def test_no_other_columns_are_taken_than_those_that_are_named(
+    features: str, files: dict[str, str], says: str, tmp_path: Path
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    arguments = ("--features", features, "--reference", str(tmp_path), "--out", str(tmp_path / "o"))
+    done = run(Path(sys.executable), "fit", "--detector", '{"kind": "ks"}', *arguments)
+    assert done.returncode == 1
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_fit_says_how_many_rows_it_left_out(tmp_path: Path, monitor_python: Path) -> None:
+    rows = "".join(f"{number},{number % 7},0\n" for number in range(300))
+    (tmp_path / "a.csv").write_text(f"a,b,y\n{rows}nan,1,0\n2,inf,0\n")
+    arguments = ("--features", "a,b", "--reference", str(tmp_path), "--out", str(tmp_path / "o"))
+    done = run(monitor_python, "fit", "--detector", '{"kind": "ks"}', *arguments)
+    assert done.returncode == 0, done.stderr
+    assert "300 of 302 reference rows of 2 numbers, 2 left out since a value is not finite" in (
+        done.stdout
+    )
 
 
 def test_rows_come_from_every_format_and_are_bounded(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import nats.errors
 import numpy as np
 import pytest
 from aiohttp import web
+from support import streams
 from support.detector import WIDTH
 from support.processes import Process, free_port, until, url
 
@@ -122,6 +123,28 @@ async def test_verdicts_come_in_order_and_say_what_they_cover(
     assert event.type == "dev.driftloop.drift"
     assert event.id == verdict_id("n", "order", "drift", "r1", 2)
     assert (event.get("inferenceservicename"), event.get("endpoint")) == ("order", "r1")
+
+
+async def test_requests_that_can_not_be_judged_are_told_though_no_window_fills(
+    server: Process, start: Callable[..., Process], broker: Broker
+) -> None:
+    detector = start(server, pipeline="texts", window=30, broker=broker.address)
+    rows = [["Dream", *row] for row in clean(45)]
+    sent = [
+        events.make_event(
+            "io.seldon.serving.inference.request",
+            "test",
+            {"data": {"ndarray": [row]}},
+            inferenceservicename="texts",
+            endpoint="r1",
+            requestid=f"q{number}",
+        )
+        for number, row in enumerate(rows)
+    ]
+    await post(detector.port, *sent)
+    said = f"30 rows since the last verdict can't be judged, 0 can: a row must be {WIDTH} numbers"
+    await until(lambda: said in detector.log.read_text())
+    assert broker.got == []
 
 
 async def test_events_are_read_in_the_protocol_that_they_name(
@@ -250,6 +273,43 @@ async def test_requests_of_another_release_are_counted_and_never_alarm(
     start(server, pipeline="foreign", window=10, broker=broker.address, release="r2")
     await until(lambda: len(broker.got) == 3)
     assert [(v["release"], v["alarm"]) for v in broker.verdicts()[1:]] == [("r2", True)] * 2
+
+
+async def test_what_is_kept_for_other_releases_never_fills_the_stream(
+    server: Process, start: Callable[..., Process], broker: Broker
+) -> None:
+    """The oldest are given up and counted; what is judged here, and the newest, stay."""
+    room = 256 * 1024
+    detector = start(
+        server, pipeline="full", window=10, broker=broker.address, stream_bytes=room, release="r1"
+    )
+    await post(detector.port, *(request([row], pipeline="full") for row in clean(9)))
+    rejected = [request(clean(4, n), pipeline="full", release="r2") for n in range(60)]
+    promoted = [request(clean(4, n), pipeline="full", release="r3") for n in range(400)]
+    for sent in (*rejected, *promoted):
+        assert await post(detector.port, sent) == [202]
+    async with open_connection(url(server), name="test") as js:
+        kept = await streams.stored(js, "DRIFTLOOP_N_FULL_DRIFT")
+    ids = [message.id.removeprefix("drift/") for message in kept]
+    assert 100 < len(ids) < 300
+    assert not {event.id for event in rejected} & set(ids), "those of a rejected one go first"
+    assert ids[9:] == [event.id for event in promoted][-len(ids) + 9 :]
+    lost = 9 + len(rejected) + len(promoted) - len(ids)
+    await until_metric(detector, f"driftloop_detector_events_given_up_total {lost}.0")
+    assert "events of r3, the oldest, are given up" in detector.log.read_text()
+    await post(detector.port, request(clean(1), pipeline="full"))
+    await until(lambda: broker.got != [])
+    assert broker.verdicts()[0]["release"] == "r1"
+
+
+async def test_rows_of_another_width_are_not_judged_either(
+    server: Process, start: Callable[..., Process], broker: Broker
+) -> None:
+    """The next production has one column more: its detector is the one that can read them."""
+    detector = start(server, pipeline="wider", window=10, broker=broker.address, release="r1")
+    wider = np.zeros((10, WIDTH + 1)).tolist()
+    await post(detector.port, *(request([row], pipeline="wider", release="r2") for row in wider))
+    await until_metric(detector, "driftloop_detector_windows_not_judged_total 1.0")
 
 
 async def test_the_reference_of_another_release_judges_nothing(

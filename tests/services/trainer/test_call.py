@@ -70,6 +70,17 @@ def test_training_leaves_metadata_and_metrics(run: Run, folder: Path) -> None:
     assert "not json" in done.out
 
 
+def test_a_log_line_that_is_too_long_is_counted(run: Run, folder: Path) -> None:
+    lines = '    print(json.dumps({"epoch": 1, "weights": "w" * 70_000}))\n'
+    user(folder, TRAIN.replace("    return", f"{lines}    return", 1))
+    (folder / "data" / "rows").write_text("x")
+    done = run(*training(folder, {"epochs": 3, "learning_rate": 0.25}), "--seed", "7")
+    assert done.code == 0, done.err
+    metadata = yaml.safe_load((folder / "trial" / "metadata.yaml").read_text())
+    assert [line["epoch"] for line in metadata["log"]] == [0, 1, 2]
+    assert metadata["logLinesDropped"] == 1
+
+
 def test_the_same_seed_gives_the_same_model(run: Run, folder: Path) -> None:
     user(folder, TRAIN)
     models = []
@@ -279,6 +290,7 @@ def test_both_models_on_all_and_recent_rows(run: Run, folder: Path) -> None:
         "rows": {"all": 0, "recent": 0},
         "against": "r1",
         "notComparable": "",
+        "asked": None,
     }
 
 
@@ -295,7 +307,39 @@ def test_the_first_run_has_no_production_and_only_recent_rows(run: Run, folder: 
         "rows": {"all": 0, "recent": 0},
         "against": None,
         "notComparable": "",
+        "asked": None,
     }
+
+
+ERRS = """
+import csv
+def evaluate(model, data):
+    errors = [abs(float(row["y"]) - 1) for file in sorted(data.rglob("*.csv")) for row in csv.DictReader(file.open())]
+    if len(errors) < 3 and (model / "m").read_text() == "fails":
+        raise ValueError("too few rows")
+    return {"test_mae": sum(errors) / len(errors)}
+"""
+
+
+@pytest.mark.parametrize("model", ["works", "fails"])
+def test_measures_of_numbers_are_taken_on_the_rehearsal_s_rows_too(
+    run: Run, folder: Path, model: str
+) -> None:
+    user(folder, ERRS, name="evaluate")
+    for part, labels in (("earlier", [9.0]), ("recent", [2.0, 3.0, 4.0, 5.5, 6.5])):
+        (folder / "data" / part).mkdir()
+        lines = "".join(f"0,{label}\n" for label in labels)
+        (folder / "data" / part / "a.csv").write_text(f"x,y\n{lines}")
+    (folder / "model" / "m").write_text(model)
+    (folder / "production" / "release.json").write_text("{}")
+    done = run(*evaluation(folder), "--rows", "2")
+    assert done.code == 0, done.err
+    found = json.loads((folder / "out" / "metrics.json").read_text())
+    asked = json.loads((folder / "out" / "rows.json").read_text())["rows"]
+    assert [row["label"] for row in asked] == [2.0, 5.5]
+    assert found["candidate"]["recent"] == {"test_mae": 3.2}
+    assert found["asked"] == ({"test_mae": 2.75} if model == "works" else None)
+    assert ("can't be evaluated" in done.out) == (model == "fails")
 
 
 def test_an_evaluation_at_fault_says_which_model(run: Run, folder: Path) -> None:

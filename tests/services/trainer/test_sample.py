@@ -36,6 +36,13 @@ def test_a_table_has_names_numbers_and_gaps(heldout: Path) -> None:
     assert document["note"] == ""
 
 
+def test_a_column_that_the_first_row_lacks_is_no_less_a_column(heldout: Path) -> None:
+    (heldout / "recent" / "a.jsonl").write_text('{"age": 31, "y": 1}\n{"age": 4, "town": "Ulm"}\n')
+    document = written(heldout)
+    assert document["names"] == ["age", "town"]
+    assert [row["features"] for row in document["rows"]] == [[31, None], [4, "Ulm"]]
+
+
 def test_arrays_have_no_names(heldout: Path) -> None:
     np.savez(heldout / "recent" / "a.npz", x=np.array([[1.5, np.nan]]), y=np.array([3]))
     (heldout / "earlier" / "b.jsonl").write_text('{"x": [2, 3], "y": 4}\n')

@@ -76,6 +76,19 @@ end
 _RETRY_ON = "connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes"
 _RETRIES = 2
 
+LARGEST_REQUEST = 8 * 1024 * 1024
+"""Bytes of a prediction's body that the gateway takes: a model server needs forty times as much
+memory to read one."""
+_LIMIT: Resource = {
+    "name": "limit",
+    "typed_config": {
+        "@type": f"{_TYPE}.extensions.filters.http.buffer.v3.Buffer",
+        "max_request_bytes": LARGEST_REQUEST,
+    },
+}
+_HEAD_TIME = "10s"
+"""Time that a request's headers may take to arrive."""
+
 
 def build_bootstrap(folder: str, *, gateway: int, proxy: int) -> Resource:
     """The file Envoy starts with, in `folder`; the rest it reads from there, at each rename of a
@@ -102,7 +115,7 @@ def build_bootstrap(folder: str, *, gateway: int, proxy: int) -> Resource:
                     "gateway",
                     gateway,
                     build_path_source("gateway"),
-                    filters=[_build_lua_filter(_REQUEST_ID), _ROUTER],
+                    filters=[_LIMIT, _build_lua_filter(_REQUEST_ID), _ROUTER],
                 ),
                 _build_front_listener(
                     "proxy", proxy, build_path_source("proxy"), filters=[_OUTSIDE_FILTER, _ROUTER]
@@ -377,6 +390,7 @@ def _build_front_listener(
                             "stat_prefix": name,
                             "rds": {"route_config_name": name, "config_source": routes},
                             "use_remote_address": True,
+                            "request_headers_timeout": _HEAD_TIME,
                             "preserve_external_request_id": True,
                             "http_filters": filters,
                         },

@@ -5,6 +5,7 @@ posts small bodies to a few addresses and reads short answers. The parsing is ll
 """
 
 import asyncio
+import re
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from dataclasses import dataclass
 import httptools
 
 MOST_ANSWER = 1024 * 1024
+
+_ENDS_LINE = re.compile(r"[\r\n\0]")
 
 
 class UnreachableError(Exception):
@@ -25,6 +28,15 @@ class SubscriberAnswer:
     status: int
     headers: Mapping[str, str]
     body: bytes
+
+
+def encode_request(path: str, headers: Mapping[str, str], body: bytes) -> bytes:
+    """A POST as it goes over the wire. ValueError for a path or header that would end its line."""
+    lines = [f"POST {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
+    if not (text := "".join(lines)).isprintable() and _ENDS_LINE.search(text) is not None:
+        raise ValueError("a header has a line break or a NUL")
+    head = "\r\n".join([*lines, f"content-length: {len(body)}", "", ""])
+    return head.encode("latin-1", "replace") + body
 
 
 class Courier:
@@ -46,9 +58,7 @@ class Courier:
         """Post to `host:port` and wait for the whole answer, at most `patience` seconds;
         UnreachableError otherwise.
         """
-        lines = [f"POST {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
-        head = "\r\n".join([*lines, f"content-length: {len(body)}", "", ""])
-        message = head.encode("latin-1", "replace") + body
+        message = encode_request(path, headers, body)
         idle = self._idle[address]
         while idle:
             connection = idle.pop()

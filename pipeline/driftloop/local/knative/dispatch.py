@@ -147,6 +147,9 @@ class TriggerDispatcher:
             except (nats.errors.Error, StoreError) as error:
                 # not acknowledged, so it comes again
                 log.warning("%s: %s", self._label, error)
+            except Exception as error:
+                log.exception("%s: an event can't be handled", self._label)
+                await self._set_aside(message, error)
 
     async def _handle_message(self, message: Msg) -> None:
         try:
@@ -187,6 +190,24 @@ class TriggerDispatcher:
         await self._store_dead_letter(
             message, event, FailedDelivery(None, b"a broker died while it delivered this event")
         )
+
+    async def _set_aside(self, message: Msg, error: Exception) -> None:
+        """An event that this program can't handle: again as often as any other, then the dead
+        letter, with its attributes made fit for one."""
+        attempt = read_position(message).delivered
+        delivery = self.trigger.delivery
+        try:
+            if attempt <= delivery.retry:
+                self._counters.labels(self._label, "retried").inc()
+                await message.nak(delay=delivery.compute_delay(attempt))
+                return
+            reason = f"it can't be handled: {type(error).__name__}".encode()
+            await self._store_dead_letter(
+                message, _mend_event(message.data), FailedDelivery(None, reason)
+            )
+        except Exception:
+            # not acknowledged, so it comes again
+            log.exception("%s: an event can't be set aside", self._label)
 
     def _describe_failure(
         self, failure: FailedDelivery, event: events.Event
@@ -268,3 +289,15 @@ class TriggerDispatcher:
             raise FailedDelivery(None, f"nothing answers for {parts.netloc}".encode())
         path = parts.path or "/"
         return address, f"{path}?{parts.query}" if parts.query else path, parts.netloc
+
+
+def _mend_event(stored: bytes) -> events.Event:
+    """A stored event with what its attributes can't have written out as escapes."""
+    event = events.unpack_event(stored)
+    return events.Event(
+        {
+            name: str(value).encode("ascii", "backslashreplace").decode()
+            for name, value in event.attributes.items()
+        },
+        event.body,
+    )

@@ -68,6 +68,7 @@ class Supervisor:
         self._parts: list[SupervisedProcess] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._deaths: dict[str, int] = {}
+        self._closed: str | None = None
         self.ports: Mapping[str, int] = {}
         self.reconciler: Reconciler
         self._fleet: PodFleet
@@ -112,7 +113,9 @@ class Supervisor:
             await self._start_parts(
                 platform.list_store_programs(state, self.ports, envoy_bootstrap=front.bootstrap)
             )
-            client = await connect_client(LocalSettings.load(state)[NATS], name="driftloop up")
+            client = await connect_client(
+                LocalSettings.load(state)[NATS], name="driftloop up", on_closed=self._note_closed
+            )
             js = client.jetstream()
             api = StandInApi(
                 reconciler=self.reconciler, fleet=self._fleet, js=js, status=self.build_status
@@ -155,6 +158,11 @@ class Supervisor:
         """LocalError when the state folder is gone; else raise what ended a background task, which
         is a bug.
         """
+        if self._closed is not None:
+            raise LocalError(
+                f"{self._closed}: everything is stopped",
+                hint="`driftloop up` goes on where it was; `driftloop logs nats` may say more",
+            )
         if not self._state.exists():
             raise LocalError(
                 f"{self._state.root} was deleted while it was in use: everything is stopped",
@@ -263,6 +271,9 @@ class Supervisor:
         for process in self._parts:
             if process.program.name == part and process.pid is not None:
                 os.kill(process.pid, signal.SIGTERM)
+
+    def _note_closed(self, reason: str) -> None:
+        self._closed = reason
 
     def _start_task(self, coroutine: Any, name: str) -> None:
         self._tasks.append(asyncio.create_task(coroutine, name=name))

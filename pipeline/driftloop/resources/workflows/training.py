@@ -94,13 +94,13 @@ def loop_steps(
         _snapshot_step(plan),
         *data,
         _split_step(plan, prepared),
-        _trial_step(plan),
+        *fits,
+        _trial_step(plan, fits),
         _pick_step(plan),
         _evaluate_step(plan),
         gate_step(plan),
         *rehearse,
-        *fits,
-        _store_step(plan, fits, rehearse),
+        _store_step(plan, rehearse),
         _register_step(plan, rehearse),
         _rollout_step(plan),
     )
@@ -249,7 +249,7 @@ def _split_step(plan: Plan, before: str) -> WorkflowStep:
     )
 
 
-def _trial_step(plan: Plan) -> WorkflowStep:
+def _trial_step(plan: Plan, fits: tuple[WorkflowStep, ...]) -> WorkflowStep:
     train, cache = plan.train, whole_seconds(plan.train.cache)
     limit = whole_seconds(train.timeout) or 1
     trial = f"{RUN}/trials/{{{{inputs.parameters.trial}}}}"
@@ -260,7 +260,8 @@ def _trial_step(plan: Plan) -> WorkflowStep:
     metadata = f"{OUT}/trial/metadata.yaml"
     return WorkflowStep(
         name="train",
-        needs=("split",),
+        # what a detector refuses of the data ends the run before anything is trained on it
+        needs=tuple(step.name for step in fits) or ("split",),
         image=plan.train_image,
         command=("driftloop-train",),
         arguments=(
@@ -366,8 +367,7 @@ def _evaluate_step(plan: Plan) -> WorkflowStep:
 def _fit_step(plan: Plan, monitor: Monitor) -> WorkflowStep:
     return WorkflowStep(
         name=f"fit-{monitor.name}",
-        needs=("gate",),
-        when=PASSED,
+        needs=("split",),
         image=plan.platform.monitor,
         command=("driftloop-detector",),
         arguments=(
@@ -389,9 +389,7 @@ def _fit_step(plan: Plan, monitor: Monitor) -> WorkflowStep:
     )
 
 
-def _store_step(
-    plan: Plan, fits: tuple[WorkflowStep, ...], rehearse: tuple[WorkflowStep, ...]
-) -> WorkflowStep:
+def _store_step(plan: Plan, rehearse: tuple[WorkflowStep, ...]) -> WorkflowStep:
     metadata = InputArtifact(
         "metadata", f"{IN}/trial/metadata.yaml", key=_picked_key(plan, "metadata.yaml")
     )
@@ -401,11 +399,11 @@ def _store_step(
         (
             *("store", "--run", "{{workflow.name}}", "--trial", f"{IN}/trial"),
             *("--snapshot", f"{IN}/snapshot", "--evaluation", f"{IN}/evaluation"),
-            *(("--detectors", f"{IN}/detectors") if fits else ()),
+            *(("--detectors", f"{IN}/detectors") if plan.monitors else ()),
             *("--out", OUT),
         ),
-        needs=tuple(step.name for step in (*fits, *rehearse)) or ("gate",),
-        when=REHEARSED if rehearse else None if fits else PASSED,
+        needs=tuple(step.name for step in rehearse) or ("gate",),
+        when=REHEARSED if rehearse else PASSED,
         inputs=(
             _picked_trial(plan),
             InputArtifact("model", f"{IN}/trial/model", key=_picked_key(plan, "model")),

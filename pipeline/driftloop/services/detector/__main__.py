@@ -79,8 +79,10 @@ def _fit_detector(arguments: argparse.Namespace) -> None:
     release = release_id(arguments.run) if arguments.run else None
     artifact.save_artifact(replace(fit, release=release), arguments.out)
     rows, width = fit.reference.shape
+    out = f", {fit.unusable} left out since a value is not finite" if fit.unusable else ""
     print(
-        f"{config.kind}: {rows} reference rows of {width} numbers, score on its own rows {verdict.score:.3g}"
+        f"{config.kind}: {rows} of {fit.gathered} reference rows of {width} numbers{out}, "
+        f"score on its own rows {verdict.score:.3g}"
     )
 
 

@@ -6,11 +6,12 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
 
-from driftloop.contract.columns import SUFFIXES
+from driftloop.contract.columns import SUFFIXES, ColumnError, FileColumns, parse_row
 from driftloop.contract.documents import DocumentError, to_json
 from driftloop.contract.handovers import DetectorSettings
 from driftloop.contract.trees import DETECTOR_FILE, REFERENCE_FILE
@@ -36,6 +37,10 @@ class DetectorArtifact:
     reference: Rows
     release: str | None = None
     """Release whose training data the rows are; None in an artifact of an earlier version."""
+    gathered: int | None = None
+    """Rows of the files that it was fitted on; None in an artifact that was read back."""
+    unusable: int = 0
+    """Those of them with a value that is not finite, which are left out."""
 
 
 def save_artifact(artifact: DetectorArtifact, folder: Path) -> None:
@@ -95,58 +100,57 @@ def gather_reference(folder: Path, features: str, config: DetectorSettings) -> D
         raise ArtifactError(
             f"the files in {folder} have rows of different widths: {sorted(widths)}"
         )
-    rows = np.concatenate(parts)
-    rows = rows[np.isfinite(rows).all(axis=1)]
+    every = np.concatenate(parts)
+    rows = every[np.isfinite(every).all(axis=1)]
+    unusable = len(every) - len(rows)
     if len(rows) < 2:
         raise ArtifactError(
-            f"{folder} contains {len(rows)} usable reference rows, must be at least 2"
+            f"{folder} contains {len(rows)} usable reference rows, must be at least 2",
+            hint=f"{unusable} rows have a value that is not finite" if unusable else None,
         )
     if len(rows) > MOST_ROWS:
         chosen = np.random.default_rng(config.seed).choice(len(rows), MOST_ROWS, replace=False)
         rows = rows[np.sort(chosen)]
-    return DetectorArtifact(config, rows)
+    return DetectorArtifact(config, rows, gathered=len(every), unusable=unusable)
 
 
 def _read_rows(file: Path, features: str) -> Rows:
     try:
         if file.suffix == ".npz":
             with np.load(file, allow_pickle=False) as arrays:
-                if features not in arrays:
-                    raise ArtifactError(
-                        f"{file} has no array `{features}`, must be one of: {', '.join(arrays.files)}",
-                        hint="set `data.features` in the spec to the name of the array",
-                    )
-                array = np.asarray(arrays[features], dtype=np.float32)
+                (name,) = FileColumns(str(file), "array", tuple(arrays.files)).choose_features(
+                    features
+                )
+                array = np.asarray(arrays[name], dtype=np.float32)
                 return array.reshape(len(array), -1)
         return np.asarray(list(_read_records(file, features)), dtype=np.float32)
+    except ColumnError as error:
+        raise ArtifactError(error.message, hint=error.hint) from error
     except (ValueError, TypeError, KeyError, BadZipFile) as error:
         raise ArtifactError(f"{file} can't be read as rows of numbers: {error}") from error
 
 
 def _read_records(file: Path, features: str) -> Iterator[list[float]]:
     """`features` names columns, separated by commas; `x` in a file without such a column means
-    all but `y`."""
+    all but `y`. ColumnError for a column that a row lacks."""
     with file.open(newline="") as stream:
         if file.suffix == ".csv":
-            for row in csv.DictReader(stream):
-                yield [float(row[name]) for name in _choose_columns(list(row), features)]
-        else:
-            for line in stream:
-                if line.strip():
-                    record = json.loads(line)
-                    value = record.get(features)
-                    if isinstance(value, list):
-                        yield [
-                            float(each) for each in np.asarray(value, dtype=np.float64).reshape(-1)
-                        ]
-                    else:
-                        yield [
-                            float(record[name]) for name in _choose_columns(list(record), features)
-                        ]
+            reader = csv.DictReader(stream)
+            names = tuple(reader.fieldnames or ())
+            chosen = FileColumns(str(file), "column", names).choose_features(features)
+            for row in reader:
+                yield [float(row[name]) for name in chosen]
+            return
+        for number, line in enumerate(stream, 1):
+            if line.strip():
+                place = f"{file}, line {number}"
+                record = parse_row(line, place)
+                chosen = FileColumns(place, "column", tuple(record)).choose_features(features)
+                yield _flatten_values([record[name] for name in chosen])
 
 
-def _choose_columns(names: list[str], features: str) -> list[str]:
-    wanted = features.split(",")
-    if all(name in names for name in wanted):
-        return wanted
-    return [name for name in names if name != "y"]
+def _flatten_values(values: list[Any]) -> list[float]:
+    """Return the numbers of some columns; a single column may hold an array."""
+    if len(values) == 1 and isinstance(values[0], list):
+        return [float(value) for value in np.asarray(values[0], dtype=np.float64).reshape(-1)]
+    return [float(value) for value in values]

@@ -11,6 +11,7 @@ from driftloop.clients.jetstream import Publisher, TooLargeError
 from driftloop.contract.events import PIPELINE, RELEASE
 from driftloop.contract.streams import DetectorStreams, is_release_token
 from driftloop.errors import StoreError
+from driftloop.services.detector.kept import KeptEvents
 from driftloop.services.detector.unjudged import UnjudgedWindows
 
 LIMIT = 4 * 1024 * 1024
@@ -25,8 +26,10 @@ class DetectorHandler:
         publisher: Publisher,
         connected: Callable[[], bool],
         names: DetectorStreams,
+        *,
         registry: CollectorRegistry,
         unjudged: UnjudgedWindows,
+        kept: KeptEvents,
     ) -> None:
         self._publisher = publisher
         self._connected = connected
@@ -39,6 +42,7 @@ class DetectorHandler:
             registry=registry,
         )
         self._unjudged = unjudged
+        self._kept = kept
         self._counters = {name: self._events.labels(name) for name in RESULTS}
         self.ready = False
 
@@ -67,10 +71,11 @@ class DetectorHandler:
             return self._count_result("malformed", 202)
         if event.get(PIPELINE) != self._names.pipeline:
             return self._count_result("foreign", 202)
+        packed = events.pack_event(event)
         try:
             new = await self._publisher.publish(
                 self._names.event_subject(release),
-                events.pack_event(event),
+                packed,
                 message_id=f"{self._names.detector}/{event.id}",
             )
         except TooLargeError:
@@ -79,6 +84,7 @@ class DetectorHandler:
             return self._count_result("refused", 503)
         if new and release != self._unjudged.reference:
             await self._unjudged.add_event(release, event)
+            await self._kept.add_event(release, len(packed))
         return self._count_result("stored" if new else "repeated", 202)
 
     def _count_result(self, result: str, status: int) -> int:

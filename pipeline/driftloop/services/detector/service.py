@@ -17,6 +17,7 @@ from driftloop.services.detector import artifact
 from driftloop.services.detector.detectors import fit_detector
 from driftloop.services.detector.emit import VerdictEmitter
 from driftloop.services.detector.handler import LIMIT, DetectorHandler
+from driftloop.services.detector.kept import KeptEvents
 from driftloop.services.detector.scoring import WindowScorer
 from driftloop.services.detector.unjudged import UnjudgedWindows
 
@@ -37,6 +38,12 @@ async def serve_detector(
     its rows are its own, and so is the release that it judges: events of another one are kept."""
     fitted = artifact.load_artifact(folder)
     reference = fitted.reference
+    if fitted.release is None:
+        log.warning(
+            "the artifact does not name the release that it was fitted for: an earlier version wrote it; "
+            "it is taken for that of %s",
+            names.release,
+        )
     detector = await asyncio.to_thread(fit_detector, config, reference)
     client = await connect_client(nats_url, name=f"{names.pipeline}-{names.detector}", wait=60)
     js = client.jetstream(timeout=5)
@@ -50,7 +57,15 @@ async def serve_detector(
         window=config.window,
         width=reference.shape[1],
     )
-    door = DetectorHandler(publisher, lambda: client.is_connected, names, registry, unjudged)
+    kept = KeptEvents(js, names, registry, reference=unjudged.reference)
+    door = DetectorHandler(
+        publisher,
+        lambda: client.is_connected,
+        names,
+        registry=registry,
+        unjudged=unjudged,
+        kept=kept,
+    )
     try:
         await ensure_contract_stream(js, names.events_stream)
         await ensure_contract_stream(js, VERDICTS)

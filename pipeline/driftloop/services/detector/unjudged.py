@@ -56,7 +56,9 @@ class UnjudgedWindows:
 
     async def add_event(self, release: str, event: Event) -> None:
         """Count an event's rows; a window that is full is stored."""
-        self._rows[release] += len(decode_rows(event.body, self._width, event.get(PROTOCOL)).rows)
+        decoded = decode_rows(event.body, self._width, event.get(PROTOCOL))
+        # the rows of another release may have another width: they wait for its detector as well
+        self._rows[release] += len(decoded.rows) + decoded.rejected
         size = self._rows[release]
         if size < self._window:
             return

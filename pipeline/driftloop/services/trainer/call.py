@@ -6,12 +6,14 @@ import platform
 import random
 import shutil
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from driftloop.contract.documents import DocumentError, parse_json, to_json
+from driftloop.contract.measures import find_measure
 from driftloop.contract.records import Evaluation, ProductionRelease, TrialResult
 from driftloop.contract.trees import METRICS_FILE, PRODUCTION_FILE, ROWS_FILE
 from driftloop.services.trainer import function, record, sample, split
@@ -125,6 +127,10 @@ def _copy_checkpoint(user: function.UserFunction, folder: Path, earlier: Path | 
     return True
 
 
+ASKED_SECONDS = 60.0
+"""Seconds that the rows of a rehearsal may take to be evaluated once more."""
+
+
 @dataclass(frozen=True)
 class TrainerEvaluation:
     """The candidate (and production, when there is one) on held-out rows; `timeout` in seconds,
@@ -167,16 +173,40 @@ def run_evaluation(task: TrainerEvaluation) -> None:
         except TrainerError as error:
             problem = error.message
             print(f"{error.trace}production can't be evaluated: {problem}")
-    evaluation = Evaluation(candidate, production, _count_rows(task.data), against, problem)
     task.out.mkdir(parents=True, exist_ok=True)
+    asked = _measure_asked(user, task, candidate) if task.rows is not None else None
+    evaluation = Evaluation(candidate, production, _count_rows(task.data), against, problem, asked)
     (task.out / METRICS_FILE).write_text(
         json.dumps(to_json(evaluation), indent=1, sort_keys=True) + "\n"
     )
-    if task.rows is not None:
-        sample.write_rows(task.data, task.out / ROWS_FILE, task.rows)
     for name, measures in (("candidate", candidate), ("production", production or {})):
         for rows, metrics in measures.items():
             print(f"{name} on {rows} rows: {_format_metrics(metrics)}")
+
+
+def _measure_asked(
+    user: function.UserFunction, task: TrainerEvaluation, candidate: dict[str, dict[str, float]]
+) -> dict[str, float] | None:
+    """Write rows.json, and measure the candidate on its recent rows alone where a metric is one of
+    numbers: the server's answers to them must come to the same."""
+    file, limit = task.out / ROWS_FILE, task.rows or 0
+    if find_measure(candidate.get("recent", ())) is None:
+        sample.write_rows(task.data, file, limit)
+        return None
+    with tempfile.TemporaryDirectory(prefix="driftloop-") as folder:
+        sample.write_rows(task.data, file, limit, again=Path(folder))
+        if not record.list_files(Path(folder)):
+            return None
+        arguments, _ = function.build_arguments(
+            user, {}, {"model": task.model, "data": Path(folder), "seed": 0}
+        )
+        try:
+            return record.read_metrics(
+                function.run_function(user, arguments, ASKED_SECONDS), task.run
+            )
+        except TrainerError as error:
+            print(f"{error.trace}the rows of the rehearsal can't be evaluated: {error.message}")
+            return None
 
 
 def _measure_production(

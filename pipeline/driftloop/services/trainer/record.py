@@ -49,7 +49,10 @@ class OutputTee:
         return getattr(self._out, name)
 
     def _keep_line(self, line: str) -> None:
-        if not line.startswith("{") or len(line) > LONGEST_LINE:
+        if not line.startswith("{"):
+            return
+        if len(line) > LONGEST_LINE:
+            self.dropped += 1
             return
         try:
             content = json.loads(line)

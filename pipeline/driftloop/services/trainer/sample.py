@@ -9,7 +9,7 @@ import csv
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +37,20 @@ class _UnaskableError(Exception):
     """Rows that can't be put into a request; the text says why."""
 
 
-def write_rows(heldout: Path, file: Path, limit: int) -> HeldOutRows:
+@dataclass(frozen=True)
+class _SourcePart:
+    """Rows of a file that were taken: the first `rows` of every `step`-th one."""
+
+    file: Path
+    step: int
+    rows: int
+
+
+def write_rows(heldout: Path, file: Path, limit: int, *, again: Path | None = None) -> HeldOutRows:
     """Write up to `limit` rows below a folder, evenly spread over the recent ones, then over the
-    others."""
+    others; into the folder `again` the recent ones of them as they were."""
     rows: list[HeldOutRow] = []
+    parts: list[_SourcePart] = []
     names: tuple[str, ...] | None = None
     notes: list[str] = []
     for part in ("recent", "earlier"):
@@ -57,7 +67,10 @@ def write_rows(heldout: Path, file: Path, limit: int) -> HeldOutRows:
                 notes.append(f"{source.name} has other columns than the files before")
                 continue
             names = table.names if table.rows else names
-            rows.extend(table.rows[: limit - len(rows)])
+            taken = table.rows[: limit - len(rows)]
+            rows.extend(taken)
+            if part == "recent":
+                parts.append(_SourcePart(source, step, len(taken)))
     kept: list[HeldOutRow] = []
     size = 0
     for row in rows:
@@ -68,7 +81,36 @@ def write_rows(heldout: Path, file: Path, limit: int) -> HeldOutRows:
         kept.append(row)
     document = HeldOutRows(tuple(kept), names, "; ".join(notes))
     file.write_text(json.dumps(to_json(document)))
+    if again is not None:
+        rest = len(kept)
+        for source_part in parts:
+            count = min(source_part.rows, rest)
+            rest -= count
+            target = again / source_part.file.relative_to(heldout)
+            _copy_rows(replace(source_part, rows=count), target)
     return document
+
+
+def _copy_rows(part: _SourcePart, target: Path) -> None:
+    """Write rows of a file into another one of its kind."""
+    if not part.rows:
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if part.file.suffix == ".npz":
+        import numpy as np
+
+        with np.load(part.file, allow_pickle=False) as loaded:
+            arrays = {name: loaded[name][:: part.step][: part.rows] for name in loaded.files}
+        np.savez(target, **arrays)
+    elif part.file.suffix == ".csv":
+        with part.file.open(newline="") as stream, target.open("w", newline="") as copy:
+            header, *lines = csv.reader(stream)
+            csv.writer(copy, lineterminator="\n").writerows(
+                [header, *lines[:: part.step][: part.rows]]
+            )
+    else:
+        texts = [line for line in part.file.read_text().splitlines() if line.strip()]
+        target.write_text("\n".join(texts[:: part.step][: part.rows]) + "\n")
 
 
 def _read_table(file: Path, step: int, *, recent: bool) -> _Table:
@@ -82,7 +124,8 @@ def _read_table(file: Path, step: int, *, recent: bool) -> _Table:
         case ".jsonl":
             with file.open() as stream:
                 objects = [json.loads(line) for line in stream if line.strip()][::step]
-            header = list(objects[0]) if objects else []
+            # a row need not have all columns: one that it lacks is a missing value
+            header = list(dict.fromkeys(name for row in objects for name in row))
             return _read_columns(
                 header, [[row.get(name) for name in header] for row in objects], recent
             )

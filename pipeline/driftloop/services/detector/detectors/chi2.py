@@ -2,14 +2,13 @@
 
 import numpy as np
 
+from driftloop.contract.columns import MOST_CATEGORIES
 from driftloop.contract.handovers import DetectorSettings
 from driftloop.services.detector.detectors import WindowVerdict, drift
 from driftloop.services.detector.detectors.alibi import load_class
 from driftloop.services.detector.errors import FitError
 from driftloop.services.detector.payload import Rows
 
-MOST = 100
-"""Different values of a feature that still are categories."""
 EXPECTED = 5
 """Rows of a window in which a category must be expected; the test's p-values are wrong for rarer
 ones."""
@@ -51,9 +50,9 @@ class ChiSquaredDetector:
 def _find_common(feature: int, column: Rows, window: int) -> Rows:
     """The categories of a feature that are not rare, sorted."""
     values, counts = np.unique(column, return_counts=True)
-    if len(values) > MOST:
+    if len(values) > MOST_CATEGORIES:
         raise FitError(
-            f"feature {feature} has {len(values)} different values, chi2 takes categories: at most {MOST}",
+            f"feature {feature} has {len(values)} different values, chi2 takes categories: at most {MOST_CATEGORIES}",
             hint="use `ks` for measurements; `data.features` chooses columns",
         )
     common = values[counts * window >= EXPECTED * len(column)]
