@@ -216,8 +216,16 @@ def started():
         registry=decision,
     )
     names = DetectorStreams("n", "p", "drift", "r1")
-    Detector(None, names, DetectorSettings("ks", window=10), None, width=1, registry=detector)
     unjudged = UnjudgedWindows(None, names, detector, reference="r1", window=10, width=1)
+    Detector(
+        None,
+        names,
+        DetectorSettings("ks", window=10),
+        None,
+        width=1,
+        registry=detector,
+        unjudged=unjudged,
+    )
     kept = KeptEvents(None, names, detector, reference="r1")
     DetectorDoor(None, bool, names, registry=detector, unjudged=unjudged, kept=kept)
     VerdictEmitter(None, names, None, "", detector)

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from driftloop.cli import options
+from driftloop.contract.verdicts import describe_unjudged
 from driftloop.operations.place import StateChoice
 from driftloop.operations.status import (
     PlatformStatus,
@@ -142,8 +143,8 @@ def _format_verdict(name: str, verdict: VerdictStatus, release: ReleaseStatus | 
 def _format_unjudged(name: str, unjudged: UnjudgedStatus) -> str:
     windows = "1 window" if unjudged.windows == 1 else f"{unjudged.windows} windows"
     return (
-        f"verdict  {name}: not judged: reference of {unjudged.reference}, requests of "
-        f"{unjudged.release}, {windows}{f', {unjudged.time}' if unjudged.time else ''}"
+        f"verdict  {name}: {describe_unjudged(unjudged.reference, unjudged.release)}, "
+        f"{windows}{f', {unjudged.time}' if unjudged.time else ''}"
     )
 
 

@@ -80,7 +80,8 @@ class WindowRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class UnjudgedRecord:
-    """A window of requests that a detector has no reference of, as the verdict stream keeps it."""
+    """A window of requests that a detector has no reference of, or whose rows it can't read, as the
+    verdict stream keeps it."""
 
     detector: str = name_key("detector")
     """Detector."""
@@ -101,4 +102,11 @@ class UnjudgedRecord:
     @property
     def text(self) -> str:
         """The record as people read it."""
-        return f"not judged: reference of {self.reference}, requests of {self.release}"
+        return describe_unjudged(self.reference, self.release)
+
+
+def describe_unjudged(reference: str, release: str) -> str:
+    """Say why requests of a release are not judged by the reference of a release."""
+    if reference == release:
+        return f"not judged: requests of {release} whose rows the detector can't read"
+    return f"not judged: reference of {reference}, requests of {release}"

@@ -144,6 +144,9 @@ async def test_requests_that_can_not_be_judged_are_told_though_no_window_fills(
     await post(detector.port, *sent)
     said = f"30 rows since the last verdict can't be judged, 0 can: a row must be {WIDTH} numbers"
     await until(lambda: said in detector.log.read_text())
+    await until_metric(detector, "driftloop_detector_windows_not_judged_total 1.0")
+    reads = 'driftloop_detector_not_judged_time_seconds{reference="r1",requests="r1"}'
+    await until_metric(detector, reads)
     assert broker.got == []
 
 

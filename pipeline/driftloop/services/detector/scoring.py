@@ -38,6 +38,7 @@ from driftloop.contract.verdicts import WindowRecord
 from driftloop.errors import StoreError
 from driftloop.services.detector.detectors import WindowDetector, WindowVerdict
 from driftloop.services.detector.payload import DecodedRows, decode_rows
+from driftloop.services.detector.unjudged import UnjudgedWindows
 from driftloop.services.detector.windows import EventWindow, WindowCutter
 
 log = logging.getLogger("detector")
@@ -73,12 +74,14 @@ class WindowScorer:
         *,
         width: int,
         registry: CollectorRegistry,
+        unjudged: UnjudgedWindows,
     ) -> None:
         self._js = js
         self._names = names
         self._config = config
         self._detector = detector
         self._width = width
+        self._unjudged = unjudged
         self._type = inference_type(config.on)
         self._judged: deque[tuple[float, int]] = deque()
         self._windows = Counter(
@@ -169,6 +172,7 @@ class WindowScorer:
                     cutter.waiting,
                     self._width,
                 )
+                await self._unjudged.add_unreadable(self._config.window, sequence)
 
     async def _read_messages(self, after: int) -> AsyncIterator[Msg]:
         """The release's events after a sequence, in order and without a gap, for ever.

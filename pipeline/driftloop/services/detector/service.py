@@ -71,7 +71,13 @@ async def serve_detector(
         await ensure_contract_stream(js, VERDICTS)
         async with aiohttp.ClientSession(trust_env=True) as session:
             judge = WindowScorer(
-                js, names, config, detector, width=reference.shape[1], registry=registry
+                js,
+                names,
+                config,
+                detector,
+                width=reference.shape[1],
+                registry=registry,
+                unjudged=unjudged,
             )
             emitter = VerdictEmitter(js, names, session, broker, registry)
             await emitter.ensure_consumer()

@@ -1,7 +1,8 @@
-"""Windows that are not judged: requests of a release that this detector has no reference of.
+"""Windows that are not judged: requests of a release that this detector has no reference of, or
+whose rows it can't read.
 
-They are kept under their own release, for the detector that is fitted for it, and score nothing
-here. Each window is counted, and stored beside that release's verdicts where people look.
+The former are kept under their own release, for the detector that is fitted for it, and score
+nothing here. Each window is counted, and stored beside that release's verdicts where people look.
 """
 
 import json
@@ -44,7 +45,7 @@ class UnjudgedWindows:
         self._rows: defaultdict[str, int] = defaultdict(int)
         self._counter = Counter(
             "driftloop_detector_windows_not_judged",
-            "Windows of requests of another release than the reference's, which wait for its own detector",
+            "Windows of requests of another release than the reference's, or whose rows can't be read",
             registry=registry,
         )
         self._time = Gauge(
@@ -63,6 +64,14 @@ class UnjudgedWindows:
         if size < self._window:
             return
         self._rows[release] = 0
+        await self._store_window(release, size, event.id)
+
+    async def add_unreadable(self, rows: int, sequence: int) -> None:
+        """Store that so many rows of the reference's own release can't be judged, up to an event of the
+        stream."""
+        await self._store_window(self.reference, rows, f"{self.reference}/{sequence}")
+
+    async def _store_window(self, release: str, size: int, event_id: str) -> None:
         now = datetime.now(UTC)
         record = UnjudgedRecord(
             detector=self._names.detector,
@@ -77,7 +86,7 @@ class UnjudgedWindows:
         payload = json.dumps(to_json(record), separators=(",", ":")).encode()
         try:
             await self._publisher.publish(
-                self._names.unjudged_subject(release), payload, message_id=f"unjudged/{event.id}"
+                self._names.unjudged_subject(release), payload, message_id=f"unjudged/{event_id}"
             )
         except StoreError as error:
             log.warning("the window that is not judged could not be stored: %s", error.message)
