@@ -29,11 +29,11 @@ def project(tmp_path: Path) -> Path:
 
 
 def tries(
-    project: Path, envs: Path, *arguments: str, code: int = 0
+    project: Path, envs: Path, *arguments: str, code: int = 0, data: str = "../batches"
 ) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "driftloop.cli", "try", *arguments, "--envs", str(envs)]
     done = subprocess.run(
-        [*command, "--data", "../batches"],
+        [*command, "--data", data],
         cwd=project,
         capture_output=True,
         text=True,
@@ -65,6 +65,11 @@ def test_an_error_names_the_line_of_the_users_own_file(project: Path, envs: Path
     assert "no such column" in done.stderr
     assert "error: train failed" in done.stderr
     assert "evaluate" not in done.stderr.partition("error:")[0]
+
+
+def test_one_batch_is_enough(project: Path, envs: Path) -> None:
+    done = tries(project, envs, "data", data="../batches/one.npz")
+    assert "data: 1 files of ../batches/one.npz" in done.stderr
 
 
 def test_a_misspelt_column_is_told_before_anything_is_trained(project: Path, envs: Path) -> None:

@@ -1,15 +1,20 @@
 """The door's HTTP server, spoken to byte by byte."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
 from support.processes import free_port
 
-from driftloop.clients.http import EventServer, ServerAnswer, ServerRequest
+from driftloop.clients import http
+from driftloop.clients.http import MOST_HEADERS, EventServer, ServerAnswer, ServerRequest
 
 LIMIT = 1000
+
+WITHOUT_BODY = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\n"
+GOOD = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
 
 
 class Door:
@@ -18,6 +23,7 @@ class Door:
     def __init__(self) -> None:
         self.got: list[ServerRequest] = []
         self.port = free_port()
+        self.server = EventServer(self.handle, limit=LIMIT)
 
     async def handle(self, request: ServerRequest) -> ServerAnswer:
         self.got.append(request)
@@ -37,10 +43,9 @@ class Door:
 @pytest.fixture
 async def door() -> AsyncIterator[Door]:
     it = Door()
-    server = EventServer(it.handle, limit=LIMIT)
-    await server.start("127.0.0.1", it.port)
+    await it.server.start("127.0.0.1", it.port)
     yield it
-    await server.close()
+    await it.server.close()
 
 
 async def test_a_client_keeps_its_connection(door: Door) -> None:
@@ -117,3 +122,72 @@ async def test_a_body_without_end_is_cut_off(door: Door) -> None:
     except ConnectionResetError:
         pass  # it hung up while we were still sending; what it said is lost on the way
     assert door.got == []
+
+
+async def test_a_header_without_end_is_cut_off(door: Door) -> None:
+    """Not at its end, which never comes: what is buffered until then is bounded."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", door.port)
+    writer.write(b"POST / HTTP/1.1\r\nhost: x\r\nlong: ")
+    sent = 0
+    try:
+        while sent < 64 * MOST_HEADERS:
+            writer.write(b"y" * 16384)
+            await writer.drain()
+            sent += 16384
+            await asyncio.sleep(0.001)
+    except ConnectionError:
+        pass
+    assert sent < 32 * MOST_HEADERS
+    with contextlib.suppress(ConnectionError):
+        assert b" 431 " in await asyncio.wait_for(reader.readline(), 3)
+    writer.close()
+    assert door.got == []
+
+
+async def test_a_large_pipelined_body_is_no_header(door: Door) -> None:
+    """The start of the next request comes in one piece with the end of a body."""
+    body = b"x" * (2 * MOST_HEADERS)
+    door.server.limit = len(body)
+    first = f"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n".encode()
+    reader, writer = await asyncio.open_connection("127.0.0.1", door.port)
+    writer.write(first[:20])
+    await asyncio.sleep(0.05)
+    writer.write(first[20:] + body + b"GET / HT")
+    await asyncio.sleep(0.05)
+    writer.write(b"TP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+    answer = await asyncio.wait_for(reader.read(), 3)
+    writer.close()
+    assert answer.count(b"HTTP/1.1 200 OK") == 2
+
+
+@pytest.mark.parametrize("begun", [b"", b"POST / HTTP/1.1\r\nhost: x\r\n", WITHOUT_BODY])
+async def test_half_open_connections_shut_nobody_out(
+    door: Door, begun: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http, "HEAD_TIME", 2.0)
+    monkeypatch.setattr(http, "REQUEST_TIME", 2.0)
+    connections = []
+    for _ in range(1100):
+        reader, writer = await asyncio.open_connection("127.0.0.1", door.port)
+        writer.write(begun)
+        connections.append((reader, writer))
+        if len(connections) % 100 == 0:
+            assert b"HTTP/1.1 200 OK" in await door.say(GOOD)
+    ends = await asyncio.wait_for(
+        asyncio.gather(*(reader.read() for reader, _ in connections), return_exceptions=True), 10
+    )
+    assert len(ends) == 1100, "all are closed when their time is over"
+    for _, writer in connections:
+        writer.close()
+    assert b"HTTP/1.1 200 OK" in await door.say(GOOD)
+
+
+async def test_an_idle_connection_is_kept(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between two requests a client may take its time."""
+    monkeypatch.setattr(http, "HEAD_TIME", 0.5)
+    reader, writer = await asyncio.open_connection("127.0.0.1", door.port)
+    for _ in range(2):
+        writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+        assert b"200 OK" in await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 3)
+        await asyncio.sleep(2.5)
+    writer.close()

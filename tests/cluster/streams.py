@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import nats.errors
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
@@ -51,6 +51,24 @@ class Streams:
                 return (await js.stream_info(name)).state.messages
             except nats.js.errors.NotFoundError:
                 return 0
+
+        return self._do(ask)
+
+    def room(self, name):
+        """Bytes that a stream reserves."""
+
+        async def ask(js):
+            return (await js.stream_info(name)).config.max_bytes
+
+        return self._do(ask)
+
+    def resize(self, name, size):
+        """Let a stream reserve so many bytes; what it reserved before."""
+
+        async def ask(js):
+            config = (await js.stream_info(name)).config
+            await js.update_stream(replace(config, max_bytes=size))
+            return config.max_bytes
 
         return self._do(ask)
 

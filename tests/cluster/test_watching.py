@@ -21,6 +21,7 @@ from driftloop.services.decision.loop import FIRED, DecisionLoop
 from driftloop.services.detector.emit import VerdictEmitter
 from driftloop.services.detector.handler import RESULTS
 from driftloop.services.detector.handler import DetectorHandler as DetectorDoor
+from driftloop.services.detector.kept import KeptEvents
 from driftloop.services.detector.scoring import ALARMS, ROWS
 from driftloop.services.detector.scoring import WindowScorer as Detector
 from driftloop.services.detector.unjudged import UnjudgedWindows
@@ -217,7 +218,8 @@ def started():
     names = DetectorStreams("n", "p", "drift", "r1")
     Detector(None, names, DetectorSettings("ks", window=10), None, width=1, registry=detector)
     unjudged = UnjudgedWindows(None, names, detector, reference="r1", window=10, width=1)
-    DetectorDoor(None, bool, names, detector, unjudged)
+    kept = KeptEvents(None, names, detector, reference="r1")
+    DetectorDoor(None, bool, names, registry=detector, unjudged=unjudged, kept=kept)
     VerdictEmitter(None, names, None, "", detector)
     judge = AnalysisService(AnalysisSettings("p", "n", ""), None)._registry
     return {
@@ -240,6 +242,7 @@ def test_counters_begin_with_0():
         ("driftloop_detector_rows", "result", ROWS),
         ("driftloop_detector_windows", "alarm", ALARMS),
         ("driftloop_detector_windows_not_judged", None, (None,)),
+        ("driftloop_detector_events_given_up", None, (None,)),
         ("driftloop_detector_verdicts_sent", None, (None,)),
         ("driftloop_analysis_responses", "what", TAKEN),
     ):

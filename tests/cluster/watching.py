@@ -5,7 +5,7 @@ import threading
 import time
 from dataclasses import dataclass
 
-from cluster.world import N, P
+from cluster.world import BACKEND, N, P, release_of, weights_of
 
 SETTLE = 3.0
 """Seconds until the gateway has what the VirtualService says."""
@@ -46,22 +46,24 @@ class Watch:
             before = time.time()
             try:
                 found = self._it.kube.get("virtualservice", P, N)
+                copying = self._it.kube.get("virtualservice", f"{P}-mirror", N)
             except AssertionError:
                 continue
             if found is None:
                 continue
             route = found["spec"]["http"][0]  # Seldon's operator adds one for gRPC
-            weights = {_release(to): to.get("weight", 100) for to in route["route"]}
-            mirror = _release({"destination": route["mirror"]}) if "mirror" in route else None
+            weights = weights_of(P, route)
+            mirror = release_of(P, route["mirror"]) if "mirror" in route else None
+            if BACKEND == "seldon" and copying is not None:
+                # the operator's route names the candidate, without a weight, once its pods are ready
+                candidate = release_of(P, copying["spec"]["http"][0]["mirror"])
+                named = {release_of(P, to["destination"]) for to in route["route"]}
+                mirror = candidate if candidate in named else None
             last = self.spans[-1] if self.spans else None
             if last is not None and (last.weights, last.mirror) == (weights, mirror):
                 last.end = before
             else:
                 self.spans.append(Span(weights, mirror, time.time(), before))
-
-
-def _release(to):
-    return to["destination"]["host"].split(".")[0].removeprefix(f"{P}-")
 
 
 def likely(hits, number, share, *, chance=1e-4):

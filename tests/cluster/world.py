@@ -27,7 +27,6 @@ ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "digits"
 STAND_IN = Path(__file__).parent / "stand_in"
 N = P = "digits"
-KUSTOMIZATIONS = ("flux-system", "infra-base", "platform", "infra-controllers", "infra-configs")
 PIPELINE = (f"{P}-workflows", f"{P}-deployments", f"{P}-monitors")
 ENDED = ("Succeeded", "Failed", "Error")
 RATE = 8
@@ -194,6 +193,14 @@ class World:
             )
             self.say(f"{name} is ready at {tip[:8]}")
 
+    def stages(self):
+        """The Kustomizations of the platform, without the pipeline's."""
+        names = [
+            found["metadata"]["name"]
+            for found in self.kube.get("kustomization", namespace="flux-system")
+        ]
+        return [name for name in names if name not in PIPELINE]
+
     def applied(self, name):
         return (
             (self.kube.get("kustomization", name, "flux-system") or {})
@@ -352,13 +359,7 @@ class World:
     def routed(self):
         """Weights at the gateway by release, of predictors whose pods are ready."""
         route = self.kube.get("virtualservice", P, N)
-        weights = {}
-        for http in (route or {"spec": {"http": []}})["spec"]["http"]:
-            for to in http["route"]:
-                host = to["destination"]["host"].partition(".")[0].removeprefix(f"{P}-")
-                if to.get("weight", 100):
-                    weights[host] = to.get("weight", 100)
-        return weights
+        return weights_of(P, route["spec"]["http"][0]) if route else {}
 
     def watched(self):
         """The release that the drift detector's ready pod watches."""
@@ -469,7 +470,7 @@ class World:
 
     def keep(self):
         """Write what there is to see at the end."""
-        if not self.bare.exists():
+        if not self.bare.exists() or not self.git("branch"):
             return
         (self.folder / "git.log").write_text(
             self.git("log", "--reverse", "--stat", "--format=%n%h %an %cI%n%B", "main")
@@ -489,6 +490,21 @@ class World:
         if self._traffic is not None:
             self._traffic.stop()
         self.kube.close()
+
+
+def release_of(name, destination):
+    """The release id that a destination of a pipeline's routes names."""
+    return destination["host"].partition(".")[0].removeprefix(f"{name}-")
+
+
+def weights_of(name, http):
+    """Weights of one route by release, without those that get nothing: Istio leaves out a weight of 0."""
+    routes = http["route"]
+    weights = {
+        release_of(name, to["destination"]): to.get("weight", 0 if len(routes) > 1 else 100)
+        for to in routes
+    }
+    return {release: weight for release, weight in weights.items() if weight}
 
 
 def argo_settings():

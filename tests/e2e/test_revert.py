@@ -66,6 +66,18 @@ def stored(platform: DemoPlatform, folder: Path, number: int) -> Version:
     return version(run, model_digest=s3.folder_digest(files), detectors=None)
 
 
+async def list_models(platform: DemoPlatform) -> dict[str, int]:
+    """Process id of each model server; what fetched its model has ended, and has none."""
+    said = await platform.run_command(
+        "status", "--output", "json", "--state", str(platform.state.root)
+    )
+    return {
+        process["name"]: process["pid"]
+        for process in json.loads(said)["processes"]
+        if process["name"].startswith("digits/digits-r") and process["pid"] is not None
+    }
+
+
 @contextlib.asynccontextmanager
 async def asked(url: str) -> AsyncIterator[list[str]]:
     """What three callers hear, who never stop asking: the number of a model, or what went wrong."""
@@ -117,7 +129,9 @@ async def test_the_old_model_answers_everybody_again(spec, envs, tmp_path):
         before, tree = platform.read_release(), (await platform.run_git("rev-parse", "main^{tree}"))
         async with asked(platform.predictions) as heard:
             await moved(lambda release: record.start_shadow(release, new))
+            served = await list_models(platform)
             await moved(lambda release: record.set_canary(release, 50))
+            assert await list_models(platform) == served, "from shadow to canary nothing restarts"
             said = await platform.run_command(
                 "promote", "digits", "--state", str(platform.state.root)
             )
@@ -125,6 +139,7 @@ async def test_the_old_model_answers_everybody_again(spec, envs, tmp_path):
             await platform.wait_until(
                 lambda: applied(platform), "the promotion to be applied", within=60
             )
+            assert served.items() >= (await list_models(platform)).items()
             promoted = len(heard)
             await platform.wait_until(lambda: len(heard) > promoted + 50, "answers", within=30)
 

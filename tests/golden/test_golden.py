@@ -121,6 +121,12 @@ def test_references_between_objects_lead_somewhere(name: str) -> None:
     }
     assert len(there) == len(found), "two objects have the same name"
     namespaces = {name for kind, _, name in there if kind == "Namespace"} | {"flux-system"}
+    there |= {
+        ("Service", item["metadata"]["namespace"], f"{item['metadata']['name']}-{made['name']}")
+        for item in found
+        if item["kind"] == "SeldonDeployment"
+        for made in item["spec"]["predictors"]
+    }
     for item in found:
         kind, metadata, spec = item["kind"], item["metadata"], item.get("spec", {})
         home = metadata.get("namespace", "")

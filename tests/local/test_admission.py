@@ -21,7 +21,10 @@ def broken(kind: str, **spec: object) -> dict[str, object]:
 def test_rendered_objects_are_admitted(name: str) -> None:
     names = set()
     for _, item in documents(tree(name)):
-        if kinds.object_kind(item) in kinds.ACTS_ON and item["kind"] != "SeldonDeployment":
+        kind = item["kind"]
+        # what copies to a server of the operator's over gRPC is refused with its SeldonDeployment
+        operated = kind == "SeldonDeployment" or (kind == "VirtualService" and "server-" in name)
+        if kinds.object_kind(item) in kinds.ACTS_ON and not operated:
             admission.validate_object(item)
             names.add(item["kind"])
     assert {"WorkflowTemplate", "EventSource", "Sensor", "EventBus", "Service"} <= names

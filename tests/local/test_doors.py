@@ -1,13 +1,17 @@
 """The doors of a running instance: which there are, and who gets in."""
 
 import asyncio
+import contextlib
 import stat
-from collections.abc import Callable
+import urllib.request
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import nats
 import nats.errors
+import psutil
 import pytest
 from support.listeners import is_loopback, listeners_of
 from support.loops import processes_of
@@ -19,7 +23,7 @@ from driftloop.local.ground.addresses import short_path
 from driftloop.local.ground.settings import LocalSettings
 from driftloop.local.kubelet import images
 from driftloop.plan import images as refs
-from tests.local.conftest import Git, Up, deployment, get, kustomization, service
+from tests.local.conftest import Git, Up, deployment, get, kustomization, service, virtual_service
 
 Start = Callable[..., Up]
 
@@ -167,3 +171,69 @@ async def test_envoy_s_admin_interface_has_no_port(start: Start, git: Git) -> No
     }
     up.wait_applied(git.commit(files, "Add a route, which `up` waits for through the socket"))
     assert envoy in [process["pid"] for process in up.status()["processes"]]
+
+
+async def test_a_prediction_has_a_limit(start: Start, git: Git, tmp_path: Path) -> None:
+    """38 MB, with a length and without one: refused at the gateway, the model server sees neither."""
+    record = tmp_path / "requests.jsonl"
+    files = {
+        "cluster/dev/pipelines/shop.yaml": [
+            kustomization("shop-deployments", "deployments/shop", "infra-configs")
+        ],
+        "deployments/shop/a.yaml": [deployment("a", RECORD=str(record)), service("a")],
+        "deployments/shop/traffic.virtualservice.yaml": virtual_service({"a": 100}),
+    }
+    up = start().wait_up()
+    up.wait_applied(git.commit(files, "Add the shop"))
+    size = 38_000_000
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(38):
+            yield b"[" * 1_000_000
+
+    async with aiohttp.ClientSession() as session:
+        for body, status in ((b"x" * 1_000_000, 200), (b"[" * size, 413), (pieces(), 413)):
+            try:
+                async with session.post(up.url("/seldon/shop/model/predict"), data=body) as answer:
+                    assert answer.status == status
+            except aiohttp.ClientConnectionError:
+                assert status == 413, "it hung up while we were still sending"
+    assert len(record.read_text().splitlines()) == 1
+
+
+@pytest.mark.parametrize("part", ["broker", "webhook"])
+async def test_hostile_clients_do_not_silence_a_door(start: Start, part: str) -> None:
+    """1,100 requests that were begun and not ended, and headers that never end."""
+    up = start().wait_up()
+    port = up.ports[part]
+    path = "/health" if part == "webhook" else "/healthz"
+    pid = children_of(up)["argo" if part == "webhook" else part]
+    before = psutil.Process(pid).memory_info().rss
+    writers = []
+    for _ in range(1100):
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"POST /retrain HTTP/1.1\r\nhost: x\r\n")
+        writers.append(writer)
+    for writer in writers[-20:]:
+        writer.write(b"long: ")
+        with contextlib.suppress(ConnectionError):
+            for _ in range(400):
+                writer.write(b"y" * 16384)
+                await writer.drain()
+    status, _ = await asyncio.to_thread(get_text, f"http://127.0.0.1:{port}{path}")
+    assert status == 200
+    assert psutil.Process(pid).memory_info().rss - before < 64 * 2**20
+    for writer in writers:
+        writer.close()
+
+
+def children_of(up: Up) -> dict[str, int]:
+    """Process name -> pid."""
+    return {process["name"]: process["pid"] for process in up.status()["processes"]}
+
+
+def get_text(url: str) -> tuple[int, str]:
+    """Status and text of a GET."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(url, timeout=10) as answer:
+        return answer.status, answer.read().decode()

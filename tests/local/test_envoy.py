@@ -41,6 +41,22 @@ def test_a_mirror_keeps_the_host_and_rounds_to_a_millionth() -> None:
     assert policy["disable_shadow_host_suffix_append"] is True
 
 
+def test_what_names_the_gateways_namespace_comes_before_what_is_for_all() -> None:
+    # as in Istio, whose gateway takes the first route that matches
+    operator, ours = virtual_service({"a": 100}), virtual_service({"a": 100}, mirror="b")
+    ours["metadata"]["name"] = "model-mirror"
+    ours["spec"]["exportTo"] = ["istio-system"]
+    for order in ((operator, ours), (ours, operator)):
+        assert "request_mirror_policies" in routes(*order)["route"]
+
+
+def test_what_the_gateway_would_not_see_is_refused() -> None:
+    virtual = virtual_service({"a": 100})
+    virtual["spec"]["exportTo"] = ["."]
+    with pytest.raises(LocalError, match=r"shop/model: exportTo is ., which is not the gateway's"):
+        envoy.validate_virtual_service(virtual)
+
+
 @pytest.mark.parametrize(
     ("weights", "words"),
     [

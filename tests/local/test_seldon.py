@@ -10,10 +10,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.local.conftest import REF, Git, Up, deployment, eventually, get, kustomization, service
+from tests.local.conftest import (
+    REF,
+    Git,
+    Up,
+    deployment,
+    eventually,
+    get,
+    kustomization,
+    service,
+    virtual_service,
+)
 
 BROKER = "http://broker-ingress.knative-eventing.svc.cluster.local/shop/default"
 RELEASE = "deployments/shop/model.seldondeployment.yaml"
+MIRROR = "deployments/shop/mirror.virtualservice.yaml"
 
 
 def predictor(name: str, record: Path, **fields: Any) -> dict[str, Any]:
@@ -45,6 +56,14 @@ def seldon(*predictors: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def mirror(production: str, candidate: str) -> dict[str, Any]:
+    """The VirtualService that goes before the operator's while there is a shadow."""
+    virtual = virtual_service({f"model-{production}": 100}, mirror=f"model-{candidate}")
+    virtual["metadata"]["name"] = "model-mirror"
+    virtual["spec"]["exportTo"] = ["istio-system"]
+    return virtual
+
+
 def predict(up: Up) -> tuple[str, str]:
     """(who answered, the request's id)."""
     url = up.url("/seldon/shop/model/api/v1.0/predictions")
@@ -56,6 +75,10 @@ def predict(up: Up) -> tuple[str, str]:
             return json.load(answer)["name"], answer.headers["seldon-puid"]
     except urllib.error.HTTPError as error:
         raise AssertionError(f"{error.code} after {time.time()}: {error.read()!r}") from None
+
+
+def processes(up: Up) -> dict[str, int]:
+    return {process["name"]: process["pid"] for process in up.status()["processes"]}
 
 
 def test_shadow_canary_and_promotion_lose_no_request_and_no_event(
@@ -97,7 +120,7 @@ def test_shadow_canary_and_promotion_lose_no_request_and_no_event(
     }
     up = start().wait_up()
     up.wait_applied(git.commit(files, "First release"))
-    pids = {process["name"]: process["pid"] for process in up.status()["processes"]}
+    pids = processes(up)
     answered: list[tuple[str, str]] = []
     stop = threading.Event()
 
@@ -110,19 +133,15 @@ def test_shadow_canary_and_promotion_lose_no_request_and_no_event(
         thread.start()
     try:
         two = predictor("r2", record)
-        up.wait_applied(
-            git.commit({RELEASE: seldon(one | {"traffic": 100}, two | {"shadow": True})}, "Shadow")
-        )
+        pair = seldon(one | {"traffic": 100}, two | {"traffic": 0})
+        up.wait_applied(git.commit({RELEASE: pair, MIRROR: mirror("r1", "r2")}, "Shadow"))
         shadowed = len(answered)
         eventually(lambda: len(answered) > shadowed + 50)
-        up.wait_applied(
-            git.commit({RELEASE: seldon(one | {"traffic": 50}, two | {"traffic": 50})}, "Canary")
-        )
+        candidate = processes(up)["shop/model-r2"]
+        pair = seldon(one | {"traffic": 50}, two | {"traffic": 50})
+        up.wait_applied(git.commit({RELEASE: pair, MIRROR: None}, "Canary"))
         canary = len(answered)
         eventually(lambda: len(answered) > canary + 60)
-        candidate = {process["name"]: process["pid"] for process in up.status()["processes"]}[
-            "shop/model-r2"
-        ]
         up.wait_applied(git.commit({RELEASE: seldon(two)}, "Promote"))
         promoted = len(answered)
         eventually(lambda: len(answered) > promoted + 30)
@@ -134,11 +153,9 @@ def test_shadow_canary_and_promotion_lose_no_request_and_no_event(
     assert "r2" not in names[:shadowed], "the shadow never answers"
     assert set(names[canary:promoted]) == {"r1", "r2"}
     assert set(names[promoted + 3 :]) == {"r2"}
-    eventually(
-        lambda: "shop/model-r1" not in {process["name"] for process in up.status()["processes"]}
-    )
-    now = {process["name"]: process["pid"] for process in up.status()["processes"]}
-    assert now["shop/model-r2"] == candidate, "promotion restarts nothing"
+    eventually(lambda: "shop/model-r1" not in processes(up))
+    now = processes(up)
+    assert now["shop/model-r2"] == candidate, "from shadow to production nothing restarts"
     assert {name: now[name] for name in ("nats", "envoy", "shop/sink")} == {
         name: pids[name] for name in ("nats", "envoy", "shop/sink")
     }
@@ -170,3 +187,40 @@ def test_shadow_canary_and_promotion_lose_no_request_and_no_event(
     assert shadow_ids <= mirrored, "production and shadow are joined by the request's id"
     status, _ = get(up.url("/seldon/shop/model/api/v1.0/health/status"))
     assert status == 200
+
+
+def test_a_revert_in_the_middle_of_a_shadow_keeps_production_until_the_old_one_answers(
+    start: Callable[..., Up], git: Git, tmp_path: Path
+) -> None:
+    one, two, three = (predictor(name, tmp_path / "unused") for name in ("r1", "r2", "r3"))
+    for made in (one, two, three):
+        del made["graph"]["logger"]
+        # without a logger before it, the model itself has the predictor's port
+        made["componentSpecs"][0]["spec"]["containers"][0]["args"] = ["--port", "8000"]
+    files = {
+        "cluster/dev/pipelines/shop.yaml": [kustomization("shop-deployments", "deployments/shop")],
+        RELEASE: seldon(two),
+    }
+    up = start().wait_up()
+    up.wait_applied(git.commit(files, "Release r2"))
+    pair = seldon(two | {"traffic": 100}, three | {"traffic": 0})
+    up.wait_applied(git.commit({RELEASE: pair, MIRROR: mirror("r2", "r3")}, "Shadow"))
+    assert {predict(up)[0] for _ in range(20)} == {"r2"}
+    answered: list[str] = []
+    stop = threading.Event()
+
+    def load() -> None:
+        while not stop.is_set():
+            answered.append(predict(up)[0])
+
+    thread = threading.Thread(target=load)
+    thread.start()
+    try:
+        up.wait_applied(git.commit({RELEASE: seldon(one), MIRROR: None}, "Back to r1"))
+        eventually(lambda: answered[-5:] == ["r1"] * 5)
+    finally:
+        stop.set()
+        thread.join()
+    assert thread.is_alive() is False
+    assert set(answered) == {"r1", "r2"}
+    assert answered == sorted(answered, reverse=True), "no way back to r2, and no gap"

@@ -38,14 +38,16 @@ ELSEWHERE = {
 
 def objects() -> Iterator[dict[str, Any]]:
     for name in NAMES:
+        operated = False
         for _, item in documents(tree(name)):
-            yield item
             if item["kind"] == "SeldonDeployment":
                 try:
                     yield from serving.expand_object(item)
                 except PipelineError:
-                    # a server or graph that only Seldon's operator runs
-                    continue
+                    # a server or graph that only Seldon's operator runs, and the copies to it
+                    operated = True
+            if not (operated and item["kind"] == "VirtualService"):
+                yield item
 
 
 def join_containers(place: str) -> str:

@@ -149,7 +149,7 @@ MEMBERS = (
     NewMember(
         "phase of a release",
         (("release/record.py", 'Phase = Literal["empty", ', 'Phase = Literal["new", "empty", '),),
-        frozenset({"release/record.py:_problem", "resources/serving/seldon.py:_is_shadow"}),
+        frozenset({"release/record.py:_problem", "resources/serving/seldon.py:find_mirrored"}),
     ),
     NewMember(
         "way to promote",

@@ -22,7 +22,7 @@ Examples:
     "--timeout",
     default=300.0,
     show_default=True,
-    help="Seconds to wait until each commit is applied.",
+    help="Seconds to wait until Flux has applied the first commit.",
 )
 @options.output
 def command(
@@ -34,10 +34,9 @@ def command(
     timeout: float,
     output: str,
 ) -> None:
-    """Remove pipeline NAME from the cluster repository: triggers, event bus, Flux objects,
-    files.
+    """Remove pipeline NAME from the cluster repository: first its Flux objects, then its files.
 
-    Each commit waits until the one before is applied. Where the runtime is not reachable (no
+    The second commit waits until Flux has removed what runs. Where the runtime is not reachable (no
     `driftloop up`, no DRIFTLOOP_KUBERNETES_URL), one commit is made; run the command again once
     Flux has applied it.
     """

@@ -34,8 +34,8 @@ Examples:
 )
 @click.option(
     "--data",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="Folder of batches.  [default: the last ones of the spec's data.uri]",
+    type=click.Path(path_type=Path, exists=True),
+    help="Folder of batches, or one batch.  [default: the last ones of the spec's data.uri]",
 )
 @click.option(
     "--envs",

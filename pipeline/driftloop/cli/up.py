@@ -94,6 +94,8 @@ def command(
     """
     if spec is None and state is None and Path(SPEC).is_file():
         spec = Path(SPEC)
+        # the process that goes on in the background is told which, and does not say it again
+        sys.argv.append(SPEC)
         options.print_progress(f"running {spec} of this folder")
     folder = open_state(choose_new_state(state, spec=spec, environment=os.environ), spec)
     if spec is not None and bump:

@@ -15,6 +15,16 @@ import httptools
 
 MOST_HEADERS = 64 * 1024
 
+MOST_CONNECTIONS = 512
+"""Connections at once; another one takes the place of the one that has sent no whole request for
+the longest time."""
+
+HEAD_TIME, REQUEST_TIME = 10.0, 30.0
+"""Seconds from the first byte (or the connection) to the end of the headers, and of the request."""
+
+SWEEP = 1.0
+"""Seconds between two looks for connections that are late."""
+
 
 @dataclass(frozen=True, slots=True)
 class ServerRequest:
@@ -50,34 +60,63 @@ class EventServer:
     """Listens until it is closed."""
 
     def __init__(self, handler: Handler, *, limit: int) -> None:
+        self.limit = limit
+        """Bytes of a body that are kept; it may change while the server runs."""
         self._handler = handler
-        self._limit = limit
         self._listening: asyncio.Server | None = None
-        self._open: set[_ServerConnection] = set()
+        self._sweeper: asyncio.Task[None] | None = None
+        self._open: dict[_ServerConnection, None] = {}
 
     async def start(self, host: str, port: int) -> None:
         """Listen; OSError when the port can't be had."""
         loop = asyncio.get_running_loop()
         self._listening = await loop.create_server(self._make_connection, host, port, backlog=1024)
+        self._sweeper = loop.create_task(self._sweep_late())
 
     async def close(self) -> None:
         """Stop listening and close every connection; requests in progress get no answer."""
+        if self._sweeper is not None:
+            self._sweeper.cancel()
         if self._listening is not None:
             self._listening.close()
         for connection in list(self._open):
             connection.close()
 
     def _make_connection(self) -> "_ServerConnection":
-        return _ServerConnection(self._handler, self._limit, self._open)
+        return _ServerConnection(self._handler, self)
+
+    def add_connection(self, connection: "_ServerConnection") -> None:
+        """Count a connection that was made; beyond MOST_CONNECTIONS another one is closed."""
+        self._open[connection] = None
+        if len(self._open) > MOST_CONNECTIONS:
+            waiting = [other for other in self._open if other.is_waiting()]
+            begun = (other for other in waiting if other.since is not None)
+            if (oldest := next(begun, next(iter(waiting), None))) is not None:
+                oldest.close()
+
+    def drop_connection(self, connection: "_ServerConnection") -> None:
+        """Count a connection no more."""
+        self._open.pop(connection, None)
+
+    async def _sweep_late(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP)
+            now = asyncio.get_running_loop().time()
+            for connection in list(self._open):
+                connection.close_late(now)
 
 
 class _ServerConnection(asyncio.Protocol):
     """One client. The methods with `on_` are what httptools calls."""
 
-    def __init__(self, handler: Handler, limit: int, everyone: "set[_ServerConnection]") -> None:
+    def __init__(self, handler: Handler, server: EventServer) -> None:
         self._handler = handler
-        self._limit = limit
-        self._everyone = everyone
+        self._server = server
+        self._loop = asyncio.get_running_loop()
+        self.since: float | None = self._loop.time()
+        """Time of the first byte of the request that is being received, or of the connection."""
+        self._in_head = True
+        self._begun = 0
         self._parser = httptools.HttpRequestParser(self)
         self._transport: asyncio.Transport
         self._waiting: deque[tuple[ServerRequest, bool]] = deque()
@@ -94,18 +133,32 @@ class _ServerConnection(asyncio.Protocol):
         """Hang up."""
         self._transport.close()
 
+    def is_waiting(self) -> bool:
+        """Return True while no request of it is being answered, and it is not hanging up."""
+        return self._task is None and not self._transport.is_closing()
+
+    def close_late(self, now: float) -> None:
+        """Hang up when a request takes too long to arrive."""
+        patience = HEAD_TIME if self._in_head else REQUEST_TIME
+        if self.since is not None and now - self.since > patience and self.is_waiting():
+            self._refuse_request(408, b"the request took too long to arrive")
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]
-        self._everyone.add(self)
+        self._server.add_connection(self)
 
     def connection_lost(self, error: Exception | None) -> None:
-        self._everyone.discard(self)
+        self._server.drop_connection(self)
         if self._task is not None:
             self._task.cancel()
 
     def data_received(self, data: bytes) -> None:
+        number = self._begun
         try:
             self._parser.feed_data(data)
+            # a header that has no end yet is told by none of the methods below
+            if self._in_head and self._begun == number:
+                self._count_head(len(data))
         except httptools.HttpParserUpgrade:
             self._refuse_request(400, b"no upgrade here")
         except httptools.HttpParserError as error:
@@ -113,6 +166,9 @@ class _ServerConnection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         self._begin_message()
+        self._in_head = True
+        self._begun += 1
+        self.since = self._loop.time()
 
     def on_url(self, url: bytes) -> None:
         self._url += url
@@ -123,28 +179,30 @@ class _ServerConnection(asyncio.Protocol):
         self._count_head(len(name) + len(value))
 
     def on_headers_complete(self) -> None:
+        self._in_head = False
         if self._headers.get("expect", "").lower() == "100-continue":
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, body: bytes) -> None:
         self._size += len(body)
-        if self._size <= self._limit:
+        if self._size <= self._server.limit:
             self._parts.append(body)
         else:
             self._parts.clear()
-            if self._size > 16 * self._limit:
+            if self._size > 16 * self._server.limit:
                 # whoever sends this much more is not going to stop
                 self._refuse_request(413, b"the event is too large")
 
     def on_message_complete(self) -> None:
-        body = b"".join(self._parts) if self._size <= self._limit else None
+        self.since = None
+        body = b"".join(self._parts) if self._size <= self._server.limit else None
         path = self._url.decode("latin-1").partition("?")[0]
         request = ServerRequest(
             self._parser.get_method().decode("latin-1"), path, self._headers, body
         )
         self._waiting.append((request, self._parser.should_keep_alive()))
         if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._answer_waiting())
+            self._task = self._loop.create_task(self._answer_waiting())
         elif len(self._waiting) > 16:
             self._transport.pause_reading()
 

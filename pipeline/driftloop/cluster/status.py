@@ -187,18 +187,19 @@ def _releases(picture: _Picture, names: Names) -> Json:
     mirror: str | None = None
     if deployed is not None:
         for predictor in deployed["spec"]["predictors"]:
-            if predictor.get("shadow"):
+            if predictor.get("shadow"):  # committed by a version before this VirtualService
                 mirror = predictor["name"]
             elif predictor.get("traffic"):
                 shares[predictor["name"]] = predictor["traffic"]
+        routing = names.mirror
     else:
-        route = picture.reader.get(
-            f"/apis/networking.istio.io/v1/{base}/virtualservices/{names.pipeline}"
-        )
-        for http in (route or {"spec": {"http": []}})["spec"]["http"]:
+        routing = names.pipeline
+    route = picture.reader.get(f"/apis/networking.istio.io/v1/{base}/virtualservices/{routing}")
+    for http in (route or {"spec": {"http": []}})["spec"]["http"]:
+        if deployed is None:
             for to in http["route"]:
                 shares[_predictor(names, to["destination"])] = to.get("weight", 100)
-            mirror = _predictor(names, http["mirror"]) if http.get("mirror") else None
+        mirror = _predictor(names, http["mirror"]) if http.get("mirror") else mirror
     production, *more = [*shares, None]
     candidate = mirror or next(iter(more), None)
     phase = (

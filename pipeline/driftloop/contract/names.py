@@ -222,6 +222,11 @@ class Names:
         """Headless Service whose name resolves to each pod of one model version."""
         return f"{self.predictor(release)}-pods"
 
+    @property
+    def mirror(self) -> str:
+        """VirtualService that copies requests to the candidate in shadow, with a SeldonDeployment."""
+        return f"{self.pipeline}-mirror"
+
     def kustomization_name(self, tree: str) -> str:
         """Flux Kustomization of one tree: workflows, deployments, monitors."""
         return f"{self.pipeline}-{tree}"

@@ -6,16 +6,18 @@ from driftloop.kube.base import KubernetesObject, ObjectPart
 
 
 class StringMatch(ObjectPart):
-    """Exactly, or by prefix."""
+    """Exactly, by prefix, or by a regular expression for all of it."""
 
     exact: str | None = None
     prefix: str | None = None
+    regex: str | None = None
 
 
 class HTTPMatch(ObjectPart):
     """Condition on the requests of a route."""
 
     uri: StringMatch | None = None
+    headers: dict[str, StringMatch] | None = None
 
 
 class Rewrite(ObjectPart):
@@ -66,6 +68,8 @@ class VirtualServiceSpec(ObjectPart):
 
     hosts: tuple[str, ...]
     gateways: tuple[str, ...]
+    export_to: tuple[str, ...] | None = None
+    """Namespaces of the gateways and sidecars that see it; all when left out."""
     http: tuple[HTTPRoute, ...]
 
 

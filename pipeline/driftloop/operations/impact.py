@@ -218,9 +218,7 @@ def _find_served(objects: Mapping[Key, Json]) -> dict[str, tuple[str, Json]]:
         if kind == "SeldonDeployment":
             for predictor in document["spec"]["predictors"]:
                 pods = {
-                    k: value
-                    for k, value in predictor.items()
-                    if k not in ("traffic", "shadow", "replicas")
+                    k: value for k, value in predictor.items() if k not in ("traffic", "replicas")
                 }
                 pods["componentSpecs"] = [
                     _drop_key(part, "hpaSpec") for part in predictor["componentSpecs"]

@@ -29,7 +29,9 @@ def find_logs(state: StateFolder, name: str) -> Mapping[str, Path]:
         key: file for key, file in logs.items() if key.startswith(f"{name.rstrip('/')}/")
     }:
         return inside
-    matches = {key: file for key, file in logs.items() if name in key}
+    matches = {key: file for key, file in logs.items() if key.rpartition("/")[2] == name} or {
+        key: file for key, file in logs.items() if name in key
+    }
     if len(matches) == 1:
         return matches
     if matches:

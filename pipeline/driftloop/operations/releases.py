@@ -30,8 +30,7 @@ from driftloop.operations.impact import SpecImpact, assess_impact, refuse_surpri
 from driftloop.operations.room import find_room_surprises
 from driftloop.release import record
 from driftloop.release.record import Release, Version
-from driftloop.text.dump import dump_yaml
-from driftloop.text.load import load_documents, load_mapping
+from driftloop.text.load import load_documents
 
 _WEIGHTS = frozenset({"traffic", "weight"})
 
@@ -284,33 +283,22 @@ def find_interference(repository: Repository, tip: str, name: str, run: str) -> 
 
 @dataclass(frozen=True)
 class RemovalStage:
-    """One commit of a removal: the files it removes, and the trees that must apply it before the
-    next commit."""
+    """One commit of a removal: the files it removes."""
 
     subject: str
     gone: tuple[str, ...]
     """Paths, or folders that end in `/`."""
-    wait: tuple[str, ...]
-    """Trees (workflows, …); empty: the pipeline's Kustomizations must not exist any more."""
 
 
 def list_removal_stages(name: str) -> tuple[RemovalStage, ...]:
-    """Return the commits in the order a cluster needs: listeners, the event bus, the Flux
-    objects, the folders."""
-    workflows = trees.tree_folder(trees.WORKFLOWS, name)
+    """Return the commits in the order a cluster needs: the Flux objects, then the folders, which
+    Flux reads as long as it has objects for them.
+
+    The event bus goes with its listeners: its controller holds its finalizer until they are gone.
+    """
     return (
-        RemovalStage(
-            f"Stop the triggers of {name}",
-            (f"{workflows}/retrain.sensor.yaml", f"{workflows}/retrain.eventsource.yaml"),
-            (trees.WORKFLOWS,),
-        ),
-        RemovalStage(
-            f"Remove the event bus of {name}",
-            (f"{workflows}/default.eventbus.yaml",),
-            (trees.WORKFLOWS,),
-        ),
-        RemovalStage(f"Remove {name} from Flux", (trees.flux_path("*", name),), ()),
-        RemovalStage(f"Remove the files of {name}", trees.pipeline_folders(name), ()),
+        RemovalStage(f"Remove {name} from Flux", (trees.flux_path("*", name),)),
+        RemovalStage(f"Remove the files of {name}", trees.pipeline_folders(name)),
     )
 
 
@@ -325,17 +313,9 @@ def remove_stage(
         gone = [
             path for path in files if any(matches_pattern(path, pattern) for pattern in stage.gone)
         ]
-        changes: dict[str, str | None] = dict.fromkeys(gone)
-        for path in gone:
-            folder, _, file = path.rpartition("/")
-            listing = f"{folder}/{trees.KUSTOMIZATION}"
-            if listing in files and listing not in gone:
-                changes[listing] = _remove_listing(
-                    changes.get(listing) or files[listing], file, listing
-                )
-        if not changes:
+        if not gone:
             return None
-        changes |= _keep_folders(tree, gone)
+        changes = dict.fromkeys(gone) | _keep_folders(tree, gone)
         return RepositoryChange(
             changes, stage.subject, trailers={"Driftloop-Pipeline": name, "Driftloop-Cause": cause}
         )
@@ -361,14 +341,6 @@ def matches_pattern(path: str, pattern: str) -> bool:
     if pattern.endswith("/"):
         return path.startswith(pattern)
     return re.fullmatch(re.escape(pattern).replace(r"\*", "[^/]+"), path) is not None
-
-
-def _remove_listing(text: str, file: str, path: str) -> str:
-    """Return a kustomization.yaml without a file; its first line, the generated header, is kept."""
-    first = text.partition("\n")[0]
-    document = load_mapping(text, path, error=RenderError)
-    document["resources"] = [name for name in document.get("resources", []) if name != file]
-    return first + "\n" + dump_yaml(document)
 
 
 def _select_files(tree: Tree, name: str) -> dict[str, str]:

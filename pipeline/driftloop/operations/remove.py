@@ -1,5 +1,5 @@
-"""Remove a pipeline in the order a cluster needs: each commit waits until the one before is
-applied."""
+"""Remove a pipeline in the order a cluster needs: its folders go once Flux has no objects for
+them."""
 
 import time
 from collections.abc import Callable
@@ -11,7 +11,6 @@ from driftloop.contract.trees import TREES, release_path
 from driftloop.errors import GitError
 from driftloop.git.repository import Commit, Repository
 from driftloop.operations import applied, releases
-from driftloop.operations.applied import AppliedCommits
 from driftloop.operations.releases import RemovalStage
 from driftloop.operations.target import CommitTarget
 from driftloop.release import record
@@ -59,10 +58,8 @@ def remove_pipeline(
                 "the runtime is not reachable from here: run this command again once Flux has applied the commit"
             )
             return RemovalResult(commit, done=False)
-        runtime = AppliedCommits(
-            api, target.repository, Names(name, _read_namespace(target.repository, name))
-        )
-        _wait_until_applied(runtime, stage, made.sha, timeout, report)
+        names = Names(name, _read_namespace(target.repository, name))
+        _wait_until_removed(api, names, stage.subject, timeout, report)
     return RemovalResult(commit, done=True)
 
 
@@ -75,29 +72,23 @@ def _ensure_pipeline(repository: Repository, name: str, stages: tuple[RemovalSta
         raise GitError(f"the cluster repository has no pipeline `{name}`, it has: {names}")
 
 
-def _wait_until_applied(
-    runtime: AppliedCommits,
-    stage: RemovalStage,
-    commit: str,
+def _wait_until_removed(
+    api: KubernetesClient,
+    names: Names,
+    subject: str,
     timeout: float,
     report: Callable[[str], None],
 ) -> None:
     def describe_missing() -> str:
-        if stage.wait:
-            runtime.repository.tip()
-            return runtime.describe_missing(commit, trees=stage.wait)
         left = [
             tree
             for tree in reversed(TREES)
-            if runtime.kubernetes.get_kustomization(
-                FLUX_NAMESPACE, runtime.names.kustomization_name(tree)
-            )
-            is not None
+            if api.get_kustomization(FLUX_NAMESPACE, names.kustomization_name(tree)) is not None
         ]
         return f"Kustomizations not removed yet: {', '.join(left)}" if left else ""
 
     started = time.monotonic()
-    for reason in applied.wait_until_applied(describe_missing, seconds=timeout, what=stage.subject):
+    for reason in applied.wait_until_applied(describe_missing, seconds=timeout, what=subject):
         report(f"  waiting: {reason}")
     report(f"  applied after {time.monotonic() - started:.1f} s")
 

@@ -229,12 +229,15 @@ class ProjectTry:
 
 
 def copy_batches(source: Path, folder: Path, report: Report) -> None:
-    """Copy the files of a local folder as the data; StepError when there is none."""
-    files = sorted(path for path in source.rglob("*") if path.is_file())
+    """Copy a local file, or the files of a folder, as the data; StepError when there is none."""
+    if source.is_file():
+        files, top = [source], source.parent
+    else:
+        files, top = sorted(path for path in source.rglob("*") if path.is_file()), source
     if not files:
         raise StepError(f"no batches below {source}", hint="--data names a folder with files")
     for file in files:
-        target = folder / file.relative_to(source)
+        target = folder / file.relative_to(top)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, target)
     report(f"data: {len(files)} files of {source}")

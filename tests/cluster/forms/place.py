@@ -157,8 +157,11 @@ class Place:
         return None
 
 
-def release(name, weights, shadow=None, *, detectors=None):
-    """A release.yaml: the first weight is production's; models lie in `<name>/<id>` of the store."""
+def release(name, weights, shadow=None, *, previous=None, detectors=None):
+    """A release.yaml: the first weight is production's; models lie in `<name>/<id>` of the store.
+
+    With `previous`, production was promoted from a shadow beside that version.
+    """
 
     def version(id):
         return Version(
@@ -172,7 +175,9 @@ def release(name, weights, shadow=None, *, detectors=None):
         )
 
     production, *others = weights
-    found = record.release_first(record.empty_release(name, N), version(production))
+    found = record.release_first(record.empty_release(name, N), version(previous or production))
+    if previous is not None:
+        found = record.promote_candidate(record.start_shadow(found, version(production)))
     for candidate in (shadow, *others):
         if candidate is not None:
             found = record.start_shadow(found, version(candidate))

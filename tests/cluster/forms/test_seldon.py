@@ -3,19 +3,22 @@
 import itertools
 import json
 import os
+import re
 import subprocess
 import threading
 import time
 import urllib.error
+from collections import Counter
 from contextlib import contextmanager, suppress
 from urllib.request import Request, urlopen
 
 import pytest
 import yaml
-from cluster.forms.place import BUCKET, N, release
+from cluster.forms.place import BUCKET, ROOT, N, release
 from cluster.git_server import serving
 from cluster.kube import node_facing_address
 from cluster.live import missing
+from cluster.world import release_of, weights_of
 from uv import find_uv_bin
 
 from driftloop.render import render_tree
@@ -62,18 +65,27 @@ class Serving:
         """The whole spec."""
         return self.here.spec(self.name, **self.parts)
 
-    def apply(self, weights, *, shadow=None):
+    def apply(self, weights, *, shadow=None, previous=None):
         """Commit these weights, by hand; returns once the operator says that it serves them."""
         here, name = self.here, self.name
-        objects = here.render(name, release=release(name, weights, shadow), **self.parts)
-        kinds = ("Namespace", "SeldonDeployment", "PodDisruptionBudget")
+        committed = release(name, weights, shadow, previous=previous)
+        objects = here.render(name, release=committed, **self.parts)
+        kinds = ("Namespace", "SeldonDeployment", "PodDisruptionBudget", "VirtualService")
         for (kind, _), one in objects.items():
             if kind in kinds:
                 here.apply(one)
+        if ("VirtualService", f"{name}-mirror") not in objects:
+            # as Flux prunes what a commit does not have any more
+            here.kube.run(
+                "-n", N, "delete", "virtualservice", f"{name}-mirror", "--ignore-not-found"
+            )
         wanted = here.kube.get("sdep", name, N)["metadata"]["generation"]
         here.kube.wait(
             f"{name} serves {weights}",
-            lambda: self.status().get("state") == "Available" and self.replicated(weights, shadow),
+            lambda: (
+                self.status().get("state") == "Available"
+                and self.replicated(weights, shadow, previous)
+            ),
             timeout=300,
         )
         assert here.kube.get("sdep", name, N)["metadata"]["generation"] == wanted
@@ -81,10 +93,10 @@ class Serving:
     def status(self):
         return self.here.kube.get("sdep", self.name, N).get("status") or {}
 
-    def replicated(self, weights, shadow):
+    def replicated(self, weights, *others):
         """Whether a pod of each version is ready."""
         ready = {pod["metadata"]["labels"]["seldon-app"] for pod in self.pods() if is_ready(pod)}
-        return ready == {f"{self.name}-{id}" for id in (*weights, *([shadow] if shadow else ()))}
+        return ready == {f"{self.name}-{id}" for id in (*weights, *filter(None, others))}
 
     def pods(self):
         found = self.here.kube.get("pod", namespace=N)
@@ -102,38 +114,45 @@ class Serving:
 
     def routes(self):
         """What the gateway is told: {version: weight} and who gets a copy."""
-        found = [
-            v
-            for v in self.here.kube.get("virtualservice", namespace=N)
-            if v["metadata"]["name"].startswith(self.name)
-        ]
-        for one in found:
-            for http in one["spec"].get("http", ()):
-                if any("prefix" in match.get("uri", {}) for match in http.get("match", ())):
-                    return {
-                        version(to, self.name): to.get("weight", 100) for to in http["route"]
-                    }, (
-                        version({"destination": http["mirror"]}, self.name)
-                        if "mirror" in http
-                        else None
-                    )
-        return None
+        ours = self.here.kube.get("virtualservice", f"{self.name}-mirror", N)
+        operators = self.here.kube.get("virtualservice", self.name, N)
+        if operators is None:
+            return None
+        http = ours["spec"]["http"][0] if ours else {}
+        assert not ours or weights_of(self.name, http) == self.operated(operators)
+        return self.operated(operators), release_of(self.name, http["mirror"]) if ours else None
+
+    def operated(self, route):
+        (http,) = (
+            one
+            for one in route["spec"]["http"]
+            if any("prefix" in match.get("uri", {}) for match in one.get("match", ()))
+        )
+        assert "mirror" not in http
+        return weights_of(self.name, http)
+
+    def predicted(self, version):
+        """How many predictions a version has answered, copies included."""
+        address = self.here.kube.address(N, f"{self.name}-{version}", 8000)
+        with urlopen(f"http://{address}/prometheus", timeout=20) as answer:
+            lines = re.findall(
+                r'^seldon_api_executor_server_requests_seconds_count\{.*service="predictions".*\} (\d+)$',
+                answer.read().decode(),
+                re.MULTILINE,
+            )
+        return sum(map(int, lines))
 
     def remove(self):
         self.here.kube.run(
             "-n",
             N,
             "delete",
-            "sdep,pdb",
+            "sdep,pdb,virtualservice",
             "-l",
             f"app.kubernetes.io/name={self.name}",
             "--wait=true",
         )
         self.here.kube.wait("its pods are gone", lambda: not self.pods(), timeout=120)
-
-
-def version(to, name):
-    return to["destination"]["host"].split(".")[0].removeprefix(f"{name}-")
 
 
 def post(url, body):
@@ -159,39 +178,138 @@ def numbers(answer):
     return answer["data"]["ndarray"]
 
 
-def test_a_rollout_keeps_productions_pods_and_the_routes_say_its_weights(here):
+@contextmanager
+def gateway(here):
+    """`host:port` of the gateway; its Gateway is made where the platform's is not there."""
+    if here.kube.get("service", "istio-ingressgateway", "istio-system") is None:
+        pytest.skip("the cluster has no gateway")
+    made = here.kube.get("gateway.networking.istio.io", "seldon-gateway", "istio-system") is None
+    file = ROOT / "cluster" / "infrastructure" / "configs" / "seldon-gateway.gateway.yaml"
+    if made:
+        here.kube.run("apply", "-f", str(file))
+    try:
+        yield here.kube.address("istio-system", "istio-ingressgateway", 80)
+    finally:
+        if made:
+            here.kube.run("delete", "-f", str(file))
+
+
+@contextmanager
+def callers(address, name, body, *, pause=0.1):
+    """Predictions through the gateway without a break: (time, what was answered or went wrong)."""
+    url = f"http://{address}/seldon/{N}/{name}/api/v1.0/predictions"
+    over, heard = threading.Event(), []
+
+    def ask():
+        while not over.wait(pause):
+            try:
+                request = Request(
+                    url, json.dumps(body).encode(), {"Content-Type": "application/json"}
+                )
+                with urlopen(request, timeout=20) as answer:
+                    told = numbers(json.load(answer))[0][0]
+            except urllib.error.HTTPError as error:
+                told = f"{error.code} {error.read()[:100]!r}"
+            except OSError as error:
+                told = repr(error)
+            heard.append((time.time(), told))
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    try:
+        yield heard
+    finally:
+        over.set()
+        thread.join(30)
+
+
+@pytest.mark.timeout(1200)
+def test_a_rollout_keeps_all_pods_and_no_request_fails_in_any_of_its_ways(here):
     for id, factor in ((FIRST, "2"), (SECOND, "3")):
         here.put(f"walk/{id}", factor=factor)
     it = Serving(here, "walk", {"model": "nodes.Times"}, **image())
     body = {"data": {"ndarray": [[20.0]]}}
+
+    def serves(weights, shadow=None):
+        it.apply(weights, shadow=shadow)
+        here.kube.wait(
+            f"the gateway is told {weights}, mirror {shadow}",
+            lambda: it.routes() == (weights, shadow),
+            timeout=60,
+        )
+        time.sleep(2)
+        return {
+            pod["metadata"]["labels"]["seldon-app"]: pod["metadata"]["name"] for pod in it.pods()
+        }
+
     try:
-        it.apply({FIRST: 100})
-        assert numbers(it.ask(FIRST, body)) == [[40.0]]
-        (production,) = it.pods()
-        steps = (
-            ({FIRST: 100}, SECOND),
-            ({FIRST: 80, SECOND: 20}, None),
-            ({FIRST: 50, SECOND: 50}, None),
-        )
-        for weights, shadow in steps:
-            it.apply(weights, shadow=shadow)
-            here.kube.wait(
-                f"the gateway is told {weights}, mirror {shadow}",
-                lambda weights=weights, shadow=shadow: it.routes() == (weights, shadow),
-                timeout=60,
-            )
-            assert numbers(it.ask(SECOND, body)) == [[60.0]]
-            assert production["metadata"]["name"] in {pod["metadata"]["name"] for pod in it.pods()}
-        (candidate,) = (
-            p["metadata"]["name"]
-            for p in it.pods()
-            if p["metadata"]["name"] != production["metadata"]["name"]
-        )
-        it.apply({SECOND: 100})
-        assert [pod["metadata"]["name"] for pod in it.pods()] == [candidate], (
-            "what was tested is what serves"
-        )
-        assert numbers(it.ask(SECOND, body)) == [[60.0]]
+        with gateway(here) as address:
+            production = serves({FIRST: 100})
+            assert numbers(it.ask(FIRST, body)) == [[40.0]]
+            with callers(address, "walk", body) as heard:
+                here.kube.wait("the gateway answers", lambda: 40.0 in [t for _, t in heard])
+                del heard[:]
+                rejected = serves({FIRST: 100}, SECOND)
+                assert rejected.items() >= production.items()
+                assert serves({FIRST: 100}) == production, "a candidate rejected in shadow"
+
+                shadow = serves({FIRST: 100}, SECOND)
+                before, start = it.predicted(SECOND), len(heard)
+                here.kube.wait("50 answers", lambda: len(heard) > start + 50)
+                assert it.predicted(SECOND) - before >= 40, "the candidate gets copies"
+                assert {told for _, told in heard} == {40.0}, Counter(told for _, told in heard)
+                canary = serves({FIRST: 80, SECOND: 20})
+                assert canary == shadow, "from shadow to canary no pod is replaced"
+                assert serves({FIRST: 50, SECOND: 50}) == shadow
+                start = len(heard)
+                here.kube.wait("50 answers", lambda: len(heard) > start + 50)
+                assert {told for _, told in heard[start:]} == {40.0, 60.0}
+                promoted = serves({SECOND: 100})
+                assert shadow.items() > promoted.items(), "what was tested is what serves"
+                start = len(heard)
+                here.kube.wait("20 answers", lambda: len(heard) > start + 20)
+                assert {told for _, told in heard[start:]} == {60.0}
+
+                again = time.time()
+                assert serves({FIRST: 100}).keys() == production.keys()
+                start = len(heard)
+                here.kube.wait("20 answers", lambda: len(heard) > start + 20)
+                assert {told for _, told in heard[start:]} == {40.0}
+                back = next(at for at, told in heard if at > again and told == 40.0)
+                print(
+                    f"a predictor that started anew answered {back - again:.0f} s after the commit"
+                )
+            said = Counter(told for _, told in heard)
+            print(f"answers through the gateway: {dict(said)}")
+            assert said.keys() == {40.0, 60.0}
+    finally:
+        it.remove()
+
+
+@pytest.mark.timeout(1200)
+def test_a_kept_previous_version_answers_at_once_after_a_revert(here):
+    for id, factor in ((FIRST, "2"), (SECOND, "3")):
+        here.put(f"kept/{id}", factor=factor)
+    it = Serving(here, "kept", {"model": "nodes.Times"}, rollout={"keepPrevious": True}, **image())
+    body = {"data": {"ndarray": [[20.0]]}}
+    try:
+        with gateway(here) as address:
+            it.apply({FIRST: 100})
+            with callers(address, "kept", body) as heard:
+                here.kube.wait("the gateway answers", lambda: 40.0 in [t for _, t in heard])
+                del heard[:]
+                it.apply({FIRST: 100}, shadow=SECOND)
+                pods = {pod["metadata"]["name"] for pod in it.pods()}
+                it.apply({SECOND: 100}, previous=FIRST)
+                here.kube.wait("the new model answers", lambda: heard[-1][1] == 60.0)
+                assert {pod["metadata"]["name"] for pod in it.pods()} == pods
+                reverted = time.time()
+                it.apply({FIRST: 100})
+                here.kube.wait("the old model answers", lambda: heard[-1][1] == 40.0)
+            back = next(at for at, told in heard if at > reverted and told == 40.0) - reverted
+            print(f"the kept model answered {back:.1f} s after the commit")
+            assert {told for _, told in heard} == {40.0, 60.0}
+            assert back < 20
     finally:
         it.remove()
 
@@ -204,7 +322,7 @@ def test_flux_waits_until_the_operator_serves_what_was_committed(here):
         with followed(here, it) as commit:
             for id in (FIRST, SECOND):
                 commit({id: 100})
-                assert it.replicated({id: 100}, None), "as soon as Flux says that it is ready"
+                assert it.replicated({id: 100}), "as soon as Flux says that it is ready"
                 assert it.routes() == ({id: 100}, None)
     finally:
         it.remove()

@@ -3,13 +3,13 @@
 import uuid
 
 from cluster.streams import REQUEST, RESPONSE, by_request
-from cluster.world import KUSTOMIZATIONS, PIPELINE, P
+from cluster.world import PIPELINE, P
 
 TRAILERS = ("Pipeline", "Release", "Phase", "Run", "Cause", "Data-Digest", "Model-Digest")
 
 
 def test_2_a_run_ends_in_a_commit(it):
-    it.ready((*KUSTOMIZATIONS, *PIPELINE), timeout=300)
+    it.ready((*it.stages(), *PIPELINE), timeout=300)
     it.batches("clean")
     before, earlier = it.tip(), it.runs()
     decision = uuid.uuid4().hex[:12]

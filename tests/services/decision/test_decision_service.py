@@ -14,12 +14,12 @@ from aiohttp import web
 from support.processes import Process, free_port, nats, until, url
 
 from driftloop.clients import events
-from driftloop.clients.nats import key_value, open_connection
+from driftloop.clients.nats import key_value, open_connection, publish_message
 from driftloop.contract.documents import DocumentError
 from driftloop.contract.events import run_id, verdict_id
 from driftloop.contract.handovers import RetrainPolicy
 from driftloop.contract.outcomes import is_time
-from driftloop.contract.streams import DECISIONS, decision_key
+from driftloop.contract.streams import DECISIONS, DetectorStreams, decision_key
 from driftloop.git.repository import Repository
 from driftloop.operations import releases as pipelines
 from driftloop.operations.guard import refuse_harm
@@ -83,6 +83,20 @@ class Service:
         self.server = server
         self.pipeline = pipeline
         self.session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True))
+
+    async def store(self, event: events.Event) -> None:
+        """Keep the verdict of an event as its detector does, before it is told."""
+        verdict = event.parse_json()
+        names = (verdict["detector"], verdict["release"])
+        subject = DetectorStreams("n", self.pipeline, *names).verdicts
+        async with open_connection(url(self.server), name="test") as js:
+            await publish_message(js, subject, event.body, message_id=event.id)
+
+    async def alarm(self, window: int, **other: Any) -> int:
+        """Store a verdict and post its event."""
+        event = self.verdict(window, **other)
+        await self.store(event)
+        return await self.post(event)
 
     async def post(self, event: events.Event, path: str = "/") -> int:
         address = f"http://127.0.0.1:{self.process.port}{path}"
@@ -157,8 +171,8 @@ async def service(
 
 
 async def test_two_alarms_in_a_row_fire_the_webhook_once(service: Service) -> None:
-    assert await service.post(service.verdict(1)) == 202
-    assert await service.post(service.verdict(2)) == 202
+    assert await service.alarm(1) == 202
+    assert await service.alarm(2) == 202
     await until(lambda: len(service.world.fired) == 1)
     body = service.world.fired[0]
     assert body["pipeline"] == service.pipeline
@@ -167,6 +181,8 @@ async def test_two_alarms_in_a_row_fire_the_webhook_once(service: Service) -> No
         ClaimEvent(f"{service.pipeline}-{body['decision']}", body["decision"], body["cause"])
     )
     assert state.live
+    for window in range(3, 103):
+        await service.store(service.verdict(window))
     statuses = await asyncio.gather(*(service.post(service.verdict(n)) for n in range(3, 103)))
     assert set(statuses) == {202}
     await asyncio.sleep(3)
@@ -175,25 +191,44 @@ async def test_two_alarms_in_a_row_fire_the_webhook_once(service: Service) -> No
 
 async def test_a_hundred_alarms_at_once_are_one_decision(service: Service) -> None:
     order = [(n * 37) % 100 + 1 for n in range(100)] * 2
+    for window in sorted(set(order)):
+        await service.store(service.verdict(window))
     await asyncio.gather(*(service.post(service.verdict(n)) for n in order))
     await asyncio.sleep(1)
     assert len({one["decision"] for one in service.world.fired}) == 1
 
 
+async def test_an_alarm_that_no_detector_has_stored_changes_nothing(service: Service) -> None:
+    """Whoever reaches the broker sends events: two alarms made a run, a window number a watermark."""
+    for window in (1, 2, 5, 10**12):
+        assert await service.post(service.verdict(window)) == 202
+    await service.store(service.verdict(1, alarm=False))
+    await service.store(service.verdict(3))
+    for window in (1, 2, 4):
+        assert await service.post(service.verdict(window)) == 202
+    assert await service.state() == RetrainState(f"n.{service.pipeline}")
+    assert await service.post(service.verdict(3)) == 202
+    assert await service.alarm(4) == 202
+    await until(lambda: service.world.fired != [])
+    address = f"http://127.0.0.1:{service.process.port}/metrics"
+    async with service.session.get(address) as answer:
+        assert 'driftloop_decision_events_total{kind="unconfirmed"} 7.0' in await answer.text()
+
+
 async def test_an_unclaimed_decision_is_fired_again(service: Service) -> None:
     service.world.refuse = 1
-    await service.post(service.verdict(1))
-    await service.post(service.verdict(2))
+    await service.alarm(1)
+    await service.alarm(2)
     await until(lambda: len(service.world.fired) >= 2, within=15)
     assert len({one["decision"] for one in service.world.fired}) == 1
 
 
 async def test_a_killed_service_goes_on(service: Service) -> None:
     service.world.refuse = 10**6
-    await service.post(service.verdict(1))
+    await service.alarm(1)
     service.process.kill()
     service.process.start()
-    await service.post(service.verdict(2))
+    await service.alarm(2)
     await until(lambda: service.world.refuse < 10**6)
     service.process.kill()
     service.world.refuse = 0
@@ -243,8 +278,9 @@ async def _phase_is(service: Service, *phases: str) -> bool:
     return (await service.state()).phase in phases
 
 
-async def test_the_end_of_a_run_comes_as_an_event(service: Service) -> None:
+async def test_the_end_of_a_run_is_believed_when_its_workflow_is_over(service: Service) -> None:
     run = f"{service.pipeline}-x"
+    service.world.workflows["other"] = {"status": {"phase": "Running"}}
     await service.apply(ClaimEvent(run, "x", "person"))
     await service.apply(MoveEvent(run, "rolling-out", "other"))
     data = {
@@ -257,6 +293,11 @@ async def test_the_end_of_a_run_comes_as_an_event(service: Service) -> None:
     ended = events.make_event(
         "dev.driftloop.run.finished", "test", data, inferenceservicename=service.pipeline
     )
+    assert await service.post(ended) == 202
+    state = await service.state()
+    assert (state.phase, state.outcome) == ("rolling-out", None), "anybody may send the event"
+    assert is_claimed(state, run)
+    service.world.workflows["other"] = {"status": {"phase": "Succeeded"}}
     assert await service.post(ended) == 202
     assert await service.post(ended) == 202
     assert (await service.state()).outcome == "released"
@@ -339,8 +380,8 @@ async def test_a_person_halts_and_resumes_with_the_token(service: Service) -> No
     good = {"Authorization": f"Bearer {TOKEN}"}
     async with service.session.post(f"{address}/halt", data="look first", headers=good) as answer:
         assert await answer.json() == {"phase": "halted", "halt": "look first"}
-    await service.post(service.verdict(1))
-    await service.post(service.verdict(2))
+    await service.alarm(1)
+    await service.alarm(2)
     async with service.session.get(f"{address}/state") as answer:
         assert (await answer.json())["phase"] == "halted"
     async with service.session.post(f"{address}/resume", headers=good) as answer:
@@ -389,14 +430,14 @@ async def test_after_a_rollback_the_loop_holds_its_hand_until_somebody_resumes(
     }  # fmt: skip
     service.process.start()
     # r1 was replaced: its alarms are of what nobody asks any more
-    assert await service.post(service.verdict(1)) == 202
+    assert await service.alarm(1) == 202
     state = await service.state()
     assert (state.phase, state.stale) == ("idle", 1)
     assert "the alarm is about r1, production is r2" in await why(service)
 
     roll_back(CommitTarget(repository, "eve"), name, store=None, unchecked=True, report=print)
     await asyncio.sleep(2.1)
-    assert await service.post(service.verdict(2)) == 202
+    assert await service.alarm(2) == 202
     assert (await service.state()).phase == "held"
     text = await why(service)
     assert f"after a person's commit: `Roll {name} back to r1`" in text
@@ -406,7 +447,7 @@ async def test_after_a_rollback_the_loop_holds_its_hand_until_somebody_resumes(
     assert told.type == "dev.driftloop.loop.waits"
     assert told.parse_json()["waitsFor"] == "time"
     await resume(service)
-    assert await service.post(service.verdict(3)) == 202
+    assert await service.alarm(3) == 202
     await until(lambda: bool(service.world.fired), within=10)
     # the same commit is known: it holds nobody a second time
     assert (await service.state()).hold is None
@@ -436,7 +477,7 @@ async def test_no_run_is_asked_for_because_of_a_release_that_was_replaced_meanwh
     await until(lambda: _head_is_read(service), within=10)
     service.world.workflows[f"{name}-eve"] = {"status": {"phase": "Running"}}
     await service.apply(ClaimEvent(f"{name}-eve", "eve", "person eve", "r1"))
-    assert await service.post(service.verdict(1)) == 202
+    assert await service.alarm(1) == 202
     assert (await service.state()).remembered is not None
     move(lambda release: record.start_shadow(release, second), second)
     move(record.promote_candidate, second)
@@ -461,7 +502,7 @@ async def test_after_too_many_bad_candidates_the_loop_halts_itself_and_tells_onc
     await until(lambda: _phase_is(service, "halted"), within=10)
     text = await why(service)
     assert "2 candidates in a row were refused or rejected, the last one: accuracy 0.1" in text
-    assert await service.post(service.verdict(1)) == 202
+    assert await service.alarm(1) == 202
     await until(lambda: bool(service.world.heard), within=10)
     service.process.kill()
     service.process.start()
@@ -471,7 +512,7 @@ async def test_after_too_many_bad_candidates_the_loop_halts_itself_and_tells_onc
     async with service.session.get(f"http://127.0.0.1:{service.process.port}/metrics") as answer:
         assert "driftloop_decision_halted_itself 1.0" in await answer.text()
     await resume(service)
-    assert await service.post(service.verdict(2)) == 202
+    assert await service.alarm(2) == 202
     await until(lambda: bool(service.world.fired), within=10)
 
 

@@ -125,6 +125,28 @@ async def test_verdicts_come_in_order_and_say_what_they_cover(
     assert (event.get("inferenceservicename"), event.get("endpoint")) == ("order", "r1")
 
 
+async def test_requests_that_can_not_be_judged_are_told_though_no_window_fills(
+    server: Process, start: Callable[..., Process], broker: Broker
+) -> None:
+    detector = start(server, pipeline="texts", window=30, broker=broker.address)
+    rows = [["Dream", *row] for row in clean(45)]
+    sent = [
+        events.make_event(
+            "io.seldon.serving.inference.request",
+            "test",
+            {"data": {"ndarray": [row]}},
+            inferenceservicename="texts",
+            endpoint="r1",
+            requestid=f"q{number}",
+        )
+        for number, row in enumerate(rows)
+    ]
+    await post(detector.port, *sent)
+    said = f"30 rows since the last verdict can't be judged, 0 can: a row must be {WIDTH} numbers"
+    await until(lambda: said in detector.log.read_text())
+    assert broker.got == []
+
+
 async def test_events_are_read_in_the_protocol_that_they_name(
     server: Process, start: Callable[..., Process], broker: Broker
 ) -> None:

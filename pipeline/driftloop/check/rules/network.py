@@ -90,10 +90,20 @@ def ports_of(services: Iterable[Object]) -> set[int]:
 
 
 def _seldon(world: World, name: str, namespace: str) -> bool:
+    """Return True for a Service that Seldon's operator makes: a predictor's, or that of a
+    container of its graph, whose name goes on after the predictor's."""
     return any(
-        seldon.namespace in (namespace, "") and name.startswith(f"{seldon.name}-")
+        seldon.namespace in (namespace, "") and f"{name}-".startswith(f"{made}-")
         for seldon in world.of(SELDON)
+        for made in _predictor_services(seldon)
     )
+
+
+def _predictor_services(seldon: Object) -> Iterator[str]:
+    for predictor in seldon.spec.get("predictors").list:
+        yield f"{seldon.name}-{predictor.get('name').text}"
+        if own := predictor.get("annotations", "seldon.io/svc-name").text:
+            yield own
 
 
 def _entry(world: World, host: str) -> bool:

@@ -13,9 +13,9 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from aiohttp import web
 from nats.js import JetStreamContext
 
+from driftloop.clients.http import EventServer, ServerAnswer, ServerRequest
 from driftloop.clients.nats import publish_message
 from driftloop.contract.names import CLUSTER_DOMAIN, PLATFORM
 from driftloop.errors import StoreError
@@ -29,9 +29,6 @@ LOG = logging.getLogger("argo.eventsource")
 
 MAX_PAYLOAD_SIZE = 1024 * 1024
 """Bytes of a request that Argo Events takes unless the EventSource sets its own limit."""
-
-LARGEST = 16 * 1024 * 1024
-"""Bytes of a request that are read at all; an EventSource's own limit is usually smaller."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +50,7 @@ class EventSources:
         self._js = js
         self._secrets = secrets
         self._endpoints: tuple[Endpoint, ...] = ()
+        self._server = EventServer(self._receive, limit=0)
 
     async def apply(self, objects: Objects) -> None:
         """Serve the webhooks of these objects; an EventSource that is not understood is logged
@@ -66,23 +64,22 @@ class EventSources:
         for namespace in {endpoint.namespace for endpoint in endpoints}:
             await patiently(bus.ensure, self._js, namespace)
         self._endpoints = tuple(endpoints)
+        limits = (endpoint.webhook.max_payload_size for endpoint in endpoints)
+        self._server.limit = max((limit or MAX_PAYLOAD_SIZE for limit in limits), default=0)
 
     async def run(self, port: int) -> None:
         """Listen on a loopback port until cancelled."""
-        application = web.Application(client_max_size=LARGEST)
-        application.router.add_get("/health", _healthy)
-        application.router.add_route("*", "/{path:.*}", self._receive)
-        runner = web.AppRunner(application, access_log=None)
-        await runner.setup()
+        await self._server.start("127.0.0.1", port)
         try:
-            await web.TCPSite(runner, "127.0.0.1", port).start()
             await asyncio.Event().wait()
         finally:
-            await runner.cleanup()
+            await self._server.close()
 
-    async def _receive(self, request: web.Request) -> web.Response:
+    async def _receive(self, request: ServerRequest) -> ServerAnswer:
+        if request.method == "GET" and request.path == "/health":
+            return ServerAnswer(200, b"OK")
         endpoint = self._match(request)
-        if isinstance(endpoint, web.Response):
+        if isinstance(endpoint, ServerAnswer):
             return endpoint
         webhook = endpoint.webhook
         if endpoint.token is not None and not _authorized(request, endpoint.token):
@@ -91,12 +88,7 @@ class EventSources:
         if request.method != method:
             return _refused(400, f"method {request.method} is not allowed, use {method}")
         limit = webhook.max_payload_size or MAX_PAYLOAD_SIZE
-        if (request.content_length or 0) > limit:
-            return _refused(413, f"the body is larger than {limit} bytes")
-        try:
-            body = await request.read()
-        except web.HTTPRequestEntityTooLarge:
-            body = None
+        body = request.body
         if body is None or len(body) > limit:
             return _refused(413, f"the body is larger than {limit} bytes")
         try:
@@ -116,13 +108,13 @@ class EventSources:
             LOG.warning("%s/%s: %s", endpoint.namespace, endpoint.source, error.message)
             return _refused(500, "the event could not be stored")
         LOG.info("%s/%s: event %s stored", endpoint.namespace, endpoint.source, message_id)
-        return web.Response(text="success")
+        return ServerAnswer(200, b"success")
 
-    def _match(self, request: web.Request) -> Endpoint | web.Response:
+    def _match(self, request: ServerRequest) -> Endpoint | ServerAnswer:
         matching = [each for each in self._endpoints if each.webhook.endpoint == request.path]
         if not matching:
             return _refused(404, f"no EventSource has the endpoint {request.path}")
-        host = request.host.partition(":")[0]
+        host = request.headers.get("host", "").partition(":")[0]
         host = host.removesuffix(f".{CLUSTER_DOMAIN}").removesuffix(".svc")
         named = [endpoint for endpoint in matching if host in endpoint.hosts]
         if named:
@@ -163,12 +155,12 @@ def _endpoints(source: Json, objects: Objects, secrets: Mapping[str, str]) -> li
     return endpoints
 
 
-def _authorized(request: web.Request, token: str) -> bool:
-    header = request.headers.get("Authorization", "")
+def _authorized(request: ServerRequest, token: str) -> bool:
+    header = request.headers.get("authorization", "")
     return hmac.compare_digest(header.encode(), f"Bearer {token}".encode())
 
 
-def _headers(request: web.Request) -> dict[str, list[str]]:
+def _headers(request: ServerRequest) -> dict[str, list[str]]:
     """Return headers under their canonical names, as lists, without the token."""
     headers: dict[str, list[str]] = {}
     for name, value in request.headers.items():
@@ -178,9 +170,5 @@ def _headers(request: web.Request) -> dict[str, list[str]]:
     return headers
 
 
-def _refused(status: int, reason: str) -> web.Response:
-    return web.Response(status=status, text=reason + "\n")
-
-
-async def _healthy(_: web.Request) -> web.Response:
-    return web.Response(text="OK")
+def _refused(status: int, reason: str) -> ServerAnswer:
+    return ServerAnswer(status, f"{reason}\n".encode())

@@ -22,6 +22,7 @@ from driftloop.local.istio.fields import (
     format_name,
     read_percent,
     read_port,
+    read_precedence,
     refuse_other_keys,
 )
 from driftloop.local.istio.routes import EnvoyRoutes, LoggerSidecar, ServiceEndpoints
@@ -75,6 +76,19 @@ end
 _RETRY_ON = "connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes"
 _RETRIES = 2
 
+LARGEST_REQUEST = 8 * 1024 * 1024
+"""Bytes of a prediction's body that the gateway takes: a model server needs forty times as much
+memory to read one."""
+_LIMIT: Resource = {
+    "name": "limit",
+    "typed_config": {
+        "@type": f"{_TYPE}.extensions.filters.http.buffer.v3.Buffer",
+        "max_request_bytes": LARGEST_REQUEST,
+    },
+}
+_HEAD_TIME = "10s"
+"""Time that a request's headers may take to arrive."""
+
 
 def build_bootstrap(folder: str, *, gateway: int, proxy: int) -> Resource:
     """The file Envoy starts with, in `folder`; the rest it reads from there, at each rename of a
@@ -101,7 +115,7 @@ def build_bootstrap(folder: str, *, gateway: int, proxy: int) -> Resource:
                     "gateway",
                     gateway,
                     build_path_source("gateway"),
-                    filters=[_build_lua_filter(_REQUEST_ID), _ROUTER],
+                    filters=[_LIMIT, _build_lua_filter(_REQUEST_ID), _ROUTER],
                 ),
                 _build_front_listener(
                     "proxy", proxy, build_path_source("proxy"), filters=[_OUTSIDE_FILTER, _ROUTER]
@@ -149,7 +163,7 @@ def build_files(routes: EnvoyRoutes) -> dict[str, list[Resource]]:
                 )
     http_routes = [
         route
-        for virtual in sorted(routes.virtual_services, key=format_name)
+        for virtual in sorted(routes.virtual_services, key=read_precedence)
         for route in _virtual_service(virtual, by_address)
     ]
     gateway = {
@@ -202,6 +216,7 @@ def validate_virtual_service(virtual: Mapping[str, Any]) -> None:
     for route in virtual["spec"].get("http") or ():
         _build_route(virtual, route, {}, strict=False)
     refuse_other_keys(virtual, virtual["spec"], "spec", VIRTUAL_SERVICE)
+    read_precedence(virtual)
 
 
 def list_destinations(virtual: Mapping[str, Any]) -> set[tuple[str, int]]:
@@ -375,6 +390,7 @@ def _build_front_listener(
                             "stat_prefix": name,
                             "rds": {"route_config_name": name, "config_source": routes},
                             "use_remote_address": True,
+                            "request_headers_timeout": _HEAD_TIME,
                             "preserve_external_request_id": True,
                             "http_filters": filters,
                         },

@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
+from driftloop.contract.names import ISTIO_NAMESPACE
 from driftloop.errors import LocalError
 from driftloop.local.ground import kinds
 
-VIRTUAL_SERVICE = frozenset({"hosts", "gateways", "http"})
+VIRTUAL_SERVICE = frozenset({"hosts", "gateways", "exportTo", "http"})
 HTTP_ROUTE = frozenset({"match", "route", "rewrite", "mirror", "mirrorPercentage"})
 DESTINATION = frozenset({"host", "port"})
 MATCH = frozenset({"uri"})
@@ -38,6 +39,22 @@ def refuse_other_keys(
         allowed,
         hint=f"supported in {where}: {', '.join(sorted(allowed))}",
     )
+
+
+def read_precedence(virtual: Mapping[str, Any]) -> tuple[bool, str]:
+    """Return what the gateway sorts VirtualServices by: those exported to its namespace by name
+    come before those exported to all.
+
+    LocalError for one that the gateway would not see.
+    """
+    exported = virtual["spec"].get("exportTo") or ["*"]
+    if "*" not in exported and ISTIO_NAMESPACE not in exported:
+        raise LocalError(
+            f"VirtualService {format_name(virtual)}: exportTo is {', '.join(exported)}, which is not the "
+            "gateway's namespace",
+            hint=f"name `{ISTIO_NAMESPACE}` in exportTo, or leave it out",
+        )
+    return "*" in exported, format_name(virtual)
 
 
 def format_name(item: Mapping[str, Any]) -> str:

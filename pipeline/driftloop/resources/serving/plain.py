@@ -23,7 +23,6 @@ from driftloop.contract.names import (
     PREDICTOR_PORT,
     RELEASE_LABEL,
     Names,
-    service_host,
 )
 from driftloop.errors import PipelineError
 from driftloop.kube import apps, autoscaling, core, istio, prometheus, seldon
@@ -32,9 +31,9 @@ from driftloop.plan import Plan
 from driftloop.plan.images import PlatformImages
 from driftloop.release.record import Release
 from driftloop.resources import parts
-from driftloop.resources.serving import logger
+from driftloop.resources.serving import logger, routes
 from driftloop.resources.serving.backend import Backend, Labels, TrafficSeries
-from driftloop.resources.serving.seldon import COMPONENT, seldon_deployment
+from driftloop.resources.serving.seldon import COMPONENT, find_mirrored, seldon_deployment
 from driftloop.resources.serving.servers import HTTP, METRICS_PORT, MODEL_URI, Microservice
 from driftloop.text.dump import dump_yaml
 
@@ -92,13 +91,14 @@ class ServingObjects:
 def unroll_deployment(
     deployment: seldon.SeldonDeployment,
     *,
+    mirrored: str | None = None,
     gateway: str = GATEWAY,
     images: PlatformImages = PlatformImages(),  # noqa: B008 - frozen
 ) -> ServingObjects:
     """The Deployments, Services, logger ConfigMaps and the VirtualService that serve it.
 
-    UnsupportedServing names what only the operator could do: graphs of several nodes,
-    prepackaged servers.
+    The predictor named `mirrored` gets a copy of all requests. UnsupportedServing names what only
+    the operator could do: graphs of several nodes, prepackaged servers.
     """
     spec = deployment.spec
     _check_supported(deployment)
@@ -106,7 +106,7 @@ def unroll_deployment(
         predictors=tuple(
             _unroll_predictor(deployment, predictor, images) for predictor in spec.predictors
         ),
-        traffic=_traffic_route(deployment, gateway),
+        traffic=_traffic_route(deployment, mirrored, gateway),
     )
 
 
@@ -386,49 +386,27 @@ def _logger_container(image: str) -> core.Container:
     )
 
 
-def _traffic_route(deployment: seldon.SeldonDeployment, gateway: str) -> istio.VirtualService:
-    namespace = deployment.metadata.namespace or "default"
-    live = [predictor for predictor in deployment.spec.predictors if not predictor.shadow]
-    shadow = next((predictor for predictor in deployment.spec.predictors if predictor.shadow), None)
-
-    def predictor_destination(predictor: seldon.Predictor) -> istio.Destination:
-        return istio.Destination(
-            host=service_host(f"{deployment.metadata.name}-{predictor.name}", namespace),
-            port=istio.PortSelector(number=PREDICTOR_PORT),
-        )
-
+def _traffic_route(
+    deployment: seldon.SeldonDeployment, mirrored: str | None, gateway: str
+) -> istio.VirtualService:
+    name, namespace = deployment.metadata.name, deployment.metadata.namespace or "default"
+    predictors = deployment.spec.predictors
+    live = [predictor for predictor in predictors if not predictor.shadow]
+    shadow = next((predictor for predictor in predictors if predictor.shadow), None)
+    weights = {predictor.name: predictor.traffic or 0 for predictor in live}
+    percent: float = 100
+    if shadow is not None:
+        mirrored, percent = shadow.name, shadow.traffic or 100
+    route = routes.route_predictions(
+        name,
+        namespace,
+        {live[0].name: 100} if len(live) == 1 else {id: n for id, n in weights.items() if n},
+        mirrored=mirrored,
+        percent=percent,
+    )
     return istio.VirtualService(
-        metadata=ObjectMeta(
-            name=deployment.metadata.name, namespace=namespace, labels=deployment.metadata.labels
-        ),
-        spec=istio.VirtualServiceSpec(
-            hosts=("*",),
-            gateways=(gateway,),
-            http=(
-                istio.HTTPRoute(
-                    match=(
-                        istio.HTTPMatch(
-                            uri=istio.StringMatch(
-                                prefix=f"/seldon/{namespace}/{deployment.metadata.name}/"
-                            )
-                        ),
-                    ),
-                    rewrite=istio.Rewrite(uri="/"),
-                    route=tuple(
-                        istio.Route(
-                            destination=predictor_destination(predictor),
-                            weight=100 if len(live) == 1 else predictor.traffic or 0,
-                        )
-                        for predictor in live
-                        if len(live) == 1 or predictor.traffic
-                    ),
-                    mirror=None if shadow is None else predictor_destination(shadow),
-                    mirror_percentage=None
-                    if shadow is None
-                    else istio.Percent(value=shadow.traffic or 100),
-                ),
-            ),
-        ),
+        metadata=ObjectMeta(name=name, namespace=namespace, labels=deployment.metadata.labels),
+        spec=istio.VirtualServiceSpec(hosts=("*",), gateways=(gateway,), http=(route,)),
     )
 
 
@@ -436,7 +414,12 @@ def _render_objects(plan: Plan, release: Release) -> Mapping[str, BaseModel | No
     deployment = seldon_deployment(plan, release)
     if deployment is None:
         return {}
-    serves = unroll_deployment(deployment, images=plan.platform)
+    candidate = find_mirrored(release)
+    serves = unroll_deployment(
+        deployment,
+        mirrored=None if candidate is None else candidate.id,
+        images=plan.platform,
+    )
     files: dict[str, BaseModel | None] = {}
     for predictor in serves.predictors:
         files[f"{predictor.name}-logger.configmap"] = predictor.logger

@@ -1,4 +1,5 @@
-"""The SeldonDeployment: one predictor a version, the weights and the shadow from release.yaml."""
+"""The SeldonDeployment: one predictor a version, the weights from release.yaml; and the
+VirtualService that copies requests to a shadow."""
 
 from collections.abc import Mapping
 from datetime import timedelta
@@ -6,12 +7,19 @@ from typing import assert_never
 
 from pydantic import BaseModel
 
-from driftloop.contract.names import MODEL_DIGEST_ANNOTATION, Names, component_name
-from driftloop.kube import autoscaling, core, flux, prometheus, seldon
+from driftloop.contract.names import (
+    GATEWAY,
+    ISTIO_NAMESPACE,
+    MODEL_DIGEST_ANNOTATION,
+    Names,
+    component_name,
+)
+from driftloop.kube import autoscaling, core, flux, istio, prometheus, seldon
 from driftloop.plan import Plan
+from driftloop.plan.backends import is_prepackaged
 from driftloop.release.record import Release, Version
 from driftloop.resources import parts
-from driftloop.resources.serving import servers
+from driftloop.resources.serving import routes, servers
 from driftloop.resources.serving.backend import Backend, Labels, TrafficSeries
 from driftloop.spec.graph import own_names, own_nodes
 
@@ -22,9 +30,10 @@ COMPONENT = "serving"
 def seldon_deployment(plan: Plan, release: Release) -> seldon.SeldonDeployment | None:
     """The SeldonDeployment of the release; None before the first one.
 
-    A predictor's pod is the same in every role, so moving from canary to production (and on to
-    previous, if that is kept) restarts nothing. The operator itself labels the pods of a shadow,
-    and replaces them once when it is none any more.
+    A predictor is the same in every role but for its traffic, which its pods don't hold: moving
+    from shadow to canary, production and on to previous, if that is kept, restarts nothing. So a
+    shadow is a predictor without traffic, and not one with `shadow: true`, of which the operator
+    labels the pods.
     """
     versions = served_versions(plan, release)
     if not versions:
@@ -49,12 +58,10 @@ def served_versions(plan: Plan, release: Release) -> tuple[Version, ...]:
 
 
 def _build_predictor(plan: Plan, release: Release, version: Version) -> seldon.Predictor:
-    shadow = _is_shadow(release, version)
     return seldon.Predictor(
         name=version.id,
         replicas=plan.serve.replicas if plan.serve.autoscale is None else None,
-        traffic=None if shadow else release.weights.get(version.id, 0),
-        shadow=True if shadow else None,
+        traffic=release.weights.get(version.id, 0),
         # The executor's metrics take `predictor_version` from here, not from the labels.
         annotations={"version": version.id, MODEL_DIGEST_ANNOTATION: version.model_digest},
         labels={"version": version.id, **parts.scraping_labels(plan)},
@@ -67,14 +74,42 @@ def _build_predictor(plan: Plan, release: Release, version: Version) -> seldon.P
     )
 
 
-def _is_shadow(release: Release, version: Version) -> bool:
+def find_mirrored(release: Release) -> Version | None:
+    """Return the version that gets a copy of all requests; None when none does."""
     match release.phase:
         case "shadow":
-            return version is release.candidate
+            return release.candidate
         case "empty" | "stable" | "canary":
-            return False
+            return None
         case _:
             assert_never(release.phase)
+
+
+def mirror_service(plan: Plan, release: Release) -> istio.VirtualService | None:
+    """Build the VirtualService that copies production's requests to the candidate in shadow.
+
+    The operator's own stays bound to the gateway beside it, with the same weights, and moves when
+    all Deployments are ready: it routes whatever comes before and after this one. Istio takes what
+    is exported to the gateway's namespace by name before what is exported to all, as the
+    operator's is.
+    """
+    candidate = find_mirrored(release)
+    if candidate is None:
+        return None
+    names = plan.names
+    name, namespace = names.pipeline, names.namespace
+    http = [
+        routes.route_predictions(name, namespace, release.weights, mirrored=candidate.id),
+    ]
+    if is_prepackaged(plan.serve):
+        grpc = routes.route_grpc(name, namespace, release.weights, mirrored=candidate.id)
+        http.append(grpc)
+    return istio.VirtualService(
+        metadata=parts.object_meta(names, names.mirror, COMPONENT),
+        spec=istio.VirtualServiceSpec(
+            hosts=("*",), gateways=(GATEWAY,), export_to=(ISTIO_NAMESPACE,), http=tuple(http)
+        ),
+    )
 
 
 def _build_autoscaler(plan: Plan) -> seldon.Autoscaler | None:
@@ -112,7 +147,10 @@ def _component_spec(plan: Plan, version: Version) -> seldon.ComponentSpec:
 
 
 def _render_objects(plan: Plan, release: Release) -> Mapping[str, BaseModel | None]:
-    return {"model.seldondeployment": seldon_deployment(plan, release)}
+    return {
+        "model.seldondeployment": seldon_deployment(plan, release),
+        "mirror.virtualservice": mirror_service(plan, release),
+    }
 
 
 def _pod_labels(names: Names) -> Labels:

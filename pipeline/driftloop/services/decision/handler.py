@@ -30,12 +30,13 @@ from driftloop.contract.verdicts import VerdictRecord
 from driftloop.errors import StoreError
 from driftloop.retrain.explanation import explain_state
 from driftloop.retrain.state import AlarmEvent, EndEvent, HaltEvent, ResumeEvent
+from driftloop.services.decision.evidence import is_stored
 from driftloop.services.decision.loop import DecisionLoop
 
 log = logging.getLogger("decision")
 
 LIMIT = 4 * 1024 * 1024
-KINDS = ("alarm", "end", "ignored", "malformed", "deadletter")
+KINDS = ("alarm", "unconfirmed", "end", "ignored", "malformed", "deadletter")
 
 
 class DecisionHandlers:
@@ -56,6 +57,7 @@ class DecisionHandlers:
     ) -> None:
         self._loop = loop
         self._js = js
+        self._namespace = namespace
         self._subject = dead_letter_subject(namespace, pipeline)
         self._pipeline = pipeline
         self._on = on
@@ -91,6 +93,11 @@ class DecisionHandlers:
         try:
             event = sdk.read_event(request.headers, await request.read())
             meant = self._read_meaning(event)
+            if meant is not None and not await self._is_confirmed(meant):
+                self._events.labels("unconfirmed").inc()
+                return web.Response(status=202)
+        except StoreError as error:
+            return web.Response(status=503, text=error.message)
         except events.MalformedEventError as error:
             self._events.labels("malformed").inc()
             log.warning("malformed event: %s", error.message)
@@ -107,6 +114,33 @@ class DecisionHandlers:
             return web.Response(status=503, text=error.message)
         self._events.labels("alarm" if isinstance(meant, AlarmEvent) else "end").inc()
         return web.Response(status=202)
+
+    async def _is_confirmed(self, meant: AlarmEvent | EndEvent) -> bool:
+        """Return True when more than an event says so: whoever reaches the broker can send one."""
+        if isinstance(meant, AlarmEvent):
+            return await self._is_stored(meant)
+        over = await self._loop.may_end(meant.run)
+        if not over:
+            log.error("end of a run whose Workflow is not over, ignored: run=%s", meant.run)
+        return over
+
+    async def _is_stored(self, alarm: AlarmEvent) -> bool:
+        """Return True when the detector has stored the verdict behind an alarm; a window number
+        from the future would shut out real ones."""
+        verdict = VerdictRecord(alarm.detector, alarm.release, alarm.window, alarm=True)
+        try:
+            confirmed = await is_stored(self._js, self._namespace, self._pipeline, verdict)
+        except DocumentError as error:
+            raise StoreError(error.message) from error
+        if not confirmed:
+            log.error(
+                "alarm without a stored verdict, ignored: detector=%s release=%s window=%d id=%s",
+                alarm.detector,
+                alarm.release,
+                alarm.window,
+                alarm.event,
+            )
+        return confirmed
 
     def _read_meaning(self, event: events.Event) -> AlarmEvent | EndEvent | None:
         """What an event says to the decision; None: nothing. MalformedEventError when its data

@@ -21,7 +21,7 @@ from driftloop.contract.handovers import RetrainPolicy
 from driftloop.contract.names import release_id
 from driftloop.contract.outcomes import RunOutcome
 from driftloop.errors import StoreError
-from driftloop.retrain.decision import find_watched
+from driftloop.retrain.decision import find_watched, is_claimed
 from driftloop.retrain.state import (
     AlarmEvent,
     Effect,
@@ -162,6 +162,25 @@ class DecisionLoop:
         head = await self._follow_git() if state.phase == "idle" else None
         production = head.production if head is not None else None
         return await self.apply_event(replace(alarm, production=production))
+
+    async def may_end(self, run: str) -> bool:
+        """Return False when the run holds the lease and its Workflow does not say that it is over.
+        StoreError when NATS or the API server is away.
+
+        `step finish` ends its run in the store itself, before it tells anybody.
+        """
+        state = await self.read_state()
+        if not is_claimed(state, run):
+            return True
+        if self._kubernetes is None or state.workflow is None:
+            return False
+        try:
+            workflow = await asyncio.to_thread(
+                self._kubernetes.get_workflow, self._namespace, state.workflow
+            )
+        except KubernetesUnreachableError as error:
+            raise StoreError(error.message) from error
+        return workflow is not None and workflow_ended(workflow)
 
     async def run(self) -> None:
         """Tick for ever."""

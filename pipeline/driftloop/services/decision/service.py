@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry
 from driftloop.clients.kubernetes import KubernetesClient
 from driftloop.clients.nats import connect_client, ensure_contract_stream
 from driftloop.contract.handovers import RetrainPolicy
-from driftloop.contract.streams import DEAD_LETTERS
+from driftloop.contract.streams import DEAD_LETTERS, VERDICTS
 from driftloop.retrain.store import DecisionStore
 from driftloop.services.application import ApplicationServer
 from driftloop.services.bootstrap import serve_http
@@ -46,6 +46,7 @@ async def serve_decision(options: DecisionOptions) -> None:
     registry = CollectorRegistry()
     try:
         await ensure_contract_stream(js, DEAD_LETTERS)
+        await ensure_contract_stream(js, VERDICTS)
         store = await DecisionStore.open_bucket(js, namespace, pipeline)
         async with aiohttp.ClientSession(trust_env=True) as session:
             loop = DecisionLoop(

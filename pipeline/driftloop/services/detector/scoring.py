@@ -151,7 +151,7 @@ class WindowScorer:
 
     async def _follow_events(self, cursor: VerdictCursor) -> None:
         cutter = WindowCutter(self._config.window, cursor.window, cursor.last)
-        revision = cursor.revision
+        revision, warned = cursor.revision, 0
         async for message in self._read_messages(cursor.last):
             where = read_position(message)
             sequence = where.stream
@@ -160,7 +160,15 @@ class WindowScorer:
             window = cutter.add_event(sequence, decoded, event)
             self._waiting.set(cutter.waiting)
             if window is not None:
-                revision = await self._score_window(window, revision)
+                revision, warned = await self._score_window(window, revision), 0
+            elif cutter.rejected - warned >= self._config.window:
+                warned = cutter.rejected
+                log.warning(
+                    "%d rows since the last verdict can't be judged, %d can: a row must be %d numbers",
+                    cutter.rejected,
+                    cutter.waiting,
+                    self._width,
+                )
 
     async def _read_messages(self, after: int) -> AsyncIterator[Msg]:
         """The release's events after a sequence, in order and without a gap, for ever.

@@ -42,6 +42,11 @@ class WindowCutter:
         """Rows of the window that is not full yet."""
         return len(self._requests)
 
+    @property
+    def rejected(self) -> int:
+        """Rows since the last window that can't be judged."""
+        return self._rejected
+
     def add_event(self, sequence: int, decoded: DecodedRows, request: str) -> EventWindow | None:
         """Take the next event of the stream; the window that it fills, or None."""
         if sequence <= self.last:

@@ -6,7 +6,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-GUIDE = Path(__file__).parents[3] / "docs" / "guides" / "cluster.md"
+GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "cluster.md"
 _STEP = re.compile(r"(?m)^(\d+)\. \*\*(.+?)\*\*")
 _BLOCK = re.compile(r"(?ms)^ *```sh\n(.*?)^ *```$")
 STEPS = range(2, 9)

@@ -1,0 +1,73 @@
+"""Routes at the gateway: who answers a pipeline's requests, and who gets a copy of them."""
+
+from collections.abc import Mapping
+
+from driftloop.contract.names import PREDICTOR_PORT, service_host
+from driftloop.kube import istio
+
+GRPC_PORT = 5001
+"""Port of gRPC at a predictor of Seldon's operator."""
+_GRPC = ".*tensorflow.*|.*seldon.protos.*|.*inference.*"
+"""Methods by which the operator's own routes tell gRPC of a model."""
+
+
+def route_predictions(
+    name: str,
+    namespace: str,
+    weights: Mapping[str, int],
+    *,
+    mirrored: str | None = None,
+    percent: float = 100,
+) -> istio.HTTPRoute:
+    """Build the route of the predictions over HTTP; `name` is the SeldonDeployment's or the
+    pipeline's.
+
+    `weights` are percent by release id, `mirrored` is the id of the version that gets a copy of so
+    many percent.
+    """
+    prefix = istio.StringMatch(prefix=f"/seldon/{namespace}/{name}/")
+    return istio.HTTPRoute(
+        match=(istio.HTTPMatch(uri=prefix),),
+        rewrite=istio.Rewrite(uri="/"),
+        route=_share(name, namespace, weights, PREDICTOR_PORT),
+        mirror=None
+        if mirrored is None
+        else _destination(name, namespace, mirrored, PREDICTOR_PORT),
+        mirror_percentage=None if mirrored is None else istio.Percent(value=percent),
+    )
+
+
+def route_grpc(
+    name: str, namespace: str, weights: Mapping[str, int], *, mirrored: str
+) -> istio.HTTPRoute:
+    """Build the route of the predictions over gRPC, told by the headers that the operator's own
+    routes ask for."""
+    return istio.HTTPRoute(
+        match=(
+            istio.HTTPMatch(
+                uri=istio.StringMatch(regex=_GRPC),
+                headers={
+                    "seldon": istio.StringMatch(exact=name),
+                    "namespace": istio.StringMatch(exact=namespace),
+                },
+            ),
+        ),
+        route=_share(name, namespace, weights, GRPC_PORT),
+        mirror=_destination(name, namespace, mirrored, GRPC_PORT),
+        mirror_percentage=istio.Percent(value=100),
+    )
+
+
+def _share(
+    name: str, namespace: str, weights: Mapping[str, int], port: int
+) -> tuple[istio.Route, ...]:
+    return tuple(
+        istio.Route(destination=_destination(name, namespace, release, port), weight=weight)
+        for release, weight in weights.items()
+    )
+
+
+def _destination(name: str, namespace: str, release: str, port: int) -> istio.Destination:
+    return istio.Destination(
+        host=service_host(f"{name}-{release}", namespace), port=istio.PortSelector(number=port)
+    )
