@@ -58,6 +58,7 @@ def shop(tmp_path: Path, s3_url: str) -> Shop:
                 model=str(model),
                 model_digest=store.digest_folder(model),
                 detectors=str(detectors),
+                detector_digests={"drift": store.digest_folder(detectors / "drift")},
                 metrics=stored.metrics,
             )
         )
@@ -93,6 +94,15 @@ def test_a_model_that_was_overwritten_is_refused(shop: Shop) -> None:
     _, b, _ = shop.versions
     shop.store.write_json(parse_location(b.model) / "model.json", {"run": "another"})
     assert f"{b.model} has digest sha256:" in shop.types("digits", code=1).stderr
+
+
+def test_a_detector_that_was_overwritten_is_refused(shop: Shop) -> None:
+    _, b, _ = shop.versions
+    drift = parse_location(f"{b.detectors}/drift")
+    shop.store.write_json(drift / "detector.json", {"kind": "ks"})
+    said = shop.types("digits", code=1).stderr
+    assert f"its detector {drift} has digest sha256:" in said
+    assert f"must be {b.detector_digests['drift']}" in said
 
 
 def test_nothing_is_left_to_go_back_to(shop: Shop) -> None:

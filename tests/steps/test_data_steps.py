@@ -517,6 +517,9 @@ def test_store_and_fetch(world):
     metadata = yaml.safe_load((out / "release" / "metadata.yaml").read_text())
     assert metadata["seed"] == 7
     assert metadata["modelDigest"] == digest
+    fitted = s3.folder_digest(world.folder / "detectors" / "drift")
+    assert (out / "parameters" / "detector-digests").read_text() == f"drift={fitted}"
+    assert metadata["detectorDigests"] == {"drift": fitted}
     assert s3.files_below(out / "release") == [
         "detectors/drift/detector.json",
         "metadata.yaml",

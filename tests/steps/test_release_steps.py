@@ -1,5 +1,6 @@
 """register, advance, finish: the steps that move a release, each killed, repeated and interfered with."""
 
+import hashlib
 import json
 import math
 import os
@@ -8,6 +9,7 @@ import subprocess
 import time
 
 import pytest
+import yaml
 
 from driftloop.clients import s3
 from driftloop.contract.names import release_id
@@ -46,6 +48,10 @@ def trained(world, run, evaluated=None, content=None):
     model.mkdir(exist_ok=True)
     (model / "model.onnx").write_text(content or run)
     world.store.put_folder(model, BUCKET / "runs" / run / "release" / "model")
+    detector = world.folder / f"{run}-drift"
+    detector.mkdir(exist_ok=True)
+    (detector / "reference.npz").write_text(run)
+    world.store.put_folder(detector, BUCKET / "runs" / run / "release" / "detectors" / "drift")
     metrics = world.folder / f"{run}-metrics.json"
     metrics.write_text(json.dumps(evaluated or EVALUATED))
     return s3.folder_digest(model), metrics
@@ -59,7 +65,22 @@ EVALUATED = {
 }
 
 
-def register(world, run, *, code=0, digest=None, evaluated=None, content=None, cause="alarm 42"):
+def fitted(run):
+    """The digest of the one detector that `trained` stores."""
+    return s3.combined_digest({"reference.npz": hashlib.sha256(run.encode()).hexdigest()})
+
+
+def register(
+    world,
+    run,
+    *,
+    code=0,
+    digest=None,
+    detectors=None,
+    evaluated=None,
+    content=None,
+    cause="alarm 42",
+):
     model, metrics = trained(world, run, evaluated, content)
     out = world.folder / f"{run}-out"
     done = world.step(
@@ -80,6 +101,8 @@ def register(world, run, *, code=0, digest=None, evaluated=None, content=None, c
             "--metrics",
             str(metrics),
             "--detectors",
+            "--detector-digests",
+            f"drift={fitted(run)}" if detectors is None else detectors,
             "--out",
             str(out),
         ),
@@ -165,6 +188,7 @@ def test_the_first_version_is_production_at_once(world):
     release = world.base().release
     assert release.production.model == "s3://driftloop/runs/digits-a/release/model"
     assert release.production.detectors == "s3://driftloop/runs/digits-a/release/detectors"
+    assert release.production.detector_digests == {"drift": fitted("digits-a")}
     assert release.production.metrics == {"accuracy": 0.97}
     assert "Driftloop-Cause: alarm 42" in world.git("log", "-1", "--format=%B", "main")
     tip = world.git("rev-parse", "main")
@@ -210,6 +234,52 @@ def test_what_is_not_in_the_store_as_computed_is_not_registered(world):
     said = register(world, "digits-a", code=1, digest="sha256:" + "3" * 64)
     assert "a release is written once" in said
     assert world.base().release.phase == "empty"
+
+
+@pytest.mark.parametrize(
+    ("detectors", "message"),
+    [
+        ("drift=sha256:" + "3" * 64, "release/detectors/drift has digest sha256:"),
+        ("drift=sha256:33", "`drift=sha256:33` is not a name and its digest"),
+        ("../model=sha256:" + "3" * 64, "is not a name and its digest"),
+    ],
+)
+def test_a_detector_that_is_not_stored_as_fitted_is_not_registered(world, detectors, message):
+    assert message in register(world, "digits-a", code=1, detectors=detectors)
+
+
+def fetching(world):
+    """The arguments of what the detector's pod runs first, as they are committed."""
+    (file,) = (
+        name
+        for name in world.git("ls-tree", "-r", "--name-only", "main", "monitors/digits").split()
+        if name.endswith("drift.deployment.yaml")
+    )
+    pod = yaml.safe_load(world.git("show", f"main:{file}"))["spec"]["template"]["spec"]
+    (fetch,) = pod["initContainers"]
+    arguments = fetch["args"]
+    arguments[arguments.index("--out") + 1] = str(world.folder / "fetched")
+    return fetch["command"][2:] + arguments
+
+
+def test_a_changed_byte_of_a_detector_keeps_it_from_starting(world):
+    register(world, "digits-a")
+    fetch = fetching(world)
+    assert fitted("digits-a") in world.step(*fetch).stderr
+
+    folder = BUCKET / "runs/digits-a/release/detectors/drift"
+    changed = world.folder / "changed"
+    changed.mkdir()
+    (changed / "reference.npz").write_text("digits-b")
+    world.store.put_folder(changed, folder)
+    said = world.step(*fetch, code=1).stderr
+    assert f"{folder} has digest {fitted('digits-b')}, expected {fitted('digits-a')}" in said
+
+
+def test_a_release_from_before_the_digests_is_loaded_unchecked(world):
+    register(world, "digits-a", detectors="")
+    assert "detectorDigests" not in world.git("show", "main:deployments/digits/release.yaml")
+    assert "not checked" in world.step(*fetching(world)).stderr
 
 
 def test_the_whole_walk_every_step_in_git(shadowed):

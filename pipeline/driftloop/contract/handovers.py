@@ -4,6 +4,8 @@
 """
 
 import json
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, get_args
 
@@ -25,9 +27,29 @@ DETECTOR_KINDS: tuple[DetectorKind, ...] = get_args(DetectorKind)
 
 T = TypeVar("T")
 
+_NAMED_DIGEST = re.compile(r"([a-z0-9]([-a-z0-9]*[a-z0-9])?)=(sha256:[0-9a-f]{64})")
+
 
 def _parse(record: type[T], text: str, *, label: str) -> T:
     return from_json(record, parse_json(text, label=label), label=label)
+
+
+def write_digests(digests: Mapping[str, str]) -> str:
+    """Return digests as one parameter hands them on: `NAME=sha256:…`, separated by commas."""
+    return ",".join(f"{name}={digest}" for name, digest in sorted(digests.items()))
+
+
+def read_digests(text: str) -> dict[str, str]:
+    """Read what `write_digests` wrote; DocumentError for anything else."""
+    digests = {}
+    for part in text.split(",") if text else ():
+        match = _NAMED_DIGEST.fullmatch(part)
+        if match is None or match[1] in digests:
+            raise DocumentError(
+                f"`{part}` is not a name and its digest, or comes twice: must be NAME=sha256:…"
+            )
+        digests[match[1]] = match[3]
+    return digests
 
 
 @dataclass(frozen=True)

@@ -181,6 +181,10 @@ def describe_missing(store: "ObjectStore | None", version: Version) -> str | Non
         detectors = version.detectors
         if detectors is not None and not store.list_folder(s3.parse_location(detectors)):
             return f"its detectors {detectors} do not exist"
+        for name, expected in version.detector_digests.items():
+            folder = s3.parse_location(f"{detectors}/{name}")
+            if (digest := store.digest_folder(folder)) != expected:
+                return f"its detector {folder} has digest {digest}, must be {expected}"
     except s3.MissingObjectError:
         return f"its model {version.model} does not exist"
     except StoreError as error:

@@ -103,6 +103,9 @@ class Version(_Frozen):
     """Digest over the model's files."""
     detectors: Uri | None = None
     """Folder of the detectors fitted on this version's reference data; none without monitors."""
+    detector_digests: dict[Name, Digest] = Field(default_factory=dict)
+    """Digest over each detector's files, by name; empty from older versions of driftloop, whose
+    detectors are not checked."""
     data_digest: Digest
     """Digest of the data snapshot it was trained on."""
     recipe_digest: Digest | None = None
@@ -393,7 +396,7 @@ def dump_release(release: Release) -> str:
     return dump_yaml(document)
 
 
-_SPARSE = ("recipeDigest", "forced")
+_SPARSE = ("recipeDigest", "forced", "detectorDigests")
 
 _HAND = "correct the file, or `git revert` the commit that changed it; only `weights` is meant to be changed by hand"
 

@@ -53,6 +53,7 @@ def detector_deployment(plan: Plan, monitor: Monitor, version: Version) -> apps.
                 f"{version.detectors}/{monitor.name}",
                 DETECTOR_FOLDER,
                 "detector",
+                digest=version.detector_digests.get(monitor.name),
             ),
         ),
         mounts=(core.VolumeMount(name="detector", mount_path=DETECTOR_FOLDER),),

@@ -1,4 +1,4 @@
-"""`driftloop step fetch`: download a model into the folder that its server reads."""
+"""`driftloop step fetch`: download a model, or a detector, into the folder that its server reads."""
 
 import shutil
 from pathlib import Path
@@ -31,6 +31,7 @@ def command(*, uri: str, digest: str | None, out: Path) -> None:
     if digest is not None and (actual := s3.folder_digest(out)) != digest:
         raise StepError(
             f"{uri} has digest {actual}, expected {digest}",
-            hint="somebody changed it after the release",
+            hint="somebody changed it after the release; `driftloop rollback` goes back to one that is whole",
         )
-    options.print_progress(f"{count} files from {uri}")
+    checked = "not checked: no digest of it is known" if digest is None else digest
+    options.print_progress(f"{count} files from {uri}, {checked}")

@@ -8,6 +8,7 @@ import click
 
 from driftloop.clients.s3 import ObjectStore, StoreLocation
 from driftloop.contract.documents import DocumentError, parse_json
+from driftloop.contract.handovers import read_digests
 from driftloop.contract.names import is_forced, release_id
 from driftloop.contract.outcomes import RunOutcome
 from driftloop.contract.records import Rehearsal
@@ -43,6 +44,11 @@ Examples:
     help="Path of metrics.json, or its folder.",
 )
 @click.option("--detectors", is_flag=True, help="The run fitted detectors.")
+@click.option(
+    "--detector-digests",
+    default="",
+    help="Digest of each detector's folder: NAME=sha256:…, separated by commas.",
+)
 @options.folder_option("--rehearsal", "Folder of rehearsal.json.", required=False)
 @options.out
 def command(
@@ -55,6 +61,7 @@ def command(
     data_digest: str,
     metrics: Path,
     detectors: bool,
+    detector_digests: str,
     rehearsal: Path | None,
     out: Path,
 ) -> None:
@@ -66,6 +73,9 @@ def command(
     settings = StepSettings.from_environment()
     folder = settings.bucket / release_key(run)
     _check_stored(settings.store, folder / "model", model_digest)
+    fitted = read_digests(detector_digests)
+    for name, digest in fitted.items():
+        _check_stored(settings.store, folder / "detectors" / name, digest)
     evaluated = _read_evaluation(metrics)
     version = Version(
         id=release_id(run),
@@ -73,6 +83,7 @@ def command(
         model=str(folder / "model"),
         model_digest=model_digest,
         detectors=str(folder / "detectors") if detectors else None,
+        detector_digests=fitted,
         data_digest=data_digest,
         recipe_digest=recipe or None,
         forced=is_forced(cause),
@@ -143,11 +154,11 @@ def _is_version(current: Version | None, version: Version) -> bool:
     return current is not None and current.id == version.id
 
 
-def _check_stored(store: ObjectStore, model: StoreLocation, digest: str) -> None:
-    stored = store.digest_folder(model)
+def _check_stored(store: ObjectStore, folder: StoreLocation, digest: str) -> None:
+    stored = store.digest_folder(folder)
     if stored != digest:
         raise StepError(
-            f"{model} has digest {stored}, the run computed {digest}",
+            f"{folder} has digest {stored}, the run computed {digest}",
             hint="a release is written once: was this run id used before, or the upload cut off? Retry the step",
         )
 

@@ -8,6 +8,7 @@ import click
 
 from driftloop.clients import s3
 from driftloop.contract.documents import LONGEST_FILE, DocumentError, parse_json
+from driftloop.contract.handovers import write_digests
 from driftloop.contract.records import Snapshot
 from driftloop.contract.trees import METADATA_FILE, METRICS_FILE, SNAPSHOT_FILE
 from driftloop.errors import StepError
@@ -40,7 +41,8 @@ Examples:
 def command(
     *, run: str, trial: Path, snapshot: Path, evaluation: Path, detectors: Path | None, out: Path
 ) -> None:
-    """Assemble the folder of a version; writes release/, `model-digest` and `data-digest`."""
+    """Assemble the folder of a version; writes release/, `model-digest`, `data-digest` and
+    `detector-digests`."""
     release = out / "release"
     shutil.rmtree(release, ignore_errors=True)
     release.mkdir(parents=True)
@@ -49,19 +51,33 @@ def command(
             f"{trial / 'model'} has no model", hint="the training function writes it to `out`"
         )
     shutil.copytree(trial / "model", release / "model")
+    fitted: dict[str, str] = {}
     if detectors is not None and detectors.is_dir():
         shutil.copytree(detectors, release / "detectors")
+        fitted = {
+            folder.name: s3.folder_digest(folder)
+            for folder in (release / "detectors").iterdir()
+            if folder.is_dir()
+        }
     model = s3.folder_digest(release / "model")
     data = _read_snapshot(snapshot / SNAPSHOT_FILE).data_digest
     metadata = _read_metadata(trial / METADATA_FILE) | {
         "run": run,
         "modelDigest": model,
         "dataDigest": data,
+        "detectorDigests": fitted,
         "evaluation": _read_json(evaluation / METRICS_FILE),
     }
     (release / METADATA_FILE).write_text(dump_yaml(metadata))
-    write_parameters(out / "parameters", model_digest=model, data_digest=data)
-    options.print_progress(f"model {model}\ndata  {data}")
+    write_parameters(
+        out / "parameters",
+        model_digest=model,
+        data_digest=data,
+        detector_digests=write_digests(fitted),
+    )
+    lines = [f"model {model}", f"data  {data}"]
+    lines += [f"detector {name} {digest}" for name, digest in sorted(fitted.items())]
+    options.print_progress("\n".join(lines))
 
 
 def _read_json(file: Path) -> Any:

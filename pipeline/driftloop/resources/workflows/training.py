@@ -424,13 +424,15 @@ def _store_step(plan: Plan, rehearse: tuple[WorkflowStep, ...]) -> WorkflowStep:
             artifact_to("release", f"{RUN}/release"),
             OutputParameter("model-digest"),
             OutputParameter("data-digest"),
+            *((OutputParameter("detector-digests"),) if plan.monitors else ()),
         ),
         resources=_MEDIUM,
     )
 
 
 def _register_step(plan: Plan, rehearse: tuple[WorkflowStep, ...]) -> WorkflowStep:
-    digests = ("model-digest", "data-digest")
+    fitted = ("detector-digests",) if plan.monitors else ()
+    digests = ("model-digest", "data-digest", *fitted)
     return own_step(
         plan,
         "register",
@@ -441,6 +443,11 @@ def _register_step(plan: Plan, rehearse: tuple[WorkflowStep, ...]) -> WorkflowSt
             *("--data-digest", "{{inputs.parameters.data-digest}}"),
             *("--metrics", f"{IN}/evaluation/metrics.json"),
             *(("--detectors",) if plan.monitors else ()),
+            *(
+                part
+                for name in fitted
+                for part in (f"--{name}", f"{{{{inputs.parameters.{name}}}}}")
+            ),
             *(("--rehearsal", f"{IN}/rehearsal") if rehearse else ()),
             *("--out", PARAMETERS),
         ),
