@@ -287,10 +287,9 @@ def test_a_project_that_fits(driftloop: Driftloop, tmp_path: Path) -> None:
     code, stdout, stderr = driftloop("validate", file)
     assert (code, stdout) == (0, "")
     assert "digits in namespace digits" in stderr
-    assert json.loads(driftloop("validate", file, "--output", "json")[1]) == {
-        "valid": True,
-        "problems": [],
-    }
+    document = json.loads(driftloop("validate", file, "--output", "json")[1])
+    assert (document["valid"], document["problems"]) == (True, [])
+    assert list(document["specs"]) == [str(file)]
 
 
 @pytest.mark.parametrize(
