@@ -11,11 +11,10 @@ import subprocess
 from pathlib import Path
 
 from cluster.guide import GUIDE, Terminal, read_blocks
-from cluster.live import KIT
+from cluster.live import KIT, MIRRORS
 from cluster.world import BACKEND, ROOT
 from uv import find_uv_bin
 
-MIRRORS = os.environ.get("CLUSTER_MIRRORS")
 MISSING = None if KIT and MIRRORS else "CLUSTER_KIT and CLUSTER_MIRRORS are not set"
 PLATFORM = range(2, 7)
 """Steps of the guide to a platform that is ready."""
@@ -26,7 +25,6 @@ def wipe_cluster(it):
     _run_kit("down", "--reset")
     _run_kit("up")
     _run_kit("upstream", MIRRORS)
-    reach_cluster()
     it.git("init", "-q", "--bare", "-b", "main", it.bare, cwd=it.folder)
 
 

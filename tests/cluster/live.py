@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-KIT = os.environ.get("CLUSTER_KIT")
-"""A folder with the programs that make an empty cluster."""
+KIT, MIRRORS = os.environ.get("CLUSTER_KIT"), os.environ.get("CLUSTER_MIRRORS")
+"""A folder with the programs that make an empty cluster, and what one of them takes."""
 
 
 def missing(crds):
@@ -33,7 +33,7 @@ def mark(items, folder: Path, crds, *, seconds):
     Where the kit makes a cluster, there is none yet when tests are collected.
     """
     ours = [item for item in items if folder in item.path.parents]
-    reason = missing(crds) if ours and KIT is None else None
+    reason = missing(crds) if ours and not (KIT and MIRRORS) else None
     for item in ours:
         item.add_marker(pytest.mark.timeout(seconds))
         if reason is not None:

@@ -4,12 +4,15 @@ import os
 from pathlib import Path
 
 import pytest
+from cluster.guided import MISSING, reach_cluster
 from cluster.world import world
 
 
 @pytest.fixture(scope="session")
 def whole(tmp_path_factory):
-    """The world in the folder CLUSTER_TEST_OUT, or in a new one."""
+    """The world in the folder CLUSTER_TEST_OUT, or in a new one; on the kit's cluster, if there is one."""
+    if MISSING is None:
+        reach_cluster()
     given = os.environ.get("CLUSTER_TEST_OUT")
     folder = Path(given).resolve() if given else tmp_path_factory.mktemp("cluster")
     folder.mkdir(parents=True, exist_ok=True)

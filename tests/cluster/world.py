@@ -372,6 +372,19 @@ class World:
         args = detector["spec"]["template"]["spec"]["containers"][0]["args"]
         return args[args.index("--release") + 1]
 
+    def measure_return(self, release):
+        """Seconds from Flux having fetched the tip until only this release is served, and until the
+        detectors are its own."""
+        fetched = self.fetched()
+        self.kube.wait(
+            f"{release} is served alone", lambda: self.routed() == {release: 100}, every=0.5
+        )
+        gateway = time.monotonic() - fetched
+        self.kube.wait(
+            f"the detectors are those of {release}", lambda: self.watched() == release, every=0.5
+        )
+        return gateway, time.monotonic() - fetched
+
     def settled(self):
         """Whether the namespace is gone, or stays without being deleted."""
         space = self.kube.get("namespace", N)

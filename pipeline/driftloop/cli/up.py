@@ -92,10 +92,9 @@ def command(
     rendered tree to the state folder's own bare repository, and run that; without, and with
     --state alone, run what the repository holds. Ctrl-C stops everything.
     """
-    if spec is None and state is None and Path(SPEC).is_file():
+    is_found = spec is None and state is None and Path(SPEC).is_file()
+    if is_found:
         spec = Path(SPEC)
-        # the process that goes on in the background is told which, and does not say it again
-        sys.argv.append(SPEC)
         options.print_progress(f"running {spec} of this folder")
     folder = open_state(choose_new_state(state, spec=spec, environment=os.environ), spec)
     if spec is not None and bump:
@@ -108,7 +107,9 @@ def command(
         )
         return
     if detach:
-        arguments = [word for word in sys.argv[1:] if word != "--detach"]
+        # told the spec, the process in the background does not say again that it was found
+        given = [*sys.argv[1:], SPEC] if is_found else sys.argv[1:]
+        arguments = [word for word in given if word != "--detach"]
         code = start_detached(folder, arguments, lambda text: click.echo(text, nl=False, err=True))
         if code != 0:
             sys.exit(code)

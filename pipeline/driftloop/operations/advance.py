@@ -235,8 +235,8 @@ class CandidateRollout:
                 else f"Send {after.weights[version.id]} % to {version.id}"
             )
             outcome = RunOutcome.now("released", "the rollout ended") if promoted else None
-            unjudged = pipelines.describe_unjudged(before) if promoted else ""
-            body = "\n".join(text for text in (numbers, unjudged) if text)
+            unheard = pipelines.describe_unheard(before) if promoted else ""
+            body = "\n".join(text for text in (numbers, unheard) if text)
             return TransitionMessage(
                 f"{subject} of {name}", version, self._read_cause(), body, outcome
             )

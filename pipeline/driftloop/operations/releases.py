@@ -59,7 +59,7 @@ class TransitionResult:
     commit: Commit | None
 
 
-def describe_unjudged(before: Release) -> str:
+def describe_unheard(before: Release) -> str:
     """Say what no detector hears of when a candidate is promoted out of this release; empty when
     nothing is lost."""
     if before.phase != "shadow" or before.candidate is None or before.candidate.detectors is None:

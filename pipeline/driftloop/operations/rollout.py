@@ -18,7 +18,7 @@ def promote_candidate(target: CommitTarget, name: str) -> TransitionResult:
             f"Promote {before.candidate.id} of {name}",
             before.candidate,
             target.cause,
-            releases.describe_unjudged(before),
+            releases.describe_unheard(before),
             outcome=RunOutcome.now("released", f"promoted by {target.cause}"),
         )
 

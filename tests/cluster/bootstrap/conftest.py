@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from cluster.guided import MISSING, reach_cluster
+from cluster.guided import MISSING
 from cluster.points import it, pytest_runtest_makereport, whole
 
 __all__ = ["it", "pytest_runtest_makereport", "whole"]
@@ -15,9 +15,3 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.timeout(5400))
             if MISSING is not None:
                 item.add_marker(pytest.mark.skip(reason=MISSING))
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _cluster():
-    if MISSING is None:
-        reach_cluster()

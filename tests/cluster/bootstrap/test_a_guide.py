@@ -79,11 +79,7 @@ def test_a_revert_is_at_the_gateway_at_once(it):
     it.idle_runs()
     it.traffic.pause()
     revert(it, promotion)
-    fetched = it.fetched()
-    it.kube.wait("the old model is served", lambda: it.routed() == {first: 100}, every=0.5)
-    gateway = time.monotonic() - fetched
-    it.kube.wait("the detectors are the old model's", lambda: it.watched() == first, every=0.5)
-    detectors = time.monotonic() - fetched
+    gateway, detectors = it.measure_return(first)
     it.say(
         f"revert at the gateway {gateway:.0f} s and at the detectors {detectors:.0f} s after Flux had fetched it"
     )

@@ -147,11 +147,7 @@ def test_a_rollout_that_a_person_takes_back_ends_and_starts_nothing(it):
     candidate = it.release()["candidate"]["id"]
     before = it.runs()
     take_back(it, candidate)
-    fetched = it.fetched()
-    it.kube.wait("production is served alone", lambda: it.routed() == {production: 100}, every=0.5)
-    gateway = time.monotonic() - fetched
-    it.kube.wait("the detectors are production's", lambda: it.watched() == production, every=0.5)
-    detectors = time.monotonic() - fetched
+    gateway, detectors = it.measure_return(production)
     it.say(
         f"production alone at the gateway after {gateway:.0f} s, at the detectors after {detectors:.0f} s"
     )

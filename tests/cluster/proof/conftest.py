@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import pytest
-from cluster.guided import MISSING, reach_cluster
 from cluster.live import mark
 from cluster.points import it, pytest_runtest_makereport, whole
 
@@ -22,9 +20,3 @@ CRDS = (
 
 def pytest_collection_modifyitems(items):
     mark(items, Path(__file__).parent, CRDS, seconds=2400)
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _cluster():
-    if MISSING is None:
-        reach_cluster()

@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -407,6 +408,24 @@ async def why(service: Service) -> str:
         return str((await answer.json())["text"])
 
 
+def commit_move(
+    repository: Repository, name: str, step: Callable[[Release], Release], made: Version
+) -> None:
+    """Commit a move of the pipeline's release."""
+    pipelines.commit_transition(
+        repository, name, step, lambda before, after: TransitionMessage("Move", made)
+    )
+
+
+def restart_with(service: Service, repository: Repository) -> None:
+    """Start the service anew, with a repository to follow."""
+    service.process.kill()
+    service.process.environment = {
+        **service.process.environment, "DRIFTLOOP_GIT_URL": repository.url
+    }  # fmt: skip
+    service.process.start()
+
+
 @pytest.mark.parametrize("service", [{"consecutive": 1, "hold": 3600}], indirect=True)
 async def test_after_a_rollback_the_loop_holds_its_hand_until_somebody_resumes(
     service: Service, tmp_path: Path
@@ -415,20 +434,12 @@ async def test_after_a_rollback_the_loop_holds_its_hand_until_somebody_resumes(
     name = service.pipeline
     pipelines.commit_spec(repository, SPEC.replace("name: digits", f"name: {name}"))
     old, new = version("a", id="r1"), version("b", id="r2")
-
-    def move(step: Callable[[Release], Release], made: Version) -> None:
-        pipelines.commit_transition(
-            repository, name, step, lambda before, after: TransitionMessage("Move", made)
-        )
+    move = partial(commit_move, repository, name)
 
     move(lambda release: record.release_first(release, old), old)
     move(lambda release: record.start_shadow(release, new), new)
     move(record.promote_candidate, new)
-    service.process.kill()
-    service.process.environment = {
-        **service.process.environment, "DRIFTLOOP_GIT_URL": repository.url
-    }  # fmt: skip
-    service.process.start()
+    restart_with(service, repository)
     # r1 was replaced: its alarms are of what nobody asks any more
     assert await service.alarm(1) == 202
     state = await service.state()
@@ -462,18 +473,10 @@ async def test_no_run_is_asked_for_because_of_a_release_that_was_replaced_meanwh
     name = service.pipeline
     pipelines.commit_spec(repository, SPEC.replace("name: digits", f"name: {name}"))
     first, second = version("a", id="r1"), version("b", id="r2")
-
-    def move(step: Callable[[Release], Release], made: Version) -> None:
-        pipelines.commit_transition(
-            repository, name, step, lambda before, after: TransitionMessage("Move", made)
-        )
+    move = partial(commit_move, repository, name)
 
     move(lambda release: record.release_first(release, first), first)
-    service.process.kill()
-    service.process.environment = {
-        **service.process.environment, "DRIFTLOOP_GIT_URL": repository.url
-    }  # fmt: skip
-    service.process.start()
+    restart_with(service, repository)
     await until(lambda: _head_is_read(service), within=10)
     service.world.workflows[f"{name}-eve"] = {"status": {"phase": "Running"}}
     await service.apply(ClaimEvent(f"{name}-eve", "eve", "person eve", "r1"))

@@ -1,6 +1,6 @@
 """The columns that the detectors will be fitted on, looked at before anything is trained.
 
-The fit comes after the training and the gate, and can use nothing but numbers.
+The fit can use nothing but numbers.
 """
 
 import contextlib
