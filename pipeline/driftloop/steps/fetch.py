@@ -9,6 +9,7 @@ from driftloop.clients import s3
 from driftloop.errors import StepError
 from driftloop.steps import options
 from driftloop.steps.settings import StepSettings
+from driftloop.text.words import count_noun
 
 EXAMPLES = """\b
 Examples:
@@ -34,4 +35,4 @@ def command(*, uri: str, digest: str | None, out: Path) -> None:
             hint="somebody changed it after the release; `driftloop rollback` goes back to one that is whole",
         )
     checked = "not checked: no digest of it is known" if digest is None else digest
-    options.print_progress(f"{count} files from {uri}, {checked}")
+    options.print_progress(f"{count_noun(count, 'file')} from {uri}, {checked}")
