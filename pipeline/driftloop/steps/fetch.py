@@ -10,6 +10,7 @@ from driftloop.contract.integrity import describe_mismatch
 from driftloop.errors import StepError
 from driftloop.steps import options
 from driftloop.steps.settings import StepSettings
+from driftloop.text.words import count_noun
 
 EXAMPLES = """\b
 Examples:
@@ -36,4 +37,4 @@ def command(*, uri: str, digest: str | None, out: Path) -> None:
             "with `driftloop rollback`",
         )
     checked = "not checked: no digest of it is known" if digest is None else digest
-    options.print_progress(f"{count} files from {uri}, {checked}")
+    options.print_progress(f"{count_noun(count, 'file')} from {uri}, {checked}")
