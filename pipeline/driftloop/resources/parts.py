@@ -200,6 +200,7 @@ def service_deployment(
                                 timeout_seconds=5,
                                 failure_threshold=6,
                             ),
+                            termination_message_policy="FallbackToLogsOnError",
                             security_context=HARDENED,
                         ),
                     ),
