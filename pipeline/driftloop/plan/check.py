@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from math import prod
 
+from driftloop.contract.limits import DEFAULT_REQUEST_LIMIT
 from driftloop.contract.names import PLATFORM_NAMESPACES
 from driftloop.contract.platform import S3_BUCKET
 from driftloop.contract.suggestions import suggest_closest
@@ -203,6 +204,14 @@ def _check_serving(pipeline: Pipeline) -> Iterator[SpecFinding]:
             f"spec.serve.backend is `{serve.backend}`, must be `seldon` with `server: "
             f"{serve.server}`: only Seldon's operator brings that server along",
             "or load the model in a Python class of your own: `server: python`",
+        )
+    if serve.max_request_bytes != DEFAULT_REQUEST_LIMIT and not limits.names_routes:
+        yield SpecFinding(
+            ("spec", "serve", "maxRequestBytes"),
+            f"spec.serve.maxRequestBytes is `{serve.max_request_bytes}`, must be "
+            f"`{DEFAULT_REQUEST_LIMIT}` with `backend: {serve.backend}`: its operator writes the "
+            "route, which has the platform's bound",
+            "`backend: plain` writes a route with a bound of its own",
         )
     if serve.graph is None:
         return

@@ -180,7 +180,7 @@ class ClusterRepository:
             temporary = self._trees / f".{sha}"
             shutil.rmtree(temporary, ignore_errors=True)
             try:
-                temporary.mkdir()
+                temporary.mkdir(parents=True)
                 # tarfile takes an archive without files for a damaged one
                 if self._run_git("ls-tree", "--end-of-options", sha):
                     _extract_archive(archive, temporary, sha)
