@@ -65,13 +65,13 @@ class CommitWatch:
         self.tip, self._started = tip, time.monotonic()
         return again
 
-    def accept(self, tip: str) -> None:
+    def accept_commit(self, tip: str) -> None:
         """Note that all of a commit can be applied."""
         self._end_read()
         self.refused = self.failed = self._noted = None
         self._applied = tip
 
-    def refuse(self, tip: str, errors: Sequence[PipelineError]) -> None:
+    def refuse_commit(self, tip: str, errors: Sequence[PipelineError]) -> None:
         """Note what keeps a commit, or a part of it, from being applied."""
         self._end_read()
         self.refused, self.failed = "\n".join(map(str, errors)), None
@@ -81,7 +81,7 @@ class CommitWatch:
                     "commit", f"refused: {error.message}", error.hint or "", commit=tip
                 )
 
-    def postpone(self, tip: str, reason: str) -> None:
+    def postpone_commit(self, tip: str, reason: str) -> None:
         """Note an error that may pass."""
         self._end_read()
         text = f"commit {tip[:12]} is not applied yet: {reason}"
@@ -103,11 +103,11 @@ class CommitWatch:
         commit = self.tip or self._applied
         if commit is None:
             return
-        what = f"branch `{self._repository.branch}` does not exist any more"
+        event = f"branch `{self._repository.branch}` does not exist any more"
         why = f"commit {commit[:12]} goes on running; push the branch again"
-        self._note_missing(f"{what}: {why}", what, why)
+        self._note_missing(f"{event}: {why}", event, why)
 
-    def _note_missing(self, text: str, what: str, why: str) -> None:
+    def _note_missing(self, text: str, event: str, why: str) -> None:
         if self.missing != text:
             self.missing = text
-            self._timeline.add_entry("commit", what, why)
+            self._timeline.add_entry("commit", event, why)

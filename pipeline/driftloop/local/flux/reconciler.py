@@ -156,8 +156,8 @@ class Reconciler:
         self._record_current()
 
     def _note_changed(self, file: Path) -> None:
-        what = f"{file} was changed by another program: it is written anew"
-        self._timeline.add_entry("platform", what)
+        event = f"{file} was changed by another program: it is written anew"
+        self._timeline.add_entry("platform", event)
 
     def get_condition(self, name: str) -> ReadyCondition | None:
         """The Ready condition of a Kustomization, or None when that name does not exist."""
@@ -198,11 +198,11 @@ class Reconciler:
         try:
             await self._read_commit(tip, again=again)
         except source.SourceError as error:
-            self._commits.postpone(tip, error.message)
+            self._commits.postpone_commit(tip, error.message)
         except OSError as error:
-            self._commits.postpone(tip, str(error))
+            self._commits.postpone_commit(tip, str(error))
         except Exception as error:
-            self._commits.postpone(tip, repr(error))
+            self._commits.postpone_commit(tip, repr(error))
             raise
 
     async def _read_commit(self, tip: str, *, again: bool) -> None:
@@ -213,7 +213,7 @@ class Reconciler:
                 source.read_kustomizations, tree, self._cluster
             )
         except LocalError as error:
-            self._commits.refuse(tip, [error])
+            self._commits.refuse_commit(tip, [error])
             # nothing of this commit counts, but what was there may still be on its way
             return
         values = ConfigValues(collect_config_maps(kustomizations), self._config, self._secrets)
@@ -233,9 +233,9 @@ class Reconciler:
             if isinstance(part, ReadKustomization) and part.error is not None
         ]
         if errors:
-            self._commits.refuse(tip, errors)
+            self._commits.refuse_commit(tip, errors)
         else:
-            self._commits.accept(tip)
+            self._commits.accept_commit(tip)
 
     def _activate_ready(self) -> None:
         """Let each Kustomization's new objects count once those it depends on are current."""
@@ -492,5 +492,5 @@ class Reconciler:
                 if revision is not None:
                     self._revisions[name] = revision
             else:
-                what = f"Kustomization {name} does not run again as it was applied before"
-                self._timeline.add_entry("platform", what, str(part.error))
+                event = f"Kustomization {name} does not run again as it was applied before"
+                self._timeline.add_entry("platform", event, str(part.error))

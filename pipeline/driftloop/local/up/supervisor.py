@@ -293,8 +293,8 @@ class Supervisor:
                     file.restore_text()
 
     def _note_changed(self, file: Path) -> None:
-        what = f"{file} was changed by another program: it is written anew"
-        self._timeline.add_entry("platform", what)
+        event = f"{file} was changed by another program: it is written anew"
+        self._timeline.add_entry("platform", event)
 
     def _end_part(self, part: str) -> None:
         """SIGTERM for a platform part, which is then started again."""
