@@ -41,7 +41,8 @@ from driftloop.demo.traffic import DigitRow, read_rows  # noqa: E402
 DIGITS = ROOT / "examples" / "digits"
 SPEC = DIGITS / "plain.yaml"
 TIMEOUT = aiohttp.ClientTimeout(total=10)
-START, SETTLE = 300.0, 300.0
+START, BACK, SETTLE = 300.0, 120.0, 300.0
+"""Seconds to wait for an `up` that predicts, for parts that were hurt, and for the last verdict."""
 POSTED = 10.0
 """Events a second that the logger of the run posts to the broker."""
 JUST_AFTER = 0.5
@@ -207,11 +208,12 @@ async def measure(faults: FaultRun, release: str, random: Random) -> tuple[Ledge
         await asyncio.sleep(2)
         async with poster.running(rate=POSTED):
             await asyncio.gather(faults.send(), faults.injure(random))
+            await faults.instance.wait_back(BACK)
         deadline = time.monotonic() + SETTLE
         while time.monotonic() < deadline:
             await asyncio.sleep(3)
             ledger = await read_ledger(platform, release)
-            if ledger.settled and all(fault.back for fault in faults.instance.faults):
+            if ledger.settled:
                 break
     print(f"  {ledger} (before the run: {before})")
     return ledger, poster

@@ -124,7 +124,7 @@ async def check_all_well(doors: Doors, before: dict[str, tuple[int, int]]) -> No
     assert seen["most"] == world.WORKERS, "a worker of the dispatcher is gone"
     assert Counter(seen["seen"]) == Counter(doors.good)
     assert doors.pids() == before
-    assert world.list_faults(doors.up.state, doors.up.log) == []
+    assert world.list_faults(doors.up.state, doors.up.log.read_text()) == []
 
 
 async def test_hostile_events(doors: Doors, hostile: HostileInputs) -> None:

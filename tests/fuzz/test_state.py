@@ -13,7 +13,7 @@ from tests.fuzz.commands import run_command
 from tests.fuzz.conftest import HostileInputs
 from tests.local.conftest import Git, Up, eventually
 
-UP_EVERY = 20
+UP_EVERY = 30
 """Damages that only commands see, for each one that `up` has to start with."""
 START, STOPPED = 60.0, 130
 """Seconds until `up` must run, and its exit code after Ctrl-C."""
@@ -110,8 +110,7 @@ def _start(start: Callable[..., Up]) -> str | None:
     text = up.log.read_bytes()[log_before:].decode(errors="replace")
     if code not in (STOPPED, 1) or (code == 1 and "error: " not in text):
         return f"exit code {code}: {text[-300:]}"
-    listed = world.list_faults(up.state, up.log)
-    return "; ".join(listed) or None
+    return "; ".join(world.list_faults(up.state, text)) or None
 
 
 def _tells(up: Up) -> bool:

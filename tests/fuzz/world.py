@@ -54,6 +54,7 @@ class Server(ThreadingHTTPServer):
 
 Server(("127.0.0.1", int(sys.argv[sys.argv.index("--port") + 1])), Handler).serve_forever()
 """
+FAULT = re.compile(r"Traceback \(most recent|never retrieved|Unhandled|panic:")
 REF = "example.org/subscriber:1"
 _BUS = {
     "jetstreamExotic": {"url": "nats://nats.driftloop-system", "streamConfig": "maxMsgs: 1000\n"}
@@ -105,15 +106,14 @@ def build_files() -> dict[str, Any]:
     }
 
 
-def list_faults(state: StateFolder, output: Path) -> list[str]:
-    """Lines of the logs that tell of an exception nobody caught."""
-    pattern = re.compile(r"Traceback \(most recent|never retrieved|Unhandled|panic:")
-    files = [output, *state.logs.rglob("*.log")]
+def list_faults(state: StateFolder, output: str) -> list[str]:
+    """Lines of the logs, and of what `up` printed, that tell of an exception nobody caught."""
+    texts = {file.name: file.read_text(errors="replace") for file in state.logs.rglob("*.log")}
     return [
-        f"{file.name}: {line}"
-        for file in files
-        for line in file.read_text(errors="replace").splitlines()
-        if pattern.search(line)
+        f"{name}: {line}"
+        for name, text in {**texts, "up": output}.items()
+        for line in text.splitlines()
+        if FAULT.search(line)
     ]
 
 

@@ -130,6 +130,17 @@ class Instance:
         self.faults.append(fault := Fault(part, how, pid, time.monotonic()))
         return fault
 
+    async def wait_back(self, within: float) -> None:
+        """Wait until all that was hurt answers again, and wake what is still frozen after that."""
+        for _ in range(round(within / EVERY)):
+            if all(fault.back for fault in self.faults):
+                return
+            await asyncio.sleep(EVERY)
+        for fault in self.faults:
+            if fault.back is None and fault.how == "freeze":
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(fault.pid, signal.SIGCONT)
+
     @contextlib.asynccontextmanager
     async def watched(self) -> AsyncIterator[None]:
         """Look at all parts every second inside the `with`."""
