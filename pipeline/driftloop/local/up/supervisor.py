@@ -16,6 +16,7 @@ from aiohttp import web
 
 from driftloop.clients.applications import build_runner
 from driftloop.clients.nats import connect_client
+from driftloop.contract.integrity import find_mismatch
 from driftloop.contract.platform import NATS
 from driftloop.errors import LocalError
 from driftloop.local.flux import source
@@ -195,6 +196,12 @@ class Supervisor:
             "stuck": reconciler.stuck,
             "disk": self._storage.list_troubles(),
             "waiting": reconciler.list_waiting(),
+            "altered": [
+                f"{process.program.name}: {mismatch}"
+                for process in self._fleet.list_processes()
+                if not process.ready
+                and (mismatch := find_mismatch(process.last_exit or "")) is not None
+            ],
             "processes": [
                 {
                     "name": process.program.name,
