@@ -2,13 +2,14 @@
 
 import asyncio
 import json
+import re
 from collections import Counter
 from pathlib import Path
 
 import aiohttp
 import psutil
 import pytest
-from support.ledger import DETECTORS, REQUEST, WINDOW, Ledger, read_ledger
+from support.ledger import DETECTORS, REQUEST, RESPONSE, WINDOW, Ledger, read_ledger
 from support.loops import batches, release_once
 
 from driftloop.demo.platform import DemoPlatform
@@ -23,6 +24,7 @@ SPEC = DIGITS / "plain.yaml"
 GOOD_EVERY = 1
 """Hostile messages for each good one: the good ones alone fill two windows."""
 AT_ONCE = 8
+LOGGED = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4")
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
@@ -34,7 +36,8 @@ async def predict(platform: DemoPlatform, row: DigitRow, id: str) -> None:
         aiohttp.ClientSession() as session,
         session.post(platform.predictions, json=body, headers=headers) as answer,
     ):
-        assert answer.status == 200, await answer.text()
+        text = await answer.text()  # who hangs up before the end has no answer, and none is logged
+        assert answer.status == 200, text
 
 
 async def attack(
@@ -86,6 +89,11 @@ def envs() -> Path:
     return folder
 
 
+def list_lost(ledger: Ledger) -> list[str]:
+    """What was lost of the logger's own events, whose ids are UUIDs; a judge may well refuse a hostile answer."""
+    return [line for line in ledger.list_lost(()) if LOGGED.match(line)]
+
+
 async def test_a_loop_goes_on(envs: Path, tmp_path: Path, hostile: HostileInputs) -> None:
     await batches(DIGITS, "labelled", "clean", to=tmp_path / "labelled")
     await batches(DIGITS, "traffic", "clean", to=tmp_path / "traffic")
@@ -102,15 +110,14 @@ async def test_a_loop_goes_on(envs: Path, tmp_path: Path, hostile: HostileInputs
         await platform.run_command("halt", "digits", "--state", str(platform.state.root))
         good = await attack(platform, rows, hostile, production.id)
 
-        async def settled() -> Ledger | None:
+        async def judged() -> Ledger | None:
             ledger = await read_ledger(platform, production.id)
-            return ledger if ledger.settled else None
+            logged = set(good) <= ledger.logged[REQUEST] & ledger.logged[RESPONSE]
+            return ledger if logged and not list_lost(ledger) else None
 
-        ledger = await platform.wait_until(settled, "every event to be judged", within=180, every=2)
-        print(ledger)
-        assert set(good) <= ledger.logged[REQUEST]
+        print(await platform.wait_until(judged, "good events to be judged", within=180, every=2))
+        ledger = await read_ledger(platform, production.id)
         assert all(len(ledger.windows[name]) >= 2 for name in DETECTORS)
-        assert ledger.list_lost(()) == []
         assert ledger.list_doubled() == []
         assert list_pids(await platform.run_command(*status)) == before
         assert world.list_faults(platform.state, "\n".join(platform.talk)) == []
