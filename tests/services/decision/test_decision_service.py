@@ -160,6 +160,7 @@ async def service(
     ]
     environment = {
         "NATS_URL": url(server),
+        "NATS_READER_URL": url(server),
         "DRIFTLOOP_WEBHOOK_TOKEN": TOKEN,
         "DRIFTLOOP_KUBERNETES_URL": f"http://127.0.0.1:{world.port}",
         "NO_PROXY": "127.0.0.1",
