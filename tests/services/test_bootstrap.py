@@ -69,7 +69,8 @@ def test_a_missing_setting_is_named(name: str) -> None:
     )
     assert done.returncode == 1
     assert done.stderr.startswith("error: NATS_URL is not set\nhint: ")
-    assert "`nats-decision` of the Secret `driftloop-platform`" in done.stderr
+    key = name.replace("driftloop-", "nats-")
+    assert f"`{key}` of the Secret `driftloop-platform`" in done.stderr
 
 
 @pytest.mark.parametrize("name", SERVICES)

@@ -299,4 +299,3 @@ def test_knative_builds_from_upstreams_release_files(tmp_path):
     objects = knative_manifests(tmp_path)
     if objects is None:
         pytest.skip("not looked at: Knative's release files are not at hand")
-    names = {(item["kind"], item["metadata"]["name"]) for item in objects}
