@@ -1,7 +1,9 @@
 """A NATS server with the accounts that `driftloop secrets init` makes, and its users' URLs."""
 
 import json
+import os
 import signal
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -42,8 +44,22 @@ class Accounts:
         (self.folder / "users.conf").write_text(f"accounts {{\n{joined}}}\n")
 
     def reload(self) -> None:
+        """Have the server read what is written."""
         self.write()
-        (self.process._child or self.process.start()._child).send_signal(signal.SIGHUP)  # type: ignore[union-attr]
+        os.kill(self.process.pid, signal.SIGHUP)
+
+    def load(self, users: str) -> None:
+        """Have the server read these users, if they are others than before, and wait until it has."""
+        file = self.folder / "users.conf"
+        if file.read_text() == users:
+            return
+        count = self.process.log.read_text().count("Reloaded server configuration")
+        file.write_text(users)
+        os.kill(self.process.pid, signal.SIGHUP)
+        deadline = time.monotonic() + 10
+        while self.process.log.read_text().count("Reloaded server configuration") == count:
+            assert time.monotonic() < deadline, self.process.log.read_text()[-2000:]
+            time.sleep(0.02)
 
     def url(self, namespace: str, role: NatsRole) -> str:
         password = self.passwords[namespace].values[role]
