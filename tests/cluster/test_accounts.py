@@ -311,7 +311,6 @@ async def test_a_step_and_the_decision_write_the_same_state(server, first):
         apply_once, server.url("a", NatsRole.STEP), "a", "p", TickEvent()
     )
     assert state.halt == "by hand"
-    with pytest.raises(StoreError):
-        await asyncio.to_thread(
-            apply_once, server.url("a", NatsRole.DETECTOR), "a", "p", TickEvent()
-        )
+    # a bucket of this name in the detector's own account is another bucket
+    other = server.url("a", NatsRole.DETECTOR)
+    assert (await asyncio.to_thread(apply_once, other, "a", "p", TickEvent())).halt is None
