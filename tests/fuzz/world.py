@@ -5,6 +5,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from driftloop.contract.accounts import NatsRole
+from driftloop.contract.platform import NATS_ROLES
 from driftloop.kube.events import EventSourceSpec
 from driftloop.local.ground.state import StateFolder
 from driftloop.local.kubelet import images
@@ -81,8 +83,8 @@ def build_files() -> dict[str, Any]:
     }
     objects = [
         _subscriber(),
-        _program("decision", "driftloop-decision", *_decision_arguments()),
-        _program("judge", "driftloop-judge"),
+        _program("decision", NatsRole.DECISION, "driftloop-decision", *_decision_arguments()),
+        _program("judge", NatsRole.JUDGE, "driftloop-judge"),
         *(service(name, namespace=NAMESPACE, port=80) for name in ("sub", "decision", "judge")),
         _object("eventing.knative.dev/v1", "Broker", "default", {}),
         _trigger("everything", "sub", {}),
@@ -151,7 +153,7 @@ def _subscriber() -> dict[str, Any]:
     return made
 
 
-def _program(name: str, command: str, *arguments: str) -> dict[str, Any]:
+def _program(name: str, role: NatsRole, command: str, *arguments: str) -> dict[str, Any]:
     made = deployment(name, namespace=NAMESPACE, ref=refs.DRIFTLOOP)
     container = made["spec"]["template"]["spec"]["containers"][0]
     who = ["--namespace", NAMESPACE, "--pipeline", PIPELINE, "--port", "8080"]
@@ -159,15 +161,17 @@ def _program(name: str, command: str, *arguments: str) -> dict[str, Any]:
         "command": [command],
         "args": [*who, *arguments],
         "env": [
-            {
-                "name": "NATS_URL",
-                "valueFrom": {"configMapKeyRef": {"name": "driftloop-platform", "key": "nats-url"}},
-            },
+            _setting("NATS_URL", NATS_ROLES[role].key),
+            _setting("NATS_READER_URL", NATS_ROLES[NatsRole.READER].key),
             {"name": "DRIFTLOOP_WEBHOOK_TOKEN", "value": "t"},
         ],
         "readinessProbe": {"httpGet": {"path": "/healthz", "port": "http"}},
     }
     return made
+
+
+def _setting(name: str, key: str) -> dict[str, Any]:
+    return {"name": name, "valueFrom": {"secretKeyRef": {"name": "driftloop-platform", "key": key}}}
 
 
 def _decision_arguments() -> tuple[str, ...]:
