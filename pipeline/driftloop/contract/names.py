@@ -37,6 +37,9 @@ OWN_LABELS = {MANAGED_BY_LABEL: OWNER}
 OWN_SELECTOR = f"labelSelector={MANAGED_BY_LABEL}%3D{OWNER}"
 """Query that lists driftloop's own objects at the API server."""
 
+TOKEN_SECRET = "kubernetes.io/service-account-token"  # noqa: S105 - a type
+"""Type of the Secrets into which Kubernetes writes the token of a ServiceAccount."""
+
 CLUSTER_DOMAIN = "svc.cluster.local"
 FLUX_NAMESPACE = "flux-system"
 FLUX_SOURCE = "flux-system"

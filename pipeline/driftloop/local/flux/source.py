@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from driftloop.contract.names import FLUX_APPLIED_ONCE, FLUX_NAMESPACE
+from driftloop.contract.names import FLUX_APPLIED_ONCE, FLUX_NAMESPACE, TOKEN_SECRET
 from driftloop.contract.trees import ACCESS, CLUSTER, KUSTOMIZATION
 from driftloop.errors import LocalError, PipelineError
 from driftloop.local.flux import admission
@@ -43,7 +43,6 @@ _ACCESS = frozenset(
         ("rbac.authorization.k8s.io", "RoleBinding"),
     }
 )
-_TOKEN = "kubernetes.io/service-account-token"  # noqa: S105 - the type of a Secret
 
 _ACTED = frozenset({"path", "prune", "sourceRef", "dependsOn", "suspend"})
 _NO_EFFECT = frozenset(
@@ -260,7 +259,7 @@ def _admit_access(file: Path, tree: Path) -> None:
     """Raise LocalError for anything but namespaces, accounts, their rights and their tokens: here
     everything runs as one user, and what a step is given is in its template."""
     for item in _read_documents(file, tree):
-        if kinds.object_kind(item) in _ACCESS or item.get("type") == _TOKEN:
+        if kinds.object_kind(item) in _ACCESS or item.get("type") == TOKEN_SECRET:
             continue
         raise LocalError(
             f"{file.relative_to(tree).as_posix()}: {kinds.format_object(item)} among namespaces and "
