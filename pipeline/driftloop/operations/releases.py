@@ -97,7 +97,7 @@ def read_pipeline(tree: Tree, name: str) -> CommittedPipeline:
             hint="`driftloop commit` adds one",
         )
     files = _select_files(tree, name)
-    clusters = tuple(sorted({name for path in files if (name := trees.cluster_of(path))}))
+    clusters = tuple(sorted({of for path in files if (of := trees.cluster_of(path))}))
     text = files.get(release_path(name))
     if text is None:
         raise GitError(
