@@ -34,7 +34,15 @@ from driftloop.resources import parts
 from driftloop.resources.serving import logger, routes
 from driftloop.resources.serving.backend import Backend, Labels, TrafficSeries
 from driftloop.resources.serving.seldon import COMPONENT, find_mirrored, seldon_deployment
-from driftloop.resources.serving.servers import HTTP, METRICS_PORT, MODEL_URI, Microservice
+from driftloop.resources.serving.servers import (
+    HTTP,
+    METRICS_PORT,
+    MODEL_URI,
+    Microservice,
+    fetch_model,
+    initializer_name,
+    model_volume,
+)
 from driftloop.text.dump import dump_yaml
 
 DRAIN = 10
@@ -289,7 +297,8 @@ def _predictor_pod(
     pod = predictor.component_specs[0].spec
     graph = predictor.graph
     (model,) = pod.containers
-    models = core.VolumeMount(name="model", mount_path=MODEL_URI)
+    folder = model_volume(graph.name)
+    models = core.VolumeMount(name=folder.name, mount_path=MODEL_URI, read_only=True)
     mounts = (*(model.volume_mounts or ()), models) if graph.model_uri else model.volume_mounts
     port = MODEL_PORT if logged is not None else PREDICTOR_PORT
     microservice = Microservice(
@@ -327,17 +336,13 @@ def _predictor_pod(
         }
     )
     fetched: tuple[core.Container, ...] = ()
-    if graph.model_uri:
-        digest = (predictor.annotations or {}).get(MODEL_DIGEST_ANNOTATION)
-        name = f"{graph.name}-fetch"
-        fetched = (
-            parts.fetch_container(
-                name, images.driftloop, graph.model_uri, MODEL_URI, "model", digest=digest
-            ),
-        )
     volumes = [*(pod.volumes or ())]
-    if graph.model_uri:
-        volumes.append(core.Volume(name="model", empty_dir=core.EmptyDir()))
+    fetching = (container.name for container in pod.init_containers or ())
+    # a tree of before this init container has the digest in an annotation only
+    if graph.model_uri and initializer_name(graph.name) not in fetching:
+        digest = (predictor.annotations or {}).get(MODEL_DIGEST_ANNOTATION)
+        fetched = (fetch_model(graph.name, images.driftloop, graph.model_uri, digest),)
+        volumes.append(folder)
     if logged is not None:
         volumes.append(core.Volume(name="logger", config_map=core.ConfigMapVolume(name=logged)))
     return pod.model_copy(
