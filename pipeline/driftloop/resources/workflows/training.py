@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from driftloop.contract.accounts import NatsRole
 from driftloop.contract.names import ON_NEW_DATA, SCHEDULE_CAUSE
 from driftloop.kube import core
 from driftloop.plan import DataStepPlan, Monitor, Plan
@@ -20,6 +21,7 @@ from driftloop.resources.workflows.retries import own_retries, total_seconds, us
 from driftloop.resources.workflows.steps import (
     CLAIM,
     COMPONENT,
+    GIT,
     IN,
     OUT,
     PARAMETERS,
@@ -151,7 +153,7 @@ def _claim_step(plan: Plan) -> WorkflowStep:
             *(("--capture", watching, "--requests", f"{OUT}/requests") if watching else ()),
             *("--out", PARAMETERS),
         ),
-        variables=(*parts.NATS, *parts.GIT),
+        variables=(*parts.nats(NatsRole.STEP, NatsRole.READER), *parts.GIT),
         outputs=(
             *map(OutputParameter, ("claimed", "obstacle", "reason")),
             *((artifact_to("requests", REQUESTS),) if watching else ()),
@@ -178,6 +180,7 @@ def _snapshot_step(plan: Plan) -> WorkflowStep:
         ),
         resources=_MEDIUM,
         retries=2,
+        reaches=GIT,
     )
 
 
@@ -386,6 +389,7 @@ def _fit_step(plan: Plan, monitor: Monitor) -> WorkflowStep:
         resources=_FIT,
         deadline=1800,
         retries=own_retries(0),
+        account=plan.names.steps,
     )
 
 
@@ -460,6 +464,7 @@ def _register_step(plan: Plan, rehearse: tuple[WorkflowStep, ...]) -> WorkflowSt
         ),
         outputs=(OutputParameter("phase"), OutputParameter("release")),
         retries=2,
+        reaches=GIT,
     )
 
 
@@ -469,6 +474,7 @@ def _rollout_step(plan: Plan) -> ObjectCreation:
         name="rollout",
         needs=("register",),
         when=ParameterEquals("register", "phase", "shadow"),
+        creator=names.starter,
         inputs=(InputParameter("release", parameter_of("register", "release")),),
         manifest={
             "apiVersion": "argoproj.io/v1alpha1",
