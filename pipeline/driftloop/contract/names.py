@@ -227,6 +227,11 @@ class Names:
         """VirtualService that copies requests to the candidate in shadow, with a SeldonDeployment."""
         return f"{self.pipeline}-mirror"
 
+    @property
+    def unready(self) -> str:
+        """VirtualService that answers for the pipeline before its first release."""
+        return f"{self.pipeline}-unready"
+
     def kustomization_name(self, tree: str) -> str:
         """Flux Kustomization of one tree: workflows, deployments, monitors."""
         return f"{self.pipeline}-{tree}"

@@ -60,6 +60,7 @@ class RunHistory:
         """`<namespace>.<pipeline>` -> the phase of its retrain decision."""
         self.loops: dict[str, str] = {}
         """`<namespace>.<pipeline>` -> what its loop waits for."""
+        self._clocks: dict[str, str] = {}
         try:
             record_data = json.loads(record.read_text())
         except FileNotFoundError:
@@ -72,6 +73,7 @@ class RunHistory:
         )
         self.loops = record_data.get("loops", {})
         self.unjudged = record_data.get("unjudged", {})
+        self._clocks = record_data.get("clocks", {})
 
     async def follow_streams(self, js: JetStreamContext) -> None:
         """Follow until cancelled."""
@@ -111,6 +113,7 @@ class RunHistory:
                 "runs": self.runs,
                 "decisions": self.decisions,
                 "loops": self.loops,
+                "clocks": self._clocks,
             },
         )
 
@@ -124,6 +127,9 @@ class RunHistory:
         state, pipeline = RetrainState.parse(payload), key.partition(".")[2]
         explained = explain_state(state, pipeline, time.time())
         self.loops[key] = explained.summary
+        if state.clock and self._clocks.get(key) != state.clock:
+            self._timeline.add_entry("decision", f"{pipeline}: {state.clock}")
+            self._clocks[key] = state.clock
         if self.decisions.get(key) != state.phase:
             why = " ".join(part for part in (state.decision, state.cause, state.reason) if part)
             if state.phase in PAUSES:
