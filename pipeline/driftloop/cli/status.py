@@ -18,6 +18,7 @@ from driftloop.operations.status import (
     read_cluster_status,
     read_local_status,
 )
+from driftloop.text.words import count_noun
 
 EXAMPLES = """\b
 Examples:
@@ -108,6 +109,7 @@ def _format_platform(status: PlatformStatus) -> Iterator[str]:
     if status.stuck:
         yield f"stalled  {status.stuck}"
     yield from (f"disk     {line}" for line in status.disk)
+    yield from (f"altered  {line}" for line in status.altered)
 
 
 def _format_release(name: str, release: ReleaseStatus) -> str:
@@ -141,7 +143,7 @@ def _format_verdict(name: str, verdict: VerdictStatus, release: ReleaseStatus | 
 
 
 def _format_unjudged(name: str, unjudged: UnjudgedStatus) -> str:
-    windows = "1 window" if unjudged.windows == 1 else f"{unjudged.windows} windows"
+    windows = count_noun(unjudged.windows, "window")
     return (
         f"verdict  {name}: {describe_unjudged(unjudged.reference, unjudged.release)}, "
         f"{windows}{f', {unjudged.time}' if unjudged.time else ''}"

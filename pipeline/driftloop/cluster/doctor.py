@@ -11,7 +11,7 @@ from cryptography import x509
 from driftloop.cluster import network
 from driftloop.cluster.findings import DoctorFinding, Findings, Level
 from driftloop.cluster.platform import OWN
-from driftloop.cluster.pods import crashes, placements
+from driftloop.cluster.pods import altered, crashes, placements
 from driftloop.cluster.reader import ForbiddenError, Reader, TextReader, items
 from driftloop.cluster.store import jetstream
 from driftloop.contract import platform as contract
@@ -249,8 +249,8 @@ def gpus(reader: Reader) -> Findings:
 
 
 CHECKS: tuple[Callable[[TextReader], Findings], ...] = (
-    version, crds, flux, secrets, platform, gateway, events, jetstream, deployments, crashes,
-    placements, autoscalers, webhooks, gpus,
+    version, crds, flux, secrets, platform, gateway, events, jetstream, deployments, altered,
+    crashes, placements, autoscalers, webhooks, gpus,
 )  # fmt: skip
 
 

@@ -157,6 +157,8 @@ class PlatformStatus:
     stuck: str | None
     waiting: tuple[str, ...]
     disk: tuple[str, ...]
+    altered: tuple[str, ...]
+    """Pods that refuse a model or detector, since its digest is not the one of the release."""
     unknown: tuple[str, ...]
     releases: Mapping[str, ReleaseStatus]
     verdicts: Mapping[str, VerdictStatus]
@@ -184,6 +186,7 @@ class PlatformStatus:
             stuck=document["stuck"],
             waiting=tuple(document["waiting"]),
             disk=tuple(document.get("disk", ())),
+            altered=tuple(document.get("altered", ())),
             unknown=tuple(document.get("unknown", ())),
             releases={
                 name: ReleaseStatus.from_json(item) for name, item in document["releases"].items()

@@ -23,6 +23,7 @@ from driftloop.plan.plan import DataStepPlan
 from driftloop.release.rehearsal import judge_rehearsal
 from driftloop.resources.serving.rehearsal import rehearsed_servers
 from driftloop.spec.model import Spec
+from driftloop.text.words import count_noun
 
 if TYPE_CHECKING:
     from driftloop.clients.s3 import ObjectStore
@@ -240,4 +241,4 @@ def copy_batches(source: Path, folder: Path, report: Report) -> None:
         target = folder / file.relative_to(top)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, target)
-    report(f"data: {len(files)} files of {source}")
+    report(f"data: {count_noun(len(files), 'file')} of {source}")

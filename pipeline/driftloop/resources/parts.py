@@ -114,6 +114,7 @@ def fetch_container(
         env=platform_environment(*S3),
         resources=small_resources("50m", "128Mi", limit="256Mi"),
         volume_mounts=(core.VolumeMount(name=volume, mount_path=path),),
+        termination_message_policy="FallbackToLogsOnError",
         security_context=HARDENED,
     )
 
@@ -199,6 +200,7 @@ def service_deployment(
                                 timeout_seconds=5,
                                 failure_threshold=6,
                             ),
+                            termination_message_policy="FallbackToLogsOnError",
                             security_context=HARDENED,
                         ),
                     ),

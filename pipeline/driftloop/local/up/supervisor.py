@@ -15,6 +15,7 @@ from typing import Any
 from aiohttp import web
 
 from driftloop.clients.nats import connect_client
+from driftloop.contract.integrity import find_mismatch
 from driftloop.contract.platform import NATS
 from driftloop.errors import LocalError
 from driftloop.local.flux import source
@@ -194,6 +195,12 @@ class Supervisor:
             "stuck": reconciler.stuck,
             "disk": self._storage.list_troubles(),
             "waiting": reconciler.list_waiting(),
+            "altered": [
+                f"{process.program.name}: {mismatch}"
+                for process in self._fleet.list_processes()
+                if not process.ready
+                and (mismatch := find_mismatch(process.last_exit or "")) is not None
+            ],
             "processes": [
                 {
                     "name": process.program.name,

@@ -47,6 +47,9 @@ from driftloop.resources.serving.servers import (
     MODEL_URI,
     Microservice,
     ask_worker,
+    fetch_model,
+    initializer_name,
+    model_volume,
 )
 from driftloop.text.dump import dump_yaml
 
@@ -315,7 +318,8 @@ def _predictor_pod(
     pod = predictor.component_specs[0].spec
     graph = predictor.graph
     (model,) = pod.containers
-    models = core.VolumeMount(name="model", mount_path=MODEL_URI)
+    folder = model_volume(graph.name)
+    models = core.VolumeMount(name=folder.name, mount_path=MODEL_URI, read_only=True)
     mounts = (*(model.volume_mounts or ()), models) if graph.model_uri else model.volume_mounts
     port = MODEL_PORT if logged is not None else PREDICTOR_PORT
     microservice = Microservice(
@@ -346,17 +350,13 @@ def _predictor_pod(
         }
     )
     fetched: tuple[core.Container, ...] = ()
-    if graph.model_uri:
-        digest = (predictor.annotations or {}).get(MODEL_DIGEST_ANNOTATION)
-        name = f"{graph.name}-fetch"
-        fetched = (
-            parts.fetch_container(
-                name, images.driftloop, graph.model_uri, MODEL_URI, "model", digest=digest
-            ),
-        )
     volumes = [*(pod.volumes or ())]
-    if graph.model_uri:
-        volumes.append(core.Volume(name="model", empty_dir=core.EmptyDir()))
+    fetching = (container.name for container in pod.init_containers or ())
+    # a tree of before this init container has the digest in an annotation only
+    if graph.model_uri and initializer_name(graph.name) not in fetching:
+        digest = (predictor.annotations or {}).get(MODEL_DIGEST_ANNOTATION)
+        fetched = (fetch_model(graph.name, images.driftloop, graph.model_uri, digest),)
+        volumes.append(folder)
     if logged is not None:
         volumes.append(core.Volume(name="logger", config_map=core.ConfigMapVolume(name=logged)))
     return pod.model_copy(
