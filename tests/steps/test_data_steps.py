@@ -122,6 +122,13 @@ def uploaded(world, run, out):
     world.store.put_folder(out / "snapshot", BUCKET / "runs" / run / "snapshot")
 
 
+def test_batches_in_the_platform_s_own_bucket_are_refused(world):
+    place = f"--uri={BUCKET / 'batches'}"
+    words = ("--pipeline", "digits", "--run", "digits-a", place, "--out", str(world.folder / "x"))
+    done = world.step("snapshot", *words, code=1)
+    assert "is in the platform's own bucket" in done.stderr
+
+
 def test_the_first_snapshot_is_all_recent(world):
     for name in ("a.npz", "2024/b.npz"):
         world.store.write_object(DATA / name, name.encode())

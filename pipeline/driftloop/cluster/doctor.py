@@ -166,6 +166,10 @@ def gateway(reader: Reader) -> Findings:
             f"{base}/v1alpha3/namespaces/istio-system/envoyfilters/request-id",
             "EnvoyFilter istio-system/request-id",
         ),
+        (
+            f"{base}/v1alpha3/namespaces/istio-system/envoyfilters/request-limits",
+            "EnvoyFilter istio-system/request-limits",
+        ),
     ):
         if reader.get(path) is None:
             yield DoctorFinding(

@@ -69,6 +69,8 @@ class HTTPRoute(ObjectPart):
     """Requests in, weighted destinations out, perhaps a copy to another one; or an answer of the
     gateway's own."""
 
+    name: str | None = None
+    """Name of the route at the gateway, too."""
     match: tuple[HTTPMatch, ...] | None = None
     rewrite: Rewrite | None = None
     route: tuple[Route, ...] | None = None

@@ -10,7 +10,7 @@ from driftloop.local.ground import kinds
 
 VIRTUAL_SERVICE = frozenset({"hosts", "gateways", "exportTo", "http"})
 HTTP_ROUTE = frozenset(
-    {"match", "route", "rewrite", "mirror", "mirrorPercentage", "timeout", "directResponse"}
+    {"name", "match", "route", "rewrite", "mirror", "mirrorPercentage", "timeout", "directResponse"}
 )
 DIRECT_RESPONSE = frozenset({"status", "body"})
 DIRECT_BODY = frozenset({"string"})
