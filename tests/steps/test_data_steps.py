@@ -97,7 +97,7 @@ def test_nats_away(world):
     )
     done = world.step("claim", *arguments, "--out", str(world.folder), code=1, NATS_URL="")
     assert "NATS_URL is not set" in done.stderr
-    assert "`nats-url` of the ConfigMap `driftloop-platform`" in done.stderr
+    assert "`nats-step` of the Secret `driftloop-platform`" in done.stderr
 
 
 def snapshot(world, run, *more, code=0):
