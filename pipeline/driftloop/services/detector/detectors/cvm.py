@@ -4,7 +4,7 @@ shape than on one gap."""
 from driftloop.contract.handovers import DetectorSettings
 from driftloop.services.detector.detectors import WindowVerdict, drift
 from driftloop.services.detector.detectors.alibi import load_class
-from driftloop.services.detector.payload import Rows
+from driftloop.services.detector.values import Rows
 
 
 class CramerVonMisesDetector:
