@@ -11,6 +11,7 @@ import click
 
 from driftloop.clients import s3
 from driftloop.clients.s3 import MissingObjectError, ObjectStore, StoreLocation, StoreObject
+from driftloop.contract.columns import TARGET
 from driftloop.contract.documents import to_json
 from driftloop.contract.names import is_forced
 from driftloop.contract.outcomes import RunOutcome
@@ -43,6 +44,7 @@ MAX_OBJECTS = 50_000
 @click.option("--recipe", default="", help="Digest of code, parameters and images.")
 @click.option("--cause", default="", help="Cause of the run; a forced one always trains.")
 @click.option("--features", help="Columns that every recent batch must have.")
+@click.option("--target", default=TARGET, help="Column with the right answers.")
 @click.option(
     "--max-bytes",
     default=20 * 1024**3,
@@ -58,6 +60,7 @@ def command(
     recipe: str,
     cause: str,
     features: str | None,
+    target: str,
     max_bytes: int,
     out: Path,
 ) -> None:
@@ -75,7 +78,8 @@ def command(
     recent = find_recent_keys(batches, earlier)
     _sort_batches(data, source, batches, recent)
     if features is not None:
-        check_columns([(key, data / "recent" / key) for key in sorted(recent)], features)
+        batches_by_key = [(key, data / "recent" / key) for key in sorted(recent)]
+        check_columns(batches_by_key, features, target=target)
     digest = s3.combined_digest({batch.key: batch.sha256 for batch in batches})
     marked = tuple(replace(batch, recent=batch.key in recent) for batch in batches)
     _write_json(out / "snapshot" / SNAPSHOT_FILE, to_json(Snapshot(uri, marked, digest)))
@@ -187,7 +191,8 @@ def _fetch_batches(
 def _check_size(source: StoreLocation, objects: Sequence[StoreObject], max_bytes: int) -> None:
     if not objects:
         raise StepError(
-            f"no batches below {source}", hint="put labelled .npz, .csv or .jsonl files there"
+            f"no batches below {source}",
+            hint="put labelled .npz, .csv, .jsonl or .parquet files there",
         )
     if len(objects) > MAX_OBJECTS:
         raise StepError(

@@ -168,7 +168,7 @@ def _snapshot_step(plan: Plan) -> WorkflowStep:
         (
             *("snapshot", "--pipeline", plan.names.pipeline, "--run", "{{workflow.name}}"),
             *("--uri", plan.data, "--recipe", plan.recipe, "--cause", _CAUSE, "--out", OUT),
-            *(("--features", plan.raw_features) if plan.raw_features is not None else ()),
+            *(plan.column_options if plan.raw_features is not None else ()),
         ),
         variables=(*parts.S3, *parts.GIT),
         outputs=(
@@ -236,7 +236,8 @@ def _split_step(plan: Plan, before: str) -> WorkflowStep:
         arguments=(
             *("split", "--data", f"{IN}/data", "--out", f"{OUT}/split"),
             *("--heldout", str(plan.heldout)),
-            *(("--features", plan.features) if plan.monitors else ()),
+            *(plan.column_options if plan.monitors else ()),
+            *(("--mixed",) if plan.monitors and plan.takes_mixed else ()),
         ),
         inputs=(artifact_from(before, "data"),),
         outputs=tuple(
@@ -349,6 +350,7 @@ def _evaluate_step(plan: Plan) -> WorkflowStep:
             *("--production", f"{IN}/production", "--data", f"{IN}/split/heldout"),
             *("--out", f"{OUT}/evaluation", "--timeout", str(limit)),
             *(("--rows", str(plan.rehearse.rows)) if plan.rehearse is not None else ()),
+            *(plan.target_options if plan.rehearse is not None else ()),
         ),
         inputs=(
             _picked_trial(plan),
@@ -378,7 +380,7 @@ def _fit_step(plan: Plan, monitor: Monitor) -> WorkflowStep:
                 "--reference",
                 f"{IN}/split/train/recent",
             ),
-            *("--features", plan.features, "--run", "{{workflow.name}}"),
+            *(*plan.column_options, "--run", "{{workflow.name}}"),
             *("--out", f"{OUT}/detector"),
         ),
         inputs=(artifact_from("split", "train", path=f"{IN}/split/train"),),

@@ -245,12 +245,8 @@ def _select_levels(reference: ColumnReference, hits: Counts, rows: int) -> list[
     levels: list[_Level] = [
         ("level", labels[n], int(hits[n]), int(counts[n])) for n in order[:MOST_TESTED]
     ]
-    others, unseen = order[MOST_TESTED:], rows - int(hits.sum())
-    if len(others):
-        # a rare one of the reference is as rare as one that it does not have
-        after = int(hits[others].sum()) + unseen
-        levels.append(("level", "others", after, int(counts[others].sum())))
     if not reference.splits:
+        unseen = rows - int(hits.sum())
         levels.append(("unseen", "", unseen, reference.singles))
     return levels
 
@@ -262,7 +258,7 @@ def _test_mix(reference: ColumnReference, hits: Counts, present: Rows) -> TestRe
     before = reference.counts
     if reference.column.type == "number":
         hits = np.bincount(reference.find_positions(present), minlength=len(before))
-        groups = _pool_neighbours((hits + before) * (rows / (rows + size)))
+        groups = _pool_neighbours(np.multiply(hits + before, rows / (rows + size)))
     else:
         common = (hits + before) * (rows / (rows + size)) >= EXPECTED
         groups = np.where(common, np.cumsum(common) - 1, common.sum())

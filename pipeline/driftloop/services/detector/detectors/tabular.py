@@ -4,9 +4,9 @@
   values repeat (at most 100 different ones, or some in 5 % of the rows) Fisher's exact test on the share
   of each of these, and chi-squared on all of few levels, keep its power; the rest of a column with a few
   such values and many others is tested by Kolmogorov-Smirnov on its own.
-* categories and booleans: Fisher's exact test on the share of each of the 50 commonest, of the rest, and
-  of categories that the training data do not have; chi-squared on those that are expected 10 times in the
-  window, and the others as one more, when that makes three.
+* categories and booleans: Fisher's exact test on the share of each of the 50 commonest, and of categories
+  that the training data do not have; chi-squared on those that are expected 10 times in the window, and
+  the others as one more, when that makes three.
 * text: Kolmogorov-Smirnov on the length; the words are not looked at.
 * every column, times too: Fisher's exact test on the share of rows without a value.
 
