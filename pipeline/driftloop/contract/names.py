@@ -98,7 +98,8 @@ NATS_PORT = 4222
 LISTEN_VARIABLE = "DRIFTLOOP_LISTEN"
 """Environment variable with the address that a service listens on; unset: all of its pod's."""
 STORAGE_PORT = 8333
-CAUSE = r"^[^{$\r\n]{1,300}$"
+CAUSE_LENGTH = 300
+CAUSE = rf"^[^{{$\r\n]{{1,{CAUSE_LENGTH}}}$"
 """Pattern of a run's cause: it is an argument of steps with secrets, where Argo replaces `{{name}}`
 and Kubernetes `$(NAME)`."""
 ALARM_CAUSE = "alarm "
@@ -116,6 +117,15 @@ NODE = "model"
 def person_cause(name: str, text: str = "", *, forced: bool = False) -> str:
     """Return the cause of what a person does."""
     return f"{PERSON_CAUSE}{name}{FORCED if forced else ''}{f': {text}' if text else ''}"
+
+
+def alarm_text(event: str, words: str = "") -> str:
+    """Return an alarm as causes name it: the event's id, and what moved, of which what a cause can't
+    hold becomes `?`."""
+    if not words:
+        return event
+    safe = "".join("?" if character in "{$\r\n" else character for character in words)
+    return f"{event}: {safe}"[: CAUSE_LENGTH - len(ALARM_CAUSE)]
 
 
 def is_forced(cause: str) -> bool:

@@ -8,6 +8,7 @@ broker sends it again.
 import hmac
 import logging
 import time
+from dataclasses import replace
 
 from aiohttp import web
 from nats.js import JetStreamContext
@@ -24,13 +25,14 @@ from driftloop.contract.events import (
     is_own_type,
 )
 from driftloop.contract.handovers import RetrainPolicy
+from driftloop.contract.names import alarm_text
 from driftloop.contract.records import RunRecord
 from driftloop.contract.streams import dead_letter_subject
 from driftloop.contract.verdicts import VerdictRecord
 from driftloop.errors import StoreError
 from driftloop.retrain.explanation import explain_state
 from driftloop.retrain.state import AlarmEvent, EndEvent, HaltEvent, ResumeEvent
-from driftloop.services.decision.evidence import is_stored
+from driftloop.services.decision.evidence import find_stored
 from driftloop.services.decision.loop import DecisionLoop
 
 log = logging.getLogger("decision")
@@ -93,7 +95,8 @@ class DecisionHandlers:
         try:
             event = sdk.read_event(request.headers, await request.read())
             meant = self._read_meaning(event)
-            if meant is not None and not await self._is_confirmed(meant):
+            confirmed = None if meant is None else await self._confirm_event(meant)
+            if meant is not None and confirmed is None:
                 self._events.labels("unconfirmed").inc()
                 return web.Response(status=202)
         except StoreError as error:
@@ -102,37 +105,38 @@ class DecisionHandlers:
             self._events.labels("malformed").inc()
             log.warning("malformed event: %s", error.message)
             return web.Response(status=202)
-        if meant is None:
+        if confirmed is None:
             self._events.labels("ignored").inc()
             return web.Response(status=202)
         try:
-            if isinstance(meant, AlarmEvent):
-                await self._loop.count_alarm(meant)
+            if isinstance(confirmed, AlarmEvent):
+                await self._loop.count_alarm(confirmed)
             else:
-                await self._loop.apply_event(meant)
+                await self._loop.apply_event(confirmed)
         except StoreError as error:
             return web.Response(status=503, text=error.message)
-        self._events.labels("alarm" if isinstance(meant, AlarmEvent) else "end").inc()
+        self._events.labels("alarm" if isinstance(confirmed, AlarmEvent) else "end").inc()
         return web.Response(status=202)
 
-    async def _is_confirmed(self, meant: AlarmEvent | EndEvent) -> bool:
-        """Return True when more than an event says so: whoever reaches the broker can send one."""
+    async def _confirm_event(self, meant: AlarmEvent | EndEvent) -> AlarmEvent | EndEvent | None:
+        """Return what more than an event says, None when nothing else does: whoever reaches the broker
+        can send one."""
         if isinstance(meant, AlarmEvent):
-            return await self._is_stored(meant)
+            return await self._confirm_alarm(meant)
         over = await self._loop.may_end(meant.run)
         if not over:
             log.error("end of a run whose Workflow is not over, ignored: run=%s", meant.run)
-        return over
+        return meant if over else None
 
-    async def _is_stored(self, alarm: AlarmEvent) -> bool:
-        """Return True when the detector has stored the verdict behind an alarm; a window number
-        from the future would shut out real ones."""
+    async def _confirm_alarm(self, alarm: AlarmEvent) -> AlarmEvent | None:
+        """Return an alarm with the words of the stored verdict behind it, None without one; a window
+        number from the future would shut out real ones."""
         verdict = VerdictRecord(alarm.detector, alarm.release, alarm.window, alarm=True)
         try:
-            confirmed = await is_stored(self._js, self._namespace, self._pipeline, verdict)
+            stored = await find_stored(self._js, self._namespace, self._pipeline, verdict)
         except DocumentError as error:
             raise StoreError(error.message) from error
-        if not confirmed:
+        if stored is None:
             log.error(
                 "alarm without a stored verdict, ignored: detector=%s release=%s window=%d id=%s",
                 alarm.detector,
@@ -140,7 +144,8 @@ class DecisionHandlers:
                 alarm.window,
                 alarm.event,
             )
-        return confirmed
+            return None
+        return replace(alarm, event=alarm_text(alarm.event, stored.words))
 
     def _read_meaning(self, event: events.Event) -> AlarmEvent | EndEvent | None:
         """What an event says to the decision; None: nothing. MalformedEventError when its data

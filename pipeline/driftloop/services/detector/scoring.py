@@ -136,9 +136,10 @@ class WindowScorer:
             sequence = where.stream
             self._behind.set(where.pending)
             event, decoded = self._read_event(message)
-            self._metrics.count_faults(decoded.faults)
+            self._metrics.count_rejected(decoded.rejected)
             window = cutter.add_event(sequence, decoded, event)
             self._waiting.set(cutter.waiting)
+            self._metrics.show_faults(cutter.faults)
             if decoded.rejected:
                 faults = cutter.faults if window is None else window.faults
                 await self._unjudged.add_rejected(faults, sequence)

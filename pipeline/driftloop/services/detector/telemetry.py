@@ -1,12 +1,11 @@
 """The last verdict, and the rows that are not judged, as metrics."""
 
-from collections import Counter as Tally
 from datetime import datetime
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from driftloop.contract.verdicts import WindowRecord, read_columns
-from driftloop.services.detector.values import RowFaults, count_name
+from driftloop.services.detector.values import RowFaults
 
 ALARMS = ("true", "false")
 ROWS = ("judged", "rejected")
@@ -16,7 +15,7 @@ class VerdictMetrics:
     """Metrics of a detector's verdicts; names of columns and reasons are bounded."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.windows = Counter(
+        self._windows = Counter(
             "driftloop_detector_windows", "Windows judged", ["alarm"], registry=registry
         )
         self._rows = Counter(
@@ -26,28 +25,27 @@ class VerdictMetrics:
             registry=registry,
         )
         for alarm in ALARMS:
-            self.windows.labels(alarm)
+            self._windows.labels(alarm)
         for result in ROWS:
             self._rows.labels(result)
-        self._rejected = Counter(
+        self._rejected = Gauge(
             "driftloop_detector_rejected_rows",
-            "Rows that are not judged, by reason",
+            "Rows that are not judged, by reason, since the last verdict",
             ["reason"],
             registry=registry,
         )
-        self._unreadable = Counter(
+        self._unreadable = Gauge(
             "driftloop_detector_unreadable_values",
-            "Values that do not fit the type of their column, by column",
+            "Values that do not fit the type of their column, since the last verdict",
             ["column"],
             registry=registry,
         )
-        self._unknown = Counter(
+        self._unknown = Gauge(
             "driftloop_detector_unknown_values",
-            "Values of columns that the training data do not have, by name",
+            "Values of columns that the training data do not have, since the last verdict",
             ["column"],
             registry=registry,
         )
-        self._names: dict[str, Tally[str]] = {}
         self._window = Gauge(
             "driftloop_detector_window",
             "Number of the last window of this release",
@@ -79,27 +77,24 @@ class VerdictMetrics:
             registry=registry,
         )
 
-    def count_faults(self, faults: RowFaults) -> None:
-        """Count what was wrong with the rows of an event, when it comes."""
-        for reason, count in faults.rejected.items():
-            self._rows.labels("rejected").inc(count)
-            self._count(self._rejected, "reasons", reason, count)
-        for column, count in faults.unreadable.items():
-            self._count(self._unreadable, "unreadable", column, count)
-        for column, count in faults.unknown.items():
-            self._count(self._unknown, "unknown", column, count)
+    def count_rejected(self, rows: int) -> None:
+        """Count rows that are not judged, when they come."""
+        self._rows.labels("rejected").inc(rows)
 
-    def _count(self, counter: Counter, kind: str, name: str, count: int) -> None:
-        """Count under a name, under `others` when this process has told too many."""
-        told = self._names.setdefault(kind, Tally())
-        before = told.copy()
-        count_name(told, name, count)
-        for label, total in (told - before).items():
-            counter.labels(label).inc(total)
+    def show_faults(self, faults: RowFaults) -> None:
+        """Show what was wrong with the rows since the last verdict."""
+        for gauge, counts in (
+            (self._rejected, faults.rejected),
+            (self._unreadable, faults.unreadable),
+            (self._unknown, faults.unknown),
+        ):
+            gauge.clear()
+            for name, count in counts.items():
+                gauge.labels(name).set(count)
 
     def count_window(self, rows: int, *, alarm: bool) -> None:
         """Count a window that was judged."""
-        self.windows.labels(str(alarm).lower()).inc()
+        self._windows.labels(str(alarm).lower()).inc()
         self._rows.labels("judged").inc(rows)
 
     def show_verdict(self, verdict: WindowRecord) -> None:
