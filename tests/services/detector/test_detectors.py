@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from driftloop.contract.handovers import DETECTOR_KINDS, DetectorSettings
 from driftloop.contract.profiles import ColumnProfile, TableProfile
 from driftloop.services.detector import artifact
 from driftloop.services.detector.detectors.chi2 import ChiSquaredDetector
+from driftloop.services.detector.detectors.cvm import CramerVonMisesDetector
 from driftloop.services.detector.errors import FitError
 from driftloop.services.detector.payload import RowDecoder
 
@@ -91,6 +93,24 @@ def test_a_feature_of_rare_categories_only_is_refused() -> None:
         FitError, match="feature 0 has 50 categories, none of them is expected 5 times in 100 rows"
     ):
         ChiSquaredDetector(DetectorSettings("chi2", window=100), rows)
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        (lambda r: r.integers(0, 17, 900), "has 17 different values in 900 rows"),
+        (lambda r: np.where(r.random(900) < 0.2, 0, r.normal(size=900)), "`0` in 2"),
+    ],
+)
+def test_cvm_refuses_a_column_whose_values_repeat(
+    rows: Callable[[np.random.Generator], Any], says: str
+) -> None:
+    random = np.random.default_rng(0)
+    table = np.stack([random.normal(size=900), rows(random)], axis=1)
+    with pytest.raises(FitError, match="column `b`") as refused:
+        CramerVonMisesDetector(DetectorSettings("cvm"), table, PAIR)
+    assert says in refused.value.message
+    assert "`tabular`" in (refused.value.hint or "")
 
 
 def test_the_fast_scores_are_alibi_detects_own(judgements: Any) -> None:

@@ -46,7 +46,7 @@ def fit_detector(
         case "cvm":
             from driftloop.services.detector.detectors.cvm import CramerVonMisesDetector
 
-            return CramerVonMisesDetector(config, reference)
+            return CramerVonMisesDetector(config, reference, profile)
         case "chi2":
             from driftloop.services.detector.detectors.chi2 import ChiSquaredDetector
 
