@@ -69,7 +69,7 @@ def test_an_error_names_the_line_of_the_users_own_file(project: Path, envs: Path
 
 def test_one_batch_is_enough(project: Path, envs: Path) -> None:
     done = tries(project, envs, "data", data="../batches/one.npz")
-    assert "data: 1 files of ../batches/one.npz" in done.stderr
+    assert "data: 1 file of ../batches/one.npz" in done.stderr
 
 
 def test_a_misspelt_column_is_told_before_anything_is_trained(project: Path, envs: Path) -> None:

@@ -93,7 +93,7 @@ def test_a_folder_of_manifests(driftloop: Driftloop, tmp_path: Path) -> None:
         "does not bring the old code back, and git no longer says what runs.\n"
         "    fix: name a version or a digest: `image: ghcr.io/acme/server:1.0.0`\n"
     )
-    assert "2 objects in 2 files: 1 errors, 1 warnings" in stderr
+    assert "2 objects in 2 files: 1 error, 1 warning" in stderr
     code, stdout, _ = driftloop("validate", "app", "--output", "json")
     said = json.loads(stdout)
     assert (code, said["valid"], said["files"], said["objects"]) == (1, False, 2, 2)
@@ -134,7 +134,7 @@ def test_manifests_may_be_json_and_other_json_is_left_alone(
         code, out, said = driftloop("validate", path)
         assert code == 1
         assert "in/a.json:2:58 DL104 error: ConfigMap a: " in out
-        assert said.splitlines()[-1] == "1 objects in 1 files: 1 errors, 0 warnings"
+        assert said.splitlines()[-1] == "1 object in 1 file: 1 error, 0 warnings"
 
 
 def test_nothing_to_check_is_a_usage_error(driftloop: Driftloop, tmp_path: Path) -> None:
@@ -219,7 +219,7 @@ def test_a_spec_s_own_tree_is_checked_and_specs_go_with_folders(
     assert (said.pop("specs").keys(), said) == ({"pipeline.yaml"}, {"valid": True, "problems": []})
     code, stdout, stderr = driftloop("validate", "pipeline.yaml", "app")
     assert code == 0
-    assert "1 specs, 1 objects in 1 files: 0 errors, 1 warnings" in stderr
+    assert "1 spec, 1 object in 1 file: 0 errors, 1 warning" in stderr
     (tmp_path / "pipeline.yaml").write_text(MINIMAL.replace("serve: {model", "serve: {modell"))
     code, stdout, _ = driftloop("validate", "pipeline.yaml", "app")
     assert code == 1

@@ -7,8 +7,12 @@ from cluster.authority import pair
 
 from driftloop.cluster import doctor
 from driftloop.cluster.findings import Level
+from driftloop.cluster.pods import describe_waiting
 from driftloop.cluster.reader import ClusterError, ForbiddenError
+from driftloop.contract.integrity import describe_mismatch
 from driftloop.contract.platform import CONFIG_KEYS, SECRET_KEYS
+
+DIGESTS = ("sha256:" + "a" * 64, "sha256:" + "b" * 64)
 
 
 class Answers:
@@ -225,6 +229,41 @@ def test_a_pod_that_crashes_is_quoted():
     assert "kubectl -n digits logs digits-drift-x -c drift --previous" in finding.fix
     container["state"] = {"running": {}}
     assert list(doctor.crashes(cluster)) == []
+
+
+@pytest.mark.parametrize("kind", ["initContainerStatuses", "containerStatuses"])
+def test_a_pod_that_refuses_its_files_says_so_once(kind):
+    place = "s3://driftloop/runs/a/release/model"
+    words = (
+        f"error: {describe_mismatch(place, DIGESTS[0], DIGESTS[1])}\n\nhint: somebody changed it"
+    )
+    container = {
+        "name": "model-model-initializer",
+        "restartCount": 4,
+        "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+        "lastState": {"terminated": {"exitCode": 1, "message": words}},
+    }
+    pod = {
+        "metadata": {"name": "digits-r1-x", "namespace": "digits"},
+        "spec": {"containers": []},
+        "status": {kind: [container]},
+    }
+    cluster = Answers({"/api/v1/pods": {"items": [pod]}})
+    (finding,) = doctor.altered(cluster)
+    assert finding.what == (
+        f"Pod digits/digits-r1-x refuses its files: {place} has digest {DIGESTS[0]}, "
+        f"expected {DIGESTS[1]}"
+    )
+    assert "driftloop rollback" in finding.fix
+    assert list(doctor.crashes(cluster)) == [], "not told twice"
+    (line,) = describe_waiting([pod], "digits-r1-")
+    assert (
+        line
+        == f"Pod digits-r1-x refuses its files: {place} has digest {DIGESTS[0]}, expected {DIGESTS[1]}"
+    )
+    assert describe_waiting([pod], "digits-r2-") == ()
+    container["state"] = {"terminated": {"exitCode": 0}}
+    assert list(doctor.altered(cluster)) == [], "the objects were put back"
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from driftloop.cli.root import root
 from driftloop.cluster import status
 from driftloop.cluster.reader import ClusterError, ForbiddenError
+from driftloop.contract.integrity import describe_mismatch
 from driftloop.local.up.supervisor import Supervisor
 from driftloop.retrain.state import RetrainState
 from tests.golden.trees import UNLISTED, documents, release_text, tree
@@ -419,6 +420,15 @@ def test_pods_say_what_keeps_them():
     ]
     assert (found[1]["restarts"], found[1]["lastExit"]) == (4, "OOMKilled (137)")
     assert found[0]["uptime"] == 3600
+
+
+def test_pods_that_refuse_their_files_are_told():
+    words = f"error: {describe_mismatch('s3://b/runs/a/release/model', 'sha256:' + 'a' * 64, 'sha256:' + 'b' * 64)}\n"
+    last = {"exitCode": 1, "reason": "Error", "message": words + "hint: somebody changed it"}
+    pods = [pod("a", "digits", ready=False, waiting="CrashLoopBackOff", last=last)]
+    path = "/api/v1/namespaces/digits/pods"
+    found = overview(cluster("digits-released", **{path: {"items": pods}}))
+    assert found["altered"] == [f"digits/a: {words.strip().removeprefix('error: ')}"]
 
 
 def test_what_can_t_be_read_is_said_and_the_rest_goes_on():

@@ -12,6 +12,7 @@ import uuid
 from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 import yaml
@@ -194,10 +195,11 @@ class World:
             self.say(f"{name} is ready at {tip[:8]}")
 
     def stages(self):
-        """The Kustomizations of the platform, without the pipeline's."""
+        """The Kustomizations of the platform that follow our repository, without the pipeline's."""
         names = [
             found["metadata"]["name"]
             for found in self.kube.get("kustomization", namespace="flux-system")
+            if found["spec"]["sourceRef"]["name"] == "flux-system"
         ]
         return [name for name in names if name not in PIPELINE]
 
@@ -322,7 +324,17 @@ class World:
 
     @property
     def streams(self):
-        return Streams(f"nats://{self.kube.address('nats-io', 'nats', 4222)}", N, P)
+        return Streams(self.kube.address("nats-io", "nats", 4222), N, P, self.nats_user)
+
+    def nats_user(self, role):
+        """`user:password` with which a part of the pipeline, or Knative, connects to NATS."""
+        if role != "knative":
+            return urlsplit(self.secret(f"nats-{role}")).netloc.rpartition("@")[0]
+        secret = self.kube.get("secret", "nats-knative", "flux-system")
+        if secret is None:
+            return ""
+        password = base64.b64decode(secret["data"]["NATS_KNATIVE_PASSWORD"]).decode()
+        return f"knative:{password}"
 
     def retraining(self, command, *options):
         """`halt` or `resume` the retrain decision as a person would."""

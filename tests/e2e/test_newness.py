@@ -198,7 +198,7 @@ async def a_rollback(team: Team, week: int) -> None:
     await team.phase_is("held")
     why = await team.command("why", "mine")
     assert f"after a person's commit: `Roll mine back to {rolled['production']}`" in why
-    assert "decision mine.mine: held; is held until" in await team.command("status")
+    assert "decision mine.mine: held; starts nothing until" in await team.command("status")
     await team.more_alarms(2)
     assert await platform.list_runs() == runs
     assert (await platform.read_decision()).phase == "held"

@@ -52,7 +52,7 @@ def test_batches_are_put_listed_and_not_overwritten(
     assert (result.returncode, result.stdout) == (0, "s3://labels/shop/may.csv\n"), result.stderr
     listed = data(up, "ls", "shop")
     assert listed.stdout.split() == ["8", "may.csv"]
-    assert "1 files in s3://labels/shop" in listed.stderr
+    assert "1 file in s3://labels/shop" in listed.stderr
 
     may.write_text("x,y\n1,0\n2,1\n")
     result = data(up, "put", str(may), "--to", "shop")

@@ -176,6 +176,22 @@ def runs(values: str, phase: str = "Failed") -> Seen:
     }
 
 
+INITIALIZER = "model-model-initializer"
+
+
+def ending(
+    pod: str = "observability-r1-6c-x",
+    container: str = INITIALIZER,
+    *,
+    turns: str = "1x60",
+    namespace: str = "observability",
+) -> Seen:
+    """An init container that waits to be started again, as kube-state-metrics tells it."""
+    labels = {"namespace": namespace, "pod": pod, "container": container}
+    name = "kube_pod_init_container_status_waiting_reason"
+    return {series(name, **labels, reason="CrashLoopBackOff"): turns}
+
+
 def answers(codes: Mapping[str, str]) -> Seen:
     """What Seldon's executor counts of a release's answers: values by HTTP status."""
     return {
@@ -305,6 +321,11 @@ CASES = (
     ),
     Case("RolloutStuck", True, "over an hour", phase(("rolling-out", 120)), "61m"),
     Case("RolloutStuck", False, "half an hour", phase(("rolling-out", 30), ("cooling", 90)), "61m"),
+    Case("FilesRefused", True, "a model", ending("observability-r1-6c-x", INITIALIZER), "10m"),
+    Case("FilesRefused", True, "a detector", ending("observability-drift-7f-x", "fetch"), "10m"),
+    Case("FilesRefused", True, "that runs now and then", ending(turns="1x2 0x1 1x2 0x50"), "5m"),
+    Case("FilesRefused", False, "another pipeline", ending("other-drift-7f-x", "fetch"), "10m"),
+    Case("FilesRefused", False, "the store came back", ending(turns="1x2 0x60"), "20m"),
     Case(
         "EventsAstray",
         True,
@@ -567,6 +588,15 @@ CASES = (
         "20m",
         "platform",
     ),
+    Case(
+        "FilesRefused",
+        True,
+        "a model",
+        ending(namespace="n") | {anywhere("driftloop_decision_phase", "services"): "1x60"},
+        "10m",
+        "platform",
+    ),
+    Case("FilesRefused", False, "a pod of others", ending(namespace="n"), "10m", "platform"),
     Case(
         "EventsAstray",
         True,

@@ -209,6 +209,9 @@ def test_the_model_is_fetched_and_its_digest_checked() -> None:
     assert fetch.args == ("--uri", ONE.model, "--digest", ONE.model_digest, "--out", "/mnt/models")
     model, logger = pod.containers
     assert (model.name, logger.name) == ("model", "logger")
+    (folder,) = (mount for mount in model.volume_mounts or () if mount.mount_path == "/mnt/models")
+    assert folder.read_only
+    assert (fetch.volume_mounts or ())[0].name == folder.name
     env = {variable.name: variable.value for variable in model.env or ()}
     assert json.loads(env["PREDICTIVE_UNIT_PARAMETERS"] or "") == [
         {"name": "model_uri", "type": "STRING", "value": "/mnt/models"}
@@ -216,6 +219,15 @@ def test_the_model_is_fetched_and_its_digest_checked() -> None:
     assert env["PREDICTIVE_UNIT_HTTP_SERVICE_PORT"] == "9000"
     assert env["GRPC_WORKERS"] == "0"
     assert env["PREDICTOR_ID"] == ONE.id
+
+
+def test_a_tree_without_the_init_container_has_its_digest_compared_too() -> None:
+    document = yaml.safe_load(json.dumps(deployed(STABLE).dump_object()))
+    pod = document["spec"]["predictors"][0]["componentSpecs"][0]["spec"]
+    del pod["initContainers"], pod["volumes"]
+    old = plain.unroll_deployment(plain.parse_deployment(document)).predictors[0]
+    new = served(STABLE).predictors[0]
+    assert old.deployment.spec.template.spec == new.deployment.spec.template.spec
 
 
 def edited(**changes: object) -> seldon.SeldonDeployment:

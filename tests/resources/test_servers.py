@@ -67,7 +67,7 @@ def test_each_node_has_its_container_and_only_the_released_one_is_logged() -> No
             "choose": "s3://digits/choice/1",
             "model": version.model,
         }
-        assert all((node.model_uri is None) == (node.env_secret_ref_name is None) for node in nodes)
+        assert {node.name for node in nodes if node.env_secret_ref_name} == {"choose"}
         # in one pod with the executor, so that it calls them on the loopback address, which no policy shuts
         (component,) = predictor.component_specs
         containers = {container.name: container for container in component.spec.containers}
@@ -85,6 +85,36 @@ def test_each_node_has_its_container_and_only_the_released_one_is_logged() -> No
             .operated(version.id, own_names(nodes_of()))
             .endswith(f"-0-{component.metadata.name}")
         )
+
+
+@pytest.mark.parametrize(
+    ("serve", "container"),
+    [
+        ("{model: Digits}", "model"),
+        ("{server: sklearn}", "model"),
+        ("{server: triton, protocol: v2}", "model"),
+        ("{server: mlflow, protocol: v2}", "model"),
+        ("{server: tensorflow, protocol: tensorflow}", "model"),
+        ("{server: tensorflow, protocol: seldon}", "tfserving"),
+        (graph(), "model"),
+    ],
+)
+def test_the_init_container_that_the_operator_leaves_alone_compares_the_digest(
+    serve: str, container: str
+) -> None:
+    for predictor, version in zip(deployed(serve).spec.predictors, (ONE, TWO), strict=True):
+        pod = predictor.component_specs[0].spec
+        assert container in [each.name for each in pod.containers]
+        (fetch,) = pod.init_containers or ()
+        # the names that the operator would give: it adds neither then, and mounts the folder
+        assert fetch.name == f"{container}-model-initializer"
+        assert [volume.name for volume in pod.volumes or ()] == [f"{container}-provision-location"]
+        assert fetch.volume_mounts == (
+            core.VolumeMount(name=f"{container}-provision-location", mount_path="/mnt/models"),
+        )
+        digest = ("--digest", version.model_digest)
+        assert fetch.args == ("--uri", version.model, *digest, "--out", "/mnt/models")
+        assert fetch.termination_message_policy == "FallbackToLogsOnError"
 
 
 def test_other_nodes_are_another_deployment() -> None:

@@ -17,6 +17,7 @@ from driftloop.operations.data import (
     put_files,
 )
 from driftloop.operations.place import StateChoice
+from driftloop.text.words import count_noun
 
 GROUP_EXAMPLES = """\b
 Examples:
@@ -117,7 +118,7 @@ def ls(
             return
         for key, size in objects.items():
             click.echo(f"{size:>12}  {key}")
-        options.print_progress(f"{len(objects)} files in {folder.location}")
+        options.print_progress(f"{count_noun(len(objects), 'file')} in {folder.location}")
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from typing import Any
 
 from driftloop.operations.impact import ImpactSurprise, ObjectChange, SettingChange, SpecImpact
 from driftloop.render import FileChange
+from driftloop.text.words import count_noun
 
 _SIGNS = {"added": "+", "changed": "~", "removed": "-"}
 LONGEST = 60_000
@@ -69,7 +70,7 @@ def format_markdown(pipeline: str, impact: SpecImpact, changes: Sequence[FileCha
         ]
         parts.append(
             _fold_details(
-                f"{_format_count(len(rows), 'object')}",
+                f"{count_noun(len(rows), 'object')}",
                 _format_table(("", "kind", "namespace", "name"), rows),
             )
         )
@@ -82,7 +83,7 @@ def format_markdown(pipeline: str, impact: SpecImpact, changes: Sequence[FileCha
         )
         fence = "`" * max(3, 1 + max((len(run) for run in _find_backticks(cut)), default=0))
         parts.append(
-            _fold_details(f"{_format_count(len(changes), 'file')}", f"{fence}diff\n{cut}\n{fence}")
+            _fold_details(f"{count_noun(len(changes), 'file')}", f"{fence}diff\n{cut}\n{fence}")
         )
     return "\n\n".join(parts)
 
@@ -94,10 +95,6 @@ def count_changes(changes: Sequence[FileChange]) -> str:
         ", ".join(f"{number} {kind}" for kind, number in counts.items() if number)
         or "nothing changes"
     )
-
-
-def _format_count(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _format_object(resource: ObjectChange) -> str:

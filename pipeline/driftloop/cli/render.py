@@ -11,6 +11,7 @@ from driftloop.cli import options, pinning
 from driftloop.errors import RenderError
 from driftloop.operations import remembered
 from driftloop.operations.render import RenderedSpec, check_spec, find_specs, render_spec
+from driftloop.text.words import count_noun
 
 LISTED = 40
 """Files that a failed check lists at most."""
@@ -72,7 +73,7 @@ def command(
         elif not check:
             count = Counter(kind for kind, _ in result.changes)
             click.echo(
-                f"{result.name}: {result.files} files in {folder} "
+                f"{result.name}: {count_noun(result.files, 'file')} in {folder} "
                 f"({count['added']} added, {count['changed']} changed, {count['removed']} removed)",
                 err=True,
             )
@@ -97,7 +98,8 @@ def _report_differences(results: Sequence[RenderedSpec], folder: Path, *, quiet:
     if not differing:
         for result in () if quiet else results:
             click.echo(
-                f"{result.name}: {result.files} files in {folder} match {result.spec}", err=True
+                f"{result.name}: {count_noun(result.files, 'file')} in {folder} match {result.spec}",
+                err=True,
             )
         return
     lines = [f"  {kind:8} {path}" for result in differing for kind, path in result.changes]
@@ -106,7 +108,7 @@ def _report_differences(results: Sequence[RenderedSpec], folder: Path, *, quiet:
         " …" if len(differing) > 5 else ""
     )
     raise RenderError(
-        f"{folder} differs from {specs} in {len(lines)} files:\n"
+        f"{folder} differs from {specs} in {count_noun(len(lines), 'file')}:\n"
         + "\n".join(lines[:LISTED])
         + more,
         hint=f"`driftloop render {specs} --into {folder}` writes them; `driftloop plan` shows the difference",

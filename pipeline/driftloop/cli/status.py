@@ -18,6 +18,7 @@ from driftloop.operations.status import (
     read_cluster_status,
     read_local_status,
 )
+from driftloop.text.words import count_noun
 
 EXAMPLES = """\b
 Examples:
@@ -110,6 +111,7 @@ def _format_platform(status: PlatformStatus) -> Iterator[str]:
     if status.stuck:
         yield f"stalled  {status.stuck}"
     yield from (f"disk     {line}" for line in status.disk)
+    yield from (f"altered  {line}" for line in status.altered)
 
 
 def _format_release(name: str, release: ReleaseStatus) -> str:
@@ -157,9 +159,9 @@ def _format_verdict(
 
 
 def _format_unjudged(name: str, unjudged: UnjudgedStatus) -> str:
-    count = "1 window" if unjudged.windows == 1 else f"{unjudged.windows} windows"
+    count = count_noun(unjudged.windows, "window")
     if unjudged.is_own and unjudged.rows is not None:
-        count = "1 row" if unjudged.rows == 1 else f"{unjudged.rows} rows"
+        count = count_noun(unjudged.rows, "row")
     return (
         f"verdict  {name}: {describe_unjudged(unjudged.reference, unjudged.release, unjudged.reason)}, "
         f"{count}{f', {unjudged.time}' if unjudged.time else ''}"

@@ -18,6 +18,7 @@ from driftloop.operations.validate import (
     validate_spec,
 )
 from driftloop.spec import InvalidSpec, Problem
+from driftloop.text.words import count_noun
 
 EXAMPLES = """\b
 Examples:
@@ -109,10 +110,16 @@ def _print_report(report: ValidationReport) -> None:
     options.print_notes(report.notes)
     for path, summary in report.summaries.items():
         options.print_progress(f"{path}: agreement {summary['agreement']}")
-    counts = [f"{report.specs} specs"] if report.specs else []
+    counts = [count_noun(report.specs, "spec")] if report.specs else []
     if report.manifests.files:
-        counts.append(f"{report.manifests.objects} objects in {report.manifests.files} files")
-    click.echo(f"{', '.join(counts)}: {report.errors} errors, {report.warnings} warnings", err=True)
+        counts.append(
+            f"{count_noun(report.manifests.objects, 'object')} in {count_noun(report.manifests.files, 'file')}"
+        )
+    click.echo(
+        f"{', '.join(counts)}: {count_noun(report.errors, 'error')}, "
+        f"{count_noun(report.warnings, 'warning')}",
+        err=True,
+    )
 
 
 def _to_json(problems: Sequence[Problem]) -> list[dict[str, Any]]:

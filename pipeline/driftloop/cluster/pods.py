@@ -1,4 +1,5 @@
-"""Pods that crash, with their last words, and pods that no node has room for, with the sum."""
+"""Pods that crash, with their last words, pods whose files are not those of their release, and
+pods that no node has room for, with the sum."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -6,6 +7,7 @@ from typing import Any
 
 from driftloop.cluster.findings import DoctorFinding, Findings, Level
 from driftloop.cluster.reader import ClusterError, Reader, TextReader, items
+from driftloop.contract.integrity import find_mismatch
 
 PODS = "/api/v1/pods"
 LAST_LINES = 6
@@ -34,11 +36,9 @@ class PodRequests:
 def crashes(reader: TextReader) -> Findings:
     """Containers that end again and again, with the last lines they wrote."""
     for pod in items(reader, PODS) or []:
-        status = pod.get("status", {})
-        for container in (
-            *(status.get("initContainerStatuses") or []),
-            *(status.get("containerStatuses") or []),
-        ):
+        if find_altered(pod) is not None:
+            continue
+        for container in _list_containers(pod):
             reason = ((container.get("state") or {}).get("waiting") or {}).get("reason")
             if reason != "CrashLoopBackOff":
                 continue
@@ -54,6 +54,41 @@ def crashes(reader: TextReader) -> Findings:
                 f"{what}: {words}" if words else what,
                 f"`kubectl -n {home} logs {name} -c {container['name']} --previous` has all of it",
             )
+
+
+def altered(reader: Reader) -> Findings:
+    """Pods that don't start since their model or detector is not the one of the release."""
+    for pod in items(reader, PODS) or []:
+        if (mismatch := find_altered(pod)) is not None:
+            home, name = pod["metadata"]["namespace"], pod["metadata"]["name"]
+            yield DoctorFinding(
+                Level.WRONG,
+                f"Pod {home}/{name} refuses its files: {mismatch}",
+                "somebody changed them after the release: find out who can write there, then restore the objects, "
+                "or go back to a release that is whole with `driftloop rollback`",
+            )
+
+
+def find_altered(pod: Json) -> str | None:
+    """Return the last words of a container that refused a model or detector since its digest is
+    not the one of the release; None when none did, or it has started meanwhile."""
+    for container in _list_containers(pod):
+        state = container.get("state") or {}
+        if container.get("ready") or (state.get("terminated") or {}).get("exitCode") == 0:
+            continue
+        for ended in (state, container.get("lastState") or {}):
+            words = (ended.get("terminated") or {}).get("message") or ""
+            if (mismatch := find_mismatch(words)) is not None:
+                return mismatch
+    return None
+
+
+def _list_containers(pod: Json) -> tuple[Json, ...]:
+    status = pod.get("status", {})
+    return (
+        *(status.get("initContainerStatuses") or ()),
+        *(status.get("containerStatuses") or ()),
+    )
 
 
 def placements(reader: Reader) -> Findings:
@@ -90,14 +125,17 @@ def describe_unplaced(reader: Reader, pods: list[dict[str, Any]]) -> Iterator[st
 
 
 def describe_waiting(pods: Iterable[Json], prefix: str) -> tuple[str, ...]:
-    """Return a line for each of the pods of this prefix that can't be placed: the scheduler's
-    words, and what the pod requests."""
-    return tuple(
-        _describe_request(pod, reason)
-        for pod in pods
-        if str(pod["metadata"]["name"]).startswith(prefix)
-        and (reason := _find_reason(pod)) is not None
-    )
+    """Return a line for each of the pods of this prefix that can't be placed, with the scheduler's
+    words and what the pod requests, or that refuses its files."""
+    lines: list[str] = []
+    for pod in pods:
+        if not str(pod["metadata"]["name"]).startswith(prefix):
+            continue
+        if (reason := _find_reason(pod)) is not None:
+            lines.append(_describe_request(pod, reason))
+        if (mismatch := find_altered(pod)) is not None:
+            lines.append(f"Pod {pod['metadata']['name']} refuses its files: {mismatch}")
+    return tuple(lines)
 
 
 def _describe_request(pod: Json, reason: str) -> str:

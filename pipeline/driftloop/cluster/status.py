@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from driftloop.cluster.pods import describe_unplaced
+from driftloop.cluster.pods import describe_unplaced, find_altered
 from driftloop.cluster.reader import ClusterError, ForbiddenError, TextReader, items
 from driftloop.contract.names import (
     COMPONENT_LABEL,
@@ -73,7 +73,7 @@ def overview(
     document: Json = {
         "state": where, "pid": None, "uptime": None, "ports": {}, "gateway": None, "tip": None, "applied": None,
         "refused": None, "stuck": None, "waiting": [], "processes": [], "verdicts": {}, "runs": {}, "decisions": {},
-        "releases": {}, "memory": None, "disk": [],
+        "releases": {}, "memory": None, "disk": [], "altered": [],
     }  # fmt: skip
     with picture.part("the gateway"):
         document["gateway"] = _gateway(picture)
@@ -88,6 +88,11 @@ def overview(
         with picture.part(f"room for pods of {home}"):
             pods = picture.list(f"/api/v1/namespaces/{names.namespace}/pods")
             document["waiting"] += describe_unplaced(reader, pods)
+            document["altered"] += [
+                f"{names.namespace}/{pod['metadata']['name']}: {mismatch}"
+                for pod in pods
+                if (mismatch := find_altered(pod)) is not None
+            ]
         for key, read in _PARTS.items():
             with picture.part(f"{key} of {home}"):
                 document[key] |= read(picture, names)

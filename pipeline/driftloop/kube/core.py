@@ -213,6 +213,8 @@ class Container(ObjectPart):
     readiness_probe: Probe | None = None
     liveness_probe: Probe | None = None
     lifecycle: Lifecycle | None = None
+    termination_message_policy: Literal["FallbackToLogsOnError"] | None = None
+    """Set, the end of a failed container's log is in the pod's status."""
     security_context: SecurityContext | None = None
 
 

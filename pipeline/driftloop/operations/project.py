@@ -27,6 +27,7 @@ from driftloop.spec import Document, InvalidSpec, Problem, parse_spec
 from driftloop.spec.graph import Released, walk_nodes
 from driftloop.spec.model import Spec
 from driftloop.spec.serve import PythonServer, Serve
+from driftloop.text.words import count_noun
 
 TRAIN: Location = ("spec", "train", "run")
 EVALUATE: Location = ("spec", "evaluate", "run")
@@ -275,7 +276,7 @@ def summarize_spec(document: Document, planned: Plan) -> Mapping[str, str]:
     trials = len(planned.trials)
     return {
         "pipeline": f"{planned.names.pipeline} in namespace {planned.names.namespace}",
-        "training": f"{trials} trial{'s' if trials != 1 else ''}, {len(planned.evaluate.gates)} gates",
+        "training": f"{count_noun(trials, 'trial')}, {count_noun(len(planned.evaluate.gates), 'gate')}",
         "serving": f"{_name_model(planned.serve)} by {planned.serve.backend}",
         "monitors": ", ".join(f"{m.name} ({m.detector.detector})" for m in planned.monitors)
         or "none",

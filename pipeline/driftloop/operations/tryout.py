@@ -23,6 +23,7 @@ from driftloop.plan.plan import DataStepPlan
 from driftloop.release.rehearsal import judge_rehearsal
 from driftloop.resources.serving.rehearsal import rehearsed_servers
 from driftloop.spec.model import Spec
+from driftloop.text.words import count_noun
 
 if TYPE_CHECKING:
     from driftloop.clients.s3 import ObjectStore
@@ -231,15 +232,21 @@ class ProjectTry:
 
 
 def copy_batches(source: Path, folder: Path, report: Report) -> None:
-    """Copy a local file, or the files of a folder, as the data; StepError when there is none."""
+    """Copy a local file, or the files of a folder, as the data; StepError when there is none, and
+    for what is neither a file nor a folder."""
     if source.is_file():
         files, top = [source], source.parent
     else:
-        files, top = sorted(path for path in source.rglob("*") if path.is_file()), source
+        files, top = sorted(path for path in source.rglob("*") if not path.is_dir()), source
+    for file in files:
+        if not file.is_file():
+            raise StepError(
+                f"{file} is not a plain file", hint="remove it, or put a file in its place"
+            )
     if not files:
         raise StepError(f"no batches below {source}", hint="--data names a folder with files")
     for file in files:
         target = folder / file.relative_to(top)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, target)
-    report(f"data: {len(files)} files of {source}")
+    report(f"data: {count_noun(len(files), 'file')} of {source}")

@@ -122,9 +122,9 @@ def _explain_hold(state: RetrainState, name: str) -> tuple[str, tuple[str, ...]]
     by = f" by {hold.by}" if hold.by else ""
     until = _until(hold.until if hold.until is not None else math.nan)
     return (
-        f"is held {until}after a person's commit: `{hold.subject}` ({hold.commit[:12]}){by}",
+        f"starts nothing {until}after a person's commit: `{hold.subject}` ({hold.commit[:12]}){by}",
         (
-            "Alarms, schedules and new data start nothing until then",
+            "That goes for alarms, schedules and new data",
             f"`driftloop resume {name}` ends it, `driftloop trigger {name}` starts a run at once",
         ),
     )

@@ -6,9 +6,11 @@ from pathlib import Path
 import click
 
 from driftloop.clients import s3
+from driftloop.contract.integrity import describe_mismatch
 from driftloop.errors import StepError
 from driftloop.steps import options
 from driftloop.steps.settings import StepSettings
+from driftloop.text.words import count_noun
 
 EXAMPLES = """\b
 Examples:
@@ -30,8 +32,9 @@ def command(*, uri: str, digest: str | None, out: Path) -> None:
     count = store.get_folder(s3.parse_location(uri), out)
     if digest is not None and (actual := s3.folder_digest(out)) != digest:
         raise StepError(
-            f"{uri} has digest {actual}, expected {digest}",
-            hint="somebody changed it after the release; `driftloop rollback` goes back to one that is whole",
+            describe_mismatch(uri, actual, digest),
+            hint="somebody changed it after the release: restore the objects, or go back to a release that is whole "
+            "with `driftloop rollback`",
         )
     checked = "not checked: no digest of it is known" if digest is None else digest
-    options.print_progress(f"{count} files from {uri}, {checked}")
+    options.print_progress(f"{count_noun(count, 'file')} from {uri}, {checked}")

@@ -1,7 +1,12 @@
-"""Names in findings, in words."""
+"""Names and counts in words."""
 
 import difflib
 from collections.abc import Iterable
+
+
+def count_noun(count: int, noun: str) -> str:
+    """Return `1 file` or `2 files`; the noun takes an s."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def list_names(names: Iterable[str], what: str = "templates") -> str:

@@ -8,6 +8,7 @@ import sys
 import time
 
 import pytest
+import yaml
 from cluster.bootstrap.test_a_guide import is_promoted
 from cluster.proof.test_d_rollout import steps
 from cluster.world import BACKEND, EXAMPLE, PIPELINE, STAND_IN, N, P
@@ -103,6 +104,80 @@ def test_a_detector_gives_back_what_an_older_tree_reserved(it):
     it.kube.wait("its stream has today's room", lambda: it.streams.room(stream) == room)
     it.say(f"{stream} gave back {2**30 - room} bytes when its detector started again")
     it.ready(PIPELINE, timeout=300)
+
+
+@pytest.mark.parametrize("part", ["model", "detector"])
+def test_turned_bytes_are_refused_and_told(it, part):
+    production = it.release()["production"]
+    uri = production["model"] if part == "model" else f"{production['detectors']}/drift"
+    digest = (
+        production["modelDigest"] if part == "model" else production["detectorDigests"]["drift"]
+    )
+    store = ObjectStore.from_environment(it.s3())
+    folder = parse_location(uri)
+    at = StoreLocation(folder.bucket, store.list_folder(folder)[0].key)
+    kept, tip, runs = store.read_object(at), it.tip(), it.runs()
+    alarms = it.alarms(production["id"])
+    store.write_object(at, bytes([kept[0] ^ 1]) + kept[1:])
+    start = it.traffic.turn("clean")
+    if part == "model":
+        # the pod that is there has the released bytes, the second one would have the turned ones
+        commit_replicas(it, 2)
+    else:
+        it.kube.run("-n", N, "delete", "pod", "-l", "app.kubernetes.io/component=drift")
+    command = ("status", "--cluster", "--namespace", N)
+    try:
+        line = it.kube.wait(
+            "the status says that the files are not those of the release",
+            lambda: next(
+                (
+                    line
+                    for line in it.driftloop(*command).splitlines()
+                    if line.startswith("altered") and f": {uri} has digest" in line
+                ),
+                None,
+            ),
+            timeout=180,
+            every=3,
+        )
+        it.say(line)
+        assert f"expected {digest}" in line
+        pod = line.split()[1].removeprefix(f"{N}/").rstrip(":")
+        status = it.kube.get("pod", pod, N)["status"]
+        assert not any(each["ready"] for each in status["containerStatuses"])
+        if part == "model":
+            answers = it.traffic.answers[start:]
+            assert {answer.status for answer in answers} == {200}, "the first pod goes on"
+            assert it.routed() == {production["id"]: 100}
+    finally:
+        store.write_object(at, kept)
+        if part == "model":
+            commit_replicas(it, 1)
+    it.traffic.pause()
+    if part == "detector":
+        it.kube.run("-n", N, "delete", "pod", "-l", "app.kubernetes.io/component=drift")
+        assert it.tip() == tip, "nothing is committed"
+    it.ready(PIPELINE, timeout=300)
+    assert (it.release(), it.runs()) == (it.release(tip), runs)
+    assert it.alarms(production["id"]) == alarms
+    it.kube.wait(
+        "no line of it is left",
+        lambda: "\naltered" not in it.driftloop(*command),
+        timeout=120,
+        every=3,
+    )
+
+
+def commit_replicas(it, replicas):
+    """Commit the spec as it is, with so many pods of each version."""
+    project = it.folder / "replicas"
+    if not project.exists():
+        shutil.copytree(EXAMPLE / "server", project / "server")
+        shutil.copytree(EXAMPLE / "trainer", project / "trainer")
+    document = yaml.safe_load(it.file(f"workflows/{P}/pipeline.yaml"))
+    document["spec"]["serve"]["replicas"] = replicas
+    (project / "pipeline.yaml").write_text(json.dumps(document))
+    it.driftloop("commit", project / "pipeline.yaml", "--repository", it.url)
 
 
 def rollback(it):

@@ -39,7 +39,7 @@ POD = frozenset(
 CONTAINER = frozenset(
     {
         "name", "image", "command", "args", "env", "ports", "volumeMounts", "readinessProbe", "livenessProbe",
-        "startupProbe", "resources", "securityContext", "lifecycle",
+        "startupProbe", "resources", "securityContext", "lifecycle", "terminationMessagePolicy",
     }
 )  # fmt: skip
 MOUNT = frozenset({"name", "mountPath", "readOnly"})

@@ -162,7 +162,7 @@ class SupervisedProcess:
                 await child.end_session(popen, grace=1.0)
                 self.last_exit = child.describe_exit(code)
                 if code > 0 and (last_line := logs.last_line(self.program.log)):
-                    self.last_exit += f" after: {last_line[:200]}"
+                    self.last_exit += f" after: {last_line[:400]}"
                 if code == 0 and self.program.once:
                     self.phase = "done"
                     self._ready.set()

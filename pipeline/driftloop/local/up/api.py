@@ -19,7 +19,7 @@ from driftloop.local.argo.store import Workflows
 from driftloop.local.flux.reconciler import Reconciler
 from driftloop.local.flux.source import SOURCE
 from driftloop.local.ground import addresses
-from driftloop.local.kubelet.fleet import PodFleet
+from driftloop.local.kubelet.fleet import PodFleet, PodReplica
 
 Json = dict[str, Any]
 
@@ -49,6 +49,7 @@ class StandInApi:
             [
                 web.get("/healthz", _get_health),
                 web.get("/status", self._get_status),
+                web.get("/api/v1/namespaces/{namespace}/pods", self._list_pods),
                 web.get(base + "/{name}", self._get_object),
                 web.patch(base + "/{name}", self._patch_object),
             ]
@@ -57,6 +58,17 @@ class StandInApi:
 
     async def _get_status(self, request: web.Request) -> web.Response:
         return web.json_response(self._status())
+
+    async def _list_pods(self, request: web.Request) -> web.Response:
+        namespace = request.match_info["namespace"]
+        replicas = [
+            replica
+            for key in self._reconciler.map_deployments()
+            if key[0] == namespace
+            for replica in self._fleet.list_replicas(key)
+        ]
+        items = [_build_pod(replica) for replica in replicas]
+        return web.json_response({"kind": "PodList", "apiVersion": "v1", "items": items})
 
     async def _get_object(self, request: web.Request) -> web.Response:
         path = request.match_info
@@ -181,6 +193,25 @@ class StandInApi:
             return None
         workflow: Json = json.loads(entry.value or b"{}")
         return workflow
+
+
+def _build_pod(replica: PodReplica) -> Json:
+    """Return the part of a Pod that says why it is not ready."""
+    return {
+        "metadata": {"name": replica.folder.name, "namespace": replica.pod.namespace},
+        "status": {
+            "conditions": [{"type": "Ready", "status": _format_truth(replica.ready)}],
+            "containerStatuses": [
+                {
+                    "name": process.program.name,
+                    "ready": process.ready,
+                    "restartCount": process.restarts,
+                    "lastState": {"terminated": {"message": process.last_exit or ""}},
+                }
+                for process in replica.all_processes
+            ],
+        },
+    }
 
 
 async def _get_health(request: web.Request) -> web.Response:

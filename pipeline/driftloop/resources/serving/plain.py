@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel
 
+from driftloop.contract.limits import DEFAULT_REQUEST_LIMIT, RequestLimit
 from driftloop.contract.names import (
     COMPONENT_LABEL,
     GATEWAY,
@@ -34,7 +35,15 @@ from driftloop.resources import parts
 from driftloop.resources.serving import logger, routes
 from driftloop.resources.serving.backend import Backend, Labels, TrafficSeries
 from driftloop.resources.serving.seldon import COMPONENT, find_mirrored, seldon_deployment
-from driftloop.resources.serving.servers import HTTP, METRICS_PORT, MODEL_URI, Microservice
+from driftloop.resources.serving.servers import (
+    HTTP,
+    METRICS_PORT,
+    MODEL_URI,
+    Microservice,
+    fetch_model,
+    initializer_name,
+    model_volume,
+)
 from driftloop.text.dump import dump_yaml
 
 DRAIN = 10
@@ -94,6 +103,7 @@ def unroll_deployment(
     mirrored: str | None = None,
     gateway: str = GATEWAY,
     images: PlatformImages = PlatformImages(),  # noqa: B008 - frozen
+    limit: RequestLimit = DEFAULT_REQUEST_LIMIT,
 ) -> ServingObjects:
     """The Deployments, Services, logger ConfigMaps and the VirtualService that serve it.
 
@@ -106,7 +116,7 @@ def unroll_deployment(
         predictors=tuple(
             _unroll_predictor(deployment, predictor, images) for predictor in spec.predictors
         ),
-        traffic=_traffic_route(deployment, mirrored, gateway),
+        traffic=_traffic_route(deployment, mirrored, gateway, limit),
     )
 
 
@@ -289,7 +299,8 @@ def _predictor_pod(
     pod = predictor.component_specs[0].spec
     graph = predictor.graph
     (model,) = pod.containers
-    models = core.VolumeMount(name="model", mount_path=MODEL_URI)
+    folder = model_volume(graph.name)
+    models = core.VolumeMount(name=folder.name, mount_path=MODEL_URI, read_only=True)
     mounts = (*(model.volume_mounts or ()), models) if graph.model_uri else model.volume_mounts
     port = MODEL_PORT if logged is not None else PREDICTOR_PORT
     microservice = Microservice(
@@ -327,17 +338,13 @@ def _predictor_pod(
         }
     )
     fetched: tuple[core.Container, ...] = ()
-    if graph.model_uri:
-        digest = (predictor.annotations or {}).get(MODEL_DIGEST_ANNOTATION)
-        name = f"{graph.name}-fetch"
-        fetched = (
-            parts.fetch_container(
-                name, images.driftloop, graph.model_uri, MODEL_URI, "model", digest=digest
-            ),
-        )
     volumes = [*(pod.volumes or ())]
-    if graph.model_uri:
-        volumes.append(core.Volume(name="model", empty_dir=core.EmptyDir()))
+    fetching = (container.name for container in pod.init_containers or ())
+    # a tree of before this init container has the digest in an annotation only
+    if graph.model_uri and initializer_name(graph.name) not in fetching:
+        digest = (predictor.annotations or {}).get(MODEL_DIGEST_ANNOTATION)
+        fetched = (fetch_model(graph.name, images.driftloop, graph.model_uri, digest),)
+        volumes.append(folder)
     if logged is not None:
         volumes.append(core.Volume(name="logger", config_map=core.ConfigMapVolume(name=logged)))
     return pod.model_copy(
@@ -387,7 +394,7 @@ def _logger_container(image: str) -> core.Container:
 
 
 def _traffic_route(
-    deployment: seldon.SeldonDeployment, mirrored: str | None, gateway: str
+    deployment: seldon.SeldonDeployment, mirrored: str | None, gateway: str, limit: RequestLimit
 ) -> istio.VirtualService:
     name, namespace = deployment.metadata.name, deployment.metadata.namespace or "default"
     predictors = deployment.spec.predictors
@@ -403,6 +410,7 @@ def _traffic_route(
         {live[0].name: 100} if len(live) == 1 else {id: n for id, n in weights.items() if n},
         mirrored=mirrored,
         percent=percent,
+        limit=limit,
     )
     return istio.VirtualService(
         metadata=ObjectMeta(name=name, namespace=namespace, labels=deployment.metadata.labels),
@@ -419,6 +427,7 @@ def _render_objects(plan: Plan, release: Release) -> Mapping[str, BaseModel | No
         deployment,
         mirrored=None if candidate is None else candidate.id,
         images=plan.platform,
+        limit=plan.serve.max_request_bytes,
     )
     files: dict[str, BaseModel | None] = {}
     for predictor in serves.predictors:

@@ -128,12 +128,19 @@ def _build_autoscaler(plan: Plan) -> seldon.Autoscaler | None:
 
 def _component_spec(plan: Plan, version: Version) -> seldon.ComponentSpec:
     containers = servers.model_containers(plan, version.rehearsed)
+    loading = servers.model_container(plan)
     pod = core.PodSpec(
         service_account_name=plan.names.model,
         automount_service_account_token=False,
         enable_service_links=False,
         security_context=parts.POD,
+        init_containers=(
+            servers.fetch_model(
+                loading, plan.platform.driftloop, version.model, version.model_digest
+            ),
+        ),
         containers=containers,
+        volumes=(servers.model_volume(loading),),
         termination_grace_period_seconds=20,
     )
     return seldon.ComponentSpec(

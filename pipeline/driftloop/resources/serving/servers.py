@@ -108,9 +108,53 @@ def _released_node(plan: Plan, version: Version) -> seldon.PredictiveUnit:
         type="MODEL",
         implementation=implementation,
         model_uri=version.model,
-        env_secret_ref_name=PLATFORM,
         parameters=_server_parameters(plan),
         logger=seldon.Logger(mode="all", url=plan.names.broker_url),
+    )
+
+
+def model_container(plan: Plan) -> str:
+    """Name of the container that reads the released model's files."""
+    match plan.serve:
+        case TensorflowServer(protocol="seldon"):
+            return TFSERVING
+        case (
+            PythonServer()
+            | SklearnServer()
+            | XgboostServer()
+            | MlflowServer()
+            | TensorflowServer()
+            | TritonServer()
+        ):
+            return NODE
+        case _:
+            assert_never(plan.serve)
+
+
+def initializer_name(container: str) -> str:
+    """Name of the init container that fetches the model of a container.
+
+    The operator adds one of this name, which compares nothing, unless the pod has it already
+    (1.17.1, `model_initializer_injector.go`).
+    """
+    return f"{container}-model-initializer"
+
+
+def model_volume(container: str) -> core.Volume:
+    """The folder that it fetches into: the operator mounts this name in the container."""
+    return core.Volume(name=f"{container}-provision-location", empty_dir=core.EmptyDir())
+
+
+def fetch_model(container: str, image: str, uri: str, digest: str | None) -> core.Container:
+    """The init container that fetches a model, and ends the pod's start unless it is the model of
+    the release."""
+    return parts.fetch_container(
+        initializer_name(container),
+        image,
+        uri,
+        MODEL_URI,
+        model_volume(container).name,
+        digest=digest,
     )
 
 
@@ -316,15 +360,15 @@ def place_pod(pod: core.PodSpec, profile: GpuProfile | None) -> core.PodSpec:
             "node_selector": dict(profile.node_selector) or None,
             "tolerations": tuple(core.Toleration(key=key) for key in profile.tolerations) or None,
             "runtime_class_name": profile.runtime_class,
-            "volumes": _shared_memory(profile),
+            "volumes": (*(pod.volumes or ()), *_shared_memory(profile)) or None,
         }
     )
 
 
-def _shared_memory(profile: GpuProfile) -> tuple[core.Volume, ...] | None:
+def _shared_memory(profile: GpuProfile) -> tuple[core.Volume, ...]:
     """The volume behind /dev/shm, which counts as the memory of the containers that mount it."""
     if profile.shared_memory is None:
-        return None
+        return ()
     folder = core.EmptyDir(medium="Memory", size_limit=profile.shared_memory)
     return (core.Volume(name=SHARED_MEMORY, empty_dir=folder),)
 

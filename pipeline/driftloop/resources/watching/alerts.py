@@ -34,7 +34,7 @@ def alert_rules(plan: Plan, release: Release) -> PrometheusRule:
     version = release.production
     groups = [*_loop_alerts(plan), *_schedule_alerts(plan)]
     if version is not None:
-        groups = [*_traffic_alerts(plan, version), *groups]
+        groups = [*_traffic_alerts(plan, version), _files_alert(plan), *groups]
         if version.detectors is not None:
             groups += [
                 rule
@@ -187,6 +187,23 @@ def _loop_alerts(plan: Plan) -> Iterator[AlertingRule]:
         severity="warning",
         summary="{{ $value | humanize }} events of the last hour could not be delivered",
         do=f"They lie in the stream {DEAD_LETTERS.name}, each with the address that did not take it.",
+    )
+
+
+def _files_alert(plan: Plan) -> AlertingRule:
+    """Files that are not those of their release look like any other end of the container that
+    fetches them; its last words tell which it is."""
+    names = plan.names
+    return _build_alert(
+        plan,
+        "FilesRefused",
+        f"max by (pod, container) (max_over_time({series.fetches_ending(plan)}[{RECENT}])) > 0",
+        timedelta(minutes=2),
+        severity="critical",
+        summary="pod {{ $labels.pod }} can't fetch its model or detector, or refuses it",
+        do=f"A line `altered` of `driftloop status --cluster --namespace {names.namespace}` means that the bytes in the "
+        "store are not those that were released: find out who changed them, restore them, or "
+        f"`driftloop rollback {names.pipeline}`. Without one the store doesn't answer: `driftloop doctor` has the reason.",
     )
 
 

@@ -12,6 +12,7 @@ from datetime import timedelta
 from driftloop.contract.names import Names
 from driftloop.plan import Plan
 from driftloop.resources.serving import serving_backend
+from driftloop.resources.serving.servers import initializer_name
 
 SERVICES, MODEL = "services", "model"
 """What the PodMonitors scrape."""
@@ -55,6 +56,18 @@ def service_series(names: Names, series: str, component: str, /, **more: str) ->
 def argo_series(names: Names, series: str, /, **more: str) -> str:
     """A series of Argo's controller about this namespace."""
     return select_series(series, {"namespace": names.namespace}, **more)
+
+
+def fetches_ending(plan: Plan) -> str:
+    """1 for each init container of a pipeline's pods that fetches a model or detector and ends
+    again and again, as kube-state-metrics tells it."""
+    return select_series(
+        "kube_pod_init_container_status_waiting_reason",
+        {"namespace": plan.names.namespace},
+        pod=f"~{plan.names.pipeline}-.+",
+        container=f"~fetch|{initializer_name('.+')}",
+        reason="CrashLoopBackOff",
+    )
 
 
 @dataclass(frozen=True)

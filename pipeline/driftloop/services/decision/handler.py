@@ -48,6 +48,7 @@ class DecisionHandlers:
         self,
         loop: DecisionLoop,
         js: JetStreamContext,
+        verdicts: JetStreamContext,
         *,
         namespace: str,
         pipeline: str,
@@ -59,6 +60,7 @@ class DecisionHandlers:
     ) -> None:
         self._loop = loop
         self._js = js
+        self._verdicts = verdicts
         self._namespace = namespace
         self._subject = dead_letter_subject(namespace, pipeline)
         self._pipeline = pipeline
@@ -133,7 +135,7 @@ class DecisionHandlers:
         number from the future would shut out real ones."""
         verdict = VerdictRecord(alarm.detector, alarm.release, alarm.window, alarm=True)
         try:
-            stored = await find_stored(self._js, self._namespace, self._pipeline, verdict)
+            stored = await find_stored(self._verdicts, self._namespace, self._pipeline, verdict)
         except DocumentError as error:
             raise StoreError(error.message) from error
         if stored is None:
@@ -231,7 +233,8 @@ class DecisionHandlers:
         )
 
     async def _answer_health(self, request: web.Request) -> web.Response:
-        return web.Response(status=200 if self._js._nc.is_connected else 503)
+        connected = self._js._nc.is_connected and self._verdicts._nc.is_connected
+        return web.Response(status=200 if connected else 503)
 
     async def _answer_metrics(self, request: web.Request) -> web.Response:
         return web.Response(body=generate_latest(self._registry), content_type="text/plain")
