@@ -124,7 +124,7 @@ def alarm_text(event: str, words: str = "") -> str:
     hold becomes `?`."""
     if not words:
         return event
-    safe = "".join("?" if character in "{$\r\n" else character for character in words)
+    safe = "".join(c if c.isprintable() and c not in "{$" else "?" for c in words)
     return f"{event}: {safe}"[: CAUSE_LENGTH - len(ALARM_CAUSE)]
 
 

@@ -97,7 +97,7 @@ class UnjudgedWindows:
         if full:
             self._counter.inc()
         self._time.labels(self.reference, release).set(now.timestamp())
-        log.warning("%d rows are %s", size, record.text)
+        log.warning("%s %s", f"{size} rows are" if reason else "a window is", record.text)
         payload = json.dumps(to_json(record), separators=(",", ":")).encode()
         try:
             await self._publisher.publish(

@@ -26,6 +26,8 @@ Rows = NDArray[np.float64]
 
 MOST_NAMES = 20
 """Names that one window, or one process, tells apart in each of its counts."""
+LONGEST_NAME = 120
+"""Characters of one: callers choose names of columns, and categories."""
 OTHERS = "others"
 
 
@@ -66,7 +68,8 @@ class RowFaults:
 
 def count_name(counts: Counter[str], name: str, count: int) -> None:
     """Count under a name, under `others` when there are too many names."""
-    counts[name if name in counts or len(counts) < MOST_NAMES else OTHERS] += count
+    short = name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}..."
+    counts[short if short in counts or len(counts) < MOST_NAMES else OTHERS] += count
 
 
 def category_key(value: Any) -> str | None:
