@@ -20,6 +20,11 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
         ("bench_serving.py", ["--rounds", "1", "--seconds", "1"], r"logging keeps \d+% of Envoy"),
         ("bench_tabular.py", ["--rounds", "1"], r"tabular .* ms, KSDrift .* ms, \d+\.\d times"),
         ("bench_platform.py", ["--starts", "1", "--idle", "1"], r"idle, \d+ programs +\d+ MB"),
+        (
+            "fault_run.py",
+            ["--requests", "1200", "--rate", "20", "--kills", "13"],
+            r"events lost +0 [^\0]*events doubled +0 [^\0]*misjudged +0 [^\0]*silent minutes +0\.0",
+        ),
     ],
 )
 def test_it_prints_its_ratio(benchmark: str, arguments: list[str], ratio: str) -> None:

@@ -65,7 +65,7 @@ class UnjudgedWindows:
         if size < self._window:
             return
         self._rows[release] = 0
-        await self._store_window(release, size, event.id)
+        await self._store_window(release, size, event.key)
 
     async def add_rejected(self, faults: RowFaults, sequence: int) -> None:
         """Take the rows of the reference's own release that can't be judged since the last verdict, up to
