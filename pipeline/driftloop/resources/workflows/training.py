@@ -400,6 +400,7 @@ def _store_step(plan: Plan, rehearse: tuple[WorkflowStep, ...]) -> WorkflowStep:
             *("store", "--run", "{{workflow.name}}", "--trial", f"{IN}/trial"),
             *("--snapshot", f"{IN}/snapshot", "--evaluation", f"{IN}/evaluation"),
             *(("--detectors", f"{IN}/detectors") if plan.monitors else ()),
+            *(("--rehearsed", "{{inputs.parameters.rehearsed}}") if rehearse else ()),
             *("--out", OUT),
         ),
         needs=tuple(step.name for step in rehearse) or ("gate",),
@@ -410,6 +411,10 @@ def _store_step(plan: Plan, rehearse: tuple[WorkflowStep, ...]) -> WorkflowStep:
             metadata,
             artifact_from("snapshot", "snapshot"),
             artifact_from("evaluate", "evaluation"),
+            *(
+                InputParameter("rehearsed", parameter_of(step.name, "model-digest"))
+                for step in rehearse
+            ),
             *(
                 artifact_from(
                     f"fit-{monitor.name}",
@@ -425,13 +430,14 @@ def _store_step(plan: Plan, rehearse: tuple[WorkflowStep, ...]) -> WorkflowStep:
             OutputParameter("model-digest"),
             OutputParameter("data-digest"),
             *((OutputParameter("detector-digests"),) if plan.monitors else ()),
+            OutputParameter("record-digests"),
         ),
         resources=_MEDIUM,
     )
 
 
 def _register_step(plan: Plan, rehearse: tuple[WorkflowStep, ...]) -> WorkflowStep:
-    fitted = ("detector-digests",) if plan.monitors else ()
+    fitted = (*(("detector-digests",) if plan.monitors else ()), "record-digests")
     digests = ("model-digest", "data-digest", *fitted)
     return own_step(
         plan,
