@@ -96,6 +96,7 @@ class Platform:
             )
             environment = {
                 "NATS_URL": url(self.server),
+                "NATS_READER_URL": url(self.server),
                 "PYTHONPATH": str(ROOT / "pipeline"),
                 "DRIFTLOOP_WEBHOOK_TOKEN": TOKEN,
                 "NO_PROXY": "127.0.0.1",

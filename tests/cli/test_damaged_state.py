@@ -54,7 +54,7 @@ def test_ports(state: StateFolder, text: str) -> None:
     done = run_command("remove", "digits", "--state", str(state.root))
     assert done.returncode == 1
     assert f"the ports in {state.ports_file}" in done.stderr
-    assert "once it is deleted" in done.stderr
+    assert "an `up` that runs writes the file anew within seconds" in done.stderr
 
 
 def test_a_line_of_the_timeline(state: StateFolder) -> None:

@@ -63,6 +63,7 @@ def world(tmp_path: Path) -> Iterator[World]:
     argv += ["--webhook", "http://127.0.0.1:9/retrain", "--broker", "http://127.0.0.1:9/broker"]
     environment = {
         "NATS_URL": url(server),
+        "NATS_READER_URL": url(server),
         "DRIFTLOOP_WEBHOOK_TOKEN": TOKEN,
         "NO_PROXY": "127.0.0.1",
     }

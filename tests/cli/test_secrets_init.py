@@ -25,6 +25,7 @@ KUBECTL, KUBESEAL = program("kubectl"), program("kubeseal")
 INFRASTRUCTURE = Path(__file__).parents[2] / "cluster/infrastructure"
 BASE = "cluster/platform/dev"
 STORE = f"{BASE}/storage/seaweedfs-s3-config.sealedsecret.yaml"
+USERS = f"{BASE}/nats-io/nats-users.sealedsecret.yaml"
 ORDERS = [("a", "b", "c"), ("c", "a", "b"), ("b", "c", "a")]
 
 
@@ -104,7 +105,7 @@ def test_each_namespace_keeps_what_it_has(init, keys, tmp_path, order):
         assert result.returncode == 0, result.stderr
         after = files(tmp_path)
         shared = {f"{BASE}/kustomization.yaml", f"{BASE}/storage/kustomization.yaml", STORE}
-        shared.add(f"{BASE}/storage/seaweedfs-identities.configmap.yaml")
+        shared |= {f"{BASE}/storage/seaweedfs-identities.configmap.yaml", USERS}
         assert {p for p in before if after.get(p) != before[p]} <= shared
         before = after
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,7 @@ from driftloop.clients.s3 import (
     StoppedError,
     StoreLocation,
     file_digest,
+    files_below,
     folder_digest,
     parse_location,
 )
@@ -213,3 +214,27 @@ class Countdown(threading.Event):
     def is_set(self) -> bool:
         self.left -= 1
         return self.left <= 0
+
+
+@pytest.mark.parametrize(
+    ("plant", "words"),
+    [
+        (lambda folder, secret: (folder / "x").symlink_to(secret), "is a link to"),
+        (lambda folder, secret: (folder / "x").symlink_to("nothing"), "is a link to `nothing`"),
+        (lambda folder, secret: (folder / "x").symlink_to("sub"), "is a link to a folder"),
+        (lambda folder, secret: os.mkfifo(folder / "x"), "is a named pipe"),
+    ],
+    ids=["outside", "broken", "folder", "pipe"],
+)
+def test_a_folder_that_is_stored_holds_its_own_files_only(
+    tmp_path: Path, plant: Callable[[Path, Path], object], words: str
+) -> None:
+    secret, folder = tmp_path / "secret", tmp_path / "folder"
+    secret.write_text("do not store me")
+    (folder / "sub").mkdir(parents=True)
+    (folder / "sub" / "a").write_text("a")
+    (folder / "b").symlink_to("sub/a")
+    assert files_below(folder) == ["b", "sub/a"]
+    plant(folder, secret)
+    with pytest.raises(StoreError, match=words):
+        folder_digest(folder)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import nats.errors
@@ -17,11 +18,13 @@ REQUEST, RESPONSE = "io.seldon.serving.inference.request", "io.seldon.serving.in
 
 @dataclass(frozen=True)
 class Streams:
-    """JetStream of one pipeline, read from outside."""
+    """JetStream of one pipeline, read from outside, with the users that its parts connect as."""
 
-    url: str
+    address: str
     namespace: str
     pipeline: str
+    credential: Callable[[str], str]
+    """`user:password` of a role, or of `knative`; empty where NATS asks nobody."""
 
     def broker(self):
         """Every event the Broker took and still holds."""
@@ -52,7 +55,7 @@ class Streams:
             except nats.js.errors.NotFoundError:
                 return 0
 
-        return self._do(ask)
+        return self._do(ask, of=name)
 
     def room(self, name):
         """Bytes that a stream reserves."""
@@ -60,7 +63,7 @@ class Streams:
         async def ask(js):
             return (await js.stream_info(name)).config.max_bytes
 
-        return self._do(ask)
+        return self._do(ask, of=name)
 
     def resize(self, name, size):
         """Let a stream reserve so many bytes; what it reserved before."""
@@ -70,13 +73,14 @@ class Streams:
             await js.update_stream(replace(config, max_bytes=size))
             return config.max_bytes
 
-        return self._do(ask)
+        return self._do(ask, of=name)
 
     def names(self):
         async def ask(js):
-            return sorted(info.config.name for info in await js.streams_info())
+            return [info.config.name for info in await js.streams_info()]
 
-        return self._do(ask)
+        users = ("knative", "detector", "judge", "decision")
+        return sorted({name for user in users for name in self.do(ask, user)})
 
     def decision(self):
         async def ask(js):
@@ -84,7 +88,7 @@ class Streams:
                 await DecisionStore.open_bucket(js, self.namespace, self.pipeline)
             ).read_state()
 
-        return self._do(ask)
+        return self.do(ask, "decision")
 
     def read(self, name):
         """Every message of a stream, in order."""
@@ -111,11 +115,22 @@ class Streams:
             await js.delete_consumer(name, info.name)
             return found
 
-        return self._do(ask)
+        return self._do(ask, of=name)
 
-    def _do(self, ask):
+    def url(self, user):
+        credential = self.credential(user)
+        return f"nats://{credential}@{self.address}" if credential else f"nats://{self.address}"
+
+    def _do(self, ask, *, of):
+        if of.startswith("KN_"):
+            return self.do(ask, "knative")
+        return self.do(ask, "judge" if of.endswith("_JUDGE") else "detector")
+
+    def do(self, ask, user):
+        """What `ask` gets from JetStream, connected as this user."""
+
         async def do():
-            async with open_connection(self.url, name="cluster-test", wait=60) as js:
+            async with open_connection(self.url(user), name="cluster-test", wait=60) as js:
                 return await ask(js)
 
         return asyncio.run(do())

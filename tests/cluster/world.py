@@ -12,6 +12,7 @@ import uuid
 from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 import yaml
@@ -322,7 +323,17 @@ class World:
 
     @property
     def streams(self):
-        return Streams(f"nats://{self.kube.address('nats-io', 'nats', 4222)}", N, P)
+        return Streams(self.kube.address("nats-io", "nats", 4222), N, P, self.nats_user)
+
+    def nats_user(self, role):
+        """`user:password` with which a part of the pipeline, or Knative, connects to NATS."""
+        if role != "knative":
+            return urlsplit(self.secret(f"nats-{role}")).netloc.rpartition("@")[0]
+        secret = self.kube.get("secret", "nats-knative", "flux-system")
+        if secret is None:
+            return ""
+        password = base64.b64decode(secret["data"]["NATS_KNATIVE_PASSWORD"]).decode()
+        return f"knative:{password}"
 
     def retraining(self, command, *options):
         """`halt` or `resume` the retrain decision as a person would."""

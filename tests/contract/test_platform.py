@@ -3,17 +3,20 @@
 import pytest
 
 from driftloop.contract import platform
+from driftloop.contract.accounts import NatsRole
 from driftloop.contract.platform import BY_ENVIRONMENT, SETTINGS, MissingSettingError
 
 
 def test_each_setting_has_its_own_key_and_variable() -> None:
     assert len({setting.key for setting in SETTINGS}) == len(SETTINGS)
-    assert len(BY_ENVIRONMENT) == len([setting for setting in SETTINGS if setting.environment])
+    others = [setting for setting in SETTINGS if setting not in platform.NATS_ROLES.values()]
+    assert len(BY_ENVIRONMENT) == len([setting for setting in others if setting.environment])
     assert all(setting.description and setting.example for setting in SETTINGS)
 
 
 def test_a_setting_is_read_from_an_environment() -> None:
-    assert platform.NATS.read({"NATS_URL": "nats://n"}) == "nats://n"
+    detector = platform.NATS_ROLES[NatsRole.DETECTOR]
+    assert detector.read({"NATS_URL": "nats://n"}) == "nats://n"
 
 
 @pytest.mark.parametrize("environment", [{}, {"DRIFTLOOP_WEBHOOK_TOKEN": ""}])

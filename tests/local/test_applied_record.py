@@ -32,7 +32,7 @@ def test_it_is_read_as_it_was_saved(tmp_path: Path) -> None:
         ('{"complete": 3, "kustomizations": {}}', "`complete` is `3`, must be a commit or null"),
         (
             '{"complete": null, "kustomizations": {"a": {"revision": null, "objects": [3], "path": "p"}}}',
-            "Kustomization a: `objects` is `[3]`, must be a list of objects with metadata",
+            "Kustomization a: `objects` is `[3]`, must be a list of objects with kind and name",
         ),
     ],
 )
@@ -42,4 +42,4 @@ def test_damage_is_named_with_the_way_out(tmp_path: Path, text: str, problem: st
     with pytest.raises(LocalError) as error:
         AppliedRecord.load(file)
     assert problem in error.value.message
-    assert f"delete {file}" in (error.value.hint or "")
+    assert "applies what the repository holds anew" in (error.value.hint or "")

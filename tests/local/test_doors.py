@@ -201,6 +201,33 @@ async def test_a_prediction_has_a_limit(start: Start, git: Git, tmp_path: Path) 
     assert len(record.read_text().splitlines()) == 1
 
 
+async def test_a_route_names_its_limit(start: Start, git: Git) -> None:
+    """Less than the default, and more, by the name of the committed route; a new commit moves it."""
+    routes = virtual_service({"a": 100})
+    files = {
+        "cluster/dev/pipelines/shop.yaml": [
+            kustomization("shop-deployments", "deployments/shop", "infra-configs")
+        ],
+        "deployments/shop/a.yaml": [deployment("a"), service("a")],
+    }
+    up = start().wait_up()
+    for name, answers in (
+        ("request-limit-1mi", {900_000: 200, 1_200_000: 413}),
+        ("request-limit-16mi", {9_000_000: 200, 15_000_000: 200, 17_000_000: 413}),
+    ):
+        routes["spec"]["http"][0]["name"] = name
+        files["deployments/shop/traffic.virtualservice.yaml"] = routes
+        up.wait_applied(git.commit(files, f"Name the route {name}"))
+        async with aiohttp.ClientSession() as session:
+            for size, status in answers.items():
+                try:
+                    url = up.url("/seldon/shop/model/predict")
+                    async with session.post(url, data=b"x" * size) as answer:
+                        assert answer.status == status, (name, size)
+                except aiohttp.ClientConnectionError:
+                    assert status == 413, "it hung up while we were still sending"
+
+
 @pytest.mark.parametrize("part", ["broker", "webhook"])
 async def test_hostile_clients_do_not_silence_a_door(start: Start, part: str) -> None:
     """1,100 requests that were begun and not ended, and headers that never end."""

@@ -1,11 +1,16 @@
 """What the timeline calls the steps of a run."""
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.processes import nats, until, url
 
+from driftloop.clients.nats import connect_client
+from driftloop.contract.streams import WORKFLOWS
+from driftloop.local.ground.state import find_set_aside
 from driftloop.local.ground.timeline import EventTimeline
 from driftloop.local.up.history import RunHistory, format_step
 
@@ -72,3 +77,39 @@ def test_a_look_for_new_data_is_told_when_it_finds_some(tmp_path: Path) -> None:
         "b: look done",
     ]
     assert seen("c", "Failed")[-2:] == ["c: started", "c: failed"]
+
+
+async def test_a_damaged_position_is_read_again_from_the_streams(
+    tmp_path: Path,
+) -> None:
+    """What the streams hold is shown again, and the timeline, which has it, repeats nothing."""
+    record, file = tmp_path / "history.json", tmp_path / "timeline.jsonl"
+    server = nats(tmp_path).start()
+    client = await connect_client(url(server), name="test")
+    js = client.jetstream()
+    workflows = await js.create_key_value(bucket=WORKFLOWS.name)
+    document = json.dumps({"spec": {}, "status": {"phase": "Failed"}}).encode()
+
+    async def follow(*names: str) -> list[str]:
+        history = RunHistory(record, EventTimeline(file))
+        following = asyncio.create_task(history.follow_streams(js))
+        for number, name in enumerate(names):
+            await until(lambda number=number: len(history.runs) >= number and not history._rebuilds)
+            await workflows.put(f"n.{name}", document)
+        await until(lambda: {"n/one", *(f"n/{name}" for name in names)} <= history.runs.keys())
+        await until(record.exists)
+        while not following.done():
+            # a reply that comes in the same moment takes the cancellation's place
+            following.cancel()
+            await asyncio.wait([following], timeout=1)
+        return [json.loads(line)["what"] for line in file.read_text().splitlines()]
+
+    first = ["one: started", "one: failed", "two: started", "two: failed"]
+    assert await follow("one", "two") == first
+    record.unlink()
+    find_set_aside(record).write_text("damaged")
+    assert await follow() == first
+    again = await follow("three")
+    await client.close()
+    server.kill()
+    assert again == [*first, "three: started", "three: failed"]

@@ -73,7 +73,7 @@ def test_the_tag_after_a_ref(ref: str, following: str) -> None:
     ("content", "message"),
     [
         (b'{"ref": ', "the image is not JSON: "),
-        (b"\xff", "is not UTF-8: "),
+        (b"\xff", "is not JSON: 'utf-8' codec can't decode byte 0xff"),
         (b"[]", "the image is `[]`, must be a JSON object"),
         (b'{"ref": "example.org/echo:1"}', "the image has no key `digest`, must be a digest"),
         (b'{"ref": 3}', "the image: `ref` is `3`, must be an image ref"),

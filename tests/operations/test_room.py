@@ -50,7 +50,7 @@ def with_pipelines(profile: str, count: int, extra: str = "") -> dict[str, str]:
     return tree
 
 
-@pytest.mark.parametrize(("profile", "size", "count"), [("lite", 2048, 3), ("standard", 30720, 50)])
+@pytest.mark.parametrize(("profile", "size", "count"), [("lite", 2048, 3), ("standard", 30720, 47)])
 def test_each_profile_holds_what_the_guide_says(profile: str, size: int, count: int) -> None:
     room = read_room(with_pipelines(profile, count), "dev")
     assert room is not None
@@ -93,13 +93,14 @@ def run_plan(file: Path, folder: Path, *options: str) -> subprocess.CompletedPro
 
 
 def test_plan_refuses_a_pipeline_that_the_store_has_no_room_for(tmp_path: Path) -> None:
-    folder = write(tmp_path / "cluster", with_pipelines("lite", 4))
+    others = with_pipelines("lite", 4, "  events: {broker: 160Mi}\n")
+    folder = write(tmp_path / "cluster", others)
     file = tmp_path / "pipeline.yaml"
     file.write_text(spec("fifth"))
     result = run_plan(file, folder)
     assert result.returncode == 1
     assert (
-        "the streams of 5 pipelines reserve 2304Mi of the 2048Mi of JetStream's store in cluster "
+        "the streams of 5 pipelines reserve 2176Mi of the 2048Mi of JetStream's store in cluster "
         "`dev`, 448Mi of them fifth's"
     ) in result.stderr
     assert "--allow jetstream-full" in result.stderr

@@ -157,6 +157,7 @@ def service(
             args[args.index(option) + 1] = value
     environment = {
         "NATS_URL": other["nats"],
+        "NATS_READER_URL": other["nats"],
         "DRIFTLOOP_WEBHOOK_TOKEN": "t",
         "PYTHONPATH": str(ROOT / "pipeline"),
         "NO_PROXY": "*",

@@ -46,7 +46,12 @@ def command(name: str, port: int) -> list[str]:
 
 
 def environment(nats_url: str) -> dict[str, str]:
-    return {**os.environ, "NATS_URL": nats_url, "DRIFTLOOP_WEBHOOK_TOKEN": "t"}
+    return {
+        **os.environ,
+        "NATS_URL": nats_url,
+        "NATS_READER_URL": nats_url,
+        "DRIFTLOOP_WEBHOOK_TOKEN": "t",
+    }
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -64,7 +69,8 @@ def test_a_missing_setting_is_named(name: str) -> None:
     )
     assert done.returncode == 1
     assert done.stderr.startswith("error: NATS_URL is not set\nhint: ")
-    assert "`nats-url` of the ConfigMap `driftloop-platform`" in done.stderr
+    key = name.replace("driftloop-", "nats-")
+    assert f"`{key}` of the Secret `driftloop-platform`" in done.stderr
 
 
 @pytest.mark.parametrize("name", SERVICES)

@@ -233,6 +233,7 @@ def world(tmp_path: Path, nats_url: str, s3_url: str) -> Iterator[World]:
         "AWS_SECRET_ACCESS_KEY": SECRET,
         "DRIFTLOOP_BUCKET": BUCKET.bucket,
         "NATS_URL": nats_url,
+        "NATS_READER_URL": nats_url,
         "DRIFTLOOP_GIT_URL": f"file://{remote}",
         "DRIFTLOOP_GIT_BRANCH": "main",
         "DRIFTLOOP_KUBERNETES_URL": address,

@@ -97,7 +97,7 @@ def test_nats_away(world):
     )
     done = world.step("claim", *arguments, "--out", str(world.folder), code=1, NATS_URL="")
     assert "NATS_URL is not set" in done.stderr
-    assert "`nats-url` of the ConfigMap `driftloop-platform`" in done.stderr
+    assert "`nats-step` of the Secret `driftloop-platform`" in done.stderr
 
 
 def snapshot(world, run, *more, code=0):
@@ -120,6 +120,13 @@ def snapshot(world, run, *more, code=0):
 
 def uploaded(world, run, out):
     world.store.put_folder(out / "snapshot", BUCKET / "runs" / run / "snapshot")
+
+
+def test_batches_in_the_platform_s_own_bucket_are_refused(world):
+    place = f"--uri={BUCKET / 'batches'}"
+    words = ("--pipeline", "digits", "--run", "digits-a", place, "--out", str(world.folder / "x"))
+    done = world.step("snapshot", *words, code=1)
+    assert "is in the platform's own bucket" in done.stderr
 
 
 def test_the_first_snapshot_is_all_recent(world):

@@ -15,6 +15,8 @@ Credentials are read from the environment, never from the command line:
                                               each namespace needs keys of its own
   DRIFTLOOP_GIT_USERNAME, DRIFTLOOP_GIT_PASSWORD    the release step's own credential: it may push one branch
   DRIFTLOOP_WEBHOOK_TOKEN                     random when not set
+  DRIFTLOOP_NATS_USERNAME, DRIFTLOOP_NATS_PASSWORD    the user of a NATS of your own (--nats-url); in the
+                                              platform's each namespace has users of its own
 
 \b
 Examples:
@@ -148,6 +150,11 @@ def init(
         click.echo(
             f"`{name}` still has an identity in the platform's own store: "
             f"remove the key `{name}.json` from {store_path(cluster)}",
+            err=True,
+        )
+    for name in sealed.without_users:
+        click.echo(
+            f"`{name}` has no user in NATS, which lets nobody in without: run this for it with --force",
             err=True,
         )
     if not sealed.has_git_password:

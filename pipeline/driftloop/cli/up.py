@@ -118,7 +118,14 @@ def command(
     events = EventTimeline(folder.timeline, lambda entry: click.echo(timeline.format_entry(entry)))
     try:
         with folder.hold_lock():
-            prepare_state(folder, spec, envs=envs, allow=allow, report=options.print_progress)
+            prepare_state(
+                folder,
+                spec,
+                envs=envs,
+                allow=allow,
+                timeline=events,
+                report=options.print_progress,
+            )
             running = run_platform(
                 folder,
                 UpOptions(cluster=cluster, ports=ports),

@@ -8,6 +8,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 import nats.errors
 import nats.js.errors
@@ -39,6 +40,10 @@ AWAY = 0.2
 """Seconds between two tries to read from a server that is away."""
 
 HINT = "is NATS running, and does NATS_URL point at it?"
+REFUSED = (
+    "a namespace's users come from `driftloop secrets init`; pods take a new password when they "
+    "start again, the server a minute after it is applied"
+)
 
 
 class WrongLastSequenceError(StoreError):
@@ -73,9 +78,14 @@ async def connect_client(
     NATS closes a connection for good after an error of its client's: `on_closed` hears of it.
     """
     client = LastingClient()
+    refusals: list[Exception] = []
 
     async def said(error: Exception) -> None:
         """nats-py prints a traceback for each failed attempt to reconnect unless told otherwise."""
+        if _is_refusal(error):
+            refusals[:] = [error]
+        elif "permissions violation" in str(error).lower():
+            log.error("%s: NATS refuses: %s", name, error)
 
     async def closed() -> None:
         if client.ever_connected and not client.ending:
@@ -83,28 +93,55 @@ async def connect_client(
 
     # nats-py declares whole seconds and takes parts of them
     options: dict[str, Any] = {"reconnect_time_wait": 0.2}
-    try:
-        await asyncio.wait_for(
-            client.connect(
-                url,
-                name=name,
-                max_reconnect_attempts=-1,
-                connect_timeout=2,
-                max_outstanding_pings=3,
-                ping_interval=10,
-                error_cb=said,
-                closed_cb=closed,
-                **options,
-            ),
-            wait,
+    connecting = asyncio.ensure_future(
+        client.connect(
+            url,
+            name=name,
+            max_reconnect_attempts=-1,
+            connect_timeout=2,
+            max_outstanding_pings=3,
+            ping_interval=10,
+            error_cb=said,
+            closed_cb=closed,
+            **options,
         )
+    )
+    try:
+        await _wait_until_done(connecting, wait)
     except (TimeoutError, OSError, nats.errors.Error) as error:
         address = hide_credential(url)
+        if refusals or _is_refusal(error):
+            raise StoreError(
+                f"NATS at {address} refuses {_describe_user(url)}", hint=REFUSED
+            ) from error
         raise StoreError(
             f"no connection to NATS at {address} within {wait:g} s", hint=HINT
         ) from error
     client.ever_connected = True
     return client
+
+
+async def _wait_until_done(task: asyncio.Future[None], wait: float) -> None:
+    """Wait for a task's end; TimeoutError after `wait` seconds, when it was cancelled."""
+    try:
+        await asyncio.wait({task}, timeout=wait)
+    finally:
+        while not task.done():
+            # nats-py swallows a cancellation that meets it while it closes a refused connection
+            task.cancel()
+            await asyncio.wait({task}, timeout=AWAY)
+    if task.cancelled():
+        raise TimeoutError
+    task.result()
+
+
+def _is_refusal(error: BaseException) -> bool:
+    return "authorization violation" in str(error).lower()
+
+
+def _describe_user(url: str) -> str:
+    user = urlsplit(url).username
+    return f"the user `{user}` or its password" if user else "whoever names no user"
 
 
 def hide_credential(url: str) -> str:

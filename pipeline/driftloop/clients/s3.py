@@ -366,9 +366,32 @@ class ObjectStore:
 
 
 def files_below(folder: Path) -> list[str]:
-    """Relative names ("/" between parts) of all regular files, sorted; symbolic links are
-    followed only to files."""
-    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+    """Relative names ("/" between parts) of all regular files, sorted.
+
+    StoreError names a link that leads out of the folder or nowhere, and what is neither a file
+    nor a folder: nothing is left out in silence, and nothing else's files get in.
+    """
+    root = folder.resolve()
+    names = []
+    for path in folder.rglob("*"):
+        if path.is_symlink() and not (path.exists() and path.resolve().is_relative_to(root)):
+            raise StoreError(
+                f"{path} is a link to `{path.readlink()}`, must name a file inside {folder}",
+                hint="put a copy of the file in its place",
+            )
+        if path.is_symlink() and path.is_dir():
+            raise StoreError(
+                f"{path} is a link to a folder", hint="put the folder itself in its place"
+            )
+        if path.is_dir():
+            continue
+        if not path.is_file():
+            raise StoreError(
+                f"{path} is a named pipe, a socket or a device, not a plain file",
+                hint="remove it, or put a plain file in its place",
+            )
+        names.append(path.relative_to(folder).as_posix())
+    return sorted(names)
 
 
 def file_digest(file: Path) -> str:

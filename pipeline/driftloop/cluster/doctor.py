@@ -8,14 +8,14 @@ from typing import Any
 
 from cryptography import x509
 
-from driftloop.cluster import network
+from driftloop.cluster import accounts, network
 from driftloop.cluster.findings import DoctorFinding, Findings, Level
 from driftloop.cluster.platform import OWN
 from driftloop.cluster.pods import altered, crashes, placements
 from driftloop.cluster.reader import ForbiddenError, Reader, TextReader, items
 from driftloop.cluster.store import jetstream
 from driftloop.contract import platform as contract
-from driftloop.contract.names import FLUX_BASE, FLUX_CONFIGS, OWN_SELECTOR, PLATFORM
+from driftloop.contract.names import FLUX_BASE, FLUX_CONFIGS, NATS_NAMESPACE, OWN_SELECTOR, PLATFORM
 from driftloop.errors import PipelineError
 from driftloop.text.load import load_mapping
 
@@ -154,6 +154,31 @@ def platform(reader: Reader) -> Findings:
                 yield from _shut(reader, namespace, settings["data"])
 
 
+def users(reader: Reader) -> Findings:
+    """Users of the platform's NATS for every pipeline namespace."""
+    if reader.get(f"/api/v1/namespaces/{NATS_NAMESPACE}") is None:
+        return
+    homes = items(reader, f"/api/v1/namespaces?{OWN_SELECTOR}") or []
+    path = f"/api/v1/namespaces/{NATS_NAMESPACE}/secrets/{accounts.SECRET_NAME}"
+    secret = reader.get(path)
+    if secret is None:
+        yield DoctorFinding(
+            Level.WRONG,
+            f"NATS waits for the Secret {accounts.SECRET_NAME} in {NATS_NAMESPACE}: it has no users",
+            "`driftloop secrets init …` seals it; commit what it writes",
+        )
+        return
+    for namespace in (home["metadata"]["name"] for home in homes):
+        if accounts.key(namespace) in (secret.get("data") or {}):
+            yield DoctorFinding(Level.OK, f"{namespace} has its users in NATS")
+            continue
+        yield DoctorFinding(
+            Level.WRONG,
+            f"{namespace} has no users in NATS, which refuses its pods",
+            f"`driftloop secrets init --namespace {namespace} --force …`, and commit what it writes",
+        )
+
+
 def gateway(reader: Reader) -> Findings:
     """The way in, and the filter that gives every request its id."""
     base = "/apis/networking.istio.io"
@@ -165,6 +190,10 @@ def gateway(reader: Reader) -> Findings:
         (
             f"{base}/v1alpha3/namespaces/istio-system/envoyfilters/request-id",
             "EnvoyFilter istio-system/request-id",
+        ),
+        (
+            f"{base}/v1alpha3/namespaces/istio-system/envoyfilters/request-limits",
+            "EnvoyFilter istio-system/request-limits",
         ),
     ):
         if reader.get(path) is None:
@@ -249,8 +278,8 @@ def gpus(reader: Reader) -> Findings:
 
 
 CHECKS: tuple[Callable[[TextReader], Findings], ...] = (
-    version, crds, flux, secrets, platform, gateway, events, jetstream, deployments, altered,
-    crashes, placements, autoscalers, webhooks, gpus,
+    version, crds, flux, secrets, platform, users, gateway, events, jetstream, deployments,
+    altered, crashes, placements, autoscalers, webhooks, gpus,
 )  # fmt: skip
 
 

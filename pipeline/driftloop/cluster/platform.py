@@ -7,15 +7,18 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from urllib.parse import urlsplit
 
-from driftloop.cluster import folders, identities, network
+from driftloop.cluster import accounts, folders, identities, network
+from driftloop.cluster.accounts import NatsPasswords
 from driftloop.contract import platform as contract
 from driftloop.contract import trees
+from driftloop.contract.accounts import NatsRole
 from driftloop.contract.names import (
     FLUX_APPLIED_ONCE,
     FLUX_BASE,
     FLUX_NAMESPACE,
     FLUX_SOURCE,
     GATEWAY_URL,
+    NATS_NAMESPACE,
     NATS_URL,
     OWN_LABELS,
     PLATFORM,
@@ -86,13 +89,17 @@ among them."""
 
 @dataclass(frozen=True)
 class PlatformCredentials:
-    """Credentials to seal. The webhook token is random unless given."""
+    """Credentials to seal. The webhook token and the passwords of NATS are random unless given."""
 
     access_key: str = field(repr=False)
     secret_key: str = field(repr=False)
     git_username: str = field(default="", repr=False)
     git_password: str = field(default="", repr=False)
     webhook_token: str = field(default_factory=lambda: secrets.token_urlsafe(36), repr=False)
+    nats: NatsPasswords = field(default_factory=NatsPasswords, repr=False)
+    nats_username: str = field(default="", repr=False)
+    """User of a NATS that is not the platform's, for all that connect to it."""
+    nats_password: str = field(default="", repr=False)
 
 
 def config_map(namespace: str, addresses: Addresses) -> core.ConfigMap:
@@ -127,6 +134,7 @@ def secret(namespace: str, addresses: Addresses, credentials: PlatformCredential
     values = {
         contract.ACCESS_KEY.key: credentials.access_key,
         contract.SECRET_KEY.key: credentials.secret_key,
+        **_nats(namespace, addresses, credentials),
         contract.WEBHOOK_TOKEN.key: credentials.webhook_token,
         contract.GIT_USERNAME.key: credentials.git_username,
         contract.GIT_PASSWORD.key: credentials.git_password,
@@ -138,6 +146,22 @@ def secret(namespace: str, addresses: Addresses, credentials: PlatformCredential
         metadata=ObjectMeta(name=PLATFORM, namespace=namespace, labels=OWN_LABELS),
         values={key: value.encode() for key, value in values.items()},
     )
+
+
+def _nats(namespace: str, addresses: Addresses, credentials: PlatformCredentials) -> dict[str, str]:
+    """The users of NATS by key. Argo's bus is on the platform's own in any case."""
+    own = {role: (role.of(namespace), credentials.nats.values[role]) for role in NatsRole}
+    users = own
+    if addresses.nats_url != NATS_URL:
+        users = dict.fromkeys(own, (credentials.nats_username, credentials.nats_password))
+    urls = {
+        setting.key: contract.nats_url(addresses.nats_url, *users[role])
+        if users[role][0]
+        else addresses.nats_url
+        for role, setting in contract.NATS_ROLES.items()
+    }
+    bus = contract.event_bus_credential(*own[NatsRole.BUS])
+    return {**urls, contract.NATS_ROLES[NatsRole.BUS].key: bus}
 
 
 def tree(
@@ -168,7 +192,8 @@ def tree(
             },
             present,
         )
-    added = set(credentials)
+    added = {*credentials, NATS_NAMESPACE}
+    change |= _nats_users(f"{base}/{NATS_NAMESPACE}", credentials, seal, present)
     if own_store:
         others = settled(cluster, present) - added
         change |= _store(f"{base}/{STORAGE_NAMESPACE}", credentials, seal, present, others)
@@ -192,6 +217,36 @@ def settled(cluster: str, present: Mapping[str, str]) -> frozenset[str]:
 def store_path(cluster: str) -> str:
     """Return the path of the store's identities."""
     return f"{trees.platform_folder(cluster)}/{STORAGE_NAMESPACE}/{identities.FILE}"
+
+
+def users_path(cluster: str) -> str:
+    """Return the path of the users of NATS."""
+    return f"{trees.platform_folder(cluster)}/{NATS_NAMESPACE}/{accounts.FILE}"
+
+
+def _nats_users(
+    path: str,
+    credentials: Mapping[str, PlatformCredentials],
+    seal: Callable[[PlainSecret, Scope], SealedSecret],
+    present: Mapping[str, str],
+) -> folders.TreeChange:
+    file = f"{path}/{accounts.FILE}"
+    old = identities.read(present[file], file) if file in present else None
+    objects: dict[str, ObjectPart] = {}
+    knative = None
+    if (
+        old is None
+        or not accounts.has_knative(old)
+        or f"{path}/{accounts.KNATIVE_FILE}" not in present
+    ):
+        knative = secrets.token_urlsafe(32)
+        objects[accounts.KNATIVE_FILE] = seal(accounts.knative_secret(knative), Scope.STRICT)
+    passwords = {name: own.nats for name, own in credentials.items()}
+    fresh = seal(accounts.secret(passwords, knative), Scope.STRICT)
+    objects[accounts.FILE] = accounts.merge(old, fresh)
+    if f"{path}/{folders.NAMESPACE}" not in present:
+        objects[folders.NAMESPACE] = folders.home(NATS_NAMESPACE, None)
+    return folders.add(path, objects, present)
 
 
 def _store(

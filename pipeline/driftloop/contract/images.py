@@ -30,6 +30,6 @@ class ImageRecord:
     """Name of each script to its `module:function`."""
 
     @classmethod
-    def parse(cls, text: str) -> "ImageRecord":
+    def parse(cls, text: str | bytes) -> "ImageRecord":
         """Read the record from JSON text; DocumentError."""
         return from_json(cls, parse_json(text, label="the image"), label="the image", closed=False)

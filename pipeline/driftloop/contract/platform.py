@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from driftloop.contract.accounts import RIGHTS, NatsRole
 from driftloop.contract.names import GATEWAY_URL, LOGS, NATS_URL, PLATFORM, STORAGE_URL
 from driftloop.errors import PipelineError
 
@@ -52,7 +53,20 @@ S3_REGION = Setting(
 S3_BUCKET = Setting(
     "s3-bucket", "DRIFTLOOP_BUCKET", "ConfigMap", "Bucket of runs and models", "driftloop"
 )
-NATS = Setting("nats-url", "NATS_URL", "ConfigMap", "URL of NATS with JetStream", NATS_URL)
+NATS = Setting("nats-url", "", "ConfigMap", "Address of NATS with JetStream", NATS_URL)
+NATS_ROLES: Mapping[NatsRole, Setting] = {
+    role: Setting(
+        f"nats-{role}",
+        {NatsRole.READER: "NATS_READER_URL", NatsRole.BUS: ""}.get(role, "NATS_URL"),
+        "Secret",
+        f"User and password of NATS for {rights.description}"
+        if role is NatsRole.BUS
+        else f"URL of NATS for {rights.description}",
+        "…",
+    )
+    for role, rights in RIGHTS.items()
+}
+"""A user of NATS each, with its password; a pod has those that its program connects as."""
 GIT_URL = Setting(
     "git-url",
     "DRIFTLOOP_GIT_URL",
@@ -116,6 +130,7 @@ SETTINGS: tuple[Setting, ...] = (
     ARTIFACT_REPOSITORY,
     ACCESS_KEY,
     SECRET_KEY,
+    *NATS_ROLES.values(),
     WEBHOOK_TOKEN,
     GIT_USERNAME,
     GIT_PASSWORD,
@@ -124,9 +139,13 @@ SETTINGS: tuple[Setting, ...] = (
 
 CONFIG_KEYS = tuple(setting.key for setting in SETTINGS if setting.kind == "ConfigMap")
 SECRET_KEYS = tuple(setting.key for setting in SETTINGS if setting.kind == "Secret")
+BY_KEY: Mapping[str, Setting] = {setting.key: setting for setting in SETTINGS}
 BY_ENVIRONMENT: Mapping[str, Setting] = {
-    setting.environment: setting for setting in SETTINGS if setting.environment
+    setting.environment: setting
+    for setting in SETTINGS
+    if setting.environment and setting not in NATS_ROLES.values()
 }
+"""Settings that one environment variable carries everywhere."""
 
 STORAGE_VARIABLES = tuple(
     setting.environment for setting in (S3_ENDPOINT, S3_REGION, S3_BUCKET, ACCESS_KEY, SECRET_KEY)
@@ -136,6 +155,17 @@ GIT_VARIABLES = tuple(
     setting.environment for setting in (GIT_URL, GIT_BRANCH, GIT_USERNAME, GIT_PASSWORD)
 )
 """Environment variables of a pod that commits."""
+
+
+def nats_url(address: str, user: str, password: str) -> str:
+    """Return the URL of NATS with a user's credential."""
+    scheme, _, rest = address.partition("://")
+    return f"{scheme}://{user}:{password}@{rest}"
+
+
+def event_bus_credential(user: str, password: str) -> str:
+    """Return a credential as Argo Events reads it from a Secret."""
+    return f"username: {user}\npassword: {password}\n"
 
 
 def rclone_settings(endpoint: str, access_key: str, secret_key: str) -> dict[str, str]:

@@ -22,11 +22,15 @@ from urllib.parse import urlsplit
 from driftloop.contract.platform import GIT_PASSWORD, GIT_USERNAME
 from driftloop.errors import GitError
 from driftloop.git.failures import CREDENTIAL_VARIABLES, explain_failure, is_race
+from driftloop.git.message import format_message
 
 ATTEMPTS = 60
 """Pushes tried before giving up; each lost race means that somebody else's commit went in."""
 TIMEOUT = 120.0
 """Seconds a single git command may take."""
+
+_OPTIONS_END = "--end-of-options"
+"""What follows is a revision, whatever it begins with."""
 
 _REGULAR = frozenset({"100644", "100755"})
 
@@ -143,6 +147,11 @@ class Repository:
         credentials: Credentials | None = None,
         author: Author | None = None,
     ) -> None:
+        if url.startswith("-"):
+            raise GitError(
+                f"`{url}` is not an address of a repository: it begins with `-`",
+                hint="must be one of: https://…, ssh://…, user@host:path, file://…, a path",
+            )
         parts = urlsplit(url)
         if parts.scheme in ("http", "https") and parts.password is not None:
             raise GitError(
@@ -172,7 +181,7 @@ class Repository:
         """The files of a commit that `tip` or `change` has seen; none for None."""
         if commit is None:
             return Tree(self, {})
-        listed = self._git("ls-tree", "-r", "-z", "--full-tree", commit)
+        listed = self._git("ls-tree", "-r", "-z", "--full-tree", _OPTIONS_END, commit)
         entries: dict[str, tuple[str, str]] = {}
         for line in filter(None, listed.split("\0")):
             mode, _, rest = line.partition(" ")
@@ -182,11 +191,12 @@ class Repository:
 
     def contains(self, commit: str, *, ancestor: str) -> bool:
         """Return true if `ancestor` is `commit` or in its history; false for an unknown commit."""
-        return self._run("merge-base", "--is-ancestor", ancestor, commit).returncode == 0
+        done = self._run("merge-base", "--is-ancestor", _OPTIONS_END, ancestor, commit)
+        return done.returncode == 0
 
     def last_touching(self, commit: str, path: str) -> Commit | None:
         """The newest commit in the history of `commit` that changed a path."""
-        line = self._git("log", "-1", "--format=%H %s", commit, "--", path).strip()
+        line = self._git("log", "-1", "--format=%H %s", _OPTIONS_END, commit, "--", path).strip()
         sha, _, subject = line.partition(" ")
         return Commit(sha, subject) if sha else None
 
@@ -194,12 +204,12 @@ class Repository:
         """The newest commit in the history of `commit` that carries a trailer, with all its
         trailers."""
         pattern = f"{trailer}: {value}"
-        commits = self._log("-20", "--fixed-strings", f"--grep={pattern}", commit)
+        commits = self._log("-20", "--fixed-strings", f"--grep={pattern}", _OPTIONS_END, commit)
         return next((entry for entry in commits if entry.trailers.get(trailer) == value), None)
 
     def history(self, commit: str, path: str, most: int) -> tuple[LoggedCommit, ...]:
         """The newest commits in the history of `commit` that changed a path, newest first."""
-        return self._log(f"-{most}", commit, "--", path)
+        return self._log(f"-{most}", _OPTIONS_END, commit, "--", path)
 
     def _log(self, *arguments: str) -> tuple[LoggedCommit, ...]:
         form = "%H%x00%s%x00%P%x00%ct%x00%an%x00%(trailers:only,unfold)%x01"
@@ -276,7 +286,7 @@ class Repository:
         finally:
             index.unlink(missing_ok=True)
         parents = [] if tip is None else ["-p", tip]
-        message = _message(change)
+        message = format_message(change.subject, change.body, change.trailers)
         sha = self._git(
             "commit-tree", written, *parents, "-F", "-", input=message, env=self._identity()
         ).strip()
@@ -296,13 +306,23 @@ class Repository:
     def _push(self, commit: Commit) -> str | None:
         """Push without force; None when it went in, else what git said."""
         done = self._run(
-            "push", "--porcelain", "--quiet", self.url, f"{commit.sha}:refs/heads/{self.branch}"
+            "push",
+            "--porcelain",
+            "--quiet",
+            "--",
+            self.url,
+            f"{commit.sha}:refs/heads/{self.branch}",
         )
         return None if done.returncode == 0 else done.stdout + done.stderr
 
     def _fetch(self) -> str | None:
         done = self._run(
-            "fetch", "--quiet", "--no-tags", self.url, f"+refs/heads/{self.branch}:{self._ref}"
+            "fetch",
+            "--quiet",
+            "--no-tags",
+            "--",
+            self.url,
+            f"+refs/heads/{self.branch}:{self._ref}",
         )
         if done.returncode == 0:
             return self._git("rev-parse", "--verify", self._ref).strip()
@@ -320,7 +340,7 @@ class Repository:
         return None
 
     def _remote(self, command: str, *arguments: str) -> str:
-        done = self._run(command, *arguments, self.url)
+        done = self._run(command, *arguments, "--", self.url)
         if done.returncode != 0:
             raise explain_failure(self.url, command, done.stderr)
         return done.stdout
@@ -478,19 +498,3 @@ _FOREIGN = frozenset(
 )
 """Set by a surrounding git (a hook) or by a person who debugs; they would point elsewhere, or
 print credentials."""
-
-
-def _message(change: RepositoryChange) -> str:
-    """Subject, body, trailers; a value can't start a line of its own, so nobody's text forges a
-    trailer."""
-    parts = [_line(change.subject)]
-    if change.body.strip():
-        parts.append("\n".join(line.rstrip() for line in change.body.strip().splitlines()))
-    trailers = "\n".join(
-        f"{key}: {_line(value)}" for key, value in change.trailers.items() if _line(value)
-    )
-    return "\n\n".join([*parts, *([trailers] if trailers else [])]) + "\n"
-
-
-def _line(value: str) -> str:
-    return " ".join(value.split())

@@ -25,6 +25,8 @@ class SharedJetStream(ObjectPart):
     """A NATS that is there already; Argo Events insists on TLS."""
 
     url: str
+    access_secret: KeySelector | None = None
+    """A Secret's key with `username` and `password` as YAML; no credential."""
     stream_config: str
 
 

@@ -55,6 +55,8 @@ class Percent(ObjectPart):
 class HTTPRoute(ObjectPart):
     """Requests in, weighted destinations out, perhaps a copy to another one."""
 
+    name: str | None = None
+    """Name of the route at the gateway, too."""
     match: tuple[HTTPMatch, ...] | None = None
     rewrite: Rewrite | None = None
     route: tuple[Route, ...]

@@ -80,6 +80,10 @@ def put_files(folder: DataFolder, files: Iterable[Path], *, replace: bool = Fals
     """
     named = {file.name: file for file in files}
     for name, file in named.items():
+        if not file.is_file():
+            raise StoreError(
+                f"`{file}` is not a plain file", hint="name files that can be read to their end"
+            )
         if file.suffix not in SUFFIXES:
             raise StoreError(
                 f"`{file}` is not a file of rows", hint=f"must be one of: {', '.join(SUFFIXES)}"

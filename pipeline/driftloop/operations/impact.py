@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from driftloop.contract.limits import read_route_limit
 from driftloop.contract.names import COMPONENT_LABEL, ON_NEW_DATA, RELEASE_LABEL
 from driftloop.contract.trees import KUSTOMIZATION, RELEASE, SPEC, release_path, spec_path
 from driftloop.errors import RenderError
@@ -198,6 +199,7 @@ def _describe_effects(
         yield "the webhook restarts; requests sent meanwhile are retried"
     yield from _describe_serving(_find_served(before), _find_served(after), release)
     yield from _describe_protocol(before, after)
+    yield from _describe_limit(before, after)
     yield from _describe_scaling(before, after, release)
     yield from _describe_detectors(_find_detectors(before), _find_detectors(after))
     for component in _OWN:
@@ -244,6 +246,22 @@ def _describe_protocol(before: Mapping[Key, Json], after: Mapping[Key, Json]) ->
         yield (
             f"requests and answers use protocol `{new[0]}` at another path: clients have to change as well"
         )
+
+
+def _describe_limit(before: Mapping[Key, Json], after: Mapping[Key, Json]) -> Iterator[str]:
+    """Yield what changes of the largest request that the gateway takes."""
+    for key in sorted(before.keys() & after.keys()):
+        if key[0] != "VirtualService":
+            continue
+        old, new = (
+            [read_route_limit(route.get("name")) for route in objects[key]["spec"]["http"][:1]]
+            for objects in (before, after)
+        )
+        if old != new:
+            yield (
+                f"the gateway takes requests of up to {new[0] >> 20} MiB, before {old[0] >> 20} "
+                "MiB; others get 413"
+            )
 
 
 def _describe_schedule(before: Json | None, after: Json | None) -> str:

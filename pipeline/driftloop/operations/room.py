@@ -32,8 +32,8 @@ class StoreRoom:
 
     @property
     def reserved(self) -> int:
-        """Bytes that all pipelines and the dead letters reserve."""
-        return sum(self.pipelines.values()) + DEAD_LETTERS.max_bytes
+        """Bytes that all pipelines reserve, each with dead letters of its own."""
+        return sum(self.pipelines.values()) + DEAD_LETTERS.max_bytes * len(self.pipelines)
 
     @property
     def is_full(self) -> bool:

@@ -3,12 +3,12 @@ repository."""
 
 import secrets as random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pydantic
 
-from driftloop.cluster import identities, platform, sealing
+from driftloop.cluster import accounts, identities, platform, sealing
 from driftloop.cluster.folders import TreeChange
 from driftloop.cluster.platform import Addresses, PlatformCredentials
 from driftloop.contract import trees
@@ -32,6 +32,8 @@ class SealedPlatform:
     """True if the platform's own store runs with identities that change."""
     left: tuple[str, ...]
     """Namespaces that use another store now, and still have an identity in the platform's own."""
+    without_users: tuple[str, ...]
+    """Other namespaces whose settings are from before NATS asked who connects."""
 
 
 def seal_platform(
@@ -76,13 +78,16 @@ def seal_platform(
         present,
         own_store=own_store,
     )
-    store = platform.store_path(cluster)
+    store, users = platform.store_path(cluster), platform.users_path(cluster)
+    kept = tuple(sorted(settled - set(names)))
+    sealed_users = identities.read(change.files[users], users)
     return SealedPlatform(
         change,
         has_git_password=all(own.git_password for own in credentials.values()),
-        kept=tuple(sorted(settled - set(names))),
+        kept=kept,
         restarts_store=own_store and store in present,
         left=() if own_store or store not in present else _left(present[store], store, names),
+        without_users=tuple(name for name in kept if not accounts.has_users(sealed_users, name)),
     )
 
 
@@ -118,14 +123,16 @@ def read_credentials(
             f"{len(namespaces)} are named: {', '.join(namespaces)}",
             hint="unset it for random keys, or run the command once for each namespace",
         )
-    token = environment.get("DRIFTLOOP_WEBHOOK_TOKEN", "")
-    return PlatformCredentials(
+    credentials = PlatformCredentials(
         access_key=access or random.token_hex(10),
         secret_key=secret or random.token_urlsafe(30),
         git_username=environment.get("DRIFTLOOP_GIT_USERNAME", ""),
         git_password=environment.get("DRIFTLOOP_GIT_PASSWORD", ""),
-        **({"webhook_token": token} if token else {}),
+        nats_username=environment.get("DRIFTLOOP_NATS_USERNAME", ""),
+        nats_password=environment.get("DRIFTLOOP_NATS_PASSWORD", ""),
     )
+    token = environment.get("DRIFTLOOP_WEBHOOK_TOKEN", "")
+    return replace(credentials, webhook_token=token) if token else credentials
 
 
 def _check_namespace(name: str) -> None:

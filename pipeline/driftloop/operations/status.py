@@ -235,7 +235,11 @@ def read_local_status(state: StateFolder) -> PlatformStatus:
     }
     for process in document["processes"]:
         process["memory"] = sizes.get(process["pid"], 0.0)
-    document["releases"] = _read_releases(state)
+    try:
+        document["releases"] = _read_releases(state)
+    except LocalError as error:
+        document["releases"] = {}
+        document["unknown"] = [f"releases: {error.message}"]
     document["gateway"] = f"http://127.0.0.1:{document['ports']['gateway']}"
     return PlatformStatus.from_json(document)
 
@@ -243,7 +247,7 @@ def read_local_status(state: StateFolder) -> PlatformStatus:
 def _read_supervisor(state: StateFolder) -> Json:
     if (pid := state.find_holder()) is None:
         raise LocalError(f"nothing runs in {state.root}", hint="start it with `driftloop up`")
-    url = f"http://127.0.0.1:{state.known_ports().get('api', 0)}/status"
+    url = f"http://127.0.0.1:{state.require_port('api')}/status"
     try:
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         with opener.open(url, timeout=5) as response:
@@ -257,26 +261,20 @@ def _read_supervisor(state: StateFolder) -> Json:
 
 
 def _read_releases(state: StateFolder) -> dict[str, Json]:
-    """Return phase, versions and weights of each pipeline at the tip of the branch."""
-    git = [binaries.find_git(), f"--git-dir={state.repository}"]
-    paths = subprocess.run(
-        [*git, "ls-tree", "-r", "--name-only", addresses.BRANCH, f"{DEPLOYMENTS}/"],
-        capture_output=True,
-        text=True,
-        check=False,
-    ).stdout.split()
+    """Return phase, versions and weights of each pipeline at the tip of the branch; LocalError
+    when git can't read the repository."""
+    if not _run_git(state, "for-each-ref", f"refs/heads/{addresses.BRANCH}"):
+        return {}
+    paths = _run_git(
+        state, "ls-tree", "-r", "-z", "--name-only", addresses.BRANCH, "--", DEPLOYMENTS
+    )
     releases: dict[str, Json] = {}
-    for path in paths:
+    for path in paths.split("\0"):
         if path.endswith(f"/{RELEASE}"):
-            shown = subprocess.run(
-                [*git, "show", f"{addresses.BRANCH}:{path}"],
-                capture_output=True,
-                text=True,
-                check=True,
-            )
+            text = _run_git(state, "show", f"{addresses.BRANCH}:{path}")
             pipeline = path.split("/")[1]
             try:
-                release = load_release(shown.stdout, path=path)
+                release = load_release(text, path=path)
             except PipelineError as error:
                 releases[pipeline] = {"error": error.message}
                 continue
@@ -287,3 +285,15 @@ def _read_releases(state: StateFolder) -> dict[str, Json]:
                 "weights": release.weights,
             }
     return releases
+
+
+def _run_git(state: StateFolder, *arguments: str) -> str:
+    command = [binaries.find_git(), f"--git-dir={state.repository}", *arguments]
+    result = subprocess.run(command, capture_output=True, check=False)
+    if result.returncode != 0:
+        words = result.stderr.decode(errors="replace").strip()
+        raise LocalError(
+            f"git {arguments[0]} in {state.repository}: {words}",
+            hint="is the repository whole? `git fsck` there says more",
+        )
+    return result.stdout.decode(errors="replace")

@@ -230,11 +230,17 @@ class ProjectTry:
 
 
 def copy_batches(source: Path, folder: Path, report: Report) -> None:
-    """Copy a local file, or the files of a folder, as the data; StepError when there is none."""
+    """Copy a local file, or the files of a folder, as the data; StepError when there is none, and
+    for what is neither a file nor a folder."""
     if source.is_file():
         files, top = [source], source.parent
     else:
-        files, top = sorted(path for path in source.rglob("*") if path.is_file()), source
+        files, top = sorted(path for path in source.rglob("*") if not path.is_dir()), source
+    for file in files:
+        if not file.is_file():
+            raise StepError(
+                f"{file} is not a plain file", hint="remove it, or put a file in its place"
+            )
     if not files:
         raise StepError(f"no batches below {source}", hint="--data names a folder with files")
     for file in files:

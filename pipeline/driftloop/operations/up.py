@@ -15,6 +15,7 @@ from driftloop.local.ground.addresses import BRANCH
 from driftloop.local.ground.state import StateFolder
 from driftloop.local.ground.timeline import EventTimeline
 from driftloop.local.up import prepare
+from driftloop.local.up.repair import repair_state
 from driftloop.local.up.supervisor import Supervisor, UpOptions, write_last_status
 from driftloop.operations.place import StateChoice
 
@@ -44,10 +45,12 @@ def prepare_state(
     *,
     envs: Path | None,
     allow: Sequence[str],
+    timeline: EventTimeline,
     report: Report,
 ) -> None:
-    """Make the cluster repository, and register the images of what is to run; with a spec,
-    commit it."""
+    """Repair what is damaged, make the cluster repository, and register the images of what is to
+    run; with a spec, commit it."""
+    repair_state(state, timeline)
     prepare.prepare_repository(state)
     if spec is None:
         prepare.register_own(state, envs=envs, say=report)

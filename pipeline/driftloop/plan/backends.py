@@ -28,6 +28,8 @@ class BackendLimits:
     """Last bound of its histogram of answer times; None when it has bounds beyond any timeout."""
     runs_logger: bool
     """Runs the platform's request logger beside the model."""
+    names_routes: bool
+    """Writes the gateway's routes itself, so that their names can say more."""
 
 
 _SELDON = BackendLimits(
@@ -36,8 +38,15 @@ _SELDON = BackendLimits(
     # the executor's last bucket
     slowest=timedelta(seconds=10),
     runs_logger=False,
+    names_routes=False,
 )
-_PLAIN = BackendLimits(runs_prepackaged=False, runs_graphs=False, slowest=None, runs_logger=True)
+_PLAIN = BackendLimits(
+    runs_prepackaged=False,
+    runs_graphs=False,
+    slowest=None,
+    runs_logger=True,
+    names_routes=True,
+)
 
 
 def backend_limits(serve: Serve) -> BackendLimits:

@@ -5,7 +5,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from math import prod
 
+from driftloop.contract.limits import DEFAULT_REQUEST_LIMIT
 from driftloop.contract.names import PLATFORM_NAMESPACES
+from driftloop.contract.platform import S3_BUCKET
 from driftloop.contract.suggestions import suggest_closest
 from driftloop.plan import images
 from driftloop.plan.backends import backend_limits, can_rehearse, is_prepackaged
@@ -38,6 +40,7 @@ class SpecFinding:
 def find_problems(pipeline: Pipeline) -> tuple[SpecFinding, ...]:
     """Everything in a valid spec that does not fit together."""
     parts = (
+        _check_data,
         _check_images,
         _check_pins,
         _check_steps,
@@ -50,6 +53,18 @@ def find_problems(pipeline: Pipeline) -> tuple[SpecFinding, ...]:
         _check_names,
     )
     return tuple(finding for part in parts for finding in part(pipeline))
+
+
+def _check_data(pipeline: Pipeline) -> Iterator[SpecFinding]:
+    location = ("spec", "data", "uri")
+    uri = pipeline.spec.data.uri
+    if uri.removeprefix("s3://").partition("/")[0] == S3_BUCKET.example:
+        yield SpecFinding(
+            location,
+            f"{_format_location(location)} is `{uri}`, must be in a bucket of your own: "
+            f"`{S3_BUCKET.example}` is the platform's, with its runs and models",
+            f"for example `s3://{pipeline.metadata.name}-data/batches`",
+        )
 
 
 def _check_images(pipeline: Pipeline) -> Iterator[SpecFinding]:
@@ -189,6 +204,14 @@ def _check_serving(pipeline: Pipeline) -> Iterator[SpecFinding]:
             f"spec.serve.backend is `{serve.backend}`, must be `seldon` with `server: "
             f"{serve.server}`: only Seldon's operator brings that server along",
             "or load the model in a Python class of your own: `server: python`",
+        )
+    if serve.max_request_bytes != DEFAULT_REQUEST_LIMIT and not limits.names_routes:
+        yield SpecFinding(
+            ("spec", "serve", "maxRequestBytes"),
+            f"spec.serve.maxRequestBytes is `{serve.max_request_bytes}`, must be "
+            f"`{DEFAULT_REQUEST_LIMIT}` with `backend: {serve.backend}`: its operator writes the "
+            "route, which has the platform's bound",
+            "`backend: plain` writes a route with a bound of its own",
         )
     if serve.graph is None:
         return

@@ -1,5 +1,6 @@
 """The service that decides to retrain, and the events it decides by."""
 
+from driftloop.contract.accounts import NatsRole
 from driftloop.contract.events import RUN_FINISHED, detector_type
 from driftloop.contract.names import SERVICE_PORT
 from driftloop.kube import apps, core, knative
@@ -40,7 +41,11 @@ def decision_deployment(plan: Plan) -> apps.Deployment:
             *("--data", plan.data),
         ),
         env=parts.platform_environment(
-            *parts.NATS, *parts.S3, *parts.GIT, *parts.KUBERNETES, *parts.WEBHOOK
+            *parts.nats(NatsRole.DECISION, NatsRole.READER),
+            *parts.S3,
+            *parts.GIT,
+            *parts.KUBERNETES,
+            *parts.WEBHOOK,
         ),
         resources=parts.small_resources("20m", "96Mi", limit="256Mi"),
         token=True,

@@ -1,6 +1,7 @@
 """The detectors that watch production's traffic, each with what was fitted when production was
 trained."""
 
+from driftloop.contract.accounts import NatsRole
 from driftloop.contract.events import RELEASE, inference_type
 from driftloop.contract.names import DETECTOR_FOLDER, SERVICE_PORT
 from driftloop.kube import apps, core, knative
@@ -45,7 +46,7 @@ def detector_deployment(plan: Plan, monitor: Monitor, version: Version) -> apps.
             *("--artifact", DETECTOR_FOLDER, "--broker", names.broker_url),
             *("--stream-bytes", str(plan.events.detector_bytes)),
         ),
-        env=parts.platform_environment(*parts.NATS),
+        env=parts.platform_environment(*parts.nats(NatsRole.DETECTOR)),
         init=(
             parts.fetch_container(
                 "fetch",

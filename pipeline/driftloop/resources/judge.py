@@ -1,6 +1,7 @@
 """The service that measures a rollout: it joins answers by request id and reads the predictors'
 own metrics."""
 
+from driftloop.contract.accounts import NatsRole
 from driftloop.contract.events import INFERENCE_RESPONSE
 from driftloop.contract.names import PREDICTOR_PORT, SERVICE_PORT
 from driftloop.kube import apps, core, knative
@@ -37,7 +38,7 @@ def deployment(plan: Plan) -> apps.Deployment:
             names.pipeline,
             *each,
         ),
-        env=parts.platform_environment(*parts.NATS),
+        env=parts.platform_environment(*parts.nats(NatsRole.JUDGE)),
         resources=parts.small_resources("20m", "64Mi", limit="192Mi"),
     )
 

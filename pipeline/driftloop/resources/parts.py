@@ -4,6 +4,7 @@ Deployments."""
 from typing import assert_never
 
 from driftloop.contract import platform
+from driftloop.contract.accounts import NatsRole
 from driftloop.contract.names import (
     COMPONENT_LABEL,
     NAME_LABEL,
@@ -21,10 +22,15 @@ from driftloop.plan import Plan
 USER = 8888
 """Who everything runs as; Seldon's operator gives its pods the same."""
 S3 = platform.STORAGE_VARIABLES
-NATS = (platform.NATS.environment,)
 GIT = platform.GIT_VARIABLES
 KUBERNETES = (platform.KUBERNETES_URL.environment,)
 WEBHOOK = (platform.WEBHOOK_TOKEN.environment,)
+
+
+def nats(*roles: NatsRole) -> tuple[str, ...]:
+    """The settings of users of NATS, by key: several have the same variable."""
+    return tuple(platform.NATS_ROLES[role].key for role in roles)
+
 
 HARDENED = core.SecurityContext(
     allow_privilege_escalation=False,
@@ -73,12 +79,13 @@ def object_meta(
 
 
 def platform_environment(*keys: str) -> tuple[core.EnvVar, ...]:
-    """Variables taken one by one from the ConfigMap and Secret `driftloop-platform`."""
+    """Variables taken one by one from the ConfigMap and Secret `driftloop-platform`, by name or
+    by the setting's key."""
     return tuple(_platform_variable(key) for key in keys)
 
 
 def _platform_variable(key: str) -> core.EnvVar:
-    setting = platform.BY_ENVIRONMENT[key]
+    setting = platform.BY_KEY.get(key) or platform.BY_ENVIRONMENT[key]
     selector = core.KeySelector(name=PLATFORM, key=setting.key)
     match setting.kind:
         case "ConfigMap":
@@ -87,7 +94,7 @@ def _platform_variable(key: str) -> core.EnvVar:
             source = core.EnvVarSource(secret_key_ref=selector)
         case _:
             assert_never(setting.kind)
-    return core.EnvVar(name=key, value_from=source)
+    return core.EnvVar(name=setting.environment, value_from=source)
 
 
 def plain_environment(**values: str) -> tuple[core.EnvVar, ...]:

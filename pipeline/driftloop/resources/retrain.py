@@ -1,8 +1,9 @@
 """The start of a training run: an authenticated webhook, and the Sensor that makes a Workflow of
 each decision."""
 
+from driftloop.contract.accounts import NatsRole
 from driftloop.contract.names import CAUSE, EVENT_BUS, NATS_URL, PLATFORM, WEBHOOK_PORT
-from driftloop.contract.platform import WEBHOOK_TOKEN
+from driftloop.contract.platform import NATS_ROLES, WEBHOOK_TOKEN
 from driftloop.kube import core, events
 from driftloop.plan import Plan
 from driftloop.resources import parts
@@ -26,6 +27,7 @@ def event_bus(plan: Plan) -> events.EventBus:
         spec=events.EventBusSpec(
             jetstream_exotic=events.SharedJetStream(
                 url=NATS_URL,
+                access_secret=core.KeySelector(name=PLATFORM, key=NATS_ROLES[NatsRole.BUS].key),
                 # a number of messages reserves nothing in the store, and MAX_PAYLOAD bounds each
                 stream_config="replicas: 1\nmaxMsgs: 1000\nmaxAge: 168h\nmaxBytes: -1\nduplicates: 300s\n",
             )

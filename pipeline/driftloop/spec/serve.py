@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self, get_args
 
 from pydantic import Field, Tag, model_validator
 
+from driftloop.contract.limits import DEFAULT_REQUEST_LIMIT, RequestLimit
 from driftloop.spec.base import SpecModel, tagged
 from driftloop.spec.graph import Node
 from driftloop.spec.resources import Resources
@@ -35,6 +36,9 @@ class _Server(SpecModel):
     """Instead of `replicas`: more pods under load."""
     backend: Literal["seldon", "plain"] = "seldon"
     """`seldon` commits a SeldonDeployment; `plain` what its operator would make of it."""
+    max_request_bytes: RequestLimit = DEFAULT_REQUEST_LIMIT
+    """Largest body of a prediction that the gateway takes; others get 413. A Python model server
+    needs forty times as much memory to read one. Not `8Mi`: `backend: plain` only."""
     resources: Resources = Resources(cpu="200m", memory="512Mi")
     """Resources of a model server."""
     graph: Node | None = None

@@ -88,7 +88,7 @@ def command(
     if requests is not None and capture is not None:
         _write_captured(
             requests,
-            settings.nats_url,
+            settings.reader_url,
             DetectorStreams(namespace, pipeline, capture, production or ""),
         )
     if won:

@@ -8,6 +8,7 @@ from pathlib import Path
 from driftloop.clients.kubernetes import KubernetesClient
 from driftloop.clients.s3 import ObjectStore, StoreLocation
 from driftloop.contract import platform as contract
+from driftloop.contract.accounts import NatsRole
 from driftloop.contract.platform import MissingSettingError, Setting
 from driftloop.errors import StepError
 from driftloop.git.repository import Credentials, Repository
@@ -35,8 +36,13 @@ class StepSettings:
 
     @property
     def nats_url(self) -> str:
-        """URL of NATS."""
-        return self._read(contract.NATS)
+        """URL of NATS, for the decision's state."""
+        return self._read(contract.NATS_ROLES[NatsRole.STEP])
+
+    @property
+    def reader_url(self) -> str:
+        """URL of NATS, for reads of events."""
+        return self._read(contract.NATS_ROLES[NatsRole.READER])
 
     @property
     def bucket(self) -> StoreLocation:

@@ -65,6 +65,11 @@ def command(
     """Fix the data of this run, and fetch it together with production's model; writes `new`
     (true, or false when production was made of the same)."""
     settings = StepSettings.from_environment()
+    if s3.parse_location(uri).bucket == settings.bucket.bucket:
+        raise StepError(
+            f"{uri} is in the platform's own bucket, with its runs and models",
+            hint="put the batches into a bucket of your own, and name it in `data.uri`",
+        )
     store = settings.store
     repository = settings.open_repository()
     production = _read_production(repository, pipeline)

@@ -62,6 +62,7 @@ def command(
     shutil.copytree(trial / "model", release / "model")
     fitted: dict[str, str] = {}
     if detectors is not None and detectors.is_dir():
+        s3.files_below(detectors)
         shutil.copytree(detectors, release / "detectors")
         fitted = {
             folder.name: s3.folder_digest(folder)

@@ -15,12 +15,17 @@ from aiohttp import web
 from support.processes import Process, free_port, nats, until, url
 
 from driftloop.clients import events
-from driftloop.clients.nats import key_value, open_connection, publish_message
+from driftloop.clients.nats import (
+    ensure_contract_stream,
+    key_value,
+    open_connection,
+    publish_message,
+)
 from driftloop.contract.documents import DocumentError
 from driftloop.contract.events import run_id, verdict_id
 from driftloop.contract.handovers import RetrainPolicy
 from driftloop.contract.outcomes import is_time
-from driftloop.contract.streams import DECISIONS, DetectorStreams, decision_key
+from driftloop.contract.streams import DECISIONS, VERDICTS, DetectorStreams, decision_key
 from driftloop.git.repository import Repository
 from driftloop.operations import releases as pipelines
 from driftloop.operations.guard import refuse_harm
@@ -91,6 +96,7 @@ class Service:
         names = (verdict["detector"], verdict["release"])
         subject = DetectorStreams("n", self.pipeline, *names).verdicts
         async with open_connection(url(self.server), name="test") as js:
+            await ensure_contract_stream(js, VERDICTS)
             await publish_message(js, subject, event.body, message_id=event.id)
 
     async def alarm(self, window: int, **other: Any) -> int:
@@ -160,6 +166,7 @@ async def service(
     ]
     environment = {
         "NATS_URL": url(server),
+        "NATS_READER_URL": url(server),
         "DRIFTLOOP_WEBHOOK_TOKEN": TOKEN,
         "DRIFTLOOP_KUBERNETES_URL": f"http://127.0.0.1:{world.port}",
         "NO_PROXY": "127.0.0.1",

@@ -2,6 +2,7 @@
 commit."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any
 
 from driftloop.contract.documents import LONGEST_FILE, DocumentError, parse_json
 from driftloop.errors import LocalError
+
+LOG = logging.getLogger("argo")
 
 POLL = 0.2
 """Seconds between two reads of the file."""
@@ -28,7 +31,7 @@ class Objects:
         """Read the file; empty before the first commit is applied, LocalError when it is
         damaged."""
         try:
-            document = parse_json(file.read_text(), label=str(file), longest=LONGEST_FILE)
+            document = parse_json(file.read_bytes(), label=str(file), longest=LONGEST_FILE)
             keyed = {
                 (
                     item["kind"],
@@ -42,7 +45,7 @@ class Objects:
             return cls()
         except (DocumentError, KeyError, TypeError, AttributeError) as error:
             reason = error.message if isinstance(error, DocumentError) else repr(error)
-            hint = "the reconciler replaces it at the next commit"
+            hint = "an `up` that runs writes it anew, and so does the next one"
             raise LocalError(f"{file} can't be read: {reason}", hint=hint) from error
 
     def find(self, kind: str, namespace: str, name: str) -> Json | None:
@@ -66,5 +69,11 @@ async def watch(file: Path) -> AsyncIterator[Objects]:
             now = None
         if first or now != seen:
             first, seen = False, now
-            yield Objects.read(file)
+            try:
+                objects = Objects.read(file)
+            except LocalError as error:
+                # what was applied goes on until the reconciler has written the file anew
+                LOG.warning("%s", error.message)
+            else:
+                yield objects
         await asyncio.sleep(POLL)

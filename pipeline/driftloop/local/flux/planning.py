@@ -29,6 +29,16 @@ class PlannedKustomization:
     virtual_services: tuple[Object, ...] = ()
 
 
+@dataclass(frozen=True)
+class ReadyCondition:
+    """Ready condition of a Kustomization."""
+
+    ready: bool
+    revision: str | None
+    """The commit it was last applied from."""
+    message: str
+
+
 def collect_config_maps(
     kustomizations: Iterable[ReadKustomization],
 ) -> dict[tuple[str, str], Mapping[str, str]]:

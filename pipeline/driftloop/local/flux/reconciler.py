@@ -7,25 +7,26 @@ while an earlier one is applied.
 """
 
 import asyncio
-import json
-import time
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, assert_never
 
-from driftloop.contract.names import FLUX_NAMESPACE, service_host
+from driftloop.contract.names import service_host
 from driftloop.errors import LocalError, PipelineError
 from driftloop.local.flux import source
+from driftloop.local.flux.commits import CommitWatch
 from driftloop.local.flux.planning import (
     PlannedKustomization,
+    ReadyCondition,
     collect_config_maps,
     plan_kustomization,
 )
 from driftloop.local.flux.record import AppliedKustomization, AppliedRecord
-from driftloop.local.flux.source import FluxDependency, FluxKustomization, ReadKustomization
+from driftloop.local.flux.source import FluxDependency, ReadKustomization
 from driftloop.local.ground import addresses, kinds
-from driftloop.local.ground.state import StateFolder, free_port, write_json
+from driftloop.local.ground.kept import KeptFile
+from driftloop.local.ground.state import StateFolder, free_port
 from driftloop.local.ground.timeline import EventTimeline
 from driftloop.local.istio import envoy
 from driftloop.local.istio.routes import EnvoyRoutes, LoggerSidecar, ServiceEndpoints
@@ -37,22 +38,9 @@ from driftloop.local.kubelet.values import ConfigValues
 TURN = 0.2
 """Seconds between two looks at the branch and the processes."""
 
-AGAIN = 5.0
-"""Seconds until a refused commit is looked at again: what it misses (an image) may have come."""
-
 Object = Mapping[str, Any]
 Address = tuple[str, int]
 """(host, port) of a Service port."""
-
-
-@dataclass(frozen=True)
-class ReadyCondition:
-    """Ready condition of a Kustomization."""
-
-    ready: bool
-    revision: str | None
-    """The commit it was last applied from."""
-    message: str
 
 
 class Reconciler:
@@ -78,8 +66,7 @@ class Reconciler:
         self._ports = ports
         self._config, self._secrets = settings
         self._timeline = timeline
-        self._record = state.run / "applied.json"
-        self._tip: str | None = None
+        self._record = state.applied
         self._goal: str | None = None
         self._planned: dict[str, PlannedKustomization | ReadKustomization] = {}
         self._active: dict[str, PlannedKustomization] = {}
@@ -88,23 +75,36 @@ class Reconciler:
         self._used: frozenset[Key] = frozenset()
         self._routed: dict[Key, str] = {}
         self._logger_ports: dict[str, int] = {}
-        self._objects_text = ""
+        self._objects = KeptFile(state.objects, self._note_changed)
+        self._addresses = KeptFile(state.addresses, self._note_changed)
         self._noted: set[str] = set()
-        self._looked_at = 0.0
         self._complete: str | None = None
-        self.refused: str | None = None
-        """Error that keeps the tip, or a part of it, from being applied."""
-        self._refused_tip: str | None = None
-        self.stuck: str | None = None
-        """Error that keeps Envoy or a file from following."""
+        self._unsaved = False
+        self._stuck: str | None = None
         self.looked = False
         """True once the branch has been read since the start."""
         self._restore_record()
+        self._commits = CommitWatch(repository, timeline, applied=self._complete)
 
     @property
     def tip(self) -> str | None:
         """The commit that was looked at last."""
-        return self._tip
+        return self._commits.tip
+
+    @property
+    def refused(self) -> str | None:
+        """Error that keeps the tip, or a part of it, from being applied."""
+        return self._commits.refused
+
+    @property
+    def missing(self) -> str | None:
+        """Reason for which the branch has no commit to apply; None before the first one, too."""
+        return self._commits.missing
+
+    @property
+    def stuck(self) -> str | None:
+        """Error that keeps the tip from being read, or Envoy or a file from following."""
+        return self._commits.missing or self._commits.failed or self._stuck
 
     @property
     def revision(self) -> str | None:
@@ -121,32 +121,43 @@ class Reconciler:
         while True:
             try:
                 await self.reconcile_once()
-                self.stuck = None
+                self._stuck = None
             except PipelineError as error:
-                if self.stuck != str(error):
-                    self.stuck = str(error)
+                if self._stuck != str(error):
+                    self._stuck = str(error)
                     self._timeline.add_entry("platform", error.message, error.hint or "")
+            except OSError as error:
+                if self._stuck != str(error):
+                    self._stuck = str(error)
+                    self._timeline.add_entry("platform", f"can't go on yet: {error}")
             except Exception as error:
                 # a bug here must not stop the models that run; it is told once, with its traceback
-                if self.stuck != repr(error):
-                    self.stuck = repr(error)
+                if self._stuck != repr(error):
+                    self._stuck = repr(error)
                     traceback.print_exc()
             await asyncio.sleep(TURN)
 
     async def reconcile_once(self) -> None:
         """One step towards the tip."""
-        tip = self._repository.read_tip()
-        again = self.refused is not None and time.monotonic() > self._looked_at + AGAIN
-        if tip is not None and (tip != self._tip or again):
-            await self._read_commit(tip)
+        self._objects.restore_text()
+        self._addresses.restore_text()
+        if (tip := self._commits.find_due()) is not None:
+            await self._try_commit(tip)
         self.looked = True
         if self._goal is None:
             return
         self._activate_ready()
+        # what a commit leaves as it was is current at once, and so is what waits for it
+        while self._settle_current():
+            self._activate_ready()
         self._fleet.sync_pods(pod for part in self._active.values() for pod in part.pods)
         await self._apply_routes()
         self._fleet.retire_unused(keep=self._used)
         self._record_current()
+
+    def _note_changed(self, file: Path) -> None:
+        what = f"{file} was changed by another program: it is written anew"
+        self._timeline.add_entry("platform", what)
 
     def get_condition(self, name: str) -> ReadyCondition | None:
         """The Ready condition of a Kustomization, or None when that name does not exist."""
@@ -181,16 +192,28 @@ class Reconciler:
             if isinstance(part, ReadKustomization) or not part.kustomization.suspended
         ]
 
-    async def _read_commit(self, tip: str) -> None:
-        """Read and plan a commit; on any refusal what was there stays."""
-        self._tip, self._looked_at = tip, time.monotonic()
+    async def _try_commit(self, tip: str) -> None:
+        """Read a commit; after an error that says nothing about it, it is read again later."""
+        again = self._commits.start_read(tip)
         try:
-            tree = await asyncio.to_thread(self._repository.check_out_tree, tip)
+            await self._read_commit(tip, again=again)
+        except source.SourceError as error:
+            self._commits.postpone(tip, error.message)
+        except OSError as error:
+            self._commits.postpone(tip, str(error))
+        except Exception as error:
+            self._commits.postpone(tip, repr(error))
+            raise
+
+    async def _read_commit(self, tip: str, *, again: bool) -> None:
+        """Read and plan a commit; on any refusal what was there stays."""
+        tree = await asyncio.to_thread(self._repository.check_out_tree, tip, anew=again)
+        try:
             kustomizations = await asyncio.to_thread(
                 source.read_kustomizations, tree, self._cluster
             )
         except LocalError as error:
-            self._record_refusal(tip, [error])
+            self._commits.refuse(tip, [error])
             # nothing of this commit counts, but what was there may still be on its way
             return
         values = ConfigValues(collect_config_maps(kustomizations), self._config, self._secrets)
@@ -210,18 +233,9 @@ class Reconciler:
             if isinstance(part, ReadKustomization) and part.error is not None
         ]
         if errors:
-            self._record_refusal(tip, errors)
+            self._commits.refuse(tip, errors)
         else:
-            self.refused = None
-
-    def _record_refusal(self, tip: str, errors: Sequence[PipelineError]) -> None:
-        if self.refused == (text := "\n".join(map(str, errors))) and self._refused_tip == tip:
-            return
-        self.refused, self._refused_tip = text, tip
-        for error in errors:
-            self._timeline.add_entry(
-                "commit", f"refused: {error.message}", error.hint or "", commit=tip
-            )
+            self._commits.accept(tip)
 
     def _activate_ready(self) -> None:
         """Let each Kustomization's new objects count once those it depends on are current."""
@@ -234,10 +248,7 @@ class Reconciler:
             if all(map(self._is_ready, part.kustomization.depends_on)):
                 self._active[name] = part
         objects = [item for name in sorted(self._active) for item in self._active[name].objects]
-        text = json.dumps({"revision": self._goal, "objects": objects})
-        if text != self._objects_text:
-            write_json(self._state.objects, {"revision": self._goal, "objects": objects})
-            self._objects_text = text
+        self._objects.write_value({"revision": self._goal, "objects": objects})
 
     def _is_ready(self, dependency: FluxDependency) -> bool:
         if dependency.name not in self._planned:
@@ -260,19 +271,19 @@ class Reconciler:
         used: set[Key] = set()
         chosen: list[Object] = []
         old = self._routes or EnvoyRoutes()
-        before = {_metadata_identity(item): item for item in old.virtual_services}
+        before = {kinds.object_identity(item): item for item in old.virtual_services}
         owners = self._map_owners()
         for item in (item for part in self._active.values() for item in part.virtual_services):
             targets = envoy.list_destinations(item)
             keys = {key for address in targets for key in owners.get(address, ())}
             settled = (
                 all(self._fleet.is_current(key) for key in keys)
-                or before.get(_metadata_identity(item)) == item
+                or before.get(kinds.object_identity(item)) == item
             )
             if settled and all(address in services for address in targets):
                 chosen.append(item)
                 continue
-            previous = before.get(_metadata_identity(item))
+            previous = before.get(kinds.object_identity(item))
             if previous is None:
                 continue
             chosen.append(previous)
@@ -307,7 +318,7 @@ class Reconciler:
         resolved |= {name: f"127.0.0.1:{port}" for name, port in routes.aliases.items()}
         resolved[addresses.NATS_ADDRESS] = f"127.0.0.1:{self._ports['nats']}"
         resolved[addresses.S3_ADDRESS] = f"127.0.0.1:{self._ports['s3']}"
-        write_json(self._state.addresses, resolved)
+        self._addresses.write_value(resolved)
 
     def _list_endpoints(self) -> Iterable[ServiceEndpoints]:
         """Every port of every Service, with the loopback ports of the replicas that serve."""
@@ -386,11 +397,11 @@ class Reconciler:
             owners[host, int(port["port"])] = {pod.key for pod in self._select_pods(service)}
         return owners
 
-    def _record_current(self) -> None:
-        """Record what has become current."""
+    def _settle_current(self) -> bool:
+        """Give each Kustomization that is current the commit; False when there is none."""
         goal = self._goal
         if goal is None:
-            return
+            return False
         settled = [
             name
             for name, part in self._planned.items()
@@ -399,19 +410,30 @@ class Reconciler:
             and self._find_waiting_reason(name) == ""
         ]
         self._revisions.update(dict.fromkeys(settled, goal))
+        self._unsaved = self._unsaved or bool(settled)
+        return bool(settled)
+
+    def _record_current(self) -> None:
+        """Record what has become current."""
+        self._settle_current()
+        goal = self._goal
         complete = all(self._revisions.get(name) == goal for name in self._list_unsuspended())
-        news = complete and self._complete != goal
-        if news:
-            for sha in self._repository.list_commits_since(self._complete, goal):
-                commit = self._repository.read_commit(sha)
+        if goal is not None and complete and self._complete != goal:
+            commits = [
+                self._repository.read_commit(sha)
+                for sha in self._repository.list_commits_since(self._complete, goal)
+            ]
+            for commit in commits:
                 why = commit.trailers.get("Driftloop-Cause", "")
-                if sha != goal:
+                if commit.sha != goal:
                     passed = f"passed over for {goal[:10]}"
                     why = f"{why}; {passed}" if why else passed
-                self._timeline.add_entry("commit", commit.subject, why, commit=sha)
+                self._timeline.add_entry("commit", commit.subject, why, commit=commit.sha)
             self._complete = goal
-        if settled or news:
+            self._unsaved = True
+        if self._unsaved:
             self._save_record()
+            self._unsaved = False
 
     def _find_waiting_reason(self, name: str) -> str:
         """Return the reason a Kustomization is not current; empty when it is."""
@@ -459,25 +481,16 @@ class Reconciler:
         if record is None:
             return
         self._complete = self._goal = record.complete
-        kustomizations = [
-            ReadKustomization(
-                FluxKustomization(
-                    name, FLUX_NAMESPACE, entry.path, (), suspended=False, file=self._record.name
-                ),
-                entry.objects,
-            )
-            for name, entry in record.kustomizations.items()
-        ]
+        kustomizations = record.list_kustomizations(self._record.name)
         values = ConfigValues(collect_config_maps(kustomizations), self._config, self._secrets)
         for kept in kustomizations:
+            name = kept.kustomization.name
             part = plan_kustomization(self._state, kept, values)
             if isinstance(part, PlannedKustomization):
-                self._active[kept.kustomization.name] = part
-                self._planned[kept.kustomization.name] = part
-                revision = record.kustomizations[kept.kustomization.name].revision
+                self._active[name] = self._planned[name] = part
+                revision = record.kustomizations[name].revision
                 if revision is not None:
-                    self._revisions[kept.kustomization.name] = revision
-
-
-def _metadata_identity(item: Object) -> tuple[str, str, str, str]:
-    return kinds.object_identity(item)
+                    self._revisions[name] = revision
+            else:
+                what = f"Kustomization {name} does not run again as it was applied before"
+                self._timeline.add_entry("platform", what, str(part.error))

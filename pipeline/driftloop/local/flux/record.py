@@ -15,7 +15,9 @@ from driftloop.contract.documents import (
     parse_json,
     to_json,
 )
+from driftloop.contract.names import FLUX_NAMESPACE
 from driftloop.errors import LocalError
+from driftloop.local.flux.source import FluxKustomization, ReadKustomization
 from driftloop.local.ground.state import write_json
 
 
@@ -25,7 +27,11 @@ def _is_commit(value: object) -> bool:
 
 def _are_objects(value: object) -> bool:
     return isinstance(value, list) and all(
-        isinstance(item, dict) and isinstance(item.get("metadata"), dict) for item in value
+        isinstance(item, dict)
+        and is_text(item.get("kind"))
+        and isinstance(item.get("metadata"), dict)
+        and is_text(item["metadata"].get("name"))
+        for item in value
     )
 
 
@@ -36,7 +42,7 @@ class AppliedKustomization:
     revision: str | None = document_key("revision", "a commit or null", _is_commit)
     """The commit; None before it was applied whole."""
     objects: tuple[dict[str, Any], ...] = document_key(
-        "objects", "a list of objects with metadata", _are_objects, read=tuple, write=list
+        "objects", "a list of objects with kind and name", _are_objects, read=tuple, write=list
     )
     path: str = document_key("path", "a folder of the tree", is_text)
 
@@ -66,13 +72,23 @@ class AppliedRecord:
     def load(cls, file: Path) -> "AppliedRecord | None":
         """Read the record; None before anything was applied, LocalError when it is damaged."""
         try:
-            document = parse_json(file.read_text(), label=str(file), longest=LONGEST_FILE)
+            document = parse_json(file.read_bytes(), label=str(file), longest=LONGEST_FILE)
             return from_json(cls, document, label=str(file))
         except FileNotFoundError:
             return None
         except DocumentError as error:
-            hint = f"delete {file}: what the repository holds is applied anew"
+            hint = "the next `driftloop up` applies what the repository holds anew"
             raise LocalError(error.message, hint=hint) from error
+
+    def list_kustomizations(self, file: str) -> list[ReadKustomization]:
+        """Return what was applied as it is read from a tree; `file` names the record."""
+        return [
+            ReadKustomization(
+                FluxKustomization(name, FLUX_NAMESPACE, entry.path, (), suspended=False, file=file),
+                entry.objects,
+            )
+            for name, entry in self.kustomizations.items()
+        ]
 
     def save(self, file: Path) -> None:
         """Write the record, replacing the file whole."""

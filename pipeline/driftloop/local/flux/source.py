@@ -5,6 +5,7 @@ objects they hold.
 import graphlib
 import io
 import posixpath
+import re
 import shutil
 import subprocess
 import tarfile
@@ -18,12 +19,13 @@ from driftloop.contract.trees import CLUSTER, KUSTOMIZATION
 from driftloop.errors import LocalError, PipelineError
 from driftloop.local.flux import admission
 from driftloop.local.ground import binaries, kinds
-from driftloop.local.ground.state import build_write_error
 from driftloop.local.kubelet import images
 from driftloop.text.load import load_documents
 
 KUSTOMIZE = "kustomize.toolkit.fluxcd.io"
 SOURCE = "source.toolkit.fluxcd.io"
+
+_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 KEPT_TREES = 5
 """Checkouts that stay on disk."""
@@ -42,6 +44,10 @@ _NO_EFFECT = frozenset(
         "serviceAccountName",
     }
 )  # fmt: skip
+
+
+class SourceError(LocalError):
+    """A commit can't be fetched now, which says nothing about the commit."""
 
 
 @dataclass(frozen=True)
@@ -92,32 +98,55 @@ class ClusterRepository:
 
     def __init__(self, folder: Path, branch: str, trees: Path) -> None:
         self._folder = folder
-        self._branch = branch
+        self.branch = branch
         self._trees = trees
         self._git = binaries.find_git()
 
     def read_tip(self) -> str | None:
-        """The branch's commit, or None before the first one."""
-        loose = self._folder / "refs" / "heads" / self._branch
+        """The branch's commit, or None when there is no such branch.
+
+        LocalError when git's files can't be read, or hold something else.
+        """
+        name = f"refs/heads/{self.branch}"
         try:
-            return loose.read_text().strip() or None
+            return self._read_loose(name) or self._read_packed(name)
+        except OSError as error:
+            raise LocalError(
+                f"branch `{self.branch}` of {self._folder} can't be read: {error}",
+                hint="it is tried again all the time",
+            ) from error
+
+    def _read_loose(self, name: str) -> str | None:
+        try:
+            text = (self._folder / name).read_text(errors="replace").strip()
         except (FileNotFoundError, NotADirectoryError):
-            pass
+            return None
+        return self._require_commit(name, text)
+
+    def _read_packed(self, name: str) -> str | None:
         try:
-            packed = (self._folder / "packed-refs").read_text()
+            packed = (self._folder / "packed-refs").read_text(errors="replace")
         except FileNotFoundError:
             return None
         for line in packed.splitlines():
-            sha, _, name = line.partition(" ")
-            if name == f"refs/heads/{self._branch}":
-                return sha
+            sha, _, ref = line.partition(" ")
+            if ref == name:
+                return self._require_commit(name, sha)
         return None
+
+    def _require_commit(self, name: str, text: str) -> str:
+        if _COMMIT.fullmatch(text) is None:
+            raise LocalError(
+                f"{name} of {self._folder} holds {text!r}, which is not a commit",
+                hint=f"push the branch again, or `git --git-dir {self._folder} update-ref {name} COMMIT`",
+            )
+        return text
 
     def read_commit(self, sha: str) -> ClusterCommit:
         """Subject and trailers of a commit."""
-        text = self._run_git("log", "-1", "--format=%s%x00%(trailers:only,unfold)", sha).decode(
-            errors="replace"
-        )
+        text = self._run_git(
+            "log", "-1", "--format=%s%x00%(trailers:only,unfold)", "--end-of-options", sha
+        ).decode(errors="replace")
         subject, _, trailers = text.partition("\0")
         pairs = (line.partition(": ") for line in trailers.splitlines() if ": " in line)
         return ClusterCommit(sha, subject, {name: value for name, _, value in pairs})
@@ -128,29 +157,36 @@ class ClusterRepository:
         if old is None:
             return [new]
         result = (
-            self._run_git("rev-list", "--reverse", "--first-parent", f"{old}..{new}", check=False)
+            self._run_git(
+                "rev-list",
+                "--reverse",
+                "--first-parent",
+                "--end-of-options",
+                f"{old}..{new}",
+                check=False,
+            )
             .decode()
             .split()
         )
         return result or [new]
 
-    def check_out_tree(self, sha: str) -> Path:
-        """A checkout of the commit, made on first use; older ones are removed."""
+    def check_out_tree(self, sha: str, *, anew: bool = False) -> Path:
+        """A checkout of the commit, made on first use, or again; older ones are removed."""
         folder = self._trees / sha
+        if anew:
+            shutil.rmtree(folder, ignore_errors=True)
         if not folder.exists():
-            archive = self._run_git("archive", "--format=tar", sha)
+            archive = self._run_git("archive", "--format=tar", "--end-of-options", sha)
             temporary = self._trees / f".{sha}"
             shutil.rmtree(temporary, ignore_errors=True)
             try:
-                with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-                    for member in tar:
-                        _refuse_outside(member, sha)
-                    # Python 3.11.3 and older have no filters and ignore this
-                    tar.extraction_filter = lambda member, path: member
-                    tar.extractall(temporary)  # noqa: S202 - every member was looked at
+                temporary.mkdir(parents=True)
+                # tarfile takes an archive without files for a damaged one
+                if self._run_git("ls-tree", "--end-of-options", sha):
+                    _extract_archive(archive, temporary, sha)
                 temporary.rename(folder)
-            except OSError as error:
-                raise build_write_error(folder, error) from error
+            except (OSError, tarfile.TarError) as error:
+                raise SourceError(f"{folder} can't be written: {error}") from error
         for old in sorted(self._trees.glob("[0-9a-f]*"), key=lambda path: path.stat().st_mtime)[
             :-KEPT_TREES
         ]:
@@ -159,15 +195,29 @@ class ClusterRepository:
         return folder
 
     def _run_git(self, *arguments: str, check: bool = True) -> bytes:
-        result = subprocess.run(
-            [self._git, f"--git-dir={self._folder}", *arguments], capture_output=True, check=False
-        )
+        try:
+            result = subprocess.run(
+                [self._git, f"--git-dir={self._folder}", *arguments],
+                capture_output=True,
+                check=False,
+            )
+        except OSError as error:
+            raise SourceError(f"git {arguments[0]} can't be started: {error}") from error
         if check and result.returncode != 0:
             words = result.stderr.decode(errors="replace").strip()
-            raise LocalError(
+            raise SourceError(
                 f"git {arguments[0]} in {self._folder}: {words}", hint="is the repository whole?"
             )
         return result.stdout
+
+
+def _extract_archive(archive: bytes, folder: Path, sha: str) -> None:
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        for member in tar:
+            _refuse_outside(member, sha)
+        # Python 3.11.3 and older have no filters and ignore this
+        tar.extraction_filter = lambda member, path: member
+        tar.extractall(folder)  # noqa: S202 - every member was looked at
 
 
 def _refuse_outside(member: tarfile.TarInfo, sha: str) -> None:

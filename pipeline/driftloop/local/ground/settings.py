@@ -33,7 +33,7 @@ class LocalSettings:
         file is damaged."""
         label = f"the settings in {state.platform}"
         try:
-            document: Any = parse_json(state.platform.read_text(), label=label)
+            document: Any = parse_json(state.platform.read_bytes(), label=label)
             return from_json(cls, document, label=label)
         except FileNotFoundError as error:
             raise LocalError(f"nothing was started in {state.root}", hint=UP_HINT) from error

@@ -5,7 +5,6 @@ Everything the local runtime keeps is below this one folder; deleting it forgets
 
 import contextlib
 import errno
-import fcntl
 import json
 import os
 import random
@@ -20,6 +19,7 @@ from typing import Any
 
 from driftloop.contract.documents import DocumentError, is_whole, parse_json
 from driftloop.errors import LocalError
+from driftloop.local.ground import lock
 
 LAYOUT = "1"
 """Raised when a folder written by an older version can't be read any more."""
@@ -42,7 +42,10 @@ PARTS = (
 )
 """Platform parts that listen."""
 
-PORTS_HINT = "`driftloop up` writes the file anew once it is deleted"
+SET_ASIDE = ".damaged"
+"""Suffix of a damaged file that `up` set aside."""
+
+PORTS_HINT = "an `up` that runs writes the file anew within seconds, and so does the next one"
 
 LEAST_FREE = 500 * 1024 * 1024
 """Bytes that must be free before anything starts."""
@@ -138,6 +141,16 @@ class StateFolder:
         return self.run / "ports.json"
 
     @property
+    def applied(self) -> Path:
+        """The record of what is applied."""
+        return self.run / "applied.json"
+
+    @property
+    def history(self) -> Path:
+        """The position of the timeline in the streams."""
+        return self.run / "history.json"
+
+    @property
     def platform(self) -> Path:
         """`{"configMap": {key: value}, "secret": {key: value}}`: both objects named
         `driftloop-platform`, mode 0600.
@@ -155,7 +168,7 @@ class StateFolder:
                 raise LocalError(
                     f"{self.root} is not a folder", hint="name another one with --state"
                 )
-            if version.exists() and (layout := version.read_text().strip()) != LAYOUT:
+            if version.exists() and (layout := _read_layout(version)) != LAYOUT:
                 raise LocalError(
                     f"{self.root} was written by another version (layout {layout}, this one reads {LAYOUT})",
                     hint="use the driftloop that made it, or delete the folder to start afresh",
@@ -229,7 +242,7 @@ class StateFolder:
         them is damaged."""
         label = f"the ports in {self.ports_file}"
         try:
-            ports: Any = parse_json(self.ports_file.read_text(), label=label)
+            ports: Any = parse_json(self.ports_file.read_bytes(), label=label)
         except FileNotFoundError:
             return {}
         except DocumentError as error:
@@ -264,32 +277,19 @@ class StateFolder:
 
         LocalError naming the process that already holds it.
         """
-        with (self.run / "lock").open("a+") as file:
+        with contextlib.ExitStack() as held:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                held.enter_context(lock.hold_lock(self.run / "lock"))
             except BlockingIOError:
                 raise LocalError(
                     f"already running in {self.root}{_as_process(self.find_holder())}",
                     hint="see `driftloop status`; stop it with `driftloop down`",
                 ) from None
-            file.seek(0)
-            file.truncate()
-            file.write(str(os.getpid()))
-            file.flush()
             yield
 
     def find_holder(self) -> int | None:
-        """The process that runs this folder now, or None."""
-        try:
-            with (self.run / "lock").open("r+") as file:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    text = file.read().strip()
-                    return int(text) if text.isdigit() else None
-        except FileNotFoundError:
-            pass
-        return None
+        """The process that runs this folder now, or None; LocalError when it can't be seen."""
+        return lock.find_lock_holder(self.run / "lock")
 
 
 def is_free(port: int) -> bool:
@@ -316,17 +316,38 @@ def free_port(taken: Iterable[int] = ()) -> int:
 
 
 def replace_file(file: Path, text: str, *, mode: int = 0o644) -> None:
-    """Put `text` at `file` so that a reader sees the old or the new content, never a part."""
-    handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+    """Put `text` at `file` so that a reader sees the old or the new content, never a part, also
+    after the machine lost its power."""
+    try:
+        handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+    except OSError as error:
+        raise build_write_error(file, error) from error
     try:
         os.fchmod(handle, mode)
         with os.fdopen(handle, "w") as stream:
             stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
         os.replace(temporary, file)
+        sync_file(file.parent)
     except OSError as error:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
         raise build_write_error(file, error) from error
+
+
+def find_set_aside(file: Path) -> Path:
+    """Return where a file is kept once it is set aside as damaged."""
+    return file.with_name(file.name + SET_ASIDE)
+
+
+def sync_file(path: Path) -> None:
+    """Have the disk store a file, or the names in a folder."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def write_json(file: Path, value: Any, *, mode: int = 0o644) -> None:
@@ -362,6 +383,17 @@ def _read_holder(port: int) -> str:
     except psutil.Error:
         pass
     return ""
+
+
+def _read_layout(version: Path) -> str:
+    """Return the layout that a folder was written in; LocalError when its file is damaged."""
+    text = version.read_bytes()[:80].strip()
+    if not text.isdigit():
+        raise LocalError(
+            f"{version} is damaged: it holds {text.decode(errors='replace')!r}, must be a number",
+            hint=f"write `{LAYOUT}` into it if this version of driftloop made the folder",
+        )
+    return text.decode()
 
 
 def _as_process(pid: int | None) -> str:

@@ -1,10 +1,13 @@
 """The timeline: one JSON line per thing that happened, in the order it was learnt."""
 
 import json
+import os
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import BinaryIO
 
 from driftloop.contract.documents import (
     DocumentError,
@@ -16,6 +19,9 @@ from driftloop.contract.documents import (
 )
 from driftloop.contract.outcomes import is_time
 from driftloop.local.ground.state import build_write_error
+
+UNWRITTEN = 1000
+"""Entries that wait for the file to be writable again at most; the oldest go first."""
 
 TIMELINE_LINE = "the line of the timeline"
 
@@ -43,6 +49,7 @@ class EventTimeline:
     def __init__(self, file: Path, listener: Callable[[TimelineEntry], None] | None = None) -> None:
         self._file = file
         self._listener = listener
+        self._unwritten: deque[TimelineEntry] = deque(maxlen=UNWRITTEN)
 
     def add_entry(
         self, kind: str, what: str, why: str = "", *, commit: str = "", time: str | None = None
@@ -50,15 +57,30 @@ class EventTimeline:
         """Append one thing that happened; `time` is RFC 3339, now when left out."""
         now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         entry = TimelineEntry(time or now, kind, what, why, commit)
+        self._unwritten.append(entry)
         try:
-            with self._file.open("a") as stream:
-                stream.write(json.dumps(to_json(entry)) + "\n")
+            self._write_entries()
         except OSError as error:
             # a full disk must not stop what runs; the listener still hears of it
-            unwritten = f"not recorded: {build_write_error(self._file, error).message}"
+            unwritten = f"not recorded yet: {build_write_error(self._file, error).message}"
             entry = replace(entry, why=f"{why}; {unwritten}" if why else unwritten)
         if self._listener is not None:
             self._listener(entry)
+
+    def _write_entries(self) -> None:
+        """Append what is not written yet, after a whole line."""
+        lines = "".join(json.dumps(to_json(entry)) + "\n" for entry in self._unwritten)
+        with self._file.open("ab+") as stream:
+            if stream.tell() and not _ends_line(stream):
+                lines = "\n" + lines
+            stream.write(lines.encode())
+        self._unwritten.clear()
+
+
+def _ends_line(stream: BinaryIO) -> bool:
+    """Return True when the last byte ends a line; a machine that stopped may have left a part."""
+    stream.seek(-1, os.SEEK_END)
+    return stream.read(1) == b"\n"
 
 
 def format_entry(entry: TimelineEntry) -> str:

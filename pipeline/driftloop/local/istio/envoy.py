@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from driftloop.contract.limits import HEADERS_TIME, read_route_limit
 from driftloop.errors import LocalError
 from driftloop.local.istio.fields import (
     DESTINATION,
@@ -76,18 +77,15 @@ end
 _RETRY_ON = "connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes"
 _RETRIES = 2
 
-LARGEST_REQUEST = 8 * 1024 * 1024
-"""Bytes of a prediction's body that the gateway takes: a model server needs forty times as much
-memory to read one."""
+# As cluster/infrastructure/configs/request-limits.envoyfilter.yaml: a route's name is its bound.
+_BUFFER = "envoy.filters.http.buffer"
 _LIMIT: Resource = {
-    "name": "limit",
+    "name": _BUFFER,
     "typed_config": {
         "@type": f"{_TYPE}.extensions.filters.http.buffer.v3.Buffer",
-        "max_request_bytes": LARGEST_REQUEST,
+        "max_request_bytes": read_route_limit(None),
     },
 }
-_HEAD_TIME = "10s"
-"""Time that a request's headers may take to arrive."""
 
 
 def build_bootstrap(folder: str, *, gateway: int, proxy: int) -> Resource:
@@ -305,8 +303,25 @@ def _build_route(
     for match in route["match"]:
         refuse_other_keys(virtual, match, "match[]", MATCH)
         refuse_other_keys(virtual, match["uri"], "match[].uri", URI)
-        envoy_routes.append({"match": {"prefix": match["uri"]["prefix"]}, "route": dict(action)})
+        envoy_routes.append(
+            {
+                "match": {"prefix": match["uri"]["prefix"]},
+                "route": dict(action),
+                **_limit_route(route.get("name")),
+            }
+        )
     return envoy_routes
+
+
+def _limit_route(name: str | None) -> Resource:
+    """Build the bound of a route that names one."""
+    if (size := read_route_limit(name)) == read_route_limit(None):
+        return {}
+    bound = {
+        "@type": f"{_TYPE}.extensions.filters.http.buffer.v3.BufferPerRoute",
+        "buffer": {"max_request_bytes": size},
+    }
+    return {"name": name, "typed_per_filter_config": {_BUFFER: bound}}
 
 
 def _build_logger(
@@ -390,7 +405,7 @@ def _build_front_listener(
                             "stat_prefix": name,
                             "rds": {"route_config_name": name, "config_source": routes},
                             "use_remote_address": True,
-                            "request_headers_timeout": _HEAD_TIME,
+                            "request_headers_timeout": HEADERS_TIME,
                             "preserve_external_request_id": True,
                             "http_filters": filters,
                         },

@@ -8,7 +8,7 @@ from driftloop.errors import LocalError
 from driftloop.local.ground import kinds
 
 VIRTUAL_SERVICE = frozenset({"hosts", "gateways", "exportTo", "http"})
-HTTP_ROUTE = frozenset({"match", "route", "rewrite", "mirror", "mirrorPercentage"})
+HTTP_ROUTE = frozenset({"name", "match", "route", "rewrite", "mirror", "mirrorPercentage"})
 DESTINATION = frozenset({"host", "port"})
 MATCH = frozenset({"uri"})
 URI = frozenset({"prefix"})

@@ -1,12 +1,12 @@
 """Brokers and Triggers of the applied commit, as typed values."""
 
-import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from driftloop.contract.documents import LONGEST_FILE, DocumentError, parse_json
 from driftloop.contract.names import service_host
 from driftloop.errors import LocalError, PipelineError
 from driftloop.local.ground import kinds
@@ -89,14 +89,16 @@ class KnativeObjects:
 def load_objects(path: Path) -> KnativeObjects:
     """The objects in `run/objects.json`; none when the file is not there yet."""
     try:
-        document = json.loads(path.read_text())
+        document = parse_json(path.read_bytes(), label=str(path), longest=LONGEST_FILE)
+        return parse_objects(document["objects"])
     except FileNotFoundError:
         return KnativeObjects({}, {}, {})
-    except ValueError as error:
+    except (DocumentError, KeyError, TypeError, AttributeError) as error:
+        reason = error.message if isinstance(error, DocumentError) else repr(error)
         raise LocalError(
-            f"{path} is not JSON: {error}", hint="the reconciler replaces it at the next commit"
+            f"{path} can't be read: {reason}",
+            hint="an `up` that runs writes it anew, and so does the next one",
         ) from error
-    return parse_objects(document.get("objects") or ())
 
 
 def parse_objects(objects: Iterable[Mapping[str, Any]]) -> KnativeObjects:

@@ -3,7 +3,6 @@ them.
 """
 
 import asyncio
-import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +15,9 @@ from prometheus_client import CollectorRegistry
 from driftloop.clients.http import EventServer
 from driftloop.clients.jetstream import Publisher
 from driftloop.clients.nats import connect_client, ensure_stream
+from driftloop.contract.documents import LONGEST_FILE, DocumentError, is_text_map, parse_json
 from driftloop.errors import LocalError, StoreError
+from driftloop.local.ground.state import write_json
 from driftloop.local.knative import objects
 from driftloop.local.knative.courier import Courier
 from driftloop.local.knative.dispatch import DeliveryCounters, TriggerDispatcher
@@ -43,11 +44,18 @@ class ServiceAddresses:
         stamp = _stamp_file(self._path)
         if stamp is None or stamp == self._seen:
             return
+        self._seen = stamp
         try:
-            self._table = json.loads(self._path.read_text())
-            self._seen = stamp
-        except ValueError:
-            log.warning("%s is not JSON; keeping the addresses known so far", self._path)
+            table = parse_json(self._path.read_bytes(), label=str(self._path), longest=LONGEST_FILE)
+        except DocumentError as error:
+            log.warning("%s; keeping the addresses known so far", error.message)
+            return
+        if not is_text_map(table):
+            log.warning(
+                "%s is not an object of texts; keeping the addresses known so far", self._path
+            )
+            return
+        self._table = table
 
     def __call__(self, netloc: str) -> str | None:
         """`127.0.0.1:<port>` for `<host>:<port>`; addresses on this machine stand for
@@ -130,7 +138,7 @@ class BrokerService:
         self._ingress.brokers = dict(desired.brokers)
         for name, why in desired.refused.items():
             log.error("%s is not delivered: %s", name, why)
-        _replace_file(
+        write_json(
             self._report,
             {
                 "triggers": [f"{namespace}/{name}" for namespace, name in self._running],
@@ -215,9 +223,3 @@ def _stamp_file(path: Path) -> tuple[int, int] | None:
     except FileNotFoundError:
         return None
     return status.st_mtime_ns, status.st_ino
-
-
-def _replace_file(path: Path, document: object) -> None:
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(document))
-    temporary.replace(path)

@@ -11,7 +11,7 @@ import re
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -21,29 +21,15 @@ from driftloop.contract.images import ImageRecord
 from driftloop.contract.names import LISTEN_VARIABLE
 from driftloop.errors import LocalError
 from driftloop.local.ground.state import StateFolder, build_write_error, write_json
-from driftloop.local.kubelet import dockerfile, roles
+from driftloop.local.kubelet import contents, dockerfile, roles
 from driftloop.local.kubelet.environments import build_environment
 from driftloop.plan import images as refs
 
 Say = Callable[[str], None]
 """Takes one line of progress."""
 
-LARGEST = 500 * 1024 * 1024
-"""Bytes of code one image may hold."""
+DAMAGED = "`driftloop down`, then `driftloop up SPEC` registers the image again"
 
-DAMAGED = "remove the file; `driftloop up SPEC` registers the image again"
-
-_LEFT_OUT = shutil.ignore_patterns(
-    ".git",
-    "__pycache__",
-    "*.pyc",
-    ".venv",
-    "venv",
-    ".mypy_cache",
-    ".ruff_cache",
-    ".pytest_cache",
-    ".driftloop",
-)
 _LOOPBACK = Path(__file__).parent / "loopback"
 """Folder of the module that every Python of a container loads first."""
 _PYTHON = re.compile(r"(?:^|/)python:(\d+\.\d+)")
@@ -99,7 +85,7 @@ def resolve_image(state: StateFolder, ref: str) -> LocalImage:
     if by_digest(ref) and not record.exists():
         record = _image_folder(state, ref.partition("@")[0]) / "image.json"
     try:
-        fields = _read_record(record)
+        fields = read_record(record)
     except FileNotFoundError:
         refs_text = ", ".join(sorted(image.ref for image in list_registered(state))) or "none"
         raise LocalError(
@@ -115,12 +101,10 @@ def resolve_image(state: StateFolder, ref: str) -> LocalImage:
     )
 
 
-def _read_record(file: Path) -> ImageRecord:
+def read_record(file: Path) -> ImageRecord:
     """Read an image.json; LocalError when it is damaged, FileNotFoundError when it is missing."""
     try:
-        return ImageRecord.parse(file.read_text())
-    except UnicodeDecodeError as error:
-        raise LocalError(f"{file} is not UTF-8: {error}", hint=DAMAGED) from error
+        return ImageRecord.parse(file.read_bytes())
     except DocumentError as error:
         raise LocalError(f"{file} can't be read: {error.message}", hint=DAMAGED) from error
 
@@ -133,7 +117,7 @@ def by_digest(ref: str) -> bool:
 
 def list_registered(state: StateFolder) -> list[LocalImage]:
     """All images of this state folder, by ref."""
-    refs = [_read_record(record).ref for record in state.images.glob("*/image.json")]
+    refs = [read_record(record).ref for record in state.images.glob("*/image.json")]
     return [resolve_image(state, ref) for ref in sorted(refs)]
 
 
@@ -153,10 +137,10 @@ def register_image(
     """
     base = _read_base(ref, context)
     role = roles.role_of_base(base)
-    digest = _digest_content(context)
+    digest = contents.digest_content(context)
     home = _image_folder(state, ref)
     if (home / "image.json").exists():
-        record = _read_record(home / "image.json")
+        record = read_record(home / "image.json")
         if record.content != digest:
             raise LocalError(
                 f"image `{ref}` is already registered with other content than {context} has now",
@@ -227,7 +211,7 @@ def compare_content(
     record = _image_folder(state, ref) / "image.json"
     if not record.exists():
         return "new"
-    return "same" if _read_record(record).content == _digest_content(context) else "changed"
+    return "same" if read_record(record).content == contents.digest_content(context) else "changed"
 
 
 def suggest_ref(state: StateFolder, ref: str) -> str:
@@ -253,7 +237,7 @@ def refresh_image(state: StateFolder) -> None:
     registered.
     """
     for record in state.images.glob("*/image.json"):
-        fields = _read_record(record)
+        fields = read_record(record)
         if fields.scripts and fields.ref not in (refs.DRIFTLOOP, refs.MONITOR):
             _write_record(
                 state,
@@ -280,7 +264,8 @@ def _write_record(
     ).hexdigest()[:16]
     home = _image_folder(state, ref)
     record = home / "image.json"
-    if record.exists() and _read_record(record).digest == digest:
+    kept = read_record(record) if record.exists() else None
+    if kept is not None and kept.digest == digest and Path(kept.app).is_dir():
         return resolve_image(state, ref)
     # Processes of the image may be running: each content has its own folder, and only the record moves.
     folder = home / digest
@@ -291,7 +276,7 @@ def _write_record(
         if context is None:
             app.mkdir()
         else:
-            shutil.copytree(context, app, ignore=_LEFT_OUT)
+            contents.copy_content(context, app)
         if scripts:
             _write_scripts(folder, scripts, env)
         image = ImageRecord(
@@ -346,28 +331,3 @@ def _require_file(context: Path, name: str, ref: str) -> Path:
             hint=f"add a {name}; the reference shows a minimal one",
         )
     return file
-
-
-def _digest_content(context: Path) -> str:
-    """A digest of all files that count; LocalError when they are too many bytes."""
-    total = 0
-    digest = hashlib.sha256()
-    for file in _list_files(context):
-        content = file.read_bytes()
-        total += len(content)
-        if total > LARGEST:
-            raise LocalError(
-                f"{context} holds more than {LARGEST // 2**20} MiB",
-                hint="keep data and models out of the image folder",
-            )
-        name = file.relative_to(context).as_posix()
-        digest.update(f"{name}\0{os.access(file, os.X_OK):d}\0{len(content)}\0".encode())
-        digest.update(content)
-    return digest.hexdigest()
-
-
-def _list_files(context: Path) -> Iterable[Path]:
-    for folder, folders, names in os.walk(context):
-        skipped = _LEFT_OUT(folder, [*folders, *names])
-        folders[:] = sorted(set(folders) - skipped)
-        yield from (Path(folder, name) for name in sorted(set(names) - skipped))

@@ -26,8 +26,9 @@ from driftloop.contract.outcomes import WorkflowEnd, clean_reason, describe_end
 from driftloop.contract.streams import DECISIONS, UNJUDGED, VERDICTS, WORKFLOWS
 from driftloop.contract.verdicts import UnjudgedRecord, WindowRecord
 from driftloop.errors import LocalError, PipelineError, StoreError
-from driftloop.local.ground.state import write_json
+from driftloop.local.ground.state import find_set_aside
 from driftloop.local.ground.timeline import EventTimeline
+from driftloop.local.up.history_record import HistoryRecord
 from driftloop.retrain.explanation import explain_state
 from driftloop.retrain.state import RetrainState
 
@@ -50,7 +51,7 @@ class RunHistory:
         self._timeline = timeline
         self._cursors: dict[str, int] = {}
         self._phases: dict[str, dict[str, str]] = {}
-        self.verdicts: dict[str, Mapping[str, Any]] = {}
+        self.verdicts: dict[str, dict[str, Any]] = {}
         """`<namespace>/<pipeline>/<detector>` -> its last verdict."""
         self.unjudged: dict[str, dict[str, Any]] = {}
         """`<namespace>/<pipeline>/<detector>` -> its windows that were not judged."""
@@ -60,62 +61,64 @@ class RunHistory:
         """`<namespace>.<pipeline>` -> the phase of its retrain decision."""
         self.loops: dict[str, str] = {}
         """`<namespace>.<pipeline>` -> what its loop waits for."""
-        try:
-            record_data = json.loads(record.read_text())
-        except FileNotFoundError:
-            return
-        self._cursors, self._phases = record_data["cursors"], record_data["phases"]
-        self.verdicts, self.runs, self.decisions = (
-            record_data["verdicts"],
-            record_data["runs"],
-            record_data["decisions"],
-        )
-        self.loops = record_data.get("loops", {})
-        self.unjudged = record_data.get("unjudged", {})
+        kept = HistoryRecord.load(record)
+        self._rebuilds = kept is None and find_set_aside(record).exists()
+        """True until the streams were read once: the timeline has what is in them already."""
+        if kept is not None:
+            self._cursors, self._phases = kept.cursors, kept.phases
+            self.verdicts, self.unjudged, self.runs = kept.verdicts, kept.unjudged, kept.runs
+            self.decisions, self.loops = kept.decisions, kept.loops
 
     async def follow_streams(self, js: JetStreamContext) -> None:
         """Follow until cancelled."""
         while True:
-            news = False
-            for stream, tell in (
-                (DECISIONS.stream, self._record_decision),
-                (WORKFLOWS.stream, self._record_workflow),
-                (VERDICTS.name, self._record_verdict),
-            ):
-                while (
-                    message := await _fetch_next(js, stream, self._cursors.get(stream, 0) + 1)
-                ) is not None:
-                    sequence, subject, payload = message
-                    try:
-                        tell(subject, payload)
-                    except PipelineError as error:
-                        self._add_unread(stream, sequence, error.message)
-                    except (ValueError, KeyError, TypeError, AttributeError) as error:
-                        self._add_unread(stream, sequence, f"{type(error).__name__}: {error}")
-                    self._cursors[stream] = sequence
-                    news = True
+            news = await self._read_news(js)
+            self._rebuilds = False
             if news:
                 # when the disk is full, the next news saves it
                 with contextlib.suppress(LocalError):
                     self._save_record()
             await asyncio.sleep(POLL)
 
+    async def _read_news(self, js: JetStreamContext) -> bool:
+        """Read all new messages of the streams; False when there is none."""
+        news = False
+        for stream, tell in (
+            (DECISIONS.stream, self._record_decision),
+            (WORKFLOWS.stream, self._record_workflow),
+            (VERDICTS.name, self._record_verdict),
+        ):
+            while (
+                message := await _fetch_next(js, stream, self._cursors.get(stream, 0) + 1)
+            ) is not None:
+                sequence, subject, payload = message
+                try:
+                    tell(subject, payload)
+                except PipelineError as error:
+                    self._add_unread(stream, sequence, error.message)
+                except (ValueError, KeyError, TypeError, AttributeError) as error:
+                    self._add_unread(stream, sequence, f"{type(error).__name__}: {error}")
+                self._cursors[stream] = sequence
+                news = True
+        return news
+
     def _save_record(self) -> None:
-        write_json(
-            self._record,
-            {
-                "cursors": self._cursors,
-                "phases": self._phases,
-                "verdicts": self.verdicts,
-                "unjudged": self.unjudged,
-                "runs": self.runs,
-                "decisions": self.decisions,
-                "loops": self.loops,
-            },
-        )
+        HistoryRecord(
+            cursors=self._cursors,
+            phases=self._phases,
+            verdicts=self.verdicts,
+            unjudged=self.unjudged,
+            runs=self.runs,
+            decisions=self.decisions,
+            loops=self.loops,
+        ).save(self._record)
+
+    def _add_entry(self, kind: str, what: str, why: str = "") -> None:
+        if not self._rebuilds:
+            self._timeline.add_entry(kind, what, why)
 
     def _add_unread(self, stream: str, sequence: int, why: str) -> None:
-        self._timeline.add_entry("platform", f"message {sequence} of {stream} can't be read", why)
+        self._add_entry("platform", f"message {sequence} of {stream} can't be read", why)
 
     def _record_decision(self, subject: str, payload: bytes) -> None:
         key = subject.removeprefix(DECISIONS.prefix)
@@ -128,7 +131,7 @@ class RunHistory:
             why = " ".join(part for part in (state.decision, state.cause, state.reason) if part)
             if state.phase in PAUSES:
                 why = explained.summary
-            self._timeline.add_entry("decision", f"{pipeline}: {state.phase}", why)
+            self._add_entry("decision", f"{pipeline}: {state.phase}", why)
             self.decisions[key] = state.phase
 
     def _record_verdict(self, subject: str, payload: bytes) -> None:
@@ -150,7 +153,7 @@ class RunHistory:
         if self.unjudged.get(f"{namespace}/{pipeline}/{detector}", {}).get("release") == release:
             del self.unjudged[f"{namespace}/{pipeline}/{detector}"]
         if verdict.alarm:
-            self._timeline.add_entry(
+            self._add_entry(
                 "verdict",
                 f"{pipeline}: {detector} alarm",
                 f"release {release}, window {verdict.window}, "
@@ -165,7 +168,7 @@ class RunHistory:
         before = self.unjudged.get(key, {})
         same = pair.items() <= before.items()
         if not same:
-            self._timeline.add_entry("verdict", f"{pipeline}: {detector} is {record.text}")
+            self._add_entry("verdict", f"{pipeline}: {detector} is {record.text}")
         windows = before["windows"] + 1 if same else 1
         self.unjudged[key] = {**pair, "windows": windows, "time": record.time}
 
@@ -174,7 +177,7 @@ class RunHistory:
         namespace, _, name = key.partition(".")
         if not payload:
             if key in self._phases:
-                self._timeline.add_entry("run", f"{name}: deleted")
+                self._add_entry("run", f"{name}: deleted")
                 del self._phases[key]
             return
         workflow = json.loads(payload)
@@ -202,7 +205,7 @@ class RunHistory:
                 ),
                 "",
             )
-            self._timeline.add_entry("run", f"{name}: started", cause)
+            self._add_entry("run", f"{name}: started", cause)
             before = self._phases[key] = {}
         nodes = status.get("nodes") or {}
         for identifier, node in nodes.items():
@@ -216,13 +219,13 @@ class RunHistory:
             before[identifier] = now
             if now != "Running":
                 ending = "done" if now == "Succeeded" else now.lower()
-                self._timeline.add_entry(
+                self._add_entry(
                     "step",
                     f"{name}: {format_step(node, nodes)} {ending}",
                     clean_reason(node.get("message", "")),
                 )
         if phase in _ENDED and before.get("") != phase:
-            self._timeline.add_entry("run", f"{name}: {_format_end(workflow, phase)}")
+            self._add_entry("run", f"{name}: {_format_end(workflow, phase)}")
             self._phases[key] = {"": phase}
 
 

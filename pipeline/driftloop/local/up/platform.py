@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from driftloop.contract import platform as contract
+from driftloop.contract.accounts import NatsRole
 from driftloop.local.ground import binaries
 from driftloop.local.ground.addresses import BRANCH, BUCKET, REGION, proxy_environment
 from driftloop.local.ground.settings import LocalSettings
@@ -32,13 +33,13 @@ def build_settings(
     repository = contract.artifact_repository(
         endpoint, insecure=True, bucket=BUCKET, region=REGION, create_bucket=False
     )
+    address, password = f"nats://127.0.0.1:{ports['nats']}", _nats_password(state)
+    nats = contract.nats_url(address, _NATS_USER, password)
     config = {
         contract.S3_ENDPOINT.key: f"http://{endpoint}",
         contract.S3_REGION.key: REGION,
         contract.S3_BUCKET.key: BUCKET,
-        contract.NATS.key: (
-            f"nats://{_NATS_USER}:{_nats_password(state)}@127.0.0.1:{ports['nats']}"
-        ),
+        contract.NATS.key: nats,
         contract.GIT_URL.key: state.repository_url,
         contract.GIT_BRANCH.key: BRANCH,
         contract.KUBERNETES_URL.key: f"http://127.0.0.1:{ports['api']}",
@@ -48,6 +49,8 @@ def build_settings(
     secrets = {
         contract.ACCESS_KEY.key: access,
         contract.SECRET_KEY.key: secret,
+        **{setting.key: nats for setting in contract.NATS_ROLES.values()},
+        contract.NATS_ROLES[NatsRole.BUS].key: contract.event_bus_credential(_NATS_USER, password),
         contract.WEBHOOK_TOKEN.key: state.ensure_secret(contract.WEBHOOK_TOKEN.key, 48),
         contract.GIT_USERNAME.key: "",
         contract.GIT_PASSWORD.key: "",

@@ -62,8 +62,11 @@ def _parse_image_option(state: StateFolder, ref: str) -> bool:
         "grep",
         "-q",
         "-F",
+        "-e",
         ref,
+        "--end-of-options",
         addresses.BRANCH,
+        "--",
     ]
     return subprocess.run(command, capture_output=True, check=False).returncode == 0
 

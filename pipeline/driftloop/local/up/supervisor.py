@@ -10,6 +10,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from aiohttp import web
@@ -21,6 +22,7 @@ from driftloop.errors import LocalError
 from driftloop.local.flux import source
 from driftloop.local.flux.reconciler import Reconciler
 from driftloop.local.ground import addresses, leftovers, logs
+from driftloop.local.ground.kept import KeptFile
 from driftloop.local.ground.settings import LocalSettings
 from driftloop.local.ground.state import StateFolder, write_json
 from driftloop.local.ground.timeline import EventTimeline
@@ -38,6 +40,9 @@ START = 60.0
 
 CHECKS = 10.0
 """Seconds between two looks at the logs' sizes."""
+
+KEEP = 1.0
+"""Seconds between two looks at the files that programs find the parts by."""
 
 _TOLD_DEATHS = 5
 
@@ -74,7 +79,7 @@ class Supervisor:
         self.reconciler: Reconciler
         self._fleet: PodFleet
         self._storage: StorageWatch
-        self._history = RunHistory(state.run / "history.json", timeline)
+        self._history = RunHistory(state.history, timeline)
 
     @contextlib.asynccontextmanager
     async def run_platform(self) -> AsyncIterator["Supervisor"]:
@@ -126,6 +131,7 @@ class Supervisor:
             await web.TCPSite(runner, "127.0.0.1", self.ports["api"]).start()
             self._start_task(self._history.follow_streams(js), "history")
             self._start_task(self._look_after(), "look after")
+            self._start_task(self._keep_files(), "files")
             self._storage = StorageWatch(
                 state,
                 monitor=self.ports["nats-monitor"],
@@ -147,8 +153,8 @@ class Supervisor:
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
             reconciler = self.reconciler
-            if reconciler.refused is not None:
-                return [reconciler.refused]
+            if (reason := reconciler.refused or reconciler.missing) is not None:
+                return [reason]
             if reconciler.looked and not reconciler.list_waiting() and reconciler.stuck is None:
                 return []
             await self.check_health()
@@ -272,6 +278,23 @@ class Supervisor:
             await asyncio.sleep(CHECKS)
             for log in self._state.logs.rglob("*.log"):
                 logs.bound_log(log)
+
+    async def _keep_files(self) -> None:
+        """Write the files again that programs find the parts by, should they be damaged."""
+        kept = [
+            KeptFile(file, self._note_changed, mode=mode).adopt_text()
+            for file, mode in ((self._state.ports_file, 0o644), (self._state.platform, 0o600))
+        ]
+        while True:
+            await asyncio.sleep(KEEP)
+            for file in kept:
+                # a full disk, or a folder that is gone, is told of by others
+                with contextlib.suppress(LocalError):
+                    file.restore_text()
+
+    def _note_changed(self, file: Path) -> None:
+        what = f"{file} was changed by another program: it is written anew"
+        self._timeline.add_entry("platform", what)
 
     def _end_part(self, part: str) -> None:
         """SIGTERM for a platform part, which is then started again."""

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel
 
+from driftloop.contract.limits import DEFAULT_REQUEST_LIMIT, RequestLimit
 from driftloop.contract.names import (
     COMPONENT_LABEL,
     GATEWAY,
@@ -102,6 +103,7 @@ def unroll_deployment(
     mirrored: str | None = None,
     gateway: str = GATEWAY,
     images: PlatformImages = PlatformImages(),  # noqa: B008 - frozen
+    limit: RequestLimit = DEFAULT_REQUEST_LIMIT,
 ) -> ServingObjects:
     """The Deployments, Services, logger ConfigMaps and the VirtualService that serve it.
 
@@ -114,7 +116,7 @@ def unroll_deployment(
         predictors=tuple(
             _unroll_predictor(deployment, predictor, images) for predictor in spec.predictors
         ),
-        traffic=_traffic_route(deployment, mirrored, gateway),
+        traffic=_traffic_route(deployment, mirrored, gateway, limit),
     )
 
 
@@ -392,7 +394,7 @@ def _logger_container(image: str) -> core.Container:
 
 
 def _traffic_route(
-    deployment: seldon.SeldonDeployment, mirrored: str | None, gateway: str
+    deployment: seldon.SeldonDeployment, mirrored: str | None, gateway: str, limit: RequestLimit
 ) -> istio.VirtualService:
     name, namespace = deployment.metadata.name, deployment.metadata.namespace or "default"
     predictors = deployment.spec.predictors
@@ -408,6 +410,7 @@ def _traffic_route(
         {live[0].name: 100} if len(live) == 1 else {id: n for id, n in weights.items() if n},
         mirrored=mirrored,
         percent=percent,
+        limit=limit,
     )
     return istio.VirtualService(
         metadata=ObjectMeta(name=name, namespace=namespace, labels=deployment.metadata.labels),
@@ -424,6 +427,7 @@ def _render_objects(plan: Plan, release: Release) -> Mapping[str, BaseModel | No
         deployment,
         mirrored=None if candidate is None else candidate.id,
         images=plan.platform,
+        limit=plan.serve.max_request_bytes,
     )
     files: dict[str, BaseModel | None] = {}
     for predictor in serves.predictors:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from driftloop.contract.limits import DEFAULT_REQUEST_LIMIT, RequestLimit, name_limited_route
 from driftloop.contract.names import PREDICTOR_PORT, service_host
 from driftloop.kube import istio
 
@@ -18,15 +19,17 @@ def route_predictions(
     *,
     mirrored: str | None = None,
     percent: float = 100,
+    limit: RequestLimit = DEFAULT_REQUEST_LIMIT,
 ) -> istio.HTTPRoute:
     """Build the route of the predictions over HTTP; `name` is the SeldonDeployment's or the
     pipeline's.
 
     `weights` are percent by release id, `mirrored` is the id of the version that gets a copy of so
-    many percent.
+    many percent, `limit` the largest request that it takes.
     """
     prefix = istio.StringMatch(prefix=f"/seldon/{namespace}/{name}/")
     return istio.HTTPRoute(
+        name=name_limited_route(limit),
         match=(istio.HTTPMatch(uri=prefix),),
         rewrite=istio.Rewrite(uri="/"),
         route=_share(name, namespace, weights, PREDICTOR_PORT),

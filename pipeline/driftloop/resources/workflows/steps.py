@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from driftloop.contract.accounts import NatsRole
 from driftloop.contract.names import WORK_IN, WORK_OUT
 from driftloop.contract.outcomes import OUTCOME_PARAMETER, ROLLOUT_PARAMETER
 from driftloop.contract.trees import WORKFLOW_RUN
@@ -259,7 +260,7 @@ def finish_step(plan: Plan, name: str, run: str, arguments: tuple[str, ...]) -> 
             *("--out", PARAMETERS),
         ),
         outputs=(OutputParameter(OUTCOME_PARAMETER), OutputParameter(ROLLOUT_PARAMETER)),
-        variables=(*parts.NATS, *parts.S3, *parts.GIT, *parts.KUBERNETES),
+        variables=(*parts.nats(NatsRole.STEP), *parts.S3, *parts.GIT, *parts.KUBERNETES),
         retries=3,
         reaches=FINISH,
     )

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from driftloop.contract.accounts import NatsRole
 from driftloop.contract.names import ON_NEW_DATA, SCHEDULE_CAUSE
 from driftloop.kube import core
 from driftloop.plan import DataStepPlan, Monitor, Plan
@@ -151,7 +152,7 @@ def _claim_step(plan: Plan) -> WorkflowStep:
             *(("--capture", watching, "--requests", f"{OUT}/requests") if watching else ()),
             *("--out", PARAMETERS),
         ),
-        variables=(*parts.NATS, *parts.GIT),
+        variables=(*parts.nats(NatsRole.STEP, NatsRole.READER), *parts.GIT),
         outputs=(
             *map(OutputParameter, ("claimed", "obstacle", "reason")),
             *((artifact_to("requests", REQUESTS),) if watching else ()),

@@ -4,7 +4,8 @@ import argparse
 import os
 
 from driftloop.clients.nats import open_connection
-from driftloop.contract.platform import NATS
+from driftloop.contract.accounts import NatsRole
+from driftloop.contract.platform import NATS_ROLES
 from driftloop.services import bootstrap
 from driftloop.services.analysis.service import AnalysisService, AnalysisSettings
 from driftloop.services.application import ApplicationServer
@@ -30,7 +31,7 @@ def run(arguments: argparse.Namespace) -> None:
     settings = AnalysisSettings(
         arguments.pipeline,
         arguments.namespace,
-        NATS.read(os.environ),
+        NATS_ROLES[NatsRole.JUDGE].read(os.environ),
         each_pod=arguments.each_pod,
     )
     bootstrap.run_until_stopped(_serve_analysis(settings, arguments.host, arguments.port))

@@ -168,7 +168,9 @@ class AnalysisService:
         )
         try:
             left = (await self._js.stream_info(self._settings.stream)).state.messages
-            read = await self._js.pull_subscribe(self._settings.streams.subject("*"), config=config)
+            read = await self._js.pull_subscribe(
+                self._settings.streams.subject("*"), stream=self._settings.stream, config=config
+            )
             while left > 0:
                 batch = await read.fetch(min(left, 512), timeout=5)
                 left -= len(batch)

@@ -3,8 +3,9 @@
 import argparse
 import os
 
+from driftloop.contract.accounts import NatsRole
 from driftloop.contract.handovers import RetrainPolicy
-from driftloop.contract.platform import KUBERNETES_URL, NATS, WEBHOOK_TOKEN
+from driftloop.contract.platform import KUBERNETES_URL, NATS_ROLES, WEBHOOK_TOKEN
 from driftloop.services import bootstrap
 from driftloop.services.decision.data import DataLook
 from driftloop.services.decision.head import HeadReader
@@ -45,7 +46,8 @@ def run(arguments: argparse.Namespace) -> None:
         policy=RetrainPolicy.parse(arguments.policy),
         webhook=arguments.webhook,
         broker=arguments.broker,
-        nats_url=NATS.read(os.environ),
+        nats_url=NATS_ROLES[NatsRole.DECISION].read(os.environ),
+        reader_url=NATS_ROLES[NatsRole.READER].read(os.environ),
         token=WEBHOOK_TOKEN.read(os.environ),
         head=HeadReader.from_environment(os.environ, arguments.pipeline),
         look=DataLook.from_environment(os.environ, arguments.pipeline, arguments.data),

@@ -46,6 +46,7 @@ class DecisionHandlers:
         self,
         loop: DecisionLoop,
         js: JetStreamContext,
+        verdicts: JetStreamContext,
         *,
         namespace: str,
         pipeline: str,
@@ -57,6 +58,7 @@ class DecisionHandlers:
     ) -> None:
         self._loop = loop
         self._js = js
+        self._verdicts = verdicts
         self._namespace = namespace
         self._subject = dead_letter_subject(namespace, pipeline)
         self._pipeline = pipeline
@@ -129,7 +131,7 @@ class DecisionHandlers:
         from the future would shut out real ones."""
         verdict = VerdictRecord(alarm.detector, alarm.release, alarm.window, alarm=True)
         try:
-            confirmed = await is_stored(self._js, self._namespace, self._pipeline, verdict)
+            confirmed = await is_stored(self._verdicts, self._namespace, self._pipeline, verdict)
         except DocumentError as error:
             raise StoreError(error.message) from error
         if not confirmed:
@@ -226,7 +228,8 @@ class DecisionHandlers:
         )
 
     async def _answer_health(self, request: web.Request) -> web.Response:
-        return web.Response(status=200 if self._js._nc.is_connected else 503)
+        connected = self._js._nc.is_connected and self._verdicts._nc.is_connected
+        return web.Response(status=200 if connected else 503)
 
     async def _answer_metrics(self, request: web.Request) -> web.Response:
         return web.Response(body=generate_latest(self._registry), content_type="text/plain")

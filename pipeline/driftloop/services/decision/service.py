@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry
 from driftloop.clients.kubernetes import KubernetesClient
 from driftloop.clients.nats import connect_client, ensure_contract_stream
 from driftloop.contract.handovers import RetrainPolicy
-from driftloop.contract.streams import DEAD_LETTERS, VERDICTS
+from driftloop.contract.streams import DEAD_LETTERS
 from driftloop.retrain.store import DecisionStore
 from driftloop.services.application import ApplicationServer
 from driftloop.services.bootstrap import serve_http
@@ -28,6 +28,8 @@ class DecisionOptions:
     webhook: str
     broker: str
     nats_url: str
+    reader_url: str
+    """URL of NATS as a reader of verdicts."""
     token: str
     head: HeadReader | None
     look: DataLook | None
@@ -43,10 +45,10 @@ async def serve_decision(options: DecisionOptions) -> None:
     namespace, pipeline = options.namespace, options.pipeline
     client = await connect_client(options.nats_url, name=f"{pipeline}-decision", wait=60)
     js = client.jetstream(timeout=5)
+    reader = await connect_client(options.reader_url, name=f"{pipeline}-decision-reader", wait=60)
     registry = CollectorRegistry()
     try:
         await ensure_contract_stream(js, DEAD_LETTERS)
-        await ensure_contract_stream(js, VERDICTS)
         store = await DecisionStore.open_bucket(js, namespace, pipeline)
         async with aiohttp.ClientSession(trust_env=True) as session:
             loop = DecisionLoop(
@@ -68,6 +70,7 @@ async def serve_decision(options: DecisionOptions) -> None:
             door = DecisionHandlers(
                 loop,
                 js,
+                reader.jetstream(timeout=5),
                 namespace=namespace,
                 pipeline=pipeline,
                 on=frozenset(options.policy.on),
@@ -81,4 +84,5 @@ async def serve_decision(options: DecisionOptions) -> None:
             ):
                 await loop.run()
     finally:
+        await reader.close()
         await client.close()

@@ -10,9 +10,10 @@ from pathlib import Path
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 
+from driftloop.contract.accounts import NatsRole  # noqa: E402
 from driftloop.contract.handovers import DetectorSettings  # noqa: E402
 from driftloop.contract.names import release_id  # noqa: E402
-from driftloop.contract.platform import NATS  # noqa: E402
+from driftloop.contract.platform import NATS_ROLES  # noqa: E402
 from driftloop.contract.streams import DETECTOR_BYTES, DetectorStreams  # noqa: E402
 from driftloop.services import bootstrap  # noqa: E402
 
@@ -99,7 +100,7 @@ def _serve_detector(arguments: argparse.Namespace) -> None:
         ),
         DetectorSettings.parse(arguments.config),
         arguments.artifact,
-        nats_url=NATS.read(os.environ),
+        nats_url=NATS_ROLES[NatsRole.DETECTOR].read(os.environ),
         broker=arguments.broker,
         host=arguments.host,
         port=arguments.port,
