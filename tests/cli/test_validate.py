@@ -154,7 +154,7 @@ def test_a_rendered_tree_below_a_repository(driftloop: Driftloop, tmp_path: Path
     file = tmp_path / "cluster/dev/pipelines/minimal.yaml"
     file.write_text(file.read_text().replace("path: ./monitors/minimal", "path: ./monitors/minmal"))
     code, stdout, _ = driftloop("validate", ".")
-    assert (code, stdout.split()[:2]) == (1, ["cluster/dev/pipelines/minimal.yaml:65:9", "DL701"])
+    assert (code, stdout.split()[:2]) == (1, ["cluster/dev/pipelines/minimal.yaml:67:9", "DL701"])
     spec = tmp_path / "workflows/minimal/pipeline.yaml"
     spec.write_text(
         spec.read_text().replace(
@@ -167,7 +167,7 @@ def test_a_rendered_tree_below_a_repository(driftloop: Driftloop, tmp_path: Path
     )
     os.chdir(tmp_path / "cluster")
     assert driftloop("validate", "dev", "../monitors")[1].startswith(
-        "dev/pipelines/minimal.yaml:65:9 DL701"
+        "dev/pipelines/minimal.yaml:67:9 DL701"
     )
     assert driftloop("validate", "dev")[0] == 0, "the folder is not among what is given"
 

@@ -195,10 +195,11 @@ class World:
             self.say(f"{name} is ready at {tip[:8]}")
 
     def stages(self):
-        """The Kustomizations of the platform, without the pipeline's."""
+        """The Kustomizations of the platform that follow our repository, without the pipeline's."""
         names = [
             found["metadata"]["name"]
             for found in self.kube.get("kustomization", namespace="flux-system")
+            if found["spec"]["sourceRef"]["name"] == "flux-system"
         ]
         return [name for name in names if name not in PIPELINE]
 

@@ -286,6 +286,10 @@ def path_rows() -> Iterator[tuple[str, str]]:
     yield code(trees.release_path(P)), "Release, the only state that automation writes"
     for folder in trees.pipeline_folders(P):
         yield code(folder), "Rendered objects"
+    yield (
+        code(trees.access_path("<cluster>", P)),
+        "Namespace of the pipeline, and accounts that it must not change",
+    )
     yield code(trees.flux_path("<cluster>", P)), "Flux Kustomizations of the pipeline"
     yield code(trees.INFRASTRUCTURE), "Platform, by hand"
     yield code(trees.platform_folder("<cluster>")), "Settings and sealed credentials of a cluster"

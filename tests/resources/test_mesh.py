@@ -8,7 +8,7 @@ import yaml
 
 from driftloop.render import render_tree
 from driftloop.spec import InvalidSpec, load_spec
-from tests.golden.trees import spec_text
+from tests.golden.trees import documents, spec_text
 from tests.resources.test_network import (
     CONFIGS,
     DISPATCHER,
@@ -64,7 +64,10 @@ class Mesh(Cluster):
                     yield name, spec["template"]["spec"]["serviceAccountName"]
                 case "WorkflowTemplate":
                     yield from (
-                        (f"{name}/{step['name']}", spec["serviceAccountName"])
+                        (
+                            f"{name}/{step['name']}",
+                            step.get("serviceAccountName", spec["serviceAccountName"]),
+                        )
                         for step in spec["templates"]
                     )
                 case "Sensor":
@@ -228,8 +231,10 @@ def test_the_accounts_are_those_that_the_platform_installs() -> None:
 
 
 def test_nothing_of_a_mesh_is_rendered_without_one() -> None:
-    tree = "".join(render_tree(spec_text("canary"), None).values())
-    assert "security.istio.io" not in tree
+    files = render_tree(spec_text("canary"), None)
+    tree = "".join(files.values())
+    kinds = {"AuthorizationPolicy", "PeerAuthentication"}
+    assert not any(item["kind"] in kinds for _, item in documents(files))
     assert "dataplane-mode" not in tree
     assert str(TUNNEL) not in tree
 

@@ -357,7 +357,22 @@ class World:
                     for entry in self.of(NAMESPACE)
                     if entry.path.startswith(f"{folder}/")
                 }
-        return frozenset(declared - unseen)
+        return frozenset(declared - unseen - self._applied_elsewhere())
+
+    def _applied_elsewhere(self) -> set[str]:
+        """Return the namespaces into which Flux applies folders that are not in the set, by an
+        account that is bound there."""
+        accounts = {
+            (item.spec.get("serviceAccountName").text, item.namespace)
+            for item in self.of(FLUX)
+            if not self.exists(posixpath.normpath(item.spec.get("path").text).lstrip("/"))
+        }
+        return {
+            binding.namespace
+            for binding in self.of(("rbac.authorization.k8s.io", "RoleBinding"))
+            for subject in binding.node.get("subjects").list
+            if (subject.get("name").text, subject.get("namespace").text) in accounts
+        }
 
     def _others_make(self, kind: Kind, namespace: str) -> bool:
         """Return True if objects of a kind may come from elsewhere: the set shows none, or

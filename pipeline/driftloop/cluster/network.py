@@ -21,7 +21,7 @@ def _label(
     return LabelRequirement(key=key, operator=operator, values=values or None)
 
 
-_STEPS = LabelSelector(match_expressions=(_label(COMPONENT_LABEL, "In", steps.COMPONENT),))
+_COMMITTING = _label(REACHES_LABEL, "In", steps.GIT, steps.CLAIM, steps.FINISH, steps.JUDGE)
 _CLIENTS: dict[str, tuple[LabelSelector, ...]] = {
     "s3": (
         LabelSelector(
@@ -41,7 +41,10 @@ _CLIENTS: dict[str, tuple[LabelSelector, ...]] = {
         ),
         LabelSelector(match_expressions=(_label(REACHES_LABEL, "In", steps.CLAIM, steps.FINISH),)),
     ),
-    "git": (_STEPS,),
+    "git": (
+        LabelSelector(match_expressions=(_COMMITTING,)),
+        LabelSelector(match_expressions=(_label(COMPONENT_LABEL, "In", "decision"),)),
+    ),
     "kubernetes": (
         LabelSelector(
             match_expressions=(_label(COMPONENT_LABEL, "In", steps.COMPONENT, "decision"),)

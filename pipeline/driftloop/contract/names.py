@@ -37,6 +37,9 @@ OWN_LABELS = {MANAGED_BY_LABEL: OWNER}
 OWN_SELECTOR = f"labelSelector={MANAGED_BY_LABEL}%3D{OWNER}"
 """Query that lists driftloop's own objects at the API server."""
 
+TOKEN_SECRET = "kubernetes.io/service-account-token"  # noqa: S105 - a type
+"""Type of the Secrets into which Kubernetes writes the token of a ServiceAccount."""
+
 CLUSTER_DOMAIN = "svc.cluster.local"
 FLUX_NAMESPACE = "flux-system"
 FLUX_SOURCE = "flux-system"
@@ -157,8 +160,39 @@ class Names:
 
     @property
     def train(self) -> str:
-        """WorkflowTemplate, and the ServiceAccount of all workflow pods."""
+        """WorkflowTemplate, and the ServiceAccount of steps that run a person's code: without any
+        right, and without a token."""
         return f"{self.pipeline}-train"
+
+    @property
+    def steps(self) -> str:
+        """ServiceAccount of our own steps that never talk to the API server."""
+        return f"{self.pipeline}-steps"
+
+    @property
+    def finish(self) -> str:
+        """ServiceAccount of the step that tells how a run has ended."""
+        return f"{self.pipeline}-finish"
+
+    @property
+    def advance(self) -> str:
+        """ServiceAccount of the steps that see whether a stage is applied."""
+        return f"{self.pipeline}-advance"
+
+    @property
+    def executor(self) -> str:
+        """ServiceAccount of Argo's own containers beside each step, which report its results."""
+        return f"{self.pipeline}-executor"
+
+    @property
+    def starter(self) -> str:
+        """ServiceAccount of Argo's own container that starts the rollout."""
+        return f"{self.pipeline}-starter"
+
+    @property
+    def flux(self) -> str:
+        """ServiceAccount in Flux's namespace, by whose rights the pipeline is applied."""
+        return f"{self.pipeline}-flux"
 
     @property
     def release(self) -> str:
@@ -226,6 +260,11 @@ class Names:
     def mirror(self) -> str:
         """VirtualService that copies requests to the candidate in shadow, with a SeldonDeployment."""
         return f"{self.pipeline}-mirror"
+
+    @staticmethod
+    def token(account: str) -> str:
+        """Secret with the token of a ServiceAccount, for Argo's own containers."""
+        return f"{account}.service-account-token"
 
     def kustomization_name(self, tree: str) -> str:
         """Flux Kustomization of one tree: workflows, deployments, monitors."""

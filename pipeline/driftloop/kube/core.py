@@ -22,6 +22,14 @@ class ServiceAccount(KubernetesObject):
     automount_service_account_token: bool | None = None
 
 
+class TokenSecret(KubernetesObject):
+    """The token of a ServiceAccount, which Kubernetes writes into it; nothing secret is said here."""
+
+    api_version: Literal["v1"] = "v1"
+    kind: Literal["Secret"] = "Secret"
+    type: Literal["kubernetes.io/service-account-token"] = "kubernetes.io/service-account-token"
+
+
 class ConfigMap(KubernetesObject):
     """Named texts."""
 

@@ -32,6 +32,8 @@ class KustomizationSpec(ObjectPart):
     path: str
     prune: bool
     wait: bool | None = None
+    service_account_name: str | None = None
+    """Account of its own namespace by whose rights everything is applied and removed."""
     source_ref: ObjectReference
     depends_on: tuple[KustomizationDependency, ...] | None = None
     health_check_exprs: tuple[HealthCheck, ...] | None = None

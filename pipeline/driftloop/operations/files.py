@@ -36,8 +36,8 @@ def read_tree(folder: Path, pipeline: str, cluster: str) -> dict[str, str]:
         for file in sorted(place.rglob("*"))
         if file.is_file()
     ]
-    flux = folder / trees.flux_path(cluster, pipeline)
-    return _read_texts([*files, *([flux] if flux.is_file() else [])], folder)
+    placed = (folder / path for path in trees.cluster_paths(cluster, pipeline))
+    return _read_texts([*files, *(file for file in placed if file.is_file())], folder)
 
 
 def read_platform(folder: Path) -> dict[str, str]:

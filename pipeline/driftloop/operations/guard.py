@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping
 
+from driftloop.contract.names import TOKEN_SECRET
 from driftloop.contract.trees import is_generated, is_rendered_place
 from driftloop.errors import GitError
 from driftloop.text.node import YamlNode
@@ -42,7 +43,11 @@ def _holds_secret(text: str) -> bool:
 
 
 def _is_secret(node: YamlNode) -> bool:
-    return node.get("kind").value == "Secret" and not node.get("apiVersion").missing
+    if node.get("kind").value != "Secret" or node.get("apiVersion").missing:
+        return False
+    # Kubernetes writes an account's token into a Secret that says nothing but the account
+    is_asking = node.get("type").value == TOKEN_SECRET
+    return not is_asking or bool(node.get("data")) or bool(node.get("stringData"))
 
 
 def _list_objects(node: YamlNode) -> Iterator[YamlNode]:

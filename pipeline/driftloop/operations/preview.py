@@ -46,9 +46,9 @@ def read_committed(target: CommitTarget, name: str, *, cluster: str) -> Mapping[
     """Return the files of a pipeline at the tip of the cluster repository, by path, and those
     that its room in JetStream depends on."""
     tree = target.repository.tree(target.repository.tip())
-    folders, flux = trees.pipeline_folders(name), trees.flux_path(cluster, name)
+    folders, placed = trees.pipeline_folders(name), trees.cluster_paths(cluster, name)
     return {
         path: tree[path]
         for path in tree
-        if path.startswith(folders) or path == flux or decides_room(path)
+        if path.startswith(folders) or path in placed or decides_room(path)
     }

@@ -97,7 +97,7 @@ def read_pipeline(tree: Tree, name: str) -> CommittedPipeline:
             hint="`driftloop commit` adds one",
         )
     files = _select_files(tree, name)
-    clusters = tuple(sorted(filter(None, map(trees.cluster_of, files))))
+    clusters = tuple(sorted({of for path in files if (of := trees.cluster_of(path))}))
     text = files.get(release_path(name))
     if text is None:
         raise GitError(
@@ -292,13 +292,17 @@ class RemovalStage:
 
 def list_removal_stages(name: str) -> tuple[RemovalStage, ...]:
     """Return the commits in the order a cluster needs: the Flux objects, then the folders, which
-    Flux reads as long as it has objects for them.
+    Flux reads as long as it has objects for them, and the account by which it removes what they
+    held; the namespace goes with that.
 
     The event bus goes with its listeners: its controller holds its finalizer until they are gone.
     """
     return (
         RemovalStage(f"Remove {name} from Flux", (trees.flux_path("*", name),)),
-        RemovalStage(f"Remove the files of {name}", trees.pipeline_folders(name)),
+        RemovalStage(
+            f"Remove the files of {name}",
+            (*trees.pipeline_folders(name), trees.access_path("*", name)),
+        ),
     )
 
 

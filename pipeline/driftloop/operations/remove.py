@@ -47,12 +47,12 @@ def remove_pipeline(
             continue
         commit = made
         report(f"{made.sha[:12]} {stage.subject}")
-        if stage is stages[-1]:
-            break
         if api is not None and (refusal := api.request_fetch(FLUX_NAMESPACE, FLUX_SOURCE)):
             report(
                 f"  Flux fetches the commit in its own time, asking it to was refused: {refusal}"
             )
+        if stage is stages[-1]:
+            break
         if api is None:
             report(
                 "the runtime is not reachable from here: run this command again once Flux has applied the commit"

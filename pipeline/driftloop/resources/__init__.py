@@ -9,7 +9,7 @@ from driftloop.contract import trees
 from driftloop.plan import Plan
 from driftloop.release.record import Release
 from driftloop.resources import broker, decision, detector, flux, judge, retrain
-from driftloop.resources.guarding import access, mesh, network
+from driftloop.resources.guarding import access, entry, mesh, network
 from driftloop.resources.manifest import Manifest
 from driftloop.resources.serving import disruption_budget, seldon, serving_backend
 from driftloop.resources.serving.rehearsal import rehearsed_servers
@@ -47,18 +47,28 @@ def flux_kustomizations(plan: Plan, release: Release) -> tuple[Manifest, ...]:
     )
 
 
+def pipeline_entry(plan: Plan, release: Release) -> tuple[Manifest, ...]:
+    """cluster/<cluster>/access/P.yaml: the namespace, and what the pipeline's own account may not
+    write."""
+    path = trees.access_path(plan.cluster, plan.names.pipeline)
+    return tuple(Manifest(path, item) for item in entry.pipeline_entry(plan))
+
+
 def workflow_access(plan: Plan, release: Release) -> tuple[Manifest, ...]:
     """Namespace and accounts of training."""
     return _name_files(
         plan,
         trees.WORKFLOWS,
         {
-            f"{plan.names.namespace}.namespace": access.pipeline_namespace(plan),
+            f"{plan.names.namespace}.namespace": access.namespace_stub(plan),
             "train.serviceaccount": access.train_account(plan),
-            "train.role": access.train_role(plan),
-            "train.rolebinding": access.train_binding(plan),
-            "train-applied.role": access.applied_role(plan),
-            "train-applied.rolebinding": access.applied_binding(plan),
+            "steps.serviceaccount": access.steps_account(plan),
+            "finish.serviceaccount": access.finish_account(plan),
+            "finish.role": access.finish_role(plan),
+            "finish.rolebinding": access.finish_binding(plan),
+            "advance.serviceaccount": access.advance_account(plan),
+            "advance.role": access.advance_role(plan),
+            "advance.rolebinding": access.advance_binding(plan),
             "sensor.serviceaccount": access.sensor_account(plan),
             "sensor.role": access.sensor_role(plan),
             "sensor.rolebinding": access.sensor_binding(plan),
@@ -231,6 +241,7 @@ def watching_files(plan: Plan, release: Release) -> tuple[Manifest, ...]:
 
 
 OUTPUTS: tuple[Output, ...] = (
+    pipeline_entry,
     flux_kustomizations,
     workflow_access,
     network_policies,

@@ -54,6 +54,7 @@ def _build_kustomization(
             path=f"./{trees.tree_folder(tree, names.pipeline)}",
             prune=True,
             wait=True,
+            service_account_name=names.flux,
             source_ref=ObjectReference(kind="GitRepository", name=FLUX_SOURCE),
             depends_on=(flux.KustomizationDependency(name=after, ready_expr=FLUX_APPLIED_ONCE),),
             health_check_exprs=health,

@@ -259,6 +259,12 @@ _ONLY_OF = {
 """Field -> the only kind of template that has it."""
 
 
+class Executor(Part):
+    """Account of Argo's own containers; here the runner does their work."""
+
+    ACCEPTED = frozenset({"serviceAccountName"})
+
+
 class Template(Part):
     """One template: a container, a DAG, or the creation of a Workflow."""
 
@@ -268,10 +274,14 @@ class Template(Part):
             "metadata",
             "nodeSelector",
             "podSpecPatch",
+            "serviceAccountName",
             "tolerations",
         }
     )
     name: str
+    executor: Executor = Executor()
+    automount_service_account_token: bool | None = None
+    """True if the container may call the API server; None: as the workflow says."""
     inputs: Inputs = Inputs()
     outputs: OutputParts = OutputParts()
     container: Container | None = None
@@ -366,6 +376,8 @@ class WorkflowSpec(Part):
     templates: list[Template] = Field(default_factory=list)
     workflow_template_ref: TemplateRef | None = None
     service_account_name: str = "default"
+    automount_service_account_token: bool = True
+    executor: Executor = Executor()
     on_exit: str | None = None
     active_deadline_seconds: int | None = None
     artifact_repository_ref: RepositoryRef | None = None

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from driftloop.contract.platform import KUBERNETES_URL
 from driftloop.local.argo import expressions
 from driftloop.local.argo.expressions import ExpressionError
 from driftloop.local.argo.parts import NotUnderstoodError, read_part
@@ -24,6 +25,7 @@ def validate_workflow_template(manifest: Mapping[str, Any]) -> None:
             expressions.parse(source.expression)
         for template in spec.templates:
             _validate_template(template)
+            _require_token(template, spec)
     except (ExpressionError, NotUnderstoodError) as error:
         raise NotUnderstoodError(f"{label}: {error.message}", hint=error.hint) from error
     for template in spec.templates:
@@ -38,6 +40,21 @@ def _validate_template(template: Template) -> None:
         for task in template.dag.tasks:
             if task.when is not None:
                 expressions.parse_when(task.when)
+
+
+def _require_token(template: Template, spec: WorkflowSpec) -> None:
+    """Raise NotUnderstoodError for a step that calls the API server, and in a cluster has no
+    token: here it would get through."""
+    own = template.automount_service_account_token
+    if own or (own is None and spec.automount_service_account_token):
+        return
+    for container in (*([template.container] if template.container else []), *template.sidecars):
+        if any(entry.name == KUBERNETES_URL.environment for entry in container.env):
+            raise NotUnderstoodError(
+                f"template {template.name} has `{KUBERNETES_URL.environment}`, and its pod no token",
+                hint="set `automountServiceAccountToken: true` on the template, and an account "
+                "with what the step may do",
+            )
 
 
 def _require_told_ports(label: str, template: Template) -> None:

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from driftloop.contract.names import FLUX_APPLIED_ONCE, FLUX_NAMESPACE
-from driftloop.contract.trees import CLUSTER, KUSTOMIZATION
+from driftloop.contract.names import FLUX_APPLIED_ONCE, FLUX_NAMESPACE, TOKEN_SECRET
+from driftloop.contract.trees import ACCESS, CLUSTER, KUSTOMIZATION
 from driftloop.errors import LocalError, PipelineError
 from driftloop.local.flux import admission
 from driftloop.local.ground import binaries, kinds
@@ -36,6 +36,15 @@ MALFORMED = (KeyError, TypeError, ValueError, AttributeError, RecursionError)
 
 # Kustomizations of the cluster's own parts: the local platform takes their place.
 _INFRASTRUCTURE = "infra"
+
+_ACCESS = frozenset(
+    {
+        ("", "Namespace"),
+        ("", "ServiceAccount"),
+        ("rbac.authorization.k8s.io", "Role"),
+        ("rbac.authorization.k8s.io", "RoleBinding"),
+    }
+)
 
 _ACTED = frozenset({"path", "prune", "sourceRef", "dependsOn", "suspend"})
 _NO_EFFECT = frozenset(
@@ -261,6 +270,9 @@ def _read_cluster(tree: Path, cluster: str) -> tuple[ReadKustomization, ...]:
     for file in sorted(root.rglob("*.yaml")):
         if FLUX_NAMESPACE in file.relative_to(root).parts:
             continue
+        if file.parent == root / ACCESS:
+            _admit_access(file, tree)
+            continue
         for item in _read_documents(file, tree):
             if kinds.object_kind(item)[0] == SOURCE:
                 continue
@@ -291,6 +303,19 @@ def _read_cluster(tree: Path, cluster: str) -> tuple[ReadKustomization, ...]:
                 entry = ReadKustomization(kustomization, error=error)
         entries.append(entry)
     return tuple(entries)
+
+
+def _admit_access(file: Path, tree: Path) -> None:
+    """Raise LocalError for anything but namespaces, accounts, their rights and their tokens: here
+    everything runs as one user, and what a step is given is in its template."""
+    for item in _read_documents(file, tree):
+        if kinds.object_kind(item) in _ACCESS or item.get("type") == TOKEN_SECRET:
+            continue
+        raise LocalError(
+            f"{file.relative_to(tree).as_posix()}: {kinds.format_object(item)} among namespaces and "
+            "accounts",
+            hint=f"what a pipeline runs belongs in its own folders, not under {CLUSTER}/",
+        )
 
 
 def _parse_kustomization(item: Mapping[str, Any], file: str) -> FluxKustomization:

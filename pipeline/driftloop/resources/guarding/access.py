@@ -1,84 +1,79 @@
-"""Namespace, ServiceAccounts, Roles: each pod may do what its part needs, and nothing else."""
+"""ServiceAccounts and Roles: each pod may do what its part needs, and nothing else."""
 
-from driftloop.contract.names import FLUX_NAMESPACE
-from driftloop.contract.trees import TREES
 from driftloop.kube import core, rbac
 from driftloop.kube.base import ObjectMeta
 from driftloop.plan import Plan
 from driftloop.resources import parts
-from driftloop.resources.serving import serving_backend
 
 WORKFLOWS = "workflows"
 
 
-def pipeline_namespace(plan: Plan) -> core.Namespace:
-    """The pipeline's home, under the restricted Pod Security Standard; in a mesh all of its pods
-    take part.
+def namespace_stub(plan: Plan) -> core.Namespace:
+    """The pipeline's namespace as its first tree names it: made elsewhere (`entry`), and left as
+    it is.
 
-    Under a serving back end whose pods keep the baseline only, that is enforced, and the rest is
-    warned of.
+    A tree that named it no longer would have Flux remove it, with all that it holds.
     """
-    levels = {
-        "enforce": serving_backend(plan).pod_security,
-        "audit": "restricted",
-        "warn": "restricted",
-    }
-    levels = {f"pod-security.kubernetes.io/{mode}": level for mode, level in levels.items()}
-    enrolled = {"istio.io/dataplane-mode": "ambient"} if plan.mesh is not None else {}
     return core.Namespace(
         metadata=ObjectMeta(
             name=plan.names.namespace,
-            labels={**parts.object_labels(plan.names, "namespace"), **levels, **enrolled},
+            labels=parts.object_labels(plan.names, "namespace"),
+            annotations={
+                "kustomize.toolkit.fluxcd.io/ssa": "IfNotPresent",
+                "kustomize.toolkit.fluxcd.io/prune": "disabled",
+            },
         )
     )
 
 
 def train_account(plan: Plan) -> core.ServiceAccount:
-    """The account of workflow pods; Argo's executor reports their results with its token."""
-    return parts.service_account(plan, plan.names.train, WORKFLOWS, token=True)
+    """The account of a person's code: no right, no token."""
+    return parts.service_account(plan, plan.names.train, WORKFLOWS)
 
 
-def train_role(plan: Plan) -> rbac.Role:
-    """Report results, start the rollout, and see whether a release is applied."""
+def steps_account(plan: Plan) -> core.ServiceAccount:
+    """The account of our own steps that never talk to the API server."""
+    return parts.service_account(plan, plan.names.steps, WORKFLOWS)
+
+
+def finish_account(plan: Plan) -> core.ServiceAccount:
+    """The account of the step that tells how a run has ended."""
+    return parts.service_account(plan, plan.names.finish, WORKFLOWS, token=True)
+
+
+def finish_role(plan: Plan) -> rbac.Role:
+    """Read how a Workflow has failed, or who has stopped it."""
     return rbac.Role(
-        metadata=parts.object_meta(plan.names, plan.names.train, WORKFLOWS),
+        metadata=parts.object_meta(plan.names, plan.names.finish, WORKFLOWS),
+        rules=(build_rule("argoproj.io", "workflows", "get"),),
+    )
+
+
+def finish_binding(plan: Plan) -> rbac.RoleBinding:
+    """Grants `P-finish` its role."""
+    return build_binding(plan, plan.names.finish, WORKFLOWS)
+
+
+def advance_account(plan: Plan) -> core.ServiceAccount:
+    """The account of the steps that see whether a stage is applied."""
+    return parts.service_account(plan, plan.names.advance, WORKFLOWS, token=True)
+
+
+def advance_role(plan: Plan) -> rbac.Role:
+    """See whether what serves a release runs; what Flux has applied stands in its own namespace
+    (`entry`)."""
+    return rbac.Role(
+        metadata=parts.object_meta(plan.names, plan.names.advance, WORKFLOWS),
         rules=(
-            _build_rule("argoproj.io", "workflowtaskresults", "create", "patch"),
-            _build_rule("argoproj.io", "workflows", "create", "get"),
-            _build_rule("apps", "deployments", "get", "list"),
-            _build_rule("", "pods", "list"),
+            build_rule("apps", "deployments", "get", "list"),
+            build_rule("", "pods", "list"),
         ),
     )
 
 
-def train_binding(plan: Plan) -> rbac.RoleBinding:
-    """Grants `P-train` its role."""
-    return _build_binding(plan, plan.names.train, WORKFLOWS)
-
-
-def applied_role(plan: Plan) -> rbac.Role:
-    """In Flux's namespace: read the pipeline's own Kustomizations, which say what is applied."""
-    names = plan.names
-    own = tuple(names.kustomization_name(tree) for tree in TREES)
-    return rbac.Role(
-        metadata=_in_flux(plan),
-        rules=(
-            rbac.PolicyRule(
-                api_groups=("kustomize.toolkit.fluxcd.io",),
-                resources=("kustomizations",),
-                resource_names=own,
-                verbs=("get",),
-            ),
-        ),
-    )
-
-
-def applied_binding(plan: Plan) -> rbac.RoleBinding:
-    """Grants `P-train` that role."""
-    subject = rbac.Subject(name=plan.names.train, namespace=plan.names.namespace)
-    return rbac.RoleBinding(
-        metadata=_in_flux(plan), role_ref=rbac.RoleRef(name=plan.names.train), subjects=(subject,)
-    )
+def advance_binding(plan: Plan) -> rbac.RoleBinding:
+    """Grants `P-advance` its role."""
+    return build_binding(plan, plan.names.advance, WORKFLOWS)
 
 
 def sensor_account(plan: Plan) -> core.ServiceAccount:
@@ -90,13 +85,13 @@ def sensor_role(plan: Plan) -> rbac.Role:
     """Create Workflows, nothing else."""
     return rbac.Role(
         metadata=parts.object_meta(plan.names, plan.names.sensor, "retrain"),
-        rules=(_build_rule("argoproj.io", "workflows", "create"),),
+        rules=(build_rule("argoproj.io", "workflows", "create"),),
     )
 
 
 def sensor_binding(plan: Plan) -> rbac.RoleBinding:
     """Grants `P-sensor` its role."""
-    return _build_binding(plan, plan.names.sensor, "retrain")
+    return build_binding(plan, plan.names.sensor, "retrain")
 
 
 def decision_account(plan: Plan) -> core.ServiceAccount:
@@ -108,13 +103,13 @@ def decision_role(plan: Plan) -> rbac.Role:
     """See whether the run that holds the lease still lives."""
     return rbac.Role(
         metadata=parts.object_meta(plan.names, plan.names.decision, "decision"),
-        rules=(_build_rule("argoproj.io", "workflows", "get"),),
+        rules=(build_rule("argoproj.io", "workflows", "get"),),
     )
 
 
 def decision_binding(plan: Plan) -> rbac.RoleBinding:
     """Grants `P-decision` its role."""
-    return _build_binding(plan, plan.names.decision, "decision")
+    return build_binding(plan, plan.names.decision, "decision")
 
 
 def model_account(plan: Plan) -> core.ServiceAccount:
@@ -122,21 +117,15 @@ def model_account(plan: Plan) -> core.ServiceAccount:
     return parts.service_account(plan, plan.names.model, "serving")
 
 
-def _build_rule(group: str, resource: str, *verbs: str) -> rbac.PolicyRule:
+def build_rule(group: str, resource: str, *verbs: str) -> rbac.PolicyRule:
+    """Build a rule for one resource."""
     return rbac.PolicyRule(api_groups=(group,), resources=(resource,), verbs=verbs)
 
 
-def _build_binding(plan: Plan, name: str, component: str) -> rbac.RoleBinding:
+def build_binding(plan: Plan, name: str, component: str) -> rbac.RoleBinding:
+    """Grant the account of a name the Role of that name, in the pipeline's namespace."""
     return rbac.RoleBinding(
         metadata=parts.object_meta(plan.names, name, component),
         role_ref=rbac.RoleRef(name=name),
         subjects=(rbac.Subject(name=name, namespace=plan.names.namespace),),
-    )
-
-
-def _in_flux(plan: Plan) -> ObjectMeta:
-    return ObjectMeta(
-        name=plan.names.train,
-        namespace=FLUX_NAMESPACE,
-        labels=parts.object_labels(plan.names, WORKFLOWS),
     )

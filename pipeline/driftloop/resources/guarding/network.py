@@ -43,7 +43,11 @@ COMPONENT = "network"
 GATEWAY_NAMESPACE = "istio-system"
 OUTSIDE = (443, 6443)
 """The API server and git have no label a policy could select, so their ports are open to any
-address."""
+address.
+
+Every step's pod has them, a person's code too: Argo's own container reports the step's results
+from the same pod, and a policy knows pods, not containers. What that code lacks is a token.
+"""
 PACKAGES = (443,)
 """Of conda's and PyPI's hosts, whose addresses change."""
 
@@ -178,8 +182,7 @@ def _build_roles(plan: Plan) -> Iterator[NetworkRole]:
         (OpenPort(SERVICE_PORT, (filters, dispatchers, watching)),),
         (nats, broker, storage, outside, OutgoingCall(_own_pods(webhook), (WEBHOOK_PORT,), home)),
     )
-    # in a mesh every step is the same account; which of them reach the judge is the NetworkPolicy's to say
-    advancing = PortCaller(_own_pods(rollout), home, names.train)
+    advancing = PortCaller(_own_pods(rollout), home, names.advance)
     yield NetworkRole(
         "judge",
         _select_all(judges),

@@ -85,6 +85,7 @@ def _stage_step(plan: Plan, stage: RolloutStage) -> WorkflowStep:
         variables=(*parts.GIT, *parts.KUBERNETES),
         deadline=PATIENCE + 600,
         reaches=JUDGE,
+        token_of=names.advance,
     )
 
 

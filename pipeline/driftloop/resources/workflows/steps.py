@@ -25,8 +25,9 @@ IN, OUT = WORK_IN, WORK_OUT
 PARAMETERS = f"{OUT}/parameters"
 """Folder with one file for each output parameter."""
 COMPONENT = "workflows"
-CLAIM, FINISH, JUDGE = "nats", "nats-broker", "judge"
-"""Values of `REACHES_LABEL`, of pods that need more than storage and git. A user's code reaches none of these."""
+GIT, CLAIM, FINISH, JUDGE = "git", "nats", "nats-broker", "judge"
+"""Values of `REACHES_LABEL`, of pods that need more than storage: all of them git, the others what they say, too.
+A user's code reaches none of these."""
 
 _SMALL = Resources(cpu="50m", memory="256Mi")
 
@@ -116,7 +117,11 @@ class WorkflowStep(GraphNode):
     retries: RetryRule
     cache: OutputCache | None = None
     reaches: str | None = None
-    """Service that the pod may talk to besides storage and git: a value of the label `REACHES_LABEL`."""
+    """Services that the pod may talk to besides storage: a value of the label `REACHES_LABEL`."""
+    account: str | None = None
+    """ServiceAccount of the pod; None: the one of a person's code, without any right."""
+    token: bool = False
+    """True if the step's own program talks to the API server, by the account's token."""
     sidecars: tuple[core.Container, ...] = ()
     """Containers beside the step's own, which end with it."""
     sidecars_gpu: GpuProfile | None = None
@@ -132,6 +137,8 @@ class ObjectCreation(GraphNode):
     """Creates an object of the cluster, and fails when it exists."""
 
     manifest: Mapping[str, Any]
+    creator: str
+    """ServiceAccount by whose rights it is created."""
     inputs: tuple[InputParameter, ...] = ()
 
 
@@ -215,11 +222,16 @@ def own_step(
     deadline: int = 1800,
     retries: int = 0,
     reaches: str | None = None,
+    token_of: str | None = None,
     sidecars: tuple[core.Container, ...] = (),
     sidecars_gpu: GpuProfile | None = None,
     folders: tuple[core.VolumeMount, ...] = (),
 ) -> WorkflowStep:
-    """Build a step that runs `driftloop step …` in the platform's image."""
+    """Build a step that runs `driftloop step …` in the platform's image.
+
+    `token_of` is the account of a step that talks to the API server. Sidecars run what a person
+    has made, so the whole pod has no right.
+    """
     command, *rest = arguments
     return WorkflowStep(
         name=name,
@@ -235,6 +247,8 @@ def own_step(
         deadline=deadline,
         retries=own_retries(retries),
         reaches=reaches,
+        account=token_of or (None if sidecars else plan.names.steps),
+        token=token_of is not None,
         sidecars=sidecars,
         sidecars_gpu=sidecars_gpu,
         folders=folders,
@@ -263,4 +277,5 @@ def finish_step(plan: Plan, name: str, run: str, arguments: tuple[str, ...]) -> 
         variables=(*parts.nats(NatsRole.STEP), *parts.S3, *parts.GIT, *parts.KUBERNETES),
         retries=3,
         reaches=FINISH,
+        token_of=plan.names.finish,
     )

@@ -64,7 +64,10 @@ def workflow_template(plan: Plan, outline: WorkflowOutline) -> BaseModel:
             for parameter in outline.parameters
         ],
         templates=[_build_template(plan, node) for node in outline.nodes],
+        # a person's code runs under it; our own steps name another one
         service_account_name=names.train,
+        automount_service_account_token=False,
+        executor=models.ExecutorConfig(service_account_name=names.executor),
         artifact_repository_ref=models.ArtifactRepositoryRef(
             config_map=PLATFORM, key="artifact-repository"
         ),
@@ -137,6 +140,8 @@ def _build_template(plan: Plan, node: WorkflowNode) -> Container | Resource | DA
             return Resource(
                 name=node.name,
                 action="create",
+                # Argo's own container creates it, by the executor's token
+                executor=models.ExecutorConfig(service_account_name=node.creator),
                 manifest=json.dumps(node.manifest, indent=2) + "\n",
                 inputs=[_build_input(parameter) for parameter in node.inputs],
             )
@@ -229,6 +234,8 @@ def _build_container(plan: Plan, step: WorkflowStep) -> Container:
         retry_strategy=retry_strategy(step.retries),
         memoize=None if step.cache is None else _build_memoize(plan, step.cache),
         labels=None if step.reaches is None else {REACHES_LABEL: step.reaches},
+        service_account_name=step.account,
+        automount_service_account_token=step.token or None,
         **_gpu_placement(step.gpu or step.sidecars_gpu),
     )
 

@@ -21,6 +21,7 @@ from driftloop.resources.workflows.retries import own_retries, total_seconds, us
 from driftloop.resources.workflows.steps import (
     CLAIM,
     COMPONENT,
+    GIT,
     IN,
     OUT,
     PARAMETERS,
@@ -179,6 +180,7 @@ def _snapshot_step(plan: Plan) -> WorkflowStep:
         ),
         resources=_MEDIUM,
         retries=2,
+        reaches=GIT,
     )
 
 
@@ -387,6 +389,7 @@ def _fit_step(plan: Plan, monitor: Monitor) -> WorkflowStep:
         resources=_FIT,
         deadline=1800,
         retries=own_retries(0),
+        account=plan.names.steps,
     )
 
 
@@ -467,6 +470,7 @@ def _register_step(plan: Plan, rehearse: tuple[WorkflowStep, ...]) -> WorkflowSt
         ),
         outputs=(OutputParameter("phase"), OutputParameter("release")),
         retries=2,
+        reaches=GIT,
     )
 
 
@@ -476,6 +480,7 @@ def _rollout_step(plan: Plan) -> ObjectCreation:
         name="rollout",
         needs=("register",),
         when=ParameterEquals("register", "phase", "shadow"),
+        creator=names.starter,
         inputs=(InputParameter("release", parameter_of("register", "release")),),
         manifest={
             "apiVersion": "argoproj.io/v1alpha1",

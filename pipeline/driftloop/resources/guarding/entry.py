@@ -1,0 +1,196 @@
+"""Rights that a pipeline can't give itself: its namespace, the account by which Flux applies it, and the
+tokens of Argo's own containers.
+
+The cluster's own Kustomization applies them, with Flux's rights; the pipeline's three are applied by
+an account that may write no other namespace, no Secret, and no right that it doesn't have.
+"""
+
+from driftloop.contract.names import FLUX_NAMESPACE
+from driftloop.contract.trees import TREES
+from driftloop.kube import core, rbac
+from driftloop.kube.base import KubernetesObject, ObjectMeta
+from driftloop.plan import Plan
+from driftloop.resources import parts
+from driftloop.resources.guarding.access import build_binding, build_rule
+from driftloop.resources.serving import serving_backend
+
+COMPONENT = "access"
+APPLY = ("get", "list", "watch", "create", "patch", "delete")
+"""Verbs by which Flux applies an object, waits for it and removes it."""
+APPLIED = (
+    ("", "configmaps", "services", "serviceaccounts"),
+    ("apps", "deployments"),
+    ("argoproj.io", "cronworkflows", "eventbus", "eventsources", "sensors", "workflowtemplates"),
+    ("autoscaling", "horizontalpodautoscalers"),
+    ("bitnami.com", "sealedsecrets"),
+    ("eventing.knative.dev", "brokers", "triggers"),
+    ("machinelearning.seldon.io", "seldondeployments"),
+    ("monitoring.coreos.com", "podmonitors", "prometheusrules"),
+    ("networking.istio.io", "virtualservices"),
+    ("networking.k8s.io", "networkpolicies"),
+    ("policy", "poddisruptionbudgets"),
+    ("rbac.authorization.k8s.io", "rolebindings", "roles"),
+    ("security.istio.io", "authorizationpolicies", "peerauthentications"),
+)
+"""API group and kinds that a pipeline may have, whatever its spec says today: what it no longer
+renders has to be removed. Sealed secrets are added by people."""
+
+
+def pipeline_entry(plan: Plan) -> tuple[KubernetesObject, ...]:
+    """Everything that stands before the pipeline's first tree, in order."""
+    names = plan.names
+    return (
+        pipeline_namespace(plan),
+        _flux_account(plan),
+        _flux_role(plan),
+        _flux_binding(plan),
+        *_leftovers(plan),
+        *_token(plan, names.executor),
+        _executor_role(plan),
+        build_binding(plan, names.executor, COMPONENT),
+        *_token(plan, names.starter),
+        _starter_role(plan),
+        build_binding(plan, names.starter, COMPONENT),
+        *_advance_in_flux(plan),
+    )
+
+
+def pipeline_namespace(plan: Plan) -> core.Namespace:
+    """The pipeline's home, under the restricted Pod Security Standard; in a mesh all of its pods
+    take part.
+
+    Under a serving back end whose pods keep the baseline only, that is enforced, and the rest is
+    warned of.
+    """
+    levels = {
+        "enforce": serving_backend(plan).pod_security,
+        "audit": "restricted",
+        "warn": "restricted",
+    }
+    levels = {f"pod-security.kubernetes.io/{mode}": level for mode, level in levels.items()}
+    enrolled = {"istio.io/dataplane-mode": "ambient"} if plan.mesh is not None else {}
+    return core.Namespace(
+        metadata=ObjectMeta(
+            name=plan.names.namespace,
+            labels={**parts.object_labels(plan.names, "namespace"), **levels, **enrolled},
+        )
+    )
+
+
+def _flux_account(plan: Plan) -> core.ServiceAccount:
+    """Flux takes its name; no pod ever runs under it."""
+    return core.ServiceAccount(
+        metadata=_in_flux(plan, plan.names.flux), automount_service_account_token=False
+    )
+
+
+def _flux_role(plan: Plan) -> rbac.Role:
+    """The kinds of a pipeline, in its namespace; and what its own Roles grant, since nobody may
+    grant more than he has."""
+    return rbac.Role(
+        metadata=parts.object_meta(plan.names, plan.names.flux, COMPONENT),
+        rules=(
+            *(
+                rbac.PolicyRule(api_groups=(group,), resources=resources, verbs=APPLY)
+                for group, *resources in APPLIED
+            ),
+            build_rule("", "namespaces", "get"),
+            build_rule("", "pods", "get", "list"),
+            build_rule("apps", "replicasets", "get", "list"),
+            build_rule("argoproj.io", "workflows", "create", "get"),
+        ),
+    )
+
+
+def _flux_binding(plan: Plan) -> rbac.RoleBinding:
+    """Grants Flux's account its role in the pipeline's namespace."""
+    names = plan.names
+    return rbac.RoleBinding(
+        metadata=parts.object_meta(names, names.flux, COMPONENT),
+        role_ref=rbac.RoleRef(name=names.flux),
+        subjects=(rbac.Subject(name=names.flux, namespace=FLUX_NAMESPACE),),
+    )
+
+
+def _leftovers(plan: Plan) -> tuple[rbac.Role, rbac.RoleBinding]:
+    """Remove the one Role that a pipeline's first tree once had in Flux's namespace."""
+    names = plan.names
+    rule = rbac.PolicyRule(
+        api_groups=("rbac.authorization.k8s.io",),
+        resources=("roles", "rolebindings"),
+        resource_names=(names.train,),
+        verbs=("get", "delete"),
+    )
+    return _grant_in_flux(plan, names.flux, FLUX_NAMESPACE, rule)
+
+
+def _token(plan: Plan, account: str) -> tuple[core.ServiceAccount, core.TokenSecret]:
+    """An account of Argo's own containers: they mount its token themselves, and no other does."""
+    names = plan.names
+    secret = names.token(account)
+    named = {"workflows.argoproj.io/service-account-token.name": secret}
+    return (
+        core.ServiceAccount(
+            metadata=parts.object_meta(names, account, COMPONENT, annotations=named),
+            automount_service_account_token=False,
+        ),
+        core.TokenSecret(
+            metadata=parts.object_meta(
+                names,
+                secret,
+                COMPONENT,
+                annotations={"kubernetes.io/service-account.name": account},
+            )
+        ),
+    )
+
+
+def _executor_role(plan: Plan) -> rbac.Role:
+    """Report the results of steps."""
+    return rbac.Role(
+        metadata=parts.object_meta(plan.names, plan.names.executor, COMPONENT),
+        rules=(build_rule("argoproj.io", "workflowtaskresults", "create", "patch"),),
+    )
+
+
+def _starter_role(plan: Plan) -> rbac.Role:
+    """Start the rollout, and report that."""
+    return rbac.Role(
+        metadata=parts.object_meta(plan.names, plan.names.starter, COMPONENT),
+        rules=(
+            build_rule("argoproj.io", "workflowtaskresults", "create", "patch"),
+            build_rule("argoproj.io", "workflows", "create", "get"),
+        ),
+    )
+
+
+def _advance_in_flux(plan: Plan) -> tuple[rbac.Role, rbac.RoleBinding]:
+    """Read the pipeline's own Kustomizations, which say what is applied."""
+    names = plan.names
+    rule = rbac.PolicyRule(
+        api_groups=("kustomize.toolkit.fluxcd.io",),
+        resources=("kustomizations",),
+        resource_names=tuple(names.kustomization_name(tree) for tree in TREES),
+        verbs=("get",),
+    )
+    return _grant_in_flux(plan, names.advance, names.namespace, rule)
+
+
+def _grant_in_flux(
+    plan: Plan, account: str, home: str, rule: rbac.PolicyRule
+) -> tuple[rbac.Role, rbac.RoleBinding]:
+    """Grant an account a rule in Flux's namespace."""
+    return (
+        rbac.Role(metadata=_in_flux(plan, account), rules=(rule,)),
+        rbac.RoleBinding(
+            metadata=_in_flux(plan, account),
+            role_ref=rbac.RoleRef(name=account),
+            subjects=(rbac.Subject(name=account, namespace=home),),
+        ),
+    )
+
+
+def _in_flux(plan: Plan, name: str) -> ObjectMeta:
+    return ObjectMeta(
+        name=name, namespace=FLUX_NAMESPACE, labels=parts.object_labels(plan.names, COMPONENT)
+    )

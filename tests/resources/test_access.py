@@ -1,0 +1,228 @@
+"""The walls of a rendered pipeline: what a person's code is given, what each account may do, and by
+whose rights Flux applies it."""
+
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+import pytest
+
+from tests.golden.trees import NAMES, documents, tree
+
+FLUX = "flux-system"
+OWN = ("driftloop", "driftloop-detector")
+"""Programs of our own images; any other container runs what a person has made."""
+PLURALS = {
+    "EventBus": "eventbus",
+    "NetworkPolicy": "networkpolicies",
+    "AuthorizationPolicy": "authorizationpolicies",
+}
+
+
+class Rendered:
+    """One pipeline's objects, and the rights of its accounts."""
+
+    def __init__(self, name: str) -> None:
+        every = list(documents(tree(name)))
+        self.entry = [item for path, item in every if "/access/" in path]
+        self.kustomizations = [item for path, item in every if "/pipelines/" in path]
+        self.objects = [
+            item
+            for path, item in every
+            if not path.startswith("cluster/") and not path.endswith("/kustomization.yaml")
+        ]
+        self.namespace = next(item for item in self.entry if item["kind"] == "Namespace")
+        self.home = self.namespace["metadata"]["name"]
+
+    def rules(self, account: str, *, of: str, where: str) -> list[dict[str, Any]]:
+        """What an account of the namespace `of` may do in the namespace `where`."""
+        everything = [*self.entry, *self.objects]
+        granted = {
+            item["roleRef"]["name"]
+            for item in everything
+            if item["kind"] == "RoleBinding"
+            and item["metadata"]["namespace"] == where
+            and {"kind": "ServiceAccount", "name": account, "namespace": of} in item["subjects"]
+        }
+        return [
+            rule
+            for item in everything
+            if item["kind"] == "Role"
+            and item["metadata"]["namespace"] == where
+            and item["metadata"]["name"] in granted
+            for rule in item["rules"]
+        ]
+
+    def steps(self) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+        """(spec of a workflow, template) of each pod of a workflow."""
+        for item in self.objects:
+            if item["kind"] == "WorkflowTemplate":
+                for made in item["spec"]["templates"]:
+                    if "dag" not in made:
+                        yield item["spec"], made
+
+    def persons_steps(self) -> list[dict[str, Any]]:
+        """Templates whose pods run what a person has made."""
+        return [
+            made
+            for _, made in self.steps()
+            if "container" in made
+            and (made.get("sidecars") or made["container"]["command"][0] not in OWN)
+        ]
+
+
+@cache
+def rendered(name: str) -> Rendered:
+    return Rendered(name)
+
+
+def covers(rules: list[dict[str, Any]], group: str, resource: str, verb: str) -> bool:
+    return any(
+        group in rule["apiGroups"]
+        and resource in rule["resources"]
+        and verb in rule["verbs"]
+        and "resourceNames" not in rule
+        for rule in rules
+    )
+
+
+def resource_of(item: dict[str, Any]) -> tuple[str, str]:
+    group = item["apiVersion"].rpartition("/")[0]
+    kind = item["kind"]
+    return group, PLURALS.get(kind, f"{kind.lower()}s")
+
+
+def secrets_of(value: Any) -> list[Any]:
+    """Every reference to a Secret."""
+    if isinstance(value, list):
+        return [ref for item in value for ref in secrets_of(item)]
+    if not isinstance(value, dict):
+        return []
+    named = ("secretKeyRef", "secretRef", "secret", "secretName")
+    return [value[key] for key in named if key in value] + [
+        ref for item in value.values() for ref in secrets_of(item)
+    ]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_persons_code_has_no_token_no_secret_and_no_right(name: str) -> None:
+    found = rendered(name)
+    templates = found.persons_steps()
+    assert {"train", "evaluate", "split"} <= {made["name"] for made in templates}
+    account = next(found.steps())[0]["serviceAccountName"]
+    for spec, made in found.steps():
+        assert spec["automountServiceAccountToken"] is False
+        if made not in templates:
+            continue
+        assert "automountServiceAccountToken" not in made, made["name"]
+        assert "serviceAccountName" not in made, made["name"]
+        assert "driftloop.dev/reaches" not in made.get("metadata", {}).get("labels", {})
+        assert secrets_of([made["container"], made.get("volumes")]) == []
+    for where in (found.home, FLUX):
+        assert found.rules(account, of=found.home, where=where) == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_token_in_a_step_of_ours_starts_anything_or_reads_a_secret(name: str) -> None:
+    found = rendered(name)
+    with_token = [made for _, made in found.steps() if made.get("automountServiceAccountToken")]
+    assert {made["container"]["command"][0] for made in with_token} == {"driftloop"}
+    for made in with_token:
+        assert not made.get("sidecars")
+        for where in (found.home, FLUX):
+            for rule in found.rules(made["serviceAccountName"], of=found.home, where=where):
+                assert set(rule["verbs"]) <= {"get", "list"}
+                assert "secrets" not in rule["resources"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_argos_own_containers_report_and_only_one_starts_a_workflow(name: str) -> None:
+    found = rendered(name)
+    report = {"apiGroups": ["argoproj.io"], "resources": ["workflowtaskresults"],
+              "verbs": ["create", "patch"]}  # fmt: skip
+    for spec, made in found.steps():
+        executor = made.get("executor", spec["executor"])["serviceAccountName"]
+        rules = found.rules(executor, of=found.home, where=found.home)
+        assert report in rules
+        starts = covers(rules, "argoproj.io", "workflows", "create")
+        assert starts is ("resource" in made), made["name"]
+        secret = f"{executor}.service-account-token"
+        (token,) = (item for item in found.entry if item["metadata"]["name"] == secret)
+        assert token["metadata"]["annotations"] == {"kubernetes.io/service-account.name": executor}
+
+
+def test_flux_applies_each_kind_that_some_pipeline_has_and_no_other() -> None:
+    kinds = {
+        resource_of(item)
+        for name in NAMES
+        for item in rendered(name).objects
+        if item["kind"] != "Namespace"
+    }
+    (account,) = {k["spec"]["serviceAccountName"] for k in rendered("minimal").kustomizations}
+    found = rendered("minimal")
+    rules = found.rules(account, of=FLUX, where=found.home)
+    applied = {
+        (group, resource)
+        for rule in rules
+        if "patch" in rule["verbs"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+    }
+    # cron jobs, autoscalers and the like may come with the next commit, and must go with it
+    assert applied == kinds | {("bitnami.com", "sealedsecrets")}
+    for group, resource in kinds:
+        for verb in ("get", "list", "watch", "create", "patch", "delete"):
+            assert covers(rules, group, resource, verb)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_fluxs_account_ends_at_the_namespace(name: str) -> None:
+    found = rendered(name)
+    accounts = {item["spec"]["serviceAccountName"] for item in found.kustomizations}
+    (account,) = accounts
+    rules = found.rules(account, of=FLUX, where=found.home)
+    for resource in ("secrets", "namespaces"):
+        for verb in ("create", "patch", "delete", "list"):
+            assert not covers(rules, "", resource, verb)
+    assert {item["metadata"].get("namespace") for item in found.objects} == {None, found.home}
+    # what an earlier version left there, by name
+    (left,) = found.rules(account, of=FLUX, where=FLUX)
+    assert left["resourceNames"] == [f"{name_of(found)}-train"]
+    assert left["verbs"] == ["get", "delete"]
+    bound = [
+        item
+        for item in found.entry
+        if item["kind"] == "RoleBinding" and item["subjects"][0]["name"] == account
+    ]
+    assert {item["metadata"]["namespace"] for item in bound} == {found.home, FLUX}
+    assert not any(item["kind"].startswith("Cluster") for item in found.entry)
+
+
+def name_of(found: Rendered) -> str:
+    return str(found.namespace["metadata"]["labels"]["app.kubernetes.io/name"])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_flux_grants_nothing_that_its_account_does_not_have(name: str) -> None:
+    """The API server refuses a Role with more, and takes these."""
+    found = rendered(name)
+    account = found.kustomizations[0]["spec"]["serviceAccountName"]
+    own = found.rules(account, of=FLUX, where=found.home)
+    for item in found.objects:
+        for rule in item["rules"] if item["kind"] == "Role" else ():
+            for group in rule["apiGroups"]:
+                for resource in rule["resources"]:
+                    for verb in rule["verbs"]:
+                        assert covers(own, group, resource, verb), (item["metadata"]["name"], rule)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_first_tree_names_the_namespace_and_leaves_it_as_it_is(name: str) -> None:
+    found = rendered(name)
+    (stub,) = (item for item in found.objects if item["kind"] == "Namespace")
+    assert stub["metadata"]["name"] == found.home
+    marks = stub["metadata"]["annotations"]
+    assert marks["kustomize.toolkit.fluxcd.io/ssa"] == "IfNotPresent"
+    assert marks["kustomize.toolkit.fluxcd.io/prune"] == "disabled"
+    assert not any("pod-security" in key for key in stub["metadata"]["labels"])
+    assert "pod-security.kubernetes.io/enforce" in found.namespace["metadata"]["labels"]
