@@ -51,6 +51,7 @@ QUEUEING = 6 * 3600
 _DECISION, _CAUSE = "{{workflow.parameters.decision}}", "{{workflow.parameters.cause}}"
 _MEDIUM = Resources(cpu="100m", memory="512Mi")
 _FIT = Resources(cpu="250m", memory="1Gi")
+_REHEARSED = InputParameter("rehearsed", parameter_of("rehearse", "model-digest"))
 _NEW = ParameterEquals("snapshot", "new", "true")
 """Condition of the step after the snapshot; without it all later ones are left out, too."""
 
@@ -415,10 +416,7 @@ def _store_step(plan: Plan, rehearse: tuple[WorkflowStep, ...]) -> WorkflowStep:
             metadata,
             artifact_from("snapshot", "snapshot"),
             artifact_from("evaluate", "evaluation"),
-            *(
-                InputParameter("rehearsed", parameter_of(step.name, "model-digest"))
-                for step in rehearse
-            ),
+            *((_REHEARSED,) if rehearse else ()),
             *(
                 artifact_from(
                     f"fit-{monitor.name}",
@@ -431,8 +429,7 @@ def _store_step(plan: Plan, rehearse: tuple[WorkflowStep, ...]) -> WorkflowStep:
         ),
         outputs=(
             artifact_to("release", f"{RUN}/release"),
-            OutputParameter("model-digest"),
-            OutputParameter("data-digest"),
+            *map(OutputParameter, ("model-digest", "data-digest")),
             *((OutputParameter("detector-digests"),) if plan.monitors else ()),
             OutputParameter("record-digests"),
         ),
