@@ -127,14 +127,14 @@ async def read_ledger(platform: DemoPlatform, release: str) -> Ledger:
         for message in await stored(js, f"KN_{name.upper()}__DEFAULT"):
             event = events.unpack_event(message.data)
             if event.type in found and event.get("endpoint") == release:
-                assert message.id == event.id
+                assert message.id == event.key
                 found[event.type].append(event.id)
                 logged[event.type].add(event.attributes["requestid"])
         delivered, windows = {}, {}
         for detector in DETECTORS:
             subject = f"driftloop.events.{name}.{name}.{detector}.{release}"
             delivered[detector] = tuple(
-                (message.sequence, message.id.removeprefix(f"{detector}/"))
+                (message.sequence, message.id.rpartition(" ")[2])
                 for message in await stored(js, f"{prefix}_{detector.upper()}", subject=subject)
             )
             subject = f"driftloop.verdicts.{name}.{name}.{detector}.{release}"
@@ -146,7 +146,7 @@ async def read_ledger(platform: DemoPlatform, release: str) -> Ledger:
                 for v in verdicts
             )
         judge = tuple(
-            message.id.removeprefix("judge/") for message in await stored(js, f"{prefix}_JUDGE")
+            message.id.rpartition(" ")[2] for message in await stored(js, f"{prefix}_JUDGE")
         )
     return Ledger(
         tuple(found[REQUEST]),

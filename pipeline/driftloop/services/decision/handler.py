@@ -175,7 +175,7 @@ class DecisionHandlers:
                 self._js,
                 self._subject,
                 events.pack_event(event),
-                message_id=f"{destination}/{event.id}",
+                message_id=f"{destination} {event.key}",
             )
         except StoreError as error:
             return web.Response(status=503, text=error.message)
