@@ -120,6 +120,8 @@ class RowDecoder:
     def _read_named(self, named: dict[str, Any], faults: RowFaults) -> Rows:
         """Encode columns by name; those that the request does not have are missing."""
         count = len(next(iter(named.values())))
+        if not count:
+            raise ValueError("no rows")
         present = self._fields.keys() & named.keys()
         for name in named.keys() - present:
             if name not in self._profile.order:
@@ -146,10 +148,10 @@ class RowDecoder:
         widths = Counter(len(row) for row in table if isinstance(row, list))
         orders = (self._find_order(width) for width in widths)
         order = names or next((each for each in orders if each is not None), ())
-        good = [row for row in table if isinstance(row, list) and len(row) == len(order)]
+        good = [row for row in table if order and isinstance(row, list) and len(row) == len(order)]
         if len(table) > len(good):
             faults.rejected[WIDTH] += len(table) - len(good)
-        if not good or not order:
+        if not good:
             return self.no_rows()
         array = _read_numbers(good) if self._numbers and not self._profile.arrays else None
         if array is not None and array.ndim == 2 and self._fields.keys() <= set(order):
