@@ -200,12 +200,14 @@ def service_deployment(
                             readiness_probe=core.Probe(
                                 http_get=ready, period_seconds=2, timeout_seconds=2
                             ),
+                            # not the health, which is bad while NATS is away: no restart mends that
                             liveness_probe=core.Probe(
-                                http_get=ready,
-                                initial_delay_seconds=30,
-                                period_seconds=10,
-                                timeout_seconds=5,
-                                failure_threshold=6,
+                                http_get=ready.model_copy(update={"path": "/metrics"}),
+                                initial_delay_seconds=60,
+                                period_seconds=5,
+                                timeout_seconds=10,
+                                failure_threshold=2,
+                                termination_grace_period_seconds=5,
                             ),
                             termination_message_policy="FallbackToLogsOnError",
                             security_context=HARDENED,
