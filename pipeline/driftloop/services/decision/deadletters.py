@@ -37,7 +37,7 @@ SHOWN = 200
 RESULTS = ("sent", "failed")
 FILTER_HOST = f"broker-filter.{KNATIVE_NAMESPACE}.{CLUSTER_DOMAIN}"
 """Knative's own door in front of a Trigger's subscriber."""
-_ERRORS = ("knativeerrordest", "knativeerrorcode", "knativeerrordata")
+_ERRORS = (ERROR_DESTINATION, "knativeerrorcode", "knativeerrordata")
 
 
 @dataclass(frozen=True)
