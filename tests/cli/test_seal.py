@@ -153,7 +153,9 @@ def test_init_opens_the_network_to_addresses_of_the_user_s_own(keys, tmp_path):
         name: yaml.safe_load((tmp_path / path).read_text())["spec"] for name, path in files.items()
     }
     prefix, suffix = "driftloop-platform-", ".networkpolicy.yaml"
-    assert set(policies) == {f"{prefix}{part}{suffix}" for part in ("git", "nats", "nats-1", "s3")}
+    assert set(policies) == {
+        f"{prefix}{part}{suffix}" for part in ("git", "git-1", "nats", "nats-1", "s3")
+    }
 
     (store,) = policies[f"{prefix}s3{suffix}"]["egress"]
     # the port is the Service's, a policy would want the pods'
