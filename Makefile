@@ -1,7 +1,7 @@
 # Everything the README names. Each target creates what it needs with uv; nothing outside this folder and the caches of uv and driftloop is written.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
-.PHONY: help setup demo test lint bench render clean images cluster-test bootstrap-test check-platform
+.PHONY: help setup demo test lint bench fault-run fuzz render clean images cluster-test bootstrap-test check-platform
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -20,6 +20,12 @@ lint: setup ## ruff, mypy, import-linter
 
 bench: setup ## the benchmarks, each printing its ratio
 	@scripts/bench
+
+fault-run: setup ## kill every part of a running loop under traffic, and count what was lost (ARGS="--requests 2000 --kills 6")
+	@.venv/bin/python tests/bench/fault_run.py $(ARGS)
+
+fuzz: setup ## 10,000 hostile events, requests, specs and state files (ARGS="--hostile 2000 --hostile-seed 1")
+	@.venv/bin/pytest -q -s tests/fuzz --hostile 10000 --hostile-seed $$RANDOM $(ARGS)
 
 render: setup ## render the example into workflows/, deployments/, monitors/ and cluster/
 	@.venv/bin/driftloop render examples/digits/pipeline.yaml --into .

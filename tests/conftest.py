@@ -1,4 +1,4 @@
-"""Shared by all tests: the `--update` flag of the golden trees."""
+"""Shared by all tests: the `--update` flag of the golden trees, and how many hostile inputs there are."""
 
 import pytest
 
@@ -6,6 +6,12 @@ import pytest
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--update", action="store_true", help="rewrite the golden trees under tests/golden"
+    )
+    parser.addoption(
+        "--hostile", type=int, default=400, help="hostile inputs that tests/fuzz makes in all"
+    )
+    parser.addoption(
+        "--hostile-seed", type=int, help="seed of these inputs (default: the same each time)"
     )
 
 

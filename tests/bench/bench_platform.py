@@ -25,7 +25,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+from support.loops import applied, release_once  # noqa: E402
 
 from driftloop.demo.platform import DemoPlatform, find_program, is_answered, run_program  # noqa: E402
 from driftloop.errors import LocalError  # noqa: E402
@@ -115,29 +117,11 @@ async def labelled(name: str, folder: Path) -> Example | None:
     return Example(example / "pipeline.yaml", folder)
 
 
-def current(platform: DemoPlatform) -> bool:
-    try:
-        return platform.applied_commit() is not None
-    except LocalError:
-        return False
-
-
 async def released(example: Example, platform: DemoPlatform) -> dict[str, float]:
     """Train and release once; the evaluation of what is in production then. `up` must be running."""
-    await platform.wait_until(lambda: current(platform), "the first commit", within=1200)
-    await asyncio.to_thread(platform.upload_files, sorted(example.batches.iterdir()), example.data)
-    said = json.loads(
-        await platform.run_command(
-            "trigger", platform.name, "--state", str(platform.state.root), "--output", "json"
-        )
-    )
-    phase = await platform.wait_until(
-        lambda: platform.read_outcome(said["run"]), f"run {said['run']}", within=3600
-    )
+    await release_once(platform, example.batches.iterdir(), example.data)
     production = platform.read_release().production
-    if phase != "Succeeded" or production is None:
-        raise LocalError(f"{example.spec.parent.name}: run {said['run']} ended as {phase}")
-    await platform.wait_until(lambda: current(platform), "the release", within=300)
+    assert production is not None
     return dict(production.metrics)
 
 
@@ -165,7 +149,7 @@ async def measured(folder: Path, starts: int, idle: float) -> bool:
             )  # type: ignore[misc]
             times.append(time.perf_counter() - started)
             if number == starts - 1:
-                await platform.wait_until(lambda p=platform: current(p), "the release", within=300)  # type: ignore[misc]
+                await platform.wait_until(lambda p=platform: applied(p), "the release", within=300)  # type: ignore[misc]
                 await asyncio.sleep(idle)
                 status = await platform.run_command(
                     "status", "--state", str(platform.state.root), "--output", "json"

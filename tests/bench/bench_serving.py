@@ -174,6 +174,7 @@ def configure(folder: Path, ports: dict[str, int]) -> None:
         broker_path="/bench/default",
         port=8000,
         model_port=9000,
+        timeout=60,
     )
     routes = EnvoyRoutes(
         services=(

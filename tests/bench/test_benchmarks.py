@@ -19,6 +19,11 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
         ("bench_render.py", ["--pipelines", "5"], r"5 pipelines: \d+\.\d+ of plain Hera"),
         ("bench_serving.py", ["--rounds", "1", "--seconds", "1"], r"logging keeps \d+% of Envoy"),
         ("bench_platform.py", ["--starts", "1", "--idle", "1"], r"idle, \d+ programs +\d+ MB"),
+        (
+            "fault_run.py",
+            ["--requests", "1200", "--rate", "20", "--kills", "13"],
+            r"events lost +0 [^\0]*events doubled +0 [^\0]*misjudged +0 [^\0]*silent minutes +0\.0",
+        ),
     ],
 )
 def test_it_prints_its_ratio(benchmark: str, arguments: list[str], ratio: str) -> None:

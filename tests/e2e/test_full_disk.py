@@ -181,7 +181,8 @@ async def test_a_full_disk_loses_nothing_and_is_said(
         assert "NATS starts again" in here.timeline()
         async with open_connection(platform.nats_url, name="test") as js:
             found = [
-                message.id for message in await stored(js, "KN_MINE__DEFAULT", subject="*.*.*.test")
+                message.id.rpartition(" ")[2]
+                for message in await stored(js, "KN_MINE__DEFAULT", subject="*.*.*.test")
             ]
         assert set(acknowledged) <= set(found)
         assert len(found) == len(set(found))

@@ -10,172 +10,21 @@ import json
 import os
 import secrets
 import signal
-import uuid
-from collections import Counter
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import aiohttp
 import pytest
+from support.ledger import DETECTORS, WINDOW, EventPoster, Ledger, read_ledger
 from support.loops import applied, batches
-from support.streams import stored
 
-from driftloop.clients import events
-from driftloop.clients.nats import open_connection
 from driftloop.demo.platform import DemoPlatform, is_answered
-from driftloop.demo.traffic import DigitRow, TrafficGenerator, read_rows
+from driftloop.demo.traffic import TrafficGenerator, read_rows
 from driftloop.local.ground.state import StateFolder
 
 DIGITS = Path(__file__).parents[2] / "examples" / "digits"
 SPEC = DIGITS / "plain.yaml"
-WINDOW = 200
-DETECTORS = ("drift", "outlier")
-REQUEST, RESPONSE = "io.seldon.serving.inference.request", "io.seldon.serving.inference.response"
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
-
-
-@dataclass(frozen=True)
-class Window:
-    """What one stored verdict says it covers: first and last sequence of the detector's stream."""
-
-    number: int
-    first: int
-    last: int
-    events: int
-
-
-@dataclass(frozen=True)
-class Ledger:
-    """Where each event of a release is, by its id."""
-
-    requests: tuple[str, ...]
-    """Request events on the broker's stream."""
-    responses: tuple[str, ...]
-    judge: tuple[str, ...]
-    """Response events that the judge keeps."""
-    delivered: dict[str, tuple[tuple[int, str], ...]]
-    """Per detector: sequence and id of each event on its stream."""
-    windows: dict[str, tuple[Window, ...]]
-
-    @property
-    def settled(self) -> bool:
-        """Whether everything that was stored has come to where it belongs, and every full window is judged."""
-        return len(self.judge) >= len(self.responses) and all(
-            len(self.delivered[name]) >= len(self.requests)
-            and len(self.windows[name]) >= len(self.delivered[name]) // WINDOW
-            for name in DETECTORS
-        )
-
-    def __str__(self) -> str:
-        windows = ", ".join(f"{name} {len(found)}" for name, found in self.windows.items())
-        return f"{len(self.requests)} requests and {len(self.responses)} responses stored; windows judged: {windows}"
-
-    def check(self, acknowledged: set[str]) -> None:
-        """Each acknowledged event is stored once, delivered once to each detector, and in one window of each."""
-        assert acknowledged <= set(self.requests)
-        assert len(set(self.requests)) == len(self.requests)
-        assert Counter(self.judge) == Counter(self.responses)
-        for name in DETECTORS:
-            delivered, windows = self.delivered[name], self.windows[name]
-            assert Counter(id for _, id in delivered) == Counter(self.requests)
-            assert [window.number for window in windows] == list(range(1, len(windows) + 1))
-            judged: list[str] = []
-            for window in windows:
-                inside = [
-                    id for sequence, id in delivered if window.first <= sequence <= window.last
-                ]
-                assert len(inside) == window.events == WINDOW
-                judged += inside
-            waiting = [
-                id for sequence, id in delivered if not windows or sequence > windows[-1].last
-            ]
-            assert len(waiting) < WINDOW
-            assert Counter([*judged, *waiting]) == Counter(self.requests), (
-                f"{name}: in two windows, or in none"
-            )
-
-
-async def ledger(platform: DemoPlatform, release: str) -> Ledger:
-    """Read all streams."""
-    name = platform.name
-    prefix = f"DRIFTLOOP_{name.upper()}_{name.upper()}"
-    async with open_connection(platform.nats_url, name="test") as js:
-        found: dict[str, list[str]] = {REQUEST: [], RESPONSE: []}
-        for message in await stored(js, f"KN_{name.upper()}__DEFAULT"):
-            event = events.unpack_event(message.data)
-            if event.type in found and event.get("endpoint") == release:
-                assert message.id == event.id
-                found[event.type].append(event.id)
-        delivered, windows = {}, {}
-        for detector in DETECTORS:
-            subject = f"driftloop.events.{name}.{name}.{detector}.{release}"
-            delivered[detector] = tuple(
-                (message.sequence, message.id.removeprefix(f"{detector}/"))
-                for message in await stored(js, f"{prefix}_{detector.upper()}", subject=subject)
-            )
-            subject = f"driftloop.verdicts.{name}.{name}.{detector}.{release}"
-            verdicts = [
-                json.loads(m.data) for m in await stored(js, "DRIFTLOOP_VERDICTS", subject=subject)
-            ]
-            windows[detector] = tuple(
-                Window(v["window"], v["firstSequence"], v["lastSequence"], v["details"]["events"])
-                for v in verdicts
-            )
-        judge = tuple(
-            message.id.removeprefix("judge/") for message in await stored(js, f"{prefix}_JUDGE")
-        )
-    return Ledger(tuple(found[REQUEST]), tuple(found[RESPONSE]), judge, delivered, windows)
-
-
-@dataclass
-class Logger:
-    """Posts request events of its own to the ingress, each until it is acknowledged, whatever dies meanwhile."""
-
-    platform: DemoPlatform
-    release: str
-    rows: tuple[DigitRow, ...]
-    acknowledged: set[str] = field(default_factory=set)
-
-    @contextlib.asynccontextmanager
-    async def running(self, *, rate: float) -> AsyncIterator["Logger"]:
-        """Posting while the `with` lasts; the event under way is still acknowledged."""
-        ended = asyncio.Event()
-
-        async def post() -> None:
-            number = 0
-            async with aiohttp.ClientSession() as session:
-                while not ended.is_set():
-                    await self._post(session, self.rows[number % len(self.rows)])
-                    number += 1
-                    await asyncio.sleep(1 / rate)
-
-        task = asyncio.create_task(post())
-        try:
-            yield self
-        finally:
-            ended.set()
-            await asyncio.wait_for(task, 60)
-
-    async def _post(self, session: aiohttp.ClientSession, row: DigitRow) -> None:
-        platform = self.platform
-        attributes = {
-            "inferenceservicename": platform.name,
-            "namespace": platform.namespace,
-            "endpoint": self.release,
-        }
-        body = {"data": {"ndarray": [row.pixels]}}
-        event = events.make_event(REQUEST, "test", body, **attributes, requestid=str(uuid.uuid4()))
-        while True:
-            url = f"http://127.0.0.1:{platform.read_port('broker')}/{platform.namespace}/default"
-            try:
-                await events.post_event(session, url, event, timeout=8)
-            except events.EventRefusedError:
-                await asyncio.sleep(0.2)
-                continue
-            self.acknowledged.add(event.id)
-            return
 
 
 async def test_nothing_is_lost_and_nothing_happens_twice(envs, tmp_path):
@@ -218,7 +67,7 @@ async def test_nothing_is_lost_and_nothing_happens_twice(envs, tmp_path):
             )
 
             # every part is killed during traffic, then `up` itself
-            logger = Logger(platform, production.id, rows["clean"])
+            logger = EventPoster(platform, production.id, rows["clean"])
             await posting.enter_async_context(logger.running(rate=20))
             async with TrafficGenerator.open_traffic(
                 platform.predictions, rows, rate=20, prefix="k"
@@ -261,7 +110,7 @@ async def test_nothing_is_lost_and_nothing_happens_twice(envs, tmp_path):
             await posting.aclose()
 
             async def settled() -> Ledger | None:
-                found = await ledger(platform, production.id)
+                found = await read_ledger(platform, production.id)
                 return found if found.settled else None
 
             await asyncio.sleep(1)  # what Envoy has still to post
@@ -271,7 +120,9 @@ async def test_nothing_is_lost_and_nothing_happens_twice(envs, tmp_path):
             print(found)
             assert len(logger.acknowledged) > 2 * WINDOW
             assert found.responses
-            found.check(logger.acknowledged)
+            assert found.list_lost(logger.acknowledged) == []
+            assert found.list_doubled() == []
+            assert found.list_misjudged() == []
             # one cause, one run, one release
             assert await platform.list_runs() == (run,)
             runs = await platform.run_git(

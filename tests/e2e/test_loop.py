@@ -226,7 +226,7 @@ async def list_heard(platform: DemoPlatform, detector: str, release: str) -> lis
     async with open_connection(platform.nats_url, name="test") as js:
         subject = streams.event_subject(release)
         kept = await stored(js, streams.stream, subject=subject)
-    return [message.id.removeprefix(f"{detector}/") for message in kept]
+    return [message.id.rpartition(" ")[2] for message in kept]
 
 
 async def is_heard_in_canary(platform: DemoPlatform, detector: str) -> bool:
@@ -243,7 +243,7 @@ async def is_all_heard(platform: DemoPlatform, detector: str) -> bool:
     assert production is not None
     async with open_connection(platform.nats_url, name="test") as js:
         asked = [
-            message.id
+            event.id
             for message in await stored(js, f"KN_{platform.name.upper()}__DEFAULT")
             if (event := events.unpack_event(message.data)).type == INFERENCE_REQUEST
             and event.get("endpoint") == production.id

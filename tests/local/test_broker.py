@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
 import httptools
@@ -181,6 +182,31 @@ async def test_events_arrive_once_and_untouched(platform: Platform, subscriber: 
         is not None
     )
     assert first.get("knativebrokerttl") is None
+
+
+async def test_two_events_with_one_id_and_different_sources_are_two(
+    platform: Platform, subscriber: Subscriber
+) -> None:
+    platform.addresses(subscriber)
+    await platform.apply(broker(platform.namespace), trigger(platform.namespace, "all"))
+    good = {"ce-id": "1", "ce-type": "t", "ce-specversion": "1.0"}
+    for source in ("/one", "/two", "/one", "/a b", "/a%20b", "/" + 1000 * "\u00e9"):
+        quoted = quote(source)
+        assert (await platform.post(b"{}", **good, **{"ce-source": quoted}))[0] == 202
+    await until(lambda: len(subscriber.got) >= 5)
+    await asyncio.sleep(0.2)
+    sources = sorted(event.get("source") or "" for event in subscriber.got)
+    assert sources == sorted(["/one", "/two", "/a b", "/a%20b", "/" + 1000 * "\u00e9"])
+
+
+async def test_a_broker_that_has_just_started_says_when_to_ask_again(platform: Platform) -> None:
+    good = {"ce-id": "1", "ce-type": "t", "ce-source": "s", "ce-specversion": "1.0"}
+    address = f"http://127.0.0.1:{platform.port}/{platform.namespace}/default"
+    async with platform.session.post(address, data=b"{}", headers=good) as answer:
+        assert answer.status == 503
+        assert int(answer.headers["Retry-After"]) > 0
+    await platform.apply(broker(platform.namespace))
+    assert (await platform.post(b"{}", **good))[0] == 202
 
 
 async def test_what_the_ingress_answers(platform: Platform) -> None:

@@ -25,6 +25,8 @@ ELSEWHERE = {
     "Deployment spec.template.spec runtimeClassName": "a python server with a GPU profile",
     "Deployment spec.template.spec.volumes[].emptyDir medium": "its shared memory",
     "Deployment spec.template.spec.volumes[].emptyDir sizeLimit": "its shared memory",
+    "Deployment spec.template.spec.containers[].livenessProbe tcpSocket": "a tree of version 0.1",
+    "Deployment spec.template.spec.containers[].livenessProbe.tcpSocket port": "a tree of version 0.1",
     "EventSource spec.template serviceAccountName": "the model that it shares with Sensor",
     "EventSource spec.template.container.securityContext runAsGroup": "the model of all containers",
     "Sensor spec.template.container.securityContext runAsGroup": "the model of all containers",

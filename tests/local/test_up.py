@@ -7,6 +7,8 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
+import urllib.request
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -316,6 +318,56 @@ def test_refused_commits_leave_everything_running(start: Start, git: Git, tmp_pa
     )
     assert get(up.url(MODEL))[0] == 404
     assert get(url + name)[0] == 404
+
+
+def ask_gateway(up: Up, path: str) -> tuple[int, str | None]:
+    """Status and Retry-After of a GET."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(up.url(path), timeout=10) as answer:
+            return answer.status, answer.headers["retry-after"]
+    except urllib.error.HTTPError as error:
+        return error.code, error.headers["retry-after"]
+    except OSError:
+        return 0, None
+
+
+def test_a_model_that_is_not_ready_is_not_absent(start: Start, git: Git) -> None:
+    """A client that gets 404 gives up; one that gets 503 comes again."""
+    up = start()
+    eventually(lambda: up.ports.get("gateway") and ask_gateway(up, MODEL)[0], what="the gateway")
+    assert ask_gateway(up, MODEL) == (503, "5")
+    up.wait_up()
+    late = deployment("a")
+    late["spec"]["template"]["spec"]["containers"][0]["readinessProbe"]["httpGet"]["path"] = "/late"
+    container = late["spec"]["template"]["spec"]["containers"][0]
+    container["command"] = ["sh", "-c", "sleep 4; exec python echo.py --port $PORT"]
+    container["args"] = []
+    container["env"].append({"name": "PORT", "value": "8080"})
+    files = {**BASE, "deployments/shop/a.yaml": [late, service("a")]}
+    sha = git.commit(files)
+    eventually(lambda: up.status().get("tip") == sha)
+    statuses = set()
+    while up.status().get("applied") != sha:
+        statuses.add(ask_gateway(up, MODEL))
+        time.sleep(0.1)
+    assert (503, "5") in statuses
+    assert {status for status, _ in statuses} <= {200, 503}
+    assert ask_gateway(up, "/nothing/here") == (404, None)
+    # the server behind the route is gone for a moment
+    os.kill(children(up)["shop/a"], signal.SIGKILL)
+    assert ask_gateway(up, MODEL) in ((503, "5"), (200, None))
+
+
+def test_a_pipeline_without_a_release_is_not_absent(start: Start, git: Git) -> None:
+    up = start().wait_up()
+    unready = virtual_service({"a": 100})
+    (route,) = unready["spec"]["http"]
+    del route["route"], route["rewrite"]
+    route["directResponse"] = {"status": 503, "body": {"string": "shop has no release yet\n"}}
+    files = {**BASE, "deployments/shop/traffic.virtualservice.yaml": unready}
+    up.wait_applied(git.commit(files))
+    assert ask_gateway(up, MODEL) == (503, "5")
 
 
 def test_a_suspended_kustomization_stays_as_it_is(start: Start, git: Git) -> None:

@@ -152,6 +152,7 @@ async def standing(
             broker_path="/digits/default",
             port=port,
             model_port=model_port,
+            timeout=60,
         )
         config = local(envoy_bootstrap(logger), broker=broker_port, admin=admin)
         places[release] = Place(f"http://127.0.0.1:{port}", http, broker, model, config)

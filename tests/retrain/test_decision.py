@@ -851,3 +851,47 @@ Loop.TestCase.settings = settings(
 )
 # Hypothesis makes an example smaller for at most 300 s, and then it shows it
 TestLoop = pytest.mark.timeout(400)(Loop.TestCase)
+
+
+def test_a_clock_that_is_set_back_makes_no_pause_longer() -> None:
+    """A run ended on a day that is a day from now: the cooldown was 86,460 s instead of 20."""
+    policy = RetrainPolicy(cooldown=20, budget=1)
+    day = 86_440.0
+    state = after(
+        pending(policy, now=100 + day),
+        ClaimEvent("run", "d", "by hand"),
+        policy=policy,
+        now=100 + day,
+    )
+    state = after(state, EndEvent("run", "failed", "no rows"), policy=policy, now=100 + day)
+    state = after(state, TickEvent(), policy=policy, now=100.0)
+    assert state.phase == "cooling"
+    assert "86440 s in the future" in state.clock
+    assert "86440 s in the future" in explain_state(state, "digits", 100.0, policy).paragraph
+    state = after(state, TickEvent(), policy=policy, now=121.0)
+    assert state.phase == "idle"
+    later = 121.0 + DAY
+    state = after(state, alarm(9), policy=policy, now=later)
+    assert state.phase == "pending"
+
+
+def test_a_commit_of_the_future_holds_no_longer_than_another() -> None:
+    policy = RetrainPolicy(hold=30)
+    taken = HeadEvent("c1", "r1", taken_back=True, subject="Roll back", by="Ada", at=5_000.0)
+    state = after(EMPTY, taken, policy=policy, now=100.0)
+    assert state.phase == "held"
+    assert after(state, TickEvent(), policy=policy, now=131.0).phase == "idle"
+
+
+def test_clocks_that_differ_by_a_moment_are_no_news() -> None:
+    policy = RetrainPolicy(cooldown=20)
+    state = after(pending(policy), ClaimEvent("run", "d", "by hand"), policy=policy, now=102.0)
+    state = after(state, EndEvent("run", "failed", ""), policy=policy, now=102.0)
+    assert after(state, TickEvent(), policy=policy, now=100.0) == state
+
+
+def test_a_decision_that_fired_in_the_future_fires_again_now() -> None:
+    policy = RetrainPolicy()
+    state = pending(policy, now=9_000.0)
+    _, effects = step_decision(state, TickEvent(), 100.0, policy)
+    assert any(isinstance(effect, FireWebhook) for effect in effects)

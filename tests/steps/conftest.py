@@ -113,6 +113,8 @@ class Around:
     """What the judge says it has said last."""
     questions: list[dict[str, str]] = field(default_factory=list)
     broker_status: int = 202
+    clock: Callable[[], float] = time.time
+    """The judge's."""
 
 
 def serve(around: Around) -> ThreadingHTTPServer:
@@ -136,8 +138,10 @@ def serve(around: Around) -> ThreadingHTTPServer:
                 said = (
                     around.judgement(question)
                     if "since" in question
-                    else {"now": time.time(), "last": last}
+                    else {"now": around.clock(), "last": last}
                 )
+                if said is not None:
+                    said = {"now": around.clock(), **said}
                 self.answer(503 if said is None else 200, said)
                 return
             found = around.objects.get("/".join(parts.path.split("/")[-2:]))

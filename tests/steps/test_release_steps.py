@@ -401,6 +401,22 @@ def test_too_little_traffic_waits_and_then_rejects_but_never_passes(shadowed):
     assert "out of time" in shadowed.git("log", "-1", "--format=%b", "main")
 
 
+def test_a_judge_whose_clock_is_set_back_measures_from_now(shadowed):
+    """Before, the stage waited until the clock was again where it had been."""
+    shadowed.around.clock = lambda: time.time() + 86_400
+
+    def set_back(question):
+        shadowed.around.clock = time.time
+        early = float(question["since"]) > time.time() + 3_600
+        return measured(requests=0 if early else 100, joined=0 if early else 100, agreed=100)(
+            question
+        )
+
+    shadowed.around.judgement = set_back
+    done = walk(shadowed, "shadow", limits=SHADOW, timeout=30)
+    assert "the clock of the analysis was set back" in done.stderr + done.stdout
+
+
 def test_a_candidate_that_never_gets_ready_is_rejected(shadowed):
     shadowed.around.objects[f"deployments/digits-{B}"]["status"]["readyReplicas"] = 0
     done = walk(shadowed, "shadow", limits=SHADOW, timeout=3, code=1)

@@ -1,6 +1,10 @@
-"""What tests of the running loop share: a commit that is applied, an example's batches, processes that were left."""
+"""What tests of the running loop share: a commit that is applied, a release, an example's batches, processes that were
+left."""
 
+import asyncio
+import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from uv import find_uv_bin
@@ -15,6 +19,18 @@ def applied(platform: DemoPlatform) -> str | None:
         return platform.applied_commit()
     except LocalError:
         return None
+
+
+async def release_once(platform: DemoPlatform, files: Iterable[Path], uri: str) -> None:
+    """Train on these files and wait until the release is applied; LocalError when the run does not succeed."""
+    await platform.wait_until(lambda: applied(platform), "the first commit", within=1200)
+    await asyncio.to_thread(platform.upload_files, sorted(files), uri)
+    state = ("--state", str(platform.state.root), "--output", "json")
+    run = json.loads(await platform.run_command("trigger", platform.name, *state))["run"]
+    phase = await platform.wait_until(lambda: platform.read_outcome(run), f"run {run}", within=3600)
+    if phase != "Succeeded" or platform.read_release().production is None:
+        raise LocalError(f"run {run} ended as {phase}")
+    await platform.wait_until(lambda: applied(platform), "the release", within=300)
 
 
 async def batches(project: Path, what: str, *kinds: str, to: Path) -> None:

@@ -8,6 +8,7 @@ programs of few events, and tests hold this module against it.
 import asyncio
 import base64
 import binascii
+import hashlib
 import json
 import re
 import uuid
@@ -39,6 +40,8 @@ _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 LONGEST_ATTRIBUTE = 1024
 """Characters of an attribute's value. A type is part of a NATS subject, an id of a header there:
 NATS closes the connection of a client whose line has more than 4,096 bytes."""
+LONGEST_KEY = 512
+"""Characters of the key that stands in a header of a NATS message; a longer one is hashed."""
 MOST_ATTRIBUTES = 16 * 1024
 """Characters of all values together."""
 
@@ -71,6 +74,12 @@ class Event:
     @property
     def type(self) -> str:
         return self.attributes["type"]
+
+    @property
+    def key(self) -> str:
+        """Source and id, which name an event together: each source numbers its own."""
+        key = f"{quote(self.attributes['source'], safe=_HEADER_SAFE)} {self.id}"
+        return key if len(key) <= LONGEST_KEY else hashlib.sha256(key.encode()).hexdigest()
 
     def get(self, name: str) -> str | None:
         """An attribute's value, or None."""

@@ -43,6 +43,8 @@ class ServerAnswer:
     status: int
     body: bytes = b""
     content_type: str = "text/plain; charset=utf-8"
+    retry_after: int | None = None
+    """Seconds after which the same request may be taken."""
 
     def encode_answer(self, keep: bool) -> bytes:
         """As it goes over the wire."""
@@ -50,6 +52,8 @@ class ServerAnswer:
         head = f"HTTP/1.1 {self.status} {reason}\r\ncontent-length: {len(self.body)}\r\n"
         if self.body:
             head += f"content-type: {self.content_type}\r\n"
+        if self.retry_after is not None:
+            head += f"retry-after: {self.retry_after}\r\n"
         return (head + ("\r\n" if keep else "connection: close\r\n\r\n")).encode() + self.body
 
 

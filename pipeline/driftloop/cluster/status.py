@@ -202,7 +202,7 @@ def _releases(picture: _Picture, names: Names) -> Json:
     route = picture.reader.get(f"/apis/networking.istio.io/v1/{base}/virtualservices/{routing}")
     for http in (route or {"spec": {"http": []}})["spec"]["http"]:
         if deployed is None:
-            for to in http["route"]:
+            for to in http.get("route") or ():
                 shares[_predictor(names, to["destination"])] = to.get("weight", 100)
         mirror = _predictor(names, http["mirror"]) if http.get("mirror") else mirror
     production, *more = [*shares, None]

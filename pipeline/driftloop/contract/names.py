@@ -261,6 +261,11 @@ class Names:
         """VirtualService that copies requests to the candidate in shadow, with a SeldonDeployment."""
         return f"{self.pipeline}-mirror"
 
+    @property
+    def unready(self) -> str:
+        """VirtualService that answers for the pipeline before its first release."""
+        return f"{self.pipeline}-unready"
+
     @staticmethod
     def token(account: str) -> str:
         """Secret with the token of a ServiceAccount, for Argo's own containers."""

@@ -155,6 +155,8 @@ class Probe(ObjectPart):
     period_seconds: int | None = None
     timeout_seconds: int | None = None
     failure_threshold: int | None = None
+    termination_grace_period_seconds: int | None = None
+    """Until a container that failed a liveness probe is killed; the pod's when left out."""
 
 
 class Sleep(ObjectPart):

@@ -52,14 +52,29 @@ class Percent(ObjectPart):
     value: float
 
 
+class DirectBody(ObjectPart):
+    """The body of an answer without a destination."""
+
+    string: str
+
+
+class DirectResponse(ObjectPart):
+    """An answer that the gateway gives by itself."""
+
+    status: int
+    body: DirectBody
+
+
 class HTTPRoute(ObjectPart):
-    """Requests in, weighted destinations out, perhaps a copy to another one."""
+    """Requests in, weighted destinations out, perhaps a copy to another one; or an answer of the
+    gateway's own."""
 
     name: str | None = None
     """Name of the route at the gateway, too."""
     match: tuple[HTTPMatch, ...] | None = None
     rewrite: Rewrite | None = None
-    route: tuple[Route, ...]
+    route: tuple[Route, ...] | None = None
+    direct_response: DirectResponse | None = None
     mirror: Destination | None = None
     mirror_percentage: Percent | None = None
     timeout: str | None = None

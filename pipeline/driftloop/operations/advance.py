@@ -32,6 +32,8 @@ from driftloop.release.stages import CanaryStage, PromoteStage, ShadowStage, par
 
 POLL = 1.0
 """Seconds between two requests to the analysis."""
+SKEW = 5.0
+"""Seconds by which the clocks of two machines may differ."""
 LOOK = 3.0
 """Seconds between two reads of the repository."""
 
@@ -133,7 +135,10 @@ class CandidateRollout:
         last: Verdict | None = None
         since: float | None = None
         while True:
+            began = since
             verdict, since = analysis.fetch_verdict(limits, since)
+            if began is not None and since is None:
+                self.report("the clock of the analysis was set back: it measures from now on")
             if verdict is not None and verdict != last:
                 self.report(f"{type(verdict).__name__.lower()}: {'; '.join(verdict.reasons)}")
                 last = verdict
@@ -276,7 +281,8 @@ class AnalysisClient:
         """Return the verdict on the traffic since then, and the service's time; without `since`
         only that time.
 
-        The verdict is None when the service does not answer: it may be restarting.
+        The verdict is None when the service does not answer: it may be restarting. The time is
+        None when it lies in the service's future: its clock was set back.
         """
         tolerance = {} if limits.tolerance is None else {"tolerance": repr(limits.tolerance)}
         numbers = self._fetch_numbers({} if since is None else {"since": repr(since), **tolerance})
@@ -284,6 +290,8 @@ class AnalysisClient:
             return None, since
         if since is None:
             return None, float(numbers["now"])
+        if float(numbers["now"]) < since - SKEW:
+            return None, None
         return judgement.analyze_step(Measured.from_json(numbers), limits), since
 
     def describe_last(self) -> str:

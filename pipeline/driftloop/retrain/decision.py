@@ -32,6 +32,7 @@ from driftloop.retrain.causes import (
     step_alarm,
     withdraw_decision,
 )
+from driftloop.retrain.clocks import bound_times
 from driftloop.retrain.pauses import count_strike, settle_state, step_head, wait_for_data
 from driftloop.retrain.state import (
     AlarmEvent,
@@ -63,6 +64,7 @@ def step_decision(
 ) -> tuple[RetrainState, tuple[Effect, ...]]:
     """The state after `event`, and what to do. An unchanged state is the same object, so there
     is nothing to store."""
+    state = bound_times(state, now, policy)
     match event:
         case AlarmEvent():
             state = step_alarm(drop_stale(state, event.production, now), event, now, policy)
@@ -90,7 +92,9 @@ def step_decision(
             pass
         case _:
             assert_never(event)
-    return _list_effects(settle_state(state, now, policy), now, policy)
+    # the commit of a person may carry a time of the future, too
+    state = settle_state(bound_times(state, now, policy), now, policy)
+    return _list_effects(state, now, policy)
 
 
 def is_claimed(state: RetrainState, run: str) -> bool:

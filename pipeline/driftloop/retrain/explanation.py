@@ -151,6 +151,8 @@ def _explain_past(state: RetrainState) -> tuple[str, ...]:
     if state.stale:
         count = "alarm" if state.stale == 1 else "alarms"
         parts.append(f"{state.stale} {count} counted nothing, last because {state.dropped}")
+    if state.clock:
+        parts.append(state.clock[0].upper() + state.clock[1:])
     return tuple(parts)
 
 

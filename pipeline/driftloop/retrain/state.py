@@ -190,6 +190,8 @@ class RetrainState:
     dropped: str = ""
     """Why the last cause was dropped that had counted."""
     waits_untold: tuple[UntoldWait, ...] = ()
+    clock: str = ""
+    """The last stored time that turned out to be in the future, and what became of it."""
 
     @property
     def live(self) -> bool:

@@ -2,6 +2,7 @@
 
 from aiohttp import web
 
+from driftloop.clients.applications import build_runner
 from driftloop.services.bootstrap import BACKLOG
 
 STOP_TIMEOUT = 2.0
@@ -12,7 +13,7 @@ class ApplicationServer:
     """Serves an application between `start` and `close`."""
 
     def __init__(self, application: web.Application) -> None:
-        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=STOP_TIMEOUT)
+        self._runner = build_runner(application, stop_timeout=STOP_TIMEOUT)
 
     async def start(self, host: str, port: int) -> None:
         """Run the application's start-up, then listen; OSError when the port is not free."""

@@ -126,7 +126,7 @@ class Chain:
         """Sequence and id of each event on the detector's stream."""
         async with open_connection(url(self.server), name="test") as js:
             found = await stored(js, "DRIFTLOOP_N_DIGITS_DRIFT")
-        return [(message.sequence, message.id.removeprefix("drift/")) for message in found]
+        return [(message.sequence, message.id.rpartition(" ")[2]) for message in found]
 
 
 async def covered(chain: Chain, events: int) -> bool:

@@ -293,7 +293,7 @@ async def test_what_is_kept_for_other_releases_never_fills_the_stream(
         assert await post(detector.port, sent) == [202]
     async with open_connection(url(server), name="test") as js:
         kept = await streams.stored(js, "DRIFTLOOP_N_FULL_DRIFT")
-    ids = [message.id.removeprefix("drift/") for message in kept]
+    ids = [message.id.rpartition(" ")[2] for message in kept]
     assert 100 < len(ids) < 300
     assert not {event.id for event in rejected} & set(ids), "those of a rejected one go first"
     assert ids[9:] == [event.id for event in promoted][-len(ids) + 9 :]

@@ -99,6 +99,20 @@ def plan_kustomization(
         )
 
 
+def list_unready(
+    parts: Iterable[PlannedKustomization | ReadKustomization], routed: Iterable[Object]
+) -> tuple[Object, ...]:
+    """VirtualServices of the tip that are not routed, also of Kustomizations that still wait."""
+    names = set(map(kinds.object_identity, routed))
+    return tuple(
+        item
+        for part in parts
+        if isinstance(part, PlannedKustomization) and not part.kustomization.suspended
+        for item in part.virtual_services
+        if kinds.object_identity(item) not in names
+    )
+
+
 def _plan_pods(
     state: StateFolder,
     deployment: Object,

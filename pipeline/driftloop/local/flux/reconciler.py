@@ -20,6 +20,7 @@ from driftloop.local.flux.planning import (
     PlannedKustomization,
     ReadyCondition,
     collect_config_maps,
+    list_unready,
     plan_kustomization,
 )
 from driftloop.local.flux.record import AppliedKustomization, AppliedRecord
@@ -301,6 +302,8 @@ class Reconciler:
         routes = EnvoyRoutes(
             services=tuple(services.values()),
             virtual_services=tuple(chosen),
+            unready=list_unready(self._planned.values(), chosen),
+            settled=self.looked,
             loggers=tuple(loggers.values()),
             aliases=addresses.map_platform_hosts(self._ports),
         )

@@ -75,6 +75,8 @@ def list_supported() -> dict[str, Places]:
         "VirtualService": {
             "spec": istio.VIRTUAL_SERVICE,
             "spec.http[]": istio.HTTP_ROUTE,
+            "spec.http[].directResponse": istio.DIRECT_RESPONSE,
+            "spec.http[].directResponse.body": istio.DIRECT_BODY,
             "spec.http[].match[]": istio.MATCH,
             "spec.http[].match[].uri": istio.URI,
             "spec.http[].mirror": istio.DESTINATION,

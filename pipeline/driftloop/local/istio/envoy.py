@@ -13,20 +13,22 @@ from typing import Any
 
 from driftloop.contract.limits import HEADERS_TIME, read_route_limit
 from driftloop.errors import LocalError
+from driftloop.local.istio.answers import build_direct_answers, list_unrouted
 from driftloop.local.istio.fields import (
     DESTINATION,
     HTTP_ROUTE,
-    MATCH,
     REWRITE,
-    URI,
     VIRTUAL_SERVICE,
     format_name,
+    list_prefixes,
     read_percent,
     read_port,
     read_precedence,
+    read_timeout,
     refuse_other_keys,
 )
 from driftloop.local.istio.routes import EnvoyRoutes, LoggerSidecar, ServiceEndpoints
+from driftloop.resources.serving.logger import UNREADY
 
 Resource = dict[str, Any]
 
@@ -171,10 +173,7 @@ def build_files(routes: EnvoyRoutes) -> dict[str, list[Resource]]:
             {
                 "name": "all",
                 "domains": ["*"],
-                "routes": [
-                    *http_routes,
-                    _build_absent_route("no route matches this host and path\n", 404),
-                ],
+                "routes": [*http_routes, *list_unrouted(routes)],
             }
         ],
     }
@@ -258,8 +257,11 @@ def _build_route(
             return ""
         return service.cluster
 
+    prefixes = list_prefixes(virtual, route)
+    if "directResponse" in route:
+        return build_direct_answers(virtual, route["directResponse"], prefixes)
     action: Resource = {
-        "timeout": "0s",
+        "timeout": read_timeout(virtual, route),
         "retry_policy": {"retry_on": _RETRY_ON, "num_retries": _RETRIES},
     }
     targets = [
@@ -299,18 +301,14 @@ def _build_route(
     if (rewrite := route.get("rewrite")) is not None:
         refuse_other_keys(virtual, rewrite, "rewrite", REWRITE)
         action["prefix_rewrite"] = rewrite["uri"]
-    envoy_routes = []
-    for match in route["match"]:
-        refuse_other_keys(virtual, match, "match[]", MATCH)
-        refuse_other_keys(virtual, match["uri"], "match[].uri", URI)
-        envoy_routes.append(
-            {
-                "match": {"prefix": match["uri"]["prefix"]},
-                "route": dict(action),
-                **_limit_route(route.get("name")),
-            }
-        )
-    return envoy_routes
+    return [
+        {
+            "match": {"prefix": prefix},
+            "route": dict(action),
+            **_limit_route(route.get("name")),
+        }
+        for prefix in prefixes
+    ]
 
 
 def _limit_route(name: str | None) -> Resource:
@@ -406,6 +404,7 @@ def _build_front_listener(
                             "rds": {"route_config_name": name, "config_source": routes},
                             "use_remote_address": True,
                             "request_headers_timeout": HEADERS_TIME,
+                            "local_reply_config": {"mappers": [UNREADY]},
                             "preserve_external_request_id": True,
                             "http_filters": filters,
                         },
@@ -474,13 +473,6 @@ _UNKNOWN: Resource = {
         "body": {"inline_string": "no Service of that name and port\n"},
     },
 }
-
-
-def _build_absent_route(text: str, status: int) -> Resource:
-    return {
-        "match": {"prefix": "/"},
-        "direct_response": {"status": status, "body": {"inline_string": text}},
-    }
 
 
 def _build_address(port: int) -> Resource:

@@ -1,5 +1,6 @@
 """Fields of a VirtualService as Envoy takes them."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,15 +9,32 @@ from driftloop.errors import LocalError
 from driftloop.local.ground import kinds
 
 VIRTUAL_SERVICE = frozenset({"hosts", "gateways", "exportTo", "http"})
-HTTP_ROUTE = frozenset({"name", "match", "route", "rewrite", "mirror", "mirrorPercentage"})
+HTTP_ROUTE = frozenset(
+    {"name", "match", "route", "rewrite", "mirror", "mirrorPercentage", "timeout", "directResponse"}
+)
+DIRECT_RESPONSE = frozenset({"status", "body"})
+DIRECT_BODY = frozenset({"string"})
 DESTINATION = frozenset({"host", "port"})
 MATCH = frozenset({"uri"})
 URI = frozenset({"prefix"})
 REWRITE = frozenset({"uri"})
 
+_SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?s")
+
 
 def read_percent(value: Mapping[str, Any] | None) -> float:
     return 100.0 if value is None else float(value["value"])
+
+
+def read_timeout(virtual: Mapping[str, Any], route: Mapping[str, Any]) -> str:
+    """Return a route's timeout, as Envoy writes it; without one there is none, as in Istio."""
+    text = str(route.get("timeout", "0s"))
+    if _SECONDS.fullmatch(text) is None:
+        raise LocalError(
+            f"VirtualService {format_name(virtual)}: timeout is `{text[:20]}`, must be seconds",
+            hint="write `timeout: 60s`",
+        )
+    return text
 
 
 def read_port(virtual: Mapping[str, Any], destination: Mapping[str, Any]) -> int:
@@ -55,6 +73,16 @@ def read_precedence(virtual: Mapping[str, Any]) -> tuple[bool, str]:
             hint=f"name `{ISTIO_NAMESPACE}` in exportTo, or leave it out",
         )
     return "*" in exported, format_name(virtual)
+
+
+def list_prefixes(virtual: Mapping[str, Any], route: Mapping[str, Any]) -> list[str]:
+    """Return the prefixes of the paths that a route takes."""
+    prefixes = []
+    for match in route["match"]:
+        refuse_other_keys(virtual, match, "match[]", MATCH)
+        refuse_other_keys(virtual, match["uri"], "match[].uri", URI)
+        prefixes.append(str(match["uri"]["prefix"]))
+    return prefixes
 
 
 def format_name(item: Mapping[str, Any]) -> str:

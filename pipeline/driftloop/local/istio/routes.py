@@ -41,6 +41,10 @@ class EnvoyRoutes:
 
     services: tuple[ServiceEndpoints, ...] = ()
     virtual_services: tuple[Mapping[str, Any], ...] = ()
+    unready: tuple[Mapping[str, Any], ...] = ()
+    """VirtualServices of the tip that have no route yet."""
+    settled: bool = False
+    """The branch has been read: what is in none of them does not exist."""
     loggers: tuple[LoggerSidecar, ...] = ()
     aliases: Mapping[str, int] = field(default_factory=dict)
     """Hosts that platform parts answer (`<host>:<port>` -> loopback port)."""

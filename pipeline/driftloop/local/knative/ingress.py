@@ -15,6 +15,8 @@ from driftloop.local.knative.objects import KnativeBroker
 HOPS = 255
 TTL = "knativebrokerttl"
 LIMIT = 1024 * 1024
+AGAIN = 1
+"""Seconds after which an event that could not be stored may be sent again."""
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9-]")
 
@@ -52,7 +54,8 @@ class BrokerIngress:
             registry=registry,
         )
         self._counted: dict[tuple[str, int], Counter] = {}
-        self.brokers: Mapping[tuple[str, str], KnativeBroker] = {}
+        self.brokers: Mapping[tuple[str, str], KnativeBroker] | None = None
+        """None until the applied objects have been read for the first time."""
 
     async def store_event(self, broker: KnativeBroker, event: events.Event) -> None:
         """Keep an event on its Broker's stream; StoreError unless it is stored now."""
@@ -70,7 +73,7 @@ class BrokerIngress:
         await self._publisher.publish(
             f"{broker.subject}.{type_token(event.type)}",
             events.pack_event(events.Event(attributes, event.body)),
-            message_id=event.id,
+            message_id=event.key,
         )
 
     async def handle_request(self, request: ServerRequest) -> ServerAnswer:
@@ -81,13 +84,15 @@ class BrokerIngress:
             return ServerAnswer(200 if self._connected() else 503)
         status, text = await self._take_event(request)
         self._count_event(request.path.strip("/") if status != 404 else "unknown", status)
-        return ServerAnswer(status, text.encode())
+        return ServerAnswer(status, text.encode(), retry_after=AGAIN if status == 503 else None)
 
     async def _take_event(self, request: ServerRequest) -> tuple[int, str]:
         parts = request.path.strip("/").split("/")
-        broker = self.brokers.get((parts[0], parts[1])) if len(parts) == 2 else None
         if request.method != "POST":
             return 405, "only POST"
+        if self.brokers is None:
+            return 503, "the broker has just started"
+        broker = self.brokers.get((parts[0], parts[1])) if len(parts) == 2 else None
         if broker is None:
             return 404, f"no broker at {request.path}"
         if request.body is None:

@@ -45,7 +45,11 @@ CONTAINER = frozenset(
 MOUNT = frozenset({"name", "mountPath", "readOnly"})
 PORT = frozenset({"name", "containerPort"})
 READINESS = frozenset({"httpGet", "tcpSocket", "periodSeconds", "timeoutSeconds"})
-LIVENESS = READINESS | {"initialDelaySeconds", "failureThreshold"}
+LIVENESS = READINESS | {
+    "initialDelaySeconds",
+    "failureThreshold",
+    "terminationGracePeriodSeconds",
+}
 STARTUP = frozenset({"httpGet", "periodSeconds", "timeoutSeconds", "failureThreshold"})
 """Accepted, and not followed: nothing is killed here before it was ready once."""
 HTTP_GET = frozenset({"path", "port"})

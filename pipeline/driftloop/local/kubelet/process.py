@@ -203,8 +203,10 @@ class SupervisedProcess:
         if (liveness := self.program.liveness) is None:
             return
         failures = 0
+        asked = time.monotonic()
         while failures < liveness.failures:
-            await asyncio.sleep(liveness.period)
+            await asyncio.sleep(max(0.0, asked + liveness.period - time.monotonic()))
+            asked = time.monotonic()
             failures = 0 if await probe_answers(liveness.probe) else failures + 1
         if self._popen is not None:
             self._on_event(

@@ -61,6 +61,7 @@ class RunHistory:
         """`<namespace>.<pipeline>` -> the phase of its retrain decision."""
         self.loops: dict[str, str] = {}
         """`<namespace>.<pipeline>` -> what its loop waits for."""
+        self._clocks: dict[str, str] = {}
         kept = HistoryRecord.load(record)
         self._rebuilds = kept is None and find_set_aside(record).exists()
         """True until the streams were read once: the timeline has what is in them already."""
@@ -127,6 +128,9 @@ class RunHistory:
         state, pipeline = RetrainState.parse(payload), key.partition(".")[2]
         explained = explain_state(state, pipeline, time.time())
         self.loops[key] = explained.summary
+        if state.clock and self._clocks.get(key) != state.clock:
+            self._add_entry("decision", f"{pipeline}: {state.clock}")
+            self._clocks[key] = state.clock
         if self.decisions.get(key) != state.phase:
             why = " ".join(part for part in (state.decision, state.cause, state.reason) if part)
             if state.phase in PAUSES:

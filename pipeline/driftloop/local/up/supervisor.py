@@ -15,6 +15,7 @@ from typing import Any
 
 from aiohttp import web
 
+from driftloop.clients.applications import build_runner
 from driftloop.clients.nats import connect_client
 from driftloop.contract.integrity import find_mismatch
 from driftloop.contract.platform import NATS
@@ -126,7 +127,7 @@ class Supervisor:
             api = StandInApi(
                 reconciler=self.reconciler, fleet=self._fleet, js=js, status=self.build_status
             )
-            runner = web.AppRunner(api.build_application(), access_log=None)
+            runner = build_runner(api.build_application())
             await runner.setup()
             await web.TCPSite(runner, "127.0.0.1", self.ports["api"]).start()
             self._start_task(self._history.follow_streams(js), "history")

@@ -29,6 +29,18 @@ QUEUE = 10_000
 """Posts under way or waiting before further ones are dropped, as in Seldon's executor."""
 
 _TYPE = "type.googleapis.com/envoy"
+UNREADY: Config = {
+    "filter": {
+        "status_code_filter": {
+            "comparison": {
+                "op": "EQ",
+                "value": {"default_value": 503, "runtime_key": "driftloop.unready"},
+            }
+        }
+    },
+    "headers_to_add": [{"header": {"key": "retry-after", "value": "5"}}],
+}
+"""Says when to ask again in Envoy's own answers 503: nobody has seen the request."""
 _RETRY: Config = {
     "retry_on": "5xx,reset,connect-failure,refused-stream",
     "num_retries": 10,
@@ -67,6 +79,8 @@ class RequestLogger:
     """Where it listens."""
     model_port: int
     """Where the model server listens, in the same pod."""
+    timeout: int
+    """Seconds that the model server may take for an answer."""
 
     @property
     def name(self) -> str:
@@ -128,6 +142,7 @@ def _connection_manager(logger: RequestLogger) -> Config:
         "@type": f"{_TYPE}.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": logger.name,
         "preserve_external_request_id": True,
+        "local_reply_config": {"mappers": [UNREADY]},
         "route_config": {
             "name": logger.name,
             "virtual_hosts": [
@@ -177,7 +192,7 @@ def _metrics_route(logger: RequestLogger) -> Config:
 def _model_route(logger: RequestLogger) -> Config:
     return {
         "cluster": f"{logger.name}/model",
-        "timeout": "300s",
+        "timeout": f"{logger.timeout}s",
         # Only where the model has not seen the request.
         "retry_policy": {
             "retry_on": "connect-failure,refused-stream,reset-before-request",

@@ -34,12 +34,20 @@ from driftloop.release.record import Release
 from driftloop.resources import parts
 from driftloop.resources.serving import logger, routes
 from driftloop.resources.serving.backend import Backend, Labels, TrafficSeries
-from driftloop.resources.serving.seldon import COMPONENT, find_mirrored, seldon_deployment
+from driftloop.resources.serving.seldon import (
+    COMPONENT,
+    REST_TIMEOUT,
+    find_mirrored,
+    seldon_deployment,
+    unready_service,
+)
 from driftloop.resources.serving.servers import (
     HTTP,
+    LONGEST_ANSWER,
     METRICS_PORT,
     MODEL_URI,
     Microservice,
+    ask_worker,
     fetch_model,
     initializer_name,
     model_volume,
@@ -287,7 +295,20 @@ def _request_logger(
         broker_path=url.path or "/",
         port=PREDICTOR_PORT,
         model_port=MODEL_PORT,
+        timeout=_read_timeout(deployment, predictor),
     )
+
+
+def _read_timeout(deployment: seldon.SeldonDeployment, predictor: seldon.Predictor) -> int:
+    """Seconds that an answer of a predictor may take."""
+    text = (predictor.annotations or {}).get(REST_TIMEOUT, str(1000 * LONGEST_ANSWER))
+    if not (text.isascii() and text.isdigit() and int(text) > 0):
+        raise UnsupportedServing(
+            f"SeldonDeployment {deployment.metadata.name}: {REST_TIMEOUT} of predictor"
+            f" {predictor.name} is `{text[:20]}`, must be milliseconds",
+            hint=f'write `{REST_TIMEOUT}: "60000"` for a minute',
+        )
+    return max(1, int(text) // 1000)
 
 
 def _predictor_pod(
@@ -326,14 +347,7 @@ def _predictor_pod(
             ),
             "startup_probe": _probe_port(model.startup_probe, port),
             "readiness_probe": _probe_port(model.readiness_probe, port) or ready,
-            "liveness_probe": model.liveness_probe
-            or core.Probe(
-                tcp_socket=core.TCPSocket(port=port),
-                initial_delay_seconds=60,
-                period_seconds=10,
-                timeout_seconds=5,
-                failure_threshold=6,
-            ),
+            "liveness_probe": _probe_port(model.liveness_probe or ask_worker(None), port),
             "lifecycle": model.lifecycle or _stop_after(DRAIN),
         }
     )
@@ -408,6 +422,7 @@ def _traffic_route(
         name,
         namespace,
         {live[0].name: 100} if len(live) == 1 else {id: n for id, n in weights.items() if n},
+        timeout=max(_read_timeout(deployment, predictor) for predictor in predictors),
         mirrored=mirrored,
         percent=percent,
         limit=limit,
@@ -421,7 +436,7 @@ def _traffic_route(
 def _render_objects(plan: Plan, release: Release) -> Mapping[str, BaseModel | None]:
     deployment = seldon_deployment(plan, release)
     if deployment is None:
-        return {}
+        return {"unready.virtualservice": unready_service(plan, release)}
     candidate = find_mirrored(release)
     serves = unroll_deployment(
         deployment,

@@ -57,6 +57,7 @@ def _build_server(plan: Plan, name: str, number: int) -> core.Container:
             ),
             # the step waits by itself, and Argo would not
             "startup_probe": None,
+            "liveness_probe": None,
             "volume_mounts": (
                 *(server.volume_mounts or ()),
                 core.VolumeMount(name=VOLUME, mount_path=REHEARSAL, sub_path=name),

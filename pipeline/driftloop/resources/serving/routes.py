@@ -17,12 +17,13 @@ def route_predictions(
     namespace: str,
     weights: Mapping[str, int],
     *,
+    timeout: int,
     mirrored: str | None = None,
     percent: float = 100,
     limit: RequestLimit = DEFAULT_REQUEST_LIMIT,
 ) -> istio.HTTPRoute:
     """Build the route of the predictions over HTTP; `name` is the SeldonDeployment's or the
-    pipeline's.
+    pipeline's, `timeout` the seconds until a request is answered with 504.
 
     `weights` are percent by release id, `mirrored` is the id of the version that gets a copy of so
     many percent, `limit` the largest request that it takes.
@@ -37,6 +38,17 @@ def route_predictions(
         if mirrored is None
         else _destination(name, namespace, mirrored, PREDICTOR_PORT),
         mirror_percentage=None if mirrored is None else istio.Percent(value=percent),
+        timeout=f"{timeout}s",
+    )
+
+
+def answer_unready(name: str, namespace: str) -> istio.HTTPRoute:
+    """Build the route of a pipeline that has no model yet: 503, since later there will be one."""
+    return istio.HTTPRoute(
+        match=(istio.HTTPMatch(uri=istio.StringMatch(prefix=f"/seldon/{namespace}/{name}/")),),
+        direct_response=istio.DirectResponse(
+            status=503, body=istio.DirectBody(string=f"{name} has no release yet\n")
+        ),
     )
 
 

@@ -25,6 +25,9 @@ from driftloop.spec.graph import own_names, own_nodes
 
 COMPONENT = "serving"
 """Annotation of a predictor: what its model's files must add up to."""
+REST_TIMEOUT = "seldon.io/rest-timeout"
+"""Annotation of a predictor: milliseconds that its executor waits for an answer, and gunicorn for a
+worker."""
 
 
 def seldon_deployment(plan: Plan, release: Release) -> seldon.SeldonDeployment | None:
@@ -63,7 +66,11 @@ def _build_predictor(plan: Plan, release: Release, version: Version) -> seldon.P
         replicas=plan.serve.replicas if plan.serve.autoscale is None else None,
         traffic=release.weights.get(version.id, 0),
         # The executor's metrics take `predictor_version` from here, not from the labels.
-        annotations={"version": version.id, MODEL_DIGEST_ANNOTATION: version.model_digest},
+        annotations={
+            "version": version.id,
+            MODEL_DIGEST_ANNOTATION: version.model_digest,
+            REST_TIMEOUT: str(1000 * servers.limit_answer(version)),
+        },
         labels={"version": version.id, **parts.scraping_labels(plan)},
         graph=servers.model_graph(plan, version),
         component_specs=(_component_spec(plan, version),),
@@ -99,7 +106,13 @@ def mirror_service(plan: Plan, release: Release) -> istio.VirtualService | None:
     names = plan.names
     name, namespace = names.pipeline, names.namespace
     http = [
-        routes.route_predictions(name, namespace, release.weights, mirrored=candidate.id),
+        routes.route_predictions(
+            name,
+            namespace,
+            release.weights,
+            timeout=max(map(servers.limit_answer, served_versions(plan, release))),
+            mirrored=candidate.id,
+        ),
     ]
     if is_prepackaged(plan.serve):
         grpc = routes.route_grpc(name, namespace, release.weights, mirrored=candidate.id)
@@ -153,8 +166,24 @@ def _component_spec(plan: Plan, version: Version) -> seldon.ComponentSpec:
     )
 
 
+def unready_service(plan: Plan, release: Release) -> istio.VirtualService | None:
+    """Build the VirtualService that answers for a pipeline before its first release."""
+    if release.phase != "empty":
+        return None
+    names = plan.names
+    return istio.VirtualService(
+        metadata=parts.object_meta(names, names.unready, COMPONENT),
+        spec=istio.VirtualServiceSpec(
+            hosts=("*",),
+            gateways=(GATEWAY,),
+            http=(routes.answer_unready(names.pipeline, names.namespace),),
+        ),
+    )
+
+
 def _render_objects(plan: Plan, release: Release) -> Mapping[str, BaseModel | None]:
     return {
+        "unready.virtualservice": unready_service(plan, release),
         "model.seldondeployment": seldon_deployment(plan, release),
         "mirror.virtualservice": mirror_service(plan, release),
     }

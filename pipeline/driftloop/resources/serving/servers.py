@@ -45,6 +45,10 @@ SLOWER = 6
 """Times as long a start may take as in the rehearsal: nodes differ, and several start at once."""
 SHORTEST = 120
 """Seconds that it may take in any case."""
+LONGEST_ANSWER = 60
+"""Seconds until a request is answered with an error, where the rehearsal saw no slow ones."""
+LATER = 10
+"""Times as long as in the rehearsal a request may take."""
 HTTP = "http"
 """The operator's name for the port of a node."""
 TFSERVING = "tfserving"
@@ -197,11 +201,9 @@ def model_containers(plan: Plan, rehearsed: Rehearsed | None = None) -> tuple[co
 def _class_container(plan: Plan, node: Own) -> core.Container:
     # the microservice has one word for both kinds of transformer
     service = "TRANSFORMER" if isinstance(node, OutputTransformer) else _node_type(node)
-    return _with_resources(
-        plan,
-        _python_container(node.name, plan.images[node.image], node.class_, service),
-        node.resources,
-    )
+    server = _python_container(node.name, plan.images[node.image], node.class_, service)
+    server = server.model_copy(update={"liveness_probe": ask_worker(None)})
+    return _with_resources(plan, server, node.resources)
 
 
 def _metrics_port(number: int) -> tuple[core.ContainerPort, ...]:
@@ -236,11 +238,11 @@ def _model_containers(plan: Plan, rehearsed: Rehearsed | None) -> tuple[core.Con
         case (
             SklearnServer() | XgboostServer() | MlflowServer() | TensorflowServer() | TritonServer()
         ):
-            return (
-                _with_resources(
-                    plan, _wait_for_loading(_server_container(NODE, image)), serve.resources
-                ),
-            )
+            loading = _wait_for_loading(_server_container(NODE, image))
+            if serve.protocol == "seldon":
+                # a class behind seldon-core's microservice, too
+                loading = loading.model_copy(update={"liveness_probe": ask_worker(None)})
+            return (_with_resources(plan, loading, serve.resources),)
         case _:
             assert_never(serve)
 
@@ -303,6 +305,7 @@ def _wait_for_loading(server: core.Container) -> core.Container:
 def _leave_time(server: core.Container, rehearsed: Rehearsed | None) -> core.Container:
     """A class may be built before the server listens, or in each worker after it does: it is asked
     whether it answers, for as long as that may take."""
+    server = server.model_copy(update={"liveness_probe": ask_worker(rehearsed)})
     answers = core.Probe(http_get=core.HTTPGet(path="/health/ping", port=HTTP))
     if rehearsed is None:
         return server.model_copy(update={"startup_probe": _allow_seconds(answers, LOADING)})
@@ -314,6 +317,28 @@ def _leave_time(server: core.Container, rehearsed: Rehearsed | None) -> core.Con
     return server.model_copy(
         update={"startup_probe": _allow_seconds(started, seconds), "readiness_probe": ready}
     )
+
+
+def ask_worker(rehearsed: Rehearsed | None) -> core.Probe:
+    """The liveness of a class behind seldon-core's microservice. Its port is open whatever becomes
+    of the worker, and a worker that was killed may leave the lock of the metrics locked for ever:
+    this path is answered by the worker, after it has had that lock. A worker answers no probe while
+    it answers a request."""
+    slowest = rehearsed.p99 or 0 if rehearsed is not None else 0
+    return core.Probe(
+        http_get=core.HTTPGet(path="/health/status", port=HTTP),
+        period_seconds=5,
+        timeout_seconds=max(10, math.ceil(3 * slowest)),
+        failure_threshold=2,
+        # what hangs does not end by itself
+        termination_grace_period_seconds=2,
+    )
+
+
+def limit_answer(version: Version) -> int:
+    """Seconds that a request to a version may take."""
+    slowest = version.rehearsed.p99 or 0 if version.rehearsed is not None else 0
+    return max(LONGEST_ANSWER, math.ceil(LATER * slowest))
 
 
 def _allow_seconds(probe: core.Probe, seconds: int, *, period: int = 2) -> core.Probe:

@@ -207,7 +207,7 @@ class AnalysisService:
                 self._js,
                 self._settings.streams.subject(release),
                 response.to_json(),
-                message_id=f"judge/{event.id}",
+                message_id=f"judge/{event.key}",
             )
         except StoreError as error:
             self._taken.labels("refused").inc()

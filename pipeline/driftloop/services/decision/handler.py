@@ -175,7 +175,7 @@ class DecisionHandlers:
                 self._js,
                 self._subject,
                 events.pack_event(event),
-                message_id=f"{destination}/{event.id}",
+                message_id=f"{destination} {event.key}",
             )
         except StoreError as error:
             return web.Response(status=503, text=error.message)
@@ -189,7 +189,7 @@ class DecisionHandlers:
         return web.Response(status=202)
 
     async def _suspend_decision(self, request: web.Request) -> web.Response:
-        reason = (await request.text())[:200] or "by hand"
+        reason = (await request.read()).decode(errors="replace")[:200] or "by hand"
         return await self._by_hand(request, HaltEvent(reason))
 
     async def _resume_decision(self, request: web.Request) -> web.Response:

@@ -97,6 +97,7 @@ class DecisionLoop:
         # what git said is applied before it is read again, so that production never goes back
         self._following = asyncio.Lock()
         self._doing: set[asyncio.Task[None]] = set()
+        self._clock = ""
         self._telling: set[str] = set()
         self._missing: tuple[str, float] | None = None
         self._fires = Counter(
@@ -357,6 +358,9 @@ class DecisionLoop:
     def _note_change(self, applied: AppliedEvent, event: Event) -> None:
         # also what others have changed: a run claims and ends by itself
         self._show_state(applied.state)
+        if applied.state.clock != self._clock:
+            log.warning("%s: %s", self._pipeline, applied.state.clock)
+            self._clock = applied.state.clock
         if applied.changed and not isinstance(event, TickEvent):
             log.info("event applied: phase=%s event=%s", applied.state.phase, event)
 

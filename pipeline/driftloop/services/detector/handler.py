@@ -76,7 +76,7 @@ class DetectorHandler:
             new = await self._publisher.publish(
                 self._names.event_subject(release),
                 packed,
-                message_id=f"{self._names.detector}/{event.id}",
+                message_id=f"{self._names.detector}/{event.key}",
             )
         except TooLargeError:
             return self._count_result("malformed", 202)

@@ -64,7 +64,7 @@ class UnjudgedWindows:
         if size < self._window:
             return
         self._rows[release] = 0
-        await self._store_window(release, size, event.id)
+        await self._store_window(release, size, event.key)
 
     async def add_unreadable(self, rows: int, sequence: int) -> None:
         """Store that so many rows of the reference's own release can't be judged, up to an event of the
