@@ -113,7 +113,12 @@ def platform(config, secret):
                 else {}
             ),
             **(
-                {f"{base}/secrets/driftloop-platform": {"data": secret}}
+                {
+                    f"{base}/secrets/{name}": {
+                        "data": {key: secret[key] for key in keys if key in secret}
+                    }
+                    for name, keys in SECRET_KEYS.items()
+                }
                 if secret is not None
                 else {}
             ),
@@ -123,9 +128,9 @@ def platform(config, secret):
 
 def complete():
     keys = dict.fromkeys(CONFIG_KEYS, "x")
-    return {**keys, "artifact-repository": "s3: {endpoint: host:8333}"}, dict.fromkeys(
-        SECRET_KEYS, "eA=="
-    )
+    return {**keys, "artifact-repository": "s3: {endpoint: host:8333}"}, {
+        key: "eA==" for keys in SECRET_KEYS.values() for key in keys
+    }
 
 
 def test_the_platform_s_settings_key_by_key():
@@ -137,6 +142,11 @@ def test_the_platform_s_settings_key_by_key():
     del secret["webhook-token"]
     assert texts(doctor.platform(platform(config, secret))) == [
         "Secret driftloop-platform in digits has no webhook-token"
+    ]
+    config, secret = complete()
+    del secret["git-password"]
+    assert texts(doctor.platform(platform(config, secret))) == [
+        "Secret driftloop-git in digits has no git-password"
     ]
 
 
@@ -155,10 +165,13 @@ def test_a_namespace_that_is_shut_to_its_own_platform():
     path = "/apis/networking.k8s.io/v1/namespaces/digits/networkpolicies"
     assert texts(doctor.platform(cluster)) == []
     cluster.paths[path] = {"items": [{"metadata": {"name": "digits-deny"}}]}
+    # one for the steps, one for the decision
+    opened = ("driftloop-platform-git", "driftloop-platform-git-1")
     assert texts(doctor.platform(cluster)) == [
-        "pods of digits can't reach http://10.0.0.9:3000/c.git: NetworkPolicy driftloop-platform-git does not exist"
+        f"pods of digits can't reach http://10.0.0.9:3000/c.git: NetworkPolicy {name} does not exist"
+        for name in opened
     ]
-    cluster.paths[path]["items"].append({"metadata": {"name": "driftloop-platform-git"}})
+    cluster.paths[path]["items"] += [{"metadata": {"name": name}} for name in opened]
     assert texts(doctor.platform(cluster)) == []
 
 

@@ -13,7 +13,7 @@ from cluster.kube import Kube
 
 from driftloop.clients.s3 import MissingObjectError, ObjectStore, StoreLocation
 from driftloop.cluster import identities, platform
-from driftloop.contract.names import FLUX_NAMESPACE, PLATFORM
+from driftloop.contract.names import FLUX_NAMESPACE, GIT_SECRET, PLATFORM
 from driftloop.contract.trees import access_path
 from driftloop.release import record
 from driftloop.release.record import Version
@@ -51,6 +51,7 @@ class Place:
         keys = self.credentials.access_key, self.credentials.secret_key
         secrets_of = {
             PLATFORM: platform.secret(N, addresses, self.credentials).values,
+            GIT_SECRET: platform.git_secret(N, self.credentials).values,
             identities.SECRET_NAME: {identities.CONFIG: identities.configuration(N, *keys)},
         }
         for name, values in secrets_of.items():
