@@ -23,7 +23,9 @@ CONFIGS = ROOT / "cluster" / "infrastructure" / "configs"
 KNATIVE, EVENTING = "knative-eventing", "eventing.knative.dev/brokerRole"
 URL = re.compile(r"\b(?:http|https|nats)://[\w.-]+\.svc[\w.]*(?::\d+)?")
 ADDRESSES = platform.config_map(
-    "any", platform.Addresses(git_url="https://git.example.org/cluster.git")
+    "any",
+    platform.Addresses(git_url="https://git.example.org/cluster.git"),
+    platform.Buckets("driftloop-any", ("any",)),
 ).data
 
 

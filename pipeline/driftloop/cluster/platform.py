@@ -13,6 +13,7 @@ from driftloop.contract import platform as contract
 from driftloop.contract import trees
 from driftloop.contract.accounts import NatsRole
 from driftloop.contract.names import (
+    DATA_BUCKETS_ANNOTATION,
     FLUX_APPLIED_ONCE,
     FLUX_BASE,
     FLUX_NAMESPACE,
@@ -31,6 +32,7 @@ from driftloop.kube import core, flux
 from driftloop.kube.base import ObjectMeta, ObjectPart, ObjectReference
 from driftloop.kube.sealed import PlainSecret, Scope, SealedSecret
 from driftloop.text.dump import dump_yaml
+from driftloop.text.load import load_mapping
 
 SEALED = f"{PLATFORM}.sealedsecret.yaml"
 """File of a namespace's sealed credentials."""
@@ -50,7 +52,6 @@ class Addresses:
     git_branch: str = "main"
     s3_endpoint: str = STORAGE_URL
     s3_region: str = contract.S3_REGION.example
-    s3_bucket: str = contract.S3_BUCKET.example
     nats_url: str = NATS_URL
     kubernetes_url: str = contract.KUBERNETES_URL.example
     gateway_url: str = GATEWAY_URL
@@ -91,6 +92,33 @@ among them."""
 
 
 @dataclass(frozen=True)
+class Buckets:
+    """What a namespace's key of the object store opens."""
+
+    own: str
+    """Runs and models."""
+    data: tuple[str, ...]
+    """Batches."""
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        """Every one of them."""
+        return tuple(dict.fromkeys((self.own, *self.data)))
+
+
+def read_buckets(text: str, source: str) -> Buckets:
+    """Read the buckets of a namespace from its ConfigMap `driftloop-platform`."""
+    document = load_mapping(text, source)
+    own = (document.get("data") or {}).get(contract.S3_BUCKET.key)
+    if not isinstance(own, str):
+        raise PipelineError(f"{source}: `data.{contract.S3_BUCKET.key}` is not text")
+    listed = ((document.get("metadata") or {}).get("annotations") or {}).get(
+        DATA_BUCKETS_ANNOTATION, ""
+    )
+    return Buckets(own, tuple(filter(None, str(listed).split(","))))
+
+
+@dataclass(frozen=True)
 class PlatformCredentials:
     """Credentials to seal. The webhook token and the passwords of NATS are random unless given."""
 
@@ -105,22 +133,27 @@ class PlatformCredentials:
     nats_password: str = field(default="", repr=False)
 
 
-def config_map(namespace: str, addresses: Addresses) -> core.ConfigMap:
+def config_map(namespace: str, addresses: Addresses, buckets: Buckets) -> core.ConfigMap:
     """The addresses, and Argo's artifact repository made from them."""
     endpoint = urlsplit(addresses.s3_endpoint)
     repository = contract.artifact_repository(
         endpoint.netloc,
         insecure=endpoint.scheme == "http",
-        bucket=addresses.s3_bucket,
+        bucket=buckets.own,
         region=addresses.s3_region,
         create_bucket=True,
     )
     return core.ConfigMap(
-        metadata=ObjectMeta(name=PLATFORM, namespace=namespace, labels=OWN_LABELS),
+        metadata=ObjectMeta(
+            name=PLATFORM,
+            namespace=namespace,
+            labels=OWN_LABELS,
+            annotations={DATA_BUCKETS_ANNOTATION: ",".join(buckets.data)},
+        ),
         data={
             contract.S3_ENDPOINT.key: addresses.s3_endpoint,
             contract.S3_REGION.key: addresses.s3_region,
-            contract.S3_BUCKET.key: addresses.s3_bucket,
+            contract.S3_BUCKET.key: buckets.own,
             contract.NATS.key: addresses.nats_url,
             contract.GIT_URL.key: addresses.git_url,
             contract.GIT_BRANCH.key: addresses.git_branch,
@@ -185,6 +218,7 @@ def tree(
     seal: Callable[[PlainSecret, Scope], SealedSecret],
     present: Mapping[str, str],
     *,
+    buckets: Mapping[str, Buckets],
     own_store: bool,
 ) -> folders.TreeChange:
     """Return what is written for the namespaces of `credentials`: a folder each below
@@ -200,7 +234,7 @@ def tree(
             f"{base}/{namespace}",
             {
                 folders.NAMESPACE: folders.home(namespace, OWN_LABELS),
-                f"{PLATFORM}.configmap.yaml": config_map(namespace, addresses),
+                f"{PLATFORM}.configmap.yaml": config_map(namespace, addresses, buckets[namespace]),
                 SEALED: seal(secret(namespace, addresses, own), Scope.STRICT),
                 SEALED_GIT: seal(git_secret(namespace, own), Scope.STRICT),
                 **{f"{name}.networkpolicy.yaml": policy for name, policy in opened.items()},
@@ -211,7 +245,11 @@ def tree(
     change |= _nats_users(f"{base}/{NATS_NAMESPACE}", credentials, seal, present)
     if own_store:
         others = settled(cluster, present) - added
-        change |= _store(f"{base}/{STORAGE_NAMESPACE}", credentials, seal, present, others)
+        keys = {
+            name: identities.StoreKey(own.access_key, own.secret_key, buckets[name].all)
+            for name, own in credentials.items()
+        }
+        change |= _store(f"{base}/{STORAGE_NAMESPACE}", keys, seal, present, others)
         added.add(STORAGE_NAMESPACE)
     change |= folders.list_resources(base, added, present)
     path = trees.platform_path(cluster)
@@ -227,6 +265,11 @@ def settled(cluster: str, present: Mapping[str, str]) -> frozenset[str]:
     return frozenset(
         path.parent.name for path in paths if path.name == SEALED and str(path.parents[1]) == base
     )
+
+
+def config_path(cluster: str, namespace: str) -> str:
+    """Return the path of a namespace's ConfigMap."""
+    return f"{trees.platform_folder(cluster)}/{namespace}/{PLATFORM}.configmap.yaml"
 
 
 def store_path(cluster: str) -> str:
@@ -266,12 +309,11 @@ def _nats_users(
 
 def _store(
     path: str,
-    credentials: Mapping[str, PlatformCredentials],
+    keys: Mapping[str, identities.StoreKey],
     seal: Callable[[PlainSecret, Scope], SealedSecret],
     present: Mapping[str, str],
     others: frozenset[str],
 ) -> folders.TreeChange:
-    keys = {name: (own.access_key, own.secret_key) for name, own in credentials.items()}
     fresh = seal(identities.secret(keys), Scope.STRICT)
     file = f"{path}/{identities.FILE}"
     if file not in present:

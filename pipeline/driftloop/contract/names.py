@@ -32,6 +32,8 @@ CREATED_BY_ANNOTATION = f"{API_GROUP}/created-by"
 """Annotation: the workflow node that created an object."""
 CANCELLED_BY_ANNOTATION = f"{API_GROUP}/cancelled-by"
 """Annotation: the person who stopped a Workflow, and why."""
+DATA_BUCKETS_ANNOTATION = f"{API_GROUP}/data-buckets"
+"""Buckets of batches that a namespace's key of the object store opens, on its settings."""
 MODEL_DIGEST_ANNOTATION = f"{API_GROUP}/model-digest"
 """Annotation: digest of the model that a predictor serves."""
 OWN_LABELS = {MANAGED_BY_LABEL: OWNER}

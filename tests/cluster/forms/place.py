@@ -48,18 +48,22 @@ class Place:
             git_url="https://git.invalid/x.git",
             s3_endpoint=f"http://seaweedfs-s3.{N}.svc.cluster.local:8333",
         )
-        keys = self.credentials.access_key, self.credentials.secret_key
+        key = identities.StoreKey(
+            self.credentials.access_key, self.credentials.secret_key, (BUCKET.bucket,)
+        )
         secrets_of = {
             PLATFORM: platform.secret(N, addresses, self.credentials).values,
             GIT_SECRET: platform.git_secret(N, self.credentials).values,
-            identities.SECRET_NAME: {identities.CONFIG: identities.configuration(N, *keys)},
+            identities.SECRET_NAME: {identities.CONFIG: identities.configuration(N, key)},
         }
         for name, values in secrets_of.items():
             data = {key: base64.b64encode(value).decode() for key, value in values.items()}
             self.apply(
                 {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "data": data}
             )
-        self.apply(platform.config_map(N, addresses).dump_object())
+        self.apply(
+            platform.config_map(N, addresses, platform.Buckets(BUCKET.bucket, ())).dump_object()
+        )
         self.kube.run("apply", "-f", "-", stdin=yaml.safe_dump_all(memoization()))
         for part in ("deployment", "service"):
             store = yaml.safe_load((STAND_IN / "store" / f"seaweedfs.{part}.yaml").read_text())
