@@ -150,6 +150,21 @@ def test_the_platform_s_settings_key_by_key():
     ]
 
 
+def test_users_of_nats_namespace_by_namespace():
+    config, secret = complete()
+    cluster = platform(config, secret)
+    assert texts(doctor.users(cluster)) == [], "the platform's NATS is not here"
+    cluster.paths["/api/v1/namespaces/nats-io"] = {"metadata": {"name": "nats-io"}}
+    assert texts(doctor.users(cluster)) == [
+        "NATS waits for the Secret nats-users in nats-io: it has no users"
+    ]
+    users = "/api/v1/namespaces/nats-io/secrets/nats-users"
+    cluster.paths[users] = {"data": {"users.conf": "eA==", "other.conf": "eA=="}}
+    assert texts(doctor.users(cluster)) == ["digits has no users in NATS, which refuses its pods"]
+    cluster.paths[users]["data"]["digits.conf"] = "eA=="
+    assert texts(doctor.users(cluster)) == []
+
+
 def test_a_namespace_that_is_shut_to_its_own_platform():
     """Settings written by an older `secrets init`, then the default-deny policies of a newer render."""
     config, secret = complete()
@@ -165,13 +180,12 @@ def test_a_namespace_that_is_shut_to_its_own_platform():
     path = "/apis/networking.k8s.io/v1/namespaces/digits/networkpolicies"
     assert texts(doctor.platform(cluster)) == []
     cluster.paths[path] = {"items": [{"metadata": {"name": "digits-deny"}}]}
-    # one for the steps, one for the decision
-    opened = ("driftloop-platform-git", "driftloop-platform-git-1")
+    policies = ("driftloop-platform-git", "driftloop-platform-git-1")
     assert texts(doctor.platform(cluster)) == [
         f"pods of digits can't reach http://10.0.0.9:3000/c.git: NetworkPolicy {name} does not exist"
-        for name in opened
+        for name in policies
     ]
-    cluster.paths[path]["items"] += [{"metadata": {"name": name}} for name in opened]
+    cluster.paths[path]["items"] += [{"metadata": {"name": name}} for name in policies]
     assert texts(doctor.platform(cluster)) == []
 
 

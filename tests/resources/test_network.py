@@ -188,8 +188,12 @@ class Cluster:
     def _urls(self, container: dict[str, Any]) -> Iterator[str]:
         words = [*container.get("command", []), *container.get("args", [])]
         for entry in container.get("env", []):
-            reference = entry.get("valueFrom", {}).get("configMapKeyRef")
+            source = entry.get("valueFrom", {})
+            reference = source.get("configMapKeyRef")
             words.append(ADDRESSES[reference["key"]] if reference else entry.get("value", ""))
+            # a user's URL, with its password, is a secret
+            if source.get("secretKeyRef", {}).get("key", "").startswith("nats-"):
+                words.append(ADDRESSES["nats-url"])
         mounted = {mount["name"] for mount in container.get("volumeMounts", [])}
         if "logger" in mounted:
             config = f"{self.names.predictor('')}"
