@@ -38,6 +38,8 @@ HARDENED = core.SecurityContext(
     seccomp_profile=core.SeccompProfile(),
 )
 """A container under the restricted Pod Security Standard."""
+READ_ONLY = HARDENED.model_copy(update={"read_only_root_filesystem": True})
+"""One that writes into its volumes only."""
 POD = core.PodSecurityContext(
     run_as_non_root=True,
     run_as_user=USER,
@@ -99,6 +101,11 @@ def plain_environment(**values: str) -> tuple[core.EnvVar, ...]:
     return tuple(core.EnvVar(name=name, value=value) for name, value in values.items())
 
 
+def working_environment() -> tuple[core.EnvVar, ...]:
+    """Variables that send what a program of ours writes by itself into its work folder."""
+    return plain_environment(HOME=WORK, TMPDIR=WORK)
+
+
 def small_resources(cpu: str, memory: str, *, limit: str | None = None) -> core.ContainerResources:
     """Requests, and a memory limit; no limit on the processor, which would only slow it down."""
     return core.ContainerResources(
@@ -121,7 +128,7 @@ def fetch_container(
         resources=small_resources("50m", "128Mi", limit="256Mi"),
         volume_mounts=(core.VolumeMount(name=volume, mount_path=path),),
         termination_message_policy="FallbackToLogsOnError",
-        security_context=HARDENED,
+        security_context=READ_ONLY,
     )
 
 
@@ -192,7 +199,7 @@ def service_deployment(
                             image=image,
                             command=(command,),
                             args=args,
-                            env=(*plain_environment(HOME=WORK), *env),
+                            env=(*working_environment(), *env),
                             ports=(core.ContainerPort(name="http", container_port=SERVICE_PORT),),
                             resources=resources,
                             volume_mounts=(core.VolumeMount(name="work", mount_path=WORK), *mounts),
@@ -207,7 +214,7 @@ def service_deployment(
                                 failure_threshold=6,
                             ),
                             termination_message_policy="FallbackToLogsOnError",
-                            security_context=HARDENED,
+                            security_context=READ_ONLY,
                         ),
                     ),
                     volumes=volumes,

@@ -12,10 +12,11 @@ import click
 from driftloop.clients import s3
 from driftloop.clients.s3 import MissingObjectError, ObjectStore, StoreLocation, StoreObject
 from driftloop.contract.documents import to_json
+from driftloop.contract.integrity import describe_mismatch
 from driftloop.contract.names import is_forced
 from driftloop.contract.outcomes import RunOutcome
 from driftloop.contract.records import Snapshot, SnapshotBatch
-from driftloop.contract.trees import PRODUCTION_FILE, SNAPSHOT_FILE, snapshot_key
+from driftloop.contract.trees import PRODUCTION_FILE, SNAPSHOT_FILE, run_key, snapshot_key
 from driftloop.errors import StepError, StoreError
 from driftloop.git.head import read_head
 from driftloop.git.repository import Repository
@@ -159,7 +160,14 @@ def _read_snapshot(
     if production is None:
         return None
     at = bucket / snapshot_key(production.run)
+    expected = production.record_digests.get("snapshot")
     try:
+        folder = bucket / run_key(production.run, "snapshot")
+        if expected is not None and (digest := store.digest_folder(folder)) != expected:
+            raise StepError(
+                describe_mismatch(folder, digest, expected),
+                hint="it decides which batches are new, and somebody changed it after the release: restore it, or roll back",
+            )
         return Snapshot.read(store.read_json(at))
     except MissingObjectError:
         options.print_progress(f"{at} does not exist: all data counts as recent")
@@ -232,8 +240,8 @@ def _fetch_production(store: ObjectStore, production: Version | None, folder: Pa
         return
     if (digest := s3.folder_digest(folder / "model")) != production.model_digest:
         raise StepError(
-            f"production's model has digest {digest}, release.yaml has {production.model_digest}",
-            hint=f"somebody changed {production.model}: restore it, or roll back",
+            describe_mismatch(production.model, digest, production.model_digest),
+            hint="somebody changed production's model after its release: restore it, or roll back",
         )
 
 

@@ -237,5 +237,5 @@ def test_image_and_extra_name_the_same_requirements() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
         "optional-dependencies"
     ]
-    lines = (ROOT / "pipeline/driftloop/images/monitor/requirements.txt").read_text().splitlines()
+    lines = (ROOT / "pipeline/driftloop/images/monitor/requirements.in").read_text().splitlines()
     assert [line for line in lines if line and not line.startswith("#")] == extras["monitor"]

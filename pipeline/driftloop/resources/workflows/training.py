@@ -51,6 +51,7 @@ QUEUEING = 6 * 3600
 _DECISION, _CAUSE = "{{workflow.parameters.decision}}", "{{workflow.parameters.cause}}"
 _MEDIUM = Resources(cpu="100m", memory="512Mi")
 _FIT = Resources(cpu="250m", memory="1Gi")
+_REHEARSED = InputParameter("rehearsed", parameter_of("rehearse", "model-digest"))
 _NEW = ParameterEquals("snapshot", "new", "true")
 """Condition of the step after the snapshot; without it all later ones are left out, too."""
 
@@ -404,6 +405,7 @@ def _store_step(plan: Plan, rehearse: tuple[WorkflowStep, ...]) -> WorkflowStep:
             *("store", "--run", "{{workflow.name}}", "--trial", f"{IN}/trial"),
             *("--snapshot", f"{IN}/snapshot", "--evaluation", f"{IN}/evaluation"),
             *(("--detectors", f"{IN}/detectors") if plan.monitors else ()),
+            *(("--rehearsed", "{{inputs.parameters.rehearsed}}") if rehearse else ()),
             *("--out", OUT),
         ),
         needs=tuple(step.name for step in rehearse) or ("gate",),
@@ -414,6 +416,7 @@ def _store_step(plan: Plan, rehearse: tuple[WorkflowStep, ...]) -> WorkflowStep:
             metadata,
             artifact_from("snapshot", "snapshot"),
             artifact_from("evaluate", "evaluation"),
+            *((_REHEARSED,) if rehearse else ()),
             *(
                 artifact_from(
                     f"fit-{monitor.name}",
@@ -426,16 +429,16 @@ def _store_step(plan: Plan, rehearse: tuple[WorkflowStep, ...]) -> WorkflowStep:
         ),
         outputs=(
             artifact_to("release", f"{RUN}/release"),
-            OutputParameter("model-digest"),
-            OutputParameter("data-digest"),
+            *map(OutputParameter, ("model-digest", "data-digest")),
             *((OutputParameter("detector-digests"),) if plan.monitors else ()),
+            OutputParameter("record-digests"),
         ),
         resources=_MEDIUM,
     )
 
 
 def _register_step(plan: Plan, rehearse: tuple[WorkflowStep, ...]) -> WorkflowStep:
-    fitted = ("detector-digests",) if plan.monitors else ()
+    fitted = (*(("detector-digests",) if plan.monitors else ()), "record-digests")
     digests = ("model-digest", "data-digest", *fitted)
     return own_step(
         plan,
