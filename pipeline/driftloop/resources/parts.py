@@ -9,7 +9,6 @@ from driftloop.contract.names import (
     COMPONENT_LABEL,
     NAME_LABEL,
     OWN_LABELS,
-    PLATFORM,
     SCRAPED_BY_LABEL,
     SERVICE_PORT,
     WORK,
@@ -86,7 +85,7 @@ def platform_environment(*keys: str) -> tuple[core.EnvVar, ...]:
 
 def _platform_variable(key: str) -> core.EnvVar:
     setting = platform.BY_KEY.get(key) or platform.BY_ENVIRONMENT[key]
-    selector = core.KeySelector(name=PLATFORM, key=setting.key)
+    selector = core.KeySelector(name=setting.home, key=setting.key)
     match setting.kind:
         case "ConfigMap":
             source = core.EnvVarSource(config_map_key_ref=selector)
