@@ -113,7 +113,12 @@ def platform(config, secret):
                 else {}
             ),
             **(
-                {f"{base}/secrets/driftloop-platform": {"data": secret}}
+                {
+                    f"{base}/secrets/{name}": {
+                        "data": {key: secret[key] for key in keys if key in secret}
+                    }
+                    for name, keys in SECRET_KEYS.items()
+                }
                 if secret is not None
                 else {}
             ),
@@ -123,9 +128,9 @@ def platform(config, secret):
 
 def complete():
     keys = dict.fromkeys(CONFIG_KEYS, "x")
-    return {**keys, "artifact-repository": "s3: {endpoint: host:8333}"}, dict.fromkeys(
-        SECRET_KEYS, "eA=="
-    )
+    return {**keys, "artifact-repository": "s3: {endpoint: host:8333}"}, {
+        key: "eA==" for keys in SECRET_KEYS.values() for key in keys
+    }
 
 
 def test_the_platform_s_settings_key_by_key():
@@ -137,6 +142,11 @@ def test_the_platform_s_settings_key_by_key():
     del secret["webhook-token"]
     assert texts(doctor.platform(platform(config, secret))) == [
         "Secret driftloop-platform in digits has no webhook-token"
+    ]
+    config, secret = complete()
+    del secret["git-password"]
+    assert texts(doctor.platform(platform(config, secret))) == [
+        "Secret driftloop-git in digits has no git-password"
     ]
 
 

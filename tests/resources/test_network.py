@@ -54,6 +54,7 @@ STRANGER = Pod(
 PLATFORM = (OUTSIDE, DNS, NATS, S3, BROKER, FILTER, DISPATCHER, GATEWAY, PROMETHEUS, STRANGER)
 SERVICES = {
     ("broker-ingress", KNATIVE, 80): (BROKER, 8080),
+    (FILTER.name, KNATIVE, 80): (FILTER, 8080),
     ("nats", "nats-io", 4222): (NATS, 4222),
     ("seaweedfs-s3", "storage", 8333): (S3, 8333),
     ("kubernetes", "default", 443): (OUTSIDE, 443),
@@ -211,6 +212,9 @@ class Cluster:
             yield self.names.judge_url
         if command == "driftloop step finish":
             yield self.names.broker_url
+        if command.startswith("driftloop-decision"):
+            # the address in a dead letter
+            yield f"http://{FILTER.name}.{KNATIVE}.svc.cluster.local"
         if command.startswith("driftloop-judge"):
             for pod in self.predictors():
                 yield f"http://{self.names.host(pod.name)}:8000"

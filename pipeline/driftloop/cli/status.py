@@ -111,6 +111,7 @@ def _format_platform(status: PlatformStatus) -> Iterator[str]:
     if status.stuck:
         yield f"stalled  {status.stuck}"
     yield from (f"disk     {line}" for line in status.disk)
+    yield from (f"blind    {line}" for line in status.blind)
     yield from (f"altered  {line}" for line in status.altered)
 
 

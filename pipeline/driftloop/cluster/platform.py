@@ -19,6 +19,7 @@ from driftloop.contract.names import (
     FLUX_NAMESPACE,
     FLUX_SOURCE,
     GATEWAY_URL,
+    GIT_SECRET,
     NATS_NAMESPACE,
     NATS_URL,
     OWN_LABELS,
@@ -35,6 +36,8 @@ from driftloop.text.load import load_mapping
 
 SEALED = f"{PLATFORM}.sealedsecret.yaml"
 """File of a namespace's sealed credentials."""
+SEALED_GIT = f"{GIT_SECRET}.sealedsecret.yaml"
+"""File of its sealed credential of git."""
 # exists(), not all(): all() over no conditions is true and would fail a fresh one
 _SYNCED = (
     "has(status.conditions) && status.conditions.exists(c, c.type == 'Synced' && c.status == '{}')"
@@ -162,21 +165,32 @@ def config_map(namespace: str, addresses: Addresses, buckets: Buckets) -> core.C
 
 
 def secret(namespace: str, addresses: Addresses, credentials: PlatformCredentials) -> PlainSecret:
-    """The one Secret of a pipeline's namespace: the same keys in the spellings of boto3, Argo
-    and Seldon's rclone."""
+    """Credentials of all but git: the same keys in the spellings of boto3, Argo and Seldon's
+    rclone."""
     values = {
         contract.ACCESS_KEY.key: credentials.access_key,
         contract.SECRET_KEY.key: credentials.secret_key,
         **_nats(namespace, addresses, credentials),
         contract.WEBHOOK_TOKEN.key: credentials.webhook_token,
-        contract.GIT_USERNAME.key: credentials.git_username,
-        contract.GIT_PASSWORD.key: credentials.git_password,
         **contract.rclone_settings(
             addresses.s3_endpoint, credentials.access_key, credentials.secret_key
         ),
     }
+    return _plain(PLATFORM, namespace, values)
+
+
+def git_secret(namespace: str, credentials: PlatformCredentials) -> PlainSecret:
+    """The credential of the cluster repository, in a Secret that nothing takes whole."""
+    values = {
+        contract.GIT_USERNAME.key: credentials.git_username,
+        contract.GIT_PASSWORD.key: credentials.git_password,
+    }
+    return _plain(GIT_SECRET, namespace, values)
+
+
+def _plain(name: str, namespace: str, values: Mapping[str, str]) -> PlainSecret:
     return PlainSecret(
-        metadata=ObjectMeta(name=PLATFORM, namespace=namespace, labels=OWN_LABELS),
+        metadata=ObjectMeta(name=name, namespace=namespace, labels=OWN_LABELS),
         values={key: value.encode() for key, value in values.items()},
     )
 
@@ -222,6 +236,7 @@ def tree(
                 folders.NAMESPACE: folders.home(namespace, OWN_LABELS),
                 f"{PLATFORM}.configmap.yaml": config_map(namespace, addresses, buckets[namespace]),
                 SEALED: seal(secret(namespace, addresses, own), Scope.STRICT),
+                SEALED_GIT: seal(git_secret(namespace, own), Scope.STRICT),
                 **{f"{name}.networkpolicy.yaml": policy for name, policy in opened.items()},
             },
             present,

@@ -13,6 +13,8 @@ OWNER = "driftloop"
 API_GROUP = "driftloop.dev"
 PLATFORM = "driftloop-platform"
 """ConfigMap and Secret with the addresses and credentials that differ from place to place."""
+GIT_SECRET = "driftloop-git"  # noqa: S105 - a name
+"""Secret with the credential of the cluster repository, of which only pods know that read or write it."""
 
 NAME_LABEL = "app.kubernetes.io/name"
 """Label: the pipeline."""

@@ -179,6 +179,8 @@ class PlatformStatus:
     stuck: str | None
     waiting: tuple[str, ...]
     disk: tuple[str, ...]
+    blind: tuple[str, ...]
+    """What the loop does not see now, since when and why."""
     altered: tuple[str, ...]
     """Pods that refuse a model or detector, since its digest is not the one of the release."""
     unknown: tuple[str, ...]
@@ -208,6 +210,7 @@ class PlatformStatus:
             stuck=document["stuck"],
             waiting=tuple(document["waiting"]),
             disk=tuple(document.get("disk", ())),
+            blind=tuple(document.get("blind", ())),
             altered=tuple(document.get("altered", ())),
             unknown=tuple(document.get("unknown", ())),
             releases={

@@ -9,7 +9,6 @@ from driftloop.contract.names import (
     COMPONENT_LABEL,
     NAME_LABEL,
     OWN_LABELS,
-    PLATFORM,
     SCRAPED_BY_LABEL,
     SERVICE_PORT,
     WORK,
@@ -86,7 +85,7 @@ def platform_environment(*keys: str) -> tuple[core.EnvVar, ...]:
 
 def _platform_variable(key: str) -> core.EnvVar:
     setting = platform.BY_KEY.get(key) or platform.BY_ENVIRONMENT[key]
-    selector = core.KeySelector(name=PLATFORM, key=setting.key)
+    selector = core.KeySelector(name=setting.home, key=setting.key)
     match setting.kind:
         case "ConfigMap":
             source = core.EnvVarSource(config_map_key_ref=selector)
@@ -207,12 +206,14 @@ def service_deployment(
                             readiness_probe=core.Probe(
                                 http_get=ready, period_seconds=2, timeout_seconds=2
                             ),
+                            # not the health, which is bad while NATS is away: no restart mends that
                             liveness_probe=core.Probe(
-                                http_get=ready,
-                                initial_delay_seconds=30,
-                                period_seconds=10,
-                                timeout_seconds=5,
-                                failure_threshold=6,
+                                http_get=ready.model_copy(update={"path": "/metrics"}),
+                                initial_delay_seconds=60,
+                                period_seconds=5,
+                                timeout_seconds=10,
+                                failure_threshold=2,
+                                termination_grace_period_seconds=5,
                             ),
                             termination_message_policy="FallbackToLogsOnError",
                             security_context=READ_ONLY,

@@ -13,7 +13,8 @@ from cluster.kube import Kube
 
 from driftloop.clients.s3 import MissingObjectError, ObjectStore, StoreLocation
 from driftloop.cluster import identities, platform
-from driftloop.contract.names import PLATFORM
+from driftloop.contract.names import FLUX_NAMESPACE, GIT_SECRET, PLATFORM
+from driftloop.contract.trees import access_path
 from driftloop.release import record
 from driftloop.release.record import Version
 from driftloop.render import render_tree
@@ -52,6 +53,7 @@ class Place:
         )
         secrets_of = {
             PLATFORM: platform.secret(N, addresses, self.credentials).values,
+            GIT_SECRET: platform.git_secret(N, self.credentials).values,
             identities.SECRET_NAME: {identities.CONFIG: identities.configuration(N, key)},
         }
         for name, values in secrets_of.items():
@@ -106,11 +108,17 @@ class Place:
             if not path.endswith(("pipeline.yaml", "release.yaml", "kustomization.yaml"))
             for document in yaml.safe_load_all(text)
         ]
-        accounts = ("ServiceAccount", "Role", "RoleBinding")
+        accounts = ("ServiceAccount", "Role", "RoleBinding", "Secret")
+        objects += yaml.safe_load_all(files[access_path("dev", name)])
         self.apply(
             *(o for o in objects if o["kind"] in accounts and o["metadata"].get("namespace") == N)
         )
-        return {(o["kind"], o["metadata"]["name"]): o for o in objects}
+        # the namespace is the one that is made, not the one that the first tree only names
+        return {
+            (o["kind"], o["metadata"]["name"]): o
+            for o in objects
+            if o["metadata"].get("namespace") != FLUX_NAMESPACE
+        }
 
     def run(self, template, entrypoint, *, name, artifacts=(), **parameters):
         """Run one template of a rendered WorkflowTemplate by itself; the Workflow, not yet ended.

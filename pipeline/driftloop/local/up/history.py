@@ -155,6 +155,7 @@ class RunHistory:
             "release": verdict.release,
             "window": verdict.window,
             "size": verdict.size,
+            "last": verdict.last,
             "alarm": verdict.alarm,
             "score": verdict.score,
             "threshold": verdict.threshold,

@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry, Counter, generate_latest
 
 from driftloop.clients import events, sdk
 from driftloop.clients.nats import publish_message
-from driftloop.contract.documents import DocumentError
+from driftloop.contract.documents import DocumentError, to_json
 from driftloop.contract.events import (
     ERROR_DESTINATION,
     PIPELINE,
@@ -32,6 +32,7 @@ from driftloop.contract.verdicts import VerdictRecord
 from driftloop.errors import StoreError
 from driftloop.retrain.explanation import explain_state
 from driftloop.retrain.state import AlarmEvent, EndEvent, HaltEvent, ResumeEvent
+from driftloop.services.decision.deadletters import DeadLetters
 from driftloop.services.decision.evidence import find_stored
 from driftloop.services.decision.loop import DecisionLoop
 
@@ -57,8 +58,10 @@ class DecisionHandlers:
         policy: RetrainPolicy,
         data: str,
         registry: CollectorRegistry,
+        letters: DeadLetters,
     ) -> None:
         self._loop = loop
+        self._letters = letters
         self._js = js
         self._verdicts = verdicts
         self._namespace = namespace
@@ -85,6 +88,8 @@ class DecisionHandlers:
         application = web.Application(client_max_size=LIMIT)
         application.router.add_post("/", self._take_event)
         application.router.add_post("/deadletter", self._keep_deadletter)
+        application.router.add_get("/deadletters", self._list_deadletters)
+        application.router.add_post("/deadletters/replay", self._replay_deadletters)
         application.router.add_post("/halt", self._suspend_decision)
         application.router.add_post("/resume", self._resume_decision)
         application.router.add_get("/state", self._answer_state)
@@ -193,6 +198,34 @@ class DecisionHandlers:
         )
         return web.Response(status=202)
 
+    async def _list_deadletters(self, request: web.Request) -> web.Response:
+        if not self._is_person(request):
+            return web.Response(status=401)
+        try:
+            letters = await self._letters.list_waiting()
+            waiting = await self._letters.count_waiting()
+        except StoreError as error:
+            return web.Response(status=503, text=error.message)
+        return web.json_response({"waiting": waiting, "letters": [to_json(one) for one in letters]})
+
+    async def _replay_deadletters(self, request: web.Request) -> web.Response:
+        """Send dead letters again; the body is the place in the stream to go on after."""
+        if not self._is_person(request):
+            return web.Response(status=401)
+        after = (await request.text()).strip() or "0"
+        if not (after.isascii() and after.isdigit() and len(after) < 20):
+            return web.Response(status=400, text="the body must be a place in the stream")
+        try:
+            result = await self._letters.replay_letters(int(after))
+        except StoreError as error:
+            return web.Response(status=503, text=error.message)
+        return web.json_response(to_json(result))
+
+    def _is_person(self, request: web.Request) -> bool:
+        """Return True for a request with the webhook's token."""
+        token = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        return bool(self._token) and hmac.compare_digest(token.encode(), self._token.encode())
+
     async def _suspend_decision(self, request: web.Request) -> web.Response:
         reason = (await request.read()).decode(errors="replace")[:200] or "by hand"
         return await self._by_hand(request, HaltEvent(reason))
@@ -201,8 +234,7 @@ class DecisionHandlers:
         return await self._by_hand(request, ResumeEvent())
 
     async def _by_hand(self, request: web.Request, event: HaltEvent | ResumeEvent) -> web.Response:
-        given = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        if not self._token or not hmac.compare_digest(given.encode(), self._token.encode()):
+        if not self._is_person(request):
             return web.Response(status=401)
         try:
             state = await self._loop.apply_event(event)
