@@ -41,6 +41,8 @@ from driftloop.demo.traffic import DigitRow, read_rows  # noqa: E402
 DIGITS = ROOT / "examples" / "digits"
 SPEC = DIGITS / "plain.yaml"
 TIMEOUT = aiohttp.ClientTimeout(total=10)
+OUTAGE = 15.0
+"""Seconds of the traffic that are kept free, since `up` takes some to come back."""
 START, BACK, SETTLE = 300.0, 120.0, 300.0
 """Seconds to wait for an `up` that predicts, for parts that were hurt, and for the last verdict."""
 POSTED = 10.0
@@ -138,7 +140,7 @@ class FaultRun:
             freezes=arguments.freezes,
             once=(UP, MASTER, WORKER),
         )
-        length = arguments.requests / arguments.rate
+        length = arguments.requests / arguments.rate - OUTAGE
         started = time.monotonic()
         for number, (part, how) in enumerate(turns):
             at = started + length * (number + 0.3 + 0.4 * random.random()) / len(turns)
@@ -152,6 +154,7 @@ class FaultRun:
                 print(f"  {how} {part}: it does not run", flush=True)
             if part == UP and fault is not None:
                 await self._restart_up()
+                started += self.outages[-1][1] - self.outages[-1][0]
 
     async def _restart_up(self) -> None:
         died = time.monotonic()
@@ -234,7 +237,17 @@ def show(faults: FaultRun, ledger: Ledger, poster: EventPoster) -> bool:
     unanswered = len(requests.unanswered) - len(down)
     sent = len(requests.sent)
     worst = max(instance.silence.longest.values(), default=0.0)
-    for line in [*lost[:5], *doubled[:5], *wrong[:5], *sorted(unlogged)[:3]]:
+    asked, said = (requests.answered - ledger.logged[type] for type in (REQUEST, RESPONSE))
+    print(
+        f"  answered without a request event: {len(asked)}, without a response event: {len(said)}"
+    )
+    for line in [
+        *sorted(instance.blind)[:5],
+        *lost[:5],
+        *doubled[:5],
+        *wrong[:5],
+        *sorted(unlogged)[:3],
+    ]:
         print(f"    {line}")
     print(f"  errors of requests: {dict(requests.errors)}; {len(down)} of them while no `up` ran")
     rows = (
@@ -242,6 +255,12 @@ def show(faults: FaultRun, ledger: Ledger, poster: EventPoster) -> bool:
         ("events doubled", f"{len(doubled)}", "0", not doubled),
         ("windows misjudged", f"{len(wrong)}", "0", not wrong),
         share("answered, not logged", len(unlogged), len(requests.answered), UNLOGGED),
+        (
+            "told by status",
+            f"{len(instance.blind)} lines",
+            "some, if any is not logged",
+            bool(instance.blind) or not unlogged,
+        ),
         share("not answered", unanswered, sent, UNANSWERED),
         ("longest silence", f"{worst:.0f} s", f"{HANG:.0f} s", worst <= HANG),
         (
@@ -286,15 +305,16 @@ def show_parts(faults: FaultRun, unlogged: Collection[str]) -> None:
 
 
 def blame(faults: FaultRun, sent: float) -> str:
-    """The part that was hurt first of those that were not back when a request was sent, or else last before it."""
+    """The part that was not back when a request was sent (rather one that requests go through), or the last one hurt."""
     before = [fault for fault in faults.instance.faults if fault.time <= sent + JUST_AFTER]
-    still = (
+    still = [
         fault
         for fault in before
         if fault.back is None or sent <= fault.time + fault.back + JUST_AFTER
-    )
-    fault = next(still, before[-1] if before else None)
-    return fault.part if fault is not None else "nothing"
+    ]
+    serving = [fault for fault in still if faults.instance.serves(fault.part)]
+    hurt = serving or still or before
+    return hurt[-1].part if hurt else "nothing"
 
 
 def main() -> None:

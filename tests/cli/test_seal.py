@@ -123,7 +123,12 @@ def test_init_writes_both_objects_and_no_plain_secret(keys, tmp_path):
 
     sealed = yaml.safe_load(files[f"{folder}/driftloop-platform.sealedsecret.yaml"])
     values = opened(sealed, keys / "old.key", b"digits/driftloop-platform")
-    assert values["git-password"] == b"hunter2"
+    assert "git-password" not in values
+    of_git = yaml.safe_load(files[f"{folder}/driftloop-git.sealedsecret.yaml"])
+    assert opened(of_git, keys / "old.key", b"digits/driftloop-git") == {
+        "git-username": b"bot",
+        "git-password": b"hunter2",
+    }
     assert len(base64.urlsafe_b64decode(values["webhook-token"] + b"==")) >= 32
     assert values["accesskey"] == values["RCLONE_CONFIG_S3_ACCESS_KEY_ID"]
 
@@ -153,7 +158,19 @@ def test_init_opens_the_network_to_addresses_of_the_user_s_own(keys, tmp_path):
         name: yaml.safe_load((tmp_path / path).read_text())["spec"] for name, path in files.items()
     }
     prefix, suffix = "driftloop-platform-", ".networkpolicy.yaml"
-    assert set(policies) == {f"{prefix}{part}{suffix}" for part in ("git", "nats", "nats-1", "s3")}
+    parts = ("git", "git-1", "nats", "nats-1", "s3")
+    assert set(policies) == {f"{prefix}{part}{suffix}" for part in parts}
+    steps, decision = (
+        policies[f"{prefix}{part}{suffix}"]["podSelector"]["matchExpressions"] for part in parts[:2]
+    )
+    assert steps == [
+        {
+            "key": "driftloop.dev/reaches",
+            "operator": "In",
+            "values": ["git", "nats", "nats-broker", "judge"],
+        }
+    ]
+    assert decision[0]["values"] == ["decision"]
 
     (store,) = policies[f"{prefix}s3{suffix}"]["egress"]
     # the port is the Service's, a policy would want the pods'

@@ -118,6 +118,44 @@ def test_each_namespace_keeps_what_it_has(init, keys, tmp_path, order):
     assert len(identities(keys, tmp_path)) == 3
 
 
+def opens(keys, folder):
+    """Namespace -> what its key may do in the store."""
+    values = opened(keys, yaml.safe_load((folder / STORE).read_text()))
+    found = (identity for v in values.values() for identity in json.loads(v)["identities"])
+    return {identity["name"]: identity["actions"] for identity in found}
+
+
+def held_bucket(folder, namespace):
+    path = folder / BASE / namespace / "driftloop-platform.configmap.yaml"
+    return yaml.safe_load(path.read_text())["data"]["s3-bucket"]
+
+
+def test_a_key_opens_the_buckets_of_its_namespace_and_keeps_them(init, keys, tmp_path):
+    assert init("-n", "a").returncode == 0
+    assert init("-n", "b", "--data-bucket", "x", "--data-bucket", "y").returncode == 0
+    mine = {"a": ["Admin:driftloop-a", "Admin:a"], "b": ["Admin:driftloop-b", "Admin:x", "Admin:y"]}
+    assert opens(keys, tmp_path) == mine
+    assert held_bucket(tmp_path, "b") == "driftloop-b"
+    assert init("-n", "b", "--force").returncode == 0
+    assert opens(keys, tmp_path) == mine
+
+
+def test_a_namespace_from_before_keeps_the_bucket_that_it_shared_and_is_told(init, keys, tmp_path):
+    for namespace in "ab":
+        assert init("-n", namespace, "--s3-bucket", "driftloop").returncode == 0
+        path = tmp_path / BASE / namespace / "driftloop-platform.configmap.yaml"
+        document = yaml.safe_load(path.read_text())
+        del document["metadata"]["annotations"]
+        path.write_text(yaml.safe_dump(document))
+    result = init("-n", "a", "--force")
+    assert result.returncode == 0
+    assert held_bucket(tmp_path, "a") == "driftloop"
+    assert "`a` and `b` share the bucket driftloop: each may change it" in result.stderr
+    assert opens(keys, tmp_path)["a"] == ["Admin:driftloop", "Admin:a"]
+    assert init("-n", "a", "--force", "--s3-bucket", "other").returncode == 0
+    assert held_bucket(tmp_path, "a") == "other"
+
+
 def test_several_at_once_have_credentials_of_their_own(init, keys, tmp_path):
     assert init("-n", "a", "-n", "b", "-n", "a").returncode == 0
     assert init("-n", "c").returncode == 0

@@ -54,3 +54,42 @@ def test_windows_of_production_that_are_not_judged_are_shown(
     shown = [line for line in _format_status(status) if "not judged" in line]
     line = f"verdict  {key}: not judged: {reason}, 3 windows, 2026-01-31T09:30:00Z"
     assert shown == ([] if reason is None else [line])
+
+
+def list_verdicts(verdict: dict[str, object], unjudged: dict[str, object]) -> list[str]:
+    release = {"phase": "stable", "production": "r1", "candidate": None, "weights": {}}
+    key, time = "n/flights/drift", "2026-01-31T09:30:00Z"
+    status = PlatformStatus.from_json(
+        {
+            **dict.fromkeys(("pid", "uptime", "gateway", "tip", "applied", "refused", "stuck")),
+            "state": "here", "waiting": [], "processes": [], "memory": None, "runs": {},
+            "decisions": {}, "releases": {"flights": release},
+            "verdicts": {key: {"release": "r1", "window": 3, "alarm": False, "score": 4.5,
+                               "threshold": 2.0, "time": time, "size": 200, **verdict}},
+            "unjudged": {key: {"release": "r1", "reference": "r1", "windows": 0, "time": time,
+                               **unjudged}} if unjudged else {},
+        }
+    )  # fmt: skip
+    return [line for line in _format_status(status) if line.startswith("verdict")]
+
+
+def test_an_alarm_says_which_columns_moved_and_how() -> None:
+    (line,) = list_verdicts(
+        {"alarm": True, "rejected": 12, "changes": "carrier AA 12 % -> 31 %"}, {}
+    )
+    assert line == (
+        "verdict  n/flights/drift: ALARM, window 3 of r1, score 4.5, threshold 2, 12 of 212 rows not judged: "
+        "carrier AA 12 % -> 31 %, 2026-01-31T09:30:00Z"
+    )
+
+
+def test_a_quiet_verdict_is_not_shown_as_such_when_a_window_of_rows_could_not_be_read() -> None:
+    reason = {"reason": "the payload has no rows that can be read"}
+    few, *_ = list_verdicts({}, {"rows": 199, **reason})
+    assert ": quiet, window 3 of r1" in few
+    many, unread = list_verdicts({}, {"rows": 200, **reason})
+    assert ": UNKNOWN, was quiet, window 3 of r1" in many
+    assert unread.endswith(
+        "whose rows the detector can't read (the payload has no rows that can be read), 200 rows, "
+        "2026-01-31T09:30:00Z"
+    )

@@ -113,7 +113,12 @@ def platform(config, secret):
                 else {}
             ),
             **(
-                {f"{base}/secrets/driftloop-platform": {"data": secret}}
+                {
+                    f"{base}/secrets/{name}": {
+                        "data": {key: secret[key] for key in keys if key in secret}
+                    }
+                    for name, keys in SECRET_KEYS.items()
+                }
                 if secret is not None
                 else {}
             ),
@@ -123,9 +128,9 @@ def platform(config, secret):
 
 def complete():
     keys = dict.fromkeys(CONFIG_KEYS, "x")
-    return {**keys, "artifact-repository": "s3: {endpoint: host:8333}"}, dict.fromkeys(
-        SECRET_KEYS, "eA=="
-    )
+    return {**keys, "artifact-repository": "s3: {endpoint: host:8333}"}, {
+        key: "eA==" for keys in SECRET_KEYS.values() for key in keys
+    }
 
 
 def test_the_platform_s_settings_key_by_key():
@@ -138,6 +143,26 @@ def test_the_platform_s_settings_key_by_key():
     assert texts(doctor.platform(platform(config, secret))) == [
         "Secret driftloop-platform in digits has no webhook-token"
     ]
+    config, secret = complete()
+    del secret["git-password"]
+    assert texts(doctor.platform(platform(config, secret))) == [
+        "Secret driftloop-git in digits has no git-password"
+    ]
+
+
+def test_users_of_nats_namespace_by_namespace():
+    config, secret = complete()
+    cluster = platform(config, secret)
+    assert texts(doctor.users(cluster)) == [], "the platform's NATS is not here"
+    cluster.paths["/api/v1/namespaces/nats-io"] = {"metadata": {"name": "nats-io"}}
+    assert texts(doctor.users(cluster)) == [
+        "NATS waits for the Secret nats-users in nats-io: it has no users"
+    ]
+    users = "/api/v1/namespaces/nats-io/secrets/nats-users"
+    cluster.paths[users] = {"data": {"users.conf": "eA==", "other.conf": "eA=="}}
+    assert texts(doctor.users(cluster)) == ["digits has no users in NATS, which refuses its pods"]
+    cluster.paths[users]["data"]["digits.conf"] = "eA=="
+    assert texts(doctor.users(cluster)) == []
 
 
 def test_a_namespace_that_is_shut_to_its_own_platform():
@@ -155,10 +180,12 @@ def test_a_namespace_that_is_shut_to_its_own_platform():
     path = "/apis/networking.k8s.io/v1/namespaces/digits/networkpolicies"
     assert texts(doctor.platform(cluster)) == []
     cluster.paths[path] = {"items": [{"metadata": {"name": "digits-deny"}}]}
+    policies = ("driftloop-platform-git", "driftloop-platform-git-1")
     assert texts(doctor.platform(cluster)) == [
-        "pods of digits can't reach http://10.0.0.9:3000/c.git: NetworkPolicy driftloop-platform-git does not exist"
+        f"pods of digits can't reach http://10.0.0.9:3000/c.git: NetworkPolicy {name} does not exist"
+        for name in policies
     ]
-    cluster.paths[path]["items"].append({"metadata": {"name": "driftloop-platform-git"}})
+    cluster.paths[path]["items"] += [{"metadata": {"name": name}} for name in policies]
     assert texts(doctor.platform(cluster)) == []
 
 

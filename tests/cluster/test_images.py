@@ -14,14 +14,19 @@ ROOT = Path(__file__).parents[2]
 def test_every_role_and_the_example_are_built_in_one_call(tmp_path):
     builder = tmp_path / "builder"
     builder.write_text(
-        f'#!/bin/sh\n[ -d "$2" ] && [ -f "$4" ] || exit 3\necho "$1 $2 $4" >> {tmp_path}/built\n'
+        f'#!/bin/sh\n[ -d "$2" ] && [ -f "$4" ] || exit 3\necho "$1 $2 {tmp_path}/$$" >> {tmp_path}/built\n'
+        f'cp "$4" {tmp_path}/$$\n'
     )
     builder.chmod(0o755)
     (line,) = re.findall(r"^images:.*\n\t@(.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
     done = subprocess.run(
         line.split(),
         cwd=ROOT,
-        env={**os.environ, "IMAGE_BUILDER": str(builder)},
+        env={
+            **os.environ,
+            "IMAGE_BUILDER": str(builder),
+            "SBOM_FOLDER": str(tmp_path / "sbom"),
+        },
         capture_output=True,
         text=True,
         check=False,
@@ -34,13 +39,11 @@ def test_every_role_and_the_example_are_built_in_one_call(tmp_path):
         "ghcr.io/driftloop/digits-trainer:1.0.0", "ghcr.io/driftloop/digits-server:1.0.0",
     }  # fmt: skip
     # what a role's image needs is in the folder it is built from
-    assert (
-        built[server]
-        == "pipeline/driftloop/images/server pipeline/driftloop/images/server/Dockerfile"
-    )
+    assert built[server].startswith("pipeline/driftloop/images/server ")
+    assert len(list((tmp_path / "sbom").iterdir())) == len(built)
     for folder, dockerfile in (words.split() for words in built.values()):
         for source in re.findall(
-            r"^COPY (?!--from)(\S+)", (ROOT / dockerfile).read_text(), re.MULTILINE
+            r"^COPY (?!--from)(\S+)", Path(dockerfile).read_text(), re.MULTILINE
         ):
             assert (ROOT / folder / source).exists(), (
                 f"{dockerfile} copies {source}, which is not in {folder}"

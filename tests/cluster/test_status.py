@@ -275,6 +275,22 @@ def test_windows_of_another_release_than_the_references_are_shown_as_not_judged(
     }  # fmt: skip
 
 
+def test_rows_that_can_not_be_read_and_columns_that_changed_are_shown():
+    paths = cluster("digits-released")
+    paths["/api/v1/namespaces/digits/services/digits-drift:8080/proxy/metrics"] = METRICS + (
+        'driftloop_detector_not_judged_time_seconds{reference="r1",requests="r1"} 1.7698518e+09\n'
+        'driftloop_detector_rejected_rows{reason="a"} 3.0\n'
+        'driftloop_detector_rejected_rows{reason="b"} 4.0\n'
+        "driftloop_detector_columns_changed 2.0\n"
+        'driftloop_detector_column_score{column="carrier"} 3.0\n'
+        'driftloop_detector_column_score{column="delay"} 33.0\n'
+    )
+    found = overview(paths)
+    assert found["verdicts"]["digits/digits/drift"]["changes"] == "delay, carrier"
+    unjudged = found["unjudged"]["digits/digits/drift"]
+    assert (unjudged["rows"], unjudged["reason"]) == (7, "b")
+
+
 def test_a_detector_that_has_judged_nothing_yet_has_no_verdict():
     paths = cluster("digits-released")
     silent = re.sub(r"(?m)^(driftloop_detector_\w+) .*$", r"\1 0.0", METRICS)

@@ -22,8 +22,8 @@ from driftloop.services.detector.emit import VerdictEmitter
 from driftloop.services.detector.handler import RESULTS
 from driftloop.services.detector.handler import DetectorHandler as DetectorDoor
 from driftloop.services.detector.kept import KeptEvents
-from driftloop.services.detector.scoring import ALARMS, ROWS
 from driftloop.services.detector.scoring import WindowScorer as Detector
+from driftloop.services.detector.telemetry import ALARMS, ROWS
 from driftloop.services.detector.unjudged import UnjudgedWindows
 from tests.golden.trees import NAMES, documents, tree
 from tests.resources.test_logger import ask, standing
@@ -216,13 +216,13 @@ def started():
         registry=decision,
     )
     names = DetectorStreams("n", "p", "drift", "r1")
-    unjudged = UnjudgedWindows(None, names, detector, reference="r1", window=10, width=1)
+    unjudged = UnjudgedWindows(None, names, detector, reference="r1", window=10, decoder=None)
     Detector(
         None,
         names,
         DetectorSettings("ks", window=10),
         None,
-        width=1,
+        decoder=None,
         registry=detector,
         unjudged=unjudged,
     )

@@ -65,7 +65,7 @@ REFUSED = [
         REQUIREMENTS,
         "numpy",
         "nunpy-nowhere",
-        "trainer/requirements.txt:1: `nunpy-nowhere==",
+        "trainer/requirements.txt:3: `nunpy-nowhere==",
     ),
     Mistake(
         "gate",

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 import urllib.error
@@ -151,3 +153,41 @@ def test_a_request_that_nobody_answers_gets_an_answer(served: Up, git: Git) -> N
     asked = time.monotonic()
     assert ask(served, timeout=20) == 504
     assert time.monotonic() - asked < 8
+
+
+@pytest.mark.parametrize("part", ["nats", "s3", "envoy", "broker", "argo"])
+def test_a_frozen_part_is_named_and_started_again(start: Start, part: str) -> None:
+    up = start().wait_up()
+
+    def pid() -> int:
+        return next(
+            (item["pid"] or 0 for item in up.status().get("processes", ()) if item["name"] == part),
+            0,
+        )
+
+    frozen = pid()
+    os.kill(frozen, signal.SIGSTOP)
+    eventually(lambda: pid() not in (0, frozen), 30, f"another {part}")
+    assert f"{part} does not answer any more" in (up.state.root / "timeline.jsonl").read_text()
+
+
+def test_predictions_that_are_not_logged_are_told(served: Up, git: Git) -> None:
+    """There is no Broker: everything is answered, and nothing is seen."""
+    logged = deployed()
+    (predictor,) = logged["spec"]["predictors"]
+    url = "http://broker-ingress.knative-eventing.svc.cluster.local/shop/default"
+    predictor["graph"]["logger"] = {"mode": "all", "url": url}
+    served.wait_applied(git.commit({"deployments/shop/model.yaml": logged}, "Log requests"))
+    assert ask(served, timeout=5) == 200
+    eventually(lambda: any("not logged" in line for line in served.status()["blind"]), 15)
+    (line,) = served.status()["blind"]
+    assert line.startswith("since 20")
+    assert "shop/model-r1 answers" in line
+    shown = subprocess.run(
+        [sys.executable, "-m", "driftloop.cli", "status", "--state", str(served.state.root)],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert f"blind    {line}" in shown
+    assert '"kind": "blind"' in (served.state.root / "timeline.jsonl").read_text()

@@ -30,6 +30,8 @@ ELSEWHERE = {
     "EventSource spec.template serviceAccountName": "the model that it shares with Sensor",
     "EventSource spec.template.container.securityContext runAsGroup": "the model of all containers",
     "Sensor spec.template.container.securityContext runAsGroup": "the model of all containers",
+    "EventSource spec.template.container.securityContext readOnlyRootFilesystem": "the model of all containers",
+    "Sensor spec.template.container.securityContext readOnlyRootFilesystem": "the model of all containers",
     "WorkflowTemplate spec workflowTemplateRef": "the Workflow that a Sensor creates",
     "WorkflowTemplate spec shutdown": "the Workflow that `driftloop cancel` stops",
     "WorkflowTemplate spec.workflowTemplateRef name": "the Workflow that a Sensor creates",

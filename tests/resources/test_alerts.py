@@ -90,6 +90,12 @@ def envoy(what: str, release: str = "r56aae35f", **more: str) -> str:
     )
 
 
+def unlogged(a_minute: int) -> Seen:
+    """100 requests a minute, and so many of their events given up."""
+    given_up = envoy("retry_limit_exceeded").replace("/model", "/broker")
+    return {envoy("completed"): "0+100x60", given_up: f"0+{a_minute}x60"}
+
+
 def failing(release: str, a_minute: int) -> Seen:
     return {
         envoy("completed", release): "0+100x60",
@@ -361,6 +367,22 @@ CASES = (
         {service("driftloop_detector_behind_events", "drift"): "900x5 0x60"},
         "20m",
     ),
+    Case(
+        "EventsWaiting",
+        True,
+        "letters that nobody has sent again",
+        {service("driftloop_decision_dead_letters_waiting", "decision"): "0x10 3x60"},
+        "60m",
+    ),
+    Case(
+        "EventsWaiting",
+        False,
+        "sent again",
+        {service("driftloop_decision_dead_letters_waiting", "decision"): "3x10 0x60"},
+        "60m",
+    ),
+    Case("EventsUnlogged", True, "a broker that takes nothing", unlogged(10), "40m"),
+    Case("EventsUnlogged", False, "everything is logged", unlogged(0), "40m"),
     Case(
         "EventsMissing",
         True,

@@ -23,7 +23,9 @@ CONFIGS = ROOT / "cluster" / "infrastructure" / "configs"
 KNATIVE, EVENTING = "knative-eventing", "eventing.knative.dev/brokerRole"
 URL = re.compile(r"\b(?:http|https|nats)://[\w.-]+\.svc[\w.]*(?::\d+)?")
 ADDRESSES = platform.config_map(
-    "any", platform.Addresses(git_url="https://git.example.org/cluster.git")
+    "any",
+    platform.Addresses(git_url="https://git.example.org/cluster.git"),
+    platform.Buckets("driftloop-any", ("any",)),
 ).data
 
 
@@ -52,6 +54,7 @@ STRANGER = Pod(
 PLATFORM = (OUTSIDE, DNS, NATS, S3, BROKER, FILTER, DISPATCHER, GATEWAY, PROMETHEUS, STRANGER)
 SERVICES = {
     ("broker-ingress", KNATIVE, 80): (BROKER, 8080),
+    (FILTER.name, KNATIVE, 80): (FILTER, 8080),
     ("nats", "nats-io", 4222): (NATS, 4222),
     ("seaweedfs-s3", "storage", 8333): (S3, 8333),
     ("kubernetes", "default", 443): (OUTSIDE, 443),
@@ -186,8 +189,12 @@ class Cluster:
     def _urls(self, container: dict[str, Any]) -> Iterator[str]:
         words = [*container.get("command", []), *container.get("args", [])]
         for entry in container.get("env", []):
-            reference = entry.get("valueFrom", {}).get("configMapKeyRef")
+            source = entry.get("valueFrom", {})
+            reference = source.get("configMapKeyRef")
             words.append(ADDRESSES[reference["key"]] if reference else entry.get("value", ""))
+            # a user's URL, with its password, is a secret
+            if source.get("secretKeyRef", {}).get("key", "").startswith("nats-"):
+                words.append(ADDRESSES["nats-url"])
         mounted = {mount["name"] for mount in container.get("volumeMounts", [])}
         if "logger" in mounted:
             config = f"{self.names.predictor('')}"
@@ -205,6 +212,9 @@ class Cluster:
             yield self.names.judge_url
         if command == "driftloop step finish":
             yield self.names.broker_url
+        if command.startswith("driftloop-decision"):
+            # the address in a dead letter
+            yield f"http://{FILTER.name}.{KNATIVE}.svc.cluster.local"
         if command.startswith("driftloop-judge"):
             for pod in self.predictors():
                 yield f"http://{self.names.host(pod.name)}:8000"

@@ -108,7 +108,7 @@ def test_the_init_container_that_the_operator_leaves_alone_compares_the_digest(
         (fetch,) = pod.init_containers or ()
         # the names that the operator would give: it adds neither then, and mounts the folder
         assert fetch.name == f"{container}-model-initializer"
-        assert [volume.name for volume in pod.volumes or ()] == [f"{container}-provision-location"]
+        assert (pod.volumes or ())[0].name == f"{container}-provision-location"
         assert fetch.volume_mounts == (
             core.VolumeMount(name=f"{container}-provision-location", mount_path="/mnt/models"),
         )

@@ -177,7 +177,25 @@ def test_later_only_what_production_has_not_seen_is_recent(world):
     # somebody changed production's model
     world.store.write_object(BUCKET / "runs/digits-a/release/model/model.onnx", b"changed")
     _, said = snapshot(world, "digits-e", code=1)
-    assert "production's model has digest" in said
+    assert "s3://driftloop/runs/digits-a/release/model has digest" in said
+
+
+def test_a_changed_snapshot_of_production_is_refused(world):
+    world.store.write_object(DATA / "a.npz", b"a")
+    out, _ = snapshot(world, "digits-a")
+    digests = {"snapshot": s3.folder_digest(out / "snapshot")}
+    released(world, "digits-a", record_digests=digests)
+    snapshot(world, "digits-b")
+
+    at = BUCKET / "runs/digits-a/snapshot/snapshot.json"
+    kept = world.store.read_object(at)
+    # no batch would be recent any more: the detectors would be fitted on other rows
+    world.store.write_object(at, kept.replace(b'"recent": true', b'"recent": false'))
+    _, said = snapshot(world, "digits-c", code=1)
+    assert "runs/digits-a/snapshot has digest" in said
+    assert f"expected {digests['snapshot']}" in said
+    world.store.write_object(at, kept)
+    snapshot(world, "digits-d")
 
 
 RECIPE = "sha256:" + "7" * 64
@@ -527,11 +545,20 @@ def test_store_and_fetch(world):
     fitted = s3.folder_digest(world.folder / "detectors" / "drift")
     assert (out / "parameters" / "detector-digests").read_text() == f"drift={fitted}"
     assert metadata["detectorDigests"] == {"drift": fitted}
+    assert (out / "parameters" / "record-digests").read_text() == (
+        f"evaluation={s3.folder_digest(world.folder / 'evaluation')},"
+        f"snapshot={s3.folder_digest(world.folder / 'snapshot')}"
+    )
     assert s3.files_below(out / "release") == [
         "detectors/drift/detector.json",
         "metadata.yaml",
         "model/model.onnx",
     ]
+
+    world.step("store", "--run", "digits-a", *arguments, f"--rehearsed={digest}")
+    other = "sha256:" + "3" * 64
+    done = world.step("store", "--run", "digits-a", *arguments, f"--rehearsed={other}", code=1)
+    assert f"the chosen trial's model has digest {digest}, expected {other}" in done.stderr
 
     (trial / "metadata.yaml").write_text("seed: 7\n- 8\n")
     done = world.step("store", "--run", "digits-a", *arguments, code=1)

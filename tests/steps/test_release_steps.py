@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from driftloop.clients import s3
+from driftloop.contract.handovers import write_digests
 from driftloop.contract.names import release_id
 from driftloop.contract.outcomes import RunOutcome
 from driftloop.operations import releases as pipelines
@@ -54,6 +55,11 @@ def trained(world, run, evaluated=None, content=None):
     world.store.put_folder(detector, BUCKET / "runs" / run / "release" / "detectors" / "drift")
     metrics = world.folder / f"{run}-metrics.json"
     metrics.write_text(json.dumps(evaluated or EVALUATED))
+    for name in ("snapshot", "evaluation"):
+        folder = world.folder / f"{run}-{name}"
+        folder.mkdir(exist_ok=True)
+        (folder / f"{name}.json").write_text(run)
+        world.store.put_folder(folder, BUCKET / "runs" / run / name)
     return s3.folder_digest(model), metrics
 
 
@@ -70,6 +76,14 @@ def fitted(run):
     return s3.combined_digest({"reference.npz": hashlib.sha256(run.encode()).hexdigest()})
 
 
+def recorded(run):
+    """The digests of the two folders that `trained` stores beside the release."""
+    digest = hashlib.sha256(run.encode()).hexdigest()
+    return {
+        name: s3.combined_digest({f"{name}.json": digest}) for name in ("snapshot", "evaluation")
+    }
+
+
 def register(
     world,
     run,
@@ -77,6 +91,7 @@ def register(
     code=0,
     digest=None,
     detectors=None,
+    records=None,
     evaluated=None,
     content=None,
     cause="alarm 42",
@@ -103,6 +118,8 @@ def register(
             "--detectors",
             "--detector-digests",
             f"drift={fitted(run)}" if detectors is None else detectors,
+            "--record-digests",
+            write_digests(recorded(run)) if records is None else records,
             "--out",
             str(out),
         ),
@@ -189,6 +206,7 @@ def test_the_first_version_is_production_at_once(world):
     assert release.production.model == "s3://driftloop/runs/digits-a/release/model"
     assert release.production.detectors == "s3://driftloop/runs/digits-a/release/detectors"
     assert release.production.detector_digests == {"drift": fitted("digits-a")}
+    assert release.production.record_digests == recorded("digits-a")
     assert release.production.metrics == {"accuracy": 0.97}
     assert "Driftloop-Cause: alarm 42" in world.git("log", "-1", "--format=%B", "main")
     tip = world.git("rev-parse", "main")
@@ -246,6 +264,13 @@ def test_what_is_not_in_the_store_as_computed_is_not_registered(world):
 )
 def test_a_detector_that_is_not_stored_as_fitted_is_not_registered(world, detectors, message):
     assert message in register(world, "digits-a", code=1, detectors=detectors)
+
+
+@pytest.mark.parametrize("name", ["snapshot", "evaluation"])
+def test_a_record_that_is_not_stored_as_computed_is_not_registered(world, name):
+    said = register(world, "digits-a", code=1, records=f"{name}=sha256:" + "3" * 64)
+    assert f"runs/digits-a/{name} has digest sha256:" in said
+    assert world.base().release.phase == "empty"
 
 
 def fetching(world):

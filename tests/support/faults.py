@@ -101,12 +101,18 @@ class Instance:
         self.faults: list[Fault] = []
         self.silence = Silence()
         self.answers: dict[str, bool] = {}
+        self.blind: set[str] = set()
+        """What `status` said that the loop does not see."""
         self._model = f"{platform.namespace}/{platform.name}-{release}"
         self._release = release
 
     @property
     def state(self) -> StateFolder:
         return self.platform.state
+
+    def serves(self, part: str) -> bool:
+        """Whether predictions go through a part."""
+        return part in ("envoy", UP, MASTER, WORKER, self._model)
 
     def find_pids(self) -> dict[str, int]:
         """Return the process id of each part that runs now."""
@@ -169,6 +175,7 @@ class Instance:
             self._read_status(session),
         )
         self.answers = dict(zip(doors, answers, strict=True))
+        self.blind |= set((self.status or {}).get("blind", ()))
         now, pids = time.monotonic(), self.find_pids()
         for fault in self.faults:
             part = self._door_of(fault.part)

@@ -74,7 +74,7 @@ def put(
     namespace: str | None,
     output: str,
 ) -> None:
-    """Put FILES of labelled rows (.npz, .csv, .jsonl) into the data folder of a pipeline.
+    """Put FILES of labelled rows (.npz, .csv, .jsonl, .parquet) into the data folder of a pipeline.
 
     A cluster's store is reached through the API server with your own rights.
     """

@@ -22,6 +22,7 @@ COMMANDS = {
     "data": ("driftloop.cli.data", "Put labelled batches into a pipeline's data folder"),
     "trigger": ("driftloop.cli.trigger", "Start a training run through the webhook"),
     "why": ("driftloop.cli.why", "Explain what the loop waits for"),
+    "events": ("driftloop.cli.events", "List and replay the events that nobody took"),
     "cancel": ("driftloop.cli.cancel", "Cancel a run, or the rollout it led to"),
     "halt": ("driftloop.cli.halt", "Suspend retraining until `resume`"),
     "resume": ("driftloop.cli.resume", "Resume retraining"),

@@ -63,7 +63,15 @@ def command() -> None:
     "--s3-region", default=DEFAULTS.s3_region, show_default=True, help="Region of the object store."
 )
 @click.option(
-    "--s3-bucket", default=DEFAULTS.s3_bucket, show_default=True, help="Bucket of runs and models."
+    "--s3-bucket",
+    default=None,
+    help="Bucket of runs and models; `driftloop-NAMESPACE` in the platform's store, else `driftloop`.",
+)
+@click.option(
+    "--data-bucket",
+    "data_buckets",
+    multiple=True,
+    help="Bucket of batches, as `data.uri` of a spec names it; repeatable. The namespace's name.",
 )
 @click.option("--nats-url", default=DEFAULTS.nats_url, show_default=True, help="URL of NATS.")
 @click.option(
@@ -101,7 +109,8 @@ def init(
     git_branch: str,
     s3_endpoint: str,
     s3_region: str,
-    s3_bucket: str,
+    s3_bucket: str | None,
+    data_buckets: tuple[str, ...],
     nats_url: str,
     kubernetes_url: str,
     gateway_url: str,
@@ -120,7 +129,6 @@ def init(
         git_branch=git_branch,
         s3_endpoint=s3_endpoint,
         s3_region=s3_region,
-        s3_bucket=s3_bucket,
         nats_url=nats_url,
         kubernetes_url=kubernetes_url,
         gateway_url=gateway_url,
@@ -130,6 +138,8 @@ def init(
         cluster,
         namespaces,
         addresses,
+        bucket=s3_bucket,
+        data=data_buckets,
         certificate=cert.read_bytes(),
         environment=os.environ,
         force=force,
@@ -151,6 +161,10 @@ def init(
             f"`{name}` still has an identity in the platform's own store: "
             f"remove the key `{name}.json` from {store_path(cluster)}",
             err=True,
+        )
+    for name, bucket, other in sealed.shared:
+        click.echo(
+            f"`{name}` and `{other}` share the bucket {bucket}: each may change it", err=True
         )
     for name in sealed.without_users:
         click.echo(

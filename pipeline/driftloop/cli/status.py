@@ -74,7 +74,9 @@ def _format_status(status: PlatformStatus) -> Iterator[str]:
     for name, release in status.releases.items():
         yield _format_release(name, release)
     for name, verdict in sorted(status.verdicts.items()):
-        yield _format_verdict(name, verdict, status.releases.get(name.split("/")[1]))
+        unknown = _is_unknown(verdict, status.unjudged.get(name))
+        served = status.releases.get(name.split("/")[1])
+        yield _format_verdict(name, verdict, served, unknown=unknown)
     for name, unjudged in sorted(status.unjudged.items()):
         served = status.releases.get(name.split("/")[1])
         # what a replaced version was still asked is no news
@@ -109,6 +111,7 @@ def _format_platform(status: PlatformStatus) -> Iterator[str]:
     if status.stuck:
         yield f"stalled  {status.stuck}"
     yield from (f"disk     {line}" for line in status.disk)
+    yield from (f"blind    {line}" for line in status.blind)
     yield from (f"altered  {line}" for line in status.altered)
 
 
@@ -134,19 +137,35 @@ def _format_run(run: RunStatus) -> str:
     return f"{run.phase}{end}{reason}"
 
 
-def _format_verdict(name: str, verdict: VerdictStatus, release: ReleaseStatus | None) -> str:
+def _is_unknown(verdict: VerdictStatus, unread: UnjudgedStatus | None) -> bool:
+    """Return True when since a verdict as many rows could not be read as its window has."""
+    if unread is None or not unread.is_own or unread.release != verdict.release:
+        return False
+    return (unread.rows or 0) >= (verdict.size or 1)
+
+
+def _format_verdict(
+    name: str, verdict: VerdictStatus, release: ReleaseStatus | None, *, unknown: bool
+) -> str:
+    """Return a line; `unknown` when as many rows could not be read since as a window has."""
+    word = "ALARM" if verdict.alarm else "quiet"
+    rows = (verdict.size or 0) + verdict.rejected
     return (
-        f"verdict  {name}: {'ALARM' if verdict.alarm else 'quiet'}, window {verdict.window} of {verdict.release}, "
+        f"verdict  {name}: {f'UNKNOWN, was {word}' if unknown else word}, window {verdict.window} of {verdict.release}, "
         f"score {_format_number(verdict.score)}, threshold {_format_number(verdict.threshold)}"
+        f"{f', {verdict.rejected} of {rows} rows not judged' if verdict.rejected else ''}"
+        f"{f': {verdict.changes}' if verdict.changes else ''}"
         f"{f', {verdict.time}' if verdict.time else ''}{_format_replacement(verdict, release)}"
     )
 
 
 def _format_unjudged(name: str, unjudged: UnjudgedStatus) -> str:
-    windows = count_noun(unjudged.windows, "window")
+    count = count_noun(unjudged.windows, "window")
+    if unjudged.is_own and unjudged.rows is not None:
+        count = count_noun(unjudged.rows, "row")
     return (
-        f"verdict  {name}: {describe_unjudged(unjudged.reference, unjudged.release)}, "
-        f"{windows}{f', {unjudged.time}' if unjudged.time else ''}"
+        f"verdict  {name}: {describe_unjudged(unjudged.reference, unjudged.release, unjudged.reason)}, "
+        f"{count}{f', {unjudged.time}' if unjudged.time else ''}"
     )
 
 

@@ -31,7 +31,7 @@ from driftloop.errors import StoreError
 log = logging.getLogger("nats")
 
 DUPLICATE_WINDOW = 600.0
-"""Seconds in which a message id is recognised; longer than a Trigger's whole back-off."""
+"""Seconds in which a message id is recognised; longer than between two tries of a Trigger."""
 
 KV_OPERATION = "KV-Operation"
 """Header of a deletion's marker."""

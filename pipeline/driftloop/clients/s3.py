@@ -346,7 +346,8 @@ class ObjectStore:
         if status == 403:
             return StoreError(
                 f"{at}: the object store denies access ({code})",
-                hint="check the keys in the Secret `driftloop-platform`",
+                hint="check the keys in the Secret `driftloop-platform`; a namespace's key opens its own "
+                "buckets, and those of `driftloop secrets init --data-bucket`",
             )
         if status == 507 or code in ("InsufficientStorage", "XMinioStorageFull"):
             return StoreError(

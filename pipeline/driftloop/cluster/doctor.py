@@ -120,7 +120,7 @@ def secrets(reader: Reader) -> Findings:
 
 
 def platform(reader: Reader) -> Findings:
-    """ConfigMap and Secret `driftloop-platform` of every pipeline namespace, key by key."""
+    """ConfigMap and Secrets of the platform's settings in every pipeline namespace, key by key."""
     homes = items(reader, f"/api/v1/namespaces?{OWN_SELECTOR}") or []
     if not homes:
         yield DoctorFinding(
@@ -128,24 +128,24 @@ def platform(reader: Reader) -> Findings:
         )
     for home in homes:
         namespace = home["metadata"]["name"]
-        for kind, plural, keys in (
-            ("ConfigMap", "configmaps", contract.CONFIG_KEYS),
-            ("Secret", "secrets", contract.SECRET_KEYS),
+        for kind, plural, name, keys in (
+            ("ConfigMap", "configmaps", PLATFORM, contract.CONFIG_KEYS),
+            *(("Secret", "secrets", *secret) for secret in contract.SECRET_KEYS.items()),
         ):
-            settings = reader.get(f"/api/v1/namespaces/{namespace}/{plural}/{PLATFORM}")
+            settings = reader.get(f"/api/v1/namespaces/{namespace}/{plural}/{name}")
             fix = f"`driftloop secrets init --namespace {namespace} …`, and commit what it writes"
             if settings is None:
-                yield DoctorFinding(Level.WRONG, f"{namespace} has no {kind} {PLATFORM}", fix)
+                yield DoctorFinding(Level.WRONG, f"{namespace} has no {kind} {name}", fix)
                 continue
             missing = [key for key in keys if key not in (settings.get("data") or {})]
             if missing:
                 yield DoctorFinding(
                     Level.WRONG,
-                    f"{kind} {PLATFORM} in {namespace} has no {', '.join(missing)}",
+                    f"{kind} {name} in {namespace} has no {', '.join(missing)}",
                     fix,
                 )
             else:
-                yield DoctorFinding(Level.OK, f"{kind} {PLATFORM} in {namespace} is complete")
+                yield DoctorFinding(Level.OK, f"{kind} {name} in {namespace} is complete")
             if kind == "ConfigMap" and contract.ARTIFACT_REPOSITORY.key not in missing:
                 yield from _repository(
                     namespace, settings["data"][contract.ARTIFACT_REPOSITORY.key]

@@ -8,6 +8,7 @@ joins them when it unseals, by the template that the object carries.
 import hashlib
 import json
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 
 from driftloop.contract.names import API_GROUP, FLUX_NAMESPACE, OWN_LABELS, STORAGE_NAMESPACE
 from driftloop.kube.base import ObjectMeta
@@ -30,24 +31,35 @@ _JOINED = (
     "{{ $all := list }}{{ range . }}{{ $all = concat $all (fromJson .).identities }}{{ end }}"
     '{"identities": {{ toJson $all }}}'
 )
-_ACTIONS = ("Admin", "Read", "Write", "List", "Tagging")
 
 
-def configuration(namespace: str, access_key: str, secret_key: str) -> bytes:
-    """Return a configuration of one identity, which has the namespace's name."""
+@dataclass(frozen=True)
+class StoreKey:
+    """The key of an identity, and the buckets that it opens."""
+
+    access: str = field(repr=False)
+    secret: str = field(repr=False)
+    buckets: tuple[str, ...]
+
+
+def configuration(namespace: str, key: StoreKey) -> bytes:
+    """Return a configuration of one identity, which has the namespace's name.
+
+    It may do all in its buckets, and make them: `Admin` of a bucket is that bucket's only.
+    """
     identity = {
         "name": namespace,
-        "credentials": [{"accessKey": access_key, "secretKey": secret_key}],
-        "actions": list(_ACTIONS),
+        "credentials": [{"accessKey": key.access, "secretKey": key.secret}],
+        "actions": [f"Admin:{bucket}" for bucket in key.buckets],
     }
     return json.dumps({"identities": [identity]}).encode()
 
 
-def secret(keys: Mapping[str, tuple[str, str]]) -> PlainSecret:
-    """Return the Secret of the identities of some namespaces, by access key and secret key."""
+def secret(keys: Mapping[str, StoreKey]) -> PlainSecret:
+    """Return the Secret of the identities of some namespaces."""
     return PlainSecret(
         metadata=ObjectMeta(name=SECRET_NAME, namespace=STORAGE_NAMESPACE, labels=OWN_LABELS),
-        values={_key(name): configuration(name, *pair) for name, pair in keys.items()},
+        values={_key(name): configuration(name, key) for name, key in keys.items()},
     )
 
 

@@ -13,11 +13,13 @@ from driftloop.contract import platform as contract
 from driftloop.contract import trees
 from driftloop.contract.accounts import NatsRole
 from driftloop.contract.names import (
+    DATA_BUCKETS_ANNOTATION,
     FLUX_APPLIED_ONCE,
     FLUX_BASE,
     FLUX_NAMESPACE,
     FLUX_SOURCE,
     GATEWAY_URL,
+    GIT_SECRET,
     NATS_NAMESPACE,
     NATS_URL,
     OWN_LABELS,
@@ -30,9 +32,12 @@ from driftloop.kube import core, flux
 from driftloop.kube.base import ObjectMeta, ObjectPart, ObjectReference
 from driftloop.kube.sealed import PlainSecret, Scope, SealedSecret
 from driftloop.text.dump import dump_yaml
+from driftloop.text.load import load_mapping
 
 SEALED = f"{PLATFORM}.sealedsecret.yaml"
 """File of a namespace's sealed credentials."""
+SEALED_GIT = f"{GIT_SECRET}.sealedsecret.yaml"
+"""File of its sealed credential of git."""
 # exists(), not all(): all() over no conditions is true and would fail a fresh one
 _SYNCED = (
     "has(status.conditions) && status.conditions.exists(c, c.type == 'Synced' && c.status == '{}')"
@@ -47,7 +52,6 @@ class Addresses:
     git_branch: str = "main"
     s3_endpoint: str = STORAGE_URL
     s3_region: str = contract.S3_REGION.example
-    s3_bucket: str = contract.S3_BUCKET.example
     nats_url: str = NATS_URL
     kubernetes_url: str = contract.KUBERNETES_URL.example
     gateway_url: str = GATEWAY_URL
@@ -88,6 +92,33 @@ among them."""
 
 
 @dataclass(frozen=True)
+class Buckets:
+    """What a namespace's key of the object store opens."""
+
+    own: str
+    """Runs and models."""
+    data: tuple[str, ...]
+    """Batches."""
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        """Every one of them."""
+        return tuple(dict.fromkeys((self.own, *self.data)))
+
+
+def read_buckets(text: str, source: str) -> Buckets:
+    """Read the buckets of a namespace from its ConfigMap `driftloop-platform`."""
+    document = load_mapping(text, source)
+    own = (document.get("data") or {}).get(contract.S3_BUCKET.key)
+    if not isinstance(own, str):
+        raise PipelineError(f"{source}: `data.{contract.S3_BUCKET.key}` is not text")
+    listed = ((document.get("metadata") or {}).get("annotations") or {}).get(
+        DATA_BUCKETS_ANNOTATION, ""
+    )
+    return Buckets(own, tuple(filter(None, str(listed).split(","))))
+
+
+@dataclass(frozen=True)
 class PlatformCredentials:
     """Credentials to seal. The webhook token and the passwords of NATS are random unless given."""
 
@@ -102,22 +133,27 @@ class PlatformCredentials:
     nats_password: str = field(default="", repr=False)
 
 
-def config_map(namespace: str, addresses: Addresses) -> core.ConfigMap:
+def config_map(namespace: str, addresses: Addresses, buckets: Buckets) -> core.ConfigMap:
     """The addresses, and Argo's artifact repository made from them."""
     endpoint = urlsplit(addresses.s3_endpoint)
     repository = contract.artifact_repository(
         endpoint.netloc,
         insecure=endpoint.scheme == "http",
-        bucket=addresses.s3_bucket,
+        bucket=buckets.own,
         region=addresses.s3_region,
         create_bucket=True,
     )
     return core.ConfigMap(
-        metadata=ObjectMeta(name=PLATFORM, namespace=namespace, labels=OWN_LABELS),
+        metadata=ObjectMeta(
+            name=PLATFORM,
+            namespace=namespace,
+            labels=OWN_LABELS,
+            annotations={DATA_BUCKETS_ANNOTATION: ",".join(buckets.data)},
+        ),
         data={
             contract.S3_ENDPOINT.key: addresses.s3_endpoint,
             contract.S3_REGION.key: addresses.s3_region,
-            contract.S3_BUCKET.key: addresses.s3_bucket,
+            contract.S3_BUCKET.key: buckets.own,
             contract.NATS.key: addresses.nats_url,
             contract.GIT_URL.key: addresses.git_url,
             contract.GIT_BRANCH.key: addresses.git_branch,
@@ -129,21 +165,32 @@ def config_map(namespace: str, addresses: Addresses) -> core.ConfigMap:
 
 
 def secret(namespace: str, addresses: Addresses, credentials: PlatformCredentials) -> PlainSecret:
-    """The one Secret of a pipeline's namespace: the same keys in the spellings of boto3, Argo
-    and Seldon's rclone."""
+    """Credentials of all but git: the same keys in the spellings of boto3, Argo and Seldon's
+    rclone."""
     values = {
         contract.ACCESS_KEY.key: credentials.access_key,
         contract.SECRET_KEY.key: credentials.secret_key,
         **_nats(namespace, addresses, credentials),
         contract.WEBHOOK_TOKEN.key: credentials.webhook_token,
-        contract.GIT_USERNAME.key: credentials.git_username,
-        contract.GIT_PASSWORD.key: credentials.git_password,
         **contract.rclone_settings(
             addresses.s3_endpoint, credentials.access_key, credentials.secret_key
         ),
     }
+    return _plain(PLATFORM, namespace, values)
+
+
+def git_secret(namespace: str, credentials: PlatformCredentials) -> PlainSecret:
+    """The credential of the cluster repository, in a Secret that nothing takes whole."""
+    values = {
+        contract.GIT_USERNAME.key: credentials.git_username,
+        contract.GIT_PASSWORD.key: credentials.git_password,
+    }
+    return _plain(GIT_SECRET, namespace, values)
+
+
+def _plain(name: str, namespace: str, values: Mapping[str, str]) -> PlainSecret:
     return PlainSecret(
-        metadata=ObjectMeta(name=PLATFORM, namespace=namespace, labels=OWN_LABELS),
+        metadata=ObjectMeta(name=name, namespace=namespace, labels=OWN_LABELS),
         values={key: value.encode() for key, value in values.items()},
     )
 
@@ -171,6 +218,7 @@ def tree(
     seal: Callable[[PlainSecret, Scope], SealedSecret],
     present: Mapping[str, str],
     *,
+    buckets: Mapping[str, Buckets],
     own_store: bool,
 ) -> folders.TreeChange:
     """Return what is written for the namespaces of `credentials`: a folder each below
@@ -186,8 +234,9 @@ def tree(
             f"{base}/{namespace}",
             {
                 folders.NAMESPACE: folders.home(namespace, OWN_LABELS),
-                f"{PLATFORM}.configmap.yaml": config_map(namespace, addresses),
+                f"{PLATFORM}.configmap.yaml": config_map(namespace, addresses, buckets[namespace]),
                 SEALED: seal(secret(namespace, addresses, own), Scope.STRICT),
+                SEALED_GIT: seal(git_secret(namespace, own), Scope.STRICT),
                 **{f"{name}.networkpolicy.yaml": policy for name, policy in opened.items()},
             },
             present,
@@ -196,7 +245,11 @@ def tree(
     change |= _nats_users(f"{base}/{NATS_NAMESPACE}", credentials, seal, present)
     if own_store:
         others = settled(cluster, present) - added
-        change |= _store(f"{base}/{STORAGE_NAMESPACE}", credentials, seal, present, others)
+        keys = {
+            name: identities.StoreKey(own.access_key, own.secret_key, buckets[name].all)
+            for name, own in credentials.items()
+        }
+        change |= _store(f"{base}/{STORAGE_NAMESPACE}", keys, seal, present, others)
         added.add(STORAGE_NAMESPACE)
     change |= folders.list_resources(base, added, present)
     path = trees.platform_path(cluster)
@@ -212,6 +265,11 @@ def settled(cluster: str, present: Mapping[str, str]) -> frozenset[str]:
     return frozenset(
         path.parent.name for path in paths if path.name == SEALED and str(path.parents[1]) == base
     )
+
+
+def config_path(cluster: str, namespace: str) -> str:
+    """Return the path of a namespace's ConfigMap."""
+    return f"{trees.platform_folder(cluster)}/{namespace}/{PLATFORM}.configmap.yaml"
 
 
 def store_path(cluster: str) -> str:
@@ -251,12 +309,11 @@ def _nats_users(
 
 def _store(
     path: str,
-    credentials: Mapping[str, PlatformCredentials],
+    keys: Mapping[str, identities.StoreKey],
     seal: Callable[[PlainSecret, Scope], SealedSecret],
     present: Mapping[str, str],
     others: frozenset[str],
 ) -> folders.TreeChange:
-    keys = {name: (own.access_key, own.secret_key) for name, own in credentials.items()}
     fresh = seal(identities.secret(keys), Scope.STRICT)
     file = f"{path}/{identities.FILE}"
     if file not in present:

@@ -347,6 +347,7 @@ def _verdicts(picture: _Picture, names: Names) -> Json:
                     "score": shown.get("driftloop_detector_score"),
                     "threshold": shown.get("driftloop_detector_threshold"),
                     "time": _format_time(shown.get("driftloop_detector_verdict_time_seconds")),
+                    "changes": _list_changed(text),
                 }
     return verdicts
 
@@ -361,12 +362,33 @@ def _read_unjudged(text: str) -> Json | None:
     if not times:
         return None
     seconds, labels = max(times, key=lambda item: item[0])
+    rejected = {
+        sample.labels["reason"]: int(sample.value)
+        for sample in _samples(text)
+        if sample.name == "driftloop_detector_rejected_rows"
+    }
+    own = labels["requests"] == labels["reference"]
+    read = {"rows": sum(rejected.values()), "reason": max(rejected, key=lambda r: rejected[r])}
     return {
         "release": labels["requests"],
         "reference": labels["reference"],
         "windows": int(_gauges(text).get("driftloop_detector_windows_not_judged_total", 0)),
         "time": _format_time(seconds),
+        **(read if own and rejected else {}),
     }
+
+
+def _list_changed(text: str) -> str:
+    """Return the names of the columns that have changed by the last verdict, the most certain first."""
+    shown = _gauges(text)
+    if not shown.get("driftloop_detector_columns_changed"):
+        return ""
+    scores = {
+        sample.labels["column"]: sample.value
+        for sample in _samples(text)
+        if sample.name == "driftloop_detector_column_score"
+    }
+    return ", ".join(sorted(scores, key=lambda column: -scores[column]))
 
 
 def _format_time(seconds: float | None) -> str | None:

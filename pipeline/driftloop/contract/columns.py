@@ -10,11 +10,11 @@ from typing import Any, BinaryIO, Literal
 from driftloop.contract.suggestions import suggest_closest
 from driftloop.errors import PipelineError
 
-LABEL = "y"
-"""Column with the right answers."""
+TARGET = "y"
+"""Column with the right answers by default, as `data.target` names it."""
 EVERYTHING = "x"
 """Features by default: the array or column of this name, or all columns but the label."""
-SUFFIXES = (".npz", ".csv", ".jsonl")
+SUFFIXES = (".npz", ".csv", ".jsonl", ".parquet")
 """Kinds of files that runs read."""
 MOST_CATEGORIES = 100
 """Different values of a column that still are categories."""
@@ -32,23 +32,28 @@ class FileColumns:
     kind: Literal["array", "column"]
     names: tuple[str, ...]
 
-    def choose_features(self, features: str) -> tuple[str, ...]:
-        """Return the columns that `data.features` names in this file; ColumnError for one that it
-        does not have."""
+    def choose_features(self, features: str, target: str = TARGET) -> tuple[str, ...]:
+        """Return the columns that `data.features` names in this file, all but the target for `x`;
+        ColumnError for one that it does not have, and for the target among them."""
         chosen = (features,) if self.kind == "array" else tuple(features.split(","))
         missing = [name for name in chosen if name not in self.names]
         if not missing:
+            if target in chosen:
+                raise ColumnError(
+                    f"{self.file}: `data.features` names `{target}`, which is the target",
+                    hint="the detectors get what a request holds; `data.target` names the right answers",
+                )
             return chosen
         if self.kind == "array" or features != EVERYTHING:
             raise self._refuse_name(missing[0])
-        if LABEL not in self.names:
+        if target not in self.names:
             raise ColumnError(
-                f"{self.file} has no column `{LABEL}` for the label, so `data.features` can't be all others; "
+                f"{self.file} has no column `{target}` for the label, so `data.features` can't be all others; "
                 f"its columns: {_format_names(self.names)}",
-                hint=suggest_closest(LABEL, self.names, fold=True)
-                or f"name the label `{LABEL}`, or list the columns of the requests in `data.features`",
+                hint=suggest_closest(target, self.names, fold=True)
+                or "name the label in `data.target`, or list the columns of the requests in `data.features`",
             )
-        return tuple(name for name in self.names if name != LABEL)
+        return tuple(name for name in self.names if name != target)
 
     def _refuse_name(self, name: str) -> ColumnError:
         return ColumnError(

@@ -22,8 +22,10 @@ from driftloop.contract.documents import (
     to_json,
 )
 
-DetectorKind = Literal["ks", "cvm", "chi2", "iforest", "mahalanobis"]
+DetectorKind = Literal["tabular", "ks", "cvm", "chi2", "iforest", "mahalanobis"]
 DETECTOR_KINDS: tuple[DetectorKind, ...] = get_args(DetectorKind)
+MIXED_KINDS: tuple[DetectorKind, ...] = ("tabular",)
+"""Detectors that take columns of any type; the others take numbers."""
 
 T = TypeVar("T")
 

@@ -13,6 +13,8 @@ OWNER = "driftloop"
 API_GROUP = "driftloop.dev"
 PLATFORM = "driftloop-platform"
 """ConfigMap and Secret with the addresses and credentials that differ from place to place."""
+GIT_SECRET = "driftloop-git"  # noqa: S105 - a name
+"""Secret with the credential of the cluster repository, of which only pods know that read or write it."""
 
 NAME_LABEL = "app.kubernetes.io/name"
 """Label: the pipeline."""
@@ -30,6 +32,8 @@ CREATED_BY_ANNOTATION = f"{API_GROUP}/created-by"
 """Annotation: the workflow node that created an object."""
 CANCELLED_BY_ANNOTATION = f"{API_GROUP}/cancelled-by"
 """Annotation: the person who stopped a Workflow, and why."""
+DATA_BUCKETS_ANNOTATION = f"{API_GROUP}/data-buckets"
+"""Buckets of batches that a namespace's key of the object store opens, on its settings."""
 MODEL_DIGEST_ANNOTATION = f"{API_GROUP}/model-digest"
 """Annotation: digest of the model that a predictor serves."""
 OWN_LABELS = {MANAGED_BY_LABEL: OWNER}
@@ -101,7 +105,8 @@ NATS_PORT = 4222
 LISTEN_VARIABLE = "DRIFTLOOP_LISTEN"
 """Environment variable with the address that a service listens on; unset: all of its pod's."""
 STORAGE_PORT = 8333
-CAUSE = r"^[^{$\r\n]{1,300}$"
+CAUSE_LENGTH = 300
+CAUSE = rf"^[^{{$\r\n]{{1,{CAUSE_LENGTH}}}$"
 """Pattern of a run's cause: it is an argument of steps with secrets, where Argo replaces `{{name}}`
 and Kubernetes `$(NAME)`."""
 ALARM_CAUSE = "alarm "
@@ -119,6 +124,15 @@ NODE = "model"
 def person_cause(name: str, text: str = "", *, forced: bool = False) -> str:
     """Return the cause of what a person does."""
     return f"{PERSON_CAUSE}{name}{FORCED if forced else ''}{f': {text}' if text else ''}"
+
+
+def alarm_text(event: str, words: str = "") -> str:
+    """Return an alarm as causes name it: the event's id, and what moved, of which what a cause can't
+    hold becomes `?`."""
+    if not words:
+        return event
+    safe = "".join(c if c.isprintable() and c not in "{$" else "?" for c in words)
+    return f"{event}: {safe}"[: CAUSE_LENGTH - len(ALARM_CAUSE)]
 
 
 def is_forced(cause: str) -> bool:

@@ -1,6 +1,7 @@
-"""Settings of the ConfigMap and the Secret `driftloop-platform`: what differs from place to place.
+"""Settings of the ConfigMap and the Secret `driftloop-platform`, and of the Secret `driftloop-git`:
+what differs from place to place.
 
-Each pipeline namespace has both. Pods get single keys as environment variables; commands on a
+Each pipeline namespace has all three. Pods get single keys as environment variables; commands on a
 person's machine read the same variables. The table `SETTINGS` is the only list of them.
 """
 
@@ -9,7 +10,14 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from driftloop.contract.accounts import RIGHTS, NatsRole
-from driftloop.contract.names import GATEWAY_URL, LOGS, NATS_URL, PLATFORM, STORAGE_URL
+from driftloop.contract.names import (
+    GATEWAY_URL,
+    GIT_SECRET,
+    LOGS,
+    NATS_URL,
+    PLATFORM,
+    STORAGE_URL,
+)
 from driftloop.errors import PipelineError
 
 
@@ -28,11 +36,13 @@ class Setting:
     """Object that holds the key."""
     description: str
     example: str
+    home: str = PLATFORM
+    """Name of that object."""
 
     @property
     def place(self) -> str:
         """Place of the setting as a hint names it."""
-        return f"key `{self.key}` of the {self.kind} `{PLATFORM}` in the pipeline's namespace"
+        return f"key `{self.key}` of the {self.kind} `{self.home}` in the pipeline's namespace"
 
     def read(self, environment: Mapping[str, str]) -> str:
         """Return the value in an environment; MissingSettingError when it is unset or empty."""
@@ -108,7 +118,12 @@ WEBHOOK_TOKEN = Setting(
     "…",
 )
 GIT_USERNAME = Setting(
-    "git-username", "DRIFTLOOP_GIT_USERNAME", "Secret", "User that pushes releases", "driftloop-bot"
+    "git-username",
+    "DRIFTLOOP_GIT_USERNAME",
+    "Secret",
+    "User that pushes releases",
+    "driftloop-bot",
+    home=GIT_SECRET,
 )
 GIT_PASSWORD = Setting(
     "git-password",
@@ -116,6 +131,7 @@ GIT_PASSWORD = Setting(
     "Secret",
     "Password or access token of that user; empty: git asks for none",
     "…",
+    home=GIT_SECRET,
 )
 
 SETTINGS: tuple[Setting, ...] = (
@@ -138,7 +154,11 @@ SETTINGS: tuple[Setting, ...] = (
 """Every setting, in the order in which the two objects list them."""
 
 CONFIG_KEYS = tuple(setting.key for setting in SETTINGS if setting.kind == "ConfigMap")
-SECRET_KEYS = tuple(setting.key for setting in SETTINGS if setting.kind == "Secret")
+SECRET_KEYS: Mapping[str, tuple[str, ...]] = {
+    home: tuple(item.key for item in SETTINGS if (item.kind, item.home) == ("Secret", home))
+    for home in (PLATFORM, GIT_SECRET)
+}
+"""Name of each Secret -> its keys."""
 BY_KEY: Mapping[str, Setting] = {setting.key: setting for setting in SETTINGS}
 BY_ENVIRONMENT: Mapping[str, Setting] = {
     setting.environment: setting

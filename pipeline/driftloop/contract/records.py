@@ -285,7 +285,7 @@ class HeldOutRow:
     features: Any = document_key("features", "a list of values", lambda v: isinstance(v, list))
     """Values of the request, in the order of the names."""
     label: Any = document_key("label", "a value, or null", lambda v: True, default=None)
-    """The right answer; None when the rows have no `y`."""
+    """The right answer; None when the rows have no target."""
     recent: bool = document_key(
         "recent", "true or false", lambda v: isinstance(v, bool), default=False
     )

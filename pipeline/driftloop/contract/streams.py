@@ -35,7 +35,7 @@ class Stream:
     refuses_when_full: bool = False
     """A full stream refuses new messages; otherwise it drops the oldest."""
     duplicate_window: float = 600.0
-    """Seconds in which a message id is recognised; longer than a Trigger's whole back-off."""
+    """Seconds in which a message id is recognised; longer than between two tries of a Trigger."""
 
 
 @dataclass(frozen=True)

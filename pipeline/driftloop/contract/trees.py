@@ -129,6 +129,7 @@ PRODUCTION_FILE = "release.json"
 METADATA_FILE = "metadata.yaml"
 DETECTOR_FILE = "detector.json"
 REFERENCE_FILE = "reference.npz"
+PROFILE_FILE = "profile.json"
 
 
 def run_key(run: str, *parts: str) -> str:

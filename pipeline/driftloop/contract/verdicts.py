@@ -4,10 +4,18 @@ They are read with the keys that a reader needs checked; other keys are left alo
 record of a newer version can be read.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
-from driftloop.contract.documents import document_key, from_json, is_texts, is_whole
+from driftloop.contract.documents import (
+    DocumentError,
+    document_key,
+    from_json,
+    is_text,
+    is_texts,
+    is_whole,
+)
 from driftloop.contract.outcomes import is_time
 from driftloop.contract.records import name_key
 
@@ -92,7 +100,9 @@ class UnjudgedRecord:
     size: int = document_key("size", "a number of rows", lambda v: is_whole(v, 0))
     """Rows that were not scored."""
     time: str = document_key("time", "a time in UTC, such as 2026-01-31T09:30:00Z", is_time)
-    """Time at which the window was full."""
+    """Time at which the window was full, or the last of the rows came."""
+    reason: str = document_key("reason", "a text", lambda v: isinstance(v, str), default="")
+    """Why most of the rows can't be read; empty for the rows of another release."""
 
     @classmethod
     def read(cls, document: object) -> "UnjudgedRecord":
@@ -102,11 +112,98 @@ class UnjudgedRecord:
     @property
     def text(self) -> str:
         """The record as people read it."""
-        return describe_unjudged(self.reference, self.release)
+        return describe_unjudged(self.reference, self.release, self.reason)
 
 
-def describe_unjudged(reference: str, release: str) -> str:
+def describe_unjudged(reference: str, release: str, reason: str = "") -> str:
     """Say why requests of a release are not judged by the reference of a release."""
     if reference == release:
-        return f"not judged: requests of {release} whose rows the detector can't read"
+        why = f" ({reason})" if reason else ""
+        return f"not judged: requests of {release} whose rows the detector can't read{why}"
     return f"not judged: reference of {reference}, requests of {release}"
+
+
+ChangeKind = Literal["shift", "level", "mix", "missing", "unseen", "length"]
+CHANGE_KINDS: tuple[ChangeKind, ...] = get_args(ChangeKind)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColumnChange:
+    """What a window says of one column, as the details of a verdict of `tabular` carry it."""
+
+    column: str = document_key("column", "a text", is_text)
+    """Name of the column."""
+    type: str = document_key("type", "a text", is_text)
+    """Type of the column."""
+    kind: ChangeKind = document_key(
+        "kind", f"one of: {', '.join(CHANGE_KINDS)}", lambda v: v in CHANGE_KINDS
+    )
+    """`shift` and `length`: the values, or lengths of texts, lie elsewhere; `level` and `mix`: the
+    share of a value; `missing`: the share of rows without a value; `unseen`: of values that the training
+    data do not have."""
+    of: str = document_key("of", "a text", lambda v: isinstance(v, str), default="")
+    """Figure that moved: a value, or a quantile such as `median`."""
+    before: float = document_key("before", "a number", _is_real)
+    """The figure in the training data: a share between 0 and 1, or a quantile."""
+    after: float = document_key("after", "a number", _is_real)
+    """The figure in the window."""
+    effect: float = document_key("effect", "a number", _is_real)
+    """Largest difference between the two distributions, as a share of the rows."""
+    score: float = document_key("score", "a number", _is_real)
+    """-log10 of the p-value, corrected for all tests of the window."""
+    alarm: bool = document_key("alarm", "true or false", lambda v: isinstance(v, bool))
+    """The column has changed by the detector's `alarmRate`."""
+
+    @classmethod
+    def read(cls, document: object) -> "ColumnChange":
+        """Read the change from plain data; DocumentError."""
+        return from_json(cls, document, label="a column of the verdict", closed=False)
+
+    @property
+    def text(self) -> str:
+        """The change in words: the column, the figure, and what it was and is."""
+        words = {
+            "shift": self.of,
+            "length": f"length {self.of}",
+            "level": self.of,
+            "mix": self.of,
+            "missing": "missing",
+            "unseen": f"new category {self.of}".rstrip(),
+        }
+        if self.kind in ("shift", "length"):
+            figures = f"{_format_figure(self.before)} -> {_format_figure(self.after)}"
+        else:
+            figures = f"{_format_share(self.before)} -> {_format_share(self.after)}"
+        return f"{self.column} {words[self.kind]} {figures}"
+
+
+def read_columns(details: Mapping[str, Any]) -> tuple[ColumnChange, ...]:
+    """Return the columns that the details of a verdict name; none for a detector that names none, or
+    for details that can't be read."""
+    columns = details.get("columns")
+    try:
+        return tuple(map(ColumnChange.read, columns)) if isinstance(columns, list) else ()
+    except DocumentError:
+        return ()
+
+
+def read_changes(details: Mapping[str, Any]) -> tuple[ColumnChange, ...]:
+    """Return the columns in the details of a verdict that have changed, the largest effect first."""
+    return tuple(change for change in read_columns(details) if change.alarm)
+
+
+def describe_changes(changes: Sequence[ColumnChange], most: int) -> str:
+    """Return the first changes in words; empty without one."""
+    texts = [change.text for change in changes[:most]]
+    if len(changes) > most:
+        texts.append(f"{len(changes) - most} more")
+    return "; ".join(texts)
+
+
+def _format_figure(value: float) -> str:
+    return f"{value:.4g}" if abs(value) < 1e4 else f"{value:.6g}"
+
+
+def _format_share(value: float) -> str:
+    percent = value * 100
+    return f"{percent:.0f} %" if percent >= 10 or percent == 0 else f"{percent:.2g} %"

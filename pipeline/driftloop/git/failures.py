@@ -1,6 +1,6 @@
 """Git's own error texts, and what to do about each."""
 
-from driftloop.contract.names import PLATFORM
+from driftloop.contract.names import GIT_SECRET
 from driftloop.contract.platform import GIT_PASSWORD, GIT_USERNAME
 from driftloop.errors import GitError
 
@@ -18,7 +18,7 @@ FAILURES = (
             "returned error: 403",
         ),
         "the git server refuses the credentials",
-        f"set `{GIT_USERNAME.key}` and `{GIT_PASSWORD.key}` in the Secret `{PLATFORM}` "
+        f"set `{GIT_USERNAME.key}` and `{GIT_PASSWORD.key}` in the Secret `{GIT_SECRET}` "
         f"({' and '.join(CREDENTIAL_VARIABLES)}), of a user that may push",
     ),
     (

@@ -111,6 +111,7 @@ class SecurityContext(ObjectPart):
     allow_privilege_escalation: bool | None = None
     run_as_non_root: bool | None = None
     run_as_group: int | None = None
+    read_only_root_filesystem: bool | None = None
     capabilities: Capabilities | None = None
     seccomp_profile: SeccompProfile | None = None
 

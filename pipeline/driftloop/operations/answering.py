@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from driftloop.contract.documents import DocumentError
+from driftloop.contract.integrity import describe_mismatch
 from driftloop.contract.records import HeldOutRows
 from driftloop.contract.trees import ANSWERS_FILE, ROWS_FILE, run_key, spec_path
-from driftloop.errors import LocalError, StoreError
+from driftloop.errors import LocalError, ReleaseError, StoreError
 from driftloop.local.ground.state import StateFolder
 from driftloop.local.kubelet.images import resolve_image
 from driftloop.operations.beside import start_server
@@ -79,6 +80,15 @@ def _fetch_model(store: "ObjectStore", version: Version, folder: Path) -> None:
     from driftloop.clients import s3
 
     store.get_folder(s3.parse_location(version.model), folder)
+    _refuse_other(version.model, s3.folder_digest(folder), version.model_digest)
+
+
+def _refuse_other(place: object, digest: str, expected: str) -> None:
+    if digest != expected:
+        raise ReleaseError(
+            describe_mismatch(place, digest, expected),
+            hint="somebody changed it after the release: restore it first",
+        )
 
 
 def _read_rows(
@@ -88,7 +98,11 @@ def _read_rows(
     from driftloop.clients import s3
 
     bucket = s3.parse_location(version.model).bucket
+    folder = s3.StoreLocation(bucket, run_key(version.run, "evaluation"))
+    expected = version.record_digests.get("evaluation")
     try:
+        if expected is not None:
+            _refuse_other(folder, store.digest_folder(folder), expected)
         document = store.read_json(
             s3.StoreLocation(bucket, run_key(version.run, "evaluation", ROWS_FILE))
         )

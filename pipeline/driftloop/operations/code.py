@@ -110,7 +110,9 @@ def refuse_local(state: StateFolder, document: Document) -> None:
     files = [path for path in folder.rglob("*") if path.is_file() and path.suffix in SUFFIXES]
     for file in sorted(files, key=lambda path: path.stat().st_mtime)[-1:]:
         batch = (f"{plan.data}/{file.relative_to(folder)}", file)
-        check_columns([batch], plan.raw_features, categories=plan.wants_categories)
+        check_columns(
+            [batch], plan.raw_features, target=plan.target, categories=plan.wants_categories
+        )
 
 
 def register_code(state: StateFolder, spec: Path, report: Callable[[str], None]) -> None:

@@ -5,23 +5,27 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from driftloop.contract.columns import MOST_CATEGORIES, ColumnError, parse_row, read_columns
+from driftloop.contract.columns import MOST_CATEGORIES, TARGET, ColumnError, parse_row, read_columns
 from driftloop.errors import StepError
 from driftloop.operations.arrays import read_rows
 
 
 def check_columns(
-    batches: Iterable[tuple[str, Path]], features: str, *, categories: bool = False
+    batches: Iterable[tuple[str, Path]],
+    features: str,
+    *,
+    target: str = TARGET,
+    categories: bool = False,
 ) -> None:
     """Look at the columns of batches, by name and file; StepError for one that `features` names
-    and a batch lacks, and for one with too many different values where a detector takes
+    and a batch lacks, or that is the `target`, and for one with too many different values where a detector takes
     `categories`."""
     for name, file in batches:
         try:
             with file.open("rb") as stream:
                 columns = read_columns(name, stream)
             if columns is not None:
-                chosen = columns.choose_features(features)
+                chosen = columns.choose_features(features, target)
                 if categories and columns.kind == "array":
                     _check_array(name, file, chosen[0])
                 elif categories:

@@ -9,7 +9,7 @@ from typing import Any
 
 from driftloop.clients.s3 import ObjectStore, StoreLocation, StoreObject, parse_location
 from driftloop.cluster.reader import ApiReader
-from driftloop.contract.columns import SUFFIXES
+from driftloop.contract.columns import SUFFIXES, TARGET
 from driftloop.contract.handovers import DetectorSettings
 from driftloop.contract.names import Names
 from driftloop.errors import LocalError, PipelineError, StoreError
@@ -30,6 +30,8 @@ class DataFolder:
     location: StoreLocation
     features: str | None = None
     """Columns that its files must have; None when any will do."""
+    target: str = TARGET
+    """Column with the right answers."""
     categories: bool = False
     """True when a detector takes them as categories."""
 
@@ -94,7 +96,9 @@ def put_files(folder: DataFolder, files: Iterable[Path], *, replace: bool = Fals
                 hint="a run may have read it: give the file another name, or pass --replace",
             )
     if folder.features is not None:
-        check_columns(named.items(), folder.features, categories=folder.categories)
+        check_columns(
+            named.items(), folder.features, target=folder.target, categories=folder.categories
+        )
     folder.store.create_bucket(folder.location.bucket)
     for name, file in named.items():
         folder.store.put_file(file, folder.location / name)
@@ -118,7 +122,8 @@ def open_folder(store: ObjectStore, template: Json) -> DataFolder:
         if "snapshot" in options and "--uri" in options:
             location = parse_location(options["--uri"])
             categories = any(fit.kind == "chi2" for fit in fits)
-            return DataFolder(store, location, options.get("--features"), categories)
+            target = options.get("--target", TARGET)
+            return DataFolder(store, location, options.get("--features"), target, categories)
     raise PipelineError(
         f"WorkflowTemplate {template['metadata']['name']} takes no snapshot of a folder",
         hint="`driftloop commit` the spec again: another version rendered it",

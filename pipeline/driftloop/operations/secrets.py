@@ -10,7 +10,8 @@ import pydantic
 
 from driftloop.cluster import accounts, identities, platform, sealing
 from driftloop.cluster.folders import TreeChange
-from driftloop.cluster.platform import Addresses, PlatformCredentials
+from driftloop.cluster.platform import Addresses, Buckets, PlatformCredentials
+from driftloop.contract import platform as contract
 from driftloop.contract import trees
 from driftloop.contract.names import PLATFORM_NAMESPACES
 from driftloop.errors import PipelineError
@@ -32,6 +33,8 @@ class SealedPlatform:
     """True if the platform's own store runs with identities that change."""
     left: tuple[str, ...]
     """Namespaces that use another store now, and still have an identity in the platform's own."""
+    shared: tuple[tuple[str, str, str], ...]
+    """A namespace, a bucket that its key opens, and another namespace whose key does so, too."""
     without_users: tuple[str, ...]
     """Other namespaces whose settings are from before NATS asked who connects."""
 
@@ -42,6 +45,8 @@ def seal_platform(
     namespaces: Sequence[str],
     addresses: Addresses,
     *,
+    bucket: str | None,
+    data: Sequence[str],
     certificate: bytes,
     environment: Mapping[str, str],
     force: bool,
@@ -49,7 +54,8 @@ def seal_platform(
     """Render ConfigMap and SealedSecret `driftloop-platform` for each namespace, and merge them
     with the files of a working copy.
 
-    `certificate` is the controller's (PEM); the credentials come from `environment`.
+    `certificate` is the controller's (PEM); the credentials come from `environment`. Without
+    `bucket` or `data` a namespace keeps the buckets that it has, or gets its own.
     PipelineError when a namespace has settings already, unless `force`, and when the object store
     is not the platform's own and its keys are not set.
     """
@@ -70,12 +76,23 @@ def seal_platform(
                 "its running parts keep the old token until they restart",
             )
     key = sealing.certificate(certificate)
+    buckets = {
+        name: _choose_buckets(
+            name,
+            present.get(platform.config_path(cluster, name)),
+            bucket,
+            data,
+            own_store=own_store,
+        )
+        for name in names
+    }
     change = platform.tree(
         cluster,
         addresses,
         credentials,
         lambda secret, scope: sealing.seal(secret, key, scope),
         present,
+        buckets=buckets,
         own_store=own_store,
     )
     store, users = platform.store_path(cluster), platform.users_path(cluster)
@@ -87,6 +104,7 @@ def seal_platform(
         kept=kept,
         restarts_store=own_store and store in present,
         left=() if own_store or store not in present else _left(present[store], store, names),
+        shared=_find_shared(cluster, {**present, **change.files}, names),
         without_users=tuple(name for name in kept if not accounts.has_users(sealed_users, name)),
     )
 
@@ -133,6 +151,35 @@ def read_credentials(
     )
     token = environment.get("DRIFTLOOP_WEBHOOK_TOKEN", "")
     return replace(credentials, webhook_token=token) if token else credentials
+
+
+def _choose_buckets(
+    namespace: str, present: str | None, bucket: str | None, data: Sequence[str], *, own_store: bool
+) -> Buckets:
+    """Return the buckets that are asked for, else those that the namespace has, else its own: one
+    for runs and models, and for batches one of its name."""
+    held = platform.read_buckets(present, f"the ConfigMap of {namespace}") if present else None
+    shared = contract.S3_BUCKET.example
+    new = f"{shared}-{namespace}" if own_store else shared
+    own = bucket or (held.own if held else new)
+    return Buckets(own, tuple(data) or (held.data if held else ()) or (namespace,))
+
+
+def _find_shared(
+    cluster: str, files: Mapping[str, str], names: Sequence[str]
+) -> tuple[tuple[str, str, str], ...]:
+    held = {
+        name: platform.read_buckets(files[path], path)
+        for name in sorted(platform.settled(cluster, files))
+        if (path := platform.config_path(cluster, name)) in files
+    }
+    return tuple(
+        (name, bucket, other)
+        for name in names
+        for bucket in held[name].all
+        for other in held
+        if other != name and bucket in held[other].all
+    )
 
 
 def _check_namespace(name: str) -> None:

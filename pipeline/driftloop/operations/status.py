@@ -51,6 +51,12 @@ class VerdictStatus:
     threshold: float | None
     time: str | None = None
     """None when the detector does not tell it."""
+    size: int | None = None
+    """Rows of the window; None when that is not known."""
+    rejected: int = 0
+    """Rows that came with them and are not judged."""
+    changes: str = ""
+    """Columns that have changed, in words; empty without an alarm, or when the detector names none."""
 
     @classmethod
     def from_json(cls, document: Json) -> "VerdictStatus":
@@ -62,12 +68,15 @@ class VerdictStatus:
             score=document.get("score"),
             threshold=document.get("threshold"),
             time=document.get("time"),
+            size=document.get("size"),
+            rejected=document.get("rejected") or 0,
+            changes=document.get("changes") or "",
         )
 
 
 @dataclass(frozen=True)
 class UnjudgedStatus:
-    """Windows of requests that a detector has no reference of."""
+    """Requests that a detector has no reference of, or whose rows it can't read."""
 
     release: str
     """Release whose requests they are."""
@@ -75,13 +84,26 @@ class UnjudgedStatus:
     windows: int
     time: str | None
     """Time of the last one."""
+    rows: int | None = None
+    """Rows that can't be read since the last verdict; None when that is not known."""
+    reason: str = ""
 
     @classmethod
     def from_json(cls, document: Json) -> "UnjudgedStatus":
         """Parse one of `unjudged`."""
         return cls(
-            document["release"], document["reference"], document["windows"], document["time"]
+            document["release"],
+            document["reference"],
+            document["windows"],
+            document["time"],
+            document.get("rows"),
+            document.get("reason") or "",
         )
+
+    @property
+    def is_own(self) -> bool:
+        """Return True for rows of the release that the detector was fitted for."""
+        return self.release == self.reference
 
 
 @dataclass(frozen=True)
@@ -157,6 +179,8 @@ class PlatformStatus:
     stuck: str | None
     waiting: tuple[str, ...]
     disk: tuple[str, ...]
+    blind: tuple[str, ...]
+    """What the loop does not see now, since when and why."""
     altered: tuple[str, ...]
     """Pods that refuse a model or detector, since its digest is not the one of the release."""
     unknown: tuple[str, ...]
@@ -186,6 +210,7 @@ class PlatformStatus:
             stuck=document["stuck"],
             waiting=tuple(document["waiting"]),
             disk=tuple(document.get("disk", ())),
+            blind=tuple(document.get("blind", ())),
             altered=tuple(document.get("altered", ())),
             unknown=tuple(document.get("unknown", ())),
             releases={

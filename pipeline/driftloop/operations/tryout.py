@@ -120,7 +120,8 @@ class ProjectTry:
             str(self.work / "split"),
             "--heldout",
             heldout,
-            *(("--features", self.plan.features) if self.plan.monitors else ()),
+            *(self.plan.column_options if self.plan.monitors else ()),
+            *(("--mixed",) if self.plan.monitors and self.plan.takes_mixed else ()),
         )
         self._call("data", self.spec.train.image, words)
         return f"{len(self.plan.steps)} data steps, and rows held out"
@@ -169,6 +170,7 @@ class ProjectTry:
             *("evaluate", self.plan.evaluate.run, "--model", str(self.work / "model")),
             *("--production", str(production), "--data", str(self.work / "split" / "heldout")),
             *("--out", str(self.work / "evaluation"), "--rows", str(ROWS)),
+            *("--target", self.plan.target),
         )
         self._call("evaluate", self.spec.evaluate.image or self.spec.train.image, words)
         evaluation = json.loads((self.work / "evaluation" / METRICS_FILE).read_text())

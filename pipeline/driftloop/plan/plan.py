@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Literal, assert_never, get_args
 
-from driftloop.contract.columns import EVERYTHING
+from driftloop.contract.columns import EVERYTHING, TARGET
 from driftloop.contract.documents import to_json
 from driftloop.contract.handovers import (
+    MIXED_KINDS,
     DetectorKind,
     DetectorSettings,
     GateRule,
@@ -32,6 +33,7 @@ from driftloop.spec.detector import (
     IsolationForest,
     KolmogorovSmirnov,
     Mahalanobis,
+    Tabular,
 )
 from driftloop.spec.events import Events
 from driftloop.spec.model import Evaluate, Mesh, Monitors, Rehearse, Retrain, Rollout, Train
@@ -97,6 +99,7 @@ class Plan:
     data: S3Uri
     heldout: float
     features: str
+    target: str
     steps: tuple[DataStepPlan, ...]
     train: Train
     train_image: str
@@ -135,6 +138,21 @@ class Plan:
         them, or nothing needs them."""
         needed = bool(self.monitors) or self.features != EVERYTHING
         return self.features if needed and not self.steps else None
+
+    @property
+    def takes_mixed(self) -> bool:
+        """Return True when every detector takes columns of any type."""
+        return all(detector_kind(monitor.detector) in MIXED_KINDS for monitor in self.monitors)
+
+    @property
+    def column_options(self) -> tuple[str, ...]:
+        """Options of commands that look at the columns of the data."""
+        return ("--features", self.features, *self.target_options)
+
+    @property
+    def target_options(self) -> tuple[str, ...]:
+        """Option with the target's name; none for the default."""
+        return () if self.target == TARGET else ("--target", self.target)
 
     @property
     def wants_categories(self) -> bool:
@@ -205,6 +223,7 @@ def make_plan(pipeline: Pipeline | Document, *, cluster: str = "dev") -> Plan:
         data=spec.data.uri,
         heldout=spec.data.heldout,
         features=spec.data.features,
+        target=spec.data.target,
         steps=steps,
         train=spec.train,
         train_image=images[spec.train.image],
@@ -289,7 +308,8 @@ def detector_kind(detector: Detector) -> DetectorKind:
     """Return the name by which the detector service knows an algorithm."""
     match detector:
         case (
-            KolmogorovSmirnov()
+            Tabular()
+            | KolmogorovSmirnov()
             | CramerVonMises()
             | ChiSquared()
             | IsolationForest()

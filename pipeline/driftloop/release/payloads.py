@@ -24,6 +24,10 @@ class PayloadPart:
     values: list[Any]
     """Nested, or flat when there is a shape."""
     shape: tuple[int, ...] | None = None
+    name: str | None = None
+    """Name of the column, or tensor; None when it has none."""
+    names: tuple[str, ...] = ()
+    """Names of the columns of its rows; empty when they have none."""
 
 
 def read_parts(document: Any, protocol: str | None = None) -> tuple[PayloadPart, ...]:
@@ -58,9 +62,11 @@ def _read_any(document: Any) -> tuple[PayloadPart, ...]:
 def _read_seldon(document: Any) -> tuple[PayloadPart, ...]:
     if "data" in document:
         data = document["data"]
+        names = _read_names(data.get("names"))
         if "ndarray" in data:
-            return (PayloadPart(data["ndarray"]),)
-        return (PayloadPart(data["tensor"]["values"], _read_sizes(data["tensor"]["shape"])),)
+            return (PayloadPart(data["ndarray"], names=names),)
+        sizes = _read_sizes(data["tensor"]["shape"])
+        return (PayloadPart(data["tensor"]["values"], sizes, names=names),)
     if "strData" in document:
         return (PayloadPart([str(document["strData"])]),)
     return _read_any(document["jsonData"])
@@ -73,11 +79,12 @@ def _read_tensorflow(document: Any) -> tuple[PayloadPart, ...]:
         if key in document:
             rows = document[key]
             if isinstance(rows, list) and rows and _all_mappings(rows):
-                return tuple(PayloadPart([row[name] for row in rows]) for name in rows[0])
+                names = dict.fromkeys(name for row in rows for name in row)
+                return tuple(PayloadPart([row.get(n) for row in rows], name=n) for n in names)
             return (PayloadPart(rows),)
     columns = document["inputs"] if "inputs" in document else document["outputs"]
     return (
-        tuple(PayloadPart(column) for column in columns.values())
+        tuple(PayloadPart(column, name=name) for name, column in columns.items())
         if isinstance(columns, dict)
         else (PayloadPart(columns),)
     )
@@ -90,7 +97,13 @@ def _read_v2(document: Any) -> tuple[PayloadPart, ...]:
     for tensor in document["inputs"] if "inputs" in document else document["outputs"]:
         sizes = _read_sizes(tensor["shape"])
         rows = sizes[0] if sizes else 1
-        tensors.append(PayloadPart(tensor["data"], (rows, prod(sizes) // rows if rows else 0)))
+        tensors.append(
+            PayloadPart(
+                tensor["data"],
+                (rows, prod(sizes) // rows if rows else 0),
+                name=str(tensor.get("name") or "") or None,
+            )
+        )
     return tuple(tensors)
 
 
@@ -105,6 +118,10 @@ _READERS: dict[str | None, Callable[[Any], tuple[PayloadPart, ...]]] = {
 
 def _all_mappings(items: list[Any]) -> bool:
     return all(isinstance(item, dict) for item in items)
+
+
+def _read_names(names: Any) -> tuple[str, ...]:
+    return tuple(map(str, names)) if isinstance(names, list) else ()
 
 
 def _read_sizes(shape: Any) -> tuple[int, ...]:

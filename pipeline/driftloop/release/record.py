@@ -106,6 +106,10 @@ class Version(_Frozen):
     detector_digests: dict[Name, Digest] = Field(default_factory=dict)
     """Digest over each detector's files, by name; empty from older versions of driftloop, whose
     detectors are not checked."""
+    record_digests: dict[Name, Digest] = Field(default_factory=dict)
+    """Digest over the folders that its run left beside its model, by name: `snapshot` (the batches,
+    and which were recent) and `evaluation` (metrics and held-out rows); empty from older versions
+    of driftloop, whose folders are not checked."""
     data_digest: Digest
     """Digest of the data snapshot it was trained on."""
     recipe_digest: Digest | None = None
@@ -396,7 +400,7 @@ def dump_release(release: Release) -> str:
     return dump_yaml(document)
 
 
-_SPARSE = ("recipeDigest", "forced", "detectorDigests")
+_SPARSE = ("recipeDigest", "forced", "detectorDigests", "recordDigests")
 
 _HAND = "correct the file, or `git revert` the commit that changed it; only `weights` is meant to be changed by hand"
 

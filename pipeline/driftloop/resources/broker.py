@@ -15,11 +15,12 @@ from driftloop.text.dump import dump_yaml
 COMPONENT = "events"
 CONFIG = f"{BROKER}-broker"
 
-RETRIES = 30
+RETRIES = 400
 DELAY = "PT0.5S"
-"""Half a second more each time: 4 minutes in all, 9 when each try runs into its timeout. The
-channel stops counting tries only after the last, and what it then drops is in no dead letter;
-duplicates are recognised for 10 minutes."""
+"""Half a second more each time: 11 hours in all, of the 24 that the stream keeps an event. Two tries
+are never more than 200 s apart, a timeout of 10 s on top, so that what a subscriber has stored
+without answering is recognised: duplicates are for 10 minutes. The channel stops counting tries
+only after the last, and what it then drops is in no dead letter."""
 
 
 def build_broker(plan: Plan) -> knative.Broker:

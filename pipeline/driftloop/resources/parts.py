@@ -9,7 +9,6 @@ from driftloop.contract.names import (
     COMPONENT_LABEL,
     NAME_LABEL,
     OWN_LABELS,
-    PLATFORM,
     SCRAPED_BY_LABEL,
     SERVICE_PORT,
     WORK,
@@ -39,6 +38,8 @@ HARDENED = core.SecurityContext(
     seccomp_profile=core.SeccompProfile(),
 )
 """A container under the restricted Pod Security Standard."""
+READ_ONLY = HARDENED.model_copy(update={"read_only_root_filesystem": True})
+"""One that writes into its volumes only."""
 POD = core.PodSecurityContext(
     run_as_non_root=True,
     run_as_user=USER,
@@ -84,7 +85,7 @@ def platform_environment(*keys: str) -> tuple[core.EnvVar, ...]:
 
 def _platform_variable(key: str) -> core.EnvVar:
     setting = platform.BY_KEY.get(key) or platform.BY_ENVIRONMENT[key]
-    selector = core.KeySelector(name=PLATFORM, key=setting.key)
+    selector = core.KeySelector(name=setting.home, key=setting.key)
     match setting.kind:
         case "ConfigMap":
             source = core.EnvVarSource(config_map_key_ref=selector)
@@ -98,6 +99,11 @@ def _platform_variable(key: str) -> core.EnvVar:
 def plain_environment(**values: str) -> tuple[core.EnvVar, ...]:
     """Variables with values written out."""
     return tuple(core.EnvVar(name=name, value=value) for name, value in values.items())
+
+
+def working_environment() -> tuple[core.EnvVar, ...]:
+    """Variables that send what a program of ours writes by itself into its work folder."""
+    return plain_environment(HOME=WORK, TMPDIR=WORK)
 
 
 def small_resources(cpu: str, memory: str, *, limit: str | None = None) -> core.ContainerResources:
@@ -122,7 +128,7 @@ def fetch_container(
         resources=small_resources("50m", "128Mi", limit="256Mi"),
         volume_mounts=(core.VolumeMount(name=volume, mount_path=path),),
         termination_message_policy="FallbackToLogsOnError",
-        security_context=HARDENED,
+        security_context=READ_ONLY,
     )
 
 
@@ -193,22 +199,24 @@ def service_deployment(
                             image=image,
                             command=(command,),
                             args=args,
-                            env=(*plain_environment(HOME=WORK), *env),
+                            env=(*working_environment(), *env),
                             ports=(core.ContainerPort(name="http", container_port=SERVICE_PORT),),
                             resources=resources,
                             volume_mounts=(core.VolumeMount(name="work", mount_path=WORK), *mounts),
                             readiness_probe=core.Probe(
                                 http_get=ready, period_seconds=2, timeout_seconds=2
                             ),
+                            # not the health, which is bad while NATS is away: no restart mends that
                             liveness_probe=core.Probe(
-                                http_get=ready,
-                                initial_delay_seconds=30,
-                                period_seconds=10,
-                                timeout_seconds=5,
-                                failure_threshold=6,
+                                http_get=ready.model_copy(update={"path": "/metrics"}),
+                                initial_delay_seconds=60,
+                                period_seconds=5,
+                                timeout_seconds=10,
+                                failure_threshold=2,
+                                termination_grace_period_seconds=5,
                             ),
                             termination_message_policy="FallbackToLogsOnError",
-                            security_context=HARDENED,
+                            security_context=READ_ONLY,
                         ),
                     ),
                     volumes=volumes,

@@ -272,6 +272,7 @@ class AlarmEvent:
     window: int
     alarm: bool
     event: str
+    """Its id, and in words what moved, as causes name it."""
     production: str | None = None
     """Release that git calls production; None when it is not known."""
 

@@ -17,6 +17,14 @@ class _Detector(SpecModel):
     """False alarms it may raise on traffic that has not changed, as a share of windows."""
 
 
+class Tabular(_Detector):
+    """Tests each column of a table by its type: numbers, categories, booleans, text and times, with missing
+    values; one correction over all tests."""
+
+    detector: Literal["tabular"] = "tabular"
+    """The algorithm."""
+
+
 class KolmogorovSmirnov(_Detector):
     """Compares each feature's distribution by the two-sample Kolmogorov-Smirnov test (Bonferroni
     corrected)."""
@@ -56,7 +64,8 @@ class Mahalanobis(_Detector):
 
 
 DriftDetector = Annotated[
-    Annotated[KolmogorovSmirnov, Tag("ks")]
+    Annotated[Tabular, Tag("tabular")]
+    | Annotated[KolmogorovSmirnov, Tag("ks")]
     | Annotated[CramerVonMises, Tag("cvm")]
     | Annotated[ChiSquared, Tag("chi2")],
     tagged("detector", default="ks"),

@@ -12,6 +12,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from driftloop.contract.columns import TARGET
 from driftloop.spec.base import SpecModel
 from driftloop.spec.detector import DriftDetector, OutlierDetector
 from driftloop.spec.events import Events
@@ -19,6 +20,7 @@ from driftloop.spec.observability import Observability
 from driftloop.spec.resources import GpuProfile, Resources, Retries
 from driftloop.spec.serve import Serve
 from driftloop.spec.values import (
+    ColumnName,
     ColumnNames,
     ContextFolder,
     Cron,
@@ -91,14 +93,16 @@ class Data(SpecModel):
     """Source of the labelled batches, and the steps before training."""
 
     uri: S3Uri
-    """Folder of labelled batches (.npz, .csv or .jsonl files of rows)."""
+    """Folder of labelled batches (.npz, .csv, .jsonl or .parquet files of rows)."""
     steps: Annotated[tuple[DataStep, ...], Field(max_length=20)] = ()
     """Run in this order; each reads what the one before wrote."""
     heldout: Annotated[float, Field(gt=0, lt=1)] = 0.2
     """Share of rows kept from training and used to evaluate; chosen by the row's hash."""
     features: ColumnNames = "x"
     """Input of the detectors: an array (.npz), or columns separated by commas; `x`: all columns
-    but `y`."""
+    but the target."""
+    target: ColumnName = TARGET
+    """Column (.npz: array) with the right answers; never an input of the detectors."""
 
 
 class Best(SpecModel):

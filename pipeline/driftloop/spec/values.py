@@ -333,4 +333,8 @@ ColumnNames = Annotated[
         pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*(,[A-Za-z_][A-Za-z0-9_.-]*)*$",
     ),
 ]
-"""A name in an .npz file, or columns of a .csv or .jsonl file, separated by commas."""
+"""A name in an .npz file, or columns of other files, separated by commas."""
+ColumnName = Annotated[
+    str, Field(min_length=1, max_length=200, pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*$")
+]
+"""A name in an .npz file, or a column of other files."""

@@ -12,7 +12,7 @@ from driftloop.contract.handovers import read_digests
 from driftloop.contract.names import is_forced, release_id
 from driftloop.contract.outcomes import RunOutcome
 from driftloop.contract.records import Rehearsal
-from driftloop.contract.trees import REHEARSAL_FILE, release_key
+from driftloop.contract.trees import REHEARSAL_FILE, release_key, run_key
 from driftloop.errors import StepError
 from driftloop.operations import releases as pipelines
 from driftloop.operations.releases import TransitionMessage
@@ -49,6 +49,11 @@ Examples:
     default="",
     help="Digest of each detector's folder: NAME=sha256:…, separated by commas.",
 )
+@click.option(
+    "--record-digests",
+    default="",
+    help="Digest of the run's folders `snapshot` and `evaluation`: NAME=sha256:…, separated by commas.",
+)
 @options.folder_option("--rehearsal", "Folder of rehearsal.json.", required=False)
 @options.out
 def command(
@@ -62,6 +67,7 @@ def command(
     metrics: Path,
     detectors: bool,
     detector_digests: str,
+    record_digests: str,
     rehearsal: Path | None,
     out: Path,
 ) -> None:
@@ -76,6 +82,9 @@ def command(
     fitted = read_digests(detector_digests)
     for name, digest in fitted.items():
         _check_stored(settings.store, folder / "detectors" / name, digest)
+    records = read_digests(record_digests)
+    for name, digest in records.items():
+        _check_stored(settings.store, settings.bucket / run_key(run, name), digest)
     evaluated = _read_evaluation(metrics)
     version = Version(
         id=release_id(run),
@@ -84,6 +93,7 @@ def command(
         model_digest=model_digest,
         detectors=str(folder / "detectors") if detectors else None,
         detector_digests=fitted,
+        record_digests=records,
         data_digest=data_digest,
         recipe_digest=recipe or None,
         forced=is_forced(cause),

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from driftloop.clients import s3
 from driftloop.contract.documents import DocumentError, to_json
 from driftloop.contract.handovers import RehearsalLimits
 from driftloop.contract.records import CapturedRequests, Evaluation, HeldOutRows, Rehearsal
@@ -57,8 +58,8 @@ def command(
     limits: str,
     out: Path,
 ) -> None:
-    """Ask the candidate's server held-out rows; writes `passed`, rehearsal.json and
-    answers.jsonl. A refusal is not a failure."""
+    """Ask the candidate's server held-out rows; writes `passed`, the `model-digest` of what was
+    asked, rehearsal.json and answers.jsonl. A refusal is not a failure."""
     try:
         bounds = RehearsalLimits.parse(limits)
         sample = HeldOutRows.read(_read_json(rows))
@@ -82,7 +83,11 @@ def command(
     if beside is not None and captured.note:
         verdict = replace(verdict, notes=(*verdict.notes, f"captured requests: {captured.note}"))
     _write_files(out / "rehearsal", verdict, sample, ours, theirs)
-    write_parameters(out / "parameters", passed="true" if verdict.passed else "false")
+    write_parameters(
+        out / "parameters",
+        passed="true" if verdict.passed else "false",
+        model_digest=s3.folder_digest(servers / "candidate" / "model"),
+    )
     _print_verdict(verdict)
 
 

@@ -11,11 +11,13 @@ import click
 
 from driftloop.clients import s3
 from driftloop.clients.s3 import MissingObjectError, ObjectStore, StoreLocation, StoreObject
+from driftloop.contract.columns import TARGET
 from driftloop.contract.documents import to_json
+from driftloop.contract.integrity import describe_mismatch
 from driftloop.contract.names import is_forced
 from driftloop.contract.outcomes import RunOutcome
 from driftloop.contract.records import Snapshot, SnapshotBatch
-from driftloop.contract.trees import PRODUCTION_FILE, SNAPSHOT_FILE, snapshot_key
+from driftloop.contract.trees import PRODUCTION_FILE, SNAPSHOT_FILE, run_key, snapshot_key
 from driftloop.errors import StepError, StoreError
 from driftloop.git.head import read_head
 from driftloop.git.repository import Repository
@@ -43,6 +45,7 @@ MAX_OBJECTS = 50_000
 @click.option("--recipe", default="", help="Digest of code, parameters and images.")
 @click.option("--cause", default="", help="Cause of the run; a forced one always trains.")
 @click.option("--features", help="Columns that every recent batch must have.")
+@click.option("--target", default=TARGET, help="Column with the right answers.")
 @click.option(
     "--max-bytes",
     default=20 * 1024**3,
@@ -58,6 +61,7 @@ def command(
     recipe: str,
     cause: str,
     features: str | None,
+    target: str,
     max_bytes: int,
     out: Path,
 ) -> None:
@@ -80,7 +84,8 @@ def command(
     recent = find_recent_keys(batches, earlier)
     _sort_batches(data, source, batches, recent)
     if features is not None:
-        check_columns([(key, data / "recent" / key) for key in sorted(recent)], features)
+        batches_by_key = [(key, data / "recent" / key) for key in sorted(recent)]
+        check_columns(batches_by_key, features, target=target)
     digest = s3.combined_digest({batch.key: batch.sha256 for batch in batches})
     marked = tuple(replace(batch, recent=batch.key in recent) for batch in batches)
     _write_json(out / "snapshot" / SNAPSHOT_FILE, to_json(Snapshot(uri, marked, digest)))
@@ -159,7 +164,14 @@ def _read_snapshot(
     if production is None:
         return None
     at = bucket / snapshot_key(production.run)
+    expected = production.record_digests.get("snapshot")
     try:
+        folder = bucket / run_key(production.run, "snapshot")
+        if expected is not None and (digest := store.digest_folder(folder)) != expected:
+            raise StepError(
+                describe_mismatch(folder, digest, expected),
+                hint="it decides which batches are new, and somebody changed it after the release: restore it, or roll back",
+            )
         return Snapshot.read(store.read_json(at))
     except MissingObjectError:
         options.print_progress(f"{at} does not exist: all data counts as recent")
@@ -192,7 +204,8 @@ def _fetch_batches(
 def _check_size(source: StoreLocation, objects: Sequence[StoreObject], max_bytes: int) -> None:
     if not objects:
         raise StepError(
-            f"no batches below {source}", hint="put labelled .npz, .csv or .jsonl files there"
+            f"no batches below {source}",
+            hint="put labelled .npz, .csv, .jsonl or .parquet files there",
         )
     if len(objects) > MAX_OBJECTS:
         raise StepError(
@@ -232,8 +245,8 @@ def _fetch_production(store: ObjectStore, production: Version | None, folder: Pa
         return
     if (digest := s3.folder_digest(folder / "model")) != production.model_digest:
         raise StepError(
-            f"production's model has digest {digest}, release.yaml has {production.model_digest}",
-            hint=f"somebody changed {production.model}: restore it, or roll back",
+            describe_mismatch(production.model, digest, production.model_digest),
+            hint="somebody changed production's model after its release: restore it, or roll back",
         )
 
 

@@ -9,6 +9,7 @@ import click
 from driftloop.clients import s3
 from driftloop.contract.documents import LONGEST_FILE, DocumentError, parse_json
 from driftloop.contract.handovers import write_digests
+from driftloop.contract.integrity import describe_mismatch
 from driftloop.contract.records import Snapshot
 from driftloop.contract.trees import METADATA_FILE, METRICS_FILE, SNAPSHOT_FILE
 from driftloop.errors import StepError
@@ -37,12 +38,20 @@ Examples:
 @options.folder_option(
     "--detectors", "Folder of the fitted detectors, one folder each.", required=False
 )
+@click.option("--rehearsed", default=None, help="Digest of the model that was rehearsed.")
 @options.out
 def command(
-    *, run: str, trial: Path, snapshot: Path, evaluation: Path, detectors: Path | None, out: Path
+    *,
+    run: str,
+    trial: Path,
+    snapshot: Path,
+    evaluation: Path,
+    detectors: Path | None,
+    rehearsed: str | None,
+    out: Path,
 ) -> None:
-    """Assemble the folder of a version; writes release/, `model-digest`, `data-digest` and
-    `detector-digests`."""
+    """Assemble the folder of a version; writes release/, `model-digest`, `data-digest`,
+    `detector-digests` and `record-digests`."""
     release = out / "release"
     shutil.rmtree(release, ignore_errors=True)
     release.mkdir(parents=True)
@@ -61,12 +70,22 @@ def command(
             if folder.is_dir()
         }
     model = s3.folder_digest(release / "model")
+    if rehearsed is not None and model != rehearsed:
+        raise StepError(
+            describe_mismatch("the chosen trial's model", model, rehearsed),
+            hint="it is not the model that was rehearsed: somebody changed it in the store; run again",
+        )
     data = _read_snapshot(snapshot / SNAPSHOT_FILE).data_digest
+    records = {
+        "snapshot": s3.folder_digest(snapshot),
+        "evaluation": s3.folder_digest(evaluation),
+    }
     metadata = _read_metadata(trial / METADATA_FILE) | {
         "run": run,
         "modelDigest": model,
         "dataDigest": data,
         "detectorDigests": fitted,
+        "recordDigests": records,
         "evaluation": _read_json(evaluation / METRICS_FILE),
     }
     (release / METADATA_FILE).write_text(dump_yaml(metadata))
@@ -75,6 +94,7 @@ def command(
         model_digest=model,
         data_digest=data,
         detector_digests=write_digests(fitted),
+        record_digests=write_digests(records),
     )
     lines = [f"model {model}", f"data  {data}"]
     lines += [f"detector {name} {digest}" for name, digest in sorted(fitted.items())]

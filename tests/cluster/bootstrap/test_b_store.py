@@ -11,6 +11,7 @@ from cluster.streams import Streams
 from cluster.world import N, P
 
 from driftloop.clients.nats import connect_client
+from driftloop.clients.s3 import ObjectStore, StoreLocation, parse_location
 from driftloop.contract.accounts import NatsRole
 from driftloop.contract.streams import DECISIONS, VERDICTS, DetectorStreams, decision_key
 from driftloop.errors import StoreError
@@ -132,7 +133,10 @@ def test_further_namespaces_come_and_meet_nothing(it):
         wanted = tries()
         for role in ("detector", "judge", "decision", "step", "bus"):
             assert ask_as(it, users[role], wanted) == set(), (name, role)
+        # the store starts again with the key
+        it.kube.wait("S3 knows its key", lambda name=name: keeps_out(it, name), timeout=300)
     assert it.kube.get("secret", "driftloop-platform", N)["data"] == held
+    assert batches(it)
     assert from_here(it, "step", {"r": tries()["read the decision"]}) == {"r"}
     assert pods(it) == restarts
 
@@ -163,9 +167,39 @@ def bus(it, namespace):
     return f"{document['username']}:{document['password']}"
 
 
-def setting(it, namespace, role):
+def setting(it, namespace, role=None, *, key=None):
     data = it.kube.get("secret", "driftloop-platform", namespace)["data"]
-    return base64.b64decode(data[f"nats-{role}"]).decode()
+    return base64.b64decode(data[key or f"nats-{role}"]).decode()
+
+
+def keeps_out(it, name):
+    """Whether S3 takes a namespace's key in its own bucket; it must refuse it in the pipeline's."""
+    store = ObjectStore.from_endpoint(
+        it.s3()["AWS_ENDPOINT_URL"],
+        access_key=setting(it, name, key="accesskey"),
+        secret_key=setting(it, name, key="secretkey"),
+    )
+    try:
+        store.create_bucket(f"driftloop-{name}")
+        store.write_object(StoreLocation(f"driftloop-{name}", "mine"), b"mine")
+    except StoreError as error:
+        it.say(f"{name}: {error.message}")
+        return False
+    model = parse_location(it.release()["production"]["model"])
+    for at in (model, parse_location(f"s3://{N}/batches")):
+        for ask in (
+            lambda at=at: store.list_folder(at),
+            lambda at=at: store.write_object(at / "forged", b"forged"),
+            lambda at=at: store.delete_object(at / "forged"),
+        ):
+            with pytest.raises(StoreError, match="denies access"):
+                ask()
+    return True
+
+
+def batches(it):
+    """What a person lists through the cluster, with the rights of a kubeconfig."""
+    return it.driftloop("data", "ls", P, "--cluster")
 
 
 def init(it, name):

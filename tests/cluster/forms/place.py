@@ -13,7 +13,8 @@ from cluster.kube import Kube
 
 from driftloop.clients.s3 import MissingObjectError, ObjectStore, StoreLocation
 from driftloop.cluster import identities, platform
-from driftloop.contract.names import PLATFORM
+from driftloop.contract.names import FLUX_NAMESPACE, GIT_SECRET, PLATFORM
+from driftloop.contract.trees import access_path
 from driftloop.release import record
 from driftloop.release.record import Version
 from driftloop.render import render_tree
@@ -47,17 +48,22 @@ class Place:
             git_url="https://git.invalid/x.git",
             s3_endpoint=f"http://seaweedfs-s3.{N}.svc.cluster.local:8333",
         )
-        keys = self.credentials.access_key, self.credentials.secret_key
+        key = identities.StoreKey(
+            self.credentials.access_key, self.credentials.secret_key, (BUCKET.bucket,)
+        )
         secrets_of = {
             PLATFORM: platform.secret(N, addresses, self.credentials).values,
-            identities.SECRET_NAME: {identities.CONFIG: identities.configuration(N, *keys)},
+            GIT_SECRET: platform.git_secret(N, self.credentials).values,
+            identities.SECRET_NAME: {identities.CONFIG: identities.configuration(N, key)},
         }
         for name, values in secrets_of.items():
             data = {key: base64.b64encode(value).decode() for key, value in values.items()}
             self.apply(
                 {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "data": data}
             )
-        self.apply(platform.config_map(N, addresses).dump_object())
+        self.apply(
+            platform.config_map(N, addresses, platform.Buckets(BUCKET.bucket, ())).dump_object()
+        )
         self.kube.run("apply", "-f", "-", stdin=yaml.safe_dump_all(memoization()))
         for part in ("deployment", "service"):
             store = yaml.safe_load((STAND_IN / "store" / f"seaweedfs.{part}.yaml").read_text())
@@ -102,11 +108,17 @@ class Place:
             if not path.endswith(("pipeline.yaml", "release.yaml", "kustomization.yaml"))
             for document in yaml.safe_load_all(text)
         ]
-        accounts = ("ServiceAccount", "Role", "RoleBinding")
+        accounts = ("ServiceAccount", "Role", "RoleBinding", "Secret")
+        objects += yaml.safe_load_all(files[access_path("dev", name)])
         self.apply(
             *(o for o in objects if o["kind"] in accounts and o["metadata"].get("namespace") == N)
         )
-        return {(o["kind"], o["metadata"]["name"]): o for o in objects}
+        # the namespace is the one that is made, not the one that the first tree only names
+        return {
+            (o["kind"], o["metadata"]["name"]): o
+            for o in objects
+            if o["metadata"].get("namespace") != FLUX_NAMESPACE
+        }
 
     def run(self, template, entrypoint, *, name, artifacts=(), **parameters):
         """Run one template of a rendered WorkflowTemplate by itself; the Workflow, not yet ended.

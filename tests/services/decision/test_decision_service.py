@@ -375,6 +375,38 @@ async def test_dead_letters_are_kept(service: Service) -> None:
         assert events.unpack_event(kept.data or b"") == letter
 
 
+async def ask_letters(service: Service, path: str = "", *, token: str = TOKEN) -> Any:
+    address = f"http://127.0.0.1:{service.process.port}/deadletters{path}"
+    headers = {"Authorization": f"Bearer {token}"}
+    method = "POST" if path else "GET"
+    async with service.session.request(method, address, headers=headers) as answer:
+        return await answer.json() if answer.status == 200 else answer.status
+
+
+async def test_only_a_person_sends_dead_letters_again_and_only_to_the_own_namespace(
+    service: Service, world: World
+) -> None:
+    """The address in a letter is nobody's word: the service would post wherever it says."""
+    for number, address in enumerate(
+        (
+            f"http://127.0.0.1:{world.port}/broker",
+            "http://judge.other.svc.cluster.local/",
+            "http://broker-filter.knative-eventing.svc.cluster.local/triggers/other/t/1",
+            "ftp://judge.n.svc.cluster.local/",
+        )
+    ):
+        letter = service.verdict(number + 1).extend_attributes(knativeerrordest=address)
+        assert await service.post(letter, "/deadletter") == 202
+    assert await ask_letters(service, token="guess") == 401
+    assert await ask_letters(service, "/replay", token="guess") == 401
+    listed = await ask_letters(service)
+    assert (listed["waiting"], len(listed["letters"])) == (4, 4)
+    result = await ask_letters(service, "/replay")
+    assert (result["sent"], len(result["failed"]), result["waiting"]) == (0, 4, 4)
+    assert all("is not a subscriber of n" in line for line in result["failed"])
+    assert world.heard == []
+
+
 async def test_dead_letters_are_counted_from_nought(service: Service) -> None:
     """Prometheus sees no increase in a series that begins with 1."""
     async with service.session.get(f"http://127.0.0.1:{service.process.port}/metrics") as answer:

@@ -6,8 +6,25 @@ import sys
 import numpy as np
 
 from driftloop.contract.handovers import DETECTOR_KINDS, DetectorSettings
-from driftloop.services.detector.detectors import fit_detector
+from driftloop.contract.profiles import ColumnProfile, TableProfile
+from driftloop.services.detector.detectors import WindowDetector, fit_detector, statistics
 from driftloop.services.detector.detectors.alibi import load_class
+
+
+def fit(config: DetectorSettings, reference: np.ndarray) -> WindowDetector:
+    """The detector of a table of numbers."""
+    columns = tuple(
+        ColumnProfile(
+            name=f"c{n}",
+            type="number",
+            rows=len(reference),
+            missing=0,
+            distinct=len(np.unique(reference[:, n])),
+        )
+        for n in range(reference.shape[1])
+    )
+    profile = TableProfile(columns=columns, order=tuple(column.name for column in columns))
+    return fit_detector(config, reference, profile)
 
 
 def streams() -> dict[str, list[np.ndarray]]:
@@ -60,7 +77,7 @@ def main() -> None:
         reference, recorded = (
             (categories_reference(), categories()) if kind == "chi2" else (measured, streams())
         )
-        detector, again = fit_detector(config, reference), fit_detector(config, reference)
+        detector, again = fit(config, reference), fit(config, reference)
         fires = {}
         for name, windows in recorded.items():
             first = [detector.score_window(rows) for rows in windows]
@@ -71,6 +88,7 @@ def main() -> None:
                 found[f"{kind} outliers"] = sum(1 for i in first[-1].outliers if i < 40)
         found[kind] = fires
     found["same as alibi"] = same_as_alibi()
+    found["same as scipy"] = same_as_scipy()
     found["rare alarms"] = rare_alarms()
     found["loaded"] = [
         name
@@ -84,7 +102,7 @@ def rare_alarms() -> int:
     """How many of 300 clean windows alarm when most categories are rare."""
     random = np.random.default_rng(11)
     shares = (0.9, 0.09, 0.005, 0.003, 0.002)
-    detector = fit_detector(
+    detector = fit(
         DetectorSettings("chi2", alarm_rate=0.01),
         random.choice(5, p=shares, size=(1000, 6)).astype(np.float32),
     )
@@ -101,7 +119,7 @@ def same_as_alibi() -> bool:
             np.float32
         )
         reference[:, 0], window[:, 0] = np.round(reference[:, 0]), np.round(window[:, 0])
-        ours = fit_detector(DetectorSettings("ks", alarm_rate=0.05), reference)
+        ours = fit(DetectorSettings("ks", alarm_rate=0.05), reference)
         theirs = load_class("cd.ks", "KSDrift")(reference, p_val=0.05)
         p_values, distances = ours._feature_score(reference, window)  # type: ignore[attr-defined]
         expected_p, expected_d = theirs.feature_score(reference, window)
@@ -110,6 +128,36 @@ def same_as_alibi() -> bool:
         if ours.score_window(window).alarm != bool(theirs.predict(window)["data"]["is_drift"]):
             return False
     return True
+
+
+def same_as_scipy() -> dict[str, float]:
+    """The largest difference of tabular's p-values from scipy's, relative where p is below 0.2."""
+    from scipy.stats import chi2, hypergeom, ks_2samp
+
+    random = np.random.default_rng(5)
+    worst = {"shift": 0.0, "share": 0.0, "mix": 0.0}
+
+    def note(test: str, score: float, expected: float) -> None:
+        difference = abs(10**-score - expected) / (expected if expected < 0.2 else 1.0)
+        worst[test] = max(worst[test], difference)
+
+    for rows, size in ((2000, 200), (300, 500), (50, 50), (1000, 2000)):
+        for shift in np.linspace(0, 0.6, 20):
+            reference, window = np.sort(random.normal(size=rows)), np.sort(random.normal(size=size))
+            window += shift
+            gap = statistics.measure_gaps([(statistics.SortedSample(reference, False), window)])
+            score = statistics.score_gaps(gap, np.array([size]), np.array([rows]))
+            theirs = ks_2samp(reference, window, method="asymp")
+            assert abs(gap[0] - theirs.statistic) < 1e-12
+            note("shift", float(score[0]), theirs.pvalue)
+            hits, before = random.integers(0, size // 4), random.integers(0, rows)
+            law = hypergeom(rows + size, hits + before, size)
+            counts = [np.array([n]) for n in (hits, size, before, rows)]
+            tail = min(law.sf(hits - 1), law.cdf(hits))
+            note("share", float(statistics.score_counts(*counts)[0]), min(1.0, 2 * tail))
+            freedom, square = int(random.integers(1, 60)), float(random.uniform(0, 300))
+            note("mix", statistics.score_squares(square, freedom), chi2.sf(square, freedom))
+    return worst
 
 
 if __name__ == "__main__":

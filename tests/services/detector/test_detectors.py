@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,12 @@ from support.detector import ROOT, WIDTH, Settings, reference, run
 
 from driftloop.contract.documents import DocumentError, to_json
 from driftloop.contract.handovers import DETECTOR_KINDS, DetectorSettings
+from driftloop.contract.profiles import ColumnProfile, TableProfile
 from driftloop.services.detector import artifact
 from driftloop.services.detector.detectors.chi2 import ChiSquaredDetector
+from driftloop.services.detector.detectors.cvm import CramerVonMisesDetector
 from driftloop.services.detector.errors import FitError
+from driftloop.services.detector.payload import RowDecoder
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +40,7 @@ def judgements(monitor_python: Path) -> Any:
 @pytest.mark.parametrize(
     ("kind", "stream", "fires"),
     [
+        ("tabular", "shift", [6, 7, 8, 9]),
         ("ks", "shift", [6, 7, 8, 9]),
         ("cvm", "shift", [6, 7, 8, 9]),
         ("chi2", "shift", [6, 7, 8, 9]),
@@ -90,15 +95,39 @@ def test_a_feature_of_rare_categories_only_is_refused() -> None:
         ChiSquaredDetector(DetectorSettings("chi2", window=100), rows)
 
 
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        (lambda r: r.integers(0, 17, 900), "has 17 different values in 900 rows"),
+        (lambda r: np.where(r.random(900) < 0.2, 0, r.normal(size=900)), "`0` in 2"),
+    ],
+)
+def test_cvm_refuses_a_column_whose_values_repeat(
+    rows: Callable[[np.random.Generator], Any], says: str
+) -> None:
+    random = np.random.default_rng(0)
+    table = np.stack([random.normal(size=900), rows(random)], axis=1)
+    with pytest.raises(FitError, match="column `b`") as refused:
+        CramerVonMisesDetector(DetectorSettings("cvm"), table, PAIR)
+    assert says in refused.value.message
+    assert "`tabular`" in (refused.value.hint or "")
+
+
 def test_the_fast_scores_are_alibi_detects_own(judgements: Any) -> None:
     assert judgements["same as alibi"] is True
+
+
+def test_the_p_values_of_tabular_are_scipys(judgements: Any) -> None:
+    worst = judgements["same as scipy"]
+    assert worst["shift"] < 2e-3
+    assert max(worst["share"], worst["mix"]) < 1e-6
 
 
 def test_only_what_is_needed_is_loaded(judgements: Any) -> None:
     assert judgements["loaded"] == []
 
 
-@pytest.mark.parametrize("kind", ["ks", "iforest"])
+@pytest.mark.parametrize("kind", ["tabular", "ks", "iforest"])
 def test_fit_writes_what_serve_reads(kind: str, monitor_python: Path, tmp_path: Path) -> None:
     settings = Settings(kind=kind).json
     folder = reference(tmp_path / "reference")
@@ -115,6 +144,7 @@ def test_fit_writes_what_serve_reads(kind: str, monitor_python: Path, tmp_path: 
     assert done.returncode == 0, done.stderr
     assert sorted(file.name for file in (tmp_path / "o").iterdir()) == [
         "detector.json",
+        "profile.json",
         "reference.npz",
     ]
     found = artifact.load_artifact(tmp_path / "o")
@@ -128,14 +158,18 @@ def test_fit_writes_what_serve_reads(kind: str, monitor_python: Path, tmp_path: 
         ('{"kind": "mmd"}', {}, f'`kind` is `"mmd"`, must be one of: {", ".join(DETECTOR_KINDS)}'),
         ('{"kind": "ks", "windov": 3}', {}, "unknown key `windov`"),
         ('{"kind": "ks", "alarmRate": 2}', {}, "`alarmRate` is `2`, must be between 0 and 1"),
-        ('{"kind": "ks"}', {}, "no .npz, .csv or .jsonl file"),
-        ('{"kind": "ks"}', {"a.csv": "a,b,y\n1,x,0\n"}, "can't be read as rows of numbers"),
+        ('{"kind": "ks"}', {}, "no .npz, .csv, .jsonl or .parquet file"),
+        (
+            '{"kind": "ks"}',
+            {"a.csv": "a,b,y\n1,x,0\n"},
+            "`b` is of type category, ks takes numbers",
+        ),
         (
             '{"kind": "ks"}',
             {"a.csv": "a,b,y\n1,2,0\n2,3,0\n", "b.csv": "a,y\n1,0\n"},
-            "different widths",
+            "b.csv has no column `b`, which another file has",
         ),
-        ('{"kind": "ks"}', {"a.npz": "not a zip"}, "can't be read as rows of numbers"),
+        ('{"kind": "ks"}', {"a.npz": "not a zip"}, "a.npz can't be read as rows"),
     ],
 )
 def test_fit_says_what_is_wrong(
@@ -162,10 +196,14 @@ def test_fit_says_what_is_wrong(
     ("features", "files", "says"),
     [
         ("a,c", {"a.csv": "a,b,y\n1,2,0\n"}, "has no column `c`, which `data.features` names"),
-        ("a,c", {"a.jsonl": '{"a": 1, "c": 2}\n{"a": 1}\n'}, "line 2 has no column `c`"),
+        ("a,c", {"a.jsonl": '{"a": 1, "c": 2}\n{"a": 1}\n'}, "contain 1 usable reference rows"),
         ("x", {"a.csv": "a,b\n1,2\n"}, "has no column `y` for the label"),
         ("x", {"a.jsonl": "[1, 2]\n"}, "line 1 is not a JSON object"),
-        ("x", {"a.jsonl": '{"a": NaN, "y": 1}\n' * 3}, "3 rows have a value that is not finite"),
+        (
+            "x",
+            {"a.jsonl": '{"a": NaN, "y": 1}\n' * 3},
+            "`a` is of type text (no row has a value), ks takes numbers",
+        ),
     ],
 )
 def test_no_other_columns_are_taken_than_those_that_are_named(
@@ -186,21 +224,32 @@ def test_fit_says_how_many_rows_it_left_out(tmp_path: Path, monitor_python: Path
     arguments = ("--features", "a,b", "--reference", str(tmp_path), "--out", str(tmp_path / "o"))
     done = run(monitor_python, "fit", "--detector", '{"kind": "ks"}', *arguments)
     assert done.returncode == 0, done.stderr
-    assert "300 of 302 reference rows of 2 numbers, 2 left out since a value is not finite" in (
+    assert "300 of 302 reference rows of 2 columns, 2 left out since a value is missing" in (
         done.stdout
     )
 
 
-def test_rows_come_from_every_format_and_are_bounded(tmp_path: Path) -> None:
+def test_rows_of_arrays_are_bounded(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", x=np.ones((3000, 1, 2)), y=np.zeros(3000))
-    (tmp_path / "b.csv").write_text("p,q,y\n1,2,0\n3,4,1\n")
-    (tmp_path / "c.jsonl").write_text(
-        '{"x": [[5, 6]], "y": 0}\n\n{"p": 7, "q": 8, "y": 1}\n{"x": [9, NaN]}\n'
-    )
+    (tmp_path / "c.jsonl").write_text('{"x": [[5, 6]], "y": 0}\n\n{"x": [9, NaN]}\n')
     found = artifact.gather_reference(tmp_path, "x", DetectorSettings("ks"))
     assert found.reference.shape == (artifact.MOST_ROWS, 2)
+    assert (found.gathered, found.unusable) == (3002, 1)
+    assert found.profile.names == ("x[0]", "x[1]")
     artifact.save_artifact(found, tmp_path / "o")
     assert np.array_equal(artifact.load_artifact(tmp_path / "o").reference, found.reference)
+
+
+def test_a_detector_of_an_earlier_version_is_read(tmp_path: Path) -> None:
+    rows = np.random.default_rng(0).normal(size=(60, 3)).astype(np.float32)
+    np.savez_compressed(tmp_path / "reference.npz", rows=rows)
+    (tmp_path / "detector.json").write_text('{"version": 1, "kind": "ks", "rows": 60, "width": 3}')
+    found = artifact.load_artifact(tmp_path)
+    assert np.array_equal(found.reference, rows)
+    assert (found.profile.is_array, found.release) == (True, None)
+    body = json.dumps({"data": {"names": ["a", "b", "c"], "ndarray": rows.tolist()}}).encode()
+    decoded = RowDecoder(found.profile, complete=True).decode_rows(body)
+    assert np.array_equal(decoded.rows, rows)
 
 
 def test_a_pickle_is_not_read(tmp_path: Path) -> None:
@@ -217,9 +266,17 @@ def test_settings_read_back() -> None:
         DetectorSettings.read({"kind": "ks", "window": True})
 
 
+PAIR = TableProfile(
+    columns=tuple(
+        ColumnProfile(name=name, type="number", rows=10, missing=0, distinct=1) for name in "ab"
+    ),
+    order=("a", "b"),
+)
+
+
 def test_an_unknown_setting_at_rest_is_refused_by_name(tmp_path: Path) -> None:
     artifact.save_artifact(
-        artifact.DetectorArtifact(DetectorSettings("ks"), np.ones((10, 2), np.float32)), tmp_path
+        artifact.DetectorArtifact(DetectorSettings("ks"), np.ones((10, 2)), PAIR), tmp_path
     )
     file = tmp_path / "detector.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "windw": 3}))
@@ -237,5 +294,5 @@ def test_image_and_extra_name_the_same_requirements() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
         "optional-dependencies"
     ]
-    lines = (ROOT / "pipeline/driftloop/images/monitor/requirements.txt").read_text().splitlines()
+    lines = (ROOT / "pipeline/driftloop/images/monitor/requirements.in").read_text().splitlines()
     assert [line for line in lines if line and not line.startswith("#")] == extras["monitor"]

@@ -7,7 +7,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from driftloop.services.detector.payload import decode_rows
+from driftloop.contract.profiles import ColumnProfile, TableProfile, name_element
+from driftloop.services.detector.payload import GAPS, NAMES, WIDTH, DecodedRows, RowDecoder
+
+
+def numbers(name: str, *, single: bool = False) -> ColumnProfile:
+    return ColumnProfile(name=name, type="number", rows=9, missing=0, distinct=9, single=single)
+
+
+def array(width: int) -> TableProfile:
+    """The profile of an array in single precision."""
+    columns = tuple(numbers(name_element("x", n), single=True) for n in range(width))
+    return TableProfile(columns=columns, order=("x",), arrays=(("x", width),))
+
+
+def decode_rows(body: bytes, width: int, protocol: str | None = None) -> DecodedRows:
+    """As the detectors of arrays and of numbers read it."""
+    return RowDecoder(array(width), complete=True).decode_rows(body, protocol)
+
 
 GOOD = {
     "seldon ndarray": {"data": {"names": ["a", "b"], "ndarray": [[1, 2], [3, 4]]}},
@@ -41,7 +58,6 @@ GOOD = {
 def test_every_protocol_gives_the_same_rows(payload: object) -> None:
     found = decode_rows(json.dumps(payload).encode(), 2)
     assert found.rows.tolist() == [[1, 2], [3, 4]]
-    assert found.rows.dtype == np.float32
     assert found.rejected == 0
 
 
@@ -94,7 +110,7 @@ def test_images_are_flattened_and_one_row_may_be_bare() -> None:
         (b'{"inputs": [{"shape": [1, 1], "data": [1]}, {"shape": [2, 1], "data": [1, 2]}]}', [], 1),
         (b'{"inputs": {"a": [1, 2], "b": [1]}}', [], 1),
         (b'{"inputs": {}}', [], 1),
-        (b'{"instances": [{"a": 1, "b": 2}, {"a": 1}]}', [], 1),
+        (b'{"instances": [{"a": 1, "b": 2}, {"a": 1}]}', [[1, 2]], 1),
         (b'{"instances": [{"b64": "aGVsbG8="}]}', [], 1),
         (b'{"instances": 5}', [], 1),
         (b'{"strData": "hello"}', [], 1),
@@ -146,4 +162,115 @@ def test_no_json_breaks_it(document: object, width: int, protocol: str | None) -
     found = decode_rows(json.dumps(document).encode(), width, protocol)
     assert found.rows.shape == (len(found.rows), width)
     assert np.isfinite(found.rows).all()
+    assert len(found.rows) + found.rejected >= 1
+
+
+TABLE = TableProfile(
+    columns=(
+        numbers("delay"),
+        ColumnProfile(
+            name="carrier",
+            type="category",
+            rows=9,
+            missing=0,
+            distinct=2,
+            categories=(("AA", 5), ("3", 4)),
+        ),
+        ColumnProfile(
+            name="late",
+            type="boolean",
+            rows=9,
+            missing=0,
+            distinct=2,
+            categories=(("false", 5), ("true", 4)),
+        ),
+        ColumnProfile(name="tail", type="text", rows=9, missing=0, distinct=9),
+        ColumnProfile(name="time", type="time", rows=9, missing=0, distinct=9),
+    ),
+    order=("delay", "note", "carrier", "late", "tail", "time"),
+)
+NAN = float("nan")
+ROW = {"delay": 2.5, "carrier": "AA", "late": True, "tail": "N14228", "time": "2013-01-01"}
+ROWS = [ROW, {"late": 0, "carrier": 3, "tail": "N1", "time": None, "delay": None}]
+ENCODED = [[2.5, 0, 1, 6, 0], [NAN, 1, 0, 2, NAN]]
+
+
+def seldon(rows: list[dict[str, object]]) -> dict[str, object]:
+    names = list(rows[-1])
+    return {"data": {"names": names, "ndarray": [[row.get(n) for n in names] for row in rows]}}
+
+
+def tensors(rows: list[dict[str, object]]) -> dict[str, object]:
+    return {
+        "inputs": [
+            {"name": n, "shape": [len(rows), 1], "data": [row.get(n) for row in rows]}
+            for n in reversed(rows[0])
+        ]
+    }
+
+
+NAMED = {
+    "seldon": seldon(ROWS),
+    "instances": {"instances": ROWS},
+    "columns": {"inputs": {n: [row[n] for row in ROWS] for n in sorted(ROW)}},
+    "tensors": tensors(ROWS),
+    "position": [["x" if n == "note" else row[n] for n in TABLE.order] for row in ROWS],
+    "own columns by position": {"data": {"ndarray": [[row[n] for n in ROW] for row in ROWS]}},
+}
+
+
+def decode_table(payload: object, *, complete: bool = False) -> DecodedRows:
+    return RowDecoder(TABLE, complete=complete).decode_rows(json.dumps(payload).encode())
+
+
+@pytest.mark.parametrize("payload", NAMED.values(), ids=NAMED.keys())
+def test_values_are_matched_by_name_whatever_their_order(payload: object) -> None:
+    found = decode_table(payload)
+    np.testing.assert_array_equal(found.rows, ENCODED)
+    assert found.faults.list_counts() == {}
+
+
+def test_what_does_not_fit_a_column_is_missing_and_counted() -> None:
+    row = {"delay": "late", "carrier": ["AA"], "late": 7, "tail": {}, "time": [], "gate": 3}
+    found = decode_table({"instances": [row, {"carrier": "ZZ", "delay": 1e999, "note": 1}]})
+    expected = [[NAN] * 5, [NAN, 2, NAN, NAN, NAN]]
+    np.testing.assert_array_equal(found.rows, expected)
+    assert found.faults.list_counts() == {
+        "unreadable": {"delay": 2, "carrier": 1, "late": 1, "tail": 1, "time": 1},
+        "unknown": {"gate": 2},
+        "unseen": {"carrier ZZ": 1},
+    }
+
+
+def test_a_row_is_rejected_only_when_it_is_none_of_the_models() -> None:
+    assert decode_table({"instances": [{"a": 1}, {"b": 2}]}).faults.rejected == {NAMES: 2}
+    found = decode_table([[1, 2], [*ROW.values()], 7])
+    np.testing.assert_array_equal(found.rows, ENCODED[:1])
+    assert found.faults.rejected == {WIDTH: 2}
+
+
+def test_a_detector_of_numbers_says_which_column_has_a_gap() -> None:
+    profile = TableProfile(columns=(numbers("a"), numbers("b")), order=("b", "a"))
+    decoder = RowDecoder(profile, complete=True)
+    found = decoder.decode_rows(b'{"instances": [{"b": 1, "a": 2}, {"a": 3}, {"b": 4, "a": "?"}]}')
+    assert found.rows.tolist() == [[2, 1]]
+    assert found.faults.rejected == {f"{GAPS} `b`": 1, f"{GAPS} `a`": 1}
+    assert decoder.decode_rows(b"[[1, 2]]").rows.tolist() == [[2, 1]]
+    fast = decoder.decode_rows(b'{"data": {"names": ["a", "c", "b"], "ndarray": [[1, 9, 2]]}}')
+    assert (fast.rows.tolist(), fast.faults.unknown) == ([[1, 2]], {"c": 1})
+
+
+def test_whole_numbers_stay_exact() -> None:
+    profile = TableProfile(columns=(numbers("id"),), order=("id",))
+    decoder = RowDecoder(profile, complete=False)
+    found = decoder.decode_rows(b'{"instances": [{"id": 16777216}, {"id": 16777217}]}')
+    assert found.rows[0, 0] != found.rows[1, 0]
+
+
+@settings(max_examples=200, deadline=None)
+@given(JSON, st.sampled_from([None, "seldon", "tensorflow", "v2"]), st.booleans())
+def test_no_json_breaks_a_table(document: object, protocol: str | None, complete: bool) -> None:
+    decoder = RowDecoder(TABLE, complete=complete)
+    found = decoder.decode_rows(json.dumps(document).encode(), protocol)
+    assert found.rows.shape == (len(found.rows), 5)
     assert len(found.rows) + found.rejected >= 1

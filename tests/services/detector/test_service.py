@@ -21,6 +21,7 @@ from driftloop.contract.events import verdict_id
 from driftloop.contract.names import release_id
 from driftloop.contract.streams import VERDICTS
 from driftloop.contract.verdicts import UnjudgedRecord
+from driftloop.services.detector.payload import WIDTH as WIDTH_REASON
 
 
 class Broker:
@@ -142,8 +143,17 @@ async def test_requests_that_can_not_be_judged_are_told_though_no_window_fills(
         for number, row in enumerate(rows)
     ]
     await post(detector.port, *sent)
-    said = f"30 rows since the last verdict can't be judged, 0 can: a row must be {WIDTH} numbers"
-    await until(lambda: said in detector.log.read_text())
+    await until(
+        lambda: (
+            f"32 rows are not judged: requests of r1 whose rows the detector can't read ({WIDTH_REASON})"
+            in detector.log.read_text()
+        )
+    )
+    assert "1 rows are not judged" in detector.log.read_text()
+    await until_metric(
+        detector, f'driftloop_detector_rejected_rows{{reason="{WIDTH_REASON}"}} 45.0'
+    )
+    await until_metric(detector, 'driftloop_detector_rows_total{result="rejected"} 45.0')
     await until_metric(detector, "driftloop_detector_windows_not_judged_total 1.0")
     reads = 'driftloop_detector_not_judged_time_seconds{reference="r1",requests="r1"}'
     await until_metric(detector, reads)

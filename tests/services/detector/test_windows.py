@@ -1,15 +1,18 @@
 """Windows: every event in exactly one of them, and a restart at any point cuts them the same way."""
 
+from collections import Counter
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from driftloop.services.detector.payload import DecodedRows
+from driftloop.services.detector.values import RowFaults
 from driftloop.services.detector.windows import EventWindow, WindowCutter
 
 
 def event(rows: int, rejected: int = 0) -> DecodedRows:
-    return DecodedRows(np.ones((rows, 2), dtype=np.float32), rejected)
+    return DecodedRows(np.ones((rows, 2)), RowFaults(Counter({"odd": rejected})))
 
 
 EVENTS = st.lists(st.tuples(st.integers(0, 7), st.integers(0, 2), st.integers(1, 3)), max_size=60)
@@ -45,7 +48,7 @@ def test_every_event_is_in_one_window_in_order(
         assert window.events == len(inside)
         assert len(window.rows) == sum(len(d.rows) for _, d in inside) == len(window.requests)
         assert len(window.rows) - len(inside[-1][1].rows) < size <= len(window.rows)
-        assert window.rejected == sum(d.rejected for _, d in inside)
+        assert window.faults.rejected["odd"] == sum(d.rejected for _, d in inside)
         last = window.last
     assert cutter.waiting < size
 

@@ -66,6 +66,24 @@ def test_a_column_that_no_detector_can_use_stops_the_run_before_training(
     assert not (folder / "out").exists()
 
 
+MIXED = GOOD.replace("\n7,", "\n,").replace(",y\n", ",species\n")
+
+
+def test_detectors_of_tables_take_columns_of_every_type(run: Run, folder: Path) -> None:
+    mixed = ("x", "--target", "species", "--mixed")
+    assert (
+        "is `Dream`, must be a number" in split(run, folder, "bill,island", recent_a_csv=GOOD).err
+    )
+    (folder / "data/recent/a.csv").write_text(MIXED)
+    data = ("split", "--data", folder / "data", "--out", folder / "out", "--features")
+    assert run(*data, *mixed).code == 0
+    assert "has no column `y` for the label" in run(*data, "x", "--mixed").err
+    done = run(*data, "x", "--target", "specis", "--mixed")
+    assert "hint: did you mean `species`?" in done.err
+    done = run(*data, "bill,species", "--target", "species", "--mixed")
+    assert "`data.features` names `species`, which is the target" in done.err
+
+
 def test_arrays_of_other_names_or_of_text(run: Run, folder: Path) -> None:
     (folder / "data" / "recent").mkdir()
     np.savez(folder / "data/recent/a.npz", pixels=np.zeros((9, 4)), kind=np.array(["a"] * 9))

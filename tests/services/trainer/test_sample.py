@@ -1,11 +1,14 @@
 """rows.json: held-out rows as a caller would send them."""
 
+import datetime
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 from driftloop.services.trainer import sample
 from driftloop.services.trainer.sample import write_rows
@@ -52,6 +55,33 @@ def test_arrays_have_no_names(heldout: Path) -> None:
         {"features": [1.5, None], "label": 3, "recent": True},
         {"features": [2, 3], "label": 4, "recent": False},
     ]
+
+
+def test_the_target_need_not_be_called_y(heldout: Path, tmp_path: Path) -> None:
+    (heldout / "recent" / "a.csv").write_text("age,late\n31,true\n")
+    write_rows(heldout, tmp_path / "rows.json", 5, target="late")
+    document = json.loads((tmp_path / "rows.json").read_text())
+    assert (document["names"], document["rows"][0]["label"]) == (["age"], "true")
+
+
+def test_parquet_has_types(heldout: Path, tmp_path: Path) -> None:
+    table = pyarrow.table(
+        {
+            "age": [31, None, 4],
+            "born": [datetime.date(2026, 1, 2), None, None],
+            "y": [True, False, True],
+        }
+    )
+    parquet.write_table(table, heldout / "recent" / "a.parquet")
+    document = written(heldout)
+    assert document["names"] == ["age", "born"]
+    assert [(row["features"], row["label"]) for row in document["rows"]] == [
+        ([31, "2026-01-02"], True),
+        ([None, None], False),
+        ([4, None], True),
+    ]
+    write_rows(heldout, tmp_path / "rows.json", 2, again=tmp_path / "again")
+    assert parquet.read_table(tmp_path / "again/recent/a.parquet") == table.take([0, 2])
 
 
 def test_recent_rows_come_first_and_are_spread(heldout: Path) -> None:

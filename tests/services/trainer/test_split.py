@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pyarrow import parquet
 
 from driftloop.services.trainer.errors import TrainerError
 from driftloop.services.trainer.split import count_rows, split_rows
@@ -90,7 +92,8 @@ def test_csv_and_jsonl_lose_and_double_nothing(
 @pytest.mark.parametrize(
     ("name", "content", "error"),
     [
-        ("recent/a.parquet", b"PAR1", "a.parquet is not a file of rows"),
+        ("recent/a.parquet", b"PAR1", "a.parquet is not a .parquet file"),
+        ("recent/a.txt", b"1", "a.txt is not a file of rows"),
         ("recent/a.npz", b"not a zip", "a.npz is not an .npz file of plain arrays"),
         ("recent/a.csv", b"a,b\n1\n", "a.csv, line 2: 1 fields, the header has 2"),
         ("recent/a.csv", b"", "a.csv has no header line"),
@@ -109,6 +112,24 @@ def test_what_can_not_be_split(tmp_path: Path, name: str, content: bytes, error:
     with pytest.raises(TrainerError) as raised:
         split_rows(tmp_path / "data", tmp_path / "out", 0.5)
     assert error in raised.value.message
+
+
+def test_rows_of_parquet_stand_on_one_side(tmp_path: Path) -> None:
+    (tmp_path / "data" / "recent").mkdir(parents=True)
+    table = pyarrow.table({"n": range(200), "t": [f"x{n % 7}" for n in range(200)]})
+    for name, rows in (("a", table), ("b", table.select(["t", "n"]))):
+        parquet.write_table(rows, tmp_path / "data" / "recent" / f"{name}.parquet")
+    counts = split_rows(tmp_path / "data", tmp_path / "out", 0.3)
+    assert sum(counts.values()) == 400
+    assert {side: count_rows(tmp_path / "out" / side) for side in counts} == counts
+    kept = {
+        (side, name): parquet.read_table(tmp_path / "out" / side / "recent" / f"{name}.parquet")
+        for side in counts
+        for name in "ab"
+    }
+    for side in counts:
+        assert kept[side, "a"].schema == table.schema
+        assert kept[side, "a"]["n"] == kept[side, "b"]["n"]
 
 
 def test_arrays_that_are_no_rows(tmp_path: Path) -> None:

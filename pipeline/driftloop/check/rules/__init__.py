@@ -67,6 +67,6 @@ RULES: tuple[CheckRule, ...] = (
     flux_values.replaced_by_nothing, flux_values.values_elsewhere, flux_values.ready_too_early,
     flux_values.sealed_elsewhere,
     gitops.listed_files, gitops.unlisted,
-    security.plain_secret, security.open_webhook, security.any_host,
+    security.plain_secret, security.open_webhook, security.any_host, security.token_beside_code,
     schemas.unknown, schemas.wrong_type, schemas.required, schemas.value,
 )  # fmt: skip

@@ -5,7 +5,14 @@ import re
 from collections.abc import Iterator
 
 from driftloop.check.finding import RuleMatch, Severity, rule
-from driftloop.check.world import EVENT_SOURCE, GATEWAY, SECRET, VIRTUAL_SERVICE, World
+from driftloop.check.world import (
+    EVENT_SOURCE,
+    GATEWAY,
+    SECRET,
+    TEMPLATE,
+    VIRTUAL_SERVICE,
+    World,
+)
 from driftloop.text.node import YamlNode
 from driftloop.text.read import read
 
@@ -145,3 +152,28 @@ def _every(route: YamlNode) -> bool:
         for match in route.get("match").list
     ]
     return not catches_all or any(catches_all)
+
+
+@rule(
+    "DL804",
+    "A person's code holds a Kubernetes token",
+    fix="set `automountServiceAccountToken: false` on the workflow, with `executor.serviceAccountName`; "
+    "give a token to the steps of driftloop that need one",
+)
+def token_beside_code(world: World) -> Iterator[RuleMatch]:
+    """Whoever wrote the image, or a package in it, acts at the API server as the step's account.
+    Looked for in the workflows that driftloop renders, where it is known which steps are its own."""
+    for entry in world.of(TEMPLATE):
+        labels = entry.node.get("metadata", "labels")
+        if labels.get("app.kubernetes.io/managed-by").text != "driftloop":
+            continue
+        general = entry.spec.get("automountServiceAccountToken")
+        for template in entry.spec.get("templates").list:
+            container, own = template.get("container"), template.get("automountServiceAccountToken")
+            token = general if own.missing else own
+            program = next((node.text for node in container.get("command").list), "")
+            is_ours = program == "driftloop" and not template.get("sidecars").list
+            if container.map and not is_ours and token.value is not False:
+                yield entry.at(
+                    template.get("name"), f"step {template.get('name').shown} runs with a token"
+                )

@@ -10,6 +10,7 @@ from typing import Any
 
 from driftloop.clients.s3 import ObjectStore
 from driftloop.contract.names import PLATFORM
+from driftloop.contract.platform import SECRET_KEYS
 from driftloop.errors import LocalError
 from driftloop.local.argo.parts import KeyRef, NotUnderstoodError, Part, RepositoryRef, read_part
 from driftloop.local.ground.settings import LocalSettings
@@ -53,12 +54,12 @@ class Configuration:
 
     def secrets(self, name: str) -> Mapping[str, str]:
         """Return all keys of a Secret. MissingKeyError."""
-        if name != PLATFORM:
+        if name not in SECRET_KEYS:
             raise MissingKeyError(
                 f"secret `{name}` not found in namespace {self.namespace}",
-                hint=f"the only Secret here is {PLATFORM}",
+                hint=f"the only Secrets here are {', '.join(SECRET_KEYS)}",
             )
-        return self.secret
+        return {key: self.secret[key] for key in SECRET_KEYS[name] if key in self.secret}
 
     def config_key(self, ref: KeyRef) -> str:
         """Return one key of a ConfigMap. MissingKeyError."""

@@ -32,7 +32,7 @@ class TimelineEntry:
 
     time: str = document_key("time", "a time in RFC 3339", is_time)
     kind: str = document_key("kind", "a text", is_text)
-    """One of commit, process, run, step, verdict, decision, platform."""
+    """One of commit, process, run, step, verdict, decision, platform, blind."""
     what: str = document_key("what", "a text", is_text)
     why: str = document_key("why", "a text", lambda value: isinstance(value, str), default="")
     commit: str = document_key("commit", "a text", lambda value: isinstance(value, str), default="")

@@ -77,6 +77,10 @@ class EnvoyFront:
         await self._take_resources("cds", files["cds"], deadline)
         self._clusters, self._listeners = files["cds"], files["lds"]
 
+    async def read_statistics(self, pattern: str) -> str:
+        """Return the statistics whose names match, one a line; empty when Envoy does not answer."""
+        return await self._get_admin_page("stats", filter=pattern)
+
     async def _take_resources(
         self, name: str, resources: Sequence[envoy.Resource], deadline: float
     ) -> None:

@@ -24,6 +24,7 @@ from driftloop.local.knative import filters
 from driftloop.local.knative.courier import Courier, UnreachableError
 from driftloop.local.knative.ingress import TTL, BrokerIngress, type_token
 from driftloop.local.knative.objects import KnativeBroker, KnativeTrigger
+from driftloop.local.knative.troubles import BrokerTroubles
 
 log = logging.getLogger("broker")
 
@@ -75,7 +76,9 @@ class TriggerDispatcher:
         trigger: KnativeTrigger,
         resolve: Callable[[str], str | None],
         counters: DeliveryCounters,
+        troubles: BrokerTroubles,
     ) -> None:
+        self._troubles = troubles
         self._js = js
         self._courier = courier
         self._ingress = ingress
@@ -119,9 +122,9 @@ class TriggerDispatcher:
                     await self.ensure_consumer()
                     await self._feed_queue()
                 except (nats.errors.Error, StoreError, TimeoutError) as error:
-                    log.warning(
-                        "%s: %s; again in 0.5 s", self._label, error or type(error).__name__
-                    )
+                    why = str(error) or type(error).__name__
+                    self._troubles.note_trouble(f"trigger {self._label}", why)
+                    log.warning("%s: %s; again in 0.5 s", self._label, why)
                     await asyncio.sleep(0.5)
         finally:
             for worker in workers:
@@ -134,7 +137,10 @@ class TriggerDispatcher:
         ).start()
         try:
             while True:
-                for message in await puller.next_batch():
+                batch = await puller.next_batch()
+                if not self._troubled:
+                    self._troubles.clear_trouble(f"trigger {self._label}")
+                for message in batch:
                     await self._queue.put(message)
         finally:
             await puller.stop()
@@ -183,7 +189,9 @@ class TriggerDispatcher:
                     return
                 await self._store_dead_letter(message, event, failure)
                 return
-            self._troubled = False
+            if self._troubled:
+                self._troubled = False
+                self._troubles.clear_trouble(f"trigger {self._label}")
             self._delivered.inc()
             await message.ack()
             return
@@ -215,6 +223,8 @@ class TriggerDispatcher:
         return self.trigger.subscriber, failure.status, event.id
 
     def _log_failure(self, failure: FailedDelivery) -> None:
+        why = f"{self.trigger.subscriber} does not take its events: {failure}"
+        self._troubles.note_trouble(f"trigger {self._label}", why)
         if not self._troubled:
             self._troubled = True
             log.warning("%s: %s: %s; retrying", self._label, self.trigger.subscriber, failure)

@@ -11,6 +11,7 @@ from driftloop.clients.http import ServerAnswer, ServerRequest
 from driftloop.clients.jetstream import Publisher, TooLargeError
 from driftloop.errors import StoreError
 from driftloop.local.knative.objects import KnativeBroker
+from driftloop.local.knative.troubles import BrokerTroubles
 
 HOPS = 255
 TTL = "knativebrokerttl"
@@ -42,7 +43,9 @@ class BrokerIngress:
         registry: CollectorRegistry,
         *,
         limit: int = LIMIT,
+        troubles: BrokerTroubles,
     ) -> None:
+        self._troubles = troubles
         self._publisher = publisher
         self._connected = connected
         self._limit = limit
@@ -105,7 +108,9 @@ class BrokerIngress:
         except TooLargeError as error:
             return 413, error.message
         except StoreError as error:
+            self._troubles.note_trouble("the broker's store", error.message)
             return 503, error.message
+        self._troubles.clear_trouble("the broker's store")
         return 202, ""
 
     def _count_event(self, broker: str, status: int) -> None:

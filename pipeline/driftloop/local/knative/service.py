@@ -22,6 +22,7 @@ from driftloop.local.knative import objects
 from driftloop.local.knative.courier import Courier
 from driftloop.local.knative.dispatch import DeliveryCounters, TriggerDispatcher
 from driftloop.local.knative.ingress import LIMIT, BrokerIngress
+from driftloop.local.knative.troubles import BrokerTroubles
 
 log = logging.getLogger("broker")
 
@@ -76,7 +77,10 @@ class BrokerService:
         courier: Courier,
         ingress: BrokerIngress,
         counters: DeliveryCounters,
+        *,
+        troubles: BrokerTroubles,
     ) -> None:
+        self._troubles = troubles
         self._objects = run / "objects.json"
         self._addresses = ServiceAddresses(run / "addresses.json")
         self._report = run / "broker.json"
@@ -98,12 +102,16 @@ class BrokerService:
                     try:
                         await self.apply_objects(objects.load_objects(self._objects))
                         seen = stamp
+                        self._troubles.clear_trouble("the applied objects")
                     except (nats.errors.Error, LocalError, StoreError, TimeoutError) as error:
+                        why = f"the broker can't follow them: {error or type(error).__name__}"
+                        self._troubles.note_trouble("the applied objects", why)
                         log.warning(
                             "can't apply %s yet: %s",
                             self._objects.name,
                             error or type(error).__name__,
                         )
+                self._troubles.write_file()
                 await asyncio.sleep(POLL)
         finally:
             await self._stop_trigger(list(self._running))
@@ -156,6 +164,7 @@ class BrokerService:
             trigger=trigger,
             resolve=self._addresses,
             counters=self._counters,
+            troubles=self._troubles,
         )
         await dispatcher.ensure_consumer()
         self._running[key] = (
@@ -169,6 +178,8 @@ class BrokerService:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for namespace, name in keys:
+            self._troubles.clear_trouble(f"trigger {namespace}/{name}")
 
     async def _forget_trigger(self, desired: objects.KnativeObjects) -> None:
         """Consumers of Triggers that are gone go too; one that comes back later starts with what is
@@ -199,9 +210,14 @@ async def serve_broker(
     js = client.jetstream(timeout=5)
     registry = CollectorRegistry()
     publisher = await Publisher(client).start()
-    ingress = BrokerIngress(publisher, lambda: client.is_connected, registry, limit=limit)
+    troubles = BrokerTroubles(run / "broker-troubles.json")
+    ingress = BrokerIngress(
+        publisher, lambda: client.is_connected, registry, limit=limit, troubles=troubles
+    )
     courier = Courier()
-    service = BrokerService(run, js, courier, ingress, DeliveryCounters(registry))
+    service = BrokerService(
+        run, js, courier, ingress, DeliveryCounters(registry), troubles=troubles
+    )
     server = EventServer(ingress.handle_request, limit=limit)
     try:
         try:

@@ -27,11 +27,22 @@ _PROGRESS = 10.0
 
 @dataclass(frozen=True)
 class RequirementLine:
-    """One line of a requirements.txt."""
+    """One requirement of a requirements.txt."""
 
     file: Path
     line: int
+    """Number of its first line."""
     text: str
+
+    @property
+    def hashed(self) -> bool:
+        """True when only files with certain hashes are installed for it."""
+        return " --hash=" in self.text
+
+    @property
+    def name(self) -> str:
+        """The requirement without its hashes."""
+        return self.text.partition(" --hash=")[0].strip()
 
 
 def build_environment(
@@ -42,17 +53,19 @@ def build_environment(
     name: str,
     say: Callable[[str], None] = print,
 ) -> Path:
-    """The environment that holds `requirements` (all files together), below `envs`; built unless it
-    is there.
+    """The environment that holds `requirements`, below `envs`; built unless it is there.
+
+    Each file is installed over those before it, as the layers of an image are. One with hashes is
+    all that it needs, and installed as it is; one without brings along what its packages demand.
 
     `name` is what the progress lines call it. LocalError says which line can't be installed, with
     uv's last words.
     """
-    requirement_lines = [
-        requirement for file in requirements for requirement in read_requirements(file)
+    layers = [layer for file in requirements if (layer := read_requirements(file))]
+    texts = ["\n".join(line.text for line in layer) for layer in layers]
+    key = hashlib.sha256("\n\n".join([python, platform.machine(), *texts]).encode()).hexdigest()[
+        :16
     ]
-    lines = list(dict.fromkeys(requirement.text for requirement in requirement_lines))
-    key = hashlib.sha256("\n".join([python, platform.machine(), *lines]).encode()).hexdigest()[:16]
     env = envs / key
     if (env / _DONE).exists():
         return env
@@ -64,39 +77,33 @@ def build_environment(
         ):
             if (env / _DONE).exists():
                 return env
-            started = time.monotonic()
+            started, count = time.monotonic(), sum(map(len, layers))
             # A venv can't be moved (its scripts name their interpreter), so a marker makes it complete, not a rename.
             shutil.rmtree(env, ignore_errors=True)
             say(
-                f"{name}: building its environment from {', '.join(map(str, requirements))} ({len(lines)} lines)"
+                f"{name}: building its environment from {', '.join(map(str, requirements))} ({count} lines)"
             )
-            file = envs / f"{key}.txt"
-            replace_file(file, "\n".join(lines) + "\n")
-            uv = find_uv_bin()
-            _run_uv(
-                [uv, "venv", "--quiet", "--no-config", "--python", python, str(env)],
-                env,
-                name,
-                requirement_lines,
-                say,
-            )
-            install = [
-                uv,
-                "pip",
-                "install",
-                "--no-config",
-                "--python",
-                str(env / "bin" / "python"),
-                "-r",
-                str(file),
-            ]
-            if lines:
-                _run_uv(install, env, name, requirement_lines, say)
+            command = (find_uv_bin(), "venv", "--quiet", "--no-config", "--python", python)
+            _run_uv([*command, str(env)], env, name, (), say)
+            for layer in layers:
+                _install_layer(env, layer, name, say)
             replace_file(env / _DONE, f"{name}\n")
             say(f"{name}: environment ready after {time.monotonic() - started:.0f} s")
     except OSError as error:
         raise build_write_error(env, error) from error
     return env
+
+
+def _install_layer(
+    env: Path, layer: Sequence[RequirementLine], name: str, say: Callable[[str], None]
+) -> None:
+    file = env.with_name(f"{env.name}.txt")
+    replace_file(file, "\n".join(line.text for line in layer) + "\n")
+    # what such a file pins may contradict what packages say of each other: `scripts/lock` has overrides
+    whole = ("--require-hashes", "--no-deps") if layer[0].hashed else ()
+    python = str(env / "bin" / "python")
+    command = (find_uv_bin(), "pip", "install", "--no-config", "--python", python)
+    _run_uv([*command, *whole, "-r", str(file)], env, name, layer, say)
 
 
 def read_requirements(file: Path) -> list[RequirementLine]:
@@ -111,7 +118,7 @@ def read_requirements(file: Path) -> list[RequirementLine]:
             f"{file} does not exist", hint="every image folder needs a requirements.txt"
         ) from None
     entries = []
-    for number, raw in enumerate(text.replace("\\\n", "").splitlines(), start=1):
+    for number, raw in _join_lines(text):
         line = re.sub(r"(^|\s)#.*", "", raw).strip()
         if not line:
             continue
@@ -123,7 +130,26 @@ def read_requirements(file: Path) -> list[RequirementLine]:
                 hint="name the packages and versions themselves; `uv pip compile` writes them out",
             )
         entries.append(RequirementLine(file, number, line))
+    bare = next((entry for entry in entries if not entry.hashed), None)
+    if bare is not None and any(entry.hashed for entry in entries):
+        raise LocalError(
+            f"{file}:{bare.line}: `{bare.name}` has no `--hash`, and others have one: pip refuses such a file",
+            hint="write it into requirements.in; the command that makes requirements.txt of it is in its first lines",
+        )
     return entries
+
+
+def _join_lines(text: str) -> Iterator[tuple[int, str]]:
+    """Yield each line that continued lines make together, with the number of the first."""
+    first, parts = 1, list[str]()
+    for number, line in enumerate(text.splitlines(), start=1):
+        first = first if parts else number
+        parts.append(line.removesuffix("\\"))
+        if not line.endswith("\\"):
+            yield first, "".join(parts)
+            parts = []
+    if parts:
+        yield first, "".join(parts)
 
 
 def _run_uv(
@@ -173,7 +199,7 @@ def _find_blamed_line(output: str, entries: Sequence[RequirementLine]) -> str:
     }
     for word in _WORD.findall(output):
         if requirement := by_name.get(word.lower().rstrip(".").replace("_", "-")):
-            return f": {requirement.file}:{requirement.line}: `{requirement.text}`"
+            return f": {requirement.file}:{requirement.line}: `{requirement.name}`"
     return ""
 
 

@@ -21,11 +21,12 @@ BACK_OFF = (0.1, 0.3, 1.0, 3.0, 10.0)
 
 @dataclass(frozen=True)
 class HttpProbe:
-    """Ready when GET answers 2xx or 3xx."""
+    """Ready when GET answers 2xx or 3xx, or, with `refused`, at all."""
 
     port: int
     path: str = "/"
     timeout: float = 2.0
+    refused: bool = False
 
 
 @dataclass(frozen=True)
@@ -226,7 +227,8 @@ async def probe_answers(probe: Probe) -> bool:
                     return True
                 case HttpProbe(port=port, path=path):
                     connection = await asyncio.open_connection("127.0.0.1", port)
-                    return await _answers_get(*connection, f"localhost:{port}", path)
+                    host = f"localhost:{port}"
+                    return await _answers_get(*connection, host, path, refused=probe.refused)
                 case SocketProbe(socket=socket, path=path):
                     with short_path(socket) as short:
                         connection = await asyncio.open_unix_connection(short)
@@ -238,11 +240,16 @@ async def probe_answers(probe: Probe) -> bool:
 
 
 async def _answers_get(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, host: str, path: str
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    host: str,
+    path: str,
+    *,
+    refused: bool = False,
 ) -> bool:
     try:
         writer.write(f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
         status = (await reader.readline()).split()
-        return len(status) > 1 and status[1][:1] in (b"2", b"3")
+        return len(status) > 1 and (refused or status[1][:1] in (b"2", b"3"))
     finally:
         writer.close()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from driftloop.contract.names import PLATFORM
+from driftloop.contract.platform import SECRET_KEYS
 from driftloop.errors import LocalError
 from driftloop.local.ground import kinds
 
@@ -30,8 +31,11 @@ class ConfigValues:
         return self.platform if name == PLATFORM else self.config_maps.get((namespace, name))
 
     def get_secret(self, name: str) -> Mapping[str, str] | None:
-        """The data of a Secret; only the platform's exists here."""
-        return self.secrets if name == PLATFORM else None
+        """The data of a Secret; only the platform's exist here."""
+        keys = SECRET_KEYS.get(name)
+        if keys is None:
+            return None
+        return {key: self.secrets[key] for key in keys if key in self.secrets}
 
 
 def resolve_value(

@@ -24,7 +24,12 @@ from driftloop.contract.documents import DocumentError, parse_json
 from driftloop.contract.names import ON_NEW_DATA
 from driftloop.contract.outcomes import WorkflowEnd, clean_reason, describe_end
 from driftloop.contract.streams import DECISIONS, UNJUDGED, VERDICTS, WORKFLOWS
-from driftloop.contract.verdicts import UnjudgedRecord, WindowRecord
+from driftloop.contract.verdicts import (
+    UnjudgedRecord,
+    WindowRecord,
+    describe_changes,
+    read_changes,
+)
 from driftloop.errors import LocalError, PipelineError, StoreError
 from driftloop.local.ground.state import find_set_aside
 from driftloop.local.ground.timeline import EventTimeline
@@ -33,6 +38,8 @@ from driftloop.retrain.explanation import explain_state
 from driftloop.retrain.state import RetrainState
 
 POLL = 0.5
+MOST_SHOWN = 5
+"""Columns of an alarm."""
 
 PAUSES = ("waiting", "held", "halted")
 
@@ -148,20 +155,25 @@ class RunHistory:
             "release": verdict.release,
             "window": verdict.window,
             "size": verdict.size,
+            "last": verdict.last,
             "alarm": verdict.alarm,
             "score": verdict.score,
             "threshold": verdict.threshold,
             "time": verdict.time,
+            "rejected": verdict.details.get("rejected", 0),
+            "changes": describe_changes(read_changes(verdict.details), MOST_SHOWN),
         }
         # its windows that waited for this detector are judged now
         if self.unjudged.get(f"{namespace}/{pipeline}/{detector}", {}).get("release") == release:
             del self.unjudged[f"{namespace}/{pipeline}/{detector}"]
         if verdict.alarm:
+            changes = describe_changes(read_changes(verdict.details), MOST_SHOWN)
             self._add_entry(
                 "verdict",
                 f"{pipeline}: {detector} alarm",
                 f"release {release}, window {verdict.window}, "
-                f"score {_format_number(verdict.score)} against {_format_number(verdict.threshold)}",
+                f"score {_format_number(verdict.score)} against {_format_number(verdict.threshold)}"
+                f"{f': {changes}' if changes else ''}",
             )
 
     def _record_unjudged(self, subject: str, payload: bytes) -> None:
@@ -174,7 +186,13 @@ class RunHistory:
         if not same:
             self._add_entry("verdict", f"{pipeline}: {detector} is {record.text}")
         windows = before["windows"] + 1 if same else 1
-        self.unjudged[key] = {**pair, "windows": windows, "time": record.time}
+        self.unjudged[key] = {
+            **pair,
+            "windows": windows,
+            "time": record.time,
+            "rows": record.size,
+            "reason": record.reason,
+        }
 
     def _record_workflow(self, subject: str, payload: bytes) -> None:
         key = subject.removeprefix(WORKFLOWS.prefix)

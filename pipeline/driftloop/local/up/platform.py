@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from driftloop.contract import platform as contract
@@ -16,12 +17,24 @@ from driftloop.local.ground.settings import LocalSettings
 from driftloop.local.ground.state import StateFolder, replace_file
 from driftloop.local.istio.envoy import ADMIN_SOCKET
 from driftloop.local.kubelet.devices import VENDORS
-from driftloop.local.kubelet.process import HttpProbe, ProcessSpec, SocketProbe, TcpProbe
+from driftloop.local.kubelet.process import (
+    HttpProbe,
+    LivenessCheck,
+    Probe,
+    ProcessSpec,
+    SocketProbe,
+    TcpProbe,
+)
 from driftloop.text.dump import dump_yaml
 
 # Broker events are bounded at 1 MiB of body; headers and the JetStream envelope come on top.
 _NATS_PAYLOAD = 4 * 1024 * 1024
 _NATS_USER = "driftloop"
+
+
+def _ask_part(probe: Probe) -> LivenessCheck:
+    """A part that answers no more, though it runs, as when it is frozen, is found within 25 s."""
+    return LivenessCheck(replace(probe, timeout=10.0), period=5.0, failures=2)
 
 
 def build_settings(
@@ -105,6 +118,8 @@ def _nats_program(state: StateFolder, ports: Mapping[str, int]) -> ProcessSpec:
         cwd=state.nats,
         env={**_base_environment(), "GOMEMLIMIT": "200MiB"},
         probe=HttpProbe(ports["nats-monitor"], "/healthz?js-enabled-only=true"),
+        # a store that refuses writes is the storage watch's affair
+        liveness=_ask_part(HttpProbe(ports["nats-monitor"], "/varz", refused=True)),
         grace=15,
     )
 
@@ -139,6 +154,7 @@ def _s3_program(state: StateFolder, ports: Mapping[str, int]) -> ProcessSpec:
             "GOMEMLIMIT": "150MiB",
         },
         probe=TcpProbe(ports["s3"]),
+        liveness=_ask_part(HttpProbe(ports["s3"], refused=True)),
     )
 
 
@@ -162,6 +178,7 @@ def _envoy_program(state: StateFolder, bootstrap: Path) -> ProcessSpec:
         env=_base_environment(),
         # no port: whoever reaches this interface may drain the gateway
         probe=SocketProbe(bootstrap.with_name(ADMIN_SOCKET), "/ready"),
+        liveness=_ask_part(SocketProbe(bootstrap.with_name(ADMIN_SOCKET), "/ready")),
     )
 
 
@@ -180,6 +197,8 @@ def _module_program(
             "PYTHONUNBUFFERED": "1",
         },
         probe=TcpProbe(ports[port]),
+        # without NATS they answer 503, and wait for it
+        liveness=_ask_part(HttpProbe(ports[port], "/healthz", refused=True)),
         grace=15,
     )
 

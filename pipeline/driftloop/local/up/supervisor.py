@@ -33,6 +33,7 @@ from driftloop.local.kubelet.fleet import PodFleet, pods_folder
 from driftloop.local.kubelet.process import ProcessSpec, SupervisedProcess
 from driftloop.local.up import platform
 from driftloop.local.up.api import StandInApi
+from driftloop.local.up.blindness import BlindnessWatch
 from driftloop.local.up.history import RunHistory
 from driftloop.local.up.storage import StorageWatch
 
@@ -80,6 +81,7 @@ class Supervisor:
         self.reconciler: Reconciler
         self._fleet: PodFleet
         self._storage: StorageWatch
+        self._blindness: BlindnessWatch
         self._history = RunHistory(state.history, timeline)
 
     @contextlib.asynccontextmanager
@@ -140,6 +142,10 @@ class Supervisor:
                 timeline=self._timeline,
             )
             self._start_task(self._storage.watch_disks(), "storage")
+            self._blindness = BlindnessWatch(
+                state.run, js=js, front=front, history=self._history, timeline=self._timeline
+            )
+            self._start_task(self._blindness.watch_forever(), "blindness")
             services = asyncio.create_task(
                 self._start_parts(platform.list_service_programs(state, self.ports))
             )
@@ -201,6 +207,7 @@ class Supervisor:
             "refused": reconciler.refused,
             "stuck": reconciler.stuck,
             "disk": self._storage.list_troubles(),
+            "blind": self._blindness.list_spots(),
             "waiting": reconciler.list_waiting(),
             "altered": [
                 f"{process.program.name}: {mismatch}"

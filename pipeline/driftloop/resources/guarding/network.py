@@ -180,7 +180,17 @@ def _build_roles(plan: Plan) -> Iterator[NetworkRole]:
         _select_all(decides),
         # dead letters come from the channel's dispatcher itself
         (OpenPort(SERVICE_PORT, (filters, dispatchers, watching)),),
-        (nats, broker, storage, outside, OutgoingCall(_own_pods(webhook), (WEBHOOK_PORT,), home)),
+        (
+            nats,
+            broker,
+            storage,
+            outside,
+            OutgoingCall(_own_pods(webhook), (WEBHOOK_PORT,), home),
+            # dead letters that a person sends again
+            _call_platform(
+                KNATIVE_NAMESPACE, 8080, **{"eventing.knative.dev/brokerRole": "filter"}
+            ),
+        ),
     )
     advancing = PortCaller(_own_pods(rollout), home, names.advance)
     yield NetworkRole(

@@ -403,7 +403,7 @@ def _logger_container(image: str) -> core.Container:
             tcp_socket=core.TCPSocket(port=PREDICTOR_PORT), period_seconds=2
         ),
         lifecycle=_stop_after(DRAIN + FINISH),
-        security_context=parts.HARDENED,
+        security_context=parts.READ_ONLY,
     )
 
 

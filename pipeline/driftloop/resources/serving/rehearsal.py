@@ -59,7 +59,14 @@ def _build_server(plan: Plan, name: str, number: int) -> core.Container:
             "startup_probe": None,
             "liveness_probe": None,
             "volume_mounts": (
-                *(server.volume_mounts or ()),
+                *(
+                    mount
+                    for mount in server.volume_mounts or ()
+                    if mount.mount_path != servers.TEMPORARY
+                ),
+                core.VolumeMount(
+                    name=VOLUME, mount_path=servers.TEMPORARY, sub_path=f"{name}/temporary"
+                ),
                 core.VolumeMount(name=VOLUME, mount_path=REHEARSAL, sub_path=name),
                 core.VolumeMount(
                     name=VOLUME,

@@ -153,7 +153,7 @@ def _component_spec(plan: Plan, version: Version) -> seldon.ComponentSpec:
             ),
         ),
         containers=containers,
-        volumes=(servers.model_volume(loading),),
+        volumes=(servers.model_volume(loading), *servers.temporary_volumes(containers)),
         termination_grace_period_seconds=20,
     )
     return seldon.ComponentSpec(

@@ -36,6 +36,7 @@ from driftloop.spec.serve import (
 )
 
 MODEL_URI = "/mnt/models"
+TEMPORARY = "/tmp"  # noqa: S108 - inside a container
 METRICS_PORT = 6000
 """Where a model server shows its own metrics; further containers of a pod take the next ones."""
 SHARED_MEMORY = "shared-memory"
@@ -254,8 +255,22 @@ def _python_container(name: str, image: str, model: str, service: str) -> core.C
         image=image,
         command=("seldon-core-microservice",),
         args=(model, "--service-type", service),
-        env=parts.plain_environment(GRPC_WORKERS="0", HOME="/tmp"),  # noqa: S108 - inside the container
-        security_context=parts.HARDENED,
+        env=parts.plain_environment(GRPC_WORKERS="0", HOME=TEMPORARY),
+        volume_mounts=(core.VolumeMount(name=_temporary_volume(name), mount_path=TEMPORARY),),
+        security_context=parts.READ_ONLY,
+    )
+
+
+def _temporary_volume(container: str) -> str:
+    return f"{container}-tmp"
+
+
+def temporary_volumes(containers: tuple[core.Container, ...]) -> tuple[core.Volume, ...]:
+    """The folders behind the containers' /tmp, all that they write into."""
+    names = [_temporary_volume(container.name) for container in containers]
+    mounted = {mount.name for container in containers for mount in container.volume_mounts or ()}
+    return tuple(
+        core.Volume(name=name, empty_dir=core.EmptyDir()) for name in names if name in mounted
     )
 
 
@@ -410,9 +425,9 @@ def _with_resources(plan: Plan, container: core.Container, resources: Resources)
                 limits={"memory": resources.memory, **gpus},
             ),
             "volume_mounts": (
-                (core.VolumeMount(name=SHARED_MEMORY, mount_path="/dev/shm"),)  # noqa: S108
-                if shared
-                else None
-            ),
+                *(container.volume_mounts or ()),
+                *((core.VolumeMount(name=SHARED_MEMORY, mount_path="/dev/shm"),) if shared else ()),  # noqa: S108
+            )
+            or None,
         }
     )

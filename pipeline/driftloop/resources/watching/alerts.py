@@ -4,7 +4,7 @@ Drift that starts a run is not an alert, nor is a candidate that the gate refuse
 it is for. An alert is raised where it stands still, or where requests fail.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Literal, assert_never
 
@@ -25,6 +25,9 @@ RECENT = "5m"
 never raises one."""
 PATIENCE = timedelta(minutes=10)
 """How long something must be wrong."""
+UNLOGGED: Mapping[str, float] = {"plain": 0.001, "seldon": 0.05}
+"""Share of the answers that may be unlogged: of Seldon's, what comes is counted at another place
+and time."""
 WEEK = timedelta(days=7)
 """A schedule with longer gaps is not watched: so long, no Prometheus is sure to remember."""
 
@@ -74,6 +77,17 @@ def _traffic_alerts(plan: Plan, version: Version) -> Iterator[AlertingRule]:
             summary=f"{{{{ $value | humanizePercentage }}}} of the requests to production {version.id} fail",
             do=f"`rollout.canary.errorRate` allows {canary.error_rate * 100:g} %. {back}",
         )
+    yield _build_alert(
+        plan,
+        "EventsUnlogged",
+        f"{series.unlogged_share(plan, version.id, RECENT)} > {UNLOGGED[plan.serve.backend]:g}",
+        PATIENCE,
+        severity="warning",
+        summary="{{ $value | humanizePercentage }} of what production "
+        f"{version.id} answers is not logged: no detector sees it",
+        do=f"The Broker does not take the events: `kubectl -n {names.namespace} get broker,trigger`. Bodies that "
+        "are compressed or over 1 MiB are never logged.",
+    )
     if canary.p99 is not None:
         yield _build_alert(
             plan,
@@ -187,6 +201,19 @@ def _loop_alerts(plan: Plan) -> Iterator[AlertingRule]:
         severity="warning",
         summary="{{ $value | humanize }} events of the last hour could not be delivered",
         do=f"They lie in the stream {DEAD_LETTERS.name}, each with the address that did not take it.",
+    )
+    waiting = series.service_series(
+        names, "driftloop_decision_dead_letters_waiting", decision.COMPONENT
+    )
+    yield _build_alert(
+        plan,
+        "EventsWaiting",
+        f"sum({waiting}) > 0",
+        PATIENCE,
+        severity="warning",
+        summary="{{ $value | humanize }} events wait as dead letters: nobody has seen them",
+        do=f"`driftloop events ls {names.pipeline}` lists them; once their subscriber is there again, "
+        f"`driftloop events replay {names.pipeline}` sends them to it (with --url, by a port-forward).",
     )
 
 

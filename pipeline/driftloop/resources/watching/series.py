@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import assert_never
 
 from driftloop.contract.names import Names
 from driftloop.plan import Plan
@@ -121,6 +122,39 @@ def error_share(plan: Plan, release: str, over: str) -> str:
     """The part of a release's requests that fails."""
     requests = traffic_series(plan, release)
     return f"sum(rate({requests.errors}[{over}])) / sum(rate({requests.requests}[{over}]))"
+
+
+def unlogged_share(plan: Plan, release: str, over: str) -> str:
+    """The part of a release's requests that is answered and not logged."""
+    names = plan.names
+    match plan.serve.backend:
+        case "plain":
+            requests = traffic_series(plan, release).requests
+            place = f"{names.namespace}/{names.predictor(release)}"
+            broker, bodies = (
+                {"namespace": names.namespace, "envoy_cluster_name": f"{place}/{cluster}"}
+                for cluster in ("broker", "unlogged")
+            )
+            losses = (
+                select_series("envoy_cluster_upstream_rq_retry_limit_exceeded", broker),
+                select_series("envoy_cluster_upstream_rq_timeout", broker),
+                select_series(
+                    "envoy_cluster_upstream_rq_xx", broker, envoy_response_code_class="4"
+                ),
+                select_series("envoy_cluster_upstream_cx_none_healthy", bodies),
+            )
+            lost = " + ".join(f"(sum(rate({loss}[{over}])) or vector(0))" for loss in losses)
+            return f"({lost}) / sum(rate({requests}[{over}]))"
+        case "seldon":
+            # the executor does not count what it could not log; the judge counts what came
+            series = serving_backend(plan).traffic
+            answered = select_series(series.requests, series.labels(names, None), code="200")
+            came = service_series(
+                names, "driftloop_analysis_responses_total", "judge", what="~stored|duplicate"
+            )
+            return f"1 - (sum(rate({came}[{over}])) or vector(0)) / sum(rate({answered}[{over}]))"
+        case _:
+            assert_never(plan.serve.backend)
 
 
 def latency_quantile(found: TrafficQueries, which: float, over: str, *by: str) -> str:

@@ -104,7 +104,11 @@ def rehearse_steps(
             artifact_from("evaluate", "evaluation"),
             *((_captured(),) if captures(plan) else ()),
         ),
-        outputs=(artifact_to("rehearsal", f"{RUN}/rehearsal"), OutputParameter("passed")),
+        outputs=(
+            artifact_to("rehearsal", f"{RUN}/rehearsal"),
+            OutputParameter("passed"),
+            OutputParameter("model-digest"),
+        ),
         deadline=rehearsal_seconds(plan),
         sidecars=servers,
         folders=(core.VolumeMount(name="rehearsal", mount_path=REHEARSAL),),

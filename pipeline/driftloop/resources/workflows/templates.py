@@ -11,7 +11,6 @@ from hera.workflows import (
     Container,
     CronWorkflow,
     EmptyDirVolume,
-    Env,
     NoneArchiveStrategy,
     Parameter,
     Resource,
@@ -205,16 +204,20 @@ def _task_arguments(inputs: Sequence[InputParameter | InputArtifact]) -> list[Pa
 
 
 def _build_container(plan: Plan, step: WorkflowStep) -> Container:
+    own = step.image in (plan.platform.driftloop, plan.platform.monitor)
     variables = (
         models.EnvVar.model_validate(item.dump_object())
-        for item in parts.platform_environment(*step.variables)
+        for item in (
+            *(parts.working_environment() if own else parts.plain_environment(HOME=WORK)),
+            *parts.platform_environment(*step.variables),
+        )
     )
     return Container(
         name=step.name,
         image=step.image,
         command=list(step.command),
         args=list(step.arguments) or None,
-        env=[Env(name="HOME", value=WORK), *variables],
+        env=list(variables),
         inputs=[_build_input(item) for item in step.inputs],
         outputs=[_build_output(item) for item in step.outputs],
         resources=_build_resources(step.resources, step.gpu),
@@ -223,7 +226,10 @@ def _build_container(plan: Plan, step: WorkflowStep) -> Container:
             models.UserContainer.model_validate(sidecar.dump_object()) for sidecar in step.sidecars
         ]
         or None,
-        security_context=models.SecurityContext.model_validate(parts.HARDENED.dump_object()),
+        # a user's code may write beside itself
+        security_context=models.SecurityContext.model_validate(
+            (parts.READ_ONLY if own else parts.HARDENED).dump_object()
+        ),
         active_deadline_seconds=step.deadline,
         retry_strategy=retry_strategy(step.retries),
         memoize=None if step.cache is None else _build_memoize(plan, step.cache),

@@ -51,6 +51,7 @@ QUEUEING = 6 * 3600
 _DECISION, _CAUSE = "{{workflow.parameters.decision}}", "{{workflow.parameters.cause}}"
 _MEDIUM = Resources(cpu="100m", memory="512Mi")
 _FIT = Resources(cpu="250m", memory="1Gi")
+_REHEARSED = InputParameter("rehearsed", parameter_of("rehearse", "model-digest"))
 _NEW = ParameterEquals("snapshot", "new", "true")
 """Condition of the step after the snapshot; without it all later ones are left out, too."""
 
@@ -170,7 +171,7 @@ def _snapshot_step(plan: Plan) -> WorkflowStep:
         (
             *("snapshot", "--pipeline", plan.names.pipeline, "--run", "{{workflow.name}}"),
             *("--uri", plan.data, "--recipe", plan.recipe, "--cause", _CAUSE, "--out", OUT),
-            *(("--features", plan.raw_features) if plan.raw_features is not None else ()),
+            *(plan.column_options if plan.raw_features is not None else ()),
         ),
         variables=(*parts.S3, *parts.GIT),
         outputs=(
@@ -239,7 +240,8 @@ def _split_step(plan: Plan, before: str) -> WorkflowStep:
         arguments=(
             *("split", "--data", f"{IN}/data", "--out", f"{OUT}/split"),
             *("--heldout", str(plan.heldout)),
-            *(("--features", plan.features) if plan.monitors else ()),
+            *(plan.column_options if plan.monitors else ()),
+            *(("--mixed",) if plan.monitors and plan.takes_mixed else ()),
         ),
         inputs=(artifact_from(before, "data"),),
         outputs=tuple(
@@ -352,6 +354,7 @@ def _evaluate_step(plan: Plan) -> WorkflowStep:
             *("--production", f"{IN}/production", "--data", f"{IN}/split/heldout"),
             *("--out", f"{OUT}/evaluation", "--timeout", str(limit)),
             *(("--rows", str(plan.rehearse.rows)) if plan.rehearse is not None else ()),
+            *(plan.target_options if plan.rehearse is not None else ()),
         ),
         inputs=(
             _picked_trial(plan),
@@ -381,7 +384,7 @@ def _fit_step(plan: Plan, monitor: Monitor) -> WorkflowStep:
                 "--reference",
                 f"{IN}/split/train/recent",
             ),
-            *("--features", plan.features, "--run", "{{workflow.name}}"),
+            *(*plan.column_options, "--run", "{{workflow.name}}"),
             *("--out", f"{OUT}/detector"),
         ),
         inputs=(artifact_from("split", "train", path=f"{IN}/split/train"),),
@@ -404,6 +407,7 @@ def _store_step(plan: Plan, rehearse: tuple[WorkflowStep, ...]) -> WorkflowStep:
             *("store", "--run", "{{workflow.name}}", "--trial", f"{IN}/trial"),
             *("--snapshot", f"{IN}/snapshot", "--evaluation", f"{IN}/evaluation"),
             *(("--detectors", f"{IN}/detectors") if plan.monitors else ()),
+            *(("--rehearsed", "{{inputs.parameters.rehearsed}}") if rehearse else ()),
             *("--out", OUT),
         ),
         needs=tuple(step.name for step in rehearse) or ("gate",),
@@ -414,6 +418,7 @@ def _store_step(plan: Plan, rehearse: tuple[WorkflowStep, ...]) -> WorkflowStep:
             metadata,
             artifact_from("snapshot", "snapshot"),
             artifact_from("evaluate", "evaluation"),
+            *((_REHEARSED,) if rehearse else ()),
             *(
                 artifact_from(
                     f"fit-{monitor.name}",
@@ -426,16 +431,16 @@ def _store_step(plan: Plan, rehearse: tuple[WorkflowStep, ...]) -> WorkflowStep:
         ),
         outputs=(
             artifact_to("release", f"{RUN}/release"),
-            OutputParameter("model-digest"),
-            OutputParameter("data-digest"),
+            *map(OutputParameter, ("model-digest", "data-digest")),
             *((OutputParameter("detector-digests"),) if plan.monitors else ()),
+            OutputParameter("record-digests"),
         ),
         resources=_MEDIUM,
     )
 
 
 def _register_step(plan: Plan, rehearse: tuple[WorkflowStep, ...]) -> WorkflowStep:
-    fitted = ("detector-digests",) if plan.monitors else ()
+    fitted = (*(("detector-digests",) if plan.monitors else ()), "record-digests")
     digests = ("model-digest", "data-digest", *fitted)
     return own_step(
         plan,

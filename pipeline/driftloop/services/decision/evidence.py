@@ -1,6 +1,9 @@
 """Stored verdicts behind alarms: an event at the broker is anybody's word, the verdict stream has
 the detector's."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 import nats.errors
 import nats.js.errors
 from nats.js import JetStreamContext
@@ -9,47 +12,65 @@ from nats.js.api import RawStreamMsg
 from driftloop.clients.nats import HINT
 from driftloop.contract.documents import parse_json
 from driftloop.contract.streams import VERDICTS, DetectorStreams
-from driftloop.contract.verdicts import VerdictRecord
+from driftloop.contract.verdicts import VerdictRecord, describe_changes, read_changes
 from driftloop.errors import StoreError
 
+MOST_NAMED = 3
+"""Columns of an alarm that a cause names."""
 
-async def is_stored(
+
+@dataclass(frozen=True)
+class StoredVerdict:
+    """A verdict as the detector has stored it."""
+
+    verdict: VerdictRecord
+    words: str
+    """Columns that have changed, in words; empty when the detector names none."""
+
+
+async def find_stored(
     js: JetStreamContext, namespace: str, pipeline: str, verdict: VerdictRecord
-) -> bool:
-    """Return True when the detector has stored this verdict. StoreError when NATS is away.
+) -> StoredVerdict | None:
+    """Return this verdict as the detector has stored it; None when it has not. StoreError when NATS is
+    away.
 
     Windows of a release are stored in order, each once: the place is found by halving.
     """
     subject = DetectorStreams(namespace, pipeline, verdict.detector, verdict.release).verdicts
     try:
         last = await js.get_last_msg(VERDICTS.name, subject)
-        if (newest := _read(last, subject)) == verdict or newest.window < verdict.window:
-            return newest == verdict
-        return await _find_window(js, subject, verdict.window, last) == verdict
+        stored = _read(last, subject)
+        if stored.verdict.window > verdict.window:
+            stored = await _find_window(js, subject, verdict.window, last)
     except nats.js.errors.NotFoundError:
-        return False
+        return None
     except (nats.errors.Error, TimeoutError) as error:
         raise StoreError(
             f"stream {VERDICTS.name}: {error or type(error).__name__}", hint=HINT
         ) from error
+    return stored if stored.verdict == verdict else None
 
 
 async def _find_window(
     js: JetStreamContext, subject: str, window: int, last: RawStreamMsg
-) -> VerdictRecord:
+) -> StoredVerdict:
     """The first verdict whose window is at least `window`; `last` is one of those."""
     candidate = _read(last, subject)
     low, high = 1, last.seq or 1
     while low < high:
         middle = (low + high) // 2
         message = await js.get_msg(VERDICTS.name, seq=middle, subject=subject, next=True)
-        verdict = _read(message, subject)
-        if verdict.window < window:
+        stored = _read(message, subject)
+        if stored.verdict.window < window:
             low = (message.seq or middle) + 1
         else:
-            candidate, high = verdict, middle
+            candidate, high = stored, middle
     return candidate
 
 
-def _read(message: RawStreamMsg, subject: str) -> VerdictRecord:
-    return VerdictRecord.read(parse_json(message.data or b"", label=f"the verdict of {subject}"))
+def _read(message: RawStreamMsg, subject: str) -> StoredVerdict:
+    document = parse_json(message.data or b"", label=f"the verdict of {subject}")
+    verdict = VerdictRecord.read(document)
+    details = document.get("details")
+    changes = read_changes(details) if isinstance(details, Mapping) else ()
+    return StoredVerdict(verdict, describe_changes(changes, MOST_NAMED))

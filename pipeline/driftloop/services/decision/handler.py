@@ -8,6 +8,7 @@ broker sends it again.
 import hmac
 import logging
 import time
+from dataclasses import replace
 
 from aiohttp import web
 from nats.js import JetStreamContext
@@ -15,7 +16,7 @@ from prometheus_client import CollectorRegistry, Counter, generate_latest
 
 from driftloop.clients import events, sdk
 from driftloop.clients.nats import publish_message
-from driftloop.contract.documents import DocumentError
+from driftloop.contract.documents import DocumentError, to_json
 from driftloop.contract.events import (
     ERROR_DESTINATION,
     PIPELINE,
@@ -24,13 +25,15 @@ from driftloop.contract.events import (
     is_own_type,
 )
 from driftloop.contract.handovers import RetrainPolicy
+from driftloop.contract.names import alarm_text
 from driftloop.contract.records import RunRecord
 from driftloop.contract.streams import dead_letter_subject
 from driftloop.contract.verdicts import VerdictRecord
 from driftloop.errors import StoreError
 from driftloop.retrain.explanation import explain_state
 from driftloop.retrain.state import AlarmEvent, EndEvent, HaltEvent, ResumeEvent
-from driftloop.services.decision.evidence import is_stored
+from driftloop.services.decision.deadletters import DeadLetters
+from driftloop.services.decision.evidence import find_stored
 from driftloop.services.decision.loop import DecisionLoop
 
 log = logging.getLogger("decision")
@@ -55,8 +58,10 @@ class DecisionHandlers:
         policy: RetrainPolicy,
         data: str,
         registry: CollectorRegistry,
+        letters: DeadLetters,
     ) -> None:
         self._loop = loop
+        self._letters = letters
         self._js = js
         self._verdicts = verdicts
         self._namespace = namespace
@@ -83,6 +88,8 @@ class DecisionHandlers:
         application = web.Application(client_max_size=LIMIT)
         application.router.add_post("/", self._take_event)
         application.router.add_post("/deadletter", self._keep_deadletter)
+        application.router.add_get("/deadletters", self._list_deadletters)
+        application.router.add_post("/deadletters/replay", self._replay_deadletters)
         application.router.add_post("/halt", self._suspend_decision)
         application.router.add_post("/resume", self._resume_decision)
         application.router.add_get("/state", self._answer_state)
@@ -95,7 +102,8 @@ class DecisionHandlers:
         try:
             event = sdk.read_event(request.headers, await request.read())
             meant = self._read_meaning(event)
-            if meant is not None and not await self._is_confirmed(meant):
+            confirmed = None if meant is None else await self._confirm_event(meant)
+            if meant is not None and confirmed is None:
                 self._events.labels("unconfirmed").inc()
                 return web.Response(status=202)
         except StoreError as error:
@@ -104,37 +112,38 @@ class DecisionHandlers:
             self._events.labels("malformed").inc()
             log.warning("malformed event: %s", error.message)
             return web.Response(status=202)
-        if meant is None:
+        if confirmed is None:
             self._events.labels("ignored").inc()
             return web.Response(status=202)
         try:
-            if isinstance(meant, AlarmEvent):
-                await self._loop.count_alarm(meant)
+            if isinstance(confirmed, AlarmEvent):
+                await self._loop.count_alarm(confirmed)
             else:
-                await self._loop.apply_event(meant)
+                await self._loop.apply_event(confirmed)
         except StoreError as error:
             return web.Response(status=503, text=error.message)
-        self._events.labels("alarm" if isinstance(meant, AlarmEvent) else "end").inc()
+        self._events.labels("alarm" if isinstance(confirmed, AlarmEvent) else "end").inc()
         return web.Response(status=202)
 
-    async def _is_confirmed(self, meant: AlarmEvent | EndEvent) -> bool:
-        """Return True when more than an event says so: whoever reaches the broker can send one."""
+    async def _confirm_event(self, meant: AlarmEvent | EndEvent) -> AlarmEvent | EndEvent | None:
+        """Return what more than an event says, None when nothing else does: whoever reaches the broker
+        can send one."""
         if isinstance(meant, AlarmEvent):
-            return await self._is_stored(meant)
+            return await self._confirm_alarm(meant)
         over = await self._loop.may_end(meant.run)
         if not over:
             log.error("end of a run whose Workflow is not over, ignored: run=%s", meant.run)
-        return over
+        return meant if over else None
 
-    async def _is_stored(self, alarm: AlarmEvent) -> bool:
-        """Return True when the detector has stored the verdict behind an alarm; a window number
-        from the future would shut out real ones."""
+    async def _confirm_alarm(self, alarm: AlarmEvent) -> AlarmEvent | None:
+        """Return an alarm with the words of the stored verdict behind it, None without one; a window
+        number from the future would shut out real ones."""
         verdict = VerdictRecord(alarm.detector, alarm.release, alarm.window, alarm=True)
         try:
-            confirmed = await is_stored(self._verdicts, self._namespace, self._pipeline, verdict)
+            stored = await find_stored(self._verdicts, self._namespace, self._pipeline, verdict)
         except DocumentError as error:
             raise StoreError(error.message) from error
-        if not confirmed:
+        if stored is None:
             log.error(
                 "alarm without a stored verdict, ignored: detector=%s release=%s window=%d id=%s",
                 alarm.detector,
@@ -142,7 +151,8 @@ class DecisionHandlers:
                 alarm.window,
                 alarm.event,
             )
-        return confirmed
+            return None
+        return replace(alarm, event=alarm_text(alarm.event, stored.words))
 
     def _read_meaning(self, event: events.Event) -> AlarmEvent | EndEvent | None:
         """What an event says to the decision; None: nothing. MalformedEventError when its data
@@ -188,6 +198,34 @@ class DecisionHandlers:
         )
         return web.Response(status=202)
 
+    async def _list_deadletters(self, request: web.Request) -> web.Response:
+        if not self._is_person(request):
+            return web.Response(status=401)
+        try:
+            letters = await self._letters.list_waiting()
+            waiting = await self._letters.count_waiting()
+        except StoreError as error:
+            return web.Response(status=503, text=error.message)
+        return web.json_response({"waiting": waiting, "letters": [to_json(one) for one in letters]})
+
+    async def _replay_deadletters(self, request: web.Request) -> web.Response:
+        """Send dead letters again; the body is the place in the stream to go on after."""
+        if not self._is_person(request):
+            return web.Response(status=401)
+        after = (await request.text()).strip() or "0"
+        if not (after.isascii() and after.isdigit() and len(after) < 20):
+            return web.Response(status=400, text="the body must be a place in the stream")
+        try:
+            result = await self._letters.replay_letters(int(after))
+        except StoreError as error:
+            return web.Response(status=503, text=error.message)
+        return web.json_response(to_json(result))
+
+    def _is_person(self, request: web.Request) -> bool:
+        """Return True for a request with the webhook's token."""
+        token = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        return bool(self._token) and hmac.compare_digest(token.encode(), self._token.encode())
+
     async def _suspend_decision(self, request: web.Request) -> web.Response:
         reason = (await request.read()).decode(errors="replace")[:200] or "by hand"
         return await self._by_hand(request, HaltEvent(reason))
@@ -196,8 +234,7 @@ class DecisionHandlers:
         return await self._by_hand(request, ResumeEvent())
 
     async def _by_hand(self, request: web.Request, event: HaltEvent | ResumeEvent) -> web.Response:
-        given = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        if not self._token or not hmac.compare_digest(given.encode(), self._token.encode()):
+        if not self._is_person(request):
             return web.Response(status=401)
         try:
             state = await self._loop.apply_event(event)

@@ -1,5 +1,6 @@
 """The decision service put together: state, loop, HTTP."""
 
+import asyncio
 from dataclasses import dataclass
 
 import aiohttp
@@ -13,6 +14,7 @@ from driftloop.retrain.store import DecisionStore
 from driftloop.services.application import ApplicationServer
 from driftloop.services.bootstrap import serve_http
 from driftloop.services.decision.data import DataLook
+from driftloop.services.decision.deadletters import DeadLetters
 from driftloop.services.decision.handler import DecisionHandlers
 from driftloop.services.decision.head import HeadReader
 from driftloop.services.decision.loop import DecisionLoop
@@ -67,6 +69,9 @@ async def serve_decision(options: DecisionOptions) -> None:
                 look=options.look,
                 registry=registry,
             )
+            letters = DeadLetters(
+                js, session, namespace=namespace, pipeline=pipeline, registry=registry
+            )
             door = DecisionHandlers(
                 loop,
                 js,
@@ -78,11 +83,14 @@ async def serve_decision(options: DecisionOptions) -> None:
                 policy=options.policy,
                 data=options.data,
                 registry=registry,
+                letters=letters,
             )
-            async with serve_http(
-                ApplicationServer(door.build_application()), options.host, options.port
+            async with (
+                serve_http(ApplicationServer(door.build_application()), options.host, options.port),
+                asyncio.TaskGroup() as group,
             ):
-                await loop.run()
+                group.create_task(letters.watch_waiting())
+                group.create_task(loop.run())
     finally:
         await reader.close()
         await client.close()

@@ -11,6 +11,7 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 
 from driftloop.contract.accounts import NatsRole  # noqa: E402
+from driftloop.contract.columns import TARGET  # noqa: E402
 from driftloop.contract.handovers import DetectorSettings  # noqa: E402
 from driftloop.contract.names import release_id  # noqa: E402
 from driftloop.contract.platform import NATS_ROLES  # noqa: E402
@@ -18,9 +19,9 @@ from driftloop.contract.streams import DETECTOR_BYTES, DetectorStreams  # noqa: 
 from driftloop.services import bootstrap  # noqa: E402
 
 EXAMPLE = """\
-driftloop-detector fit --detector '{"kind": "ks", "window": 200}' --reference data --out detector
+driftloop-detector fit --detector '{"kind": "tabular", "window": 200}' --reference data --out detector
   driftloop-detector serve --namespace ml --pipeline digits --detector drift --release r1a2b3c4d \
---config '{"kind": "ks", "window": 200}' --artifact detector --broker http://broker/ml/default"""
+--config '{"kind": "tabular", "window": 200}' --artifact detector --broker http://broker/ml/default"""
 
 
 def main() -> None:
@@ -37,9 +38,7 @@ def build_parser() -> argparse.ArgumentParser:
     serving.add_argument("--detector", required=True, help="name of the detector: drift, outlier")
     serving.add_argument("--release", required=True, help="release whose events are scored")
     serving.add_argument("--config", required=True, help="settings as JSON")
-    serving.add_argument(
-        "--artifact", type=Path, required=True, help="folder of detector.json and reference.npz"
-    )
+    serving.add_argument("--artifact", type=Path, required=True, help="folder that `fit` wrote")
     serving.add_argument("--broker", required=True, help="URL that verdicts are sent to")
     serving.add_argument(
         "--stream-bytes",
@@ -50,9 +49,15 @@ def build_parser() -> argparse.ArgumentParser:
     fitting = commands.add_parser("fit", help="fit a detector on reference data")
     fitting.add_argument("--detector", required=True, help="settings as JSON")
     fitting.add_argument(
-        "--reference", type=Path, required=True, help="folder of .npz, .csv or .jsonl files"
+        "--reference",
+        type=Path,
+        required=True,
+        help="folder of .npz, .csv, .jsonl or .parquet files",
     )
     fitting.add_argument("--features", default="x", help="array of .npz files, columns of others")
+    fitting.add_argument(
+        "--target", default=TARGET, help="column of the label, which is no feature"
+    )
     fitting.add_argument(
         "--run", help="run whose release the data is of; the detector judges no other's requests"
     )
@@ -74,17 +79,23 @@ def _fit_detector(arguments: argparse.Namespace) -> None:
     from driftloop.services.detector.detectors import fit_detector
 
     config = DetectorSettings.parse(arguments.detector)
-    fit = artifact.gather_reference(arguments.reference, arguments.features, config)
+    fit = artifact.gather_reference(
+        arguments.reference, arguments.features, config, arguments.target
+    )
     # a detector that can't be fitted should fail here, in the training run, not when it is served
-    verdict = fit_detector(config, fit.reference).score_window(fit.reference[: config.window])
+    detector = fit_detector(config, fit.reference, fit.profile)
+    verdict = detector.score_window(fit.reference[: config.window])
     release = release_id(arguments.run) if arguments.run else None
     artifact.save_artifact(replace(fit, release=release), arguments.out)
     rows, width = fit.reference.shape
-    out = f", {fit.unusable} left out since a value is not finite" if fit.unusable else ""
+    out = f", {fit.unusable} left out since a value is missing" if fit.unusable else ""
     print(
-        f"{config.kind}: {rows} of {fit.gathered} reference rows of {width} numbers{out}, "
+        f"{config.kind}: {rows} of {fit.gathered} reference rows of {width} columns{out}, "
         f"score on its own rows {verdict.score:.3g}"
     )
+    for column in fit.profile.columns:
+        if column.note:
+            print(f"column `{column.name}` ({column.type}): {column.note}")
 
 
 def _serve_detector(arguments: argparse.Namespace) -> None:

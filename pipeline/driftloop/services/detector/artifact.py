@@ -1,27 +1,27 @@
-"""A fitted detector at rest: `detector.json` (settings) and `reference.npz` (rows). No pickle:
-fitting again takes a second."""
+"""A fitted detector at rest: `detector.json` (settings), `profile.json` (columns) and `reference.npz` (rows
+as numbers: NaN for a missing value, the code of a category). No pickle: fitting again takes a second."""
 
-import csv
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
 
-from driftloop.contract.columns import SUFFIXES, ColumnError, FileColumns, parse_row
-from driftloop.contract.documents import DocumentError, to_json
-from driftloop.contract.handovers import DetectorSettings
-from driftloop.contract.trees import DETECTOR_FILE, REFERENCE_FILE
+from driftloop.contract.columns import SUFFIXES, TARGET, ColumnError
+from driftloop.contract.documents import LONGEST_FILE, DocumentError, parse_json, to_json
+from driftloop.contract.handovers import MIXED_KINDS, DetectorSettings
+from driftloop.contract.profiles import ColumnProfile, TableProfile, name_element
+from driftloop.contract.trees import DETECTOR_FILE, PROFILE_FILE, REFERENCE_FILE
 from driftloop.errors import PipelineError
-from driftloop.services.detector.payload import Rows
+from driftloop.services.detector.values import Rows
 
 MOST_ROWS = 2000
-"""Reference rows kept, drawn by the seed; the tests' cost grows with them."""
-
-
+"""Reference rows kept, drawn by the seed, where the tests' cost grows with them."""
+MOST_VALUES = 2_000_000
+"""Values kept, drawn by the seed in whole rows, where it hardly does."""
+VERSIONS = (1, 2)
+"""Versions of detector.json; the first has rows of single precision and no profile."""
 _BESIDE_SETTINGS = ("version", "rows", "width", "release")
 
 
@@ -31,27 +31,29 @@ class ArtifactError(PipelineError):
 
 @dataclass(frozen=True)
 class DetectorArtifact:
-    """The settings it was fitted with, and the rows (n x width, finite)."""
+    """The settings it was fitted with, and the rows (n x columns)."""
 
     config: DetectorSettings
     reference: Rows
+    profile: TableProfile
     release: str | None = None
     """Release whose training data the rows are; None in an artifact of an earlier version."""
     gathered: int | None = None
     """Rows of the files that it was fitted on; None in an artifact that was read back."""
     unusable: int = 0
-    """Those of them with a value that is not finite, which are left out."""
+    """Those of them with a missing value, which a detector of numbers leaves out."""
 
 
 def save_artifact(artifact: DetectorArtifact, folder: Path) -> None:
-    """Write both files."""
+    """Write the files."""
     folder.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(folder / REFERENCE_FILE, rows=artifact.reference)
-    document = {"version": 1, **to_json(artifact.config), "rows": len(artifact.reference)}
-    document["width"] = int(artifact.reference.shape[1])
+    document = {"version": VERSIONS[-1], **to_json(artifact.config)}
+    document["rows"], document["width"] = map(int, artifact.reference.shape)
     if artifact.release is not None:
         document["release"] = artifact.release
     (folder / DETECTOR_FILE).write_text(json.dumps(document, indent=2, sort_keys=True) + "\n")
+    (folder / PROFILE_FILE).write_text(json.dumps(to_json(artifact.profile), indent=1) + "\n")
 
 
 def load_artifact(folder: Path) -> DetectorArtifact:
@@ -59,7 +61,7 @@ def load_artifact(folder: Path) -> DetectorArtifact:
     try:
         document = json.loads((folder / DETECTOR_FILE).read_text())
         with np.load(folder / REFERENCE_FILE, allow_pickle=False) as arrays:
-            reference = np.asarray(arrays["rows"], dtype=np.float32)
+            reference = np.asarray(arrays["rows"], dtype=np.float64)
     except FileNotFoundError as error:
         raise ArtifactError(
             f"{error.filename} does not exist",
@@ -69,88 +71,119 @@ def load_artifact(folder: Path) -> DetectorArtifact:
         raise ArtifactError(f"the detector in {folder} can't be read: {error}") from error
     if not isinstance(document, dict):
         raise ArtifactError(f"{folder}/{DETECTOR_FILE} must be a JSON object")
-    if document.get("version") != 1:
+    version = document.get("version")
+    if version not in VERSIONS:
         raise ArtifactError(
-            f"{folder}/{DETECTOR_FILE} has version {document.get('version')!r}, must be 1"
+            f"{folder}/{DETECTOR_FILE} has version {version!r}, must be one of: 1, 2"
         )
     settings = {name: value for name, value in document.items() if name not in _BESIDE_SETTINGS}
     release = document.get("release")
     if not (release is None or isinstance(release, str)):
         raise ArtifactError(f"{folder}/{DETECTOR_FILE}: `release` must be a release id")
-    if reference.ndim != 2 or not len(reference) or not np.isfinite(reference).all():
-        raise ArtifactError(f"the reference rows in {folder} are not a table of finite numbers")
     try:
-        return DetectorArtifact(DetectorSettings.read(settings), reference, release)
+        config = DetectorSettings.read(settings)
     except DocumentError as error:
         raise ArtifactError(f"{folder}/{DETECTOR_FILE}: {error.message}") from error
+    finite = config.kind in MIXED_KINDS or np.isfinite(reference).all()
+    if reference.ndim != 2 or not len(reference) or not finite:
+        raise ArtifactError(f"the reference rows in {folder} are not a table of finite numbers")
+    profile = _load_profile(folder) if version != 1 else _make_profile(reference)
+    if len(profile.columns) != reference.shape[1]:
+        raise ArtifactError(
+            f"{folder}: {PROFILE_FILE} has {len(profile.columns)} columns, {REFERENCE_FILE} has "
+            f"{reference.shape[1]}"
+        )
+    return DetectorArtifact(config, reference, profile, release)
 
 
-def gather_reference(folder: Path, features: str, config: DetectorSettings) -> DetectorArtifact:
-    """The reference rows below `folder`: `.npz` (array `features`), `.csv` (all columns but the
-    target) or `.jsonl`."""
+def _load_profile(folder: Path) -> TableProfile:
+    label = f"{folder}/{PROFILE_FILE}"
+    try:
+        text = (folder / PROFILE_FILE).read_text()
+        return TableProfile.read(parse_json(text, label=label, longest=LONGEST_FILE))
+    except OSError as error:
+        raise ArtifactError(f"{label} can't be read: {error.strerror}") from error
+    except DocumentError as error:
+        raise ArtifactError(f"{label}: {error.message}") from error
+
+
+def _make_profile(reference: Rows) -> TableProfile:
+    """Return the profile of an artifact without one: numbers in single precision, matched by position."""
+    width = reference.shape[1]
+    return TableProfile(
+        columns=tuple(
+            ColumnProfile(
+                name=name_element("x", number),
+                type="number",
+                rows=len(reference),
+                missing=0,
+                distinct=len(np.unique(reference[:, number])),
+                single=True,
+            )
+            for number in range(width)
+        ),
+        order=("x",),
+        arrays=(("x", width),),
+    )
+
+
+def gather_reference(
+    folder: Path, features: str, config: DetectorSettings, target: str = TARGET
+) -> DetectorArtifact:
+    """Learn the profile and the reference rows of the files below `folder`: of the columns that
+    `features` names, or all but the target."""
+    from driftloop.services.detector.learning import learn_table
+    from driftloop.services.detector.tables import read_table
+
     files = sorted(file for file in folder.rglob("*") if file.suffix in SUFFIXES)
     if not files:
         raise ArtifactError(
-            f"{folder} contains no .npz, .csv or .jsonl file",
+            f"{folder} contains no {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]} file",
             hint="the data steps' output is empty",
         )
-    parts = [_read_rows(file, features) for file in files]
-    widths = {part.shape[1] for part in parts}
-    if len(widths) > 1:
-        raise ArtifactError(
-            f"the files in {folder} have rows of different widths: {sorted(widths)}"
-        )
-    every = np.concatenate(parts)
+    try:
+        tables = [read_table(file, file.relative_to(folder).as_posix()) for file in files]
+        learnt = learn_table(tables, features, target)
+    except ColumnError as error:
+        raise ArtifactError(error.message, hint=error.hint) from error
+    if config.kind in MIXED_KINDS:
+        return _draw_mixed(config, learnt.rows, learnt.profile)
+    return _draw_complete(config, learnt.rows, learnt.profile)
+
+
+def _draw_mixed(config: DetectorSettings, every: Rows, profile: TableProfile) -> DetectorArtifact:
+    if len(every) < 2:
+        raise ArtifactError(f"the files contain {len(every)} rows, must be at least 2")
+    most = max(MOST_ROWS, MOST_VALUES // len(profile.columns))
+    return DetectorArtifact(config, _draw_rows(every, most, config), profile, gathered=len(every))
+
+
+def _draw_complete(
+    config: DetectorSettings, every: Rows, profile: TableProfile
+) -> DetectorArtifact:
+    for column in profile.columns:
+        if column.type not in ("number", "boolean") and config.kind != "chi2":
+            raise ArtifactError(
+                f"column `{column.name}` is of type {column.type}"
+                f"{f' ({column.note})' if column.note else ''}, {config.kind} takes numbers",
+                hint="use `tabular`, which takes columns of every type, or list columns of numbers in "
+                "`data.features`",
+            )
     rows = every[np.isfinite(every).all(axis=1)]
     unusable = len(every) - len(rows)
     if len(rows) < 2:
         raise ArtifactError(
-            f"{folder} contains {len(rows)} usable reference rows, must be at least 2",
-            hint=f"{unusable} rows have a value that is not finite" if unusable else None,
+            f"the files contain {len(rows)} usable reference rows, must be at least 2",
+            hint=f"{unusable} rows have a missing value: `tabular` takes them"
+            if unusable
+            else None,
         )
-    if len(rows) > MOST_ROWS:
-        chosen = np.random.default_rng(config.seed).choice(len(rows), MOST_ROWS, replace=False)
-        rows = rows[np.sort(chosen)]
-    return DetectorArtifact(config, rows, gathered=len(every), unusable=unusable)
+    drawn = _draw_rows(rows, MOST_ROWS, config)
+    return DetectorArtifact(config, drawn, profile, gathered=len(every), unusable=unusable)
 
 
-def _read_rows(file: Path, features: str) -> Rows:
-    try:
-        if file.suffix == ".npz":
-            with np.load(file, allow_pickle=False) as arrays:
-                (name,) = FileColumns(str(file), "array", tuple(arrays.files)).choose_features(
-                    features
-                )
-                array = np.asarray(arrays[name], dtype=np.float32)
-                return array.reshape(len(array), -1)
-        return np.asarray(list(_read_records(file, features)), dtype=np.float32)
-    except ColumnError as error:
-        raise ArtifactError(error.message, hint=error.hint) from error
-    except (ValueError, TypeError, KeyError, BadZipFile) as error:
-        raise ArtifactError(f"{file} can't be read as rows of numbers: {error}") from error
-
-
-def _read_records(file: Path, features: str) -> Iterator[list[float]]:
-    """`features` names columns, separated by commas; `x` in a file without such a column means
-    all but `y`. ColumnError for a column that a row lacks."""
-    with file.open(newline="") as stream:
-        if file.suffix == ".csv":
-            reader = csv.DictReader(stream)
-            names = tuple(reader.fieldnames or ())
-            chosen = FileColumns(str(file), "column", names).choose_features(features)
-            for row in reader:
-                yield [float(row[name]) for name in chosen]
-            return
-        for number, line in enumerate(stream, 1):
-            if line.strip():
-                place = f"{file}, line {number}"
-                record = parse_row(line, place)
-                chosen = FileColumns(place, "column", tuple(record)).choose_features(features)
-                yield _flatten_values([record[name] for name in chosen])
-
-
-def _flatten_values(values: list[Any]) -> list[float]:
-    """Return the numbers of some columns; a single column may hold an array."""
-    if len(values) == 1 and isinstance(values[0], list):
-        return [float(value) for value in np.asarray(values[0], dtype=np.float64).reshape(-1)]
-    return [float(value) for value in values]
+def _draw_rows(rows: Rows, most: int, config: DetectorSettings) -> Rows:
+    if len(rows) <= most:
+        return rows
+    chosen = np.random.default_rng(config.seed).choice(len(rows), most, replace=False)
+    return rows[np.sort(chosen)]

@@ -1,95 +1,294 @@
-"""Rows of numbers in the payloads of Seldon, TensorFlow Serving and the Open Inference Protocol."""
+"""Rows of a table in the payloads of Seldon, TensorFlow Serving and the Open Inference Protocol.
+
+Values are matched with the profile's columns by name: Seldon's `names`, the names of tensors, the keys of
+TensorFlow's instances, in whatever order they come. Only values without names are matched by position, and
+only when there are as many as the training data have columns, or the detector has. The numbers of an array
+have no names; they are matched by position always.
+"""
 
 import json
+import math
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from driftloop.contract.profiles import ColumnProfile, TableProfile
 from driftloop.release import payloads
+from driftloop.services.detector.values import (
+    ColumnEncoder,
+    RowFaults,
+    Rows,
+    count_name,
+    is_missing,
+)
 
-Rows = NDArray[np.float32]
+PAYLOAD = "the payload has no rows that can be read"
+NAMES = "none of its names is a column of the training data"
+WIDTH = "it has another number of values than the training data have columns"
+GAPS = "a value is missing or unreadable in column"
+"""Why rows are not judged."""
 
 
 @dataclass(frozen=True)
 class DecodedRows:
-    """The usable rows of one event (n x width), and how many were not."""
+    """The rows of one event as numbers (n x columns), and what was wrong."""
 
     rows: Rows
-    rejected: int
+    faults: RowFaults = field(default_factory=RowFaults)
+
+    @property
+    def rejected(self) -> int:
+        """Rows that are not judged."""
+        return sum(self.faults.rejected.values())
 
 
-def decode_rows(body: bytes, width: int, protocol: str | None = None) -> DecodedRows:
-    """The rows in a payload, each flattened to `width` finite numbers; a payload that can't be
-    read is one rejected row."""
-    try:
-        values = _read_values(payloads.read_parts(json.loads(body), protocol))
-    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
-        return DecodedRows(_reject_all(width), 1)
-    array = _read_array(values)
-    if array is not None and (shaped := _shape_rows(array, width)) is not None:
-        finite = np.isfinite(shaped).all(axis=1)
-        if finite.all():
-            return DecodedRows(shaped, 0)
-        return DecodedRows(shaped[finite], int((~finite).sum()))
-    return _one_by_one(values, width)
+@dataclass(frozen=True)
+class _Field:
+    """A column of the training data, and the first of its columns in the rows."""
+
+    name: str
+    first: int
+    encoders: tuple[ColumnEncoder, ...]
+    array: bool
 
 
-def _read_values(parts: tuple[payloads.PayloadPart, ...]) -> Any:
-    """One part as it is; several side by side."""
+class RowDecoder:
+    """Reads events as rows of a profile's columns.
+
+    With `complete`, a row with a missing or unreadable value is not judged: the detector takes numbers
+    only.
+    """
+
+    def __init__(self, profile: TableProfile, *, complete: bool) -> None:
+        self._profile = profile
+        self._complete = complete
+        self._width = len(profile.columns)
+        self._encoders = tuple(map(ColumnEncoder.from_profile, profile.columns))
+        self._fields: dict[str, _Field] = {}
+        widths, first = dict(profile.arrays), 0
+        while first < self._width:
+            column = profile.columns[first]
+            name = _field_name(column, widths)
+            count = widths.get(name, 1)
+            encoders = self._encoders[first : first + count]
+            self._fields[name] = _Field(name, first, encoders, array=name in widths)
+            first += count
+        self._orders = (profile.order, tuple(self._fields))
+        self._numbers = all(column.type == "number" for column in profile.columns)
+        self._single = np.array([column.single for column in profile.columns])
+
+    def decode_rows(self, body: bytes, protocol: str | None = None) -> DecodedRows:
+        """Return the rows of a payload; one that can't be read is one rejected row."""
+        faults = RowFaults()
+        try:
+            parts = payloads.read_parts(json.loads(body), protocol)
+            rows = self._read_parts(parts, faults)
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
+            return DecodedRows(self.no_rows(), RowFaults(Counter({PAYLOAD: 1})))
+        if self._complete and len(rows):
+            rows = self._drop_gaps(rows, faults)
+        return DecodedRows(rows, faults)
+
+    def count_rows(self, body: bytes, protocol: str | None = None) -> int:
+        """Return the number of rows of a payload, also of those that can't be read."""
+        decoded = self.decode_rows(body, protocol)
+        return len(decoded.rows) + decoded.rejected
+
+    def no_rows(self) -> Rows:
+        """Return an empty table."""
+        return np.empty((0, self._width))
+
+    def _read_parts(self, parts: tuple[payloads.PayloadPart, ...], faults: RowFaults) -> Rows:
+        if self._profile.is_array:
+            return self._read_arrays(parts, faults)
+        if len(parts) == 1 and parts[0].name not in self._fields:
+            (part,) = parts
+            table = _shape_rows(part)
+            return self._read_table(table, part.names, faults)
+        if any(part.name is None for part in parts):
+            columns = [_shape_column(part) for part in parts]
+            return self._read_table(_transpose(columns), (), faults)
+        named = {str(part.name): _shape_column(part) for part in parts}
+        if len({len(values) for values in named.values()}) != 1:
+            raise ValueError("columns of different lengths")
+        return self._read_named(named, faults)
+
+    def _read_named(self, named: dict[str, Any], faults: RowFaults) -> Rows:
+        """Encode columns by name; those that the request does not have are missing."""
+        count = len(next(iter(named.values())))
+        if not count:
+            raise ValueError("no rows")
+        present = self._fields.keys() & named.keys()
+        for name in named.keys() - present:
+            if name not in self._profile.order:
+                count_name(faults.unknown, name, count)
+        if not present:
+            faults.rejected[NAMES] += count
+            return self.no_rows()
+        rows = np.full((count, self._width), np.nan)
+        for name in present:
+            column = self._fields[name]
+            if column.array:
+                _fill_array(rows, column, named[name], faults)
+            else:
+                rows[:, column.first] = column.encoders[0].encode_values(named[name], faults)
+        return rows
+
+    def _read_table(self, table: Any, names: tuple[str, ...], faults: RowFaults) -> Rows:
+        """Encode rows whose columns have names, or are in the order of the training data."""
+        if not table:
+            raise ValueError("no rows")
+        if not any(isinstance(row, list) for row in table):
+            single = len(names) == 1 or self._find_order(len(table)) is None
+            table = [[value] for value in table] if single else [table]
+        widths = Counter(len(row) for row in table if isinstance(row, list))
+        orders = (self._find_order(width) for width in widths)
+        order = names or next((each for each in orders if each is not None), ())
+        good = [row for row in table if order and isinstance(row, list) and len(row) == len(order)]
+        if len(table) > len(good):
+            faults.rejected[WIDTH] += len(table) - len(good)
+        if not good:
+            return self.no_rows()
+        array = _read_numbers(good) if self._numbers and not self._profile.arrays else None
+        if array is not None and array.ndim == 2 and self._fields.keys() <= set(order):
+            for name in set(order).difference(self._fields, self._profile.order):
+                count_name(faults.unknown, name, len(good))
+            return self._encode_numbers(array[:, [order.index(n) for n in self._fields]], faults)
+        return self._read_named(dict(zip(order, zip(*good, strict=True), strict=True)), faults)
+
+    def _find_order(self, width: int) -> tuple[str, ...] | None:
+        return next((order for order in self._orders if len(order) == width), None)
+
+    def _read_arrays(self, parts: tuple[payloads.PayloadPart, ...], faults: RowFaults) -> Rows:
+        """Flatten each row to the numbers of the array."""
+        ((name, _),) = self._profile.arrays
+        own = tuple(part for part in parts if part.name == name)
+        values = _join_parts(own or parts)
+        array = _read_numbers(values)
+        if array is not None and (rows := _shape_array(array, self._width)) is not None:
+            return self._encode_numbers(rows, faults)
+        if not isinstance(values, Sequence) or isinstance(values, str) or not values:
+            raise ValueError("no rows")
+        return self._read_one_by_one(values, faults)
+
+    def _read_one_by_one(self, values: Sequence[Any], faults: RowFaults) -> Rows:
+        """Some row is unlike the others; the good ones still count."""
+        rows = []
+        for value in values:
+            flat = list(_flatten(value)) if isinstance(value, list) else [value]
+            if len(flat) != self._width:
+                faults.rejected[WIDTH] += 1
+                continue
+            encoded = (
+                e.encode_values([v], faults)[0] for e, v in zip(self._encoders, flat, strict=True)
+            )
+            rows.append(np.fromiter(encoded, dtype=np.float64, count=self._width))
+        return np.stack(rows) if rows else self.no_rows()
+
+    def _encode_numbers(self, rows: NDArray[Any], faults: RowFaults) -> Rows:
+        """Return numbers in the precision of their columns; infinite ones are unreadable."""
+        exact: Rows = rows.astype(np.float64)
+        with np.errstate(over="ignore"):
+            exact[:, self._single] = exact[:, self._single].astype(np.float32)
+        infinite = np.isinf(exact)
+        if infinite.any():
+            for number in np.flatnonzero(infinite.any(axis=0)):
+                name = self._profile.columns[number].name
+                count_name(faults.unreadable, name, int(infinite[:, number].sum()))
+            exact[infinite] = np.nan
+        return exact
+
+    def _drop_gaps(self, rows: Rows, faults: RowFaults) -> Rows:
+        gaps = np.isnan(rows)
+        bad = gaps.any(axis=1)
+        if not bad.any():
+            return rows
+        for number in gaps[bad].argmax(axis=1):
+            name = self._profile.columns[number].name
+            count_name(faults.rejected, f"{GAPS} `{name}`", 1)
+        return rows[~bad]
+
+
+def _field_name(column: ColumnProfile, widths: dict[str, int]) -> str:
+    array = column.name.rpartition("[")[0]
+    return array if array in widths else column.name
+
+
+def _fill_array(rows: Rows, column: _Field, values: Any, faults: RowFaults) -> None:
+    """Write the numbers of a column of arrays; one of another width is unreadable."""
+    width = len(column.encoders)
+    for number, value in enumerate(values):
+        if is_missing(value):
+            continue
+        array = _read_numbers(value)
+        if array is None or array.size != width:
+            count_name(faults.unreadable, column.name, 1)
+            continue
+        for offset, element in enumerate(array.reshape(-1)):
+            encoded = column.encoders[offset].encode_values([element], faults)
+            rows[number, column.first + offset] = encoded[0]
+
+
+def _transpose(columns: list[Any]) -> list[list[Any]]:
+    return [list(row) for row in zip(*columns, strict=True)]
+
+
+def _shape_rows(part: payloads.PayloadPart) -> Any:
+    """Return the rows of a table: lists, or an array of numbers (n x width)."""
+    if part.shape is None:
+        return part.values
+    flat = list(_flatten(part.values))
+    if math.prod(part.shape) != len(flat) or not part.shape:
+        raise ValueError("the values don't fill the shape")
+    count = part.shape[0]
+    width = len(flat) // count if count else 0
+    return [flat[n * width : (n + 1) * width] for n in range(count)]
+
+
+def _shape_column(part: payloads.PayloadPart) -> list[Any]:
+    """Return the values of a named column; one of single numbers in lists is flattened."""
+    values = part.values if part.shape is None else _shape_rows(part)
+    if all(isinstance(value, list) and len(value) == 1 for value in values):
+        return [value[0] for value in values]
+    return values
+
+
+def _flatten(value: Any) -> Any:
+    if isinstance(value, list):
+        for item in value:
+            yield from _flatten(item)
+    else:
+        yield value
+
+
+def _join_parts(parts: tuple[payloads.PayloadPart, ...]) -> Any:
+    """Return one part as it is, several side by side."""
     if len(parts) == 1:
         (part,) = parts
-        return part.values if part.shape is None else _read_numbers(part.values).reshape(part.shape)
-    return np.concatenate([_read_column(part) for part in parts], axis=1)
+        return part.values if part.shape is None else _shape_rows(part)
+    columns = [_shape_column(part) for part in parts]
+    if len({len(column) for column in columns}) != 1:
+        raise ValueError("columns of different lengths")
+    return _transpose(columns)
 
 
-def _read_column(part: payloads.PayloadPart) -> NDArray[Any]:
-    array = _read_numbers(part.values)
-    return array.reshape(len(array) if part.shape is None else part.shape[0], -1)
-
-
-def _read_numbers(values: Any) -> NDArray[Any]:
-    array = np.asarray(values)
-    if array.dtype.kind not in "iufb":
-        raise ValueError("not numbers")
-    return array
-
-
-def _read_array(values: Any) -> NDArray[Any] | None:
+def _read_numbers(values: Any) -> NDArray[Any] | None:
     try:
-        return _read_numbers(values)
+        array = np.asarray(values)
     except ValueError:
         return None
+    return array if array.dtype.kind in "iufb" else None
 
 
-def _shape_rows(array: NDArray[Any], width: int) -> Rows | None:
-    """n x width, or None when the numbers don't fall into such rows."""
+def _shape_array(array: NDArray[Any], width: int) -> NDArray[Any] | None:
+    """Return n x width, or None when the numbers don't fall into such rows."""
     if array.ndim == 0 or array.size == 0:
         return None
     if array.ndim == 1 and array.size == width and width != 1:
         array = array.reshape(1, width)
     rows = array.reshape(len(array), -1)
-    if rows.shape[1] != width:
-        return None
-    with np.errstate(over="ignore"):
-        return rows.astype(np.float32)
-
-
-def _one_by_one(values: Any, width: int) -> DecodedRows:
-    """Some row is unlike the others; the good ones still count."""
-    if not isinstance(values, Sequence) or isinstance(values, str) or not values:
-        return DecodedRows(_reject_all(width), 1)
-    good = []
-    for value in values:
-        array = _read_array([value])
-        row = _shape_rows(array, width) if array is not None else None
-        if row is not None and np.isfinite(row).all():
-            good.append(row)
-    rows = np.concatenate(good) if good else _reject_all(width)
-    return DecodedRows(rows, len(values) - len(good))
-
-
-def _reject_all(width: int) -> Rows:
-    return np.empty((0, width), dtype=np.float32)
+    return rows if rows.shape[1] == width else None

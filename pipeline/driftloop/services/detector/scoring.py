@@ -10,6 +10,7 @@ import json
 import logging
 import secrets
 import time
+from collections import Counter as Tally
 from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ import nats.js.errors
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry, Gauge
 
 from driftloop.clients import events
 from driftloop.clients.jetstream import Puller
@@ -34,11 +35,13 @@ from driftloop.contract.documents import parse_json, to_json
 from driftloop.contract.events import PROTOCOL, REQUEST_ID, inference_type, verdict_id
 from driftloop.contract.handovers import DetectorSettings
 from driftloop.contract.streams import VERDICTS, DetectorStreams
-from driftloop.contract.verdicts import WindowRecord
+from driftloop.contract.verdicts import WindowRecord, describe_changes, read_changes
 from driftloop.errors import StoreError
 from driftloop.services.detector.detectors import WindowDetector, WindowVerdict
-from driftloop.services.detector.payload import DecodedRows, decode_rows
+from driftloop.services.detector.payload import DecodedRows, RowDecoder
+from driftloop.services.detector.telemetry import VerdictMetrics
 from driftloop.services.detector.unjudged import UnjudgedWindows
+from driftloop.services.detector.values import RowFaults
 from driftloop.services.detector.windows import EventWindow, WindowCutter
 
 log = logging.getLogger("detector")
@@ -47,8 +50,9 @@ BATCH = 500
 QUIET = 12
 """Empty answers in a row after which the consumer is made anew, in case the server has lost it."""
 MOST_REQUESTS = 100
-ALARMS = ("true", "false")
-ROWS = ("judged", "rejected")
+MOST_LOGGED = 5
+"""Columns of an alarm in the log."""
+OTHER_EVENT = "the event is not one that the detector reads"
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,7 @@ class WindowScorer:
         config: DetectorSettings,
         detector: WindowDetector,
         *,
-        width: int,
+        decoder: RowDecoder,
         registry: CollectorRegistry,
         unjudged: UnjudgedWindows,
     ) -> None:
@@ -80,39 +84,11 @@ class WindowScorer:
         self._names = names
         self._config = config
         self._detector = detector
-        self._width = width
+        self._decoder = decoder
         self._unjudged = unjudged
         self._type = inference_type(config.on)
         self._judged: deque[tuple[float, int]] = deque()
-        self._windows = Counter(
-            "driftloop_detector_windows", "Windows judged", ["alarm"], registry=registry
-        )
-        self._rows = Counter(
-            "driftloop_detector_rows", "Rows judged or rejected", ["result"], registry=registry
-        )
-        for alarm in ALARMS:
-            self._windows.labels(alarm)
-        for result in ROWS:
-            self._rows.labels(result)
-        self._window = Gauge(
-            "driftloop_detector_window",
-            "Number of the last window of this release",
-            registry=registry,
-        )
-        self._alarm = Gauge(
-            "driftloop_detector_alarm", "1 when the last window alarmed", registry=registry
-        )
-        self._score = Gauge(
-            "driftloop_detector_score", "Score of the last window", registry=registry
-        )
-        self._threshold = Gauge(
-            "driftloop_detector_threshold", "Threshold of the last window", registry=registry
-        )
-        self._time = Gauge(
-            "driftloop_detector_verdict_time_seconds",
-            "Time of the last verdict, in seconds since 1970",
-            registry=registry,
-        )
+        self._metrics = VerdictMetrics(registry)
         self._waiting = Gauge(
             "driftloop_detector_waiting_rows",
             "Rows of the window that is not full yet",
@@ -149,30 +125,26 @@ class WindowScorer:
         verdict = WindowRecord.read(
             parse_json(last.data or b"", label=f"the last verdict of {self._names.verdicts}")
         )
-        self._show_verdict(verdict)
+        self._metrics.show_verdict(verdict)
         return VerdictCursor(verdict.window, verdict.last, last.seq or 0)
 
     async def _follow_events(self, cursor: VerdictCursor) -> None:
         cutter = WindowCutter(self._config.window, cursor.window, cursor.last)
-        revision, warned = cursor.revision, 0
+        revision = cursor.revision
         async for message in self._read_messages(cursor.last):
             where = read_position(message)
             sequence = where.stream
             self._behind.set(where.pending)
             event, decoded = self._read_event(message)
+            self._metrics.count_rejected(decoded.rejected)
             window = cutter.add_event(sequence, decoded, event)
             self._waiting.set(cutter.waiting)
+            self._metrics.show_faults(cutter.faults)
+            if decoded.rejected:
+                faults = cutter.faults if window is None else window.faults
+                await self._unjudged.add_rejected(faults, sequence)
             if window is not None:
-                revision, warned = await self._score_window(window, revision), 0
-            elif cutter.rejected - warned >= self._config.window:
-                warned = cutter.rejected
-                log.warning(
-                    "%d rows since the last verdict can't be judged, %d can: a row must be %d numbers",
-                    cutter.rejected,
-                    cutter.waiting,
-                    self._width,
-                )
-                await self._unjudged.add_unreadable(self._config.window, sequence)
+                revision = await self._score_window(window, revision)
 
     async def _read_messages(self, after: int) -> AsyncIterator[Msg]:
         """The release's events after a sequence, in order and without a gap, for ever.
@@ -221,10 +193,9 @@ class WindowScorer:
         through): no rows."""
         event = events.unpack_event(message.data)
         if event.type != self._type:
-            return "", decode_rows(b"[]", self._width)
-        return event.get(REQUEST_ID) or event.id, decode_rows(
-            event.body, self._width, event.get(PROTOCOL)
-        )
+            return "", DecodedRows(self._decoder.no_rows(), RowFaults(Tally({OTHER_EVENT: 1})))
+        decoded = self._decoder.decode_rows(event.body, event.get(PROTOCOL))
+        return event.get(REQUEST_ID) or event.id, decoded
 
     async def _score_window(self, window: EventWindow, revision: int) -> int:
         """Score a window and store its verdict; return its sequence in the verdict stream."""
@@ -245,28 +216,19 @@ class WindowScorer:
             ),
             expected_last=revision,
         )
-        self._windows.labels(str(judgement.alarm).lower()).inc()
-        self._rows.labels("judged").inc(len(window.rows))
-        self._rows.labels("rejected").inc(window.rejected)
-        self._show_verdict(verdict)
+        self._metrics.count_window(len(window.rows), alarm=judgement.alarm)
+        self._metrics.show_verdict(verdict)
         if judgement.alarm:
+            changes = describe_changes(read_changes(verdict.details), MOST_LOGGED)
             log.warning(
-                "window %d: alarm, score %.4g, threshold %.4g",
+                "window %d: alarm, score %.4g, threshold %.4g%s",
                 window.number,
                 judgement.score,
                 judgement.threshold,
+                f": {changes}" if changes else "",
             )
         await self._purge_scored(window.last)
         return stored.seq
-
-    def _show_verdict(self, verdict: WindowRecord) -> None:
-        """The last verdict as metrics, also when it was stored before this process began."""
-        self._window.set(verdict.window)
-        self._alarm.set(verdict.alarm)
-        self._score.set(verdict.score)
-        self._threshold.set(verdict.threshold)
-        if verdict.time is not None:
-            self._time.set(datetime.fromisoformat(verdict.time).timestamp())
 
     async def _purge_scored(self, last: int) -> None:
         """Purge what was judged longer ago than a repeat can arrive: JetStream knows repeats by
@@ -299,6 +261,11 @@ def _build_verdict(
         score=judgement.score,
         threshold=judgement.threshold,
         time=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
-        details={**judgement.details, "events": window.events, "rejected": window.rejected},
+        details={
+            **judgement.details,
+            "events": window.events,
+            "rejected": sum(window.faults.rejected.values()),
+            **window.faults.list_counts(),
+        },
         requests=tuple(outliers[:MOST_REQUESTS]),
     )

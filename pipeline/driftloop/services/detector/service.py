@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 from driftloop.clients.http import EventServer
 from driftloop.clients.jetstream import Publisher
 from driftloop.clients.nats import connect_client, ensure_contract_stream
-from driftloop.contract.handovers import DetectorSettings
+from driftloop.contract.handovers import MIXED_KINDS, DetectorSettings
 from driftloop.contract.streams import VERDICTS, DetectorStreams
 from driftloop.services.bootstrap import serve_http
 from driftloop.services.detector import artifact
@@ -18,6 +18,7 @@ from driftloop.services.detector.detectors import fit_detector
 from driftloop.services.detector.emit import VerdictEmitter
 from driftloop.services.detector.handler import LIMIT, DetectorHandler
 from driftloop.services.detector.kept import KeptEvents
+from driftloop.services.detector.payload import RowDecoder
 from driftloop.services.detector.scoring import WindowScorer
 from driftloop.services.detector.unjudged import UnjudgedWindows
 
@@ -37,14 +38,14 @@ async def serve_detector(
     """Run until cancelled. The settings in `config` win over those the artifact was fitted with;
     its rows are its own, and so is the release that it judges: events of another one are kept."""
     fitted = artifact.load_artifact(folder)
-    reference = fitted.reference
     if fitted.release is None:
         log.warning(
             "the artifact does not name the release that it was fitted for: an earlier version wrote it; "
             "it is taken for that of %s",
             names.release,
         )
-    detector = await asyncio.to_thread(fit_detector, config, reference)
+    detector = await asyncio.to_thread(fit_detector, config, fitted.reference, fitted.profile)
+    decoder = RowDecoder(fitted.profile, complete=config.kind not in MIXED_KINDS)
     client = await connect_client(nats_url, name=f"{names.pipeline}-{names.detector}", wait=60)
     js = client.jetstream(timeout=5)
     registry = CollectorRegistry()
@@ -55,7 +56,7 @@ async def serve_detector(
         registry,
         reference=fitted.release or names.release,
         window=config.window,
-        width=reference.shape[1],
+        decoder=decoder,
     )
     kept = KeptEvents(js, names, registry, reference=unjudged.reference)
     door = DetectorHandler(
@@ -75,7 +76,7 @@ async def serve_detector(
                 names,
                 config,
                 detector,
-                width=reference.shape[1],
+                decoder=decoder,
                 registry=registry,
                 unjudged=unjudged,
             )

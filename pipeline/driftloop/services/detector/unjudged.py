@@ -19,7 +19,8 @@ from driftloop.contract.events import PROTOCOL
 from driftloop.contract.streams import DetectorStreams
 from driftloop.contract.verdicts import UnjudgedRecord
 from driftloop.errors import StoreError
-from driftloop.services.detector.payload import decode_rows
+from driftloop.services.detector.payload import RowDecoder
+from driftloop.services.detector.values import RowFaults
 
 log = logging.getLogger("detector")
 
@@ -35,13 +36,14 @@ class UnjudgedWindows:
         *,
         reference: str,
         window: int,
-        width: int,
+        decoder: RowDecoder,
     ) -> None:
         self.reference = reference
         self._publisher = publisher
         self._names = names
         self._window = window
-        self._width = width
+        self._decoder = decoder
+        self._told = 0
         self._rows: defaultdict[str, int] = defaultdict(int)
         self._counter = Counter(
             "driftloop_detector_windows_not_judged",
@@ -57,21 +59,32 @@ class UnjudgedWindows:
 
     async def add_event(self, release: str, event: Event) -> None:
         """Count an event's rows; a window that is full is stored."""
-        decoded = decode_rows(event.body, self._width, event.get(PROTOCOL))
-        # the rows of another release may have another width: they wait for its detector as well
-        self._rows[release] += len(decoded.rows) + decoded.rejected
+        # the rows of another release may have other columns: they wait for its detector as well
+        self._rows[release] += self._decoder.count_rows(event.body, event.get(PROTOCOL))
         size = self._rows[release]
         if size < self._window:
             return
         self._rows[release] = 0
         await self._store_window(release, size, event.key)
 
-    async def add_unreadable(self, rows: int, sequence: int) -> None:
-        """Store that so many rows of the reference's own release can't be judged, up to an event of the
-        stream."""
-        await self._store_window(self.reference, rows, f"{self.reference}/{sequence}")
+    async def add_rejected(self, faults: RowFaults, sequence: int) -> None:
+        """Take the rows of the reference's own release that can't be judged since the last verdict, up to
+        an event of the stream: told at the first, whenever there are twice as many, and for every window
+        of them."""
+        rows = sum(faults.rejected.values())
+        if rows < self._told:
+            self._told = 0
+        if not rows or rows < min(2 * self._told, self._told + self._window):
+            return
+        full = rows // self._window > self._told // self._window
+        self._told = rows
+        ((reason, _),) = faults.rejected.most_common(1)
+        event_id = f"{self.reference}/{sequence}"
+        await self._store_window(self.reference, rows, event_id, reason=reason, full=full)
 
-    async def _store_window(self, release: str, size: int, event_id: str) -> None:
+    async def _store_window(
+        self, release: str, size: int, event_id: str, *, reason: str = "", full: bool = True
+    ) -> None:
         now = datetime.now(UTC)
         record = UnjudgedRecord(
             detector=self._names.detector,
@@ -79,10 +92,12 @@ class UnjudgedWindows:
             reference=self.reference,
             size=size,
             time=now.isoformat(timespec="seconds").replace("+00:00", "Z"),
+            reason=reason,
         )
-        self._counter.inc()
+        if full:
+            self._counter.inc()
         self._time.labels(self.reference, release).set(now.timestamp())
-        log.warning("a window is %s", record.text)
+        log.warning("%s %s", f"{size} rows are" if reason else "a window is", record.text)
         payload = json.dumps(to_json(record), separators=(",", ":")).encode()
         try:
             await self._publisher.publish(

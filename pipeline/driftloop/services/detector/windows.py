@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from driftloop.services.detector.payload import DecodedRows, Rows
+from driftloop.services.detector.payload import DecodedRows
+from driftloop.services.detector.values import RowFaults, Rows
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,8 @@ class EventWindow:
     requests: tuple[str, ...]
     """The request id of each row."""
     events: int
-    rejected: int
+    faults: RowFaults
+    """Counts of what was wrong with its rows, and of the rows that are not in it."""
 
 
 @dataclass
@@ -35,17 +37,13 @@ class WindowCutter:
     _requests: list[str] = field(default_factory=list)
     _first: int = 0
     _events: int = 0
-    _rejected: int = 0
+    faults: RowFaults = field(default_factory=RowFaults)
+    """Those since the last window."""
 
     @property
     def waiting(self) -> int:
         """Rows of the window that is not full yet."""
         return len(self._requests)
-
-    @property
-    def rejected(self) -> int:
-        """Rows since the last window that can't be judged."""
-        return self._rejected
 
     def add_event(self, sequence: int, decoded: DecodedRows, request: str) -> EventWindow | None:
         """Take the next event of the stream; the window that it fills, or None."""
@@ -53,7 +51,7 @@ class WindowCutter:
             return None
         self._first = self._first or sequence
         self._events += 1
-        self._rejected += decoded.rejected
+        self.faults.add_faults(decoded.faults)
         if len(decoded.rows):
             self._parts.append(decoded.rows)
             self._requests += [request] * len(decoded.rows)
@@ -66,7 +64,7 @@ class WindowCutter:
             rows=np.concatenate(self._parts),
             requests=tuple(self._requests),
             events=self._events,
-            rejected=self._rejected,
+            faults=self.faults,
         )
         self.restart_window(window.number, sequence)
         return window
@@ -76,4 +74,5 @@ class WindowCutter:
         `last`."""
         self.number, self.last = number, last
         self._parts, self._requests = [], []
-        self._first = self._events = self._rejected = 0
+        self._first = self._events = 0
+        self.faults = RowFaults()

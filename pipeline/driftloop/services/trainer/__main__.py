@@ -5,6 +5,7 @@ import os
 import sys
 from pathlib import Path
 
+from driftloop.contract.columns import TARGET
 from driftloop.services.trainer.call import TrainerCall, TrainerEvaluation, run_call, run_evaluation
 from driftloop.services.trainer.columns import check_features
 from driftloop.services.trainer.errors import TrainerError
@@ -47,11 +48,14 @@ def main(arguments: list[str] | None = None) -> None:
                         code=root,
                         timeout=options.timeout,
                         rows=options.rows,
+                        target=options.target,
                     )
                 )
             case _:
                 if options.features is not None:
-                    check_features(options.data, options.features)
+                    check_features(
+                        options.data, options.features, options.target, mixed=options.mixed
+                    )
                 rows = split_rows(options.data, options.out, options.heldout)
                 print(f"{rows['train']} rows to train on, {rows['heldout']} held out")
     except TrainerError as error:
@@ -120,6 +124,11 @@ def build_parser() -> argparse.ArgumentParser:
     three.add_argument(
         "--features", help="columns that the detectors get: looked for in the recent files first"
     )
+    three.add_argument(
+        "--mixed", action="store_true", help="the detectors take columns of every type"
+    )
+    for command in (two, three):
+        command.add_argument("--target", default=TARGET, help="column with the right answers")
     three.set_defaults(code=Path())
     return parser
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from driftloop.contract.columns import TARGET
 from driftloop.contract.documents import DocumentError, parse_json, to_json
 from driftloop.contract.measures import find_measure
 from driftloop.contract.records import Evaluation, ProductionRelease, TrialResult
@@ -145,6 +146,8 @@ class TrainerEvaluation:
     timeout: float | None = None
     rows: int | None = None
     """Held-out rows that a rehearsal asks; None without one."""
+    target: str = TARGET
+    """Column with the right answers."""
 
 
 def run_evaluation(task: TrainerEvaluation) -> None:
@@ -191,10 +194,10 @@ def _measure_asked(
     numbers: the server's answers to them must come to the same."""
     file, limit = task.out / ROWS_FILE, task.rows or 0
     if find_measure(candidate.get("recent", ())) is None:
-        sample.write_rows(task.data, file, limit)
+        sample.write_rows(task.data, file, limit, target=task.target)
         return None
     with tempfile.TemporaryDirectory(prefix="driftloop-") as folder:
-        sample.write_rows(task.data, file, limit, again=Path(folder))
+        sample.write_rows(task.data, file, limit, target=task.target, again=Path(folder))
         if not record.list_files(Path(folder)):
             return None
         arguments, _ = function.build_arguments(

@@ -1,6 +1,6 @@
 """The columns that the detectors will be fitted on, looked at before anything is trained.
 
-The fit can use nothing but numbers.
+Where one of the detectors takes numbers only, nothing but numbers will do.
 """
 
 import contextlib
@@ -10,27 +10,29 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from driftloop.contract.columns import ColumnError, FileColumns, parse_row, read_columns
+from driftloop.contract.columns import TARGET, ColumnError, FileColumns, parse_row, read_columns
 from driftloop.services.trainer.errors import TrainerError
+from driftloop.services.trainer.parquet import list_rows, load_table
 
 
-def check_features(data: Path, features: str) -> None:
+def check_features(data: Path, features: str, target: str = TARGET, *, mixed: bool = False) -> None:
     """Look at the recent files below `data`; TrainerError for a column that `features` names and
-    a file lacks, for a value that is not a number, and for files of different widths."""
+    a file lacks, for files of different columns, and, unless `mixed`, for a value that is not a number."""
     folder = data / "recent"
     widths: dict[int, str] = {}
     for file in sorted(path for path in folder.rglob("*") if path.is_file()):
         name = file.relative_to(data).as_posix()
         try:
-            with file.open("rb") as stream:
-                columns = read_columns(name, stream)
+            columns = _read_columns(file, name)
             if columns is None:
                 continue
-            chosen = columns.choose_features(features)
+            chosen = columns.choose_features(features, target)
         except ColumnError as error:
             raise TrainerError(error.message, hint=error.hint) from error
         except OSError as error:
             raise TrainerError(f"{name} can't be read: {error}") from error
+        if mixed:
+            continue
         width = _check_values(file, columns, chosen)
         widths.setdefault(width, name)
     if len(widths) > 1:
@@ -39,6 +41,13 @@ def check_features(data: Path, features: str) -> None:
             f"`data.features` is `{features}`, and the files have different numbers of columns: {listed}",
             hint="list the columns that all recent files have in `data.features`",
         )
+
+
+def _read_columns(file: Path, name: str) -> FileColumns | None:
+    if file.suffix == ".parquet":
+        return FileColumns(name, "column", tuple(load_table(file).column_names))
+    with file.open("rb") as stream:
+        return read_columns(name, stream)
 
 
 def _check_values(file: Path, columns: FileColumns, chosen: Sequence[str]) -> int:
@@ -56,7 +65,8 @@ def _check_values(file: Path, columns: FileColumns, chosen: Sequence[str]) -> in
                 raise TrainerError(
                     f"{columns.file}, line {line}: `{name}` is {shown}, must be a number: the detectors are "
                     "fitted on it",
-                    hint="list the columns of numbers in `data.features`, or fill and encode the others in a data step",
+                    hint="`detector: tabular` takes it as it is; or list the columns of numbers in `data.features`, or fill and "
+                    "encode the others in a data step",
                 )
         width = len(values)
     return width
@@ -81,6 +91,9 @@ def _check_array(file: Path, columns: FileColumns, name: str) -> int:
 def _read_rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield each row with its line; a row that can't be read is left to the split, which refuses
     it."""
+    if file.suffix == ".parquet":
+        yield from enumerate(list_rows(load_table(file)), 1)
+        return
     with file.open(newline="", errors="replace") as stream:
         if file.suffix == ".csv":
             reader = csv.DictReader(stream)

@@ -13,12 +13,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from driftloop.contract.columns import TARGET
 from driftloop.contract.documents import to_json
 from driftloop.contract.records import HeldOutRow, HeldOutRows
+from driftloop.services.trainer.parquet import list_rows, load_table, write_table
 from driftloop.services.trainer.split import count_rows
 
-LABEL = "y"
-"""Column or array with the right answers."""
 FEATURES = "x"
 """Array with the features, beside others."""
 LARGEST = 8 * 1024 * 1024
@@ -46,7 +46,9 @@ class _SourcePart:
     rows: int
 
 
-def write_rows(heldout: Path, file: Path, limit: int, *, again: Path | None = None) -> HeldOutRows:
+def write_rows(
+    heldout: Path, file: Path, limit: int, *, target: str = TARGET, again: Path | None = None
+) -> HeldOutRows:
     """Write up to `limit` rows below a folder, evenly spread over the recent ones, then over the
     others; into the folder `again` the recent ones of them as they were."""
     rows: list[HeldOutRow] = []
@@ -59,7 +61,7 @@ def write_rows(heldout: Path, file: Path, limit: int, *, again: Path | None = No
         step = max(1, math.ceil(count_rows(heldout / part) / (limit - len(rows))))
         for source in sorted(path for path in (heldout / part).rglob("*") if path.is_file()):
             try:
-                table = _read_table(source, step, recent=part == "recent")
+                table = _read_table(source, step, target, recent=part == "recent")
             except _UnaskableError as error:
                 notes.append(f"{source.name}: {error}")
                 continue
@@ -86,8 +88,8 @@ def write_rows(heldout: Path, file: Path, limit: int, *, again: Path | None = No
         for source_part in parts:
             count = min(source_part.rows, rest)
             rest -= count
-            target = again / source_part.file.relative_to(heldout)
-            _copy_rows(replace(source_part, rows=count), target)
+            copy = again / source_part.file.relative_to(heldout)
+            _copy_rows(replace(source_part, rows=count), copy)
     return document
 
 
@@ -102,6 +104,9 @@ def _copy_rows(part: _SourcePart, target: Path) -> None:
         with np.load(part.file, allow_pickle=False) as loaded:
             arrays = {name: loaded[name][:: part.step][: part.rows] for name in loaded.files}
         np.savez(target, **arrays)
+    elif part.file.suffix == ".parquet":
+        table = load_table(part.file)
+        write_table(table.take(list(range(0, len(table), part.step))[: part.rows]), target)
     elif part.file.suffix == ".csv":
         with part.file.open(newline="") as stream, target.open("w", newline="") as copy:
             header, *lines = csv.reader(stream)
@@ -113,32 +118,37 @@ def _copy_rows(part: _SourcePart, target: Path) -> None:
         target.write_text("\n".join(texts[:: part.step][: part.rows]) + "\n")
 
 
-def _read_table(file: Path, step: int, *, recent: bool) -> _Table:
+def _read_table(file: Path, step: int, target: str, *, recent: bool) -> _Table:
     match file.suffix:
         case ".npz":
-            return _read_npz(file, step, recent)
+            return _read_npz(file, step, target, recent)
         case ".csv":
             with file.open(newline="") as stream:
                 header, *lines = csv.reader(stream)
-            return _read_columns(header, _convert_columns(lines[::step]), recent)
+            return _read_columns(header, _convert_columns(lines[::step]), target, recent)
         case ".jsonl":
             with file.open() as stream:
                 objects = [json.loads(line) for line in stream if line.strip()][::step]
             # a row need not have all columns: one that it lacks is a missing value
             header = list(dict.fromkeys(name for row in objects for name in row))
             return _read_columns(
-                header, [[row.get(name) for name in header] for row in objects], recent
+                header, [[row.get(name) for name in header] for row in objects], target, recent
             )
+        case ".parquet":
+            table = load_table(file)
+            header = table.column_names
+            lines = [list(row.values()) for row in list_rows(table)[::step]]
+            return _read_columns(header, lines, target, recent)
         case _:
             raise _UnaskableError(f"rows of {file.suffix or 'such a file'} are not read")
 
 
-def _read_npz(file: Path, step: int, recent: bool) -> _Table:
+def _read_npz(file: Path, step: int, target: str, recent: bool) -> _Table:
     import numpy as np
 
     with np.load(file, allow_pickle=False) as loaded:
         arrays = {name: loaded[name][::step] for name in loaded.files}
-    labels = arrays.pop(LABEL, None)
+    labels = arrays.pop(target, None)
     if FEATURES not in arrays and len(arrays) != 1:
         listed = ", ".join(sorted(arrays)) or "none"
         raise _UnaskableError(
@@ -156,9 +166,11 @@ def _read_npz(file: Path, step: int, recent: bool) -> _Table:
     return _Table(None, rows)
 
 
-def _read_columns(header: Sequence[str], lines: Sequence[Sequence[Any]], recent: bool) -> _Table:
-    label = header.index(LABEL) if LABEL in header else None
-    names = tuple(name for name in header if name != LABEL)
+def _read_columns(
+    header: Sequence[str], lines: Sequence[Sequence[Any]], target: str, recent: bool
+) -> _Table:
+    label = header.index(target) if target in header else None
+    names = tuple(name for name in header if name != target)
     values = [
         [_plain(value) for number, value in enumerate(line) if number != label] for line in lines
     ]

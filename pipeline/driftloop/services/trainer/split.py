@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from driftloop.contract.columns import ColumnError, parse_row
+from driftloop.contract.columns import SUFFIXES, ColumnError, parse_row
 from driftloop.services.trainer.errors import TrainerError
+from driftloop.services.trainer.parquet import list_rows, load_table, write_table
 
 SIDES = ("train", "heldout")
 PARTS = ("earlier", "recent")
@@ -84,6 +85,8 @@ def count_rows(data: Path) -> int:
             case ".csv":
                 with file.open(newline="") as stream:
                     rows += max(0, sum(1 for row in csv.reader(stream) if row) - 1)
+            case ".parquet":
+                rows += len(load_table(file))
             case ".jsonl":
                 with file.open() as stream:
                     rows += sum(1 for line in stream if line.strip())
@@ -98,9 +101,11 @@ def _choose_splitter(file: Path) -> Callable[[Path, dict[str, Path], Chosen], di
             return _split_csv
         case ".jsonl":
             return _split_jsonl
+        case ".parquet":
+            return _split_parquet
         case _:
             raise TrainerError(
-                f"{file.name} is not a file of rows, must be one of: .npz, .csv, .jsonl",
+                f"{file.name} is not a file of rows, must be one of: {', '.join(SUFFIXES)}",
                 hint="convert it in a data step, and leave other files out",
             )
 
@@ -189,6 +194,18 @@ def _split_csv(file: Path, targets: dict[str, Path], chosen: Chosen) -> dict[str
             with targets[side].open("w", newline="") as stream:
                 csv.writer(stream, lineterminator="\n").writerows([header, *rows])
     return {side: len(rows) for side, rows in sides.items()}
+
+
+def _split_parquet(file: Path, targets: dict[str, Path], chosen: Chosen) -> dict[str, int]:
+    table = load_table(file)
+    sides: dict[str, list[int]] = {side: [] for side in SIDES}
+    for number, row in enumerate(list_rows(table)):
+        key = json.dumps(row, sort_keys=True, separators=(",", ":"))
+        sides["heldout" if chosen(key.encode()) else "train"].append(number)
+    for side, numbers in sides.items():
+        if numbers:
+            write_table(table.take(numbers), targets[side])
+    return {side: len(numbers) for side, numbers in sides.items()}
 
 
 def _split_jsonl(file: Path, targets: dict[str, Path], chosen: Chosen) -> dict[str, int]:

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, assert_never
 
 from driftloop.contract.handovers import DetectorSettings
-from driftloop.services.detector.payload import Rows
+from driftloop.contract.profiles import TableProfile
+from driftloop.services.detector.values import Rows
 
 
 @dataclass(frozen=True)
@@ -29,9 +30,15 @@ class WindowDetector(Protocol):
         ...
 
 
-def fit_detector(config: DetectorSettings, reference: Rows) -> WindowDetector:
+def fit_detector(
+    config: DetectorSettings, reference: Rows, profile: TableProfile
+) -> WindowDetector:
     """The detector of this kind, fitted to the reference rows with the configured seed."""
     match config.kind:
+        case "tabular":
+            from driftloop.services.detector.detectors.tabular import TabularDetector
+
+            return TabularDetector(config, reference, profile)
         case "ks":
             from driftloop.services.detector.detectors.ks import KolmogorovSmirnovDetector
 
@@ -39,7 +46,7 @@ def fit_detector(config: DetectorSettings, reference: Rows) -> WindowDetector:
         case "cvm":
             from driftloop.services.detector.detectors.cvm import CramerVonMisesDetector
 
-            return CramerVonMisesDetector(config, reference)
+            return CramerVonMisesDetector(config, reference, profile)
         case "chi2":
             from driftloop.services.detector.detectors.chi2 import ChiSquaredDetector
 

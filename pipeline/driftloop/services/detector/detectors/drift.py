@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from driftloop.services.detector.detectors import WindowVerdict
-from driftloop.services.detector.payload import Rows
+from driftloop.services.detector.values import Rows
 
 WORST = 5
 

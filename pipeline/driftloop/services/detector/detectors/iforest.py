@@ -6,7 +6,7 @@ import logging
 from driftloop.contract.handovers import DetectorSettings
 from driftloop.services.detector.detectors import WindowVerdict, outliers
 from driftloop.services.detector.detectors.alibi import load_class
-from driftloop.services.detector.payload import Rows
+from driftloop.services.detector.values import Rows
 
 
 class IsolationForestDetector:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from driftloop.contract.handovers import DetectorSettings
 from driftloop.services.detector.detectors import WindowVerdict, drift
 from driftloop.services.detector.detectors.alibi import load_class
-from driftloop.services.detector.payload import Rows
+from driftloop.services.detector.values import Rows
 
 Scores = tuple[NDArray[np.float32], NDArray[np.float32]]
 

@@ -8,7 +8,7 @@ import numpy as np
 from driftloop.contract.handovers import DetectorSettings
 from driftloop.services.detector.detectors import WindowVerdict, outliers
 from driftloop.services.detector.detectors.alibi import load_class
-from driftloop.services.detector.payload import Rows
+from driftloop.services.detector.values import Rows
 
 COMPONENTS = 10
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from driftloop.contract.handovers import DetectorSettings
 from driftloop.services.detector.detectors import WindowVerdict
 from driftloop.services.detector.errors import FitError
-from driftloop.services.detector.payload import Rows
+from driftloop.services.detector.values import Rows
 
 OUTLIER_SHARE = 0.01
 """Rows in a hundred that count as outliers although nothing is wrong."""

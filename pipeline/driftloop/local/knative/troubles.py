@@ -1,0 +1,36 @@
+"""What keeps the broker from its work now, and since when: read by `driftloop status`."""
+
+import contextlib
+from datetime import UTC, datetime
+from pathlib import Path
+
+from driftloop.errors import LocalError
+from driftloop.local.ground.state import write_json
+
+
+class BrokerTroubles:
+    """Troubles by what has them, in `run/broker-troubles.json`."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._open: dict[str, dict[str, str]] = {}
+        self._written: dict[str, dict[str, str]] | None = None
+
+    def note_trouble(self, name: str, why: str) -> None:
+        """Remember a trouble; one that goes on keeps its begin."""
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        since = self._open.get(name, {}).get("since", now)
+        self._open[name] = {"since": since, "why": why[:300]}
+
+    def clear_trouble(self, name: str) -> None:
+        """Forget a trouble that is over."""
+        self._open.pop(name, None)
+
+    def write_file(self) -> None:
+        """Write the file when something has changed."""
+        if self._open == self._written:
+            return
+        # on a full disk, the next look writes it; the storage watch says so
+        with contextlib.suppress(LocalError):
+            write_json(self._path, self._open)
+            self._written = dict(self._open)

@@ -1,0 +1,185 @@
+"""P-values of many two-sample tests at once, as -log10 p: nothing underflows, and nothing but numpy is
+needed.
+
+Sources: Birnbaum and Tingey (1951) for the one-sided Kolmogorov-Smirnov statistic, Vrbik (2018) for the
+two-sided one's limit at finite sizes, and the hypergeometric law (Fisher's exact test).
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Numbers = NDArray[np.float64]
+Counts = NDArray[np.int64]
+
+LOG10 = math.log(10)
+_EXACT_BELOW = math.log(0.2)
+"""Logarithm of the p-value below which the Kolmogorov-Smirnov test's is exact but for its second term."""
+_CHUNK = 2_000_000
+"""Numbers of one matrix at most."""
+
+
+@dataclass(frozen=True)
+class SortedSample:
+    """A sample that many others are held against."""
+
+    values: Numbers
+    """Sorted."""
+    ties: bool
+
+    @classmethod
+    def from_sorted(cls, values: Numbers) -> "SortedSample":
+        """Return the sample of sorted values."""
+        return cls(values, bool((values[1:] == values[:-1]).any()))
+
+    def rank_values(self, window: Numbers) -> tuple[Counts, Counts]:
+        """Return how many values lie below each of a window's, and how many not above it."""
+        below = self.values.searchsorted(window, side="left")
+        if self.ties:
+            return below, self.values.searchsorted(window, side="right")
+        nearest = self.values.take(below, mode="clip")
+        return below, below + (nearest == window)
+
+
+def measure_gaps(samples: Sequence[tuple[SortedSample, Numbers]]) -> Numbers:
+    """Return the largest gap between the distribution functions of each sample and its sorted window.
+
+    It is reached at a value of the window, or just below one.
+    """
+    gaps = np.empty(len(samples))
+    lengths = np.array([len(window) for _, window in samples])
+    for length in np.unique(lengths):
+        members = np.flatnonzero(lengths == length)
+        below = np.empty((len(members), length))
+        upto = np.empty((len(members), length))
+        for row, number in enumerate(members.tolist()):
+            below[row], upto[row] = samples[number][0].rank_values(samples[number][1])
+        sizes = np.array([len(samples[number][0].values) for number in members.tolist()])[:, None]
+        steps = np.arange(length + 1) / length
+        gaps[members] = np.maximum(
+            (steps[1:] - upto / sizes).max(axis=1), (below / sizes - steps[:-1]).max(axis=1)
+        )
+    return gaps
+
+
+def score_gaps(gaps: Numbers, window: Counts, reference: Counts) -> Numbers:
+    """Return -log10 p of the two-sided Kolmogorov-Smirnov test for largest gaps between samples of so
+    many rows.
+
+    As scipy's asymptotic `ks_2samp`, to four digits of p and better; ties make it conservative. No p is
+    smaller than that of two samples side by side.
+    """
+    rows = window + reference
+    sizes = np.maximum(np.round(window * (reference / rows)), 1.0)
+    table = _log_factorials(int(rows.max(initial=0)))
+    most = table[rows] - table[window] - table[reference] - math.log(2)
+    gaps = np.minimum(gaps, 1.0)
+    root = gaps * np.sqrt(sizes)
+    x = root + 1 / (6 * np.sqrt(sizes)) + (root - 1) / (4 * sizes)
+    k = np.arange(1, 101)[:, None]
+    with np.errstate(under="ignore"):
+        series = 2 * np.sum(np.where(k % 2, 1.0, -1.0) * np.exp(-2 * (k * x) ** 2), axis=0)
+    rough = np.where(x < 0.2, 1.0, np.clip(series, 1e-300, 1.0))
+    logs = np.log(rough)
+    tail = logs < _EXACT_BELOW
+    if tail.any():
+        one_sided = np.array(
+            [_log_one_sided(gap, size) for gap, size in zip(gaps[tail], sizes[tail], strict=True)]
+        )
+        # both sides at once, counted twice
+        with np.errstate(under="ignore", invalid="ignore"):
+            both = np.nan_to_num(np.exp(np.minimum(-8 * x[tail] ** 2 - one_sided, 0.0)))
+        logs[tail] = math.log(2) + one_sided + np.log1p(-np.minimum(both, 0.5))
+    return np.clip(-logs, 0.0, np.maximum(most, 0.0)) / LOG10
+
+
+def _log_one_sided(gap: float, size: float) -> float:
+    """Return the logarithm of P(D+ >= gap), exactly: a sum over the steps of the sample's distribution
+    function where the line above it may be crossed first."""
+    if gap >= 1:
+        return -math.inf
+    n = int(size)
+    j = np.arange(int(n * (1 - gap)) + 1)
+    rest = np.maximum(1 - gap - j / n, 0.0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ends = np.where(n - j > 0, (n - j) * np.log(rest), 0.0)
+    terms = _log_choose(n, j) + (j - 1) * np.log(gap + j / n) + ends
+    return math.log(gap) + float(_log_sum(terms[None, :])[0])
+
+
+def score_counts(hits: Counts, window: Counts, before: Counts, reference: Counts) -> Numbers:
+    """Return -log10 p that `hits` of `window` rows and `before` of `reference` rows have the same
+    share: twice the smaller tail of the hypergeometric law, exact whatever the sizes."""
+    total, rows = hits + before, window + reference
+    upper = hits * rows >= total * window
+    low = np.where(upper, hits, np.maximum(0, total - reference))
+    high = np.where(upper, np.minimum(total, window), hits)
+    widths = high - low + 1
+    scores = np.empty(len(hits))
+    order = np.argsort(widths, kind="stable")
+    table = _log_factorials(int(rows.max(initial=0)))
+    start = 0
+    while start < len(order):
+        count = max(1, _CHUNK // int(widths[order[-1]]))
+        part = order[start : start + count]
+        x = low[part, None] + np.arange(int(widths[part].max()))[None, :]
+        inside = x <= high[part, None]
+        x = np.minimum(x, high[part, None])
+        k, m, n = total[part, None], window[part, None], rows[part, None]
+        logs = table[k] - table[x] - table[k - x]
+        logs = logs + table[n - k] - table[m - x] - table[n - k - m + x]
+        logs = logs - (table[n] - table[m] - table[n - m])
+        tails = _log_sum(np.where(inside, logs, -np.inf))
+        scores[part] = -(math.log(2) + tails) / LOG10
+        start += count
+    return np.maximum(scores, 0.0)
+
+
+def score_squares(square: float, freedom: int) -> float:
+    """Return -log10 of the probability that chi-squared with `freedom` degrees exceeds `square`: the
+    sum of a density's integrals by parts, which ends for half-integers."""
+    if square <= 0 or freedom <= 0:
+        return 0.0
+    x = square / 2
+    a = 0.5 if freedom % 2 else 1.0
+    terms = [_log_erfc(math.sqrt(x)) if freedom % 2 else -x]
+    while a < freedom / 2:
+        terms.append(a * math.log(x) - x - math.lgamma(a + 1))
+        a += 1
+    return max(-float(_log_sum(np.array([terms]))[0]) / LOG10, 0.0)
+
+
+def _log_erfc(x: float) -> float:
+    if x < 25:
+        return math.log(math.erfc(x))
+    return -x * x - math.log(x * math.sqrt(math.pi)) + math.log1p(-1 / (2 * x * x))
+
+
+def _log_choose(n: int, j: Counts) -> Numbers:
+    table = _log_factorials(n)
+    logs: Numbers = table[n] - table[j] - table[n - j]
+    return logs
+
+
+_factorials: Numbers = np.zeros(1)
+
+
+def _log_factorials(most: int) -> Numbers:
+    """Return the logarithms of 0! to `most`! and further; they are kept."""
+    global _factorials  # noqa: PLW0603
+    if len(_factorials) <= most:
+        logs = np.log(np.arange(1, 2 * most + 2, dtype=np.float64))
+        _factorials = np.concatenate([[0.0], np.cumsum(logs)])
+    return _factorials
+
+
+def _log_sum(logs: Numbers) -> Numbers:
+    """Return the logarithm of the sum of each row's exponentials."""
+    top = logs.max(axis=1)
+    safe = np.where(np.isfinite(top), top, 0.0)
+    with np.errstate(under="ignore", divide="ignore"):
+        sums: Numbers = np.log(np.exp(logs - safe[:, None]).sum(axis=1)) + safe
+    return sums

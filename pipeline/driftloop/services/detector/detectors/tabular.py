@@ -1,0 +1,108 @@
+"""Tests of a table, column by column and by the type of each; one correction over all of them.
+
+* numbers: Kolmogorov-Smirnov on the values that are there. Ties make it conservative, never wrong. Where
+  values repeat (at most 100 different ones, or some in 5 % of the rows) Fisher's exact test on the share
+  of each of these, and chi-squared on all of few levels, keep its power; the rest of a column with a few
+  such values and many others is tested by Kolmogorov-Smirnov on its own.
+* categories and booleans: Fisher's exact test on the share of each of the 50 commonest, and of categories
+  that the training data do not have; chi-squared on those that are expected 10 times in the window, and
+  the others as one more, when that makes three.
+* text: Kolmogorov-Smirnov on the length; the words are not looked at.
+* every column, times too: Fisher's exact test on the share of rows without a value.
+
+The share of a category that is new in the window is held against that of categories that only one
+training row has: a row of the training data would be the first of its kind as often.
+
+Every column has the same part of `alarmRate`, every kind of test the same part of its column's (Bonferroni);
+which columns have changed is Holm's choice. The score is the largest -log10 p so corrected, the threshold
+-log10 `alarmRate`.
+"""
+
+import math
+
+from driftloop.contract.documents import to_json
+from driftloop.contract.handovers import DetectorSettings
+from driftloop.contract.profiles import TableProfile
+from driftloop.contract.verdicts import ColumnChange
+from driftloop.services.detector.detectors import WindowVerdict
+from driftloop.services.detector.detectors.column_tests import (
+    ColumnReference,
+    TestBatch,
+    TestResult,
+)
+from driftloop.services.detector.values import Rows
+
+MOST_SHOWN = 20
+"""Columns of a verdict's details."""
+MOST_QUIET = 3
+"""Columns of the details of a window without an alarm."""
+
+
+class TabularDetector:
+    """One test per column by its type, for tables as they are."""
+
+    def __init__(self, config: DetectorSettings, reference: Rows, profile: TableProfile) -> None:
+        self._threshold = -math.log10(config.alarm_rate)
+        self._columns = [
+            ColumnReference(column, reference[:, number])
+            for number, column in enumerate(profile.columns)
+        ]
+
+    def score_window(self, rows: Rows) -> WindowVerdict:
+        """Judge a window."""
+        results = TestBatch(self._columns).test_window(rows)
+        worst = [self._choose_result(each) for each in results]
+        scores = [max(result.score for result in each) - self._correction(each) for each in results]
+        scores = [max(0.0, score) for score in scores]
+        changed = _find_changed(scores, self._threshold)
+        shown = sorted(changed, key=lambda n: -worst[n].effect)[:MOST_SHOWN]
+        if not changed:
+            shown = sorted(range(len(scores)), key=lambda n: -scores[n])[:MOST_QUIET]
+        columns = [
+            self._describe_column(number, worst[number], scores[number], number in changed)
+            for number in shown
+        ]
+        return WindowVerdict(
+            alarm=bool(changed),
+            score=max(scores),
+            threshold=self._threshold,
+            details={"columns": [to_json(column) for column in columns], "changed": len(changed)},
+        )
+
+    def _correction(self, results: list[TestResult]) -> float:
+        return math.log10(len(results)) + math.log10(len(self._columns))
+
+    def _choose_result(self, results: list[TestResult]) -> TestResult:
+        """Return the most certain result; one of all levels together only when it is beyond chance
+        alone, since it is described by a level that may not be."""
+        bound = self._threshold + self._correction(results)
+        return max(results, key=lambda r: (r.score >= bound, r.kind != "mix", r.score))
+
+    def _describe_column(
+        self, number: int, result: TestResult, score: float, alarm: bool
+    ) -> ColumnChange:
+        column = self._columns[number].column
+        before, after, of = result.describe()
+        return ColumnChange(
+            column=column.name,
+            type=column.type,
+            kind=result.kind,
+            of=of,
+            before=before,
+            after=after,
+            effect=result.effect,
+            score=score,
+            alarm=alarm,
+        )
+
+
+def _find_changed(scores: list[float], threshold: float) -> set[int]:
+    """Return the columns that have changed: Bonferroni's correction is Holm's for the first, and each
+    column after it need only hold against those that are left."""
+    count = len(scores)
+    changed: set[int] = set()
+    for rank, number in enumerate(sorted(range(count), key=lambda n: -scores[n])):
+        if scores[number] + math.log10(count / (count - rank)) < threshold:
+            break
+        changed.add(number)
+    return changed

@@ -1,0 +1,305 @@
+"""Learning the profile of training data: the type of each column, and what its values look like.
+
+Rules, the first that fits:
+
+* lists, and arrays of an .npz file with more than one dimension: one column of numbers for each element,
+  `NAME[0]`, `NAME[1]`, ... in the order of the flattened array;
+* boolean: nothing but true and false (in a .csv file in any case);
+* number: nothing but numbers. An integer with few levels is a number with ties, not a category. Numbers
+  are double precision: whole ones are exact up to 2^53. In a .csv file `NA`, `N/A`, `NaN` and `null`
+  are missing values of such a column (of a column of text they are categories: Namibia's code is `NA`);
+* time: nothing but times as ISO 8601 writes them, with a date;
+* category: at most 1000 different texts, each of them five times on average, or at most 20;
+* text: all others. A column without any value is one, too.
+
+A column that mixes numbers with text is a category or text, and its profile says so. An empty field, a null
+and a key that is not there are missing values.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+
+from driftloop.contract.columns import EVERYTHING, ColumnError
+from driftloop.contract.profiles import (
+    QUANTILES,
+    TRUTHS,
+    ColumnProfile,
+    ColumnType,
+    TableProfile,
+    name_element,
+)
+from driftloop.contract.suggestions import suggest_closest
+from driftloop.services.detector.tables import TableFile, Values, stack_lists
+from driftloop.services.detector.values import (
+    ColumnEncoder,
+    RowFaults,
+    Rows,
+    category_key,
+    is_missing,
+)
+
+MOST_LEVELS = 1000
+"""Different texts that still are categories."""
+FEW_LEVELS = 20
+REPEATED = 5
+"""Rows that a category has on average, when there are more than a few."""
+NOT_THERE = frozenset({"NA", "N/A", "NaN", "nan", "null", "NULL"})
+"""Fields of a .csv file that are missing values in columns of numbers, booleans and times."""
+
+
+@dataclass(frozen=True)
+class LearntTable:
+    """What training data taught."""
+
+    profile: TableProfile
+    rows: Rows
+    """The values as numbers (n x columns)."""
+
+
+def learn_table(tables: Sequence[TableFile], features: str, target: str) -> LearntTable:
+    """Learn the profile of files of rows; ColumnError for columns that do not fit together."""
+    chosen = _choose_columns(tables, features, target)
+    learnt: list[tuple[tuple[ColumnProfile, ...], Rows]] = []
+    arrays: dict[str, int] = {}
+    for name in chosen:
+        if any(_holds_lists(table.values[name]) for table in tables):
+            columns, rows = _learn_array(tables, name)
+            arrays[name] = len(columns)
+        else:
+            column, values = _learn_column(tables, name)
+            columns, rows = (column,), values[:, None]
+        learnt.append((columns, rows))
+    first = tables[0].columns
+    order = (
+        chosen
+        if first.kind == "array"
+        else tuple(name for name in first.names if name != target and name in tables[0].values)
+    )
+    if first.kind == "array" and learnt[0][0][0].type == "number":
+        arrays.setdefault(chosen[0], 1)
+    profile = TableProfile(
+        columns=tuple(column for columns, _ in learnt for column in columns),
+        order=order,
+        arrays=tuple(arrays.items()),
+    )
+    return LearntTable(profile, np.concatenate([rows for _, rows in learnt], axis=1))
+
+
+def _choose_columns(tables: Sequence[TableFile], features: str, target: str) -> tuple[str, ...]:
+    """Return the columns of all files, in the order of the first; ColumnError names the file that lacks
+    one."""
+    kinds = {_read_kind(table) for table in tables}
+    if len(kinds) > 1:
+        raise ColumnError(
+            f"{tables[0].file} holds rows as {_read_kind(tables[0])}s, another file does not: must be alike",
+            hint="convert the batches in a data step",
+        )
+    every = [table.columns.choose_features(features, target) for table in tables]
+    chosen = tuple(dict.fromkeys(name for names in every for name in names))
+    for name in chosen:
+        for table in tables:
+            if name not in table.values:
+                hint = suggest_closest(name, table.columns.names, fold=True)
+                raise ColumnError(
+                    f"{table.file} has no column `{name}`, which another file has",
+                    hint=hint or "list the columns that all files have in `data.features`",
+                )
+    return chosen
+
+
+def _read_kind(table: TableFile) -> str:
+    """Return `array` also for lines that hold one list."""
+    values = table.values.get(EVERYTHING)
+    listed = values is not None and _holds_lists(values)
+    return "array" if listed or table.columns.kind == "array" else "column"
+
+
+def _holds_lists(values: Values) -> bool:
+    return values.ndim > 1 or (
+        values.dtype == object and any(isinstance(value, list) for value in values)
+    )
+
+
+def _learn_array(tables: Sequence[TableFile], name: str) -> tuple[tuple[ColumnProfile, ...], Rows]:
+    parts = [stack_lists(table, name) for table in tables]
+    for table, part in zip(tables, parts, strict=True):
+        if part.dtype.kind not in "biuf":
+            raise ColumnError(
+                f"{table.file}: array `{name}` is {part.dtype}, must be numbers",
+                hint="name an array of numbers in `data.features`",
+            )
+        if part.shape[1] != parts[0].shape[1]:
+            raise ColumnError(
+                f"the files have rows of different widths: `{name}` is {parts[0].shape[1]} numbers in "
+                f"{tables[0].file}, {part.shape[1]} in {table.file}"
+            )
+    single = all(part.dtype in (np.float32, np.float16) for part in parts)
+    rows = np.concatenate(parts).astype(np.float64)
+    profiles = (
+        _profile_numbers(name_element(name, number), rows[:, number], single=single)
+        for number in range(rows.shape[1])
+    )
+    return tuple(profiles), np.where(np.isinf(rows), np.nan, rows)
+
+
+def _learn_column(tables: Sequence[TableFile], name: str) -> tuple[ColumnProfile, Rows]:
+    parts = [table.values[name] for table in tables]
+    single = all(part.dtype in (np.float32, np.float16) for part in parts)
+    texts = tables[0].texts
+    for read in (_read_truths, _read_numbers):
+        values = [read(part, texts=table.texts) for table, part in zip(tables, parts, strict=True)]
+        present = [part for part in values if part is not None]
+        if len(present) == len(values) and any(np.isfinite(part).any() for part in present):
+            joined = np.concatenate(present)
+            if read is _read_truths:
+                return _profile_truths(name, joined), joined
+            profile = _profile_numbers(name, joined, single=single)
+            return profile, np.where(np.isinf(joined), np.nan, joined)
+    return _learn_texts(name, np.concatenate([part.astype(object) for part in parts]), texts=texts)
+
+
+def _read_numbers(values: Values, *, texts: bool) -> Rows | None:
+    """Return numbers, NaN for missing ones; None when a value is not a number."""
+    if values.dtype.kind in "iufb":
+        return values.astype(np.float64)
+    if not texts:
+        if any(not isinstance(value, int | float | None) for value in values):
+            return None
+        return _convert_floats(values)
+    if any("_" in text for text in values if text is not None):
+        return None
+    return _convert_floats(
+        np.fromiter(
+            ("nan" if text is None or text in NOT_THERE else text for text in values),
+            dtype=object,
+            count=len(values),
+        )
+    )
+
+
+def _convert_floats(values: Values) -> Rows | None:
+    try:
+        return values.astype(np.float64)
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+def _read_truths(values: Values, *, texts: bool) -> Rows | None:
+    """Return 0 and 1, NaN for missing values; None when a value is neither true nor false."""
+    if values.dtype.kind == "b":
+        return values.astype(np.float64)
+    if values.dtype != object:
+        return None
+    codes: dict[Any, float] = {None: np.nan, False: 0.0, True: 1.0}
+    if texts:
+        codes = {None: np.nan, **dict.fromkeys(NOT_THERE, np.nan)}
+        for value in set(values) - codes.keys():
+            text = value.strip().lower()
+            if text not in TRUTHS:
+                return None
+            codes[value] = float(TRUTHS.index(text))
+    elif any(not isinstance(value, bool | None) for value in values):
+        return None
+    return np.fromiter((codes[value] for value in values), dtype=np.float64, count=len(values))
+
+
+def _profile_truths(name: str, values: Rows) -> ColumnProfile:
+    missing = int(np.isnan(values).sum())
+    true = int(np.nansum(values))
+    return ColumnProfile(
+        name=name,
+        type="boolean",
+        rows=len(values),
+        missing=missing,
+        distinct=len(np.unique(values[~np.isnan(values)])),
+        categories=((TRUTHS[0], len(values) - missing - true), (TRUTHS[1], true)),
+    )
+
+
+def _profile_numbers(name: str, values: Rows, *, single: bool) -> ColumnProfile:
+    infinite = int(np.isinf(values).sum())
+    finite = values[np.isfinite(values)]
+    return ColumnProfile(
+        name=name,
+        type="number",
+        rows=len(values),
+        missing=len(values) - len(finite),
+        distinct=len(np.unique(finite)),
+        quantiles=_find_quantiles(finite),
+        single=single,
+        note=f"{infinite} of {len(values)} values are infinite, and missing" if infinite else "",
+    )
+
+
+def _find_quantiles(values: Rows) -> tuple[float, ...]:
+    return tuple(float(q) for q in np.quantile(values, QUANTILES)) if len(values) else ()
+
+
+def _learn_texts(name: str, values: Values, *, texts: bool) -> tuple[ColumnProfile, Rows]:
+    keys = [None if is_missing(value) else category_key(value) for value in values]
+    counts = Counter(key for key in keys if key is not None)
+    present = sum(counts.values())
+    unreadable = sum(key is None and not is_missing(v) for key, v in zip(keys, values, strict=True))
+    kind = _choose_type(counts, present)
+    profile = ColumnProfile(
+        name=name,
+        type=kind,
+        rows=len(keys),
+        missing=len(keys) - present,
+        distinct=len(counts),
+        categories=tuple(counts.most_common()) if kind == "category" else (),
+        quantiles=_find_quantiles(np.array([len(key) for key in keys if key is not None]))
+        if kind == "text"
+        else (),
+        note=_describe_mix(counts, values, unreadable, texts=texts),
+    )
+    return profile, ColumnEncoder.from_profile(profile).encode_values(keys, RowFaults())
+
+
+def _choose_type(counts: Counter[str], present: int) -> ColumnType:
+    if counts and all(_is_time(key) for key in counts):
+        return "time"
+    few = len(counts) <= FEW_LEVELS or present >= REPEATED * len(counts)
+    return "category" if counts and few and len(counts) <= MOST_LEVELS else "text"
+
+
+def _is_time(text: str) -> bool:
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return len(text) >= len("2026-01-31") and text[4] == "-"
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _describe_mix(counts: Counter[str], values: Values, unreadable: int, *, texts: bool) -> str:
+    """Say that a column is not what it seems; empty when all its values are texts."""
+    if not counts:
+        return "no row has a value"
+    notes = []
+    numbers = (
+        sum(count for key, count in counts.items() if _is_number(key))
+        if texts
+        else sum(isinstance(value, int | float) and not is_missing(value) for value in values)
+    )
+    if numbers:
+        notes.append(
+            f"{numbers} of {sum(counts.values())} values are numbers, the others text: all are read as text"
+        )
+    if unreadable:
+        notes.append(
+            f"{unreadable} values are neither numbers, booleans nor text: they are missing"
+        )
+    return "; ".join(notes)

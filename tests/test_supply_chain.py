@@ -1,0 +1,202 @@
+"""What images are made of and what their containers may write: named by hash and digest, or told here by name."""
+
+import hashlib
+import json
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from driftloop import __version__
+from driftloop.local.kubelet.environments import read_requirements
+from tests.golden.trees import NAMES, documents, tree
+from tests.support.registry import Small, digest_of
+
+ROOT = Path(__file__).parents[1]
+IMAGES = ROOT / "pipeline" / "driftloop" / "images"
+STARTERS = ROOT / "pipeline" / "driftloop" / "operations" / "starter"
+DOCKERFILES = sorted(
+    file
+    for folder in (IMAGES, STARTERS, ROOT / "examples")
+    for file in folder.rglob("Dockerfile")
+    if "__pycache__" not in file.parts
+)
+LOCKS = sorted(
+    file.with_name("requirements.txt")
+    for folder in (IMAGES, STARTERS, ROOT / "examples")
+    for file in folder.rglob("requirements.in")
+)
+
+UNPINNED = {"python:3.11-slim"}
+"""Bases that `images/bases.txt` has no digest of: its registry could not be asked where this was written."""
+
+WRITABLE = {
+    "a user's training code": "writes what it likes beside itself: checkpoints, caches, logs",
+    "a server of Seldon's operator": "upstream's images write into their own folders, and their owners say where",
+    "Argo Events' own": "its EventSources and Sensors are upstream's images",
+}
+"""Containers with a root that can be written, and why."""
+
+
+def test_every_requirement_of_an_image_has_a_hash() -> None:
+    assert len(LOCKS) == 13
+    for file in LOCKS:
+        requirements = read_requirements(file)
+        assert requirements, file
+        for requirement in requirements:
+            assert re.fullmatch(r"[A-Za-z0-9._-]+==\S+", requirement.name), requirement
+            assert re.search(r"--hash=sha256:[0-9a-f]{64}", requirement.text), requirement
+
+
+def test_a_lock_has_all_that_is_asked_for_and_what_is_lifted() -> None:
+    for file in LOCKS:
+        locked = {
+            _canonical(each.name.partition("==")[0]): each for each in read_requirements(file)
+        }
+        for source in (file.with_suffix(".in"), file.with_name("overrides.txt")):
+            if source.exists():
+                for each in read_requirements(source):
+                    (name,) = re.findall(r"^[A-Za-z0-9._-]+", each.text)
+                    assert _canonical(name) in locked, f"{file} lacks {name}: run scripts/lock"
+
+
+@pytest.mark.parametrize("file", DOCKERFILES, ids=lambda file: str(file.parent.relative_to(ROOT)))
+def test_a_dockerfile_installs_nothing_without_hashes(file: Path) -> None:
+    installs = re.findall(r"pip install [^&|\n]*", file.read_text().replace("\\\n", " "))
+    assert installs
+    for install in installs:
+        # the package itself is built by a backend that is installed with hashes
+        own = install.split()[-1] == "/src" and "--no-build-isolation" in install
+        assert "--no-deps" in install, install
+        assert own or "--require-hashes" in install, install
+
+
+def test_a_base_has_a_digest_or_is_told() -> None:
+    pins = dict(
+        [*line.split(), ""][:2]
+        for line in (IMAGES / "bases.txt").read_text().splitlines()
+        if line and not line.startswith("#")
+    )
+    assert {ref for ref, digest in pins.items() if not digest} == UNPINNED
+    for file in DOCKERFILES:
+        for base in re.findall(r"^FROM (\S+)", file.read_text(), re.MULTILINE):
+            ours = base.startswith("ghcr.io/driftloop/")
+            assert ours or "@sha256:" in base or base in pins, f"{file}: FROM {base}"
+
+
+def test_bases_are_pinned_and_images_say_what_is_in_them(tmp_path: Path) -> None:
+    scripts, images = tmp_path / "scripts", tmp_path / "pipeline" / "driftloop" / "images"
+    scripts.mkdir()
+    (scripts / "images").write_text((ROOT / "scripts" / "images").read_text())
+    (tmp_path / ".venv").symlink_to(ROOT / ".venv")
+    images.mkdir(parents=True)
+    (images.parent / "__init__.py").write_text(f'__version__ = "{__version__}"\n')
+    (images / "bases.txt").write_text((IMAGES / "bases.txt").read_text())
+    (images / "server").symlink_to(IMAGES / "server")
+    builder = tmp_path / "builder"
+    builder.write_text(f'#!/bin/sh\ncp "$4" {tmp_path}/built\n')
+    builder.chmod(0o755)
+    environment = {
+        **os.environ,
+        "IMAGE_BUILDER": str(builder),
+        "ONLY": "server",
+        "DOCKER_CONFIG": str(tmp_path),
+        "SBOM_FOLDER": str(tmp_path / "sbom"),
+    }
+
+    def run(*words: str) -> str:
+        done = subprocess.run(
+            ["bash", str(scripts / "images"), *words],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stderr
+
+    assert "python:3.11-slim has no digest" in run()
+    with Small({"library/python:3.11-slim": b"python"}).serving() as registry:
+        run("--pin", f"docker.io=http://{registry.host}")
+    assert "has no digest" not in run()
+    base, *_, label = [
+        line for line in (tmp_path / "built").read_text().splitlines() if line[:1] not in "#"
+    ]
+    assert base == f"FROM python:3.11-slim@{digest_of(b'python')}"
+    content = (tmp_path / "sbom" / f"server-{__version__}.cdx.json").read_bytes()
+    assert label == f"LABEL dev.driftloop.sbom=sha256:{hashlib.sha256(content).hexdigest()}"
+    bill = json.loads(content)
+    assert bill["bomFormat"] == "CycloneDX"
+    named = {part["name"]: part for part in bill["components"]}
+    assert {"gunicorn", "werkzeug", "seldon-core"} <= set(named)
+    assert named["gunicorn"]["externalReferences"][0]["hashes"][0]["alg"] == "SHA-256"
+
+
+@cache
+def containers() -> tuple[tuple[str, dict[str, Any]], ...]:
+    return tuple(
+        (f"{name}: {path}: {item['name']}", item)
+        for name in NAMES
+        for path, document in documents(tree(name))
+        for item in _walk(document)
+    )
+
+
+def test_a_container_s_root_is_read_only_or_told() -> None:
+    told, seen = set(), set()
+    for where, item in containers():
+        context = item.get("securityContext") or {}
+        if context.get("readOnlyRootFilesystem"):
+            _check_writes(where, item)
+            seen.add(item["name"])
+            continue
+        kind = _kind_of_writer(item)
+        assert kind is not None, f"{where} has a writable root"
+        told.add(kind)
+    assert told == set(WRITABLE)
+    assert {"decision", "judge", "drift", "fetch", "model", "logger", "main", "candidate"} <= seen
+
+
+def _check_writes(where: str, item: dict[str, Any]) -> None:
+    """What sends a program's own files somewhere names a mounted folder."""
+    mounts = [mount["mountPath"] for mount in item.get("volumeMounts") or ()]
+    for variable in item.get("env") or ():
+        if variable["name"] in ("HOME", "TMPDIR"):
+            assert variable["value"] in mounts, f"{where}: {variable}"
+
+
+def _kind_of_writer(item: dict[str, Any]) -> str | None:
+    command = item.get("command") or []
+    if item["name"] == "main" and command[:1] != ["driftloop"]:
+        return "a user's training code"
+    if "command" not in item and item["name"] in ("model", "tfserving"):
+        return "a server of Seldon's operator"
+    if item["name"] in ("eventsource", "sensor"):
+        return "Argo Events' own"
+    return None
+
+
+def _walk(value: Any, key: str = "", name: str = "") -> Iterator[dict[str, Any]]:
+    match value:
+        case dict():
+            own = str(value.get("name") or name)
+            for inner, content in value.items():
+                if inner == "container" and isinstance(content, dict):
+                    kind = {"resources", "securityContext"}.issuperset(content)
+                    yield {"name": "eventsource" if kind else "main", **content}
+                elif inner in ("containers", "initContainers", "sidecars"):
+                    yield from content
+                else:
+                    yield from _walk(content, inner, own)
+        case list():
+            for content in value:
+                yield from _walk(content, key, name)
+
+
+def _canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
