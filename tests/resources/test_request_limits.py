@@ -133,7 +133,10 @@ def test_the_route_of_a_pipeline_names_its_bound_and_the_preview_tells() -> None
 @pytest.mark.parametrize(
     ("limit", "words"),
     [
-        ("3Mi", "spec.serve.maxRequestBytes"),
+        (
+            "3Mi",
+            "spec.serve.maxRequestBytes is `3Mi`, must be one of: 1Mi, 2Mi, 4Mi, 8Mi, 16Mi, 32Mi, 64Mi",
+        ),
         ("16Mi", "must be `8Mi` with `backend: seldon`: its operator writes the route"),
     ],
 )

@@ -3,15 +3,11 @@ requests to it."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Literal
 
-RequestLimit = Literal["1Mi", "2Mi", "4Mi", "8Mi", "16Mi", "32Mi", "64Mi"]
-"""Sizes that a spec can choose: the platform's gateway knows each by the name of its route."""
-
-DEFAULT_REQUEST_LIMIT: RequestLimit = "8Mi"
+DEFAULT_REQUEST_LIMIT = "8Mi"
 """Bound of a route that names none: a model server needs forty times as much memory to read one."""
 
-REQUEST_LIMITS: Mapping[RequestLimit, int] = MappingProxyType(
+REQUEST_LIMITS: Mapping[str, int] = MappingProxyType(
     {
         "1Mi": 1 << 20,
         "2Mi": 2 << 20,
@@ -22,7 +18,8 @@ REQUEST_LIMITS: Mapping[RequestLimit, int] = MappingProxyType(
         "64Mi": 64 << 20,
     }
 )
-"""Bytes of each."""
+"""Bytes of each size that a spec can choose: the platform's gateway knows each by the name of its
+route."""
 
 HEADERS_TIME = "10s"
 """Time that a request's headers may take to arrive at the gateway."""
@@ -30,7 +27,7 @@ HEADERS_TIME = "10s"
 _ROUTE = "request-limit-"
 
 
-def name_limited_route(limit: RequestLimit) -> str | None:
+def name_limited_route(limit: str) -> str | None:
     """Return the name of a route with this bound; None for the default, which needs none."""
     return None if limit == DEFAULT_REQUEST_LIMIT else f"{_ROUTE}{limit.lower()}"
 

@@ -5,11 +5,11 @@ from typing import Annotated, Literal, Self, get_args
 
 from pydantic import Field, Tag, model_validator
 
-from driftloop.contract.limits import DEFAULT_REQUEST_LIMIT, RequestLimit
+from driftloop.contract.limits import DEFAULT_REQUEST_LIMIT
 from driftloop.spec.base import SpecModel, tagged
 from driftloop.spec.graph import Node
 from driftloop.spec.resources import Resources
-from driftloop.spec.values import ImageName, ModelClass
+from driftloop.spec.values import ImageName, ModelClass, RequestLimit
 
 
 class Autoscale(SpecModel):
@@ -37,8 +37,9 @@ class _Server(SpecModel):
     backend: Literal["seldon", "plain"] = "seldon"
     """`seldon` commits a SeldonDeployment; `plain` what its operator would make of it."""
     max_request_bytes: RequestLimit = DEFAULT_REQUEST_LIMIT
-    """Largest body of a prediction that the gateway takes; others get 413. A Python model server
-    needs forty times as much memory to read one. Not `8Mi`: `backend: plain` only."""
+    """Largest body of a prediction that the gateway takes, a power of two from 1Mi to 64Mi; larger
+    ones get 413. A Python model server needs forty times as much memory to read one. Another size
+    than 8Mi needs `backend: plain`."""
     resources: Resources = Resources(cpu="200m", memory="512Mi")
     """Resources of a model server."""
     graph: Node | None = None

@@ -12,6 +12,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, PlainSerializer, PlainValidator, WithJsonSchema
 
+from driftloop.contract.limits import REQUEST_LIMITS
 from driftloop.spec import cron
 
 _MEMORY_UNITS = {
@@ -198,6 +199,12 @@ def _cpu(text: object) -> str:
     return str(text)
 
 
+def _request_limit(text: str) -> str:
+    if text not in REQUEST_LIMITS:
+        raise ValueError(f"must be one of: {', '.join(REQUEST_LIMITS)}")
+    return text
+
+
 def _memory(text: str) -> str:
     if not re.fullmatch(r"[1-9][0-9]{0,8}(Ki|Mi|Gi|Ti|k|M|G|T)", text):
         raise ValueError("must be an amount of memory, such as 512Mi or 2Gi")
@@ -312,6 +319,7 @@ Cpu = Annotated[
     PlainValidator(_cpu),
     WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "number"}], "examples": ["500m"]}),
 ]
+RequestLimit = Annotated[str, AfterValidator(_request_limit), Field(max_length=20)]
 Memory = Annotated[str, AfterValidator(_memory), Field(max_length=20)]
 Scalar = Annotated[
     bool | int | float | str,

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel
 
-from driftloop.contract.limits import DEFAULT_REQUEST_LIMIT, RequestLimit
+from driftloop.contract.limits import DEFAULT_REQUEST_LIMIT
 from driftloop.contract.names import (
     COMPONENT_LABEL,
     GATEWAY,
@@ -111,7 +111,7 @@ def unroll_deployment(
     mirrored: str | None = None,
     gateway: str = GATEWAY,
     images: PlatformImages = PlatformImages(),  # noqa: B008 - frozen
-    limit: RequestLimit = DEFAULT_REQUEST_LIMIT,
+    limit: str = DEFAULT_REQUEST_LIMIT,
 ) -> ServingObjects:
     """The Deployments, Services, logger ConfigMaps and the VirtualService that serve it.
 
@@ -408,7 +408,7 @@ def _logger_container(image: str) -> core.Container:
 
 
 def _traffic_route(
-    deployment: seldon.SeldonDeployment, mirrored: str | None, gateway: str, limit: RequestLimit
+    deployment: seldon.SeldonDeployment, mirrored: str | None, gateway: str, limit: str
 ) -> istio.VirtualService:
     name, namespace = deployment.metadata.name, deployment.metadata.namespace or "default"
     predictors = deployment.spec.predictors

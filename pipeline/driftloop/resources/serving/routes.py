@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from driftloop.contract.limits import DEFAULT_REQUEST_LIMIT, RequestLimit, name_limited_route
+from driftloop.contract.limits import DEFAULT_REQUEST_LIMIT, name_limited_route
 from driftloop.contract.names import PREDICTOR_PORT, service_host
 from driftloop.kube import istio
 
@@ -20,7 +20,7 @@ def route_predictions(
     timeout: int,
     mirrored: str | None = None,
     percent: float = 100,
-    limit: RequestLimit = DEFAULT_REQUEST_LIMIT,
+    limit: str = DEFAULT_REQUEST_LIMIT,
 ) -> istio.HTTPRoute:
     """Build the route of the predictions over HTTP; `name` is the SeldonDeployment's or the
     pipeline's, `timeout` the seconds until a request is answered with 504.
