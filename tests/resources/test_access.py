@@ -217,6 +217,26 @@ def test_flux_grants_nothing_that_its_account_does_not_have(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_flux_may_bind_the_roles_of_the_trees_before_they_are_there_and_no_other(name: str) -> None:
+    """Flux tries a binding before its Role is applied; the API server then asks for `bind`."""
+    found = rendered(name)
+    account = found.kustomizations[0]["spec"]["serviceAccountName"]
+    binds = [
+        rule for rule in found.rules(account, of=FLUX, where=found.home) if "bind" in rule["verbs"]
+    ]
+    granted = {item["roleRef"]["name"] for item in found.objects if item["kind"] == "RoleBinding"}
+    made = {item["metadata"]["name"] for item in found.objects if item["kind"] == "Role"}
+    assert granted == made
+    (rule,) = binds
+    assert (rule["resources"], rule["verbs"]) == (["roles"], ["bind"])
+    assert granted <= set(rule["resourceNames"])
+    # the account's own Role, and those of Argo's containers, stand outside what it applies
+    assert not {account, *(f"{name_of(found)}-{part}" for part in ("executor", "starter"))} & set(
+        rule["resourceNames"]
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_the_first_tree_names_the_namespace_and_leaves_it_as_it_is(name: str) -> None:
     found = rendered(name)
     (stub,) = (item for item in found.objects if item["kind"] == "Namespace")

@@ -86,9 +86,21 @@ def _flux_account(plan: Plan) -> core.ServiceAccount:
 
 def _flux_role(plan: Plan) -> rbac.Role:
     """The kinds of a pipeline, in its namespace; and what its own Roles grant, since nobody may
-    grant more than he has."""
+    grant more than he has.
+
+    Flux tries all objects before it applies one, when the Role of a binding is not there yet: the
+    API server then takes the binding only from who may `bind` that Role by its name. What is in
+    it is bounded all the same.
+    """
+    names = plan.names
+    bind = rbac.PolicyRule(
+        api_groups=("rbac.authorization.k8s.io",),
+        resources=("roles",),
+        resource_names=(names.advance, names.decision, names.finish, names.sensor),
+        verbs=("bind",),
+    )
     return rbac.Role(
-        metadata=parts.object_meta(plan.names, plan.names.flux, COMPONENT),
+        metadata=parts.object_meta(names, names.flux, COMPONENT),
         rules=(
             *(
                 rbac.PolicyRule(api_groups=(group,), resources=resources, verbs=APPLY)
@@ -98,6 +110,7 @@ def _flux_role(plan: Plan) -> rbac.Role:
             build_rule("", "pods", "get", "list"),
             build_rule("apps", "replicasets", "get", "list"),
             build_rule("argoproj.io", "workflows", "create", "get"),
+            bind,
         ),
     )
 
