@@ -131,7 +131,12 @@ def cluster(golden, **changes):
     objects = [
         document for path, document in documents(tree(golden)) if not path.endswith(UNLISTED)
     ]
-    (home,) = (item for item in objects if item["kind"] == "Namespace")
+    # the pipeline's first tree names it, too, and leaves it as it is
+    home = next(
+        item
+        for item in objects
+        if item["kind"] == "Namespace" and "annotations" not in item["metadata"]
+    )
     name, pipeline = home["metadata"]["name"], home["metadata"]["labels"]["app.kubernetes.io/name"]
     found = {
         "/version": {"major": "1", "minor": "35", "gitVersion": "v1.35.4"},
@@ -203,7 +208,8 @@ def test_the_shape_is_the_local_one():
     )
     assert {"tip", "processes", "verdicts"} <= local
     found = overview(cluster("digits-released"))
-    assert set(found) == local | {"memory", "releases", "gateway", "unknown"}
+    # what a cluster's loop does not see, alerts say
+    assert set(found) == local - {"blind"} | {"memory", "releases", "gateway", "unknown"}
     (process,) = found["processes"]
     named = set(
         re.findall(
@@ -246,6 +252,7 @@ def test_verdicts_decision_and_runs():
         "score": 1.5e-09,
         "threshold": 0.00015625,
         "time": "2026-01-31T09:30:00Z",
+        "changes": "",
         "release": release,
     }
     assert found["verdicts"] == {"digits/digits/drift": verdict, "digits/digits/outlier": verdict}

@@ -38,7 +38,11 @@ MEMBERS = (
             ),
         ),
         frozenset(
-            {"plan/backends.py:backend_limits", "resources/serving/__init__.py:serving_backend"}
+            {
+                "plan/backends.py:backend_limits",
+                "resources/serving/__init__.py:serving_backend",
+                "resources/watching/series.py:unlogged_share",
+            }
         ),
     ),
     NewMember(
@@ -62,6 +66,7 @@ MEMBERS = (
                 "resources/serving/seldon.py:seldon_deployment",
                 "resources/serving/servers.py:_server_parameters",
                 "resources/serving/servers.py:_model_containers",
+                "resources/serving/servers.py:model_container",
                 "resources/serving/servers.py:installs_packages",
             }
         ),
@@ -95,7 +100,11 @@ MEMBERS = (
                 '    | Annotated[ChiSquared, Tag("chi2")],',
                 '    | Annotated[ChiSquared, Tag("chi2")]\n    | Annotated[NewDetector, Tag("new")],',
             ),
-            ("contract/handovers.py", 'Kind = Literal["ks"', 'Kind = Literal["new", "ks"'),
+            (
+                "contract/handovers.py",
+                'Kind = Literal["tabular"',
+                'Kind = Literal["new", "tabular"',
+            ),
         ),
         frozenset(
             {"plan/plan.py:detector_kind", "services/detector/detectors/__init__.py:fit_detector"}

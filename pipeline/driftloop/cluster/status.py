@@ -368,13 +368,16 @@ def _read_unjudged(text: str) -> Json | None:
         if sample.name == "driftloop_detector_rejected_rows"
     }
     own = labels["requests"] == labels["reference"]
-    read = {"rows": sum(rejected.values()), "reason": max(rejected, key=lambda r: rejected[r])}
+    read: Json = {}
+    if own and rejected:
+        reason = max(rejected, key=lambda name: rejected[name])
+        read = {"rows": sum(rejected.values()), "reason": reason}
     return {
         "release": labels["requests"],
         "reference": labels["reference"],
         "windows": int(_gauges(text).get("driftloop_detector_windows_not_judged_total", 0)),
         "time": _format_time(seconds),
-        **(read if own and rejected else {}),
+        **read,
     }
 
 
