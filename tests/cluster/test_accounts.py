@@ -38,7 +38,7 @@ from driftloop.errors import StoreError
 from driftloop.operations.capturing import read_captured
 from driftloop.retrain.state import HaltEvent, TickEvent
 from driftloop.retrain.store import DecisionStore, apply_once
-from driftloop.services.decision.evidence import is_stored
+from driftloop.services.decision.evidence import find_stored
 
 SPACES = ("a", "team-a")
 FULL = tuple(role for role, rights in RIGHTS.items() if not rights.publish)
@@ -291,9 +291,9 @@ async def test_a_detector_stores_events_and_verdicts_and_the_decision_believes_t
 
     async with open_connection(server.url("a", NatsRole.READER), name="decision") as reader:
         record = VerdictRecord("drift", "r1", 1, alarm=True)
-        assert await is_stored(reader, "a", "p", record)
-        assert not await is_stored(reader, "a", "p", VerdictRecord("drift", "r1", 2, alarm=True))
-        assert not await is_stored(reader, "a", "p", VerdictRecord("other", "r1", 1, alarm=True))
+        assert await find_stored(reader, "a", "p", record)
+        assert not await find_stored(reader, "a", "p", VerdictRecord("drift", "r1", 2, alarm=True))
+        assert not await find_stored(reader, "a", "p", VerdictRecord("other", "r1", 1, alarm=True))
     captured = await asyncio.to_thread(read_captured, server.url("a", NatsRole.READER), streams)
     assert captured.bodies == ('{"data": 1}',)
     await publisher.stop()
