@@ -61,6 +61,7 @@ WRITTEN_EACH_TIME = {
     "run/lock": "",
     "run/last.json": "",
     "run/broker.json": "",
+    "run/broker-troubles.json": "",
     "run/nats.conf": "",
     "run/up": "",
     "timeline.jsonl": "",

@@ -130,7 +130,6 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         "`spec.delivery.backoffPolicy` is `exponential`",
     ),
     (named(virtual_service({"a": 100}), tls=[]), "spec.tls"),
-    (named(virtual_service({"a": 100}), http=[{"timeout": "5s"}]), "`spec.http[].timeout`"),
     (named(deployment("x"), paused=True), "spec.paused"),
     (named(deployment("x"), progressDeadlineSeconds=5), "`spec.progressDeadlineSeconds`"),
     (named(service("x"), externalName="y"), "spec.externalName"),
