@@ -228,7 +228,7 @@ def test_the_store_answers_at_the_address_that_secrets_init_writes(profile):
 def test_a_dependency_orders_the_first_installation_only(file):
     """Flux's own check would make each commit wait 30 s at each stage."""
     for document in documents(file.read_text()):
-        for dependency in document["spec"].get("dependsOn", []):
+        for dependency in document.get("spec", {}).get("dependsOn", []):
             assert dependency["readyExpr"] == FLUX_APPLIED_ONCE, document["metadata"]["name"]
 
 
