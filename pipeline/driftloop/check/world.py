@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from driftloop.check.finding import RuleMatch
+from driftloop.check.grants import grants_creation, list_flux_roles
 from driftloop.check.schema import Catalogue, Misfit, Schema, misfits
 from driftloop.text.node import YamlNode
 from driftloop.text.read import MAX_BYTES, ReadProblem, read
@@ -228,13 +229,11 @@ class World:
         return any(f"{kind[1]}/{name}" in text.replace(" ", "").split(",") for text in listed)
 
     def given(self, folder: str) -> bool:
-        """Return True if everything in a folder was given, so that what is not there does not
-        exist."""
+        """Return True if what is not in a folder does not exist, since all of it was given."""
         return any(folder == top or not top or folder.startswith(f"{top}/") for top in self.within)
 
     def applied(self, path: str) -> bool:
-        """Return True if something in the set applies a file: a kustomization.yaml around it, or
-        a Flux Kustomization."""
+        """Return True if a kustomization.yaml or a Flux Kustomization applies a file."""
         folder = posixpath.dirname(path)
         roots = {
             posixpath.normpath(item.spec.get("path").text).lstrip("/") for item in self.of(FLUX)
@@ -375,20 +374,15 @@ class World:
         }
 
     def _others_make(self, kind: Kind, namespace: str) -> bool:
-        """Return True if objects of a kind may come from elsewhere: the set shows none, or
-        grants somebody to make some."""
-        if not any(
-            name[0] == kind[1] and name[1] == namespace for name in self._generated
-        ) and not any(entry.namespace == namespace for entry in self.of(kind)):
+        """Return True if the set shows none of a kind, or lets somebody but Flux make some."""
+        made = any(name[:2] == (kind[1], namespace) for name in self._generated)
+        if not made and all(entry.namespace != namespace for entry in self.of(kind)):
             return True
-        plural = kind[1].lower() + "s"
-        return any(
-            plural in (node.text for node in item.get("resources").list)
-            and {"create", "*"} & {node.text for node in item.get("verbs").list}
-            for role in self.of(("rbac.authorization.k8s.io", "Role"))
-            if role.namespace == namespace
-            for item in role.node.get("rules").list
-        )
+        rbac = "rbac.authorization.k8s.io"
+        roles, bindings = self.of((rbac, "Role")), self.of((rbac, "RoleBinding"))
+        applying = list_flux_roles(self.of(FLUX), bindings, namespace)
+        others = (r for r in roles if r.namespace == namespace and r.name not in applying)
+        return grants_creation(others, kind[1].lower() + "s")
 
     @cached_property
     def _generated(self) -> frozenset[tuple[str, str, str]]:
