@@ -6,16 +6,14 @@ import shutil
 from pathlib import Path
 
 import pytest
-from support.loops import applied
+from support.loops import applied, commit_move
 
 from driftloop.clients import s3
 from driftloop.clients.s3 import ObjectStore
 from driftloop.demo.platform import DemoPlatform, is_answered
 from driftloop.git.repository import Repository
 from driftloop.local.ground.state import StateFolder
-from driftloop.operations import releases as pipelines
 from driftloop.operations.guard import refuse_harm
-from driftloop.operations.releases import TransitionMessage
 from driftloop.release import record
 from driftloop.release.record import Version
 from tests.e2e.test_revert import BODY, MODEL, SERVER, asked
@@ -71,12 +69,6 @@ async def test_turned_bytes_are_refused_and_told(spec, envs, tmp_path):
         platform.state.repository_url, guard=refuse_harm, workdir=tmp_path / "cache"
     )
 
-    async def moved(step) -> None:
-        def message(before, after):
-            return TransitionMessage("Move", after.candidate or after.production, "person eve")
-
-        await asyncio.to_thread(pipelines.commit_transition, repository, "digits", step, message)
-
     async def told(word: str) -> list[str]:
         text = await platform.run_command("status", "--state", str(platform.state.root))
         return [line for line in text.splitlines() if line.startswith(word)]
@@ -98,7 +90,7 @@ async def test_turned_bytes_are_refused_and_told(spec, envs, tmp_path):
         await platform.wait_until(lambda: applied(platform), "the first commit", within=900)
         old, new = stored(platform, tmp_path, 1), stored(platform, tmp_path, 2)
         detector = turn_byte(platform, f"{old.detectors}/drift/reference.npz")
-        await moved(lambda release: record.release_first(release, old))
+        await commit_move(repository, lambda release: record.release_first(release, old))
         await platform.wait_until(
             lambda: is_answered(platform.predictions, BODY), "a prediction", within=120
         )
@@ -106,7 +98,7 @@ async def test_turned_bytes_are_refused_and_told(spec, envs, tmp_path):
 
         turn_byte(platform, f"{new.model}/name")
         async with asked(platform.predictions) as heard:
-            await moved(lambda release: record.start_shadow(release, new))
+            await commit_move(repository, lambda release: record.start_shadow(release, new))
             await wait_altered(
                 f"digits-drift.fetch: {old.detectors}/drift has digest",
                 f"{new.id}.model-model-initializer: {new.model} has digest",
@@ -125,7 +117,7 @@ async def test_turned_bytes_are_refused_and_told(spec, envs, tmp_path):
                 if f"{new.id}.model-model-initializer" in each["name"]
             ]
             assert f"expected {new.model_digest}" in process["lastExit"]
-            await moved(record.reject_candidate)
+            await commit_move(repository, record.reject_candidate)
             await wait_altered(f"{old.detectors}/drift")
         assert set(heard) == {"1"}
 

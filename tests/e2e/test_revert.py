@@ -11,15 +11,13 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from support.loops import applied
+from support.loops import applied, commit_move
 
 from driftloop.clients import s3
 from driftloop.demo.platform import DemoPlatform, is_answered
 from driftloop.git.repository import Repository
 from driftloop.local.ground.state import StateFolder
-from driftloop.operations import releases as pipelines
 from driftloop.operations.guard import refuse_harm
-from driftloop.operations.releases import TransitionMessage
 from driftloop.release import record
 from driftloop.release.record import Version
 from tests.pipelines import PLAIN, SPEC, version
@@ -113,10 +111,7 @@ async def test_the_old_model_answers_everybody_again(spec, envs, tmp_path):
     )
 
     async def moved(step) -> None:
-        def message(before, after):
-            return TransitionMessage("Move", after.candidate or after.production, "person eve")
-
-        await asyncio.to_thread(pipelines.commit_transition, repository, "digits", step, message)
+        await commit_move(repository, step)
         await platform.wait_until(lambda: applied(platform), "the move to be applied", within=60)
 
     async with platform.run_up(spec, print, envs=envs):

@@ -4,13 +4,17 @@ left."""
 import asyncio
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from uv import find_uv_bin
 
 from driftloop.demo.platform import DemoPlatform, run_program
 from driftloop.errors import LocalError
+from driftloop.git.repository import Repository
+from driftloop.operations import releases as pipelines
+from driftloop.operations.releases import TransitionMessage
+from driftloop.release.record import Release
 
 
 def applied(platform: DemoPlatform) -> str | None:
@@ -52,3 +56,12 @@ def processes_of(state: Path) -> list[str]:
         except (PermissionError, FileNotFoundError, ProcessLookupError):
             continue
     return commands
+
+
+async def commit_move(repository: Repository, step: Callable[[Release], Release]) -> None:
+    """Commit a transition of the release of `digits`, as a person does."""
+
+    def message(before: Release, after: Release) -> TransitionMessage:
+        return TransitionMessage("Move", after.candidate or after.production, "person eve")
+
+    await asyncio.to_thread(pipelines.commit_transition, repository, "digits", step, message)

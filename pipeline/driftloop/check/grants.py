@@ -7,22 +7,16 @@ if TYPE_CHECKING:
     from driftloop.check.world import Object
 
 
-def list_flux_roles(
-    kustomizations: "Iterable[Object]", bindings: "Iterable[Object]", namespace: str
-) -> set[str]:
-    """Return the Roles of a namespace that nobody has but the accounts by which Flux applies."""
-    accounts = {
-        (item.namespace, item.spec.get("serviceAccountName").text) for item in kustomizations
-    }
+def list_accounts(kustomizations: "Iterable[Object]") -> set[tuple[str, str]]:
+    """Return namespace and name of the accounts by which Flux applies these Kustomizations."""
+    return {(item.namespace, item.spec.get("serviceAccountName").text) for item in kustomizations}
+
+
+def list_subjects(binding: "Object") -> set[tuple[str, str]]:
+    """Return namespace and name of those whom a binding grants its role."""
     return {
-        binding.node.get("roleRef", "name").text
-        for binding in bindings
-        if binding.namespace == namespace
-        and {
-            (subject.get("namespace").text, subject.get("name").text)
-            for subject in binding.node.get("subjects").list
-        }
-        <= accounts
+        (subject.get("namespace").text, subject.get("name").text)
+        for subject in binding.node.get("subjects").list
     }
 
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from driftloop.check.finding import RuleMatch
-from driftloop.check.grants import grants_creation, list_flux_roles
+from driftloop.check.grants import grants_creation, list_accounts, list_subjects
 from driftloop.check.schema import Catalogue, Misfit, Schema, misfits
 from driftloop.text.node import YamlNode
 from driftloop.text.read import MAX_BYTES, ReadProblem, read
@@ -71,6 +71,7 @@ EVERYWHERE = {
     (*SECRET, "driftloop-platform"), (*SECRET, "driftloop-git"), (*SERVICE_ACCOUNT, "default"),
 }  # fmt: skip
 EXTERNAL = "driftloop.dev/external"
+_ROLE, _BINDING = (("rbac.authorization.k8s.io", kind) for kind in ("Role", "RoleBinding"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -361,28 +362,26 @@ class World:
     def _applied_elsewhere(self) -> set[str]:
         """Return the namespaces into which Flux applies folders that are not in the set, by an
         account that is bound there."""
-        accounts = {
-            (item.spec.get("serviceAccountName").text, item.namespace)
+        accounts = list_accounts(
+            item
             for item in self.of(FLUX)
             if not self.exists(posixpath.normpath(item.spec.get("path").text).lstrip("/"))
-        }
-        return {
-            binding.namespace
-            for binding in self.of(("rbac.authorization.k8s.io", "RoleBinding"))
-            for subject in binding.node.get("subjects").list
-            if (subject.get("name").text, subject.get("namespace").text) in accounts
-        }
+        )
+        return {item.namespace for item in self.of(_BINDING) if list_subjects(item) & accounts}
 
     def _others_make(self, kind: Kind, namespace: str) -> bool:
         """Return True if the set shows none of a kind, or lets somebody but Flux make some."""
         made = any(name[:2] == (kind[1], namespace) for name in self._generated)
         if not made and all(entry.namespace != namespace for entry in self.of(kind)):
             return True
-        rbac = "rbac.authorization.k8s.io"
-        roles, bindings = self.of((rbac, "Role")), self.of((rbac, "RoleBinding"))
-        applying = list_flux_roles(self.of(FLUX), bindings, namespace)
-        others = (r for r in roles if r.namespace == namespace and r.name not in applying)
-        return grants_creation(others, kind[1].lower() + "s")
+        accounts = list_accounts(self.of(FLUX))
+        applying = {
+            item.node.get("roleRef", "name").text
+            for item in self.of(_BINDING)
+            if item.namespace == namespace and list_subjects(item) <= accounts
+        }
+        roles = (r for r in self.of(_ROLE) if r.namespace == namespace and r.name not in applying)
+        return grants_creation(roles, kind[1].lower() + "s")
 
     @cached_property
     def _generated(self) -> frozenset[tuple[str, str, str]]:

@@ -35,7 +35,7 @@ def list_command(*, name: str, state: StateChoice, url: str | None, output: str)
     not take in all of its tries."""
     letters = list_letters(find_decision(name, state.folder, url, os.environ))
     if output == "json":
-        click.echo(json.dumps(letters.to_json()))
+        click.echo(json.dumps(to_json(letters)))
         return
     for letter in letters.letters:
         click.echo(f"{letter.time}  {letter.type}  {letter.id}  {letter.destination}")

@@ -70,7 +70,7 @@ def format_markdown(pipeline: str, impact: SpecImpact, changes: Sequence[FileCha
         ]
         parts.append(
             _fold_details(
-                f"{count_noun(len(rows), 'object')}",
+                count_noun(len(rows), "object"),
                 _format_table(("", "kind", "namespace", "name"), rows),
             )
         )
@@ -83,7 +83,7 @@ def format_markdown(pipeline: str, impact: SpecImpact, changes: Sequence[FileCha
         )
         fence = "`" * max(3, 1 + max((len(run) for run in _find_backticks(cut)), default=0))
         parts.append(
-            _fold_details(f"{count_noun(len(changes), 'file')}", f"{fence}diff\n{cut}\n{fence}")
+            _fold_details(count_noun(len(changes), "file"), f"{fence}diff\n{cut}\n{fence}")
         )
     return "\n\n".join(parts)
 

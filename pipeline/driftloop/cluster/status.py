@@ -7,7 +7,7 @@ What could not be read is said, and the rest goes on.
 """
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ from driftloop.contract.names import (
     Names,
 )
 from driftloop.contract.outcomes import clean_reason, describe_end
+from driftloop.contract.times import format_time
 from driftloop.retrain.explanation import explain_state
 from driftloop.retrain.state import DecisionError, RetrainState
 
@@ -334,9 +335,10 @@ def _verdicts(picture: _Picture, names: Names) -> Json:
             continue
         with picture.part(f"verdict of {names.namespace}/{deployment['metadata']['name']}"):
             text = _asked(picture, names, names.detector(component), "metrics") or ""
-            shown = _gauges(text)
+            samples = tuple(_samples(text))
+            shown = _gauges(samples)
             key = f"{names.namespace}/{names.pipeline}/{component}"
-            if (unjudged := _read_unjudged(text)) is not None:
+            if (unjudged := _read_unjudged(samples)) is not None:
                 picture.unjudged[key] = unjudged
             if shown.get("driftloop_detector_window"):
                 verdicts[key] = {
@@ -347,16 +349,16 @@ def _verdicts(picture: _Picture, names: Names) -> Json:
                     "score": shown.get("driftloop_detector_score"),
                     "threshold": shown.get("driftloop_detector_threshold"),
                     "time": _format_time(shown.get("driftloop_detector_verdict_time_seconds")),
-                    "changes": _list_changed(text),
+                    "changes": _list_changed(samples),
                 }
     return verdicts
 
 
-def _read_unjudged(text: str) -> Json | None:
+def _read_unjudged(samples: Sequence["Sample"]) -> Json | None:
     """Return the windows that a detector has not judged, of the release that it was last about."""
     times = [
         (sample.value, sample.labels)
-        for sample in _samples(text)
+        for sample in samples
         if sample.name == "driftloop_detector_not_judged_time_seconds"
     ]
     if not times:
@@ -364,7 +366,7 @@ def _read_unjudged(text: str) -> Json | None:
     seconds, labels = max(times, key=lambda item: item[0])
     rejected = {
         sample.labels["reason"]: int(sample.value)
-        for sample in _samples(text)
+        for sample in samples
         if sample.name == "driftloop_detector_rejected_rows"
     }
     own = labels["requests"] == labels["reference"]
@@ -375,20 +377,20 @@ def _read_unjudged(text: str) -> Json | None:
     return {
         "release": labels["requests"],
         "reference": labels["reference"],
-        "windows": int(_gauges(text).get("driftloop_detector_windows_not_judged_total", 0)),
+        "windows": int(_gauges(samples).get("driftloop_detector_windows_not_judged_total", 0)),
         "time": _format_time(seconds),
         **read,
     }
 
 
-def _list_changed(text: str) -> str:
+def _list_changed(samples: Sequence["Sample"]) -> str:
     """Return the names of the columns that have changed by the last verdict, the most certain first."""
-    shown = _gauges(text)
+    shown = _gauges(samples)
     if not shown.get("driftloop_detector_columns_changed"):
         return ""
     scores = {
         sample.labels["column"]: sample.value
-        for sample in _samples(text)
+        for sample in samples
         if sample.name == "driftloop_detector_column_score"
     }
     return ", ".join(sorted(scores, key=lambda column: -scores[column]))
@@ -398,11 +400,11 @@ def _format_time(seconds: float | None) -> str | None:
     """Return a time as RFC 3339 writes it; None for a detector that does not tell."""
     if not seconds:
         return None
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return format_time(datetime.fromtimestamp(seconds, UTC))
 
 
-def _gauges(text: str) -> dict[str, float]:
-    return {sample.name: sample.value for sample in _samples(text) if not sample.labels}
+def _gauges(samples: Sequence["Sample"]) -> dict[str, float]:
+    return {sample.name: sample.value for sample in samples if not sample.labels}
 
 
 def _samples(text: str) -> "Iterator[Sample]":

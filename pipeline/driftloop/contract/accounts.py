@@ -15,7 +15,15 @@ KNATIVE_USER = "knative"
 _ANSWERS = ("_INBOX.>",)
 
 
-class NatsAccount(StrEnum):
+class _OfNamespace(StrEnum):
+    """What each namespace has one of."""
+
+    def of(self, namespace: str) -> str:
+        """Return its name at the server; a namespace has no `_`, so no two are the same."""
+        return f"{namespace}_{self.value}"
+
+
+class NatsAccount(_OfNamespace):
     """An account of a namespace, by whose streams it holds."""
 
     DETECTOR = "detector"
@@ -23,12 +31,8 @@ class NatsAccount(StrEnum):
     DECISION = "decision"
     BUS = "bus"
 
-    def of(self, namespace: str) -> str:
-        """Return its name at the server; a namespace has no `_`, so no two are the same."""
-        return f"{namespace}_{self.value}"
 
-
-class NatsRole(StrEnum):
+class NatsRole(_OfNamespace):
     """A user of a namespace, by who connects as it."""
 
     DETECTOR = "detector"
@@ -37,10 +41,6 @@ class NatsRole(StrEnum):
     STEP = "step"
     READER = "reader"
     BUS = "bus"
-
-    def of(self, namespace: str) -> str:
-        """Return its name at the server."""
-        return f"{namespace}_{self.value}"
 
 
 @dataclass(frozen=True)

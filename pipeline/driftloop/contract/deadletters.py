@@ -2,7 +2,14 @@
 
 from dataclasses import dataclass
 
-from driftloop.contract.documents import document_key, from_json, is_text, is_texts, is_whole
+from driftloop.contract.documents import (
+    document_key,
+    from_json,
+    is_text,
+    is_texts,
+    is_whole,
+    to_json,
+)
 
 
 def _count(key: str) -> int:
@@ -31,6 +38,27 @@ class DeadLetterRecord:
     def read(cls, document: object) -> "DeadLetterRecord":
         """Read a dead letter from plain data; DocumentError."""
         return from_json(cls, document, label="a dead letter", closed=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeadLetterList:
+    """The oldest dead letters, and how many there are."""
+
+    waiting: int = _count("waiting")
+    """Dead letters in all."""
+    letters: tuple[DeadLetterRecord, ...] = document_key(
+        "letters",
+        "a list of dead letters",
+        lambda v: isinstance(v, list),
+        read=lambda v: tuple(map(DeadLetterRecord.read, v)),
+        write=lambda v: [to_json(letter) for letter in v],
+    )
+    """The oldest ones."""
+
+    @classmethod
+    def read(cls, document: object) -> "DeadLetterList":
+        """Read the list from plain data; DocumentError."""
+        return from_json(cls, document, label="the dead letters", closed=False)
 
 
 @dataclass(frozen=True, kw_only=True)

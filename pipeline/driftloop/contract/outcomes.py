@@ -9,10 +9,10 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Literal, assert_never, get_args
 
 from driftloop.contract.documents import DocumentError, document_key, from_json, is_text, to_json
+from driftloop.contract.times import format_now
 
 OutcomeKind = Literal[
     "released", "refused", "rejected", "failed", "not-started", "superseded", "cancelled"
@@ -67,7 +67,7 @@ class RunOutcome:
         cls, kind: OutcomeKind, reason: str, *, obstacle: Obstacle | None = None
     ) -> "RunOutcome":
         """Return an outcome with the current time."""
-        time = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        time = format_now()
         return cls(kind=kind, reason=reason, time=time, obstacle=obstacle)
 
     @classmethod

@@ -177,6 +177,12 @@ GIT_VARIABLES = tuple(
 """Environment variables of a pod that commits."""
 
 
+def select_secret(name: str, values: Mapping[str, str]) -> dict[str, str] | None:
+    """Return the keys of one Secret out of the values of all; None for a Secret that is none of them."""
+    keys = SECRET_KEYS.get(name)
+    return None if keys is None else {key: values[key] for key in keys if key in values}
+
+
 def nats_url(address: str, user: str, password: str) -> str:
     """Return the URL of NATS with a user's credential."""
     scheme, _, rest = address.partition("://")

@@ -29,11 +29,10 @@ from driftloop.release import judgement, record
 from driftloop.release.judgement import Fail, Limits, Measured, Pass, Verdict
 from driftloop.release.record import Release, Version
 from driftloop.release.stages import CanaryStage, PromoteStage, ShadowStage, parse_stage
+from driftloop.retrain.clocks import SKEW
 
 POLL = 1.0
 """Seconds between two requests to the analysis."""
-SKEW = 5.0
-"""Seconds by which the clocks of two machines may differ."""
 LOOK = 3.0
 """Seconds between two reads of the repository."""
 

@@ -1,4 +1,4 @@
-"""HTTP endpoints of a pipeline that need its webhook token: their addresses, and one POST to
+"""HTTP endpoints of a pipeline that need its webhook token: their addresses, and one request to
 them."""
 
 from collections.abc import Mapping
@@ -72,7 +72,7 @@ def post_body(
     headers: Mapping[str, str] | None = None,
     shown: str = "",
 ) -> bytes:
-    """Return the body of the response; LocalError when the POST is refused or not answered.
+    """Return the body of the response to a POST; LocalError when it is refused or not answered.
 
     `service` names the server in the message and `hint` says where to look. `shown` replaces the
     address in the message when the server is not reachable.
@@ -83,6 +83,16 @@ def post_body(
         headers={"Authorization": f"Bearer {token}", **(headers or {})},
         method="POST",
     )
+    return _send_request(request, service=service, hint=hint, shown=shown or url)
+
+
+def get_body(url: str, *, token: str, service: str, hint: str) -> bytes:
+    """Return the body of the response to a GET, as `post_body` does."""
+    request = Request(url, headers={"Authorization": f"Bearer {token}"})  # noqa: S310 - http by design
+    return _send_request(request, service=service, hint=hint, shown=url)
+
+
+def _send_request(request: Request, *, service: str, hint: str, shown: str) -> bytes:
     try:
         # a proxy of the environment does not reach this machine
         with build_opener(ProxyHandler({})).open(request, timeout=10) as response:
@@ -96,7 +106,7 @@ def post_body(
         text = error.read(200).decode(errors="replace").strip()
         raise LocalError(f"{service} answered {error.code}: {text}", hint=hint) from error
     except (URLError, OSError) as error:
-        raise LocalError(f"{shown or url} can't be reached: {error}", hint=NOT_RUNNING) from error
+        raise LocalError(f"{shown} can't be reached: {error}", hint=NOT_RUNNING) from error
 
 
 def read_addresses(state: StateFolder) -> Mapping[str, str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from driftloop.clients.s3 import ObjectStore
 from driftloop.contract.names import PLATFORM
-from driftloop.contract.platform import SECRET_KEYS
+from driftloop.contract.platform import SECRET_KEYS, select_secret
 from driftloop.errors import LocalError
 from driftloop.local.argo.parts import KeyRef, NotUnderstoodError, Part, RepositoryRef, read_part
 from driftloop.local.ground.settings import LocalSettings
@@ -54,12 +54,13 @@ class Configuration:
 
     def secrets(self, name: str) -> Mapping[str, str]:
         """Return all keys of a Secret. MissingKeyError."""
-        if name not in SECRET_KEYS:
+        values = select_secret(name, self.secret)
+        if values is None:
             raise MissingKeyError(
                 f"secret `{name}` not found in namespace {self.namespace}",
                 hint=f"the only Secrets here are {', '.join(SECRET_KEYS)}",
             )
-        return {key: self.secret[key] for key in SECRET_KEYS[name] if key in self.secret}
+        return values
 
     def config_key(self, ref: KeyRef) -> str:
         """Return one key of a ConfigMap. MissingKeyError."""

@@ -3,6 +3,7 @@
 import re
 from datetime import UTC, datetime
 
+from driftloop.contract.times import format_now
 from driftloop.local.argo.parts import NotUnderstoodError
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -10,7 +11,7 @@ _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 def now() -> str:
     """Return the time to the second, UTC."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return format_now()
 
 
 def age(timestamp: str) -> float:

@@ -25,6 +25,7 @@ from driftloop.contract.documents import (
     to_json,
 )
 from driftloop.contract.streams import SCHEDULES
+from driftloop.contract.times import format_time
 from driftloop.errors import StoreError
 from driftloop.local.argo import bus
 from driftloop.local.argo.nodes import ENDED
@@ -176,7 +177,7 @@ def list_times(spec: CronSpec, since: float, now: float) -> Due:
 def made(cron: Json, spec: CronSpec, moment: float) -> Json:
     """Return the Workflow of one scheduled time."""
     metadata: Mapping[str, str] = cron["metadata"]
-    scheduled = datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    scheduled = format_time(datetime.fromtimestamp(moment, UTC))
     return {
         "apiVersion": cron["apiVersion"],
         "kind": "Workflow",

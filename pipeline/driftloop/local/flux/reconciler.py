@@ -9,7 +9,6 @@ while an earlier one is applied.
 import asyncio
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, assert_never
 
 from driftloop.contract.names import service_host
@@ -76,8 +75,8 @@ class Reconciler:
         self._used: frozenset[Key] = frozenset()
         self._routed: dict[Key, str] = {}
         self._logger_ports: dict[str, int] = {}
-        self._objects = KeptFile(state.objects, self._note_changed)
-        self._addresses = KeptFile(state.addresses, self._note_changed)
+        self._objects = KeptFile(state.objects, timeline)
+        self._addresses = KeptFile(state.addresses, timeline)
         self._noted: set[str] = set()
         self._complete: str | None = None
         self._unsaved = False
@@ -155,10 +154,6 @@ class Reconciler:
         await self._apply_routes()
         self._fleet.retire_unused(keep=self._used)
         self._record_current()
-
-    def _note_changed(self, file: Path) -> None:
-        event = f"{file} was changed by another program: it is written anew"
-        self._timeline.add_entry("platform", event)
 
     def get_condition(self, name: str) -> ReadyCondition | None:
         """The Ready condition of a Kustomization, or None when that name does not exist."""

@@ -2,20 +2,20 @@
 written."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from driftloop.errors import LocalError
 from driftloop.local.ground.state import replace_file
+from driftloop.local.ground.timeline import EventTimeline
 
 
 class KeptFile:
-    """One such file; `tell` gets its path when something else has changed it."""
+    """One such file; the timeline says when something else has changed it."""
 
-    def __init__(self, path: Path, tell: Callable[[Path], None], *, mode: int = 0o644) -> None:
+    def __init__(self, path: Path, timeline: EventTimeline, *, mode: int = 0o644) -> None:
         self._path = path
-        self._tell = tell
+        self._timeline = timeline
         self._mode = mode
         self._text: str | None = None
         self._stamp: tuple[int, int, int] | None = None
@@ -35,7 +35,8 @@ class KeptFile:
         """Write the file again when it was changed since."""
         if self._text is not None and self._read_stamp() != self._stamp:
             self._replace_text(self._text)
-            self._tell(self._path)
+            event = f"{self._path} was changed by another program: it is written anew"
+            self._timeline.add_entry("platform", event)
 
     def _replace_text(self, text: str) -> None:
         replace_file(self._path, text, mode=self._mode)

@@ -210,7 +210,7 @@ async def serve_broker(
     js = client.jetstream(timeout=5)
     registry = CollectorRegistry()
     publisher = await Publisher(client).start()
-    troubles = BrokerTroubles(run / "broker-troubles.json")
+    troubles = BrokerTroubles(run)
     ingress = BrokerIngress(
         publisher, lambda: client.is_connected, registry, limit=limit, troubles=troubles
     )

@@ -1,24 +1,26 @@
 """What keeps the broker from its work now, and since when: read by `driftloop status`."""
 
 import contextlib
-from datetime import UTC, datetime
 from pathlib import Path
 
+from driftloop.contract.times import format_now
 from driftloop.errors import LocalError
 from driftloop.local.ground.state import write_json
 
+TROUBLES_FILE = "broker-troubles.json"
+
 
 class BrokerTroubles:
-    """Troubles by what has them, in `run/broker-troubles.json`."""
+    """Troubles by what has them, in the folder `run` of the state."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, run: Path) -> None:
+        self._path = run / TROUBLES_FILE
         self._open: dict[str, dict[str, str]] = {}
         self._written: dict[str, dict[str, str]] | None = None
 
     def note_trouble(self, name: str, why: str) -> None:
         """Remember a trouble; one that goes on keeps its begin."""
-        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        now = format_now()
         since = self._open.get(name, {}).get("since", now)
         self._open[name] = {"since": since, "why": why[:300]}
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from driftloop.contract.names import PLATFORM
-from driftloop.contract.platform import SECRET_KEYS
+from driftloop.contract.platform import select_secret
 from driftloop.errors import LocalError
 from driftloop.local.ground import kinds
 
@@ -32,10 +32,7 @@ class ConfigValues:
 
     def get_secret(self, name: str) -> Mapping[str, str] | None:
         """The data of a Secret; only the platform's exist here."""
-        keys = SECRET_KEYS.get(name)
-        if keys is None:
-            return None
-        return {key: self.secrets[key] for key in keys if key in self.secrets}
+        return select_secret(name, self.secrets)
 
 
 def resolve_value(

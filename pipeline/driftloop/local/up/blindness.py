@@ -16,8 +16,10 @@ import nats.js.errors
 from nats.js import JetStreamContext
 
 from driftloop.contract.streams import DEAD_LETTERS, DetectorStreams
+from driftloop.contract.times import format_time
 from driftloop.local.ground.timeline import EventTimeline
 from driftloop.local.istio.xds import EnvoyFront
+from driftloop.local.knative.troubles import TROUBLES_FILE
 from driftloop.local.up.history import RunHistory
 
 log = logging.getLogger("up")
@@ -61,7 +63,7 @@ class BlindnessWatch:
         history: RunHistory,
         timeline: EventTimeline,
     ) -> None:
-        self._troubles = run / "broker-troubles.json"
+        self._troubles = run / TROUBLES_FILE
         self._js = js
         self._front = front
         self._history = history
@@ -74,7 +76,7 @@ class BlindnessWatch:
     def list_spots(self) -> list[str]:
         """Return one line for each spot that was told."""
         return [
-            f"since {_format_time(spot.since)}: {spot.text}"
+            f"since {format_time(spot.since)}: {spot.text}"
             for spot in self._spots.values()
             if spot.told
         ]
@@ -109,7 +111,7 @@ class BlindnessWatch:
             told = before is not None and before.told
             if not told and (now - since).total_seconds() >= spot.patience:
                 told = True
-                self._timeline.add_entry("blind", spot.text, f"since {_format_time(since)}")
+                self._timeline.add_entry("blind", spot.text, f"since {format_time(since)}")
             spots[key] = replace(spot, since=since, told=told)
         self._spots = spots
 
@@ -184,7 +186,3 @@ class BlindnessWatch:
                 text = f"{pipeline}: detector {detector} is {behind} events behind"
                 spots[f"detector {key}"] = BlindSpot(now, text, BEHIND_PATIENCE)
         return spots
-
-
-def _format_time(time: datetime) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -10,7 +10,6 @@ import signal
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from aiohttp import web
@@ -290,7 +289,7 @@ class Supervisor:
     async def _keep_files(self) -> None:
         """Write the files again that programs find the parts by, should they be damaged."""
         kept = [
-            KeptFile(file, self._note_changed, mode=mode).adopt_text()
+            KeptFile(file, self._timeline, mode=mode).adopt_text()
             for file, mode in ((self._state.ports_file, 0o644), (self._state.platform, 0o600))
         ]
         while True:
@@ -299,10 +298,6 @@ class Supervisor:
                 # a full disk, or a folder that is gone, is told of by others
                 with contextlib.suppress(LocalError):
                     file.restore_text()
-
-    def _note_changed(self, file: Path) -> None:
-        event = f"{file} was changed by another program: it is written anew"
-        self._timeline.add_entry("platform", event)
 
     def _end_part(self, part: str) -> None:
         """SIGTERM for a platform part, which is then started again."""

@@ -28,10 +28,9 @@ def route_predictions(
     `weights` are percent by release id, `mirrored` is the id of the version that gets a copy of so
     many percent, `limit` the largest request that it takes.
     """
-    prefix = istio.StringMatch(prefix=f"/seldon/{namespace}/{name}/")
     return istio.HTTPRoute(
         name=name_limited_route(limit),
-        match=(istio.HTTPMatch(uri=prefix),),
+        match=_match_predictions(name, namespace),
         rewrite=istio.Rewrite(uri="/"),
         route=_share(name, namespace, weights, PREDICTOR_PORT),
         mirror=None
@@ -45,7 +44,7 @@ def route_predictions(
 def answer_unready(name: str, namespace: str) -> istio.HTTPRoute:
     """Build the route of a pipeline that has no model yet: 503, since later there will be one."""
     return istio.HTTPRoute(
-        match=(istio.HTTPMatch(uri=istio.StringMatch(prefix=f"/seldon/{namespace}/{name}/")),),
+        match=_match_predictions(name, namespace),
         direct_response=istio.DirectResponse(
             status=503, body=istio.DirectBody(string=f"{name} has no release yet\n")
         ),
@@ -71,6 +70,10 @@ def route_grpc(
         mirror=_destination(name, namespace, mirrored, GRPC_PORT),
         mirror_percentage=istio.Percent(value=100),
     )
+
+
+def _match_predictions(name: str, namespace: str) -> tuple[istio.HTTPMatch, ...]:
+    return (istio.HTTPMatch(uri=istio.StringMatch(prefix=f"/seldon/{namespace}/{name}/")),)
 
 
 def _share(

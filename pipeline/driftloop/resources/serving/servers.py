@@ -339,11 +339,10 @@ def ask_worker(rehearsed: Rehearsed | None) -> core.Probe:
     of the worker, and a worker that was killed may leave the lock of the metrics locked for ever:
     this path is answered by the worker, after it has had that lock. A worker answers no probe while
     it answers a request."""
-    slowest = rehearsed.p99 or 0 if rehearsed is not None else 0
     return core.Probe(
         http_get=core.HTTPGet(path="/health/status", port=HTTP),
         period_seconds=5,
-        timeout_seconds=max(10, math.ceil(3 * slowest)),
+        timeout_seconds=max(10, math.ceil(3 * _find_slowest(rehearsed))),
         failure_threshold=2,
         # what hangs does not end by itself
         termination_grace_period_seconds=2,
@@ -352,8 +351,12 @@ def ask_worker(rehearsed: Rehearsed | None) -> core.Probe:
 
 def limit_answer(version: Version) -> int:
     """Seconds that a request to a version may take."""
-    slowest = version.rehearsed.p99 or 0 if version.rehearsed is not None else 0
-    return max(LONGEST_ANSWER, math.ceil(LATER * slowest))
+    return max(LONGEST_ANSWER, math.ceil(LATER * _find_slowest(version.rehearsed)))
+
+
+def _find_slowest(rehearsed: Rehearsed | None) -> float:
+    """Seconds of the rehearsal's slowest answers; 0 without one."""
+    return rehearsed.p99 or 0 if rehearsed is not None else 0
 
 
 def _allow_seconds(probe: core.Probe, seconds: int, *, period: int = 2) -> core.Probe:

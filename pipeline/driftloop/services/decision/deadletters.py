@@ -20,10 +20,11 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from driftloop.clients import events
 from driftloop.clients.nats import HINT
-from driftloop.contract.deadletters import DeadLetterRecord, ReplayRecord
+from driftloop.contract.deadletters import DeadLetterList, DeadLetterRecord, ReplayRecord
 from driftloop.contract.events import ERROR_DESTINATION
 from driftloop.contract.names import CLUSTER_DOMAIN, KNATIVE_NAMESPACE
 from driftloop.contract.streams import DEAD_LETTERS, dead_letter_subject
+from driftloop.contract.times import format_time
 from driftloop.errors import StoreError
 
 log = logging.getLogger("decision")
@@ -99,9 +100,9 @@ class DeadLetters:
                 log.warning("%s", error.message)
             await asyncio.sleep(LOOK)
 
-    async def list_waiting(self) -> list[DeadLetterRecord]:
-        """Return the oldest ones."""
-        letters = []
+    async def list_waiting(self) -> DeadLetterList:
+        """Return the oldest ones, and how many there are."""
+        letters: list[DeadLetterRecord] = []
         async for letter in self._read_letters(0):
             attributes = letter.event.attributes if letter.event is not None else {}
             letters.append(
@@ -114,7 +115,7 @@ class DeadLetters:
             )
             if len(letters) == SHOWN:
                 break
-        return letters
+        return DeadLetterList(waiting=await self.count_waiting(), letters=tuple(letters))
 
     async def replay_letters(self, after: int) -> ReplayRecord:
         """Send the letters after a place in the stream again, for a few seconds."""
@@ -202,4 +203,4 @@ class DeadLetters:
 
 def _format_time(message: RawStreamMsg) -> str:
     """Format the time at which a message was stored."""
-    return "unknown" if message.time is None else f"{message.time:%Y-%m-%dT%H:%M:%SZ}"
+    return "unknown" if message.time is None else format_time(message.time)

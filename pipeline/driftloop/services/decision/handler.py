@@ -203,10 +203,9 @@ class DecisionHandlers:
             return web.Response(status=401)
         try:
             letters = await self._letters.list_waiting()
-            waiting = await self._letters.count_waiting()
         except StoreError as error:
             return web.Response(status=503, text=error.message)
-        return web.json_response({"waiting": waiting, "letters": [to_json(one) for one in letters]})
+        return web.json_response(to_json(letters))
 
     async def _replay_deadletters(self, request: web.Request) -> web.Response:
         """Send dead letters again; the body is the place in the stream to go on after."""

@@ -14,7 +14,6 @@ from collections import Counter as Tally
 from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 import nats.errors
 import nats.js.errors
@@ -35,6 +34,7 @@ from driftloop.contract.documents import parse_json, to_json
 from driftloop.contract.events import PROTOCOL, REQUEST_ID, inference_type, verdict_id
 from driftloop.contract.handovers import DetectorSettings
 from driftloop.contract.streams import VERDICTS, DetectorStreams
+from driftloop.contract.times import format_now
 from driftloop.contract.verdicts import WindowRecord, describe_changes, read_changes
 from driftloop.errors import StoreError
 from driftloop.services.detector.detectors import WindowDetector, WindowVerdict
@@ -131,6 +131,7 @@ class WindowScorer:
     async def _follow_events(self, cursor: VerdictCursor) -> None:
         cutter = WindowCutter(self._config.window, cursor.window, cursor.last)
         revision = cursor.revision
+        self._metrics.show_faults(cutter.faults)
         async for message in self._read_messages(cursor.last):
             where = read_position(message)
             sequence = where.stream
@@ -139,7 +140,8 @@ class WindowScorer:
             self._metrics.count_rejected(decoded.rejected)
             window = cutter.add_event(sequence, decoded, event)
             self._waiting.set(cutter.waiting)
-            self._metrics.show_faults(cutter.faults)
+            if window is not None or decoded.faults.list_counts():
+                self._metrics.show_faults(cutter.faults)
             if decoded.rejected:
                 faults = cutter.faults if window is None else window.faults
                 await self._unjudged.add_rejected(faults, sequence)
@@ -260,7 +262,7 @@ def _build_verdict(
         alarm=judgement.alarm,
         score=judgement.score,
         threshold=judgement.threshold,
-        time=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        time=format_now(),
         details={
             **judgement.details,
             "events": window.events,

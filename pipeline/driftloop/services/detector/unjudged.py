@@ -17,6 +17,7 @@ from driftloop.clients.jetstream import Publisher
 from driftloop.contract.documents import to_json
 from driftloop.contract.events import PROTOCOL
 from driftloop.contract.streams import DetectorStreams
+from driftloop.contract.times import format_time
 from driftloop.contract.verdicts import UnjudgedRecord
 from driftloop.errors import StoreError
 from driftloop.services.detector.payload import RowDecoder
@@ -91,7 +92,7 @@ class UnjudgedWindows:
             release=release,
             reference=self.reference,
             size=size,
-            time=now.isoformat(timespec="seconds").replace("+00:00", "Z"),
+            time=format_time(now),
             reason=reason,
         )
         if full:

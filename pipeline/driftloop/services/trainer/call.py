@@ -16,6 +16,7 @@ from driftloop.contract.columns import TARGET
 from driftloop.contract.documents import DocumentError, parse_json, to_json
 from driftloop.contract.measures import find_measure
 from driftloop.contract.records import Evaluation, ProductionRelease, TrialResult
+from driftloop.contract.times import format_now
 from driftloop.contract.trees import METRICS_FILE, PRODUCTION_FILE, ROWS_FILE
 from driftloop.services.trainer import function, record, sample, split
 from driftloop.services.trainer.errors import TrainerError
@@ -66,7 +67,7 @@ def run_call(task: TrainerCall) -> None:
         )
     arguments, values = function.build_arguments(user, parameters, given)
     _seed_libraries(task.seed)
-    started, clock = record.format_now(), time.monotonic()
+    started, clock = format_now(), time.monotonic()
     with record.log_output() as log:
         returned = function.run_function(user, arguments, task.timeout)
     duration = time.monotonic() - clock
