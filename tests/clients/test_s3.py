@@ -24,6 +24,7 @@ from driftloop.clients.s3 import (
     parse_location,
 )
 from driftloop.errors import StoreError
+from tests.support.processes import free_port
 
 RCLONE = Path(sys.executable).parent / "rclone"
 
@@ -31,9 +32,7 @@ RCLONE = Path(sys.executable).parent / "rclone"
 @pytest.fixture(scope="module")
 def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("s3")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [RCLONE, "serve", "s3", f"--addr=127.0.0.1:{port}", "--auth-key=user,secret", folder]
     process = subprocess.Popen(
         command,

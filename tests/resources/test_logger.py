@@ -184,12 +184,15 @@ async def standing(
             except aiohttp.ClientError:
                 assert process.returncode is None, (folder / "envoy.log").read_text()
             await asyncio.sleep(0.05)
+        else:
+            raise AssertionError((folder / "envoy.log").read_text())
         yield places
         said = (folder / "envoy.log").read_text()
         assert "script log" not in said, said
         assert "error" not in said.lower(), said
     finally:
-        process.terminate()
+        if process.returncode is None:
+            process.terminate()
         await process.wait()
         await http.close()
         for runner in runners:

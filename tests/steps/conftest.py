@@ -33,17 +33,11 @@ from driftloop.operations import releases as pipelines
 from driftloop.operations.guard import refuse_harm
 from driftloop.operations.releases import CommittedPipeline
 from tests.pipelines import SPEC
+from tests.support.processes import free_port
 
 KEY, SECRET = "testtesttest", "secretsecretsecret"
 BUCKET = StoreLocation("driftloop")
 DATA = StoreLocation("digits", "batches")
-
-
-def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port: int = s.getsockname()[1]
-    return port
 
 
 def start(command: list[str], port: int) -> "subprocess.Popen[bytes]":

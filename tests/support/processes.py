@@ -1,6 +1,7 @@
 """Real servers for tests: a NATS server on a free port, and the programs under test as child processes."""
 
 import asyncio
+import itertools
 import os
 import signal
 import socket
@@ -15,16 +16,26 @@ from urllib.request import ProxyHandler, build_opener
 
 from driftloop.contract.platform import NATS
 from driftloop.local.ground.settings import LocalSettings
-from driftloop.local.ground.state import StateFolder
+from driftloop.local.ground.state import StateFolder, is_free
 
 NATS_SERVER = Path(sys.executable).with_name("nats-server")
 
 
+_ports = itertools.count(os.getpid())
+
+
 def free_port() -> int:
-    """A port nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port nobody listens on now, and no test that runs beside asks for.
+
+    The kernel gives its own choice (port 0) to the next connection that leaves the machine, too, so a
+    server that starts a moment later may find it taken. These lie below its range and `up`'s, and
+    each of pytest's workers has its own thousand of them.
+    """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 9
+    while True:
+        port = 11000 + worker * 1000 + next(_ports) % 1000
+        if is_free(port):
+            return port
 
 
 @dataclass

@@ -20,6 +20,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from driftloop.clients.nats import open_connection
 from driftloop.services.analysis.service import AnalysisService, AnalysisSettings, resolve_addresses
 from tests.services.analysis.test_metrics import ENVOY
+from tests.support.processes import free_port
 
 JUDGE = [
     sys.executable,
@@ -30,12 +31,6 @@ JUDGE = [
     "--namespace",
     "ml",
 ]
-
-
-def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 class Nats:
