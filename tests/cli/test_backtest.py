@@ -96,7 +96,11 @@ def test_a_change_alarms_where_it_is_and_rows_as_before_do_not(tmp_path: Path, e
 @pytest.mark.parametrize(
     ("monitors", "words", "told"),
     [
-        ("{drift: {detector: tabular, on: response}}", ("--on", "pipeline.yaml"), "has no monitor of requests"),
+        (
+            "{drift: {detector: tabular, on: response}}",
+            ("--on", "pipeline.yaml"),
+            "has no monitor of requests",
+        ),
         ("{drift: {detector: tabular}}", ("--on", "gone"), "does not exist"),
         (
             "{drift: {detector: tabular}}",
