@@ -274,7 +274,6 @@ def test_the_columns_of_answers(
         ("ks", ["no", "yes"]),
         ("cvm", ["no", "yes"]),
         ("chi2", ["class"]),
-        ("iforest", ["no", "yes"]),
     ],
 )
 def test_other_detectors_get_what_they_can_use(
