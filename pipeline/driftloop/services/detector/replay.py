@@ -14,15 +14,14 @@ from typing import Any
 import numpy as np
 
 from driftloop.contract.columns import SUFFIXES, ColumnError
-from driftloop.contract.handovers import MIXED_KINDS
 from driftloop.contract.profiles import ColumnProfile, TableProfile
 from driftloop.contract.replays import ReplayRecord
 from driftloop.contract.streams import DetectorStreams
 from driftloop.contract.verdicts import WindowRecord
 from driftloop.services.detector.artifact import ArtifactError, DetectorArtifact
+from driftloop.services.detector.decoding import choose_decoder
 from driftloop.services.detector.detectors import WindowDetector
 from driftloop.services.detector.learning import NOT_THERE
-from driftloop.services.detector.payload import RowDecoder
 from driftloop.services.detector.scoring import build_verdict
 from driftloop.services.detector.tables import TableFile, Values, read_table
 from driftloop.services.detector.windows import WindowCutter
@@ -53,7 +52,7 @@ def replay_tables(
     """Replay rows through a detector of requests, one request each; ArtifactError for one of answers."""
     if fitted.profile.of == "answers":
         raise ArtifactError("the detector judges answers, rows of files are requests")
-    decoder = RowDecoder(fitted.profile, complete=fitted.config.kind not in MIXED_KINDS)
+    decoder = choose_decoder(fitted, fitted.config)
     cutter = WindowCutter(fitted.config.window)
     names = DetectorStreams(REPLAY, REPLAY, REPLAY, REPLAY)
     windows: list[WindowRecord] = []
