@@ -84,7 +84,7 @@ def test_a_detector_that_cries_wolf_is_refused() -> None:
     with pytest.raises(FitError) as refused:
         examine_fit(store(normal()), lambda rows: FakeDetector(lambda window: True))
     assert refused.value.message == (
-        "tabular alarms on 60 of 60 windows of 100 rows of its own training data, drawn at random; "
+        "tabular alarms on 60 of 60 windows of 100 rows of its own reference, drawn at random; "
         "at alarmRate 0.01 chance explains 5"
     )
 

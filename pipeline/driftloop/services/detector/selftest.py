@@ -137,7 +137,7 @@ class _Examination:
         if drawn is not None and drawn.failed:
             raise FitError(
                 f"{self._config.kind} alarms on {drawn.alarms} of {drawn.windows} windows of {self._size} rows of its own "
-                f"training data, drawn at random; at alarmRate {self._config.alarm_rate:g} chance explains {drawn.most}",
+                f"reference, drawn at random; at alarmRate {self._config.alarm_rate:g} chance explains {drawn.most}",
                 hint="use `tabular`, or a longer `window`",
             )
         detector = self._fit(self._reference)
