@@ -22,9 +22,9 @@ from driftloop.contract.documents import (
     to_json,
 )
 
-DetectorKind = Literal["tabular", "ks", "cvm", "chi2", "iforest", "mahalanobis"]
+DetectorKind = Literal["tabular", "mmd", "ks", "cvm", "chi2", "iforest", "mahalanobis"]
 DETECTOR_KINDS: tuple[DetectorKind, ...] = get_args(DetectorKind)
-MIXED_KINDS: tuple[DetectorKind, ...] = ("tabular", "iforest", "mahalanobis")
+MIXED_KINDS: tuple[DetectorKind, ...] = ("tabular", "mmd", "iforest", "mahalanobis")
 """Detectors that take columns of any type; the others take numbers."""
 
 T = TypeVar("T")

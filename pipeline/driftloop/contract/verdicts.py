@@ -123,7 +123,7 @@ def describe_unjudged(reference: str, release: str, reason: str = "") -> str:
     return f"not judged: reference of {reference}, requests of {release}"
 
 
-ChangeKind = Literal["shift", "level", "mix", "missing", "unseen", "length"]
+ChangeKind = Literal["shift", "level", "mix", "missing", "unseen", "length", "relation"]
 CHANGE_KINDS: tuple[ChangeKind, ...] = get_args(ChangeKind)
 
 
@@ -141,11 +141,11 @@ class ColumnChange:
     )
     """`shift` and `length`: the values, or lengths of texts, lie elsewhere; `level` and `mix`: the
     share of a value; `missing`: the share of rows without a value; `unseen`: of values that the training
-    data do not have."""
+    data do not have; `relation`: how the column goes together with another."""
     of: str = document_key("of", "a text", lambda v: isinstance(v, str), default="")
-    """Figure that moved: a value, or a quantile such as `median`."""
+    """Figure that moved: a value, or a quantile such as `median`; of a relation the other column."""
     before: float = document_key("before", "a number", _is_real)
-    """The figure in the training data: a share between 0 and 1, or a quantile."""
+    """The figure in the training data: a share between 0 and 1, a quantile, or a correlation."""
     after: float = document_key("after", "a number", _is_real)
     """The figure in the window."""
     effect: float = document_key("effect", "a number", _is_real)
@@ -161,7 +161,8 @@ class ColumnChange:
         default=None,
         omits_none=True,
     )
-    """Part of the outliers' scores that is the column's, between 0 and 1; None of a detector of columns."""
+    """Part of the outliers' scores, or of all that moved, that is the column's, between 0 and 1; None of a
+    detector of single columns."""
 
     @classmethod
     def read(cls, document: object) -> "ColumnChange":
@@ -178,9 +179,12 @@ class ColumnChange:
             "mix": self.of,
             "missing": "missing",
             "unseen": f"new category {self.of}".rstrip(),
+            "relation": f"correlation with {self.of}",
         }
         if self.kind in ("shift", "length"):
             figures = f"{_format_figure(self.before)} -> {_format_figure(self.after)}"
+        elif self.kind == "relation":
+            figures = f"{self.before:.2f} -> {self.after:.2f}"
         else:
             figures = f"{_format_share(self.before)} -> {_format_share(self.after)}"
         return f"{self.column} {words[self.kind]} {figures}"

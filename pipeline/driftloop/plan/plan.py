@@ -33,6 +33,7 @@ from driftloop.spec.detector import (
     IsolationForest,
     KolmogorovSmirnov,
     Mahalanobis,
+    MaximumMeanDiscrepancy,
     Tabular,
 )
 from driftloop.spec.events import Events
@@ -332,6 +333,7 @@ def detector_kind(detector: Detector) -> DetectorKind:
     match detector:
         case (
             Tabular()
+            | MaximumMeanDiscrepancy()
             | KolmogorovSmirnov()
             | CramerVonMises()
             | ChiSquared()

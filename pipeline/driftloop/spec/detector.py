@@ -25,6 +25,14 @@ class Tabular(_Detector):
     """The algorithm."""
 
 
+class MaximumMeanDiscrepancy(_Detector):
+    """Compares rows as wholes, so also columns that go together otherwise than they did, by a permutation
+    test of the maximum mean discrepancy. Takes about 30 columns of any type."""
+
+    detector: Literal["mmd"] = "mmd"
+    """The algorithm."""
+
+
 class KolmogorovSmirnov(_Detector):
     """Compares each feature's distribution by the two-sample Kolmogorov-Smirnov test (Bonferroni
     corrected)."""
@@ -65,6 +73,7 @@ class Mahalanobis(_Detector):
 
 DriftDetector = Annotated[
     Annotated[Tabular, Tag("tabular")]
+    | Annotated[MaximumMeanDiscrepancy, Tag("mmd")]
     | Annotated[KolmogorovSmirnov, Tag("ks")]
     | Annotated[CramerVonMises, Tag("cvm")]
     | Annotated[ChiSquared, Tag("chi2")],

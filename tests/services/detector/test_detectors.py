@@ -41,6 +41,7 @@ def judgements(monitor_python: Path) -> Any:
     ("kind", "stream", "fires"),
     [
         ("tabular", "shift", [6, 7, 8, 9]),
+        ("mmd", "shift", [6, 7, 8, 9]),
         ("ks", "shift", [6, 7, 8, 9]),
         ("cvm", "shift", [6, 7, 8, 9]),
         ("chi2", "shift", [6, 7, 8, 9]),
@@ -160,7 +161,7 @@ def test_fit_writes_what_serve_reads(kind: str, monitor_python: Path, tmp_path: 
 @pytest.mark.parametrize(
     ("detector", "files", "says"),
     [
-        ('{"kind": "mmd"}', {}, f'`kind` is `"mmd"`, must be one of: {", ".join(DETECTOR_KINDS)}'),
+        ('{"kind": "nix"}', {}, f'`kind` is `"nix"`, must be one of: {", ".join(DETECTOR_KINDS)}'),
         ('{"kind": "ks", "windov": 3}', {}, "unknown key `windov`"),
         ('{"kind": "ks", "alarmRate": 2}', {}, "`alarmRate` is `2`, must be between 0 and 1"),
         ('{"kind": "ks"}', {}, "no .npz, .csv, .jsonl or .parquet file"),

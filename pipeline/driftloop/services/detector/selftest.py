@@ -23,11 +23,11 @@ from driftloop.services.detector.values import Rows
 
 Fit = Callable[[Rows], WindowDetector]
 
-MOST_SCORED, LEAST_SCORED = 150, 20
+MOST_SCORED, LEAST_SCORED = 150, 15
 """Windows that are scored."""
 MOST_VALUES = 6_000_000
 """Values that are fitted on and scored in all, a few seconds' work; slow kinds count more."""
-SLOW_KINDS: dict[DetectorKind, int] = {"cvm": 10, "iforest": 10}
+SLOW_KINDS: dict[DetectorKind, int] = {"mmd": 10, "cvm": 10, "iforest": 10}
 LEAST_REFERENCE = 2000
 """Rows that a detector of random windows is fitted on, if there are so many, or twice the window's."""
 REFUSED, WARNED = 1e-4, 1e-3
