@@ -27,7 +27,7 @@ MOST_SCORED, LEAST_SCORED = 150, 15
 """Windows that are scored."""
 MOST_VALUES = 6_000_000
 """Values that are fitted on and scored in all, a few seconds' work; slow kinds count more."""
-SLOW_KINDS: dict[DetectorKind, int] = {"mmd": 10, "cvm": 10, "iforest": 10}
+SLOW_KINDS: dict[DetectorKind, int] = {"mmd": 10, "cvm": 10, "iforest": 20}
 LEAST_REFERENCE = 2000
 """Rows that a detector of random windows is fitted on, if there are so many, or twice the window's."""
 REFUSED, WARNED = 1e-4, 1e-3
@@ -126,6 +126,9 @@ class _Examination:
         each = (min(count, self._fitted) + self._size) * width
         cost = each * SLOW_KINDS.get(self._config.kind, 1)
         self._scored = min(max(MOST_VALUES // cost, LEAST_SCORED), MOST_SCORED)
+        # the more values a column has, the less one more is seen
+        order = sorted(range(width), key=lambda n: -self._columns[n].distinct)
+        self._tried = order[: self._scored // 5]
 
     def run(self) -> SelfTest:
         try:
@@ -212,9 +215,8 @@ class _Examination:
     def _find_blind(self, detector: WindowDetector, window: Rows) -> list[int]:
         """Return the columns of which not even a window full of other values alarms, of so many as there is
         time for."""
-        tried = range(len(self._columns))[: self._scored // 5]
-        blind = [n for n in tried if not self._alarms(detector, window, [n])]
-        if len(blind) < len(tried):
+        blind = [n for n in self._tried if not self._alarms(detector, window, [n])]
+        if len(blind) < len(self._tried):
             return blind
         raise FitError(
             f"windows of {len(window)} rows are too small for {self._config.kind}: no change of a single column "
@@ -226,9 +228,9 @@ class _Examination:
         self, detector: WindowDetector, window: Rows, blind: list[int], *, single: bool
     ) -> int:
         """Return the fewest changed rows that alarm, of the least visible column."""
-        seen = [n for n in range(len(self._columns))[: self._scored // 5] if n not in blind]
-        chosen = seen[:: max(1, len(seen) * 50 // self._scored)]
-        sets = [[n] for n in chosen] if single else [list(range(len(self._columns)))]
+        seen = [[n] for n in self._tried if n not in blind]
+        every = [list(range(len(self._columns)))]
+        sets = seen[: max(1, self._scored // 50)] if single else every
         fewest = 1
         for columns in sets:
             if detector.score_window(self._change_rows(window, fewest, columns)).alarm:
