@@ -21,7 +21,7 @@ from urllib.parse import quote, unquote
 import aiohttp
 
 from driftloop.contract import events as contract
-from driftloop.contract.documents import to_json
+from driftloop.contract.documents import escape_text, to_json
 from driftloop.contract.outcomes import RunOutcome
 from driftloop.contract.records import LoopRecord, LoopWait, RunRecord
 from driftloop.errors import PipelineError
@@ -47,7 +47,11 @@ MOST_ATTRIBUTES = 16 * 1024
 
 
 class MalformedEventError(PipelineError):
-    """The input is not a CloudEvent."""
+    """The input is not a CloudEvent. What its message quotes is printable, whatever was sent: it
+    goes into answers and logs."""
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(escape_text(message), hint=hint)
 
 
 class EventRefusedError(PipelineError):
@@ -178,7 +182,7 @@ def from_http(headers: Mapping[str, str], body: bytes) -> Event:
         )
     if content_type is not None:
         attributes["datacontenttype"] = content_type
-    _check_attributes(attributes)
+    check_attributes(attributes)
     return Event(attributes, body)
 
 
@@ -202,7 +206,7 @@ def from_structured(body: bytes) -> Event:
                 f"attribute `{name}` is {json.dumps(value)[:40]}, must be a string, integer or boolean"
             )
         attributes[name] = value if isinstance(value, str) else json.dumps(value)
-    _check_attributes(attributes)
+    check_attributes(attributes)
     if encoded is not None:
         try:
             return Event(attributes, base64.b64decode(encoded, validate=True))
@@ -211,9 +215,12 @@ def from_structured(body: bytes) -> Event:
     if data is None:
         return Event(attributes)
     content_type = attributes.setdefault("datacontenttype", "application/json")
-    if isinstance(data, str) and not _JSON_TYPE.match(content_type):
-        return Event(attributes, data.encode())
-    return Event(attributes, json.dumps(data, separators=(",", ":")).encode())
+    try:
+        if isinstance(data, str) and not _JSON_TYPE.match(content_type):
+            return Event(attributes, data.encode())
+        return Event(attributes, json.dumps(data, separators=(",", ":")).encode())
+    except (ValueError, RecursionError) as error:
+        raise MalformedEventError(f"the data can't be written as bytes: {error}") from error
 
 
 def to_http(event: Event) -> dict[str, str]:
@@ -247,7 +254,7 @@ def unpack_event(message: bytes) -> Event:
     line, _, body = message.partition(b"\n")
     try:
         attributes = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise MalformedEventError(
             "the message on the stream does not start with the event's attributes"
         ) from error
@@ -284,7 +291,8 @@ async def post_event(
         raise EventRefusedError(f"{url} answered {answer.status}: {text!r}", status=answer.status)
 
 
-def _check_attributes(attributes: Mapping[str, str]) -> None:
+def check_attributes(attributes: Mapping[str, str]) -> None:
+    """MalformedEventError unless the required attributes are there, and all are bounded text."""
     missing = [name for name in REQUIRED if not attributes.get(name)]
     if missing:
         raise MalformedEventError(f"the CloudEvent has no {', '.join(missing)}")

@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 from driftloop.contract.documents import (
     DocumentError,
     document_key,
+    escape_text,
     from_json,
     is_text,
     is_texts,
@@ -174,7 +175,7 @@ class ColumnChange:
             figures = f"{_format_figure(self.before)} -> {_format_figure(self.after)}"
         else:
             figures = f"{_format_share(self.before)} -> {_format_share(self.after)}"
-        return f"{self.column} {words[self.kind]} {figures}"
+        return escape_text(f"{self.column} {words[self.kind]} {figures}")
 
 
 def read_columns(details: Mapping[str, Any]) -> tuple[ColumnChange, ...]:

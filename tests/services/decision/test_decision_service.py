@@ -321,10 +321,12 @@ async def test_what_is_malformed_or_not_for_it_changes_nothing(service: Service)
     assert await service.post(service.verdict(1, alarm=1)) == 202  # type: ignore[arg-type]
     assert await service.post(service.verdict(1, detector="outlier")) == 202
     assert await service.post(verdict.extend_attributes(inferenceservicename="another")) == 202
+    assert await service.post(service.verdict(1, release="r\ud800")) == 202
+    assert await service.post(verdict.extend_attributes(id="1" * 5000)) == 202
     assert await service.state() == before
     async with service.session.get(f"http://127.0.0.1:{service.process.port}/metrics") as answer:
         text = await answer.text()
-    assert 'driftloop_decision_events_total{kind="malformed"} 4.0' in text
+    assert 'driftloop_decision_events_total{kind="malformed"} 6.0' in text
     assert 'driftloop_decision_phase{phase="idle"} 1.0' in text
 
 
@@ -427,6 +429,13 @@ async def test_a_person_halts_and_resumes_with_the_token(service: Service) -> No
     async with service.session.post(f"{address}/resume", headers=good) as answer:
         assert (await answer.json())["phase"] == "idle"
     assert service.world.fired == []
+
+
+async def test_a_token_that_is_no_text_is_a_wrong_token(service: Service) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", service.process.port)
+    writer.write(b"POST /halt HTTP/1.1\r\nhost: x\r\nauthorization: Bearer \xff\r\n\r\n")
+    assert (await reader.readline()).split()[1] == b"401"
+    writer.close()
 
 
 def empty_repository(folder: Path) -> Repository:

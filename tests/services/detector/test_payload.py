@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry, generate_latest
 
 from driftloop.contract.profiles import ColumnProfile, TableProfile, name_element
 from driftloop.services.detector.payload import GAPS, NAMES, WIDTH, DecodedRows, RowDecoder
+from driftloop.services.detector.telemetry import VerdictMetrics
 
 
 def numbers(name: str, *, single: bool = False) -> ColumnProfile:
@@ -239,6 +241,19 @@ def test_what_does_not_fit_a_column_is_missing_and_counted() -> None:
         "unreadable": {"delay": 2, "carrier": 1, "late": 1, "tail": 1, "time": 1},
         "unknown": {"gate": 2},
         "unseen": {"carrier ZZ": 1},
+    }
+
+
+def test_callers_choose_names_and_can_not_end_the_metrics() -> None:
+    """Half a surrogate pair is no UTF-8, and a terminal acts upon what is not printable."""
+    row = {"\ud800": 1, "\x1b[2J": 2, "carrier": "\ud800", "delay": 1}
+    found = decode_table({"instances": [row]})
+    registry = CollectorRegistry()
+    VerdictMetrics(registry).show_faults(found.faults)
+    assert rb'column="\\ud800"' in generate_latest(registry)
+    assert found.faults.list_counts() == {
+        "unknown": {"\\ud800": 1, "\\x1b[2J": 1},
+        "unseen": {"carrier \\ud800": 1},
     }
 
 

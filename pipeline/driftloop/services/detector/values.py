@@ -19,6 +19,7 @@ from typing import Any, assert_never
 import numpy as np
 from numpy.typing import NDArray
 
+from driftloop.contract.documents import escape_text
 from driftloop.contract.profiles import TRUTHS, ColumnProfile
 
 Rows = NDArray[np.float64]
@@ -68,7 +69,7 @@ class RowFaults:
 
 def count_name(counts: Counter[str], name: str, count: int) -> None:
     """Count under a name, under `others` when there are too many names."""
-    short = name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}..."
+    short = escape_text(name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}...")
     counts[short if short in counts or len(counts) < MOST_NAMES else OTHERS] += count
 
 
