@@ -5,6 +5,7 @@ import os
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -28,11 +29,12 @@ class Settings:
     stream_bytes: int = DETECTOR_BYTES
     run: str = ""
     """Run that the artifact is fitted in; an artifact of earlier versions knows none."""
+    on: str = "request"
 
     @property
     def json(self) -> str:
         return json.dumps(
-            {"kind": self.kind, "window": self.window, "alarmRate": 0.001, "on": "request"}
+            {"kind": self.kind, "window": self.window, "alarmRate": 0.001, "on": self.on}
         )
 
 
@@ -43,6 +45,19 @@ def reference(folder: Path, rows: int = 600) -> Path:
         folder / "part.npz", x=np.random.default_rng(0).normal(size=(rows, WIDTH)), y=np.zeros(rows)
     )
     return folder
+
+
+def write_answers(
+    file: Path, responses: list[dict[str, Any]], *, recent: int | None = None
+) -> Path:
+    """answers.jsonl of a rehearsal, whose first rows are recent (default: all)."""
+    recent = len(responses) if recent is None else recent
+    with file.open("w") as stream:
+        for number, response in enumerate(responses):
+            reply = {"status": 200, "seconds": 0.01, "answer": 0, "response": response}
+            line = {"row": number, "recent": number < recent, "label": None}
+            stream.write(json.dumps({**line, "candidate": reply, "production": None}) + "\n")
+    return file
 
 
 def run(python: Path, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":

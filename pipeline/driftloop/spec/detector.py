@@ -10,7 +10,7 @@ from driftloop.spec.base import SpecModel, tagged
 
 class _Detector(SpecModel):
     on: Literal["request", "response"] = "request"
-    """Events that the detector reads."""
+    """Requests, compared with the training data, or answers, compared with those of the rehearsal."""
     window: Annotated[int, Field(ge=10, le=100_000)] = 200
     """Rows that are judged together."""
     alarm_rate: Annotated[float, Field(gt=0, lt=1)] = 0.01

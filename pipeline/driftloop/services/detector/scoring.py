@@ -38,7 +38,7 @@ from driftloop.contract.times import format_now
 from driftloop.contract.verdicts import WindowRecord, describe_changes, read_changes
 from driftloop.errors import StoreError
 from driftloop.services.detector.detectors import WindowDetector, WindowVerdict
-from driftloop.services.detector.payload import DecodedRows, RowDecoder
+from driftloop.services.detector.payload import DecodedRows, EventDecoder
 from driftloop.services.detector.telemetry import VerdictMetrics
 from driftloop.services.detector.unjudged import UnjudgedWindows
 from driftloop.services.detector.values import RowFaults
@@ -76,7 +76,7 @@ class WindowScorer:
         config: DetectorSettings,
         detector: WindowDetector,
         *,
-        decoder: RowDecoder,
+        decoder: EventDecoder,
         registry: CollectorRegistry,
         unjudged: UnjudgedWindows,
     ) -> None:

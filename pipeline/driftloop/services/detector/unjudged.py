@@ -20,7 +20,7 @@ from driftloop.contract.streams import DetectorStreams
 from driftloop.contract.times import format_time
 from driftloop.contract.verdicts import UnjudgedRecord
 from driftloop.errors import StoreError
-from driftloop.services.detector.payload import RowDecoder
+from driftloop.services.detector.payload import EventDecoder
 from driftloop.services.detector.values import RowFaults
 
 log = logging.getLogger("detector")
@@ -37,7 +37,7 @@ class UnjudgedWindows:
         *,
         reference: str,
         window: int,
-        decoder: RowDecoder,
+        decoder: EventDecoder,
     ) -> None:
         self.reference = reference
         self._publisher = publisher
