@@ -204,7 +204,7 @@ class WindowScorer:
         started = time.monotonic()
         judgement = await asyncio.to_thread(self._detector.score_window, window.rows)
         self._took.set(time.monotonic() - started)
-        verdict = _build_verdict(self._names, window, judgement)
+        verdict = build_verdict(self._names, window, judgement)
         stored = await publish_message(
             self._js,
             self._names.verdicts,
@@ -248,9 +248,10 @@ class WindowScorer:
             )
 
 
-def _build_verdict(
+def build_verdict(
     names: DetectorStreams, window: EventWindow, judgement: WindowVerdict
 ) -> WindowRecord:
+    """Return what is stored of a window."""
     outliers = list(dict.fromkeys(window.requests[i] for i in judgement.outliers))
     return WindowRecord(
         detector=names.detector,
