@@ -126,6 +126,16 @@ class DetectorSettings:
         "alarmRate", "between 0 and 1", lambda v: is_number(v) and 0 < v < 1, default=0.01
     )
     """Share of windows that may alarm although nothing has changed."""
+    columns: tuple[str, ...] | None = document_key(
+        "columns",
+        "a list of columns",
+        lambda v: v is None or (is_texts(v) and len(v) > 0),
+        default=None,
+        read=lambda v: None if v is None else tuple(v),
+        write=lambda v: None if v is None else list(v),
+        omits_none=True,
+    )
+    """Columns of `data.features` that it looks at; None for all of them."""
     seed: int = document_key(
         "seed", "an integer", lambda v: isinstance(v, int) and not isinstance(v, bool), default=0
     )

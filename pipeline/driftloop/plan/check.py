@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from math import prod
 
+from driftloop.contract.columns import EVERYTHING
 from driftloop.contract.limits import DEFAULT_REQUEST_LIMIT
 from driftloop.contract.names import PLATFORM_NAMESPACES
 from driftloop.contract.platform import S3_BUCKET
@@ -50,6 +51,7 @@ def find_problems(pipeline: Pipeline) -> tuple[SpecFinding, ...]:
         _check_rehearsal,
         _check_answers,
         _check_rollout,
+        _check_monitors,
         _check_retrain,
         _check_names,
     )
@@ -260,9 +262,8 @@ def _check_answers(pipeline: Pipeline) -> Iterator[SpecFinding]:
     if not can_rehearse(spec.serve):
         server = "a graph" if spec.serve.graph is not None else f"`server: {spec.serve.server}`"
         hint = f"{server} can't be rehearsed, only a model behind a class of your own; watch the requests: `on: request`"
-    for name in ("drift", "outlier"):
-        detector = getattr(spec.monitors, name)
-        if detector is not None and detector.on == "response":
+    for name, detector in spec.monitors.items():
+        if detector.on == "response":
             location = ("spec", "monitors", name, "on")
             yield SpecFinding(
                 location,
@@ -322,15 +323,43 @@ def _check_graph(root: Node) -> Iterator[SpecFinding]:
         seen.setdefault(node.name, at)
 
 
+def _check_monitors(pipeline: Pipeline) -> Iterator[SpecFinding]:
+    data = pipeline.spec.data
+    features = () if data.features == EVERYTHING else data.features.split(",")
+    for name, detector in pipeline.spec.monitors.items():
+        location = ("spec", "monitors", name, "columns")
+        columns = detector.columns.split(",") if detector.columns is not None else []
+        for column in columns:
+            shown = f"{_format_location(location)} names `{column}`"
+            if column == data.target:
+                yield SpecFinding(
+                    location,
+                    f"{shown}, must not: it is the target (`data.target`), which no request has",
+                )
+            elif features and column not in features:
+                yield SpecFinding(
+                    location,
+                    f"{shown}, must be of `data.features`: {_format_names(features)}",
+                    suggest_closest(column, features, fold=True),
+                )
+        if len(set(columns)) < len(columns):
+            yield SpecFinding(location, f"{_format_location(location)} must name each column once")
+        if columns and detector.on == "response":
+            yield SpecFinding(
+                location,
+                f"{_format_location(location)} must be left out with `on: response`: answers have columns of "
+                "their own, and all are watched",
+            )
+
+
 def _check_retrain(pipeline: Pipeline) -> Iterator[SpecFinding]:
     spec = pipeline.spec
-    declared = [name for name in ("drift", "outlier") if getattr(spec.monitors, name) is not None]
     seen: set[str] = set()
     for index, name in enumerate(spec.retrain.on or ()):
         location = ("spec", "retrain", "on", index)
-        if name not in declared:
+        if name not in spec.monitors:
             message, hint = _describe_unknown(
-                location, name, declared, of="the detectors under spec.monitors"
+                location, name, spec.monitors, of="the monitors under spec.monitors"
             )
             yield SpecFinding(
                 location, message, hint or f"declare it: `monitors: {{{name}: {{}}}}`"

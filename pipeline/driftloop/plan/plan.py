@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Literal, assert_never, get_args
+from typing import assert_never
 
 from driftloop.contract.columns import EVERYTHING, TARGET
 from driftloop.contract.documents import to_json
@@ -33,17 +33,18 @@ from driftloop.spec.detector import (
     IsolationForest,
     KolmogorovSmirnov,
     Mahalanobis,
+    RowDetector,
     Tabular,
 )
 from driftloop.spec.events import Events
-from driftloop.spec.model import Evaluate, Mesh, Monitors, Rehearse, Retrain, Rollout, Train
+from driftloop.spec.model import Evaluate, Mesh, Rehearse, Retrain, Rollout, Train
 from driftloop.spec.observability import Observability
 from driftloop.spec.resources import GpuProfile, Resources, Retries
 from driftloop.spec.serve import Serve
 from driftloop.spec.values import S3Uri
 
-MonitorName = Literal["drift", "outlier"]
-"""Names of the detectors that a pipeline may have, and of their services."""
+DRIFT = "drift"
+"""Monitor whose alarms count where a spec does not say whose do."""
 
 REFERENCE_ROWS = 2000
 """Held-out rows that a rehearsal asks for monitors of answers, unless the spec says how many."""
@@ -72,20 +73,30 @@ class DataStepPlan:
 class Monitor:
     """One detector service."""
 
-    name: MonitorName
+    name: str
     detector: Detector
 
     @property
-    def detector_config(self) -> str:
-        """Settings of the service and of `fit`: JSON with `kind` and the detector's settings."""
+    def scores_rows(self) -> bool:
+        """Return True when it scores single rows, not whole windows."""
+        return isinstance(self.detector, RowDetector)
+
+    @property
+    def settings(self) -> DetectorSettings:
+        """Settings of the service and of `fit`."""
         detector = self.detector
-        settings = DetectorSettings(
+        return DetectorSettings(
             kind=detector_kind(detector),
             on=detector.on,
             window=detector.window,
             alarm_rate=detector.alarm_rate,
+            columns=tuple(detector.columns.split(",")) if detector.columns is not None else None,
         )
-        return json.dumps(to_json(settings))
+
+    @property
+    def detector_config(self) -> str:
+        """The settings as JSON."""
+        return json.dumps(to_json(self.settings))
 
 
 @dataclass(frozen=True)
@@ -114,7 +125,7 @@ class Plan:
     serve_image: str | None
     """None where Seldon's operator chooses it."""
     monitors: tuple[Monitor, ...]
-    retrain_on: tuple[MonitorName, ...]
+    retrain_on: tuple[str, ...]
     policy: str
     """The retrain policy as JSON; times in seconds."""
     rollout: Rollout = field(default_factory=Rollout)
@@ -162,9 +173,10 @@ class Plan:
 
     @property
     def takes_mixed(self) -> bool:
-        """Return True when every detector of requests takes columns of any type."""
+        """Return True when every detector of requests takes columns of any type, or names its own."""
         return all(
-            detector_kind(monitor.detector) in MIXED_KINDS for monitor in self.request_monitors
+            detector_kind(monitor.detector) in MIXED_KINDS or monitor.detector.columns is not None
+            for monitor in self.request_monitors
         )
 
     @property
@@ -176,11 +188,6 @@ class Plan:
     def target_options(self) -> tuple[str, ...]:
         """Option with the target's name; none for the default."""
         return () if self.target == TARGET else ("--target", self.target)
-
-    @property
-    def wants_categories(self) -> bool:
-        """Return True when a detector takes the columns as categories."""
-        return any(monitor.detector.detector == "chi2" for monitor in self.request_monitors)
 
     @property
     def recipe(self) -> str:
@@ -278,12 +285,16 @@ def make_plan(pipeline: Pipeline | Document, *, cluster: str = "dev") -> Plan:
     )
 
 
-def retrain_on(pipeline: Pipeline) -> tuple[MonitorName, ...]:
-    """The detectors whose alarms count: as written, or drift when there is a drift detector."""
+def retrain_on(pipeline: Pipeline) -> tuple[str, ...]:
+    """The monitors whose alarms count: as written, or `drift`, or the only one that scores whole
+    windows."""
     spec = pipeline.spec
     if spec.retrain.on is not None:
         return tuple(spec.retrain.on)
-    return ("drift",) if spec.monitors.drift is not None else ()
+    if DRIFT in spec.monitors:
+        return (DRIFT,)
+    windows = tuple(monitor.name for monitor in _plan_monitors(pipeline) if not monitor.scores_rows)
+    return windows if len(windows) == 1 else ()
 
 
 def _plan_steps(pipeline: Pipeline, images: Mapping[str, str]) -> tuple[DataStepPlan, ...]:
@@ -311,20 +322,9 @@ def whole_seconds(length: timedelta | None) -> int | None:
 
 
 def _plan_monitors(pipeline: Pipeline) -> tuple[Monitor, ...]:
-    names: tuple[MonitorName, ...] = get_args(MonitorName)
-    detectors = ((name, monitor_detector(pipeline.spec.monitors, name)) for name in names)
-    return tuple(Monitor(name, detector) for name, detector in detectors if detector is not None)
-
-
-def monitor_detector(monitors: Monitors, name: MonitorName) -> Detector | None:
-    """Return the detector of a monitor; None for one that the spec does not have."""
-    match name:
-        case "drift":
-            return monitors.drift
-        case "outlier":
-            return monitors.outlier
-        case _:
-            assert_never(name)
+    """The monitors by name: their order in the spec makes no difference."""
+    monitors = pipeline.spec.monitors
+    return tuple(Monitor(name, monitors[name]) for name in sorted(monitors))
 
 
 def detector_kind(detector: Detector) -> DetectorKind:
@@ -343,7 +343,7 @@ def detector_kind(detector: Detector) -> DetectorKind:
             assert_never(detector)
 
 
-def _retrain_policy(pipeline: Pipeline, on: tuple[MonitorName, ...]) -> str:
+def _retrain_policy(pipeline: Pipeline, on: tuple[str, ...]) -> str:
     retrain = pipeline.spec.retrain
     policy = RetrainPolicy(
         consecutive=retrain.consecutive,

@@ -73,7 +73,7 @@ def on_alarms(plan: Plan) -> tuple[tuple[str, knative.Trigger], ...]:
             name,
             build_trigger(
                 plan,
-                f"{names.decision}-{name}",
+                names.alarms(name),
                 COMPONENT,
                 names.decision,
                 type=detector_type(name),

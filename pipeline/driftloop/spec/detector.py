@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, Tag
 
 from driftloop.spec.base import SpecModel, tagged
+from driftloop.spec.values import ColumnNames
 
 
 class _Detector(SpecModel):
@@ -15,6 +16,8 @@ class _Detector(SpecModel):
     """Rows that are judged together."""
     alarm_rate: Annotated[float, Field(gt=0, lt=1)] = 0.01
     """False alarms it may raise on traffic that has not changed, as a share of windows."""
+    columns: ColumnNames | None = None
+    """Columns of `data.features` that it looks at, separated by commas; all of them when left out."""
 
 
 class Tabular(_Detector):
@@ -63,20 +66,17 @@ class Mahalanobis(_Detector):
     """The algorithm."""
 
 
-DriftDetector = Annotated[
+Detector = Annotated[
     Annotated[Tabular, Tag("tabular")]
     | Annotated[KolmogorovSmirnov, Tag("ks")]
     | Annotated[CramerVonMises, Tag("cvm")]
-    | Annotated[ChiSquared, Tag("chi2")],
-    tagged("detector", default="ks"),
+    | Annotated[ChiSquared, Tag("chi2")]
+    | Annotated[IsolationForest, Tag("iforest")]
+    | Annotated[Mahalanobis, Tag("mahalanobis")],
+    tagged("detector", default="tabular"),
 ]
-"""Judges whole windows: do they still look like the training data?"""
-
-OutlierDetector = Annotated[
-    Annotated[IsolationForest, Tag("iforest")] | Annotated[Mahalanobis, Tag("mahalanobis")],
-    tagged("detector", default="iforest"),
-]
-"""Judges single rows: does one look like nothing in the training data?"""
-
-Detector = DriftDetector | OutlierDetector
 """Any of them."""
+
+RowDetector = IsolationForest | Mahalanobis
+"""Those that score single rows: does one look like nothing in the training data? The others score whole
+windows: do they still look like the training data?"""

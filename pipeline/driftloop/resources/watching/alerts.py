@@ -6,12 +6,11 @@ it is for. An alert is raised where it stands still, or where requests fail.
 
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
-from typing import Literal, assert_never
+from typing import Literal
 
 from driftloop.contract.streams import DEAD_LETTERS
 from driftloop.kube.prometheus import AlertingRule, Group, PrometheusRule, PrometheusRuleSpec
 from driftloop.plan import Monitor, Plan
-from driftloop.plan.plan import MonitorName
 from driftloop.plan.schedule import longest_gap, train_schedules
 from driftloop.release.record import Release, Version
 from driftloop.resources import decision, judge
@@ -269,17 +268,11 @@ def _detector_alerts(plan: Plan, monitor: Monitor, version: Version) -> Iterator
     )
     if name in plan.retrain_on:
         yield _unheeded_alarm(plan, name, alarm, window)
-        return
-    match name:
-        case "drift":
-            yield _standing_drift(plan, alarm)
-        case "outlier":
-            return
-        case _:
-            assert_never(name)
+    elif not monitor.scores_rows:
+        yield _standing_drift(plan, name, alarm)
 
 
-def _unheeded_alarm(plan: Plan, name: MonitorName, alarm: str, window: str) -> AlertingRule:
+def _unheeded_alarm(plan: Plan, name: str, alarm: str, window: str) -> AlertingRule:
     names = plan.names
     count = plan.retrain.consecutive
     busy = series.service_series(
@@ -311,7 +304,7 @@ def _unheeded_alarm(plan: Plan, name: MonitorName, alarm: str, window: str) -> A
     )
 
 
-def _standing_drift(plan: Plan, alarm: str) -> AlertingRule:
+def _standing_drift(plan: Plan, name: str, alarm: str) -> AlertingRule:
     names = plan.names
     return _build_alert(
         plan,
@@ -322,7 +315,7 @@ def _standing_drift(plan: Plan, alarm: str) -> AlertingRule:
         summary="requests no longer look like the training data",
         do=f"No alarm starts a run here (`retrain.on`). Once there are new batches: "
         f"`driftloop trigger {names.pipeline}`.",
-        detector="drift",
+        detector=name,
     )
 
 

@@ -93,7 +93,7 @@ class RowDecoder:
             encoders = self._encoders[first : first + count]
             self._fields[name] = _Field(name, first, encoders, array=name in widths)
             first += count
-        self._orders = (profile.order, tuple(self._fields))
+        self._orders = (profile.order, profile.features or tuple(self._fields))
         self._numbers = all(column.type == "number" for column in profile.columns)
         self._single = np.array([column.single for column in profile.columns])
 
@@ -119,7 +119,7 @@ class RowDecoder:
         return np.empty((0, self._width))
 
     def _read_parts(self, parts: tuple[payloads.PayloadPart, ...], faults: RowFaults) -> Rows:
-        if self._profile.is_array:
+        if self._profile.is_array and not self._is_named(parts):
             return self._read_arrays(parts, faults)
         if len(parts) == 1 and parts[0].name not in self._fields:
             (part,) = parts
@@ -133,6 +133,11 @@ class RowDecoder:
             raise ValueError("columns of different lengths")
         return self._read_named(named, faults)
 
+    def _is_named(self, parts: tuple[payloads.PayloadPart, ...]) -> bool:
+        """Return True for a table whose columns have names, of which the array is one."""
+        narrowed = self._profile.features is not None
+        return narrowed and len(parts) == 1 and len(parts[0].names) > 1
+
     def _read_named(self, named: dict[str, Any], faults: RowFaults) -> Rows:
         """Encode columns by name; those that the request does not have are missing."""
         count = len(next(iter(named.values())))
@@ -142,7 +147,7 @@ class RowDecoder:
         for name in named.keys() - present:
             if name not in self._profile.order:
                 count_name(faults.unknown, name, count)
-        if not present:
+        if named.keys().isdisjoint({*self._fields, *self._profile.order}):
             faults.rejected[NAMES] += count
             return self.no_rows()
         rows = np.full((count, self._width), np.nan)
