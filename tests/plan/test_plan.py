@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from driftloop.contract.handovers import DetectorSettings
+from driftloop.contract.handovers import AlarmCount, DetectorSettings, RetrainPolicy
 from driftloop.contract.names import LONGEST_MONITOR, OWN_PARTS, is_own_part
 from driftloop.errors import SpecError
 from driftloop.plan import Names, make_plan
@@ -98,6 +98,14 @@ def graph_of(inner: str, depth: int) -> str:
          "p.yaml:11:31: spec.monitors.fares.columns names `y`, must not: it is the target", None),
         ("batches}", "batches, features: 'fare,distance'}\n  monitors: {fares: {columns: 'Fare,x'}}",
          "spec.monitors.fares.columns names `Fare`, must be of `data.features`: `fare`, `distance`", "did you mean `fare`?"),
+        ("  serve:", "  monitors: {drift: {then: alert}}\n  retrain: {on: [drift]}\n  serve:",
+         "p.yaml:11:28: spec.monitors.drift.then is `alert`, and `retrain.on` names it: must say the same",
+         "take it out of `retrain.on`, or leave one of the two out"),
+        ("  serve:", "  monitors: {drift: {}, fares: {then: retrain}}\n  retrain: {on: [drift]}\n  serve:",
+         "spec.monitors.fares.then is `retrain`, and `retrain.on` does not name it: must say the same",
+         "name it in `retrain.on`, or leave one of the two out"),
+        ("  serve:", "  monitors: {drift: {}, fares: {alarms: {least: 1, of: 2}}}\n  serve:",
+         "spec.monitors.fares.alarms has no effect: alarms of `fares` are told one by one", "add `then: retrain` or"),
         ("  serve:", "  monitors: {fares: {columns: 'fare,fare'}}\n  serve:",
          "spec.monitors.fares.columns must name each column once", None),
         ('"train:train"', '"train:train", resources: {gpu: 1, gpuProfile: a10}}\n  gpus: {a100: {}',
@@ -235,6 +243,9 @@ def test_too_many_trials_are_refused() -> None:
         ("{fares: {}, outlier: {}, rows: {detector: mahalanobis}}", None, ("fares",)),
         ("{fares: {}, speeds: {}}", None, ()),
         ("{fares: {}, speeds: {}}", "[speeds, fares]", ("speeds", "fares")),
+        ("{drift: {}, fares: {then: retrain}}", None, ("drift", "fares")),
+        ("{drift: {then: alert}, fares: {}}", None, ()),
+        ("{drift: {then: halt}, outlier: {then: retrain}}", None, ("outlier",)),
     ],
 )
 def test_which_alarms_count(monitors: str, on: str | None, expected: tuple[str, ...]) -> None:
@@ -244,9 +255,23 @@ def test_which_alarms_count(monitors: str, on: str | None, expected: tuple[str, 
     assert json.loads(found.policy)["on"] == list(expected)
 
 
-def test_the_policy_and_the_detectors_are_what_the_services_read() -> None:
-    from driftloop.contract.handovers import RetrainPolicy
+def test_what_alarms_of_each_monitor_do() -> None:
+    text = MINIMAL + (
+        "  monitors: {drift: {}, fares: {alarms: {least: 3, of: 5}, then: halt}, outlier: {}, rows: {then: alert, detector: iforest},"
+        " speeds: {}}\n"
+    )
+    plan = make_plan(load_spec(text, path="p.yaml"))
+    assert {monitor.name: monitor.then for monitor in plan.monitors} == {
+        "drift": "retrain", "fares": "halt", "outlier": None, "rows": "alert", "speeds": "alert",
+    }  # fmt: skip
+    policy = RetrainPolicy.parse(plan.policy)
+    assert (policy.on, policy.halt_on) == (("drift",), ("fares",))
+    assert policy.heeded == {"drift", "fares"}
+    assert policy.count_of("fares") == AlarmCount(3, 5)
+    assert policy.count_of("drift") == AlarmCount(2, 2)
 
+
+def test_the_policy_and_the_detectors_are_what_the_services_read() -> None:
     text = MINIMAL + (
         "  monitors: {drift: {window: 300, alarmRate: 0.002}}\n"
         "  retrain: {consecutive: 3, cooldown: 90s, whileRunning: remember, budget: 2/day}\n"

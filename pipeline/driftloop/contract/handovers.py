@@ -55,6 +55,33 @@ def read_digests(text: str) -> dict[str, str]:
 
 
 @dataclass(frozen=True)
+class AlarmCount:
+    """How many of a monitor's windows must alarm before it counts."""
+
+    least: int = document_key("least", "an integer from 1 to 100", lambda v: is_whole(v, 1, 100))
+    """Windows that alarm."""
+    of: int = document_key("of", "an integer from 1 to 100", lambda v: is_whole(v, 1, 100))
+    """Windows in a row that they are among."""
+
+    @property
+    def text(self) -> str:
+        """The count in words."""
+        if self.of == 1:
+            return "an alarm"
+        if self.least == self.of:
+            return f"{self.least} alarms in a row"
+        alarms = "an alarm" if self.least == 1 else f"{self.least} alarms"
+        return f"{alarms} in {self.of} windows"
+
+
+def _are_counts(value: object) -> bool:
+    return value is None or (
+        isinstance(value, dict)
+        and all(isinstance(name, str) and isinstance(count, dict) for name, count in value.items())
+    )
+
+
+@dataclass(frozen=True)
 class RetrainPolicy:
     """The `retrain` part of a spec. Times in seconds."""
 
@@ -84,7 +111,30 @@ class RetrainPolicy:
     on: tuple[str, ...] = document_key(
         "on", "a list of detectors", is_texts, default=(), read=tuple, write=list
     )
-    """Detectors whose alarms count."""
+    """Monitors whose alarms start runs."""
+    halt_on: tuple[str, ...] | None = document_key(
+        "haltOn",
+        "a list of detectors",
+        lambda v: v is None or is_texts(v),
+        default=None,
+        read=tuple,
+        write=list,
+        omits_none=True,
+    )
+    """Monitors whose alarms halt the loop; None: none do."""
+    counts: Mapping[str, AlarmCount] | None = document_key(
+        "counts",
+        "an object of counts by detector",
+        _are_counts,
+        default=None,
+        read=lambda v: {
+            name: from_json(AlarmCount, count, label=f"the count of {name}")
+            for name, count in v.items()
+        },
+        write=lambda v: {name: to_json(count) for name, count in v.items()},
+        omits_none=True,
+    )
+    """Monitors that count otherwise than `consecutive` says; None: none do."""
     hold: float = document_key(
         "hold", "seconds, 0 or more", lambda v: is_number(v) and v >= 0, default=0.0, read=float
     )
@@ -99,6 +149,20 @@ class RetrainPolicy:
     refire: float = 2.0
     """Seconds before an unclaimed decision is fired again; doubles up to `refire_limit`."""
     refire_limit: float = 60.0
+
+    @property
+    def heeded(self) -> frozenset[str]:
+        """Monitors whose alarms change anything."""
+        return frozenset((*self.on, *(self.halt_on or ())))
+
+    def halts(self, monitor: str) -> bool:
+        """Return True for a monitor whose alarms halt the loop."""
+        return monitor in (self.halt_on or ())
+
+    def count_of(self, monitor: str) -> AlarmCount:
+        """Return how many alarms of a monitor count."""
+        own = (self.counts or {}).get(monitor)
+        return own if own is not None else AlarmCount(self.consecutive, self.consecutive)
 
     @classmethod
     def parse(cls, text: str) -> "RetrainPolicy":

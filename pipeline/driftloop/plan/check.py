@@ -12,6 +12,7 @@ from driftloop.contract.platform import S3_BUCKET
 from driftloop.contract.suggestions import suggest_closest
 from driftloop.plan import images
 from driftloop.plan.backends import backend_limits, can_rehearse, is_prepackaged
+from driftloop.plan.effects import choose_effects
 from driftloop.plan.trials import MOST, plan_trials
 from driftloop.spec import Pipeline
 from driftloop.spec.graph import Node, Released, walk_nodes
@@ -52,6 +53,7 @@ def find_problems(pipeline: Pipeline) -> tuple[SpecFinding, ...]:
         _check_answers,
         _check_rollout,
         _check_monitors,
+        _check_effects,
         _check_retrain,
         _check_names,
     )
@@ -349,6 +351,33 @@ def _check_monitors(pipeline: Pipeline) -> Iterator[SpecFinding]:
                 location,
                 f"{_format_location(location)} must be left out with `on: response`: answers have columns of "
                 "their own, and all are watched",
+            )
+
+
+def _check_effects(pipeline: Pipeline) -> Iterator[SpecFinding]:
+    """Look for alarms whose effect is said in two ways, or whose count has none."""
+    spec = pipeline.spec
+    effects = choose_effects(spec)
+    for name, detector in spec.monitors.items():
+        location = ("spec", "monitors", name)
+        then = detector.then
+        if then is not None and spec.retrain.on is not None:
+            named = name in spec.retrain.on
+            if named != (then == "retrain"):
+                place = (*location, "then")
+                yield SpecFinding(
+                    place,
+                    f"{_format_location(place)} is `{then}`, and `retrain.on` "
+                    f"{'names' if named else 'does not name'} it: must say the same",
+                    f"{'take it out of' if named else 'name it in'} `retrain.on`, or leave one of the two out",
+                )
+        if detector.alarms is not None and effects[name] not in ("retrain", "halt"):
+            place = (*location, "alarms")
+            yield SpecFinding(
+                place,
+                f"{_format_location(place)} has no effect: alarms of `{name}` are told one by one, must "
+                "start runs or halt the loop to be counted",
+                "add `then: retrain` or `then: halt`",
             )
 
 

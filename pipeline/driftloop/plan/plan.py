@@ -11,6 +11,7 @@ from driftloop.contract.columns import EVERYTHING, TARGET
 from driftloop.contract.documents import to_json
 from driftloop.contract.handovers import (
     MIXED_KINDS,
+    AlarmCount,
     DetectorKind,
     DetectorSettings,
     GateRule,
@@ -24,6 +25,7 @@ from driftloop.plan import images as refs
 from driftloop.plan.backends import can_rehearse
 from driftloop.plan.caching import digest_recipe, step_keys, trial_key
 from driftloop.plan.check import find_problems
+from driftloop.plan.effects import AlarmEffect, choose_effects, retrain_on
 from driftloop.plan.trials import Trial, plan_trials
 from driftloop.spec import Document, InvalidSpec, Pipeline
 from driftloop.spec.detector import (
@@ -42,9 +44,6 @@ from driftloop.spec.observability import Observability
 from driftloop.spec.resources import GpuProfile, Resources, Retries
 from driftloop.spec.serve import Serve
 from driftloop.spec.values import S3Uri
-
-DRIFT = "drift"
-"""Monitor whose alarms count where a spec does not say whose do."""
 
 REFERENCE_ROWS = 2000
 """Held-out rows that a rehearsal asks for monitors of answers, unless the spec says how many."""
@@ -75,6 +74,8 @@ class Monitor:
 
     name: str
     detector: Detector
+    then: AlarmEffect | None = None
+    """What alarms that count do; None: they are told, and nothing else."""
 
     @property
     def scores_rows(self) -> bool:
@@ -126,6 +127,7 @@ class Plan:
     """None where Seldon's operator chooses it."""
     monitors: tuple[Monitor, ...]
     retrain_on: tuple[str, ...]
+    """Monitors whose alarms start runs."""
     policy: str
     """The retrain policy as JSON; times in seconds."""
     rollout: Rollout = field(default_factory=Rollout)
@@ -170,6 +172,18 @@ class Plan:
         them, or nothing needs them."""
         needed = bool(self.request_monitors) or self.features != EVERYTHING
         return self.features if needed and not self.steps else None
+
+    @property
+    def halt_on(self) -> tuple[str, ...]:
+        """Monitors whose alarms halt the loop."""
+        return tuple(monitor.name for monitor in self.monitors if monitor.then == "halt")
+
+    def count_alarms(self, monitor: Monitor) -> AlarmCount:
+        """Return how many of a monitor's windows must alarm before it counts."""
+        own, consecutive = monitor.detector.alarms, self.retrain.consecutive
+        if own is not None:
+            return AlarmCount(own.least, own.of)
+        return AlarmCount(consecutive, consecutive)
 
     @property
     def takes_mixed(self) -> bool:
@@ -243,7 +257,6 @@ def make_plan(pipeline: Pipeline | Document, *, cluster: str = "dev") -> Plan:
     spec = pipeline.spec
     images = {name: refs.pin_image(image.ref, spec.pins) for name, image in spec.images.items()}
     name = pipeline.metadata.name
-    on = retrain_on(pipeline)
     steps, points = _plan_steps(pipeline, images), plan_trials(spec.train)
     return Plan(
         names=Names(name, pipeline.metadata.namespace or name),
@@ -273,8 +286,8 @@ def make_plan(pipeline: Pipeline | Document, *, cluster: str = "dev") -> Plan:
         serve=spec.serve,
         serve_image=images[spec.serve.image] if spec.serve.image is not None else None,
         monitors=_plan_monitors(pipeline),
-        retrain_on=on,
-        policy=_retrain_policy(pipeline, on),
+        retrain_on=retrain_on(spec),
+        policy=_retrain_policy(pipeline),
         rollout=spec.rollout,
         rehearse=spec.rehearse if can_rehearse(spec.serve) else None,
         mesh=spec.mesh,
@@ -283,18 +296,6 @@ def make_plan(pipeline: Pipeline | Document, *, cluster: str = "dev") -> Plan:
         retrain=spec.retrain,
         observability=spec.observability,
     )
-
-
-def retrain_on(pipeline: Pipeline) -> tuple[str, ...]:
-    """The monitors whose alarms count: as written, or `drift`, or the only one that scores whole
-    windows."""
-    spec = pipeline.spec
-    if spec.retrain.on is not None:
-        return tuple(spec.retrain.on)
-    if DRIFT in spec.monitors:
-        return (DRIFT,)
-    windows = tuple(monitor.name for monitor in _plan_monitors(pipeline) if not monitor.scores_rows)
-    return windows if len(windows) == 1 else ()
 
 
 def _plan_steps(pipeline: Pipeline, images: Mapping[str, str]) -> tuple[DataStepPlan, ...]:
@@ -323,8 +324,11 @@ def whole_seconds(length: timedelta | None) -> int | None:
 
 def _plan_monitors(pipeline: Pipeline) -> tuple[Monitor, ...]:
     """The monitors by name: their order in the spec makes no difference."""
-    monitors = pipeline.spec.monitors
-    return tuple(Monitor(name, monitors[name]) for name in sorted(monitors))
+    effects = choose_effects(pipeline.spec)
+    return tuple(
+        Monitor(name, detector, effects[name])
+        for name, detector in sorted(pipeline.spec.monitors.items())
+    )
 
 
 def detector_kind(detector: Detector) -> DetectorKind:
@@ -343,14 +347,21 @@ def detector_kind(detector: Detector) -> DetectorKind:
             assert_never(detector)
 
 
-def _retrain_policy(pipeline: Pipeline, on: tuple[str, ...]) -> str:
-    retrain = pipeline.spec.retrain
+def _retrain_policy(pipeline: Pipeline) -> str:
+    retrain, monitors = pipeline.spec.retrain, _plan_monitors(pipeline)
     policy = RetrainPolicy(
         consecutive=retrain.consecutive,
         cooldown=retrain.cooldown.total_seconds(),
         while_running=retrain.while_running,
         budget=retrain.budget,
-        on=on,
+        on=retrain_on(pipeline.spec),
+        halt_on=tuple(each.name for each in monitors if each.then == "halt") or None,
+        counts={
+            each.name: AlarmCount(each.detector.alarms.least, each.detector.alarms.of)
+            for each in monitors
+            if each.detector.alarms is not None
+        }
+        or None,
         hold=(retrain.cooldown if retrain.hold is None else retrain.hold).total_seconds(),
         halt_after=retrain.halt_after,
     )

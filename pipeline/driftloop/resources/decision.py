@@ -66,7 +66,7 @@ def on_runs(plan: Plan) -> knative.Trigger:
 
 
 def on_alarms(plan: Plan) -> tuple[tuple[str, knative.Trigger], ...]:
-    """(detector, Trigger) for each detector whose alarms count."""
+    """(monitor, Trigger) for each monitor whose alarms start runs or halt the loop."""
     names = plan.names
     return tuple(
         (
@@ -79,5 +79,5 @@ def on_alarms(plan: Plan) -> tuple[tuple[str, knative.Trigger], ...]:
                 type=detector_type(name),
             ),
         )
-        for name in plan.retrain_on
+        for name in (*plan.retrain_on, *plan.halt_on)
     )

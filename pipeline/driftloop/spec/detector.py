@@ -1,12 +1,27 @@
 """The detectors a spec can name, one model each. A new one joins the union; the type checker
 names what is missing."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, Tag
+from pydantic import Field, Tag, model_validator
 
 from driftloop.spec.base import SpecModel, tagged
 from driftloop.spec.values import ColumnNames
+
+
+class Alarms(SpecModel):
+    """Alarms that count together: k of n windows."""
+
+    least: Annotated[int, Field(ge=1, le=100)]
+    """Windows that must alarm."""
+    of: Annotated[int, Field(ge=1, le=100)]
+    """Windows in a row that they are among."""
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.least > self.of:
+            raise ValueError("must have a `least` that is not above its `of`")
+        return self
 
 
 class _Detector(SpecModel):
@@ -18,6 +33,11 @@ class _Detector(SpecModel):
     """False alarms it may raise on traffic that has not changed, as a share of windows."""
     columns: ColumnNames | None = None
     """Columns of `data.features` that it looks at, separated by commas; all of them when left out."""
+    then: Literal["retrain", "alert", "halt"] | None = None
+    """What alarms that count do: start a run, only raise an alert, or halt the loop as `driftloop halt`
+    does. When left out, what `retrain.on` says: a run, or an alert, of detectors of single rows neither."""
+    alarms: Alarms | None = None
+    """Windows that must alarm before it counts; when left out `retrain.consecutive` in a row."""
 
 
 class Tabular(_Detector):

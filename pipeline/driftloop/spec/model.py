@@ -312,9 +312,10 @@ class Retrain(SpecModel):
     """Conditions under which alarms start a training run."""
 
     on: Annotated[tuple[MonitorName, ...], Field(max_length=20)] | None = None
-    """Monitors whose alarms count; when left out `drift`, or the only one that scores whole windows."""
+    """Monitors whose alarms start runs; when left out those with `then: retrain`, and of those without
+    `then` the one named `drift`, or the only one that scores whole windows."""
     consecutive: Annotated[int, Field(ge=1, le=100)] = 2
-    """Windows in a row that must alarm before it counts."""
+    """Windows in a row that must alarm before it counts, of monitors without `alarms` of their own."""
     cooldown: Duration = timedelta(minutes=30)
     """No alarm counts for this long after a run has ended, however it ended."""
     while_running: Literal["drop", "remember"] = "drop"
