@@ -22,9 +22,9 @@ from driftloop.contract.documents import (
     to_json,
 )
 
-DetectorKind = Literal["tabular", "ks", "cvm", "chi2", "iforest", "mahalanobis"]
+DetectorKind = Literal["tabular", "schema", "ks", "cvm", "chi2", "iforest", "mahalanobis"]
 DETECTOR_KINDS: tuple[DetectorKind, ...] = get_args(DetectorKind)
-MIXED_KINDS: tuple[DetectorKind, ...] = ("tabular", "iforest", "mahalanobis")
+MIXED_KINDS: tuple[DetectorKind, ...] = ("tabular", "schema", "iforest", "mahalanobis")
 """Detectors that take columns of any type; the others take numbers."""
 
 T = TypeVar("T")
@@ -200,6 +200,22 @@ class DetectorSettings:
         omits_none=True,
     )
     """Columns of `data.features` that it looks at; None for all of them."""
+    margin: float | None = document_key(
+        "margin",
+        "a number, 0 or more",
+        lambda v: v is None or (is_number(v) and v >= 0),
+        default=None,
+        omits_none=True,
+    )
+    """Part of the range of the training data's values by which others may lie beyond it; of `schema`."""
+    at_least: float | None = document_key(
+        "atLeast",
+        "between 0 and 1",
+        lambda v: v is None or (is_number(v) and 0 <= v <= 1),
+        default=None,
+        omits_none=True,
+    )
+    """Difference between two shares of rows below which nothing is an alarm; of `schema`."""
     seed: int = document_key(
         "seed", "an integer", lambda v: isinstance(v, int) and not isinstance(v, bool), default=0
     )

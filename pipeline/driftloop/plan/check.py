@@ -15,6 +15,7 @@ from driftloop.plan.backends import backend_limits, can_rehearse, is_prepackaged
 from driftloop.plan.effects import choose_effects
 from driftloop.plan.trials import MOST, plan_trials
 from driftloop.spec import Pipeline
+from driftloop.spec.detector import Schema
 from driftloop.spec.graph import Node, Released, walk_nodes
 from driftloop.spec.resources import Resources
 from driftloop.spec.serve import speaking
@@ -54,6 +55,7 @@ def find_problems(pipeline: Pipeline) -> tuple[SpecFinding, ...]:
         _check_rollout,
         _check_monitors,
         _check_effects,
+        _check_schema,
         _check_retrain,
         _check_names,
     )
@@ -351,6 +353,17 @@ def _check_monitors(pipeline: Pipeline) -> Iterator[SpecFinding]:
                 location,
                 f"{_format_location(location)} must be left out with `on: response`: answers have columns of "
                 "their own, and all are watched",
+            )
+
+
+def _check_schema(pipeline: Pipeline) -> Iterator[SpecFinding]:
+    for name, detector in pipeline.spec.monitors.items():
+        if isinstance(detector, Schema) and detector.on == "response":
+            location = ("spec", "monitors", name, "on")
+            yield SpecFinding(
+                location,
+                f"{_format_location(location)} is `response`, must be `request`: `schema` reads requests",
+                "`tabular` watches answers",
             )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Literal
 
-from driftloop.spec.detector import Detector, RowDetector
+from driftloop.spec.detector import Detector, RowDetector, Schema
 from driftloop.spec.model import Spec
 
 AlarmEffect = Literal["retrain", "alert", "halt"]
@@ -14,11 +14,14 @@ DRIFT = "drift"
 
 def retrain_on(spec: Spec) -> tuple[str, ...]:
     """Return the monitors whose alarms start runs: as written, or those that say so, and of those that say
-    nothing `drift` or the only one that scores whole windows."""
+    nothing `drift` or the only one that looks for drift. A training does not mend broken requests, so
+    `schema` starts none unless it says so."""
     if spec.retrain.on is not None:
         return tuple(spec.retrain.on)
-    windows = [name for name, each in spec.monitors.items() if not isinstance(each, RowDetector)]
-    default = DRIFT if DRIFT in spec.monitors else windows[0] if len(windows) == 1 else None
+    drift = [
+        name for name, each in spec.monitors.items() if not isinstance(each, RowDetector | Schema)
+    ]
+    default = DRIFT if DRIFT in drift else drift[0] if len(drift) == 1 else None
     return tuple(
         name
         for name, detector in sorted(spec.monitors.items())

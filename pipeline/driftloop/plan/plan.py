@@ -36,6 +36,7 @@ from driftloop.spec.detector import (
     KolmogorovSmirnov,
     Mahalanobis,
     RowDetector,
+    Schema,
     Tabular,
 )
 from driftloop.spec.events import Events
@@ -83,6 +84,11 @@ class Monitor:
         return isinstance(self.detector, RowDetector)
 
     @property
+    def checks_schema(self) -> bool:
+        """Return True when it looks for broken requests, not for drift."""
+        return isinstance(self.detector, Schema)
+
+    @property
     def settings(self) -> DetectorSettings:
         """Settings of the service and of `fit`."""
         detector = self.detector
@@ -92,6 +98,8 @@ class Monitor:
             window=detector.window,
             alarm_rate=detector.alarm_rate,
             columns=tuple(detector.columns.split(",")) if detector.columns is not None else None,
+            margin=detector.margin if isinstance(detector, Schema) else None,
+            at_least=detector.at_least if isinstance(detector, Schema) else None,
         )
 
     @property
@@ -336,6 +344,7 @@ def detector_kind(detector: Detector) -> DetectorKind:
     match detector:
         case (
             Tabular()
+            | Schema()
             | KolmogorovSmirnov()
             | CramerVonMises()
             | ChiSquared()

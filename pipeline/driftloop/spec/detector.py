@@ -48,6 +48,18 @@ class Tabular(_Detector):
     """The algorithm."""
 
 
+class Schema(_Detector):
+    """Looks for rows that the training data do not have: missing and unreadable values, values beyond their
+    range, new categories, columns with one value only, rows that are none of the model's."""
+
+    detector: Literal["schema"] = "schema"
+    """The algorithm."""
+    margin: Annotated[float, Field(ge=0, le=1000)] = 0.1
+    """Part of the range of a column's values in the training data by which others may lie beyond it."""
+    at_least: Annotated[float, Field(ge=0, le=1)] = 0.01
+    """Share of rows by which one of these must have moved before it is an alarm, however certain it is."""
+
+
 class KolmogorovSmirnov(_Detector):
     """Compares each feature's distribution by the two-sample Kolmogorov-Smirnov test (Bonferroni
     corrected)."""
@@ -88,6 +100,7 @@ class Mahalanobis(_Detector):
 
 Detector = Annotated[
     Annotated[Tabular, Tag("tabular")]
+    | Annotated[Schema, Tag("schema")]
     | Annotated[KolmogorovSmirnov, Tag("ks")]
     | Annotated[CramerVonMises, Tag("cvm")]
     | Annotated[ChiSquared, Tag("chi2")]

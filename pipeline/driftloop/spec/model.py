@@ -313,7 +313,7 @@ class Retrain(SpecModel):
 
     on: Annotated[tuple[MonitorName, ...], Field(max_length=20)] | None = None
     """Monitors whose alarms start runs; when left out those with `then: retrain`, and of those without
-    `then` the one named `drift`, or the only one that scores whole windows."""
+    `then` the one named `drift`, or the only one that looks for drift."""
     consecutive: Annotated[int, Field(ge=1, le=100)] = 2
     """Windows in a row that must alarm before it counts, of monitors without `alarms` of their own."""
     cooldown: Duration = timedelta(minutes=30)

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, generate_latest
 
 from driftloop.contract.profiles import ColumnProfile, TableProfile, name_element
-from driftloop.services.detector.payload import GAPS, NAMES, WIDTH, DecodedRows, RowDecoder
+from driftloop.services.detector.marks import NAMES, WIDTH, split_marks
+from driftloop.services.detector.payload import GAPS, DecodedRows, RowDecoder
 from driftloop.services.detector.telemetry import VerdictMetrics
 
 
@@ -273,6 +274,24 @@ def test_a_detector_of_an_array_finds_it_among_columns() -> None:
         found = RowDecoder(image, complete=True).decode_rows(json.dumps(payload).encode())
         np.testing.assert_array_equal(found.rows, [[5, 6], [7, 8]])
         assert found.rejected == 0
+
+
+@settings(max_examples=200, deadline=None)
+@given(JSON, st.sampled_from([None, "seldon", "tensorflow", "v2"]))
+def test_with_marks_no_row_is_rejected_and_the_others_are_the_same(
+    document: object, protocol: str | None
+) -> None:
+    body = json.dumps(document).encode()
+    plain = RowDecoder(TABLE, complete=False).decode_rows(body, protocol)
+    marked = RowDecoder(TABLE, complete=False, marks=True).decode_rows(body, protocol)
+    assert marked.rejected == 0
+    rows, reasons = split_marks(marked.rows, len(TABLE.columns))
+    assert reasons == dict(plain.faults.rejected)
+    np.testing.assert_array_equal(np.where(np.isinf(rows), NAN, rows), plain.rows)
+    assert int(np.isinf(rows).sum()) == sum(plain.faults.unreadable.values())
+    assert RowDecoder(TABLE, complete=False, marks=True).count_rows(body, protocol) == (
+        len(plain.rows) + plain.rejected
+    )
 
 
 def test_what_does_not_fit_a_column_is_missing_and_counted() -> None:

@@ -318,19 +318,26 @@ def _unheeded_alarm(plan: Plan, monitor: Monitor, alarm: str, window: str) -> Al
 
 
 def _standing_alarm(plan: Plan, monitor: Monitor, alarm: str) -> AlertingRule:
-    names, rows = plan.names, monitor.scores_rows
+    names = plan.names
     told = "`then`" if monitor.detector.then is not None else "`retrain.on`"
+    do = f"No alarm starts a run here ({told}). Once there are new batches: `driftloop trigger {names.pipeline}`."
+    if monitor.checks_schema:
+        alert = "SchemaBroken"
+        summary = "requests have rows or values that the training data do not have"
+        do = "`driftloop status` names the columns: ask whoever sends the requests. A training mends nothing here."
+    elif monitor.scores_rows:
+        alert = "OutliersStand"
+        summary = "too many requests look like nothing in the training data"
+    else:
+        alert, summary = "DriftStands", "requests no longer look like the training data"
     return _build_alert(
         plan,
-        "OutliersStand" if rows else "DriftStands",
+        alert,
         f"{alarm} == 1",
         timedelta(minutes=30),
         severity="warning",
-        summary="too many requests look like nothing in the training data"
-        if rows
-        else "requests no longer look like the training data",
-        do=f"No alarm starts a run here ({told}). Once there are new batches: "
-        f"`driftloop trigger {names.pipeline}`.",
+        summary=summary,
+        do=do,
         detector=monitor.name,
     )
 
