@@ -120,13 +120,13 @@ def test_turned_bytes_are_refused_and_told(it, part):
     alarms = it.alarms(production["id"])
     store.write_object(at, bytes([kept[0] ^ 1]) + kept[1:])
     start = it.traffic.turn("clean")
-    if part == "model":
-        # the pod that is there has the released bytes, the second one would have the turned ones
-        commit_replicas(it, 2)
-    else:
-        it.kube.run("-n", N, "delete", "pod", "-l", "app.kubernetes.io/component=drift")
     command = ("status", "--cluster", "--namespace", N)
     try:
+        if part == "model":
+            # the pod that is there has the released bytes, the second one would have the turned ones
+            commit_replicas(it, 2)
+        else:
+            it.kube.run("-n", N, "delete", "pod", "-l", "app.kubernetes.io/component=drift")
         line = it.kube.wait(
             "the status says that the files are not those of the release",
             lambda: next(
