@@ -1,11 +1,27 @@
 """The detectors a spec can name, one model each. A new one joins the union; the type checker
 names what is missing."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, Tag
+from pydantic import Field, Tag, model_validator
 
 from driftloop.spec.base import SpecModel, tagged
+from driftloop.spec.values import ColumnNames
+
+
+class Alarms(SpecModel):
+    """Alarms that count together: k of n windows."""
+
+    least: Annotated[int, Field(ge=1, le=100)]
+    """Windows that must alarm."""
+    of: Annotated[int, Field(ge=1, le=100)]
+    """Windows in a row that they are among."""
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.least > self.of:
+            raise ValueError("must have a `least` that is not above its `of`")
+        return self
 
 
 class _Detector(SpecModel):
@@ -15,6 +31,13 @@ class _Detector(SpecModel):
     """Rows that are judged together."""
     alarm_rate: Annotated[float, Field(gt=0, lt=1)] = 0.01
     """False alarms it may raise on traffic that has not changed, as a share of windows."""
+    columns: ColumnNames | None = None
+    """Columns of `data.features` that it looks at, separated by commas; all of them when left out."""
+    then: Literal["retrain", "alert", "halt"] | None = None
+    """What alarms that count do: start a run, only raise an alert, or halt the loop as `driftloop halt`
+    does. When left out, what `retrain.on` says: a run, or an alert, of detectors of single rows neither."""
+    alarms: Alarms | None = None
+    """Windows that must alarm before it counts; when left out `retrain.consecutive` in a row."""
 
 
 class Tabular(_Detector):
@@ -23,6 +46,18 @@ class Tabular(_Detector):
 
     detector: Literal["tabular"] = "tabular"
     """The algorithm."""
+
+
+class Schema(_Detector):
+    """Looks for rows that the training data do not have: missing and unreadable values, values beyond their
+    range, new categories, columns with one value only, rows that are none of the model's."""
+
+    detector: Literal["schema"] = "schema"
+    """The algorithm."""
+    margin: Annotated[float, Field(ge=0, le=1000)] = 0.1
+    """Part of the range of a column's values in the training data by which others may lie beyond it."""
+    at_least: Annotated[float, Field(ge=0, le=1)] = 0.01
+    """Share of rows by which one of these must have moved before it is an alarm, however certain it is."""
 
 
 class MaximumMeanDiscrepancy(_Detector):
@@ -71,21 +106,19 @@ class Mahalanobis(_Detector):
     """The algorithm."""
 
 
-DriftDetector = Annotated[
+Detector = Annotated[
     Annotated[Tabular, Tag("tabular")]
+    | Annotated[Schema, Tag("schema")]
     | Annotated[MaximumMeanDiscrepancy, Tag("mmd")]
     | Annotated[KolmogorovSmirnov, Tag("ks")]
     | Annotated[CramerVonMises, Tag("cvm")]
-    | Annotated[ChiSquared, Tag("chi2")],
-    tagged("detector", default="ks"),
+    | Annotated[ChiSquared, Tag("chi2")]
+    | Annotated[IsolationForest, Tag("iforest")]
+    | Annotated[Mahalanobis, Tag("mahalanobis")],
+    tagged("detector", default="tabular"),
 ]
-"""Judges whole windows: do they still look like the training data?"""
-
-OutlierDetector = Annotated[
-    Annotated[IsolationForest, Tag("iforest")] | Annotated[Mahalanobis, Tag("mahalanobis")],
-    tagged("detector", default="iforest"),
-]
-"""Judges single rows: does one look like nothing in the training data?"""
-
-Detector = DriftDetector | OutlierDetector
 """Any of them."""
+
+RowDetector = IsolationForest | Mahalanobis
+"""Those that score single rows: does one look like nothing in the training data? The others score whole
+windows: do they still look like the training data?"""

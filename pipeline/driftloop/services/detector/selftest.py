@@ -28,6 +28,8 @@ MOST_SCORED, LEAST_SCORED = 150, 15
 MOST_VALUES = 6_000_000
 """Values that are fitted on and scored in all, a few seconds' work; slow kinds count more."""
 SLOW_KINDS: dict[DetectorKind, int] = {"mmd": 10, "cvm": 10, "iforest": 20}
+SINGLE_KINDS: tuple[DetectorKind, ...] = ("tabular", "schema", "ks", "cvm", "chi2")
+"""Kinds that test one column after the other."""
 LEAST_REFERENCE = 2000
 """Rows that a detector of random windows is fitted on, if there are so many, or twice the window's."""
 REFUSED, WARNED = 1e-4, 1e-3
@@ -144,7 +146,7 @@ class _Examination:
                 hint="use `tabular`, or a longer `window`",
             )
         detector = self._fit(self._reference)
-        single = self._config.kind in ("tabular", "ks", "cvm", "chi2")
+        single = self._config.kind in SINGLE_KINDS
         window = self._draw_window(detector)
         if not self._alarms(detector, window, range(len(self._columns))):
             raise FitError(
@@ -207,9 +209,9 @@ class _Examination:
     def _change_rows(self, rows: Rows, count: int, columns: range | list[int]) -> Rows:
         changed = rows.copy()
         for column in columns:
-            changed[:count, column] = _find_change(
-                self._columns[column], self._reference[:, column]
-            )
+            change = _find_change(self._columns[column], self._reference[:, column])
+            lost = self._config.kind == "schema" and not np.isnan(change)
+            changed[:count, column] = np.nan if lost else change
         return changed
 
     def _find_blind(self, detector: WindowDetector, window: Rows) -> list[int]:
