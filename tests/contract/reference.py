@@ -21,6 +21,7 @@ from driftloop.contract import (
     streams,
     trees,
     verdicts,
+    windows,
 )
 
 HANDOVERS: dict[type, str] = {
@@ -46,6 +47,7 @@ RECORDS: dict[type, str] = {
     records.RunRecord: "Data of the events of a run.",
     verdicts.WindowRecord: "A message of the verdict stream, written and read by `driftloop-detector`.",
     verdicts.UnjudgedRecord: "Beside the verdicts of a release, under `<subject>.unjudged`; read by `driftloop status`.",
+    windows.OpenWindow: "Answer of a detector's `GET /window`; `driftloop status` and `driftloop why` show it.",
     records.LoopRecord: "Data of the event that the loop waits.",
     outcomes.RunOutcome: "`runs/<run>/outcome.json`, and output `outcome` of a Workflow's last step.",
     verdicts.VerdictRecord: "Data of a detector's event, as the decision reads it.",

@@ -77,10 +77,13 @@ class Monitor:
     def detector_config(self) -> str:
         """Settings of the service and of `fit`: JSON with `kind` and the detector's settings."""
         detector = self.detector
+        time = detector.window_time
         settings = DetectorSettings(
             kind=detector_kind(detector),
             on=detector.on,
-            window=detector.window,
+            window=detector.window_rows,
+            at_most=None if time is None else time.total_seconds(),
+            least=None if time is None else detector.window_least,
             alarm_rate=detector.alarm_rate,
         )
         return json.dumps(to_json(settings))
