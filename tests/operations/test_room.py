@@ -1,12 +1,27 @@
 """Room in the platform's JetStream: what pipelines reserve of it, before a pod finds none."""
 
+import dataclasses
+import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from nats.js import JetStreamContext
+from support.processes import NATS_SERVER, Process, free_port, url
 
-from driftloop.contract.streams import DEAD_LETTERS, MIB
+from driftloop.clients.nats import ensure_contract_stream, open_connection
+from driftloop.contract.streams import (
+    DEAD_LETTERS,
+    MIB,
+    VERDICTS,
+    AnalysisStreams,
+    DetectorStreams,
+    Stream,
+    event_bus_stream,
+)
+from driftloop.errors import StoreError
 from driftloop.operations.files import read_platform
 from driftloop.operations.room import read_room
 from driftloop.render import render_tree
@@ -68,6 +83,51 @@ def test_what_a_spec_states_is_what_its_streams_reserve() -> None:
     assert room.reserved == (1024 + 2 * 8) * MIB + DEAD_LETTERS.max_bytes
     (broker,) = (text for path, text in tree.items() if path.endswith("broker.configmap.yaml"))
     assert f"maxBytes: {1024 * MIB}" in broker
+
+
+def list_streams(name: str, tree: dict[str, str]) -> list[Stream]:
+    """Every stream that a pipeline's programs make, the Broker's as its ConfigMap has it."""
+    (broker,) = (
+        text
+        for path, text in tree.items()
+        if path.endswith(f"{name}/default-broker.configmap.yaml")
+    )
+    (size,) = map(int, re.findall(r"maxBytes: (\d+)", broker))
+    dead = dataclasses.replace(
+        DEAD_LETTERS, name=f"DEAD_{name}", subjects=(f"dead.{name}.>",)
+    )  # an account has one of its own
+    detectors = (
+        DetectorStreams(name, name, detector, "r1").events_stream
+        for detector in ("drift", "outlier")
+    )
+    bus, measured = event_bus_stream(name), AnalysisStreams(name, name).responses
+    events = Stream(f"BROKER_{name}", (f"{name}.>",), "", max_bytes=size)
+    return [events, dead, bus, measured, *detectors]
+
+
+async def make_streams(js: JetStreamContext, tree: dict[str, str], count: int) -> None:
+    await ensure_contract_stream(js, VERDICTS)
+    for number in range(count):
+        for stream in list_streams(f"p{number}", tree):
+            await ensure_contract_stream(js, stream)
+
+
+async def test_a_lite_store_makes_the_streams_of_three_pipelines(tmp_path: Path) -> None:
+    tree = with_pipelines("lite", 5)
+    room = read_room(tree, "dev")
+    assert room is not None
+    store = {"store_dir": str(tmp_path / "store"), "max_file_store": room.size}
+    port = free_port()
+    (tmp_path / "nats.conf").write_text(json.dumps({"port": port, "jetstream": store})[1:-1])
+    argv = [str(NATS_SERVER), "-a", "127.0.0.1", "-c", str(tmp_path / "nats.conf")]
+    server = Process(argv, tmp_path / "nats.log", port).start()
+    try:
+        async with open_connection(url(server), name="test") as js:
+            await make_streams(js, tree, 3)
+            with pytest.raises(StoreError, match="insufficient storage"):
+                await make_streams(js, tree, 5)
+    finally:
+        server.stop()
 
 
 def test_a_tree_without_the_platforms_nats_has_no_room_to_count() -> None:

@@ -76,6 +76,11 @@ def graph_of(inner: str, depth: int) -> str:
          "spec.data.steps[1].name is `a`, must not be that of spec.data.steps[0]", None),
         ('"train:train"', '"train:train", parameters: {rate: 1}, search: {over: {rte: [1]}, best: {metric: a}}',
          "spec.train.search.over.rte is `rte`, must be one of the parameters under", "did you mean `rate`?"),
+        ("  serve:", "  rehearse: off\n  monitors: {drift: {on: response}}\n  serve:",
+         "p.yaml:12:26: spec.monitors.drift.on is `response`, must be `request` without a rehearsal: its reference is "
+         "what the candidate's own server answers to held-out rows", "leave out `rehearse: off`, or watch the requests"),
+        ("{model: Digits}", "{server: sklearn}\n  monitors: {outlier: {on: response}}",
+         "spec.monitors.outlier.on is `response`, must be `request`", "`server: sklearn` can't be rehearsed, only a model"),
         ("  serve:", "  retrain: {on: [drift]}\n  serve:",
          "spec.retrain.on[0] is `drift`, must be one of the detectors under spec.monitors: none is declared",
          "declare it: `monitors: {drift: {}}`"),

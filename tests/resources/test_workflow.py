@@ -6,7 +6,9 @@ import pytest
 import yaml
 
 from driftloop.plan import make_plan
+from driftloop.resources.serving.rehearsal import rehearsed_servers
 from driftloop.resources.workflows import refusing, training
+from driftloop.resources.workflows.steps import WorkflowStep
 from driftloop.spec import load_spec
 from tests.spec.specs import changed
 
@@ -34,6 +36,44 @@ def test_a_run_has_time_for_all_tries_and_the_waits_between_them(train: str, hou
     evaluation = HOUR
     rehearsal = 600 + refusing.ASKING
     assert found == hours * HOUR + evaluation + rehearsal + training.QUEUEING
+
+
+def test_a_monitor_of_answers_is_fitted_on_those_of_the_rehearsal() -> None:
+    monitors = "  monitors: {drift: {on: response}, outlier: {}}\n  serve:"
+    plan = make_plan(load_spec(changed("  serve:", monitors), path="p.yaml"))
+    outline = training.training_outline(plan, rehearsed_servers(plan))
+    steps = {node.name: node for node in outline.nodes if isinstance(node, WorkflowStep)}
+    assert steps["fit-drift"].needs == ("rehearse",)
+    assert steps["fit-drift"].when == steps["store"].when == refusing.REHEARSED
+    assert steps["store"].needs == ("rehearse", "fit-drift")
+    assert steps["fit-outlier"].needs == ("split",)
+    assert steps["train"].needs == ("fit-outlier",)
+    words = steps["fit-drift"].arguments
+    assert words[words.index("--answers") + 1] == "/work/in/rehearsal/answers.jsonl"
+    assert "--features" not in words
+    asked = steps["evaluate"].arguments
+    assert asked[asked.index("--rows") + 1] == "2000"
+
+
+@pytest.mark.parametrize(
+    ("monitors", "rows", "named"),
+    [
+        ("{drift: {}}", "500", True),
+        ("{drift: {on: response}}\n  rehearse: {rows: 100}", "100", False),
+        ("{drift: {on: response, detector: tabular}}", "2000", False),
+    ],
+)
+def test_only_monitors_of_requests_look_at_the_columns(
+    monitors: str, rows: str, named: bool
+) -> None:
+    spec = changed("  serve:", f"  monitors: {monitors}\n  serve:")
+    plan = make_plan(load_spec(spec, path="p.yaml"))
+    outline = training.training_outline(plan, rehearsed_servers(plan))
+    steps = {node.name: node for node in outline.nodes if isinstance(node, WorkflowStep)}
+    asked = steps["evaluate"].arguments
+    assert asked[asked.index("--rows") + 1] == rows
+    assert ("--features" in steps["split"].arguments) is named
+    assert ("--features" in steps["snapshot"].arguments) is named
 
 
 def test_the_platform_forgets_outputs_before_their_configmap_is_full() -> None:

@@ -5,6 +5,7 @@ import os
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -30,10 +31,11 @@ class Settings:
     """Run that the artifact is fitted in; an artifact of earlier versions knows none."""
     at_most: float | None = None
     least: int | None = None
+    on: str = "request"
 
     @property
     def json(self) -> str:
-        settings = {"kind": self.kind, "window": self.window, "alarmRate": 0.001, "on": "request"}
+        settings = {"kind": self.kind, "window": self.window, "alarmRate": 0.001, "on": self.on}
         timed = {} if self.at_most is None else {"atMost": self.at_most, "least": self.least}
         return json.dumps({**settings, **timed})
 
@@ -45,6 +47,19 @@ def reference(folder: Path, rows: int = 600) -> Path:
         folder / "part.npz", x=np.random.default_rng(0).normal(size=(rows, WIDTH)), y=np.zeros(rows)
     )
     return folder
+
+
+def write_answers(
+    file: Path, responses: list[dict[str, Any]], *, recent: int | None = None
+) -> Path:
+    """answers.jsonl of a rehearsal, whose first rows are recent (default: all)."""
+    recent = len(responses) if recent is None else recent
+    with file.open("w") as stream:
+        for number, response in enumerate(responses):
+            reply = {"status": 200, "seconds": 0.01, "answer": 0, "response": response}
+            line = {"row": number, "recent": number < recent, "label": None}
+            stream.write(json.dumps({**line, "candidate": reply, "production": None}) + "\n")
+    return file
 
 
 def run(python: Path, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":

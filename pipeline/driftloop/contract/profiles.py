@@ -21,6 +21,8 @@ ColumnType = Literal["number", "boolean", "category", "text", "time"]
 COLUMN_TYPES: tuple[ColumnType, ...] = get_args(ColumnType)
 QUANTILES = (0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1.0)
 """Shares of the values of a column that lie below its quantiles."""
+TableKind = Literal["rows", "answers"]
+TABLE_KINDS: tuple[TableKind, ...] = get_args(TableKind)
 TRUTHS = ("false", "true")
 """Categories of a column of booleans, in the order of their codes."""
 
@@ -103,6 +105,13 @@ class TableProfile:
     matched by it."""
     arrays: tuple[tuple[str, int], ...] = _counts("arrays", "numbers of columns by array")
     """Columns that hold arrays, and how many numbers one has."""
+    of: TableKind = document_key(
+        "of", f"one of: {', '.join(TABLE_KINDS)}", lambda v: v in TABLE_KINDS, default="rows"
+    )
+    """Rows of the training data, or answers of the model, whose columns `order` has."""
+    chosen: str = document_key("chosen", "a text", lambda v: isinstance(v, str), default="")
+    """Column with the name of the largest number of an answer, its class; empty when the numbers are not
+    probabilities."""
 
     @property
     def is_array(self) -> bool:

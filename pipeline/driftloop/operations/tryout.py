@@ -120,8 +120,8 @@ class ProjectTry:
             str(self.work / "split"),
             "--heldout",
             heldout,
-            *(self.plan.column_options if self.plan.monitors else ()),
-            *(("--mixed",) if self.plan.monitors and self.plan.takes_mixed else ()),
+            *(self.plan.column_options if self.plan.request_monitors else ()),
+            *(("--mixed",) if self.plan.request_monitors and self.plan.takes_mixed else ()),
         )
         self._call("data", self.spec.train.image, words)
         return f"{len(self.plan.steps)} data steps, and rows held out"

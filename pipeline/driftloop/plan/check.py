@@ -48,6 +48,7 @@ def find_problems(pipeline: Pipeline) -> tuple[SpecFinding, ...]:
         _check_gpus,
         _check_serving,
         _check_rehearsal,
+        _check_answers,
         _check_rollout,
         _check_retrain,
         _check_names,
@@ -248,6 +249,27 @@ def _check_rehearsal(pipeline: Pipeline) -> Iterator[SpecFinding]:
             hint="only a model behind a class of your own can be rehearsed; write `rehearse: off`",
             key=True,
         )
+
+
+def _check_answers(pipeline: Pipeline) -> Iterator[SpecFinding]:
+    """A monitor of answers is fitted on those of the rehearsal; nothing else has them."""
+    spec = pipeline.spec
+    if spec.rehearse is not None and can_rehearse(spec.serve):
+        return
+    hint = "leave out `rehearse: off`, or watch the requests: `on: request`"
+    if not can_rehearse(spec.serve):
+        server = "a graph" if spec.serve.graph is not None else f"`server: {spec.serve.server}`"
+        hint = f"{server} can't be rehearsed, only a model behind a class of your own; watch the requests: `on: request`"
+    for name in ("drift", "outlier"):
+        detector = getattr(spec.monitors, name)
+        if detector is not None and detector.on == "response":
+            location = ("spec", "monitors", name, "on")
+            yield SpecFinding(
+                location,
+                f"{_format_location(location)} is `response`, must be `request` without a rehearsal: its "
+                "reference is what the candidate's own server answers to held-out rows",
+                hint,
+            )
 
 
 def _check_rollout(pipeline: Pipeline) -> Iterator[SpecFinding]:

@@ -45,6 +45,8 @@ from driftloop.spec.values import S3Uri
 MonitorName = Literal["drift", "outlier"]
 """Names of the detectors that a pipeline may have, and of their services."""
 
+REFERENCE_ROWS = 2000
+"""Held-out rows that a rehearsal asks for monitors of answers, unless the spec says how many."""
 DEFAULT_GPU = "default"
 """The kind of GPU of those who name none."""
 
@@ -136,16 +138,37 @@ class Plan:
         return self.gpus[name] if name in self.gpus else GpuProfile()
 
     @property
+    def request_monitors(self) -> tuple[Monitor, ...]:
+        """Monitors that are fitted on the training data."""
+        return tuple(monitor for monitor in self.monitors if monitor.detector.on == "request")
+
+    @property
+    def answer_monitors(self) -> tuple[Monitor, ...]:
+        """Monitors that are fitted on the model's own answers, in its rehearsal."""
+        return tuple(monitor for monitor in self.monitors if monitor.detector.on == "response")
+
+    @property
+    def rehearsed_rows(self) -> int:
+        """Held-out rows that a rehearsal asks at most: more than by default where a monitor is fitted on
+        the answers."""
+        rehearse = self.rehearse or Rehearse()
+        if self.answer_monitors and "rows" not in rehearse.model_fields_set:
+            return REFERENCE_ROWS
+        return rehearse.rows
+
+    @property
     def raw_features(self) -> str | None:
         """Columns that the batches must have as they come; None when a data step may still make
         them, or nothing needs them."""
-        needed = bool(self.monitors) or self.features != EVERYTHING
+        needed = bool(self.request_monitors) or self.features != EVERYTHING
         return self.features if needed and not self.steps else None
 
     @property
     def takes_mixed(self) -> bool:
-        """Return True when every detector takes columns of any type."""
-        return all(detector_kind(monitor.detector) in MIXED_KINDS for monitor in self.monitors)
+        """Return True when every detector of requests takes columns of any type."""
+        return all(
+            detector_kind(monitor.detector) in MIXED_KINDS for monitor in self.request_monitors
+        )
 
     @property
     def column_options(self) -> tuple[str, ...]:
@@ -160,7 +183,7 @@ class Plan:
     @property
     def wants_categories(self) -> bool:
         """Return True when a detector takes the columns as categories."""
-        return any(monitor.detector.detector == "chi2" for monitor in self.monitors)
+        return any(monitor.detector.detector == "chi2" for monitor in self.request_monitors)
 
     @property
     def recipe(self) -> str:

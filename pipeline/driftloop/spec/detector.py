@@ -52,7 +52,7 @@ WindowForm = Annotated[
 
 class _Detector(SpecModel):
     on: Literal["request", "response"] = "request"
-    """Events that the detector reads."""
+    """Requests, compared with the training data, or answers, compared with those of the rehearsal."""
     window: WindowForm = 200
     """Rows that are judged together; a mapping when time closes a window, too."""
     alarm_rate: Annotated[float, Field(gt=0, lt=1)] = 0.01

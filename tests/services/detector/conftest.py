@@ -31,16 +31,13 @@ def start(monitor_python: Path, tmp_path: Path) -> Iterator[Callable[..., Proces
         chosen = Settings(**settings)
         artifact = tmp_path / f"artifact-{chosen.kind}{chosen.run}"
         if not artifact.exists():
+            answers = tmp_path / "answers.jsonl"
+            source = ("--answers", str(answers))
+            if chosen.on == "request":
+                source = ("--reference", str(reference(tmp_path / "reference")), "--features", "x")
             fitted = run(
                 monitor_python,
-                *(
-                    "fit",
-                    "--detector",
-                    chosen.json,
-                    "--reference",
-                    str(reference(tmp_path / "reference")),
-                ),
-                *("--features", "x", "--out", str(artifact)),
+                *("fit", "--detector", chosen.json, *source, "--out", str(artifact)),
                 *(("--run", chosen.run) if chosen.run else ()),
             )
             assert fitted.returncode == 0, fitted.stderr

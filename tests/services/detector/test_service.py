@@ -4,6 +4,7 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 from aiohttp import web
 from support import streams
-from support.detector import WIDTH
+from support.detector import WIDTH, write_answers
 from support.processes import Process, free_port, until, url
 
 from driftloop.clients import events
@@ -21,7 +22,8 @@ from driftloop.contract.documents import parse_json
 from driftloop.contract.events import verdict_id
 from driftloop.contract.names import release_id
 from driftloop.contract.streams import DAY, VERDICTS, DetectorStreams
-from driftloop.contract.verdicts import UnjudgedRecord
+from driftloop.contract.verdicts import UnjudgedRecord, read_changes
+from driftloop.services.detector.answers import ANSWER_WIDTH
 from driftloop.services.detector.payload import WIDTH as WIDTH_REASON
 
 
@@ -130,6 +132,43 @@ async def test_verdicts_come_in_order_and_say_what_they_cover(
     assert event.type == "dev.driftloop.drift"
     assert event.id == verdict_id("n", "order", "drift", "r1", 2)
     assert (event.get("inferenceservicename"), event.get("endpoint")) == ("order", "r1")
+
+
+async def test_answers_that_moved_alarm_by_the_class_and_other_shapes_are_told(
+    server: Process, start: Callable[..., Process], broker: Broker, tmp_path: Path
+) -> None:
+    def answer(label: int, odds: float = 0.9) -> dict[str, Any]:
+        row = [odds if n == label else (1 - odds) / 2 for n in range(3)]
+        return {"data": {"names": ["cat", "dog", "owl"], "ndarray": [row]}}
+
+    def told(response: dict[str, Any]) -> events.Event:
+        return events.make_event(
+            "io.seldon.serving.inference.response",
+            "test",
+            response,
+            inferenceservicename="answers",
+            endpoint="r1",
+            requestid=str(uuid.uuid4()),
+        )
+
+    write_answers(tmp_path / "answers.jsonl", [answer(n % 3) for n in range(300)])
+    detector = start(
+        server, pipeline="answers", kind="tabular", on="response", window=60, broker=broker.address
+    )
+    await post(detector.port, *(told(answer(n % 3)) for n in range(60)))
+    await until(lambda: len(broker.got) == 1)
+    await post(detector.port, *(told(answer(max(1, n % 3))) for n in range(60)))
+    await until(lambda: len(broker.got) == 2)
+    quiet, alarm = broker.verdicts()
+    assert not quiet["alarm"], quiet
+    assert alarm["alarm"]
+    changes = {change.column: change.text for change in read_changes(alarm["details"])}
+    assert changes["class"].startswith(("class dog 33 % -> 67 %", "class cat 33 % -> 0 %"))
+    wide = {"data": {"names": [], "ndarray": [[0.1, 0.2, 0.3, 0.4]]}}
+    await post(detector.port, *(told(wide) for _ in range(60)))
+    await until(lambda: f"can't read ({ANSWER_WIDTH})" in detector.log.read_text())
+    reason = f'driftloop_detector_rejected_rows{{reason="{ANSWER_WIDTH}"}}'
+    assert reason in await metrics(detector.port)
 
 
 async def test_requests_that_can_not_be_judged_are_told_though_no_window_fills(

@@ -75,10 +75,11 @@ def test_parquet_has_types(heldout: Path, tmp_path: Path) -> None:
     parquet.write_table(table, heldout / "recent" / "a.parquet")
     document = written(heldout)
     assert document["names"] == ["age", "born"]
-    assert [(row["features"], row["label"]) for row in document["rows"]] == [
+    rows = [(row["features"], row["label"]) for row in document["rows"]]
+    assert sorted(rows, key=str) == [
         ([31, "2026-01-02"], True),
-        ([None, None], False),
         ([4, None], True),
+        ([None, None], False),
     ]
     write_rows(heldout, tmp_path / "rows.json", 2, again=tmp_path / "again")
     assert parquet.read_table(tmp_path / "again/recent/a.parquet") == table.take([0, 2])
@@ -88,9 +89,20 @@ def test_recent_rows_come_first_and_are_spread(heldout: Path) -> None:
     np.savez(heldout / "earlier" / "a.npz", x=np.zeros((50, 1)))
     np.savez(heldout / "recent" / "b.npz", x=np.arange(9.0)[:, None])
     values = [row["features"][0] for row in written(heldout, 3)["rows"]]
-    assert values == [0.0, 3.0, 6.0]
+    assert sorted(values) == [0.0, 3.0, 6.0]
     recent = [row["recent"] for row in written(heldout, 12)["rows"]]
     assert recent == [True] * 9 + [False] * 3
+
+
+def test_those_that_are_asked_before_time_runs_out_are_like_all(heldout: Path) -> None:
+    np.savez(heldout / "recent" / "sorted.npz", x=np.zeros((300, 1)), y=np.repeat([0, 1, 2], 100))
+    np.savez(heldout / "earlier" / "old.npz", x=np.zeros((60, 1)), y=np.full(60, 9))
+    rows = written(heldout, 400)["rows"]
+    labels = [row["label"] for row in rows]
+    assert labels[300:] == [9] * 60
+    first = labels[:60]
+    assert min(first.count(label) for label in (0, 1, 2)) > 8
+    assert rows == written(heldout, 400)["rows"], "the same order each time"
 
 
 def test_what_is_left_out_is_noted(heldout: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -64,7 +64,7 @@ def rehearsal_seconds(plan: Plan) -> int:
 
 def captures(plan: Plan) -> str | None:
     """Return the detector that keeps production's requests; None without one, or a rehearsal."""
-    watching = (monitor.name for monitor in plan.monitors if monitor.detector.on == "request")
+    watching = (monitor.name for monitor in plan.request_monitors)
     return next(watching, None) if plan.rehearse is not None else None
 
 

@@ -5,9 +5,10 @@ from dataclasses import replace
 from driftloop.contract.accounts import NatsRole
 from driftloop.contract.names import ON_NEW_DATA, SCHEDULE_CAUSE
 from driftloop.kube import core
-from driftloop.plan import DataStepPlan, Monitor, Plan
+from driftloop.plan import DataStepPlan, Plan
 from driftloop.plan.plan import whole_seconds
 from driftloop.resources import parts
+from driftloop.resources.workflows.fitting import fit_answer_steps, fit_name, fit_request_steps
 from driftloop.resources.workflows.refusing import (
     PASSED,
     REHEARSED,
@@ -50,7 +51,6 @@ QUEUEING = 6 * 3600
 
 _DECISION, _CAUSE = "{{workflow.parameters.decision}}", "{{workflow.parameters.cause}}"
 _MEDIUM = Resources(cpu="100m", memory="512Mi")
-_FIT = Resources(cpu="250m", memory="1Gi")
 _REHEARSED = InputParameter("rehearsed", parameter_of("rehearse", "model-digest"))
 _NEW = ParameterEquals("snapshot", "new", "true")
 """Condition of the step after the snapshot; without it all later ones are left out, too."""
@@ -90,7 +90,8 @@ def loop_steps(
 ) -> tuple[WorkflowStep | ObjectCreation, ...]:
     """Build the steps of the loop, in order."""
     rehearse = rehearse_steps(plan, servers, _picked_trial(plan), _picked_key(plan, "model"))
-    fits = tuple(_fit_step(plan, monitor) for monitor in plan.monitors)
+    fits = fit_request_steps(plan)
+    answers = fit_answer_steps(plan) if rehearse else ()
     data = _data_steps(plan)
     prepared = data[-1].name if data else "snapshot"
     return (
@@ -103,7 +104,8 @@ def loop_steps(
         _evaluate_step(plan),
         gate_step(plan),
         *rehearse,
-        _store_step(plan, rehearse),
+        *answers,
+        _store_step(plan, (*rehearse, *answers)),
         _register_step(plan, rehearse),
         _rollout_step(plan),
     )
@@ -240,8 +242,8 @@ def _split_step(plan: Plan, before: str) -> WorkflowStep:
         arguments=(
             *("split", "--data", f"{IN}/data", "--out", f"{OUT}/split"),
             *("--heldout", str(plan.heldout)),
-            *(plan.column_options if plan.monitors else ()),
-            *(("--mixed",) if plan.monitors and plan.takes_mixed else ()),
+            *(plan.column_options if plan.request_monitors else ()),
+            *(("--mixed",) if plan.request_monitors and plan.takes_mixed else ()),
         ),
         inputs=(artifact_from(before, "data"),),
         outputs=tuple(
@@ -353,7 +355,7 @@ def _evaluate_step(plan: Plan) -> WorkflowStep:
             *("evaluate", plan.evaluate.run, "--model", f"{IN}/model"),
             *("--production", f"{IN}/production", "--data", f"{IN}/split/heldout"),
             *("--out", f"{OUT}/evaluation", "--timeout", str(limit)),
-            *(("--rows", str(plan.rehearse.rows)) if plan.rehearse is not None else ()),
+            *(("--rows", str(plan.rehearsed_rows)) if plan.rehearse is not None else ()),
             *(plan.target_options if plan.rehearse is not None else ()),
         ),
         inputs=(
@@ -370,33 +372,8 @@ def _evaluate_step(plan: Plan) -> WorkflowStep:
     )
 
 
-def _fit_step(plan: Plan, monitor: Monitor) -> WorkflowStep:
-    return WorkflowStep(
-        name=f"fit-{monitor.name}",
-        needs=("split",),
-        image=plan.platform.monitor,
-        command=("driftloop-detector",),
-        arguments=(
-            *(
-                "fit",
-                "--detector",
-                monitor.detector_config,
-                "--reference",
-                f"{IN}/split/train/recent",
-            ),
-            *(*plan.column_options, "--run", "{{workflow.name}}"),
-            *("--out", f"{OUT}/detector"),
-        ),
-        inputs=(artifact_from("split", "train", path=f"{IN}/split/train"),),
-        outputs=(artifact_to("detector", f"{RUN}/detectors/{monitor.name}"),),
-        resources=_FIT,
-        deadline=1800,
-        retries=own_retries(0),
-        account=plan.names.steps,
-    )
-
-
-def _store_step(plan: Plan, rehearse: tuple[WorkflowStep, ...]) -> WorkflowStep:
+def _store_step(plan: Plan, before: tuple[WorkflowStep, ...]) -> WorkflowStep:
+    """Build the step that writes the version's folder, after the rehearsal and what is fitted on it."""
     metadata = InputArtifact(
         "metadata", f"{IN}/trial/metadata.yaml", key=_picked_key(plan, "metadata.yaml")
     )
@@ -407,21 +384,21 @@ def _store_step(plan: Plan, rehearse: tuple[WorkflowStep, ...]) -> WorkflowStep:
             *("store", "--run", "{{workflow.name}}", "--trial", f"{IN}/trial"),
             *("--snapshot", f"{IN}/snapshot", "--evaluation", f"{IN}/evaluation"),
             *(("--detectors", f"{IN}/detectors") if plan.monitors else ()),
-            *(("--rehearsed", "{{inputs.parameters.rehearsed}}") if rehearse else ()),
+            *(("--rehearsed", "{{inputs.parameters.rehearsed}}") if before else ()),
             *("--out", OUT),
         ),
-        needs=tuple(step.name for step in rehearse) or ("gate",),
-        when=REHEARSED if rehearse else PASSED,
+        needs=tuple(step.name for step in before) or ("gate",),
+        when=REHEARSED if before else PASSED,
         inputs=(
             _picked_trial(plan),
             InputArtifact("model", f"{IN}/trial/model", key=_picked_key(plan, "model")),
             metadata,
             artifact_from("snapshot", "snapshot"),
             artifact_from("evaluate", "evaluation"),
-            *((_REHEARSED,) if rehearse else ()),
+            *((_REHEARSED,) if before else ()),
             *(
                 artifact_from(
-                    f"fit-{monitor.name}",
+                    fit_name(monitor),
                     "detector",
                     path=f"{IN}/detectors/{monitor.name}",
                     to=f"detector-{monitor.name}",

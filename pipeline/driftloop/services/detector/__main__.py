@@ -20,6 +20,7 @@ from driftloop.services import bootstrap  # noqa: E402
 
 EXAMPLE = """\
 driftloop-detector fit --detector '{"kind": "tabular", "window": 200}' --reference data --out detector
+  driftloop-detector fit --detector '{"kind": "tabular", "on": "response"}' --answers answers.jsonl --out detector
   driftloop-detector serve --namespace ml --pipeline digits --detector drift --release r1a2b3c4d \
 --config '{"kind": "tabular", "window": 200}' --artifact detector --broker http://broker/ml/default"""
 
@@ -48,11 +49,12 @@ def build_parser() -> argparse.ArgumentParser:
     )
     fitting = commands.add_parser("fit", help="fit a detector on reference data")
     fitting.add_argument("--detector", required=True, help="settings as JSON")
-    fitting.add_argument(
-        "--reference",
-        type=Path,
-        required=True,
-        help="folder of .npz, .csv, .jsonl or .parquet files",
+    source = fitting.add_mutually_exclusive_group(required=True)
+    source.add_argument(
+        "--reference", type=Path, help="folder of .npz, .csv, .jsonl or .parquet files"
+    )
+    source.add_argument(
+        "--answers", type=Path, help="answers.jsonl of a rehearsal, for a detector of answers"
     )
     fitting.add_argument("--features", default="x", help="array of .npz files, columns of others")
     fitting.add_argument(
@@ -76,12 +78,16 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _fit_detector(arguments: argparse.Namespace) -> None:
     from driftloop.services.detector import artifact
+    from driftloop.services.detector.answer_learning import gather_answers
     from driftloop.services.detector.detectors import fit_detector
 
     config = DetectorSettings.parse(arguments.detector)
-    fit = artifact.gather_reference(
-        arguments.reference, arguments.features, config, arguments.target
-    )
+    if arguments.answers is not None:
+        fit = gather_answers(arguments.answers, config)
+    else:
+        fit = artifact.gather_reference(
+            arguments.reference, arguments.features, config, arguments.target
+        )
     # a detector that can't be fitted should fail here, in the training run, not when it is served
     detector = fit_detector(config, fit.reference, fit.profile)
     verdict = detector.score_window(fit.reference[: config.window])
@@ -89,6 +95,7 @@ def _fit_detector(arguments: argparse.Namespace) -> None:
     artifact.save_artifact(replace(fit, release=release), arguments.out)
     rows, width = fit.reference.shape
     out = f", {fit.unusable} left out since a value is missing" if fit.unusable else ""
+    out += f" ({fit.note})" if fit.note else ""
     print(
         f"{config.kind}: {rows} of {fit.gathered} reference rows of {width} columns{out}, "
         f"score on its own rows {verdict.score:.3g}"

@@ -42,6 +42,8 @@ class DetectorArtifact:
     """Rows of the files that it was fitted on; None in an artifact that was read back."""
     unusable: int = 0
     """Those of them with a missing value, which a detector of numbers leaves out."""
+    note: str = ""
+    """Where the rows are from, when they are answers; empty for training data."""
 
 
 def save_artifact(artifact: DetectorArtifact, folder: Path) -> None:
@@ -146,9 +148,14 @@ def gather_reference(
         learnt = learn_table(tables, features, target)
     except ColumnError as error:
         raise ArtifactError(error.message, hint=error.hint) from error
+    return draw_reference(config, learnt.rows, learnt.profile)
+
+
+def draw_reference(config: DetectorSettings, rows: Rows, profile: TableProfile) -> DetectorArtifact:
+    """Draw the rows that a detector is fitted on; ArtifactError for columns that it can't use."""
     if config.kind in MIXED_KINDS:
-        return _draw_mixed(config, learnt.rows, learnt.profile)
-    return _draw_complete(config, learnt.rows, learnt.profile)
+        return _draw_mixed(config, rows, profile)
+    return _draw_complete(config, rows, profile)
 
 
 def _draw_mixed(config: DetectorSettings, every: Rows, profile: TableProfile) -> DetectorArtifact:

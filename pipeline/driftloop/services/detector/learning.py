@@ -64,6 +64,17 @@ class LearntTable:
 def learn_table(tables: Sequence[TableFile], features: str, target: str) -> LearntTable:
     """Learn the profile of files of rows; ColumnError for columns that do not fit together."""
     chosen = _choose_columns(tables, features, target)
+    first = tables[0].columns
+    if first.kind == "array":
+        return learn_columns(tables, chosen)
+    order = (name for name in first.names if name != target and name in tables[0].values)
+    return learn_columns(tables, chosen, tuple(order))
+
+
+def learn_columns(
+    tables: Sequence[TableFile], chosen: tuple[str, ...], order: tuple[str, ...] | None = None
+) -> LearntTable:
+    """Learn columns that all the files have; values without names are matched by `order` (default: those)."""
     learnt: list[tuple[tuple[ColumnProfile, ...], Rows]] = []
     arrays: dict[str, int] = {}
     for name in chosen:
@@ -74,17 +85,11 @@ def learn_table(tables: Sequence[TableFile], features: str, target: str) -> Lear
             column, values = _learn_column(tables, name)
             columns, rows = (column,), values[:, None]
         learnt.append((columns, rows))
-    first = tables[0].columns
-    order = (
-        chosen
-        if first.kind == "array"
-        else tuple(name for name in first.names if name != target and name in tables[0].values)
-    )
-    if first.kind == "array" and learnt[0][0][0].type == "number":
+    if tables[0].columns.kind == "array" and learnt[0][0][0].type == "number":
         arrays.setdefault(chosen[0], 1)
     profile = TableProfile(
         columns=tuple(column for columns, _ in learnt for column in columns),
-        order=order,
+        order=chosen if order is None else order,
         arrays=tuple(arrays.items()),
     )
     return LearntTable(profile, np.concatenate([rows for _, rows in learnt], axis=1))

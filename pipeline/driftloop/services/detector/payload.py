@@ -11,7 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,6 +56,22 @@ class _Field:
     array: bool
 
 
+class EventDecoder(Protocol):
+    """Reads events as rows of numbers."""
+
+    def decode_rows(self, body: bytes, protocol: str | None = None) -> DecodedRows:
+        """Return the rows of a payload; one that can't be read is one rejected row."""
+        ...
+
+    def count_rows(self, body: bytes, protocol: str | None = None) -> int:
+        """Return the number of rows of a payload, also of those that can't be read."""
+        ...
+
+    def no_rows(self) -> Rows:
+        """Return an empty table."""
+        ...
+
+
 class RowDecoder:
     """Reads events as rows of a profile's columns.
 
@@ -90,7 +106,7 @@ class RowDecoder:
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
             return DecodedRows(self.no_rows(), RowFaults(Counter({PAYLOAD: 1})))
         if self._complete and len(rows):
-            rows = self._drop_gaps(rows, faults)
+            rows = drop_gaps(self._profile, rows, faults)
         return DecodedRows(rows, faults)
 
     def count_rows(self, body: bytes, protocol: str | None = None) -> int:
@@ -107,7 +123,7 @@ class RowDecoder:
             return self._read_arrays(parts, faults)
         if len(parts) == 1 and parts[0].name not in self._fields:
             (part,) = parts
-            table = _shape_rows(part)
+            table = shape_rows(part)
             return self._read_table(table, part.names, faults)
         if any(part.name is None for part in parts):
             columns = [_shape_column(part) for part in parts]
@@ -179,7 +195,7 @@ class RowDecoder:
         """Some row is unlike the others; the good ones still count."""
         rows = []
         for value in values:
-            flat = list(_flatten(value)) if isinstance(value, list) else [value]
+            flat = list(flatten_values(value)) if isinstance(value, list) else [value]
             if len(flat) != self._width:
                 faults.rejected[WIDTH] += 1
                 continue
@@ -202,15 +218,16 @@ class RowDecoder:
             exact[infinite] = np.nan
         return exact
 
-    def _drop_gaps(self, rows: Rows, faults: RowFaults) -> Rows:
-        gaps = np.isnan(rows)
-        bad = gaps.any(axis=1)
-        if not bad.any():
-            return rows
-        for number in gaps[bad].argmax(axis=1):
-            name = self._profile.columns[number].name
-            count_name(faults.rejected, f"{GAPS} `{name}`", 1)
-        return rows[~bad]
+
+def drop_gaps(profile: TableProfile, rows: Rows, faults: RowFaults) -> Rows:
+    """Return the rows that have all values; the others are counted by the first that they lack."""
+    gaps = np.isnan(rows)
+    bad = gaps.any(axis=1)
+    if not bad.any():
+        return rows
+    for number in gaps[bad].argmax(axis=1):
+        count_name(faults.rejected, f"{GAPS} `{profile.columns[number].name}`", 1)
+    return rows[~bad]
 
 
 def _field_name(column: ColumnProfile, widths: dict[str, int]) -> str:
@@ -237,11 +254,11 @@ def _transpose(columns: list[Any]) -> list[list[Any]]:
     return [list(row) for row in zip(*columns, strict=True)]
 
 
-def _shape_rows(part: payloads.PayloadPart) -> Any:
+def shape_rows(part: payloads.PayloadPart) -> Any:
     """Return the rows of a table: lists, or an array of numbers (n x width)."""
     if part.shape is None:
         return part.values
-    flat = list(_flatten(part.values))
+    flat = list(flatten_values(part.values))
     if math.prod(part.shape) != len(flat) or not part.shape:
         raise ValueError("the values don't fill the shape")
     count = part.shape[0]
@@ -251,16 +268,17 @@ def _shape_rows(part: payloads.PayloadPart) -> Any:
 
 def _shape_column(part: payloads.PayloadPart) -> list[Any]:
     """Return the values of a named column; one of single numbers in lists is flattened."""
-    values = part.values if part.shape is None else _shape_rows(part)
+    values = part.values if part.shape is None else shape_rows(part)
     if all(isinstance(value, list) and len(value) == 1 for value in values):
         return [value[0] for value in values]
     return values
 
 
-def _flatten(value: Any) -> Any:
+def flatten_values(value: Any) -> Any:
+    """Yield the values of nested lists, in their order."""
     if isinstance(value, list):
         for item in value:
-            yield from _flatten(item)
+            yield from flatten_values(item)
     else:
         yield value
 
@@ -269,7 +287,7 @@ def _join_parts(parts: tuple[payloads.PayloadPart, ...]) -> Any:
     """Return one part as it is, several side by side."""
     if len(parts) == 1:
         (part,) = parts
-        return part.values if part.shape is None else _shape_rows(part)
+        return part.values if part.shape is None else shape_rows(part)
     columns = [_shape_column(part) for part in parts]
     if len({len(column) for column in columns}) != 1:
         raise ValueError("columns of different lengths")

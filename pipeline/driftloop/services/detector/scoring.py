@@ -29,7 +29,7 @@ from driftloop.contract.times import format_now
 from driftloop.contract.verdicts import WindowRecord, describe_changes, read_changes
 from driftloop.errors import StoreError
 from driftloop.services.detector.detectors import WindowDetector, WindowVerdict
-from driftloop.services.detector.payload import DecodedRows, RowDecoder
+from driftloop.services.detector.payload import DecodedRows, EventDecoder
 from driftloop.services.detector.reading import GRACE, LONGEST_WAIT, CaughtUp, EventReader
 from driftloop.services.detector.room import EventRoom
 from driftloop.services.detector.telemetry import OpenWindowMetrics, VerdictMetrics, format_moment
@@ -68,7 +68,7 @@ class WindowScorer:
         config: DetectorSettings,
         detector: WindowDetector,
         *,
-        decoder: RowDecoder,
+        decoder: EventDecoder,
         registry: CollectorRegistry,
         unjudged: UnjudgedWindows,
     ) -> None:

@@ -28,7 +28,7 @@ from driftloop.contract.streams import VERDICTS, DetectorStreams
 from driftloop.contract.times import format_time
 from driftloop.contract.verdicts import UnjudgedRecord
 from driftloop.errors import StoreError
-from driftloop.services.detector.payload import RowDecoder
+from driftloop.services.detector.payload import EventDecoder
 from driftloop.services.detector.reading import CaughtUp, EventReader
 from driftloop.services.detector.values import RowFaults
 from driftloop.services.detector.windows import SECOND, WindowRule
@@ -61,7 +61,7 @@ class UnjudgedWindows:
         *,
         reference: str,
         rule: WindowRule,
-        decoder: RowDecoder,
+        decoder: EventDecoder,
     ) -> None:
         self.reference = reference
         self._publisher = publisher

@@ -8,6 +8,7 @@ Files are those that `split` wrote. Arrays of a .npz file have no names, columns
 import csv
 import json
 import math
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -81,7 +82,7 @@ def write_rows(
             notes.append(f"{len(kept)} of {len(rows)} rows fit into {LARGEST // 1024**2} MiB")
             break
         kept.append(row)
-    document = HeldOutRows(tuple(kept), names, "; ".join(notes))
+    document = HeldOutRows(_mix_rows(kept), names, "; ".join(notes))
     file.write_text(json.dumps(to_json(document)))
     if again is not None:
         rest = len(kept)
@@ -91,6 +92,16 @@ def write_rows(
             copy = again / source_part.file.relative_to(heldout)
             _copy_rows(replace(source_part, rows=count), copy)
     return document
+
+
+def _mix_rows(rows: Sequence[HeldOutRow]) -> tuple[HeldOutRow, ...]:
+    """Return the rows in an order that is drawn, recent ones first: those that are asked when time runs out
+    are like all."""
+    order = random.Random(0)  # noqa: S311 - the same order each time, not a secret
+    parts = [[row for row in rows if row.recent], [row for row in rows if not row.recent]]
+    for part in parts:
+        order.shuffle(part)
+    return tuple(row for part in parts for row in part)
 
 
 def _copy_rows(part: _SourcePart, target: Path) -> None:

@@ -1,0 +1,73 @@
+"""Steps that fit the monitors: those of requests on the training data, before anything is trained on it;
+those of answers on what the candidate has answered in its rehearsal."""
+
+from driftloop.contract.trees import ANSWERS_FILE
+from driftloop.plan import Monitor, Plan
+from driftloop.resources.workflows.refusing import REHEARSED
+from driftloop.resources.workflows.retries import own_retries
+from driftloop.resources.workflows.steps import (
+    IN,
+    OUT,
+    RUN,
+    InputArtifact,
+    ParameterEquals,
+    WorkflowStep,
+    artifact_from,
+    artifact_to,
+)
+from driftloop.spec.resources import Resources
+
+_FIT = Resources(cpu="250m", memory="1Gi")
+
+
+def fit_name(monitor: Monitor) -> str:
+    """Return the name of the step that fits a monitor."""
+    return f"fit-{monitor.name}"
+
+
+def fit_request_steps(plan: Plan) -> tuple[WorkflowStep, ...]:
+    """Build the steps for the monitors of requests."""
+    reference = ("--reference", f"{IN}/split/train/recent", *plan.column_options)
+    data = artifact_from("split", "train", path=f"{IN}/split/train")
+    return tuple(
+        _build_step(plan, monitor, reference, after="split", data=data)
+        for monitor in plan.request_monitors
+    )
+
+
+def fit_answer_steps(plan: Plan) -> tuple[WorkflowStep, ...]:
+    """Build the steps for the monitors of answers, which need a rehearsal that was passed."""
+    answers = ("--answers", f"{IN}/rehearsal/{ANSWERS_FILE}")
+    data = artifact_from("rehearse", "rehearsal")
+    return tuple(
+        _build_step(plan, monitor, answers, after="rehearse", data=data, when=REHEARSED)
+        for monitor in plan.answer_monitors
+    )
+
+
+def _build_step(
+    plan: Plan,
+    monitor: Monitor,
+    source: tuple[str, ...],
+    *,
+    after: str,
+    data: InputArtifact,
+    when: ParameterEquals | None = None,
+) -> WorkflowStep:
+    return WorkflowStep(
+        name=fit_name(monitor),
+        needs=(after,),
+        when=when,
+        image=plan.platform.monitor,
+        command=("driftloop-detector",),
+        arguments=(
+            *("fit", "--detector", monitor.detector_config, *source),
+            *("--run", "{{workflow.name}}", "--out", f"{OUT}/detector"),
+        ),
+        inputs=(data,),
+        outputs=(artifact_to("detector", f"{RUN}/detectors/{monitor.name}"),),
+        resources=_FIT,
+        deadline=1800,
+        retries=own_retries(0),
+        account=plan.names.steps,
+    )
