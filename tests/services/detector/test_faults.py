@@ -212,7 +212,7 @@ async def test_every_acknowledged_event_is_judged_exactly_once(
         chain.kill()
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 async def test_windows_by_time_are_those_of_a_reader_that_was_never_killed(
     tmp_path: Path, start: Callable[..., Process]
 ) -> None:
@@ -222,7 +222,7 @@ async def test_windows_by_time_are_those_of_a_reader_that_was_never_killed(
     try:
         await until(chain.report.exists)
         async with aiohttp.ClientSession() as session:
-            for victim in ("detector", "detector", "server", "detector", None):
+            for victim in ("detector", "server", "detector", None):
                 for _ in range(chain.random.randint(4, 40)):
                     await chain.post(session, retried=chain.random.random() < 0.2)
                     await asyncio.sleep(chain.random.choice((0, 0, 0.02, 0.3)))

@@ -493,26 +493,33 @@ async def test_retries_count_once_also_those_of_the_window_before_and_after_a_re
 ) -> None:
     """An event's copy has the same id; a client's retry has its own, and the request's."""
     detector = start(server, pipeline="again", window=20, broker=broker.address)
-    rows = clean(50)
-    sent = [request([row], pipeline="again", request_id=f"q{n}") for n, row in enumerate(rows)]
-    retried = [request([row], pipeline="again", request_id=f"q{n}") for n, row in enumerate(rows)]
-    for one in (*sent[:15], *retried[5:15]):
-        await post(detector.port, one)
+    rows = clean(60)
+
+    def tries(first: int, last: int) -> list[events.Event]:
+        return [
+            request([rows[n]], pipeline="again", request_id=f"q{n}") for n in range(first, last)
+        ]
+
+    await post(detector.port, *tries(0, 15))
+    await post(detector.port, *tries(5, 15))
     await until_metric(detector, 'driftloop_detector_rows_total{result="repeated"} 10.0')
     assert (await open_window(detector))["repeated"] == 10
-    await post(detector.port, *sent[15:20])
+    await post(detector.port, *tries(15, 20))
     await until(lambda: len(broker.got) == 1)
     detector.kill()
     detector.start(100)
-    await post(detector.port, *retried[:20], *sent[20:40])
+    await post(detector.port, *tries(0, 20))
+    await post(detector.port, *tries(20, 40))
     await until(lambda: len(broker.got) == 2)
-    # those of the window before that are forgotten by now
-    await post(detector.port, *retried[:20])
+    # what came twice two windows ago, and not in the last one, is forgotten
+    await post(detector.port, *tries(40, 60))
     await until(lambda: len(broker.got) == 3)
+    await post(detector.port, *tries(0, 20))
+    await until(lambda: len(broker.got) == 4)
     told = [
         (v["size"], v["details"]["events"], v["details"]["repeated"]) for v in broker.verdicts()
     ]
-    assert told == [(20, 30, 10), (20, 40, 20), (20, 20, 0)]
+    assert told == [(20, 30, 10), (20, 40, 20), (20, 20, 0), (20, 20, 0)]
 
 
 async def test_what_is_not_judged_is_counted_on_after_a_restart(

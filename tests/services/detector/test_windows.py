@@ -216,6 +216,11 @@ def test_a_retry_counts_once_also_in_the_next_window_and_with_another_event_betw
     assert [w.repeated for w in windows] == [0, 2]  # fmt: skip
 
 
+def test_a_retry_may_have_rows_of_its_own_besides() -> None:
+    windows = cut(WindowRule(2, 2), Sent(1, 1, "x", (A,)), Sent(2, 2, "x", (A, B)))
+    assert [(w.requests, w.rows.tolist()) for w in windows] == [(("x", "x"), [[1, 0], [2, 0]])]
+
+
 def test_equal_rows_are_no_repeats() -> None:
     """Neither of several requests, nor of one event; a retry of that event is."""
     windows = cut(

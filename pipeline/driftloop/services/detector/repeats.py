@@ -55,14 +55,13 @@ def _make_keys(request: str, rows: Rows) -> list[bytes]:
     """Return what names each row: its request, its values, and which of the equal ones of its
     event it is."""
     prefix = blake2b(request.encode(errors="surrogatepass"), digest_size=DIGEST)
-    texts = [row.tobytes() for row in rows]
     counts: Counter[bytes] = Counter()
     keys = []
-    for text in texts:
+    for row in rows:
+        text = row.tobytes()
         key = prefix.copy()
+        key.update(counts[text].to_bytes(4))
         key.update(text)
-        if len(texts) > 1:
-            key.update(counts[text].to_bytes(4))
-            counts[text] += 1
+        counts[text] += 1
         keys.append(key.digest())
     return keys
