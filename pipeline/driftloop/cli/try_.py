@@ -13,7 +13,7 @@ from driftloop.operations.place import StateChoice
 from driftloop.operations.project import validate_project
 from driftloop.operations.rollback import find_store
 from driftloop.operations.tryout import STAGES, ProjectTry, TryStage, copy_batches, fetch_batches
-from driftloop.plan import make_plan
+from driftloop.plan import Plan, make_plan
 
 EXAMPLES = """\b
 Examples:
@@ -58,27 +58,34 @@ def command(
     with tempfile.TemporaryDirectory(prefix="driftloop-try-") as folder:
         work = Path(folder)
         batches = work / "data" / "recent"
-        if data is not None:
-            copy_batches(data, batches, options.print_progress)
-        else:
-            store = find_store(state.folder, state.folder.repository_url, os.environ)
-            if store is None:
-                raise LocalError(
-                    "no object store is known here, so no data",
-                    hint="name a folder with --data, run `driftloop up`, or set AWS_ENDPOINT_URL and keys",
-                )
-            fetch_batches(store, plan.data, batches, options.print_progress)
+        fetch_data(plan, data, batches, state)
         ProjectTry(
             pipeline.spec,
             plan,
             spec.resolve().parent,
             work,
-            envs or _choose_envs(state),
+            envs or choose_envs(state),
             options.print_progress,
         ).run_stages(stage)
 
 
-def _choose_envs(state: StateChoice) -> Path:
+def fetch_data(plan: Plan, data: Path | None, folder: Path, state: StateChoice) -> None:
+    """Copy the batches of `data` into a folder, or fetch the last ones of the spec's; LocalError without a
+    store."""
+    if data is not None:
+        copy_batches(data, folder, options.print_progress)
+        return
+    store = find_store(state.folder, state.folder.repository_url, os.environ)
+    if store is None:
+        raise LocalError(
+            "no object store is known here, so no data",
+            hint="name a folder with --data, run `driftloop up`, or set AWS_ENDPOINT_URL and keys",
+        )
+    fetch_batches(store, plan.data, folder, options.print_progress)
+
+
+def choose_envs(state: StateChoice) -> Path:
+    """Return the folder of environments: the state folder's, else a cache of the user's."""
     if state.folder.exists():
         return state.folder.envs
     caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -24,6 +24,7 @@ from driftloop.services.detector.answers import (
     round_numbers,
 )
 from driftloop.services.detector.artifact import ArtifactError, DetectorArtifact
+from driftloop.services.detector.decoding import choose_decoder
 from driftloop.services.detector.detectors import WindowDetector, WindowVerdict, fit_detector
 from driftloop.services.detector.payload import PAYLOAD
 
@@ -273,7 +274,6 @@ def test_the_columns_of_answers(
         ("ks", ["no", "yes"]),
         ("cvm", ["no", "yes"]),
         ("chi2", ["class"]),
-        ("iforest", ["no", "yes"]),
     ],
 )
 def test_other_detectors_get_what_they_can_use(
@@ -364,6 +364,27 @@ def test_equal_answers_stay_equal_though_their_last_digits_differ(tmp_path: Path
     detector, decoder, _ = fit(tmp_path, repeated, window=200)
     noisy = [(0.1 * (n % 7) + 1 / 3) * (1 + 1e-9) for n in range(200)]
     assert not judge(detector, decoder, seldon(noisy)).alarm
+
+
+@pytest.mark.parametrize(
+    ("on", "told"), [("response", "fitted on training data"), ("request", "fitted on answers")]
+)
+def test_what_the_artifact_is_not_of_is_not_judged(
+    on: Literal["request", "response"], told: str, tmp_path: Path
+) -> None:
+    config = DetectorSettings("tabular", on=on)
+    (tmp_path / "a.csv").write_text("no,yes,y\n0.2,0.8,1\n0.8,0.2,0\n")
+    fitted = artifact.gather_reference(tmp_path, "x", config)
+    if on == "request":
+        rehearsed = [seldon([[0.2, 0.8]], ["no", "yes"])] * 2
+        fitted = gather_answers(write_answers(tmp_path / "answers.jsonl", rehearsed), config)
+    decoder = choose_decoder(fitted, config)
+    body = json.dumps(seldon([[0.2, 0.8], [0.1, 0.9]], ["no", "yes"])).encode()
+    decoded = decoder.decode_rows(body)
+    assert (len(decoded.rows), decoded.rejected, decoder.count_rows(b"{")) == (0, 2, 1)
+    assert told in next(iter(decoded.faults.rejected))
+    right = DetectorSettings("tabular", on="request" if on == "response" else "response")
+    assert len(choose_decoder(fitted, right).decode_rows(body).rows) == 2
 
 
 @settings(deadline=None)

@@ -204,6 +204,14 @@ def register_monitor(
     )
 
 
+def prepare_monitor(folder: Path, *, envs: Path, say: Say) -> LocalImage:
+    """Return our own image `monitor`, registered nowhere; its scripts go below `folder`."""
+    role = roles.DETECTOR
+    env = build_environment(envs, [role.requirements], python="3.11", name=refs.MONITOR, say=say)
+    _write_scripts(folder, role.scripts, env)
+    return LocalImage(refs.MONITOR, "", env, folder / "lib", (folder / "bin",))
+
+
 def compare_content(
     state: StateFolder, ref: str, context: Path
 ) -> Literal["same", "changed", "new"]:

@@ -1,6 +1,7 @@
 """Fit a detector on reference data, or score the traffic of one release with it."""
 
 import argparse
+import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 
 from driftloop.contract.accounts import NatsRole  # noqa: E402
 from driftloop.contract.columns import TARGET  # noqa: E402
+from driftloop.contract.documents import to_json  # noqa: E402
 from driftloop.contract.handovers import DetectorSettings  # noqa: E402
 from driftloop.contract.names import release_id  # noqa: E402
 from driftloop.contract.platform import NATS_ROLES  # noqa: E402
@@ -21,6 +23,7 @@ from driftloop.services import bootstrap  # noqa: E402
 EXAMPLE = """\
 driftloop-detector fit --detector '{"kind": "tabular", "window": 200}' --reference data --out detector
   driftloop-detector fit --detector '{"kind": "tabular", "on": "response"}' --answers answers.jsonl --out detector
+  driftloop-detector replay --artifact detector --on rows.parquet
   driftloop-detector serve --namespace ml --pipeline digits --detector drift --release r1a2b3c4d \
 --config '{"kind": "tabular", "window": 200}' --artifact detector --broker http://broker/ml/default"""
 
@@ -64,6 +67,11 @@ def build_parser() -> argparse.ArgumentParser:
         "--run", help="run whose release the data is of; the detector judges no other's requests"
     )
     fitting.add_argument("--out", type=Path, required=True, help="folder to write the detector to")
+    replaying = commands.add_parser("replay", help="score the rows of files as if they were asked")
+    replaying.add_argument("--artifact", type=Path, required=True, help="folder that `fit` wrote")
+    replaying.add_argument(
+        "--on", type=Path, required=True, help="file of rows, or folder of such files"
+    )
     return parser
 
 
@@ -72,6 +80,8 @@ def run(arguments: argparse.Namespace) -> None:
     match arguments.command:
         case "fit":
             _fit_detector(arguments)
+        case "replay":
+            _replay_files(arguments)
         case _:
             _serve_detector(arguments)
 
@@ -103,6 +113,17 @@ def _fit_detector(arguments: argparse.Namespace) -> None:
     for column in fit.profile.columns:
         if column.note:
             print(f"column `{column.name}` ({column.type}): {column.note}")
+
+
+def _replay_files(arguments: argparse.Namespace) -> None:
+    from driftloop.services.detector import artifact
+    from driftloop.services.detector.detectors import fit_detector
+    from driftloop.services.detector.replay import read_tables, replay_tables
+
+    fitted = artifact.load_artifact(arguments.artifact)
+    detector = fit_detector(fitted.config, fitted.reference, fitted.profile)
+    replay = replay_tables(fitted, detector, read_tables(arguments.on))
+    print(json.dumps(to_json(replay)))
 
 
 def _serve_detector(arguments: argparse.Namespace) -> None:

@@ -166,7 +166,7 @@ class WindowScorer:
         started = time.monotonic()
         judgement = await asyncio.to_thread(self._detector.score_window, window.rows)
         self._took.set(time.monotonic() - started)
-        verdict = _build_verdict(self._names, window, judgement, self._rule.rows)
+        verdict = build_verdict(self._names, window, judgement)
         stored = await publish_message(
             self._js,
             self._names.verdicts,
@@ -207,9 +207,10 @@ def _measure_wait(due: int | None) -> float:
     return LONGEST_WAIT if due is None else (due + GRACE) / SECOND - time.time()
 
 
-def _build_verdict(
-    names: DetectorStreams, window: EventWindow, judgement: WindowVerdict, full: int
+def build_verdict(
+    names: DetectorStreams, window: EventWindow, judgement: WindowVerdict
 ) -> WindowRecord:
+    """Return what is stored of a window."""
     outliers = list(dict.fromkeys(window.requests[i] for i in judgement.outliers))
     return WindowRecord(
         detector=names.detector,
@@ -225,13 +226,19 @@ def _build_verdict(
         details={
             **judgement.details,
             "events": window.events,
-            "from": format_moment(window.since),
-            "to": format_moment(window.until),
+            **_describe_times(window),
             "closedBy": window.end,
-            "full": full,
+            "full": window.full,
             "rejected": sum(window.faults.rejected.values()),
             "repeated": window.repeated,
             **window.faults.list_counts(),
         },
         requests=tuple(outliers[:MOST_REQUESTS]),
     )
+
+
+def _describe_times(window: EventWindow) -> dict[str, str]:
+    """Return the time span of a window; nothing when its events have no times."""
+    if not window.since:
+        return {}
+    return {"from": format_moment(window.since), "to": format_moment(window.until)}

@@ -10,16 +10,15 @@ from prometheus_client import CollectorRegistry
 from driftloop.clients.http import EventServer
 from driftloop.clients.jetstream import Publisher
 from driftloop.clients.nats import connect_client, ensure_contract_stream
-from driftloop.contract.handovers import MIXED_KINDS, DetectorSettings
+from driftloop.contract.handovers import DetectorSettings
 from driftloop.contract.streams import VERDICTS, DetectorStreams
 from driftloop.services.bootstrap import serve_http
 from driftloop.services.detector import artifact
-from driftloop.services.detector.answers import AnswerDecoder
+from driftloop.services.detector.decoding import choose_decoder
 from driftloop.services.detector.detectors import fit_detector
 from driftloop.services.detector.emit import VerdictEmitter
 from driftloop.services.detector.handler import LIMIT, DetectorHandler
 from driftloop.services.detector.kept import KeptEvents
-from driftloop.services.detector.payload import EventDecoder, RowDecoder
 from driftloop.services.detector.scoring import WindowScorer
 from driftloop.services.detector.unjudged import UnjudgedWindows
 from driftloop.services.detector.windows import WindowRule
@@ -47,15 +46,7 @@ async def serve_detector(
             names.release,
         )
     detector = await asyncio.to_thread(fit_detector, config, fitted.reference, fitted.profile)
-    complete = config.kind not in MIXED_KINDS
-    decoder: EventDecoder = RowDecoder(fitted.profile, complete=complete)
-    if fitted.profile.of == "answers":
-        decoder = AnswerDecoder(fitted.profile, complete=complete)
-    elif config.on == "response":
-        log.warning(
-            "the artifact is of training data, an earlier version fitted it: answers are judged well from the "
-            "next release on"
-        )
+    decoder = choose_decoder(fitted, config)
     client = await connect_client(nats_url, name=f"{names.pipeline}-{names.detector}", wait=60)
     js = client.jetstream(timeout=5)
     registry = CollectorRegistry()

@@ -66,11 +66,14 @@ class EventWindow:
     faults: RowFaults
     """Counts of what was wrong with its rows, and of the rows that are not in it."""
     since: int
-    """Time at which the event of its first row was stored, in nanoseconds since 1970."""
+    """Time at which the event of its first row was stored, in nanoseconds since 1970; 0: events
+    have no times."""
     until: int
     """Time at which its last event was stored."""
     end: WindowEnd
     """What closed it."""
+    full: int
+    """Rows at which it would have closed."""
     repeated: int
     """Rows that came before, and are not in it."""
 
@@ -184,6 +187,7 @@ class WindowCutter:
             since=self.since,
             until=self._until,
             end=end,
+            full=self.rule.rows,
             repeated=self.repeated,
         )
         self.number, self.last = window.number, window.last

@@ -1,0 +1,57 @@
+"""Which decoder reads a detector's events: that of what its artifact was fitted on.
+
+When the spec changes what a monitor reads, its running release still has the artifact of the other side.
+Comparing answers with training data, or requests with answers, means nothing: no row is judged until the next
+release, and each is counted with the reason.
+"""
+
+from collections import Counter
+
+from driftloop.contract.handovers import MIXED_KINDS, DetectorSettings
+from driftloop.services.detector.answers import AnswerDecoder, read_answer_table
+from driftloop.services.detector.artifact import DetectorArtifact
+from driftloop.services.detector.payload import DecodedRows, EventDecoder, RowDecoder
+from driftloop.services.detector.values import RowFaults, Rows
+
+OTHER_SIDE = {
+    "response": "it was fitted on training data; answers have a reference from the next release on",
+    "request": "it was fitted on answers; requests have a reference from the next release on",
+}
+"""Why no row is judged, by what the detector reads."""
+
+
+class ForeignDecoder:
+    """Rejects all rows for one reason."""
+
+    def __init__(self, reason: str, rows: RowDecoder | AnswerDecoder) -> None:
+        self._reason = reason
+        self._rows = rows
+
+    def decode_rows(self, body: bytes, protocol: str | None = None) -> DecodedRows:
+        """Return no rows, and their number as rejected."""
+        try:
+            count = len(read_answer_table(body, protocol).rows)
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
+            count = 1
+        return DecodedRows(self.no_rows(), RowFaults(Counter({self._reason: count})))
+
+    def count_rows(self, body: bytes, protocol: str | None = None) -> int:
+        """Return the number of rows of a payload."""
+        return self.decode_rows(body, protocol).rejected
+
+    def no_rows(self) -> Rows:
+        """Return an empty table."""
+        return self._rows.no_rows()
+
+
+def choose_decoder(fitted: DetectorArtifact, config: DetectorSettings) -> EventDecoder:
+    """Return the decoder of a detector's events."""
+    complete = config.kind not in MIXED_KINDS
+    decoder: RowDecoder | AnswerDecoder
+    if fitted.profile.of == "answers":
+        decoder = AnswerDecoder(fitted.profile, complete=complete)
+    else:
+        decoder = RowDecoder(fitted.profile, complete=complete)
+    if (fitted.profile.of == "answers") == (config.on == "response"):
+        return decoder
+    return ForeignDecoder(OTHER_SIDE[config.on], decoder)
