@@ -24,7 +24,7 @@ from driftloop.contract.documents import (
 
 DetectorKind = Literal["tabular", "ks", "cvm", "chi2", "iforest", "mahalanobis"]
 DETECTOR_KINDS: tuple[DetectorKind, ...] = get_args(DetectorKind)
-MIXED_KINDS: tuple[DetectorKind, ...] = ("tabular",)
+MIXED_KINDS: tuple[DetectorKind, ...] = ("tabular", "iforest", "mahalanobis")
 """Detectors that take columns of any type; the others take numbers."""
 
 T = TypeVar("T")

@@ -131,7 +131,8 @@ CHANGE_KINDS: tuple[ChangeKind, ...] = get_args(ChangeKind)
 
 @dataclass(frozen=True, kw_only=True)
 class ColumnChange:
-    """What a window says of one column, as the details of a verdict of `tabular` carry it."""
+    """What a window says of one column, as the details of a verdict carry it. Of a detector of outliers, what
+    these say: they are its rows of the window."""
 
     column: str = document_key("column", "a text", is_text)
     """Name of the column."""
@@ -155,6 +156,14 @@ class ColumnChange:
     """-log10 of the p-value, corrected for all tests of the window."""
     alarm: bool = document_key("alarm", "true or false", lambda v: isinstance(v, bool))
     """The column has changed by the detector's `alarmRate`."""
+    part: float | None = document_key(
+        "part",
+        "a number, or null",
+        lambda v: v is None or _is_real(v),
+        default=None,
+        omits_none=True,
+    )
+    """Part of the outliers' scores that is the column's, between 0 and 1; None of a detector of columns."""
 
     @classmethod
     def read(cls, document: object) -> "ColumnChange":

@@ -65,6 +65,11 @@ def test_the_noisy_rows_are_the_outliers(judgements: Any, kind: str) -> None:
     assert judgements[f"{kind} outliers"] >= 30
 
 
+@pytest.mark.parametrize("kind", ["iforest", "mahalanobis"])
+def test_a_column_without_values_makes_outliers(judgements: Any, kind: str) -> None:
+    assert judgements[f"{kind} blind"] == ["c3 missing 0 % -> 100 %"]
+
+
 def test_rare_categories_do_not_raise_alarms(judgements: Any) -> None:
     assert judgements["rare alarms"] <= 7, "3 of 300 are asked for"
 

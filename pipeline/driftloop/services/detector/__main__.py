@@ -90,6 +90,7 @@ def _fit_detector(arguments: argparse.Namespace) -> None:
     from driftloop.services.detector import artifact
     from driftloop.services.detector.answer_learning import gather_answers
     from driftloop.services.detector.detectors import fit_detector
+    from driftloop.services.detector.selftest import examine_fit
 
     config = DetectorSettings.parse(arguments.detector)
     if arguments.answers is not None:
@@ -98,18 +99,16 @@ def _fit_detector(arguments: argparse.Namespace) -> None:
         fit = artifact.gather_reference(
             arguments.reference, arguments.features, config, arguments.target
         )
-    # a detector that can't be fitted should fail here, in the training run, not when it is served
-    detector = fit_detector(config, fit.reference, fit.profile)
-    verdict = detector.score_window(fit.reference[: config.window])
+    # a detector that can't be used should fail here, in the training run, not when it is served
+    tested = examine_fit(fit, lambda rows: fit_detector(config, rows, fit.profile))
     release = release_id(arguments.run) if arguments.run else None
     artifact.save_artifact(replace(fit, release=release), arguments.out)
     rows, width = fit.reference.shape
     out = f", {fit.unusable} left out since a value is missing" if fit.unusable else ""
     out += f" ({fit.note})" if fit.note else ""
-    print(
-        f"{config.kind}: {rows} of {fit.gathered} reference rows of {width} columns{out}, "
-        f"score on its own rows {verdict.score:.3g}"
-    )
+    print(f"{config.kind}: {rows} of {fit.gathered} reference rows of {width} columns{out}")
+    for line in tested.describe():
+        print(line)
     for column in fit.profile.columns:
         if column.note:
             print(f"column `{column.name}` ({column.type}): {column.note}")

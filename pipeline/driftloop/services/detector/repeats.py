@@ -11,9 +11,6 @@ with the window before the open one knows the same as one that never stopped.
 from collections import Counter
 from hashlib import blake2b
 
-import numpy as np
-from numpy.typing import NDArray
-
 from driftloop.services.detector.values import Rows
 
 KEYS = 4
@@ -30,13 +27,13 @@ class RepeatedRows:
         self._before: set[bytes] = set()
         self._open: set[bytes] = set()
 
-    def find_new(self, request: str, rows: Rows) -> NDArray[np.bool_]:
+    def find_new(self, request: str, rows: Rows) -> list[bool]:
         """Remember the rows (n x columns) of an event of the open window; true (n) for those that
         are no repeats."""
         keys = _make_keys(request, rows)
         new = [key not in self._open and key not in self._before for key in keys]
         self._remember(keys, self._open)
-        return np.array(new, dtype=bool)
+        return new
 
     def recall_event(self, request: str, rows: Rows) -> None:
         """Remember the rows of an event of the window before the open one."""
@@ -54,14 +51,12 @@ class RepeatedRows:
 def _make_keys(request: str, rows: Rows) -> list[bytes]:
     """Return what names each row: its request, its values, and which of the equal ones of its
     event it is."""
-    prefix = blake2b(request.encode(errors="surrogatepass"), digest_size=DIGEST)
+    name = request.encode(errors="surrogatepass")
+    head = len(name).to_bytes(4) + name
     counts: Counter[bytes] = Counter()
     keys = []
     for row in rows:
         text = row.tobytes()
-        key = prefix.copy()
-        key.update(counts[text].to_bytes(4))
-        key.update(text)
+        keys.append(blake2b(head + counts[text].to_bytes(4) + text, digest_size=DIGEST).digest())
         counts[text] += 1
-        keys.append(key.digest())
     return keys

@@ -163,7 +163,7 @@ class WindowCutter:
         faults that count."""
         count = len(decoded.rows)
         new = self._repeats.find_new(request, decoded.rows)
-        fresh = int(np.count_nonzero(new))
+        fresh = sum(new)
         self.repeated += count - fresh
         if count and not fresh:
             return count, RowFaults()

@@ -54,10 +54,10 @@ def fit_detector(
         case "iforest":
             from driftloop.services.detector.detectors.iforest import IsolationForestDetector
 
-            return IsolationForestDetector(config, reference)
+            return IsolationForestDetector(config, reference, profile)
         case "mahalanobis":
             from driftloop.services.detector.detectors.mahalanobis import MahalanobisDistance
 
-            return MahalanobisDistance(config, reference)
+            return MahalanobisDistance(config, reference, profile)
         case _:
             assert_never(config.kind)

@@ -1,7 +1,7 @@
 """alibi-detect's modules without its packages' `__init__`, which import every detector it has.
 
 `import alibi_detect` costs 275 MB and ten seconds (transformers, numba, image libraries); the
-five modules used here need numpy, scipy and scikit-learn. Bare packages with the right path
+three modules used here need numpy, scipy and scikit-learn. Bare packages with the right path
 stand in for the real ones, then each module is imported as usual.
 """
 
@@ -14,7 +14,7 @@ from typing import Any
 
 from driftloop.errors import PipelineError
 
-_PACKAGES = ("alibi_detect", "alibi_detect.cd", "alibi_detect.od", "alibi_detect.utils")
+_PACKAGES = ("alibi_detect", "alibi_detect.cd", "alibi_detect.utils")
 
 
 def load_class(module: str, name: str) -> Any:

@@ -1,39 +1,68 @@
-"""Isolation forest: rows that few random cuts separate from the rest."""
+"""Isolation forest: rows that few random cuts separate from the rest (Liu, Ting and Zhou, 2008)."""
 
-import contextlib
-import logging
+import numpy as np
 
 from driftloop.contract.handovers import DetectorSettings
+from driftloop.contract.profiles import TableProfile
 from driftloop.services.detector.detectors import WindowVerdict, outliers
-from driftloop.services.detector.detectors.alibi import load_class
+from driftloop.services.detector.detectors.encoding import TableEncoder
 from driftloop.services.detector.values import Rows
+
+TREES = 100
+MOST_CALIBRATED = 5000
+"""Rows that the bound of a row's score is learnt from."""
+MOST_CHANGED = 20
+"""Columns that are made ordinary, one after the other, to explain a window: those farthest from it."""
+MOST_EXPLAINED = 100
+"""Outliers that this is done with."""
 
 
 class IsolationForestDetector:
-    """alibi-detect's IForest, 100 trees. The score of a window is its share of outliers."""
+    """scikit-learn's IsolationForest. The score of a window is its share of outliers.
 
-    def __init__(self, config: DetectorSettings, reference: Rows) -> None:
-        self._config = config
+    No cut goes through a feature that never varies: a row that differs in one (a value missing where
+    none was) scores 1 more for each.
+    """
+
+    def __init__(self, config: DetectorSettings, reference: Rows, profile: TableProfile) -> None:
+        from sklearn.ensemble import IsolationForest
+
         fit, calibration = outliers.split_reference(config, reference)
-        with _silence_warnings():
-            self._detector = load_class("od.isolationforest", "IForest")(n_estimators=100)
-        # alibi-detect does not pass a seed on, and without one no two fits agree
-        self._detector.isolationforest.set_params(random_state=config.seed)
-        self._detector.fit(fit)
-        self._threshold = outliers.RowThreshold.from_scores(self._detector.score(calibration))
+        self._encoder = TableEncoder(profile, fit)
+        features, _ = self._encoder.encode_rows(fit)
+        self._width = features.shape[1]
+        self._ordinary = np.median(features, axis=0) if self._width else np.empty(0)
+        self._forest = IsolationForest(n_estimators=TREES, random_state=config.seed)
+        if self._width:
+            self._forest.fit(features)
+        self._judge = outliers.OutlierJudge(
+            config, reference, profile, score=self._score_rows, split=self._split_scores
+        )
+        self._judge.calibrate(calibration[:MOST_CALIBRATED])
 
     def score_window(self, rows: Rows) -> WindowVerdict:
         """Judge a window."""
-        return outliers.make_verdict(self._config, self._threshold, self._detector.score, rows)
+        return self._judge.judge_window(rows)
 
+    def _score_rows(self, rows: Rows) -> Rows:
+        features, differs = self._encoder.encode_rows(rows)
+        scores: Rows = self._score_features(features) + differs.sum(axis=1)
+        return scores
 
-@contextlib.contextmanager
-def _silence_warnings():  # type: ignore[no-untyped-def]
-    """Without the warning that no threshold is set: it is computed right after."""
-    logger = logging.getLogger("alibi_detect.od.isolationforest")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)
+    def _score_features(self, features: Rows) -> Rows:
+        if not self._width:
+            return np.zeros(len(features))
+        scores: Rows = -self._forest.score_samples(features)
+        return scores
+
+    def _split_scores(self, rows: Rows) -> Rows:
+        """Return how much less each of the first rows would score with an ordinary value in each column."""
+        features, differs = self._encoder.encode_rows(rows[:MOST_EXPLAINED])
+        parts = self._encoder.sum_columns(np.zeros_like(features), differs.astype(np.float64))
+        far = self._encoder.sum_columns((features - self._ordinary) ** 2, np.zeros_like(differs))
+        scores = self._score_features(features)
+        owners = self._encoder.owners[self._encoder.varying]
+        for column in np.argsort(-far.mean(axis=0), kind="stable")[:MOST_CHANGED]:
+            mended = np.where(owners == column, self._ordinary, features)
+            parts[:, column] += np.maximum(scores - self._score_features(mended), 0.0)
+        return parts

@@ -1,10 +1,10 @@
-"""When a window has too many outliers.
+"""When a window has too many outliers, and which columns make them.
 
 A row is an outlier when it scores above the j-th largest of m calibration rows the detector was
-not fitted on. A new row of the same kind does so with a probability that is Beta(j, m + 1 - j)
-distributed, so the outliers among n rows are beta-binomial: exact, whatever the scores look
-like, and honest about how little m rows can say. The window alarms when as many outliers as it
-has would come up less often than `alarmRate`.
+not fitted on. How often a new row of the same kind does so is Beta(j, m + 1 - j) distributed; its upper
+bound holds for 19 of 20 releases. The window alarms when it has more outliers than come up in a share
+`alarmRate` of windows at that bound: exact, whatever the scores look like, and for each release, not on
+average over releases.
 """
 
 from collections.abc import Callable
@@ -13,15 +13,26 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from driftloop.contract.documents import to_json
 from driftloop.contract.handovers import DetectorSettings
+from driftloop.contract.profiles import TableProfile
 from driftloop.services.detector.detectors import WindowVerdict
+from driftloop.services.detector.detectors.explanation import choose_columns, describe_columns
+from driftloop.services.detector.detectors.statistics import bound_share, find_most
 from driftloop.services.detector.errors import FitError
 from driftloop.services.detector.values import Rows
 
 OUTLIER_SHARE = 0.01
 """Rows in a hundred that count as outliers although nothing is wrong."""
-CALIBRATION_SHARE = 0.3
+FIT_SHARES = (0.3, 0.7)
+"""Least and largest part of the reference that is fitted on; the more of it is left, the surer the bound."""
+FIT_ROWS = 20
+"""Rows that are fitted on for each column, within these bounds."""
 LEAST = 50
+DOUBT = 0.05
+"""Share of releases whose threshold may be so low by chance that they alarm a little oftener than asked."""
+MOST_EXPLAINED = 1000
+"""Outliers of a window that are looked into."""
 
 Scores = NDArray[np.float64]
 
@@ -33,8 +44,9 @@ def split_reference(config: DetectorSettings, reference: Rows) -> tuple[Rows, Ro
             f"{config.kind} has {len(reference)} reference rows, must be at least {LEAST}"
         )
     order = np.random.default_rng(config.seed).permutation(len(reference))
-    cut = int(len(reference) * CALIBRATION_SHARE)
-    return reference[order[cut:]], reference[order[:cut]]
+    least, most = (int(len(reference) * share) for share in FIT_SHARES)
+    cut = min(max(least, FIT_ROWS * reference.shape[1]), most)
+    return reference[order[:cut]], reference[order[cut:]]
 
 
 @dataclass(frozen=True)
@@ -53,27 +65,59 @@ class RowThreshold:
 
     def count_most(self, rows: int, alarm_rate: float) -> int:
         """The most outliers a window of this many rows may have without an alarm."""
-        from scipy.stats import betabinom
-
-        law = betabinom(rows, self.rank, self.calibration + 1 - self.rank)
-        return int(law.isf(alarm_rate))
+        share = bound_share(self.calibration, self.rank - 1, DOUBT)
+        return find_most(rows, share, alarm_rate)
 
 
-def make_verdict(
-    config: DetectorSettings, threshold: RowThreshold, score: Callable[[Rows], Scores], rows: Rows
-) -> WindowVerdict:
-    """Score is the share of outliers, threshold the largest share that is not an alarm."""
-    scores = score(rows)
-    outliers = np.flatnonzero(scores > threshold.value)
-    most = threshold.count_most(len(rows), config.alarm_rate)
-    return WindowVerdict(
-        alarm=len(outliers) > most,
-        score=len(outliers) / len(rows),
-        threshold=most / len(rows),
-        details={
-            "outliers": len(outliers),
-            "rowThreshold": threshold.value,
-            "highest": float(scores.max()),
-        },
-        outliers=tuple(int(i) for i in outliers),
-    )
+class OutlierJudge:
+    """Judges windows by the scores of their rows."""
+
+    def __init__(
+        self,
+        config: DetectorSettings,
+        reference: Rows,
+        profile: TableProfile,
+        *,
+        score: Callable[[Rows], Scores],
+        split: Callable[[Rows], Rows],
+    ) -> None:
+        """`score` returns the score of each row, `split` its parts by column (n x columns)."""
+        self._config = config
+        self._reference = reference
+        self._profile = profile
+        self._score = score
+        self._split = split
+        self._threshold = RowThreshold(np.inf, 1, 1)
+
+    def calibrate(self, rows: Rows) -> None:
+        """Learn the bound of a row's score from rows that the detector was not fitted on."""
+        self._threshold = RowThreshold.from_scores(self._score(rows))
+
+    def judge_window(self, rows: Rows) -> WindowVerdict:
+        """Score is the share of outliers, threshold the largest share that is not an alarm."""
+        scores = self._score(rows)
+        found = np.flatnonzero(scores > self._threshold.value)
+        most = self._threshold.count_most(len(rows), self._config.alarm_rate)
+        alarm = len(found) > most
+        return WindowVerdict(
+            alarm=alarm,
+            score=len(found) / len(rows),
+            threshold=most / len(rows),
+            details={
+                "outliers": len(found),
+                "rowThreshold": self._threshold.value,
+                "highest": float(scores.max()),
+                **self._explain_rows(rows[found], alarm=alarm),
+            },
+            outliers=tuple(int(i) for i in found),
+        )
+
+    def _explain_rows(self, rows: Rows, *, alarm: bool) -> dict[str, object]:
+        """Return the columns that make rows outliers, as they differ from the reference there."""
+        if not len(rows):
+            return {}
+        parts = self._split(rows[:MOST_EXPLAINED])
+        shares = parts / np.maximum(parts.sum(axis=1, keepdims=True), np.finfo(np.float64).tiny)
+        named = choose_columns(shares.mean(axis=0))
+        changes = describe_columns(named, self._profile, self._reference, rows, alarm=alarm)
+        return {"columns": [to_json(change) for change in changes]}

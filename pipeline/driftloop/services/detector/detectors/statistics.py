@@ -2,9 +2,11 @@
 needed.
 
 Sources: Birnbaum and Tingey (1951) for the one-sided Kolmogorov-Smirnov statistic, Vrbik (2018) for the
-two-sided one's limit at finite sizes, and the hypergeometric law (Fisher's exact test).
+two-sided one's limit at finite sizes, the hypergeometric law (Fisher's exact test)
+and the binomial one (Clopper and Pearson, 1934).
 """
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -150,6 +152,36 @@ def score_squares(square: float, freedom: int) -> float:
         terms.append(a * math.log(x) - x - math.lgamma(a + 1))
         a += 1
     return max(-float(_log_sum(np.array([terms]))[0]) / LOG10, 0.0)
+
+
+@functools.lru_cache(maxsize=1024)
+def find_most(rows: int, share: float, rate: float) -> int:
+    """Return the smallest number that is exceeded with a probability of at most `rate` by how many of
+    `rows` rows are of a kind that comes up in `share` of them: the binomial law, exactly."""
+    logs = _log_binomial(rows, np.arange(rows + 1), share)
+    with np.errstate(under="ignore"):
+        beyond = np.cumsum(np.exp(logs[::-1]))[::-1]
+    return int(np.argmax(np.append(beyond[1:], 0.0) <= rate))
+
+
+@functools.lru_cache(maxsize=1024)
+def bound_share(rows: int, hits: int, doubt: float) -> float:
+    """Return the share that is exceeded with a probability of `doubt` when `hits` of `rows` rows are of a
+    kind: Clopper and Pearson's upper bound, by bisection."""
+    k = np.arange(hits + 1)
+    low, high = hits / rows, 1.0
+    for _ in range(40):
+        middle = (low + high) / 2
+        with np.errstate(under="ignore"):
+            likely = float(np.exp(_log_binomial(rows, k, middle)).sum()) > doubt
+        low, high = (middle, high) if likely else (low, middle)
+    return high
+
+
+def _log_binomial(rows: int, hits: Counts, share: float) -> Numbers:
+    share = min(max(share, 1e-300), 1 - 1e-16)
+    logs: Numbers = hits * math.log(share) + (rows - hits) * math.log1p(-share)
+    return _log_choose(rows, hits) + logs
 
 
 def _log_erfc(x: float) -> float:

@@ -1,0 +1,265 @@
+"""Every fit tests itself: windows of its own reference, drawn at random and as they lie, and windows with
+values that no row has. A detector that alarms on itself, or that can't alarm, is not released.
+
+Random windows are judged by detectors that are fitted on other rows, drawn anew each time. So their alarms
+are as independent as draws are, and binomial at the rate of the detector, whatever the rows look like. The
+same is asked of rows that lie together; where only these alarm, the rows' order says something (seasons,
+sessions, a sorted file), and traffic that comes in such an order will alarm, too.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import assert_never
+
+import numpy as np
+
+from driftloop.contract.handovers import DetectorKind
+from driftloop.contract.profiles import ColumnProfile
+from driftloop.services.detector.artifact import DetectorArtifact
+from driftloop.services.detector.detectors import WindowDetector
+from driftloop.services.detector.detectors.statistics import find_most
+from driftloop.services.detector.errors import FitError
+from driftloop.services.detector.values import Rows
+
+Fit = Callable[[Rows], WindowDetector]
+
+MOST_SCORED, LEAST_SCORED = 150, 20
+"""Windows that are scored."""
+MOST_VALUES = 6_000_000
+"""Values that are fitted on and scored in all, a few seconds' work; slow kinds count more."""
+SLOW_KINDS: dict[DetectorKind, int] = {"cvm": 10, "iforest": 10}
+LEAST_REFERENCE = 2000
+"""Rows that a detector of random windows is fitted on, if there are so many, or twice the window's."""
+REFUSED, WARNED = 1e-4, 1e-3
+"""Probability that a good fit is refused, or warned of."""
+DRAWN = 5
+"""Windows that are drawn at most until one is quiet."""
+SMALL = 0.5
+"""Share of a window's rows that must change, above which its detector is warned of."""
+MOST_LISTED = 5
+
+
+@dataclass(frozen=True)
+class WindowTrial:
+    """Windows of the reference itself."""
+
+    windows: int
+    alarms: int
+    most: int
+    """Alarms that chance explains."""
+
+    @property
+    def failed(self) -> bool:
+        """Return True when chance does not explain the alarms."""
+        return self.alarms > self.most
+
+
+@dataclass(frozen=True)
+class SelfTest:
+    """What a fit saw of itself."""
+
+    rows: int
+    """Rows of a window of the reference."""
+    random: WindowTrial | None
+    """Windows of rows drawn at random; None when there are too few rows."""
+    ordered: WindowTrial | None
+    """Windows of rows in the order of the files."""
+    changed: int
+    """Fewest changed rows of the smallest window that alarm."""
+    window: int
+    single: bool
+    """They are changed in one column, not in all."""
+    blind: tuple[str, ...]
+    """Columns of which no change alarms."""
+
+    def describe(self) -> Iterator[str]:
+        """Yield what a person should know, a line each."""
+        if self.random is None:
+            yield "self-test: the reference has too few rows to judge windows of it"
+        else:
+            ordered = f", {_count(self.ordered)} in the order of the files" if self.ordered else ""
+            yield (
+                f"self-test: {_count(self.random)} windows of {self.rows} reference rows drawn at random alarm"
+                f"{ordered} (no more than {self.random.most} by chance)"
+            )
+        where = "one column" if self.single else "all columns"
+        share = self.changed / self.window
+        distance = f", a Kolmogorov distance of {share:.2g}" if self.single else ""
+        yield f"self-test: alarms when {self.changed} of {self.window} rows leave the range of {where}{distance}"
+        yield from self._list_warnings(share)
+
+    def _list_warnings(self, share: float) -> Iterator[str]:
+        if self.ordered is not None and self.ordered.failed:
+            yield (
+                f"warning: {_count(self.ordered)} windows of rows as they lie in the files alarm, of random ones "
+                "hardly any: the files are sorted, or near rows are alike (seasons, sessions). If traffic comes so, "
+                "clean windows alarm: use a longer `window`, or more `consecutive` alarms in `retrain`"
+            )
+        if share > SMALL:
+            yield f"warning: less than a change of {share:.0%} of a window's rows is not seen: use a longer `window`"
+        if self.blind:
+            names = ", ".join(f"`{name}`" for name in self.blind[:MOST_LISTED])
+            more = len(self.blind) - MOST_LISTED
+            others = f" and {more} more" if more > 0 else ""
+            yield f"warning: no change of {names}{others} alone can alarm: use a longer `window`"
+
+
+def _count(trial: WindowTrial) -> str:
+    return f"{trial.alarms} of {trial.windows}"
+
+
+def examine_fit(artifact: DetectorArtifact, fit: Fit) -> SelfTest:
+    """Test a detector that `fit` makes of rows; FitError when it can't be used."""
+    return _Examination(artifact, fit).run()
+
+
+class _Examination:
+    def __init__(self, artifact: DetectorArtifact, fit: Fit) -> None:
+        self._config = artifact.config
+        self._columns = artifact.profile.columns
+        self._reference = artifact.reference
+        self._fit = fit
+        self._random = np.random.default_rng(self._config.seed)
+        count, width = self._reference.shape
+        self._size = min(self._config.window, count // 2)
+        self._fitted = max(LEAST_REFERENCE, 2 * self._size)
+        each = (min(count, self._fitted) + self._size) * width
+        cost = each * SLOW_KINDS.get(self._config.kind, 1)
+        self._scored = min(max(MOST_VALUES // cost, LEAST_SCORED), MOST_SCORED)
+
+    def run(self) -> SelfTest:
+        try:
+            drawn = self._try_random()
+            ordered = self._try_ordered()
+        except FitError:
+            # the reference is enough to fit on, and too little to set a window aside
+            drawn = ordered = None
+        if drawn is not None and drawn.failed:
+            raise FitError(
+                f"{self._config.kind} alarms on {drawn.alarms} of {drawn.windows} windows of {self._size} rows of its own "
+                f"reference, drawn at random; at alarmRate {self._config.alarm_rate:g} chance explains {drawn.most}",
+                hint="use `tabular`, or a longer `window`",
+            )
+        detector = self._fit(self._reference)
+        single = self._config.kind in ("tabular", "ks", "cvm", "chi2")
+        window = self._draw_window(detector)
+        if not self._alarms(detector, window, range(len(self._columns))):
+            raise FitError(
+                f"{self._config.kind} can't alarm: a window of {len(window)} rows stays quiet although each value is "
+                f"beyond those of the {len(self._reference)} reference rows",
+                hint="use a longer `window`, a larger `alarmRate` or another detector",
+            )
+        blind = self._find_blind(detector, window) if single else []
+        changed = self._find_fewest(detector, window, blind, single=single)
+        return SelfTest(
+            rows=self._size,
+            random=drawn,
+            ordered=ordered,
+            changed=changed,
+            window=len(window),
+            single=single,
+            blind=tuple(self._columns[n].name for n in blind),
+        )
+
+    def _try_random(self) -> WindowTrial | None:
+        if self._size < 2:
+            return None
+        alarms, windows = 0, self._scored * 2 // 5
+        for _ in range(windows):
+            order = self._random.permutation(len(self._reference))
+            alarms += self._judge_rows(order[: self._size], order[self._size :])
+        return self._count_trial(windows, alarms, REFUSED)
+
+    def _try_ordered(self) -> WindowTrial | None:
+        blocks = len(self._reference) // max(self._size, 1)
+        if self._size < 2 or blocks < 2:
+            return None
+        windows = min(blocks, self._scored // 5)
+        alarms = 0
+        for block in np.linspace(0, blocks - 1, windows).astype(int):
+            rows = np.arange(block * self._size, (block + 1) * self._size)
+            others = np.delete(np.arange(len(self._reference)), rows)
+            alarms += self._judge_rows(rows, self._random.permutation(others))
+        return self._count_trial(windows, alarms, WARNED)
+
+    def _judge_rows(self, rows: np.ndarray, others: np.ndarray) -> bool:
+        fitted = self._fit(self._reference[np.sort(others[: self._fitted])])
+        return fitted.score_window(self._reference[rows]).alarm
+
+    def _count_trial(self, windows: int, alarms: int, doubt: float) -> WindowTrial:
+        return WindowTrial(windows, alarms, find_most(windows, self._config.alarm_rate, doubt))
+
+    def _draw_window(self, detector: WindowDetector) -> Rows:
+        """Return a window of random rows that is quiet, of as many as the smallest one has; some of them twice
+        when there are too few."""
+        count, size = len(self._reference), self._config.least_rows
+        for _ in range(DRAWN):
+            rows = self._reference[self._random.choice(count, size, replace=count < size)]
+            if not detector.score_window(rows).alarm:
+                break
+        return rows
+
+    def _alarms(self, detector: WindowDetector, rows: Rows, columns: range | list[int]) -> bool:
+        return detector.score_window(self._change_rows(rows, len(rows), columns)).alarm
+
+    def _change_rows(self, rows: Rows, count: int, columns: range | list[int]) -> Rows:
+        changed = rows.copy()
+        for column in columns:
+            changed[:count, column] = _find_change(
+                self._columns[column], self._reference[:, column]
+            )
+        return changed
+
+    def _find_blind(self, detector: WindowDetector, window: Rows) -> list[int]:
+        """Return the columns of which not even a window full of other values alarms, of so many as there is
+        time for."""
+        tried = range(len(self._columns))[: self._scored // 5]
+        blind = [n for n in tried if not self._alarms(detector, window, [n])]
+        if len(blind) < len(tried):
+            return blind
+        raise FitError(
+            f"windows of {len(window)} rows are too small for {self._config.kind}: no change of a single column "
+            f"could alarm, with {len(self._columns)} columns and alarmRate {self._config.alarm_rate:g}",
+            hint="use a longer `window`, or list fewer columns in `data.features`",
+        )
+
+    def _find_fewest(
+        self, detector: WindowDetector, window: Rows, blind: list[int], *, single: bool
+    ) -> int:
+        """Return the fewest changed rows that alarm, of the least visible column."""
+        seen = [n for n in range(len(self._columns))[: self._scored // 5] if n not in blind]
+        chosen = seen[:: max(1, len(seen) * 50 // self._scored)]
+        sets = [[n] for n in chosen] if single else [list(range(len(self._columns)))]
+        fewest = 1
+        for columns in sets:
+            if detector.score_window(self._change_rows(window, fewest, columns)).alarm:
+                continue
+            quiet, loud = fewest, len(window)
+            while loud - quiet > 1:
+                middle = (quiet + loud) // 2
+                rows = self._change_rows(window, middle, columns)
+                quiet, loud = (
+                    (quiet, middle) if detector.score_window(rows).alarm else (middle, loud)
+                )
+            fewest = loud
+        return fewest
+
+
+def _find_change(column: ColumnProfile, values: Rows) -> float:
+    """Return a value that changes a column as far as its type lets it."""
+    present = values[~np.isnan(values)]
+    if not len(present):
+        return 0.0
+    match column.type:
+        case "number" | "text":
+            least, largest = float(present.min()), float(present.max())
+            return largest + min(largest - least, 1e300) + max(1.0, abs(largest) * 1e-3)
+        case "boolean":
+            return float(present.mean() < 0.5)
+        case "category":
+            counts = np.bincount(present.astype(np.int64), minlength=len(column.categories))
+            return float(np.argmin(counts)) if len(counts) > 1 else float(len(counts))
+        case "time":
+            return np.nan
+        case _:
+            assert_never(column.type)

@@ -1,0 +1,149 @@
+"""What a fit finds out about itself: detectors that cry wolf, that can't alarm, references in an order."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from support.detector import run
+
+from driftloop.contract.handovers import DetectorKind, DetectorSettings
+from driftloop.contract.profiles import ColumnProfile, TableProfile
+from driftloop.services.detector.artifact import DetectorArtifact
+from driftloop.services.detector.detectors import WindowVerdict, fit_detector
+from driftloop.services.detector.errors import FitError
+from driftloop.services.detector.selftest import SelfTest, examine_fit
+
+Rows = NDArray[np.float64]
+
+
+class FakeDetector:
+    """Alarms as a function of the rows says."""
+
+    def __init__(self, alarms: Callable[[Rows], bool]) -> None:
+        self._alarms = alarms
+
+    def score_window(self, rows: Rows) -> WindowVerdict:
+        return WindowVerdict(alarm=self._alarms(rows), score=0, threshold=0)
+
+
+def store(
+    rows: Rows, kind: DetectorKind = "tabular", window: int = 100, rate: float = 0.01
+) -> DetectorArtifact:
+    columns = tuple(
+        ColumnProfile(name=f"c{n}", type="number", rows=len(rows), missing=0, distinct=len(rows))
+        for n in range(rows.shape[1])
+    )
+    profile = TableProfile(columns=columns, order=tuple(column.name for column in columns))
+    return DetectorArtifact(DetectorSettings(kind, window=window, alarm_rate=rate), rows, profile)
+
+
+def examine(artifact: DetectorArtifact) -> SelfTest:
+    return examine_fit(artifact, lambda rows: fit_detector(artifact.config, rows, artifact.profile))
+
+
+def normal(rows: int = 1000, columns: int = 3, seed: int = 0) -> Rows:
+    return np.random.default_rng(seed).normal(size=(rows, columns))
+
+
+@pytest.mark.parametrize("kind", ["tabular", "mahalanobis"])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_good_fit_passes_and_says_what_it_sees(kind: DetectorKind, seed: int) -> None:
+    tested = examine(store(normal(seed=seed), kind))
+    assert tested.random is not None
+    assert tested.ordered is not None
+    assert (tested.random.failed, tested.ordered.failed, tested.blind) == (False, False, ())
+    assert 1 <= tested.changed <= 40
+    first, second = tested.describe()
+    assert first.endswith(
+        f"in the order of the files (no more than {tested.random.most} by chance)"
+    )
+    assert f"alarms when {tested.changed} of 100 rows leave the range of" in second
+
+
+def test_the_same_fit_sees_the_same() -> None:
+    assert examine(store(normal())) == examine(store(normal()))
+
+
+def test_the_changed_rows_are_the_smallest_kolmogorov_distance_that_alarms() -> None:
+    reference = normal(4000, 1)
+    tested = examine(store(reference, window=200))
+    detector = fit_detector(DetectorSettings("tabular"), reference, store(reference).profile)
+    alarms = []
+    for changed in (tested.changed + 2, tested.changed - 2):
+        window = np.quantile(reference[:, 0], np.linspace(0.001, 0.999, 200))[:, None]
+        window[:changed] = np.quantile(reference, np.linspace(0, 1, changed))[:, None] + 100
+        alarms.append(detector.score_window(window).alarm)
+    assert alarms[0] or alarms == [False, False]
+    assert tested.changed / 200 < 0.2
+
+
+def test_a_detector_that_cries_wolf_is_refused() -> None:
+    with pytest.raises(FitError) as refused:
+        examine_fit(store(normal()), lambda rows: FakeDetector(lambda window: True))
+    assert refused.value.message == (
+        "tabular alarms on 60 of 60 windows of 100 rows of its own reference, drawn at random; "
+        "at alarmRate 0.01 chance explains 5"
+    )
+
+
+def test_a_detector_that_cant_alarm_is_refused() -> None:
+    with pytest.raises(FitError, match="tabular can't alarm: a window of 100 rows stays quiet"):
+        examine_fit(store(normal()), lambda rows: FakeDetector(lambda window: False))
+
+
+def test_windows_that_see_no_column_are_refused() -> None:
+    with pytest.raises(FitError, match="windows of 100 rows are too small for tabular: no change"):
+        examine_fit(
+            store(normal()), lambda rows: FakeDetector(lambda window: bool((window > 4).all()))
+        )
+
+
+def test_columns_that_are_not_seen_are_named() -> None:
+    tested = examine_fit(
+        store(normal()), lambda rows: FakeDetector(lambda window: bool((window[:, 1:] > 4).any()))
+    )
+    assert tested.blind == ("c0",)
+    assert tested.changed == 1
+    assert list(tested.describe())[-1] == (
+        "warning: no change of `c0` alone can alarm: use a longer `window`"
+    )
+
+
+def test_so_few_rows_that_nothing_could_alarm_are_refused() -> None:
+    with pytest.raises(FitError, match="beyond those of the 2 reference rows"):
+        examine(store(normal(2, 60)))
+
+
+@pytest.mark.parametrize("rows", [3, 30, 70])
+def test_few_rows_are_tested_as_far_as_they_go(rows: int) -> None:
+    tested = examine(store(normal(rows, 2)))
+    assert tested.rows == rows // 2
+    assert list(tested.describe())
+
+
+def test_a_sorted_reference_is_said_and_not_refused() -> None:
+    tested = examine(store(np.sort(normal(), axis=0)))
+    assert tested.random is not None
+    assert tested.ordered is not None
+    assert not tested.random.failed
+    assert tested.ordered.alarms == tested.ordered.windows == 10
+    assert list(tested.describe())[-1].startswith(
+        "warning: 10 of 10 windows of rows as they lie in the files alarm, of random ones"
+    )
+
+
+def test_the_fit_prints_what_it_saw(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    rows = zip(random.normal(size=800), random.choice(["AA", "UA"], 800), strict=True)
+    text = "".join(f"{delay:.3f},{carrier},0\n" for delay, carrier in rows)
+    (tmp_path / "a.csv").write_text(f"delay,carrier,y\n{text}")
+    arguments = ("--reference", str(tmp_path), "--out", str(tmp_path / "o"))
+    done = run(Path(sys.executable), "fit", "--detector", '{"kind": "tabular"}', *arguments)
+    assert done.returncode == 0, done.stderr
+    first, second, third = done.stdout.splitlines()
+    assert first == "tabular: 800 of 800 reference rows of 2 columns"
+    assert "windows of 200 reference rows drawn at random alarm" in second
+    assert third.startswith("self-test: alarms when ")
