@@ -144,6 +144,36 @@ def test_links_and_paths_in_the_docs_lead_somewhere(page: Path) -> None:
         assert any(file.exists() for file in candidates), f"names `{path}`"
 
 
+def list_threats() -> list[tuple[str, str]]:
+    """Rows of the tables of SECURITY.md that begin with `threat`: the threat, and its test."""
+    rows, inside = [], False
+    for line in (ROOT / "SECURITY.md").read_text().splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split(" | ")]
+        if cells[0] == "threat":
+            assert cells[1:] == ["test"]
+            inside = True
+        elif not line.startswith("|"):
+            inside = False
+        elif inside and not line.startswith("|---"):
+            threat, test = cells
+            rows.append((threat, rows[-1][1] if test == "the same" else test))
+    return rows
+
+
+def test_each_threat_names_a_test_that_is_there() -> None:
+    rows = list_threats()
+    assert len(rows) > 25
+    assert len({threat for threat, _ in rows}) == len(rows)
+    for threat, tests in rows:
+        paths = [ROOT / path for path in re.findall(r"`(tests/[^`]+)`", tests)]
+        assert paths, f"{threat} has no test"
+        for path in paths:
+            assert path.exists(), f"{threat}: {path} is not there"
+            files = path.rglob("test_*.py") if path.is_dir() else [path]
+            # a program of its own, such as the fault run, says how it ends by its exit code
+            assert any(re.search(r"def (test_|main)", file.read_text()) for file in files), path
+
+
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_a_newcomer_s_question_has_one_answer(question: str) -> None:
     text = (ROOT / "docs" / "architecture.md").read_text()

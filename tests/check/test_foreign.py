@@ -191,6 +191,51 @@ def test_a_gateway_is_found_by_its_older_names() -> None:
         assert found("DL505", g=gateway, v=route.replace("NAME", name)) == [("DL505", 4)]
 
 
+TOKENS = """\
+apiVersion: argoproj.io/v1alpha1
+kind: WorkflowTemplate
+metadata: {name: w, namespace: shop, labels: {app.kubernetes.io/managed-by: OWNER}}
+spec:
+  entrypoint: a
+  serviceAccountName: w
+GENERAL
+  templates:
+  - name: a
+    container: {image: 'acme/a:1', command: [PROGRAM]}
+    MORE
+"""
+
+
+@pytest.mark.parametrize(
+    ("general", "own", "program", "found_it"),
+    [
+        ("true", "", "python", True),
+        ("", "", "python", True),
+        ("false", "", "python", False),
+        ("false", "automountServiceAccountToken: true", "python", True),
+        ("true", "automountServiceAccountToken: false", "python", False),
+        # a text is none of the two
+        ("'false'", "", "python", True),
+        ("true", "", "driftloop", False),
+        ("true", "", "driftloop-train", True),
+        # a person's server beside a step of ours shares the pod, and its token
+        ("true", "sidecars: [{name: s, image: 'acme/s:1'}]", "driftloop", True),
+        ("true", "sidecars: []", "driftloop", False),
+    ],
+)
+def test_a_token_is_found_beside_a_person_s_code_only(
+    general: str, own: str, program: str, found_it: bool
+) -> None:
+    line = f"  automountServiceAccountToken: {general}" if general else "  parallelism: 1"
+    text = TOKENS.replace("GENERAL", line).replace("MORE", own or "daemon: false")
+    text = text.replace("PROGRAM", program)
+    assert found("DL804", w=text.replace("OWNER", "driftloop")) == [("DL804", 9)] * found_it
+    # nobody knows which steps of other people's workflows need one
+    assert found("DL804", w=text.replace("OWNER", "helm")) == []
+    steps = text.replace("container: {", "suspend: {}\n    # {").replace("OWNER", "driftloop")
+    assert found("DL804", w=steps) == []
+
+
 GENERATED = "secretGenerator:\n- name: s\n  literals:\n  - 'password=VALUE'\n"
 
 

@@ -83,7 +83,10 @@ PROMETHEUS = "apiVersion: monitoring.coreos.com/v1\nkind: Prometheus\nmetadata: 
 KUSTOMIZATION = "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\n"
 
 
-@pytest.mark.parametrize("wrong", [WRONG, PORT], ids=["selector", "port"])
+NUMBER = monitor("{matchLabels: {app: web}}").replace("port: metrics", "portNumber: 9101")
+
+
+@pytest.mark.parametrize("wrong", [WRONG, PORT, NUMBER], ids=["selector", "port", "number"])
 def test_what_can_be_elsewhere_is_not_judged(wrong: str) -> None:
     assert found(POD, wrong) != []
     assert [
@@ -120,6 +123,16 @@ def test_an_injected_container_may_have_the_port() -> None:
     )
     assert found(injected, PORT) == []
     assert found(injected, WRONG) == ["DL531"]
+
+
+@pytest.mark.parametrize(("wrong", "code"), [(PORT, "DL532"), (NUMBER, "DL535")])
+def test_a_controller_s_pods_may_have_the_port(wrong: str, code: str) -> None:
+    source = (
+        "apiVersion: argoproj.io/v1alpha1\nkind: EventSource\nmetadata: {name: hook, namespace: shop}\n"
+        "spec: {template: {metadata: {labels: {app: LABEL}}}, webhook: {}}\n"
+    )
+    assert found(POD, wrong, source.replace("LABEL", "web")) == []
+    assert found(POD, wrong, source.replace("LABEL", "other")) == [code]
 
 
 def test_a_seldon_deployment_s_pods_have_its_predictors_labels() -> None:

@@ -131,6 +131,9 @@ FAULTS = (
     Fault("DL701", r"^cluster/", r"path: ./(\w+)/\S+$", r"path: ./\1/{w}"),
     Fault("DL711", r"kustomization\.yaml$", r"^- \S+\.yaml$", "- {w}.yaml"),
     Fault("DL801", r"default-broker\.configmap\.yaml$", r"^kind: ConfigMap(\n(?:.*\n)*?)data:$", r"kind: Secret\1data:"),
+    Fault("DL804", r"^workflows/.*/train\.workflowtemplate", r"^  automountServiceAccountToken: false$", "  automountServiceAccountToken: true"),
+    Fault("DL804", r"^workflows/.*/train\.workflowtemplate", r"^  automountServiceAccountToken: false\n", ""),
+    Fault("DL804", r"^workflows/.*/train\.workflowtemplate", r"^  - name: train$", "  - name: train\n    automountServiceAccountToken: true"),
     Fault("DL802", r"eventsource", r"^      authSecret:\n        name: .*\n        key: .*\n", ""),
 )  # fmt: skip
 
@@ -139,6 +142,7 @@ LINES: dict[str, Callable[[str, int], int]] = {
     "DL207": lambda text, _: _line_of(text, r"^    eventSourceName:"),
     "DL522": lambda text, _: _line_of(text, r"^spec:"),
     "DL801": lambda text, _: _line_of(text, r"^data:"),
+    "DL804": lambda text, _: _line_of(text, r"^  - name: train$"),
     "DL802": lambda text, _: _line_of(text, r"^    retrain:"),
 }
 

@@ -156,6 +156,43 @@ def test_what_is_no_event_says_why(headers: dict[str, str], body: bytes, says: s
             sdk.read_event(headers, body)
 
 
+WHOLE = {"specversion": "1.0", "id": "1", "source": "s", "type": "t"}
+LONE = "\ud800"
+"""Half a surrogate pair: JSON can have it, UTF-8 can't."""
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        *({name: LONE} for name in (*WHOLE, "subject", "time", "datacontenttype", "endpoint")),
+        {"a" + LONE: "1"},
+        {LONE: LONE},
+        {LONE: {}},
+        {"datacontenttype": "text/plain", "data": LONE},
+        {"specversion": "1\r\nERROR forged: no such event"},
+    ],
+    ids=ascii,
+)
+def test_a_refusal_of_any_text_can_be_sent_and_logged(odd: dict[str, object]) -> None:
+    body = json.dumps({**WHOLE, **odd}).encode()
+    with pytest.raises(MalformedEventError) as error:
+        events.from_http({"content-type": events.STRUCTURED}, body)
+    assert error.value.message.encode().decode().isprintable()
+    with pytest.raises(MalformedEventError) as error:
+        sdk.read_event({"content-type": events.STRUCTURED}, body)
+    assert error.value.message.encode().decode().isprintable()
+
+
+@pytest.mark.parametrize("name", [*WHOLE, "subject", "time", "endpoint"])
+def test_bytes_that_are_no_text_in_a_header_are_refused(name: str) -> None:
+    """aiohttp makes half a surrogate pair of each."""
+    headers = {f"ce-{each}": text for each, text in WHOLE.items()} | {f"ce-{name}": "\udcff"}
+    for read in (events.from_http, sdk.read_event):
+        with pytest.raises(MalformedEventError) as error:
+            read(headers, b"{}")
+        assert error.value.message.encode()
+
+
 def test_the_same_verdict_has_the_same_id() -> None:
     one = verdict_id("n", "p", "drift", "r1", 1)
     assert one == verdict_id("n", "p", "drift", "r1", 1)

@@ -10,6 +10,16 @@ from tests.fuzz import values
 
 SKIPPED = ("logs", "envs", "work", "hooks", "info")
 """Folders whose files nobody reads back."""
+STORES = ("nats", "s3")
+"""Folders of other programs, which read them at their leisure."""
+TEXTS = (
+    b"\xff\xfe\x00",
+    b"\x80" * 40,
+    "é".encode("latin-1"),
+    "x".encode("utf-16"),
+    b'{"a": "\xed\xa0\x80"}',
+)
+"""What is no UTF-8 text."""
 
 
 def list_files(state: Path) -> list[Path]:
@@ -21,11 +31,12 @@ def list_files(state: Path) -> list[Path]:
     )
 
 
-def damage_file(random: Random, file: Path) -> str:
-    """Damage a file and return what was done."""
+def damage_file(random: Random, root: Path, file: Path) -> str:
+    """Damage a file of the state folder `root` and return what was done."""
     data = file.read_bytes()
     file.chmod(0o600)
-    match random.randrange(10):
+    own = file.relative_to(root).parts[0] not in STORES
+    match random.randrange(12):
         case 0:
             file.unlink()
             return "removed"
@@ -35,15 +46,26 @@ def damage_file(random: Random, file: Path) -> str:
         case 2:
             file.unlink()
             file.mkdir()
+            if random.random() < 0.3:
+                (file / "a").write_bytes(data)
             return "made a folder"
         case 3:
             file.unlink()
-            file.symlink_to(random.choice(("nowhere", file.name, "/dev/null", "/proc/self/mem")))
+            other = file.with_name(f"{file.name}.other")
+            if random.random() < 0.5:
+                other.write_bytes(data)
+            file.symlink_to(
+                random.choice((other.name, "nowhere", file.name, "/dev/null", "/proc/self/mem"))
+            )
             return "made a link"
-        case 4 if file.parent.name == "run" and file.suffix == ".json":
+        case 4 | 10 if own:
             file.unlink()
             os.mkfifo(file)
             return "made a pipe"
+        case 11:
+            text = random.choice(TEXTS)
+            file.write_bytes(text)
+            return f"now {text!r}"
         case 5 | 6 | 7:
             try:
                 document = json.loads(data)

@@ -136,6 +136,10 @@ def structured_event(random: Random) -> tuple[dict[str, str], bytes]:
         document["data_base64"] = random.choice(
             (base64.b64encode(body(random)).decode(), "=", 3, None)
         )
+    if random.random() < 0.2:
+        document[random.choice([*document, "a\ud800", "x"])] = random.choice(
+            ("\ud800", "a\udfff", "\x1b[2J")
+        )
     content = values.mutate_document(random, document) if random.random() < 0.7 else document
     batched = random.random() < 0.2
     text = json.dumps([content] * random.choice((0, 1, 3)) if batched else content)
@@ -216,7 +220,7 @@ def hostile_request(random: Random, paths: tuple[str, ...]) -> bytes:
         "host": random.choice(("127.0.0.1",) * 6 + ("", "a" * 300, "digits-digits.digits", "[::1", "é")),
         "content-type": random.choice(CONTENT_TYPES),
         "seldon-puid": random.choice(values.TEXTS)[:5000],
-        "authorization": random.choice(("", "Bearer", "Bearer ", "Bearer é", "Basic eA==", "Bearer " + "x" * 3000)),
+        "authorization": random.choice(("", "Bearer", "Bearer ", "Bearer é", "Bearer \ud800", "Basic eA==", "Bearer " + "x" * 3000)),
     }  # fmt: skip
     return _frame(random, method, path, headers, body(random))
 

@@ -68,7 +68,7 @@ def test_hostile_state_files(
         random = hostile.random(number)
         damage.copy_folder(instance.template, root)
         file = root / random.choice(_choose_folder(random.random(), damage.list_files(root)))
-        done = damage.damage_file(random, file)
+        done = damage.damage_file(random, root, file)
         if number % UP_EVERY:
             command = COMMANDS[number % len(COMMANDS)]
             finished = run_command(*command, "--state", str(root))

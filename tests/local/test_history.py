@@ -10,7 +10,7 @@ from support.processes import nats, until, url
 
 from driftloop.clients.nats import connect_client
 from driftloop.contract.streams import WORKFLOWS
-from driftloop.local.ground.state import find_set_aside
+from driftloop.local.ground.files import find_set_aside
 from driftloop.local.ground.timeline import EventTimeline
 from driftloop.local.up.history import RunHistory, format_step
 

@@ -7,8 +7,46 @@ from hypothesis import strategies as st
 from driftloop.text.dump import _BlockDumper, _dumped, dump_yaml
 
 AWKWARD = st.sampled_from(["y", "1e3", "0x1", " ", ""])
-LEAVES = st.text(max_size=20) | st.integers() | st.booleans() | st.none() | AWKWARD
-KEYS = st.from_regex(r"[a-zA-Z][-a-zA-Z0-9_./]{0,20}", fullmatch=True)
+WORDS = st.lists(
+    st.sampled_from(
+        [
+            "a",
+            "Null",
+            "NO",
+            "1",
+            "-",
+            ":",
+            "#",
+            " ",
+            "=",
+            "@",
+            "/",
+            ".",
+            "~",
+            "\n",
+            "  x",
+            "\n\n",
+            "'",
+            '"',
+            "{{a}}",
+            "é",
+            "x" * 300,
+        ]
+    ),
+    max_size=5,
+).map("".join)
+LEAVES = (
+    st.text(max_size=20)
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.booleans()
+    | st.none()
+    | AWKWARD
+    | WORDS
+)
+KEYS = st.from_regex(r"[a-zA-Z][-a-zA-Z0-9_./]{0,20}", fullmatch=True) | WORDS.filter(
+    str.isprintable
+).filter(bool)
 DATA = st.dictionaries(
     KEYS,
     st.recursive(

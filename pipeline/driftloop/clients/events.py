@@ -15,13 +15,14 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote, unquote
 
 import aiohttp
 
 from driftloop.contract import events as contract
-from driftloop.contract.documents import to_json
+from driftloop.contract.documents import escape_text, to_json
 from driftloop.contract.outcomes import RunOutcome
 from driftloop.contract.records import LoopRecord, LoopWait, RunRecord
 from driftloop.errors import PipelineError
@@ -29,6 +30,8 @@ from driftloop.errors import PipelineError
 STRUCTURED = "application/cloudevents+json"
 REQUIRED = ("id", "source", "type", "specversion")
 
+# json.dumps makes an encoder for each call that is not its default
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 _NAME = re.compile(r"[a-z0-9]+\Z")
 _JSON_TYPE = re.compile(r"(application|text)/([\w.\-]+\+)?json\s*(;|\Z)", re.IGNORECASE)
 _HEADER_SAFE = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in '"%')
@@ -47,7 +50,11 @@ MOST_ATTRIBUTES = 16 * 1024
 
 
 class MalformedEventError(PipelineError):
-    """The input is not a CloudEvent."""
+    """The input is not a CloudEvent. What its message quotes is printable, whatever was sent: it
+    goes into answers and logs."""
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(escape_text(message), hint=hint)
 
 
 class EventRefusedError(PipelineError):
@@ -78,7 +85,7 @@ class Event:
     @property
     def key(self) -> str:
         """Source and id, which name an event together: each source numbers its own."""
-        key = f"{quote(self.attributes['source'], safe=_HEADER_SAFE)} {self.id}"
+        key = f"{_quote_source(self.attributes['source'])} {self.attributes['id']}"
         return key if len(key) <= LONGEST_KEY else hashlib.sha256(key.encode()).hexdigest()
 
     def get(self, name: str) -> str | None:
@@ -178,7 +185,7 @@ def from_http(headers: Mapping[str, str], body: bytes) -> Event:
         )
     if content_type is not None:
         attributes["datacontenttype"] = content_type
-    _check_attributes(attributes)
+    check_attributes(attributes)
     return Event(attributes, body)
 
 
@@ -202,7 +209,7 @@ def from_structured(body: bytes) -> Event:
                 f"attribute `{name}` is {json.dumps(value)[:40]}, must be a string, integer or boolean"
             )
         attributes[name] = value if isinstance(value, str) else json.dumps(value)
-    _check_attributes(attributes)
+    check_attributes(attributes)
     if encoded is not None:
         try:
             return Event(attributes, base64.b64decode(encoded, validate=True))
@@ -211,16 +218,26 @@ def from_structured(body: bytes) -> Event:
     if data is None:
         return Event(attributes)
     content_type = attributes.setdefault("datacontenttype", "application/json")
-    if isinstance(data, str) and not _JSON_TYPE.match(content_type):
-        return Event(attributes, data.encode())
-    return Event(attributes, json.dumps(data, separators=(",", ":")).encode())
+    try:
+        if isinstance(data, str) and not _JSON_TYPE.match(content_type):
+            return Event(attributes, data.encode())
+        return Event(attributes, json.dumps(data, separators=(",", ":")).encode())
+    except (ValueError, RecursionError) as error:
+        raise MalformedEventError(f"the data can't be written as bytes: {error}") from error
 
 
 def to_http(event: Event) -> dict[str, str]:
     """The headers of an event in binary mode; its body is the HTTP body. ValueError for an
     attribute with a lone surrogate, which `from_http` refuses."""
     headers: dict[str, str] = {}
-    for name, value in event.attributes.items():
+    attributes = event.attributes
+    # one look for all, nearly always enough: a logger's media type is plain, too
+    if _PLAIN.match("".join(attributes.values())):
+        headers = {f"ce-{name}": value for name, value in attributes.items()}
+        if (media_type := headers.pop("ce-datacontenttype", None)) is not None:
+            headers["Content-Type"] = media_type
+        return headers
+    for name, value in attributes.items():
         if name == "datacontenttype":
             headers["Content-Type"] = (
                 value if _MEDIA_TYPE.match(value) else quote(value, safe=_HEADER_SAFE + " ")
@@ -239,15 +256,16 @@ def pack_event(event: Event) -> bytes:
     Header by header (the CloudEvents binding for NATS) costs nats-py a third of its rate; this
     form keeps it.
     """
-    return json.dumps(event.attributes, separators=(",", ":")).encode() + b"\n" + event.body
+    return _encode(event.attributes).encode() + b"\n" + event.body
 
 
 def unpack_event(message: bytes) -> Event:
     """The event in a stream's message; MalformedEventError when somebody else wrote it."""
     line, _, body = message.partition(b"\n")
     try:
-        attributes = json.loads(line)
-    except ValueError as error:
+        # bytes would have their encoding looked for first
+        attributes = json.loads(line.decode("utf-8", "surrogatepass"))
+    except (ValueError, RecursionError) as error:
         raise MalformedEventError(
             "the message on the stream does not start with the event's attributes"
         ) from error
@@ -284,20 +302,32 @@ async def post_event(
         raise EventRefusedError(f"{url} answered {answer.status}: {text!r}", status=answer.status)
 
 
-def _check_attributes(attributes: Mapping[str, str]) -> None:
-    missing = [name for name in REQUIRED if not attributes.get(name)]
-    if missing:
+def check_attributes(attributes: Mapping[str, str]) -> None:
+    """MalformedEventError unless the required attributes are there, and all are bounded text."""
+    found = attributes.get
+    if not (found("id") and found("source") and found("type") and found("specversion")):
+        missing = [name for name in REQUIRED if not found(name)]
         raise MalformedEventError(f"the CloudEvent has no {', '.join(missing)}")
     if attributes["specversion"] != "1.0":
         raise MalformedEventError(f"specversion is `{attributes['specversion'][:20]}`, must be 1.0")
-    for name in attributes:
-        if not _NAME.match(name):
-            raise MalformedEventError(
-                f"attribute name `{name[:40]}` must be lower-case letters and digits only"
-            )
+    if (name := _find_odd_name(tuple(attributes))) is not None:
+        raise MalformedEventError(
+            f"attribute name `{name[:40]}` must be lower-case letters and digits only"
+        )
     together = "".join(attributes.values())
     if len(together) > LONGEST_ATTRIBUTE or not together.isprintable():
         _check_values(attributes)
+
+
+@lru_cache(maxsize=64)
+def _find_odd_name(names: tuple[str, ...]) -> str | None:
+    """Return the first name that is none; the events of one sender have the same ones."""
+    return next((name for name in names if not _NAME.match(name)), None)
+
+
+@lru_cache(maxsize=64)
+def _quote_source(source: str) -> str:
+    return quote(source, safe=_HEADER_SAFE)
 
 
 def _check_values(attributes: Mapping[str, str]) -> None:

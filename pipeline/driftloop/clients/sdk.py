@@ -14,13 +14,14 @@ from cloudevents.core.exceptions import BaseCloudEventException
 from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.v1.event import CloudEvent
 
-from driftloop.clients.events import Event, EventRefusedError, MalformedEventError
+from driftloop.clients.events import Event, EventRefusedError, MalformedEventError, check_attributes
 
 _FORMAT = JSONFormat()
 
 
 def read_event(headers: Mapping[str, str], body: bytes) -> Event:
-    """Return the event in an HTTP message, binary or structured; MalformedEventError otherwise."""
+    """Return the event in an HTTP message, binary or structured; MalformedEventError otherwise,
+    and for attributes that `events` refuses."""
     try:
         event = from_http(HTTPMessage(dict(headers), body), _FORMAT, CloudEvent)
         attributes = {name: _write_value(value) for name, value in event.get_attributes().items()}
@@ -35,6 +36,7 @@ def read_event(headers: Mapping[str, str], body: bytes) -> Event:
     ) as error:
         # the SDK takes JSON objects, strings and times for granted where they must be
         raise MalformedEventError(f"the request is not a CloudEvent: {error}") from error
+    check_attributes(attributes)
     return Event(attributes, binary.body)
 
 

@@ -122,6 +122,14 @@ def show_value(value: object) -> str:
     return f"`{text if len(text) <= 60 else text[:57] + '...'}`"
 
 
+def escape_text(text: str) -> str:
+    """Return a text from outside as messages, logs and metrics can have it: what is not printable,
+    also half a surrogate pair, which UTF-8 can't have, is written out as an escape."""
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
+
+
 def is_number(value: object) -> bool:
     """Return True for a finite number; a boolean is not one."""
     if isinstance(value, bool) or not isinstance(value, int | float):

@@ -32,12 +32,12 @@ LONGEST_NAME = 200
 
 
 def _is_name(value: object) -> bool:
-    return is_text(value) and len(str(value)) <= LONGEST_NAME
+    return is_text(value) and len(str(value)) <= LONGEST_NAME and str(value).isprintable()
 
 
 def name_key(key: str) -> Any:
     """Return the field of a name."""
-    return document_key(key, f"a name of at most {LONGEST_NAME} characters", _is_name)
+    return document_key(key, f"a name of at most {LONGEST_NAME} printable characters", _is_name)
 
 
 def _text(key: str, default: str = "") -> Any:

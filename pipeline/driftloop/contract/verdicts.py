@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 from driftloop.contract.documents import (
     DocumentError,
     document_key,
+    escape_text,
     from_json,
     is_text,
     is_texts,
@@ -125,7 +126,10 @@ def describe_unjudged(reference: str, release: str, reason: str = "") -> str:
     return f"not judged: reference of {reference}, requests of {release}"
 
 
-ChangeKind = Literal["shift", "level", "mix", "missing", "unseen", "length"]
+ChangeKind = Literal[
+    "shift", "level", "mix", "missing", "unseen", "length",
+    "unreadable", "below", "above", "other", "stuck", "rejected",
+]  # fmt: skip
 CHANGE_KINDS: tuple[ChangeKind, ...] = get_args(ChangeKind)
 
 
@@ -143,7 +147,9 @@ class ColumnChange:
     )
     """`shift` and `length`: the values, or lengths of texts, lie elsewhere; `level` and `mix`: the
     share of a value; `missing`: the share of rows without a value; `unseen`: of values that the training
-    data do not have."""
+    data do not have. The others are those of `schema`: `unreadable` values, values `below` and `above` the
+    training data's, values `other` than their only one, one value only (`stuck`), and rows that are none of
+    the model's (`rejected`)."""
     of: str = document_key("of", "a text", lambda v: isinstance(v, str), default="")
     """Figure that moved: a value, or a quantile such as `median`."""
     before: float = document_key("before", "a number", _is_real)
@@ -180,12 +186,18 @@ class ColumnChange:
             "mix": self.of,
             "missing": "missing",
             "unseen": f"new category {self.of}".rstrip(),
+            "unreadable": "unreadable",
+            "below": f"below {self.of}",
+            "above": f"above {self.of}",
+            "other": f"not {self.of}",
+            "stuck": f"always {self.of}",
+            "rejected": f"not judged ({self.of})",
         }
         if self.kind in ("shift", "length"):
             figures = f"{_format_figure(self.before)} -> {_format_figure(self.after)}"
         else:
             figures = f"{_format_share(self.before)} -> {_format_share(self.after)}"
-        return f"{self.column} {words[self.kind]} {figures}"
+        return escape_text(f"{self.column} {words[self.kind]} {figures}")
 
 
 def read_columns(details: Mapping[str, Any]) -> tuple[ColumnChange, ...]:

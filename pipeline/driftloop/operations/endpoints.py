@@ -10,6 +10,7 @@ from urllib.request import ProxyHandler, Request, build_opener
 from driftloop.contract.documents import DocumentError, is_text_map, parse_json
 from driftloop.contract.platform import WEBHOOK_TOKEN
 from driftloop.errors import LocalError
+from driftloop.local.ground import files
 from driftloop.local.ground.settings import UP_HINT, LocalSettings
 from driftloop.local.ground.state import StateFolder
 
@@ -112,8 +113,8 @@ def _send_request(request: Request, *, service: str, hint: str, shown: str) -> b
 def read_addresses(state: StateFolder) -> Mapping[str, str]:
     """Return the addresses of all Services here; LocalError when nothing runs."""
     try:
-        document: Any = parse_json(state.addresses.read_text(), label=str(state.addresses))
-    except OSError as error:
+        document: Any = parse_json(files.read_file(state.addresses), label=str(state.addresses))
+    except FileNotFoundError as error:
         raise LocalError(f"nothing runs in {state.root}", hint=UP_HINT) from error
     except DocumentError as error:
         raise LocalError(error.message, hint="`driftloop up` writes the file anew") from error

@@ -1,11 +1,13 @@
 """Find and read the logs of a state folder."""
 
+import os
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from driftloop.errors import LocalError
+from driftloop.local.ground import files
 from driftloop.local.ground.state import StateFolder
 
 TIMELINE = "timeline"
@@ -21,7 +23,7 @@ def find_logs(state: StateFolder, name: str) -> Mapping[str, Path]:
 
     LocalError lists the logs when there is none, or more than one.
     """
-    files = sorted(state.logs.rglob("*.log"), key=lambda file: file.stat().st_mtime)
+    files = sorted(state.logs.rglob("*.log"), key=lambda file: file.lstat().st_mtime)
     logs = {file.relative_to(state.logs).with_suffix("").as_posix(): file for file in files}
     if name in logs:
         return {name: logs[name]}
@@ -55,9 +57,11 @@ def list_logs(logs: Iterable[str]) -> str:
 
 def read_lines(file: Path, *, last: int, follow: bool) -> Iterator[str]:
     """Yield the last lines of a log, then with `follow` each new one, for ever."""
-    if not file.exists():
+    try:
+        handle = files.open_file(file)
+    except FileNotFoundError:
         return
-    with file.open(errors="replace") as stream:
+    with os.fdopen(handle, errors="replace") as stream:
         yield from stream.read().splitlines()[-last:] if last else ()
         while follow:
             position = stream.tell()

@@ -108,6 +108,7 @@ def choose_repository(
         return url, None
     folder, variable = state.folder, environment.get(GIT_URL.environment)
     if folder.repository.exists():
+        folder.require_repository()
         ignored = variable not in (None, "", folder.repository_url)
         note = f"{GIT_URL.environment} is not used: the state folder {folder.root} is nearer"
         return folder.repository_url, note if ignored else None

@@ -326,6 +326,7 @@ def _read_releases(state: StateFolder) -> dict[str, Json]:
 
 
 def _run_git(state: StateFolder, *arguments: str) -> str:
+    state.require_repository()
     command = [binaries.find_git(), f"--git-dir={state.repository}", *arguments]
     result = subprocess.run(command, capture_output=True, check=False)
     if result.returncode != 0:

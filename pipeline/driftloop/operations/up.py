@@ -12,7 +12,9 @@ from pathlib import Path
 
 from driftloop.errors import LocalError
 from driftloop.local.ground.addresses import BRANCH
-from driftloop.local.ground.state import StateFolder
+from driftloop.local.ground.files import clear_place
+from driftloop.local.ground.logs import open_log
+from driftloop.local.ground.state import StateFolder, replace_file
 from driftloop.local.ground.timeline import EventTimeline
 from driftloop.local.up import prepare
 from driftloop.local.up.repair import repair_state
@@ -122,7 +124,7 @@ async def run_platform(
             else:
                 gateway = f"http://127.0.0.1:{supervisor.ports['gateway']}"
                 report(f"up after {time.monotonic() - started:.1f} s; gateway {gateway}")
-            _up_file(state).write_text(str(os.getpid()))
+            replace_file(_up_file(state), str(os.getpid()))
             try:
                 await supervisor.serve_forever()
             finally:
@@ -146,9 +148,10 @@ def start_detached(state: StateFolder, arguments: Sequence[str], write: Report) 
             f"already running in {state.root} by process {pid}", hint="see `driftloop status`"
         )
     log = state.logs / "up.log"
+    clear_place(_up_file(state))
     _up_file(state).unlink(missing_ok=True)
-    with log.open("ab") as stream:
-        start = stream.tell()
+    with open_log(log) as stream:
+        start = stream.seek(0, os.SEEK_END)
         process = subprocess.Popen(
             [sys.executable, "-m", "driftloop.cli", *arguments],
             stdin=subprocess.DEVNULL,

@@ -25,6 +25,9 @@ from driftloop.resources import Manifest, build_manifests
 from driftloop.spec import parse_spec
 from driftloop.text.dump import dump_yaml
 
+_FIRST = ("name", "namespace", "image", "command", "args")
+"""Keys that come before the others."""
+
 Tree = dict[str, str]
 """Path from the repository's root -> text, in the order of the manifests."""
 
@@ -104,13 +107,12 @@ def _ordered(value: Any) -> Any:
         return [_ordered(item) for item in value]
     if not isinstance(value, dict):
         return value
-    return {
-        key: _ordered(value[key]) for key in sorted(value, key=lambda key: _rank(key, value[key]))
-    }
-
-
-def _rank(key: str, value: Any) -> tuple[int, int]:
-    first = ("name", "namespace", "image", "command", "args")
-    if key in first:
-        return (0, first.index(key))
-    return (1, 0) if not isinstance(value, dict | list) else (2, 0)
+    short: dict[str, Any] = {}
+    long: dict[str, Any] = {}
+    for key, item in value.items():
+        if isinstance(item, dict | list):
+            long[key] = _ordered(item)
+        else:
+            short[key] = item
+    whole = short | long
+    return {key: whole[key] for key in _FIRST if key in whole} | whole

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from driftloop.spec.base import SpecModel, tagged
-from driftloop.spec.values import PositiveDuration
+from driftloop.spec.values import ColumnNames, PositiveDuration
 
 FEWEST_ROWS = 10
 WindowRows = Annotated[int, Field(ge=FEWEST_ROWS, le=100_000)]
@@ -50,6 +50,21 @@ WindowForm = Annotated[
 ]
 
 
+class Alarms(SpecModel):
+    """Alarms that count together: k of n windows."""
+
+    least: Annotated[int, Field(ge=1, le=100)]
+    """Windows that must alarm."""
+    of: Annotated[int, Field(ge=1, le=100)]
+    """Windows in a row that they are among."""
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.least > self.of:
+            raise ValueError("must have a `least` that is not above its `of`")
+        return self
+
+
 class _Detector(SpecModel):
     on: Literal["request", "response"] = "request"
     """Requests, compared with the training data, or answers, compared with those of the rehearsal."""
@@ -57,6 +72,13 @@ class _Detector(SpecModel):
     """Rows that are judged together; a mapping when time closes a window, too."""
     alarm_rate: Annotated[float, Field(gt=0, lt=1)] = 0.01
     """False alarms it may raise on traffic that has not changed, as a share of windows."""
+    columns: ColumnNames | None = None
+    """Columns of `data.features` that it looks at, separated by commas; all of them when left out."""
+    then: Literal["retrain", "alert", "halt"] | None = None
+    """What alarms that count do: start a run, only raise an alert, or halt the loop as `driftloop halt`
+    does. When left out, what `retrain.on` says: a run, or an alert, of detectors of single rows neither."""
+    alarms: Alarms | None = None
+    """Windows that must alarm before it counts; when left out `retrain.consecutive` in a row."""
 
     @property
     def window_rows(self) -> int:
@@ -82,6 +104,18 @@ class Tabular(_Detector):
 
     detector: Literal["tabular"] = "tabular"
     """The algorithm."""
+
+
+class Schema(_Detector):
+    """Looks for rows that the training data do not have: missing and unreadable values, values beyond their
+    range, new categories, columns with one value only, rows that are none of the model's."""
+
+    detector: Literal["schema"] = "schema"
+    """The algorithm."""
+    margin: Annotated[float, Field(ge=0, le=1000)] = 0.1
+    """Part of the range of a column's values in the training data by which others may lie beyond it."""
+    at_least: Annotated[float, Field(ge=0, le=1)] = 0.01
+    """Share of rows by which one of these must have moved before it is an alarm, however certain it is."""
 
 
 class KolmogorovSmirnov(_Detector):
@@ -122,20 +156,18 @@ class Mahalanobis(_Detector):
     """The algorithm."""
 
 
-DriftDetector = Annotated[
+Detector = Annotated[
     Annotated[Tabular, Tag("tabular")]
+    | Annotated[Schema, Tag("schema")]
     | Annotated[KolmogorovSmirnov, Tag("ks")]
     | Annotated[CramerVonMises, Tag("cvm")]
-    | Annotated[ChiSquared, Tag("chi2")],
-    tagged("detector", default="ks"),
+    | Annotated[ChiSquared, Tag("chi2")]
+    | Annotated[IsolationForest, Tag("iforest")]
+    | Annotated[Mahalanobis, Tag("mahalanobis")],
+    tagged("detector", default="tabular"),
 ]
-"""Judges whole windows: do they still look like the training data?"""
-
-OutlierDetector = Annotated[
-    Annotated[IsolationForest, Tag("iforest")] | Annotated[Mahalanobis, Tag("mahalanobis")],
-    tagged("detector", default="iforest"),
-]
-"""Judges single rows: does one look like nothing in the training data?"""
-
-Detector = DriftDetector | OutlierDetector
 """Any of them."""
+
+RowDetector = IsolationForest | Mahalanobis
+"""Those that score single rows: does one look like nothing in the training data? The others score whole
+windows: do they still look like the training data?"""

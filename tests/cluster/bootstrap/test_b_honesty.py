@@ -8,13 +8,13 @@ import sys
 import time
 
 import pytest
-import yaml
 from cluster.bootstrap.test_a_guide import is_promoted
 from cluster.proof.test_d_rollout import steps
 from cluster.world import BACKEND, EXAMPLE, PIPELINE, STAND_IN, N, P
 
 from driftloop.clients.s3 import ObjectStore, StoreLocation, parse_location
 from driftloop.contract.events import verdict_id
+from driftloop.text.load import load_documents
 
 IMAGE = "ghcr.io/driftloop/test-faults:1"
 
@@ -120,13 +120,13 @@ def test_turned_bytes_are_refused_and_told(it, part):
     alarms = it.alarms(production["id"])
     store.write_object(at, bytes([kept[0] ^ 1]) + kept[1:])
     start = it.traffic.turn("clean")
-    if part == "model":
-        # the pod that is there has the released bytes, the second one would have the turned ones
-        commit_replicas(it, 2)
-    else:
-        it.kube.run("-n", N, "delete", "pod", "-l", "app.kubernetes.io/component=drift")
     command = ("status", "--cluster", "--namespace", N)
     try:
+        if part == "model":
+            # the pod that is there has the released bytes, the second one would have the turned ones
+            commit_replicas(it, 2)
+        else:
+            it.kube.run("-n", N, "delete", "pod", "-l", "app.kubernetes.io/component=drift")
         line = it.kube.wait(
             "the status says that the files are not those of the release",
             lambda: next(
@@ -174,7 +174,8 @@ def commit_replicas(it, replicas):
     if not project.exists():
         shutil.copytree(EXAMPLE / "server", project / "server")
         shutil.copytree(EXAMPLE / "trainer", project / "trainer")
-    document = yaml.safe_load(it.file(f"workflows/{P}/pipeline.yaml"))
+    # as the command line reads it: to other readers the key `on` is a truth
+    (document,) = load_documents(it.file(f"workflows/{P}/pipeline.yaml"), "pipeline.yaml")
     document["spec"]["serve"]["replicas"] = replicas
     (project / "pipeline.yaml").write_text(json.dumps(document))
     it.driftloop("commit", project / "pipeline.yaml", "--repository", it.url)

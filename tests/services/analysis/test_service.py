@@ -225,6 +225,20 @@ async def test_a_repeated_event_counts_once(judge):
     assert (said["joined"], said["agreed"], said["production"]["requests"]) == (1, 1, 1)
 
 
+async def test_an_event_that_is_none_is_answered_whatever_it_holds(judge):
+    for odd in ({"specversion": "\ud800"}, {"a\ud800": "1"}, {"id": "\ud800"}):
+        event = {"specversion": "1.0", "id": "1", "source": "s", "type": "t", **odd}
+        headers = {"content-type": "application/cloudevents+json"}
+        async with judge.session.post(judge.url, json=event, headers=headers) as answer:
+            assert (answer.status, "\\ud800" in await answer.text()) == (202, True) or "id" in odd
+            assert answer.status == 202
+    request = b"POST / HTTP/1.1\r\nhost: x\r\nce-id: 1\r\nce-source: s\r\nce-type: t\r\n"
+    reader, writer = await asyncio.open_connection("127.0.0.1", judge.port)
+    writer.write(request + b"ce-specversion: \xff\r\ncontent-length: 2\r\n\r\n{}")
+    assert (await reader.readline()).split()[1] == b"202"
+    writer.close()
+
+
 async def test_errors_and_times_come_from_the_predictors(judge, predictors):
     page = ENVOY
     predictors.pages = {"digits-r1.ml.svc.cluster.local": page}

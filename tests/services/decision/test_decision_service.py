@@ -197,6 +197,27 @@ async def test_two_alarms_in_a_row_fire_the_webhook_once(service: Service) -> No
     assert {one["decision"] for one in service.world.fired} == {body["decision"]}
 
 
+@pytest.mark.parametrize(
+    "service", [{"haltOn": ["rows"], "counts": {"rows": {"least": 2, "of": 3}}}], indirect=True
+)
+async def test_alarms_of_a_monitor_that_halts_halt_the_loop_and_tell_once(service: Service) -> None:
+    assert await service.alarm(1, detector="rows") == 202
+    assert (await service.state()).phase == "idle"
+    assert await service.alarm(3, detector="rows") == 202
+    state = await service.state()
+    assert state.phase == "halted"
+    why = f"alarm {verdict_id('n', service.pipeline, 'rows', 'r1', 3)} (monitor rows)"
+    assert state.halt == why
+    await until(lambda: len(service.world.heard) == 1)
+    told = service.world.heard[0].parse_json()
+    assert (told["waitsFor"], told["reason"]) == ("person", why)
+    for window in (1, 2):
+        assert await service.alarm(window) == 202
+    assert service.world.fired == []
+    await resume(service)
+    assert (await service.state()).phase == "idle"
+
+
 async def test_a_hundred_alarms_at_once_are_one_decision(service: Service) -> None:
     order = [(n * 37) % 100 + 1 for n in range(100)] * 2
     for window in sorted(set(order)):
@@ -321,10 +342,12 @@ async def test_what_is_malformed_or_not_for_it_changes_nothing(service: Service)
     assert await service.post(service.verdict(1, alarm=1)) == 202  # type: ignore[arg-type]
     assert await service.post(service.verdict(1, detector="outlier")) == 202
     assert await service.post(verdict.extend_attributes(inferenceservicename="another")) == 202
+    assert await service.post(service.verdict(1, release="r\ud800")) == 202
+    assert await service.post(verdict.extend_attributes(id="1" * 5000)) == 202
     assert await service.state() == before
     async with service.session.get(f"http://127.0.0.1:{service.process.port}/metrics") as answer:
         text = await answer.text()
-    assert 'driftloop_decision_events_total{kind="malformed"} 4.0' in text
+    assert 'driftloop_decision_events_total{kind="malformed"} 6.0' in text
     assert 'driftloop_decision_phase{phase="idle"} 1.0' in text
 
 
@@ -427,6 +450,13 @@ async def test_a_person_halts_and_resumes_with_the_token(service: Service) -> No
     async with service.session.post(f"{address}/resume", headers=good) as answer:
         assert (await answer.json())["phase"] == "idle"
     assert service.world.fired == []
+
+
+async def test_a_token_that_is_no_text_is_a_wrong_token(service: Service) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", service.process.port)
+    writer.write(b"POST /halt HTTP/1.1\r\nhost: x\r\nauthorization: Bearer \xff\r\n\r\n")
+    assert (await reader.readline()).split()[1] == b"401"
+    writer.close()
 
 
 def empty_repository(folder: Path) -> Repository:

@@ -24,7 +24,7 @@ from driftloop.contract.names import release_id
 from driftloop.contract.streams import DAY, VERDICTS, DetectorStreams
 from driftloop.contract.verdicts import UnjudgedRecord, read_changes
 from driftloop.services.detector.answers import ANSWER_WIDTH
-from driftloop.services.detector.payload import WIDTH as WIDTH_REASON
+from driftloop.services.detector.marks import WIDTH as WIDTH_REASON
 
 
 class Broker:
@@ -203,6 +203,29 @@ async def test_requests_that_can_not_be_judged_are_told_though_no_window_fills(
     reads = 'driftloop_detector_not_judged_time_seconds{reference="r1",requests="r1"}'
     await until_metric(detector, reads)
     assert broker.got == []
+
+
+async def test_a_window_of_nothing_but_broken_requests_closes_and_alarms(
+    server: Process, start: Callable[..., Process], broker: Broker
+) -> None:
+    detector = start(
+        server,
+        pipeline="broken",
+        detector="requests",
+        kind="schema",
+        window=30,
+        broker=broker.address,
+    )
+    await post(detector.port, request(clean(30), pipeline="broken"))
+    rows = [["Dream", *row] for row in clean(30)]
+    await post(detector.port, *(request([row], pipeline="broken") for row in rows))
+    await until(lambda: len(broker.got) == 2)
+    quiet, alarm = broker.verdicts()
+    assert (quiet["alarm"], quiet["size"]) == (False, 30)
+    assert (alarm["alarm"], alarm["size"]) == (True, 30)
+    (change,) = read_changes(alarm["details"])
+    assert change.text == f"rows not judged ({WIDTH_REASON}) 0 % -> 100 %"
+    assert broker.got[1].type == "dev.driftloop.requests"
 
 
 async def test_events_are_read_in_the_protocol_that_they_name(

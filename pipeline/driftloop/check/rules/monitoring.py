@@ -101,6 +101,9 @@ def scraped_number(world: World) -> Iterator[RuleMatch]:
         taken = _selected(world, monitor, where, all_pods)
         if monitor.type == SERVICE_MONITOR:
             behind = [pod for each in taken for pod in selected(world, each, all_pods)]
+        elif _made(world, monitor, where):
+            # a controller's pods declare ports that no file has
+            continue
         else:
             behind = [pod for pod in all_pods if pod.object in taken]
         if not behind or any(_injected(world, pod.object) for pod in behind):

@@ -10,6 +10,7 @@ from typing import Any
 
 from driftloop.contract.documents import LONGEST_FILE, DocumentError, parse_json
 from driftloop.errors import LocalError
+from driftloop.local.ground import files
 
 LOG = logging.getLogger("argo")
 
@@ -31,7 +32,7 @@ class Objects:
         """Read the file; empty before the first commit is applied, LocalError when it is
         damaged."""
         try:
-            document = parse_json(file.read_bytes(), label=str(file), longest=LONGEST_FILE)
+            document = parse_json(files.read_file(file), label=str(file), longest=LONGEST_FILE)
             keyed = {
                 (
                     item["kind"],
@@ -63,7 +64,7 @@ async def watch(file: Path) -> AsyncIterator[Objects]:
     first = True
     while True:
         try:
-            stat = file.stat()
+            stat = file.lstat()
             now = (stat.st_mtime_ns, stat.st_ino)
         except FileNotFoundError:
             now = None

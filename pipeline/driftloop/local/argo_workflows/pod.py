@@ -301,7 +301,7 @@ def _value(entry: Env, configuration: Configuration) -> str:
 
 def _start(program: _Program) -> subprocess.Popen[bytes]:
     program.log.parent.mkdir(parents=True, exist_ok=True)
-    with program.log.open("ab") as out:
+    with logs.open_log(program.log) as out:
         try:
             return child.spawn_child(program.argv, env=program.env, cwd=program.cwd, log=out)
         except OSError as error:

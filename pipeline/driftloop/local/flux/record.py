@@ -18,6 +18,7 @@ from driftloop.contract.documents import (
 from driftloop.contract.names import FLUX_NAMESPACE
 from driftloop.errors import LocalError
 from driftloop.local.flux.source import FluxKustomization, ReadKustomization
+from driftloop.local.ground import files
 from driftloop.local.ground.state import write_json
 
 
@@ -72,7 +73,7 @@ class AppliedRecord:
     def load(cls, file: Path) -> "AppliedRecord | None":
         """Read the record; None before anything was applied, LocalError when it is damaged."""
         try:
-            document = parse_json(file.read_bytes(), label=str(file), longest=LONGEST_FILE)
+            document = parse_json(files.read_file(file), label=str(file), longest=LONGEST_FILE)
             return from_json(cls, document, label=str(file))
         except FileNotFoundError:
             return None

@@ -18,7 +18,7 @@ from driftloop.contract.names import FLUX_APPLIED_ONCE, FLUX_NAMESPACE, TOKEN_SE
 from driftloop.contract.trees import ACCESS, CLUSTER, KUSTOMIZATION
 from driftloop.errors import LocalError, PipelineError
 from driftloop.local.flux import admission
-from driftloop.local.ground import binaries, kinds
+from driftloop.local.ground import binaries, files, kinds
 from driftloop.local.kubelet import images
 from driftloop.text.load import load_documents
 
@@ -127,14 +127,14 @@ class ClusterRepository:
 
     def _read_loose(self, name: str) -> str | None:
         try:
-            text = (self._folder / name).read_text(errors="replace").strip()
+            text = files.read_file(self._folder / name).decode(errors="replace").strip()
         except (FileNotFoundError, NotADirectoryError):
             return None
         return self._require_commit(name, text)
 
     def _read_packed(self, name: str) -> str | None:
         try:
-            packed = (self._folder / "packed-refs").read_text(errors="replace")
+            packed = files.read_file(self._folder / "packed-refs").decode(errors="replace")
         except FileNotFoundError:
             return None
         for line in packed.splitlines():

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from driftloop.errors import LocalError
+from driftloop.local.ground import files
 from driftloop.local.ground.state import replace_file
 from driftloop.local.ground.timeline import EventTimeline
 
@@ -22,7 +23,7 @@ class KeptFile:
 
     def adopt_text(self) -> "KeptFile":
         """Take what the file holds now as what it is to hold."""
-        self._text, self._stamp = self._path.read_text(), self._read_stamp()
+        self._text, self._stamp = files.read_text(self._path), self._read_stamp()
         return self
 
     def write_value(self, value: Any) -> None:
@@ -39,12 +40,13 @@ class KeptFile:
             self._timeline.add_entry("platform", event)
 
     def _replace_text(self, text: str) -> None:
+        files.clear_place(self._path)
         replace_file(self._path, text, mode=self._mode)
         self._text, self._stamp = text, self._read_stamp()
 
     def _read_stamp(self) -> tuple[int, int, int] | None:
         try:
-            status = self._path.stat()
+            status = self._path.lstat()
         except FileNotFoundError:
             return None
         except OSError as error:

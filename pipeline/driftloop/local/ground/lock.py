@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from driftloop.errors import LocalError
+from driftloop.local.ground import files
 
 _LOOKS = 3
 """Looks for the holder; one that ends meanwhile leaves the lock free."""
@@ -22,7 +23,7 @@ _NOTE = 32
 @contextlib.contextmanager
 def hold_lock(file: Path) -> Iterator[None]:
     """Hold the lock; BlockingIOError when another process does."""
-    with file.open("a+") as stream:
+    with os.fdopen(files.open_file(file, os.O_RDWR | os.O_CREAT), "r+") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         stream.seek(0)
         stream.truncate()
@@ -39,7 +40,7 @@ def find_lock_holder(file: Path) -> int | None:
     noted = b""
     for _ in range(_LOOKS):
         try:
-            with file.open("rb+") as stream:
+            with os.fdopen(files.open_file(file, os.O_RDWR), "rb+") as stream:
                 noted = stream.read(_NOTE).strip()
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 return None

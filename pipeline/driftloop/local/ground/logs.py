@@ -3,7 +3,12 @@
 import contextlib
 import os
 import shutil
+import stat
 from pathlib import Path
+from typing import BinaryIO
+
+from driftloop.errors import LocalError
+from driftloop.local.ground import files
 
 LARGEST = 8 * 1024 * 1024
 """Bytes after which a log file is moved aside; one older file is kept."""
@@ -13,7 +18,8 @@ def bound_log(log: Path) -> None:
     """Move a log that has grown too large aside; a writer that appends goes on in the emptied
     file."""
     try:
-        if log.stat().st_size > LARGEST:
+        found = log.lstat()
+        if stat.S_ISREG(found.st_mode) and found.st_size > LARGEST:
             # on a full disk the old half is not worth keeping
             with contextlib.suppress(OSError):
                 shutil.copyfile(log, log.with_suffix(log.suffix + ".1"))
@@ -22,10 +28,21 @@ def bound_log(log: Path) -> None:
         pass
 
 
+def open_log(log: Path) -> BinaryIO:
+    """Open a log to append to it; what is in its place and no file is set aside. OSError when it
+    can't be written."""
+    files.clear_place(log)
+    return os.fdopen(files.open_file(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "ab")
+
+
 def last_line(log: Path) -> str:
     """The last line that says something (our programs follow it by a hint), at most 500
     characters."""
-    with log.open("rb") as file:
+    try:
+        handle = files.open_file(log)
+    except (FileNotFoundError, LocalError):
+        return ""
+    with os.fdopen(handle, "rb") as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - 4096))
         lines = [line.strip() for line in file.read().decode(errors="replace").splitlines()]
@@ -37,6 +54,6 @@ def last_line(log: Path) -> str:
 def read_tail(log: Path, lines: int = 8) -> str:
     """The last lines."""
     try:
-        return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
-    except FileNotFoundError:
+        return "\n".join(files.read_file(log).decode(errors="replace").splitlines()[-lines:])
+    except (FileNotFoundError, LocalError):
         return "(no log)"

@@ -15,6 +15,7 @@ from driftloop.contract.documents import (
 )
 from driftloop.contract.platform import Setting
 from driftloop.errors import LocalError
+from driftloop.local.ground import files
 from driftloop.local.ground.state import StateFolder, write_json
 
 UP_HINT = "start it with `driftloop up SPEC`, or name the folder with --state"
@@ -33,7 +34,7 @@ class LocalSettings:
         file is damaged."""
         label = f"the settings in {state.platform}"
         try:
-            document: Any = parse_json(state.platform.read_bytes(), label=label)
+            document: Any = parse_json(files.read_file(state.platform), label=label)
             return from_json(cls, document, label=label)
         except FileNotFoundError as error:
             raise LocalError(f"nothing was started in {state.root}", hint=UP_HINT) from error

@@ -19,7 +19,7 @@ from typing import Any
 
 from driftloop.contract.documents import DocumentError, is_whole, parse_json
 from driftloop.errors import LocalError
-from driftloop.local.ground import lock
+from driftloop.local.ground import files, lock
 
 LAYOUT = "1"
 """Raised when a folder written by an older version can't be read any more."""
@@ -41,9 +41,6 @@ PARTS = (
     "api",
 )
 """Platform parts that listen."""
-
-SET_ASIDE = ".damaged"
-"""Suffix of a damaged file that `up` set aside."""
 
 PORTS_HINT = "an `up` that runs writes the file anew within seconds, and so does the next one"
 
@@ -168,12 +165,12 @@ class StateFolder:
                 raise LocalError(
                     f"{self.root} is not a folder", hint="name another one with --state"
                 )
-            if version.exists() and (layout := _read_layout(version)) != LAYOUT:
+            if self.exists() and (layout := _read_layout(version)) != LAYOUT:
                 raise LocalError(
                     f"{self.root} was written by another version (layout {layout}, this one reads {LAYOUT})",
                     hint="use the driftloop that made it, or delete the folder to start afresh",
                 )
-            if not version.exists() and self.root.exists() and any(self.root.iterdir()):
+            if not self.exists() and self.root.exists() and any(self.root.iterdir()):
                 raise LocalError(
                     f"{self.root} is not empty and no state folder",
                     hint="name an empty or new folder with --state",
@@ -197,6 +194,10 @@ class StateFolder:
             replace_file(self.root / ".gitignore", "*\n")
             self.secrets.mkdir(mode=0o700, exist_ok=True)
             replace_file(version, LAYOUT + "\n")
+        except FileExistsError as error:
+            raise LocalError(
+                f"{error.filename} is not a folder", hint="remove it; `driftloop up` makes it anew"
+            ) from error
         except OSError as error:
             raise build_write_error(self.root, error) from error
         self.require_space()
@@ -212,7 +213,7 @@ class StateFolder:
 
     def exists(self) -> bool:
         """Return True when `up` has used this folder before."""
-        return (self.root / "version").exists()
+        return os.path.lexists(self.root / "version")
 
     def choose_ports(self, chosen: Mapping[str, int] | None = None) -> dict[str, int]:
         """Ports of all platform parts, kept from the last start where they are still free.
@@ -242,7 +243,7 @@ class StateFolder:
         them is damaged."""
         label = f"the ports in {self.ports_file}"
         try:
-            ports: Any = parse_json(self.ports_file.read_bytes(), label=label)
+            ports: Any = parse_json(files.read_file(self.ports_file), label=label)
         except FileNotFoundError:
             return {}
         except DocumentError as error:
@@ -263,12 +264,12 @@ class StateFolder:
         and kept."""
         file = self.secrets / name
         try:
-            text = file.read_text()
+            text = files.read_text(file)
         except FileNotFoundError:
             text = ""
         if not text:
             replace_file(file, secrets.token_hex(length)[:length], mode=0o600)
-            text = file.read_text()
+            text = files.read_text(file)
         return text
 
     @contextlib.contextmanager
@@ -286,6 +287,11 @@ class StateFolder:
                     hint="see `driftloop status`; stop it with `driftloop down`",
                 ) from None
             yield
+
+    def require_repository(self) -> None:
+        """LocalError when git's own files are something else: git waits for ever at a pipe."""
+        names = ("HEAD", "config", "packed-refs", "refs/heads/main")
+        files.require_regular(*(self.repository / name for name in names))
 
     def find_holder(self) -> int | None:
         """The process that runs this folder now, or None; LocalError when it can't be seen."""
@@ -336,11 +342,6 @@ def replace_file(file: Path, text: str, *, mode: int = 0o644) -> None:
         raise build_write_error(file, error) from error
 
 
-def find_set_aside(file: Path) -> Path:
-    """Return where a file is kept once it is set aside as damaged."""
-    return file.with_name(file.name + SET_ASIDE)
-
-
 def sync_file(path: Path) -> None:
     """Have the disk store a file, or the names in a folder."""
     handle = os.open(path, os.O_RDONLY)
@@ -365,6 +366,8 @@ def build_write_error(path: Path, error: OSError) -> LocalError:
         return LocalError(
             f"{path} can't be written: {error.strerror}", hint="name another folder with --state"
         )
+    if error.errno == errno.EISDIR:
+        return LocalError(f"{path} is a folder, must be a regular file", hint=files.REMOVE_HINT)
     return LocalError(f"{path}: {error.strerror}")
 
 
@@ -387,12 +390,14 @@ def _read_holder(port: int) -> str:
 
 def _read_layout(version: Path) -> str:
     """Return the layout that a folder was written in; LocalError when its file is damaged."""
-    text = version.read_bytes()[:80].strip()
+    hint = f"write `{LAYOUT}` into it if this version of driftloop made the folder"
+    try:
+        text = files.read_file(version)[:80].strip()
+    except LocalError as error:
+        raise LocalError(f"{version} is damaged: {error.message}", hint=hint) from error
     if not text.isdigit():
-        raise LocalError(
-            f"{version} is damaged: it holds {text.decode(errors='replace')!r}, must be a number",
-            hint=f"write `{LAYOUT}` into it if this version of driftloop made the folder",
-        )
+        found = text.decode(errors="replace")
+        raise LocalError(f"{version} is damaged: it holds {found!r}, must be a number", hint=hint)
     return text.decode()
 
 

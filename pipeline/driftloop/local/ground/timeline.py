@@ -18,6 +18,8 @@ from driftloop.contract.documents import (
     to_json,
 )
 from driftloop.contract.outcomes import is_time
+from driftloop.errors import LocalError
+from driftloop.local.ground import files
 from driftloop.local.ground.state import build_write_error
 
 UNWRITTEN = 1000
@@ -60,9 +62,10 @@ class EventTimeline:
         self._unwritten.append(entry)
         try:
             self._write_entries()
-        except OSError as error:
+        except (OSError, LocalError) as error:
             # a full disk must not stop what runs; the listener still hears of it
-            unwritten = f"not recorded yet: {build_write_error(self._file, error).message}"
+            told = build_write_error(self._file, error) if isinstance(error, OSError) else error
+            unwritten = f"not recorded yet: {told.message}"
             entry = replace(entry, why=f"{why}; {unwritten}" if why else unwritten)
         if self._listener is not None:
             self._listener(entry)
@@ -70,8 +73,9 @@ class EventTimeline:
     def _write_entries(self) -> None:
         """Append what is not written yet, after a whole line."""
         lines = "".join(json.dumps(to_json(entry)) + "\n" for entry in self._unwritten)
-        with self._file.open("ab+") as stream:
-            if stream.tell() and not _ends_line(stream):
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT
+        with os.fdopen(files.open_file(self._file, flags), "rb+") as stream:
+            if stream.seek(0, os.SEEK_END) and not _ends_line(stream):
                 lines = "\n" + lines
             stream.write(lines.encode())
         self._unwritten.clear()

@@ -9,7 +9,7 @@ from typing import Any
 from driftloop.contract.documents import LONGEST_FILE, DocumentError, parse_json
 from driftloop.contract.names import service_host
 from driftloop.errors import LocalError, PipelineError
-from driftloop.local.ground import kinds
+from driftloop.local.ground import files, kinds
 from driftloop.text.load import load_mapping
 
 _DURATION = re.compile(r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?\Z")
@@ -89,7 +89,7 @@ class KnativeObjects:
 def load_objects(path: Path) -> KnativeObjects:
     """The objects in `run/objects.json`; none when the file is not there yet."""
     try:
-        document = parse_json(path.read_bytes(), label=str(path), longest=LONGEST_FILE)
+        document = parse_json(files.read_file(path), label=str(path), longest=LONGEST_FILE)
         return parse_objects(document["objects"])
     except FileNotFoundError:
         return KnativeObjects({}, {}, {})

@@ -17,6 +17,7 @@ from driftloop.clients.jetstream import Publisher
 from driftloop.clients.nats import connect_client, ensure_stream
 from driftloop.contract.documents import LONGEST_FILE, DocumentError, is_text_map, parse_json
 from driftloop.errors import LocalError, StoreError
+from driftloop.local.ground import files
 from driftloop.local.ground.state import write_json
 from driftloop.local.knative import objects
 from driftloop.local.knative.courier import Courier
@@ -47,8 +48,10 @@ class ServiceAddresses:
             return
         self._seen = stamp
         try:
-            table = parse_json(self._path.read_bytes(), label=str(self._path), longest=LONGEST_FILE)
-        except DocumentError as error:
+            table = parse_json(
+                files.read_file(self._path), label=str(self._path), longest=LONGEST_FILE
+            )
+        except (DocumentError, LocalError) as error:
             log.warning("%s; keeping the addresses known so far", error.message)
             return
         if not is_text_map(table):
@@ -235,7 +238,7 @@ async def serve_broker(
 
 def _stamp_file(path: Path) -> tuple[int, int] | None:
     try:
-        status = path.stat()
+        status = path.lstat()
     except FileNotFoundError:
         return None
     return status.st_mtime_ns, status.st_ino

@@ -4,6 +4,7 @@ requirements.
 
 import fcntl
 import hashlib
+import os
 import platform
 import re
 import shutil
@@ -17,6 +18,7 @@ from pathlib import Path
 from uv import find_uv_bin
 
 from driftloop.errors import LocalError
+from driftloop.local.ground import files
 from driftloop.local.ground.state import build_write_error, replace_file
 
 _DONE = "driftloop-complete"
@@ -162,6 +164,7 @@ def _run_uv(
     """Run uv with a line of progress now and then; its output stays beside the environment."""
     log = env.parent / f"{env.name}.log"
     started = time.monotonic()
+    files.clear_place(log)
     with log.open("w") as stream:
         process = subprocess.Popen(
             command, stdout=stream, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL
@@ -178,7 +181,9 @@ def _run_uv(
             process.wait()
             raise
     if code != 0:
-        words = [line for line in log.read_text().splitlines() if line.strip()][-12:]
+        words = [line for line in log.read_text(errors="replace").splitlines() if line.strip()][
+            -12:
+        ]
         output = "\n".join(words)
         if "No space left" in output:
             raise LocalError(
@@ -205,7 +210,7 @@ def _find_blamed_line(output: str, entries: Sequence[RequirementLine]) -> str:
 
 @contextmanager
 def _hold_lock(file: Path, waiting: Callable[[], None]) -> Iterator[None]:
-    with file.open("w") as handle:
+    with os.fdopen(files.open_file(file, os.O_RDWR | os.O_CREAT)) as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -20,6 +20,7 @@ from driftloop.contract.documents import DocumentError, to_json
 from driftloop.contract.images import ImageRecord
 from driftloop.contract.names import LISTEN_VARIABLE
 from driftloop.errors import LocalError
+from driftloop.local.ground import files
 from driftloop.local.ground.state import StateFolder, build_write_error, write_json
 from driftloop.local.kubelet import contents, dockerfile, roles
 from driftloop.local.kubelet.environments import build_environment
@@ -104,7 +105,7 @@ def resolve_image(state: StateFolder, ref: str) -> LocalImage:
 def read_record(file: Path) -> ImageRecord:
     """Read an image.json; LocalError when it is damaged, FileNotFoundError when it is missing."""
     try:
-        return ImageRecord.parse(file.read_bytes())
+        return ImageRecord.parse(files.read_file(file))
     except DocumentError as error:
         raise LocalError(f"{file} can't be read: {error.message}", hint=DAMAGED) from error
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, assert_never
 
+from driftloop.errors import LocalError
 from driftloop.local.ground import child, logs
 from driftloop.local.ground.addresses import short_path
 from driftloop.local.ground.state import MARK
@@ -152,6 +153,8 @@ class SupervisedProcess:
                 popen = self._spawn_child()
             except OSError as error:
                 self.last_exit = f"can't be started: {error.strerror or error}"
+            except LocalError as error:
+                self.last_exit = f"can't be started: {error.message}"
             else:
                 probing = asyncio.create_task(self._run_probes())
                 try:
@@ -182,7 +185,7 @@ class SupervisedProcess:
         program.log.parent.mkdir(parents=True, exist_ok=True)
         logs.bound_log(program.log)
         program.cwd.mkdir(parents=True, exist_ok=True)
-        with program.log.open("ab") as log:
+        with logs.open_log(program.log) as log:
             log.write(
                 f"--- {time.strftime('%Y-%m-%dT%H:%M:%S%z')} start {program.argv[0]}\n".encode()
             )

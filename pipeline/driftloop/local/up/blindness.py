@@ -17,6 +17,8 @@ from nats.js import JetStreamContext
 
 from driftloop.contract.streams import DEAD_LETTERS, DetectorStreams
 from driftloop.contract.times import format_time
+from driftloop.errors import LocalError
+from driftloop.local.ground import files
 from driftloop.local.ground.timeline import EventTimeline
 from driftloop.local.istio.xds import EnvoyFront
 from driftloop.local.knative.troubles import TROUBLES_FILE
@@ -117,7 +119,7 @@ class BlindnessWatch:
 
     def _read_troubles(self, now: datetime) -> dict[str, BlindSpot]:
         try:
-            document: Any = json.loads(self._troubles.read_text())
+            document: Any = json.loads(files.read_text(self._troubles))
             return {
                 f"broker {name}": BlindSpot(
                     datetime.fromisoformat(trouble["since"]), f"{name}: {trouble['why']}", PATIENCE
@@ -126,7 +128,7 @@ class BlindnessWatch:
             }
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (LocalError, ValueError, KeyError, TypeError, AttributeError) as error:
             text = f"{self._troubles.name} of the broker can't be read: {error}"
             return {"broker file": BlindSpot(now, text, PATIENCE)}
 

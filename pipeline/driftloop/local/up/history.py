@@ -31,7 +31,7 @@ from driftloop.contract.verdicts import (
     read_changes,
 )
 from driftloop.errors import LocalError, PipelineError, StoreError
-from driftloop.local.ground.state import find_set_aside
+from driftloop.local.ground.files import find_set_aside
 from driftloop.local.ground.timeline import EventTimeline
 from driftloop.local.up.history_record import HistoryRecord
 from driftloop.retrain.explanation import explain_state

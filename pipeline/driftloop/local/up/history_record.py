@@ -18,6 +18,7 @@ from driftloop.contract.documents import (
     to_json,
 )
 from driftloop.errors import LocalError
+from driftloop.local.ground import files
 from driftloop.local.ground.state import write_json
 
 Entries = dict[str, dict[str, Any]]
@@ -81,7 +82,7 @@ class HistoryRecord:
     def load(cls, file: Path) -> "HistoryRecord | None":
         """Read the record; None before the first save, LocalError when it is damaged."""
         try:
-            document = parse_json(file.read_bytes(), label=str(file), longest=LONGEST_FILE)
+            document = parse_json(files.read_file(file), label=str(file), longest=LONGEST_FILE)
             if isinstance(document, dict):
                 # an older version wrote none of these
                 document = {"loops": {}, "unjudged": {}, **document}

@@ -1,6 +1,7 @@
 """Repair of a state folder before anything starts: what is damaged is set aside and made anew, or
 named."""
 
+import os
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,15 +10,19 @@ from driftloop.contract.documents import LONGEST_FILE, DocumentError, is_text_ma
 from driftloop.errors import LocalError
 from driftloop.local.argo.objects import Objects
 from driftloop.local.flux.record import AppliedRecord
-from driftloop.local.ground import addresses, binaries
+from driftloop.local.ground import addresses, binaries, files
+from driftloop.local.ground.files import SET_ASIDE, find_set_aside
 from driftloop.local.ground.settings import LocalSettings
-from driftloop.local.ground.state import SET_ASIDE, StateFolder, find_set_aside, replace_file
+from driftloop.local.ground.state import StateFolder, replace_file
 from driftloop.local.ground.timeline import EventTimeline
 from driftloop.local.kubelet import images
 from driftloop.local.up.history_record import HistoryRecord
 
 SHORTEST = 8
 """Characters of a secret at least; ours have more, a person may have put one there."""
+
+FOLDERS = ("envoy",)
+"""Folders beside the files of `run`."""
 
 _APPLIED = "what the branch holds is applied anew"
 _HISTORY = "read again from the streams; what is in the timeline stays"
@@ -26,6 +31,7 @@ _HISTORY = "read again from the streams; what is in the timeline stays"
 def repair_state(state: StateFolder, timeline: EventTimeline) -> None:
     """Set damaged files aside, and tell which and what takes their place; `up` must hold the
     lock."""
+    _clear_place(state.timeline, timeline)
     for file, wrong, instead in _find_damaged(state):
         try:
             file.replace(find_set_aside(file))
@@ -36,7 +42,16 @@ def repair_state(state: StateFolder, timeline: EventTimeline) -> None:
         timeline.add_entry(
             "platform", f"{file} is damaged, set aside as {file.name}{SET_ASIDE}: {instead}", wrong
         )
+    for file in sorted(state.run.iterdir()):
+        if not file.name.endswith(SET_ASIDE) and not (file.name in FOLDERS and file.is_dir()):
+            _clear_place(file, timeline)
     _repair_repository(state, timeline)
+
+
+def _clear_place(file: Path, timeline: EventTimeline) -> None:
+    if (kind := files.clear_place(file)) is not None:
+        event = f"{file} was {kind}, set aside as {file.name}{SET_ASIDE}: it is written anew"
+        timeline.add_entry("platform", event)
 
 
 def _find_damaged(state: StateFolder) -> Iterator[tuple[Path, str, str]]:
@@ -50,7 +65,7 @@ def _find_damaged(state: StateFolder) -> Iterator[tuple[Path, str, str]]:
         (state.history, lambda: HistoryRecord.load(state.history), _HISTORY),
     )
     for file, read, instead in readers:
-        if file.exists():
+        if os.path.lexists(file):
             try:
                 read()
             except LocalError as error:
@@ -67,7 +82,7 @@ def _find_damaged(state: StateFolder) -> Iterator[tuple[Path, str, str]]:
 
 def _read_addresses(file: Path) -> None:
     try:
-        document = parse_json(file.read_bytes(), label=str(file), longest=LONGEST_FILE)
+        document = parse_json(files.read_file(file), label=str(file), longest=LONGEST_FILE)
     except DocumentError as error:
         raise LocalError(error.message) from error
     if not is_text_map(document):
@@ -76,7 +91,10 @@ def _read_addresses(file: Path) -> None:
 
 def _check_secret(file: Path) -> str | None:
     """Return the reason for which a file can't be a secret."""
-    text = file.read_bytes()
+    try:
+        text = files.read_file(file)
+    except LocalError as error:
+        return error.message
     if len(text) < SHORTEST:
         return f"it has {len(text)} characters, must have at least {SHORTEST}"
     if not all(0x21 <= byte <= 0x7E for byte in text):
@@ -89,6 +107,9 @@ def _repair_repository(state: StateFolder, timeline: EventTimeline) -> None:
     head, config = state.repository / "HEAD", state.repository / "config"
     if not state.repository.exists():
         return
+    for file in (head, config, state.repository / "packed-refs"):
+        _clear_place(file, timeline)
+    state.require_repository()
     branch = f"ref: refs/heads/{addresses.BRANCH}\n"
     if not head.exists() or not head.read_bytes().startswith(b"ref: refs/heads/"):
         replace_file(head, branch)

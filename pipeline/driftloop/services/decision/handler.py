@@ -211,7 +211,7 @@ class DecisionHandlers:
         """Send dead letters again; the body is the place in the stream to go on after."""
         if not self._is_person(request):
             return web.Response(status=401)
-        after = (await request.text()).strip() or "0"
+        after = (await request.read()).decode(errors="replace").strip() or "0"
         if not (after.isascii() and after.isdigit() and len(after) < 20):
             return web.Response(status=400, text="the body must be a place in the stream")
         try:
@@ -223,7 +223,8 @@ class DecisionHandlers:
     def _is_person(self, request: web.Request) -> bool:
         """Return True for a request with the webhook's token."""
         token = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        return bool(self._token) and hmac.compare_digest(token.encode(), self._token.encode())
+        sent = token.encode(errors="surrogateescape")
+        return bool(self._token) and hmac.compare_digest(sent, self._token.encode())
 
     async def _suspend_decision(self, request: web.Request) -> web.Response:
         reason = (await request.read()).decode(errors="replace")[:200] or "by hand"
