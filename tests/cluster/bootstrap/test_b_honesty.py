@@ -108,6 +108,7 @@ def test_a_detector_gives_back_what_an_older_tree_reserved(it):
 
 @pytest.mark.parametrize("part", ["model", "detector"])
 def test_turned_bytes_are_refused_and_told(it, part):
+    it.ready(PIPELINE, timeout=300)
     production = it.release()["production"]
     uri = production["model"] if part == "model" else f"{production['detectors']}/drift"
     digest = (
