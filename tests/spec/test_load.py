@@ -90,7 +90,7 @@ def test_everything_has_a_default_but_names_images_and_functions() -> None:
         ("{model: Digits}", "[Digits]", "p.yaml:11:10: spec.serve is a list, must be a mapping"),
         ("{model: Digits}", "", "p.yaml:11:9: spec.serve is empty, must be a mapping"),
         ("  serve:", "  monitors: {drift: {detector: kss}}\n  serve:",
-         "spec.monitors.drift.detector is `kss`, must be one of: `tabular`, `ks`"),
+         "spec.monitors.drift.detector is `kss`, must be one of: `tabular`, `schema`, `ks`"),
         ("  serve:", "  monitors: {drift: {detector: 1}}\n  serve:",
          "spec.monitors.drift.detector is `1`, must be one of"),
         ("  serve:", "  monitors: {drift: {windw: 9}}\n  serve:", "spec.monitors.drift.windw is not a known key"),
