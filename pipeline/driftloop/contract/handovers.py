@@ -185,7 +185,23 @@ class DetectorSettings:
     window: int = document_key(
         "window", "an integer from 2 to 100000", lambda v: is_whole(v, 2, 100_000), default=200
     )
-    """Rows in a window; an event's rows stay together, so a window may have more."""
+    """Rows at which a window closes; an event's rows stay together, so it may have more."""
+    at_most: float | None = document_key(
+        "atMost",
+        "seconds, more than 0",
+        lambda v: v is None or (is_number(v) and v > 0),
+        default=None,
+        omits_none=True,
+    )
+    """Seconds after its first row at which a window closes with fewer rows; None: never."""
+    least: int | None = document_key(
+        "least",
+        "an integer from 2 to 100000",
+        lambda v: v is None or is_whole(v, 2, 100_000),
+        default=None,
+        omits_none=True,
+    )
+    """Rows without which a window does not close by time; comes with `atMost`."""
     alarm_rate: float = document_key(
         "alarmRate", "between 0 and 1", lambda v: is_number(v) and 0 < v < 1, default=0.01
     )
@@ -220,6 +236,21 @@ class DetectorSettings:
         "seed", "an integer", lambda v: isinstance(v, int) and not isinstance(v, bool), default=0
     )
     """Seed of everything random."""
+
+    def __post_init__(self) -> None:
+        if (self.at_most is None) != (self.least is None):
+            raise DocumentError(
+                "the detector's settings have one of `atMost` and `least`, must have both or none"
+            )
+        if self.least is not None and self.least > self.window:
+            raise DocumentError(
+                f"the detector's settings: `least` is {self.least}, must be at most `window`, {self.window}"
+            )
+
+    @property
+    def least_rows(self) -> int:
+        """Rows of the smallest window."""
+        return self.window if self.least is None else self.least
 
     @classmethod
     def parse(cls, text: str) -> "DetectorSettings":

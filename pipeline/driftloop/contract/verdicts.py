@@ -75,7 +75,9 @@ class WindowRecord:
     )
     """Time of the verdict; None in one of an earlier version."""
     details: dict[str, Any] = document_key("details", "an object", lambda v: isinstance(v, dict))
-    """Figures of the detector's own, and the events and the rejected rows of the window."""
+    """Figures of the detector's own, and of the window: `events`, `rejected` and `repeated` rows,
+    `from` and `to` (times of the first row and of the last event), `closedBy` (`rows` or `time`) and
+    `full` (rows at which it closes)."""
     requests: tuple[str, ...] = document_key(
         "requests", "a list of request ids", is_texts, read=tuple, write=list
     )

@@ -43,7 +43,7 @@ async def run_demo(
         platform,
         screen,
         rate=rate,
-        window=drift.window,
+        window=drift.window_rows,
         data=pipeline.spec.data.uri,
         spec=spec.name,
     )

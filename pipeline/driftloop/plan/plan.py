@@ -93,10 +93,13 @@ class Monitor:
     def settings(self) -> DetectorSettings:
         """Settings of the service and of `fit`."""
         detector = self.detector
+        time = detector.window_time
         return DetectorSettings(
             kind=detector_kind(detector),
             on=detector.on,
-            window=detector.window,
+            window=detector.window_rows,
+            at_most=None if time is None else time.total_seconds(),
+            least=None if time is None else detector.window_least,
             alarm_rate=detector.alarm_rate,
             columns=tuple(detector.columns.split(",")) if detector.columns is not None else None,
             margin=detector.margin if isinstance(detector, Schema) else None,

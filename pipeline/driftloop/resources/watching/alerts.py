@@ -247,7 +247,7 @@ def _detector_alerts(plan: Plan, monitor: Monitor, version: Version) -> Iterator
     yield _build_alert(
         plan,
         "DetectorBehind",
-        f"{behind} > {monitor.detector.window}",
+        f"{behind} > {monitor.detector.window_rows}",
         PATIENCE,
         severity="warning",
         summary=f"{{{{ $value | humanize }}}} events wait for the {name} detector, more than a window",
