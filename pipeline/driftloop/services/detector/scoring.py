@@ -26,6 +26,7 @@ from driftloop.clients import events
 from driftloop.clients.jetstream import Puller
 from driftloop.clients.nats import (
     DUPLICATE_WINDOW,
+    MessagePosition,
     WrongLastSequenceError,
     publish_message,
     read_position,
@@ -132,8 +133,7 @@ class WindowScorer:
         cutter = WindowCutter(self._config.window, cursor.window, cursor.last)
         revision = cursor.revision
         self._metrics.show_faults(cutter.faults)
-        async for message in self._read_messages(cursor.last):
-            where = read_position(message)
+        async for message, where in self._read_messages(cursor.last):
             sequence = where.stream
             self._behind.set(where.pending)
             event, decoded = self._read_event(message)
@@ -148,8 +148,9 @@ class WindowScorer:
             if window is not None:
                 revision = await self._score_window(window, revision)
 
-    async def _read_messages(self, after: int) -> AsyncIterator[Msg]:
-        """The release's events after a sequence, in order and without a gap, for ever.
+    async def _read_messages(self, after: int) -> AsyncIterator[tuple[Msg, MessagePosition]]:
+        """The release's events after a sequence with their places, in order and without a gap, for
+        ever.
 
         The consumer keeps nothing for us: it is made anew at the right place when the server
         lost it or a delivery is missing.
@@ -182,7 +183,7 @@ class WindowScorer:
                             break
                         expected += 1
                         after = where.stream
-                        yield message
+                        yield message, where
             except StoreError as error:
                 log.warning("%s", error.message)
                 await asyncio.sleep(0.2)
