@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from driftloop.check import check_files
+from driftloop.contract.names import is_own_part
 from driftloop.operations.manifests import SchemaFolder
 from driftloop.plan import images
 from driftloop.release import record
@@ -22,7 +23,10 @@ SCHEMAS = SchemaFolder(_FOLDER) if _FOLDER.is_dir() else None
 """Those of a real API server, where they are at hand: then the check is strict."""
 
 _NAMES = st.from_regex(r"[a-z][a-z0-9]{0,10}(-[a-z0-9]{1,8})?", fullmatch=True)
-_DETECTORS, _OUTLIERS = (st.sampled_from(DETECTORS[role]) for role in ("drift", "outlier"))
+_MONITORS = st.just("drift") | st.from_regex(r"[a-z][a-z0-9]{0,17}", fullmatch=True).filter(
+    lambda name: not is_own_part(name)
+)
+_DETECTORS = st.sampled_from(DETECTORS)
 _WATCHED = st.fixed_dictionaries(
     {},
     optional={
@@ -91,11 +95,10 @@ def _graphs(draw: st.DrawFn) -> Parts:
 def specs(draw: st.DrawFn) -> tuple[str, str]:
     """A spec as JSON, which is YAML, and its name."""
     name = draw(_NAMES)
-    monitors: Parts = {}
-    if draw(st.booleans()):
-        monitors["drift"] = {"detector": draw(_DETECTORS), "window": draw(st.integers(20, 500))}
-    if draw(st.booleans()):
-        monitors["outlier"] = {"detector": draw(_OUTLIERS)}
+    monitors: Parts = {
+        monitor: {"detector": draw(_DETECTORS), "window": draw(st.integers(20, 500))}
+        for monitor in draw(st.lists(_MONITORS, max_size=4, unique=True))
+    }
     train: Parts = {"run": "train:train", "parameters": {"epochs": 1, "learning_rate": 0.1}}
     if draw(st.booleans()):
         over = {

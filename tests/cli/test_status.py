@@ -93,3 +93,23 @@ def test_a_quiet_verdict_is_not_shown_as_such_when_a_window_of_rows_could_not_be
         "whose rows the detector can't read (the payload has no rows that can be read), 200 rows, "
         "2026-01-31T09:30:00Z"
     )
+
+
+def test_an_open_window_is_shown_with_what_it_waits_for() -> None:
+    window = {
+        "release": "r1", "window": 8, "rows": 37, "full": 500, "least": 100, "repeated": 0,
+        "since": "2026-01-31T09:30:00Z", "due": "2026-01-31T15:30:00Z",
+    }  # fmt: skip
+    status = PlatformStatus.from_json(
+        {
+            **dict.fromkeys(("pid", "uptime", "gateway", "tip", "applied", "refused", "stuck")),
+            "state": "here", "waiting": [], "processes": [], "memory": None, "runs": {},
+            "decisions": {}, "releases": {}, "verdicts": {}, "unjudged": {},
+            "windows": {"n/flights/drift": window},
+        }
+    )  # fmt: skip
+    (line,) = (line for line in _format_status(status) if line.startswith("window"))
+    assert line == (
+        "window   n/flights/drift: window 8 of r1 is open, 37 of 500 rows since 2026-01-31T09:30:00Z; "
+        "was due at 2026-01-31T15:30:00Z, and closes when it has 100"
+    )

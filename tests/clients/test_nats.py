@@ -132,15 +132,19 @@ async def test_a_message_says_where_it_stands_and_how_many_follow(client: Client
         await publish_message(js, "p.a", str(number).encode())
     read = await js.pull_subscribe("p.a", "place")
     messages = await read.fetch(3)
-    assert [read_position(one) for one in messages] == [
-        MessagePosition(n, n, 1, 5 - n) for n in (1, 2, 3)
-    ]
+    found = [read_position(one) for one in messages]
+    assert found == [MessagePosition(n, n, 1, found[n - 1].time, 5 - n) for n in (1, 2, 3)]
+    assert [place.time / 1e9 for place in found] == pytest.approx(
+        [one.metadata.timestamp.timestamp() for one in messages], abs=1e-3
+    )
 
 
 @pytest.mark.parametrize("more", ["", ".token"])
 def test_a_place_is_read_with_a_domain_too(more: str) -> None:
     reply = f"$JS.ACK.hub.ACCOUNT.S.c.2.17.9.1700000000000000000.4{more}"
-    assert read_position(Msg(_client=None, reply=reply)) == MessagePosition(17, 9, 2, 4)  # type: ignore[arg-type]
+    assert read_position(Msg(_client=None, reply=reply)) == MessagePosition(
+        17, 9, 2, 1700000000000000000, 4
+    )  # type: ignore[arg-type]
 
 
 async def test_a_puller_outlives_the_server_and_notices_a_lost_consumer(

@@ -209,7 +209,8 @@ def test_the_shape_is_the_local_one():
     assert {"tip", "processes", "verdicts"} <= local
     found = overview(cluster("digits-released"))
     # what a cluster's loop does not see, alerts say
-    assert set(found) == local - {"blind"} | {"memory", "releases", "gateway", "unknown"}
+    added = {"memory", "releases", "gateway", "unknown", "windows"}
+    assert set(found) == local - {"blind"} | added
     (process,) = found["processes"]
     named = set(
         re.findall(
@@ -296,6 +297,31 @@ def test_rows_that_can_not_be_read_and_columns_that_changed_are_shown():
     assert found["verdicts"]["digits/digits/drift"]["changes"] == "delay, carrier"
     unjudged = found["unjudged"]["digits/digits/drift"]
     assert (unjudged["rows"], unjudged["reason"]) == (7, "b")
+
+
+def test_an_open_window_is_shown():
+    paths = cluster("digits-released")
+    paths["/api/v1/namespaces/digits/services/digits-drift:8080/proxy/metrics"] = METRICS + (
+        "driftloop_detector_waiting_rows 37.0\n"
+        "driftloop_detector_waiting_repeated_rows 2.0\n"
+        "driftloop_detector_waiting_since_seconds 1.7698518e+09\n"
+        "driftloop_detector_waiting_due_seconds 1.7698734e+09\n"
+        "driftloop_detector_window_full_rows 500.0\n"
+        "driftloop_detector_window_least_rows 100.0\n"
+    )
+    found = overview(paths)
+    assert found["windows"] == {
+        "digits/digits/drift": {
+            "release": found["verdicts"]["digits/digits/drift"]["release"],
+            "window": 8,
+            "rows": 37,
+            "full": 500,
+            "least": 100,
+            "repeated": 2,
+            "since": "2026-01-31T09:30:00Z",
+            "due": "2026-01-31T15:30:00Z",
+        }
+    }
 
 
 def test_a_detector_that_has_judged_nothing_yet_has_no_verdict():

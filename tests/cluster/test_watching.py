@@ -27,6 +27,7 @@ from driftloop.services.detector.kept import KeptEvents
 from driftloop.services.detector.scoring import WindowScorer as Detector
 from driftloop.services.detector.telemetry import ALARMS, ROWS
 from driftloop.services.detector.unjudged import UnjudgedWindows
+from driftloop.services.detector.windows import WindowRule
 from tests.golden.trees import NAMES, documents, tree
 from tests.resources.test_logger import ask, standing
 from tests.resources.test_network import matches
@@ -221,8 +222,10 @@ def started():
         letters=DeadLetters(None, None, namespace="n", pipeline="p", registry=decision),
     )
     names = DetectorStreams("n", "p", "drift", "r1")
-    unjudged = UnjudgedWindows(None, names, detector, reference="r1", window=10, decoder=None)
-    Detector(
+    unjudged = UnjudgedWindows(
+        None, names, detector, reference="r1", rule=WindowRule(10, 10), decoder=None
+    )
+    scorer = Detector(
         None,
         names,
         DetectorSettings("ks", window=10),
@@ -232,7 +235,15 @@ def started():
         unjudged=unjudged,
     )
     kept = KeptEvents(None, names, detector, reference="r1")
-    DetectorDoor(None, bool, names, registry=detector, unjudged=unjudged, kept=kept)
+    DetectorDoor(
+        None,
+        bool,
+        names,
+        registry=detector,
+        unjudged=unjudged,
+        kept=kept,
+        find_window=scorer.open.build_record,
+    )
     VerdictEmitter(None, names, None, "", detector)
     judge = AnalysisService(AnalysisSettings("p", "n", ""), None)._registry
     return {

@@ -22,6 +22,7 @@ from driftloop.contract import (
     streams,
     trees,
     verdicts,
+    windows,
 )
 
 HANDOVERS: dict[type, str] = {
@@ -49,6 +50,7 @@ RECORDS: dict[type, str] = {
     verdicts.ColumnChange: "A column that the details of a verdict name, in `columns`.",
     verdicts.UnjudgedRecord: "Beside the verdicts of a release, under `<subject>.unjudged`; read by `driftloop status`.",
     replays.ReplayRecord: "Printed by `driftloop-detector replay`, read by `driftloop backtest`.",
+    windows.OpenWindow: "Answer of a detector's `GET /window`; `driftloop status` and `driftloop why` show it.",
     records.LoopRecord: "Data of the event that the loop waits.",
     outcomes.RunOutcome: "`runs/<run>/outcome.json`, and output `outcome` of a Workflow's last step.",
     verdicts.VerdictRecord: "Data of a detector's event, as the decision reads it.",

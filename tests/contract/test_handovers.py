@@ -29,11 +29,15 @@ POLICIES = st.builds(
     budget=st.none() | st.integers(0, 1000),
     on=st.lists(st.sampled_from(["drift", "outlier"]), unique=True).map(tuple),
 )
+TIMES = st.none() | st.tuples(st.floats(0, 1e9, exclude_min=True), st.integers(2, 100))
 DETECTORS = st.builds(
-    DetectorSettings,
+    lambda timed, **settings: DetectorSettings(
+        at_most=timed and timed[0], least=timed and timed[1], **settings
+    ),
+    timed=TIMES,
     kind=st.sampled_from(DETECTOR_KINDS),
     on=st.sampled_from(["request", "response"]),
-    window=st.integers(2, 100_000),
+    window=st.integers(100, 100_000),
     alarm_rate=st.floats(0, 1, exclude_min=True, exclude_max=True),
     seed=st.integers(),
 )
@@ -90,7 +94,7 @@ def test_gates_read_back_as_they_were_written(rules: tuple[GateRule, ...]) -> No
         (
             DetectorSettings.parse,
             "{}",
-            "the detector's settings has no key `kind`, must be one of: tabular, ks, cvm, chi2, iforest, mahalanobis",
+            "the detector's settings has no key `kind`, must be one of: tabular, schema, ks, cvm, chi2, iforest, mahalanobis",
         ),
         (
             DetectorSettings.parse,

@@ -24,6 +24,7 @@ from driftloop.contract.records import (
     parse_trials,
 )
 from driftloop.contract.verdicts import UnjudgedRecord, VerdictRecord, WindowRecord
+from driftloop.contract.windows import OpenWindow
 
 NAMES = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=200)
 BATCHES = st.builds(
@@ -102,6 +103,17 @@ RECORDS = st.one_of(
         reference=NAMES,
         size=st.integers(0),
         time=st.just("2026-01-31T09:30:00Z"),
+    ),
+    st.builds(
+        OpenWindow,
+        release=NAMES,
+        window=st.integers(1),
+        rows=st.integers(0),
+        full=st.integers(0),
+        least=st.integers(0),
+        repeated=st.integers(0),
+        since=st.none() | st.just("2026-01-31T09:30:00Z"),
+        due=st.none() | st.just("2026-01-31T15:30:00Z"),
     ),
     st.builds(
         VerdictRecord, detector=NAMES, release=NAMES, window=st.integers(1), alarm=st.booleans()

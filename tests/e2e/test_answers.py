@@ -61,8 +61,9 @@ SPEC = """\
   evaluate: {run: "train:evaluate", gates: [{metric: accuracy, min: 0.9}]}
   serve: {model: Model}
   monitors:
-    drift: {detector: tabular, on: response, window: 150, alarmRate: 0.001}
-  retrain: {on: [drift], consecutive: 1, cooldown: 1s}
+    inputs: {detector: tabular, window: 150, alarmRate: 0.001}
+    answers: {detector: tabular, on: response, window: 150, alarmRate: 0.001}
+  retrain: {on: [answers], consecutive: 1, cooldown: 1s}
 """
 
 
@@ -107,7 +108,7 @@ async def test_a_moved_mix_of_answers_alarms_by_the_class(tmp_path: Path, envs: 
         assert json.loads(ended)["outcome"] == "released", ended
         release = platform.read_release().production
         assert release is not None
-        assert release.detector_digests["drift"].startswith("sha256:")
+        assert release.detector_digests.keys() == {"inputs", "answers"}
         await platform.wait_until(lambda: applied(platform), "the release", within=300)
         body = {"data": {"ndarray": [[1.0] * starter.WIDTH]}}
         await platform.wait_until(
@@ -122,17 +123,23 @@ async def test_a_moved_mix_of_answers_alarms_by_the_class(tmp_path: Path, envs: 
 
 
 async def watch_windows(platform: DemoPlatform, release: str, state: tuple[str, ...]) -> None:
-    def windows() -> list[Any]:
-        return platform.list_verdicts("drift", release)
+    async def send_window(number: int, correlation: float) -> tuple[Any, Any]:
+        def count_windows() -> bool:
+            each = (platform.list_verdicts(name, release) for name in ("inputs", "answers"))
+            return min(map(len, each)) >= number
 
-    await send(platform, 1, 0.0)
-    await platform.wait_until(lambda: len(windows()) >= 1, "a window", within=300)
-    quiet = windows()[0]
-    assert not quiet["alarm"], quiet
-    assert quiet["details"]["rejected"] == 0
-    await send(platform, 2, 0.9)
-    await platform.wait_until(lambda: len(windows()) >= 2, "another", within=300)
-    alarm = windows()[1]
+        await send(platform, number, correlation)
+        await platform.wait_until(count_windows, f"window {number}", within=300)
+        inputs, answers = (
+            platform.list_verdicts(name, release)[number - 1] for name in ("inputs", "answers")
+        )
+        assert (inputs["details"]["rejected"], answers["details"]["rejected"]) == (0, 0)
+        return inputs, answers
+
+    inputs, answers = await send_window(1, 0.0)
+    assert (inputs["alarm"], answers["alarm"]) == (False, False), (inputs, answers)
+    inputs, alarm = await send_window(2, 0.9)
+    assert not inputs["alarm"], inputs
     assert alarm["alarm"], alarm
     changes = {change["column"]: change for change in alarm["details"]["columns"]}
     assert {"0", "1", "class"} >= changes.keys()

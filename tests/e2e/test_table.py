@@ -36,13 +36,22 @@ spec:
 """
 
 
-def flight(chance: random.Random, aa: float) -> dict[str, Any]:
-    """One flight; a share of `aa` is the carrier's."""
+MONITORS = """\
+  monitors:
+    drift: {columns: "dep_delay,night,distance", window: 100, alarmRate: 0.001}
+    carriers: {columns: carrier, window: 100, alarmRate: 0.001, then: alert}
+    requests: {detector: schema, window: 100, alarmRate: 0.001, then: halt, alarms: {least: 1, of: 2}}
+"""
+"""Of columns each, and one that halts."""
+
+
+def flight(chance: random.Random, aa: float, unknown: float = 0.0) -> dict[str, Any]:
+    """One flight; a share of `aa` is the carrier's, one of `unknown` of carriers that nobody knows."""
     delay = None if chance.random() < 0.03 else round(chance.gammavariate(1, 12) - 5)
     other = chance.choices(["UA", "B6", "DL", "9E"], [5, 3, 2, 0.2])[0]
     return {
         "dep_delay": delay,
-        "carrier": "AA" if chance.random() < aa else other,
+        "carrier": "ZZ" if chance.random() < unknown else "AA" if chance.random() < aa else other,
         "night": chance.random() < 0.2,
         "tailnum": f"N{chance.randrange(10_000, 99_999)}",
         "distance": chance.choice([200, 733, 1400, 2475]),
@@ -68,12 +77,12 @@ def body(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return {"data": {"names": names, "ndarray": [[row[name] for name in names] for row in rows]}}
 
 
-async def send(platform: DemoPlatform, aa: float, seed: int) -> None:
+async def send(platform: DemoPlatform, aa: float, seed: int, unknown: float = 0.0) -> None:
     """One window of requests, in parts of ten."""
     chance = random.Random(seed)
     async with aiohttp.ClientSession() as session:
         for _ in range(10):
-            rows = [flight(chance, aa) for _ in range(10)]
+            rows = [flight(chance, aa, unknown) for _ in range(10)]
             async with session.post(platform.predictions, json=body(rows)) as answer:
                 assert answer.status == 200, await answer.text()
 
@@ -91,18 +100,7 @@ async def test_drift_in_one_column_of_a_table_is_named_and_starts_a_run(
 ) -> None:
     platform = DemoPlatform(StateFolder.open_folder(tmp_path / "state"), "flights", "flights")
     async with platform.run_up(project(tmp_path), print, envs=envs):
-        await platform.wait_until(lambda: applied(platform), "the first commit", within=900)
-        put_batch(platform, tmp_path / "first.csv", 1, 0.1)
-        state = ("--state", str(platform.state.root))
-        await platform.run_command("trigger", "flights", *state)
-        await platform.wait_until(
-            lambda: platform.read_release().production is not None, "the first release", within=600
-        )
-        await platform.wait_until(lambda: applied(platform), "the release", within=300)
-        asked = body([flight(random.Random(0), 0.1)])
-        await platform.wait_until(
-            lambda: is_answered(platform.predictions, asked), "a prediction", within=300
-        )
+        state = await release_first(platform, tmp_path)
         put_batch(platform, tmp_path / "second.csv", 2, 0.6)
         following = asyncio.create_task(platform.follow_verdicts())
         try:
@@ -110,6 +108,78 @@ async def test_drift_in_one_column_of_a_table_is_named_and_starts_a_run(
         finally:
             following.cancel()
     assert processes_of(platform.state.root) == []
+
+
+async def release_first(platform: DemoPlatform, folder: Path) -> tuple[str, ...]:
+    """Train on a first batch until requests are answered; the option with the state folder."""
+    await platform.wait_until(lambda: applied(platform), "the first commit", within=900)
+    put_batch(platform, folder / "first.csv", 1, 0.1)
+    state = ("--state", str(platform.state.root))
+    await platform.run_command("trigger", "flights", *state)
+    await platform.wait_until(
+        lambda: platform.read_release().production is not None, "the first release", within=600
+    )
+    await platform.wait_until(lambda: applied(platform), "the release", within=300)
+    asked = body([flight(random.Random(0), 0.1)])
+    await platform.wait_until(
+        lambda: is_answered(platform.predictions, asked), "a prediction", within=300
+    )
+    return state
+
+
+async def test_a_monitor_among_three_halts_the_loop_and_says_why(
+    envs: Path, tmp_path: Path
+) -> None:
+    platform = DemoPlatform(StateFolder.open_folder(tmp_path / "state"), "flights", "flights")
+    spec = project(tmp_path)
+    one = next(line for line in SPEC.splitlines(keepends=True) if line.startswith("  monitors:"))
+    spec.write_text(SPEC.replace(one, MONITORS).replace("on: [drift], ", ""))
+    async with platform.run_up(spec, print, envs=envs):
+        state = await release_first(platform, tmp_path)
+        following = asyncio.create_task(platform.follow_verdicts())
+        try:
+            await watch_three(platform, state)
+        finally:
+            following.cancel()
+    assert processes_of(platform.state.root) == []
+
+
+async def watch_three(platform: DemoPlatform, state: tuple[str, ...]) -> None:
+    release = platform.read_release().production
+    assert release is not None
+    names = ("drift", "carriers", "requests")
+
+    def windows(name: str) -> list[Any]:
+        return platform.list_verdicts(name, release.id)
+
+    await send(platform, 0.1, 3)
+    await platform.wait_until(
+        lambda: all(windows(name) for name in names), "a window of each", within=300
+    )
+    assert not any(windows(name)[0]["alarm"] for name in names)
+    await send(platform, 0.1, 4, unknown=0.3)
+    await platform.wait_until(
+        lambda: all(len(windows(name)) == 2 for name in names), "the next of each", within=300
+    )
+    told = {name: windows(name)[1] for name in names}
+    assert not told["drift"]["alarm"], "the carrier is none of its columns"
+    for name in ("carriers", "requests"):
+        (change,) = [c for c in told[name]["details"]["columns"] if c["alarm"]]
+        assert (change["column"], change["kind"]) == ("carrier", "unseen")
+
+    async def halted() -> bool:
+        return (await platform.read_decision()).phase == "halted"
+
+    await platform.wait_until(halted, "the halt", within=120)
+    why = await platform.run_command("why", "flights", *state)
+    assert "halted itself" in why
+    assert "carrier new category 0 % ->" in why
+    assert "(monitor requests)" in why
+    status = await platform.run_command("status", *state)
+    assert status.count("flights/flights/") >= len(names)
+    assert status.count("ALARM") == 2
+    await platform.run_command("resume", "flights", *state)
+    assert (await platform.read_decision()).phase in ("cooling", "idle")
 
 
 async def watch_windows(platform: DemoPlatform, state: tuple[str, ...]) -> None:

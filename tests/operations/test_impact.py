@@ -178,6 +178,25 @@ def test_production_without_its_detector_is_a_surprise() -> None:
     refuse_surprises(found, frozenset({"detector-removed"}))
 
 
+def test_a_new_monitor_waits_for_the_next_release() -> None:
+    assert PRODUCTION is not None
+    digests = dict.fromkeys(("drift", "outlier"), "sha256:" + "2" * 64)
+    fitted = PRODUCTION.model_copy(update={"detector_digests": digests})
+    release = record.dump_release(
+        record.release_first(record.empty_release("digits", "digits"), fitted)
+    )
+    rare = OUTLIER + "    rare: {columns: x}\n"
+    found = assess_impact(
+        render_tree(SPEC, release), render_tree(edited((OUTLIER, rare)), release), pipeline="digits"
+    )
+    assert found.effects == (
+        "the next training run uses the new steps; a current run keeps its own",
+        "the rare monitor is fitted by the next run and watches from its release on; "
+        "`driftloop trigger --force` trains without new data",
+    )
+    assert not found.surprises
+
+
 def test_before_the_first_release_no_detector_watches_anything() -> None:
     assert not of((OUTLIER, ""), release=None).surprises
 

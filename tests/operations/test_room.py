@@ -65,6 +65,18 @@ def with_pipelines(profile: str, count: int, extra: str = "") -> dict[str, str]:
     return tree
 
 
+def test_every_monitor_has_its_room() -> None:
+    named = "".join(f"    m{number}: {{}}\n" for number in range(18))
+    text = spec("p").replace(
+        "  monitors: {drift: {}, outlier: {}}\n",
+        f"  monitors:\n    drift: {{}}\n    outlier: {{}}\n{named}",
+    )
+    room = read_room(platform("lite") | render_tree(text, None), "dev")
+    assert room is not None
+    assert room.pipelines == {"p": (256 + 20 * 96) * MIB}
+    assert room.is_full
+
+
 @pytest.mark.parametrize(("profile", "size", "count"), [("lite", 2048, 3), ("standard", 30720, 47)])
 def test_each_profile_holds_what_the_guide_says(profile: str, size: int, count: int) -> None:
     room = read_room(with_pipelines(profile, count), "dev")

@@ -1,15 +1,21 @@
 """References inside a spec, and what a plan says about a spec that fits together."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from driftloop.contract.handovers import AlarmCount, DetectorSettings, RetrainPolicy
+from driftloop.contract.names import LONGEST_MONITOR, OWN_PARTS, is_own_part
 from driftloop.errors import SpecError
 from driftloop.plan import Names, make_plan
 from driftloop.spec import InvalidSpec, load_spec, parse_spec
 from tests.spec.specs import MINIMAL, changed
+
+ROOT = Path(__file__).parents[2]
 
 
 def problems(text: str) -> tuple[str, str | None]:
@@ -82,10 +88,30 @@ def graph_of(inner: str, depth: int) -> str:
         ("{model: Digits}", "{server: sklearn}\n  monitors: {outlier: {on: response}}",
          "spec.monitors.outlier.on is `response`, must be `request`", "`server: sklearn` can't be rehearsed, only a model"),
         ("  serve:", "  retrain: {on: [drift]}\n  serve:",
-         "spec.retrain.on[0] is `drift`, must be one of the detectors under spec.monitors: none is declared",
+         "spec.retrain.on[0] is `drift`, must be one of the monitors under spec.monitors: none is declared",
          "declare it: `monitors: {drift: {}}`"),
         ("  serve:", "  monitors: {drift: {}}\n  retrain: {on: [drift, drift]}\n  serve:",
          "must appear once", None),
+        ("  serve:", "  monitors: {fares: {}}\n  retrain: {on: [fare]}\n  serve:",
+         "spec.retrain.on[0] is `fare`, must be one of the monitors under spec.monitors: `fares`", "did you mean `fares`?"),
+        ("  serve:", "  monitors: {fares: {columns: 'fare,y'}}\n  serve:",
+         "p.yaml:11:31: spec.monitors.fares.columns names `y`, must not: it is the target", None),
+        ("batches}", "batches, features: 'fare,distance'}\n  monitors: {fares: {columns: 'Fare,x'}}",
+         "spec.monitors.fares.columns names `Fare`, must be of `data.features`: `fare`, `distance`", "did you mean `fare`?"),
+        ("  serve:", "  monitors: {rows: {detector: schema, on: response}}\n  serve:",
+         "spec.monitors.rows.on is `response`, must be `request`: `schema` reads requests", "`tabular` watches answers"),
+        ("  serve:", "  monitors: {drift: {on: response, columns: fare}}\n  serve:",
+         "spec.monitors.drift.columns must be left out with `on: response`", None),
+        ("  serve:", "  monitors: {drift: {then: alert}}\n  retrain: {on: [drift]}\n  serve:",
+         "p.yaml:11:28: spec.monitors.drift.then is `alert`, and `retrain.on` names it: must say the same",
+         "take it out of `retrain.on`, or leave one of the two out"),
+        ("  serve:", "  monitors: {drift: {}, fares: {then: retrain}}\n  retrain: {on: [drift]}\n  serve:",
+         "spec.monitors.fares.then is `retrain`, and `retrain.on` does not name it: must say the same",
+         "name it in `retrain.on`, or leave one of the two out"),
+        ("  serve:", "  monitors: {drift: {}, fares: {alarms: {least: 1, of: 2}}}\n  serve:",
+         "spec.monitors.fares.alarms has no effect: alarms of `fares` are told one by one", "add `then: retrain` or"),
+        ("  serve:", "  monitors: {fares: {columns: 'fare,fare'}}\n  serve:",
+         "spec.monitors.fares.columns must name each column once", None),
         ('"train:train"', '"train:train", resources: {gpu: 1, gpuProfile: a10}}\n  gpus: {a100: {}',
          "spec.train.resources.gpuProfile is `a10`, must be one of the GPU profiles under spec.gpus: `a100`, `default`",
          "did you mean `a100`?"),
@@ -217,6 +243,16 @@ def test_too_many_trials_are_refused() -> None:
         ("{drift: {}, outlier: {}}", None, ("drift",)),
         ("{drift: {}, outlier: {}}", "[outlier]", ("outlier",)),
         ("{drift: {}}", "[]", ()),
+        ("{drift: {}, fares: {}}", None, ("drift",)),
+        ("{fares: {}, outlier: {}, rows: {detector: mahalanobis}}", None, ("fares",)),
+        ("{fares: {}, speeds: {}}", None, ()),
+        ("{fares: {}, speeds: {}}", "[speeds, fares]", ("speeds", "fares")),
+        ("{drift: {}, fares: {then: retrain}}", None, ("drift", "fares")),
+        ("{fares: {}, requests: {detector: schema}}", None, ("fares",)),
+        ("{drift: {detector: schema}}", None, ()),
+        ("{drift: {detector: schema, then: retrain}}", None, ("drift",)),
+        ("{drift: {then: alert}, fares: {}}", None, ()),
+        ("{drift: {then: halt}, outlier: {then: retrain}}", None, ("outlier",)),
     ],
 )
 def test_which_alarms_count(monitors: str, on: str | None, expected: tuple[str, ...]) -> None:
@@ -226,9 +262,23 @@ def test_which_alarms_count(monitors: str, on: str | None, expected: tuple[str, 
     assert json.loads(found.policy)["on"] == list(expected)
 
 
-def test_the_policy_and_the_detectors_are_what_the_services_read() -> None:
-    from driftloop.contract.handovers import RetrainPolicy
+def test_what_alarms_of_each_monitor_do() -> None:
+    text = MINIMAL + (
+        "  monitors: {drift: {}, fares: {alarms: {least: 3, of: 5}, then: halt}, outlier: {}, rows: {then: alert, detector: iforest},"
+        " speeds: {}}\n"
+    )
+    plan = make_plan(load_spec(text, path="p.yaml"))
+    assert {monitor.name: monitor.then for monitor in plan.monitors} == {
+        "drift": "retrain", "fares": "halt", "outlier": None, "rows": "alert", "speeds": "alert",
+    }  # fmt: skip
+    policy = RetrainPolicy.parse(plan.policy)
+    assert (policy.on, policy.halt_on) == (("drift",), ("fares",))
+    assert policy.heeded == {"drift", "fares"}
+    assert policy.count_of("fares") == AlarmCount(3, 5)
+    assert policy.count_of("drift") == AlarmCount(2, 2)
 
+
+def test_the_policy_and_the_detectors_are_what_the_services_read() -> None:
     text = MINIMAL + (
         "  monitors: {drift: {window: 300, alarmRate: 0.002}}\n"
         "  retrain: {consecutive: 3, cooldown: 90s, whileRunning: remember, budget: 2/day}\n"
@@ -247,8 +297,50 @@ def test_the_policy_and_the_detectors_are_what_the_services_read() -> None:
     )
     (monitor,) = found.monitors
     assert json.loads(monitor.detector_config) == {
-        "kind": "ks", "on": "request", "window": 300, "alarmRate": 0.002, "seed": 0,
+        "kind": "tabular", "on": "request", "window": 300, "alarmRate": 0.002, "seed": 0,
     }  # fmt: skip
+
+
+def test_a_monitor_of_some_columns_says_so_to_its_service() -> None:
+    text = (
+        MINIMAL
+        + "  monitors: {fares: {columns: 'fare,distance'}, rows: {detector: iforest, columns: fare}}\n"
+    )
+    plan = make_plan(load_spec(text, path="p.yaml"))
+    fares, rows = plan.monitors
+    assert json.loads(fares.detector_config)["columns"] == ["fare", "distance"]
+    assert DetectorSettings.parse(fares.detector_config) == fares.settings
+    # the text of other columns is nothing to one that names its own
+    assert plan.takes_mixed
+    assert rows.settings.columns == ("fare",)
+
+
+def test_no_monitor_is_called_as_an_object_of_the_pipeline() -> None:
+    names = Names("p", "n")
+    ends = {
+        value.removeprefix("p-")
+        for name in dir(Names)
+        if isinstance(value := getattr(names, name), str)
+    }
+    trees = {
+        names.kustomization_name(tree).removeprefix("p-")
+        for tree in ("workflows", "deployments", "monitors")
+    }
+    own = {end for end in ends | trees if end.isalnum()} - {"p", "n"}
+    assert own <= OWN_PARTS, own - OWN_PARTS
+    components = set()
+    for path in (ROOT / "pipeline/driftloop/resources").rglob("*.py"):
+        components |= set(re.findall(r'^COMPONENT = "(\w+)"', path.read_text(), re.MULTILINE))
+    assert len(components) > 8
+    assert components <= OWN_PARTS, components - OWN_PARTS
+    assert is_own_part("r0123abcd")
+    assert not is_own_part("r0123")
+
+
+def test_names_after_monitors_are_names_of_objects() -> None:
+    names, longest = Names("d" * 34, "n"), "m" * LONGEST_MONITOR
+    for name in (names.detector(longest), names.alarms(longest)):
+        assert len(name) <= 63, name
 
 
 def test_names_stay_within_their_bounds() -> None:

@@ -18,7 +18,7 @@ from driftloop.release import record
 from driftloop.render import render_tree
 from driftloop.retrain.state import Phase
 from tests.check.test_generated import specs
-from tests.golden.trees import tree
+from tests.golden.trees import release_text, spec_text, tree
 from tests.pipelines import version
 from tests.support.promql import parsed
 
@@ -675,6 +675,29 @@ def test_every_alert_has_a_case_of_each_kind() -> None:
             assert {
                 case.alert for case in CASES if case.fires is fires and case.tree in trees
             } == wanted
+
+
+def test_what_is_told_of_each_monitor_follows_from_what_its_alarms_do() -> None:
+    text = spec_text("monitors") + "  observability: {prometheus: {}}\n"
+    rendered = render_tree(text, release_text("monitors"))
+    groups = yaml.safe_load(rendered["monitors/monitors/alerts.prometheusrule.yaml"])["spec"][
+        "groups"
+    ]
+    found = [rule for group in groups for rule in group["rules"]]
+    told = {
+        (rule["alert"], rule["labels"]["detector"]): rule
+        for rule in found
+        if rule["alert"] in ("AlarmUnheeded", "DriftStands", "OutliersStand")
+    }
+    assert told.keys() == {
+        ("AlarmUnheeded", "drift"), ("AlarmUnheeded", "fares"), ("AlarmUnheeded", "carriers"),
+        ("OutliersStand", "rows"),
+    }  # fmt: skip
+    for alarm, windows in (("drift", 2), ("fares", 3), ("carriers", 2)):
+        assert f"> {windows}\n" in told["AlarmUnheeded", alarm]["expr"]
+    assert "the loop goes on" in told["AlarmUnheeded", "carriers"]["annotations"]["summary"]
+    (halted,) = [rule for rule in found if rule["alert"] == "LoopHalted"]
+    assert halted["annotations"]["summary"].endswith("or an alarm of carriers")
 
 
 @settings(max_examples=15, deadline=None)

@@ -4,11 +4,11 @@ import json
 from dataclasses import replace
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from driftloop.contract.handovers import RetrainPolicy
+from driftloop.contract.handovers import AlarmCount, RetrainPolicy
 from driftloop.contract.outcomes import Obstacle
 from driftloop.retrain.causes import DAY, is_cooling
 from driftloop.retrain.decision import find_watched, is_claimed, step_decision
@@ -108,6 +108,109 @@ class TestAlarms:
             ids |= {effect.decision for effect in effects}
         assert len(ids) == 1
         assert len(json.dumps(state.to_json())) < 20_000
+
+
+class TestCounts:
+    POLICY = RetrainPolicy(consecutive=2, counts={"fares": AlarmCount(3, 5)})
+
+    def test_three_of_five_windows_decide(self) -> None:
+        state = after(
+            EMPTY, alarm(2, detector="fares"), alarm(4, detector="fares"), policy=self.POLICY
+        )
+        assert state.phase == "idle"
+        late = after(state, alarm(7, detector="fares"), policy=self.POLICY)
+        assert late.phase == "idle", "2, 4 and 7 are of six windows"
+        state = after(state, alarm(6, detector="fares"), policy=self.POLICY)
+        assert (state.phase, state.alarm) == (
+            "pending", RetrainCause("fares", "r1", 2, 6, "fares-r1-6")
+        )  # fmt: skip
+
+    def test_other_detectors_count_as_the_policy_says(self) -> None:
+        assert after(EMPTY, alarm(1), alarm(2), policy=self.POLICY).phase == "pending"
+
+    def test_the_explanation_counts_as_the_policy_does(self) -> None:
+        policy = replace(self.POLICY, on=("drift", "fares", "speeds"), halt_on=("rows",))
+        explained = explain_state(EMPTY, "digits", 1.0, policy)
+        assert explained.summary == (
+            "waits for 2 alarms in a row of drift or speeds, or 3 alarms in 5 windows of fares"
+        )
+        assert explained.details[0] == "2 alarms in a row of rows would halt the loop"
+        assert AlarmCount(1, 1).text == "an alarm"
+        assert AlarmCount(1, 3).text == "an alarm in 3 windows"
+
+    @settings(deadline=None)
+    @given(
+        st.lists(st.integers(1, 30), unique=True, max_size=12), st.integers(1, 4), st.integers(1, 8)
+    )
+    def test_any_order_of_delivery_decides_where_k_of_n_alarmed(
+        self, windows: list[int], least: int, of: int
+    ) -> None:
+        of = max(least, of)
+        policy = RetrainPolicy(counts={"fares": AlarmCount(least, of)})
+        state = after(EMPTY, *(alarm(n, detector="fares") for n in windows), policy=policy)
+        reached = any(
+            sum(start <= window < start + of for window in windows) >= least
+            for start in range(1, 31)
+        )
+        assert (state.phase == "pending") == reached
+        if state.alarm is not None:
+            assert state.alarm.last - state.alarm.first < of
+
+    def test_the_entry_stays_small_with_every_monitor_alarming_now_and_then(self) -> None:
+        state = EMPTY
+        words = "carrier AA 12 % -> 31 %; " * 11
+        for window in range(1, 1200, 2):
+            for detector in range(20):
+                event = AlarmEvent(f"monitor{detector}", "r1", window, True, words)
+                state, _ = step_decision(state, event, 1.0, RetrainPolicy(consecutive=2))
+        assert len(json.dumps(state.to_json())) < 900_000
+        newest = state.sources["monitor19/r1"].alarms
+        assert 1199 in newest
+
+
+class TestHalting:
+    """A monitor whose alarms halt the loop."""
+
+    POLICY = RetrainPolicy(consecutive=2, halt_on=("rows",), on=("drift",))
+
+    def test_its_alarms_start_no_run_and_halt(self) -> None:
+        state = after(EMPTY, alarm(1, detector="rows"), policy=self.POLICY)
+        assert (state.phase, state.halt) == ("idle", None)
+        state, effects = step_decision(state, alarm(2, detector="rows"), 7.0, self.POLICY)
+        assert (state.phase, state.breaker) == ("halted", True)
+        assert state.halt == "alarm rows-r1-2 (monitor rows)"
+        assert [type(effect) for effect in effects] == [TellWait]
+        explained = explain_state(state, "digits", 8.0, self.POLICY)
+        assert explained.summary.endswith("alarm rows-r1-2 (monitor rows)")
+        assert "halted itself" in explained.summary
+        assert after(state, alarm(1), alarm(2), policy=self.POLICY).phase == "halted"
+
+    def test_a_resume_ends_it_and_the_same_alarms_do_not_come_back(self) -> None:
+        rows = [alarm(n, detector="rows") for n in (1, 2, 3)]
+        state = after(EMPTY, *rows[:2], rows[2], ResumeEvent(), *rows, policy=self.POLICY)
+        assert (state.phase, state.breaker) == ("idle", False)
+        state = after(state, alarm(4, detector="rows"), policy=self.POLICY)
+        assert state.phase == "idle", "the third alarm came while the loop was halted"
+        assert after(state, alarm(5, detector="rows"), policy=self.POLICY).phase == "halted"
+
+    def test_a_run_may_end_before(self) -> None:
+        rows = (alarm(1, detector="rows"), alarm(2, detector="rows"))
+        state = after(running(self.POLICY), *rows, policy=self.POLICY)
+        assert (state.phase, state.live) == ("running", True)
+        assert "It ends in a halt" in explain_state(state, "digits", 9.0, self.POLICY).paragraph
+        assert (
+            after(state, EndEvent("digits-run", "released"), policy=self.POLICY).phase == "halted"
+        )
+
+    def test_what_is_pending_is_withdrawn(self) -> None:
+        rows = (alarm(1, detector="rows"), alarm(2, detector="rows"))
+        state = after(pending(self.POLICY), *rows, policy=self.POLICY)
+        assert (state.phase, state.decision) == ("halted", None)
+
+    def test_a_release_that_was_replaced_halts_nothing(self) -> None:
+        rows = (replace(alarm(n, detector="rows"), production="r2") for n in (1, 2))
+        state = after(EMPTY, *rows, policy=self.POLICY)
+        assert (state.phase, state.stale) == ("idle", 2)
 
 
 class TestFire:
@@ -526,6 +629,7 @@ class Loop(RuleBasedStateMachine):
         budget=st.sampled_from([None, 1, 3]),
         hold=st.sampled_from([0.0, 30.0]),
         halt_after=st.sampled_from([None, 1, 2]),
+        count=st.sampled_from([None, AlarmCount(2, 3), AlarmCount(3, 5)]),
     )
     def start(
         self,
@@ -535,6 +639,7 @@ class Loop(RuleBasedStateMachine):
         budget: int | None,
         hold: float,
         halt_after: int | None,
+        count: AlarmCount | None,
     ) -> None:
         self.policy = RetrainPolicy(
             consecutive,
@@ -545,7 +650,11 @@ class Loop(RuleBasedStateMachine):
             halt_after=halt_after,
             refire=1.0,
             refire_limit=4.0,
+            halt_on=("rows",),
+            counts={"rows": AlarmCount(2, 3)} | ({"drift": count} if count is not None else {}),
         )
+        self.rows: dict[str, list[int]] = {"r1": [], "r2": []}
+        self.odd: dict[str, int] = {"r1": 0, "r2": 0}
         self.production = "r1"
         self.commits = 0
         self.wait_tells: list[str] = []
@@ -634,6 +743,29 @@ class Loop(RuleBasedStateMachine):
         made.append(alarm(len(made) + 1, release=release, alarm=noisy))
         if at_once:
             self.deliver(made[-1])
+
+    @precondition(lambda self: self.steps % 4 == 0)
+    @rule(noisy=st.sampled_from([True, True, False]))
+    def a_halting_monitor_judges_a_window(self, noisy: bool) -> None:
+        """Two alarms in three windows halt, unless the loop is halted already."""
+        release = self.production
+        self.odd[release] += 1
+        window, halted, rows = self.odd[release], self.state.halt is not None, self.rows[release]
+        event = alarm(window, release=release, detector="rows", alarm=noisy)
+        self.apply(replace(event, production=release))
+        self.apply(replace(event, production=release))
+        assert self.state.alarm is None or self.state.alarm.detector == "drift"
+        if halted or not noisy:
+            if noisy:
+                rows.clear()
+            return
+        rows.append(window)
+        reached = sum(each > window - 3 for each in rows) >= 2
+        assert (self.state.halt is not None) == reached
+        if reached:
+            assert "rows" in (self.state.halt or "")
+            assert self.state.live or self.state.phase == "halted"
+            rows.clear()
 
     @rule(release=st.sampled_from(["r1", "r2"]), by_person=st.booleans(), by_step=st.booleans())
     def git_moves(self, release: str, by_person: bool, by_step: bool) -> None:

@@ -1,17 +1,14 @@
 """A small valid spec, and ways to break it."""
 
-from typing import Any, get_args
+from typing import get_args
 
-from driftloop.spec.detector import DriftDetector, OutlierDetector
+from driftloop.spec.detector import Detector
 
-
-def _kinds(union: Any) -> tuple[str, ...]:
-    members = [get_args(member)[0] for member in get_args(get_args(union)[0])]
-    return tuple(str(member.model_fields["detector"].default) for member in members)
-
-
-DETECTORS = {"drift": _kinds(DriftDetector), "outlier": _kinds(OutlierDetector)}
-"""Role -> the detectors that a spec may name there."""
+DETECTORS = tuple(
+    str(get_args(member)[0].model_fields["detector"].default)
+    for member in get_args(get_args(Detector)[0])
+)
+"""The detectors that a spec may name."""
 
 MINIMAL = """\
 apiVersion: driftloop.dev/v1alpha1

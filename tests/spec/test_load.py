@@ -34,7 +34,7 @@ def test_everything_has_a_default_but_names_images_and_functions() -> None:
     assert spec.train.image == "trainer"
     assert spec.data.heldout == 0.2
     assert spec.data.features == "x"
-    assert spec.monitors.drift is None
+    assert spec.monitors == {}
     assert spec.rollout.canary.steps == (10, 50)
     assert spec.rollout.shadow.for_ == timedelta(minutes=10)
     assert (spec.retrain.consecutive, spec.retrain.cooldown, spec.retrain.budget) == (
@@ -90,7 +90,7 @@ def test_everything_has_a_default_but_names_images_and_functions() -> None:
         ("{model: Digits}", "[Digits]", "p.yaml:11:10: spec.serve is a list, must be a mapping"),
         ("{model: Digits}", "", "p.yaml:11:9: spec.serve is empty, must be a mapping"),
         ("  serve:", "  monitors: {drift: {detector: kss}}\n  serve:",
-         "spec.monitors.drift.detector is `kss`, must be one of: `tabular`, `ks`"),
+         "spec.monitors.drift.detector is `kss`, must be one of: `tabular`, `schema`, `ks`"),
         ("  serve:", "  monitors: {drift: {detector: 1}}\n  serve:",
          "spec.monitors.drift.detector is `1`, must be one of"),
         ("  serve:", "  monitors: {drift: {windw: 9}}\n  serve:", "spec.monitors.drift.windw is not a known key"),
@@ -98,6 +98,21 @@ def test_everything_has_a_default_but_names_images_and_functions() -> None:
          "spec.monitors.drift.window is 9, must be at least 10"),
         ("  serve:", "  monitors: {drift: {alarmRate: .nan}}\n  serve:",
          "spec.monitors.drift.alarmRate is nan, must be"),
+        ("  serve:", "  monitors: {Fares: {}}\n  serve:",
+         "spec.monitors.Fares is `Fares`, must be at most 18 lower-case letters and digits, beginning with a letter"),
+        ("  serve:", "  monitors: {fare-range: {}}\n  serve:", "spec.monitors.fare-range is `fare-range`, must be at most 18"),
+        ("  serve:", "  monitors: {judge: {}}\n  serve:",
+         "p.yaml:11:21: spec.monitors.judge is `judge`, must be another name: a pipeline's own objects have this one"),
+        ("  serve:", "  monitors: {r01234567: {}}\n  serve:", "spec.monitors.r01234567 is `r01234567`, must be another name"),
+        ("  serve:", "  monitors: {drift: }\n  serve:", "spec.monitors.drift is empty, must be a mapping"),
+        ("  serve:", "  monitors: {outlier: }\n  serve:", "spec.monitors.outlier is empty, must be a mapping"),
+        ("  serve:", f"  monitors: {{{', '.join(f'm{n}: {{}}' for n in range(21))}}}\n  serve:",
+         "spec.monitors is a mapping, must be at most 20 long"),
+        ("  serve:", "  monitors: {drift: {then: nothing}}\n  serve:",
+         "spec.monitors.drift.then is `nothing`, must be one of: `retrain`, `alert`, `halt`"),
+        ("  serve:", "  monitors: {drift: {alarms: {least: 3, of: 2}}}\n  serve:",
+         "spec.monitors.drift.alarms is a mapping, must have a `least` that is not above its `of`"),
+        ("  serve:", "  monitors: {drift: {columns: 'a b'}}\n  serve:", "spec.monitors.drift.columns is `a b`, must be"),
         ("  serve:", "  retrain: {cooldown: 30}\n  serve:",
          "spec.retrain.cooldown is 30, must be a number with a unit"),
         ("  serve:", "  retrain: {budget: 4}\n  serve:", "spec.retrain.budget is 4, must be a number per day"),
@@ -253,11 +268,21 @@ def test_an_alias_may_be_used_as_shorthand() -> None:
     assert load_spec(text, path="p.yaml").spec.evaluate.run == "train:train"
 
 
+def test_the_detector_of_a_monitor_depends_on_its_name() -> None:
+    text = (
+        MINIMAL
+        + "  monitors: {drift: {}, fares: {columns: fare}, outlier: {}, rows: {detector: iforest}}\n"
+    )
+    monitors = load_spec(text, path="p.yaml").spec.monitors
+    assert {name: detector.detector for name, detector in monitors.items()} == {
+        "drift": "tabular", "fares": "tabular", "outlier": "iforest", "rows": "iforest",
+    }  # fmt: skip
+
+
 def test_the_key_on_needs_no_quotes() -> None:
     text = MINIMAL + "  monitors: {drift: {on: response}}\n  retrain: {on: [drift]}\n"
     spec = load_spec(text, path="p.yaml").spec
-    assert spec.monitors.drift is not None
-    assert spec.monitors.drift.on == "response"
+    assert spec.monitors["drift"].on == "response"
     assert spec.retrain.on == ("drift",)
 
 

@@ -92,13 +92,13 @@ MEMBERS = (
         (
             (
                 "spec/detector.py",
-                "DriftDetector = Annotated[",
-                _spec_class("_Detector", "NewDetector", "detector") + "DriftDetector = Annotated[",
+                "Detector = Annotated[",
+                _spec_class("_Detector", "NewDetector", "detector") + "Detector = Annotated[",
             ),
             (
                 "spec/detector.py",
-                '    | Annotated[ChiSquared, Tag("chi2")],',
-                '    | Annotated[ChiSquared, Tag("chi2")]\n    | Annotated[NewDetector, Tag("new")],',
+                '    | Annotated[ChiSquared, Tag("chi2")]\n',
+                '    | Annotated[ChiSquared, Tag("chi2")]\n    | Annotated[NewDetector, Tag("new")]\n',
             ),
             (
                 "contract/handovers.py",
@@ -108,20 +108,6 @@ MEMBERS = (
         ),
         frozenset(
             {"plan/plan.py:detector_kind", "services/detector/detectors/__init__.py:fit_detector"}
-        ),
-    ),
-    NewMember(
-        "monitor whose alarms start runs",
-        (
-            ("spec/model.py", 'Literal["drift", "outlier"]', 'Literal["drift", "outlier", "new"]'),
-            (
-                "plan/plan.py",
-                'MonitorName = Literal["drift", "outlier"]',
-                'MonitorName = Literal["drift", "outlier", "new"]',
-            ),
-        ),
-        frozenset(
-            {"plan/plan.py:monitor_detector", "resources/watching/alerts.py:_detector_alerts"}
         ),
     ),
     NewMember(

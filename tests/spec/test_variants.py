@@ -188,8 +188,7 @@ def test_the_guide_names_what_there_is() -> None:
     for name in re.findall(r"`((?:[\w.]+/)+[\w.]+\.py)`", text):
         assert (ROOT / name).exists() or (ROOT / "pipeline" / "driftloop" / name).exists(), name
     for name in (
-        "DriftDetector",
-        "OutlierDetector",
+        "RowDetector",
         "DetectorKind",
         "OUTPUTS",
         "PlatformImages",

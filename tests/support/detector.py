@@ -29,13 +29,15 @@ class Settings:
     stream_bytes: int = DETECTOR_BYTES
     run: str = ""
     """Run that the artifact is fitted in; an artifact of earlier versions knows none."""
+    at_most: float | None = None
+    least: int | None = None
     on: str = "request"
 
     @property
     def json(self) -> str:
-        return json.dumps(
-            {"kind": self.kind, "window": self.window, "alarmRate": 0.001, "on": self.on}
-        )
+        settings = {"kind": self.kind, "window": self.window, "alarmRate": 0.001, "on": self.on}
+        timed = {} if self.at_most is None else {"atMost": self.at_most, "least": self.least}
+        return json.dumps({**settings, **timed})
 
 
 def reference(folder: Path, rows: int = 600) -> Path:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -77,6 +78,9 @@ def _format_status(status: PlatformStatus) -> Iterator[str]:
         unknown = _is_unknown(verdict, status.unjudged.get(name))
         served = status.releases.get(name.split("/")[1])
         yield _format_verdict(name, verdict, served, unknown=unknown)
+    now = datetime.now(UTC)
+    for name, window in sorted(status.windows.items()):
+        yield f"window   {name}: {window.describe(now)}"
     for name, unjudged in sorted(status.unjudged.items()):
         served = status.releases.get(name.split("/")[1])
         # what a replaced version was still asked is no news
@@ -154,6 +158,7 @@ def _format_verdict(
         f"verdict  {name}: {f'UNKNOWN, was {word}' if unknown else word}, window {verdict.window} of {verdict.release}, "
         f"score {_format_number(verdict.score)}, threshold {_format_number(verdict.threshold)}"
         f"{f', {verdict.rejected} of {rows} rows not judged' if verdict.rejected else ''}"
+        f"{f', {verdict.repeated} repeated rows not counted' if verdict.repeated else ''}"
         f"{f': {verdict.changes}' if verdict.changes else ''}"
         f"{f', {verdict.time}' if verdict.time else ''}{_format_replacement(verdict, release)}"
     )

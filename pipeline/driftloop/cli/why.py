@@ -2,13 +2,14 @@
 
 import json
 import os
+from dataclasses import replace
 
 import click
 
 from driftloop.cli import halt, options
 from driftloop.operations.place import StateChoice
 from driftloop.operations.suspend import find_decision
-from driftloop.operations.why import ask_why
+from driftloop.operations.why import ask_why, describe_windows
 
 EXAMPLES = """\b
 Examples:
@@ -23,10 +24,11 @@ Examples:
 @options.output
 def command(*, name: str, state: StateChoice, url: str | None, output: str) -> None:
     """Explain in one paragraph what the loop of pipeline NAME waits for: alarms, data, the end of
-    a pause, a person."""
+    a pause, a person; and of a state folder, what each detector has of its open window."""
     answer = ask_why(find_decision(name, state.folder, url, os.environ))
-    click.echo(
-        json.dumps(answer.to_json())
-        if output == "json"
-        else f"{name} is {answer.phase}: {answer.text}"
-    )
+    if url is None:
+        answer = replace(answer, windows=describe_windows(state.folder, name))
+    if output == "json":
+        click.echo(json.dumps(answer.to_json()))
+        return
+    click.echo("\n".join((f"{name} is {answer.phase}: {answer.text}", *answer.windows)))

@@ -138,8 +138,9 @@ class Puller:
         if self._subscription is not None and self._client.is_connected:
             await self._subscription.unsubscribe()
 
-    async def next_batch(self) -> list[Msg]:
-        """What is there, at least one message; an empty list when nothing came for a while.
+    async def next_batch(self, longest: float | None = None) -> list[Msg]:
+        """What is there, at least one message; an empty list when nothing came for `longest`
+        seconds (None: those after which the server forgets what was asked).
 
         StoreError when the consumer is gone or NATS is away: make it again, and another Puller.
         """
@@ -147,7 +148,7 @@ class Puller:
             await self._ask_batch()
             self._arrived.clear()
             try:
-                async with asyncio.timeout(self._expires):
+                async with asyncio.timeout(self._expires if longest is None else longest):
                     await self._arrived.wait()
             except TimeoutError:
                 pass

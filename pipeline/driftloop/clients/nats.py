@@ -333,6 +333,8 @@ class MessagePosition:
     """Its sequence in the consumer's deliveries; a gap means some were missed."""
     delivered: int
     """Number of deliveries, this one included."""
+    time: int
+    """Time at which it was stored, by the server's clock, in nanoseconds since 1970."""
     pending: int
     """Number of messages not yet sent to the consumer."""
 
@@ -344,7 +346,11 @@ def read_position(message: Msg) -> MessagePosition:
     parts = message.reply.split(".")
     first = 4 if len(parts) == 9 else 6
     return MessagePosition(
-        int(parts[first + 1]), int(parts[first + 2]), int(parts[first]), int(parts[first + 4])
+        int(parts[first + 1]),
+        int(parts[first + 2]),
+        int(parts[first]),
+        int(parts[first + 3]),
+        int(parts[first + 4]),
     )
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from driftloop.cluster.pods import describe_unplaced, find_altered
 from driftloop.cluster.reader import ClusterError, ForbiddenError, TextReader, items
+from driftloop.contract.documents import to_json
 from driftloop.contract.names import (
     COMPONENT_LABEL,
     FLUX_NAMESPACE,
@@ -25,6 +26,7 @@ from driftloop.contract.names import (
 )
 from driftloop.contract.outcomes import clean_reason, describe_end
 from driftloop.contract.times import format_time
+from driftloop.contract.windows import OpenWindow
 from driftloop.retrain.explanation import explain_state
 from driftloop.retrain.state import DecisionError, RetrainState
 
@@ -46,6 +48,8 @@ class _Picture:
     """Pipeline to what its loop waits for."""
     unjudged: dict[str, Json] = field(default_factory=dict)
     """Detector to its windows that are not judged."""
+    windows: dict[str, Json] = field(default_factory=dict)
+    """Detector to its open window."""
 
     def list(self, path: str) -> list[Json]:
         """Objects of a kind; none when the cluster does not have it."""
@@ -98,7 +102,8 @@ def overview(
             with picture.part(f"{key} of {home}"):
                 document[key] |= read(picture, names)
     return document | {
-        "loops": picture.loops, "unjudged": picture.unjudged, "unknown": picture.unknown
+        "loops": picture.loops, "unjudged": picture.unjudged, "windows": picture.windows,
+        "unknown": picture.unknown,
     }  # fmt: skip
 
 
@@ -338,11 +343,14 @@ def _verdicts(picture: _Picture, names: Names) -> Json:
             samples = tuple(_samples(text))
             shown = _gauges(samples)
             key = f"{names.namespace}/{names.pipeline}/{component}"
+            release = args[args.index("--release") + 1]
+            if (window := _read_window(samples, release)) is not None:
+                picture.windows[key] = window
             if (unjudged := _read_unjudged(samples)) is not None:
                 picture.unjudged[key] = unjudged
             if shown.get("driftloop_detector_window"):
                 verdicts[key] = {
-                    "release": args[args.index("--release") + 1],
+                    "release": release,
                     "window": int(shown["driftloop_detector_window"]),
                     "size": None,
                     "alarm": bool(shown.get("driftloop_detector_alarm")),
@@ -352,6 +360,24 @@ def _verdicts(picture: _Picture, names: Names) -> Json:
                     "changes": _list_changed(samples),
                 }
     return verdicts
+
+
+def _read_window(samples: Sequence["Sample"], release: str) -> Json | None:
+    """Return the window that a detector has open; None from one of an earlier version."""
+    shown = _gauges(samples)
+    if "driftloop_detector_window_full_rows" not in shown:
+        return None
+    window = OpenWindow(
+        release=release,
+        window=int(shown["driftloop_detector_window"]) + 1,
+        rows=int(shown["driftloop_detector_waiting_rows"]),
+        full=int(shown["driftloop_detector_window_full_rows"]),
+        least=int(shown["driftloop_detector_window_least_rows"]),
+        repeated=int(shown["driftloop_detector_waiting_repeated_rows"]),
+        since=_format_time(shown["driftloop_detector_waiting_since_seconds"]),
+        due=_format_time(shown["driftloop_detector_waiting_due_seconds"]),
+    )
+    return to_json(window)
 
 
 def _read_unjudged(samples: Sequence["Sample"]) -> Json | None:

@@ -55,6 +55,20 @@ class FileColumns:
             )
         return tuple(name for name in self.names if name != target)
 
+    def narrow_features(
+        self, features: Sequence[str], columns: Sequence[str] | None
+    ) -> tuple[str, ...]:
+        """Return those of the features that a monitor's `columns` name, all of them for None; ColumnError
+        for a name that is none of them."""
+        for name in columns or ():
+            if name not in features:
+                raise ColumnError(
+                    f"{self.file}: the `columns` of a monitor name `{name}`, must be of {_format_names(features)}",
+                    hint=suggest_closest(name, features, fold=True)
+                    or "a monitor looks at columns of `data.features`, which never has the target",
+                )
+        return tuple(features) if columns is None else tuple(n for n in features if n in columns)
+
     def _refuse_name(self, name: str) -> ColumnError:
         return ColumnError(
             f"{self.file} has no {self.kind} `{name}`, which `data.features` names; "

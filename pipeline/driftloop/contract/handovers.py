@@ -22,9 +22,9 @@ from driftloop.contract.documents import (
     to_json,
 )
 
-DetectorKind = Literal["tabular", "ks", "cvm", "chi2", "iforest", "mahalanobis"]
+DetectorKind = Literal["tabular", "schema", "ks", "cvm", "chi2", "iforest", "mahalanobis"]
 DETECTOR_KINDS: tuple[DetectorKind, ...] = get_args(DetectorKind)
-MIXED_KINDS: tuple[DetectorKind, ...] = ("tabular", "iforest", "mahalanobis")
+MIXED_KINDS: tuple[DetectorKind, ...] = ("tabular", "schema", "iforest", "mahalanobis")
 """Detectors that take columns of any type; the others take numbers."""
 
 T = TypeVar("T")
@@ -52,6 +52,33 @@ def read_digests(text: str) -> dict[str, str]:
             )
         digests[match[1]] = match[3]
     return digests
+
+
+@dataclass(frozen=True)
+class AlarmCount:
+    """How many of a monitor's windows must alarm before it counts."""
+
+    least: int = document_key("least", "an integer from 1 to 100", lambda v: is_whole(v, 1, 100))
+    """Windows that alarm."""
+    of: int = document_key("of", "an integer from 1 to 100", lambda v: is_whole(v, 1, 100))
+    """Windows in a row that they are among."""
+
+    @property
+    def text(self) -> str:
+        """The count in words."""
+        if self.of == 1:
+            return "an alarm"
+        if self.least == self.of:
+            return f"{self.least} alarms in a row"
+        alarms = "an alarm" if self.least == 1 else f"{self.least} alarms"
+        return f"{alarms} in {self.of} windows"
+
+
+def _are_counts(value: object) -> bool:
+    return value is None or (
+        isinstance(value, dict)
+        and all(isinstance(name, str) and isinstance(count, dict) for name, count in value.items())
+    )
 
 
 @dataclass(frozen=True)
@@ -84,7 +111,30 @@ class RetrainPolicy:
     on: tuple[str, ...] = document_key(
         "on", "a list of detectors", is_texts, default=(), read=tuple, write=list
     )
-    """Detectors whose alarms count."""
+    """Monitors whose alarms start runs."""
+    halt_on: tuple[str, ...] | None = document_key(
+        "haltOn",
+        "a list of detectors",
+        lambda v: v is None or is_texts(v),
+        default=None,
+        read=tuple,
+        write=list,
+        omits_none=True,
+    )
+    """Monitors whose alarms halt the loop; None: none do."""
+    counts: Mapping[str, AlarmCount] | None = document_key(
+        "counts",
+        "an object of counts by detector",
+        _are_counts,
+        default=None,
+        read=lambda v: {
+            name: from_json(AlarmCount, count, label=f"the count of {name}")
+            for name, count in v.items()
+        },
+        write=lambda v: {name: to_json(count) for name, count in v.items()},
+        omits_none=True,
+    )
+    """Monitors that count otherwise than `consecutive` says; None: none do."""
     hold: float = document_key(
         "hold", "seconds, 0 or more", lambda v: is_number(v) and v >= 0, default=0.0, read=float
     )
@@ -99,6 +149,20 @@ class RetrainPolicy:
     refire: float = 2.0
     """Seconds before an unclaimed decision is fired again; doubles up to `refire_limit`."""
     refire_limit: float = 60.0
+
+    @property
+    def heeded(self) -> frozenset[str]:
+        """Monitors whose alarms change anything."""
+        return frozenset((*self.on, *(self.halt_on or ())))
+
+    def halts(self, monitor: str) -> bool:
+        """Return True for a monitor whose alarms halt the loop."""
+        return monitor in (self.halt_on or ())
+
+    def count_of(self, monitor: str) -> AlarmCount:
+        """Return how many alarms of a monitor count."""
+        own = (self.counts or {}).get(monitor)
+        return own if own is not None else AlarmCount(self.consecutive, self.consecutive)
 
     @classmethod
     def parse(cls, text: str) -> "RetrainPolicy":
@@ -121,15 +185,72 @@ class DetectorSettings:
     window: int = document_key(
         "window", "an integer from 2 to 100000", lambda v: is_whole(v, 2, 100_000), default=200
     )
-    """Rows in a window; an event's rows stay together, so a window may have more."""
+    """Rows at which a window closes; an event's rows stay together, so it may have more."""
+    at_most: float | None = document_key(
+        "atMost",
+        "seconds, more than 0",
+        lambda v: v is None or (is_number(v) and v > 0),
+        default=None,
+        omits_none=True,
+    )
+    """Seconds after its first row at which a window closes with fewer rows; None: never."""
+    least: int | None = document_key(
+        "least",
+        "an integer from 2 to 100000",
+        lambda v: v is None or is_whole(v, 2, 100_000),
+        default=None,
+        omits_none=True,
+    )
+    """Rows without which a window does not close by time; comes with `atMost`."""
     alarm_rate: float = document_key(
         "alarmRate", "between 0 and 1", lambda v: is_number(v) and 0 < v < 1, default=0.01
     )
     """Share of windows that may alarm although nothing has changed."""
+    columns: tuple[str, ...] | None = document_key(
+        "columns",
+        "a list of columns",
+        lambda v: v is None or (is_texts(v) and len(v) > 0),
+        default=None,
+        read=lambda v: None if v is None else tuple(v),
+        write=lambda v: None if v is None else list(v),
+        omits_none=True,
+    )
+    """Columns of `data.features` that it looks at; None for all of them."""
+    margin: float | None = document_key(
+        "margin",
+        "a number, 0 or more",
+        lambda v: v is None or (is_number(v) and v >= 0),
+        default=None,
+        omits_none=True,
+    )
+    """Part of the range of the training data's values by which others may lie beyond it; of `schema`."""
+    at_least: float | None = document_key(
+        "atLeast",
+        "between 0 and 1",
+        lambda v: v is None or (is_number(v) and 0 <= v <= 1),
+        default=None,
+        omits_none=True,
+    )
+    """Difference between two shares of rows below which nothing is an alarm; of `schema`."""
     seed: int = document_key(
         "seed", "an integer", lambda v: isinstance(v, int) and not isinstance(v, bool), default=0
     )
     """Seed of everything random."""
+
+    def __post_init__(self) -> None:
+        if (self.at_most is None) != (self.least is None):
+            raise DocumentError(
+                "the detector's settings have one of `atMost` and `least`, must have both or none"
+            )
+        if self.least is not None and self.least > self.window:
+            raise DocumentError(
+                f"the detector's settings: `least` is {self.least}, must be at most `window`, {self.window}"
+            )
+
+    @property
+    def least_rows(self) -> int:
+        """Rows of the smallest window."""
+        return self.window if self.least is None else self.least
 
     @classmethod
     def parse(cls, text: str) -> "DetectorSettings":

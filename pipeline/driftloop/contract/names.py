@@ -1,11 +1,12 @@
 """Names, labels and addresses that cross from one part to another.
 
 A pipeline's objects are named after its name and namespace. The name has at most 34 characters
-(the spec checks it), so each of these stays within 52, and what Seldon's operator names after
-them within 63.
+(the spec checks it), so each of these stays within 52, and what is named after monitors, or by
+Seldon's operator after these, within 63.
 """
 
 import hashlib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -154,6 +155,23 @@ STORAGE_HOST = service_host("seaweedfs-s3", STORAGE_NAMESPACE)
 STORAGE_URL = f"http://{STORAGE_HOST}:{STORAGE_PORT}"
 
 
+LONGEST_MONITOR = 18
+"""Characters of a monitor's name: with those of a pipeline, `P-decision-NAME` stays within 63. It has no
+hyphen, so that `P-NAME` is nothing of another pipeline."""
+OWN_PARTS = frozenset({
+    "access", "advance", "cron", "data", "decision", "deployments", "events", "executor", "finish", "flux",
+    "judge", "mesh", "mirror", "model", "monitors", "network", "release", "retrain", "runs", "sensor",
+    "serving", "starter", "steps", "train", "unready", "watching", "withdrawn", "workflows",
+})  # fmt: skip
+"""Names that no monitor can have: ends of the names of a pipeline's objects, components, and what the
+decision calls a cause of which the monitor is not known."""
+
+
+def is_own_part(name: str) -> bool:
+    """Return True for a name that an object of a pipeline may end in, besides its monitors'."""
+    return name in OWN_PARTS or re.fullmatch("r[0-9a-f]{8}", name) is not None
+
+
 def component_name(nodes: Iterable[str]) -> str:
     """Return the end of the name of the operator's Deployment; `nodes` are those beside the model.
 
@@ -255,8 +273,12 @@ class Names:
         return f"{self.pipeline}-judge"
 
     def detector(self, name: str) -> str:
-        """Service of one detector."""
+        """Service of one monitor."""
         return f"{self.pipeline}-{name}"
+
+    def alarms(self, name: str) -> str:
+        """Trigger by which the decision hears of one monitor's alarms."""
+        return f"{self.decision}-{name}"
 
     def predictor(self, release: str) -> str:
         """Deployment and Service of one model version."""

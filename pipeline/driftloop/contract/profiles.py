@@ -113,6 +113,18 @@ class TableProfile:
     """Column with the name of the largest number of an answer, its class; empty when the numbers are not
     probabilities."""
 
+    features: tuple[str, ...] | None = document_key(
+        "features",
+        "a list of texts",
+        lambda v: v is None or is_texts(v),
+        default=None,
+        read=lambda v: None if v is None else tuple(v),
+        write=list,
+        omits_none=True,
+    )
+    """Columns that `data.features` chooses, in the order of the files, where the detector looks at some
+    of them only: a request may carry these without names."""
+
     @property
     def is_array(self) -> bool:
         """Return True when the columns are those of one array: its values have no names of their own."""

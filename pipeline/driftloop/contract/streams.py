@@ -131,15 +131,14 @@ class DetectorStreams:
     def events_stream(self) -> Stream:
         """Stream that the detector's service writes events to; one for all releases.
 
-        What is not judged yet must never be thrown away: a full stream refuses, and the broker
-        tries again later.
+        What is not judged yet must never be thrown away, however long its window stays open: no
+        event ends by its age, and a full stream refuses, so that the broker tries again later.
         """
         tokens = "_".join(map(stream_token, (self.namespace, self.pipeline, self.detector)))
         return Stream(
             f"DRIFTLOOP_{tokens}",
             (self.event_subject(">"),),
             "logged requests or responses that a detector reads",
-            max_age=DAY,
             max_bytes=self.max_bytes,
             refuses_when_full=True,
         )

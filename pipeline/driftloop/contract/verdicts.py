@@ -75,7 +75,9 @@ class WindowRecord:
     )
     """Time of the verdict; None in one of an earlier version."""
     details: dict[str, Any] = document_key("details", "an object", lambda v: isinstance(v, dict))
-    """Figures of the detector's own, and the events and the rejected rows of the window."""
+    """Figures of the detector's own, and of the window: `events`, `rejected` and `repeated` rows,
+    `from` and `to` (times of the first row and of the last event), `closedBy` (`rows` or `time`) and
+    `full` (rows at which it closes)."""
     requests: tuple[str, ...] = document_key(
         "requests", "a list of request ids", is_texts, read=tuple, write=list
     )
@@ -124,7 +126,10 @@ def describe_unjudged(reference: str, release: str, reason: str = "") -> str:
     return f"not judged: reference of {reference}, requests of {release}"
 
 
-ChangeKind = Literal["shift", "level", "mix", "missing", "unseen", "length"]
+ChangeKind = Literal[
+    "shift", "level", "mix", "missing", "unseen", "length",
+    "unreadable", "below", "above", "other", "stuck", "rejected",
+]  # fmt: skip
 CHANGE_KINDS: tuple[ChangeKind, ...] = get_args(ChangeKind)
 
 
@@ -142,7 +147,9 @@ class ColumnChange:
     )
     """`shift` and `length`: the values, or lengths of texts, lie elsewhere; `level` and `mix`: the
     share of a value; `missing`: the share of rows without a value; `unseen`: of values that the training
-    data do not have."""
+    data do not have. The others are those of `schema`: `unreadable` values, values `below` and `above` the
+    training data's, values `other` than their only one, one value only (`stuck`), and rows that are none of
+    the model's (`rejected`)."""
     of: str = document_key("of", "a text", lambda v: isinstance(v, str), default="")
     """Figure that moved: a value, or a quantile such as `median`."""
     before: float = document_key("before", "a number", _is_real)
@@ -179,6 +186,12 @@ class ColumnChange:
             "mix": self.of,
             "missing": "missing",
             "unseen": f"new category {self.of}".rstrip(),
+            "unreadable": "unreadable",
+            "below": f"below {self.of}",
+            "above": f"above {self.of}",
+            "other": f"not {self.of}",
+            "stuck": f"always {self.of}",
+            "rejected": f"not judged ({self.of})",
         }
         if self.kind in ("shift", "length"):
             figures = f"{_format_figure(self.before)} -> {_format_figure(self.after)}"

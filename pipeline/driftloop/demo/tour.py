@@ -32,7 +32,7 @@ async def run_demo(
     LocalError when an act can't go on. SIGTERM cancels.
     """
     pipeline = load_spec(spec.read_text(), path=str(spec))
-    drift = pipeline.spec.monitors.drift
+    drift = pipeline.spec.monitors.get("drift")
     if drift is None:
         raise LocalError(f"{spec} has no drift monitor", hint="the demo needs one")
     platform = DemoPlatform(
@@ -43,7 +43,7 @@ async def run_demo(
         platform,
         screen,
         rate=rate,
-        window=drift.window,
+        window=drift.window_rows,
         data=pipeline.spec.data.uri,
         spec=spec.name,
     )

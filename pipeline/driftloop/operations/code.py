@@ -111,7 +111,10 @@ def refuse_local(state: StateFolder, document: Document) -> None:
     for file in sorted(files, key=lambda path: path.stat().st_mtime)[-1:]:
         batch = (f"{plan.data}/{file.relative_to(folder)}", file)
         check_columns(
-            [batch], plan.raw_features, target=plan.target, categories=plan.wants_categories
+            [batch],
+            plan.raw_features,
+            target=plan.target,
+            monitors=[monitor.settings for monitor in plan.request_monitors],
         )
 
 

@@ -5,7 +5,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from driftloop.contract.columns import MOST_CATEGORIES, TARGET, ColumnError, parse_row, read_columns
+from driftloop.contract.columns import (
+    MOST_CATEGORIES,
+    TARGET,
+    ColumnError,
+    FileColumns,
+    parse_row,
+    read_columns,
+)
+from driftloop.contract.handovers import DetectorSettings
 from driftloop.errors import StepError
 from driftloop.operations.arrays import read_rows
 
@@ -15,25 +23,32 @@ def check_columns(
     features: str,
     *,
     target: str = TARGET,
-    categories: bool = False,
+    monitors: Sequence[DetectorSettings] = (),
 ) -> None:
     """Look at the columns of batches, by name and file; StepError for one that `features` names
-    and a batch lacks, or that is the `target`, and for one with too many different values where a detector takes
-    `categories`."""
+    and a batch lacks, or that is the `target`, for one that a monitor names and `features` does not, and for
+    one with too many different values where a monitor takes categories."""
     for name, file in batches:
         try:
             with file.open("rb") as stream:
                 columns = read_columns(name, stream)
             if columns is not None:
                 chosen = columns.choose_features(features, target)
-                if categories and columns.kind == "array":
-                    _check_array(name, file, chosen[0])
-                elif categories:
-                    _check_categories(name, file, chosen)
+                for monitor in monitors:
+                    own = columns.narrow_features(chosen, monitor.columns)
+                    if monitor.kind == "chi2":
+                        _check_levels(name, file, columns, own)
         except OSError as error:
             raise StepError(f"{file} can't be read: {error.strerror}") from error
         except ColumnError as error:
             raise StepError(error.message, hint=error.hint) from error
+
+
+def _check_levels(name: str, file: Path, columns: FileColumns, chosen: Sequence[str]) -> None:
+    if columns.kind == "array":
+        _check_array(name, file, chosen[0])
+    else:
+        _check_categories(name, file, chosen)
 
 
 def _check_array(name: str, file: Path, array: str) -> None:

@@ -32,8 +32,8 @@ class DataFolder:
     """Columns that its files must have; None when any will do."""
     target: str = TARGET
     """Column with the right answers."""
-    categories: bool = False
-    """True when a detector takes them as categories."""
+    monitors: tuple[DetectorSettings, ...] = ()
+    """Monitors that are fitted on them as they come."""
 
 
 @contextlib.contextmanager
@@ -97,7 +97,7 @@ def put_files(folder: DataFolder, files: Iterable[Path], *, replace: bool = Fals
             )
     if folder.features is not None:
         check_columns(
-            named.items(), folder.features, target=folder.target, categories=folder.categories
+            named.items(), folder.features, target=folder.target, monitors=folder.monitors
         )
     folder.store.create_bucket(folder.location.bucket)
     for name, file in named.items():
@@ -113,17 +113,17 @@ def list_files(folder: DataFolder) -> list[StoreObject]:
 def open_folder(store: ObjectStore, template: Json) -> DataFolder:
     """Return the folder that a training WorkflowTemplate takes its snapshot of."""
     steps = [_read_options(step) for step in template["spec"]["templates"]]
-    fits = [
+    settings = (
         DetectorSettings.parse(step["--detector"])
         for step in steps
         if {"fit", "--detector"} <= step.keys()
-    ]
+    )
+    fits = tuple(fit for fit in settings if fit.on == "request")
     for options in steps:
         if "snapshot" in options and "--uri" in options:
             location = parse_location(options["--uri"])
-            categories = any(fit.kind == "chi2" for fit in fits)
             target = options.get("--target", TARGET)
-            return DataFolder(store, location, options.get("--features"), target, categories)
+            return DataFolder(store, location, options.get("--features"), target, fits)
     raise PipelineError(
         f"WorkflowTemplate {template['metadata']['name']} takes no snapshot of a folder",
         hint="`driftloop commit` the spec again: another version rendered it",

@@ -202,6 +202,8 @@ def _describe_effects(
     yield from _describe_limit(before, after)
     yield from _describe_scaling(before, after, release)
     yield from _describe_detectors(_find_detectors(before), _find_detectors(after))
+    if release is not None and release.production is not None:
+        yield from _describe_fits(before, after)
     for component in _OWN:
         if any(
             _read_component(after.get(key, {})) == component
@@ -358,6 +360,28 @@ def _describe_detectors(before: Mapping[str, Json], after: Mapping[str, Json]) -
             yield f"the {name} detector starts"
         elif before[name] != after[name]:
             yield f"the {name} detector restarts and continues where it was"
+
+
+def _describe_fits(before: Mapping[Key, Json], after: Mapping[Key, Json]) -> Iterator[str]:
+    """Name the monitors that production was not trained with."""
+    detectors = _find_detectors(after)
+    for name in sorted(_find_fits(after) - _find_fits(before)):
+        if name not in detectors:
+            yield (
+                f"the {name} monitor is fitted by the next run and watches from its release on; "
+                "`driftloop trigger --force` trains without new data"
+            )
+
+
+def _find_fits(objects: Mapping[Key, Json]) -> set[str]:
+    """Return the monitors that a run fits."""
+    return {
+        step["name"].removeprefix("fit-")
+        for (kind, _, _), document in objects.items()
+        if kind == "WorkflowTemplate"
+        for step in document["spec"]["templates"]
+        if step["name"].startswith("fit-") and "container" in step
+    }
 
 
 def _find_surprises(

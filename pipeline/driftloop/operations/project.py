@@ -21,7 +21,7 @@ from driftloop.operations.signatures import (
     check_signature,
     format_location,
 )
-from driftloop.plan import Plan, images, make_plan
+from driftloop.plan import Monitor, Plan, images, make_plan
 from driftloop.release.answers import RELATIVE
 from driftloop.spec import Document, InvalidSpec, Problem, parse_spec
 from driftloop.spec.graph import Released, walk_nodes
@@ -271,6 +271,12 @@ def _describe_pins(document: Document) -> str:
     )
 
 
+def _describe_monitor(monitor: Monitor) -> str:
+    columns = monitor.detector.columns
+    of = f" of {columns.replace(',', ', ')}" if columns is not None else ""
+    return f"{monitor.name} ({monitor.detector.detector}{of})"
+
+
 def summarize_spec(document: Document, planned: Plan) -> Mapping[str, str]:
     """Return the main settings of a valid spec in a few words."""
     trials = len(planned.trials)
@@ -278,10 +284,10 @@ def summarize_spec(document: Document, planned: Plan) -> Mapping[str, str]:
         "pipeline": f"{planned.names.pipeline} in namespace {planned.names.namespace}",
         "training": f"{count_noun(trials, 'trial')}, {count_noun(len(planned.evaluate.gates), 'gate')}",
         "serving": f"{_name_model(planned.serve)} by {planned.serve.backend}",
-        "monitors": ", ".join(f"{m.name} ({m.detector.detector})" for m in planned.monitors)
-        or "none",
+        "monitors": ", ".join(map(_describe_monitor, planned.monitors)) or "none",
         **({"pins": _describe_pins(document)} if document.pipeline.spec.pins else {}),
         "retrain": ", ".join(planned.retrain_on) or "by schedule and by hand",
+        **({"halt": ", ".join(planned.halt_on)} if planned.halt_on else {}),
         "agreement": _describe_agreement(planned),
     }
 

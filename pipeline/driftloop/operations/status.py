@@ -9,11 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from driftloop.contract.documents import to_json
 from driftloop.contract.outcomes import RunOutcome
 from driftloop.contract.trees import DEPLOYMENTS, RELEASE
+from driftloop.contract.windows import OpenWindow
 from driftloop.errors import LocalError, PipelineError
 from driftloop.local.ground import addresses, binaries, memory
 from driftloop.local.ground.state import StateFolder
+from driftloop.operations.windows import ask_windows
 from driftloop.release.record import load_release
 
 Json = dict[str, Any]
@@ -57,6 +60,8 @@ class VerdictStatus:
     """Rows that came with them and are not judged."""
     changes: str = ""
     """Columns that have changed, in words; empty without an alarm, or when the detector names none."""
+    repeated: int = 0
+    """Rows that came before, and are not in the window."""
 
     @classmethod
     def from_json(cls, document: Json) -> "VerdictStatus":
@@ -71,6 +76,7 @@ class VerdictStatus:
             size=document.get("size"),
             rejected=document.get("rejected") or 0,
             changes=document.get("changes") or "",
+            repeated=document.get("repeated") or 0,
         )
 
 
@@ -187,6 +193,8 @@ class PlatformStatus:
     releases: Mapping[str, ReleaseStatus]
     verdicts: Mapping[str, VerdictStatus]
     unjudged: Mapping[str, UnjudgedStatus]
+    windows: Mapping[str, OpenWindow]
+    """Windows that are open."""
     decisions: Mapping[str, str]
     loops: Mapping[str, str]
     """Pipeline to what its loop waits for, in one line."""
@@ -222,6 +230,9 @@ class PlatformStatus:
             unjudged={
                 name: UnjudgedStatus.from_json(item)
                 for name, item in document.get("unjudged", {}).items()
+            },
+            windows={
+                name: OpenWindow.read(item) for name, item in document.get("windows", {}).items()
             },
             decisions=document["decisions"],
             loops=document.get("loops", {}),
@@ -260,11 +271,13 @@ def read_local_status(state: StateFolder) -> PlatformStatus:
     }
     for process in document["processes"]:
         process["memory"] = sizes.get(process["pid"], 0.0)
+    windows, document["unknown"] = ask_windows(state)
+    document["windows"] = {name: to_json(window) for name, window in windows.items()}
     try:
         document["releases"] = _read_releases(state)
     except LocalError as error:
         document["releases"] = {}
-        document["unknown"] = [f"releases: {error.message}"]
+        document["unknown"].append(f"releases: {error.message}")
     document["gateway"] = f"http://127.0.0.1:{document['ports']['gateway']}"
     return PlatformStatus.from_json(document)
 

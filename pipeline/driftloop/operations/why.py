@@ -2,13 +2,16 @@
 
 import json
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import ProxyHandler, build_opener
 
 from driftloop.errors import LocalError
+from driftloop.local.ground.state import StateFolder
 from driftloop.operations import endpoints
 from driftloop.operations.suspend import DecisionEndpoint
+from driftloop.operations.windows import ask_windows
 
 
 @dataclass(frozen=True)
@@ -19,6 +22,8 @@ class LoopAnswer:
     phase: str
     summary: str
     text: str
+    windows: tuple[str, ...] = ()
+    """What each detector here has of its open window, in words."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the answer as the service sends it."""
@@ -43,3 +48,12 @@ def ask_why(decision: DecisionEndpoint) -> LoopAnswer:
         ) from error
     except (URLError, OSError, ValueError, KeyError, TypeError) as error:
         raise LocalError(f"{url} can't be reached: {error}", hint=endpoints.NOT_RUNNING) from error
+
+
+def describe_windows(state: StateFolder, pipeline: str) -> tuple[str, ...]:
+    """Return a line for each detector of a pipeline that runs here, and for each that does not
+    answer."""
+    windows, unknown = ask_windows(state, pipeline)
+    now = datetime.now(UTC)
+    lines = (f"{key.split('/')[-1]}: {window.describe(now)}" for key, window in windows.items())
+    return (*lines, *unknown)

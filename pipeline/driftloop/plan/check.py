@@ -5,14 +5,17 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from math import prod
 
+from driftloop.contract.columns import EVERYTHING
 from driftloop.contract.limits import DEFAULT_REQUEST_LIMIT
 from driftloop.contract.names import PLATFORM_NAMESPACES
 from driftloop.contract.platform import S3_BUCKET
 from driftloop.contract.suggestions import suggest_closest
 from driftloop.plan import images
 from driftloop.plan.backends import backend_limits, can_rehearse, is_prepackaged
+from driftloop.plan.effects import choose_effects
 from driftloop.plan.trials import MOST, plan_trials
 from driftloop.spec import Pipeline
+from driftloop.spec.detector import Schema
 from driftloop.spec.graph import Node, Released, walk_nodes
 from driftloop.spec.resources import Resources
 from driftloop.spec.serve import speaking
@@ -50,6 +53,9 @@ def find_problems(pipeline: Pipeline) -> tuple[SpecFinding, ...]:
         _check_rehearsal,
         _check_answers,
         _check_rollout,
+        _check_monitors,
+        _check_effects,
+        _check_schema,
         _check_retrain,
         _check_names,
     )
@@ -260,9 +266,8 @@ def _check_answers(pipeline: Pipeline) -> Iterator[SpecFinding]:
     if not can_rehearse(spec.serve):
         server = "a graph" if spec.serve.graph is not None else f"`server: {spec.serve.server}`"
         hint = f"{server} can't be rehearsed, only a model behind a class of your own; watch the requests: `on: request`"
-    for name in ("drift", "outlier"):
-        detector = getattr(spec.monitors, name)
-        if detector is not None and detector.on == "response":
+    for name, detector in spec.monitors.items():
+        if detector.on == "response":
             location = ("spec", "monitors", name, "on")
             yield SpecFinding(
                 location,
@@ -322,15 +327,81 @@ def _check_graph(root: Node) -> Iterator[SpecFinding]:
         seen.setdefault(node.name, at)
 
 
+def _check_monitors(pipeline: Pipeline) -> Iterator[SpecFinding]:
+    data = pipeline.spec.data
+    features = () if data.features == EVERYTHING else data.features.split(",")
+    for name, detector in pipeline.spec.monitors.items():
+        location = ("spec", "monitors", name, "columns")
+        columns = detector.columns.split(",") if detector.columns is not None else []
+        for column in columns:
+            shown = f"{_format_location(location)} names `{column}`"
+            if column == data.target:
+                yield SpecFinding(
+                    location,
+                    f"{shown}, must not: it is the target (`data.target`), which no request has",
+                )
+            elif features and column not in features:
+                yield SpecFinding(
+                    location,
+                    f"{shown}, must be of `data.features`: {_format_names(features)}",
+                    suggest_closest(column, features, fold=True),
+                )
+        if len(set(columns)) < len(columns):
+            yield SpecFinding(location, f"{_format_location(location)} must name each column once")
+        if columns and detector.on == "response":
+            yield SpecFinding(
+                location,
+                f"{_format_location(location)} must be left out with `on: response`: answers have columns of "
+                "their own, and all are watched",
+            )
+
+
+def _check_schema(pipeline: Pipeline) -> Iterator[SpecFinding]:
+    for name, detector in pipeline.spec.monitors.items():
+        if isinstance(detector, Schema) and detector.on == "response":
+            location = ("spec", "monitors", name, "on")
+            yield SpecFinding(
+                location,
+                f"{_format_location(location)} is `response`, must be `request`: `schema` reads requests",
+                "`tabular` watches answers",
+            )
+
+
+def _check_effects(pipeline: Pipeline) -> Iterator[SpecFinding]:
+    """Look for alarms whose effect is said in two ways, or whose count has none."""
+    spec = pipeline.spec
+    effects = choose_effects(spec)
+    for name, detector in spec.monitors.items():
+        location = ("spec", "monitors", name)
+        then = detector.then
+        if then is not None and spec.retrain.on is not None:
+            named = name in spec.retrain.on
+            if named != (then == "retrain"):
+                place = (*location, "then")
+                yield SpecFinding(
+                    place,
+                    f"{_format_location(place)} is `{then}`, and `retrain.on` "
+                    f"{'names' if named else 'does not name'} it: must say the same",
+                    f"{'take it out of' if named else 'name it in'} `retrain.on`, or leave one of the two out",
+                )
+        if detector.alarms is not None and effects[name] not in ("retrain", "halt"):
+            place = (*location, "alarms")
+            yield SpecFinding(
+                place,
+                f"{_format_location(place)} has no effect: alarms of `{name}` are told one by one, must "
+                "start runs or halt the loop to be counted",
+                "add `then: retrain` or `then: halt`",
+            )
+
+
 def _check_retrain(pipeline: Pipeline) -> Iterator[SpecFinding]:
     spec = pipeline.spec
-    declared = [name for name in ("drift", "outlier") if getattr(spec.monitors, name) is not None]
     seen: set[str] = set()
     for index, name in enumerate(spec.retrain.on or ()):
         location = ("spec", "retrain", "on", index)
-        if name not in declared:
+        if name not in spec.monitors:
             message, hint = _describe_unknown(
-                location, name, declared, of="the detectors under spec.monitors"
+                location, name, spec.monitors, of="the monitors under spec.monitors"
             )
             yield SpecFinding(
                 location, message, hint or f"declare it: `monitors: {{{name}: {{}}}}`"

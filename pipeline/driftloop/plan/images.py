@@ -56,10 +56,9 @@ def list_images(pipeline: Pipeline) -> tuple[str, ...]:
     }
     used |= {node.image for node in own_nodes(spec.serve.graph)}
     users = [image.ref for name, image in spec.images.items() if name in used]
-    monitored = spec.monitors.drift is not None or spec.monitors.outlier is not None
     ours = [
         DRIFTLOOP,
-        *([MONITOR] if monitored else []),
+        *([MONITOR] if spec.monitors else []),
         *([ENVOY] if backend_limits(spec.serve).runs_logger else []),
     ]
     return tuple(dict.fromkeys([*users, *ours]))

@@ -5,12 +5,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Literal, assert_never, get_args
+from typing import assert_never
 
 from driftloop.contract.columns import EVERYTHING, TARGET
 from driftloop.contract.documents import to_json
 from driftloop.contract.handovers import (
     MIXED_KINDS,
+    AlarmCount,
     DetectorKind,
     DetectorSettings,
     GateRule,
@@ -24,6 +25,7 @@ from driftloop.plan import images as refs
 from driftloop.plan.backends import can_rehearse
 from driftloop.plan.caching import digest_recipe, step_keys, trial_key
 from driftloop.plan.check import find_problems
+from driftloop.plan.effects import AlarmEffect, choose_effects, retrain_on
 from driftloop.plan.trials import Trial, plan_trials
 from driftloop.spec import Document, InvalidSpec, Pipeline
 from driftloop.spec.detector import (
@@ -33,17 +35,16 @@ from driftloop.spec.detector import (
     IsolationForest,
     KolmogorovSmirnov,
     Mahalanobis,
+    RowDetector,
+    Schema,
     Tabular,
 )
 from driftloop.spec.events import Events
-from driftloop.spec.model import Evaluate, Mesh, Monitors, Rehearse, Retrain, Rollout, Train
+from driftloop.spec.model import Evaluate, Mesh, Rehearse, Retrain, Rollout, Train
 from driftloop.spec.observability import Observability
 from driftloop.spec.resources import GpuProfile, Resources, Retries
 from driftloop.spec.serve import Serve
 from driftloop.spec.values import S3Uri
-
-MonitorName = Literal["drift", "outlier"]
-"""Names of the detectors that a pipeline may have, and of their services."""
 
 REFERENCE_ROWS = 2000
 """Held-out rows that a rehearsal asks for monitors of answers, unless the spec says how many."""
@@ -72,20 +73,42 @@ class DataStepPlan:
 class Monitor:
     """One detector service."""
 
-    name: MonitorName
+    name: str
     detector: Detector
+    then: AlarmEffect | None = None
+    """What alarms that count do; None: they are told, and nothing else."""
+
+    @property
+    def scores_rows(self) -> bool:
+        """Return True when it scores single rows, not whole windows."""
+        return isinstance(self.detector, RowDetector)
+
+    @property
+    def checks_schema(self) -> bool:
+        """Return True when it looks for broken requests, not for drift."""
+        return isinstance(self.detector, Schema)
+
+    @property
+    def settings(self) -> DetectorSettings:
+        """Settings of the service and of `fit`."""
+        detector = self.detector
+        time = detector.window_time
+        return DetectorSettings(
+            kind=detector_kind(detector),
+            on=detector.on,
+            window=detector.window_rows,
+            at_most=None if time is None else time.total_seconds(),
+            least=None if time is None else detector.window_least,
+            alarm_rate=detector.alarm_rate,
+            columns=tuple(detector.columns.split(",")) if detector.columns is not None else None,
+            margin=detector.margin if isinstance(detector, Schema) else None,
+            at_least=detector.at_least if isinstance(detector, Schema) else None,
+        )
 
     @property
     def detector_config(self) -> str:
-        """Settings of the service and of `fit`: JSON with `kind` and the detector's settings."""
-        detector = self.detector
-        settings = DetectorSettings(
-            kind=detector_kind(detector),
-            on=detector.on,
-            window=detector.window,
-            alarm_rate=detector.alarm_rate,
-        )
-        return json.dumps(to_json(settings))
+        """The settings as JSON."""
+        return json.dumps(to_json(self.settings))
 
 
 @dataclass(frozen=True)
@@ -114,7 +137,8 @@ class Plan:
     serve_image: str | None
     """None where Seldon's operator chooses it."""
     monitors: tuple[Monitor, ...]
-    retrain_on: tuple[MonitorName, ...]
+    retrain_on: tuple[str, ...]
+    """Monitors whose alarms start runs."""
     policy: str
     """The retrain policy as JSON; times in seconds."""
     rollout: Rollout = field(default_factory=Rollout)
@@ -161,10 +185,23 @@ class Plan:
         return self.features if needed and not self.steps else None
 
     @property
+    def halt_on(self) -> tuple[str, ...]:
+        """Monitors whose alarms halt the loop."""
+        return tuple(monitor.name for monitor in self.monitors if monitor.then == "halt")
+
+    def count_alarms(self, monitor: Monitor) -> AlarmCount:
+        """Return how many of a monitor's windows must alarm before it counts."""
+        own, consecutive = monitor.detector.alarms, self.retrain.consecutive
+        if own is not None:
+            return AlarmCount(own.least, own.of)
+        return AlarmCount(consecutive, consecutive)
+
+    @property
     def takes_mixed(self) -> bool:
-        """Return True when every detector of requests takes columns of any type."""
+        """Return True when every detector of requests takes columns of any type, or names its own."""
         return all(
-            detector_kind(monitor.detector) in MIXED_KINDS for monitor in self.request_monitors
+            detector_kind(monitor.detector) in MIXED_KINDS or monitor.detector.columns is not None
+            for monitor in self.request_monitors
         )
 
     @property
@@ -176,11 +213,6 @@ class Plan:
     def target_options(self) -> tuple[str, ...]:
         """Option with the target's name; none for the default."""
         return () if self.target == TARGET else ("--target", self.target)
-
-    @property
-    def wants_categories(self) -> bool:
-        """Return True when a detector takes the columns as categories."""
-        return any(monitor.detector.detector == "chi2" for monitor in self.request_monitors)
 
     @property
     def recipe(self) -> str:
@@ -236,7 +268,6 @@ def make_plan(pipeline: Pipeline | Document, *, cluster: str = "dev") -> Plan:
     spec = pipeline.spec
     images = {name: refs.pin_image(image.ref, spec.pins) for name, image in spec.images.items()}
     name = pipeline.metadata.name
-    on = retrain_on(pipeline)
     steps, points = _plan_steps(pipeline, images), plan_trials(spec.train)
     return Plan(
         names=Names(name, pipeline.metadata.namespace or name),
@@ -266,8 +297,8 @@ def make_plan(pipeline: Pipeline | Document, *, cluster: str = "dev") -> Plan:
         serve=spec.serve,
         serve_image=images[spec.serve.image] if spec.serve.image is not None else None,
         monitors=_plan_monitors(pipeline),
-        retrain_on=on,
-        policy=_retrain_policy(pipeline, on),
+        retrain_on=retrain_on(spec),
+        policy=_retrain_policy(pipeline),
         rollout=spec.rollout,
         rehearse=spec.rehearse if can_rehearse(spec.serve) else None,
         mesh=spec.mesh,
@@ -276,14 +307,6 @@ def make_plan(pipeline: Pipeline | Document, *, cluster: str = "dev") -> Plan:
         retrain=spec.retrain,
         observability=spec.observability,
     )
-
-
-def retrain_on(pipeline: Pipeline) -> tuple[MonitorName, ...]:
-    """The detectors whose alarms count: as written, or drift when there is a drift detector."""
-    spec = pipeline.spec
-    if spec.retrain.on is not None:
-        return tuple(spec.retrain.on)
-    return ("drift",) if spec.monitors.drift is not None else ()
 
 
 def _plan_steps(pipeline: Pipeline, images: Mapping[str, str]) -> tuple[DataStepPlan, ...]:
@@ -311,20 +334,12 @@ def whole_seconds(length: timedelta | None) -> int | None:
 
 
 def _plan_monitors(pipeline: Pipeline) -> tuple[Monitor, ...]:
-    names: tuple[MonitorName, ...] = get_args(MonitorName)
-    detectors = ((name, monitor_detector(pipeline.spec.monitors, name)) for name in names)
-    return tuple(Monitor(name, detector) for name, detector in detectors if detector is not None)
-
-
-def monitor_detector(monitors: Monitors, name: MonitorName) -> Detector | None:
-    """Return the detector of a monitor; None for one that the spec does not have."""
-    match name:
-        case "drift":
-            return monitors.drift
-        case "outlier":
-            return monitors.outlier
-        case _:
-            assert_never(name)
+    """The monitors by name: their order in the spec makes no difference."""
+    effects = choose_effects(pipeline.spec)
+    return tuple(
+        Monitor(name, detector, effects[name])
+        for name, detector in sorted(pipeline.spec.monitors.items())
+    )
 
 
 def detector_kind(detector: Detector) -> DetectorKind:
@@ -332,6 +347,7 @@ def detector_kind(detector: Detector) -> DetectorKind:
     match detector:
         case (
             Tabular()
+            | Schema()
             | KolmogorovSmirnov()
             | CramerVonMises()
             | ChiSquared()
@@ -343,14 +359,21 @@ def detector_kind(detector: Detector) -> DetectorKind:
             assert_never(detector)
 
 
-def _retrain_policy(pipeline: Pipeline, on: tuple[MonitorName, ...]) -> str:
-    retrain = pipeline.spec.retrain
+def _retrain_policy(pipeline: Pipeline) -> str:
+    retrain, monitors = pipeline.spec.retrain, _plan_monitors(pipeline)
     policy = RetrainPolicy(
         consecutive=retrain.consecutive,
         cooldown=retrain.cooldown.total_seconds(),
         while_running=retrain.while_running,
         budget=retrain.budget,
-        on=on,
+        on=retrain_on(pipeline.spec),
+        halt_on=tuple(each.name for each in monitors if each.then == "halt") or None,
+        counts={
+            each.name: AlarmCount(each.detector.alarms.least, each.detector.alarms.of)
+            for each in monitors
+            if each.detector.alarms is not None
+        }
+        or None,
         hold=(retrain.cooldown if retrain.hold is None else retrain.hold).total_seconds(),
         halt_after=retrain.halt_after,
     )

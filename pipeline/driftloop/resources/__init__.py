@@ -208,11 +208,11 @@ def detector_files(plan: Plan, release: Release) -> tuple[Manifest, ...]:
     """Production's detectors; none before the first release, and none that were not fitted with
     it."""
     version = release.production
-    if version is None or version.detectors is None:
+    if version is None:
         return ()
     return tuple(
         manifest
-        for monitor in plan.monitors
+        for monitor in detector.fitted_monitors(plan, version)
         for manifest in _name_files(
             plan,
             trees.MONITORS,

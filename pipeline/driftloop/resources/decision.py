@@ -66,18 +66,18 @@ def on_runs(plan: Plan) -> knative.Trigger:
 
 
 def on_alarms(plan: Plan) -> tuple[tuple[str, knative.Trigger], ...]:
-    """(detector, Trigger) for each detector whose alarms count."""
+    """(monitor, Trigger) for each monitor whose alarms start runs or halt the loop."""
     names = plan.names
     return tuple(
         (
             name,
             build_trigger(
                 plan,
-                f"{names.decision}-{name}",
+                names.alarms(name),
                 COMPONENT,
                 names.decision,
                 type=detector_type(name),
             ),
         )
-        for name in plan.retrain_on
+        for name in (*plan.retrain_on, *plan.halt_on)
     )

@@ -11,6 +11,15 @@ from driftloop.resources import parts
 from driftloop.resources.broker import build_trigger
 
 
+def fitted_monitors(plan: Plan, version: Version) -> tuple[Monitor, ...]:
+    """Return the monitors that have a detector of a version: those that the spec had when it was trained.
+    The record of an older version does not say, and has them all."""
+    fitted = version.detector_digests
+    if version.detectors is None:
+        return ()
+    return tuple(monitor for monitor in plan.monitors if not fitted or monitor.name in fitted)
+
+
 def detector_account(plan: Plan, monitor: Monitor) -> core.ServiceAccount:
     """It never talks to the API server."""
     return parts.service_account(plan, plan.names.detector(monitor.name), monitor.name)

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from driftloop.contract.handovers import RetrainPolicy
+from driftloop.contract.handovers import AlarmCount, RetrainPolicy
 from driftloop.contract.names import ALARM_CAUSE
 from driftloop.retrain.state import (
     WITHDRAWN,
@@ -14,41 +14,54 @@ from driftloop.retrain.state import (
 
 DAY = 86_400.0
 KEPT_ENDED = 64
-KEPT_SOURCES = 32
+KEPT_SOURCES = 80
+"""Detectors of releases: those of the largest spec, of some releases."""
 KEPT_ALARMS = 256
+KEPT_IN_ALL = 2048
+"""Alarms of all detectors: each carries a text of up to 300 characters, and an entry must stay below
+1 MB."""
 
 
 def step_alarm(
     state: RetrainState, event: AlarmEvent, now: float, policy: RetrainPolicy
 ) -> RetrainState:
     """Count an alarm; the one that completes a row decides, or is kept or dropped by the policy."""
-    key = f"{event.detector}/{event.release}"
-    source = state.sources.get(key, CauseSource())
-    if not event.alarm or event.window <= source.watermark or event.window in source.alarms:
+    state, source = take_alarm(state, event)
+    if source is None:
         return state
+    busy = state.phase != "idle"
+    drops = policy.while_running == "drop" or state.waits is not None
+    if busy and drops:
+        return drop_alarm(state, event, source)
+    cause = find_cause(event, source, policy.count_of(event.detector))
+    if cause is None:
+        return with_source(state, event, source)
+    state = with_source(state, event, consume_alarms(source, cause.last))
+    if busy:
+        if state.remembered is not None:
+            state = replace(state, suppressed=state.suppressed + 1)
+        return replace(state, remembered=state.remembered or cause)
+    return decide_run(state, cause, now, policy)
+
+
+def take_alarm(state: RetrainState, event: AlarmEvent) -> tuple[RetrainState, CauseSource | None]:
+    """Return what is known of the alarm's source with it, and no source for a repeat, a quiet window, or an
+    alarm about a release that was replaced."""
+    source = state.sources.get(event.source, CauseSource())
+    if not event.alarm or event.window <= source.watermark or event.window in source.alarms:
+        return state, None
     if event.production is not None and event.release != event.production:
         state = replace(
             state, stale=state.stale + 1, dropped=explain_stale(event.release, event.production)
         )
-        return _with_source(state, key, _consume_alarms(source, event.window))
-    busy = state.phase != "idle"
-    drops = policy.while_running == "drop" or state.waits is not None
-    if busy and drops:
-        return _with_source(
-            replace(state, suppressed=state.suppressed + 1),
-            key,
-            _consume_alarms(source, event.window),
-        )
-    source = CauseSource(source.watermark, {**source.alarms, event.window: event.event})
-    cause = _count_row(event, source, policy.consecutive)
-    if cause is None:
-        return _with_source(state, key, source)
-    source = _consume_alarms(source, cause.last)
-    if busy:
-        if state.remembered is not None:
-            state = replace(state, suppressed=state.suppressed + 1)
-        return _with_source(replace(state, remembered=state.remembered or cause), key, source)
-    return decide_run(_with_source(state, key, source), cause, now, policy)
+        return with_source(state, event, consume_alarms(source, event.window)), None
+    return state, CauseSource(source.watermark, {**source.alarms, event.window: event.event})
+
+
+def drop_alarm(state: RetrainState, event: AlarmEvent, source: CauseSource) -> RetrainState:
+    """Use up an alarm without any effect."""
+    state = replace(state, suppressed=state.suppressed + 1)
+    return with_source(state, event, consume_alarms(source, event.window))
 
 
 def explain_stale(release: str, production: str) -> str:
@@ -81,7 +94,9 @@ def decide_run(
         state = replace(
             state,
             sources={
-                key: _consume_alarms(source, max(source.alarms, default=0))
+                key: source
+                if policy.halts(key.partition("/")[0])
+                else consume_alarms(source, max(source.alarms, default=0))
                 for key, source in state.sources.items()
             },
         )
@@ -171,30 +186,40 @@ def _repeat_cause(state: RetrainState, decision: str) -> RetrainCause:
     return RetrainCause(WITHDRAWN, decision, 0, 0, (state.cause or "").removeprefix(ALARM_CAUSE))
 
 
-def _count_row(event: AlarmEvent, source: CauseSource, length: int) -> RetrainCause | None:
-    """The first `length` consecutive alarms that the new one completes."""
-    first = event.window
-    while first - 1 in source.alarms:
-        first -= 1
-    last = first + length - 1
-    if not all(window in source.alarms for window in range(first, last + 1)):
-        return None
-    return RetrainCause(event.detector, event.release, first, last, source.alarms[last])
+def find_cause(event: AlarmEvent, source: CauseSource, count: AlarmCount) -> RetrainCause | None:
+    """Return the first row of alarms that the new one completes: `least` of them among `of` windows by
+    number; for windows in a row both are the same."""
+    near = sorted(window for window in source.alarms if abs(window - event.window) < count.of)
+    place = near.index(event.window)
+    for start in range(max(0, place - count.least + 1), place + 1):
+        row = near[start : start + count.least]
+        if len(row) == count.least and row[-1] - row[0] < count.of:
+            last = row[-1]
+            return RetrainCause(event.detector, event.release, row[0], last, source.alarms[last])
+    return None
 
 
-def _consume_alarms(source: CauseSource, last: int) -> CauseSource:
+def consume_alarms(source: CauseSource, last: int) -> CauseSource:
+    """Return the source with a watermark of at least `last`."""
     watermark = max(source.watermark, last)
     return CauseSource(
         watermark, {window: id for window, id in source.alarms.items() if window > watermark}
     )
 
 
-def _with_source(state: RetrainState, key: str, source: CauseSource) -> RetrainState:
+def with_source(state: RetrainState, event: AlarmEvent, source: CauseSource) -> RetrainState:
+    """Return the state with what is known of an alarm's source now, within the bounds of an entry."""
     if len(source.alarms) > KEPT_ALARMS:
         newest = sorted(source.alarms)[-KEPT_ALARMS:]
         source = CauseSource(source.watermark, {window: source.alarms[window] for window in newest})
-    sources = {name: value for name, value in state.sources.items() if name != key}
-    sources[key] = source
+    sources = {name: value for name, value in state.sources.items() if name != event.source}
+    sources[event.source] = source
     for name in list(sources)[: max(0, len(sources) - KEPT_SOURCES)]:
         del sources[name]
+    excess = sum(len(each.alarms) for each in sources.values()) - KEPT_IN_ALL
+    for name in list(sources):
+        if excess > 0:
+            # the detectors that were silent longest
+            excess -= len(sources[name].alarms)
+            sources[name] = CauseSource(sources[name].watermark)
     return replace(state, sources=sources)

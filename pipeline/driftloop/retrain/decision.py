@@ -5,8 +5,8 @@ compare-and-set entry.
 difference how often or in which order events come:
 
 * An alarm is known by detector, release and window number. Alarms count when `consecutive` windows *by number*
-  alarmed, so a repeat adds nothing and a late one fills its place. Windows up to a watermark have been used (or
-  dropped) and never count again.
+  alarmed, or k of n of a detector that counts so; a repeat adds nothing and a late one fills its place. Windows up
+  to a watermark have been used (or dropped) and never count again.
 * What is to be done follows from the state alone: while a decision is pending, every step answers `Fire` again when it
   is due, so an effect that a crash swallowed is repeated, and one that happened twice meets a Workflow that exists.
 * The same holds for what people are told, a run that was lost or the begin of a wait: every step answers it when it is
@@ -14,6 +14,7 @@ difference how often or in which order events come:
 * A run is claimed once; a run or decision that has ended is remembered and can't come back.
 * Alarms about a release that git does not call production count nothing: every event that knows production drops what
   was counted or remembered about another release while git could not be read.
+* Alarms of a detector that halts start no run, and halt the loop in whatever phase it is.
 * A run that found nothing new costs nothing: its alarms are kept, and new data starts a run with them as its cause.
 
 idle -> pending (alarms) -> running (claimed) -> evaluating -> rolling-out -> cooling -> idle;
@@ -33,7 +34,14 @@ from driftloop.retrain.causes import (
     withdraw_decision,
 )
 from driftloop.retrain.clocks import bound_times
-from driftloop.retrain.pauses import count_strike, settle_state, step_head, wait_for_data
+from driftloop.retrain.pauses import (
+    count_strike,
+    halt_loop,
+    settle_state,
+    step_halting,
+    step_head,
+    wait_for_data,
+)
 from driftloop.retrain.state import (
     AlarmEvent,
     ClaimEvent,
@@ -67,7 +75,9 @@ def step_decision(
     state = bound_times(state, now, policy)
     match event:
         case AlarmEvent():
-            state = step_alarm(drop_stale(state, event.production, now), event, now, policy)
+            state = drop_stale(state, event.production, now)
+            step = step_halting if policy.halts(event.detector) else step_alarm
+            state = step(state, event, now, policy)
         case HeadEvent():
             state = step_head(state, event, now)
         case NewDataEvent():
@@ -85,7 +95,7 @@ def step_decision(
         case WaitToldEvent():
             state = _step_wait_told(state, event)
         case HaltEvent():
-            state = _step_halt(state, event, now)
+            state = halt_loop(state, event.reason, now)
         case ResumeEvent():
             state = _step_resume(state, now)
         case TickEvent():
@@ -208,18 +218,6 @@ def _step_told(state: RetrainState, event: ToldEvent) -> RetrainState:
 def _step_wait_told(state: RetrainState, event: WaitToldEvent) -> RetrainState:
     rest = tuple(wait for wait in state.waits_untold if wait.key != event.key)
     return state if rest == state.waits_untold else replace(state, waits_untold=rest)
-
-
-def _step_halt(state: RetrainState, event: HaltEvent, now: float) -> RetrainState:
-    if state.halt is not None:
-        return state
-    if state.live:
-        return replace(state, halt=event.reason)
-    if state.phase == "pending":
-        state = withdraw_decision(state)
-    return replace(
-        state, phase="halted", since=now, halt=event.reason, decision=None, cause=None, fires=0
-    )
 
 
 def _step_resume(state: RetrainState, now: float) -> RetrainState:

@@ -74,15 +74,32 @@ def _explain_idle(
     state: RetrainState, now: float, policy: RetrainPolicy | None
 ) -> tuple[str, tuple[str, ...]]:
     if policy is None or not policy.on:
-        return "waits for alarms, schedules or people", ()
+        return "waits for alarms, schedules or people", _explain_halts(policy)
     if not within_budget(state, now, policy):
         return (
             f"the budget of {policy.budget} runs in 24 hours is spent until "
             f"{format_time(_budget_end(state, now, policy))}",
-            ("Alarms start nothing until then; schedules and people may start runs",),
+            (
+                "Alarms start nothing until then; schedules and people may start runs",
+                *_explain_halts(policy),
+            ),
         )
-    row = "an alarm" if policy.consecutive == 1 else f"{policy.consecutive} alarms in a row"
-    return f"waits for {row} of {' or '.join(policy.on)}", ()
+    return f"waits for {_list_counts(policy, policy.on)}", _explain_halts(policy)
+
+
+def _explain_halts(policy: RetrainPolicy | None) -> tuple[str, ...]:
+    if policy is None or not policy.halt_on:
+        return ()
+    counts = _list_counts(policy, policy.halt_on)
+    return (f"{counts[0].upper()}{counts[1:]} would halt the loop",)
+
+
+def _list_counts(policy: RetrainPolicy, monitors: tuple[str, ...]) -> str:
+    """Say how many alarms of which monitors count, those that count alike together."""
+    by_count: dict[str, list[str]] = {}
+    for monitor in monitors:
+        by_count.setdefault(policy.count_of(monitor).text, []).append(monitor)
+    return ", or ".join(f"{count} of {' or '.join(names)}" for count, names in by_count.items())
 
 
 def _explain_waiting(

@@ -11,13 +11,19 @@ from driftloop.contract.handovers import RetrainPolicy
 from driftloop.contract.records import LoopWait
 from driftloop.retrain.causes import (
     KEPT_ENDED,
+    consume_alarms,
     decide_run,
+    drop_alarm,
     drop_stale,
+    find_cause,
     is_cooling,
+    take_alarm,
+    with_source,
     withdraw_decision,
     within_budget,
 )
 from driftloop.retrain.state import (
+    AlarmEvent,
     DataWait,
     EndEvent,
     HeadEvent,
@@ -82,6 +88,37 @@ def step_head(state: RetrainState, event: HeadEvent, now: float) -> RetrainState
         )
     hold = ReleaseHold(event.commit, event.subject, event.by, since)
     return replace(state, hold=hold)
+
+
+def halt_loop(state: RetrainState, reason: str, now: float) -> RetrainState:
+    """Stop the loop; a run that goes on may end."""
+    if state.halt is not None:
+        return state
+    if state.live:
+        return replace(state, halt=reason)
+    if state.phase == "pending":
+        state = withdraw_decision(state)
+    return replace(
+        state, phase="halted", since=now, halt=reason, decision=None, cause=None, fires=0
+    )
+
+
+def step_halting(
+    state: RetrainState, event: AlarmEvent, now: float, policy: RetrainPolicy
+) -> RetrainState:
+    """Count an alarm of a detector whose alarms halt the loop, whatever it does now."""
+    state, source = take_alarm(state, event)
+    if source is None:
+        return state
+    if state.halt is not None:
+        return drop_alarm(state, event, source)
+    cause = find_cause(event, source, policy.count_of(event.detector))
+    if cause is None:
+        return with_source(state, event, source)
+    state = with_source(state, event, consume_alarms(source, cause.last))
+    why = f"{cause.text} (monitor {event.detector})"
+    state = _tell_wait(state, f"halt {event.source} {cause.last}", "person", why)
+    return replace(halt_loop(state, why, now), breaker=True)
 
 
 def settle_state(state: RetrainState, now: float, policy: RetrainPolicy) -> RetrainState:

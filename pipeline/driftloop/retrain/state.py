@@ -276,6 +276,11 @@ class AlarmEvent:
     production: str | None = None
     """Release that git calls production; None when it is not known."""
 
+    @property
+    def source(self) -> str:
+        """Key of its detector and release."""
+        return f"{self.detector}/{self.release}"
+
 
 @dataclass(frozen=True)
 class HeadEvent:

@@ -1,20 +1,101 @@
 """The detectors a spec can name, one model each. A new one joins the union; the type checker
 names what is missing."""
 
-from typing import Annotated, Literal
+from datetime import timedelta
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, Tag
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from driftloop.spec.base import SpecModel, tagged
+from driftloop.spec.values import ColumnNames, PositiveDuration
+
+FEWEST_ROWS = 10
+WindowRows = Annotated[int, Field(ge=FEWEST_ROWS, le=100_000)]
+
+
+def _from_a_second(time: timedelta) -> timedelta:
+    if time < timedelta(seconds=1):
+        raise ValueError("must be at least `1s`")
+    return time
+
+
+class TimedWindow(SpecModel):
+    """Rows that are judged together: so many, or those of so much time."""
+
+    rows: WindowRows
+    """Rows at which a window closes."""
+    at_most: Annotated[PositiveDuration, AfterValidator(_from_a_second)] | None = None
+    """Time after its first row at which a window closes with fewer rows; without it, it waits for
+    all."""
+    least: WindowRows | None = None
+    """Rows without which it does not close by time: it stays open until they are there. Default: a
+    fifth of `rows`, at least 10."""
+
+    @model_validator(mode="after")
+    def _a_least_of_rows(self) -> Self:
+        if self.least is not None and self.at_most is None:
+            raise ValueError("must have `atMost` with `least`: without it a window has all `rows`")
+        if self.least is not None and self.least > self.rows:
+            raise ValueError("must have a `least` that is not above its `rows`")
+        return self
+
+
+def _window_form(value: Any) -> str:
+    return "timed" if isinstance(value, dict | TimedWindow) else "rows"
+
+
+WindowForm = Annotated[
+    Annotated[WindowRows, Tag("rows")] | Annotated[TimedWindow, Tag("timed")],
+    Discriminator(_window_form),
+]
+
+
+class Alarms(SpecModel):
+    """Alarms that count together: k of n windows."""
+
+    least: Annotated[int, Field(ge=1, le=100)]
+    """Windows that must alarm."""
+    of: Annotated[int, Field(ge=1, le=100)]
+    """Windows in a row that they are among."""
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.least > self.of:
+            raise ValueError("must have a `least` that is not above its `of`")
+        return self
 
 
 class _Detector(SpecModel):
     on: Literal["request", "response"] = "request"
     """Requests, compared with the training data, or answers, compared with those of the rehearsal."""
-    window: Annotated[int, Field(ge=10, le=100_000)] = 200
-    """Rows that are judged together."""
+    window: WindowForm = 200
+    """Rows that are judged together; a mapping when time closes a window, too."""
     alarm_rate: Annotated[float, Field(gt=0, lt=1)] = 0.01
     """False alarms it may raise on traffic that has not changed, as a share of windows."""
+    columns: ColumnNames | None = None
+    """Columns of `data.features` that it looks at, separated by commas; all of them when left out."""
+    then: Literal["retrain", "alert", "halt"] | None = None
+    """What alarms that count do: start a run, only raise an alert, or halt the loop as `driftloop halt`
+    does. When left out, what `retrain.on` says: a run, or an alert, of detectors of single rows neither."""
+    alarms: Alarms | None = None
+    """Windows that must alarm before it counts; when left out `retrain.consecutive` in a row."""
+
+    @property
+    def window_rows(self) -> int:
+        """Rows at which a window closes."""
+        return self.window if isinstance(self.window, int) else self.window.rows
+
+    @property
+    def window_time(self) -> timedelta | None:
+        """Time after its first row at which a window closes with fewer rows."""
+        return None if isinstance(self.window, int) else self.window.at_most
+
+    @property
+    def window_least(self) -> int:
+        """Rows without which a window does not close."""
+        if isinstance(self.window, int) or self.window.at_most is None:
+            return self.window_rows
+        return self.window.least or max(FEWEST_ROWS, self.window.rows // 5)
 
 
 class Tabular(_Detector):
@@ -23,6 +104,18 @@ class Tabular(_Detector):
 
     detector: Literal["tabular"] = "tabular"
     """The algorithm."""
+
+
+class Schema(_Detector):
+    """Looks for rows that the training data do not have: missing and unreadable values, values beyond their
+    range, new categories, columns with one value only, rows that are none of the model's."""
+
+    detector: Literal["schema"] = "schema"
+    """The algorithm."""
+    margin: Annotated[float, Field(ge=0, le=1000)] = 0.1
+    """Part of the range of a column's values in the training data by which others may lie beyond it."""
+    at_least: Annotated[float, Field(ge=0, le=1)] = 0.01
+    """Share of rows by which one of these must have moved before it is an alarm, however certain it is."""
 
 
 class KolmogorovSmirnov(_Detector):
@@ -63,20 +156,18 @@ class Mahalanobis(_Detector):
     """The algorithm."""
 
 
-DriftDetector = Annotated[
+Detector = Annotated[
     Annotated[Tabular, Tag("tabular")]
+    | Annotated[Schema, Tag("schema")]
     | Annotated[KolmogorovSmirnov, Tag("ks")]
     | Annotated[CramerVonMises, Tag("cvm")]
-    | Annotated[ChiSquared, Tag("chi2")],
-    tagged("detector", default="ks"),
+    | Annotated[ChiSquared, Tag("chi2")]
+    | Annotated[IsolationForest, Tag("iforest")]
+    | Annotated[Mahalanobis, Tag("mahalanobis")],
+    tagged("detector", default="tabular"),
 ]
-"""Judges whole windows: do they still look like the training data?"""
-
-OutlierDetector = Annotated[
-    Annotated[IsolationForest, Tag("iforest")] | Annotated[Mahalanobis, Tag("mahalanobis")],
-    tagged("detector", default="iforest"),
-]
-"""Judges single rows: does one look like nothing in the training data?"""
-
-Detector = DriftDetector | OutlierDetector
 """Any of them."""
+
+RowDetector = IsolationForest | Mahalanobis
+"""Those that score single rows: does one look like nothing in the training data? The others score whole
+windows: do they still look like the training data?"""

@@ -29,8 +29,8 @@ class Events(SpecModel):
     """Of the Broker of the namespace: requests, answers and verdicts of the last 24 hours; a full
     stream drops the oldest."""
     detector: StreamRoom = f"{DETECTOR_BYTES // MIB}Mi"
-    """Of each detector: events that are not judged yet; a full stream refuses, and the Broker
-    tries again for some minutes."""
+    """Of each detector: events that are not judged yet, and the last window; a full stream
+    refuses, and the Broker tries again for hours."""
 
     @property
     def broker_bytes(self) -> int:

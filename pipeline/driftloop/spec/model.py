@@ -14,7 +14,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from driftloop.contract.columns import TARGET
 from driftloop.spec.base import SpecModel
-from driftloop.spec.detector import DriftDetector, OutlierDetector
+from driftloop.spec.detector import Detector
 from driftloop.spec.events import Events
 from driftloop.spec.observability import Observability
 from driftloop.spec.resources import GpuProfile, Resources, Retries
@@ -30,6 +30,7 @@ from driftloop.spec.values import (
     ImageName,
     ImageRef,
     MetricName,
+    MonitorName,
     NamespaceName,
     ParameterName,
     PipelineName,
@@ -292,22 +293,29 @@ def _read_off(value: object) -> object:
     return None if value is False or value == "off" else value
 
 
-class Monitors(SpecModel):
-    """Detectors that watch the traffic; each is fitted on the data its model was trained on."""
+def _choose_detectors(value: object) -> object:
+    """Return the monitors with the detector of `outlier`, whose default is not that of the others."""
+    if not isinstance(value, dict) or not isinstance(value.get("outlier"), dict):
+        return value
+    return {**value, "outlier": {"detector": "iforest", **value["outlier"]}}
 
-    drift: DriftDetector | None = None
-    """Detects requests that no longer look like the training data."""
-    outlier: OutlierDetector | None = None
-    """Detects single requests that look like nothing in the training data."""
+
+Monitors = Annotated[
+    dict[MonitorName, Detector],
+    Field(max_length=20),
+    BeforeValidator(_choose_detectors, json_schema_input_type=dict[MonitorName, Detector]),
+]
+"""Name to detector; each is fitted on the data its model was trained on."""
 
 
 class Retrain(SpecModel):
     """Conditions under which alarms start a training run."""
 
-    on: Annotated[tuple[Literal["drift", "outlier"], ...], Field(max_length=2)] | None = None
-    """Detectors whose alarms count; drift when there is a drift detector."""
+    on: Annotated[tuple[MonitorName, ...], Field(max_length=20)] | None = None
+    """Monitors whose alarms start runs; when left out those with `then: retrain`, and of those without
+    `then` the one named `drift`, or the only one that looks for drift."""
     consecutive: Annotated[int, Field(ge=1, le=100)] = 2
-    """Windows in a row that must alarm before it counts."""
+    """Windows in a row that must alarm before it counts, of monitors without `alarms` of their own."""
     cooldown: Duration = timedelta(minutes=30)
     """No alarm counts for this long after a run has ended, however it ended."""
     while_running: Literal["drop", "remember"] = "drop"
@@ -417,8 +425,9 @@ class Spec(SpecModel):
     ] = Rehearse()
     """Rehearsal of a candidate before any traffic: `off` leaves it out. Only a model behind a class
     of your own (`server: python` without a graph) can be rehearsed."""
-    monitors: Monitors = Monitors()
-    """Detectors that watch the traffic."""
+    monitors: Monitors = Field(default_factory=dict)
+    """Name to detector, 20 at most: what watches the traffic. The detector of `outlier` is `iforest` when
+    left out."""
     retrain: Retrain = Retrain()
     """Training runs that alarms start."""
     rollout: Rollout = Rollout()

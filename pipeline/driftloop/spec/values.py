@@ -13,6 +13,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, PlainSerializer, PlainValidator, WithJsonSchema
 
 from driftloop.contract.limits import REQUEST_LIMITS
+from driftloop.contract.names import LONGEST_MONITOR, is_own_part
 from driftloop.spec import cron
 
 _MEMORY_UNITS = {
@@ -268,6 +269,16 @@ def _name(longest: int) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _monitor(text: str) -> str:
+    if not re.fullmatch(rf"[a-z][a-z0-9]{{0,{LONGEST_MONITOR - 1}}}", text):
+        raise ValueError(
+            f"must be at most {LONGEST_MONITOR} lower-case letters and digits, beginning with a letter"
+        )
+    if is_own_part(text):
+        raise ValueError("must be another name: a pipeline's own objects have this one")
+    return text
+
+
 Duration = Annotated[
     timedelta,
     PlainValidator(duration),
@@ -297,6 +308,8 @@ ProfileName = Annotated[str, _name(40), Field(max_length=64)]
 NodeName = Annotated[str, _name(18), Field(max_length=64)]
 """Short enough that the Service which Seldon's operator names after it stays within 63
 characters."""
+MonitorName = Annotated[str, AfterValidator(_monitor), Field(max_length=64)]
+"""Short enough that every object named after it stays within 63 characters."""
 ImageName = Annotated[str, _name(40), Field(max_length=64)]
 Function = Annotated[str, AfterValidator(_function), Field(max_length=200)]
 ModelClass = Annotated[str, AfterValidator(_class), Field(max_length=200)]

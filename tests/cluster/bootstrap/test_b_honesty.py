@@ -108,6 +108,7 @@ def test_a_detector_gives_back_what_an_older_tree_reserved(it):
 
 @pytest.mark.parametrize("part", ["model", "detector"])
 def test_turned_bytes_are_refused_and_told(it, part):
+    it.ready(PIPELINE, timeout=300)
     production = it.release()["production"]
     uri = production["model"] if part == "model" else f"{production['detectors']}/drift"
     digest = (
@@ -120,13 +121,13 @@ def test_turned_bytes_are_refused_and_told(it, part):
     alarms = it.alarms(production["id"])
     store.write_object(at, bytes([kept[0] ^ 1]) + kept[1:])
     start = it.traffic.turn("clean")
-    if part == "model":
-        # the pod that is there has the released bytes, the second one would have the turned ones
-        commit_replicas(it, 2)
-    else:
-        it.kube.run("-n", N, "delete", "pod", "-l", "app.kubernetes.io/component=drift")
     command = ("status", "--cluster", "--namespace", N)
     try:
+        if part == "model":
+            # the pod that is there has the released bytes, the second one would have the turned ones
+            commit_replicas(it, 2)
+        else:
+            it.kube.run("-n", N, "delete", "pod", "-l", "app.kubernetes.io/component=drift")
         line = it.kube.wait(
             "the status says that the files are not those of the release",
             lambda: next(

@@ -197,6 +197,27 @@ async def test_two_alarms_in_a_row_fire_the_webhook_once(service: Service) -> No
     assert {one["decision"] for one in service.world.fired} == {body["decision"]}
 
 
+@pytest.mark.parametrize(
+    "service", [{"haltOn": ["rows"], "counts": {"rows": {"least": 2, "of": 3}}}], indirect=True
+)
+async def test_alarms_of_a_monitor_that_halts_halt_the_loop_and_tell_once(service: Service) -> None:
+    assert await service.alarm(1, detector="rows") == 202
+    assert (await service.state()).phase == "idle"
+    assert await service.alarm(3, detector="rows") == 202
+    state = await service.state()
+    assert state.phase == "halted"
+    why = f"alarm {verdict_id('n', service.pipeline, 'rows', 'r1', 3)} (monitor rows)"
+    assert state.halt == why
+    await until(lambda: len(service.world.heard) == 1)
+    told = service.world.heard[0].parse_json()
+    assert (told["waitsFor"], told["reason"]) == ("person", why)
+    for window in (1, 2):
+        assert await service.alarm(window) == 202
+    assert service.world.fired == []
+    await resume(service)
+    assert (await service.state()).phase == "idle"
+
+
 async def test_a_hundred_alarms_at_once_are_one_decision(service: Service) -> None:
     order = [(n * 37) % 100 + 1 for n in range(100)] * 2
     for window in sorted(set(order)):

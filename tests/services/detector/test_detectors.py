@@ -47,6 +47,8 @@ def judgements(monitor_python: Path) -> Any:
         ("chi2", "new", [6, 7, 8, 9]),
         ("iforest", "noise", [6, 7, 8, 9]),
         ("mahalanobis", "noise", [6, 7, 8, 9]),
+        ("schema", "noise", [6, 7, 8, 9]),
+        ("schema", "shift", []),
     ],
 )
 def test_fires_at_the_change_and_not_before(

@@ -4,23 +4,29 @@ import asyncio
 import json
 import random
 import sys
+import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+import numpy as np
 import pytest
+from nats.js.api import AckPolicy, ConsumerConfig
 from nats.js.errors import NotFoundError
 from support.detector import WIDTH
 from support.processes import Process, free_port, nats, tell_nats, until, url
 from support.streams import stored
 
 from driftloop.clients import events
-from driftloop.clients.nats import open_connection
+from driftloop.clients.nats import open_connection, read_position
+from driftloop.services.detector.payload import DecodedRows
+from driftloop.services.detector.windows import SECOND, WindowCutter, WindowRule
 
 SUBJECT = "driftloop.verdicts.n.digits.drift.r1"
 WINDOW = 50
+EVENTS = WindowRule(WINDOW, WINDOW)
 
 
 def objects() -> list[dict[str, Any]]:
@@ -53,11 +59,21 @@ def objects() -> list[dict[str, Any]]:
 class Chain:
     """NATS, broker and detector as processes, and a logger that posts until it has its 202."""
 
-    def __init__(self, folder: Path, start: Callable[..., Process]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        start: Callable[..., Process],
+        window: WindowRule = EVENTS,
+    ) -> None:
         self.server = nats(folder / "nats").start()
         broker = free_port()
+        timed = (
+            {}
+            if window.at_most is None
+            else {"at_most": window.at_most / SECOND, "least": window.least}
+        )
         self.detector = start(
-            self.server, window=WINDOW, broker=f"http://127.0.0.1:{broker}/n/default"
+            self.server, window=window.rows, broker=f"http://127.0.0.1:{broker}/n/default", **timed
         )
         run = folder / "run"
         run.mkdir()
@@ -76,17 +92,23 @@ class Chain:
         for process in (self.broker, self.detector, self.server):
             process.kill()
 
-    async def post(self, session: aiohttp.ClientSession) -> None:
-        """One event until it is acknowledged: the same id again and again, as a logger with patience would."""
+    async def post(self, session: aiohttp.ClientSession, *, retried: bool = False) -> None:
+        """One event until it is acknowledged: the same id again and again, as a logger with patience would; when
+        it is `retried`, then the client's second request, with an event id of its own."""
         row = [self.random.gauss(0, 1) for _ in range(WIDTH)]
-        event = events.make_event(
-            "io.seldon.serving.inference.request",
-            "test",
-            {"data": {"ndarray": [row]}},
-            inferenceservicename="digits",
-            endpoint="r1",
-            requestid=str(uuid.uuid4()),
-        )
+        request = str(uuid.uuid4())
+        for _ in range(1 + retried):
+            event = events.make_event(
+                "io.seldon.serving.inference.request",
+                "test",
+                {"data": {"ndarray": [row]}},
+                inferenceservicename="digits",
+                endpoint="r1",
+                requestid=request,
+            )
+            await self._post_event(session, event)
+
+    async def _post_event(self, session: aiohttp.ClientSession, event: events.Event) -> None:
         while True:
             try:
                 await events.post_event(
@@ -128,6 +150,30 @@ class Chain:
             found = await stored(js, "DRIFTLOOP_N_DIGITS_DRIFT")
         return [(message.sequence, message.id.rpartition(" ")[2]) for message in found]
 
+    async def cut_again(self, rule: WindowRule) -> tuple[list[tuple[int, ...]], int]:
+        """First and last event, rows and repeats of each window that a reader cuts which is never interrupted
+        and looks once, now; and the rows that are left."""
+        cutter, windows = WindowCutter(rule), []
+        async with open_connection(url(self.server), name="test") as js:
+            subscription = await js.pull_subscribe(
+                "driftloop.events.n.digits.drift.r1",
+                stream="DRIFTLOOP_N_DIGITS_DRIFT",
+                config=ConsumerConfig(ack_policy=AckPolicy.NONE, inactive_threshold=30),
+            )
+            left = (await subscription.consumer_info()).num_pending or 0
+            while left:
+                for message in await subscription.fetch(min(left, 500), timeout=10):
+                    left -= 1
+                    where, event = read_position(message), events.unpack_event(message.data)
+                    rows = np.array(json.loads(event.body)["data"]["ndarray"])
+                    taken = cutter.add_event(
+                        where.stream, where.time, DecodedRows(rows), event.get("requestid") or ""
+                    )
+                    windows += taken.windows
+            last = cutter.close_due(time.time_ns())
+            windows += [] if last is None else [last]
+        return [(w.first, w.last, len(w.rows), w.repeated) for w in windows], cutter.waiting
+
 
 async def covered(chain: Chain, events: int) -> bool:
     return sum(verdict["size"] for verdict in await chain.verdicts()) >= events
@@ -150,7 +196,7 @@ async def test_every_acknowledged_event_is_judged_exactly_once(
             process: Process = getattr(chain, victim)
             process.kill()
             await asyncio.sleep(0.3)
-            await asyncio.to_thread(process.start, 60)
+            await asyncio.to_thread(process.start, 100)
         await asyncio.wait_for(sending, 120)
         assert len(chain.acknowledged) == len(set(chain.acknowledged)) == total
         await until(lambda: covered(chain, total), within=60, every=0.5, what="the last verdict")
@@ -162,5 +208,40 @@ async def test_every_acknowledged_event_is_judged_exactly_once(
             first, last = verdict["firstSequence"], verdict["lastSequence"]
             judged += [id for sequence, id in delivered if first <= sequence <= last]
         assert sorted(judged) == sorted(chain.acknowledged)
+    finally:
+        chain.kill()
+
+
+@pytest.mark.timeout(300)
+async def test_windows_by_time_are_those_of_a_reader_that_was_never_killed(
+    tmp_path: Path, start: Callable[..., Process]
+) -> None:
+    """kill -9 of the detector, and of NATS, in half-filled windows; a fifth of the clients try twice."""
+    rule = WindowRule(30, 8, 2 * SECOND)
+    chain = Chain(tmp_path, start, rule)
+    try:
+        await until(chain.report.exists)
+        async with aiohttp.ClientSession() as session:
+            for victim in ("detector", "server", "detector", None):
+                for _ in range(chain.random.randint(4, 40)):
+                    await chain.post(session, retried=chain.random.random() < 0.2)
+                    await asyncio.sleep(chain.random.choice((0, 0, 0.02, 0.3)))
+                if victim is not None:
+                    process: Process = getattr(chain, victim)
+                    process.kill()
+                    await asyncio.to_thread(process.start, 100)
+
+        async def same() -> bool:
+            wanted, left = await chain.cut_again(rule)
+            found = [
+                (v["firstSequence"], v["lastSequence"], v["size"], v["details"]["repeated"])
+                for v in await chain.verdicts()
+            ]
+            return left < rule.least and found == wanted
+
+        await until(same, within=60, every=0.5, what="the last verdict")
+        verdicts = await chain.verdicts()
+        assert "time" in {verdict["details"]["closedBy"] for verdict in verdicts}
+        assert sum(verdict["details"]["repeated"] for verdict in verdicts) > 0
     finally:
         chain.kill()

@@ -71,6 +71,28 @@ def test_a_column_that_mixes_numbers_and_text_says_so(tmp_path: Path) -> None:
     )
 
 
+def test_a_detector_may_look_at_some_of_the_features(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("a,b,c,d,y\n1,u,7,k,0\n2,v,8,k,0\n")
+    own = DetectorSettings("tabular", columns=("c", "a"))
+    found = artifact.gather_reference(tmp_path, "a,b,c", own)
+    assert found.profile.names == ("a", "c")
+    assert found.profile.features == ("a", "b", "c")
+    assert found.profile.order == ("a", "b", "c", "d")
+    np.testing.assert_array_equal(found.reference, [[1, 7], [2, 8]])
+    # numbers beside text that another detector looks at
+    numbers = DetectorSettings("ks", columns=("a",))
+    assert artifact.gather_reference(tmp_path, "x", numbers).profile.names == ("a",)
+    with pytest.raises(
+        artifact.ArtifactError, match=r"a\.csv: the `columns` of a monitor name `bb`"
+    ):
+        artifact.gather_reference(tmp_path, "x", DetectorSettings("ks", columns=("a", "bb")))
+    with pytest.raises(artifact.ArtifactError, match="column `b` is of type category"):
+        artifact.gather_reference(tmp_path, "x", DetectorSettings("ks", columns=("b",)))
+    artifact.save_artifact(found, tmp_path / "out")
+    again = artifact.load_artifact(tmp_path / "out")
+    assert (again.config, again.profile) == (own, found.profile)
+
+
 def test_files_are_joined_by_name_whatever_their_order(tmp_path: Path) -> None:
     lines = '{"y": 1, "a": 5, "b": "v"}\n{"y": 1, "a": 6}\n'
     found = learn(

@@ -1,6 +1,7 @@
 """Rows out of payloads: each protocol's shapes, and what is not usable is counted, never lost, never an exception."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,8 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, generate_latest
 
 from driftloop.contract.profiles import ColumnProfile, TableProfile, name_element
-from driftloop.services.detector.payload import GAPS, NAMES, WIDTH, DecodedRows, RowDecoder
+from driftloop.services.detector.marks import NAMES, WIDTH, split_marks
+from driftloop.services.detector.payload import GAPS, DecodedRows, RowDecoder
 from driftloop.services.detector.telemetry import VerdictMetrics
 
 
@@ -230,6 +232,66 @@ def test_values_are_matched_by_name_whatever_their_order(payload: object) -> Non
     found = decode_table(payload)
     np.testing.assert_array_equal(found.rows, ENCODED)
     assert found.faults.list_counts() == {}
+
+
+NARROWED = replace(
+    TABLE, columns=TABLE.columns[:2], features=("delay", "carrier", "late", "tail", "time")
+)
+"""Of a detector that looks at two of the five features of six columns."""
+
+
+@pytest.mark.parametrize("payload", NAMED.values(), ids=NAMED.keys())
+def test_a_detector_of_some_columns_takes_them_from_whole_requests(payload: object) -> None:
+    found = RowDecoder(NARROWED, complete=False).decode_rows(json.dumps(payload).encode())
+    np.testing.assert_array_equal(found.rows, [row[:2] for row in ENCODED])
+    assert found.faults.list_counts() == {}
+
+
+def test_a_detector_of_some_columns_misses_them_in_requests_of_the_others() -> None:
+    request = json.dumps({"instances": [{"late": True, "tail": "N1"}]}).encode()
+    found = RowDecoder(NARROWED, complete=False).decode_rows(request)
+    np.testing.assert_array_equal(found.rows, [[NAN, NAN]])
+    assert found.rejected == 0
+    found = RowDecoder(NARROWED, complete=True).decode_rows(request)
+    assert found.faults.list_counts() == {
+        "reasons": {"a value is missing or unreadable in column `delay`": 1}
+    }
+    two = RowDecoder(NARROWED, complete=False).decode_rows(b'{"data": {"ndarray": [[1, "AA"]]}}')
+    assert two.rejected == 1, "a row of two values is none of a model of five"
+
+
+def test_a_detector_of_an_array_finds_it_among_columns() -> None:
+    image = TableProfile(
+        columns=(numbers("image[0]"), numbers("image[1]")),
+        order=("fare", "image"),
+        arrays=(("image", 2),),
+        features=("fare", "image"),
+    )
+    for payload in (
+        {"data": {"names": ["fare", "image"], "ndarray": [[1, [5, 6]], [2, [7, 8]]]}},
+        {"instances": [{"image": [5, 6], "fare": 1}, {"image": [7, 8], "fare": 1}]},
+    ):
+        found = RowDecoder(image, complete=True).decode_rows(json.dumps(payload).encode())
+        np.testing.assert_array_equal(found.rows, [[5, 6], [7, 8]])
+        assert found.rejected == 0
+
+
+@settings(max_examples=200, deadline=None)
+@given(JSON, st.sampled_from([None, "seldon", "tensorflow", "v2"]))
+def test_with_marks_no_row_is_rejected_and_the_others_are_the_same(
+    document: object, protocol: str | None
+) -> None:
+    body = json.dumps(document).encode()
+    plain = RowDecoder(TABLE, complete=False).decode_rows(body, protocol)
+    marked = RowDecoder(TABLE, complete=False, marks=True).decode_rows(body, protocol)
+    assert marked.rejected == 0
+    rows, reasons = split_marks(marked.rows, len(TABLE.columns))
+    assert reasons == dict(plain.faults.rejected)
+    np.testing.assert_array_equal(np.where(np.isinf(rows), NAN, rows), plain.rows)
+    assert int(np.isinf(rows).sum()) == sum(plain.faults.unreadable.values())
+    assert RowDecoder(TABLE, complete=False, marks=True).count_rows(body, protocol) == (
+        len(plain.rows) + plain.rejected
+    )
 
 
 def test_what_does_not_fit_a_column_is_missing_and_counted() -> None:

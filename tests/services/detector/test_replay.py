@@ -52,7 +52,7 @@ def flights(file: Path, seed: int, rows: int, *, aa: float = 0.2, gap: bool = Tr
 def fit(folder: Path, kind: DetectorKind = "tabular", *, gap: bool = True) -> DetectorArtifact:
     flights(folder / "data" / "a.csv", 0, 3000, gap=gap)
     config = DetectorSettings(kind, window=100, alarm_rate=0.001)
-    features = "x" if kind == "tabular" else "delay"
+    features = "delay" if kind == "ks" else "x"
     return artifact.gather_reference(folder / "data", features, config)
 
 
@@ -77,6 +77,16 @@ def test_windows_are_judged_in_order_and_alarms_name_the_change(
     assert "unreadable" not in fourth.details
     assert replay(fitted, tmp_path / "on") == record, "the same each time"
     assert ReplayRecord.read(json.loads(json.dumps(to_json(record)))) == record
+
+
+def test_broken_requests_are_seen_by_their_schema(tmp_path: Path) -> None:
+    fitted = fit(tmp_path, "schema")
+    flights(tmp_path / "on" / "a.csv", 1, 100)
+    text = flights(tmp_path / "b.csv", 2, 100).read_text()
+    (tmp_path / "on" / "b.csv").write_text(text.replace(",AA,", ",ZZ,"))
+    quiet, alarm = replay(fitted, tmp_path / "on").windows
+    assert not quiet.alarm
+    assert describe_changes(read_changes(alarm.details), 1).startswith("carrier new category")
 
 
 def test_one_file_is_enough_and_arrays_are_rows(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import uuid
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,14 @@ from support.detector import WIDTH, write_answers
 from support.processes import Process, free_port, until, url
 
 from driftloop.clients import events
-from driftloop.clients.nats import open_connection
+from driftloop.clients.nats import ensure_contract_stream, open_connection
 from driftloop.contract.documents import parse_json
 from driftloop.contract.events import verdict_id
 from driftloop.contract.names import release_id
-from driftloop.contract.streams import VERDICTS
+from driftloop.contract.streams import DAY, VERDICTS, DetectorStreams
 from driftloop.contract.verdicts import UnjudgedRecord, read_changes
 from driftloop.services.detector.answers import ANSWER_WIDTH
-from driftloop.services.detector.payload import WIDTH as WIDTH_REASON
+from driftloop.services.detector.marks import WIDTH as WIDTH_REASON
 
 
 class Broker:
@@ -61,7 +62,12 @@ async def broker() -> AsyncIterator[Broker]:
 
 
 def request(
-    rows: Any, *, pipeline: str, release: str = "r1", id: str | None = None
+    rows: Any,
+    *,
+    pipeline: str,
+    release: str = "r1",
+    id: str | None = None,
+    request_id: str | None = None,
 ) -> events.Event:
     return events.make_event(
         "io.seldon.serving.inference.request",
@@ -70,7 +76,7 @@ def request(
         id=id,
         inferenceservicename=pipeline,
         endpoint=release,
-        requestid=str(uuid.uuid4()),
+        requestid=request_id or str(uuid.uuid4()),
     )
 
 
@@ -197,6 +203,29 @@ async def test_requests_that_can_not_be_judged_are_told_though_no_window_fills(
     reads = 'driftloop_detector_not_judged_time_seconds{reference="r1",requests="r1"}'
     await until_metric(detector, reads)
     assert broker.got == []
+
+
+async def test_a_window_of_nothing_but_broken_requests_closes_and_alarms(
+    server: Process, start: Callable[..., Process], broker: Broker
+) -> None:
+    detector = start(
+        server,
+        pipeline="broken",
+        detector="requests",
+        kind="schema",
+        window=30,
+        broker=broker.address,
+    )
+    await post(detector.port, request(clean(30), pipeline="broken"))
+    rows = [["Dream", *row] for row in clean(30)]
+    await post(detector.port, *(request([row], pipeline="broken") for row in rows))
+    await until(lambda: len(broker.got) == 2)
+    quiet, alarm = broker.verdicts()
+    assert (quiet["alarm"], quiet["size"]) == (False, 30)
+    assert (alarm["alarm"], alarm["size"]) == (True, 30)
+    (change,) = read_changes(alarm["details"])
+    assert change.text == f"rows not judged ({WIDTH_REASON}) 0 % -> 100 %"
+    assert broker.got[1].type == "dev.driftloop.requests"
 
 
 async def test_events_are_read_in_the_protocol_that_they_name(
@@ -425,7 +454,7 @@ async def test_a_verdict_is_told_again_until_it_is_taken_even_after_a_crash(
     await until_metric(detector, 'driftloop_detector_windows_total{alarm="false"} 3.0')
     detector.kill()
     broker.refuse = False
-    detector.start(60)
+    detector.start(100)
     await until(
         lambda: {verdict["window"] for verdict in broker.verdicts()} == {1, 2, 3}, within=90
     )
@@ -440,6 +469,128 @@ async def test_it_says_how_far_behind_it_is(
     await post(detector.port, *(request([row], pipeline="behind") for row in clean(40)))
     await until_metric(detector, "driftloop_detector_waiting_rows 40.0")
     assert "driftloop_detector_behind_events 0.0" in await metrics(detector.port)
+
+
+async def open_window(detector: Process) -> Any:
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(f"http://127.0.0.1:{detector.port}/window") as answer,
+    ):
+        return await answer.json(content_type=None)
+
+
+async def test_time_closes_a_window_though_no_further_event_comes(
+    server: Process, start: Callable[..., Process], broker: Broker
+) -> None:
+    """Also one that was half full when the process was killed; with too few rows it stays open, and says so."""
+    timed = {"pipeline": "slow", "window": 50, "at_most": 2, "least": 20}
+    detector = start(server, broker=broker.address, **timed)
+    await post(detector.port, *(request([row], pipeline="slow") for row in clean(12)))
+    await until_metric(detector, "driftloop_detector_waiting_rows 12.0")
+    detector.kill()
+    detector.start(100)
+    await until_metric(detector, "driftloop_detector_waiting_rows 12.0")
+    found = await open_window(detector)
+    assert (found["window"], found["rows"], found["full"], found["least"]) == (1, 12, 50, 20)
+    assert found["since"] < found["due"]
+    assert broker.got == []
+    # all of the time is over: the window closes with its least row
+    await asyncio.sleep(2)
+    await post(detector.port, *(request([row], pipeline="slow") for row in clean(8, 1)))
+    await until(lambda: len(broker.got) == 1)
+    await post(detector.port, *(request([row], pipeline="slow") for row in clean(25, 2)))
+    await until(lambda: len(broker.got) == 2, within=20)
+    first, second = broker.verdicts()
+    assert (first["size"], first["details"]["closedBy"], first["details"]["full"]) == (
+        20,
+        "time",
+        50,
+    )
+    assert (second["size"], second["firstSequence"], second["lastSequence"]) == (25, 21, 45)
+    assert second["details"]["from"] <= second["details"]["to"] <= second["time"]
+    assert (await open_window(detector))["rows"] == 0
+
+
+async def test_retries_count_once_also_those_of_the_window_before_and_after_a_restart(
+    server: Process, start: Callable[..., Process], broker: Broker
+) -> None:
+    """An event's copy has the same id; a client's retry has its own, and the request's."""
+    detector = start(server, pipeline="again", window=20, broker=broker.address)
+    rows = clean(60)
+
+    def tries(first: int, last: int) -> list[events.Event]:
+        return [
+            request([rows[n]], pipeline="again", request_id=f"q{n}") for n in range(first, last)
+        ]
+
+    await post(detector.port, *tries(0, 15))
+    await post(detector.port, *tries(5, 15))
+    await until_metric(detector, 'driftloop_detector_rows_total{result="repeated"} 10.0')
+    assert (await open_window(detector))["repeated"] == 10
+    await post(detector.port, *tries(15, 20))
+    await until(lambda: len(broker.got) == 1)
+    detector.kill()
+    detector.start(100)
+    await post(detector.port, *tries(0, 20))
+    await post(detector.port, *tries(20, 40))
+    await until(lambda: len(broker.got) == 2)
+    # what came twice two windows ago, and not in the last one, is forgotten
+    await post(detector.port, *tries(40, 60))
+    await until(lambda: len(broker.got) == 3)
+    await post(detector.port, *tries(0, 20))
+    await until(lambda: len(broker.got) == 4)
+    told = [
+        (v["size"], v["details"]["events"], v["details"]["repeated"]) for v in broker.verdicts()
+    ]
+    assert told == [(20, 30, 10), (20, 40, 20), (20, 20, 0), (20, 20, 0)]
+
+
+async def test_what_is_not_judged_is_counted_on_after_a_restart(
+    server: Process, start: Callable[..., Process], broker: Broker
+) -> None:
+    """Half a window of another release's requests, and the rows that can't be read, which are told once."""
+    detector = start(server, pipeline="halves", window=10, broker=broker.address)
+    others = [request([row], pipeline="halves", release="r2") for row in clean(25)]
+    unread = [request([[*row, 1]], pipeline="halves") for row in clean(3)]
+    await post(detector.port, *others[:16])
+    for one in unread:
+        await post(detector.port, one)
+    await until_metric(detector, "driftloop_detector_windows_not_judged_total 1.0")
+    await until_metric(detector, 'driftloop_detector_rows_total{result="rejected"} 3.0')
+    subject = "driftloop.verdicts.n.halves.drift.{}.unjudged"
+    own = [record.size for record in await stored(server, subject.format("r1"))]
+    assert own == [1, 2]
+    detector.kill()
+    detector.start(100)
+    await until_metric(detector, 'driftloop_detector_rows_total{result="rejected"} 3.0')
+    await post(detector.port, *others[16:20])
+    await until_metric(detector, "driftloop_detector_windows_not_judged_total 1.0")
+    assert [record.size for record in await stored(server, subject.format("r2"))] == [10, 10]
+    assert [record.size for record in await stored(server, subject.format("r1"))] == own
+    shown = 'driftloop_detector_not_judged_time_seconds{reference="r1",requests="r1"}'
+    await until_metric(detector, shown)
+
+
+async def test_no_event_ends_by_its_age_and_what_is_judged_makes_room(
+    server: Process, start: Callable[..., Process], broker: Broker
+) -> None:
+    """A stream of an earlier version is given no age; events that can't be judged, or are, don't fill it."""
+    names = DetectorStreams("n", "old", "drift", "r1", max_bytes=256 * 1024)
+    async with open_connection(url(server), name="test") as js:
+        earlier = replace(names.events_stream, max_age=DAY)
+        await ensure_contract_stream(js, earlier)
+        start_it = {"pipeline": "old", "window": 50, "stream_bytes": names.max_bytes}
+        detector = start(server, broker=broker.address, **start_it)
+        assert (await js.stream_info(names.stream)).config.max_age == 0
+        unread = np.zeros((4, WIDTH + 1)).tolist()
+        for _ in range(700):
+            assert await post(detector.port, request(unread, pipeline="old")) == [202]
+        rows = clean(1000)
+        for row in rows:
+            assert await post(detector.port, request([row], pipeline="old")) == [202]
+        await until(lambda: len(broker.got) == 20, within=30)
+        assert sum(verdict["size"] for verdict in broker.verdicts()) == 1000
+    assert "is full, and what comes is refused" not in detector.log.read_text()
 
 
 async def until_metric(detector: Process, line: str) -> None:

@@ -184,7 +184,8 @@ class BlindnessWatch:
             except nats.js.errors.NotFoundError:
                 continue
             behind = (newest.seq or 0) - judged
-            if behind > 2 * verdict["size"]:
+            # a window that time closed says nothing of how many rows the next one may wait for
+            if behind > 2 * max(verdict["size"], verdict.get("full", 0)):
                 text = f"{pipeline}: detector {detector} is {behind} events behind"
                 spots[f"detector {key}"] = BlindSpot(now, text, BEHIND_PATIENCE)
         return spots

@@ -155,12 +155,14 @@ class RunHistory:
             "release": verdict.release,
             "window": verdict.window,
             "size": verdict.size,
+            "full": verdict.details.get("full", verdict.size),
             "last": verdict.last,
             "alarm": verdict.alarm,
             "score": verdict.score,
             "threshold": verdict.threshold,
             "time": verdict.time,
             "rejected": verdict.details.get("rejected", 0),
+            "repeated": verdict.details.get("repeated", 0),
             "changes": describe_changes(read_changes(verdict.details), MOST_SHOWN),
         }
         # its windows that waited for this detector are judged now

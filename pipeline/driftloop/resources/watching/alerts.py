@@ -11,10 +11,9 @@ from typing import Literal, assert_never
 from driftloop.contract.streams import DEAD_LETTERS
 from driftloop.kube.prometheus import AlertingRule, Group, PrometheusRule, PrometheusRuleSpec
 from driftloop.plan import Monitor, Plan
-from driftloop.plan.plan import MonitorName
 from driftloop.plan.schedule import longest_gap, train_schedules
 from driftloop.release.record import Release, Version
-from driftloop.resources import decision, judge
+from driftloop.resources import decision, detector, judge
 from driftloop.resources.watching import scraping, series
 from driftloop.retrain.state import LIVE
 
@@ -38,12 +37,11 @@ def alert_rules(plan: Plan, release: Release) -> PrometheusRule:
     groups = [*_loop_alerts(plan), *_schedule_alerts(plan)]
     if version is not None:
         groups = [*_traffic_alerts(plan, version), _files_alert(plan), *groups]
-        if version.detectors is not None:
-            groups += [
-                rule
-                for monitor in plan.monitors
-                for rule in _detector_alerts(plan, monitor, version)
-            ]
+        groups += [
+            rule
+            for monitor in detector.fitted_monitors(plan, version)
+            for rule in _detector_alerts(plan, monitor, version)
+        ]
     names = plan.names
     return PrometheusRule(
         metadata=scraping.monitor_meta(plan, names.pipeline),
@@ -175,7 +173,7 @@ def _loop_alerts(plan: Plan) -> Iterator[AlertingRule]:
         f"{series.service_series(names, 'driftloop_decision_halted_itself', decision.COMPONENT)} == 1",
         None,
         severity="warning",
-        summary="the loop halted itself: too many candidates in a row came to nothing",
+        summary=f"the loop halted itself: too many candidates in a row came to nothing{_list_halting(plan)}",
         do=f"`driftloop why {names.pipeline}` says which. Look at data and gates, then "
         f"`driftloop resume {names.pipeline}`.",
     )
@@ -217,6 +215,10 @@ def _loop_alerts(plan: Plan) -> Iterator[AlertingRule]:
     )
 
 
+def _list_halting(plan: Plan) -> str:
+    return f", or an alarm of {' or '.join(plan.halt_on)}" if plan.halt_on else ""
+
+
 def _files_alert(plan: Plan) -> AlertingRule:
     """Files that are not those of their release look like any other end of the container that
     fetches them; its last words tell which it is."""
@@ -245,7 +247,7 @@ def _detector_alerts(plan: Plan, monitor: Monitor, version: Version) -> Iterator
     yield _build_alert(
         plan,
         "DetectorBehind",
-        f"{behind} > {monitor.detector.window}",
+        f"{behind} > {monitor.detector.window_rows}",
         PATIENCE,
         severity="warning",
         summary=f"{{{{ $value | humanize }}}} events wait for the {name} detector, more than a window",
@@ -267,26 +269,24 @@ def _detector_alerts(plan: Plan, monitor: Monitor, version: Version) -> Iterator
         "`serve.backend: plain`, bodies that are compressed or over 1 MiB are served and not posted.",
         detector=name,
     )
-    if name in plan.retrain_on:
-        yield _unheeded_alarm(plan, name, alarm, window)
-        return
-    match name:
-        case "drift":
-            yield _standing_drift(plan, alarm)
-        case "outlier":
+    match monitor.then:
+        case "retrain" | "halt":
+            yield _unheeded_alarm(plan, monitor, alarm, window)
+        case "alert":
+            yield _standing_alarm(plan, monitor, alarm)
+        case None:
             return
         case _:
-            assert_never(name)
+            assert_never(monitor.then)
 
 
-def _unheeded_alarm(plan: Plan, name: MonitorName, alarm: str, window: str) -> AlertingRule:
-    names = plan.names
-    count = plan.retrain.consecutive
+def _unheeded_alarm(plan: Plan, monitor: Monitor, alarm: str, window: str) -> AlertingRule:
+    names, name = plan.names, monitor.name
+    count = plan.count_alarms(monitor).least
+    halts = monitor.then == "halt"
+    phases = ("halted", *LIVE) if halts else ("pending", *LIVE, "cooling", "waiting", "held")
     busy = series.service_series(
-        names,
-        "driftloop_decision_phase",
-        decision.COMPONENT,
-        phase="~" + "|".join(("pending", *LIVE, "cooling", "waiting", "held")),
+        names, "driftloop_decision_phase", decision.COMPONENT, phase="~" + "|".join(phases)
     )
 
     def heeded(over: str) -> str:
@@ -297,6 +297,13 @@ def _unheeded_alarm(plan: Plan, name: MonitorName, alarm: str, window: str) -> A
             f"  and on () sum(max_over_time({busy}[{over}])) == 0)"
         )
 
+    why = (
+        "Alarms"
+        if halts
+        else (
+            "The budget (`retrain.budget`) may be spent, somebody may have halted the loop, or alarms"
+        )
+    )
     return _build_alert(
         plan,
         "AlarmUnheeded",
@@ -304,25 +311,34 @@ def _unheeded_alarm(plan: Plan, name: MonitorName, alarm: str, window: str) -> A
         f"{heeded('30m')}\nor {heeded('1d')}",
         PATIENCE,
         severity="warning",
-        summary=f"the {name} alarm stands, and no run has started",
-        do="The budget (`retrain.budget`) may be spent, somebody may have halted the loop, or alarms don't "
-        f"arrive: `driftloop status --cluster --namespace {names.namespace}`.",
+        summary=f"the {name} alarm stands, and {'the loop goes on' if halts else 'no run has started'}",
+        do=f"{why} don't arrive: `driftloop status --cluster --namespace {names.namespace}`.",
         detector=name,
     )
 
 
-def _standing_drift(plan: Plan, alarm: str) -> AlertingRule:
+def _standing_alarm(plan: Plan, monitor: Monitor, alarm: str) -> AlertingRule:
     names = plan.names
+    told = "`then`" if monitor.detector.then is not None else "`retrain.on`"
+    do = f"No alarm starts a run here ({told}). Once there are new batches: `driftloop trigger {names.pipeline}`."
+    if monitor.checks_schema:
+        alert = "SchemaBroken"
+        summary = "requests have rows or values that the training data do not have"
+        do = "`driftloop status` names the columns: ask whoever sends the requests. A training mends nothing here."
+    elif monitor.scores_rows:
+        alert = "OutliersStand"
+        summary = "too many requests look like nothing in the training data"
+    else:
+        alert, summary = "DriftStands", "requests no longer look like the training data"
     return _build_alert(
         plan,
-        "DriftStands",
+        alert,
         f"{alarm} == 1",
         timedelta(minutes=30),
         severity="warning",
-        summary="requests no longer look like the training data",
-        do=f"No alarm starts a run here (`retrain.on`). Once there are new batches: "
-        f"`driftloop trigger {names.pipeline}`.",
-        detector="drift",
+        summary=summary,
+        do=do,
+        detector=monitor.name,
     )
 
 

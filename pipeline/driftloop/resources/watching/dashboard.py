@@ -144,7 +144,7 @@ def _drift_panels(plan: Plan) -> Iterator[PanelDraft]:
         )
         yield PanelDraft(
             f"Windows of {monitor.name}",
-            f"Windows of {monitor.detector.window} rows, and those with an alarm; 1 while the last one had one.",
+            f"Windows of {monitor.detector.window_rows} rows, and those with an alarm; 1 while the last one had one.",
             "short",
             (
                 PanelQuery(

@@ -7,6 +7,7 @@ from driftloop.contract.names import MODEL_PORT, REHEARSAL
 from driftloop.contract.trees import REQUESTS_FILE, ROWS_FILE
 from driftloop.kube import core
 from driftloop.plan import Plan
+from driftloop.plan.effects import DRIFT
 from driftloop.resources.workflows.steps import (
     IN,
     OUT,
@@ -63,9 +64,12 @@ def rehearsal_seconds(plan: Plan) -> int:
 
 
 def captures(plan: Plan) -> str | None:
-    """Return the detector that keeps production's requests; None without one, or a rehearsal."""
-    watching = (monitor.name for monitor in plan.request_monitors)
-    return next(watching, None) if plan.rehearse is not None else None
+    """Return the monitor that keeps production's requests; None without one, or a rehearsal. `drift`
+    comes first: another one may be new, and not watch production yet."""
+    watching = [monitor.name for monitor in plan.request_monitors]
+    if plan.rehearse is None or not watching:
+        return None
+    return DRIFT if DRIFT in watching else watching[0]
 
 
 def _captured() -> InputArtifact:

@@ -159,8 +159,9 @@ class DecisionLoop:
         """Step by an alarm, about which git is asked first whether its release is production.
         StoreError as `apply_event`."""
         state = await self.read_state()
-        # while the loop is busy or pauses, an alarm starts nothing whatever it is about
-        head = await self._follow_git() if state.phase == "idle" else None
+        # while the loop is busy or pauses, an alarm starts nothing whatever it is about; it may halt it
+        asks = state.phase == "idle" or self._policy.halts(alarm.detector)
+        head = await self._follow_git() if asks else None
         production = head.production if head is not None else None
         return await self.apply_event(replace(alarm, production=production))
 

@@ -78,7 +78,7 @@ async def serve_decision(options: DecisionOptions) -> None:
                 reader.jetstream(timeout=5),
                 namespace=namespace,
                 pipeline=pipeline,
-                on=frozenset(options.policy.on),
+                on=options.policy.heeded,
                 token=options.token,
                 policy=options.policy,
                 data=options.data,

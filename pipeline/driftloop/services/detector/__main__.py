@@ -39,7 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     serving = commands.add_parser("serve", help="score the traffic of one release")
     bootstrap.add_server_options(serving)
-    serving.add_argument("--detector", required=True, help="name of the detector: drift, outlier")
+    serving.add_argument("--detector", required=True, help="name of the monitor")
     serving.add_argument("--release", required=True, help="release whose events are scored")
     serving.add_argument("--config", required=True, help="settings as JSON")
     serving.add_argument("--artifact", type=Path, required=True, help="folder that `fit` wrote")

@@ -19,8 +19,8 @@ import numpy as np
 
 from driftloop.contract.profiles import ColumnProfile, TableProfile, name_element
 from driftloop.release import payloads
+from driftloop.services.detector.marks import PAYLOAD
 from driftloop.services.detector.payload import (
-    PAYLOAD,
     DecodedRows,
     drop_gaps,
     flatten_values,

@@ -133,7 +133,7 @@ def gather_reference(
     folder: Path, features: str, config: DetectorSettings, target: str = TARGET
 ) -> DetectorArtifact:
     """Learn the profile and the reference rows of the files below `folder`: of the columns that
-    `features` names, or all but the target."""
+    `features` names, or all but the target, and of these the detector's own."""
     from driftloop.services.detector.learning import learn_table
     from driftloop.services.detector.tables import read_table
 
@@ -145,7 +145,7 @@ def gather_reference(
         )
     try:
         tables = [read_table(file, file.relative_to(folder).as_posix()) for file in files]
-        learnt = learn_table(tables, features, target)
+        learnt = learn_table(tables, features, target, config.columns)
     except ColumnError as error:
         raise ArtifactError(error.message, hint=error.hint) from error
     return draw_reference(config, learnt.rows, learnt.profile)

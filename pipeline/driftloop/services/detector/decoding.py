@@ -51,7 +51,8 @@ def choose_decoder(fitted: DetectorArtifact, config: DetectorSettings) -> EventD
     if fitted.profile.of == "answers":
         decoder = AnswerDecoder(fitted.profile, complete=complete)
     else:
-        decoder = RowDecoder(fitted.profile, complete=complete)
+        marks = config.kind == "schema"
+        decoder = RowDecoder(fitted.profile, complete=complete, marks=marks)
     if (fitted.profile.of == "answers") == (config.on == "response"):
         return decoder
     return ForeignDecoder(OTHER_SIDE[config.on], decoder)

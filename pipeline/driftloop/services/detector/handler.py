@@ -1,6 +1,7 @@
 """POST /: keep the event and answer 202. Nothing is scored here, so the answer is fast and a
 restart loses nothing."""
 
+import json
 from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, generate_latest
@@ -8,8 +9,10 @@ from prometheus_client import CollectorRegistry, Counter, generate_latest
 from driftloop.clients import events
 from driftloop.clients.http import ServerAnswer, ServerRequest
 from driftloop.clients.jetstream import Publisher, TooLargeError
+from driftloop.contract.documents import to_json
 from driftloop.contract.events import PIPELINE, RELEASE
 from driftloop.contract.streams import DetectorStreams, is_release_token
+from driftloop.contract.windows import OpenWindow
 from driftloop.errors import StoreError
 from driftloop.services.detector.kept import KeptEvents
 from driftloop.services.detector.unjudged import UnjudgedWindows
@@ -30,6 +33,7 @@ class DetectorHandler:
         registry: CollectorRegistry,
         unjudged: UnjudgedWindows,
         kept: KeptEvents,
+        find_window: Callable[[], OpenWindow],
     ) -> None:
         self._publisher = publisher
         self._connected = connected
@@ -43,6 +47,7 @@ class DetectorHandler:
         )
         self._unjudged = unjudged
         self._kept = kept
+        self._find_window = find_window
         self._counters = {name: self._events.labels(name) for name in RESULTS}
         self.ready = False
 
@@ -55,6 +60,8 @@ class DetectorHandler:
                 return ServerAnswer(200 if self.ready and self._connected() else 503)
             case "/metrics":
                 return ServerAnswer(200, generate_latest(self._registry))
+            case "/window":
+                return ServerAnswer(200, json.dumps(to_json(self._find_window())).encode())
         return ServerAnswer(404 if request.method == "GET" else 405)
 
     async def _take_event(self, request: ServerRequest) -> int:

@@ -18,7 +18,7 @@ and a key that is not there are missing values.
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -61,14 +61,21 @@ class LearntTable:
     """The values as numbers (n x columns)."""
 
 
-def learn_table(tables: Sequence[TableFile], features: str, target: str) -> LearntTable:
-    """Learn the profile of files of rows; ColumnError for columns that do not fit together."""
-    chosen = _choose_columns(tables, features, target)
+def learn_table(
+    tables: Sequence[TableFile], features: str, target: str, own: Sequence[str] | None = None
+) -> LearntTable:
+    """Learn the profile of files of rows, of the columns `own` of the features or all of them; ColumnError
+    for columns that do not fit together."""
+    every = _choose_columns(tables, features, target)
     first = tables[0].columns
+    chosen = first.narrow_features(every, own)
     if first.kind == "array":
         return learn_columns(tables, chosen)
     order = (name for name in first.names if name != target and name in tables[0].values)
-    return learn_columns(tables, chosen, tuple(order))
+    learnt = learn_columns(tables, chosen, tuple(order))
+    if chosen == every:
+        return learnt
+    return replace(learnt, profile=replace(learnt.profile, features=every))
 
 
 def learn_columns(

@@ -10,7 +10,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from driftloop.contract.profiles import ColumnProfile, TableProfile
 from driftloop.release import payloads
+from driftloop.services.detector.marks import NAMES, PAYLOAD, WIDTH, add_marks
 from driftloop.services.detector.values import (
     ColumnEncoder,
     RowFaults,
@@ -26,11 +27,8 @@ from driftloop.services.detector.values import (
     is_missing,
 )
 
-PAYLOAD = "the payload has no rows that can be read"
-NAMES = "none of its names is a column of the training data"
-WIDTH = "it has another number of values than the training data have columns"
 GAPS = "a value is missing or unreadable in column"
-"""Why rows are not judged."""
+"""Why a detector of numbers does not judge a row."""
 
 
 @dataclass(frozen=True)
@@ -86,14 +84,19 @@ class RowDecoder:
     """Reads events as rows of a profile's columns.
 
     With `complete`, a row with a missing or unreadable value is not judged: the detector takes numbers
-    only.
+    only. With `marks`, no row is rejected: the detector judges what can't be read, too.
     """
 
-    def __init__(self, profile: TableProfile, *, complete: bool) -> None:
+    def __init__(self, profile: TableProfile, *, complete: bool, marks: bool = False) -> None:
         self._profile = profile
         self._complete = complete
+        self._marks = marks
         self._width = len(profile.columns)
-        self._encoders = tuple(map(ColumnEncoder.from_profile, profile.columns))
+        self._unreadable = math.inf if marks else math.nan
+        self._encoders = tuple(
+            ColumnEncoder.from_profile(column, unreadable=self._unreadable)
+            for column in profile.columns
+        )
         self._fields: dict[str, _Field] = {}
         widths, first = dict(profile.arrays), 0
         while first < self._width:
@@ -103,7 +106,7 @@ class RowDecoder:
             encoders = self._encoders[first : first + count]
             self._fields[name] = _Field(name, first, encoders, array=name in widths)
             first += count
-        self._orders = (profile.order, tuple(self._fields))
+        self._orders = (profile.order, profile.features or tuple(self._fields))
         self._numbers = all(column.type == "number" for column in profile.columns)
         self._single = np.array([column.single for column in profile.columns])
         self._rounds = bool(self._single.any())
@@ -117,7 +120,11 @@ class RowDecoder:
             parts = payloads.read_parts(json.loads(body), protocol)
             rows = self._read_parts(parts, faults)
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
-            return DecodedRows(self.no_rows(), RowFaults(Counter({PAYLOAD: 1})))
+            rows, faults = self._empty_rows(), RowFaults(Counter({PAYLOAD: 1}))
+        if self._marks:
+            return DecodedRows(
+                add_marks(rows, faults.rejected), replace(faults, rejected=Counter[str]())
+            )
         if self._complete and len(rows):
             rows = drop_gaps(self._profile, rows, faults)
         return DecodedRows(rows, faults)
@@ -129,10 +136,13 @@ class RowDecoder:
 
     def no_rows(self) -> Rows:
         """Return an empty table."""
+        return np.empty((0, self._width + self._marks))
+
+    def _empty_rows(self) -> Rows:
         return np.empty((0, self._width))
 
     def _read_parts(self, parts: tuple[payloads.PayloadPart, ...], faults: RowFaults) -> Rows:
-        if self._profile.is_array:
+        if self._profile.is_array and not self._is_named(parts):
             return self._read_arrays(parts, faults)
         if len(parts) == 1 and parts[0].name not in self._fields:
             (part,) = parts
@@ -146,6 +156,11 @@ class RowDecoder:
             raise ValueError("columns of different lengths")
         return self._read_named(named, faults)
 
+    def _is_named(self, parts: tuple[payloads.PayloadPart, ...]) -> bool:
+        """Return True for a table whose columns have names, of which the array is one."""
+        narrowed = self._profile.features is not None
+        return narrowed and len(parts) == 1 and len(parts[0].names) > 1
+
     def _read_named(self, named: dict[str, Any], faults: RowFaults) -> Rows:
         """Encode columns by name; those that the request does not have are missing."""
         count = len(next(iter(named.values())))
@@ -155,9 +170,9 @@ class RowDecoder:
         for name in named.keys() - present:
             if name not in self._profile.order:
                 count_name(faults.unknown, name, count)
-        if not present:
+        if named.keys().isdisjoint({*self._fields, *self._profile.order}):
             faults.rejected[NAMES] += count
-            return self.no_rows()
+            return self._empty_rows()
         rows = np.full((count, self._width), np.nan)
         for name in present:
             column = self._fields[name]
@@ -179,7 +194,7 @@ class RowDecoder:
         if len(table) > len(good):
             faults.rejected[WIDTH] += len(table) - len(good)
         if not good:
-            return self.no_rows()
+            return self._empty_rows()
         array = _read_numbers(good) if self._numbers and not self._profile.arrays else None
         if array is not None and array.ndim == 2:
             placed = self._place_columns(order)
@@ -234,7 +249,7 @@ class RowDecoder:
                 e.encode_values([v], faults)[0] for e, v in zip(self._encoders, flat, strict=True)
             )
             rows.append(np.fromiter(encoded, dtype=np.float64, count=self._width))
-        return np.stack(rows) if rows else self.no_rows()
+        return np.stack(rows) if rows else self._empty_rows()
 
     def _encode_numbers(self, rows: NDArray[Any], faults: RowFaults) -> Rows:
         """Return numbers in the precision of their columns; infinite ones are unreadable."""
@@ -247,7 +262,7 @@ class RowDecoder:
             for number in np.flatnonzero(infinite.any(axis=0)):
                 name = self._profile.columns[number].name
                 count_name(faults.unreadable, name, int(infinite[:, number].sum()))
-            exact[infinite] = np.nan
+            exact[infinite] = self._unreadable
         return exact
 
 
@@ -276,6 +291,7 @@ def _fill_array(rows: Rows, column: _Field, values: Any, faults: RowFaults) -> N
         array = _read_numbers(value)
         if array is None or array.size != width:
             count_name(faults.unreadable, column.name, 1)
+            rows[number, column.first : column.first + width] = column.encoders[0].unreadable
             continue
         for offset, element in enumerate(array.reshape(-1)):
             encoded = column.encoders[offset].encode_values([element], faults)

@@ -1,7 +1,8 @@
 """Rows of files through the very code that judges requests: each row becomes a request as a caller would
 send it, is decoded, cut into windows and scored. The same files give the same verdicts.
 
-Files are read in the order of their names, rows in that of the file. The target is not sent.
+Files are read in the order of their names, rows in that of the file. The target is not sent. Rows of
+files have no times, so a window closes when it is full, also where `atMost` would close it before.
 """
 
 import json
@@ -24,7 +25,7 @@ from driftloop.services.detector.detectors import WindowDetector
 from driftloop.services.detector.learning import NOT_THERE
 from driftloop.services.detector.scoring import build_verdict
 from driftloop.services.detector.tables import TableFile, Values, read_table
-from driftloop.services.detector.windows import WindowCutter
+from driftloop.services.detector.windows import WindowCutter, WindowRule
 
 REPLAY = "replay"
 """Stands for the release, which the rows are not of."""
@@ -53,7 +54,8 @@ def replay_tables(
     if fitted.profile.of == "answers":
         raise ArtifactError("the detector judges answers, rows of files are requests")
     decoder = choose_decoder(fitted, fitted.config)
-    cutter = WindowCutter(fitted.config.window)
+    # rows of files have no times: windows close by rows alone
+    cutter = WindowCutter(WindowRule(fitted.config.window, fitted.config.window))
     names = DetectorStreams(REPLAY, REPLAY, REPLAY, REPLAY)
     windows: list[WindowRecord] = []
     rejected: Counter[str] = Counter()
@@ -63,8 +65,7 @@ def replay_tables(
             rows += 1
             decoded = decoder.decode_rows(body)
             rejected.update(decoded.faults.rejected)
-            window = cutter.add_event(rows, decoded, f"row-{rows}")
-            if window is not None:
+            for window in cutter.add_event(rows, 0, decoded, f"row-{rows}").windows:
                 verdict = build_verdict(names, window, detector.score_window(window.rows))
                 windows.append(replace(verdict, time=None))
     return ReplayRecord(

@@ -8,29 +8,19 @@ update, a process taken for dead) one is refused and starts over from what the o
 import asyncio
 import json
 import logging
-import secrets
 import time
 from collections import Counter as Tally
-from collections import deque
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import datetime
 
 import nats.errors
 import nats.js.errors
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
-from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from prometheus_client import CollectorRegistry, Gauge
 
 from driftloop.clients import events
-from driftloop.clients.jetstream import Puller
-from driftloop.clients.nats import (
-    DUPLICATE_WINDOW,
-    MessagePosition,
-    WrongLastSequenceError,
-    publish_message,
-    read_position,
-)
+from driftloop.clients.nats import WrongLastSequenceError, publish_message, read_position
 from driftloop.contract.documents import parse_json, to_json
 from driftloop.contract.events import PROTOCOL, REQUEST_ID, inference_type, verdict_id
 from driftloop.contract.handovers import DetectorSettings
@@ -40,16 +30,15 @@ from driftloop.contract.verdicts import WindowRecord, describe_changes, read_cha
 from driftloop.errors import StoreError
 from driftloop.services.detector.detectors import WindowDetector, WindowVerdict
 from driftloop.services.detector.payload import DecodedRows, EventDecoder
-from driftloop.services.detector.telemetry import VerdictMetrics
+from driftloop.services.detector.reading import GRACE, LONGEST_WAIT, CaughtUp, EventReader
+from driftloop.services.detector.room import EventRoom
+from driftloop.services.detector.telemetry import OpenWindowMetrics, VerdictMetrics, format_moment
 from driftloop.services.detector.unjudged import UnjudgedWindows
 from driftloop.services.detector.values import RowFaults
-from driftloop.services.detector.windows import EventWindow, WindowCutter
+from driftloop.services.detector.windows import SECOND, EventWindow, WindowCutter, WindowRule
 
 log = logging.getLogger("detector")
 
-BATCH = 500
-QUIET = 12
-"""Empty answers in a row after which the consumer is made anew, in case the server has lost it."""
 MOST_REQUESTS = 100
 MOST_LOGGED = 5
 """Columns of an alarm in the log."""
@@ -61,6 +50,8 @@ class VerdictCursor:
     """The last verdict that is stored."""
 
     window: int = 0
+    first: int = 1
+    """The first event it covers."""
     last: int = 0
     """The last event it covers."""
     revision: int = 0
@@ -88,13 +79,11 @@ class WindowScorer:
         self._decoder = decoder
         self._unjudged = unjudged
         self._type = inference_type(config.on)
-        self._judged: deque[tuple[float, int]] = deque()
+        self._rule = WindowRule.from_settings(config)
+        self._reader = EventReader(js, names.stream, names.event_subject(names.release))
+        self._room = EventRoom(js, names, registry)
         self._metrics = VerdictMetrics(registry)
-        self._waiting = Gauge(
-            "driftloop_detector_waiting_rows",
-            "Rows of the window that is not full yet",
-            registry=registry,
-        )
+        self.open = OpenWindowMetrics(registry, self._rule, names.release)
         self._behind = Gauge(
             "driftloop_detector_behind_events",
             "Events of this release that wait to be read",
@@ -122,74 +111,46 @@ class WindowScorer:
         try:
             last = await self._js.get_last_msg(VERDICTS.name, self._names.verdicts)
         except nats.js.errors.NotFoundError:
+            await self._unjudged.recall_rejected(self._js, None)
             return VerdictCursor()
         verdict = WindowRecord.read(
             parse_json(last.data or b"", label=f"the last verdict of {self._names.verdicts}")
         )
         self._metrics.show_verdict(verdict)
-        return VerdictCursor(verdict.window, verdict.last, last.seq or 0)
+        await self._room.add_scored(verdict.first, verdict.last, age=_measure_age(verdict))
+        await self._unjudged.recall_rejected(self._js, verdict.time)
+        return VerdictCursor(verdict.window, verdict.first, verdict.last, last.seq or 0)
 
     async def _follow_events(self, cursor: VerdictCursor) -> None:
-        cutter = WindowCutter(self._config.window, cursor.window, cursor.last)
+        cutter = WindowCutter(self._rule, cursor.window, cursor.last)
         revision = cursor.revision
         self._metrics.show_faults(cutter.faults)
-        async for message, where in self._read_messages(cursor.last):
-            sequence = where.stream
-            self._behind.set(where.pending)
-            event, decoded = self._read_event(message)
-            self._metrics.count_rejected(decoded.rejected)
-            window = cutter.add_event(sequence, decoded, event)
-            self._waiting.set(cutter.waiting)
-            if window is not None or decoded.faults.list_counts():
-                self._metrics.show_faults(cutter.faults)
-            if decoded.rejected:
-                faults = cutter.faults if window is None else window.faults
-                await self._unjudged.add_rejected(faults, sequence)
-            if window is not None:
+        # the window before the open one is read again, for what of it is repeated
+        reads = self._reader.read_events(cursor.first - 1, lambda: _measure_wait(cutter.due))
+        async for read in reads:
+            if isinstance(read, CaughtUp):
+                due = cutter.close_due(read.moment)
+                windows, size = [] if due is None else [due], 0
+            else:
+                windows, size = await self._take_event(cutter, read), len(read.data)
+            for window in windows:
                 revision = await self._score_window(window, revision)
+            self.open.show_window(cutter)
+            await self._room.look_at_stream(size, cutter.first_row, self.open.describe_window)
 
-    async def _read_messages(self, after: int) -> AsyncIterator[tuple[Msg, MessagePosition]]:
-        """The release's events after a sequence with their places, in order and without a gap, for
-        ever.
-
-        The consumer keeps nothing for us: it is made anew at the right place when the server
-        lost it or a delivery is missing.
-        """
-        while True:
-            consumer = await self._js.add_consumer(
-                self._names.stream,
-                ConsumerConfig(
-                    name=f"judge_{secrets.token_hex(8)}",
-                    filter_subject=self._names.event_subject(self._names.release),
-                    deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
-                    opt_start_seq=after + 1,
-                    ack_policy=AckPolicy.NONE,
-                    inactive_threshold=60,
-                    mem_storage=True,
-                ),
-            )
-            puller = await Puller(
-                self._js._nc, self._names.stream, consumer.name, batch=BATCH
-            ).start()
-            expected, quiet = 1, 0
-            try:
-                while quiet < QUIET:
-                    messages = await puller.next_batch()
-                    quiet = 0 if messages else quiet + 1
-                    for message in messages:
-                        where = read_position(message)
-                        if where.consumer != expected:
-                            quiet = QUIET
-                            break
-                        expected += 1
-                        after = where.stream
-                        yield message, where
-            except StoreError as error:
-                log.warning("%s", error.message)
-                await asyncio.sleep(0.2)
-            finally:
-                await puller.stop()
-            log.info("reading the stream again from event %d", after + 1)
+    async def _take_event(self, cutter: WindowCutter, message: Msg) -> list[EventWindow]:
+        where = read_position(message)
+        self._behind.set(where.pending)
+        request, decoded = self._read_event(message)
+        taken = cutter.add_event(where.stream, where.time, decoded, request)
+        rejected = sum(taken.faults.rejected.values())
+        self._metrics.count_left_out(rejected, taken.repeated)
+        if taken.windows or taken.faults.list_counts():
+            self._metrics.show_faults(cutter.faults)
+        if rejected:
+            faults = taken.windows[-1].faults if taken.ends_window else cutter.faults
+            await self._unjudged.add_rejected(faults, where.stream)
+        return taken.windows
 
     def _read_event(self, message: Msg) -> tuple[str, DecodedRows]:
         """The request id and the rows of an event; of another type (a Trigger that lets too much
@@ -230,23 +191,20 @@ class WindowScorer:
                 judgement.threshold,
                 f": {changes}" if changes else "",
             )
-        await self._purge_scored(window.last)
+        await self._room.add_scored(window.first, window.last)
         return stored.seq
 
-    async def _purge_scored(self, last: int) -> None:
-        """Purge what was judged longer ago than a repeat can arrive: JetStream knows repeats by
-        the messages it still has."""
-        now = time.monotonic()
-        self._judged.append((now, last))
-        old = 0
-        while self._judged and self._judged[0][0] < now - 2 * DUPLICATE_WINDOW:
-            old = self._judged.popleft()[1]
-        if old:
-            await self._js.purge_stream(
-                self._names.stream,
-                seq=old + 1,
-                subject=self._names.event_subject(self._names.release),
-            )
+
+def _measure_age(verdict: WindowRecord) -> float:
+    """Return how many seconds ago a verdict was stored; 0 when it does not say."""
+    if verdict.time is None:
+        return 0.0
+    return time.time() - datetime.fromisoformat(verdict.time).timestamp()
+
+
+def _measure_wait(due: int | None) -> float:
+    """Return how long to wait for events before the window may be due, in seconds."""
+    return LONGEST_WAIT if due is None else (due + GRACE) / SECOND - time.time()
 
 
 def build_verdict(
@@ -268,8 +226,19 @@ def build_verdict(
         details={
             **judgement.details,
             "events": window.events,
+            **_describe_times(window),
+            "closedBy": window.end,
+            "full": window.full,
             "rejected": sum(window.faults.rejected.values()),
+            "repeated": window.repeated,
             **window.faults.list_counts(),
         },
         requests=tuple(outliers[:MOST_REQUESTS]),
     )
+
+
+def _describe_times(window: EventWindow) -> dict[str, str]:
+    """Return the time span of a window; nothing when its events have no times."""
+    if not window.since:
+        return {}
+    return {"from": format_moment(window.since), "to": format_moment(window.until)}

@@ -65,7 +65,7 @@ class SelfTest:
     ordered: WindowTrial | None
     """Windows of rows in the order of the files."""
     changed: int
-    """Fewest changed rows of a full window that alarm."""
+    """Fewest changed rows of the smallest window that alarm."""
     window: int
     single: bool
     """They are changed in one column, not in all."""
@@ -190,8 +190,9 @@ class _Examination:
         return WindowTrial(windows, alarms, find_most(windows, self._config.alarm_rate, doubt))
 
     def _draw_window(self, detector: WindowDetector) -> Rows:
-        """Return a full window of random rows that is quiet, some of them twice when there are too few."""
-        count, size = len(self._reference), self._config.window
+        """Return a window of random rows that is quiet, of as many as the smallest one has; some of them twice
+        when there are too few."""
+        count, size = len(self._reference), self._config.least_rows
         for _ in range(DRAWN):
             rows = self._reference[self._random.choice(count, size, replace=count < size)]
             if not detector.score_window(rows).alarm:

@@ -21,6 +21,7 @@ from driftloop.services.detector.handler import LIMIT, DetectorHandler
 from driftloop.services.detector.kept import KeptEvents
 from driftloop.services.detector.scoring import WindowScorer
 from driftloop.services.detector.unjudged import UnjudgedWindows
+from driftloop.services.detector.windows import WindowRule
 
 log = logging.getLogger("detector")
 
@@ -55,10 +56,13 @@ async def serve_detector(
         names,
         registry,
         reference=fitted.release or names.release,
-        window=config.window,
+        rule=WindowRule.from_settings(config),
         decoder=decoder,
     )
     kept = KeptEvents(js, names, registry, reference=unjudged.reference)
+    scorer = WindowScorer(
+        js, names, config, detector, decoder=decoder, registry=registry, unjudged=unjudged
+    )
     door = DetectorHandler(
         publisher,
         lambda: client.is_connected,
@@ -66,20 +70,13 @@ async def serve_detector(
         registry=registry,
         unjudged=unjudged,
         kept=kept,
+        find_window=scorer.open.build_record,
     )
     try:
         await ensure_contract_stream(js, names.events_stream)
         await ensure_contract_stream(js, VERDICTS)
+        await unjudged.count_kept(js)
         async with aiohttp.ClientSession(trust_env=True) as session:
-            judge = WindowScorer(
-                js,
-                names,
-                config,
-                detector,
-                decoder=decoder,
-                registry=registry,
-                unjudged=unjudged,
-            )
             emitter = VerdictEmitter(js, names, session, broker, registry)
             await emitter.ensure_consumer()
             async with serve_http(EventServer(door.handle_request, limit=LIMIT), host, port):
@@ -93,7 +90,7 @@ async def serve_detector(
                 )
                 async with asyncio.TaskGroup() as group:
                     if unjudged.reference == names.release:
-                        group.create_task(judge.run())
+                        group.create_task(scorer.run())
                     else:
                         log.error(
                             "nothing is judged: the reference is of %s, must be of %s",
@@ -101,6 +98,8 @@ async def serve_detector(
                             names.release,
                         )
                     group.create_task(emitter.run())
+                    group.create_task(unjudged.store_due())
+                    group.create_task(kept.watch_age())
     finally:
         await publisher.stop()
         await client.close()

@@ -1,14 +1,17 @@
-"""The last verdict, and the rows that are not judged, as metrics."""
+"""The last verdict, the open window, and the rows that are not judged, as metrics."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from driftloop.contract.times import format_time
 from driftloop.contract.verdicts import WindowRecord, read_columns
+from driftloop.contract.windows import OpenWindow
 from driftloop.services.detector.values import RowFaults
+from driftloop.services.detector.windows import SECOND, WindowCutter, WindowRule
 
 ALARMS = ("true", "false")
-ROWS = ("judged", "rejected")
+ROWS = ("judged", "rejected", "repeated")
 
 
 class VerdictMetrics:
@@ -20,7 +23,7 @@ class VerdictMetrics:
         )
         self._rows = Counter(
             "driftloop_detector_rows",
-            "Rows judged in a window, and rows rejected when they came",
+            "Rows judged in a window; rows rejected, and rows that came before, when they came",
             ["result"],
             registry=registry,
         )
@@ -77,9 +80,10 @@ class VerdictMetrics:
             registry=registry,
         )
 
-    def count_rejected(self, rows: int) -> None:
+    def count_left_out(self, rejected: int, repeated: int) -> None:
         """Count rows that are not judged, when they come."""
-        self._rows.labels("rejected").inc(rows)
+        self._rows.labels("rejected").inc(rejected)
+        self._rows.labels("repeated").inc(repeated)
 
     def show_faults(self, faults: RowFaults) -> None:
         """Show what was wrong with the rows since the last verdict."""
@@ -110,3 +114,83 @@ class VerdictMetrics:
             self._columns.labels(change.column).set(change.score)
         changed = verdict.details.get("changed")
         self._changed.set(changed if isinstance(changed, int) else 0)
+
+
+class OpenWindowMetrics:
+    """The window that is not closed yet, as metrics and as a record."""
+
+    def __init__(self, registry: CollectorRegistry, rule: WindowRule, release: str) -> None:
+        self._rule = rule
+        self._release = release
+        self._rows = Gauge(
+            "driftloop_detector_waiting_rows",
+            "Rows of the window that is not closed yet",
+            registry=registry,
+        )
+        self._since = Gauge(
+            "driftloop_detector_waiting_since_seconds",
+            "Time of the first of them, in seconds since 1970; 0 without one",
+            registry=registry,
+        )
+        self._due = Gauge(
+            "driftloop_detector_waiting_due_seconds",
+            "Time from which the window closes with its least rows, in seconds since 1970; 0 when no "
+            "time closes it",
+            registry=registry,
+        )
+        self._repeats = Gauge(
+            "driftloop_detector_waiting_repeated_rows",
+            "Rows since the last window that came before, and are in none",
+            registry=registry,
+        )
+        full = Gauge(
+            "driftloop_detector_window_full_rows",
+            "Rows at which a window closes",
+            registry=registry,
+        )
+        least = Gauge(
+            "driftloop_detector_window_least_rows",
+            "Rows without which no window closes by time",
+            registry=registry,
+        )
+        full.set(rule.rows)
+        least.set(rule.least)
+        self._number, self._waiting, self._repeated = 1, 0, 0
+        self._first, self._end = 0, 0
+
+    def show_window(self, cutter: WindowCutter) -> None:
+        """Show the window that a cutter has open."""
+        self._number, self._waiting, self._repeated = (
+            cutter.number + 1,
+            cutter.waiting,
+            cutter.repeated,
+        )
+        self._first, self._end = cutter.since, 0
+        if self._first and self._rule.at_most is not None:
+            self._end = self._first + self._rule.at_most
+        self._rows.set(self._waiting)
+        self._repeats.set(self._repeated)
+        self._since.set(self._first / SECOND)
+        self._due.set(self._end / SECOND)
+
+    def build_record(self) -> OpenWindow:
+        """Return it as people are told of it."""
+        return OpenWindow(
+            release=self._release,
+            window=self._number,
+            rows=self._waiting,
+            full=self._rule.rows,
+            least=self._rule.least,
+            repeated=self._repeated,
+            since=format_moment(self._first) if self._first else None,
+            due=format_moment(self._end) if self._end else None,
+        )
+
+    def describe_window(self) -> str:
+        """Return it in words."""
+        return self.build_record().describe(datetime.now(UTC))
+
+
+def format_moment(moment: int) -> str:
+    """Return a stored time, in nanoseconds since 1970, as records write it."""
+    return format_time(datetime.fromtimestamp(moment / SECOND, UTC))

@@ -2,28 +2,52 @@
 whose rows it can't read.
 
 The former are kept under their own release, for the detector that is fitted for it, and score
-nothing here. Each window is counted, and stored beside that release's verdicts where people look.
+nothing here. Each window is counted, and stored beside that release's verdicts where people look. A
+process that starts again counts the kept ones again, so half a window outlives it.
 """
 
+import asyncio
 import json
 import logging
-from collections import defaultdict
+import time
+from contextlib import aclosing
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
+import nats.errors
+import nats.js.errors
+from nats.js import JetStreamContext
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from driftloop.clients.events import Event
+from driftloop.clients.events import Event, unpack_event
 from driftloop.clients.jetstream import Publisher
-from driftloop.contract.documents import to_json
+from driftloop.clients.nats import read_position
+from driftloop.contract.documents import parse_json, to_json
 from driftloop.contract.events import PROTOCOL
-from driftloop.contract.streams import DetectorStreams
+from driftloop.contract.streams import VERDICTS, DetectorStreams
 from driftloop.contract.times import format_time
 from driftloop.contract.verdicts import UnjudgedRecord
 from driftloop.errors import StoreError
 from driftloop.services.detector.payload import EventDecoder
+from driftloop.services.detector.reading import CaughtUp, EventReader
 from driftloop.services.detector.values import RowFaults
+from driftloop.services.detector.windows import SECOND, WindowRule
 
 log = logging.getLogger("detector")
+
+LOOK = 5.0
+"""Seconds between two looks for windows whose time is over."""
+
+
+@dataclass
+class _Half:
+    """The open window of another release."""
+
+    rows: int
+    since: int
+    """Time of the first one, in nanoseconds since 1970."""
+    key: str
+    """Its last event."""
 
 
 class UnjudgedWindows:
@@ -36,16 +60,16 @@ class UnjudgedWindows:
         registry: CollectorRegistry,
         *,
         reference: str,
-        window: int,
+        rule: WindowRule,
         decoder: EventDecoder,
     ) -> None:
         self.reference = reference
         self._publisher = publisher
         self._names = names
-        self._window = window
+        self._rule = rule
         self._decoder = decoder
         self._told = 0
-        self._rows: defaultdict[str, int] = defaultdict(int)
+        self._halves: dict[str, _Half] = {}
         self._counter = Counter(
             "driftloop_detector_windows_not_judged",
             "Windows of requests of another release than the reference's, or whose rows can't be read",
@@ -58,15 +82,86 @@ class UnjudgedWindows:
             registry=registry,
         )
 
+    async def count_kept(self, js: JetStreamContext) -> None:
+        """Count the events that are kept for other releases, when a process begins: what was stored
+        by the one before is not stored again."""
+        own = {self._names.event_subject(name) for name in (self.reference, self._names.release)}
+        try:
+            info = await js.stream_info(
+                self._names.stream, subjects_filter=self._names.event_subject("*")
+            )
+            for subject in sorted((info.state.subjects or {}).keys() - own):
+                await self._count_subject(js, subject)
+        except (nats.errors.Error, nats.js.errors.APIError, StoreError, TimeoutError) as error:
+            log.warning(
+                "the events of other releases can't be counted: %s", error or type(error).__name__
+            )
+
+    async def _count_subject(self, js: JetStreamContext, subject: str) -> None:
+        release = subject.rpartition(".")[2]
+        async with aclosing(EventReader(js, self._names.stream, subject).read_events(0)) as reads:
+            async for read in reads:
+                if isinstance(read, CaughtUp):
+                    break
+                where = read_position(read)
+                self._count_rows(release, unpack_event(read.data), where.time)
+                if not where.pending:
+                    break
+        told = await self._read_last(js, release)
+        if told is not None:
+            # a time of a record is to the second
+            moment = datetime.fromisoformat(told.time).timestamp() + 1
+            self._take_closed(release, round(moment * SECOND))
+
+    async def recall_rejected(self, js: JetStreamContext, since: str | None) -> None:
+        """Read how many rows of the reference's own release were told since its last verdict, when
+        a process begins."""
+        told = await self._read_last(js, self.reference)
+        if told is None or (since is not None and told.time <= since):
+            return
+        self._told = told.size
+        moment = datetime.fromisoformat(told.time).timestamp()
+        self._time.labels(self.reference, self.reference).set(moment)
+
+    async def _read_last(self, js: JetStreamContext, release: str) -> UnjudgedRecord | None:
+        """The last record of a release that this reference has left."""
+        subject = self._names.unjudged_subject(release)
+        try:
+            last = await js.get_last_msg(VERDICTS.name, subject)
+        except nats.js.errors.NotFoundError:
+            return None
+        record = UnjudgedRecord.read(parse_json(last.data or b"", label=f"the last of {subject}"))
+        return record if record.reference == self.reference else None
+
     async def add_event(self, release: str, event: Event) -> None:
         """Count an event's rows; a window that is full is stored."""
+        for half in self._count_rows(release, event, time.time_ns()):
+            await self._store_window(release, half.rows, half.key)
+
+    async def store_due(self) -> None:
+        """Store windows whose time is over, though no further event comes, for ever."""
+        while True:
+            await asyncio.sleep(LOOK)
+            for release in tuple(self._halves):
+                for half in self._take_closed(release, time.time_ns()):
+                    await self._store_window(release, half.rows, half.key)
+
+    def _count_rows(self, release: str, event: Event, moment: int) -> list[_Half]:
+        """Count an event's rows; return the windows that close before it, and with it."""
+        before = self._take_closed(release, moment)
         # the rows of another release may have other columns: they wait for its detector as well
-        self._rows[release] += self._decoder.count_rows(event.body, event.get(PROTOCOL))
-        size = self._rows[release]
-        if size < self._window:
-            return
-        self._rows[release] = 0
-        await self._store_window(release, size, event.key)
+        count = self._decoder.count_rows(event.body, event.get(PROTOCOL))
+        half = self._halves.setdefault(release, _Half(0, moment, event.key))
+        half.rows += count
+        half.since = min(half.since, moment)
+        half.key = event.key
+        return before + self._take_closed(release, moment)
+
+    def _take_closed(self, release: str, moment: int) -> list[_Half]:
+        half = self._halves.get(release)
+        if half is None or self._rule.find_end(half.rows, half.since, moment) is None:
+            return []
+        return [self._halves.pop(release)]
 
     async def add_rejected(self, faults: RowFaults, sequence: int) -> None:
         """Take the rows of the reference's own release that can't be judged since the last verdict, up to
@@ -75,9 +170,9 @@ class UnjudgedWindows:
         rows = sum(faults.rejected.values())
         if rows < self._told:
             self._told = 0
-        if not rows or rows < min(2 * self._told, self._told + self._window):
+        if not rows or rows < min(2 * self._told, self._told + self._rule.rows):
             return
-        full = rows // self._window > self._told // self._window
+        full = rows // self._rule.rows > self._told // self._rule.rows
         self._told = rows
         ((reason, _),) = faults.rejected.most_common(1)
         event_id = f"{self.reference}/{sequence}"

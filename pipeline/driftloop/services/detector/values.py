@@ -94,11 +94,14 @@ class ColumnEncoder:
 
     column: ColumnProfile
     codes: dict[str, float]
+    unreadable: float = nan
+    """What stands for an unreadable value."""
 
     @classmethod
-    def from_profile(cls, column: ColumnProfile) -> "ColumnEncoder":
+    def from_profile(cls, column: ColumnProfile, *, unreadable: float = nan) -> "ColumnEncoder":
         """Return the encoder of a column."""
-        return cls(column, {name: float(n) for n, (name, _) in enumerate(column.categories)})
+        codes = {name: float(n) for n, (name, _) in enumerate(column.categories)}
+        return cls(column, codes, unreadable)
 
     def encode_values(self, values: Any, faults: RowFaults) -> Rows:
         """Return the numbers of a list of values; what is unreadable is counted."""
@@ -116,14 +119,14 @@ class ColumnEncoder:
         infinite = np.isinf(rows)
         if infinite.any():
             count_name(faults.unreadable, self.column.name, int(infinite.sum()))
-            rows = np.where(infinite, nan, rows)
+            rows = np.where(infinite, self.unreadable, rows)
         return rows
 
     def _encode_value(self, value: Any, faults: RowFaults) -> float:
         code = self._find_code(value, faults)
         if code is None:
             count_name(faults.unreadable, self.column.name, 1)
-            return nan
+            return self.unreadable
         return code
 
     def _find_code(self, value: Any, faults: RowFaults) -> float | None:

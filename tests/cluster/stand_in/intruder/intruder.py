@@ -14,7 +14,7 @@ from train import train as train_digits
 
 REPORT = "intruder.json"
 PLACES = ("/var/run/secrets", "/run/secrets", "/argo/secret", "/etc/secrets")
-CREDENTIAL = re.compile(r"PASS|TOKEN|SECRET|KEY|GIT|NATS|AWS|BUCKET|KUBERNETES_URL", re.I)
+CREDENTIAL = re.compile(r"PASS|TOKEN|SECRET|KEY|(^|_)(GIT|NATS|AWS)_|BUCKET|KUBERNETES_URL", re.I)
 API = "https://kubernetes.default.svc"
 SECONDS = 5
 

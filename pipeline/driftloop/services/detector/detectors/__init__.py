@@ -39,6 +39,10 @@ def fit_detector(
             from driftloop.services.detector.detectors.tabular import TabularDetector
 
             return TabularDetector(config, reference, profile)
+        case "schema":
+            from driftloop.services.detector.detectors.schema import SchemaDetector
+
+            return SchemaDetector(config, reference, profile)
         case "ks":
             from driftloop.services.detector.detectors.ks import KolmogorovSmirnovDetector
 

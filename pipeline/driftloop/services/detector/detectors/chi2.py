@@ -25,7 +25,7 @@ class ChiSquaredDetector:
 
     def __init__(self, config: DetectorSettings, reference: Rows) -> None:
         self._common = [
-            _find_common(feature, column, config.window)
+            _find_common(feature, column, config.least_rows)
             for feature, column in enumerate(reference.T)
         ]
         detector = load_class("cd.chisquare", "ChiSquareDrift")

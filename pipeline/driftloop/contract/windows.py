@@ -1,0 +1,61 @@
+"""The window that a detector has open, as `GET /window` answers and `driftloop status` shows it."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from driftloop.contract.documents import document_key, from_json, is_whole
+from driftloop.contract.outcomes import is_time
+from driftloop.contract.records import name_key
+
+
+def _count(key: str) -> Any:
+    return document_key(key, "a number of rows", lambda v: is_whole(v, 0))
+
+
+def _moment(key: str) -> Any:
+    return document_key(
+        key, "a time in UTC, or null", lambda v: v is None or is_time(v), default=None
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenWindow:
+    """The window that is not closed yet."""
+
+    release: str = name_key("release")
+    """Release whose traffic is scored."""
+    window: int = document_key("window", "a number from 1", lambda v: is_whole(v, 1))
+    """Number that it will have."""
+    rows: int = _count("rows")
+    """Rows that it has."""
+    full: int = _count("full")
+    """Rows at which it closes."""
+    least: int = _count("least")
+    """Rows without which it does not close by time."""
+    repeated: int = _count("repeated")
+    """Rows that came before, and are not in it."""
+    since: str | None = _moment("since")
+    """Time of its first row; None: it has none."""
+    due: str | None = _moment("due")
+    """Time from which it closes with its least rows; None: only when it is full, or it has none."""
+
+    @classmethod
+    def read(cls, document: object) -> "OpenWindow":
+        """Read the record from plain data; DocumentError."""
+        return from_json(cls, document, label="the open window", closed=False)
+
+    def describe(self, now: datetime) -> str:
+        """Say in words what it has and when it closes."""
+        name = f"window {self.window} of {self.release} is open, {self.rows} of {self.full} rows"
+        repeats = f", {self.repeated} repeated ones not counted" if self.repeated else ""
+        if self.since is None:
+            return name + repeats
+        text = f"{name} since {self.since}{repeats}"
+        if self.due is None:
+            return text
+        if self.rows >= self.least:
+            return f"{text}; closes at {self.due} at the latest"
+        if now < datetime.fromisoformat(self.due):
+            return f"{text}; closes at {self.due} with {self.least} or more"
+        return f"{text}; was due at {self.due}, and closes when it has {self.least}"

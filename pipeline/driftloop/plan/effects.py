@@ -1,0 +1,45 @@
+"""What the alarms of each monitor do: start a run, only raise an alert, or halt the loop."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+from driftloop.spec.detector import Detector, RowDetector, Schema
+from driftloop.spec.model import Spec
+
+AlarmEffect = Literal["retrain", "alert", "halt"]
+
+DRIFT = "drift"
+"""Monitor whose alarms start runs where a spec does not say whose do."""
+
+
+def retrain_on(spec: Spec) -> tuple[str, ...]:
+    """Return the monitors whose alarms start runs: as written, or those that say so, and of those that say
+    nothing `drift` or the only one that looks for drift. A training does not mend broken requests, so
+    `schema` starts none unless it says so."""
+    if spec.retrain.on is not None:
+        return tuple(spec.retrain.on)
+    drift = [
+        name for name, each in spec.monitors.items() if not isinstance(each, RowDetector | Schema)
+    ]
+    default = DRIFT if DRIFT in drift else drift[0] if len(drift) == 1 else None
+    return tuple(
+        name
+        for name, detector in sorted(spec.monitors.items())
+        if detector.then == "retrain" or (detector.then is None and name == default)
+    )
+
+
+def choose_effects(spec: Spec) -> Mapping[str, AlarmEffect | None]:
+    """Return what alarms do, by monitor; None where they are told, and nothing else: a traffic has a few
+    odd rows always."""
+    on = retrain_on(spec)
+    return {
+        name: "retrain" if name in on else _choose_default(detector)
+        for name, detector in spec.monitors.items()
+    }
+
+
+def _choose_default(detector: Detector) -> AlarmEffect | None:
+    if detector.then is not None:
+        return detector.then
+    return None if isinstance(detector, RowDetector) else "alert"

@@ -1,0 +1,263 @@
+"""What a request may look like: each share of rows that the training data do not have, held against theirs.
+
+* every column: the share of missing values, and of values that do not fit its type (*unreadable*);
+* numbers, and lengths of texts: the shares below the smallest and above the largest value of the training
+  data, `margin` of their range beyond it;
+* categories: the share of those that the training data do not have;
+* a number that is always the same in the training data: the share of others;
+* numbers, categories, booleans that differ in the training data: that a window has one of them only;
+* rows that are none of the model's, by reason.
+
+A share is tested by Fisher's exact test, twice its smaller tail (`statistics.score_counts`). It is exact for
+the bounds of a range, too, although these come from the same data: that the k largest of n + m exchangeable
+values are all among m of them has the probability C(m, k) / C(n + m, k), which is the tail of no row in n
+and k rows in m. A margin makes it smaller still. For categories, the rows of those that the training data
+have once stand for the rows of those that they do not have (Good, 1953).
+
+All tests of a window have one correction (Bonferroni), so that clean windows alarm at most as often as
+`alarmRate` says; a share that has grown by less than `atLeast` is no alarm, however certain it is.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import assert_never
+
+import numpy as np
+from numpy.typing import NDArray
+
+from driftloop.contract.documents import to_json
+from driftloop.contract.handovers import DetectorSettings
+from driftloop.contract.profiles import ColumnProfile, TableProfile
+from driftloop.contract.verdicts import ChangeKind, ColumnChange
+from driftloop.services.detector.detectors import WindowVerdict
+from driftloop.services.detector.detectors.statistics import score_counts
+from driftloop.services.detector.marks import split_marks
+from driftloop.services.detector.values import Rows
+
+MOST_SHOWN = 20
+"""Columns of a verdict's details."""
+ROWS = "rows"
+"""Name under which rows that are none of the model's are told."""
+
+
+@dataclass(frozen=True)
+class ShareCount:
+    """A share of rows in the window and in the training data."""
+
+    kind: ChangeKind
+    of: str
+    hits: int
+    rows: int
+    before: int
+    reference: int
+    penalty: float = 0.0
+    """log10 of the ways in which it could have come up."""
+
+    @property
+    def effect(self) -> float:
+        """Difference between the two shares."""
+        return abs(self.hits / self.rows - self.before / self.reference)
+
+    @property
+    def has_grown(self) -> bool:
+        """Return True when it is larger than in the training data: gaps that were filled break nothing."""
+        return self.hits * self.reference > self.before * self.rows
+
+
+CountShare = Callable[[Rows], ShareCount | None]
+"""Counts one share in the values of a column; None without a value to count in."""
+
+
+class SchemaDetector:
+    """Looks for rows and values that the training data do not have."""
+
+    def __init__(self, config: DetectorSettings, reference: Rows, profile: TableProfile) -> None:
+        self._threshold = -math.log10(config.alarm_rate)
+        self._least = config.at_least or 0.0
+        self._width = len(profile.columns)
+        self._rows = max(column.rows for column in profile.columns)
+        self._columns = tuple(
+            (column, _choose_tests(column, reference[:, number], config.margin or 0.0))
+            for number, column in enumerate(profile.columns)
+        )
+        tests = 1 + sum(len(counts) for _, counts in self._columns)
+        self._correction = math.log10(tests)
+
+    def score_window(self, rows: Rows) -> WindowVerdict:
+        """Judge a window, with or without marks of what can't be read."""
+        read, reasons = split_marks(rows, self._width)
+        found = [(ROWS, "row", share) for share in self._count_rejected(len(rows), reasons)]
+        for number, (column, counts) in enumerate(self._columns):
+            shares = (count(read[:, number]) for count in counts) if len(read) else ()
+            found += [(column.name, column.type, share) for share in shares if share is not None]
+        scores = self._score_shares([share for _, _, share in found]).tolist()
+        changes = [
+            _describe_share(name, type_, share, score, alarm=score >= self._threshold)
+            for (name, type_, share), score in zip(found, scores, strict=True)
+            if share.has_grown and share.effect >= self._least
+        ]
+        alarms = _choose_worst([change for change in changes if change.alarm])
+        return WindowVerdict(
+            alarm=bool(alarms),
+            score=max((change.score for change in changes), default=0.0),
+            threshold=self._threshold,
+            details={
+                "columns": [to_json(change) for change in alarms[:MOST_SHOWN]],
+                "changed": len(alarms),
+            },
+        )
+
+    def _count_rejected(self, rows: int, reasons: dict[str, int]) -> list[ShareCount]:
+        """All of them are one test, told by the reason of most."""
+        rejected = sum(reasons.values())
+        reason = max(reasons, key=lambda each: reasons[each], default="")
+        return [ShareCount("rejected", reason, rejected, rows, 0, self._rows)]
+
+    def _score_shares(self, shares: list[ShareCount]) -> Rows:
+        scores = score_counts(
+            *(
+                np.array(values, dtype=np.int64)
+                for values in zip(
+                    *((s.hits, s.rows, s.before, s.reference) for s in shares), strict=True
+                )
+            )
+        )
+        penalties = np.array([share.penalty for share in shares])
+        corrected: Rows = np.maximum(scores - penalties - self._correction, 0.0)
+        return corrected
+
+
+def _choose_tests(column: ColumnProfile, reference: Rows, margin: float) -> tuple[CountShare, ...]:
+    """Return the shares of a column that are tested, by its type."""
+    present = reference[np.isfinite(reference)]
+    always: tuple[CountShare, ...] = (_count_missing(column), _count_unreadable(column))
+    if not column.present or not len(present):
+        return always
+    match column.type:
+        case "number" if column.distinct == 1:
+            return (*always, _count_others(column, float(present[0])))
+        case "number":
+            return (*always, *_count_beyond(column, present, margin), _count_stuck(column, present))
+        case "text":
+            return (*always, *_count_beyond(column, present, margin))
+        case "category":
+            stuck = (_count_stuck(column, present),) if column.distinct > 1 else ()
+            return (*always, _count_unseen(column), *stuck)
+        case "boolean":
+            return (*always, _count_stuck(column, present))
+        case "time":
+            return always
+        case _:
+            assert_never(column.type)
+
+
+def _count_missing(column: ColumnProfile) -> CountShare:
+    def count(values: Rows) -> ShareCount:
+        missing = int(np.isnan(values).sum())
+        return ShareCount("missing", "", missing, len(values), column.missing, column.rows)
+
+    return count
+
+
+def _count_unreadable(column: ColumnProfile) -> CountShare:
+    def count(values: Rows) -> ShareCount:
+        unreadable = int(np.isinf(values).sum())
+        return ShareCount("unreadable", "", unreadable, len(values), 0, column.rows)
+
+    return count
+
+
+def _count_where(
+    kind: ChangeKind,
+    of: str,
+    before: int,
+    reference: int,
+    holds: Callable[[Rows], NDArray[np.bool_]],
+) -> CountShare:
+    """Count the values that are there and for which something holds."""
+
+    def count(values: Rows) -> ShareCount | None:
+        present = values[np.isfinite(values)]
+        if not len(present):
+            return None
+        return ShareCount(kind, of, int(holds(present).sum()), len(present), before, reference)
+
+    return count
+
+
+def _count_others(column: ColumnProfile, constant: float) -> CountShare:
+    return _count_where(
+        "other", f"{constant:g}", 0, column.present, lambda present: present != constant
+    )
+
+
+def _count_beyond(column: ColumnProfile, present: Rows, margin: float) -> tuple[CountShare, ...]:
+    """Count values outside of the training data's range; profiles of earlier versions have none."""
+    known = bool(column.quantiles)
+    low, high = (
+        (column.quantiles[0], column.quantiles[-1])
+        if known
+        else (float(present.min()), float(present.max()))
+    )
+    rows, room = column.present if known else len(present), margin * (high - low)
+    return (
+        _count_where("below", f"{low:g}", 0, rows, lambda values: values < low - room),
+        _count_where("above", f"{high:g}", 0, rows, lambda values: values > high + room),
+    )
+
+
+def _count_unseen(column: ColumnProfile) -> CountShare:
+    singles = sum(count == 1 for _, count in column.categories)
+    beyond = len(column.categories)
+    return _count_where("unseen", "", singles, column.present, lambda present: present >= beyond)
+
+
+def _count_stuck(column: ColumnProfile, reference: Rows) -> CountShare:
+    """Count the rows of the only value that a window has."""
+
+    def count(values: Rows) -> ShareCount | None:
+        present = values[np.isfinite(values)]
+        if not len(present) or (present != present[0]).any():
+            return None
+        value, names = float(present[0]), [name for name, _ in column.categories]
+        if names and value >= len(names):
+            return None
+        return ShareCount(
+            "stuck",
+            names[int(value)] if names else f"{value:g}",
+            len(present),
+            len(present),
+            int((reference == value).sum()),
+            len(reference),
+            # only so many values can fill a window
+            penalty=math.log10(max(1.0, (len(reference) + len(present)) / len(present))),
+        )
+
+    return count
+
+
+def _describe_share(
+    name: str, type_: str, share: ShareCount, score: float, *, alarm: bool
+) -> ColumnChange:
+    return ColumnChange(
+        column=name,
+        type=type_,
+        kind=share.kind,
+        of=share.of,
+        before=share.before / share.reference,
+        after=share.hits / share.rows,
+        effect=share.effect,
+        score=score,
+        alarm=alarm,
+    )
+
+
+def _choose_worst(changes: list[ColumnChange]) -> list[ColumnChange]:
+    """Return the most certain change of each column, the largest effect first."""
+    worst: dict[str, ColumnChange] = {}
+    for change in changes:
+        known = worst.get(change.column)
+        if known is None or change.score > known.score:
+            worst[change.column] = change
+    return sorted(worst.values(), key=lambda change: -change.effect)

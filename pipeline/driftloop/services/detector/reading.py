@@ -1,0 +1,123 @@
+"""Reading the events of one release from a detector's stream, in order and without a gap, and
+knowing when all of them were read."""
+
+import asyncio
+import json
+import logging
+import secrets
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import nats.errors
+from nats.aio.msg import Msg
+from nats.js import JetStreamContext
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
+
+from driftloop.clients.jetstream import Puller
+from driftloop.clients.nats import HINT, read_position
+from driftloop.errors import StoreError
+from driftloop.services.detector.windows import SECOND
+
+log = logging.getLogger("detector")
+
+BATCH = 500
+QUIET = 12
+"""Empty answers in a row after which the consumer is made anew, in case the server has lost it."""
+LONGEST_WAIT = 5.0
+SHORTEST_WAIT = 0.5
+GRACE = SECOND
+"""Nanoseconds from the time that a message gets until it can surely be read."""
+
+
+@dataclass(frozen=True)
+class CaughtUp:
+    """All that was stored before a moment was read."""
+
+    moment: int
+    """Nanoseconds since 1970, by the server's clock, as the stored times are."""
+
+
+class EventReader:
+    """Reads the messages of one subject of a stream."""
+
+    def __init__(self, js: JetStreamContext, stream: str, subject: str) -> None:
+        self._js = js
+        self._stream = stream
+        self._subject = subject
+
+    async def read_events(
+        self, after: int, wait: Callable[[], float] = lambda: LONGEST_WAIT
+    ) -> AsyncGenerator[Msg | CaughtUp, None]:
+        """The messages after a sequence, for ever, and `CaughtUp` whenever none came for `wait()`
+        seconds.
+
+        The consumer keeps nothing for us: it is made anew at the right place when the server
+        lost it or a delivery is missing.
+        """
+        while True:
+            consumer = await self._js.add_consumer(
+                self._stream,
+                ConsumerConfig(
+                    name=f"judge_{secrets.token_hex(8)}",
+                    filter_subject=self._subject,
+                    deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
+                    opt_start_seq=after + 1,
+                    ack_policy=AckPolicy.NONE,
+                    inactive_threshold=60,
+                    mem_storage=True,
+                ),
+            )
+            puller = await Puller(self._js._nc, self._stream, consumer.name, batch=BATCH).start()
+            expected, quiet = 1, 0
+            try:
+                while quiet < QUIET:
+                    longest = min(LONGEST_WAIT, max(SHORTEST_WAIT, wait()))
+                    messages = await puller.next_batch(longest)
+                    quiet = 0 if messages or longest < LONGEST_WAIT else quiet + 1
+                    for message in messages:
+                        where = read_position(message)
+                        if where.consumer != expected:
+                            quiet = QUIET
+                            break
+                        expected += 1
+                        after = where.stream
+                        yield message
+                    moment = None if messages else await self._find_moment(consumer.name, expected)
+                    if moment is not None:
+                        yield CaughtUp(moment)
+            except StoreError as error:
+                log.warning("%s", error.message)
+                await asyncio.sleep(0.2)
+            finally:
+                await puller.stop()
+            log.info("reading the stream again from event %d", after + 1)
+
+    async def _find_moment(self, consumer: str, expected: int) -> int | None:
+        """The moment before which all was read by a consumer, whose next delivery is `expected`;
+        None when there is more to read."""
+        info = await self._ask_info(consumer)
+        if info["num_pending"] or info["delivered"]["consumer_seq"] != expected - 1:
+            return None
+        return read_time(info["ts"]) - GRACE
+
+    async def _ask_info(self, consumer: str) -> dict[str, Any]:
+        # nats-py leaves out `ts`, the server's time
+        subject = f"$JS.API.CONSUMER.INFO.{self._stream}.{consumer}"
+        try:
+            answer = await self._js._nc.request(subject, b"", timeout=5)
+        except (nats.errors.Error, TimeoutError) as error:
+            what = f"consumer {consumer} of {self._stream}"
+            raise StoreError(f"{what}: {error or type(error).__name__}", hint=HINT) from error
+        info: dict[str, Any] = json.loads(answer.data)
+        if "error" in info:
+            raise StoreError(f"consumer {consumer}: {info['error'].get('description')}", hint=HINT)
+        return info
+
+
+def read_time(text: str) -> int:
+    """Return a time of the server's, RFC 3339 in UTC, in nanoseconds since 1970."""
+    whole, _, fraction = text.removesuffix("Z").partition(".")
+    seconds = int(datetime.fromisoformat(f"{whole}+00:00").timestamp())
+    return seconds * SECOND + int(fraction[:9].ljust(9, "0"))
