@@ -57,7 +57,7 @@ def _parse_rate(context: click.Context, parameter: click.Parameter, value: str) 
     default="1/s",
     show_default=True,
     callback=_parse_rate,
-    help="Rows of the traffic by s, min, h or day, for the alarms of a month.",
+    help="Rows of the traffic by s, min, h or day: for the alarms of a month, and windows that close by time.",
 )
 @click.option(
     "--envs",
@@ -104,7 +104,7 @@ def command(
         )
         own.run_stages("data")
         image = prepare_monitor(work / "monitor", envs=envs, say=options.print_progress)
-        backtest = Backtest(plan, image, work, options.print_progress)
+        backtest = Backtest(plan, image, work, rate, options.print_progress)
         replays = backtest.replay_monitors(work / "split" / "train" / "recent", rows)
     if output == "json":
         click.echo(json.dumps([_to_document(replay, rate) for replay in replays]))

@@ -66,6 +66,8 @@ class Backtest:
     image: LocalImage
     """The monitor image."""
     work: Path
+    rate: float
+    """Rows of the traffic a second."""
     report: Callable[[str], None]
 
     def replay_monitors(self, data: Path, rows: Path) -> tuple[MonitorReplay, ...]:
@@ -86,7 +88,7 @@ class Backtest:
         )
         self.report(f"{monitor.name}: {told.strip()}")
         printed = self._call(
-            *("replay", "--artifact", str(artifact), "--on", str(rows)),
+            *("replay", "--artifact", str(artifact), "--on", str(rows), "--rate", str(self.rate)),
             doing=f"{monitor.name} can't judge the rows",
         )
         try:

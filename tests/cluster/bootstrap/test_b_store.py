@@ -117,7 +117,7 @@ def test_nobody_gets_in_without_a_password(it, user):
 
 def test_further_namespaces_come_and_meet_nothing(it):
     """`secrets init` for two more, one after the other; what the first one has stays, and its pods stay connected."""
-    restarts = pods(it)
+    restarts, endpoint = pods(it), it.s3()["AWS_ENDPOINT_URL"]
     held = it.kube.get("secret", "driftloop-platform", N)["data"]
     for name in OTHERS:
         init(it, name)
@@ -134,7 +134,9 @@ def test_further_namespaces_come_and_meet_nothing(it):
         for role in ("detector", "judge", "decision", "step", "bus"):
             assert ask_as(it, users[role], wanted) == set(), (name, role)
         # the store starts again with the key
-        it.kube.wait("S3 knows its key", lambda name=name: keeps_out(it, name), timeout=300)
+        it.kube.wait(
+            "S3 knows its key", lambda name=name: keeps_out(it, endpoint, name), timeout=300
+        )
     assert it.kube.get("secret", "driftloop-platform", N)["data"] == held
     assert batches(it)
     assert from_here(it, "step", {"r": tries()["read the decision"]}) == {"r"}
@@ -172,10 +174,10 @@ def setting(it, namespace, role=None, *, key=None):
     return base64.b64decode(data[key or f"nats-{role}"]).decode()
 
 
-def keeps_out(it, name):
+def keeps_out(it, endpoint, name):
     """Whether S3 takes a namespace's key in its own bucket; it must refuse it in the pipeline's."""
     store = ObjectStore.from_endpoint(
-        it.s3()["AWS_ENDPOINT_URL"],
+        endpoint,
         access_key=setting(it, name, key="accesskey"),
         secret_key=setting(it, name, key="secretkey"),
     )

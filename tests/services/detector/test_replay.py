@@ -1,6 +1,7 @@
 """Rows of files as requests: the verdicts are those of traffic, and the same each time."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,24 @@ def test_windows_are_judged_in_order_and_alarms_name_the_change(
     assert "unreadable" not in fourth.details
     assert replay(fitted, tmp_path / "on") == record, "the same each time"
     assert ReplayRecord.read(json.loads(json.dumps(to_json(record)))) == record
+
+
+def test_slow_traffic_closes_windows_by_time(tmp_path: Path) -> None:
+    fitted = fit(tmp_path)
+    config = replace(fitted.config, at_most=3600.0, least=10)
+    fitted = replace(fitted, config=config)
+    detector = fit_detector(config, fitted.reference, fitted.profile)
+    tables = read_tables(flights(tmp_path / "on.csv", 1, 150))
+    slow = replay_tables(fitted, detector, tables, rate=1 / 120)
+    assert [window.size for window in slow.windows] == [30] * 4
+    assert slow.waiting == 30
+    assert slow.windows[0].details["closedBy"] == "time"
+    assert "from" not in slow.windows[0].details
+    assert replay_tables(fitted, detector, tables, rate=1 / 120) == slow
+    assert [window.size for window in replay_tables(fitted, detector, tables, rate=5).windows] == [
+        100
+    ]
+    assert [window.size for window in replay_tables(fitted, detector, tables).windows] == [100]
 
 
 def test_broken_requests_are_seen_by_their_schema(tmp_path: Path) -> None:

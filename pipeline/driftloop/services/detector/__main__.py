@@ -72,6 +72,9 @@ def build_parser() -> argparse.ArgumentParser:
     replaying.add_argument(
         "--on", type=Path, required=True, help="file of rows, or folder of such files"
     )
+    replaying.add_argument(
+        "--rate", type=float, help="rows a second; windows close by time only with it"
+    )
     return parser
 
 
@@ -121,7 +124,7 @@ def _replay_files(arguments: argparse.Namespace) -> None:
 
     fitted = artifact.load_artifact(arguments.artifact)
     detector = fit_detector(fitted.config, fitted.reference, fitted.profile)
-    replay = replay_tables(fitted, detector, read_tables(arguments.on))
+    replay = replay_tables(fitted, detector, read_tables(arguments.on), rate=arguments.rate)
     print(json.dumps(to_json(replay)))
 
 

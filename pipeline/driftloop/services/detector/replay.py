@@ -25,7 +25,7 @@ from driftloop.services.detector.detectors import WindowDetector
 from driftloop.services.detector.learning import NOT_THERE
 from driftloop.services.detector.scoring import build_verdict
 from driftloop.services.detector.tables import TableFile, Values, read_table
-from driftloop.services.detector.windows import WindowCutter, WindowRule
+from driftloop.services.detector.windows import SECOND, WindowCutter, WindowRule
 
 REPLAY = "replay"
 """Stands for the release, which the rows are not of."""
@@ -48,14 +48,21 @@ def read_tables(folder: Path) -> tuple[TableFile, ...]:
 
 
 def replay_tables(
-    fitted: DetectorArtifact, detector: WindowDetector, tables: Sequence[TableFile]
+    fitted: DetectorArtifact,
+    detector: WindowDetector,
+    tables: Sequence[TableFile],
+    *,
+    rate: float | None = None,
 ) -> ReplayRecord:
-    """Replay rows through a detector of requests, one request each; ArtifactError for one of answers."""
+    """Replay rows through a detector of requests, one request each; ArtifactError for one of answers.
+
+    With a rate, in rows a second, windows close by time as well; without one by rows alone.
+    """
     if fitted.profile.of == "answers":
         raise ArtifactError("the detector judges answers, rows of files are requests")
     decoder = choose_decoder(fitted, fitted.config)
-    # rows of files have no times: windows close by rows alone
-    cutter = WindowCutter(WindowRule(fitted.config.window, fitted.config.window))
+    rule = WindowRule(fitted.config.window, fitted.config.window)
+    cutter = WindowCutter(rule if rate is None else WindowRule.from_settings(fitted.config))
     names = DetectorStreams(REPLAY, REPLAY, REPLAY, REPLAY)
     windows: list[WindowRecord] = []
     rejected: Counter[str] = Counter()
@@ -65,15 +72,22 @@ def replay_tables(
             rows += 1
             decoded = decoder.decode_rows(body)
             rejected.update(decoded.faults.rejected)
-            for window in cutter.add_event(rows, 0, decoded, f"row-{rows}").windows:
+            time = 0 if rate is None else round(rows / rate * SECOND)
+            for window in cutter.add_event(rows, time, decoded, f"row-{rows}").windows:
                 verdict = build_verdict(names, window, detector.score_window(window.rows))
-                windows.append(replace(verdict, time=None))
+                windows.append(_drop_times(verdict))
     return ReplayRecord(
         windows=tuple(windows),
         rows=rows,
         waiting=cutter.waiting,
         rejected=tuple(rejected.most_common()),
     )
+
+
+def _drop_times(verdict: WindowRecord) -> WindowRecord:
+    """Return a verdict without times, which are those of no traffic."""
+    details = {key: value for key, value in verdict.details.items() if key not in ("from", "to")}
+    return replace(verdict, time=None, details=details)
 
 
 def build_requests(table: TableFile, profile: TableProfile) -> Iterator[bytes]:
