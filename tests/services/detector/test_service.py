@@ -12,6 +12,7 @@ import nats.errors
 import numpy as np
 import pytest
 from aiohttp import web
+from prometheus_client import CollectorRegistry
 from support import streams
 from support.detector import WIDTH, write_answers
 from support.processes import Process, free_port, until, url
@@ -24,6 +25,7 @@ from driftloop.contract.names import release_id
 from driftloop.contract.streams import DAY, VERDICTS, DetectorStreams
 from driftloop.contract.verdicts import UnjudgedRecord, read_changes
 from driftloop.services.detector.answers import ANSWER_WIDTH
+from driftloop.services.detector.kept import KeptEvents
 from driftloop.services.detector.marks import WIDTH as WIDTH_REASON
 
 
@@ -509,6 +511,10 @@ async def test_time_closes_a_window_though_no_further_event_comes(
     assert (second["size"], second["firstSequence"], second["lastSequence"]) == (25, 21, 45)
     assert second["details"]["from"] <= second["details"]["to"] <= second["time"]
     assert (await open_window(detector))["rows"] == 0
+    # and one of another release's requests, which is counted only
+    others = (request([row], pipeline="slow", release="r2") for row in clean(20, 3))
+    await post(detector.port, *others)
+    await until_metric(detector, "driftloop_detector_windows_not_judged_total 1.0")
 
 
 async def test_retries_count_once_also_those_of_the_window_before_and_after_a_restart(
@@ -590,7 +596,43 @@ async def test_no_event_ends_by_its_age_and_what_is_judged_makes_room(
             assert await post(detector.port, request([row], pipeline="old")) == [202]
         await until(lambda: len(broker.got) == 20, within=30)
         assert sum(verdict["size"] for verdict in broker.verdicts()) == 1000
-    assert "is full, and what comes is refused" not in detector.log.read_text()
+    assert "is almost full" not in detector.log.read_text()
+
+
+async def test_a_window_that_has_no_room_is_told(
+    server: Process, start: Callable[..., Process], broker: Broker
+) -> None:
+    """The stream refuses, so that the broker tries again; what is in it waits."""
+    settings = {"pipeline": "tight", "window": 5000, "stream_bytes": 256 * 1024}
+    detector = start(server, broker=broker.address, **settings)
+    answers = []
+    for _ in range(30):
+        answers += await post(
+            detector.port, *(request([row], pipeline="tight") for row in clean(40))
+        )
+    assert set(answers) == {202, 503}
+    await until(lambda: "the stream of events is almost full" in detector.log.read_text())
+    assert "(window 1 of r1 is open, " in detector.log.read_text()
+    assert (await open_window(detector))["rows"] == answers.count(202)
+
+
+async def test_events_of_a_release_that_is_asked_no_more_are_given_up(
+    server: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that are judged here stay, however old they are."""
+    names, registry = DetectorStreams("n", "gone", "drift", "r1"), CollectorRegistry()
+    async with open_connection(url(server), name="test") as js:
+        await ensure_contract_stream(js, names.events_stream)
+        events_kept = KeptEvents(js, names, registry, reference="r1")
+        for release in ("r1", "r2", "r2", "r3"):
+            await js.publish(names.event_subject(release), b"{}")
+        await events_kept._give_up_old()
+        assert (await js.stream_info(names.stream)).state.messages == 4
+        monkeypatch.setattr("driftloop.services.detector.kept.LONGEST", -1.0)
+        await events_kept._give_up_old()
+        info = await js.stream_info(names.stream, subjects_filter=">")
+        assert info.state.subjects == {names.event_subject("r1"): 1}
+    assert registry.get_sample_value("driftloop_detector_events_given_up_total") == 3
 
 
 async def until_metric(detector: Process, line: str) -> None:

@@ -18,12 +18,13 @@ from nats.js import JetStreamContext
 from prometheus_client import CollectorRegistry, Gauge
 
 from driftloop.clients.nats import DUPLICATE_WINDOW
-from driftloop.contract.streams import MIB, DetectorStreams
+from driftloop.contract.streams import DetectorStreams
 
 log = logging.getLogger("detector")
 
 LOOKS = 64
 """Looks at the stream while its room fills up once."""
+KIB = 1024
 PAUSE = 30.0
 """Seconds between two looks while nothing comes."""
 SHORT = 0.75
@@ -80,9 +81,9 @@ class EventRoom:
         if await self._measure() >= FULL and not self._told:
             self._told = True
             log.error(
-                "the stream of events (%d MiB) is full, and what comes is refused until the window "
+                "the stream of events is almost full (%d KiB); a full one refuses until the window "
                 "closes (%s): raise `events.detector`, or lower `window`",
-                self._names.max_bytes // MIB,
+                self._names.max_bytes // KIB,
                 describe(),
             )
 
