@@ -58,7 +58,10 @@ NAMES = (
     ),
     *(f"secrets/{name}" for name in ("nats-password", "webhook-token")),
     "images/0/image.json",
-    *(f"git/cluster.git/{name}" for name in ("HEAD", "config", "packed-refs", "refs/heads/main")),
+    *(
+        f"git/cluster.git/{name}"
+        for name in ("HEAD", "config", "packed-refs", "refs/heads/main", "objects/5d/b2a4")
+    ),
 )
 
 
@@ -68,6 +71,7 @@ def state(tmp_path: Path) -> StateFolder:
     folder.create_folders()
     (folder.images / "0").mkdir()
     (folder.repository / "refs" / "heads").mkdir(parents=True)
+    (folder.repository / "objects" / "5d").mkdir(parents=True)
     folder.choose_ports({"api": free_port()})
     for name in NAMES:
         if not (file := folder.root / name).exists():
@@ -102,7 +106,7 @@ def test_no_command_waits_or_breaks(name: str, kind: str, state: StateFolder) ->
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "bytes"])
 def test_up_sets_aside_what_is_no_file_and_says_so(kind: str, state: StateFolder) -> None:
-    put = [name for name in NAMES if name not in ("version", "run/lock", "git/cluster.git/refs/heads/main")]  # fmt: skip
+    put = [name for name in NAMES if name not in ("version", "run/lock") and "refs/" not in name and "objects" not in name]  # fmt: skip
     for name in put:
         replace(state.root / name, kind)
     told: list[str] = []
@@ -114,6 +118,20 @@ def test_up_sets_aside_what_is_no_file_and_says_so(kind: str, state: StateFolder
     count = len(told)
     repair.repair_state(state, EventTimeline(state.timeline, lambda entry: told.append(entry.what)))
     assert told[count:] == []
+
+
+@pytest.mark.parametrize("name", ["refs/heads/main", "objects/5d/b2a4", "refs/tags"])
+def test_git_is_not_asked_where_it_would_wait(name: str, state: StateFolder) -> None:
+    file = state.repository / name
+    file.unlink(missing_ok=True)
+    os.mkfifo(file)
+    for ask in (
+        state.require_repository,
+        lambda: repair.repair_state(state, EventTimeline(state.timeline)),
+    ):
+        with pytest.raises(LocalError, match=f"{file} is a named pipe") as error:
+            ask()
+        assert error.value.hint
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "bytes"])

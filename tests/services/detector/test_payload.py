@@ -337,6 +337,24 @@ def test_a_detector_of_numbers_says_which_column_has_a_gap() -> None:
     assert (fast.rows.tolist(), fast.faults.unknown) == ([[1, 2]], {"c": 1})
 
 
+def test_each_request_is_read_by_its_own_names() -> None:
+    profile = TableProfile(columns=(numbers("a"), numbers("b")), order=("b", "a"))
+    decoder = RowDecoder(profile, complete=True)
+    requests = {
+        ("a", "b"): [[1, 2]],
+        ("b", "a"): [[2, 1]],
+        ("b", "c", "a"): [[3, 1]],
+        ("c", "b"): [],
+        # of a name that comes twice the first counts
+        ("a", "b", "a"): [[1, 2]],
+    }
+    for names, rows in (*requests.items(), *reversed(requests.items())):
+        data = {"names": names, "ndarray": [[1, 2, 3][: len(names)]]}
+        found = decoder.decode_rows(json.dumps({"data": data}).encode())
+        assert found.rows.tolist() == rows, names
+        assert found.faults.unknown == ({"c": 1} if "c" in names else {}), names
+
+
 def test_whole_numbers_stay_exact() -> None:
     profile = TableProfile(columns=(numbers("id"),), order=("id",))
     decoder = RowDecoder(profile, complete=False)

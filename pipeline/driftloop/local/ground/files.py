@@ -46,6 +46,16 @@ def require_regular(*files: Path) -> None:
             raise LocalError(f"{file} is {kind}, must be a regular file", hint=REMOVE_HINT)
 
 
+def require_regular_tree(folder: Path) -> None:
+    """LocalError when something below a folder is neither a folder nor a regular file, but for
+    what was set aside."""
+    for entry in os.scandir(folder):
+        if entry.is_dir(follow_symlinks=False):
+            require_regular_tree(Path(entry.path))
+        elif not entry.is_file(follow_symlinks=False) and not entry.name.endswith(SET_ASIDE):
+            require_regular(Path(entry.path))
+
+
 def open_file(file: Path, flags: int = os.O_RDONLY, *, mode: int = 0o644) -> int:
     """Return a descriptor of a regular file, which the caller closes.
 

@@ -289,9 +289,19 @@ class StateFolder:
             yield
 
     def require_repository(self) -> None:
-        """LocalError when git's own files are something else: git waits for ever at a pipe."""
+        """LocalError when one of git's own files is something else: git waits for ever at a pipe."""
         names = ("HEAD", "config", "packed-refs", "refs/heads/main")
-        files.require_regular(*(self.repository / name for name in names))
+        try:
+            files.require_regular(*(self.repository / name for name in names))
+            files.require_regular_tree(self.repository)
+        except FileNotFoundError:
+            # git itself says what is missing, or is at work there
+            return
+        except LocalError as error:
+            hint = "remove it; what git misses then is pushed again from a clone, or `git fsck` names it"
+            raise LocalError(error.message, hint=hint) from error
+        except OSError as error:
+            raise LocalError(f"{self.repository} can't be read: {error}") from error
 
     def find_holder(self) -> int | None:
         """The process that runs this folder now, or None; LocalError when it can't be seen."""

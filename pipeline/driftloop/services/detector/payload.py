@@ -54,6 +54,16 @@ class _Field:
     array: bool
 
 
+@dataclass(frozen=True)
+class _ColumnOrder:
+    """Names of a request's columns as they come: where the detector's are, and which are no model's."""
+
+    names: tuple[str, ...]
+    places: NDArray[np.intp] | None
+    """None when one of the detector's columns is missing."""
+    unknown: tuple[str, ...] = ()
+
+
 class EventDecoder(Protocol):
     """Reads events as rows of numbers."""
 
@@ -99,6 +109,9 @@ class RowDecoder:
         self._orders = (profile.order, profile.features or tuple(self._fields))
         self._numbers = all(column.type == "number" for column in profile.columns)
         self._single = np.array([column.single for column in profile.columns])
+        self._rounds = bool(self._single.any())
+        self._order = _ColumnOrder((), None)
+        """The last request's: the next one's is nearly always the same."""
 
     def decode_rows(self, body: bytes, protocol: str | None = None) -> DecodedRows:
         """Return the rows of a payload; one that can't be read is one rejected row."""
@@ -176,20 +189,38 @@ class RowDecoder:
         if not any(isinstance(row, list) for row in table):
             single = len(names) == 1 or self._find_order(len(table)) is None
             table = [[value] for value in table] if single else [table]
-        widths = Counter(len(row) for row in table if isinstance(row, list))
-        orders = (self._find_order(width) for width in widths)
-        order = names or next((each for each in orders if each is not None), ())
+        order = names or self._guess_order(table)
         good = [row for row in table if order and isinstance(row, list) and len(row) == len(order)]
         if len(table) > len(good):
             faults.rejected[WIDTH] += len(table) - len(good)
         if not good:
             return self._empty_rows()
         array = _read_numbers(good) if self._numbers and not self._profile.arrays else None
-        if array is not None and array.ndim == 2 and self._fields.keys() <= set(order):
-            for name in set(order).difference(self._fields, self._profile.order):
-                count_name(faults.unknown, name, len(good))
-            return self._encode_numbers(array[:, [order.index(n) for n in self._fields]], faults)
+        if array is not None and array.ndim == 2:
+            placed = self._place_columns(order)
+            if placed.places is not None:
+                for name in placed.unknown:
+                    count_name(faults.unknown, name, len(good))
+                return self._encode_numbers(array[:, placed.places], faults)
         return self._read_named(dict(zip(order, zip(*good, strict=True), strict=True)), faults)
+
+    def _guess_order(self, table: Any) -> tuple[str, ...]:
+        """Return the names of columns without names, by the first width that is known."""
+        widths = dict.fromkeys(len(row) for row in table if isinstance(row, list))
+        orders = (self._find_order(width) for width in widths)
+        return next((each for each in orders if each is not None), ())
+
+    def _place_columns(self, names: tuple[str, ...]) -> _ColumnOrder:
+        if names != self._order.names:
+            first = {name: place for place, name in reversed([*enumerate(names)])}
+            places: NDArray[np.intp] | None = None
+            unknown: tuple[str, ...] = ()
+            if self._fields.keys() <= first.keys():
+                places = np.array([first[name] for name in self._fields], dtype=np.intp)
+                known = {*self._fields, *self._profile.order}
+                unknown = tuple(name for name in first if name not in known)
+            self._order = _ColumnOrder(names, places, unknown)
+        return self._order
 
     def _find_order(self, width: int) -> tuple[str, ...] | None:
         return next((order for order in self._orders if len(order) == width), None)
@@ -223,8 +254,9 @@ class RowDecoder:
     def _encode_numbers(self, rows: NDArray[Any], faults: RowFaults) -> Rows:
         """Return numbers in the precision of their columns; infinite ones are unreadable."""
         exact: Rows = rows.astype(np.float64)
-        with np.errstate(over="ignore"):
-            exact[:, self._single] = exact[:, self._single].astype(np.float32)
+        if self._rounds:
+            with np.errstate(over="ignore"):
+                exact[:, self._single] = exact[:, self._single].astype(np.float32)
         infinite = np.isinf(exact)
         if infinite.any():
             for number in np.flatnonzero(infinite.any(axis=0)):
