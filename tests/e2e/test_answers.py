@@ -80,7 +80,9 @@ async def send(platform: DemoPlatform, seed: int, correlation: float) -> None:
         for rows in np.split(ask(seed, 150, correlation), 15):
             body = {"data": {"ndarray": rows.tolist()}}
             async with session.post(platform.predictions, json=body) as answer:
-                assert answer.status == 200, await answer.text()
+                # an answer that its caller does not read to the end may not be logged
+                text = await answer.text()
+                assert answer.status == 200, text
 
 
 async def test_a_moved_mix_of_answers_alarms_by_the_class(tmp_path: Path, envs: Path) -> None:
