@@ -38,7 +38,7 @@ def test_8_the_loop_outlives_what_is_killed(it):
     it.say(f"killed: the training process of {pod}")
     for what, namespace, labels in (
         ("the drift detector", N, "app.kubernetes.io/component=drift"),
-        ("NATS", "nats-io", "app=nats"),
+        ("NATS", "nats-io", ""),
         ("istiod", "istio-system", "app=istiod"),
         ("the workflow controller", "argo", "app=workflow-controller"),
     ):
