@@ -14,6 +14,8 @@ from driftloop.clients.nats import open_connection
 from driftloop.retrain.store import DecisionStore
 
 REQUEST, RESPONSE = "io.seldon.serving.inference.request", "io.seldon.serving.inference.response"
+USERS = ("knative", "detector", "judge", "decision")
+"""Together they see every stream of the pipeline."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +81,7 @@ class Streams:
         async def ask(js):
             return [info.config.name for info in await js.streams_info()]
 
-        users = ("knative", "detector", "judge", "decision")
-        return sorted({name for user in users for name in self.do(ask, user)})
+        return sorted({name for user in USERS for name in self.do(ask, user)})
 
     def decision(self):
         async def ask(js):

@@ -1,5 +1,6 @@
 """6: `driftloop remove` takes away everything that the pipeline owned."""
 
+from cluster.streams import USERS, Streams
 from cluster.world import PIPELINE, N, P
 
 OURS = "app.kubernetes.io/managed-by=driftloop"
@@ -8,6 +9,8 @@ OURS = "app.kubernetes.io/managed-by=driftloop"
 def test_6_remove_leaves_nothing(it):
     it.traffic.pause()
     owned = objects(it)
+    # the namespace takes the Secret along
+    credentials = {user: it.nats_user(user) for user in USERS}
     it.say(f"{len(owned)} objects of {P} in {N}")
     with it.kube.proxy() as api:
         said = it.driftloop("remove", P, "--repository", it.url, DRIFTLOOP_KUBERNETES_URL=api)
@@ -21,8 +24,9 @@ def test_6_remove_leaves_nothing(it):
         path for path in paths if path.split("/")[0] in ("workflows", "deployments", "monitors")
     ]
     space = it.kube.get("namespace", N)
+    streams = Streams(it.streams.address, N, P, credentials.__getitem__)
     it.say(
-        f"namespace {N}: {space['status']['phase'] if space else 'gone'}; streams left: {it.streams.names()}"
+        f"namespace {N}: {space['status']['phase'] if space else 'gone'}; streams left: {streams.names()}"
     )
 
 
