@@ -23,7 +23,9 @@ TREES = ("workflows", "deployments", "monitors", "cluster")
 def test_9_the_local_runtime_makes_the_same_commits(it):
     state = StateFolder.open_folder(it.folder / "local")
     if not state.repository.exists():
-        labelled(it.folder / "labelled")
+        labelled(it.folder / "labelled", ("clean", "shuffled", "rotated"))
+        # as in point 8: what was taken back was made of the batches that are there
+        labelled(it.folder / "more", ("rotated",), "--size", "200")
         asyncio.run(story(it, state))
     local = told("--git-dir", str(state.repository))
     cluster = told("--git-dir", str(it.bare))
@@ -37,8 +39,8 @@ def test_9_the_local_runtime_makes_the_same_commits(it):
         it.say(f"  {path}: {differ[path]}")
 
 
-def labelled(folder):
-    for kind in ("clean", "shuffled", "rotated"):
+def labelled(folder, kinds, *options):
+    for kind in kinds:
         command = [
             find_uv_bin(),
             "run",
@@ -49,6 +51,7 @@ def labelled(folder):
             kind,
             "--to",
             folder,
+            *options,
         ]
         subprocess.run(command, check=True, capture_output=True)
 
@@ -121,6 +124,7 @@ async def story(it, state):
         await platform.wait_until(applied, "the revert to be applied", within=120)
         assert platform.read_release().production.id == first
         await platform.wait_until(idle, "the cooldown to end", within=120)
+        platform.upload_files(sorted((it.folder / "more").glob("rotated-*")), bucket)
         await drift("again")
         await platform.run_command("remove", P, "--state", str(state.root))
         it.say("  local: removed")
@@ -130,7 +134,7 @@ def taken_away(platform, kind):
     from driftloop.clients.s3 import ObjectStore, StoreLocation, parse_location
 
     store, folder = (
-        ObjectStore.from_environment(platform.store()),
+        ObjectStore.from_environment(platform.read_store()),
         parse_location("s3://digits/batches"),
     )
     for found in store.list_folder(folder):
