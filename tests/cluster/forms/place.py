@@ -24,7 +24,8 @@ ROOT = Path(__file__).parents[3]
 STAND_IN = Path(__file__).parents[1] / "stand_in"
 IMAGE = "ghcr.io/driftloop/test-forms:1"
 ENDED = ("Succeeded", "Failed", "Error")
-BUCKET = StoreLocation("driftloop")
+BUCKET, BATCHES = StoreLocation("driftloop"), StoreLocation("forms")
+"""Runs and models, which the spec may not name; and data."""
 
 
 class Place:
@@ -49,7 +50,9 @@ class Place:
             s3_endpoint=f"http://seaweedfs-s3.{N}.svc.cluster.local:8333",
         )
         key = identities.StoreKey(
-            self.credentials.access_key, self.credentials.secret_key, (BUCKET.bucket,)
+            self.credentials.access_key,
+            self.credentials.secret_key,
+            (BUCKET.bucket, BATCHES.bucket),
         )
         secrets_of = {
             PLATFORM: platform.secret(N, addresses, self.credentials).values,
@@ -62,7 +65,9 @@ class Place:
                 {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "data": data}
             )
         self.apply(
-            platform.config_map(N, addresses, platform.Buckets(BUCKET.bucket, ())).dump_object()
+            platform.config_map(
+                N, addresses, platform.Buckets(BUCKET.bucket, (BATCHES.bucket,))
+            ).dump_object()
         )
         self.kube.run("apply", "-f", "-", stdin=yaml.safe_dump_all(memoization()))
         for part in ("deployment", "service"):
@@ -70,7 +75,8 @@ class Place:
             store["metadata"]["namespace"] = N
             self.apply(store)
         self.kube.run("-n", N, "rollout", "status", "deploy/seaweedfs", "--timeout=180s")
-        self.store.create_bucket(BUCKET.bucket)
+        for location in (BUCKET, BATCHES):
+            self.store.create_bucket(location.bucket)
 
     @property
     def store(self):
@@ -88,7 +94,7 @@ class Place:
             "metadata": {"name": name, "namespace": N},
             "spec": {
                 "images": spec.pop("images", {"trainer": {"ref": IMAGE}, "server": {"ref": IMAGE}}),
-                "data": {"uri": f"s3://driftloop/{name}/batches", **spec.pop("data", {})},
+                "data": {"uri": f"s3://{BATCHES.bucket}/{name}/batches", **spec.pop("data", {})},
                 "train": {"run": "forms:train", **spec.pop("train", {})},
                 "evaluate": {"run": "forms:evaluate"},
                 "serve": spec.pop("serve", {"model": "Model", "backend": "plain"}),
@@ -156,10 +162,10 @@ class Place:
         )
         return self.workflow(name)["status"]
 
-    def put(self, folder, **files):
+    def put(self, folder, bucket=BUCKET, **files):
         """Texts into a folder of the store; where it is, as an artifact's key."""
         for name, text in files.items():
-            self.store.write_object(BUCKET / folder / name, text.encode())
+            self.store.write_object(bucket / folder / name, text.encode())
         return folder
 
     def text(self, key):

@@ -5,7 +5,7 @@ import json
 import time
 
 import pytest
-from cluster.forms.place import N, pods, seconds
+from cluster.forms.place import BATCHES, N, pods, seconds
 
 RETRIED = {
     "data": {"steps": [{"name": "try", "run": "forms:fail", "retries": {"limit": 2, "wait": "3s"}}]}
@@ -182,7 +182,7 @@ def test_the_clock_looks_for_new_data_and_trains_only_then(here):
         assert {n["displayName"]: n["phase"] for n in status["nodes"].values() if n["type"] != "Retry"} == {
             first: "Succeeded", "look(0)": "Succeeded", "main": "Skipped",
         }  # fmt: skip
-        here.put("watched/batches", **{"new.csv": "x\n1\n"})
+        here.put("watched/batches", BATCHES, **{"new.csv": "x\n1\n"})
         second = made_by(here, "watched-data", known={first})
         status = here.ended(second)
         assert status["phase"] == "Succeeded"
