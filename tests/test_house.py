@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -247,3 +248,13 @@ def test_a_command_loads_no_library_that_it_does_not_use(
     )
     assert run.returncode == 0, run.stderr
     assert not spared & set(run.stderr.split())
+
+
+def test_no_two_test_files_outside_a_package_have_one_name() -> None:
+    """Outside a package pytest imports them by that name alone, and collects only the first."""
+    alone = [
+        file.name
+        for file in (ROOT / "tests").rglob("test_*.py")
+        if not (file.parent / "__init__.py").exists()
+    ]
+    assert [name for name, count in Counter(alone).items() if count > 1] == []
