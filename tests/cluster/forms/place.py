@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 from cluster.kube import Kube
 
-from driftloop.clients.s3 import MissingObjectError, ObjectStore, StoreLocation
+from driftloop.clients.s3 import MissingObjectError, ObjectStore, StoreLocation, folder_digest
 from driftloop.cluster import identities, platform
 from driftloop.contract.names import FLUX_NAMESPACE, GIT_SECRET, PLATFORM
 from driftloop.contract.trees import access_path
@@ -168,6 +168,13 @@ class Place:
             self.store.write_object(bucket / folder / name, text.encode())
         return folder
 
+    def model_digest(self, folder):
+        """Digest of a model's folder in the store; a file of its own makes each another model."""
+        self.put(folder, **{"release.txt": folder})
+        here = self.folder / folder
+        self.store.get_folder(BUCKET / folder, here)
+        return folder_digest(here)
+
     def text(self, key):
         """What is stored under a key; None when nothing is."""
         with suppress(MissingObjectError):
@@ -175,8 +182,9 @@ class Place:
         return None
 
 
-def release(name, weights, shadow=None, *, previous=None, detectors=None):
-    """A release.yaml: the first weight is production's; models lie in `<name>/<id>` of the store.
+def release(name, weights, shadow=None, *, previous=None, detectors=None, digest=None):
+    """A release.yaml: the first weight is production's; models lie in `<name>/<id>` of the store, and
+    `digest` tells theirs where they are loaded.
 
     With `previous`, production was promoted from a shadow beside that version.
     """
@@ -186,7 +194,7 @@ def release(name, weights, shadow=None, *, previous=None, detectors=None):
             id=id,
             run=f"{name}-{id[1:].zfill(12)}",
             model=f"s3://{BUCKET.bucket}/{name}/{id}",
-            model_digest="sha256:" + id[1:].zfill(64),
+            model_digest=digest(f"{name}/{id}") if digest else "sha256:" + id[1:].zfill(64),
             detectors=detectors,
             data_digest="sha256:" + "c" * 64,
             metrics={"accuracy": 0.97},

@@ -68,7 +68,7 @@ class Serving:
     def apply(self, weights, *, shadow=None, previous=None):
         """Commit these weights, by hand; returns once the operator says that it serves them."""
         here, name = self.here, self.name
-        committed = release(name, weights, shadow, previous=previous)
+        committed = release(name, weights, shadow, previous=previous, digest=here.model_digest)
         objects = here.render(name, release=committed, **self.parts)
         kinds = ("Namespace", "SeldonDeployment", "PodDisruptionBudget", "VirtualService")
         for (kind, _), one in objects.items():
@@ -341,7 +341,9 @@ def followed(here, it):
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
     def commit(weights):
-        files = render_tree(json.dumps(it.spec), release(it.name, weights))
+        files = render_tree(
+            json.dumps(it.spec), release(it.name, weights, digest=here.model_digest)
+        )
         (own,) = (
             file
             for path, text in files.items()
