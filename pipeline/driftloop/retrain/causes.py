@@ -26,17 +26,11 @@ def step_alarm(
     state: RetrainState, event: AlarmEvent, now: float, policy: RetrainPolicy
 ) -> RetrainState:
     """Count an alarm; the one that completes a row decides, or is kept or dropped by the policy."""
-    state, source = take_alarm(state, event)
-    if source is None:
-        return state
     busy = state.phase != "idle"
-    drops = policy.while_running == "drop" or state.waits is not None
-    if busy and drops:
-        return drop_alarm(state, event, source)
-    cause = find_cause(event, source, policy.count_of(event.detector))
+    drops = busy and (policy.while_running == "drop" or state.waits is not None)
+    state, cause = count_alarm(state, event, policy, drops=drops)
     if cause is None:
-        return with_source(state, event, source)
-    state = with_source(state, event, consume_alarms(source, cause.last))
+        return state
     if busy:
         if state.remembered is not None:
             state = replace(state, suppressed=state.suppressed + 1)
@@ -44,9 +38,12 @@ def step_alarm(
     return decide_run(state, cause, now, policy)
 
 
-def take_alarm(state: RetrainState, event: AlarmEvent) -> tuple[RetrainState, CauseSource | None]:
-    """Return what is known of the alarm's source with it, and no source for a repeat, a quiet window, or an
-    alarm about a release that was replaced."""
+def count_alarm(
+    state: RetrainState, event: AlarmEvent, policy: RetrainPolicy, *, drops: bool
+) -> tuple[RetrainState, RetrainCause | None]:
+    """Return the state with an alarm, and the row that it completes, which is used up; none for a repeat, a
+    quiet window, and an alarm about a release that was replaced, or one that `drops` uses up without any
+    effect."""
     source = state.sources.get(event.source, CauseSource())
     if not event.alarm or event.window <= source.watermark or event.window in source.alarms:
         return state, None
@@ -54,14 +51,15 @@ def take_alarm(state: RetrainState, event: AlarmEvent) -> tuple[RetrainState, Ca
         state = replace(
             state, stale=state.stale + 1, dropped=explain_stale(event.release, event.production)
         )
-        return with_source(state, event, consume_alarms(source, event.window)), None
-    return state, CauseSource(source.watermark, {**source.alarms, event.window: event.event})
-
-
-def drop_alarm(state: RetrainState, event: AlarmEvent, source: CauseSource) -> RetrainState:
-    """Use up an alarm without any effect."""
-    state = replace(state, suppressed=state.suppressed + 1)
-    return with_source(state, event, consume_alarms(source, event.window))
+        return _with_source(state, event, _consume_alarms(source, event.window)), None
+    if drops:
+        state = replace(state, suppressed=state.suppressed + 1)
+        return _with_source(state, event, _consume_alarms(source, event.window)), None
+    source = CauseSource(source.watermark, {**source.alarms, event.window: event.event})
+    cause = _find_cause(event, source, policy.count_of(event.detector))
+    if cause is not None:
+        source = _consume_alarms(source, cause.last)
+    return _with_source(state, event, source), cause
 
 
 def explain_stale(release: str, production: str) -> str:
@@ -96,7 +94,7 @@ def decide_run(
             sources={
                 key: source
                 if policy.halts(key.partition("/")[0])
-                else consume_alarms(source, max(source.alarms, default=0))
+                else _consume_alarms(source, max(source.alarms, default=0))
                 for key, source in state.sources.items()
             },
         )
@@ -186,7 +184,7 @@ def _repeat_cause(state: RetrainState, decision: str) -> RetrainCause:
     return RetrainCause(WITHDRAWN, decision, 0, 0, (state.cause or "").removeprefix(ALARM_CAUSE))
 
 
-def find_cause(event: AlarmEvent, source: CauseSource, count: AlarmCount) -> RetrainCause | None:
+def _find_cause(event: AlarmEvent, source: CauseSource, count: AlarmCount) -> RetrainCause | None:
     """Return the first row of alarms that the new one completes: `least` of them among `of` windows by
     number; for windows in a row both are the same."""
     near = sorted(window for window in source.alarms if abs(window - event.window) < count.of)
@@ -199,7 +197,7 @@ def find_cause(event: AlarmEvent, source: CauseSource, count: AlarmCount) -> Ret
     return None
 
 
-def consume_alarms(source: CauseSource, last: int) -> CauseSource:
+def _consume_alarms(source: CauseSource, last: int) -> CauseSource:
     """Return the source with a watermark of at least `last`."""
     watermark = max(source.watermark, last)
     return CauseSource(
@@ -207,7 +205,7 @@ def consume_alarms(source: CauseSource, last: int) -> CauseSource:
     )
 
 
-def with_source(state: RetrainState, event: AlarmEvent, source: CauseSource) -> RetrainState:
+def _with_source(state: RetrainState, event: AlarmEvent, source: CauseSource) -> RetrainState:
     """Return the state with what is known of an alarm's source now, within the bounds of an entry."""
     if len(source.alarms) > KEPT_ALARMS:
         newest = sorted(source.alarms)[-KEPT_ALARMS:]

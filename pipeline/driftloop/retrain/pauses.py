@@ -11,14 +11,10 @@ from driftloop.contract.handovers import RetrainPolicy
 from driftloop.contract.records import LoopWait
 from driftloop.retrain.causes import (
     KEPT_ENDED,
-    consume_alarms,
+    count_alarm,
     decide_run,
-    drop_alarm,
     drop_stale,
-    find_cause,
     is_cooling,
-    take_alarm,
-    with_source,
     withdraw_decision,
     within_budget,
 )
@@ -107,15 +103,9 @@ def step_halting(
     state: RetrainState, event: AlarmEvent, now: float, policy: RetrainPolicy
 ) -> RetrainState:
     """Count an alarm of a detector whose alarms halt the loop, whatever it does now."""
-    state, source = take_alarm(state, event)
-    if source is None:
-        return state
-    if state.halt is not None:
-        return drop_alarm(state, event, source)
-    cause = find_cause(event, source, policy.count_of(event.detector))
+    state, cause = count_alarm(state, event, policy, drops=state.halt is not None)
     if cause is None:
-        return with_source(state, event, source)
-    state = with_source(state, event, consume_alarms(source, cause.last))
+        return state
     why = f"{cause.text} (monitor {event.detector})"
     state = _tell_wait(state, f"halt {event.source} {cause.last}", "person", why)
     return replace(halt_loop(state, why, now), breaker=True)
