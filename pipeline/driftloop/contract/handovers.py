@@ -211,8 +211,8 @@ class DetectorSettings:
         "a list of columns",
         lambda v: v is None or (is_texts(v) and len(v) > 0),
         default=None,
-        read=lambda v: None if v is None else tuple(v),
-        write=lambda v: None if v is None else list(v),
+        read=tuple,
+        write=list,
         omits_none=True,
     )
     """Columns of `data.features` that it looks at; None for all of them."""

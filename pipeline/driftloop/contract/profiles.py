@@ -118,7 +118,7 @@ class TableProfile:
         "a list of texts",
         lambda v: v is None or is_texts(v),
         default=None,
-        read=lambda v: None if v is None else tuple(v),
+        read=tuple,
         write=list,
         omits_none=True,
     )
