@@ -140,8 +140,6 @@ class Plan:
     monitors: tuple[Monitor, ...]
     retrain_on: tuple[str, ...]
     """Monitors whose alarms start runs."""
-    policy: str
-    """The retrain policy as JSON; times in seconds."""
     rollout: Rollout = field(default_factory=Rollout)
     rehearse: Rehearse | None = None
     """None where it is turned off, or the server can't be started by a step."""
@@ -190,12 +188,28 @@ class Plan:
         """Monitors whose alarms halt the loop."""
         return tuple(monitor.name for monitor in self.monitors if monitor.then == "halt")
 
-    def count_alarms(self, monitor: Monitor) -> AlarmCount:
-        """Return how many of a monitor's windows must alarm before it counts."""
-        own, consecutive = monitor.detector.alarms, self.retrain.consecutive
-        if own is not None:
-            return AlarmCount(own.least, own.of)
-        return AlarmCount(consecutive, consecutive)
+    @property
+    def retrain_policy(self) -> RetrainPolicy:
+        """What the decision service is told of alarms."""
+        retrain = self.retrain
+        counts = ((each.name, each.detector.alarms) for each in self.monitors)
+        return RetrainPolicy(
+            consecutive=retrain.consecutive,
+            cooldown=retrain.cooldown.total_seconds(),
+            while_running=retrain.while_running,
+            budget=retrain.budget,
+            on=self.retrain_on,
+            halt_on=self.halt_on or None,
+            counts={name: AlarmCount(own.least, own.of) for name, own in counts if own is not None}
+            or None,
+            hold=(retrain.cooldown if retrain.hold is None else retrain.hold).total_seconds(),
+            halt_after=retrain.halt_after,
+        )
+
+    @property
+    def policy(self) -> str:
+        """The retrain policy as JSON; times in seconds."""
+        return json.dumps(to_json(self.retrain_policy))
 
     @property
     def takes_mixed(self) -> bool:
@@ -299,7 +313,6 @@ def make_plan(pipeline: Pipeline | Document, *, cluster: str = "dev") -> Plan:
         serve_image=images[spec.serve.image] if spec.serve.image is not None else None,
         monitors=_plan_monitors(pipeline),
         retrain_on=retrain_on(spec),
-        policy=_retrain_policy(pipeline),
         rollout=spec.rollout,
         rehearse=spec.rehearse if can_rehearse(spec.serve) else None,
         mesh=spec.mesh,
@@ -359,24 +372,3 @@ def detector_kind(detector: Detector) -> DetectorKind:
             return detector.detector
         case _:
             assert_never(detector)
-
-
-def _retrain_policy(pipeline: Pipeline) -> str:
-    retrain, monitors = pipeline.spec.retrain, _plan_monitors(pipeline)
-    policy = RetrainPolicy(
-        consecutive=retrain.consecutive,
-        cooldown=retrain.cooldown.total_seconds(),
-        while_running=retrain.while_running,
-        budget=retrain.budget,
-        on=retrain_on(pipeline.spec),
-        halt_on=tuple(each.name for each in monitors if each.then == "halt") or None,
-        counts={
-            each.name: AlarmCount(each.detector.alarms.least, each.detector.alarms.of)
-            for each in monitors
-            if each.detector.alarms is not None
-        }
-        or None,
-        hold=(retrain.cooldown if retrain.hold is None else retrain.hold).total_seconds(),
-        halt_after=retrain.halt_after,
-    )
-    return json.dumps(to_json(policy))

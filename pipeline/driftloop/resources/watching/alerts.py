@@ -282,7 +282,7 @@ def _detector_alerts(plan: Plan, monitor: Monitor, version: Version) -> Iterator
 
 def _unheeded_alarm(plan: Plan, monitor: Monitor, alarm: str, window: str) -> AlertingRule:
     names, name = plan.names, monitor.name
-    count = plan.count_alarms(monitor).least
+    count = plan.retrain_policy.count_of(name).least
     halts = monitor.then == "halt"
     phases = ("halted", *LIVE) if halts else ("pending", *LIVE, "cooling", "waiting", "held")
     busy = series.service_series(
