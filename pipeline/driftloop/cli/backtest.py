@@ -59,11 +59,7 @@ def _parse_rate(context: click.Context, parameter: click.Parameter, value: str) 
     callback=_parse_rate,
     help="Rows of the traffic by s, min, h or day: for the alarms of a month, and windows that close by time.",
 )
-@click.option(
-    "--envs",
-    type=click.Path(path_type=Path, resolve_path=True),
-    help="Folder of the Python environments.  [default: that of the state folder, else a cache]",
-)
+@options.envs
 @options.state
 @options.output
 def command(

@@ -30,6 +30,11 @@ state = click.option(
     help="State folder of `driftloop up`.  [default: the nearest .driftloop beside or above SPEC "
     f"or the current folder, else {place.VARIABLE}]",
 )
+envs = click.option(
+    "--envs",
+    type=click.Path(path_type=Path, resolve_path=True),
+    help="Folder of the Python environments.  [default: that of the state folder, else a cache]",
+)
 output = click.option(
     "--output",
     type=click.Choice(["text", "json"]),

@@ -37,11 +37,7 @@ Examples:
     type=click.Path(path_type=Path, exists=True),
     help="Folder of batches, or one batch.  [default: the last ones of the spec's data.uri]",
 )
-@click.option(
-    "--envs",
-    type=click.Path(path_type=Path, resolve_path=True),
-    help="Folder of the Python environments.  [default: that of the state folder, else a cache]",
-)
+@options.envs
 @options.state
 def command(
     *, stage: TryStage, spec: Path, data: Path | None, envs: Path | None, state: StateChoice
