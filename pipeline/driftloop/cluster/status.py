@@ -7,7 +7,7 @@ What could not be read is said, and the rest goes on.
 """
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -344,7 +344,7 @@ def _verdicts(picture: _Picture, names: Names) -> Json:
             shown = _gauges(samples)
             key = f"{names.namespace}/{names.pipeline}/{component}"
             release = args[args.index("--release") + 1]
-            if (window := _read_window(samples, release)) is not None:
+            if (window := _read_window(shown, release)) is not None:
                 picture.windows[key] = window
             if (unjudged := _read_unjudged(samples)) is not None:
                 picture.unjudged[key] = unjudged
@@ -362,9 +362,8 @@ def _verdicts(picture: _Picture, names: Names) -> Json:
     return verdicts
 
 
-def _read_window(samples: Sequence["Sample"], release: str) -> Json | None:
-    """Return the window that a detector has open; None from one of an earlier version."""
-    shown = _gauges(samples)
+def _read_window(shown: Mapping[str, float], release: str) -> Json | None:
+    """Return the window that a detector has open, of its gauges; None from one of an earlier version."""
     if "driftloop_detector_window_full_rows" not in shown:
         return None
     window = OpenWindow(
