@@ -3,6 +3,7 @@ them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http.client import HTTPResponse
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import ProxyHandler, Request, build_opener
@@ -93,10 +94,15 @@ def get_body(url: str, *, token: str, service: str, hint: str) -> bytes:
     return _send_request(request, service=service, hint=hint, shown=url)
 
 
+def open_near(request: str | Request, *, timeout: float) -> HTTPResponse:
+    """Send a request past the proxy of the environment, which does not reach this machine."""
+    response: HTTPResponse = build_opener(ProxyHandler({})).open(request, timeout=timeout)
+    return response
+
+
 def _send_request(request: Request, *, service: str, hint: str, shown: str) -> bytes:
     try:
-        # a proxy of the environment does not reach this machine
-        with build_opener(ProxyHandler({})).open(request, timeout=10) as response:
+        with open_near(request, timeout=10) as response:
             content: bytes = response.read()
             return content
     except HTTPError as error:

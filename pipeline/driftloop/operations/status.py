@@ -3,7 +3,6 @@ cluster."""
 
 import json
 import subprocess
-import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ from driftloop.contract.windows import OpenWindow
 from driftloop.errors import LocalError, PipelineError
 from driftloop.local.ground import addresses, binaries, memory
 from driftloop.local.ground.state import StateFolder
+from driftloop.operations import endpoints
 from driftloop.operations.windows import ask_windows
 from driftloop.release.record import load_release
 
@@ -287,8 +287,7 @@ def _read_supervisor(state: StateFolder) -> Json:
         raise LocalError(f"nothing runs in {state.root}", hint="start it with `driftloop up`")
     url = f"http://127.0.0.1:{state.require_port('api')}/status"
     try:
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(url, timeout=5) as response:
+        with endpoints.open_near(url, timeout=5) as response:
             document: Json = json.load(response)
             return document
     except (OSError, ValueError) as error:

@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 from urllib.error import HTTPError, URLError
-from urllib.request import ProxyHandler, build_opener
 
 from driftloop.errors import LocalError
 from driftloop.local.ground.state import StateFolder
@@ -26,7 +25,7 @@ class LoopAnswer:
     """What each detector here has of its open window, in words."""
 
     def to_json(self) -> dict[str, Any]:
-        """Return the answer as the service sends it."""
+        """Return the answer as the service sends it, and the windows beside it."""
         return asdict(self)
 
 
@@ -34,8 +33,7 @@ def ask_why(decision: DecisionEndpoint) -> LoopAnswer:
     """Return what the loop waits for; LocalError when its service does not answer."""
     url = f"{decision.url}/why"
     try:
-        # a proxy of the environment does not reach this machine
-        with build_opener(ProxyHandler({})).open(url, timeout=10) as response:
+        with endpoints.open_near(url, timeout=10) as response:
             document = json.load(response)
         return LoopAnswer(
             **{key: document[key] for key in ("pipeline", "phase", "summary", "text")}

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterator
 from typing import Any
-from urllib.request import ProxyHandler, build_opener
 
 from driftloop.contract.documents import DocumentError
 from driftloop.contract.names import CLUSTER_DOMAIN, SERVICE_PORT
@@ -34,8 +33,7 @@ def ask_windows(
             continue
         url = f"http://{addresses[f'{host}:{SERVICE_PORT}']}/window"
         try:
-            # a proxy of the environment does not reach this machine
-            with build_opener(ProxyHandler({})).open(url, timeout=PATIENCE) as response:
+            with endpoints.open_near(url, timeout=PATIENCE) as response:
                 windows[key] = OpenWindow.read(json.load(response))
         except (OSError, ValueError, DocumentError) as error:
             unknown.append(f"open window of {key}: {error}")
