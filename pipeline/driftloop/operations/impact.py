@@ -11,6 +11,7 @@ from driftloop.errors import RenderError
 from driftloop.release import record
 from driftloop.release.record import Release
 from driftloop.render.diff import compare_trees
+from driftloop.resources.workflows.fitting import FIT
 from driftloop.spec import InvalidSpec, load_spec
 from driftloop.text.load import load_documents
 
@@ -376,11 +377,11 @@ def _describe_fits(before: Mapping[Key, Json], after: Mapping[Key, Json]) -> Ite
 def _find_fits(objects: Mapping[Key, Json]) -> set[str]:
     """Return the monitors that a run fits."""
     return {
-        step["name"].removeprefix("fit-")
+        step["name"].removeprefix(FIT)
         for (kind, _, _), document in objects.items()
         if kind == "WorkflowTemplate"
         for step in document["spec"]["templates"]
-        if step["name"].startswith("fit-") and "container" in step
+        if step["name"].startswith(FIT) and "container" in step
     }
 
 

@@ -17,12 +17,15 @@ from driftloop.resources.workflows.steps import (
 )
 from driftloop.spec.resources import Resources
 
+FIT = "fit-"
+"""Beginning of the names of these steps."""
+
 _FIT = Resources(cpu="250m", memory="1Gi")
 
 
 def fit_name(monitor: Monitor) -> str:
     """Return the name of the step that fits a monitor."""
-    return f"fit-{monitor.name}"
+    return f"{FIT}{monitor.name}"
 
 
 def fit_request_steps(plan: Plan) -> tuple[WorkflowStep, ...]:
