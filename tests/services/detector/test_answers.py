@@ -381,7 +381,7 @@ def test_what_the_artifact_is_not_of_is_not_judged(
     decoder = choose_decoder(fitted, config)
     body = json.dumps(seldon([[0.2, 0.8], [0.1, 0.9]], ["no", "yes"])).encode()
     decoded = decoder.decode_rows(body)
-    assert (len(decoded.rows), decoded.rejected, decoder.count_rows(b"{")) == (0, 2, 1)
+    assert (len(decoded.rows), decoded.rejected, decoder.decode_rows(b"{").count) == (0, 2, 1)
     assert told in next(iter(decoded.faults.rejected))
     right = DetectorSettings("tabular", on="request" if on == "response" else "response")
     assert len(choose_decoder(fitted, right).decode_rows(body).rows) == 2

@@ -75,11 +75,6 @@ class AnswerDecoder:
             rows = drop_gaps(self._profile, rows, faults)
         return DecodedRows(rows, faults)
 
-    def count_rows(self, body: bytes, protocol: str | None = None) -> int:
-        """Return the number of answers in a response, also of those that can't be read."""
-        decoded = self.decode_rows(body, protocol)
-        return len(decoded.rows) + decoded.rejected
-
     def no_rows(self) -> Rows:
         """Return an empty table."""
         return np.empty((0, len(self._profile.columns)))

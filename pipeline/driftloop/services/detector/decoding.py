@@ -35,10 +35,6 @@ class ForeignDecoder:
             count = 1
         return DecodedRows(self.no_rows(), RowFaults(Counter({self._reason: count})))
 
-    def count_rows(self, body: bytes, protocol: str | None = None) -> int:
-        """Return the number of rows of a payload."""
-        return self.decode_rows(body, protocol).rejected
-
     def no_rows(self) -> Rows:
         """Return an empty table."""
         return self._rows.no_rows()

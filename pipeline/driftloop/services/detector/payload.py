@@ -43,6 +43,11 @@ class DecodedRows:
         """Rows that are not judged."""
         return sum(self.faults.rejected.values())
 
+    @property
+    def count(self) -> int:
+        """All rows of the event, also those that are not judged."""
+        return len(self.rows) + self.rejected
+
 
 @dataclass(frozen=True)
 class _Field:
@@ -69,10 +74,6 @@ class EventDecoder(Protocol):
 
     def decode_rows(self, body: bytes, protocol: str | None = None) -> DecodedRows:
         """Return the rows of a payload; one that can't be read is one rejected row."""
-        ...
-
-    def count_rows(self, body: bytes, protocol: str | None = None) -> int:
-        """Return the number of rows of a payload, also of those that can't be read."""
         ...
 
     def no_rows(self) -> Rows:
@@ -128,11 +129,6 @@ class RowDecoder:
         if self._complete and len(rows):
             rows = drop_gaps(self._profile, rows, faults)
         return DecodedRows(rows, faults)
-
-    def count_rows(self, body: bytes, protocol: str | None = None) -> int:
-        """Return the number of rows of a payload, also of those that can't be read."""
-        decoded = self.decode_rows(body, protocol)
-        return len(decoded.rows) + decoded.rejected
 
     def no_rows(self) -> Rows:
         """Return an empty table."""

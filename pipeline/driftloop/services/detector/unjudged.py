@@ -150,9 +150,9 @@ class UnjudgedWindows:
         """Count an event's rows; return the windows that close before it, and with it."""
         before = self._take_closed(release, moment)
         # the rows of another release may have other columns: they wait for its detector as well
-        count = self._decoder.count_rows(event.body, event.get(PROTOCOL))
+        decoded = self._decoder.decode_rows(event.body, event.get(PROTOCOL))
         half = self._halves.setdefault(release, _Half(0, moment, event.key))
-        half.rows += count
+        half.rows += decoded.count
         half.since = min(half.since, moment)
         half.key = event.key
         return before + self._take_closed(release, moment)
