@@ -38,6 +38,7 @@ from driftloop.services.detector.learning import (
     LearntTable,
     learn_columns,
 )
+from driftloop.services.detector.payload import BAD_PAYLOAD
 from driftloop.services.detector.tables import TableFile
 from driftloop.services.detector.values import Rows, category_key
 
@@ -102,7 +103,7 @@ def _read_file(file: Path) -> list[_Answer]:
 def _read_response(file: str, line: int, response: bytes) -> AnswerTable:
     try:
         return read_answer_table(response)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except BAD_PAYLOAD as error:
         raise ArtifactError(
             f"{file}, line {line}: the model's answer has no values that a monitor can read: "
             f"{response[:80].decode(errors='replace')}",

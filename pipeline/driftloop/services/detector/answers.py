@@ -21,6 +21,7 @@ from driftloop.contract.profiles import ColumnProfile, TableProfile, name_elemen
 from driftloop.release import payloads
 from driftloop.services.detector.marks import PAYLOAD
 from driftloop.services.detector.payload import (
+    BAD_PAYLOAD,
     DecodedRows,
     drop_gaps,
     flatten_values,
@@ -68,7 +69,7 @@ class AnswerDecoder:
         faults = RowFaults()
         try:
             table = read_answer_table(body, protocol)
-        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
+        except BAD_PAYLOAD:
             return DecodedRows(self.no_rows(), RowFaults(Counter({PAYLOAD: 1})))
         rows = self._encode_table(table, faults)
         if self._complete and len(rows):

@@ -10,7 +10,7 @@ from collections import Counter
 from driftloop.contract.handovers import MIXED_KINDS, DetectorSettings
 from driftloop.services.detector.answers import AnswerDecoder, read_answer_table
 from driftloop.services.detector.artifact import DetectorArtifact
-from driftloop.services.detector.payload import DecodedRows, EventDecoder, RowDecoder
+from driftloop.services.detector.payload import BAD_PAYLOAD, DecodedRows, EventDecoder, RowDecoder
 from driftloop.services.detector.values import RowFaults, Rows
 
 OTHER_SIDE = {
@@ -31,7 +31,7 @@ class ForeignDecoder:
         """Return no rows, and their number as rejected."""
         try:
             count = len(read_answer_table(body, protocol).rows)
-        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
+        except BAD_PAYLOAD:
             count = 1
         return DecodedRows(self.no_rows(), RowFaults(Counter({self._reason: count})))
 

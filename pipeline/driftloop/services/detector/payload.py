@@ -29,6 +29,15 @@ from driftloop.services.detector.values import (
 
 GAPS = "a value is missing or unreadable in column"
 """Why a detector of numbers does not judge a row."""
+BAD_PAYLOAD = (
+    ValueError,
+    TypeError,
+    KeyError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+)
+"""What reading a payload raises that has no rows of any protocol."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +129,7 @@ class RowDecoder:
         try:
             parts = payloads.read_parts(json.loads(body), protocol)
             rows = self._read_parts(parts, faults)
-        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
+        except BAD_PAYLOAD:
             rows, faults = self._empty_rows(), RowFaults(Counter({PAYLOAD: 1}))
         if self._marks:
             return DecodedRows(
