@@ -128,6 +128,13 @@ class _Examination:
         each = (min(count, self._fitted) + self._size) * width
         cost = each * SLOW_KINDS.get(self._config.kind, 1)
         self._scored = min(max(MOST_VALUES // cost, LEAST_SCORED), MOST_SCORED)
+        lost = self._config.kind == "schema"
+        self._changes = np.array(
+            [
+                np.nan if lost else _find_change(column, self._reference[:, number])
+                for number, column in enumerate(self._columns)
+            ]
+        )
         # the more values a column has, the less one more is seen
         order = sorted(range(width), key=lambda n: -self._columns[n].distinct)
         self._tried = order[: self._scored // 5]
@@ -148,7 +155,8 @@ class _Examination:
         detector = self._fit(self._reference)
         single = self._config.kind in SINGLE_KINDS
         window = self._draw_window(detector)
-        if not self._alarms(detector, window, range(len(self._columns))):
+        every = list(range(len(self._columns)))
+        if not self._alarms(detector, window, len(window), every):
             raise FitError(
                 f"{self._config.kind} can't alarm: a window of {len(window)} rows stays quiet although each value is "
                 f"beyond those of the {len(self._reference)} reference rows",
@@ -204,21 +212,18 @@ class _Examination:
                 break
         return rows
 
-    def _alarms(self, detector: WindowDetector, rows: Rows, columns: range | list[int]) -> bool:
-        return detector.score_window(self._change_rows(rows, len(rows), columns)).alarm
-
-    def _change_rows(self, rows: Rows, count: int, columns: range | list[int]) -> Rows:
-        changed = rows.copy()
-        for column in columns:
-            change = _find_change(self._columns[column], self._reference[:, column])
-            lost = self._config.kind == "schema" and not np.isnan(change)
-            changed[:count, column] = np.nan if lost else change
-        return changed
+    def _alarms(
+        self, detector: WindowDetector, window: Rows, count: int, columns: list[int]
+    ) -> bool:
+        """Return True when a window alarms of which so many rows are changed in these columns."""
+        changed = window.copy()
+        changed[:count, columns] = self._changes[columns]
+        return detector.score_window(changed).alarm
 
     def _find_blind(self, detector: WindowDetector, window: Rows) -> list[int]:
         """Return the columns of which not even a window full of other values alarms, of so many as there is
         time for."""
-        blind = [n for n in self._tried if not self._alarms(detector, window, [n])]
+        blind = [n for n in self._tried if not self._alarms(detector, window, len(window), [n])]
         if len(blind) < len(self._tried):
             return blind
         raise FitError(
@@ -236,15 +241,13 @@ class _Examination:
         sets = seen[: max(1, self._scored // 50)] if single else every
         fewest = 1
         for columns in sets:
-            if detector.score_window(self._change_rows(window, fewest, columns)).alarm:
+            if self._alarms(detector, window, fewest, columns):
                 continue
             quiet, loud = fewest, len(window)
             while loud - quiet > 1:
                 middle = (quiet + loud) // 2
-                rows = self._change_rows(window, middle, columns)
-                quiet, loud = (
-                    (quiet, middle) if detector.score_window(rows).alarm else (middle, loud)
-                )
+                alarms = self._alarms(detector, window, middle, columns)
+                quiet, loud = (quiet, middle) if alarms else (middle, loud)
             fewest = loud
         return fewest
 
