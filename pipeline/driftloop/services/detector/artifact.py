@@ -2,6 +2,7 @@
 as numbers: NaN for a missing value, the code of a category). No pickle: fitting again takes a second."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from zipfile import BadZipFile
@@ -14,6 +15,7 @@ from driftloop.contract.handovers import MIXED_KINDS, DetectorSettings
 from driftloop.contract.profiles import ColumnProfile, TableProfile, name_element
 from driftloop.contract.trees import DETECTOR_FILE, PROFILE_FILE, REFERENCE_FILE
 from driftloop.errors import PipelineError
+from driftloop.services.detector.tables import TableFile, read_table
 from driftloop.services.detector.values import Rows
 
 MOST_ROWS = 2000
@@ -135,20 +137,32 @@ def gather_reference(
     """Learn the profile and the reference rows of the files below `folder`: of the columns that
     `features` names, or all but the target, and of these the detector's own."""
     from driftloop.services.detector.learning import learn_table
-    from driftloop.services.detector.tables import read_table
 
-    files = sorted(file for file in folder.rglob("*") if file.suffix in SUFFIXES)
-    if not files:
-        raise ArtifactError(
-            f"{folder} contains no {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]} file",
-            hint="the data steps' output is empty",
-        )
+    tables = read_folder(folder, hint="the data steps' output is empty")
     try:
-        tables = [read_table(file, file.relative_to(folder).as_posix()) for file in files]
         learnt = learn_table(tables, features, target, config.columns)
     except ColumnError as error:
         raise ArtifactError(error.message, hint=error.hint) from error
     return draw_reference(config, learnt.rows, learnt.profile)
+
+
+def read_folder(folder: Path, *, hint: str | None = None) -> tuple[TableFile, ...]:
+    """Read the files of rows below a folder, in the order of their names; ArtifactError when there is
+    none, or one can't be read."""
+    files = sorted(file for file in folder.rglob("*") if file.suffix in SUFFIXES)
+    if not files:
+        raise ArtifactError(
+            f"{folder} contains no {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]} file", hint=hint
+        )
+    return read_files(files, folder)
+
+
+def read_files(files: Sequence[Path], folder: Path) -> tuple[TableFile, ...]:
+    """Read files of rows of a folder; ArtifactError when one can't be read."""
+    try:
+        return tuple(read_table(file, file.relative_to(folder).as_posix()) for file in files)
+    except ColumnError as error:
+        raise ArtifactError(error.message, hint=error.hint) from error
 
 
 def draw_reference(config: DetectorSettings, rows: Rows, profile: TableProfile) -> DetectorArtifact:

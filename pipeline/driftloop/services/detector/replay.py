@@ -14,17 +14,21 @@ from typing import Any
 
 import numpy as np
 
-from driftloop.contract.columns import SUFFIXES, ColumnError
 from driftloop.contract.profiles import ColumnProfile, TableProfile
 from driftloop.contract.replays import ReplayRecord
 from driftloop.contract.streams import DetectorStreams
 from driftloop.contract.verdicts import WindowRecord
-from driftloop.services.detector.artifact import ArtifactError, DetectorArtifact
+from driftloop.services.detector.artifact import (
+    ArtifactError,
+    DetectorArtifact,
+    read_files,
+    read_folder,
+)
 from driftloop.services.detector.decoding import choose_decoder
 from driftloop.services.detector.detectors import WindowDetector
 from driftloop.services.detector.learning import NOT_THERE
 from driftloop.services.detector.scoring import build_verdict
-from driftloop.services.detector.tables import TableFile, Values, read_table
+from driftloop.services.detector.tables import TableFile, Values
 from driftloop.services.detector.windows import SECOND, WindowCutter, WindowRule
 
 REPLAY = "replay"
@@ -34,17 +38,9 @@ REPLAY = "replay"
 def read_tables(folder: Path) -> tuple[TableFile, ...]:
     """Read the files of rows of a folder, or one file; ArtifactError when there is none, or one can't be
     read."""
-    files = sorted(file for file in folder.rglob("*") if file.suffix in SUFFIXES)
     if folder.is_file():
-        files, folder = [folder], folder.parent
-    if not files:
-        raise ArtifactError(
-            f"{folder} contains no {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]} file"
-        )
-    try:
-        return tuple(read_table(file, file.relative_to(folder).as_posix()) for file in files)
-    except ColumnError as error:
-        raise ArtifactError(error.message, hint=error.hint) from error
+        return read_files([folder], folder.parent)
+    return read_folder(folder)
 
 
 def replay_tables(
