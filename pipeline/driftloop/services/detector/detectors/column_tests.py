@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from driftloop.contract.profiles import ColumnProfile
-from driftloop.contract.verdicts import ChangeKind
+from driftloop.contract.verdicts import ChangeKind, ColumnChange
 from driftloop.services.detector.detectors.statistics import (
     SortedSample,
     measure_gaps,
@@ -104,6 +104,24 @@ class ColumnReference:
     def find_positions(self, present: Rows) -> Counts:
         """Return the level of each value, the next one for a value that is none."""
         return np.minimum(np.searchsorted(self.levels, present), len(self.levels) - 1)
+
+    def describe_change(
+        self, result: TestResult, score: float, *, alarm: bool, part: float | None = None
+    ) -> ColumnChange:
+        """Return what a result of a test says of the column, under a score that is corrected for all."""
+        before, after, of = result.describe()
+        return ColumnChange(
+            column=self.column.name,
+            type=self.column.type,
+            kind=result.kind,
+            of=of,
+            before=before,
+            after=after,
+            effect=result.effect,
+            score=score,
+            alarm=alarm,
+            part=part,
+        )
 
 
 @dataclass

@@ -38,19 +38,6 @@ def describe_columns(
     changes = []
     for column, part, results in zip(columns, parts.values(), tests, strict=True):
         best = max(results, key=lambda result: (result.kind != "mix", result.score))
-        before, after, of = best.describe()
-        changes.append(
-            ColumnChange(
-                column=column.column.name,
-                type=column.column.type,
-                kind=best.kind,
-                of=of,
-                before=before,
-                after=after,
-                effect=best.effect,
-                score=max(0.0, best.score - math.log10(len(results))),
-                alarm=alarm,
-                part=part,
-            )
-        )
+        score = max(0.0, best.score - math.log10(len(results)))
+        changes.append(column.describe_change(best, score, alarm=alarm, part=part))
     return tuple(changes)

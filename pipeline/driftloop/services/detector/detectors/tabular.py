@@ -23,7 +23,6 @@ import math
 from driftloop.contract.documents import to_json
 from driftloop.contract.handovers import DetectorSettings
 from driftloop.contract.profiles import TableProfile
-from driftloop.contract.verdicts import ColumnChange
 from driftloop.services.detector.detectors import WindowVerdict
 from driftloop.services.detector.detectors.column_tests import (
     ColumnReference,
@@ -59,7 +58,9 @@ class TabularDetector:
         if not changed:
             shown = sorted(range(len(scores)), key=lambda n: -scores[n])[:MOST_QUIET]
         columns = [
-            self._describe_column(number, worst[number], scores[number], number in changed)
+            self._columns[number].describe_change(
+                worst[number], scores[number], alarm=number in changed
+            )
             for number in shown
         ]
         return WindowVerdict(
@@ -77,23 +78,6 @@ class TabularDetector:
         alone, since it is described by a level that may not be."""
         bound = self._threshold + self._correction(results)
         return max(results, key=lambda r: (r.score >= bound, r.kind != "mix", r.score))
-
-    def _describe_column(
-        self, number: int, result: TestResult, score: float, alarm: bool
-    ) -> ColumnChange:
-        column = self._columns[number].column
-        before, after, of = result.describe()
-        return ColumnChange(
-            column=column.name,
-            type=column.type,
-            kind=result.kind,
-            of=of,
-            before=before,
-            after=after,
-            effect=result.effect,
-            score=score,
-            alarm=alarm,
-        )
 
 
 def _find_changed(scores: list[float], threshold: float) -> set[int]:
